@@ -1,0 +1,17 @@
+"""The project file: one frozen, typed value that everything else takes its settings from."""
+
+from fraudctl.project.load import (
+    FILE_NAME,
+    Project,
+    ProjectFile,
+    json_schema,
+    load_project,
+    metric_names,
+    parse_project,
+)
+from fraudctl.project.types import Aggregate, Duration, PositiveDuration
+
+__all__ = [
+    "FILE_NAME", "Aggregate", "Duration", "PositiveDuration", "Project", "ProjectFile", "json_schema", "load_project",
+    "metric_names", "parse_project",
+]  # fmt: skip

@@ -1,0 +1,56 @@
+"""``[data]``, ``[entities]`` and ``[sources]``: where the events are, what their columns mean, when their labels arrive."""
+
+from __future__ import annotations
+
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator
+
+from fraudctl.project.types import Duration, Section
+
+Paths = str | tuple[str, ...]
+
+
+class DataSection(Section):
+    """The events table: its place, the roles of its columns, and the maturity of its labels."""
+
+    events: Paths
+    """File, glob or hive-partitioned folder of Parquet (or CSV), relative to this file; one or several."""
+    event_id: str
+    """Column that names each event once."""
+    event_time: str
+    """Column with the instant of the event."""
+    amount: str | None = None
+    """Column with the amount in the project's currency; refunds are negative. Needed for costs with a `rate`."""
+    label: str
+    """Column with the outcome: 1 fraud, 0 legitimate, null unknown. Unknown is never counted as legitimate."""
+    label_values: dict[str, Literal[0, 1] | None] = Field(default_factory=dict)
+    """Other encodings of the label: text of the value -> 1 or 0; a value mapped to "unknown" is null."""
+    label_time: str | None = None
+    """Column with the instant at which the label arrived, where known."""
+    label_delay: Duration
+    """The maturity horizon: an event is scored once it is this old. Also the arrival of labels without a label_time."""
+    timezone: str = "UTC"
+    """IANA zone that reads times without a zone and defines hours, days and dates."""
+    ignore: tuple[str, ...] = ()
+    """Columns known only after the outcome, or without meaning: never a feature."""
+    weight: str | None = None
+    """Column with a weight per event for training and metrics (sampled extracts)."""
+
+    @field_validator("label_values", mode="before")
+    @classmethod
+    def _unknown_is_null(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {str(key): None if item == "unknown" else item for key, item in value.items()}
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            msg = f'{value!r} is not a known time zone; expected an IANA name such as "Europe/Berlin"'
+            raise ValueError(msg) from error
+        return value

@@ -1,0 +1,261 @@
+"""Reading ``fraudctl.toml`` into a frozen Project, with every mistake in one error.
+
+Owns the meaning of the file as a whole: unknown keys with their nearest valid neighbour, and references between
+sections. It does not look at any data.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError
+
+from fraudctl.errors import ProjectError
+from fraudctl.project.data import DataSection
+from fraudctl.project.decisions import CostsSection, PolicySection, RuleSection
+from fraudctl.project.evaluation import EvaluateSection, GateSection
+from fraudctl.project.features import FeaturesSection
+from fraudctl.project.training import SplitSection, TrainSection
+from fraudctl.project.types import Section
+
+FILE_NAME = "fraudctl.toml"
+
+METRICS = (
+    "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate",
+    "cost", "savings", "savings_of_perfect", "brier", "ece",
+)  # fmt: skip
+"""Metric names that do not depend on the project; ``<entity>_precision_at_100`` comes beside them."""
+
+
+class NameSection(Section):
+    """``[project]``: what reports call it."""
+
+    name: str = "fraud-model"
+    """Name printed in reports and written into bundles."""
+
+
+class ProjectFile(Section):
+    """The whole of ``fraudctl.toml``."""
+
+    project: NameSection = NameSection()
+    data: DataSection
+    entities: dict[str, str] = Field(default_factory=dict)
+    """Entity name -> column with its id: who or what has a history (card, customer, merchant, device)."""
+    features: FeaturesSection = FeaturesSection()
+    split: SplitSection = SplitSection()
+    train: TrainSection = TrainSection()
+    costs: CostsSection = CostsSection()
+    policy: PolicySection = PolicySection()
+    rules: tuple[RuleSection, ...] = ()
+    evaluate: EvaluateSection = EvaluateSection()
+    gate: GateSection | None = None
+
+
+class Project(ProjectFile):
+    """A project file that has been read and found consistent, and where it stands."""
+
+    path: Path
+    """The file itself; all paths in it are relative to its folder."""
+    text: str
+    """Its text, byte for byte, as it goes into bundles."""
+
+    @property
+    def root(self) -> Path:
+        """The folder that all paths of the project are relative to."""
+        return self.path.parent
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where built features and tuning journals are kept."""
+        return self.root / ".fraudctl"
+
+    @property
+    def models_dir(self) -> Path:
+        """Where bundles are kept."""
+        return self.root / "models"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Where reports are kept."""
+        return self.root / "reports"
+
+
+def find_project(place: Path) -> Path:
+    """Give the project file at ``place``, a file or the folder that holds one."""
+    path = place / FILE_NAME if place.is_dir() else place
+    if not path.is_file():
+        msg = f"no project file at {path}"
+        raise ProjectError(msg, hint="`fraudctl init DATA` writes one; or name it with --project PATH")
+    return path.resolve()
+
+
+def load_project(place: Path) -> Project:
+    """Read the project file at ``place`` (a file or a folder).
+
+    Raises
+    ------
+    ProjectError
+        The file is missing, is not TOML, or has mistakes; the message lists all of them with their key paths.
+    """
+    path = find_project(place)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read as UTF-8 text: {type(error).__name__}"
+        raise ProjectError(msg) from error
+    return parse_project(text, path=path)
+
+
+def parse_project(text: str, *, path: Path) -> Project:
+    """Parse the text of a project file that stands, or shall stand, at ``path``; raises as `load_project` does."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path} is not valid TOML: {error}"
+        raise ProjectError(msg) from error
+    try:
+        parsed = ProjectFile.model_validate(tree)
+    except ValidationError as error:
+        problems = [_describe(item) for item in error.errors()]
+    else:
+        problems = list(_contradictions(parsed))
+        if not problems:
+            return Project.model_construct(path=path, text=text, **dict(parsed))
+    listed = "\n".join(f"  {problem}" for problem in problems)
+    count = f"{len(problems)} mistake" + ("s" if len(problems) > 1 else "")
+    msg = f"{path} has {count}:\n{listed}"
+    raise ProjectError(msg, hint="`fraudctl schema` prints every key with its meaning")
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the JSON Schema of ``fraudctl.toml``, for editors."""
+    schema = ProjectFile.model_json_schema()
+    gate = schema["$defs"]["GateSection"]
+    gate["additionalProperties"] = {"$ref": "#/$defs/LimitSection"}
+    gate["properties"].pop("metrics")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILE_NAME, **schema}
+
+
+def _describe(item: Any) -> str:
+    """Say one pydantic error as: key path, what was got, what was expected."""
+    loc = tuple(item["loc"])
+    path = _key_path(loc)
+    if item["type"] == "extra_forbidden":
+        near = _nearest(str(loc[-1]), _keys_at(loc[:-1]))
+        return f"{path}: unknown key{near}"
+    if item["type"] == "missing":
+        return f"{path}: missing"
+    return f"{path}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _key_path(loc: tuple[int | str, ...]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if not _is_branch(part)]
+    return "".join(parts).lstrip(".")
+
+
+def _is_branch(part: int | str) -> bool:
+    """Pydantic adds the name of the union branch to the path; it is no key of the file."""
+    return isinstance(part, str) and (part in {"str", "int", "datetime", "date"} or "[" in part or part == "metrics")
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; expected one of {', '.join(sorted(valid))}" if valid else ""
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """Give the keys that the section at ``loc`` knows."""
+    annotation: Any = ProjectFile
+    for part in loc:
+        annotation = _step(annotation, part)
+    model = _model_in(annotation)
+    return [] if model is None else list(model.model_fields)
+
+
+def _step(annotation: Any, part: int | str) -> Any:
+    model = _model_in(annotation)
+    if model is not None and isinstance(part, str) and part in model.model_fields:
+        return model.model_fields[part].annotation
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
+    return annotation
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in {tuple, Union, types.UnionType}:
+        found = (_model_in(item) for item in get_args(annotation))
+        return next((item for item in found if item is not None), None)
+    return None
+
+
+def metric_names(entities: Iterator[str] | tuple[str, ...] | list[str]) -> list[str]:
+    """Give the metric names of a project with these entities."""
+    return [*METRICS, *(f"{entity}_precision_at_100" for entity in entities)]
+
+
+def _contradictions(file: ProjectFile) -> Iterator[str]:
+    """Yield what one section says against another."""
+    entities = list(file.entities)
+    for key, name in _entity_references(file):
+        if name not in entities:
+            yield f"{key}: no entity {name!r}{_nearest(name, entities)}"
+    actions = list(file.costs.actions)
+    wanted = [(f"policy.capacity.{name}", name) for name in file.policy.capacity]
+    wanted += [(f"rules[{i}].action", rule.action) for i, rule in enumerate(file.rules)]
+    for key, name in wanted:
+        if name not in actions:
+            yield f"{key}: no action {name!r}{_nearest(name, actions)}"
+    yield from _unknown_metrics(file)
+    yield from _misplaced_columns(file)
+
+
+def _entity_references(file: ProjectFile) -> Iterator[tuple[str, str]]:
+    features = file.features
+    groups: dict[str, list[tuple[str, ...]]] = {
+        "window": [spec.by for spec in features.window],
+        "labels": [spec.by for spec in features.labels],
+        "recency": [spec.by for spec in features.recency],
+    }
+    for kind, names_by_spec in groups.items():
+        for i, names in enumerate(names_by_spec):
+            for name in names:
+                yield f"features.{kind}[{i}].by", name
+    if file.evaluate.block_known is not None:
+        yield "evaluate.block_known.entity", file.evaluate.block_known.entity
+
+
+def _unknown_metrics(file: ProjectFile) -> Iterator[str]:
+    if file.gate is None:
+        return
+    valid = metric_names(list(file.entities))
+    used = [(f"gate.{name}", name) for name in file.gate.metrics]
+    used += [(f"gate.segments[{i}].metric", rule.metric) for i, rule in enumerate(file.gate.segments)]
+    if file.gate.champion is not None:
+        used.append(("gate.champion.metric", file.gate.champion.metric))
+    for key, name in used:
+        if name not in valid:
+            yield f"{key}: no metric or key {name!r}{_nearest(name, valid)}"
+
+
+def _misplaced_columns(file: ProjectFile) -> Iterator[str]:
+    ids = {column: name for name, column in file.entities.items()}
+    for i, column in enumerate(file.features.raw):
+        if column in file.data.ignore:
+            yield f"features.raw[{i}]: {column!r} is in data.ignore, and so never a feature"
+        if column in {file.data.label, file.data.label_time, file.data.event_id}:
+            yield f"features.raw[{i}]: {column!r} is the label, its time or the event id, and so never a feature"
+        if column in ids:
+            yield f"features.raw[{i}]: {column!r} is the id of entity {ids[column]!r}, and so never a feature"
+    usable = {*file.features.raw, *file.features.columns}
+    for i, column in enumerate(file.features.categorical):
+        if column not in usable:
+            yield f"features.categorical[{i}]: {column!r} is neither in features.raw nor in features.columns"

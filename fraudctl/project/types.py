@@ -1,0 +1,110 @@
+"""The vocabulary of the project file: durations, dates, aggregates, and the strict base of every section."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(\d+)([smhdw])")
+_AGGREGATE = re.compile(r"([a-z_0-9]+)(?:\(\s*([A-Za-z_][A-Za-z_0-9]*)\s*\))?")
+
+
+class Section(BaseModel):
+    """A table of the project file: immutable, and strict about keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, order=True)
+class Duration:
+    """An exact length of time; ``30d`` is 30 × 86,400 s, whatever the calendar says.
+
+    >>> Duration.parse("7d").seconds
+    604800
+    >>> str(Duration.parse("90m"))
+    '90m'
+    >>> Duration.parse("1mo")
+    Traceback (most recent call last):
+    ValueError: '1mo' is not a duration; expected a whole number and one of s, m, h, d, w, such as "12h" or "7d"
+    """
+
+    seconds: int
+    text: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Read ``<whole number><s|m|h|d|w>``; months and years are refused, for they have no fixed length."""
+        match = _DURATION.fullmatch(text.strip())
+        if match is None:
+            msg = f'{text!r} is not a duration; expected a whole number and one of s, m, h, d, w, such as "12h" or "7d"'
+            raise ValueError(msg)
+        return cls(int(match[1]) * _SECONDS[match[2]], match[0])
+
+    @property
+    def us(self) -> int:
+        """The length in microseconds."""
+        return self.seconds * 1_000_000
+
+    @property
+    def timedelta(self) -> timedelta:
+        """The length as a standard-library timedelta."""
+        return timedelta(seconds=self.seconds)
+
+    def __str__(self) -> str:
+        return self.text or f"{self.seconds}s"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": r"^\d+[smhdw]$", "examples": ["12h", "7d", "30d"]}
+
+
+class PositiveDuration(Duration):
+    """A duration longer than nothing, as a window has to be."""
+
+    @classmethod
+    def parse(cls, text: str) -> PositiveDuration:
+        """Read a duration and refuse zero."""
+        base = Duration.parse(text)
+        if base.seconds == 0:
+            msg = f"{text!r} is no length of time; expected more than zero"
+            raise ValueError(msg)
+        return cls(base.seconds, base.text)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What is computed over a window: ``count``, or ``sum(amount)`` and the like."""
+
+    kind: str
+    column: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Aggregate:
+        """Read ``kind`` or ``kind(column)``."""
+        match = _AGGREGATE.fullmatch(text.strip())
+        if match is None:
+            msg = f'{text!r} is not an aggregate; expected "count" or a form such as "mean(amount)"'
+            raise ValueError(msg)
+        return cls(match[1], match[2])
+
+    def __str__(self) -> str:
+        return self.kind if self.column is None else f"{self.kind}({self.column})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "examples": ["count", "mean(amount)", "nunique(merchant)"]}
