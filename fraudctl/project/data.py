@@ -1,4 +1,4 @@
-"""``[data]``, ``[entities]`` and ``[sources]``: where the events are, what their columns mean, when their labels arrive."""
+"""``[data]``: where the events are, what their columns mean, and when their labels arrive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DataSection(Section):
     label_time: str | None = None
     """Column with the instant at which the label arrived, where known."""
     label_delay: Duration
-    """The maturity horizon: an event is scored once it is this old. Also the arrival of labels without a label_time."""
+    """The maturity horizon: an event counts once it is this old; a label without a label_time arrives then."""
     timezone: str = "UTC"
     """IANA zone that reads times without a zone and defines hours, days and dates."""
     ignore: tuple[str, ...] = ()

@@ -1,0 +1,419 @@
+"""The only place that reads or writes tables.
+
+Owns: finding files, reading Parquet and CSV, giving columns their roles, normalising time to microseconds UTC,
+dropping exact duplicates, fingerprints of data, and writing a file whole or not at all. It refuses what the rest could
+only misread: a time without meaning, two rows with one id, labels that are neither 1, 0 nor null.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from fraudctl.errors import DataError
+from fraudctl.project import Project
+
+ROLES = ("event_id", "event_time", "amount", "label", "label_time")
+"""Names under which the columns with a role are known everywhere behind this module."""
+
+UTC_US = pl.Datetime("us", "UTC")
+_CSV_SUFFIXES = {".csv", ".tsv", ".gz"}
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of a project, normalised.
+
+    Attributes
+    ----------
+    frame
+        Columns in this order: ``event_id``; ``event_time`` (µs UTC, never null); ``amount`` (Float64, finite or null;
+        only where the project declares one); ``label`` (Int8: 1, 0 or null); ``label_time`` (µs UTC, null where and
+        only where ``label`` is); one column per entity under the entity's name; the carried data columns.
+        Sorted by ``event_time``, then ``event_id``.
+    known_until
+        The latest event_time: nothing later is known.
+    n_duplicates
+        Rows dropped because they repeat another in every column.
+    fingerprint
+        SHA-256 of the data files' bytes, in the order of their paths.
+    """
+
+    frame: pl.DataFrame
+    known_until: datetime
+    n_duplicates: int
+    fingerprint: str
+
+
+def find_files(events: str | tuple[str, ...], *, root: Path) -> list[str]:
+    """Give the files behind one or several paths, globs or folders, sorted within each; URLs are passed on as they are.
+
+    Raises
+    ------
+    DataError
+        A path that does not exist, or a glob or folder without a single file.
+    """
+    found: list[str] = []
+    for text in (events,) if isinstance(events, str) else events:
+        found.extend([text] if "://" in text else _local_files(text, root))
+    return found
+
+
+def _local_files(text: str, root: Path) -> list[str]:
+    path = root / text
+    if path.is_file():
+        return [str(path)]
+    if path.is_dir():
+        files = sorted(item for item in path.rglob("*") if item.suffix in {".parquet", ".csv"})
+    else:
+        base = Path(path.anchor)
+        files = sorted(base.glob(str(path.relative_to(base)))) if any(sign in text for sign in "*?[") else []
+    if not files:
+        kind = "no Parquet or CSV file in the folder" if path.is_dir() else "no such file"
+        msg = f"{kind}: {path}"
+        raise DataError(msg, hint="[data] events takes a file, a glob or a folder, relative to the project file")
+    return [str(file) for file in files]
+
+
+def scan(files: Collection[str]) -> pl.LazyFrame:
+    """Open Parquet or CSV files as one lazy frame; folders named ``key=value`` become columns.
+
+    Raises
+    ------
+    DataError
+        A file that is not readable as what its name says, or files whose columns do not fit together.
+    """
+    names = list(files)
+    with _explained(names):
+        if all(_is_csv(name) for name in names):
+            frame = pl.scan_csv(
+                names,
+                try_parse_dates=True,
+                infer_schema_length=None,
+                separator="\t" if ".tsv" in names[0] else ",",
+            )
+        else:
+            frame = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names))
+        frame.collect_schema()
+    return frame
+
+
+def _is_csv(name: str) -> bool:
+    return bool(_CSV_SUFFIXES & set(Path(name).suffixes))
+
+
+def collect(frame: pl.LazyFrame, *, files: Collection[str]) -> pl.DataFrame:
+    """Collect a lazy frame over ``files``, with trouble in them explained as a DataError."""
+    with _explained(list(files)):
+        return frame.collect()
+
+
+def read_parquet(path: Path, *, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read one Parquet file whole; a missing, damaged or ill-typed file is a DataError."""
+    if not path.is_file():
+        msg = f"no such file: {path}"
+        raise DataError(msg)
+    return collect(scan([str(path)]).select(columns if columns is not None else pl.all()), files=[str(path)])
+
+
+@contextlib.contextmanager
+def _explained(files: list[str]) -> Iterator[None]:
+    """Turn trouble with files into a DataError without Polars' text, which may carry cell values."""
+    place = files[0] if len(files) == 1 else f"{len(files)} files such as {files[0]}"
+    try:
+        yield
+    except (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError) as error:
+        kind = type(error).__name__
+        if isinstance(error, (pl.exceptions.SchemaError, pl.exceptions.SchemaFieldNotFoundError)):
+            msg = f"{place}: the files do not have the same columns and types ({kind})"
+            raise DataError(msg, hint="write them with one schema, or name them one by one") from error
+        msg = f"{place}: cannot be read as {'CSV' if _is_csv(files[0]) else 'Parquet'} ({kind})"
+        raise DataError(msg, hint="the file may be truncated or of another format; write it again") from error
+
+
+def load_schema(project: Project) -> pl.Schema:
+    """Give the columns and types of the project's data files."""
+    return scan(find_files(project.data.events, root=project.root)).collect_schema()
+
+
+def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
+    """Load the project's events with their roles, normalised as `Events` says.
+
+    Parameters
+    ----------
+    columns
+        Data columns to carry along under their own names, beside roles and entities.
+
+    Raises
+    ------
+    DataError
+        Missing or unreadable files, no rows, missing columns, columns of a type that the role cannot have, null ids or
+        times, one id with differing rows, labels beyond 1, 0 and null, a label_time before its event_time.
+    """
+    files = find_files(project.data.events, root=project.root)
+    raw = scan(files)
+    return normalise(raw, project=project, files=files, columns=columns, fingerprint=fingerprint(files))
+
+
+def normalise(
+    raw: pl.LazyFrame, *, project: Project, files: Collection[str], columns: Collection[str], fingerprint: str
+) -> Events:
+    """Give the columns of a raw table their roles; see `load_events`."""
+    schema = raw.collect_schema()
+    wanted = _wanted_columns(project, columns)
+    _require_columns(wanted, schema, place=_place(files))
+    frame = collect(raw.select(list(dict.fromkeys(wanted))), files=files)
+    if frame.height == 0:
+        msg = f"{_place(files)}: the table has no rows"
+        raise DataError(msg)
+    frame, n_duplicates = _drop_duplicates(frame, raw, project.data.event_id, files)
+    out = _with_roles(frame, project, columns).sort("event_time", "event_id")
+    _check_label_times(out)
+    known_until = out["event_time"][-1]
+    return Events(out, known_until, n_duplicates, fingerprint)
+
+
+def _place(files: Collection[str]) -> str:
+    names = list(files)
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
+    data = project.data
+    roles = [data.event_id, data.event_time, data.amount, data.label, data.label_time]
+    return [name for name in roles if name is not None] + [*project.entities.values(), *columns]
+
+
+def _require_columns(wanted: Collection[str], schema: pl.Schema, *, place: str) -> None:
+    missing = sorted(set(wanted) - set(schema))
+    if missing:
+        msg = f"{place}: no column {', '.join(map(repr, missing))}; the table has {', '.join(schema)}"
+        raise DataError(msg, hint="correct the name in fraudctl.toml, or the file")
+
+
+def _drop_duplicates(
+    frame: pl.DataFrame, raw: pl.LazyFrame, event_id: str, files: Collection[str]
+) -> tuple[pl.DataFrame, int]:
+    """Drop rows that repeat another in all columns of the file; one id with differing rows is an error."""
+    ids = frame[event_id]
+    if ids.null_count():
+        msg = f"column {event_id!r}: {ids.null_count()} event ids are null; expected every event to have one"
+        raise DataError(msg)
+    if ids.n_unique() == frame.height:
+        return frame, 0
+    repeated = frame.filter(pl.col(event_id).is_duplicated())[event_id].unique()
+    rows = collect(raw.filter(pl.col(event_id).is_in(repeated.implode())), files=files)
+    n_differing = rows.unique()[event_id].is_duplicated().sum()
+    if n_differing:
+        msg = (
+            f"column {event_id!r}: {n_differing} rows share their event id with a row that differs from them; "
+            "expected one id to name one event"
+        )
+        raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
+    unique = frame.unique(subset=[event_id], keep="first", maintain_order=True)
+    return unique, frame.height - unique.height
+
+
+def _with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str]) -> pl.DataFrame:
+    data = project.data
+    event_time = to_utc(frame[data.event_time], timezone=data.timezone, role="event_time")
+    if event_time.null_count():
+        msg = f"column {data.event_time!r}: {event_time.null_count()} times are null; every event needs its time"
+        raise DataError(msg)
+    label = to_label(frame[data.label], mapping=data.label_values)
+    out = [_to_id(frame[data.event_id]).alias("event_id"), event_time.alias("event_time")]
+    if data.amount is not None:
+        out.append(to_amount(frame[data.amount]).alias("amount"))
+    out += [label.alias("label"), _label_time(frame, project, event_time, label).alias("label_time")]
+    out += [to_entity(frame[column]).alias(name) for name, column in project.entities.items()]
+    taken = {series.name for series in out}
+    out += [_plain(frame[name]) for name in columns if name not in taken]
+    return pl.DataFrame(out)
+
+
+def to_utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
+    """Normalise instants to microseconds UTC; times without a zone are read in ``timezone``.
+
+    A local time that happens twice (when clocks go back) is taken as the earlier; one that never happens is an error.
+    """
+    dtype = times.dtype
+    if dtype == pl.String:
+        times = _parse_times(times, role)
+    elif dtype == pl.Date:
+        times = times.cast(pl.Datetime("us"))
+    elif not isinstance(dtype, pl.Datetime):
+        msg = f"column {times.name!r} ({role}): is {dtype}; expected a timestamp, a date or ISO 8601 text"
+        hint = "a row number or a count is no time; convert seconds since 1970 with a timestamp cast when writing"
+        raise DataError(msg, hint=hint)
+    if isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None:
+        return times.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    local = times.dt.cast_time_unit("us")
+    if timezone == "UTC":
+        return local.dt.replace_time_zone("UTC")
+    zoned = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    lost = zoned.null_count() - local.null_count()
+    if lost:
+        msg = f"column {times.name!r} ({role}): {lost} times do not exist in {timezone} (clocks went forward)"
+        raise DataError(msg, hint="are the times in another zone? set [data] timezone")
+    return zoned.dt.convert_time_zone("UTC")
+
+
+def _parse_times(times: pl.Series, role: str) -> pl.Series:
+    parsed = times.str.to_datetime(time_unit="us", strict=False)
+    lost = parsed.null_count() - times.null_count()
+    if lost:
+        msg = f"column {times.name!r} ({role}): {lost} of {len(times)} texts are not ISO 8601 times"
+        raise DataError(msg)
+    return parsed
+
+
+def to_label(values: pl.Series, *, mapping: Mapping[str, int | None]) -> pl.Series:
+    """Normalise outcomes to Int8 1, 0 or null, through ``mapping`` (text of the value -> 1, 0, None) where given."""
+    if mapping:
+        text = _as_text(values)
+        unknown = text.filter(text.is_not_null() & ~text.is_in(list(mapping)))
+        if len(unknown):
+            msg = f"column {values.name!r} (label): {len(unknown)} values are not in [data.label_values]"
+            raise DataError(msg, hint='map every value to 1, 0 or "unknown"')
+        return text.replace_strict(mapping, default=None, return_dtype=pl.Int8)
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
+        msg = f"column {values.name!r} (label): is {values.dtype}; expected 1, 0 or null"
+        raise DataError(
+            msg, hint='map its values in [data.label_values], such as fraud = 1, legit = 0, open = "unknown"'
+        )
+    numbers = values.cast(pl.Float64).fill_nan(None)
+    odd = int((numbers.is_not_null() & ~numbers.is_in([0.0, 1.0])).sum())
+    if odd:
+        msg = f"column {values.name!r} (label): {odd} of {len(values)} values are neither 1, 0 nor null"
+        raise DataError(msg, hint='map them in [data.label_values], such as 2 = "unknown"')
+    return numbers.cast(pl.Int8)
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    """Give the text of each value; integral floats are written as integers, as a file with nulls may hold them."""
+    if values.dtype.is_float():
+        whole = values.cast(pl.Int64, strict=False)
+        if ((whole.cast(pl.Float64) == values) | values.is_null()).all():
+            values = whole
+    return values.cast(pl.String)
+
+
+def to_amount(values: pl.Series) -> pl.Series:
+    """Normalise amounts to Float64; NaN and infinities become null. A column without one amount is an error."""
+    if not (values.dtype.is_numeric() or values.dtype == pl.Null):
+        msg = f"column {values.name!r} (amount): is {values.dtype}; expected a number"
+        raise DataError(msg)
+    amounts = _finite(values.cast(pl.Float64))
+    if amounts.null_count() == len(amounts):
+        msg = f"column {values.name!r} (amount): all {len(amounts)} values are null"
+        raise DataError(msg, hint="name another column in [data] amount, or leave it out where costs need none")
+    return amounts
+
+
+def to_entity(values: pl.Series) -> pl.Series:
+    """Normalise entity ids to Int64 or String; nulls stay null. Floats must be whole numbers."""
+    dtype = values.dtype
+    if dtype.is_float():
+        values = values.fill_nan(None)
+        whole = values.cast(pl.Int64, strict=False)
+        n_broken = int((whole.is_null() & values.is_not_null()).sum()) + int((whole.cast(dtype) != values).sum())
+        if n_broken:
+            msg = f"column {values.name!r} (entity): {n_broken} ids are not whole numbers; expected integers or text"
+            raise DataError(msg)
+        return whole
+    return _to_id(values)
+
+
+def _to_id(values: pl.Series) -> pl.Series:
+    dtype = values.dtype
+    if dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128):
+        return values.cast(pl.Int64)
+    if dtype in (pl.String, pl.Categorical, pl.Null) or dtype.is_integer() or isinstance(dtype, pl.Enum):
+        return values.cast(pl.String)
+    msg = f"column {values.name!r}: is {dtype}; expected integers or text as ids"
+    raise DataError(msg)
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    return values.set(~values.is_finite().fill_null(value=True), None)
+
+
+def _plain(values: pl.Series) -> pl.Series:
+    """Give a carried column a plain type: text for categories, finite floats."""
+    if values.dtype == pl.Categorical or isinstance(values.dtype, pl.Enum):
+        return values.cast(pl.String)
+    if isinstance(values.dtype, pl.Decimal):
+        return values.cast(pl.Float64)
+    return _finite(values) if values.dtype.is_float() else values
+
+
+def _label_time(frame: pl.DataFrame, project: Project, event_time: pl.Series, label: pl.Series) -> pl.Series:
+    arrived = event_time + project.data.label_delay.timedelta
+    if project.data.label_time is not None:
+        stated = to_utc(frame[project.data.label_time], timezone=project.data.timezone, role="label_time")
+        arrived = stated.zip_with(stated.is_not_null(), arrived)
+    return arrived.set(label.is_null(), None)
+
+
+def _check_label_times(frame: pl.DataFrame) -> None:
+    early = frame.filter(pl.col("label_time") < pl.col("event_time")).height
+    if early:
+        msg = f"label_time: {early} labels arrived before their event; expected none"
+        raise DataError(msg, hint="are both columns in the same time zone?")
+
+
+def fingerprint(files: Collection[str]) -> str:
+    """Give the SHA-256 of the files' bytes in the given order; files behind a URL count by their content as a table."""
+    digest = hashlib.sha256()
+    for name in files:
+        if "://" in name:
+            digest.update(collect(scan([name]), files=[name]).hash_rows(seed=0).to_numpy().tobytes())
+            continue
+        with Path(name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame as one Parquet file, whole or not at all."""
+    with whole_file(path) as temporary:
+        frame.write_parquet(temporary, compression="zstd", compression_level=3)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def local_day(event_time: str = "event_time", *, timezone: str) -> pl.Expr:
+    """Give the calendar date of an instant in the project's zone."""
+    return pl.col(event_time).dt.convert_time_zone(timezone).dt.date()
+
+
+def microseconds(value: datetime) -> int:
+    """Give an instant as whole microseconds since 1970 UTC."""
+    return (value - datetime.fromisoformat("1970-01-01T00:00:00+00:00")) // timedelta(microseconds=1)
