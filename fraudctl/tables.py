@@ -267,7 +267,10 @@ def to_utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
 
 
 def _parse_times(times: pl.Series, role: str) -> pl.Series:
-    parsed = times.str.to_datetime(time_unit="us", strict=False)
+    try:
+        parsed = times.str.to_datetime(time_unit="us", strict=False)
+    except pl.exceptions.ComputeError:
+        parsed = pl.Series(times.name, [None] * len(times), dtype=pl.Datetime("us"))
     lost = parsed.null_count() - times.null_count()
     if lost:
         msg = f"column {times.name!r} ({role}): {lost} of {len(times)} texts are not ISO 8601 times"
