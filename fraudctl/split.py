@@ -1,0 +1,336 @@
+"""Which rows training may know: ``as_of``, maturity, the label delay as a gap, and prequential folds.
+
+Owns every decision about time between the feature table and a fit: the training period, the periods of the folds, which
+labels had arrived, and which events a block on known frauds would have kept out. It fits nothing and scores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+
+from fraudctl.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fraudctl.project import Duration, Project
+
+FEW_FRAUDS = 30
+"""Fewer frauds than this in a training period are warned about."""
+
+_LONGEST_DEFAULT_TEST = timedelta(days=30)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One rehearsal of training and use: fitted on what was known at its ``as_of``, judged on the period after it.
+
+    Attributes
+    ----------
+    number
+        1 for the earliest fold.
+    as_of
+        What the fold's model may know; the start of its validation period.
+    train_from, train_until
+        Training period, ``[train_from, train_until)``.
+    valid_from, valid_until
+        Validation period, ``[valid_from, valid_until)``.
+    train, valid
+        Masks over the rows of the feature table, shape ``(n_events,)``.
+    n_blocked
+        Validation events left out because their entity was known to be defrauded.
+    """
+
+    number: int
+    as_of: datetime
+    train_from: datetime
+    train_until: datetime
+    valid_from: datetime
+    valid_until: datetime
+    train: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+    n_blocked: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """What the final fit may know, its folds from the earliest to the latest, and the test period.
+
+    Attributes
+    ----------
+    as_of
+        Training knows nothing later.
+    train_from, train_until
+        Training period, ``[train_from, train_until)``; ``train_until`` is ``as_of - label_delay``.
+    test_from, test_until
+        Test period, ``[test_from, test_until)``; ``test_from`` is ``as_of``.
+    train
+        Mask over the rows of the feature table: mature and labelled at ``as_of``, shape ``(n_events,)``.
+    folds
+        The prequential folds, at least one.
+    warnings
+        Sentences about what the data did not allow.
+    """
+
+    as_of: datetime
+    test_from: datetime
+    test_until: datetime
+    train_from: datetime
+    train_until: datetime
+    train: NDArray[np.bool_]
+    folds: tuple[Fold, ...]
+    warnings: tuple[str, ...]
+
+
+def instant(value: datetime | date, *, timezone: str) -> datetime:
+    """Give the UTC instant of a date (its local midnight) or of a time (local where it names no zone).
+
+    >>> instant(date(2026, 6, 1), timezone="Europe/Berlin").isoformat()
+    '2026-05-31T22:00:00+00:00'
+    """
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=ZoneInfo(timezone))
+    return value.astimezone(UTC)
+
+
+def immature(frame: pl.DataFrame, *, label_delay: Duration, known_until: datetime) -> pl.Series:
+    """Tell the events too young to be judged, or whose label arrives after ``known_until``.
+
+    Returns
+    -------
+    polars.Series
+        Boolean, shape ``(n_events,)``: ``event_time + label_delay > known_until or label_time > known_until``.
+    """
+    young = frame["event_time"] + label_delay.timedelta > known_until
+    return (young | (frame["label_time"] > known_until).fill_null(value=False)).rename("immature")
+
+
+def mature(frame: pl.DataFrame, *, label_delay: Duration, known_until: datetime) -> pl.Series:
+    """Tell the labelled events that may be judged with what is known at ``known_until``.
+
+    Returns
+    -------
+    polars.Series
+        Boolean, shape ``(n_events,)``: labelled, ``event_time + label_delay <= known_until`` and
+        ``label_time <= known_until``. Unlabelled events are never mature.
+    """
+    young = immature(frame, label_delay=label_delay, known_until=known_until)
+    return (frame["label"].is_not_null() & ~young).rename("mature")
+
+
+def known_blocked(frame: pl.DataFrame, *, entity: str, since: datetime, timezone: str) -> NDArray[np.bool_]:
+    """Tell the events that a block on entities known to be defrauded would have kept out.
+
+    Parameters
+    ----------
+    frame
+        Rows with ``event_time``, ``label``, ``label_time`` and the entity; the earlier frauds must be among them.
+    entity
+        Entity that is blocked. A null value is never blocked.
+    since
+        Only frauds with ``event_time >= since`` block.
+    timezone
+        Zone that defines an event's day.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_events,)``: a fraud of the same entity value has a label_time before the event's local day began.
+    """
+    day = frame["event_time"].dt.convert_time_zone(timezone).dt.truncate("1d").dt.convert_time_zone("UTC")
+    frauds = frame.filter((pl.col("label") == 1) & (pl.col("event_time") >= since) & pl.col(entity).is_not_null())
+    known = frauds.group_by(entity).agg(pl.col("label_time").min().alias("known_at"))
+    rows = frame.select(entity, day.alias("day")).join(known, on=entity, how="left", maintain_order="left")
+    return (rows["known_at"] < rows["day"]).fill_null(value=False).to_numpy()
+
+
+def block_since(project: Project, *, as_of: datetime, split_as_of: datetime, train_from: datetime) -> datetime:
+    """Give the time from which frauds block, for the model or fold of ``as_of``.
+
+    Without ``since`` that is the start of its own training period. An explicit ``since`` is meant for the project's
+    ``as_of``; a fold looks back equally far from its own.
+    """
+    block = project.evaluate.block_known
+    if block is None or block.since is None:
+        return train_from
+    return instant(block.since, timezone=project.data.timezone) - (split_as_of - as_of)
+
+
+def make_split(
+    frame: pl.DataFrame, project: Project, *, known_until: datetime, as_of: datetime | date | None = None
+) -> Split:
+    """Lay out the training period, the folds and the test period of a project.
+
+    Parameters
+    ----------
+    frame
+        The feature table: ``event_time``, ``label``, ``label_time`` and the entities; sorted by event_time.
+    project
+        Gives ``[split]``, ``label_delay`` and ``[evaluate] block_known``.
+    known_until
+        Latest instant that the data know of.
+    as_of
+        Overrides ``[split] as_of``. Default: ``known_until - label_delay - test``.
+
+    Raises
+    ------
+    DataError
+        No rows, a training period without frauds or without legitimate rows, or not one usable fold.
+    UsageError
+        ``as_of`` lies after ``known_until``.
+    """
+    if frame.is_empty():
+        msg = "there are no events to train on"
+        raise DataError(msg, hint="check [data] events and its filters with `fraudctl check`")
+    return _Layout(frame, project, known_until, as_of).split()
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _default_test(span: timedelta) -> timedelta:
+    """Give a fifth of the mature span, at most 30 days, in whole days where there are any."""
+    fifth = min(span / 5, _LONGEST_DEFAULT_TEST)
+    whole = timedelta(days=fifth.days)
+    return whole or fifth
+
+
+class _Layout:
+    """The moments of one split, and the masks that follow from them."""
+
+    def __init__(
+        self, frame: pl.DataFrame, project: Project, known_until: datetime, as_of: datetime | date | None
+    ) -> None:
+        self.frame, self.project = frame, project
+        self.times = frame["event_time"].to_physical().to_numpy()
+        self.label_times = frame["label_time"].to_physical().fill_null(np.iinfo(np.int64).max).to_numpy()
+        self.labels = frame["label"].fill_null(-1).to_numpy()
+        self.labelled = self.labels >= 0
+        self.first = _EPOCH + timedelta(microseconds=int(self.times.min()))
+        self.delay = project.data.label_delay.timedelta
+        self.warnings: list[str] = []
+        self.test = self._test_length(known_until)
+        self.as_of = self._as_of(known_until, as_of)
+
+    def _test_length(self, known_until: datetime) -> timedelta:
+        if self.project.split.test is not None:
+            return self.project.split.test.timedelta
+        span = known_until - self.delay - self.first
+        if span <= timedelta(0):
+            msg = f"no event is mature: the data span {known_until - self.first}, the label delay is {self.delay}"
+            raise DataError(msg, hint="more history is needed, or [data] label_delay is too long")
+        return _default_test(span)
+
+    def _as_of(self, known_until: datetime, given: datetime | date | None) -> datetime:
+        wanted = given if given is not None else self.project.split.as_of
+        if wanted is None:
+            return known_until - self.delay - self.test
+        moment = instant(wanted, timezone=self.project.data.timezone)
+        if moment > known_until:
+            msg = f"as_of {moment.isoformat()} lies after the latest event, {known_until.isoformat()}"
+            raise UsageError(msg, hint="as_of must be a time that the data reach; mind [data] timezone")
+        return moment
+
+    def split(self) -> Split:
+        start, end = self._train_period(self.as_of)
+        train = self._known_rows(start, end, known_at=self.as_of)
+        n_fraud, n_legit = self._counts(train)
+        if not n_fraud or not n_legit:
+            raise self._one_class("the training period", start, end, n_fraud=n_fraud, n_legit=n_legit)
+        if n_fraud < FEW_FRAUDS:
+            self._warn(f"the training period has only {n_fraud} frauds; every figure about them is uncertain")
+        folds = tuple(self._folds())
+        if not folds:
+            msg = (
+                f"no fold is possible: {self.first.isoformat()} is the first event, as_of is {self.as_of.isoformat()}, "
+                f"and a fold needs a training period, the label delay twice ({self.delay}) and {self.test} to validate"
+            )
+            hint = "a later as_of, a shorter test period or more history helps"
+            raise DataError(msg, hint="\n".join([*self.warnings, hint]))
+        if len(folds) < self.project.split.folds:
+            self._warn(f"{len(folds)} of the {self.project.split.folds} folds are possible with this history")
+        return Split(
+            self.as_of, self.as_of, self.as_of + self.test, start, end, train, folds, tuple(self.warnings)
+        )  # fmt: skip
+
+    def _warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def _train_period(self, as_of: datetime) -> tuple[datetime, datetime]:
+        end = as_of - self.delay
+        length = self.project.split.train
+        return (min(self.first, end) if length is None else end - length.timedelta), end
+
+    def _between(self, start: datetime, end: datetime) -> NDArray[np.bool_]:
+        return (self.times >= _microseconds(start)) & (self.times < _microseconds(end))
+
+    def _known_rows(self, start: datetime, end: datetime, *, known_at: datetime) -> NDArray[np.bool_]:
+        known = self.labelled & (self.label_times <= _microseconds(known_at))
+        rows: NDArray[np.bool_] = self._between(start, end) & known
+        return rows
+
+    def _counts(self, rows: NDArray[np.bool_]) -> tuple[int, int]:
+        return int((self.labels[rows] == 1).sum()), int((self.labels[rows] == 0).sum())
+
+    def _folds(self) -> Iterator[Fold]:
+        for back in range(self.project.split.folds, 0, -1):
+            fold = self._fold(back)
+            if fold is not None:
+                yield fold
+
+    def _fold(self, back: int) -> Fold | None:
+        """Give the fold on the ``back``-th last validation period, or None with a warning where it cannot be."""
+        valid_from = self.as_of - self.delay - back * self.test
+        start, end = self._train_period(valid_from)
+        name = f"the fold validated from {valid_from.isoformat()}"
+        length = self.project.split.train
+        wanted = self.test if length is None else min(length.timedelta, self.test)
+        history = end - max(start, self.first)
+        if history < wanted:
+            self._warn(f"{name} is left out: it has {max(history, timedelta(0))} of history, and needs {wanted}")
+            return None
+        train = self._known_rows(start, end, known_at=valid_from)
+        n_fraud, n_legit = self._counts(train)
+        if not n_fraud or not n_legit:
+            self._warn(f"{name} is left out: {n_fraud} frauds and {n_legit} legitimate rows to train on")
+            return None
+        valid_until = valid_from + self.test
+        valid = self._known_rows(valid_from, valid_until, known_at=self.as_of)
+        blocked = self._blocked(valid_from, start) & valid
+        n_valid_fraud, n_valid_legit = self._counts(valid & ~blocked)
+        if not n_valid_legit:
+            self._warn(f"{name} is left out: no legitimate row to validate on")
+            return None
+        if not n_valid_fraud:
+            self._warn(f"{name} has no fraud to validate on: it counts for calibration, not for ranking")
+        elif n_fraud < FEW_FRAUDS:
+            self._warn(f"{name} trains on only {n_fraud} frauds")
+        number = self.project.split.folds - back + 1
+        return Fold(
+            number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum())
+        )  # fmt: skip
+
+    def _blocked(self, as_of: datetime, train_from: datetime) -> NDArray[np.bool_]:
+        block = self.project.evaluate.block_known
+        if block is None:
+            return np.zeros(len(self.times), dtype=np.bool_)
+        since = block_since(self.project, as_of=as_of, split_as_of=self.as_of, train_from=train_from)
+        return known_blocked(self.frame, entity=block.entity, since=since, timezone=self.project.data.timezone)
+
+    def _one_class(self, what: str, start: datetime, end: datetime, *, n_fraud: int, n_legit: int) -> DataError:
+        msg = (
+            f"{what} [{start.isoformat()}, {end.isoformat()}) has {n_fraud} frauds and {n_legit} legitimate rows "
+            f"whose label had arrived by {self.as_of.isoformat()}; both are needed"
+        )
+        return DataError(msg, hint="check [split] as_of and train, [data] label and label_delay with `fraudctl check`")
