@@ -1,0 +1,261 @@
+"""Charts: Vega-Lite specifications in the house style, and their rendering to SVG and PNG.
+
+Owns colours, type and axes of charts. A specification holds its data inline and names no address, so that a chart is
+the same bytes wherever it is rendered. Colours are those of `PALETTE`; the page's stylesheet recolours exactly these
+for dark screens, so a chart file of its own stays a valid light chart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Spec = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+
+PALETTE: dict[str, tuple[str, str]] = {
+    "ink": ("#1c1b19", "#edebe6"),
+    "muted": ("#6b6862", "#a3a099"),
+    "line": ("#e4e1da", "#33322f"),
+    "bad": ("#b4432c", "#e8795f"),
+    "warn": ("#c3922e", "#dbb25a"),
+    "cool": ("#2d638d", "#7fb2da"),
+    "good": ("#3c7a57", "#7cc09a"),
+    "soft": ("#c9c5bc", "#54524d"),
+    "band": ("#efe6d4", "#3a3327"),
+}
+"""Name -> its colour on light and on dark paper."""
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+VEGALITE = "6.4"
+FONT = "Liberation Sans"
+WIDE, HALF = 940, 440
+
+
+def colour(name: str) -> str:
+    """Give the light colour of a name in `PALETTE`."""
+    return PALETTE[name][0]
+
+
+def _config() -> Spec:
+    ink, muted, line = colour("ink"), colour("muted"), colour("line")
+    axis = {
+        "labelColor": muted, "titleColor": muted, "gridColor": line, "domainColor": line, "tickColor": line,
+        "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelPadding": 6, "titlePadding": 8,
+        "domain": False, "ticks": False, "labelLimit": 320,
+    }  # fmt: skip
+    return {
+        "font": FONT,
+        "background": None,
+        "view": {"stroke": None},
+        "axis": axis,
+        "axisX": {"grid": False, "domain": True},
+        "text": {"color": ink, "fontSize": 11},
+        "legend": {"labelColor": muted, "titleColor": muted, "labelFontSize": 11, "symbolType": "circle"},
+        "bar": {"cornerRadius": 1},
+    }
+
+
+def spec(layers: Sequence[Spec], *, rows: Rows = (), width: int = WIDE, height: int | Spec = 220, **more: Any) -> Spec:
+    """Put layers over one another, in the house style."""
+    body: Spec = {
+        "$schema": SCHEMA,
+        "width": width,
+        "height": height,
+        "data": {"values": [dict(row) for row in rows]},
+        "layer": list(layers),
+        "config": _config(),
+    }
+    return {**body, **more}
+
+
+def field(name: str, kind: str = "quantitative", title: str | None = None, **more: Any) -> Spec:
+    """Encode a field; a title of None shows none."""
+    return {"field": name, "type": kind, "title": title, **more}
+
+
+def _mark(kind: str, tone: str, **more: Any) -> Spec:
+    return {"type": kind, "color": colour(tone), **more}
+
+
+def lines(
+    rows: Rows,
+    *,
+    x: str,
+    series: Mapping[str, tuple[str, str]],
+    x_axis: Spec,
+    y_axis: Spec,
+    marks: Mapping[str, float] | None = None,
+    band: tuple[float, float] | None = None,
+    width: int = WIDE,
+    height: int = 240,
+) -> Spec:
+    """Draw named lines over one x, each with its label at its end.
+
+    Parameters
+    ----------
+    rows
+        One per x, with the fields of all series.
+    series
+        Field -> (label, tone).
+    marks
+        Label -> x of a dotted rule.
+    band
+        Ends of a shaded range of x.
+    """
+    layers: list[Spec] = []
+    if band is not None:
+        data = {"values": [{"from": band[0], "to": band[1]}]}
+        encoding = {"x": field("from", **{"scale": x_axis.get("scale", {})}), "x2": {"field": "to"}}
+        layers.append({"data": data, "mark": _mark("rect", "band"), "encoding": encoding})
+    shared_x = {**x_axis, "field": x}
+    for name, (label, tone) in series.items():
+        y = {**y_axis, "field": name}
+        weight = 2.2 if tone == "ink" else 1.6
+        layers.append({"mark": _mark("line", tone, strokeWidth=weight), "encoding": {"x": shared_x, "y": y}})
+        ends = [row for row in rows if row.get(name) is not None][-1:]
+        text = {"type": "text", "align": "left", "dx": 6, "color": colour(tone), "text": label, "fontWeight": "bold"}
+        layers.append(
+            {"data": {"values": [dict(row) for row in ends]}, "mark": text, "encoding": {"x": shared_x, "y": y}}
+        )
+    for label, place in (marks or {}).items():
+        layers.extend(_rule(label, place, shared_x))
+    return spec(layers, rows=rows, width=width, height=height, padding={"left": 5, "right": 90, "top": 18, "bottom": 5})
+
+
+def _rule(label: str, place: float, x: Spec) -> list[Spec]:
+    data = {"values": [{"at": place}]}
+    at = {**x, "field": "at"}
+    text = {"type": "text", "text": label, "align": "left", "dx": 5, "dy": -8, "color": colour("muted")}
+    return [
+        {"data": data, "mark": _mark("rule", "muted", strokeDash=[3, 3]), "encoding": {"x": at}},
+        {"data": data, "mark": text, "encoding": {"x": at, "y": {"value": 0}}},
+    ]
+
+
+def intervals(
+    rows: Rows,
+    *,
+    title: str,
+    width: int = HALF,
+    bars: bool = True,
+    label_width: int = 190,
+    number_format: str = "+.2f",
+) -> Spec:
+    """Draw one bar or dot per row with its interval; rows have label, value, low, high (or null) and tone.
+
+    Rows keep their order; the value is written beside the bar.
+    """
+    tones = sorted({str(row["tone"]) for row in rows})
+    scale = {"domain": tones, "range": [colour(tone) for tone in tones]}
+    order = [str(row["label"]) for row in rows]
+    y = field("label", "nominal", sort=order, axis={"labelLimit": label_width, "minExtent": label_width, "grid": False})
+    paint = field("tone", "nominal", scale=scale, legend=None)
+    x = field("value", title=title, axis={"grid": True, "tickCount": 5})
+    mark: Spec = {"type": "bar", "height": {"band": 0.62}} if bars else {"type": "point", "filled": True, "size": 60}
+    whisker = {"y": y, "x": field("low", title=title), "x2": {"field": "high"}}
+    plot = width - label_width - 75
+    label = {"type": "text", "align": "left", "fontSize": 11}
+    number = {"field": "value", "type": "quantitative", "format": number_format}
+    known = [{"filter": "datum.high != null"}]
+    zero = {"data": {"values": [{}]}, "mark": _mark("rule", "muted"), "encoding": {"x": {"datum": 0}}}
+    layers: list[Spec] = [
+        {"mark": mark, "encoding": {"y": y, "x": x, "color": paint}},
+        {"mark": _mark("rule", "ink", strokeWidth=1.1), "encoding": whisker, "transform": known},
+        {"mark": label, "encoding": {"y": y, "x": {"value": plot + 10}, "text": number}},
+        zero,
+    ]
+    return spec(
+        layers, rows=rows, width=plot, height={"step": 24}, padding={"left": 0, "right": 55, "top": 5, "bottom": 5}
+    )
+
+
+def stacked_days(rows: Rows, *, series: Mapping[str, tuple[str, str]], title: str, width: int = WIDE) -> Spec:
+    """Draw a stacked bar per day; rows have day (ISO date), kind (a key of `series`) and value."""
+    scale = {"domain": [text for text, _ in series.values()], "range": [colour(tone) for _, tone in series.values()]}
+    named = [{**row, "kind": series[str(row["kind"])][0]} for row in rows]
+    days = len({str(row["day"]) for row in rows})
+    label = {"labelExpr": "slice(datum.label, 5)", "labelAngle": 0, "labelOverlap": True}
+    size = {"band": 0.7 if days > 3 else 0.3}
+    layer = {
+        "mark": {"type": "bar", "width": size},
+        "encoding": {
+            "x": field("day", "ordinal", axis=label),
+            "y": field("value", title=title, axis={"tickCount": 4}),
+            "color": field("kind", "nominal", scale=scale, legend={"orient": "top", "title": None}),
+        },
+    }
+    return spec([layer], rows=named, width=width, height=180)
+
+
+def timeline(rows: Rows, *, tones: Mapping[str, tuple[str, str]], width: int = WIDE) -> Spec:
+    """Draw one strip per group with a point per event; rows have group, time (ISO), kind (a key of `tones`)."""
+    scale = {"domain": [text for text, _ in tones.values()], "range": [colour(tone) for _, tone in tones.values()]}
+    named = [{**row, "kind": tones[str(row["kind"])][0]} for row in rows]
+    order = list(dict.fromkeys(str(row["group"]) for row in rows))
+    encoding = {
+        "x": field("time", "temporal", scale={"type": "utc"}, axis={"tickCount": 8, "format": "%d %b"}),
+        "y": field("group", "nominal", sort=order, axis={"grid": True, "minExtent": 150, "labelLimit": 190}),
+        "color": field("kind", "nominal", scale=scale, legend={"orient": "top", "title": None}),
+    }
+    mark = {"type": "point", "filled": True, "size": 46, "opacity": 0.85}
+    return spec([{"mark": mark, "encoding": encoding}], rows=named, width=width - 160, height={"step": 26})
+
+
+def curve(
+    rows: Rows, *, x: str, y: str, x_title: str, y_title: str, tone: str = "cool", diagonal: bool = False,
+    point: tuple[float, float, str] | None = None, low: str = "", high: str = "", dots: bool = False,
+    log: bool = False, width: int = HALF,
+) -> Spec:  # fmt: skip
+    """Draw y over x, both shares in [0, 1]; with its interval, the diagonal, and today's point where given."""
+    share = {"tickCount": 5, "format": "~%"}
+    scale = {"type": "log", "clamp": True, "nice": False} if log else {"domain": [0, 1]}
+    at_x, at_y = field(x, title=x_title, axis=share, scale=scale), field(y, title=y_title, axis=share, scale=scale)
+    layers: list[Spec] = []
+    if diagonal:
+        ends = [{x: 0.0, y: 0.0}, {x: 1.0, y: 1.0}]
+        if log:
+            floor = min([float(row[key]) for row in rows for key in (x, y) if float(row[key]) > 0], default=0.001)
+            ends[0] = {x: floor, y: floor}
+        rule = _mark("line", "soft", strokeDash=[4, 4], strokeWidth=1)
+        layers.append({"data": {"values": ends}, "mark": rule, "encoding": {"x": at_x, "y": at_y}})
+    if low and high:
+        encoding = {"x": at_x, "y": {**at_y, "field": low}, "y2": {"field": high}}
+        layers.append({"mark": _mark("rule", tone, strokeWidth=1.2), "encoding": encoding})
+    layers.append({"mark": _mark("line", tone, strokeWidth=1.8, point=dots), "encoding": {"x": at_x, "y": at_y}})
+    if point is not None:
+        here = {"values": [{x: point[0], y: point[1], "text": point[2]}]}
+        text = {"type": "text", "align": "left", "dx": 9, "dy": -8, "fontWeight": "bold"}
+        dot = _mark("point", "ink", filled=True, size=70)
+        layers.append({"data": here, "mark": dot, "encoding": {"x": at_x, "y": at_y}})
+        layers.append({"data": here, "mark": text, "encoding": {"x": at_x, "y": at_y, "text": {"field": "text"}}})
+    return spec(layers, rows=rows, width=width - 50, height=250)
+
+
+def to_svg(chart: Mapping[str, Any], *, name: str) -> str:
+    """Render a specification to SVG text: same specification and name, same bytes.
+
+    The attributes by which Vega names each mark for screen readers are dropped: the figure has one text alternative.
+    Vega numbers ids through the life of a process; here they are numbered within the chart, after its name.
+    """
+    import vl_convert
+
+    text: str = vl_convert.vegalite_to_svg(dict(chart), vl_version=VEGALITE)
+    for pattern in (r' aria-[a-z]+="[^"]*"', r' role="[^"]*"', r' class="[^"]*"', r' pointer-events="none"'):
+        text = re.sub(pattern, "", text)
+    text = re.sub(r'<path d="[^"]*" display="none"/>|<path d="" display="none"/>', "", text)
+    text = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    ids = {found: f"{name}-{i}" for i, found in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', text)))}
+    text = re.sub(r'( id="|url\(#)([^")]+)', lambda found: found[1] + ids.get(found[2], found[2]), text)
+    return text.replace(' opacity="1"', "").replace('<path d="M0,0h0v0h0Z"/>', "").replace("<g></g>", "")
+
+
+def to_png(chart: Mapping[str, Any], *, scale: float = 2.0) -> bytes:
+    """Render a specification to PNG on white paper, for slides."""
+    import vl_convert
+
+    body = dict(chart)
+    body["config"] = {**body.get("config", {}), "background": "#ffffff"}
+    png: bytes = vl_convert.vegalite_to_png(body, vl_version=VEGALITE, scale=scale)
+    return png

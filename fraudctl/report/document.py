@@ -1,0 +1,161 @@
+"""What a report consists of, whatever it is rendered to.
+
+A `Document` holds cards, findings and sections; a section answers its question in a sentence (`lead`) and then shows
+blocks: text, a proportion bar, a chart, a table. All text is plain text: renderers escape it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Tone = Literal["plain", "good", "bad", "warn", "cool", "muted"]
+Kind = Literal["text", "number", "code", "lines"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure that stands out, and what it is."""
+
+    value: str
+    label: str
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; a note is set smaller."""
+
+    text: str
+    note: bool = False
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A term and what holds of it, as in a method section."""
+
+    term: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A list of terms."""
+
+    items: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a proportion bar; `share` of the whole in [0, 1]."""
+
+    label: str
+    value: str
+    share: float
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Parts of a whole side by side, with a text alternative."""
+
+    segments: tuple[Segment, ...]
+    alt: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite specification with its text alternative.
+
+    Attributes
+    ----------
+    name
+        File name without suffix, unique within a document.
+    spec
+        Vega-Lite, with data inline; see `fraudctl.report.charts`.
+    alt
+        What the chart shows, for those who cannot see it.
+    wide
+        Whether it takes the full width of the page.
+    """
+
+    name: str
+    title: str
+    spec: Mapping[str, Any]
+    alt: str
+    wide: bool = True
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; numbers stand right."""
+
+    name: str
+    kind: Kind = "text"
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its text (or lines), the key that it sorts by where that is not the text, and its tone."""
+
+    text: str
+    sort: float | str | None = None
+    tone: Tone = "plain"
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns; `tools` adds sorting and, for long ones, a filter."""
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    tools: bool = False
+    filter_hint: str = ""
+
+
+Block = Text | Facts | Bar | Chart | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question, its answer in a sentence, and what supports it."""
+
+    name: str
+    title: str
+    lead: str
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Attributes
+    ----------
+    title
+        The verdict as a sentence.
+    subtitle
+        What it is about: period, rows, model, costs.
+    verdict
+        Word and tone of a badge beside the title, such as ("pass", "good"); None for none.
+    findings
+        The most important statements, first things first.
+    """
+
+    title: str
+    subtitle: tuple[str, ...]
+    cards: tuple[Card, ...]
+    sections: tuple[Section, ...]
+    kicker: str = ""
+    verdict: tuple[str, Tone] | None = None
+    findings: tuple[tuple[str, str, Tone], ...] = ()
+    footer: str = ""
+
+    def charts(self) -> tuple[Chart, ...]:
+        """Give all charts in the order in which they appear."""
+        return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Chart))
