@@ -1,0 +1,351 @@
+"""From raw scores to probabilities that mean what they say.
+
+Owns four calibrators (none, logistic, isotonic, beta), all strictly increasing so that no ranking is lost, the choice
+among them by time-ordered validation, cross-fitting, and the correction for negatives that were left out of a fit. A
+raw score is always a log-odds (CatBoost's raw value). It knows nothing of models, costs or thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from fraudctl.errors import BundleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Method = Literal["none", "logistic", "beta", "isotonic"]
+METHODS: Final[tuple[Method, ...]] = ("none", "logistic", "beta", "isotonic")
+"""From the plainest to the freest; a freer one is chosen only where it is clearly better."""
+
+_SCORE_LIMIT = 30.0
+_TAIL_SLOPE = 1e-3
+_RIDGE = 1e-6
+
+
+def sigmoid(y_score: Floats) -> Floats:
+    """Turn log-odds into probabilities without overflow, shape kept.
+
+    >>> sigmoid(np.array([0.0, -1000.0])).tolist()
+    [0.5, 0.0]
+    """
+    e = np.exp(-np.abs(y_score))
+    return np.asarray(np.where(y_score >= 0, 1.0 / (1.0 + e), e / (1.0 + e)), dtype=np.float64)
+
+
+def log_odds(y_prob: Floats) -> Floats:
+    """Turn probabilities into log-odds, within ±30."""
+    with np.errstate(divide="ignore"):
+        odds = np.log(y_prob) - np.log1p(-y_prob)
+    return np.asarray(np.clip(odds, -_SCORE_LIMIT, _SCORE_LIMIT), dtype=np.float64)
+
+
+def log_losses(y_true: NDArray[Any], y_prob: Floats) -> Floats:
+    """Give the logarithmic loss of each event, shape ``(n_events,)``; probabilities are held within 1e-12 of 0, 1."""
+    p = np.clip(y_prob, 1e-12, 1.0 - 1e-12)
+    return np.asarray(-np.where(y_true == 1, np.log(p), np.log1p(-p)), dtype=np.float64)
+
+
+def undo_sampling(y_score: Floats, *, kept: float) -> Floats:
+    """Correct log-odds of a model that saw only a share ``kept`` of the legitimate rows: add ``log(kept)``.
+
+    Dal Pozzolo et al., *Calibrating Probability with Undersampling for Unbalanced Classification* (SSCI 2015).
+    """
+    return np.asarray(y_score + np.log(kept), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A strictly increasing map from raw scores to probabilities.
+
+    Attributes
+    ----------
+    method
+        ``none`` (the sigmoid alone), ``logistic``, ``beta`` or ``isotonic``.
+    parameters
+        logistic: slope and intercept on the log-odds. beta: a, b, c of ``a ln p - b ln(1 - p) + c``.
+        isotonic: knots, first the raw scores, then as many log-odds.
+    """
+
+    method: Method
+    parameters: tuple[float, ...] = ()
+
+    def predict(self, y_score: Floats) -> Floats:
+        """Give the probability of fraud for raw scores, both of shape ``(n_events,)``."""
+        scores = np.asarray(y_score, dtype=np.float64)
+        if self.method == "none":
+            return sigmoid(scores)
+        if self.method == "logistic":
+            slope, intercept = self.parameters
+            return sigmoid(slope * scores + intercept)
+        if self.method == "beta":
+            a, b, c = self.parameters
+            return sigmoid(-a * np.logaddexp(0.0, -scores) + b * np.logaddexp(0.0, scores) + c)
+        half = len(self.parameters) // 2
+        return sigmoid(_along(scores, np.asarray(self.parameters[:half]), np.asarray(self.parameters[half:])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the calibrator as JSON."""
+        return {"method": self.method, "parameters": list(self.parameters)}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Calibrator:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        BundleError
+            An unknown method, or parameters that are not what it needs.
+        """
+        method, parameters = document.get("method"), document.get("parameters")
+        wanted = {"none": 0, "logistic": 2, "beta": 3}
+        sound = method in METHODS and isinstance(parameters, list)
+        sound = sound and all(isinstance(value, (int, float)) and np.isfinite(value) for value in parameters or ())
+        count = len(parameters or ())
+        if not sound or (count != wanted[method] if method in wanted else count < 2 or count % 2):
+            msg = f"calibration.json holds no calibrator that this version knows: method {method!r}, {count} parameters"
+            raise BundleError(msg, hint=f"expected one of {', '.join(METHODS)}")
+        return cls(method, tuple(float(value) for value in parameters or ()))  # type: ignore[arg-type]
+
+
+def _along(scores: Floats, knots: Floats, values: Floats) -> Floats:
+    """Interpolate between knots; beyond them go on with a slope that is small but keeps the order."""
+    inside = np.interp(scores, knots, values)
+    return np.asarray(inside + _TAIL_SLOPE * (scores - np.clip(scores, knots[0], knots[-1])), dtype=np.float64)
+
+
+def _beta_inputs(scores: Floats) -> Floats:
+    """Give ``ln p``, ``-ln(1 - p)`` and 1 for the probabilities behind log-odds, shape ``(n_events, 3)``."""
+    return np.column_stack([-np.logaddexp(0.0, -scores), np.logaddexp(0.0, scores), np.ones_like(scores)])
+
+
+def fit_calibrator(
+    y_true: NDArray[Any], y_score: Floats, *, method: Method, weight: Floats | None = None
+) -> Calibrator | None:
+    """Fit one calibrator.
+
+    Parameters
+    ----------
+    y_true
+        1 fraud, 0 legitimate, shape ``(n_events,)``; no nulls.
+    y_score
+        Raw scores (log-odds), shape ``(n_events,)``.
+    method
+        logistic: Platt, *Probabilistic Outputs for Support Vector Machines* (1999). beta: Kull et al., *Beta
+        calibration* (AISTATS 2017). isotonic: pool-adjacent-violators with centred knots, after Oron and Flournoy,
+        *Centered Isotonic Regression* (2017).
+    weight
+        Weight of each event; by default all 1.
+
+    Returns
+    -------
+    Calibrator or None
+        None where the method cannot be fitted: one class only, or scores that do not rise with fraud.
+    """
+    weights = np.ones(len(y_true)) if weight is None else np.asarray(weight, dtype=np.float64)
+    if method == "none":
+        return Calibrator("none")
+    present = weights > 0
+    if len(np.unique(y_true[present])) < 2 or len(np.unique(y_score[present])) < 2:
+        return None
+    target = y_true.astype(np.float64)
+    if method == "logistic":
+        slope, intercept = _newton(np.column_stack([y_score, np.ones_like(y_score)]), target, weights)
+        return Calibrator("logistic", (slope, intercept)) if slope > 0 else None
+    if method == "beta":
+        return _fit_beta(y_score, target, weights)
+    return _fit_isotonic(y_score, target, weights)
+
+
+def _newton(inputs: Floats, target: Floats, weights: Floats) -> tuple[float, ...]:
+    """Fit a logistic regression by damped Newton steps, with a ridge too small to matter.
+
+    Sums run over contiguous rows in one thread, so that the same numbers come out on every machine.
+    """
+    theta = np.zeros(inputs.shape[1])
+    theta[-1] = log_odds(np.atleast_1d(np.average(target, weights=weights)))[0]
+    loss = _penalised_loss(theta, inputs, target, weights)
+    for _ in range(100):
+        p = sigmoid(_dot(inputs, theta))
+        gradient = _sums(inputs, weights * (p - target)) + _RIDGE * theta
+        curve = weights * p * (1.0 - p)
+        hessian = np.array([_sums(inputs, curve * column) for column in inputs.T]) + _RIDGE * np.eye(len(theta))
+        step, scale = np.linalg.solve(hessian, gradient), 1.0
+        while (new := _penalised_loss(theta - scale * step, inputs, target, weights)) > loss and scale > 1e-8:
+            scale /= 2.0
+        done = loss - new <= 1e-10 * max(1.0, abs(loss))
+        if new <= loss:
+            theta, loss = theta - scale * step, new
+        if done:
+            break
+    return tuple(float(value) for value in theta)
+
+
+def _dot(inputs: Floats, theta: Floats) -> Floats:
+    return np.asarray((inputs * theta).sum(axis=1), dtype=np.float64)
+
+
+def _sums(inputs: Floats, values: Floats) -> Floats:
+    return np.array([float((column * values).sum()) for column in inputs.T])
+
+
+def _penalised_loss(theta: Floats, inputs: Floats, target: Floats, weights: Floats) -> float:
+    z = _dot(inputs, theta)
+    return float((weights * (np.logaddexp(0.0, z) - target * z)).sum() + _RIDGE / 2 * (theta * theta).sum())
+
+
+def _fit_beta(y_score: Floats, target: Floats, weights: Floats) -> Calibrator | None:
+    """Fit a, b >= 0 and c: where one comes out negative it is held at 0 and the others are fitted again."""
+    inputs = _beta_inputs(y_score)
+    a, b, c = _newton(inputs, target, weights)
+    if a < 0:
+        a, (b, c) = 0.0, _newton(inputs[:, 1:], target, weights)
+    elif b < 0:
+        b, (a, c) = 0.0, _newton(inputs[:, [0, 2]], target, weights)
+    return Calibrator("beta", (a, b, c)) if min(a, b) >= 0 and a + b > 0 else None
+
+
+def _fit_isotonic(y_score: Floats, target: Floats, weights: Floats) -> Calibrator:
+    """Pool adjacent violators, then put each block's knot at its mean score and mean outcome (shrunk by one event)."""
+    scores, inverse = np.unique(y_score, return_inverse=True)
+    totals = np.bincount(inverse, weights).astype(np.float64)
+    hits = np.bincount(inverse, weights * target).astype(np.float64)
+    keep = totals > 0
+    blocks = _pool_adjacent_violators(scores[keep], hits[keep], totals[keep])
+    base = float(hits.sum() / totals.sum())
+    centres = np.array([mean for mean, _, _ in blocks])
+    rates = np.array([(hit + base) / (total + 1.0) for _, hit, total in blocks])
+    values = log_odds(np.maximum.accumulate(rates))
+    rising = np.concatenate([[True], np.diff(values) > 0])
+    values, centres = values[rising], centres[rising]
+    return Calibrator("isotonic", (*(float(x) for x in centres), *(float(x) for x in values)))
+
+
+def _pool_adjacent_violators(scores: Floats, hits: Floats, totals: Floats) -> list[tuple[float, float, float]]:
+    """Merge neighbours until the rate ``hits / totals`` rises from block to block; gives (mean score, hits, total)."""
+    blocks: list[tuple[float, float, float]] = []
+    for score, hit, total in zip(scores.tolist(), hits.tolist(), totals.tolist(), strict=True):
+        mean = score
+        while blocks and blocks[-1][1] * total >= hit * blocks[-1][2]:
+            before_mean, before_hit, before_total = blocks.pop()
+            mean = (mean * total + before_mean * before_total) / (total + before_total)
+            hit, total = hit + before_hit, total + before_total  # noqa: PLW2901 - the block grows
+        blocks.append((mean, hit, total))
+    return blocks
+
+
+@dataclass(frozen=True)
+class CalibrationChoice:
+    """The calibrator that was chosen, and what it was chosen by.
+
+    Attributes
+    ----------
+    calibrator
+        The chosen method fitted on all fold predictions; this one is shipped.
+    y_prob
+        Cross-fitted probabilities, shape ``(n_events,)``: each fold by a calibrator fitted on the others.
+    log_loss
+        Method -> mean logarithmic loss in time-ordered validation; None where it could not be fitted.
+    reason
+        One sentence on the choice.
+    """
+
+    calibrator: Calibrator
+    y_prob: Floats
+    log_loss: dict[str, float | None]
+    reason: str
+
+
+def choose_calibrator(
+    y_true: NDArray[Any], y_score: Floats, fold: NDArray[Any], *, weight: Floats | None = None
+) -> CalibrationChoice:
+    """Choose among `METHODS` by time-ordered validation, cross-fit the choice, and refit it on everything.
+
+    Each method is fitted on the folds before a fold and judged on that fold. A freer method must beat the plainer by
+    more than one standard error of their paired difference. With a single fold its earlier and later half stand in for
+    two folds, so rows must be in the order of time.
+
+    Parameters
+    ----------
+    y_true, y_score
+        Outcomes and raw scores, shape ``(n_events,)``, in the order of event_time within each fold.
+    fold
+        Number of each row's fold, rising with time.
+    weight
+        Weight of each event.
+    """
+    weights = np.ones(len(y_true)) if weight is None else np.asarray(weight, dtype=np.float64)
+    parts = _parts(fold)
+    losses, judged = _validate(y_true, y_score, parts, weights)
+    method, reason = _choose(losses, weights[judged])
+    y_prob = np.empty(len(y_score))
+    for part in np.unique(parts):
+        inside = parts == part
+        fitted = fit_calibrator(y_true[~inside], y_score[~inside], method=method, weight=weights[~inside])
+        y_prob[inside] = (fitted or Calibrator("none")).predict(y_score[inside])
+    final = fit_calibrator(y_true, y_score, method=method, weight=weights) or Calibrator("none")
+    means: dict[str, float | None] = {
+        name: None if loss is None or not judged.any() else float(np.average(loss, weights=weights[judged]))
+        for name, loss in losses.items()
+    }
+    return CalibrationChoice(final, y_prob, means, reason)
+
+
+def _parts(fold: NDArray[Any]) -> NDArray[np.int64]:
+    numbers, parts = np.unique(fold, return_inverse=True)
+    if len(numbers) > 1:
+        return np.asarray(parts, dtype=np.int64)
+    return (np.arange(len(fold)) >= len(fold) // 2).astype(np.int64)
+
+
+def _validate(
+    y_true: NDArray[Any], y_score: Floats, parts: NDArray[np.int64], weights: Floats
+) -> tuple[dict[Method, Floats | None], NDArray[np.bool_]]:
+    """Give each method's loss on every row that has an earlier part with both classes, and the mask of those rows."""
+    usable = [
+        part for part in np.unique(parts)[1:]
+        if len(np.unique(y_true[(parts < part) & (weights > 0)])) == 2
+    ]  # fmt: skip
+    judged = np.isin(parts, usable)
+    losses: dict[Method, Floats | None] = {}
+    for method in METHODS:
+        y_prob: Floats | None = np.full(len(y_score), np.nan)
+        for part in usable:
+            past, now = parts < part, parts == part
+            fitted = fit_calibrator(y_true[past], y_score[past], method=method, weight=weights[past])
+            if fitted is None:
+                y_prob = None
+                break
+            assert y_prob is not None  # noqa: S101 - for the type checker: the loop ends where it is None
+            y_prob[now] = fitted.predict(y_score[now])
+        losses[method] = None if y_prob is None else log_losses(y_true[judged], y_prob[judged])
+    return losses, judged
+
+
+def _choose(losses: dict[Method, Floats | None], weights: Floats) -> tuple[Method, str]:
+    best: Method = "none"
+    loss = losses["none"]
+    if loss is None or not len(loss):
+        return best, "no earlier fold with both classes to validate a calibrator on: the scores are used as they are"
+    for method in METHODS[1:]:
+        other = losses[method]
+        if other is None:
+            continue
+        gain, error = _paired_gain(loss, other, weights)
+        if gain > error:
+            best, loss = method, other
+    return best, f"{best} had the lowest logarithmic loss on later folds, by more than one standard error over plainer"
+
+
+def _paired_gain(loss: Floats, other: Floats, weights: Floats) -> tuple[float, float]:
+    """Give the weighted mean of ``loss - other`` and its standard error."""
+    share = weights / weights.sum()
+    difference = loss - other
+    mean = float((share * difference).sum())
+    return mean, float(np.sqrt((share**2 * (difference - mean) ** 2).sum()))
