@@ -1,0 +1,183 @@
+"""Metrics that are a ratio of two sums over events: precision, recall, rates, money, savings, Brier score.
+
+Every one of them is written down as a numerator and a denominator per event. That is all that its value, its variance
+under clustering (`fraudctl.uncertainty`) and a paired difference need, so each is defined once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudctl.costs import Baseline, CostMatrix, baseline, minimum_risk, perfect_cost, taken_cost
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A metric ``offset + scale × sum(numerator) / sum(denominator)``; weights are already multiplied in.
+
+    ``unit`` is the denominator of one typical event (for savings: what the mean fraud costs). ``support`` marks the
+    events that carry information, whose clusters are counted. ``reason`` says why the metric is undefined, if it is.
+    """
+
+    numerator: FloatArray
+    denominator: FloatArray
+    unit: float
+    support: BoolArray
+    offset: float = 0.0
+    scale: float = 1.0
+    reason: str | None = None
+
+    @property
+    def value(self) -> float:
+        """The metric; NaN where it is undefined."""
+        if self.reason is not None:
+            return math.nan
+        return self.offset + self.scale * float(self.numerator.sum() / self.denominator.sum())
+
+    @property
+    def influence(self) -> FloatArray:
+        """What each event moves the metric by, shape ``(n_events,)``; sums to 0 (linearisation of the ratio)."""
+        total = float(self.denominator.sum())
+        level = float(self.numerator.sum()) / total
+        return np.asarray(self.scale * (self.numerator - level * self.denominator) / total, dtype=np.float64)
+
+    @property
+    def unit_share(self) -> float:
+        """Share of one typical event in the base: the least that the metric can be known by."""
+        return abs(self.scale * self.unit / float(self.denominator.sum()))
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray, *, missing: str) -> Ratio:
+    support = denominator != 0
+    count = int(support.sum())
+    total = float(denominator.sum())
+    reason = missing if count == 0 or total <= 0 else None
+    return Ratio(numerator, denominator, total / max(count, 1), support, reason=reason)
+
+
+def _weights(weight: FloatArray | None, n_events: int) -> FloatArray:
+    return np.ones(n_events) if weight is None else np.asarray(weight, dtype=np.float64)
+
+
+def precision(y_true: npt.NDArray[Any], alert: BoolArray, *, weight: FloatArray | None = None) -> Ratio:
+    """Share of alerts that are fraud: ``TP / (TP + FP)``."""
+    w = _weights(weight, len(y_true))
+    return _ratio(w * (alert & (y_true == 1)), w * alert, missing="no alerts")
+
+
+def recall(y_true: npt.NDArray[Any], alert: BoolArray, *, weight: FloatArray | None = None) -> Ratio:
+    """Share of frauds that are alerts: ``TP / (TP + FN)``."""
+    w = _weights(weight, len(y_true))
+    return _ratio(w * (alert & (y_true == 1)), w * (y_true == 1), missing="no frauds")
+
+
+def value_recall(
+    y_true: npt.NDArray[Any], alert: BoolArray, amount: FloatArray, *, weight: FloatArray | None = None
+) -> Ratio:
+    """Share of the defrauded amount that is in alerts; null and negative amounts (refunds) count as 0."""
+    w = _weights(weight, len(y_true))
+    value = np.maximum(np.nan_to_num(amount, nan=0.0), 0.0) * (y_true == 1) * w
+    return _ratio(value * alert, value, missing="no frauds with a positive amount")
+
+
+def alert_rate(alert: BoolArray, *, weight: FloatArray | None = None) -> Ratio:
+    """Share of events that are alerts."""
+    w = _weights(weight, len(alert))
+    return _ratio(w * alert, w, missing="no events")
+
+
+def false_positive_rate(y_true: npt.NDArray[Any], alert: BoolArray, *, weight: FloatArray | None = None) -> Ratio:
+    """Share of legitimate events that are alerts: ``FP / (FP + TN)``."""
+    w = _weights(weight, len(y_true))
+    legit = y_true != 1
+    return _ratio(w * (alert & legit), w * legit, missing="no legitimate events")
+
+
+def brier(y_true: npt.NDArray[Any], y_prob: FloatArray, *, weight: FloatArray | None = None) -> Ratio:
+    """Mean squared distance of probability and outcome (Brier, Monthly Weather Review 1950)."""
+    w = _weights(weight, len(y_true))
+    return _ratio(w * (y_prob - (y_true == 1)) ** 2, w, missing="no events")
+
+
+def cost(y_true: npt.NDArray[Any], cost_taken: FloatArray, *, weight: FloatArray | None = None) -> Ratio:
+    """Money of the actions taken, summed: number of events × mean money (the number counts as given)."""
+    w = _weights(weight, len(y_true))
+    fraud = y_true == 1
+    base = _ratio(w * cost_taken, w, missing="no events")
+    n_weight = float(w.sum())
+    mean_fraud = float(np.abs(w * cost_taken)[fraud].mean()) if fraud.any() else 0.0
+    return replace(base, unit=mean_fraud, support=fraud, scale=n_weight)
+
+
+def savings_ratio(
+    y_true: npt.NDArray[Any],
+    cost_taken: FloatArray,
+    cost_table: FloatArray,
+    matrix: CostMatrix,
+    *,
+    weight: FloatArray | None = None,
+) -> Ratio:
+    """``1 - cost / min(cost of allowing all, cost of blocking all)``.
+
+    Bahnsen, Aouada, Stojanovic and Ottersten, *Feature engineering strategies for credit card fraud detection* (Expert
+    Systems with Applications 2016), with the harshest action as "block". 1 is reached only where a perfect model costs
+    nothing; negative is worse than no model. Undefined where the base is zero or negative: then no model is needed, and
+    the ratio would flip its sign.
+    """
+    w = _weights(weight, len(y_true))
+    base = baseline(cost_table, y_true, matrix, weight=w)
+    return savings_against(y_true, cost_taken, cost_table[:, matrix.pass_code, 1], base, weight=w)
+
+
+def savings_against(
+    y_true: npt.NDArray[Any], cost_taken: FloatArray, missed_cost: FloatArray, base: Baseline, *, weight: FloatArray
+) -> Ratio:
+    """Give `savings_ratio` for a base that is known already; ``missed_cost`` is the money of allowing a fraud."""
+    fraud = y_true == 1
+    unit = float((weight * missed_cost)[fraud].mean()) if fraud.any() else 0.0
+    reason = None
+    if len(y_true) == 0:
+        reason = "no events"
+    elif base.cost <= 0:
+        reason = f"{base.action} for all costs {base.cost:g}, which leaves nothing to save"
+    return Ratio(weight * cost_taken, weight * base.per_event, unit, fraud, offset=1.0, scale=-1.0, reason=reason)
+
+
+def savings(
+    y_true: npt.NDArray[Any],
+    y_prob: FloatArray,
+    cost_table: FloatArray,
+    matrix: CostMatrix,
+    *,
+    weight: FloatArray | None = None,
+) -> float:
+    """Give the savings of deciding by the lowest expected cost; what tuning maximises. NaN where undefined.
+
+    Examples
+    --------
+    >>> from fraudctl.costs import Cell
+    >>> matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(10.0)), (Cell(1.0), Cell())))
+    >>> table = np.tile([[0.0, 10.0], [1.0, 0.0]], (4, 1, 1))
+
+    Blocking all costs 3, allowing all 10; the model blocks the fraud and one legitimate event:
+
+    >>> round(savings(np.array([1, 0, 0, 0]), np.array([0.9, 0.2, 0.0, 0.0]), table, matrix), 6)
+    0.666667
+    """
+    actions = minimum_risk(cost_table, y_prob)
+    return savings_ratio(y_true, taken_cost(cost_table, actions, y_true), cost_table, matrix, weight=weight).value
+
+
+def savings_of_perfect(
+    y_true: npt.NDArray[Any], cost_table: FloatArray, matrix: CostMatrix, *, weight: FloatArray | None = None
+) -> Ratio:
+    """Give the savings of a perfect model, which takes the cheapest action for the true outcome: the ceiling of `savings`."""
+    return savings_ratio(y_true, perfect_cost(cost_table, y_true), cost_table, matrix, weight=weight)
