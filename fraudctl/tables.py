@@ -400,10 +400,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame as one Parquet file, whole or not at all."""
+def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False) -> None:
+    """Write a frame as one Parquet file, whole or not at all; ``smallest`` trades time for size."""
     with whole_file(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd", compression_level=3)
+        frame.write_parquet(temporary, compression="zstd", compression_level=19 if smallest else 3)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from fraudctl.project.types import Section
 
-PASS_ACTION = "allow"
+ALLOW = "allow"
 
 
 class CostSection(Section):
@@ -50,8 +54,8 @@ class CostsSection(Section):
 
     @model_validator(mode="after")
     def _has_pass(self) -> CostsSection:
-        if PASS_ACTION not in self.actions or len(self.actions) < 2:
-            msg = f"needs the action {PASS_ACTION!r} and at least one other; got {', '.join(self.actions) or 'none'}"
+        if ALLOW not in self.actions or len(self.actions) < 2:
+            msg = f"needs the action {ALLOW!r} and at least one other; got {', '.join(self.actions) or 'none'}"
             raise ValueError(msg)
         return self
 
@@ -72,19 +76,67 @@ class LimitSection(Section):
         return self
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """Most events that an action can take in a local day, or in a week that starts on Monday.
+
+    >>> Capacity.parse("200 per day")
+    Capacity(limit=200, per='day')
+    >>> Capacity.parse("lots")
+    Traceback (most recent call last):
+    ValueError: 'lots' is no capacity; expected a form such as "200 per day" or "1000 per week"
+    """
+
+    limit: int
+    per: Literal["day", "week"]
+
+    @classmethod
+    def parse(cls, text: str) -> Capacity:
+        """Read ``<whole number> per day`` or ``<whole number> per week``."""
+        match = re.fullmatch(r"\s*(\d+)\s+per\s+(day|week)\s*", text)
+        if match is None:
+            msg = f'{text!r} is no capacity; expected a form such as "200 per day" or "1000 per week"'
+            raise ValueError(msg)
+        return cls(int(match[1]), "day" if match[2] == "day" else "week")
+
+    def __str__(self) -> str:
+        return f"{self.limit} per {self.per}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": r"^\s*\d+\s+per\s+(day|week)\s*$", "examples": ["200 per day"]}
+
+
+ConstrainedMetric = Literal["precision", "recall", "value_recall", "alert_rate", "false_positive_rate"]
+
+
 class PolicySection(Section):
     """How scores become actions."""
 
     kind: Literal["expected_cost", "thresholds"] = "expected_cost"
     """`expected_cost`: the action with the lowest expected cost for each event; `thresholds`: cuts on y_prob."""
-    capacity: dict[str, str] = Field(default_factory=dict)
-    """Most events per action and day or week: review = "200 per day"."""
-    constraints: dict[str, LimitSection] = Field(default_factory=dict)
-    """precision, false_positive_rate, alert_rate, recall or value_recall of all alerts -> bound."""
+    capacity: dict[str, Capacity] = Field(default_factory=dict)
+    """Most events per action and local day or week: review = "200 per day". Needs kind = "expected_cost"."""
+    constraints: dict[ConstrainedMetric, LimitSection] = Field(default_factory=dict)
+    """Metric of all alerts -> bound, held by the end of the interval, not by the point."""
+
+    @model_validator(mode="after")
+    def _capacity_goes_by_benefit(self) -> PolicySection:
+        if self.capacity and self.kind != "expected_cost":
+            msg = 'capacity goes to the events of highest expected benefit; it needs kind = "expected_cost"'
+            raise ValueError(msg)
+        if ALLOW in self.capacity:
+            msg = f"the action {ALLOW!r} cannot have a capacity: it takes what the others leave"
+            raise ValueError(msg)
+        return self
 
 
 class RuleSection(Section):
-    """A rule beside the model; where several hold, the harshest action wins, and never a milder one than the model's."""
+    """A rule beside the model; of several that hold the harshest wins, and the model's own action where it is harsher."""
 
     name: str | None = None
     """What reports call it."""

@@ -138,7 +138,7 @@ def json_schema() -> dict[str, Any]:
     gate = schema["$defs"]["GateSection"]
     gate["additionalProperties"] = {"$ref": "#/$defs/LimitSection"}
     gate["properties"].pop("metrics")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILE_NAME, **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": FILE_NAME}
 
 
 def _describe(item: Any) -> str:

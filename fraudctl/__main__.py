@@ -1,0 +1,71 @@
+"""The entry point: whatever happens, the exit code says what it was.
+
+Standard library only, so that even a broken installation ends with the right code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+_BUG, _INTERRUPTED, _USAGE = 70, 130, 2
+_ISSUES = "please report it with the command and, if you may, the text below"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing accidental becomes 1."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        from fraudctl.cli.app import run
+
+        code = run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _INTERRUPTED
+    except BaseException as error:  # noqa: BLE001
+        code = _explain(error, args)
+    return code
+
+
+def _explain(error: BaseException, args: list[str]) -> int:
+    """Say what went wrong on stderr, and with --json as a document on stdout; give the exit code."""
+    code = int(getattr(error, "exit_code", _BUG))
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else _USAGE
+    message, hint = _message(error, code), getattr(error, "hint", None)
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)  # noqa: T201
+    if code == _BUG or "--verbose" in args:
+        _print_traceback(error, values="--verbose" in args)
+    if "--json" in args:
+        document = {"error": {"exit_code": code, "message": message, "hint": hint}}
+        print(json.dumps(document, indent=2))  # noqa: T201
+    return code
+
+
+def _message(error: BaseException, code: int) -> str:
+    if code == _BUG:
+        return f"fraudctl has a bug ({type(error).__name__}); {_ISSUES}"
+    text = getattr(error, "message", None) or str(error)
+    return str(text)
+
+
+def _print_traceback(error: BaseException, *, values: bool) -> None:
+    """Print where an error arose; its text only with ``values``, since texts of libraries may hold cell values."""
+    import traceback
+
+    if values:
+        traceback.print_exception(error)
+        return
+    for frame in traceback.extract_tb(error.__traceback__):
+        print(f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}", file=sys.stderr)  # noqa: T201, PTH119
+
+
+if __name__ == "__main__":
+    sys.exit(main())

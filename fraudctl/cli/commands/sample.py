@@ -1,0 +1,37 @@
+"""``fraudctl sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fraudctl.cli.options import AsJson, Quiet
+
+
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where the tables go.")] = Path("sample_data"),
+    *,
+    events: Annotated[int, typer.Option(min=1_000, help="How many transactions.")] = 60_000,
+    days: Annotated[int, typer.Option(min=30, max=3_650, help="How many days they span.")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
+    truth: Annotated[Path | None, typer.Option(help="Also write each fraud's hidden pattern to this file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make synthetic card events with known fraud patterns.
+
+    The same options give the same events; any size.
+    """
+    from fraudctl.cli.session import Session
+    from fraudctl.workflows.sample import write_sample
+
+    session = Session(as_json=as_json, quiet=quiet)
+    result = write_sample(folder, n_events=events, days=days, seed=seed, truth=truth, force=force)
+    session.emit(result.to_dict())
+    session.show(
+        f"{result.n_events:,} events over {days} days, {result.n_frauds:,} of them labelled fraud, in {result.folder}"
+    )
+    session.note(f"next: fraudctl init {result.transactions}")

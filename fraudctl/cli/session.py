@@ -1,0 +1,169 @@
+"""What a command says and where: data on stdout; progress, warnings and hints on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+LINE_EVERY_SECONDS = 10.0
+"""How often progress gives a plain line where no bar can be drawn."""
+
+
+@dataclass
+class Session:
+    """The voice of one command.
+
+    Parameters
+    ----------
+    as_json
+        Stdout gets one JSON document and nothing else.
+    quiet
+        Neither progress nor notes; warnings and errors still come.
+    verbose
+        Notes about details come too.
+    no_progress
+        No progress, in whatever form.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    no_progress: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Print a result for people on stdout."""
+        if not self.as_json:
+            self._console(stderr=False).print(renderable)
+
+    def emit(self, document: Mapping[str, Any]) -> None:
+        """Print the result for machines on stdout, where it was asked for."""
+        if self.as_json:
+            sys.stdout.write(to_json(document) + "\n")
+
+    def note(self, text: str) -> None:
+        """Say something on stderr unless the user wants quiet."""
+        if not self.quiet:
+            self._console(stderr=True).print(text, style="dim", markup=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """Say something on stderr only where the user wants to know more."""
+        if self.verbose:
+            self.note(text)
+
+    def warn(self, text: str) -> None:
+        """Say a warning on stderr, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self._console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+    def progress(self) -> TerminalProgress:
+        """Give the listener for long work."""
+        return TerminalProgress(self)
+
+    def _console(self, *, stderr: bool) -> Console:
+        from rich.console import Console
+
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() or "COLUMNS" in os.environ else 120
+        return Console(file=stream, width=width, highlight=False, emoji=False)
+
+
+class TerminalProgress:
+    """Progress as a bar on a terminal, and as a plain line now and then elsewhere."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._silent = session.quiet or session.no_progress
+        self._bars = not self._silent and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._bar: Any = None
+        self._task: Any = None
+        self._stage = ""
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def stage(self, name: str) -> None:
+        """Begin a new piece of work."""
+        self._close()
+        self._stage, self._last_line = name, time.monotonic()
+        if self._bars:
+            self._open(name)
+        elif not self._silent:
+            self._session.note(f"{name} ...")
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Say how far the present stage is."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, note=note)
+        elif not self._silent and time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            of = f"{done:,} of {total:,}" if total else f"{done:,}"
+            self._session.note(f"{self._stage}: {of}{', ' + note if note else ''}")
+
+    def warn(self, text: str) -> None:
+        """Say a warning above whatever is drawn."""
+        if self._bar is not None:
+            self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
+            self._session.warnings.append(text)
+        else:
+            self._session.warn(text)
+
+    def _open(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+            console=Console(file=sys.stderr, highlight=False),
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(name, total=None, note="")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Give a document as JSON text; numbers that are not finite become null, times ISO 8601."""
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (Path, Enum)):
+        return str(value.value) if isinstance(value, Enum) else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        return _plain(value.item())
+    return value

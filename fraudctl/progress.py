@@ -1,0 +1,31 @@
+"""How long work says where it is: a protocol that workflows speak and the command line listens to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives what is being done; implementations must be quick and must not raise."""
+
+    def stage(self, name: str) -> None:
+        """Begin a new piece of work."""
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Say how far the present stage is."""
+
+    def warn(self, text: str) -> None:
+        """Say something that the user should know whatever the result."""
+
+
+class Silent:
+    """Progress that goes nowhere."""
+
+    def stage(self, name: str) -> None:
+        """Ignore."""
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Ignore."""
+
+    def warn(self, text: str) -> None:
+        """Ignore."""
