@@ -1,0 +1,151 @@
+"""What `fraudctl init` proposes: roles, entities, ignored columns, the label delay and a feature set, with reasons.
+
+Owns the looking at a table and the writing of a commented project file as text. It writes no file, and refuses to
+guess: where two columns could have one role, the error names the flag that settles it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from fraudctl import tables
+from fraudctl.errors import DataError
+from fraudctl.propose import roles
+from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay
+from fraudctl.propose.encoding import Mapping
+from fraudctl.propose.facts import entity_facts
+from fraudctl.propose.plan import FeaturePlan, by_importance, plan_features
+from fraudctl.propose.profile import Table, open_table
+from fraudctl.propose.proposal import Proposal
+from fraudctl.propose.render import render_project
+from fraudctl.propose.rest import sort_rest
+from fraudctl.propose.roles import Choice, Entity, Flags
+
+__all__ = ["Flags", "Proposal", "propose", "render_project"]
+
+
+def propose(
+    raw: pl.LazyFrame, *, events: tuple[str, ...], name: str = "fraud-model", flags: Flags | None = None
+) -> Proposal:
+    """Look at a table and propose a project.
+
+    Parameters
+    ----------
+    raw
+        The table as `fraudctl.tables.scan` opens it.
+    events
+        Its paths as they are to stand in the project file.
+    name
+        Name of the project.
+    flags
+        What the user has settled.
+
+    Raises
+    ------
+    UsageError
+        A role that no column, or more than one, could have; a flag that names no column; unknown label delay.
+    DataError
+        An empty table, a label with one class, ids that do not name events, values that a given role cannot have.
+    """
+    flags = flags or Flags()
+    table = open_table(raw, place=", ".join(events))
+    roles.check_flags(flags, table)
+    given = [flags.event_id, flags.amount, flags.label, *roles.parse_entities(flags.entities).values()]
+    event_time = roles.choose_event_time(table, flags)
+    label, mapping = roles.choose_label(table, flags, taken=[event_time.column, *_named(given)])
+    label_time = roles.choose_label_time(table, flags, event_time.column)
+    taken = [event_time.column, label.column, *_named([label_time.column if label_time else None])]
+    amount = roles.choose_amount(table, flags, taken=[*taken, *_named(given)])
+    taken += [amount.column] if amount else []
+    event_id = roles.choose_event_id(table, flags, taken=[*taken, *_named(given)])
+    taken += [event_id.column]
+    entities = roles.choose_entities(table, flags, taken=taken)
+
+    times = _times(table, event_time.column)
+    outcomes = tables.to_label(table[label.column], mapping=mapping)
+    delay = _delay(table, flags, label_time, times, outcomes)
+    used = {*taken, *(item.column for item in entities)}
+    rest = sort_rest(table, taken=used, ignore=flags.ignore, label=outcomes, event_time=times)
+    first, last = _period(times)
+    facts = by_importance([entity_facts(item.name, tables.to_entity(table[item.column]), times) for item in entities])
+    plan = plan_features(
+        facts,
+        rest,
+        span=max(1.0, (last - first).total_seconds()),
+        delay=float(delay.duration.seconds),
+        has_amount=amount is not None,
+    )
+    n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
+    return Proposal(
+        name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
+        label_values=mapping, label_time=label_time, delay=delay, timezone=_timezone(table, event_time.column),
+        entities=entities, rest=rest, plan=plan, n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
+        first=first, last=last, notes=tuple(_notes(mapping, amount, entities, plan, first, last, delay, n_frauds)),
+    )  # fmt: skip
+
+
+def _named(columns: list[str | None]) -> list[str]:
+    return [name for name in columns if name is not None]
+
+
+def _times(table: Table, column: str) -> pl.Series:
+    times = tables.to_utc(table[column], timezone="UTC", role="event_time")
+    if times.null_count():
+        msg = f"column {column!r} (event_time): {times.null_count()} of {len(times)} times are null"
+        raise DataError(msg, hint="every event needs its time; name another column with --event-time COLUMN")
+    return times
+
+
+def _period(times: pl.Series) -> tuple[datetime, datetime]:
+    first, last = times.min(), times.max()
+    if not isinstance(first, datetime) or not isinstance(
+        last, datetime
+    ):  # pragma: no cover - times are never null here
+        msg = f"column {times.name!r} (event_time): no times"
+        raise DataError(msg)
+    return first, last
+
+
+def _delay(table: Table, flags: Flags, label_time: Choice | None, times: pl.Series, outcomes: pl.Series) -> Delay:
+    if flags.label_delay is not None:
+        return given_delay(flags.label_delay)
+    if label_time is None:
+        raise refuse_delay()
+    arrived = tables.to_utc(table[label_time.column], timezone="UTC", role="label_time")
+    return observed_delay(times, arrived, outcomes)
+
+
+def _timezone(table: Table, column: str) -> Choice:
+    dtype = table.columns[column].dtype
+    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+    if zone is None:
+        return Choice("UTC", "the times carry no zone and are read as UTC; set it to where they were written")
+    return Choice(zone, "as the times are written")
+
+
+def _notes(
+    mapping: Mapping,
+    amount: Choice | None,
+    entities: tuple[Entity, ...],
+    plan: FeaturePlan,
+    first: datetime,
+    last: datetime,
+    delay: Delay,
+    n_frauds: int,
+) -> list[str]:
+    notes = []
+    if any(value is None for value in mapping.values()):
+        notes.append("some label values are read as unknown (see [data.label_values]): never trained on, never scored")
+    if amount is None:
+        notes.append("no amount was found: costs are fixed per event; --amount COLUMN adds it")
+    if not entities:
+        notes.append("no entity was found, so no history and few features; --entity NAME=COLUMN adds one")
+    elif not plan.window:
+        notes.append("the data are too short or too sparse for any window of history")
+    if (last - first).total_seconds() < 3 * delay.duration.seconds:
+        notes.append("the data span less than three label delays: little will be left to train and to test on")
+    if n_frauds < 300:
+        notes.append(f"only {n_frauds} frauds: intervals will be wide, and a gate will rarely pass")
+    return notes

@@ -1,0 +1,89 @@
+"""How late labels arrive: the maturity horizon that `fraudctl init` proposes.
+
+Owns the rule: the 95th percentile of the observed delays, rounded up to whole days; where frauds are so much slower
+that fewer than nine in ten of their labels would be in by then, the 95th percentile of the frauds' delays. Where the
+data say nothing about delays, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+from fraudctl.errors import DataError, UsageError
+from fraudctl.project import Duration
+
+_QUANTILE = 0.95
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Delay:
+    """A maturity horizon, with its reason in words."""
+
+    duration: Duration
+    reason: str
+
+
+def given_delay(text: str) -> Delay:
+    """Read ``--label-delay``."""
+    try:
+        return Delay(Duration.parse(text), "given by --label-delay")
+    except ValueError as error:
+        msg = f"--label-delay: {error}"
+        raise UsageError(msg) from error
+
+
+def refuse_delay() -> UsageError:
+    """Give the error of data that do not say how late labels arrive."""
+    msg = "nothing in the data says how late labels arrive, and every honest number depends on it"
+    hint = (
+        "say after how many days nearly all labels are in, such as --label-delay 30d (chargebacks take weeks to months; "
+        "analysts' verdicts days), or name a column with their arrival: --label-time COLUMN"
+    )
+    return UsageError(msg, hint=hint)
+
+
+def observed_delay(event_time: pl.Series, label_time: pl.Series, label: pl.Series) -> Delay:
+    """Measure the horizon on the labels that have a time of arrival.
+
+    Parameters
+    ----------
+    event_time, label_time
+        µs UTC, shape ``(n_events,)``; rows with a null label_time are left out.
+    label
+        Int8 1, 0 or null; unlabelled rows are left out.
+
+    Raises
+    ------
+    DataError
+        No labelled row has a label_time, or some labels precede their event.
+    """
+    frame = pl.DataFrame({"delay": (label_time - event_time).dt.total_seconds(), "label": label}).drop_nulls()
+    if frame.height == 0:
+        msg = f"column {label_time.name!r} (label_time): no labelled event has one"
+        raise DataError(msg, hint="give --label-delay instead, and --ignore that column")
+    early = frame.filter(pl.col("delay") < 0).height
+    if early:
+        msg = f"column {label_time.name!r} (label_time): {early} labels arrived before their event; expected none"
+        raise DataError(
+            msg, hint="is it another kind of time? name the right one with --label-time COLUMN, or --ignore it"
+        )
+    seconds = _quantile(frame["delay"])
+    days = _whole_days(seconds)
+    fraud_delays = frame.filter(pl.col("label") == 1)["delay"]
+    if len(fraud_delays) and float((fraud_delays <= days * _DAY).mean() or 0.0) < 0.9:  # type: ignore[arg-type]
+        days = _whole_days(_quantile(fraud_delays))
+        return Delay(Duration.parse(f"{days}d"), f"95 % of the {len(fraud_delays):,} frauds were known by then")
+    return Delay(Duration.parse(f"{days}d"), f"95 % of the {frame.height:,} labels with a time had arrived by then")
+
+
+def _quantile(delays: pl.Series) -> float:
+    value = delays.quantile(_QUANTILE, interpolation="linear")
+    return 0.0 if value is None else float(value)
+
+
+def _whole_days(seconds: float) -> int:
+    return max(1, math.ceil(seconds / _DAY))

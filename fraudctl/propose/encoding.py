@@ -1,0 +1,64 @@
+"""How a column encodes the outcome: as 1, 0 and null, or as words and numbers that can be mapped to them."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+Mapping = dict[str, int | None]
+"""Text of a value -> 1, 0 or None for unknown; empty where the column holds 1, 0 and null already."""
+
+_FRAUD = frozenset("1 fraud fraudulent yes y true t bad positive chargeback confirmedfraud isfraud fraudster".split())
+_LEGIT = frozenset(
+    "0 legit legitimate genuine no n false f good ok normal clean negative nonfraud notfraud nofraud benign".split()
+)
+_UNKNOWN = frozenset(
+    "unknown unlabelled unlabeled pending open none nan null na undetermined unresolved notlabelled notlabeled".split()
+)
+_MAX_VALUES = 10
+
+
+def encoding(values: pl.Series) -> Mapping | None:
+    """Give the mapping of a column's values to outcomes, or None where they are not surely one.
+
+    Numbers other than 0 and 1 are mapped to unknown where 0, 1 and exactly one other occur, for 2 and -1 are common
+    marks of an event without outcome; unknown is the reading that can do no harm. Words must all be known, and both
+    classes must occur among them.
+
+    >>> encoding(pl.Series([0, 1, 2])), encoding(pl.Series(["legit", "Fraud"])), encoding(pl.Series([1, 2]))
+    ({'0': 0, '1': 1, '2': None}, {'Fraud': 1, 'legit': 0}, None)
+    """
+    distinct = values.drop_nulls().unique()
+    if not 1 <= len(distinct) <= _MAX_VALUES:
+        return None
+    if distinct.dtype == pl.Boolean:
+        return {}
+    if distinct.dtype.is_numeric():
+        return _of_numbers(distinct)
+    return _of_words(distinct)
+
+
+def _of_numbers(distinct: pl.Series) -> Mapping | None:
+    numbers = {float(value) for value in distinct}
+    if numbers <= {0.0, 1.0}:
+        return {}
+    others = numbers - {0.0, 1.0}
+    if not {0.0, 1.0} <= numbers or len(others) != 1 or not all(value.is_integer() for value in others):
+        return None
+    return {"0": 0, "1": 1, str(int(others.pop())): None}
+
+
+def _of_words(distinct: pl.Series) -> Mapping | None:
+    mapping: Mapping = {}
+    for value in sorted(distinct.cast(pl.String)):
+        word = re.sub(r"[^a-z0-9]", "", value.lower())
+        if word in _FRAUD:
+            mapping[value] = 1
+        elif word in _LEGIT:
+            mapping[value] = 0
+        elif word in _UNKNOWN or not word:
+            mapping[value] = None
+        else:
+            return None
+    return mapping if {0, 1} <= set(mapping.values()) else None

@@ -1,0 +1,134 @@
+"""What the name of a column says about its meaning.
+
+Owns the vocabulary: words that mark times, amounts, outcomes and the parties to a transaction. Names only ever
+nominate; whether a column can have the role is decided by its type and its values.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SUBJECT = frozenset({"event", "transaction", "trans", "trx", "txn", "tx", "payment", "order", "auth", "authorization"})
+_TIME = frozenset({"time", "timestamp", "ts", "datetime", "date", "at", "instant", "when"})
+_OTHER_TIME = frozenset(
+    {
+        "updated", "modified", "loaded", "ingested", "inserted", "exported", "settled", "settlement", "posted", "booked",
+        "cleared", "birth", "dob", "born", "expiry", "expires", "expiration", "opened", "open", "since", "start", "end",
+        "valid", "registered", "signup", "joined", "last", "first", "previous", "prev", "next",
+    }
+)  # fmt: skip
+_AFTER = frozenset(
+    {
+        "chargeback", "chargebacks", "dispute", "disputed", "label", "labels", "labelled", "labeled", "outcome", "fraud",
+        "isfraud", "fraudulent", "scenario", "investigation", "investigated", "investigator", "verdict", "confirmed",
+        "resolution", "resolved", "reported", "claim", "writeoff", "recovered",
+    }
+)  # fmt: skip
+_DECISION = frozenset(
+    {"status", "decision", "decline", "declined", "approved", "approval", "response", "refunded", "reviewed", "blocked"}
+)
+_LABEL = frozenset({"fraud", "isfraud", "fraudulent", "label", "labels", "class", "target", "chargeback", "outcome"})
+_LABEL_FILL = frozenset({"is", "flag", "ind", "indicator", "y", "has", "was", "confirmed", "known"}) | _SUBJECT
+_AMOUNT = frozenset({"amount", "amt", "amnt"})
+_WEAK_AMOUNT = frozenset({"value", "price", "total", "sum"})
+_ID = frozenset({"id", "ids", "uuid", "guid", "key", "number", "no", "nr", "num", "hash", "token", "ref", "code"})
+_SURE_ID = frozenset({"id", "uuid", "guid", "ref", "reference", "key"})
+_PARTIES = (
+    "card", "customer", "client", "account", "user", "cardholder", "payer", "sender", "source", "device", "terminal",
+    "merchant", "seller", "payee", "beneficiary", "recipient", "receiver", "target", "ip", "email", "phone", "iban",
+    "pan", "shop", "store", "wallet", "fingerprint", "address", "employee", "agent",
+)  # fmt: skip
+
+RECEIVING = frozenset(
+    {"merchant", "terminal", "seller", "payee", "beneficiary", "recipient", "receiver", "target", "shop", "store"}
+)
+"""Parties that receive: shared by many payers, so that their outcomes say something about the next event."""
+
+
+def tokens(name: str) -> list[str]:
+    """Split a column name into lower-case words.
+
+    >>> tokens("TX_DATETIME"), tokens("merchantId"), tokens("Amount (EUR)")
+    (['tx', 'datetime'], ['merchant', 'id'], ['amount', 'eur'])
+    """
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+
+
+def tells_outcome(name: str) -> bool:
+    """Say whether a name belongs to something that is known only after the outcome, or with it."""
+    return bool(_AFTER.intersection(tokens(name)))
+
+
+def tells_decision(name: str) -> bool:
+    """Say whether a name belongs to what was decided about the event, which no score could have known."""
+    return bool(_DECISION.intersection(tokens(name)))
+
+
+def event_time_rank(name: str) -> int:
+    """Rank a name as that of the event's time: 2 says so, 1 may be, 0 says another time."""
+    words = set(tokens(name))
+    if tells_outcome(name) or words & _OTHER_TIME:
+        return 0
+    rest = words - _TIME
+    return 2 if rest <= _SUBJECT | {"created", "occurred", "utc", "local"} else 1
+
+
+def looks_like_time(name: str) -> bool:
+    """Say whether a name speaks of a time, whatever the column holds."""
+    return bool(_TIME.intersection(tokens(name))) or name.lower().endswith(("time", "date"))
+
+
+def label_rank(name: str) -> int:
+    """Rank a name as that of the outcome: 2 is nothing else, 1 mentions it, 0 does not."""
+    words = set(tokens(name))
+    if not words & _LABEL:
+        return 0
+    return 2 if words <= _LABEL | _LABEL_FILL else 1
+
+
+def amount_rank(name: str) -> int:
+    """Rank a name as that of the amount: 2 is nothing else, 1 mentions it, 0 does not."""
+    words = set(tokens(name))
+    if words & _AMOUNT:
+        return 2 if words <= _AMOUNT | _SUBJECT else 1
+    return 1 if words <= _WEAK_AMOUNT | _SUBJECT and words & _WEAK_AMOUNT else 0
+
+
+def event_id_rank(name: str) -> int:
+    """Rank a name as that of the event's id: 3 names the event's own id, 2 just ``id``, 1 some id, 0 no id."""
+    words = set(tokens(name))
+    if not words & _ID:
+        return 0
+    rest = words - _ID
+    if rest and rest <= _SUBJECT:
+        return 3
+    if not rest:
+        return 2 if words & _SURE_ID else 0
+    return 1
+
+
+def party(name: str) -> str | None:
+    """Give the party to the transaction that a name speaks of, as an entity name; None where it speaks of none.
+
+    >>> party("CUSTOMER_ID"), party("card_hash"), party("session_id"), party("merchant_category"), party("Source")
+    ('customer', 'card', 'session', None, 'source')
+    """
+    words = tokens(name)
+    kept = [word for word in words if word not in _ID | _SUBJECT]
+    if not kept:
+        return None
+    if any(word in _SURE_ID | {"hash", "token"} for word in words):
+        return _identifier("_".join(kept))
+    if kept[-1] in _PARTIES and len(kept) <= 2:
+        return _identifier("_".join(kept))
+    return None
+
+
+def receives(entity: str) -> bool:
+    """Say whether an entity is on the receiving side."""
+    return bool(RECEIVING.intersection(entity.split("_")))
+
+
+def _identifier(text: str) -> str:
+    return text if text[0].isalpha() else f"e_{text}"

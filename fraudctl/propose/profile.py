@@ -1,0 +1,108 @@
+"""What is in each column: type, nulls, distinct values, and what kind of thing that makes it.
+
+Owns one pass over the columns, one at a time, so that a wide table never lies in memory whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import polars as pl
+
+from fraudctl import tables
+from fraudctl.errors import DataError
+
+Kind = Literal["time", "whole", "number", "bool", "text", "other"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column and its statistics; ``n_unique`` counts non-null values."""
+
+    name: str
+    dtype: pl.DataType
+    kind: Kind
+    n_rows: int
+    n_null: int
+    n_unique: int
+
+    @property
+    def n_filled(self) -> int:
+        """Rows with a value."""
+        return self.n_rows - self.n_null
+
+    @property
+    def unique_share(self) -> float:
+        """Distinct values per filled row; 0 where nothing is filled."""
+        return self.n_unique / self.n_filled if self.n_filled else 0.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """The raw table: its columns by name, and access to their values, one column at a time."""
+
+    raw: pl.LazyFrame
+    place: str
+    n_rows: int
+
+    def __getitem__(self, name: str) -> pl.Series:
+        return tables.collect(self.raw.select(name), files=[self.place])[name]
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """The statistics of every column, in the order of the file."""
+        return {name: _profile(self[name]) for name in self.raw.collect_schema().names()}
+
+
+def open_table(raw: pl.LazyFrame, *, place: str) -> Table:
+    """Wrap a raw table; one without rows or without columns is a DataError."""
+    n_rows = int(tables.collect(raw.select(pl.len()), files=[place]).item())
+    if n_rows == 0:
+        msg = f"{place}: the table has no rows"
+        raise DataError(msg, hint="init needs events to look at")
+    return Table(raw, place, n_rows)
+
+
+def _profile(values: pl.Series) -> Column:
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    n_null = values.null_count()
+    kind = _kind(values)
+    n_unique = 0 if values.dtype.is_nested() else values.n_unique() - (n_null > 0)
+    return Column(values.name, values.dtype, kind, len(values), n_null, n_unique)
+
+
+def _kind(values: pl.Series) -> Kind:
+    dtype = values.dtype
+    if dtype == pl.Boolean:
+        return "bool"
+    if dtype == pl.Date or isinstance(dtype, pl.Datetime):
+        return "time"
+    if dtype.is_integer():
+        return "whole"
+    if dtype.is_float():
+        return "whole" if _all_whole(values) else "number"
+    if isinstance(dtype, pl.Decimal):
+        return "number"
+    if dtype == pl.String:
+        return "time" if _all_times(values) else "text"
+    return "text" if dtype == pl.Categorical or isinstance(dtype, pl.Enum) else "other"
+
+
+def _all_whole(values: pl.Series) -> bool:
+    """Say whether floats are ids or counts in disguise: a column of integers with nulls often arrives as floats."""
+    filled = values.drop_nulls()
+    return bool(values.null_count()) and len(filled) > 0 and bool((filled == filled.round()).all())
+
+
+def _all_times(values: pl.Series) -> bool:
+    sample = values.drop_nulls().head(1000)
+    if not len(sample) or not bool(sample.str.contains(r"^\d{4}-\d{2}-\d{2}").all()):
+        return False
+    try:
+        tables.to_utc(sample, timezone="UTC", role="event_time")
+    except (DataError, pl.exceptions.ComputeError):
+        return False
+    return True

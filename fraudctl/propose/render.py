@@ -1,0 +1,237 @@
+"""A proposal as the text of a commented ``fraudctl.toml``.
+
+Owns the words and the layout of the file. Every section has its say; what a team has to decide by itself stands there
+as a comment with a sensible value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from fraudctl.propose.plan import FeaturePlan, Group
+from fraudctl.propose.proposal import Proposal
+from fraudctl.propose.roles import Choice
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_WIDTH = 118
+
+
+def render_project(proposal: Proposal) -> str:
+    """Write a proposal as the text of a project file."""
+    blocks = [
+        _head(proposal), _data(proposal), _entities(proposal), *_features(proposal.plan, proposal.rest.unused), _split(),
+        _train(), _costs(proposal), _policy(), _rules(proposal), _evaluate(proposal), _gate(),
+    ]  # fmt: skip
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def quoted(text: str) -> str:
+    """Write a TOML basic string."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def key(text: str) -> str:
+    """Write a TOML key, quoted where it has to be."""
+    return text if _BARE.fullmatch(text) else quoted(text)
+
+
+def _list(items: Iterable[str]) -> str:
+    return "[" + ", ".join(quoted(item) for item in items) + "]"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
+
+
+def _with_reason(line: str, reason: str) -> list[str]:
+    """Put a reason behind a line, or above it where it would be too long."""
+    both = f"{line}  # {reason}"
+    return [both] if len(both) <= _WIDTH else [*_comment(reason), line]
+
+
+def _head(proposal: Proposal) -> list[str]:
+    facts = (
+        f"{proposal.n_events:,} events from {proposal.first:%Y-%m-%d} to {proposal.last:%Y-%m-%d}, "
+        f"{proposal.n_labelled:,} with an outcome, {proposal.n_frauds:,} of them fraud."
+    )
+    lines = [
+        *_comment(
+            "Proposed by `fraudctl init` from the data; every line is yours to change. `fraudctl schema` gives all keys with "
+            "their meaning, `fraudctl check` looks for trouble in the data, `fraudctl train` and `fraudctl evaluate` do the "
+            "rest."
+        ),
+        *_comment(facts),
+    ]
+    for note in proposal.notes:
+        lines += _comment(f"NOTE: {note}.")
+    return [*lines, "", "[project]", f"name = {quoted(proposal.name)}"]
+
+
+def _data(proposal: Proposal) -> list[str]:
+    events = quoted(proposal.events[0]) if len(proposal.events) == 1 else _list(proposal.events)
+    lines = ["[data]", f"events = {events}  # file, glob or folder, relative to this file"]
+    roles: list[tuple[str, Choice | None]] = [
+        ("event_id", proposal.event_id), ("event_time", proposal.event_time), ("amount", proposal.amount),
+        ("label", proposal.label), ("label_time", proposal.label_time),
+    ]  # fmt: skip
+    for role, choice in roles:
+        if choice is not None:
+            lines += _with_reason(f"{role} = {quoted(choice.column)}", choice.reason)
+    lines += [
+        "# The maturity horizon: an event counts, as fraud or as legitimate, once it is this old.",
+        *_with_reason(f"label_delay = {quoted(str(proposal.delay.duration))}", proposal.delay.reason),
+        *_with_reason(f"timezone = {quoted(proposal.timezone.column)}", proposal.timezone.reason),
+    ]
+    if proposal.rest.ignored:
+        lines += ["# Known only after the outcome, or without meaning: never a feature.", "ignore = ["]
+        for choice in proposal.rest.ignored:
+            lines += [f"  {line}" for line in _with_reason(f"{quoted(choice.column)},", choice.reason)]
+        lines.append("]")
+    if proposal.label_values:
+        lines += ["", "[data.label_values]  # 1 fraud, 0 legitimate; unknown is never counted as legitimate"]
+        shown = {None: '"unknown"', 0: "0", 1: "1"}
+        lines += [f"{key(text)} = {shown[value]}" for text, value in proposal.label_values.items()]
+    return lines
+
+
+def _entities(proposal: Proposal) -> list[str]:
+    lines = ["[entities]  # who has a history; their ids never enter the model themselves"]
+    if not proposal.entities:
+        return [*lines, '# card = "card_id"']
+    for item in proposal.entities:
+        lines += _with_reason(f"{key(item.name)} = {quoted(item.column)}", item.reason)
+    return lines
+
+
+def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[str]]:
+    lines = [
+        *_comment(
+            f"{plan.n_features} features. A window holds what came strictly before the event; a label counts from when it "
+            "arrived. Only the columns listed in `raw` enter the model as they are."
+        ),
+        "[features]",
+        f"raw = {_list(plan.raw)}",
+        f"categorical = {_list(plan.categorical)}",
+    ]
+    lines += [line for item in unused for line in _comment(f"not used: {item.column}: {item.reason}")]
+    yield lines
+    if plan.columns:
+        yield [
+            *_comment(
+                "Row by row, in Polars SQL over the columns above and the features below; the same text runs in batch and "
+                "for one event."
+            ),
+            "[features.columns]",
+            *(f"{key(item.name)} = {quoted(item.sql)}" for item in plan.columns),
+        ]
+        yield [
+            "[features.words]  # what reports and reasons call them",
+            *(f"{key(item.name)} = {quoted(item.words)}" for item in plan.columns),
+        ]
+    yield from _groups("window", plan.window, "The past of each entity: how often, how much, with whom.")
+    yield from _groups("labels", plan.labels, "Outcomes that were known by the time of the event.")
+    yield from _groups(
+        "recency", plan.recency, "Seconds since an entity was last seen, first seen, last known for fraud."
+    )
+
+
+def _groups(kind: str, groups: tuple[Group, ...], words: str) -> Iterator[list[str]]:
+    for i, group in enumerate(groups):
+        lines = [*(_comment(words) if i == 0 else []), f"[[features.{kind}]]", f"by = {_list(group.by)}"]
+        if group.windows:
+            lines.append(f"windows = {_list(group.windows)}")
+        yield [*lines, f"aggregates = {_list(group.aggregates)}"]
+
+
+def _split() -> list[str]:
+    return [
+        *_comment(
+            "Training knows nothing after as_of, and the test period starts there. The defaults: as_of = the end of the data "
+            "less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."
+        ),
+        "[split]",
+        '# as_of = "2026-06-01"',
+        '# test = "30d"',
+        '# train = "180d"',
+        "folds = 3  # periods before as_of that settings, calibration and policy are chosen on",
+    ]
+
+
+def _train() -> list[str]:
+    return [
+        "[train]",
+        "trials = 30  # settings tried; 0 keeps the defaults",
+        'metric = "average_precision"  # or "savings", or "recall_at_fpr(0.01)"',
+    ]
+
+
+def _costs(proposal: Proposal) -> list[str]:
+    lines = [
+        *_comment(
+            "Money lost by each decision: fixed + rate × amount; a cell left out is 0. These numbers are examples: ask "
+            "finance for the chargeback fee and the share of fraud that is never recovered, operations for the price of a "
+            "review, and product for what a wrongly blocked customer costs. The policy, savings and the gate hang on them."
+        ),
+        "[costs]",
+        'currency = "EUR"',
+        "",
+        "[costs.actions]",
+    ]
+    if proposal.amount is None:
+        return [*lines, "allow.fraud = { fixed = 100 }", "review.fraud = { fixed = 4 }", "review.legit = { fixed = 4 }",
+                "block.legit = { fixed = 15 }"]  # fmt: skip
+    return [
+        *lines,
+        "allow.fraud = { fixed = 15, rate = 1.0 }  # the amount and a chargeback fee",
+        "review.fraud = { fixed = 4 }  # an analyst's time",
+        "review.legit = { fixed = 4, rate = 0.002 }  # and a customer who waits",
+        "block.legit = { fixed = 8, rate = 0.15 }  # insult and lost margin",
+    ]
+
+
+def _policy() -> list[str]:
+    return [
+        "[policy]",
+        'kind = "expected_cost"  # the cheapest action for each event; or "thresholds"',
+        '# capacity = { review = "200 per day" }',
+        "# constraints = { false_positive_rate = { at_most = 0.02 } }",
+    ]
+
+
+def _rules(proposal: Proposal) -> list[str]:
+    if proposal.amount is None:
+        return []
+    return [
+        "# Rules beside the model; the harsher of rule and model wins.",
+        "# [[rules]]",
+        '# when = "amount > 5000"',
+        '# action = "review"',
+    ]
+
+
+def _evaluate(proposal: Proposal) -> list[str]:
+    entity = proposal.entities[0].name if proposal.entities else None
+    if entity is None:
+        return []
+    return [
+        "[evaluate]",
+        f"# block_known = {{ entity = {quoted(entity)} }}  # leaves out, and counts, events of ids already known for fraud",
+    ]
+
+
+def _gate() -> list[str]:
+    return [
+        *_comment(
+            "What a model must show before it may ship; `fraudctl evaluate` exits 1 where it does not. Rules compare the low "
+            "(at_least) or high (at_most) end of the interval. Take the lines in, with floors a little below today's model."
+        ),
+        "# [gate]",
+        "# savings = { at_least = 0.30 }",
+        "# recall = { at_least = 0.40 }",
+        "# false_positive_rate = { at_most = 0.02 }",
+        '# champion = { metric = "savings", no_worse_than = 0.02 }',
+        "# confidence = 0.90",
+    ]

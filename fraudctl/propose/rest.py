@@ -1,0 +1,110 @@
+"""What becomes of the columns without a role: features as they are, ignored with a reason, or left out with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from fraudctl.checks.leakage import counts_along, suspects
+from fraudctl.propose import names
+from fraudctl.propose.profile import Column, Table
+from fraudctl.propose.roles import Choice
+
+MAX_CATEGORIES = 100
+"""Text with more distinct values is no category: it would make the model large and learn single values by heart."""
+_CODES = frozenset(
+    {"mcc", "code", "type", "category", "class", "kind", "country", "region", "zip", "channel", "status", "group"}
+)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The columns without a role.
+
+    Attributes
+    ----------
+    raw
+        Columns that enter the model as they are.
+    categorical
+        Those of ``raw`` that are categories.
+    ignored
+        Columns that must never be a feature, with the reason.
+    unused
+        Columns that could be of use some day, with the reason why not now.
+    """
+
+    raw: tuple[str, ...]
+    categorical: tuple[str, ...]
+    ignored: tuple[Choice, ...]
+    unused: tuple[Choice, ...]
+
+
+def sort_rest(
+    table: Table, *, taken: set[str], ignore: tuple[str, ...], label: pl.Series, event_time: pl.Series
+) -> Rest:
+    """Sort every column outside ``taken`` into features, ignored and unused ones.
+
+    Parameters
+    ----------
+    label
+        Int8 1, 0 or null, shape ``(n_events,)`` in the order of the table.
+    event_time
+        µs UTC, the same shape.
+    """
+    raw, categorical, unused = [], [], []
+    ignored = [Choice(name, "given by --ignore") for name in dict.fromkeys(ignore)]
+    for item in table.columns.values():
+        if item.name in taken or item.name in ignore:
+            continue
+        reason = _never(item) or _suspicious(table[item.name], label, event_time)
+        if reason is not None:
+            ignored.append(Choice(item.name, reason))
+        elif (reason := _not_now(item)) is not None:
+            unused.append(Choice(item.name, reason))
+        else:
+            raw.append(item.name)
+            categorical += [item.name] if _is_category(item) else []
+    return Rest(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused))
+
+
+def _never(column: Column) -> str | None:
+    if column.n_filled == 0:
+        return "all null"
+    if column.kind == "other":
+        return f"{column.dtype}: of a type that no feature can use"
+    if column.n_unique == 1 and not column.n_null:
+        return "the same value in every row"
+    if names.tells_outcome(column.name):
+        return "its name says that it is known only after the outcome"
+    if names.tells_decision(column.name):
+        return "its name speaks of the decision on the event, which a score has to come before"
+    if column.kind == "time":
+        return "a time beside the event's own: of no use as it stands"
+    if column.unique_share > 0.5 and column.n_unique > 1000 and column.kind == "text":
+        return "nearly every row has its own value"
+    return None
+
+
+def _suspicious(values: pl.Series, label: pl.Series, event_time: pl.Series) -> str | None:
+    found = suspects(values, label)
+    if found:
+        return f"suspect, known only after the outcome? {found[0].words}"
+    if counts_along(values, event_time):
+        return "only counts along with time: its values in a later period were never seen in training"
+    return None
+
+
+def _not_now(column: Column) -> str | None:
+    if column.kind == "text" and column.n_unique > MAX_CATEGORIES:
+        return f"{column.n_unique:,} distinct values are too many for a category; --entity gives it a history"
+    if column.kind == "whole" and column.n_unique > MAX_CATEGORIES and names.party(column.name) is not None:
+        return "an id is no quantity; --entity gives it a history"
+    return None
+
+
+def _is_category(column: Column) -> bool:
+    if column.kind == "text":
+        return True
+    words = set(names.tokens(column.name))
+    return column.kind == "whole" and column.n_unique <= MAX_CATEGORIES and bool(words & (_CODES | {"id"}))

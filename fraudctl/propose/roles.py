@@ -1,0 +1,329 @@
+"""Which column plays which role: event id, time, amount, outcome, its arrival, and the parties to a transaction.
+
+Owns the rule that nothing is guessed: a role goes to the only plausible column, with the reason in words; where two
+are plausible, or none, a UsageError names the flag that settles it. Columns given by a flag are taken, but must be
+able to bear the role.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import polars as pl
+
+from fraudctl import tables
+from fraudctl.errors import DataError, UsageError
+from fraudctl.propose import names
+from fraudctl.propose.encoding import Mapping, encoding
+from fraudctl.propose.profile import Column, Table
+
+MAX_ENTITIES = 5
+_ENTITY_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_RESERVED = frozenset({*tables.ROLES, "rest", "y_prob", "y_score", "action", "cost", "fold"})
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line settles; every field may be left open.
+
+    Attributes
+    ----------
+    entities
+        Texts ``NAME=COLUMN``; where given, exactly these are the entities.
+    label_delay
+        A duration such as ``7d``.
+    """
+
+    event_id: str | None = None
+    event_time: str | None = None
+    amount: str | None = None
+    label: str | None = None
+    label_time: str | None = None
+    label_delay: str | None = None
+    entities: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A column chosen for a role, with the reason in words."""
+
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An entity: its name in features, its column, and why."""
+
+    name: str
+    column: str
+    reason: str
+
+
+def parse_entities(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=COLUMN`` texts into name -> column."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, column = text.partition("=")
+        if not sign or not column or not _ENTITY_NAME.fullmatch(name):
+            msg = f"--entity {text}: expected NAME=COLUMN, with a name of small letters, digits and underscores"
+            raise UsageError(msg, hint="for example: --entity card=CARD_ID")
+        if name in _RESERVED:
+            msg = f"--entity {text}: {name!r} already means something else in features and reports"
+            raise UsageError(msg, hint="choose another name for the entity")
+        if name in found:
+            msg = f"--entity {text}: the entity {name!r} is given twice"
+            raise UsageError(msg)
+        found[name] = column
+    return found
+
+
+def check_flags(flags: Flags, table: Table) -> None:
+    """Refuse flags that name columns the table lacks, or that contradict each other."""
+    entities = parse_entities(flags.entities)
+    given = {
+        "--event-id": flags.event_id, "--event-time": flags.event_time, "--amount": flags.amount,
+        "--label": flags.label, "--label-time": flags.label_time,
+    }  # fmt: skip
+    used = [(flag, name) for flag, name in given.items() if name is not None]
+    used += [(f"--entity {entity}", column) for entity, column in entities.items()]
+    for flag, name in [*used, *(("--ignore", name) for name in flags.ignore)]:
+        if name not in table.columns:
+            near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+            msg = f"{flag}: no column {name!r} in {table.place}; it has {', '.join(table.columns)}"
+            raise UsageError(msg, hint=f"did you mean {near[0]}?" if near else "column names are case-sensitive")
+    for flag, name in used:
+        if name in flags.ignore:
+            msg = f"{flag} and --ignore both name {name!r}"
+            raise UsageError(msg, hint="an ignored column can have no role; leave one of the two out")
+
+
+def choose_event_time(table: Table, flags: Flags) -> Choice:
+    """Choose the instant of the event among timestamps, dates and ISO 8601 texts without nulls."""
+    if flags.event_time is not None:
+        column = table.columns[flags.event_time]
+        if column.kind != "time":
+            _refuse_no_clock(table, [column])
+        return Choice(column.name, "given by --event-time")
+    taken = {*flags.ignore, flags.label_time}
+    times = [item for item in table.columns.values() if item.kind == "time" and item.name not in taken]
+    ranked = [(names.event_time_rank(item.name), item.name) for item in times if not item.n_null and item.n_unique > 1]
+    best = _best(ranked)
+    if len(best) == 1:
+        only = "the only time without gaps" if len(ranked) == 1 else "the only one whose name says the event's time"
+        return Choice(best[0], only)
+    if best:
+        _refuse_two("the time of the event", best, "--event-time")
+    if times:
+        listed = ", ".join(item.name for item in times)
+        msg = f"{table.place}: no column is surely the time of the event; times here: {listed}"
+        raise UsageError(msg, hint="name it: --event-time COLUMN (it may hold no nulls)")
+    open_columns = [item for item in table.columns.values() if item.name not in taken]
+    _refuse_no_clock(table, [item for item in open_columns if names.looks_like_time(item.name)])
+
+
+def _refuse_no_clock(table: Table, columns: list[Column]) -> NoReturn:
+    hint = "write the table with a timestamp column, then name it with --event-time COLUMN"
+    if not columns:
+        msg = f"{table.place}: no column holds a time; everything here depends on when an event happened"
+        raise UsageError(msg, hint=hint)
+    told = "; ".join(f"column {item.name!r} {_why_no_clock(table, item)}" for item in columns)
+    msg = f"{table.place}: no time of the event: {told}; expected a timestamp, a date or ISO 8601 text"
+    raise UsageError(msg, hint=hint)
+
+
+def _why_no_clock(table: Table, column: Column) -> str:
+    what = f"is {column.dtype}"
+    if not column.dtype.is_numeric() or not column.n_filled:
+        return what
+    values = table[column.name].drop_nulls().cast(pl.Float64)
+    low, high = float(values.min() or 0.0), float(values.max() or 0.0)  # type: ignore[arg-type]
+    if column.n_unique == column.n_rows and high - low == column.n_rows - 1:
+        return f"{what} and numbers the rows: a row number is no clock"
+    for unit, factor in (("seconds", 1.0), ("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)):
+        if 6e8 * factor <= low and high <= 4e9 * factor:
+            return f"{what} and looks like {unit} since 1970: cast it to a timestamp when writing"
+    return f"{what}: a count or an offset without a date is no clock"
+
+
+def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[Choice, Mapping]:
+    """Choose the outcome among columns whose name says so and whose values are 1, 0 and null, or map to them."""
+    if flags.label is not None:
+        choice = Choice(flags.label, "given by --label")
+        mapping = encoding(table[choice.column])
+    else:
+        choice, mapping = _find_label(table, taken={*taken, *flags.ignore})
+    if mapping is None:
+        column = table.columns[choice.column]
+        msg = (
+            f"column {choice.column!r} (label): {column.dtype} with {column.n_unique} distinct values that are not surely "
+            "fraud, legitimate and unknown; expected 1, 0 and null"
+        )
+        raise UsageError(msg, hint="write the outcome as 1, 0 and null, or name another column with --label COLUMN")
+    outcomes = tables.to_label(table[choice.column], mapping=mapping).drop_nulls()
+    if outcomes.n_unique() < 2:
+        found = f"only {outcomes[0]}" if len(outcomes) else "no outcome at all"
+        msg = f"column {choice.column!r} (label): {found} in {table.n_rows} rows; expected both 1 and 0"
+        raise DataError(
+            msg, hint="add the frauds (or the legitimate events), or name another column with --label COLUMN"
+        )
+    return choice, mapping
+
+
+def _find_label(table: Table, *, taken: set[str | None]) -> tuple[Choice, Mapping | None]:
+    ranked, mappings = [], {}
+    for item in table.columns.values():
+        rank = names.label_rank(item.name)
+        if rank and item.name not in taken and item.kind in {"bool", "whole", "number", "text"}:
+            mapping = encoding(table[item.name])
+            if mapping is not None:
+                ranked.append((rank, item.name))
+                mappings[item.name] = mapping
+    best = _best(ranked)
+    if not best:
+        msg = f"{table.place}: no column is surely the outcome (1 fraud, 0 legitimate, null unknown)"
+        raise UsageError(msg, hint="name it: --label COLUMN")
+    if len(best) > 1:
+        _refuse_two("the outcome", best, "--label")
+    return Choice(best[0], "its name and its values are those of an outcome"), mappings[best[0]]
+
+
+def choose_label_time(table: Table, flags: Flags, event_time: str) -> Choice | None:
+    """Choose the arrival of the label among times whose name speaks of the outcome and that never precede the event."""
+    if flags.label_time is not None:
+        if table.columns[flags.label_time].kind != "time":
+            msg = (
+                f"--label-time: column {flags.label_time!r} is {table.columns[flags.label_time].dtype}; expected a time"
+            )
+            raise UsageError(msg, hint="without a column of times give --label-delay instead")
+        return Choice(flags.label_time, "given by --label-time")
+    taken = {event_time, *flags.ignore}
+    candidates = [
+        item.name
+        for item in table.columns.values()
+        if item.kind == "time" and item.name not in taken and item.n_filled and _speaks_of_label(item.name)
+    ]
+    candidates = [name for name in candidates if _never_precedes(table, name, event_time)]
+    if len(candidates) > 1:
+        _refuse_two("the arrival of the label", candidates, "--label-time")
+    if not candidates:
+        return None
+    return Choice(candidates[0], "a time that speaks of the outcome and never precedes the event")
+
+
+def _speaks_of_label(name: str) -> bool:
+    return names.tells_outcome(name) or bool(
+        {"available", "arrived", "arrival", "known"}.intersection(names.tokens(name))
+    )
+
+
+def _never_precedes(table: Table, name: str, event_time: str) -> bool:
+    later = tables.to_utc(table[name], timezone="UTC", role="label_time")
+    return not bool((later < tables.to_utc(table[event_time], timezone="UTC", role="event_time")).any())
+
+
+def choose_amount(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choice | None:
+    """Choose the amount among numbers whose name says so; None where there is none."""
+    if flags.amount is not None:
+        values = tables.to_amount(table[flags.amount])
+        return Choice(values.name, "given by --amount")
+    excluded = {*taken, *flags.ignore}
+    ranked = [
+        (names.amount_rank(item.name), item.name)
+        for item in table.columns.values()
+        if item.dtype.is_numeric()
+        and item.kind in {"whole", "number"}
+        and item.n_unique > 1
+        and item.name not in excluded
+    ]
+    best = _best(ranked)
+    if len(best) > 1:
+        _refuse_two("the amount", best, "--amount")
+    return Choice(best[0], "a number, named as an amount") if best else None
+
+
+def choose_event_id(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choice:
+    """Choose the column that names each event once, exact duplicate rows aside."""
+    if flags.event_id is not None:
+        if not _names_events(table, table.columns[flags.event_id]):
+            column = table.columns[flags.event_id]
+            msg = (
+                f"--event-id: column {column.name!r} has {column.n_unique} distinct values and {column.n_null} nulls in "
+                f"{column.n_rows} rows; expected each event to have its own (exact duplicate rows aside)"
+            )
+            raise DataError(msg, hint="name another column, or number the events when writing the table")
+        return Choice(flags.event_id, "given by --event-id")
+    excluded = {*taken, *flags.ignore}
+    fit = [item for item in table.columns.values() if item.name not in excluded and _names_events(table, item)]
+    ranked = [(names.event_id_rank(item.name), item.name) for item in fit if not names.looks_like_time(item.name)]
+    best = _best(ranked) or [name for _, name in ranked]
+    if len(best) > 1:
+        _refuse_two("the id of the event", best, "--event-id")
+    if not best:
+        msg = f"{table.place}: no column names each event once"
+        raise UsageError(msg, hint="number the events when writing the table, then --event-id COLUMN")
+    return Choice(best[0], "names each event once" + (", as its name says" if len(ranked) > 1 else ""))
+
+
+def _names_events(table: Table, column: Column) -> bool:
+    if column.n_null or column.kind not in {"whole", "text"} or column.dtype.is_float() or column.unique_share < 0.5:
+        return False
+    if column.n_unique == column.n_rows:
+        return True
+    ids = table[column.name]
+    repeated = ids.filter(ids.is_duplicated()).unique()
+    rows = tables.collect(table.raw.filter(pl.col(column.name).is_in(repeated.implode())), files=[table.place])
+    return rows.unique().height == len(repeated)
+
+
+def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[Entity, ...]:
+    """Choose the parties to a transaction: those given, or ids that come back and whose name speaks of a party."""
+    given = parse_entities(flags.entities)
+    if given:
+        for column in given.values():
+            tables.to_entity(table[column])
+        return tuple(Entity(name, column, "given by --entity") for name, column in given.items())
+    excluded = {*taken, *flags.ignore}
+    found: dict[str, Entity] = {}
+    for item in table.columns.values():
+        name = names.party(item.name)
+        if name is None or item.name in excluded or not _comes_back(item) or names.tells_outcome(item.name):
+            continue
+        name = f"{name}_id" if name in _RESERVED else name
+        if name in found:
+            both = f"{found[name].column} and {item.name}"
+            msg = f"{table.place}: {both} could both be the entity {name!r}"
+            raise UsageError(msg, hint=f"say which with --entity NAME=COLUMN for every entity, or --ignore {item.name}")
+        found[name] = Entity(name, item.name, _entity_reason(item))
+    return tuple(found.values())[:MAX_ENTITIES]
+
+
+def _comes_back(column: Column) -> bool:
+    return (
+        column.kind in {"whole", "text"}
+        and column.n_unique >= 20
+        and column.unique_share <= 0.8
+        and column.n_null <= 0.5 * column.n_rows
+    )
+
+
+def _entity_reason(column: Column) -> str:
+    per_value = column.n_filled / column.n_unique
+    return f"{column.n_unique:,} ids, {per_value:.3g} events each"
+
+
+def _best(ranked: list[tuple[int, str]]) -> list[str]:
+    """Give the names of the highest rank above 0."""
+    top = max((rank for rank, _ in ranked), default=0)
+    return [name for rank, name in ranked if rank == top > 0]
+
+
+def _refuse_two(role: str, columns: list[str], flag: str) -> NoReturn:
+    msg = f"{len(columns)} columns could be {role}: {', '.join(columns)}"
+    rest = " or ".join(f"{flag} {name}" for name in columns[:3])
+    raise UsageError(msg, hint=f"say which: {rest}; or --ignore what is not")
