@@ -1,0 +1,268 @@
+"""One CatBoost model: its columns, its fit, and its raw scores.
+
+Owns what stands between a feature table and CatBoost: the columns in their order with the vocabulary of each category,
+the check of names and types before every prediction, and fits whose bytes depend on their inputs alone. It knows
+nothing of folds, trials or costs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import polars as pl
+
+from fraudctl.calibrate import Calibrator
+from fraudctl.errors import BundleError, DataError, ProjectError
+
+if TYPE_CHECKING:
+    from catboost import CatBoost, Pool
+    from numpy.typing import NDArray
+
+    from fraudctl.project.training import ParamsSection, TrainSection
+
+MISSING: Final = "(missing)"
+"""What a null category is called in the model."""
+OTHER: Final = "(other)"
+"""What a category outside the vocabulary is called in the model."""
+
+BORDER_COUNT: Final = 128
+"""Borders that a numeric feature is cut at; the same for all fits, so that a fold is quantised once for all trials."""
+
+_CATEGORY_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+
+
+@dataclass(frozen=True)
+class ModelColumns:
+    """The columns of a model in their order, and the categories that it tells apart.
+
+    Attributes
+    ----------
+    names
+        Feature names in the order in which the model was fitted.
+    vocabularies
+        Categorical feature -> its known values. `MISSING` stands for null, `OTHER` for anything else.
+    """
+
+    names: tuple[str, ...]
+    vocabularies: Mapping[str, tuple[str, ...]]
+
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the categorical features, in model order."""
+        return [name for name in self.names if name in self.vocabularies]
+
+    def matrix(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Give the model's input: Float32 numbers (null where unknown) and String categories, in model order.
+
+        Raises
+        ------
+        DataError
+            A column is missing or of a type that the model was not fitted on.
+        """
+        problems = [text for name in self.names if (text := self._problem(name, table.schema))]
+        if problems:
+            msg = f"the table does not fit the model in {len(problems)} columns: {'; '.join(problems[:5])}"
+            raise DataError(msg, hint="build the features with the project file that the model was trained with")
+        return table.select(self._expression(name) for name in self.names)
+
+    def _problem(self, name: str, schema: Mapping[str, pl.DataType]) -> str | None:
+        if name not in schema:
+            return f"{name} is missing"
+        dtype = schema[name]
+        if name in self.vocabularies:
+            sound = dtype in _CATEGORY_TYPES or dtype.is_integer() or dtype == pl.Null
+            return None if sound else f"{name} is {dtype}, expected a category (text or whole numbers)"
+        sound = dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)
+        return None if sound else f"{name} is {dtype}, expected a number"
+
+    def _expression(self, name: str) -> pl.Expr:
+        if name not in self.vocabularies:
+            return pl.col(name).cast(pl.Float32).fill_nan(None)
+        text = pl.col(name).cast(pl.String)
+        known = text.is_in(list(self.vocabularies[name]))
+        return pl.when(text.is_null()).then(pl.lit(MISSING)).when(known).then(text).otherwise(pl.lit(OTHER)).alias(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the columns as JSON."""
+        return {"names": list(self.names), "vocabularies": {name: list(v) for name, v in self.vocabularies.items()}}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> ModelColumns:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        BundleError
+            The document is not of that form.
+        """
+        names, vocabularies = document.get("names"), document.get("vocabularies")
+        if not isinstance(names, list) or not isinstance(vocabularies, dict):
+            msg = "the bundle's columns cannot be read: names and vocabularies are expected"
+            raise BundleError(msg)
+        return cls(tuple(names), {name: tuple(values) for name, values in vocabularies.items()})
+
+
+def learn_columns(
+    rows: pl.DataFrame, *, names: Sequence[str], categorical: Collection[str], max_categories: int
+) -> ModelColumns:
+    """Learn the vocabulary of each categorical feature from training rows alone: the most frequent values.
+
+    Values that are equally frequent are taken in the order of their text.
+
+    Raises
+    ------
+    DataError
+        There is no feature, or one is missing or of a type that no model takes.
+    """
+    if not names:
+        msg = "there are no features to train on"
+        raise DataError(msg, hint="[features] must list windows, labels, recency, raw or columns")
+    columns = ModelColumns(tuple(names), {name: () for name in names if name in set(categorical)})
+    columns.matrix(rows.clear())
+    vocabularies = {name: _most_frequent(rows[name], max_categories) for name in columns.categorical}
+    return ModelColumns(columns.names, vocabularies)
+
+
+def _most_frequent(values: pl.Series, limit: int) -> tuple[str, ...]:
+    counts = values.cast(pl.String).drop_nulls().rename("value").value_counts(name="n")
+    ranked = counts.sort(["n", "value"], descending=[True, False]).head(limit)
+    return tuple(sorted(ranked["value"].to_list()))
+
+
+def make_pool(
+    columns: ModelColumns,
+    table: pl.DataFrame,
+    *,
+    label: NDArray[Any] | None = None,
+    weight: NDArray[np.float64] | None = None,
+) -> Pool:
+    """Give the checked rows as a CatBoost pool, its columns in model order (for SHAP values, use it too)."""
+    from catboost import Pool
+
+    return Pool(columns.matrix(table), label=label, weight=weight, cat_features=columns.categorical)
+
+
+def quantize(pool: Pool, *, threads: int) -> Pool:
+    """Quantise a training pool in place, so that many fits share the work."""
+    pool.quantize(border_count=BORDER_COUNT, random_seed=0, thread_count=threads)
+    return pool
+
+
+def fit_model(
+    pool: Pool,
+    params: Mapping[str, float],
+    *,
+    settings: TrainSection,
+    iterations: int,
+    seed: int,
+    valid: Pool | None = None,
+) -> CatBoost:
+    """Fit one model; with ``valid`` it stops early on its logarithmic loss and keeps the trees up to the best.
+
+    No class weights: they lower average precision and inflate probabilities. The fit always uses
+    ``settings.threads`` threads, whatever the machine has, because its sums depend on their number.
+
+    Returns
+    -------
+    CatBoost
+        With guid and time of training normalised: same inputs, same bytes.
+    """
+    from catboost import CatBoost
+
+    model = CatBoost(
+        {
+            **params,
+            "loss_function": "Logloss",
+            "iterations": iterations,
+            "random_seed": seed,
+            "thread_count": settings.threads,
+            "boosting_type": "Plain",
+            "bootstrap_type": "Bernoulli" if params["subsample"] < 1.0 else "No",
+            "subsample": params["subsample"] if params["subsample"] < 1.0 else None,
+            "border_count": BORDER_COUNT,
+            "max_ctr_complexity": 1,
+            "monotone_constraints": _monotone(settings) or None,
+            "allow_writing_files": False,
+        }
+    )
+    stopping = settings.early_stopping if valid is not None else None
+    model.fit(pool, eval_set=valid, early_stopping_rounds=stopping, use_best_model=valid is not None, verbose=False)
+    return _normalised(model)
+
+
+def _monotone(settings: TrainSection) -> dict[str, int]:
+    return {name: 1 if way == "increasing" else -1 for name, way in settings.monotone.items()}
+
+
+def check_monotone(settings: TrainSection, columns: ModelColumns) -> None:
+    """Refuse constraints on features that the model does not have, or that have no order.
+
+    Raises
+    ------
+    ProjectError
+        ``[train.monotone]`` names an unknown or categorical feature.
+    """
+    for name in settings.monotone:
+        if name not in columns.names or name in columns.vocabularies:
+            kind = "is categorical and has no order" if name in columns.vocabularies else "is no feature of the model"
+            msg = f"train.monotone.{name}: {name!r} {kind}"
+            raise ProjectError(msg, hint="name a numeric feature; `fraudctl features` lists them")
+
+
+def _normalised(model: CatBoost) -> CatBoost:
+    """Replace what CatBoost draws or reads from the clock by what follows from the model."""
+    metadata = model.get_metadata()
+    metadata["train_finish_time"] = ""
+    metadata["model_guid"] = hashlib.sha256(metadata["params"].encode()).hexdigest()[:32]
+    return model
+
+
+def params_of(section: ParamsSection) -> dict[str, float]:
+    """Give ``[train.params]`` as CatBoost takes them."""
+    return dict(section.model_dump())
+
+
+def raw_score(model: CatBoost, pool: Pool, *, trees: int = 0) -> NDArray[np.float64]:
+    """Give the log-odds of each row, shape ``(n_events,)``, of the first ``trees`` trees (0 = all)."""
+    scores = model.predict(pool, prediction_type="RawFormulaVal", ntree_end=trees)
+    return np.asarray(scores, dtype=np.float64)
+
+
+class Scorer(Protocol):
+    """What can score: a trained model or a loaded bundle."""
+
+    @property
+    def columns(self) -> ModelColumns:
+        """Columns that the model takes."""
+
+    @property
+    def model(self) -> CatBoost:
+        """The model itself."""
+
+    @property
+    def calibrator(self) -> Calibrator:
+        """From raw score to probability."""
+
+
+def predict(scorer: Scorer, table: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score a feature table.
+
+    Returns
+    -------
+    y_score, y_prob
+        Raw scores (log-odds) and calibrated probabilities, each of shape ``(n_events,)``.
+
+    Raises
+    ------
+    DataError
+        Names or types of columns are not those of the model. Their order in the table does not matter.
+    """
+    if table.is_empty():
+        scorer.columns.matrix(table)
+        return np.empty(0), np.empty(0)
+    y_score = raw_score(scorer.model, make_pool(scorer.columns, table))
+    return y_score, scorer.calibrator.predict(y_score)
