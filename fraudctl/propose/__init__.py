@@ -69,6 +69,7 @@ def propose(
     used = {*taken, *(item.column for item in entities)}
     rest = sort_rest(table, taken=used, ignore=flags.ignore, label=outcomes, event_time=times)
     first, last = _period(times)
+    n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
     facts = by_importance([entity_facts(item.name, tables.to_entity(table[item.column]), times) for item in entities])
     plan = plan_features(
         facts,
@@ -76,8 +77,8 @@ def propose(
         span=max(1.0, (last - first).total_seconds()),
         delay=float(delay.duration.seconds),
         has_amount=amount is not None,
+        fraud_rate=n_frauds / n_labelled,
     )
-    n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
     return Proposal(
         name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
         label_values=mapping, label_time=label_time, delay=delay, timezone=_timezone(table, event_time.column),

@@ -40,8 +40,8 @@ def refuse_delay() -> UsageError:
     """Give the error of data that do not say how late labels arrive."""
     msg = "nothing in the data says how late labels arrive, and every honest number depends on it"
     hint = (
-        "say after how many days nearly all labels are in, such as --label-delay 30d (chargebacks take weeks to months; "
-        "analysts' verdicts days), or name a column with their arrival: --label-time COLUMN"
+        "say after how many days nearly all labels are in, such as --label-delay 30d (chargebacks take weeks to "
+        "months, analysts' verdicts days), or name a column with their arrival: --label-time COLUMN"
     )
     return UsageError(msg, hint=hint)
 
@@ -68,9 +68,7 @@ def observed_delay(event_time: pl.Series, label_time: pl.Series, label: pl.Serie
     early = frame.filter(pl.col("delay") < 0).height
     if early:
         msg = f"column {label_time.name!r} (label_time): {early} labels arrived before their event; expected none"
-        raise DataError(
-            msg, hint="is it another kind of time? name the right one with --label-time COLUMN, or --ignore it"
-        )
+        raise DataError(msg, hint="is it another time? name the right one with --label-time COLUMN, or --ignore it")
     seconds = _quantile(frame["delay"])
     days = _whole_days(seconds)
     fraud_delays = frame.filter(pl.col("label") == 1)["delay"]

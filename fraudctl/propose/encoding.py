@@ -9,12 +9,17 @@ import polars as pl
 Mapping = dict[str, int | None]
 """Text of a value -> 1, 0 or None for unknown; empty where the column holds 1, 0 and null already."""
 
-_FRAUD = frozenset("1 fraud fraudulent yes y true t bad positive chargeback confirmedfraud isfraud fraudster".split())
-_LEGIT = frozenset(
-    "0 legit legitimate genuine no n false f good ok normal clean negative nonfraud notfraud nofraud benign".split()
+_FRAUD = frozenset(
+    {"1", "fraud", "fraudulent", "yes", "y", "true", "t", "bad", "positive", "chargeback", "confirmedfraud", "isfraud"}
 )
+_LEGIT = frozenset(
+    {
+        "0", "legit", "legitimate", "genuine", "no", "n", "false", "f", "good", "ok", "normal", "clean", "negative",
+        "nonfraud", "notfraud", "nofraud", "benign",
+    }
+)  # fmt: skip
 _UNKNOWN = frozenset(
-    "unknown unlabelled unlabeled pending open none nan null na undetermined unresolved notlabelled notlabeled".split()
+    {"unknown", "unlabelled", "unlabeled", "pending", "open", "none", "nan", "null", "na", "undetermined", "unresolved"}
 )
 _MAX_VALUES = 10
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import re
 
-_SUBJECT = frozenset({"event", "transaction", "trans", "trx", "txn", "tx", "payment", "order", "auth", "authorization"})
+_SUBJECT = frozenset({"event", "transaction", "trans", "trx", "txn", "tx", "payment", "order", "auth"})
 _TIME = frozenset({"time", "timestamp", "ts", "datetime", "date", "at", "instant", "when"})
 _OTHER_TIME = frozenset(
     {
-        "updated", "modified", "loaded", "ingested", "inserted", "exported", "settled", "settlement", "posted", "booked",
-        "cleared", "birth", "dob", "born", "expiry", "expires", "expiration", "opened", "open", "since", "start", "end",
+        "updated", "modified", "loaded", "ingested", "inserted", "exported", "settled", "settlement", "posted",
+        "booked", "cleared", "birth", "dob", "born", "expiry", "expires", "expiration", "opened", "open", "since",
+        "start", "end",
         "valid", "registered", "signup", "joined", "last", "first", "previous", "prev", "next",
     }
 )  # fmt: skip
 _AFTER = frozenset(
     {
-        "chargeback", "chargebacks", "dispute", "disputed", "label", "labels", "labelled", "labeled", "outcome", "fraud",
-        "isfraud", "fraudulent", "scenario", "investigation", "investigated", "investigator", "verdict", "confirmed",
+        "chargeback", "chargebacks", "dispute", "disputed", "label", "labels", "labelled", "labeled", "outcome",
+        "fraud", "isfraud", "fraudulent", "scenario", "investigation", "investigated", "investigator", "verdict",
+        "confirmed",
         "resolution", "resolved", "reported", "claim", "writeoff", "recovered",
     }
 )  # fmt: skip

@@ -17,13 +17,27 @@ from fraudctl.propose.roles import Choice
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _WIDTH = 118
+_HEAD = """Proposed by `fraudctl init` from the data; every line is yours to change. `fraudctl schema` gives all keys
+with their meaning, `fraudctl check` looks for trouble in the data, `fraudctl train` and `fraudctl evaluate` do the
+rest."""
+_FEATURES = """A window holds what came strictly before the event; a label counts from when it arrived. Only the columns
+listed in `raw` enter the model as they are."""
+_COLUMNS = """Row by row, in Polars SQL over data columns and other features; the same text runs in batch and for one
+event."""
+_SPLIT = """Training knows nothing after as_of, and the test period starts there. The defaults: as_of = the end of the
+data less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."""
+_COSTS = """Money lost by each decision: fixed + rate × amount; a cell left out is 0. These numbers are examples: ask
+finance for the chargeback fee and the share of fraud that is never recovered, operations for the price of a review, and
+product for what a wrongly blocked customer costs. The policy, savings and the gate hang on them."""
+_GATE = """What a model must show before it may ship; `fraudctl evaluate` exits 1 where it does not. Rules compare the
+low (at_least) or high (at_most) end of the interval. Take the lines in, with floors a little below today's model."""
 
 
 def render_project(proposal: Proposal) -> str:
     """Write a proposal as the text of a project file."""
     blocks = [
-        _head(proposal), _data(proposal), _entities(proposal), *_features(proposal.plan, proposal.rest.unused), _split(),
-        _train(), _costs(proposal), _policy(), _rules(proposal), _evaluate(proposal), _gate(),
+        _head(proposal), _data(proposal), _entities(proposal), *_features(proposal.plan, proposal.rest.unused),
+        _split(), _train(), _costs(proposal), _policy(), _rules(proposal), _evaluate(proposal), _gate(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -57,14 +71,7 @@ def _head(proposal: Proposal) -> list[str]:
         f"{proposal.n_events:,} events from {proposal.first:%Y-%m-%d} to {proposal.last:%Y-%m-%d}, "
         f"{proposal.n_labelled:,} with an outcome, {proposal.n_frauds:,} of them fraud."
     )
-    lines = [
-        *_comment(
-            "Proposed by `fraudctl init` from the data; every line is yours to change. `fraudctl schema` gives all keys with "
-            "their meaning, `fraudctl check` looks for trouble in the data, `fraudctl train` and `fraudctl evaluate` do the "
-            "rest."
-        ),
-        *_comment(facts),
-    ]
+    lines = [*_comment(_HEAD), *_comment(facts)]
     for note in proposal.notes:
         lines += _comment(f"NOTE: {note}.")
     return [*lines, "", "[project]", f"name = {quoted(proposal.name)}"]
@@ -108,10 +115,7 @@ def _entities(proposal: Proposal) -> list[str]:
 
 def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[str]]:
     lines = [
-        *_comment(
-            f"{plan.n_features} features. A window holds what came strictly before the event; a label counts from when it "
-            "arrived. Only the columns listed in `raw` enter the model as they are."
-        ),
+        *_comment(f"{plan.n_features} features. {_FEATURES}"),
         "[features]",
         f"raw = {_list(plan.raw)}",
         f"categorical = {_list(plan.categorical)}",
@@ -120,16 +124,14 @@ def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[st
     yield lines
     if plan.columns:
         yield [
-            *_comment(
-                "Row by row, in Polars SQL over the columns above and the features below; the same text runs in batch and "
-                "for one event."
-            ),
+            *_comment(_COLUMNS),
             "[features.columns]",
             *(f"{key(item.name)} = {quoted(item.sql)}" for item in plan.columns),
         ]
         yield [
             "[features.words]  # what reports and reasons call them",
             *(f"{key(item.name)} = {quoted(item.words)}" for item in plan.columns),
+            *(f"{key(name)} = {quoted(words)}" for name, words in plan.words),
         ]
     yield from _groups("window", plan.window, "The past of each entity: how often, how much, with whom.")
     yield from _groups("labels", plan.labels, "Outcomes that were known by the time of the event.")
@@ -148,10 +150,7 @@ def _groups(kind: str, groups: tuple[Group, ...], words: str) -> Iterator[list[s
 
 def _split() -> list[str]:
     return [
-        *_comment(
-            "Training knows nothing after as_of, and the test period starts there. The defaults: as_of = the end of the data "
-            "less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."
-        ),
+        *_comment(_SPLIT),
         "[split]",
         '# as_of = "2026-06-01"',
         '# test = "30d"',
@@ -170,11 +169,7 @@ def _train() -> list[str]:
 
 def _costs(proposal: Proposal) -> list[str]:
     lines = [
-        *_comment(
-            "Money lost by each decision: fixed + rate × amount; a cell left out is 0. These numbers are examples: ask "
-            "finance for the chargeback fee and the share of fraud that is never recovered, operations for the price of a "
-            "review, and product for what a wrongly blocked customer costs. The policy, savings and the gate hang on them."
-        ),
+        *_comment(_COSTS),
         "[costs]",
         'currency = "EUR"',
         "",
@@ -218,16 +213,14 @@ def _evaluate(proposal: Proposal) -> list[str]:
         return []
     return [
         "[evaluate]",
-        f"# block_known = {{ entity = {quoted(entity)} }}  # leaves out, and counts, events of ids already known for fraud",
+        "# Leaves out, and counts, the events of an id whose fraud was known by the day before.",
+        f"# block_known = {{ entity = {quoted(entity)} }}",
     ]
 
 
 def _gate() -> list[str]:
     return [
-        *_comment(
-            "What a model must show before it may ship; `fraudctl evaluate` exits 1 where it does not. Rules compare the low "
-            "(at_least) or high (at_most) end of the interval. Take the lines in, with floors a little below today's model."
-        ),
+        *_comment(_GATE),
         "# [gate]",
         "# savings = { at_least = 0.30 }",
         "# recall = { at_least = 0.40 }",

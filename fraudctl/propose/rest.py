@@ -57,7 +57,7 @@ def sort_rest(
     for item in table.columns.values():
         if item.name in taken or item.name in ignore:
             continue
-        reason = _never(item) or _suspicious(table[item.name], label, event_time)
+        reason = _useless(item) or _suspicious(table[item.name], label, event_time) or _never(item)
         if reason is not None:
             ignored.append(Choice(item.name, reason))
         elif (reason := _not_now(item)) is not None:
@@ -68,13 +68,17 @@ def sort_rest(
     return Rest(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused))
 
 
-def _never(column: Column) -> str | None:
+def _useless(column: Column) -> str | None:
     if column.n_filled == 0:
         return "all null"
     if column.kind == "other":
         return f"{column.dtype}: of a type that no feature can use"
     if column.n_unique == 1 and not column.n_null:
         return "the same value in every row"
+    return None
+
+
+def _never(column: Column) -> str | None:
     if names.tells_outcome(column.name):
         return "its name says that it is known only after the outcome"
     if names.tells_decision(column.name):

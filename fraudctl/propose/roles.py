@@ -124,7 +124,7 @@ def choose_event_time(table: Table, flags: Flags) -> Choice:
         msg = f"{table.place}: no column is surely the time of the event; times here: {listed}"
         raise UsageError(msg, hint="name it: --event-time COLUMN (it may hold no nulls)")
     open_columns = [item for item in table.columns.values() if item.name not in taken]
-    _refuse_no_clock(table, [item for item in open_columns if names.looks_like_time(item.name)])
+    return _refuse_no_clock(table, [item for item in open_columns if names.looks_like_time(item.name)])
 
 
 def _refuse_no_clock(table: Table, columns: list[Column]) -> NoReturn:
@@ -161,8 +161,8 @@ def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[C
     if mapping is None:
         column = table.columns[choice.column]
         msg = (
-            f"column {choice.column!r} (label): {column.dtype} with {column.n_unique} distinct values that are not surely "
-            "fraud, legitimate and unknown; expected 1, 0 and null"
+            f"column {choice.column!r} (label): {column.dtype} with {column.n_unique} distinct values that are not "
+            "surely fraud, legitimate and unknown; expected 1, 0 and null"
         )
         raise UsageError(msg, hint="write the outcome as 1, 0 and null, or name another column with --label COLUMN")
     outcomes = tables.to_label(table[choice.column], mapping=mapping).drop_nulls()
@@ -253,8 +253,8 @@ def choose_event_id(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choi
         if not _names_events(table, table.columns[flags.event_id]):
             column = table.columns[flags.event_id]
             msg = (
-                f"--event-id: column {column.name!r} has {column.n_unique} distinct values and {column.n_null} nulls in "
-                f"{column.n_rows} rows; expected each event to have its own (exact duplicate rows aside)"
+                f"--event-id: column {column.name!r} has {column.n_unique} distinct values and {column.n_null} nulls "
+                f"in {column.n_rows} rows; expected each event to have its own (exact duplicate rows aside)"
             )
             raise DataError(msg, hint="name another column, or number the events when writing the table")
         return Choice(flags.event_id, "given by --event-id")

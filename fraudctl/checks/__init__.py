@@ -1,0 +1,95 @@
+"""Data quality, label maturity and leakage suspects: everything about the data that could make a model dishonest.
+
+Owns the checks behind `fraudctl check`. They look at the raw table, so that one run lists all that is wrong where
+loading would stop at the first error; they change nothing and print no cell value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import polars as pl
+
+from fraudctl.checks.data import Data, missing_columns, open_data
+from fraudctl.checks.labels import check_label_time, check_labels, check_weeks, label_delays, weeks
+from fraudctl.checks.report import CheckReport, ColumnFacts, Finding, Severity, Week, worst_first
+from fraudctl.checks.structure import check_amount, check_columns, check_entities, check_event_id, check_weight
+from fraudctl.checks.suspicion import check_leakage
+from fraudctl.checks.times import check_times
+from fraudctl.project import Project
+
+__all__ = ["CheckReport", "ColumnFacts", "Finding", "Severity", "Week", "run_checks"]
+
+
+def run_checks(project: Project, raw: pl.LazyFrame, *, place: str = "data", now: datetime | None = None) -> CheckReport:
+    """Check a raw table against its project.
+
+    Parameters
+    ----------
+    project
+        The project whose roles, entities, label delay and features the table has to serve.
+    raw
+        The table as `fraudctl.tables.scan` opens it.
+    place
+        What messages call it.
+    now
+        An aware instant; events later than it are a finding. None leaves that check out.
+
+    Returns
+    -------
+    CheckReport
+        Errors are returned, not raised; the caller decides about exit codes.
+
+    Raises
+    ------
+    DataError
+        Only where the files themselves cannot be read.
+    """
+    data = open_data(project, raw, place=place)
+    if data.n_rows == 0:
+        empty = Finding("no-rows", "error", place, "the table has no rows", {"n_rows": 0})
+        return CheckReport(worst_first([*missing_columns(data), empty]), 0)
+    calendar = weeks(data)
+    findings = [*missing_columns(data), *data.trouble, *_all_checks(data, now)]
+    findings += check_weeks(data, calendar)
+    label, mature, times = data.label, data.mature, data.event_time
+    n_labelled = None if label is None else len(label) - label.null_count()
+    n_mature = None if mature is None else int(mature.sum())
+    first = None if times is None else times.min()
+    return CheckReport(
+        findings=worst_first(findings),
+        n_events=data.n_rows,
+        first=first if isinstance(first, datetime) else None,
+        last=data.known_until,
+        n_labelled=n_labelled,
+        n_frauds=None if label is None else int((label == 1).sum()),
+        n_mature=n_mature,
+        n_immature=None if n_labelled is None or n_mature is None else n_labelled - n_mature,
+        label_delays=label_delays(data),
+        weeks=calendar,
+        columns=tuple(_facts(data)),
+    )
+
+
+def _all_checks(data: Data, now: datetime | None) -> Iterator[Finding]:
+    yield from check_event_id(data)
+    yield from check_times(data, now=now)
+    yield from check_labels(data)
+    yield from check_label_time(data)
+    yield from check_amount(data)
+    yield from check_entities(data)
+    yield from check_weight(data)
+    yield from check_columns(data)
+    yield from check_leakage(data)
+
+
+def _facts(data: Data) -> Iterator[ColumnFacts]:
+    roles = data.role_of
+    for name, dtype in data.schema.items():
+        values = data[name]
+        if dtype.is_float():
+            values = values.fill_nan(None)
+        n_null = values.null_count()
+        n_unique = 0 if dtype.is_nested() else values.n_unique() - (n_null > 0)
+        yield ColumnFacts(name, str(dtype), roles.get(name, ""), n_null, n_unique)

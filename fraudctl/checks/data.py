@@ -1,0 +1,139 @@
+"""The table under check: its columns, one at a time, and the roles that can be read, each failure being a finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from fraudctl import tables
+from fraudctl.checks.report import Finding
+from fraudctl.errors import DataError
+from fraudctl.project import Project
+
+
+@dataclass(frozen=True)
+class Data:
+    """The raw table and what could be read of its roles; None is what the table lacks or could not be read.
+
+    Attributes
+    ----------
+    event_time, label_time
+        µs UTC, shape ``(n_rows,)`` in the order of the files; label_time as the column states it.
+    label
+        Int8 1, 0 or null.
+    trouble
+        Findings of the reading itself.
+    """
+
+    project: Project
+    raw: pl.LazyFrame
+    place: str
+    n_rows: int
+    schema: pl.Schema
+    roles: pl.DataFrame
+    event_time: pl.Series | None = None
+    label: pl.Series | None = None
+    label_time: pl.Series | None = None
+    trouble: tuple[Finding, ...] = field(default=())
+
+    def __getitem__(self, name: str) -> pl.Series:
+        if name in self.roles.columns:
+            return self.roles[name]
+        return tables.collect(self.raw.select(name), files=[self.place])[name]
+
+    @property
+    def role_of(self) -> dict[str, str]:
+        """Data column -> its role: event_id, event_time, ..., entity <name>, ignored or raw; others are missing."""
+        data = self.project.data
+        found = {name: "raw" for name in self.project.features.raw if name in self.schema}
+        found |= dict.fromkeys(data.ignore, "ignored")
+        found |= {column: f"entity {name}" for name, column in self.project.entities.items()}
+        for role in tables.ROLES:
+            column = getattr(data, role)
+            if column is not None:
+                found[column] = role
+        return found
+
+    @property
+    def known_until(self) -> datetime | None:
+        """The latest event_time."""
+        latest = None if self.event_time is None else self.event_time.max()
+        return latest if isinstance(latest, datetime) else None
+
+    @property
+    def mature(self) -> pl.Series | None:
+        """Which rows have an outcome that counts at ``known_until``; None where times or labels cannot be read."""
+        if self.event_time is None or self.label is None or self.known_until is None:
+            return None
+        ripe = self.event_time + self.project.data.label_delay.timedelta <= self.known_until
+        if self.label_time is not None:
+            ripe &= (self.label_time <= self.known_until).fill_null(value=True)
+        return (ripe & self.label.is_not_null()).fill_null(value=False)
+
+
+def role_columns(project: Project) -> dict[str, str]:
+    """Give what the project file asks of the data: place in the file -> column."""
+    data = project.data
+    asked = {f"data.{role}": getattr(data, role) for role in tables.ROLES}
+    asked |= {f"entities.{name}": column for name, column in project.entities.items()}
+    return {place: column for place, column in asked.items() if column is not None}
+
+
+def open_data(project: Project, raw: pl.LazyFrame, *, place: str) -> Data:
+    """Read the role columns of a table; what cannot be read becomes a finding instead of an exception."""
+    schema = raw.collect_schema()
+    wanted = [name for name in dict.fromkeys(role_columns(project).values()) if name in schema]
+    n_rows = int(tables.collect(raw.select(pl.len()), files=[place]).item())
+    roles = tables.collect(raw.select(wanted), files=[place])
+    plain = Data(project, raw, place, n_rows, schema, roles)
+    if n_rows == 0:
+        return plain
+    trouble: list[Finding] = []
+    event_time = _read_time(plain, project.data.event_time, "event_time", trouble)
+    label_time = _read_time(plain, project.data.label_time, "label_time", trouble)
+    label = _read_label(plain, trouble)
+    return Data(project, raw, place, n_rows, schema, roles, event_time, label, label_time, tuple(trouble))
+
+
+def _read_time(data: Data, column: str | None, role: str, trouble: list[Finding]) -> pl.Series | None:
+    if column is None or column not in data.schema:
+        return None
+    try:
+        return tables.to_utc(data[column], timezone=data.project.data.timezone, role=role)
+    except DataError as error:
+        trouble.append(Finding("time-unreadable", "error", column, error.message, hint=error.hint))
+        return None
+
+
+def _read_label(data: Data, trouble: list[Finding]) -> pl.Series | None:
+    column = data.project.data.label
+    if column not in data.schema:
+        return None
+    try:
+        return tables.to_label(data[column], mapping=data.project.data.label_values)
+    except DataError as error:
+        trouble.append(Finding("label-values", "error", column, error.message, hint=error.hint))
+        return None
+
+
+def missing_columns(data: Data) -> list[Finding]:
+    """Find columns that the project file names and the table lacks; a missing ignored column harms nobody."""
+    project = data.project
+    asked = [*role_columns(project).items()]
+    asked += [("features.raw", name) for name in project.features.raw if name not in tables.ROLES]
+    asked += [("data.weight", project.data.weight)] if project.data.weight is not None else []
+    hint = "correct the name in fraudctl.toml, or the data"
+    what = f"no column {{!r}} among the {len(data.schema)} of the data"
+    found = [
+        Finding("missing-column", "error", place, what.format(column), hint=hint)
+        for place, column in asked
+        if column not in data.schema
+    ]
+    found += [
+        Finding("missing-column", "info", "data.ignore", what.format(column), hint=hint)
+        for column in project.data.ignore
+        if column not in data.schema
+    ]
+    return found

@@ -1,0 +1,166 @@
+"""Checks of outcomes: how many, how mature, how late, and whether their rate breaks from one week to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import polars as pl
+
+from fraudctl.checks.data import Data
+from fraudctl.checks.report import Finding, Week, counted
+
+MANY_UNKNOWN = 0.5
+FEW_FRAUDS = 30
+ARRIVED = 0.9
+"""Share of labels that should have arrived by the label delay."""
+_DAY = 86_400.0
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+def check_labels(data: Data) -> Iterator[Finding]:
+    """Find too few outcomes, too few frauds, outcomes that do not count yet."""
+    label, mature = data.label, data.mature
+    if label is None:
+        return
+    column = data.project.data.label
+    n_frauds, n_legit = int((label == 1).sum()), int((label == 0).sum())
+    n_known = n_frauds + n_legit
+    if not n_frauds or not n_legit:
+        only = "no outcome at all" if not n_known else "only frauds" if n_frauds else "no fraud"
+        what = f"{only} in {len(label):,} rows; expected both 1 and 0"
+        yield Finding("label-one-class", "error", column, what, {"n_frauds": n_frauds, "n_legit": n_legit})
+        return
+    n_unknown = len(label) - n_known
+    if n_unknown:
+        many = n_unknown > MANY_UNKNOWN * len(label)
+        share = f"{n_unknown / len(label):.1%}"
+        what = f"{counted(n_unknown, 'event')} without outcome ({share}): never trained on, never scored"
+        yield Finding("label-unknown", "warning" if many else "info", column, what, {"n_rows": n_unknown})
+    if mature is not None:
+        yield from _maturity(column, label, mature)
+
+
+def _maturity(column: str, label: pl.Series, mature: pl.Series) -> Iterator[Finding]:
+    n_mature = int(mature.sum())
+    n_immature = len(label) - label.null_count() - n_mature
+    n_frauds = int((mature & (label == 1)).sum())
+    if not n_mature:
+        what = "no outcome is mature: the data span less than the label delay"
+        yield Finding("label-immature", "error", column, what, {"n_rows": n_immature}, "is label_delay right?")
+        return
+    if n_immature:
+        what = f"{counted(n_immature, 'outcome')} younger than the label delay: they count once they are older"
+        yield Finding("label-immature", "info", column, what, {"n_rows": n_immature})
+    if n_frauds < FEW_FRAUDS:
+        what = f"{counted(n_frauds, 'mature fraud')} in {n_mature:,} outcomes: too few to learn from or to judge by"
+        counts: dict[str, float] = {"n_frauds": n_frauds}
+        yield Finding("label-few-frauds", "warning", column, what, counts, "more history is the best remedy")
+
+
+def label_delays(data: Data) -> dict[str, float]:
+    """Give quantiles of the observed delays in days; empty without a label_time."""
+    delays = _delays(data)
+    if delays is None or not len(delays):
+        return {}
+    return {name: round(float(delays.quantile(q, "linear") or 0.0) / _DAY, 3) for name, q in _QUANTILES.items()}
+
+
+def _delays(data: Data) -> pl.Series | None:
+    """Give the delays in seconds of the outcomes that have a label_time."""
+    if data.event_time is None or data.label_time is None or data.label is None:
+        return None
+    delays = (data.label_time - data.event_time).dt.total_seconds()
+    return delays.filter(data.label.is_not_null() & delays.is_not_null())
+
+
+def check_label_time(data: Data) -> Iterator[Finding]:
+    """Find labels before their event, labels later than the data, and a delay that does not fit what is observed."""
+    column, delays = data.project.data.label_time, _delays(data)
+    if column is None or delays is None or data.label is None or data.label_time is None:
+        return
+    n_early = int((delays < 0).sum())
+    if n_early:
+        what = f"{counted(n_early, 'label')} before the event; expected none"
+        yield Finding("label-time-early", "error", column, what, {"n_rows": n_early}, "are both columns in one zone?")
+    n_without = int((data.label.is_not_null() & data.label_time.is_null()).sum())
+    if n_without:
+        what = f"{counted(n_without, 'outcome')} without a label_time: taken to arrive after label_delay"
+        yield Finding("label-time-null", "info", column, what, {"n_rows": n_without})
+    n_without = int((data.label.is_null() & data.label_time.is_not_null()).sum())
+    if n_without:
+        what = f"{counted(n_without, 'event')} with a label_time but no outcome: the time is not used"
+        yield Finding("label-time-only", "info", column, what, {"n_rows": n_without})
+    n_later = int((data.label_time > data.known_until).sum()) if data.known_until is not None else 0
+    if n_later:
+        what = f"{counted(n_later, 'label')} later than the latest event: they do not count yet"
+        yield Finding("label-time-later", "info", column, what, {"n_rows": n_later})
+    if len(delays):
+        yield from _delay_fit(data, delays)
+
+
+def _delay_fit(data: Data, delays: pl.Series) -> Iterator[Finding]:
+    horizon = data.project.data.label_delay
+    arrived = float((delays <= horizon.seconds).sum()) / len(delays)
+    p95 = float(delays.quantile(0.95, "linear") or 0.0) / _DAY
+    figures = {"share_arrived": arrived, "p95_days": p95}
+    if arrived < ARRIVED:
+        what = f"only {arrived:.0%} of the labels arrive within label_delay = {horizon}; 95 % do within {p95:.1f} days"
+        hint = f'label_delay = "{max(1, math.ceil(p95))}d" would wait for them'
+        yield Finding("label-delay-short", "warning", "data.label_delay", what, figures, hint)
+    elif horizon.seconds > 3 * max(1.0, p95) * _DAY:
+        what = f"label_delay = {horizon} is far longer than it takes: 95 % of the labels arrive within {p95:.1f} days"
+        hint = "a shorter one gives fresher training data"
+        yield Finding("label-delay-long", "info", "data.label_delay", what, figures, hint)
+
+
+def weeks(data: Data) -> tuple[Week, ...]:
+    """Count events and outcomes by week of the project's zone."""
+    if data.event_time is None:
+        return ()
+    local = data.event_time.dt.convert_time_zone(data.project.data.timezone).dt.date()
+    nothing = pl.Series([None], dtype=pl.Int8).new_from_index(0, len(local))
+    label = nothing if data.label is None else data.label
+    mature = data.mature if data.mature is not None else label.is_not_null()
+    frame = pl.DataFrame({"week": local.dt.truncate("1w"), "label": label, "mature": mature}).drop_nulls("week")
+    counts = frame.group_by("week").agg(
+        events=pl.len(),
+        labelled=pl.col("label").count(),
+        ripe=pl.col("mature").sum(),
+        frauds=(pl.col("mature") & (pl.col("label") == 1)).sum(),
+    )
+    return tuple(Week(*row) for row in counts.sort("week").iter_rows())
+
+
+def check_weeks(data: Data, found: tuple[Week, ...]) -> Iterator[Finding]:
+    """Find weeks whose fraud rate is surely more than three times, or less than a third of, the usual.
+
+    The usual rate is the median of the other weeks. "Surely" is five Poisson standard errors above the expected count
+    with at least ten frauds, or, for less than a third, at least fifteen expected (a chance below one in a thousand).
+    """
+    column = data.project.data.label
+    ripe = [week for week in found if week.n_mature]
+    broken = [week for week in ripe if _breaks(week, [other for other in ripe if other is not week])]
+    if broken:
+        listed = ", ".join(f"{week.start} ({week.fraud_rate:.2%})" for week in broken[:5])
+        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+        what = f"the fraud rate breaks in {counted(len(broken), 'week')}: {listed}{more}"
+        hint = "a change of labelling, a lost delivery or a real attack? leave out what is not real"
+        yield Finding("fraud-rate-break", "warning", column, what, {"n_weeks": len(broken)}, hint)
+    if ripe:
+        between = [week for week in found if ripe[0].start < week.start < ripe[-1].start and not week.n_labelled]
+        if between:
+            what = f"{counted(len(between), 'week')} without a single outcome in between"
+            yield Finding("weeks-unlabelled", "warning", column, what, {"n_weeks": len(between)}, "are labels missing?")
+
+
+def _breaks(week: Week, others: list[Week]) -> bool:
+    if len(others) < 3:
+        return False
+    rates = sorted(other.n_frauds / other.n_mature for other in others)
+    middle = len(rates) // 2
+    usual = rates[middle] if len(rates) % 2 else (rates[middle - 1] + rates[middle]) / 2
+    expected = usual * week.n_mature
+    surely_more = week.n_frauds >= 10 and week.n_frauds - expected > 5 * math.sqrt(max(expected, 1.0))
+    surely_less = expected >= 15
+    return (surely_more and week.n_frauds > 3 * expected) or (surely_less and week.n_frauds < expected / 3)

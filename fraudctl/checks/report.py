@@ -1,0 +1,166 @@
+"""What `fraudctl check` found, as values: findings, weeks, columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Severity = Literal["error", "warning", "info"]
+_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found.
+
+    Attributes
+    ----------
+    id
+        Stable name of the check, as in ``docs/check.md``.
+    severity
+        ``error``: no other command can work with this; ``warning``: a finding that ``--strict`` refuses; ``info``:
+        worth knowing, and handled.
+    where
+        The column or section that it is about.
+    what
+        A sentence without cell values.
+    counts
+        The numbers behind it.
+    hint
+        What to do about it.
+    """
+
+    id: str
+    severity: Severity
+    where: str
+    what: str
+    counts: dict[str, float] = field(default_factory=dict)
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class Week:
+    """One week, from a Monday in the project's zone on; ``n_frauds`` and ``fraud_rate`` are of mature outcomes."""
+
+    start: date
+    n_events: int
+    n_labelled: int
+    n_mature: int
+    n_frauds: int
+
+    @property
+    def fraud_rate(self) -> float | None:
+        """Frauds among the mature outcomes of the week."""
+        return self.n_frauds / self.n_mature if self.n_mature else None
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """One column of the data: its type, its role in the project, its nulls (NaN included) and its distinct values."""
+
+    name: str
+    dtype: str
+    role: str
+    n_null: int
+    n_unique: int
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Everything that was found.
+
+    Attributes
+    ----------
+    findings
+        Errors first, then warnings, then infos, each in the order of the checks.
+    n_events
+        Rows as they are in the files, duplicates included.
+    first, last
+        The period, UTC; None where times cannot be read.
+    n_labelled, n_frauds, n_mature, n_immature
+        Outcomes; mature ones are older than the label delay at the latest event. None where they cannot be read.
+    label_delays
+        Quantile such as ``p95`` -> days, over outcomes with a label_time; empty without any.
+    weeks
+        The weeks of the data.
+    columns
+        All columns, in the order of the file.
+    """
+
+    findings: tuple[Finding, ...]
+    n_events: int
+    first: datetime | None = None
+    last: datetime | None = None
+    n_labelled: int | None = None
+    n_frauds: int | None = None
+    n_mature: int | None = None
+    n_immature: int | None = None
+    label_delays: dict[str, float] = field(default_factory=dict)
+    weeks: tuple[Week, ...] = ()
+    columns: tuple[ColumnFacts, ...] = ()
+
+    @property
+    def n_errors(self) -> int:
+        """Findings that stop every other command: exit code 3."""
+        return sum(item.severity == "error" for item in self.findings)
+
+    @property
+    def n_warnings(self) -> int:
+        """Findings that ``--strict`` refuses: exit code 1."""
+        return sum(item.severity == "warning" for item in self.findings)
+
+    @property
+    def verdict(self) -> Literal["errors", "warnings", "clean"]:
+        """The worst severity found; infos are clean."""
+        return "errors" if self.n_errors else "warnings" if self.n_warnings else "clean"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as JSON values."""
+        period = None if self.first is None or self.last is None else [self.first.isoformat(), self.last.isoformat()]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict,
+            "n_errors": self.n_errors,
+            "n_warnings": self.n_warnings,
+            "findings": [
+                {
+                    "id": item.id, "severity": item.severity, "where": item.where, "what": item.what,
+                    "counts": item.counts, "hint": item.hint,
+                }
+                for item in self.findings
+            ],
+            "rows": self.n_events,
+            "period": period,
+            "labelled": self.n_labelled,
+            "frauds": self.n_frauds,
+            "mature_rows": self.n_mature,
+            "immature_rows": self.n_immature,
+            "label_delays": self.label_delays,
+            "weeks": [
+                {
+                    "start": item.start.isoformat(), "n_events": item.n_events, "n_labelled": item.n_labelled,
+                    "n_mature": item.n_mature, "n_frauds": item.n_frauds, "fraud_rate": item.fraud_rate,
+                }
+                for item in self.weeks
+            ],
+            "columns": [
+                {
+                    "name": item.name, "dtype": item.dtype, "role": item.role, "n_null": item.n_null,
+                    "n_unique": item.n_unique,
+                }
+                for item in self.columns
+            ],
+        }  # fmt: skip
+
+
+def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Order findings by severity, keeping the order of the checks within one."""
+    return tuple(sorted(findings, key=lambda item: _ORDER[item.severity]))
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Write a count with its noun: ``1 event``, ``12,000 events``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

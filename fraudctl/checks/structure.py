@@ -1,0 +1,202 @@
+"""Checks of rows and columns: ids, duplicates, amounts, entities, types, nulls, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from fraudctl import tables
+from fraudctl.checks.data import Data
+from fraudctl.checks.report import Finding, Severity, counted
+from fraudctl.errors import DataError
+
+ALMOST_UNIQUE = 0.9
+DOMINANT = 0.2
+MOSTLY_NULL = 0.9
+MANY_CATEGORIES = 1_000
+MANY_DUPLICATES = 0.01
+MANY_REFUNDS = 0.05
+MANY_NULL_AMOUNTS = 0.05
+MANY_NULL_IDS = 0.5
+
+
+def check_event_id(data: Data) -> Iterator[Finding]:
+    """Find null ids, ids of differing rows, rows that repeat another in every column."""
+    column = data.project.data.event_id
+    if column not in data.schema:
+        return
+    ids = data[column]
+    if ids.dtype.is_float() or not _is_id(ids):
+        yield Finding("event-id-type", "error", column, f"is {ids.dtype}; expected integers or text")
+        return
+    if ids.null_count():
+        what = f"{counted(ids.null_count(), 'event id')} null; expected every event to have one"
+        yield Finding("event-id-null", "error", column, what, {"n_null": ids.null_count()})
+    repeated = ids.filter(ids.is_duplicated() & ids.is_not_null()).unique()
+    if len(repeated):
+        yield from _duplicates(data, column, repeated)
+
+
+def _is_id(ids: pl.Series) -> bool:
+    try:
+        tables.to_entity(ids.head(0))
+    except DataError:
+        return False
+    return True
+
+
+def _duplicates(data: Data, column: str, repeated: pl.Series) -> Iterator[Finding]:
+    rows = tables.collect(data.raw.filter(pl.col(column).is_in(repeated.implode())), files=[data.place])
+    distinct = rows.unique()
+    n_copies = rows.height - distinct.height
+    n_differing = int(distinct[column].is_duplicated().sum())
+    if n_differing:
+        n_ids = distinct.filter(distinct[column].is_duplicated())[column].n_unique()
+        what = f"{counted(n_ids, 'id')} stand for {n_differing:,} differing rows; expected one id to name one event"
+        hint = "choose the column that names each event once, or repair the rows"
+        yield Finding("event-id-conflict", "error", column, what, {"n_ids": n_ids, "n_rows": n_differing}, hint)
+    if n_copies:
+        many = n_copies > MANY_DUPLICATES * data.n_rows
+        what = f"{counted(n_copies, 'row')} repeat another in every column; they are dropped"
+        counts: dict[str, float] = {"n_rows": n_copies}
+        twice = "is a delivery read twice?" if many else None
+        yield Finding("duplicate-rows", "warning" if many else "info", column, what, counts, twice)
+
+
+def check_amount(data: Data) -> Iterator[Finding]:
+    """Find amounts that are no numbers, null, not finite, or negative."""
+    column = data.project.data.amount
+    if column is None or column not in data.schema:
+        return
+    values = data[column]
+    try:
+        amounts = tables.to_amount(values)
+    except DataError as error:
+        yield Finding("amount-unreadable", "error", column, error.message, hint=error.hint)
+        return
+    n_null = values.null_count()
+    n_odd = amounts.null_count() - n_null
+    if n_odd:
+        what = f"{counted(n_odd, 'amount')} NaN or infinite; they are read as null"
+        yield Finding("amount-not-finite", "warning", column, what, {"n_rows": n_odd})
+    if n_null:
+        many = n_null > MANY_NULL_AMOUNTS * len(values)
+        what = f"{counted(n_null, 'amount')} null ({n_null / len(values):.1%}); costs with a rate need one"
+        yield Finding("amount-null", "warning" if many else "info", column, what, {"n_null": n_null})
+    n_negative = int((amounts < 0).sum())
+    if n_negative:
+        many = n_negative > MANY_REFUNDS * len(values)
+        what = f"{counted(n_negative, 'amount')} negative ({n_negative / len(values):.1%}), taken as refunds"
+        refunds = "sums and costs count them as negative; keep refunds in a table of their own, or check the sign"
+        counts: dict[str, float] = {"n_rows": n_negative}
+        yield Finding("amount-negative", "warning" if many else "info", column, what, counts, refunds if many else None)
+
+
+def check_entities(data: Data) -> Iterator[Finding]:
+    """Find entities without a history: almost unique, constant, mostly null, or ruled by one id."""
+    for name, column in data.project.entities.items():
+        if column not in data.schema:
+            continue
+        where = f"{column} (entity {name})"
+        try:
+            ids = tables.to_entity(data[column])
+        except DataError as error:
+            yield Finding("entity-unreadable", "error", where, error.message, hint=error.hint)
+            continue
+        yield from _entity(where, ids)
+
+
+def _entity(where: str, ids: pl.Series) -> Iterator[Finding]:
+    n_null = ids.null_count()
+    if n_null:
+        many = n_null > MANY_NULL_IDS * len(ids)
+        what = f"{counted(n_null, 'id')} null ({n_null / len(ids):.1%}); those events have no history"
+        yield Finding("entity-null", "warning" if many else "info", where, what, {"n_null": n_null})
+    n_filled, n_unique = len(ids) - n_null, ids.n_unique() - (n_null > 0)
+    if n_unique <= 1:
+        what = f"{'no id' if n_unique == 0 else 'one id'} in {len(ids):,} rows: a history of everything is no history"
+        yield Finding("entity-constant", "warning", where, what, hint="remove the entity, or choose another column")
+        return
+    if n_unique > ALMOST_UNIQUE * n_filled and n_filled >= 20:
+        what = f"{n_unique:,} ids in {n_filled:,} rows: almost every event is its id's first, and has no history"
+        counts: dict[str, float] = {"n_unique": n_unique, "n_rows": n_filled}
+        yield Finding("entity-unique", "warning", where, what, counts, "choose an id that comes back")
+        return
+    largest = ids.drop_nulls().value_counts()["count"].max()
+    if isinstance(largest, int) and n_unique > 5 and largest > DOMINANT * n_filled:
+        what = f"one id holds {largest / n_filled:.0%} of {n_filled:,} rows: is it a stand-in for unknown?"
+        counts = {"n_rows": largest, "share": largest / n_filled}
+        yield Finding(
+            "entity-dominant", "warning", where, what, counts, "write unknown ids as null; null never matches null"
+        )
+
+
+def check_columns(data: Data) -> Iterator[Finding]:
+    """Find columns without content, features of a type that no model can use, and categories without end."""
+    roles = data.role_of
+    features = set(data.project.features.raw)
+    for name in data.schema:
+        role = roles.get(name)
+        if role == "ignored":
+            continue
+        values = data[name]
+        if role in {None, "raw"}:
+            yield from _content(name, values, is_feature=name in features)
+        if name in features and role == "raw":
+            yield from _feature(name, values, is_category=name in data.project.features.categorical)
+
+
+def _content(name: str, values: pl.Series, *, is_feature: bool) -> Iterator[Finding]:
+    if values.dtype.is_nested():
+        return
+    values = values.fill_nan(None) if values.dtype.is_float() else values
+    severity: Severity = "warning" if is_feature else "info"
+    n_null = values.null_count()
+    if n_null == len(values):
+        yield Finding(
+            "constant-column", severity, name, "all null", {"n_null": n_null}, "remove it, or repair the data"
+        )
+    elif values.n_unique() == 1:
+        yield Finding(
+            "constant-column", severity, name, "the same value in every row", hint="remove it, or repair the data"
+        )
+    elif is_feature and n_null > MOSTLY_NULL * len(values):
+        what = f"{n_null / len(values):.1%} null: there is little to learn from it"
+        yield Finding("mostly-null", "warning", name, what, {"n_null": n_null})
+    elif n_null:
+        yield Finding(
+            "nulls", "info", name, f"{counted(n_null, 'null')} ({n_null / len(values):.1%})", {"n_null": n_null}
+        )
+
+
+def _feature(name: str, values: pl.Series, *, is_category: bool) -> Iterator[Finding]:
+    dtype = values.dtype
+    is_text = dtype in (pl.String, pl.Categorical) or isinstance(dtype, pl.Enum)
+    if not (is_text or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+        what = f"is {dtype}; a feature has to be a number, a boolean or text"
+        yield Finding(
+            "feature-type", "error", name, what, hint="remove it from features.raw, or derive a number from it"
+        )
+    elif is_text and not is_category:
+        what = f"is {dtype} but not listed in features.categorical"
+        yield Finding("feature-type", "error", name, what, hint="list it in features.categorical, or remove it")
+    elif is_category and values.n_unique() > MANY_CATEGORIES:
+        what = f"{values.n_unique():,} distinct values: the model grows large and learns single values by heart"
+        counts: dict[str, float] = {"n_unique": values.n_unique()}
+        yield Finding("many-categories", "warning", name, what, counts, "make it an entity, or group the values")
+
+
+def check_weight(data: Data) -> Iterator[Finding]:
+    """Find weights that are null, negative or no numbers."""
+    column = data.project.data.weight
+    if column is None or column not in data.schema:
+        return
+    values = data[column]
+    if not values.dtype.is_numeric():
+        yield Finding("weight-unusable", "error", column, f"is {values.dtype}; expected a positive number per event")
+        return
+    n_bad = len(values) - int((values.cast(pl.Float64).is_finite() & (values > 0)).sum())
+    if n_bad:
+        what = f"{counted(n_bad, 'weight')} null, not finite, zero or negative; expected a positive number per event"
+        yield Finding("weight-unusable", "error", column, what, {"n_rows": n_bad})
