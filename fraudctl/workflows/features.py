@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +53,17 @@ class FeatureTable:
     key: str
     reused: bool
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give the facts of the table as the document of ``features --json``."""
+        return {
+            "rows": self.frame.height,
+            "known_until": self.known_until,
+            "duplicates": self.n_duplicates,
+            "data_fingerprint": self.fingerprint,
+            "key": self.key,
+            "reused": self.reused,
+        }
+
 
 def build_features(project: Project, *, progress: Progress | None = None) -> FeatureTable:
     """Build the project's feature table, or reuse the one built before from the same data and definitions.
@@ -67,8 +78,9 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
 
     progress = progress or Silent()
     files = tables.find_files(project.data.events, root=project.root)
-    features = define(project, tables.load_schema(project))
-    carried = carried_columns(project, features)
+    schema = tables.load_schema(project)
+    features = define(project, schema)
+    carried = carried_columns(project, features, schema)
     fingerprint = tables.fingerprint(files)
     key = _key(project, features, carried, fingerprint)
     place = project.cache_dir / "features" / f"{key[:32]}.parquet"
@@ -83,20 +95,27 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
     return FeatureTable(frame, features, known_until, facts["n_duplicates"], fingerprint, key, reused=False)
 
 
-def carried_columns(project: Project, features: FeatureSet) -> list[str]:
-    """Give the data columns that travel with the features: for rules, costs, segments, weights and the features."""
+def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType]) -> list[str]:
+    """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
+    from fraudctl.costs import cost_matrix
+    from fraudctl.features.definition import usable_columns
     from fraudctl.features.rowwise import compile_row_sql
 
-    made = set(features.names)
-    own = {"event_id", "event_time", "amount", "label", "label_time", *project.entities}
-    wanted: list[str] = list(features.carried)
-    for action in project.costs.actions.values():
-        wanted += [cell.column for cell in (action.fraud, action.legit) if cell.column is not None]
+    usable = [*usable_columns(project, schema), *features.names]
+    wanted = [*features.carried, *cost_matrix(project.costs).columns]
     wanted += [rule.by for rule in (project.gate.segments if project.gate else ())]
     wanted += [project.data.weight] if project.data.weight else []
     for index, rule in enumerate(project.rules):
-        wanted += compile_row_sql(rule.when, allowed=None, where=f"rules[{index}].when").columns
-    return [name for name in dict.fromkeys(wanted) if name not in made | own]
+        wanted += compile_row_sql(rule.when, allowed=usable, where=f"rules[{index}].when").columns
+    present = {*tables_roles(project), *(set(features.names) - set(schema))}
+    return [name for name in dict.fromkeys(wanted) if name not in present]
+
+
+def tables_roles(project: Project) -> set[str]:
+    """Give the names of the columns that every feature table of the project has."""
+    from fraudctl.tables import ROLES
+
+    return {*ROLES, *project.entities}
 
 
 def _key(project: Project, features: FeatureSet, carried: Sequence[str], fingerprint: str) -> str:
@@ -139,3 +158,36 @@ def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
 
     tables.write_parquet(frame, place)
     tables.write_text(json.dumps(facts), place.with_suffix(".json"))
+
+
+def write_features(table: FeatureTable, path: Path) -> None:
+    """Write the feature table as Parquet: event id and roles first, whole or not at all."""
+    from fraudctl import tables
+
+    tables.write_parquet(table.frame, path)
+
+
+def describe_features(table: FeatureTable) -> list[dict[str, Any]]:
+    """Say for each feature what it means, what it takes in, when it is null, and how its values are distributed."""
+    n_rows = table.frame.height
+    described = []
+    for feature in table.features.features:
+        values = table.frame[feature.name]
+        numeric = values.dtype.is_numeric()
+        described.append(
+            {
+                "name": feature.name,
+                "family": feature.family,
+                "words": feature.words,
+                "entity": feature.entity,
+                "dtype": feature.dtype,
+                "interval": feature.interval,
+                "nulls": feature.nulls,
+                "missing_rate": values.null_count() / n_rows,
+                "n_distinct": values.n_unique(),
+                "p01": values.quantile(0.01) if numeric else None,
+                "median": values.median() if numeric else None,
+                "p99": values.quantile(0.99) if numeric else None,
+            }
+        )
+    return described

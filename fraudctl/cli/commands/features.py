@@ -1,0 +1,43 @@
+"""``fraudctl features``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, Verbose
+
+
+def features(
+    *,
+    project: ProjectPath = HERE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Parquet file to write the table to.")] = None,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Say what each feature means, and how it looks.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Build the point-in-time features, or reuse those built before."""
+    from fraudctl.cli.render import feature_table
+    from fraudctl.cli.session import Session
+    from fraudctl.project import load_project
+    from fraudctl.workflows.features import build_features, describe_features, write_features
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        table = build_features(load_project(project), progress=progress)
+    if output is not None:
+        write_features(table, output)
+    described = describe_features(table) if describe else None
+    session.emit({**table.to_dict(), "output": output, "features": described or table.features.names})
+    if described is not None:
+        session.show(feature_table(described))
+    how = "reused" if table.reused else "built"
+    session.show(f"{how} {len(table.features.names)} features for {table.frame.height:,} events")
+    if output is not None:
+        session.show(f"wrote {output}")

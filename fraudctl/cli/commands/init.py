@@ -1,0 +1,51 @@
+"""``fraudctl init``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fraudctl.cli.options import HERE, AsJson, ProjectPath, Quiet
+
+
+def init(
+    data: Annotated[list[str], typer.Argument(help="Parquet or CSV files, globs or folders with the events.")],
+    *,
+    project: ProjectPath = HERE,
+    event_id: Annotated[str | None, typer.Option(help="Column that names each event once.")] = None,
+    event_time: Annotated[str | None, typer.Option(help="Column with the instant of the event.")] = None,
+    amount: Annotated[str | None, typer.Option(help="Column with the amount.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the outcome.")] = None,
+    label_time: Annotated[str | None, typer.Option(help="Column with the time at which the label arrived.")] = None,
+    label_delay: Annotated[str | None, typer.Option(help="How late labels arrive, such as 7d.")] = None,
+    entity: Annotated[list[str] | None, typer.Option(help="NAME=COLUMN of who or what has a history.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Column that must never be a feature.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a project file that is there.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at the data and write a commented fraudctl.toml."""
+    from fraudctl.cli.render import proposal_table
+    from fraudctl.cli.session import Session
+    from fraudctl.propose import Flags
+    from fraudctl.workflows.init import init_project
+
+    session = Session(as_json=as_json, quiet=quiet)
+    flags = Flags(
+        event_id=event_id,
+        event_time=event_time,
+        amount=amount,
+        label=label,
+        label_time=label_time,
+        label_delay=label_delay,
+        entities=tuple(entity or ()),
+        ignore=tuple(ignore or ()),
+    )
+    result = init_project(data, place=project, flags=flags, force=force)
+    session.emit(result.to_dict())
+    session.show(proposal_table(result.proposal))
+    for text in result.proposal.notes:
+        session.note(text)
+    session.show(f"wrote {result.path}")
+    session.note("next: read it, put your costs into [costs], then `fraudctl check` and `fraudctl train`")
