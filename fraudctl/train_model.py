@@ -146,9 +146,9 @@ def make_pool(
     return Pool(columns.matrix(table), label=label, weight=weight, cat_features=columns.categorical)
 
 
-def quantize(pool: Pool, *, threads: int) -> Pool:
+def quantize(pool: Pool) -> Pool:
     """Quantise a training pool in place, so that many fits share the work."""
-    pool.quantize(border_count=BORDER_COUNT, random_seed=0, thread_count=threads)
+    pool.quantize(border_count=BORDER_COUNT, random_seed=0)
     return pool
 
 
@@ -161,7 +161,7 @@ def fit_model(
     seed: int,
     valid: Pool | None = None,
 ) -> CatBoost:
-    """Fit one model; with ``valid`` it stops early on its logarithmic loss and keeps the trees up to the best.
+    """Fit one model; with ``valid`` it stops early on its logarithmic loss (`best_trees` says where the best was).
 
     No class weights: they lower average precision and inflate probabilities. The fit always uses
     ``settings.threads`` threads, whatever the machine has, because its sums depend on their number.
@@ -173,25 +173,37 @@ def fit_model(
     """
     from catboost import CatBoost
 
-    model = CatBoost(
-        {
-            **params,
-            "loss_function": "Logloss",
-            "iterations": iterations,
-            "random_seed": seed,
-            "thread_count": settings.threads,
-            "boosting_type": "Plain",
-            "bootstrap_type": "Bernoulli" if params["subsample"] < 1.0 else "No",
-            "subsample": params["subsample"] if params["subsample"] < 1.0 else None,
-            "border_count": BORDER_COUNT,
-            "max_ctr_complexity": 1,
-            "monotone_constraints": _monotone(settings) or None,
-            "allow_writing_files": False,
-        }
-    )
+    model = CatBoost(_catboost_params(params, settings, iterations=iterations, seed=seed))
     stopping = settings.early_stopping if valid is not None else None
-    model.fit(pool, eval_set=valid, early_stopping_rounds=stopping, use_best_model=valid is not None, verbose=False)
+    model.fit(pool, eval_set=valid, early_stopping_rounds=stopping, use_best_model=False, verbose=False)
     return _normalised(model)
+
+
+def _catboost_params(
+    params: Mapping[str, float], settings: TrainSection, *, iterations: int, seed: int
+) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        **params,
+        "loss_function": "Logloss",
+        "iterations": iterations,
+        "random_seed": seed,
+        "thread_count": settings.threads,
+        "boosting_type": "Plain",
+        "bootstrap_type": "Bernoulli" if params["subsample"] < 1.0 else "No",
+        "border_count": BORDER_COUNT,
+        "max_ctr_complexity": 1,
+        "allow_writing_files": False,
+    }
+    if params["subsample"] >= 1.0:
+        del given["subsample"]
+    if settings.monotone:
+        given["monotone_constraints"] = _monotone(settings)
+    return given
+
+
+def best_trees(model: CatBoost) -> int:
+    """Give the number of trees with the lowest loss on the early-stopping rows, at least 1."""
+    return int(model.best_iteration_ or 0) + 1
 
 
 def _monotone(settings: TrainSection) -> dict[str, int]:

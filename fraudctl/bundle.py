@@ -1,0 +1,357 @@
+"""A model version on disk: one folder that proves itself before anything in it is used.
+
+Owns the form of a bundle, its version, and its integrity: every file is hashed, every hash is checked before CatBoost
+sees a byte, and there is no pickle. A bundle depends on its inputs alone: the same inputs give the same bytes. It knows
+nothing of champions; that is `fraudctl.registry`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from fraudctl.calibrate import Calibrator
+from fraudctl.errors import BundleError
+from fraudctl.train_model import ModelColumns
+
+if TYPE_CHECKING:
+    from catboost import CatBoost
+
+SCHEMA_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json", "predictions.parquet")
+"""The files that a manifest vouches for."""
+
+PACKAGES: Final = ("fraudctl", "catboost", "numpy", "polars", "optuna")
+
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}")
+_PICKLES = {".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz"}
+
+
+@dataclass(frozen=True)
+class BundleContents:
+    """What a bundle is made of.
+
+    Attributes
+    ----------
+    as_of
+        What the model may know; aware.
+    model, columns, calibrator
+        From `fraudctl.train.TrainedModel`.
+    policy
+        From scores to actions, as JSON; written as ``policy.json``.
+    features
+        Definitions of the features, as JSON; ``features.json`` holds them under ``definition`` beside ``columns``.
+    predictions
+        What the folds predicted.
+    project_file
+        Text of ``fraudctl.toml``.
+    timezone
+        Zone of the date in the version.
+    facts
+        What else the manifest says, as JSON: name of the project, ``fingerprint`` of the data, row counts, seed,
+        metrics, training summary, parent. Nothing in it may depend on the clock or the machine.
+    """
+
+    as_of: datetime
+    model: CatBoost
+    columns: ModelColumns
+    calibrator: Calibrator
+    policy: Mapping[str, Any]
+    features: Mapping[str, Any]
+    predictions: pl.DataFrame
+    project_file: str
+    timezone: str
+    facts: Mapping[str, Any]
+
+
+def write_bundle(models_dir: Path, contents: BundleContents) -> Path:
+    """Write a bundle whole or not at all, and give its folder ``models_dir/<as_of>-<8 hex of its content>``.
+
+    The same contents give the same folder; where it is there already, it is left as it is.
+
+    Raises
+    ------
+    BundleError
+        The folder cannot be written, or one of that name holds something else.
+    """
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=models_dir) as place:
+            return _write(Path(place), models_dir, contents)
+    except OSError as error:
+        msg = f"the bundle cannot be written to {models_dir}: {error.strerror or type(error).__name__}"
+        raise BundleError(msg, hint="check space and permissions of the folder") from error
+
+
+def _write(place: Path, models_dir: Path, contents: BundleContents) -> Path:
+    folder = place / "bundle"
+    folder.mkdir()
+    contents.model.save_model(str(folder / "model.cbm"))
+    features = {"columns": contents.columns.to_dict(), "definition": contents.features}
+    documents = {"calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features}
+    for name, document in documents.items():
+        (folder / f"{name}.json").write_bytes(_json(document))
+    contents.predictions.write_parquet(folder / "predictions.parquet", compression="zstd", statistics=False)
+    manifest = _json(_manifest(folder, contents))
+    (folder / MANIFEST).write_bytes(manifest)
+    target = models_dir / _version_of(manifest, contents.as_of, contents.timezone)
+    if target.exists():
+        load_bundle(target)
+        return target
+    for file in folder.iterdir():
+        _flush(file)
+    folder.replace(target)
+    return target
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "as_of": contents.as_of.isoformat(),
+        "timezone": contents.timezone,
+        "files": {name: _sha256((folder / name).read_bytes()) for name in FILES},
+        "packages": {name: package_version(name) for name in PACKAGES},
+        "project_file": contents.project_file,
+        "facts": contents.facts,
+    }
+
+
+def _version_of(manifest: bytes, as_of: datetime, timezone: str) -> str:
+    return f"{as_of.astimezone(ZoneInfo(timezone)):%Y-%m-%d}-{_sha256(manifest)[:8]}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    """Write JSON in one way only: keys sorted, numbers that JSON lacks as null."""
+    text = json.dumps(_plain(document), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    return (text + "\n").encode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON can hold; NaN and infinity become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose hashes were found right.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    version
+        ``<as_of>-<8 hex of its content>``.
+    manifest
+        ``manifest.json``.
+    policy, features
+        ``policy.json``, and the definitions in ``features.json``.
+    columns, calibrator
+        What the model takes, and how its scores become probabilities.
+    """
+
+    path: Path
+    version: str
+    manifest: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    features: Mapping[str, Any]
+    columns: ModelColumns
+    calibrator: Calibrator
+    _model_bytes: bytes
+
+    @property
+    def as_of(self) -> datetime:
+        """What the model may know, in UTC or the project's zone, aware."""
+        return datetime.fromisoformat(self.manifest["as_of"])
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the workflow noted: name, fingerprint, rows, seed, metrics, training summary, parent."""
+        facts: Mapping[str, Any] = self.manifest["facts"]
+        return facts
+
+    @cached_property
+    def model(self) -> CatBoost:
+        """The model, read from the very bytes that were checked."""
+        from catboost import CatBoost, CatBoostError
+
+        try:
+            return CatBoost().load_model(blob=self._model_bytes)
+        except CatBoostError as error:
+            msg = f"{self.path / 'model.cbm'} is no model that this CatBoost can read"
+            raise BundleError(msg, hint="it may come from a newer CatBoost; the manifest names its version") from error
+
+    def predictions(self) -> pl.DataFrame:
+        """Give what the folds predicted; the file's hash is checked again.
+
+        Raises
+        ------
+        BundleError
+            The file changed since the bundle was loaded.
+        """
+        content = _checked(self.path / "predictions.parquet", self.manifest["files"]["predictions.parquet"])
+        return pl.read_parquet(io.BytesIO(content))
+
+    def contents(self, *, policy: Mapping[str, Any], project_file: str, facts: Mapping[str, Any]) -> BundleContents:
+        """Give the same model with another policy, to be written as a new version."""
+        return BundleContents(
+            self.as_of, self.model, self.columns, self.calibrator, policy, self.features, self.predictions(),
+            project_file, self.manifest["timezone"], facts,
+        )  # fmt: skip
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Load a bundle after checking all of it.
+
+    Raises
+    ------
+    BundleError
+        No such folder, a missing, changed or unknown file, a pickle, a manifest of another schema version, or a folder
+        named as a version that its content does not have.
+    """
+    if not path.is_dir():
+        msg = f"no bundle at {path}"
+        raise BundleError(msg, hint="`fraudctl train` writes one; `fraudctl models list` shows those there are")
+    _refuse_strangers(path)
+    raw = _read(path / MANIFEST)
+    manifest = _parse(raw, path / MANIFEST)
+    _check_manifest(manifest, path)
+    found = {name: _checked(path / name, manifest["files"][name]) for name in FILES}
+    version = _version_of(raw, datetime.fromisoformat(manifest["as_of"]), manifest["timezone"])
+    if _VERSION.fullmatch(path.name) and path.name != version:
+        msg = f"the manifest of {path} was changed: its content is that of version {version}"
+        raise BundleError(msg, hint="take the bundle from where it was trained, or train again")
+    features = _parse(found["features.json"], path / "features.json")
+    return Bundle(
+        path=path,
+        version=version,
+        manifest=manifest,
+        policy=_parse(found["policy.json"], path / "policy.json"),
+        features=features.get("definition", {}),
+        columns=ModelColumns.from_dict(features.get("columns", {})),
+        calibrator=Calibrator.from_dict(_parse(found["calibration.json"], path / "calibration.json")),
+        _model_bytes=found["model.cbm"],
+    )
+
+
+def _refuse_strangers(path: Path) -> None:
+    known = {MANIFEST, *FILES}
+    for file in sorted(path.iterdir()):
+        if file.suffix in _PICKLES:
+            msg = f"{file} is a pickle or the like: loading one can run any code, so no bundle holds one"
+            raise BundleError(msg, hint="remove it")
+        if file.name not in known or not file.is_file():
+            msg = f"{file} does not belong into a bundle; expected only {', '.join(sorted(known))}"
+            raise BundleError(msg, hint="remove it")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} is missing or unreadable ({error.strerror})"
+        raise BundleError(msg, hint="the bundle is incomplete: copy it again, or train again") from error
+
+
+def _checked(path: Path, expected: str) -> bytes:
+    content = _read(path)
+    if _sha256(content) != expected:
+        msg = f"{path} was changed: its SHA-256 is {_sha256(content)[:16]}…, the manifest says {expected[:16]}…"
+        raise BundleError(msg, hint="the bundle is damaged: copy it again, or train again")
+    return content
+
+
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        msg = f"{path} is not valid JSON"
+        raise BundleError(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{path} holds {type(document).__name__}; expected an object"
+        raise BundleError(msg)
+    return document
+
+
+def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    schema = manifest.get("schema_version")
+    if schema != SCHEMA_VERSION:
+        msg = f"{path / MANIFEST} has schema version {schema!r}; this fraudctl reads {SCHEMA_VERSION}"
+        raise BundleError(msg, hint="use the fraudctl version that wrote it, or train again")
+    files = manifest.get("files")
+    texts = all(isinstance(manifest.get(key), str) for key in ("as_of", "timezone", "project_file"))
+    sound = isinstance(files, dict) and set(files) == set(FILES) and all(isinstance(x, str) for x in files.values())
+    try:
+        aware = texts and datetime.fromisoformat(manifest["as_of"]).tzinfo is not None
+        ZoneInfo(manifest["timezone"] if texts else "UTC")
+    except (ValueError, OSError, KeyError):
+        aware = False
+    if not (sound and aware and isinstance(manifest.get("facts"), dict)):
+        msg = f"{path / MANIFEST} is not a manifest: files, as_of, timezone, project_file and facts are expected"
+        raise BundleError(msg, hint="the bundle is damaged: copy it again, or train again")
+
+
+def find_bundle(reference: str, models_dir: Path) -> Path:
+    """Find the folder of a bundle: ``latest``, a version in ``models_dir``, or a path.
+
+    ``latest`` is the newest as_of and, of several, the one that was written last.
+
+    Raises
+    ------
+    BundleError
+        There is none.
+    """
+    if reference == "latest":
+        return _latest(models_dir)
+    for candidate in (models_dir / reference, Path(reference)):
+        if (candidate / MANIFEST).is_file():
+            return candidate
+    there = ", ".join(path.name for path in list_bundles(models_dir)) or "none"
+    msg = f"no bundle {reference!r}; in {models_dir} there is: {there}"
+    raise BundleError(msg, hint="give a version, a path, `latest` or `champion`; `fraudctl train` writes a bundle")
+
+
+def list_bundles(models_dir: Path) -> list[Path]:
+    """Give the folders in ``models_dir`` that are named as versions, oldest as_of first, then as they were written."""
+    if not models_dir.is_dir():
+        return []
+    folders = [path for path in models_dir.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
+    return sorted(folders, key=lambda path: (path.name[:10], (path / MANIFEST).stat().st_mtime_ns, path.name))
+
+
+def _latest(models_dir: Path) -> Path:
+    bundles = list_bundles(models_dir)
+    if not bundles:
+        msg = f"there is no bundle in {models_dir}"
+        raise BundleError(msg, hint="`fraudctl train` writes one")
+    return bundles[-1]

@@ -1,0 +1,377 @@
+"""From a feature table to a trained, calibrated model and the predictions that its policy is chosen on.
+
+Owns the order of the work: rehearse on folds, search, refit the folds in full, take the tree count from them, fit the
+final model on everything that was known, calibrate. It chooses no policy and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import polars as pl
+
+from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator
+from fraudctl.errors import DataError
+from fraudctl.train_model import (
+    ModelColumns,
+    Scorer,
+    best_trees,
+    check_monotone,
+    fit_model,
+    learn_columns,
+    make_pool,
+    predict,
+    quantize,
+    raw_score,
+)
+from fraudctl.train_objective import Judged, Objective, entity_groups, judge_rows, make_objective
+from fraudctl.tune import Rehearsal, Tuned, Tuner
+
+if TYPE_CHECKING:
+    from catboost import CatBoost
+    from numpy.typing import NDArray
+
+    from fraudctl.progress import Progress
+    from fraudctl.project import Project
+    from fraudctl.split import Fold, Split
+
+__all__ = ["ModelFeatures", "Scorer", "TrainedModel", "fit_project", "make_pool", "predict"]
+
+LEAST_NEGATIVES: Final = 20_000
+"""Legitimate rows that sampling leaves at least, where there are as many."""
+
+
+class ModelFeatures(Protocol):
+    """The part of a feature set that a model needs."""
+
+    @property
+    def names(self) -> list[str]:
+        """Feature names in model order."""
+
+    @property
+    def categorical(self) -> list[str]:
+        """Those of them that are categories."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model, how it calibrates, and what its folds predicted.
+
+    Attributes
+    ----------
+    model
+        The final fit, on all training rows known at ``as_of``.
+    columns
+        What the model takes, in order.
+    calibrator
+        Fitted on the predictions of all folds.
+    predictions
+        One row per validation event: ``event_id``, ``event_time``, ``fold``, ``label``, ``y_score``, ``y_prob``
+        (cross-fitted), ``amount`` where there is one, the entities, and the columns asked for.
+        Sorted by fold, then by time.
+    params
+        Parameters of the fit.
+    n_trees
+        Trees of the final model: the median of the folds' best counts.
+    summary
+        Folds, search, calibration and warnings as JSON; nothing in it depends on the clock or the machine.
+    """
+
+    model: CatBoost
+    columns: ModelColumns
+    calibrator: Calibrator
+    predictions: pl.DataFrame
+    params: dict[str, float]
+    n_trees: int
+    summary: dict[str, Any]
+
+
+def fit_project(
+    table: pl.DataFrame,
+    features: ModelFeatures,
+    project: Project,
+    split: Split,
+    *,
+    trials: int | None = None,
+    seed: int | None = None,
+    journal: Path | None = None,
+    keep: Collection[str] = (),
+    progress: Progress,
+) -> TrainedModel:
+    """Tune, fit and calibrate a model of ``table`` as ``split`` allows.
+
+    Parameters
+    ----------
+    table
+        The feature table: roles, entities, carried columns and features, sorted by event_time, then event_id.
+    features
+        Names in model order, and which of them are categories.
+    project
+        Gives ``[train]``, ``[costs]`` (for the objective savings) and the entities.
+    split
+        What may be known; from `fraudctl.split.make_split`.
+    trials, seed
+        Override ``[train] trials`` and ``seed``.
+    journal
+        File that keeps the trials, so that a killed search resumes; None keeps them in memory.
+    keep
+        Further columns to carry into the predictions: those that costs and rules read.
+    progress
+        Is told what is being done.
+
+    Raises
+    ------
+    DataError
+        No usable feature, or folds that cannot rank trials.
+    ProjectError
+        A monotone constraint on a feature that is not there.
+    """
+    job = _Job(table, features, project, split, project.train.seed if seed is None else seed, progress)
+    return job.run(project.train.trials if trials is None else trials, journal, keep)
+
+
+@dataclass
+class _Job:
+    """One run of `fit_project`."""
+
+    table: pl.DataFrame
+    features: ModelFeatures
+    project: Project
+    split: Split
+    seed: int
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.settings = self.project.train
+        self.objective = make_objective(self.project)
+        self.weight = _weights(self.table, self.project)
+        self.group = entity_groups(self.table, cluster=_cluster(self.project))
+        self.warnings = list(self.split.warnings)
+
+    def run(self, trials: int, journal: Path | None, keep: Collection[str]) -> TrainedModel:
+        final_columns = self._columns(self.split.train)
+        check_monotone(self.settings, final_columns)
+        self._warn_useless(final_columns)
+        tuned = self._tune(trials, journal)
+        scores, trees = self._fit_folds(tuned.params)
+        self.progress.stage("final fit")
+        n_trees = max(1, int(np.median(trees)))
+        model = self._fit(final_columns, self.split.train, tuned.params, iterations=n_trees)
+        fold_rows = self._fold_rows()
+        choice = self._calibrate(fold_rows, np.concatenate(scores))
+        predictions = self._predictions(fold_rows, np.concatenate(scores), choice.y_prob, keep)
+        summary = self._summary(tuned, scores, trees, n_trees, choice)
+        return TrainedModel(model, final_columns, choice.calibrator, predictions, tuned.params, n_trees, summary)
+
+    def _columns(self, rows: NDArray[np.bool_]) -> ModelColumns:
+        return learn_columns(
+            self.table.filter(rows),
+            names=self.features.names,
+            categorical=self.features.categorical,
+            max_categories=self.settings.max_categories,
+        )
+
+    def _warn_useless(self, columns: ModelColumns) -> None:
+        """Name the features that say nothing in the training rows; without any other there is nothing to learn from."""
+        rows = self.table.filter(self.split.train)
+        useless = [name for name in columns.names if rows[name].drop_nulls().n_unique() + (rows[name].has_nulls()) <= 1]
+        if len(useless) == len(columns.names):
+            msg = f"each of the {len(useless)} features is constant or null in the {rows.height} training rows"
+            raise DataError(msg, hint="check [features] and the data with `fraudctl check`")
+        if useless:
+            self.warnings.append(f"constant or null in training, and so without effect: {', '.join(useless)}")
+        for text in self.warnings:
+            self.progress.warn(text)
+
+    def _tune(self, trials: int, journal: Path | None) -> Tuned:
+        self.progress.stage("preparing folds")
+        needed = trials > 0 and bool(self.settings.search)
+        rehearsals = [self._rehearse(fold) for fold in self.split.folds] if needed else []
+        self.progress.stage("tuning")
+        tuner = Tuner(rehearsals, self.objective, self.settings, self.seed, self.progress)
+        return tuner.run(n_trials=trials, journal=journal, name=self._study_name() if needed else "")
+
+    def _rehearse(self, fold: Fold) -> Rehearsal:
+        """Sample a fold and quantise it once for all trials."""
+        columns = self._columns(fold.train)
+        sampled, kept = self._sample(fold.train, [self.seed, fold.number, 0])
+        stop, _ = self._sample(fold.valid, [self.seed, fold.number, 1], share=kept)
+        train = quantize(self._pool(columns, sampled))
+        return Rehearsal(train, self._pool(columns, stop), self._pool(columns, fold.valid), self._judged(fold), kept)
+
+    def _sample(
+        self, rows: NDArray[np.bool_], seeds: Sequence[int], *, share: float | None = None
+    ) -> tuple[NDArray[np.bool_], float]:
+        """Keep all frauds and a share of the legitimate rows; gives the mask and the share that was kept."""
+        legit = np.flatnonzero(rows & (self.table["label"] == 0).fill_null(value=False).to_numpy())
+        if share is None:
+            share = min(1.0, max(self.settings.keep_negatives, LEAST_NEGATIVES / len(legit)))
+        n_keep = max(1, round(share * len(legit)))
+        kept = np.random.default_rng(list(seeds)).permutation(legit)[:n_keep]
+        sampled = rows & (self.table["label"] == 1).fill_null(value=False).to_numpy()
+        sampled[kept] = True
+        return sampled, n_keep / len(legit)
+
+    def _pool(self, columns: ModelColumns, rows: NDArray[np.bool_]) -> Any:
+        part = self.table.filter(rows)
+        weight = None if self.weight is None else self.weight[rows]
+        return make_pool(columns, part, label=part["label"].to_numpy(), weight=weight)
+
+    def _judged(self, fold: Fold) -> Judged:
+        rows = self.table.filter(fold.valid)
+        weight = np.ones(rows.height) if self.weight is None else self.weight[fold.valid]
+        return judge_rows(rows, objective=self.objective, weight=weight, group=self.group[fold.valid])
+
+    def _fit(
+        self,
+        columns: ModelColumns,
+        rows: NDArray[np.bool_],
+        params: dict[str, float],
+        *,
+        iterations: int,
+        valid: Any = None,
+    ) -> CatBoost:
+        pool = quantize(self._pool(columns, rows))
+        return fit_model(pool, params, settings=self.settings, iterations=iterations, seed=self.seed, valid=valid)
+
+    def _fit_folds(self, params: dict[str, float]) -> tuple[list[NDArray[np.float64]], list[int]]:
+        """Fit every fold on all its rows; score its validation rows with as many trees as the final model will have."""
+        self.progress.stage("fitting folds")
+        fitted = []
+        for done, fold in enumerate(self.split.folds):
+            self.progress.update(done, len(self.split.folds))
+            columns = self._columns(fold.train)
+            valid = self._pool(columns, fold.valid)
+            model = self._fit(columns, fold.train, params, iterations=self.settings.iterations, valid=valid)
+            fitted.append((model, valid))
+        trees = [best_trees(model) for model, _ in fitted]
+        n_trees = max(1, int(np.median(trees)))
+        self.progress.update(len(fitted), len(fitted))
+        return [raw_score(model, valid, trees=min(n_trees, model.tree_count_)) for model, valid in fitted], trees
+
+    def _fold_rows(self) -> pl.DataFrame:
+        parts = [
+            self.table.filter(fold.valid).with_columns(fold=pl.lit(fold.number, pl.Int32)) for fold in self.split.folds
+        ]
+        return pl.concat(parts)
+
+    def _calibrate(self, rows: pl.DataFrame, y_score: NDArray[np.float64]) -> CalibrationChoice:
+        weight = None if self.weight is None else np.concatenate([self.weight[f.valid] for f in self.split.folds])
+        return choose_calibrator(rows["label"].to_numpy(), y_score, rows["fold"].to_numpy(), weight=weight)
+
+    def _predictions(
+        self,
+        rows: pl.DataFrame,
+        y_score: NDArray[np.float64],
+        y_prob: NDArray[np.float64],
+        keep: Collection[str],
+    ) -> pl.DataFrame:
+        carried = ["amount", *self.project.entities, *keep]
+        names = [name for name in dict.fromkeys(carried) if name in rows.columns]
+        scores = [pl.Series("y_score", y_score), pl.Series("y_prob", y_prob)]
+        return rows.select("event_id", "event_time", "fold", "label", *scores, *names)
+
+    def _study_name(self) -> str:
+        """Hash everything that a trial depends on, so that a journal is only resumed by the same search."""
+        settings = self.settings.model_dump(mode="json", exclude={"trials"})
+        told = [
+            settings,
+            self.features.names,
+            self.seed,
+            self.project.costs.model_dump(mode="json"),
+            version("catboost"),
+        ]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for fold in self.split.folds:
+            digest.update(np.packbits(fold.train).tobytes() + np.packbits(fold.valid).tobytes())
+        columns = ["label", *self.features.names]
+        digest.update(self.table.select(columns).hash_rows(seed=0).to_numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _summary(
+        self,
+        tuned: Tuned,
+        scores: Sequence[NDArray[np.float64]],
+        trees: Sequence[int],
+        n_trees: int,
+        choice: CalibrationChoice,
+    ) -> dict[str, Any]:
+        folds = [
+            _fold_summary(fold, self.objective, self._judged(fold), self.table, score, best)
+            for fold, score, best in zip(self.split.folds, scores, trees, strict=True)
+        ]
+        labels = self.table.filter(self.split.train)["label"]
+        return {
+            "as_of": self.split.as_of.isoformat(),
+            "train": {
+                "from": self.split.train_from.isoformat(),
+                "until": self.split.train_until.isoformat(),
+                "rows": len(labels),
+                "frauds": int(labels.sum()),
+            },
+            "folds": folds,
+            "tuning": tuned.summary,
+            "params": tuned.params,
+            "trees": n_trees,
+            "calibration": {
+                "method": choice.calibrator.method,
+                "log_loss": {k: None if v is None else round(v, 9) for k, v in choice.log_loss.items()},
+                "reason": choice.reason,
+            },
+            "features": len(self.features.names),
+            "warnings": self.warnings,
+        }
+
+
+def _fold_summary(
+    fold: Fold, objective: Objective, judged: Judged, table: pl.DataFrame, y_score: NDArray[np.float64], best: int
+) -> dict[str, Any]:
+    train, valid = table.filter(fold.train)["label"], table.filter(fold.valid)["label"]
+    value = objective.value(judged, y_score) if judged.has_both_classes else None
+    return {
+        "fold": fold.number,
+        "as_of": fold.as_of.isoformat(),
+        "train": {"from": fold.train_from.isoformat(), "until": fold.train_until.isoformat(), "rows": len(train),
+                  "frauds": int(train.sum())},
+        "valid": {"from": fold.valid_from.isoformat(), "until": fold.valid_until.isoformat(), "rows": len(valid),
+                  "frauds": int(valid.sum()), "block_known": fold.n_blocked},
+        "best_trees": best,
+        objective.name: None if value is None or not np.isfinite(value) else round(value, 6),
+    }  # fmt: skip
+
+
+def _cluster(project: Project) -> str | None:
+    """Give the entity whose events belong together: the one that is blocked, else the first."""
+    if project.evaluate.block_known is not None:
+        return project.evaluate.block_known.entity
+    return next(iter(project.entities), None)
+
+
+def _weights(table: pl.DataFrame, project: Project) -> NDArray[np.float64] | None:
+    """Give the weight of each event, where the data have a column for it.
+
+    Raises
+    ------
+    DataError
+        A weight that is null, negative, not finite or no number.
+    """
+    name = project.data.weight
+    if name is None:
+        return None
+    if name not in table.columns or not table[name].dtype.is_numeric():
+        kind = table.schema[name] if name in table.columns else "missing"
+        msg = f"the weight column {name!r} is {kind}; expected numbers"
+        raise DataError(msg)
+    values = np.asarray(table[name].cast(pl.Float64).fill_null(np.nan).to_numpy(), dtype=np.float64)
+    bad = int((~(np.isfinite(values) & (values >= 0))).sum())
+    if bad:
+        msg = f"the weight column {name!r} is null, negative or not finite in {bad} of {table.height} events"
+        raise DataError(msg, hint="every event needs a weight of 0 or more")
+    return values

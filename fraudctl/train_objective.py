@@ -1,0 +1,168 @@
+"""What trials are compared by, and how sure a difference between two scores is.
+
+Owns the objective of ``[train] metric`` on one fold, and the interval of a paired difference over folds by a
+delete-a-group jackknife over entities. The metrics themselves are those of `fraudctl.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.calibrate import sigmoid
+from fraudctl.costs import CostMatrix, baseline, cost_matrix, minimum_risk, taken_cost
+from fraudctl.metrics.ranking import average_precision, recall_at_fpr
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fraudctl.project import Project
+
+    Floats = NDArray[np.float64]
+
+N_GROUPS: Final = 40
+"""Groups of entities that the jackknife leaves out in turn."""
+
+_Z90: Final = 1.6448536269514722
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The validation rows of one fold, as an objective needs them.
+
+    Attributes
+    ----------
+    y_true
+        1 fraud, 0 legitimate, shape ``(n_events,)``.
+    weight
+        Weight of each event, shape ``(n_events,)``.
+    group
+        Jackknife group of each event's entity, in ``[0, N_GROUPS)``.
+    cost_table
+        Money, shape ``(n_events, n_actions, 2)``; None where the objective is no money.
+    """
+
+    y_true: NDArray[np.int8]
+    weight: Floats
+    group: NDArray[np.int64]
+    cost_table: Floats | None
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether a ranking can be judged on these rows."""
+        return len(np.unique(self.y_true[self.weight > 0])) == 2
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A figure to be maximised on the validation rows of a fold."""
+
+    name: str
+    matrix: CostMatrix
+
+    @property
+    def needs_costs(self) -> bool:
+        """Whether the rows need a cost table."""
+        return self.name == "savings"
+
+    def value(self, rows: Judged, y_score: Floats, *, weight: Floats | None = None) -> float:
+        """Give the figure for log-odds ``y_score`` of shape ``(n_events,)``; NaN where it is not defined.
+
+        For savings each event gets the action of the lowest expected cost at the probability that the score means.
+        """
+        weights = rows.weight if weight is None else weight
+        if self.name == "average_precision":
+            return average_precision(rows.y_true, y_score, weight=weights)
+        if rows.cost_table is None:
+            max_fpr = float(self.name.removeprefix("recall_at_fpr(").removesuffix(")"))
+            return recall_at_fpr(rows.y_true, y_score, max_fpr, weight=weights)
+        return self._savings(rows.cost_table, rows.y_true, y_score, weights)
+
+    def _savings(self, cost_table: Floats, y_true: NDArray[Any], y_score: Floats, weight: Floats) -> float:
+        """Give ``1 - cost / cost of the better of allowing all and blocking all``."""
+        actions = minimum_risk(cost_table, sigmoid(y_score))
+        cost = float((taken_cost(cost_table, actions, y_true) * weight).sum())
+        without = baseline(cost_table, y_true, self.matrix, weight=weight)
+        return 1.0 - cost / without.cost if without.cost > 0 else float("nan")
+
+
+def make_objective(project: Project) -> Objective:
+    """Give the objective that ``[train] metric`` names."""
+    return Objective(project.train.metric, cost_matrix(project.costs))
+
+
+def entity_groups(table: pl.DataFrame, *, cluster: str | None) -> NDArray[np.int64]:
+    """Give the jackknife group of every event, shape ``(n_events,)``: all events of an entity value share one.
+
+    A null entity value, and every event where ``cluster`` is None, stands for itself.
+    """
+    own = pl.int_range(pl.len(), dtype=pl.Int64)
+    key = own if cluster is None else pl.col(cluster).rank("dense").cast(pl.Int64).fill_null(own)
+    return table.select((key % N_GROUPS).alias("group"))["group"].to_numpy()
+
+
+def judge_rows(rows: pl.DataFrame, *, objective: Objective, weight: Floats, group: NDArray[np.int64]) -> Judged:
+    """Prepare the labelled rows of a fold."""
+    cost_table = objective.matrix.per_event(rows) if objective.needs_costs else None
+    return Judged(rows["label"].to_numpy().astype(np.int8), weight, group, cost_table)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of two mean figures over the folds, and its 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Give the gain as JSON, to six digits."""
+        return {"value": round(self.value, 6), "low": round(self.low, 6), "high": round(self.high, 6)}
+
+
+def paired_gain(
+    objective: Objective, folds: Sequence[Judged], new: Sequence[Floats], old: Sequence[Floats]
+) -> Gain | None:
+    """Compare two sets of scores on the same rows of the same folds.
+
+    The interval is the estimate ± 1.645 standard errors of the delete-a-group jackknife,
+    ``sqrt((G - 1) / G sum (d_g - mean d)²)``, whose groups are sets of entities (Kott, *The Delete-a-Group Jackknife*,
+    Journal of Official Statistics, 2001).
+
+    Returns
+    -------
+    Gain or None
+        None where no fold has both classes.
+    """
+    usable = [i for i, rows in enumerate(folds) if rows.has_both_classes]
+    if not usable:
+        return None
+    value = _mean_difference(objective, folds, new, old, usable, left_out=None)
+    without = [_mean_difference(objective, folds, new, old, usable, left_out=group) for group in range(N_GROUPS)]
+    sample = np.array([item for item in without if np.isfinite(item)])
+    if not np.isfinite(value) or len(sample) < N_GROUPS // 2:
+        return None
+    error = float(np.sqrt((len(sample) - 1) / len(sample) * ((sample - sample.mean()) ** 2).sum()))
+    return Gain(value, value - _Z90 * error, value + _Z90 * error)
+
+
+def _mean_difference(
+    objective: Objective,
+    folds: Sequence[Judged],
+    new: Sequence[Floats],
+    old: Sequence[Floats],
+    usable: Sequence[int],
+    *,
+    left_out: int | None,
+) -> float:
+    differences = []
+    for i in usable:
+        rows = folds[i]
+        weight = rows.weight if left_out is None else np.where(rows.group == left_out, 0.0, rows.weight)
+        pair = [objective.value(rows, scores[i], weight=weight) for scores in (new, old)]
+        differences.append(pair[0] - pair[1])
+    return float(np.mean(differences))

@@ -1,0 +1,356 @@
+"""The search for parameters: an Optuna study over the folds that can be killed, resumed and shared.
+
+Owns the study: its journal, its trials and what they bought. Every trial draws from a seed of its own, derived from its
+place among the trials that count, so a resumed search ends where an uninterrupted one does. It fits on sampled
+legitimate rows and gives back parameters; the models that are kept are fitted elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fraudctl.calibrate import undo_sampling
+from fraudctl.errors import DataError, UsageError
+from fraudctl.train_model import best_trees, fit_model, params_of, raw_score
+from fraudctl.train_objective import Gain, Judged, Objective, paired_gain
+
+if TYPE_CHECKING:
+    import optuna
+    from catboost import Pool
+    from numpy.typing import NDArray
+
+    from fraudctl.progress import Progress
+    from fraudctl.project.training import TrainSection
+
+_STARTUP_TRIALS: Final = 8
+_OWNER, _SHARED, _DEFAULTS = "owner", "beside_others", "defaults"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """One fold, prepared once for all trials.
+
+    Attributes
+    ----------
+    train
+        Quantised pool of all frauds and a share ``kept`` of the legitimate rows of the fold's training period.
+    stop
+        Pool sampled likewise from the validation rows: what early stopping looks at.
+    valid
+        Pool of all validation rows.
+    judged
+        Outcomes of the rows in ``valid``.
+    kept
+        Share of the legitimate training rows in ``train``.
+    """
+
+    train: Pool
+    stop: Pool
+    valid: Pool
+    judged: Judged
+    kept: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the search found.
+
+    Attributes
+    ----------
+    params
+        Parameters to fit with: the best trial's, or the defaults where it did not beat them for certain.
+    gain
+        Objective of the searched parameters minus that of the defaults, mean over the folds, with its 90 % interval:
+        each fold is judged with the parameters that did best on the other folds. None without a search.
+    kept_defaults
+        Whether ``params`` are the defaults.
+    summary
+        The search as JSON: trials by state, figures, space, decision.
+    """
+
+    params: dict[str, float]
+    gain: Gain | None
+    kept_defaults: bool
+    summary: dict[str, Any]
+
+
+@dataclass
+class Tuner:
+    """A search over the folds; `run` does all of it."""
+
+    rehearsals: Sequence[Rehearsal]
+    objective: Objective
+    settings: TrainSection
+    seed: int
+    progress: Progress
+    _fits: dict[tuple[str, int], tuple[float, NDArray[np.float64]]] = field(default_factory=dict)
+
+    def run(self, *, n_trials: int, journal: Path | None, name: str) -> Tuned:
+        """Search, and say what the search bought over the defaults.
+
+        Parameters
+        ----------
+        n_trials
+            Trials in all, the defaults being the first; trials of an earlier run of the same study count.
+        journal
+            File that the trials are kept in; None keeps them in memory.
+        name
+            Name of the study: the same data, features and settings must give the same name, others another.
+        """
+        defaults = params_of(self.settings.params)
+        if n_trials == 0 or not self.settings.search:
+            return Tuned(defaults, None, kept_defaults=True, summary={"trials": 0, "kept_defaults": True})
+        if not any(rehearsal.judged.has_both_classes for rehearsal in self.rehearsals):
+            msg = f"no fold has a fraud in its validation period, so {self.objective.name} cannot rank trials"
+            raise DataError(msg, hint="longer test periods, more folds or more history; or train with trials = 0")
+        study = self._open(journal, name)
+        self._fail_stale(study)
+        while _counted(study) < n_trials:
+            self._one_trial(study, n_trials)
+        return self._conclude(study, defaults)
+
+    def _open(self, journal: Path | None, name: str) -> optuna.Study:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage: Any = optuna.storages.InMemoryStorage()
+        if journal is not None:
+            storage = _journal_storage(journal)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS)
+        return optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
+        )  # fmt: skip
+
+    def _fail_stale(self, study: optuna.Study) -> None:
+        """Give up trials whose process is gone: they never finish, and their place is run anew."""
+        from optuna.trial import TrialState
+
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            if not _alive(trial.user_attrs.get(_OWNER, "")):
+                study.tell(trial.number, state=TrialState.FAIL)
+
+    def _one_trial(self, study: optuna.Study, n_trials: int) -> None:
+        """Run the next trial; its sampler is seeded by its place among the trials that count."""
+        import optuna
+        from optuna.trial import TrialState
+
+        defaults = params_of(self.settings.params)
+        waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
+        if _counted(study) == 0 and not waiting:
+            study.enqueue_trial({name: defaults[name] for name in self.settings.search}, user_attrs={_DEFAULTS: True})
+        trial = study.ask()
+        trial.set_user_attr(_OWNER, _identity())
+        trials = study.get_trials(deepcopy=False)
+        others = [item for item in trials if item.number != trial.number]
+        if any(item.state == TrialState.RUNNING for item in others):
+            trial.set_user_attr(_SHARED, value=True)
+        place = sum(item.number < trial.number and item.state != TrialState.FAIL for item in others)
+        seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
+        study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=False)
+        params = self._suggest(trial, defaults)
+        value = self._judge(trial, params)
+        if value is None:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
+        note = f"best {self.objective.name} {study.best_value:.4f}"
+        self.progress.update(min(_counted(study), n_trials), n_trials, note)
+
+    def _suggest(self, trial: optuna.Trial, defaults: Mapping[str, float]) -> dict[str, float]:
+        """Draw the searched parameters; the space is widened to hold the defaults, which are the first trial."""
+        params = dict(defaults)
+        first = trial.user_attrs.get(_DEFAULTS, False)
+        for name, span in self.settings.search.items():
+            low, high = (
+                (min(span.low, defaults[name]), max(span.high, defaults[name])) if first else (span.low, span.high)
+            )
+            log = span.log and low > 0
+            if name == "depth":
+                params[name] = trial.suggest_int(name, int(low), int(high))
+            else:
+                params[name] = trial.suggest_float(name, low, high, log=log)
+        return params
+
+    def _judge(self, trial: optuna.Trial, params: Mapping[str, float]) -> float | None:
+        """Give the mean objective over the folds that have one; None where the trial is pruned on the way."""
+        values = []
+        for i, rehearsal in enumerate(self.rehearsals):
+            if not rehearsal.judged.has_both_classes:
+                continue
+            values.append(self._fit(params, i)[0])
+            trial.report(float(np.mean(values)), step=len(values))
+            trial.set_user_attr(f"fold_{i}", values[-1])
+            if trial.should_prune():
+                return None
+        return float(np.mean(values))
+
+    def _fit(self, params: Mapping[str, float], i: int) -> tuple[float, NDArray[np.float64]]:
+        """Fit one fold, and give its objective and the log-odds of its validation rows, corrected for the sampling."""
+        rehearsal = self.rehearsals[i]
+        model = fit_model(
+            rehearsal.train,
+            params,
+            settings=self.settings,
+            iterations=self.settings.iterations,
+            seed=self.seed,
+            valid=rehearsal.stop,
+        )
+        scores = undo_sampling(raw_score(model, rehearsal.valid, trees=best_trees(model)), kept=rehearsal.kept)
+        return self.objective.value(rehearsal.judged, scores), scores
+
+    def _scores(self, params: Mapping[str, float], i: int) -> NDArray[np.float64]:
+        key = (json.dumps(dict(params), sort_keys=True), i)
+        if key not in self._fits:
+            self._fits[key] = self._fit(params, i)
+        return self._fits[key][1]
+
+    def _conclude(self, study: optuna.Study, defaults: Mapping[str, float]) -> Tuned:
+        from optuna.trial import TrialState
+
+        done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        folds = [i for i, rehearsal in enumerate(self.rehearsals) if rehearsal.judged.has_both_classes]
+        figures = np.array([[trial.user_attrs[f"fold_{i}"] for i in folds] for trial in done])
+        best = int(np.argmax(figures.mean(axis=1)))
+        first = next(i for i, trial in enumerate(done) if trial.user_attrs.get(_DEFAULTS, False))
+        gain = self._gain(done, figures, folds, defaults)
+        kept_defaults = gain is None or not gain.low > 0
+        params = dict(defaults) if kept_defaults else {**defaults, **done[best].params}
+        summary = {
+            "trials": _counted(study),
+            "complete": len(done),
+            "pruned": len(study.get_trials(deepcopy=False, states=[TrialState.PRUNED])),
+            "objective": self.objective.name,
+            "default_value": round(float(figures[first].mean()), 6),
+            "best_value": round(float(figures[best].mean()), 6),
+            "best_params": {**defaults, **done[best].params},
+            "gain": None if gain is None else gain.to_dict(),
+            "gain_judged": "on folds that the choice did not see" if len(folds) > 1 else "on the fold it was chosen by",
+            "kept_defaults": kept_defaults,
+            "search": {name: span.model_dump() for name, span in self.settings.search.items()},
+            "shared_study": any(trial.user_attrs.get(_SHARED, False) for trial in study.get_trials(deepcopy=False)),
+        }
+        return Tuned(params, gain, kept_defaults, summary)
+
+    def _gain(
+        self,
+        done: Sequence[optuna.trial.FrozenTrial],
+        figures: NDArray[np.float64],
+        folds: Sequence[int],
+        defaults: Mapping[str, float],
+    ) -> Gain | None:
+        """Judge each fold with the parameters that were best on the others, against the defaults, on the same rows."""
+        self.progress.update(0, 2 * len(folds), "what tuning bought")
+        new, old = [], []
+        for place, i in enumerate(folds):
+            others = np.delete(figures, place, axis=1) if len(folds) > 1 else figures
+            chosen = done[int(np.argmax(others.mean(axis=1)))]
+            new.append(self._scores({**defaults, **chosen.params}, i))
+            old.append(self._scores(defaults, i))
+            self.progress.update(2 * place + 2, 2 * len(folds), "what tuning bought")
+        return paired_gain(self.objective, [self.rehearsals[i].judged for i in folds], new, old)
+
+
+def _counted(study: optuna.Study) -> int:
+    """Count the trials that have a place: finished, pruned or under way; not those that were given up."""
+    from optuna.trial import TrialState
+
+    states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING]
+    return len(study.get_trials(deepcopy=False, states=states))
+
+
+def _identity() -> str:
+    """Name this process: host, process id, and where the system tells it, when the process began."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_birth(os.getpid())}"
+
+
+def _birth(pid: int) -> str:
+    """Give the start of a process in clock ticks, which tells it from a later one of the same id; "" where unknown."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    return ""
+
+
+def _alive(owner: str) -> bool:
+    """Tell whether another process that owns a trial may still be at work; this process runs one trial at a time."""
+    host, _, rest = owner.partition(":")
+    pid, _, birth = rest.partition(":")
+    if host != socket.gethostname():
+        return bool(host)
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return _birth(int(pid)) == birth
+    return _birth(int(pid)) == birth
+
+
+def _journal_storage(path: Path) -> optuna.storages.JournalStorage:
+    """Open the journal of trials; a last line cut off by a kill is dropped.
+
+    Raises
+    ------
+    UsageError
+        The file is no journal, or damaged.
+    """
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock: Any = _FileLock(path.with_name(path.name + ".lock"))
+    with lock.held():
+        _drop_torn_line(path)
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except (ValueError, KeyError) as error:
+        msg = f"{path} is damaged: it cannot be read as a journal of trials"
+        raise UsageError(msg, hint="delete it; the search starts anew") from error
+
+
+def _drop_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+
+
+class _FileLock:
+    """A lock that the system takes back when its holder dies, unlike a lock file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def acquire(self) -> bool:
+        import fcntl
+
+        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
