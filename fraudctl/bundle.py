@@ -52,7 +52,7 @@ class BundleContents:
     as_of
         What the model may know; aware.
     model, columns, calibrator
-        From `fraudctl.train.TrainedModel`.
+        From `fraudctl.train.TrainedModel`; the model may also be the bytes of a ``model.cbm``.
     policy
         From scores to actions, as JSON; written as ``policy.json``.
     features
@@ -69,7 +69,7 @@ class BundleContents:
     """
 
     as_of: datetime
-    model: CatBoost
+    model: CatBoost | bytes
     columns: ModelColumns
     calibrator: Calibrator
     policy: Mapping[str, Any]
@@ -102,7 +102,10 @@ def write_bundle(models_dir: Path, contents: BundleContents) -> Path:
 def _write(place: Path, models_dir: Path, contents: BundleContents) -> Path:
     folder = place / "bundle"
     folder.mkdir()
-    contents.model.save_model(str(folder / "model.cbm"))
+    if isinstance(contents.model, bytes):
+        (folder / "model.cbm").write_bytes(contents.model)
+    else:
+        contents.model.save_model(str(folder / "model.cbm"))
     features = {"columns": contents.columns.to_dict(), "definition": contents.features}
     documents = {"calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features}
     for name, document in documents.items():
@@ -225,7 +228,7 @@ class Bundle:
     def contents(self, *, policy: Mapping[str, Any], project_file: str, facts: Mapping[str, Any]) -> BundleContents:
         """Give the same model with another policy, to be written as a new version."""
         return BundleContents(
-            self.as_of, self.model, self.columns, self.calibrator, policy, self.features, self.predictions(),
+            self.as_of, self._model_bytes, self.columns, self.calibrator, policy, self.features, self.predictions(),
             project_file, self.manifest["timezone"], facts,
         )  # fmt: skip
 
