@@ -156,11 +156,13 @@ def _by_order(column: pl.Series, y: pl.Series) -> Suspect | None:
 def _by_value(column: pl.Series, y: pl.Series) -> Suspect | None:
     """Judge a column of few values: values learnt on one half of the rows are tried on the other.
 
-    Shares are taken over all known outcomes, thinning would move them; halves are the even and the odd rows.
+    Shares are taken over all known outcomes, for thinning would move them; halves are drawn with a fixed seed, for
+    files may be ordered in any way.
     """
     if not _has_values(column):
         return None
-    frame = pl.DataFrame({"value": column.cast(pl.String), "y": y, "half": np.arange(len(y)) % 2})
+    half = np.random.default_rng(0).integers(0, 2, len(y))
+    frame = pl.DataFrame({"value": column.cast(pl.String), "y": y, "half": half})
     counts = frame.group_by("value", "half").agg(n=pl.len(), frauds=pl.col("y").sum().cast(pl.Int64))
     other = counts.with_columns(half=1 - pl.col("half"))
     both = counts.join(other, on=["value", "half"], nulls_equal=True, suffix="_other")
