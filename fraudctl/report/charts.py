@@ -107,7 +107,7 @@ def lines(
     layers: list[Spec] = []
     if band is not None:
         data = {"values": [{"from": band[0], "to": band[1]}]}
-        encoding = {"x": field("from", **{"scale": x_axis.get("scale", {})}), "x2": {"field": "to"}}
+        encoding = {"x": field("from", scale=x_axis.get("scale", {})), "x2": {"field": "to"}}
         layers.append({"data": data, "mark": _mark("rect", "band"), "encoding": encoding})
     shared_x = {**x_axis, "field": x}
     for name, (label, tone) in series.items():
@@ -121,7 +121,8 @@ def lines(
         )
     for label, place in (marks or {}).items():
         layers.extend(_rule(label, place, shared_x))
-    return spec(layers, rows=rows, width=width, height=height, padding={"left": 5, "right": 90, "top": 18, "bottom": 5})
+    padding = {"left": 0, "right": 95, "top": 18, "bottom": 5}
+    return spec(layers, rows=rows, width=width - 140, height=height, padding=padding)
 
 
 def _rule(label: str, place: float, x: Spec) -> list[Spec]:

@@ -1,0 +1,199 @@
+"""Missed frauds that belong together: campaigns that hang on one entity, found with labels in hindsight.
+
+Owns the link of a missed fraud to the entity that best explains it, and the grouping of linked frauds in time. The
+other frauds of an entity are looked for on both sides of the event, so this is a diagnosis: nobody had these labels
+then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.explain.causes import DAY_US
+from fraudctl.explain.scene import FloatArray, IntArray, Scene, micros
+
+ObjectArray = npt.NDArray[np.object_]
+REACH_DAYS: Final = 14
+"""Frauds of an entity this many days apart belong to one campaign."""
+SURPRISE: Final = 1e-3
+"""Largest chance, at the overall fraud rate, of an entity's other frauds for a link to count."""
+
+
+@dataclass(frozen=True)
+class CampaignEvent:
+    """A fraud of a campaign: when, and whether it was missed (inside the period), caught, or lies outside of it."""
+
+    event_time: datetime
+    kind: str
+    cost: float
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Frauds of one entity value within `REACH_DAYS` of each other, at least one of them missed.
+
+    Attributes
+    ----------
+    entity, value
+        The shared entity and its id (text).
+    size
+        Frauds in it: missed, caught, and outside the period.
+    cost
+        Money lost by the missed ones.
+    n_events
+        All labelled events of the entity between the first and the last of its frauds.
+    """
+
+    entity: str
+    value: str
+    size: int
+    n_missed: int
+    n_caught: int
+    cost: float
+    n_events: int
+    start: datetime
+    end: datetime
+    course: tuple[CampaignEvent, ...]
+
+
+@dataclass(frozen=True)
+class Campaigns:
+    """All campaigns with a missed fraud, the costliest first, and which missed fraud belongs to which.
+
+    Attributes
+    ----------
+    rows
+        Positions of the missed frauds in the scene.
+    member
+        Position in `items` for each; -1 for frauds without one.
+    """
+
+    rows: IntArray
+    member: IntArray
+    items: tuple[Campaign, ...]
+
+
+def find_campaigns(scene: Scene) -> Campaigns:
+    """Link every missed fraud to at most one entity and group them."""
+    rows = np.flatnonzero(scene.missed)
+    known = scene.history.filter(pl.col("label").is_not_null())
+    entity = link(scene.scored[rows], known, entities=scene.entities)
+    member = np.full(len(rows), -1, dtype=np.int64)
+    place = {item: i for i, item in enumerate(scene.scored["event_id"].gather(rows).to_list())}
+    found: list[tuple[Campaign, IntArray]] = []
+    for name in scene.entities:
+        values = scene.scored[name].gather(rows[np.flatnonzero(entity == name)]).unique()
+        for mine in known.filter(pl.col(name).is_in(values.implode())).partition_by(name, maintain_order=True):
+            found.extend(_campaigns_of(scene, mine, name, place))
+    found.sort(key=lambda pair: (-pair[0].cost, pair[0].entity, pair[0].value, pair[0].start))
+    kept = [(item, _mine(item, places, entity)) for item, places in found]
+    kept = [(item, places) for item, places in kept if len(places)]
+    for i, (_, places) in enumerate(kept):
+        member[places] = i
+    return Campaigns(rows, member, tuple(item for item, _ in kept))
+
+
+def _mine(item: Campaign, places: IntArray, entity: ObjectArray) -> IntArray:
+    """Keep the missed frauds that are linked through this campaign's kind of entity."""
+    return np.asarray(places[entity[places] == item.entity], dtype=np.int64)
+
+
+def link(events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...]) -> ObjectArray:
+    """Give the entity that best explains each fraud, or None: the least likely count of other frauds around it.
+
+    For each entity, the frauds among its other labelled events within `REACH_DAYS` on either side are compared with a
+    binomial at the overall fraud rate; the entity with the smallest tail probability wins if that is below `SURPRISE`.
+    """
+    from scipy.stats import binom
+
+    label = known["label"].to_numpy()
+    rate = float(label.mean()) if len(label) else 0.0
+    surprise = np.zeros((events.height, len(entities)))
+    for j, name in enumerate(entities):
+        n, frauds = around(events, known, name, reach_days=REACH_DAYS)
+        tail = -binom.logsf(frauds - 1, n, rate)
+        surprise[:, j] = np.where(frauds > 0, np.nan_to_num(tail, posinf=1e6), 0.0)
+    out = np.full(events.height, None, dtype=object)
+    if entities:
+        best = surprise.argmax(axis=1)
+        clear = surprise.max(axis=1) > -np.log(SURPRISE)
+        out[clear] = np.asarray(entities, dtype=object)[best[clear]]
+    return out
+
+
+def around(
+    events: pl.DataFrame, known: pl.DataFrame, entity: str, *, reach_days: float
+) -> tuple[FloatArray, FloatArray]:
+    """Count the other labelled events and the other frauds of each event's entity within ``reach_days`` of it.
+
+    ``known`` holds only labelled rows. Counts leave out the event itself; a null entity has none. By prefix sums:
+    memory and time grow with the rows, not with their pairs.
+
+    Returns
+    -------
+    two arrays of shape ``(n_events,)``
+        Other events, and those of them that are fraud.
+    """
+    values = pl.concat([known[entity], events[entity]]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    code, wanted = values[: known.height], values[known.height :]
+    at, t = micros(known["event_time"]), micros(events["event_time"])
+    order = np.lexsort((at, code))
+    start = min(int(at.min(initial=0)), int(t.min(initial=0)))
+    reach = int(reach_days * DAY_US)
+    key, lower, upper = _keys(
+        (code[order], at[order] - start), (wanted, t - start - reach), (wanted, t - start + reach)
+    )
+    frauds = np.concatenate([[0], np.cumsum(known["label"].to_numpy()[order] == 1)])
+    low, high = np.searchsorted(key, lower, side="left"), np.searchsorted(key, upper, side="right")
+    own = events.join(known.select("event_id").unique(), on="event_id", how="semi")["event_id"]
+    seen = events["event_id"].is_in(own.implode()).to_numpy().astype(np.int64)
+    fraud = (events["label"] == 1).fill_null(value=False).to_numpy().astype(np.int64)
+    none = wanted == 0
+    n = np.where(none, 0, high - low - seen)
+    return n.astype(np.float64), np.where(none, 0, frauds[high] - frauds[low] - fraud * seen).astype(np.float64)
+
+
+def _keys(*pairs: tuple[IntArray, IntArray]) -> list[FloatArray | IntArray]:
+    """Join codes and times to sortable keys in whole seconds, clipped to the span of one code."""
+    span = 1 << 36
+    return [code * span + np.clip(time // 1_000_000 + (1 << 34), 0, span - 1) for code, time in pairs]
+
+
+def _campaigns_of(
+    scene: Scene, mine: pl.DataFrame, entity: str, place: dict[object, int]
+) -> list[tuple[Campaign, IntArray]]:
+    """Group the frauds of one entity value in time and keep the groups with a missed one."""
+    mine = mine.sort("event_time", "event_id")
+    frauds = mine.filter(pl.col("label") == 1)
+    times = micros(frauds["event_time"])
+    group = np.concatenate([[0], np.cumsum(np.diff(times) > REACH_DAYS * DAY_US)])
+    out: list[tuple[Campaign, IntArray]] = []
+    for g in range(int(group[-1]) + 1):
+        part = frauds.filter(pl.Series(group == g))
+        places = [place[item] for item in part["event_id"].to_list() if item in place]
+        if places:
+            value = str(mine[entity][0])
+            out.append((_campaign(scene, mine, part, entity, value), np.asarray(places, dtype=np.int64)))
+    return out
+
+
+def _campaign(scene: Scene, mine: pl.DataFrame, part: pl.DataFrame, entity: str, value: str) -> Campaign:
+    decided = part.select("event_id", "event_time").join(
+        scene.scored.select("event_id", "action", "cost"), on="event_id", how="left", maintain_order="left"
+    )
+    course = tuple(
+        CampaignEvent(at, "outside" if action is None else "missed" if action == "allow" else "caught", cost or 0.0)
+        for at, action, cost in decided.select("event_time", "action", "cost").iter_rows()
+    )
+    start, end = course[0].event_time, course[-1].event_time
+    missed = [item for item in course if item.kind == "missed"]
+    n_events = mine.filter(pl.col("event_time").is_between(start, end)).height
+    n_caught = sum(item.kind == "caught" for item in course)
+    cost = float(sum(item.cost for item in missed))
+    return Campaign(entity, value, len(course), len(missed), n_caught, cost, n_events, start, end, course)

@@ -1,0 +1,146 @@
+"""Why each fraud was missed, by what could have been known at its time.
+
+Owns four causes, tried in this order; the first that holds is the cause:
+
+``label_delay``
+    An earlier fraud of one of its entities had happened but its label had not arrived: ``event_time < t < label_time``
+    (and ``event_time > t - lookback``).
+``near_miss``
+    Alerted if its odds were `NEAR` times as high.
+``known``
+    The label of an earlier fraud of one of its entities had arrived: ``label_time`` in ``(t - lookback, t]``.
+``first_fraud``
+    None of these: nothing of its entities was known to be fraud.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.explain.scene import BoolArray, Decide, FloatArray, IntArray, Scene, micros
+from fraudctl.project import Project
+
+CAUSES: Final = ("label_delay", "near_miss", "known", "first_fraud")
+NEAR: Final = 2.0
+"""Factor on the odds within which a missed fraud is a near miss."""
+LOOKBACK_DAYS: Final = 30
+DAY_US: Final = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class CauseTotal:
+    """One cause and its share of what was missed.
+
+    Attributes
+    ----------
+    entities
+        Entity -> missed frauds with this cause that it explains; a fraud may count under several.
+    median_wait_days
+        Days until the earliest pending label of its entities arrived, median; label_delay only.
+    """
+
+    cause: str
+    n_missed: int
+    cost: float
+    entities: dict[str, int]
+    median_wait_days: float | None
+
+
+@dataclass(frozen=True)
+class Causes:
+    """The cause of every missed fraud, and the totals.
+
+    Attributes
+    ----------
+    rows
+        Positions of the missed frauds in the scene, shape ``(n_missed,)``.
+    cause
+        A name of `CAUSES` for each.
+    entity
+        The entity that shows it, the first in the project's order; "" where none does.
+    """
+
+    rows: IntArray
+    cause: tuple[str, ...]
+    entity: tuple[str, ...]
+    totals: tuple[CauseTotal, ...]
+    lookback_days: float
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What the frauds of one entity say about some events, shape ``(n,)`` each."""
+
+    pending: BoolArray
+    known: BoolArray
+    wait_us: IntArray
+
+
+def lookback(project: Project) -> int:
+    """Give the microseconds that a fraud is remembered: the longest label window, or 30 days without any."""
+    windows = [window.us for spec in project.features.labels for window in spec.windows]
+    return max(windows, default=LOOKBACK_DAYS * DAY_US)
+
+
+def shifted(y_prob: FloatArray, factor: float) -> FloatArray:
+    """Give the probabilities with all odds multiplied by ``factor``.
+
+    >>> [round(p, 3) for p in shifted(np.array([0.5, 0.0, 1.0]), 3.0)]
+    [0.75, 0.0, 1.0]
+    """
+    return np.asarray(factor * y_prob / (1.0 - y_prob + factor * y_prob), dtype=np.float64)
+
+
+def find_causes(scene: Scene, *, decide: Decide) -> Causes:
+    """Give every missed fraud its cause; see the module for their definitions."""
+    rows = np.flatnonzero(scene.missed)
+    reach = lookback(scene.project)
+    events = scene.scored[rows]
+    pasts = {name: _past(events, scene.history, name, reach) for name in scene.entities}
+    near = np.asarray(decide(events, shifted(scene.y_prob[rows], NEAR)) != 0)
+    nothing = np.zeros(len(rows), dtype=bool)
+    pending = np.logical_or.reduce([past.pending for past in pasts.values()] or [nothing])
+    known = np.logical_or.reduce([past.known for past in pasts.values()] or [nothing])
+    cause = np.select([pending, near, known], ["label_delay", "near_miss", "known"], "first_fraud")
+    entity = [_shown_by(pasts, name, i) for i, name in enumerate(cause)]
+    totals = tuple(_total(name, cause == name, scene.cost[rows], pasts) for name in CAUSES)
+    return Causes(rows, tuple(map(str, cause)), tuple(entity), totals, reach / DAY_US)
+
+
+def _shown_by(pasts: dict[str, _Past], cause: str, i: int) -> str:
+    wanted = {"label_delay": "pending", "known": "known"}.get(cause)
+    return next((name for name, past in pasts.items() if wanted and getattr(past, wanted)[i]), "")
+
+
+def _total(cause: str, held: BoolArray, cost: FloatArray, pasts: dict[str, _Past]) -> CauseTotal:
+    wanted = {"label_delay": "pending", "known": "known"}.get(cause)
+    entities = {name: int((getattr(past, wanted) & held).sum()) for name, past in pasts.items()} if wanted else {}
+    waits = [past.wait_us[held & past.pending] for past in pasts.values()] if cause == "label_delay" else []
+    wait = np.concatenate(waits) if waits else np.empty(0, dtype=np.int64)
+    median = float(np.median(wait)) / DAY_US if len(wait) else None
+    return CauseTotal(cause, int(held.sum()), float(cost[held].sum()), entities, median)
+
+
+def _past(events: pl.DataFrame, history: pl.DataFrame, entity: str, reach: int) -> _Past:
+    """Look up the frauds of one entity before each event."""
+    key = events.select(pl.col(entity).alias("key"), pl.col("event_time").alias("t")).with_row_index("row")
+    frauds = history.filter(pl.col("label") == 1).select(pl.col(entity).alias("key"), "event_time", "label_time")
+    pairs = key.join(frauds, on="key", how="inner", nulls_equal=False).filter(pl.col("event_time") < pl.col("t"))
+    row = pairs["row"].to_numpy()
+    t, at, arrived = micros(pairs["t"]), micros(pairs["event_time"]), micros(pairs["label_time"])
+    pending = (arrived > t) & (at > t - reach)
+    known = (arrived <= t) & (arrived > t - reach)
+    wait = np.full(len(key), np.iinfo(np.int64).max)
+    np.minimum.at(wait, row[pending], (arrived - t)[pending])
+    return _Past(_flags(row[pending], len(key)), _flags(row[known], len(key)), wait)
+
+
+def _flags(rows: npt.NDArray[np.unsignedinteger], n: int) -> BoolArray:
+    flags = np.zeros(n, dtype=bool)
+    flags[rows] = True
+    return flags

@@ -1,0 +1,125 @@
+"""Conditions that slices are made of: a value of a category, a range of a number, an hour, a weekday, a day.
+
+Owns the binning. Bins depend on the events and never on who erred, so a permutation of errors leaves them as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.explain.money import segment_columns
+from fraudctl.explain.scene import BoolArray, IntArray, Scene
+
+MIN_SHARE: Final = 0.01
+"""A condition holds for at least this share of the alerted or of the allowed events, and not for most of both."""
+MAX_SHARE: Final = 0.6
+MAX_LEVELS: Final = 25
+SPIKE: Final = 0.2
+"""A single value that holds this share of a number's rows is a bin of its own (zero-inflated counts)."""
+MOST: Final = 160
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition in words on one column."""
+
+    column: str
+    words: str
+    is_day: bool = False
+
+
+def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], BoolArray]:
+    """Give conditions and where they hold, an array of shape ``(len(rows), n_conditions)``."""
+    frame = scene.scored[rows]
+    alert = scene.alert[rows]
+    protected = set(scene.project.features.protected)
+    found: list[tuple[Condition, BoolArray]] = []
+    words = {item.name: item.words or item.name for item in scene.features}
+    segments = segment_columns(scene)
+    numbers = [
+        item.name for item in scene.features if frame.schema[item.name].is_numeric() and item.name not in segments
+    ]
+    if "amount" in frame.columns and "amount" not in numbers:
+        numbers = ["amount", *numbers]
+    for name in segments:
+        if name not in protected:
+            found.extend(_levels(frame[name], words.get(name, name)))
+    for name in numbers:
+        if name not in protected:
+            found.extend(_bins(frame[name], words.get(name, name)))
+    found.extend(_clock(frame, scene.project.data.timezone))
+    kept = [(item, held) for item, held in found if _useful(held, alert)][:MOST]
+    kept.extend(_days(scene.day.gather(rows)))
+    if not kept:
+        return [], np.zeros((len(rows), 0), dtype=bool)
+    return [item for item, _ in kept], np.column_stack([held for _, held in kept])
+
+
+def _useful(held: BoolArray, alert: BoolArray) -> bool:
+    shares = [held[side].mean() if side.any() else 0.0 for side in (alert, ~alert)]
+    return max(shares) >= MIN_SHARE and min(shares) <= MAX_SHARE and held.sum() >= 20
+
+
+def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
+    counts = series.value_counts(sort=True, name="n").head(MAX_LEVELS)
+    text = series.cast(pl.String).fill_null("(none)")
+    values = sorted(counts[series.name].cast(pl.String).fill_null("(none)").to_list())
+    return [(Condition(series.name, f"{words} is {value}"), (text == value).to_numpy()) for value in values]
+
+
+def _bins(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
+    """Cut a number: null, a spike such as zero, and quartiles of the rest."""
+    out: list[tuple[Condition, BoolArray]] = []
+    missing = series.is_null().to_numpy()
+    values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    if missing.any():
+        out.append((Condition(series.name, f"{words} is unknown"), missing))
+    known = values[~missing]
+    if not len(known):
+        return out
+    level, n = np.unique(known, return_counts=True)
+    spike = level[n.argmax()] if n.max() >= SPIKE * len(values) else None
+    rest = known if spike is None else known[known != spike]
+    if spike is not None:
+        out.append((Condition(series.name, f"{words} is {_short(float(spike))}"), values == spike))
+    if len(rest) < 40:
+        return out
+    q1, q3, q9 = np.quantile(rest, [0.25, 0.75, 0.9])
+    own = ~missing if spike is None else ~missing & (values != spike)
+    with np.errstate(invalid="ignore"):
+        out.append((Condition(series.name, f"{words} is at most {_short(q1)}"), own & (values <= q1)))
+        middle = f"{words} is between {_short(q1)} and {_short(q3)}"
+        out.append((Condition(series.name, middle), own & (values > q1) & (values <= q3)))
+        out.append((Condition(series.name, f"{words} is over {_short(q3)}"), own & (values > q3)))
+        if q9 > q3:
+            out.append((Condition(series.name, f"{words} is over {_short(q9)}"), own & (values > q9)))
+    return out
+
+
+def _clock(frame: pl.DataFrame, timezone: str) -> list[tuple[Condition, BoolArray]]:
+    local = frame["event_time"].dt.convert_time_zone(timezone)
+    hour, weekday = local.dt.hour().to_numpy(), local.dt.weekday().to_numpy()
+    parts = {
+        "between 0 and 6 h": (0, 6),
+        "between 6 and 12 h": (6, 12),
+        "between 12 and 18 h": (12, 18),
+        "after 18 h": (18, 24),
+    }
+    out = [(Condition("hour", f"it is {name}"), (hour >= low) & (hour < high)) for name, (low, high) in parts.items()]
+    out.append((Condition("weekday", "it is a weekend"), weekday >= 6))
+    return out
+
+
+def _days(day: pl.Series) -> list[tuple[Condition, BoolArray]]:
+    values = sorted(day.unique().to_list())
+    if len(values) < 3:
+        return []
+    return [(Condition("day", f"it is {value:%-d %b %Y}", is_day=True), (day == value).to_numpy()) for value in values]
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,0 +1,146 @@
+"""What the model did not see, and what misled it: mean contributions of errors against their correctly handled peers.
+
+Owns the two contrasts (missed minus caught frauds; false alarms minus legitimate events that passed), by feature and by
+family, with bootstrap intervals that draw whole entities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+
+REPLICATES: Final = 400
+CONFIDENCE: Final = 0.90
+MIN_CLUSTERS: Final = 20
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more a feature or family raised the score of the errors than of their peers, in log-odds.
+
+    `low` and `high` are None where fewer than 20 entities stand behind one side.
+    """
+
+    name: str
+    words: str
+    value: float
+    low: float | None
+    high: float | None
+    mean_errors: float
+    mean_peers: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Errors against peers; largest differences first.
+
+    Attributes
+    ----------
+    clusters
+        The entity whose resampling gave the widest intervals; "" where events themselves were drawn.
+    """
+
+    n_errors: int
+    n_peers: int
+    features: tuple[Difference, ...]
+    families: tuple[Difference, ...]
+    clusters: str
+
+
+def family_of(feature: FeatureLike) -> str:
+    """Name the family that a feature is grouped under, in words."""
+    kinds = {
+        "window": "history",
+        "labels": "known frauds",
+        "recency": "time since",
+        "raw": "as given",
+        "column": "derived",
+    }
+    kind = kinds.get(feature.family, feature.family)
+    return f"{feature.entity}: {kind}" if feature.entity else f"the event: {kind}"
+
+
+def family_sums(values: FloatArray, features: Sequence[FeatureLike]) -> tuple[list[str], FloatArray]:
+    """Add the contributions of each family; returns names and an array of shape ``(n_events, n_families)``."""
+    names = list(dict.fromkeys(family_of(feature) for feature in features))
+    belongs = np.array([[family_of(feature) == name for name in names] for feature in features], dtype=np.float64)
+    return names, values @ belongs
+
+
+def contrast(
+    values: FloatArray,
+    *,
+    errors: BoolArray,
+    peers: BoolArray,
+    features: Sequence[FeatureLike],
+    clusters: dict[str, pl.Series],
+    seed: int,
+) -> Contrast:
+    """Compare the mean contributions of errors and peers.
+
+    Parameters
+    ----------
+    values
+        Contributions, shape ``(n_events, n_features)``.
+    errors, peers
+        Masks over the events.
+    clusters
+        Entity -> its value per event; whole entities are drawn. The entity with the widest intervals is used, for
+        errors come in campaigns and rows are not independent.
+    """
+    names, sums = family_sums(values, features)
+    both = np.column_stack([values, sums])
+    sides = [np.flatnonzero(errors), np.flatnonzero(peers)]
+    means = [both[side].mean(axis=0) for side in sides]
+    low, high, used = _interval(both, sides, clusters, seed)
+    words = [feature.words or feature.name for feature in features] + names
+    labels = [feature.name for feature in features] + names
+    value = means[0] - means[1]
+    rows = [
+        Difference(
+            labels[j], words[j], float(value[j]), None if low is None else float(low[j]),
+            None if high is None else float(high[j]), float(means[0][j]), float(means[1][j]),
+        )
+        for j in np.argsort(-np.abs(value), kind="stable")
+    ]  # fmt: skip
+    known = {feature.name for feature in features}
+    single = tuple(row for row in rows if row.name in known)
+    grouped = tuple(row for row in rows if row.name not in known)
+    return Contrast(len(sides[0]), len(sides[1]), single, grouped, used)
+
+
+def _interval(
+    both: FloatArray, sides: list[IntArray], clusters: dict[str, pl.Series], seed: int
+) -> tuple[FloatArray | None, FloatArray | None, str]:
+    """Bootstrap by each entity and keep the widest interval; None with too few clusters everywhere."""
+    best: tuple[FloatArray, FloatArray, str] | None = None
+    for k, (name, series) in enumerate(clusters.items()):
+        codes = series.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        groups = [np.unique(codes[side], return_inverse=True) for side in sides]
+        if min(len(group[0]) for group in groups) < MIN_CLUSTERS:
+            continue
+        draws = [
+            _draw(both[side], group[1], seed=[seed, k, i])
+            for i, (side, group) in enumerate(zip(sides, groups, strict=True))
+        ]
+        low, high = np.quantile(draws[0] - draws[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+        if best is None or (high - low).sum() > (best[1] - best[0]).sum():
+            best = (low, high, name)
+    return best if best is not None else (None, None, "")
+
+
+def _draw(rows: FloatArray, group: IntArray, *, seed: list[int]) -> FloatArray:
+    """Give the means over drawn clusters, shape ``(REPLICATES, n_columns)``."""
+    rng = np.random.default_rng(seed)
+    n_groups = int(group.max()) + 1
+    sums = np.zeros((n_groups, rows.shape[1]))
+    np.add.at(sums, group, rows)
+    sizes = np.bincount(group, minlength=n_groups).astype(np.float64)
+    weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=REPLICATES).astype(np.float64)
+    return np.asarray((weights @ sums) / np.maximum(weights @ sizes, 1.0)[:, None], dtype=np.float64)

@@ -1,0 +1,123 @@
+"""Contributions of features to a score: CatBoost's own SHAP values, in chunks.
+
+Owns the call and its check: values of a row plus the base add up to the model's raw score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.errors import BundleError
+
+FloatArray = npt.NDArray[np.float64]
+
+CHUNK = 20_000
+"""Rows explained at once: bounds the working memory whatever the number of rows."""
+ADDITIVE_TO = 1e-8
+"""Largest allowed difference between the sum of contributions and the raw score, relative to the score's size."""
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """How much each feature moved each score, in log-odds.
+
+    Attributes
+    ----------
+    values
+        Shape ``(n_events, n_features)``.
+    base
+        The model's expected raw score; ``values.sum(axis=1) + base`` is the raw score of each event.
+    """
+
+    values: FloatArray
+    base: float
+
+    @property
+    def y_score(self) -> FloatArray:
+        """Raw score of each event, shape ``(n_events,)``."""
+        return np.asarray(self.values.sum(axis=1) + self.base, dtype=np.float64)
+
+
+def contributions(
+    model: Any,
+    frame: pl.DataFrame,
+    *,
+    categorical: list[str],
+    threads: int = -1,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Contributions:
+    """Explain each row of a frame with the model's exact tree SHAP values.
+
+    Lundberg et al., *Consistent Individualized Feature Attribution for Tree Ensembles* (2018). Path dependent: features
+    that carry the same information share the credit; a contribution is no statement about causes.
+
+    Parameters
+    ----------
+    model
+        A fitted CatBoost classifier.
+    frame
+        Exactly the model's columns, in its order; categories are text without nulls.
+    categorical
+        Names of the category columns.
+    threads
+        -1 takes all cores.
+
+    Raises
+    ------
+    BundleError
+        The columns are not the model's, or the values do not add up to the score.
+    """
+    _require_columns(model, frame)
+    values = np.empty((frame.height, frame.width), dtype=np.float64)
+    base = 0.0
+    for start in range(0, frame.height, CHUNK):
+        part = frame.slice(start, CHUNK)
+        values[start : start + part.height], base = _chunk(model, part, categorical, threads)
+        if progress is not None:
+            progress("contributions", min(start + CHUNK, frame.height), frame.height)
+    return Contributions(values, base)
+
+
+def _chunk(model: Any, part: pl.DataFrame, categorical: list[str], threads: int) -> tuple[FloatArray, float]:
+    from catboost import Pool
+
+    pool = Pool(part, cat_features=categorical)
+    shap: FloatArray = model.get_feature_importance(pool, type="ShapValues", thread_count=threads)
+    score: FloatArray = model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
+    gap = np.abs(shap.sum(axis=1) - score) / np.maximum(1.0, np.abs(score))
+    if gap.max(initial=0.0) > ADDITIVE_TO:
+        msg = f"contributions miss the raw score by up to {gap.max():.2g}; expected at most {ADDITIVE_TO:.0e}"
+        raise BundleError(msg, hint="the model file does not fit this version of CatBoost; train it anew")
+    return shap[:, :-1], float(shap[0, -1])
+
+
+def _require_columns(model: Any, frame: pl.DataFrame) -> None:
+    expected = list(model.feature_names_)
+    if frame.columns != expected:
+        missing = [name for name in expected if name not in frame.columns]
+        what = f"missing {', '.join(missing)}" if missing else "the order or the set of columns differs"
+        msg = f"the model was fitted on {len(expected)} features, got {frame.width}: {what}"
+        raise BundleError(msg)
+
+
+def interactions(model: Any, frame: pl.DataFrame, *, categorical: list[str], threads: int = -1) -> FloatArray:
+    """Split the contributions of a few rows into main effects and pairs.
+
+    Returns
+    -------
+    array of shape ``(n_events, n_features, n_features)``
+        Symmetric; a row's sum over the last axis is the feature's contribution. Cost grows with the square of the
+        features: meant for errors, not for whole periods.
+    """
+    from catboost import Pool
+
+    _require_columns(model, frame)
+    pool = Pool(frame, cat_features=categorical)
+    values: FloatArray = model.get_feature_importance(pool, type="ShapInteractionValues", thread_count=threads)
+    return values[:, :-1, :-1]

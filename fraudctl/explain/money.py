@@ -1,0 +1,137 @@
+"""Where the money goes: losses by segment and by entity, and how concentrated they are.
+
+Owns the tables of money lost; nothing here is tested for chance (that is `fraudctl.explain.slices`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.explain.scene import Scene
+
+MAX_LEVELS: Final = 30
+TOP: Final = 10
+TOP_COLUMNS: Final = 4
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Money lost within one value of a column."""
+
+    value: str
+    n_events: int
+    n_frauds: int
+    n_missed: int
+    missed_cost: float
+    n_false_alarms: int
+    false_alarm_cost: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class SegmentTable:
+    """Losses by the values of a column, the costliest first.
+
+    Attributes
+    ----------
+    lift
+        Largest ratio of a value's share of the loss to its share of the events, among values with 5 % of the loss.
+    """
+
+    column: str
+    rows: tuple[Loss, ...]
+    lift: float
+
+
+@dataclass(frozen=True)
+class EntityTable:
+    """The entity values that cost most.
+
+    Attributes
+    ----------
+    share_of_top
+        Share of all money lost on errors that the listed values carry.
+    half_of_loss
+        Fewest values that together carry half of it.
+    """
+
+    entity: str
+    rows: tuple[Loss, ...]
+    n_values: int
+    share_of_top: float
+    half_of_loss: int
+
+
+@dataclass(frozen=True)
+class Money:
+    """Losses by segment and by entity."""
+
+    segments: tuple[SegmentTable, ...]
+    entities: tuple[EntityTable, ...]
+
+
+def find_money(scene: Scene) -> Money:
+    """Tabulate losses over every column with few values, and over the entities."""
+    flags = pl.DataFrame(
+        {"_missed": scene.missed, "_false": scene.false_alarm, "_cost": scene.cost, "_fraud": scene.y_true}
+    )
+    frame = scene.scored.hstack(flags)
+    segments = [_segment(frame, column) for column in segment_columns(scene)]
+    told = sorted((item for item in segments if item is not None), key=lambda item: -item.lift)
+    return Money(tuple(told[:TOP_COLUMNS]), tuple(_entity(frame, name) for name in scene.entities))
+
+
+def segment_columns(scene: Scene) -> list[str]:
+    """Give the columns whose values name segments: text, booleans and integers with 2 to 30 values."""
+    taken = {"event_id", "event_time", "amount", "label", "label_time", "y_prob", "y_score", "action", "cost", "fold"}
+    taken |= {*scene.entities, *scene.project.data.ignore}
+    histories = {item.name for item in scene.features if item.entity is not None}
+    kinds = (pl.String, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+    names = [name for name, dtype in scene.scored.schema.items() if name not in taken | histories and dtype in kinds]
+    return [name for name in names if 2 <= scene.scored[name].n_unique() <= MAX_LEVELS]
+
+
+def _losses(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    return (
+        frame.group_by(column)
+        .agg(
+            n=pl.len(), frauds=pl.col("_fraud").sum(), missed=pl.col("_missed").sum(),
+            missed_cost=pl.col("_cost").filter("_missed").sum(), false=pl.col("_false").sum(),
+            false_cost=pl.col("_cost").filter("_false").sum(), cost=pl.col("_cost").sum(),
+        )
+        .with_columns(text=pl.col(column).cast(pl.String).fill_null("(none)"))
+        .sort(["cost", "text"], descending=[True, False])
+    )  # fmt: skip
+
+
+def _loss(row: dict[str, object]) -> Loss:
+    keys = ("text", "n", "frauds", "missed", "missed_cost", "false", "false_cost", "cost")
+    return Loss(*(row[key] for key in keys))  # type: ignore[arg-type]
+
+
+def _segment(frame: pl.DataFrame, column: str) -> SegmentTable | None:
+    table = _losses(frame, column)
+    total = float(table["cost"].sum())
+    if total <= 0:
+        return None
+    share = table["cost"].to_numpy() / total
+    lift = np.where(share >= 0.05, share / (table["n"].to_numpy() / frame.height), 0.0)
+    return SegmentTable(column, tuple(_loss(row) for row in table.head(TOP).to_dicts()), float(lift.max()))
+
+
+def _entity(frame: pl.DataFrame, name: str) -> EntityTable:
+    errors = frame.filter(pl.col("_missed") | pl.col("_false"), pl.col(name).is_not_null())
+    worst = errors.group_by(name).agg(pl.col("_cost").sum()).sort(["_cost", name], descending=[True, False])
+    money = worst["_cost"].to_numpy()
+    total = float(money.sum())
+    reached = np.cumsum(money) >= 0.5 * total
+    half = int(np.argmax(reached)) + 1 if total > 0 else 0
+    top = worst.head(TOP)[name]
+    rows = _losses(frame.filter(pl.col(name).is_in(top.implode())), name)
+    share = float(money[:TOP].sum()) / total if total > 0 else 0.0
+    n_values = frame[name].drop_nulls().n_unique()
+    return EntityTable(name, tuple(_loss(row) for row in rows.to_dicts()), n_values, share, half)

@@ -1,0 +1,184 @@
+"""Reason codes: up to four reasons for a decision, in words.
+
+Owns their choice (largest contributions towards the decision, ties in the model's order, protected features left out)
+and their wording (value, and what is usual for the entity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+
+MOST: Final = 4
+FAINT: Final = 0.02
+"""Contributions smaller than this, in log-odds, are no reason."""
+USUAL_EVENTS: Final = 50
+"""Earlier events of an entity that its usual value is taken from, at most."""
+
+Value = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason.
+
+    Attributes
+    ----------
+    contribution
+        In log-odds of the raw score.
+    direction
+        ``raises`` or ``lowers`` the risk.
+    usual
+        Median (or most frequent value) over the entity's earlier events; None where there are none or it is no matter.
+    text
+        The reason as a sentence part.
+    """
+
+    feature: str
+    words: str
+    value: Value
+    contribution: float
+    direction: str
+    usual: Value
+    usual_of: str | None
+    text: str
+
+
+def choose(
+    values: FloatArray, *, towards_alert: BoolArray, features: Sequence[FeatureLike], protected: Sequence[str]
+) -> list[list[int]]:
+    """Give positions of up to four features per decision, the strongest first.
+
+    Of an alert the features that raise the risk most, of an allowed event those that lower it most.
+
+    Parameters
+    ----------
+    values
+        Contributions, shape ``(n_events, n_features)``.
+    towards_alert
+        Whether each decision is an alert.
+    """
+    open_to = np.array([item.name not in protected for item in features])
+    push = np.where(towards_alert[:, None], values, -values)
+    push = np.where(open_to[None, :], push, -np.inf)
+    order = np.argsort(-push, axis=1, kind="stable")[:, :MOST]
+    return [[int(j) for j in row if push[i, j] >= FAINT] for i, row in enumerate(order)]
+
+
+def give_reasons(
+    frame: pl.DataFrame,
+    values: FloatArray,
+    *,
+    towards_alert: BoolArray,
+    features: Sequence[FeatureLike],
+    protected: Sequence[str],
+    history: pl.DataFrame | None = None,
+    entities: Sequence[str] = (),
+) -> list[tuple[Reason, ...]]:
+    """Give the reasons of every decision.
+
+    Parameters
+    ----------
+    frame
+        The decided events: features, and for usual values also event_time and the entities.
+    values
+        Their contributions, shape ``(n_events, n_features)``.
+    history
+        Feature-table rows from which usual values are taken, strictly before each event; None gives none.
+    entities
+        In the project's order; a feature without an entity of its own is compared with the first.
+    """
+    chosen = choose(values, towards_alert=towards_alert, features=features, protected=protected)
+    usual = usual_values(frame, chosen, features=features, history=history, entities=entities)
+    cells = {j: frame[features[j].name] for row in chosen for j in row}
+    return [
+        tuple(_reason(features[j], cells[j][i], float(values[i, j]), usual.get((i, j))) for j in row)
+        for i, row in enumerate(chosen)
+    ]
+
+
+def _reason(feature: FeatureLike, value: Any, contribution: float, usual: tuple[str, Value] | None) -> Reason:
+    words = feature.words or feature.name
+    direction = "raises" if contribution > 0 else "lowers"
+    text = f"{words}: {say(value)}"
+    if usual is not None and usual[1] is not None and say(usual[1]) != say(value):
+        text += f" (usually {say(usual[1])} for this {usual[0]})"
+    of, level = usual if usual is not None else (None, None)
+    return Reason(feature.name, words, _plain(value), contribution, direction, level, of, text)
+
+
+def _plain(value: Any) -> Value:
+    return float(value) if isinstance(value, float) else value  # type: ignore[no-any-return]
+
+
+def say(value: Any) -> str:
+    """Write a value for people.
+
+    >>> say(1234.5678), say(0.12345), say(True), say(None), say(3.0)
+    ('1,235', '0.123', 'yes', 'unknown', '3')
+    """
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        if float(value).is_integer():
+            return f"{int(value):,}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def usual_values(
+    frame: pl.DataFrame,
+    chosen: list[list[int]],
+    *,
+    features: Sequence[FeatureLike],
+    history: pl.DataFrame | None,
+    entities: Sequence[str],
+) -> dict[tuple[int, int], tuple[str, Value]]:
+    """Give the usual value behind each reason: (event, feature) -> (entity, median or most frequent value).
+
+    Taken from the entity's latest `USUAL_EVENTS` events strictly before the event.
+    """
+    if history is None or not entities:
+        return {}
+    wanted: dict[str, dict[int, list[int]]] = {}
+    for i, row in enumerate(chosen):
+        for j in row:
+            entity = features[j].entity or entities[0]
+            if entity in entities and features[j].name in history.columns and features[j].family != "labels":
+                wanted.setdefault(entity, {}).setdefault(j, []).append(i)
+    out: dict[tuple[int, int], tuple[str, Value]] = {}
+    for entity, by_feature in wanted.items():
+        rows = np.array(sorted({i for items in by_feature.values() for i in items}), dtype=np.int64)
+        names = [features[j].name for j in by_feature]
+        table = _usual_table(frame, rows, history, entity, names)
+        for j, items in by_feature.items():
+            level = dict(zip(table["row"].to_list(), table[features[j].name].to_list(), strict=True))
+            out |= {(i, j): (entity, level[i]) for i in items if level.get(i) is not None}
+    return out
+
+
+def _usual_table(
+    frame: pl.DataFrame, rows: IntArray, history: pl.DataFrame, entity: str, names: list[str]
+) -> pl.DataFrame:
+    """Join events to the earlier events of their entity and take the usual value of each column."""
+    key = pl.DataFrame({"row": rows, "_key": frame[entity].gather(rows), "_t": frame["event_time"].gather(rows)})
+    past = history.filter(pl.col(entity).is_in(key["_key"].unique().implode()))
+    past = past.select(pl.col(entity).alias("_key"), pl.col("event_time").alias("_at"), *names)
+    joined = key.join(past, on="_key", how="inner").filter(pl.col("_at") < pl.col("_t")).sort("row", "_at")
+    recent = joined.group_by("row", maintain_order=True).tail(USUAL_EVENTS)
+    levels = [_usual_of(past.schema[name], name) for name in names]
+    return recent.group_by("row", maintain_order=True).agg(levels)
+
+
+def _usual_of(dtype: pl.DataType, name: str) -> pl.Expr:
+    if dtype.is_numeric():
+        return pl.col(name).median()
+    return pl.col(name).drop_nulls().mode().sort().first().alias(name)

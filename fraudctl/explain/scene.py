@@ -1,0 +1,190 @@
+"""What an explanation looks at: the decisions of a period, each right or wrong, and what the rest of it needs.
+
+Owns the derived arrays that every part shares, so that no part has its own idea of an alert or an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.costs import FRAUD, LEGIT, cost_matrix
+from fraudctl.errors import DataError
+from fraudctl.project import Project
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+MISSED: Final = "false_negative"
+FALSE_ALARM: Final = "false_positive"
+KINDS: Final = (MISSED, FALSE_ALARM)
+
+
+class FeatureLike(Protocol):
+    """What an explanation needs to know of a feature."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def family(self) -> str: ...  # noqa: D102
+    @property
+    def words(self) -> str: ...  # noqa: D102
+    @property
+    def entity(self) -> str | None: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+
+
+class Decide(Protocol):
+    """The policy with everything it needs: events and their probabilities -> action codes, in the costs' order."""
+
+    def __call__(self, frame: pl.DataFrame, y_prob: FloatArray, /) -> npt.NDArray[np.int8]: ...  # noqa: D102
+
+
+class Contribute(Protocol):
+    """The model's contributions: events -> array of shape ``(n_events, n_features + 1)``, the base last."""
+
+    def __call__(self, frame: pl.DataFrame, /) -> FloatArray: ...  # noqa: D102
+
+
+class Score(Protocol):
+    """The model with its calibrator: events -> y_prob."""
+
+    def __call__(self, frame: pl.DataFrame, /) -> FloatArray: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The decided events of a period.
+
+    Attributes
+    ----------
+    scored
+        Feature-table rows with ``y_prob``, ``action`` (text) and ``cost`` (money of the action on the true outcome);
+        labels are 1 or 0. Sorted by event_time, then event_id.
+    history
+        The whole feature table, earlier and later: needs ``event_id``, ``event_time``, ``label``, ``label_time``, the
+        entities; other columns are used for usual values where there.
+    features
+        The model's features, in its order.
+    """
+
+    scored: pl.DataFrame
+    history: pl.DataFrame
+    features: Sequence[FeatureLike]
+    project: Project
+
+    @cached_property
+    def y_true(self) -> BoolArray:
+        """Whether each event is fraud."""
+        return np.asarray(self.scored["label"].to_numpy() == 1)
+
+    @cached_property
+    def y_prob(self) -> FloatArray:
+        """Calibrated probability of fraud."""
+        return np.asarray(self.scored["y_prob"].to_numpy(), dtype=np.float64)
+
+    @cached_property
+    def alert(self) -> BoolArray:
+        """Whether the action is anything but allow."""
+        return np.asarray((self.scored["action"] != "allow").to_numpy())
+
+    @cached_property
+    def cost(self) -> FloatArray:
+        """Money lost by each decision."""
+        return np.asarray(self.scored["cost"].to_numpy(), dtype=np.float64)
+
+    @cached_property
+    def time(self) -> IntArray:
+        """Instants in microseconds since 1970 UTC."""
+        return micros(self.scored["event_time"])
+
+    @cached_property
+    def missed(self) -> BoolArray:
+        """Frauds that were allowed."""
+        return self.y_true & ~self.alert
+
+    @cached_property
+    def caught(self) -> BoolArray:
+        """Frauds that were alerted."""
+        return self.y_true & self.alert
+
+    @cached_property
+    def false_alarm(self) -> BoolArray:
+        """Legitimate events that were alerted."""
+        return ~self.y_true & self.alert
+
+    @cached_property
+    def passed(self) -> BoolArray:
+        """Legitimate events that were allowed."""
+        return ~self.y_true & ~self.alert
+
+    @cached_property
+    def cost_table(self) -> FloatArray:
+        """Money of each action on each outcome, shape ``(n_events, n_actions, 2)``."""
+        return cost_matrix(self.project.costs).per_event(self.scored)
+
+    @cached_property
+    def stake(self) -> FloatArray:
+        """Money that each event loses if it is decided wrongly, shape ``(n_events,)``.
+
+        Of an allowed event the cost of allowing it if it is fraud; of an alerted one the cost of its action if it is
+        legitimate. Never negative.
+        """
+        matrix = cost_matrix(self.project.costs)
+        codes = self.scored["action"].replace_strict({name: i for i, name in enumerate(matrix.actions)}).to_numpy()
+        taken = self.cost_table[np.arange(len(codes)), codes]
+        return np.asarray(np.maximum(np.where(self.alert, taken[:, LEGIT], taken[:, FRAUD]), 0.0), dtype=np.float64)
+
+    @cached_property
+    def day(self) -> pl.Series:
+        """Local date of each event."""
+        return self.scored["event_time"].dt.convert_time_zone(self.project.data.timezone).dt.date().alias("day")
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """Entity columns."""
+        return tuple(self.project.entities)
+
+    @property
+    def n_days(self) -> float:
+        """Length of the period in local days that hold events."""
+        return float(self.day.n_unique())
+
+
+def make_scene(
+    scored: pl.DataFrame, history: pl.DataFrame, *, project: Project, features: Sequence[FeatureLike]
+) -> Scene:
+    """Check and sort what is to be explained.
+
+    Raises
+    ------
+    DataError
+        No rows, labels that are not 1 or 0, probabilities that are not finite, or columns that are missing.
+    """
+    needed = ["event_id", "event_time", "label", "y_prob", "action", "cost", *project.entities]
+    lost = [name for name in needed if name not in scored.columns]
+    if lost:
+        msg = f"decisions to explain lack {', '.join(lost)}"
+        raise DataError(msg)
+    if scored.height == 0:
+        msg = "no events to explain in the period: 0 mature, labelled rows"
+        raise DataError(msg, hint="choose another period with --from and --to")
+    bad = int((~scored["label"].is_in([0, 1]).fill_null(value=False)).sum())
+    bad += int((~scored["y_prob"].is_finite().fill_null(value=False)).sum())
+    if bad:
+        msg = f"{bad} of {scored.height} decisions have no label or no finite y_prob; expected none"
+        raise DataError(msg)
+    return Scene(scored.sort("event_time", "event_id"), history, features, project)
+
+
+def micros(times: pl.Series) -> IntArray:
+    """Give instants as microseconds since 1970 UTC, shape ``(n,)``; no nulls."""
+    return np.asarray(times.dt.timestamp("us").to_numpy(), dtype=np.int64)

@@ -1,0 +1,194 @@
+"""The arithmetic of the slice search: excess loss, its spread under equal chances, and permuted errors.
+
+With error indicator ``y``, stake ``w`` (money) and the error rate ``e`` of its score stratum, a slice S has the
+statistic ``sum_S w (y - e) / sqrt(sum_S w^2 e (1 - e) + s0^2)``; ``s0^2`` (two typical errors) keeps tiny slices from
+winning by chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from fraudctl.explain.scene import BoolArray, FloatArray, IntArray
+
+MIN_IN_SLICE: Final = 5
+BEAM: Final = 4
+KEEP: Final = 8
+SAMPLE: Final = 3_000
+LOGIT_STEP: Final = 0.15
+MIN_STRATUM: Final = 15
+
+
+@dataclass(frozen=True)
+class Errors:
+    """A population in which some events are errors, shape ``(n_events,)`` each."""
+
+    error: BoolArray
+    stake: FloatArray
+    weight: FloatArray
+    stratum: IntArray
+    rate: FloatArray
+    spread: FloatArray
+    floor: float
+
+    @classmethod
+    def make(cls, error: BoolArray, stake: FloatArray, weight: FloatArray, stratum: IntArray) -> Errors:
+        """Derive the rate of each event's stratum, the variance of its loss, and the floor of the spread."""
+        size = int(stratum.max(initial=0)) + 1
+        total = np.bincount(stratum, weight, minlength=size)
+        hits = np.bincount(stratum[error], minlength=size)
+        rate = np.minimum((hits / np.maximum(total, 1e-12))[stratum], 1.0)
+        spread = weight * stake**2 * rate * (1.0 - rate)
+        floor = 2.0 * float((stake[error] ** 2).mean()) if error.any() else 1.0
+        return cls(error, stake, weight, stratum, rate, spread, max(floor, 1e-12))
+
+
+def strata_of(y_prob: FloatArray) -> IntArray:
+    """Group events of nearly equal score: steps of 0.15 in log-odds, joined until each holds 15 events.
+
+    The grouping looks at scores only. Returns codes from 0, shape ``(n_events,)``.
+    """
+    p = np.clip(y_prob, 1e-9, 1 - 1e-9)
+    step = np.floor(np.log(p / (1 - p)) / LOGIT_STEP).astype(np.int64)
+    levels, code, count = np.unique(step, return_inverse=True, return_counts=True)
+    joined = np.zeros(len(levels), dtype=np.int64)
+    held, group = 0, 0
+    for i in range(len(levels)):
+        joined[i] = group
+        held += int(count[i])
+        if held >= MIN_STRATUM:
+            held, group = 0, group + 1
+    if held and group:
+        joined[joined == group] = group - 1
+    return joined[code]
+
+
+def draw_errors(errors: Errors, n: int, *, seed: list[int]) -> IntArray:
+    """Draw, per permutation, as many events as there are errors from each stratum; shape ``(n, n_errors)``.
+
+    Without replacement where errors are common in a stratum; with replacement, by weight, where they are rare.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(errors.stratum, kind="stable")
+    bounds = np.searchsorted(errors.stratum[order], np.arange(int(errors.stratum.max(initial=0)) + 2))
+    out: list[IntArray] = []
+    for s in range(len(bounds) - 1):
+        rows = order[bounds[s] : bounds[s + 1]]
+        k = int(errors.error[rows].sum())
+        if k == 0:
+            continue
+        if k * 20 < len(rows):
+            total = np.cumsum(errors.weight[rows])
+            picked = np.searchsorted(total, rng.random((n, k)) * total[-1], side="right")
+            out.append(rows[np.minimum(picked, len(rows) - 1)])
+        else:
+            keys = rng.random((n, len(rows))) / errors.weight[rows]
+            out.append(rows[np.argpartition(keys, k - 1, axis=1)[:, :k]] if k < len(rows) else np.tile(rows, (n, 1)))
+    return np.concatenate(out, axis=1) if out else np.zeros((n, 0), dtype=np.int64)
+
+
+def _standard(errors: Errors, hit: FloatArray, count: FloatArray, mean: FloatArray, spread: FloatArray) -> FloatArray:
+    z = (hit - mean) / np.sqrt(spread + errors.floor)
+    return np.asarray(np.where(count >= MIN_IN_SLICE, z, -np.inf), dtype=np.float64)
+
+
+def single_statistics(errors: Errors, held: BoolArray, drawn: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Give the statistic of each condition, shape ``(n_conditions,)``, and under permutation ``(n, n_conditions)``."""
+    mean = held.T @ (errors.weight * errors.stake * errors.rate)
+    spread = held.T @ errors.spread
+    own = np.flatnonzero(errors.error)
+    observed = _standard(errors, errors.stake[own] @ held[own], held[own].sum(axis=0), mean, spread)
+    null = np.full((len(drawn), held.shape[1]), -np.inf)
+    for i, rows in enumerate(drawn):
+        null[i] = _standard(errors, errors.stake[rows] @ held[rows], held[rows].sum(axis=0), mean, spread)
+    return observed, null
+
+
+class _Search:
+    """The search over up to three conditions, the same on real and on permuted errors."""
+
+    def __init__(self, errors: Errors, held: BoolArray) -> None:
+        self.errors = errors
+        self.held = held
+        self.matrix = held.astype(np.float32)
+        loss = (errors.weight * errors.stake * errors.rate).astype(np.float32)
+        self.mean = (self.matrix * loss[:, None]).T @ self.matrix
+        self.spread = (self.matrix * errors.spread.astype(np.float32)[:, None]).T @ self.matrix
+        upper = np.triu(np.ones_like(self.mean, dtype=bool))
+        self.able = upper & ((self.matrix.T @ self.matrix) > 0)
+        self.precision = (1.0 / np.sqrt(self.spread + np.float32(errors.floor))).astype(np.float32)
+        self.pick, self.scale = self._importance(loss)
+
+    def _importance(self, loss: Any) -> tuple[IntArray, tuple[FloatArray, FloatArray]]:
+        """Choose rows by expected loss, by which the moments of three conditions are estimated."""
+        total = float(loss.sum())
+        n = len(loss)
+        if n <= SAMPLE or total <= 0:
+            return np.arange(n), (loss.astype(np.float64), self.errors.spread)
+        places = (np.arange(SAMPLE) + 0.5) / SAMPLE * total
+        rows = np.searchsorted(np.cumsum(loss.astype(np.float64)), places)
+        rows = np.minimum(rows, n - 1)
+        worth = np.full(SAMPLE, total / SAMPLE)
+        return rows, (worth, worth * (self.errors.stake * (1.0 - self.errors.rate))[rows])
+
+    def run(self, rows: IntArray) -> list[tuple[float, tuple[int, ...]]]:
+        """Give the best slices for these errors, best first."""
+        hit = self.matrix[rows]
+        paid = hit * self.errors.stake[rows].astype(np.float32)[:, None]
+        count = hit.T @ hit
+        z = np.where(self.able & (count >= MIN_IN_SLICE), (paid.T @ hit - self.mean) * self.precision, -np.inf)
+        flat = np.argpartition(-z, min(KEEP, z.size - 1), axis=None)[:KEEP]
+        flat = flat[np.lexsort((flat, -z.flat[flat]))]
+        pairs = [(float(z.flat[i]), tuple(sorted({*map(int, np.unravel_index(i, z.shape))}))) for i in flat]
+        best = [pair for pair in pairs if np.isfinite(pair[0])]
+        for _, members in list(best[:BEAM]):
+            best.extend(self._third(members, hit, paid))
+        return sorted(best, key=lambda item: (-item[0], len(item[1])))[:KEEP]
+
+    def _third(self, members: tuple[int, ...], hit: Any, paid: Any) -> list[tuple[float, tuple[int, ...]]]:
+        if len(members) < 2:
+            return []
+        a, b = members
+        inside = self.held[self.pick, a] & self.held[self.pick, b]
+        rows = self.pick[inside]
+        mean = np.asarray(self.scale[0][inside] @ self.matrix[rows], dtype=np.float64)
+        spread = np.asarray(self.scale[1][inside] @ self.matrix[rows], dtype=np.float64)
+        both = hit[:, a] * hit[:, b]
+        z = _standard(self.errors, both @ paid, both @ hit, mean, spread)
+        z[[a, b]] = -np.inf
+        j = int(z.argmax())
+        return [(float(z[j]), tuple(sorted((a, b, j))))] if np.isfinite(z[j]) else []
+
+
+def best_slices(
+    errors: Errors, held: BoolArray, drawn: IntArray
+) -> tuple[list[tuple[float, tuple[int, ...]]], FloatArray]:
+    """Search for the best slices, and give the best statistic of the same search on each permutation."""
+    if held.shape[1] == 0 or not errors.error.any():
+        return [], np.full(len(drawn), -np.inf)
+    search = _Search(errors, held)
+    top = search.run(np.flatnonzero(errors.error))
+    null = np.array([max((value for value, _ in search.run(rows)), default=-np.inf) for rows in drawn])
+    return _simplest(top), null
+
+
+def _simplest(top: list[tuple[float, tuple[int, ...]]]) -> list[tuple[float, tuple[int, ...]]]:
+    """Drop a slice that a shorter one contains without being clearly weaker."""
+    kept: list[tuple[float, tuple[int, ...]]] = []
+    for value, members in sorted(top, key=lambda item: (len(item[1]), -item[0])):
+        if not any(set(less) < set(members) and strong > value - 1.0 for strong, less in kept):
+            kept.append((value, members))
+    return sorted(kept, key=lambda item: -item[0])
+
+
+def score_slice(errors: Errors, inside: BoolArray, *, seed: list[int], draws: int = 400) -> float:
+    """Give the one-sided p-value of one slice by itself, on a part of the data it was not found on."""
+    if not errors.error.any() or not inside.any():
+        return 1.0
+    observed = float(errors.stake[errors.error & inside].sum())
+    rows = draw_errors(errors, draws, seed=seed)
+    null = (errors.stake * inside)[rows].sum(axis=1)
+    return float((1 + (null >= observed).sum()) / (1 + draws))

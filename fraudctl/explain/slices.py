@@ -1,0 +1,214 @@
+"""Where is it weak? Slices of the data where more money is lost than the scores account for.
+
+Owns the search. Frauds and legitimate events are searched separately: among allowed events for missed fraud, among
+alerted ones for false alarms. Within a score stratum every event is equally likely to be the error, if the model is as
+good in a slice as elsewhere; a slice is weak where its errors cost more than that. One search, with the largest
+statistic over all slices, is repeated on permuted errors (within strata), so the p-values hold for the search as a
+whole. Slices of features are found on
+the first part of the period and must show again on the later part; single days are looked for in the whole period.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from fraudctl.explain.conditions import Condition, find_conditions
+from fraudctl.explain.scene import FALSE_ALARM, MISSED, BoolArray, FloatArray, IntArray, Scene
+from fraudctl.explain.search import Errors, best_slices, draw_errors, score_slice, single_statistics, strata_of
+
+PERMUTATIONS: Final = 300
+FOUND_ON: Final = 0.6
+"""Share of the period's events, from its start, that feature slices are found on."""
+LEVEL: Final = 0.05
+DAY_LEVEL: Final = 0.01
+"""Days have no later part to confirm them on, and so must be clearer."""
+CONFIRM_LEVEL: Final = 0.05
+MIN_ERRORS: Final = 30
+MOST_ERRORS: Final = 3_000
+SAME: Final = 0.5
+"""Slices that share this much of their errors (Jaccard) are one."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the data with more loss than its scores account for.
+
+    Attributes
+    ----------
+    kind
+        False negatives or false positives.
+    conditions
+        In words, joined by "and".
+    cost, expected_cost
+        Money lost on its errors over the whole period, and what the scores account for.
+    p_value
+        Chance of a slice as extreme anywhere in the search, if the model were equally good everywhere.
+    confirmed
+        Whether it shows again on the later part, by itself (p below 0.05); None for days.
+    """
+
+    kind: str
+    conditions: tuple[str, ...]
+    columns: tuple[str, ...]
+    n_events: int
+    n_errors: int
+    expected_errors: float
+    cost: float
+    expected_cost: float
+    p_value: float
+    confirmed: bool | None
+    confirm_p_value: float | None
+    significant: bool
+
+    @property
+    def excess(self) -> float:
+        """Money lost beyond what the scores account for."""
+        return self.cost - self.expected_cost
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Slices worth a look, significant ones first; and what was searched.
+
+    Attributes
+    ----------
+    reasons
+        Kind of error -> why nothing was searched, where that is so.
+    """
+
+    items: tuple[Slice, ...]
+    n_conditions: int
+    n_permutations: int
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One population: its rows in the scene, its errors, and the conditions on it."""
+
+    kind: str
+    rows: IntArray
+    errors: BoolArray
+    stake: FloatArray
+    weight: FloatArray
+    stratum: IntArray
+    late: BoolArray
+
+
+def find_slices(
+    scene: Scene, *, rows: IntArray, weight: FloatArray, seed: int, permutations: int = PERMUTATIONS
+) -> Slices:
+    """Search the rows of a scene for weak slices.
+
+    Parameters
+    ----------
+    rows
+        Rows to search; all errors and their peers, or a sample.
+    weight
+        How many events each row stands for, shape ``(len(rows),)``.
+    permutations
+        How often the search is repeated on permuted errors; at least 200.
+    """
+    conditions, held = find_conditions(scene, rows)
+    late = np.arange(scene.scored.height)[rows] >= FOUND_ON * scene.scored.height
+    items: list[Slice] = []
+    reasons: dict[str, str] = {}
+    for k, kind in enumerate((MISSED, FALSE_ALARM)):
+        inside = np.flatnonzero(~scene.alert[rows] if kind == MISSED else scene.alert[rows])
+        is_error = (scene.missed if kind == MISSED else scene.false_alarm)[rows[inside]]
+        if is_error.sum() < MIN_ERRORS or is_error.all():
+            reasons[kind] = (
+                f"{int(is_error.sum())} errors; at least {MIN_ERRORS} and as many right decisions are needed"
+            )
+            continue
+        inside, is_error = _thinned(inside, is_error, seed=[seed, k])
+        at = rows[inside]
+        stratum = strata_of(scene.y_prob[at])
+        side = _Side(kind, at, is_error, scene.stake[at], weight[inside], stratum, late[inside])
+        items.extend(_search(side, conditions, held[inside], permutations, seed=[seed, k, 1]))
+    items.sort(key=lambda item: (not item.significant, item.p_value, -item.excess))
+    return Slices(tuple(_merged(items)), len(conditions), permutations, reasons)
+
+
+def _thinned(inside: IntArray, is_error: BoolArray, *, seed: list[int]) -> tuple[IntArray, BoolArray]:
+    """Bound the errors that are searched; both classes are thinned alike, so that strata keep their rates."""
+    n = int(is_error.sum())
+    if n <= MOST_ERRORS:
+        return inside, is_error
+    kept = np.random.default_rng(seed).random(len(inside)) < MOST_ERRORS / n
+    return inside[kept], is_error[kept]
+
+
+def _search(
+    side: _Side, conditions: list[Condition], held: BoolArray, permutations: int, *, seed: list[int]
+) -> list[Slice]:
+    is_day = np.array([item.is_day for item in conditions])
+    early = ~side.late
+    found = _errors(side, early)
+    whole = _errors(side, np.ones_like(early))
+    drawn = draw_errors(found, permutations, seed=[*seed, 0])
+    drawn_days = draw_errors(whole, permutations, seed=[*seed, 1])
+    top, null = best_slices(found, held[early][:, ~is_day], drawn)
+    names = np.flatnonzero(~is_day)
+    day_statistic, day_null = single_statistics(whole, held[:, is_day], drawn_days)
+    extreme = np.maximum(null, day_null.max(axis=1, initial=-np.inf))
+    out = [
+        _slice(side, conditions, held, tuple(int(names[j]) for j in members), _p_value(value, extreme), seed)
+        for value, members in top
+    ]
+    days = np.flatnonzero(is_day)
+    worst = [j for j in np.argsort(-day_statistic, kind="stable")[:3] if day_statistic[j] > 0]
+    return out + [
+        _slice(side, conditions, held, (int(days[j]),), _p_value(day_statistic[j], extreme), seed) for j in worst
+    ]
+
+
+def _errors(side: _Side, part: BoolArray) -> Errors:
+    return Errors.make(side.errors[part], side.stake[part], side.weight[part], side.stratum[part])
+
+
+def _p_value(value: float, null: FloatArray) -> float:
+    return float((1 + (null >= value).sum()) / (1 + len(null)))
+
+
+def _slice(
+    side: _Side, conditions: list[Condition], held: BoolArray, members: tuple[int, ...], p_value: float, seed: list[int]
+) -> Slice:
+    inside = np.logical_and.reduce(held[:, list(members)], axis=1)
+    errors = _errors(side, np.ones(len(side.rows), dtype=bool))
+    mine = side.errors & inside
+    is_day = conditions[members[0]].is_day
+    confirm = None if is_day else score_slice(_errors(side, side.late), inside[side.late], seed=[*seed, 2])
+    confirmed = None if confirm is None else confirm <= CONFIRM_LEVEL
+    significant = p_value <= (DAY_LEVEL if is_day else LEVEL) and confirmed is not False
+    return Slice(
+        kind=side.kind,
+        conditions=tuple(conditions[j].words for j in members),
+        columns=tuple(conditions[j].column for j in members),
+        n_events=round(float(side.weight[inside].sum())),
+        n_errors=int(mine.sum()),
+        expected_errors=float((errors.rate * side.weight)[inside].sum()),
+        cost=float(side.stake[mine].sum()),
+        expected_cost=float((errors.rate * side.weight * side.stake)[inside].sum()),
+        p_value=p_value,
+        confirmed=confirmed,
+        confirm_p_value=confirm,
+        significant=significant,
+    )
+
+
+def _merged(items: list[Slice]) -> list[Slice]:
+    """Keep the first of slices that say the same: one contains the other's columns, or their figures agree."""
+    kept: list[Slice] = []
+    for item in items:
+        twins = [other for other in kept if other.kind == item.kind and set(other.columns) & set(item.columns)]
+        if not any(_alike(item, other) for other in twins):
+            kept.append(replace(item))
+    return kept[:12]
+
+
+def _alike(item: Slice, other: Slice) -> bool:
+    return min(item.n_errors, other.n_errors) >= SAME * max(item.n_errors, other.n_errors)
