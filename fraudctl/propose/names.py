@@ -127,6 +127,11 @@ def party(name: str) -> str | None:
     return None
 
 
+def is_known_party(entity: str) -> bool:
+    """Say whether an entity name is one of the usual parties, and not just anything with an id."""
+    return entity.split("_")[-1] in _PARTIES
+
+
 def receives(entity: str) -> bool:
     """Say whether an entity is on the receiving side."""
     return bool(RECEIVING.intersection(entity.split("_")))

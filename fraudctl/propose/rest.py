@@ -102,8 +102,10 @@ def _suspicious(values: pl.Series, label: pl.Series, event_time: pl.Series) -> s
 def _not_now(column: Column) -> str | None:
     if column.kind == "text" and column.n_unique > MAX_CATEGORIES:
         return f"{column.n_unique:,} distinct values are too many for a category; --entity gives it a history"
-    if column.kind == "whole" and column.n_unique > MAX_CATEGORIES and names.party(column.name) is not None:
-        return "an id is no quantity; --entity gives it a history"
+    party = names.party(column.name)
+    is_id = party is not None and (names.is_known_party(party) or column.n_unique > MAX_CATEGORIES)
+    if is_id and column.kind in {"whole", "text"}:
+        return "an id is neither a quantity nor a category; --entity gives it a history"
     return None
 
 
