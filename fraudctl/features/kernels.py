@@ -5,9 +5,7 @@ All loops see histories as arrays sorted by (group, time, event id), a group bei
 positions ``[lo, hi)``, found by the ``*_bounds`` kernels, which are the only ones that know about time. Everything else
 aggregates values over ranges, and both ends of the ranges only ever grow within a group.
 
-Sums are exact: values are laid out as integers on a common binary grid, wide enough for every value of the column, and
-prefix sums of these integers (modulo 2 to the 64 × words) are subtracted. A window sum is therefore the correctly
-rounded sum of what the window holds, whatever came before it, in whatever order, in whatever partition.
+Sums are a matter of their own: see `exact`.
 
 A position of -1 or NaN says "null". Kernels write to arrays of the same (group, time) order.
 """
@@ -23,20 +21,10 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Words = npt.NDArray[np.uint64]
 Array = npt.NDArray[Any]
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 _inline = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-
-_LOW32 = np.uint64(0xFFFFFFFF)
-_ONE = np.uint64(1)
-_ZERO = np.uint64(0)
-_U32 = np.uint64(32)
-_U64 = np.uint64(64)
-_TOP = np.uint64(63)
-_FRACTION = np.int64((1 << 52) - 1)
-_HIDDEN = np.int64(1 << 52)
 
 
 # ---------------------------------------------------------------- groups
@@ -159,290 +147,6 @@ def label_bounds(
                 while left < hi[i] and label_times[left] <= edge:
                     left += 1
                 lo[w, i] = left
-
-
-# ---------------------------------------------------------------- exact sums
-
-
-@_jit
-def exponent_range(bits: Ints) -> tuple[int, int]:
-    """Give the binary grid of values: the exponent of the lowest set bit and of the highest, over all of them.
-
-    ``bits`` holds the values' IEEE 754 patterns; NaN and zero have no bits and are skipped. Without any value that has,
-    the range is (0, 0).
-    """
-    low, high = 5000, -5000
-    for i in range(bits.shape[0]):
-        exponent = (bits[i] >> 52) & 0x7FF
-        fraction = bits[i] & _FRACTION
-        if exponent == 0x7FF or (exponent == 0 and fraction == 0):
-            continue
-        if exponent == 0:
-            exponent = 1
-        else:
-            fraction |= _HIDDEN
-        first = exponent - 1075
-        high = max(high, first + 53)
-        if low <= first:
-            continue
-        while fraction & 1 == 0:
-            fraction >>= 1
-            first += 1
-        low = min(low, first)
-    if low > high:
-        return 0, 0
-    return low, high
-
-
-@_inline
-def _mantissa(bits: int, low: int) -> tuple[np.uint64, int]:
-    """Give a value as integer × 2 ** (low + shift), sign apart."""
-    exponent = (bits >> 52) & 0x7FF
-    fraction = bits & _FRACTION
-    if exponent == 0:
-        exponent = 1
-    else:
-        fraction |= _HIDDEN
-    shift = exponent - 1075 - low
-    if shift < 0:
-        fraction >>= -shift
-        shift = 0
-    return np.uint64(fraction), shift
-
-
-@_inline
-def _accumulate(words: Words, base: int, n_words: int, part: np.uint64, at: int, negative: int) -> None:
-    """Add (or subtract) ``part`` × 2 ** (64 × at) to the integer at ``words[base : base + n_words]``."""
-    carry = part
-    for j in range(at, n_words):
-        if carry == _ZERO:
-            break
-        old = words[base + j]
-        if negative:
-            words[base + j] = old - carry
-            carry = _ONE if old < carry else _ZERO
-        else:
-            new = old + carry
-            words[base + j] = new
-            carry = _ONE if new < old else _ZERO
-
-
-@_inline
-def _place(words: Words, base: int, n_words: int, part: np.uint64, shift: int, negative: int) -> None:
-    at, bit = shift >> 6, np.uint64(shift & 63)
-    _accumulate(words, base, n_words, part << bit, at, negative)
-    if bit != _ZERO:
-        _accumulate(words, base, n_words, part >> (_U64 - bit), at + 1, negative)
-
-
-@_inline
-def _square(part: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """Give the low and high word of the square of a word."""
-    a, b = part & _LOW32, part >> _U32
-    low, mid, high = a * a, a * b, b * b
-    out = low + (mid << np.uint64(33))
-    carry = _ONE if out < low else _ZERO
-    return out, high + (mid >> np.uint64(31)) + carry
-
-
-@_inline
-def _difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> None:
-    borrow = _ZERO
-    for j in range(n_words):
-        a, b = prefix[hi * n_words + j], prefix[lo * n_words + j]
-        out[j] = a - b - borrow
-        borrow = _ONE if (a < b or (a == b and borrow == _ONE)) else _ZERO
-
-
-@_inline
-def _absolute(words: Words, n_words: int) -> int:
-    """Make a two's complement integer positive; give 1 if it was not."""
-    if words[n_words - 1] >> _TOP == _ZERO:
-        return 0
-    carry = _ONE
-    for j in range(n_words):
-        flipped = ~words[j]
-        words[j] = flipped + carry
-        carry = _ONE if (carry == _ONE and words[j] == _ZERO) else _ZERO
-    return 1
-
-
-@_inline
-def _rounded(words: Words, n_words: int) -> tuple[float, int]:
-    """Give a positive integer as f × 2 ** e, f in [2 ** 63, 2 ** 64] rounded to nearest, ties to even; 0 as (0, 0)."""
-    top = n_words - 1
-    while top >= 0 and words[top] == _ZERO:
-        top -= 1
-    if top < 0:
-        return 0.0, 0
-    word, lead = words[top], 0
-    while word >> np.uint64(56) == _ZERO:
-        word <<= np.uint64(8)
-        lead += 8
-    while word >> _TOP == _ZERO:
-        word <<= _ONE
-        lead += 1
-    sticky = _ZERO
-    if top > 0:
-        below = words[top - 1]
-        if lead > 0:
-            word |= below >> np.uint64(64 - lead)
-            below <<= np.uint64(lead)
-        sticky = below
-        for j in range(top - 1):
-            sticky |= words[j]
-    if sticky != _ZERO:
-        word |= _ONE
-    return np.float64(word), 64 * top - lead
-
-
-@_inline
-def _n_times_squares_minus_square(
-    squares: Words, n_squares: int, total: Words, n_total: int, n: int, out: Words
-) -> None:
-    """Write ``n`` × ``squares`` - ``total`` ** 2 into ``out``, which holds 2 × ``n_squares`` limbs of 32 bits."""
-    limbs = 2 * n_squares
-    carry = _ZERO
-    factor = np.uint64(n)
-    for j in range(n_squares):
-        product = (squares[j] & _LOW32) * factor + carry
-        out[2 * j] = product & _LOW32
-        product = (squares[j] >> _U32) * factor + (product >> _U32)
-        out[2 * j + 1] = product & _LOW32
-        carry = product >> _U32
-    for i in range(2 * n_total):
-        a = (total[i >> 1] >> _U32) if i & 1 else (total[i >> 1] & _LOW32)
-        if a == _ZERO:
-            continue
-        carry = _ZERO
-        borrow = _ZERO
-        for j in range(limbs - i):
-            b = _ZERO
-            if j < 2 * n_total:
-                b = (total[j >> 1] >> _U32) if j & 1 else (total[j >> 1] & _LOW32)
-            elif carry == _ZERO and borrow == _ZERO:
-                break
-            product = a * b + carry
-            carry = product >> _U32
-            minus = (product & _LOW32) + borrow
-            old = out[i + j]
-            borrow = _ONE if old < minus else _ZERO
-            out[i + j] = (old - minus) & _LOW32
-    for j in range(n_squares):
-        out[j] = out[2 * j] | (out[2 * j + 1] << _U32)
-
-
-@_jit
-def moments(
-    values: Floats,
-    h_starts: Ints,
-    q_starts: Ints,
-    lo: Array,
-    hi: Array,
-    current: Array,
-    grid: tuple[int, int, int],
-    out_n: Array,
-    out_sum: Array,
-    out_std: Array,
-    g0: int,
-    g1: int,
-) -> None:
-    """Count, add up and measure the spread of the values in every range.
-
-    Parameters
-    ----------
-    values
-        Shape (m,): NaN is null and is skipped.
-    lo, hi, current
-        Shapes (k, n), (n,), (n,): ranges, and the position of the query's own value, or -1 where it does not count.
-    grid
-        Exponent of the grid, words for sums, words for sums of squares (0: no ``out_std``); see `grid_of`.
-    out_n, out_sum, out_std
-        Shape (k, n): written; values that were there, their sum (NaN where there is none or it overflows), and their
-        standard deviation with ddof 1 (NaN below two). ``out_std`` is left alone where the grid has no squares.
-
-    Notes
-    -----
-    The variance is (n Σx² - (Σx)²) / (n (n - 1)), its numerator exact.
-    """
-    low, n_words, n_squares = grid
-    bits = values.view(np.int64)
-    longest = 0
-    for g in range(g0, g1):
-        longest = max(longest, h_starts[g + 1] - h_starts[g])
-    counts = np.zeros(longest + 1, np.int64)
-    sums = np.zeros((longest + 1) * n_words, np.uint64)
-    squares = np.zeros((longest + 1) * n_squares, np.uint64)
-    total = np.zeros(n_words + 1, np.uint64)
-    square = np.zeros(n_squares + 1, np.uint64)
-    spread = np.zeros(2 * n_squares + 1, np.uint64)
-    for g in range(g0, g1):
-        start = h_starts[g]
-        for p in range(h_starts[g + 1] - start):
-            counts[p + 1] = counts[p]
-            for j in range(n_words):
-                sums[(p + 1) * n_words + j] = sums[p * n_words + j]
-            for j in range(n_squares):
-                squares[(p + 1) * n_squares + j] = squares[p * n_squares + j]
-            if math.isnan(values[start + p]):
-                continue
-            counts[p + 1] += 1
-            if values[start + p] == 0.0:
-                continue
-            part, shift = _mantissa(bits[start + p], low)
-            negative = 1 if bits[start + p] < 0 else 0
-            _place(sums, (p + 1) * n_words, n_words, part, shift, negative)
-            if n_squares:
-                first, second = _square(part)
-                _place(squares, (p + 1) * n_squares, n_squares, first, 2 * shift, 0)
-                _place(squares, (p + 1) * n_squares, n_squares, second, 2 * shift + 64, 0)
-        for w in range(lo.shape[0]):
-            for i in range(q_starts[g], q_starts[g + 1]):
-                left, right, own = lo[w, i] - start, hi[i] - start, current[i]
-                n = counts[right] - counts[left]
-                own_counts = own >= 0 and not math.isnan(values[own])
-                if own_counts:
-                    n += 1
-                out_n[w, i] = n
-                out_sum[w, i] = math.nan
-                if n_squares:
-                    out_std[w, i] = math.nan
-                if n == 0:
-                    continue
-                _difference(sums, n_words, left, right, total)
-                if own_counts and values[own] != 0.0:
-                    part, shift = _mantissa(bits[own], low)
-                    _place(total, 0, n_words, part, shift, 1 if bits[own] < 0 else 0)
-                negative = _absolute(total, n_words)
-                mantissa, exponent = _rounded(total, n_words)
-                result = math.ldexp(mantissa, exponent + low)
-                if not math.isinf(result):
-                    out_sum[w, i] = -result if negative else result
-                if n_squares == 0 or n < 2:
-                    continue
-                _difference(squares, n_squares, left, right, square)
-                if own_counts and values[own] != 0.0:
-                    part, shift = _mantissa(bits[own], low)
-                    first, second = _square(part)
-                    _place(square, 0, n_squares, first, 2 * shift, 0)
-                    _place(square, 0, n_squares, second, 2 * shift + 64, 0)
-                _n_times_squares_minus_square(square, n_squares, total, n_words, n, spread)
-                mantissa, exponent = _rounded(spread, n_squares)
-                exponent += 2 * low
-                if exponent & 1:
-                    mantissa, exponent = 2.0 * mantissa, exponent - 1
-                result = math.ldexp(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
-                if not math.isinf(result):
-                    out_std[w, i] = result
-
-
-def grid_of(values: Floats, *, longest: int, squares: bool) -> tuple[int, int, int]:
-    """Give the grid on which sums of up to ``longest`` + 1 of the values are exact: exponent, words, words of squares."""
-    low, high = exponent_range(values.view(np.int64))
-    headroom = (longest + 1).bit_length()
-    span = high - low
-    n_words = -(-(span + headroom + 2) // 64)
-    return low, n_words, (-(-(2 * span + 2 * headroom + 2) // 64) if squares else 0)
 
 
 # ---------------------------------------------------------------- extremes, distinct values, ranges
@@ -586,3 +290,196 @@ def since(
             else:
                 seen = h_times[hi[i] - 1] if last else h_times[h_starts[g]]
                 out[i] = (q_times[i] - seen) / 1e6
+
+
+# ---------------------------------------------------------------- order statistics
+
+
+@_inline
+def _change(tree: Array, size: int, rank: int, by: int) -> None:
+    """Add to the count of a rank in a Fenwick tree (1-based, ``size`` a power of two)."""
+    at = rank + 1
+    while at <= size:
+        tree[at] += by
+        at += at & -at
+
+
+@_inline
+def _kth(tree: Array, size: int, k: int) -> int:
+    """Give the rank of the k-th smallest (from 0) of what is in the tree."""
+    at, step = 0, size
+    while step > 0:
+        if at + step <= size and tree[at + step] <= k:
+            at += step
+            k -= tree[at]
+        step >>= 1
+    return at
+
+
+@_inline
+def _middle(tree: Array, size: int, by_rank: Floats, n: int) -> float:
+    upper: float = by_rank[_kth(tree, size, n // 2)]
+    if n & 1:
+        return upper
+    lower: float = by_rank[_kth(tree, size, n // 2 - 1)]
+    return 0.5 * lower + 0.5 * upper
+
+
+@_inline
+def _kth_distance(tree: Array, size: int, by_rank: Floats, n: int, centre: float, k: int) -> float:
+    """Give the k-th smallest (from 0) distance from the median, by merging the two sides of it."""
+    left = n // 2
+    low, high = max(0, k + 1 - (n - left)), min(k + 1, left)
+    while low < high:
+        i = (low + high) // 2
+        below = centre - by_rank[_kth(tree, size, left - 1 - i)]
+        above = by_rank[_kth(tree, size, left + k - i)] - centre
+        if below < above:
+            low = i + 1
+        else:
+            high = i
+    best = -math.inf
+    if low > 0:
+        best = centre - by_rank[_kth(tree, size, left - low)]
+    if k + 1 - low > 0:
+        best = max(best, by_rank[_kth(tree, size, left + k - low)] - centre)
+    return best
+
+
+@_jit
+def medians(  # noqa: C901
+    values: Floats,
+    h_starts: Ints,
+    q_starts: Ints,
+    lo: Array,
+    hi: Array,
+    current: Array,
+    out_median: Array,
+    out_mad: Array,
+    g0: int,
+    g1: int,
+) -> None:
+    """Find the median of the values in every range, and the median distance from it; NaN where there is no value.
+
+    The values of a window are held as counts by rank within the group, so that each enters and leaves in O(log n).
+    """
+    for g in range(g0, g1):
+        start, stop = h_starts[g], h_starts[g + 1]
+        by_value = np.argsort(values[start:stop])
+        n_values = 0
+        for p in range(start, stop):
+            if not math.isnan(values[p]):
+                n_values += 1
+        ranks = np.full(stop - start, -1, np.int64)
+        by_rank = np.empty(n_values, np.float64)
+        for rank in range(n_values):
+            ranks[by_value[rank]] = rank
+            by_rank[rank] = values[start + by_value[rank]]
+        size = 1
+        while size < n_values:
+            size *= 2
+        for w in range(lo.shape[0]):
+            tree = np.zeros(size + 1, np.int64)
+            n, left, seen = 0, start, start
+            for i in range(q_starts[g], q_starts[g + 1]):
+                while seen < hi[i]:
+                    if ranks[seen - start] >= 0:
+                        _change(tree, size, ranks[seen - start], 1)
+                        n += 1
+                    seen += 1
+                while left < lo[w, i]:
+                    if ranks[left - start] >= 0:
+                        _change(tree, size, ranks[left - start], -1)
+                        n -= 1
+                    left += 1
+                own = ranks[current[i] - start] if current[i] >= 0 else -1
+                if own >= 0:
+                    _change(tree, size, own, 1)
+                    n += 1
+                out_median[w, i] = math.nan
+                out_mad[w, i] = math.nan
+                if n > 0:
+                    centre = _middle(tree, size, by_rank, n)
+                    out_median[w, i] = centre
+                    upper = _kth_distance(tree, size, by_rank, n, centre, n // 2)
+                    if n & 1:
+                        out_mad[w, i] = upper
+                    else:
+                        lower = _kth_distance(tree, size, by_rank, n, centre, n // 2 - 1)
+                        out_mad[w, i] = 0.5 * lower + 0.5 * upper
+                if own >= 0:
+                    _change(tree, size, own, -1)
+                    n -= 1
+
+
+# ---------------------------------------------------------------- runs of known frauds, hours
+
+
+@_jit
+def since_run_began(
+    q_times: Ints,
+    q_starts: Ints,
+    event_times: Ints,
+    frauds: Array,
+    h_starts: Ints,
+    hi: Array,
+    gap: int,
+    out: Array,
+    g0: int,
+    g1: int,
+) -> None:
+    """Measure the seconds since the latest run of known frauds began; NaN where no fraud is known.
+
+    Two known frauds of a group belong to one run where they, or others between them, lie at most ``gap`` µs apart. The
+    history is in the order in which labels arrived, which need not be that of the events.
+    """
+    longest = 0
+    for g in range(g0, g1):
+        longest = max(longest, h_starts[g + 1] - h_starts[g])
+    known = np.empty(longest + 1, np.int64)
+    for g in range(g0, g1):
+        n, begin, seen = 0, np.int64(0), h_starts[g]
+        for i in range(q_starts[g], q_starts[g + 1]):
+            while seen < hi[i]:
+                if frauds[seen] == 1:
+                    time = event_times[seen]
+                    at = n
+                    while at > 0 and known[at - 1] > time:
+                        known[at] = known[at - 1]
+                        at -= 1
+                    known[at] = time
+                    n += 1
+                    if at == n - 1:
+                        if n == 1 or time - known[n - 2] > gap:
+                            begin = time
+                    elif time < begin and begin - time <= gap:
+                        begin = time
+                        while at > 0 and begin - known[at - 1] <= gap:
+                            at -= 1
+                            begin = known[at]
+                seen += 1
+            out[i] = (q_times[i] - begin) / 1e6 if n > 0 else math.nan
+
+
+@_jit
+def usual_hour(
+    minutes: Ints, n: Array, cosines: Array, sines: Array, out_distance: Array, out_concentration: Array
+) -> None:
+    """Compare minutes of the day with the circular mean of others, given the sums of their cosines and sines.
+
+    ``out_distance`` is in hours, 0 to 12, and NaN where nothing is in the range or the hours cancel out;
+    ``out_concentration`` is the length of the mean vector (Mardia and Jupp, Directional Statistics, 2000).
+    """
+    for w in range(n.shape[0]):
+        for i in range(n.shape[1]):
+            out_distance[w, i] = math.nan
+            out_concentration[w, i] = math.nan
+            if n[w, i] == 0:
+                continue
+            length = math.sqrt(cosines[w, i] * cosines[w, i] + sines[w, i] * sines[w, i]) / n[w, i]
+            out_concentration[w, i] = min(length, 1.0)
+            if length < 1e-9:
+                continue
+            usual = math.atan2(sines[w, i], cosines[w, i]) * 12.0 / math.pi
+            apart = abs(minutes[i] / 60.0 - usual) % 24.0
+            out_distance[w, i] = min(apart, 24.0 - apart)

@@ -24,7 +24,8 @@ DATE_PARTS = ("year", "quarter", "month", "week", "day", "hour", "minute", "seco
 FUNCTIONS = frozenset(
     {
         *DATE_PARTS, "abs", "sign", "sqrt", "cbrt", "pow", "power", "exp", "ln", "log2", "log10", "log1p", "round",
-        "floor", "ceil", "ceiling", "mod", "greatest", "least", "coalesce", "ifnull", "nullif", "if", "cast", "try_cast",
+        "floor", "ceil", "ceiling", "mod", "greatest", "least", "coalesce", "ifnull", "nullif", "if", "cast",
+        "try_cast",
         "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "radians", "degrees", "pi", "extract", "date_part",
         "length", "char_length", "octet_length", "upper", "lower", "left", "right", "substr", "substring", "concat",
         "concat_ws", "starts_with", "ends_with", "strpos", "replace", "split_part", "ltrim", "rtrim", "trim",
@@ -90,6 +91,11 @@ class RowExpr:
     sql: str
     columns: tuple[str, ...]
     where: str
+
+    @property
+    def bare(self) -> bool:
+        """Whether it is nothing but a column."""
+        return bool(self.columns) and self.sql.strip("() ").strip('"') == self.columns[0]
 
     @cached_property
     def expr(self) -> pl.Expr:

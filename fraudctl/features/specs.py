@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from fraudctl.features.rowwise import RowExpr
 
-DAY_US = 86_400_000_000
-
 
 @dataclass(frozen=True)
 class WindowSpec:
@@ -34,6 +32,7 @@ class LabelSpec:
     entity: str
     window_us: int
     kind: str
+    prior_strength: float = 0.0
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -47,11 +46,53 @@ class RecencySpec:
 
     entity: str
     kind: str
+    gap_us: int = 0
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Columns that have to be there first."""
         return ()
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """What is known of earlier events that share two entities with this one."""
+
+    entities: tuple[str, str]
+    kind: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns that have to be there first."""
+        return ()
+
+
+@dataclass(frozen=True)
+class HourSpec:
+    """The local hour of the event against those of the entity's earlier events, event_time in ``(t - window, t)``."""
+
+    entity: str
+    window_us: int
+    kind: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns that have to be there first."""
+        return ()
+
+
+@dataclass(frozen=True)
+class RatioSpec:
+    """One feature over another, times a factor; null where the lower one is null or 0."""
+
+    upper: str
+    lower: str
+    factor: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns that have to be there first."""
+        return (self.upper, self.lower)
 
 
 @dataclass(frozen=True)
@@ -78,4 +119,4 @@ class RawSpec:
         return (self.column,)
 
 
-Spec = WindowSpec | LabelSpec | RecencySpec | RowSpec | RawSpec
+Spec = WindowSpec | LabelSpec | RecencySpec | PairSpec | HourSpec | RatioSpec | RowSpec | RawSpec

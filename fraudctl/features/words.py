@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from fraudctl.features.specs import LabelSpec, RawSpec, RecencySpec, RowSpec, Spec, WindowSpec
+from fraudctl.features.specs import (
+    HourSpec,
+    LabelSpec,
+    PairSpec,
+    RatioSpec,
+    RawSpec,
+    RecencySpec,
+    RowSpec,
+    Spec,
+    WindowSpec,
+)
 
 _UNITS = ((86_400_000_000, "day"), (3_600_000_000, "hour"), (60_000_000, "minute"), (1_000_000, "second"))
 
@@ -14,16 +24,31 @@ _WINDOW = {
     "std": "standard deviation of {column} over earlier events of the {entity}",
     "min": "smallest {column} among earlier events of the {entity}",
     "max": "largest {column} among earlier events of the {entity}",
+    "median": "median {column} of earlier events of the {entity}",
+    "mad": "median distance of {column} from its median over earlier events of the {entity}",
 }
 _LABELS = {
     "known_count": "number of outcomes of the {entity} that became known",
     "fraud_count": "number of frauds of the {entity} that became known",
     "fraud_rate": "share of frauds among the outcomes of the {entity} that became known",
+    "smoothed_rate": "share of frauds among the outcomes of the {entity} that became known, drawn to the overall rate,",
+    "seconds_since_first_fraud": "seconds since the earliest of the frauds of the {entity} that became known",
+    "seconds_since_last_fraud": "seconds since the latest of the frauds of the {entity} that became known",
 }
 _RECENCY = {
     "seconds_since_last": "seconds since the last earlier event of the {entity}",
     "seconds_since_first": "seconds since the first event of the {entity}",
     "seconds_since_last_known_fraud": "seconds since the latest fraud of the {entity} that was known by then",
+    "seconds_since_fraud_run_began": "seconds since the latest run of known frauds of the {entity} began",
+}
+_PAIRS = {
+    "first_time": "whether the {first} meets the {second} for the first time",
+    "count": "number of earlier events of the {first} with the same {second}",
+    "seconds_since_last": "seconds since the last earlier event of the {first} with the same {second}",
+}
+_HOURS = {
+    "hour_distance": "hours between the time of day and the usual one of the {entity}",
+    "hour_concentration": "how much the {entity} keeps to one time of day, from 0 to 1,",
 }
 
 
@@ -50,9 +75,20 @@ def meaning(name: str, spec: Spec) -> str:
         return f"{_LABELS[spec.kind].format(entity=spec.entity)} in the last {span(spec.window_us)}"
     if isinstance(spec, RecencySpec):
         return _RECENCY[spec.kind].format(entity=spec.entity)
+    if isinstance(spec, PairSpec):
+        return _PAIRS[spec.kind].format(first=spec.entities[0], second=spec.entities[1])
+    if isinstance(spec, HourSpec):
+        return f"{_HOURS[spec.kind].format(entity=spec.entity)} over the last {span(spec.window_us)}"
     if isinstance(spec, RowSpec):
         return f"{name.replace('_', ' ')} ({spec.expr.text})"
     return name.replace("_", " ")
+
+
+def trend(short: WindowSpec, long: WindowSpec) -> str:
+    """Say what a trend means."""
+    text = _WINDOW[short.kind].format(entity=short.entity, column=short.column)
+    per_time = " per unit of time" if short.kind in {"count", "sum"} else ""
+    return f"{text} in the last {span(short.window_us)} against the last {span(long.window_us)}{per_time}"
 
 
 def interval(spec: Spec) -> str:
@@ -60,26 +96,41 @@ def interval(spec: Spec) -> str:
     if isinstance(spec, WindowSpec):
         own = " and the event itself" if spec.include_current else ""
         return f"event_time in (t - {span(spec.window_us)}, t){own}"
+    if isinstance(spec, HourSpec):
+        return f"event_time in (t - {span(spec.window_us)}, t)"
     if isinstance(spec, LabelSpec):
         return f"label_time in (t - {span(spec.window_us)}, t] of events before t"
     if isinstance(spec, RecencySpec):
-        known = ", label_time <= t" if "fraud" in spec.kind else ""
-        return f"event_time < t{known}"
-    return "the event itself"
+        return "event_time < t" + (", label_time <= t" if "fraud" in spec.kind else "")
+    if isinstance(spec, PairSpec):
+        return "event_time < t"
+    return "that of the features it uses" if isinstance(spec, RatioSpec) else "the event itself"
+
+
+_NEVER = "never null; 0 where nothing is in the window"
+_WINDOW_NULLS = {
+    **dict.fromkeys(("count", "nunique", "known_count", "fraud_count"), _NEVER),
+    "std": "null below two values in the window",
+    "fraud_rate": "null where no outcome is in the window",
+    "smoothed_rate": "the overall rate where no outcome is in the window; null before any outcome is known",
+    "seconds_since_first_fraud": "null where no known fraud is in the window",
+    "seconds_since_last_fraud": "null where no known fraud is in the window",
+}
 
 
 def nulls(spec: Spec) -> str:
     """Say when a feature is null."""
     if isinstance(spec, (WindowSpec, LabelSpec)):
-        if spec.kind in {"count", "nunique", "known_count", "fraud_count"}:
-            return "never null; 0 where nothing is in the window"
-        if spec.kind == "std":
-            return "null below two values in the window"
-        if spec.kind == "fraud_rate":
-            return "null where no outcome is in the window"
-        return "null where no value is in the window"
+        return _WINDOW_NULLS.get(spec.kind, "null where no value is in the window")
+    if isinstance(spec, HourSpec):
+        return "null where no event is in the window" + (
+            " or its hours cancel out" if spec.kind == "hour_distance" else ""
+        )
     if isinstance(spec, RecencySpec):
         return "null where there is none"
-    if isinstance(spec, RawSpec):
-        return "null where the data is"
-    return "null where the expression is null or not finite"
+    if isinstance(spec, PairSpec):
+        none = "; null where there is none" if spec.kind == "seconds_since_last" else ""
+        return f"null where either of the two is null{none}"
+    if isinstance(spec, RatioSpec):
+        return "null where either window is null or the long one is 0"
+    return "null where the data is" if isinstance(spec, RawSpec) else "null where the expression is null or not finite"

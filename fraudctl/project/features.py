@@ -1,8 +1,10 @@
-"""``[features]``: which histories, label histories, recencies and row-level columns the model sees."""
+"""``[features]`` and ``[sources]``: which histories, outcomes, recencies and row-level columns the model sees."""
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
 
 from fraudctl.project.types import Aggregate, PositiveDuration, Section
 
@@ -11,43 +13,95 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
 class WindowSection(Section):
     """Aggregates over an entity's earlier events, event_time in ``(t - window, t)``."""
 
-    by: tuple[str, ...]
+    by: Names
     """Entities whose history is looked at; each gives its own features."""
     windows: tuple[PositiveDuration, ...]
     """How far back."""
     aggregates: tuple[Aggregate, ...]
-    """count, sum(x), mean(x), std(x), min(x), max(x), nunique(x)."""
+    """count, sum(x), mean(x), std(x), min(x), max(x), median(x), mad(x), nunique(x)."""
     include_current: bool = False
     """Whether the event itself counts (its same-time twins never do)."""
+    where: str | None = None
+    """Condition in Polars SQL over one row: only the earlier events that meet it count. Needs a `name`."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z_0-9]*$")
+    """Word put into the features' names after the entity: name = "declined" gives card_declined_count_1h."""
 
-    _by = field_validator("by", mode="before")(_as_tuple)
+    @model_validator(mode="after")
+    def _where_has_a_name(self) -> WindowSection:
+        if self.where is not None and self.name is None:
+            msg = 'a window with `where` needs a `name` for its features, such as name = "declined"'
+            raise ValueError(msg)
+        return self
 
 
 class LabelsSection(Section):
     """Aggregates over an entity's labels that had arrived, label_time in ``(t - window, t]``."""
 
-    by: tuple[str, ...]
+    by: Names
     """Entities whose known outcomes are looked at."""
     windows: tuple[PositiveDuration, ...]
     """How far back the label had arrived."""
     aggregates: tuple[Aggregate, ...] = (Aggregate("known_count"), Aggregate("fraud_count"), Aggregate("fraud_rate"))
-    """known_count, fraud_count, fraud_rate."""
-
-    _by = field_validator("by", mode="before")(_as_tuple)
+    """known_count, fraud_count, fraud_rate, smoothed_rate, seconds_since_first_fraud, seconds_since_last_fraud."""
+    prior_strength: float = Field(default=10.0, gt=0.0)
+    """smoothed_rate counts so many outcomes at the overall fraud rate known at t beside the entity's own."""
 
 
 class RecencySection(Section):
     """How long ago things happened to an entity, in seconds."""
 
-    by: tuple[str, ...]
+    by: Names
     """Entities whose past is looked at."""
     aggregates: tuple[Aggregate, ...] = (Aggregate("seconds_since_last"),)
-    """seconds_since_last, seconds_since_first, seconds_since_last_known_fraud."""
+    """seconds_since_last, seconds_since_first, seconds_since_last_known_fraud, seconds_since_fraud_run_began."""
+    run_gap: PositiveDuration = PositiveDuration(14 * 86_400, "14d")
+    """Known frauds of an entity that lie no further apart than this are one run."""
 
-    _by = field_validator("by", mode="before")(_as_tuple)
+
+class PairsSection(Section):
+    """Whether two entities have met before: this card at this merchant."""
+
+    of: tuple[str, str]
+    """The two entities."""
+    aggregates: tuple[Aggregate, ...] = (Aggregate("first_time"),)
+    """first_time, count, seconds_since_last."""
+
+
+class TrendSection(Section):
+    """A short window against a long one of the same entity."""
+
+    by: Names
+    """Entities whose history is looked at."""
+    short: PositiveDuration
+    """The window above the line."""
+    long: PositiveDuration
+    """The window below the line."""
+    aggregates: tuple[Aggregate, ...] = (Aggregate("count"),)
+    """As for windows; count and sum(x) are compared per unit of time, all others as they are."""
+
+    @model_validator(mode="after")
+    def _short_is_shorter(self) -> TrendSection:
+        if self.short.seconds >= self.long.seconds:
+            msg = f"short = {str(self.short)!r} must be shorter than long = {str(self.long)!r}"
+            raise ValueError(msg)
+        return self
+
+
+class HoursSection(Section):
+    """The hour of the day against the entity's usual hour, on the circle of 24 hours of the project's zone."""
+
+    by: Names
+    """Entities whose history is looked at."""
+    windows: tuple[PositiveDuration, ...]
+    """How far back."""
+    aggregates: tuple[Aggregate, ...] = (Aggregate("hour_distance"),)
+    """hour_distance (hours from the circular mean, 0 to 12), hour_concentration (0 evenly spread, 1 one hour)."""
 
 
 class FeaturesSection(Section):
@@ -59,12 +113,20 @@ class FeaturesSection(Section):
     """Known outcomes of entities."""
     recency: tuple[RecencySection, ...] = ()
     """Times since earlier events of entities."""
+    pairs: tuple[PairsSection, ...] = ()
+    """First meetings of two entities."""
+    trend: tuple[TrendSection, ...] = ()
+    """Short windows against long ones."""
+    hours: tuple[HoursSection, ...] = ()
+    """Hours of the day against an entity's usual ones."""
     raw: tuple[str, ...] = ()
     """Columns that enter the model as they are; entity ids never do."""
     categorical: tuple[str, ...] = ()
     """Those of `raw` and `columns` that are categories."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Row-level columns in Polars SQL over one row: name -> expression. May use the features above and each other."""
+    hidden: tuple[str, ...] = ()
+    """Features that others are built from, and that do not enter the model themselves."""
     words: dict[str, str] = Field(default_factory=dict)
     """What a feature means, in the words that reports and reasons use: feature -> words."""
     protected: tuple[str, ...] = ()

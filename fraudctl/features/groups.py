@@ -1,0 +1,187 @@
+"""Rows by entity, the histories that they look back on, and the ranges of these that each row may see."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Array = npt.NDArray[Any]
+
+FOREVER = 1 << 62
+"""Microseconds of a window without an end."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The events in the order of one entity's groups.
+
+    ``order`` (n,) holds their rows, ``times`` (n,) their µs, ``starts`` (n_groups + 1,) where groups start. The first
+    ``n_codes`` groups are values of the entity; every later one is a single event without a value.
+    """
+
+    order: Array
+    times: Array
+    starts: Array
+    codes: Array
+    n_codes: int
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self.starts) - 1
+
+
+@dataclass(frozen=True)
+class History:
+    """What the queries of each group may look back on, in the order in which it became known.
+
+    ``rows`` (m,) are the rows behind each position, ``starts`` (n_groups + 1,) where groups start, ``current`` (n,) the
+    position of each query itself, or -1 where it does not count.
+    """
+
+    rows: Array
+    starts: Array
+    current: Array
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The positions ``[lo, hi)`` of the history that each query sees: ``lo`` (n_windows, n) and ``hi`` (n,)."""
+
+    lo: Array
+    hi: Array
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A history of outcomes, by arrival: µs of arrival and of the event, and 1 for fraud; each (m,)."""
+
+    history: History
+    arrived: Array
+    times: Array
+    outcome: Array
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Threads that share the groups among them."""
+
+    threads: int
+
+    def run(self, starts: Array, work: Callable[[int, int], None]) -> None:
+        """Call ``work(first group, last group)`` on shares with about as many rows each."""
+        n_groups = len(starts) - 1
+        edges = np.searchsorted(starts, np.linspace(0, starts[-1], self.threads + 1)[1:-1])
+        cuts = np.unique(np.clip(np.concatenate([[0], edges, [n_groups]]), 0, n_groups)).tolist()
+        shares = list(itertools.pairwise(cuts))
+        if len(shares) == 1:
+            work(*shares[0])
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            for future in [pool.submit(work, *share) for share in shares]:
+                future.result()
+
+
+def queries_of(codes: Array, n_codes: int, times: Array) -> Queries:
+    """Sort the events by entity."""
+    from fraudctl.features import kernels
+
+    order, starts = kernels.group_order(codes, n_codes)
+    return Queries(order, times[order], starts, codes, n_codes)
+
+
+def event_history(queries: Queries, mask: Array | None, *, include_current: bool) -> History:
+    """Give the events themselves as history, or those of them whose ``mask`` (by row) is true."""
+    n = len(queries.order)
+    none = np.full(n, -1, np.int64)
+    if mask is None:
+        return History(queries.order, queries.starts, np.arange(n, dtype=np.int64) if include_current else none)
+    kept = mask[queries.order]
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    current = np.where(kept, before[:-1], -1) if include_current else none
+    return History(queries.order[kept], before[queries.starts], current)
+
+
+def event_ranges(queries: Queries, history: History, times: Array, windows: list[int], *, workers: Workers) -> Ranges:
+    """Find the history in ``(t - window, t)``; ``times`` (m,) are those of the history's positions."""
+    from fraudctl.features import kernels
+
+    ranges, lengths = _empty_ranges(queries, windows), np.array(windows, np.int64)
+
+    def work(g0: int, g1: int) -> None:
+        kernels.event_bounds(
+            queries.times, queries.starts, times, history.starts, lengths, ranges.lo, ranges.hi, g0, g1
+        )
+
+    workers.run(queries.starts, work)
+    return ranges
+
+
+def label_history(queries: Queries, label: pl.Series, label_time: pl.Series, times: Array) -> Labels:
+    """Give the outcomes of the events as history, sorted by arrival within each group."""
+    from fraudctl.features import kernels
+
+    known = label_time.is_not_null().to_numpy()
+    rows = np.flatnonzero(known & (queries.codes >= 0))
+    arrived = label_time.dt.epoch("us").fill_null(0).to_numpy()[rows]
+    if (arrived[1:] < arrived[:-1]).any():
+        by_arrival = np.argsort(arrived, kind="stable")
+        rows, arrived = rows[by_arrival], arrived[by_arrival]
+    order, starts = kernels.group_order(queries.codes[rows], queries.n_codes)
+    padding = np.full(queries.n_groups - queries.n_codes, starts[-1], np.int64)
+    rows = rows[order]
+    history = History(rows, np.concatenate([starts, padding]), np.full(len(queries.order), -1, np.int64))
+    return Labels(history, arrived[order], times[rows], label.fill_null(0).to_numpy()[rows])
+
+
+def label_ranges(queries: Queries, labels: Labels, windows: list[int], *, workers: Workers) -> Ranges:
+    """Find the outcomes that arrived in ``(t - window, t]``."""
+    from fraudctl.features import kernels
+
+    ranges, lengths = _empty_ranges(queries, windows), np.array(windows, np.int64)
+
+    def work(g0: int, g1: int) -> None:
+        kernels.label_bounds(
+            queries.times, queries.starts, labels.arrived, labels.times, labels.history.starts, lengths,
+            ranges.lo, ranges.hi, g0, g1,
+        )  # fmt: skip
+
+    workers.run(queries.starts, work)
+    return ranges
+
+
+def _empty_ranges(queries: Queries, windows: list[int]) -> Ranges:
+    n = len(queries.order)
+    return Ranges(np.empty((len(windows), n), np.int32), np.empty(n, np.int32))
+
+
+def codes_of(values: pl.Series) -> tuple[Array, int]:
+    """Give the values of a column as numbers from 0; null is -1.
+
+    Returns
+    -------
+    codes, n_codes
+        Shape (n,), int64 in ``[-1, n_codes)``; not every number need be taken.
+    """
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    if values.null_count() == len(values):
+        return np.full(len(values), -1, np.int64), 0
+    low, high = (values.min(), values.max()) if values.dtype == pl.Int64 else (None, None)
+    if isinstance(low, int) and isinstance(high, int) and high - low < 2 * len(values) + 1000:
+        return np.ascontiguousarray((values - low).fill_null(-1).to_numpy()), high - low + 1
+    ranks = (values.rank("dense").cast(pl.Int64) - 1).fill_null(-1).to_numpy()
+    return np.ascontiguousarray(ranks), int(ranks.max()) + 1
+
+
+def joint_codes(first: tuple[Array, int], second: tuple[Array, int]) -> tuple[Array, int]:
+    """Give the pairs of two columns' codes as numbers from 0; -1 where either is."""
+    codes = np.where((first[0] >= 0) & (second[0] >= 0), first[0] * second[1] + second[0], -1)
+    return codes_of(pl.Series(codes).replace(-1, None))

@@ -1,0 +1,64 @@
+"""Small projects and events for the feature tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from fraudctl.features import FeatureSet, define
+from fraudctl.project import Project, parse_project
+from fraudctl.tables import Events, normalise
+
+HEAD = """
+[data]
+events = "events.parquet"
+event_id = "id"
+event_time = "at"
+amount = "eur"
+label = "fraud"
+label_time = "known_at"
+label_delay = "2d"
+timezone = "Europe/Berlin"
+ignore = ["scenario"]
+[entities]
+card = "card_id"
+shop = "shop_id"
+"""
+
+SCHEMA = {
+    "id": pl.Int64, "at": pl.Datetime("us", "UTC"), "eur": pl.Float64, "fraud": pl.Int8,
+    "known_at": pl.Datetime("us", "UTC"), "card_id": pl.String, "shop_id": pl.Int32, "status": pl.String,
+    "items": pl.Int8, "online": pl.Boolean, "scenario": pl.Int8,
+}  # fmt: skip
+
+
+def _project(features: str) -> Project:
+    return parse_project(HEAD + features, path=Path("fraudctl.toml"))
+
+
+def _events(project: Project, features: FeatureSet, columns: Mapping[str, Any]) -> Events:
+    height = len(next(iter(columns.values())))
+    data = {name: columns.get(name, [None] * height) for name in SCHEMA}
+    raw = pl.DataFrame(data, schema=SCHEMA).lazy()
+    return normalise(raw, project=project, files=["events"], columns=features.carried, fingerprint="")
+
+
+@pytest.fixture(scope="session")
+def project_of() -> Callable[[str], Project]:
+    """Parse a project with these feature sections."""
+    return _project
+
+
+@pytest.fixture(scope="session")
+def features_of() -> Callable[[str], FeatureSet]:
+    """Define the features of these sections on the schema of the tests."""
+    return lambda text: define(_project(text), SCHEMA)
+
+
+@pytest.fixture(scope="session")
+def events_of() -> Callable[..., Events]:
+    """Make events for these sections from raw columns."""
+    return lambda text, **columns: _events(_project(text), define(_project(text), SCHEMA), columns)
