@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+
 from fraudctl.features import FeatureSet, define
 from fraudctl.project import Project, parse_project
 from fraudctl.tables import Events, normalise

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from fraudctl.features import build
-from fraudctl.features.reference import recompute
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+
+from fraudctl.features import build
+from fraudctl.features.reference import recompute
 
 ZONE = "Europe/Berlin"
 EVERYTHING = """
