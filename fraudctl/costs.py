@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
-from fraudctl.project.decisions import PASS_ACTION, ActionSection, CostSection, CostsSection
+from fraudctl.project.decisions import ALLOW, ActionSection, CostSection, CostsSection
 
 LEGIT: Final = 0
 FRAUD: Final = 1
@@ -71,7 +71,7 @@ class CostMatrix:
     @property
     def pass_code(self) -> int:
         """Position of ``allow``, the action that is no alert."""
-        return self.actions.index(PASS_ACTION)
+        return self.actions.index(ALLOW)
 
     @property
     def block_code(self) -> int:
@@ -177,7 +177,7 @@ def cost_matrix(costs: CostsSection) -> CostMatrix:
 
 def _ordered(actions: dict[str, ActionSection]) -> dict[str, ActionSection]:
     """Put ``allow`` first and keep the order of the rest: from the mildest to the harshest."""
-    return {PASS_ACTION: actions[PASS_ACTION], **actions}
+    return {ALLOW: actions[ALLOW], **actions}
 
 
 def _cell(section: CostSection) -> Cell:

@@ -179,5 +179,5 @@ def savings(
 def savings_of_perfect(
     y_true: npt.NDArray[Any], cost_table: FloatArray, matrix: CostMatrix, *, weight: FloatArray | None = None
 ) -> Ratio:
-    """Give the savings of a perfect model, which takes the cheapest action for the true outcome: the ceiling of `savings`."""
+    """Give the savings of a perfect model (the cheapest action for each true outcome): the ceiling of `savings`."""
     return savings_ratio(y_true, perfect_cost(cost_table, y_true), cost_table, matrix, weight=weight)

@@ -136,7 +136,7 @@ class PolicySection(Section):
 
 
 class RuleSection(Section):
-    """A rule beside the model; of several that hold the harshest wins, and the model's own action where it is harsher."""
+    """A rule beside the model; of several that hold the harshest wins, and the model's action where it is harsher."""
 
     name: str | None = None
     """What reports call it."""

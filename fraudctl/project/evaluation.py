@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,8 @@ class EvaluateSection(Section):
 
     block_known: BlockKnownSection | None = None
     """Events of an entity already known to be defrauded would have been blocked: left out, and counted."""
+    segments: tuple[str, ...] = ()
+    """Columns by whose values the evaluation is also split, beside those of [[gate.segments]]."""
     replicates: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap replicates behind the intervals."""
 
@@ -35,18 +37,38 @@ class ChampionRuleSection(Section):
     metric: str = "savings"
     """The metric that is compared, paired."""
     no_worse_than: float = Field(default=0.02, ge=0.0)
-    """The margin: passes where the low bound of the difference is above minus this."""
+    """The margin: passes where the low end of the difference is above minus this, fails where the high end is below."""
+    better_than: float | None = Field(default=None, ge=0.0)
+    """Superiority, if asked: passes where the low end of the difference is above this."""
+    if_none: Literal["inconclusive", "baseline"] = "inconclusive"
+    """Without a champion: inconclusive, or compare with the better of allowing all and blocking all."""
 
 
-class SegmentRuleSection(LimitSection):
-    """A bound that every large enough segment must keep."""
+DEFAULT_SEGMENT_MARGIN = 0.10
+
+
+class SegmentRuleSection(Section):
+    """A bound that every segment must keep; without one, each must be no worse than the champion's by 0.10."""
 
     by: str
     """Column that names the segment."""
     metric: str
     """The metric within the segment."""
+    at_least: float | None = None
+    """The metric must not be lower."""
+    at_most: float | None = None
+    """The metric must not be higher."""
+    no_worse_than: float | None = Field(default=None, ge=0.0)
+    """Margin against the champion within the segment; 0.10 where no other bound is given."""
     min_frauds: int = Field(default=75, ge=1)
-    """Smaller segments are pooled into "rest"."""
+    """Segments with fewer frauds are pooled into "rest"; beyond the eight largest so are all."""
+
+    @property
+    def margin(self) -> float | None:
+        """The margin against the champion, or None where only fixed bounds are asked for."""
+        if self.no_worse_than is None and self.at_least is None and self.at_most is None:
+            return DEFAULT_SEGMENT_MARGIN
+        return self.no_worse_than
 
 
 class GateSection(Section):

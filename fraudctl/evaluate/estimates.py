@@ -1,0 +1,134 @@
+"""Each metric by name, with its interval, and the paired difference of two models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudctl.costs import perfect_cost
+from fraudctl.evaluate.judged import Judged
+from fraudctl.metrics import ratios, topk
+from fraudctl.metrics.ratios import Ratio
+from fraudctl.uncertainty import (
+    RANKING_METRICS,
+    Estimate,
+    RankingIntervals,
+    calibration_estimate,
+    difference_estimate,
+    ranking_difference,
+    ranking_estimate,
+    ratio_estimate,
+    topk_estimate,
+    undefined,
+)
+
+LOWER_IS_BETTER = frozenset({"alert_rate", "false_positive_rate", "cost", "brier", "ece"})
+"""Metrics of which less is better; of the others more is."""
+
+TOP_K = 100
+TOP_K_SUFFIX = f"_precision_at_{TOP_K}"
+_UNBOUNDED = (-math.inf, math.inf)
+_BOUNDS = {"cost": _UNBOUNDED, "savings": (-math.inf, 1.0), "savings_of_perfect": _UNBOUNDED}
+
+
+def metric_list(judged: Judged) -> list[str]:
+    """Give the names of all metrics of an evaluation, in the order of the reports."""
+    return [
+        *RANKING_METRICS, "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost", "savings",
+        "savings_of_perfect", "brier", "ece", *(name + TOP_K_SUFFIX for name in judged.entity_codes),
+    ]  # fmt: skip
+
+
+def ratio_of(name: str, judged: Judged) -> Ratio | None:
+    """Give the metric as a ratio of sums, or None where it is none."""
+    build = _RATIOS.get(name)
+    return None if build is None else build(judged)
+
+
+def _savings(judged: Judged, cost_taken: npt.NDArray[np.float64]) -> Ratio:
+    missed = judged.cost_table[:, judged.matrix.pass_code, 1]
+    return ratios.savings_against(judged.y_true, cost_taken, missed, judged.base, weight=judged.weight)
+
+
+def value_recall_of(judged: Judged, alert: npt.NDArray[np.bool_]) -> Ratio:
+    """Give value_recall, undefined where the project declares no amount."""
+    if judged.amount is None:
+        nothing = np.zeros(judged.n_events)
+        return Ratio(nothing, nothing, 0.0, nothing != 0, reason="the project declares no amount")
+    return ratios.value_recall(judged.y_true, alert, judged.amount, weight=judged.weight)
+
+
+_RATIOS: dict[str, Callable[[Judged], Ratio]] = {
+    "precision": lambda j: ratios.precision(j.y_true, j.alert, weight=j.weight),
+    "recall": lambda j: ratios.recall(j.y_true, j.alert, weight=j.weight),
+    "value_recall": lambda j: value_recall_of(j, j.alert),
+    "alert_rate": lambda j: ratios.alert_rate(j.alert, weight=j.weight),
+    "false_positive_rate": lambda j: ratios.false_positive_rate(j.y_true, j.alert, weight=j.weight),
+    "cost": lambda j: ratios.cost(j.y_true, j.cost_taken, weight=j.weight),
+    "savings": lambda j: _savings(j, j.cost_taken),
+    "savings_of_perfect": lambda j: _savings(j, perfect_cost(j.cost_table, j.y_true)),
+    "brier": lambda j: ratios.brier(j.y_true, j.y_prob, weight=j.weight),
+}
+
+
+def nothing_known(judged: Judged) -> str | None:
+    """Say why no metric at all can be computed, or None."""
+    if judged.n_events == 0:
+        return "no events"
+    if judged.missing_scores:
+        return f"y_prob is missing or not in [0, 1] for {judged.missing_scores} of {judged.n_events} events"
+    return None
+
+
+def estimate(name: str, judged: Judged, settings: RankingIntervals) -> Estimate:
+    """Give one metric with its interval; null with a reason where it is undefined.
+
+    Parameters
+    ----------
+    name
+        One of `metric_list`.
+    judged
+        The events.
+    settings
+        Replicates, seed and confidence of the interval.
+    """
+    reason = nothing_known(judged)
+    if reason is not None:
+        return undefined(reason)
+    ratio = ratio_of(name, judged)
+    if ratio is not None:
+        bounds = _BOUNDS.get(name, (0.0, 1.0))
+        return ratio_estimate(ratio, judged.clusters, confidence=settings.confidence, bounds=bounds)
+    if name in RANKING_METRICS:
+        return ranking_estimate(name, judged.y_true, judged.y_prob, judged.weight, judged.clusters, settings=settings)
+    if name == "ece":
+        return calibration_estimate(judged.y_true, judged.y_prob, judged.weight, judged.clusters, settings=settings)
+    return _topk(name.removesuffix(TOP_K_SUFFIX), judged, settings)
+
+
+def _topk(entity: str, judged: Judged, settings: RankingIntervals) -> Estimate:
+    codes = judged.entity_codes[entity]
+    boards = topk.day_boards(judged.y_true, judged.y_prob, day=judged.day, entity=codes)
+    value = topk.precision_at_k(boards, TOP_K).value
+    return topk_estimate(value, boards, TOP_K, int(codes.max(initial=-1)) + 1, settings=settings)
+
+
+def difference(name: str, ours: Judged, theirs: Judged, settings: RankingIntervals) -> Estimate:
+    """Give ``ours - theirs`` of one metric on the same events, paired, with its interval.
+
+    Not for ``<entity>_precision_at_100`` and ``ece``: they have no paired interval here, and say so.
+    """
+    reason = nothing_known(ours) or nothing_known(theirs)
+    if reason is not None:
+        return undefined(reason)
+    pair = ratio_of(name, ours), ratio_of(name, theirs)
+    if pair[0] is not None and pair[1] is not None:
+        return difference_estimate(pair[0], pair[1], ours.clusters, confidence=settings.confidence)
+    if name in RANKING_METRICS:
+        return ranking_difference(
+            name, ours.y_true, ours.y_prob, theirs.y_prob, ours.weight, ours.clusters, settings=settings
+        )
+    return undefined(f"{name} has no paired interval; compare savings, recall or average_precision")

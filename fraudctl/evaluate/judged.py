@@ -1,0 +1,159 @@
+"""The arrays that every metric, table and gate rule of one evaluation is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.costs import Baseline, CodeArray, CostMatrix, FloatArray, IntArray, baseline, cost_matrix, taken_cost
+from fraudctl.errors import DataError
+from fraudctl.policy.decide import local_period
+from fraudctl.project import Project
+from fraudctl.uncertainty import Clusters
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Events with known outcomes, their probabilities and actions, in time order; arrays of shape ``(n_events,)``."""
+
+    y_true: npt.NDArray[np.int8]
+    y_prob: FloatArray
+    codes: CodeArray
+    """Action taken, as a position in ``matrix.actions``."""
+    matrix: CostMatrix
+    """The project's present costs."""
+    cost_table: FloatArray
+    """Money, shape ``(n_events, n_actions, 2)``."""
+    cost_taken: FloatArray
+    weight: FloatArray
+    amount: FloatArray | None
+    """Amount, NaN where null; None where the project declares none."""
+    clusters: Clusters
+    entity_codes: dict[str, IntArray]
+    """Codes per entity, -1 for null."""
+    day: IntArray
+    """Number of the local day since 1970-01-01."""
+    base: Baseline
+    missing_scores: int
+    """Events whose y_prob is null, NaN or outside [0, 1]; with any, nothing is known."""
+
+    @property
+    def n_events(self) -> int:
+        """Number of events."""
+        return len(self.y_true)
+
+    @property
+    def n_frauds(self) -> int:
+        """Number of frauds."""
+        return int(self.y_true.sum())
+
+    @property
+    def alert(self) -> npt.NDArray[np.bool_]:
+        """Whether an event got any action but ``allow``."""
+        return np.asarray(self.codes != self.matrix.pass_code, dtype=np.bool_)
+
+    def deciding(self, y_prob: FloatArray, codes: CodeArray) -> Judged:
+        """Give the same events with other probabilities and actions."""
+        return replace(self, y_prob=y_prob, codes=codes, cost_taken=taken_cost(self.cost_table, codes, self.y_true))
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> Judged:
+        """Give some of the events, with savings against the better of the two constants on these events."""
+        table, y_true, weight = self.cost_table[rows], self.y_true[rows], self.weight[rows]
+        return replace(
+            self,
+            y_true=y_true,
+            y_prob=self.y_prob[rows],
+            codes=self.codes[rows],
+            cost_table=table,
+            cost_taken=self.cost_taken[rows],
+            weight=weight,
+            amount=None if self.amount is None else self.amount[rows],
+            clusters=self.clusters.take(rows),
+            entity_codes={name: codes[rows] for name, codes in self.entity_codes.items()},
+            day=self.day[rows],
+            base=baseline(table, y_true, self.matrix, weight=weight),
+        )
+
+
+def prepare(scored: pl.DataFrame, project: Project) -> Judged:
+    """Read the arrays from a scored feature table.
+
+    Parameters
+    ----------
+    scored
+        Evaluated events in time order: roles, one column per entity, the cost columns, ``y_prob`` (Float64) and
+        ``action`` (String). Every label is 1 or 0.
+    project
+        Its present costs, entities, weight and time zone.
+
+    Raises
+    ------
+    DataError
+        A label is null, a column is missing, or an action is not in ``[costs]``.
+    """
+    _check(scored, project)
+    matrix = cost_matrix(project.costs)
+    y_true = scored["label"].cast(pl.Int8).to_numpy()
+    y_prob = scored["y_prob"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    missing = int((~((y_prob >= 0) & (y_prob <= 1))).sum())
+    codes = _action_codes(scored["action"], matrix)
+    table = matrix.per_event(scored)
+    weight = _weight(scored, project.data.weight)
+    clusters = Clusters.of(scored, list(project.entities))
+    return Judged(
+        y_true=y_true,
+        y_prob=y_prob,
+        codes=codes,
+        matrix=matrix,
+        cost_table=table,
+        cost_taken=taken_cost(table, codes, y_true),
+        weight=weight,
+        amount=scored["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in scored.columns else None,
+        clusters=clusters,
+        entity_codes={
+            name: np.where(scored[name].is_null().to_numpy(), -1, codes)
+            for name, codes in zip(clusters.names, clusters.codes, strict=True)
+        },
+        day=local_period(scored["event_time"], "day", project.data.timezone),
+        base=baseline(table, y_true, matrix, weight=weight),
+        missing_scores=missing,
+    )
+
+
+def _check(scored: pl.DataFrame, project: Project) -> None:
+    needed = ["event_time", "label", "y_prob", "action", *project.entities]
+    missing = [name for name in needed if name not in scored.columns]
+    if missing:
+        msg = f"the scored events lack {', '.join(missing)}"
+        raise DataError(msg)
+    if scored["label"].null_count():
+        msg = f"{scored['label'].null_count()} of {scored.height} events to evaluate have no label"
+        raise DataError(msg, hint="null is not 0: leave these events out and count them")
+
+
+def _action_codes(action: pl.Series, matrix: CostMatrix) -> CodeArray:
+    """Give positions; a null action (no usable score) stands as ``allow`` and is counted with the missing scores."""
+    unknown = set(action.drop_nulls().unique()) - set(matrix.actions)
+    if unknown:
+        msg = f"actions {', '.join(sorted(unknown))} are not in [costs]; expected {', '.join(matrix.actions)}"
+        raise DataError(msg, hint="costs may change after training, the names of the actions may not")
+    positions = {name: code for code, name in enumerate(matrix.actions)}
+    codes = action.fill_null(matrix.actions[matrix.pass_code]).replace_strict(positions, return_dtype=pl.Int8)
+    return codes.to_numpy()
+
+
+def _weight(scored: pl.DataFrame, column: str | None) -> FloatArray:
+    if column is None:
+        return np.ones(scored.height)
+    if column not in scored.columns:
+        msg = f"no column {column!r}, which [data] weight names"
+        raise DataError(msg)
+    values = scored[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    bad = int((~(np.isfinite(values) & (values > 0))).sum())
+    if bad:
+        msg = f"the weight {column!r} is not a positive number in {bad} of {scored.height} events"
+        raise DataError(msg)
+    return np.asarray(values, dtype=np.float64)

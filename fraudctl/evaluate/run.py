@@ -1,0 +1,214 @@
+"""Evaluation of one model and its policy on events with known outcomes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fraudctl.costs import FloatArray, cost_matrix, null_amounts, perfect_cost, taken_cost
+from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
+from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.result import Evaluation, Excluded, Period
+from fraudctl.evaluate.tables import draw_tables
+from fraudctl.metrics import ratios
+from fraudctl.policy.decide import Policy
+from fraudctl.project import Project
+from fraudctl.uncertainty import RankingIntervals, ratio_estimate, undefined
+
+DEFAULT_CONFIDENCE = 0.90
+
+
+def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, project: Project) -> pl.DataFrame:
+    """Add ``y_prob``, ``action`` and ``cost`` to events.
+
+    Parameters
+    ----------
+    table
+        Feature table in time order, with the columns that the policy, its rules and the costs need.
+    y_prob
+        Calibrated probabilities, shape ``(n_events,)``; NaN where a score is missing.
+    policy
+        Frozen with the model.
+    project
+        Its present costs price the actions.
+
+    Returns
+    -------
+    DataFrame
+        The table with ``y_prob`` (Float64), ``action`` (String) and ``cost`` (Float64: money of the action on the true
+        outcome, null where the label is null). Where y_prob is not in [0, 1] all three are null.
+    """
+    usable = (y_prob >= 0) & (y_prob <= 1)
+    codes = np.zeros(len(y_prob), dtype=np.int8)
+    codes[usable] = policy.decide(table.filter(usable), y_prob[usable]) if usable.any() else 0
+    action = pl.Series("action", policy.actions, dtype=pl.String).gather(codes.astype(np.int64))
+    known = usable & table["label"].is_not_null().to_numpy()
+    matrix = cost_matrix(project.costs)
+    ours = np.array([matrix.code(name) for name in policy.actions])[codes]
+    money = taken_cost(matrix.per_event(table), ours, table["label"].fill_null(0).to_numpy())
+    return table.with_columns(
+        pl.Series("y_prob", y_prob).set(pl.Series(~usable), None),
+        action.set(pl.Series(~usable), None),
+        pl.Series("cost", money).set(pl.Series(~known), None),
+    )
+
+
+def evaluate(
+    scored: pl.DataFrame,
+    *,
+    project: Project,
+    policy: Policy,
+    model: str,
+    as_of: datetime,
+    period: Period,
+    excluded: Excluded | None = None,
+    seed: int = 0,
+    immature: pl.DataFrame | None = None,
+) -> Evaluation:
+    """Compute every metric with its interval, in numbers and in money.
+
+    Parameters
+    ----------
+    scored
+        Evaluated events in time order, from `decide_frame`; every label known.
+    project
+        Its present costs, entities and evaluation settings.
+    policy
+        The model's frozen policy, for the record.
+    model
+        Version of the model.
+    as_of
+        What its training knew.
+    period
+        Of the evaluated events.
+    excluded
+        Events of the period that were left out, by reason.
+    seed
+        Of the bootstrap.
+    immature
+        The immature events of the period, from `decide_frame`; they never vote, and only give bounds.
+    """
+    judged = prepare(scored, project)
+    confidence = DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence
+    settings = RankingIntervals(project.evaluate.replicates, seed, confidence)
+    return Evaluation(
+        model=model,
+        as_of=as_of,
+        period=period,
+        rows=judged.n_events,
+        frauds=judged.n_frauds,
+        excluded=excluded or Excluded(),
+        metrics={name: estimate(name, judged, settings) for name in metric_list(judged)},
+        by_action=_by_action(judged, confidence),
+        money=_money(judged),
+        policy=policy.to_dict(),
+        costs=judged.matrix.to_dict(),
+        confidence=confidence,
+        tables={**draw_tables(judged), "immature": _immature_bounds(scored, immature, project)},
+        clusters=_clusters(judged),
+        warnings=_warnings(scored, judged),
+    )
+
+
+def _immature_bounds(
+    scored: pl.DataFrame, immature: pl.DataFrame | None, project: Project
+) -> dict[str, dict[str, float | None]] | None:
+    """Give what a few metrics would be if every immature event turned out fraud, and if every one legitimate."""
+    if immature is None or immature.height == 0:
+        return None
+    outcomes = {"all_legit": 0, "all_fraud": 1}
+    return {name: _with_outcome(scored, immature, project, outcome) for name, outcome in outcomes.items()}
+
+
+def _with_outcome(
+    scored: pl.DataFrame, immature: pl.DataFrame, project: Project, outcome: int
+) -> dict[str, float | None]:
+    labelled = immature.with_columns(pl.lit(outcome, dtype=pl.Int8).alias("label"))
+    judged = prepare(pl.concat([scored, labelled.select(scored.columns)]), project)
+    found = {name: ratio_of(name, judged) for name in ("savings", "cost", "precision", "recall")}
+    known = nothing_known(judged) is None
+    return {name: ratio.value if known and ratio and not ratio.reason else None for name, ratio in found.items()}
+
+
+def _clusters(judged: Judged) -> dict[str, int]:
+    fraud = judged.y_true == 1
+    return {
+        name: len(np.unique(codes[fraud]))
+        for name, codes in zip(judged.clusters.names, judged.clusters.codes, strict=True)
+    }
+
+
+def _warnings(scored: pl.DataFrame, judged: Judged) -> tuple[str, ...]:
+    found = []
+    count = null_amounts(scored, judged.matrix)
+    if count:
+        found.append(f"{count} of {judged.n_events} events have no amount; a cost with a rate counts it as 0")
+    if judged.missing_scores:
+        found.append(f"{judged.missing_scores} of {judged.n_events} events have no usable y_prob: no metric is known")
+    return tuple(found)
+
+
+def _by_action(judged: Judged, confidence: float) -> dict[str, dict[str, Any]]:
+    if nothing_known(judged) is not None:
+        return {}
+    return {action: _one_action(judged, code, confidence) for code, action in enumerate(judged.matrix.actions)}
+
+
+def _one_action(judged: Judged, code: int, confidence: float) -> dict[str, Any]:
+    taken, y_true, w = judged.codes == code, judged.y_true, judged.weight
+    parts = {
+        "precision": ratios.precision(y_true, taken, weight=w),
+        "recall": ratios.recall(y_true, taken, weight=w),
+        "rate": ratios.alert_rate(taken, weight=w),
+        "false_positive_rate": ratios.false_positive_rate(y_true, taken, weight=w),
+        "value_recall": value_recall_of(judged, taken),
+    }
+    return {
+        "events": int(taken.sum()),
+        "frauds": int((taken & (y_true == 1)).sum()),
+        "legit": int((taken & (y_true != 1)).sum()),
+        "cost": float((w * judged.cost_taken)[taken].sum()),
+        **{
+            name: undefined(ratio.reason)
+            if ratio.reason
+            else ratio_estimate(ratio, judged.clusters, confidence=confidence, bounds=(0.0, 1.0))
+            for name, ratio in parts.items()
+        },
+    }
+
+
+def _money(judged: Judged) -> dict[str, Any]:
+    """Give the sums behind `savings`, in the project's currency."""
+    if nothing_known(judged) is not None:
+        return {"currency": judged.matrix.currency}
+    w = judged.weight
+    cost = float((w * judged.cost_taken).sum())
+    perfect = float((w * perfect_cost(judged.cost_table, judged.y_true)).sum())
+    possible = judged.base.cost - perfect
+    return {
+        "currency": judged.matrix.currency,
+        "cost": cost,
+        "allow_all": judged.base.allow_all,
+        "block_all": judged.base.block_all,
+        "block_action": judged.matrix.actions[judged.matrix.block_code],
+        "baseline": {"action": judged.base.action, "cost": judged.base.cost},
+        "perfect_cost": perfect,
+        "saved": judged.base.cost - cost,
+        "saved_by_perfect": possible,
+        "share_of_perfect": (judged.base.cost - cost) / possible if possible > 0 else None,
+        **_value(judged),
+    }
+
+
+def _value(judged: Judged) -> dict[str, float]:
+    if judged.amount is None:
+        return {}
+    value = np.maximum(np.nan_to_num(judged.amount), 0.0) * judged.weight * (judged.y_true == 1)
+    return {
+        "fraud_amount": float(value.sum()),
+        "fraud_amount_alerted": float(value[judged.alert].sum()),
+        "fraud_amount_missed": float(value[~judged.alert].sum()),
+    }

@@ -1,0 +1,77 @@
+"""What reports draw beside the metrics: by day, reliability, precision against recall, cost against threshold."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from fraudctl.costs import FloatArray
+from fraudctl.evaluate.estimates import nothing_known
+from fraudctl.evaluate.judged import Judged
+from fraudctl.metrics.calibration import reliability
+from fraudctl.metrics.ranking import Ranking
+
+CURVE_POINTS = 200
+
+
+def draw_tables(judged: Judged) -> dict[str, Any]:
+    """Give the tables and curves of a report as JSON; empty where nothing is known."""
+    if nothing_known(judged) is not None:
+        return {"by_day": [], "reliability": [], "pr_curve": [], "cost_curve": []}
+    return {
+        "by_day": by_day(judged),
+        "reliability": [vars(item).copy() for item in reliability(judged.y_true, judged.y_prob)],
+        "pr_curve": pr_curve(judged),
+        "cost_curve": cost_curve(judged),
+    }
+
+
+def by_day(judged: Judged) -> list[dict[str, Any]]:
+    """Count events, frauds and alerts, and sum money, on each local day."""
+    days, index = np.unique(judged.day, return_inverse=True)
+    fraud, alert = judged.y_true == 1, judged.alert
+
+    def total(values: Any) -> FloatArray:
+        return np.bincount(index, weights=values, minlength=len(days)).astype(np.float64)
+
+    counts = {"events": np.ones(judged.n_events), "frauds": fraud, "alerts": alert, "caught": fraud & alert}
+    money = {"cost": judged.cost_taken, "baseline_cost": judged.base.per_event}
+    sums = {name: total(item).astype(int).tolist() for name, item in counts.items()}
+    sums |= {name: total(judged.weight * item).tolist() for name, item in money.items()}
+    names = [str(date(1970, 1, 1) + timedelta(days=int(day))) for day in days]
+    return [{"day": name, **{key: sums[key][i] for key in sums}} for i, name in enumerate(names)]
+
+
+def pr_curve(judged: Judged) -> list[dict[str, float]]:
+    """Give precision and recall at up to `CURVE_POINTS` thresholds, by falling threshold."""
+    if judged.n_frauds == 0:
+        return []
+    ranking = Ranking.of(judged.y_true, judged.y_prob)
+    fraud, every = (np.cumsum(item) for item in ranking.totals(judged.weight[ranking.order]))
+    scores = judged.y_prob[ranking.order][ranking.starts]
+    picks = _spread(fraud / fraud[-1])
+    return [
+        {"threshold": float(scores[i]), "precision": float(fraud[i] / every[i]), "recall": float(fraud[i] / fraud[-1])}
+        for i in picks
+    ]
+
+
+def cost_curve(judged: Judged) -> list[dict[str, float]]:
+    """Give the cost of one threshold on y_prob, from which up the harshest action is taken, by falling threshold."""
+    ranking = Ranking.of(judged.y_true, judged.y_prob)
+    rows = np.arange(judged.n_events)
+    outcome = judged.cost_table[rows, :, judged.y_true.astype(np.int64)]
+    gain = judged.weight * (outcome[:, judged.matrix.block_code] - outcome[:, judged.matrix.pass_code])
+    cost = judged.base.allow_all + np.cumsum(np.add.reduceat(gain[ranking.order], ranking.starts))
+    share = np.cumsum(np.diff(np.r_[ranking.starts, judged.n_events])) / judged.n_events
+    scores = judged.y_prob[ranking.order][ranking.starts]
+    picks = np.unique(np.r_[_spread(share), int(np.argmin(cost)), _spread(-np.log(np.maximum(scores, 1e-9)))])
+    return [{"threshold": float(scores[i]), "cost": float(cost[i]), "alert_rate": float(share[i])} for i in picks]
+
+
+def _spread(rising: FloatArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Pick positions spread evenly over a rising quantity, its ends among them."""
+    goals = np.linspace(rising[0], rising[-1], CURVE_POINTS)
+    return np.unique(np.minimum(np.searchsorted(rising, goals), len(rising) - 1)).astype(np.int64)

@@ -1,0 +1,366 @@
+"""The gate: rules on the ends of intervals, and a verdict of pass, fail or inconclusive.
+
+A missing, undefined or uncertain figure never passes. The same rules are also applied to shuffled scores: if noise
+passes them they cannot judge a model, and the gate refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+import polars as pl
+
+from fraudctl.errors import DataError
+from fraudctl.evaluate.estimates import LOWER_IS_BETTER, difference, estimate, nothing_known
+from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerdict, RuleResult, Verdict
+from fraudctl.evaluate.run import decide_frame
+from fraudctl.evaluate.segments import split_segments
+from fraudctl.policy.decide import Policy
+from fraudctl.project import Project
+from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
+from fraudctl.uncertainty import Estimate, RankingIntervals, normal_quantile, undefined
+
+CONTROL_REPLICATES = 200
+_DETECTION = frozenset({"savings", "recall", "value_recall", "precision", "roc_auc", "average_precision"})
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model to beat, on the same events, with its own frozen policy."""
+
+    version: str
+    scored: pl.DataFrame
+    """From `fraudctl.evaluate.decide_frame`: the same events in the same order as the model's."""
+
+
+def judge(
+    evaluation: Evaluation,
+    scored: pl.DataFrame,
+    *,
+    project: Project,
+    policy: Policy,
+    champion: Champion | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Apply the rules of ``[gate]`` and give the evaluation with its verdict and the champion beside it.
+
+    Parameters
+    ----------
+    evaluation
+        Of the same events.
+    scored
+        The evaluated events, from `fraudctl.evaluate.decide_frame`.
+    project
+        Its ``[gate]``; without one the verdict is ``none``.
+    policy
+        The model's policy, which decides anew on shuffled scores.
+    champion
+        Where one is registered or named.
+    seed
+        Of the bootstrap and of the shuffle.
+
+    Raises
+    ------
+    DataError
+        The champion was scored on other events.
+    """
+    judged = prepare(scored, project)
+    rival = None if champion is None else _paired(scored, champion, project)
+    settings = RankingIntervals(project.evaluate.replicates, seed, evaluation.confidence)
+    beside = None if champion is None or rival is None else _beside(champion.version, judged, rival, settings)
+    if project.gate is None:
+        return replace(evaluation, champion=beside)
+    bench = _Bench(project.gate, judged, rival, scored, settings, evaluation.metrics)
+    rules = tuple(bench.rules())
+    control = None
+    if nothing_known(judged) is None:
+        control = _control(bench, policy, project)
+    result = _verdict(bench, rules, control, None if champion is None else champion.version)
+    return replace(evaluation, champion=beside, gate=result)
+
+
+def _paired(scored: pl.DataFrame, champion: Champion, project: Project) -> Judged:
+    if not scored["event_id"].equals(champion.scored["event_id"]):
+        msg = f"champion {champion.version} was scored on other events than the model, or in another order"
+        raise DataError(msg, hint="score both on the same events")
+    return prepare(champion.scored, project)
+
+
+_BESIDE = (
+    "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost",
+    "savings", "brier",
+)  # fmt: skip
+
+
+def _beside(version: str, judged: Judged, rival: Judged, settings: RankingIntervals) -> dict[str, object]:
+    """Give the champion's metrics on the same events, and the paired differences (model - champion)."""
+    return {
+        "model": version,
+        "metrics": {name: estimate(name, rival, settings).to_dict() for name in _BESIDE},
+        "differences": {name: difference(name, judged, rival, settings).to_dict() for name in _BESIDE},
+    }
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Rules, the events they are applied to, and what is known of them already."""
+
+    gate: GateSection
+    judged: Judged
+    rival: Judged | None
+    scored: pl.DataFrame
+    settings: RankingIntervals
+    known: Mapping[str, Estimate]
+    min_frauds: int | None = None
+    """Frauds that a pass needs; default what the gate says, 0 for the negative control."""
+
+    def rules(self) -> Iterator[RuleResult]:
+        """Yield every rule with its verdict, in the order of the file."""
+        for name, limit in self.gate.metrics.items():
+            found = self.known[name] if name in self.known else estimate(name, self.judged, self.settings)
+            for direction, bound in _sides(limit.at_least, limit.at_most):
+                yield self._rule(f"{name}.{direction}", name, found, bound, direction)
+        if self.gate.champion is not None:
+            yield from self._champion(self.gate.champion)
+        for i, section in enumerate(self.gate.segments):
+            yield from self._segments(f"segments[{i}]", section)
+
+    def _rule(self, name: str, metric: str, found: Estimate, bound: float, direction: Direction) -> RuleResult:
+        needed = self.gate.min_frauds if self.min_frauds is None else self.min_frauds
+        return compare(
+            name,
+            metric,
+            found,
+            bound,
+            direction,
+            n_frauds=self.judged.n_frauds,
+            min_frauds=needed,
+            confidence=self.settings.confidence,
+        )
+
+    def _champion(self, section: ChampionRuleSection) -> Iterator[RuleResult]:
+        found = self._lead(section.metric, section.if_none)
+        yield self._rule("champion.no_worse_than", section.metric, found, -section.no_worse_than, "at_least")
+        if section.better_than is not None:
+            yield self._rule("champion.better_than", section.metric, found, section.better_than, "at_least")
+
+    def _lead(self, metric: str, if_none: str) -> Estimate:
+        """Give by how much the model is better than the champion; positive is better, whatever the metric."""
+        rival = self.rival
+        if rival is None and if_none == "baseline":
+            rival = _baseline(self.judged)
+        if rival is None:
+            return undefined("no champion is registered")
+        return _lead(metric, self.judged, rival, self.settings)
+
+    def _segments(self, name: str, section: SegmentRuleSection) -> Iterator[RuleResult]:
+        segments = split_segments(self.scored[section.by], self.judged.y_true, min_frauds=section.min_frauds)
+        sides: list[tuple[Direction, float]] = [*_sides(section.at_least, section.at_most)]
+        for direction, bound in sides:
+            found = {label: estimate(section.metric, self.judged.take(rows), self.settings) for label, rows in segments}
+            yield from self._family(f"{name}.{direction}", section, found, bound, direction)
+        if section.margin is not None:
+            found = {label: self._segment_lead(section.metric, rows) for label, rows in segments}
+            yield from self._family(f"{name}.no_worse_than", section, found, -section.margin, "at_least")
+
+    def _segment_lead(self, metric: str, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Estimate:
+        if self.rival is None:
+            return undefined("no champion is registered")
+        return _lead(metric, self.judged.take(rows), self.rival.take(rows), self.settings)
+
+    def _family(
+        self, name: str, section: SegmentRuleSection, found: Mapping[str, Estimate], bound: float, direction: Direction
+    ) -> Iterator[RuleResult]:
+        """Judge segments together: each must pass by itself; a fail must survive Holm's correction."""
+        results = [
+            self._rule(f"{name} {section.by}={label}", section.metric, item, bound, direction)
+            for label, item in found.items()
+        ]
+        failing = holm([_tail(item.estimate, bound, direction) for item in results], _alpha(self.settings.confidence))
+        for item, survives in zip(results, failing, strict=True):
+            if item.verdict == "fail" and not survives:
+                reason = f"{item.reason}, but not so once that many segments are looked at (Holm)"
+                yield replace(item, verdict="inconclusive", reason=reason)
+            else:
+                yield item
+
+
+def _sides(at_least: float | None, at_most: float | None) -> Iterator[tuple[Direction, float]]:
+    if at_least is not None:
+        yield "at_least", at_least
+    if at_most is not None:
+        yield "at_most", at_most
+
+
+def _lead(metric: str, ours: Judged, theirs: Judged, settings: RankingIntervals) -> Estimate:
+    if metric in LOWER_IS_BETTER:
+        return difference(metric, theirs, ours, settings)
+    return difference(metric, ours, theirs, settings)
+
+
+def _baseline(judged: Judged) -> Judged:
+    """Give the model that knows nothing: one probability for all, and the better of allowing and blocking all."""
+    rate = float(np.average(judged.y_true, weights=judged.weight)) if judged.n_events else 0.0
+    codes = np.full(judged.n_events, judged.base.code, dtype=np.int8)
+    return judged.deciding(np.full(judged.n_events, rate), codes)
+
+
+def compare(
+    name: str,
+    metric: str,
+    found: Estimate,
+    bound: float,
+    direction: Direction,
+    *,
+    n_frauds: int,
+    min_frauds: int,
+    confidence: float,
+) -> RuleResult:
+    """Hold the end of an interval against a bound.
+
+    Passes where the whole interval keeps the bound and there are at least ``min_frauds`` frauds; fails where the whole
+    interval breaks it; everything else, a missing or non-finite figure above all, is inconclusive.
+    """
+    if found.low is None or found.high is None or not found.known:
+        reason = f"{metric} is not known: {found.reason or 'no finite interval'}"
+        return RuleResult(name, "inconclusive", metric, found, bound, direction, reason)
+    rising = direction == "at_least"
+    keeps = found.low >= bound if rising else found.high <= bound
+    breaks = found.high < bound if rising else found.low > bound
+    asked = f"asked {direction.replace('_', ' ')} {bound:g}"
+    words = f"{metric} {found.value:.4g} ({found.low:.4g} to {found.high:.4g}), {asked}"
+    settle = _frauds_to_settle(found, bound, n_frauds, confidence)
+    verdict: Verdict = "pass" if keeps else "fail" if breaks else "inconclusive"
+    if verdict == "pass" and n_frauds < min_frauds:
+        reason = f"{words}: it would pass, but {n_frauds} frauds are fewer than the {min_frauds} that a pass needs"
+        return RuleResult(name, "inconclusive", metric, found, bound, direction, reason, min_frauds)
+    if verdict == "inconclusive":
+        more = "no number of frauds would settle it" if settle is None else f"about {settle} frauds would settle it"
+        reason = f"{words}: the interval holds the bound, {more}"
+        return RuleResult(name, verdict, metric, found, bound, direction, reason, settle)
+    end = "low" if rising == keeps else "high"
+    reason = f"{words}: its {end} end {'keeps' if keeps else 'breaks'} the bound ({n_frauds} frauds)"
+    return RuleResult(name, verdict, metric, found, bound, direction, reason)
+
+
+def _frauds_to_settle(found: Estimate, bound: float, n_frauds: int, confidence: float) -> int | None:
+    """``n (z SE / (value - bound))^2``: variances fall with the number of frauds."""
+    if found.se is None or found.value is None or found.value == bound:
+        return None
+    needed = n_frauds * (normal_quantile(confidence) * found.se / (found.value - bound)) ** 2
+    return int(np.ceil(needed)) if needed < 1e9 else None
+
+
+def _alpha(confidence: float) -> float:
+    return (1 - confidence) / 2
+
+
+def _tail(found: Estimate, bound: float, direction: Direction) -> float:
+    """One-sided p-value of the hypothesis that the bound is kept; 1 where nothing is known."""
+    if not found.known or found.value is None or found.se is None:
+        return 1.0
+    gap = (found.value - bound) * (1 if direction == "at_least" else -1)
+    if found.se == 0:
+        return float(gap >= 0)
+    return NormalDist().cdf(gap / found.se)
+
+
+def holm(p_values: list[float], alpha: float) -> list[bool]:
+    """Say which hypotheses are rejected at family-wise level alpha (Holm, Scandinavian Journal of Statistics 1979).
+
+    >>> holm([0.01, 0.04, 0.03], 0.05)
+    [True, False, False]
+    """
+    rejected = [False] * len(p_values)
+    for step, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[place] > alpha / (len(p_values) - step):
+            break
+        rejected[place] = True
+    return rejected
+
+
+def overall(rules: tuple[RuleResult, ...]) -> Verdict:
+    """Fail beats inconclusive, inconclusive beats pass."""
+    verdicts = {rule.verdict for rule in rules}
+    return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
+
+
+@dataclass(frozen=True)
+class _Control:
+    verdict: Verdict
+    savings: Estimate
+    recall: Estimate
+
+
+def _control(bench: _Bench, policy: Policy, project: Project) -> _Control:
+    """Apply the same rules to shuffled scores, with no least number of frauds: noise must not pass them."""
+    rng = np.random.default_rng([bench.settings.seed, 1])
+    shuffled = rng.permutation(bench.judged.y_prob)
+    scored = decide_frame(
+        bench.scored.drop("y_prob", "action", "cost", strict=False), shuffled, policy=policy, project=project
+    )
+    settings = replace(bench.settings, replicates=min(CONTROL_REPLICATES, bench.settings.replicates))
+    noise = replace(bench, judged=prepare(scored, project), scored=scored, settings=settings, known={}, min_frauds=0)
+    found = {name: estimate(name, noise.judged, settings) for name in ("savings", "recall")}
+    return _Control(overall(tuple(noise.rules())), found["savings"], found["recall"])
+
+
+def _verdict(
+    bench: _Bench, rules: tuple[RuleResult, ...], control: _Control | None, champion: str | None
+) -> GateResult:
+    verdict: GateVerdict = overall(rules)
+    reason, hint = _because(verdict, rules), None
+    if control is None and not rules:
+        verdict, reason = "inconclusive", nothing_known(bench.judged) or ""
+    elif control is not None and control.verdict == "pass":
+        verdict = "refused"
+        reason, hint = _refusal(bench.gate, control)
+    return GateResult(
+        verdict=verdict,
+        rules=rules,
+        reason=reason,
+        hint=hint,
+        warnings=tuple(_warnings(bench, rules)),
+        confidence=bench.settings.confidence,
+        min_frauds=bench.gate.min_frauds,
+        champion=champion,
+        control=None if control is None else control.verdict,
+    )
+
+
+def _because(verdict: str, rules: tuple[RuleResult, ...]) -> str:
+    if verdict == "pass":
+        return f"all {len(rules)} rules are kept by the ends of their intervals"
+    deciding = [rule.reason for rule in rules if rule.verdict == verdict]
+    return "; ".join(deciding[:3]) + (f"; and {len(deciding) - 3} more" if len(deciding) > 3 else "")
+
+
+def _refusal(gate: GateSection, control: _Control) -> tuple[str, str]:
+    """Say that noise passes, and which floor is missing."""
+    reason = "shuffled scores pass these rules too: they cannot tell a model from noise"
+    high = control.savings.high if control.savings.high is not None else 0.0
+    floor = max(0.1, round(high + 0.1, 1))
+    asked = _DETECTION & set(gate.metrics)
+    if not asked and not gate.segments:
+        return reason, f"no rule asks that fraud is found; add savings = {{ at_least = {floor:g} }} to [gate]"
+    return (
+        reason,
+        f"the floors are too low; shuffled scores save up to {high:.3g}: add savings = {{ at_least = {floor:g} }}",
+    )
+
+
+def _warnings(bench: _Bench, rules: tuple[RuleResult, ...]) -> Iterator[str]:
+    """Warn where even an equal model could hardly pass: the margin is smaller than the interval's half width."""
+    for rule in rules:
+        se, margin = rule.estimate.se, -rule.bound
+        if rule.name.startswith("champion.no_worse_than") and se is not None:
+            reach = normal_quantile(bench.settings.confidence) * se
+            if reach > margin:
+                yield (
+                    f"the margin {margin:g} is smaller than the interval reaches ({reach:.3g}): an equal model would "
+                    "seldom pass; take more data, pool folds, or widen the margin"
+                )

@@ -1,0 +1,378 @@
+"""How far a metric can be trusted: intervals that respect that events of one card, customer or terminal go together.
+
+Ratios of sums (precision, recall, money, savings) get a linearised variance clustered on every entity at once. Rankings
+(ROC AUC, average precision, precision at K) get a bootstrap of whole clusters. Below 20 clusters nothing can be said,
+and nothing is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.metrics.calibration import equal_mass_bins
+from fraudctl.metrics.ranking import Ranking, ap_influence, ap_of, auc_influence, auc_of
+from fraudctl.metrics.ratios import Ratio
+from fraudctl.metrics.topk import DayBoard, weighted_precision_at_k
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+MIN_CLUSTERS = 20
+"""With fewer clusters than this an interval cannot be known."""
+
+ROWS = "event"
+"""Name of the clustering in which every event stands alone."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its interval, or the reason why it has none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    se: float | None = None
+    """Standard error, where one is known."""
+
+    @property
+    def known(self) -> bool:
+        """Whether both ends of the interval are known and finite."""
+        return self.low is not None and self.high is not None and math.isfinite(self.low) and math.isfinite(self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give value, low and high; a reason where something is null."""
+        out: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high}
+        return out if self.reason is None else {**out, "reason": self.reason}
+
+
+def undefined(reason: str) -> Estimate:
+    """Give the estimate of a metric that cannot be computed."""
+    return Estimate(None, reason=reason)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which events belong together, once per entity."""
+
+    names: tuple[str, ...]
+    """Entity names; empty where the project has none, and events stand alone."""
+    codes: tuple[IntArray, ...]
+    """Cluster of each event from 0, one array of shape ``(n_events,)`` per entity; each null is its own cluster."""
+    sizes: tuple[int, ...]
+    """Number of clusters of each entity."""
+    n_events: int
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, entities: Sequence[str]) -> Clusters:
+        """Read the clusters from the entity columns of ``frame``."""
+        coded = [_codes(frame[name]) for name in entities]
+        sizes = tuple(int(codes.max()) + 1 if len(codes) else 0 for codes in coded)
+        return cls(tuple(entities), tuple(coded), sizes, frame.height)
+
+    def take(self, rows: BoolArray | IntArray) -> Clusters:
+        """Give the clusters of some of the events."""
+        codes = tuple(np.unique(item[rows], return_inverse=True)[1].astype(np.int64) for item in self.codes)
+        sizes = tuple(int(item.max()) + 1 if len(item) else 0 for item in codes)
+        return Clusters(self.names, codes, sizes, len(np.arange(self.n_events)[rows]))
+
+    def fewest(self, support: BoolArray) -> tuple[int, str]:
+        """Count the clusters that hold an event of ``support``, for the entity that has the fewest, and name it."""
+        counts = [(len(np.unique(codes[support])), name) for codes, name in zip(self.codes, self.names, strict=True)]
+        return min(counts, default=(int(support.sum()), ROWS))
+
+
+def _codes(column: pl.Series) -> IntArray:
+    values = (column.rank("dense").cast(pl.Int64).fill_null(0) - 1).to_numpy().copy()
+    missing = values < 0
+    values[missing] = np.arange(int(missing.sum())) + int(values.max(initial=-1)) + 1
+    return np.asarray(values, dtype=np.int64)
+
+
+def clustered_variance(psi: FloatArray, clusters: Clusters) -> float:
+    """Variance of a sum of influences ``psi``, shape ``(n_events,)``, clustered on every entity.
+
+    With ``V_k`` the sum over clusters of entity k of their squared sums and ``V_row`` that of single events: for two
+    entities ``max(V_1 + V_2 - V_row, V_1, V_2, V_row)`` (Cameron, Gelbach and Miller, *Robust Inference With Multiway
+    Clustering*, 2011, never below one way alone); for three or more the largest one-way variance.
+    """
+    v_row = float(np.sum(psi**2))
+    one_way = [float(np.sum(np.bincount(codes, weights=psi) ** 2)) for codes in clusters.codes]
+    both = [sum(one_way) - v_row] if len(one_way) == 2 else []
+    return max([v_row, *one_way, *both])
+
+
+def normal_quantile(confidence: float) -> float:
+    """Give the z of a two-sided interval: 1.645 at 0.90."""
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def too_few(clusters: Clusters, support: BoolArray) -> str | None:
+    """Say why an interval cannot be known, or None where it can."""
+    count, name = clusters.fewest(support)
+    if count >= MIN_CLUSTERS:
+        return None
+    return f"only {count} {name} clusters carry information; below {MIN_CLUSTERS} the uncertainty cannot be known"
+
+
+def ratio_estimate(
+    ratio: Ratio, clusters: Clusters, *, confidence: float, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """Give a ratio of sums with its interval.
+
+    ``SE^2 = clustered variance + (share of one typical event in the base)^2``: the last term keeps small samples
+    honest, where the events seen may happen to agree.
+
+    Parameters
+    ----------
+    ratio
+        The metric, from `fraudctl.metrics.ratios`.
+    clusters
+        Of the same events.
+    confidence
+        Two-sided, such as 0.90.
+    bounds
+        Range that the metric cannot leave.
+    """
+    if ratio.reason is not None:
+        return undefined(ratio.reason)
+    reason = too_few(clusters, ratio.support)
+    if reason is not None:
+        return Estimate(ratio.value, reason=reason)
+    se = math.sqrt(clustered_variance(ratio.influence, clusters) + ratio.unit_share**2)
+    return _around(ratio.value, se, confidence, bounds)
+
+
+def difference_estimate(ours: Ratio, theirs: Ratio, clusters: Clusters, *, confidence: float) -> Estimate:
+    """Give ``ours - theirs`` on the same events with its paired interval."""
+    for ratio in (ours, theirs):
+        if ratio.reason is not None:
+            return undefined(ratio.reason)
+    reason = too_few(clusters, ours.support | theirs.support)
+    value = ours.value - theirs.value
+    if reason is not None:
+        return Estimate(value, reason=reason)
+    share = max(ours.unit_share, theirs.unit_share)
+    se = math.sqrt(clustered_variance(ours.influence - theirs.influence, clusters) + share**2)
+    return _around(value, se, confidence, (-math.inf, math.inf))
+
+
+def _around(value: float, se: float, confidence: float, bounds: tuple[float, float]) -> Estimate:
+    reach = normal_quantile(confidence) * se
+    low, high = max(value - reach, bounds[0]), min(value + reach, bounds[1])
+    return Estimate(value, low, high, se=se)
+
+
+@dataclass(frozen=True)
+class RankingIntervals:
+    """What a bootstrap needs: how many replicates, from which seed, at which confidence."""
+
+    replicates: int
+    seed: int
+    confidence: float
+    threads: int = 2
+
+
+Statistic = Callable[[FloatArray], FloatArray]
+"""Takes the weight of each cluster, gives the statistics."""
+
+
+def bootstrap(n_clusters: int, statistic: Statistic, settings: RankingIntervals) -> FloatArray:
+    """Draw clusters with replacement and give the statistics of each draw, shape ``(replicates, n_statistics)``.
+
+    Replicate r depends on the seed and r only, not on the number of threads.
+    """
+    chunks = np.array_split(np.arange(settings.replicates), min(settings.replicates, 4 * settings.threads))
+    with ThreadPoolExecutor(settings.threads) as pool:
+        parts = pool.map(lambda chunk: _replicates(chunk, n_clusters, statistic, settings.seed), chunks)
+        return np.concatenate(list(parts))
+
+
+def _replicates(numbers: IntArray, n_clusters: int, statistic: Statistic, seed: int) -> FloatArray:
+    rows = []
+    for number in numbers:
+        drawn = np.random.default_rng([seed, int(number)]).integers(0, n_clusters, n_clusters)
+        rows.append(statistic(np.bincount(drawn, minlength=n_clusters).astype(np.float64)))
+    return np.asarray(rows, dtype=np.float64)
+
+
+def percentile_estimate(
+    value: float,
+    draws: FloatArray,
+    *,
+    confidence: float,
+    stretch: float = 1.0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Estimate:
+    """Turn bootstrap draws into an interval: their percentiles, moved away from the value by ``stretch``."""
+    usable = draws[np.isfinite(draws)]
+    if len(usable) < 0.95 * len(draws):
+        return Estimate(value, reason="undefined in more than 5 % of the bootstrap replicates")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(usable, [tail, 1 - tail])
+    se = stretch * float(usable.std(ddof=1))
+    low, high = value + stretch * (min(float(low), value) - value), value + stretch * (max(float(high), value) - value)
+    return Estimate(value, max(low, bounds[0]), min(high, bounds[1]), se=se)
+
+
+@dataclass(frozen=True)
+class WidestWay:
+    """The entity whose clusters widen a ranking's interval most, and how much two entities together widen it more."""
+
+    codes: IntArray
+    n_clusters: int
+    stretch: float
+
+
+def widest_way(psi: FloatArray, clusters: Clusters) -> WidestWay:
+    """Find by linearisation which entity to resample, so that one bootstrap is enough."""
+    v_row = float(np.sum(psi**2))
+    ways = [float(np.sum(np.bincount(codes, weights=psi) ** 2)) for codes in clusters.codes]
+    if not ways or max(ways) < v_row:
+        return WidestWay(np.arange(clusters.n_events), clusters.n_events, 1.0)
+    best = int(np.argmax(ways))
+    stretch = math.sqrt(clustered_variance(psi, clusters) / ways[best]) if ways[best] > 0 else 1.0
+    return WidestWay(clusters.codes[best], clusters.sizes[best], stretch)
+
+
+RANKING_METRICS = ("roc_auc", "average_precision")
+
+
+def ranking_influence(name: str, y_true: npt.NDArray[Any], y_score: FloatArray, weight: FloatArray) -> FloatArray:
+    """Give what each event moves ``roc_auc`` or ``average_precision`` by."""
+    return (auc_influence if name == "roc_auc" else ap_influence)(y_true, y_score, weight)
+
+
+def ranking_statistic(name: str, ranking: Ranking, weight: FloatArray, codes: IntArray) -> Statistic:
+    """Give the function from weights of clusters to ``roc_auc`` or ``average_precision``."""
+    lean = ranking.condensed()
+    sorted_codes, base = codes[lean.order], weight[lean.order]
+    plain = bool((base == 1.0).all())
+    places = np.flatnonzero(lean.y_sorted)
+    group = np.searchsorted(lean.starts, places, side="right") - 1
+    of = auc_of if name == "roc_auc" else ap_of
+
+    def statistic(cluster_weight: FloatArray) -> FloatArray:
+        drawn = cluster_weight[sorted_codes]
+        drawn = drawn if plain else drawn * base
+        every = np.add.reduceat(drawn, lean.starts)
+        fraud = np.bincount(group, weights=drawn[places], minlength=len(every)).astype(np.float64)
+        return np.array([of(fraud, every)])
+
+    return statistic
+
+
+def ranking_estimate(
+    name: str,
+    y_true: npt.NDArray[Any],
+    y_score: FloatArray,
+    weight: FloatArray,
+    clusters: Clusters,
+    *,
+    settings: RankingIntervals,
+) -> Estimate:
+    """Give ROC AUC or average precision with a clustered bootstrap interval.
+
+    Clusters of the entity with the largest linearised variance are drawn; where two entities together widen it
+    further, the percentiles are stretched by that factor.
+    """
+    reason = _ranking_reason(name, y_true)
+    if reason is not None:
+        return undefined(reason)
+    ranking = Ranking.of(y_true, y_score)
+    value = (auc_of if name == "roc_auc" else ap_of)(*ranking.totals(ranking.weighted(weight)))
+    few = too_few(clusters, y_true == 1)
+    if few is not None:
+        return Estimate(value, reason=few)
+    way = widest_way(ranking_influence(name, y_true, y_score, weight), clusters)
+    draws = bootstrap(way.n_clusters, ranking_statistic(name, ranking, weight, way.codes), settings)
+    return percentile_estimate(value, draws[:, 0], confidence=settings.confidence, stretch=way.stretch)
+
+
+def ranking_difference(
+    name: str,
+    y_true: npt.NDArray[Any],
+    ours: FloatArray,
+    theirs: FloatArray,
+    weight: FloatArray,
+    clusters: Clusters,
+    *,
+    settings: RankingIntervals,
+) -> Estimate:
+    """Give the paired difference ``ours - theirs`` of ROC AUC or average precision: both see the same draws."""
+    reason = _ranking_reason(name, y_true) or too_few(clusters, y_true == 1)
+    if reason is not None:
+        return undefined(reason)
+    rankings = [Ranking.of(y_true, score) for score in (ours, theirs)]
+    of = auc_of if name == "roc_auc" else ap_of
+    values = [of(*ranking.totals(ranking.weighted(weight))) for ranking in rankings]
+    psi = ranking_influence(name, y_true, ours, weight) - ranking_influence(name, y_true, theirs, weight)
+    way = widest_way(psi, clusters)
+    first, second = (ranking_statistic(name, ranking, weight, way.codes) for ranking in rankings)
+    draws = bootstrap(way.n_clusters, lambda w: first(w) - second(w), settings)
+    return percentile_estimate(
+        values[0] - values[1], draws[:, 0], confidence=settings.confidence, stretch=way.stretch, bounds=(-1.0, 1.0)
+    )
+
+
+def _ranking_reason(name: str, y_true: npt.NDArray[Any]) -> str | None:
+    if not (y_true == 1).any():
+        return "no frauds"
+    if name == "roc_auc" and (y_true == 1).all():
+        return "no legitimate events"
+    return None
+
+
+def calibration_estimate(
+    y_true: npt.NDArray[Any], y_prob: FloatArray, weight: FloatArray, clusters: Clusters, *, settings: RankingIntervals
+) -> Estimate:
+    """Give the expected calibration error with a clustered bootstrap interval; the bins stay as they are."""
+    if len(y_prob) == 0:
+        return undefined("no events")
+    bins = equal_mass_bins(y_prob)
+    n_bins = int(bins.max()) + 1
+    gap = weight * (y_prob - (y_true == 1))
+    sums = np.bincount(bins, weights=gap, minlength=n_bins)
+    value = float(np.abs(sums).sum() / weight.sum())
+    few = too_few(clusters, y_true == 1)
+    if few is not None:
+        return Estimate(value, reason=few)
+    way = widest_way((np.sign(sums)[bins] * gap - value * weight) / weight.sum(), clusters)
+    cells = way.codes * n_bins + bins
+    gaps, sizes = (
+        np.bincount(cells, weights=item, minlength=way.n_clusters * n_bins).reshape(way.n_clusters, n_bins)
+        for item in (gap, weight)
+    )
+    draws = bootstrap(way.n_clusters, lambda w: np.array([np.abs(w @ gaps).sum() / (w @ sizes).sum()]), settings)
+    return percentile_estimate(value, draws[:, 0], confidence=settings.confidence, stretch=way.stretch)
+
+
+def topk_estimate(
+    value: float, boards: tuple[DayBoard, ...], k: int, n_entities: int, *, settings: RankingIntervals
+) -> Estimate:
+    """Give precision at K with an interval from drawing entities; one drawn twice takes two of the K places."""
+    if not boards:
+        return undefined("no events with this entity")
+    if n_entities < MIN_CLUSTERS:
+        return Estimate(value, reason=f"only {n_entities} entities; below {MIN_CLUSTERS} it cannot be known")
+    tops = [
+        DayBoard(board.entity[: _reach(k, boards)], board.fraud[: _reach(k, boards)], board.group[: _reach(k, boards)])
+        for board in boards
+    ]
+    draws = bootstrap(n_entities, lambda w: np.array([weighted_precision_at_k(tuple(tops), k, w)]), settings)
+    return percentile_estimate(value, draws[:, 0], confidence=settings.confidence)
+
+
+def _reach(k: int, boards: tuple[DayBoard, ...]) -> int:
+    """Give how far down a day's board a draw can reach: K, those found on earlier days, and those not drawn."""
+    return k * (len(boards) + 8)
