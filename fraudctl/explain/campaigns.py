@@ -112,8 +112,7 @@ def link(events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...]
     """
     from scipy.stats import binom
 
-    label = known["label"].to_numpy()
-    rate = float(label.mean()) if len(label) else 0.0
+    rate = float((known["label"] == 1).mean() or 0.0)
     surprise = np.zeros((events.height, len(entities)))
     for j, name in enumerate(entities):
         n, frauds = around(events, known, name, reach_days=REACH_DAYS)
@@ -140,6 +139,7 @@ def around(
     two arrays of shape ``(n_events,)``
         Other events, and those of them that are fraud.
     """
+    known = known.filter(pl.col(entity).is_in(events[entity].unique().implode()))
     values = pl.concat([known[entity], events[entity]]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
     code, wanted = values[: known.height], values[known.height :]
     at, t = micros(known["event_time"]), micros(events["event_time"])

@@ -1,7 +1,7 @@
 """Groups of decisions that the model took for the same reasons: clusters of contributions, each with a rule in words.
 
-Owns clustering (Ward on shares of contribution by family), its stability under resampling, and the rules. A cluster that
-does not come back when events are drawn anew is not shown.
+Owns clustering (Ward on shares of contribution by family), its stability under resampling, and the rules. A cluster
+that does not come back when events are drawn anew is not shown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Cluster:
     rule
         Conditions in words, joined by "and"; they approximate the cluster.
     precision, recall
-        Of the clustered decisions that meet the rule, the share in the cluster; of the cluster, the share that meets it.
+        Of the decisions that meet the rule, the share in the cluster; of the cluster, the share that meets the rule.
     stability
         Mean Jaccard similarity with the nearest cluster of each resample.
     drivers
@@ -224,7 +224,7 @@ def _describe(
 def fit_rule(
     frame: pl.DataFrame, rows: IntArray, mine: BoolArray, features: Sequence[FeatureLike]
 ) -> tuple[tuple[str, ...], BoolArray]:
-    """Describe a cluster by the best path of a shallow tree over the features, and say which rows of `frame` meet it."""
+    """Describe a cluster by the best path of a shallow tree over the features; also say which rows meet it."""
     from sklearn.tree import DecisionTreeClassifier
 
     numbers = [item for item in features if frame.schema[item.name].is_numeric()]

@@ -114,7 +114,7 @@ def _reason(feature: FeatureLike, value: Any, contribution: float, usual: tuple[
 
 
 def _plain(value: Any) -> Value:
-    return float(value) if isinstance(value, float) else value  # type: ignore[no-any-return]
+    return value if isinstance(value, (float, int, str, bool)) else None
 
 
 def say(value: Any) -> str:

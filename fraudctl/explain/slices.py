@@ -19,7 +19,7 @@ from fraudctl.explain.conditions import Condition, find_conditions
 from fraudctl.explain.scene import FALSE_ALARM, MISSED, BoolArray, FloatArray, IntArray, Scene
 from fraudctl.explain.search import Errors, best_slices, draw_errors, score_slice, single_statistics, strata_of
 
-PERMUTATIONS: Final = 300
+PERMUTATIONS: Final = 500
 FOUND_ON: Final = 0.6
 """Share of the period's events, from its start, that feature slices are found on."""
 LEVEL: Final = 0.05
@@ -112,6 +112,8 @@ def find_slices(
     permutations
         How often the search is repeated on permuted errors; at least 200.
     """
+    from threadpoolctl import threadpool_limits
+
     conditions, held = find_conditions(scene, rows)
     late = np.arange(scene.scored.height)[rows] >= FOUND_ON * scene.scored.height
     items: list[Slice] = []
@@ -128,7 +130,8 @@ def find_slices(
         at = rows[inside]
         stratum = strata_of(scene.y_prob[at])
         side = _Side(kind, at, is_error, scene.stake[at], weight[inside], stratum, late[inside])
-        items.extend(_search(side, conditions, held[inside], permutations, seed=[seed, k, 1]))
+        with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
+            items.extend(_search(side, conditions, held[inside], permutations, seed=[seed, k, 1]))
     items.sort(key=lambda item: (not item.significant, item.p_value, -item.excess))
     return Slices(tuple(_merged(items)), len(conditions), permutations, reasons)
 

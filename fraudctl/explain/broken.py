@@ -1,0 +1,72 @@
+"""Features that broke for a day: a day on which a feature's values are unlike those of all other days.
+
+Owns the comparison of each day with the rest of the period; labels play no part in it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.explain.result import BrokenFeature
+from fraudctl.explain.scene import FeatureLike, FloatArray, IntArray, Scene
+
+MIN_DAYS: Final = 4
+MIN_EVENTS: Final = 100
+FAR: Final = 0.25
+TIMES: Final = 4.0
+BINS: Final = 10
+
+
+def find_broken(scene: Scene) -> tuple[BrokenFeature, ...]:
+    """Find days on which a feature is unlike the rest: a total variation of 0.25 or more, and 4 times the usual."""
+    days = scene.day.unique().sort()
+    code = scene.day.replace_strict({value: i for i, value in enumerate(days.to_list())}).to_numpy().astype(np.int64)
+    sizes = np.bincount(code, minlength=len(days))
+    if len(days) < MIN_DAYS:
+        return ()
+    out = [item for feature in scene.features if (item := _broken(scene, feature, code, sizes, days)) is not None]
+    return tuple(sorted(out, key=lambda item: -item.distance))
+
+
+def _broken(
+    scene: Scene, feature: FeatureLike, code: IntArray, sizes: IntArray, days: pl.Series
+) -> BrokenFeature | None:
+    shares = _shares(scene.scored[feature.name], code, len(days))
+    total = (shares * sizes[:, None]).sum(axis=0)
+    rest = (total[None, :] - shares * sizes[:, None]) / np.maximum(sizes.sum() - sizes, 1)[:, None]
+    distance = np.where(sizes >= MIN_EVENTS, 0.5 * np.abs(shares - rest).sum(axis=1), 0.0)
+    worst = int(distance.argmax())
+    typical = float(np.median(np.delete(distance, worst)))
+    if distance[worst] < max(FAR, TIMES * typical):
+        return None
+    missed = scene.missed & (code == worst)
+    return BrokenFeature(
+        feature=feature.name,
+        words=feature.words or feature.name,
+        day=days[worst],
+        distance=float(distance[worst]),
+        typical=typical,
+        missed_cost=float(scene.cost[missed].sum()),
+        n_missed=int(missed.sum()),
+    )
+
+
+def _shares(series: pl.Series, code: IntArray, n_days: int) -> FloatArray:
+    """Give the share of each bin on each day, shape ``(n_days, n_bins)``; null is a bin of its own."""
+    if series.dtype.is_numeric():
+        values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        known = values[np.isfinite(values)]
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
+        level = np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), len(edges) + 1)
+    else:
+        top = series.value_counts(sort=True, name="n").head(30)[series.name].drop_nulls()
+        order = {value: i for i, value in enumerate(top.to_list())}
+        known_code = series.replace_strict(order, default=len(order), return_dtype=pl.Int64)
+        level = known_code.set(series.is_null(), len(order) + 1).to_numpy()
+    size = int(level.max(initial=0)) + 1
+    table = np.zeros((n_days, size))
+    np.add.at(table, (code, level.astype(np.int64)), 1.0)
+    return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1.0), dtype=np.float64)

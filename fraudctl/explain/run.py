@@ -1,0 +1,308 @@
+"""One explanation from decided events: chooses what is looked at, runs every part, collects the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.costs import baseline, cost_matrix, perfect_cost
+from fraudctl.explain.autopsy import Autopsy, dissect
+from fraudctl.explain.broken import find_broken
+from fraudctl.explain.campaigns import Campaigns, find_campaigns
+from fraudctl.explain.causes import Causes, find_causes
+from fraudctl.explain.clusters import Clusters, find_clusters
+from fraudctl.explain.contrast import Contrast, contrast
+from fraudctl.explain.findings import find_findings
+from fraudctl.explain.money import find_money
+from fraudctl.explain.reasons import Reason, give_reasons
+from fraudctl.explain.result import CampaignLink, ErrorCase, Explanation, Totals
+from fraudctl.explain.scene import (
+    FALSE_ALARM,
+    MISSED,
+    BoolArray,
+    Contribute,
+    Decide,
+    FeatureLike,
+    FloatArray,
+    IntArray,
+    Scene,
+    make_scene,
+)  # fmt: skip
+from fraudctl.explain.slices import PERMUTATIONS, find_slices
+from fraudctl.explain.threshold import sweep
+from fraudctl.explain.wording import cost_words
+from fraudctl.project import Project
+
+MIN_ERRORS: Final = 30
+"""Sections with fewer errors say so instead of drawing."""
+SAMPLE: Final = 100_000
+MOST_PEERS: Final = 20_000
+MOST_EXPLAINED: Final = 50_000
+
+Progress = Callable[[str, int, int], None]
+
+
+def explain(
+    scored: pl.DataFrame,
+    history: pl.DataFrame,
+    *,
+    project: Project,
+    features: Sequence[FeatureLike],
+    contribute: Contribute,
+    decide: Decide,
+    model: str,
+    as_of: datetime | None = None,
+    seed: int = 0,
+    sample: int = SAMPLE,
+    permutations: int = PERMUTATIONS,
+    threads: int = -1,
+    method: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Explanation:
+    """Explain the errors of a period.
+
+    Parameters
+    ----------
+    scored
+        Mature, labelled feature-table rows of the period with ``y_prob``, ``action`` and ``cost``.
+    history
+        The whole feature table: labels and entities of all times.
+    contribute, decide
+        The model's contributions and the policy, as functions of events.
+    sample
+        Most legitimate passed events that are looked at closely (contributions, slices); totals, causes, campaigns and
+        the sweep always take all events. All errors and all alerts are always looked at, up to 50,000.
+    permutations
+        Of the slice search; at least 200.
+    method
+        Further facts for the section on method: hashes, versions.
+
+    Raises
+    ------
+    DataError
+        Nothing to explain, or columns are missing.
+    """
+    scene = make_scene(scored, history, project=project, features=features)
+    tell = progress or (lambda *_: None)
+    absent: dict[str, str] = {}
+    steps = iter(range(1, 10))
+
+    def step(name: str) -> None:
+        tell(name, next(steps), 9)
+
+    step("causes")
+    causes = find_causes(scene, decide=decide)
+    step("threshold")
+    swept = sweep(scene, decide=decide)
+    step("money")
+    money = find_money(scene)
+    step("campaigns")
+    campaigns = find_campaigns(scene)
+    step("contributions")
+    rows, weight = choose_rows(scene, sample=sample, seed=seed)
+    close = np.concatenate([_explained(scene, seed), _peers(scene, seed)])
+    values = np.asarray(contribute(scene.scored[close])[:, :-1], dtype=np.float64)
+    step("contrasts")
+    contrasts = _contrasts(scene, close, values, seed, absent)
+    step("clusters")
+    clusters, cluster_of = _clusters(scene, close, values, seed, absent)
+    step("slices")
+    slices = find_slices(scene, rows=rows, weight=weight, seed=seed, permutations=permutations)
+    step("autopsy")
+    autopsy = _autopsy(scene, seed, threads, absent)
+    totals = _totals(scene)
+    broken = find_broken(scene)
+    currency = project.costs.currency
+    findings = find_findings(
+        totals=totals, slices=slices, broken=broken, causes=causes.totals, sweep=swept, clusters=clusters.items,
+        autopsy=autopsy, currency=currency,
+    )  # fmt: skip
+    errors = _errors(scene, close, values, causes, campaigns, cluster_of)
+    local = scene.scored["event_time"].dt.convert_time_zone(project.data.timezone)
+    return Explanation(
+        project=project.project.name, model=model, as_of=as_of, start=local[0], end=local[-1], currency=currency,
+        cost_words=cost_words(cost_matrix(project.costs)), totals=totals, findings=findings, causes=causes.totals,
+        lookback_days=causes.lookback_days, money=money, days=_days(scene), sweep=swept,
+        missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], clusters=clusters.items,
+        n_unstable_clusters=clusters.n_unstable, campaigns=campaigns.items,
+        n_outside_campaigns=int((campaigns.member < 0).sum()), slices=slices, broken=broken, autopsy=autopsy,
+        errors=errors, absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
+        method=_method(scene, rows, close, seed, permutations, method),
+    )  # fmt: skip
+
+
+def choose_rows(scene: Scene, *, sample: int, seed: int) -> tuple[IntArray, FloatArray]:
+    """Choose what is searched closely: all frauds, all alerts, and at most ``sample`` passed legitimate events.
+
+    Returns
+    -------
+    positions in time order and how many events each stands for
+    """
+    keep = scene.y_true | scene.alert
+    passed = np.flatnonzero(~keep)
+    weight = np.ones(len(keep))
+    if len(passed) > sample:
+        drawn = np.random.default_rng([seed, 11]).choice(passed, sample, replace=False)
+        weight[drawn] = len(passed) / sample
+        keep = keep.copy()
+        keep[drawn] = True
+    else:
+        keep = np.ones_like(keep)
+    rows = np.flatnonzero(keep)
+    return rows, weight[rows]
+
+
+def _explained(scene: Scene, seed: int) -> IntArray:
+    """Give all errors and all alerts; of very many caught frauds a sample."""
+    errors = np.flatnonzero(scene.missed | scene.false_alarm)
+    caught = np.flatnonzero(scene.caught)
+    if len(caught) > MOST_EXPLAINED:
+        caught = np.random.default_rng([seed, 12]).choice(caught, MOST_EXPLAINED, replace=False)
+    return np.concatenate([errors, np.sort(caught)])
+
+
+def _peers(scene: Scene, seed: int) -> IntArray:
+    passed = np.flatnonzero(scene.passed)
+    if len(passed) <= MOST_PEERS:
+        return passed
+    return np.sort(np.random.default_rng([seed, 13]).choice(passed, MOST_PEERS, replace=False))
+
+
+def _too_few(n: int, what: str) -> str:
+    return f"only {n:,} {what}; at least {MIN_ERRORS} are needed to say something that is not chance"
+
+
+def _contrasts(
+    scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str]
+) -> tuple[Contrast | None, Contrast | None]:
+    clusters = {name: scene.scored[name].gather(close) for name in scene.entities}
+    out: list[Contrast | None] = []
+    sides = (("missed_contrast", scene.missed, scene.caught), ("false_alarm_contrast", scene.false_alarm, scene.passed))
+    for k, (name, errors, peers) in enumerate(sides):
+        n = min(int(errors.sum()), int(peers.sum()))
+        if n < MIN_ERRORS:
+            absent[name] = _too_few(n, "errors or peers")
+            out.append(None)
+            continue
+        mine: BoolArray = errors[close]
+        out.append(
+            contrast(values, errors=mine, peers=peers[close], features=scene.features, clusters=clusters, seed=seed + k)
+        )
+    return out[0], out[1]
+
+
+def _clusters(
+    scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str]
+) -> tuple[Clusters, dict[int, int]]:
+    """Cluster the false alarms; also give the cluster of each by its position in the scene."""
+    n = int(scene.false_alarm.sum())
+    if n < MIN_ERRORS:
+        absent["clusters"] = _too_few(n, "false alarms")
+        return Clusters(np.empty(0, dtype=np.int64), (), 0), {}
+    alerts = np.flatnonzero(scene.alert[close])
+    at = close[alerts]
+    found = find_clusters(
+        scene.scored[at], values[alerts], member_of=scene.false_alarm[at], cost=scene.cost[at],
+        is_fraud=scene.y_true[at], features=scene.features, seed=seed,
+    )  # fmt: skip
+    members = at[scene.false_alarm[at]]
+    return found, {int(row): int(k) for row, k in zip(members, found.member, strict=True) if k >= 0}
+
+
+def _autopsy(scene: Scene, seed: int, threads: int, absent: dict[str, str]) -> Autopsy | None:
+    n = min(int(scene.missed.sum()), int(scene.passed.sum()))
+    if n < MIN_ERRORS:
+        absent["autopsy"] = _too_few(n, "missed frauds or passed events")
+        return None
+    return dissect(scene, seed=seed, threads=threads)
+
+
+def _totals(scene: Scene) -> Totals:
+    y_true = scene.y_true.astype(np.int64)
+    base = baseline(scene.cost_table, y_true, cost_matrix(scene.project.costs))
+    has_amount = "amount" in scene.scored.columns
+    amount = scene.scored["amount"].fill_null(0.0).to_numpy()[scene.y_true].sum() if has_amount else None
+    return Totals(
+        n_events=scene.scored.height, n_frauds=int(y_true.sum()), n_alerts=int(scene.alert.sum()),
+        n_missed=int(scene.missed.sum()), n_caught=int(scene.caught.sum()),
+        n_false_alarms=int(scene.false_alarm.sum()), cost=float(scene.cost.sum()),
+        missed_cost=float(scene.cost[scene.missed].sum()),
+        false_alarm_cost=float(scene.cost[scene.false_alarm].sum()),
+        caught_cost=float(scene.cost[scene.caught].sum()), baseline_cost=float(base.cost),
+        baseline_action=base.action, perfect_cost=float(perfect_cost(scene.cost_table, y_true).sum()),
+        fraud_amount=None if amount is None else float(amount),
+    )  # fmt: skip
+
+
+def _days(scene: Scene) -> tuple[tuple[Any, float, float], ...]:
+    frame = pl.DataFrame(
+        {
+            "day": scene.day,
+            "missed": np.where(scene.missed, scene.cost, 0.0),
+            "false": np.where(scene.false_alarm, scene.cost, 0.0),
+        }
+    )
+    return tuple(frame.group_by("day").agg(pl.col("missed", "false").sum()).sort("day").iter_rows())
+
+
+def _errors(
+    scene: Scene, close: IntArray, values: FloatArray, causes: Causes, campaigns: Campaigns, cluster_of: dict[int, int]
+) -> tuple[ErrorCase, ...]:
+    """List every error with its reasons, the costliest first."""
+    n = int((scene.missed | scene.false_alarm).sum())
+    rows = close[:n]
+    frame = scene.scored[rows]
+    reasons = give_reasons(
+        frame, values[:n], towards_alert=scene.alert[rows], features=scene.features,
+        protected=scene.project.features.protected, history=scene.history, entities=scene.entities,
+    )  # fmt: skip
+    cause = dict(zip(causes.rows.tolist(), causes.cause, strict=True))
+    campaign = dict(zip(campaigns.rows.tolist(), campaigns.member.tolist(), strict=True))
+    has_amount = "amount" in frame.columns
+    cases = [
+        _case(
+            scene, row, record, cause.get(row), campaign.get(row, -1), campaigns, cluster_of.get(row), why, has_amount
+        )
+        for row, record, why in zip(rows.tolist(), frame.iter_rows(named=True), reasons, strict=True)
+    ]
+    return tuple(sorted(cases, key=lambda item: (-item.cost, item.event_time, str(item.event_id))))
+
+
+def _case(
+    scene: Scene, row: int, record: dict[str, Any], cause: str | None, member: int, campaigns: Campaigns,
+    cluster: int | None, reasons: tuple[Reason, ...], has_amount: bool,  # noqa: FBT001
+) -> ErrorCase:  # fmt: skip
+    item = campaigns.items[member] if member >= 0 else None
+    return ErrorCase(
+        event_id=record["event_id"],
+        event_time=record["event_time"],
+        kind=MISSED if scene.missed[row] else FALSE_ALARM,
+        action=record["action"],
+        y_prob=float(record["y_prob"]),
+        amount=record["amount"] if has_amount else None,
+        entities={name: record[name] for name in scene.entities},
+        cost=float(record["cost"]),
+        cause=cause,
+        campaign=None if item is None else CampaignLink(item.entity, item.value, item.size),
+        cluster=cluster,
+        reasons=reasons,
+    )
+
+
+def _method(
+    scene: Scene, rows: IntArray, close: IntArray, seed: int, permutations: int, more: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "n_events": scene.scored.height,
+        "n_searched": len(rows),
+        "n_explained": len(close),
+        "sampled": len(rows) < scene.scored.height,
+        "seed": seed,
+        "permutations": permutations,
+        "n_features": len(scene.features),
+        **(more or {}),
+    }

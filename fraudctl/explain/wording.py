@@ -1,0 +1,95 @@
+"""Numbers, money and times in words: one way to write each, for findings and for every rendering."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Final
+
+from fraudctl.costs import Cell, CostMatrix
+
+_SIGNS: Final = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
+
+
+def money(value: float, currency: str) -> str:
+    """Write money: signs before, other words behind; small amounts with cents.
+
+    >>> money(12670.4, "EUR"), money(-3.5, "USD"), money(5, "CHF")
+    ('€12,670', '-$3.50', '5.00 CHF')
+    """
+    size = abs(value)
+    text = f"{size:,.0f}" if size >= 100 or value == 0 else f"{size:,.2f}"
+    sign = "-" if value < 0 and float(text.replace(",", "")) != 0 else ""
+    mark = _SIGNS.get(currency, currency)
+    return f"{sign}{mark}{text}" if len(mark) == 1 else f"{sign}{text} {mark}"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """Write a number of things.
+
+    >>> count(1, "fraud"), count(1200, "fraud"), count(0, "loss", "losses")
+    ('1 fraud', '1,200 frauds', '0 losses')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Write a share.
+
+    >>> percent(0.653), percent(0.0034)
+    ('65 %', '0.3 %')
+    """
+    if digits == 0 and 0 < abs(share) < 0.01:
+        digits = 1
+    return f"{share * 100:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a plain number; None as a dash."""
+    if value is None:
+        return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def period(start: datetime, end: datetime) -> str:
+    """Write a period by its first and last day.
+
+    >>> period(datetime(2018, 8, 8), datetime(2018, 8, 14)), period(datetime(2018, 7, 31), datetime(2018, 8, 1))
+    ('8–14 Aug 2018', '31 Jul – 1 Aug 2018')
+    """
+    if (start.year, start.month) == (end.year, end.month):
+        return f"{start.day}–{day(end)}" if start.day != end.day else day(end)
+    first = f"{start:%-d %b}" if start.year == end.year else day(start)
+    return f"{first} – {day(end)}"
+
+
+def day(value: date) -> str:
+    """Write a day."""
+    return f"{value:%-d %b %Y}"
+
+
+def moment(value: datetime) -> str:
+    """Write an instant to the minute."""
+    return f"{value:%Y-%m-%d %H:%M}"
+
+
+def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
+    """Say the cost model, one sentence part per cell that is not nothing."""
+    who = ("a legitimate event", "a fraud")
+    parts = [
+        f"{action} {who[outcome]}: {_cell(cell, matrix.currency)}"
+        for action, pair in zip(matrix.actions, matrix.cells, strict=True)
+        for outcome, cell in enumerate(pair)
+        if cell != Cell()
+    ]
+    return tuple(parts) or ("all decisions cost nothing",)
+
+
+def _cell(cell: Cell, currency: str) -> str:
+    parts = [money(cell.fixed, currency)] if cell.fixed else []
+    if cell.rate:
+        parts.append("the amount" if cell.rate == 1.0 else f"{cell.rate:.4g} × the amount")
+    if cell.column:
+        parts.append(f"column {cell.column}")
+    return " + ".join(parts)

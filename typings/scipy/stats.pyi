@@ -1,0 +1,9 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class _Binomial:
+    def logsf(self, k: Any, n: Any, p: Any) -> NDArray[np.float64]: ...
+
+binom: _Binomial
