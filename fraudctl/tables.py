@@ -92,7 +92,7 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
         A file that is not readable as what its name says, or files whose columns do not fit together.
     """
     names = list(files)
-    with _explained(names):
+    with explained(names):
         if all(_is_csv(name) for name in names):
             frame = pl.scan_csv(
                 names,
@@ -112,7 +112,7 @@ def _is_csv(name: str) -> bool:
 
 def collect(frame: pl.LazyFrame, *, files: Collection[str]) -> pl.DataFrame:
     """Collect a lazy frame over ``files``, with trouble in them explained as a DataError."""
-    with _explained(list(files)):
+    with explained(list(files)):
         return frame.collect()
 
 
@@ -125,7 +125,7 @@ def read_parquet(path: Path, *, columns: list[str] | None = None) -> pl.DataFram
 
 
 @contextlib.contextmanager
-def _explained(files: list[str]) -> Iterator[None]:
+def explained(files: list[str]) -> Iterator[None]:
     """Turn trouble with files into a DataError without Polars' text, which may carry cell values."""
     place = files[0] if len(files) == 1 else f"{len(files)} files such as {files[0]}"
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from fraudctl.errors import UsageError
 
 ProjectPath = Annotated[
     Path, typer.Option("--project", "-p", help="Project file, or the folder that holds fraudctl.toml.")
@@ -17,4 +20,17 @@ NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progres
 Model = Annotated[str, typer.Option("--model", "-m", help="A version, a path, `latest` or `champion`.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads. Default: all there are.")]
 
+Date = str | None
+
 HERE = Path()
+
+
+def moment(text: str | None) -> datetime | date | None:
+    """Read a date, or a time in ISO 8601; both are local to the project where they name no zone."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text) if len(text) == len("2026-06-01") else datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{text!r} is neither a date nor a time; expected a form such as 2026-06-01 or 2026-06-01T12:00:00+02:00"
+        raise UsageError(msg) from error

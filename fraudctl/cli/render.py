@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from fraudctl.checks import CheckReport
+    from fraudctl.evaluate import Evaluation
     from fraudctl.propose import Proposal
+    from fraudctl.workflows.train import TrainResult
 
 
 def plain_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> Table:
@@ -62,3 +67,120 @@ def feature_table(described: list[dict[str, Any]]) -> Table:
 
 def _figure(value: Any) -> str:
     return "" if value is None else f"{value:,.4g}"
+
+
+def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
+    """Say what ``check`` found: findings, then the weeks; with ``verbose`` every column too."""
+    parts: list[RenderableType] = []
+    rows = [(item.severity, item.where, item.what, item.hint or "") for item in report.findings]
+    if rows:
+        parts.append(plain_table("Findings", ("severity", "where", "what", "hint"), rows))
+    weeks = [
+        (
+            week.start.isoformat(),
+            f"{week.n_events:,}",
+            f"{week.n_mature:,}",
+            f"{week.n_frauds:,}",
+            "" if week.fraud_rate is None else f"{week.fraud_rate:.2%}",
+        )
+        for week in report.weeks
+    ]
+    columns = ("week of", "events", "mature", "frauds", "fraud rate")
+    if weeks and (verbose or len(weeks) <= _WEEKS_SHOWN):
+        parts.append(plain_table("Weeks", columns, weeks, right="events mature frauds"))
+    elif weeks:
+        parts.append(
+            plain_table(f"The last {_WEEKS_SHOWN} weeks", columns, weeks[-_WEEKS_SHOWN:], right="events mature frauds")
+        )
+    if verbose:
+        facts = [
+            (item.name, item.dtype, item.role, f"{item.n_null:,}", f"{item.n_unique:,}") for item in report.columns
+        ]
+        parts.append(plain_table("Columns", ("column", "type", "role", "nulls", "values"), facts, right="nulls values"))
+    errors, warnings = counted(report.n_errors, "error"), counted(report.n_warnings, "warning")
+    parts.append(f"{counted(report.n_events, 'event')}: {errors}, {warnings}")
+    return parts
+
+
+_WEEKS_SHOWN = 8
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a count with its noun: ``1 event``, ``12,000 events``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def train_tables(result: TrainResult) -> list[RenderableType]:
+    """Say how a model came about: what was known, the folds, the search, the calibration, the policy."""
+    summary = result.summary
+    train = summary["train"]
+    lines = [
+        (
+            f"as of {summary['as_of'][:10]}: trained on {train['rows']:,} events with {train['frauds']:,} frauds, "
+            f"{train['from'][:10]} to {train['until'][:10]}; {summary['features']} features, {summary['trees']} trees"
+        ),
+        f"calibration: {summary['calibration']['method']} ({summary['calibration']['reason']})",
+    ]
+    known = {"fold", "as_of", "train", "valid", "best_trees"}
+    metric = next((name for name in summary["folds"][0] if name not in known), "")
+    rows = [
+        (
+            str(fold["fold"]),
+            fold["valid"]["from"][:10],
+            f"{fold['train']['rows']:,}",
+            f"{fold['valid']['rows']:,}",
+            f"{fold['valid']['frauds']:,}",
+            str(fold["best_trees"]),
+            _figure(fold.get(metric)),
+        )
+        for fold in summary["folds"]
+    ]
+    columns = ("fold", "from", "train rows", "valid rows", "frauds", "trees", metric)
+    return [
+        *lines,
+        plain_table("Folds", columns, rows, right=" ".join(columns[2:])),
+        *policy_tables(result.policy),
+    ]
+
+
+def policy_tables(policy: dict[str, Any]) -> list[RenderableType]:
+    """Say how scores become actions, and what that cost on the fold predictions."""
+    report, currency = policy.get("report", {}), policy["costs"].get("currency", "")
+    kind = {"expected_cost": "the action with the lowest expected cost for each event", "thresholds": "thresholds"}
+    parts: list[RenderableType] = [f"policy: {kind.get(policy['kind'], policy['kind'])}"]
+    rows = [(name, _figure(value)) for name, value in policy["thresholds"].items()]
+    if rows:
+        parts.append(plain_table(None, ("action", "from y_prob"), rows, right="y_prob"))
+    if "cost" in report:
+        parts.append(f"on the fold predictions: {report['cost']:,.0f} {currency} over {report['events']:,} events")
+    return parts
+
+
+def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
+    """Say what an evaluation found: the events, the metrics with intervals, the actions, the gate."""
+    period, excluded = evaluation.period, evaluation.excluded.to_dict()
+    left_out = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in excluded.items() if count)
+    head = (
+        f"{evaluation.model}: {evaluation.rows:,} events with {evaluation.frauds:,} frauds, "
+        f"{period.from_time.date()} to {period.until.date()}"
+    )
+    parts: list[RenderableType] = [head + (f"; left out: {left_out}" if left_out else "")]
+    rows = []
+    for name, item in evaluation.metrics.items():
+        interval = "" if item.low is None or item.high is None else f"{_figure(item.low)} to {_figure(item.high)}"
+        rows.append((name, _figure(item.value), interval, item.reason or ""))
+    title = f"{evaluation.confidence:.0%}"
+    parts.append(plain_table("Metrics", ("metric", "value", title, ""), rows, right="value"))
+    actions = [
+        (name, f"{item['events']:,}", f"{item['frauds']:,}", f"{item['cost']:,.0f}")
+        for name, item in evaluation.by_action.items()
+    ]
+    cost = f"cost {evaluation.money.get('currency', '')}".strip()
+    parts.append(plain_table("Actions", ("action", "events", "frauds", cost), actions, right="events frauds"))
+    gate = evaluation.gate
+    checked = [(rule.verdict, rule.name, rule.reason) for rule in gate.rules]
+    if checked:
+        parts.append(plain_table("Gate", ("verdict", "rule", "why"), checked))
+    parts += [f"warning: {text}" for text in (*evaluation.warnings, *gate.warnings)]
+    parts.append(f"gate: {gate.verdict}" + (f" - {gate.reason}" if gate.reason else ""))
+    return parts

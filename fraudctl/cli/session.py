@@ -46,7 +46,7 @@ class Session:
     def show(self, renderable: RenderableType) -> None:
         """Print a result for people on stdout."""
         if not self.as_json:
-            self._console(stderr=False).print(renderable)
+            self._console(stderr=False).print(renderable, markup=False, soft_wrap=isinstance(renderable, str))
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """Print the result for machines on stdout, where it was asked for."""

@@ -63,6 +63,7 @@ def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray) -> 
 
 
 def bare_policy(project: Project) -> Policy:
+    """Give the policy as the project file states it, before anything is chosen: no thresholds, no prices."""
     matrix = cost_matrix(project.costs)
     rules = tuple(
         PolicyRule(rule.name or f"rule {i + 1}", rule.when, rule.action) for i, rule in enumerate(project.rules)

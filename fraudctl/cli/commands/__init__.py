@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fraudctl.cli.commands.check import check
+from fraudctl.cli.commands.evaluate import evaluate
 from fraudctl.cli.commands.features import features
 from fraudctl.cli.commands.init import init
 from fraudctl.cli.commands.sample import sample
 from fraudctl.cli.commands.schema import schema
+from fraudctl.cli.commands.threshold import threshold
+from fraudctl.cli.commands.train import train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "init": init,
+    "check": check,
     "features": features,
+    "train": train,
+    "threshold": threshold,
+    "evaluate": evaluate,
     "sample": sample,
     "schema": schema,
 }

@@ -1,0 +1,99 @@
+"""Write docs/reference/ from the command line's help and the project file's schema; a test holds the two together.
+
+Usage: python docs/build_reference.py
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def pages() -> dict[str, str]:
+    """Give the reference pages by file name."""
+    return {"commands.md": commands_page(), "project-file.md": project_page()}
+
+
+def commands_page() -> str:
+    """Give the help of every command as one page."""
+    os.environ["COLUMNS"], os.environ["NO_COLOR"] = "100", "1"
+    from typer.testing import CliRunner
+
+    from fraudctl.cli.app import app
+    from fraudctl.cli.commands import COMMANDS
+
+    parts = ["# Commands\n\nWhat `fraudctl COMMAND --help` prints; made by `make docs`.\n"]
+    for args in ([], *([name] for name in COMMANDS)):
+        output = CliRunner().invoke(app, [*args, "--help"], prog_name="fraudctl", terminal_width=100).output
+        text = "\n".join(line.rstrip() for line in output.strip().splitlines())
+        parts.append(f"## fraudctl {' '.join(args)}".rstrip() + f"\n\n```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def project_page() -> str:
+    """Give every key of fraudctl.toml with its type, default and meaning."""
+    from fraudctl.project import json_schema
+
+    schema = json_schema()
+    parts = ["# The project file\n\nEvery key of `fraudctl.toml`; made by `make docs` from `fraudctl schema`.\n"]
+    for key, entry in schema["properties"].items():
+        parts.append(f"## {key}\n\n{_section(entry, schema)}")
+    return "\n".join(parts)
+
+
+def _section(entry: dict[str, Any], schema: dict[str, Any]) -> str:
+    definition = _definition(entry, schema)
+    if definition is None:
+        return f"{entry.get('description', '')}\n"
+    rows = [f"{definition.get('description', '')}\n", "| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    below: list[tuple[str, dict[str, Any]]] = []
+    for key, item in definition.get("properties", {}).items():
+        default = "required" if key in definition.get("required", []) else _default(item)
+        meaning = item.get("description", "").replace("\n", " ").replace("|", "\\|")
+        rows.append(f"| `{key}` | {_type(item)} | {default} | {meaning} |")
+        inner = _definition(item, schema)
+        if inner is not None and inner.get("properties"):
+            below.append((key, item))
+    text = "\n".join(rows) + "\n"
+    return text + "".join(f"\n### {key}\n\n{_section(item, schema)}" for key, item in below)
+
+
+def _definition(entry: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any] | None:
+    for item in (entry, *entry.get("anyOf", []), entry.get("items", {}), entry.get("additionalProperties") or {}):
+        if isinstance(item, dict) and "$ref" in item:
+            found: dict[str, Any] = schema["$defs"][item["$ref"].rsplit("/", 1)[1]]
+            return found
+    return None
+
+
+def _type(item: dict[str, Any]) -> str:
+    if "enum" in item:
+        return "one of " + ", ".join(f"`{value}`" for value in item["enum"])
+    if "anyOf" in item:
+        return " or ".join(dict.fromkeys(_type(one) for one in item["anyOf"] if one.get("type") != "null"))
+    if "$ref" in item:
+        return "table"
+    kinds = {
+        "string": "text",
+        "integer": "whole number",
+        "object": "table",
+        "array": "list",
+        "boolean": "true or false",
+    }
+    return kinds.get(item.get("type", ""), item.get("type", "table"))
+
+
+def _default(item: dict[str, Any]) -> str:
+    if "default" not in item:
+        return ""
+    default = item["default"]
+    return "" if default in (None, [], {}) or isinstance(default, (dict, list)) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")

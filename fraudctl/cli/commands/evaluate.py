@@ -1,0 +1,54 @@
+"""``fraudctl evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+
+
+def evaluate(
+    *,
+    project: ProjectPath = HERE,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Version, path, latest or champion.")] = None,
+    champion: Annotated[str | None, typer.Option(help="Model to compare with on the same events.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Parquet or CSV with event_id and y_prob to judge.")] = None,
+    from_: Annotated[Date, typer.Option("--from", help="Start of the period. Default: as_of.")] = None,
+    to: Annotated[Date, typer.Option("--to", help="End of the period, itself left out.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Write label, y_prob, action and cost per event.")] = None,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Only report; the gate has no say.")] = False,
+    require_gate: Annotated[bool, typer.Option("--require-gate", help="Refuse a project without [gate].")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Judge a model on a period that it cannot have seen, and apply the gate."""
+    from fraudctl.cli.render import evaluation_tables
+    from fraudctl.cli.session import Session
+    from fraudctl.project import load_project
+    from fraudctl.workflows.evaluate import evaluate_model, write_predictions
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        result = evaluate_model(
+            load_project(project),
+            model=model,
+            champion=champion,
+            scores=scores,
+            from_time=moment(from_),
+            until=moment(to),
+            gate=not no_gate,
+            require_gate=require_gate,
+            progress=progress,
+        )
+    if predictions is not None:
+        write_predictions(result, predictions)
+    session.emit(result.to_dict())
+    for table in evaluation_tables(result.evaluation):
+        session.show(table)
+    session.show(f"report: {result.report}")
+    raise typer.Exit(result.evaluation.gate.exit_code)

@@ -1,0 +1,35 @@
+"""``fraudctl train``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+
+
+def train(
+    *,
+    project: ProjectPath = HERE,
+    as_of: Annotated[Date, typer.Option(help="Training knows nothing later; overrides [split] as_of.")] = None,
+    trials: Annotated[int | None, typer.Option(min=0, help="Settings tried; overrides [train] trials.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Tune, fit, calibrate, choose the policy and write a bundle."""
+    from fraudctl.cli.render import train_tables
+    from fraudctl.cli.session import Session
+    from fraudctl.project import load_project
+    from fraudctl.workflows.train import train_model
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        result = train_model(load_project(project), as_of=moment(as_of), trials=trials, progress=progress)
+    session.emit(result.to_dict())
+    for table in train_tables(result):
+        session.show(table)
+    session.show(f"wrote {result.path}")
+    session.note("next: fraudctl evaluate")

@@ -1,0 +1,191 @@
+"""``train`` and ``threshold``: from the feature table to a bundle, and a bundle's policy chosen anew."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import BundleError
+from fraudctl.progress import Progress, Silent
+from fraudctl.project import Project
+from fraudctl.workflows.features import FeatureTable, build_features
+
+if TYPE_CHECKING:
+    from fraudctl.bundle import Bundle
+    from fraudctl.policy import PolicyChoice
+    from fraudctl.split import Split
+    from fraudctl.train import TrainedModel
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A bundle that was written, and how it came about."""
+
+    path: Path
+    version: str
+    summary: dict[str, Any]
+    """Folds, search, calibration and warnings; the same in every run on the same inputs."""
+    policy: dict[str, Any]
+    """The chosen policy, and what it cost on the fold predictions."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Stage -> seconds of this run."""
+    peak_memory_mb: float | None = None
+    """Most resident memory of this run, in 10^6 bytes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as the document of ``train --json``."""
+        return {"path": str(self.path), **{key: value for key, value in vars(self).items() if key != "path"}}
+
+
+def train_model(
+    project: Project,
+    *,
+    as_of: datetime | date | None = None,
+    trials: int | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Build the features, tune, fit, calibrate, choose the policy and write a bundle.
+
+    Parameters
+    ----------
+    as_of
+        Overrides ``[split] as_of``.
+    trials
+        Overrides ``[train] trials``.
+
+    Raises
+    ------
+    ProjectError, DataError, UsageError
+        As building features, splitting and fitting do.
+    """
+    from fraudctl.policy import choose_policy
+    from fraudctl.split import make_split
+    from fraudctl.train import fit_project
+
+    progress, clock = progress or Silent(), _Clock()
+    table = build_features(project, progress=progress)
+    clock.lap("features")
+    split = make_split(table.frame, project, known_until=table.known_until, as_of=as_of)
+    keep = decision_columns(project, table)
+    journal = project.cache_dir / "tuning.journal"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    trained = fit_project(
+        table.frame, table.features, project, split, trials=trials, journal=journal, keep=keep, progress=progress
+    )
+    clock.lap("training")
+    progress.stage("Choosing the policy")
+    choice = choose_policy(project, trained.predictions, trained.predictions["y_prob"].to_numpy())
+    clock.lap("policy")
+    path = _write(project, table, split, trained, choice)
+    policy = {**choice.policy.to_dict(), "report": choice.report}
+    return TrainResult(path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb())
+
+
+def choose_threshold(project: Project, *, model: str = "latest", progress: Progress | None = None) -> TrainResult:
+    """Choose the policy of a bundle anew, with the project's present costs, and write it as a new version.
+
+    The choice is made on the bundle's own fold predictions, never on a test period.
+
+    Raises
+    ------
+    BundleError
+        The bundle is missing, damaged or of another project.
+    DataError
+        The present costs or rules read a column that the fold predictions do not have.
+    """
+    from fraudctl.bundle import write_bundle
+    from fraudctl.policy import choose_policy
+
+    (progress or Silent()).stage("Choosing the policy")
+    bundle = open_bundle(project, model)
+    predictions = bundle.predictions()
+    choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy())
+    facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
+    contents = bundle.contents(policy=choice.policy.to_dict(), project_file=project.text, facts=facts)
+    path = write_bundle(project.models_dir, contents)
+    return TrainResult(path, path.name, dict(facts["training"]), {**choice.policy.to_dict(), "report": choice.report})
+
+
+def open_bundle(project: Project, reference: str) -> Bundle:
+    """Find and check a bundle, and refuse one of another project."""
+    from fraudctl.bundle import find_bundle, load_bundle
+
+    bundle = load_bundle(find_bundle(reference, project.models_dir))
+    name = bundle.facts.get("project")
+    if name != project.project.name:
+        msg = f"bundle {bundle.version} is of project {name!r}; this is {project.project.name!r}"
+        raise BundleError(msg, hint="name another model with --model, or another project with --project")
+    return bundle
+
+
+def decision_columns(project: Project, table: FeatureTable) -> list[str]:
+    """Give the columns beside roles and scores that costs and rules read."""
+    from fraudctl.costs import cost_matrix
+    from fraudctl.features.rowwise import compile_row_sql
+
+    columns = list(cost_matrix(project.costs).columns)
+    for index, rule in enumerate(project.rules):
+        columns += compile_row_sql(rule.when, allowed=table.frame.columns, where=f"rules[{index}].when").columns
+    return [name for name in dict.fromkeys(columns) if name not in {"event_time", "amount"}]
+
+
+def _write(project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice) -> Path:
+    from fraudctl.bundle import BundleContents, write_bundle
+
+    facts = {
+        "project": project.project.name,
+        "data_fingerprint": table.fingerprint,
+        "rows": table.frame.height,
+        "known_until": table.known_until.isoformat(),
+        "seed": project.train.seed,
+        "train_from": split.train_from.isoformat(),
+        "train_until": split.train_until.isoformat(),
+        "test_until": split.test_until.isoformat(),
+        "training": trained.summary,
+        "policy_report": choice.report,
+        "parent": None,
+    }
+    contents = BundleContents(
+        as_of=split.as_of,
+        model=trained.model,
+        columns=trained.columns,
+        calibrator=trained.calibrator,
+        policy=choice.policy.to_dict(),
+        features=definition_document(table),
+        predictions=trained.predictions,
+        project_file=project.text,
+        timezone=project.data.timezone,
+        facts=facts,
+    )
+    return write_bundle(project.models_dir, contents)
+
+
+def definition_document(table: FeatureTable) -> dict[str, Any]:
+    """Give the definitions of the features as JSON: what each means, and the digest of all."""
+    shown = ("name", "family", "words", "entity", "dtype", "interval", "nulls")
+    return {
+        "digest": table.features.digest,
+        "features": [{key: getattr(feature, key) for key in shown} for feature in table.features.features],
+    }
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name], self._last = round(now - self._last, 3), now
+
+
+def _peak_memory_mb() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
