@@ -129,7 +129,7 @@ def party(name: str) -> str | None:
 
 def is_known_party(entity: str) -> bool:
     """Say whether an entity name is one of the usual parties, and not just anything with an id."""
-    return entity.split("_")[-1] in _PARTIES
+    return entity.rsplit("_", maxsplit=1)[-1] in _PARTIES
 
 
 def receives(entity: str) -> bool:

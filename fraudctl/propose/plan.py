@@ -14,10 +14,11 @@ from fraudctl.propose import names
 from fraudctl.propose.facts import DAY, EntityFacts
 from fraudctl.propose.rest import Rest
 
-_SECONDS = {"1h": 3_600.0, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+_WINDOWS = ("1h", "1d", "7d", "30d")
+_LABEL_WINDOWS = ("3d", "7d", "14d", "30d")
+_SECONDS = {"1h": 3_600.0, "1d": DAY, "3d": 3 * DAY, "7d": 7 * DAY, "14d": 14 * DAY, "30d": 30 * DAY}
 _PRIOR = 10
 """Outcomes at the usual fraud rate that a smoothed rate starts from."""
-_AMOUNTS = ("sum(amount)", "mean(amount)", "std(amount)", "max(amount)")
 _KNOWN = "seconds_since_last_known_fraud"
 
 
@@ -68,6 +69,8 @@ class Party:
         Those in which it has a past; never empty.
     label_windows
         Those in which it has outcomes; may be empty.
+    receives
+        Whether it is on the receiving side, shared by many payers.
     full
         Whether it gets the full set.
     """
@@ -75,7 +78,23 @@ class Party:
     name: str
     windows: tuple[str, ...]
     label_windows: tuple[str, ...]
+    receives: bool
     full: bool
+
+    @property
+    def long(self) -> tuple[str, ...]:
+        """The two longest windows: what is usual."""
+        return self.windows[-2:]
+
+    @property
+    def brief(self) -> tuple[str, ...]:
+        """The others: what is happening now."""
+        return self.windows[:-2]
+
+    @property
+    def weighs_amounts(self) -> bool:
+        """Whether amounts are set against its own."""
+        return self.full or self.receives
 
     @property
     def longest(self) -> str:
@@ -105,16 +124,14 @@ def plan_features(
         Frauds among the outcomes: where smoothed rates start.
     """
     parties = list(_parties(entities, span=span, delay=delay))
-    histories = [*_histories(parties, has_amount=has_amount), *_counterparties(parties)]
-    highs = list(_high_amounts(parties)) if has_amount else []
     return FeaturePlan(
-        window=tuple(_merged([*histories, *(group for group, _ in highs)])),
-        labels=tuple(_merged(Group((p.name,), ("known_count", "fraud_count"), p.label_windows) for p in parties)),
+        window=tuple(_merged([*_histories(parties, has_amount=has_amount), *_counterparties(parties)])),
+        labels=tuple(_merged(map(_outcomes, parties))),
         recency=tuple(_merged(_recencies(parties, with_frauds=span > 3 * delay))),
         raw=(*(("amount",) if has_amount else ()), *rest.raw),
         categorical=rest.categorical,
         columns=(*_columns(parties, has_amount=has_amount), *_risks(parties, fraud_rate)),
-        words=tuple(words for _, words in highs),
+        words=tuple(_window_words(parties)) if has_amount else (),
     )
 
 
@@ -122,53 +139,67 @@ def _parties(entities: tuple[EntityFacts, ...], *, span: float, delay: float) ->
     """Give the entities with a past, and the windows in which at least one event in 200 has one."""
     kept = []
     for item in entities:
-        fits = {text: seconds for text, seconds in _SECONDS.items() if item.gaps[0] < seconds <= span / 3}
+        fits = tuple(text for text in _WINDOWS if item.gaps[0] < _SECONDS[text] <= span / 3)
         if fits:
-            kept.append((item, tuple(fits)))
+            kept.append((item, fits))
     for i, (item, windows) in enumerate(kept):
-        full = i == 0 or len(kept) <= 2
-        yield Party(item.name, windows, _label_windows(item, span=span, delay=delay, most=3 if full else 1), full)
+        receives, full = names.receives(item.name), i == 0 or len(kept) <= 2
+        most = 4 if receives else 2 if full else 1
+        yield Party(item.name, windows, _label_windows(item, span=span, delay=delay)[-most:], receives, full)
 
 
-def _label_windows(entity: EntityFacts, *, span: float, delay: float, most: int) -> tuple[str, ...]:
-    """Give the windows of at least a day that fit three times between the first outcome and the end of the data.
+def _label_windows(entity: EntityFacts, *, span: float, delay: float) -> tuple[str, ...]:
+    """Give the windows that fit three times between the first outcome and the end of the data.
 
     The longest always counts; shorter ones where one outcome or more is usual in them.
     """
-    fits = [text for text, seconds in _SECONDS.items() if DAY <= seconds <= (span - delay) / 3]
+    fits = [text for text in _LABEL_WINDOWS if _SECONDS[text] <= (span - delay) / 3]
     usual = [text for text in fits[:-1] if entity.per_value * _SECONDS[text] / span >= 1]
-    return tuple([*usual, *fits[-1:]][-most:])
+    return (*usual, *fits[-1:])
 
 
 def _histories(parties: list[Party], *, has_amount: bool) -> Iterator[Group]:
     for party in parties:
-        if party.full:
-            yield Group((party.name,), ("count", *(_AMOUNTS if has_amount else ())), party.windows)
+        if not party.full:
+            yield Group((party.name,), ("count",), tuple(window for window in party.windows if window != "7d"))
+            if has_amount and party.receives:
+                yield Group((party.name,), ("mean(amount)",), (party.longest,))
             continue
-        counted = tuple(window for window in party.windows if window != "7d")
-        yield Group((party.name,), ("count",), counted)
-        if has_amount:
-            yield Group((party.name,), ("mean(amount)",), (party.longest,))
+        yield Group((party.name,), ("count", *(("sum(amount)", "max(amount)") if has_amount else ())), party.brief)
+        usual = ("mean(amount)", "std(amount)", "max(amount)") if has_amount else ()
+        yield Group((party.name,), ("count", *usual), party.long)
+    if has_amount:
+        for party in parties:
+            multiples = _multiple(parties[0])
+            if party.weighs_amounts:
+                yield Group((party.name,), (f"mean({multiples})", f"max({multiples})"), party.long)
+
+
+def _multiple(party: Party) -> str:
+    return f"amount_vs_{party.name}"
+
+
+def _window_words(parties: list[Party]) -> Iterator[tuple[str, str]]:
+    """Give words for the windows over multiples: how unusual the latest amounts of an entity were for their payers."""
+    for party in parties:
+        for window in party.long if party.weighs_amounts else ():
+            for kind, word in (("mean", "mean"), ("max", "highest")):
+                usual = f"as a multiple of what was usual for the {spoken(parties[0].name)}"
+                words = f"{word} amount of the {spoken(party.name)} in {said(window)}, {usual}"
+                yield f"{party.name}_{kind}_{_multiple(parties[0])}_{window}", words
+
+
+def _outcomes(party: Party) -> Group:
+    kinds = ("known_count", "fraud_count") if party.weighs_amounts else ("fraud_count",)
+    return Group((party.name,), kinds, party.label_windows)
 
 
 def _counterparties(parties: list[Party]) -> Iterator[Group]:
     """Count whom an entity was seen with: the first with every other one, the others with the first."""
     for party in parties:
         others = [other.name for other in parties if other is not party and (party.full or other is parties[0])]
-        windows = (party.short, party.longest) if len(parties) <= 2 else (party.longest,)
-        yield Group((party.name,), tuple(f"nunique({other})" for other in others), tuple(dict.fromkeys(windows)))
-
-
-def _high_amounts(parties: list[Party]) -> Iterator[tuple[Group, tuple[str, str]]]:
-    """Take shares of outlying amounts: how much of an entity's latest business was unusually high for the payer."""
-    for party in (item for item in parties if item.full or names.receives(item.name)):
-        window = party.windows[-2] if len(party.windows) > 1 else party.longest
-        words = (
-            f"share of amounts unusually high for their {spoken(parties[0].name)}, {spoken(party.name)}, {said(window)}"
-        )
-        yield Group((party.name,), ("mean(amount_is_high)",), (window,)), (
-            f"{party.name}_mean_amount_is_high_{window}", words,
-        )  # fmt: skip
+        windows = party.long if len(parties) <= 2 else (party.longest,)
+        yield Group((party.name,), tuple(f"nunique({other})" for other in others), windows)
 
 
 def _recencies(parties: list[Party], *, with_frauds: bool) -> Iterator[Group]:
@@ -182,22 +213,19 @@ def _columns(parties: list[Party], *, has_amount: bool) -> Iterator[RowColumn]:
     yield RowColumn("event_hour", "hour(event_time)", "hour of the day")
     yield RowColumn("event_weekday", "extract(isodow FROM event_time)", "day of the week")
     for party in parties:
-        if has_amount:
-            yield from _own_amounts(party, is_first=party is parties[0])
+        if has_amount and party.weighs_amounts:
+            yield from _own_amounts(party)
         if party.longest != party.short and party.full:
             yield _pace(party.name, party.short, party.longest)
 
 
-def _own_amounts(party: Party, *, is_first: bool) -> Iterator[RowColumn]:
+def _own_amounts(party: Party) -> Iterator[RowColumn]:
     mean, std = f"{party.name}_mean_amount_{party.longest}", f"{party.name}_std_amount_{party.longest}"
     usual = f"the {spoken(party.name)}'s mean of {said(party.longest)}"
-    yield RowColumn(f"amount_to_{party.name}_mean", f"amount / nullif({mean}, 0)", f"amount as a multiple of {usual}")
+    yield RowColumn(_multiple(party), f"amount / nullif({mean}, 0)", f"amount as a multiple of {usual}")
     if party.full:
         words = f"amount above {usual}, in standard deviations"
         yield RowColumn(f"amount_z_{party.name}", f"(amount - {mean}) / ({std} + 1)", words)
-    if is_first:
-        words = f"amount more than three standard deviations above {usual}"
-        yield RowColumn("amount_is_high", f"amount > {mean} + 3 * {std}", words)
 
 
 def _pace(entity: str, short: str, long: str) -> RowColumn:
@@ -210,7 +238,7 @@ def _pace(entity: str, short: str, long: str) -> RowColumn:
 def _risks(parties: list[Party], fraud_rate: float) -> Iterator[RowColumn]:
     """Give fraud rates that start from the usual rate, so that a single outcome does not make a rate of 1."""
     prior = float(f"{fraud_rate * _PRIOR:.2g}")
-    for party in parties:
+    for party in (item for item in parties if item.weighs_amounts):
         for window in party.label_windows:
             sql = f"({party.name}_fraud_count_{window} + {prior:g}) / ({party.name}_known_count_{window} + {_PRIOR})"
             words = f"fraud rate of the {spoken(party.name)} among outcomes of {said(window)}, drawn to the usual rate"
