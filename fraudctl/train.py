@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import polars as pl
 
-from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator
+from fraudctl.baselines import CHAMPION, Rows, baseline_scores
+from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, log_odds
 from fraudctl.errors import DataError
 from fraudctl.train_model import (
     ModelColumns,
@@ -31,7 +33,7 @@ from fraudctl.train_model import (
     quantize,
     raw_score,
 )
-from fraudctl.train_objective import Judged, Objective, entity_groups, judge_rows, make_objective
+from fraudctl.train_objective import Judged, Objective, entity_groups, judge_rows, make_objective, paired_gain
 from fraudctl.tune import Rehearsal, Tuned, Tuner
 
 if TYPE_CHECKING:
@@ -58,6 +60,14 @@ class ModelFeatures(Protocol):
     @property
     def categorical(self) -> list[str]:
         """Those of them that are categories."""
+
+
+class Champion(Scorer, Protocol):
+    """A model in use, and what it may know."""
+
+    @property
+    def as_of(self) -> datetime:
+        """It has seen nothing later, and so may be judged on what is."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ def fit_project(
     seed: int | None = None,
     journal: Path | None = None,
     keep: Collection[str] = (),
+    champion: Champion | None = None,
     progress: Progress,
 ) -> TrainedModel:
     """Tune, fit and calibrate a model of ``table`` as ``split`` allows.
@@ -123,6 +134,8 @@ def fit_project(
         File that keeps the trials, so that a killed search resumes; None keeps them in memory.
     keep
         Further columns to carry into the predictions: those that costs and rules read.
+    champion
+        The model in use, compared on the folds that begin at or after its as_of; its features must be in ``table``.
     progress
         Is told what is being done.
 
@@ -133,7 +146,7 @@ def fit_project(
     ProjectError
         A monotone constraint on a feature that is not there.
     """
-    job = _Job(table, features, project, split, project.train.seed if seed is None else seed, progress)
+    job = _Job(table, features, project, split, project.train.seed if seed is None else seed, progress, champion)
     return job.run(project.train.trials if trials is None else trials, journal, keep)
 
 
@@ -147,13 +160,14 @@ class _Job:
     split: Split
     seed: int
     progress: Progress
+    champion: Champion | None = None
 
     def __post_init__(self) -> None:
         self.settings = self.project.train
         self.objective = make_objective(self.project)
         self.weight = _weights(self.table, self.project)
         self.group = entity_groups(self.table, cluster=_cluster(self.project))
-        self.warnings = list(self.split.warnings)
+        self.warnings: list[str] = []
 
     def run(self, trials: int, journal: Path | None, keep: Collection[str]) -> TrainedModel:
         final_columns = self._columns(self.split.train)
@@ -167,7 +181,8 @@ class _Job:
         fold_rows = self._fold_rows()
         choice = self._calibrate(fold_rows, np.concatenate(scores))
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice.y_prob, keep)
-        summary = self._summary(tuned, scores, trees, n_trees, choice)
+        baselines = self._baselines(scores)
+        summary = {**self._summary(tuned, scores, trees, n_trees, choice), "baselines": baselines}
         return TrainedModel(model, final_columns, choice.calibrator, predictions, tuned.params, n_trees, summary)
 
     def _columns(self, rows: NDArray[np.bool_]) -> ModelColumns:
@@ -185,10 +200,10 @@ class _Job:
         if len(useless) == len(columns.names):
             msg = f"each of the {len(useless)} features is constant or null in the {rows.height} training rows"
             raise DataError(msg, hint="check [features] and the data with `fraudctl check`")
+        for text in self.split.warnings:
+            self._warn(text)
         if useless:
-            self.warnings.append(f"constant or null in training, and so without effect: {', '.join(useless)}")
-        for text in self.warnings:
-            self.progress.warn(text)
+            self._warn(f"constant or null in training, and so without effect: {', '.join(useless)}")
 
     def _tune(self, trials: int, journal: Path | None) -> Tuned:
         self.progress.stage("preparing folds")
@@ -255,6 +270,40 @@ class _Job:
         n_trees = max(1, int(np.median(trees)))
         self.progress.update(len(fitted), len(fitted))
         return [raw_score(model, valid, trees=min(n_trees, model.tree_count_)) for model, valid in fitted], trees
+
+    def _baselines(self, scores: Sequence[NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
+        """Compare the folds' predictions with what costs nothing, on the same rows; what is not beaten is said."""
+        self.progress.stage("baselines")
+        by_fold = [self._baseline_scores(fold) for fold in self.split.folds]
+        judged = [self._judged(fold) for fold in self.split.folds]
+        names = dict.fromkeys(name for found in by_fold for name in found)
+        result = {}
+        for name in names:
+            both = [i for i, found in enumerate(by_fold) if name in found and judged[i].has_both_classes]
+            old = [by_fold[i][name] for i in both]
+            rows = [judged[i] for i in both]
+            gain = paired_gain(self.objective, rows, [scores[i] for i in both], old)
+            if gain is None:
+                continue
+            value = float(np.mean([self.objective.value(*pair) for pair in zip(rows, old, strict=True)]))
+            result[name] = {"value": round(value, 6), "gain": gain.to_dict(), "folds": len(both)}
+            if not gain.low > 0:
+                self._warn(f"the model does not surely beat {name} in {self.objective.name}: {gain.words()}")
+        return result
+
+    def _baseline_scores(self, fold: Fold) -> dict[str, NDArray[np.float64]]:
+        columns = self._columns(fold.train)
+        sampled, kept = self._sample(fold.train, [self.seed, fold.number, 0])
+        weight = np.ones(int(sampled.sum())) if self.weight is None else self.weight[sampled]
+        valid = self.table.filter(fold.valid)
+        found = baseline_scores(Rows(self.table.filter(sampled), weight, kept, valid, columns))
+        if self.champion is not None and fold.as_of >= self.champion.as_of:
+            found[CHAMPION] = log_odds(predict(self.champion, valid)[1])
+        return found
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.progress.warn(text)
 
     def _fold_rows(self) -> pl.DataFrame:
         parts = [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-N_GROUPS: Final = 40
+N_GROUPS: Final = 20
 """Groups of entities that the jackknife leaves out in turn."""
 
 _Z90: Final = 1.6448536269514722
@@ -118,6 +118,10 @@ class Gain:
     value: float
     low: float
     high: float
+
+    def words(self) -> str:
+        """Give the gain as text, such as ``+0.0123 (+0.0040 to +0.0206)``."""
+        return f"{self.value:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
 
     def to_dict(self) -> dict[str, float]:
         """Give the gain as JSON, to six digits."""

@@ -1,0 +1,157 @@
+"""What a model has to beat: scores that cost nothing, made on the same rows in the same run.
+
+Owns the baselines (the amount alone, the best label rate alone, a logistic regression on the same features) as log-odds
+for the validation rows of a fold. It compares nothing; that is `fraudctl.train_objective`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.calibrate import fit_calibrator, log_odds, undo_sampling
+from fraudctl.metrics.ranking import average_precision
+from fraudctl.train_model import MISSING, ModelColumns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+AMOUNT: Final = "amount alone"
+LABEL_RATE: Final = "label rate alone"
+LOGISTIC: Final = "logistic regression"
+CHAMPION: Final = "champion"
+
+_LABEL_FEATURE = re.compile(r".+_(smoothed_rate|fraud_rate|fraud_count)_\d+[smhdw]")
+_MOST_DUMMIES = 30
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one fold that baselines are fitted on and judged on.
+
+    Attributes
+    ----------
+    train
+        All frauds and a share ``kept`` of the legitimate rows of the training period.
+    weight
+        Weights of ``train``, shape ``(n_train,)``.
+    valid
+        Validation rows.
+    columns
+        The model's features, with vocabularies learned from the fold's training rows.
+    """
+
+    train: pl.DataFrame
+    weight: Floats
+    kept: float
+    valid: pl.DataFrame
+    columns: ModelColumns
+
+
+def baseline_scores(rows: Rows) -> dict[str, Floats]:
+    """Give the log-odds of every baseline that the data allow for ``rows.valid``, each of shape ``(n_valid,)``.
+
+    One column alone becomes log-odds by a logistic fit on the training rows; that keeps its order, so a ranking by it
+    is a ranking by the column. Nulls count as the least value.
+    """
+    scores = {}
+    if "amount" in rows.train.columns:
+        scores[AMOUNT] = _one_column(rows, "amount")
+    rate = _best_label_rate(rows)
+    if rate is not None:
+        scores[LABEL_RATE] = _one_column(rows, rate)
+    scores[LOGISTIC] = logistic_scores(rows)
+    return scores
+
+
+def label_features(names: Sequence[str]) -> list[str]:
+    """Give the features that say how often an entity was fraudulent, by their names."""
+    return [name for name in names if _LABEL_FEATURE.fullmatch(name)]
+
+
+def _best_label_rate(rows: Rows) -> str | None:
+    """Name the label feature that ranks the training rows best; None where there is none."""
+    y_true = rows.train["label"].to_numpy()
+    names = [name for name in label_features(rows.columns.names) if name in rows.train.columns]
+    ranked = [(average_precision(y_true, _column(rows.train, name), weight=rows.weight), name) for name in names]
+    return max(ranked)[1] if ranked else None
+
+
+def _column(frame: pl.DataFrame, name: str) -> Floats:
+    values = frame[name].cast(pl.Float64)
+    least = values.min()
+    return np.asarray(values.fill_null(0.0 if least is None else least).to_numpy(), dtype=np.float64)
+
+
+def _one_column(rows: Rows, name: str) -> Floats:
+    train, valid = _column(rows.train, name), _column(rows.valid, name)
+    fitted = fit_calibrator(rows.train["label"].to_numpy(), train, method="logistic", weight=rows.weight)
+    if fitted is None:
+        return valid
+    slope, intercept = fitted.parameters
+    return undo_sampling(slope * valid + intercept, kept=rows.kept)
+
+
+def logistic_scores(rows: Rows) -> Floats:
+    """Fit a ridge logistic regression on the model's features and give the log-odds of the validation rows.
+
+    Numbers are put on a signed logarithmic scale and standardised, with a column that marks nulls; of a category the
+    most frequent values get a column each. It runs in one thread, so that its sums do not depend on the machine.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    design = _Design.learn(rows.columns.matrix(rows.train), rows.columns.vocabularies)
+    y_true = rows.train["label"].to_numpy()
+    if len(np.unique(y_true[rows.weight > 0])) < 2:
+        return np.full(rows.valid.height, log_odds(np.array([y_true.mean()]))[0])
+    with threadpool_limits(limits=1):
+        model = LogisticRegression(C=1.0, max_iter=300, tol=1e-4)
+        model.fit(design.apply(rows.columns.matrix(rows.train)), y_true, sample_weight=rows.weight)
+        scores = model.decision_function(design.apply(rows.columns.matrix(rows.valid)))
+    return undo_sampling(np.asarray(scores, dtype=np.float64), kept=rows.kept)
+
+
+@dataclass(frozen=True)
+class _Design:
+    """How features become the columns of a linear model."""
+
+    numbers: Mapping[str, tuple[float, float]]
+    dummies: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def learn(cls, matrix: pl.DataFrame, vocabularies: Mapping[str, Sequence[str]]) -> _Design:
+        numbers = {}
+        for name in matrix.columns:
+            if name not in vocabularies:
+                values = _signed_log(matrix[name])
+                known = values[np.isfinite(values)]
+                spread = float(known.std()) if len(known) else 0.0
+                numbers[name] = (float(known.mean()) if len(known) else 0.0, spread)
+        dummies = {name: (MISSING, *values[:_MOST_DUMMIES]) for name, values in vocabularies.items()}
+        return cls(numbers, {name: tuple(values) for name, values in dummies.items()})
+
+    def apply(self, matrix: pl.DataFrame) -> NDArray[Any]:
+        """Give the design, shape ``(n_events, n_columns)``."""
+        parts: list[NDArray[Any]] = []
+        for name, (mean, spread) in self.numbers.items():
+            values = _signed_log(matrix[name])
+            unknown = ~np.isfinite(values)
+            parts.append(np.where(unknown, 0.0, (values - mean) / spread) if spread > 0 else np.zeros(len(values)))
+            parts.append(unknown.astype(np.float64))
+        for name, known in self.dummies.items():
+            texts = matrix[name].to_numpy()
+            parts.extend((texts == value).astype(np.float64) for value in known)
+        return np.column_stack(parts)
+
+
+def _signed_log(values: pl.Series) -> Floats:
+    numbers = values.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return np.asarray(np.sign(numbers) * np.log1p(np.abs(numbers)), dtype=np.float64)
