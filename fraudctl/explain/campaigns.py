@@ -112,7 +112,7 @@ def link(events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...]
     """
     from scipy.stats import binom
 
-    rate = float((known["label"] == 1).mean() or 0.0)
+    rate = float((known["label"] == 1).sum()) / max(known.height, 1)
     surprise = np.zeros((events.height, len(entities)))
     for j, name in enumerate(entities):
         n, frauds = around(events, known, name, reach_days=REACH_DAYS)

@@ -14,7 +14,7 @@ import polars as pl
 from fraudctl.explain.scene import Scene
 
 MAX_LEVELS: Final = 30
-TOP: Final = 10
+TOP: Final = 8
 TOP_COLUMNS: Final = 4
 
 

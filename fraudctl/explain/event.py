@@ -1,0 +1,266 @@
+"""One event: the world as it was known then, the decision, its reasons, and what would have flipped it.
+
+Owns the view of a single decision. Only what had happened, and only labels that had arrived, are shown as known; the
+outcome is given apart, as hindsight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.costs import cost_matrix, expected_cost
+from fraudctl.errors import DataError
+from fraudctl.explain.reasons import Reason, Value, give_reasons
+from fraudctl.explain.result import SCHEMA_VERSION, as_json
+from fraudctl.explain.scene import Contribute, Decide, FeatureLike, FloatArray, Score
+from fraudctl.project import Project
+
+RECENT: Final = 8
+STEPS: Final = 21
+REFINE: Final = 16
+REFERENCE_ROWS: Final = 20_000
+MOST_LEVELS: Final = 20
+CATEGORY_CHANGE: Final = 0.5
+"""What another category counts, on the scale of quantiles that numbers are changed by."""
+
+
+@dataclass(frozen=True)
+class KnownEvent:
+    """An earlier event of one of the entities; `label` is None where it had not arrived by then."""
+
+    entity: str
+    event_id: int | str
+    event_time: datetime
+    amount: float | None
+    label: int | None
+
+
+@dataclass(frozen=True)
+class KnownEntity:
+    """What was known of one entity: all its earlier events, and the latest of them."""
+
+    entity: str
+    value: Value
+    n_events: int
+    n_known_frauds: int
+    n_pending: int
+    recent: tuple[KnownEvent, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The cheapest change of one feature that flips the decision between allow and alert.
+
+    Attributes
+    ----------
+    size
+        How far the value moves: the larger of the share of events that it passes and the share of the range (0.1 % to
+        99.9 %); 0.5 for another category, or from unknown.
+    """
+
+    feature: str
+    words: str
+    value: Value
+    needed: Value
+    size: float
+    y_prob: float
+    action: str
+
+
+@dataclass(frozen=True)
+class EventExplanation:
+    """Everything about one decision.
+
+    Attributes
+    ----------
+    expected_costs
+        Action -> expected money lost, by the project's costs.
+    change
+        None where no single change among the features flips the decision.
+    label, label_time
+        Hindsight: the outcome, where it is known by now.
+    """
+
+    model: str
+    currency: str
+    event_id: int | str
+    event_time: datetime
+    amount: float | None
+    y_prob: float
+    action: str
+    expected_costs: dict[str, float]
+    reasons: tuple[Reason, ...]
+    known: tuple[KnownEntity, ...]
+    change: Change | None
+    label: int | None
+    label_time: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the explanation as JSON values."""
+        return {"schema_version": SCHEMA_VERSION, **as_json(self)}
+
+
+def explain_event(
+    event_id: int | str,
+    history: pl.DataFrame,
+    *,
+    project: Project,
+    features: Sequence[FeatureLike],
+    contribute: Contribute,
+    score: Score,
+    decide: Decide,
+    model: str,
+) -> EventExplanation:
+    """Explain the decision on one event of the feature table.
+
+    Parameters
+    ----------
+    event_id
+        As text or number; compared as text.
+    history
+        The whole feature table.
+    score
+        Feature-table rows -> y_prob.
+
+    Raises
+    ------
+    DataError
+        There is no such event.
+    """
+    event = history.filter(pl.col("event_id").cast(pl.String) == str(event_id))
+    if event.height != 1:
+        msg = f"{event.height} events have the id that was asked for, among {history.height:,}; expected one"
+        raise DataError(msg, hint="give the event id as it stands in the data")
+    y_prob = score(event)
+    matrix = cost_matrix(project.costs)
+    code = int(decide(event, y_prob)[0])
+    values = np.asarray(contribute(event)[:, :-1], dtype=np.float64)
+    reasons = give_reasons(
+        event, values, towards_alert=np.array([code != 0]), features=features, protected=project.features.protected,
+        history=history, entities=tuple(project.entities),
+    )  # fmt: skip
+    costs = expected_cost(matrix.per_event(event), y_prob)[0]
+    row = event.row(0, named=True)
+    return EventExplanation(
+        model=model, currency=matrix.currency, event_id=row["event_id"], event_time=row["event_time"],
+        amount=row.get("amount"), y_prob=float(y_prob[0]), action=matrix.actions[code],
+        expected_costs={name: float(costs[i]) for i, name in enumerate(matrix.actions)}, reasons=reasons[0],
+        known=tuple(_known(history, row, name) for name in project.entities),
+        change=find_change(event, history, project=project, features=features, score=score, decide=decide),
+        label=row["label"], label_time=row["label_time"],
+    )  # fmt: skip
+
+
+def _known(history: pl.DataFrame, row: dict[str, Any], entity: str) -> KnownEntity:
+    """Give the known world of one entity: earlier events, labels that had arrived."""
+    value, t = row[entity], row["event_time"]
+    if value is None:
+        return KnownEntity(entity, None, 0, 0, 0, ())
+    past = history.filter(pl.col(entity) == value, pl.col("event_time") < t).sort("event_time", "event_id")
+    arrived = (pl.col("label_time") <= t).fill_null(value=False)
+    past = past.with_columns(_label=pl.when(arrived).then(pl.col("label")))
+    has_amount = "amount" in past.columns
+    recent = tuple(
+        KnownEvent(entity, item["event_id"], item["event_time"], item["amount"] if has_amount else None, item["_label"])
+        for item in past.tail(RECENT).reverse().iter_rows(named=True)
+    )
+    n_frauds = int((past["_label"] == 1).sum())
+    return KnownEntity(entity, value, past.height, n_frauds, int(past["_label"].null_count()), recent)
+
+
+def find_change(
+    event: pl.DataFrame,
+    history: pl.DataFrame,
+    *,
+    project: Project,
+    features: Sequence[FeatureLike],
+    score: Score,
+    decide: Decide,
+) -> Change | None:
+    """Find the smallest change of a single feature, protected ones left out, that flips allow and alert.
+
+    Each feature is moved over the quantiles of earlier events (or to another category) while the rest stay as they are:
+    a diagnosis of the model, since in life features move together.
+    """
+    base = int(decide(event, score(event))[0])
+    past = history.filter(pl.col("event_time") < event["event_time"][0]).tail(REFERENCE_ROWS)
+    found: list[Change] = []
+    protected = set(project.features.protected)
+    for feature in features:
+        if feature.name not in protected and past.height:
+            item = _cheapest(event, past[feature.name], feature, base, project, score, decide)
+            if item is not None:
+                found.append(item)
+    return min(found, key=lambda item: item.size, default=None)
+
+
+def _cheapest(
+    event: pl.DataFrame,
+    past: pl.Series,
+    feature: FeatureLike,
+    base: int,
+    project: Project,
+    score: Score,
+    decide: Decide,
+) -> Change | None:
+    numeric = event.schema[feature.name].is_numeric()
+    known = past.drop_nulls()
+    if not len(known):
+        return None
+    if not numeric:
+        levels = known.value_counts(sort=True, name="n").head(MOST_LEVELS)[feature.name].to_list()
+        options = [level for level in levels if level != event[feature.name][0]]
+        sizes = np.full(len(options), CATEGORY_CHANGE)
+        return _first_flip(event, feature, options, sizes, base, project, score, decide)
+    ordered = np.sort(known.cast(pl.Float64).to_numpy())
+    now = event[feature.name][0]
+    grid = np.unique(np.quantile(ordered, np.linspace(0, 1, STEPS)))
+    coarse = _first_flip(event, feature, grid.tolist(), _moved(ordered, now, grid), base, project, score, decide)
+    if coarse is None or now is None or not isinstance(coarse.needed, (int, float)):
+        return coarse
+    fine = np.linspace(float(now), float(coarse.needed), REFINE + 1)[1:]
+    if event.schema[feature.name].is_integer():
+        fine = np.unique(np.round(fine))
+    return (
+        _first_flip(event, feature, fine.tolist(), _moved(ordered, now, fine), base, project, score, decide) or coarse
+    )
+
+
+def _moved(ordered: FloatArray, now: float | None, values: FloatArray) -> FloatArray:
+    """Give how far each value is from the present one: the larger of its shares of all values and of their range."""
+    rank = np.searchsorted(ordered, values, side="right") / len(ordered)
+    if now is None:
+        return np.full(len(values), 0.5)
+    share = np.abs(rank - np.searchsorted(ordered, now, side="right") / len(ordered))
+    low, high = np.quantile(ordered, [0.001, 0.999])
+    reach = np.abs(values - now) / max(float(high - low), 1e-12)
+    return np.asarray(np.maximum(share, np.minimum(reach, 1.0)) + 1e-9 * reach, dtype=np.float64)
+
+
+def _first_flip(
+    event: pl.DataFrame, feature: FeatureLike, options: list[Any], sizes: FloatArray, base: int, project: Project,
+    score: Score, decide: Decide,
+) -> Change | None:  # fmt: skip
+    """Give the option with the smallest size that flips the decision."""
+    if not options:
+        return None
+    dtype = event.schema[feature.name]
+    column = pl.Series(feature.name, options, strict=False).cast(dtype)
+    variants = pl.concat([event] * len(options)).with_columns(column)
+    y_prob = score(variants)
+    codes = decide(variants, y_prob)
+    flips = np.flatnonzero((codes != 0) != (base != 0))
+    if not len(flips):
+        return None
+    best = int(flips[np.argmin(sizes[flips])])
+    action = cost_matrix(project.costs).actions[int(codes[best])]
+    words = feature.words or feature.name
+    return Change(
+        feature.name, words, event[feature.name][0], column[best], float(sizes[best]), float(y_prob[best]), action
+    )

@@ -1,0 +1,423 @@
+"""An evaluation as a document: the verdict in plain words, then money, curves, segments, champion, gate.
+
+Owns sentences and layout. Every figure is the evaluation's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from fraudctl.costs import CostMatrix
+from fraudctl.evaluate.result import Evaluation, RuleResult
+from fraudctl.explain.wording import cost_words, count, money, number, percent, period
+from fraudctl.report import charts
+from fraudctl.report.document import (
+    Block, Card, Cell, Chart, Column, Document, Fact, Facts, Section, Table, Text, Tone,
+)  # fmt: skip
+from fraudctl.uncertainty import Estimate
+
+VERDICT_TONES: Final[dict[str, Tone]] = {
+    "pass": "good", "fail": "bad", "inconclusive": "warn", "refused": "bad", "none": "muted",
+}  # fmt: skip
+METRIC_WORDS: Final = {
+    "roc_auc": "Chance that a fraud scores above a legitimate event",
+    "average_precision": "Precision averaged over recall",
+    "precision": "Alerts that are fraud",
+    "recall": "Frauds that are alerted",
+    "value_recall": "Fraud money that is alerted",
+    "alert_rate": "Events that are alerted",
+    "false_positive_rate": "Legitimate events that are alerted",
+    "cost": "Money lost",
+    "savings": "Share of the loss without a model that is saved",
+    "savings_of_perfect": "Share that a perfect model would save",
+    "brier": "Mean squared error of the probability",
+    "ece": "Mean gap between probability and outcome",
+}
+SHARES: Final = {
+    "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "savings", "savings_of_perfect",
+}  # fmt: skip
+
+
+def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Document:
+    """Lay out an evaluation."""
+    e = evaluation
+    matrix = CostMatrix.from_dict(e.costs)
+    verdict = None if e.gate.verdict == "none" else (e.gate.verdict, VERDICT_TONES[e.gate.verdict])
+    sections = [_money_section(e), _metrics(e), _quality(e), _days(e), *_champion(e), _gate(e), _method(e)]
+    last = e.period.until - timedelta(microseconds=1)
+    return Document(
+        title=_headline(e),
+        subtitle=(
+            f"{period(e.period.from_time, last)} · {count(e.rows, 'event')} · {count(e.frauds, 'fraud')} · model {e.model}, "
+            f"trained on what was known on {e.as_of:%Y-%m-%d}",
+            f"Costs: {'; '.join(cost_words(matrix))}.",
+        ),
+        cards=_cards(e),
+        sections=tuple(section for section in sections if section is not None),
+        kicker=f"{project} · evaluation" if project else "evaluation",
+        verdict=verdict,
+        footer=f"fraudctl evaluate · model {e.model}",
+    )
+
+
+def _headline(e: Evaluation) -> str:
+    may = {
+        "pass": "This model may ship: ",
+        "fail": "This model must not ship: ",
+        "inconclusive": "It is not settled whether this model may ship: ",
+        "refused": "The gate cannot judge this model: ",
+        "none": "",
+    }[e.gate.verdict]
+    saved = e.money.get("saved")
+    if saved is None:
+        return f"{may}its figures are not known" if may else "The figures of this model are not known"
+    base = float(e.money["baseline"]["cost"])
+    share = f" ({percent(saved / base)} of what fraud would cost without it)" if base > 0 else ""
+    amount = money(abs(saved), e.money["currency"])
+    text = f"it saves {amount}{share}" if saved >= 0 else f"it loses {amount} more than having no model"
+    return may + text if may else text[0].upper() + text[1:]
+
+
+def _cards(e: Evaluation) -> tuple[Card, ...]:
+    cards: list[Card] = []
+    if "saved" in e.money:
+        currency = str(e.money["currency"])
+        base = e.money["baseline"]
+        tone: Tone = "good" if e.money["saved"] >= 0 else "bad"
+        text = f"saved against {base['action']} all ({money(base['cost'], currency)})"
+        cards.append(Card(money(e.money["saved"], currency), text, tone))
+        cards.append(Card(money(e.money["cost"], currency), "lost all the same", "bad"))
+    for name, words in (("recall", "of frauds are alerted"), ("precision", "of alerts are fraud")):
+        item = e.metrics.get(name)
+        if item is not None and item.value is not None:
+            cards.append(Card(percent(item.value), words + _between(item)))
+    return tuple(cards)
+
+
+def _between(item: Estimate) -> str:
+    return "" if item.low is None or item.high is None else f" ({percent(item.low)} to {percent(item.high)})"
+
+
+def _money_section(e: Evaluation) -> Section:
+    title = "What does it save?"
+    if "saved" not in e.money:
+        return Section("money", title, "Not known: the scores or the outcomes do not allow it.")
+    currency = str(e.money["currency"])
+    perfect = e.money.get("share_of_perfect")
+    of_perfect = f", {percent(perfect)} of what a perfect model would save" if perfect is not None else ""
+    lead = f"{money(e.money['saved'], currency)} against the better of allowing all and blocking all{of_perfect}."
+    names = (("Allow all", "allow_all"), (f"{str(e.money['block_action']).capitalize()} all", "block_all"),
+             ("This model", "cost"), ("A perfect model", "perfect_cost"))  # fmt: skip
+    rows = tuple((Cell(name), Cell(money(e.money[key], currency), round(e.money[key], 2))) for name, key in names)
+    table = Table("money-table", "Money lost over the period", (Column("Policy"), Column("Lost", "number")), rows)
+    return Section("money", title, lead, (table, *_cost_chart(e, currency), *_actions(e, currency)))
+
+
+def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
+    points = [row for row in e.tables.get("cost_curve", []) if row["threshold"] > 0]
+    if len(points) < 3:
+        return
+    best = min(points, key=lambda row: row["cost"])
+    ceiling = best["cost"] + 4 * max(e.money["baseline"]["cost"] - best["cost"], abs(best["cost"]), 1e-9)
+    shown = [row for row in points if row["cost"] <= ceiling]
+    cheap = _plateau(points, best)
+    rows = [{"x": row["threshold"], "cost": row["cost"]} for row in sorted(shown, key=lambda row: row["threshold"])]
+    block = str(e.money["block_action"])
+    spec = charts.lines(
+        rows,
+        x="x",
+        series={"cost": ("one line", "ink")},
+        x_axis={
+            "type": "quantitative",
+            "title": f"{block} from this probability up",
+            "scale": {"type": "log", "nice": False},
+        },
+        y_axis={"type": "quantitative", "title": currency, "axis": {"format": "~s", "tickCount": 5}},
+        marks={"lowest": best["threshold"]},
+        band=(min(cheap), max(cheap)),
+    )
+    alt = (
+        f"Money lost by one threshold. Lowest {money(best['cost'], currency)} at probability {number(best['threshold'])}; "
+        f"within 1 % from {number(min(cheap))} to {number(max(cheap))}. The policy in use loses {money(e.money['cost'], currency)}."
+    )
+    yield Chart("cost-curve", "Money lost if one line decided; shaded: within 1 % of the lowest", spec, alt)
+
+
+def _plateau(points: list[dict[str, float]], best: dict[str, float]) -> list[float]:
+    """Give the thresholds next to the best that cost at most 1 % more."""
+    ranked = sorted(points, key=lambda row: row["threshold"])
+    at = ranked.index(best)
+    limit = best["cost"] + 0.01 * abs(best["cost"])
+    low = high = at
+    while low > 0 and ranked[low - 1]["cost"] <= limit:
+        low -= 1
+    while high < len(ranked) - 1 and ranked[high + 1]["cost"] <= limit:
+        high += 1
+    return [ranked[low]["threshold"], ranked[high]["threshold"]]
+
+
+def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
+    if not e.by_action:
+        return
+    rows = tuple(
+        (
+            Cell(name), Cell(f"{item['events']:,}", item["events"]), Cell(f"{item['frauds']:,}", item["frauds"]),
+            _estimate("precision", item["precision"]), _estimate("recall", item["recall"]),
+            Cell(money(item["cost"], currency), round(item["cost"], 2)),
+        )
+        for name, item in e.by_action.items()
+    )  # fmt: skip
+    columns = (
+        Column("Action"), Column("Events", "number"), Column("Frauds", "number"), Column("Fraud among them", "number"),
+        Column("Share of all frauds", "number"), Column("Lost", "number"),
+    )  # fmt: skip
+    yield Table("actions", f"By action; intervals at {percent(e.confidence)}", columns, rows)
+
+
+def _metrics(e: Evaluation) -> Section:
+    rows = tuple(
+        (Cell(name), Cell(_words(name)), _figure(name, item.value, e), _range(name, item, e), Cell(item.reason or ""))
+        for name, item in e.metrics.items()
+    )
+    columns = (
+        Column("Metric", "code"), Column("What it is"), Column("Value", "number"),
+        Column(f"{percent(e.confidence)} interval", "number"), Column("Note"),
+    )  # fmt: skip
+    item = e.metrics.get("recall")
+    lead = "Every figure with its uncertainty."
+    if item is not None and item.value is not None:
+        lead = f"It alerts on {percent(item.value)} of the frauds{_between(item)}."
+    return Section("metrics", "How good is it?", lead, (Table("metrics-table", "Metrics", columns, rows, tools=True),))
+
+
+def _words(name: str) -> str:
+    if name.endswith("_precision_at_100"):
+        entity = name.removesuffix("_precision_at_100")
+        return f"Frauds among the 100 riskiest {entity} ids of a day"
+    return METRIC_WORDS.get(name, "")
+
+
+def _figure(name: str, value: float | None, e: Evaluation) -> Cell:
+    if value is None:
+        return Cell("–", "")
+    return Cell(_say(name, value, e), round(value, 9))
+
+
+def _say(name: str, value: float, e: Evaluation) -> str:
+    if name == "cost":
+        return money(value, str(e.money.get("currency", "")))
+    return percent(value, 1) if name in SHARES else f"{value:.4f}"
+
+
+def _range(name: str, item: Estimate, e: Evaluation) -> Cell:
+    if item.low is None or item.high is None:
+        return Cell("–", "")
+    return Cell(f"{_say(name, item.low, e)} to {_say(name, item.high, e)}", round(item.low, 9))
+
+
+def _estimate(name: str, item: Estimate) -> Cell:
+    if item.value is None:
+        return Cell("–", "")
+    return Cell(percent(item.value, 1) if name in SHARES else number(item.value), round(item.value, 9))
+
+
+def _quality(e: Evaluation) -> Section | None:
+    blocks: list[Block] = []
+    curve, bins = e.tables.get("pr_curve") or [], e.tables.get("reliability") or []
+    recall, precision = e.metrics.get("recall"), e.metrics.get("precision")
+    if len(curve) > 1:
+        known = (
+            recall is not None and precision is not None and recall.value is not None and precision.value is not None
+        )
+        point = (recall.value, precision.value, "today") if known and recall and precision else None
+        spec = charts.curve(curve, x="recall", y="precision", x_title="recall", y_title="precision", point=point)  # type: ignore[arg-type]
+        now = f" Today {percent(precision.value)} at {percent(recall.value)}." if known else ""  # type: ignore[union-attr, arg-type]
+        alt = f"Precision against recall at all thresholds, from {percent(curve[0]['precision'])} at the highest.{now}"
+        blocks.append(Chart("precision-recall", "Precision against recall", spec, alt, wide=False))
+    rows = [row for row in bins if _mean(row) > 0 and _rate(row) > 0]
+    if len(rows) > 1:
+        data = [{"mean": _mean(row), "rate": _rate(row)} for row in rows]
+        spec = charts.curve(
+            data, x="mean", y="rate", x_title="predicted probability", y_title="observed share of fraud", diagonal=True,
+            dots=True, log=True,
+        )  # fmt: skip
+        alt = "Observed share of fraud against predicted probability: " + "; ".join(
+            f"{number(_mean(row))} → {number(_rate(row))}" for row in rows
+        )
+        blocks.append(
+            Chart("reliability", "Are the probabilities true? (both axes logarithmic)", spec, alt, wide=False)
+        )
+    if not blocks:
+        return None
+    ece = e.metrics.get("ece")
+    lead = "How precision falls as more fraud is caught, and whether probabilities mean what they say."
+    if ece is not None and ece.value is not None:
+        lead = f"Probabilities are off by {percent(ece.value, 2)} on average; the diagonal is perfect."
+    return Section("quality", "Are its scores right?", lead, tuple(blocks))
+
+
+def _mean(row: Mapping[str, Any]) -> float:
+    return float(row.get("mean_prob", row.get("mean_y_prob", row.get("predicted", 0.0))) or 0.0)
+
+
+def _rate(row: Mapping[str, Any]) -> float:
+    return float(row.get("fraud_rate", row.get("observed", row.get("rate", 0.0))) or 0.0)
+
+
+def _days(e: Evaluation) -> Section | None:
+    days = e.tables.get("by_day") or []
+    if len(days) < 2 or "currency" not in e.money:
+        return None
+    currency = str(e.money["currency"])
+    rows = [
+        {"day": row["day"], "kind": kind, "value": value}
+        for row in days
+        for kind, value in (("cost", row["cost"]), ("saved", max(row["baseline_cost"] - row["cost"], 0.0)))
+    ]
+    spec = charts.stacked_days(
+        rows, series={"cost": ("lost", "bad"), "saved": ("saved against no model", "good")}, title=currency
+    )
+    worst = max(days, key=lambda row: row["cost"])
+    bad = sum(row["cost"] > row["baseline_cost"] for row in days)
+    lead = f"The worst day is {worst['day']} with {money(worst['cost'], currency)} lost."
+    lead += f" On {count(bad, 'day')} of {len(days)} the model cost more than none." if bad else ""
+    table = Table(
+        "days-table", "By local day",
+        (Column("Day"), Column("Events", "number"), Column("Frauds", "number"), Column("Alerts", "number"),
+         Column("Caught", "number"), Column("Lost", "number"), Column("Without a model", "number")),
+        tuple(
+            (Cell(row["day"]), *(Cell(f"{row[key]:,}", row[key]) for key in ("events", "frauds", "alerts", "caught")),
+             *(Cell(money(row[key], currency), round(row[key], 2)) for key in ("cost", "baseline_cost")))
+            for row in days
+        ),
+        tools=True,
+    )  # fmt: skip
+    return Section("days", "Does it hold day by day?", lead, (Chart("by-day", "Money by day", spec, lead), table))
+
+
+def _champion(e: Evaluation) -> Iterator[Section]:
+    if not e.champion:
+        return
+    beside = e.champion
+    differences = {name: item for name, item in beside["differences"].items() if item.get("value") is not None}
+    rows = tuple(
+        (
+            Cell(name), _figure(name, e.metrics[name].value if name in e.metrics else None, e),
+            _figure(name, beside["metrics"].get(name, {}).get("value"), e), _difference_cell(name, item, e),
+            _difference_range(name, item, e),
+        )
+        for name, item in differences.items()
+    )  # fmt: skip
+    columns = (
+        Column("Metric", "code"), Column("This model", "number"), Column("Champion", "number"),
+        Column("Difference", "number"), Column(f"{percent(e.confidence)} interval", "number"),
+    )  # fmt: skip
+    drawn = [
+        {
+            "label": name,
+            "value": item["value"],
+            "low": item.get("low"),
+            "high": item.get("high"),
+            "tone": _side(name, item),
+        }
+        for name, item in differences.items()
+        if name != "cost"
+    ]
+    blocks: list[Block] = []
+    if drawn:
+        alt = "Differences from the champion: " + "; ".join(f"{row['label']} {row['value']:+.4f}" for row in drawn)
+        spec = charts.intervals(
+            drawn, title="model minus champion", bars=False, width=charts.WIDE, number_format="+.4f"
+        )
+        blocks.append(Chart("champion", "This model minus the champion, paired on the same events", spec, alt))
+    blocks.append(Table("champion-table", f"Against champion {beside['model']}", columns, rows))
+    item = differences.get("savings")
+    lead = f"Compared with champion {beside['model']} on the same events."
+    if item is not None:
+        side = "more" if item["value"] >= 0 else "less"
+        clear = item.get("low") is not None and (item["low"] > 0 or item["high"] < 0)
+        sure = "beyond doubt" if clear else "within what chance allows"
+        lead = f"It saves {percent(abs(item['value']), 1)} {side} of the loss than champion {beside['model']}, {sure}."
+    yield Section("champion-section", "Is it better than the champion?", lead, tuple(blocks))
+
+
+def _side(name: str, item: Mapping[str, Any]) -> Tone:
+    low, high = item.get("low"), item.get("high")
+    if low is None or high is None or low <= 0 <= high:
+        return "muted"
+    lower_is_better = name in {"alert_rate", "false_positive_rate", "brier", "cost", "ece"}
+    return "good" if (low > 0) != lower_is_better else "bad"
+
+
+def _difference_cell(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
+    value = float(item["value"])
+    text = _say(name, value, e)
+    return Cell(text if text.startswith("-") else f"+{text}", round(value, 9), _side(name, item))
+
+
+def _difference_range(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
+    if item.get("low") is None or item.get("high") is None:
+        return Cell(str(item.get("reason", "–")))
+    return Cell(f"{_say(name, item['low'], e)} to {_say(name, item['high'], e)}", round(item["low"], 9))
+
+
+def _gate(e: Evaluation) -> Section:
+    title = "What does the gate say?"
+    gate = e.gate
+    if gate.verdict == "none":
+        return Section("gate", title, "There is no [gate] in the project: nothing was asked of this model.")
+    columns = (
+        Column("Rule", "code"), Column("Verdict"), Column("Figure", "number"), Column("Interval", "number"),
+        Column("Must be"), Column("Why"),
+    )  # fmt: skip
+    rows = tuple(_rule_row(rule, e) for rule in gate.rules)
+    blocks: list[Block] = [Table("gate-rules", "Rules compare an end of the interval, never the point", columns, rows)]
+    blocks += [Text(text) for text in gate.warnings]
+    if gate.hint:
+        blocks.append(Text(gate.hint))
+    if gate.control is not None:
+        told = (
+            "pass, so these rules cannot tell a model from noise"
+            if gate.control == "pass"
+            else "do not pass, as they should"
+        )
+        blocks.append(Text(f"Negative control: shuffled scores {told}.", note=True))
+    lead = gate.reason or f"The verdict is {gate.verdict}."
+    return Section("gate", title, lead[0].upper() + lead[1:], tuple(blocks))
+
+
+def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
+    item = rule.estimate
+    sign = "≥" if rule.direction == "at_least" else "≤"
+    settle = f" About {rule.frauds_to_settle:,} frauds would settle it." if rule.frauds_to_settle else ""
+    return (
+        Cell(rule.name), Cell(rule.verdict, tone=VERDICT_TONES[rule.verdict]), _figure(rule.metric, item.value, e),
+        _range(rule.metric, item, e), Cell(f"{sign} {_say(rule.metric, rule.bound, e)}"), Cell(rule.reason + settle),
+    )  # fmt: skip
+
+
+def _method(e: Evaluation) -> Section:
+    out = e.excluded
+    facts = [
+        Fact("Rows", f"{e.rows:,} mature, labelled events from {e.period.from_time.isoformat()} until before {e.period.until.isoformat()}."),
+        Fact("Left out", f"{out.immature:,} immature, {out.unlabelled:,} unlabelled, {out.block_known:,} of entities already known to be defrauded, {out.duplicates:,} duplicates. None of them is scored as legitimate."),
+        Fact("Known world", f"The model was trained on what was known at {e.as_of.isoformat()}."),
+        Fact("Alert", "Any action but allow. Precision, recall and rates refer to alerts."),
+        Fact("Intervals", f"{percent(e.confidence)}, two-sided, by entity: events of one card or merchant stand and fall together. " + "; ".join(f"{n:,} {name} ids with fraud" for name, n in e.clusters.items()) + "."),
+        Fact("Savings", "1 - cost / cost of the better of allowing all and blocking all."),
+        Fact("Limits", "One period of one portfolio. Costs are those of the project file; fraud that was never labelled is not in it."),
+    ]  # fmt: skip
+    facts += [Fact("Immature", text) for text in _immature(e)]
+    facts += [Fact("Warning", text) for text in e.warnings]
+    return Section("method", "Method and limits", "What was counted, and what it cannot say.", (Facts(tuple(facts)),))
+
+
+def _immature(e: Evaluation) -> Iterator[str]:
+    bounds = e.tables.get("immature")
+    if not bounds:
+        return
+    legit, fraud = bounds["all_legit"].get("savings"), bounds["all_fraud"].get("savings")
+    if legit is not None and fraud is not None:
+        yield f"Savings would be {percent(legit, 1)} if all immature events were legitimate, {percent(fraud, 1)} if all were fraud."

@@ -1,0 +1,563 @@
+"""An explanation as a document: its sections, in the order in which questions come up.
+
+Owns sentences and layout. Every figure is the explanation's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from fraudctl.explain.contrast import Contrast, Difference
+from fraudctl.explain.findings import CAUSE_WORDS, CURES
+from fraudctl.explain.money import EntityTable, Loss, SegmentTable
+from fraudctl.explain.result import ErrorCase, Explanation
+from fraudctl.explain.scene import MISSED
+from fraudctl.explain.slices import Slice
+from fraudctl.explain.threshold import Setting
+from fraudctl.explain.wording import count, day, moment, money, number, percent, period
+from fraudctl.report import charts
+from fraudctl.report.document import (
+    Bar, Block, Card, Cell, Chart, Column, Document, Fact, Facts, Section, Segment, Table, Text, Tone,
+)  # fmt: skip
+
+TOP_CASES: Final = 150
+TOP_CAMPAIGNS: Final = 12
+TOP_DIFFERENCES: Final = 8
+SHORT_CAUSE: Final = {
+    "label_delay": "label not yet in",
+    "near_miss": "near miss",
+    "known": "known, score still low",
+    "first_fraud": "first fraud",
+}
+CAUSE_TONES: Final[dict[str, Tone]] = {
+    "label_delay": "bad",
+    "near_miss": "good",
+    "known": "warn",
+    "first_fraud": "cool",
+}
+
+
+def explanation_document(e: Explanation) -> Document:
+    """Lay out an explanation."""
+    sections = (
+        _why(e), _where(e), _threshold(e), _contrasts(e), _clusters(e), _campaigns(e), _weak(e), _autopsy(e), _cases(e),
+        _method(e),
+    )  # fmt: skip
+    tones: dict[bool, Tone] = {True: "bad", False: "plain"}
+    return Document(
+        title=_verdict(e),
+        subtitle=(
+            f"{period(e.start, e.end)} · {count(e.totals.n_events, 'event')} · {count(e.totals.n_frauds, 'fraud')} · "
+            f"model {e.model}",
+            f"Costs: {'; '.join(e.cost_words)}.",
+        ),
+        cards=_cards(e),
+        sections=sections,
+        kicker=f"{e.project} · what was missed, who was annoyed, what it cost",
+        findings=tuple((item.head, item.text, tones[item.significant]) for item in e.findings),
+        footer=f"fraudctl explain · project {e.project} · model {e.model}",
+    )
+
+
+def _verdict(e: Explanation) -> str:
+    t = e.totals
+    if t.cost <= 0:
+        return f"The model lost nothing in this period ({count(t.n_frauds, 'fraud')})"
+    lost = money(t.cost, e.currency)
+    parts = {"missed fraud": t.missed_cost, "false alarms": t.false_alarm_cost, "handling caught fraud": t.caught_cost}
+    top = max(parts, key=lambda item: parts[item])
+    kept = (
+        f"and saved {money(t.saved, e.currency)}"
+        if t.saved > 0
+        else f"{money(-t.saved, e.currency)} more than no model"
+    )
+    return f"The model lost {lost} {kept}; {percent(parts[top] / t.cost)} of the loss is {top}"
+
+
+def _cards(e: Explanation) -> tuple[Card, ...]:
+    t = e.totals
+    share = t.saved / t.baseline_cost if t.baseline_cost > 0 else None
+    against = f"{t.baseline_action} all: {money(t.baseline_cost, e.currency)}"
+    tone: Tone = "good" if t.saved > 0 else "bad"
+    precision = percent(t.n_caught / t.n_alerts) if t.n_alerts else "–"
+    saved = money(t.saved, e.currency)
+    return (
+        Card(saved, f"saved against no model ({against})" + (f", {percent(share)}" if share is not None else ""), tone),
+        Card(f"{t.n_missed:,}", f"missed of {count(t.n_frauds, 'fraud')}, {money(t.missed_cost, e.currency)}", "bad"),
+        Card(f"{t.n_false_alarms:,}", f"false alarms, {money(t.false_alarm_cost, e.currency)}", "cool"),
+        Card(precision, f"of {count(t.n_alerts, 'alert')} are fraud"),
+    )
+
+
+def _why(e: Explanation) -> Section:
+    t = e.totals
+    title = "Why was fraud missed?"
+    if not t.n_missed:
+        return Section("why", title, "No fraud was missed in this period.")
+    by_cost = sorted(e.causes, key=lambda item: -item.cost)
+    top = by_cost[0]
+    share = top.cost / t.missed_cost if t.missed_cost > 0 else 0.0
+    lead = f"{percent(share)} of the missed money: {SHORT_CAUSE[top.cause]}. {CURES[top.cause]}"
+    shown = [item for item in e.causes if item.n_missed]
+    total = sum(item.cost for item in shown) or 1.0
+    values = [f"{money(item.cost, e.currency)} · {item.n_missed}" for item in shown]
+    bar = Bar(
+        tuple(
+            Segment(SHORT_CAUSE[item.cause], value, item.cost / total, CAUSE_TONES[item.cause])
+            for item, value in zip(shown, values, strict=True)
+        ),
+        "Missed money by cause: "
+        + "; ".join(f"{SHORT_CAUSE[item.cause]} {value}" for item, value in zip(shown, values, strict=True)),
+    )
+    rows = tuple(
+        (
+            Cell(CAUSE_WORDS[item.cause] + _entity_note(item.entities)),
+            _n(item.n_missed),
+            _money(item.cost, e),
+            Cell(_cure(item.cause, item.median_wait_days)),
+        )
+        for item in e.causes
+    )
+    columns = (
+        Column("What could have been known"),
+        Column("Missed", "number"),
+        Column("Lost", "number"),
+        Column("What it takes"),
+    )
+    table = Table(
+        "causes", f"Missed frauds by cause, each counted once; looking back {e.lookback_days:g} days", columns, rows
+    )
+    blocks: list[Block] = [bar, table] if t.missed_cost > 0 else [table]
+    return Section("why", title, lead, (*blocks, *_by_day(e)))
+
+
+def _entity_note(entities: dict[str, int]) -> str:
+    parts = [f"{name} {n:,}" for name, n in entities.items() if n]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _cure(cause: str, wait: float | None) -> str:
+    extra = f" The label came {wait:.1f} days after the event (median)." if wait is not None else ""
+    return CURES[cause] + extra
+
+
+def _by_day(e: Explanation) -> Iterator[Block]:
+    if len(e.days) < 2:
+        return
+    rows = [
+        {"day": f"{at:%Y-%m-%d}", "kind": kind, "value": value}
+        for at, missed, false in e.days
+        for kind, value in (("missed", missed), ("false", false))
+    ]
+    worst = max(e.days, key=lambda item: item[1] + item[2])
+    alt = f"Money lost per day over {len(e.days)} days; the worst is {day(worst[0])} with {money(worst[1] + worst[2], e.currency)}."
+    spec = charts.stacked_days(
+        rows, series={"missed": ("missed fraud", "bad"), "false": ("false alarms", "cool")}, title=e.currency
+    )
+    yield Chart("by-day", "Money lost by day", spec, alt)
+
+
+def _n(value: float) -> Cell:
+    return Cell(f"{value:,.0f}", float(value))
+
+
+def _money(value: float, e: Explanation, tone: Tone = "plain") -> Cell:
+    return Cell(money(value, e.currency), round(float(value), 2), tone)
+
+
+def _share(value: float) -> Cell:
+    return Cell(percent(value), round(value, 4))
+
+
+def _where(e: Explanation) -> Section:
+    title = "Where does the money go?"
+    errors = e.totals.missed_cost + e.totals.false_alarm_cost
+    tables = [item for item in e.money.entities if item.rows and item.n_values]
+    if errors <= 0 or not (tables or e.money.segments):
+        return Section("where", title, "No money was lost on errors that a segment or an entity could be named for.")
+    lead = "Losses are spread over the segments."
+    if tables:
+        top = max(tables, key=lambda item: item.share_of_top)
+        n = len(top.rows)
+        lead = (
+            f"{count(n, top.entity)} of {top.n_values:,} carry {percent(top.share_of_top)} of the money lost on errors; "
+            f"half of it lies with {count(top.half_of_loss, top.entity)}."
+        )
+    blocks: list[Block] = [_segment_table(item, e) for item in e.money.segments]
+    blocks += [_entity_table(item, e) for item in tables]
+    return Section("where", title, lead, tuple(blocks))
+
+
+_LOSS_COLUMNS = (
+    Column("Events", "number"), Column("Frauds", "number"), Column("Missed", "number"), Column("Lost on them", "number"),
+    Column("False alarms", "number"), Column("Lost on them", "number"), Column("Lost in all", "number"),
+)  # fmt: skip
+
+
+def _loss_row(item: Loss, e: Explanation) -> tuple[Cell, ...]:
+    return (
+        Cell(item.value), _n(item.n_events), _n(item.n_frauds), _n(item.n_missed), _money(item.missed_cost, e),
+        _n(item.n_false_alarms), _money(item.false_alarm_cost, e), _money(item.cost, e),
+    )  # fmt: skip
+
+
+def _segment_table(item: SegmentTable, e: Explanation) -> Table:
+    rows = tuple(_loss_row(row, e) for row in item.rows)
+    caption = f"By {item.column}, the costliest first"
+    return Table(f"segment-{item.column}", caption, (Column(item.column), *_LOSS_COLUMNS), rows, tools=True)
+
+
+def _entity_table(item: EntityTable, e: Explanation) -> Table:
+    rows = tuple(_loss_row(row, e) for row in item.rows)
+    caption = f"The costliest {item.entity} ids: {percent(item.share_of_top)} of what errors cost"
+    return Table(f"entity-{item.entity}", caption, (Column(item.entity, "code"), *_LOSS_COLUMNS), rows, tools=True)
+
+
+def _threshold(e: Explanation) -> Section:
+    title = "Is it the threshold?"
+    today, best = e.sweep.today, e.sweep.best
+    gain = today.cost - best.cost
+    small = gain <= 0.02 * abs(today.cost)
+    if small:
+        lead = "No: no other line would have cost noticeably less."
+    else:
+        more = "more" if best.n_alerts > today.n_alerts else "fewer"
+        lead = (
+            f"Partly: with {more} alerts ({best.alerts_per_day:,.1f} a day instead of {today.alerts_per_day:,.1f}) the loss "
+            f"would have been {money(gain, e.currency)} lower ({percent(gain / abs(today.cost))}), in hindsight."
+        )
+    note = (
+        "Each row is the same policy, with its costs, rules and capacity, had it seen all odds of fraud multiplied by the "
+        "factor. Chosen on this very period, the best row flatters; a policy is chosen with `fraudctl threshold`."
+    )
+    return Section("threshold", title, lead, (*_curve(e), _near_table(e), Text(note, note=True)))
+
+
+def _curve(e: Explanation) -> Iterator[Block]:
+    most = 3.0 * max(abs(e.sweep.today.cost), abs(e.sweep.best.cost))
+    points = [item for item in e.sweep.curve if item.alerts_per_day > 0 and item.cost <= most]
+    if len(points) < 3:
+        return
+    rows = [
+        {"x": item.alerts_per_day, "total": item.cost, "missed": item.missed_cost, "false": item.false_alarm_cost}
+        for item in points
+    ]
+    low, high = (min(points, key=lambda item: abs(item.factor - end)).alerts_per_day for end in e.sweep.plateau)
+    spec = charts.lines(
+        rows,
+        x="x",
+        series={"total": ("total", "ink"), "missed": ("missed fraud", "bad"), "false": ("false alarms", "cool")},
+        x_axis={"type": "quantitative", "title": "alerts per day", "scale": {"type": "log", "nice": False}},
+        y_axis={"type": "quantitative", "title": e.currency, "axis": {"format": "~s", "tickCount": 5}},
+        marks={"today": e.sweep.today.alerts_per_day} if e.sweep.today.n_alerts else None,
+        band=(low, high),
+    )
+    alt = (
+        f"Money lost against alerts per day. Today {e.sweep.today.alerts_per_day:,.1f} alerts a day cost "
+        f"{money(e.sweep.today.cost, e.currency)}; the lowest is {money(e.sweep.best.cost, e.currency)} at "
+        f"{e.sweep.best.alerts_per_day:,.1f}."
+    )
+    yield Chart("cost-curve", "Money lost as the number of alerts changes; shaded: within 1 % of the lowest", spec, alt)
+
+
+def _near_table(e: Explanation) -> Table:
+    today = e.sweep.today
+    rows = tuple(_near_row(item, today, e) for item in (*e.sweep.near[:2], *e.sweep.near[2:]))
+    columns = (
+        Column("Odds ×", "number"), Column("Alerts a day", "number"), Column("Frauds caught more", "number"),
+        Column("Missed money recovered", "number"), Column("False alarms more", "number"),
+        Column("Their cost", "number"), Column("Loss changes by", "number"),
+    )  # fmt: skip
+    return Table("near", "What a lower or higher line would recover and cost, against today", columns, rows)
+
+
+def _near_row(item: Setting, today: Setting, e: Explanation) -> tuple[Cell, ...]:
+    change = item.cost - today.cost
+    tone: Tone = "good" if change < 0 else "bad" if change > 0 else "plain"
+    signed = f"{'+' if change > 0 else ''}{money(change, e.currency)}"
+    return (
+        Cell(f"{item.factor:g}", item.factor), Cell(f"{item.alerts_per_day:,.1f}", item.alerts_per_day),
+        Cell(f"{today.n_missed - item.n_missed:+,}", float(today.n_missed - item.n_missed)),
+        _money(today.missed_cost - item.missed_cost, e),
+        Cell(f"{item.n_false_alarms - today.n_false_alarms:+,}", float(item.n_false_alarms - today.n_false_alarms)),
+        _money(item.false_alarm_cost - today.false_alarm_cost, e), Cell(signed, round(change, 2), tone),
+    )  # fmt: skip
+
+
+def _contrasts(e: Explanation) -> Section:
+    title = "What did the model not see, what misled it?"
+    parts: list[str] = []
+    blocks: list[Block] = []
+    missed, false = e.missed_contrast, e.false_alarm_contrast
+    if missed is not None:
+        top = missed.families[0]
+        parts.append(f"What sets missed frauds apart from caught ones is “{top.words}” ({top.value:+.2f} in log-odds).")
+        blocks += _contrast_charts(missed, "missed", "missed minus caught frauds")
+    if false is not None:
+        top = false.families[0]
+        parts.append(f"False alarms differ from passed events most by “{top.words}” ({top.value:+.2f}).")
+        blocks += _contrast_charts(false, "false", "false alarms minus passed events")
+    for name in ("missed_contrast", "false_alarm_contrast"):
+        if name in e.absent:
+            side = "Missed frauds" if name == "missed_contrast" else "False alarms"
+            blocks.append(Text(f"{side}: {e.absent[name]}.", note=True))
+    used = next((item.clusters for item in (missed, false) if item is not None and item.clusters), "")
+    if used:
+        text = f"Mean contributions in log-odds; whiskers are 90 % intervals that redraw whole {used} ids."
+        blocks.append(Text(text + " A difference shows where the scores part, not why.", note=True))
+    return Section("contrast", title, " ".join(parts) or "Too few errors to say.", tuple(blocks))
+
+
+def _contrast_charts(item: Contrast, name: str, words: str) -> list[Block]:
+    out: list[Block] = []
+    for kind, rows in (("families", item.families), ("features", item.features)):
+        shown = rows[:TOP_DIFFERENCES]
+        data = [_difference_row(row) for row in shown]
+        alt = f"Mean contribution by {kind}, {words}: " + "; ".join(_difference_words(row) for row in shown) + "."
+        title = f"By {'family' if kind == 'families' else 'feature'}, {words}"
+        out.append(Chart(f"{name}-{kind}", title, charts.intervals(data, title="log-odds"), alt, wide=False))
+    return out
+
+
+def _difference_row(row: Difference) -> dict[str, object]:
+    tone = "bad" if row.value < 0 else "cool"
+    return {"label": row.words, "value": row.value, "low": row.low, "high": row.high, "tone": tone}
+
+
+def _difference_words(row: Difference) -> str:
+    interval = "" if row.low is None or row.high is None else f" ({row.low:+.2f} to {row.high:+.2f})"
+    return f"{row.words} {row.value:+.2f}{interval}"
+
+
+def _clusters(e: Explanation) -> Section:
+    title = "Whom do we annoy?"
+    if "clusters" in e.absent:
+        return Section("clusters", title, f"Not drawn: {e.absent['clusters']}.")
+    if not e.clusters:
+        return Section("clusters", title, "False alarms fall into no groups that would come back with other events.")
+    top = e.clusters[0]
+    n_in = sum(item.n for item in e.clusters)
+    lead = (
+        f"{percent(n_in / e.totals.n_false_alarms)} of the false alarms fall into {count(len(e.clusters), 'group')}; "
+        f"the costliest: {' and '.join(top.rule) or top.drivers[0][0]}."
+    )
+    rows = tuple(
+        (
+            Cell(f"{i + 1}", float(i + 1)),
+            Cell("", lines=item.rule or ("no short rule",)),
+            _n(item.n),
+            _money(item.cost, e),
+            _share(item.precision),
+            _share(item.recall),
+            Cell(f"{item.stability:.2f}", round(item.stability, 4)),
+            Cell(
+                f"{percent(item.n_alert_frauds / max(item.n_alerts, 1))} of {item.n_alerts:,}",
+                item.n_alert_frauds / max(item.n_alerts, 1),
+            ),
+            Cell(", ".join(f"{name} {value:+.1f}" for name, value in item.drivers)),
+        )
+        for i, item in enumerate(e.clusters)
+    )
+    columns = (
+        Column("Group", "number"), Column("Rule in words", "lines"), Column("False alarms", "number"),
+        Column("Cost", "number"), Column("Precision", "number", "of the false alarms that meet the rule"),
+        Column("Recall", "number", "of the group's false alarms"), Column("Stability", "number", "mean Jaccard"),
+        Column("Fraud among alerts like these", "number"), Column("Driven by"),
+    )  # fmt: skip
+    note = f"Grouped by why the model alerted. {count(e.n_unstable_clusters, 'group')} did not come back and are not shown."
+    table = Table("clusters", "Groups of false alarms with one reason", columns, rows, tools=True)
+    return Section("clusters", title, lead, (table, Text(note, note=True)))
+
+
+def _campaigns(e: Explanation) -> Section:
+    title = "Which campaigns did we miss?"
+    several = [item for item in e.campaigns if item.n_missed > 1]
+    if not several:
+        return Section("campaigns", title, "No campaign: no two missed frauds share an entity beyond chance.")
+    cost = sum(item.cost for item in several)
+    n = sum(item.n_missed for item in several)
+    kinds: dict[str, int] = {}
+    for item in several:
+        kinds[item.entity] = kinds.get(item.entity, 0) + 1
+    hung = ", ".join(
+        f"{k} {name}" if k == 1 else f"{k} {name}s" for name, k in sorted(kinds.items(), key=lambda kv: -kv[1])
+    )
+    lead = f"{n:,} missed frauds ({money(cost, e.currency)}) belong to {count(len(several), 'campaign')}, which hang on {hung}."
+    shown = several[:TOP_CAMPAIGNS]
+    rows = [
+        {"group": f"{item.entity} {item.value}", "time": event.event_time.isoformat(), "kind": event.kind}
+        for item in shown
+        for event in item.course
+    ]
+    tones = {"missed": ("missed", "bad"), "caught": ("caught", "good"), "outside": ("outside the period", "soft")}
+    alt = "Frauds of the costliest campaigns over time: " + "; ".join(
+        f"{item.entity} {item.value} {item.n_missed} missed, {item.n_caught} caught" for item in shown
+    )
+    table_rows = tuple(
+        (
+            Cell(item.entity), Cell(item.value), _n(item.n_missed), _n(item.n_caught), _n(item.size),
+            _share(item.size / max(item.n_events, 1)), _money(item.cost, e),
+            Cell(moment(item.start), item.start.isoformat()), Cell(moment(item.end), item.end.isoformat()),
+        )
+        for item in several[:40]
+    )  # fmt: skip
+    columns = (
+        Column("Hangs on"), Column("Id", "code"), Column("Missed", "number"), Column("Caught", "number"),
+        Column("Frauds in all", "number"), Column("Of its events", "number"), Column("Lost", "number"),
+        Column("First fraud"), Column("Last fraud"),
+    )  # fmt: skip
+    caption = f"The {len(table_rows)} costliest campaigns with at least two missed frauds"
+    note = (
+        "Found with labels in hindsight, on both sides of each event: nobody had them then. "
+        f"{count(e.n_outside_campaigns, 'missed fraud')} hang on no entity."
+    )
+    blocks: tuple[Block, ...] = (
+        Chart("campaigns", "Course of the costliest campaigns", charts.timeline(rows, tones=tones), alt + "."),
+        Table("campaigns-table", caption, columns, table_rows, tools=True, filter_hint="Filter campaigns"),
+        Text(note, note=True),
+    )
+    return Section("campaigns", title, lead, blocks)
+
+
+def _weak(e: Explanation) -> Section:
+    title = "Where is it weak?"
+    strong = [item for item in e.slices.items if item.significant]
+    if strong:
+        top = strong[0]
+        what = "frauds are missed" if top.kind == MISSED else "legitimate events are stopped"
+        lead = f"Beyond chance, {what} more than their scores explain where {' and '.join(top.conditions)}."
+    else:
+        lead = "Nothing stands out beyond chance: no slice loses more than its scores explain."
+    blocks: list[Block] = []
+    if e.slices.items:
+        rows = tuple(_slice_row(item, e) for item in e.slices.items)
+        columns = (
+            Column("Slice", "lines"), Column("Errors"), Column("Events", "number"), Column("Errors found", "number"),
+            Column("Expected", "number"), Column("Lost", "number"), Column("Beyond expected", "number"),
+            Column("p, corrected", "number"), Column("Later part"), Column("Beyond chance"),
+        )  # fmt: skip
+        caption = "Slices with the largest loss beyond what their scores explain"
+        blocks.append(Table("slices", caption, columns, rows, tools=True))
+    for item in e.broken[:5]:
+        text = (
+            f"On {day(item.day)}, {item.words} was unlike all other days ({percent(item.distance)} of its values moved; "
+            f"usual {percent(item.typical)})."
+        )
+        blocks.append(Text(text))
+    note = (
+        f"{e.slices.n_conditions:,} conditions, up to three joined; found on the first 60 % of the period and tested again on "
+        f"the rest. p is the chance of a slice as extreme anywhere in the search, from {e.slices.n_permutations:,} searches "
+        "on errors permuted among equal scores."
+    )
+    blocks.append(Text(note, note=True))
+    for kind, reason in e.slices.reasons.items():
+        blocks.append(
+            Text(f"{'Missed frauds' if kind == MISSED else 'False alarms'} were not searched: {reason}.", note=True)
+        )
+    return Section("weak", title, lead, tuple(blocks))
+
+
+def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
+    later = "–" if item.confirmed is None else "shows again" if item.confirmed else "does not"
+    tone: Tone = "bad" if item.significant else "muted"
+    return (
+        Cell("", lines=item.conditions), Cell("missed" if item.kind == MISSED else "false alarms"), _n(item.n_events),
+        _n(item.n_errors), Cell(f"{item.expected_errors:,.1f}", round(item.expected_errors, 3)), _money(item.cost, e),
+        _money(item.excess, e), Cell(f"{item.p_value:.3f}", round(item.p_value, 5)), Cell(later),
+        Cell("yes" if item.significant else "no", tone=tone),
+    )  # fmt: skip
+
+
+def _autopsy(e: Explanation) -> Section:
+    title = "Better model or better data?"
+    if e.autopsy is None:
+        return Section("autopsy", title, f"Not examined: {e.absent.get('autopsy', 'too few errors')}.")
+    a = e.autopsy
+    leads = {
+        "better_model": "A better model: today's features could tell many of the missed frauds apart.",
+        "better_data": "Better data: today's features do not tell the missed frauds apart, labels in hindsight would.",
+        "new_signals": "New signals: neither today's features nor labels in hindsight tell the missed frauds apart.",
+    }
+    names = (("The scores as they are", a.model), ("Refitted on these errors, today's features", a.refit),
+             ("The same, with labels in hindsight (diagnosis only)", a.hindsight))  # fmt: skip
+    rows = tuple(
+        (
+            Cell(name), Cell(f"{item.roc_auc:.3f}", round(item.roc_auc, 4)), _share(item.recall),
+            _money(item.cost_recovered, e),
+        )
+        for name, item in names
+    )  # fmt: skip
+    columns = (
+        Column("Told apart by"), Column("ROC AUC", "number"), Column("Missed frauds found", "number"),
+        Column("Their money", "number"),
+    )  # fmt: skip
+    caption = (
+        f"{a.n_missed:,} missed frauds against {a.n_passed:,} passed legitimate events, at 1 % of the latter alerted"
+    )
+    note = "Cross-validated on whole entities. Hindsight uses labels that arrived later: it is never achievable."
+    return Section(
+        "autopsy", title, leads[a.verdict], (Table("autopsy-table", caption, columns, rows), Text(note, note=True))
+    )
+
+
+def _cases(e: Explanation) -> Section:
+    title = "The costliest cases"
+    if not e.errors:
+        return Section("cases", title, "There were no errors.")
+    shown = e.errors[:TOP_CASES]
+    cost = sum(item.cost for item in shown)
+    total = sum(item.cost for item in e.errors)
+    share = f", {percent(cost / total)} of what errors cost" if total > 0 else ""
+    lead = f"The top {len(shown):,} of {count(len(e.errors), 'error')}{share}. `fraudctl explain --event ID` tells one in full."
+    entities = tuple(Column(name, "code") for name in e.errors[0].entities)
+    columns = (
+        Column("Event", "code"), Column("Time"), *entities, Column("Amount", "number"), Column("Probability", "number"),
+        Column("Error"), Column("Lost", "number"), Column("Cause"), Column("Why the model decided so", "lines"),
+    )  # fmt: skip
+    rows = tuple(_case_row(item, e) for item in shown)
+    hint = "Filter, e.g. missed, an id, a reason"
+    return Section(
+        "cases", title, lead, (Table("errors", "Wrong decisions by cost", columns, rows, tools=True, filter_hint=hint),)
+    )
+
+
+def _case_row(item: ErrorCase, e: Explanation) -> tuple[Cell, ...]:
+    missed = item.kind == MISSED
+    tone: Tone = "bad" if missed else "cool"
+    cause = (
+        SHORT_CAUSE.get(item.cause or "", "")
+        if missed
+        else (f"group {item.cluster + 1}" if item.cluster is not None else "")
+    )
+    amount = "" if item.amount is None else f"{item.amount:,.2f}"
+    return (
+        Cell(str(item.event_id)), Cell(moment(item.event_time), item.event_time.isoformat()),
+        *(Cell("" if value is None else str(value)) for value in item.entities.values()),
+        Cell(amount, "" if item.amount is None else item.amount), Cell(number(item.y_prob), round(item.y_prob, 9)),
+        Cell("missed" if missed else "false alarm", tone=tone), _money(item.cost, e), Cell(cause),
+        Cell("", lines=tuple(reason.text for reason in item.reasons[:3])),
+    )  # fmt: skip
+
+
+def _method(e: Explanation) -> Section:
+    m = e.method
+    sampled = (
+        f"All {m['n_events']:,} events were searched."
+        if not m["sampled"]
+        else f"Of {m['n_events']:,} events {m['n_searched']:,} were searched closely (all frauds, all alerts, and a random sample of the rest, weighted)."
+    )
+    told = {"n_events", "n_searched", "n_explained", "sampled", "seed", "permutations", "n_features"}
+    facts = [
+        Fact("Rows", f"{sampled} Contributions of {m['n_explained']:,}. Only labelled, mature events count."),
+        Fact("Error", "A fraud that was allowed, or a legitimate event with any action but allow."),
+        Fact("Causes", f"An event's frauds are looked back for {e.lookback_days:g} days. Label not yet in: an earlier fraud of one of its entities whose label arrived after the event; near miss: alerted at twice the odds; known: such a label had arrived; else first fraud. The first that holds counts."),
+        Fact("Contributions", f"CatBoost's own SHAP values over {m['n_features']:,} features, in log-odds; they add up to the score exactly. They say how this model came to its score, not what causes fraud; features that carry the same information share the credit."),
+        Fact("Groups", "Ward clustering of contributions by family; a group is shown if it comes back (Jaccard 0.75) in clusterings of random halves."),
+        Fact("Campaigns", "Each missed fraud is linked to the entity with the least likely number of other frauds within 14 days on either side."),
+        Fact("Slices", "Within strata of equal score, errors are permuted; p-values hold for the whole search (maximum statistic)."),
+        Fact("Seed", f"{m['seed']}; {m['permutations']:,} permutations. The same inputs give the same bytes."),
+        *(Fact(key.replace("_", " ").capitalize(), str(value)) for key, value in m.items() if key not in told),
+    ]  # fmt: skip
+    lead = "What was done, and what it cannot say."
+    return Section("method", "Method and limits", lead, (Facts(tuple(facts)),))

@@ -1,0 +1,63 @@
+"""A document as Markdown: sentences and tables; charts as their text alternative."""
+
+from __future__ import annotations
+
+import re
+
+from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Table, Text
+
+MOST_ROWS = 20
+
+
+def render_markdown(document: Document, *, most_rows: int = MOST_ROWS) -> str:
+    """Render a document as GitHub-flavoured Markdown; tables show their first ``most_rows`` rows and say so.
+
+    HTML and Markdown in values are escaped.
+    """
+    badge = f"**{escape(document.verdict[0].upper())}** · " if document.verdict else ""
+    parts = [f"# {badge}{escape(document.title)}", *(escape(line) for line in document.subtitle)]
+    if document.cards:
+        parts.append("\n".join(f"- **{escape(card.value)}** {escape(card.label)}" for card in document.cards))
+    if document.findings:
+        lines = [f"{i}. **{escape(head)}** {escape(text)}" for i, (head, text, _) in enumerate(document.findings, 1)]
+        parts.append("\n".join(lines))
+    for i, section in enumerate(document.sections, 1):
+        parts += [f"## {i}. {escape(section.title)}", escape(section.lead)]
+        parts += [_block(block, most_rows) for block in section.blocks]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """Escape what Markdown or HTML would read as markup.
+
+    >>> escape("<b>*x*|")
+    '&lt;b&gt;\\\\*x\\\\*\\\\|'
+    """
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
+
+
+def _block(block: Block, most_rows: int) -> str:
+    if isinstance(block, Text):
+        return f"_{escape(block.text)}_" if block.note else escape(block.text)
+    if isinstance(block, Facts):
+        return "\n".join(f"- **{escape(item.term)}**: {escape(item.text)}" for item in block.items)
+    if isinstance(block, Bar):
+        return ""
+    if isinstance(block, Chart):
+        return f"> {escape(block.title)}. {escape(block.alt)}"
+    return _table(block, most_rows)
+
+
+def _table(table: Table, most_rows: int) -> str:
+    heads = " | ".join(escape(column.name) for column in table.columns)
+    sides = " | ".join("---:" if column.kind == "number" else "---" for column in table.columns)
+    rows = [" | ".join(_cell(cell) for cell in row) for row in table.rows[:most_rows]]
+    lines = [f"**{escape(table.caption)}**", "", f"| {heads} |", f"| {sides} |", *(f"| {row} |" for row in rows)]
+    if len(table.rows) > most_rows:
+        lines += ["", f"_{most_rows} of {len(table.rows):,} rows._"]
+    return "\n".join(lines)
+
+
+def _cell(cell: Cell) -> str:
+    return "; ".join(escape(line) for line in cell.lines) if cell.lines else escape(cell.text)

@@ -1,0 +1,61 @@
+"""The reports that commands write: one function per result and form."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+
+from fraudctl.evaluate.result import Evaluation
+from fraudctl.explain.event import EventExplanation
+from fraudctl.explain.result import Explanation
+from fraudctl.report import charts
+from fraudctl.report.document import Document
+from fraudctl.report.evaluation import evaluation_document
+from fraudctl.report.event import event_document
+from fraudctl.report.explanation import explanation_document
+from fraudctl.report.html import render_html
+from fraudctl.report.markdown import render_markdown
+from fraudctl.report.terminal import render_terminal
+
+
+def explanation_report(explanation: Explanation) -> str:
+    """Give the explanation as one self-contained HTML page."""
+    return render_html(explanation_document(explanation))
+
+
+def explanation_markdown(explanation: Explanation) -> str:
+    """Give the explanation as Markdown."""
+    return render_markdown(explanation_document(explanation))
+
+
+def explanation_terminal(explanation: Explanation, *, sections: bool = False) -> RenderableType:
+    """Give the explanation for a terminal: verdict, figures and findings; all sections on request."""
+    return render_terminal(explanation_document(explanation), sections=sections)
+
+
+def event_terminal(event: EventExplanation) -> RenderableType:
+    """Give the explanation of one event for a terminal."""
+    return render_terminal(event_document(event))
+
+
+def evaluation_report(evaluation: Evaluation, *, project: str = "") -> str:
+    """Give the evaluation as one self-contained HTML page."""
+    return render_html(evaluation_document(evaluation, project=project))
+
+
+def evaluation_markdown(evaluation: Evaluation, *, project: str = "") -> str:
+    """Give the evaluation as Markdown."""
+    return render_markdown(evaluation_document(evaluation, project=project))
+
+
+def evaluation_terminal(evaluation: Evaluation, *, project: str = "", sections: bool = False) -> RenderableType:
+    """Give the evaluation for a terminal."""
+    return render_terminal(evaluation_document(evaluation, project=project), sections=sections)
+
+
+def chart_files(document: Document) -> dict[str, bytes]:
+    """Give every chart of a document as files: name -> bytes of an SVG or PNG, for slides."""
+    files: dict[str, bytes] = {}
+    for chart in document.charts():
+        files[f"{chart.name}.svg"] = charts.to_svg(chart.spec, name=chart.name).encode()
+        files[f"{chart.name}.png"] = charts.to_png(chart.spec)
+    return files
