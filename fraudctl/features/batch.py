@@ -22,6 +22,7 @@ from fraudctl.features.groups import (
     Array,
     Labels,
     Queries,
+    Ranges,
     Workers,
     codes_of,
     event_history,
@@ -45,6 +46,7 @@ from fraudctl.tables import Events
 
 Progress = Callable[[str, int, int], None]
 
+COMPILING = "compiling the feature loops (once on this machine)"
 _MAX_THREADS = 8
 _EVERYONE = ""
 """The group that all events belong to."""
@@ -65,7 +67,8 @@ def build(
     timezone
         The project's zone: row-level columns and hours see event_time in it.
     progress
-        Called with the name of a feature that is done, features done, and features in all.
+        Called with the name of a feature that is done, features done, and features in all; with `COMPILING` first
+        where the loops have not been compiled on this machine yet.
     threads
         At most so many; default: the processors, at most 8. The result does not depend on it.
 
@@ -74,8 +77,10 @@ def build(
     ``events.frame`` with one column per feature: Int64, Float64 (finite or null), String or Boolean. A raw feature
     takes the place of the column that it is.
     """
-    engine = _Engine(events.frame, timezone, Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS)))
+    engine = _Engine(events.frame, features, timezone, Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS)))
     done = 0
+    if progress is not None and not _compiled_before():
+        progress(COMPILING, 0, len(features.steps))
     for stage in features.stages:
         for family in _families([features[name] for name in stage]):
             engine.compute(family)
@@ -85,6 +90,12 @@ def build(
     names = set(features.names)
     out = [series for series in events.frame.get_columns() if series.name not in names]
     return pl.DataFrame([*out, *(engine.results[name] for name in features.names)])
+
+
+def _compiled_before() -> bool:
+    from fraudctl.features import kernels
+
+    return kernels.compiled_before()
 
 
 def _families(features: Iterable[Feature]) -> list[list[Feature]]:
@@ -110,13 +121,15 @@ def _family_key(feature: Feature) -> object:
 class _Engine:
     """One run over one frame; keeps what several features share."""
 
-    def __init__(self, frame: pl.DataFrame, timezone: str, workers: Workers) -> None:
+    def __init__(self, frame: pl.DataFrame, features: FeatureSet, timezone: str, workers: Workers) -> None:
         self.frame = frame
+        self.lengths = _lengths(features)
         self.timezone = timezone
         self.workers = workers
         self.results: dict[str, pl.Series] = {}
         self._queries: dict[tuple[str, ...], Queries] = {}
         self._codes: dict[str, tuple[Array, int]] = {}
+        self._ranges: dict[tuple[str, str], tuple[Array | None, Ranges]] = {}
 
     def compute(self, family: list[Feature]) -> None:
         """Compute the features of a family, whose needs are there."""
@@ -201,10 +214,9 @@ class _Engine:
     def windows(self, family: list[Feature], spec: WindowSpec) -> None:
         """Compute window aggregates of one column."""
         queries, specs = self.queries(spec.entity), _specs(family, WindowSpec)
-        mask = None if spec.where is None else self.row_level(RowSpec(spec.where)).fill_null(value=False).to_numpy()
-        history = event_history(queries, mask, include_current=spec.include_current)
         windows = _distinct_windows(specs)
-        ranges = event_ranges(queries, history, self.times[history.rows], windows, workers=self.workers)
+        mask, ranges = self.event_ranges(queries, spec, windows)
+        history = event_history(queries, mask, include_current=spec.include_current)
         kinds = {item.kind for item in specs}
         tables: dict[str, Array] = {}
         if "count" in kinds:
@@ -217,6 +229,22 @@ class _Engine:
             tables |= aggregates.numeric(queries, history, ranges, values, kinds, workers=self.workers)
         for feature, item in zip(family, specs, strict=True):
             self.keep_grouped(feature, tables[item.kind][windows.index(item.window_us)], queries)
+
+    def event_ranges(self, queries: Queries, spec: WindowSpec, windows: list[int]) -> tuple[Array | None, Ranges]:
+        """Give the rows that ``where`` lets through, and the ranges of these windows.
+
+        Those of all windows over the same history are found at once, and kept.
+        """
+        key = _history_key(spec)
+        if key not in self._ranges:
+            mask = None if spec.where is None else self.row_level(RowSpec(spec.where)).fill_null(value=False).to_numpy()
+            history = event_history(queries, mask, include_current=False)
+            found = event_ranges(queries, history, self.times[history.rows], self.lengths[key], workers=self.workers)
+            self._ranges[key] = mask, found
+        mask, ranges = self._ranges[key]
+        if windows == self.lengths[key]:
+            return mask, ranges
+        return mask, Ranges(ranges.lo[[self.lengths[key].index(window) for window in windows]], ranges.hi)
 
     def labels(self, family: list[Feature], entity: str) -> None:
         """Compute aggregates of outcomes."""
@@ -333,6 +361,19 @@ class _Engine:
         """Local minutes since midnight by the clock on the wall, by row."""
         local = self.frame["event_time"].dt.convert_time_zone(self.timezone).dt
         return (local.hour().cast(pl.Int64) * 60 + local.minute()).to_numpy()
+
+
+def _history_key(spec: WindowSpec) -> tuple[str, str]:
+    return spec.entity, "" if spec.where is None else spec.where.sql
+
+
+def _lengths(features: FeatureSet) -> dict[tuple[str, str], list[int]]:
+    """Give the windows over each history, shortest first."""
+    found: dict[tuple[str, str], set[int]] = {}
+    for step in features.steps:
+        if isinstance(step.spec, WindowSpec):
+            found.setdefault(_history_key(step.spec), set()).add(step.spec.window_us)
+    return {key: sorted(lengths) for key, lengths in found.items()}
 
 
 def _specs(family: Sequence[Feature], kind: type[_S]) -> list[_S]:

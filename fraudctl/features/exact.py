@@ -21,7 +21,6 @@ Words = npt.NDArray[np.uint64]
 Array = npt.NDArray[Any]
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
-_inline = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
@@ -63,7 +62,7 @@ def exponent_range(bits: Ints) -> tuple[int, int]:
     return low, high
 
 
-@_inline
+@_jit
 def _mantissa(bits: int, low: int) -> tuple[np.uint64, int]:
     """Give a value as integer × 2 ** (low + shift), sign apart."""
     exponent = (bits >> 52) & 0x7FF
@@ -79,7 +78,7 @@ def _mantissa(bits: int, low: int) -> tuple[np.uint64, int]:
     return np.uint64(fraction), shift
 
 
-@_inline
+@_jit
 def _accumulate(words: Words, base: int, n_words: int, part: np.uint64, at: int, negative: int) -> None:
     """Add (or subtract) ``part`` × 2 ** (64 × at) to the integer at ``words[base : base + n_words]``."""
     carry = part
@@ -96,7 +95,7 @@ def _accumulate(words: Words, base: int, n_words: int, part: np.uint64, at: int,
             carry = _ONE if new < old else _ZERO
 
 
-@_inline
+@_jit
 def _place(words: Words, base: int, n_words: int, part: np.uint64, shift: int, negative: int) -> None:
     at, bit = shift >> 6, np.uint64(shift & 63)
     _accumulate(words, base, n_words, part << bit, at, negative)
@@ -104,7 +103,7 @@ def _place(words: Words, base: int, n_words: int, part: np.uint64, shift: int, n
         _accumulate(words, base, n_words, part >> (_U64 - bit), at + 1, negative)
 
 
-@_inline
+@_jit
 def _square(part: np.uint64) -> tuple[np.uint64, np.uint64]:
     """Give the low and high word of the square of a word."""
     a, b = part & _LOW32, part >> _U32
@@ -114,7 +113,7 @@ def _square(part: np.uint64) -> tuple[np.uint64, np.uint64]:
     return out, high + (mid >> np.uint64(31)) + carry
 
 
-@_inline
+@_jit
 def _difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> None:
     borrow = _ZERO
     for j in range(n_words):
@@ -123,7 +122,7 @@ def _difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> No
         borrow = _ONE if (a < b or (a == b and borrow == _ONE)) else _ZERO
 
 
-@_inline
+@_jit
 def _absolute(words: Words, n_words: int) -> int:
     """Make a two's complement integer positive; give 1 if it was not."""
     if words[n_words - 1] >> _TOP == _ZERO:
@@ -136,7 +135,7 @@ def _absolute(words: Words, n_words: int) -> int:
     return 1
 
 
-@_inline
+@_jit
 def _rounded(words: Words, n_words: int) -> tuple[float, int]:
     """Give a positive integer as f × 2 ** e, f in [2 ** 63, 2 ** 64] rounded to nearest, ties to even; 0 as (0, 0)."""
     top = n_words - 1
@@ -165,7 +164,7 @@ def _rounded(words: Words, n_words: int) -> tuple[float, int]:
     return np.float64(word), 64 * top - lead
 
 
-@_inline
+@_jit
 def _n_times_squares_minus_square(
     squares: Words, n_squares: int, total: Words, n_total: int, n: int, out: Words
 ) -> None:

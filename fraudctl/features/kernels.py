@@ -13,6 +13,7 @@ A position of -1 or NaN says "null". Kernels write to arrays of the same (group,
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -24,7 +25,11 @@ Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
-_inline = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+
+
+def compiled_before() -> bool:
+    """Say whether compiled loops are on disk, so that the first call need not compile them (some 10 s, once)."""
+    return any(Path(group_order.stats.cache_path or ".").glob("kernels.group_order-*.nbi"))
 
 
 # ---------------------------------------------------------------- groups
@@ -295,7 +300,7 @@ def since(
 # ---------------------------------------------------------------- order statistics
 
 
-@_inline
+@_jit
 def _change(tree: Array, size: int, rank: int, by: int) -> None:
     """Add to the count of a rank in a Fenwick tree (1-based, ``size`` a power of two)."""
     at = rank + 1
@@ -304,7 +309,7 @@ def _change(tree: Array, size: int, rank: int, by: int) -> None:
         at += at & -at
 
 
-@_inline
+@_jit
 def _kth(tree: Array, size: int, k: int) -> int:
     """Give the rank of the k-th smallest (from 0) of what is in the tree."""
     at, step = 0, size
@@ -316,7 +321,7 @@ def _kth(tree: Array, size: int, k: int) -> int:
     return at
 
 
-@_inline
+@_jit
 def _middle(tree: Array, size: int, by_rank: Floats, n: int) -> float:
     upper: float = by_rank[_kth(tree, size, n // 2)]
     if n & 1:
@@ -325,7 +330,7 @@ def _middle(tree: Array, size: int, by_rank: Floats, n: int) -> float:
     return 0.5 * lower + 0.5 * upper
 
 
-@_inline
+@_jit
 def _kth_distance(tree: Array, size: int, by_rank: Floats, n: int, centre: float, k: int) -> float:
     """Give the k-th smallest (from 0) distance from the median, by merging the two sides of it."""
     left = n // 2

@@ -8,6 +8,7 @@ null. What is asked of an earlier event (for a window over a feature) is asked a
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -50,15 +51,17 @@ def known_world(frame: pl.DataFrame, row: int) -> pl.DataFrame:
     return pl.concat([earlier, event])
 
 
-def recompute(frame: pl.DataFrame, row: int, features: FeatureSet, *, timezone: str) -> dict[str, Value]:
-    """Compute all features of one event from the world that was known at it.
+def recompute(
+    frame: pl.DataFrame, row: int, features: FeatureSet, *, timezone: str, names: Collection[str] | None = None
+) -> dict[str, Value]:
+    """Compute features (by default all) of one event from the world that was known at it.
 
     Returns
     -------
     Feature name -> value; floats are finite, or None for null.
     """
     world = World(known_world(frame, row), features, timezone)
-    return {name: world.value(world.frame.height - 1, name) for name in features.names}
+    return {name: world.value(world.frame.height - 1, name) for name in names or features.names}
 
 
 class World:
@@ -69,6 +72,8 @@ class World:
         self.specs: dict[str, Spec] = {step.name: step.spec for step in features.steps}
         self.dtypes = {step.name: POLARS_TYPES[step.dtype] for step in features.steps}
         self.timezone = timezone
+        self._times = frame["event_time"].dt.epoch("us")
+        self._arrivals = frame["label_time"].dt.epoch("us")
         self._values: dict[tuple[int, str], Value] = {}
         self._groups: dict[tuple[tuple[str, Any], ...], list[int]] = {}
 
@@ -105,7 +110,7 @@ class World:
 
     def time(self, row: int) -> int:
         """Give the event's time in µs."""
-        return int(self.frame["event_time"].dt.epoch("us")[row])
+        return int(self._times[row])
 
     def before(self, row: int, *entities: str, window_us: int | None = None) -> list[int]:
         """Give the earlier events of the same entities, event_time in ``(t - window, t)``."""
@@ -119,13 +124,11 @@ class World:
         earlier = [other for other in self._groups[key] if self.time(other) < t]
         return [other for other in earlier if window_us is None or self.time(other) > t - window_us]
 
-    def outcomes(self, row: int, entity: str | None, window_us: int | None = None) -> list[tuple[int, int]]:
+    def outcomes(self, row: int, entity: str, window_us: int | None = None) -> list[tuple[int, int]]:
         """Give (event time, outcome) of earlier events whose label_time lies in ``(t - window, t]``."""
         t = self.time(row)
-        rows = self.before(row, entity) if entity else [i for i in range(self.frame.height) if self.time(i) < t]
-        arrived = self.frame["label_time"].dt.epoch("us")
-        seen = [i for i in rows if arrived[i] is not None and arrived[i] <= t]
-        kept = [i for i in seen if window_us is None or arrived[i] > t - window_us]
+        seen = [i for i in self.before(row, entity) if self._arrivals[i] is not None and self._arrivals[i] <= t]
+        kept = [i for i in seen if window_us is None or self._arrivals[i] > t - window_us]
         return [(self.time(i), int(self.frame["label"][i])) for i in kept]
 
     # ------------------------------------------------------------ kinds
@@ -161,10 +164,11 @@ class World:
         if spec.kind == "fraud_rate":
             return len(frauds) / known if known else None
         if spec.kind == "smoothed_rate":
-            everyone = [outcome for _, outcome in self.outcomes(row, None)]
-            if not everyone:
+            t = self.time(row)
+            everyone = self.frame["label"].filter((self._times < t) & (self._arrivals <= t))
+            if everyone.is_empty():
                 return None
-            prior = sum(everyone) / len(everyone)
+            prior = int((everyone == 1).sum()) / len(everyone)
             return (len(frauds) + spec.prior_strength * prior) / (known + spec.prior_strength)
         if not frauds:
             return None
