@@ -7,6 +7,7 @@ from typing import Any
 
 from fraudctl.cli.commands.check import check
 from fraudctl.cli.commands.evaluate import evaluate
+from fraudctl.cli.commands.explain import explain
 from fraudctl.cli.commands.features import features
 from fraudctl.cli.commands.init import init
 from fraudctl.cli.commands.sample import sample
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "threshold": threshold,
     "evaluate": evaluate,
+    "explain": explain,
     "sample": sample,
     "schema": schema,
 }

@@ -1,0 +1,45 @@
+"""``fraudctl explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+
+
+def explain(
+    *,
+    project: ProjectPath = HERE,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Version, path or latest.")] = None,
+    from_: Annotated[Date, typer.Option("--from", help="Start of the period. Default: as_of.")] = None,
+    to: Annotated[Date, typer.Option("--to", help="End of the period, itself left out.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1_000, help="Passed legitimate events looked at closely.")] = None,
+    charts: Annotated[Path | None, typer.Option(help="Folder that gets every chart as SVG and PNG.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Say what was missed, who was annoyed, and what it cost."""
+    from fraudctl.cli.session import Session
+    from fraudctl.project import load_project
+    from fraudctl.report.render import explanation_terminal
+    from fraudctl.workflows.explain import explain_model
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        result = explain_model(
+            load_project(project),
+            model=model,
+            from_time=moment(from_),
+            until=moment(to),
+            sample=sample,
+            charts=charts,
+            progress=progress,
+        )
+    session.emit(result.to_dict())
+    session.show(explanation_terminal(result.explanation, sections=verbose))
+    session.show(f"report: {result.report}")

@@ -1,0 +1,268 @@
+"""What `evaluate` and `explain` share: which model or scores, on which events, with which decisions.
+
+Owns the period, what is left out of it, and the rule that nothing is judged on a time that its training could know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fraudctl.errors import BundleError, DataError, UsageError
+from fraudctl.progress import Progress
+from fraudctl.project import Project, parse_project
+from fraudctl.workflows.features import FeatureTable, build_features
+from fraudctl.workflows.train import open_bundle
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from fraudctl.bundle import Bundle
+    from fraudctl.evaluate import Excluded, Period
+    from fraudctl.policy import Policy
+
+Limit = datetime | date | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged.
+
+    Attributes
+    ----------
+    name
+        Version of the bundle, or ``scores`` for scores from a file.
+    as_of
+        What the model knew.
+    train_from
+        Start of its training period; frauds before it do not block by default.
+    test_until
+        End of the test period by default.
+    policy
+        Frozen with the model.
+    bundle
+        None for scores from a file without a bundle.
+    """
+
+    name: str
+    as_of: datetime
+    train_from: datetime
+    test_until: datetime
+    policy: Policy
+    bundle: Bundle | None
+
+
+@dataclass(frozen=True)
+class DecidedPeriod:
+    """The events of a period with a decision for each.
+
+    Attributes
+    ----------
+    subject, period, excluded
+        Who decided, on which events, and what was left out.
+    scored
+        Feature-table rows that can be judged, with ``y_prob``, ``action`` and ``cost``, in time order.
+    young
+        The same for the immature ones, whose outcome may still change.
+    """
+
+    subject: Subject
+    period: Period
+    excluded: Excluded
+    scored: pl.DataFrame
+    young: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """A project's feature table, ready to have models decide on it."""
+
+    project: Project
+    table: FeatureTable
+    progress: Progress
+
+    def of_model(self, model: str | None, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
+        """Decide with a bundle, by default on the test period after its as_of."""
+        subject = self._subject(open_bundle(self.project, model or "latest"))
+        return self._decide(subject, None, since, until)
+
+    def of_scores(self, scores: Path, model: str | None, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
+        """Decide on scores from a file, with the policy of a bundle where there is one."""
+        none_needed = model is None and not self.project.models_dir.exists()
+        bundle = None if none_needed else open_bundle(self.project, model or "latest")
+        subject = replace(self._subject(bundle), name="scores") if bundle else self._without_bundle()
+        return self._decide(subject, scores, since, until)
+
+    def of_rival(self, reference: str, period: Period, *, block_from: datetime) -> DecidedPeriod:
+        """Decide with another bundle on the very same events."""
+        subject = replace(self._subject(open_bundle(self.project, reference)), train_from=block_from)
+        return self._decide(subject, None, period.from_time, period.until)
+
+    def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
+        period = self._period(subject, since, until)
+        events, excluded = self._events(subject, period)
+        if scores is None and subject.bundle is not None:
+            events, y_prob = self._bundle_scores(subject.bundle, events)
+        else:
+            y_prob = self._file_scores(scores or Path(), events)
+        scored, young = self._decided(events, y_prob, subject.policy)
+        unlabelled = events.height - scored.height - young.height
+        excluded = replace(excluded, unlabelled=unlabelled, immature=young.height)
+        if scored.height == 0:
+            raise _nothing_to_judge(events.height, excluded)
+        return DecidedPeriod(subject, period, excluded, scored, young)
+
+    def _subject(self, bundle: Bundle) -> Subject:
+        from fraudctl.policy import Policy
+
+        test = self.project.split.test
+        until = bundle.as_of + test.timedelta if test else datetime.fromisoformat(bundle.facts["test_until"])
+        train_from = datetime.fromisoformat(bundle.facts["train_from"])
+        policy = Policy.from_dict(dict(bundle.policy))
+        return Subject(bundle.version, bundle.as_of, train_from, until, policy, bundle)
+
+    def _without_bundle(self) -> Subject:
+        from fraudctl.split import make_split
+
+        split = make_split(self.table.frame, self.project, known_until=self.table.known_until)
+        policy = unfitted_policy(self.project)
+        return Subject("scores", split.as_of, split.train_from, split.test_until, policy, None)
+
+    def _period(self, subject: Subject, since: Limit, until: Limit) -> Period:
+        from fraudctl.evaluate import Period
+        from fraudctl.split import instant
+
+        zone = self.project.data.timezone
+        start = subject.as_of if since is None else instant(since, timezone=zone)
+        end = subject.test_until if until is None else instant(until, timezone=zone)
+        if since is not None and until is None and start >= end:
+            end = self.table.known_until
+        if start >= end:
+            msg = f"the period from {start.isoformat()} to {end.isoformat()} is empty"
+            raise UsageError(msg, hint="--to must lie after --from")
+        refuse_the_past(start, subject.as_of, who=f"model {subject.name}")
+        return Period(start, end)
+
+    def _events(self, subject: Subject, period: Period) -> tuple[pl.DataFrame, Excluded]:
+        """Give the events of the period, less those that a block on known entities would have kept out."""
+        import polars as pl
+
+        from fraudctl.evaluate import Excluded
+        from fraudctl.split import instant, known_blocked
+
+        frame = self.table.frame
+        inside = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
+        events = frame.filter(inside)
+        if events.height == 0:
+            first, last = frame["event_time"][0], frame["event_time"][-1]
+            msg = (
+                f"no event lies between {period.from_time.isoformat()} and {period.until.isoformat()}; "
+                f"the data reach from {first.isoformat()} to {last.isoformat()}"
+            )
+            raise DataError(msg, hint="choose another period with --from and --to, or another as_of")
+        block = self.project.evaluate.block_known
+        if block is None:
+            return events, Excluded(duplicates=self.table.n_duplicates)
+        zone = self.project.data.timezone
+        block_from = subject.train_from if block.since is None else instant(block.since, timezone=zone)
+        blocked = pl.Series(known_blocked(frame, entity=block.entity, since=block_from, timezone=zone))
+        kept = frame.filter(inside & ~blocked)
+        return kept, Excluded(block_known=events.height - kept.height, duplicates=self.table.n_duplicates)
+
+    def _bundle_scores(self, bundle: Bundle, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:
+        """Score the events with the features that the bundle was trained on; give both."""
+        from fraudctl.train import predict
+
+        events = self._features_of(bundle, events)
+        return events, predict(bundle, events)[1]
+
+    def _features_of(self, bundle: Bundle, events: pl.DataFrame) -> pl.DataFrame:
+        """Give the events with the bundle's own features, built anew where the project's differ from them."""
+        if bundle.features.get("digest") == self.table.features.digest:
+            return events
+        theirs = parse_project(bundle.manifest["project_file"], path=self.project.path)
+        own = theirs.model_copy(update={"data": self.project.data, "entities": self.project.entities})
+        table = build_features(own, progress=self.progress).frame
+        found = events.select("event_id").join(table, on="event_id", how="left", maintain_order="left")
+        return found.hstack(events.select(name for name in events.columns if name not in table.columns))
+
+    def _file_scores(self, path: Path, events: pl.DataFrame) -> NDArray[np.float64]:
+        """Read scores from a file; events without one get NaN."""
+        import polars as pl
+
+        scores = read_scores(path, self.project, events.schema["event_id"])
+        joined = events.select("event_id").join(scores, on="event_id", how="left", maintain_order="left")
+        missing = joined["y_prob"].null_count()
+        if missing:
+            self.progress.warn(f"{missing:,} of {events.height:,} events have no score in {path}")
+        return joined["y_prob"].fill_null(float("nan")).cast(pl.Float64).to_numpy()
+
+    def _decided(
+        self, events: pl.DataFrame, y_prob: NDArray[np.float64], policy: Policy
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Decide on every event in time order; give those that can be judged, and those that are too young."""
+        from fraudctl.evaluate import decide_frame
+        from fraudctl.split import immature
+
+        decided = decide_frame(events, y_prob, policy=policy, project=self.project)
+        young = immature(decided, label_delay=self.project.data.label_delay, known_until=self.table.known_until)
+        judged = decided.filter(~young & decided["label"].is_not_null())
+        return judged, decided.filter(young)
+
+
+def _nothing_to_judge(n_events: int, excluded: Excluded) -> DataError:
+    counts = f"{excluded.immature} immature, {excluded.unlabelled} unlabelled, {excluded.block_known} blocked"
+    msg = f"none of the {n_events} events of the period can be judged: {counts}"
+    return DataError(msg, hint="evaluate an earlier period, or wait until labels have arrived")
+
+
+def refuse_the_past(start: datetime, as_of: datetime, *, who: str) -> None:
+    """Refuse a period that begins before a model's as_of: the model may have seen it."""
+    if start < as_of:
+        msg = f"the period begins at {start.isoformat()}, before {who} was trained as of {as_of.isoformat()}"
+        raise UsageError(msg, hint="a model is only judged on what it cannot have seen: choose a later --from")
+
+
+def unfitted_policy(project: Project) -> Policy:
+    """Give the policy of a project that needs no fold predictions: the lowest expected cost, and nothing else."""
+    from fraudctl.policy import bare_policy
+
+    if project.policy.kind != "expected_cost" or project.policy.constraints or project.policy.capacity:
+        msg = "the policy needs a trained model: thresholds, capacity and constraints are chosen on fold predictions"
+        raise BundleError(msg, hint='run `fraudctl train` first, or set [policy] kind = "expected_cost" alone')
+    return bare_policy(project)
+
+
+def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFrame:
+    """Read ``event_id`` and ``y_prob`` from Parquet or CSV.
+
+    Raises
+    ------
+    DataError
+        The file or a column is missing, an id stands twice, or a type does not fit.
+    """
+    import polars as pl
+
+    from fraudctl import tables
+
+    files = tables.find_files(str(path.resolve()), root=Path.cwd())
+    frame = tables.collect(tables.scan(files), files=files)
+    name = next((item for item in ("event_id", project.data.event_id) if item in frame.columns), None)
+    if name is None or "y_prob" not in frame.columns:
+        msg = f"{path}: expected the columns event_id (or {project.data.event_id}) and y_prob; got {frame.columns}"
+        raise DataError(msg)
+    if not frame["y_prob"].dtype.is_numeric():
+        msg = f"{path}: y_prob is {frame['y_prob'].dtype}; expected numbers between 0 and 1"
+        raise DataError(msg)
+    ids = frame[name].cast(id_type, strict=False)
+    if ids.null_count():
+        msg = f"{path}: {ids.null_count()} ids in {name!r} are null or not of the data's type {id_type}"
+        raise DataError(msg)
+    if ids.n_unique() < len(ids):
+        msg = f"{path}: {len(ids) - ids.n_unique()} ids in {name!r} stand more than once"
+        raise DataError(msg, hint="give one score per event")
+    return pl.DataFrame({"event_id": ids, "y_prob": frame["y_prob"].cast(pl.Float64)})

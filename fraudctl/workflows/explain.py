@@ -1,0 +1,119 @@
+"""``explain``: what was missed, who was annoyed, what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import BundleError
+from fraudctl.progress import Progress, Silent
+from fraudctl.project import Project
+from fraudctl.workflows.decide import DecidedPeriod, Decisions
+from fraudctl.workflows.features import build_features
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from fraudctl.bundle import Bundle
+    from fraudctl.explain.result import Explanation
+
+
+@dataclass(frozen=True)
+class ExplainResult:
+    """An explanation, and where its report stands."""
+
+    explanation: Explanation
+    report: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as the document of ``explain --json``."""
+        return {**self.explanation.to_dict(), "report": str(self.report)}
+
+
+def explain_model(
+    project: Project,
+    *,
+    model: str | None = None,
+    from_time: datetime | date | None = None,
+    until: datetime | date | None = None,
+    sample: int | None = None,
+    charts: Path | None = None,
+    progress: Progress | None = None,
+) -> ExplainResult:
+    """Explain a model's errors on a period that it cannot have seen, and write the report.
+
+    Parameters
+    ----------
+    model
+        A version, a path, or ``latest`` (the default).
+    from_time, until
+        Period ``[from_time, until)``; by default the test period after as_of.
+    sample
+        Most legitimate passed events that are looked at closely.
+    charts
+        Folder that gets every chart as SVG and PNG.
+
+    Raises
+    ------
+    UsageError, DataError, BundleError
+        As `fraudctl.workflows.evaluate.evaluate_model` does.
+    """
+    from fraudctl.explain.run import SAMPLE, explain
+
+    progress = progress or Silent()
+    table = build_features(project, progress=progress)
+    progress.stage("Scoring")
+    decided = Decisions(project, table, progress).of_model(model, since=from_time, until=until)
+    bundle = bundle_of(decided)
+    progress.stage("Explaining")
+    explanation = explain(
+        decided.scored,
+        table.frame,
+        project=project,
+        features=table.features.features,
+        contribute=lambda frame: contributions_of(bundle, frame),
+        decide=decided.subject.policy.decide,
+        model=bundle.version,
+        as_of=bundle.as_of,
+        seed=project.train.seed,
+        sample=sample or SAMPLE,
+        method={"data_fingerprint": table.fingerprint, **decided.excluded.to_dict()},
+        progress=lambda name, done, total: progress.update(done, total, name),
+    )
+    return ExplainResult(explanation, _write_report(project, explanation, charts))
+
+
+def bundle_of(decided: DecidedPeriod) -> Bundle:
+    """Give the bundle that decided; only a bundle can be explained."""
+    if decided.subject.bundle is None:
+        msg = "only the decisions of a bundle can be explained"
+        raise BundleError(msg, hint="`fraudctl train` writes one")
+    return decided.subject.bundle
+
+
+def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]:
+    """Give exact SHAP values, shape ``(n_events, n_features + 1)``, the base last."""
+    import numpy as np
+
+    from fraudctl.explain.contributions import contributions
+
+    found = contributions(bundle.model, bundle.columns.matrix(frame), categorical=bundle.columns.categorical)
+    return np.column_stack([found.values, np.full(frame.height, found.base)])
+
+
+def _write_report(project: Project, explanation: Explanation, charts: Path | None) -> Path:
+    from fraudctl import tables
+    from fraudctl.report.explanation import explanation_document
+    from fraudctl.report.render import chart_files, explanation_report
+
+    path = project.reports_dir / f"explanation-{explanation.model}.html"
+    tables.write_text(explanation_report(explanation), path)
+    if charts is not None:
+        for name, content in chart_files(explanation_document(explanation)).items():
+            with tables.whole_file(charts / name) as temporary:
+                temporary.write_bytes(content)
+    return path
