@@ -353,7 +353,13 @@ def calibration_estimate(
         np.bincount(cells, weights=item, minlength=way.n_clusters * n_bins).reshape(way.n_clusters, n_bins)
         for item in (gap, weight)
     )
-    draws = bootstrap(way.n_clusters, lambda w: np.array([np.abs(w @ gaps).sum() / (w @ sizes).sum()]), settings)
+    total = sizes.sum(axis=1)
+
+    def statistic(w: FloatArray) -> FloatArray:
+        """Sum without BLAS, whose own threads get in the way of ours."""
+        return np.array([np.abs(np.einsum("i,ij->j", w, gaps)).sum() / np.sum(w * total)])
+
+    draws = bootstrap(way.n_clusters, statistic, settings)
     return percentile_estimate(value, draws[:, 0], confidence=settings.confidence, stretch=way.stretch)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,9 @@ from fraudctl.costs import FloatArray, cost_matrix, null_amounts, perfect_cost, 
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Evaluation, Excluded, Period
-from fraudctl.evaluate.tables import draw_tables
+from fraudctl.evaluate.tables import by_segment, draw_tables, segment_columns
 from fraudctl.metrics import ratios
+from fraudctl.policy.choose import bare_policy
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
 from fraudctl.uncertainty import RankingIntervals, ratio_estimate, undefined
@@ -54,6 +56,28 @@ def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, pro
         action.set(pl.Series(~usable), None),
         pl.Series("cost", money).set(pl.Series(~known), None),
     )
+
+
+def needed_columns(project: Project, *, available: Collection[str]) -> list[str]:
+    """Give the data columns and features that costs, weights, segments and rules read, each once.
+
+    Parameters
+    ----------
+    project
+        The project.
+    available
+        Names of roles, entities, data columns and features that a rule may use.
+
+    Raises
+    ------
+    ProjectError
+        A rule uses a column that is not available, or is no row-level condition.
+    """
+    rules = [rule.columns(available) for rule in bare_policy(project).rules]
+    names = [*cost_matrix(project.costs).columns, *segment_columns(project), *(name for item in rules for name in item)]
+    if project.data.weight is not None:
+        names.append(project.data.weight)
+    return list(dict.fromkeys(names))
 
 
 def evaluate(
@@ -107,7 +131,11 @@ def evaluate(
         policy=policy.to_dict(),
         costs=judged.matrix.to_dict(),
         confidence=confidence,
-        tables={**draw_tables(judged), "immature": _immature_bounds(scored, immature, project)},
+        tables={
+            **draw_tables(judged),
+            "by_segment": by_segment(scored, judged, project, confidence),
+            "immature": _immature_bounds(scored, immature, project),
+        },
         clusters=_clusters(judged),
         warnings=_warnings(scored, judged),
     )

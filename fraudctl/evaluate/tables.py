@@ -6,12 +6,17 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from fraudctl.costs import FloatArray
-from fraudctl.evaluate.estimates import nothing_known
+from fraudctl.evaluate.estimates import estimate, nothing_known
 from fraudctl.evaluate.judged import Judged
+from fraudctl.evaluate.segments import split_segments
+from fraudctl.metrics import topk
 from fraudctl.metrics.calibration import reliability
 from fraudctl.metrics.ranking import Ranking
+from fraudctl.project import Project
+from fraudctl.uncertainty import RankingIntervals
 
 CURVE_POINTS = 200
 
@@ -19,13 +24,71 @@ CURVE_POINTS = 200
 def draw_tables(judged: Judged) -> dict[str, Any]:
     """Give the tables and curves of a report as JSON; empty where nothing is known."""
     if nothing_known(judged) is not None:
-        return {"by_day": [], "reliability": [], "pr_curve": [], "cost_curve": []}
+        return {"by_day": [], "reliability": [], "pr_curve": [], "cost_curve": [], "at_k": []}
     return {
         "by_day": by_day(judged),
         "reliability": [vars(item).copy() for item in reliability(judged.y_true, judged.y_prob)],
         "pr_curve": pr_curve(judged),
         "cost_curve": cost_curve(judged),
+        "at_k": at_k(judged),
     }
+
+
+SEGMENT_METRICS = ("recall", "precision", "value_recall", "false_positive_rate", "alert_rate", "savings", "cost")
+SEGMENT_MIN_FRAUDS = 20
+AT_K = (10, 20, 50, 100, 200, 500)
+
+
+def segment_columns(project: Project) -> list[str]:
+    """Give the columns that the evaluation is split by, each once."""
+    gated = [rule.by for rule in project.gate.segments] if project.gate is not None else []
+    return list(dict.fromkeys([*project.evaluate.segments, *gated]))
+
+
+def by_segment(
+    scored: pl.DataFrame, judged: Judged, project: Project, confidence: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Give the metrics within each segment, by column; values with fewer than 20 frauds are pooled into "rest"."""
+    if nothing_known(judged) is not None:
+        return {}
+    return {name: _segments(scored[name], judged, confidence) for name in segment_columns(project)}
+
+
+def _segments(values: pl.Series, judged: Judged, confidence: float) -> list[dict[str, Any]]:
+    settings = RankingIntervals(100, 0, confidence)
+    rows = []
+    for name, mask in split_segments(values, judged.y_true, min_frauds=SEGMENT_MIN_FRAUDS):
+        part = judged.take(mask)
+        found = {metric: estimate(metric, part, settings).to_dict() for metric in SEGMENT_METRICS}
+        rows.append({"segment": name, "events": part.n_events, "frauds": part.n_frauds, "metrics": found})
+    return rows
+
+
+def at_k(judged: Judged) -> list[dict[str, Any]]:
+    """Give precision and recall of the K highest scores of each day, of events and of each entity's, ties shared.
+
+    ``precision`` is the mean over days of the share of K that is fraud, with its ``lowest`` and ``highest`` over the
+    orders of ties; ``recall`` the share of all that could be found. An entity once found is not ranked again.
+    """
+    subjects = {"event": np.arange(judged.n_events, dtype=np.int64), **judged.entity_codes}
+    rows = []
+    for subject, codes in subjects.items():
+        boards = topk.day_boards(judged.y_true, judged.y_prob, day=judged.day, entity=codes)
+        findable = len(np.unique(codes[(judged.y_true == 1) & (codes >= 0)]))
+        for k in AT_K:
+            found = topk.precision_at_k(boards, k)
+            share = found.per_day.sum() * k / findable if findable else None
+            rows.append(
+                {
+                    "of": subject,
+                    "k": k,
+                    "precision": found.value,
+                    "lowest": found.lowest,
+                    "highest": found.highest,
+                    "recall": share,
+                }
+            )
+    return rows
 
 
 def by_day(judged: Judged) -> list[dict[str, Any]]:

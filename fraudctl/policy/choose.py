@@ -1,22 +1,36 @@
 """Choosing the policy of a project on fold predictions.
 
-Never on a test period: what is chosen here is frozen with the model and only then evaluated.
+Never on a test period: what is chosen here is frozen with the model and only then evaluated. Beside the policy stands a
+report, in money: what calibration, deciding by amount, each constraint, each capacity and each rule bring or cost, and
+whether a simpler policy would do as well.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import FloatArray, cost_matrix, taken_cost
+from fraudctl.costs import BoolArray, CodeArray, FloatArray, IntArray, cost_matrix, expected_cost, taken_cost
 from fraudctl.errors import DataError
-from fraudctl.policy.decide import CapacityLimit, Policy, PolicyRule
-from fraudctl.policy.search import ScoreGroups, ThresholdSearch, search_thresholds
+from fraudctl.metrics import ratios
+from fraudctl.policy.decide import CapacityLimit, Policy, PolicyRule, hindsight, local_period
+from fraudctl.policy.limits import Constraint, Outcomes, constraints_of, cut_curve, feasible_cuts
+from fraudctl.policy.search import (
+    TOLERANCE,
+    ScoreGroups,
+    ThresholdSearch,
+    search_thresholds,
+    threshold_interval,
+)
 from fraudctl.project import Project
+from fraudctl.uncertainty import Clusters, difference_estimate
+
+PRICE_CANDIDATES = 60
+DEFAULT_CONFIDENCE = 0.90
 
 
 @dataclass(frozen=True)
@@ -25,10 +39,50 @@ class PolicyChoice:
 
     policy: Policy
     report: dict[str, Any] = field(default_factory=dict)
-    """JSON: cost on the data it was chosen on, plateaus, simple alternatives."""
+    """JSON: events, frauds, cost, thresholds with plateaus, alternatives, and what each part brings in money."""
 
 
-def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray) -> PolicyChoice:
+@dataclass(frozen=True)
+class Ground:
+    """What a policy is chosen on: events with known labels in time order; arrays of shape ``(n_events,)``."""
+
+    y_true: npt.NDArray[np.int8]
+    y_prob: FloatArray
+    y_raw: FloatArray | None
+    """Uncalibrated probabilities, where the raw scores are there."""
+    table: FloatArray
+    weight: FloatArray
+    amount: FloatArray | None
+    clusters: Clusters
+    rule_masks: list[BoolArray]
+    periods: dict[str, IntArray]
+    confidence: float
+
+    def decide(self, policy: Policy, y_prob: FloatArray | None = None) -> CodeArray:
+        """Give the actions of a policy with the rules and periods of this ground."""
+        p = self.y_prob if y_prob is None else y_prob
+        return policy.decide_arrays(p, self.table, rule_masks=self.rule_masks, periods=self.periods)
+
+    def cost(self, codes: CodeArray) -> float:
+        """Give the money of actions on the true outcomes."""
+        return float((self.weight * taken_cost(self.table, codes, self.y_true)).sum())
+
+    def dearer(self, codes: CodeArray, than: CodeArray) -> dict[str, Any]:
+        """Give by how much actions cost more than others, in money, with the paired interval."""
+        pair = [
+            ratios.cost(self.y_true, taken_cost(self.table, item, self.y_true), weight=self.weight)
+            for item in (codes, than)
+        ]
+        return difference_estimate(pair[0], pair[1], self.clusters, confidence=self.confidence).to_dict()
+
+    @property
+    def outcome(self) -> FloatArray:
+        """Money of each action on the true outcome, with weights, shape ``(n_events, n_actions)``."""
+        rows = np.arange(len(self.y_true))
+        return np.asarray(self.table[rows, :, self.y_true.astype(np.int64)] * self.weight[:, None], dtype=np.float64)
+
+
+def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray, *, seed: int = 0) -> PolicyChoice:
     """Choose the policy of a project.
 
     Parameters
@@ -36,58 +90,272 @@ def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray) -> 
     project
         Its costs, policy and rules.
     frame
-        Fold predictions in time order: ``event_time``, ``label`` (rows with a null label are left out), ``amount``
-        and the cost columns where the costs need them.
+        Fold predictions: ``event_time``, ``label`` (rows with a null label are left out), ``amount``, the cost columns
+        and those of rules where needed, entities for the intervals, and ``y_score`` (raw) to price calibration.
     y_prob
         Cross-fitted calibrated probabilities, shape ``(n_events,)``.
+    seed
+        Of the bootstrap of the best thresholds.
 
     Raises
     ------
     DataError
         No event has a known label, or a column that the costs need is missing.
+    ProjectError
+        The constraints cannot be kept; the message says which binds and what would be feasible.
     """
-    known = frame["label"].is_not_null().to_numpy()
-    if not known.any():
-        msg = f"none of the {frame.height} events has a known label, and a policy is chosen on labels"
-        raise DataError(msg)
-    frame, y_prob = frame.filter(known), y_prob[known]
-    y_true = frame["label"].to_numpy()
     bare = bare_policy(project)
-    if bare.kind == "expected_cost":
-        policy, extra = bare, dict[str, Any]()
-    else:
-        policy, extra = _with_thresholds(bare, frame, y_true, y_prob)
-    table = policy.matrix.per_event(frame)
-    cost = float(taken_cost(table, policy.decide(frame, y_prob), y_true).sum())
-    return PolicyChoice(policy, {"events": frame.height, "frauds": int(y_true.sum()), "cost": cost, **extra})
+    ground = _ground(project, bare, frame, y_prob)
+    constraints = constraints_of(dict(project.policy.constraints))
+    policy, extra = _fitted(bare, ground, constraints, seed=seed)
+    return PolicyChoice(policy, {**_facts(policy, ground), **extra, **_worth(bare, policy, ground, constraints)})
 
 
 def bare_policy(project: Project) -> Policy:
     """Give the policy as the project file states it, before anything is chosen: no thresholds, no prices."""
-    matrix = cost_matrix(project.costs)
     rules = tuple(
         PolicyRule(rule.name or f"rule {i + 1}", rule.when, rule.action) for i, rule in enumerate(project.rules)
     )
     capacity = tuple(CapacityLimit(action, cap.limit, cap.per) for action, cap in project.policy.capacity.items())
     return Policy(
-        kind=project.policy.kind, matrix=matrix, capacity=capacity, rules=rules, timezone=project.data.timezone
+        kind=project.policy.kind,
+        matrix=cost_matrix(project.costs),
+        capacity=capacity,
+        rules=rules,
+        timezone=project.data.timezone,
     )
 
 
-def _with_thresholds(
-    bare: Policy, frame: pl.DataFrame, y_true: npt.NDArray[Any], y_prob: FloatArray
+def _ground(project: Project, bare: Policy, frame: pl.DataFrame, y_prob: FloatArray) -> Ground:
+    frame = frame.with_columns(pl.Series("y_prob", y_prob)).filter(pl.col("label").is_not_null())
+    if frame.height == 0:
+        msg = "none of the events has a known label, and a policy is chosen on labels"
+        raise DataError(msg)
+    frame = frame.sort("event_time", maintain_order=True)
+    columns = frame.columns
+    weight = project.data.weight
+    return Ground(
+        y_true=frame["label"].cast(pl.Int8).to_numpy(),
+        y_prob=frame["y_prob"].to_numpy(),
+        y_raw=1 / (1 + np.exp(-frame["y_score"].to_numpy())) if "y_score" in columns else None,
+        table=bare.matrix.per_event(frame),
+        weight=frame[weight].cast(pl.Float64).to_numpy() if weight in columns else np.ones(frame.height),
+        amount=frame["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
+        clusters=Clusters.of(frame, [name for name in project.entities if name in columns]),
+        rule_masks=[rule.holds(frame, timezone=bare.timezone) for rule in bare.rules],
+        periods={item.per: local_period(frame["event_time"], item.per, bare.timezone) for item in bare.capacity},
+        confidence=DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence,
+    )
+
+
+def _fitted(
+    bare: Policy, ground: Ground, constraints: tuple[Constraint, ...], *, seed: int | None = None
 ) -> tuple[Policy, dict[str, Any]]:
-    table = bare.matrix.per_event(frame)
-    outcome = np.take_along_axis(table, y_true.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
-    search = search_thresholds(ScoreGroups.of(y_prob, outcome))
-    from dataclasses import replace
+    """Choose thresholds or prices; ``seed`` asks for the bootstrap interval of the thresholds."""
+    if bare.kind == "thresholds":
+        return _with_thresholds(bare, ground, constraints, seed=seed)
+    policy = _with_capacity_prices(bare, ground)
+    if constraints:
+        policy = replace(policy, alert_price=_alert_price(policy, ground, constraints))
+    extra: dict[str, Any] = {"prices": dict(policy.prices), "alert_price": policy.alert_price}
+    return policy, extra
 
+
+def _with_thresholds(
+    bare: Policy, ground: Ground, constraints: tuple[Constraint, ...], *, seed: int | None
+) -> tuple[Policy, dict[str, Any]]:
+    groups = ScoreGroups.of(ground.y_prob, _floored(bare, ground))
+    allowed = _threshold_cuts(groups, ground, constraints) if constraints else None
+    search = search_thresholds(groups, alert_cuts=allowed)
     values = {action: item.value for action, item in zip(bare.actions[1:], search.thresholds, strict=True)}
-    return replace(bare, thresholds=values), {"thresholds": _describe(bare.actions[1:], search)}
+    described = _describe(bare.actions[1:], search)
+    if seed is not None:
+        ends = threshold_interval(
+            ground.y_prob, _floored(bare, ground), ground.clusters, seed=seed, confidence=ground.confidence
+        )
+        for action, (low, high) in zip(bare.actions[1:], ends, strict=True):
+            described[action]["interval"] = {"low": low, "high": high}
+    return replace(bare, thresholds=values), {"thresholds": described, "tolerance": TOLERANCE}
 
 
-def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, Any]:
+def _floored(bare: Policy, ground: Ground) -> FloatArray:
+    """Give the money of each threshold's action on the true outcome, a rule's demand taken into account."""
+    outcome = ground.outcome
+    floor = bare.floor(ground.rule_masks) if bare.rules else np.zeros(len(outcome), dtype=np.int8)
+    wanted = np.maximum(np.arange(outcome.shape[1])[None, :], floor[:, None])
+    return np.asarray(np.take_along_axis(outcome, wanted, axis=1), dtype=np.float64)
+
+
+def _threshold_cuts(groups: ScoreGroups, ground: Ground, constraints: tuple[Constraint, ...]) -> IntArray:
+    """Give the cuts of the mildest threshold that keep the constraints."""
+    outcomes = _outcomes(ground)
+    kept = feasible_cuts(constraints, ground.y_prob, outcomes, confidence=ground.confidence)
+    free = np.unique(ground.y_prob[~outcomes.always])[::-1]
+    reached = np.searchsorted(-free, -groups.scores, side="right")
+    return np.flatnonzero(np.r_[kept[0], kept[reached]]).astype(np.int64)
+
+
+def _outcomes(ground: Ground) -> Outcomes:
+    always = np.zeros(len(ground.y_true), dtype=np.bool_)
+    for mask in ground.rule_masks:
+        always |= mask
+    return Outcomes(ground.y_true, ground.weight, ground.amount, ground.clusters, always)
+
+
+def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, dict[str, Any]]:
     return {
         action: {"value": item.value, "exact": item.exact, "plateau": {"low": item.low, "high": item.high}}
         for action, item in zip(actions, search.thresholds, strict=True)
     }
+
+
+def _benefit(policy: Policy, ground: Ground) -> FloatArray:
+    """Give what the best alert of each event saves in expectation against allowing it, prices taken off."""
+    expected = expected_cost(ground.table, ground.y_prob) + policy.price_row()
+    allow = policy.matrix.pass_code
+    return np.asarray(expected[:, allow] - np.delete(expected, allow, axis=1).min(axis=1), dtype=np.float64)
+
+
+def _alert_price(policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> float:
+    """Give the money per alert that keeps the constraints at the least expected cost; 0 where none is needed.
+
+    With a price, alerts are the events whose expected benefit exceeds it, so every price is a cut by benefit.
+    """
+    benefit, outcomes = _benefit(policy, ground), _outcomes(ground)
+    kept = feasible_cuts(constraints, benefit, outcomes, confidence=ground.confidence)
+    free = benefit[~outcomes.always]
+    values, counts = np.unique(free, return_counts=True)
+    values, counts = values[::-1], counts[::-1]
+    start = int((values > 0).sum())
+    if kept[start]:
+        return 0.0
+    forgone = np.abs(np.r_[0.0, np.cumsum(values * counts)] - np.sum((values * counts)[:start]))
+    cut = int(np.flatnonzero(kept)[np.argmin(forgone[kept])])
+    if cut == 0:
+        return float(values[0])
+    below = values[cut] if cut < len(values) else values[-1] - 1.0
+    return float((values[cut - 1] + below) / 2)
+
+
+def _with_capacity_prices(bare: Policy, ground: Ground) -> Policy:
+    """Give each scarce action its shadow price: the expected benefit from which on it is worth a place.
+
+    Chosen by the money of the running cap on the folds, one action after the other, twice; the plateau's geometric mean
+    is taken, as for thresholds.
+    """
+    policy = bare
+    for _round in range(2 if len(bare.capacity) > 1 else 1):
+        for limit in bare.capacity:
+            policy = _with_price(policy, ground, limit.action)
+    return policy
+
+
+def _with_price(policy: Policy, ground: Ground, action: str) -> Policy:
+    unpriced = replace(policy, prices={**policy.prices, action: 0.0})
+    expected = expected_cost(ground.table, ground.y_prob) + unpriced.price_row()
+    code = policy.matrix.code(action)
+    gain = np.delete(expected, code, axis=1).min(axis=1) - expected[:, code]
+    wanted = gain[gain > 0]
+    if len(wanted) == 0:
+        return unpriced
+    prices = np.unique(np.r_[0.0, np.quantile(wanted, np.linspace(0, 1, PRICE_CANDIDATES))])
+    tried = [replace(policy, prices={**policy.prices, action: float(price)}) for price in prices]
+    costs = np.array([ground.cost(ground.decide(item)) for item in tried])
+    best = int(np.argmin(costs))
+    near = costs <= costs[best] + TOLERANCE * abs(costs[best])
+    low, high = best, best
+    while low > 0 and near[low - 1]:
+        low -= 1
+    while high + 1 < len(prices) and near[high + 1]:
+        high += 1
+    price = float(np.sqrt(prices[low] * prices[high])) if low > 0 else float(prices[best])
+    return replace(policy, prices={**policy.prices, action: price})
+
+
+def _facts(policy: Policy, ground: Ground) -> dict[str, Any]:
+    codes = ground.decide(policy)
+    counts = {action: int((codes == code).sum()) for code, action in enumerate(policy.actions)}
+    return {
+        "events": len(codes),
+        "frauds": int(ground.y_true.sum()),
+        "cost": ground.cost(codes),
+        "currency": policy.matrix.currency,
+        "actions": counts,
+    }
+
+
+def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> dict[str, Any]:
+    """Give what each part of the policy brings (positive) in money, with intervals, and how simpler ones would do."""
+    chosen = ground.decide(policy)
+    brings: dict[str, Any] = {}
+    if ground.y_raw is not None:
+        brings["calibration"] = ground.dearer(ground.decide(policy, ground.y_raw), chosen)
+    for item in constraints:
+        rest = tuple(other for other in constraints if other != item)
+        brings[f"constraint {item}"] = ground.dearer(ground.decide(_fitted(bare, ground, rest)[0]), chosen)
+    for limit in bare.capacity:
+        rest_limits = tuple(other for other in bare.capacity if other != limit)
+        freed = _fitted(replace(bare, capacity=rest_limits), ground, constraints)[0]
+        brings[f"capacity {limit.action} {limit.limit} per {limit.per}"] = ground.dearer(ground.decide(freed), chosen)
+    limited = bool(constraints or bare.capacity)
+    alternatives = _alternatives(bare, ground, limited=limited)
+    if policy.kind == "expected_cost" and not limited:
+        brings["deciding by amount"] = ground.dearer(alternatives["thresholds"], chosen)
+    simple = {
+        name: {"cost": ground.cost(codes), "dearer_by": ground.dearer(codes, chosen)}
+        for name, codes in alternatives.items()
+    }
+    out: dict[str, Any] = {"brings": brings, "alternatives": simple}
+    out["as_good_and_simpler"] = [name for name, item in simple.items() if _as_good(item)]
+    if constraints:
+        out["constraints"] = {str(item): _held(item, chosen, ground, policy) for item in constraints}
+    if bare.capacity:
+        out["hindsight_bound"] = _hindsight_cost(policy, ground)
+    return out
+
+
+def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) -> dict[str, Any]:
+    """Give the constrained metric of the actions really taken, capacity and rules included, and whether it holds."""
+    alert = codes != policy.matrix.pass_code
+    forced = replace(_outcomes(ground), always=alert)
+    curve = cut_curve(item.metric, np.zeros(len(codes)), forced, confidence=ground.confidence)
+    value, low, high = (float(end[0]) for end in (curve.value, curve.low, curve.high))
+    known = {"value": value, "low": low, "high": high} if np.isfinite(value) else {"value": None}
+    return {**known, "holds": bool(curve.feasible(item)[0])}
+
+
+def _as_good(item: dict[str, Any]) -> bool:
+    """Say whether a simpler policy is not shown to cost more."""
+    low = item["dearer_by"]["low"]
+    return low is not None and low <= 0
+
+
+def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, CodeArray]:
+    """Give the actions of simpler policies, simplest first; only the constant ones where limits hold."""
+    matrix = bare.matrix
+    free = replace(bare, capacity=())
+    n_events = len(ground.y_true)
+    found = {
+        "allow all": np.full(n_events, matrix.pass_code, dtype=np.int8),
+        f"{matrix.actions[matrix.block_code]} all": np.full(n_events, matrix.block_code, dtype=np.int8),
+    }
+    if limited:
+        return found
+    for action in matrix.actions[1:]:
+        found[f"one threshold: {action}"] = ground.decide(_one_threshold(free, ground, action))
+    cuts = _with_thresholds(replace(free, kind="thresholds"), ground, (), seed=None)[0]
+    if bare.kind == "expected_cost":
+        found["thresholds"] = ground.decide(cuts)
+    return found
+
+
+def _one_threshold(free: Policy, ground: Ground, action: str) -> Policy:
+    costs = _floored(free, ground)[:, [free.matrix.pass_code, free.matrix.code(action)]]
+    search = search_thresholds(ScoreGroups.of(ground.y_prob, costs))
+    return replace(free, kind="thresholds", thresholds={action: search.thresholds[0].value})
+
+
+def _hindsight_cost(policy: Policy, ground: Ground) -> float:
+    """Give the money if the scarce places went to the highest expected benefits of the whole day or week."""
+    unpriced = replace(policy, prices={})
+    return ground.cost(hindsight(unpriced, ground.y_prob, ground.table, ground.rule_masks, ground.periods))

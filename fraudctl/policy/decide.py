@@ -7,6 +7,7 @@ running capacity per day or week, applied in time order, and rules beside the mo
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,6 +57,10 @@ class PolicyRule:
             msg = f"rule {self.name!r} gives {result.dtype}; expected a condition that is true or false"
             raise DataError(msg)
         return result.fill_null(value=False).to_numpy()
+
+    def columns(self, available: Collection[str]) -> tuple[str, ...]:
+        """Give the columns that the condition reads; ProjectError where one is not available."""
+        return compile_row_sql(self.when, allowed=available, where=f"rule {self.name!r}").columns
 
     def to_dict(self) -> dict[str, Any]:
         """Give the rule as JSON."""
@@ -145,21 +150,21 @@ class Policy:
         periods: dict[str, IntArray] | None = None,
     ) -> CodeArray:
         """Decide from arrays that are ready: costs, which rules hold, and the number of each event's day or week."""
-        wishes = self._wishes(y_prob, cost_table)
+        wishes = self.wishes(y_prob, cost_table)
         if self.rules:
-            wishes = _with_floor(wishes, self._floor(rule_masks or []))
+            wishes = _with_floor(wishes, self.floor(rule_masks or []))
         if not self.capacity:
             return wishes[:, 0]
         limits = {self.matrix.code(item.action): (item.limit, (periods or {})[item.per]) for item in self.capacity}
         return _in_turn(wishes, limits)
 
-    def _wishes(self, y_prob: FloatArray, cost_table: FloatArray | None) -> CodeArray:
+    def wishes(self, y_prob: FloatArray, cost_table: FloatArray | None) -> CodeArray:
         """Give each event's actions from the most to the least wanted, shape ``(n_events, n_actions)``."""
         if self.kind == "expected_cost":
             if cost_table is None:
                 msg = "a policy by expected cost needs the costs of each event"
                 raise DataError(msg)
-            priced = expected_cost(cost_table, y_prob) + self._price_row()
+            priced = expected_cost(cost_table, y_prob) + self.price_row()
             return np.asarray(np.argsort(priced, axis=1, kind="stable"), dtype=np.int8)
         code = np.zeros(len(y_prob), dtype=np.int8)
         for action, threshold in self.thresholds.items():
@@ -169,12 +174,13 @@ class Policy:
         n_actions = len(self.actions)
         return np.asarray((code[:, None] - np.arange(n_actions)) % n_actions, dtype=np.int8)
 
-    def _price_row(self) -> FloatArray:
+    def price_row(self) -> FloatArray:
+        """Give the money added to each action's expected cost, shape ``(n_actions,)``."""
         row = np.array([self.prices.get(action, 0.0) + self.alert_price for action in self.actions])
         row[self.matrix.pass_code] = 0.0
         return row
 
-    def _floor(self, rule_masks: list[npt.NDArray[np.bool_]]) -> CodeArray:
+    def floor(self, rule_masks: list[npt.NDArray[np.bool_]]) -> CodeArray:
         """Give the harshest action that a rule demands of each event; 0 where none holds."""
         demands = [mask * self.matrix.code(rule.action) for rule, mask in zip(self.rules, rule_masks, strict=True)]
         return np.asarray(np.maximum.reduce(demands), dtype=np.int8)
@@ -250,6 +256,32 @@ def _in_turn(wishes: CodeArray, limits: dict[int, tuple[int, IntArray]]) -> Code
         if not turned_away.any():
             return codes.astype(np.int8)
         asked[turned_away] += 1
+
+
+def hindsight(
+    policy: Policy,
+    y_prob: FloatArray,
+    cost_table: FloatArray,
+    rule_masks: list[npt.NDArray[np.bool_]],
+    periods: dict[str, IntArray],
+) -> CodeArray:
+    """Decide as if the whole day or week were known: scarce places go to the highest expected benefit.
+
+    No policy can do this online; it is the upper bound that the running cap is compared with.
+    """
+    expected = expected_cost(cost_table, y_prob) + policy.price_row()
+    wishes = policy.wishes(y_prob, cost_table)
+    rows = np.arange(len(wishes))
+    gain = expected[rows, wishes[:, 1]] - expected[rows, wishes[:, 0]]
+    if policy.rules:
+        floor = policy.floor(rule_masks)
+        gain = np.where(floor > wishes[:, 0], np.inf, gain)
+        wishes = _with_floor(wishes, floor)
+    order = np.argsort(-gain, kind="stable")
+    limits = {policy.matrix.code(item.action): (item.limit, periods[item.per][order]) for item in policy.capacity}
+    codes = np.empty(len(wishes), dtype=np.int8)
+    codes[order] = _in_turn(wishes[order], limits)
+    return codes
 
 
 def _rank_within(period: IntArray) -> IntArray:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fraudctl.costs import FloatArray, IntArray
+from fraudctl.uncertainty import Clusters
 
 TOLERANCE = 0.01
 """Share of the lowest cost within which thresholds count as equally good."""
@@ -149,3 +150,43 @@ def _in_order(found: list[Threshold]) -> tuple[Threshold, ...]:
     if all(mild <= harsh for mild, harsh in itertools.pairwise(values)):
         return tuple(found)
     return tuple(replace(item, value=item.exact) for item in found)
+
+
+def threshold_interval(
+    score: FloatArray,
+    outcome_cost: FloatArray,
+    clusters: Clusters,
+    *,
+    seed: int,
+    confidence: float,
+    replicates: int = 200,
+) -> list[tuple[float | None, float | None]]:
+    """Give the bootstrap interval of each exact threshold: whole clusters of the coarsest entity are drawn.
+
+    An end is None where in that tail the best is that no event gets the action.
+    """
+    codes, n_clusters = _coarsest(clusters)
+    order = np.argsort(-score, kind="stable")
+    ranked, ordered = score[order], outcome_cost[order]
+    ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
+    found = np.empty((replicates, outcome_cost.shape[1] - 1))
+    for number in range(replicates):
+        drawn = np.random.default_rng([seed, number]).integers(0, n_clusters, n_clusters)
+        weight = np.bincount(drawn, minlength=n_clusters)[codes[order]]
+        sums = np.cumsum(ordered * weight[:, None], axis=0)[ends].T
+        cuts = _best_cuts(np.diff(np.concatenate([np.zeros((len(sums), 1)), sums], axis=1), axis=0), None)
+        found[number] = [ranked[ends[cut - 1]] if cut else np.inf for cut in cuts]
+    tail = (1 - confidence) / 2
+    quantiles = np.quantile(found, [tail, 1 - tail], axis=0, method="nearest").T
+    return [(_finite(low), _finite(high)) for low, high in quantiles]
+
+
+def _coarsest(clusters: Clusters) -> tuple[IntArray, int]:
+    if not clusters.codes:
+        return np.arange(clusters.n_events), clusters.n_events
+    place = int(np.argmin(clusters.sizes))
+    return clusters.codes[place], clusters.sizes[place]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

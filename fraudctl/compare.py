@@ -1,0 +1,179 @@
+"""Two models side by side on the same events: how they differ, where they disagree, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fraudctl.costs import FloatArray
+from fraudctl.errors import DataError
+from fraudctl.evaluate.estimates import difference, estimate, nothing_known
+from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.metrics import ratios
+from fraudctl.project import Project
+from fraudctl.uncertainty import Estimate, RankingIntervals, difference_estimate
+
+SCHEMA_VERSION = 1
+METRICS = (
+    "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost",
+    "savings", "brier",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """The events on which one model took one action and the other another."""
+
+    action_a: str
+    action_b: str
+    events: int
+    frauds: int
+    cost_a: float
+    cost_b: float
+    dearer_a: Estimate
+    """Money that A's action costs more than B's, with its paired interval."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the cell as JSON."""
+        return {**vars(self), "dearer_a": self.dearer_a.to_dict()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` finds; differences are A - B."""
+
+    names: tuple[str, str]
+    events: int
+    frauds: int
+    confidence: float
+    currency: str
+    metrics: tuple[dict[str, Estimate], dict[str, Estimate]]
+    differences: dict[str, Estimate]
+    disagreements: tuple[Disagreement, ...]
+    """By falling money between them."""
+    agreed: int
+    """Events on which both took the same action."""
+    rank_correlation: float | None
+    """Spearman's, of the two probabilities."""
+    costliest: tuple[dict[str, Any], ...]
+    """Single events where the disagreement costs most: event_id, label, both probabilities, actions and costs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the comparison as JSON."""
+        both = {
+            name: {key: item.to_dict() for key, item in found.items()}
+            for name, found in zip(("a", "b"), self.metrics, strict=True)
+        }
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "a": self.names[0],
+            "b": self.names[1],
+            "rows": self.events,
+            "frauds": self.frauds,
+            "confidence": self.confidence,
+            "currency": self.currency,
+            "metrics": both,
+            "differences": {name: item.to_dict() for name, item in self.differences.items()},
+            "agreed": self.agreed,
+            "disagreements": [item.to_dict() for item in self.disagreements],
+            "rank_correlation": self.rank_correlation,
+            "costliest": list(self.costliest),
+        }
+
+
+def compare(
+    scored_a: pl.DataFrame,
+    scored_b: pl.DataFrame,
+    *,
+    project: Project,
+    names: tuple[str, str],
+    confidence: float = 0.90,
+    seed: int = 0,
+    most: int = 20,
+) -> Comparison:
+    """Compare two models on the same events, priced with the project's present costs.
+
+    Parameters
+    ----------
+    scored_a, scored_b
+        From `fraudctl.evaluate.decide_frame`: the same events in the same order, every label known.
+    project
+        Its costs and entities.
+    names
+        Versions of A and B.
+    confidence, seed
+        Of the intervals.
+    most
+        How many of the costliest single disagreements to list.
+
+    Raises
+    ------
+    DataError
+        The events differ, or a probability is missing.
+    """
+    if not scored_a["event_id"].equals(scored_b["event_id"]):
+        msg = f"{names[0]} and {names[1]} were scored on other events, or in another order"
+        raise DataError(msg, hint="score both on the same events")
+    pair = prepare(scored_a, project), prepare(scored_b, project)
+    for name, judged in zip(names, pair, strict=True):
+        problem = nothing_known(judged)
+        if problem is not None:
+            msg = f"{name} cannot be compared: {problem}"
+            raise DataError(msg)
+    a, b = pair
+    settings = RankingIntervals(project.evaluate.replicates, seed, confidence)
+    found = tuple({name: estimate(name, judged, settings) for name in METRICS} for judged in pair)
+    return Comparison(
+        names=names,
+        events=a.n_events,
+        frauds=a.n_frauds,
+        confidence=confidence,
+        currency=a.matrix.currency,
+        metrics=(found[0], found[1]),
+        differences={name: difference(name, a, b, settings) for name in METRICS},
+        disagreements=_disagreements(a, b, confidence),
+        agreed=int((a.codes == b.codes).sum()),
+        rank_correlation=_spearman(a.y_prob, b.y_prob),
+        costliest=_costliest(scored_a, scored_b, a, b, most),
+    )
+
+
+def _disagreements(a: Judged, b: Judged, confidence: float) -> tuple[Disagreement, ...]:
+    cells = [(x, y) for x in np.unique(a.codes) for y in np.unique(b.codes) if x != y]
+    found = [_cell(a, b, int(x), int(y), confidence) for x, y in cells if ((a.codes == x) & (b.codes == y)).any()]
+    return tuple(sorted(found, key=lambda item: -abs(item.cost_a - item.cost_b)))
+
+
+def _cell(a: Judged, b: Judged, code_a: int, code_b: int, confidence: float) -> Disagreement:
+    rows = ((a.codes == code_a) & (b.codes == code_b)).astype(np.float64)
+    money = [ratios.cost(a.y_true, judged.cost_taken * rows, weight=a.weight) for judged in (a, b)]
+    return Disagreement(
+        action_a=a.matrix.actions[code_a],
+        action_b=a.matrix.actions[code_b],
+        events=int(rows.sum()),
+        frauds=int((rows * (a.y_true == 1)).sum()),
+        cost_a=money[0].value,
+        cost_b=money[1].value,
+        dearer_a=difference_estimate(money[0], money[1], a.clusters, confidence=confidence),
+    )
+
+
+def _spearman(a: FloatArray, b: FloatArray) -> float | None:
+    ranks = [pl.Series(item).rank("average").to_numpy() for item in (a, b)]
+    if any(np.ptp(item) == 0 for item in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _costliest(
+    scored_a: pl.DataFrame, scored_b: pl.DataFrame, a: Judged, b: Judged, most: int
+) -> tuple[dict[str, Any], ...]:
+    gap = np.abs(a.cost_taken - b.cost_taken) * (a.codes != b.codes)
+    rows = [int(row) for row in np.argsort(-gap, kind="stable")[:most] if gap[row] > 0]
+    table = scored_a.select(
+        "event_id", "label", y_prob_a="y_prob", action_a="action", cost_a=pl.Series(a.cost_taken)
+    ).with_columns(y_prob_b=scored_b["y_prob"], action_b=scored_b["action"], cost_b=pl.Series(b.cost_taken))
+    return tuple(table[rows].to_dicts())
