@@ -154,19 +154,19 @@ class CostMatrix:
         return np.asarray(values, dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the matrix as JSON, for bundles and reports."""
+        """Give the matrix as JSON, for bundles and reports; ``order`` says which action is harsher, as keys may be sorted."""
         cells = {
             action: {name: pair[outcome].to_dict() for outcome, name in enumerate(OUTCOMES)}
             for action, pair in zip(self.actions, self.cells, strict=True)
         }
-        return {"currency": self.currency, "actions": cells}
+        return {"currency": self.currency, "order": list(self.actions), "actions": cells}
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> CostMatrix:
         """Read what `to_dict` wrote."""
-        actions = document["actions"]
-        cells = tuple((Cell(**pair["legit"]), Cell(**pair["fraud"])) for pair in actions.values())
-        return cls(tuple(actions), cells, document["currency"])
+        order, actions = tuple(document["order"]), document["actions"]
+        cells = tuple((Cell(**actions[name]["legit"]), Cell(**actions[name]["fraud"])) for name in order)
+        return cls(order, cells, document["currency"])
 
 
 def cost_matrix(costs: CostsSection) -> CostMatrix:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.explain.result import Explanation
+    from fraudctl.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def explain_model(
         project=project,
         features=table.features.features,
         contribute=lambda frame: contributions_of(bundle, frame),
-        decide=decided.subject.policy.decide,
+        decide=lambda frame, y_prob: decide_as_priced(project, decided.subject.policy, frame, y_prob),
         model=bundle.version,
         as_of=bundle.as_of,
         seed=project.train.seed,
@@ -93,6 +94,19 @@ def bundle_of(decided: DecidedPeriod) -> Bundle:
         msg = "only the decisions of a bundle can be explained"
         raise BundleError(msg, hint="`fraudctl train` writes one")
     return decided.subject.bundle
+
+
+def decide_as_priced(
+    project: Project, policy: Policy, frame: pl.DataFrame, y_prob: NDArray[np.float64]
+) -> NDArray[np.int8]:
+    """Let a bundle's policy decide; give codes in the order of the project's present actions."""
+    import numpy as np
+
+    from fraudctl.costs import cost_matrix
+
+    matrix = cost_matrix(project.costs)
+    codes = np.array([matrix.code(name) for name in policy.actions], dtype=np.int8)
+    return codes[policy.decide(frame, y_prob)]
 
 
 def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]:
