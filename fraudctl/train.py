@@ -34,6 +34,7 @@ from fraudctl.train_model import (
     raw_score,
 )
 from fraudctl.train_objective import Judged, Objective, entity_groups, judge_rows, make_objective, paired_gain
+from fraudctl.train_report import calibration_report
 from fraudctl.tune import Rehearsal, Tuned, Tuner
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
     from fraudctl.project import Project
     from fraudctl.split import Fold, Split
 
-__all__ = ["ModelFeatures", "Scorer", "TrainedModel", "fit_project", "make_pool", "predict"]
+__all__ = ["ModelFeatures", "Scorer", "TrainedModel", "fast_project", "fit_project", "make_pool", "predict"]
+
+FAST_LEARNING_RATE: Final = 0.2
+FAST_ITERATIONS: Final = 150
 
 LEAST_NEGATIVES: Final = 20_000
 """Legitimate rows that sampling leaves at least, where there are as many."""
@@ -101,6 +105,21 @@ class TrainedModel:
     params: dict[str, float]
     n_trees: int
     summary: dict[str, Any]
+
+
+def fast_project(project: Project) -> Project:
+    """Give the project as it is trained for a first look: two folds at most, no search, few and large steps.
+
+    The result is a model like any other; its bundle tells by its training summary that nothing was searched.
+    """
+    params = project.train.params.model_copy(
+        update={"learning_rate": max(project.train.params.learning_rate, FAST_LEARNING_RATE)}
+    )
+    train = project.train.model_copy(
+        update={"trials": 0, "iterations": min(project.train.iterations, FAST_ITERATIONS), "params": params}
+    )
+    split = project.split.model_copy(update={"folds": min(project.split.folds, 2)})
+    return project.model_copy(update={"train": train, "split": split})
 
 
 def fit_project(
@@ -312,8 +331,15 @@ class _Job:
         return pl.concat(parts)
 
     def _calibrate(self, rows: pl.DataFrame, y_score: NDArray[np.float64]) -> CalibrationChoice:
-        weight = None if self.weight is None else np.concatenate([self.weight[f.valid] for f in self.split.folds])
+        weight = self._fold_weight()
         return choose_calibrator(rows["label"].to_numpy(), y_score, rows["fold"].to_numpy(), weight=weight)
+
+    def _calibration_report(self, choice: CalibrationChoice) -> dict[str, Any]:
+        y_true = self._fold_rows()["label"].to_numpy()
+        return calibration_report(y_true, choice.y_prob, seed=self.seed, weight=self._fold_weight())
+
+    def _fold_weight(self) -> NDArray[np.float64] | None:
+        return None if self.weight is None else np.concatenate([self.weight[fold.valid] for fold in self.split.folds])
 
     def _predictions(
         self,
@@ -373,6 +399,7 @@ class _Job:
                 "method": choice.calibrator.method,
                 "log_loss": {k: None if v is None else round(v, 9) for k, v in choice.log_loss.items()},
                 "reason": choice.reason,
+                **self._calibration_report(choice),
             },
             "features": len(self.features.names),
             "warnings": self.warnings,

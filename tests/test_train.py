@@ -17,7 +17,7 @@ from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.split import Split, make_split
-from fraudctl.train import TrainedModel, fit_project, predict
+from fraudctl.train import TrainedModel, fast_project, fit_project, predict
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training_data import FEATURES, Features, project, table
@@ -344,3 +344,21 @@ def test_a_later_split_replaces_nothing_in_the_one_given(frame: pl.DataFrame, pl
     narrow = replace(split, folds=split.folds[-1:])
     trained = fit_project(frame, FEATURES, plan, narrow, progress=Silent())
     assert trained.predictions["fold"].unique().to_list() == [split.folds[-1].number]
+
+
+def test_a_first_look_is_quick_and_still_a_model(frame: pl.DataFrame) -> None:
+    plan = project(split=SPLIT.replace("folds = 2", "folds = 3"), trials=30, train="")
+    quick = fast_project(plan)
+    trained = train(frame, quick)
+    assert len(trained.summary["folds"]) <= 2
+    assert trained.summary["tuning"]["trials"] == 0
+    assert trained.params["learning_rate"] == 0.2
+    assert plan.train.trials == 30
+    assert trained.summary["baselines"]["amount alone"]["gain"]["low"] > 0
+
+
+def test_the_summary_tells_how_well_probabilities_keep_their_word(trained: TrainedModel) -> None:
+    told = trained.summary["calibration"]
+    assert 0 < told["ece"] < 0.1
+    assert told["ece_if_perfect"]["low"] < told["ece_if_perfect"]["high"]
+    assert sum(item["rows"] for item in told["reliability"]) == trained.predictions.height
