@@ -154,7 +154,7 @@ class CostMatrix:
         return np.asarray(values, dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the matrix as JSON, for bundles and reports; ``order`` says which action is harsher, as keys may be sorted."""
+        """Give the matrix as JSON; ``order`` keeps which action is harsher where keys are sorted."""
         cells = {
             action: {name: pair[outcome].to_dict() for outcome, name in enumerate(OUTCOMES)}
             for action, pair in zip(self.actions, self.cells, strict=True)
