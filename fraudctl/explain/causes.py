@@ -90,7 +90,7 @@ def lookback(project: Project) -> int:
 def shifted(y_prob: FloatArray, factor: float) -> FloatArray:
     """Give the probabilities with all odds multiplied by ``factor``.
 
-    >>> [round(p, 3) for p in shifted(np.array([0.5, 0.0, 1.0]), 3.0)]
+    >>> shifted(np.array([0.5, 0.0, 1.0]), 3.0).tolist()
     [0.75, 0.0, 1.0]
     """
     return np.asarray(factor * y_prob / (1.0 - y_prob + factor * y_prob), dtype=np.float64)

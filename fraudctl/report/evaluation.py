@@ -14,7 +14,18 @@ from fraudctl.evaluate.result import Evaluation, RuleResult
 from fraudctl.explain.wording import cost_words, count, money, number, percent, period
 from fraudctl.report import charts
 from fraudctl.report.document import (
-    Block, Card, Cell, Chart, Column, Document, Fact, Facts, Section, Table, Text, Tone,
+    Block,
+    Card,
+    Cell,
+    Chart,
+    Column,
+    Document,
+    Fact,
+    Facts,
+    Section,
+    Table,
+    Text,
+    Tone,
 )  # fmt: skip
 from fraudctl.uncertainty import Estimate
 
@@ -50,8 +61,11 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
     return Document(
         title=_headline(e),
         subtitle=(
-            f"{period(e.period.from_time, last)} · {count(e.rows, 'event')} · {count(e.frauds, 'fraud')} · model {e.model}, "
-            f"trained on what was known on {e.as_of:%Y-%m-%d}",
+            (
+                f"{period(e.period.from_time, last)} · {count(e.rows, 'event')} · {count(e.frauds, 'fraud')} · model "
+                f"{e.model}, "
+                f"trained on what was known on {e.as_of:%Y-%m-%d}"
+            ),
             f"Costs: {'; '.join(cost_words(matrix))}.",
         ),
         cards=_cards(e),
@@ -139,8 +153,10 @@ def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
         band=(min(cheap), max(cheap)),
     )
     alt = (
-        f"Money lost by one threshold. Lowest {money(best['cost'], currency)} at probability {number(best['threshold'])}; "
-        f"within 1 % from {number(min(cheap))} to {number(max(cheap))}. The policy in use loses {money(e.money['cost'], currency)}."
+        f"Money lost by one threshold. Lowest {money(best['cost'], currency)} at probability "
+        f"{number(best['threshold'])}; "
+        f"within 1 % from {number(min(cheap))} to {number(max(cheap))}. The policy in use loses "
+        f"{money(e.money['cost'], currency)}."
     )
     yield Chart("cost-curve", "Money lost if one line decided; shaded: within 1 % of the lowest", spec, alt)
 
@@ -401,13 +417,19 @@ def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
 def _method(e: Evaluation) -> Section:
     out = e.excluded
     facts = [
-        Fact("Rows", f"{e.rows:,} mature, labelled events from {e.period.from_time.isoformat()} until before {e.period.until.isoformat()}."),
-        Fact("Left out", f"{out.immature:,} immature, {out.unlabelled:,} unlabelled, {out.block_known:,} of entities already known to be defrauded, {out.duplicates:,} duplicates. None of them is scored as legitimate."),
+        Fact("Rows", (f"{e.rows:,} mature, labelled events from {e.period.from_time.isoformat()} until before "
+            f"{e.period.until.isoformat()}.")),
+        Fact("Left out", (f"{out.immature:,} immature, {out.unlabelled:,} unlabelled, {out.block_known:,} of "
+            f"entities already known to be defrauded, {out.duplicates:,} duplicates. None of them is scored as "
+            f"legitimate.")),
         Fact("Known world", f"The model was trained on what was known at {e.as_of.isoformat()}."),
         Fact("Alert", "Any action but allow. Precision, recall and rates refer to alerts."),
-        Fact("Intervals", f"{percent(e.confidence)}, two-sided, by entity: events of one card or merchant stand and fall together. " + "; ".join(f"{n:,} {name} ids with fraud" for name, n in e.clusters.items()) + "."),
+        Fact("Intervals", (f"{percent(e.confidence)}, two-sided, by entity: events of one card or merchant stand "
+            f"and fall together. ") + "; ".join(f"{n:,} {name} ids with "
+            f"fraud" for name, n in e.clusters.items()) + "."),
         Fact("Savings", "1 - cost / cost of the better of allowing all and blocking all."),
-        Fact("Limits", "One period of one portfolio. Costs are those of the project file; fraud that was never labelled is not in it."),
+        Fact("Limits", ("One period of one portfolio. Costs are those of the project file; fraud that was never "
+            "labelled is not in it.")),
     ]  # fmt: skip
     facts += [Fact("Immature", text) for text in _immature(e)]
     facts += [Fact("Warning", text) for text in e.warnings]
@@ -420,4 +442,5 @@ def _immature(e: Evaluation) -> Iterator[str]:
         return
     legit, fraud = bounds["all_legit"].get("savings"), bounds["all_fraud"].get("savings")
     if legit is not None and fraud is not None:
-        yield f"Savings would be {percent(legit, 1)} if all immature events were legitimate, {percent(fraud, 1)} if all were fraud."
+        yield f"Savings would be {percent(legit, 1)} if all immature events were legitimate, {percent(fraud, 1)} "
+        "if all were fraud."

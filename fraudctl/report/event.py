@@ -51,7 +51,10 @@ def _change(item: EventExplanation) -> Section:
         f"{change.words}: {say(change.needed)} instead of {say(change.value)} would have led to {change.action} "
         f"(probability {number(change.y_prob)})."
     )
-    note = f"The smallest single change, {percent(min(change.size, 1.0))} of the way across what is usual, all else as it was."
+    note = (
+        f"The smallest single change, {percent(min(change.size, 1.0))} of the way across what is usual, all "
+        f"else as it was."
+    )
     return Section("change", title, lead, (Text(note, note=True),))
 
 
@@ -68,7 +71,8 @@ def _known(entity: KnownEntity, currency: str) -> Section:
     rows = tuple(
         (
             Cell(str(item.event_id)), Cell(moment(item.event_time)),
-            Cell("–" if item.amount is None else money(item.amount, currency)), Cell(words[item.label], tone="bad" if item.label == 1 else "plain"),
+            Cell("–" if item.amount is None else money(item.amount, currency)),
+            Cell(words[item.label], tone="bad" if item.label == 1 else "plain"),
         )
         for item in entity.recent
     )  # fmt: skip

@@ -11,25 +11,29 @@ from typing import Final
 from fraudctl.explain.contrast import Contrast, Difference
 from fraudctl.explain.findings import CAUSE_WORDS, CURES
 from fraudctl.explain.money import EntityTable, Loss, SegmentTable
-from fraudctl.explain.result import ErrorCase, Explanation
-from fraudctl.explain.scene import MISSED
-from fraudctl.explain.slices import Slice
+from fraudctl.explain.result import Explanation
 from fraudctl.explain.threshold import Setting
-from fraudctl.explain.wording import count, day, moment, money, number, percent, period
+from fraudctl.explain.wording import count, day, moment, money, percent, period
 from fraudctl.report import charts
+from fraudctl.report.cells import count_cell, money_cell, share_cell
 from fraudctl.report.document import (
-    Bar, Block, Card, Cell, Chart, Column, Document, Fact, Facts, Section, Segment, Table, Text, Tone,
+    Bar,
+    Block,
+    Card,
+    Cell,
+    Chart,
+    Column,
+    Document,
+    Section,
+    Segment,
+    Table,
+    Text,
+    Tone,
 )  # fmt: skip
+from fraudctl.report.explanation_detail import SHORT_CAUSE, autopsy_section, cases_section, method_section, weak_section
 
-TOP_CASES: Final = 150
 TOP_CAMPAIGNS: Final = 12
 TOP_DIFFERENCES: Final = 8
-SHORT_CAUSE: Final = {
-    "label_delay": "label not yet in",
-    "near_miss": "near miss",
-    "known": "known, score still low",
-    "first_fraud": "first fraud",
-}
 CAUSE_TONES: Final[dict[str, Tone]] = {
     "label_delay": "bad",
     "near_miss": "good",
@@ -41,15 +45,25 @@ CAUSE_TONES: Final[dict[str, Tone]] = {
 def explanation_document(e: Explanation) -> Document:
     """Lay out an explanation."""
     sections = (
-        _why(e), _where(e), _threshold(e), _contrasts(e), _clusters(e), _campaigns(e), _weak(e), _autopsy(e), _cases(e),
-        _method(e),
-    )  # fmt: skip
+        _why(e),
+        _where(e),
+        _threshold(e),
+        _contrasts(e),
+        _clusters(e),
+        _campaigns(e),
+        weak_section(e),
+        autopsy_section(e),
+        cases_section(e),
+        method_section(e),
+    )
     tones: dict[bool, Tone] = {True: "bad", False: "plain"}
     return Document(
         title=_verdict(e),
         subtitle=(
-            f"{period(e.start, e.end)} · {count(e.totals.n_events, 'event')} · {count(e.totals.n_frauds, 'fraud')} · "
-            f"model {e.model}",
+            (
+                f"{period(e.start, e.end)} · {count(e.totals.n_events, 'event')} · {count(e.totals.n_frauds, 'fraud')}"
+                f" · model {e.model}"
+            ),
             f"Costs: {'; '.join(e.cost_words)}.",
         ),
         cards=_cards(e),
@@ -113,8 +127,8 @@ def _why(e: Explanation) -> Section:
     rows = tuple(
         (
             Cell(CAUSE_WORDS[item.cause] + _entity_note(item.entities)),
-            _n(item.n_missed),
-            _money(item.cost, e),
+            count_cell(item.n_missed),
+            money_cell(item.cost, e),
             Cell(_cure(item.cause, item.median_wait_days)),
         )
         for item in e.causes
@@ -151,23 +165,14 @@ def _by_day(e: Explanation) -> Iterator[Block]:
         for kind, value in (("missed", missed), ("false", false))
     ]
     worst = max(e.days, key=lambda item: item[1] + item[2])
-    alt = f"Money lost per day over {len(e.days)} days; the worst is {day(worst[0])} with {money(worst[1] + worst[2], e.currency)}."
+    alt = (
+        f"Money lost per day over {len(e.days)} days; the worst is {day(worst[0])} with "
+        f"{money(worst[1] + worst[2], e.currency)}."
+    )
     spec = charts.stacked_days(
         rows, series={"missed": ("missed fraud", "bad"), "false": ("false alarms", "cool")}, title=e.currency
     )
     yield Chart("by-day", "Money lost by day", spec, alt)
-
-
-def _n(value: float) -> Cell:
-    return Cell(f"{value:,.0f}", float(value))
-
-
-def _money(value: float, e: Explanation, tone: Tone = "plain") -> Cell:
-    return Cell(money(value, e.currency), round(float(value), 2), tone)
-
-
-def _share(value: float) -> Cell:
-    return Cell(percent(value), round(value, 4))
 
 
 def _where(e: Explanation) -> Section:
@@ -181,7 +186,8 @@ def _where(e: Explanation) -> Section:
         top = max(tables, key=lambda item: item.share_of_top)
         n = len(top.rows)
         lead = (
-            f"{count(n, top.entity)} of {top.n_values:,} carry {percent(top.share_of_top)} of the money lost on errors; "
+            f"{count(n, top.entity)} of {top.n_values:,} carry {percent(top.share_of_top)} of the money lost on "
+            f"errors; "
             f"half of it lies with {count(top.half_of_loss, top.entity)}."
         )
     blocks: list[Block] = [_segment_table(item, e) for item in e.money.segments]
@@ -190,16 +196,23 @@ def _where(e: Explanation) -> Section:
 
 
 _LOSS_COLUMNS = (
-    Column("Events", "number"), Column("Frauds", "number"), Column("Missed", "number"), Column("Lost on them", "number"),
+    Column("Events", "number"), Column("Frauds", "number"), Column("Missed", "number"),
+    Column("Lost on them", "number"),
     Column("False alarms", "number"), Column("Lost on them", "number"), Column("Lost in all", "number"),
 )  # fmt: skip
 
 
 def _loss_row(item: Loss, e: Explanation) -> tuple[Cell, ...]:
     return (
-        Cell(item.value), _n(item.n_events), _n(item.n_frauds), _n(item.n_missed), _money(item.missed_cost, e),
-        _n(item.n_false_alarms), _money(item.false_alarm_cost, e), _money(item.cost, e),
-    )  # fmt: skip
+        Cell(item.value),
+        count_cell(item.n_events),
+        count_cell(item.n_frauds),
+        count_cell(item.n_missed),
+        money_cell(item.missed_cost, e),
+        count_cell(item.n_false_alarms),
+        money_cell(item.false_alarm_cost, e),
+        money_cell(item.cost, e),
+    )
 
 
 def _segment_table(item: SegmentTable, e: Explanation) -> Table:
@@ -224,11 +237,13 @@ def _threshold(e: Explanation) -> Section:
     else:
         more = "more" if best.n_alerts > today.n_alerts else "fewer"
         lead = (
-            f"Partly: with {more} alerts ({best.alerts_per_day:,.1f} a day instead of {today.alerts_per_day:,.1f}) the loss "
+            f"Partly: with {more} alerts ({best.alerts_per_day:,.1f} a day instead of "
+            f"{today.alerts_per_day:,.1f}) the loss "
             f"would have been {money(gain, e.currency)} lower ({percent(gain / abs(today.cost))}), in hindsight."
         )
     note = (
-        "Each row is the same policy, with its costs, rules and capacity, had it seen all odds of fraud multiplied by the "
+        "Each row is the same policy, with its costs, rules and capacity, had it seen all odds of fraud "
+        "multiplied by the "
         "factor. Chosen on this very period, the best row flatters; a policy is chosen with `fraudctl threshold`."
     )
     return Section("threshold", title, lead, (*_curve(e), _near_table(e), Text(note, note=True)))
@@ -279,9 +294,9 @@ def _near_row(item: Setting, today: Setting, e: Explanation) -> tuple[Cell, ...]
     return (
         Cell(f"{item.factor:g}", item.factor), Cell(f"{item.alerts_per_day:,.1f}", item.alerts_per_day),
         Cell(f"{today.n_missed - item.n_missed:+,}", float(today.n_missed - item.n_missed)),
-        _money(today.missed_cost - item.missed_cost, e),
+        money_cell(today.missed_cost - item.missed_cost, e),
         Cell(f"{item.n_false_alarms - today.n_false_alarms:+,}", float(item.n_false_alarms - today.n_false_alarms)),
-        _money(item.false_alarm_cost - today.false_alarm_cost, e), Cell(signed, round(change, 2), tone),
+        money_cell(item.false_alarm_cost - today.false_alarm_cost, e), Cell(signed, round(change, 2), tone),
     )  # fmt: skip
 
 
@@ -346,10 +361,10 @@ def _clusters(e: Explanation) -> Section:
         (
             Cell(f"{i + 1}", float(i + 1)),
             Cell("", lines=item.rule or ("no short rule",)),
-            _n(item.n),
-            _money(item.cost, e),
-            _share(item.precision),
-            _share(item.recall),
+            count_cell(item.n),
+            money_cell(item.cost, e),
+            share_cell(item.precision),
+            share_cell(item.recall),
             Cell(f"{item.stability:.2f}", round(item.stability, 4)),
             Cell(
                 f"{percent(item.n_alert_frauds / max(item.n_alerts, 1))} of {item.n_alerts:,}",
@@ -365,7 +380,10 @@ def _clusters(e: Explanation) -> Section:
         Column("Recall", "number", "of the group's false alarms"), Column("Stability", "number", "mean Jaccard"),
         Column("Fraud among alerts like these", "number"), Column("Driven by"),
     )  # fmt: skip
-    note = f"Grouped by why the model alerted. {count(e.n_unstable_clusters, 'group')} did not come back and are not shown."
+    note = (
+        f"Grouped by why the model alerted. {count(e.n_unstable_clusters, 'group')} did not come back and are "
+        f"not shown."
+    )
     table = Table("clusters", "Groups of false alarms with one reason", columns, rows, tools=True)
     return Section("clusters", title, lead, (table, Text(note, note=True)))
 
@@ -383,7 +401,10 @@ def _campaigns(e: Explanation) -> Section:
     hung = ", ".join(
         f"{k} {name}" if k == 1 else f"{k} {name}s" for name, k in sorted(kinds.items(), key=lambda kv: -kv[1])
     )
-    lead = f"{n:,} missed frauds ({money(cost, e.currency)}) belong to {count(len(several), 'campaign')}, which hang on {hung}."
+    lead = (
+        f"{n:,} missed frauds ({money(cost, e.currency)}) belong to {count(len(several), 'campaign')}, which "
+        f"hang on {hung}."
+    )
     shown = several[:TOP_CAMPAIGNS]
     rows = [
         {"group": f"{item.entity} {item.value}", "time": event.event_time.isoformat(), "kind": event.kind}
@@ -396,12 +417,18 @@ def _campaigns(e: Explanation) -> Section:
     )
     table_rows = tuple(
         (
-            Cell(item.entity), Cell(item.value), _n(item.n_missed), _n(item.n_caught), _n(item.size),
-            _share(item.size / max(item.n_events, 1)), _money(item.cost, e),
-            Cell(moment(item.start), item.start.isoformat()), Cell(moment(item.end), item.end.isoformat()),
+            Cell(item.entity),
+            Cell(item.value),
+            count_cell(item.n_missed),
+            count_cell(item.n_caught),
+            count_cell(item.size),
+            share_cell(item.size / max(item.n_events, 1)),
+            money_cell(item.cost, e),
+            Cell(moment(item.start), item.start.isoformat()),
+            Cell(moment(item.end), item.end.isoformat()),
         )
         for item in several[:40]
-    )  # fmt: skip
+    )
     columns = (
         Column("Hangs on"), Column("Id", "code"), Column("Missed", "number"), Column("Caught", "number"),
         Column("Frauds in all", "number"), Column("Of its events", "number"), Column("Lost", "number"),
@@ -418,146 +445,3 @@ def _campaigns(e: Explanation) -> Section:
         Text(note, note=True),
     )
     return Section("campaigns", title, lead, blocks)
-
-
-def _weak(e: Explanation) -> Section:
-    title = "Where is it weak?"
-    strong = [item for item in e.slices.items if item.significant]
-    if strong:
-        top = strong[0]
-        what = "frauds are missed" if top.kind == MISSED else "legitimate events are stopped"
-        lead = f"Beyond chance, {what} more than their scores explain where {' and '.join(top.conditions)}."
-    else:
-        lead = "Nothing stands out beyond chance: no slice loses more than its scores explain."
-    blocks: list[Block] = []
-    if e.slices.items:
-        rows = tuple(_slice_row(item, e) for item in e.slices.items)
-        columns = (
-            Column("Slice", "lines"), Column("Errors"), Column("Events", "number"), Column("Errors found", "number"),
-            Column("Expected", "number"), Column("Lost", "number"), Column("Beyond expected", "number"),
-            Column("p, corrected", "number"), Column("Later part"), Column("Beyond chance"),
-        )  # fmt: skip
-        caption = "Slices with the largest loss beyond what their scores explain"
-        blocks.append(Table("slices", caption, columns, rows, tools=True))
-    for item in e.broken[:5]:
-        text = (
-            f"On {day(item.day)}, {item.words} was unlike all other days ({percent(item.distance)} of its values moved; "
-            f"usual {percent(item.typical)})."
-        )
-        blocks.append(Text(text))
-    note = (
-        f"{e.slices.n_conditions:,} conditions, up to three joined; found on the first 60 % of the period and tested again on "
-        f"the rest. p is the chance of a slice as extreme anywhere in the search, from {e.slices.n_permutations:,} searches "
-        "on errors permuted among equal scores."
-    )
-    blocks.append(Text(note, note=True))
-    for kind, reason in e.slices.reasons.items():
-        blocks.append(
-            Text(f"{'Missed frauds' if kind == MISSED else 'False alarms'} were not searched: {reason}.", note=True)
-        )
-    return Section("weak", title, lead, tuple(blocks))
-
-
-def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
-    later = "–" if item.confirmed is None else "shows again" if item.confirmed else "does not"
-    tone: Tone = "bad" if item.significant else "muted"
-    return (
-        Cell("", lines=item.conditions), Cell("missed" if item.kind == MISSED else "false alarms"), _n(item.n_events),
-        _n(item.n_errors), Cell(f"{item.expected_errors:,.1f}", round(item.expected_errors, 3)), _money(item.cost, e),
-        _money(item.excess, e), Cell(f"{item.p_value:.3f}", round(item.p_value, 5)), Cell(later),
-        Cell("yes" if item.significant else "no", tone=tone),
-    )  # fmt: skip
-
-
-def _autopsy(e: Explanation) -> Section:
-    title = "Better model or better data?"
-    if e.autopsy is None:
-        return Section("autopsy", title, f"Not examined: {e.absent.get('autopsy', 'too few errors')}.")
-    a = e.autopsy
-    leads = {
-        "better_model": "A better model: today's features could tell many of the missed frauds apart.",
-        "better_data": "Better data: today's features do not tell the missed frauds apart, labels in hindsight would.",
-        "new_signals": "New signals: neither today's features nor labels in hindsight tell the missed frauds apart.",
-    }
-    names = (("The scores as they are", a.model), ("Refitted on these errors, today's features", a.refit),
-             ("The same, with labels in hindsight (diagnosis only)", a.hindsight))  # fmt: skip
-    rows = tuple(
-        (
-            Cell(name), Cell(f"{item.roc_auc:.3f}", round(item.roc_auc, 4)), _share(item.recall),
-            _money(item.cost_recovered, e),
-        )
-        for name, item in names
-    )  # fmt: skip
-    columns = (
-        Column("Told apart by"), Column("ROC AUC", "number"), Column("Missed frauds found", "number"),
-        Column("Their money", "number"),
-    )  # fmt: skip
-    caption = (
-        f"{a.n_missed:,} missed frauds against {a.n_passed:,} passed legitimate events, at 1 % of the latter alerted"
-    )
-    note = "Cross-validated on whole entities. Hindsight uses labels that arrived later: it is never achievable."
-    return Section(
-        "autopsy", title, leads[a.verdict], (Table("autopsy-table", caption, columns, rows), Text(note, note=True))
-    )
-
-
-def _cases(e: Explanation) -> Section:
-    title = "The costliest cases"
-    if not e.errors:
-        return Section("cases", title, "There were no errors.")
-    shown = e.errors[:TOP_CASES]
-    cost = sum(item.cost for item in shown)
-    total = sum(item.cost for item in e.errors)
-    share = f", {percent(cost / total)} of what errors cost" if total > 0 else ""
-    lead = f"The top {len(shown):,} of {count(len(e.errors), 'error')}{share}. `fraudctl explain --event ID` tells one in full."
-    entities = tuple(Column(name, "code") for name in e.errors[0].entities)
-    columns = (
-        Column("Event", "code"), Column("Time"), *entities, Column("Amount", "number"), Column("Probability", "number"),
-        Column("Error"), Column("Lost", "number"), Column("Cause"), Column("Why the model decided so", "lines"),
-    )  # fmt: skip
-    rows = tuple(_case_row(item, e) for item in shown)
-    hint = "Filter, e.g. missed, an id, a reason"
-    return Section(
-        "cases", title, lead, (Table("errors", "Wrong decisions by cost", columns, rows, tools=True, filter_hint=hint),)
-    )
-
-
-def _case_row(item: ErrorCase, e: Explanation) -> tuple[Cell, ...]:
-    missed = item.kind == MISSED
-    tone: Tone = "bad" if missed else "cool"
-    cause = (
-        SHORT_CAUSE.get(item.cause or "", "")
-        if missed
-        else (f"group {item.cluster + 1}" if item.cluster is not None else "")
-    )
-    amount = "" if item.amount is None else f"{item.amount:,.2f}"
-    return (
-        Cell(str(item.event_id)), Cell(moment(item.event_time), item.event_time.isoformat()),
-        *(Cell("" if value is None else str(value)) for value in item.entities.values()),
-        Cell(amount, "" if item.amount is None else item.amount), Cell(number(item.y_prob), round(item.y_prob, 9)),
-        Cell("missed" if missed else "false alarm", tone=tone), _money(item.cost, e), Cell(cause),
-        Cell("", lines=tuple(reason.text for reason in item.reasons[:3])),
-    )  # fmt: skip
-
-
-def _method(e: Explanation) -> Section:
-    m = e.method
-    sampled = (
-        f"All {m['n_events']:,} events were searched."
-        if not m["sampled"]
-        else f"Of {m['n_events']:,} events {m['n_searched']:,} were searched closely (all frauds, all alerts, and a random sample of the rest, weighted)."
-    )
-    told = {"n_events", "n_searched", "n_explained", "sampled", "seed", "permutations", "n_features"}
-    facts = [
-        Fact("Rows", f"{sampled} Contributions of {m['n_explained']:,}. Only labelled, mature events count."),
-        Fact("Error", "A fraud that was allowed, or a legitimate event with any action but allow."),
-        Fact("Causes", f"An event's frauds are looked back for {e.lookback_days:g} days. Label not yet in: an earlier fraud of one of its entities whose label arrived after the event; near miss: alerted at twice the odds; known: such a label had arrived; else first fraud. The first that holds counts."),
-        Fact("Contributions", f"CatBoost's own SHAP values over {m['n_features']:,} features, in log-odds; they add up to the score exactly. They say how this model came to its score, not what causes fraud; features that carry the same information share the credit."),
-        Fact("Groups", "Ward clustering of contributions by family; a group is shown if it comes back (Jaccard 0.75) in clusterings of random halves."),
-        Fact("Campaigns", "Each missed fraud is linked to the entity with the least likely number of other frauds within 14 days on either side."),
-        Fact("Slices", "Within strata of equal score, errors are permuted; p-values hold for the whole search (maximum statistic)."),
-        Fact("Seed", f"{m['seed']}; {m['permutations']:,} permutations. The same inputs give the same bytes."),
-        *(Fact(key.replace("_", " ").capitalize(), str(value)) for key, value in m.items() if key not in told),
-    ]  # fmt: skip
-    lead = "What was done, and what it cannot say."
-    return Section("method", "Method and limits", lead, (Facts(tuple(facts)),))

@@ -28,10 +28,10 @@ def render_markdown(document: Document, *, most_rows: int = MOST_ROWS) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape what Markdown or HTML would read as markup.
+    r"""Escape what Markdown or HTML would read as markup.
 
-    >>> escape("<b>*x*|")
-    '&lt;b&gt;\\\\*x\\\\*\\\\|'
+    >>> print(escape("<b>*x*|"))
+    &lt;b&gt;\*x\*\|
     """
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
     return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)

@@ -1,0 +1,22 @@
+"""Cells that many tables share: counts, money and shares, each with the key that it sorts by."""
+
+from __future__ import annotations
+
+from fraudctl.explain.result import Explanation
+from fraudctl.explain.wording import money, percent
+from fraudctl.report.document import Cell, Tone
+
+
+def count_cell(value: float) -> Cell:
+    """Write a count."""
+    return Cell(f"{value:,.0f}", float(value))
+
+
+def money_cell(value: float, e: Explanation, tone: Tone = "plain") -> Cell:
+    """Write money in the project's currency."""
+    return Cell(money(value, e.currency), round(float(value), 2), tone)
+
+
+def share_cell(value: float) -> Cell:
+    """Write a share as a percentage."""
+    return Cell(percent(value), round(value, 4))
