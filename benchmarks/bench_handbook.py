@@ -1,0 +1,132 @@
+"""Average precision and card precision@100 on the handbook's weeks, from `init`, `train` and `evaluate` alone.
+
+Runs the commands as a user would on the card-payment simulation of *Reproducible Machine Learning for Credit Card Fraud
+Detection* (Le Borgne, Siblini, Lebichot, Bontempi; ULB): its week of 2018-08-08 and the other three test weeks of its
+chapter 5. Nothing is tuned by hand: the features are those that `init` proposes. The table stands beside what the
+authors publish, and beside an oracle that knows the generator and gets its labels 7 days late.
+
+    python benchmarks/bench_handbook.py path/to/transactions.parquet --out benchmarks/results/handbook.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+WEEKS = ("2018-08-08", "2018-08-01", "2018-07-25", "2018-07-18")
+FLAGS = (
+    "--event-id", "TRANSACTION_ID", "--event-time", "TX_DATETIME", "--amount", "TX_AMOUNT", "--label", "TX_FRAUD",
+    "--label-delay", "7d", "--entity", "customer=CUSTOMER_ID", "--entity", "terminal=TERMINAL_ID",
+    "--ignore", "TX_FRAUD_SCENARIO", "--ignore", "TX_TIME_SECONDS", "--ignore", "TX_TIME_DAYS",
+)  # fmt: skip
+METRICS = ("roc_auc", "average_precision", "customer_precision_at_100")
+ELSEWHERE = {
+    "week of 2018-08-08": {
+        "published, logistic regression": (0.871, 0.606, 0.291),
+        "published, random forest": (0.867, 0.658, 0.287),
+        "published, XGBoost": (0.862, 0.639, 0.273),
+        "oracle, labels 7 days late": (0.889, 0.770, 0.301),
+    },
+    "mean of the four folds": {
+        "published, tuned random forest": (0.870, 0.678, 0.299),
+        "published, tuned XGBoost": (0.869, 0.687, 0.303),
+        "oracle, labels 7 days late": (0.883, 0.764, 0.310),
+    },
+}
+EXPECTED_ROWS = (58_264, 385)
+LEAK = 0.80
+
+
+def run(*arguments: str, place: Path) -> str:
+    """Run one command of fraudctl in ``place`` and give its output; its progress is passed through."""
+    command = [sys.executable, "-m", "fraudctl", *arguments]
+    return subprocess.run(command, cwd=place, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def project_for(proposed: str, as_of: str, *, trials: int | None) -> str:
+    """Set the week's split, its blocked customers and the number of trials in the proposed project file."""
+    since = date.fromisoformat(as_of) - timedelta(days=14)
+    split = f'[split]\nas_of = {as_of}\ntest = "7d"\ntrain = "82d"\n'
+    block = f'[evaluate]\nblock_known = {{ entity = "customer", since = {since} }}\n'
+    text = proposed.replace("[split]\n", split, 1).replace("[evaluate]\n", block, 1)
+    if trials is not None:
+        text = "\n".join(f"trials = {trials}" if line.startswith("trials =") else line for line in text.split("\n"))
+    return text
+
+
+def one_week(place: Path, proposed: str, as_of: str, *, trials: int | None) -> dict[str, Any]:
+    """Train and evaluate for one test week."""
+    (place / "fraudctl.toml").write_text(project_for(proposed, as_of, trials=trials), encoding="utf-8")
+    start = time.perf_counter()
+    trained = json.loads(run("train", "--json", place=place))
+    seconds = time.perf_counter() - start
+    evaluated = json.loads(run("evaluate", "--json", "--no-gate", place=place))
+    return {
+        "as_of": as_of,
+        "rows": evaluated["rows"],
+        "frauds": evaluated["frauds"],
+        "metrics": {name: evaluated["metrics"][name] for name in METRICS},
+        "tuning": trained["summary"]["tuning"],
+        "trees": trained["summary"]["trees"],
+        "train_seconds": round(seconds, 1),
+    }
+
+
+def table(title: str, rows: dict[str, tuple[float, ...]]) -> str:
+    """Draw one comparison."""
+    lines = [title, f"  {'':34}{'AUC ROC':>9}{'avg. prec.':>12}{'card p@100':>12}"]
+    lines += [f"  {name:34}{auc:9.3f}{ap:12.3f}{top:12.3f}" for name, (auc, ap, top) in rows.items()]
+    return "\n".join(lines)
+
+
+def values(week: dict[str, Any]) -> tuple[float, ...]:
+    """Give the points of the metrics."""
+    return tuple(week["metrics"][name]["value"] for name in METRICS)
+
+
+def main() -> int:
+    """Run the benchmark; 1 where a figure cannot be right."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("transactions", type=Path, help="transactions.parquet of the handbook")
+    parser.add_argument("--weeks", type=int, default=len(WEEKS), choices=range(1, len(WEEKS) + 1))
+    parser.add_argument("--trials", type=int, help="instead of what init proposes")
+    parser.add_argument("--out", type=Path, help="where the figures are written as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "transactions.parquet").symlink_to(options.transactions.resolve())
+        run("init", "transactions.parquet", *FLAGS, place=place)
+        proposed = (place / "fraudctl.toml").read_text(encoding="utf-8")
+        weeks = [one_week(place, proposed, as_of, trials=options.trials) for as_of in WEEKS[: options.weeks]]
+    found = {"week of 2018-08-08": values(weeks[0])}
+    if len(weeks) == len(WEEKS):
+        found["mean of the four folds"] = tuple(sum(v) / len(WEEKS) for v in zip(*map(values, weeks), strict=True))
+    for title, ours in found.items():
+        print(table(title, {**ELSEWHERE[title], "fraudctl init + train": ours}), end="\n\n")
+    if options.out is not None:
+        machine = {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()}
+        packages = {name: version(name) for name in ("fraudctl", "catboost", "polars", "numpy", "optuna")}
+        document = {"weeks": weeks, "ours": found, "elsewhere": ELSEWHERE, "machine": machine, "packages": packages}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    problems = []
+    if (weeks[0]["rows"], weeks[0]["frauds"]) != EXPECTED_ROWS:
+        problems.append(f"expected {EXPECTED_ROWS} rows and frauds, got {weeks[0]['rows']}, {weeks[0]['frauds']}")
+    problems += [f"{title}: {ours[1]:.3f} is above {LEAK}: a leak" for title, ours in found.items() if ours[1] > LEAK]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
