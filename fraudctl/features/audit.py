@@ -9,7 +9,7 @@ it know frauds of an entity that had happened but not become known?
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -116,6 +116,7 @@ def audit(
     sample: int,
     seed: int,
     timezone: str,
+    sources: Mapping[str, pl.DataFrame] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> AuditResult:
     """Audit a feature table.
@@ -133,6 +134,8 @@ def audit(
         Events to recompute: a quarter of them frauds or events of entities with a known fraud, where there are any.
     seed
         Of the sample.
+    sources
+        The other tables, as `batch.build` takes them.
 
     Raises
     ------
@@ -146,9 +149,9 @@ def audit(
         msg = "the audited table has neither a declared feature nor any other column that could be tested"
         raise DataError(msg)
     rows = _sample(events.frame, sample, seed)
-    differences = _recomputed(events, features, table, rows, declared, timezone, progress)
+    differences = _recomputed(events, features, table, rows, declared, timezone, sources, progress)
     if declared:
-        differences += _future_altered(events, features, declared, rows, timezone, seed)
+        differences += _future_altered(events, features, declared, rows, timezone, sources, seed)
     pending = [_pending(events.frame, entity) for entity in features.entities] if foreign else []
     suspects = tuple(item for name in foreign for item in _suspicions(events.frame, table[name], pending))
     return AuditResult(len(rows), len(declared), tuple(differences), suspects, tuple(foreign))
@@ -196,11 +199,12 @@ def _recomputed(
     rows: list[int],
     declared: list[str],
     timezone: str,
+    sources: Mapping[str, pl.DataFrame] | None,
     progress: Callable[[str, int, int], None] | None,
 ) -> list[Difference]:
     expected: dict[str, list[Any]] = {name: [] for name in declared}
     for done, row in enumerate(rows, start=1):
-        values = recompute(events.frame, row, features, timezone=timezone, names=declared)
+        values = recompute(events.frame, row, features, timezone=timezone, sources=sources, names=declared)
         for name in declared:
             expected[name].append(values[name])
         if progress is not None:
@@ -232,15 +236,23 @@ def _distance(got: Any, expected: Any) -> float:
 
 
 def _future_altered(
-    events: Events, features: FeatureSet, declared: list[str], rows: list[int], timezone: str, seed: int
+    events: Events,
+    features: FeatureSet,
+    declared: list[str],
+    rows: list[int],
+    timezone: str,
+    sources: Mapping[str, pl.DataFrame] | None,
+    seed: int,
 ) -> list[Difference]:
     """Build all features twice, the second time with another future, and compare what lies before it."""
     frame = events.frame
     cut = frame["event_time"][rows[len(rows) // 2]]
     before = frame["event_time"] <= cut
-    first = build(events, features, timezone=timezone).filter(before)
+    first = build(events, features, timezone=timezone, sources=sources).filter(before)
     altered = replace(events, frame=_with_another_future(frame, cut, seed))
-    second = build(altered, features, timezone=timezone)
+    usable = pl.col("usable_time") < cut
+    then = {name: source.filter(usable) for name, source in (sources or {}).items()}
+    second = build(altered, features, timezone=timezone, sources=then)
     second = first.select("event_id").join(second, on="event_id", how="left", maintain_order="left")
     out: list[Difference] = []
     for name in declared:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from fraudctl.features.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.groups import (
     FOREVER,
     Array,
+    History,
     Labels,
     Queries,
     Ranges,
@@ -32,14 +33,17 @@ from fraudctl.features.groups import (
     label_ranges,
     queries_of,
 )
+from fraudctl.features.sources import latest_rows, masked, source_history
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LookupSpec,
     PairSpec,
     RatioSpec,
     RawSpec,
     RecencySpec,
     RowSpec,
+    SourceWindowSpec,
     WindowSpec,
 )
 from fraudctl.tables import Events
@@ -54,7 +58,13 @@ _S = TypeVar("_S")
 
 
 def build(
-    events: Events, features: FeatureSet, *, timezone: str, progress: Progress | None = None, threads: int | None = None
+    events: Events,
+    features: FeatureSet,
+    *,
+    timezone: str,
+    sources: Mapping[str, pl.DataFrame] | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> pl.DataFrame:
     """Compute all features of all events.
 
@@ -66,6 +76,8 @@ def build(
         From `definition.define` of the same project.
     timezone
         The project's zone: row-level columns and hours see event_time in it.
+    sources
+        The tables of `FeatureSet.sources`, as `sources.normalise_source` gives them.
     progress
         Called with the name of a feature that is done, features done, and features in all; with `COMPILING` first
         where the loops have not been compiled on this machine yet.
@@ -77,7 +89,8 @@ def build(
     ``events.frame`` with one column per feature: Int64, Float64 (finite or null), String or Boolean. A raw feature
     takes the place of the column that it is.
     """
-    engine = _Engine(events.frame, features, timezone, Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS)))
+    workers = Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS))
+    engine = _Engine(events.frame, features, timezone, sources or {}, workers)
     done = 0
     if progress is not None and not _compiled_before():
         progress(COMPILING, 0, len(features.steps))
@@ -111,6 +124,11 @@ def _family_key(feature: Feature) -> object:
     if isinstance(spec, WindowSpec):
         where = None if spec.where is None else spec.where.sql
         return ("window", spec.entity, where, spec.column, spec.include_current)
+    if isinstance(spec, SourceWindowSpec):
+        where = None if spec.where is None else spec.where.sql
+        return ("source", spec.source, spec.entity, where, spec.column)
+    if isinstance(spec, LookupSpec):
+        return ("lookup", spec.source, spec.entity, spec.max_age_us)
     if isinstance(spec, (LabelSpec, RecencySpec, HourSpec)):
         return (type(spec).__name__, spec.entity)
     if isinstance(spec, PairSpec):
@@ -121,7 +139,15 @@ def _family_key(feature: Feature) -> object:
 class _Engine:
     """One run over one frame; keeps what several features share."""
 
-    def __init__(self, frame: pl.DataFrame, features: FeatureSet, timezone: str, workers: Workers) -> None:
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        features: FeatureSet,
+        timezone: str,
+        sources: Mapping[str, pl.DataFrame],
+        workers: Workers,
+    ) -> None:
+        self.sources = sources
         self.frame = frame
         self.lengths = _lengths(features)
         self.timezone = timezone
@@ -148,6 +174,10 @@ class _Engine:
             self.recencies(family, spec.entity)
         elif isinstance(spec, PairSpec):
             self.pairs(family, spec.entities)
+        elif isinstance(spec, SourceWindowSpec):
+            self.source_windows(family, spec)
+        elif isinstance(spec, LookupSpec):
+            self.lookups(family, spec)
         else:
             self.hours(family, spec.entity)
 
@@ -217,15 +247,49 @@ class _Engine:
         windows = _distinct_windows(specs)
         mask, ranges = self.event_ranges(queries, spec, windows)
         history = event_history(queries, mask, include_current=spec.include_current)
-        kinds = {item.kind for item in specs}
+        values = None if spec.column is None else self.column(spec.column)
+        self.keep_aggregates(family, specs, queries, history, ranges, values)
+
+    def source_windows(self, family: list[Feature], spec: SourceWindowSpec) -> None:
+        """Compute window aggregates of one column of another table."""
+        source, specs = self.sources[spec.source], _specs(family, SourceWindowSpec)
+        found = source_history(self.frame, self.times, source, spec.entity)
+        if spec.where is not None:
+            where = spec.where.apply(source, timezone=self.timezone)
+            found = masked(found, where.fill_null(value=False).to_numpy())
+        windows = _distinct_windows(specs)
+        ranges = event_ranges(found.queries, found.history, found.usable, windows, workers=self.workers)
+        values = None if spec.column is None else source[spec.column]
+        self.keep_aggregates(family, specs, found.queries, found.history, ranges, values)
+
+    def lookups(self, family: list[Feature], spec: LookupSpec) -> None:
+        """Look up attributes in another table."""
+        source = self.sources[spec.source]
+        found = source_history(self.frame, self.times, source, spec.entity)
+        rows = np.empty(self.frame.height, np.int64)
+        rows[found.queries.order] = latest_rows(found, spec.max_age_us)
+        at = pl.Series(rows).replace(-1, None)
+        for feature, item in zip(family, _specs(family, LookupSpec), strict=True):
+            self.keep(feature, source[item.column].gather(at))
+
+    def keep_aggregates(
+        self,
+        family: list[Feature],
+        specs: Sequence[WindowSpec | SourceWindowSpec],
+        queries: Queries,
+        history: History,
+        ranges: Ranges,
+        column: pl.Series | None,
+    ) -> None:
+        """Compute and keep aggregates of one column (by row of the history's table) over ranges of all windows."""
+        kinds, windows = {item.kind for item in specs}, _distinct_windows(specs)
         tables: dict[str, Array] = {}
         if "count" in kinds:
             tables["count"] = aggregates.counts(queries, history, ranges)
-        if spec.column is not None and "nunique" in kinds:
-            codes = self.codes(spec.column)
-            tables["nunique"] = aggregates.distinct(queries, history, ranges, codes, workers=self.workers)
-        if spec.column is not None and kinds - {"count", "nunique"}:
-            values = _floats(self.column(spec.column))[history.rows]
+        if column is not None and "nunique" in kinds:
+            tables["nunique"] = aggregates.distinct(queries, history, ranges, codes_of(column), workers=self.workers)
+        if column is not None and kinds - {"count", "nunique"}:
+            values = _floats(column)[history.rows]
             tables |= aggregates.numeric(queries, history, ranges, values, kinds, workers=self.workers)
         for feature, item in zip(family, specs, strict=True):
             self.keep_grouped(feature, tables[item.kind][windows.index(item.window_us)], queries)
@@ -380,7 +444,7 @@ def _specs(family: Sequence[Feature], kind: type[_S]) -> list[_S]:
     return [feature.spec for feature in family if isinstance(feature.spec, kind)]
 
 
-def _distinct_windows(specs: Iterable[WindowSpec | LabelSpec | HourSpec]) -> list[int]:
+def _distinct_windows(specs: Iterable[WindowSpec | SourceWindowSpec | LabelSpec | HourSpec]) -> list[int]:
     return sorted({item.window_us for item in specs})
 
 

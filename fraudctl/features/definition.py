@@ -21,15 +21,18 @@ from fraudctl.features.sections import NUMERIC_KINDS, Draft, drafts, near
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LookupSpec,
     PairSpec,
     RatioSpec,
     RawSpec,
     RecencySpec,
     RowSpec,
+    SourceWindowSpec,
     Spec,
     WindowSpec,
 )
 from fraudctl.project import Project
+from fraudctl.project.sources import SourceSection
 
 ENGINE_VERSION = 1
 """Part of every digest: raised whenever a definition comes to mean something else."""
@@ -51,7 +54,7 @@ class Feature:
     name
         Its column in the feature table.
     family
-        window, labels, recency, pairs, trend, hours, column or raw.
+        window, labels, recency, pairs, trend, hours, lookup, column or raw.
     words
         What it means, in plain words; reports and reason codes use them.
     entity
@@ -103,6 +106,8 @@ class FeatureSet:
     digest
         SHA-256 of the definitions, of ``[data]`` and ``[entities]`` (but for the place of the events), and of the
         engine's version.
+    sources
+        Other tables, and the columns that the set needs of them beside times and entities.
     """
 
     features: tuple[Feature, ...]
@@ -111,6 +116,7 @@ class FeatureSet:
     carried: list[str]
     entities: tuple[str, ...]
     digest: str
+    sources: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -127,7 +133,17 @@ class FeatureSet:
         return next(feature for feature in self.steps if feature.name == name)
 
 
-def define(project: Project, schema: Mapping[str, pl.DataType]) -> FeatureSet:
+@dataclass(frozen=True)
+class SourceTable:
+    """Another table: its section of the project file, and the columns and types that it has."""
+
+    section: SourceSection
+    schema: Mapping[str, pl.DataType]
+
+
+def define(
+    project: Project, schema: Mapping[str, pl.DataType], *, sources: Mapping[str, SourceTable] | None = None
+) -> FeatureSet:
     """Give the features that a project asks for.
 
     Parameters
@@ -136,6 +152,8 @@ def define(project: Project, schema: Mapping[str, pl.DataType]) -> FeatureSet:
         Its ``[features]``, ``[entities]`` and ``[data]`` are read.
     schema
         Columns and types of the events table, under their raw names.
+    sources
+        The other tables of ``[sources]``.
 
     Raises
     ------
@@ -146,21 +164,53 @@ def define(project: Project, schema: Mapping[str, pl.DataType]) -> FeatureSet:
         A row-level column that does not fit the types of the data.
     """
     columns = usable_columns(project, schema)
-    planned = drafts(project, list(columns))
+    others = {name: usable_source_columns(project, name, table, columns) for name, table in (sources or {}).items()}
+    planned = drafts(project, list(columns), {name: list(found) for name, found in others.items()})
     _refuse_clashes(planned, columns)
     order = _stages(planned)
     types = dict(columns)
     by_name = {draft.name: draft for draft in planned}
     dtypes: dict[str, str] = {}
     for name in (name for stage in order for name in stage):
-        dtypes[name] = _dtype(by_name[name], types, project)
+        dtypes[name] = _dtype(by_name[name], types, others, project)
         types[name] = POLARS_TYPES[dtypes[name]]
     steps = tuple(_feature(draft, dtypes[draft.name], by_name, project) for draft in planned)
     features = tuple(step for step in steps if not step.hidden)
     _refuse_strangers(project, steps)
     needed = {need for step in steps for need in step.spec.needs}
     carried = [name for name in columns if name in needed and name not in {"amount", "event_time", *project.entities}]
-    return FeatureSet(features, steps, order, carried, tuple(project.entities), _digest(project, steps))
+    used = {name: _source_columns(name, steps, list(project.entities)) for name in others}
+    digest = _digest(project, steps, sources or {})
+    return FeatureSet(features, steps, order, carried, tuple(project.entities), digest, used)
+
+
+def _source_columns(source: str, steps: tuple[Feature, ...], entities: list[str]) -> list[str]:
+    specs = [step.spec for step in steps if isinstance(step.spec, (SourceWindowSpec, LookupSpec))]
+    used = {column for spec in specs if spec.source == source for column in spec.source_columns}
+    return sorted(used.difference(entities, ["event_time"]))
+
+
+def usable_source_columns(
+    project: Project, name: str, table: SourceTable, columns: Mapping[str, pl.DataType]
+) -> dict[str, pl.DataType]:
+    """Give the columns of another table that definitions may use: event_time, its entities, and all without a role."""
+    section = table.section
+    out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")}
+    for entity, column in section.entities.items():
+        if entity not in project.entities:
+            msg = f"sources.{name}.entities: no entity {entity!r}{near(entity, list(project.entities))}"
+            raise ProjectError(msg)
+        if column not in table.schema:
+            msg = (
+                f"sources.{name}.entities.{entity}: no column {column!r} in the data{near(column, list(table.schema))}"
+            )
+            raise DataError(msg)
+        out[entity] = pl.Int64() if table.schema[column].is_numeric() else pl.String()
+        if out[entity] != columns[entity]:
+            msg = f"sources.{name}: entity {entity!r} is {out[entity]} there and {columns[entity]} in the events"
+            raise DataError(msg, hint="write both as integers or both as text")
+    roles = {section.event_time, section.known_time, *section.entities.values(), *out}
+    return out | {column: wide_dtype(dtype) for column, dtype in table.schema.items() if column not in roles}
 
 
 def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
@@ -209,21 +259,26 @@ def _stages(planned: list[Draft]) -> tuple[tuple[str, ...], ...]:
 # ---------------------------------------------------------------- types and words
 
 
-def _dtype(draft: Draft, types: Mapping[str, pl.DataType], project: Project) -> str:
+def _dtype(
+    draft: Draft, types: Mapping[str, pl.DataType], sources: Mapping[str, Mapping[str, pl.DataType]], project: Project
+) -> str:
     """Find the type of a feature from the types of what it needs."""
     spec = draft.spec
-    if isinstance(spec, WindowSpec):
-        _check_window(draft.name, spec, types)
+    if isinstance(spec, (WindowSpec, SourceWindowSpec)):
+        _check_window(draft.name, spec, sources[spec.source] if isinstance(spec, SourceWindowSpec) else types)
         return "int" if spec.kind in _INT_KINDS else "float"
     if isinstance(spec, (LabelSpec, RecencySpec, HourSpec, RatioSpec)):
         return "int" if isinstance(spec, LabelSpec) and spec.kind in _INT_KINDS else "float"
     if isinstance(spec, PairSpec):
         return {"first_time": "bool", "count": "int"}.get(spec.kind, "float")
+    if isinstance(spec, LookupSpec):
+        found = sources[spec.source][spec.column]
+        return "category" if found == pl.String else _column_type(draft.name, found, project)
     dtype = types[spec.column] if isinstance(spec, RawSpec) else _result_type(spec.expr, types)
     return _column_type(draft.name, dtype, project)
 
 
-def _check_window(name: str, spec: WindowSpec, types: Mapping[str, pl.DataType]) -> None:
+def _check_window(name: str, spec: WindowSpec | SourceWindowSpec, types: Mapping[str, pl.DataType]) -> None:
     if spec.where is not None and _result_type(spec.where, types) != pl.Boolean:
         msg = f"{spec.where.where}: is no condition; expected something that is true or false"
         raise ProjectError(msg)
@@ -276,9 +331,10 @@ def _refuse_strangers(project: Project, steps: tuple[Feature, ...]) -> None:
                 raise ProjectError(msg)
 
 
-def _digest(project: Project, steps: tuple[Feature, ...]) -> str:
+def _digest(project: Project, steps: tuple[Feature, ...], sources: Mapping[str, SourceTable]) -> str:
     data = project.data.model_copy(update={"events": ""})
     parts = [f"engine {ENGINE_VERSION}", repr(data), repr(dict(project.entities))]
+    parts += [f"{name} {table.section.model_copy(update={'events': ''})!r}" for name, table in sorted(sources.items())]
     parts += [f"{step.name} {step.dtype} {step.hidden} {_canonical(step.spec)}" for step in steps]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -286,6 +342,6 @@ def _digest(project: Project, steps: tuple[Feature, ...]) -> str:
 def _canonical(spec: Spec) -> str:
     if isinstance(spec, RowSpec):
         return f"RowSpec {spec.expr.sql}"
-    if isinstance(spec, WindowSpec) and spec.where is not None:
+    if isinstance(spec, (WindowSpec, SourceWindowSpec)) and spec.where is not None:
         return f"{replace(spec, where=None)!r} where {spec.where.sql}"
     return repr(spec)

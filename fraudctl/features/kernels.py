@@ -297,6 +297,33 @@ def since(
                 out[i] = (q_times[i] - seen) / 1e6
 
 
+@_jit
+def latest(
+    valid_from: Ints,
+    rows: Ints,
+    h_starts: Ints,
+    q_times: Ints,
+    q_starts: Ints,
+    hi: Array,
+    max_age: int,
+    out: Ints,
+    g0: int,
+    g1: int,
+) -> None:
+    """Find the row with the latest validity before ``hi``, the larger row on a tie; -1 where it is missing or too old.
+
+    A row that has been valid for ``max_age`` µs is too old.
+    """
+    for g in range(g0, g1):
+        best, seen = -1, h_starts[g]
+        for i in range(q_starts[g], q_starts[g + 1]):
+            while seen < hi[i]:
+                if best < 0 or (valid_from[seen], rows[seen]) > (valid_from[best], rows[best]):
+                    best = seen
+                seen += 1
+            out[i] = rows[best] if best >= 0 and valid_from[best] > q_times[i] - max_age else -1
+
+
 # ---------------------------------------------------------------- order statistics
 
 

@@ -8,8 +8,8 @@ null. What is asked of an earlier event (for a window over a feature) is asked a
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,11 +20,13 @@ from fraudctl.features.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LookupSpec,
     PairSpec,
     RatioSpec,
     RawSpec,
     RecencySpec,
     RowSpec,
+    SourceWindowSpec,
     Spec,
     WindowSpec,
 )
@@ -38,21 +40,27 @@ def known_world(frame: pl.DataFrame, row: int) -> pl.DataFrame:
     Parameters
     ----------
     frame
-        Columns as in `tables.Events`.
+        Columns as in `tables.Events`, sorted by event_time.
     row
         The event.
     """
     event = frame[row].with_columns(label=pl.lit(None, pl.Int8), label_time=pl.lit(None, frame.schema["label_time"]))
     t = frame["event_time"][row]
     arrived = pl.col("label_time") <= t
-    earlier = frame.filter(pl.col("event_time") < t).with_columns(
+    earlier = frame.head(int(frame["event_time"].search_sorted(t, side="left"))).with_columns(
         label=pl.when(arrived).then("label"), label_time=pl.when(arrived).then("label_time")
     )
     return pl.concat([earlier, event])
 
 
 def recompute(
-    frame: pl.DataFrame, row: int, features: FeatureSet, *, timezone: str, names: Collection[str] | None = None
+    frame: pl.DataFrame,
+    row: int,
+    features: FeatureSet,
+    *,
+    timezone: str,
+    sources: Mapping[str, pl.DataFrame] | None = None,
+    names: Collection[str] | None = None,
 ) -> dict[str, Value]:
     """Compute features (by default all) of one event from the world that was known at it.
 
@@ -60,15 +68,20 @@ def recompute(
     -------
     Feature name -> value; floats are finite, or None for null.
     """
-    world = World(known_world(frame, row), features, timezone)
+    known = pl.col("usable_time") < frame["event_time"][row]
+    then = {name: source.filter(known) for name, source in (sources or {}).items()}
+    world = World(known_world(frame, row), features, timezone, then)
     return {name: world.value(world.frame.height - 1, name) for name in names or features.names}
 
 
 class World:
     """A known world, and the features of its events, each at its own time."""
 
-    def __init__(self, frame: pl.DataFrame, features: FeatureSet, timezone: str) -> None:
+    def __init__(
+        self, frame: pl.DataFrame, features: FeatureSet, timezone: str, sources: Mapping[str, pl.DataFrame]
+    ) -> None:
         self.frame = frame
+        self.sources = sources
         self.specs: dict[str, Spec] = {step.name: step.spec for step in features.steps}
         self.dtypes = {step.name: POLARS_TYPES[step.dtype] for step in features.steps}
         self.timezone = timezone
@@ -104,6 +117,8 @@ class World:
             return self._label(row, spec)
         if isinstance(spec, RecencySpec):
             return self._recency(row, spec)
+        if isinstance(spec, (SourceWindowSpec, LookupSpec)):
+            return self._source(row, spec)
         return self._pair(row, spec) if isinstance(spec, PairSpec) else self._hour(row, spec)
 
     # ------------------------------------------------------------ what is seen
@@ -153,6 +168,27 @@ class World:
         if spec.kind == "nunique":
             return len(set(values))
         return aggregate(spec.kind, [_number(value) for value in values])
+
+    def _source(self, row: int, spec: SourceWindowSpec | LookupSpec) -> Value:
+        entity, t = self.frame[spec.entity][row], self.time(row)
+        rows = [] if entity is None else self.sources[spec.source].rows(named=True)
+        seen = [other for other in rows if other[spec.entity] == entity and _micros(other["usable_time"]) < t]
+        if isinstance(spec, LookupSpec):
+            latest = max(enumerate(seen), key=lambda item: (item[1]["event_time"], item[0]), default=(0, None))[1]
+            if latest is None:
+                return None
+            too_old = spec.max_age_us is not None and _micros(latest["event_time"]) <= t - spec.max_age_us
+            return None if too_old else _plain(latest[spec.column])
+        seen = [other for other in seen if _micros(other["usable_time"]) > t - spec.window_us]
+        if spec.where is not None:
+            schema = self.sources[spec.source].schema
+            frame = pl.DataFrame(seen, schema=schema)
+            kept = spec.where.apply(frame, timezone=self.timezone).to_list()
+            seen = [other for other, keep in zip(seen, kept, strict=True) if keep is True]
+        if spec.kind == "count" or spec.column is None:
+            return len(seen)
+        values = [other[spec.column] for other in seen if _plain(other[spec.column]) is not None]
+        return len(set(values)) if spec.kind == "nunique" else aggregate(spec.kind, [float(value) for value in values])
 
     def _label(self, row: int, spec: LabelSpec) -> Value:
         seen = self.outcomes(row, spec.entity, spec.window_us)
@@ -259,6 +295,10 @@ def _std(values: list[float]) -> float | None:
         return math.ldexp(math.sqrt(variance * (Fraction(1, 4**scale) if scale >= 0 else 4**-scale)), scale)
     except OverflowError:
         return None
+
+
+def _micros(time: datetime) -> int:
+    return (time - datetime.fromisoformat("1970-01-01T00:00:00+00:00")) // timedelta(microseconds=1)
 
 
 def _number(value: Value) -> float:

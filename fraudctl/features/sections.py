@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from fraudctl.errors import ProjectError
@@ -11,15 +11,18 @@ from fraudctl.features.rowwise import RowExpr, compile_row_sql
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LookupSpec,
     PairSpec,
     RatioSpec,
     RawSpec,
     RecencySpec,
     RowSpec,
+    SourceWindowSpec,
     Spec,
     WindowSpec,
 )
 from fraudctl.project import Project
+from fraudctl.project.features import WindowSection
 from fraudctl.project.types import Aggregate, PositiveDuration
 
 NUMERIC_KINDS = frozenset({"sum", "mean", "std", "min", "max", "median", "mad"})
@@ -63,21 +66,25 @@ def near(name: str, known: Collection[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
 
 
-def drafts(project: Project, columns: Collection[str]) -> list[Draft]:
+def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Collection[str]]) -> list[Draft]:
     """Give all features that the project asks for, and those they are built on, in the order of the model.
 
     Parameters
     ----------
     columns
         Names of data columns, entities and roles that features may use.
+    sources
+        For each other table, the names of its columns and entities that features may use.
 
     Raises
     ------
     ProjectError
         Unknown entities, columns or aggregates; SQL that is refused.
     """
-    names = [draft.name for draft in _Reader(project, columns, ()).without_sql()] + list(project.features.columns)
-    reader = _Reader(project, columns, names)
+    names = [draft.name for draft in _Reader(project, columns, sources, ()).without_sql()] + list(
+        project.features.columns
+    )
+    reader = _Reader(project, columns, sources, names)
     return [*reader.without_sql(), *reader.row_level()]
 
 
@@ -90,7 +97,14 @@ def window_name(entity: str, aggregate: Aggregate, window: str, *, tag: str | No
 class _Reader:
     """One pass over the sections. Without ``names`` (of features), SQL is passed over: that pass only finds names."""
 
-    def __init__(self, project: Project, columns: Collection[str], names: Collection[str]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        columns: Collection[str],
+        sources: Mapping[str, Collection[str]],
+        names: Collection[str],
+    ) -> None:
+        self.sources = sources
         self.project = project
         self.features = project.features
         self.columns = columns
@@ -106,6 +120,7 @@ class _Reader:
         yield from self.pairs()
         yield from self.trends(windows)
         yield from self.hours()
+        yield from self.lookups()
 
     def raw(self) -> Iterator[Draft]:
         usable = [name for name in self.columns if name != "event_time" and name not in self.project.entities]
@@ -120,6 +135,9 @@ class _Reader:
         for i, section in enumerate(self.features.window):
             place = f"features.window[{i}]"
             self._check_entities(section.by, f"{place}.by")
+            if section.source is not None:
+                yield from self.source_windows(section, section.source, place)
+                continue
             where = None
             if section.where is not None and not self.finding_names:
                 where = self._sql(section.where, self.known, f"{place}.where")
@@ -130,6 +148,44 @@ class _Reader:
                         name = window_name(entity, Aggregate(aggregate.kind, column), str(length), tag=section.name)
                         spec = WindowSpec(entity, length.us, aggregate.kind, column, where, section.include_current)
                         yield Draft(name, "window", entity, spec)
+
+    def source_windows(self, section: WindowSection, source: str, place: str) -> Iterator[Draft]:
+        known = self._source(source, section.by, place)
+        where = None if section.where is None else self._sql(section.where, known, f"{place}.where")
+        for item in section.aggregates:
+            self._checked(item, WINDOW_KINDS, f"{place}.aggregates", known=known)
+        tag = source if section.name is None else f"{source}_{section.name}"
+        for entity in section.by:
+            for length in section.windows:
+                for item in section.aggregates:
+                    spec = SourceWindowSpec(source, entity, length.us, item.kind, item.column, where)
+                    yield Draft(window_name(entity, item, str(length), tag=tag), "window", entity, spec)
+
+    def lookups(self) -> Iterator[Draft]:
+        for i, section in enumerate(self.features.lookup):
+            place = f"features.lookup[{i}]"
+            self._check_entities(section.by, f"{place}.by")
+            known = self._source(section.source, section.by, place)
+            for column in section.columns:
+                if column not in known or column in self.project.entities or column == "event_time":
+                    usable = [name for name in known if name not in self.project.entities and name != "event_time"]
+                    msg = f"{place}.columns: no column {column!r} in source {section.source!r}{near(column, usable)}"
+                    raise ProjectError(msg)
+                for entity in section.by:
+                    age = None if section.max_age is None else section.max_age.us
+                    spec = LookupSpec(section.source, entity, column, age)
+                    yield Draft(f"{entity}_{section.source}_{column}", "lookup", entity, spec)
+
+    def _source(self, source: str, entities: Collection[str], place: str) -> Collection[str]:
+        """Give the columns of a source that features may use, entities among them."""
+        if source not in self.sources:
+            msg = f"{place}.source: no source {source!r}{near(source, list(self.sources))}"
+            raise ProjectError(msg, hint=f"describe the table in [sources.{source}]")
+        for entity in entities:
+            if entity not in self.sources[source]:
+                msg = f"{place}.by: source {source!r} has no entity {entity!r}"
+                raise ProjectError(msg, hint=f"name its column in [sources.{source}] entities")
+        return self.sources[source]
 
     def labels(self) -> Iterator[Draft]:
         for i, section in enumerate(self.features.labels):
@@ -212,7 +268,9 @@ class _Reader:
                 msg = f"{place}: no entity {name!r}{near(name, list(self.project.entities))}"
                 raise ProjectError(msg)
 
-    def _checked(self, aggregate: Aggregate, kinds: Collection[str], place: str) -> str | None:
+    def _checked(
+        self, aggregate: Aggregate, kinds: Collection[str], place: str, *, known: Collection[str] | None = None
+    ) -> str | None:
         """Give the column of an aggregate under the name it is known by, or raise."""
         kind, column = aggregate.kind, aggregate.column
         if kind not in kinds:
@@ -223,13 +281,14 @@ class _Reader:
             wanted = f"a column, such as {kind}(amount)" if takes_column else f"no column: {kind}"
             msg = f"{place}: {str(aggregate)!r}; {kind} takes {wanted}"
             raise ProjectError(msg)
-        if column is None or self.finding_names:
+        if column is None or (self.finding_names and known is None):
             return column
-        known_as = self._roles().get(column, column)
-        if column not in self.known and known_as not in self.known:
-            msg = f"{place}: {str(aggregate)!r}; no column {column!r} that a feature may use{near(column, self.known)}"
+        known_as = column if known is not None else self._roles().get(column, column)
+        known = self.known if known is None else known
+        if column not in known and known_as not in known:
+            msg = f"{place}: {str(aggregate)!r}; no column {column!r} that a feature may use{near(column, known)}"
             raise ProjectError(msg, hint=self._later(column))
-        return column if column in self.known else known_as
+        return column if column in known else known_as
 
     def _roles(self) -> dict[str, str]:
         """Give raw column name -> the name that it is known by, for entities and roles that may be used."""

@@ -68,6 +68,49 @@ class PairSpec:
 
 
 @dataclass(frozen=True)
+class SourceWindowSpec:
+    """An aggregate over rows of another table about the same entity, known in ``(t - window, t)``."""
+
+    source: str
+    entity: str
+    window_us: int
+    kind: str
+    column: str | None = None
+    where: RowExpr | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns of the events that have to be there first; those of the source always are."""
+        return ()
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Columns of the source that are used."""
+        own = () if self.column is None else (self.column,)
+        return own if self.where is None else (*own, *self.where.columns)
+
+
+@dataclass(frozen=True)
+class LookupSpec:
+    """An attribute of an entity in another table: that of the latest valid row that was known before t."""
+
+    source: str
+    entity: str
+    column: str
+    max_age_us: int | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns of the events that have to be there first; those of the source always are."""
+        return ()
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Columns of the source that are used."""
+        return (self.column,)
+
+
+@dataclass(frozen=True)
 class HourSpec:
     """The local hour of the event against those of the entity's earlier events, event_time in ``(t - window, t)``."""
 
@@ -119,4 +162,15 @@ class RawSpec:
         return (self.column,)
 
 
-Spec = WindowSpec | LabelSpec | RecencySpec | PairSpec | HourSpec | RatioSpec | RowSpec | RawSpec
+Spec = (
+    WindowSpec
+    | LabelSpec
+    | RecencySpec
+    | PairSpec
+    | SourceWindowSpec
+    | LookupSpec
+    | HourSpec
+    | RatioSpec
+    | RowSpec
+    | RawSpec
+)

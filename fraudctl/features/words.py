@@ -5,11 +5,13 @@ from __future__ import annotations
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LookupSpec,
     PairSpec,
     RatioSpec,
     RawSpec,
     RecencySpec,
     RowSpec,
+    SourceWindowSpec,
     Spec,
     WindowSpec,
 )
@@ -71,6 +73,12 @@ def meaning(name: str, spec: Spec) -> str:
         where = "" if spec.where is None else f", only those with {spec.where.text}"
         current = ", this event included" if spec.include_current else ""
         return f"{text} in the last {span(spec.window_us)}{where}{current}"
+    if isinstance(spec, SourceWindowSpec):
+        text = _WINDOW[spec.kind].format(entity=spec.entity, column=spec.column).replace("earlier events", spec.source)
+        where = "" if spec.where is None else f", only those with {spec.where.text}"
+        return f"{text} in the last {span(spec.window_us)}{where}"
+    if isinstance(spec, LookupSpec):
+        return f"{spec.column.replace('_', ' ')} of the {spec.entity} in {spec.source}, as known at the time"
     if isinstance(spec, LabelSpec):
         return f"{_LABELS[spec.kind].format(entity=spec.entity)} in the last {span(spec.window_us)}"
     if isinstance(spec, RecencySpec):
@@ -98,6 +106,11 @@ def interval(spec: Spec) -> str:
         return f"event_time in (t - {span(spec.window_us)}, t){own}"
     if isinstance(spec, HourSpec):
         return f"event_time in (t - {span(spec.window_us)}, t)"
+    if isinstance(spec, SourceWindowSpec):
+        return f"{spec.source} known in (t - {span(spec.window_us)}, t)"
+    if isinstance(spec, LookupSpec):
+        age = "" if spec.max_age_us is None else f", valid since at most {span(spec.max_age_us)}"
+        return f"{spec.source} known before t{age}"
     if isinstance(spec, LabelSpec):
         return f"label_time in (t - {span(spec.window_us)}, t] of events before t"
     if isinstance(spec, RecencySpec):
@@ -120,13 +133,13 @@ _WINDOW_NULLS = {
 
 def nulls(spec: Spec) -> str:
     """Say when a feature is null."""
-    if isinstance(spec, (WindowSpec, LabelSpec)):
+    if isinstance(spec, (WindowSpec, LabelSpec, SourceWindowSpec)):
         return _WINDOW_NULLS.get(spec.kind, "null where no value is in the window")
     if isinstance(spec, HourSpec):
         return "null where no event is in the window" + (
             " or its hours cancel out" if spec.kind == "hour_distance" else ""
         )
-    if isinstance(spec, RecencySpec):
+    if isinstance(spec, (RecencySpec, LookupSpec)):
         return "null where there is none"
     if isinstance(spec, PairSpec):
         none = "; null where there is none" if spec.kind == "seconds_since_last" else ""

@@ -1,4 +1,4 @@
-"""``[features]`` and ``[sources]``: which histories, outcomes, recencies and row-level columns the model sees."""
+"""``[features]``: which histories, outcomes, recencies and row-level columns the model sees."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ class WindowSection(Section):
     """Condition in Polars SQL over one row: only the earlier events that meet it count. Needs a `name`."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z_0-9]*$")
     """Word put into the features' names after the entity: name = "declined" gives card_declined_count_1h."""
+    source: str | None = None
+    """Table of [sources] whose rows count instead of earlier events; gives card_logins_count_1h."""
+
+    @model_validator(mode="after")
+    def _a_source_has_no_current(self) -> WindowSection:
+        if self.source is not None and self.include_current:
+            msg = "include_current is for windows over the events themselves, not for those over a source"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _where_has_a_name(self) -> WindowSection:
@@ -104,6 +113,19 @@ class HoursSection(Section):
     """hour_distance (hours from the circular mean, 0 to 12), hour_concentration (0 evenly spread, 1 one hour)."""
 
 
+class LookupSection(Section):
+    """Attributes of an entity from another table, as they were known just before the event."""
+
+    source: str
+    """Table of [sources]; its event_time says from when on a row is valid."""
+    by: Names
+    """Entities whose attributes are looked up."""
+    columns: tuple[str, ...]
+    """Columns of the source; gives customer_profiles_segment. Text becomes a category."""
+    max_age: PositiveDuration | None = None
+    """Rows that became valid longer ago are not used. Default: any age."""
+
+
 class FeaturesSection(Section):
     """Everything that enters the model, and the words for it."""
 
@@ -119,6 +141,8 @@ class FeaturesSection(Section):
     """Short windows against long ones."""
     hours: tuple[HoursSection, ...] = ()
     """Hours of the day against an entity's usual ones."""
+    lookup: tuple[LookupSection, ...] = ()
+    """Attributes from other tables, as of the event."""
     raw: tuple[str, ...] = ()
     """Columns that enter the model as they are; entity ids never do."""
     categorical: tuple[str, ...] = ()

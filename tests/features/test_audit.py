@@ -81,7 +81,7 @@ def test_a_window_over_all_labels_is_found(world):
 def test_an_engine_that_sees_the_future_is_found(world, monkeypatch):
     from fraudctl.features import audit as module
 
-    def peeking(events, features, *, timezone):
+    def peeking(events, features, *, timezone, sources):
         frame = build(events, features, timezone=timezone)
         return frame.with_columns(card_mean_amount_7d=pl.col("amount").mean().over("card"))
 

@@ -1,0 +1,29 @@
+"""``[sources]``: tables beside the events, whose rows are used as of the event (logins, sessions, account changes)."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from fraudctl.project.data import Paths
+from fraudctl.project.types import Section
+
+
+class SourceSection(Section):
+    """A table with its own times, and the entities that its rows are about."""
+
+    events: Paths
+    """File, glob or folder of Parquet or CSV, relative to this file; one or several."""
+    event_time: str
+    """Column with the instant at which something happened, or from which on an attribute is valid."""
+    known_time: str | None = None
+    """Column with the instant at which the row became known, where that is later; it is never used before."""
+    entities: dict[str, str]
+    """Entity name -> column of this table with its id."""
+
+    @field_validator("entities")
+    @classmethod
+    def _some_entity(cls, value: dict[str, str]) -> dict[str, str]:
+        if not value:
+            msg = 'needs at least one entity, such as { customer = "customer_id" }'
+            raise ValueError(msg)
+        return value
