@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +12,8 @@ from fraudctl.costs import FloatArray, cost_matrix, null_amounts, perfect_cost, 
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Evaluation, Excluded, Period
-from fraudctl.evaluate.tables import by_segment, draw_tables, segment_columns
+from fraudctl.evaluate.tables import by_segment, draw_tables
 from fraudctl.metrics import ratios
-from fraudctl.policy.choose import bare_policy
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
 from fraudctl.uncertainty import RankingIntervals, ratio_estimate, undefined
@@ -56,28 +54,6 @@ def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, pro
         action.set(pl.Series(~usable), None),
         pl.Series("cost", money).set(pl.Series(~known), None),
     )
-
-
-def needed_columns(project: Project, *, available: Collection[str]) -> list[str]:
-    """Give the data columns and features that costs, weights, segments and rules read, each once.
-
-    Parameters
-    ----------
-    project
-        The project.
-    available
-        Names of roles, entities, data columns and features that a rule may use.
-
-    Raises
-    ------
-    ProjectError
-        A rule uses a column that is not available, or is no row-level condition.
-    """
-    rules = [rule.columns(available) for rule in bare_policy(project).rules]
-    names = [*cost_matrix(project.costs).columns, *segment_columns(project), *(name for item in rules for name in item)]
-    if project.data.weight is not None:
-        names.append(project.data.weight)
-    return list(dict.fromkeys(names))
 
 
 def evaluate(

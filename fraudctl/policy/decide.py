@@ -7,7 +7,6 @@ running capacity per day or week, applied in time order, and rules beside the mo
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,10 +56,6 @@ class PolicyRule:
             msg = f"rule {self.name!r} gives {result.dtype}; expected a condition that is true or false"
             raise DataError(msg)
         return result.fill_null(value=False).to_numpy()
-
-    def columns(self, available: Collection[str]) -> tuple[str, ...]:
-        """Give the columns that the condition reads; ProjectError where one is not available."""
-        return compile_row_sql(self.when, allowed=available, where=f"rule {self.name!r}").columns
 
     def to_dict(self) -> dict[str, Any]:
         """Give the rule as JSON."""
