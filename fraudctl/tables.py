@@ -53,7 +53,7 @@ class Events:
     fingerprint: str
 
 
-def find_files(events: str | tuple[str, ...], *, root: Path) -> list[str]:
+def find_files(events: str | tuple[str, ...], *, root: Path, what: str = "[data] events") -> list[str]:
     """Give the files behind one or several paths, globs or folders, sorted within each; URLs are passed on as they are.
 
     Raises
@@ -63,11 +63,11 @@ def find_files(events: str | tuple[str, ...], *, root: Path) -> list[str]:
     """
     found: list[str] = []
     for text in (events,) if isinstance(events, str) else events:
-        found.extend([text] if "://" in text else _local_files(text, root))
+        found.extend([text] if "://" in text else _local_files(text, root, what))
     return found
 
 
-def _local_files(text: str, root: Path) -> list[str]:
+def _local_files(text: str, root: Path, what: str) -> list[str]:
     path = root / text
     if path.is_file():
         return [str(path)]
@@ -79,7 +79,7 @@ def _local_files(text: str, root: Path) -> list[str]:
     if not files:
         kind = "no Parquet or CSV file in the folder" if path.is_dir() else "no such file"
         msg = f"{kind}: {path}"
-        raise DataError(msg, hint="[data] events takes a file, a glob or a folder, relative to the project file")
+        raise DataError(msg, hint=f"{what} takes a file, a glob or a folder, relative to {root}")
     return [str(file) for file in files]
 
 

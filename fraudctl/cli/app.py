@@ -8,6 +8,7 @@ import typer
 
 from fraudctl import __version__
 from fraudctl.cli.commands import COMMANDS
+from fraudctl.cli.commands.models import models
 from fraudctl.errors import ExitCode
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ def _root(
 
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(models, name="models")
 
 
 def run(args: list[str]) -> int:

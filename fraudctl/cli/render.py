@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from fraudctl.checks import CheckReport
+    from fraudctl.compare import Comparison
     from fraudctl.evaluate import Evaluation
+    from fraudctl.features.audit import AuditResult
     from fraudctl.propose import Proposal
+    from fraudctl.workflows.models import ModelsResult
     from fraudctl.workflows.train import TrainResult
 
 
@@ -184,3 +187,77 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     parts += [f"warning: {text}" for text in (*evaluation.warnings, *gate.warnings)]
     parts.append(f"gate: {gate.verdict}" + (f" - {gate.reason}" if gate.reason else ""))
     return parts
+
+
+def gate_text(evaluation: Evaluation, form: str) -> str:
+    """Give the verdict of a gate as ``junit``, ``github`` or ``markdown``."""
+    from fraudctl.report import gate_formats
+
+    forms = {"junit": gate_formats.junit, "github": gate_formats.github, "markdown": gate_formats.markdown}
+    return forms[form](evaluation)
+
+
+def audit_tables(result: AuditResult) -> list[RenderableType]:
+    """Say what an audit found."""
+    parts: list[RenderableType] = []
+    differences = [
+        (item.feature, item.check, f"{item.n_differing:,} of {item.n_checked:,}", _figure(item.largest))
+        for item in result.differences
+    ]
+    if differences:
+        columns = ("feature", "check", "events", "largest")
+        parts.append(plain_table("Differences", columns, differences, right="events largest"))
+    suspects = [(item.column, item.check, _figure(item.value), item.words) for item in result.suspects]
+    if suspects:
+        parts.append(plain_table("Suspects", ("column", "check", "value", "what"), suspects, right="value"))
+    told = (
+        f"{counted(result.n_features, 'feature')} of {counted(result.n_events, 'event')} recomputed from what was known"
+    )
+    parts.append(f"{told}: {'nothing differs' if result.passed else 'differences or suspects found'}")
+    return parts
+
+
+def models_table(result: ModelsResult) -> RenderableType:
+    """List the versions of a project."""
+    rows = [
+        (
+            item["version"],
+            item["as_of"].date().isoformat(),
+            item["policy"],
+            item["gate"] or "",
+            item["parent"] or "",
+            "champion" if item["champion"] else "",
+        )
+        for item in result.models
+    ]
+    return plain_table(None, ("version", "as of", "policy", "gate", "parent", ""), rows)
+
+
+def comparison_tables(result: Comparison) -> list[RenderableType]:
+    """Say how two models differ on the same events."""
+    a, b = result.names
+    rows = []
+    for name, difference in result.differences.items():
+        low, high = difference.low, difference.high
+        interval = "" if low is None or high is None else f"{_figure(low)} to {_figure(high)}"
+        values = (_figure(metrics[name].value) if name in metrics else "" for metrics in result.metrics)
+        rows.append((name, *values, _figure(difference.value), interval))
+    head = f"A = {a}, B = {b}: {result.events:,} events with {result.frauds:,} frauds; same action on {result.agreed:,}"
+    columns = ("metric", "A", "B", "A - B", f"{result.confidence:.0%}")
+    where = [
+        (
+            item.action_a,
+            item.action_b,
+            f"{item.events:,}",
+            f"{item.frauds:,}",
+            f"{item.cost_a:,.0f}",
+            f"{item.cost_b:,.0f}",
+        )
+        for item in result.disagreements
+    ]
+    names = ("A does", "B does", "events", "frauds", f"cost A {result.currency}", f"cost B {result.currency}")
+    return [
+        head,
+        plain_table("Metrics", columns, rows, right="A B"),
+        plain_table("Where they disagree", names, where, right="events frauds"),
+    ]

@@ -249,7 +249,7 @@ def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFr
 
     from fraudctl import tables
 
-    files = tables.find_files(str(path.resolve()), root=Path.cwd())
+    files = tables.find_files(str(path.resolve()), root=Path.cwd(), what="--scores")
     frame = tables.collect(tables.scan(files), files=files)
     name = next((item for item in ("event_id", project.data.event_id) if item in frame.columns), None)
     if name is None or "y_prob" not in frame.columns:

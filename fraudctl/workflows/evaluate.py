@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -46,6 +47,8 @@ def evaluate_model(
     gate: bool = True,
     require_gate: bool = False,
     report: bool = True,
+    now: datetime | None = None,
+    by: str = "",
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on events after its as_of, and apply the gate.
@@ -55,7 +58,7 @@ def evaluate_model(
     model
         A version, a path, ``latest`` (the default) or ``champion``. With ``scores`` it only gives the policy.
     champion
-        A bundle to compare with on the same events.
+        A bundle to compare with on the same events; by default the champion, where ``[gate]`` has a rule on it.
     scores
         Parquet or CSV with ``event_id`` (or the data's own name of it) and ``y_prob``, evaluated instead of a model.
     from_time, until
@@ -66,6 +69,8 @@ def evaluate_model(
         Refuse a project without ``[gate]``.
     report
         Whether to write the HTML report.
+    now, by
+        When and by whom the verdict is noted in the registry, where a promotion looks for it; None notes nothing.
 
     Raises
     ------
@@ -87,11 +92,40 @@ def evaluate_model(
     else:
         decided = decisions.of_scores(scores, model, since=from_time, until=until)
     rival = None
+    champion = champion or _registered_champion(project, decided)
     if champion is not None:
         rival = decisions.of_rival(champion, decided.period, block_from=decided.subject.train_from)
     evaluation = _evaluate(project, decided, rival, gate=gate, progress=progress)
     path = _write_report(project, evaluation) if report else None
+    if now is not None and gate and scores is None:
+        _note_verdict(project, evaluation, rival, now=now, by=by)
     return EvaluationResult(evaluation, decided.scored, path)
+
+
+def _registered_champion(project: Project, decided: DecidedPeriod) -> str | None:
+    """Give the champion that the gate has a rule on, unless it is the very model that is judged."""
+    from fraudctl.registry import champion
+
+    if project.gate is None or project.gate.champion is None:
+        return None
+    version = champion(project.models_dir)
+    return None if version == decided.subject.name else version
+
+
+def _note_verdict(
+    project: Project, evaluation: Evaluation, rival: DecidedPeriod | None, *, now: datetime, by: str
+) -> None:
+    from fraudctl.registry import record_gate
+
+    record_gate(
+        project.models_dir,
+        evaluation.model,
+        verdict=evaluation.gate.verdict,
+        reason=evaluation.gate.reason,
+        compared_with=None if rival is None else rival.subject.name,
+        now=now,
+        by=by,
+    )
 
 
 def _evaluate(
@@ -134,3 +168,13 @@ def write_predictions(result: EvaluationResult, path: Path) -> None:
     from fraudctl import tables
 
     tables.write_parquet(result.scored.select(PREDICTION_COLUMNS), path)
+
+
+def write_step_summary(evaluation: Evaluation, output_format: str) -> None:
+    """With the format ``github``, append the verdict to the step summary that a GitHub job names in its environment."""
+    from fraudctl.report.gate_formats import markdown
+
+    place = os.environ.get("GITHUB_STEP_SUMMARY")
+    if output_format == "github" and place:
+        with Path(place).open("a", encoding="utf-8") as file:
+            file.write(markdown(evaluation))

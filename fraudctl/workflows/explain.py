@@ -12,6 +12,7 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
 from fraudctl.workflows.features import build_features
+from fraudctl.workflows.train import open_bundle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fraudctl.bundle import Bundle
+    from fraudctl.explain.event import EventExplanation
     from fraudctl.explain.result import Explanation
     from fraudctl.policy import Policy
 
@@ -86,6 +88,42 @@ def explain_model(
         progress=lambda name, done, total: progress.update(done, total, name),
     )
     return ExplainResult(explanation, _write_report(project, explanation, charts))
+
+
+def explain_one(
+    project: Project, event_id: str, *, model: str | None = None, progress: Progress | None = None
+) -> EventExplanation:
+    """Explain the decision on one event of the data, whatever its time.
+
+    Raises
+    ------
+    DataError
+        There is no such event.
+    BundleError
+        The bundle is missing, damaged, or its features are not the project's present ones.
+    """
+    from fraudctl.explain.event import explain_event
+    from fraudctl.policy import Policy
+    from fraudctl.train import predict
+
+    progress = progress or Silent()
+    table = build_features(project, progress=progress)
+    bundle = open_bundle(project, model or "latest")
+    if bundle.features.get("digest") != table.features.digest:
+        msg = f"the features of bundle {bundle.version} are not those of the project file"
+        raise BundleError(msg, hint="train again, or restore the project file that the bundle was trained with")
+    policy = Policy.from_dict(dict(bundle.policy))
+    progress.stage("Explaining")
+    return explain_event(
+        event_id,
+        table.frame,
+        project=project,
+        features=table.features.features,
+        contribute=lambda frame: contributions_of(bundle, frame),
+        score=lambda frame: predict(bundle, frame)[1],
+        decide=lambda frame, y_prob: decide_as_priced(project, policy, frame, y_prob),
+        model=bundle.version,
+    )
 
 
 def bundle_of(decided: DecidedPeriod) -> Bundle:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.features.definition import FeatureSet
+    from fraudctl.tables import Events
 
 _CACHE_VERSION = 1
 """Raised when the normalisation of tables or the meaning of a feature changes: old caches are then built anew."""
@@ -98,12 +99,13 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
 def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType]) -> list[str]:
     """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
     from fraudctl.costs import cost_matrix
+    from fraudctl.evaluate import segment_columns
     from fraudctl.features.definition import usable_columns
     from fraudctl.features.rowwise import compile_row_sql
 
     usable = [*usable_columns(project, schema), *features.names]
     wanted = [*features.carried, *cost_matrix(project.costs).columns]
-    wanted += [rule.by for rule in (project.gate.segments if project.gate else ())]
+    wanted += segment_columns(project)
     wanted += [project.data.weight] if project.data.weight else []
     for index, rule in enumerate(project.rules):
         wanted += compile_row_sql(rule.when, allowed=usable, where=f"rules[{index}].when").columns
@@ -138,6 +140,14 @@ def _reuse(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
         return tables.read_parquet(place), json.loads(facts.read_text(encoding="utf-8"))
     except (DataError, OSError, ValueError):
         return None
+
+
+def load_project_events(project: Project, features: FeatureSet) -> Events:
+    """Load the project's events with every column that travels with its features."""
+    from fraudctl import tables
+
+    schema = tables.load_schema(project)
+    return tables.load_events(project, columns=carried_columns(project, features, schema))
 
 
 def _build(

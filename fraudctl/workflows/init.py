@@ -50,7 +50,7 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
 
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
     refuse_overwriting([path], force=force)
-    files = tables.find_files(tuple(data), root=Path.cwd())
+    files = tables.find_files(tuple(data), root=Path.cwd(), what="DATA")
     events = tuple(text if "://" in text else os.path.relpath(Path.cwd() / text, path.parent) for text in data)
     proposal = propose(tables.scan(files), events=events, name=path.parent.name, flags=flags)
     text = render_project(proposal)

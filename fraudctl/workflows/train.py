@@ -115,12 +115,25 @@ def open_bundle(project: Project, reference: str) -> Bundle:
     """Find and check a bundle, and refuse one of another project."""
     from fraudctl.bundle import find_bundle, load_bundle
 
-    bundle = load_bundle(find_bundle(reference, project.models_dir))
+    bundle = load_bundle(find_bundle(_resolved(project, reference), project.models_dir))
     name = bundle.facts.get("project")
     if name != project.project.name:
         msg = f"bundle {bundle.version} is of project {name!r}; this is {project.project.name!r}"
         raise BundleError(msg, hint="name another model with --model, or another project with --project")
     return bundle
+
+
+def _resolved(project: Project, reference: str) -> str:
+    """Give the version behind ``champion``; other references stand for themselves."""
+    from fraudctl.registry import champion
+
+    if reference != "champion":
+        return reference
+    version = champion(project.models_dir)
+    if version is None:
+        msg = "no model has been promoted to champion"
+        raise BundleError(msg, hint="`fraudctl models promote VERSION` makes one the champion")
+    return version
 
 
 def decision_columns(project: Project, table: FeatureTable) -> list[str]:

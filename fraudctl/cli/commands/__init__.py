@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fraudctl.cli.commands.audit import audit
 from fraudctl.cli.commands.check import check
+from fraudctl.cli.commands.compare import compare
 from fraudctl.cli.commands.evaluate import evaluate
 from fraudctl.cli.commands.explain import explain
 from fraudctl.cli.commands.features import features
@@ -19,10 +21,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "init": init,
     "check": check,
     "features": features,
+    "audit": audit,
     "train": train,
     "threshold": threshold,
     "evaluate": evaluate,
     "explain": explain,
+    "compare": compare,
     "sample": sample,
     "schema": schema,
 }

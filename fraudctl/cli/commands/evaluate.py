@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+
+
+class Format(StrEnum):
+    """What ``evaluate`` writes to stdout."""
+
+    TEXT = "text"
+    JSON = "json"
+    JUNIT = "junit"
+    GITHUB = "github"
+    MARKDOWN = "markdown"
 
 
 def evaluate(
@@ -19,6 +32,9 @@ def evaluate(
     from_: Annotated[Date, typer.Option("--from", help="Start of the period. Default: as_of.")] = None,
     to: Annotated[Date, typer.Option("--to", help="End of the period, itself left out.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write label, y_prob, action and cost per event.")] = None,
+    output_format: Annotated[
+        Format, typer.Option("--format", help="What stdout gets: tables, JSON, or a gate's verdict for CI.")
+    ] = Format.TEXT,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Only report; the gate has no say.")] = False,
     require_gate: Annotated[bool, typer.Option("--require-gate", help="Refuse a project without [gate].")] = False,
     as_json: AsJson = False,
@@ -27,11 +43,12 @@ def evaluate(
     no_progress: NoProgress = False,
 ) -> None:
     """Judge a model on a period that it cannot have seen, and apply the gate."""
-    from fraudctl.cli.render import evaluation_tables
+    from fraudctl.cli.render import evaluation_tables, gate_text
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
-    from fraudctl.workflows.evaluate import evaluate_model, write_predictions
+    from fraudctl.workflows.evaluate import evaluate_model, write_predictions, write_step_summary
 
+    as_json = as_json or output_format == Format.JSON
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         result = evaluate_model(
@@ -43,12 +60,18 @@ def evaluate(
             until=moment(to),
             gate=not no_gate,
             require_gate=require_gate,
+            now=datetime.now(UTC),
+            by=getpass.getuser(),
             progress=progress,
         )
     if predictions is not None:
         write_predictions(result, predictions)
     session.emit(result.to_dict())
-    for table in evaluation_tables(result.evaluation):
-        session.show(table)
-    session.show(f"report: {result.report}")
+    if output_format in (Format.TEXT, Format.JSON):
+        for table in evaluation_tables(result.evaluation):
+            session.show(table)
+        session.show(f"report: {result.report}")
+    else:
+        typer.echo(gate_text(result.evaluation, output_format.value), nl=False)
+    write_step_summary(result.evaluation, output_format.value)
     raise typer.Exit(result.evaluation.gate.exit_code)

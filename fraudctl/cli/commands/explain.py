@@ -16,6 +16,7 @@ def explain(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Version, path or latest.")] = None,
     from_: Annotated[Date, typer.Option("--from", help="Start of the period. Default: as_of.")] = None,
     to: Annotated[Date, typer.Option("--to", help="End of the period, itself left out.")] = None,
+    event: Annotated[str | None, typer.Option(help="Explain the decision on this one event.")] = None,
     sample: Annotated[int | None, typer.Option(min=1_000, help="Passed legitimate events looked at closely.")] = None,
     charts: Annotated[Path | None, typer.Option(help="Folder that gets every chart as SVG and PNG.")] = None,
     as_json: AsJson = False,
@@ -26,10 +27,16 @@ def explain(
     """Say what was missed, who was annoyed, and what it cost."""
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
-    from fraudctl.report.render import explanation_terminal
-    from fraudctl.workflows.explain import explain_model
+    from fraudctl.report.render import event_terminal, explanation_terminal
+    from fraudctl.workflows.explain import explain_model, explain_one
 
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    if event is not None:
+        with session.progress() as progress:
+            one = explain_one(load_project(project), event, model=model, progress=progress)
+        session.emit(one.to_dict())
+        session.show(event_terminal(one))
+        return
     with session.progress() as progress:
         result = explain_model(
             load_project(project),

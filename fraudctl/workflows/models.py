@@ -1,0 +1,138 @@
+"""``models`` and ``compare``: the versions of a project, its champion, and two models side by side."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.progress import Progress, Silent
+from fraudctl.project import Project
+from fraudctl.workflows.decide import Decisions
+from fraudctl.workflows.features import build_features
+from fraudctl.workflows.train import open_bundle
+
+if TYPE_CHECKING:
+    from fraudctl.compare import Comparison
+    from fraudctl.registry import Entry
+
+
+@dataclass(frozen=True)
+class ModelsResult:
+    """The versions of a project, oldest first, and who is champion."""
+
+    champion: str | None
+    models: tuple[dict[str, Any], ...]
+    log: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as the document of ``models list --json``."""
+        return {"champion": self.champion, "models": list(self.models), "log": list(self.log)}
+
+
+def list_models(project: Project) -> ModelsResult:
+    """List the bundles of a project with the latest verdict of each."""
+    from fraudctl import registry
+    from fraudctl.bundle import list_bundles, load_bundle
+
+    log = registry.to_dict(project.models_dir)
+    verdicts = {entry["version"]: entry["verdict"] for entry in log["log"] if entry["event"] == "gate"}
+    models = []
+    for path in list_bundles(project.models_dir):
+        bundle = load_bundle(path)
+        models.append(
+            {
+                "version": bundle.version,
+                "as_of": bundle.as_of,
+                "parent": bundle.facts.get("parent"),
+                "policy": bundle.policy["kind"],
+                "gate": verdicts.get(bundle.version),
+                "champion": bundle.version == log["champion"],
+            }
+        )
+    return ModelsResult(log["champion"], tuple(models), tuple(log["log"]))
+
+
+def show_model(project: Project, reference: str) -> dict[str, Any]:
+    """Give everything that a bundle's manifest says, its policy, and its place in the log."""
+    from fraudctl import registry
+
+    bundle = open_bundle(project, reference)
+    log = [entry for entry in registry.to_dict(project.models_dir)["log"] if entry["version"] == bundle.version]
+    manifest = {key: value for key, value in bundle.manifest.items() if key != "project_file"}
+    return {"version": bundle.version, "path": str(bundle.path), **manifest, "policy": bundle.policy, "log": log}
+
+
+def diff_models(project: Project, a: str, b: str) -> dict[str, Any]:
+    """Say in what the project files, the features, the policies and the fits of two bundles differ."""
+    one, other = open_bundle(project, a), open_bundle(project, b)
+    names = [{item["name"] for item in bundle.features["features"]} for bundle in (one, other)]
+    files = [_flat(tomllib.loads(bundle.manifest["project_file"])) for bundle in (one, other)]
+    changed = {key: [files[0].get(key), files[1].get(key)] for key in sorted({*files[0], *files[1]})}
+    return {
+        "a": one.version,
+        "b": other.version,
+        "as_of": [one.as_of, other.as_of],
+        "project_file": {key: pair for key, pair in changed.items() if pair[0] != pair[1]},
+        "features_only_in_a": sorted(names[0] - names[1]),
+        "features_only_in_b": sorted(names[1] - names[0]),
+        "same_model": one.manifest["files"]["model.cbm"] == other.manifest["files"]["model.cbm"],
+        "policy": [dict(one.policy), dict(other.policy)] if one.policy != other.policy else None,
+    }
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the leaves of nested tables and lists by their key paths."""
+    if isinstance(tree, dict):
+        parts = [_flat(item, f"{prefix}.{key}" if prefix else key) for key, item in tree.items()]
+    elif isinstance(tree, list) and any(isinstance(item, dict) for item in tree):
+        parts = [_flat(item, f"{prefix}[{index}]") for index, item in enumerate(tree)]
+    else:
+        return {prefix: tree}
+    return {key: item for part in parts for key, item in part.items()}
+
+
+def promote_model(
+    project: Project, reference: str, *, now: datetime, by: str, force_reason: str | None = None
+) -> Entry:
+    """Make a version the champion; it must have passed its gate, or ``force_reason`` says why not."""
+    from fraudctl import registry
+
+    version = open_bundle(project, reference).version
+    return registry.promote(project.models_dir, version, now=now, by=by, force_reason=force_reason)
+
+
+def rollback_model(project: Project, *, reason: str, now: datetime, by: str) -> Entry:
+    """Give the crown back to the champion before this one."""
+    from fraudctl import registry
+
+    return registry.rollback(project.models_dir, reason=reason, now=now, by=by)
+
+
+def compare_models(
+    project: Project,
+    a: str,
+    b: str,
+    *,
+    from_time: datetime | date | None = None,
+    until: datetime | date | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Put two models side by side on the same events, by default the test period of the younger one."""
+    from fraudctl.compare import compare
+
+    progress = progress or Silent()
+    decisions = Decisions(project, build_features(project, progress=progress), progress)
+    progress.stage("Comparing")
+    younger = max((open_bundle(project, name) for name in (a, b)), key=lambda bundle: bundle.as_of)
+    leading = decisions.of_model(str(younger.path), since=from_time, until=until)
+    block_from = leading.subject.train_from
+    both = [decisions.of_rival(name, leading.period, block_from=block_from) for name in (a, b)]
+    return compare(
+        both[0].scored,
+        both[1].scored,
+        project=project,
+        names=(both[0].subject.name, both[1].subject.name),
+        seed=project.train.seed,
+    )
