@@ -30,6 +30,7 @@ class Condition:
     column: str
     words: str
     is_day: bool = False
+    is_segment: bool = False
 
 
 def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], BoolArray]:
@@ -68,7 +69,9 @@ def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
     counts = series.value_counts(sort=True, name="n").head(MAX_LEVELS)
     text = series.cast(pl.String).fill_null("(none)")
     values = sorted(counts[series.name].cast(pl.String).fill_null("(none)").to_list())
-    return [(Condition(series.name, f"{words} is {value}"), (text == value).to_numpy()) for value in values]
+    return [
+        (Condition(series.name, f"{words} is {value}", is_segment=True), (text == value).to_numpy()) for value in values
+    ]
 
 
 def _bins(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:

@@ -53,7 +53,7 @@ def find_findings(
 
 
 def _slice(item: Slice, broken: tuple[BrokenFeature, ...], currency: str) -> Finding:
-    where = " and ".join(item.conditions)
+    where = " and ".join(item.conditions) + (f" (mostly {' and '.join(item.mostly)})" if item.mostly else "")
     missed = item.kind == MISSED
     what = "Frauds are missed" if missed else "Legitimate events are stopped"
     noun = "missed frauds" if missed else "false alarms"

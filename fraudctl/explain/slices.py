@@ -25,9 +25,11 @@ FOUND_ON: Final = 0.6
 LEVEL: Final = 0.05
 DAY_LEVEL: Final = 0.01
 """Days have no later part to confirm them on, and so must be clearer."""
-CONFIRM_LEVEL: Final = 0.05
+CONFIRM_LEVEL: Final = 0.1
 MIN_ERRORS: Final = 30
 MOST_ERRORS: Final = 3_000
+MOSTLY: Final = 0.6
+LIFT: Final = 1.5
 SAME: Final = 0.5
 """Slices that share this much of their errors (Jaccard) are one."""
 
@@ -42,17 +44,20 @@ class Slice:
         False negatives or false positives.
     conditions
         In words, joined by "and".
+    mostly
+        Segments and days that hold for 60 % or more of its errors, and half as much again as for other errors.
     cost, expected_cost
         Money lost on its errors over the whole period, and what the scores account for.
     p_value
         Chance of a slice as extreme anywhere in the search, if the model were equally good everywhere.
     confirmed
-        Whether it shows again on the later part, by itself (p below 0.05); None for days.
+        Whether it shows again on the later part, by itself (p below 0.1); None for days.
     """
 
     kind: str
     conditions: tuple[str, ...]
     columns: tuple[str, ...]
+    mostly: tuple[str, ...]
     n_events: int
     n_errors: int
     expected_errors: float
@@ -191,6 +196,7 @@ def _slice(
         kind=side.kind,
         conditions=tuple(conditions[j].words for j in members),
         columns=tuple(conditions[j].column for j in members),
+        mostly=_mostly(side, conditions, held, members, mine),
         n_events=round(float(side.weight[inside].sum())),
         n_errors=int(mine.sum()),
         expected_errors=float((errors.rate * side.weight)[inside].sum()),
@@ -201,6 +207,17 @@ def _slice(
         confirm_p_value=confirm,
         significant=significant,
     )
+
+
+def _mostly(
+    side: _Side, conditions: list[Condition], held: BoolArray, members: tuple[int, ...], mine: BoolArray
+) -> tuple[str, ...]:
+    """Name segments and days that most errors of a slice share, beyond its own conditions."""
+    told = {conditions[j].column for j in members}
+    among = held[mine].mean(axis=0) if mine.any() else np.zeros(held.shape[1])
+    usual = held[side.errors].mean(axis=0)
+    named = [j for j, item in enumerate(conditions) if (item.is_segment or item.is_day) and item.column not in told]
+    return tuple(conditions[j].words for j in named if among[j] >= MOSTLY and among[j] >= LIFT * usual[j])
 
 
 def _merged(items: list[Slice]) -> list[Slice]:

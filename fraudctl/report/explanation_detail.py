@@ -66,7 +66,7 @@ def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
     later = "–" if item.confirmed is None else "shows again" if item.confirmed else "does not"
     tone: Tone = "bad" if item.significant else "muted"
     return (
-        Cell("", lines=item.conditions),
+        Cell("", lines=(*item.conditions, *(f"mostly: {words}" for words in item.mostly))),
         Cell("missed" if item.kind == MISSED else "false alarms"),
         count_cell(item.n_events),
         count_cell(item.n_errors),

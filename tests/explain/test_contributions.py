@@ -1,0 +1,63 @@
+"""CatBoost's contributions: additive, with categories, the same in chunks, and checked."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from catboost import CatBoost, Pool
+
+from fraudctl.errors import BundleError
+from fraudctl.explain import contributions as module
+from fraudctl.explain.contributions import contributions, interactions
+
+
+@pytest.fixture(scope="module")
+def frame() -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    return pl.DataFrame(
+        {"a": rng.normal(size=900), "b": rng.normal(size=900), "c": rng.choice(["x", "y", "z"], 900)}
+    ).with_columns(b=pl.when(pl.col("b") > 1.5).then(None).otherwise("b"))
+
+
+@pytest.fixture(scope="module")
+def model(frame: pl.DataFrame) -> CatBoost:
+    target = (frame["a"].to_numpy() + (frame["c"] == "x").to_numpy() > 0.7).astype(np.int64)
+    fitted = CatBoost(
+        {"loss_function": "Logloss", "iterations": 30, "depth": 3, "logging_level": "Silent", "thread_count": 1,
+         "allow_writing_files": False}
+    )  # fmt: skip
+    fitted.fit(Pool(frame, target, cat_features=["c"]))
+    return fitted
+
+
+def test_contributions_add_up_to_the_raw_score(model: CatBoost, frame: pl.DataFrame) -> None:
+    found = contributions(model, frame, categorical=["c"], threads=1)
+    raw = model.predict(Pool(frame, cat_features=["c"]), prediction_type="RawFormulaVal")
+    assert np.abs(found.y_score - raw).max() < 1e-10
+    assert found.values.shape == (900, 3)
+
+
+def test_chunks_give_the_same_values(model: CatBoost, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = contributions(model, frame, categorical=["c"], threads=1)
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(module, "CHUNK", 250)
+    parts = contributions(
+        model, frame, categorical=["c"], threads=1, progress=lambda _, done, total: seen.append((done, total))
+    )
+    assert np.array_equal(whole.values, parts.values)
+    assert seen == [(250, 900), (500, 900), (750, 900), (900, 900)]
+
+
+def test_interactions_sum_to_the_contributions(model: CatBoost, frame: pl.DataFrame) -> None:
+    rows = frame.head(20)
+    pairs = interactions(model, rows, categorical=["c"], threads=1)
+    single = contributions(model, rows, categorical=["c"], threads=1)
+    assert pairs.sum(axis=2) == pytest.approx(single.values, abs=1e-8)
+
+
+def test_other_columns_than_the_models_are_refused(model: CatBoost, frame: pl.DataFrame) -> None:
+    with pytest.raises(BundleError, match="missing b"):
+        contributions(model, frame.select("a", "c"), categorical=["c"])
+    with pytest.raises(BundleError, match="order"):
+        contributions(model, frame.select("b", "a", "c"), categorical=["c"])

@@ -1,0 +1,140 @@
+"""A whole explanation: planted weaknesses are named first, none is made up, and the result is one JSON document."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import explain_world
+from world import FEATURES, World, decided, make_world
+
+from fraudctl.errors import DataError
+from fraudctl.explain.event import explain_event
+from fraudctl.explain.result import Explanation
+from fraudctl.explain.run import choose_rows
+from fraudctl.explain.scene import make_scene
+from fraudctl.explain.slices import find_slices
+
+
+@pytest.mark.parametrize(
+    ("plant", "said"),
+    [
+        ({"missed_channel": "web"}, "channel is web"),
+        ({"flagged_channel": "pos"}, "channel is pos"),
+        ({"broken_day": 6}, "7 Mar 2026"),
+    ],
+)
+def test_a_planted_weakness_is_among_the_first_three_findings(plant: dict[str, Any], said: str) -> None:
+    found = explain_world(make_world(**plant))
+    assert any(said in item.head for item in found.findings[:3])
+
+
+def test_labels_permuted_among_equal_scores_show_nothing() -> None:
+    world = make_world(4000, seed=5)
+    order = np.argsort(world.scored["y_prob"].to_numpy(), kind="stable")
+    n_significant = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        label = world.scored["label"].to_numpy().copy()
+        for start in range(0, len(order), 40):
+            block = order[start : start + 40]
+            label[block] = rng.permutation(label[block])
+        again = decided(world, world.history.with_columns(label=pl.Series(label)), shift=1.2)
+        scene = make_scene(again.scored, again.history, project=world.project, features=FEATURES)
+        rows = np.arange(scene.scored.height)
+        found = find_slices(scene, rows=rows, weight=np.ones(len(rows)), seed=seed, permutations=200)
+        n_significant += any(item.significant for item in found.items)
+    assert n_significant <= 2
+
+
+def test_the_result_is_json_and_the_same_twice(world: World, explanation: Explanation) -> None:
+    text = json.dumps(explanation.to_dict(), allow_nan=False)
+    assert json.dumps(explain_world(world).to_dict()) == text
+    assert json.loads(text)["schema_version"] == 1
+
+
+def test_every_error_is_listed_once_with_what_a_reader_needs(world: World, explanation: Explanation) -> None:
+    wrong = world.scored.filter((pl.col("label") == 1) == (pl.col("action") == "allow"))
+    listed = {item["event_id"]: item for item in explanation.to_dict()["errors"]}
+    assert set(listed) == set(wrong["event_id"].to_list())
+    assert len(listed) == len(explanation.errors)
+    for event in wrong.iter_rows(named=True):
+        item = listed[event["event_id"]]
+        assert item["kind"] == ("false_negative" if event["label"] == 1 else "false_positive")
+        assert item["cost"] == event["cost"]
+        assert (item["cause"] is None) == (event["label"] == 0)
+        assert {"campaign", "cluster", "reasons"} <= set(item)
+        if item["campaign"] is not None:
+            assert set(item["campaign"]) == {"entity", "value", "size"}
+    costs = [item.cost for item in explanation.errors]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_totals_are_those_of_the_decisions(world: World, explanation: Explanation) -> None:
+    t = explanation.totals
+    assert t.cost == pytest.approx(world.scored["cost"].sum())
+    assert t.missed_cost + t.false_alarm_cost + t.caught_cost == pytest.approx(t.cost)
+    fraud = world.scored["label"] == 1
+    assert t.n_missed == int((fraud & (world.scored["action"] == "allow")).sum())
+    assert t.saved == pytest.approx(t.baseline_cost - t.cost)
+
+
+def test_parts_with_few_errors_say_so() -> None:
+    found = explain_world(make_world(300))
+    assert {"missed_contrast", "autopsy"} <= set(found.absent)
+    assert "at least 30" in found.absent["autopsy"]
+    assert found.autopsy is None
+    assert not any(item.significant for item in found.findings)
+
+
+def test_a_sample_keeps_frauds_and_alerts_and_weighs_the_rest(world: World) -> None:
+    scene = make_scene(world.scored, world.history, project=world.project, features=FEATURES)
+    rows, weight = choose_rows(scene, sample=500, seed=0)
+    kept = np.zeros(scene.scored.height, dtype=bool)
+    kept[rows] = True
+    assert kept[scene.y_true | scene.alert].all()
+    assert weight.sum() == pytest.approx(scene.scored.height)
+    found = explain_world(world, sample=500)
+    assert found.method["sampled"]
+    assert found.method["n_searched"] == len(rows)
+
+
+def test_ignored_and_protected_columns_are_never_a_condition_or_a_reason(explanation: Explanation) -> None:
+    text = json.dumps(explanation.to_dict()["slices"]) + json.dumps(explanation.to_dict()["errors"])
+    assert "secret" not in text
+    assert "age of the holder" not in text
+
+
+def test_one_event_shows_the_known_world_and_what_flips_it(world: World) -> None:
+    missed = world.scored.filter(pl.col("label") == 1, pl.col("action") == "allow")
+    event = missed.row(-1, named=True)
+    found = explain_event(
+        str(event["event_id"]), world.history, project=world.project, features=FEATURES, contribute=world.contribute,
+        score=lambda frame: world.score(frame), decide=world.decide, model="v1",
+    )  # fmt: skip
+    card = found.known[0]
+    past = world.history.filter(pl.col("card") == event["card"], pl.col("event_time") < event["event_time"])
+    arrived = past.filter(pl.col("label_time") <= event["event_time"])
+    assert (card.n_events, card.n_known_frauds) == (past.height, int((arrived["label"] == 1).sum()))
+    assert card.n_pending == past.height - arrived.height
+    assert all(item.event_time < event["event_time"] for item in card.recent)
+    assert found.change is not None
+    dtype = world.history.schema[found.change.feature]
+    value = pl.lit(found.change.needed, dtype=dtype)
+    flipped = world.history.filter(pl.col("event_id") == event["event_id"]).with_columns(
+        value.alias(found.change.feature)
+    )
+    assert world.decide(flipped, world.score(flipped))[0] != 0
+    assert found.change.feature != "age"
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_an_unknown_event_is_a_data_error(world: World) -> None:
+    with pytest.raises(DataError, match="0 events have the id"):
+        explain_event(
+            "none", world.history, project=world.project, features=FEATURES, contribute=world.contribute,
+            score=world.score, decide=world.decide, model="v1",
+        )  # fmt: skip
