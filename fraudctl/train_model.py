@@ -192,6 +192,7 @@ def _catboost_params(
         "bootstrap_type": "Bernoulli" if params["subsample"] < 1.0 else "No",
         "border_count": BORDER_COUNT,
         "max_ctr_complexity": 1,
+        "leaf_estimation_iterations": 1,
         "allow_writing_files": False,
     }
     if params["subsample"] >= 1.0:

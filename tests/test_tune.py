@@ -60,7 +60,7 @@ def test_the_defaults_are_the_first_trial_and_all_is_told() -> None:
 def test_no_trials_means_the_defaults() -> None:
     trained = run(plan(0))
     assert trained.summary["tuning"] == {"trials": 0, "kept_defaults": True}
-    assert trained.params["learning_rate"] == 0.06
+    assert trained.params["learning_rate"] == 0.08
 
 
 def test_the_defaults_stay_unless_the_search_is_surely_better() -> None:

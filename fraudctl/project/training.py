@@ -33,7 +33,7 @@ class ParamsSection(Section):
 
     depth: int = Field(default=6, ge=1, le=12)
     """Depth of the trees."""
-    learning_rate: float = Field(default=0.06, gt=0.0, le=1.0)
+    learning_rate: float = Field(default=0.08, gt=0.0, le=1.0)
     """Step size; smaller steps need more trees."""
     l2_leaf_reg: float = Field(default=5.0, ge=0.0, le=1_000.0)
     """Pull of leaf values towards 0."""
