@@ -33,10 +33,12 @@ from fraudctl.features.groups import (
     label_ranges,
     queries_of,
 )
+from fraudctl.features.links import linked
 from fraudctl.features.sources import latest_rows, masked, source_history
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LinkSpec,
     LookupSpec,
     PairSpec,
     RatioSpec,
@@ -133,6 +135,8 @@ def _family_key(feature: Feature) -> object:
         return (type(spec).__name__, spec.entity)
     if isinstance(spec, PairSpec):
         return ("pair", spec.entities)
+    if isinstance(spec, LinkSpec):
+        return ("links", spec.entities, spec.hub)
     return feature.name
 
 
@@ -174,6 +178,8 @@ class _Engine:
             self.recencies(family, spec.entity)
         elif isinstance(spec, PairSpec):
             self.pairs(family, spec.entities)
+        elif isinstance(spec, LinkSpec):
+            self.links(family, spec)
         elif isinstance(spec, SourceWindowSpec):
             self.source_windows(family, spec)
         elif isinstance(spec, LookupSpec):
@@ -400,6 +406,13 @@ class _Engine:
                 continue
             self.keep_grouped(feature, n_before if spec.kind == "count" else n_before == 0, queries)
             self.results[feature.name] = self.results[feature.name].set(missing, None)
+
+    def links(self, family: list[Feature], spec: LinkSpec) -> None:
+        """Compute what is known of linked entities."""
+        found = linked(self.frame, spec.entities, hub=spec.hub)
+        for feature, item in zip(family, _specs(family, LinkSpec), strict=True):
+            values = pl.Series(getattr(found, item.kind))
+            self.keep(feature, values if values.dtype.is_float() else values.replace(-1, None))
 
     def hours(self, family: list[Feature], entity: str) -> None:
         """Compute the distance of the hour from the usual one."""

@@ -21,6 +21,7 @@ from fraudctl.features.sections import NUMERIC_KINDS, Draft, drafts, near
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LinkSpec,
     LookupSpec,
     PairSpec,
     RatioSpec,
@@ -54,7 +55,7 @@ class Feature:
     name
         Its column in the feature table.
     family
-        window, labels, recency, pairs, trend, hours, lookup, column or raw.
+        window, labels, recency, pairs, trend, hours, links, lookup, column or raw.
     words
         What it means, in plain words; reports and reason codes use them.
     entity
@@ -269,8 +270,9 @@ def _dtype(
         return "int" if spec.kind in _INT_KINDS else "float"
     if isinstance(spec, (LabelSpec, RecencySpec, HourSpec, RatioSpec)):
         return "int" if isinstance(spec, LabelSpec) and spec.kind in _INT_KINDS else "float"
-    if isinstance(spec, PairSpec):
-        return {"first_time": "bool", "count": "int"}.get(spec.kind, "float")
+    if isinstance(spec, (PairSpec, LinkSpec)):
+        counted = {"first_time": "bool", "count": "int", "component_size": "int", "degree": "int"}
+        return counted.get(spec.kind, "float")
     if isinstance(spec, LookupSpec):
         found = sources[spec.source][spec.column]
         return "category" if found == pl.String else _column_type(draft.name, found, project)

@@ -20,6 +20,7 @@ from fraudctl.features.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LinkSpec,
     LookupSpec,
     PairSpec,
     RatioSpec,
@@ -119,6 +120,8 @@ class World:
             return self._recency(row, spec)
         if isinstance(spec, (SourceWindowSpec, LookupSpec)):
             return self._source(row, spec)
+        if isinstance(spec, LinkSpec):
+            return self._link(row, spec)
         return self._pair(row, spec) if isinstance(spec, PairSpec) else self._hour(row, spec)
 
     # ------------------------------------------------------------ what is seen
@@ -234,6 +237,51 @@ class World:
         if spec.kind == "count":
             return len(rows)
         return (self.time(row) - self.time(rows[-1])) / 1e6 if rows else None
+
+    def _link(self, row: int, spec: LinkSpec) -> Value:
+        a, b = ((entity, self.frame[entity][row]) for entity in spec.entities)
+        t = self.time(row)
+        earlier = self.frame.filter(self._times < t).select(*spec.entities, "event_time", "label", "label_time")
+        events = earlier.rows(named=True)
+        partners: dict[Any, set[Any]] = {}
+        linked: dict[Any, set[Any]] = {}
+        own = {**dict([a, b]), "event_time": None}
+        for event in [*events, own]:
+            ends = [(entity, event[entity]) for entity in spec.entities]
+            if any(value is None for _, value in ends) or ends[1] in partners.get(ends[0], set()):
+                continue
+            if event is own and spec.kind == "degree":
+                continue
+            for one, other in (ends, ends[::-1]):
+                partners.setdefault(one, set()).add(other)
+            if all(len(partners[end]) <= spec.hub for end in ends):
+                for one, other in (ends, ends[::-1]):
+                    linked.setdefault(one, set()).add(other)
+        if spec.kind == "degree":
+            return None if b[1] is None else len(partners.get(b, set()))
+        if a[1] is None:
+            return None
+        component, edge = {a}, [a]
+        while edge:
+            fresh = linked.get(edge.pop(), set()) - component
+            component |= fresh
+            edge += fresh
+        if spec.kind == "component_size":
+            return sum(entity == a[0] for entity, _ in component)
+        inside = [event for event in events if any((entity, event[entity]) in component for entity in spec.entities)]
+        if spec.kind == "component_age_seconds":
+            return (t - _micros(inside[0]["event_time"])) / 1e6 if inside else None
+        return self._link_rate(t, a, b[0], component, events)
+
+    def _link_rate(self, t: int, own: tuple[str, Any], shared: str, component: set[Any], events: list[Any]) -> Value:
+        """Give the fraud rate of others; an event belongs where its first entity does, or else its second."""
+        outcomes = []
+        for event in events:
+            home = own[0] if event[own[0]] is not None else shared
+            other = (home, event[home]) in component and event[own[0]] != own[1]
+            if other and event["label_time"] is not None and _micros(event["label_time"]) <= t:
+                outcomes.append(event["label"])
+        return sum(outcomes) / len(outcomes) if outcomes else None
 
     def _hour(self, row: int, spec: HourSpec) -> Value:
         angles = [

@@ -11,6 +11,7 @@ from fraudctl.features.rowwise import RowExpr, compile_row_sql
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LinkSpec,
     LookupSpec,
     PairSpec,
     RatioSpec,
@@ -46,6 +47,7 @@ RECENCY_KINDS = frozenset(
     }
 )
 PAIR_KINDS = frozenset({"first_time", "count", "seconds_since_last"})
+LINK_KINDS = frozenset({"component_size", "component_age_seconds", "component_fraud_rate", "degree"})
 HOUR_KINDS = frozenset({"hour_distance", "hour_concentration"})
 _PER_TIME = frozenset({"count", "sum"})
 
@@ -120,6 +122,7 @@ class _Reader:
         yield from self.pairs()
         yield from self.trends(windows)
         yield from self.hours()
+        yield from self.links()
         yield from self.lookups()
 
     def raw(self) -> Iterator[Draft]:
@@ -211,14 +214,24 @@ class _Reader:
 
     def pairs(self) -> Iterator[Draft]:
         for i, section in enumerate(self.features.pairs):
-            first, second = section.of
-            self._check_entities(section.of, f"features.pairs[{i}].of")
-            if first == second:
-                msg = f"features.pairs[{i}].of: {first!r} twice; expected two entities"
-                raise ProjectError(msg)
+            self._check_two(section.of, f"features.pairs[{i}].of")
             for item in section.aggregates:
                 self._checked(item, PAIR_KINDS, f"features.pairs[{i}].aggregates")
-                yield Draft(f"{first}_{second}_{item.kind}", "pairs", first, PairSpec(section.of, item.kind))
+                yield Draft("_".join([*section.of, item.kind]), "pairs", section.of[0], PairSpec(section.of, item.kind))
+
+    def links(self) -> Iterator[Draft]:
+        for i, section in enumerate(self.features.links):
+            self._check_two(section.of, f"features.links[{i}].of")
+            for item in section.aggregates:
+                self._checked(item, LINK_KINDS, f"features.links[{i}].aggregates")
+                spec = LinkSpec(section.of, item.kind, section.hub)
+                yield Draft("_".join([*section.of, item.kind]), "links", section.of[0], spec)
+
+    def _check_two(self, names: tuple[str, str], place: str) -> None:
+        self._check_entities(names, place)
+        if names[0] == names[1]:
+            msg = f"{place}: {names[0]!r} twice; expected two entities"
+            raise ProjectError(msg)
 
     def trends(self, windows: list[Draft]) -> Iterator[Draft]:
         """Yield trends, after the windows that they need and the model does not have."""

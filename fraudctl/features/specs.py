@@ -68,6 +68,20 @@ class PairSpec:
 
 
 @dataclass(frozen=True)
+class LinkSpec:
+    """What is known of the entities that this one is linked with; see `links`."""
+
+    entities: tuple[str, str]
+    kind: str
+    hub: int
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns that have to be there first."""
+        return ()
+
+
+@dataclass(frozen=True)
 class SourceWindowSpec:
     """An aggregate over rows of another table about the same entity, known in ``(t - window, t)``."""
 
@@ -167,6 +181,7 @@ Spec = (
     | LabelSpec
     | RecencySpec
     | PairSpec
+    | LinkSpec
     | SourceWindowSpec
     | LookupSpec
     | HourSpec

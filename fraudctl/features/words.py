@@ -5,6 +5,7 @@ from __future__ import annotations
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
+    LinkSpec,
     LookupSpec,
     PairSpec,
     RatioSpec,
@@ -48,6 +49,12 @@ _PAIRS = {
     "count": "number of earlier events of the {first} with the same {second}",
     "seconds_since_last": "seconds since the last earlier event of the {first} with the same {second}",
 }
+_LINKS = {
+    "component_size": "number of {first}s linked with this one by shared {second}s, itself included",
+    "component_age_seconds": "seconds since the first event of the {first}s linked with this one by shared {second}s",
+    "component_fraud_rate": "share of frauds among known outcomes of other {first}s linked by shared {second}s",
+    "degree": "number of {first}s seen before with the same {second}",
+}
 _HOURS = {
     "hour_distance": "hours between the time of day and the usual one of the {entity}",
     "hour_concentration": "how much the {entity} keeps to one time of day, from 0 to 1,",
@@ -85,6 +92,8 @@ def meaning(name: str, spec: Spec) -> str:
         return _RECENCY[spec.kind].format(entity=spec.entity)
     if isinstance(spec, PairSpec):
         return _PAIRS[spec.kind].format(first=spec.entities[0], second=spec.entities[1])
+    if isinstance(spec, LinkSpec):
+        return _LINKS[spec.kind].format(first=spec.entities[0], second=spec.entities[1])
     if isinstance(spec, HourSpec):
         return f"{_HOURS[spec.kind].format(entity=spec.entity)} over the last {span(spec.window_us)}"
     if isinstance(spec, RowSpec):
@@ -115,8 +124,8 @@ def interval(spec: Spec) -> str:
         return f"label_time in (t - {span(spec.window_us)}, t] of events before t"
     if isinstance(spec, RecencySpec):
         return "event_time < t" + (", label_time <= t" if "fraud" in spec.kind else "")
-    if isinstance(spec, PairSpec):
-        return "event_time < t"
+    if isinstance(spec, (PairSpec, LinkSpec)):
+        return "event_time < t" + (", label_time <= t" if "fraud" in spec.kind else "")
     return "that of the features it uses" if isinstance(spec, RatioSpec) else "the event itself"
 
 
@@ -128,6 +137,14 @@ _WINDOW_NULLS = {
     "smoothed_rate": "the overall rate where no outcome is in the window; null before any outcome is known",
     "seconds_since_first_fraud": "null where no known fraud is in the window",
     "seconds_since_last_fraud": "null where no known fraud is in the window",
+}
+
+
+_LINK_NULLS = {
+    "component_size": "null where the {first} is null",
+    "component_age_seconds": "null where neither the {first} nor anything linked with it was seen before",
+    "component_fraud_rate": "null where no outcome of another linked {first} is known",
+    "degree": "null where the {second} is null",
 }
 
 
@@ -144,6 +161,8 @@ def nulls(spec: Spec) -> str:
     if isinstance(spec, PairSpec):
         none = "; null where there is none" if spec.kind == "seconds_since_last" else ""
         return f"null where either of the two is null{none}"
+    if isinstance(spec, LinkSpec):
+        return _LINK_NULLS[spec.kind].format(first=spec.entities[0], second=spec.entities[1])
     if isinstance(spec, RatioSpec):
         return "null where either window is null or the long one is 0"
     return "null where the data is" if isinstance(spec, RawSpec) else "null where the expression is null or not finite"

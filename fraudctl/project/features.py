@@ -113,6 +113,26 @@ class HoursSection(Section):
     """hour_distance (hours from the circular mean, 0 to 12), hour_concentration (0 evenly spread, 1 one hour)."""
 
 
+class LinksSection(Section):
+    """Entities joined by what they share: cards that used one device, and the devices of those cards, and so on.
+
+    Only for hard links. What thousands share by chance (an IP address, an e-mail domain) joins everyone to one: give it
+    label windows of its own instead.
+    """
+
+    of: tuple[str, str]
+    """The entity that is counted, and the one that is shared: ["card", "device"]."""
+    aggregates: tuple[Aggregate, ...] = (
+        Aggregate("component_size"),
+        Aggregate("component_age_seconds"),
+        Aggregate("component_fraud_rate"),
+        Aggregate("degree"),
+    )
+    """component_size, component_age_seconds, component_fraud_rate (without the event's own entity), degree."""
+    hub: int = Field(default=50, ge=2)
+    """A value that has been seen with more partners than this joins no further ones."""
+
+
 class LookupSection(Section):
     """Attributes of an entity from another table, as they were known just before the event."""
 
@@ -141,6 +161,8 @@ class FeaturesSection(Section):
     """Short windows against long ones."""
     hours: tuple[HoursSection, ...] = ()
     """Hours of the day against an entity's usual ones."""
+    links: tuple[LinksSection, ...] = ()
+    """Components of entities that share something."""
     lookup: tuple[LookupSection, ...] = ()
     """Attributes from other tables, as of the event."""
     raw: tuple[str, ...] = ()

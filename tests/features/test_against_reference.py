@@ -57,6 +57,11 @@ run_gap = "1d"
 [[features.pairs]]
 of = ["card", "shop"]
 aggregates = ["first_time", "count", "seconds_since_last"]
+[[features.links]]
+of = ["card", "shop"]
+[[features.links]]
+of = ["shop", "card"]
+hub = 2
 [[features.trend]]
 by = "card"
 short = "1h"
