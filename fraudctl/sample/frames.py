@@ -1,0 +1,160 @@
+"""From numbers to the tables that a user sees.
+
+Owns names, nulls, duplicates and column order. Names of entities and events are dealt out in a random order over all
+of them, so a name says nothing about time, origin or outcome; nulls fall on every row alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from fraudctl.sample.draws import Bools, Draws, Ints
+from fraudctl.sample.labels import Labels
+from fraudctl.sample.logins import Logins
+from fraudctl.sample.rows import PATTERNS, UNKNOWN, Rows
+from fraudctl.sample.world import CATEGORIES, CHANNELS, COUNTRIES, World
+
+NULL_RATE = 0.03
+NULLABLE = ("customer_id", "device_id", "ip", "category", "country")
+NULLABLE_IN_LOGINS = ("ip", "screen")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FEWEST_DIGITS = 4
+_ADDRESSES = 1 << 24
+_SCATTER = 11_400_715  # odd, so that multiplying by it loses no address
+
+_FINGERPRINTS = {
+    "os": {"android": 0.38, "ios": 0.30, "windows": 0.20, "macos": 0.09, "linux": 0.03},
+    "browser": {"chrome": 0.44, "safari": 0.24, "webview": 0.13, "firefox": 0.10, "edge": 0.09},
+    "screen": {"390x844": 0.24, "360x800": 0.22, "412x915": 0.20, "1920x1080": 0.20, "1366x768": 0.14},
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the entities are called, one series per kind, by entity number."""
+
+    transactions: pl.Series
+    customers: pl.Series
+    cards: pl.Series
+    devices: pl.Series
+    ips: pl.Series
+    merchants: pl.Series
+
+
+def make_names(seed: int, world: World, *, n_rows: int, n_devices: int) -> Names:
+    """Deal out the names of all transactions and entities."""
+    return Names(
+        transactions=_numbered(Draws(seed, "names of transactions"), "T", n_rows),
+        customers=_numbered(Draws(seed, "names of customers"), "C", len(world.customers)),
+        cards=_numbered(Draws(seed, "names of cards"), "K", int(world.customers.n_cards.sum())),
+        devices=_numbered(Draws(seed, "names of devices"), "D", n_devices),
+        ips=_addresses(Draws(seed, "names of addresses"), int(world.proxies.max()) + 1),
+        merchants=_numbered(Draws(seed, "names of merchants"), "M", len(world.merchants)),
+    )
+
+
+def transaction_frame(world: World, names: Names, rows: Rows, labels: Labels, *, start: datetime) -> pl.DataFrame:
+    """Lay out the transactions in the order of ``rows``, without gaps and duplicates."""
+    return pl.DataFrame(
+        {
+            "transaction_id": names.transactions,
+            "created_at": _times(start, rows.second),
+            "amount": rows.amount,
+            "card_id": _spell(names.cards, rows.card),
+            "customer_id": _spell(names.customers, rows.customer),
+            "device_id": _spell(names.devices, rows.device),
+            "ip": _spell(names.ips, rows.ip),
+            "merchant_id": _spell(names.merchants, rows.merchant),
+            "category": _spell(CATEGORIES, world.merchants.category[rows.merchant]),
+            "country": _spell(COUNTRIES, rows.country),
+            "card_country": _spell(COUNTRIES, world.customers.home[rows.customer]),
+            "channel": _spell(CHANNELS, rows.channel),
+            "status": _spell(("approved", "declined"), rows.declined.astype(np.int64)),
+            "is_fraud": _only(labels.is_known, pl.Series(rows.is_fraud.astype(np.int8))),
+            "label_available_at": _only(labels.is_known, _times(start, labels.second)),
+        }
+    )
+
+
+def truth_frame(names: Names, rows: Rows) -> pl.DataFrame:
+    """Return transaction id, pattern and burst of every fraud, labelled or not, in order of time, then of id."""
+    hidden = np.flatnonzero(rows.is_fraud)
+    pattern = _spell(PATTERNS, rows.kind[hidden] - 1)
+    burst = pl.Series(rows.burst[hidden]).cast(pl.String).str.zfill(4)
+    table = pl.DataFrame(
+        {
+            "transaction_id": _spell(names.transactions, hidden),
+            "pattern": pattern,
+            "burst_id": pattern + "-" + burst,
+            "second": rows.second[hidden],
+        }
+    )
+    return table.sort("second", "transaction_id").drop("second")
+
+
+def login_frame(names: Names, draws: Draws, logins: Logins, *, start: datetime) -> pl.DataFrame:
+    """Lay out the logins in order of time; operating system, browser and screen belong to the device."""
+    n_devices = len(names.devices)
+    traits = {
+        trait: _spell(list(shares), draws.pick(np.cumsum(list(shares.values())), n_devices)[logins.device])
+        for trait, shares in _FINGERPRINTS.items()
+    }
+    return pl.DataFrame(
+        {
+            "at": _times(start, logins.second),
+            "customer_id": _spell(names.customers, logins.customer),
+            "device_id": _spell(names.devices, logins.device),
+            "ip": _spell(names.ips, logins.ip),
+            **traits,
+            "success": logins.success,
+        }
+    )
+
+
+def with_gaps(frame: pl.DataFrame, draws: Draws, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the frame with 3 % of the cells of those columns null, on every row alike."""
+    n = len(frame)
+    return frame.with_columns(_only(~draws.chance(NULL_RATE, n), frame[column]) for column in columns)
+
+
+def with_copies(frame: pl.DataFrame, draws: Draws, n: int) -> pl.DataFrame:
+    """Return the frame and ``n`` exact duplicates of rows of it, in order of time, then of transaction id."""
+    copied = np.sort(draws.order(len(frame))[:n])
+    return pl.concat([frame, frame[copied]]).sort("created_at", "transaction_id")
+
+
+def _numbered(draws: Draws, prefix: str, n: int) -> pl.Series:
+    """Make names of a prefix and a number of equally many digits, dealt out in a random order."""
+    digits = _FEWEST_DIGITS
+    while 9 * 10 ** (digits - 1) < n:
+        digits += 1
+    return prefix + pl.Series(10 ** (digits - 1) + draws.order(n)).cast(pl.String)
+
+
+def _addresses(draws: Draws, n: int) -> pl.Series:
+    """Make addresses of the private range 10.0.0.0/8, scattered over it; above 16 million they repeat."""
+    number = pl.Series("n", draws.order(n) * _SCATTER % _ADDRESSES)
+    octets = [pl.col("n") // 65_536, pl.col("n") // 256 % 256, pl.col("n") % 256]
+    return number.to_frame().select(pl.format("10.{}.{}.{}", *octets)).to_series()
+
+
+def _spell(words: pl.Series | Sequence[str], number: Ints) -> pl.Series:
+    """Return the words at those positions, null at -1."""
+    index = pl.Series(number)
+    return pl.Series(words).gather(index.set(index == UNKNOWN, None))
+
+
+def _only(keep: Bools, values: pl.Series) -> pl.Series:
+    """Return the values, null where ``keep`` is False."""
+    return values.zip_with(pl.Series(keep), pl.Series(values.name, [None], dtype=values.dtype))
+
+
+def _times(start: datetime, second: Ints) -> pl.Series:
+    """Return instants in microseconds UTC."""
+    begin = int((start - _EPOCH).total_seconds()) * 1_000_000
+    return pl.Series(begin + second * 1_000_000).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
