@@ -16,7 +16,7 @@ from fraudctl.propose import roles
 from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay
 from fraudctl.propose.encoding import Mapping
 from fraudctl.propose.facts import entity_facts
-from fraudctl.propose.plan import FeaturePlan, by_importance, plan_features
+from fraudctl.propose.plan import FeaturePlan, Setting, by_importance, plan_features
 from fraudctl.propose.profile import Table, open_table
 from fraudctl.propose.proposal import Proposal
 from fraudctl.propose.render import render_project
@@ -71,14 +71,13 @@ def propose(
     first, last = _period(times)
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
     facts = by_importance([entity_facts(item.name, tables.to_entity(table[item.column]), times) for item in entities])
-    plan = plan_features(
-        facts,
-        rest,
+    setting = Setting(
         span=max(1.0, (last - first).total_seconds()),
         delay=float(delay.duration.seconds),
-        has_amount=amount is not None,
-        fraud_rate=n_frauds / n_labelled,
+        usual_amount=None if amount is None else _usual_amount(table, amount.column),
+        columns=frozenset(table.columns),
     )
+    plan = plan_features(facts, rest, setting)
     return Proposal(
         name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
         label_values=mapping, label_time=label_time, delay=delay, timezone=_timezone(table, event_time.column),
@@ -97,6 +96,11 @@ def _times(table: Table, column: str) -> pl.Series:
         msg = f"column {column!r} (event_time): {times.null_count()} of {len(times)} times are null"
         raise DataError(msg, hint="every event needs its time; name another column with --event-time COLUMN")
     return times
+
+
+def _usual_amount(table: Table, column: str) -> float:
+    median = tables.to_amount(table[column]).abs().median()
+    return float(median) if isinstance(median, (int, float)) else 0.0
 
 
 def _period(times: pl.Series) -> tuple[datetime, datetime]:

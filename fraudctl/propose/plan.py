@@ -15,16 +15,15 @@ from fraudctl.propose.facts import DAY, EntityFacts
 from fraudctl.propose.rest import Rest
 
 _WINDOWS = ("1h", "1d", "7d", "30d")
-_LABEL_WINDOWS = ("3d", "7d", "14d", "30d")
-_SECONDS = {"1h": 3_600.0, "1d": DAY, "3d": 3 * DAY, "7d": 7 * DAY, "14d": 14 * DAY, "30d": 30 * DAY}
-_PRIOR = 10
-"""Outcomes at the usual fraud rate that a smoothed rate starts from."""
-_KNOWN = "seconds_since_last_known_fraud"
+_LABEL_WINDOWS = ("1d", "7d", "14d", "30d")
+_SECONDS = {"1h": 3_600.0, "1d": DAY, "7d": 7 * DAY, "14d": 14 * DAY, "30d": 30 * DAY, "90d": 90 * DAY}
+_HOLDERS = frozenset({"customer", "client", "account", "user", "cardholder", "card", "payer", "sender", "source"})
+"""Parties that are the payer under another name: meeting them for the first time says little."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One ``[[features.window]]``, ``[[features.labels]]`` or ``[[features.recency]]`` table."""
+    """One table of ``[[features.window]]``, ``labels``, ``recency`` or ``hours``."""
 
     by: tuple[str, ...]
     aggregates: tuple[str, ...]
@@ -47,6 +46,8 @@ class FeaturePlan:
     window: tuple[Group, ...] = ()
     labels: tuple[Group, ...] = ()
     recency: tuple[Group, ...] = ()
+    hours: tuple[Group, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
     raw: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     columns: tuple[RowColumn, ...] = ()
@@ -55,8 +56,11 @@ class FeaturePlan:
     @property
     def n_features(self) -> int:
         """How many features the model will see."""
-        windows = sum(len(g.by) * len(g.windows) * len(g.aggregates) for g in (*self.window, *self.labels))
-        return windows + sum(len(g.by) * len(g.aggregates) for g in self.recency) + len(self.raw) + len(self.columns)
+        windowed = sum(
+            len(g.by) * len(g.windows) * len(g.aggregates) for g in (*self.window, *self.labels, *self.hours)
+        )
+        recent = sum(len(g.by) * len(g.aggregates) for g in self.recency)
+        return windowed + recent + len(self.pairs) + len(self.raw) + len(self.columns)
 
 
 @dataclass(frozen=True)
@@ -69,163 +73,206 @@ class Party:
         Those in which it has a past; never empty.
     label_windows
         Those in which it has outcomes; may be empty.
-    receives
-        Whether it is on the receiving side, shared by many payers.
+    habit
+        Windows that its usual amount is taken over: the longest, and 90 days where the data span twice that.
+    is_payer
+        Whether it comes first: amounts are set against its own.
     full
         Whether it gets the full set.
+    weighs
+        Whether it gets outcomes and amounts at all: full, or on the receiving side.
     """
 
     name: str
     windows: tuple[str, ...]
     label_windows: tuple[str, ...]
-    receives: bool
+    habit: tuple[str, ...]
+    is_payer: bool
     full: bool
-
-    @property
-    def long(self) -> tuple[str, ...]:
-        """The two longest windows: what is usual."""
-        return self.windows[-2:]
-
-    @property
-    def brief(self) -> tuple[str, ...]:
-        """The others: what is happening now."""
-        return self.windows[:-2]
-
-    @property
-    def weighs_amounts(self) -> bool:
-        """Whether amounts are set against its own."""
-        return self.full or self.receives
+    weighs: bool
 
     @property
     def longest(self) -> str:
         """The longest window."""
         return self.windows[-1]
 
-    @property
-    def short(self) -> str:
-        """A day, or the shortest window."""
-        return "1d" if "1d" in self.windows else self.windows[0]
 
+@dataclass(frozen=True)
+class Setting:
+    """What the data as a whole allow.
 
-def plan_features(
-    entities: tuple[EntityFacts, ...], rest: Rest, *, span: float, delay: float, has_amount: bool, fraud_rate: float
-) -> FeaturePlan:
-    """Choose the features.
-
-    Parameters
+    Attributes
     ----------
-    entities
-        In order of importance: with more than two, the first gets the full set.
     span, delay
         Length of the data and the maturity horizon, seconds.
-    has_amount
-        Whether the project has an amount.
-    fraud_rate
-        Frauds among the outcomes: where smoothed rates start.
+    usual_amount
+        Median of the absolute amounts; None without an amount.
+    columns
+        Columns of the data, which row-level columns must not be named like.
     """
-    parties = list(_parties(entities, span=span, delay=delay))
+
+    span: float
+    delay: float
+    usual_amount: float | None
+    columns: frozenset[str] = frozenset()
+
+    def fits(self, window: str) -> bool:
+        """Whether a window goes three times into the data."""
+        return _SECONDS[window] <= self.span / 3
+
+
+def plan_features(entities: tuple[EntityFacts, ...], rest: Rest, setting: Setting) -> FeaturePlan:
+    """Choose the features; ``entities`` come in order of importance, the payer first."""
+    parties = list(_parties(entities, setting))
+    has_amount = setting.usual_amount is not None
+    histories = [*_histories(parties, has_amount=has_amount), *_counterparties(parties)]
+    highs = list(_high_amounts(parties, setting)) if has_amount else []
     return FeaturePlan(
-        window=tuple(_merged([*_histories(parties, has_amount=has_amount), *_counterparties(parties)])),
-        labels=tuple(_merged(map(_outcomes, parties))),
-        recency=tuple(_merged(_recencies(parties, with_frauds=span > 3 * delay))),
+        window=tuple(_merged([*histories, *(group for group, _ in highs)])),
+        labels=tuple(_merged(_outcomes(party, few=len(parties) > 2) for party in parties)),
+        recency=tuple(_merged(_recency(party, setting) for party in parties)),
+        hours=tuple(Group((party.name,), ("hour_distance",), (party.longest,)) for party in parties[:1]),
+        pairs=tuple(_pairs(parties)),
         raw=(*(("amount",) if has_amount else ()), *rest.raw),
         categorical=rest.categorical,
-        columns=(*_columns(parties, has_amount=has_amount), *_risks(parties, fraud_rate)),
-        words=tuple(_window_words(parties)) if has_amount else (),
+        columns=tuple(_columns(parties, setting)),
+        words=tuple(words for _, group_words in highs for words in group_words),
     )
 
 
-def _parties(entities: tuple[EntityFacts, ...], *, span: float, delay: float) -> Iterator[Party]:
+def _parties(entities: tuple[EntityFacts, ...], setting: Setting) -> Iterator[Party]:
     """Give the entities with a past, and the windows in which at least one event in 200 has one."""
     kept = []
     for item in entities:
-        fits = tuple(text for text in _WINDOWS if item.gaps[0] < _SECONDS[text] <= span / 3)
-        if fits:
-            kept.append((item, fits))
+        windows = tuple(text for text in _WINDOWS if item.gaps[0] < _SECONDS[text] and setting.fits(text))
+        if windows:
+            kept.append((item, windows))
     for i, (item, windows) in enumerate(kept):
-        receives, full = names.receives(item.name), i == 0 or len(kept) <= 2
-        most = 4 if receives else 2 if full else 1
-        yield Party(item.name, windows, _label_windows(item, span=span, delay=delay)[-most:], receives, full)
+        full = i == 0 or len(kept) <= 2
+        weighs = full or names.receives(item.name)
+        labels = _label_windows(item, setting)
+        if i == 0 or not weighs:
+            labels = labels[-1:] if not weighs else tuple(w for w in labels if w in {"7d", labels[-1]})
+        twice = ("90d",) if setting.span >= 2 * _SECONDS["90d"] and windows[-1] == "30d" else ()
+        yield Party(item.name, windows, labels, (windows[-1], *twice), i == 0, full, weighs)
 
 
-def _label_windows(entity: EntityFacts, *, span: float, delay: float) -> tuple[str, ...]:
+def _label_windows(entity: EntityFacts, setting: Setting) -> tuple[str, ...]:
     """Give the windows that fit three times between the first outcome and the end of the data.
 
-    The longest always counts; shorter ones where one outcome or more is usual in them.
+    The longest always counts; shorter ones where an outcome in every second one is usual.
     """
-    fits = [text for text in _LABEL_WINDOWS if _SECONDS[text] <= (span - delay) / 3]
-    usual = [text for text in fits[:-1] if entity.per_value * _SECONDS[text] / span >= 1]
+    fits = [text for text in _LABEL_WINDOWS if _SECONDS[text] <= (setting.span - setting.delay) / 3]
+    usual = [text for text in fits[:-1] if entity.per_value * _SECONDS[text] / setting.span >= 0.5]
     return (*usual, *fits[-1:])
 
 
 def _histories(parties: list[Party], *, has_amount: bool) -> Iterator[Group]:
     for party in parties:
+        mine = (party.name,)
+        hourly = tuple(window for window in party.windows[:-1] if window == "1h")
         if not party.full:
-            yield Group((party.name,), ("count",), tuple(window for window in party.windows if window != "7d"))
-            if has_amount and party.receives:
-                yield Group((party.name,), ("mean(amount)",), (party.longest,))
+            yield Group(mine, ("count",), (*hourly, party.longest))
+            if has_amount and party.weighs:
+                yield Group(mine, ("mean(amount)",), (party.longest,))
             continue
-        yield Group((party.name,), ("count", *(("sum(amount)", "max(amount)") if has_amount else ())), party.brief)
-        usual = ("mean(amount)", "std(amount)", "max(amount)") if has_amount else ()
-        yield Group((party.name,), ("count", *usual), party.long)
-    if has_amount:
-        for party in parties:
-            multiples = _multiple(parties[0])
-            if party.weighs_amounts:
-                yield Group((party.name,), (f"mean({multiples})", f"max({multiples})"), party.long)
+        others = tuple(window for window in party.windows if window not in hourly)
+        yield Group(mine, ("count", "sum(amount)") if has_amount else ("count",), hourly)
+        yield Group(mine, ("count", "mean(amount)", "max(amount)") if has_amount else ("count",), others)
+        if has_amount:
+            yield Group(mine, ("std(amount)",), (party.longest,))
+        if has_amount and party.is_payer:
+            yield Group(mine, ("median(amount)", "mad(amount)"), party.habit)
 
 
-def _multiple(party: Party) -> str:
-    return f"amount_vs_{party.name}"
+def _high_amounts(parties: list[Party], setting: Setting) -> Iterator[tuple[Group, list[tuple[str, str]]]]:
+    """Count the amounts that were unusually high for their payers, where they were made and of late."""
+    windows = tuple(window for window in ("7d", "14d") if setting.fits(window))
+    kinds = {"mean": "share", "sum": "number"} if len(parties) <= 2 else {"mean": "share"}
+    for party in (item for item in parties if item.weighs):
+        told = []
+        for window in windows:
+            for kind, word in kinds.items():
+                whom = "it" if party.is_payer else f"their {spoken(parties[0].name)}"
+                which = f"amounts of the {spoken(party.name)} in {said(window)}"
+                words = f"{word} of {which} that were unusually high for {whom}"
+                told.append((f"{party.name}_{kind}_amount_is_high_{window}", words))
+        yield Group((party.name,), tuple(f"{kind}(amount_is_high)" for kind in kinds), windows), told
 
 
-def _window_words(parties: list[Party]) -> Iterator[tuple[str, str]]:
-    """Give words for the windows over multiples: how unusual the latest amounts of an entity were for their payers."""
-    for party in parties:
-        for window in party.long if party.weighs_amounts else ():
-            for kind, word in (("mean", "mean"), ("max", "highest")):
-                usual = f"as a multiple of what was usual for the {spoken(parties[0].name)}"
-                words = f"{word} amount of the {spoken(party.name)} in {said(window)}, {usual}"
-                yield f"{party.name}_{kind}_{_multiple(parties[0])}_{window}", words
-
-
-def _outcomes(party: Party) -> Group:
-    kinds = ("known_count", "fraud_count") if party.weighs_amounts else ("fraud_count",)
-    return Group((party.name,), kinds, party.label_windows)
+def _outcomes(party: Party, *, few: bool) -> Group:
+    """Give outcomes by the time of the event; with many entities without the counts that rates are made of."""
+    if not party.weighs:
+        return Group((party.name,), ("fraud_count",), party.label_windows)
+    counts = ("fraud_count",) if few else ("known_count", "fraud_count")
+    return Group((party.name,), (*counts, "smoothed_rate"), party.label_windows)
 
 
 def _counterparties(parties: list[Party]) -> Iterator[Group]:
-    """Count whom an entity was seen with: the first with every other one, the others with the first."""
+    """Count whom an entity was seen with: the payer with every other one, the others with the payer."""
     for party in parties:
-        others = [other.name for other in parties if other is not party and (party.full or other is parties[0])]
-        windows = party.long if len(parties) <= 2 else (party.longest,)
-        yield Group((party.name,), tuple(f"nunique({other})" for other in others), windows)
+        others = [other for other in parties if other is not party and (party.full or other.is_payer)]
+        strangers = [other.name for other in others if not (party.is_payer and other.name in _HOLDERS)]
+        yield Group((party.name,), tuple(f"nunique({name})" for name in strangers), (party.longest,))
 
 
-def _recencies(parties: list[Party], *, with_frauds: bool) -> Iterator[Group]:
+def _pairs(parties: list[Party]) -> Iterator[tuple[str, str]]:
+    """Give the meetings of the payer with what is not the payer by another name."""
+    for other in parties[1:]:
+        if other.name not in _HOLDERS:
+            yield parties[0].name, other.name
+
+
+def _recency(party: Party, setting: Setting) -> Group:
+    known = ("seconds_since_last_known_fraud",) if setting.span > 3 * setting.delay else ()
+    run = ("seconds_since_fraud_run_began",) if known and party.weighs else ()
+    first = ("seconds_since_first",) if party.weighs else ()
+    return Group((party.name,), ("seconds_since_last", *first, *known, *run))
+
+
+def _columns(parties: list[Party], setting: Setting) -> Iterator[RowColumn]:
+    if "event_hour" not in setting.columns:
+        yield RowColumn("event_hour", "hour(event_time)", "hour of the day")
+    if "event_weekday" not in setting.columns:
+        yield RowColumn("event_weekday", "extract(isodow FROM event_time)", "day of the week")
     for party in parties:
-        known = (_KNOWN,) if with_frauds else ()
-        first = ("seconds_since_first",) if party.full else ()
-        yield Group((party.name,), ("seconds_since_last", *first, *known))
+        if setting.usual_amount is not None and party.is_payer:
+            yield from _own_amounts(party, floor=_floor(setting.usual_amount))
+        elif setting.usual_amount is not None and party.weighs:
+            sql = f"amount / nullif({party.name}_mean_amount_{party.longest}, 0)"
+            words = f"amount as a multiple of the {spoken(party.name)}'s mean of {said(party.longest)}"
+            yield RowColumn(f"amount_to_{party.name}_mean", sql, words)
+        if party.is_payer and "1d" in party.windows[:-1]:
+            yield _pace(party.name, "1d", party.longest)
 
 
-def _columns(parties: list[Party], *, has_amount: bool) -> Iterator[RowColumn]:
-    yield RowColumn("event_hour", "hour(event_time)", "hour of the day")
-    yield RowColumn("event_weekday", "extract(isodow FROM event_time)", "day of the week")
-    for party in parties:
-        if has_amount and party.weighs_amounts:
-            yield from _own_amounts(party)
-        if party.longest != party.short and party.full:
-            yield _pace(party.name, party.short, party.longest)
+def _floor(usual_amount: float) -> str:
+    """Give what keeps a spread of nothing from dividing: a fiftieth of a usual amount, in one digit."""
+    return f"{usual_amount / 50:.1g}" if usual_amount > 0 else "1"
 
 
-def _own_amounts(party: Party) -> Iterator[RowColumn]:
-    mean, std = f"{party.name}_mean_amount_{party.longest}", f"{party.name}_std_amount_{party.longest}"
-    usual = f"the {spoken(party.name)}'s mean of {said(party.longest)}"
-    yield RowColumn(_multiple(party), f"amount / nullif({mean}, 0)", f"amount as a multiple of {usual}")
-    if party.full:
-        words = f"amount above {usual}, in standard deviations"
-        yield RowColumn(f"amount_z_{party.name}", f"(amount - {mean}) / ({std} + 1)", words)
+def _own_amounts(party: Party, *, floor: str) -> Iterator[RowColumn]:
+    who = spoken(party.name)
+    for window in party.habit:
+        spread = _spread(party.name, window, floor)
+        sql = f"(amount - {party.name}_median_amount_{window}) / ({spread})"
+        words = f"amount above the {who}'s median of {said(window)}, in usual deviations"
+        yield RowColumn(f"amount_robust_z_{party.name}_{window}", sql, words)
+    longest, habit = party.longest, party.habit[-1]
+    sql = f"amount / nullif({party.name}_median_amount_{longest}, 0)"
+    words = f"amount as a multiple of the {who}'s median of {said(longest)}"
+    yield RowColumn(f"amount_to_{party.name}_median", sql, words)
+    sql = f"(amount - {party.name}_mean_amount_{longest}) / ({party.name}_std_amount_{longest} + {floor})"
+    words = f"amount above the {who}'s mean of {said(longest)}, in standard deviations"
+    yield RowColumn(f"amount_z_{party.name}", sql, words)
+    sql = f"amount > {party.name}_median_amount_{habit} + 4 * ({_spread(party.name, habit, floor)})"
+    words = f"amount more than four usual deviations above the {who}'s median of {said(habit)}"
+    yield RowColumn("amount_is_high", sql, words)
+
+
+def _spread(entity: str, window: str, floor: str) -> str:
+    """Give the median absolute deviation, scaled to a standard deviation of normal amounts (1 / 0.6745)."""
+    return f"1.4826 * {entity}_mad_amount_{window} + {floor}"
 
 
 def _pace(entity: str, short: str, long: str) -> RowColumn:
@@ -233,16 +280,6 @@ def _pace(entity: str, short: str, long: str) -> RowColumn:
     sql = f"{entity}_count_{short} * {ratio:g} / nullif({entity}_count_{long}, 0)"
     words = f"events of the {spoken(entity)} in {said(short)}, as a multiple of its pace in {said(long)}"
     return RowColumn(f"{entity}_pace_{short}", sql, words)
-
-
-def _risks(parties: list[Party], fraud_rate: float) -> Iterator[RowColumn]:
-    """Give fraud rates that start from the usual rate, so that a single outcome does not make a rate of 1."""
-    prior = float(f"{fraud_rate * _PRIOR:.2g}")
-    for party in (item for item in parties if item.weighs_amounts):
-        for window in party.label_windows:
-            sql = f"({party.name}_fraud_count_{window} + {prior:g}) / ({party.name}_known_count_{window} + {_PRIOR})"
-            words = f"fraud rate of the {spoken(party.name)} among outcomes of {said(window)}, drawn to the usual rate"
-            yield RowColumn(f"{party.name}_risk_{window}", sql, words)
 
 
 def _merged(groups: Iterable[Group]) -> Iterator[Group]:

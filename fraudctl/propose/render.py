@@ -24,6 +24,7 @@ _FEATURES = """A window holds what came strictly before the event; a label count
 listed in `raw` enter the model as they are."""
 _COLUMNS = """Row by row, in Polars SQL over data columns and other features; the same text runs in batch and for one
 event."""
+_PRIOR = "prior_strength = 5  # smoothed_rate starts from so many outcomes at the overall rate known by then"
 _SPLIT = """Training knows nothing after as_of, and the test period starts there. The defaults: as_of = the end of the
 data less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."""
 _COSTS = """Money lost by each decision: fixed + rate × amount; a cell left out is 0. These numbers are examples: ask
@@ -134,18 +135,21 @@ def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[st
             *(f"{key(name)} = {quoted(words)}" for name, words in plan.words),
         ]
     yield from _groups("window", plan.window, "The past of each entity: how often, how much, with whom.")
-    yield from _groups("labels", plan.labels, "Outcomes that were known by the time of the event.")
-    yield from _groups(
-        "recency", plan.recency, "Seconds since an entity was last seen, first seen, last known for fraud."
-    )
+    yield from _groups("labels", plan.labels, "Outcomes that were known by the time of the event.", _PRIOR)
+    yield from _groups("recency", plan.recency, "Seconds since an entity was last seen, first seen, known for fraud.")
+    yield from _groups("hours", plan.hours, "Hours between this event and the entity's usual time of the day.")
+    for i, pair in enumerate(plan.pairs):
+        words = _comment("Whether two parties meet for the first time.") if i == 0 else []
+        yield [*words, "[[features.pairs]]", f"of = {_list(pair)}"]
 
 
-def _groups(kind: str, groups: tuple[Group, ...], words: str) -> Iterator[list[str]]:
+def _groups(kind: str, groups: tuple[Group, ...], words: str, *more: str) -> Iterator[list[str]]:
     for i, group in enumerate(groups):
         lines = [*(_comment(words) if i == 0 else []), f"[[features.{kind}]]", f"by = {_list(group.by)}"]
         if group.windows:
             lines.append(f"windows = {_list(group.windows)}")
-        yield [*lines, f"aggregates = {_list(group.aggregates)}"]
+        lines.append(f"aggregates = {_list(group.aggregates)}")
+        yield [*lines, *(more if "smoothed_rate" in group.aggregates else ())]
 
 
 def _split() -> list[str]:

@@ -371,6 +371,14 @@ def test_many_entities_stay_in_bounds() -> None:
     assert {item.column for item in proposal.rest.unused} >= {f"{name}_id" for name in left}
 
 
+def test_columns_named_like_derived_ones_stand_for_them() -> None:
+    frame = payments().with_columns(event_hour=pl.col("age") % 24)
+    proposal = proposed(frame)
+    assert "event_hour" in proposal.plan.raw
+    assert "event_hour" not in {item.name for item in proposal.plan.columns}
+    assert len(define(parsed(proposal), frame.schema).names) == proposal.plan.n_features
+
+
 def test_names_that_need_quotes_survive() -> None:
     frame = payments().rename({"channel": 'sales "channel" \\ é', "is_fraud": "is fraud"})
     project = parsed(proposed(frame))
