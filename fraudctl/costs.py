@@ -29,11 +29,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Cell:
-    """Money lost by one action on one outcome: ``fixed + rate × amount + column``."""
+    """Money lost by one action on one outcome: ``fixed + rate × amount + column``, never below ``at_least``."""
 
     fixed: float = 0.0
     rate: float = 0.0
     column: str | None = None
+    at_least: float | None = None
 
     def per_event(self, amount: FloatArray | None, columns: dict[str, FloatArray], n_events: int) -> FloatArray:
         """Give the money for each event, shape ``(n_events,)``."""
@@ -42,12 +43,13 @@ class Cell:
             money += self.rate * amount
         if self.column is not None:
             money += columns[self.column]
-        return money
+        return money if self.at_least is None else np.maximum(money, self.at_least)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the cell as JSON; parts that are nothing are left out."""
         parts = {"fixed": self.fixed, "rate": self.rate, "column": self.column}
-        return {key: value for key, value in parts.items() if value not in (0.0, None)}
+        floor = {} if self.at_least is None else {"at_least": self.at_least}
+        return {key: value for key, value in parts.items() if value not in (0.0, None)} | floor
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _ordered(actions: dict[str, ActionSection]) -> dict[str, ActionSection]:
 
 
 def _cell(section: CostSection) -> Cell:
-    return Cell(section.fixed, section.rate, section.column)
+    return Cell(section.fixed, section.rate, section.column, section.at_least)
 
 
 def _cost_column(frame: pl.DataFrame, name: str) -> FloatArray:

@@ -26,6 +26,8 @@ FEW_FRAUDS = 30
 """Fewer frauds than this in a training period are warned about."""
 
 _LONGEST_DEFAULT_TEST = timedelta(days=30)
+_LEAST_HISTORY = timedelta(days=7)
+"""A fold with less history than this, or than its validation period, rehearses nothing."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -295,7 +297,7 @@ class _Layout:
         start, end = self._train_period(valid_from)
         name = f"the fold validated from {valid_from.isoformat()}"
         length = self.project.split.train
-        wanted = self.test if length is None else min(length.timedelta, self.test)
+        wanted = min(self.test, _LEAST_HISTORY, *([] if length is None else [length.timedelta]))
         history = end - max(start, self.first)
         if history < wanted:
             self._warn(f"{name} is left out: it has {max(history, timedelta(0))} of history, and needs {wanted}")

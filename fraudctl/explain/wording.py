@@ -33,14 +33,14 @@ def count(n: int, one: str, many: str | None = None) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Write a share.
+    r"""Write a share; the sign never parts from its number.
 
     >>> percent(0.653), percent(0.0034)
-    ('65 %', '0.3 %')
+    ('65\xa0%', '0.3\xa0%')
     """
     if digits == 0 and 0 < abs(share) < 0.01:
         digits = 1
-    return f"{share * 100:.{digits}f} %"
+    return f"{share * 100:.{digits}f}\u00a0%"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -92,4 +92,5 @@ def _cell(cell: Cell, currency: str) -> str:
         parts.append("the amount" if cell.rate == 1.0 else f"{cell.rate:.4g} × the amount")
     if cell.column:
         parts.append(f"column {cell.column}")
-    return " + ".join(parts)
+    floor = "" if cell.at_least is None else f", at least {money(cell.at_least, currency)}"
+    return " + ".join(parts or [money(0.0, currency)]) + floor

@@ -24,6 +24,8 @@ class CostSection(Section):
     """Money per unit of the amount."""
     column: str | None = None
     """Column of the data with money per event."""
+    at_least: float | None = None
+    """The money is never lower: 0 where a refund, whose amount is negative, must not make the action a gain."""
 
 
 class ActionSection(Section):

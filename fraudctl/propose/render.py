@@ -29,7 +29,8 @@ _SPLIT = """Training knows nothing after as_of, and the test period starts there
 data less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."""
 _COSTS = """Money lost by each decision: fixed + rate × amount; a cell left out is 0. These numbers are examples: ask
 finance for the chargeback fee and the share of fraud that is never recovered, operations for the price of a review, and
-product for what a wrongly blocked customer costs. The policy, savings and the gate hang on them."""
+product for what a wrongly blocked customer costs. `at_least = 0` keeps a refund, whose amount is negative, from turning
+a cost into a gain. The policy, savings and the gate hang on these numbers."""
 _GATE = """What a model must show before it may ship; `fraudctl evaluate` exits 1 where it does not. Rules compare the
 low (at_least) or high (at_most) end of the interval. Take the lines in, with floors a little below today's model."""
 
@@ -184,10 +185,10 @@ def _costs(proposal: Proposal) -> list[str]:
                 "block.legit = { fixed = 15 }"]  # fmt: skip
     return [
         *lines,
-        "allow.fraud = { fixed = 15, rate = 1.0 }  # the amount and a chargeback fee",
+        "allow.fraud = { fixed = 15, rate = 1.0, at_least = 0 }  # the amount and a chargeback fee",
         "review.fraud = { fixed = 4 }  # an analyst's time",
-        "review.legit = { fixed = 4, rate = 0.002 }  # and a customer who waits",
-        "block.legit = { fixed = 8, rate = 0.15 }  # insult and lost margin",
+        "review.legit = { fixed = 4, rate = 0.002, at_least = 0 }  # and a customer who waits",
+        "block.legit = { fixed = 8, rate = 0.15, at_least = 0 }  # insult and lost margin",
     ]
 
 

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from decisions_world import make_project, two_actions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraudctl.calibrate import log_odds, sigmoid, undo_sampling
+from fraudctl.costs import (
+    Cell,
+    CostMatrix,
+    baseline,
+    constant_cost,
+    cost_matrix,
+    expected_cost,
+    minimum_risk,
+    null_amounts,
+    perfect_cost,
+    taken_cost,
+)
+from fraudctl.errors import DataError, ProjectError
+from fraudctl.metrics import savings, savings_ratio
+
+MONEY = st.floats(-100, 100, allow_nan=False)
+
+
+def frame(**columns: list[object]) -> pl.DataFrame:
+    return pl.DataFrame(columns)
+
+
+def test_cells_are_fixed_plus_rate_times_amount_plus_column() -> None:
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(15.0, 1.0, "fee")), (Cell(8.0, 0.15), Cell())))
+    table = matrix.per_event(frame(amount=[100.0, 20.0], fee=[1.0, 2.0]))
+    # allow on fraud: 15 + 100 + 1 and 15 + 20 + 2; block on legit: 8 + 15 and 8 + 3
+    assert table[:, 0, 1].tolist() == [116.0, 37.0]
+    assert table[:, 1, 0].tolist() == [23.0, 11.0]
+    assert table[:, 0, 0].tolist() == table[:, 1, 1].tolist() == [0.0, 0.0]
+
+
+def test_a_cell_never_falls_below_its_floor() -> None:
+    block = Cell(8.0, 0.15, at_least=0.0)
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(15.0, 1.0)), (block, Cell())))
+    table = matrix.per_event(frame(amount=[100.0, -100.0]))
+    # block on legit: 8 + 15, and 8 - 15 = -7, which the floor lifts to 0; allow on fraud has no floor: 15 - 100
+    assert table[:, 1, 0].tolist() == [23.0, 0.0]
+    assert table[:, 0, 1].tolist() == [115.0, -85.0]
+    assert CostMatrix.from_dict(matrix.to_dict()) == matrix
+
+
+def test_allow_comes_first_whatever_the_file_says() -> None:
+    section = make_project().costs
+    turned = section.model_copy(update={"actions": dict(reversed(section.actions.items()))})
+    assert cost_matrix(section).actions == ("allow", "review", "block")
+    assert cost_matrix(turned).actions == ("allow", "block", "review")
+    assert cost_matrix(turned).pass_code == 0
+
+
+def test_a_null_amount_counts_as_nothing_in_the_rate_and_is_counted() -> None:
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(15.0, 1.0)), (Cell(8.0), Cell())))
+    events = frame(amount=[None, 10.0])
+    assert matrix.per_event(events)[:, 0, 1].tolist() == [15.0, 25.0]
+    assert null_amounts(events, matrix) == 1
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        (pl.DataFrame({"x": [1.0]}), "declares no amount"),
+        (pl.DataFrame({"amount": [None, None]}, schema={"amount": pl.Float64}), "null in all 2 events"),
+        (pl.DataFrame({"amount": [float("inf")]}), "not finite in 1 of 1"),
+    ],
+)
+def test_amounts_that_cannot_be_used(events: pl.DataFrame, words: str) -> None:
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(rate=1.0)), (Cell(8.0), Cell())))
+    with pytest.raises(DataError, match=words):
+        matrix.per_event(events)
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        (pl.DataFrame({"x": [1.0]}), "no column 'fn_cost'"),
+        (pl.DataFrame({"fn_cost": ["a"]}), "expected numbers"),
+        (pl.DataFrame({"fn_cost": [None, 1.0]}), "null or not finite in 1 of 2"),
+    ],
+)
+def test_cost_columns_that_cannot_be_used(events: pl.DataFrame, words: str) -> None:
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fn_cost")), (Cell(8.0), Cell())))
+    with pytest.raises(DataError, match=words):
+        matrix.per_event(events)
+
+
+def test_unknown_action() -> None:
+    with pytest.raises(ProjectError, match="no action 'ban'"):
+        two_actions(0, 1, 1).code("ban")
+
+
+def test_matrix_survives_json() -> None:
+    matrix = cost_matrix(make_project().costs)
+    assert CostMatrix.from_dict(matrix.to_dict()) == matrix
+
+
+def test_elkan_threshold_by_hand() -> None:
+    # Elkan (2001): block where p >= (fp - tn) / (fp - tn + fn - tp) = 2 / (2 + 8) = 0.2
+    table = np.tile([[0.0, 8.0], [2.0, 0.0]], (3, 1, 1))
+    assert minimum_risk(table, np.array([0.19, 0.2000001, 0.5])).tolist() == [0, 1, 1]
+    assert expected_cost(table, np.array([0.5, 0.5, 0.5]))[0].tolist() == [4.0, 1.0]
+
+
+def test_catching_dearer_than_missing_is_not_flipped() -> None:
+    # tp 5, fp 0.5, fn 1: at p = 1 allowing costs 1.0 and blocking 5.0; a ratio of differences has the threshold
+    # 0.5 / (0.5 + 1 - 5) < 0 and blocks everything
+    table = two_actions(5.0, 0.5, 1.0).per_event(frame(x=[0, 0]))
+    codes = minimum_risk(table, np.array([0.0, 1.0]))
+    assert codes.tolist() == [0, 0]
+    assert taken_cost(table, codes, np.array([0, 1])).tolist() == [0.0, 1.0]
+
+
+def test_bahnsen_savings_by_hand() -> None:
+    # frauds of 100 and 50, administration 10: allow all 150; block all 4 × 10 = 40. The model blocks the first fraud
+    # and one legitimate event: 10 + 10 + 50 = 70, so savings are 1 - 70 / 40
+    table = np.array(
+        [[[0.0, 100.0], [10, 10]], [[0.0, 50.0], [10, 10]], [[0.0, 5.0], [10, 10]], [[0.0, 5.0], [10, 10]]]
+    )
+    y_true, codes = np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0])
+    matrix = two_actions(10, 10, 50)
+    ratio = savings_ratio(y_true, taken_cost(table, codes, y_true), table, matrix)
+    assert ratio.value == pytest.approx(1 - 70 / 40)
+
+
+def test_base_of_nothing_is_undefined() -> None:
+    table = np.zeros((3, 2, 2))
+    ratio = savings_ratio(np.array([1, 0, 0]), np.zeros(3), table, two_actions(0, 0, 0))
+    assert ratio.reason is not None
+    assert "nothing to save" in ratio.reason
+    assert np.isnan(ratio.value)
+
+
+def test_prior_correction_of_dal_pozzolo_by_hand() -> None:
+    # Dal Pozzolo et al. (2015): p = beta p_s / (beta p_s - p_s + 1). With beta = 0.1 and p_s = 0.5: 0.05 / 0.55
+    corrected = sigmoid(undo_sampling(log_odds(np.array([0.5])), kept=0.1))
+    assert corrected[0] == pytest.approx(0.05 / 0.55)
+
+
+def test_agrees_with_empulse_where_costs_are_ordinary() -> None:
+    empulse = pytest.importorskip("empulse.metrics")
+    rng = np.random.default_rng(0)
+    y_true, y_prob = (rng.random(500) < 0.2).astype(int), rng.random(500)
+    fn, fp = rng.gamma(2, 30, 500), 5.0
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fn")), (Cell(fp), Cell(fp))))
+    table = matrix.per_event(pl.DataFrame({"fn": fn}))
+    hard = (y_prob > 0.5).astype(int)
+    ours = savings_ratio(y_true, taken_cost(table, hard, y_true), table, matrix)
+    costs = {"tp_cost": fp, "fp_cost": fp, "fn_cost": fn, "check_input": False}
+    assert ours.numerator.sum() == pytest.approx(empulse.cost_loss(y_true, hard, **costs))
+    assert ours.value == pytest.approx(empulse.savings_score(y_true, hard, **costs))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(MONEY, MONEY, MONEY, MONEY), min_size=1, max_size=20),
+    st.lists(st.floats(0, 1), min_size=20, max_size=20),
+)
+def test_minimum_risk_has_the_lowest_expected_cost_for_any_sign(
+    cells: list[tuple[float, ...]], probs: list[float]
+) -> None:
+    table = np.array(cells).reshape(-1, 2, 2)
+    p = np.array(probs[: len(table)])
+    risk = expected_cost(table, p)
+    chosen = risk[np.arange(len(table)), minimum_risk(table, p)]
+    assert (chosen <= risk.min(axis=1)).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(MONEY, MONEY, MONEY, MONEY, st.booleans()), min_size=1, max_size=30))
+def test_perfect_costs_least_and_baseline_is_the_better_constant(
+    rows: list[tuple[float, float, float, float, bool]],
+) -> None:
+    table = np.array([row[:4] for row in rows]).reshape(-1, 2, 2)
+    y_true = np.array([int(row[4]) for row in rows])
+    matrix = two_actions(0, 0, 0)
+    base = baseline(table, y_true, matrix)
+    totals = [constant_cost(table, code, y_true).sum() for code in (0, 1)]
+    assert base.cost == min(totals)
+    assert perfect_cost(table, y_true).sum() <= base.cost + 1e-9
+
+
+def test_savings_function_decides_by_minimum_risk() -> None:
+    table = np.tile([[0.0, 10.0], [1.0, 0.0]], (4, 1, 1))
+    # p = 0.2 > 1/11 is blocked: costs 1; block all costs 3
+    value = savings(np.array([1, 0, 0, 0]), np.array([0.9, 0.2, 0.0, 0.0]), table, two_actions(0, 1, 10))
+    assert value == pytest.approx(1 - 1 / 3)
