@@ -47,7 +47,7 @@ def _config() -> Spec:
     }  # fmt: skip
     return {
         "font": FONT,
-        "background": None,
+        "background": "transparent",
         "view": {"stroke": None},
         "axis": axis,
         "axisX": {"grid": False, "domain": True},
@@ -210,7 +210,9 @@ def curve(
     log: bool = False, width: int = HALF,
 ) -> Spec:  # fmt: skip
     """Draw y over x, both shares in [0, 1]; with its interval, the diagonal, and today's point where given."""
-    share = {"tickCount": 5, "format": "~%"}
+    share: Spec = {"tickCount": 5, "format": "~%"}
+    if log:
+        share["values"] = [0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0]
     scale = {"type": "log", "clamp": True, "nice": False} if log else {"domain": [0, 1]}
     at_x, at_y = field(x, title=x_title, axis=share, scale=scale), field(y, title=y_title, axis=share, scale=scale)
     layers: list[Spec] = []
@@ -246,10 +248,15 @@ def to_svg(chart: Mapping[str, Any], *, name: str) -> str:
     for pattern in (r' aria-[a-z]+="[^"]*"', r' role="[^"]*"', r' class="[^"]*"', r' pointer-events="none"'):
         text = re.sub(pattern, "", text)
     text = re.sub(r'<path d="[^"]*" display="none"/>|<path d="" display="none"/>', "", text)
-    text = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r"<[^>]+>", _shorter, text)
     ids = {found: f"{name}-{i}" for i, found in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', text)))}
     text = re.sub(r'( id="|url\(#)([^")]+)', lambda found: found[1] + ids.get(found[2], found[2]), text)
     return text.replace(' opacity="1"', "").replace('<path d="M0,0h0v0h0Z"/>', "").replace("<g></g>", "")
+
+
+def _shorter(tag: re.Match[str]) -> str:
+    """Round the coordinates in a tag to hundredths of a pixel; the text between tags stays as it is."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), tag[0])
 
 
 def to_png(chart: Mapping[str, Any], *, scale: float = 2.0) -> bytes:

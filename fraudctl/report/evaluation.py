@@ -56,7 +56,16 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
     e = evaluation
     matrix = CostMatrix.from_dict(e.costs)
     verdict = None if e.gate.verdict == "none" else (e.gate.verdict, VERDICT_TONES[e.gate.verdict])
-    sections = [_money_section(e), _metrics(e), _quality(e), _days(e), *_champion(e), _gate(e), _method(e)]
+    sections = [
+        _money_section(e),
+        _metrics(e),
+        _quality(e),
+        _days(e),
+        _segments(e),
+        *_champion(e),
+        _gate(e),
+        _method(e),
+    ]
     last = e.period.until - timedelta(microseconds=1)
     return Document(
         title=_headline(e),
@@ -72,8 +81,16 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
         sections=tuple(section for section in sections if section is not None),
         kicker=f"{project} · evaluation" if project else "evaluation",
         verdict=verdict,
+        findings=_findings(e),
         footer=f"fraudctl evaluate · model {e.model}",
     )
+
+
+def _findings(e: Evaluation) -> tuple[tuple[str, str, Tone], ...]:
+    """Put the rules that did not pass first, where a reader looks."""
+    open_rules = [rule for rule in e.gate.rules if rule.verdict != "pass"]
+    ranked = sorted(open_rules, key=lambda rule: rule.verdict != "fail")[:4]
+    return tuple((f"{rule.name}: {rule.verdict}.", rule.reason, VERDICT_TONES[rule.verdict]) for rule in ranked)
 
 
 def _headline(e: Evaluation) -> str:
@@ -247,20 +264,20 @@ def _quality(e: Evaluation) -> Section | None:
         known = (
             recall is not None and precision is not None and recall.value is not None and precision.value is not None
         )
-        point = (recall.value, precision.value, "today") if known and recall and precision else None
+        point = (recall.value, precision.value, "this policy") if known and recall and precision else None
         spec = charts.curve(curve, x="recall", y="precision", x_title="recall", y_title="precision", point=point)  # type: ignore[arg-type]
-        now = f" Today {percent(precision.value)} at {percent(recall.value)}." if known else ""  # type: ignore[union-attr, arg-type]
+        now = f" This policy: {percent(precision.value)} at {percent(recall.value)}." if known else ""  # type: ignore[union-attr, arg-type]
         alt = f"Precision against recall at all thresholds, from {percent(curve[0]['precision'])} at the highest.{now}"
         blocks.append(Chart("precision-recall", "Precision against recall", spec, alt, wide=False))
-    rows = [row for row in bins if _mean(row) > 0 and _rate(row) > 0]
+    rows = [row for row in bins if row["mean_prob"] > 0 and row["fraud_rate"] > 0]
     if len(rows) > 1:
-        data = [{"mean": _mean(row), "rate": _rate(row)} for row in rows]
+        data = [{"mean": row["mean_prob"], "rate": row["fraud_rate"]} for row in rows]
         spec = charts.curve(
             data, x="mean", y="rate", x_title="predicted probability", y_title="observed share of fraud", diagonal=True,
             dots=True, log=True,
         )  # fmt: skip
         alt = "Observed share of fraud against predicted probability: " + "; ".join(
-            f"{number(_mean(row))} → {number(_rate(row))}" for row in rows
+            f"{number(row['mean_prob'])} → {number(row['fraud_rate'])}" for row in rows
         )
         blocks.append(
             Chart("reliability", "Are the probabilities true? (both axes logarithmic)", spec, alt, wide=False)
@@ -272,14 +289,6 @@ def _quality(e: Evaluation) -> Section | None:
     if ece is not None and ece.value is not None:
         lead = f"Probabilities are off by {percent(ece.value, 2)} on average; the diagonal is perfect."
     return Section("quality", "Are its scores right?", lead, tuple(blocks))
-
-
-def _mean(row: Mapping[str, Any]) -> float:
-    return float(row.get("mean_prob", row.get("mean_y_prob", row.get("predicted", 0.0))) or 0.0)
-
-
-def _rate(row: Mapping[str, Any]) -> float:
-    return float(row.get("fraud_rate", row.get("observed", row.get("rate", 0.0))) or 0.0)
 
 
 def _days(e: Evaluation) -> Section | None:
@@ -311,6 +320,55 @@ def _days(e: Evaluation) -> Section | None:
         tools=True,
     )  # fmt: skip
     return Section("days", "Does it hold day by day?", lead, (Chart("by-day", "Money by day", spec, lead), table))
+
+
+_SEGMENT_METRICS: Final = ("recall", "precision", "false_positive_rate", "savings")
+
+
+def _segments(e: Evaluation) -> Section | None:
+    """Show the segments that the project names, each with its intervals."""
+    by_column = e.tables.get("by_segment") or {}
+    tables = [_segment_table(column, rows, e) for column, rows in by_column.items() if rows]
+    if not tables:
+        return None
+    recalls = [
+        (row["metrics"]["recall"]["value"], f"{column} {row['segment']}")
+        for column, rows in by_column.items()
+        for row in rows
+        if row["metrics"].get("recall", {}).get("value") is not None
+    ]
+    lead = "Each segment by itself."
+    if recalls:
+        value, name = min(recalls)
+        lead = f"Recall is lowest for {name}: {percent(value)} of its frauds are alerted."
+    return Section("segments", "Does it hold for every segment?", lead, tuple(tables))
+
+
+def _segment_table(column: str, rows: list[dict[str, Any]], e: Evaluation) -> Table:
+    shown = [name for name in _SEGMENT_METRICS if any(name in row["metrics"] for row in rows)]
+    columns = (
+        Column(column), Column("Events", "number"), Column("Frauds", "number"),
+        *(Column(METRIC_WORDS[name], "number") for name in shown),
+    )  # fmt: skip
+    body = tuple(
+        (
+            Cell(str(row["segment"])),
+            Cell(f"{row['events']:,}", row["events"]),
+            Cell(f"{row['frauds']:,}", row["frauds"]),
+            *(_with_interval(name, row["metrics"].get(name, {}), e) for name in shown),
+        )
+        for row in rows
+    )
+    return Table(f"segments-{column}", f"By {column}; intervals at {percent(e.confidence)}", columns, body, tools=True)
+
+
+def _with_interval(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
+    if item.get("value") is None:
+        return Cell("–", "")
+    lines = [_say(name, float(item["value"]), e)]
+    if item.get("low") is not None and item.get("high") is not None:
+        lines.append(f"{_say(name, item['low'], e)} to {_say(name, item['high'], e)}")
+    return Cell("", round(float(item["value"]), 9), lines=tuple(lines))
 
 
 def _champion(e: Evaluation) -> Iterator[Section]:

@@ -370,7 +370,7 @@ def _clusters(e: Explanation) -> Section:
                 f"{percent(item.n_alert_frauds / max(item.n_alerts, 1))} of {item.n_alerts:,}",
                 item.n_alert_frauds / max(item.n_alerts, 1),
             ),
-            Cell(", ".join(f"{name} {value:+.1f}" for name, value in item.drivers)),
+            Cell("", lines=tuple(f"{name} {value:+.1f}" for name, value in item.drivers[:2] if value >= 0.1)),
         )
         for i, item in enumerate(e.clusters)
     )
@@ -378,12 +378,10 @@ def _clusters(e: Explanation) -> Section:
         Column("Group", "number"), Column("Rule in words", "lines"), Column("False alarms", "number"),
         Column("Cost", "number"), Column("Precision", "number", "of the false alarms that meet the rule"),
         Column("Recall", "number", "of the group's false alarms"), Column("Stability", "number", "mean Jaccard"),
-        Column("Fraud among alerts like these", "number"), Column("Driven by"),
+        Column("Fraud among alerts like these", "number"), Column("Driven by", "lines"),
     )  # fmt: skip
-    note = (
-        f"Grouped by why the model alerted. {count(e.n_unstable_clusters, 'group')} did not come back and are "
-        f"not shown."
-    )
+    hidden = f" {count(e.n_unstable_clusters, 'group')} did not come back and are not shown."
+    note = "Grouped by why the model alerted." + (hidden if e.n_unstable_clusters else "")
     table = Table("clusters", "Groups of false alarms with one reason", columns, rows, tools=True)
     return Section("clusters", title, lead, (table, Text(note, note=True)))
 

@@ -78,14 +78,14 @@ def _block(block: Block, most_rows: int) -> RenderableType:
 
 
 def _table(block: Table, most_rows: int) -> RenderableType:
-    table = RichTable(title=RichText(block.caption, style="dim"), title_justify="left", box=None, pad_edge=False)
+    table = RichTable(box=None, pad_edge=False)
     for column in block.columns:
         table.add_column(RichText(column.name), justify="right" if column.kind == "number" else "left")
     for row in block.rows[:most_rows]:
         table.add_row(*(_cell(cell) for cell in row))
     rest = len(block.rows) - most_rows
     note = [RichText(f"and {rest:,} more rows", style="dim")] if rest > 0 else []
-    return Padding(Group(table, *note), (1, 0, 0, 0))
+    return Padding(Group(RichText(block.caption, style="dim"), table, *note), (1, 0, 0, 0))
 
 
 def _cell(cell: Cell) -> RichText:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import explain_world
-from world import FEATURES, World, decided, make_world
+from world import FEATURES, World, decided, explain_world, make_world
 
 from fraudctl.errors import DataError
 from fraudctl.explain.event import explain_event
@@ -28,7 +27,7 @@ from fraudctl.explain.slices import find_slices
     ],
 )
 def test_a_planted_weakness_is_among_the_first_three_findings(plant: dict[str, Any], said: str) -> None:
-    found = explain_world(make_world(**plant))
+    found = explain_world(make_world(4500, **plant))
     assert any(said in item.head for item in found.findings[:3])
 
 
@@ -36,7 +35,7 @@ def test_labels_permuted_among_equal_scores_show_nothing() -> None:
     world = make_world(4000, seed=5)
     order = np.argsort(world.scored["y_prob"].to_numpy(), kind="stable")
     n_significant = 0
-    for seed in range(12):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         label = world.scored["label"].to_numpy().copy()
         for start in range(0, len(order), 40):
@@ -47,7 +46,7 @@ def test_labels_permuted_among_equal_scores_show_nothing() -> None:
         rows = np.arange(scene.scored.height)
         found = find_slices(scene, rows=rows, weight=np.ones(len(rows)), seed=seed, permutations=200)
         n_significant += any(item.significant for item in found.items)
-    assert n_significant <= 2
+    assert n_significant <= 1
 
 
 def test_the_result_is_json_and_the_same_twice(world: World, explanation: Explanation) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl.costs import cost_matrix, minimum_risk, taken_cost
+from fraudctl.explain.result import Explanation
+from fraudctl.explain.run import explain
 from fraudctl.project import Project, parse_project
 
 PROJECT = """
@@ -154,3 +156,11 @@ def decided(world: World, frame: pl.DataFrame, *, shift: float = 0.0) -> World:
         y_prob=pl.Series(y_prob), action=pl.Series([matrix.actions[c] for c in codes]), cost=pl.Series(cost)
     )
     return World(world.project, scored, frame)
+
+
+def explain_world(world: World, **more: object) -> Explanation:
+    arguments: dict[str, object] = {"model": "v1", "permutations": 200, "threads": 1, **more}
+    return explain(
+        world.scored, world.history, project=world.project, features=FEATURES, contribute=world.contribute,
+        decide=world.decide, **arguments,
+    )  # type: ignore[arg-type]  # fmt: skip

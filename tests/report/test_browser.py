@@ -1,0 +1,133 @@
+"""Pages in a real headless Chromium: quiet, offline, and sorting and filtering work."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraudctl.evaluate.result import Evaluation
+from fraudctl.explain.result import Explanation
+from fraudctl.report.document import Document
+from fraudctl.report.html import render_html
+from fraudctl.report.render import evaluation_report, explanation_report
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=3000",
+)  # fmt: skip
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+
+PROBE = """
+const table = document.querySelector("table[data-tools]"), out = {};
+const first = () => Array.from(table.tBodies[0].rows).map(r => r.cells[0].textContent.trim().split(" ").pop());
+const heads = Array.from(table.tHead.rows[0].cells);
+out.loaded = first();
+heads[1].querySelector("button").click(); out.down = first(); out.downSort = heads[1].getAttribute("aria-sort");
+heads[1].querySelector("button").click(); out.up = first(); out.upSort = heads[1].getAttribute("aria-sort");
+heads[0].querySelector("button").click(); out.byName = first();
+out.one = heads.filter(h => h.hasAttribute("aria-sort")).length;
+const input = document.querySelector("input[data-for]");
+input.value = "ALPHA"; input.dispatchEvent(new Event("input"));
+out.filtered = Array.from(table.tBodies[0].rows).filter(r => !r.hidden).length;
+out.count = document.getElementById(input.dataset.for + "-count").textContent;
+input.value = ""; input.dispatchEvent(new Event("input"));
+out.all = Array.from(table.tBodies[0].rows).filter(r => !r.hidden).length;
+out.hacked = String(window.hacked); out.images = document.images.length;
+document.getElementById("probe").textContent = JSON.stringify(out);
+"""
+
+
+def run(page: str, folder: Path, *flags: str) -> tuple[str, str]:
+    """Load a page and give its DOM after loading, and the browser's log."""
+    assert CHROMIUM is not None
+    file = folder / "page.html"
+    file.write_text(page, encoding="utf-8")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom", file.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, done.stderr
+
+
+def probed(page: str, script: str, folder: Path, *flags: str) -> Any:
+    """Run a script of the test at the end of a page and give the JSON that it wrote; no other policy is relaxed."""
+    page = re.sub(r"script-src '[^']+'", "script-src 'unsafe-inline'", page)
+    dom, log = run(page.replace("</body>", f'<pre id="probe"></pre><script>{script}</script></body>'), folder, *flags)
+    found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
+    assert found is not None, log
+    return json.loads(found[1].replace("&amp;", "&"))
+
+
+def console(log: str) -> list[str]:
+    return [line for line in log.splitlines() if ":CONSOLE" in line]
+
+
+@pytest.mark.parametrize("kind", ["document", "explanation", "evaluation"])
+def test_pages_load_without_a_console_message_or_a_request(
+    kind: str, document: Document, explanation: Explanation, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    pages = {
+        "document": lambda: render_html(document),
+        "explanation": lambda: explanation_report(explanation),
+        "evaluation": lambda: evaluation_report(evaluation),
+    }
+    page = pages[kind]()
+    dom, log = run(page, tmp_path)
+    assert console(log) == []  # a request would break the page's policy, and Chromium says so here
+    assert 'class="no-js"' not in dom  # the script ran
+
+
+def test_nothing_is_loaded_beside_the_file(explanation: Explanation, tmp_path: Path) -> None:
+    script = 'document.getElementById("probe").textContent = JSON.stringify(performance.getEntriesByType("resource"))'
+    assert probed(explanation_report(explanation), script, tmp_path) == []
+
+
+def test_a_request_would_have_been_seen(document: Document, tmp_path: Path) -> None:
+    page = render_html(document).replace("</body>", '<img src="https://example.invalid/x.png"></body>')
+    assert any("Content Security Policy" in line for line in console(run(page, tmp_path)[1]))
+
+
+def test_sorting_and_filtering_work_and_markup_stays_text(document: Document, tmp_path: Path) -> None:
+    out = probed(render_html(document), PROBE, tmp_path)
+    assert out["loaded"] == ["bravo", "alpha", "charlie"]
+    assert (out["down"], out["downSort"]) == (["alpha", "bravo", "charlie"], "descending")
+    assert (out["up"], out["upSort"]) == (["charlie", "bravo", "alpha"], "ascending")
+    assert out["byName"] == ["alpha", "bravo", "charlie"]
+    assert out["one"] == 1
+    assert (out["filtered"], out["count"], out["all"]) == (1, "1 of 3 rows", 3)
+    assert (out["hacked"], out["images"]) == ("undefined", 0)
+
+
+def test_the_policy_of_the_page_stops_other_scripts(document: Document, tmp_path: Path) -> None:
+    page = render_html(document).replace("</body>", "<script>document.title = 'taken over'</script></body>")
+    dom, log = run(page, tmp_path)
+    assert "<title>taken over</title>" not in dom
+    assert console(log)
+
+
+def test_dark_screens_get_other_colours(document: Document, tmp_path: Path) -> None:
+    script = (
+        "const c = e => getComputedStyle(e);"
+        'document.getElementById("probe").textContent = JSON.stringify([c(document.body).backgroundColor,'
+        'c(document.querySelector("figure svg text")).fill]);'
+    )
+    light, dark = (
+        probed(render_html(document), script, tmp_path, f"--blink-settings=preferredColorScheme={scheme}")
+        for scheme in (1, 0)
+    )
+    assert light[0] != dark[0]
+    assert light[1] != dark[1]

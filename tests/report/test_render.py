@@ -1,0 +1,151 @@
+"""Renderings: text stays text, nothing is fetched, the same bytes twice, and every figure is the result's own."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from nasty import NASTY
+from rich.console import Console
+
+from fraudctl.evaluate.result import Evaluation
+from fraudctl.explain.result import Explanation
+from fraudctl.report import charts
+from fraudctl.report.charts import PALETTE
+from fraudctl.report.document import Document, Table
+from fraudctl.report.evaluation import evaluation_document
+from fraudctl.report.explanation import explanation_document
+from fraudctl.report.html import render_html
+from fraudctl.report.markdown import render_markdown
+from fraudctl.report.render import chart_files, evaluation_report, explanation_report
+from fraudctl.report.terminal import render_terminal
+
+
+class Tags(HTMLParser):
+    """Collects tags with their attributes, and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for key, value in attrs if key == "id" and value]
+
+
+@pytest.fixture(scope="module")
+def page(document: Document) -> str:
+    return render_html(document)
+
+
+def test_markup_in_values_is_text(page: str) -> None:
+    found = Tags(page)
+    assert [tag for tag, _ in found.tags].count("script") == 1
+    assert not [tag for tag, _ in found.tags if tag == "img"]
+    assert not [attrs for _, attrs in found.tags if any(key.startswith("on") for key in attrs)]
+    assert NASTY not in page
+
+
+def test_the_page_names_no_address_and_forbids_requests(page: str) -> None:
+    for tag, attrs in Tags(page).tags:
+        for key in ("src", "href", "xlink:href", "action", "data"):
+            value = attrs.get(key) or ""
+            assert value.startswith("#") or value in {"", "data:,"}, (tag, key, value)
+    policy = next(attrs["content"] or "" for tag, attrs in Tags(page).tags if attrs.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert "@import" not in page
+    assert "url(http" not in page
+
+
+def test_ids_are_unique_and_charts_have_a_text_alternative(page: str) -> None:
+    found = Tags(page)
+    assert len(found.ids) == len(set(found.ids))
+    drawings = [attrs for tag, attrs in found.tags if tag == "svg"]
+    assert len(drawings) == 2
+    assert all(attrs["role"] == "img" and attrs["aria-labelledby"] in found.ids for attrs in drawings)
+    assert "NaN" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_the_same_document_gives_the_same_bytes(document: Document, page: str) -> None:
+    assert render_html(document) == page
+    assert chart_files(document) == chart_files(document)
+
+
+def test_charts_use_only_the_colours_that_dark_screens_know(explanation: Explanation) -> None:
+    known = {light for light, _ in PALETTE.values()} | {"none", "transparent"}
+    for chart in explanation_document(explanation).charts():
+        svg = charts.to_svg(chart.spec, name=chart.name)
+        assert set(re.findall(r'(?:fill|stroke)="([^"]+)"', svg)) <= known, chart.name
+
+
+def test_specifications_are_valid_vega_lite(explanation: Explanation, evaluation: Evaluation) -> None:
+    import altair as alt
+
+    for document in (explanation_document(explanation), evaluation_document(evaluation)):
+        for chart in document.charts():
+            alt.LayerChart.from_dict(dict(chart.spec), validate=True)
+
+
+def test_small_numbers_in_charts_are_not_rounded_away() -> None:
+    rows = [{"label": "a", "value": 0.00123, "low": None, "high": None, "tone": "bad"}]
+    assert "+0.00123" in charts.to_svg(charts.intervals(rows, title="x", number_format="+.5f"), name="n")
+
+
+def test_chart_files_are_svg_and_png(explanation: Explanation) -> None:
+    files = chart_files(explanation_document(explanation))
+    assert {name.rsplit(".", 1)[1] for name in files} == {"svg", "png"}
+    assert all(content.startswith(b"<svg" if name.endswith("svg") else b"\x89PNG") for name, content in files.items())
+
+
+def test_reports_are_small_and_stable(explanation: Explanation, evaluation: Evaluation) -> None:
+    for text in (explanation_report(explanation), evaluation_report(evaluation, project="test")):
+        assert len(text.encode()) < 500_000
+    assert explanation_report(explanation) == explanation_report(explanation)
+
+
+def test_an_explanation_shows_its_sections_in_their_order(explanation: Explanation) -> None:
+    titles = [section.title for section in explanation_document(explanation).sections]
+    assert titles == [
+        "Why was fraud missed?", "Where does the money go?", "Is it the threshold?",
+        "What did the model not see, what misled it?", "Whom do we annoy?", "Which campaigns did we miss?",
+        "Where is it weak?", "Better model or better data?", "The costliest cases", "Method and limits",
+    ]  # fmt: skip
+    cases = next(s for s in explanation_document(explanation).sections if s.name == "cases").blocks[0]
+    assert isinstance(cases, Table)
+    assert [row[0].text for row in cases.rows] == [str(item.event_id) for item in explanation.errors[:150]]
+
+
+def test_an_evaluation_says_its_verdict_in_words(evaluation: Evaluation) -> None:
+    document = evaluation_document(evaluation, project="test")
+    assert evaluation.gate.verdict == "fail"
+    assert document.title.startswith("This model must not ship: it ")
+    assert any("recall" in head for head, _, _ in document.findings)
+    gate = next(section for section in document.sections if section.name == "gate").blocks[0]
+    assert isinstance(gate, Table)
+    assert [row[0].text for row in gate.rows] == [rule.name for rule in evaluation.gate.rules]
+    names = [section.name for section in document.sections]
+    assert "champion-section" in names
+    assert {"money", "metrics", "quality", "days", "method"} <= set(names)
+
+
+def test_markdown_escapes_and_says_what_it_leaves_out(document: Document, explanation: Explanation) -> None:
+    text = render_markdown(document)
+    assert "<script" not in text
+    assert "<img" not in text
+    long = render_markdown(explanation_document(explanation), most_rows=5)
+    assert "_5 of " in long
+    assert long.startswith("# The model ")
+
+
+def test_the_terminal_reads_no_markup(document: Document) -> None:
+    console = Console(width=200, record=True, force_terminal=False, file=None, quiet=False)
+    with console.capture() as capture:
+        console.print(render_terminal(document))
+    out = capture.get()
+    assert "<script>" in out
+    assert "\x1b[" not in out
+    assert "alpha" in out
