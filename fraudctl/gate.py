@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
+from fraudctl.costs import OUTCOMES
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import LOWER_IS_BETTER, difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
@@ -102,7 +103,25 @@ def _beside(version: str, judged: Judged, rival: Judged, settings: RankingInterv
         "model": version,
         "metrics": {name: estimate(name, rival, settings).to_dict() for name in _BESIDE},
         "differences": {name: difference(name, judged, rival, settings).to_dict() for name in _BESIDE},
+        "cost_sensitivity": _sensitivity(judged, rival, settings),
     }
+
+
+SENSITIVITY_FACTORS = (0.5, 2.0)
+
+
+def _sensitivity(judged: Judged, rival: Judged, settings: RankingIntervals) -> list[dict[str, object]]:
+    """Give the difference of savings with each cost halved and doubled, and whether another model is then the better."""
+    sign = np.sign(difference("savings", judged, rival, settings).value or 0.0)
+    rows: list[dict[str, object]] = []
+    for code, action in enumerate(judged.matrix.actions):
+        for outcome, name in enumerate(OUTCOMES):
+            for factor in SENSITIVITY_FACTORS if judged.cost_table[:, code, outcome].any() else ():
+                pair = [item.repriced(code, outcome, factor) for item in (judged, rival)]
+                found = difference("savings", pair[0], pair[1], settings)
+                changes = found.value is not None and np.sign(found.value) == -sign != 0
+                rows.append({"cost": f"{action}.{name}", "factor": factor, **found.to_dict(), "changes": bool(changes)})
+    return rows
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,17 @@ class Judged:
         """Give the same events with other probabilities and actions."""
         return replace(self, y_prob=y_prob, codes=codes, cost_taken=taken_cost(self.cost_table, codes, self.y_true))
 
+    def repriced(self, code: int, outcome: int, factor: float) -> Judged:
+        """Give the same decisions with one cost multiplied."""
+        table = self.cost_table.copy()
+        table[:, code, outcome] *= factor
+        return replace(
+            self,
+            cost_table=table,
+            cost_taken=taken_cost(table, self.codes, self.y_true),
+            base=baseline(table, self.y_true, self.matrix, weight=self.weight),
+        )
+
     def take(self, rows: npt.NDArray[np.bool_]) -> Judged:
         """Give some of the events, with savings against the better of the two constants on these events."""
         table, y_true, weight = self.cost_table[rows], self.y_true[rows], self.weight[rows]

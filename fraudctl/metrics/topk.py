@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,6 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-Order = Literal["expected", "best", "worst"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class DayBoard:
 
 @dataclass(frozen=True)
 class TopK:
-    """Precision at K, with its range over the orders of ties."""
+    """Precision at K, with its range over the orders of each day's ties."""
 
     value: float
     lowest: float
@@ -95,54 +95,53 @@ def precision_at_k(boards: tuple[DayBoard, ...], k: int, *, remove_detected: boo
         Whether an entity found with fraud among the K of one day leaves the ranking of later days. With ties at the
         cut it leaves in expectation: it stays with the probability that it was not among the K.
     """
-    per_day = {order: _days(boards, k, remove_detected=remove_detected, order=order) for order in _ORDERS}
-    means = {order: float(days.mean()) if len(days) else math.nan for order, days in per_day.items()}
-    low, high = sorted((means["worst"], means["best"]))
-    value = min(max(means["expected"], low), high)
-    return TopK(value, low, high, len(boards), per_day["expected"])
-
-
-_ORDERS: tuple[Order, ...] = ("expected", "best", "worst")
+    days = list(_days(boards, k, remove_detected=remove_detected))
+    value, low, high = np.mean(days, axis=0) if days else (math.nan, math.nan, math.nan)
+    return TopK(float(value), float(low), float(high), len(boards), np.array([day[0] for day in days]))
 
 
 def weighted_precision_at_k(
     boards: tuple[DayBoard, ...], k: int, entity_weight: FloatArray, *, remove_detected: bool = True
 ) -> float:
     """Give `precision_at_k` (expected) where each entity counts as many times as its weight says; for a bootstrap."""
-    days = _days(boards, k, remove_detected=remove_detected, order="expected", entity_weight=entity_weight)
-    return float(days.mean()) if len(days) else math.nan
+    shares = [
+        share for share, _low, _high in _days(boards, k, remove_detected=remove_detected, entity_weight=entity_weight)
+    ]
+    return float(np.mean(shares)) if shares else math.nan
 
 
 def _days(
-    boards: tuple[DayBoard, ...],
-    k: int,
-    *,
-    remove_detected: bool,
-    order: Order,
-    entity_weight: FloatArray | None = None,
-) -> FloatArray:
+    boards: tuple[DayBoard, ...], k: int, *, remove_detected: bool, entity_weight: FloatArray | None = None
+) -> Iterator[tuple[float, float, float]]:
+    """Yield each day's expected share of K, and that of the unluckiest and luckiest order of its ties.
+
+    What earlier days found is taken off in expectation; the range is that of the day's own ties (not needed, and not
+    computed, where weights are given).
+    """
     n_entities = max((int(board.entity.max()) + 1 for board in boards), default=0)
     present = np.ones(n_entities) if entity_weight is None else entity_weight.astype(np.float64, copy=True)
-    shares = np.empty(len(boards))
-    for number, board in enumerate(boards):
+    for board in boards:
         weight = present[board.entity]
-        taken = _taken(board, weight, k, order=order)
-        found = taken * board.fraud
-        shares[number] = found.sum() / k
+        found = _taken(board, weight, k) * board.fraud
+        share = float(found.sum() / k)
+        yield (share, share, share) if entity_weight is not None else (share, *_range(board, weight, k))
         if remove_detected:
             present[board.entity] = np.maximum(weight - found, 0.0)
-    return shares
 
 
-def _taken(board: DayBoard, weight: FloatArray, k: int, *, order: Order) -> FloatArray:
-    """Give how much of each entity's weight is among the K."""
-    if order != "expected":
-        first = board.fraud if order == "best" else ~board.fraud
+def _range(board: DayBoard, weight: FloatArray, k: int) -> tuple[float, float]:
+    """Give the lowest and highest share of K over the orders of equal scores."""
+    ends = []
+    for first in (~board.fraud, board.fraud):
         rank = np.lexsort((~first, board.group))
-        taken = np.empty(len(weight))
         ranked = weight[rank]
-        taken[rank] = np.clip(k - (np.cumsum(ranked) - ranked), 0.0, ranked)
-        return taken
+        taken = np.clip(k - (np.cumsum(ranked) - ranked), 0.0, ranked)
+        ends.append(float((taken * board.fraud[rank]).sum() / k))
+    return ends[0], ends[1]
+
+
+def _taken(board: DayBoard, weight: FloatArray, k: int) -> FloatArray:
+    """Give how much of each entity's weight is among the K in expectation."""
     size = np.bincount(board.group, weights=weight)
     before = np.cumsum(size) - size
     fits = np.clip(k - before, 0.0, size)

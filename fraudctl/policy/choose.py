@@ -14,7 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import BoolArray, CodeArray, FloatArray, IntArray, cost_matrix, expected_cost, taken_cost
+from fraudctl.costs import (
+    OUTCOMES,
+    BoolArray,
+    CodeArray,
+    FloatArray,
+    IntArray,
+    cost_matrix,
+    expected_cost,
+    taken_cost,
+)
 from fraudctl.errors import DataError
 from fraudctl.metrics import ratios
 from fraudctl.policy.decide import CapacityLimit, Policy, PolicyRule, hindsight, local_period
@@ -307,11 +316,67 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
     }
     out: dict[str, Any] = {"brings": brings, "alternatives": simple}
     out["as_good_and_simpler"] = [name for name, item in simple.items() if _as_good(item)]
+    if bare.rules:
+        out["rules"] = _rules_backtest(policy, ground)
+    out["cost_sensitivity"] = _sensitivity(bare, policy, ground, constraints)
     if constraints:
         out["constraints"] = {str(item): _held(item, chosen, ground, policy) for item in constraints}
     if bare.capacity:
         out["hindsight_bound"] = _hindsight_cost(policy, ground)
     return out
+
+
+def _rules_backtest(policy: Policy, ground: Ground) -> dict[str, Any]:
+    """Give what each rule matches, what it catches that the model alone lets pass, and what it brings in money."""
+    fraud = ground.y_true == 1
+    chosen = ground.decide(policy)
+    without = replace(ground, rule_masks=[])
+    alone = without.decide(replace(policy, rules=()))
+    missed = alone == policy.matrix.pass_code
+    found: dict[str, Any] = {}
+    for place, (rule, mask) in enumerate(zip(policy.rules, ground.rule_masks, strict=True)):
+        rest = replace(ground, rule_masks=[item for i, item in enumerate(ground.rule_masks) if i != place])
+        others = replace(policy, rules=tuple(item for item in policy.rules if item != rule))
+        found[rule.name] = {
+            "action": rule.action,
+            "events": int(mask.sum()),
+            "frauds": int((mask & fraud).sum()),
+            "events_the_model_allows": int((mask & missed).sum()),
+            "frauds_the_model_allows": int((mask & missed & fraud).sum()),
+            "brings": ground.dearer(rest.decide(others), chosen),
+        }
+    return {"each": found, "all_bring": ground.dearer(alone, chosen)}
+
+
+SENSITIVITY_FACTORS = (0.5, 2.0)
+
+
+def _sensitivity(
+    bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]
+) -> list[dict[str, Any]]:
+    """Choose again with each cost halved and doubled: which decisions change, and what the old ones would cost more."""
+    chosen = ground.decide(policy)
+    rows = []
+    for code, action in enumerate(policy.actions):
+        for outcome, name in enumerate(OUTCOMES):
+            if not ground.table[:, code, outcome].any():
+                continue
+            for factor in SENSITIVITY_FACTORS:
+                table = ground.table.copy()
+                table[:, code, outcome] *= factor
+                other = replace(ground, table=table)
+                again = policy if bare.capacity else _fitted(bare, other, constraints)[0]
+                codes = other.decide(again)
+                rows.append(
+                    {
+                        "cost": f"{action}.{name}",
+                        "factor": factor,
+                        "decisions_changed": float((codes != chosen).mean()),
+                        "thresholds": dict(again.thresholds),
+                        "keeping_costs_more": other.cost(chosen) - other.cost(codes),
+                    }
+                )
+    return rows
 
 
 def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) -> dict[str, Any]:

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from decisions_world import evaluated, make_events, make_project, score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraudctl.errors import DataError, ExitCode, ProjectError
+from fraudctl.evaluate import Evaluation, GateResult
+from fraudctl.gate import Champion, compare, holm, judge
+from fraudctl.policy import bare_policy
+from fraudctl.uncertainty import Estimate
+
+FLOOR = "[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 100\n"
+
+
+def run(more: str, events: pl.DataFrame | None = None, champion: pl.DataFrame | None = None) -> GateResult:
+    return full(more, events, champion).gate
+
+
+def full(more: str, events: pl.DataFrame | None = None, champion: pl.DataFrame | None = None) -> Evaluation:
+    project = make_project(more)
+    scored = score(make_events() if events is None else events, project)
+    rival = None if champion is None else Champion("old", score(champion, project))
+    return judge(evaluated(scored, project), scored, project=project, policy=bare_policy(project), champion=rival)
+
+
+def verdict_of(gate: GateResult, name: str) -> str:
+    return next(rule.verdict for rule in gate.rules if rule.name.startswith(name))
+
+
+def shuffled(events: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
+    return events.with_columns(y_prob=pl.col("y_prob").shuffle(seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bound", "direction", "verdict"),
+    [
+        (0.5, 0.7, 0.5, "at_least", "pass"),
+        (0.5, 0.7, 0.51, "at_least", "inconclusive"),
+        (0.5, 0.7, 0.7, "at_least", "inconclusive"),
+        (0.5, 0.7, 0.71, "at_least", "fail"),
+        (0.5, 0.7, 0.7, "at_most", "pass"),
+        (0.5, 0.7, 0.6, "at_most", "inconclusive"),
+        (0.5, 0.7, 0.49, "at_most", "fail"),
+    ],
+)
+def test_the_ends_of_the_interval_decide(low: float, high: float, bound: float, direction: str, verdict: str) -> None:
+    found = Estimate(0.6, low, high, se=0.06)
+    rule = compare("r", "m", found, bound, direction, n_frauds=500, min_frauds=300, confidence=0.9)  # type: ignore[arg-type]
+    assert rule.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Estimate(None, reason="no alerts"),
+        Estimate(0.9, reason="only 3 card clusters"),
+        Estimate(0.9, math.nan, 1.0),
+        Estimate(0.9, 0.8, math.inf),
+        Estimate(0.9, 0.8),
+        Estimate(math.nan, math.nan, math.nan),
+    ],
+)
+@given(bound=st.floats(-2, 2), rising=st.booleans())
+@settings(deadline=None, max_examples=20)
+def test_missing_and_nan_never_pass_or_fail(found: Estimate, bound: float, rising: bool) -> None:
+    direction = "at_least" if rising else "at_most"
+    rule = compare("r", "m", found, bound, direction, n_frauds=10**6, min_frauds=1, confidence=0.9)  # type: ignore[arg-type]
+    assert rule.verdict == "inconclusive"
+    assert "not known" in rule.reason
+
+
+def test_too_few_frauds_never_pass_but_may_fail() -> None:
+    good, bad = Estimate(0.9, 0.8, 1.0, se=0.05), Estimate(0.1, 0.0, 0.2, se=0.05)
+    args = {"n_frauds": 299, "min_frauds": 300, "confidence": 0.9}
+    passing = compare("r", "m", good, 0.5, "at_least", **args)  # type: ignore[arg-type]
+    assert passing.verdict == "inconclusive"
+    assert "299 frauds are fewer than the 300" in passing.reason
+    assert compare("r", "m", bad, 0.5, "at_least", **args).verdict == "fail"  # type: ignore[arg-type]
+
+
+def test_how_many_frauds_would_settle_it_by_hand() -> None:
+    # n (z SE / (value - bound))^2 = 400 × (1.645 × 0.05 / 0.05)^2 = 400 × 2.7055
+    rule = compare(
+        "r", "m", Estimate(0.55, 0.47, 0.63, se=0.05), 0.5, "at_least", n_frauds=400, min_frauds=300, confidence=0.9
+    )
+    assert rule.frauds_to_settle == math.ceil(400 * 1.6448536**2)
+    never = Estimate(0.5, 0.4, 0.6, se=0.05)
+    hopeless = compare("r", "m", never, 0.5, "at_least", n_frauds=400, min_frauds=300, confidence=0.9)
+    assert hopeless.frauds_to_settle is None
+    assert "no number" in hopeless.reason
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "passing", "failing"),
+    [
+        ("savings", "at_least", 0.3, 0.99),
+        ("recall", "at_least", 0.5, 0.999),
+        ("precision", "at_least", 0.2, 0.99),
+        ("value_recall", "at_least", 0.5, 0.9999),
+        ("roc_auc", "at_least", 0.8, 0.9999),
+        ("average_precision", "at_least", 0.5, 0.99),
+        ("card_precision_at_100", "at_least", 0.1, 0.9),
+        ("false_positive_rate", "at_most", 0.5, 0.001),
+        ("alert_rate", "at_most", 0.5, 0.01),
+        ("cost", "at_most", 20_000, 100),
+        ("brier", "at_most", 0.09, 0.001),
+        ("ece", "at_most", 0.2, 0.0001),
+    ],
+)
+def test_every_metric_rule_fails_passes_and_is_inconclusive(
+    metric: str, limit: str, passing: float, failing: float
+) -> None:
+    base = full(FLOOR)
+    value = base.metrics[metric].value
+    for bound, verdict in ((passing, "pass"), (failing, "fail"), (value, "inconclusive")):
+        other = "" if metric == "savings" else "savings = { at_least = 0.3 }\n"
+        gate = run(f"[gate]\nmin_frauds = 100\n{other}{metric} = {{ {limit} = {bound} }}")
+        assert verdict_of(gate, metric) == verdict, (metric, bound, gate.rules)
+        assert gate.verdict == verdict
+        assert gate.exit_code == {"pass": 0, "fail": 1, "inconclusive": 5}[verdict]
+
+
+def champion_rule(metric: str, margin: float) -> str:
+    return FLOOR + f'champion = {{ metric = "{metric}", no_worse_than = {margin} }}\n'
+
+
+@pytest.mark.parametrize("metric", ["savings", "recall", "average_precision", "roc_auc", "cost", "false_positive_rate"])
+def test_champion_rule_fails_passes_and_is_inconclusive(metric: str) -> None:
+    better, worse = make_events(), make_events(strength=1.5)
+    lead = full(FLOOR, better, worse).to_dict()["champion"]["differences"][metric]["value"]
+    if metric in {"cost", "false_positive_rate"}:
+        lead = -lead
+    if lead < 0:
+        better, worse, lead = worse, better, -lead
+    assert verdict_of(run(champion_rule(metric, lead / 2), better, better), "champion") == "pass"
+    assert verdict_of(run(champion_rule(metric, lead), worse, better), "champion") == "inconclusive"
+    assert verdict_of(run(champion_rule(metric, lead / 10), worse, better), "champion") == "fail"
+
+
+def test_superiority_only_if_asked() -> None:
+    strong, weak = make_events(), make_events(strength=1.5)
+    lead = full(FLOOR, strong, weak).to_dict()["champion"]["differences"]["savings"]["value"]
+    more = FLOOR + "champion = { better_than = 0.01 }\n"
+    assert verdict_of(run(more, strong, weak), "champion.better_than") == "pass"
+    asked = FLOOR + f"champion = {{ better_than = {lead} }}\n"
+    assert verdict_of(run(asked, strong, weak), "champion.better_than") == "inconclusive"
+    assert verdict_of(run(more, weak, strong), "champion.better_than") == "fail"
+
+
+def test_no_champion_is_inconclusive_unless_the_baseline_stands_in() -> None:
+    gate = run(FLOOR + "champion = {}\n")
+    assert gate.verdict == "inconclusive"
+    assert "no champion is registered" in gate.reason
+    assert run(FLOOR + 'champion = { if_none = "baseline" }\n').verdict == "pass"
+
+
+def test_a_champion_on_other_events_is_refused() -> None:
+    events = make_events()
+    with pytest.raises(DataError, match="other events"):
+        run(FLOOR, events, events[::-1])
+    with pytest.raises(DataError, match="other events"):
+        run(FLOOR, events, events[:-1])
+
+
+def test_champion_stands_beside_with_paired_differences() -> None:
+    found = full("", make_events(), make_events(strength=1.5)).to_dict()
+    assert found["champion"]["model"] == "old"
+    assert found["champion"]["differences"]["savings"]["low"] > 0
+    rows = found["champion"]["cost_sensitivity"]
+    assert {row["cost"] for row in rows} == {"allow.fraud", "review.fraud", "review.legit", "block.legit"}
+    assert not any(row["changes"] for row in rows if row["cost"] == "allow.fraud")
+    assert found["gate"]["verdict"] == "none"
+
+
+SEGMENT = FLOOR + '[[gate.segments]]\nby = "channel"\nmetric = "recall"\nmin_frauds = 50\n'
+
+
+def test_segment_rule_passes_fails_and_is_inconclusive() -> None:
+    assert run(SEGMENT + "at_least = 0.3").verdict == "pass"
+    gate = run(SEGMENT + "at_least = 0.3")
+    assert [rule.name.split("=")[-1] for rule in gate.rules[1:]] == ["app", "shop", "web"] or len(gate.rules) == 4
+    events = make_events()
+    blind = events.with_columns(y_prob=pl.when(pl.col("channel") == "web").then(0.001).otherwise(pl.col("y_prob")))
+    lost = run(SEGMENT + "at_least = 0.3", blind)
+    assert lost.verdict == "fail"
+    assert [rule.name for rule in lost.rules if rule.verdict == "fail"] == ["segments[0].at_least channel=web"]
+    value = full(FLOOR).metrics["recall"].value
+    assert run(SEGMENT + f"at_least = {value}").verdict == "inconclusive"
+
+
+def test_segments_against_the_champion_have_a_margin_of_a_tenth() -> None:
+    events = make_events()
+    assert verdict_of(run(SEGMENT, events, events), "segments[0].no_worse_than") == "pass"
+    blind = events.with_columns(y_prob=pl.when(pl.col("channel") == "web").then(0.001).otherwise(pl.col("y_prob")))
+    gate = run(SEGMENT, blind, events)
+    web = next(rule for rule in gate.rules if rule.name.endswith("channel=web"))
+    assert (web.verdict, web.bound) == ("fail", -0.10)
+    assert run(SEGMENT, events).verdict == "inconclusive"
+
+
+def test_a_fail_among_segments_must_survive_holm() -> None:
+    # alone .04 < .05 would reject; as one of two it needs .025
+    assert holm([0.04, 0.5], 0.05) == [False, False]
+    assert holm([0.02, 0.5], 0.05) == [True, False]
+    assert holm([0.02, 0.04], 0.05) == [True, True]
+    assert holm([], 0.05) == []
+
+
+def test_shuffled_scores_fail_down_to_forty_frauds() -> None:
+    for n_frauds in (40, 100, 400):
+        events = shuffled(make_events(n_frauds * 100, n_frauds))
+        assert run(FLOOR, events).verdict == "fail"
+
+
+def test_rules_that_noise_passes_are_refused_with_the_missing_floor() -> None:
+    gate = run("[gate]\nmin_frauds = 100\nalert_rate = { at_most = 0.9 }")
+    assert gate.verdict == "refused"
+    assert gate.exit_code is ExitCode.USAGE
+    assert gate.control == "pass"
+    assert "add savings = { at_least" in (gate.hint or "")
+    low = run("[gate]\nmin_frauds = 100\nsavings = { at_least = -5.0 }")
+    assert low.verdict == "refused"
+    assert "too low" in (low.hint or "")
+    assert run("[gate]\n").verdict == "refused"
+    assert run(FLOOR).control == "fail"
+
+
+def test_missing_scores_empty_and_one_class_never_pass() -> None:
+    events = make_events()
+    holes = events.with_columns(y_prob=pl.when(pl.col("event_id") < 2000).then(None).otherwise(pl.col("y_prob")))
+    for table in (holes, events[:0], events.filter(pl.col("label") == 0), events.filter(pl.col("label") == 1)):
+        gate = run(FLOOR, table)
+        assert gate.verdict in {"inconclusive", "refused"}
+        assert gate.exit_code != 0
+
+
+def test_few_clusters_never_pass() -> None:
+    events = make_events().with_columns(card=pl.col("card") % 10)
+    gate = run(FLOOR, events)
+    assert gate.verdict == "inconclusive"
+    assert "only 10 card clusters" in gate.reason
+
+
+def test_fail_beats_inconclusive() -> None:
+    value = full(FLOOR).metrics["precision"].value
+    gate = run(f"[gate]\nmin_frauds = 100\nrecall = {{ at_least = 0.999 }}\nprecision = {{ at_least = {value} }}")
+    assert gate.verdict == "fail"
+    assert gate.reason.startswith("recall")
+
+
+def test_min_frauds_is_named() -> None:
+    gate = run("[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 401")
+    assert gate.verdict == "inconclusive"
+    assert "400 frauds are fewer than the 401" in gate.reason
+
+
+def test_a_margin_too_small_for_the_data_is_warned_of() -> None:
+    events = make_events(600, 60)
+    gate = run("[gate]\nsavings = { at_least = 0.1 }\nchampion = { no_worse_than = 0.001 }", events, events)
+    assert any("margin 0.001 is smaller" in warning for warning in gate.warnings)
+
+
+def test_same_input_same_verdict() -> None:
+    assert run(FLOOR).to_dict() == run(FLOOR).to_dict()
+
+
+def test_unknown_metric_in_the_gate() -> None:
+    with pytest.raises(ProjectError, match="savnigs"):
+        make_project("[gate]\nsavnigs = { at_least = 1 }")
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=5)
+def test_a_gate_passes_on_itself_where_the_floors_are_met(seed: int) -> None:
+    events = make_events(seed=seed)
+    gate = run(FLOOR + "champion = {}\n", events, events)
+    assert gate.verdict == "pass"
+    assert all(np.isfinite(rule.estimate.low) for rule in gate.rules)

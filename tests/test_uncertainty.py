@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraudctl.metrics import average_precision, ratios, roc_auc
+from fraudctl.uncertainty import (
+    Clusters,
+    RankingIntervals,
+    bootstrap,
+    calibration_estimate,
+    clustered_variance,
+    difference_estimate,
+    normal_quantile,
+    percentile_estimate,
+    ranking_difference,
+    ranking_estimate,
+    ratio_estimate,
+    too_few,
+    topk_estimate,
+    widest_way,
+)
+
+SETTINGS = RankingIntervals(100, 0, 0.90)
+
+
+def clusters(*codes: list[int] | np.ndarray) -> Clusters:
+    arrays = tuple(np.asarray(item) for item in codes)
+    n_events = len(arrays[0]) if arrays else 0
+    names = tuple("abcdef"[: len(arrays)])
+    return Clusters(names, arrays, tuple(int(item.max()) + 1 for item in arrays), n_events)
+
+
+def test_two_way_variance_by_hand() -> None:
+    # psi 1, 2, 3, -1. Entity a {0, 1}, {2, 3}: 3^2 + 2^2 = 13. Entity b {0, 2}, {1, 3}: 4^2 + 1^2 = 17.
+    # Rows: 1 + 4 + 9 + 1 = 15. Two-way: 13 + 17 - 15 = 15; the largest is 17
+    psi = np.array([1.0, 2.0, 3.0, -1.0])
+    a, b = [0, 0, 1, 1], [0, 1, 0, 1]
+    assert clustered_variance(psi, clusters(a)) == 15.0
+    assert clustered_variance(psi, clusters(b)) == 17.0
+    assert clustered_variance(psi, clusters(a, b)) == 17.0
+    assert clustered_variance(np.ones(4), clusters(a, b)) == 12.0
+    # three entities or more: the largest of one way
+    assert clustered_variance(psi, clusters(a, b, a)) == 17.0
+    assert clustered_variance(psi, Clusters((), (), (), 4)) == 15.0
+
+
+def test_two_way_adds_where_clusters_cross() -> None:
+    # {0,1}, {2,3} and {1,2}, {0,3}; psi 2, 2, 2, 2: V_a = 32, V_b = 32, V_row = 16 -> 48
+    assert clustered_variance(np.full(4, 2.0), clusters([0, 0, 1, 1], [0, 1, 1, 0])) == 48.0
+
+
+def test_interval_by_hand() -> None:
+    # recall 3/4 over 40 frauds that are 20 cards of two; each card's frauds share their fate in half of the cards
+    y_true, alert = np.ones(40), np.tile([1, 1, 1, 0], 10).astype(bool)
+    codes = np.repeat(np.arange(20), 2)
+    found = ratio_estimate(ratios.recall(y_true, alert), clusters(codes), confidence=0.90)
+    # psi: (1 - .75)/40 or (0 - .75)/40; cards (+,+): .5/40, cards (+,-): -.5/40 -> V = 20 × .25/1600 = .003125
+    # rows: 30 × .0625/1600 + 10 × .5625/1600 = .0046875, the larger; plus (1/40)^2
+    se = math.sqrt(0.0046875 + 1 / 1600)
+    assert found.value == 0.75
+    assert found.se == pytest.approx(se)
+    assert found.low == pytest.approx(0.75 - 1.6448536 * se)
+
+
+def test_savings_take_the_mean_frauds_share_of_the_base() -> None:
+    matrix_base = np.where(np.arange(40) < 30, 10.0, 0.0)
+    fraud = (np.arange(40) < 30).astype(int)
+    from fraudctl.costs import Baseline
+
+    base = Baseline("allow", 0, matrix_base, 300.0, 900.0)
+    ratio = ratios.savings_against(fraud, np.zeros(40), matrix_base, base, weight=np.ones(40))
+    assert ratio.value == 1.0
+    found = ratio_estimate(ratio, clusters(np.arange(40)), confidence=0.9)
+    # a perfect record has no variance, but 30 frauds cannot tell 1 from 1 - 1.645/30
+    assert found.se == pytest.approx(1 / 30)
+
+
+def test_fewer_than_twenty_clusters_cannot_be_known() -> None:
+    y_true = np.ones(100)
+    few = clusters(np.arange(100) % 19)
+    found = ratio_estimate(ratios.recall(y_true, y_true > 0), few, confidence=0.9)
+    assert found.value == 1.0
+    assert not found.known
+    assert "only 19 a clusters" in (found.reason or "")
+    assert too_few(clusters(np.arange(100) % 20), np.ones(100, dtype=bool)) is None
+    ranked = ranking_estimate("roc_auc", np.arange(100) % 2, np.arange(100.0), np.ones(100), few, settings=SETTINGS)
+    assert not ranked.known
+
+
+def test_nulls_are_their_own_clusters() -> None:
+    found = Clusters.of(pl.DataFrame({"card": ["x", None, "x", None]}), ["card"])
+    assert found.sizes == (3,)
+    assert found.codes[0][0] == found.codes[0][2]
+    assert len(set(found.codes[0].tolist())) == 3
+    nothing = Clusters.of(pl.DataFrame({"card": [None, None]}, schema={"card": pl.Int64}), ["card"])
+    assert nothing.sizes == (2,)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_variance_against_brute_force(rows: list[tuple[float, int, int]]) -> None:
+    psi, a, b = (np.array(item) for item in zip(*rows, strict=True))
+    same = [[(a[i] == a[j]) * psi[i] * psi[j] for j in range(len(psi))] for i in range(len(psi))]
+    other = [[(b[i] == b[j]) * psi[i] * psi[j] for j in range(len(psi))] for i in range(len(psi))]
+    v_a, v_b, v_row = np.sum(same), np.sum(other), np.sum(psi**2)
+    expected = max(v_a + v_b - v_row, v_a, v_b, v_row)
+    assert clustered_variance(psi, clusters(a, b)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_linearised_interval_agrees_with_the_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 200, 3000)
+    y_true = (rng.random(3000) < 0.1 + 0.3 * (codes % 5 == 0)).astype(int)
+    alert = (rng.random(3000) < 0.3 + 0.4 * y_true) | (codes % 7 == 0)
+    ratio = ratios.precision(y_true, alert)
+    linear = ratio_estimate(ratio, clusters(codes), confidence=0.9)
+
+    def statistic(weight: np.ndarray) -> np.ndarray:
+        w = weight[codes]
+        return np.array([np.sum(w * ratio.numerator) / np.sum(w * ratio.denominator)])
+
+    draws = bootstrap(200, statistic, RankingIntervals(400, 1, 0.9))
+    assert draws.std() == pytest.approx(linear.se, rel=0.15)
+
+
+def test_bootstrap_does_not_depend_on_threads() -> None:
+    one, two = (bootstrap(30, lambda w: w[:3], RankingIntervals(20, 5, 0.9, threads=n)) for n in (1, 3))
+    assert (one == two).all()
+    assert not (one == bootstrap(30, lambda w: w[:3], RankingIntervals(20, 6, 0.9))).all()
+
+
+def ranked(n_events: int = 1500) -> tuple[np.ndarray, np.ndarray, Clusters]:
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 150, n_events)
+    hot = rng.normal(size=150)
+    y_true = (rng.random(n_events) < 1 / (1 + np.exp(2 - hot[codes]))).astype(int)
+    score = np.round(rng.normal(size=n_events) + y_true + 0.5 * hot[codes], 1)
+    return y_true, score, clusters(codes, rng.integers(0, 90, n_events))
+
+
+@pytest.mark.parametrize(("name", "metric"), [("roc_auc", roc_auc), ("average_precision", average_precision)])
+def test_ranking_bootstrap_is_that_of_copied_clusters(name: str, metric: object) -> None:
+    y_true, score, groups = ranked()
+    found = ranking_estimate(name, y_true, score, np.ones(len(score)), groups, settings=SETTINGS)
+    assert found.value == pytest.approx(metric(y_true, score))  # type: ignore[operator]
+    assert found.low is not None
+    assert found.low < found.value < found.high  # type: ignore[operator]
+    rng = np.random.default_rng(3)
+    copies = []
+    for _ in range(100):
+        drawn = np.bincount(rng.integers(0, 150, 150), minlength=150)
+        rows = np.repeat(np.arange(len(score)), drawn[groups.codes[0]])
+        copies.append(metric(y_true[rows], score[rows]))  # type: ignore[operator]
+    assert found.se == pytest.approx(np.std(copies), rel=0.35)
+
+
+def test_weights_scale_nothing_but_their_own_rows() -> None:
+    y_true, score, groups = ranked()
+    double = ranking_estimate("roc_auc", y_true, score, np.full(len(score), 2.0), groups, settings=SETTINGS)
+    single = ranking_estimate("roc_auc", y_true, score, np.ones(len(score)), groups, settings=SETTINGS)
+    assert (double.low, double.high) == pytest.approx((single.low, single.high))
+
+
+def test_paired_difference_is_narrower_than_two_intervals_and_nothing_for_twins() -> None:
+    y_true, score, groups = ranked()
+    ones = np.ones(len(score))
+    near = score + 0.05 * np.random.default_rng(0).normal(size=len(score))
+    args = {"settings": SETTINGS}
+    paired = ranking_difference("roc_auc", y_true, near, score, ones, groups, **args)  # type: ignore[arg-type]
+    alone = ranking_estimate("roc_auc", y_true, score, ones, groups, **args)  # type: ignore[arg-type]
+    assert paired.se < 0.3 * alone.se  # type: ignore[operator]
+    twins = ranking_difference("roc_auc", y_true, score, score, ones, groups, **args)  # type: ignore[arg-type]
+    assert (twins.value, twins.low, twins.high) == (0.0, 0.0, 0.0)
+
+
+def test_paired_difference_of_ratios() -> None:
+    y_true = np.ones(60)
+    ours, theirs = (ratios.recall(y_true, np.arange(60) < n) for n in (40, 30))
+    found = difference_estimate(ours, theirs, clusters(np.arange(60)), confidence=0.9)
+    # 10 of 60 differ: D = 1/6, V = sum (d - D)^2 / 60^2 = (10 × (5/6)^2 + 50 × (1/6)^2) / 3600, plus 1/60^2
+    variance = (10 * (5 / 6) ** 2 + 50 * (1 / 6) ** 2) / 3600 + 1 / 3600
+    assert found.value == pytest.approx(1 / 6)
+    assert found.se == pytest.approx(math.sqrt(variance))
+    undefined = difference_estimate(
+        ours, ratios.recall(np.zeros(60), y_true > 0), clusters(np.arange(60)), confidence=0.9
+    )
+    assert undefined.reason == "no frauds"
+
+
+def test_undefined_replicates_leave_no_interval() -> None:
+    draws = np.array([np.nan] * 10 + [0.5] * 90)
+    assert "undefined in more than 5 %" in (percentile_estimate(0.5, draws, confidence=0.9).reason or "")
+
+
+def test_widest_way_picks_the_coarsest_dependence() -> None:
+    psi = np.ones(40)
+    way = widest_way(psi, clusters(np.arange(40), np.arange(40) % 4))
+    assert way.n_clusters == 4
+    assert widest_way(psi, Clusters((), (), (), 40)).n_clusters == 40
+
+
+def test_calibration_interval() -> None:
+    rng = np.random.default_rng(0)
+    y_prob = rng.random(2000)
+    y_true = (rng.random(2000) < y_prob).astype(int)
+    groups = clusters(rng.integers(0, 300, 2000))
+    honest = calibration_estimate(y_true, y_prob, np.ones(2000), groups, settings=SETTINGS)
+    boastful = calibration_estimate(y_true, np.sqrt(y_prob), np.ones(2000), groups, settings=SETTINGS)
+    assert honest.high < boastful.low  # type: ignore[operator]
+    assert calibration_estimate(y_true[:0], y_prob[:0], y_prob[:0], groups, settings=SETTINGS).reason == "no events"
+
+
+def test_no_entities_in_a_top_list() -> None:
+    assert topk_estimate(0.0, (), 100, 50, settings=SETTINGS).reason == "no events with this entity"
+
+
+def test_quantile() -> None:
+    assert normal_quantile(0.90) == pytest.approx(1.6448536)
