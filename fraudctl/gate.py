@@ -111,7 +111,7 @@ SENSITIVITY_FACTORS = (0.5, 2.0)
 
 
 def _sensitivity(judged: Judged, rival: Judged, settings: RankingIntervals) -> list[dict[str, object]]:
-    """Give the difference of savings with each cost halved and doubled, and whether another model is then the better."""
+    """Give the difference of savings with each cost halved and doubled, and whether the better model changes."""
     sign = np.sign(difference("savings", judged, rival, settings).value or 0.0)
     rows: list[dict[str, object]] = []
     for code, action in enumerate(judged.matrix.actions):

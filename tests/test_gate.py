@@ -132,7 +132,7 @@ def champion_rule(metric: str, margin: float) -> str:
 
 @pytest.mark.parametrize("metric", ["savings", "recall", "average_precision", "roc_auc", "cost", "false_positive_rate"])
 def test_champion_rule_fails_passes_and_is_inconclusive(metric: str) -> None:
-    better, worse = make_events(), make_events(strength=1.5)
+    better, worse = make_events(), make_events(strength=1.5).with_columns(y_prob=(3 * pl.col("y_prob")).clip(0, 1))
     lead = full(FLOOR, better, worse).to_dict()["champion"]["differences"][metric]["value"]
     if metric in {"cost", "false_positive_rate"}:
         lead = -lead
