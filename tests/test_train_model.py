@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fraudctl.errors import BundleError, DataError
+from fraudctl.project.training import TrainSection
+from fraudctl.train_model import (
+    MISSING,
+    OTHER,
+    ModelColumns,
+    best_trees,
+    fit_model,
+    learn_columns,
+    make_pool,
+    params_of,
+    quantize,
+    raw_score,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+from training_data import table
+
+
+def test_the_vocabulary_is_the_most_frequent_values_and_ties_go_by_text() -> None:
+    rows = pl.DataFrame({"kind": ["b", "a", "a", "c", None, "d", "d"]})
+    columns = learn_columns(rows, names=["kind"], categorical=["kind"], max_categories=3)
+    assert columns.vocabularies["kind"] == ("a", "b", "d")
+
+
+def test_the_matrix_names_what_is_missing_or_unknown() -> None:
+    columns = ModelColumns(("x", "kind"), {"kind": ("a", "b")})
+    rows = pl.DataFrame({"kind": ["a", None, "z"], "x": [1, None, 3]})
+    matrix = columns.matrix(rows)
+    assert matrix.columns == ["x", "kind"]
+    assert matrix["kind"].to_list() == ["a", MISSING, OTHER]
+    assert matrix["x"].dtype == pl.Float32
+    assert matrix["x"].to_list() == [1.0, None, 3.0]
+
+
+def test_whole_numbers_and_booleans_may_be_categories_or_numbers() -> None:
+    columns = ModelColumns(("flag", "code"), {"code": ("3",)})
+    matrix = columns.matrix(pl.DataFrame({"code": [3, 4], "flag": [True, False]}))
+    assert matrix["code"].to_list() == ["3", OTHER]
+    assert matrix["flag"].to_list() == [1.0, 0.0]
+
+
+def test_all_trouble_with_columns_is_told_at_once() -> None:
+    columns = ModelColumns(("a", "b", "c"), {"c": ()})
+    with pytest.raises(DataError) as caught:
+        columns.matrix(pl.DataFrame({"b": ["x"], "c": [1.5]}))
+    for part in ("3 columns", "a is missing", "b is String, expected a number", "c is Float64, expected a category"):
+        assert part in caught.value.message
+
+
+def test_columns_survive_json() -> None:
+    columns = ModelColumns(("x", "kind"), {"kind": ("a", "b")})
+    assert ModelColumns.from_dict(columns.to_dict()) == columns
+    with pytest.raises(BundleError, match="columns cannot be read"):
+        ModelColumns.from_dict({"names": "x"})
+
+
+@pytest.mark.parametrize("subsample", [0.7, 1.0])
+def test_a_fit_stops_early_and_tells_where_it_was_best(subsample: float) -> None:
+    rows = table(3000)
+    settings = TrainSection(threads=1, early_stopping=5)
+    columns = learn_columns(rows, names=["ratio", "velocity", "channel"], categorical=["channel"], max_categories=5)
+    pool = quantize(make_pool(columns, rows.head(2000), label=rows.head(2000)["label"].to_numpy()))
+    valid = make_pool(columns, rows.tail(1000), label=rows.tail(1000)["label"].to_numpy())
+    params = {**params_of(settings.params), "subsample": subsample, "learning_rate": 0.5}
+    model = fit_model(pool, params, settings=settings, iterations=400, seed=0, valid=valid)
+    assert model.tree_count_ == best_trees(model) + 5
+    label = rows.tail(1000)["label"].to_numpy()
+
+    def loss(trees: int) -> float:
+        score = raw_score(model, valid, trees=trees)
+        return float(np.mean(np.logaddexp(0, score) - label * score))
+
+    losses = [loss(trees) for trees in range(1, model.tree_count_ + 1)]
+    assert min(losses) == pytest.approx(losses[best_trees(model) - 1])
+
+
+def test_another_seed_is_another_model_and_the_same_seed_the_same() -> None:
+    rows, settings = table(2000), TrainSection(threads=1)
+    columns = learn_columns(rows, names=["ratio", "velocity"], categorical=[], max_categories=5)
+    pool = quantize(make_pool(columns, rows, label=rows["label"].to_numpy()))
+    scores = [
+        raw_score(fit_model(pool, params_of(settings.params), settings=settings, iterations=20, seed=seed), pool)
+        for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(scores[0], scores[1])
+    assert not np.array_equal(scores[0], scores[2])
