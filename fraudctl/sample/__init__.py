@@ -47,11 +47,11 @@ class _Share:
 
 
 _SHARES = {
-    "card_testing": _Share(fraud=0.20, twin=0.8, low=7, high=18, lasts=1.5),
-    "account_takeover": _Share(fraud=0.20, twin=0.6, low=2, high=6, lasts=0.2),
-    "compromised_merchant": _Share(fraud=0.22, twin=0.7, low=16, high=32, lasts=20.0),
-    "device_ring": _Share(fraud=0.20, twin=1.0, low=6, high=14, lasts=1.0),
-    "bust_out": _Share(fraud=0.18, twin=1.0, low=6, high=14, lasts=4.5),
+    "card_testing": _Share(fraud=0.20, twin=0.6, low=7, high=18, lasts=1.5),
+    "account_takeover": _Share(fraud=0.20, twin=0.5, low=2, high=6, lasts=0.2),
+    "compromised_merchant": _Share(fraud=0.22, twin=0.6, low=16, high=32, lasts=20.0),
+    "device_ring": _Share(fraud=0.20, twin=0.8, low=6, high=14, lasts=1.0),
+    "bust_out": _Share(fraud=0.18, twin=0.7, low=6, high=14, lasts=4.5),
 }
 
 

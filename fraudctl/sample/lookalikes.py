@@ -134,4 +134,4 @@ def shared_device(world: World, draws: Draws, plan: Plan, groups: Groups) -> Row
 def spree(world: World, draws: Draws, plan: Plan) -> Rows:
     """For a wedding, a move or a birthday, let a customer spend a lot for some days."""
     customer = active_customers(world, draws, plan.start)[plan.burst]
-    return spending(world, draws, plan, customer=customer, kind=SPREE, first=1.2, growth=1.2)
+    return spending(world, draws, plan, customer=customer, kind=SPREE, first=1.3, growth=1.0)

@@ -168,7 +168,7 @@ def price(world: World, draws: Draws, merchant: Ints, customer: Ints, day: Float
     """Draw what the customer usually pays there, EUR before rounding; an eighth more in the drift month."""
     habit = world.customers.spend[customer] ** 0.8
     season = np.where(world.calendar.drifting(day), 1.12, 1.0)
-    return draws.lognormal(world.merchants.price[merchant] * habit * season, 0.6, len(merchant))
+    return draws.lognormal(world.merchants.price[merchant] * habit * season, 0.5, len(merchant))
 
 
 def to_cents(draws: Draws, amount: Floats) -> Floats:
