@@ -11,8 +11,9 @@ from fraudctl.propose import names
 from fraudctl.propose.profile import Column, Table
 from fraudctl.propose.roles import Choice
 
-MAX_CATEGORIES = 100
-"""Text with more distinct values is no category: it would make the model large and learn single values by heart."""
+MAX_CATEGORIES = 300
+MIN_PER_CATEGORY = 40
+"""Text with more distinct values, or fewer rows for each, is no category: a model would learn single values by heart."""
 _CODES = frozenset(
     {"mcc", "code", "type", "category", "class", "kind", "country", "region", "zip", "channel", "status", "group"}
 )
@@ -100,7 +101,8 @@ def _suspicious(values: pl.Series, label: pl.Series, event_time: pl.Series) -> s
 
 
 def _not_now(column: Column) -> str | None:
-    if column.kind == "text" and column.n_unique > MAX_CATEGORIES:
+    few_rows = column.n_unique * MIN_PER_CATEGORY > column.n_filled and column.n_unique > 30
+    if column.kind == "text" and (column.n_unique > MAX_CATEGORIES or few_rows):
         return f"{column.n_unique:,} distinct values are too many for a category; --entity gives it a history"
     party = names.party(column.name)
     is_id = party is not None and (names.is_known_party(party) or column.n_unique > MAX_CATEGORIES)

@@ -296,6 +296,12 @@ def test_wide_categories_and_ids_without_entity_are_left_out_with_a_reason() -> 
     assert "city" in render_project(proposal)
 
 
+@pytest.mark.parametrize(("n_values", "used"), [(30, True), (90, True), (110, False)])
+def test_text_is_a_category_where_values_have_rows_enough(n_values: int, used: bool) -> None:
+    frame = payments().with_columns(city=pl.format("c{}", pl.int_range(pl.len()) * 7 % n_values))
+    assert ("city" in proposed(frame).rest.categorical) is used  # 4,000 rows: 40 for each of 100 values
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
