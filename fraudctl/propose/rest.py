@@ -13,7 +13,7 @@ from fraudctl.propose.roles import Choice
 
 MAX_CATEGORIES = 300
 MIN_PER_CATEGORY = 40
-"""Text with more distinct values, or fewer rows for each, is no category: a model would learn single values by heart."""
+"""Text with more distinct values, or fewer rows for each, is no category: a model would learn values by heart."""
 _CODES = frozenset(
     {"mcc", "code", "type", "category", "class", "kind", "country", "region", "zip", "channel", "status", "group"}
 )
