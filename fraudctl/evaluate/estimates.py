@@ -31,7 +31,7 @@ LOWER_IS_BETTER = frozenset({"alert_rate", "false_positive_rate", "cost", "brier
 TOP_K = 100
 TOP_K_SUFFIX = f"_precision_at_{TOP_K}"
 _UNBOUNDED = (-math.inf, math.inf)
-_BOUNDS = {"cost": _UNBOUNDED, "savings": (-math.inf, 1.0), "savings_of_perfect": _UNBOUNDED}
+_MONEY = frozenset({"cost", "savings", "savings_of_perfect"})
 
 
 def metric_list(judged: Judged) -> list[str]:
@@ -100,13 +100,20 @@ def estimate(name: str, judged: Judged, settings: RankingIntervals) -> Estimate:
         return undefined(reason)
     ratio = ratio_of(name, judged)
     if ratio is not None:
-        bounds = _BOUNDS.get(name, (0.0, 1.0))
+        bounds = _bounds(name, ratio)
         return ratio_estimate(ratio, judged.clusters, confidence=settings.confidence, bounds=bounds)
     if name in RANKING_METRICS:
         return ranking_estimate(name, judged.y_true, judged.y_prob, judged.weight, judged.clusters, settings=settings)
     if name == "ece":
         return calibration_estimate(judged.y_true, judged.y_prob, judged.weight, judged.clusters, settings=settings)
     return _topk(name.removesuffix(TOP_K_SUFFIX), judged, settings)
+
+
+def _bounds(name: str, ratio: Ratio) -> tuple[float, float]:
+    """Give the range that a metric cannot leave; savings exceed 1 only where some action gains money."""
+    if name not in _MONEY:
+        return 0.0, 1.0
+    return (-math.inf, max(1.0, ratio.value)) if name != "cost" and ratio.reason is None else _UNBOUNDED
 
 
 def _topk(entity: str, judged: Judged, settings: RankingIntervals) -> Estimate:
