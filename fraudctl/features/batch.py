@@ -211,7 +211,8 @@ class _Engine:
 
         out = np.empty(len(values), values.dtype)
         kernels.scatter(values, queries.order, out)
-        self.keep(feature, pl.Series(values=out))
+        series = pl.Series(feature.name, out, nan_to_null=True)
+        self.results[feature.name] = series.cast(POLARS_TYPES[feature.dtype])
 
     def row_level(self, spec: RowSpec) -> pl.Series:
         """Evaluate a row-level expression."""

@@ -164,6 +164,19 @@ def _rounded(words: Words, n_words: int) -> tuple[float, int]:
     return np.float64(word), 64 * top - lead
 
 
+_POWERS = np.array([math.ldexp(1.0, exponent) for exponent in range(-1000, 900)])
+"""Powers of two from -1000: faster to multiply with than `ldexp`, and exact where nothing under- or overflows."""
+
+
+@_jit
+def _scaled(mantissa: float, exponent: int) -> float:
+    """Give mantissa × 2 ** exponent; the mantissa is 0 or in [2 ** 31, 2 ** 65]."""
+    if -1000 <= exponent < 900:
+        scaled: float = mantissa * _POWERS[exponent + 1000]
+        return scaled
+    return math.ldexp(mantissa, exponent)
+
+
 @_jit
 def _n_times_squares_minus_square(
     squares: Words, n_squares: int, total: Words, n_total: int, n: int, out: Words
@@ -283,7 +296,7 @@ def moments(  # noqa: C901
                     _place(total, 0, n_words, part, shift, 1 if bits[own] < 0 else 0)
                 negative = _absolute(total, n_words)
                 mantissa, exponent = _rounded(total, n_words)
-                result = math.ldexp(mantissa, exponent + low)
+                result = _scaled(mantissa, exponent + low)
                 if not math.isinf(result):
                     out_sum[w, i] = -result if negative else result
                 if n_squares == 0 or n < 2:
@@ -299,7 +312,7 @@ def moments(  # noqa: C901
                 exponent += 2 * low
                 if exponent & 1:
                     mantissa, exponent = 2.0 * mantissa, exponent - 1
-                result = math.ldexp(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
+                result = _scaled(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
                 if not math.isinf(result):
                     out_std[w, i] = result
 
