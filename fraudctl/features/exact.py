@@ -11,16 +11,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba  # noqa: TID253
 import numpy as np
 import numpy.typing as npt
+
+from fraudctl.features.jit import jit
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
 Array = npt.NDArray[Any]
-
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
@@ -32,7 +31,7 @@ _FRACTION = np.int64((1 << 52) - 1)
 _HIDDEN = np.int64(1 << 52)
 
 
-@_jit
+@jit
 def exponent_range(bits: Ints) -> tuple[int, int]:
     """Give the binary grid of values: the exponent of the lowest set bit and of the highest, over all of them.
 
@@ -62,7 +61,7 @@ def exponent_range(bits: Ints) -> tuple[int, int]:
     return low, high
 
 
-@_jit
+@jit
 def _mantissa(bits: int, low: int) -> tuple[np.uint64, int]:
     """Give a value as integer × 2 ** (low + shift), sign apart."""
     exponent = (bits >> 52) & 0x7FF
@@ -78,7 +77,7 @@ def _mantissa(bits: int, low: int) -> tuple[np.uint64, int]:
     return np.uint64(fraction), shift
 
 
-@_jit
+@jit
 def _accumulate(words: Words, base: int, n_words: int, part: np.uint64, at: int, negative: int) -> None:
     """Add (or subtract) ``part`` × 2 ** (64 × at) to the integer at ``words[base : base + n_words]``."""
     carry = part
@@ -95,7 +94,7 @@ def _accumulate(words: Words, base: int, n_words: int, part: np.uint64, at: int,
             carry = _ONE if new < old else _ZERO
 
 
-@_jit
+@jit
 def _place(words: Words, base: int, n_words: int, part: np.uint64, shift: int, negative: int) -> None:
     at, bit = shift >> 6, np.uint64(shift & 63)
     _accumulate(words, base, n_words, part << bit, at, negative)
@@ -103,7 +102,7 @@ def _place(words: Words, base: int, n_words: int, part: np.uint64, shift: int, n
         _accumulate(words, base, n_words, part >> (_U64 - bit), at + 1, negative)
 
 
-@_jit
+@jit
 def _square(part: np.uint64) -> tuple[np.uint64, np.uint64]:
     """Give the low and high word of the square of a word."""
     a, b = part & _LOW32, part >> _U32
@@ -113,7 +112,7 @@ def _square(part: np.uint64) -> tuple[np.uint64, np.uint64]:
     return out, high + (mid >> np.uint64(31)) + carry
 
 
-@_jit
+@jit
 def _difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> None:
     borrow = _ZERO
     for j in range(n_words):
@@ -122,7 +121,7 @@ def _difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> No
         borrow = _ONE if (a < b or (a == b and borrow == _ONE)) else _ZERO
 
 
-@_jit
+@jit
 def _absolute(words: Words, n_words: int) -> int:
     """Make a two's complement integer positive; give 1 if it was not."""
     if words[n_words - 1] >> _TOP == _ZERO:
@@ -135,7 +134,7 @@ def _absolute(words: Words, n_words: int) -> int:
     return 1
 
 
-@_jit
+@jit
 def _rounded(words: Words, n_words: int) -> tuple[float, int]:
     """Give a positive integer as f × 2 ** e, f in [2 ** 63, 2 ** 64] rounded to nearest, ties to even; 0 as (0, 0)."""
     top = n_words - 1
@@ -168,7 +167,7 @@ _POWERS = np.array([math.ldexp(1.0, exponent) for exponent in range(-1000, 900)]
 """Powers of two from -1000: faster to multiply with than `ldexp`, and exact where nothing under- or overflows."""
 
 
-@_jit
+@jit
 def _scaled(mantissa: float, exponent: int) -> float:
     """Give mantissa × 2 ** exponent; the mantissa is 0 or in [2 ** 31, 2 ** 65]."""
     if -1000 <= exponent < 900:
@@ -177,7 +176,7 @@ def _scaled(mantissa: float, exponent: int) -> float:
     return math.ldexp(mantissa, exponent)
 
 
-@_jit
+@jit
 def _n_times_squares_minus_square(
     squares: Words, n_squares: int, total: Words, n_total: int, n: int, out: Words
 ) -> None:
@@ -213,7 +212,7 @@ def _n_times_squares_minus_square(
         out[j] = out[2 * j] | (out[2 * j + 1] << _U32)
 
 
-@_jit
+@jit
 def moments(  # noqa: C901
     values: Floats,
     h_starts: Ints,

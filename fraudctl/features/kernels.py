@@ -16,26 +16,27 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from fraudctl.features.jit import jit
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
-
 
 def compiled_before() -> bool:
     """Say whether compiled loops are on disk, so that the first call need not compile them (some 10 s, once)."""
-    return any(Path(group_order.stats.cache_path or ".").glob("kernels.group_order-*.nbi"))
+    stats = getattr(group_order, "stats", None)  # there is none where compilation is switched off
+    path = None if stats is None else stats.cache_path
+    return stats is None or (path is not None and any(Path(path).glob("kernels.group_order-*.nbi")))
 
 
 # ---------------------------------------------------------------- groups
 
 
-@_jit
+@jit
 def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
     """Sort rows by group, stably, by counting.
 
@@ -76,7 +77,7 @@ def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
     return order, starts
 
 
-@_jit
+@jit
 def scatter(values: Array, order: Ints, out: Array) -> None:
     """Write ``values`` (in group order) to the rows that they belong to."""
     for i in range(order.shape[0]):
@@ -86,7 +87,7 @@ def scatter(values: Array, order: Ints, out: Array) -> None:
 # ---------------------------------------------------------------- bounds: the meaning of time
 
 
-@_jit
+@jit
 def event_bounds(
     q_times: Ints, q_starts: Ints, h_times: Ints, h_starts: Ints, windows: Ints, lo: Array, hi: Array, g0: int, g1: int
 ) -> None:
@@ -120,7 +121,7 @@ def event_bounds(
                 lo[w, i] = left
 
 
-@_jit
+@jit
 def label_bounds(
     q_times: Ints,
     q_starts: Ints,
@@ -157,7 +158,7 @@ def label_bounds(
 # ---------------------------------------------------------------- extremes, distinct values, ranges
 
 
-@_jit
+@jit
 def extreme(
     values: Floats,
     h_starts: Ints,
@@ -199,7 +200,7 @@ def extreme(
                 out[w, i] = best
 
 
-@_jit
+@jit
 def neighbours(codes: Ints, n_codes: int, h_starts: Ints, previous: Ints, following: Ints) -> None:
     """Find, for every position, the previous and next position of the same code in the same group.
 
@@ -221,7 +222,7 @@ def neighbours(codes: Ints, n_codes: int, h_starts: Ints, previous: Ints, follow
             last[code] = p
 
 
-@_jit
+@jit
 def distinct(
     codes: Ints,
     previous: Ints,
@@ -257,7 +258,7 @@ def distinct(
                 out[w, i] = n + extra
 
 
-@_jit
+@jit
 def count(q_starts: Ints, lo: Array, hi: Array, current: Array, out: Array, g0: int, g1: int) -> None:
     """Count the positions in every range."""
     for w in range(lo.shape[0]):
@@ -265,7 +266,7 @@ def count(q_starts: Ints, lo: Array, hi: Array, current: Array, out: Array, g0: 
             out[w, i] = hi[i] - lo[w, i] + (1 if current[i] >= 0 else 0)
 
 
-@_jit
+@jit
 def count_true(
     flags: Array, h_starts: Ints, q_starts: Ints, lo: Array, hi: Array, out: Array, g0: int, g1: int
 ) -> None:
@@ -283,7 +284,7 @@ def count_true(
                 out[w, i] = prefix[hi[i] - start] - prefix[lo[w, i] - start]
 
 
-@_jit
+@jit
 def since(
     q_times: Ints, h_times: Ints, h_starts: Ints, q_starts: Ints, hi: Array, last: int, out: Array, g0: int, g1: int
 ) -> None:
@@ -297,7 +298,7 @@ def since(
                 out[i] = (q_times[i] - seen) / 1e6
 
 
-@_jit
+@jit
 def latest(
     valid_from: Ints,
     rows: Ints,
@@ -327,7 +328,7 @@ def latest(
 # ---------------------------------------------------------------- order statistics
 
 
-@_jit
+@jit
 def _change(tree: Array, size: int, rank: int, by: int) -> None:
     """Add to the count of a rank in a Fenwick tree (1-based, ``size`` a power of two)."""
     at = rank + 1
@@ -336,7 +337,7 @@ def _change(tree: Array, size: int, rank: int, by: int) -> None:
         at += at & -at
 
 
-@_jit
+@jit
 def _kth(tree: Array, size: int, k: int) -> int:
     """Give the rank of the k-th smallest (from 0) of what is in the tree."""
     at, step = 0, size
@@ -348,7 +349,7 @@ def _kth(tree: Array, size: int, k: int) -> int:
     return at
 
 
-@_jit
+@jit
 def _middle(tree: Array, size: int, by_rank: Floats, n: int) -> float:
     upper: float = by_rank[_kth(tree, size, n // 2)]
     if n & 1:
@@ -357,7 +358,7 @@ def _middle(tree: Array, size: int, by_rank: Floats, n: int) -> float:
     return 0.5 * lower + 0.5 * upper
 
 
-@_jit
+@jit
 def _kth_distance(tree: Array, size: int, by_rank: Floats, n: int, centre: float, k: int) -> float:
     """Give the k-th smallest (from 0) distance from the median, by merging the two sides of it."""
     left = n // 2
@@ -378,7 +379,7 @@ def _kth_distance(tree: Array, size: int, by_rank: Floats, n: int, centre: float
     return best
 
 
-@_jit
+@jit
 def medians(  # noqa: C901
     values: Floats,
     h_starts: Ints,
@@ -447,7 +448,7 @@ def medians(  # noqa: C901
 # ---------------------------------------------------------------- runs of known frauds, hours
 
 
-@_jit
+@jit
 def since_run_began(
     q_times: Ints,
     q_starts: Ints,
@@ -493,7 +494,7 @@ def since_run_began(
             out[i] = (q_times[i] - begin) / 1e6 if n > 0 else math.nan
 
 
-@_jit
+@jit
 def usual_hour(
     minutes: Ints, n: Array, cosines: Array, sines: Array, out_distance: Array, out_concentration: Array
 ) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba  # noqa: TID253
 import numpy as np
 import numpy.typing as npt
+
+from fraudctl.features.jit import jit
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_jit
+@jit
 def _root(parent: Ints, node: int) -> int:
     """Find the root of a node, halving the path on the way."""
     while parent[node] != node:
@@ -25,7 +24,7 @@ def _root(parent: Ints, node: int) -> int:
     return node
 
 
-@_jit
+@jit
 def _absorb(parent: Ints, size: Ints, first: Ints, known: Ints, frauds: Ints, weight: Ints, a: int, b: int) -> None:
     """Join two components into one."""
     a, b = _root(parent, a), _root(parent, b)
@@ -41,7 +40,7 @@ def _absorb(parent: Ints, size: Ints, first: Ints, known: Ints, frauds: Ints, we
     frauds[a] += frauds[b]
 
 
-@_jit
+@jit
 def components(  # noqa: C901
     times: Ints,
     a_codes: Ints,
