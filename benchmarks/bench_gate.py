@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fraudctl.evaluate import Judged, decide_frame, prepare
+from fraudctl.evaluate import Judged, decide_frame, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import compare
 from fraudctl.policy import Policy, choose_policy
@@ -217,7 +217,7 @@ def pools(weeks: list[dict[str, pl.DataFrame]], length: int) -> Iterator[dict[st
     """Give every run of ``length`` weeks as one."""
     for start in range(len(weeks) - length + 1):
         chosen = weeks[start : start + length]
-        yield {name: pl.concat([item[name] for item in chosen]) for name in chosen[0]}
+        yield {name: pool([item[name] for item in chosen]) for name in chosen[0]}
 
 
 def pairs(kind: str) -> list[tuple[str, str]]:
@@ -245,7 +245,7 @@ def true_loss(
 
     The true loss is that over all weeks; customers are drawn until about n frauds are there.
     """
-    whole = {name: prepare(pl.concat([item[name] for item in weeks]), project) for name in ("worse", *SAME)}
+    whole = {name: prepare(pool([item[name] for item in weeks]), project) for name in ("worse", *SAME)}
     rng = np.random.default_rng(0)
     out: dict[str, Any] = {}
     for n_frauds in (40, 100, 200, 400, 800, 1600):

@@ -82,14 +82,21 @@ class Clusters:
 
     def take(self, rows: BoolArray | IntArray) -> Clusters:
         """Give the clusters of some of the events."""
-        codes = tuple(np.unique(item[rows], return_inverse=True)[1].astype(np.int64) for item in self.codes)
-        sizes = tuple(int(item.max()) + 1 if len(item) else 0 for item in codes)
+        found = [_renumbered(item[rows], size) for item, size in zip(self.codes, self.sizes, strict=True)]
+        codes, sizes = tuple(item[0] for item in found), tuple(item[1] for item in found)
         return Clusters(self.names, codes, sizes, len(np.arange(self.n_events)[rows]))
 
     def fewest(self, support: BoolArray) -> tuple[int, str]:
         """Count the clusters that hold an event of ``support``, for the entity that has the fewest, and name it."""
         counts = [(len(np.unique(codes[support])), name) for codes, name in zip(self.codes, self.names, strict=True)]
         return min(counts, default=(int(support.sum()), ROWS))
+
+
+def _renumbered(codes: IntArray, size: int) -> tuple[IntArray, int]:
+    """Give numbers without gaps to the clusters that are left, and their count."""
+    used = np.zeros(size, dtype=np.int64)
+    used[codes] = 1
+    return (np.cumsum(used) - 1)[codes], int(used.sum())
 
 
 def _codes(column: pl.Series) -> IntArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.costs import FloatArray, cost_matrix, null_amounts, perfect_cost, taken_cost
+from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Evaluation, Excluded, Period
@@ -115,6 +117,28 @@ def evaluate(
         clusters=_clusters(judged),
         warnings=_warnings(scored, judged),
     )
+
+
+def pool(weeks: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put scored events of several periods together, each decided by the model of its own time.
+
+    A difference that one week cannot settle may be settled by three. Pool the champion's weeks in the same way, and
+    give both to `fraudctl.gate.judge`.
+
+    Raises
+    ------
+    DataError
+        There is no period, or an event stands in two of them.
+    """
+    if not weeks:
+        msg = "there are no periods to pool"
+        raise DataError(msg)
+    whole = pl.concat([week.select(weeks[0].columns) for week in weeks]).sort("event_time", "event_id")
+    twice = whole.height - whole["event_id"].n_unique()
+    if twice:
+        msg = f"{twice} events stand in more than one of the periods to pool"
+        raise DataError(msg, hint="pool periods that do not overlap")
+    return whole
 
 
 def _immature_bounds(

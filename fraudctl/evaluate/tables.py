@@ -13,7 +13,7 @@ from fraudctl.evaluate.estimates import estimate, nothing_known
 from fraudctl.evaluate.judged import Judged
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.metrics import topk
-from fraudctl.metrics.calibration import reliability
+from fraudctl.metrics.calibration import expected_calibration_error, honest_ece, reliability
 from fraudctl.metrics.ranking import Ranking
 from fraudctl.project import Project
 from fraudctl.uncertainty import RankingIntervals
@@ -24,9 +24,10 @@ CURVE_POINTS = 200
 def draw_tables(judged: Judged) -> dict[str, Any]:
     """Give the tables and curves of a report as JSON; empty where nothing is known."""
     if nothing_known(judged) is not None:
-        return {"by_day": [], "reliability": [], "pr_curve": [], "cost_curve": [], "at_k": []}
+        return {"by_day": [], "calibration": None, "reliability": [], "pr_curve": [], "cost_curve": [], "at_k": []}
     return {
         "by_day": by_day(judged),
+        "calibration": calibration(judged),
         "reliability": [vars(item).copy() for item in reliability(judged.y_true, judged.y_prob)],
         "pr_curve": pr_curve(judged),
         "cost_curve": cost_curve(judged),
@@ -89,6 +90,13 @@ def at_k(judged: Judged) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def calibration(judged: Judged) -> dict[str, Any]:
+    """Hold the calibration error against what honest probabilities would show by chance, not against a round number."""
+    error = expected_calibration_error(judged.y_true, judged.y_prob, weight=judged.weight)
+    mean, high = honest_ece(judged.y_prob, seed=0, weight=judged.weight)
+    return {"ece": error, "honest_mean": mean, "honest_high": high, "more_than_chance": error > high}
 
 
 def by_day(judged: Judged) -> list[dict[str, Any]]:

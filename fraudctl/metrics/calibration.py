@@ -77,6 +77,21 @@ def ece_of(size: FloatArray, promised: FloatArray, seen: FloatArray) -> float:
     return float(np.abs(promised - seen).sum() / total) if total > 0 else math.nan
 
 
+def honest_ece(
+    y_prob: FloatArray, *, seed: int, replicates: int = 200, weight: FloatArray | None = None, n_bins: int = N_BINS
+) -> tuple[float, float]:
+    """Give mean and 95 % quantile of the calibration error that perfectly honest probabilities would show.
+
+    The error of a finite sample is never 0. Outcomes are drawn from ``y_prob`` itself, and the error is measured as
+    `expected_calibration_error` does; what lies above the quantile is more than chance.
+    """
+    rng = np.random.default_rng([seed, 2])
+    w = np.ones(len(y_prob)) if weight is None else weight
+    bins = equal_mass_bins(y_prob, n_bins=n_bins)
+    draws = [ece_of(*_bin_sums(rng.random(len(y_prob)) < y_prob, y_prob, w, bins)) for _ in range(replicates)]
+    return float(np.mean(draws)), float(np.quantile(draws, 0.95))
+
+
 def reliability(y_true: npt.NDArray[Any], y_prob: FloatArray, *, n_bins: int = N_BINS) -> tuple[ReliabilityBin, ...]:
     """Give promised and seen fraud rates over bins of equal count, by rising probability."""
     if len(y_prob) == 0:

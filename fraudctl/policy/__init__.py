@@ -5,6 +5,6 @@ fold predictions and says what each of its parts brings in money.
 """
 
 from fraudctl.policy.choose import PolicyChoice, bare_policy, choose_policy
-from fraudctl.policy.decide import CapacityLimit, Policy, PolicyRule
+from fraudctl.policy.decide import CapacityLimit, CapacityUse, Policy, PolicyRule
 
-__all__ = ["CapacityLimit", "Policy", "PolicyChoice", "PolicyRule", "bare_policy", "choose_policy"]
+__all__ = ["CapacityLimit", "CapacityUse", "Policy", "PolicyChoice", "PolicyRule", "bare_policy", "choose_policy"]

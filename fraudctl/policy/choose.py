@@ -406,7 +406,7 @@ def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, C
     }
     if limited:
         return found
-    for action in matrix.actions[1:]:
+    for action in matrix.actions[1:] if bare.kind == "expected_cost" or len(matrix.actions) > 2 else ():
         found[f"one threshold: {action}"] = ground.decide(_one_threshold(free, ground, action))
     cuts = _with_thresholds(replace(free, kind="thresholds"), ground, (), seed=None)[0]
     if bare.kind == "expected_cost":

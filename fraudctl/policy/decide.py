@@ -7,6 +7,7 @@ running capacity per day or week, applied in time order, and rules beside the mo
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,6 +39,21 @@ class CapacityLimit:
     def to_dict(self) -> dict[str, Any]:
         """Give the limit as JSON."""
         return {"action": self.action, "limit": self.limit, "per": self.per}
+
+
+class CapacityUse:
+    """How many places each action has taken in each day or week: what a running cap remembers between calls."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, int]] = Counter()
+
+    def taken(self, action: str, period: IntArray) -> IntArray:
+        """Give the places that an action has taken in each event's period, shape ``(n_events,)``."""
+        return np.array([self._counts[action, int(number)] for number in period], dtype=np.int64)
+
+    def take(self, action: str, period: IntArray) -> None:
+        """Note one more place for each of the given periods."""
+        self._counts.update((action, int(number)) for number in period)
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,7 @@ class Policy:
         """Data columns that the costs need beyond the amount."""
         return self.matrix.columns
 
-    def decide(self, frame: pl.DataFrame, y_prob: FloatArray) -> CodeArray:
+    def decide(self, frame: pl.DataFrame, y_prob: FloatArray, *, used: CapacityUse | None = None) -> CodeArray:
         """Give the action of each event.
 
         Parameters
@@ -114,6 +130,9 @@ class Policy:
             Events in time order, with what the costs and rules need (and ``event_time`` where there is a capacity).
         y_prob
             Calibrated probabilities of fraud, shape ``(n_events,)``.
+        used
+            Places taken by earlier calls; those of this one are added. With it, events decided one at a time get the
+            same actions as all at once.
 
         Returns
         -------
@@ -134,7 +153,7 @@ class Policy:
         periods: dict[str, IntArray] = {
             limit.per: local_period(frame["event_time"], limit.per, self.timezone) for limit in self.capacity
         }
-        return self.decide_arrays(y_prob, table, rule_masks=masks, periods=periods)
+        return self.decide_arrays(y_prob, table, rule_masks=masks, periods=periods, used=used)
 
     def decide_arrays(
         self,
@@ -143,6 +162,7 @@ class Policy:
         *,
         rule_masks: list[npt.NDArray[np.bool_]] | None = None,
         periods: dict[str, IntArray] | None = None,
+        used: CapacityUse | None = None,
     ) -> CodeArray:
         """Decide from arrays that are ready: costs, which rules hold, and the number of each event's day or week."""
         wishes = self.wishes(y_prob, cost_table)
@@ -150,8 +170,13 @@ class Policy:
             wishes = _with_floor(wishes, self.floor(rule_masks or []))
         if not self.capacity:
             return wishes[:, 0]
-        limits = {self.matrix.code(item.action): (item.limit, (periods or {})[item.per]) for item in self.capacity}
-        return _in_turn(wishes, limits)
+        limits = {self.matrix.code(item.action): (item, (periods or {})[item.per]) for item in self.capacity}
+        left = {code: _left(item, period, used) for code, (item, period) in limits.items()}
+        codes = _in_turn(wishes, left)
+        if used is not None:
+            for code, (item, period) in limits.items():
+                used.take(item.action, period[codes == code])
+        return codes
 
     def wishes(self, y_prob: FloatArray, cost_table: FloatArray | None) -> CodeArray:
         """Give each event's actions from the most to the least wanted, shape ``(n_events, n_actions)``."""
@@ -234,7 +259,13 @@ def _with_floor(wishes: CodeArray, floor: CodeArray) -> CodeArray:
     return out
 
 
-def _in_turn(wishes: CodeArray, limits: dict[int, tuple[int, IntArray]]) -> CodeArray:
+def _left(item: CapacityLimit, period: IntArray, used: CapacityUse | None) -> tuple[IntArray, IntArray]:
+    """Give the places left in each event's period before this call, and the periods."""
+    taken = np.zeros(len(period), dtype=np.int64) if used is None else used.taken(item.action, period)
+    return item.limit - taken, period
+
+
+def _in_turn(wishes: CodeArray, left: dict[int, tuple[IntArray, IntArray]]) -> CodeArray:
     """Serve events in time order: each takes the first of its wishes that still has room in its day or week.
 
     Found in rounds: every event asks for its next wish, a full action keeps its earliest askers. Because all actions
@@ -245,9 +276,9 @@ def _in_turn(wishes: CodeArray, limits: dict[int, tuple[int, IntArray]]) -> Code
     while True:
         codes = wishes[rows, asked]
         turned_away = np.zeros(len(wishes), dtype=bool)
-        for code, (limit, period) in limits.items():
+        for code, (places, period) in left.items():
             askers = np.flatnonzero(codes == code)
-            turned_away[askers[_rank_within(period[askers]) >= limit]] = True
+            turned_away[askers[_rank_within(period[askers]) >= places[askers]]] = True
         if not turned_away.any():
             return codes.astype(np.int8)
         asked[turned_away] += 1
@@ -273,9 +304,9 @@ def hindsight(
         gain = np.where(floor > wishes[:, 0], np.inf, gain)
         wishes = _with_floor(wishes, floor)
     order = np.argsort(-gain, kind="stable")
-    limits = {policy.matrix.code(item.action): (item.limit, periods[item.per][order]) for item in policy.capacity}
+    left = {policy.matrix.code(item.action): _left(item, periods[item.per][order], None) for item in policy.capacity}
     codes = np.empty(len(wishes), dtype=np.int8)
-    codes[order] = _in_turn(wishes[order], limits)
+    codes[order] = _in_turn(wishes[order], left)
     return codes
 
 

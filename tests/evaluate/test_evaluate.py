@@ -8,7 +8,7 @@ import pytest
 from decisions_world import PERIOD, START, evaluated, make_events, make_project, score
 
 from fraudctl.errors import DataError
-from fraudctl.evaluate import Excluded, decide_frame, evaluate, prepare
+from fraudctl.evaluate import Excluded, decide_frame, evaluate, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate, metric_list
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.metrics import average_precision, precision_at_k
@@ -207,3 +207,32 @@ def test_cost_columns_and_data_without_amount() -> None:
     assert found.money["allow_all"] == 40_000.0
     assert found.metrics["savings"].low > 0
     assert found.metrics["value_recall"].reason == "the project declares no amount"
+
+
+def test_pooled_weeks_are_one_evaluation() -> None:
+    project = make_project()
+    first = make_events(2000, 200)
+    second = make_events(2000, 200, seed=5).with_columns(
+        event_id=pl.col("event_id") + 10_000, event_time=pl.col("event_time").dt.offset_by("7d")
+    )
+    weeks = [score(item, project) for item in (second, first)]
+    whole = pool(weeks)
+    assert whole["event_time"].is_sorted()
+    alone, both = (estimate("savings", prepare(item, project), SETTINGS) for item in (weeks[0], whole))
+    assert both.se < alone.se
+    with pytest.raises(DataError, match="2000 events stand in more than one"):
+        pool([weeks[0], weeks[0]])
+    with pytest.raises(DataError, match="no periods"):
+        pool([])
+
+
+def test_calibration_is_held_against_chance() -> None:
+    project = make_project()
+    events = make_events()
+    rng = np.random.default_rng(0)
+    honest = events.with_columns(label=pl.Series((rng.random(4000) < events["y_prob"].to_numpy()).astype(np.int8)))
+    found = evaluated(score(honest, project), project).tables["calibration"]
+    assert not found["more_than_chance"]
+    assert 0 < found["honest_mean"] < found["honest_high"]
+    proud = honest.with_columns(y_prob=pl.col("y_prob").sqrt())
+    assert evaluated(score(proud, project), project).tables["calibration"]["more_than_chance"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fraudctl.costs import Cell, CostMatrix, expected_cost, minimum_risk
 from fraudctl.errors import BundleError, DataError
-from fraudctl.policy import CapacityLimit, Policy, PolicyRule, bare_policy
+from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule, bare_policy
 from fraudctl.policy.decide import local_period
 
 MATRIX = CostMatrix(
@@ -128,7 +128,9 @@ def test_online_is_what_was_evaluated() -> None:
     events = make_events(300, 60)
     p = events["y_prob"].to_numpy()
     batch = policy.decide(events, p)
-    for upto in (1, 50, 299):
-        assert policy.decide(events[:upto], p[:upto]).tolist() == batch[:upto].tolist()
+    used = CapacityUse()
+    single = [int(policy.decide(events[row], p[row : row + 1], used=used)[0]) for row in range(300)]
+    assert single == batch.tolist()
+    assert (batch == 1).sum() == 3 * 7
     free = Policy("expected_cost", policy.matrix)
     assert free.decide(events, p).tolist() == minimum_risk(policy.matrix.per_event(events), p).tolist()
