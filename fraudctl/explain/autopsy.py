@@ -137,7 +137,7 @@ def _matrix(scene: Scene, rows: IntArray) -> FloatArray:
 
 def _hindsight(scene: Scene, rows: IntArray) -> FloatArray:
     """Count the other frauds of each entity around the event, and their share, with labels of all times."""
-    known = scene.history.filter(pl.col("label").is_not_null())
+    known = scene.labelled
     events = scene.scored[rows]
     columns = []
     for name in scene.entities:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -82,15 +82,17 @@ class Campaigns:
 def find_campaigns(scene: Scene) -> Campaigns:
     """Link every missed fraud to at most one entity and group them."""
     rows = np.flatnonzero(scene.missed)
-    known = scene.history.filter(pl.col("label").is_not_null())
+    known = scene.labelled
     entity = link(scene.scored[rows], known, entities=scene.entities)
     member = np.full(len(rows), -1, dtype=np.int64)
     place = {item: i for i, item in enumerate(scene.scored["event_id"].gather(rows).to_list())}
+    decided = scene.scored.select("event_id", "action", "cost")
     found: list[tuple[Campaign, IntArray]] = []
     for name in scene.entities:
         values = scene.scored[name].gather(rows[np.flatnonzero(entity == name)]).unique()
-        for mine in known.filter(pl.col(name).is_in(values.implode())).partition_by(name, maintain_order=True):
-            found.extend(_campaigns_of(scene, mine, name, place))
+        if len(values):
+            mine = known.filter(pl.col(name).is_in(values.implode()))
+            found.extend(_campaigns_of(mine, decided, name, place))
     found.sort(key=lambda pair: (-pair[0].cost, pair[0].entity, pair[0].value, pair[0].start))
     kept = [(item, _mine(item, places, entity)) for item, places in found]
     kept = [(item, places) for item, places in kept if len(places)]
@@ -144,7 +146,7 @@ def around(
     code, wanted = values[: known.height], values[known.height :]
     at, t = micros(known["event_time"]), micros(events["event_time"])
     order = np.lexsort((at, code))
-    start = min(int(at.min(initial=0)), int(t.min(initial=0)))
+    start = min((int(times.min()) for times in (at, t) if len(times)), default=0)
     reach = int(reach_days * DAY_US)
     key, lower, upper = _keys(
         (code[order], at[order] - start), (wanted, t - start - reach), (wanted, t - start + reach)
@@ -166,34 +168,58 @@ def _keys(*pairs: tuple[IntArray, IntArray]) -> list[FloatArray | IntArray]:
 
 
 def _campaigns_of(
-    scene: Scene, mine: pl.DataFrame, entity: str, place: dict[object, int]
+    mine: pl.DataFrame, decided: pl.DataFrame, entity: str, place: dict[object, int]
 ) -> list[tuple[Campaign, IntArray]]:
-    """Group the frauds of one entity value in time and keep the groups with a missed one."""
-    mine = mine.sort("event_time", "event_id")
-    frauds = mine.filter(pl.col("label") == 1)
-    times = micros(frauds["event_time"])
-    group = np.concatenate([[0], np.cumsum(np.diff(times) > REACH_DAYS * DAY_US)])
+    """Group the frauds of each value of an entity in time and keep the groups with a missed one."""
+    frauds = (
+        mine.filter(pl.col("label") == 1)
+        .select("event_id", "event_time", entity)
+        .sort(entity, "event_time", "event_id")
+    )
+    frauds = frauds.join(decided, on="event_id", how="left", maintain_order="left")
+    new_value = (frauds[entity] != frauds[entity].shift(1)).fill_null(value=True).to_numpy()
+    gap = np.diff(micros(frauds["event_time"]), prepend=0) > REACH_DAYS * DAY_US
+    starts = np.flatnonzero(new_value | gap)
+    ends = np.append(starts[1:], frauds.height)
+    n_events = _events_between(mine, frauds, entity, starts, ends - 1)
     out: list[tuple[Campaign, IntArray]] = []
-    for g in range(int(group[-1]) + 1):
-        part = frauds.filter(pl.Series(group == g))
-        places = [place[item] for item in part["event_id"].to_list() if item in place]
+    for k, (a, b) in enumerate(zip(starts, ends, strict=True)):
+        part = list(frauds[int(a) : int(b)].iter_rows())
+        places = [place[row[0]] for row in part if row[0] in place]
         if places:
-            value = str(mine[entity][0])
-            out.append((_campaign(scene, mine, part, entity, value), np.asarray(places, dtype=np.int64)))
+            out.append((_campaign(part, entity, int(n_events[k])), np.asarray(places, dtype=np.int64)))
     return out
 
 
-def _campaign(scene: Scene, mine: pl.DataFrame, part: pl.DataFrame, entity: str, value: str) -> Campaign:
-    decided = part.select("event_id", "event_time").join(
-        scene.scored.select("event_id", "action", "cost"), on="event_id", how="left", maintain_order="left"
+def _events_between(mine: pl.DataFrame, frauds: pl.DataFrame, entity: str, first: IntArray, last: IntArray) -> IntArray:
+    """Count the labelled events of an entity value from one of its frauds to another, both included."""
+    code = pl.concat([mine[entity], frauds[entity]]).rank("dense").to_numpy().astype(np.int64)
+    at, t = micros(mine["event_time"]), micros(frauds["event_time"])
+    start = int(at.min(initial=np.iinfo(np.int64).max))
+    order = np.lexsort((at, code[: mine.height]))
+    own = code[mine.height :]
+    key, low, high = _keys(
+        (code[: mine.height][order], at[order] - start), (own[first], t[first] - start), (own[last], t[last] - start)
     )
+    return np.asarray(np.searchsorted(key, high, side="right") - np.searchsorted(key, low, side="left"), dtype=np.int64)
+
+
+def _campaign(part: list[tuple[Any, ...]], entity: str, n_events: int) -> Campaign:
+    """Describe one group; rows are event_id, event_time, entity value, action and cost (null outside the period)."""
     course = tuple(
         CampaignEvent(at, "outside" if action is None else "missed" if action == "allow" else "caught", cost or 0.0)
-        for at, action, cost in decided.select("event_time", "action", "cost").iter_rows()
+        for _, at, _, action, cost in part
     )
-    start, end = course[0].event_time, course[-1].event_time
-    missed = [item for item in course if item.kind == "missed"]
-    n_events = mine.filter(pl.col("event_time").is_between(start, end)).height
-    n_caught = sum(item.kind == "caught" for item in course)
-    cost = float(sum(item.cost for item in missed))
-    return Campaign(entity, value, len(course), len(missed), n_caught, cost, n_events, start, end, course)
+    missed = [item.cost for item in course if item.kind == "missed"]
+    return Campaign(
+        entity=entity,
+        value=str(part[0][2]),
+        size=len(course),
+        n_missed=len(missed),
+        n_caught=sum(item.kind == "caught" for item in course),
+        cost=float(sum(missed)),
+        n_events=n_events,
+        start=course[0].event_time,
+        end=course[-1].event_time,
+        course=course,
+    )

@@ -68,7 +68,7 @@ class Scene:
     ----------
     scored
         Feature-table rows with ``y_prob``, ``action`` (text) and ``cost`` (money of the action on the true outcome);
-        labels are 1 or 0. Sorted by event_time, then event_id.
+        labels are 1 or 0. In time order.
     history
         The whole feature table, earlier and later: needs ``event_id``, ``event_time``, ``label``, ``label_time``, the
         entities; other columns are used for usual values where there.
@@ -148,6 +148,12 @@ class Scene:
         """Local date of each event."""
         return self.scored["event_time"].dt.convert_time_zone(self.project.data.timezone).dt.date().alias("day")
 
+    @cached_property
+    def labelled(self) -> pl.DataFrame:
+        """Ids, times, labels and entities of all labelled events of the history."""
+        names = ["event_id", "event_time", "label", *self.entities]
+        return self.history.select(names).filter(pl.col("label").is_not_null())
+
     @property
     def entities(self) -> tuple[str, ...]:
         """Entity columns."""
@@ -182,7 +188,8 @@ def make_scene(
     if bad:
         msg = f"{bad} of {scored.height} decisions have no label or no finite y_prob; expected none"
         raise DataError(msg)
-    return Scene(scored.sort("event_time", "event_id"), history, features, project)
+    ordered = scored if scored["event_time"].is_sorted() else scored.sort("event_time", "event_id")
+    return Scene(ordered, history, features, project)
 
 
 def micros(times: pl.Series) -> IntArray:
