@@ -31,12 +31,12 @@ _WINDOW = {
     "mad": "median distance of {column} from its median over earlier events of the {entity}",
 }
 _LABELS = {
-    "known_count": "number of outcomes of the {entity} that became known",
-    "fraud_count": "number of frauds of the {entity} that became known",
-    "fraud_rate": "share of frauds among the outcomes of the {entity} that became known",
-    "smoothed_rate": "share of frauds among the outcomes of the {entity} that became known, drawn to the overall rate,",
-    "seconds_since_first_fraud": "seconds since the earliest of the frauds of the {entity} that became known",
-    "seconds_since_last_fraud": "seconds since the latest of the frauds of the {entity} that became known",
+    "known_count": "number of outcomes of the {entity} that became known in the last {last}",
+    "fraud_count": "number of frauds of the {entity} that became known in the last {last}",
+    "fraud_rate": "share of frauds among outcomes of the {entity} that became known in the last {last}",
+    "smoothed_rate": "share of frauds, drawn to the overall rate, among outcomes of the {entity} known in the last {last}",
+    "seconds_since_first_fraud": "seconds since the earliest fraud of the {entity} known in the last {last}",
+    "seconds_since_last_fraud": "seconds since the latest fraud of the {entity} known in the last {last}",
 }
 _RECENCY = {
     "seconds_since_last": "seconds since the last earlier event of the {entity}",
@@ -57,7 +57,7 @@ _LINKS = {
 }
 _HOURS = {
     "hour_distance": "hours between the time of day and the usual one of the {entity}",
-    "hour_concentration": "how much the {entity} keeps to one time of day, from 0 to 1,",
+    "hour_concentration": "how much the {entity} kept to one time of day, from 0 to 1,",
 }
 
 
@@ -73,21 +73,26 @@ def span(us: int) -> str:
     return f"{us / 1_000_000:g} seconds"
 
 
+def _last(us: int) -> str:
+    """Say a length of time after "the last": "day" rather than "1 day"."""
+    return span(us).removeprefix("1 ")
+
+
 def meaning(name: str, spec: Spec) -> str:
     """Say what a feature means."""
     if isinstance(spec, WindowSpec):
         text = _WINDOW[spec.kind].format(entity=spec.entity, column=spec.column)
         where = "" if spec.where is None else f", only those with {spec.where.text}"
         current = ", this event included" if spec.include_current else ""
-        return f"{text} in the last {span(spec.window_us)}{where}{current}"
+        return f"{text} in the last {_last(spec.window_us)}{where}{current}"
     if isinstance(spec, SourceWindowSpec):
         text = _WINDOW[spec.kind].format(entity=spec.entity, column=spec.column).replace("earlier events", spec.source)
         where = "" if spec.where is None else f", only those with {spec.where.text}"
-        return f"{text} in the last {span(spec.window_us)}{where}"
+        return f"{text} in the last {_last(spec.window_us)}{where}"
     if isinstance(spec, LookupSpec):
         return f"{spec.column.replace('_', ' ')} of the {spec.entity} in {spec.source}, as known at the time"
     if isinstance(spec, LabelSpec):
-        return f"{_LABELS[spec.kind].format(entity=spec.entity)} in the last {span(spec.window_us)}"
+        return _LABELS[spec.kind].format(entity=spec.entity, last=_last(spec.window_us))
     if isinstance(spec, RecencySpec):
         return _RECENCY[spec.kind].format(entity=spec.entity)
     if isinstance(spec, PairSpec):
@@ -95,7 +100,7 @@ def meaning(name: str, spec: Spec) -> str:
     if isinstance(spec, LinkSpec):
         return _LINKS[spec.kind].format(first=spec.entities[0], second=spec.entities[1])
     if isinstance(spec, HourSpec):
-        return f"{_HOURS[spec.kind].format(entity=spec.entity)} over the last {span(spec.window_us)}"
+        return f"{_HOURS[spec.kind].format(entity=spec.entity)} over the last {_last(spec.window_us)}"
     if isinstance(spec, RowSpec):
         return f"{name.replace('_', ' ')} ({spec.expr.text})"
     return name.replace("_", " ")
@@ -105,7 +110,7 @@ def trend(short: WindowSpec, long: WindowSpec) -> str:
     """Say what a trend means."""
     text = _WINDOW[short.kind].format(entity=short.entity, column=short.column)
     per_time = " per unit of time" if short.kind in {"count", "sum"} else ""
-    return f"{text} in the last {span(short.window_us)} against the last {span(long.window_us)}{per_time}"
+    return f"{text} in the last {_last(short.window_us)} against the last {_last(long.window_us)}{per_time}"
 
 
 def interval(spec: Spec) -> str:

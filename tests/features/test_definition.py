@@ -55,7 +55,7 @@ def test_words_types_and_order(features_of):
     assert features["half"].hidden
     assert features["card_std_amount_1h"].describe() == {
         "name": "card_std_amount_1h", "family": "window", "entity": "card", "dtype": "float",
-        "words": "standard deviation of amount over earlier events of the card in the last 1 hour",
+        "words": "standard deviation of amount over earlier events of the card in the last hour",
         "interval": "event_time in (t - 1 hour, t)", "nulls": "null below two values in the window",
     }  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_trends_reuse_windows_that_are_there(features_of):
     ]  # fmt: skip
     both = features_of(WINDOW.format("count") + trend)
     assert [step.name for step in both.steps] == ["card_count_1h", ".card_count_1d", "card_trend_count_1h_1d"]
-    assert both["card_trend_count_1h_1d"].words.endswith("in the last 1 hour against the last 1 day per unit of time")
+    assert both["card_trend_count_1h_1d"].words.endswith("in the last hour against the last day per unit of time")
 
 
 def test_stages_name_the_cycle():
