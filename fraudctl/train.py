@@ -206,7 +206,8 @@ class _Job:
 
     def _columns(self, rows: NDArray[np.bool_]) -> ModelColumns:
         return learn_columns(
-            self.table.filter(rows),
+            self.table,
+            rows=rows,
             names=self.features.names,
             categorical=self.features.categorical,
             max_categories=self.settings.max_categories,
@@ -214,10 +215,11 @@ class _Job:
 
     def _warn_useless(self, columns: ModelColumns) -> None:
         """Name the features that say nothing in the training rows; without any other there is nothing to learn from."""
-        rows = self.table.filter(self.split.train)
-        useless = [name for name in columns.names if rows[name].drop_nulls().n_unique() + (rows[name].has_nulls()) <= 1]
+        useless = [name for name in columns.names if self.table[name].filter(self.split.train).n_unique() <= 1]
         if len(useless) == len(columns.names):
-            msg = f"each of the {len(useless)} features is constant or null in the {rows.height} training rows"
+            msg = (
+                f"each of the {len(useless)} features is constant or null in the {self.split.train.sum()} training rows"
+            )
             raise DataError(msg, hint="check [features] and the data with `fraudctl check`")
         for text in self.split.warnings:
             self._warn(text)
@@ -254,9 +256,11 @@ class _Job:
         return sampled, n_keep / len(legit)
 
     def _pool(self, columns: ModelColumns, rows: NDArray[np.bool_]) -> Any:
-        part = self.table.filter(rows)
         weight = None if self.weight is None else self.weight[rows]
-        return make_pool(columns, part, label=part["label"].to_numpy(), weight=weight)
+        return make_pool(columns, self.table, rows=rows, label=self._labels(rows), weight=weight)
+
+    def _labels(self, rows: NDArray[np.bool_]) -> NDArray[np.int8]:
+        return self.table["label"].filter(rows).to_numpy()
 
     def _judged(self, fold: Fold) -> Judged:
         rows = self.table.filter(fold.valid)
@@ -367,7 +371,8 @@ class _Job:
         for fold in self.split.folds:
             digest.update(np.packbits(fold.train).tobytes() + np.packbits(fold.valid).tobytes())
         columns = ["label", *self.features.names]
-        digest.update(self.table.select(columns).hash_rows(seed=0).to_numpy().tobytes())
+        used = np.logical_or.reduce([fold.train | fold.valid for fold in self.split.folds])
+        digest.update(self.table.select(columns).filter(used).hash_rows(seed=0).to_numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def _summary(
@@ -382,7 +387,7 @@ class _Job:
             _fold_summary(fold, self.objective, self._judged(fold), self.table, score, best)
             for fold, score, best in zip(self.split.folds, scores, trees, strict=True)
         ]
-        labels = self.table.filter(self.split.train)["label"]
+        labels = self._labels(self.split.train)
         return {
             "as_of": self.split.as_of.isoformat(),
             "train": {
@@ -409,7 +414,7 @@ class _Job:
 def _fold_summary(
     fold: Fold, objective: Objective, judged: Judged, table: pl.DataFrame, y_score: NDArray[np.float64], best: int
 ) -> dict[str, Any]:
-    train, valid = table.filter(fold.train)["label"], table.filter(fold.valid)["label"]
+    train, valid = table["label"].filter(fold.train), table["label"].filter(fold.valid)
     value = objective.value(judged, y_score) if judged.has_both_classes else None
     return {
         "fold": fold.number,

@@ -55,8 +55,10 @@ class ModelColumns:
         """Names of the categorical features, in model order."""
         return [name for name in self.names if name in self.vocabularies]
 
-    def matrix(self, table: pl.DataFrame) -> pl.DataFrame:
+    def matrix(self, table: pl.DataFrame, *, rows: NDArray[np.bool_] | None = None) -> pl.DataFrame:
         """Give the model's input: Float32 numbers (null where unknown) and String categories, in model order.
+
+        ``rows``, a mask of shape ``(n_events,)``, takes out a part without a copy of the whole table.
 
         Raises
         ------
@@ -67,7 +69,8 @@ class ModelColumns:
         if problems:
             msg = f"the table does not fit the model in {len(problems)} columns: {'; '.join(problems[:5])}"
             raise DataError(msg, hint="build the features with the project file that the model was trained with")
-        return table.select(self._expression(name) for name in self.names)
+        mask = None if rows is None else pl.lit(pl.Series(rows))
+        return table.select(self._expression(name, mask) for name in self.names)
 
     def _problem(self, name: str, schema: Mapping[str, pl.DataType]) -> str | None:
         if name not in schema:
@@ -79,10 +82,11 @@ class ModelColumns:
         sound = dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)
         return None if sound else f"{name} is {dtype}, expected a number"
 
-    def _expression(self, name: str) -> pl.Expr:
+    def _expression(self, name: str, mask: pl.Expr | None) -> pl.Expr:
+        values = pl.col(name) if mask is None else pl.col(name).filter(mask)
         if name not in self.vocabularies:
-            return pl.col(name).cast(pl.Float32).fill_nan(None)
-        text = pl.col(name).cast(pl.String)
+            return values.cast(pl.Float32).fill_nan(None)
+        text = values.cast(pl.String)
         known = text.is_in(list(self.vocabularies[name]))
         return pl.when(text.is_null()).then(pl.lit(MISSING)).when(known).then(text).otherwise(pl.lit(OTHER)).alias(name)
 
@@ -107,11 +111,17 @@ class ModelColumns:
 
 
 def learn_columns(
-    rows: pl.DataFrame, *, names: Sequence[str], categorical: Collection[str], max_categories: int
+    table: pl.DataFrame,
+    *,
+    names: Sequence[str],
+    categorical: Collection[str],
+    max_categories: int,
+    rows: NDArray[np.bool_] | None = None,
 ) -> ModelColumns:
     """Learn the vocabulary of each categorical feature from training rows alone: the most frequent values.
 
-    Values that are equally frequent are taken in the order of their text.
+    Values that are equally frequent are taken in the order of their text. ``rows`` is the mask of the training rows,
+    shape ``(n_events,)``; by default they are the whole table.
 
     Raises
     ------
@@ -122,8 +132,9 @@ def learn_columns(
         msg = "there are no features to train on"
         raise DataError(msg, hint="[features] must list windows, labels, recency, raw or columns")
     columns = ModelColumns(tuple(names), {name: () for name in names if name in set(categorical)})
-    columns.matrix(rows.clear())
-    vocabularies = {name: _most_frequent(rows[name], max_categories) for name in columns.categorical}
+    columns.matrix(table.clear())
+    known = {name: table[name] if rows is None else table[name].filter(rows) for name in columns.categorical}
+    vocabularies = {name: _most_frequent(values, max_categories) for name, values in known.items()}
     return ModelColumns(columns.names, vocabularies)
 
 
@@ -137,13 +148,17 @@ def make_pool(
     columns: ModelColumns,
     table: pl.DataFrame,
     *,
+    rows: NDArray[np.bool_] | None = None,
     label: NDArray[Any] | None = None,
     weight: NDArray[np.float64] | None = None,
 ) -> Pool:
-    """Give the checked rows as a CatBoost pool, its columns in model order (for SHAP values, use it too)."""
+    """Give the checked rows as a CatBoost pool, its columns in model order (for SHAP values, use it too).
+
+    ``label`` and ``weight`` are those of the rows that ``rows`` takes out.
+    """
     from catboost import Pool
 
-    return Pool(columns.matrix(table), label=label, weight=weight, cat_features=columns.categorical)
+    return Pool(columns.matrix(table, rows=rows), label=label, weight=weight, cat_features=columns.categorical)
 
 
 def quantize(pool: Pool) -> Pool:
