@@ -67,6 +67,14 @@ class ErrorCase:
 
 
 @dataclass(frozen=True)
+class CaughtCase:
+    """A caught fraud and the group of caught frauds that the model alerted on for the same reasons."""
+
+    event_id: int | str
+    group: int
+
+
+@dataclass(frozen=True)
 class Finding:
     """One statement, as short as it can be.
 
@@ -172,6 +180,7 @@ class Explanation:
     broken: tuple[BrokenFeature, ...]
     autopsy: Autopsy | None
     errors: tuple[ErrorCase, ...]
+    caught: tuple[CaughtCase, ...]
     absent: dict[str, str]
     method: dict[str, Any]
 

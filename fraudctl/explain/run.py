@@ -14,12 +14,12 @@ from fraudctl.explain.autopsy import Autopsy, dissect
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import Campaigns, find_campaigns
 from fraudctl.explain.causes import Causes, find_causes
-from fraudctl.explain.clusters import Clusters, find_clusters
+from fraudctl.explain.clusters import Clusters, assign, find_clusters
 from fraudctl.explain.contrast import Contrast, contrast
 from fraudctl.explain.findings import find_findings
 from fraudctl.explain.money import find_money
 from fraudctl.explain.reasons import Reason, give_reasons
-from fraudctl.explain.result import CampaignLink, ErrorCase, Explanation, Totals
+from fraudctl.explain.result import CampaignLink, CaughtCase, ErrorCase, Explanation, Totals
 from fraudctl.explain.scene import (
     FALSE_ALARM,
     MISSED,
@@ -130,7 +130,7 @@ def explain(
         missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], clusters=clusters.items,
         n_unstable_clusters=clusters.n_unstable, campaigns=campaigns.items,
         n_outside_campaigns=int((campaigns.member < 0).sum()), slices=slices, broken=broken, autopsy=autopsy,
-        errors=errors, absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
+        errors=errors, caught=_caught(scene, close, values, seed), absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
         method=_method(scene, rows, close, seed, permutations, method),
     )  # fmt: skip
 
@@ -211,6 +211,14 @@ def _clusters(
     )  # fmt: skip
     members = at[scene.false_alarm[at]]
     return found, {int(row): int(k) for row, k in zip(members, found.member, strict=True) if k >= 0}
+
+
+def _caught(scene: Scene, close: IntArray, values: FloatArray, seed: int) -> tuple[CaughtCase, ...]:
+    """Group the caught frauds by why they were alerted on."""
+    mine = np.flatnonzero(scene.caught[close])
+    ids = scene.scored["event_id"].gather(close[mine]).to_list()
+    groups = assign(values[mine], features=scene.features, seed=seed).tolist()
+    return tuple(CaughtCase(item, group) for item, group in zip(ids, groups, strict=True))
 
 
 def _autopsy(scene: Scene, seed: int, threads: int, absent: dict[str, str]) -> Autopsy | None:

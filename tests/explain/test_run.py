@@ -68,6 +68,8 @@ def test_every_error_is_listed_once_with_what_a_reader_needs(world: World, expla
         assert {"campaign", "cluster", "reasons"} <= set(item)
         if item["campaign"] is not None:
             assert set(item["campaign"]) == {"entity", "value", "size"}
+    caught = world.scored.filter(pl.col("label") == 1, pl.col("action") != "allow")["event_id"].to_list()
+    assert sorted(item.event_id for item in explanation.caught) == sorted(caught)
     costs = [item.cost for item in explanation.errors]
     assert costs == sorted(costs, reverse=True)
 
