@@ -34,7 +34,7 @@ _LABELS = {
     "known_count": "number of outcomes of the {entity} that became known in the last {last}",
     "fraud_count": "number of frauds of the {entity} that became known in the last {last}",
     "fraud_rate": "share of frauds among outcomes of the {entity} that became known in the last {last}",
-    "smoothed_rate": "share of frauds, drawn to the overall rate, among outcomes of the {entity} known in the last {last}",
+    "smoothed_rate": "share of frauds (drawn to the overall rate) in the outcomes of the {entity} of the last {last}",
     "seconds_since_first_fraud": "seconds since the earliest fraud of the {entity} known in the last {last}",
     "seconds_since_last_fraud": "seconds since the latest fraud of the {entity} known in the last {last}",
 }

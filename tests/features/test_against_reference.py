@@ -46,7 +46,7 @@ windows = ["14d"]
 aggregates = ["mean(is_outlier)", "sum(ratio)", "max(again)"]
 [[features.labels]]
 by = ["card", "shop"]
-windows = ["1d", "30d"]
+windows = ["10s", "1d", "30d"]
 aggregates = ["known_count", "fraud_count", "fraud_rate", "smoothed_rate", "seconds_since_first_fraud",
   "seconds_since_last_fraud"]
 [[features.recency]]
