@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from fraudctl.checks import CheckReport
     from fraudctl.compare import Comparison
-    from fraudctl.evaluate import Evaluation
+    from fraudctl.evaluate import Estimate, Evaluation
     from fraudctl.features.audit import AuditResult
     from fraudctl.propose import Proposal
+    from fraudctl.workflows.demo import DemoResult
     from fraudctl.workflows.models import ModelsResult
     from fraudctl.workflows.train import TrainResult
 
@@ -168,12 +169,8 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
         f"{period.from_time.date()} to {period.until.date()}"
     )
     parts: list[RenderableType] = [head + (f"; left out: {left_out}" if left_out else "")]
-    rows = []
-    for name, item in evaluation.metrics.items():
-        interval = "" if item.low is None or item.high is None else f"{_figure(item.low)} to {_figure(item.high)}"
-        rows.append((name, _figure(item.value), interval, item.reason or ""))
-    title = f"{evaluation.confidence:.0%}"
-    parts.append(plain_table("Metrics", ("metric", "value", title, ""), rows, right="value"))
+    rows = [(name, *_metric_cells(item)) for name, item in evaluation.metrics.items()]
+    parts.append(plain_table("Metrics", ("metric", "value", f"{evaluation.confidence:.0%}"), rows, right="value"))
     actions = [
         (name, f"{item['events']:,}", f"{item['frauds']:,}", f"{item['cost']:,.0f}")
         for name, item in evaluation.by_action.items()
@@ -261,3 +258,27 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
         plain_table("Metrics", columns, rows, right="A B"),
         plain_table("Where they disagree", names, where, right="events frauds"),
     ]
+
+
+def demo_tables(result: DemoResult) -> list[RenderableType]:
+    """Say what the demo found: the verdict in a sentence, the figures, where to look."""
+    from fraudctl.report.gate_formats import sentence
+
+    evaluation = result.evaluation.evaluation
+    shown = ("savings", "recall", "value_recall", "precision", "false_positive_rate", "average_precision")
+    rows = [(name, *_metric_cells(evaluation.metrics[name])) for name in shown]
+    title = f"{evaluation.rows:,} events of the test period, {evaluation.frauds:,} of them fraud"
+    columns = ("metric", "value", f"{evaluation.confidence:.0%}")
+    return [
+        sentence(evaluation.gate),
+        plain_table(title, columns, rows, right="value"),
+        f"model:       {result.train.path}",
+        f"evaluation:  {result.evaluation.report}",
+        f"explanation: {result.explanation.report}",
+    ]
+
+
+def _metric_cells(item: Estimate) -> tuple[str, str]:
+    if item.low is None or item.high is None:
+        return _figure(item.value), item.reason or ""
+    return _figure(item.value), f"{_figure(item.low)} to {_figure(item.high)}"

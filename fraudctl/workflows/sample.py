@@ -7,6 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from fraudctl.errors import UsageError
+from fraudctl.project import FILE_NAME
+
+N_EVENTS, DAYS, SEED = 80_000, 120, 7
+"""The sample that the project itself ships in ``sample_data/``."""
+
+_GATE = """
+# The floors of the sample: far below what the model reaches, and far above what shuffled scores do.
+[gate]
+savings = { at_least = 0.30 }
+recall = { at_least = 0.30 }
+false_positive_rate = { at_most = 0.10 }
+confidence = 0.90
+min_frauds = 300
+"""
 
 
 @dataclass(frozen=True)
@@ -16,6 +30,7 @@ class SampleResult:
     folder: Path
     transactions: Path
     logins: Path
+    project_file: Path
     truth: Path | None
     n_events: int
     n_frauds: int
@@ -26,9 +41,15 @@ class SampleResult:
 
 
 def write_sample(
-    folder: Path, *, n_events: int, days: int, seed: int, truth: Path | None = None, force: bool = False
+    folder: Path,
+    *,
+    n_events: int = N_EVENTS,
+    days: int = DAYS,
+    seed: int = SEED,
+    truth: Path | None = None,
+    force: bool = False,
 ) -> SampleResult:
-    """Generate synthetic events and write them as Parquet into ``folder``.
+    """Generate synthetic events, and write them as Parquet with the project file that ``init`` proposes for them.
 
     Raises
     ------
@@ -38,16 +59,29 @@ def write_sample(
     from fraudctl.sample import generate
     from fraudctl.tables import write_parquet
 
-    transactions, logins = folder / "transactions.parquet", folder / "logins.parquet"
-    targets = [transactions, logins] + ([truth] if truth is not None else [])
+    transactions, logins, project_file = (
+        folder / name for name in ("transactions.parquet", "logins.parquet", FILE_NAME)
+    )
+    targets = [transactions, logins, project_file] + ([truth] if truth is not None else [])
     refuse_overwriting(targets, force=force)
     made = generate(n_events=n_events, days=days, seed=seed)
     write_parquet(made.transactions, transactions, smallest=True)
     write_parquet(made.logins, logins, smallest=True)
     if truth is not None:
         write_parquet(made.truth, truth)
+    _propose(transactions, project_file)
     n_frauds = int((made.transactions["is_fraud"] == 1).sum())
-    return SampleResult(folder, transactions, logins, truth, made.transactions.height, n_frauds)
+    return SampleResult(folder, transactions, logins, project_file, truth, made.transactions.height, n_frauds)
+
+
+def _propose(transactions: Path, project_file: Path) -> None:
+    """Write what ``init`` proposes for the sample, with a gate."""
+    from fraudctl import tables
+    from fraudctl.propose import Flags, propose, render_project
+
+    frame = tables.scan([str(transactions)])
+    proposal = propose(frame, events=(transactions.name,), name="sample", flags=Flags())
+    tables.write_text(render_project(proposal).rstrip() + "\n" + _GATE, project_file)
 
 
 def refuse_overwriting(targets: list[Path], *, force: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from fraudctl.cli.commands.audit import audit
 from fraudctl.cli.commands.check import check
 from fraudctl.cli.commands.compare import compare
+from fraudctl.cli.commands.demo import demo
 from fraudctl.cli.commands.evaluate import evaluate
 from fraudctl.cli.commands.explain import explain
 from fraudctl.cli.commands.features import features
@@ -28,5 +29,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain,
     "compare": compare,
     "sample": sample,
+    "demo": demo,
     "schema": schema,
 }

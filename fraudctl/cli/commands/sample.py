@@ -13,7 +13,7 @@ from fraudctl.cli.options import AsJson, Quiet
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where the tables go.")] = Path("sample_data"),
     *,
-    events: Annotated[int, typer.Option(min=1_000, help="How many transactions.")] = 60_000,
+    events: Annotated[int, typer.Option(min=1_000, help="How many transactions.")] = 80_000,
     days: Annotated[int, typer.Option(min=30, max=3_650, help="How many days they span.")] = 120,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
     truth: Annotated[Path | None, typer.Option(help="Also write each fraud's hidden pattern to this file.")] = None,
@@ -34,4 +34,4 @@ def sample(
     session.show(
         f"{result.n_events:,} events over {days} days, {result.n_frauds:,} of them labelled fraud, in {result.folder}"
     )
-    session.note(f"next: fraudctl init {result.transactions}")
+    session.note(f"next: fraudctl train --project {result.folder}")

@@ -1,0 +1,146 @@
+"""Bad input: one clear error, its exit code, and no half-written file."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from command_line import Outcome, run_in
+
+START = datetime(2024, 1, 1)
+TOML = """
+[project]
+name = "bad"
+[data]
+events = "x.parquet"
+event_id = "id"
+event_time = "at"
+amount = "amount"
+label = "fraud"
+label_delay = "1d"
+[entities]
+card = "card"
+[[features.window]]
+by = "card"
+windows = ["1d"]
+aggregates = ["count", "sum(amount)"]
+[split]
+test = "5d"
+folds = 1
+[train]
+trials = 0
+iterations = 20
+"""
+
+
+def good(n: int = 600) -> dict[str, list[Any]]:
+    return {
+        "id": list(range(n)),
+        "at": [START + timedelta(hours=i) for i in range(n)],
+        "amount": [float(i % 50) for i in range(n)],
+        "fraud": [int(i % 7 == 0) for i in range(n)],
+        "card": [i % 20 for i in range(n)],
+    }
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def train(folder: Path, table: dict[str, list[Any]], toml: str = TOML) -> Outcome:
+    pl.DataFrame(table).write_parquet(folder / "x.parquet")
+    (folder / "fraudctl.toml").write_text(toml)
+    return run_in(folder, "train", "--quiet")
+
+
+def assert_clear(done: Outcome, code: int, words: str) -> None:
+    assert done.code == code, done.err
+    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({name: [] for name in good()}, "no rows"),
+        ({"fraud": [0] * 600}, "frauds"),
+        ({"fraud": [1] * 600}, "legitimate"),
+        ({"amount": [None] * 600}, "all 600 values are null"),
+        ({"amount": ["1"] * 600}, "expected a number"),
+        ({"at": [str(i) for i in range(600)]}, "ISO 8601"),
+        ({"at": list(range(600))}, "expected a timestamp"),
+        ({"id": [1] * 600}, "share their event id"),
+        ({"card": [i + 0.5 for i in range(600)]}, "not whole numbers"),
+    ],
+    ids=["empty", "no-fraud", "all-fraud", "null-amounts", "text-amounts", "text-times", "rows", "ids", "entity"],
+)  # fmt: skip
+def test_bad_tables(tmp_path: Path, changes: dict[str, list[Any]], words: str) -> None:
+    assert_clear(train(tmp_path, {**good(), **changes}), 3, words)
+    assert not [name for name in files(tmp_path) if name.startswith("models/") or name.endswith(".tmp")]
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    assert train(tmp_path, good()).code == 0
+    path = tmp_path / "x.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    before = files(tmp_path)
+    assert_clear(run_in(tmp_path, "train", "--quiet"), 3, "cannot be read as Parquet")
+    assert files(tmp_path) == before
+
+
+def test_a_missing_file_and_a_missing_project(tmp_path: Path) -> None:
+    assert_clear(run_in(tmp_path, "train", "--quiet"), 2, "no project file")
+    (tmp_path / "fraudctl.toml").write_text(TOML)
+    assert_clear(run_in(tmp_path, "train", "--quiet"), 3, "no such file")
+    assert_clear(run_in(tmp_path, "evaluate", "--scores", "nowhere.parquet", "--quiet"), 3, "no such file")
+
+
+def test_an_unknown_key(tmp_path: Path) -> None:
+    done = train(tmp_path, good(), TOML.replace("trials = 0", "trails = 0"))
+    assert_clear(done, 2, "train.trails: unknown key; did you mean 'trials'?")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('windows = ["1d"]', 'windows = ["0d"]'), ("sum(amount)", "sum(fraud)"), ("count", "cuont")]
+)
+def test_bad_definitions(tmp_path: Path, old: str, new: str) -> None:
+    assert_clear(train(tmp_path, good(), TOML.replace(old, new)), 2, "")
+
+
+def test_no_model_yet(tmp_path: Path) -> None:
+    pl.DataFrame(good()).write_parquet(tmp_path / "x.parquet")
+    (tmp_path / "fraudctl.toml").write_text(TOML)
+    assert_clear(run_in(tmp_path, "evaluate", "--quiet"), 4, "there is no bundle")
+
+
+def test_errors_are_a_document_with_json(tmp_path: Path) -> None:
+    done = run_in(tmp_path, "train", "--json", "--quiet")
+    assert done.code == 2
+    assert done.json["error"]["exit_code"] == 2
+    assert done.json["error"]["hint"]
+
+
+def test_init_never_overwrites_without_force_and_refuses_to_guess(tmp_path: Path) -> None:
+    pl.DataFrame({**good(), "time_a": good()["at"], "time_b": good()["at"]}).drop("at").write_parquet(
+        tmp_path / "x.parquet"
+    )
+    guess = run_in(tmp_path, "init", "x.parquet", "--label-delay", "1d")
+    assert guess.code == 2
+    assert "--event-time" in guess.err
+    settled = ("init", "x.parquet", "--label-delay", "1d", "--event-time", "time_a", "--label", "fraud")
+    assert run_in(tmp_path, *settled).code == 0
+    again = run_in(tmp_path, *settled)
+    assert again.code == 2
+    assert "--force" in again.err
+    assert run_in(tmp_path, *settled, "--force").code == 0
+
+
+def test_usage_errors_are_2_and_never_1(tmp_path: Path) -> None:
+    for args in (["nonsense"], ["train", "--nonsense"], ["train", "--trials", "many"], ["evaluate", "--format", "pdf"]):
+        assert run_in(tmp_path, *args).code == 2
