@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from fraudctl.progress import Progress
     from fraudctl.project.training import TrainSection
+
+Gate = Callable[[], contextlib.AbstractContextManager[None]]
 
 _STARTUP_TRIALS: Final = 8
 _OWNER, _SHARED, _DEFAULTS = "owner", "beside_others", "defaults"
@@ -113,9 +115,11 @@ class Tuner:
             msg = f"no fold has a fraud in its validation period, so {self.objective.name} cannot rank trials"
             raise DataError(msg, hint="longer test periods, more folds or more history; or train with trials = 0")
         study = self._open(journal, name)
-        self._fail_stale(study)
+        gate = _gate(journal)
+        with gate():
+            self._fail_stale(study)
         while _counted(study) < n_trials:
-            self._one_trial(study, n_trials)
+            self._one_trial(study, n_trials, gate)
         return self._conclude(study, defaults)
 
     def _open(self, journal: Path | None, name: str) -> optuna.Study:
@@ -134,36 +138,41 @@ class Tuner:
         """Give up trials whose process is gone: they never finish, and their place is run anew."""
         from optuna.trial import TrialState
 
-        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if not _alive(trial.user_attrs.get(_OWNER, "")):
+        for trial in _trials(study):
+            if trial.state == TrialState.RUNNING and not _alive(trial.user_attrs.get(_OWNER, "")):
                 study.tell(trial.number, state=TrialState.FAIL)
 
-    def _one_trial(self, study: optuna.Study, n_trials: int) -> None:
+    def _one_trial(self, study: optuna.Study, n_trials: int, gate: Gate) -> None:
         """Run the next trial; its sampler is seeded by its place among the trials that count."""
         import optuna
         from optuna.trial import TrialState
 
-        defaults = params_of(self.settings.params)
-        waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
-        if _counted(study) == 0 and not waiting:
-            study.enqueue_trial({name: defaults[name] for name in self.settings.search}, user_attrs={_DEFAULTS: True})
-        trial = study.ask()
-        trial.set_user_attr(_OWNER, _identity())
-        trials = study.get_trials(deepcopy=False)
-        others = [item for item in trials if item.number != trial.number]
-        if any(item.state == TrialState.RUNNING for item in others):
-            trial.set_user_attr(_SHARED, value=True)
-        place = sum(item.number < trial.number and item.state != TrialState.FAIL for item in others)
+        with gate():
+            trial, place = self._begin(study)
         seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=False)
-        params = self._suggest(trial, defaults)
-        value = self._judge(trial, params)
+        value = self._judge(trial, self._suggest(trial, params_of(self.settings.params)))
         if value is None:
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, value)
         note = f"best {self.objective.name} {study.best_value:.4f}"
         self.progress.update(min(_counted(study), n_trials), n_trials, note)
+
+    def _begin(self, study: optuna.Study) -> tuple[optuna.Trial, int]:
+        """Open a trial in this process's name, the defaults first, and give its place."""
+        from optuna.trial import TrialState
+
+        gone = [TrialState.FAIL]
+        if not any(trial.user_attrs.get(_DEFAULTS, False) and trial.state not in gone for trial in _trials(study)):
+            defaults = params_of(self.settings.params)
+            study.enqueue_trial({name: defaults[name] for name in self.settings.search}, user_attrs={_DEFAULTS: True})
+        trial = study.ask()
+        trial.set_user_attr(_OWNER, _identity())
+        others = [item for item in _trials(study) if item.number != trial.number]
+        if any(item.state == TrialState.RUNNING for item in others):
+            trial.set_user_attr(_SHARED, value=True)
+        return trial, sum(item.number < trial.number and item.state not in gone for item in others)
 
     def _suggest(self, trial: optuna.Trial, defaults: Mapping[str, float]) -> dict[str, float]:
         """Draw the searched parameters; the space is widened to hold the defaults, which are the first trial."""
@@ -207,36 +216,40 @@ class Tuner:
         scores = undo_sampling(raw_score(model, rehearsal.valid, trees=best_trees(model)), kept=rehearsal.kept)
         return self.objective.value(rehearsal.judged, scores), scores
 
-    def _scores(self, params: Mapping[str, float], i: int) -> NDArray[np.float64]:
+    def _fitted(self, params: Mapping[str, float], i: int) -> tuple[float, NDArray[np.float64]]:
+        """Do as `_fit`, once for the same parameters and fold."""
         key = (json.dumps(dict(params), sort_keys=True), i)
         if key not in self._fits:
             self._fits[key] = self._fit(params, i)
-        return self._fits[key][1]
+        return self._fits[key]
 
     def _conclude(self, study: optuna.Study, defaults: Mapping[str, float]) -> Tuned:
         from optuna.trial import TrialState
 
-        done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        done = [trial for trial in _trials(study) if trial.state == TrialState.COMPLETE]
+        if not done:
+            msg = "no trial is finished: other processes run all of them"
+            raise UsageError(msg, hint="wait for them, then run this command again")
         folds = [i for i, rehearsal in enumerate(self.rehearsals) if rehearsal.judged.has_both_classes]
         figures = np.array([[trial.user_attrs[f"fold_{i}"] for i in folds] for trial in done])
         best = int(np.argmax(figures.mean(axis=1)))
-        first = next(i for i, trial in enumerate(done) if trial.user_attrs.get(_DEFAULTS, False))
         gain = self._gain(done, figures, folds, defaults)
         kept_defaults = gain is None or not gain.low > 0
         params = dict(defaults) if kept_defaults else {**defaults, **done[best].params}
+        default_values = [self._fitted(defaults, i)[0] for i in folds]
         summary = {
             "trials": _counted(study),
             "complete": len(done),
-            "pruned": len(study.get_trials(deepcopy=False, states=[TrialState.PRUNED])),
+            "pruned": sum(trial.state == TrialState.PRUNED for trial in _trials(study)),
             "objective": self.objective.name,
-            "default_value": round(float(figures[first].mean()), 6),
+            "default_value": round(float(np.mean(default_values)), 6),
             "best_value": round(float(figures[best].mean()), 6),
             "best_params": {**defaults, **done[best].params},
             "gain": None if gain is None else gain.to_dict(),
             "gain_judged": "on folds that the choice did not see" if len(folds) > 1 else "on the fold it was chosen by",
             "kept_defaults": kept_defaults,
             "search": {name: span.model_dump() for name, span in self.settings.search.items()},
-            "shared_study": any(trial.user_attrs.get(_SHARED, False) for trial in study.get_trials(deepcopy=False)),
+            "shared_study": any(trial.user_attrs.get(_SHARED, False) for trial in _trials(study)),
         }
         return Tuned(params, gain, kept_defaults, summary)
 
@@ -253,10 +266,21 @@ class Tuner:
         for place, i in enumerate(folds):
             others = np.delete(figures, place, axis=1) if len(folds) > 1 else figures
             chosen = done[int(np.argmax(others.mean(axis=1)))]
-            new.append(self._scores({**defaults, **chosen.params}, i))
-            old.append(self._scores(defaults, i))
+            new.append(self._fitted({**defaults, **chosen.params}, i)[1])
+            old.append(self._fitted(defaults, i)[1])
             self.progress.update(2 * place + 2, 2 * len(folds), "what tuning bought")
         return paired_gain(self.objective, [self.rehearsals[i].judged for i in folds], new, old)
+
+
+def _trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False)
+
+
+def _gate(journal: Path | None) -> Gate:
+    """Give a lock between the processes of a study: a trial is opened and signed, or given up, by one at a time."""
+    if journal is None:
+        return contextlib.nullcontext
+    return _FileLock(journal.with_name(journal.name + ".gate")).held
 
 
 def _counted(study: optuna.Study) -> int:
