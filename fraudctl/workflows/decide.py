@@ -196,9 +196,6 @@ class Decisions:
 
         scores = read_scores(path, self.project, events.schema["event_id"])
         joined = events.select("event_id").join(scores, on="event_id", how="left", maintain_order="left")
-        missing = joined["y_prob"].null_count()
-        if missing:
-            self.progress.warn(f"{missing:,} of {events.height:,} events have no score in {path}")
         return joined["y_prob"].fill_null(float("nan")).cast(pl.Float64).to_numpy()
 
     def _decided(

@@ -58,7 +58,7 @@ def test_predictions_are_written_and_shuffled_or_missing_scores_never_pass(proje
     scores = frame.select("event_id", "y_prob")
     toml = project / "fraudctl.toml"
     toml.write_text(
-        toml.read_text().split("\n[gate]\n")[0] + "\n[gate]\nsavings = { at_least = 0.2 }\nmin_frauds = 20\n"
+        toml.read_text().split("\n[gate]\n")[0] + "\n[gate]\nroc_auc = { at_least = 0.6 }\nmin_frauds = 20\n"
     )
     variants = {
         "same": scores,
@@ -74,6 +74,15 @@ def test_predictions_are_written_and_shuffled_or_missing_scores_never_pass(proje
     assert codes["same"] == own
     assert codes["shuffled"] == 1
     assert codes["nan"] == codes["half"] == 5
+
+
+def test_rules_that_shuffled_scores_pass_too_are_refused(project: Path) -> None:
+    toml = project / "fraudctl.toml"
+    toml.write_text(
+        toml.read_text().split("\n[gate]\n")[0] + "\n[gate]\nroc_auc = { at_least = 0.1 }\nmin_frauds = 20\n"
+    )
+    done = run_in(project, "evaluate", "--quiet", "--json")
+    assert (done.code, done.json["gate"]["verdict"]) == (2, "refused")
 
 
 def test_without_a_gate_the_verdict_is_none_unless_one_is_required(project: Path) -> None:
