@@ -31,6 +31,7 @@ from fraudctl.gate import compare
 from fraudctl.policy import Policy, choose_policy
 from fraudctl.progress import Silent
 from fraudctl.project import Project, parse_project
+from fraudctl.project.decisions import Capacity
 from fraudctl.split import Split, block_since, known_blocked, make_split
 from fraudctl.train import fit_project, predict
 from fraudctl.uncertainty import RankingIntervals
@@ -76,7 +77,7 @@ amount_to_mean_7d = "amount / customer_mean_amount_7d"
 mean_7d_to_30d = "customer_mean_amount_7d / customer_mean_amount_30d"
 [split]
 test = "7d"
-train = "7d"
+train = "{train}"
 folds = 2
 [train]
 trials = 0
@@ -95,6 +96,8 @@ block_known = {{ entity = "customer" }}
 THREE = """review.fraud = { fixed = 4 }
 review.legit = { fixed = 4, rate = 0.002 }
 block.legit = { fixed = 8, rate = 0.15 }"""
+REVIEW = """review.fraud = { fixed = 4 }
+review.legit = { fixed = 4, rate = 0.002 }"""
 TWO = "block.legit = { fixed = 8, rate = 0.15 }"
 
 RICHER = ("customer_fraud", "customer_known", "customer_seconds", "terminal_seconds", "amount_to_", "mean_7d_to")
@@ -132,9 +135,9 @@ RECIPES = (
 SAME = [recipe.name for recipe in RECIPES if recipe.features == "base"]
 
 
-def project_of(events: Path, work: Path, *, kind: str, actions: str) -> Project:
+def project_of(events: Path, work: Path, *, kind: str, actions: str, train: str = "7d") -> Project:
     """Give the benchmark's project with one kind of policy."""
-    text = PROJECT.format(events=events.resolve(), kind=kind, actions=actions)
+    text = PROJECT.format(events=events.resolve(), kind=kind, actions=actions, train=train)
     return parse_project(text, path=work / "fraudctl.toml")
 
 
@@ -290,14 +293,10 @@ def capacity_of(place: Path, events: Path, work: Path) -> dict[str, Any]:
     """Compare spending few reviews by expected benefit with spending them on the highest probabilities."""
     out = {}
     for limit in (20, 50):
-        text = PROJECT.format(events=events.resolve(), kind="expected_cost", actions="review.fraud = { fixed = 4 }\n"
-                              "review.legit = { fixed = 4, rate = 0.002 }")  # fmt: skip
-        project = parse_project(
-            text.replace(
-                'kind = "expected_cost"', f'kind = "expected_cost"\ncapacity = {{ review = "{limit} per day" }}'
-            ),
-            path=work / "fraudctl.toml",
-        )
+        project = project_of(events, work, kind="expected_cost", actions=REVIEW)
+        limits = {"review": Capacity(limit, "day")}
+        section = project.policy.model_copy(update={"capacity": limits})
+        project = project.model_copy(update={"policy": section})
         scored, policy = judged_of(place, project)
         judged = prepare(scored, project)
         gain = judged.cost_table[:, 0, :] - judged.cost_table[:, 1, :]
@@ -328,16 +327,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--first", type=date.fromisoformat, default=date(2018, 7, 11))
     parser.add_argument("--weeks", type=int, default=7)
+    parser.add_argument("--train", default="7d", help="length of history; needs its own work folder")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    default = project_of(args.events, args.work, kind="expected_cost", actions=THREE)
+    default = project_of(args.events, args.work, kind="expected_cost", actions=THREE, train=args.train)
     table = build_features(default)
     origins = [args.first + timedelta(days=7 * i) for i in range(args.weeks)]
     places = {
         (day, recipe.name): scores_of(recipe, day, default, table, args.work) for day in origins for recipe in RECIPES
     }
     single = project_of(args.events, args.work, kind="thresholds", actions=TWO)
-    results: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine(), "margin": MARGIN}
+    results: dict[str, Any] = {
+        "train": args.train,
+        "weeks": args.weeks,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "margin": MARGIN,
+    }
     for name, project in {"expected cost": default, "one threshold": single}.items():
         decided = [{r.name: judged_of(places[day, r.name], project) for r in RECIPES} for day in origins]
         weeks = [{key: item[0] for key, item in found.items()} for found in decided]

@@ -6,6 +6,7 @@ passes them they cannot judge a model, and the gate refuses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -242,9 +243,13 @@ def compare(
     """Hold the end of an interval against a bound.
 
     Passes where the whole interval keeps the bound and there are at least ``min_frauds`` frauds; fails where the whole
-    interval breaks it; everything else, a missing or non-finite figure above all, is inconclusive.
+    interval breaks it, or where with too few clusters for an interval the value lies far beyond the bound; everything
+    else, a missing or non-finite figure above all, is inconclusive.
     """
     if found.low is None or found.high is None or not found.known:
+        if _plainly_broken(found, bound, direction, confidence):
+            reason = f"{metric} {found.value:.4g}, asked {direction.replace('_', ' ')} {bound:g}: far beyond the bound"
+            return RuleResult(name, "fail", metric, found, bound, direction, f"{reason} ({found.reason})")
         reason = f"{metric} is not known: {found.reason or 'no finite interval'}"
         return RuleResult(name, "inconclusive", metric, found, bound, direction, reason)
     rising = direction == "at_least"
@@ -264,6 +269,21 @@ def compare(
     end = "low" if rising == keeps else "high"
     reason = f"{words}: its {end} end {'keeps' if keeps else 'breaks'} the bound ({n_frauds} frauds)"
     return RuleResult(name, verdict, metric, found, bound, direction, reason)
+
+
+PLAINLY = 3.0
+"""How many times an interval's reach a value must lie beyond its bound to fail without a known interval."""
+
+
+def _plainly_broken(found: Estimate, bound: float, direction: Direction, confidence: float) -> bool:
+    """Say whether a bound is broken so widely that even a rough standard error of few clusters shows it.
+
+    A pass needs a known interval; a fail may come earlier.
+    """
+    if found.value is None or found.se is None or not (math.isfinite(found.value) and math.isfinite(found.se)):
+        return False
+    beyond = bound - found.value if direction == "at_least" else found.value - bound
+    return beyond > PLAINLY * normal_quantile(confidence) * found.se
 
 
 def _frauds_to_settle(found: Estimate, bound: float, n_frauds: int, confidence: float) -> int | None:

@@ -43,7 +43,7 @@ class Estimate:
     high: float | None = None
     reason: str | None = None
     se: float | None = None
-    """Standard error, where one is known."""
+    """Standard error, where one can be computed; without an interval (few clusters) it is too rough to be printed."""
 
     @property
     def known(self) -> bool:
@@ -154,9 +154,9 @@ def ratio_estimate(
     if ratio.reason is not None:
         return undefined(ratio.reason)
     reason = too_few(clusters, ratio.support)
-    if reason is not None:
-        return Estimate(ratio.value, reason=reason)
     se = math.sqrt(clustered_variance(ratio.influence, clusters) + ratio.unit_share**2)
+    if reason is not None:
+        return Estimate(ratio.value, reason=reason, se=se)
     return _around(ratio.value, se, confidence, bounds)
 
 
@@ -167,10 +167,10 @@ def difference_estimate(ours: Ratio, theirs: Ratio, clusters: Clusters, *, confi
             return undefined(ratio.reason)
     reason = too_few(clusters, ours.support | theirs.support)
     value = ours.value - theirs.value
-    if reason is not None:
-        return Estimate(value, reason=reason)
     share = max(ours.unit_share, theirs.unit_share)
     se = math.sqrt(clustered_variance(ours.influence - theirs.influence, clusters) + share**2)
+    if reason is not None:
+        return Estimate(value, reason=reason, se=se)
     return _around(value, se, confidence, (-math.inf, math.inf))
 
 

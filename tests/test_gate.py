@@ -247,6 +247,19 @@ def test_few_clusters_never_pass() -> None:
     assert "only 10 card clusters" in gate.reason
 
 
+def test_few_clusters_may_fail_where_it_is_plain() -> None:
+    few = {"card": pl.col("card") % 10}
+    lost = run(FLOOR, shuffled(make_events(40_000, 400)).with_columns(**few))
+    assert lost.verdict == "fail"
+    assert "far beyond the bound (only 10 card clusters" in lost.reason
+    args = {"n_frauds": 400, "min_frauds": 300, "confidence": 0.9}
+    rough = Estimate(0.2, reason="only 10 card clusters", se=0.05)
+    # 3 × 1.645 × 0.05 = 0.247: 0.4 is not far enough beyond 0.2, 0.45 is
+    assert compare("r", "m", rough, 0.40, "at_least", **args).verdict == "inconclusive"  # type: ignore[arg-type]
+    assert compare("r", "m", rough, 0.45, "at_least", **args).verdict == "fail"  # type: ignore[arg-type]
+    assert compare("r", "m", rough, 0.1, "at_least", **args).verdict == "inconclusive"  # type: ignore[arg-type]
+
+
 def test_fail_beats_inconclusive() -> None:
     value = full(FLOOR).metrics["precision"].value
     gate = run(f"[gate]\nmin_frauds = 100\nrecall = {{ at_least = 0.999 }}\nprecision = {{ at_least = {value} }}")
