@@ -1,0 +1,61 @@
+"""``demo``: the whole path on synthetic events, ending with where to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.progress import Progress, Silent
+from fraudctl.project import load_project
+from fraudctl.workflows.check import check_data
+from fraudctl.workflows.evaluate import EvaluationResult, evaluate_model
+from fraudctl.workflows.explain import ExplainResult, explain_model
+from fraudctl.workflows.sample import write_sample
+from fraudctl.workflows.train import TrainResult, train_model
+
+if TYPE_CHECKING:
+    from fraudctl.checks import CheckReport
+
+TRIALS = 3
+"""Settings tried: enough to show the search, few enough for two minutes."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Everything that the demo made, in one folder."""
+
+    folder: Path
+    check: CheckReport
+    train: TrainResult
+    evaluation: EvaluationResult
+    explanation: ExplainResult
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as the document of ``demo --json``."""
+        return {
+            "folder": str(self.folder),
+            "check": self.check.verdict,
+            "model": self.train.version,
+            "evaluation": self.evaluation.to_dict(),
+            "reports": [str(self.evaluation.report), str(self.explanation.report)],
+        }
+
+
+def run_demo(folder: Path, *, progress: Progress | None = None) -> DemoResult:
+    """Make the sample, propose its project, check, train, evaluate and explain, all in ``folder``.
+
+    Raises
+    ------
+    UsageError
+        The folder already holds a sample.
+    """
+    progress = progress or Silent()
+    progress.stage("Making the sample")
+    sample = write_sample(folder)
+    project = load_project(sample.project_file)
+    check = check_data(project, progress=progress)
+    trained = train_model(project, trials=TRIALS, progress=progress)
+    evaluation = evaluate_model(project, model=trained.version, progress=progress)
+    explanation = explain_model(project, model=trained.version, progress=progress)
+    return DemoResult(folder, check, trained, evaluation, explanation)
