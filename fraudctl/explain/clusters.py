@@ -15,6 +15,7 @@ import polars as pl
 
 from fraudctl.explain.contrast import family_sums
 from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+from fraudctl.explain.wording import said, spoken
 
 MOST_CLUSTERS: Final = 7
 MOST_ROWS: Final = 3_000
@@ -252,10 +253,5 @@ def _path_words(tree: Any, leaf: int, features: Sequence[FeatureLike]) -> tuple[
         node, side = parent[node]
         bounds.setdefault((int(tree.feature[node]), side), float(tree.threshold[node]))
     words = {"<=": "is at most", ">": "is over"}
-    return tuple(
-        f"{features[j].words or features[j].name} {words[side]} {_short(value)}" for (j, side), value in bounds.items()
-    )
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    names = {j: features[j].words or features[j].name for j, _ in bounds}
+    return tuple(f"{spoken(names[j])} {words[side]} {said(names[j], value)}" for (j, side), value in bounds.items())

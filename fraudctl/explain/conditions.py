@@ -6,6 +6,7 @@ Owns the binning. Bins depend on the events and never on who erred, so a permuta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ import polars as pl
 
 from fraudctl.explain.money import segment_columns
 from fraudctl.explain.scene import BoolArray, IntArray, Scene
+from fraudctl.explain.wording import said, spoken
 
 MIN_SHARE: Final = 0.01
 """A condition holds for at least this share of the alerted or of the allowed events, and not for most of both."""
@@ -77,10 +79,11 @@ def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
 def _bins(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
     """Cut a number: null, a spike such as zero, and quartiles of the rest."""
     out: list[tuple[Condition, BoolArray]] = []
+    name, say = spoken(words), partial(said, words)
     missing = series.is_null().to_numpy()
     values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
     if missing.any():
-        out.append((Condition(series.name, f"{words} is unknown"), missing))
+        out.append((Condition(series.name, f"{name} is unknown"), missing))
     known = values[~missing]
     if not len(known):
         return out
@@ -88,18 +91,18 @@ def _bins(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
     spike = level[n.argmax()] if n.max() >= SPIKE * len(values) else None
     rest = known if spike is None else known[known != spike]
     if spike is not None:
-        out.append((Condition(series.name, f"{words} is {_short(float(spike))}"), values == spike))
+        out.append((Condition(series.name, f"{name} is {say(float(spike))}"), values == spike))
     if len(rest) < 40:
         return out
     q1, q3, q9 = np.quantile(rest, [0.25, 0.75, 0.9])
     own = ~missing if spike is None else ~missing & (values != spike)
     with np.errstate(invalid="ignore"):
-        out.append((Condition(series.name, f"{words} is at most {_short(q1)}"), own & (values <= q1)))
-        middle = f"{words} is between {_short(q1)} and {_short(q3)}"
+        out.append((Condition(series.name, f"{name} is at most {say(q1)}"), own & (values <= q1)))
+        middle = f"{name} is between {say(q1)} and {say(q3)}"
         out.append((Condition(series.name, middle), own & (values > q1) & (values <= q3)))
-        out.append((Condition(series.name, f"{words} is over {_short(q3)}"), own & (values > q3)))
+        out.append((Condition(series.name, f"{name} is over {say(q3)}"), own & (values > q3)))
         if q9 > q3:
-            out.append((Condition(series.name, f"{words} is over {_short(q9)}"), own & (values > q9)))
+            out.append((Condition(series.name, f"{name} is over {say(q9)}"), own & (values > q9)))
     return out
 
 
@@ -122,7 +125,3 @@ def _days(day: pl.Series) -> list[tuple[Condition, BoolArray]]:
     if len(values) < 3:
         return []
     return [(Condition("day", f"it is {value:%-d %b %Y}", is_day=True), (day == value).to_numpy()) for value in values]
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+from fraudctl.explain.wording import said, spoken
 
 MOST: Final = 4
 FAINT: Final = 0.02
@@ -106,9 +107,9 @@ def give_reasons(
 def _reason(feature: FeatureLike, value: Any, contribution: float, usual: tuple[str, Value] | None) -> Reason:
     words = feature.words or feature.name
     direction = "raises" if contribution > 0 else "lowers"
-    text = f"{words}: {say(value)}"
-    if usual is not None and usual[1] is not None and say(usual[1]) != say(value):
-        text += f" (usually {say(usual[1])} for this {usual[0]})"
+    text = f"{spoken(words)}: {tell(words, value)}"
+    if usual is not None and usual[1] is not None and tell(words, usual[1]) != tell(words, value):
+        text += f" (usually {tell(words, usual[1])} for this {usual[0]})"
     of, level = usual if usual is not None else (None, None)
     return Reason(feature.name, words, _plain(value), contribution, direction, level, of, text)
 
@@ -117,21 +118,17 @@ def _plain(value: Any) -> Value:
     return value if isinstance(value, (float, int, str, bool)) else None
 
 
-def say(value: Any) -> str:
-    """Write a value for people.
+def tell(words: str, value: Any) -> str:
+    """Write a value of a feature with these words, for people.
 
-    >>> say(1234.5678), say(0.12345), say(True), say(None), say(3.0)
-    ('1,235', '0.123', 'yes', 'unknown', '3')
+    >>> tell("amount", 1234.5678), tell("rate", 0.12345), tell("night", True), tell("amount", None)
+    ('1,235', '0.123', 'yes', 'unknown')
     """
     if value is None:
         return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (int, float)):
-        if float(value).is_integer():
-            return f"{int(value):,}"
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return str(value)
+    return said(words, value) if isinstance(value, (int, float)) else str(value)
 
 
 def usual_values(

@@ -130,7 +130,8 @@ def explain(
         missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], clusters=clusters.items,
         n_unstable_clusters=clusters.n_unstable, campaigns=campaigns.items,
         n_outside_campaigns=int((campaigns.member < 0).sum()), slices=slices, broken=broken, autopsy=autopsy,
-        errors=errors, caught=_caught(scene, close, values, seed), absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
+        errors=errors, caught=_caught(scene, close, values, seed),
+        absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
         method=_method(scene, rows, close, seed, permutations, method),
     )  # fmt: skip
 

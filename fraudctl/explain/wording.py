@@ -94,3 +94,33 @@ def _cell(cell: Cell, currency: str) -> str:
         parts.append(f"column {cell.column}")
     floor = "" if cell.at_least is None else f", at least {money(cell.at_least, currency)}"
     return " + ".join(parts or [money(0.0, currency)]) + floor
+
+
+def length(seconds: float) -> str:
+    """Write a length of time in the unit that suits it.
+
+    >>> length(42), length(5400), length(200_000)
+    ('42 s', '1.5 h', '2.3 days')
+    """
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if abs(seconds) >= size:
+            return f"{seconds / size:.3g} {unit}" if seconds / size >= 100 else f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def spoken(words: str) -> str:
+    """Give the words of a feature as they are said: lengths of time are not said in seconds."""
+    return words.replace("seconds since", "time since", 1) if words.startswith("seconds since") else words
+
+
+def said(words: str, value: float) -> str:
+    """Write a number of a feature with these words.
+
+    >>> said("seconds since the last event of the card", 5400.0), said("amount", 12.345)
+    ('1.5 h', '12.3')
+    """
+    if words.startswith("seconds since"):
+        return length(value)
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

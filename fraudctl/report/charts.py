@@ -110,19 +110,31 @@ def lines(
         encoding = {"x": field("from", scale=x_axis.get("scale", {})), "x2": {"field": "to"}}
         layers.append({"data": data, "mark": _mark("rect", "band"), "encoding": encoding})
     shared_x = {**x_axis, "field": x}
+    nudges = _nudges(rows, list(series), height)
     for name, (label, tone) in series.items():
         y = {**y_axis, "field": name}
         weight = 2.2 if tone == "ink" else 1.6
         layers.append({"mark": _mark("line", tone, strokeWidth=weight), "encoding": {"x": shared_x, "y": y}})
-        ends = [row for row in rows if row.get(name) is not None][-1:]
-        text = {"type": "text", "align": "left", "dx": 6, "color": colour(tone), "text": label, "fontWeight": "bold"}
-        layers.append(
-            {"data": {"values": [dict(row) for row in ends]}, "mark": text, "encoding": {"x": shared_x, "y": y}}
-        )
+        ends = {"values": [dict(row) for row in rows[-1:]]}
+        text = {"type": "text", "align": "left", "dx": 6, "dy": nudges[name], "text": label, "fontWeight": "bold"}
+        layers.append({"data": ends, "mark": {**text, "color": colour(tone)}, "encoding": {"x": shared_x, "y": y}})
     for label, place in (marks or {}).items():
         layers.extend(_rule(label, place, shared_x))
     padding = {"left": 0, "right": 95, "top": 18, "bottom": 5}
     return spec(layers, rows=rows, width=width - 140, height=height, padding=padding)
+
+
+def _nudges(rows: Rows, names: Sequence[str], height: int) -> dict[str, float]:
+    """Move labels at the ends of lines apart, in pixels downwards, so that none covers another."""
+    values = [float(row[name]) for row in rows for name in names]
+    span = max(max(values) - min(0.0, *values), 1e-12)
+    out: dict[str, float] = {}
+    above = float("-inf")
+    for name in sorted(names, key=lambda item: -float(rows[-1][item])):
+        place = height * (1.0 - float(rows[-1][name]) / span)
+        out[name] = max(0.0, above + 13.0 - place)
+        above = place + out[name]
+    return out
 
 
 def _rule(label: str, place: float, x: Spec) -> list[Spec]:
@@ -151,7 +163,9 @@ def intervals(
     tones = sorted({str(row["tone"]) for row in rows})
     scale = {"domain": tones, "range": [colour(tone) for tone in tones]}
     order = [str(row["label"]) for row in rows]
-    y = field("label", "nominal", sort=order, axis={"labelLimit": label_width, "minExtent": label_width, "grid": False})
+    y = field(
+        "label", "nominal", sort=order, axis={"labelLimit": label_width - 14, "minExtent": label_width, "grid": False}
+    )
     paint = field("tone", "nominal", scale=scale, legend=None)
     x = field("value", title=title, axis={"grid": True, "tickCount": 5})
     mark: Spec = {"type": "bar", "height": {"band": 0.62}} if bars else {"type": "point", "filled": True, "size": 60}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fraudctl.explain.event import EventExplanation, KnownEntity
-from fraudctl.explain.reasons import say
-from fraudctl.explain.wording import count, moment, money, number, percent
+from fraudctl.explain.reasons import tell
+from fraudctl.explain.wording import count, moment, money, number, percent, spoken
 from fraudctl.report.document import Card, Cell, Column, Document, Section, Table, Text
 
 
@@ -38,7 +38,7 @@ def _reasons(item: EventExplanation) -> Section:
         for reason in item.reasons
     )
     columns = (Column("Reason"), Column("Log-odds", "number"), Column("Direction"))
-    lead = f"The event {towards} mostly for {item.reasons[0].words}."
+    lead = f"The event {towards} mostly for {spoken(item.reasons[0].words)}."
     return Section("reasons", "Why?", lead, (Table("reasons", "Reasons, the strongest first", columns, rows),))
 
 
@@ -48,7 +48,8 @@ def _change(item: EventExplanation) -> Section:
     if change is None:
         return Section("change", title, "No change of a single feature flips this decision.")
     lead = (
-        f"{change.words}: {say(change.needed)} instead of {say(change.value)} would have led to {change.action} "
+        f"{spoken(change.words)}: {tell(change.words, change.needed)} instead of "
+        f"{tell(change.words, change.value)} would have led to {change.action} "
         f"(probability {number(change.y_prob)})."
     )
     note = (

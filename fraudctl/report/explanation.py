@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast, Difference
 from fraudctl.explain.findings import CAUSE_WORDS, CURES
 from fraudctl.explain.money import EntityTable, Loss, SegmentTable
@@ -313,6 +314,7 @@ def _contrasts(e: Explanation) -> Section:
         top = false.families[0]
         parts.append(f"False alarms differ from passed events most by “{top.words}” ({top.value:+.2f}).")
         blocks += _contrast_charts(false, "false", "false alarms minus passed events")
+    blocks.sort(key=lambda block: isinstance(block, Chart) and block.wide)
     for name in ("missed_contrast", "false_alarm_contrast"):
         if name in e.absent:
             side = "Missed frauds" if name == "missed_contrast" else "False alarms"
@@ -325,19 +327,24 @@ def _contrasts(e: Explanation) -> Section:
 
 
 def _contrast_charts(item: Contrast, name: str, words: str) -> list[Block]:
+    """Draw the families and, wider for their words are longer, the features."""
     out: list[Block] = []
     for kind, rows in (("families", item.families), ("features", item.features)):
-        shown = rows[:TOP_DIFFERENCES]
-        data = [_difference_row(row) for row in shown]
+        shown, wide = rows[:TOP_DIFFERENCES], kind == "features"
         alt = f"Mean contribution by {kind}, {words}: " + "; ".join(_difference_words(row) for row in shown) + "."
-        title = f"By {'family' if kind == 'families' else 'feature'}, {words}"
-        out.append(Chart(f"{name}-{kind}", title, charts.intervals(data, title="log-odds"), alt, wide=False))
+        data = [_difference_row(row, shown) for row in shown]
+        width, labels = (charts.WIDE, 470) if wide else (charts.HALF, 190)
+        spec = charts.intervals(data, title="log-odds", width=width, label_width=labels)
+        title = f"By {'feature' if wide else 'family'}, {words}"
+        out.append(Chart(f"{name}-{kind}", title, spec, alt, wide=wide))
     return out
 
 
-def _difference_row(row: Difference) -> dict[str, object]:
+def _difference_row(row: Difference, shown: tuple[Difference, ...]) -> dict[str, object]:
     tone = "bad" if row.value < 0 else "cool"
-    return {"label": row.words, "value": row.value, "low": row.low, "high": row.high, "tone": tone}
+    twins = sum(other.words == row.words for other in shown) > 1
+    label = f"{row.words} [{row.name}]" if twins else row.words
+    return {"label": label, "value": row.value, "low": row.low, "high": row.high, "tone": tone}
 
 
 def _difference_words(row: Difference) -> str:
@@ -360,7 +367,7 @@ def _clusters(e: Explanation) -> Section:
     rows = tuple(
         (
             Cell(f"{i + 1}", float(i + 1)),
-            Cell("", lines=item.rule or ("no short rule",)),
+            Cell("", lines=(*(item.rule or ("no short rule",)), _driven_by(item))),
             count_cell(item.n),
             money_cell(item.cost, e),
             share_cell(item.precision),
@@ -370,7 +377,6 @@ def _clusters(e: Explanation) -> Section:
                 f"{percent(item.n_alert_frauds / max(item.n_alerts, 1))} of {item.n_alerts:,}",
                 item.n_alert_frauds / max(item.n_alerts, 1),
             ),
-            Cell("", lines=tuple(f"{name} {value:+.1f}" for name, value in item.drivers[:2] if value >= 0.1)),
         )
         for i, item in enumerate(e.clusters)
     )
@@ -378,12 +384,16 @@ def _clusters(e: Explanation) -> Section:
         Column("Group", "number"), Column("Rule in words", "lines"), Column("False alarms", "number"),
         Column("Cost", "number"), Column("Precision", "number", "of the false alarms that meet the rule"),
         Column("Recall", "number", "of the group's false alarms"), Column("Stability", "number", "mean Jaccard"),
-        Column("Fraud among alerts like these", "number"), Column("Driven by", "lines"),
+        Column("Fraud in like alerts", "number", "of all alerts that meet the rule"),
     )  # fmt: skip
     hidden = f" {count(e.n_unstable_clusters, 'group')} did not come back and are not shown."
     note = "Grouped by why the model alerted." + (hidden if e.n_unstable_clusters else "")
     table = Table("clusters", "Groups of false alarms with one reason", columns, rows, tools=True)
     return Section("clusters", title, lead, (table, Text(note, note=True)))
+
+
+def _driven_by(item: Cluster) -> str:
+    return "driven by " + ", ".join(f"{name} {value:+.1f}" for name, value in item.drivers[:2] if value >= 0.1)
 
 
 def _campaigns(e: Explanation) -> Section:
@@ -430,7 +440,7 @@ def _campaigns(e: Explanation) -> Section:
     columns = (
         Column("Hangs on"), Column("Id", "code"), Column("Missed", "number"), Column("Caught", "number"),
         Column("Frauds in all", "number"), Column("Of its events", "number"), Column("Lost", "number"),
-        Column("First fraud"), Column("Last fraud"),
+        Column("First fraud", "code"), Column("Last fraud", "code"),
     )  # fmt: skip
     caption = f"The {len(table_rows)} costliest campaigns with at least two missed frauds"
     note = (

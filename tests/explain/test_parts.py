@@ -19,7 +19,7 @@ from fraudctl.explain.clusters import find_clusters
 from fraudctl.explain.conditions import _bins
 from fraudctl.explain.contrast import contrast, family_sums
 from fraudctl.explain.money import find_money
-from fraudctl.explain.reasons import choose, give_reasons, say
+from fraudctl.explain.reasons import choose, give_reasons, tell
 from fraudctl.explain.scene import Scene, make_scene
 from fraudctl.explain.search import Errors, draw_errors, score_slice, strata_of
 from fraudctl.explain.threshold import sweep
@@ -216,7 +216,8 @@ def test_usual_value_is_the_median_of_earlier_events_of_the_entity(scene: Scene,
 def test_ties_are_broken_by_the_order_of_the_model() -> None:
     values = np.array([[1.0, 1.0, 0.001, 1.0, 1.0]])
     assert choose(values, towards_alert=np.array([True]), features=FEATURES, protected=()) == [[0, 1, 3, 4]]
-    assert say(0.5) == "0.5"
+    assert tell("amount", 0.5) == "0.5"
+    assert tell("seconds since the last event", 7200) == "2 h"
 
 
 def test_zero_inflated_numbers_get_a_bin_for_zero() -> None:
