@@ -105,3 +105,37 @@ def test_null_entities_have_no_history(events_of, features_of):
     assert got["card_with_sum_amount_1h"] == 1.0
     assert got["card_seconds_since_last"] is None
     assert got["card_shop_first_time"] is None
+
+
+RUNS = """
+[[features.recency]]
+by = "card"
+aggregates = ["seconds_since_fraud_run_began"]
+run_gap = "10s"
+"""
+
+
+@pytest.mark.parametrize(
+    ("happened", "arrived", "began"),
+    [
+        ([0, 10, 20], [30, 31, 32], 0),
+        ([0, 11, 20], [30, 31, 32], 11),
+        ([0, 10, 21], [30, 31, 32], 21),
+        ([0, 10, 20], [32, 30, 31], 0),
+        ([0, 10, 20], [30, 99, 31], 20),
+        ([0, 10, 20], [99, 31, 30], 10),
+        ([0, 11, 21], [32, 31, 30], 11),
+        ([0, 10, 20], [99, 99, 99], None),
+    ],
+)
+def test_runs_of_known_frauds_in_any_order_of_arrival(events_of, features_of, happened, arrived, began):
+    start = NOW - timedelta(seconds=60)
+    at = [start + timedelta(seconds=second) for second in [*happened, 60]]
+    known = [start + timedelta(seconds=second) for second in arrived]
+    events = events_of(
+        RUNS, id=range(4), at=at, eur=[1.0] * 4, card_id=["a"] * 4, fraud=[1, 1, 1, None], known_at=[*known, None]
+    )
+    features = features_of(RUNS)
+    got = build(events, features, timezone="UTC")["card_seconds_since_fraud_run_began"][3]
+    assert got == (None if began is None else 60.0 - began)
+    assert got == recompute(events.frame, 3, features, timezone="UTC")["card_seconds_since_fraud_run_began"]

@@ -34,6 +34,7 @@ def one_group(values: list[float], window: int) -> dict[str, np.ndarray]:
 @example(values=[1e308, 1e308, -1e308], window=6)
 @example(values=[5e-324, 5e-324, 1e308, -1e308, 5e-324], window=3)
 @example(values=[0.1] * 12, window=4)
+@example(values=[1.0, 2.0**-53, 2.0**-120], window=3)
 def test_sums_and_spreads_are_exact_over_all_exponents(values, window):
     got = one_group(values, window)
     for i in range(len(values)):

@@ -71,3 +71,12 @@ def test_hubs_join_no_further_ones_and_are_counted(events_of, features_of):
 def test_a_link_needs_two_entities(features_of):
     with pytest.raises(ProjectError, match="'card' twice; expected two entities"):
         features_of('[[features.links]]\nof = ["card", "card"]\n')
+
+
+def test_an_own_value_that_is_a_hub_does_not_join_either(events_of, features_of):
+    # Card 0 meets shops 0 to 2 and is a hub (more than 2 partners) from the third on; shop 3 is card 9's.
+    rows = [(0, 9, 3, None, 0), (1, 0, 0, None, 0), (2, 0, 1, None, 0), (3, 0, 3, None, 0), (4, 0, 3, None, 0)]
+    table = build(make(events_of, TEXT.format(2), rows), features_of(TEXT.format(2)), timezone="UTC")
+    assert table["card_shop_component_size"].to_list() == [1, 1, 1, 1, 1]
+    table = build(make(events_of, TEXT.format(3), rows), features_of(TEXT.format(3)), timezone="UTC")
+    assert table["card_shop_component_size"].to_list() == [1, 1, 1, 2, 2]
