@@ -125,10 +125,10 @@ def cases_section(e: Explanation) -> Section:
         f"The top {len(shown):,} of {count(len(e.errors), 'error')}{share}. `fraudctl explain --event ID` "
         f"tells one in full."
     )
-    entities = tuple(Column(name, "code") for name in e.errors[0].entities)
     columns = (
-        Column("Event", "code"), Column("Time"), *entities, Column("Amount", "number"), Column("Probability", "number"),
-        Column("Error"), Column("Lost", "number"), Column("Cause"), Column("Why the model decided so", "lines"),
+        Column("Event", "code"), Column("Time", "code"), Column("Entities", "code"), Column("Amount", "number"),
+        Column("Probability", "number"), Column("Error"), Column("Lost", "number"),
+        Column("Why the model decided so", "lines"),
     )  # fmt: skip
     rows = tuple(_case_row(item, e) for item in shown)
     hint = "Filter, e.g. missed, an id, a reason"
@@ -140,17 +140,16 @@ def cases_section(e: Explanation) -> Section:
 def _case_row(item: ErrorCase, e: Explanation) -> tuple[Cell, ...]:
     missed = item.kind == MISSED
     tone: Tone = "bad" if missed else "cool"
-    cause = (
-        SHORT_CAUSE.get(item.cause or "", "")
-        if missed
-        else (f"group {item.cluster + 1}" if item.cluster is not None else "")
-    )
+    group = f"group {item.cluster + 1}" if item.cluster is not None else ""
+    detail = SHORT_CAUSE.get(item.cause or "", "") if missed else group
+    what = "missed" if missed else "false alarm"
     amount = "" if item.amount is None else f"{item.amount:,.2f}"
+    who = tuple(f"{name} {value}" for name, value in item.entities.items() if value is not None)
     return (
         Cell(str(item.event_id)), Cell(moment(item.event_time), item.event_time.isoformat()),
-        *(Cell("" if value is None else str(value)) for value in item.entities.values()),
+        Cell("", who[0] if who else "", lines=who),
         Cell(amount, "" if item.amount is None else item.amount), Cell(number(item.y_prob), round(item.y_prob, 9)),
-        Cell("missed" if missed else "false alarm", tone=tone), money_cell(item.cost, e), Cell(cause),
+        Cell(what, f"{what} {detail}", tone, lines=(what, detail) if detail else (what,)), money_cell(item.cost, e),
         Cell("", lines=tuple(reason.text for reason in item.reasons[:3])),
     )  # fmt: skip
 
