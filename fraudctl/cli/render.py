@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fraudctl.compare import Comparison
     from fraudctl.evaluate import Estimate, Evaluation
     from fraudctl.features.audit import AuditResult
+    from fraudctl.features.describe import Description
     from fraudctl.propose import Proposal
     from fraudctl.workflows.demo import DemoResult
     from fraudctl.workflows.models import ModelsResult
@@ -49,24 +50,16 @@ def proposal_table(proposal: Proposal) -> Table:
     return plain_table(None, ("role", "column", "why"), rows)
 
 
-def feature_table(described: list[dict[str, Any]]) -> Table:
+def feature_table(described: Description) -> Table:
     """Say what each feature means and how it looks."""
-    rows = (
-        (
-            item["name"],
-            item["words"],
-            item["interval"],
-            f"{item['missing_rate']:.1%}",
-            *(_figure(item[key]) for key in ("p01", "median", "p99")),
-        )
-        for item in described
-    )
-    return plain_table(
-        None,
-        ("feature", "meaning", "takes in", "missing", "p01", "median", "p99"),
-        rows,
-        right="missing p01 median p99",
-    )
+    rows = []
+    for item in described.features:
+        found = item.distribution
+        missing = "" if found is None else f"{found.missing_rate:.1%}"
+        middle = [_figure(value) for value in found.quantiles[::2]] if found and found.quantiles else ["", "", ""]
+        rows.append((item.name, item.words, item.interval, missing, *middle))
+    columns = ("feature", "meaning", "takes in", "missing", "p01", "median", "p99")
+    return plain_table(None, columns, rows, right="missing p01 median p99")
 
 
 def _figure(value: Any) -> str:

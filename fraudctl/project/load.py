@@ -20,6 +20,7 @@ from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import CostsSection, PolicySection, RuleSection
 from fraudctl.project.evaluation import EvaluateSection, GateSection
 from fraudctl.project.features import FeaturesSection
+from fraudctl.project.sources import SourceSection
 from fraudctl.project.training import SplitSection, TrainSection
 from fraudctl.project.types import Section
 
@@ -46,6 +47,8 @@ class ProjectFile(Section):
     data: DataSection
     entities: dict[str, str] = Field(default_factory=dict)
     """Entity name -> column with its id: who or what has a history (card, customer, merchant, device)."""
+    sources: dict[str, SourceSection] = Field(default_factory=dict)
+    """Source name -> another table whose rows are used as of the event (logins, sessions, account changes)."""
     features: FeaturesSection = FeaturesSection()
     split: SplitSection = SplitSection()
     train: TrainSection = TrainSection()

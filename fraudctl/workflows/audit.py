@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
-from fraudctl.workflows.features import build_features, load_project_events
+from fraudctl.workflows.features import build_features, plan_features
 
 if TYPE_CHECKING:
     from fraudctl.features.audit import AuditResult
@@ -41,19 +41,19 @@ def audit_features(
     from fraudctl.features.audit import audit
 
     progress = progress or Silent()
-    own = build_features(project, progress=progress)
-    events = load_project_events(project, own.features)
-    table = own.frame
+    plan = plan_features(project)
+    table = build_features(project, progress=progress).frame
     if features_file is not None:
         files = tables.find_files(str(features_file.resolve()), root=Path.cwd(), what="--features")
         table = tables.collect(tables.scan(files), files=files)
     progress.stage(f"Auditing {sample} events")
     return audit(
-        events,
-        own.features,
+        plan.load(),
+        plan.features,
         table,
         sample=sample,
         seed=project.train.seed,
         timezone=project.data.timezone,
+        sources=plan.load_sources(),
         progress=lambda name, done, total: progress.update(done, total, name),
     )

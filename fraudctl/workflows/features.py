@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.features.definition import FeatureSet
+    from fraudctl.features.describe import Description
     from fraudctl.tables import Events
 
 _CACHE_VERSION = 1
@@ -66,6 +67,84 @@ class FeatureTable:
         }
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to be built, and from what: settled before any table is read.
+
+    Attributes
+    ----------
+    features
+        The definitions.
+    carried
+        Data columns that travel along.
+    fingerprint
+        SHA-256 of the events' files, and of the sources' where there are any.
+    sources
+        Source name -> its open table.
+    """
+
+    project: Project
+    features: FeatureSet
+    carried: list[str]
+    fingerprint: str
+    sources: dict[str, pl.LazyFrame]
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that the feature table depends on."""
+        settings = {
+            "version": _CACHE_VERSION,
+            "data": self.project.data.model_dump(mode="json", exclude={"events"}),
+            "entities": self.project.entities,
+            "features": self.features.digest,
+            "carried": self.carried,
+            "fingerprint": self.fingerprint,
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def load(self) -> Events:
+        """Load the events with every column that travels along."""
+        from fraudctl import tables
+
+        return tables.load_events(self.project, columns=self.carried)
+
+    def load_sources(self) -> dict[str, pl.DataFrame]:
+        """Load the other tables, normalised."""
+        from fraudctl.features.sources import normalise_source
+
+        zone, columns = self.project.data.timezone, self.features.sources
+        return {
+            name: normalise_source(scan, self.project.sources[name], name=name, timezone=zone, columns=columns[name])
+            for name, scan in self.sources.items()
+            if name in columns
+        }
+
+
+def plan_features(project: Project) -> Plan:
+    """Settle what is to be built from what.
+
+    Raises
+    ------
+    DataError, ProjectError
+        Files that are missing or unreadable; definitions that do not fit the data.
+    """
+    from fraudctl import tables
+    from fraudctl.features.definition import SourceTable, define
+
+    files = tables.find_files(project.data.events, root=project.root)
+    schema = tables.load_schema(project)
+    beside = {
+        name: tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
+        for name, section in project.sources.items()
+    }
+    scans = {name: tables.scan(found) for name, found in beside.items()}
+    others = {name: SourceTable(project.sources[name], scan.collect_schema()) for name, scan in scans.items()}
+    features = define(project, schema, sources=others)
+    prints = [tables.fingerprint(files), *(tables.fingerprint(beside[name]) for name in sorted(beside))]
+    fingerprint = prints[0] if not beside else hashlib.sha256("".join(prints).encode()).hexdigest()
+    return Plan(project, features, carried_columns(project, features, schema), fingerprint, scans)
+
+
 def build_features(project: Project, *, progress: Progress | None = None) -> FeatureTable:
     """Build the project's feature table, or reuse the one built before from the same data and definitions.
 
@@ -74,26 +153,21 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
     DataError, ProjectError
         As `fraudctl.tables.load_events` and `fraudctl.features.definition.define` do.
     """
-    from fraudctl import tables
-    from fraudctl.features.definition import define
-
-    progress = progress or Silent()
-    files = tables.find_files(project.data.events, root=project.root)
-    schema = tables.load_schema(project)
-    features = define(project, schema)
-    carried = carried_columns(project, features, schema)
-    fingerprint = tables.fingerprint(files)
-    key = _key(project, features, carried, fingerprint)
-    place = project.cache_dir / "features" / f"{key[:32]}.parquet"
+    plan = plan_features(project)
+    place = project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
     cached = _reuse(place)
-    if cached is not None:
-        frame, facts = cached
-        known_until = datetime.fromisoformat(facts["known_until"])
-        return FeatureTable(frame, features, known_until, facts["n_duplicates"], fingerprint, key, reused=True)
-    frame, facts = _build(project, features, carried, progress)
-    _keep(frame, facts, place)
-    known_until = datetime.fromisoformat(facts["known_until"])
-    return FeatureTable(frame, features, known_until, facts["n_duplicates"], fingerprint, key, reused=False)
+    frame, facts = cached or _build(plan, progress or Silent())
+    if cached is None:
+        _keep(frame, facts, place)
+    return FeatureTable(
+        frame=frame,
+        features=plan.features,
+        known_until=datetime.fromisoformat(facts["known_until"]),
+        n_duplicates=facts["n_duplicates"],
+        fingerprint=plan.fingerprint,
+        key=plan.key,
+        reused=cached is not None,
+    )
 
 
 def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType]) -> list[str]:
@@ -120,18 +194,6 @@ def tables_roles(project: Project) -> set[str]:
     return {*ROLES, *project.entities}
 
 
-def _key(project: Project, features: FeatureSet, carried: Sequence[str], fingerprint: str) -> str:
-    settings = {
-        "version": _CACHE_VERSION,
-        "data": project.data.model_dump(mode="json", exclude={"events"}, fallback=str),
-        "entities": project.entities,
-        "features": features.digest,
-        "carried": list(carried),
-        "fingerprint": fingerprint,
-    }
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
 def _reuse(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
     from fraudctl import tables
 
@@ -142,24 +204,26 @@ def _reuse(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
         return None
 
 
-def load_project_events(project: Project, features: FeatureSet) -> Events:
-    """Load the project's events with every column that travels with its features."""
-    from fraudctl import tables
+def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:
+    from fraudctl.features.batch import COMPILING, build
 
-    schema = tables.load_schema(project)
-    return tables.load_events(project, columns=carried_columns(project, features, schema))
-
-
-def _build(
-    project: Project, features: FeatureSet, carried: list[str], progress: Progress
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    from fraudctl import tables
-    from fraudctl.features.batch import build
+    def tell(name: str, done: int, total: int) -> None:
+        if name == COMPILING:
+            progress.stage(f"{name[0].upper()}{name[1:]}")
+        else:
+            progress.update(done, total, name)
 
     progress.stage("Reading events")
-    events = tables.load_events(project, columns=carried)
-    progress.stage(f"Building {len(features.names)} features for {events.frame.height:,} events")
-    frame = build(events, features, timezone=project.data.timezone)
+    events = plan.load()
+    sources = plan.load_sources()
+    progress.stage(f"Building {len(plan.features.names)} features for {events.frame.height:,} events")
+    frame = build(
+        events,
+        plan.features,
+        timezone=plan.project.data.timezone,
+        sources=sources,
+        progress=tell,
+    )
     return frame, {"known_until": events.known_until.isoformat(), "n_duplicates": events.n_duplicates}
 
 
@@ -177,27 +241,8 @@ def write_features(table: FeatureTable, path: Path) -> None:
     tables.write_parquet(table.frame, path)
 
 
-def describe_features(table: FeatureTable) -> list[dict[str, Any]]:
+def describe_features(table: FeatureTable) -> Description:
     """Say for each feature what it means, what it takes in, when it is null, and how its values are distributed."""
-    n_rows = table.frame.height
-    described = []
-    for feature in table.features.features:
-        values = table.frame[feature.name]
-        numeric = values.dtype.is_numeric()
-        described.append(
-            {
-                "name": feature.name,
-                "family": feature.family,
-                "words": feature.words,
-                "entity": feature.entity,
-                "dtype": feature.dtype,
-                "interval": feature.interval,
-                "nulls": feature.nulls,
-                "missing_rate": values.null_count() / n_rows,
-                "n_distinct": values.n_unique(),
-                "p01": values.quantile(0.01) if numeric else None,
-                "median": values.median() if numeric else None,
-                "p99": values.quantile(0.99) if numeric else None,
-            }
-        )
-    return described
+    from fraudctl.features.describe import describe
+
+    return describe(table.features, table.frame)

@@ -34,7 +34,8 @@ def features(
     if output is not None:
         write_features(table, output)
     described = describe_features(table) if describe else None
-    session.emit({**table.to_dict(), "output": output, "features": described or table.features.names})
+    named = table.features.names if described is None else described.to_dict()["features"]
+    session.emit({**table.to_dict(), "output": output, "features": named})
     if described is not None:
         session.show(feature_table(described))
     how = "reused" if table.reused else "built"
