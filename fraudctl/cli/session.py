@@ -102,6 +102,7 @@ class TerminalProgress:
     def stage(self, name: str) -> None:
         """Begin a new piece of work."""
         self._close()
+        name = name[:1].upper() + name[1:]
         self._stage, self._last_line = name, time.monotonic()
         if self._bars:
             self._open(name)
