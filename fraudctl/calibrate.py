@@ -340,6 +340,8 @@ def _choose(losses: dict[Method, Floats | None], weights: Floats) -> tuple[Metho
         gain, error = _paired_gain(loss, other, weights)
         if gain > error:
             best, loss = method, other
+    if best == "none":
+        return best, "no calibrator had a lower logarithmic loss on later folds by more than one standard error"
     return best, f"{best} had the lowest logarithmic loss on later folds, by more than one standard error over plainer"
 
 

@@ -87,7 +87,7 @@ class TrainSection(Section):
     """What the folds are compared by: average_precision, savings, or recall_at_fpr(0.01) and the like."""
     keep_negatives: float = Field(default=0.1, gt=0.0, le=1.0)
     """Share of legitimate rows kept while tuning, but at least 20,000; the final fit uses all of them."""
-    iterations: int = Field(default=1000, ge=10, le=20_000)
+    iterations: int = Field(default=500, ge=10, le=20_000)
     """Most trees; early stopping on the folds finds how many."""
     early_stopping: int = Field(default=50, ge=1, le=1_000)
     """A fold's fit stops after this many trees without a lower logarithmic loss."""
