@@ -62,7 +62,12 @@ def _shares(series: pl.Series, code: IntArray, n_days: int) -> FloatArray:
         edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
         level = np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), len(edges) + 1)
     else:
-        top = series.value_counts(sort=True, name="n").head(30)[series.name].drop_nulls()
+        top = (
+            series.value_counts(name="n")
+            .sort(["n", series.name], descending=[True, False])
+            .head(30)[series.name]
+            .drop_nulls()
+        )
         order = {value: i for i, value in enumerate(top.to_list())}
         known_code = series.replace_strict(order, default=len(order), return_dtype=pl.Int64)
         level = known_code.set(series.is_null(), len(order) + 1).to_numpy()

@@ -68,7 +68,7 @@ def _useful(held: BoolArray, alert: BoolArray) -> bool:
 
 
 def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
-    counts = series.value_counts(sort=True, name="n").head(MAX_LEVELS)
+    counts = series.value_counts(name="n").sort(["n", series.name], descending=[True, False]).head(MAX_LEVELS)
     text = series.cast(pl.String).fill_null("(none)")
     values = sorted(counts[series.name].cast(pl.String).fill_null("(none)").to_list())
     return [

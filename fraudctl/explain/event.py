@@ -214,7 +214,12 @@ def _cheapest(
     if not len(known):
         return None
     if not numeric:
-        levels = known.value_counts(sort=True, name="n").head(MOST_LEVELS)[feature.name].to_list()
+        levels = (
+            known.value_counts(name="n")
+            .sort(["n", feature.name], descending=[True, False])
+            .head(MOST_LEVELS)[feature.name]
+            .to_list()
+        )
         options = [level for level in levels if level != event[feature.name][0]]
         sizes = np.full(len(options), CATEGORY_CHANGE)
         return _first_flip(event, feature, options, sizes, base, project, score, decide)

@@ -6,9 +6,10 @@ Owns the tables of money lost; nothing here is tested for chance (that is `fraud
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from fraudctl.explain.scene import Scene
@@ -95,17 +96,33 @@ def segment_columns(scene: Scene) -> list[str]:
     return [name for name in names if 2 <= scene.scored[name].n_unique() <= MAX_LEVELS]
 
 
+def group_sums(key: pl.Series, columns: dict[str, npt.NDArray[Any]]) -> pl.DataFrame:
+    """Sum columns by key in the order of the rows, so that not even a bit depends on threads.
+
+    Returns ``key`` (each value once, null too), ``n`` (Int64), and the sums; integers stay integers.
+    """
+    code = key.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+    size = int(code.max(initial=0)) + 1
+    first = pl.DataFrame({"code": code, "key": key}).unique("code", keep="first").sort("code")
+    present = first["code"].to_numpy()
+    out = {"key": first["key"], "n": pl.Series(np.bincount(code, minlength=size)[present])}
+    for name, values in columns.items():
+        total = np.bincount(code, values, minlength=size)[present]
+        out[name] = pl.Series(total if values.dtype.kind == "f" else total.astype(np.int64))
+    return pl.DataFrame(out)
+
+
 def _losses(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    return (
-        frame.group_by(column)
-        .agg(
-            n=pl.len(), frauds=pl.col("_fraud").sum(), missed=pl.col("_missed").sum(),
-            missed_cost=pl.col("_cost").filter("_missed").sum(), false=pl.col("_false").sum(),
-            false_cost=pl.col("_cost").filter("_false").sum(), cost=pl.col("_cost").sum(),
-        )
-        .with_columns(text=pl.col(column).cast(pl.String).fill_null("(none)"))
-        .sort(["cost", "text"], descending=[True, False])
+    missed, false, cost = (frame[name].to_numpy() for name in ("_missed", "_false", "_cost"))
+    sums = group_sums(
+        frame[column],
+        {
+            "frauds": frame["_fraud"].to_numpy(), "missed": missed, "missed_cost": np.where(missed, cost, 0.0),
+            "false": false, "false_cost": np.where(false, cost, 0.0), "cost": cost,
+        },
     )  # fmt: skip
+    named = sums.with_columns(text=pl.col("key").cast(pl.String).fill_null("(none)"))
+    return named.sort(["cost", "text"], descending=[True, False])
 
 
 def _loss(row: dict[str, object]) -> Loss:
@@ -115,7 +132,7 @@ def _loss(row: dict[str, object]) -> Loss:
 
 def _segment(frame: pl.DataFrame, column: str) -> SegmentTable | None:
     table = _losses(frame, column)
-    total = float(table["cost"].sum())
+    total = float(table["cost"].to_numpy().sum())
     if total <= 0:
         return None
     share = table["cost"].to_numpy() / total
@@ -125,12 +142,14 @@ def _segment(frame: pl.DataFrame, column: str) -> SegmentTable | None:
 
 def _entity(frame: pl.DataFrame, name: str) -> EntityTable:
     errors = frame.filter(pl.col("_missed") | pl.col("_false"), pl.col(name).is_not_null())
-    worst = errors.group_by(name).agg(pl.col("_cost").sum()).sort(["_cost", name], descending=[True, False])
-    money = worst["_cost"].to_numpy()
+    worst = group_sums(errors[name], {"cost": errors["_cost"].to_numpy()}).sort(
+        ["cost", "key"], descending=[True, False]
+    )
+    money = worst["cost"].to_numpy()
     total = float(money.sum())
     reached = np.cumsum(money) >= 0.5 * total
     half = int(np.argmax(reached)) + 1 if total > 0 else 0
-    top = worst.head(TOP)[name]
+    top = worst.head(TOP)["key"]
     rows = _losses(frame.filter(pl.col(name).is_in(top.implode())), name)
     share = float(money[:TOP].sum()) / total if total > 0 else 0.0
     n_values = frame[name].drop_nulls().n_unique()

@@ -17,7 +17,7 @@ from fraudctl.explain.causes import Causes, find_causes
 from fraudctl.explain.clusters import Clusters, assign, find_clusters
 from fraudctl.explain.contrast import Contrast, contrast
 from fraudctl.explain.findings import find_findings
-from fraudctl.explain.money import find_money
+from fraudctl.explain.money import find_money, group_sums
 from fraudctl.explain.reasons import Reason, give_reasons
 from fraudctl.explain.result import CampaignLink, CaughtCase, ErrorCase, Explanation, Totals
 from fraudctl.explain.scene import (
@@ -248,14 +248,11 @@ def _totals(scene: Scene) -> Totals:
 
 
 def _days(scene: Scene) -> tuple[tuple[Any, float, float], ...]:
-    frame = pl.DataFrame(
-        {
-            "day": scene.day,
-            "missed": np.where(scene.missed, scene.cost, 0.0),
-            "false": np.where(scene.false_alarm, scene.cost, 0.0),
-        }
-    )
-    return tuple(frame.group_by("day").agg(pl.col("missed", "false").sum()).sort("day").iter_rows())
+    losses = {
+        "missed": np.where(scene.missed, scene.cost, 0.0),
+        "false": np.where(scene.false_alarm, scene.cost, 0.0),
+    }
+    return tuple(group_sums(scene.day, losses).select("key", "missed", "false").iter_rows())
 
 
 def _errors(
