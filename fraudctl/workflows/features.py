@@ -110,14 +110,16 @@ class Plan:
 
     def load_sources(self) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised."""
+        from fraudctl import tables
         from fraudctl.features.sources import normalise_source
 
-        zone, columns = self.project.data.timezone, self.features.sources
-        return {
-            name: normalise_source(scan, self.project.sources[name], name=name, timezone=zone, columns=columns[name])
-            for name, scan in self.sources.items()
-            if name in columns
-        }
+        zone, columns, loaded = self.project.data.timezone, self.features.sources, {}
+        for name, scan in self.sources.items():
+            if name in columns:
+                section = self.project.sources[name]
+                with tables.explained([f"[sources.{name}]"]):
+                    loaded[name] = normalise_source(scan, section, name=name, timezone=zone, columns=columns[name])
+        return loaded
 
 
 def plan_features(project: Project) -> Plan:
