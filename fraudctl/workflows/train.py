@@ -47,6 +47,7 @@ def train_model(
     *,
     as_of: datetime | date | None = None,
     trials: int | None = None,
+    fast: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Build the features, tune, fit, calibrate, choose the policy and write a bundle.
@@ -57,6 +58,8 @@ def train_model(
         Overrides ``[split] as_of``.
     trials
         Overrides ``[train] trials``.
+    fast
+        A first look: no search, two folds at most, few and large steps.
 
     Raises
     ------
@@ -65,8 +68,10 @@ def train_model(
     """
     from fraudctl.policy import choose_policy
     from fraudctl.split import make_split
-    from fraudctl.train import fit_project
+    from fraudctl.train import fast_project, fit_project
 
+    if fast:
+        project = fast_project(project)
     progress, clock = progress or Silent(), _Clock()
     table = build_features(project, progress=progress)
     clock.lap("features")
@@ -75,8 +80,9 @@ def train_model(
     journal = project.cache_dir / "tuning.journal"
     journal.parent.mkdir(parents=True, exist_ok=True)
     trained = fit_project(
-        table.frame, table.features, project, split, trials=trials, journal=journal, keep=keep, progress=progress
-    )
+        table.frame, table.features, project, split, trials=trials, journal=journal, keep=keep,
+        champion=_champion(project, table), progress=progress,
+    )  # fmt: skip
     clock.lap("training")
     progress.stage("Choosing the policy")
     choice = choose_policy(project, trained.predictions, trained.predictions["y_prob"].to_numpy())
@@ -121,6 +127,16 @@ def open_bundle(project: Project, reference: str) -> Bundle:
         msg = f"bundle {bundle.version} is of project {name!r}; this is {project.project.name!r}"
         raise BundleError(msg, hint="name another model with --model, or another project with --project")
     return bundle
+
+
+def _champion(project: Project, table: FeatureTable) -> Bundle | None:
+    """Give the champion to be compared with on the folds, where its features are those of the project."""
+    from fraudctl.registry import champion
+
+    if champion(project.models_dir) is None:
+        return None
+    bundle = open_bundle(project, "champion")
+    return bundle if set(bundle.columns.names) <= set(table.frame.columns) else None
 
 
 def _resolved(project: Project, reference: str) -> str:

@@ -14,6 +14,7 @@ def train(
     project: ProjectPath = HERE,
     as_of: Annotated[Date, typer.Option(help="Training knows nothing later; overrides [split] as_of.")] = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Settings tried; overrides [train] trials.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="A first look: no search, two folds, few large steps.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -27,7 +28,7 @@ def train(
 
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
-        result = train_model(load_project(project), as_of=moment(as_of), trials=trials, progress=progress)
+        result = train_model(load_project(project), as_of=moment(as_of), trials=trials, fast=fast, progress=progress)
     session.emit(result.to_dict())
     for table in train_tables(result):
         session.show(table)
