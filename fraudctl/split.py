@@ -295,12 +295,13 @@ class _Layout:
         """Give the fold on the ``back``-th last validation period, or None with a warning where it cannot be."""
         valid_from = self.as_of - self.delay - back * self.test
         start, end = self._train_period(valid_from)
-        name = f"the fold validated from {valid_from.isoformat()}"
+        name = f"the fold validated from {valid_from:%Y-%m-%d}"
         length = self.project.split.train
         wanted = min(self.test, _LEAST_HISTORY, *([] if length is None else [length.timedelta]))
         history = end - max(start, self.first)
         if history < wanted:
-            self._warn(f"{name} is left out: it has {max(history, timedelta(0))} of history, and needs {wanted}")
+            had = f"{max(history, timedelta(0)) / timedelta(days=1):.3g} days"
+            self._warn(f"{name} is left out: it has {had} of history, and needs {wanted / timedelta(days=1):.3g}")
             return None
         train = self._known_rows(start, end, known_at=valid_from)
         n_fraud, n_legit = self._counts(train)

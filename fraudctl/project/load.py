@@ -88,8 +88,9 @@ class Project(ProjectFile):
         return self.root / "reports"
 
 
-def find_project(place: Path) -> Path:
+def find_project(place: Path | str) -> Path:
     """Give the project file at ``place``, a file or the folder that holds one."""
+    place = Path(place)
     path = place / FILE_NAME if place.is_dir() else place
     if not path.is_file():
         msg = f"no project file at {path}"
@@ -97,7 +98,7 @@ def find_project(place: Path) -> Path:
     return path.resolve()
 
 
-def load_project(place: Path) -> Project:
+def load_project(place: Path | str) -> Project:
     """Read the project file at ``place`` (a file or a folder).
 
     Raises
