@@ -25,24 +25,32 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)  # noqa: T201
         code = _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _INTERRUPTED
+        code = _leave_the_pipe()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else _USAGE
+        if code == 1:  # Typer's own answer to a reader of the pipe that went away; 1 is kept for the gate's no
+            code = _leave_the_pipe()
     except BaseException as error:  # noqa: BLE001
         code = _explain(error, args)
     return code
 
 
+def _leave_the_pipe() -> int:
+    """Let what is still to be written go nowhere: its reader has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _INTERRUPTED
+
+
 def _explain(error: BaseException, args: list[str]) -> int:
     """Say what went wrong on stderr, and with --json as a document on stdout; give the exit code."""
     code = int(getattr(error, "exit_code", _BUG))
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else _USAGE
     message, hint = _message(error, code), getattr(error, "hint", None)
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
     if hint:
         print(f"hint: {hint}", file=sys.stderr)  # noqa: T201
-    if code == _BUG or "--verbose" in args:
-        _print_traceback(error, values="--verbose" in args)
+    verbose = "--verbose" in args or any(arg[:1] == "-" != arg[1:2] and "v" in arg for arg in args)
+    if code == _BUG or verbose:
+        _print_traceback(error, values=verbose)
     if "--json" in args:
         document = {"error": {"exit_code": code, "message": message, "hint": hint}}
         print(json.dumps(document, indent=2))  # noqa: T201

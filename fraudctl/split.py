@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FEW_FRAUDS = 30
 """Fewer frauds than this in a training period are warned about."""
 
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _LONGEST_DEFAULT_TEST = timedelta(days=30)
 _LEAST_HISTORY = timedelta(days=7)
 """A fold with less history than this, or than its validation period, rehearses nothing."""
@@ -98,6 +99,9 @@ def instant(value: datetime | date, *, timezone: str) -> datetime:
     >>> instant(date(2026, 6, 1), timezone="Europe/Berlin").isoformat()
     '2026-05-31T22:00:00+00:00'
     """
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        msg = f"the year {value.year} is out of range; expected {_FIRST_YEAR} to {_LAST_YEAR}"
+        raise UsageError(msg)
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if value.tzinfo is None:

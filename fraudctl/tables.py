@@ -18,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
@@ -93,7 +93,10 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
     """
     names = list(files)
     with explained(names):
-        if all(_is_csv(name) for name in names):
+        if len({_is_csv(name) for name in names}) > 1:
+            msg = f"{len(names)} files are partly CSV and partly Parquet"
+            raise DataError(msg, hint="name files of one format at a time")
+        if _is_csv(names[0]):
             frame = pl.scan_csv(
                 names,
                 try_parse_dates=True,
@@ -132,7 +135,7 @@ def explained(files: list[str]) -> Iterator[None]:
         yield
     except (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError) as error:
         kind = type(error).__name__
-        if isinstance(error, (pl.exceptions.SchemaError, pl.exceptions.SchemaFieldNotFoundError)):
+        if isinstance(error, (pl.exceptions.SchemaError, pl.exceptions.ColumnNotFoundError)):
             msg = f"{place}: the files do not have the same columns and types ({kind})"
             raise DataError(msg, hint="write them with one schema, or name them one by one") from error
         msg = f"{place}: cannot be read as {'CSV' if _is_csv(files[0]) else 'Parquet'} ({kind})"
@@ -388,16 +391,55 @@ def fingerprint(files: Collection[str]) -> str:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    require_writable(path)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{path} cannot be written: {error.strerror or type(error).__name__}", hint="choose another place"
+    )
+
+
+def require_writable(path: Path) -> None:
+    """Make the folder of a file that is to be written, and refuse a place where none can be.
+
+    Raises
+    ------
+    UsageError
+        The path is a folder, or its folder cannot be made or written to.
+    """
+    if path.is_dir():
+        msg = f"{path} is a folder; expected the path of a file"
+        raise UsageError(msg)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if not writable:
+        msg = f"{path} cannot be written: its folder is read-only"
+        raise UsageError(msg, hint="choose another place")
+
+
+def require_parquet_path(path: Path) -> None:
+    """Refuse, before any work is done, a table's path that cannot be written or is not named as Parquet."""
+    require_writable(path)
+    if path.suffix != ".parquet":
+        msg = f"{path}: tables are written as Parquet; expected a name that ends in .parquet"
+        raise UsageError(msg)
 
 
 def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False) -> None:

@@ -135,7 +135,7 @@ def explain_event(
     """
     event = history.filter(pl.col("event_id").cast(pl.String) == str(event_id))
     if event.height != 1:
-        msg = f"{event.height} events have the id that was asked for, among {history.height:,}; expected one"
+        msg = f"no event has the id that was asked for, among {history.height:,}"
         raise DataError(msg, hint="give the event id as it stands in the data")
     y_prob = score(event)
     matrix = cost_matrix(project.costs)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
 
 from fraudctl.project.types import Duration, Section
 
-Paths = str | tuple[str, ...]
+Paths = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class DataSection(Section):

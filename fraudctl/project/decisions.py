@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -18,13 +18,13 @@ ALLOW = "allow"
 class CostSection(Section):
     """Money lost by one action on one outcome: fixed + rate × amount + column."""
 
-    fixed: float = 0.0
+    fixed: FiniteFloat = 0.0
     """Money per event."""
-    rate: float = 0.0
+    rate: FiniteFloat = 0.0
     """Money per unit of the amount."""
     column: str | None = None
     """Column of the data with money per event."""
-    at_least: float | None = None
+    at_least: FiniteFloat | None = None
     """The money is never lower: 0 where a refund, whose amount is negative, must not make the action a gain."""
 
 
@@ -65,9 +65,9 @@ class CostsSection(Section):
 class LimitSection(Section):
     """A bound on a metric."""
 
-    at_least: float | None = None
+    at_least: FiniteFloat | None = None
     """The metric must not be lower."""
-    at_most: float | None = None
+    at_most: FiniteFloat | None = None
     """The metric must not be higher."""
 
     @model_validator(mode="after")

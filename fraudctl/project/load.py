@@ -125,7 +125,8 @@ def parse_project(text: str, *, path: Path) -> Project:
     try:
         parsed = ProjectFile.model_validate(tree)
     except ValidationError as error:
-        problems = [_describe(item) for item in error.errors()]
+        problems = list({_key_path(tuple(item["loc"])): _describe(item) for item in reversed(error.errors())}.values())
+        problems.reverse()
     else:
         problems = list(_contradictions(parsed))
         if not problems:

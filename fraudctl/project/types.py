@@ -12,6 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_LONGEST = 36_525 * 86_400
 _DURATION = re.compile(r"(\d+)([smhdw])")
 _AGGREGATE = re.compile(r"([a-z_0-9]+)(?:\(\s*([A-Za-z_][A-Za-z_0-9]*)\s*\))?")
 
@@ -45,7 +46,11 @@ class Duration:
         if match is None:
             msg = f'{text!r} is not a duration; expected a whole number and one of s, m, h, d, w, such as "12h" or "7d"'
             raise ValueError(msg)
-        return cls(int(match[1]) * _SECONDS[match[2]], match[0])
+        seconds = int(match[1]) * _SECONDS[match[2]]
+        if seconds > _LONGEST:
+            msg = f"{text!r} is longer than a hundred years"
+            raise ValueError(msg)
+        return cls(seconds, match[0])
 
     @property
     def us(self) -> int:

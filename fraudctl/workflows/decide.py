@@ -87,13 +87,13 @@ class Decisions:
 
     def of_model(self, model: str | None, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
         """Decide with a bundle, by default on the test period after its as_of."""
-        subject = self._subject(open_bundle(self.project, model or "latest"))
+        subject = self._subject(open_bundle(self.project, "latest" if model is None else model))
         return self._decide(subject, None, since, until)
 
     def of_scores(self, scores: Path, model: str | None, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
         """Decide on scores from a file, with the policy of a bundle where there is one."""
         none_needed = model is None and not self.project.models_dir.exists()
-        bundle = None if none_needed else open_bundle(self.project, model or "latest")
+        bundle = None if none_needed else open_bundle(self.project, "latest" if model is None else model)
         subject = replace(self._subject(bundle), name="scores") if bundle else self._without_bundle()
         return self._decide(subject, scores, since, until)
 
@@ -143,7 +143,9 @@ class Decisions:
             end = self.table.known_until
         if start >= end:
             msg = f"the period from {start.isoformat()} to {end.isoformat()} is empty"
-            raise UsageError(msg, hint="--to must lie after --from")
+            raise UsageError(
+                msg, hint="the end (--to, or the end of the test period) must lie after the start (--from)"
+            )
         refuse_the_past(start, subject.as_of, who=f"model {subject.name}")
         return Period(start, end)
 

@@ -92,7 +92,7 @@ def evaluate_model(
     else:
         decided = decisions.of_scores(scores, model, since=from_time, until=until)
     rival = None
-    champion = champion or _registered_champion(project, decided)
+    champion = _registered_champion(project, decided) if champion is None else champion
     if champion is not None:
         rival = decisions.of_rival(champion, decided.period, block_from=decided.subject.train_from)
     evaluation = _evaluate(project, decided, rival, gate=gate, progress=progress)

@@ -108,7 +108,7 @@ def explain_one(
 
     progress = progress or Silent()
     table = build_features(project, progress=progress)
-    bundle = open_bundle(project, model or "latest")
+    bundle = open_bundle(project, "latest" if model is None else model)
     if bundle.features.get("digest") != table.features.digest:
         msg = f"the features of bundle {bundle.version} are not those of the project file"
         raise BundleError(msg, hint="train again, or restore the project file that the bundle was trained with")

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import BundleError
+from fraudctl.errors import BundleError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.features import FeatureTable, build_features
@@ -68,6 +68,7 @@ def train_model(
     """
     from fraudctl.policy import choose_policy
     from fraudctl.split import make_split
+    from fraudctl.tables import require_writable
     from fraudctl.train import fast_project, fit_project
 
     if fast:
@@ -78,7 +79,7 @@ def train_model(
     split = make_split(table.frame, project, known_until=table.known_until, as_of=as_of)
     keep = decision_columns(project, table)
     journal = project.cache_dir / "tuning.journal"
-    journal.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(journal)
     trained = fit_project(
         table.frame, table.features, project, split, trials=trials, journal=journal, keep=keep,
         champion=_champion(project, table), progress=progress,
@@ -121,6 +122,9 @@ def open_bundle(project: Project, reference: str) -> Bundle:
     """Find and check a bundle, and refuse one of another project."""
     from fraudctl.bundle import find_bundle, load_bundle
 
+    if not reference:
+        msg = "the name of a model is empty"
+        raise UsageError(msg, hint="give a version, a path, `latest` or `champion`")
     bundle = load_bundle(find_bundle(_resolved(project, reference), project.models_dir))
     name = bundle.facts.get("project")
     if name != project.project.name:

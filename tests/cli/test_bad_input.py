@@ -144,3 +144,45 @@ def test_init_never_overwrites_without_force_and_refuses_to_guess(tmp_path: Path
 def test_usage_errors_are_2_and_never_1(tmp_path: Path) -> None:
     for args in (["nonsense"], ["train", "--nonsense"], ["train", "--trials", "many"], ["evaluate", "--format", "pdf"]):
         assert run_in(tmp_path, *args).code == 2
+
+
+def test_a_reader_that_leaves_the_pipe_is_no_verdict(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    command = f"{sys.executable} -m fraudctl schema | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode in {0, 130}  # 0 where all had been written before the reader left
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("features", "-o", "folder"), "is a folder"),
+        (("features", "-o", "file/f.parquet"), "cannot be written"),
+        (("features", "-o", "f.csv"), "ends in .parquet"),
+        (("train", "--as-of", "0001-01-01"), "out of range"),
+        (("evaluate", "--model", ""), "is empty"),
+        (("evaluate", "--no-gate", "--require-gate"), "contradict"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_work_begins(tmp_path: Path, args: tuple[str, ...], words: str) -> None:
+    pl.DataFrame(good()).write_parquet(tmp_path / "x.parquet")
+    (tmp_path / "fraudctl.toml").write_text(TOML)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    assert_clear(run_in(tmp_path, *args, "--quiet"), 2, words)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"1d"', '"9999999999999999999d"', "longer than a hundred years"),
+        ('events = "x.parquet"', "events = []", "data.events"),
+        ("[train]", "[gate]\nsavings = { at_least = nan }\n[train]", "gate.savings.at_least"),
+    ],
+)
+def test_values_that_mean_nothing(tmp_path: Path, old: str, new: str, words: str) -> None:
+    done = train(tmp_path, good(), TOML.replace(old, new, 1))
+    assert_clear(done, 2, words)

@@ -134,7 +134,7 @@ def test_one_event_shows_the_known_world_and_what_flips_it(world: World) -> None
 
 
 def test_an_unknown_event_is_a_data_error(world: World) -> None:
-    with pytest.raises(DataError, match="0 events have the id"):
+    with pytest.raises(DataError, match="no event has the id"):
         explain_event(
             "none", world.history, project=world.project, features=FEATURES, contribute=world.contribute,
             score=world.score, decide=world.decide, model="v1",

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+from fraudctl.errors import UsageError
 
 
 class Format(StrEnum):
@@ -46,8 +47,17 @@ def evaluate(
     from fraudctl.cli.render import evaluation_tables, gate_text
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
+    from fraudctl.tables import require_parquet_path
     from fraudctl.workflows.evaluate import evaluate_model, write_predictions, write_step_summary
 
+    if no_gate and require_gate:
+        msg = "--no-gate and --require-gate contradict each other"
+        raise UsageError(msg)
+    if as_json and output_format not in (Format.TEXT, Format.JSON):
+        msg = f"--json and --format {output_format.value} contradict each other"
+        raise UsageError(msg)
+    if predictions is not None:
+        require_parquet_path(predictions)
     as_json = as_json or output_format == Format.JSON
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:

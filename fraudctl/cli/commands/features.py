@@ -26,8 +26,11 @@ def features(
     from fraudctl.cli.render import feature_table
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
+    from fraudctl.tables import require_parquet_path
     from fraudctl.workflows.features import build_features, describe_features, write_features
 
+    if output is not None:
+        require_parquet_path(output)
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         table = build_features(load_project(project), progress=progress)
