@@ -198,6 +198,9 @@ class Decisions:
 
         scores = read_scores(path, self.project, events.schema["event_id"])
         joined = events.select("event_id").join(scores, on="event_id", how="left", maintain_order="left")
+        if joined["y_prob"].null_count() == joined.height:
+            msg = f"{path}: none of its {scores.height:,} ids is among the {events.height:,} events of the period"
+            raise DataError(msg, hint="are these the ids of the data, and scores of the test period?")
         return joined["y_prob"].fill_null(float("nan")).cast(pl.Float64).to_numpy()
 
     def _decided(

@@ -76,6 +76,13 @@ def test_predictions_are_written_and_shuffled_or_missing_scores_never_pass(proje
     assert codes["nan"] == codes["half"] == 5
 
 
+def test_scores_of_other_events_are_a_data_error(project: Path) -> None:
+    pl.DataFrame({"event_id": ["nobody"], "y_prob": [0.5]}).write_parquet(project / "others.parquet")
+    done = run_in(project, "evaluate", "--scores", "others.parquet", "--quiet")
+    assert done.code == 3
+    assert "none of its 1 ids" in done.err
+
+
 def test_rules_that_shuffled_scores_pass_too_are_refused(project: Path) -> None:
     toml = project / "fraudctl.toml"
     toml.write_text(
