@@ -62,7 +62,7 @@ def undo_sampling(y_score: Floats, *, kept: float) -> Floats:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A strictly increasing map from raw scores to probabilities.
+    """A strictly increasing map from raw scores to probabilities, as far as floats next to 0 and 1 go.
 
     Attributes
     ----------

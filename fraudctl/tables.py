@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -452,13 +452,3 @@ def write_text(text: str, path: Path) -> None:
     """Write UTF-8 text, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def local_day(event_time: str = "event_time", *, timezone: str) -> pl.Expr:
-    """Give the calendar date of an instant in the project's zone."""
-    return pl.col(event_time).dt.convert_time_zone(timezone).dt.date()
-
-
-def microseconds(value: datetime) -> int:
-    """Give an instant as whole microseconds since 1970 UTC."""
-    return (value - datetime.fromisoformat("1970-01-01T00:00:00+00:00")) // timedelta(microseconds=1)

@@ -18,7 +18,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progre
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and tracebacks of errors.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="A version, a path, `latest` or `champion`.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads. Default: all there are.")]
 
 Date = str | None
 

@@ -58,11 +58,6 @@ class Session:
         if not self.quiet:
             self._console(stderr=True).print(text, style="dim", markup=False, soft_wrap=True)
 
-    def detail(self, text: str) -> None:
-        """Say something on stderr only where the user wants to know more."""
-        if self.verbose:
-            self.note(text)
-
     def warn(self, text: str) -> None:
         """Say a warning on stderr, once."""
         if text not in self.warnings:
