@@ -25,8 +25,7 @@ import polars as pl
 from fraudctl.progress import Silent
 from fraudctl.project import Project, parse_project
 from fraudctl.split import Split, make_split
-from fraudctl.train import fit_project
-from fraudctl.train_model import fit_model, learn_columns, make_pool, params_of, quantize
+from fraudctl.train import fit_model, fit_project, learn_columns, make_pool, params_of, quantize
 
 N_FEATURES, ROWS_PER_DAY, TRAIN_DAYS, TEST_DAYS, DELAY_DAYS = 40, 10_000, 40, 10, 5
 START = datetime(2026, 1, 1, tzinfo=UTC)

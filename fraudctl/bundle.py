@@ -27,7 +27,7 @@ import polars as pl
 
 from fraudctl.calibrate import Calibrator
 from fraudctl.errors import BundleError
-from fraudctl.train_model import ModelColumns
+from fraudctl.train import ModelColumns
 
 if TYPE_CHECKING:
     from catboost import CatBoost

@@ -16,7 +16,7 @@ from fraudctl.bundle import FILES, BundleContents, find_bundle, list_bundles, lo
 from fraudctl.calibrate import Calibrator
 from fraudctl.errors import BundleError
 from fraudctl.project.training import TrainSection
-from fraudctl.train_model import fit_model, learn_columns, make_pool, params_of, predict, quantize
+from fraudctl.train import fit_model, learn_columns, make_pool, params_of, predict, quantize
 
 AS_OF = datetime(2026, 6, 1, 22, tzinfo=UTC)
 

@@ -19,7 +19,7 @@ from fraudctl.project import Project
 from fraudctl.split import Split, make_split
 from fraudctl.train import TrainedModel, fast_project, fit_project, predict
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import FEATURES, Features, project, table
 
 SPLIT = 'as_of = 2026-02-20\ntest = "8d"\nfolds = 2'
@@ -164,7 +164,7 @@ def test_same_inputs_same_bytes_on_one_core_and_on_two(trained: TrainedModel, tm
     code = (
         "import sys, os; sys.path.insert(0, sys.argv[1])\n"
         "if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "import test_train as t\n"
+        "import test_fit as t\n"
         "trained = t.train(t.table(), t.project(split=t.SPLIT), keep=('shop', 'velocity'))\n"
         "trained.model.save_model(sys.argv[2]); trained.predictions.write_parquet(sys.argv[3])\n"
         "print(trained.summary)"
@@ -208,7 +208,7 @@ def test_weights_count_as_copies_do_in_the_mean_probability(frame: pl.DataFrame)
 def test_sampling_of_negatives_leaves_the_probabilities_right(
     frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fraudctl.train as module
+    import fraudctl.train.fit as module
 
     monkeypatch.setattr(module, "LEAST_NEGATIVES", 100)
     plan = project(split=SPLIT, trials=2, train="keep_negatives = 0.2\n")

@@ -9,11 +9,19 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
-from fraudctl.baselines import AMOUNT, LABEL_RATE, LOGISTIC, Rows, baseline_scores, label_features, logistic_scores
 from fraudctl.calibrate import sigmoid
-from fraudctl.train_model import learn_columns
+from fraudctl.train.baselines import (
+    AMOUNT,
+    LABEL_RATE,
+    LOGISTIC,
+    Rows,
+    baseline_scores,
+    label_features,
+    logistic_scores,
+)
+from fraudctl.train.model import learn_columns
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import FEATURES, table
 
 

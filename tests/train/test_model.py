@@ -9,7 +9,7 @@ import pytest
 
 from fraudctl.errors import BundleError, DataError
 from fraudctl.project.training import TrainSection
-from fraudctl.train_model import (
+from fraudctl.train.model import (
     MISSING,
     OTHER,
     ModelColumns,
@@ -22,7 +22,7 @@ from fraudctl.train_model import (
     raw_score,
 )
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import table
 
 

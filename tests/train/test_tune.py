@@ -14,7 +14,7 @@ from fraudctl.project import Project
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_project
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import FEATURES, project, table
 
 SPLIT = 'as_of = 2026-02-20\ntest = "8d"\nfolds = 2'
@@ -179,11 +179,11 @@ def test_a_senseless_search_is_refused_with_its_key(train: str, says: str) -> No
 
 
 def test_the_lock_is_given_back_by_the_system(tmp_path: Path) -> None:
-    from fraudctl.tune import _FileLock
+    from fraudctl.train.tune import _FileLock
 
     path = tmp_path / "x.lock"
     code = (
-        "import sys, os, pathlib; from fraudctl.tune import _FileLock;"
+        "import sys, os, pathlib; from fraudctl.train.tune import _FileLock;"
         "_FileLock(pathlib.Path(sys.argv[1])).acquire(); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)

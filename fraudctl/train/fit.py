@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import polars as pl
 
-from fraudctl.baselines import CHAMPION, Rows, baseline_scores
 from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, log_odds
 from fraudctl.errors import DataError
-from fraudctl.train_model import (
+from fraudctl.train.baselines import CHAMPION, Rows, baseline_scores
+from fraudctl.train.model import (
     ModelColumns,
     Scorer,
     best_trees,
@@ -33,9 +33,9 @@ from fraudctl.train_model import (
     quantize,
     raw_score,
 )
-from fraudctl.train_objective import Judged, Objective, entity_groups, judge_rows, make_objective, paired_gain
-from fraudctl.train_report import calibration_report
-from fraudctl.tune import Rehearsal, Tuned, Tuner
+from fraudctl.train.objective import Judged, Objective, entity_groups, judge_rows, make_objective, paired_gain
+from fraudctl.train.report import calibration_report
+from fraudctl.train.tune import Rehearsal, Tuned, Tuner
 
 if TYPE_CHECKING:
     from catboost import CatBoost
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from fraudctl.progress import Progress
     from fraudctl.project import Project
     from fraudctl.split import Fold, Split
-
-__all__ = ["ModelFeatures", "Scorer", "TrainedModel", "fast_project", "fit_project", "make_pool", "predict"]
 
 FAST_LEARNING_RATE: Final = 0.2
 FAST_ITERATIONS: Final = 150

@@ -20,8 +20,8 @@ import numpy as np
 
 from fraudctl.calibrate import undo_sampling
 from fraudctl.errors import DataError, UsageError
-from fraudctl.train_model import best_trees, fit_model, params_of, raw_score
-from fraudctl.train_objective import Gain, Judged, Objective, paired_gain
+from fraudctl.train.model import best_trees, fit_model, params_of, raw_score
+from fraudctl.train.objective import Gain, Judged, Objective, paired_gain
 
 if TYPE_CHECKING:
     import optuna

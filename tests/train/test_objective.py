@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from fraudctl.calibrate import log_odds
-from fraudctl.train_objective import N_GROUPS, Judged, entity_groups, judge_rows, make_objective, paired_gain
+from fraudctl.train.objective import N_GROUPS, Judged, entity_groups, judge_rows, make_objective, paired_gain
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import project, table
 
 COSTS = """

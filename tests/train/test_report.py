@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fraudctl.metrics.calibration import expected_calibration_error
-from fraudctl.train_report import calibration_report
+from fraudctl.train.report import calibration_report
 
 
 def drawn(n: int, *, tilt: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """What a model has to beat: scores that cost nothing, made on the same rows in the same run.
 
 Owns the baselines (the amount alone, the best label rate alone, a logistic regression on the same features) as log-odds
-for the validation rows of a fold. It compares nothing; that is `fraudctl.train_objective`.
+for the validation rows of a fold. It compares nothing; that is `fraudctl.train.objective`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import polars as pl
 
 from fraudctl.calibrate import fit_calibrator, log_odds, undo_sampling
 from fraudctl.metrics.ranking import average_precision
-from fraudctl.train_model import MISSING, ModelColumns
+from fraudctl.train.model import MISSING, ModelColumns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,13 @@
+"""From a feature table to a trained, calibrated model: folds, search, fit, baselines, and what the run says of itself.
+
+`fit` owns the order of the work; `tune` the search, `objective` what it compares by, `baselines` what a model must
+beat, `report` how well probabilities keep their word, and `model` one CatBoost model and the columns it takes.
+"""
+
+from fraudctl.train.fit import Champion, ModelFeatures, TrainedModel, fast_project, fit_project
+from fraudctl.train.model import ModelColumns, Scorer, fit_model, learn_columns, make_pool, params_of, predict, quantize
+
+__all__ = [
+    "Champion", "ModelColumns", "ModelFeatures", "Scorer", "TrainedModel", "fast_project", "fit_model", "fit_project",
+    "learn_columns", "make_pool", "params_of", "predict", "quantize",
+]  # fmt: skip
