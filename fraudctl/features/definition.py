@@ -109,6 +109,9 @@ class FeatureSet:
         engine's version.
     sources
         Other tables, and the columns that the set needs of them beside times and entities.
+    types
+        The types of event_time, amount, the entities and the carried columns; beside the events under ``""``, the
+        same for each other table under its name.
     """
 
     features: tuple[Feature, ...]
@@ -118,6 +121,7 @@ class FeatureSet:
     entities: tuple[str, ...]
     digest: str
     sources: Mapping[str, list[str]] = field(default_factory=dict)
+    types: Mapping[str, Mapping[str, pl.DataType]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -182,7 +186,11 @@ def define(
     carried = [name for name in columns if name in needed and name not in {"amount", "event_time", *project.entities}]
     used = {name: _source_columns(name, steps, list(project.entities)) for name in others}
     digest = _digest(project, steps, sources or {})
-    return FeatureSet(features, steps, order, carried, tuple(project.entities), digest, used)
+    kept = {"event_time", "amount", *project.entities, *carried}
+    held = {"": {name: dtype for name, dtype in columns.items() if name in kept}}
+    for name, found in others.items():
+        held[name] = {column: dtype for column, dtype in found.items() if column in {*kept, *used[name]}}
+    return FeatureSet(features, steps, order, carried, tuple(project.entities), digest, used, held)
 
 
 def _source_columns(source: str, steps: tuple[Feature, ...], entities: list[str]) -> list[str]:
