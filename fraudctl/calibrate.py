@@ -24,7 +24,11 @@ Method = Literal["none", "logistic", "beta", "isotonic"]
 METHODS: Final[tuple[Method, ...]] = ("none", "logistic", "beta", "isotonic")
 """From the plainest to the freest; a freer one is chosen only where it is clearly better."""
 
+MAX_SLOPE: Final = 5.0
+"""Most that a calibrated log-odds rises per unit of the score's: few separable rows would ask for any slope."""
+
 _SCORE_LIMIT = 30.0
+_SURE = 15.0
 _TAIL_SLOPE = 1e-3
 _RIDGE = 1e-6
 
@@ -62,7 +66,10 @@ def undo_sampling(y_score: Floats, *, kept: float) -> Floats:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A strictly increasing map from raw scores to probabilities, as far as floats next to 0 and 1 go.
+    """A strictly increasing map from raw scores to probabilities.
+
+    Beyond ±15 (a probability of 3e-7, or as much short of 1) calibrated log-odds rise a thousand times slower: no
+    sample speaks of such odds, and floats next to 1 would run out and make ties.
 
     Attributes
     ----------
@@ -78,17 +85,20 @@ class Calibrator:
 
     def predict(self, y_score: Floats) -> Floats:
         """Give the probability of fraud for raw scores, both of shape ``(n_events,)``."""
-        scores = np.asarray(y_score, dtype=np.float64)
+        odds = self._log_odds(np.asarray(y_score, dtype=np.float64))
+        within = np.clip(odds, -_SURE, _SURE)
+        return sigmoid(np.asarray(within + _TAIL_SLOPE * (odds - within), dtype=np.float64))
+
+    def _log_odds(self, scores: Floats) -> Floats:
         if self.method == "none":
-            return sigmoid(scores)
+            return scores
         if self.method == "logistic":
             slope, intercept = self.parameters
-            return sigmoid(slope * scores + intercept)
+            return np.asarray(slope * scores + intercept, dtype=np.float64)
         if self.method == "beta":
-            a, b, c = self.parameters
-            return sigmoid(-a * np.logaddexp(0.0, -scores) + b * np.logaddexp(0.0, scores) + c)
+            return _dot(_beta_inputs(scores), np.array(self.parameters))
         half = len(self.parameters) // 2
-        return sigmoid(_along(scores, np.asarray(self.parameters[:half]), np.asarray(self.parameters[half:])))
+        return _along(scores, np.asarray(self.parameters[:half]), np.asarray(self.parameters[half:]))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the calibrator as JSON."""
@@ -156,35 +166,53 @@ def fit_calibrator(
         return None
     target = y_true.astype(np.float64)
     if method == "logistic":
-        slope, intercept = _newton(np.column_stack([y_score, np.ones_like(y_score)]), target, weights)
-        return Calibrator("logistic", (slope, intercept)) if slope > 0 else None
+        return _fit_slopes(method, np.column_stack([y_score, np.ones_like(y_score)]), target, weights)
     if method == "beta":
-        return _fit_beta(y_score, target, weights)
+        return _fit_slopes(method, _beta_inputs(y_score), target, weights)
     return _fit_isotonic(y_score, target, weights)
 
 
-def _newton(inputs: Floats, target: Floats, weights: Floats) -> tuple[float, ...]:
-    """Fit a logistic regression by damped Newton steps, with a ridge too small to matter.
+def _fit_slopes(method: Method, inputs: Floats, target: Floats, weights: Floats) -> Calibrator | None:
+    theta = _bounded(inputs, target, weights)
+    rises = (theta[:-1] > _TAIL_SLOPE).any()
+    return Calibrator(method, tuple(float(value) for value in theta)) if rises else None
+
+
+def _bounded(inputs: Floats, target: Floats, weights: Floats) -> Floats:
+    """Fit slopes in [0.001, 5] and an intercept: slopes beyond are held at the end, and the rest is fitted again."""
+    theta, held = np.zeros(inputs.shape[1]), np.zeros(inputs.shape[1], dtype=np.bool_)
+    while True:
+        offset = _dot(inputs[:, held], theta[held])
+        theta[~held] = _newton(inputs[:, ~held], target, weights, offset)
+        inside = np.clip(theta[:-1], _TAIL_SLOPE, MAX_SLOPE)
+        outside = np.append(inside != theta[:-1], False)
+        theta[:-1], held = inside, held | outside
+        if not outside.any():
+            return theta
+
+
+def _newton(inputs: Floats, target: Floats, weights: Floats, offset: Floats) -> Floats:
+    """Fit a logistic regression by damped Newton steps, with a ridge too small to matter; ``offset`` stays as it is.
 
     Sums run over contiguous rows in one thread, so that the same numbers come out on every machine.
     """
     theta = np.zeros(inputs.shape[1])
     theta[-1] = log_odds(np.atleast_1d(np.average(target, weights=weights)))[0]
-    loss = _penalised_loss(theta, inputs, target, weights)
+    loss = _penalised_loss(theta, inputs, target, weights, offset)
     for _ in range(100):
-        p = sigmoid(_dot(inputs, theta))
+        p = sigmoid(_dot(inputs, theta) + offset)
         gradient = _sums(inputs, weights * (p - target)) + _RIDGE * theta
         curve = weights * p * (1.0 - p)
         hessian = np.array([_sums(inputs, curve * column) for column in inputs.T]) + _RIDGE * np.eye(len(theta))
         step, scale = np.linalg.solve(hessian, gradient), 1.0
-        while (new := _penalised_loss(theta - scale * step, inputs, target, weights)) > loss and scale > 1e-8:
+        while (new := _penalised_loss(theta - scale * step, inputs, target, weights, offset)) > loss and scale > 1e-8:
             scale /= 2.0
         done = loss - new <= 1e-10 * max(1.0, abs(loss))
         if new <= loss:
             theta, loss = theta - scale * step, new
         if done:
             break
-    return tuple(float(value) for value in theta)
+    return theta
 
 
 def _dot(inputs: Floats, theta: Floats) -> Floats:
@@ -195,20 +223,9 @@ def _sums(inputs: Floats, values: Floats) -> Floats:
     return np.array([float((column * values).sum()) for column in inputs.T])
 
 
-def _penalised_loss(theta: Floats, inputs: Floats, target: Floats, weights: Floats) -> float:
-    z = _dot(inputs, theta)
+def _penalised_loss(theta: Floats, inputs: Floats, target: Floats, weights: Floats, offset: Floats) -> float:
+    z = _dot(inputs, theta) + offset
     return float((weights * (np.logaddexp(0.0, z) - target * z)).sum() + _RIDGE / 2 * (theta * theta).sum())
-
-
-def _fit_beta(y_score: Floats, target: Floats, weights: Floats) -> Calibrator | None:
-    """Fit a, b >= 0 and c: where one comes out negative it is held at 0 and the others are fitted again."""
-    inputs = _beta_inputs(y_score)
-    a, b, c = _newton(inputs, target, weights)
-    if a < 0:
-        a, (b, c) = 0.0, _newton(inputs[:, 1:], target, weights)
-    elif b < 0:
-        b, (a, c) = 0.0, _newton(inputs[:, [0, 2]], target, weights)
-    return Calibrator("beta", (a, b, c)) if min(a, b) >= 0 and a + b > 0 else None
 
 
 def _fit_isotonic(y_score: Floats, target: Floats, weights: Floats) -> Calibrator:

@@ -14,7 +14,14 @@ import polars as pl
 from fraudctl.checks.data import Data, missing_columns, open_data
 from fraudctl.checks.labels import check_label_time, check_labels, check_weeks, label_delays, weeks
 from fraudctl.checks.report import CheckReport, ColumnFacts, Finding, Severity, Week, worst_first
-from fraudctl.checks.structure import check_amount, check_columns, check_entities, check_event_id, check_weight
+from fraudctl.checks.structure import (
+    check_amount,
+    check_columns,
+    check_entities,
+    check_event_id,
+    check_exposure,
+    check_weight,
+)
 from fraudctl.checks.suspicion import check_leakage
 from fraudctl.checks.times import check_times
 from fraudctl.project import Project
@@ -80,6 +87,7 @@ def _all_checks(data: Data, now: datetime | None) -> Iterator[Finding]:
     yield from check_amount(data)
     yield from check_entities(data)
     yield from check_weight(data)
+    yield from check_exposure(data)
     yield from check_columns(data)
     yield from check_leakage(data)
 

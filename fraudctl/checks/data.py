@@ -50,6 +50,9 @@ class Data:
         found = {name: "raw" for name in self.project.features.raw if name in self.schema}
         found |= dict.fromkeys(data.ignore, "ignored")
         found |= {column: f"entity {name}" for name, column in self.project.entities.items()}
+        found |= {
+            column: role for role in ("weight", "exposure_prob", "control_group") if (column := getattr(data, role))
+        }
         for role in tables.ROLES:
             column = getattr(data, role)
             if column is not None:
@@ -123,7 +126,8 @@ def missing_columns(data: Data) -> list[Finding]:
     project = data.project
     asked = [*role_columns(project).items()]
     asked += [("features.raw", name) for name in project.features.raw if name not in tables.ROLES]
-    asked += [("data.weight", project.data.weight)] if project.data.weight is not None else []
+    weights = {role: getattr(project.data, role) for role in ("weight", "exposure_prob", "control_group")}
+    asked += [(f"data.{role}", column) for role, column in weights.items() if column is not None]
     hint = "correct the name in fraudctl.toml, or the data"
     what = f"no column {{!r}} among the {len(data.schema)} of the data"
     found = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import polars as pl
 
@@ -10,6 +10,8 @@ from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
 from fraudctl.errors import DataError
+from fraudctl.project import Project
+from fraudctl.weights import control_group, event_weights
 
 ALMOST_UNIQUE = 0.9
 DOMINANT = 0.2
@@ -188,15 +190,26 @@ def _feature(name: str, values: pl.Series, *, is_category: bool) -> Iterator[Fin
 
 
 def check_weight(data: Data) -> Iterator[Finding]:
-    """Find weights that are null, negative or no numbers."""
-    column = data.project.data.weight
+    """Find weights that are null, zero, negative or no numbers."""
+    for column, error in _trouble(data, "weight", event_weights):
+        yield Finding("weight-unusable", "error", column, error.message, hint=error.hint)
+
+
+def check_exposure(data: Data) -> Iterator[Finding]:
+    """Find probabilities of exposure that are none, and a control group that is neither true nor false."""
+    for column, error in _trouble(data, "exposure_prob", event_weights):
+        yield Finding("exposure-unusable", "error", column, error.message, hint=error.hint)
+    for column, error in _trouble(data, "control_group", control_group):
+        yield Finding("control-group-unusable", "error", column, error.message, hint=error.hint)
+
+
+def _trouble(data: Data, role: str, read: Callable[[pl.DataFrame, Project], object]) -> Iterator[tuple[str, DataError]]:
+    """Read the column of one role alone, and give what is wrong with it."""
+    column = getattr(data.project.data, role)
     if column is None or column not in data.schema:
         return
-    values = data[column]
-    if not values.dtype.is_numeric():
-        yield Finding("weight-unusable", "error", column, f"is {values.dtype}; expected a positive number per event")
-        return
-    n_bad = len(values) - int((values.cast(pl.Float64).is_finite() & (values > 0)).sum())
-    if n_bad:
-        what = f"{counted(n_bad, 'weight')} null, not finite, zero or negative; expected a positive number per event"
-        yield Finding("weight-unusable", "error", column, what, {"n_rows": n_bad})
+    alone = data.project.data.model_copy(update={"weight": None, "exposure_prob": None, role: column})
+    try:
+        read(data[column].to_frame(), data.project.model_copy(update={"data": alone}))
+    except DataError as error:
+        yield column, error

@@ -13,6 +13,7 @@ from fraudctl.errors import DataError
 from fraudctl.policy.decide import local_period
 from fraudctl.project import Project
 from fraudctl.uncertainty import Clusters
+from fraudctl.weights import event_weights
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def prepare(scored: pl.DataFrame, project: Project) -> Judged:
     missing = int((~((y_prob >= 0) & (y_prob <= 1))).sum())
     codes = _action_codes(scored["action"], matrix)
     table = matrix.per_event(scored)
-    weight = _weight(scored, project.data.weight)
+    weight = event_weights(scored, project)
+    weight = np.ones(scored.height) if weight is None else weight
     clusters = Clusters.of(scored, list(project.entities))
     return Judged(
         y_true=y_true,
@@ -154,17 +156,3 @@ def _action_codes(action: pl.Series, matrix: CostMatrix) -> CodeArray:
     positions = {name: code for code, name in enumerate(matrix.actions)}
     codes = action.fill_null(matrix.actions[matrix.pass_code]).replace_strict(positions, return_dtype=pl.Int8)
     return codes.to_numpy()
-
-
-def _weight(scored: pl.DataFrame, column: str | None) -> FloatArray:
-    if column is None:
-        return np.ones(scored.height)
-    if column not in scored.columns:
-        msg = f"no column {column!r}, which [data] weight names"
-        raise DataError(msg)
-    values = scored[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    bad = int((~(np.isfinite(values) & (values > 0))).sum())
-    if bad:
-        msg = f"the weight {column!r} is not a positive number in {bad} of {scored.height} events"
-        raise DataError(msg)
-    return np.asarray(values, dtype=np.float64)

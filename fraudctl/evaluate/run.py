@@ -14,7 +14,7 @@ from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Evaluation, Excluded, Period
-from fraudctl.evaluate.tables import by_segment, draw_tables
+from fraudctl.evaluate.tables import by_segment, draw_tables, on_control_group
 from fraudctl.metrics import ratios
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
@@ -112,6 +112,7 @@ def evaluate(
         tables={
             **draw_tables(judged),
             "by_segment": by_segment(scored, judged, project, confidence),
+            "control_group": on_control_group(scored, judged, project, settings),
             "immature": _immature_bounds(scored, immature, project),
         },
         clusters=_clusters(judged),

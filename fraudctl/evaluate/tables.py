@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.costs import FloatArray
-from fraudctl.evaluate.estimates import estimate, nothing_known
+from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known
 from fraudctl.evaluate.judged import Judged
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.metrics import topk
@@ -17,6 +17,7 @@ from fraudctl.metrics.calibration import expected_calibration_error, honest_ece,
 from fraudctl.metrics.ranking import Ranking
 from fraudctl.project import Project
 from fraudctl.uncertainty import RankingIntervals
+from fraudctl.weights import control_group
 
 CURVE_POINTS = 200
 
@@ -53,6 +54,22 @@ def by_segment(
     if nothing_known(judged) is not None:
         return {}
     return {name: _segments(scored[name], judged, confidence) for name in segment_columns(project)}
+
+
+def on_control_group(
+    scored: pl.DataFrame, judged: Judged, project: Project, settings: RankingIntervals
+) -> dict[str, Any] | None:
+    """Give every metric on the events that were let through at random alone; None where the project names none.
+
+    Their outcomes were seen whatever a model said of them, so they carry no selection. The decisions are those that
+    the events got among all others.
+    """
+    rows = control_group(scored, project)
+    if rows is None:
+        return None
+    inside = judged.take(rows)
+    metrics = {name: estimate(name, inside, settings).to_dict() for name in metric_list(inside)}
+    return {"rows": inside.n_events, "frauds": inside.n_frauds, "metrics": metrics}
 
 
 def _segments(values: pl.Series, judged: Judged, confidence: float) -> list[dict[str, Any]]:

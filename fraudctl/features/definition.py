@@ -34,6 +34,7 @@ from fraudctl.features.specs import (
 )
 from fraudctl.project import Project
 from fraudctl.project.sources import SourceSection
+from fraudctl.weights import weight_columns
 
 ENGINE_VERSION = 1
 """Part of every digest: raised whenever a definition comes to mean something else."""
@@ -225,10 +226,10 @@ def usable_source_columns(
 def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
     """Give the columns that definitions may use: event_time, amount, the entities, and data columns without a role.
 
-    The label, its time, the event id, ignored columns and the weight are not among them.
+    The label, its time, the event id, ignored columns, weights and the control group are not among them.
     """
     data = project.data
-    roles = {data.event_id, data.event_time, data.amount, data.label, data.label_time, data.weight}
+    roles = {data.event_id, data.event_time, data.amount, data.label, data.label_time, *weight_columns(project)}
     not_usable = roles | set(data.ignore) | set(project.entities.values())
     out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")}
     if data.amount is not None:

@@ -37,6 +37,7 @@ from fraudctl.policy.search import (
 )
 from fraudctl.project import Project
 from fraudctl.uncertainty import Clusters, difference_estimate
+from fraudctl.weights import WEIGHT
 
 PRICE_CANDIDATES = 60
 DEFAULT_CONFIDENCE = 0.90
@@ -100,7 +101,8 @@ def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray, *, 
         Its costs, policy and rules.
     frame
         Fold predictions: ``event_time``, ``label`` (rows with a null label are left out), ``amount``, the cost columns
-        and those of rules where needed, entities for the intervals, and ``y_score`` (raw) to price calibration.
+        and those of rules where needed, ``event_weight`` where events do not count alike, entities for the intervals,
+        and ``y_score`` (raw) to price calibration.
     y_prob
         Cross-fitted calibrated probabilities, shape ``(n_events,)``.
     seed
@@ -142,13 +144,12 @@ def _ground(project: Project, bare: Policy, frame: pl.DataFrame, y_prob: FloatAr
         raise DataError(msg)
     frame = frame.sort("event_time", maintain_order=True)
     columns = frame.columns
-    weight = project.data.weight
     return Ground(
         y_true=frame["label"].cast(pl.Int8).to_numpy(),
         y_prob=frame["y_prob"].to_numpy(),
         y_raw=1 / (1 + np.exp(-frame["y_score"].to_numpy())) if "y_score" in columns else None,
         table=bare.matrix.per_event(frame),
-        weight=frame[weight].cast(pl.Float64).to_numpy() if weight in columns else np.ones(frame.height),
+        weight=frame[WEIGHT].to_numpy() if WEIGHT in columns else np.ones(frame.height),
         amount=frame["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
         clusters=Clusters.of(frame, [name for name in project.entities if name in columns]),
         rule_masks=[rule.holds(frame, timezone=bare.timezone) for rule in bare.rules],

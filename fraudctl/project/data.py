@@ -36,7 +36,13 @@ class DataSection(Section):
     ignore: tuple[str, ...] = ()
     """Columns known only after the outcome, or without meaning: never a feature."""
     weight: str | None = None
-    """Column with a weight per event for training and metrics (sampled extracts)."""
+    """Column with a weight per event for training, calibration, policy and metrics (sampled extracts)."""
+    exposure_prob: str | None = None
+    """Column with the probability that the event was let through, so that its outcome could be seen. Each event counts
+    1 / exposure_prob times as much, at most 20 times; not a feature."""
+    control_group: str | None = None
+    """Column that is true where an event was let through at random, whatever a model said: evaluations give every
+    metric on these alone too, for there no decision chose the outcomes that were seen. Not a feature."""
 
     @field_validator("label_values", mode="before")
     @classmethod

@@ -490,6 +490,7 @@ def _method(e: Evaluation) -> Section:
             "labelled is not in it.")),
     ]  # fmt: skip
     facts += [Fact("Immature", text) for text in _immature(e)]
+    facts += [Fact("Control group", text) for text in _control_group(e)]
     facts += [Fact("Warning", text) for text in e.warnings]
     return Section("method", "Method and limits", "What was counted, and what it cannot say.", (Facts(tuple(facts)),))
 
@@ -500,5 +501,26 @@ def _immature(e: Evaluation) -> Iterator[str]:
         return
     legit, fraud = bounds["all_legit"].get("savings"), bounds["all_fraud"].get("savings")
     if legit is not None and fraud is not None:
-        yield f"Savings would be {percent(legit, 1)} if all immature events were legitimate, {percent(fraud, 1)} "
-        "if all were fraud."
+        yield (
+            f"Savings would be {percent(legit, 1)} if all immature events were legitimate, {percent(fraud, 1)} if all "
+            "were fraud."
+        )
+
+
+def _control_group(e: Evaluation) -> Iterator[str]:
+    group = e.tables.get("control_group")
+    if group is None:
+        return
+    yield (
+        f"{count(group['rows'], 'event')} with {count(group['frauds'], 'fraud')} were let through at random, so no "
+        "decision chose the outcomes that were seen."
+    )
+    for name in ("average_precision", "recall", "savings"):
+        item = group["metrics"][name]
+        if item["low"] is None or item["high"] is None:
+            yield f"{METRIC_WORDS[name]}, on these alone: {item.get('reason', 'no interval')}."
+        else:
+            yield (
+                f"{METRIC_WORDS[name]}, on these alone: {_say(name, item['value'], e)} "
+                f"({_say(name, item['low'], e)} to {_say(name, item['high'], e)})."
+            )

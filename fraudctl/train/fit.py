@@ -36,6 +36,7 @@ from fraudctl.train.model import (
 from fraudctl.train.objective import Judged, Objective, entity_groups, judge_rows, make_objective, paired_gain
 from fraudctl.train.report import calibration_report
 from fraudctl.train.tune import Rehearsal, Tuned, Tuner
+from fraudctl.weights import WEIGHT, event_weights
 
 if TYPE_CHECKING:
     from catboost import CatBoost
@@ -86,7 +87,7 @@ class TrainedModel:
         Fitted on the predictions of all folds.
     predictions
         One row per validation event: ``event_id``, ``event_time``, ``fold``, ``label``, ``y_score``, ``y_prob``
-        (cross-fitted), ``amount`` where there is one, the entities, and the columns asked for.
+        (cross-fitted), ``event_weight`` and ``amount`` where there is one, the entities, and the columns asked for.
         Sorted by fold, then by time.
     params
         Parameters of the fit.
@@ -182,7 +183,7 @@ class _Job:
     def __post_init__(self) -> None:
         self.settings = self.project.train
         self.objective = make_objective(self.project)
-        self.weight = _weights(self.table, self.project)
+        self.weight = event_weights(self.table, self.project)
         self.group = entity_groups(self.table, cluster=_cluster(self.project))
         self.warnings: list[str] = []
 
@@ -353,6 +354,8 @@ class _Job:
         carried = ["amount", *self.project.entities, *keep]
         names = [name for name in dict.fromkeys(carried) if name in rows.columns]
         scores = [pl.Series("y_score", y_score), pl.Series("y_prob", y_prob)]
+        weight = self._fold_weight()
+        scores += [] if weight is None else [pl.Series(WEIGHT, weight)]
         return rows.select("event_id", "event_time", "fold", "label", *scores, *names)
 
     def _study_name(self) -> str:
@@ -371,6 +374,7 @@ class _Job:
         columns = ["label", *self.features.names]
         used = np.logical_or.reduce([fold.train | fold.valid for fold in self.split.folds])
         digest.update(self.table.select(columns).filter(used).hash_rows(seed=0).to_numpy().tobytes())
+        digest.update(b"" if self.weight is None else self.weight[used].tobytes())
         return digest.hexdigest()[:16]
 
     def _summary(
@@ -431,26 +435,3 @@ def _cluster(project: Project) -> str | None:
     if project.evaluate.block_known is not None:
         return project.evaluate.block_known.entity
     return next(iter(project.entities), None)
-
-
-def _weights(table: pl.DataFrame, project: Project) -> NDArray[np.float64] | None:
-    """Give the weight of each event, where the data have a column for it.
-
-    Raises
-    ------
-    DataError
-        A weight that is null, negative, not finite or no number.
-    """
-    name = project.data.weight
-    if name is None:
-        return None
-    if name not in table.columns or not table[name].dtype.is_numeric():
-        kind = table.schema[name] if name in table.columns else "missing"
-        msg = f"the weight column {name!r} is {kind}; expected numbers"
-        raise DataError(msg)
-    values = np.asarray(table[name].cast(pl.Float64).fill_null(np.nan).to_numpy(), dtype=np.float64)
-    bad = int((~(np.isfinite(values) & (values >= 0))).sum())
-    if bad:
-        msg = f"the weight column {name!r} is null, negative or not finite in {bad} of {table.height} events"
-        raise DataError(msg, hint="every event needs a weight of 0 or more")
-    return values

@@ -178,11 +178,12 @@ def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str,
     from fraudctl.evaluate import segment_columns
     from fraudctl.features.definition import usable_columns
     from fraudctl.features.rowwise import compile_row_sql
+    from fraudctl.weights import weight_columns
 
     usable = [*usable_columns(project, schema), *features.names]
     wanted = [*features.carried, *cost_matrix(project.costs).columns]
     wanted += segment_columns(project)
-    wanted += [project.data.weight] if project.data.weight else []
+    wanted += weight_columns(project)
     for index, rule in enumerate(project.rules):
         wanted += compile_row_sql(rule.when, allowed=usable, where=f"rules[{index}].when").columns
     present = {*tables_roles(project), *(set(features.names) - set(schema))}

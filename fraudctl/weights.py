@@ -1,0 +1,103 @@
+"""How much each event counts: sampled extracts, and outcomes that were only seen where an event was let through.
+
+Owns the weight of an event, one for training, calibration, policies and metrics alike, and the control group. Outcomes
+of declined events are never seen, so the labelled events are a biased part of all. An event that had the probability
+`exposure_prob` to be let through stands for ``1 / exposure_prob`` events like it (inverse-probability weighting:
+Horvitz and Thompson, *A Generalization of Sampling Without Replacement From a Finite Universe*, JASA 1952).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fraudctl.project import Project
+
+EXPOSURE_FLOOR: Final = 0.05
+"""Smaller probabilities count as this one, so that no event stands for more than 20: less variance, a little bias."""
+
+WEIGHT: Final = "event_weight"
+"""Name of the weight among fold predictions."""
+
+
+def weight_columns(project: Project) -> list[str]:
+    """Give the data columns that weights and the control group are read from."""
+    data = project.data
+    return [name for name in (data.weight, data.exposure_prob, data.control_group) if name is not None]
+
+
+def event_weights(frame: pl.DataFrame, project: Project) -> NDArray[np.float64] | None:
+    """Give ``weight / max(exposure_prob, 0.05)`` of every event, shape ``(n_events,)``; a column not named counts as 1.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        None where the project names neither column: all events count alike.
+
+    Raises
+    ------
+    DataError
+        A named column is missing or no number; a weight is not a positive number; a probability is not in [0, 1].
+    """
+    data = project.data
+    if data.weight is None and data.exposure_prob is None:
+        return None
+    weight = np.ones(frame.height)
+    if data.weight is not None:
+        least, most = np.nextafter(0.0, 1.0), float(np.finfo(np.float64).max)
+        weight = _numbers(frame, data.weight, "weight", "positive", low=float(least), high=most)
+    if data.exposure_prob is not None:
+        seen = _numbers(frame, data.exposure_prob, "exposure_prob", "in [0, 1]", low=0.0, high=1.0)
+        weight = weight / np.maximum(seen, EXPOSURE_FLOOR)
+    return weight
+
+
+def _numbers(
+    frame: pl.DataFrame, column: str, role: str, expected: str, *, low: float, high: float
+) -> NDArray[np.float64]:
+    dtype = frame.schema.get(column)
+    if dtype is None or not dtype.is_numeric():
+        msg = f"the {role} column {column!r} is {'missing' if dtype is None else dtype}; expected numbers"
+        raise DataError(msg)
+    values = np.asarray(frame[column].cast(pl.Float64).fill_null(np.nan).to_numpy(), dtype=np.float64)
+    bad = int((~((values >= low) & (values <= high))).sum())
+    if bad:
+        msg = f"the {role} column {column!r} is null or not {expected} in {bad} of {frame.height} events"
+        raise DataError(msg, hint="every event needs one, labelled or not; `fraudctl check` shows the column")
+    return values
+
+
+def control_group(frame: pl.DataFrame, project: Project) -> NDArray[np.bool_] | None:
+    """Tell the events that were let through at random, whatever a model said of them; null is not one of them.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Shape ``(n_events,)``; None where the project names no such column.
+
+    Raises
+    ------
+    DataError
+        The column is missing, or holds something else than true and false (or 1 and 0).
+    """
+    column = project.data.control_group
+    if column is None:
+        return None
+    dtype = frame.schema.get(column)
+    flags = dtype is not None and (dtype == pl.Boolean or (dtype.is_numeric() and _zero_or_one(frame[column])))
+    if not flags:
+        what = "missing" if dtype is None else f"{dtype} with other values" if dtype.is_numeric() else str(dtype)
+        msg = f"the control_group column {column!r} is {what}; expected true and false, or 1 and 0"
+        raise DataError(msg)
+    return frame[column].cast(pl.Boolean).fill_null(value=False).to_numpy()
+
+
+def _zero_or_one(values: pl.Series) -> bool:
+    return bool(((values == 0) | (values == 1)).all())
