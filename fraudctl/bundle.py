@@ -27,6 +27,7 @@ import polars as pl
 
 from fraudctl.calibrate import Calibrator
 from fraudctl.errors import BundleError
+from fraudctl.tables import NO_TIME
 from fraudctl.train import ModelColumns
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json",
 
 PACKAGES: Final = ("fraudctl", "catboost", "numpy", "polars", "optuna")
 
-_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}")
+_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2}|random)-[0-9a-f]{8}")
 _PICKLES = {".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz"}
 
 
@@ -83,6 +84,7 @@ class BundleContents:
 def write_bundle(models_dir: Path, contents: BundleContents) -> Path:
     """Write a bundle whole or not at all, and give its folder ``models_dir/<as_of>-<8 hex of its content>``.
 
+    Without an as_of, where the data have no time and were split at random, it is ``random-<8 hex of its content>``.
     The same contents give the same folder; where it is there already, it is left as it is.
 
     Raises
@@ -141,7 +143,8 @@ def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
 
 
 def _version_of(manifest: bytes, as_of: datetime, timezone: str) -> str:
-    return f"{as_of.astimezone(ZoneInfo(timezone)):%Y-%m-%d}-{_sha256(manifest)[:8]}"
+    known = "random" if as_of == NO_TIME else f"{as_of.astimezone(ZoneInfo(timezone)):%Y-%m-%d}"
+    return f"{known}-{_sha256(manifest)[:8]}"
 
 
 def _sha256(content: bytes) -> str:
@@ -349,7 +352,7 @@ def list_bundles(models_dir: Path) -> list[Path]:
     if not models_dir.is_dir():
         return []
     folders = [path for path in models_dir.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
-    return sorted(folders, key=lambda path: (path.name[:10], (path / MANIFEST).stat().st_mtime_ns, path.name))
+    return sorted(folders, key=lambda path: (path.name[:-9], (path / MANIFEST).stat().st_mtime_ns, path.name))
 
 
 def _latest(models_dir: Path) -> Path:

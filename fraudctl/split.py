@@ -1,21 +1,24 @@
 """Which rows training may know: ``as_of``, maturity, the label delay as a gap, and prequential folds.
 
 Owns every decision about time between the feature table and a fit: the training period, the periods of the folds, which
-labels had arrived, and which events a block on known frauds would have kept out. It fits nothing and scores nothing.
+labels had arrived, and which events a block on known frauds would have kept out. Data without a time are split at
+random, by a hash of the event id, where the project asks for that by name. It fits nothing and scores nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from fraudctl.errors import DataError, UsageError
+from fraudctl.tables import NO_TIME
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +33,51 @@ _LONGEST_DEFAULT_TEST = timedelta(days=30)
 _LEAST_HISTORY = timedelta(days=7)
 """A fold with less history than this, or than its validation period, rehearses nothing."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DEFAULT_TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class RandomSplit:
+    """A split by chance: what it takes to find the test events again.
+
+    An event belongs to the test by a hash of the seed and its id alone, whatever other events there are.
+    """
+
+    seed: int
+    test_share: float
+
+    def draws(self, event_id: pl.Series) -> NDArray[np.float64]:
+        """Give a number in [0, 1) per event id, shape ``(n_events,)``; those below ``test_share`` are the test.
+
+        >>> RandomSplit(0, 0.2).draws(pl.Series([1, 2])).round(3).tolist()
+        [0.979, 0.545]
+        """
+        key = str(self.seed).encode()
+        hashed = [hashlib.blake2b(str(name).encode(), digest_size=8, key=key).digest() for name in event_id.to_list()]
+        whole = np.frombuffer(b"".join(hashed), dtype=">u8").astype(np.float64)
+        return np.asarray(whole / 2.0**64 * (1.0 - 2.0**-53), dtype=np.float64)
+
+    def test_rows(self, event_id: pl.Series) -> NDArray[np.bool_]:
+        """Tell the events of the test, shape ``(n_events,)``."""
+        return np.asarray(self.draws(event_id) < self.test_share, dtype=np.bool_)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the split as JSON, as reports and bundles have it."""
+        return {"kind": "random", "seed": self.seed, "test_share": self.test_share}
+
+    @classmethod
+    def from_facts(cls, facts: Any) -> RandomSplit | None:
+        """Read the split of a bundle from its manifest's facts; None where it was split by time."""
+        found = facts.get("split")
+        return cls(found["seed"], found["test_share"]) if found and found["kind"] == "random" else None
+
+
+def random_split(project: Project) -> RandomSplit | None:
+    """Give the random split that a project asks for, or None where it is split by time."""
+    share = project.split.test_share
+    if project.split.kind != "random":
+        return None
+    return RandomSplit(project.train.seed, DEFAULT_TEST_SHARE if share is None else share)
 
 
 @dataclass(frozen=True)
@@ -81,6 +129,8 @@ class Split:
         The prequential folds, at least one.
     warnings
         Sentences about what the data did not allow.
+    by_chance
+        The random split, where the data have no time; all times are then `fraudctl.tables.NO_TIME`.
     """
 
     as_of: datetime
@@ -91,6 +141,7 @@ class Split:
     train: NDArray[np.bool_]
     folds: tuple[Fold, ...]
     warnings: tuple[str, ...]
+    by_chance: RandomSplit | None = None
 
 
 def instant(value: datetime | date, *, timezone: str) -> datetime:
@@ -193,12 +244,40 @@ def make_split(
     DataError
         No rows, a training period without frauds or without legitimate rows, or not one usable fold.
     UsageError
-        ``as_of`` lies after ``known_until``.
+        ``as_of`` lies after ``known_until``, or the split is a random one and knows no ``as_of``.
     """
     if frame.is_empty():
         msg = "there are no events to train on"
         raise DataError(msg, hint="check [data] events and its filters with `fraudctl check`")
+    by_chance = random_split(project)
+    if by_chance is not None:
+        if as_of is not None:
+            msg = "the project is split at random, and so has no as_of"
+            raise UsageError(msg, hint="leave --as-of out")
+        return _random_layout(frame, by_chance, project.split.folds)
     return _Layout(frame, project, known_until, as_of).split()
+
+
+def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) -> Split:
+    """Lay out a random split: the same draw says which events are the test, and which fold the others belong to."""
+    labels = frame["label"].fill_null(-1).to_numpy()
+    draws = by_chance.draws(frame["event_id"])
+    rest = (draws >= by_chance.test_share) & (labels >= 0)
+    part = np.floor((draws - by_chance.test_share) / (1.0 - by_chance.test_share) * n_folds).astype(np.int64)
+    part = np.minimum(part, n_folds - 1)
+    groups = [rest, *(rest & (part == k) for k in range(n_folds)), *(rest & (part != k) for k in range(n_folds))]
+    counts = [int((labels[rows] == 1).sum()) for rows in groups]
+    if not all(0 < n_fraud < int(rows.sum()) for n_fraud, rows in zip(counts, groups, strict=True)):
+        msg = f"{counts[0]} frauds in {int(rest.sum())} events are too few for {n_folds} random folds"
+        raise DataError(msg, hint="each needs frauds and legitimate events: fewer [split] folds, or more data")
+    few = counts[0] < FEW_FRAUDS
+    warnings = ["the split is random: it says how well the model knows this data, and nothing about the future"]
+    warnings += [f"only {counts[0]} frauds to train on; every figure about them is uncertain"] if few else []
+    folds = tuple(
+        Fold(k + 1, NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, groups[1 + n_folds + k], groups[1 + k], 0)
+        for k in range(n_folds)
+    )
+    return Split(NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, rest, folds, tuple(warnings), by_chance)
 
 
 def _microseconds(moment: datetime) -> int:

@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -25,7 +25,15 @@ ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 """Names under which the columns with a role are known everywhere behind this module."""
 
 UTC_US = pl.Datetime("us", "UTC")
+
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
 _CSV_SUFFIXES = {".csv", ".tsv", ".gz"}
+
+
+def moment(value: datetime) -> str | None:
+    """Give an instant as ISO 8601, or None where it only stands for a time that the data do not have."""
+    return None if value == NO_TIME else value.isoformat()
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Events:
     Attributes
     ----------
     frame
-        Columns in this order: ``event_id``; ``event_time`` (µs UTC, never null); ``amount`` (Float64, finite or null;
+        Columns in this order: ``event_id``; ``event_time`` (µs UTC, never null, `NO_TIME` throughout where the data
+        have none); ``amount`` (Float64, finite or null;
         only where the project declares one); ``label`` (Int8: 1, 0 or null); ``label_time`` (µs UTC, null where and
         only where ``label`` is); one column per entity under the entity's name; the carried data columns.
         Sorted by ``event_time``, then ``event_id``.
@@ -227,10 +236,7 @@ def _drop_duplicates(
 
 def _with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str]) -> pl.DataFrame:
     data = project.data
-    event_time = to_utc(frame[data.event_time], timezone=data.timezone, role="event_time")
-    if event_time.null_count():
-        msg = f"column {data.event_time!r}: {event_time.null_count()} times are null; every event needs its time"
-        raise DataError(msg)
+    event_time = _event_time(frame, project)
     label = to_label(frame[data.label], mapping=data.label_values)
     out = [_to_id(frame[data.event_id]).alias("event_id"), event_time.alias("event_time")]
     if data.amount is not None:
@@ -240,6 +246,17 @@ def _with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str])
     taken = {series.name for series in out}
     out += [_plain(frame[name]) for name in columns if name not in taken]
     return pl.DataFrame(out)
+
+
+def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
+    column = project.data.event_time
+    if column is None:
+        return pl.Series("event_time", [NO_TIME], dtype=UTC_US).new_from_index(0, frame.height)
+    times = to_utc(frame[column], timezone=project.data.timezone, role="event_time")
+    if times.null_count():
+        msg = f"column {column!r}: {times.null_count()} times are null; every event needs its time"
+        raise DataError(msg)
+    return times
 
 
 def to_utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:

@@ -67,7 +67,12 @@ class Data:
 
     @property
     def mature(self) -> pl.Series | None:
-        """Which rows have an outcome that counts at ``known_until``; None where times or labels cannot be read."""
+        """Which rows have an outcome that counts at ``known_until``; None where times or labels cannot be read.
+
+        Without a time in the data every known outcome counts.
+        """
+        if not self.project.data.has_time and self.label is not None:
+            return self.label.is_not_null()
         if self.event_time is None or self.label is None or self.known_until is None:
             return None
         ripe = self.event_time + self.project.data.label_delay.timedelta <= self.known_until

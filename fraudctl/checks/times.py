@@ -19,10 +19,14 @@ _OLD = datetime(1990, 1, 1, tzinfo=UTC)
 
 def check_times(data: Data, *, now: datetime | None) -> Iterator[Finding]:
     """Find what is wrong with the time of the events; ``now`` (aware) makes later ones a finding."""
-    times = data.event_time
-    if times is None:
+    times, column = data.event_time, data.project.data.event_time
+    if column is None:
+        what = (
+            "the data have no time: no history, no maturity of labels, and a random split that cannot show the future"
+        )
+        yield Finding("time-none", "info", "data", what)
+    if times is None or column is None:
         return
-    column = data.project.data.event_time
     if times.null_count():
         what = f"{counted(times.null_count(), 'time')} null; every event needs its time"
         yield Finding("time-null", "error", column, what, {"n_null": times.null_count()})

@@ -111,19 +111,22 @@ def train_tables(result: TrainResult) -> list[RenderableType]:
     """Say how a model came about: what was known, the folds, the search, the calibration, the policy."""
     summary = result.summary
     train = summary["train"]
+    timed = summary["as_of"] is not None
+    known = f"as of {summary['as_of'][:10]}" if timed else "random split"
+    when = f", {train['from'][:10]} to {train['until'][:10]}" if timed else ", drawn by chance"
     lines = [
         (
-            f"as of {summary['as_of'][:10]}: trained on {train['rows']:,} events with {train['frauds']:,} frauds, "
-            f"{train['from'][:10]} to {train['until'][:10]}; {summary['features']} features, {summary['trees']} trees"
+            f"{known}: trained on {train['rows']:,} events with {train['frauds']:,} frauds{when}; "
+            f"{summary['features']} features, {summary['trees']} trees"
         ),
         f"calibration: {summary['calibration']['method']} ({summary['calibration']['reason']})",
     ]
-    known = {"fold", "as_of", "train", "valid", "best_trees"}
-    metric = next((name for name in summary["folds"][0] if name not in known), "")
+    facts = {"fold", "as_of", "train", "valid", "best_trees"}
+    metric = next((name for name in summary["folds"][0] if name not in facts), "")
     rows = [
         (
             str(fold["fold"]),
-            fold["valid"]["from"][:10],
+            fold["valid"]["from"][:10] if timed else "at random",
             f"{fold['train']['rows']:,}",
             f"{fold['valid']['rows']:,}",
             f"{fold['valid']['frauds']:,}",
@@ -155,12 +158,9 @@ def policy_tables(policy: dict[str, Any]) -> list[RenderableType]:
 
 def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     """Say what an evaluation found: the events, the metrics with intervals, the actions, the gate."""
-    period, excluded = evaluation.period, evaluation.excluded.to_dict()
+    excluded = evaluation.excluded.to_dict()
     left_out = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in excluded.items() if count)
-    head = (
-        f"{evaluation.model}: {evaluation.rows:,} events with {evaluation.frauds:,} frauds, "
-        f"{period.from_time.date()} to {period.until.date()}"
-    )
+    head = f"{evaluation.model}: {evaluation.rows:,} events with {evaluation.frauds:,} frauds, {evaluation.when}"
     parts: list[RenderableType] = [head + (f"; left out: {left_out}" if left_out else "")]
     rows = [(name, *_metric_cells(item)) for name, item in evaluation.metrics.items()]
     parts.append(plain_table("Metrics", ("metric", "value", f"{evaluation.confidence:.0%}"), rows, right="value"))
@@ -212,7 +212,7 @@ def models_table(result: ModelsResult) -> RenderableType:
     rows = [
         (
             item["version"],
-            item["as_of"].date().isoformat(),
+            "random split" if item["as_of"] is None else item["as_of"][:10],
             item["policy"],
             item["gate"] or "",
             item["parent"] or "",

@@ -40,6 +40,8 @@ class Judged:
     base: Baseline
     missing_scores: int
     """Events whose y_prob is null, NaN or outside [0, 1]; with any, nothing is known."""
+    timed: bool
+    """Whether the data have a time; without one all events lie on one day, which means nothing."""
 
     @property
     def n_events(self) -> int:
@@ -133,6 +135,7 @@ def prepare(scored: pl.DataFrame, project: Project) -> Judged:
         day=local_period(scored["event_time"], "day", project.data.timezone),
         base=baseline(table, y_true, matrix, weight=weight),
         missing_scores=missing,
+        timed=project.data.has_time,
     )
 
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fraudctl.errors import ExitCode
+from fraudctl.split import RandomSplit
+from fraudctl.tables import NO_TIME, moment
 from fraudctl.uncertainty import Estimate
 
 SCHEMA_VERSION = 1
@@ -150,14 +152,24 @@ class Evaluation:
     champion: dict[str, Any] | None = None
     """The champion beside the model on the same events, where one was given."""
     warnings: tuple[str, ...] = ()
+    by_chance: RandomSplit | None = None
+    """The random split that the events are the test of, where the data have no time."""
+
+    @property
+    def when(self) -> str:
+        """Which events were evaluated: a period, or the test of a random split."""
+        if self.by_chance is not None:
+            return f"a random {self.by_chance.test_share:.0%} of the events (random split, seed {self.by_chance.seed})"
+        return f"{self.period.from_time.date()} to {self.period.until.date()}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evaluation as JSON; `metrics` maps names to value, low and high, or null with a reason."""
         return {
             "schema_version": SCHEMA_VERSION,
             "model": self.model,
-            "as_of": self.as_of.isoformat(),
-            "period": self.period.to_dict(),
+            "as_of": moment(self.as_of),
+            "period": None if self.period.from_time == NO_TIME else self.period.to_dict(),
+            "split": {"kind": "time"} if self.by_chance is None else self.by_chance.to_dict(),
             "rows": self.rows,
             "frauds": self.frauds,
             "immature_rows": self.excluded.immature,

@@ -18,6 +18,7 @@ from fraudctl.evaluate.tables import by_segment, draw_tables, on_control_group
 from fraudctl.metrics import ratios
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
+from fraudctl.split import RandomSplit
 from fraudctl.uncertainty import RankingIntervals, ratio_estimate, undefined
 
 DEFAULT_CONFIDENCE = 0.90
@@ -69,6 +70,7 @@ def evaluate(
     excluded: Excluded | None = None,
     seed: int = 0,
     immature: pl.DataFrame | None = None,
+    by_chance: RandomSplit | None = None,
 ) -> Evaluation:
     """Compute every metric with its interval, in numbers and in money.
 
@@ -92,6 +94,8 @@ def evaluate(
         Of the bootstrap.
     immature
         The immature events of the period, from `decide_frame`; they never vote, and only give bounds.
+    by_chance
+        The random split that the events are the test of, where the data have no time.
     """
     judged = prepare(scored, project)
     confidence = DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence
@@ -117,6 +121,7 @@ def evaluate(
         },
         clusters=_clusters(judged),
         warnings=_warnings(scored, judged),
+        by_chance=by_chance,
     )
 
 

@@ -119,6 +119,8 @@ def calibration(judged: Judged) -> dict[str, Any]:
 def by_day(judged: Judged) -> list[dict[str, Any]]:
     """Count events, frauds and alerts, and sum money, on each local day."""
     days, index = np.unique(judged.day, return_inverse=True)
+    if not judged.timed:
+        return []
     fraud, alert = judged.y_true == 1, judged.alert
 
     def total(values: Any) -> FloatArray:

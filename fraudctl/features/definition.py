@@ -224,14 +224,14 @@ def usable_source_columns(
 
 
 def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
-    """Give the columns that definitions may use: event_time, amount, the entities, and data columns without a role.
+    """Give the columns that definitions may use: event_time (where the data have one), amount, entities, data columns.
 
     The label, its time, the event id, ignored columns, weights and the control group are not among them.
     """
     data = project.data
     roles = {data.event_id, data.event_time, data.amount, data.label, data.label_time, *weight_columns(project)}
     not_usable = roles | set(data.ignore) | set(project.entities.values())
-    out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")}
+    out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")} if data.has_time else {}
     if data.amount is not None:
         out["amount"] = pl.Float64()
     for name, column in project.entities.items():
@@ -239,7 +239,7 @@ def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[
             msg = f"entities.{name}: no column {column!r} in the data{near(column, list(schema))}"
             raise DataError(msg)
         out[name] = pl.Int64() if schema[column].is_numeric() else pl.String()
-    taken = {"event_id", "label", "label_time", *out}
+    taken = {"event_id", "event_time", "label", "label_time", *out}
     usable = (item for item in schema.items() if item[0] not in not_usable and item[0] not in taken)
     return out | {name: wide_dtype(dtype) for name, dtype in usable}
 

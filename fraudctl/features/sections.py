@@ -308,10 +308,14 @@ class _Reader:
         names = {column: name for name, column in self.project.entities.items()}
         if self.project.data.amount is not None:
             names[self.project.data.amount] = "amount"
-        return names | {self.project.data.event_time: "event_time"}
+        if self.project.data.event_time is not None:
+            names[self.project.data.event_time] = "event_time"
+        return names
 
     def _later(self, column: str) -> str | None:
         data = self.project.data
+        if column == "event_time" and not data.has_time:
+            return "[data] has no event_time, so nothing can depend on it"
         if column in {data.label, data.label_time, "label", "label_time", *data.ignore}:
             return f"{column!r} is known only after the outcome, or ignored, and so never part of a feature"
         return None

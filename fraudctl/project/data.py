@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fraudctl.project.types import Duration, Section
 
@@ -19,8 +19,8 @@ class DataSection(Section):
     """File, glob or hive-partitioned folder of Parquet (or CSV), relative to this file; one or several."""
     event_id: str
     """Column that names each event once."""
-    event_time: str
-    """Column with the instant of the event."""
+    event_time: str | None = None
+    """Column with the instant of the event. Data without one can only be split at random, which [split] has to say."""
     amount: str | None = None
     """Column with the amount in the project's currency; refunds are negative. Needed for costs with a `rate`."""
     label: str
@@ -29,8 +29,9 @@ class DataSection(Section):
     """Other encodings of the label: text of the value -> 1 or 0; a value mapped to "unknown" is null."""
     label_time: str | None = None
     """Column with the instant at which the label arrived, where known."""
-    label_delay: Duration
-    """The maturity horizon: an event counts once it is this old; a label without a label_time arrives then."""
+    label_delay: Duration = Field(default_factory=lambda: Duration.parse("0s"))
+    """The maturity horizon: an event counts once it is this old; a label without a label_time arrives then. Must be
+    given where there is an event_time."""
     timezone: str = "UTC"
     """IANA zone that reads times without a zone and defines hours, days and dates."""
     ignore: tuple[str, ...] = ()
@@ -43,6 +44,29 @@ class DataSection(Section):
     control_group: str | None = None
     """Column that is true where an event was let through at random, whatever a model said: evaluations give every
     metric on these alone too, for there no decision chose the outcomes that were seen. Not a feature."""
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the data say when an event happened."""
+        return self.event_time is not None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _delay_goes_with_time(cls, value: Any) -> Any:
+        """Ask for the delay where there is a time, and refuse what only a time gives meaning to where there is none."""
+        if not isinstance(value, dict):
+            return value
+        if value.get("event_time") is not None and "label_delay" not in value:
+            msg = "label_delay is missing: how old must an event be before its outcome counts?"
+            raise ValueError(msg)
+        late = [key for key in ("label_delay", "label_time") if value.get("event_time") is None and key in value]
+        if late:
+            msg = (
+                f"event_time is missing, and only with a time has {' and '.join(late)} a meaning; data without one "
+                'can be split at random, which [split] has to ask for by name: kind = "random"'
+            )
+            raise ValueError(msg)
+        return value
 
     @field_validator("label_values", mode="before")
     @classmethod

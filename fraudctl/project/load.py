@@ -221,6 +221,7 @@ def _contradictions(file: ProjectFile) -> Iterator[str]:
             yield f"{key}: no action {name!r}{_nearest(name, actions)}"
     yield from _unknown_metrics(file)
     yield from _misplaced_columns(file)
+    yield from _without_time(file)
 
 
 def _entity_references(file: ProjectFile) -> Iterator[tuple[str, str]]:
@@ -264,3 +265,31 @@ def _misplaced_columns(file: ProjectFile) -> Iterator[str]:
     for i, column in enumerate(file.features.categorical):
         if column not in usable:
             yield f"features.categorical[{i}]: {column!r} is neither in features.raw nor in features.columns"
+
+
+def _without_time(file: ProjectFile) -> Iterator[str]:
+    """Yield what needs a time that the data do not have, and a random split where they have one."""
+    random = file.split.kind == "random"
+    if file.data.has_time:
+        if random:
+            yield (
+                "split.kind: random mixes what came before with what came after, and [data] has an event_time: "
+                "split by time"
+            )
+        return
+    if not random:
+        yield (
+            "data.event_time: missing. Data without a time can only be split at random, which says nothing about the "
+            'future and has to be asked for by name: [split] kind = "random"'
+        )
+    features = file.features
+    histories = {
+        "features.window": features.window, "features.labels": features.labels, "features.recency": features.recency,
+        "features.hours": features.hours, "features.pairs": features.pairs, "features.links": features.links,
+        "features.trend": features.trend, "sources": file.sources, "policy.capacity": file.policy.capacity,
+    }  # fmt: skip
+    for key, used in histories.items():
+        if used:
+            yield f"{key}: needs to know what came before the event, and [data] has no event_time"
+    if file.evaluate.block_known is not None:
+        yield "evaluate.block_known: needs to know which fraud was known when, and [data] has no event_time"

@@ -18,6 +18,8 @@ _RECALL_AT_FPR = re.compile(r"recall_at_fpr\(\s*(0?\.\d+|1e-\d+)\s*\)")
 class SplitSection(Section):
     """The known world of training and the periods of its folds."""
 
+    kind: Literal["time", "random"] = "time"
+    """`time`: train before as_of, test after it. `random`: for data without an event_time, and only for those."""
     as_of: datetime | date | None = None
     """Training knows nothing later; the test period starts here. Default: known_until - label_delay - test."""
     test: PositiveDuration | None = None
@@ -25,7 +27,23 @@ class SplitSection(Section):
     train: PositiveDuration | None = None
     """Length of history that the model is fitted on. Default: all there is."""
     folds: int = Field(default=3, ge=1, le=20)
-    """Prequential folds before as_of, each with the label delay as its gap."""
+    """Prequential folds before as_of, each with the label delay as its gap; parts of the training rows if random."""
+    test_share: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Share of the events that a random split keeps for the test. Default: 0.2."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SplitSection:
+        timed = [key for key in ("as_of", "test", "train") if getattr(self, key) is not None]
+        if self.kind == "random" and timed:
+            msg = f"a random split has no {' and no '.join(timed)}: these are times"
+            raise ValueError(msg)
+        if self.kind == "random" and self.folds < 2:
+            msg = "a random split needs at least 2 folds"
+            raise ValueError(msg)
+        if self.kind == "time" and self.test_share is not None:
+            msg = 'test_share belongs to kind = "random"; a split by time has test = "30d" or the like'
+            raise ValueError(msg)
+        return self
 
 
 class ParamsSection(Section):

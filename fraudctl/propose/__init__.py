@@ -18,9 +18,9 @@ from fraudctl.propose.encoding import Mapping
 from fraudctl.propose.facts import entity_facts
 from fraudctl.propose.plan import FeaturePlan, Setting, by_importance, plan_features
 from fraudctl.propose.profile import Table, open_table
-from fraudctl.propose.proposal import Proposal
+from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.render import render_project
-from fraudctl.propose.rest import sort_rest
+from fraudctl.propose.rest import Rest, sort_rest
 from fraudctl.propose.roles import Choice, Entity, Flags
 
 __all__ = ["Flags", "Proposal", "propose", "render_project"]
@@ -53,37 +53,52 @@ def propose(
     table = open_table(raw, place=", ".join(events))
     roles.check_flags(flags, table)
     given = [flags.event_id, flags.amount, flags.label, *roles.parse_entities(flags.entities).values()]
-    event_time = roles.choose_event_time(table, flags)
-    label, mapping = roles.choose_label(table, flags, taken=[event_time.column, *_named(given)])
-    label_time = roles.choose_label_time(table, flags, event_time.column)
-    taken = [event_time.column, label.column, *_named([label_time.column if label_time else None])]
+    event_time = None if flags.random_split else roles.choose_event_time(table, flags)
+    taken = [event_time.column] if event_time else []
+    label, mapping = roles.choose_label(table, flags, taken=[*taken, *_named(given)])
+    label_time = roles.choose_label_time(table, flags, event_time.column) if event_time else None
+    taken += [label.column, *_named([label_time.column if label_time else None])]
     amount = roles.choose_amount(table, flags, taken=[*taken, *_named(given)])
     taken += [amount.column] if amount else []
     event_id = roles.choose_event_id(table, flags, taken=[*taken, *_named(given)])
     taken += [event_id.column]
     entities = roles.choose_entities(table, flags, taken=taken)
 
-    times = _times(table, event_time.column)
+    times = _times(table, event_time.column) if event_time else None
     outcomes = tables.to_label(table[label.column], mapping=mapping)
-    delay = _delay(table, flags, label_time, times, outcomes)
+    clock = None if times is None else _clock(table, flags, label_time, times, outcomes)
     used = {*taken, *(item.column for item in entities)}
     rest = sort_rest(table, taken=used, ignore=flags.ignore, label=outcomes, event_time=times)
-    first, last = _period(times)
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
-    facts = by_importance([entity_facts(item.name, tables.to_entity(table[item.column]), times) for item in entities])
+    plan = _plan(table, clock, entities, rest, amount)
+    return Proposal(
+        name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
+        label_values=mapping, label_time=label_time, clock=clock, entities=entities, rest=rest, plan=plan,
+        n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
+        notes=tuple(_notes(mapping, amount, entities, plan, clock, n_frauds)),
+    )  # fmt: skip
+
+
+def _clock(table: Table, flags: Flags, label_time: Choice | None, times: pl.Series, outcomes: pl.Series) -> Clock:
+    first, last = _period(times)
+    delay = _delay(table, flags, label_time, times, outcomes)
+    return Clock(times, first, last, delay, _timezone(table, times.name))
+
+
+def _plan(
+    table: Table, clock: Clock | None, entities: tuple[Entity, ...], rest: Rest, amount: Choice | None
+) -> FeaturePlan:
+    if clock is None:
+        return FeaturePlan(raw=(*(("amount",) if amount else ()), *rest.raw), categorical=rest.categorical)
+    columns = {item.name: tables.to_entity(table[item.column]) for item in entities}
     setting = Setting(
-        span=max(1.0, (last - first).total_seconds()),
-        delay=float(delay.duration.seconds),
+        span=max(1.0, (clock.last - clock.first).total_seconds()),
+        delay=float(clock.delay.duration.seconds),
         usual_amount=None if amount is None else _usual_amount(table, amount.column),
         columns=frozenset(table.columns),
     )
-    plan = plan_features(facts, rest, setting)
-    return Proposal(
-        name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
-        label_values=mapping, label_time=label_time, delay=delay, timezone=_timezone(table, event_time.column),
-        entities=entities, rest=rest, plan=plan, n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
-        first=first, last=last, notes=tuple(_notes(mapping, amount, entities, plan, first, last, delay, n_frauds)),
-    )  # fmt: skip
+    facts = by_importance([entity_facts(name, ids, clock.times) for name, ids in columns.items()])
+    return plan_features(facts, rest, setting)
 
 
 def _named(columns: list[str | None]) -> list[str]:
@@ -135,21 +150,21 @@ def _notes(
     amount: Choice | None,
     entities: tuple[Entity, ...],
     plan: FeaturePlan,
-    first: datetime,
-    last: datetime,
-    delay: Delay,
+    clock: Clock | None,
     n_frauds: int,
 ) -> list[str]:
     notes = []
+    if clock is None:
+        notes.append("the split is random, as asked for: it says nothing about how a model does in the future")
     if any(value is None for value in mapping.values()):
         notes.append("some label values are read as unknown (see [data.label_values]): never trained on, never scored")
     if amount is None:
         notes.append("no amount was found: costs are fixed per event; --amount COLUMN adds it")
-    if not entities:
+    if clock is not None and not entities:
         notes.append("no entity was found, so no history and few features; --entity NAME=COLUMN adds one")
-    elif not plan.window:
+    elif clock is not None and not plan.window:
         notes.append("the data are too short or too sparse for any window of history")
-    if (last - first).total_seconds() < 3 * delay.duration.seconds:
+    if clock is not None and (clock.last - clock.first).total_seconds() < 3 * clock.delay.duration.seconds:
         notes.append("the data span less than three label delays: little will be left to train and to test on")
     if n_frauds < 300:
         notes.append(f"only {n_frauds} frauds: intervals will be wide, and a gate will rarely pass")

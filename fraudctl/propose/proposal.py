@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import polars as pl
+
 from fraudctl.propose.delay import Delay
 from fraudctl.propose.encoding import Mapping
 from fraudctl.propose.plan import FeaturePlan
@@ -13,6 +15,29 @@ from fraudctl.propose.rest import Rest
 from fraudctl.propose.roles import Choice, Entity
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What a time of the event brings with it.
+
+    Attributes
+    ----------
+    times
+        µs UTC, shape ``(n_events,)`` in the order of the table, named like their column.
+    first, last
+        The period of the rows as they are in the file, UTC.
+    delay
+        The maturity horizon.
+    timezone
+        IANA zone, and why.
+    """
+
+    times: pl.Series
+    first: datetime
+    last: datetime
+    delay: Delay
+    timezone: Choice
 
 
 @dataclass(frozen=True)
@@ -25,20 +50,18 @@ class Proposal:
         Name of the project.
     events
         Paths of the data as they are to stand in the project file.
-    event_id, event_time, label
+    event_id, label
         The roles that every project has.
-    amount, label_time
+    event_time, amount, label_time
         Roles that it may lack.
     label_values
         Text of a label value -> 1, 0 or None for unknown; empty where the column holds 1, 0 and null.
-    delay
-        The maturity horizon.
-    timezone
-        IANA zone, and why.
+    clock
+        What goes with the event_time; None without one, and then the split is random.
     entities, rest, plan
         Parties to a transaction; the other columns; the features.
-    n_events, n_frauds, n_labelled, first, last
-        Rows as they are in the file, and their period (UTC).
+    n_events, n_frauds, n_labelled
+        Rows as they are in the file.
     notes
         What the reader should know before trusting the file.
     """
@@ -46,25 +69,23 @@ class Proposal:
     name: str
     events: tuple[str, ...]
     event_id: Choice
-    event_time: Choice
+    event_time: Choice | None
     amount: Choice | None
     label: Choice
     label_values: Mapping
     label_time: Choice | None
-    delay: Delay
-    timezone: Choice
+    clock: Clock | None
     entities: tuple[Entity, ...]
     rest: Rest
     plan: FeaturePlan
     n_events: int
     n_frauds: int
     n_labelled: int
-    first: datetime
-    last: datetime
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the proposal as JSON values: every choice with its reason."""
+        clock = self.clock
         choices = {
             "event_id": self.event_id, "event_time": self.event_time, "amount": self.amount, "label": self.label,
             "label_time": self.label_time,
@@ -75,14 +96,17 @@ class Proposal:
             "n_events": self.n_events,
             "n_labelled": self.n_labelled,
             "n_frauds": self.n_frauds,
-            "period": [self.first.isoformat(), self.last.isoformat()],
+            "period": None if clock is None else [clock.first.isoformat(), clock.last.isoformat()],
+            "split": "time" if clock is not None else "random",
             "roles": {
                 role: None if choice is None else {"column": choice.column, "reason": choice.reason}
                 for role, choice in choices.items()
             },
             "label_values": self.label_values,
-            "label_delay": {"value": str(self.delay.duration), "reason": self.delay.reason},
-            "timezone": {"value": self.timezone.column, "reason": self.timezone.reason},
+            "label_delay": None
+            if clock is None
+            else {"value": str(clock.delay.duration), "reason": clock.delay.reason},
+            "timezone": None if clock is None else {"value": clock.timezone.column, "reason": clock.timezone.reason},
             "entities": {item.name: {"column": item.column, "reason": item.reason} for item in self.entities},
             "ignored": {item.column: item.reason for item in self.rest.ignored},
             "unused": {item.column: item.reason for item in self.rest.unused},

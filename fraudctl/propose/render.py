@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from fraudctl.propose.plan import FeaturePlan, Group
-from fraudctl.propose.proposal import Proposal
+from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.roles import Choice
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -27,6 +27,8 @@ event."""
 _PRIOR = "prior_strength = 5  # smoothed_rate starts from so many outcomes at the overall rate known by then"
 _SPLIT = """Training knows nothing after as_of, and the test period starts there. The defaults: as_of = the end of the
 data less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."""
+_RANDOM = """The data have no time, so the test is drawn by chance: what is found says nothing about the future, and
+every report says so. Write a time of the event into the table if there is one."""
 _COSTS = """Money lost by each decision: fixed + rate × amount; a cell left out is 0. These numbers are examples: ask
 finance for the chargeback fee and the share of fraud that is never recovered, operations for the price of a review, and
 product for what a wrongly blocked customer costs. `at_least = 0` keeps a refund, whose amount is negative, from turning
@@ -39,7 +41,8 @@ def render_project(proposal: Proposal) -> str:
     """Write a proposal as the text of a project file."""
     blocks = [
         _head(proposal), _data(proposal), _entities(proposal), *_features(proposal.plan, proposal.rest.unused),
-        _split(), _train(), _costs(proposal), _policy(), _rules(proposal), _evaluate(proposal), _gate(),
+        _split(proposal.clock), _train(), _costs(proposal), _policy(proposal.clock), _rules(proposal),
+        _evaluate(proposal), _gate(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -69,8 +72,10 @@ def _with_reason(line: str, reason: str) -> list[str]:
 
 
 def _head(proposal: Proposal) -> list[str]:
+    clock = proposal.clock
+    when = "" if clock is None else f" from {clock.first:%Y-%m-%d} to {clock.last:%Y-%m-%d}"
     facts = (
-        f"{proposal.n_events:,} events from {proposal.first:%Y-%m-%d} to {proposal.last:%Y-%m-%d}, "
+        f"{proposal.n_events:,} events{when}, "
         f"{proposal.n_labelled:,} with an outcome, {proposal.n_frauds:,} of them fraud."
     )
     lines = [*_comment(_HEAD), *_comment(facts)]
@@ -89,11 +94,7 @@ def _data(proposal: Proposal) -> list[str]:
     for role, choice in roles:
         if choice is not None:
             lines += _with_reason(f"{role} = {quoted(choice.column)}", choice.reason)
-    lines += [
-        "# The maturity horizon: an event counts, as fraud or as legitimate, once it is this old.",
-        *_with_reason(f"label_delay = {quoted(str(proposal.delay.duration))}", proposal.delay.reason),
-        *_with_reason(f"timezone = {quoted(proposal.timezone.column)}", proposal.timezone.reason),
-    ]
+    lines += _clock(proposal.clock)
     if proposal.rest.ignored:
         lines += ["# Known only after the outcome, or without meaning: never a feature.", "ignore = ["]
         for choice in proposal.rest.ignored:
@@ -104,6 +105,16 @@ def _data(proposal: Proposal) -> list[str]:
         shown = {None: '"unknown"', 0: "0", 1: "1"}
         lines += [f"{key(text)} = {shown[value]}" for text, value in proposal.label_values.items()]
     return lines
+
+
+def _clock(clock: Clock | None) -> list[str]:
+    if clock is None:
+        return []
+    return [
+        "# The maturity horizon: an event counts, as fraud or as legitimate, once it is this old.",
+        *_with_reason(f"label_delay = {quoted(str(clock.delay.duration))}", clock.delay.reason),
+        *_with_reason(f"timezone = {quoted(clock.timezone.column)}", clock.timezone.reason),
+    ]
 
 
 def _entities(proposal: Proposal) -> list[str]:
@@ -153,7 +164,15 @@ def _groups(kind: str, groups: tuple[Group, ...], words: str, *more: str) -> Ite
         yield [*lines, *(more if "smoothed_rate" in group.aggregates else ())]
 
 
-def _split() -> list[str]:
+def _split(clock: Clock | None) -> list[str]:
+    if clock is None:
+        return [
+            *_comment(_RANDOM),
+            "[split]",
+            'kind = "random"',
+            "# test_share = 0.2",
+            "folds = 3  # parts of the rest that settings, calibration and policy are chosen on",
+        ]
     return [
         *_comment(_SPLIT),
         "[split]",
@@ -192,11 +211,11 @@ def _costs(proposal: Proposal) -> list[str]:
     ]
 
 
-def _policy() -> list[str]:
+def _policy(clock: Clock | None) -> list[str]:
     return [
         "[policy]",
         'kind = "expected_cost"  # the cheapest action for each event; or "thresholds"',
-        '# capacity = { review = "200 per day" }',
+        *([] if clock is None else ['# capacity = { review = "200 per day" }']),
         "# constraints = { false_positive_rate = { at_most = 0.02 } }",
     ]
 
@@ -214,7 +233,7 @@ def _rules(proposal: Proposal) -> list[str]:
 
 def _evaluate(proposal: Proposal) -> list[str]:
     entity = proposal.entities[0].name if proposal.entities else None
-    if entity is None:
+    if entity is None or proposal.clock is None:
         return []
     return [
         "[evaluate]",

@@ -42,7 +42,7 @@ class Rest:
 
 
 def sort_rest(
-    table: Table, *, taken: set[str], ignore: tuple[str, ...], label: pl.Series, event_time: pl.Series
+    table: Table, *, taken: set[str], ignore: tuple[str, ...], label: pl.Series, event_time: pl.Series | None
 ) -> Rest:
     """Sort every column outside ``taken`` into features, ignored and unused ones.
 
@@ -51,7 +51,7 @@ def sort_rest(
     label
         Int8 1, 0 or null, shape ``(n_events,)`` in the order of the table.
     event_time
-        µs UTC, the same shape.
+        µs UTC, the same shape; None where the data have none.
     """
     raw, categorical, unused = [], [], []
     ignored = [Choice(name, "given by --ignore") for name in dict.fromkeys(ignore)]
@@ -91,11 +91,11 @@ def _never(column: Column) -> str | None:
     return None
 
 
-def _suspicious(values: pl.Series, label: pl.Series, event_time: pl.Series) -> str | None:
+def _suspicious(values: pl.Series, label: pl.Series, event_time: pl.Series | None) -> str | None:
     found = suspects(values, label)
     if found:
         return f"suspect, known only after the outcome? {found[0].words}"
-    if counts_along(values, event_time):
+    if event_time is not None and counts_along(values, event_time):
         return "only counts along with time: its values in a later period were never seen in training"
     return None
 

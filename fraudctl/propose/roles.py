@@ -36,6 +36,8 @@ class Flags:
         Texts ``NAME=COLUMN``; where given, exactly these are the entities.
     label_delay
         A duration such as ``7d``.
+    random_split
+        The data have no time of the event, and are to be split at random.
     """
 
     event_id: str | None = None
@@ -46,6 +48,7 @@ class Flags:
     label_delay: str | None = None
     entities: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    random_split: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ def parse_entities(texts: Iterable[str]) -> dict[str, str]:
 def check_flags(flags: Flags, table: Table) -> None:
     """Refuse flags that name columns the table lacks, or that contradict each other."""
     entities = parse_entities(flags.entities)
+    timed = {"--event-time": flags.event_time, "--label-time": flags.label_time, "--label-delay": flags.label_delay}
+    clash = [flag for flag, value in timed.items() if value is not None]
+    if flags.random_split and clash:
+        msg = f"--random-split is for data without a time, and {' and '.join(clash)} speak of one"
+        raise UsageError(msg, hint="with a time the split goes by time; leave --random-split out")
     given = {
         "--event-id": flags.event_id, "--event-time": flags.event_time, "--amount": flags.amount,
         "--label": flags.label, "--label-time": flags.label_time,
@@ -128,7 +136,10 @@ def choose_event_time(table: Table, flags: Flags) -> Choice:
 
 
 def _refuse_no_clock(table: Table, columns: list[Column]) -> NoReturn:
-    hint = "write the table with a timestamp column, then name it with --event-time COLUMN"
+    hint = (
+        "write the table with a timestamp column, then name it with --event-time COLUMN; where there is none, "
+        "--random-split asks for a split by chance, which says nothing about the future"
+    )
     if not columns:
         msg = f"{table.place}: no column holds a time; everything here depends on when an event happened"
         raise UsageError(msg, hint=hint)

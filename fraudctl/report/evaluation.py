@@ -66,15 +66,10 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
         _gate(e),
         _method(e),
     ]
-    last = e.period.until - timedelta(microseconds=1)
     return Document(
         title=_headline(e),
         subtitle=(
-            (
-                f"{period(e.period.from_time, last)} · {count(e.rows, 'event')} · {count(e.frauds, 'fraud')} · model "
-                f"{e.model}, "
-                f"trained on what was known on {e.as_of:%Y-%m-%d}"
-            ),
+            (f"{_when(e)} · {count(e.rows, 'event')} · {count(e.frauds, 'fraud')} · model {e.model}, {_known(e)}"),
             f"Costs: {'; '.join(cost_words(matrix))}.",
         ),
         cards=_cards(e),
@@ -84,6 +79,18 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
         findings=_findings(e),
         footer=f"fraudctl evaluate · model {e.model}",
     )
+
+
+def _when(e: Evaluation) -> str:
+    if e.by_chance is not None:
+        return f"Random split: a random {percent(e.by_chance.test_share)} of the events"
+    return period(e.period.from_time, e.period.until - timedelta(microseconds=1))
+
+
+def _known(e: Evaluation) -> str:
+    if e.by_chance is not None:
+        return "trained on the others"
+    return f"trained on what was known on {e.as_of:%Y-%m-%d}"
 
 
 def _findings(e: Evaluation) -> tuple[tuple[str, str, Tone], ...]:
@@ -475,12 +482,11 @@ def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
 def _method(e: Evaluation) -> Section:
     out = e.excluded
     facts = [
-        Fact("Rows", (f"{e.rows:,} mature, labelled events from {e.period.from_time.isoformat()} until before "
-            f"{e.period.until.isoformat()}.")),
+        Fact("Rows", _rows_fact(e)),
         Fact("Left out", (f"{out.immature:,} immature, {out.unlabelled:,} unlabelled, {out.block_known:,} of "
             f"entities already known to be defrauded, {out.duplicates:,} duplicates. None of them is scored as "
             f"legitimate.")),
-        Fact("Known world", f"The model was trained on what was known at {e.as_of.isoformat()}."),
+        Fact("Known world", _known_fact(e)),
         Fact("Alert", "Any action but allow. Precision, recall and rates refer to alerts."),
         Fact("Intervals", (f"{percent(e.confidence)}, two-sided, by entity: events of one card or merchant stand "
             f"and fall together. ") + "; ".join(f"{n:,} {name} ids with "
@@ -493,6 +499,23 @@ def _method(e: Evaluation) -> Section:
     facts += [Fact("Control group", text) for text in _control_group(e)]
     facts += [Fact("Warning", text) for text in e.warnings]
     return Section("method", "Method and limits", "What was counted, and what it cannot say.", (Facts(tuple(facts)),))
+
+
+def _rows_fact(e: Evaluation) -> str:
+    if e.by_chance is not None:
+        share, seed = e.by_chance.test_share, e.by_chance.seed
+        return f"{e.rows:,} labelled events: those of a random {percent(share)} (seed {seed}) that were not trained on."
+    span = f"from {e.period.from_time.isoformat()} until before {e.period.until.isoformat()}"
+    return f"{e.rows:,} mature, labelled events {span}."
+
+
+def _known_fact(e: Evaluation) -> str:
+    if e.by_chance is not None:
+        return (
+            "The split is random, because the data have no time: what came later may have taught the model about what "
+            "came before, and nothing here says how it will do in the future."
+        )
+    return f"The model was trained on what was known at {e.as_of.isoformat()}."
 
 
 def _immature(e: Evaluation) -> Iterator[str]:

@@ -122,10 +122,9 @@ def _markdown_lines(evaluation: Evaluation) -> Iterator[str]:
         yield ""
         yield f"> {_text(warning)}"
     yield ""
-    period = evaluation.period.to_dict()
     yield (
         f"Model `{evaluation.model}`, {evaluation.rows:,} events with {evaluation.frauds:,} frauds, "
-        f"{period['from'][:10]} to {period['until'][:10]}; intervals at {evaluation.confidence:.0%}."
+        f"{evaluation.when}; intervals at {evaluation.confidence:.0%}."
     )
     if gate.rules:
         yield ""

@@ -20,6 +20,7 @@ import polars as pl
 
 from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, log_odds
 from fraudctl.errors import DataError
+from fraudctl.tables import NO_TIME, moment
 from fraudctl.train.baselines import CHAMPION, Rows, baseline_scores
 from fraudctl.train.model import (
     ModelColumns,
@@ -319,7 +320,7 @@ class _Job:
         weight = np.ones(int(sampled.sum())) if self.weight is None else self.weight[sampled]
         valid = self.table.filter(fold.valid)
         found = baseline_scores(Rows(self.table.filter(sampled), weight, kept, valid, columns))
-        if self.champion is not None and fold.as_of >= self.champion.as_of:
+        if self.champion is not None and NO_TIME != fold.as_of >= self.champion.as_of:
             found[CHAMPION] = log_odds(predict(self.champion, valid)[1])
         return found
 
@@ -391,10 +392,10 @@ class _Job:
         ]
         labels = self._labels(self.split.train)
         return {
-            "as_of": self.split.as_of.isoformat(),
+            "as_of": moment(self.split.as_of),
             "train": {
-                "from": self.split.train_from.isoformat(),
-                "until": self.split.train_until.isoformat(),
+                "from": moment(self.split.train_from),
+                "until": moment(self.split.train_until),
                 "rows": len(labels),
                 "frauds": int(labels.sum()),
             },
@@ -420,10 +421,10 @@ def _fold_summary(
     value = objective.value(judged, y_score) if judged.has_both_classes else None
     return {
         "fold": fold.number,
-        "as_of": fold.as_of.isoformat(),
-        "train": {"from": fold.train_from.isoformat(), "until": fold.train_until.isoformat(), "rows": len(train),
+        "as_of": moment(fold.as_of),
+        "train": {"from": moment(fold.train_from), "until": moment(fold.train_until), "rows": len(train),
                   "frauds": int(train.sum())},
-        "valid": {"from": fold.valid_from.isoformat(), "until": fold.valid_until.isoformat(), "rows": len(valid),
+        "valid": {"from": moment(fold.valid_from), "until": moment(fold.valid_until), "rows": len(valid),
                   "frauds": int(valid.sum()), "block_known": fold.n_blocked},
         "best_trees": best,
         objective.name: None if value is None or not np.isfinite(value) else round(value, 6),

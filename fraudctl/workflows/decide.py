@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
     from fraudctl.evaluate import Excluded, Period
     from fraudctl.policy import Policy
+    from fraudctl.split import RandomSplit
 
 Limit = datetime | date | None
 
@@ -46,6 +47,8 @@ class Subject:
         Frozen with the model.
     bundle
         None for scores from a file without a bundle.
+    by_chance
+        The random split, where the data have no time.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Subject:
     test_until: datetime
     policy: Policy
     bundle: Bundle | None
+    by_chance: RandomSplit | None = None
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,15 @@ class Decisions:
         subject = replace(self._subject(bundle), name="scores") if bundle else self._without_bundle()
         return self._decide(subject, scores, since, until)
 
-    def of_rival(self, reference: str, period: Period, *, block_from: datetime) -> DecidedPeriod:
+    def of_rival(self, reference: str, leading: DecidedPeriod) -> DecidedPeriod:
         """Decide with another bundle on the very same events."""
-        subject = replace(self._subject(open_bundle(self.project, reference)), train_from=block_from)
+        first, period = leading.subject, leading.period
+        subject = replace(self._subject(open_bundle(self.project, reference)), train_from=first.train_from)
+        if subject.by_chance != first.by_chance:
+            msg = f"{subject.name} was split by another draw than {first.name}, and has seen some of its test events"
+            raise UsageError(msg, hint="train both with the same [train] seed and [split] test_share")
+        if subject.by_chance is not None:
+            return self._decide(subject, None, None, None)
         return self._decide(subject, None, period.from_time, period.until)
 
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
@@ -118,24 +128,35 @@ class Decisions:
 
     def _subject(self, bundle: Bundle) -> Subject:
         from fraudctl.policy import Policy
+        from fraudctl.split import RandomSplit
 
         test = self.project.split.test
         until = bundle.as_of + test.timedelta if test else datetime.fromisoformat(bundle.facts["test_until"])
         train_from = datetime.fromisoformat(bundle.facts["train_from"])
-        policy = Policy.from_dict(dict(bundle.policy))
-        return Subject(bundle.version, bundle.as_of, train_from, until, policy, bundle)
+        policy, by_chance = Policy.from_dict(dict(bundle.policy)), RandomSplit.from_facts(bundle.facts)
+        if (by_chance is None) != self.project.data.has_time:
+            how = "by time" if by_chance is None else "at random"
+            msg = f"bundle {bundle.version} was split {how}, and the project now is not"
+            raise BundleError(msg, hint="train again, or restore [data] event_time and [split]")
+        return Subject(bundle.version, bundle.as_of, train_from, until, policy, bundle, by_chance)
 
     def _without_bundle(self) -> Subject:
         from fraudctl.split import make_split
 
         split = make_split(self.table.frame, self.project, known_until=self.table.known_until)
         policy = unfitted_policy(self.project)
-        return Subject("scores", split.as_of, split.train_from, split.test_until, policy, None)
+        return Subject("scores", split.as_of, split.train_from, split.test_until, policy, None, split.by_chance)
 
     def _period(self, subject: Subject, since: Limit, until: Limit) -> Period:
         from fraudctl.evaluate import Period
         from fraudctl.split import instant
+        from fraudctl.tables import NO_TIME
 
+        if subject.by_chance is not None:
+            if since is not None or until is not None:
+                msg = "the data have no time, so a period cannot be chosen: the random test events are evaluated"
+                raise UsageError(msg, hint="leave --from and --to out")
+            return Period(NO_TIME, NO_TIME)
         zone = self.project.data.timezone
         start = subject.as_of if since is None else instant(since, timezone=zone)
         end = subject.test_until if until is None else instant(until, timezone=zone)
@@ -157,6 +178,9 @@ class Decisions:
         from fraudctl.split import instant, known_blocked
 
         frame = self.table.frame
+        if subject.by_chance is not None:
+            test = frame.filter(subject.by_chance.test_rows(frame["event_id"]))
+            return test, Excluded(duplicates=self.table.n_duplicates)
         inside = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
         events = frame.filter(inside)
         if events.height == 0:

@@ -94,7 +94,7 @@ def evaluate_model(
     rival = None
     champion = _registered_champion(project, decided) if champion is None else champion
     if champion is not None:
-        rival = decisions.of_rival(champion, decided.period, block_from=decided.subject.train_from)
+        rival = decisions.of_rival(champion, decided)
     evaluation = _evaluate(project, decided, rival, gate=gate, progress=progress)
     path = _write_report(project, evaluation) if report else None
     if now is not None and gate and scores is None:
@@ -146,6 +146,7 @@ def _evaluate(
         excluded=decided.excluded,
         seed=seed,
         immature=decided.young,
+        by_chance=decided.subject.by_chance,
     )
     if not gate:
         return evaluation
@@ -167,7 +168,9 @@ def write_predictions(result: EvaluationResult, path: Path) -> None:
     """Write the evaluated events with y_prob, action and cost as Parquet."""
     from fraudctl import tables
 
-    tables.write_parquet(result.scored.select(PREDICTION_COLUMNS), path)
+    timed = result.evaluation.by_chance is None
+    columns = [name for name in PREDICTION_COLUMNS if timed or name != "event_time"]
+    tables.write_parquet(result.scored.select(columns), path)
 
 
 def write_step_summary(evaluation: Evaluation, output_format: str) -> None:

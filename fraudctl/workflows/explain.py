@@ -7,7 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import BundleError
+from fraudctl.errors import BundleError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
@@ -67,6 +67,7 @@ def explain_model(
     """
     from fraudctl.explain.run import SAMPLE, explain
 
+    _require_time(project)
     progress = progress or Silent()
     table = build_features(project, progress=progress)
     progress.stage("Scoring")
@@ -106,6 +107,7 @@ def explain_one(
     from fraudctl.policy import Policy
     from fraudctl.train import predict
 
+    _require_time(project)
     progress = progress or Silent()
     table = build_features(project, progress=progress)
     bundle = open_bundle(project, "latest" if model is None else model)
@@ -124,6 +126,19 @@ def explain_one(
         decide=lambda frame, y_prob: decide_as_priced(project, policy, frame, y_prob),
         model=bundle.version,
     )
+
+
+def _require_time(project: Project) -> None:
+    """Refuse data without a time: nearly all that is explained is what was known before an event, and what came when.
+
+    Raises
+    ------
+    UsageError
+        ``[data]`` has no event_time.
+    """
+    if not project.data.has_time:
+        msg = "the data have no event_time, and an explanation tells what was known before each event"
+        raise UsageError(msg, hint="`fraudctl evaluate --predictions FILE` writes every decision with its cost")
 
 
 def bundle_of(decided: DecidedPeriod) -> Bundle:

@@ -45,6 +45,8 @@ class FeatureTable:
         Digest of everything that the table depends on.
     reused
         Whether it was built before.
+    timed
+        Whether the data have an event_time; else that column holds `fraudctl.tables.NO_TIME`.
     """
 
     frame: pl.DataFrame
@@ -54,12 +56,13 @@ class FeatureTable:
     fingerprint: str
     key: str
     reused: bool
+    timed: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Give the facts of the table as the document of ``features --json``."""
         return {
             "rows": self.frame.height,
-            "known_until": self.known_until,
+            "known_until": self.known_until if self.timed else None,
             "duplicates": self.n_duplicates,
             "data_fingerprint": self.fingerprint,
             "key": self.key,
@@ -169,6 +172,7 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
         fingerprint=plan.fingerprint,
         key=plan.key,
         reused=cached is not None,
+        timed=project.data.has_time,
     )
 
 
@@ -238,10 +242,11 @@ def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
 
 
 def write_features(table: FeatureTable, path: Path) -> None:
-    """Write the feature table as Parquet: event id and roles first, whole or not at all."""
+    """Write the feature table as Parquet, whole or not at all: event id and roles (but a time that is none) first."""
     from fraudctl import tables
 
-    tables.write_parquet(table.frame, path)
+    stand_ins = [] if table.timed else ["event_time", "label_time"]
+    tables.write_parquet(table.frame.drop(stand_ins), path)
 
 
 def describe_features(table: FeatureTable) -> Description:

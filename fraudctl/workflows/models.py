@@ -35,6 +35,7 @@ def list_models(project: Project) -> ModelsResult:
     """List the bundles of a project with the latest verdict of each."""
     from fraudctl import registry
     from fraudctl.bundle import list_bundles, load_bundle
+    from fraudctl.tables import moment
 
     log = registry.to_dict(project.models_dir)
     verdicts = {entry["version"]: entry["verdict"] for entry in log["log"] if entry["event"] == "gate"}
@@ -44,7 +45,7 @@ def list_models(project: Project) -> ModelsResult:
         models.append(
             {
                 "version": bundle.version,
-                "as_of": bundle.as_of,
+                "as_of": moment(bundle.as_of),
                 "parent": bundle.facts.get("parent"),
                 "policy": bundle.policy["kind"],
                 "gate": verdicts.get(bundle.version),
@@ -66,6 +67,8 @@ def show_model(project: Project, reference: str) -> dict[str, Any]:
 
 def diff_models(project: Project, a: str, b: str) -> dict[str, Any]:
     """Say in what the project files, the features, the policies and the fits of two bundles differ."""
+    from fraudctl.tables import moment
+
     one, other = open_bundle(project, a), open_bundle(project, b)
     names = [{item["name"] for item in bundle.features["features"]} for bundle in (one, other)]
     files = [_flat(tomllib.loads(bundle.manifest["project_file"])) for bundle in (one, other)]
@@ -73,7 +76,7 @@ def diff_models(project: Project, a: str, b: str) -> dict[str, Any]:
     return {
         "a": one.version,
         "b": other.version,
-        "as_of": [one.as_of, other.as_of],
+        "as_of": [moment(one.as_of), moment(other.as_of)],
         "project_file": {key: pair for key, pair in changed.items() if pair[0] != pair[1]},
         "features_only_in_a": sorted(names[0] - names[1]),
         "features_only_in_b": sorted(names[1] - names[0]),
@@ -127,8 +130,7 @@ def compare_models(
     progress.stage("Comparing")
     younger = max((open_bundle(project, name) for name in (a, b)), key=lambda bundle: bundle.as_of)
     leading = decisions.of_model(str(younger.path), since=from_time, until=until)
-    block_from = leading.subject.train_from
-    both = [decisions.of_rival(name, leading.period, block_from=block_from) for name in (a, b)]
+    both = [decisions.of_rival(name, leading) for name in (a, b)]
     return compare(
         both[0].scored,
         both[1].scored,

@@ -137,7 +137,7 @@ def _champion(project: Project, table: FeatureTable) -> Bundle | None:
     """Give the champion to be compared with on the folds, where its features are those of the project."""
     from fraudctl.registry import champion
 
-    if champion(project.models_dir) is None:
+    if champion(project.models_dir) is None or not project.data.has_time:
         return None
     bundle = open_bundle(project, "champion")
     return bundle if set(bundle.columns.names) <= set(table.frame.columns) else None
@@ -176,6 +176,7 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         "rows": table.frame.height,
         "known_until": table.known_until.isoformat(),
         "seed": project.train.seed,
+        "split": {"kind": "time"} if split.by_chance is None else split.by_chance.to_dict(),
         "train_from": split.train_from.isoformat(),
         "train_until": split.train_until.isoformat(),
         "test_until": split.test_until.isoformat(),

@@ -205,7 +205,7 @@ def test_times_with_nulls_are_refused_where_given_and_passed_over_where_not() ->
 def test_iso_texts_are_times() -> None:
     frame = payments().with_columns(pl.col("created_at", "label_available_at").dt.to_string("%Y-%m-%dT%H:%M:%S"))
     assert proposed(frame).event_time.column == "created_at"
-    assert str(proposed(frame).delay.duration) == "10d"
+    assert str(proposed(frame).clock.delay.duration) == "10d"
 
 
 ENCODINGS: dict[str, tuple[Callable[[pl.Expr], pl.Expr], dict[str, int | None]]] = {
@@ -360,7 +360,7 @@ def test_a_zone_in_the_data_becomes_the_project_s() -> None:
     frame = payments().with_columns(pl.col("created_at", "label_available_at").dt.replace_time_zone("Asia/Tokyo"))
     proposal = proposed(frame)
     assert parsed(proposal).data.timezone == "Asia/Tokyo"
-    assert proposal.first == datetime(2023, 12, 31, 15, tzinfo=UTC)
+    assert proposal.clock.first == datetime(2023, 12, 31, 15, tzinfo=UTC)
     assert parsed(proposed(payments())).data.timezone == "UTC"
 
 
@@ -403,7 +403,7 @@ def test_the_file_says_why_in_comments() -> None:
     text = render_project(proposal)
     assert tomllib.loads(text)
     assert max(len(line) for line in text.splitlines() if line.startswith("#")) <= 120
-    for reason in (proposal.event_id.reason, proposal.delay.reason, *(item.reason for item in proposal.entities)):
+    for reason in (proposal.event_id.reason, proposal.clock.delay.reason, *(item.reason for item in proposal.entities)):
         assert reason in text
 
 
