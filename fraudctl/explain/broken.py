@@ -1,6 +1,7 @@
 """Features that broke for a day: a day on which a feature's values are unlike those of all other days.
 
-Owns the comparison of each day with the rest of the period; labels play no part in it.
+Owns the comparison of each day with the rest of the period, and with the days next to it: a feature that drifts is like
+itself from one day to the next, and is not called broken. Labels play no part in it.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ BINS: Final = 10
 
 
 def find_broken(scene: Scene) -> tuple[BrokenFeature, ...]:
-    """Find days on which a feature is unlike the rest: a total variation of 0.25 or more, and 4 times the usual."""
+    """Find days on which a feature is unlike the rest: a total variation of 0.25 or more, and 4 times the usual.
+
+    The day before and the day after must be as far away from it.
+    """
     days = scene.day.unique().sort()
     code = scene.day.replace_strict({value: i for i, value in enumerate(days.to_list())}).to_numpy().astype(np.int64)
     sizes = np.bincount(code, minlength=len(days))
     if len(days) < MIN_DAYS:
         return ()
-    out = [item for feature in scene.features if (item := _broken(scene, feature, code, sizes, days)) is not None]
+    features = [feature for feature in scene.features if feature.name not in scene.clock_features]
+    out = [item for feature in features if (item := _broken(scene, feature, code, sizes, days)) is not None]
     return tuple(sorted(out, key=lambda item: -item.distance))
 
 
@@ -40,9 +45,10 @@ def _broken(
     distance = np.where(sizes >= MIN_EVENTS, 0.5 * np.abs(shares - rest).sum(axis=1), 0.0)
     worst = int(distance.argmax())
     typical = float(np.median(np.delete(distance, worst)))
-    if distance[worst] < max(FAR, TIMES * typical):
+    if distance[worst] < max(FAR, TIMES * typical) or _next_of_kin(shares, worst) < FAR:
         return None
     missed = scene.missed & (code == worst)
+    by_day = np.bincount(code, np.where(scene.missed | scene.false_alarm, scene.cost, 0.0), minlength=len(days))
     return BrokenFeature(
         feature=feature.name,
         words=feature.words or feature.name,
@@ -51,7 +57,15 @@ def _broken(
         typical=typical,
         missed_cost=float(scene.cost[missed].sum()),
         n_missed=int(missed.sum()),
+        day_cost=float(by_day[worst]),
+        usual_cost=float(np.median(np.delete(by_day, worst))),
     )
+
+
+def _next_of_kin(shares: FloatArray, day: int) -> float:
+    """Give the distance to the nearer of the days before and after."""
+    near = [k for k in (day - 1, day + 1) if 0 <= k < len(shares)]
+    return float(min(0.5 * np.abs(shares[day] - shares[k]).sum() for k in near))
 
 
 def _shares(series: pl.Series, code: IntArray, n_days: int) -> FloatArray:

@@ -1,7 +1,7 @@
 """Groups of decisions that the model took for the same reasons: clusters of contributions, each with a rule in words.
 
-Owns clustering (Ward on shares of contribution by family), its stability under resampling, and the rules. A cluster
-that does not come back when events are drawn anew is not shown.
+Owns clustering (Ward on the direction of the contributions), its stability under resampling, and the rules. How many
+clusters there are, and which of them are shown, depends on what comes back when events are drawn anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from fraudctl.explain.wording import said, spoken
 MOST_CLUSTERS: Final = 7
 MOST_ROWS: Final = 3_000
 REPLICATES: Final = 20
+STRONG: Final = 0.9
+"""Prediction strength up to which decisions are split further; its authors advise 0.8 to 0.9."""
 STABLE: Final = 0.75
 """Mean Jaccard similarity under resampling from which a cluster counts as stable (Hennig 2007)."""
 MIN_SIZE: Final = 8
@@ -71,41 +73,83 @@ class Clusters:
     n_unstable: int
 
 
-def assign(values: FloatArray, *, features: Sequence[FeatureLike], seed: int) -> IntArray:
-    """Cluster decisions by why they were taken; the number of clusters has the best silhouette.
+@dataclass(frozen=True)
+class Grouping:
+    """Decisions grouped by why they were taken.
+
+    Attributes
+    ----------
+    code
+        Group of each decision, from 0; shape ``(n_events,)``.
+    stability
+        Mean Jaccard similarity of each group with its nearest in clusterings of random halves; 0 with one group.
+    """
+
+    code: IntArray
+    stability: FloatArray
+
+
+def group(values: FloatArray, *, seed: int) -> Grouping:
+    """Group decisions by the direction of their contributions, so that the size of the score does not tell them apart.
+
+    Ward clustering. The number of groups is the largest, up to `MOST_CLUSTERS`, whose prediction strength is at least
+    `STRONG`: of the pairs of each group, so many stay together when random halves are clustered anew (Tibshirani and
+    Walther, *Cluster Validation by Prediction Strength*, 2005). Where none reaches it, the strongest.
 
     Parameters
     ----------
     values
-        Contributions, shape ``(n_events, n_features)``; at least `MIN_SIZE` × 2 events.
-
-    Returns
-    -------
-    array of shape ``(n_events,)``
-        Codes from 0.
+        Contributions, shape ``(n_events, n_features)``.
     """
-    from sklearn.metrics import silhouette_score
-
-    space = reasons_space(values, features)
+    space = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     if len(space) < 2 * MIN_SIZE or not space.any():
-        return np.zeros(len(space), dtype=np.int64)
+        return Grouping(np.zeros(len(space), dtype=np.int64), np.zeros(1))
     sample = _sample(len(space), MOST_ROWS, seed)
-    tree = _ward_tree(space[sample])
-    best, best_score = np.zeros(len(sample), dtype=np.int64), -1.0
-    for k in range(2, min(MOST_CLUSTERS, len(sample) - 1) + 1):
-        code = _cut(tree, k)
-        if len(np.unique(code)) < 2:
-            continue
-        score = float(silhouette_score(space[sample], code))
-        if score > best_score + 1e-9:
-            best, best_score = code, score
-    return best if len(sample) == len(space) else _nearest(space, space[sample], best)
+    part = space[sample]
+    tree = _ward_tree(part)
+    codes = {k: _cut(tree, k) for k in range(2, MOST_CLUSTERS + 1)}
+    halves = _halves(part, list(codes), seed)
+    strength = {
+        k: _prediction_strength(code, [(rows, again[k]) for rows, again in halves]) for k, code in codes.items()
+    }
+    k = max((k for k in codes if strength[k] >= STRONG), default=max(codes, key=lambda k: (strength[k], -k)))
+    stability = _stability(codes[k], [(rows, again[k]) for rows, again in halves])
+    code = codes[k] if len(sample) == len(space) else _nearest(space, part, codes[k])
+    return Grouping(code, stability)
 
 
-def reasons_space(values: FloatArray, features: Sequence[FeatureLike]) -> FloatArray:
-    """Give each decision as shares of contribution by family, so that size of score does not tell groups apart."""
-    sums = family_sums(values, features)[1]
-    return np.asarray(sums / np.maximum(np.abs(sums).sum(axis=1, keepdims=True), 1e-12), dtype=np.float64)
+def _halves(space: FloatArray, ks: list[int], seed: int) -> list[tuple[IntArray, dict[int, IntArray]]]:
+    """Cluster random halves of the decisions: which they are, and their groups for each number of groups."""
+    rng = np.random.default_rng([seed, 1])
+    out = []
+    for _ in range(REPLICATES):
+        rows = np.sort(rng.choice(len(space), max(len(space) // 2, 2), replace=False)[:1_000])
+        tree = _ward_tree(space[rows])
+        out.append((rows, {k: _cut(tree, k) for k in ks}))
+    return out
+
+
+def _prediction_strength(code: IntArray, halves: list[tuple[IntArray, IntArray]]) -> float:
+    """Give the share of a group's pairs that stay together in a half, of the worst group, as a mean over the halves."""
+    return float(np.mean([_worst_group(code[rows], again) for rows, again in halves]))
+
+
+def _worst_group(code: IntArray, again: IntArray) -> float:
+    table = np.zeros((int(code.max()) + 1, int(again.max()) + 1))
+    np.add.at(table, (code, again), 1.0)
+    size = table.sum(axis=1)
+    pairs = (table * (table - 1)).sum(axis=1) / np.maximum(size * (size - 1), 1.0)
+    return float(pairs[size > 1].min(initial=1.0))
+
+
+def _stability(code: IntArray, halves: list[tuple[IntArray, IntArray]]) -> FloatArray:
+    """Give each group's mean Jaccard similarity with its nearest in each half."""
+    out = np.zeros(int(code.max()) + 1)
+    for rows, again in halves:
+        for k in range(len(out)):
+            mine = code[rows] == k
+            out[k] += max(_jaccard(mine, again == j) for j in range(int(again.max()) + 1))
+    return out / len(halves)
 
 
 def find_clusters(
@@ -130,9 +174,9 @@ def find_clusters(
         Which of them are clustered (the false alarms).
     """
     rows = np.flatnonzero(member_of)
-    code = assign(values[rows], features=features, seed=seed)
-    stable = _stability(values[rows], code, features, seed)
-    shown = [k for k in range(int(code.max(initial=0)) + 1) if _holds(code, stable, k)]
+    grouping = group(values[rows], seed=seed)
+    code, stable = grouping.code, grouping.stability
+    shown = [k for k in range(len(stable)) if _holds(code, stable, k)]
     order = sorted(shown, key=lambda k: -float(cost[rows][code == k].sum()))
     member = np.full(len(rows), -1, dtype=np.int64)
     items = []
@@ -170,23 +214,6 @@ def _nearest(space: FloatArray, known: FloatArray, code: IntArray) -> IntArray:
     centres = np.stack([known[code == k].mean(axis=0) for k in range(int(code.max()) + 1)])
     distance = ((space[:, None, :] - centres[None]) ** 2).sum(axis=2)
     return np.asarray(distance.argmin(axis=1), dtype=np.int64)
-
-
-def _stability(values: FloatArray, code: IntArray, features: Sequence[FeatureLike], seed: int) -> FloatArray:
-    """Give each cluster's mean Jaccard similarity with its nearest in clusterings of half of the events."""
-    n_clusters = int(code.max(initial=0)) + 1
-    if n_clusters < 2:
-        return np.zeros(n_clusters)
-    space = reasons_space(values, features)
-    rng = np.random.default_rng([seed, 1])
-    total = np.zeros(n_clusters)
-    for _ in range(REPLICATES):
-        rows = np.sort(rng.choice(len(code), max(len(code) // 2, 2), replace=False)[:1_000])
-        again = _cut(_ward_tree(space[rows]), n_clusters)
-        for k in range(n_clusters):
-            mine = code[rows] == k
-            total[k] += max(_jaccard(mine, again == j) for j in range(int(again.max()) + 1))
-    return total / REPLICATES
 
 
 def _jaccard(a: BoolArray, b: BoolArray) -> float:

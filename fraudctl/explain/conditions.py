@@ -5,6 +5,7 @@ Owns the binning. Bins depend on the events and never on who erred, so a permuta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -14,7 +15,7 @@ import polars as pl
 
 from fraudctl.explain.money import segment_columns
 from fraudctl.explain.scene import BoolArray, IntArray, Scene
-from fraudctl.explain.wording import said, spoken
+from fraudctl.explain.wording import level_text, said, spoken
 
 MIN_SHARE: Final = 0.01
 """A condition holds for at least this share of the alerted or of the allowed events, and not for most of both."""
@@ -23,6 +24,7 @@ MAX_LEVELS: Final = 25
 SPIKE: Final = 0.2
 """A single value that holds this share of a number's rows is a bin of its own (zero-inflated counts)."""
 MOST: Final = 160
+"""Conditions that are searched: those of segments, the clock, the amount, then the features in the model's order."""
 
 
 @dataclass(frozen=True)
@@ -35,31 +37,37 @@ class Condition:
     is_segment: bool = False
 
 
-def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], BoolArray]:
-    """Give conditions and where they hold, an array of shape ``(len(rows), n_conditions)``."""
-    frame = scene.scored[rows]
+def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], BoolArray, int]:
+    """Give conditions, where they hold, and how many there would be without `MOST`.
+
+    Where they hold has the shape ``(len(rows), n_conditions)``.
+    """
     alert = scene.alert[rows]
-    protected = set(scene.project.features.protected)
-    found: list[tuple[Condition, BoolArray]] = []
+    useful = [(item, held) for item, held in _all_conditions(scene, rows) if _useful(held, alert)]
+    days = _days(scene.day.gather(rows))
+    kept = [*useful[:MOST], *days]
+    n_possible = len(useful) + len(days)
+    if not kept:
+        return [], np.zeros((len(rows), 0), dtype=bool), n_possible
+    return [item for item, _ in kept], np.column_stack([held for _, held in kept]), n_possible
+
+
+def _all_conditions(scene: Scene, rows: IntArray) -> Iterator[tuple[Condition, BoolArray]]:
+    frame = scene.scored[rows]
     words = {item.name: item.words or item.name for item in scene.features}
     segments = segment_columns(scene)
-    numbers = [
-        item.name for item in scene.features if frame.schema[item.name].is_numeric() and item.name not in segments
-    ]
-    if "amount" in frame.columns and "amount" not in numbers:
-        numbers = ["amount", *numbers]
+    taken = {*segments, *scene.clock_features}
+    numbers = [item.name for item in scene.features if frame.schema[item.name].is_numeric() and item.name not in taken]
+    if "amount" in frame.columns:
+        numbers = list(dict.fromkeys(["amount", *numbers]))
+    protected = set(scene.project.features.protected)
     for name in segments:
         if name not in protected:
-            found.extend(_levels(frame[name], words.get(name, name)))
+            yield from _levels(frame[name], words.get(name, name))
+    yield from _clock(frame, scene.project.data.timezone)
     for name in numbers:
         if name not in protected:
-            found.extend(_bins(frame[name], words.get(name, name)))
-    found.extend(_clock(frame, scene.project.data.timezone))
-    kept = [(item, held) for item, held in found if _useful(held, alert)][:MOST]
-    kept.extend(_days(scene.day.gather(rows)))
-    if not kept:
-        return [], np.zeros((len(rows), 0), dtype=bool)
-    return [item for item, _ in kept], np.column_stack([held for _, held in kept])
+            yield from _bins(frame[name], words.get(name, name))
 
 
 def _useful(held: BoolArray, alert: BoolArray) -> bool:
@@ -69,8 +77,8 @@ def _useful(held: BoolArray, alert: BoolArray) -> bool:
 
 def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
     counts = series.value_counts(name="n").sort(["n", series.name], descending=[True, False]).head(MAX_LEVELS)
-    text = series.cast(pl.String).fill_null("(none)")
-    values = sorted(counts[series.name].cast(pl.String).fill_null("(none)").to_list())
+    text = level_text(series)
+    values = sorted(level_text(counts[series.name]).to_list())
     return [
         (Condition(series.name, f"{words} is {value}", is_segment=True), (text == value).to_numpy()) for value in values
     ]

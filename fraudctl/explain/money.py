@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.explain.scene import Scene
+from fraudctl.explain.wording import level_text
 
 MAX_LEVELS: Final = 30
 TOP: Final = 8
@@ -39,11 +40,14 @@ class SegmentTable:
 
     Attributes
     ----------
+    words
+        What the column is called.
     lift
         Largest ratio of a value's share of the loss to its share of the events, among values with 5 % of the loss.
     """
 
     column: str
+    words: str
     rows: tuple[Loss, ...]
     lift: float
 
@@ -58,6 +62,8 @@ class EntityTable:
         Share of all money lost on errors that the listed values carry.
     half_of_loss
         Fewest values that together carry half of it.
+    concentration
+        (values, share of the loss that so many costliest values carry): 1, 2, 5, 10, ... up to all.
     """
 
     entity: str
@@ -65,6 +71,7 @@ class EntityTable:
     n_values: int
     share_of_top: float
     half_of_loss: int
+    concentration: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ def find_money(scene: Scene) -> Money:
         {"_missed": scene.missed, "_false": scene.false_alarm, "_cost": scene.cost, "_fraud": scene.y_true}
     )
     frame = scene.scored.hstack(flags)
-    segments = [_segment(frame, column) for column in segment_columns(scene)]
+    words = {item.name: item.words or item.name for item in scene.features}
+    segments = [_segment(frame, column, words.get(column, column)) for column in segment_columns(scene)]
     told = sorted((item for item in segments if item is not None), key=lambda item: -item.lift)
     return Money(tuple(told[:TOP_COLUMNS]), tuple(_entity(frame, name) for name in scene.entities))
 
@@ -89,7 +97,7 @@ def find_money(scene: Scene) -> Money:
 def segment_columns(scene: Scene) -> list[str]:
     """Give the columns whose values name segments: text, booleans and integers with 2 to 30 values."""
     taken = {"event_id", "event_time", "amount", "label", "label_time", "y_prob", "y_score", "action", "cost", "fold"}
-    taken |= {*scene.entities, *scene.project.data.ignore}
+    taken |= {*scene.entities, *scene.project.data.ignore, *scene.clock_features}
     histories = {item.name for item in scene.features if item.entity is not None}
     kinds = (pl.String, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
     names = [name for name, dtype in scene.scored.schema.items() if name not in taken | histories and dtype in kinds]
@@ -121,7 +129,7 @@ def _losses(frame: pl.DataFrame, column: str) -> pl.DataFrame:
             "false": false, "false_cost": np.where(false, cost, 0.0), "cost": cost,
         },
     )  # fmt: skip
-    named = sums.with_columns(text=pl.col("key").cast(pl.String).fill_null("(none)"))
+    named = sums.with_columns(text=level_text(sums["key"]))
     return named.sort(["cost", "text"], descending=[True, False])
 
 
@@ -130,14 +138,14 @@ def _loss(row: dict[str, object]) -> Loss:
     return Loss(*(row[key] for key in keys))  # type: ignore[arg-type]
 
 
-def _segment(frame: pl.DataFrame, column: str) -> SegmentTable | None:
+def _segment(frame: pl.DataFrame, column: str, words: str) -> SegmentTable | None:
     table = _losses(frame, column)
     total = float(table["cost"].to_numpy().sum())
     if total <= 0:
         return None
     share = table["cost"].to_numpy() / total
     lift = np.where(share >= 0.05, share / (table["n"].to_numpy() / frame.height), 0.0)
-    return SegmentTable(column, tuple(_loss(row) for row in table.head(TOP).to_dicts()), float(lift.max()))
+    return SegmentTable(column, words, tuple(_loss(row) for row in table.head(TOP).to_dicts()), float(lift.max()))
 
 
 def _entity(frame: pl.DataFrame, name: str) -> EntityTable:
@@ -153,4 +161,10 @@ def _entity(frame: pl.DataFrame, name: str) -> EntityTable:
     rows = _losses(frame.filter(pl.col(name).is_in(top.implode())), name)
     share = float(money[:TOP].sum()) / total if total > 0 else 0.0
     n_values = frame[name].drop_nulls().n_unique()
-    return EntityTable(name, tuple(_loss(row) for row in rows.to_dicts()), n_values, share, half)
+    steps = tuple((n, float(money[:n].sum() / total)) for n in _steps(len(money))) if total > 0 else ()
+    return EntityTable(name, tuple(_loss(row) for row in rows.to_dicts()), n_values, share, half, steps)
+
+
+def _steps(n: int) -> list[int]:
+    """Give 1, 2, 5, 10, 20, 50 and so on below n, and n itself."""
+    return [*(m * 10**k for k in range(9) for m in (1, 2, 5) if m * 10**k < n), *([n] if n else [])]

@@ -20,6 +20,7 @@ from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast
 from fraudctl.explain.money import Money
+from fraudctl.explain.pairs import Pairs
 from fraudctl.explain.reasons import Reason, Value
 from fraudctl.explain.slices import Slices
 from fraudctl.explain.threshold import Sweep
@@ -81,7 +82,7 @@ class Finding:
     Attributes
     ----------
     kind
-        ``slice``, ``day``, ``broken_feature``, ``cause``, ``threshold``, ``autopsy``, ``campaign`` or ``cluster``.
+        ``slice``, ``day``, ``broken_feature``, ``cause``, ``threshold``, ``campaign``, ``cluster`` or ``autopsy``.
     head, text
         The statement and what supports it, as sentences.
     cost
@@ -108,6 +109,10 @@ class BrokenFeature:
         Largest difference of its shares by bin between the day and the rest (total variation), in [0, 1].
     typical
         Median of the same distance over the other days.
+    missed_cost, n_missed
+        Missed frauds of that day.
+    day_cost, usual_cost
+        Money lost on errors that day, and on the median of the other days.
     """
 
     feature: str
@@ -117,6 +122,8 @@ class BrokenFeature:
     typical: float
     missed_cost: float
     n_missed: int
+    day_cost: float
+    usual_cost: float
 
 
 @dataclass(frozen=True)
@@ -172,6 +179,7 @@ class Explanation:
     sweep: Sweep
     missed_contrast: Contrast | None
     false_alarm_contrast: Contrast | None
+    pairs: Pairs | None
     clusters: tuple[Cluster, ...]
     n_unstable_clusters: int
     campaigns: tuple[Campaign, ...]

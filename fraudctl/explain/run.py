@@ -14,10 +14,11 @@ from fraudctl.explain.autopsy import Autopsy, dissect
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import Campaigns, find_campaigns
 from fraudctl.explain.causes import Causes, find_causes
-from fraudctl.explain.clusters import Clusters, assign, find_clusters
+from fraudctl.explain.clusters import Clusters, find_clusters, group
 from fraudctl.explain.contrast import Contrast, contrast
 from fraudctl.explain.findings import find_findings
 from fraudctl.explain.money import find_money, group_sums
+from fraudctl.explain.pairs import Interact, Pairs, find_pairs
 from fraudctl.explain.reasons import Reason, give_reasons
 from fraudctl.explain.result import CampaignLink, CaughtCase, ErrorCase, Explanation, Totals
 from fraudctl.explain.scene import (
@@ -55,6 +56,7 @@ def explain(
     contribute: Contribute,
     decide: Decide,
     model: str,
+    interact: Interact | None = None,
     as_of: datetime | None = None,
     seed: int = 0,
     sample: int = SAMPLE,
@@ -73,6 +75,8 @@ def explain(
         The whole feature table: labels and entities of all times.
     contribute, decide
         The model's contributions and the policy, as functions of events.
+    interact
+        The model's interactions, where they are asked for: computed for the errors only.
     sample
         Most legitimate passed events that are looked at closely (contributions, slices); totals, causes, campaigns and
         the sweep always take all events. All errors and all alerts are always looked at, up to 50,000.
@@ -89,10 +93,10 @@ def explain(
     scene = make_scene(scored, history, project=project, features=features)
     tell = progress or (lambda *_: None)
     absent: dict[str, str] = {}
-    steps = iter(range(1, 10))
+    steps = iter(range(1, 11))
 
     def step(name: str) -> None:
-        tell(name, next(steps), 9)
+        tell(name, next(steps), 10)
 
     step("causes")
     causes = find_causes(scene, decide=decide)
@@ -108,6 +112,8 @@ def explain(
     values = np.asarray(contribute(scene.scored[close])[:, :-1], dtype=np.float64)
     step("contrasts")
     contrasts = _contrasts(scene, close, values, seed, absent)
+    step("interactions")
+    pairs = _pairs(scene, interact, seed, absent)
     step("clusters")
     clusters, cluster_of = _clusters(scene, close, values, seed, absent)
     step("slices")
@@ -118,8 +124,8 @@ def explain(
     broken = find_broken(scene)
     currency = project.costs.currency
     findings = find_findings(
-        totals=totals, slices=slices, broken=broken, causes=causes.totals, sweep=swept, clusters=clusters.items,
-        autopsy=autopsy, currency=currency,
+        totals=totals, slices=slices, broken=broken, causes=causes.totals, campaigns=campaigns.items, sweep=swept,
+        clusters=clusters.items, autopsy=autopsy, currency=currency,
     )  # fmt: skip
     errors = _errors(scene, close, values, causes, campaigns, cluster_of)
     local = scene.scored["event_time"].dt.convert_time_zone(project.data.timezone)
@@ -127,7 +133,7 @@ def explain(
         project=project.project.name, model=model, as_of=as_of, start=local[0], end=local[-1], currency=currency,
         cost_words=cost_words(cost_matrix(project.costs)), totals=totals, findings=findings, causes=causes.totals,
         lookback_days=causes.lookback_days, money=money, days=_days(scene), sweep=swept,
-        missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], clusters=clusters.items,
+        missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], pairs=pairs, clusters=clusters.items,
         n_unstable_clusters=clusters.n_unstable, campaigns=campaigns.items,
         n_outside_campaigns=int((campaigns.member < 0).sum()), slices=slices, broken=broken, autopsy=autopsy,
         errors=errors, caught=_caught(scene, close, values, seed),
@@ -196,6 +202,17 @@ def _contrasts(
     return out[0], out[1]
 
 
+def _pairs(scene: Scene, interact: Interact | None, seed: int, absent: dict[str, str]) -> Pairs | None:
+    if interact is None:
+        absent["pairs"] = "interactions are computed on request: fraudctl explain --interactions"
+        return None
+    n = int((scene.missed | scene.false_alarm).sum())
+    if n < MIN_ERRORS:
+        absent["pairs"] = _too_few(n, "errors")
+        return None
+    return find_pairs(scene, interact=interact, seed=seed)
+
+
 def _clusters(
     scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str]
 ) -> tuple[Clusters, dict[int, int]]:
@@ -218,7 +235,7 @@ def _caught(scene: Scene, close: IntArray, values: FloatArray, seed: int) -> tup
     """Group the caught frauds by why they were alerted on."""
     mine = np.flatnonzero(scene.caught[close])
     ids = scene.scored["event_id"].gather(close[mine]).to_list()
-    groups = assign(values[mine], features=scene.features, seed=seed).tolist()
+    groups = group(values[mine], seed=seed).code.tolist()
     return tuple(CaughtCase(item, group) for item, group in zip(ids, groups, strict=True))
 
 

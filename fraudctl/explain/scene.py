@@ -154,6 +154,12 @@ class Scene:
         names = ["event_id", "event_time", "label", *self.entities]
         return self.history.select(names).filter(pl.col("label").is_not_null())
 
+    @cached_property
+    def clock_features(self) -> frozenset[str]:
+        """Features made of nothing but the time, such as a day of the week in numbers; the time is said in words."""
+        columns = self.project.features.columns
+        return frozenset(name for name, text in columns.items() if _roots(text) == {"event_time"})
+
     @property
     def entities(self) -> tuple[str, ...]:
         """Entity columns."""
@@ -190,6 +196,10 @@ def make_scene(
         raise DataError(msg)
     ordered = scored if scored["event_time"].is_sorted() else scored.sort("event_time", "event_id")
     return Scene(ordered, history, features, project)
+
+
+def _roots(text: str) -> set[str]:
+    return set(pl.sql_expr(text).meta.root_names())
 
 
 def micros(times: pl.Series) -> IntArray:

@@ -10,7 +10,7 @@ the first part of the period and must show again on the later part; single days 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -31,7 +31,9 @@ MOST_ERRORS: Final = 3_000
 MOSTLY: Final = 0.6
 LIFT: Final = 1.5
 SAME: Final = 0.5
-"""Slices that share this much of their errors (Jaccard) are one."""
+INSIDE: Final = 0.8
+"""Slices whose errors have a Jaccard similarity of `SAME`, or of which one holds `INSIDE` of the other's, are one."""
+MOST: Final = 12
 
 
 @dataclass(frozen=True)
@@ -76,23 +78,26 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """Slices worth a look, significant ones first; and what was searched.
+    """Slices worth a look: significant ones first, by money; and what was searched.
 
     Attributes
     ----------
+    n_conditions, n_possible
+        Conditions that were searched, and how many there are.
     reasons
         Kind of error -> why nothing was searched, where that is so.
     """
 
     items: tuple[Slice, ...]
     n_conditions: int
+    n_possible: int
     n_permutations: int
     reasons: dict[str, str]
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One population: its rows in the scene, its errors, and the conditions on it."""
+    """One population: its rows in the scene, its errors, and how many events each row stands for beside its weight."""
 
     kind: str
     rows: IntArray
@@ -101,6 +106,7 @@ class _Side:
     weight: FloatArray
     stratum: IntArray
     late: BoolArray
+    scale: float
 
 
 def find_slices(
@@ -119,7 +125,7 @@ def find_slices(
     """
     from threadpoolctl import threadpool_limits
 
-    conditions, held = find_conditions(scene, rows)
+    conditions, held, n_possible = find_conditions(scene, rows)
     late = np.arange(scene.scored.height)[rows] >= FOUND_ON * scene.scored.height
     items: list[Slice] = []
     reasons: dict[str, str] = {}
@@ -131,28 +137,45 @@ def find_slices(
                 f"{int(is_error.sum())} errors; at least {MIN_ERRORS} and as many right decisions are needed"
             )
             continue
-        inside, is_error = _thinned(inside, is_error, seed=[seed, k])
+        kept, scale = _thinned(is_error, seed=[seed, k])
+        inside, is_error = inside[kept], is_error[kept]
         at = rows[inside]
         stratum = strata_of(scene.y_prob[at])
-        side = _Side(kind, at, is_error, scene.stake[at], weight[inside], stratum, late[inside])
+        side = _Side(kind, at, is_error, scene.stake[at], weight[inside], stratum, late[inside], scale)
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
             items.extend(_search(side, conditions, held[inside], permutations, seed=[seed, k, 1]))
-    items.sort(key=lambda item: (not item.significant, item.p_value, -item.excess))
-    return Slices(tuple(_merged(items)), len(conditions), permutations, reasons)
+    items.sort(key=lambda item: (not item.significant, 0.0 if item.significant else item.p_value, -item.excess))
+    return Slices(tuple(items[:MOST]), len(conditions), n_possible, permutations, reasons)
 
 
-def _thinned(inside: IntArray, is_error: BoolArray, *, seed: list[int]) -> tuple[IntArray, BoolArray]:
-    """Bound the errors that are searched; both classes are thinned alike, so that strata keep their rates."""
+def _thinned(is_error: BoolArray, *, seed: list[int]) -> tuple[IntArray, float]:
+    """Bound the errors that are searched; both classes are thinned alike, so that strata keep their rates.
+
+    Returns the positions that are kept, and how many each stands for.
+    """
     n = int(is_error.sum())
     if n <= MOST_ERRORS:
-        return inside, is_error
-    kept = np.random.default_rng(seed).random(len(inside)) < MOST_ERRORS / n
-    return inside[kept], is_error[kept]
+        return np.arange(len(is_error)), 1.0
+    kept = np.flatnonzero(np.random.default_rng(seed).random(len(is_error)) < MOST_ERRORS / n)
+    return kept, n / max(int(is_error[kept].sum()), 1)
 
 
 def _search(
     side: _Side, conditions: list[Condition], held: BoolArray, permutations: int, *, seed: list[int]
 ) -> list[Slice]:
+    """Give the distinct slices of one kind of error that stand out most, each with its p-value."""
+    candidates, null = _candidates(side, conditions, held, permutations, seed=seed)
+    found = [
+        (_slice(side, conditions, held, members, _p_value(value, null), seed), _errors_in(side, held, members))
+        for value, members in candidates
+    ]
+    return _distinct(found)
+
+
+def _candidates(
+    side: _Side, conditions: list[Condition], held: BoolArray, permutations: int, *, seed: list[int]
+) -> tuple[list[tuple[float, list[int]]], FloatArray]:
+    """Search the early part by features and the whole by days; also give the largest statistic of each permutation."""
     is_day = np.array([item.is_day for item in conditions])
     early = ~side.late
     found = _errors(side, early)
@@ -163,15 +186,29 @@ def _search(
     names = np.flatnonzero(~is_day)
     day_statistic, day_null = single_statistics(whole, held[:, is_day], drawn_days)
     extreme = np.maximum(null, day_null.max(axis=1, initial=-np.inf))
-    out = [
-        _slice(side, conditions, held, tuple(int(names[j]) for j in members), _p_value(value, extreme), seed)
-        for value, members in top
-    ]
     days = np.flatnonzero(is_day)
     worst = [j for j in np.argsort(-day_statistic, kind="stable")[:3] if day_statistic[j] > 0]
-    return out + [
-        _slice(side, conditions, held, (int(days[j]),), _p_value(day_statistic[j], extreme), seed) for j in worst
-    ]
+    candidates = [(value, [int(names[j]) for j in members]) for value, members in top]
+    candidates += [(float(day_statistic[j]), [int(days[j])]) for j in worst]
+    return sorted(candidates, key=lambda item: -item[0]), extreme
+
+
+def _errors_in(side: _Side, held: BoolArray, members: list[int]) -> BoolArray:
+    return np.asarray(side.errors & np.logical_and.reduce(held[:, members], axis=1))
+
+
+def _distinct(found: list[tuple[Slice, BoolArray]]) -> list[Slice]:
+    """Of slices with much the same errors keep the first: significant ones before others, then the strongest."""
+    kept: list[tuple[Slice, BoolArray]] = []
+    for item, mine in sorted(found, key=lambda pair: not pair[0].significant):
+        if not any(_same(mine, theirs) for _, theirs in kept):
+            kept.append((item, mine))
+    return [item for item, _ in kept]
+
+
+def _same(a: BoolArray, b: BoolArray) -> bool:
+    both, least, most = int((a & b).sum()), min(int(a.sum()), int(b.sum())), int((a | b).sum())
+    return both >= INSIDE * least or both >= SAME * most
 
 
 def _errors(side: _Side, part: BoolArray) -> Errors:
@@ -183,9 +220,9 @@ def _p_value(value: float, null: FloatArray) -> float:
 
 
 def _slice(
-    side: _Side, conditions: list[Condition], held: BoolArray, members: tuple[int, ...], p_value: float, seed: list[int]
+    side: _Side, conditions: list[Condition], held: BoolArray, members: list[int], p_value: float, seed: list[int]
 ) -> Slice:
-    inside = np.logical_and.reduce(held[:, list(members)], axis=1)
+    inside = np.logical_and.reduce(held[:, members], axis=1)
     errors = _errors(side, np.ones(len(side.rows), dtype=bool))
     mine = side.errors & inside
     is_day = conditions[members[0]].is_day
@@ -197,11 +234,11 @@ def _slice(
         conditions=tuple(conditions[j].words for j in members),
         columns=tuple(conditions[j].column for j in members),
         mostly=_mostly(side, conditions, held, members, mine),
-        n_events=round(float(side.weight[inside].sum())),
-        n_errors=int(mine.sum()),
-        expected_errors=float((errors.rate * side.weight)[inside].sum()),
-        cost=float(side.stake[mine].sum()),
-        expected_cost=float((errors.rate * side.weight * side.stake)[inside].sum()),
+        n_events=round(side.scale * float(side.weight[inside].sum())),
+        n_errors=round(side.scale * int(mine.sum())),
+        expected_errors=side.scale * float((errors.rate * side.weight)[inside].sum()),
+        cost=side.scale * float(side.stake[mine].sum()),
+        expected_cost=side.scale * float((errors.rate * side.weight * side.stake)[inside].sum()),
         p_value=p_value,
         confirmed=confirmed,
         confirm_p_value=confirm,
@@ -210,7 +247,7 @@ def _slice(
 
 
 def _mostly(
-    side: _Side, conditions: list[Condition], held: BoolArray, members: tuple[int, ...], mine: BoolArray
+    side: _Side, conditions: list[Condition], held: BoolArray, members: list[int], mine: BoolArray
 ) -> tuple[str, ...]:
     """Name segments and days that most errors of a slice share, beyond its own conditions."""
     told = {conditions[j].column for j in members}
@@ -218,17 +255,3 @@ def _mostly(
     usual = held[side.errors].mean(axis=0)
     named = [j for j, item in enumerate(conditions) if (item.is_segment or item.is_day) and item.column not in told]
     return tuple(conditions[j].words for j in named if among[j] >= MOSTLY and among[j] >= LIFT * usual[j])
-
-
-def _merged(items: list[Slice]) -> list[Slice]:
-    """Keep the first of slices that say the same: one contains the other's columns, or their figures agree."""
-    kept: list[Slice] = []
-    for item in items:
-        twins = [other for other in kept if other.kind == item.kind and set(other.columns) & set(item.columns)]
-        if not any(_alike(item, other) for other in twins):
-            kept.append(replace(item))
-    return kept[:12]
-
-
-def _alike(item: Slice, other: Slice) -> bool:
-    return min(item.n_errors, other.n_errors) >= SAME * max(item.n_errors, other.n_errors)

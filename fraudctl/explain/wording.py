@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Final
 
+import polars as pl
+
 from fraudctl.costs import Cell, CostMatrix
 
 _SIGNS: Final = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
@@ -106,6 +108,13 @@ def length(seconds: float) -> str:
         if abs(seconds) >= size:
             return f"{seconds / size:.3g} {unit}" if seconds / size >= 100 else f"{seconds / size:.2g} {unit}"
     return f"{seconds:.2g} s"
+
+
+def level_text(series: pl.Series) -> pl.Series:
+    """Give the values of a segment as text: yes and no for booleans, "unknown" for null."""
+    if series.dtype == pl.Boolean:
+        series = series.replace_strict({True: "yes", False: "no"}, default=None, return_dtype=pl.String)
+    return series.cast(pl.String).fill_null("unknown")
 
 
 def spoken(words: str) -> str:

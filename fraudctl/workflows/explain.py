@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ def explain_model(
     until: datetime | date | None = None,
     sample: int | None = None,
     charts: Path | None = None,
+    interactions: bool = False,
     progress: Progress | None = None,
 ) -> ExplainResult:
     """Explain a model's errors on a period that it cannot have seen, and write the report.
@@ -59,6 +61,8 @@ def explain_model(
         Most legitimate passed events that are looked at closely.
     charts
         Folder that gets every chart as SVG and PNG.
+    interactions
+        Whether to say which features act together on the errors.
 
     Raises
     ------
@@ -82,6 +86,7 @@ def explain_model(
         contribute=lambda frame: contributions_of(bundle, frame),
         decide=lambda frame, y_prob: decide_as_priced(project, decided.subject.policy, frame, y_prob),
         model=bundle.version,
+        interact=partial(interactions_of, bundle, progress=progress) if interactions else None,
         as_of=bundle.as_of,
         seed=project.train.seed,
         sample=sample or SAMPLE,
@@ -170,6 +175,21 @@ def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]
 
     found = contributions(bundle.model, bundle.columns.matrix(frame), categorical=bundle.columns.categorical)
     return np.column_stack([found.values, np.full(frame.height, found.base)])
+
+
+def interactions_of(
+    bundle: Bundle, frame: pl.DataFrame, *, progress: Progress
+) -> tuple[list[tuple[int, int]], NDArray[np.float64]]:
+    """Give the pairs of features that the model uses together most, and their interactions on each event."""
+    from fraudctl.explain.contributions import interactions, strongest_pairs
+
+    pairs = strongest_pairs(bundle.model)
+    matrix = bundle.columns.matrix(frame)
+    values = interactions(
+        bundle.model, matrix, pairs=pairs, categorical=bundle.columns.categorical,
+        progress=lambda name, done, total: progress.update(done, total, name),
+    )  # fmt: skip
+    return pairs, values
 
 
 def _write_report(project: Project, explanation: Explanation, charts: Path | None) -> Path:

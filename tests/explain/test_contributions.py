@@ -9,7 +9,7 @@ from catboost import CatBoost, Pool
 
 from fraudctl.errors import BundleError
 from fraudctl.explain import contributions as module
-from fraudctl.explain.contributions import contributions, interactions
+from fraudctl.explain.contributions import contributions, interactions, strongest_pairs
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,24 @@ def test_chunks_give_the_same_values(model: CatBoost, frame: pl.DataFrame, monke
     assert seen == [(250, 900), (500, 900), (750, 900), (900, 900)]
 
 
-def test_interactions_sum_to_the_contributions(model: CatBoost, frame: pl.DataFrame) -> None:
+def test_interactions_of_a_pair_are_those_of_the_whole_matrix(model: CatBoost, frame: pl.DataFrame) -> None:
     rows = frame.head(20)
-    pairs = interactions(model, rows, categorical=["c"], threads=1)
+    pairs = [(0, 1), (2, 0)]
+    seen: list[tuple[int, int]] = []
+    found = interactions(
+        model, rows, pairs=pairs, categorical=["c"], threads=1, progress=lambda _, k, n: seen.append((k, n))
+    )
+    whole = model.get_feature_importance(Pool(rows, cat_features=["c"]), type="ShapInteractionValues")
+    for k, (a, b) in enumerate(pairs):
+        assert found[:, k] == pytest.approx(whole[:, a, b] + whole[:, b, a], abs=1e-10)
     single = contributions(model, rows, categorical=["c"], threads=1)
-    assert pairs.sum(axis=2) == pytest.approx(single.values, abs=1e-8)
+    assert whole[:, :-1, :-1].sum(axis=2) == pytest.approx(single.values, abs=1e-8)
+    assert seen == [(0, 2), (1, 2)]
+
+
+def test_the_strongest_pairs_are_those_that_were_planted(model: CatBoost) -> None:
+    assert set(strongest_pairs(model, most=1)[0]) == {0, 2}
+    assert len(strongest_pairs(model)) <= 3
 
 
 def test_other_columns_than_the_models_are_refused(model: CatBoost, frame: pl.DataFrame) -> None:

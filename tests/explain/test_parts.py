@@ -9,19 +9,21 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import FEATURES, START, Described, World, contributions, make_world
+from world import FEATURES, PROJECT, START, Described, World, contributions, make_world, project
 
 from fraudctl.errors import DataError
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import around, find_campaigns, link
 from fraudctl.explain.causes import find_causes, shifted
-from fraudctl.explain.clusters import find_clusters
-from fraudctl.explain.conditions import _bins
+from fraudctl.explain.clusters import _prediction_strength, find_clusters
+from fraudctl.explain.conditions import _bins, find_conditions
 from fraudctl.explain.contrast import contrast, family_sums
 from fraudctl.explain.money import find_money
+from fraudctl.explain.pairs import find_pairs
 from fraudctl.explain.reasons import choose, give_reasons, tell
 from fraudctl.explain.scene import Scene, make_scene
 from fraudctl.explain.search import Errors, draw_errors, score_slice, strata_of
+from fraudctl.explain.slices import Slice, _distinct
 from fraudctl.explain.threshold import sweep
 
 
@@ -280,3 +282,63 @@ def test_decisions_that_cannot_be_explained_are_refused(world: World, change: di
         make_scene(world.scored.drop("cost"), world.history, project=world.project, features=FEATURES)
     with pytest.raises(DataError, match="0 mature"):
         make_scene(world.scored.clear(), world.history, project=world.project, features=FEATURES)
+
+
+def test_prediction_strength_counts_the_pairs_that_stay_together() -> None:
+    rng = np.random.default_rng(4)
+    code, again = rng.integers(0, 3, 40), rng.integers(0, 4, 40)
+    shares = []
+    for k in range(3):
+        mine = np.flatnonzero(code == k)
+        pairs = [(i, j) for i in mine for j in mine if i < j]
+        shares.append(np.mean([again[i] == again[j] for i, j in pairs]))
+    rows = np.arange(40)
+    assert _prediction_strength(code, [(rows, again)]) == pytest.approx(min(shares))
+    assert _prediction_strength(code, [(rows, again), (rows, code)]) == pytest.approx((min(shares) + 1) / 2)
+
+
+def test_pairs_are_means_over_errors_of_either_kind(scene: Scene) -> None:
+    n = int(scene.missed.sum())
+    values = np.random.default_rng(0).normal(size=(n + int(scene.false_alarm.sum()), 2)) * [0.1, 1.0]
+    found = find_pairs(scene, interact=lambda frame: ([(0, 1), (1, 2)], values[: frame.height]), seed=0)
+    assert (found.n_missed, found.n_false_alarms) == (n, int(scene.false_alarm.sum()))
+    assert [item.features for item in found.items] == [("velocity", "merchant_risk"), ("amount", "velocity")]
+    assert found.items[0].missed == pytest.approx(values[:n, 1].mean())
+    assert found.items[0].false_alarms == pytest.approx(values[n:, 1].mean())
+    assert found.items[0].strength == pytest.approx(np.abs(values[:, 1]).mean())
+
+
+def test_slices_with_the_same_errors_are_one_and_a_significant_one_stays() -> None:
+    errors = np.arange(100) < 20
+    items = [(named("strong", significant=False), errors), (named("weak", significant=True), errors)]
+    assert [item.conditions for item in _distinct(items)] == [("weak",)]
+    part = errors & (np.arange(100) < 10)
+    assert len(_distinct([(named("all", significant=True), errors), (named("half", significant=True), part)])) == 1
+    other = (np.arange(100) >= 15) & (np.arange(100) < 40)
+    assert len(_distinct([(named("all", significant=True), errors), (named("other", significant=True), other)])) == 2
+
+
+def named(words: str, *, significant: bool) -> Slice:
+    return Slice("false_negative", (words,), ("x",), (), 9, 9, 1.0, 9.0, 1.0, 0.01, None, None, significant)
+
+
+def test_a_feature_that_drifts_is_not_broken() -> None:
+    world = make_world(3000)
+    day = (pl.col("event_time") - START).dt.total_days()
+    frame = world.scored.with_columns(velocity=pl.col("velocity") + 2.0 * day)
+    assert find_broken(make_scene(frame, frame, project=world.project, features=FEATURES)) == ()
+
+
+def test_a_feature_of_the_clock_alone_is_no_segment() -> None:
+    text = PROJECT.replace(
+        "[features]\n", '[features]\ncolumns = { event_weekday = "extract(isodow FROM event_time)" }\n'
+    )
+    world = make_world(500)
+    frame = world.scored.with_columns(event_weekday=pl.col("event_time").dt.weekday())
+    features = (*FEATURES, Described("event_weekday", "column", "day of the week"))
+    scene = make_scene(frame, frame, project=project(text), features=features)
+    assert scene.clock_features == {"event_weekday"}
+    assert "event_weekday" not in {item.column for item in find_money(scene).segments}
+    conditions, _, n_possible = find_conditions(scene, np.arange(frame.height))
+    assert "event_weekday" not in {item.column for item in conditions}
+    assert n_possible >= len(conditions)

@@ -139,3 +139,22 @@ def test_an_unknown_event_is_a_data_error(world: World) -> None:
             "none", world.history, project=world.project, features=FEATURES, contribute=world.contribute,
             score=world.score, decide=world.decide, model="v1",
         )  # fmt: skip
+
+
+def test_findings_put_money_first_and_faint_weaknesses_behind_it(world: World) -> None:
+    found = explain_world(make_world(4500, missed_channel="web"))
+    errors = found.totals.missed_cost + found.totals.false_alarm_cost
+    first = [item for item in found.findings if item.significant and item.cost >= 0.02 * errors]
+    assert first
+    assert list(found.findings[: len(first)]) == sorted(first, key=lambda item: -item.cost)
+    rest = [item.cost for item in found.findings[len(first) :] if item.kind != "broken_feature"]
+    assert rest == sorted(rest, reverse=True)
+
+
+def test_interactions_are_there_on_request_only(world: World, explanation: Explanation) -> None:
+    assert explanation.pairs is None
+    assert "--interactions" in explanation.absent["pairs"]
+    found = explain_world(world, interact=lambda frame: ([(0, 1)], np.ones((frame.height, 1))))
+    assert found.pairs is not None
+    assert (found.pairs.items[0].missed, found.pairs.items[0].false_alarms) == (1.0, 1.0)
+    assert found.to_dict()["pairs"]["items"][0]["features"] == ["amount", "velocity"]
