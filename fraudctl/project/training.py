@@ -107,6 +107,9 @@ class TrainSection(Section):
     """Share of legitimate rows kept while tuning, but at least 20,000; the final fit uses all of them."""
     iterations: int = Field(default=500, ge=10, le=20_000)
     """Most trees; early stopping on the folds finds how many."""
+    search_iterations: int = Field(default=200, ge=10, le=20_000)
+    """Most trees while searching, where iterations is more: steps are larger and patience less, in the same proportion.
+    What the search bought is judged with as many trees as the model may have."""
     early_stopping: int = Field(default=50, ge=1, le=1_000)
     """A fold's fit stops after this many trees without a lower logarithmic loss."""
     threads: int = Field(default=4, ge=1, le=64)

@@ -164,7 +164,7 @@ class Tuner:
         from optuna.trial import TrialState
 
         gone = [TrialState.FAIL]
-        if not any(trial.user_attrs.get(_DEFAULTS, False) and trial.state not in gone for trial in _trials(study)):
+        if not any(_is_default(trial) and trial.state not in gone for trial in _trials(study)):
             defaults = params_of(self.settings.params)
             study.enqueue_trial({name: defaults[name] for name in self.settings.search}, user_attrs={_DEFAULTS: True})
         trial = study.ask()
@@ -192,24 +192,33 @@ class Tuner:
     def _judge(self, trial: optuna.Trial, params: Mapping[str, float]) -> float | None:
         """Give the mean objective over the folds that have one; None where the trial is pruned on the way."""
         values = []
+        settings, brief = self._brief(params)
         for i, rehearsal in enumerate(self.rehearsals):
             if not rehearsal.judged.has_both_classes:
                 continue
-            values.append(self._fit(params, i)[0])
+            values.append(self._fit(brief, i, settings)[0])
             trial.report(float(np.mean(values)), step=len(values))
             trial.set_user_attr(f"fold_{i}", values[-1])
             if trial.should_prune():
                 return None
         return float(np.mean(values))
 
-    def _fit(self, params: Mapping[str, float], i: int) -> tuple[float, NDArray[np.float64]]:
+    def _brief(self, params: Mapping[str, float]) -> tuple[TrainSection, dict[str, float]]:
+        """Give settings and parameters for fewer trees: larger steps and less patience in the same proportion."""
+        trees = min(self.settings.iterations, self.settings.search_iterations)
+        factor = self.settings.iterations / trees
+        patience = max(1, round(self.settings.early_stopping / factor))
+        settings = self.settings.model_copy(update={"iterations": trees, "early_stopping": patience})
+        return settings, {**params, "learning_rate": min(1.0, params["learning_rate"] * factor)}
+
+    def _fit(self, params: Mapping[str, float], i: int, settings: TrainSection) -> tuple[float, NDArray[np.float64]]:
         """Fit one fold, and give its objective and the log-odds of its validation rows, corrected for the sampling."""
         rehearsal = self.rehearsals[i]
         model = fit_model(
             rehearsal.train,
             params,
-            settings=self.settings,
-            iterations=self.settings.iterations,
+            settings=settings,
+            iterations=settings.iterations,
             seed=self.seed,
             valid=rehearsal.stop,
         )
@@ -217,10 +226,10 @@ class Tuner:
         return self.objective.value(rehearsal.judged, scores), scores
 
     def _fitted(self, params: Mapping[str, float], i: int) -> tuple[float, NDArray[np.float64]]:
-        """Do as `_fit`, once for the same parameters and fold."""
+        """Do as `_fit` with as many trees as a model may have, once for the same parameters and fold."""
         key = (json.dumps(dict(params), sort_keys=True), i)
         if key not in self._fits:
-            self._fits[key] = self._fit(params, i)
+            self._fits[key] = self._fit(params, i, self.settings)
         return self._fits[key]
 
     def _conclude(self, study: optuna.Study, defaults: Mapping[str, float]) -> Tuned:
@@ -236,17 +245,18 @@ class Tuner:
         gain = self._gain(done, figures, folds, defaults)
         kept_defaults = gain is None or not gain.low > 0
         params = dict(defaults) if kept_defaults else {**defaults, **done[best].params}
-        default_values = [self._fitted(defaults, i)[0] for i in folds]
+        means = [float(values.mean()) for trial, values in zip(done, figures, strict=True) if _is_default(trial)]
         summary = {
             "trials": _counted(study),
             "complete": len(done),
             "pruned": sum(trial.state == TrialState.PRUNED for trial in _trials(study)),
             "objective": self.objective.name,
-            "default_value": round(float(np.mean(default_values)), 6),
+            "default_value": round(means[0], 6) if means else None,
             "best_value": round(float(figures[best].mean()), 6),
             "best_params": {**defaults, **done[best].params},
             "gain": None if gain is None else gain.to_dict(),
             "gain_judged": "on folds that the choice did not see" if len(folds) > 1 else "on the fold it was chosen by",
+            "trees_at_most": {"search": self._brief(defaults)[0].iterations, "gain": self.settings.iterations},
             "kept_defaults": kept_defaults,
             "search": {name: span.model_dump() for name, span in self.settings.search.items()},
             "shared_study": any(trial.user_attrs.get(_SHARED, False) for trial in _trials(study)),
@@ -270,6 +280,10 @@ class Tuner:
             old.append(self._fitted(defaults, i)[1])
             self.progress.update(2 * place + 2, 2 * len(folds), "what tuning bought")
         return paired_gain(self.objective, [self.rehearsals[i].judged for i in folds], new, old)
+
+
+def _is_default(trial: optuna.trial.FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get(_DEFAULTS, False))
 
 
 def _trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

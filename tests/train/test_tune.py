@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.split import make_split
-from fraudctl.train import TrainedModel, fit_project
+from fraudctl.train import TrainedModel, fit_model, fit_project
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import FEATURES, project, table
@@ -190,3 +191,24 @@ def test_the_lock_is_given_back_by_the_system(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     with _FileLock(path).held():
         assert path.exists()
+
+
+def test_the_search_grows_fewer_trees_in_larger_steps_and_the_gain_is_judged_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fraudctl.train import tune
+
+    fits: list[tuple[int, int, float]] = []
+
+    def recorded(pool: object, params: dict[str, float], **given: Any) -> Any:
+        fits.append((given["iterations"], given["settings"].early_stopping, params["learning_rate"]))
+        return fit_model(pool, params, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tune, "fit_model", recorded)
+    search = "search_iterations = 20\n[train.search]\ndepth = { low = 2, high = 4 }\n"
+    summary = run(plan(2, search=search)).summary["tuning"]
+    # 60 trees of 0.08 with a patience of 10 become 20 of 0.24 with one of 3; two trials on two folds.
+    assert fits[:4] == [(20, 3, pytest.approx(0.24))] * 4
+    assert fits[4:]
+    assert set(fits[4:]) == {(60, 10, 0.08)}
+    assert summary["trees_at_most"] == {"search": 20, "gain": 60}
