@@ -4,9 +4,11 @@ For each of several weeks it trains the same recipe four times (two seeds, two s
 terminals' label features of 1 and 7 days, and once with richer features; then lets the gate compare them pairwise, on
 one week and pooled over three. It prints how often the gate passes, fails, or says that it cannot be known.
 
+    python benchmarks/bench_gate.py transactions.parquet --work /tmp/bench --minutes 7
     python benchmarks/bench_gate.py transactions.parquet --work /tmp/bench --out benchmarks/results/gate.json
 
-The scores of every model are kept in the work folder, so that a second run only judges.
+The raw scores of every model are kept in the work folder: training goes on where it stopped after ``--minutes``, and a
+further run only calibrates, decides and judges, in a minute.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fraudctl.calibrate import choose_calibrator
 from fraudctl.evaluate import Judged, decide_frame, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import compare
@@ -78,10 +81,11 @@ mean_7d_to_30d = "customer_mean_amount_7d / customer_mean_amount_30d"
 [split]
 test = "7d"
 train = "{train}"
-folds = 2
+folds = 3
 [train]
 trials = 0
 iterations = 400
+threads = 2
 [train.params]
 depth = 5
 learning_rate = 0.12
@@ -173,11 +177,11 @@ def scores_of(recipe: Recipe, as_of: date, project: Project, table: FeatureTable
         progress=Silent(),
     )  # fmt: skip
     test = week(table, project, split)
-    _y_score, y_prob = predict(trained, test)
+    y_score, _y_prob = predict(trained, test)
     place.mkdir(parents=True, exist_ok=True)
     trained.predictions.write_parquet(place / "folds.parquet")
     keep = ["event_id", "event_time", "amount", "label", "customer", "terminal"]
-    test.select(keep).with_columns(pl.Series("y_prob", y_prob)).write_parquet(place / "test.parquet")
+    test.select(keep).with_columns(pl.Series("y_score", y_score)).write_parquet(place / "test.parquet")
     print(f"trained {place.name} in {time.perf_counter() - started:.0f} s", flush=True)
     return place
 
@@ -192,11 +196,12 @@ def week(table: FeatureTable, project: Project, split: Split) -> pl.DataFrame:
 
 
 def judged_of(place: Path, project: Project) -> tuple[pl.DataFrame, Policy]:
-    """Choose the policy on the fold predictions and decide the test week with it."""
-    folds = pl.read_parquet(place / "folds.parquet")
-    policy = choose_policy(project, folds, folds["y_prob"].to_numpy()).policy
-    test = pl.read_parquet(place / "test.parquet")
-    return decide_frame(test.drop("y_prob"), test["y_prob"].to_numpy(), policy=policy, project=project), policy
+    """Calibrate and choose the policy on the fold predictions, and decide the test week."""
+    folds, test = (pl.read_parquet(place / name) for name in ("folds.parquet", "test.parquet"))
+    choice = choose_calibrator(folds["label"].to_numpy(), folds["y_score"].to_numpy(), folds["fold"].to_numpy())
+    policy = choose_policy(project, folds, choice.y_prob).policy
+    y_prob = choice.calibrator.predict(test["y_score"].to_numpy())
+    return decide_frame(test.drop("y_score"), y_prob, policy=policy, project=project), policy
 
 
 def verdict(ours: Judged, theirs: Judged, *, margin: float = MARGIN, min_frauds: int = MIN_FRAUDS) -> str:
@@ -327,15 +332,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--first", type=date.fromisoformat, default=date(2018, 7, 11))
     parser.add_argument("--weeks", type=int, default=7)
-    parser.add_argument("--train", default="7d", help="length of history; needs its own work folder")
+    parser.add_argument("--train", default="35d", help="length of history; needs its own work folder")
+    parser.add_argument("--minutes", type=float, help="train for so long at most, and judge nothing")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     default = project_of(args.events, args.work, kind="expected_cost", actions=THREE, train=args.train)
     table = build_features(default)
     origins = [args.first + timedelta(days=7 * i) for i in range(args.weeks)]
-    places = {
-        (day, recipe.name): scores_of(recipe, day, default, table, args.work) for day in origins for recipe in RECIPES
-    }
+    places, started = {}, time.monotonic()
+    for day, recipe in itertools.product(origins, RECIPES):
+        if args.minutes is not None and time.monotonic() - started > 60 * args.minutes:
+            print("time is up: run again to go on")
+            return
+        places[day, recipe.name] = scores_of(recipe, day, default, table, args.work)
+    if args.minutes is not None:
+        print(f"all {len(places)} models are trained")
+        return
     single = project_of(args.events, args.work, kind="thresholds", actions=TWO)
     results: dict[str, Any] = {
         "train": args.train,

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 Method = Literal["none", "logistic", "beta", "isotonic"]
 METHODS: Final[tuple[Method, ...]] = ("none", "logistic", "beta", "isotonic")
-"""From the plainest to the freest; a freer one is chosen only where it is clearly better."""
+"""From the plainest to the freest."""
+
+USUAL: Final[Method] = "logistic"
+"""Taken where no other is better beyond doubt: with two parameters it moves least from one model to the next."""
+
+CLEARLY: Final = 2.0
+"""How many standard errors of their paired difference another method must be better by."""
 
 MAX_SLOPE: Final = 5.0
 """Most that a calibrated log-odds rises per unit of the score's: few separable rows would ask for any slope."""
@@ -284,9 +290,9 @@ def choose_calibrator(
 ) -> CalibrationChoice:
     """Choose among `METHODS` by time-ordered validation, cross-fit the choice, and refit it on everything.
 
-    Each method is fitted on the folds before a fold and judged on that fold. A freer method must beat the plainer by
-    more than one standard error of their paired difference. With a single fold its earlier and later half stand in for
-    two folds, so rows must be in the order of time.
+    Each method is fitted on the folds before a fold and judged on that fold. The usual one is `USUAL`; another must
+    beat it by more than `CLEARLY` standard errors of their paired difference. With a single fold its earlier and later
+    half stand in for two folds, so rows must be in the order of time.
 
     Parameters
     ----------
@@ -346,20 +352,21 @@ def _validate(
 
 
 def _choose(losses: dict[Method, Floats | None], weights: Floats) -> tuple[Method, str]:
-    best: Method = "none"
-    loss = losses["none"]
-    if loss is None or not len(loss):
-        return best, "no earlier fold with both classes to validate a calibrator on: the scores are used as they are"
-    for method in METHODS[1:]:
-        other = losses[method]
-        if other is None:
-            continue
+    """Take the usual method unless another is better beyond doubt: one that flips by chance would move decisions."""
+    usable: dict[Method, Floats] = {name: loss for name, loss in losses.items() if loss is not None and len(loss)}
+    if not usable:
+        return "none", "no earlier fold with both classes to validate a calibrator on: the scores are used as they are"
+    best: Method = USUAL if USUAL in usable else "none"
+    loss, surely = usable[best], f"by more than {CLEARLY:g} standard errors"
+    for method, other in usable.items():
         gain, error = _paired_gain(loss, other, weights)
-        if gain > error:
+        if gain > CLEARLY * error:
             best, loss = method, other
-    if best == "none":
-        return best, "no calibrator had a lower logarithmic loss on later folds by more than one standard error"
-    return best, f"{best} had the lowest logarithmic loss on later folds, by more than one standard error over plainer"
+    if best == USUAL:
+        return best, f"{USUAL} is the usual one, and no other had a lower logarithmic loss on later folds {surely}"
+    if USUAL not in usable and best == "none":
+        return best, f"{USUAL} could not be fitted, and no other had a lower logarithmic loss {surely}"
+    return best, f"{best} had the lowest logarithmic loss on later folds, {surely}"
 
 
 def _paired_gain(loss: Floats, other: Floats, weights: Floats) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from fraudctl.calibrate import (
     MAX_SLOPE,
     METHODS,
+    USUAL,
     Calibrator,
     choose_calibrator,
     fit_calibrator,
@@ -119,11 +120,25 @@ def test_one_class_or_a_falling_score_cannot_be_fitted() -> None:
     assert fit_calibrator(y_true, -scores, method="logistic") is None
 
 
-def test_a_calibrated_score_is_left_as_it_is() -> None:
-    y_true, scores = drawn(slope=1.0, shift=0.0)
-    choice = choose_calibrator(y_true, scores, np.repeat([1, 2], 2000))
-    assert choice.calibrator == Calibrator("none")
-    assert np.array_equal(choice.y_prob, sigmoid(scores))
+def test_a_calibrated_score_gets_the_usual_calibrator_which_hardly_moves_it() -> None:
+    y_true, scores = drawn(8000, slope=1.0, shift=0.0)
+    choice = choose_calibrator(y_true, scores, np.repeat([1, 2, 3, 4], 2000))
+    assert choice.calibrator.method == USUAL
+    assert choice.calibrator.parameters == pytest.approx((1.0, 0.0), abs=0.15)
+    assert "the usual one" in choice.reason
+
+
+def test_another_calibrator_is_taken_only_beyond_two_standard_errors() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.normal(-2, 2, 40_000)
+    kinked = sigmoid(np.where(scores < -2, 0.2 * (scores + 2) - 2, 1.5 * (scores + 2) - 2))
+    y_true = (rng.random(40_000) < kinked).astype(np.int8)
+    fold = np.repeat([1, 2, 3, 4], 10_000)
+    choice = choose_calibrator(y_true, scores, fold)
+    assert choice.calibrator.method in {"beta", "isotonic"}
+    assert "2 standard errors" in choice.reason
+    few = choose_calibrator(y_true[::200], scores[::200], fold[::200])
+    assert few.calibrator.method == USUAL
 
 
 def test_a_tilted_score_is_straightened_and_the_choice_is_told() -> None:
