@@ -280,6 +280,49 @@ def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) ->
     return Split(NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, rest, folds, tuple(warnings), by_chance)
 
 
+def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], timed: bool = True) -> dict[str, Any]:
+    """Say what training and test have in common: events, time, and ids of each entity.
+
+    Shared ids are no fault, for a card that was seen is scored again; but what a model knows of them it need not know
+    of others, so the share is worth knowing.
+
+    Parameters
+    ----------
+    train, test
+        Rows with ``event_id``, ``event_time``, ``label`` and the entities: those trained on, and those evaluated.
+    entities
+        Their names.
+    timed
+        Whether the times mean anything.
+
+    Returns
+    -------
+    dict
+        ``events`` in both; ``gap_days`` from the last event trained on to the first evaluated (negative where they
+        interleave; None without a time); per entity ``ids`` in the test, how many of them were ``seen`` in training,
+        and the shares of events and of frauds that belong to them.
+    """
+    last, first = train["event_time"].max(), test["event_time"].min()
+    known = timed and isinstance(last, datetime) and isinstance(first, datetime)
+    return {
+        "events": test["event_id"].is_in(train["event_id"].implode()).sum(),
+        "gap_days": round((first - last) / timedelta(days=1), 3) if known else None,  # type: ignore[operator]
+        "entities": {name: _shared(train[name], test, name) for name in entities},
+    }
+
+
+def _shared(train: pl.Series, test: pl.DataFrame, name: str) -> dict[str, Any]:
+    seen = test[name].is_in(train.drop_nulls().unique().implode()).fill_null(value=False)
+    fraud = (test["label"] == 1).fill_null(value=False)
+    n_frauds = int(fraud.sum())
+    return {
+        "ids": test[name].drop_nulls().n_unique(),
+        "seen": test[name].filter(seen).n_unique(),
+        "share_of_events": float(seen.sum()) / test.height if test.height else None,
+        "share_of_frauds": int((seen & fraud).sum()) / n_frauds if n_frauds else None,
+    }
+
+
 def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 

@@ -71,6 +71,17 @@ class SegmentRuleSection(Section):
         return self.no_worse_than
 
 
+class DriftRuleSection(Section):
+    """Scores and probabilities must behave as they did on the folds, held against what chance alone would show."""
+
+    scores: bool = True
+    """The distribution of the scores, against that of the fold predictions."""
+    calibration: bool = True
+    """The gap between probabilities and outcomes, against that of honest probabilities."""
+    chance: float = Field(default=0.01, gt=0.0, le=0.1)
+    """How often each may fail where nothing has changed."""
+
+
 class GateSection(Section):
     """Rules that decide the exit code; each compares the low or high end of an interval, never the point."""
 
@@ -80,6 +91,10 @@ class GateSection(Section):
     """Paired comparison with the champion."""
     segments: tuple[SegmentRuleSection, ...] = ()
     """Bounds by segment."""
+    checks: bool = True
+    """Errors that `fraudctl check` finds (schema, data, maturity of labels) fail the gate, before anything else."""
+    drift: DriftRuleSection | None = None
+    """Drift of scores and of calibration, against their null distributions."""
     confidence: float = Field(default=0.90, gt=0.5, lt=1.0)
     """Two-sided confidence of the intervals."""
     min_frauds: int = Field(default=300, ge=1)

@@ -246,6 +246,8 @@ def _figure(name: str, value: float | None, e: Evaluation) -> Cell:
 
 
 def _say(name: str, value: float, e: Evaluation) -> str:
+    if name == "errors":
+        return f"{value:.0f}"
     if name == "cost":
         return money(value, str(e.money.get("currency", "")))
     return percent(value, 1) if name in SHARES else f"{value:.4f}"
@@ -495,6 +497,7 @@ def _method(e: Evaluation) -> Section:
         Fact("Limits", ("One period of one portfolio. Costs are those of the project file; fraud that was never "
             "labelled is not in it.")),
     ]  # fmt: skip
+    facts += [Fact("Overlap", text) for text in _overlap(e)]
     facts += [Fact("Immature", text) for text in _immature(e)]
     facts += [Fact("Control group", text) for text in _control_group(e)]
     facts += [Fact("Warning", text) for text in e.warnings]
@@ -516,6 +519,22 @@ def _known_fact(e: Evaluation) -> str:
             "came before, and nothing here says how it will do in the future."
         )
     return f"The model was trained on what was known at {e.as_of.isoformat()}."
+
+
+def _overlap(e: Evaluation) -> Iterator[str]:
+    shared = e.tables.get("overlap")
+    if shared is None:
+        return
+    gap = shared["gap_days"]
+    yield f"{count(shared['events'], 'event')} of the test was trained on." + (
+        "" if gap is None else f" Between the last event trained on and the first evaluated lie {gap:.1f} days."
+    )
+    for name, item in shared["entities"].items():
+        share = "" if item["share_of_frauds"] is None else f" and {percent(item['share_of_frauds'])} of the frauds"
+        yield (
+            f"{item['seen']:,} of {item['ids']:,} {name} ids were in training; they have "
+            f"{percent(item['share_of_events'] or 0.0)} of the events{share}."
+        )
 
 
 def _immature(e: Evaluation) -> Iterator[str]:

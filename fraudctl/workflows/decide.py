@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.progress import Progress
@@ -39,8 +39,8 @@ class Subject:
         Version of the bundle, or ``scores`` for scores from a file.
     as_of
         What the model knew.
-    train_from
-        Start of its training period; frauds before it do not block by default.
+    train_from, train_until
+        Its training period; frauds before it do not block by default.
     test_until
         End of the test period by default.
     policy
@@ -54,6 +54,7 @@ class Subject:
     name: str
     as_of: datetime
     train_from: datetime
+    train_until: datetime
     test_until: datetime
     policy: Policy
     bundle: Bundle | None
@@ -112,6 +113,21 @@ class Decisions:
             return self._decide(subject, None, None, None)
         return self._decide(subject, None, period.from_time, period.until)
 
+    def overlap(self, decided: DecidedPeriod) -> dict[str, Any]:
+        """Say what the rows that were trained on and those that are judged have in common."""
+        import polars as pl
+
+        from fraudctl.split import overlap
+
+        frame, subject = self.table.frame, decided.subject
+        if subject.by_chance is not None:
+            trained = ~pl.Series(subject.by_chance.test_rows(frame["event_id"]))
+        else:
+            trained = frame["event_time"].is_between(subject.train_from, subject.train_until, closed="left")
+        train = frame.filter(trained & frame["label"].is_not_null())
+        timed = self.project.data.has_time
+        return overlap(train, decided.scored, entities=list(self.project.entities), timed=timed)
+
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
         period = self._period(subject, since, until)
         events, excluded = self._events(subject, period)
@@ -132,20 +148,24 @@ class Decisions:
 
         test = self.project.split.test
         until = bundle.as_of + test.timedelta if test else datetime.fromisoformat(bundle.facts["test_until"])
-        train_from = datetime.fromisoformat(bundle.facts["train_from"])
+        trained = (
+            datetime.fromisoformat(bundle.facts["train_from"]),
+            datetime.fromisoformat(bundle.facts["train_until"]),
+        )
         policy, by_chance = Policy.from_dict(dict(bundle.policy)), RandomSplit.from_facts(bundle.facts)
         if (by_chance is None) != self.project.data.has_time:
             how = "by time" if by_chance is None else "at random"
             msg = f"bundle {bundle.version} was split {how}, and the project now is not"
             raise BundleError(msg, hint="train again, or restore [data] event_time and [split]")
-        return Subject(bundle.version, bundle.as_of, train_from, until, policy, bundle, by_chance)
+        return Subject(bundle.version, bundle.as_of, *trained, until, policy, bundle, by_chance)
 
     def _without_bundle(self) -> Subject:
         from fraudctl.split import make_split
 
         split = make_split(self.table.frame, self.project, known_until=self.table.known_until)
         policy = unfitted_policy(self.project)
-        return Subject("scores", split.as_of, split.train_from, split.test_until, policy, None, split.by_chance)
+        trained = split.train_from, split.train_until
+        return Subject("scores", split.as_of, *trained, split.test_until, policy, None, split.by_chance)
 
     def _period(self, subject: Subject, since: Limit, until: Limit) -> Period:
         from fraudctl.evaluate import Period

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.errors import UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.workflows.check import check_data
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
 from fraudctl.workflows.features import build_features
 
@@ -96,6 +97,8 @@ def evaluate_model(
     if champion is not None:
         rival = decisions.of_rival(champion, decided)
     evaluation = _evaluate(project, decided, rival, gate=gate, progress=progress)
+    shared = {**evaluation.tables, "overlap": decisions.overlap(decided)}
+    evaluation = replace(evaluation, tables=shared)
     path = _write_report(project, evaluation) if report else None
     if now is not None and gate and scores is None:
         _note_verdict(project, evaluation, rival, now=now, by=by)
@@ -152,7 +155,12 @@ def _evaluate(
         return evaluation
     progress.stage("Applying the gate")
     champion = None if rival is None else Champion(rival.subject.name, rival.scored)
-    return judge(evaluation, decided.scored, project=project, policy=subject.policy, champion=champion, seed=seed)
+    reference = None if subject.bundle is None else subject.bundle.predictions()
+    checks = check_data(project, progress=progress) if project.gate is not None and project.gate.checks else None
+    return judge(
+        evaluation, decided.scored, project=project, policy=subject.policy, champion=champion, reference=reference,
+        checks=checks, seed=seed,
+    )  # fmt: skip
 
 
 def _write_report(project: Project, evaluation: Evaluation) -> Path:

@@ -1,4 +1,4 @@
-"""The gate: rules on the ends of intervals, and a verdict of pass, fail or inconclusive.
+"""Rules on the ends of intervals, and a verdict of pass, fail or inconclusive.
 
 A missing, undefined or uncertain figure never passes. The same rules are also applied to shuffled scores: if noise
 passes them they cannot judge a model, and the gate refuses.
@@ -14,6 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
+from fraudctl.checks import CheckReport
 from fraudctl.costs import OUTCOMES
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import LOWER_IS_BETTER, difference, estimate, nothing_known
@@ -21,6 +22,7 @@ from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerdict, RuleResult, Verdict
 from fraudctl.evaluate.run import decide_frame
 from fraudctl.evaluate.segments import split_segments
+from fraudctl.gate.beside import check_rules, check_warnings, drift_rules
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
 from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
@@ -46,6 +48,8 @@ def judge(
     project: Project,
     policy: Policy,
     champion: Champion | None = None,
+    reference: pl.DataFrame | None = None,
+    checks: CheckReport | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Apply the rules of ``[gate]`` and give the evaluation with its verdict and the champion beside it.
@@ -62,6 +66,10 @@ def judge(
         The model's policy, which decides anew on shuffled scores.
     champion
         Where one is registered or named.
+    reference
+        The model's fold predictions (``event_time``, ``y_prob``), which drift of scores is measured from.
+    checks
+        What `fraudctl.checks.run_checks` found in the data; its errors are the first rules of the gate.
     seed
         Of the bootstrap and of the shuffle.
 
@@ -77,12 +85,24 @@ def judge(
     if project.gate is None:
         return replace(evaluation, champion=beside)
     bench = _Bench(project.gate, judged, rival, scored, settings, evaluation.metrics)
-    rules = tuple(bench.rules())
+    before = () if checks is None else tuple(check_rules(checks))
+    rules = (*before, *bench.rules(), *_drift(bench, reference, project))
     control = None
     if nothing_known(judged) is None:
         control = _control(bench, policy, project)
     result = _verdict(bench, rules, control, None if champion is None else champion.version)
+    if checks is not None:
+        result = replace(result, warnings=(*result.warnings, *check_warnings(checks)))
     return replace(evaluation, champion=beside, gate=result)
+
+
+def _drift(bench: _Bench, reference: pl.DataFrame | None, project: Project) -> Iterator[RuleResult]:
+    section = bench.gate.drift
+    if section is None or nothing_known(bench.judged) is not None:
+        return
+    yield from drift_rules(
+        section, bench.judged, reference, project=project, seed=bench.settings.seed, min_frauds=bench.gate.min_frauds
+    )
 
 
 def _paired(scored: pl.DataFrame, champion: Champion, project: Project) -> Judged:
@@ -353,7 +373,7 @@ def _verdict(
 ) -> GateResult:
     verdict: GateVerdict = overall(rules)
     reason, hint = _because(verdict, rules), None
-    if control is None and not rules:
+    if control is None and verdict == "pass":
         verdict, reason = "inconclusive", nothing_known(bench.judged) or ""
     elif control is not None and control.verdict == "pass":
         verdict = "refused"

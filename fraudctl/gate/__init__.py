@@ -1,0 +1,9 @@
+"""The gate: an evaluation and rules become pass, fail or inconclusive, each with its reason.
+
+`judge` applies the rules on ends of intervals and the negative control, `beside` those that look at data and scores
+rather than at decisions: checks of the data, drift of scores and of calibration.
+"""
+
+from fraudctl.gate.judge import Champion, compare, holm, judge
+
+__all__ = ["Champion", "compare", "holm", "judge"]

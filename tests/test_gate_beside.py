@@ -1,0 +1,157 @@
+"""Rules beside those on decisions: checks of the data, drift of scores and of calibration, overlap."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from decisions_world import START, evaluated, make_events, make_project, score
+
+from fraudctl.checks import CheckReport, Finding
+from fraudctl.evaluate import GateResult
+from fraudctl.gate import judge
+from fraudctl.gate.beside import check_rules, drift_rule
+from fraudctl.metrics.drift import AgainstChance
+from fraudctl.policy import bare_policy
+from fraudctl.split import overlap
+
+FLOOR = "[gate]\nsavings = { at_least = 0.6 }\nmin_frauds = 100\n"
+DRIFT = FLOOR + "drift = {}\n"
+
+
+def honest(n_events: int = 8000, *, seed: int = 0, weeks: int = 1, shift: float = 0.0) -> pl.DataFrame:
+    """Events whose outcomes are drawn from their probabilities, over some weeks."""
+    rng = np.random.default_rng(seed)
+    events = make_events(n_events, 400, seed=seed)
+    odds = rng.normal(-3.0 + shift, 2.0, n_events)
+    y_prob = 1 / (1 + np.exp(-odds))
+    times = events["event_time"] + pl.Series(rng.integers(0, weeks, n_events)).cast(pl.Int64) * timedelta(days=7)
+    label = (rng.random(n_events) < y_prob).astype(np.int8)
+    return events.with_columns(event_time=times, y_prob=y_prob, label=pl.Series(label)).sort("event_time")
+
+
+def run(
+    events: pl.DataFrame, more: str = DRIFT, *, reference: pl.DataFrame | None = None, checks: CheckReport | None = None
+) -> GateResult:
+    project = make_project(more)
+    scored = score(events, project)
+    return judge(
+        evaluated(scored, project), scored, project=project, policy=bare_policy(project), reference=reference,
+        checks=checks,
+    ).gate  # fmt: skip
+
+
+def verdicts(gate: GateResult) -> dict[str, str]:
+    return {rule.name: rule.verdict for rule in gate.rules}
+
+
+def before(**more: float) -> pl.DataFrame:
+    return honest(16_000, seed=9, weeks=3, **more).with_columns(pl.col("event_time") - timedelta(days=28))
+
+
+def test_drift_rules_pass_where_nothing_changed() -> None:
+    gate = run(honest(), reference=before())
+    assert verdicts(gate) == {"savings.at_least": "pass", "drift.scores": "pass", "drift.calibration": "pass"}
+    assert gate.verdict == "pass"
+    assert "nothing unusual" in gate.rules[1].reason
+
+
+def test_drift_of_scores_fails_where_they_moved() -> None:
+    gate = run(honest(), reference=before(shift=-0.5))
+    assert verdicts(gate)["drift.scores"] == "fail"
+    assert gate.exit_code == 1
+    assert "more than chance" in gate.reason
+
+
+def test_drift_of_calibration_fails_where_probabilities_double() -> None:
+    events = honest()
+    gate = run(events.with_columns(y_prob=(2 * pl.col("y_prob")).clip(0, 1)), reference=before())
+    assert verdicts(gate)["drift.calibration"] == "fail"
+
+
+def test_drift_is_inconclusive_where_it_cannot_be_known() -> None:
+    assert verdicts(run(honest()))["drift.scores"] == "inconclusive"
+    short = before().filter(pl.col("event_time") < START - timedelta(days=25))
+    gate = run(honest(), reference=short)
+    assert verdicts(gate)["drift.scores"] == "inconclusive"
+    assert "days on one side" in gate.reason
+    few = run(honest().with_columns(card=pl.col("card") % 10), reference=before())
+    assert verdicts(few)["drift.calibration"] == "inconclusive"
+    needs = run(honest(), DRIFT.replace("100", "5000"), reference=before())
+    assert set(verdicts(needs).values()) == {"inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("value", "n_frauds", "verdict"),
+    [(0.4, 300, "pass"), (0.4, 299, "inconclusive"), (0.5, 300, "inconclusive"), (0.61, 10, "fail")],
+)
+def test_usual_passes_seldom_fails_and_between_nobody_can_tell(value: float, n_frauds: int, verdict: str) -> None:
+    found = AgainstChance(value, usual=0.4, limit=0.6)
+    assert drift_rule("drift.scores", "score_psi", found, "", n_frauds, 300).verdict == verdict
+
+
+def test_only_what_is_asked_is_held() -> None:
+    more = FLOOR + "drift = { scores = false }\n"
+    assert list(verdicts(run(honest(), more))) == ["savings.at_least", "drift.calibration"]
+
+
+def test_drift_alone_cannot_tell_a_model_from_noise() -> None:
+    gate = run(honest(), "[gate]\nmin_frauds = 100\ndrift = {}\n", reference=before())
+    assert gate.verdict == "refused"
+    assert "add savings" in (gate.hint or "")
+
+
+def report(*findings: Finding, **more: int | None) -> CheckReport:
+    return CheckReport(findings, **{"n_events": 100, "n_mature": 50, **more})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("finding", "rule"),
+    [
+        ("missing-column", "checks.schema"),
+        ("feature-type", "checks.schema"),
+        ("amount-unreadable", "checks.schema"),
+        ("event-id-conflict", "checks.data"),
+        ("time-null", "checks.data"),
+        ("label-immature", "checks.maturity"),
+        ("label-one-class", "checks.maturity"),
+    ],
+)
+def test_errors_of_the_checks_fail_before_anything_else(finding: str, rule: str) -> None:
+    bad = Finding(finding, "error", "card", "something is wrong", hint=None)
+    gate = run(honest(), FLOOR, checks=report(bad))
+    assert [item.name for item in gate.rules[:3]] == ["checks.schema", "checks.data", "checks.maturity"]
+    assert {name for name, verdict in verdicts(gate).items() if verdict == "fail"} == {rule}
+    assert gate.verdict == "fail"
+    assert gate.reason == "`fraudctl check` finds card: something is wrong"
+
+
+def test_checks_pass_and_are_inconclusive() -> None:
+    fine = run(honest(), FLOOR, checks=report(Finding("time-gap", "warning", "t", "2 days without any event")))
+    assert fine.verdict == "pass"
+    assert "check: t: 2 days without any event" in fine.warnings
+    unread = {rule.name: rule.verdict for rule in check_rules(report(n_events=0, n_mature=None))}
+    assert unread == {"checks.schema": "pass", "checks.data": "inconclusive", "checks.maturity": "inconclusive"}
+
+
+def test_warnings_of_the_checks_are_kept_short() -> None:
+    many = [Finding("nulls", "warning", f"c{i}", "is null") for i in range(5)]
+    gate = run(honest(), FLOOR, checks=report(*many))
+    assert gate.warnings[-1] == "check: 2 more warnings; `fraudctl check` lists them"
+
+
+def test_overlap_by_hand() -> None:
+    train = pl.DataFrame({"event_id": [1, 2, 3], "event_time": [START] * 3, "label": [0, 1, 0], "card": [7, 8, None]})
+    later = [START + timedelta(days=2, hours=12)] * 4
+    test = pl.DataFrame({"event_id": [3, 4, 5, 6], "event_time": later, "label": [1, 1, 0, None],
+                         "card": [7, 9, 7, None]})  # fmt: skip
+    found = overlap(train, test, entities=["card"])
+    # event 3 stands in both; card 7 of 7 and 9 was seen, and has 2 of 4 events and 1 of 2 frauds; null is no card
+    assert found == {
+        "events": 1,
+        "gap_days": 2.5,
+        "entities": {"card": {"ids": 2, "seen": 1, "share_of_events": 0.5, "share_of_frauds": 0.5}},
+    }
+    assert overlap(train, test, entities=[], timed=False)["gap_days"] is None
