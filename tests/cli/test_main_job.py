@@ -106,7 +106,7 @@ def test_gate_formats_for_ci(project: Path, tmp_path: Path) -> None:
     import xml.etree.ElementTree as ET
 
     junit = run_in(project, "evaluate", "--format", "junit", "--quiet")
-    assert len(list(ET.fromstring(junit.out).iter("testcase"))) == 3  # noqa: S314
+    assert len(list(ET.fromstring(junit.out).iter("testcase"))) == 6  # noqa: S314
     summary = tmp_path / "summary.md"
     github = run_in(project, "evaluate", "--format", "github", "--quiet", env={"GITHUB_STEP_SUMMARY": str(summary)})
     assert github.out.startswith("::")
