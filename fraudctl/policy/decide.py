@@ -55,6 +55,25 @@ class CapacityUse:
         """Note one more place for each of the given periods."""
         self._counts.update((action, int(number)) for number in period)
 
+    def count(self, action: str, period: int) -> int:
+        """Give the places that an action has taken in one period."""
+        return self._counts[action, period]
+
+    def add(self, action: str, period: int) -> None:
+        """Note one more place in one period."""
+        self._counts[action, period] += 1
+
+    def to_list(self) -> list[list[Any]]:
+        """Give what was taken as JSON: action, period, places."""
+        return [[action, period, places] for (action, period), places in sorted(self._counts.items())]
+
+    @classmethod
+    def from_list(cls, document: list[list[Any]]) -> CapacityUse:
+        """Read what `to_list` wrote."""
+        used = cls()
+        used._counts.update({(action, period): places for action, period, places in document})
+        return used
+
 
 @dataclass(frozen=True)
 class PolicyRule:

@@ -1,0 +1,200 @@
+"""The inner loops over symmetric trees, compiled: which leaf a row falls into, its score, and its exact SHAP values.
+
+A forest is a handful of flat arrays (see `trees.Forest`). Tree ``t`` has the splits ``[split_start[t], split_start[t +
+1])``; split ``j`` of a tree sets bit ``j`` of the leaf's number, so the last split is the root. A row is an array of
+Float32 without NaN: the numbers of the model, then 0 or 1 for every split on a category.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudctl.features.jit import jit
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+
+BLOCK = 256
+"""Rows that are brought through all trees together: their bins stay in the nearest cache."""
+
+
+@jit
+def score_row(
+    row: Singles, split_start: Ints, column: Array, border: Singles, leaf_start: Ints, leaf_value: Floats, leaves: Ints
+) -> float:
+    """Give the sum of the leaf values of one row, tree after tree, and note the positions of its leaves."""
+    total = 0.0
+    for tree in range(len(split_start) - 1):
+        first = split_start[tree]
+        leaf = 0
+        for split in range(first, split_start[tree + 1]):
+            if row[column[split]] > border[split]:
+                leaf |= 1 << (split - first)
+        leaves[tree] = leaf
+        total += leaf_value[leaf_start[tree] + leaf]
+    return total
+
+
+@jit
+def explain_row(
+    leaves: Ints, leaf_start: Ints, shap_start: Ints, feature_start: Ints, feature: Array, shap: Floats, out: Floats
+) -> None:
+    """Add up what each feature contributes in the leaves of one row; ``out`` is the model's features in their order."""
+    out[:] = 0.0
+    for tree in range(len(leaf_start) - 1):
+        first, last = feature_start[tree], feature_start[tree + 1]
+        at = shap_start[tree] + leaves[tree] * (last - first)
+        for k in range(first, last):
+            out[feature[k]] += shap[at + k - first]
+
+
+@jit
+def explain_rows(
+    rows: Singles,
+    split_start: Ints,
+    column: Array,
+    border: Singles,
+    leaf_start: Ints,
+    leaf_value: Floats,
+    shap_start: Ints,
+    feature_start: Ints,
+    feature: Array,
+    shap: Floats,
+    out: Floats,
+) -> None:
+    """Do what `score_row` and `explain_row` do for many rows; ``out`` has the shape (n_rows, n_features)."""
+    leaves = np.empty(len(split_start) - 1, np.int64)
+    for i in range(rows.shape[0]):
+        score_row(rows[i], split_start, column, border, leaf_start, leaf_value, leaves)
+        explain_row(leaves, leaf_start, shap_start, feature_start, feature, shap, out[i])
+
+
+@jit
+def bin_rows(values: Singles, border_start: Ints, borders: Singles, out: Array) -> None:
+    """Count, for each column and row of a block, the borders that the value lies above.
+
+    Parameters
+    ----------
+    values
+        Shape (n_columns, n_rows), without NaN.
+    border_start, borders
+        Rising borders of column ``c``: ``borders[border_start[c]:border_start[c + 1]]``.
+    out
+        uint8 of the shape of ``values``.
+    """
+    for c in range(values.shape[0]):
+        first, last = border_start[c], border_start[c + 1]
+        for r in range(values.shape[1]):
+            value, low, high = values[c, r], first, last
+            while low < high:
+                middle = (low + high) >> 1
+                if value > borders[middle]:
+                    low = middle + 1
+                else:
+                    high = middle
+            out[c, r] = low - first
+
+
+@jit
+def score_block(
+    bins: Array,
+    split_start: Ints,
+    column: Array,
+    rank: Array,
+    leaf_start: Ints,
+    leaf_value: Floats,
+    leaf: Array,
+    out: Floats,
+) -> None:
+    """Give the sums of leaf values of a block of rows, added tree after tree as `score_row` adds them.
+
+    Parameters
+    ----------
+    bins
+        From `bin_rows`, shape (n_columns, n_rows).
+    rank
+        For each split, the number of borders that a value must lie above: bit set where ``bin > rank``.
+    leaf
+        Room for one number per row, int32.
+    """
+    n = bins.shape[1]
+    out[:] = 0.0
+    for tree in range(len(split_start) - 1):
+        first = split_start[tree]
+        leaf[:] = 0
+        for split in range(first, split_start[tree + 1]):
+            values, least, bit = bins[column[split]], rank[split], np.int32(1 << (split - first))
+            for r in range(n):
+                leaf[r] += bit if values[r] > least else np.int32(0)
+        base = leaf_start[tree]
+        for r in range(n):
+            out[r] += leaf_value[base + leaf[r]]
+
+
+@jit
+def known_values(depth: int, classes: Array, n_classes: int, leaf_value: Floats, leaf_weight: Floats) -> Floats:
+    """Give what a symmetric tree expects at every leaf when only some features are known, for every set of features.
+
+    Where a split is on a known feature the leaf's way is taken, elsewhere both, by their training weights; a way that
+    no training row took counts nothing.
+
+    Parameters
+    ----------
+    classes
+        Number of the feature of each split, in ``[0, n_classes)``, shape (depth,).
+
+    Returns
+    -------
+    array of shape (2 ** n_classes, 2 ** depth)
+        Bit ``k`` of the first index says that feature ``k`` is known.
+    """
+    n_leaves = 1 << depth
+    known = np.empty((1 << n_classes, n_leaves))
+    known[:] = leaf_value
+    weight = leaf_weight.copy()
+    for bit in range(depth):
+        for chosen in range(1 << n_classes):
+            value, inside = known[chosen], (chosen >> classes[bit]) & 1
+            for leaf in range(n_leaves):
+                if inside:
+                    if weight[leaf >> bit] <= 0.0:
+                        value[leaf] = 0.0
+                elif not (leaf >> bit) & 1:
+                    other = leaf | (1 << bit)
+                    left, right = weight[leaf >> bit], weight[other >> bit]
+                    mean = (left * value[leaf] + right * value[other]) / (left + right) if left + right > 0.0 else 0.0
+                    value[leaf] = mean
+                    value[other] = mean
+        for node in range(n_leaves >> (bit + 1)):
+            weight[node] = weight[2 * node] + weight[2 * node + 1]
+    return known
+
+
+@jit
+def shapley_values(known: Floats, n_classes: int, share: Floats, out: Floats) -> None:
+    """Give the Shapley values of every leaf from `known_values`: its path-dependent SHAP values.
+
+    Lundberg et al., *Consistent Individualized Feature Attribution for Tree Ensembles* (2018).
+
+    Parameters
+    ----------
+    share
+        ``share[size]``: weight of a set of that size, ``size! (n_classes - size - 1)! / n_classes!``.
+    out
+        Shape (n_leaves * n_classes,).
+    """
+    out[:] = 0.0
+    for chosen in range(known.shape[0]):
+        size = 0
+        for k in range(n_classes):
+            size += (chosen >> k) & 1
+        for k in range(n_classes):
+            if not (chosen >> k) & 1:
+                more = known[chosen | (1 << k)]
+                for leaf in range(known.shape[1]):
+                    out[leaf * n_classes + k] += share[size] * (more[leaf] - known[chosen, leaf])
