@@ -33,7 +33,7 @@ from fraudctl.train import ModelColumns
 if TYPE_CHECKING:
     from catboost import CatBoost
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json", "predictions.parquet")
 """The files that a manifest vouches for."""
@@ -57,7 +57,8 @@ class BundleContents:
     policy
         From scores to actions, as JSON; written as ``policy.json``.
     features
-        Definitions of the features, as JSON; ``features.json`` holds them under ``definition`` beside ``columns``.
+        Definitions of the features and the columns that the data had, as JSON; ``features.json`` holds them under
+        ``definition`` beside ``columns``.
     predictions
         What the folds predicted.
     project_file

@@ -99,12 +99,13 @@ def give_reasons(
     usual = usual_values(frame, chosen, features=features, history=history, entities=entities)
     cells = {j: frame[features[j].name] for row in chosen for j in row}
     return [
-        tuple(_reason(features[j], cells[j][i], float(values[i, j]), usual.get((i, j))) for j in row)
+        tuple(reason_for(features[j], cells[j][i], float(values[i, j]), usual.get((i, j))) for j in row)
         for i, row in enumerate(chosen)
     ]
 
 
-def _reason(feature: FeatureLike, value: Any, contribution: float, usual: tuple[str, Value] | None) -> Reason:
+def reason_for(feature: FeatureLike, value: Any, contribution: float, usual: tuple[str, Value] | None = None) -> Reason:
+    """Put a contribution into words; ``usual`` is an entity and the value that is usual for it."""
     words = feature.words or feature.name
     direction = "raises" if contribution > 0 else "lowers"
     text = f"{spoken(words)}: {tell(words, value)}"

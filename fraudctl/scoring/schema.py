@@ -101,7 +101,9 @@ def require_columns(found: Collection[str], *, wanted: Collection[str], known: C
         near = difflib.get_close_matches(name, strangers, n=1, cutoff=0.5)
         told.append(f"{name!r} (was it renamed to {near[0]!r}?)" if near else repr(name))
     msg = f"{place}: no column {', '.join(told)}, which the model was trained with"
-    raise DataError(msg, hint="give every column that the model uses, under the name it had in training; null is a value")
+    raise DataError(
+        msg, hint="give every column that the model uses, under the name it had in training; null is a value"
+    )
 
 
 def kind_of(dtype: pl.DataType) -> str:

@@ -169,6 +169,7 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
 
 def _write(project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice) -> Path:
     from fraudctl.bundle import BundleContents, write_bundle
+    from fraudctl.scoring.schema import data_schema
 
     facts = {
         "project": project.project.name,
@@ -190,7 +191,7 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         columns=trained.columns,
         calibrator=trained.calibrator,
         policy=choice.policy.to_dict(),
-        features=definition_document(table),
+        features={**definition_document(table), "schema": data_schema(project).to_dict()},
         predictions=trained.predictions,
         project_file=project.text,
         timezone=project.data.timezone,

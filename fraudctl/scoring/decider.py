@@ -1,0 +1,265 @@
+"""A bundle made ready to decide: features in; score, probability, action and reasons out, for one event or for many.
+
+Costs, rules, policy, time zone, column roles and label encoding are the bundle's own, so that what was evaluated is
+what decides. One event and many give the same answers bit by bit: the trees add in one order, and everything behind
+them is computed by the same operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.errors import BundleError, FraudctlError
+from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for
+from fraudctl.features.definition import FeatureSet, SourceTable, define
+from fraudctl.policy import CapacityUse, Policy
+from fraudctl.policy.decide import local_period
+from fraudctl.policy.single import SinglePolicy
+from fraudctl.project import Project, parse_project
+from fraudctl.scoring.conditions import Conditions
+from fraudctl.scoring.events import EventReader
+from fraudctl.scoring.schema import DataSchema
+from fraudctl.scoring.trees import Forest, read_forest
+
+if TYPE_CHECKING:
+    from fraudctl.bundle import Bundle
+    from fraudctl.features.online import OnlineRow
+
+Floats = npt.NDArray[np.float64]
+
+Explained = Literal["all", "alerts", "none"]
+EXPLAINED: Final[tuple[Explained, ...]] = get_args(Explained)
+"""Which decisions get reasons."""
+
+REASON_TYPE: Final = pl.List(pl.Struct({"feature": pl.String, "text": pl.String, "contribution": pl.Float64}))
+"""How reasons stand in a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is done about one event, and why.
+
+    Attributes
+    ----------
+    y_score
+        Raw score, log-odds.
+    probability
+        Calibrated probability of fraud.
+    reasons
+        Up to four, the strongest first.
+    """
+
+    event_id: int | str
+    y_score: float
+    probability: float
+    action: str
+    reasons: tuple[Reason, ...]
+
+    def to_dict(self, *, model: str, policy: str) -> dict[str, Any]:
+        """Give the decision as JSON."""
+        return {
+            "event_id": self.event_id,
+            "probability": self.probability,
+            "action": self.action,
+            "reasons": [
+                {"feature": item.feature, "text": item.text, "contribution": item.contribution} for item in self.reasons
+            ],
+            "policy": policy,
+            "model": model,
+        }
+
+
+class Decider:
+    """Decides with one bundle.
+
+    Parameters
+    ----------
+    bundle
+        Checked by `fraudctl.bundle.load_bundle`.
+
+    Raises
+    ------
+    BundleError
+        Its features cannot be rebuilt from what it says, or its trees cannot be scored one by one.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.model = bundle.version
+        self.policy_version = str(bundle.manifest["files"]["policy.json"])[:8]
+        self.schema = DataSchema.from_dict(bundle.features.get("schema"))
+        self.project = _project_of(bundle)
+        self.features = _features_of(bundle, self.project, self.schema)
+        self.forest: Forest = read_forest(bundle.model, bundle.columns)
+        self.policy = Policy.from_dict(dict(bundle.policy))
+        self.single = SinglePolicy(self.policy)
+        self.conditions = Conditions(self.policy.rules, self.features, self.schema, timezone=self.policy.timezone)
+        self.more = tuple(dict.fromkeys([*self.policy.columns, *self.conditions.data_columns]))
+        self.reader = EventReader(self.project, self.features, self.schema, more=self.more)
+        by_name = {feature.name: feature for feature in self.features.features}
+        names = bundle.columns.names
+        self._positions = np.array([self.features.names.index(name) for name in names], dtype=np.int64)
+        self._described = [by_name[name] for name in names]
+        self._protected = self.project.features.protected
+        self._closed = np.array([name in self._protected for name in names])
+
+    @property
+    def label_delay_us(self) -> int:
+        """The project's label delay in µs."""
+        return self.project.data.label_delay.seconds * 1_000_000
+
+    @cached_property
+    def carried(self) -> list[str]:
+        """Data columns that travel along: for the features, the costs and the rules."""
+        return list(dict.fromkeys([*self.features.carried, *self.more]))
+
+    def decide(
+        self, event: Mapping[str, Any], row: OnlineRow, *, used: CapacityUse | None = None, explained: Explained = "all"
+    ) -> Decision:
+        """Decide on one event.
+
+        Parameters
+        ----------
+        event
+            From `EventReader.event`.
+        row
+            Its features.
+        used
+            Places that limited actions have taken so far; that of this event is added.
+        """
+        encoded = self.forest.encode(row.numbers[self._positions], row.categories)
+        y_score, leaves = self.forest.score(encoded)
+        y_prob = float(self.bundle.calibrator.predict(np.array([y_score]))[0])
+        holds = self.conditions.holds(event, row)
+        code = self.single.decide(event, y_prob, holds=holds, used=used)
+        alert = code != self.policy.matrix.pass_code
+        wanted = explained == "all" or (alert and explained == "alerts")
+        reasons = self._reasons(row, self.forest.explain(leaves), towards_alert=alert) if wanted else ()
+        return Decision(event["event_id"], y_score, y_prob, self.single.actions[code], reasons)
+
+    def _reasons(self, row: OnlineRow, values: Floats, *, towards_alert: bool) -> tuple[Reason, ...]:
+        """Do what `reasons.choose` does for one row."""
+        push = values if towards_alert else -values
+        push = np.where(self._closed, -np.inf, push)
+        order = np.argsort(-push, kind="stable")[:MOST].tolist()
+        return tuple(
+            reason_for(self._described[j], self.value(row, j), float(values[j])) for j in order if push[j] >= FAINT
+        )
+
+    def value(self, row: OnlineRow, position: int) -> float | int | str | bool | None:
+        """Give the value of a column of the model, by its position there, in its own type."""
+        feature = self._described[position]
+        return typed(row, feature.name, feature.dtype, int(self._positions[position]))
+
+    def feature_values(self, row: OnlineRow) -> dict[str, float | int | str | bool | None]:
+        """Give all features of an event by name, in their own types."""
+        return {
+            feature.name: typed(row, feature.name, feature.dtype, at)
+            for at, feature in enumerate(self.features.features)
+        }
+
+    def decide_frame(
+        self, frame: pl.DataFrame, *, used: CapacityUse | None = None, explained: Explained = "all"
+    ) -> pl.DataFrame:
+        """Decide on many events.
+
+        Parameters
+        ----------
+        frame
+            Rows of the feature table in time order.
+
+        Returns
+        -------
+        DataFrame
+            ``event_id``, ``probability``, ``action``, ``reasons`` (`REASON_TYPE`), ``policy``, ``model``.
+        """
+        matrix = self.bundle.columns.matrix(frame)
+        y_prob = self.bundle.calibrator.predict(self.forest.score_frame(matrix))
+        codes = self._codes(frame, y_prob, used)
+        alerts = codes != self.policy.matrix.pass_code
+        rows = np.flatnonzero(alerts) if explained == "alerts" else np.arange(len(codes) if explained == "all" else 0)
+        return pl.DataFrame(
+            {
+                "event_id": frame["event_id"],
+                "probability": y_prob,
+                "action": pl.Series(self.policy.actions, dtype=pl.String).gather(codes.astype(np.int64)),
+                "reasons": self._reasons_of(frame, matrix, alerts, rows),
+                "policy": pl.repeat(self.policy_version, frame.height, dtype=pl.String, eager=True),
+                "model": pl.repeat(self.model, frame.height, dtype=pl.String, eager=True),
+            }
+        )
+
+    def _codes(self, frame: pl.DataFrame, y_prob: Floats, used: CapacityUse | None) -> npt.NDArray[np.int8]:
+        policy = self.policy
+        masks = [rule.holds(frame, timezone=policy.timezone) for rule in policy.rules]
+        table = None
+        if policy.kind == "expected_cost":
+            priced = frame.with_columns(pl.col("amount").fill_null(0.0)) if "amount" in frame.columns else frame
+            table = policy.matrix.per_event(priced)
+        periods: dict[str, npt.NDArray[np.int64]] = {
+            item.per: local_period(frame["event_time"], item.per, policy.timezone) for item in policy.capacity
+        }
+        return policy.decide_arrays(y_prob, table, rule_masks=masks, periods=periods, used=used)
+
+    def _reasons_of(
+        self, frame: pl.DataFrame, matrix: pl.DataFrame, alerts: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64]
+    ) -> pl.Series:
+        """Give the reasons of the chosen rows as a column; the others get an empty list."""
+        out: list[list[dict[str, Any]]] = [[] for _ in range(frame.height)]
+        values = self.forest.explain_frame(matrix[rows])
+        chosen = choose(values, towards_alert=alerts[rows], features=self._described, protected=self._protected)
+        cells = {j: frame[self._described[j].name].gather(rows).to_list() for j in {j for row in chosen for j in row}}
+        for i, (at, positions) in enumerate(zip(rows.tolist(), chosen, strict=True)):
+            found = (reason_for(self._described[j], cells[j][i], float(values[i, j])) for j in positions)
+            out[at] = [
+                {"feature": item.feature, "text": item.text, "contribution": item.contribution} for item in found
+            ]
+        return pl.Series("reasons", out, dtype=REASON_TYPE)
+
+
+def typed(row: OnlineRow, name: str, dtype: str, at: int) -> float | int | str | bool | None:
+    """Give the value of the feature at position ``at`` of a row in the feature's own type."""
+    if dtype == "category":
+        return row.categories[name]
+    value = float(row.numbers[at])
+    if math.isnan(value):
+        return None
+    if dtype == "float":
+        return value
+    return value != 0.0 if dtype == "bool" else int(value)
+
+
+def _project_of(bundle: Bundle) -> Project:
+    """Parse the project file in a bundle."""
+    try:
+        return parse_project(bundle.manifest["project_file"], path=bundle.path / "fraudctl.toml")
+    except FraudctlError as error:
+        msg = f"the project file in bundle {bundle.version} cannot be read by this version of fraudctl: {error.message}"
+        raise BundleError(msg, hint="train again") from error
+
+
+def _features_of(bundle: Bundle, project: Project, schema: DataSchema) -> FeatureSet:
+    """Rebuild the features of a bundle, and refuse them where they are not the ones it was trained with."""
+    missing = sorted(set(project.sources) - set(schema.sources))
+    try:
+        sources = {name: SourceTable(project.sources[name], schema.sources[name]) for name in project.sources}
+        features = define(project, schema.events, sources=sources)
+    except (FraudctlError, KeyError) as error:
+        told = error.message if isinstance(error, FraudctlError) else f"sources {', '.join(missing)} are not described"
+        msg = f"the features of bundle {bundle.version} cannot be rebuilt: {told}"
+        raise BundleError(msg, hint="train again with this version of fraudctl") from error
+    if features.digest != bundle.features.get("digest"):
+        msg = f"the features of bundle {bundle.version} are not those of the project file in it"
+        raise BundleError(msg, hint="they mean something else in this version, or the file changed before `threshold`")
+    if not set(bundle.columns.names) <= set(features.names):
+        msg = f"the model of bundle {bundle.version} takes columns that its features do not give"
+        raise BundleError(msg, hint="train again")
+    return features

@@ -1,0 +1,305 @@
+"""Events, labels and rows of other tables as they come: from the data's own column names to roles, one at a time.
+
+Owns what `tables.normalise` does for a whole table, for one JSON object: every column that the model uses must be
+there (null is a value), of the type it had in training; a field that training never saw is refused. Messages name
+fields and types, never values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from fraudctl.errors import DataError
+from fraudctl.features.definition import FeatureSet
+from fraudctl.project import Project
+from fraudctl.scoring.schema import DataSchema, kind_of
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST: Final = 2**63 - 1
+_MOST_NAMED: Final = 5
+
+Convert = Callable[[Any], Any]
+Fields = tuple[tuple[str, str, Convert], ...]
+
+
+class MisfitError(ValueError):
+    """A value of another kind than expected; the text says which, without the value."""
+
+
+class EventReader:
+    """Reads events, labels and source rows for one feature set.
+
+    Parameters
+    ----------
+    project
+        Of the bundle: roles, entities, sources, time zone and label encoding.
+    features
+        What the columns are needed for.
+    schema
+        What the columns were in training.
+    more
+        Data columns that costs and rules read beside those of the features.
+    """
+
+    def __init__(
+        self, project: Project, features: FeatureSet, schema: DataSchema, *, more: Collection[str] = ()
+    ) -> None:
+        data = project.data
+        self._zone = ZoneInfo(data.timezone)
+        self._labels: Mapping[str, int | None] = data.label_values
+        self.known = frozenset(schema.events)
+        roles = [
+            ("event_id", data.event_id, _id(schema.events[data.event_id])),
+            ("event_time", data.event_time, self.time),
+        ]
+        if data.amount is not None:
+            roles.append(("amount", data.amount, _number))
+        roles += [(name, column, _optional(_id(schema.events[column]))) for name, column in project.entities.items()]
+        roles += [(name, name, self._plain(schema.events[name])) for name in dict.fromkeys([*features.carried, *more])]
+        self._event: Fields = tuple(roles)
+        self.columns = tuple(dict.fromkeys(column for _, column, _ in roles))
+        """The data's columns that an event must have."""
+        self._sources = {name: self._source_fields(project, features, schema, name) for name in features.sources}
+        self._source_columns = {name: frozenset(schema.sources[name]) for name in features.sources}
+
+    @property
+    def event_id_column(self) -> str:
+        """The data's column that names each event."""
+        return self._event[0][1]
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The other tables whose rows are taken."""
+        return tuple(self._sources)
+
+    def _source_fields(self, project: Project, features: FeatureSet, schema: DataSchema, name: str) -> Fields:
+        section, columns = project.sources[name], schema.sources[name]
+        fields: list[tuple[str, str, Convert]] = [("event_time", section.event_time, self.time)]
+        if section.known_time is not None:
+            fields.append(("usable_time", section.known_time, _optional(self.time)))
+        fields += [(entity, column, _optional(_id(columns[column]))) for entity, column in section.entities.items()]
+        fields += [(column, column, self._plain(columns[column])) for column in features.sources[name]]
+        return tuple(fields)
+
+    def event(self, raw: Any) -> dict[str, Any]:
+        """Give an event under role names: times in µs UTC, numbers, entity ids, carried columns.
+
+        Raises
+        ------
+        DataError
+            A column is missing, unknown, or of a type that it did not have in training.
+        """
+        if not isinstance(raw, dict):
+            msg = f"an event is {_said(raw)}; expected an object with the data's columns as fields"
+            raise DataError(msg)
+        if not raw.keys() <= self.known:
+            raise _strangers(raw.keys() - self.known, self.known, "event")
+        return _read(self._event, raw, "event")
+
+    def source(self, name: str, raw: Any) -> dict[str, Any]:
+        """Give a row of another table under role names, with the time from which on events may see it.
+
+        Raises
+        ------
+        DataError
+            There is no such source, or the row does not fit it.
+        """
+        if name not in self._sources:
+            told = ", ".join(self._sources) or "none"
+            msg = f"the model uses no source of that name; it uses: {told}"
+            raise DataError(msg)
+        if not isinstance(raw, dict):
+            msg = f"a row of source {name} is {_said(raw)}; expected an object with the table's columns as fields"
+            raise DataError(msg)
+        if not raw.keys() <= self._source_columns[name]:
+            raise _strangers(raw.keys() - self._source_columns[name], self._source_columns[name], f"source {name}")
+        row = _read(self._sources[name], raw, f"source {name}")
+        row["usable_time"] = max(row["event_time"], row.get("usable_time") or row["event_time"])
+        return row
+
+    def label(self, raw: Any) -> tuple[Any, int | None, int]:
+        """Give event id, outcome (1, 0 or None) and µs UTC of its arrival.
+
+        Raises
+        ------
+        DataError
+            A field is missing, unknown or of the wrong type, or the label is none that the project knows.
+        """
+        if not isinstance(raw, dict):
+            msg = f"a label is {_said(raw)}; expected an object with event_id, label and label_time"
+            raise DataError(msg)
+        allowed = frozenset({"type", "event_id", "label", "label_time"})
+        if not raw.keys() <= allowed:
+            raise _strangers(raw.keys() - allowed, allowed - {"type"}, "label")
+        fields = (("event_id", "event_id", self._event[0][2]), ("label", "label", self.outcome),
+                  ("label_time", "label_time", self.time))  # fmt: skip
+        row = _read(fields, raw, "label")
+        return row["event_id"], row["label"], row["label_time"]
+
+    def outcome(self, value: Any) -> int | None:
+        """Read an outcome through ``[data.label_values]`` where there are any."""
+        if self._labels:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            if value is not None and text not in self._labels:
+                told = "is none of the values of [data.label_values]"
+                raise MisfitError(told)
+            return None if value is None else self._labels[text]
+        if value is None:
+            return None
+        if value in (0, 1):
+            return int(value)
+        told = "is none of 1, 0 and null"
+        raise MisfitError(told)
+
+    def time(self, value: Any) -> int:
+        """Read an ISO 8601 time as µs since 1970 in UTC; without a zone it is local to the project.
+
+        A local time that happens twice is the earlier one; one that never happens is refused.
+        """
+        if not isinstance(value, str):
+            told = f"is {_said(value)}; expected a time as ISO 8601 text"
+            raise MisfitError(told)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            told = "is no ISO 8601 time"
+            raise MisfitError(told) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=self._zone)
+            if self._zone.key != "UTC" and moment.astimezone(UTC).astimezone(self._zone).replace(fold=0) != moment:
+                told = "is a local time that does not exist (clocks went forward)"
+                raise MisfitError(told)
+        try:
+            return (moment - _EPOCH) // timedelta(microseconds=1)
+        except OverflowError:
+            told = "is a time outside the years 1 to 9999"
+            raise MisfitError(told) from None
+
+    def _plain(self, dtype: pl.DataType) -> Convert:
+        """Give what reads a carried column of a type; null stays null."""
+        if dtype.is_integer():
+            return _optional(_whole)
+        if dtype.is_numeric():
+            return _number
+        if dtype == pl.Boolean:
+            return _optional(_truth)
+        if isinstance(dtype, pl.Datetime):
+            return _optional(self._moment if dtype.time_zone is not None else _naive)
+        return _optional(_date if dtype == pl.Date else _text)
+
+    def _moment(self, value: Any) -> datetime:
+        return _EPOCH + timedelta(microseconds=self.time(value))
+
+
+def _read(fields: Fields, raw: Mapping[str, Any], what: str) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    try:
+        for name, column, convert in fields:
+            out[name] = convert(raw[column])
+    except KeyError:
+        missing = [column for _, column, _ in fields if column not in raw]
+        msg = f"{what}: no field {', '.join(map(repr, missing[:_MOST_NAMED]))}, which the model was trained with"
+        raise DataError(msg, hint="give every column that the model uses; null is a value") from None
+    except MisfitError as problem:
+        msg = f"{what}: field {column!r} {problem}"
+        raise DataError(msg) from None
+    return out
+
+
+def _strangers(found: Collection[str], known: Collection[str], what: str) -> DataError:
+    """Give the error for fields that training never saw; their names are shown as far as they look like names."""
+    told = []
+    for name in sorted(found)[:_MOST_NAMED]:
+        near = difflib.get_close_matches(name, known, n=1)
+        shown = repr(name) if len(name) <= 40 and name.isprintable() else f"a name of {len(name)} characters"
+        told.append(shown + (f" (did you mean {near[0]!r}?)" if near else ""))
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    msg = f"{what}: unknown field {', '.join(told)}{more}"
+    return DataError(msg, hint="leave out what was not among the columns that the model was trained with")
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _expected(value: Any, dtype: pl.DataType) -> MisfitError:
+    return MisfitError(f"is {_said(value)}; expected {kind_of(dtype)}")
+
+
+def _optional(convert: Convert) -> Convert:
+    def read(value: Any) -> Any:
+        return None if value is None else convert(value)
+
+    return read
+
+
+def _id(dtype: pl.DataType) -> Convert:
+    return _whole if dtype.is_numeric() else _text
+
+
+def _whole(value: Any) -> int:
+    if type(value) is float and value.is_integer() and abs(value) <= _LARGEST:
+        return int(value)
+    if type(value) is not int:
+        raise _expected(value, pl.Int64())
+    if abs(value) > _LARGEST:
+        told = "is a number beyond 64 bits"
+        raise MisfitError(told)
+    return value
+
+
+def _number(value: Any) -> float | None:
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if value is None:
+        return None
+    if type(value) is not int:
+        raise _expected(value, pl.Float64())
+    if abs(value) > _LARGEST:
+        told = "is a number beyond 64 bits"
+        raise MisfitError(told)
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise _expected(value, pl.String())
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _expected(value, pl.Boolean())
+    return value
+
+
+def _naive(value: Any) -> datetime:
+    found: datetime = _iso(datetime.fromisoformat, value)
+    return found.replace(tzinfo=None)
+
+
+def _date(value: Any) -> date:
+    found: date = _iso(date.fromisoformat, value)
+    return found
+
+
+def _iso(parse: Callable[[str], Any], value: Any) -> Any:
+    if type(value) is not str:
+        raise _expected(value, pl.Date())
+    try:
+        return parse(value)
+    except ValueError:
+        told = "is no ISO 8601 time"
+        raise MisfitError(told) from None
