@@ -1,0 +1,236 @@
+"""``score``: new events to decisions, as a file or as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import DataError, ProjectError, UsageError
+from fraudctl.progress import Progress, Silent
+from fraudctl.project import Project, load_project
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.bundle import Bundle
+    from fraudctl.scoring.decider import Decider, Explained
+    from fraudctl.scoring.tables import NewTable
+    from fraudctl.tables import Events
+
+CHUNK = 200_000
+"""Events decided and written at once."""
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """A file of decisions, and what is in it."""
+
+    output: Path
+    model: str
+    policy: str
+    rows: int
+    actions: dict[str, int]
+    """Events by action."""
+    duplicates: int
+    """Rows that repeat another, of history and new events together."""
+    extra: tuple[str, ...]
+    """Columns that training never saw, left out."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as the document of ``score --json``."""
+        return {**vars(self), "output": str(self.output), "extra": list(self.extra)}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle that decides, and the project that it was found through, where there is one."""
+
+    decider: Decider
+    project: Project | None
+
+    def source_paths(self, given: Mapping[str, Sequence[str | Path]]) -> dict[str, tuple[str, ...]]:
+        """Give where the rows of the other tables are: as given, else as the project says.
+
+        Raises
+        ------
+        UsageError
+            A table is named that the model does not use.
+        DataError
+            A table that the model uses is neither given nor known from the project.
+        """
+        used = list(self.decider.features.sources)
+        for name in given:
+            if name not in used:
+                msg = f"--source {name}: the model uses no source of that name; it uses {', '.join(used) or 'none'}"
+                raise UsageError(msg)
+        return {name: self._source_path(name, given) for name in used}
+
+    def _source_path(self, name: str, given: Mapping[str, Sequence[str | Path]]) -> tuple[str, ...]:
+        if name in given:
+            return tuple(str(Path(path).resolve()) for path in given[name])
+        if self.project is None or name not in self.project.sources:
+            msg = f"the model uses the source {name!r}, and it is not known where its rows are"
+            raise DataError(msg, hint=f"give them with --source {name}=FILE")
+        events, root = self.project.sources[name].events, self.project.root
+        return tuple(str(root / text) if "://" not in text else text for text in _tuple(events))
+
+
+def _tuple(paths: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (paths,) if isinstance(paths, str) else paths
+
+
+def open_model(place: Path, reference: str) -> Model:
+    """Open a bundle for deciding: by its path alone, or by what the project at ``place`` calls it.
+
+    Raises
+    ------
+    BundleError
+        The bundle is missing, damaged, of another project, or cannot decide.
+    """
+    from fraudctl.scoring.decider import Decider
+
+    bundle, project = find_model(place, reference)
+    return Model(Decider(bundle), project)
+
+
+def find_model(place: Path, reference: str) -> tuple[Bundle, Project | None]:
+    """Find and check a bundle; a path to a bundle needs no project."""
+    from fraudctl.bundle import MANIFEST, load_bundle
+    from fraudctl.workflows.train import open_bundle
+
+    try:
+        project = load_project(place)
+    except ProjectError:
+        if reference and (Path(reference) / MANIFEST).is_file():
+            return load_bundle(Path(reference)), None
+        raise
+    return open_bundle(project, reference), project
+
+
+def score_files(
+    model: Model,
+    data: Sequence[str | Path],
+    *,
+    output: Path,
+    history: Sequence[str | Path] = (),
+    sources: Mapping[str, Sequence[str | Path]] | None = None,
+    with_features: bool = False,
+    explained: Explained = "alerts",
+    progress: Progress | None = None,
+) -> ScoreResult:
+    """Decide on the events of Parquet or CSV files, and write one Parquet file.
+
+    Parameters
+    ----------
+    data
+        The new events. Outcomes in them are used as they arrived, as those of the history are.
+    history
+        Events before them: what the windows look back on. They are not decided on.
+    sources
+        Source name -> its files; by default where the project says.
+    with_features
+        Adds the value of every feature.
+    explained
+        Which decisions get reasons.
+
+    Raises
+    ------
+    DataError
+        Files that are missing, unreadable, or not like the data that the model was trained on.
+    """
+    from fraudctl.scoring.tables import events_of, ids_of, open_new
+    from fraudctl.tables import require_parquet_path
+
+    require_parquet_path(output)
+    progress, decider = progress or Silent(), model.decider
+    opened = [
+        open_new(paths, decider.project, decider.schema, carried=decider.carried, what=what)
+        for paths, what in ((history, "--history"), (data, "DATA"))
+        if paths
+    ]
+    new, before = opened[-1], opened[0] if len(opened) > 1 else None
+    _tell_extra(new, progress)
+    progress.stage("Reading events")
+    others = read_sources(model, sources or {})
+    events = events_of(before, new, decider.project, carried=decider.carried)
+    table = _features(decider, events, others, progress)
+    table = _new_rows(table, ids_of(new, decider.project), before)
+    progress.stage(f"Deciding on {table.height:,} events")
+    actions = _write(decider, table, output, with_features=with_features, explained=explained, progress=progress)
+    return ScoreResult(
+        output, decider.model, decider.policy_version, table.height, actions, events.n_duplicates, new.extra
+    )
+
+
+def _tell_extra(new: NewTable, progress: Progress) -> None:
+    if new.extra:
+        shown = ", ".join(new.extra[:5]) + (" and more" if len(new.extra) > 5 else "")
+        progress.warn(f"left out {len(new.extra)} columns that the model was not trained with: {shown}")
+
+
+def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dict[str, pl.DataFrame]:
+    """Read the other tables that the model uses, normalised."""
+    from fraudctl import tables
+    from fraudctl.features.sources import normalise_source
+
+    decider, loaded = model.decider, {}
+    for name, paths in model.source_paths(given).items():
+        files = tables.find_files(paths, root=Path.cwd(), what=f"--source {name}")
+        with tables.explained(files):
+            loaded[name] = normalise_source(
+                tables.scan(files),
+                decider.project.sources[name],
+                name=name,
+                timezone=decider.project.data.timezone,
+                columns=decider.features.sources[name],
+            )
+    return loaded
+
+
+def _features(decider: Decider, events: Events, sources: dict[str, pl.DataFrame], progress: Progress) -> pl.DataFrame:
+    from fraudctl.features.batch import build
+
+    progress.stage(f"Building {len(decider.features.names)} features for {events.frame.height:,} events")
+    return build(
+        events,
+        decider.features,
+        timezone=decider.project.data.timezone,
+        sources=sources,
+        progress=lambda name, done, total: progress.update(done, total, name),
+    )
+
+
+def _new_rows(table: pl.DataFrame, ids: pl.Series, before: NewTable | None) -> pl.DataFrame:
+    """Give the rows of the new events, in time order."""
+    return table if before is None else table.join(ids.to_frame(), on="event_id", how="semi", maintain_order="left")
+
+
+def _write(
+    decider: Decider,
+    table: pl.DataFrame,
+    output: Path,
+    *,
+    with_features: bool,
+    explained: Explained,
+    progress: Progress,
+) -> dict[str, int]:
+    """Decide chunk by chunk and write as it goes; give the number of events by action."""
+    from collections import Counter
+
+    from fraudctl.policy import CapacityUse
+    from fraudctl.tables import write_chunks
+
+    used, counts = CapacityUse(), Counter[str]()
+
+    def chunks() -> Iterator[pl.DataFrame]:
+        for start in range(0, max(table.height, 1), CHUNK):
+            part = table.slice(start, CHUNK)
+            decided = decider.decide_frame(part, used=used, explained=explained)
+            counts.update(decided["action"].to_list())
+            progress.update(start + part.height, table.height)
+            yield decided.hstack(part.select(decider.features.names)) if with_features else decided
+
+    write_chunks(chunks(), output)
+    return {action: counts[action] for action in decider.policy.actions}
