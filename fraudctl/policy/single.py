@@ -43,8 +43,8 @@ class SinglePolicy:
 
     def decide(
         self, event: Mapping[str, Any], y_prob: float, *, holds: Sequence[bool], used: CapacityUse | None = None
-    ) -> int:
-        """Give the position of the event's action in `actions`.
+    ) -> tuple[int, tuple[str, int] | None]:
+        """Give the position of the event's action in `actions`, and the place of a limited action that it took.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class SinglePolicy:
         if floor > wishes[0]:
             wishes = [*range(floor, len(wishes)), *(code for code in wishes if code < floor)]
         if not self._limits:
-            return wishes[0]
+            return wishes[0], None
         return self._serve(wishes, event["event_time"], used if used is not None else CapacityUse())
 
     def _wishes(self, event: Mapping[str, Any], y_prob: float) -> list[int]:
@@ -81,28 +81,19 @@ class SinglePolicy:
             priced.append(y_prob * _money(pair[FRAUD], event) + (1.0 - y_prob) * _money(pair[LEGIT], event) + price)
         return sorted(range(n_actions), key=priced.__getitem__)
 
-    def _serve(self, wishes: list[int], event_time: int, used: CapacityUse) -> int:
+    def _serve(self, wishes: list[int], event_time: int, used: CapacityUse) -> tuple[int, tuple[str, int] | None]:
         """Take the first wish that has room in the event's day or week."""
         day = (_EPOCH + timedelta(microseconds=event_time)).astimezone(self._zone).toordinal() - _EPOCH_DAY
-        taken = wishes[0]
         for code in wishes:
             limit = self._limits.get(code)
-            if limit is None or used.count(limit.action, self._period(limit.per, day)) < limit.limit:
-                taken = code
-                break
-        self.note(taken, event_time, used)
-        return taken
-
-    def note(self, code: int, event_time: int, used: CapacityUse) -> None:
-        """Take the place of an action that was decided before, such as one read back from a log."""
-        limit = self._limits.get(code)
-        if limit is not None:
-            day = (_EPOCH + timedelta(microseconds=event_time)).astimezone(self._zone).toordinal() - _EPOCH_DAY
-            used.add(limit.action, self._period(limit.per, day))
-
-    @staticmethod
-    def _period(per: str, day: int) -> int:
-        return day if per == "day" else (day + 3) // 7
+            if limit is None:
+                return code, None
+            period = day if limit.per == "day" else (day + 3) // 7
+            if used.count(limit.action, period) < limit.limit:
+                used.add(limit.action, period)
+                return code, (limit.action, period)
+        msg = "every action is full; `allow` never is"
+        raise AssertionError(msg)
 
 
 def _money(cell: Cell, event: Mapping[str, Any]) -> float:

@@ -62,6 +62,8 @@ class Decision:
     probability: float
     action: str
     reasons: tuple[Reason, ...]
+    place: tuple[str, int] | None = None
+    """The place of a limited action that it took: the action, and the day or week."""
 
     def to_dict(self, *, model: str, policy: str) -> dict[str, Any]:
         """Give the decision as JSON."""
@@ -103,7 +105,7 @@ class Decider:
         self.single = SinglePolicy(self.policy)
         self.conditions = Conditions(self.policy.rules, self.features, self.schema, timezone=self.policy.timezone)
         self.more = tuple(dict.fromkeys([*self.policy.columns, *self.conditions.data_columns]))
-        self.reader = EventReader(self.project, self.features, self.schema, more=self.more)
+        self.reader = EventReader(self.project, self.features, self.schema, more=self.more, priced=self.policy.columns)
         by_name = {feature.name: feature for feature in self.features.features}
         names = bundle.columns.names
         self._positions = np.array([self.features.names.index(name) for name in names], dtype=np.int64)
@@ -139,11 +141,11 @@ class Decider:
         y_score, leaves = self.forest.score(encoded)
         y_prob = float(self.bundle.calibrator.predict(np.array([y_score]))[0])
         holds = self.conditions.holds(event, row)
-        code = self.single.decide(event, y_prob, holds=holds, used=used)
+        code, place = self.single.decide(event, y_prob, holds=holds, used=used)
         alert = code != self.policy.matrix.pass_code
         wanted = explained == "all" or (alert and explained == "alerts")
         reasons = self._reasons(row, self.forest.explain(leaves), towards_alert=alert) if wanted else ()
-        return Decision(event["event_id"], y_score, y_prob, self.single.actions[code], reasons)
+        return Decision(event["event_id"], y_score, y_prob, self.single.actions[code], reasons, place)
 
     def _reasons(self, row: OnlineRow, values: Floats, *, towards_alert: bool) -> tuple[Reason, ...]:
         """Do what `reasons.choose` does for one row."""

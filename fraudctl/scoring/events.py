@@ -45,11 +45,19 @@ class EventReader:
     schema
         What the columns were in training.
     more
-        Data columns that costs and rules read beside those of the features.
+        Data columns that rules read beside those of the features.
+    priced
+        Data columns that costs read; they must not be null.
     """
 
     def __init__(
-        self, project: Project, features: FeatureSet, schema: DataSchema, *, more: Collection[str] = ()
+        self,
+        project: Project,
+        features: FeatureSet,
+        schema: DataSchema,
+        *,
+        more: Collection[str] = (),
+        priced: Collection[str] = (),
     ) -> None:
         data = project.data
         self._zone = ZoneInfo(data.timezone)
@@ -63,6 +71,7 @@ class EventReader:
             roles.append(("amount", data.amount, _number))
         roles += [(name, column, _optional(_id(schema.events[column]))) for name, column in project.entities.items()]
         roles += [(name, name, self._plain(schema.events[name])) for name in dict.fromkeys([*features.carried, *more])]
+        roles = [(name, column, _required(read) if name in priced else read) for name, column, read in roles]
         self._event: Fields = tuple(roles)
         self.columns = tuple(dict.fromkeys(column for _, column, _ in roles))
         """The data's columns that an event must have."""
@@ -88,8 +97,13 @@ class EventReader:
         fields += [(column, column, self._plain(columns[column])) for column in features.sources[name]]
         return tuple(fields)
 
-    def event(self, raw: Any) -> dict[str, Any]:
+    def event(self, raw: Any, *, strict: bool = True) -> dict[str, Any]:
         """Give an event under role names: times in µs UTC, numbers, entity ids, carried columns.
+
+        Parameters
+        ----------
+        strict
+            Whether fields that training never saw are refused; otherwise they are not looked at.
 
         Raises
         ------
@@ -99,7 +113,7 @@ class EventReader:
         if not isinstance(raw, dict):
             msg = f"an event is {_said(raw)}; expected an object with the data's columns as fields"
             raise DataError(msg)
-        if not raw.keys() <= self.known:
+        if strict and not raw.keys() <= self.known:
             raise _strangers(raw.keys() - self.known, self.known, "event")
         return _read(self._event, raw, "event")
 
@@ -241,6 +255,17 @@ def _expected(value: Any, dtype: pl.DataType) -> MisfitError:
 def _optional(convert: Convert) -> Convert:
     def read(value: Any) -> Any:
         return None if value is None else convert(value)
+
+    return read
+
+
+def _required(convert: Convert) -> Convert:
+    def read(value: Any) -> Any:
+        found = convert(value)
+        if found is None:
+            told = "is null; a cost must be known for every event"
+            raise MisfitError(told)
+        return found
 
     return read
 

@@ -1,0 +1,182 @@
+"""Events in order to answers: what a stream and a server have in common.
+
+Owns the order of things: read, take into the state, decide, note in the log; an answer counts only after `flush`. The
+champion answers; a challenger decides the same events in its shadow and is only logged. An event that is sent again
+gets the answer that it got.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import DataError
+from fraudctl.scoring import wire
+from fraudctl.scoring.live import LiveState
+from fraudctl.scoring.store import Store, frame
+
+if TYPE_CHECKING:
+    from fraudctl.features.online import OnlineRow
+    from fraudctl.scoring.decider import Decider, Decision, Explained
+
+
+class Engine:
+    """Decides event after event.
+
+    Parameters
+    ----------
+    champion
+        The bundle that answers.
+    live
+        What is remembered; holds the features of both bundles.
+    challenger
+        A bundle that decides in the shadow.
+    store
+        Where everything that comes is logged; None forgets with the process.
+    explained
+        Which decisions get reasons.
+    with_features
+        Whether answers hold the value of every feature.
+    """
+
+    def __init__(
+        self,
+        champion: Decider,
+        live: LiveState,
+        *,
+        challenger: Decider | None = None,
+        store: Store | None = None,
+        explained: Explained = "all",
+        with_features: bool = False,
+    ) -> None:
+        self.champion, self.challenger = champion, challenger
+        self.live = live
+        self.store = store
+        self.explained: Explained = explained
+        self.with_features = with_features
+        self.actions = Counter[str]()
+        self.shadow_actions = Counter[str]()
+        self._pending: list[bytes] = []
+        self.logged = 0
+        """Records since the last snapshot or rotation."""
+
+    def event(self, raw: Any) -> bytes:
+        """Decide on an event under the data's own column names; give the answer as one line of JSON.
+
+        Raises
+        ------
+        DataError
+            The event does not fit the model's data; nothing was taken in.
+        """
+        champion = self.champion
+        event = champion.reader.event(raw)
+        content = wire.canonical(raw)
+        before = self.live.answered(event["event_id"], content)
+        if before is not None:
+            return before
+        digest = champion.features.digest
+        rows = self.live.observe(raw, event, digest)
+        try:
+            decision = champion.decide(event, rows[digest], used=self.live.used["champion"], explained=self.explained)
+        except DataError:
+            self._note(b'["event",%b,null,null,{},%b]' % (content, wire.dumps(digest)))
+            raise
+        answer = self._answer(decision, rows[digest])
+        shadow, places = self._shadow(raw, rows)
+        if decision.place is not None:
+            places["champion"] = decision.place
+        self._note(b'["event",%b,%b,%b,%b,%b]' % (content, answer, shadow, wire.dumps(places), wire.dumps(digest)))
+        self.live.remember(event["event_id"], content, answer)
+        self.actions[decision.action] += 1
+        return answer
+
+    def _answer(self, decision: Decision, row: OnlineRow) -> bytes:
+        champion = self.champion
+        document = decision.to_dict(model=champion.model, policy=champion.policy_version)
+        if self.with_features:
+            document["features"] = champion.feature_values(row)
+        return wire.dumps(document)
+
+    def _shadow(self, raw: Any, rows: Mapping[str, OnlineRow]) -> tuple[bytes, dict[str, tuple[str, int]]]:
+        """Let the challenger decide; whatever it meets, the champion's answer stands."""
+        challenger = self.challenger
+        if challenger is None or challenger.features.digest not in rows:
+            return b"null", {}
+        try:
+            event = challenger.reader.event(raw, strict=False)
+            decision = challenger.decide(
+                event, rows[challenger.features.digest], used=self.live.used["challenger"], explained="none"
+            )
+        except DataError:
+            self.live.counts["shadow_failed"] += 1
+            return b"null", {}
+        self.shadow_actions[decision.action] += 1
+        document = decision.to_dict(model=challenger.model, policy=challenger.policy_version)
+        place = {} if decision.place is None else {"challenger": decision.place}
+        return wire.dumps(document), place
+
+    def label(self, raw: Any) -> None:
+        """Take in an outcome: event_id, label, label_time.
+
+        Raises
+        ------
+        DataError
+            It is not of that form.
+        """
+        found = self.champion.reader.label(raw)
+        self.live.label(*found)
+        self._note(wire.dumps(["label", *found]))
+
+    def source(self, name: str, raw: Any) -> None:
+        """Take in a row of another table under its own column names.
+
+        Raises
+        ------
+        DataError
+            No model uses that table, or the row does not fit it.
+        """
+        self.live.source(name, raw)
+        self._note(wire.dumps(["source", name, raw]))
+
+    def take(self, raw: Any) -> bytes | None:
+        """Take whatever a stream brings: a label, a row of another table, or an event, which alone is answered."""
+        kind = raw.get("type") if isinstance(raw, dict) else None
+        if kind == "label" and raw.keys() <= {"type", "event_id", "label", "label_time"}:
+            self.label(raw)
+        elif kind == "source" and isinstance(raw.get("source"), str):
+            row = {key: value for key, value in raw.items() if key not in {"type", "source"}}
+            self.source(raw["source"], row)
+        else:
+            return self.event(raw)
+        return None
+
+    def _note(self, record: bytes) -> None:
+        if self.store is not None:
+            self._pending.append(frame(record))
+
+    def flush(self) -> None:
+        """Write what has come since the last call to the log: only now do its answers count.
+
+        Raises
+        ------
+        UsageError
+            The log cannot be written; the next call tries again.
+        """
+        if self.store is not None and self._pending:
+            self.store.append(self._pending)
+            self.logged += len(self._pending)
+            self._pending = []
+
+    def swap(self, champion: Decider, challenger: Decider | None) -> None:
+        """Go on with other bundles.
+
+        Raises
+        ------
+        BundleError
+            The state does not hold the features of one of them; nothing has changed.
+        """
+        for decider in (champion, challenger):
+            if decider is not None:
+                self.live.require(decider, where="this process")
+        self.champion, self.challenger = champion, challenger

@@ -1,0 +1,264 @@
+"""What scoring remembers between events: features, places taken, answers given; saved as parts, rebuilt from a log.
+
+Owns the meaning of a snapshot's parts and of a log record. A state explains itself: it holds the project file and the
+columns behind each feature set, so that it can be brought forward without any bundle.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fraudctl.errors import BundleError, DataError, FraudctlError
+from fraudctl.features.definition import FeatureSet, SourceTable, define
+from fraudctl.policy import CapacityUse
+from fraudctl.project import Project, parse_project
+from fraudctl.scoring import wire
+from fraudctl.scoring.events import EventReader
+from fraudctl.scoring.schema import DataSchema
+
+if TYPE_CHECKING:
+    from fraudctl.features.online import OnlineFeatures, OnlineRow
+    from fraudctl.scoring.decider import Decider
+
+REMEMBERED: Final = 20_000
+"""Latest answers that are kept, so that an event that is sent again gets the answer that it got."""
+ROLES: Final = ("champion", "challenger")
+
+_FEATURES: Final = "features:"
+
+
+class RepeatedEventError(DataError):
+    """An event id has been decided before, on an event with other values."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A feature set, by what it is built from.
+
+    Attributes
+    ----------
+    digest
+        `FeatureSet.digest`.
+    project_file
+        Text of the project file.
+    schema
+        `DataSchema` as JSON.
+    """
+
+    digest: str
+    project_file: str
+    schema: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, decider: Decider) -> Definition:
+        """Give the definition behind a bundle."""
+        return cls(decider.features.digest, decider.bundle.manifest["project_file"], decider.schema.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the definition as JSON."""
+        return {"digest": self.digest, "project_file": self.project_file, "schema": self.schema}
+
+    @cached_property
+    def project(self) -> Project:
+        """The project file, parsed."""
+        return parse_project(self.project_file, path=Path("fraudctl.toml").resolve())
+
+    @cached_property
+    def features(self) -> FeatureSet:
+        """The feature set.
+
+        Raises
+        ------
+        BundleError
+            This version of fraudctl understands it differently.
+        """
+        try:
+            schema = DataSchema.from_dict(self.schema)
+            others = {name: SourceTable(self.project.sources[name], schema.sources[name]) for name in schema.sources}
+            found = define(self.project, schema.events, sources=others)
+        except FraudctlError as error:
+            msg = f"the features behind the state cannot be rebuilt: {error.message}"
+            raise BundleError(msg, hint="build the state anew from history") from error
+        if found.digest != self.digest:
+            msg = "the features behind the state mean something else in this version of fraudctl"
+            raise BundleError(msg, hint="build the state anew from history")
+        return found
+
+    @cached_property
+    def reader(self) -> EventReader:
+        """What reads events for it."""
+        return EventReader(self.project, self.features, DataSchema.from_dict(self.schema))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `OnlineFeatures` has to be told."""
+        data = self.project.data
+        return {"timezone": data.timezone, "label_delay_us": data.label_delay.seconds * 1_000_000}
+
+
+class LiveState:
+    """Features of one or several sets, places taken, and the latest answers.
+
+    Parameters
+    ----------
+    definitions
+        Of the feature sets.
+    features
+        Their states, by digest; by default empty ones.
+    """
+
+    def __init__(self, definitions: Iterable[Definition], features: Mapping[str, OnlineFeatures] | None = None) -> None:
+        from fraudctl.features.online import OnlineFeatures
+
+        self.definitions = {item.digest: item for item in definitions}
+        self.features: dict[str, OnlineFeatures] = {
+            digest: (features or {}).get(digest) or OnlineFeatures(item.features, **item.settings)
+            for digest, item in self.definitions.items()
+        }
+        self.used = {role: CapacityUse() for role in ROLES}
+        self.answers: OrderedDict[int | str, tuple[int, bytes]] = OrderedDict()
+        self.counts = Counter[str]()
+
+    # ------------------------------------------------------------ what comes
+
+    def observe(self, raw: Mapping[str, Any], event: Mapping[str, Any], digest: str) -> dict[str, OnlineRow]:
+        """Take an event into every feature set; give its features by digest.
+
+        Parameters
+        ----------
+        raw
+            As it came.
+        event
+            As it was read for the feature set of ``digest``. A set whose columns the event does not have is left out,
+            and counted.
+        """
+        rows = {digest: self.features[digest].observe(event)}
+        for other, item in self.definitions.items():
+            if other != digest:
+                try:
+                    rows[other] = self.features[other].observe(item.reader.event(raw, strict=False))
+                except DataError:
+                    self.counts["unread"] += 1
+        self.counts["events"] += 1
+        return rows
+
+    def label(self, event_id: int | str, label: int | None, label_time: int) -> None:
+        """Take in an outcome."""
+        for features in self.features.values():
+            features.label(event_id, label, label_time)
+        self.counts["labels"] += 1
+
+    def source(self, name: str, raw: Any) -> None:
+        """Take a row of another table into every feature set that uses it.
+
+        Raises
+        ------
+        DataError
+            None uses it, or the row does not fit.
+        """
+        using = [item for item in self.definitions.values() if name in item.reader.source_names]
+        if not using:
+            known = sorted({other for item in self.definitions.values() for other in item.reader.source_names})
+            msg = f"no model uses a source of that name; known are: {', '.join(known) or 'none'}"
+            raise DataError(msg)
+        rows = [(item.digest, item.reader.source(name, raw)) for item in using]
+        for digest, row in rows:
+            self.features[digest].source(name, row)
+        self.counts["sources"] += 1
+
+    def remember(self, event_id: int | str, raw: bytes, answer: bytes) -> None:
+        """Keep an answer for when the event is sent again."""
+        self.answers[event_id] = zlib.crc32(raw), answer
+        if len(self.answers) > REMEMBERED:
+            self.answers.popitem(last=False)
+
+    def answered(self, event_id: int | str, raw: bytes) -> bytes | None:
+        """Give the answer that the very same event got before.
+
+        Raises
+        ------
+        RepeatedEventError
+            Another event had that id.
+        """
+        found = self.answers.get(event_id)
+        if found is None:
+            return None
+        if found[0] != zlib.crc32(raw):
+            msg = "an event with this id, and with other values, was decided before"
+            raise RepeatedEventError(msg, hint="give every event an id of its own")
+        self.counts["repeated"] += 1
+        return found[1]
+
+    # ------------------------------------------------------------ log records
+
+    def apply(self, record: bytes) -> None:
+        """Take in what a log record says, as it was taken in when it was written."""
+        kind, *rest = wire.loads(record)
+        if kind == "label":
+            self.label(*rest)
+        elif kind == "source":
+            self.source(*rest)
+        else:
+            self._apply_event(*rest)
+
+    def _apply_event(self, raw: Any, answer: Any, _shadow: Any, places: Mapping[str, Any], digest: str) -> None:
+        event = self.definitions[digest].reader.event(raw, strict=False)
+        self.observe(raw, event, digest)
+        for role, place in places.items():
+            self.used[role].add(*place)
+        if answer is not None:
+            self.remember(event["event_id"], wire.canonical(raw), wire.dumps(answer))
+
+    # ------------------------------------------------------------ parts
+
+    def to_parts(self) -> dict[str, bytes]:
+        """Give the state as named parts of bytes."""
+        about = {
+            "definitions": [item.to_dict() for item in self.definitions.values()],
+            "used": {role: used.to_list() for role, used in self.used.items()},
+            "counts": dict(self.counts),
+        }
+        kept = [[event_id, crc, answer.decode()] for event_id, (crc, answer) in self.answers.items()]
+        features = {f"{_FEATURES}{digest}": item.to_bytes() for digest, item in self.features.items()}
+        return {"about": wire.dumps(about), "answers": wire.dumps(kept), **features}
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, bytes]) -> LiveState:
+        """Read what `to_parts` gave.
+
+        Raises
+        ------
+        BundleError
+            The parts are of another version, or a feature set means something else now.
+        """
+        from fraudctl.features.online import OnlineFeatures
+
+        about = wire.loads(parts["about"])
+        definitions = [Definition(**item) for item in about["definitions"]]
+        features = {
+            item.digest: OnlineFeatures.from_bytes(parts[f"{_FEATURES}{item.digest}"], item.features, **item.settings)
+            for item in definitions
+        }
+        state = cls(definitions, features)
+        state.used = {role: CapacityUse.from_list(taken) for role, taken in about["used"].items()}
+        state.counts.update(about["counts"])
+        state.answers.update((key, (crc, text.encode())) for key, crc, text in wire.loads(parts["answers"]))
+        return state
+
+    def require(self, decider: Decider, *, where: str) -> None:
+        """Refuse a bundle whose features this state does not hold.
+
+        Raises
+        ------
+        BundleError
+            They are others.
+        """
+        if decider.features.digest not in self.definitions:
+            msg = f"the state in {where} was built for other features than those of bundle {decider.model}"
+            raise BundleError(msg, hint="`fraudctl state build` makes one for this bundle from history")
