@@ -26,11 +26,18 @@ def commands_page() -> str:
     from fraudctl.cli.commands import COMMANDS
 
     parts = ["# Commands\n\nWhat `fraudctl COMMAND --help` prints; made by `make docs`.\n"]
-    for args in ([], *([name] for name in COMMANDS)):
+    groups = [[group.name or "", *rest] for group in app.registered_groups for rest in _below(group)]
+    for args in ([], *([name] for name in COMMANDS), *groups):
         output = CliRunner().invoke(app, [*args, "--help"], prog_name="fraudctl", terminal_width=100).output
         text = "\n".join(line.rstrip() for line in output.strip().splitlines())
         parts.append(f"## fraudctl {' '.join(args)}".rstrip() + f"\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
+
+
+def _below(group: Any) -> list[list[str]]:
+    """Give the paths under a group of commands: itself, and each of its commands."""
+    commands = group.typer_instance.registered_commands
+    return [[], *([command.name or command.callback.__name__] for command in commands)]
 
 
 def project_page() -> str:

@@ -9,6 +9,7 @@ import typer
 from fraudctl import __version__
 from fraudctl.cli.commands import COMMANDS
 from fraudctl.cli.commands.models import models
+from fraudctl.cli.commands.state import state
 from fraudctl.errors import ExitCode
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ def _root(
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(models, name="models")
+app.add_typer(state, name="state")
 
 
 def run(args: list[str]) -> int:

@@ -18,6 +18,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progre
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and tracebacks of errors.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="A version, a path, `latest` or `champion`.")]
+History = Annotated[
+    list[Path] | None,
+    typer.Option("--history", help="Parquet or CSV with the events before: what the windows look back on."),
+]
+SourceFiles = Annotated[
+    list[str] | None,
+    typer.Option("--source", help="NAME=FILE for a table of [sources]. Default: where the project file says."),
+]
 
 Date = str | None
 
@@ -33,3 +41,15 @@ def moment(text: str | None) -> datetime | date | None:
     except ValueError as error:
         msg = f"{text!r} is neither a date nor a time; expected a form such as 2026-06-01 or 2026-06-01T12:00:00+02:00"
         raise UsageError(msg) from error
+
+
+def named_paths(texts: list[str]) -> dict[str, list[str]]:
+    """Read ``NAME=FILE``, several of one name together."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            msg = f"{text!r} is not of the form NAME=FILE"
+            raise UsageError(msg)
+        found.setdefault(name, []).append(path)
+    return found

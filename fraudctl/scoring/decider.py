@@ -227,6 +227,15 @@ class Decider:
         return pl.Series("reasons", out, dtype=REASON_TYPE)
 
 
+def answer_schema(event_id: pl.DataType) -> dict[str, pl.DataType]:
+    """Give the columns of decisions as a table."""
+    text = pl.String()
+    return {
+        "event_id": pl.Int64() if event_id.is_numeric() else text, "probability": pl.Float64(), "action": text,
+        "reasons": REASON_TYPE, "policy": text, "model": text,
+    }  # fmt: skip
+
+
 def typed(row: OnlineRow, name: str, dtype: str, at: int) -> float | int | str | bool | None:
     """Give the value of the feature at position ``at`` of a row in the feature's own type."""
     if dtype == "category":

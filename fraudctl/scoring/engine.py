@@ -71,11 +71,12 @@ class Engine:
         """
         champion = self.champion
         event = champion.reader.event(raw)
-        content = wire.canonical(raw)
-        before = self.live.answered(event["event_id"], content)
+        digest = champion.features.digest
+        fingerprint = self.live.fingerprint(event, digest)
+        before = self.live.answered(event["event_id"], fingerprint)
         if before is not None:
             return before
-        digest = champion.features.digest
+        content = wire.dumps(raw)
         rows = self.live.observe(raw, event, digest)
         try:
             decision = champion.decide(event, rows[digest], used=self.live.used["champion"], explained=self.explained)
@@ -87,7 +88,7 @@ class Engine:
         if decision.place is not None:
             places["champion"] = decision.place
         self._note(b'["event",%b,%b,%b,%b,%b]' % (content, answer, shadow, wire.dumps(places), wire.dumps(digest)))
-        self.live.remember(event["event_id"], content, answer)
+        self.live.remember(event["event_id"], fingerprint, answer)
         self.actions[decision.action] += 1
         return answer
 

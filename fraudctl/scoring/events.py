@@ -19,7 +19,7 @@ import polars as pl
 from fraudctl.errors import DataError
 from fraudctl.features.definition import FeatureSet
 from fraudctl.project import Project
-from fraudctl.scoring.schema import DataSchema, kind_of
+from fraudctl.scoring.schema import DataSchema, kind_of, time_column
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**63 - 1
@@ -65,7 +65,7 @@ class EventReader:
         self.known = frozenset(schema.events)
         roles = [
             ("event_id", data.event_id, _id(schema.events[data.event_id])),
-            ("event_time", data.event_time, self.time),
+            ("event_time", time_column(project), self.time),
         ]
         if data.amount is not None:
             roles.append(("amount", data.amount, _number))
@@ -75,6 +75,8 @@ class EventReader:
         self._event: Fields = tuple(roles)
         self.columns = tuple(dict.fromkeys(column for _, column, _ in roles))
         """The data's columns that an event must have."""
+        self.names = tuple(name for name, _, _ in roles)
+        """What they are called once they are read."""
         self._sources = {name: self._source_fields(project, features, schema, name) for name in features.sources}
         self._source_columns = {name: frozenset(schema.sources[name]) for name in features.sources}
 

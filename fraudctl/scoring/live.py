@@ -172,13 +172,17 @@ class LiveState:
             self.features[digest].source(name, row)
         self.counts["sources"] += 1
 
-    def remember(self, event_id: int | str, raw: bytes, answer: bytes) -> None:
+    def fingerprint(self, event: Mapping[str, Any], digest: str) -> int:
+        """Give a number for what the features see of an event; the same event has the same, however it was written."""
+        return zlib.crc32(repr([event[name] for name in self.definitions[digest].reader.names]).encode())
+
+    def remember(self, event_id: int | str, fingerprint: int, answer: bytes) -> None:
         """Keep an answer for when the event is sent again."""
-        self.answers[event_id] = zlib.crc32(raw), answer
+        self.answers[event_id] = fingerprint, answer
         if len(self.answers) > REMEMBERED:
             self.answers.popitem(last=False)
 
-    def answered(self, event_id: int | str, raw: bytes) -> bytes | None:
+    def answered(self, event_id: int | str, fingerprint: int) -> bytes | None:
         """Give the answer that the very same event got before.
 
         Raises
@@ -189,7 +193,7 @@ class LiveState:
         found = self.answers.get(event_id)
         if found is None:
             return None
-        if found[0] != zlib.crc32(raw):
+        if found[0] != fingerprint:
             msg = "an event with this id, and with other values, was decided before"
             raise RepeatedEventError(msg, hint="give every event an id of its own")
         self.counts["repeated"] += 1
@@ -213,7 +217,7 @@ class LiveState:
         for role, place in places.items():
             self.used[role].add(*place)
         if answer is not None:
-            self.remember(event["event_id"], wire.canonical(raw), wire.dumps(answer))
+            self.remember(event["event_id"], self.fingerprint(event, digest), wire.dumps(answer))
 
     # ------------------------------------------------------------ parts
 

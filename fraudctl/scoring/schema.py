@@ -84,6 +84,20 @@ def _dtype(text: Any) -> pl.DataType:
     return _PLAIN.get(text, pl.Unknown())
 
 
+def time_column(project: Project) -> str:
+    """Give the column with the time of events.
+
+    Raises
+    ------
+    BundleError
+        There is none: nothing could be said of what came before what.
+    """
+    if project.data.event_time is None:
+        msg = "the model was trained on data without a time; scoring takes events in the order of time"
+        raise BundleError(msg, hint="add event_time to [data] and train again; `fraudctl evaluate` needs none")
+    return project.data.event_time
+
+
 def require_columns(found: Collection[str], *, wanted: Collection[str], known: Collection[str], place: str) -> None:
     """Refuse data without the wanted columns; where a stranger is named alike, say so.
 

@@ -61,9 +61,9 @@ class Store:
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = locked(folder / "lock", f"the state in {folder} is in use by another process")
-            self.covered = _latest(folder)
+            self.covered = latest(folder)
             sweep(folder, self.covered)
-            self.segment = max([self.covered, *_segments(folder)])
+            self.segment = max([self.covered, *segments(folder)])
             self._log = self._open(self.segment)
 
     def _open(self, segment: int) -> int:
@@ -170,17 +170,19 @@ def _numbers(folder: Path, prefix: str) -> list[int]:
     return sorted(int(text) for text in texts if text.isdigit())
 
 
-def _segments(folder: Path) -> list[int]:
+def segments(folder: Path) -> list[int]:
+    """Give the numbers of the log segments in a folder, the newest last."""
     return _numbers(folder, "log")
 
 
-def _latest(folder: Path) -> int:
+def latest(folder: Path) -> int:
+    """Give the number of the newest snapshot in a folder; 0 where there is none."""
     return max(_numbers(folder, "snapshot"), default=0)
 
 
 def sweep(folder: Path, covered: int) -> None:
     """Remove what a snapshot has made needless, and what was being written when a process died."""
-    for number in _segments(folder):
+    for number in segments(folder):
         if number < covered:
             segment_path(folder, number).unlink(missing_ok=True)
     for number in _numbers(folder, "snapshot"):
@@ -190,8 +192,8 @@ def sweep(folder: Path, covered: int) -> None:
 
 def closed_segments(folder: Path) -> tuple[int, list[int]]:
     """Give the number of the newest snapshot, and the segments after it that nothing is added to any more."""
-    covered, segments = _latest(folder), _segments(folder)
-    return covered, [number for number in segments if covered <= number < max(segments, default=0)]
+    covered, found = latest(folder), segments(folder)
+    return covered, [number for number in found if covered <= number < max(found, default=0)]
 
 
 def read_segment(folder: Path, number: int, *, last: bool = False) -> Iterator[bytes]:

@@ -7,16 +7,22 @@ unknown; columns that training never saw are left out and named.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError
 from fraudctl.project import Project
-from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns
+from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns, time_column
+
+if TYPE_CHECKING:
+    from fraudctl.scoring.decider import Decider
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def open_new(
     with tables.explained(files):
         found = raw.collect_schema()
     data, place = project.data, files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    roles = [data.event_id, data.event_time, *([data.amount] if data.amount else []), *project.entities.values()]
+    roles = [data.event_id, time_column(project), *([data.amount] if data.amount else []), *project.entities.values()]
     wanted = list(dict.fromkeys([*roles, *carried]))
     require_columns(found, wanted=wanted, known=schema.events, place=place)
     outcome = [name for name in (data.label, data.label_time) if name is not None]
@@ -120,3 +126,49 @@ def ids_of(new: NewTable, project: Project) -> pl.Series:
     """Give the ids of the new events, each once, in the type of ``event_id``."""
     found = tables.collect(new.raw.select(project.data.event_id), files=new.files)[project.data.event_id]
     return tables.to_entity(found).unique().alias("event_id")
+
+
+def messages(new: NewTable, decider: Decider) -> Iterator[dict[str, Any]]:
+    """Give the events and outcomes of a table as a stream would bring them, in the order of time.
+
+    An outcome comes when it arrived (its label time, or the label delay after its event), before events of that
+    instant; outcomes that arrive after the last event do not come.
+    """
+    project, data = decider.project, decider.project.data
+    frame = tables.collect(_timed(new, project), files=new.files)
+    if frame.is_empty():
+        return
+    ids = tables.to_entity(frame[data.event_id]).alias(".id")
+    at = frame[time_column(project)].alias(".at")
+    frame = frame.with_columns(ids, at).sort(".at", ".id")
+    outcomes = iter(_outcomes(frame, project))
+    outcome = next(outcomes, None)
+    events = frame.select(".at", *decider.reader.columns)
+    for row in events.iter_rows(named=True):
+        now = row.pop(".at")
+        while outcome is not None and outcome[0] <= now:
+            yield outcome[1]
+            outcome = next(outcomes, None)
+        yield {name: _as_json(value) for name, value in row.items()}
+
+
+def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dict[str, Any]]]:
+    """Give the outcomes in a table by the time at which they arrived."""
+    data = project.data
+    label = tables.to_label(frame[data.label], mapping=data.label_values)
+    arrived = frame[".at"] + data.label_delay.timedelta
+    if data.label_time is not None:
+        stated = frame[data.label_time].cast(tables.UTC_US)
+        arrived = stated.zip_with(stated.is_not_null(), arrived)
+    known = pl.DataFrame({"id": frame[".id"], "value": frame[data.label], "at": arrived}).filter(label.is_not_null())
+    return [
+        (at, {"type": "label", "event_id": event_id, "label": _as_json(value), "label_time": at.isoformat()})
+        for event_id, value, at in known.sort("at", "id").iter_rows()
+    ]
+
+
+def _as_json(value: Any) -> Any:
+    """Give a cell as JSON holds it: times as ISO 8601 text, floats that are not finite as null."""
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -187,7 +187,7 @@ class _Reader:
     def __init__(self, document: Mapping[str, Any], model: CatBoost, columns: ModelColumns) -> None:
         self.model = model
         self.columns = columns
-        self.trees = document["oblivious_trees"]
+        self.trees = [{**tree, "splits": tree["splits"] or []} for tree in document["oblivious_trees"]]
         self.scale, self.bias = float(document["scale_and_bias"][0]), float(document["scale_and_bias"][1][0])
         info = document["features_info"]
         self.floats = info.get("float_features") or []

@@ -45,10 +45,3 @@ def dumps(document: Any) -> bytes:
     if orjson is not None:
         return orjson.dumps(document)
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def canonical(document: Any) -> bytes:
-    """Write a document on one line, keys sorted: equal documents, equal bytes."""
-    if orjson is not None:
-        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True).encode()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.scoring.decider import Decider, Explained
+    from fraudctl.scoring.engine import Engine
     from fraudctl.scoring.tables import NewTable
     from fraudctl.tables import Events
 
@@ -205,6 +207,126 @@ def _features(decider: Decider, events: Events, sources: dict[str, pl.DataFrame]
 def _new_rows(table: pl.DataFrame, ids: pl.Series, before: NewTable | None) -> pl.DataFrame:
     """Give the rows of the new events, in time order."""
     return table if before is None else table.join(ids.to_frame(), on="event_id", how="semi", maintain_order="left")
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What a stream brought."""
+
+    model: str
+    policy: str
+    events: int
+    labels: int
+    sources: int
+    repeated: int
+    """Events that had been decided before, and got the same answer."""
+    refused: int
+    """Lines that were answered with an error."""
+    actions: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as JSON."""
+        return dict(vars(self))
+
+
+def score_stream(engine: Engine, lines: Iterable[bytes], answer: Callable[[bytes], object]) -> StreamResult:
+    """Decide on events line by line, as they come; labels and rows of other tables come in the same stream.
+
+    Parameters
+    ----------
+    lines
+        JSON documents, one a line; empty lines are passed over.
+    answer
+        Gets one line for every event, in order; and ``{"line": 7, "error": ...}`` for a line that cannot be taken,
+        which changes nothing. The answer to an event is given after the event is in the log.
+    """
+    from fraudctl.scoring import wire
+
+    refused, before = 0, dict(engine.live.counts)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            out = engine.take(wire.loads(line))
+        except DataError as error:
+            refused += 1
+            out = wire.dumps({"line": number, "error": error.message, "hint": error.hint})
+        engine.flush()
+        if out is not None:
+            answer(out)
+    return _stream_result(engine, before, refused)
+
+
+def _stream_result(engine: Engine, before: Mapping[str, int], refused: int) -> StreamResult:
+    now = {key: engine.live.counts[key] - before.get(key, 0) for key in ("events", "labels", "sources", "repeated")}
+    decider = engine.champion
+    actions = {action: engine.actions[action] for action in decider.policy.actions}
+    return StreamResult(decider.model, decider.policy_version, **now, refused=refused, actions=actions)
+
+
+def score_through(
+    engine: Engine, data: Sequence[str | Path], *, output: Path, progress: Progress | None = None
+) -> ScoreResult:
+    """Decide on the events of files one by one, on top of what an engine remembers, and write one Parquet file.
+
+    Events and outcomes are taken in the order of time, an outcome at the instant at which it arrived.
+
+    Raises
+    ------
+    DataError
+        As `score_files` does.
+    """
+    from fraudctl.scoring.tables import messages, open_new
+    from fraudctl.tables import require_parquet_path, write_chunks
+
+    require_parquet_path(output)
+    progress, decider = progress or Silent(), engine.champion
+    new = open_new(data, decider.project, decider.schema, carried=decider.carried, what="DATA")
+    _tell_extra(new, progress)
+    progress.stage("Deciding one by one")
+    before, n_rows = dict(engine.live.counts), 0
+
+    def chunks() -> Iterator[pl.DataFrame]:
+        nonlocal n_rows
+        for part in _batches(messages(new, decider), CHUNK // 20):
+            answers = [found for raw in part if (found := _fresh(engine, raw)) is not None]
+            engine.flush()
+            n_rows += len(answers)
+            progress.update(n_rows)
+            yield _answers_frame(answers, decider, with_features=engine.with_features)
+
+    write_chunks(itertools.chain(chunks(), [_answers_frame([], decider, with_features=engine.with_features)]), output)
+    found = _stream_result(engine, before, 0)
+    return ScoreResult(output, found.model, found.policy, n_rows, found.actions, found.repeated, new.extra)
+
+
+def _batches(items: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def _fresh(engine: Engine, raw: Mapping[str, Any]) -> bytes | None:
+    """Take a message; give the answer to an event that was not answered before."""
+    repeated = engine.live.counts["repeated"]
+    answer = engine.take(raw)
+    return answer if engine.live.counts["repeated"] == repeated else None
+
+
+def _answers_frame(answers: list[bytes], decider: Decider, *, with_features: bool) -> pl.DataFrame:
+    """Give answers as the table that batch scoring writes."""
+    import polars as pl
+
+    from fraudctl.features.definition import POLARS_TYPES
+    from fraudctl.scoring import wire
+    from fraudctl.scoring.decider import answer_schema
+
+    documents = [wire.loads(answer) for answer in answers]
+    schema = answer_schema(decider.schema.events[decider.project.data.event_id])
+    decided = pl.DataFrame(documents, schema={**schema})
+    if not with_features:
+        return decided
+    types = {feature.name: POLARS_TYPES[feature.dtype] for feature in decider.features.features}
+    return decided.hstack(pl.DataFrame([item["features"] for item in documents], schema=types))
 
 
 def _write(

@@ -15,6 +15,7 @@ from fraudctl.cli.commands.features import features
 from fraudctl.cli.commands.init import init
 from fraudctl.cli.commands.sample import sample
 from fraudctl.cli.commands.schema import schema
+from fraudctl.cli.commands.score import score
 from fraudctl.cli.commands.threshold import threshold
 from fraudctl.cli.commands.train import train
 
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "explain": explain,
     "compare": compare,
+    "score": score,
     "sample": sample,
     "demo": demo,
     "schema": schema,

@@ -1,0 +1,111 @@
+"""``fraudctl score``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fraudctl.cli.options import (
+    HERE,
+    AsJson,
+    History,
+    Model,
+    NoProgress,
+    ProjectPath,
+    Quiet,
+    SourceFiles,
+    Verbose,
+    named_paths,
+)
+from fraudctl.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
+    from fraudctl.scoring.decider import Explained
+    from fraudctl.workflows.score import StreamResult
+
+
+def score(
+    data: Annotated[list[str], typer.Argument(help="Parquet or CSV files with new events, or - for JSON lines.")],
+    *,
+    project: ProjectPath = HERE,
+    model: Model = "latest",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Parquet file that gets the decisions; needed for files.")
+    ] = None,
+    history: History = None,
+    source: SourceFiles = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Folder that remembers what was scored before, and now this.")
+    ] = None,
+    with_features: Annotated[bool, typer.Option("--with-features", help="Add the value of every feature.")] = False,
+    reasons: Annotated[
+        str, typer.Option("--reasons", help="Which decisions get reasons: all, alerts or none.")
+    ] = "alerts",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Decide on new events: a file at once, or JSON lines as they come."""
+    from fraudctl.cli.session import Session
+    from fraudctl.workflows.score import open_model, score_files, score_stream, score_through
+    from fraudctl.workflows.state import engine_on
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    explained = explained_by(reasons)
+    if output is None and data != ["-"]:
+        msg = "score needs a file to write to"
+        raise UsageError(msg, hint="name one with -o FILE.parquet, or give - to read JSON lines from stdin")
+    if data == ["-"] and (output is not None or as_json):
+        msg = "with - decisions go to stdout as JSON lines; --output and --json are for files"
+        raise UsageError(msg)
+    with session.progress() as progress:
+        opened, before, beside = open_model(project, model), history or [], named_paths(source or [])
+        if output is not None and state is None:
+            result = score_files(
+                opened, data, output=output, history=before, sources=beside, with_features=with_features,
+                explained=explained, progress=progress,
+            )  # fmt: skip
+        else:
+            with engine_on(
+                opened, state, history=before, sources=beside, with_features=with_features, explained=explained,
+                progress=progress,
+            ) as engine:  # fmt: skip
+                if output is None:
+                    _tell(session, score_stream(engine, sys.stdin.buffer, _print_line))
+                    return
+                result = score_through(engine, data, output=output, progress=progress)
+    session.emit(result.to_dict())
+    session.show(f"wrote {output}: {_actions(result.actions)}")
+
+
+def _tell(session: Session, result: StreamResult) -> None:
+    """Say what a stream brought; lines that could not be taken are the data's fault."""
+    session.note(f"{result.events:,} events: {_actions(result.actions)}; {result.labels:,} labels")
+    if result.refused:
+        msg = f"{result.refused:,} lines could not be taken; each was answered with its error"
+        raise DataError(msg, hint="the answers name the lines")
+
+
+def explained_by(text: str) -> Explained:
+    """Read which decisions get reasons."""
+    from fraudctl.scoring.decider import EXPLAINED
+
+    found = next((item for item in EXPLAINED if item == text), None)
+    if found is None:
+        msg = f"--reasons {text}: expected one of {', '.join(EXPLAINED)}"
+        raise UsageError(msg)
+    return found
+
+
+def _print_line(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _actions(actions: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {action}" for action, count in actions.items())

@@ -1,0 +1,96 @@
+"""``fraudctl state``: what scoring remembers, on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fraudctl.cli.options import (
+    HERE,
+    AsJson,
+    History,
+    NoProgress,
+    ProjectPath,
+    Quiet,
+    SourceFiles,
+    Verbose,
+    named_paths,
+)
+from fraudctl.errors import UsageError
+
+state = typer.Typer(help="What scoring remembers: build it from history, look at it, compact it.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the state.")]
+
+
+@state.command("build")
+def build(
+    folder: Folder,
+    *,
+    project: ProjectPath = HERE,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="A bundle whose features it holds, `latest` by default; may come twice."),
+    ] = None,
+    history: History = None,
+    source: SourceFiles = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a state that is there.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Build the state from history in one go."""
+    from fraudctl.cli.session import Session
+    from fraudctl.workflows.score import open_model
+    from fraudctl.workflows.state import build_state
+
+    if not history:
+        msg = "a state is built from history"
+        raise UsageError(msg, hint="name the events with --history FILE")
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        models = [open_model(project, name) for name in model or ["latest"]]
+        result = build_state(
+            models, folder, history=history, sources=named_paths(source or []), force=force, progress=progress
+        )
+    session.emit(result.to_dict())
+    session.show(f"wrote {folder}: {result.bytes:,} bytes")
+
+
+@state.command("show")
+def show(folder: Folder, *, as_json: AsJson = False) -> None:
+    """Say what a state holds; all of it is checked."""
+    from fraudctl.cli.session import Session
+    from fraudctl.workflows.state import show_state
+
+    session = Session(as_json=as_json)
+    result = show_state(folder)
+    session.emit(result.to_dict())
+    counts = (
+        ", ".join(f"{count:,} {name}" for name, count in sorted(result.counts.items())) or "nothing since its history"
+    )
+    session.show(f"features: {', '.join(digest[:8] for digest in result.features)}")
+    session.show(f"snapshot: {counts}; log: {result.records:,} records; {result.bytes:,} bytes")
+
+
+@state.command("compact")
+def compact(
+    folder: Folder,
+    *,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Bring the snapshot forward through the closed parts of the log, even while a server writes on."""
+    from fraudctl.cli.session import Session
+    from fraudctl.workflows.state import compact_state
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        result = compact_state(folder, progress=progress)
+    session.emit(result.to_dict())
+    session.show(f"{folder}: {result.bytes:,} bytes, {result.records:,} records in the log")

@@ -1,0 +1,311 @@
+"""``state``: what scoring remembers, built from history, looked at, and brought forward."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import BundleError, UsageError
+from fraudctl.progress import Progress, Silent
+from fraudctl.workflows.score import Model, read_sources
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.scoring.decider import Explained
+    from fraudctl.scoring.engine import Engine
+    from fraudctl.scoring.live import LiveState
+    from fraudctl.scoring.store import Store
+
+DECISIONS = "decisions"
+"""Folder in a state that gets what was decided, as Parquet."""
+
+
+@dataclass(frozen=True)
+class StateResult:
+    """What a saved state holds."""
+
+    path: Path
+    features: tuple[str, ...]
+    """Digests of the feature sets that it holds."""
+    counts: dict[str, int]
+    """Events, labels and source rows since it was built, and what was odd about them."""
+    bytes: int
+    """Size of snapshots and logs on the disk."""
+    records: int
+    """Log records since the snapshot."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as JSON."""
+        return {**vars(self), "path": str(self.path), "features": list(self.features)}
+
+
+def build_state(
+    models: Sequence[Model],
+    folder: Path,
+    *,
+    history: Sequence[str | Path],
+    sources: Mapping[str, Sequence[str | Path]] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> StateResult:
+    """Build what scoring remembers from history in one go, for one or several bundles.
+
+    Raises
+    ------
+    UsageError
+        The folder holds a state already and ``force`` is not given, or it is in use.
+    DataError
+        History that is missing, unreadable, or not like the data that the models were trained on.
+    """
+    from fraudctl.scoring.store import Store
+
+    store = Store(folder)
+    try:
+        if not (store.empty or force):
+            msg = f"{folder} holds a state already"
+            raise UsageError(msg, hint="name another folder, or replace it with --force")
+        live = seeded(models, history=history, sources=sources or {}, progress=progress)
+        (progress or Silent()).stage("Saving the state")
+        store.save(live.to_parts())
+    finally:
+        store.close()
+    return show_state(folder)
+
+
+def seeded(
+    models: Sequence[Model],
+    *,
+    history: Sequence[str | Path],
+    sources: Mapping[str, Sequence[str | Path]],
+    progress: Progress | None = None,
+) -> LiveState:
+    """Give a state that has seen history, or nothing where there is none."""
+    from fraudctl.features.online import OnlineFeatures
+    from fraudctl.scoring.live import Definition, LiveState
+    from fraudctl.scoring.tables import events_of, open_new
+
+    progress = progress or Silent()
+    by_digest = {model.decider.features.digest: model for model in models}
+    definitions = [Definition.of(model.decider) for model in by_digest.values()]
+    if not history:
+        return LiveState(definitions)
+    features = {}
+    for item, model in zip(definitions, by_digest.values(), strict=True):
+        decider = model.decider
+        progress.stage("Reading history")
+        table = open_new(history, decider.project, decider.schema, carried=decider.features.carried, what="--history")
+        events = events_of(None, table, decider.project, carried=decider.features.carried)
+        progress.stage(f"Taking in {events.frame.height:,} events")
+        features[item.digest] = OnlineFeatures.from_history(
+            events, decider.features, **item.settings, sources=read_sources(model, sources),
+            progress=lambda name, done, total: progress.update(done, total, name),
+        )  # fmt: skip
+    return LiveState(definitions, features)
+
+
+def open_live(
+    store: Store | None,
+    models: Sequence[Model],
+    *,
+    history: Sequence[str | Path] = (),
+    sources: Mapping[str, Sequence[str | Path]] | None = None,
+    progress: Progress | None = None,
+) -> LiveState:
+    """Give the state in a store, brought up to its last record; or a new one, which is saved at once.
+
+    Raises
+    ------
+    UsageError
+        The store holds a state, and history is given too.
+    BundleError
+        The state is damaged, or of other features than those of a bundle.
+    """
+    if store is None or store.empty:
+        live = seeded(models, history=history, sources=sources or {}, progress=progress)
+        if store is not None:
+            store.save(live.to_parts())
+        return live
+    if history:
+        msg = f"{store.folder} holds a state already, which has its history in it"
+        raise UsageError(msg, hint="leave out --history, or build the state anew with `fraudctl state build --force`")
+    live = restored(store, progress=progress)
+    for model in models:
+        live.require(model.decider, where=str(store.folder))
+    return live
+
+
+@contextlib.contextmanager
+def engine_on(
+    model: Model,
+    folder: Path | None,
+    *,
+    history: Sequence[str | Path] = (),
+    sources: Mapping[str, Sequence[str | Path]] | None = None,
+    with_features: bool = False,
+    explained: Explained = "all",
+    progress: Progress | None = None,
+) -> Iterator[Engine]:
+    """Give an engine on a saved state, or on history alone; what it took in is saved at the end."""
+    from fraudctl.scoring.engine import Engine
+    from fraudctl.scoring.store import Store
+
+    store = None if folder is None else Store(folder)
+    try:
+        live = open_live(store, [model], history=history, sources=sources, progress=progress)
+        engine = Engine(model.decider, live, store=store, explained=explained, with_features=with_features)
+        yield engine
+        if store is not None:
+            engine.flush()
+            save_state(store, live)
+    finally:
+        if store is not None:
+            store.close()
+
+
+def restored(store: Store, *, progress: Progress | None = None) -> LiveState:
+    """Read the snapshot in a store, and bring it forward through the log."""
+    from fraudctl.scoring.live import LiveState
+
+    progress = progress or Silent()
+    progress.stage("Reading the state")
+    parts = store.snapshot()
+    if parts is None:
+        msg = f"{store.folder} has a log without the state that it belongs to"
+        raise BundleError(msg, hint="build the state anew from history")
+    live = LiveState.from_parts(parts)
+    for done, record in enumerate(store.records(), start=1):
+        live.apply(record)
+        if done % 1000 == 0:
+            progress.update(done, None, "log records")
+    return live
+
+
+def save_state(store: Store, live: LiveState) -> None:
+    """Write what was decided as Parquet, and a snapshot that takes the place of the log."""
+    from fraudctl.scoring.store import closed_segments
+
+    store.rotate()
+    for segment in closed_segments(store.folder)[1]:
+        export_decisions(store.folder, segment, live)
+    store.save(live.to_parts())
+
+
+def compact_state(folder: Path, *, progress: Progress | None = None) -> StateResult:
+    """Bring the snapshot in a folder forward through its closed log segments, while a server may go on writing.
+
+    Raises
+    ------
+    UsageError
+        Another process is doing so.
+    BundleError
+        There is no state, or it is damaged.
+    """
+    import os
+
+    from fraudctl.scoring.live import LiveState
+    from fraudctl.scoring.store import (
+        closed_segments,
+        locked,
+        read_segment,
+        read_snapshot,
+        sweep,
+        write_snapshot,
+    )
+
+    progress = progress or Silent()
+    covered = require_state(folder)
+    lock = locked(folder / "compacting", f"the state in {folder} is being compacted by another process")
+    try:
+        covered, segments = closed_segments(folder)
+        if segments:
+            progress.stage(f"Compacting {len(segments)} log segments")
+            live = LiveState.from_parts(read_snapshot(folder, covered))
+            for segment in segments:
+                for record in read_segment(folder, segment):
+                    live.apply(record)
+                export_decisions(folder, segment, live)
+            write_snapshot(folder, segments[-1] + 1, live.to_parts())
+            sweep(folder, segments[-1] + 1)
+    finally:
+        os.close(lock)
+    return show_state(folder)
+
+
+def require_state(folder: Path) -> int:
+    """Give the number of the newest snapshot in a folder.
+
+    Raises
+    ------
+    BundleError
+        There is none.
+    """
+    from fraudctl.scoring.store import latest
+
+    number = latest(folder) if folder.is_dir() else 0
+    if number == 0:
+        msg = f"no state in {folder}"
+        raise BundleError(msg, hint="`fraudctl state build` makes one from history")
+    return number
+
+
+def show_state(folder: Path) -> StateResult:
+    """Say what a saved state holds."""
+    from fraudctl.scoring import wire
+    from fraudctl.scoring.store import closed_segments, read_segment, read_snapshot, segment_path
+
+    number = require_state(folder)
+    about = wire.loads(read_snapshot(folder, number)["about"])
+    segments = [item for item in [*closed_segments(folder)[1], newest_segment(folder)] if item >= number]
+    n_records = sum(1 for item in segments if segment_path(folder, item).is_file()
+                    for _ in read_segment(folder, item, last=True))  # fmt: skip
+    size = sum(path.stat().st_size for path in folder.glob("*.bin"))
+    digests = tuple(item["digest"] for item in about["definitions"])
+    return StateResult(folder, digests, dict(about["counts"]), size, n_records)
+
+
+def newest_segment(folder: Path) -> int:
+    """Give the number of the log segment that is being written."""
+    from fraudctl.scoring.store import segments
+
+    return max(segments(folder), default=0)
+
+
+def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
+    """Write the decisions of a log segment as Parquet: one row per event and model."""
+    from fraudctl.scoring.store import read_segment
+    from fraudctl.tables import write_parquet
+
+    rows = decision_rows(read_segment(folder, segment, last=True), live)
+    if rows.height:
+        write_parquet(rows, folder / DECISIONS / f"{segment:012d}.parquet")
+
+
+def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
+    """Give what champion and challenger decided, as a table in the order of the log."""
+    import polars as pl
+
+    from fraudctl.scoring import wire
+    from fraudctl.tables import UTC_US
+
+    rows = []
+    for record in records:
+        kind, *rest = wire.loads(record)
+        if kind == "event":
+            raw, answer, shadow, _, digest = rest
+            event = live.definitions[digest].reader.event(raw, strict=False)
+            for role, found in (("champion", answer), ("challenger", shadow)):
+                if found is not None:
+                    rows.append(
+                        {**{key: found[key] for key in ("event_id", "model", "policy", "probability", "action")},
+                         "event_time": event["event_time"], "role": role}
+                    )  # fmt: skip
+    kind_of_id = pl.Int64() if rows and isinstance(rows[0]["event_id"], int) else pl.String()
+    schema: dict[str, pl.DataType] = {
+        "event_id": kind_of_id, "event_time": pl.Int64(), "role": pl.String(), "model": pl.String(),
+        "policy": pl.String(), "probability": pl.Float64(), "action": pl.String(),
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema=schema).with_columns(pl.col("event_time").cast(pl.Datetime("us")).cast(UTC_US))

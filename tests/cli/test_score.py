@@ -1,0 +1,187 @@
+"""``score`` as a user runs it: files, streams and saved states give the same answers; what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from command_line import Outcome, run_in
+from polars.testing import assert_frame_equal
+
+N_NEW = 40
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    """A folder with a history and the events after it."""
+    folder = tmp_path_factory.mktemp("data")
+    events = (
+        pl.read_parquet(trained / "transactions.parquet").unique("transaction_id").sort("created_at", "transaction_id")
+    )
+    events.slice(15_000 - 1200, 1200).write_parquet(folder / "history.parquet")
+    new = events.slice(15_000, N_NEW)
+    new.write_parquet(folder / "new.parquet")
+    new.drop("is_fraud", "label_available_at").write_csv(folder / "new.csv")
+    new.drop("is_fraud", "label_available_at").write_ndjson(folder / "new.jsonl")
+    return folder
+
+
+def streamed(trained: Path, lines: bytes, *args: str) -> Outcome:
+    command = [sys.executable, "-m", "fraudctl", "score", "-", "--quiet", *args]
+    done = subprocess.run(command, cwd=trained, input=lines, capture_output=True, check=False)
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(scope="module")
+def batch(data: Path, trained: Path) -> pl.DataFrame:
+    """What batch scoring says."""
+    out = data / "batch.parquet"
+    done = run_in(
+        trained, "score", str(data / "new.parquet"), "--history", str(data / "history.parquet"), "-o", str(out),
+        "--with-features", "--reasons", "all", "--json", "--quiet",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["rows"] == N_NEW
+    assert sum(done.json["actions"].values()) == N_NEW
+    return pl.read_parquet(out)
+
+
+def test_batch_gives_what_an_evaluation_would_decide(batch: pl.DataFrame, data: Path, trained: Path) -> None:
+    assert batch.columns[:6] == ["event_id", "probability", "action", "reasons", "policy", "model"]
+    assert batch["probability"].is_between(0, 1).all()
+    assert batch["model"].unique().to_list() == [path.name for path in (trained / "models").glob("2*")]
+    assert batch["reasons"].list.len().max() == 4
+    times = pl.read_parquet(data / "new.parquet").rename({"transaction_id": "event_id"})
+    joined = batch.join(times, on="event_id", how="left", maintain_order="left")
+    assert joined["created_at"].is_sorted()
+
+
+def test_csv_gives_the_same(batch: pl.DataFrame, data: Path, trained: Path) -> None:
+    out = data / "csv.parquet"
+    done = run_in(
+        trained, "score", str(data / "new.csv"), "--history", str(data / "history.parquet"), "-o", str(out),
+        "--with-features", "--reasons", "all", "--quiet",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert_frame_equal(pl.read_parquet(out), batch)
+
+
+def test_a_stream_gives_the_same_and_refuses_line_by_line(batch: pl.DataFrame, data: Path, trained: Path) -> None:
+    lines = (data / "new.jsonl").read_bytes().splitlines()
+    wrong = [b"{nonsense", b'{"amount": 3}', lines[0].replace(b'"amount":', b'"amout":'), b"[1, 2]", b""]
+    sent = b"\n".join([*lines[:20], *wrong, lines[3], *lines[20:]])
+    done = streamed(
+        trained, sent, "--history", str(data / "history.parquet"), "--with-features", "--reasons", "all"
+    )  # fmt: skip
+    assert done.code == 3
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    errors = [item for item in answers if "error" in item]
+    assert [item["line"] for item in errors] == [21, 22, 23, 24]
+    assert "did you mean 'amount'" in errors[2]["error"]
+    good = [item for item in answers if "error" not in item]
+    assert good.pop(20) == good[3], "an event that is sent again gets the answer that it got"
+    expected = batch.to_dicts()
+    names = batch.columns[6:]
+    for found, row in zip(good, expected, strict=True):
+        assert {key: found[key] for key in batch.columns[:6]} == {key: row[key] for key in batch.columns[:6]}
+        for name in names:
+            value = found["features"][name]
+            assert value == pytest.approx(row[name], rel=1e-9) if isinstance(value, float) else value == row[name]
+
+
+def test_a_state_goes_on_where_it_was_left(batch: pl.DataFrame, data: Path, trained: Path, tmp_path: Path) -> None:
+    state, lines = tmp_path / "state", (data / "new.jsonl").read_bytes().splitlines()
+    history = ("--history", str(data / "history.parquet"))
+    built = run_in(trained, "state", "build", str(state), *history, "--json", "--quiet")
+    assert built.code == 0, built.err
+    parts = (lines[:15], lines[15:])
+    out = [streamed(trained, b"\n".join(part), "--state", str(state), "--reasons", "all") for part in parts]
+    assert [item.code for item in out] == [0, 0]
+    answers = [json.loads(line) for item in out for line in item.out.splitlines()]
+    assert answers == batch.select(batch.columns[:6]).to_dicts()
+    shown = run_in(trained, "state", "show", str(state), "--json").json
+    assert shown["counts"]["events"] == N_NEW
+    logged = pl.read_parquet(state / "decisions" / "*.parquet")
+    assert logged["action"].to_list() == batch["action"].to_list()
+    again = run_in(trained, "score", str(data / "new.csv"), "--state", str(state), "-o", str(tmp_path / "x.parquet"))
+    assert again.code == 0, again.err
+    assert pl.read_parquet(tmp_path / "x.parquet").height == 0, "all of them have been decided"
+    refused = run_in(
+        trained, "score", str(data / "new.csv"), "--state", str(state), "-o", str(tmp_path / "x.parquet"), *history
+    )
+    assert refused.code == 2
+
+
+def test_a_state_of_other_features_is_refused(data: Path, project: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    built = run_in(project, "state", "build", str(state), "--history", str(data / "history.parquet"), "--quiet")
+    assert built.code == 0, built.err
+    toml = project / "fraudctl.toml"
+    toml.write_text(toml.read_text().replace('windows = ["1h"]', 'windows = ["2h"]', 1))
+    assert run_in(project, "train", "--fast", "--as-of", "2025-12-09", "--quiet").code == 0
+    refused = streamed(project, b"", "--state", str(state))
+    assert refused.code == 4
+    assert "other features" in refused.err
+    snapshot = next(state.glob("snapshot-*.bin"))
+    content = bytearray(snapshot.read_bytes())
+    content[len(content) // 2] ^= 1
+    snapshot.write_bytes(content)
+    assert run_in(project, "state", "show", str(state)).code == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        (lambda frame: frame.drop("amount"), 3, "no column 'amount'"),
+        (lambda frame: frame.rename({"merchant_id": "merchant"}), 3, "was it renamed to 'merchant'?"),
+        (lambda frame: frame.with_columns(pl.lit("x").alias("amount")), 3, "'amount' is String; expected a number"),
+        (lambda frame: frame.with_columns(extra=1, category=pl.lit("never seen")), 0, "left out 1 columns"),
+        (lambda frame: frame.with_columns(pl.col("amount").cast(pl.Float32)), 0, ""),
+    ],
+)
+def test_columns_that_do_not_fit(
+    change: object, code: int, told: str, data: Path, trained: Path, tmp_path: Path
+) -> None:
+    assert callable(change)
+    change(pl.read_parquet(data / "new.parquet")).write_parquet(tmp_path / "odd.parquet")
+    done = run_in(trained, "score", str(tmp_path / "odd.parquet"), "-o", str(tmp_path / "out.parquet"))
+    assert done.code == code, done.err
+    assert told in done.err
+
+
+def test_a_bundle_of_a_newer_schema_with_a_changed_byte_or_a_pickle_is_refused(data: Path, project: Path, tmp_path: Path) -> None:
+    bundle = next((project / "models").glob("2*"))
+    pickle = bundle / "extra.pkl"
+    pickle.write_bytes(b"\x80\x04N.")
+    command = ("score", str(data / "new.csv"), "-o", str(tmp_path / "out.parquet"))
+    assert run_in(project, *command).code == 4
+    pickle.unlink()
+    model = (bundle / "model.cbm").read_bytes()
+    (bundle / "model.cbm").write_bytes(model[:100] + bytes([model[100] ^ 1]) + model[101:])
+    assert run_in(project, *command).code == 4
+    (bundle / "model.cbm").write_bytes(model)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "schema_version": manifest["schema_version"] + 1}))
+    done = run_in(project, *command)
+    assert done.code == 4
+    assert "schema version" in done.err
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("score", "new.csv"), "needs a file to write to"),
+        (("score", "-", "-o", "x.parquet"), "as JSON lines"),
+        (("score", "x.csv", "-o", "x.parquet", "--reasons", "some"), "expected one of"),
+        (("score", "x.csv", "-o", "x.parquet", "--source", "logins"), "NAME=FILE"),
+        (("state", "build", "x"), "from history"),
+    ],
+)
+def test_contradictions_are_usage_errors(args: tuple[str, ...], told: str, trained: Path) -> None:
+    done = run_in(trained, *args)
+    assert done.code == 2
+    assert told in done.err

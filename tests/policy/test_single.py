@@ -1,0 +1,93 @@
+"""One event at a time gets the actions that all at once get, whatever the policy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudctl.costs import Cell, CostMatrix
+from fraudctl.errors import DataError
+from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule
+from fraudctl.policy.single import SinglePolicy
+
+START = datetime(2026, 3, 27, 20, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ACTIONS = ("allow", "review", "block")
+money = st.sampled_from([0.0, 1.0, 4.0, 15.0, -2.0])
+cells = st.builds(
+    Cell, fixed=money, rate=st.sampled_from([0.0, 0.002, 0.15, 1.0]), column=st.sampled_from([None, "fee"]),
+    at_least=st.sampled_from([None, 0.0]),
+)  # fmt: skip
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    kind = draw(st.sampled_from(["expected_cost", "thresholds"]))
+    matrix = CostMatrix(ACTIONS, tuple((draw(cells), draw(cells)) for _ in ACTIONS))
+    limits = [
+        CapacityLimit(name, draw(st.integers(0, 3)), draw(st.sampled_from(["day", "week"]))) for name in ACTIONS[1:]
+    ]
+    rules = (PolicyRule("large", "amount > 50", "review"), PolicyRule("huge", "amount > 90", "block"))
+    return Policy(
+        kind=kind,
+        matrix=matrix,
+        thresholds={"review": draw(st.sampled_from([0.1, 0.5, None])), "block": draw(st.sampled_from([0.5, 0.9]))},
+        prices=draw(st.sampled_from([{}, {"review": 3.0}])),
+        alert_price=draw(st.sampled_from([0.0, 1.5, -1.0])),
+        capacity=tuple(item for item in limits if kind == "expected_cost" and draw(st.booleans())),
+        rules=rules if draw(st.booleans()) else (),
+        timezone="Europe/Berlin",
+    )
+
+
+@given(policy=policies(), seed=st.integers(0, 1000))
+def test_one_by_one_decides_as_all_at_once(policy: Policy, seed: int) -> None:
+    rng, n = np.random.default_rng(seed), 25
+    frame = pl.DataFrame(
+        {
+            "event_time": [START + timedelta(hours=float(h)) for h in np.sort(rng.uniform(0, 80, n))],
+            "amount": pl.Series(rng.uniform(-20, 100, n).round(2)).set(pl.Series(rng.random(n) < 0.2), None),
+            "fee": rng.choice([0.0, 2.5], n),
+        },
+        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
+    )
+    y_prob = rng.choice([0.0, 0.05, 0.1, 0.5, 0.9, 1.0, 0.3], n)
+    used, ours = CapacityUse(), CapacityUse()
+    expected = policy.decide(frame, y_prob, used=used).tolist()
+    single = SinglePolicy(policy)
+    found = []
+    for row, p in zip(frame.iter_rows(named=True), y_prob.tolist(), strict=True):
+        event = {
+            **row,
+            "event_time": (row["event_time"] - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1),
+        }
+        holds = [(row["amount"] or 0) > limit for limit in (50, 90)][: len(policy.rules)]
+        code, place = single.decide(event, p, holds=holds, used=ours)
+        limited = {item.action for item in policy.capacity}
+        assert (place is not None) == (ACTIONS[code] in limited)
+        found.append(code)
+    assert found == expected
+    assert ours.to_list() == used.to_list()
+    assert CapacityUse.from_list(ours.to_list()).to_list() == ours.to_list()
+
+
+def test_expected_cost_by_hand() -> None:
+    """p = 0.1, amount 100: allow 0.1 * (15 + 100) = 11.5; review 4; block 0.9 * (8 + 15) = 20.7."""
+    matrix = CostMatrix(ACTIONS, ((Cell(), Cell(15.0, 1.0)), (Cell(4.0), Cell(4.0)), (Cell(8.0, 0.15), Cell())))
+    single = SinglePolicy(Policy("expected_cost", matrix))
+    assert single.decide({"amount": 100.0}, 0.1, holds=[]) == (1, None)
+    assert single.decide({"amount": 100.0}, 0.01, holds=[]) == (0, None)
+    assert single.decide({"amount": 100.0}, 0.9, holds=[]) == (2, None)
+
+
+def test_a_null_cost_is_refused() -> None:
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fee")), (Cell(1.0), Cell())))
+    event: dict[str, Any] = {"fee": None}
+    with pytest.raises(DataError, match="'fee' is null"):
+        SinglePolicy(Policy("expected_cost", matrix)).decide(event, 0.5, holds=[])
