@@ -153,7 +153,9 @@ def test_columns_that_do_not_fit(
     assert told in done.err
 
 
-def test_a_bundle_of_a_newer_schema_with_a_changed_byte_or_a_pickle_is_refused(data: Path, project: Path, tmp_path: Path) -> None:
+def test_a_bundle_of_a_newer_schema_with_a_changed_byte_or_a_pickle_is_refused(
+    data: Path, project: Path, tmp_path: Path
+) -> None:
     bundle = next((project / "models").glob("2*"))
     pickle = bundle / "extra.pkl"
     pickle.write_bytes(b"\x80\x04N.")
