@@ -1,0 +1,191 @@
+"""Memory of the online state: one array of 64-bit words, handed out in blocks; compiled.
+
+Everything that the state remembers of entities lies in this one array (the heap), so that a compiled loop takes few
+arguments and a snapshot is a copy. The first words are the heap's own; offset 0 therefore never names a block.
+
+A *slot* is what is remembered of one value of an entity for as long as anybody may ask; its *body* holds the headers of
+its logs (see `logs`) and goes when the value has been idle for longer than any window. ``EMPTY`` is the slot of a value
+never seen, ``NULL`` that of no value at all; both answer as an empty history does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudctl.features.jit import jit
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Words = npt.NDArray[np.uint64]
+Array = npt.NDArray[Any]
+
+# ---------------------------------------------------------------- the heap's own words
+
+TOP = 0
+"""First word that was never handed out."""
+KNOWN, FRAUDS = 1, 2
+"""Outcomes that have arrived, of all events, and frauds among them."""
+FREE = 8
+"""Heads of the lists of free blocks, one for each size."""
+N_SIZES = 96
+LISTS = FREE + N_SIZES
+"""Oldest and newest slot with a body of each key space: two words each."""
+MAX_SPACES = 32
+EMPTY = LISTS + 2 * MAX_SPACES
+MAX_SLOT = 256
+NULL = EMPTY + MAX_SLOT
+ZEROS = NULL + MAX_SLOT
+"""A body without anything in it."""
+
+# ---------------------------------------------------------------- words of a slot
+
+BODY, FIRST, LAST, COUNT, LAST_FRAUD, BEFORE, AFTER, TOUCHED = range(8)
+SLOT_WORDS = 8
+"""Then come the parts that the plan asks for: runs of known frauds (3 words each), links (9 words each)."""
+NEVER = -(1 << 62)
+LATER = 1 << 62
+
+# parts of a slot for runs of frauds
+RUN_BLOCK, RUN_N, RUN_CAP = range(3)
+RUN_WORDS = 3
+# parts of a slot for links
+PARENT, WEIGHT, SIZE, SINCE, LINK_KNOWN, LINK_FRAUDS, OWN_KNOWN, OWN_FRAUDS, DEGREE = range(9)
+LINK_WORDS = 9
+
+# ---------------------------------------------------------------- a key space in the layout
+
+S_SLOT, S_BODY, S_RUNS, S_N_RUNS, S_GAPS, S_KEPT, S_N_LINKS, S_LINKS, S_N_TRACKS, S_TRACKS = range(10)
+SPACE_WORDS = 10
+"""Words of a slot and of a body; where in a slot its runs begin, how many there are, and where in the layout their gaps
+stand; whether its slots are kept for ever; how many links it is part of and where (in the layout) each one's place in
+the slot and size stand; how many tracks it has and where their offsets stand."""
+
+# the layout's own words
+G_HORIZON, G_N_SPACES, G_SPACES = range(3)
+LAYOUT_WORDS = 3
+"""How long an idle slot keeps its body in µs; how many key spaces there are and where their descriptions begin."""
+
+
+def new_heap(words: int, body_words: int) -> Ints:
+    """Make a heap with its own words in place; ``body_words`` are those of the largest body."""
+    heap = np.zeros(max(words, ZEROS + body_words + 1024), np.int64)
+    heap[TOP] = ZEROS + body_words
+    for slot in (EMPTY, NULL):
+        heap[slot + BODY] = ZEROS
+        heap[slot + FIRST] = heap[slot + LAST] = heap[slot + LAST_FRAUD] = NEVER
+    return heap
+
+
+@jit
+def size_class(words: int) -> int:
+    """Give the number of the smallest block size that holds so many words: 8, 12, 16, 24, 32, 48, ..."""
+    c, size = 0, 8
+    while size < words:
+        c += 1
+        size = (2 + (c & 1)) << ((c >> 1) + 2)
+    return c
+
+
+@jit
+def allocate(heap: Ints, words: int) -> int:
+    """Hand out a block; 0 where the heap is too short."""
+    c = size_class(words)
+    at: int = heap[FREE + c]
+    if at != 0:
+        heap[FREE + c] = heap[at]
+        return at
+    size = (2 + (c & 1)) << ((c >> 1) + 2)
+    at = heap[TOP]
+    if at + size > heap.shape[0]:
+        return 0
+    heap[TOP] = at + size
+    return at
+
+
+@jit
+def release(heap: Ints, at: int, words: int) -> None:
+    """Take a block back."""
+    c = size_class(words)
+    heap[at] = heap[FREE + c]
+    heap[FREE + c] = at
+
+
+@jit
+def new_slot(heap: Ints, layout: Ints, space: int) -> int:
+    """Make the slot of a new value; 0 where the heap is too short."""
+    words = layout[space + S_SLOT]
+    at = allocate(heap, words)
+    if at == 0:
+        return 0
+    heap[at : at + words] = 0
+    heap[at + BODY] = ZEROS
+    heap[at + FIRST] = NEVER
+    heap[at + LAST] = NEVER
+    heap[at + LAST_FRAUD] = NEVER
+    for i in range(layout[space + S_N_LINKS]):
+        node = at + layout[layout[space + S_LINKS] + 2 * i]
+        heap[node + PARENT] = node
+        heap[node + WEIGHT] = 1
+        heap[node + SIZE] = layout[layout[space + S_LINKS] + 2 * i + 1]
+        heap[node + SINCE] = LATER
+    return at
+
+
+@jit
+def new_slots(heap: Ints, layout: Ints, space: int, out: Ints, at: int) -> int:
+    """Make slots from the one at ``at`` on and write where they are; give the first that the heap was too short for."""
+    for i in range(at, out.shape[0]):
+        out[i] = new_slot(heap, layout, space)
+        if out[i] == 0:
+            return i
+    return len(out)
+
+
+@jit
+def give_body(heap: Ints, layout: Ints, space: int, slot: int) -> int:
+    """Make sure that a slot has a body; 0 where the heap is too short."""
+    if heap[slot + BODY] != ZEROS:
+        return 1
+    words = layout[space + S_BODY]
+    at = allocate(heap, words)
+    if at == 0:
+        return 0
+    heap[at : at + words] = 0
+    heap[slot + BODY] = at
+    return 1
+
+
+@jit
+def unlist(heap: Ints, number: int, slot: int) -> None:
+    """Take a slot out of the list of the key space with that number."""
+    before, after = heap[slot + BEFORE], heap[slot + AFTER]
+    if before != 0:
+        heap[before + AFTER] = after
+    elif heap[LISTS + 2 * number] == slot:
+        heap[LISTS + 2 * number] = after
+    if after != 0:
+        heap[after + BEFORE] = before
+    elif heap[LISTS + 2 * number + 1] == slot:
+        heap[LISTS + 2 * number + 1] = before
+    heap[slot + BEFORE] = 0
+    heap[slot + AFTER] = 0
+
+
+@jit
+def touch(heap: Ints, number: int, slot: int, now: int) -> None:
+    """Note that something of a slot was seen now: it moves to the end of the list of its key space."""
+    heap[slot + TOUCHED] = max(heap[slot + TOUCHED], now)
+    newest = heap[LISTS + 2 * number + 1]
+    if newest == slot:
+        return
+    unlist(heap, number, slot)
+    newest = heap[LISTS + 2 * number + 1]
+    heap[slot + BEFORE] = newest
+    if newest != 0:
+        heap[newest + AFTER] = slot
+    else:
+        heap[LISTS + 2 * number] = slot
+    heap[LISTS + 2 * number + 1] = slot

@@ -1,0 +1,263 @@
+"""The state after a whole history, built in one go: columns by the batch engine, logs by compiled loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from fraudctl.features.batch import CIRCLE, build
+from fraudctl.features.definition import FeatureSet
+from fraudctl.features.groups import Array
+from fraudctl.features.online import arena, intake
+from fraudctl.features.online.logs import NO_CODE
+from fraudctl.features.online.plan import COSINE, LABELS, MINUTE, SINE, Inputs
+from fraudctl.features.online.reading import Seen
+from fraudctl.features.online.values import code_of
+from fraudctl.features.specs import RawSpec
+from fraudctl.tables import Events
+
+if TYPE_CHECKING:
+    from fraudctl.features.online.others import Other
+    from fraudctl.features.online.state import OnlineFeatures
+
+Progress = Callable[[str, int, int], None]
+
+
+def take_history(
+    state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[str, pl.DataFrame], progress: Progress
+) -> None:
+    """Bring a new state to where it is after the last event of a history.
+
+    The events of the last instant wait, as they do for those that come at the same instant; outcomes and rows that had
+    not become known by then are expected.
+    """
+    if frame.height == 0:
+        return
+    times = _micros(frame["event_time"])
+    until = int(times[-1])
+    table = _with_features(state, frame, sources)
+    progress("columns", 1, 4)
+    own, codes = _brought(state.plan.inputs[""], table, state.timezone)
+    slots = _event_slots(state, frame, times > until - state.plan.horizon_us)
+    before = int(np.searchsorted(times, until))
+    layout, links = state.plan.layout, state.plan.links
+    tracks = state.tracks[""]
+    _in_full(
+        state,
+        before,
+        lambda at: intake.take_events(
+            state.heap, layout, tracks, links, slots[:before], own[:before], codes[:before], times[:before], until, at
+        ),
+    )
+    state.now, state.n_events = until, frame.height
+    progress("events", 2, 4)
+    number = _remember(state, frame["event_id"], times, slots)
+    _pend(state, frame, own, codes, range(before, frame.height), number)
+    if state.plan.needs_labels:
+        _take_labels(state, frame, times, slots, number)
+    progress("outcomes", 3, 4)
+    for name, source in sources.items():
+        if name in state.others:
+            _take_source(state, name, source, until)
+    progress("other tables", 4, 4)
+
+
+def _micros(times: pl.Series) -> Array:
+    return np.ascontiguousarray(times.dt.epoch("us").fill_null(0).to_numpy())
+
+
+def _in_full(state: OnlineFeatures, n: int, work: Callable[[int], int]) -> None:
+    """Call a loop that stops where the heap is too short until it has come to the end."""
+    at = work(0)
+    while at < n:
+        state.lengthen()
+        at = work(at)
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _with_features(state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Give the frame with the features that go into logs, each as of its event."""
+    inputs = state.plan.inputs[""]
+    used = {*inputs.numbers, *inputs.codes, *(name for expr in inputs.wheres.values() for name in expr.columns)}
+    steps = {step.name: step for step in state.features.steps}
+    wanted = [name for name in steps if name in used and not _is_column(state.features, name)]
+    closure: set[str] = set()
+    edge = list(wanted)
+    while edge:
+        name = edge.pop()
+        if name in steps and name not in closure:
+            closure.add(name)
+            edge += steps[name].spec.needs if not isinstance(steps[name].spec, RawSpec) else ()
+    if not closure:
+        return frame
+    fewer = replace(
+        state.features,
+        features=tuple(replace(steps[name], hidden=False) for name in wanted),
+        steps=tuple(step for step in state.features.steps if step.name in closure),
+        stages=tuple(kept for stage in state.features.stages if (kept := tuple(n for n in stage if n in closure))),
+    )
+    events = Events(frame, frame["event_time"][-1], 0, "")
+    return build(events, fewer, timezone=state.timezone, sources=sources)
+
+
+def _is_column(features: FeatureSet, name: str) -> bool:
+    """Say whether a name is that of a column that is used as it is."""
+    step = features[name]
+    return isinstance(step.spec, RawSpec) and step.dtype != "category"
+
+
+def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str) -> tuple[Array, Array]:
+    """Give the numbers (n, n_numbers) and codes (n, n_codes) that rows bring."""
+    minutes = None
+    if MINUTE in inputs.numbers or COSINE in inputs.numbers:
+        local = table["event_time"].dt.convert_time_zone(timezone).dt
+        minutes = (local.hour().cast(pl.Int64) * 60 + local.minute()).to_numpy()
+    own = np.empty((table.height, len(inputs.numbers)), np.float64)
+    for i, name in enumerate(inputs.numbers):
+        if minutes is not None and name in (MINUTE, COSINE, SINE):
+            own[:, i] = minutes if name == MINUTE else CIRCLE[0 if name == COSINE else 1][minutes]
+        else:
+            own[:, i] = table[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
+    codes = np.empty((table.height, len(inputs.codes)), np.int64)
+    for i, name in enumerate(inputs.codes):
+        if name.startswith("where "):
+            met = inputs.wheres[name.removeprefix("where ")].apply(table, timezone=timezone)
+            codes[:, i] = met.fill_null(value=False).to_numpy()
+        else:
+            codes[:, i] = codes_of(table[name])
+    return own, codes
+
+
+def codes_of(values: pl.Series) -> Array:
+    """Do what `values.code_of` does for each value of a column."""
+    dtype = values.dtype
+    if dtype.is_integer() or dtype == pl.Boolean:
+        return values.cast(pl.Int64).fill_null(NO_CODE).to_numpy()
+    if dtype.is_float():
+        bits = (np.nan_to_num(values.to_numpy()) + 0.0).view(np.int64)
+        return np.where(values.is_null() | values.is_nan(), NO_CODE, bits)
+    if dtype == pl.Null:
+        return np.full(len(values), NO_CODE, np.int64)
+    unique = values.unique().drop_nulls()
+    known = {value: code_of(value) for value in unique.to_list()}
+    codes = pl.DataFrame({"value": unique, "code": pl.Series([known[v] for v in unique.to_list()], dtype=pl.Int64)})
+    found = values.to_frame("value").join(codes, on="value", how="left", maintain_order="left")["code"]
+    return found.fill_null(NO_CODE).to_numpy()
+
+
+# ---------------------------------------------------------------- slots
+
+
+def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, recent: Array) -> Array:
+    """Give each event's slots, (n, n_spaces), after making them; old values of what is not kept have none."""
+    out = np.full((frame.height, len(state.plan.spaces)), arena.NULL, np.int64)
+    for number, space in enumerate(state.plan.spaces):
+        if len(space.names) == 1:
+            values = frame[space.names[0]]
+            out[:, number] = _slots(state, number, values if space.kept else values.set(pl.Series(~recent), None))
+    for number, a, b in state.pairs:
+        both = (out[:, a] != arena.NULL) & (out[:, b] != arena.NULL)
+        keys = pl.Series(np.where(both, out[:, a] << 32 | out[:, b], -1)).replace(-1, None)
+        out[:, number] = _slots(state, number, keys)
+    return out
+
+
+def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:
+    """Give the slot of each value, NULL for null; slots that are not there are made."""
+    there = state.slots[number]
+    unique = values.unique(maintain_order=True).drop_nulls()
+    new = [value for value in unique.to_list() if value not in there] if there else unique.to_list()
+    made = np.zeros(len(new), np.int64)
+    layout, space = state.plan.layout, state.spaces_at[number]
+    _in_full(state, len(new), lambda at: arena.new_slots(state.heap, layout, space, made, at))
+    there.update(zip(new, made.tolist(), strict=True))
+    if not state.plan.spaces[number].kept:
+        state.names[number].update(zip(made.tolist(), new, strict=True))
+    slots = pl.DataFrame({"value": unique, "slot": [there[value] for value in unique.to_list()]}, strict=False)
+    slots = slots.with_columns(pl.col("slot").cast(pl.Int64), pl.col("value").cast(values.dtype))
+    found = values.to_frame("value").join(slots, on="value", how="left", maintain_order="left")["slot"]
+    return found.fill_null(arena.NULL).to_numpy()
+
+
+# ---------------------------------------------------------------- events, outcomes, other tables
+
+
+def _remember(state: OnlineFeatures, ids: pl.Series, times: Array, slots: Array) -> int:
+    """Keep records of the events that wait; give the number that row 0 has or would have had."""
+    first = int(np.searchsorted(times, times[-1] - state.wait_us, side="right"))
+    state.ledger.add_all(ids[first:].to_list(), times[first:], slots[first:])
+    return -first
+
+
+def _pend(state: OnlineFeatures, frame: pl.DataFrame, own: Array, codes: Array, rows: range, number: int) -> None:
+    """Let the events of the last instant wait."""
+    for at in rows:
+        row: list[Any] = [None] * state.reader.width
+        for entity in state.features.entities:
+            row[state.reader.places[entity]] = frame[entity][at]
+        time = int(_micros(frame["event_time"][at : at + 1])[0])
+        state.pending.append((Seen(time, row, own[at].copy(), codes[at].copy()), number + at))
+
+
+def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots: Array, number: int) -> None:
+    """Take in the outcomes that had arrived, and expect the others."""
+    rows = np.flatnonzero(frame["label_time"].is_not_null().to_numpy())
+    arrived = _micros(frame["label_time"])[rows]
+    due = np.maximum(arrived, times[rows] + 1)
+    order = np.lexsort((arrived, due))
+    rows, arrived, due = rows[order], arrived[order], due[order]
+    outcomes = frame["label"].fill_null(0).to_numpy()[rows]
+    n = int(np.searchsorted(due, state.now, side="right"))
+    happened = times[rows[:n]].astype(np.float64)
+    own = np.stack([np.where(outcomes[:n] == 1, happened, np.nan), happened], axis=1)
+    layout, links, tracks, of_rows = state.plan.layout, state.plan.links, state.tracks[LABELS], slots[rows[:n]]
+    arrivals = arrived[:n]
+    _in_full(
+        state,
+        n,
+        lambda at: intake.take_labels(state.heap, layout, tracks, links, of_rows, own, arrivals, state.now, at),
+    )
+    state.ledger.settle_all(rows[:n] + number)
+    for row, label, time in zip(rows[n:].tolist(), outcomes[n:].tolist(), arrived[n:].tolist(), strict=True):
+        if row + number >= 0:
+            state.expect(row + number, int(label), time)
+        else:
+            state.counters["dropped"] += 1
+
+
+def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int) -> None:
+    """Take in the rows of another table that events after the last one may see, and expect the others."""
+    usable = _micros(source["usable_time"])
+    known = usable < until
+    _look_up(state.others[name], source.filter(pl.Series(known)))
+    rows = np.flatnonzero(known & (usable > until - state.plan.horizon_us))
+    rows = rows[np.argsort(usable[rows], kind="stable")]
+    recent, times = source[rows.tolist()] if len(rows) else source.clear(), usable[rows]
+    own, codes = _brought(state.plan.inputs[name], recent, state.timezone)
+    slots = np.full((len(rows), len(state.plan.spaces)), arena.NULL, np.int64)
+    for number, space in enumerate(state.plan.spaces):
+        if len(space.names) == 1 and space.names[0] in recent.columns:
+            slots[:, number] = _slots(state, number, recent[space.names[0]])
+    layout, tracks = state.plan.layout, state.tracks[name]
+    _in_full(
+        state,
+        len(rows),
+        lambda at: intake.take_rows(state.heap, layout, tracks, slots, own, codes, times, until, at),
+    )
+    for row in source.filter(pl.Series(~known)).iter_rows(named=True):
+        state.source(name, row)
+
+
+def _look_up(other: Other, known: pl.DataFrame) -> None:
+    """Keep the last row, in the order of the table, of each value of an entity."""
+    for entity in other.latest:
+        last = known.filter(pl.col(entity).is_not_null()).unique(subset=[entity], keep="last", maintain_order=True)
+        for row in last.iter_rows(named=True):
+            other.keep(other.read(row), only=entity)

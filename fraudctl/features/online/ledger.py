@@ -1,0 +1,110 @@
+"""The events that are remembered by their id: to know a duplicate, and to know whose outcome arrives.
+
+A ring of records in the order of their arrival; the oldest are forgotten once they have waited long enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fraudctl.features.groups import Array
+
+TIME, EXPECTED, SETTLED, SLOTS = 0, 1, 2, 3
+_MOST_FORGOTTEN = 16
+
+
+class Ledger:
+    """Records of events: µs, which message the outcome is expected from, whether it has counted, and their slots."""
+
+    def __init__(self, n_spaces: int) -> None:
+        self.numbers: dict[Any, int] = {}
+        self.records: Array = np.zeros((1024, SLOTS + n_spaces), np.int64)
+        self.ids: list[Any] = [None] * 1024
+        self.first = 0
+        self.end = 0
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self.numbers
+
+    def get(self, key: Any) -> int | None:
+        """Give the number of an event's record, or None where it is not known."""
+        return self.numbers.get(key)
+
+    def add(self, key: Any, time: int) -> int:
+        """Make a record for an event."""
+        if self.end - self.first == len(self.ids):
+            self._grow(2 * len(self.ids))
+        number = self.end
+        at = number & (len(self.ids) - 1)
+        self.records[at] = 0
+        self.records[at, TIME] = time
+        self.ids[at] = key
+        self.numbers[key] = number
+        self.end = number + 1
+        return number
+
+    def add_all(self, keys: list[Any], times: Array, slots: Array) -> None:
+        """Make the records of many events in a new ledger, the first with number 0."""
+        size = len(self.ids)
+        while size < len(keys):
+            size *= 2
+        self._grow(size)
+        n = len(keys)
+        self.records[:n, TIME], self.records[:n, SLOTS:], self.ids[:n] = times, slots, keys
+        self.numbers = dict(zip(keys, range(n), strict=True))
+        self.end = n
+
+    def settle_all(self, numbers: Array) -> None:
+        """Note, in a new ledger, that the outcomes of these events have counted; negative ones are not known."""
+        self.records[numbers[numbers >= 0], SETTLED] = 1
+
+    def _grow(self, size: int) -> None:
+        records = np.zeros((size, self.records.shape[1]), np.int64)
+        ids: list[Any] = [None] * size
+        for number in range(self.first, self.end):
+            at, to = number & (len(self.ids) - 1), number & (size - 1)
+            records[to], ids[to] = self.records[at], self.ids[at]
+        self.records, self.ids = records, ids
+
+    def _at(self, number: int) -> int:
+        return number & (len(self.ids) - 1)
+
+    def time(self, number: int) -> int:
+        """Give the µs of an event."""
+        return int(self.records[self._at(number), TIME])
+
+    def keep_slots(self, number: int, slots: Array) -> None:
+        """Remember the slots of an event that was taken in."""
+        self.records[self._at(number), SLOTS:] = slots
+
+    def slots(self, number: int) -> Array:
+        """Give the slots of an event."""
+        return self.records[self._at(number), SLOTS:]
+
+    def expect(self, number: int, sequence: int) -> None:
+        """Expect the outcome from this message, and no longer from one before it."""
+        self.records[self._at(number), EXPECTED] = sequence
+
+    def is_settled(self, number: int) -> bool:
+        """Say whether the outcome of an event has counted."""
+        return bool(self.records[self._at(number), SETTLED])
+
+    def settle(self, number: int, sequence: int) -> bool:
+        """Let the outcome count, if it comes from the message it is expected from and the event is still known."""
+        at = self._at(number)
+        if number < self.first or self.records[at, EXPECTED] != sequence or self.records[at, SETTLED]:
+            return False
+        self.records[at, SETTLED] = 1
+        return True
+
+    def forget(self, until: int) -> None:
+        """Forget events of ``until`` and before, oldest first, a few at a time."""
+        for _ in range(_MOST_FORGOTTEN):
+            if self.first == self.end or self.records[self._at(self.first), TIME] > until:
+                return
+            at = self._at(self.first)
+            del self.numbers[self.ids[at]]
+            self.ids[at] = None
+            self.first += 1

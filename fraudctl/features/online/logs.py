@@ -1,0 +1,591 @@
+"""Logs: what is remembered of one entity, kept so that any window that ends now is answered at once; compiled.
+
+A log holds times and values in the order of time. Beside them stand prefix sums on a binary grid (see `exact`), queues
+of the positions that no later one beats, marks on the last occurrence of each code, and, where medians are asked for,
+the sorted values of each window. A range ``[lo, end)`` is then answered without looking at what is in it.
+
+The layout (see `plan`) says what a log has. All of a log's arrays lie in one block of the heap; when it is full, what
+no window needs any more is left behind, and the rest moves to a block that fits it. A log is never more than half empty
+for long.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fraudctl.features.exact import _mantissa, _place, _square
+from fraudctl.features.jit import jit
+from fraudctl.features.online.arena import Array, Floats, Ints, Words, allocate, release
+
+NO_CODE = -(1 << 63)
+"""The code of null."""
+NO_LOW, NO_HIGH = 5000, -5000
+"""The exponents of nothing."""
+
+# flags of a column
+SUMS, SQUARES, LARGEST, SMALLEST, NUMBER = 1, 2, 4, 8, 16
+
+# a track in the layout
+T_HEADER, T_WINDOW, T_N_COLUMNS, T_N_CODES, T_WHERE, T_SPACE, T_COLUMNS, T_CODES, T_NUMBER = range(9)
+TRACK_WORDS = 9
+# a column in the layout
+C_HEADER, C_OWN, C_FLAGS, C_N_SORTED, C_WINDOWS, C_LOW, C_HIGH = range(7)
+COLUMN_WORDS = 7
+# a code column in the layout
+K_HEADER, K_OWN = range(2)
+CODE_WORDS = 2
+
+# the header of a log
+H_BLOCK, H_WORDS, H_START, H_END, H_CAP = range(5)
+HEADER_WORDS = 5
+# of a column
+(
+    V_VALUES,
+    V_N,
+    V_SUMS,
+    V_SQUARES,
+    V_LARGEST,
+    V_SMALLEST,
+    V_LOW,
+    V_HIGH,
+    V_N_WORDS,
+    V_N_SQUARES,
+    V_LARGEST_TAIL,
+    (V_SMALLEST_TAIL),
+) = range(12)
+VALUE_WORDS = 12
+# of each sorted window of a column
+S_AT, S_N, S_LEFT = range(3)
+SORTED_WORDS = 3
+# of a code column
+D_CODES, D_BITS, D_BLOCKS, D_HASH, D_MASK = range(5)
+DISTINCT_WORDS = 5
+
+SMALL = 32
+"""Up to so many positions, the last occurrence of a code is found by looking for it."""
+_U0, _U1 = np.uint64(0), np.uint64(1)
+_FRACTION = (1 << 52) - 1
+
+
+# ---------------------------------------------------------------- searching
+
+
+@jit
+def first_after(heap: Ints, times: int, lo: int, hi: int, edge: int) -> int:
+    """Find the first position in ``[lo, hi)`` whose time lies after ``edge``."""
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if heap[times + middle] > edge:
+            hi = middle
+        else:
+            lo = middle + 1
+    return lo
+
+
+@jit
+def popcount(word: np.uint64) -> int:
+    """Count the bits that are set (Warren, Hacker's Delight, 2nd ed., 5-1)."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return int((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@jit
+def _mixed(code: int) -> int:
+    word = np.uint64(code)
+    word ^= word >> np.uint64(32)
+    word *= np.uint64(0x9E3779B97F4A7C15)
+    return int(word >> np.uint64(20))
+
+
+@jit
+def find_code(heap: Ints, header: int, coded: int, code: int) -> int:
+    """Find the last position of a code, or -1."""
+    start, end = heap[header + H_START], heap[header + H_END]
+    codes, table = heap[coded + D_CODES], heap[coded + D_HASH]
+    if table == 0:
+        for p in range(end - 1, start - 1, -1):
+            if heap[codes + p] == code:
+                return p
+        return -1
+    mask = heap[coded + D_MASK]
+    at = _mixed(code) & mask
+    while heap[table + 2 * at + 1] != 0:
+        if heap[table + 2 * at] == code:
+            p = heap[table + 2 * at + 1] - 1
+            return p if p >= start else -1
+        at = (at + 1) & mask
+    return -1
+
+
+@jit
+def distinct_from(heap: Ints, words: Words, header: int, coded: int, lo: int) -> int:
+    """Count the distinct codes at and after a position: the marks on last occurrences there."""
+    end = heap[header + H_END]
+    if lo >= end:
+        return 0
+    bits, blocks = heap[coded + D_BITS], heap[coded + D_BLOCKS]
+    word, last = lo >> 6, (end - 1) >> 6
+    n = popcount(words[bits + word] >> np.uint64(lo & 63))
+    stop = min(last + 1, ((lo >> 9) + 1) << 3)
+    for j in range(word + 1, stop):
+        n += popcount(words[bits + j])
+    for j in range((lo >> 9) + 1, ((end - 1) >> 9) + 1):
+        n += heap[blocks + j]
+    return n
+
+
+# ---------------------------------------------------------------- what stands beside the values
+
+
+@jit
+def exponents(bits: int) -> tuple[int, int]:
+    """Give the exponents of a value's lowest and highest bit, from its IEEE 754 pattern; none for 0 and NaN."""
+    exponent, fraction = (bits >> 52) & 0x7FF, bits & _FRACTION
+    if exponent == 0x7FF or (exponent == 0 and fraction == 0):
+        return NO_LOW, NO_HIGH
+    if exponent == 0:
+        exponent = 1
+    else:
+        fraction |= _FRACTION + 1
+    low = exponent - 1075
+    high = low + 53
+    while fraction & 0xFF == 0:
+        fraction >>= 8
+        low += 8
+    while fraction & 1 == 0:
+        fraction >>= 1
+        low += 1
+    return low, high
+
+
+@jit
+def _queue(heap: Ints, values: Floats, column: int, own: int, tail: int, queue: int, i: int, sign: float) -> None:
+    """Append a position to a queue, after taking out those that it beats."""
+    at, n = heap[queue], heap[tail]
+    while n > 0 and sign * values[column + heap[at + n - 1]] <= sign * values[own]:
+        n -= 1
+    heap[at + n] = i
+    heap[tail] = n + 1
+
+
+@jit
+def _add_up(words: Words, values: Floats, heap: Ints, column: int, i: int) -> None:
+    """Extend the prefix sums by the value at position i."""
+    n_words, n_squares, low = heap[column + V_N_WORDS], heap[column + V_N_SQUARES], heap[column + V_LOW]
+    sums = heap[column + V_SUMS] + (i + 1) * n_words
+    squares = heap[column + V_SQUARES] + (i + 1) * n_squares
+    for j in range(n_words):
+        words[sums + j] = words[sums + j - n_words]
+    for j in range(n_squares):
+        words[squares + j] = words[squares + j - n_squares]
+    at = heap[column + V_VALUES] + i
+    if math.isnan(values[at]) or values[at] == 0.0:
+        return
+    part, shift = _mantissa(heap[at], low)
+    _place(words, sums, n_words, part, shift, 1 if heap[at] < 0 else 0)
+    if n_squares:
+        first, second = _square(part)
+        _place(words, squares, n_squares, first, 2 * shift, 0)
+        _place(words, squares, n_squares, second, 2 * shift + 64, 0)
+
+
+@jit
+def _mark(heap: Ints, words: Words, header: int, coded: int, i: int) -> None:
+    """Mark position i as the last occurrence of its code."""
+    code = heap[heap[coded + D_CODES] + i]
+    if code == NO_CODE:
+        return
+    bits, blocks = heap[coded + D_BITS], heap[coded + D_BLOCKS]
+    before = find_code(heap, header, coded, code)
+    if before >= 0:
+        words[bits + (before >> 6)] ^= _U1 << np.uint64(before & 63)
+        heap[blocks + (before >> 9)] -= 1
+    words[bits + (i >> 6)] |= _U1 << np.uint64(i & 63)
+    heap[blocks + (i >> 9)] += 1
+    table, mask = heap[coded + D_HASH], heap[coded + D_MASK]
+    if table == 0:
+        return
+    at = _mixed(code) & mask
+    while heap[table + 2 * at + 1] != 0 and heap[table + 2 * at] != code:
+        at = (at + 1) & mask
+    heap[table + 2 * at] = code
+    heap[table + 2 * at + 1] = i + 1
+
+
+@jit
+def _derive(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int, i: int) -> None:
+    """Bring all that stands beside the values, but for sorted windows, up to position i, the last before the end."""
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column, flags = header + layout[described + C_HEADER], layout[described + C_FLAGS]
+        at = heap[column + V_VALUES]
+        missing = math.isnan(values[at + i])
+        if flags & NUMBER:
+            n = heap[column + V_N] + i
+            heap[n + 1] = heap[n] + (0 if missing else 1)
+        if flags & SUMS:
+            _add_up(words, values, heap, column, i)
+        if flags & LARGEST and not missing:
+            _queue(heap, values, at, at + i, column + V_LARGEST_TAIL, column + V_LARGEST, i, 1.0)
+        if flags & SMALLEST and not missing:
+            _queue(heap, values, at, at + i, column + V_SMALLEST_TAIL, column + V_SMALLEST, i, -1.0)
+    for c in range(layout[track + T_N_CODES]):
+        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
+        _mark(heap, words, header, coded, i)
+
+
+# ---------------------------------------------------------------- sorted windows
+
+
+@jit
+def _rank(values: Floats, at: int, n: int, value: float) -> int:
+    """Find the first of the sorted values that is not below ``value``."""
+    lo, hi = 0, n
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if values[at + middle] < value:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo
+
+
+@jit
+def slide_sorted(heap: Ints, values: Floats, header: int, column: int, window: int, edge: int) -> None:
+    """Take what is not after ``edge`` out of a sorted window (given by its words in the header)."""
+    times, end = heap[header + H_BLOCK], heap[header + H_END]
+    at, n, left = heap[window + S_AT], heap[window + S_N], heap[window + S_LEFT]
+    while left < end and heap[times + left] <= edge:
+        value = values[heap[column + V_VALUES] + left]
+        if not math.isnan(value):
+            n -= 1
+            for j in range(_rank(values, at, n + 1, value), n):
+                values[at + j] = values[at + j + 1]
+        left += 1
+    heap[window + S_N] = n
+    heap[window + S_LEFT] = left
+
+
+@jit
+def sorted_insert(values: Floats, at: int, n: int, value: float) -> None:
+    """Put a value among n sorted ones."""
+    rank = _rank(values, at, n, value)
+    for j in range(n, rank, -1):
+        values[at + j] = values[at + j - 1]
+    values[at + rank] = value
+
+
+@jit
+def _sort_in(heap: Ints, values: Floats, layout: Ints, track: int, header: int, i: int) -> None:
+    """Put the value at position i into the sorted windows that end there."""
+    now = heap[heap[header + H_BLOCK] + i]
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column = header + layout[described + C_HEADER]
+        value = values[heap[column + V_VALUES] + i]
+        for s in range(layout[described + C_N_SORTED]):
+            window = column + VALUE_WORDS + s * SORTED_WORDS
+            slide_sorted(heap, values, header, column, window, now - layout[layout[described + C_WINDOWS] + s])
+            if not math.isnan(value):
+                sorted_insert(values, heap[window + S_AT], heap[window + S_N], value)
+                heap[window + S_N] += 1
+
+
+@jit
+def _sort_anew(heap: Ints, values: Floats, layout: Ints, track: int, header: int) -> None:
+    """Fill all sorted windows from their left end on."""
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column = header + layout[described + C_HEADER]
+        for s in range(layout[described + C_N_SORTED]):
+            window = column + VALUE_WORDS + s * SORTED_WORDS
+            at, n = heap[window + S_AT], 0
+            for p in range(heap[window + S_LEFT], heap[header + H_END]):
+                value = values[heap[column + V_VALUES] + p]
+                if not math.isnan(value):
+                    values[at + n] = value
+                    n += 1
+            values[at : at + n].sort()
+            heap[window + S_N] = n
+
+
+# ---------------------------------------------------------------- room
+
+
+@jit
+def grid_words(low: int, high: int, cap: int, squares: int) -> int:
+    """Give the words in which sums (or sums of squares) of up to ``cap`` + 1 values on a grid are exact."""
+    bits, n = 0, cap + 1
+    while n > 0:
+        bits += 1
+        n >>= 1
+    span = high - low if high > low else 0
+    if squares:
+        return (2 * span + 2 * bits + 65) // 64
+    return (span + bits + 65) // 64
+
+
+@jit
+def _fits(heap: Ints, layout: Ints, track: int, header: int, own: Floats) -> bool:
+    """Say whether one more position fits, and its values fit the grids."""
+    if heap[header + H_BLOCK] == 0 or heap[header + H_END] >= heap[header + H_CAP]:
+        return False
+    bits = own.view(np.int64)
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        if layout[described + C_FLAGS] & SUMS:
+            low, high = exponents(bits[layout[described + C_OWN]])
+            column = header + layout[described + C_HEADER]
+            if low < heap[column + V_LOW] or high > heap[column + V_HIGH]:
+                return False
+    return True
+
+
+@jit
+def _grid(heap: Ints, layout: Ints, described: int, column: int, start: int, end: int, own: int) -> tuple[int, int]:
+    """Find a grid for the values that are kept, the new one, and what the column usually holds."""
+    low, high = exponents(own)
+    usual_low, usual_high = layout[described + C_LOW], layout[described + C_HIGH]
+    wide_low, wide_high = min(low, usual_low), max(high, usual_high)
+    if low < high and wide_high - wide_low <= 90:
+        layout[described + C_LOW], layout[described + C_HIGH] = wide_low, wide_high
+        usual_low, usual_high = wide_low, wide_high
+    low, high = min(low, usual_low), max(high, usual_high)
+    values = heap[column + V_VALUES]
+    for p in range(start, end):
+        first, last = exponents(heap[values + p])
+        low, high = min(low, first), max(high, last)
+    return (low, high) if low < high else (0, 0)
+
+
+@jit
+def _table_size(cap: int) -> int:
+    if cap <= SMALL:
+        return 0
+    size = 64
+    while 2 * size < 3 * cap:
+        size *= 2
+    return size
+
+
+@jit
+def _lay_out(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: int, grids: Ints) -> int:
+    """Place the arrays of a log with room for ``cap`` from offset ``at`` on; write them where ``at`` is not 0.
+
+    ``grids`` (n_columns, 2) holds the grids. Gives the words that it takes.
+    """
+    words = cap
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column, flags = header + layout[described + C_HEADER], layout[described + C_FLAGS]
+        n_words = grid_words(grids[c, 0], grids[c, 1], cap, 0) if flags & SUMS else 0
+        n_squares = grid_words(grids[c, 0], grids[c, 1], cap, 1) if flags & SQUARES else 0
+        sizes = (
+            cap,
+            cap + 1 if flags & NUMBER else 0,
+            (cap + 1) * n_words,
+            (cap + 1) * n_squares,
+            cap if flags & LARGEST else 0,
+            cap if flags & SMALLEST else 0,
+        )
+        for j in range(6):
+            if at:
+                heap[column + V_VALUES + j] = at + words
+            words += sizes[j]
+        if at:
+            heap[column + V_LOW], heap[column + V_HIGH] = grids[c, 0], grids[c, 1]
+            heap[column + V_N_WORDS], heap[column + V_N_SQUARES] = n_words, n_squares
+            heap[column + V_LARGEST_TAIL] = heap[column + V_SMALLEST_TAIL] = 0
+        for s in range(layout[described + C_N_SORTED]):
+            if at:
+                heap[column + VALUE_WORDS + s * SORTED_WORDS + S_AT] = at + words
+            words += cap + 1  # a query may put its own value there for a moment
+    for c in range(layout[track + T_N_CODES]):
+        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
+        table = _table_size(cap)
+        if at:
+            heap[coded + D_CODES] = at + words
+            heap[coded + D_BITS] = at + words + cap
+            heap[coded + D_BLOCKS] = heap[coded + D_BITS] + (cap >> 6) + 1
+            heap[coded + D_HASH] = heap[coded + D_BLOCKS] + (cap >> 9) + 1 if table else 0
+            heap[coded + D_MASK] = table - 1
+        words += cap + (cap >> 6) + 1 + (cap >> 9) + 1 + 2 * table
+    return words
+
+
+@jit
+def _clear(heap: Ints, words: Words, layout: Ints, track: int, header: int) -> None:
+    """Set what is derived to that of an empty log."""
+    cap, start = heap[header + H_CAP], heap[header + H_START]
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column = header + layout[described + C_HEADER]
+        n_words, n_squares = heap[column + V_N_WORDS], heap[column + V_N_SQUARES]
+        if layout[described + C_FLAGS] & NUMBER:
+            heap[heap[column + V_N] + start] = 0
+        for j in range(n_words):
+            words[heap[column + V_SUMS] + start * n_words + j] = _U0
+        for j in range(n_squares):
+            words[heap[column + V_SQUARES] + start * n_squares + j] = _U0
+        heap[column + V_LARGEST_TAIL] = heap[column + V_SMALLEST_TAIL] = 0
+    for c in range(layout[track + T_N_CODES]):
+        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
+        stop = heap[coded + D_BLOCKS] + (cap >> 9) + 1 + 2 * (heap[coded + D_MASK] + 1)
+        heap[heap[coded + D_BITS] : stop] = 0
+
+
+@jit
+def _derive_all(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int) -> None:
+    """Build all that is derived, but for the left ends of sorted windows, from the times and values."""
+    _clear(heap, words, layout, track, header)
+    end = heap[header + H_END]
+    start = heap[header + H_START]
+    for i in range(start, end):
+        heap[header + H_END] = i
+        _derive(heap, values, words, layout, track, header, i)
+    heap[header + H_END] = end
+    _sort_anew(heap, values, layout, track, header)
+
+
+@jit
+def expire(heap: Ints, layout: Ints, track: int, header: int, now: int) -> int:
+    """Move the start of a log past what no window needs after ``now``; give how many positions are left."""
+    start, end = heap[header + H_START], heap[header + H_END]
+    start = first_after(heap, heap[header + H_BLOCK], start, end, now - layout[track + T_WINDOW])
+    heap[header + H_START] = start
+    return int(end - start)
+
+
+@jit
+def reserve(
+    heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int, now: int, own: Floats
+) -> bool:
+    """Make room in a log for one more position with these values; False where the heap is too short.
+
+    Parameters
+    ----------
+    heap, values, words
+        The heap, seen as integers, floats and unsigned words.
+    track, header
+        Where the layout describes the log, and where its header is.
+    now
+        No window will be asked for before this time, in µs.
+    own
+        What the new event holds; the layout says at which places.
+    """
+    if _fits(heap, layout, track, header, own):
+        return True
+    live = 0 if heap[header + H_BLOCK] == 0 else expire(heap, layout, track, header, now)
+    start, old = heap[header + H_START], heap[header + H_BLOCK]
+    cap = max(4, live + (live >> 1) + 2)
+    grids = np.zeros((layout[track + T_N_COLUMNS], 2), np.int64)
+    bits = own.view(np.int64)
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        if layout[described + C_FLAGS] & SUMS:
+            column = header + layout[described + C_HEADER]
+            grids[c] = _grid(heap, layout, described, column, start, start + live, bits[layout[described + C_OWN]])
+    needed = _lay_out(heap, layout, track, header, 0, cap, grids)
+    at = allocate(heap, needed)
+    if at == 0:
+        return False
+    _move(heap, layout, track, header, at, cap, live, grids)
+    if old:
+        release(heap, old, heap[header + H_WORDS])
+    heap[header + H_BLOCK], heap[header + H_WORDS], heap[header + H_CAP] = at, needed, cap
+    heap[header + H_START], heap[header + H_END] = 0, live
+    _derive_all(heap, values, words, layout, track, header)
+    return True
+
+
+@jit
+def _move(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: int, live: int, grids: Ints) -> None:
+    """Copy what is live in a log to a new block, and let its header point there."""
+    start, old = heap[header + H_START], heap[header + H_BLOCK]
+    n_columns, n_codes = layout[track + T_N_COLUMNS], layout[track + T_N_CODES]
+    sources = np.zeros(n_columns + n_codes, np.int64)
+    for c in range(n_columns):
+        sources[c] = heap[header + layout[layout[track + T_COLUMNS] + c * COLUMN_WORDS + C_HEADER] + V_VALUES]
+    for c in range(n_codes):
+        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
+        sources[n_columns + c] = heap[coded + D_CODES]
+    _lay_out(heap, layout, track, header, at, cap, grids)
+    for i in range(live):
+        heap[at + i] = heap[old + start + i]
+    for c in range(n_columns):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column = header + layout[described + C_HEADER]
+        for i in range(live):
+            heap[heap[column + V_VALUES] + i] = heap[sources[c] + start + i]
+        for s in range(layout[described + C_N_SORTED]):
+            window = column + VALUE_WORDS + s * SORTED_WORDS
+            heap[window + S_LEFT] = max(0, heap[window + S_LEFT] - start)
+    for c in range(n_codes):
+        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
+        for i in range(live):
+            heap[heap[coded + D_CODES] + i] = heap[sources[n_columns + c] + start + i]
+
+
+# ---------------------------------------------------------------- taking in
+
+
+@jit
+def append(
+    heap: Ints,
+    values: Floats,
+    words: Words,
+    layout: Ints,
+    track: int,
+    header: int,
+    time: int,
+    own: Floats,
+    codes: Ints,
+) -> None:
+    """Take one position in, for which `reserve` has made room; a time before the last one goes to its place."""
+    times, start, end = heap[header + H_BLOCK], heap[header + H_START], heap[header + H_END]
+    at = end
+    if end > start and heap[times + end - 1] > time:
+        at = first_after(heap, times, start, end, time)
+    for i in range(end, at, -1):
+        heap[times + i] = heap[times + i - 1]
+    heap[times + at] = time
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column = header + layout[described + C_HEADER]
+        place = heap[column + V_VALUES]
+        for i in range(end, at, -1):
+            heap[place + i] = heap[place + i - 1]
+        values[place + at] = own[layout[described + C_OWN]]
+        for s in range(layout[described + C_N_SORTED]):
+            window = column + VALUE_WORDS + s * SORTED_WORDS
+            if at < heap[window + S_LEFT]:
+                heap[window + S_LEFT] += 1
+    for c in range(layout[track + T_N_CODES]):
+        described = layout[track + T_CODES] + c * CODE_WORDS
+        place = heap[header + layout[described + K_HEADER] + D_CODES]
+        for i in range(end, at, -1):
+            heap[place + i] = heap[place + i - 1]
+        heap[place + at] = codes[layout[described + K_OWN]]
+    if at < end:
+        heap[header + H_END] = end + 1
+        _derive_all(heap, values, words, layout, track, header)
+        return
+    _derive(heap, values, words, layout, track, header, end)
+    heap[header + H_END] = end + 1
+    _sort_in(heap, values, layout, track, header, end)
+
+
+@jit
+def drop(heap: Ints, layout: Ints, track: int, body: int) -> None:
+    """Give a log's block back."""
+    header = body + layout[track + T_HEADER]
+    if heap[header + H_BLOCK]:
+        release(heap, heap[header + H_BLOCK], heap[header + H_WORDS])
+        heap[header + H_BLOCK] = heap[header + H_START] = heap[header + H_END] = heap[header + H_CAP] = 0
+
+
+__all__ = ["Array", "append", "distinct_from", "drop", "expire", "find_code", "reserve"]

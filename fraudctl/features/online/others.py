@@ -1,0 +1,101 @@
+"""Other tables: how their rows are read, and the attributes that are looked up in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from fraudctl.features.definition import FeatureSet
+from fraudctl.features.groups import Array
+from fraudctl.features.online.plan import Plan
+from fraudctl.features.online.reading import LOCAL, brought
+from fraudctl.features.online.values import coercion, local_clock, micros
+from fraudctl.features.rowcompile import compile_row
+from fraudctl.features.specs import LookupSpec
+
+
+class Other:
+    """One table of ``[sources]``.
+
+    Attributes
+    ----------
+    latest
+        By entity: for each of its values the row that is valid now, as (order among rows, columns).
+    """
+
+    def __init__(self, name: str, features: FeatureSet, plan: Plan, timezone: str) -> None:
+        self.types: dict[str, pl.DataType] = {**features.types[name], "event_time": LOCAL}
+        inputs = plan.inputs[name]
+        wheres = {f"where {key}": expr for key, expr in inputs.wheres.items()}
+        self.places = {column: i for i, column in enumerate([*self.types, *wheres])}
+        self.columns = [
+            (column, coercion(column, dtype)) for column, dtype in self.types.items() if column != "event_time"
+        ]
+        self._wheres = [(self.places[key], compile_row(expr, self.types, self.places)) for key, expr in wheres.items()]
+        self._brought = brought(inputs, self.places)
+        self._local = local_clock(timezone)
+        self.entities = [column for column in self.types if column in features.entities]
+        self.kept = [column for column in features.sources[name] if column in self.types]
+        self.latest: dict[str, dict[Any, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
+            entity: {} for source, entity in plan.lookups if source == name
+        }
+
+    def read(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Give (since when it is valid, since when usable, its values in the order of `columns`)."""
+        valid = micros(row.get("event_time"))
+        usable = row.get("usable_time")
+        known = valid if usable is None else max(valid, micros(usable, name="usable_time"))
+        return (valid, known, *(take(row.get(column)) for column, take in self.columns))
+
+    def take(self, content: tuple[Any, ...]) -> tuple[dict[str, Any], Array, Array]:
+        """Take a row in as what is looked up; give its entities, numbers and codes."""
+        values = self._values(content)
+        for place, function in self._wheres:
+            values[place] = function(values)
+        for entity in self.latest:
+            self._keep(entity, content, values)
+        entities = {name: values[self.places[name]] for name in self.entities}
+        return entities, self._brought.own(values), self._brought.coded(values)
+
+    def _values(self, content: tuple[Any, ...]) -> list[Any]:
+        values: list[Any] = [None] * len(self.places)
+        for (column, _), value in zip(self.columns, content[2:], strict=True):
+            values[self.places[column]] = value
+        values[self.places["event_time"]] = self._local(content[0])
+        return values
+
+    def keep(self, content: tuple[Any, ...], *, only: str) -> None:
+        """Take a row in as what is looked up of one entity."""
+        self._keep(only, content, self._values(content))
+
+    def _keep(self, entity: str, content: tuple[Any, ...], values: list[Any]) -> None:
+        value, found = values[self.places[entity]], self.latest[entity]
+        if value is None:
+            return
+        kept = tuple(values[self.places[column]] for column in self.kept)
+        ids = [values[self.places[name]] for name in self.entities]
+        order = (content[0], content[1], *((item is not None, item) for item in (*ids, *kept)))
+        before = found.get(value)
+        if before is None or _after(order, before[0]):
+            found[value] = order, kept
+
+    def looked_up(self, spec: LookupSpec, value: Any, time: int) -> Any:
+        """Give an attribute of the row that is valid for a value of an entity at a time; None where there is none."""
+        found = None if value is None else self.latest[spec.entity].get(value)
+        if found is None or found[0][1] >= time:
+            return None
+        if spec.max_age_us is not None and found[0][0] <= time - spec.max_age_us:
+            return None
+        return found[1][self.kept.index(spec.column)]
+
+
+def _after(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Say whether a row comes after another: by validity, use, then contents, null first."""
+    for a, b in zip(one, other, strict=True):
+        if a != b:
+            if isinstance(a, tuple) and a[0] != b[0]:
+                return bool(a[0])
+            return bool(a > b)
+    return False

@@ -1,0 +1,272 @@
+"""From a message to the row that is answered: values by place, the program in its rounds, and what goes to the logs."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fraudctl.errors import DataError
+from fraudctl.features.batch import CIRCLE
+from fraudctl.features.definition import POLARS_TYPES, Feature, FeatureSet
+from fraudctl.features.groups import Array
+from fraudctl.features.online.plan import COSINE, MINUTE, SINE, Inputs, Plan, Round
+from fraudctl.features.online.values import as_number, code_of, coercion, local_clock, micros
+from fraudctl.features.rowcompile import compile_row
+from fraudctl.features.rowwise import RowExpr
+from fraudctl.features.specs import LookupSpec, RatioSpec, RawSpec, RowSpec
+
+LOCAL = pl.Datetime("us")
+_COSINES, _SINES = (axis.tolist() for axis in CIRCLE)
+
+Getter = Callable[[list[Any]], Any]
+
+
+@dataclass(slots=True)
+class Seen:
+    """An event that was answered: µs, values by place, and what it brings to the logs."""
+
+    time: int
+    row: list[Any]
+    own: Array
+    codes: Array
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A `plan.Round`, made ready to run.
+
+    Attributes
+    ----------
+    program
+        What the state is asked.
+    uses_event
+        Whether the program looks at what the event itself brings.
+    asked
+        (place in the answers, place in the row, type) of answers that others use.
+    computed
+        (function of the row, place in the row, place in the answers or -1) of what one row is enough for.
+    """
+
+    program: Array
+    uses_event: bool
+    asked: tuple[tuple[int, int, str], ...]
+    computed: tuple[tuple[Getter, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Brought:
+    """How the numbers and codes of rows of one table are read from their values."""
+
+    numbers: tuple[int, ...]
+    codes: tuple[Getter, ...]
+
+    def own(self, row: list[Any]) -> Array:
+        """Give the numbers that a row brings."""
+        return np.array([as_number(row[place]) for place in self.numbers], np.float64)
+
+    def coded(self, row: list[Any]) -> Array:
+        """Give the codes that a row brings, and which conditions it meets."""
+        return np.array([take(row) for take in self.codes], np.int64)
+
+
+def brought(inputs: Inputs, places: Mapping[str, int]) -> Brought:
+    """Say how the rows of a table are read; ``places`` are those of columns and conditions."""
+    codes = tuple(_met(places[name]) if name.startswith("where ") else _coded(places[name]) for name in inputs.codes)
+    return Brought(tuple(places[name] for name in inputs.numbers), codes)
+
+
+def _met(place: int) -> Getter:
+    return lambda row: 1 if row[place] is True else 0
+
+
+def _coded(place: int) -> Getter:
+    return lambda row: code_of(row[place])
+
+
+class Reader:
+    """Reads events: knows where in a row each column and each feature has its place."""
+
+    def __init__(self, features: FeatureSet, plan: Plan, timezone: str) -> None:
+        self.features = features
+        self.plan = plan
+        self.local = local_clock(timezone)
+        self.types: dict[str, pl.DataType] = {**features.types.get("", {}), "event_time": LOCAL}
+        self.types |= {step.name: POLARS_TYPES[step.dtype] for step in features.steps}
+        wheres = {f"where {key}": expr for key, expr in plan.inputs[""].wheres.items()}
+        names = [*self.types, *wheres, COSINE, SINE, MINUTE]
+        self.places = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        self.width = len(self.places)
+        self._columns = [self._column(name, dtype) for name, dtype in self._data_types()]
+        self._keeps_hours = MINUTE in plan.inputs[""].numbers or COSINE in plan.inputs[""].numbers
+        self._raw = [
+            (self.places[step.name], plan.places[step.name])
+            for step in features.steps
+            if isinstance(step.spec, RawSpec) and step.dtype != "category"
+        ]
+        self._categories = [
+            (step.name, self.places[step.name]) for step in features.features if step.dtype == "category"
+        ]
+        self.brought = brought(plan.inputs[""], self.places)
+        self.turns = tuple(self._turn(item, wheres) for item in plan.rounds)
+        self._event_time = self.places["event_time"]
+        self._hours = tuple(self.places[name] for name in (COSINE, SINE, MINUTE))
+
+    def _data_types(self) -> list[tuple[str, pl.DataType]]:
+        return [(name, dtype) for name, dtype in self.features.types.get("", {}).items() if name != "event_time"]
+
+    def _column(self, name: str, dtype: pl.DataType) -> tuple[str, int, Callable[[Any], Any]]:
+        take = coercion(name, dtype)
+        typed = self.types[name]
+        if typed == pl.String and dtype != pl.String:
+            text = as_text(dtype)
+            return name, self.places[name], lambda value: text(take(value))
+        return name, self.places[name], take
+
+    # ------------------------------------------------------------ making ready
+
+    def _turn(self, item: Round, wheres: Mapping[str, RowExpr]) -> Turn:
+        used = self._used()
+        asked = tuple(
+            (self.plan.places[name], self.places[name], self.features[name].dtype)
+            for name in item.asked
+            if name in used
+        )
+        computed = [self._computed(name, wheres) for name in item.computed]
+        from fraudctl.features.online import answers
+
+        current = item.program[:, answers.P_CURRENT] == 1
+        hours = item.program[:, answers.P_OP] >= answers.HOUR_DISTANCE
+        hours &= item.program[:, answers.P_OP] < answers.FIRST_OF_SLOT
+        return Turn(item.program, bool((current | hours).any()), asked, tuple(one for one in computed if one))
+
+    def _used(self) -> set[str]:
+        """Give the names whose values others use."""
+        inputs = self.plan.inputs[""]
+        used = {need for step in self.features.steps for need in step.spec.needs}
+        return used | {*inputs.numbers, *inputs.codes}
+
+    def _computed(self, name: str, wheres: Mapping[str, RowExpr]) -> tuple[Getter, int, int] | None:
+        place = self.places[name]
+        if name in wheres:
+            return compile_row(wheres[name], self.types, self.places), place, -1
+        step = self.features[name]
+        answer = -1 if step.dtype == "category" else self.plan.places[name]
+        if isinstance(step.spec, RowSpec):
+            return self._row_level(step, step.spec), place, answer
+        if isinstance(step.spec, RatioSpec):
+            return self._ratio(step.spec), place, answer
+        return None
+
+    def _row_level(self, step: Feature, spec: RowSpec) -> Getter:
+        function = compile_row(spec.expr, self.types, self.places)
+        if step.dtype != "category":
+            return function
+        empty = pl.DataFrame(schema={name: self.types[name] for name in spec.expr.columns})
+        text = as_text(spec.expr.apply(empty).dtype)
+        return lambda row: text(function(row))
+
+    def _ratio(self, spec: RatioSpec) -> Getter:
+        upper, lower, factor = self.places[spec.upper], self.places[spec.lower], spec.factor
+
+        def ratio(row: list[Any]) -> float | None:
+            if row[upper] is None or not row[lower]:
+                return None
+            found = row[upper] / row[lower] * factor
+            return found if math.isfinite(found) else None
+
+        return ratio
+
+    # ------------------------------------------------------------ reading and answering
+
+    def read(self, event: Mapping[str, Any]) -> tuple[int, list[Any]]:
+        """Give the µs of an event and its values by place."""
+        row: list[Any] = [None] * self.width
+        for name, place, take in self._columns:
+            row[place] = take(event.get(name))
+        time = micros(event.get("event_time"))
+        row[self._event_time] = local = self._clock(time)
+        if self._keeps_hours:
+            minute = local.hour * 60 + local.minute
+            for place, value in zip(self._hours, (_COSINES[minute], _SINES[minute], minute), strict=True):
+                row[place] = value
+        return time, row
+
+    def _clock(self, time: int) -> datetime:
+        try:
+            return self.local(time)
+        except (OverflowError, ValueError):
+            msg = "event_time: lies outside the years 1 to 9999"
+            raise DataError(msg) from None
+
+    def answer(self, time: int, row: list[Any], ask: Callable[[Array, Array, Array, Array], None], out: Array) -> Seen:
+        """Run all rounds: fill ``row`` and ``out``, and give what the event brings.
+
+        ``ask`` takes a program, the event's numbers and codes, and the answers to write.
+        """
+        for place, at in self._raw:
+            if row[place] is not None:
+                out[at] = row[place]
+        own, codes = _NO_NUMBERS, _NO_CODES
+        for turn in self.turns:
+            if turn.uses_event:
+                own, codes = self.brought.own(row), self.brought.coded(row)
+            if len(turn.program):
+                ask(turn.program, own, codes, out)
+            if turn.asked:
+                found = out.tolist()
+                for at, place, dtype in turn.asked:
+                    row[place] = _typed(found[at], dtype)
+            for function, place, at in turn.computed:
+                value = function(row)
+                row[place] = value
+                if at >= 0 and value is not None:
+                    out[at] = value
+        return Seen(time, row, self.brought.own(row), self.brought.coded(row))
+
+    def categories(self, row: list[Any]) -> dict[str, str | None]:
+        """Give the features of a row that are categories."""
+        return {name: row[place] for name, place in self._categories}
+
+    def lookups(self) -> list[tuple[LookupSpec, int, int, Callable[[Any], Any]]]:
+        """Give each lookup with its places in row and answers (-1 for a category), and how its value becomes typed."""
+        out = []
+        for step in self.features.steps:
+            if isinstance(step.spec, LookupSpec):
+                found = self.features.types[step.spec.source][step.spec.column]
+                text = as_text(found) if step.dtype == "category" and found != pl.String else _same
+                answer = -1 if step.dtype == "category" else self.plan.places[step.name]
+                out.append((step.spec, self.places[step.name], answer, text))
+        return out
+
+
+_NO_NUMBERS, _NO_CODES = np.empty(0), np.empty(0, np.int64)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _typed(number: float, dtype: str) -> Any:
+    if number != number:
+        return None
+    return number if dtype == "float" else int(number) if dtype == "int" else bool(number)
+
+
+def as_text(dtype: pl.DataType) -> Callable[[Any], str | None]:
+    """Give a function that writes a value of a type as Polars does."""
+    if dtype.is_integer():
+        return lambda value: None if value is None else str(value)
+
+    @functools.lru_cache(maxsize=4096)
+    def text(value: Any) -> str | None:
+        written: str | None = pl.Series([value], dtype=dtype).cast(pl.String)[0]
+        return written
+
+    return text

@@ -1,0 +1,174 @@
+"""A state as bytes: versioned, checksummed, without pickle, and bound to the features that it answers.
+
+One line says what it is; the next, in JSON, has the digest of the features, the SHA-256 of the rest and the sizes of
+its parts: a JSON document with everything that has names, then the heap, then the records of events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fraudctl.errors import BundleError
+from fraudctl.features.online import arena
+from fraudctl.features.online.reading import Seen
+
+if TYPE_CHECKING:
+    from fraudctl.features.online.state import OnlineFeatures
+
+MAGIC = b"fraudctl online state 1\n"
+_KINDS = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "time": time.fromisoformat}
+
+
+def dump(state: OnlineFeatures) -> bytes:
+    """Give the bytes of a state."""
+    document = json.dumps(_document(state), separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    heap = state.heap[: int(state.heap[arena.TOP])].astype("<i8").tobytes()
+    records = state.ledger.records.astype("<i8").tobytes()
+    parts = (document, heap, records)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    head = {
+        "features": state.features.digest, "sha256": digest.hexdigest(), "sizes": [len(part) for part in parts]
+    }  # fmt: skip
+    return b"".join([MAGIC, json.dumps(head).encode(), b"\n", *parts])
+
+
+def load(state: OnlineFeatures, data: bytes) -> None:
+    """Bring a new state to where the saved one was.
+
+    Raises
+    ------
+    BundleError
+        See `OnlineFeatures.from_bytes`.
+    """
+    document, heap, records = _parts(state.features.digest, data)
+    saved = _parsed(document)
+    state.heap = _lengthened(np.frombuffer(heap, "<i8").astype(np.int64))
+    ledger = state.ledger
+    ledger.records = np.frombuffer(records, "<i8").astype(np.int64).reshape(-1, ledger.records.shape[1])
+    ledger.first, ledger.end = saved["first"], saved["end"]
+    ledger.ids = [None] * len(ledger.records)
+    for number, key in zip(range(ledger.first, ledger.end), saved["ids"], strict=True):
+        ledger.ids[number & (len(ledger.ids) - 1)] = key
+    ledger.numbers = dict(zip(saved["ids"], range(ledger.first, ledger.end), strict=True))
+    for number, (values, slots) in enumerate(saved["slots"]):
+        state.slots[number] = dict(zip(values, slots, strict=True))
+        if not state.plan.spaces[number].kept:
+            state.names[number] = dict(zip(slots, values, strict=True))
+    state.now, state.n_events, state.counters = saved["now"], saved["n_events"], saved["counters"]
+    state.sequence = saved["sequence"]
+    state.due = [(due, sequence, kind, _back(content)) for due, sequence, kind, content in saved["due"]]
+    state.early = {key: (label, when) for key, label, when in saved["early"]}
+    state.pending = [_seen(state, *item) for item in saved["pending"]]
+    for name, latest in saved["latest"].items():
+        for entity, rows in latest.items():
+            state.others[name].latest[entity] = {key: (_back(order), _back(kept)) for key, order, kept in rows}
+
+
+def _document(state: OnlineFeatures) -> dict[str, Any]:
+    ledger = state.ledger
+    ids = [ledger.ids[number & (len(ledger.ids) - 1)] for number in range(ledger.first, ledger.end)]
+    entities = state.features.entities
+    pending = [
+        [
+            seen.time,
+            {entity: seen.row[state.reader.places[entity]] for entity in entities},
+            [None if value != value else value for value in seen.own.tolist()],
+            seen.codes.tolist(),
+            number,
+        ]
+        for seen, number in state.pending
+    ]
+    return {
+        "now": state.now, "n_events": state.n_events, "counters": state.counters, "sequence": state.sequence,
+        "first": ledger.first, "end": ledger.end, "ids": ids,
+        "slots": [[list(slots), list(slots.values())] for slots in state.slots],
+        "due": [[due, sequence, kind, _plain(content)] for due, sequence, kind, content in state.due],
+        "early": [[key, *value] for key, value in state.early.items()],
+        "pending": pending,
+        "latest": {
+            name: {
+                entity: [[key, _plain(order), _plain(kept)] for key, (order, kept) in rows.items()]
+                for entity, rows in other.latest.items()
+            }
+            for name, other in state.others.items()
+        },
+    }  # fmt: skip
+
+
+def _parts(digest: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Check the bytes, and give their parts."""
+    if not data.startswith(MAGIC):
+        msg = "saved state: is none of this version of fraudctl"
+        raise BundleError(msg, hint="build the state anew from the history")
+    end = data.find(b"\n", len(MAGIC), len(MAGIC) + 4096)
+    head = _parsed(data[len(MAGIC) : end])
+    content = memoryview(data)[end + 1 :]
+    if head.get("features") != digest:
+        msg = "saved state: belongs to other features than the model's"
+        raise BundleError(msg, hint="build the state anew from the history, with this model")
+    sizes = head.get("sizes", [])
+    if len(sizes) != 3 or sum(sizes) != len(content) or hashlib.sha256(content).hexdigest() != head.get("sha256"):
+        msg = "saved state: is damaged"
+        raise BundleError(msg, hint="take an older one, or build it anew from the history")
+    a, b = sizes[0], sizes[0] + sizes[1]
+    return bytes(content[:a]), bytes(content[a:b]), bytes(content[b:])
+
+
+def _parsed(document: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(document.decode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        msg = "saved state: is damaged"
+        raise BundleError(msg) from error
+    if not isinstance(found, dict):
+        msg = "saved state: is damaged"
+        raise BundleError(msg)
+    return found
+
+
+def _lengthened(heap: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    out = np.zeros(len(heap) + (1 << 16), np.int64)
+    out[: len(heap)] = heap
+    return out
+
+
+def _seen(
+    state: OnlineFeatures, when: int, entities: Mapping[str, Any], own: list[Any], codes: list[int], number: int
+) -> tuple[Seen, int]:
+    row: list[Any] = [None] * state.reader.width
+    for entity, value in entities.items():
+        row[state.reader.places[entity]] = value
+    numbers = np.array([np.nan if value is None else value for value in own], np.float64)
+    return Seen(when, row, numbers, np.array(codes, np.int64)), number
+
+
+def _plain(value: Any) -> Any:
+    """Write a value as what JSON can hold."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, (datetime, date, time)):
+        return {type(value).__name__: value.isoformat()}
+    if isinstance(value, timedelta):
+        return {"timedelta": value // timedelta(microseconds=1)}
+    return {"decimal": str(value)} if isinstance(value, Decimal) else value
+
+
+def _back(value: Any) -> Any:
+    """Read a value that `_plain` wrote."""
+    if isinstance(value, list):
+        return tuple(_back(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind, text = next(iter(value.items()))
+    if kind == "timedelta":
+        return timedelta(microseconds=text)
+    return Decimal(text) if kind == "decimal" else _KINDS[kind](text)

@@ -1,0 +1,398 @@
+"""The state that events are answered from, one after another, and that takes in what happens.
+
+Everything is a message with a time at which it begins to count: an event from the instant after its own, an outcome
+from its label_time (of an event before it), a row of another table from the instant after it became usable. Before an
+event is answered, all that counts by then is taken in; what is not due yet waits.
+
+An event that comes after later ones have been answered is *late*: it is answered as of its own time from what is kept,
+and goes to its place in the logs for those that come after it. What was answered stays answered.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fraudctl.errors import DataError
+from fraudctl.features.definition import FeatureSet
+from fraudctl.features.groups import Array
+from fraudctl.features.online import answers, arena, intake, late
+from fraudctl.features.online.ledger import Ledger
+from fraudctl.features.online.others import Other
+from fraudctl.features.online.plan import LABELS, Plan
+from fraudctl.features.online.reading import Reader, Seen
+from fraudctl.features.online.values import micros
+from fraudctl.tables import Events
+
+_DAY = 86_400_000_000
+_LEAST_WAIT = 30 * _DAY
+_GROWTH = 1 << 19
+
+
+def _silent(done: str, step: int, steps: int) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class OnlineRow:
+    """The features of one event.
+
+    Attributes
+    ----------
+    numbers
+        Shape (n_features,), float64, in the order of `FeatureSet.names`; whole numbers are exact up to 2 ** 53, truth
+        values are 0 and 1, NaN is null and stands in the place of categories.
+    categories
+        The features that are categories, by name.
+    """
+
+    numbers: Array
+    categories: dict[str, str | None]
+
+
+class OnlineFeatures:
+    """What has to be remembered to answer the features of the next event as the batch engine would.
+
+    Parameters
+    ----------
+    features
+        From `definition.define`.
+    timezone
+        The project's zone.
+    label_delay_us
+        The project's label delay in µs; outcomes are waited for at least three times as long.
+    wait_us
+        How long an event waits for its outcome, and an id is known as a duplicate; default: three label delays, or 30
+        days if that is longer.
+
+    Attributes
+    ----------
+    counters
+        ``late``: events that came after later ones were answered. ``duplicates``: events and outcomes whose id had
+        come before. ``dropped``: outcomes whose event is not (or no longer) known.
+    n_events
+        Events taken in.
+    """
+
+    def __init__(self, features: FeatureSet, *, timezone: str, label_delay_us: int, wait_us: int | None = None) -> None:
+        self.features = features
+        self.timezone = timezone
+        self.label_delay_us = label_delay_us
+        self.wait_us = max(3 * label_delay_us, _LEAST_WAIT) if wait_us is None else wait_us
+        self.counters = {"late": 0, "duplicates": 0, "dropped": 0}
+        self.n_events = 0
+        self.plan = Plan(features, wait_us=self.wait_us)
+        body = max([sum(track.words for track in space.tracks) for space in self.plan.spaces], default=0)
+        self.heap = arena.new_heap(1 << 16, body)
+        self.slots: list[dict[Any, int]] = [{} for _ in self.plan.spaces]
+        self.names: list[dict[int, Any]] = [{} for _ in self.plan.spaces]
+        self.ledger = Ledger(len(self.plan.spaces))
+        self.now = -(1 << 62)
+        self.pending: list[tuple[Seen, int]] = []
+        self.due: list[tuple[int, int, str, tuple[Any, ...]]] = []
+        self.early: dict[Any, tuple[int, int]] = {}
+        self.sequence = 0
+        self.reader = Reader(features, self.plan, timezone)
+        self.others = {name: Other(name, features, self.plan, timezone) for name in features.sources}
+        self._lookups = self.reader.lookups()
+        self.tracks = {name: self.plan.tracks_of(name) for name in self.plan.inputs}
+        self._removed = np.zeros((intake.MOST_REMOVED, 2), np.int64)
+        self._entities = [
+            self.reader.places[space.names[0]] if len(space.names) == 1 else -1 for space in self.plan.spaces
+        ]
+        self.pairs = [
+            (number, self.plan.space(space.names[0]), self.plan.space(space.names[1]))
+            for number, space in enumerate(self.plan.spaces)
+            if len(space.names) == 2
+        ]
+        self.spaces_at = [arena.LAYOUT_WORDS + i * arena.SPACE_WORDS for i in range(len(self.plan.spaces))]
+
+    @classmethod
+    def from_history(
+        cls,
+        events: Events,
+        features: FeatureSet,
+        *,
+        timezone: str,
+        label_delay_us: int,
+        sources: Mapping[str, pl.DataFrame] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> OnlineFeatures:
+        """Give the state after a history, as if its events, outcomes and other tables' rows had come one by one.
+
+        Parameters
+        ----------
+        events
+            As `tables.load_events` gives them. An outcome that had not arrived by the last event counts when it does.
+        sources
+            The tables of `FeatureSet.sources`, as `sources.normalise_source` gives them.
+        progress
+            Called with what is done, steps done, and steps in all.
+        """
+        from fraudctl.features.online.history import take_history
+
+        state = cls(features, timezone=timezone, label_delay_us=label_delay_us)
+        take_history(state, events.frame, sources or {}, progress or _silent)
+        return state
+
+    def to_bytes(self) -> bytes:
+        """Give the whole state, with the digest of its features and a checksum; see `from_bytes`."""
+        from fraudctl.features.online import snapshot
+
+        return snapshot.dump(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, features: FeatureSet, *, timezone: str, label_delay_us: int) -> OnlineFeatures:
+        """Bring back a state, which goes on as if it had never stopped.
+
+        Raises
+        ------
+        BundleError
+            The bytes are damaged, of another version, or the state is one of other features.
+        """
+        from fraudctl.features.online import snapshot
+
+        state = cls(features, timezone=timezone, label_delay_us=label_delay_us)
+        snapshot.load(state, data)
+        return state
+
+    @property
+    def n_entities(self) -> int:
+        """Values of entities (and pairs of them) that are remembered."""
+        return sum(len(slots) for slots in self.slots)
+
+    # ------------------------------------------------------------ messages
+
+    def observe(self, event: Mapping[str, Any]) -> OnlineRow:
+        """Answer an event's features, then take it in.
+
+        Parameters
+        ----------
+        event
+            By role: ``event_id``, ``event_time`` (µs UTC, or a time with a zone), ``amount``, entities and carried
+            columns. What is not there is null.
+
+        Raises
+        ------
+        DataError
+            A value that does not fit its column's type.
+        """
+        seen, answered = self._answered(event)
+        key = event["event_id"]
+        if key in self.ledger:
+            self.counters["duplicates"] += 1
+            return answered
+        self.n_events += 1
+        number = self.ledger.add(key, seen.time)
+        if seen.time < self.now:
+            self.counters["late"] += 1
+            self._take_event(seen, number)
+        else:
+            self.pending.append((seen, number))
+        waiting = self.early.pop(key, None)
+        if waiting is not None:
+            self.label(key, *waiting)
+        return answered
+
+    def peek(self, event: Mapping[str, Any]) -> OnlineRow:
+        """Answer an event's features without taking it in.
+
+        Asking at a time lets time pass: events that come later with an earlier time are late.
+        """
+        return self._answered(event)[1]
+
+    def label(self, event_id: Any, label: int | None, label_time_us: int) -> None:
+        """Take in an outcome, which counts from its label_time on.
+
+        It may come before that time, after it, or even before its event. Of several outcomes of one event the last one
+        that comes before the event's outcome counted is taken; later ones are counted as duplicates. None is no
+        outcome.
+
+        Raises
+        ------
+        DataError
+            A label that is neither 1, 0 nor None, or a label_time before its event.
+        """
+        if label is None or not self.plan.needs_labels:
+            return
+        if label not in (0, 1):
+            msg = "label: is neither 1, 0 nor null"
+            raise DataError(msg)
+        time = micros(label_time_us, name="label_time")
+        number = self.ledger.get(event_id)
+        if number is None:
+            self.early.pop(event_id, None)
+            self.early[event_id] = label, time
+            return
+        if self.ledger.is_settled(number):
+            self.counters["duplicates"] += 1
+            return
+        happened = self.ledger.time(number)
+        if time < happened:
+            msg = "label_time: the label arrived before its event; expected none"
+            raise DataError(msg, hint="are both times in the same zone?")
+        self.expect(number, label, time)
+
+    def expect(self, number: int, label: int, time: int) -> None:
+        """Let an outcome of the event with that record count from its time on."""
+        self.sequence += 1
+        self.ledger.expect(number, self.sequence)
+        self._schedule(max(time, self.ledger.time(number) + 1), LABELS, (number, label, time))
+
+    def source(self, name: str, row: Mapping[str, Any]) -> None:
+        """Take in a row of another table.
+
+        Parameters
+        ----------
+        name
+            That of ``[sources.NAME]``.
+        row
+            ``event_time`` (since when it is valid), ``usable_time`` (since when it is known; default: event_time),
+            both µs UTC or times with a zone, its entities and columns.
+        """
+        if name not in self.others:
+            return
+        content = self.others[name].read(row)
+        self.sequence += 1
+        self._schedule(content[1] + 1, name, content)
+
+    def _schedule(self, due: int, kind: str, content: tuple[Any, ...]) -> None:
+        if due <= self.now:
+            self._apply(kind, content, self.sequence)
+        else:
+            heapq.heappush(self.due, (due, self.sequence, kind, content))
+
+    # ------------------------------------------------------------ time
+
+    def _advance(self, now: int) -> None:
+        """Take in all that counts by now."""
+        if now <= self.now:
+            return
+        if self.pending and self.pending[0][0].time < now:
+            for event, number in self.pending:
+                self._take_event(event, number)
+            self.pending.clear()
+        due = self.due
+        self.now = now
+        while due and due[0][0] <= now:
+            _, sequence, kind, content = heapq.heappop(due)
+            self._apply(kind, content, sequence)
+        self._forget(now)
+
+    def _apply(self, kind: str, content: tuple[Any, ...], sequence: int) -> None:
+        if kind != LABELS:
+            self._take_row(kind, content)
+            return
+        number, label, time = content
+        if self.ledger.settle(number, sequence):
+            self._take_label(number, label, time)
+        elif number < self.ledger.first:
+            self.counters["dropped"] += 1
+
+    def _forget(self, now: int) -> None:
+        n = intake.forget(self.heap, self.plan.layout, now, self._removed)
+        for number, slot in self._removed[:n].tolist():
+            del self.slots[number][self.names[number].pop(slot)]
+        self.ledger.forget(now - max(self.wait_us, 0))
+        while self.early:
+            key = next(iter(self.early))
+            if self.early[key][1] > now - self.wait_us:
+                break
+            del self.early[key]
+            self.counters["dropped"] += 1
+
+    # ------------------------------------------------------------ answering
+
+    def _answered(self, event: Mapping[str, Any]) -> tuple[Seen, OnlineRow]:
+        time, row = self.reader.read(event)
+        self._advance(time)
+        slots, out = self._slots_of(row), np.full(len(self.plan.places), math.nan)
+        ask = answers.answer if time >= self.now else late.answer_late
+
+        def asked(program: Array, own: Array, codes: Array, out: Array) -> None:
+            ask(self.heap, program, slots, own, codes, time, out)
+
+        for spec, place, at, typed in self._lookups:
+            value = typed(self.others[spec.source].looked_up(spec, row[self.reader.places[spec.entity]], time))
+            row[place] = value
+            if at >= 0 and value is not None:
+                out[at] = value
+        seen = self.reader.answer(time, row, asked, out)
+        return seen, OnlineRow(out[: len(self.features.features)], self.reader.categories(row))
+
+    def _slots_of(self, row: list[Any]) -> Array:
+        """Give the slot of an event in each key space: NULL without a value, EMPTY where it was never seen."""
+        found = [
+            arena.NULL if place < 0 or row[place] is None else slots.get(row[place], arena.EMPTY)
+            for place, slots in zip(self._entities, self.slots, strict=True)
+        ]
+        for number, a, b in self.pairs:
+            first, second = found[a], found[b]
+            if first != arena.NULL and second != arena.NULL:
+                known = first != arena.EMPTY and second != arena.EMPTY
+                found[number] = self.slots[number].get(first << 32 | second, arena.EMPTY) if known else arena.EMPTY
+        return np.array(found, np.int64)
+
+    # ------------------------------------------------------------ taking in
+
+    def _take_event(self, event: Seen, number: int) -> None:
+        slots = self._made(event.row)
+        while not intake.take_event(
+            self.heap, self.plan.layout, self.tracks[""], self.plan.links, slots, event.own, event.codes, event.time,
+            self.now,
+        ):  # fmt: skip
+            self.lengthen()
+        self.ledger.keep_slots(number, slots)
+
+    def _take_label(self, number: int, label: int, time: int) -> None:
+        happened = float(self.ledger.time(number))
+        own = np.array([happened if label == 1 else math.nan, happened])
+        slots = np.ascontiguousarray(self.ledger.slots(number))
+        while not intake.take_label(
+            self.heap, self.plan.layout, self.tracks[LABELS], self.plan.links, slots, own, time, self.now
+        ):
+            self.lengthen()
+
+    def _take_row(self, name: str, content: tuple[Any, ...]) -> None:
+        entities, own, codes = self.others[name].take(content)
+        slots = np.full(len(self.plan.spaces), arena.NULL, np.int64)
+        for number, space in enumerate(self.plan.spaces):
+            if len(space.names) == 1 and entities.get(space.names[0]) is not None:
+                slots[number] = self._slot(number, entities[space.names[0]])
+        while not intake.take_other(
+            self.heap, self.plan.layout, self.tracks[name], slots, own, codes, content[1], self.now
+        ):
+            self.lengthen()
+
+    def _made(self, row: list[Any]) -> Array:
+        """Give the slots of an event that is taken in; those that are not there are made."""
+        found = [
+            arena.NULL if place < 0 or row[place] is None else self._slot(number, row[place])
+            for number, place in enumerate(self._entities)
+        ]
+        for number, a, b in self.pairs:
+            if found[a] != arena.NULL and found[b] != arena.NULL:
+                found[number] = self._slot(number, found[a] << 32 | found[b])
+        return np.array(found, np.int64)
+
+    def _slot(self, number: int, value: Any) -> int:
+        slot = self.slots[number].get(value)
+        if slot is not None:
+            return slot
+        while not (made := int(arena.new_slot(self.heap, self.plan.layout, self.spaces_at[number]))):
+            self.lengthen()
+        self.slots[number][value] = made
+        if not self.plan.spaces[number].kept:
+            self.names[number][made] = value
+        return made
+
+    def lengthen(self, words: int = 0) -> None:
+        """Make the heap longer, by an eighth or by so many words."""
+        size = len(self.heap)
+        self.heap.resize(size + max(size >> 3, _GROWTH, words), refcheck=False)

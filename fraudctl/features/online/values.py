@@ -1,0 +1,141 @@
+"""Single values: from what a message holds to the type of its column, and to the numbers that the state keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from fraudctl.errors import DataError
+from fraudctl.features.online.logs import NO_CODE
+
+Coercion = Callable[[Any], Any]
+EPOCH = datetime(1970, 1, 1)
+_AWARE = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE = date(1970, 1, 1).toordinal()
+_MICROSECOND = timedelta(microseconds=1)
+_LIMIT = 1 << 63
+
+
+def micros(value: Any, *, name: str = "event_time") -> int:
+    """Give µs UTC of an instant: a whole number of them, or a time with a zone."""
+    if type(value) is int:
+        return value
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return (value - _AWARE) // _MICROSECOND
+    msg = f"{name}: is {type(value).__name__}; expected µs since 1970 as a whole number, or a time with a zone"
+    raise DataError(msg)
+
+
+def local_clock(zone: str) -> Callable[[int], datetime]:
+    """Give a function from µs UTC to the naive local time there."""
+    if zone == "UTC":
+        return lambda us: EPOCH + timedelta(microseconds=us)
+    found = ZoneInfo(zone)
+
+    def local(us: int) -> datetime:
+        return (_AWARE + timedelta(microseconds=us)).astimezone(found).replace(tzinfo=None)
+
+    return local
+
+
+def coercion(name: str, dtype: pl.DataType) -> Coercion:
+    """Give a function that brings a value to the type of its column; None is null, and so is a float beyond numbers.
+
+    The function raises `DataError`, which names the column and the types but never the value.
+    """
+    takes: Callable[[Any], Any] = _moment_of(dtype)
+    if dtype.is_integer():
+        takes = _whole
+    elif dtype.is_float():
+        takes = _number
+    elif dtype == pl.String:
+        takes = _text
+    elif dtype == pl.Boolean:
+        takes = _truth
+
+    def take(value: Any) -> Any:
+        try:
+            return takes(value)
+        except TypeError:
+            msg = f"column {name!r}: holds {type(value).__name__}; expected {dtype}"
+            raise DataError(msg) from None
+
+    return take
+
+
+def _whole(value: Any) -> int | None:
+    if type(value) is int and -_LIMIT <= value < _LIMIT:
+        return value
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return _whole(int(value))
+    if isinstance(value, bool):
+        return int(value)
+    raise TypeError
+
+
+def _number(value: Any) -> float | None:
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)):
+        raise TypeError
+    try:
+        return _number(float(value))
+    except OverflowError:
+        return None
+
+
+def _text(value: Any) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    raise TypeError
+
+
+def _truth(value: Any) -> bool | None:
+    if value is None or type(value) is bool:
+        return value
+    raise TypeError
+
+
+def _moment_of(dtype: pl.DataType) -> Callable[[Any], Any]:
+    def moment(value: Any) -> Any:
+        if type(value) is int and isinstance(dtype, pl.Datetime):
+            value = _AWARE + timedelta(microseconds=value)
+            return value if dtype.time_zone else value.replace(tzinfo=None)
+        return value
+
+    return moment
+
+
+def as_number(value: Any) -> float:
+    """Give a value as a float; null is NaN."""
+    return math.nan if value is None else float(value)
+
+
+def code_of(value: Any) -> int:
+    """Give the number that stands for a value among those of its column; `NO_CODE` for null.
+
+    Whole numbers stand for themselves, floats for their bits; texts are hashed to 64 bits (BLAKE2b).
+    """
+    if value is None:
+        return NO_CODE
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return int(struct.unpack("<q", struct.pack("<d", value + 0.0))[0])
+    if isinstance(value, datetime):
+        return (value - (EPOCH if value.tzinfo is None else _AWARE)) // _MICROSECOND
+    if isinstance(value, date):
+        return value.toordinal() - _DATE
+    digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
