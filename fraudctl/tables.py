@@ -187,10 +187,22 @@ def normalise(
         msg = f"{_place(files)}: the table has no rows"
         raise DataError(msg)
     frame, n_duplicates = _drop_duplicates(frame, raw, project.data.event_id, files)
-    out = _with_roles(frame, project, columns).sort("event_time", "event_id")
+    out = in_order(_with_roles(frame, project, columns))
     _check_label_times(out)
     known_until = out["event_time"][-1]
     return Events(out, known_until, n_duplicates, fingerprint)
+
+
+def in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sort by event_time, then event_id, unless that is the order already."""
+    times, ids = frame["event_time"], frame["event_id"]
+    after = (times > times.shift(1)) | ((times == times.shift(1)) & (ids > ids.shift(1)))
+    return frame if after[1:].all() else frame.sort("event_time", "event_id")
+
+
+def _rising(ids: pl.Series) -> bool:
+    """Say whether each id is larger than the one before, so that none can be there twice."""
+    return bool((ids > ids.shift(1))[1:].all())
 
 
 def _place(files: Collection[str]) -> str:
@@ -219,7 +231,7 @@ def _drop_duplicates(
     if ids.null_count():
         msg = f"column {event_id!r}: {ids.null_count()} event ids are null; expected every event to have one"
         raise DataError(msg)
-    if ids.n_unique() == frame.height:
+    if _rising(ids) or ids.n_unique() == frame.height:
         return frame, 0
     repeated = frame.filter(pl.col(event_id).is_duplicated())[event_id].unique()
     rows = collect(raw.filter(pl.col(event_id).is_in(repeated.implode())), files=files)

@@ -5,11 +5,98 @@ NaN is null, in and out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
-from fraudctl.features.groups import Array, History, Queries, Ranges, Workers
+from fraudctl.features.groups import Array, History, Queries, Ranges, Workers, codes_of
+
+if TYPE_CHECKING:
+    from fraudctl.features.blocks import Block
+
+SWEPT = ("count", "sum", "mean", "std", "min", "max")
+"""Aggregates that `sweep` writes, in the order of its ``slots``."""
+SWEPT_LABELS = ("known_count", "fraud_count", "fraud_rate")
+"""Aggregates that `label_sweep` writes, in the order of its ``slots``."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Events that ask, the history behind them, and which of it each may see in each window, shortest first."""
+
+    queries: Queries
+    history: History
+    ranges: Ranges
+
+
+def sweep(seen: Seen, values: Array | None, slots: Array, block: Block, *, workers: Workers) -> None:
+    """Write aggregates of a column (``values`` by row of the history's table, NaN null) into a block.
+
+    Without values only counts can be asked for.
+    """
+    from fraudctl.features import exact
+    from fraudctl.features import sweep as kernels
+    from fraudctl.features.wide import SQUARE_WORDS, SUM_WORDS
+
+    queries, history, ranges = seen.queries, seen.history, seen.ranges
+    if (slots < 0).all():
+        return
+    here = np.empty(0) if values is None else values[history.rows]
+    squares = bool((slots[SWEPT.index("std")] >= 0).any())
+    longest = int(np.diff(history.starts).max(initial=0))
+    grid = exact.grid_of(here, longest=longest, squares=squares)
+    if grid[1] > SUM_WORDS or grid[2] > SQUARE_WORDS:
+        _swept_slowly(seen, here, slots, block, workers)
+        return
+
+    def work(g0: int, g1: int) -> None:
+        kernels.sweep(
+            here, history.starts, queries.starts, queries.order, ranges.lo, ranges.hi, history.current,
+            grid[0], slots, block.values, g0, g1,
+        )  # fmt: skip
+
+    workers.run(queries.starts, work)
+
+
+def _swept_slowly(seen: Seen, values: Array, slots: Array, block: Block, workers: Workers) -> None:
+    """Do what `sweep` does for values too far apart for the fast loop: kind by kind."""
+    asked = {kind for kind, row in zip(SWEPT, slots, strict=True) if (row >= 0).any()}
+    tables = numeric(seen.queries, seen.history, seen.ranges, values, asked, workers=workers)
+    if "count" in asked:
+        tables["count"] = counts(seen.queries, seen.history, seen.ranges)
+    for kind in asked:
+        for w, slot in enumerate(slots[SWEPT.index(kind)].tolist()):
+            if slot >= 0:
+                block.put(block.features[slot], tables[kind][w], seen.queries.order, workers)
+
+
+def label_sweep(seen: Seen, outcome: Array, slots: Array, block: Block, *, workers: Workers) -> None:
+    """Write counts of outcomes, of frauds, and their rate into a block."""
+    from fraudctl.features import sweep as kernels
+
+    queries, history, ranges = seen.queries, seen.history, seen.ranges
+
+    def work(g0: int, g1: int) -> None:
+        kernels.label_sweep(
+            outcome, history.starts, queries.starts, queries.order, ranges.lo, ranges.hi, slots, block.values, g0, g1
+        )
+
+    workers.run(queries.starts, work)
+
+
+def ordered(seen: Seen, values: pl.Series, kinds: Collection[str], *, workers: Workers) -> dict[str, Array]:
+    """Compute those aggregates of a column that need more than a sweep: nunique, median and mad."""
+    tables: dict[str, Array] = {}
+    if "nunique" in kinds:
+        tables["nunique"] = distinct(seen.queries, seen.history, seen.ranges, codes_of(values), workers=workers)
+    if set(kinds) - {"nunique"}:
+        floats = values.cast(pl.Float64).fill_null(math.nan).to_numpy()[seen.history.rows]
+        tables |= numeric(seen.queries, seen.history, seen.ranges, floats, kinds, workers=workers)
+    return tables
 
 
 def counts(queries: Queries, history: History, ranges: Ranges) -> Array:

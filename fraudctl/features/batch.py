@@ -16,11 +16,12 @@ import numpy as np
 import polars as pl
 
 from fraudctl.features import aggregates
+from fraudctl.features.aggregates import Seen
+from fraudctl.features.blocks import Block, Room
 from fraudctl.features.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.groups import (
     FOREVER,
     Array,
-    History,
     Labels,
     Queries,
     Ranges,
@@ -125,10 +126,10 @@ def _family_key(feature: Feature) -> object:
     spec = feature.spec
     if isinstance(spec, WindowSpec):
         where = None if spec.where is None else spec.where.sql
-        return ("window", spec.entity, where, spec.column, spec.include_current)
+        return ("window", spec.entity, where, spec.include_current)
     if isinstance(spec, SourceWindowSpec):
         where = None if spec.where is None else spec.where.sql
-        return ("source", spec.source, spec.entity, where, spec.column)
+        return ("source", spec.source, spec.entity, where)
     if isinstance(spec, LookupSpec):
         return ("lookup", spec.source, spec.entity, spec.max_age_us)
     if isinstance(spec, (LabelSpec, RecencySpec, HourSpec)):
@@ -157,6 +158,7 @@ class _Engine:
         self.timezone = timezone
         self.workers = workers
         self.results: dict[str, pl.Series] = {}
+        self.room = Room()
         self._queries: dict[tuple[str, ...], Queries] = {}
         self._codes: dict[str, tuple[Array, int]] = {}
         self._ranges: dict[tuple[str, str], tuple[Array | None, Ranges]] = {}
@@ -205,12 +207,16 @@ class _Engine:
             values = values.set(~values.is_finite().fill_null(value=True), None)
         self.results[feature.name] = values.alias(feature.name)
 
+    def keep_block(self, block: Block) -> None:
+        """Keep the features of a block."""
+        self.results.update({series.name: series for series in block.columns(self.workers)})
+
     def keep_grouped(self, feature: Feature, values: Array, queries: Queries) -> None:
         """Keep values that are in the order of queries."""
         from fraudctl.features import kernels
 
         out = np.empty(len(values), values.dtype)
-        kernels.scatter(values, queries.order, out)
+        self.workers.spread(len(values), lambda start, stop: kernels.scatter(values, queries.order, out, start, stop))
         series = pl.Series(feature.name, out, nan_to_null=True)
         self.results[feature.name] = series.cast(POLARS_TYPES[feature.dtype])
 
@@ -250,24 +256,21 @@ class _Engine:
 
     def windows(self, family: list[Feature], spec: WindowSpec) -> None:
         """Compute window aggregates of one column."""
-        queries, specs = self.queries(spec.entity), _specs(family, WindowSpec)
-        windows = _distinct_windows(specs)
+        queries, windows = self.queries(spec.entity), _distinct_windows(_specs(family, WindowSpec))
         mask, ranges = self.event_ranges(queries, spec, windows)
         history = event_history(queries, mask, include_current=spec.include_current)
-        values = None if spec.column is None else self.column(spec.column)
-        self.keep_aggregates(family, specs, queries, history, ranges, values)
+        self.keep_aggregates(family, Seen(queries, history, ranges), windows, self.column)
 
     def source_windows(self, family: list[Feature], spec: SourceWindowSpec) -> None:
         """Compute window aggregates of one column of another table."""
-        source, specs = self.sources[spec.source], _specs(family, SourceWindowSpec)
+        source = self.sources[spec.source]
         found = source_history(self.frame, self.times, source, spec.entity)
         if spec.where is not None:
             where = spec.where.apply(source, timezone=self.timezone)
             found = masked(found, where.fill_null(value=False).to_numpy())
-        windows = _distinct_windows(specs)
+        windows = _distinct_windows(_specs(family, SourceWindowSpec))
         ranges = event_ranges(found.queries, found.history, found.usable, windows, workers=self.workers)
-        values = None if spec.column is None else source[spec.column]
-        self.keep_aggregates(family, specs, found.queries, found.history, ranges, values)
+        self.keep_aggregates(family, Seen(found.queries, found.history, ranges), windows, source.get_column)
 
     def lookups(self, family: list[Feature], spec: LookupSpec) -> None:
         """Look up attributes in another table."""
@@ -280,26 +283,23 @@ class _Engine:
             self.keep(feature, source[item.column].gather(at))
 
     def keep_aggregates(
-        self,
-        family: list[Feature],
-        specs: Sequence[WindowSpec | SourceWindowSpec],
-        queries: Queries,
-        history: History,
-        ranges: Ranges,
-        column: pl.Series | None,
+        self, family: list[Feature], seen: Seen, windows: list[int], column: Callable[[str], pl.Series]
     ) -> None:
-        """Compute and keep aggregates of one column (by row of the history's table) over ranges of all windows."""
-        kinds, windows = {item.kind for item in specs}, _distinct_windows(specs)
-        tables: dict[str, Array] = {}
-        if "count" in kinds:
-            tables["count"] = aggregates.counts(queries, history, ranges)
-        if column is not None and "nunique" in kinds:
-            tables["nunique"] = aggregates.distinct(queries, history, ranges, codes_of(column), workers=self.workers)
-        if column is not None and kinds - {"count", "nunique"}:
-            values = _floats(column)[history.rows]
-            tables |= aggregates.numeric(queries, history, ranges, values, kinds, workers=self.workers)
-        for feature, item in zip(family, specs, strict=True):
-            self.keep_grouped(feature, tables[item.kind][windows.index(item.window_us)], queries)
+        """Compute and keep aggregates over ranges of all windows; ``column`` gives columns of the history's table."""
+        block = self.room.block(family, len(seen.queries.order))
+        for name, features in _by_column(family).items():
+            slots = _slots(block, features, windows, aggregates.SWEPT)
+            values = None if name is None else column(name)
+            floats = _floats(values) if values is not None and (slots[1:] >= 0).any() else None
+            aggregates.sweep(seen, floats, slots, block, workers=self.workers)
+            rest = [feature for feature in features if _kind(feature) not in aggregates.SWEPT]
+            if values is None or not rest:
+                continue
+            tables = aggregates.ordered(seen, values, {_kind(feature) for feature in rest}, workers=self.workers)
+            for feature in rest:
+                at = windows.index(_window(feature))
+                block.put(feature, tables[_kind(feature)][at], seen.queries.order, self.workers)
+        self.keep_block(block)
 
     def event_ranges(self, queries: Queries, spec: WindowSpec, windows: list[int]) -> tuple[Array | None, Ranges]:
         """Give the rows that ``where`` lets through, and the ranges of these windows.
@@ -323,25 +323,37 @@ class _Engine:
         windows, kinds = _distinct_windows(specs), {item.kind for item in specs}
         labels = self.label_history(queries)
         ranges = label_ranges(queries, labels, windows, workers=self.workers)
-        known = aggregates.counts(queries, labels.history, ranges)
-        frauds = aggregates.fraud_counts(queries, labels.history, ranges, labels.outcome)
-        tables = {"known_count": known, "fraud_count": frauds}
-        with np.errstate(invalid="ignore", divide="ignore"):
-            tables["fraud_rate"] = frauds / known
-        fraud_times = np.where(labels.outcome == 1, labels.times.astype(np.float64), np.nan)
-        for kind, sign in (("seconds_since_last_fraud", 1.0), ("seconds_since_first_fraud", -1.0)):
-            if kind in kinds:
-                when = aggregates.extremes(queries, labels.history, ranges, fraud_times, sign, workers=self.workers)
-                tables[kind] = (queries.times - when) / 1e6
-        prior = self.known_fraud_rate[queries.order] if "smoothed_rate" in kinds else np.empty(0)
-        for feature, item in zip(family, specs, strict=True):
+        seen = Seen(queries, labels.history, ranges)
+        block = self.room.block(family, len(queries.order))
+        slots = _slots(block, family, windows, aggregates.SWEPT_LABELS)
+        aggregates.label_sweep(seen, labels.outcome, slots, block, workers=self.workers)
+        rest = [feature for feature in family if _kind(feature) not in aggregates.SWEPT_LABELS]
+        tables = self.label_times(seen, labels, kinds)
+        if "smoothed_rate" in kinds:
+            known = aggregates.counts(queries, labels.history, ranges)
+            frauds = aggregates.fraud_counts(queries, labels.history, ranges, labels.outcome)
+            prior = self.known_fraud_rate[queries.order]
+        for feature, item in zip(rest, _specs(rest, LabelSpec), strict=True):
             at = windows.index(item.window_us)
             if item.kind == "smoothed_rate":
                 weight = item.prior_strength
                 values = (frauds[at] + weight * prior) / (known[at] + weight)
             else:
                 values = tables[item.kind][at]
-            self.keep_grouped(feature, values, queries)
+            block.put(feature, values, queries.order, self.workers)
+        self.keep_block(block)
+
+    def label_times(self, seen: Seen, labels: Labels, kinds: set[str]) -> dict[str, Array]:
+        """Measure the seconds since the first and last fraud in each range."""
+        fraud_times = np.where(labels.outcome == 1, labels.times.astype(np.float64), np.nan)
+        tables = {}
+        for kind, sign in (("seconds_since_last_fraud", 1.0), ("seconds_since_first_fraud", -1.0)):
+            if kind in kinds:
+                when = aggregates.extremes(
+                    seen.queries, seen.history, seen.ranges, fraud_times, sign, workers=self.workers
+                )
+                tables[kind] = (seen.queries.times - when) / 1e6
+        return tables
 
     @cached_property
     def known_fraud_rate(self) -> Array:
@@ -460,6 +472,35 @@ def _specs(family: Sequence[Feature], kind: type[_S]) -> list[_S]:
 
 def _distinct_windows(specs: Iterable[WindowSpec | SourceWindowSpec | LabelSpec | HourSpec]) -> list[int]:
     return sorted({item.window_us for item in specs})
+
+
+def _kind(feature: Feature) -> str:
+    return str(getattr(feature.spec, "kind", ""))
+
+
+def _window(feature: Feature) -> int:
+    return int(getattr(feature.spec, "window_us", 0))
+
+
+def _by_column(family: Iterable[Feature]) -> dict[str | None, list[Feature]]:
+    """Put window aggregates of one column together; those of a column come before those of none where both are."""
+    out: dict[str | None, list[Feature]] = {}
+    for feature in family:
+        out.setdefault(getattr(feature.spec, "column", None), []).append(feature)
+    if None in out and len(out) > 1:
+        counted = out.pop(None)
+        first = next(iter(out))
+        out[first] = [*out[first], *counted]
+    return out
+
+
+def _slots(block: Block, features: Iterable[Feature], windows: list[int], kinds: Sequence[str]) -> Array:
+    """Give the column of the block for each kind and window, or -1."""
+    out = np.full((len(kinds), len(windows)), -1, np.int64)
+    for feature in features:
+        if _kind(feature) in kinds:
+            out[kinds.index(_kind(feature)), windows.index(_window(feature))] = block.slot(feature)
+    return out
 
 
 def _floats(values: pl.Series) -> Array:

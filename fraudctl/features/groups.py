@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ Array = npt.NDArray[Any]
 
 FOREVER = 1 << 62
 """Microseconds of a window without an end."""
+_LEAST_SHARED = 20_000
+"""Fewer rows are not worth a second thread."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,20 @@ class Workers:
         edges = np.searchsorted(starts, np.linspace(0, starts[-1], self.threads + 1)[1:-1])
         cuts = np.unique(np.clip(np.concatenate([[0], edges, [n_groups]]), 0, n_groups)).tolist()
         shares = list(itertools.pairwise(cuts))
-        if len(shares) == 1:
-            work(*shares[0])
+        if len(shares) == 1 or starts[-1] < _LEAST_SHARED:
+            work(0, n_groups)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            for future in [pool.submit(work, *share) for share in shares]:
+                future.result()
+
+    def spread(self, n: int, work: Callable[[int, int], None], *, step: int = 1) -> None:
+        """Call ``work(first, last)`` on equal shares of n rows that begin at multiples of ``step``."""
+        each = math.ceil(math.ceil(n / self.threads) / step) * step
+        shares = [(start, min(start + each, n)) for start in range(0, n, max(each, 1))]
+        if len(shares) < 2 or n < _LEAST_SHARED:
+            for share in shares:
+                work(*share)
             return
         with ThreadPoolExecutor(self.threads) as pool:
             for future in [pool.submit(work, *share) for share in shares]:

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,3 +26,46 @@ def jit(function: F) -> F:
     except RuntimeError:
         compiled = numba.njit(**options)(function)
     return compiled
+
+
+def _high_product(_context: Any, _first: Any, _second: Any) -> Any:
+    """Give the high word of the product of two words."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(arguments[0], wide), builder.zext(arguments[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+def _leading_zeros(_context: Any, _word: Any) -> Any:
+    """Count the zero bits above the highest one of a word that is not 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
+def _prefetch(_context: Any, _array: Any, _at: Any) -> Any:
+    """Ask for the memory around the item at a flat position of an array that will be written soon."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        tools: Any = cgutils
+        ask = tools.get_or_insert_function(
+            builder.module, kind, f"llvm.prefetch.p0{'' if place.type.is_opaque else 'i8'}"
+        )
+        builder.call(ask, [place, *(ir.Constant(number, flag) for flag in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(_array, types.intp), generate
+
+
+prefetch: Any = intrinsic(_prefetch)
+high_product: Any = intrinsic(_high_product)
+leading_zeros: Any = intrinsic(_leading_zeros)

@@ -78,9 +78,9 @@ def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
 
 
 @jit
-def scatter(values: Array, order: Ints, out: Array) -> None:
-    """Write ``values`` (in group order) to the rows that they belong to."""
-    for i in range(order.shape[0]):
+def scatter(values: Array, order: Ints, out: Array, i0: int, i1: int) -> None:
+    """Write ``values[i0:i1]`` (in group order) to the rows that they belong to."""
+    for i in range(i0, i1):
         out[order[i]] = values[i]
 
 

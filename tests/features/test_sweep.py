@@ -1,0 +1,72 @@
+"""The fast sweep gives the very bits of the loops for any width, on any data that fit it."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraudctl.features import aggregates, exact, groups, wide
+from fraudctl.features import sweep as kernels
+
+WORKERS = groups.Workers(2)
+MOST = 2**64 - 1
+words = st.one_of(st.integers(0, MOST), st.sampled_from([0, 1, MOST, 2**63]))
+fours = st.tuples(words, words, words, words)
+
+
+def number(parts) -> int:
+    return sum(int(part) << (64 * i) for i, part in enumerate(parts))
+
+
+def unsigned(parts):
+    return [np.uint64(part) for part in parts]
+
+
+@settings(max_examples=200, deadline=None)
+@given(a=fours, b=fours, n=words)
+def test_wide_integers_are_those_of_python(a, b, n):
+    mod = 2**256
+    assert number(wide.add(*unsigned(a), *unsigned(b))) == (number(a) + number(b)) % mod
+    assert number(wide.subtract(*unsigned(a), *unsigned(b))) == (number(a) - number(b)) % mod
+    assert number(wide.times(np.uint64(n), *unsigned(a))) == n * number(a) % mod
+    half = [a[0], a[1] >> 1]
+    assert number(wide.square(*unsigned(half))) == number(half) ** 2
+    size, exponent = wide.rounded(*unsigned(a))
+    assert float(size) * 2.0**exponent == float(number(a))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(
+        st.one_of(st.just(float("nan")), st.just(0.0), st.integers(-(10**6), 10**6).map(lambda cents: cents / 100)),
+        min_size=1, max_size=40,
+    ),
+    include_current=st.booleans(),
+    data=st.data(),
+)  # fmt: skip
+def test_a_sweep_equals_the_loops_for_any_width(values, include_current, data):
+    n = len(values)
+    codes = np.array(data.draw(st.lists(st.integers(-1, 2), min_size=n, max_size=n)), np.int64)
+    times = np.sort(np.array(data.draw(st.lists(st.integers(0, 30), min_size=n, max_size=n)), np.int64))
+    queries = groups.queries_of(codes, 3, times)
+    history = groups.event_history(queries, None, include_current=include_current)
+    ranges = groups.event_ranges(queries, history, times[history.rows], [3, 10, 100], workers=WORKERS)
+    seen, here = aggregates.Seen(queries, history, ranges), np.array(values)[history.rows]
+    low, n_words, n_squares = exact.grid_of(here, longest=n, squares=True)
+    assert n_words <= wide.SUM_WORDS
+    assert n_squares <= wide.SQUARE_WORDS
+    slots = np.arange(18, dtype=np.int64).reshape(6, 3)
+    out = np.empty((n, 18), np.int64)
+    kernels.sweep(
+        here, history.starts, queries.starts, queries.order, ranges.lo, ranges.hi, history.current, low, slots, out,
+        0, queries.n_groups,
+    )  # fmt: skip
+    slow = aggregates.numeric(queries, history, ranges, here, set(aggregates.SWEPT), workers=WORKERS)
+    slow["count"] = aggregates.counts(seen.queries, history, ranges)
+    for k, kind in enumerate(aggregates.SWEPT):
+        for w in range(3):
+            got = out[queries.order, slots[k, w]]
+            expected = slow[kind][w]
+            got = got if kind == "count" else got.view(np.float64)
+            assert got.tobytes() == expected.tobytes() or np.array_equal(got, expected, equal_nan=True), (kind, w)
