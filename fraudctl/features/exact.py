@@ -62,7 +62,7 @@ def exponent_range(bits: Ints) -> tuple[int, int]:
 
 
 @jit
-def parts_of(bits: int, low: int) -> tuple[np.uint64, int]:
+def _mantissa(bits: int, low: int) -> tuple[np.uint64, int]:
     """Give a value as integer × 2 ** (low + shift), sign apart."""
     exponent = (bits >> 52) & 0x7FF
     fraction = bits & _FRACTION
@@ -168,7 +168,7 @@ _POWERS = np.array([math.ldexp(1.0, exponent) for exponent in range(-1000, 900)]
 
 
 @jit
-def scale(mantissa: float, exponent: int) -> float:
+def _scaled(mantissa: float, exponent: int) -> float:
     """Give mantissa × 2 ** exponent; the mantissa is 0 or in [2 ** 31, 2 ** 65]."""
     if -1000 <= exponent < 900:
         scaled: float = mantissa * _POWERS[exponent + 1000]
@@ -269,7 +269,7 @@ def moments(  # noqa: C901
             counts[p + 1] += 1
             if values[start + p] == 0.0:
                 continue
-            part, shift = parts_of(bits[start + p], low)
+            part, shift = _mantissa(bits[start + p], low)
             negative = 1 if bits[start + p] < 0 else 0
             _place(sums, (p + 1) * n_words, n_words, part, shift, negative)
             if n_squares:
@@ -291,18 +291,18 @@ def moments(  # noqa: C901
                     continue
                 _difference(sums, n_words, left, right, total)
                 if own_counts and values[own] != 0.0:
-                    part, shift = parts_of(bits[own], low)
+                    part, shift = _mantissa(bits[own], low)
                     _place(total, 0, n_words, part, shift, 1 if bits[own] < 0 else 0)
                 negative = _absolute(total, n_words)
                 mantissa, exponent = _rounded(total, n_words)
-                result = scale(mantissa, exponent + low)
+                result = _scaled(mantissa, exponent + low)
                 if not math.isinf(result):
                     out_sum[w, i] = -result if negative else result
                 if n_squares == 0 or n < 2:
                     continue
                 _difference(squares, n_squares, left, right, square)
                 if own_counts and values[own] != 0.0:
-                    part, shift = parts_of(bits[own], low)
+                    part, shift = _mantissa(bits[own], low)
                     first, second = _square(part)
                     _place(square, 0, n_squares, first, 2 * shift, 0)
                     _place(square, 0, n_squares, second, 2 * shift + 64, 0)
@@ -311,7 +311,7 @@ def moments(  # noqa: C901
                 exponent += 2 * low
                 if exponent & 1:
                     mantissa, exponent = 2.0 * mantissa, exponent - 1
-                result = scale(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
+                result = _scaled(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
                 if not math.isinf(result):
                     out_std[w, i] = result
 

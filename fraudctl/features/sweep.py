@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fraudctl.features.exact import scale
+from fraudctl.features.exact import _scaled
 from fraudctl.features.jit import jit, prefetch
 from fraudctl.features.wide import add, placed, rounded, square, subtract, times
 
@@ -89,7 +89,7 @@ def _moments(
         s1 = ~s1 + (np.uint64(1) if s0 == _ZERO else _ZERO)
         s0 = ~s0 + np.uint64(1)
     size, exponent = rounded(s0, s1, _ZERO, _ZERO)
-    total = scale(size, exponent + low)
+    total = _scaled(size, exponent + low)
     total = math.nan if math.isinf(total) else (-total if negative else total)
     if not spread or n < 2:
         return n, total, math.nan
@@ -113,7 +113,7 @@ def _std(n: int, s0: Any, s1: Any, q0: Any, q1: Any, q2: Any, q3: Any, x0: Any, 
     exponent += 2 * low
     if exponent & 1:
         size, exponent = 2.0 * size, exponent - 1
-    result = scale(math.sqrt(size / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
+    result = _scaled(math.sqrt(size / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
     return math.nan if math.isinf(result) else result
 
 
