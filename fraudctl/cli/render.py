@@ -45,6 +45,7 @@ def proposal_table(proposal: Proposal) -> Table:
     document = proposal.to_dict()
     rows = [(role, item["column"], item["reason"]) for role, item in document["roles"].items() if item]
     rows += [(f"entity {name}", item["column"], item["reason"]) for name, item in document["entities"].items()]
+    rows += [(f"cost {cell}", item["column"], item["reason"]) for cell, item in document["costs"].items()]
     rows += [("ignored", column, reason) for column, reason in document["ignored"].items()]
     rows += [("unused", column, reason) for column, reason in document["unused"].items()]
     return plain_table(None, ("role", "column", "why"), rows)

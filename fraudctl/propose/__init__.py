@@ -60,6 +60,8 @@ def propose(
     taken += [label.column, *_named([label_time.column if label_time else None])]
     amount = roles.choose_amount(table, flags, taken=[*taken, *_named(given)])
     taken += [amount.column] if amount else []
+    costs = roles.choose_costs(table, flags, taken=[*taken, *_named(given)])
+    taken += [item.column for item in costs.values()]
     event_id = roles.choose_event_id(table, flags, taken=[*taken, *_named(given)])
     taken += [event_id.column]
     entities = roles.choose_entities(table, flags, taken=taken)
@@ -73,9 +75,9 @@ def propose(
     plan = _plan(table, clock, entities, rest, amount)
     return Proposal(
         name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
-        label_values=mapping, label_time=label_time, clock=clock, entities=entities, rest=rest, plan=plan,
+        label_values=mapping, label_time=label_time, clock=clock, entities=entities, costs=costs, rest=rest, plan=plan,
         n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
-        notes=tuple(_notes(mapping, amount, entities, plan, clock, n_frauds)),
+        notes=tuple(_notes(mapping, amount or next(iter(costs.values()), None), entities, plan, clock, n_frauds)),
     )  # fmt: skip
 
 
@@ -147,7 +149,7 @@ def _timezone(table: Table, column: str) -> Choice:
 
 def _notes(
     mapping: Mapping,
-    amount: Choice | None,
+    priced: Choice | None,
     entities: tuple[Entity, ...],
     plan: FeaturePlan,
     clock: Clock | None,
@@ -158,7 +160,7 @@ def _notes(
         notes.append("the split is random, as asked for: it says nothing about how a model does in the future")
     if any(value is None for value in mapping.values()):
         notes.append("some label values are read as unknown (see [data.label_values]): never trained on, never scored")
-    if amount is None:
+    if priced is None:
         notes.append("no amount was found: costs are fixed per event; --amount COLUMN adds it")
     if clock is not None and not entities:
         notes.append("no entity was found, so no history and few features; --entity NAME=COLUMN adds one")

@@ -33,6 +33,10 @@ _LABEL = frozenset({"fraud", "isfraud", "fraudulent", "label", "labels", "class"
 _LABEL_FILL = frozenset({"is", "flag", "ind", "indicator", "y", "has", "was", "confirmed", "known"}) | _SUBJECT
 _AMOUNT = frozenset({"amount", "amt", "amnt"})
 _WEAK_AMOUNT = frozenset({"value", "price", "total", "sum"})
+_CELLS = (
+    ("fn", ("false", "negative"), "allow.fraud"), ("fp", ("false", "positive"), "block.legit"),
+    ("tp", ("true", "positive"), "block.fraud"), ("tn", ("true", "negative"), "allow.legit"),
+)  # fmt: skip
 _ID = frozenset({"id", "ids", "uuid", "guid", "key", "number", "no", "nr", "num", "hash", "token", "ref", "code"})
 _SURE_ID = frozenset({"id", "uuid", "guid", "ref", "reference", "key"})
 _PARTIES = (
@@ -95,6 +99,21 @@ def amount_rank(name: str) -> int:
     if words & _AMOUNT:
         return 2 if words <= _AMOUNT | _SUBJECT else 1
     return 1 if words <= _WEAK_AMOUNT | _SUBJECT and words & _WEAK_AMOUNT else 0
+
+
+def cost_cell(name: str) -> str | None:
+    """Give the cell of the cost matrix that a name speaks of, in the words of ``[costs.actions]``.
+
+    >>> cost_cell("fn_cost"), cost_cell("CostFalsePositive"), cost_cell("shipping_cost")
+    ('allow.fraud', 'block.legit', None)
+    """
+    words = set(tokens(name))
+    if not words & {"cost", "costs", "loss"}:
+        return None
+    for short, (first, second), cell in _CELLS:
+        if short in words or {first, second} <= words:
+            return cell
+    return None
 
 
 def event_id_rank(name: str) -> int:

@@ -58,8 +58,9 @@ class Proposal:
         Text of a label value -> 1, 0 or None for unknown; empty where the column holds 1, 0 and null.
     clock
         What goes with the event_time; None without one, and then the split is random.
-    entities, rest, plan
-        Parties to a transaction; the other columns; the features.
+    entities, costs, rest, plan
+        Parties to a transaction; columns that price a decision, by cell of the cost matrix; the other columns; the
+        features.
     n_events, n_frauds, n_labelled
         Rows as they are in the file.
     notes
@@ -76,6 +77,7 @@ class Proposal:
     label_time: Choice | None
     clock: Clock | None
     entities: tuple[Entity, ...]
+    costs: dict[str, Choice]
     rest: Rest
     plan: FeaturePlan
     n_events: int
@@ -108,6 +110,7 @@ class Proposal:
             else {"value": str(clock.delay.duration), "reason": clock.delay.reason},
             "timezone": None if clock is None else {"value": clock.timezone.column, "reason": clock.timezone.reason},
             "entities": {item.name: {"column": item.column, "reason": item.reason} for item in self.entities},
+            "costs": {cell: {"column": item.column, "reason": item.reason} for cell, item in self.costs.items()},
             "ignored": {item.column: item.reason for item in self.rest.ignored},
             "unused": {item.column: item.reason for item in self.rest.unused},
             "raw": list(self.plan.raw),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
@@ -199,6 +199,8 @@ def _costs(proposal: Proposal) -> list[str]:
         "",
         "[costs.actions]",
     ]
+    if proposal.costs:
+        return [*lines, *_cost_columns(proposal.costs)]
     if proposal.amount is None:
         return [*lines, "allow.fraud = { fixed = 100 }", "review.fraud = { fixed = 4 }", "review.legit = { fixed = 4 }",
                 "block.legit = { fixed = 15 }"]  # fmt: skip
@@ -209,6 +211,15 @@ def _costs(proposal: Proposal) -> list[str]:
         "review.legit = { fixed = 4, rate = 0.002, at_least = 0 }  # and a customer who waits",
         "block.legit = { fixed = 8, rate = 0.15, at_least = 0 }  # insult and lost margin",
     ]
+
+
+def _cost_columns(costs: Mapping[str, Choice]) -> list[str]:
+    """Give the cells that columns hold, a plain figure where one of the two that matter is missing, and review."""
+    cells = {"allow.fraud": "{ fixed = 100 }", "block.legit": "{ fixed = 15 }"}
+    cells |= {cell: f"{{ column = {quoted(item.column)} }}" for cell, item in costs.items()}
+    review = ["# review.fraud = { fixed = 4 }  # an analyst's time, in the currency of these columns",
+              "# review.legit = { fixed = 4 }"]  # fmt: skip
+    return [*(f"{cell} = {text}" for cell, text in sorted(cells.items())), *review]
 
 
 def _policy(clock: Clock | None) -> list[str]:

@@ -258,6 +258,21 @@ def choose_amount(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choice
     return Choice(best[0], "a number, named as an amount") if best else None
 
 
+def choose_costs(table: Table, flags: Flags, *, taken: Iterable[str]) -> dict[str, Choice]:
+    """Choose the columns that price a decision: numbers without gaps whose name says which; cell -> column.
+
+    A cell that two columns could be is left to the user.
+    """
+    excluded = {*taken, *flags.ignore}
+    found: dict[str, list[str]] = {}
+    for item in table.columns.values():
+        cell = names.cost_cell(item.name)
+        if cell and item.name not in excluded and item.kind in {"whole", "number"} and not item.n_null:
+            found.setdefault(cell, []).append(item.name)
+    reason = "a number in every row, named as the cost of this decision"
+    return {cell: Choice(columns[0], reason) for cell, columns in sorted(found.items()) if len(columns) == 1}
+
+
 def choose_event_id(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choice:
     """Choose the column that names each event once, exact duplicate rows aside."""
     if flags.event_id is not None:

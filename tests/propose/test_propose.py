@@ -440,3 +440,26 @@ def test_the_sample_of_the_package_needs_no_flag() -> None:
     assert project.data.ignore == ("status",)
     assert set(project.features.categorical) == {"category", "country", "card_country", "channel"}
     assert len(define(project, data.schema).names) == proposal.plan.n_features
+
+
+def test_columns_that_price_a_decision_become_costs_and_no_features() -> None:
+    table = payments().with_columns(fn_cost=pl.col("amount") + 15, cost_false_positive=pl.lit(8.0) + pl.col("age"))
+    proposal = propose(table.lazy(), events=("x.parquet",))
+    assert {cell: item.column for cell, item in proposal.costs.items()} == {
+        "allow.fraud": "fn_cost", "block.legit": "cost_false_positive",
+    }  # fmt: skip
+    assert not {"fn_cost", "cost_false_positive"} & set(proposal.plan.raw)
+    project = parse_project(render_project(proposal), path=Path("fraudctl.toml"))
+    assert project.costs.actions["allow"].fraud.column == "fn_cost"
+    assert project.costs.actions["block"].legit.column == "cost_false_positive"
+    assert "review" not in project.costs.actions
+    assert "cost" in proposal.to_dict()["costs"]["allow.fraud"]["reason"]
+
+
+def test_a_cell_that_two_columns_could_be_and_a_cost_with_gaps_are_left_to_the_user() -> None:
+    table = payments().with_columns(
+        fn_cost=pl.col("amount"), cost_fn=pl.col("amount") * 2, fp_cost=pl.lit(None, pl.Float64)
+    )
+    assert propose(table.lazy(), events=("x.parquet",)).costs == {}
+    with_gaps = payments().with_columns(fp_cost=pl.when(pl.col("age") > 30).then(pl.col("age")))
+    assert propose(with_gaps.lazy(), events=("x.parquet",)).costs == {}
