@@ -16,6 +16,7 @@ from fraudctl.cli.commands.init import init
 from fraudctl.cli.commands.sample import sample
 from fraudctl.cli.commands.schema import schema
 from fraudctl.cli.commands.score import score
+from fraudctl.cli.commands.serve import serve
 from fraudctl.cli.commands.threshold import threshold
 from fraudctl.cli.commands.train import train
 
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain,
     "compare": compare,
     "score": score,
+    "serve": serve,
     "sample": sample,
     "demo": demo,
     "schema": schema,

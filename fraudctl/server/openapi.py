@@ -1,0 +1,173 @@
+"""The OpenAPI document of a server: what it takes depends on the columns that its model was trained with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fraudctl.server.service import Service
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message"],
+            "properties": {"message": {"type": "string"}, "hint": {"type": ["string", "null"]}},
+        }
+    },
+}
+_REFUSALS = {
+    "400": "The body is no JSON", "401": "No token, or a wrong one", "408": "The body did not arrive in time",
+    "413": "The body is too large", "415": "The body is encoded", "422": "What it says does not fit the model's data",
+    "429": "Too many decisions a second", "503": "The log cannot be written, or too many connections are open",
+}  # fmt: skip
+
+
+def document(service: Service, *, secured: bool) -> dict[str, Any]:
+    """Give the OpenAPI 3.1 document.
+
+    Parameters
+    ----------
+    secured
+        Whether clients need a token.
+    """
+    from fraudctl import __version__
+
+    decider = service.engine.champion
+    data, schema = decider.project.data, decider.schema
+    needed = list(decider.reader.columns)
+    event = _object(schema.events, needed, ids=[data.event_id], times=[data.event_time or ""])
+    id_type = event["properties"][data.event_id]
+    components: dict[str, Any] = {
+        "schemas": {"Event": event, "Label": _label(id_type), "Decision": _decision(id_type, decider.policy.actions),
+                    "Error": _ERROR, "Taken": _taken()},
+    }  # fmt: skip
+    paths = {
+        "/decisions": {"post": _post("Decide on one event or several", "Event", "Decision", service.limits.items)},
+        "/labels": {"post": _post("Outcomes that have arrived", "Label", "Taken", service.limits.items)},
+        "/admin/reload": {"post": _get("Open the bundles anew", {"type": "object"}, refused="They cannot be used")},
+        "/healthz": {"get": _get("Whether the process lives", {"type": "object"})},
+        "/readyz": {"get": _get("Whether it takes requests", {"type": "object"})},
+        "/version": {"get": _get("What decides", {"type": "object"})},
+        "/openapi.json": {"get": _get("This document", {"type": "object"})},
+        "/metrics": {"get": _get("Counters for Prometheus", None)},
+    }
+    for name in decider.reader.source_names:
+        section = decider.project.sources[name]
+        times = [section.event_time, *([section.known_time] if section.known_time else [])]
+        columns = [*times, *section.entities.values(), *decider.features.sources[name]]
+        row = _object(schema.sources[name], columns, ids=[], times=times)
+        components["schemas"][f"Source-{name}"] = row
+        paths[f"/sources/{name}"] = {
+            "post": _post(f"Rows of the table {name}", f"Source-{name}", "Taken", service.limits.items)
+        }
+    out: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": f"fraudctl {decider.project.project.name}", "version": __version__},
+        "paths": paths,
+        "components": components,
+    }
+    if secured:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        out["security"] = [{"token": []}]
+    return out
+
+
+def _object(
+    columns: Mapping[str, pl.DataType], needed: list[str], *, ids: list[str], times: list[str]
+) -> dict[str, Any]:
+    properties = {
+        name: _type(dtype, nullable=name not in {*ids, *times}, time=name in times) for name, dtype in columns.items()
+    }
+    return {
+        "type": "object", "additionalProperties": False, "properties": properties,
+        "required": list(dict.fromkeys(needed)),
+    }  # fmt: skip
+
+
+def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
+    if time or isinstance(dtype, pl.Datetime):
+        out: dict[str, Any] = {"type": "string", "format": "date-time"}
+    elif dtype == pl.Date:
+        out = {"type": "string", "format": "date"}
+    elif dtype.is_integer():
+        out = {"type": "integer", "minimum": -(2**63) + 1, "maximum": 2**63 - 1}
+    elif dtype.is_numeric():
+        out = {"type": "number", "minimum": -1e300, "maximum": 1e300}
+    elif dtype == pl.Boolean:
+        out = {"type": "boolean"}
+    else:
+        out = {"type": "string"}
+    return {**out, "type": [out["type"], "null"]} if nullable else out
+
+
+def _label(id_type: Any) -> dict[str, Any]:
+    return {
+        "type": "object", "additionalProperties": False, "required": ["event_id", "label", "label_time"],
+        "properties": {"event_id": id_type, "label": {"description": "As in the data"},
+                       "label_time": {"type": "string", "format": "date-time"}, "type": {"const": "label"}},
+    }  # fmt: skip
+
+
+def _decision(id_type: Any, actions: tuple[str, ...]) -> dict[str, Any]:
+    reason = {
+        "type": "object",
+        "properties": {"feature": {"type": "string"}, "text": {"type": "string"}, "contribution": {"type": "number"}},
+    }
+    return {
+        "type": "object", "required": ["event_id", "probability", "action", "reasons", "policy", "model"],
+        "properties": {
+            "event_id": id_type, "probability": {"type": "number", "minimum": 0, "maximum": 1},
+            "action": {"enum": list(actions)}, "reasons": {"type": "array", "maxItems": 4, "items": reason},
+            "policy": {"type": "string"}, "model": {"type": "string"}, "features": {"type": "object"},
+        },
+    }  # fmt: skip
+
+
+def _taken() -> dict[str, Any]:
+    return {"type": "object", "required": ["taken"], "properties": {"taken": {"type": "integer"}}}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _one_or_many(name: str, most: int) -> dict[str, Any]:
+    return {"oneOf": [_ref(name), {"type": "array", "minItems": 1, "maxItems": most, "items": _ref(name)}]}
+
+
+def _content(schema: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _post(summary: str, takes: str, gives: str, most: int) -> dict[str, Any]:
+    decided = {"oneOf": [_ref("Decision"), {"type": "array", "items": {"anyOf": [_ref("Decision"), _ref("Error")]}}]}
+    good = {"200": decided} if gives == "Decision" else {"202": _ref(gives)}
+    answers = {status: {"description": summary, "content": _content(schema)} for status, schema in good.items()}
+    answers |= {
+        status: {"description": words, "content": _content(_ref("Error"))} for status, words in _REFUSALS.items()
+    }
+    if takes == "Event":
+        words = "An event with this id and other values was decided before"
+        answers["409"] = {"description": words, "content": _content(_ref("Error"))}
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": _content(_one_or_many(takes, most))},
+        "responses": answers,
+    }
+
+
+def _get(summary: str, gives: Any, *, refused: str | None = None) -> dict[str, Any]:
+    content = {"text/plain": {"schema": {"type": "string"}}} if gives is None else _content(gives)
+    answers: dict[str, Any] = {"200": {"description": summary, "content": content}}
+    for status in ("401", "503"):
+        answers[status] = {"description": _REFUSALS[status], "content": _content(_ref("Error"))}
+    if refused is not None:
+        answers["409"] = {"description": refused, "content": _content(_ref("Error"))}
+    return {"summary": summary, "responses": answers}

@@ -1,0 +1,267 @@
+"""What a server does, without HTTP: take, decide, acknowledge once it is in the log, reload, compact."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import DataError, FraudctlError
+from fraudctl.scoring import wire
+from fraudctl.scoring.live import RepeatedEventError
+
+if TYPE_CHECKING:
+    from fraudctl.scoring.decider import Decider
+    from fraudctl.scoring.engine import Engine
+    from fraudctl.server.telemetry import Log
+
+Load = Callable[[], "tuple[Decider, Decider | None]"]
+"""Opens champion and challenger anew, as they are called on the command line."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server lets in.
+
+    Attributes
+    ----------
+    body
+        Most bytes of a request.
+    items
+        Most events, labels or rows in one request.
+    rate
+        Most decisions per second; None for no limit.
+    seconds
+        Longest time for a request to arrive.
+    connections
+        Most connections at once.
+    """
+
+    body: int = 1 << 20
+    items: int = 1000
+    rate: float | None = None
+    seconds: float = 5.0
+    connections: int = 1000
+
+
+class BusyError(FraudctlError):
+    """More decisions are asked for than the limit allows."""
+
+
+class Service:
+    """An engine with a limit on its rate, that acknowledges in batches.
+
+    Parameters
+    ----------
+    engine
+        Decides; only ever touched from the event loop's thread.
+    load
+        For `reload`.
+    compact_every
+        Log records after which the state is brought forward by another process; 0 for never.
+    """
+
+    def __init__(self, engine: Engine, *, load: Load, log: Log, limits: Limits, compact_every: int = 0) -> None:
+        self.engine = engine
+        self.limits = limits
+        self.log = log
+        self.draining = False
+        self.reloads = 0
+        self._load = load
+        self._compact_every = compact_every
+        self._compaction: asyncio.Task[None] | None = None
+        self._reloading = asyncio.Lock()
+        self._waiting: asyncio.Future[None] | None = None
+        self._tokens, self._filled = float(limits.rate or 0), 0.0
+
+    # ------------------------------------------------------------ taking
+
+    def admit(self, n_events: int, now: float) -> None:
+        """Count decisions against the rate.
+
+        Parameters
+        ----------
+        now
+            Seconds of a clock that only goes forward.
+
+        Raises
+        ------
+        BusyError
+            There is no room for so many.
+        """
+        rate = self.limits.rate
+        if rate is None:
+            return
+        self._tokens = min(rate, self._tokens + (now - self._filled) * rate)
+        self._filled = now
+        if n_events > self._tokens and self._tokens < rate:
+            msg = f"more than {rate:g} decisions per second are asked for"
+            raise BusyError(msg, hint="try again in a second")
+        self._tokens -= n_events
+
+    def decide(self, raw: Any) -> bytes:
+        """Decide on one event, or on a list of events; give the answer as JSON, which counts after `committed`.
+
+        Raises
+        ------
+        DataError
+            An event does not fit; nothing of the request was taken in. In a list, an event whose id was decided
+            before with other values is answered with its error in its place.
+        """
+        if not isinstance(raw, list):
+            return self.engine.event(raw)
+        self._each(raw, self.engine.champion.reader.event)
+        return b"[" + b",".join(self._decided(item) for item in raw) + b"]"
+
+    def _decided(self, raw: Any) -> bytes:
+        try:
+            return self.engine.event(raw)
+        except DataError as error:
+            return wire.dumps({"error": error_document(error)})
+
+    def labels(self, raw: Any) -> int:
+        """Take in one label or a list of labels; give their number. None is taken where one does not fit."""
+        items = raw if isinstance(raw, list) else [raw]
+        self._each(items, self.engine.champion.reader.label)
+        for item in items:
+            self.engine.label(item)
+        return len(items)
+
+    def rows(self, name: str, raw: Any) -> int:
+        """Take in one row of another table or a list of rows; give their number. All of them, or none."""
+        items = raw if isinstance(raw, list) else [raw]
+        if name in self.engine.champion.reader.source_names:
+            self._each(items, lambda item: self.engine.champion.reader.source(name, item))
+        for item in items:
+            self.engine.source(name, item)
+        return len(items)
+
+    def _each(self, items: Sequence[Any], check: Callable[[Any], object]) -> None:
+        """Check all before any is taken; the message says which one does not fit."""
+        for at, item in enumerate(items):
+            try:
+                check(item)
+            except DataError as error:
+                msg = f"item {at}: {error.message}" if len(items) > 1 else error.message
+                raise DataError(msg, hint=error.hint) from None
+
+    async def committed(self) -> None:
+        """Wait until all that was taken so far is in the log; requests of one moment share one write.
+
+        Raises
+        ------
+        UsageError
+            The log cannot be written.
+        """
+        if self.engine.store is None:
+            return
+        if self._waiting is None:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            loop.call_soon(self._commit, self._waiting)
+        await asyncio.shield(self._waiting)
+
+    def _commit(self, waiting: asyncio.Future[None]) -> None:
+        self._waiting = None
+        try:
+            self.engine.flush()
+        except FraudctlError as error:
+            waiting.set_exception(error)
+            waiting.exception()
+            return
+        waiting.set_result(None)
+        if self._compact_every and self.engine.logged >= self._compact_every and self._compaction is None:
+            self._compaction = asyncio.get_running_loop().create_task(self._compact())
+
+    # ------------------------------------------------------------ around it
+
+    async def _compact(self) -> None:
+        """Begin a new log segment, and let another process bring the snapshot forward through the old ones."""
+        store = self.engine.store
+        if store is None:
+            return
+        store.rotate()
+        self.engine.logged = 0
+        command = [sys.executable, "-m", "fraudctl", "state", "compact", str(store.folder), "--quiet", "--json"]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+            )
+            _, told = await process.communicate()
+            if process.returncode:
+                self.log.say("compaction failed", "error", exit_code=process.returncode, told=told.decode()[-500:])
+            else:
+                self.log.say("compacted", segment=store.segment)
+        finally:
+            self._compaction = None
+
+    async def settled(self) -> None:
+        """Wait for a compaction that runs."""
+        if self._compaction is not None:
+            await asyncio.shield(self._compaction)
+
+    async def reload(self) -> dict[str, Any]:
+        """Open the bundles anew and go on with them; decisions go on meanwhile, with the old ones.
+
+        Raises
+        ------
+        FraudctlError
+            A bundle cannot be used; the old ones stay.
+        """
+        async with self._reloading:
+            champion, challenger = await asyncio.to_thread(self._load)
+            self.engine.swap(champion, challenger)
+            self.reloads += 1
+            self.log.say("reloaded", **self.version())
+            return self.version()
+
+    def version(self) -> dict[str, Any]:
+        """Say what decides."""
+        from fraudctl import __version__
+
+        champion, challenger = self.engine.champion, self.engine.challenger
+        return {
+            "fraudctl": __version__,
+            "model": champion.model,
+            "policy": champion.policy_version,
+            "challenger": None if challenger is None else challenger.model,
+            "features": champion.features.digest,
+        }
+
+    def gauges(self) -> dict[str, tuple[str, str, dict[str, float]]]:
+        """Give what is counted beside requests, for Prometheus."""
+        engine = self.engine
+        version = self.version()
+        info = f'model="{version["model"]}",policy="{version["policy"]}",challenger="{version["challenger"] or ""}"'
+        actions = {f'role="champion",action="{key}"': float(n) for key, n in engine.actions.items()}
+        actions |= {f'role="challenger",action="{key}"': float(n) for key, n in engine.shadow_actions.items()}
+        odd = {
+            f'features="{digest[:8]}",what="{what}"': float(count)
+            for digest, features in engine.live.features.items()
+            for what, count in features.counters.items()
+        }
+        taken = {f'what="{key}"': float(count) for key, count in engine.live.counts.items()}
+        return {
+            "fraudctl_info": ("gauge", "What decides.", {info: 1.0}),
+            "fraudctl_decisions_total": ("counter", "Decisions by role and action.", actions),
+            "fraudctl_taken_total": ("counter", "What was taken in, since the state was built.", taken),
+            "fraudctl_odd_events_total": ("counter", "Events that came late, twice, or too late to count.", odd),
+            "fraudctl_log_records": ("gauge", "Log records since the last rotation.", {"": float(engine.logged)}),
+            "fraudctl_reloads_total": ("counter", "Reloads that succeeded.", {"": float(self.reloads)}),
+        }
+
+
+def error_document(error: FraudctlError) -> dict[str, Any]:
+    """Give an error as JSON."""
+    return {"message": error.message, "hint": error.hint}
+
+
+def status_of(error: FraudctlError) -> int:
+    """Give the HTTP status that an error of a request is answered with."""
+    if isinstance(error, RepeatedEventError):
+        return 409
+    if isinstance(error, DataError):
+        return 422
+    return 429 if isinstance(error, BusyError) else 503

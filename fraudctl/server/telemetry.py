@@ -1,0 +1,74 @@
+"""What a server tells of itself: counters for Prometheus, and JSON lines for its log. Neither holds personal data."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, Final
+
+BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+"""Upper ends of the buckets of times, in seconds."""
+
+
+class Metrics:
+    """Requests by route and status, and how long those for decisions took."""
+
+    def __init__(self) -> None:
+        self.requests = Counter[tuple[str, int]]()
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def count(self, route: str, status: int) -> None:
+        """Count a request."""
+        self.requests[route, status] += 1
+
+    def took(self, seconds: float) -> None:
+        """Note how long a request for decisions took."""
+        self._buckets[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds += seconds
+
+    def text(self, gauges: Mapping[str, tuple[str, str, Mapping[str, float]]]) -> str:
+        """Give everything in Prometheus' text format.
+
+        Parameters
+        ----------
+        gauges
+            Name -> its type, its meaning, and labels as text -> value.
+        """
+        lines = list(_series("fraudctl_requests_total", "counter", "Requests by route and status.", {
+            f'route="{route}",status="{status}"': count for (route, status), count in sorted(self.requests.items())
+        }))  # fmt: skip
+        name, running = "fraudctl_decision_seconds", 0
+        lines += [f"# HELP {name} Time from a request to its answer.", f"# TYPE {name} histogram"]
+        for end, count in zip([*map(str, BUCKETS), "+Inf"], self._buckets, strict=True):
+            running += count
+            lines.append(f'{name}_bucket{{le="{end}"}} {running}')
+        lines += [f"{name}_sum {self._seconds:.6f}", f"{name}_count {running}"]
+        for key, (kind, words, values) in gauges.items():
+            lines += _series(key, kind, words, values)
+        return "\n".join(lines) + "\n"
+
+
+def _series(name: str, kind: str, words: str, values: Mapping[str, float]) -> Iterator[str]:
+    yield f"# HELP {name} {words}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in values.items():
+        yield f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:g}"
+
+
+class Log:
+    """One JSON object a line, on stderr: what happened, never to whom."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream
+
+    def say(self, event: str, level: str = "info", **facts: Any) -> None:
+        """Write a line."""
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+        line = json.dumps({"time": stamp, "level": level, "event": event, **facts}, default=str)
+        print(line, file=self._stream or sys.stderr, flush=True)
