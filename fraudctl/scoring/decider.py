@@ -112,11 +112,12 @@ class Decider:
         self._described = [by_name[name] for name in names]
         self._protected = self.project.features.protected
         self._closed = np.array([name in self._protected for name in names])
+        self.warm()
 
-    @property
-    def label_delay_us(self) -> int:
-        """The project's label delay in µs."""
-        return self.project.data.label_delay.seconds * 1_000_000
+    def warm(self) -> None:
+        """Load the compiled loops, so that the first event does not wait for them."""
+        numbers = np.zeros(len(self.bundle.columns.names))
+        self.forest.explain(self.forest.score(self.forest.encode(numbers, dict.fromkeys(self.forest.codes)))[1])
 
     @cached_property
     def carried(self) -> list[str]:

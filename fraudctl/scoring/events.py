@@ -294,10 +294,11 @@ def _number(value: Any) -> float | None:
         return None
     if type(value) is not int:
         raise _expected(value, pl.Float64())
-    if abs(value) > _LARGEST:
+    try:
+        return float(value)
+    except OverflowError:
         told = "is a number beyond 64 bits"
-        raise MisfitError(told)
-    return float(value)
+        raise MisfitError(told) from None
 
 
 def _text(value: Any) -> str:

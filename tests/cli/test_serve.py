@@ -1,0 +1,305 @@
+"""``serve`` as clients meet it: a process of its own, the answers of the stream, refusals that name no value."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from command_line import run_in
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+N_NEW = 30
+
+
+@dataclass
+class Served:
+    """A server that runs, and how to talk to it."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+            is_json = response.headers.get("content-type") == "application/json"
+            return response.status, json.loads(content) if is_json else content.decode()
+        finally:
+            connection.close()
+
+    def post(self, path: str, document: Any) -> tuple[int, Any]:
+        return self.call("POST", path, json.dumps(document).encode())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+
+def start(folder: Path, log: Path, *args: str, env: dict[str, str] | None = None) -> Served:
+    command = [sys.executable, "-m", "fraudctl", "serve", "--port", "0", "--quiet", *args]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=folder, stderr=stream, env={**os.environ, **(env or {})})
+    served = Served(process, 0, log)
+    for _ in range(1200):
+        if process.poll() is not None:
+            pytest.fail(log.read_text())
+        if served.said("listening"):
+            served.port = served.said("listening")[0]["port"]
+            return served
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail("the server did not come up")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    events = pl.read_parquet(trained / "transactions.parquet").unique("transaction_id")
+    events = events.sort("created_at", "transaction_id")
+    events.slice(14_000, 1000).write_parquet(folder / "history.parquet")
+    events.slice(15_000, N_NEW).drop("is_fraud", "label_available_at").write_ndjson(folder / "new.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def events(data: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (data / "new.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def streamed(data: Path, trained: Path) -> list[dict[str, Any]]:
+    """What the stream says to the same events."""
+    command = [sys.executable, "-m", "fraudctl", "score", "-", "--quiet", "--reasons", "all"]
+    command += ["--history", str(data / "history.parquet")]
+    done = subprocess.run(
+        command, cwd=trained, input=(data / "new.jsonl").read_bytes(), capture_output=True, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server without state or history, for what does not need them."""
+    found = start(trained, tmp_path_factory.mktemp("served") / "log", "--timeout", "1", "--max-items", "50")
+    yield found
+    assert found.stop() == 0
+
+
+def test_no_acknowledged_event_is_lost_to_kill_and_the_answers_are_those_of_the_stream(
+    trained: Path, data: Path, events: list[dict[str, Any]], streamed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    state = ("--state", str(tmp_path / "state"))
+    first = start(
+        trained, tmp_path / "log1", *state, "--history", str(data / "history.parquet"), "--challenger", "latest"
+    )
+    answers = [first.post("/decisions", event) for event in events[:10]]
+    assert first.post("/decisions", events[9]) == answers[9], "sent again, answered alike"
+    changed = {**events[9], "amount": 1.25}
+    assert first.post("/decisions", changed)[0] == 409
+    assert first.call("POST", "/admin/reload")[0] == 200
+    assert first.stop(signal.SIGKILL) != 0
+    second = start(trained, tmp_path / "log2", *state)
+    assert second.post("/decisions", events[9]) == answers[9], "answered alike after a restart too"
+    status, many = second.post("/decisions", events[10:])
+    assert status == 200
+    assert [item for _, item in answers] + many == streamed
+    label = {"event_id": events[0]["transaction_id"], "label": 1, "label_time": events[-1]["created_at"]}
+    assert second.post("/labels", [label]) == (202, {"taken": 1})
+    assert second.stop() == 0
+    shown = run_in(trained, "state", "show", state[1], "--json").json
+    assert (shown["counts"]["events"], shown["counts"]["labels"], shown["records"]) == (N_NEW, 1, 0)
+    decided = pl.read_parquet(tmp_path / "state" / "decisions" / "*.parquet")
+    assert decided["role"].value_counts().sort("role").rows() == [("challenger", 10), ("champion", N_NEW)]
+    champion = decided.filter(role="champion")
+    assert champion["event_id"].to_list() == [item["event_id"] for item in streamed]
+    assert champion["action"].to_list() == [item["action"] for item in streamed]
+
+
+def test_a_full_log_is_compacted_by_another_process(
+    trained: Path, data: Path, events: list[dict[str, Any]], streamed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    args = ("--state", str(tmp_path / "state"), "--snapshot-every", "100", "--history", str(data / "history.parquet"))
+    served = start(trained, tmp_path / "log", *args)
+    status, many = served.post("/decisions", events)
+    assert (status, many) == (200, streamed)
+    label = {"event_id": "nobody", "label": 0, "label_time": events[-1]["created_at"]}
+    assert served.post("/labels", [label] * 100) == (202, {"taken": 100})
+    for _ in range(600):
+        if served.said("compacted") or served.said("compaction failed"):
+            break
+        time.sleep(0.05)
+    assert served.said("compacted"), served.log.read_text()
+    assert served.post("/decisions", events[3]) == (200, streamed[3])
+    assert served.stop() == 0
+
+
+def test_routes_that_tell_of_the_server(served: Served) -> None:
+    assert served.call("GET", "/healthz") == (200, {"status": "alive"})
+    assert served.call("GET", "/readyz") == (200, {"status": "ready"})
+    assert served.call("GET", "/version")[1]["challenger"] is None
+    status, text = served.call("GET", "/metrics")
+    assert status == 200
+    assert 'fraudctl_requests_total{route="/readyz",status="200"}' in text
+    document = served.call("GET", "/openapi.json")[1]
+    assert set(document["paths"]) >= {"/decisions", "/labels", "/healthz", "/readyz", "/metrics", "/version"}
+    assert document["components"]["schemas"]["Event"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/decisions", b'{"amount": ', 400),
+        ("POST", "/decisions", b"\xff\xfe", 400),
+        ("POST", "/decisions", b'{"amount": NaN}', 400),
+        ("POST", "/decisions", b"[" * 100_000, 400),
+        ("POST", "/decisions", b'{"a":' * 100_000, 400),
+        ("POST", "/decisions", b"", 400),
+        ("POST", "/decisions", b"null", 422),
+        ("POST", "/decisions", b"[]", 422),
+        ("POST", "/decisions", b"[" + b"1," * 60 + b"1]", 422),
+        ("POST", "/decisions", b'{"unknown": 1}', 422),
+        ("POST", "/labels", b'{"event_id": "x", "label": 7, "label_time": "2026-01-01"}', 422),
+        ("POST", "/labels", b'{"event_id": "x", "label": 1, "label_time": "soon"}', 422),
+        ("POST", "/sources/logins", b"{}", 422),
+        ("GET", "/decisions", None, 405),
+        ("POST", "/healthz", b"", 405),
+        ("GET", "/nowhere", None, 404),
+    ],
+)
+def test_what_cannot_be_taken(served: Served, method: str, path: str, body: bytes | None, status: int) -> None:
+    found, document = served.call(method, path, body)
+    assert found == status
+    assert document["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("amount", "12"), ("amount", True), ("amount", [1]), ("card_id", 7), ("created_at", "yesterday"),
+     ("created_at", 17), ("transaction_id", None), ("channel", {"a": 1})],
+)  # fmt: skip
+def test_wrong_types_are_named_and_no_value_is_repeated(
+    served: Served, events: list[dict[str, Any]], field: str, value: Any
+) -> None:
+    status, document = served.post("/decisions", {**events[0], field: value})
+    assert status == 422
+    assert repr(field) in document["error"]["message"]
+    assert "yesterday" not in json.dumps(document)
+
+
+def test_large_bodies_are_not_read(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
+        client.sendall(b"POST /decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 413")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
+        client.sendall(b"POST /decisions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        try:
+            for _ in range(1600):
+                client.sendall(chunk)
+        except OSError:
+            pass
+    assert served.call("GET", "/healthz")[0] == 200
+
+
+def test_slow_clients_are_cut_off(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as slow_body:
+        slow_body.sendall(b"POST /decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert slow_body.recv(4096).startswith(b"HTTP/1.1 408")
+    for beginning in (b"", b"POST /decisions HTTP/1.1\r\nHos"):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as slow_head:
+            slow_head.sendall(beginning)
+            assert slow_head.recv(4096) == b""
+
+
+def test_nothing_of_a_list_is_taken_where_one_item_does_not_fit(served: Served, events: list[dict[str, Any]]) -> None:
+    before = served.call("GET", "/metrics")[1]
+    status, document = served.post("/decisions", [events[0], {**events[1], "amount": "x"}])
+    assert status == 422
+    assert document["error"]["message"].startswith("item 1: ")
+
+    def taken(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith("fraudctl_taken_total")]
+
+    assert taken(served.call("GET", "/metrics")[1]) == taken(before)
+
+
+def test_a_token_and_a_rate(trained: Path, events: list[dict[str, Any]], tmp_path: Path) -> None:
+    served = start(trained, tmp_path / "log", "--rate", "5", env={"FRAUDCTL_TOKEN": "s3cret"})
+    bearer = {"Authorization": "Bearer s3cret"}
+    assert served.call("GET", "/healthz")[0] == 200
+    for path in ("/version", "/metrics", "/openapi.json"):
+        assert served.call("GET", path)[0] == 401
+        assert served.call("GET", path, **bearer)[0] == 200
+    body = json.dumps(events[:5]).encode()
+    assert served.call("POST", "/decisions", body, Authorization="Bearer wrong")[0] == 401
+    statuses = [served.call("POST", "/decisions", body, **bearer)[0] for _ in range(3)]
+    assert statuses[0] == 200
+    assert 429 in statuses
+    assert served.stop() == 0
+    assert "s3cret" not in served.log.read_text()
+    assert str(events[0]["card_id"]) not in served.log.read_text()
+
+
+def test_reloads_and_the_end_drop_no_request(trained: Path, events: list[dict[str, Any]], tmp_path: Path) -> None:
+    served = start(trained, tmp_path / "log")
+
+    def send(number: int) -> int:
+        event = {**events[number % N_NEW], "transaction_id": f"R{number}"}
+        return served.post("/decisions", event)[0]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(send, number) for number in range(40)]
+        for _ in range(3):
+            served.process.send_signal(signal.SIGHUP)
+            time.sleep(0.1)
+        assert {item.result() for item in sent} == {200}
+    for _ in range(200):
+        if served.said("reloaded"):
+            break
+        time.sleep(0.05)
+    assert served.said("reloaded")
+    assert served.stop() == 0
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_whatever_is_sent_the_server_answers_and_stays_up(
+    served: Served, events: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    path = data.draw(st.sampled_from(["/decisions", "/labels", "/sources/logins"]))
+    changed = st.fixed_dictionaries({}, optional=dict.fromkeys(events[0], json_values)).map(
+        lambda new: {**events[0], **new}
+    )
+    document = data.draw(json_values | changed | st.lists(changed, max_size=2))
+    status, answer = served.call("POST", path, json.dumps(document).encode())
+    assert status in {200, 202, 400, 409, 422}
+    assert answer
+    assert served.process.poll() is None
