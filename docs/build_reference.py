@@ -14,7 +14,13 @@ REFERENCE = Path(__file__).parent / "reference"
 
 def pages() -> dict[str, str]:
     """Give the reference pages by file name."""
-    return {"commands.md": commands_page(), "project-file.md": project_page()}
+    from figures import training_page
+
+    return {
+        "commands.md": commands_page(),
+        "project-file.md": project_page(),
+        "training-figures.md": training_page(),
+    }
 
 
 def commands_page() -> str:

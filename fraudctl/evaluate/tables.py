@@ -29,7 +29,7 @@ def draw_tables(judged: Judged) -> dict[str, Any]:
     return {
         "by_day": by_day(judged),
         "calibration": calibration(judged),
-        "reliability": [vars(item).copy() for item in reliability(judged.y_true, judged.y_prob)],
+        "reliability": [vars(item).copy() for item in reliability(judged.y_true, judged.y_prob, weight=judged.weight)],
         "pr_curve": pr_curve(judged),
         "cost_curve": cost_curve(judged),
         "at_k": at_k(judged),

@@ -92,21 +92,23 @@ def honest_ece(
     return float(np.mean(draws)), float(np.quantile(draws, 0.95))
 
 
-def reliability(y_true: npt.NDArray[Any], y_prob: FloatArray, *, n_bins: int = N_BINS) -> tuple[ReliabilityBin, ...]:
-    """Give promised and seen fraud rates over bins of equal count, by rising probability."""
+def reliability(
+    y_true: npt.NDArray[Any], y_prob: FloatArray, *, weight: FloatArray | None = None, n_bins: int = N_BINS
+) -> tuple[ReliabilityBin, ...]:
+    """Give promised and seen fraud rates, weighted, over bins of equal count, by rising probability."""
     if len(y_prob) == 0:
         return ()
+    w = np.ones(len(y_prob)) if weight is None else weight
     bins = equal_mass_bins(y_prob, n_bins=n_bins)
-    return tuple(_reliability_bin(y_true[bins == b], y_prob[bins == b]) for b in range(int(bins.max()) + 1))
+    return tuple(_reliability_bin(y_true[bins == b], y_prob[bins == b], w[bins == b]) for b in range(bins.max() + 1))
 
 
-def _reliability_bin(y_true: npt.NDArray[Any], y_prob: FloatArray) -> ReliabilityBin:
-    n_frauds = int((y_true == 1).sum())
+def _reliability_bin(y_true: npt.NDArray[Any], y_prob: FloatArray, weight: FloatArray) -> ReliabilityBin:
     return ReliabilityBin(
         low=float(y_prob.min()),
         high=float(y_prob.max()),
         n_events=len(y_prob),
-        n_frauds=n_frauds,
-        mean_prob=float(y_prob.mean()),
-        fraud_rate=n_frauds / len(y_prob),
+        n_frauds=int((y_true == 1).sum()),
+        mean_prob=float(np.average(y_prob, weights=weight)),
+        fraud_rate=float(np.average(y_true == 1, weights=weight)),
     )

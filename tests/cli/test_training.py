@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -172,3 +173,16 @@ def finished(journal: Path) -> int:
     """Count the trials of a journal that were completed (1) or pruned (2)."""
     lines = journal.read_bytes().splitlines() if journal.exists() else []
     return sum(b'"state":1' in line or b'"state":2' in line for line in lines)
+
+
+def test_two_processes_share_a_study_and_the_manifest_says_so(tmp_path: Path) -> None:
+    folder = project_of(tmp_path / "shared", events(), trials=60)
+    command = [sys.executable, "-m", "fraudctl", "train", "--quiet"]
+    pair = [subprocess.Popen(command, cwd=folder) for _ in range(2)]
+    assert [child.wait() for child in pair] == [0, 0]
+    trials = []
+    for path in (item for item in (folder / "models").iterdir() if item.is_dir()):
+        tuning = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["facts"]["training"]["tuning"]
+        trials.append(tuning["trials"])
+        assert tuning["shared_study"] is True
+    assert set(trials) <= {60, 61}

@@ -37,3 +37,11 @@ def test_equal_to_brute_force_and_ties_share_a_bin(rows: list[tuple[int, float]]
     assert sum(item.n_events for item in table) == len(rows)
     assert sum(item.n_frauds for item in table) == y_true.sum()
     assert all(left.high < right.low for left, right in itertools.pairwise(table))
+
+
+def test_reliability_weighs_events() -> None:
+    # One bin of two events: (3 x 0.2 + 1 x 0.6) / 4 = 0.3 promised, and 1 / 4 of the weight is fraud.
+    (only,) = reliability(np.array([0, 1]), np.array([0.2, 0.6]), weight=np.array([3.0, 1.0]), n_bins=1)
+    assert only.mean_prob == pytest.approx(0.3)
+    assert only.fraud_rate == pytest.approx(0.25)
+    assert (only.n_events, only.n_frauds) == (2, 1)

@@ -1,0 +1,84 @@
+"""The tables of docs/reference/training-figures.md, from the committed results of the benchmarks and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+_HEAD = """# Figures of training
+
+Made by `make docs` from `benchmarks/results/`. What the steps are is told in [Training and tuning](../training.md).
+"""
+
+
+def training_page() -> str:
+    """Give the page: one section for each benchmark whose results are there."""
+    makers = {"handbook": _handbook, "proposal": _proposal, "tuning": _tuning}
+    parts = [_HEAD]
+    for name, maker in makers.items():
+        file = RESULTS / f"{name}.json"
+        if file.exists():
+            parts.append("\n".join(maker(json.loads(file.read_text(encoding="utf-8")))) + "\n")
+    return "\n".join(parts)
+
+
+def _handbook(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "## The handbook's weeks"
+    yield ""
+    yield (
+        "`fraudctl init`, `train` and `evaluate` on the card-payment simulation of Le Borgne et al., *Reproducible "
+        "Machine Learning for Credit Card Fraud Detection*, beside what its authors publish and an oracle that knows "
+        "the generator (`benchmarks/bench_handbook.py`)."
+    )
+    for title, ours in found["ours"].items():
+        rows = {**found["elsewhere"][title], "**fraudctl, init and train alone**": ours}
+        yield ""
+        yield from _table((title, "AUC ROC", "average precision", "card precision@100"), rows, digits=3)
+
+
+def _proposal(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "## What the proposed features bring"
+    yield ""
+    yield (
+        f"Average precision with {found['trees']} trees on the periods after each of several as-of dates, and what is "
+        "lost or won against the proposed set, mean over the periods with a 90 % interval "
+        "(`benchmarks/bench_proposal.py`)."
+    )
+    for name, item in found["sets"].items():
+        yield ""
+        yield f"| {name} | features | average precision | against the proposed set |"
+        yield "|---|---|---|---|"
+        for key, values in item["average_precision"].items():
+            mean = sum(values) / len(values)
+            yield f"| {key} | {item['features'][key]} | {mean:.4f} | {_gain(item['against_proposed'].get(key))} |"
+
+
+def _gain(gain: Mapping[str, float] | None) -> str:
+    return "" if gain is None else f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
+
+
+def _tuning(found: Mapping[str, Any]) -> Iterator[str]:
+    seconds = found["seconds"]
+    yield "## How long a search takes"
+    yield ""
+    yield (
+        f"{found['trials']} trials on {len(found['rows_per_window'])} folds of {found['rows_per_window'][0]:,} rows "
+        f"and {found['features']} features, on {found['machine']['cpus']} cores (`benchmarks/bench_tuning.py`):"
+    )
+    yield ""
+    yield from _table(("stage", "seconds"), {name: (value,) for name, value in seconds.items()}, digits=1)
+    yield ""
+    yield (
+        f"{found['pruned']} trials were pruned. As many fits on whole windows with all trees would take about "
+        f"{found['search_without_sampling_seconds']:,.0f} s, {found['ratio']} times as long."
+    )
+
+
+def _table(head: Sequence[str], rows: Mapping[str, Sequence[float]], *, digits: int) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    for name, values in rows.items():
+        yield f"| {name} | {' | '.join(f'{value:.{digits}f}' for value in values)} |"
