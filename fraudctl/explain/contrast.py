@@ -56,11 +56,13 @@ class Contrast:
 def family_of(feature: FeatureLike) -> str:
     """Name the family that a feature is grouped under, in words."""
     kinds = {
-        "window": "history",
+        "window": "recent activity",
         "labels": "known frauds",
         "recency": "time since",
-        "raw": "as given",
-        "column": "derived",
+        "raw": "as it is",
+        "column": "calculated from it",
+        "pairs": "first meetings",
+        "hours": "usual hours",
     }
     kind = kinds.get(feature.family, feature.family)
     return f"{feature.entity}: {kind}" if feature.entity else f"the event: {kind}"

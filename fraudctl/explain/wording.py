@@ -79,8 +79,9 @@ def moment(value: datetime) -> str:
 def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
     """Say the cost model, one sentence part per cell that is not nothing."""
     who = ("a legitimate event", "a fraud")
+    done = {"allow": "let through", "review": "reviewed", "block": "blocked"}
     parts = [
-        f"{action} {who[outcome]}: {_cell(cell, matrix.currency)}"
+        f"{who[outcome]} {done.get(action, f'under {action}')} costs {_cell(cell, matrix.currency)}"
         for action, pair in zip(matrix.actions, matrix.cells, strict=True)
         for outcome, cell in enumerate(pair)
         if cell != Cell()
@@ -91,10 +92,11 @@ def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
 def _cell(cell: Cell, currency: str) -> str:
     parts = [money(cell.fixed, currency)] if cell.fixed else []
     if cell.rate:
-        parts.append("the amount" if cell.rate == 1.0 else f"{cell.rate:.4g} × the amount")
+        share = f"{100 * cell.rate:.3g}\u00a0%"
+        parts.append("the amount" if cell.rate == 1.0 else f"{share} of the amount")
     if cell.column:
         parts.append(f"column {cell.column}")
-    floor = "" if cell.at_least is None else f", at least {money(cell.at_least, currency)}"
+    floor = "" if cell.at_least is None else f" (at least {money(cell.at_least, currency)})"
     return " + ".join(parts or [money(0.0, currency)]) + floor
 
 

@@ -8,6 +8,7 @@ for dark screens, so a chart file of its own stays a valid light chart.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,10 @@ PALETTE: dict[str, tuple[str, str]] = {
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 VEGALITE = "6.4"
 FONT = "Liberation Sans"
-WIDE, HALF = 940, 440
+WIDE, HALF, NARROW = 940, 440, 350
+"""Widths in pixels: of a page, of half a page, of a phone."""
+LETTER = 5.6
+"""Pixels of an average letter of an axis label."""
 
 
 def colour(name: str) -> str:
@@ -158,32 +162,52 @@ def intervals(
 ) -> Spec:
     """Draw one bar or dot per row with its interval; rows have label, value, low, high (or null) and tone.
 
-    Rows keep their order; the value is written beside the bar.
+    Rows keep their order; the value is written beside the bar. Labels stand left of the bars and go on in a second line
+    where they are long; with a ``label_width`` of 0, as on a phone, they stand above them.
     """
+    above = label_width == 0
+    rows = [{**row, "lines": _wrapped(str(row["label"]), label_width or width)} for row in rows]
+    most = max((len(row["lines"]) for row in rows), default=1)
     tones = sorted({str(row["tone"]) for row in rows})
     scale = {"domain": tones, "range": [colour(tone) for tone in tones]}
-    order = [str(row["label"]) for row in rows]
-    y = field(
-        "label", "nominal", sort=order, axis={"labelLimit": label_width - 14, "minExtent": label_width, "grid": False}
-    )
+    axis = None if above else {"labels": False, "minExtent": label_width, "grid": False}
+    y = field("label", "nominal", sort=[str(row["label"]) for row in rows], axis=axis)
+    x = field("value", title=title, axis={"grid": not above, "tickCount": 5})
+    down = {"yOffset": 6.5 * most} if above else {}
+    mark = {"type": "bar", "height": 13} if bars else {"type": "point", "filled": True, "size": 60}
     paint = field("tone", "nominal", scale=scale, legend=None)
-    x = field("value", title=title, axis={"grid": True, "tickCount": 5})
-    mark: Spec = {"type": "bar", "height": {"band": 0.62}} if bars else {"type": "point", "filled": True, "size": 60}
     whisker = {"y": y, "x": field("low", title=title), "x2": {"field": "high"}}
     plot = width - label_width - 75
-    label = {"type": "text", "align": "left", "fontSize": 11}
     number = {"field": "value", "type": "quantitative", "format": number_format}
-    known = [{"filter": "datum.high != null"}]
-    zero = {"data": {"values": [{}]}, "mark": _mark("rule", "muted"), "encoding": {"x": {"datum": 0}}}
+    value = {"type": "text", "align": "left", "fontSize": 11, **down}
     layers: list[Spec] = [
-        {"mark": mark, "encoding": {"y": y, "x": x, "color": paint}},
-        {"mark": _mark("rule", "ink", strokeWidth=1.1), "encoding": whisker, "transform": known},
-        {"mark": label, "encoding": {"y": y, "x": {"value": plot + 10}, "text": number}},
-        zero,
+        {"mark": {**mark, **down}, "encoding": {"y": y, "x": x, "color": paint}},
+        {
+            "mark": _mark("rule", "ink", strokeWidth=1.1, **down),
+            "encoding": whisker,
+            "transform": [{"filter": "datum.high != null"}],
+        },
+        {"mark": value, "encoding": {"y": y, "x": {"value": plot + 10}, "text": number}},
+        *(_names(n, most, y=y, above=above) for n in range(1, most + 1)),
+        {"data": {"values": [{}]}, "mark": _mark("rule", "muted"), "encoding": {"x": {"datum": 0}}},
     ]
-    return spec(
-        layers, rows=rows, width=plot, height={"step": 24}, padding={"left": 0, "right": 55, "top": 5, "bottom": 5}
-    )
+    step = 24 + 13 * most if above else 24 if most == 1 else 12 + 13 * most
+    padding = {"left": 0, "right": 55, "top": 5, "bottom": 5}
+    return spec(layers, rows=rows, width=plot, height={"step": step}, padding=padding)
+
+
+def _names(n: int, most: int, *, y: Spec, above: bool) -> Spec:
+    """Write the labels of n lines: in the middle of their row, or close above their bar where ``most`` lines fit."""
+    dy = 6.5 * (most - 1) - 9 - 13 * (n - 1) if above else -6.5 * (n - 1)
+    side = {"align": "left", "x": 0} if above else {"align": "right", "x": -8}
+    mark = {"type": "text", "fontSize": 11, "lineHeight": 13, "color": colour("muted"), "dy": dy, **side}
+    encoding = {"y": y, "text": {"field": "lines", "type": "nominal"}}
+    return {"mark": mark, "encoding": encoding, "transform": [{"filter": f"length(datum.lines) == {n}"}]}
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break a label into lines that fit ``width`` pixels."""
+    return textwrap.wrap(text, max(int((width - 14) / LETTER), 8), break_long_words=True) or [""]
 
 
 def stacked_days(rows: Rows, *, series: Mapping[str, tuple[str, str]], title: str, width: int = WIDE) -> Spec:
@@ -201,7 +225,20 @@ def stacked_days(rows: Rows, *, series: Mapping[str, tuple[str, str]], title: st
             "color": field("kind", "nominal", scale=scale, legend={"orient": "top", "title": None}),
         },
     }
-    return spec([layer], rows=named, width=width, height=180)
+    return spec([layer], rows=named, width=width - 60, height=180)
+
+
+def concentration(rows: Rows, *, names: Sequence[str], width: int = WIDE) -> Spec:
+    """Draw the share of the loss over the number of costliest ids; rows have name, n and share (in [0, 1])."""
+    tones = ["bad", "cool", "warn", "good", "muted", "ink"]
+    scale = {"domain": list(names), "range": [colour(tones[i % len(tones)]) for i in range(len(names))]}
+    encoding = {
+        "x": field("n", title="ids, the costliest first", scale={"type": "log"}, axis={"tickCount": 5, "format": "~s"}),
+        "y": field("share", title=None, scale={"domain": [0, 1]}, axis={"tickCount": 5, "format": "~%"}),
+        "color": field("name", "nominal", scale=scale, legend={"orient": "top", "title": None}),
+    }
+    mark = {"type": "line", "strokeWidth": 1.8, "point": {"size": 24}}
+    return spec([{"mark": mark, "encoding": encoding}], rows=rows, width=width - 60, height=200)
 
 
 def timeline(rows: Rows, *, tones: Mapping[str, tuple[str, str]], width: int = WIDE) -> Spec:
@@ -209,13 +246,14 @@ def timeline(rows: Rows, *, tones: Mapping[str, tuple[str, str]], width: int = W
     scale = {"domain": [text for text, _ in tones.values()], "range": [colour(tone) for _, tone in tones.values()]}
     named = [{**row, "kind": tones[str(row["kind"])][0]} for row in rows]
     order = list(dict.fromkeys(str(row["group"]) for row in rows))
+    room = 150 if width > NARROW else 100
     encoding = {
-        "x": field("time", "temporal", scale={"type": "utc"}, axis={"tickCount": 8, "format": "%d %b"}),
-        "y": field("group", "nominal", sort=order, axis={"grid": True, "minExtent": 150, "labelLimit": 190}),
+        "x": field("time", "temporal", scale={"type": "utc"}, axis={"tickCount": width // 110, "format": "%-d %b"}),
+        "y": field("group", "nominal", sort=order, axis={"grid": True, "minExtent": room, "labelLimit": room - 6}),
         "color": field("kind", "nominal", scale=scale, legend={"orient": "top", "title": None}),
     }
     mark = {"type": "point", "filled": True, "size": 46, "opacity": 0.85}
-    return spec([{"mark": mark, "encoding": encoding}], rows=named, width=width - 160, height={"step": 26})
+    return spec([{"mark": mark, "encoding": encoding}], rows=named, width=width - room - 10, height={"step": 26})
 
 
 def curve(

@@ -78,6 +78,8 @@ class Chart:
         What the chart shows, for those who cannot see it.
     wide
         Whether it takes the full width of the page.
+    narrow
+        The same chart drawn for a phone; None has the other one scrolled there.
     """
 
     name: str
@@ -85,11 +87,12 @@ class Chart:
     spec: Mapping[str, Any]
     alt: str
     wide: bool = True
+    narrow: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; numbers stand right."""
+    """A column of a table; numbers stand right. What its name leaves open, `help` says below the table."""
 
     name: str
     kind: Kind = "text"
@@ -108,7 +111,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns; `tools` adds sorting and, for long ones, a filter."""
+    """Rows under columns; `tools` adds sorting and, for long ones, a filter; `folded` shows it when it is asked for."""
 
     name: str
     caption: str
@@ -116,6 +119,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     tools: bool = False
     filter_hint: str = ""
+    folded: bool = False
+
+    def glossary(self) -> tuple[str, ...]:
+        """Give what the names of columns leave open, one sentence part each."""
+        return tuple(f"{column.name}: {column.help}" for column in self.columns if column.help)
 
 
 Block = Text | Facts | Bar | Chart | Table

@@ -28,15 +28,20 @@ def weak_section(e: Explanation) -> Section:
         top = strong[0]
         what = "frauds are missed" if top.kind == MISSED else "legitimate events are stopped"
         lead = f"Beyond chance, {what} more than their scores explain where {' and '.join(top.conditions)}."
+        if len(strong) > 1:
+            lead += f" {len(strong) - 1} more below."
     else:
         lead = "Nothing stands out beyond chance: no slice loses more than its scores explain."
     blocks: list[Block] = []
     if e.slices.items:
         rows = tuple(_slice_row(item, e) for item in e.slices.items)
         columns = (
-            Column("Slice", "lines"), Column("Errors"), Column("Events", "number"), Column("Errors found", "number"),
-            Column("Expected", "number"), Column("Lost", "number"), Column("Beyond expected", "number"),
-            Column("p, corrected", "number"), Column("Later part"), Column("Beyond chance"),
+            Column("Where", "lines"), Column("Errors"), Column("Events", "number"), Column("Found", "number"),
+            Column("Expected", "number", "errors that events of such scores have elsewhere"),
+            Column("Lost", "number"), Column("Beyond expected", "number"),
+            Column("p", "number", "chance of anything as extreme in the whole search, if nothing were weak"),
+            Column("Later part", "text", "whether it shows again on the part of the period it was not found on"),
+            Column("Beyond chance"),
         )  # fmt: skip
         caption = "Slices with the largest loss beyond what their scores explain"
         blocks.append(Table("slices", caption, columns, rows, tools=True))
@@ -48,11 +53,9 @@ def weak_section(e: Explanation) -> Section:
         )
         blocks.append(Text(text))
     note = (
-        f"{e.slices.n_conditions:,} conditions, up to three joined; found on the first 60 % of the period and "
-        f"tested again on "
-        f"the rest. p is the chance of a slice as extreme anywhere in the search, from "
-        f"{e.slices.n_permutations:,} searches "
-        "on errors permuted among equal scores."
+        f"{e.slices.n_conditions:,} of {e.slices.n_possible:,} conditions, up to three joined; found on the first 60 % "
+        f"of the period and tested again on the rest. Permutation test with {e.slices.n_permutations:,} searches on "
+        f"errors permuted among equal scores."
     )
     blocks.append(Text(note, note=True))
     for kind, reason in e.slices.reasons.items():
@@ -100,8 +103,9 @@ def autopsy_section(e: Explanation) -> Section:
         for name, item in names
     )  # fmt: skip
     columns = (
-        Column("Told apart by"), Column("ROC AUC", "number"), Column("Missed frauds found", "number"),
-        Column("Their money", "number"),
+        Column("Told apart by"),
+        Column("ROC AUC", "number", "chance that a missed fraud is ranked above a passed event; 0.5 is a coin"),
+        Column("Missed frauds found", "number"), Column("Their money", "number"),
     )  # fmt: skip
     caption = (
         f"{a.n_missed:,} missed frauds against {a.n_passed:,} passed legitimate events, at 1 % of the latter alerted"
@@ -122,8 +126,8 @@ def cases_section(e: Explanation) -> Section:
     total = sum(item.cost for item in e.errors)
     share = f", {percent(cost / total)} of what errors cost" if total > 0 else ""
     lead = (
-        f"The top {len(shown):,} of {count(len(e.errors), 'error')}{share}. `fraudctl explain --event ID` "
-        f"tells one in full."
+        f"The top {len(shown):,} of {count(len(e.errors), 'error')}{share}. In a terminal, "
+        f"`fraudctl explain --event {shown[0].event_id}` tells the first in full."
     )
     columns = (
         Column("Event", "code"), Column("Time", "code"), Column("Entities", "code"), Column("Amount", "number"),
@@ -173,8 +177,8 @@ def method_section(e: Explanation) -> Section:
         Fact("Contributions", (f"CatBoost's own SHAP values over {m['n_features']:,} features, in log-odds; they "
             f"add up to the score exactly. They say how this model came to its score, not what causes fraud; "
             f"features that carry the same information share the credit.")),
-        Fact("Groups", ("Ward clustering of contributions by family; a group is shown if it comes back (Jaccard "
-            "0.75) in clusterings of random halves.")),
+        Fact("Groups", ("Ward clustering of the directions of contributions, as many groups as keep a prediction "
+            "strength of 0.9; a group is shown if it comes back (Jaccard 0.75) in clusterings of random halves.")),
         Fact("Campaigns", ("Each missed fraud is linked to the entity with the least likely number of other "
             "frauds within 14 days on either side.")),
         Fact("Slices", ("Within strata of equal score, errors are permuted; p-values hold for the whole search "

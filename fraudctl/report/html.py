@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -75,14 +75,17 @@ def _render_block(macros: Any, block: Block) -> Any:
 
 
 def inline_svg(chart: Chart) -> Any:
-    """Render a chart to SVG that carries its text alternative, as markup for a page."""
+    """Render a chart to SVG that carries its text alternative, as markup for a page; twice if it has a narrow form."""
+    drawn = _svg(chart.spec, chart.name, chart.alt, "full" if chart.narrow else "")
+    return drawn + _svg(chart.narrow, f"{chart.name}-narrow", chart.alt, "narrow") if chart.narrow else drawn
+
+
+def _svg(spec: Mapping[str, Any], name: str, alt: str, look: str) -> Any:
     from markupsafe import Markup
 
-    svg = charts.to_svg(chart.spec, name=chart.name)
-    head, rest = svg.split(">", 1)
-    name = escape(chart.name)
-    label = f' role="img" aria-labelledby="{name}-alt"'
-    return Markup(f'{head}{label}><desc id="{name}-alt">{escape(chart.alt)}</desc>{rest}')  # noqa: S704 (escaped)
+    head, rest = charts.to_svg(spec, name=name).split(">", 1)
+    label = f' role="img" aria-labelledby="{escape(name)}-alt"' + (f' class="{look}"' if look else "")
+    return Markup(f'{head}{label}><desc id="{escape(name)}-alt">{escape(alt)}</desc>{rest}')  # noqa: S704 (escaped)
 
 
 def chart_css() -> str:

@@ -10,6 +10,9 @@
     if (!isNaN(x) && !isNaN(y) && isFinite(a) && isFinite(b)) return x - y;
     return a < b ? -1 : a > b ? 1 : 0;
   }
+  window.addEventListener("beforeprint", function () {
+    document.querySelectorAll("details").forEach(function (part) { part.open = true; });
+  });
   document.querySelectorAll("table[data-tools]").forEach(function (table) {
     var body = table.tBodies[0], heads = Array.from(table.tHead.rows[0].cells);
     heads.forEach(function (head, i) {
