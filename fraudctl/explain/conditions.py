@@ -79,8 +79,10 @@ def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
     counts = series.value_counts(name="n").sort(["n", series.name], descending=[True, False]).head(MAX_LEVELS)
     text = level_text(series)
     values = sorted(level_text(counts[series.name]).to_list())
+    link = ":" if series.dtype == pl.Boolean else " is"
     return [
-        (Condition(series.name, f"{words} is {value}", is_segment=True), (text == value).to_numpy()) for value in values
+        (Condition(series.name, f"{words}{link} {value}", is_segment=True), (text == value).to_numpy())
+        for value in values
     ]
 
 

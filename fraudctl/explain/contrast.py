@@ -59,13 +59,13 @@ def family_of(feature: FeatureLike) -> str:
         "window": "recent activity",
         "labels": "known frauds",
         "recency": "time since",
-        "raw": "as it is",
-        "column": "calculated from it",
+        "raw": "the event as it is",
+        "column": "calculated figures",
         "pairs": "first meetings",
         "hours": "usual hours",
     }
     kind = kinds.get(feature.family, feature.family)
-    return f"{feature.entity}: {kind}" if feature.entity else f"the event: {kind}"
+    return f"{feature.entity}: {kind}" if feature.entity else kind
 
 
 def family_sums(values: FloatArray, features: Sequence[FeatureLike]) -> tuple[list[str], FloatArray]:

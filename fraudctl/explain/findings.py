@@ -68,7 +68,9 @@ def find_findings(
 
 def _slice(item: Slice, broken: tuple[BrokenFeature, ...], currency: str) -> Finding:
     missed = item.kind == MISSED
-    where = " and ".join(item.conditions)
+    kind = "slice" if item.confirmed is not None else "day"
+    said = " and ".join(item.conditions)
+    where = f"on {said.removeprefix('it is ')}" if kind == "day" else f"where {said}"
     what = "Fraud slips through" if missed else "Legitimate events are stopped too often"
     noun = "missed frauds" if missed else "false alarms"
     text = (
@@ -82,8 +84,7 @@ def _slice(item: Slice, broken: tuple[BrokenFeature, ...], currency: str) -> Fin
     mended = [other for other in broken if f"it is {day(other.day)}" in item.conditions]
     if mended:
         text += f" On that day {_names(mended)} unlike all other days."
-    kind = "slice" if item.confirmed is not None else "day"
-    return Finding(kind, f"{what} where {where}.", text, item.excess, item.p_value, significant=True)
+    return Finding(kind, f"{what} {where}.", text, item.excess, item.p_value, significant=True)
 
 
 def _names(broken: list[BrokenFeature]) -> str:

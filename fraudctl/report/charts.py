@@ -237,14 +237,14 @@ def concentration(rows: Rows, *, names: Sequence[str], width: int = WIDE) -> Spe
         "y": field("share", title=None, scale={"domain": [0, 1]}, axis={"tickCount": 5, "format": "~%"}),
         "color": field("name", "nominal", scale=scale, legend={"orient": "top", "title": None}),
     }
-    mark = {"type": "line", "strokeWidth": 1.8, "point": {"size": 24}}
+    mark = {"type": "line", "strokeWidth": 1.8}
     return spec([{"mark": mark, "encoding": encoding}], rows=rows, width=width - 60, height=200)
 
 
 def timeline(rows: Rows, *, tones: Mapping[str, tuple[str, str]], width: int = WIDE) -> Spec:
-    """Draw one strip per group with a point per event; rows have group, time (ISO), kind (a key of `tones`)."""
+    """Draw one strip per group with a point per row; rows have group, time (ISO), kind (of `tones`) and n events."""
     scale = {"domain": [text for text, _ in tones.values()], "range": [colour(tone) for _, tone in tones.values()]}
-    named = [{**row, "kind": tones[str(row["kind"])][0]} for row in rows]
+    named = [{**row, "kind": tones[str(row["kind"])][0], "size": min(30 + 16 * int(row["n"]), 190)} for row in rows]
     order = list(dict.fromkeys(str(row["group"]) for row in rows))
     room = 150 if width > NARROW else 100
     encoding = {
@@ -252,7 +252,8 @@ def timeline(rows: Rows, *, tones: Mapping[str, tuple[str, str]], width: int = W
         "y": field("group", "nominal", sort=order, axis={"grid": True, "minExtent": room, "labelLimit": room - 6}),
         "color": field("kind", "nominal", scale=scale, legend={"orient": "top", "title": None}),
     }
-    mark = {"type": "point", "filled": True, "size": 46, "opacity": 0.85}
+    encoding["size"] = field("size", scale=None, legend=None)
+    mark = {"type": "point", "filled": True, "opacity": 0.85}
     return spec([{"mark": mark, "encoding": encoding}], rows=named, width=width - room - 10, height={"step": 26})
 
 

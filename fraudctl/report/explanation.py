@@ -6,6 +6,7 @@ Owns the head, and why fraud was missed. Every figure is the explanation's own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Final
 
 from fraudctl.explain.findings import CAUSE_WORDS, CURES
@@ -18,6 +19,8 @@ from fraudctl.report.explanation_detail import SHORT_CAUSE, autopsy_section, cas
 from fraudctl.report.explanation_model import campaigns_section, clusters_section, contrasts_section
 from fraudctl.report.explanation_money import threshold_section, where_section
 
+MOST_DAYS: Final = 45
+"""Days that are drawn one by one; a longer period is drawn by week."""
 CAUSE_TONES: Final[dict[str, Tone]] = {
     "label_delay": "bad",
     "near_miss": "good",
@@ -140,14 +143,17 @@ def _cure(cause: str, wait: float | None) -> str:
 def _by_day(e: Explanation) -> Iterator[Block]:
     if len(e.days) < 2:
         return
+    weekly = len(e.days) > MOST_DAYS
+    days = _weeks(e.days) if weekly else e.days
     rows = [
         {"day": f"{at:%Y-%m-%d}", "kind": kind, "value": value}
-        for at, missed, false in e.days
+        for at, missed, false in days
         for kind, value in (("missed", missed), ("false", false))
     ]
-    worst = max(e.days, key=lambda item: item[1] + item[2])
+    worst = max(days, key=lambda item: item[1] + item[2])
+    unit = "week" if weekly else "day"
     alt = (
-        f"Money lost per day over {len(e.days)} days; the worst is {day(worst[0])} with "
+        f"Money lost on errors over {count(len(days), unit)}; the worst is that of {day(worst[0])} with "
         f"{money(worst[1] + worst[2], e.currency)}."
     )
     series = {"missed": ("missed fraud", "bad"), "false": ("false alarms", "cool")}
@@ -155,4 +161,14 @@ def _by_day(e: Explanation) -> Iterator[Block]:
         charts.stacked_days(rows, series=series, title=e.currency, width=width)
         for width in (charts.WIDE, charts.NARROW)
     )
-    yield Chart("by-day", "Money lost on errors by day", wide, alt, narrow=narrow)
+    yield Chart("by-day", f"Money lost on errors by {unit}", wide, alt, narrow=narrow)
+
+
+def _weeks(days: tuple[tuple[date, float, float], ...]) -> tuple[tuple[date, float, float], ...]:
+    """Add days up to weeks that begin on Monday."""
+    out: dict[date, tuple[float, float]] = {}
+    for at, missed, false in days:
+        monday = at - timedelta(days=at.weekday())
+        before = out.get(monday, (0.0, 0.0))
+        out[monday] = (before[0] + missed, before[1] + false)
+    return tuple((monday, *sums) for monday, sums in out.items())

@@ -12,6 +12,8 @@ from fraudctl.report.cells import count_cell, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Column, Fact, Facts, Section, Table, Text, Tone
 
 TOP_CASES: Final = 150
+MOST_FAINT: Final = 3
+"""Slices within chance that are shown as well, to see how far they are from it."""
 SHORT_CAUSE: Final = {
     "label_delay": "label not yet in",
     "near_miss": "near miss",
@@ -33,15 +35,15 @@ def weak_section(e: Explanation) -> Section:
     else:
         lead = "Nothing stands out beyond chance: no slice loses more than its scores explain."
     blocks: list[Block] = []
-    if e.slices.items:
-        rows = tuple(_slice_row(item, e) for item in e.slices.items)
+    shown = [*strong, *[item for item in e.slices.items if not item.significant][:MOST_FAINT]]
+    if shown:
+        rows = tuple(_slice_row(item, e) for item in shown)
         columns = (
             Column("Where", "lines"), Column("Errors"), Column("Events", "number"), Column("Found", "number"),
             Column("Expected", "number", "errors that events of such scores have elsewhere"),
             Column("Lost", "number"), Column("Beyond expected", "number"),
             Column("p", "number", "chance of anything as extreme in the whole search, if nothing were weak"),
-            Column("Later part", "text", "whether it shows again on the part of the period it was not found on"),
-            Column("Beyond chance"),
+            Column("Beyond chance", "text", "found by p, and again on the part of the period it was not found on"),
         )  # fmt: skip
         caption = "Slices with the largest loss beyond what their scores explain"
         blocks.append(Table("slices", caption, columns, rows, tools=True))
@@ -66,7 +68,7 @@ def weak_section(e: Explanation) -> Section:
 
 
 def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
-    later = "–" if item.confirmed is None else "shows again" if item.confirmed else "does not"
+    beyond = "yes" if item.significant else "not again later" if item.confirmed is False else "no"
     tone: Tone = "bad" if item.significant else "muted"
     return (
         Cell("", lines=(*item.conditions, *(f"mostly: {words}" for words in item.mostly))),
@@ -77,8 +79,7 @@ def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
         money_cell(item.cost, e),
         money_cell(item.excess, e),
         Cell(f"{item.p_value:.3f}", round(item.p_value, 5)),
-        Cell(later),
-        Cell("yes" if item.significant else "no", tone=tone),
+        Cell(beyond, tone=tone),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Final
 
 from fraudctl.explain.campaigns import Campaign
@@ -18,6 +19,9 @@ from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table,
 TOP_CAMPAIGNS: Final = 12
 TABLE_CAMPAIGNS: Final = 40
 TOP_DIFFERENCES: Final = 8
+TOP_PAIRS: Final = 6
+MOST_POINTS: Final = 400
+"""Points that the course of campaigns is drawn with; denser courses are joined to larger points."""
 PULL: Final = "pull on the score, in log-odds (0.7 doubles the odds of fraud)"
 
 
@@ -28,10 +32,10 @@ def contrasts_section(e: Explanation) -> Section:
     blocks: list[Block] = []
     missed, false = e.missed_contrast, e.false_alarm_contrast
     if missed is not None:
-        parts.append(f"Beside caught frauds, missed ones owe their scores most of all to {_pull(missed.families[0])}.")
+        parts.append(f"Missed frauds differ from caught ones {_pull(missed)}.")
         blocks += _contrast_charts(missed, "missed", "missed minus caught frauds")
     if false is not None:
-        parts.append(f"Beside events that passed, false alarms owe theirs most to {_pull(false.families[0])}.")
+        parts.append(f"False alarms differ from events that passed {_pull(false)}.")
         blocks += _contrast_charts(false, "false", "false alarms minus events that passed")
     blocks.sort(key=lambda block: isinstance(block, Chart) and block.wide)
     if e.pairs is not None:
@@ -46,9 +50,12 @@ def contrasts_section(e: Explanation) -> Section:
     return Section("contrast", title, " ".join(parts) or "Too few errors to say.", tuple(blocks))
 
 
-def _pull(row: Difference) -> str:
-    factor = math.exp(min(abs(row.value), 50.0))
-    return f"“{row.words}”: it makes their odds of fraud {factor:,.1f} times {'lower' if row.value < 0 else 'higher'}"
+def _pull(item: Contrast) -> str:
+    """Say what parts errors from their peers, as a factor on the odds of fraud."""
+    top = item.families[0]
+    factor = f"{math.exp(min(abs(top.value), 50.0)):,.1f} times {'lower' if top.value < 0 else 'higher'}"
+    single = spoken(item.features[0].words)
+    return f"most by “{top.words}”, which makes their odds of fraud {factor}; of single features, by “{single}”"
 
 
 def _contrast_charts(item: Contrast, name: str, words: str) -> list[Block]:
@@ -82,7 +89,7 @@ def _difference_words(row: Difference) -> str:
 def _pairs_table(pairs: Pairs) -> Table:
     rows = tuple(
         (Cell("", lines=item.words), _pair_cell(item.missed), _pair_cell(item.false_alarms), _strength_cell(item))
-        for item in pairs.items
+        for item in pairs.items[:TOP_PAIRS]
     )
     columns = (
         Column("Features that act together", "lines"), Column("Missed frauds", "number"),
@@ -172,24 +179,41 @@ def campaigns_section(e: Explanation) -> Section:
         lead += " Too few for more than a hint."
     note = (
         "Found with labels in hindsight, on both sides of each event: nobody had them then. "
-        f"{count(e.n_outside_campaigns, 'missed fraud')} hang on no entity."
+        f"Missed frauds that hang on no entity: {e.n_outside_campaigns:,}."
     )
     blocks = (_course(several[:TOP_CAMPAIGNS]), _campaign_table(several[:TABLE_CAMPAIGNS], e), Text(note, note=True))
     return Section("campaigns", title, lead, blocks)
 
 
 def _course(shown: list[Campaign]) -> Chart:
-    rows = [
-        {"group": f"{item.entity} {item.value}", "time": event.event_time.isoformat(), "kind": event.kind}
-        for item in shown
-        for event in item.course
-    ]
+    rows = _points(shown)
     tones = {"missed": ("missed", "bad"), "caught": ("caught", "good"), "outside": ("outside the period", "soft")}
     alt = "Frauds of the costliest campaigns over time: " + "; ".join(
         f"{item.entity} {item.value} {item.n_missed} missed, {item.n_caught} caught" for item in shown
     )
     wide, narrow = (charts.timeline(rows, tones=tones, width=width) for width in (charts.WIDE, charts.NARROW))
     return Chart("campaigns-course", "Course of the costliest campaigns", wide, alt + ".", narrow=narrow)
+
+
+def _points(shown: list[Campaign]) -> list[dict[str, object]]:
+    """Give the frauds as points, those of the same kind close together joined until there are `MOST_POINTS` at most."""
+    start, end = min(item.start for item in shown), max(item.end for item in shown)
+    n_bins = 400
+    while True:
+        width = max((end - start).total_seconds() / n_bins, 1.0)
+        joined: dict[tuple[str, str, int], int] = {}
+        for item in shown:
+            for event in item.course:
+                place = int((event.event_time - start).total_seconds() // width)
+                key = (f"{item.entity} {item.value}", event.kind, place)
+                joined[key] = joined.get(key, 0) + 1
+        if len(joined) <= MOST_POINTS or n_bins <= 25:
+            break
+        n_bins //= 2
+    return [
+        {"group": group, "time": (start + timedelta(seconds=(place + 0.5) * width)).isoformat(), "kind": kind, "n": n}
+        for (group, kind, place), n in joined.items()
+    ]
 
 
 def _campaign_table(shown: list[Campaign], e: Explanation) -> Table:

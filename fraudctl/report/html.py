@@ -83,7 +83,8 @@ def inline_svg(chart: Chart) -> Any:
 def _svg(spec: Mapping[str, Any], name: str, alt: str, look: str) -> Any:
     from markupsafe import Markup
 
-    head, rest = charts.to_svg(spec, name=name).split(">", 1)
+    svg = charts.to_svg(spec, name=name).replace(f' font-family="{charts.FONT}"', "")  # the page's stylesheet has it
+    head, rest = svg.split(">", 1)
     label = f' role="img" aria-labelledby="{escape(name)}-alt"' + (f' class="{look}"' if look else "")
     return Markup(f'{head}{label}><desc id="{escape(name)}-alt">{escape(alt)}</desc>{rest}')  # noqa: S704 (escaped)
 

@@ -131,3 +131,28 @@ def test_dark_screens_get_other_colours(document: Document, tmp_path: Path) -> N
     )
     assert light[0] != dark[0]
     assert light[1] != dark[1]
+
+
+PHONE = """
+const seen = e => getComputedStyle(e).display !== "none";
+document.getElementById("probe").textContent = JSON.stringify({
+  width: innerWidth,
+  full: Array.from(document.querySelectorAll("svg.full")).filter(seen).length,
+  narrow: Array.from(document.querySelectorAll("svg.narrow")).filter(seen).length,
+  label: document.querySelector(".stack td").getAttribute("data-l"),
+  heads: Array.from(document.querySelectorAll(".stack thead")).map(e => getComputedStyle(e).position),
+  wide: document.documentElement.scrollWidth <= innerWidth,
+});
+"""
+
+
+def test_a_phone_gets_charts_of_its_own_and_rows_as_cards(explanation: Explanation, tmp_path: Path) -> None:
+    page = explanation_report(explanation)
+    phone = probed(page, PHONE, tmp_path, "--window-size=500,900")
+    desk = probed(page, PHONE, tmp_path, "--window-size=1200,900")
+    assert (phone["full"], phone["narrow"]) == (0, desk["full"])
+    assert (desk["narrow"], desk["full"] > 4) == (0, True)
+    assert phone["label"]
+    assert set(phone["heads"]) == {"absolute"}
+    assert phone["wide"]
+    assert desk["wide"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -10,12 +12,15 @@ from nasty import NASTY
 from rich.console import Console
 
 from fraudctl.evaluate.result import Evaluation
+from fraudctl.explain.campaigns import Campaign, CampaignEvent
+from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
 from fraudctl.report import charts
 from fraudctl.report.charts import PALETTE
 from fraudctl.report.document import Document, Table
 from fraudctl.report.evaluation import evaluation_document
-from fraudctl.report.explanation import explanation_document
+from fraudctl.report.explanation import _weeks, explanation_document
+from fraudctl.report.explanation_model import _points
 from fraudctl.report.html import render_html
 from fraudctl.report.markdown import render_markdown
 from fraudctl.report.render import chart_files, evaluation_report, explanation_report
@@ -149,3 +154,38 @@ def test_the_terminal_reads_no_markup(document: Document) -> None:
     assert "<script>" in out
     assert "\x1b[" not in out
     assert "alpha" in out
+
+
+def test_a_dense_campaign_is_drawn_with_few_points_that_count_every_fraud() -> None:
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    course = tuple(
+        CampaignEvent(start + timedelta(minutes=7 * i), "missed" if i % 3 else "caught", 1.0) for i in range(3000)
+    )
+    item = Campaign("card", NASTY, 3000, 2000, 1000, 2000.0, 3000, start, course[-1].event_time, course)
+    points = _points([item, replace(item, value="other")])
+    assert len(points) <= 400
+    assert sum(int(str(point["n"])) for point in points) == 6000
+    assert {point["kind"] for point in points} == {"missed", "caught"}
+
+
+def test_long_periods_are_drawn_by_week(explanation: Explanation) -> None:
+    days = tuple((date(2026, 1, 5) + timedelta(days=i), 1.0, 0.5) for i in range(70))
+    weeks = _weeks(days)
+    assert [item[0].weekday() for item in weeks] == [0] * 10
+    assert {item[1:] for item in weeks} == {(7.0, 3.5)}
+    chart = explanation_document(replace(explanation, days=days)).charts()[0]
+    assert chart.title.endswith("by week")
+
+
+def test_folded_tables_and_the_words_of_columns_are_on_the_page(explanation: Explanation) -> None:
+    page = explanation_report(explanation)
+    assert "<details><summary>" in page
+    assert "p: chance of anything as extreme in the whole search" in page
+
+
+def test_interactions_have_a_table_of_their_own(explanation: Explanation) -> None:
+    pair = PairEffect(("a", "b"), (NASTY, "seconds since b"), 0.5, None, 0.6)
+    page = explanation_report(replace(explanation, pairs=Pairs(40, 0, (pair,))))
+    assert "Features that act together" in page
+    assert NASTY not in page
+    assert "Features that act together" not in explanation_report(explanation)

@@ -13,6 +13,12 @@
   window.addEventListener("beforeprint", function () {
     document.querySelectorAll("details").forEach(function (part) { part.open = true; });
   });
+  document.querySelectorAll(".stack table").forEach(function (table) {
+    var names = Array.from(table.tHead.rows[0].cells).map(function (head) { return head.textContent; });
+    Array.from(table.tBodies[0].rows).forEach(function (row) {
+      Array.from(row.cells).forEach(function (cell, i) { cell.setAttribute("data-l", names[i]); });
+    });
+  });
   document.querySelectorAll("table[data-tools]").forEach(function (table) {
     var body = table.tBodies[0], heads = Array.from(table.tHead.rows[0].cells);
     heads.forEach(function (head, i) {
