@@ -46,6 +46,10 @@ def proposal_table(proposal: Proposal) -> Table:
     rows = [(role, item["column"], item["reason"]) for role, item in document["roles"].items() if item]
     rows += [(f"entity {name}", item["column"], item["reason"]) for name, item in document["entities"].items()]
     rows += [(f"cost {cell}", item["column"], item["reason"]) for cell, item in document["costs"].items()]
+    rows += [
+        (f"source {name}", ", ".join(item["entities"].values()), f"at {item['event_time']}")
+        for name, item in document["sources"].items()
+    ]
     rows += [("ignored", column, reason) for column, reason in document["ignored"].items()]
     rows += [("unused", column, reason) for column, reason in document["unused"].items()]
     return plain_table(None, ("role", "column", "why"), rows)

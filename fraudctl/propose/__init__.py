@@ -6,13 +6,16 @@ guess: where two columns could have one role, the error names the flag that sett
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 import polars as pl
 
 from fraudctl import tables
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, UsageError
 from fraudctl.propose import roles
+from fraudctl.propose.beside import Source, Tables, propose_source, with_sources
 from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay
 from fraudctl.propose.encoding import Mapping
 from fraudctl.propose.facts import entity_facts
@@ -21,13 +24,18 @@ from fraudctl.propose.profile import Table, open_table
 from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.render import render_project
 from fraudctl.propose.rest import Rest, sort_rest
-from fraudctl.propose.roles import Choice, Entity, Flags
+from fraudctl.propose.roles import Choice, Entity, Flags, parse_sources
 
-__all__ = ["Flags", "Proposal", "propose", "render_project"]
+__all__ = ["Flags", "Proposal", "parse_sources", "propose", "render_project"]
 
 
 def propose(
-    raw: pl.LazyFrame, *, events: tuple[str, ...], name: str = "fraud-model", flags: Flags | None = None
+    raw: pl.LazyFrame,
+    *,
+    events: tuple[str, ...],
+    name: str = "fraud-model",
+    flags: Flags | None = None,
+    sources: Tables | None = None,
 ) -> Proposal:
     """Look at a table and propose a project.
 
@@ -41,6 +49,8 @@ def propose(
         Name of the project.
     flags
         What the user has settled.
+    sources
+        Tables beside the events, used as of each event.
 
     Raises
     ------
@@ -72,11 +82,13 @@ def propose(
     used = {*taken, *(item.column for item in entities)}
     rest = sort_rest(table, taken=used, ignore=flags.ignore, label=outcomes, event_time=times)
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
+    beside = tuple(_beside(sources or {}, table, entities, clock))
     plan = _plan(table, clock, entities, rest, amount)
+    plan = replace(plan, window=with_sources(plan.window, beside))
     return Proposal(
         name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
-        label_values=mapping, label_time=label_time, clock=clock, entities=entities, costs=costs, rest=rest, plan=plan,
-        n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
+        label_values=mapping, label_time=label_time, clock=clock, entities=entities, costs=costs,
+        sources=beside, rest=rest, plan=plan, n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
         notes=tuple(_notes(mapping, amount or next(iter(costs.values()), None), entities, plan, clock, n_frauds)),
     )  # fmt: skip
 
@@ -85,6 +97,15 @@ def _clock(table: Table, flags: Flags, label_time: Choice | None, times: pl.Seri
     first, last = _period(times)
     delay = _delay(table, flags, label_time, times, outcomes)
     return Clock(times, first, last, delay, _timezone(table, times.name))
+
+
+def _beside(sources: Tables, events: Table, entities: tuple[Entity, ...], clock: Clock | None) -> Iterator[Source]:
+    if sources and clock is None:
+        msg = "a source is used as of each event, and these events have no time"
+        raise UsageError(msg, hint="leave --source out, or --random-split")
+    for name, (raw, paths) in sources.items():
+        if clock is not None:
+            yield propose_source(name, raw, paths=paths, events=events, entities=entities, clock=clock)
 
 
 def _plan(

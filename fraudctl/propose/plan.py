@@ -28,6 +28,7 @@ class Group:
     by: tuple[str, ...]
     aggregates: tuple[str, ...]
     windows: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -13,6 +13,9 @@ from fraudctl.propose.encoding import Mapping
 from fraudctl.propose.plan import FeaturePlan
 from fraudctl.propose.rest import Rest
 from fraudctl.propose.roles import Choice, Entity
+
+if TYPE_CHECKING:
+    from fraudctl.propose.beside import Source
 
 SCHEMA_VERSION = 1
 
@@ -58,9 +61,9 @@ class Proposal:
         Text of a label value -> 1, 0 or None for unknown; empty where the column holds 1, 0 and null.
     clock
         What goes with the event_time; None without one, and then the split is random.
-    entities, costs, rest, plan
-        Parties to a transaction; columns that price a decision, by cell of the cost matrix; the other columns; the
-        features.
+    entities, costs, sources, rest, plan
+        Parties to a transaction; columns that price a decision, by cell of the cost matrix; tables beside the events;
+        the other columns; the features.
     n_events, n_frauds, n_labelled
         Rows as they are in the file.
     notes
@@ -78,6 +81,7 @@ class Proposal:
     clock: Clock | None
     entities: tuple[Entity, ...]
     costs: dict[str, Choice]
+    sources: tuple[Source, ...]
     rest: Rest
     plan: FeaturePlan
     n_events: int
@@ -111,6 +115,7 @@ class Proposal:
             "timezone": None if clock is None else {"value": clock.timezone.column, "reason": clock.timezone.reason},
             "entities": {item.name: {"column": item.column, "reason": item.reason} for item in self.entities},
             "costs": {cell: {"column": item.column, "reason": item.reason} for cell, item in self.costs.items()},
+            "sources": {item.name: item.to_dict() for item in self.sources},
             "ignored": {item.column: item.reason for item in self.rest.ignored},
             "unused": {item.column: item.reason for item in self.rest.unused},
             "raw": list(self.plan.raw),

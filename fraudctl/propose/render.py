@@ -22,6 +22,8 @@ with their meaning, `fraudctl check` looks for trouble in the data, `fraudctl tr
 rest."""
 _FEATURES = """A window holds what came strictly before the event; a label counts from when it arrived. Only the columns
 listed in `raw` enter the model as they are."""
+_SOURCES = """Tables beside the events, used as of each event. Where a row becomes known later than it happened, name
+the column with that time as `known_time`."""
 _COLUMNS = """Row by row, in Polars SQL over data columns and other features; the same text runs in batch and for one
 event."""
 _PRIOR = "prior_strength = 5  # smoothed_rate starts from so many outcomes at the overall rate known by then"
@@ -40,7 +42,8 @@ low (at_least) or high (at_most) end of the interval. Take the lines in, with fl
 def render_project(proposal: Proposal) -> str:
     """Write a proposal as the text of a project file."""
     blocks = [
-        _head(proposal), _data(proposal), _entities(proposal), *_features(proposal.plan, proposal.rest.unused),
+        _head(proposal), _data(proposal), _entities(proposal), *_sources(proposal),
+        *_features(proposal.plan, proposal.rest.unused),
         _split(proposal.clock), _train(), _costs(proposal), _policy(proposal.clock), _rules(proposal),
         _evaluate(proposal), _gate(),
     ]  # fmt: skip
@@ -126,6 +129,19 @@ def _entities(proposal: Proposal) -> list[str]:
     return lines
 
 
+def _sources(proposal: Proposal) -> Iterator[list[str]]:
+    for i, source in enumerate(proposal.sources):
+        events = quoted(source.events[0]) if len(source.events) == 1 else _list(source.events)
+        pairs = ", ".join(f"{key(entity)} = {quoted(column)}" for entity, column in source.entities.items())
+        yield [
+            *(_comment(_SOURCES) if i == 0 else []),
+            f"[sources.{key(source.name)}]",
+            f"events = {events}",
+            *_with_reason(f"event_time = {quoted(source.event_time.column)}", source.event_time.reason),
+            f"entities = {{ {pairs} }}",
+        ]
+
+
 def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[str]]:
     lines = [
         *_comment(f"{plan.n_features} features. {_FEATURES}"),
@@ -157,7 +173,10 @@ def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[st
 
 def _groups(kind: str, groups: tuple[Group, ...], words: str, *more: str) -> Iterator[list[str]]:
     for i, group in enumerate(groups):
-        lines = [*(_comment(words) if i == 0 else []), f"[[features.{kind}]]", f"by = {_list(group.by)}"]
+        lines = [*(_comment(words) if i == 0 else []), f"[[features.{kind}]]"]
+        if group.source is not None:
+            lines.append(f"source = {quoted(group.source)}")
+        lines.append(f"by = {_list(group.by)}")
         if group.windows:
             lines.append(f"windows = {_list(group.windows)}")
         lines.append(f"aggregates = {_list(group.aggregates)}")

@@ -34,6 +34,8 @@ class Flags:
     ----------
     entities
         Texts ``NAME=COLUMN``; where given, exactly these are the entities.
+    sources
+        Texts ``NAME=PATH`` of tables beside the events.
     label_delay
         A duration such as ``7d``.
     random_split
@@ -48,6 +50,7 @@ class Flags:
     label_delay: str | None = None
     entities: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     random_split: bool = False
 
 
@@ -83,6 +86,21 @@ def parse_entities(texts: Iterable[str]) -> dict[str, str]:
             msg = f"--entity {text}: the entity {name!r} is given twice"
             raise UsageError(msg)
         found[name] = column
+    return found
+
+
+def parse_sources(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=PATH`` texts into name -> path."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, path = text.partition("=")
+        if not sign or not path or not _ENTITY_NAME.fullmatch(name):
+            msg = f"--source {text}: expected NAME=PATH, with a name of small letters, digits and underscores"
+            raise UsageError(msg, hint="for example: --source logins=logins.parquet")
+        if name in found:
+            msg = f"--source {text}: the source {name!r} is given twice"
+            raise UsageError(msg, hint="a glob or a folder may name several files of one table")
+        found[name] = path
     return found
 
 

@@ -46,14 +46,23 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
         The data are missing, unreadable or unusable.
     """
     from fraudctl import tables
-    from fraudctl.propose import propose, render_project
+    from fraudctl.propose import parse_sources, propose, render_project
 
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
     refuse_overwriting([path], force=force)
     files = tables.find_files(tuple(data), root=Path.cwd(), what="DATA")
-    events = tuple(text if "://" in text else os.path.relpath(Path.cwd() / text, path.parent) for text in data)
-    proposal = propose(tables.scan(files), events=events, name=path.parent.name, flags=flags)
+    beside = {
+        name: (tables.scan(tables.find_files(text, root=Path.cwd(), what=f"--source {name}")), [_seen_from(path, text)])
+        for name, text in parse_sources(flags.sources).items()
+    }
+    events = tuple(_seen_from(path, text) for text in data)
+    proposal = propose(tables.scan(files), events=events, name=path.parent.name, flags=flags, sources=beside)
     text = render_project(proposal)
     parse_project(text, path=path)
     tables.write_text(text, path)
     return InitResult(path, proposal)
+
+
+def _seen_from(project_file: Path, text: str) -> str:
+    """Give a path of the working directory as it is to stand in the project file."""
+    return text if "://" in text else os.path.relpath(Path.cwd() / text, project_file.parent)

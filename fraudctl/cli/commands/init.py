@@ -21,6 +21,9 @@ def init(
     label_delay: Annotated[str | None, typer.Option(help="How late labels arrive, such as 7d.")] = None,
     entity: Annotated[list[str] | None, typer.Option(help="NAME=COLUMN of who or what has a history.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Column that must never be a feature.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="NAME=PATH of a table beside the events, such as logins.")
+    ] = None,
     random_split: Annotated[
         bool, typer.Option("--random-split", help="The data have no time: split them at random.")
     ] = False,
@@ -44,6 +47,7 @@ def init(
         label_delay=label_delay,
         entities=tuple(entity or ()),
         ignore=tuple(ignore or ()),
+        sources=tuple(source or ()),
         random_split=random_split,
     )
     result = init_project(data, place=project, flags=flags, force=force)

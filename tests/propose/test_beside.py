@@ -1,0 +1,109 @@
+"""Tables beside the events: found like the events' own roles, refused where in doubt."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fraudctl import build_features, load_project
+from fraudctl.errors import UsageError
+from fraudctl.propose import Flags, Proposal, parse_sources, propose, render_project
+from fraudctl.workflows.init import init_project
+
+START = datetime(2024, 1, 1)
+N = 2_000
+
+
+def events() -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "transaction_id": [f"t{i}" for i in range(N)],
+            "created_at": [START + timedelta(hours=1.2 * i) for i in range(N)],
+            "amount": rng.lognormal(3, 1, N),
+            "customer_id": rng.integers(0, 200, N),
+            "device_id": [f"d{i}" for i in rng.integers(0, 300, N)],
+            "is_fraud": (rng.uniform(size=N) < 0.05).astype(np.int8),
+        }
+    )
+
+
+def logins() -> pl.DataFrame:
+    rng = np.random.default_rng(1)
+    return pl.DataFrame(
+        {
+            "at": [START + timedelta(hours=0.8 * i) for i in range(3 * N // 2)],
+            "CustomerId": rng.integers(0, 200, 3 * N // 2),
+            "device_id": [f"d{i}" for i in rng.integers(0, 300, 3 * N // 2)],
+            "ok": rng.random(3 * N // 2) < 0.9,
+        }
+    )
+
+
+def proposed(source: pl.DataFrame, **flags: object) -> Proposal:
+    settled = Flags(label_delay="7d", **flags)  # type: ignore[arg-type]
+    tables = {"logins": (source.lazy(), ["logins.parquet"])}
+    return propose(events().lazy(), events=("events.parquet",), flags=settled, sources=tables)
+
+
+def test_time_and_entities_are_found_and_every_entity_is_counted() -> None:
+    proposal = proposed(logins())
+    (source,) = proposal.sources
+    assert source.event_time.column == "at"
+    assert source.entities == {"customer": "CustomerId", "device": "device_id"}
+    assert [(group.by, group.aggregates, group.windows) for group in source.groups] == [
+        (("customer", "device"), ("count",), ("1h", "1d", "7d")),
+        (("customer",), ("nunique(device)",), ("7d",)),
+        (("device",), ("nunique(customer)",), ("7d",)),
+    ]
+    assert proposal.to_dict()["sources"]["logins"]["entities"]["customer"] == "CustomerId"
+
+
+def test_the_written_project_builds_its_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    events().write_parquet("events.parquet")
+    logins().write_parquet("logins.parquet")
+    flags = Flags(label_delay="7d", sources=("logins=logins.parquet",))
+    result = init_project(["events.parquet"], place=tmp_path / "in", flags=flags)
+    assert "../logins.parquet" in result.path.read_text(encoding="utf-8")
+    table = build_features(load_project(result.path))
+    last = table.frame.row(-1, named=True)
+    mine = logins().filter(
+        (pl.col("CustomerId") == last["customer"])
+        & (pl.col("at") < last["event_time"].replace(tzinfo=None))
+        & (pl.col("at") > last["event_time"].replace(tzinfo=None) - timedelta(days=7))
+    )
+    assert last["customer_logins_count_7d"] == mine.height
+    assert last["customer_logins_nunique_device_7d"] == mine["device_id"].n_unique()
+
+
+def test_what_is_in_doubt_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no column of logins\.parquet holds the ids of an entity") as caught:
+        proposed(logins().select("at", "ok"))
+    assert "[sources]" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="CustomerId and customer_ref could both be the entity 'customer'"):
+        proposed(logins().with_columns(customer_ref="CustomerId"))
+    with pytest.raises(UsageError, match=r"source 'logins': .*time"):
+        proposed(logins().drop("at"))
+    text_ids = proposed(logins().with_columns(pl.col("CustomerId").cast(pl.String)))
+    assert text_ids.sources[0].entities == {"device": "device_id"}
+    tables, timeless = {"logins": (logins().lazy(), ["logins.parquet"])}, events().drop("created_at").lazy()
+    with pytest.raises(UsageError, match="these events have no time"):
+        propose(timeless, events=("x.parquet",), flags=Flags(random_split=True), sources=tables)
+
+
+def test_the_flag_is_read_strictly() -> None:
+    assert parse_sources(["a=x.parquet", "b=y=z.csv"]) == {"a": "x.parquet", "b": "y=z.csv"}
+    for bad in (["logins"], ["Logins=x"], ["a=x", "a=y"], ["a="]):
+        with pytest.raises(UsageError, match="--source"):
+            parse_sources(bad)
+
+
+def test_without_a_source_nothing_is_said_of_one() -> None:
+    proposal = propose(events().lazy(), events=("events.parquet",), flags=Flags(label_delay="7d"))
+    assert proposal.sources == ()
+    assert "sources" not in render_project(proposal)
