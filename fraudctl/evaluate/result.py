@@ -160,7 +160,9 @@ class Evaluation:
         """Which events were evaluated: a period, or the test of a random split."""
         if self.by_chance is not None:
             return f"a random {self.by_chance.test_share:.0%} of the events (random split, seed {self.by_chance.seed})"
-        return f"{self.period.from_time.date()} to {self.period.until.date()}"
+        n_periods = len(self.tables.get("pooled") or [])
+        pooled = f", {n_periods} periods pooled" if n_periods else ""
+        return f"{self.period.from_time.date()} to {self.period.until.date()}{pooled}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evaluation as JSON; `metrics` maps names to value, low and high, or null with a reason."""

@@ -99,6 +99,8 @@ class GateSection(Section):
     """Two-sided confidence of the intervals."""
     min_frauds: int = Field(default=300, ge=1)
     """Fewer frauds than this never pass."""
+    pooled_folds: int = Field(default=1, ge=1, le=12)
+    """Test periods that are judged together; for the earlier ones model and champion are refitted at their start."""
 
     @model_validator(mode="before")
     @classmethod

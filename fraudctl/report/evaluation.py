@@ -62,6 +62,7 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
         _quality(e),
         _days(e),
         _segments(e),
+        _periods(e),
         *_champion(e),
         _gate(e),
         _method(e),
@@ -84,7 +85,9 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
 def _when(e: Evaluation) -> str:
     if e.by_chance is not None:
         return f"Random split: a random {percent(e.by_chance.test_share)} of the events"
-    return period(e.period.from_time, e.period.until - timedelta(microseconds=1))
+    n_periods = len(e.tables.get("pooled") or [])
+    pooled = f", {n_periods} periods pooled" if n_periods else ""
+    return period(e.period.from_time, e.period.until - timedelta(microseconds=1)) + pooled
 
 
 def _known(e: Evaluation) -> str:
@@ -329,6 +332,31 @@ def _days(e: Evaluation) -> Section | None:
         tools=True,
     )  # fmt: skip
     return Section("days", "Does it hold day by day?", lead, (Chart("by-day", "Money by day", spec, lead), table))
+
+
+def _periods(e: Evaluation) -> Section | None:
+    """Show the periods that were pooled, each by itself."""
+    parts = e.tables.get("pooled") or []
+    if not parts:
+        return None
+    rows = tuple(
+        (
+            Cell(f"{part['from'][:10]} to {part['until'][:10]}"), Cell("refitted" if part["refitted"] else "itself"),
+            Cell(f"{part['rows']:,}", part["rows"]), Cell(f"{part['frauds']:,}", part["frauds"]),
+            _figure("savings", part["savings"], e), _figure("savings", part["savings_of_champion"], e),
+        )
+        for part in parts
+    )  # fmt: skip
+    columns = (
+        Column("Period"), Column("Model"), Column("Events", "number"), Column("Frauds", "number"),
+        Column("Saved", "number"), Column("By the champion", "number"),
+    )  # fmt: skip
+    lead = (
+        f"{len(parts)} periods are judged together. For all but the last, model and champion were refitted on what was "
+        "known before the period, with the settings that they have; the settings themselves were searched later."
+    )
+    table = Table("periods", "The share of the loss that is saved, period by period", columns, rows)
+    return Section("periods", "Does it hold in earlier periods?", lead, (table,))
 
 
 _SEGMENT_METRICS: Final = ("recall", "precision", "false_positive_rate", "savings")

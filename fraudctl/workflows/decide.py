@@ -113,6 +113,12 @@ class Decisions:
             return self._decide(subject, None, None, None)
         return self._decide(subject, None, period.from_time, period.until)
 
+    def of_known(self, subject: Subject, period: Period, scores: pl.DataFrame) -> DecidedPeriod:
+        """Decide on scores that are at hand: ``event_id`` and ``y_prob`` of every event of the period."""
+        events, excluded = self._events(subject, period)
+        found = events.select("event_id").join(scores, on="event_id", how="left", maintain_order="left")
+        return self._settled(subject, period, excluded, events, found["y_prob"].fill_null(float("nan")).to_numpy())
+
     def overlap(self, decided: DecidedPeriod) -> dict[str, Any]:
         """Say what the rows that were trained on and those that are judged have in common."""
         import polars as pl
@@ -135,6 +141,11 @@ class Decisions:
             events, y_prob = self._bundle_scores(subject.bundle, events)
         else:
             y_prob = self._file_scores(scores or Path(), events)
+        return self._settled(subject, period, excluded, events, y_prob)
+
+    def _settled(
+        self, subject: Subject, period: Period, excluded: Excluded, events: pl.DataFrame, y_prob: NDArray[np.float64]
+    ) -> DecidedPeriod:
         scored, young = self._decided(events, y_prob, subject.policy)
         unlabelled = events.height - scored.height - young.height
         excluded = replace(excluded, unlabelled=unlabelled, immature=young.height)

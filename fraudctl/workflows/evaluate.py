@@ -14,10 +14,12 @@ from fraudctl.project import Project
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
 from fraudctl.workflows.features import build_features
+from fraudctl.workflows.pooled import pool_periods
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.bundle import Bundle
     from fraudctl.evaluate import Evaluation
 
 PREDICTION_COLUMNS = ("event_id", "event_time", "label", "y_prob", "action", "cost")
@@ -48,6 +50,7 @@ def evaluate_model(
     gate: bool = True,
     require_gate: bool = False,
     report: bool = True,
+    pooled: int | None = None,
     now: datetime | None = None,
     by: str = "",
     progress: Progress | None = None,
@@ -70,13 +73,16 @@ def evaluate_model(
         Refuse a project without ``[gate]``.
     report
         Whether to write the HTML report.
+    pooled
+        Test periods that are pooled, the earlier ones with refitted models; default ``[gate] pooled_folds``, else 1.
     now, by
         When and by whom the verdict is noted in the registry, where a promotion looks for it; None notes nothing.
 
     Raises
     ------
     UsageError
-        The period begins before the as_of of the model or of the champion, or there is no gate to require.
+        The period begins before the as_of of the model or of the champion, there is no gate to require, or periods are
+        to be pooled that cannot be.
     DataError
         The period has no events, or none of them can be judged.
     BundleError
@@ -85,6 +91,7 @@ def evaluate_model(
     if require_gate and project.gate is None:
         msg = "the project has no [gate], and --require-gate asks for one"
         raise UsageError(msg, hint="write the floors that a model must reach into [gate]")
+    n_periods = _n_periods(project, pooled, named=any(item is not None for item in (scores, from_time, until)))
     progress = progress or Silent()
     decisions = Decisions(project, build_features(project, progress=progress), progress)
     progress.stage("Scoring")
@@ -94,15 +101,34 @@ def evaluate_model(
         decided = decisions.of_scores(scores, model, since=from_time, until=until)
     rival = None
     champion = _registered_champion(project, decided) if champion is None else champion
-    if champion is not None:
+    facts: list[dict[str, Any]] = []
+    whole = decided
+    if n_periods > 1:
+        joined = pool_periods(decisions, decided, champion, n_periods=n_periods)
+        whole, rival, facts = joined.decided, joined.rival, joined.periods
+    elif champion is not None:
         rival = decisions.of_rival(champion, decided)
-    evaluation = _evaluate(project, decided, rival, gate=gate, progress=progress)
-    shared = {**evaluation.tables, "overlap": decisions.overlap(decided)}
+    evaluation = _evaluate(project, whole, rival, gate=gate, progress=progress)
+    shared = {**evaluation.tables, "overlap": decisions.overlap(decided), "pooled": facts}
     evaluation = replace(evaluation, tables=shared)
     path = _write_report(project, evaluation) if report else None
     if now is not None and gate and scores is None:
         _note_verdict(project, evaluation, rival, now=now, by=by)
-    return EvaluationResult(evaluation, decided.scored, path)
+    return EvaluationResult(evaluation, whole.scored, path)
+
+
+def _n_periods(project: Project, pooled: int | None, *, named: bool) -> int:
+    """Say how many periods are pooled; a period or scores that are named by hand stand alone."""
+    asked = 1 if project.gate is None or named else project.gate.pooled_folds
+    if pooled is None:
+        return asked
+    if pooled < 1:
+        msg = f"--pooled {pooled}: expected a number of periods, at least 1"
+        raise UsageError(msg)
+    if pooled > 1 and named:
+        msg = "--pooled goes with the test period of a model, not with --scores, --from or --to"
+        raise UsageError(msg, hint="leave one of them out")
+    return pooled
 
 
 def _registered_champion(project: Project, decided: DecidedPeriod) -> str | None:
@@ -155,12 +181,24 @@ def _evaluate(
         return evaluation
     progress.stage("Applying the gate")
     champion = None if rival is None else Champion(rival.subject.name, rival.scored)
-    reference = None if subject.bundle is None else subject.bundle.predictions()
+    reference = _before(subject.bundle, decided.period.from_time)
     checks = check_data(project, progress=progress) if project.gate is not None and project.gate.checks else None
     return judge(
         evaluation, decided.scored, project=project, policy=subject.policy, champion=champion, reference=reference,
         checks=checks, seed=seed,
     )  # fmt: skip
+
+
+def _before(bundle: Bundle | None, start: datetime) -> pl.DataFrame | None:
+    """Give the fold predictions of events before the judged ones: pooled periods may reach into the folds."""
+    import polars as pl
+
+    from fraudctl.tables import NO_TIME
+
+    if bundle is None:
+        return None
+    found = bundle.predictions()
+    return found if start == NO_TIME else found.filter(pl.col("event_time") < start)
 
 
 def _write_report(project: Project, evaluation: Evaluation) -> Path:

@@ -32,6 +32,9 @@ def evaluate(
     scores: Annotated[Path | None, typer.Option(help="Parquet or CSV with event_id and y_prob to judge.")] = None,
     from_: Annotated[Date, typer.Option("--from", help="Start of the period. Default: as_of.")] = None,
     to: Annotated[Date, typer.Option("--to", help="End of the period, itself left out.")] = None,
+    pooled: Annotated[
+        int | None, typer.Option(help="Judge so many test periods together, refitting both models for earlier ones.")
+    ] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write label, y_prob, action and cost per event.")] = None,
     output_format: Annotated[
         Format, typer.Option("--format", help="What stdout gets: tables, JSON, or a gate's verdict for CI.")
@@ -70,6 +73,7 @@ def evaluate(
             until=moment(to),
             gate=not no_gate,
             require_gate=require_gate,
+            pooled=pooled,
             now=datetime.now(UTC),
             by=getpass.getuser(),
             progress=progress,

@@ -1,0 +1,203 @@
+"""Pooled periods: the same question asked of several test periods, each with models refitted at its start.
+
+One period often cannot tell two models apart. So the recipes of model and champion (project file, features, searched
+settings, policy) are refitted on what was known earlier, and judged on the period that followed. The champion's refit
+is as much older than the model's as the champion itself is, so that every period asks what the last one asks. Refits
+are kept in the project's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import DataError, UsageError
+from fraudctl.project import Project, parse_project
+from fraudctl.workflows.decide import DecidedPeriod, Decisions, Subject
+from fraudctl.workflows.features import FeatureTable, build_features
+from fraudctl.workflows.train import decision_columns, open_bundle
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.bundle import Bundle
+    from fraudctl.evaluate import Period
+    from fraudctl.split import Split
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Several periods as one.
+
+    Attributes
+    ----------
+    decided
+        The model's decisions on all of them; the subject is the model itself.
+    rival
+        The champion's on the same events, or None.
+    periods
+        What was judged where: ``from``, ``until``, ``rows``, ``frauds``, and the savings of both.
+    """
+
+    decided: DecidedPeriod
+    rival: DecidedPeriod | None
+    periods: list[dict[str, Any]]
+
+
+def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | None, *, n_periods: int) -> Pooled:
+    """Refit both recipes for the periods before the one that was decided, and put all of them together.
+
+    Parameters
+    ----------
+    decisions
+        The project's table.
+    decided
+        The model's own test period, the last of those that are pooled.
+    champion
+        Reference of the champion, or None.
+    n_periods
+        How many periods, the last one included.
+
+    Raises
+    ------
+    UsageError
+        Scores from a file or data without a time: nothing there can be refitted.
+    DataError
+        There is too little history for so many periods.
+    """
+    bundle = decided.subject.bundle
+    if bundle is None or decided.subject.name != bundle.version or decided.subject.by_chance is not None:
+        msg = "periods can only be pooled for a bundle on data with a time: models are refitted for the earlier ones"
+        raise UsageError(msg, hint="leave --pooled and [gate] pooled_folds out")
+    rival = None if champion is None else decisions.of_rival(champion, decided)
+    old = None if champion is None else open_bundle(decisions.project, champion)
+    length = decided.period.until - decided.period.from_time
+    ours, theirs = [decided], [] if rival is None else [rival]
+    for back in range(1, n_periods):
+        period = _earlier(decided.period, back * length)
+        decisions.progress.stage(f"Refitting for {period.from_time.date()} to {period.until.date()}")
+        ours.append(_replayed(decisions, bundle, period, bundle.as_of - back * length, None))
+        if old is not None:
+            as_of = old.as_of - back * length
+            theirs.append(_replayed(decisions, old, period, as_of, ours[-1].subject.train_from))
+    facts = list(_facts(decisions.project, ours, theirs))
+    return Pooled(_together(ours), _together(theirs) if theirs else None, facts[::-1])
+
+
+def _earlier(period: Period, by: timedelta) -> Period:
+    return replace(period, from_time=period.from_time - by, until=period.until - by)
+
+
+def _together(parts: list[DecidedPeriod]) -> DecidedPeriod:
+    from fraudctl.evaluate import pool
+
+    last = parts[0]
+    counted = {
+        name: sum(getattr(part.excluded, name) for part in parts) for name in ("immature", "unlabelled", "block_known")
+    }
+    columns = [name for name in last.scored.columns if all(name in part.scored.columns for part in parts)]
+    young = pool([part.young.select(columns) for part in parts])
+    return replace(
+        last,
+        period=replace(last.period, from_time=min(part.period.from_time for part in parts)),
+        excluded=replace(last.excluded, **counted),
+        scored=pool([part.scored.select(columns) for part in parts]),
+        young=young,
+    )
+
+
+def _facts(project: Project, ours: list[DecidedPeriod], theirs: list[DecidedPeriod]) -> Iterator[dict[str, Any]]:
+    """Yield what each period says by itself, the last first."""
+    from fraudctl.evaluate import prepare
+    from fraudctl.evaluate.estimates import ratio_of
+
+    for place, part in enumerate(ours):
+        both = [part, *theirs[place : place + 1]]
+        found = [ratio_of("savings", prepare(item.scored, project)) for item in both]
+        saved = [None if ratio is None or ratio.reason else ratio.value for ratio in found]
+        yield {
+            **part.period.to_dict(),
+            "as_of": part.subject.as_of.isoformat(),
+            "refitted": place > 0,
+            "rows": part.scored.height,
+            "frauds": int(part.scored["label"].sum()),
+            "savings": saved[0],
+            "savings_of_champion": saved[1] if len(saved) > 1 else None,
+        }
+
+
+def _replayed(
+    decisions: Decisions, bundle: Bundle, period: Period, as_of: datetime, block_from: datetime | None
+) -> DecidedPeriod:
+    """Decide a period with a recipe refitted as of an earlier time; refits are kept and reused."""
+    from fraudctl.policy import Policy
+
+    own = _recipe(decisions.project, bundle)
+    table = build_features(own, progress=decisions.progress)
+    split = _split(own, table, as_of)
+    start = split.train_from if block_from is None else block_from
+    place = decisions.project.cache_dir / "pooled" / f"{_key(bundle, table, as_of, period)}.parquet"
+    scores, document = _kept(place) or _refit(own, table, split, period, place, decisions)
+    policy = Policy.from_dict(document)
+    name = f"{bundle.version} as of {as_of.date()}"
+    subject = Subject(name, as_of, start, split.train_until, period.until, policy, None)
+    return decisions.of_known(subject, period, scores)
+
+
+def _recipe(project: Project, bundle: Bundle) -> Project:
+    """Give the project that a bundle was trained with, on today's data, with the settings that its search found."""
+    theirs = parse_project(bundle.manifest["project_file"], path=project.path)
+    found = theirs.train.params.model_copy(update=dict(bundle.facts["training"]["params"]))
+    train = theirs.train.model_copy(update={"params": found, "trials": 0})
+    return theirs.model_copy(update={"data": project.data, "entities": project.entities, "train": train})
+
+
+def _split(own: Project, table: FeatureTable, as_of: datetime) -> Split:
+    from fraudctl.split import make_split
+
+    try:
+        return make_split(table.frame, own, known_until=table.known_until, as_of=as_of)
+    except DataError as error:
+        msg = f"too little history to refit as of {as_of.date()}: {error.message}"
+        raise DataError(msg, hint="pool fewer periods, or give the project more history") from error
+
+
+def _key(bundle: Bundle, table: FeatureTable, as_of: datetime, period: Period) -> str:
+    told = [bundle.version, table.key, as_of.isoformat(), period.from_time.isoformat(), period.until.isoformat()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+def _kept(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+    from fraudctl import tables
+
+    try:
+        return tables.read_parquet(place), json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
+    except (DataError, OSError, ValueError):
+        return None
+
+
+def _refit(
+    own: Project, table: FeatureTable, split: Split, period: Period, place: Path, decisions: Decisions
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Fit, calibrate and choose the policy anew; score every event of the period, known to be blocked or not."""
+    import polars as pl
+
+    from fraudctl import tables
+    from fraudctl.policy import choose_policy
+    from fraudctl.train import fit_project, predict
+
+    trained = fit_project(
+        table.frame, table.features, own, split, trials=0, keep=decision_columns(own, table),
+        progress=decisions.progress,
+    )  # fmt: skip
+    policy = choose_policy(own, trained.predictions, trained.predictions["y_prob"].to_numpy()).policy.to_dict()
+    events = table.frame.filter(pl.col("event_time").is_between(period.from_time, period.until, closed="left"))
+    scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
+    tables.write_parquet(scores, place)
+    tables.write_text(json.dumps(policy), place.with_suffix(".json"))
+    return scores, policy
