@@ -113,7 +113,7 @@ class TrainSection(Section):
     early_stopping: int = Field(default=50, ge=1, le=1_000)
     """A fold's fit stops after this many trees without a lower logarithmic loss."""
     threads: int = Field(default=4, ge=1, le=64)
-    """Threads of a fit. They change its last bits, so they stand here, whatever the machine: same file, same model."""
+    """Threads of a fit. They change how long it takes, and no byte of the model."""
     max_categories: int = Field(default=200, ge=1, le=10_000)
     """Most values of a categorical feature told apart: the most frequent in training; the others are one."""
     params: ParamsSection = ParamsSection()

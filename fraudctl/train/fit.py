@@ -361,7 +361,7 @@ class _Job:
 
     def _study_name(self) -> str:
         """Hash everything that a trial depends on, so that a journal is only resumed by the same search."""
-        settings = self.settings.model_dump(mode="json", exclude={"trials"})
+        settings = self.settings.model_dump(mode="json", exclude={"trials", "threads"})
         told = [
             settings,
             self.features.names,

@@ -8,6 +8,7 @@ nothing of folds, trials or costs.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -178,13 +179,12 @@ def fit_model(
 ) -> CatBoost:
     """Fit one model; with ``valid`` it stops early on its logarithmic loss (`best_trees` says where the best was).
 
-    No class weights: they lower average precision and inflate probabilities. The fit always uses
-    ``settings.threads`` threads, whatever the machine has, because its sums depend on their number.
+    No class weights: they lower average precision and inflate probabilities.
 
     Returns
     -------
     CatBoost
-        With guid and time of training normalised: same inputs, same bytes.
+        With what depends on chance, the clock or the number of threads taken out: same inputs, same bytes.
     """
     from catboost import CatBoost
 
@@ -242,9 +242,16 @@ def check_monotone(settings: TrainSection, columns: ModelColumns) -> None:
 
 
 def _normalised(model: CatBoost) -> CatBoost:
-    """Replace what CatBoost draws or reads from the clock by what follows from the model."""
+    """Take out what CatBoost draws, reads from the clock, or sums in an order that hangs on the number of threads.
+
+    The trees do not depend on that number. The history of losses does, in its last digits.
+    """
     metadata = model.get_metadata()
-    metadata["train_finish_time"] = ""
+    params = json.loads(metadata["params"])
+    for section in ("flat_params", "system_options"):
+        params.get(section, {}).pop("thread_count", None)
+    metadata["params"] = json.dumps(params, sort_keys=True)
+    metadata["train_finish_time"], metadata["training"] = "", "{}"
     metadata["model_guid"] = hashlib.sha256(metadata["params"].encode()).hexdigest()[:32]
     return model
 

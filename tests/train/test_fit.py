@@ -179,6 +179,15 @@ def test_same_inputs_same_bytes_on_one_core_and_on_two(trained: TrainedModel, tm
     assert done.stdout.strip() == str(trained.summary)
 
 
+def test_one_thread_and_two_give_the_same_model_predictions_and_summary(frame: pl.DataFrame, tmp_path: Path) -> None:
+    found = []
+    for threads in (1, 2):
+        trained = train(frame, project(split=SPLIT, trials=2, train=f"threads = {threads}\n"))
+        trained.model.save_model(str(tmp_path / "model.cbm"))
+        found.append(((tmp_path / "model.cbm").read_bytes(), trained.predictions.to_dicts(), trained.summary))
+    assert found[0] == found[1]
+
+
 def test_an_unlabelled_event_is_never_trained_on_as_legitimate(frame: pl.DataFrame, plan: Project) -> None:
     hidden = (pl.col("label") == 0) & (pl.col("event_id") % 2 == 0)
     part = frame.with_columns(
