@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from features.test_against_reference import EVERYTHING, ZONE, tables
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fraudctl.errors import BundleError
+from fraudctl.errors import BundleError, DataError
 from fraudctl.features import build
 from fraudctl.features.online import OnlineFeatures
 
@@ -115,3 +116,167 @@ def test_a_damaged_or_foreign_state_is_refused(features_of):
             OnlineFeatures.from_bytes(broken, features, timezone=ZONE, label_delay_us=DELAY)
     with pytest.raises(BundleError, match="other features"):
         OnlineFeatures.from_bytes(data, other, timezone=ZONE, label_delay_us=DELAY)
+
+
+# ---------------------------------------------------------------- messages out of order
+
+LATE = """
+[[features.window]]
+by = "card"
+windows = ["1h", "1d"]
+aggregates = ["count", "sum(amount)", "mean(amount)", "std(amount)", "min(amount)", "max(amount)", "nunique(shop)",
+  "median(amount)", "mad(amount)"]
+[[features.window]]
+by = "card"
+windows = ["1d"]
+aggregates = ["count", "max(amount)", "nunique(shop)", "median(amount)"]
+include_current = true
+name = "with"
+[[features.hours]]
+by = "card"
+windows = ["1d"]
+aggregates = ["hour_distance", "hour_concentration"]
+[[features.labels]]
+by = "card"
+windows = ["1d"]
+aggregates = ["known_count", "fraud_count", "fraud_rate", "seconds_since_first_fraud", "seconds_since_last_fraud"]
+"""
+seconds = st.one_of(st.integers(0, 20), st.integers(0, 90_000))
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    rows=st.lists(
+        st.tuples(
+            seconds, st.sampled_from([None, 1.5, -2.0, 1e9, 1e-9]), st.sampled_from(["a", "b"]), st.integers(1, 3)
+        ),
+        min_size=2, max_size=20,
+    ),
+    data=st.data(),
+)  # fmt: skip
+def test_a_late_event_is_answered_as_of_its_time_and_seen_by_those_after_it(rows, data, events_of, features_of):
+    at = [BASE + timedelta(seconds=row[0]) for row in rows]
+    eur = [row[1] for row in rows[:-1]] + [1.0]
+    columns = {
+        "id": range(len(rows)), "at": at, "eur": eur, "card_id": [row[2] for row in rows],
+        "shop_id": [row[3] for row in rows], "fraud": [i % 2 for i in range(len(rows))],
+        "known_at": [t + timedelta(seconds=row[3]) for t, row in zip(at, rows, strict=True)],
+    }  # fmt: skip
+    features, events = features_of(LATE), events_of(LATE, **columns)
+    table = build(events, features, timezone=ZONE)
+    in_order = [item for item in messages_of(events) if item[1] == 1]
+    late = data.draw(st.integers(0, len(in_order) - 2))
+    others = [item for i, item in enumerate(in_order) if i != late]
+    place = data.draw(st.integers(late, len(others)))
+    labels = [item for item in messages_of(events) if item[1] == 0]
+    state = new_state(features)
+    send(state, labels)
+    send(state, others[:place])
+    answer = send(state, [in_order[late]])
+    assert_same(table, features, answer)
+    newest = max((item[0] for item in others[:place]), default=0)
+    assert state.counters["late"] == (in_order[late][0] < newest and state.now > in_order[late][0])
+    assert_same(table, features, send(state, others[place:]))
+
+
+def test_duplicates_are_answered_and_not_counted_twice(features_of):
+    features = features_of(
+        '[[features.window]]\nby = "card"\nwindows = ["1h"]\naggregates = ["count", "sum(amount)"]\n'
+    )
+    state = new_state(features)
+    event = {"event_id": 1, "event_time": 10_000_000, "amount": 5.0, "card": "a"}
+    state.observe(event)
+    assert state.peek(event | {"event_time": 11_000_000}).numbers.tolist() == [1.0, 5.0]
+    assert state.observe(event).numbers[0] == 0.0
+    assert state.observe(event | {"event_id": 2, "event_time": 12_000_000}).numbers.tolist() == [1.0, 5.0]
+    assert state.counters == {"late": 0, "duplicates": 1, "dropped": 0}
+    assert state.n_events == 2
+
+
+LABELS = '[[features.labels]]\nby = "card"\nwindows = ["1d"]\naggregates = ["known_count", "fraud_count"]\n'
+SECOND = 1_000_000
+
+
+def labelled(features, *messages):
+    state = new_state(features)
+    for message in messages:
+        state.label(*message) if isinstance(message, tuple) else state.observe(message)
+    return state
+
+
+def test_a_label_counts_from_its_time_whenever_its_message_comes(features_of):
+    features = features_of(LABELS)
+    first = {"event_id": 1, "event_time": SECOND, "card": "a"}
+    for messages in (
+        [(1, 1, 5 * SECOND), first],
+        [first, (1, 1, 5 * SECOND)],
+        [first, first | {"event_id": 2, "event_time": 9 * SECOND}, (1, 1, 5 * SECOND)],
+        [first, (1, 0, 4 * SECOND), (1, 1, 5 * SECOND)],
+        [first, (1, None, 4 * SECOND), (1, 1, 5 * SECOND)],
+    ):
+        state = labelled(features, *messages)
+        asked = {"event_id": 9, "card": "a"}
+        at = [5 * SECOND - 1, 5 * SECOND] if state.now < 0 or state.now < 5 * SECOND else [9 * SECOND]
+        answers = [state.peek(asked | {"event_time": t}).numbers.tolist() for t in at]
+        assert answers == [[0, 0], [1, 1]][-len(at) :], messages
+        assert state.peek(asked | {"event_time": 86_405 * SECOND - 1}).numbers.tolist() == [1, 1]
+        assert state.peek(asked | {"event_time": 86_405 * SECOND}).numbers.tolist() == [0, 0]
+
+
+def test_labels_that_cannot_count_are_counted_or_refused(features_of):
+    features = features_of(LABELS)
+    event = {"event_id": 1, "event_time": 10 * SECOND, "card": "a"}
+    state = labelled(features, event, (1, 1, 11 * SECOND))
+    state.peek(event | {"event_time": 12 * SECOND})
+    state.label(1, 0, 13 * SECOND)
+    assert state.counters["duplicates"] == 1
+    state.label("unknown", 1, 13 * SECOND)
+    state.peek(event | {"event_time": 40 * 86_400 * SECOND})
+    assert state.counters["dropped"] == 1
+    state.observe(event | {"event_id": 2, "event_time": 40 * 86_400 * SECOND})
+    for label, when, text in ((2, 40 * 86_400 * SECOND, "neither"), (1, 5, "before its event")):
+        with pytest.raises(DataError, match=text):
+            state.label(2, label, when)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"amount": "5"}, {"card": 5}, {"event_time": None}, {"event_time": "now"}, {"event_time": 10**19}]
+)
+def test_values_of_another_type_are_refused_without_being_named(odd, features_of):
+    features = features_of('[[features.window]]\nby = "card"\nwindows = ["1h"]\naggregates = ["sum(amount)"]\n')
+    state = new_state(features)
+    with pytest.raises(DataError, match=f"(column '{next(iter(odd))}')|event_time"):
+        state.observe({"event_id": 1, "event_time": 5, "amount": 1.0, "card": "a"} | odd)
+    assert state.n_events == 0
+
+
+# ---------------------------------------------------------------- memory
+
+BOUNDED = """
+[[features.window]]
+by = ["card", "shop"]
+windows = ["1h", "1d"]
+aggregates = ["count", "sum(amount)", "std(amount)", "max(amount)", "nunique(shop)", "median(amount)"]
+[[features.labels]]
+by = "shop"
+windows = ["1d"]
+"""
+
+
+def test_the_state_stays_as_small_as_predicted_and_forgets_idle_entities(features_of):
+    features = features_of(BOUNDED)
+    state = OnlineFeatures(features, timezone=ZONE, label_delay_us=3_600 * SECOND, wait_us=86_400 * SECOND)
+    random = np.random.default_rng(7)
+    per_day, sizes = 2_000, []
+    for i in range(8 * per_day):
+        t = i * 86_400 * SECOND // per_day
+        card = f"c{t // (86_400 * SECOND)}-{random.integers(200)}"
+        event = {"event_id": i, "event_time": t, "amount": float(random.integers(1, 9999)) / 100, "card": card}
+        state.observe(event | {"shop": int(random.integers(20))})
+        state.label(i, int(random.random() < 0.1), t + 3_600 * SECOND)
+        if i % per_day == per_day - 1:
+            sizes.append(state.nbytes)
+    assert max(sizes[3:]) <= 1.25 * sizes[2]
+    assert state.n_entities <= 3 * 200 + 20
+    predicted = state.predicted_bytes(per_day, {"card": 3 * 200, "shop": 20})
+    assert predicted / 5 < sizes[-1] < predicted

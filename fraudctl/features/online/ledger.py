@@ -5,6 +5,7 @@ A ring of records in the order of their arrival; the oldest are forgotten once t
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class Ledger:
         self.numbers[key] = number
         self.end = number + 1
         return number
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the records take."""
+        return int(self.records.nbytes) + 8 * len(self.ids) + sys.getsizeof(self.numbers) + 96 * len(self.numbers)
 
     def add_all(self, keys: list[Any], times: Array, slots: Array) -> None:
         """Make the records of many events in a new ledger, the first with number 0."""

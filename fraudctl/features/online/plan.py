@@ -6,7 +6,7 @@ stands beside them, and the order in which kernels and row-level expressions hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ from fraudctl.features.specs import (
 COSINE, SINE, MINUTE = ".cosine", ".sine", ".minute"
 """Names of what hours are made of, beside the columns of the data."""
 FRAUD_TIME, EVENT_TIME = ".fraud_time", ".event_time"
+_DAY = 86_400_000_000
 LABELS = ".labels"
 """The name under which outcomes have their logs, as other tables have under theirs; that of the events is empty."""
 
@@ -99,6 +100,15 @@ class Track:
             + sorted_words
             + logs.DISTINCT_WORDS * len(self.codes)
         )
+
+    @property
+    def words_of_position(self) -> float:
+        """Words that one position takes, with what stands beside it."""
+        beside = {logs.NUMBER: 1, logs.SUMS: 2, logs.SQUARES: 4, logs.LARGEST: 1, logs.SMALLEST: 1}
+        words = 1.0 + 7 * len(self.codes)
+        for column in self.columns.values():
+            words += 1 + len(column.windows) + sum(n for flag, n in beside.items() if column.flags & flag)
+        return words
 
 
 @dataclass
@@ -223,6 +233,21 @@ class Plan:
             raise ProjectError(msg)
         self.spaces.append(Space(names))
         return len(self.spaces) - 1
+
+    def predicted_bytes(
+        self, events_per_day: float, n_entities: Mapping[str, int], *, rows_per_day: float, wait_us: int
+    ) -> int:
+        """See `OnlineFeatures.predicted_bytes`."""
+        words = 0.0
+        for track in self.tracks:
+            per_day = events_per_day if track.table in ("", LABELS) else rows_per_day
+            words += 3 * per_day * track.window_us / _DAY * track.words_of_position
+        for space in self.spaces:
+            n = n_entities.get("+".join(space.names), 0)
+            words += n * (1.5 * (space.slot_words + sum(track.words for track in space.tracks)) + 30)
+            words += n * 12 * len(space.tracks)
+        waiting = events_per_day * wait_us / _DAY
+        return int(8 * words + waiting * (2 * 8 * (3 + len(self.spaces)) + 300))
 
     # ------------------------------------------------------------ what is remembered
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,10 @@ from fraudctl.tables import Events
 _DAY = 86_400_000_000
 _LEAST_WAIT = 30 * _DAY
 _GROWTH = 1 << 19
+_OBJECT = 64
+"""Bytes of a name or id, as an object."""
+_MESSAGE = 300
+"""Bytes of a message that waits for its time."""
 
 
 def _silent(done: str, step: int, steps: int) -> None:
@@ -166,6 +171,34 @@ class OnlineFeatures:
     def n_entities(self) -> int:
         """Values of entities (and pairs of them) that are remembered."""
         return sum(len(slots) for slots in self.slots)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the state takes, names and ids among them (their objects by estimate)."""
+        names = sum(sys.getsizeof(slots) + _OBJECT * len(slots) for slots in (*self.slots, *self.names))
+        return 8 * int(self.heap[arena.TOP]) + names + self.ledger.nbytes + _MESSAGE * len(self.due)
+
+    def predicted_bytes(self, events_per_day: float, n_entities: Mapping[str, int], *, rows_per_day: float = 0) -> int:
+        """Give what the state takes at most once its longest window is full.
+
+        Parameters
+        ----------
+        events_per_day
+            Events, all of which get an outcome.
+        n_entities
+            Entity, or pair as ``card+shop`` -> values that are remembered at a time.
+        rows_per_day
+            Rows of other tables.
+
+        Notes
+        -----
+        A position of a log takes some words of 8 bytes: one for the time, one for each column, and what stands beside
+        it (a sum 2, a sum of squares 4, a code 7). Logs are at most a third empty and blocks are rounded up by at most
+        half, and what is freed is used again: three times the words that are in use, at most.
+        """
+        return self.plan.predicted_bytes(
+            events_per_day, n_entities, rows_per_day=rows_per_day, wait_us=self.wait_us
+        ) + 8 * (arena.ZEROS + (1 << 16))
 
     # ------------------------------------------------------------ messages
 
