@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -180,15 +181,15 @@ def normalise(
 ) -> Events:
     """Give the columns of a raw table their roles; see `load_events`."""
     schema = raw.collect_schema()
-    wanted = _wanted_columns(project, columns)
-    _require_columns(wanted, schema, place=_place(files))
+    wanted = wanted_columns(project, columns)
+    require_columns(wanted, schema, where=place(files))
     frame = collect(raw.select(list(dict.fromkeys(wanted))), files=files)
     if frame.height == 0:
-        msg = f"{_place(files)}: the table has no rows"
+        msg = f"{place(files)}: the table has no rows"
         raise DataError(msg)
-    frame, n_duplicates = _drop_duplicates(frame, raw, project.data.event_id, files)
-    out = in_order(_with_roles(frame, project, columns))
-    _check_label_times(out)
+    frame, n_duplicates = drop_duplicates(frame, raw, project.data.event_id, files)
+    out = in_order(with_roles(frame, project, columns))
+    check_label_times(out)
     known_until = out["event_time"][-1]
     return Events(out, known_until, n_duplicates, fingerprint)
 
@@ -200,30 +201,33 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     return frame if after[1:].all() else frame.sort("event_time", "event_id")
 
 
-def _rising(ids: pl.Series) -> bool:
+def rising(ids: pl.Series) -> bool:
     """Say whether each id is larger than the one before, so that none can be there twice."""
     return bool((ids > ids.shift(1))[1:].all())
 
 
-def _place(files: Collection[str]) -> str:
+def place(files: Collection[str]) -> str:
+    """Name one file, or the first of several."""
     names = list(files)
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
+def wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
+    """Give the raw columns behind roles, entities and carried columns."""
     data = project.data
     roles = [data.event_id, data.event_time, data.amount, data.label, data.label_time]
     return [name for name in roles if name is not None] + [*project.entities.values(), *columns]
 
 
-def _require_columns(wanted: Collection[str], schema: pl.Schema, *, place: str) -> None:
+def require_columns(wanted: Collection[str], schema: pl.Schema, *, where: str) -> None:
+    """Raise a DataError that names the columns which are not there."""
     missing = sorted(set(wanted) - set(schema))
     if missing:
-        msg = f"{place}: no column {', '.join(map(repr, missing))}; the table has {', '.join(schema)}"
+        msg = f"{where}: no column {', '.join(map(repr, missing))}; the table has {', '.join(schema)}"
         raise DataError(msg, hint="correct the name in fraudctl.toml, or the file")
 
 
-def _drop_duplicates(
+def drop_duplicates(
     frame: pl.DataFrame, raw: pl.LazyFrame, event_id: str, files: Collection[str]
 ) -> tuple[pl.DataFrame, int]:
     """Drop rows that repeat another in all columns of the file; one id with differing rows is an error."""
@@ -231,10 +235,17 @@ def _drop_duplicates(
     if ids.null_count():
         msg = f"column {event_id!r}: {ids.null_count()} event ids are null; expected every event to have one"
         raise DataError(msg)
-    if _rising(ids) or ids.n_unique() == frame.height:
+    if rising(ids) or ids.n_unique() == frame.height:
         return frame, 0
     repeated = frame.filter(pl.col(event_id).is_duplicated())[event_id].unique()
-    rows = collect(raw.filter(pl.col(event_id).is_in(repeated.implode())), files=files)
+    refuse_differing(raw, repeated, event_id, files)
+    unique = frame.unique(subset=[event_id], keep="first", maintain_order=True)
+    return unique, frame.height - unique.height
+
+
+def refuse_differing(raw: pl.LazyFrame, repeated: pl.Series, event_id: str, files: Collection[str]) -> None:
+    """Raise a DataError where rows of one id (of those that ``repeated`` names) differ in any column of the file."""
+    rows = collect(raw.filter(pl.col(event_id).cast(repeated.dtype).is_in(repeated.implode())), files=files)
     n_differing = rows.unique()[event_id].is_duplicated().sum()
     if n_differing:
         msg = (
@@ -242,17 +253,16 @@ def _drop_duplicates(
             "expected one id to name one event"
         )
         raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
-    unique = frame.unique(subset=[event_id], keep="first", maintain_order=True)
-    return unique, frame.height - unique.height
 
 
-def _with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str]) -> pl.DataFrame:
+def with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str], *, part: bool = False) -> pl.DataFrame:
+    """Give the columns of a raw table, or of ``part`` of one, their roles; see `Events`."""
     data = project.data
     event_time = _event_time(frame, project)
     label = to_label(frame[data.label], mapping=data.label_values)
     out = [_to_id(frame[data.event_id]).alias("event_id"), event_time.alias("event_time")]
     if data.amount is not None:
-        out.append(to_amount(frame[data.amount]).alias("amount"))
+        out.append(to_amount(frame[data.amount], part=part).alias("amount"))
     out += [label.alias("label"), _label_time(frame, project, event_time, label).alias("label_time")]
     out += [to_entity(frame[column]).alias(name) for name, column in project.entities.items()]
     taken = {series.name for series in out}
@@ -341,13 +351,13 @@ def _as_text(values: pl.Series) -> pl.Series:
     return values.cast(pl.String)
 
 
-def to_amount(values: pl.Series) -> pl.Series:
-    """Normalise amounts to Float64; NaN and infinities become null. A column without one amount is an error."""
+def to_amount(values: pl.Series, *, part: bool = False) -> pl.Series:
+    """Normalise amounts to Float64; NaN and infinities become null. A column (no ``part``) without any is an error."""
     if not (values.dtype.is_numeric() or values.dtype == pl.Null):
         msg = f"column {values.name!r} (amount): is {values.dtype}; expected a number"
         raise DataError(msg)
     amounts = _finite(values.cast(pl.Float64))
-    if amounts.null_count() == len(amounts):
+    if amounts.null_count() == len(amounts) and not part:
         msg = f"column {values.name!r} (amount): all {len(amounts)} values are null"
         raise DataError(msg, hint="name another column in [data] amount, or leave it out where costs need none")
     return amounts
@@ -398,7 +408,8 @@ def _label_time(frame: pl.DataFrame, project: Project, event_time: pl.Series, la
     return arrived.set(label.is_null(), None)
 
 
-def _check_label_times(frame: pl.DataFrame) -> None:
+def check_label_times(frame: pl.DataFrame) -> None:
+    """Raise a DataError where labels arrived before their event."""
     early = frame.filter(pl.col("label_time") < pl.col("event_time")).height
     if early:
         msg = f"label_time: {early} labels arrived before their event; expected none"
@@ -491,6 +502,12 @@ def write_chunks(frames: Iterable[pl.DataFrame], path: Path) -> None:
         finally:
             if writer is not None:
                 writer.close()
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with whole_file(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -53,3 +54,19 @@ def named_paths(texts: list[str]) -> dict[str, list[str]]:
             raise UsageError(msg)
         found.setdefault(name, []).append(path)
     return found
+
+
+_UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 2**20, "GIB": 2**30}
+
+
+def memory_size(text: str) -> int:
+    """Read an amount of memory in bytes.
+
+    >>> memory_size("1.5GB")
+    1500000000
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text.strip())
+    if match is None or match[2].upper() not in _UNITS:
+        msg = f"--memory: {text!r} is not an amount of memory; expected a number and MB, GB, MiB or GiB, such as 2GB"
+        raise UsageError(msg)
+    return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -35,6 +35,7 @@ from fraudctl.features.groups import (
     queries_of,
 )
 from fraudctl.features.links import linked
+from fraudctl.features.rowwise import RowExpr
 from fraudctl.features.sources import latest_rows, masked, source_history
 from fraudctl.features.specs import (
     HourSpec,
@@ -55,6 +56,8 @@ Progress = Callable[[str, int, int], None]
 
 COMPILING = "compiling the feature loops (once on this machine)"
 _MAX_THREADS = 8
+PRIOR = ".known_fraud_rate"
+"""The column that holds `Engine.known_fraud_rate` where it was computed before."""
 _EVERYONE = ""
 """The group that all events belong to."""
 _S = TypeVar("_S")
@@ -92,13 +95,13 @@ def build(
     ``events.frame`` with one column per feature: Int64, Float64 (finite or null), String or Boolean. A raw feature
     takes the place of the column that it is.
     """
-    workers = Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS))
-    engine = _Engine(events.frame, features, timezone, sources or {}, workers)
+    workers = default_workers(threads)
+    engine = Engine(events.frame, features, timezone, sources or {}, workers)
     done = 0
     if progress is not None and not _compiled_before():
         progress(COMPILING, 0, len(features.steps))
     for stage in features.stages:
-        for family in _families([features[name] for name in stage]):
+        for family in families([features[name] for name in stage]):
             engine.compute(family)
             done += len(family)
             if progress is not None:
@@ -108,13 +111,18 @@ def build(
     return pl.DataFrame([*out, *(engine.results[name] for name in features.names)])
 
 
+def default_workers(threads: int | None = None) -> Workers:
+    """Give at most so many threads; default: the processors, at most 8."""
+    return Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS))
+
+
 def _compiled_before() -> bool:
     from fraudctl.features import kernels
 
     return kernels.compiled_before()
 
 
-def _families(features: Iterable[Feature]) -> list[list[Feature]]:
+def families(features: Iterable[Feature]) -> list[list[Feature]]:
     """Put features together that one pass can compute."""
     out: dict[object, list[Feature]] = {}
     for feature in features:
@@ -141,8 +149,12 @@ def _family_key(feature: Feature) -> object:
     return feature.name
 
 
-class _Engine:
-    """One run over one frame; keeps what several features share."""
+class Engine:
+    """One run over one frame; keeps what several features share.
+
+    ``asking`` is the first and (exclusive) last row whose features are computed, by default all; earlier rows then hold
+    the features that windows look back on.
+    """
 
     def __init__(
         self,
@@ -151,9 +163,13 @@ class _Engine:
         timezone: str,
         sources: Mapping[str, pl.DataFrame],
         workers: Workers,
+        *,
+        asking: tuple[int, int] | None = None,
     ) -> None:
         self.sources = sources
         self.frame = frame
+        self.asking = asking or (0, frame.height)
+        self.asked = frame.slice(self.asking[0], self.asking[1] - self.asking[0])
         self.lengths = _lengths(features)
         self.timezone = timezone
         self.workers = workers
@@ -167,9 +183,9 @@ class _Engine:
         """Compute the features of a family, whose needs are there."""
         spec = family[0].spec
         if isinstance(spec, RawSpec):
-            self.keep(family[0], self.frame[spec.column])
+            self.keep(family[0], self.asked[spec.column])
         elif isinstance(spec, RowSpec):
-            self.keep(family[0], self.row_level(spec))
+            self.keep(family[0], self.row_level(spec, self.column))
         elif isinstance(spec, RatioSpec):
             self.keep(family[0], self.ratio(spec))
         elif isinstance(spec, WindowSpec):
@@ -197,8 +213,17 @@ class _Engine:
         return self.frame["event_time"].dt.epoch("us").to_numpy()
 
     def column(self, name: str) -> pl.Series:
-        """Give a column of the frame, or a feature computed before."""
-        return self.results[name] if name in self.results else self.frame[name]
+        """Give a column of the frame, or a feature computed before, for the events that ask."""
+        return self.results[name] if name in self.results else self.asked[name]
+
+    def looked_back_on(self, name: str) -> pl.Series:
+        """Give a column of the frame, or a feature computed before, for all events; the last of them ask."""
+        if name not in self.results:
+            return self.frame[name]
+        found = self.results[name]
+        if not self.asking[0]:
+            return found
+        return pl.concat([self.frame[name][: self.asking[0]].cast(found.dtype), found])
 
     def keep(self, feature: Feature, values: pl.Series) -> None:
         """Keep values, in the order of the rows, as a feature of its type."""
@@ -216,14 +241,14 @@ class _Engine:
         from fraudctl.features import kernels
 
         out = np.empty(len(values), values.dtype)
-        self.workers.spread(len(values), lambda start, stop: kernels.scatter(values, queries.order, out, start, stop))
+        self.workers.spread(len(values), lambda start, stop: kernels.scatter(values, queries.out, out, start, stop))
         series = pl.Series(feature.name, out, nan_to_null=True)
         self.results[feature.name] = series.cast(POLARS_TYPES[feature.dtype])
 
-    def row_level(self, spec: RowSpec) -> pl.Series:
-        """Evaluate a row-level expression."""
+    def row_level(self, spec: RowSpec, column: Callable[[str], pl.Series]) -> pl.Series:
+        """Evaluate a row-level expression on the rows that ``column`` gives."""
         names = spec.expr.columns or ("event_time",)
-        return spec.expr.apply(pl.DataFrame([self.column(name) for name in names]), timezone=self.timezone)
+        return spec.expr.apply(pl.DataFrame([column(name) for name in names]), timezone=self.timezone)
 
     def ratio(self, spec: RatioSpec) -> pl.Series:
         """Divide one feature by another; by 0 gives null."""
@@ -233,7 +258,7 @@ class _Engine:
     def codes(self, name: str) -> tuple[Array, int]:
         """Give the values of a column as numbers from 0, with -1 for null."""
         if name not in self._codes:
-            self._codes[name] = codes_of(self.column(name))
+            self._codes[name] = codes_of(self.frame[name])
         return self._codes[name]
 
     def queries(self, *entities: str) -> Queries:
@@ -245,7 +270,7 @@ class _Engine:
                 codes = joint_codes(self.codes(entities[0]), self.codes(entities[1]))
             else:
                 codes = self.codes(entities[0])
-            self._queries[entities] = queries_of(*codes, self.times)
+            self._queries[entities] = queries_of(*codes, self.times, asking=self.asking)
         return self._queries[entities]
 
     def label_history(self, queries: Queries) -> Labels:
@@ -259,12 +284,12 @@ class _Engine:
         queries, windows = self.queries(spec.entity), _distinct_windows(_specs(family, WindowSpec))
         mask, ranges = self.event_ranges(queries, spec, windows)
         history = event_history(queries, mask, include_current=spec.include_current)
-        self.keep_aggregates(family, Seen(queries, history, ranges), windows, self.column)
+        self.keep_aggregates(family, Seen(queries, history, ranges), windows, self.looked_back_on)
 
     def source_windows(self, family: list[Feature], spec: SourceWindowSpec) -> None:
         """Compute window aggregates of one column of another table."""
         source = self.sources[spec.source]
-        found = source_history(self.frame, self.times, source, spec.entity)
+        found = source_history(self.asked, self.times[slice(*self.asking)], source, spec.entity)
         if spec.where is not None:
             where = spec.where.apply(source, timezone=self.timezone)
             found = masked(found, where.fill_null(value=False).to_numpy())
@@ -275,8 +300,8 @@ class _Engine:
     def lookups(self, family: list[Feature], spec: LookupSpec) -> None:
         """Look up attributes in another table."""
         source = self.sources[spec.source]
-        found = source_history(self.frame, self.times, source, spec.entity)
-        rows = np.empty(self.frame.height, np.int64)
+        found = source_history(self.asked, self.times[slice(*self.asking)], source, spec.entity)
+        rows = np.empty(self.asked.height, np.int64)
         rows[found.queries.order] = latest_rows(found, spec.max_age_us)
         at = pl.Series(rows).replace(-1, None)
         for feature, item in zip(family, _specs(family, LookupSpec), strict=True):
@@ -298,7 +323,7 @@ class _Engine:
             tables = aggregates.ordered(seen, values, {_kind(feature) for feature in rest}, workers=self.workers)
             for feature in rest:
                 at = windows.index(_window(feature))
-                block.put(feature, tables[_kind(feature)][at], seen.queries.order, self.workers)
+                block.put(feature, tables[_kind(feature)][at], seen.queries.out, self.workers)
         self.keep_block(block)
 
     def event_ranges(self, queries: Queries, spec: WindowSpec, windows: list[int]) -> tuple[Array | None, Ranges]:
@@ -308,7 +333,7 @@ class _Engine:
         """
         key = _history_key(spec)
         if key not in self._ranges:
-            mask = None if spec.where is None else self.row_level(RowSpec(spec.where)).fill_null(value=False).to_numpy()
+            mask = None if spec.where is None else self.let_through(spec.where)
             history = event_history(queries, mask, include_current=False)
             found = event_ranges(queries, history, self.times[history.rows], self.lengths[key], workers=self.workers)
             self._ranges[key] = mask, found
@@ -316,6 +341,10 @@ class _Engine:
         if windows == self.lengths[key]:
             return mask, ranges
         return mask, Ranges(ranges.lo[[self.lengths[key].index(window) for window in windows]], ranges.hi)
+
+    def let_through(self, where: RowExpr) -> Array:
+        """Say of each row whether a condition is true there."""
+        return self.row_level(RowSpec(where), self.looked_back_on).fill_null(value=False).to_numpy()
 
     def labels(self, family: list[Feature], entity: str) -> None:
         """Compute aggregates of outcomes."""
@@ -332,7 +361,7 @@ class _Engine:
         if "smoothed_rate" in kinds:
             known = aggregates.counts(queries, labels.history, ranges)
             frauds = aggregates.fraud_counts(queries, labels.history, ranges, labels.outcome)
-            prior = self.known_fraud_rate[queries.order]
+            prior = self.known_fraud_rate[queries.out]
         for feature, item in zip(rest, _specs(rest, LabelSpec), strict=True):
             at = windows.index(item.window_us)
             if item.kind == "smoothed_rate":
@@ -340,7 +369,7 @@ class _Engine:
                 values = (frauds[at] + weight * prior) / (known[at] + weight)
             else:
                 values = tables[item.kind][at]
-            block.put(feature, values, queries.order, self.workers)
+            block.put(feature, values, queries.out, self.workers)
         self.keep_block(block)
 
     def label_times(self, seen: Seen, labels: Labels, kinds: set[str]) -> dict[str, Array]:
@@ -358,6 +387,8 @@ class _Engine:
     @cached_property
     def known_fraud_rate(self) -> Array:
         """Share of frauds among all outcomes known at each event, by row; NaN before any is."""
+        if PRIOR in self.frame.columns:
+            return self.asked[PRIOR].to_numpy()
         queries = self.queries(_EVERYONE)
         labels = self.label_history(queries)
         ranges = label_ranges(queries, labels, [FOREVER], workers=self.workers)
@@ -381,10 +412,18 @@ class _Engine:
         from fraudctl.features import kernels
 
         history = event_history(queries, None, include_current=False)
-        ranges = event_ranges(queries, history, queries.times, [FOREVER], workers=self.workers)
+        ranges = event_ranges(queries, history, queries.row_times, [FOREVER], workers=self.workers)
         out = np.empty(len(queries.order), np.float64)
         kernels.since(
-            queries.times, queries.times, queries.starts, queries.starts, ranges.hi, int(last), out, 0, queries.n_groups
+            queries.times,
+            queries.row_times,
+            queries.row_starts,
+            queries.starts,
+            ranges.hi,
+            int(last),
+            out,
+            0,
+            queries.n_groups,
         )
         return out
 
@@ -410,9 +449,9 @@ class _Engine:
         """Compute what is known of earlier events of the same pair."""
         queries = self.queries(*entities)
         history = event_history(queries, None, include_current=False)
-        ranges = event_ranges(queries, history, queries.times, [FOREVER], workers=self.workers)
+        ranges = event_ranges(queries, history, queries.row_times, [FOREVER], workers=self.workers)
         n_before = aggregates.counts(queries, history, ranges)[0]
-        missing = pl.Series(queries.codes < 0)
+        missing = pl.Series(queries.codes[slice(*self.asking)] < 0)
         for feature, spec in zip(family, _specs(family, PairSpec), strict=True):
             if spec.kind == "seconds_since_last":
                 self.keep_grouped(feature, self.since_event(queries, last=True), queries)
@@ -424,7 +463,7 @@ class _Engine:
         """Compute what is known of linked entities."""
         found = linked(self.frame, spec.entities, hub=spec.hub)
         for feature, item in zip(family, _specs(family, LinkSpec), strict=True):
-            values = pl.Series(getattr(found, item.kind))
+            values = pl.Series(getattr(found, item.kind)[slice(*self.asking)])
             self.keep(feature, values if values.dtype.is_float() else values.replace(-1, None))
 
     def hours(self, family: list[Feature], entity: str) -> None:
@@ -434,10 +473,10 @@ class _Engine:
         queries, specs = self.queries(entity), _specs(family, HourSpec)
         windows = _distinct_windows(specs)
         history = event_history(queries, None, include_current=False)
-        ranges = event_ranges(queries, history, queries.times, windows, workers=self.workers)
-        minutes = self.minutes_of_day[queries.order]
+        ranges = event_ranges(queries, history, queries.row_times, windows, workers=self.workers)
+        minutes, earlier = self.minutes_of_day[queries.order], self.minutes_of_day[history.rows]
         cosines, sines = (
-            aggregates.numeric(queries, history, ranges, axis[minutes], {"sum"}, workers=self.workers)["sum"]
+            aggregates.numeric(queries, history, ranges, axis[earlier], {"sum"}, workers=self.workers)["sum"]
             for axis in CIRCLE
         )
         n = aggregates.counts(queries, history, ranges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,24 +66,27 @@ class Description:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
-def describe(features: FeatureSet, table: pl.DataFrame | None = None) -> Description:
-    """Describe features, and the distribution of their values where a table is given.
+def describe(
+    features: FeatureSet, column: Callable[[str], pl.Series] | None = None, *, n_events: int | None = None
+) -> Description:
+    """Describe features, and the distribution of their values where they are given.
 
     Parameters
     ----------
     features
         From `definition.define`.
-    table
-        From `batch.build` of the same features.
+    column
+        Gives the values of a feature, one at a time, as `batch.build` computes them.
+    n_events
+        How many there are.
     """
-    described = tuple(_described(feature, table) for feature in features.features)
-    return Description(described, None if table is None else table.height)
+    return Description(tuple(_described(feature, column) for feature in features.features), n_events)
 
 
-def _described(feature: Feature, table: pl.DataFrame | None) -> FeatureDescription:
+def _described(feature: Feature, column: Callable[[str], pl.Series] | None) -> FeatureDescription:
     return FeatureDescription(
         feature.name, feature.family, feature.entity, feature.dtype, feature.words, feature.interval, feature.nulls,
-        None if table is None else distribution(table[feature.name]),
+        None if column is None else distribution(column(feature.name)),
     )  # fmt: skip
 
 

@@ -23,15 +23,22 @@ _LEAST_SHARED = 20_000
 
 @dataclass(frozen=True)
 class Queries:
-    """The events in the order of one entity's groups.
+    """Events by entity: all of them, which may be looked back on, and those among them that ask.
 
-    ``order`` (n,) holds their rows, ``times`` (n,) their µs, ``starts`` (n_groups + 1,) where groups start. The first
-    ``n_codes`` groups are values of the entity; every later one is a single event without a value.
+    ``rows`` (m,) holds all rows in the order of the groups, ``row_times`` (m,) their µs, ``row_starts`` (n_groups + 1,)
+    where groups start. ``order``, ``times`` (n,) and ``starts`` (n_groups + 1,) are the same for the events that ask;
+    ``at`` (n,) says where these are in ``rows``, and ``out`` (n,) where their answers go. The first ``n_codes`` groups
+    are values of the entity; every later one is a single event without a value. ``codes`` (m,) is by row.
     """
 
+    rows: Array
+    row_times: Array
+    row_starts: Array
     order: Array
     times: Array
     starts: Array
+    at: Array
+    out: Array
     codes: Array
     n_codes: int
 
@@ -104,24 +111,30 @@ class Workers:
                 future.result()
 
 
-def queries_of(codes: Array, n_codes: int, times: Array) -> Queries:
-    """Sort the events by entity."""
+def queries_of(codes: Array, n_codes: int, times: Array, *, asking: tuple[int, int] | None = None) -> Queries:
+    """Sort the events by entity; ``asking`` is the first and (exclusive) last row that asks, by default all do."""
     from fraudctl.features import kernels
 
-    order, starts = kernels.group_order(codes, n_codes)
-    return Queries(order, times[order], starts, codes, n_codes)
+    rows, starts = kernels.group_order(codes, n_codes)
+    row_times = times[rows]
+    if asking is None or asking == (0, len(rows)):
+        at = np.arange(len(rows), dtype=np.int64)
+        return Queries(rows, row_times, starts, rows, row_times, starts, at, rows, codes, n_codes)
+    at = np.flatnonzero((rows >= asking[0]) & (rows < asking[1]))
+    order = rows[at]
+    q_starts = np.searchsorted(at, starts)
+    return Queries(rows, row_times, starts, order, row_times[at], q_starts, at, order - asking[0], codes, n_codes)
 
 
 def event_history(queries: Queries, mask: Array | None, *, include_current: bool) -> History:
     """Give the events themselves as history, or those of them whose ``mask`` (by row) is true."""
-    n = len(queries.order)
-    none = np.full(n, -1, np.int64)
+    none = np.full(len(queries.order), -1, np.int64)
     if mask is None:
-        return History(queries.order, queries.starts, np.arange(n, dtype=np.int64) if include_current else none)
-    kept = mask[queries.order]
+        return History(queries.rows, queries.row_starts, queries.at if include_current else none)
+    kept = mask[queries.rows]
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    current = np.where(kept, before[:-1], -1) if include_current else none
-    return History(queries.order[kept], before[queries.starts], current)
+    current = np.where(kept[queries.at], before[queries.at], -1) if include_current else none
+    return History(queries.rows[kept], before[queries.row_starts], current)
 
 
 def event_ranges(queries: Queries, history: History, times: Array, windows: list[int], *, workers: Workers) -> Ranges:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 
@@ -176,6 +177,138 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
     )
 
 
+@dataclass(frozen=True)
+class FeatureFile:
+    """A feature table on disk, as `FeatureTable` would hold it."""
+
+    path: Path
+    rows: int
+    known_until: datetime
+    n_duplicates: int
+    features: FeatureSet
+    fingerprint: str
+    key: str
+    reused: bool
+
+    def column(self, name: str) -> pl.Series:
+        """Read one column."""
+        from fraudctl import tables
+
+        return tables.read_parquet(self.path, columns=[name]).to_series()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the facts of the table as the document of ``features --json``."""
+        return {
+            "rows": self.rows,
+            "known_until": self.known_until,
+            "duplicates": self.n_duplicates,
+            "data_fingerprint": self.fingerprint,
+            "key": self.key,
+            "reused": self.reused,
+        }
+
+
+LEAST_MEMORY = 500_000_000
+"""Bytes below which `build_features_file` cannot keep its word."""
+_BASE_MEMORY = 350_000_000
+"""What the libraries, code and small arrays take, whatever the data."""
+
+
+def build_features_file(project: Project, *, memory: int, progress: Progress | None = None) -> FeatureFile:
+    """Build the feature table without holding it: partitions of each entity go through files.
+
+    Parameters
+    ----------
+    memory
+        Bytes that the process may take; the entity with the most events, and links, take some 150 bytes for each of
+        their rows whatever this says.
+
+    Raises
+    ------
+    UsageError
+        Less memory than anything can be done with.
+    DataError, ProjectError
+        As `build_features` does.
+    """
+    if memory < LEAST_MEMORY:
+        msg = f"--memory: {memory / 1e6:,.0f} MB are too little; expected at least {LEAST_MEMORY / 1e6:,.0f} MB"
+        raise UsageError(msg)
+    if not project.data.has_time:
+        msg = "--memory works on data with an event_time; these have none"
+        raise UsageError(msg)
+    progress, plan = progress or Silent(), plan_features(project)
+    place = project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
+    facts = _facts(place)
+    reused = facts is not None
+    if facts is None:
+        facts = _build_in_parts(plan, place, memory - _BASE_MEMORY, progress)
+    return FeatureFile(
+        place, rows_of(place), datetime.fromisoformat(facts["known_until"]), facts["n_duplicates"], plan.features,
+        plan.fingerprint, plan.key, reused,
+    )  # fmt: skip
+
+
+def _facts(place: Path) -> dict[str, Any] | None:
+    try:
+        facts: dict[str, Any] = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if place.is_file() else None
+
+
+def rows_of(path: Path) -> int:
+    """Count the rows of a Parquet file by its footer."""
+    import pyarrow.parquet as pq
+
+    return int(pq.ParquetFile(path).metadata.num_rows)
+
+
+def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
+    import tempfile
+
+    from fraudctl import tables
+    from fraudctl.chunks import spill_events, write_chunks
+    from fraudctl.features.spilled import Spilled, limits
+
+    sizes = limits(budget, plan.features)
+    tables.require_writable(place)
+    with tempfile.TemporaryDirectory(prefix="parts-", dir=place.parent) as name:
+        folder = Path(name)
+        progress.stage("Reading events into parts")
+        chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows)
+        progress.stage(f"Building {len(plan.features.names)} features for {sum(chunks.heights):,} events in parts")
+        spilled = Spilled(
+            chunks.files, chunks.heights, plan.features, plan.project.data.timezone, plan.load_sources(), folder, sizes,
+        )  # fmt: skip
+        spilled.compute(_Pace(progress))
+        progress.stage("Joining the parts in the order of time")
+        pace = _Pace(progress)
+
+        def pieces() -> Iterator[pl.DataFrame]:
+            done = 0
+            for piece in spilled.table():
+                yield piece
+                done += piece.height
+                pace("written", done, sum(chunks.heights))
+
+        write_chunks(pieces, place)
+    facts = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
+    tables.write_text(json.dumps(facts), place.with_suffix(".json"))
+    return facts
+
+
+class _Pace:
+    """Tells progress in rows, with rows per second."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.began = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        self.progress.update(done, total, f"{what}, {done / seconds:,.0f} rows/s")
+
+
 def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType]) -> list[str]:
     """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
     from fraudctl.costs import cost_matrix
@@ -241,16 +374,21 @@ def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
     tables.write_text(json.dumps(facts), place.with_suffix(".json"))
 
 
-def write_features(table: FeatureTable, path: Path) -> None:
+def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
     """Write the feature table as Parquet, whole or not at all: event id and roles (but a time that is none) first."""
     from fraudctl import tables
 
+    if isinstance(table, FeatureFile):
+        tables.copy_file(table.path, path)
+        return
     stand_ins = [] if table.timed else ["event_time", "label_time"]
     tables.write_parquet(table.frame.drop(stand_ins), path)
 
 
-def describe_features(table: FeatureTable) -> Description:
+def describe_features(table: FeatureTable | FeatureFile) -> Description:
     """Say for each feature what it means, what it takes in, when it is null, and how its values are distributed."""
     from fraudctl.features.describe import describe
 
-    return describe(table.features, table.frame)
+    if isinstance(table, FeatureTable):
+        return describe(table.features, table.frame.get_column, n_events=table.frame.height)
+    return describe(table.features, table.column, n_events=table.rows)

@@ -38,7 +38,9 @@ def test_distributions_of_a_table(features_of, events_of):
         TEXT, id=range(4), at=at, eur=[1.0, 2.0, 6.0, 9.0], card_id=["a"] * 4, status=["x", "y", None, "x"],
         online=[True, None, False, True],
     )  # fmt: skip
-    found = describe(features_of(TEXT), build(events, features_of(TEXT), timezone="UTC"))
+    found = describe(
+        features_of(TEXT), build(events, features_of(TEXT), timezone="UTC").get_column, n_events=events.frame.height
+    )
     by_name = {item.name: item.distribution for item in found.features}
     assert found.n_events == 4
     assert (by_name["status"].missing_rate, by_name["status"].n_distinct, by_name["status"].mean) == (0.25, 2, None)
