@@ -1,13 +1,17 @@
-"""Window and label features, whole process: ours against Polars, pandas and the floor.
+"""Window and label features, whole process: ours against Polars, DuckDB, pandas and the floor.
 
-Usage: ``python benchmarks/bench_features.py FOLDER [--repeat 5] [--copies 1] [--out results_features.json]``
+Usage: ``python benchmarks/bench_features.py (DATA.parquet | N_EVENTS) --work FOLDER [--rounds 5] [--seconds 200]
+[--methods NAME ...] [--name NAME]``. DATA is the handbook's ``transactions.parquet``; a number makes so many
+synthetic events instead (one terminal has 8.8 % of all). All methods compute the same 50 columns from the same file
+and write them as Parquet (zstd 3), each in a process of its own, in turn, on two threads; the medians of wall time,
+processor time and peak memory are reported. The floor scans, sorts once and writes 50 columns of the same width. The
+pandas way of the handbook runs on a stated share of the customers and terminals. Methods differ at ties (ours lets
+events of one instant not see each other), which changes nothing about the work. "ours --memory 1GB" and "ours
+--since" are the command line; the latter adds a day of 110,000 events in a file of its own. "links" joins customers
+and terminals of 1.5 M events.
 
-FOLDER holds the handbook's ``transactions.parquet``; ``--copies k`` makes it k times as large, with other ids. All
-methods compute the same 50 columns from the same file and write them as Parquet (zstd 3), each in a process of its own,
-in turn, on two threads; the medians of wall time, processor time and peak memory are reported. The floor scans, sorts
-once and writes 50 columns of the same width. The pandas way of the handbook runs on a stated share of the customers and
-terminals. Methods differ at ties (ours lets events of one instant not see each other), which changes nothing about the
-work.
+Every run is noted in FOLDER; after ``--seconds`` no further one begins, and the same command goes on where it stopped.
+Results go to ``results/features.json`` under the name of the data.
 """
 
 from __future__ import annotations
@@ -16,9 +20,9 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -26,6 +30,8 @@ WINDOWS = {"1h": 3_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}
 LABEL_WINDOWS = {"1d": 86_400, "7d": 604_800, "30d": 2_592_000}
 ENTITIES = {"customer": "CUSTOMER_ID", "terminal": "TERMINAL_ID"}
 PANDAS_SHARE = 0.01
+NEW_DAY = "2022-04-09"
+"""The day after those of the synthetic events."""
 LARGEST_SHARE = 0.088
 """Share of the synthetic events that one terminal has."""
 PROJECT = """
@@ -187,12 +193,102 @@ def floor(data: Path, out: Path) -> None:
     frame.with_columns(ints + floats).write_parquet(out, compression="zstd", compression_level=3)
 
 
+def duckdb_windows(data: Path, out: Path) -> None:
+    """Compute with DuckDB's windows over ranges of time, and as-of joins for the labels."""
+    import duckdb
+
+    columns, windows = [], []
+    for entity in ENTITIES:
+        for window, seconds in WINDOWS.items():
+            name = f"{entity}_{window}"
+            windows.append(
+                f"{name} as (partition by {entity} order by event_time range between interval {seconds} seconds "
+                "preceding and interval 1 microseconds preceding)"
+            )
+            columns.append(f"count(*) over {name} as {entity}_count_{window}")
+            columns += [
+                f"{function}(amount) over {name} as {entity}_{kind}_{window}"
+                for kind, function in {"sum": "sum", "mean": "avg", "std": "stddev_samp", "max": "max"}.items()
+            ]
+    columns.append("epoch(event_time - lag(event_time) over (partition by customer order by event_time)) as since")
+    joins, labels = [], []
+    for name, seconds in {"0": 0, **LABEL_WINDOWS}.items():
+        joins.append(
+            f"asof left join totals l{name} on f.terminal = l{name}.terminal and "
+            f"f.event_time - interval {seconds} seconds >= l{name}.arrived"
+        )
+        labels += [f"coalesce(l{name}.{kind}, 0) as {kind}_{name}" for kind in ("known", "frauds")]
+    counted = [
+        f"{kind}_0 - {kind}_{window} as terminal_{kind}_{window}"
+        for window in LABEL_WINDOWS
+        for kind in ("known", "frauds")
+    ]
+    rates = [
+        f"(frauds_0 - frauds_{window}) / nullif(known_0 - known_{window}, 0) as terminal_rate_{window}"
+        for window in LABEL_WINDOWS
+    ]
+    ends = ", ".join(f"{kind}_{name}" for kind in ("known", "frauds") for name in ("0", *LABEL_WINDOWS))
+    query = f"""
+        with e as (select TRANSACTION_ID event_id, TX_DATETIME event_time, TX_AMOUNT amount, TX_FRAUD label,
+                   CUSTOMER_ID customer, TERMINAL_ID terminal from read_parquet('{data}')),
+        totals as (select terminal, event_time + interval 7 days arrived,
+                   count(*) over t known, sum(label) over t frauds from e
+                   window t as (partition by terminal order by event_time, event_id rows unbounded preceding)),
+        f as (select *, {", ".join(columns)} from e window {", ".join(windows)}),
+        g as (select f.*, {", ".join(labels)} from f {" ".join(joins)})
+        select * exclude ({ends}), {", ".join(counted + rates)} from g order by event_time, event_id"""  # noqa: S608
+    with duckdb.connect() as connection:
+        connection.execute("set threads = 2; set memory_limit = '12GB'")
+        connection.execute(f"copy ({query}) to '{out}' (format parquet, compression zstd, compression_level 3)")
+
+
+def ours_memory(data: Path, out: Path) -> None:
+    """Compute within 1 GB, by the command line."""
+    _command(_project_beside(data), "--memory", "1GB", "-o", str(out))
+
+
+def ours_since(data: Path, out: Path) -> None:
+    """Compute the day after the data, from the state that was kept of what came before, by the command line."""
+    _command(data.parent / "increment", "--since", NEW_DAY, "-o", str(out))
+
+
+def links(data: Path, out: Path) -> None:
+    """Join the customers and terminals of 1.5 M events, and write what each event sees of its component."""
+    import polars as pl
+
+    from fraudctl.features.links import linked
+
+    frame = _polars_frame(data).head(1_500_000)
+    at = pl.col("event_time").dt.replace_time_zone("UTC")
+    frame = frame.with_columns(event_time=at, label_time=at + pl.duration(days=7))
+    linked(frame.head(100), ("customer", "terminal"), hub=50)
+    start = time.perf_counter()
+    linked(frame, ("customer", "terminal"), hub=50)
+    out.with_suffix(".seconds").write_text(str(time.perf_counter() - start))
+
+
+def _project_beside(data: Path) -> Path:
+    (data.parent / "fraudctl.toml").write_text(PROJECT)
+    shutil.rmtree(data.parent / ".fraudctl", ignore_errors=True)
+    return data.parent
+
+
+def _command(project: Path, *arguments: str) -> None:
+    from fraudctl.cli.app import app
+
+    app(["features", "--project", str(project), "--no-progress", "--quiet", *arguments], standalone_mode=False)
+
+
 METHODS = {
     "ours": ours,
     "polars rolling_*_by().over()": polars_over,
     "polars rolling(group_by=)": polars_rolling,
+    "duckdb windows": duckdb_windows,
     "pandas groupby.rolling (sample)": pandas_sample,
     "floor": floor,
+    "ours --memory 1GB": ours_memory,
+    "ours --since": ours_since,
+    "links": links,
 }
 
 
@@ -200,13 +296,13 @@ def timed(method: str, data: Path, out: Path) -> tuple[float, float, float]:
     """Run one method in a process of its own; give wall seconds, processor seconds and peak MB."""
     start = time.perf_counter()
     env = {**os.environ, "POLARS_MAX_THREADS": "2"}
-    arguments = [sys.executable, __file__, str(data.parent), "--child", method, "--data", str(data), "--out", str(out)]
-    pid = os.posix_spawn(sys.executable, arguments, env)
+    arguments = [sys.executable, __file__, "0", "--work", str(data.parent), "--child", method]
+    pid = os.posix_spawn(sys.executable, [*arguments, "--data", str(data), "--out", str(out)], env)
     _, status, usage = os.wait4(pid, 0)
     if status != 0:
         msg = f"{method} ended with status {status}"
         raise SystemExit(msg)
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 
 def synthetic(place: Path, n_events: int, *, first_day: int = 0, days: int = 91, first_id: int = 0) -> Path:
@@ -233,51 +329,95 @@ def synthetic(place: Path, n_events: int, *, first_day: int = 0, days: int = 91,
     return place
 
 
+def prepared(source: str, work: Path) -> Path:
+    """Give the data in ``work``, made or linked there the first time."""
+    work.mkdir(parents=True, exist_ok=True)
+    data = work / "transactions.parquet"
+    if not data.exists():
+        if source.isdigit():
+            synthetic(data, int(source))
+        else:
+            data.symlink_to(Path(source).resolve())
+    return data
+
+
+def prepare_increment(data: Path) -> None:
+    """Put a day of 110,000 events beside the data, and build once so that the state is kept."""
+    import polars as pl
+
+    folder = data.parent / "increment"
+    if (folder / ".fraudctl").exists():
+        return
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    if not (folder / "data" / "a.parquet").exists():
+        (folder / "data" / "a.parquet").symlink_to(data.resolve())
+    n_events = pl.scan_parquet(data).select(pl.len()).collect().item()
+    synthetic(folder / "data" / "b.parquet", 110_000, first_day=91, days=1, first_id=n_events)
+    (folder / "fraudctl.toml").write_text(PROJECT.replace("transactions.parquet", "data/*.parquet"))
+    _command(folder, "--since", NEW_DAY, "-o", str(folder / "first.parquet"))
+
+
+def summary(runs: list[dict[str, float | str]], data: Path) -> dict[str, object]:
+    """Give the medians of all runs, and their ratios to the floor."""
+    import numba
+    import polars as pl
+
+    methods = {}
+    for method in METHODS:
+        own = [run for run in runs if run["method"] == method]
+        if own:
+            keys = ("seconds", "cpu_seconds", "peak_mb", *(["inner_seconds"] if method == "links" else []))
+            methods[method] = {key: round(statistics.median(float(run[key]) for run in own), 2) for key in keys}
+            methods[method]["runs"] = len(own)
+    for found in methods.values():
+        if "floor" in methods:
+            found["times_floor"] = round(found["seconds"] / methods["floor"]["seconds"], 2)
+            found["cpu_times_floor"] = round(found["cpu_seconds"] / methods["floor"]["cpu_seconds"], 2)
+    return {
+        "n_events": pl.scan_parquet(data).select(pl.len()).collect().item(), "n_columns": 50,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "polars": pl.__version__, "numba": numba.__version__},
+        "pandas_share_of_entities": PANDAS_SHARE, "methods": methods,
+    }  # fmt: skip
+
+
 def main() -> None:
-    """Time all methods in turn, print the ratios and write the results."""
+    """Time methods in turn until the rounds are full or the time is up, and write the results."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--copies", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results_features.json"))
+    parser.add_argument("source")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=200.0)
+    parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=["ours", "floor"])
+    parser.add_argument("--name")
     parser.add_argument("--child", choices=list(METHODS))
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "features.json")
     options = parser.parse_args()
     if options.child:
         METHODS[options.child](options.data, options.out)
         return
-    import numba
-    import polars as pl
-
-    with tempfile.TemporaryDirectory() as folder:
-        data = enlarged(options.folder, options.copies, Path(folder))
-        n_events = pl.scan_parquet(data).select(pl.len()).collect().item()
-        timed("ours", data, Path(folder) / "warm.parquet")
-        runs: dict[str, list[tuple[float, float, float]]] = {method: [] for method in METHODS}
-        for _ in range(options.repeat):
-            for method, results in runs.items():
-                results.append(timed(method, data, Path(folder) / "out.parquet"))
-    wall, cpu, peak = (
-        {method: statistics.median(run[i] for run in results) for method, results in runs.items()} for i in range(3)
-    )
-    result = {
-        "n_events": n_events, "n_columns": 50, "repeat": options.repeat, "load_before": os.getloadavg()[0],
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "polars": pl.__version__, "numba": numba.__version__},
-        "pandas_share_of_entities": PANDAS_SHARE,
-        "methods": {
-            method: {
-                "seconds": round(wall[method], 2),
-                "times_floor": round(wall[method] / wall["floor"], 2),
-                "cpu_seconds": round(cpu[method], 2),
-                "cpu_times_floor": round(cpu[method] / cpu["floor"], 2),
-                "peak_mb": round(peak[method]),
-            }
-            for method in METHODS
-        },
-    }  # fmt: skip
-    options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    began, data, log = time.monotonic(), prepared(options.source, options.work), options.work / "runs.jsonl"
+    if "ours --since" in options.methods:
+        prepare_increment(data)
+    runs = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    for number in range(options.rounds):
+        for method in options.methods:
+            done = sum(run["method"] == method for run in runs)
+            if done > number or time.monotonic() - began > options.seconds:
+                continue
+            out = options.work / "out.parquet"
+            wall, cpu, peak = timed(method, data, out)
+            run = {"method": method, "seconds": wall, "cpu_seconds": cpu, "peak_mb": peak, "load": os.getloadavg()[0]}
+            if method == "links":
+                run["inner_seconds"] = float(out.with_suffix(".seconds").read_text())
+            runs.append(run)
+            with log.open("a") as file:
+                file.write(json.dumps(run) + "\n")
+    results = json.loads(options.out.read_text()) if options.out.exists() else {}
+    results[options.name or options.source] = summary(runs, data)
+    options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

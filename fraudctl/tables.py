@@ -504,6 +504,12 @@ def write_chunks(frames: Iterable[pl.DataFrame], path: Path) -> None:
                 writer.close()
 
 
+def write_arrow(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame as one Arrow file, fast to read again, whole or not at all."""
+    with whole_file(path) as temporary:
+        frame.write_ipc(temporary, compression="uncompressed")
+
+
 def copy_file(source: Path, path: Path) -> None:
     """Copy a file, whole or not at all."""
     with whole_file(path) as temporary:

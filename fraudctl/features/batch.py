@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -63,6 +64,14 @@ _EVERYONE = ""
 _S = TypeVar("_S")
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """Outcomes of earlier events that are in no frame any more: how many were known, how many of them fraud."""
+
+    known: int = 0
+    frauds: int = 0
+
+
 def build(
     events: Events,
     features: FeatureSet,
@@ -97,18 +106,23 @@ def build(
     """
     workers = default_workers(threads)
     engine = Engine(events.frame, features, timezone, sources or {}, workers)
-    done = 0
     if progress is not None and not _compiled_before():
         progress(COMPILING, 0, len(features.steps))
+    run(engine, features, progress=progress)
+    names = set(features.names)
+    out = [series for series in events.frame.get_columns() if series.name not in names]
+    return pl.DataFrame([*out, *(engine.results[name] for name in features.names)])
+
+
+def run(engine: Engine, features: FeatureSet, *, progress: Progress | None = None) -> None:
+    """Compute all steps of a set, stage by stage."""
+    done = 0
     for stage in features.stages:
         for family in families([features[name] for name in stage]):
             engine.compute(family)
             done += len(family)
             if progress is not None:
                 progress(family[0].name, done, len(features.steps))
-    names = set(features.names)
-    out = [series for series in events.frame.get_columns() if series.name not in names]
-    return pl.DataFrame([*out, *(engine.results[name] for name in features.names)])
 
 
 def default_workers(threads: int | None = None) -> Workers:
@@ -165,7 +179,9 @@ class Engine:
         workers: Workers,
         *,
         asking: tuple[int, int] | None = None,
+        dropped: Dropped | None = None,
     ) -> None:
+        self.dropped = dropped or Dropped()
         self.sources = sources
         self.frame = frame
         self.asking = asking or (0, frame.height)
@@ -393,8 +409,9 @@ class Engine:
         labels = self.label_history(queries)
         ranges = label_ranges(queries, labels, [FOREVER], workers=self.workers)
         frauds = aggregates.fraud_counts(queries, labels.history, ranges, labels.outcome)[0]
+        known = aggregates.counts(queries, labels.history, ranges)[0] + self.dropped.known
         with np.errstate(invalid="ignore", divide="ignore"):
-            rate: Array = frauds / aggregates.counts(queries, labels.history, ranges)[0]
+            rate: Array = (frauds + self.dropped.frauds) / known
         return rate
 
     def recencies(self, family: list[Feature], entity: str) -> None:

@@ -83,15 +83,15 @@ class Plan:
         Data columns that travel along.
     fingerprint
         SHA-256 of the events' files, and of the sources' where there are any.
-    sources
-        Source name -> its open table.
+    definitions
+        Where all of it comes from.
     """
 
     project: Project
     features: FeatureSet
     carried: list[str]
     fingerprint: str
-    sources: dict[str, pl.LazyFrame]
+    definitions: Definitions
 
     @property
     def key(self) -> str:
@@ -114,20 +114,35 @@ class Plan:
 
     def load_sources(self) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised."""
+        return self.definitions.load_sources()
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """The definitions of a project as they fit its data, and the files of both; no data are read for it."""
+
+    project: Project
+    features: FeatureSet
+    carried: list[str]
+    files: list[str]
+    beside: dict[str, list[str]]
+
+    def load_sources(self) -> dict[str, pl.DataFrame]:
+        """Load the other tables, normalised."""
         from fraudctl import tables
         from fraudctl.features.sources import normalise_source
 
         zone, columns, loaded = self.project.data.timezone, self.features.sources, {}
-        for name, scan in self.sources.items():
+        for name, files in self.beside.items():
             if name in columns:
-                section = self.project.sources[name]
+                section, scan = self.project.sources[name], tables.scan(files)
                 with tables.explained([f"[sources.{name}]"]):
                     loaded[name] = normalise_source(scan, section, name=name, timezone=zone, columns=columns[name])
         return loaded
 
 
-def plan_features(project: Project) -> Plan:
-    """Settle what is to be built from what.
+def load_definitions(project: Project) -> Definitions:
+    """Read the definitions and fit them to the columns of the data.
 
     Raises
     ------
@@ -143,12 +158,28 @@ def plan_features(project: Project) -> Plan:
         name: tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
         for name, section in project.sources.items()
     }
-    scans = {name: tables.scan(found) for name, found in beside.items()}
-    others = {name: SourceTable(project.sources[name], scan.collect_schema()) for name, scan in scans.items()}
+    others = {
+        name: SourceTable(project.sources[name], tables.scan(found).collect_schema()) for name, found in beside.items()
+    }
     features = define(project, schema, sources=others)
-    prints = [tables.fingerprint(files), *(tables.fingerprint(beside[name]) for name in sorted(beside))]
-    fingerprint = prints[0] if not beside else hashlib.sha256("".join(prints).encode()).hexdigest()
-    return Plan(project, features, carried_columns(project, features, schema), fingerprint, scans)
+    return Definitions(project, features, carried_columns(project, features, schema), files, beside)
+
+
+def plan_features(project: Project) -> Plan:
+    """Settle what is to be built from what, and take the fingerprint of all data.
+
+    Raises
+    ------
+    DataError, ProjectError
+        As `load_definitions` does.
+    """
+    from fraudctl import tables
+
+    found = load_definitions(project)
+    prints = [tables.fingerprint(found.files)]
+    prints += [tables.fingerprint(found.beside[name]) for name in sorted(found.beside)]
+    fingerprint = prints[0] if not found.beside else hashlib.sha256("".join(prints).encode()).hexdigest()
+    return Plan(project, found.features, found.carried, fingerprint, found)
 
 
 def build_features(project: Project, *, progress: Progress | None = None) -> FeatureTable:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, Verbose, memory_size
+from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, Verbose, memory_size, moment
+from fraudctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from fraudctl.cli.session import Session
+    from fraudctl.project import Project
+    from fraudctl.workflows.features import FeatureFile, FeatureTable
 
 
 def features(
@@ -20,35 +28,72 @@ def features(
     memory: Annotated[
         str | None, typer.Option(help="Build in parts within so much memory, such as 2GB; the table is the same.")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only the events at or after this date, from the state kept of earlier ones.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Build the point-in-time features, or reuse those built before."""
-    from fraudctl.cli.render import feature_table
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
     from fraudctl.tables import require_parquet_path
-    from fraudctl.workflows.features import build_features, build_features_file, describe_features, write_features
 
+    _refuse_contradictions(since=since, memory=memory, output=output, describe=describe)
     if output is not None:
         require_parquet_path(output)
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    opened, day = load_project(project), moment(since)
+    if day is not None and output is not None:
+        _since(opened, day, output, session)
+    else:
+        _all(opened, memory, output, session, describe=describe)
+
+
+def _refuse_contradictions(*, since: str | None, memory: str | None, output: Path | None, describe: bool) -> None:
+    if since is not None and (memory is not None or describe):
+        msg = f"--since and {'--memory' if memory is not None else '--describe'} exclude each other"
+        raise UsageError(msg, hint="--since reads new events only; leave the other option out")
+    if since is not None and output is None:
+        msg = "--since needs --output: the table of the new events is kept nowhere else"
+        raise UsageError(msg, hint="add -o new.parquet")
+
+
+def _since(project: Project, day: datetime | date, output: Path, session: Session) -> None:
+    """Build the features of the events since a day, and write them."""
+    from fraudctl.tables import write_parquet
+    from fraudctl.workflows.increment import build_since
+
     with session.progress() as progress:
-        table = (
-            build_features(load_project(project), progress=progress)
-            if memory is None
-            else build_features_file(load_project(project), memory=memory_size(memory), progress=progress)
-        )
+        found = build_since(project, day, progress=progress)
+    write_parquet(found.frame, output)
+    session.emit({**found.to_dict(), "output": output, "features": found.features})
+    session.show(f"built {len(found.features)} features for {found.frame.height:,} events since {found.since}")
+    session.show(f"wrote {output}")
+
+
+def _all(project: Project, memory: str | None, output: Path | None, session: Session, *, describe: bool) -> None:
+    """Build the features of all events, or reuse those built before."""
+    from fraudctl.cli.render import feature_table
+    from fraudctl.workflows.features import build_features, build_features_file, describe_features, write_features
+
+    table: FeatureTable | FeatureFile
+    with session.progress() as progress:
+        if memory is None:
+            table = build_features(project, progress=progress)
+        else:
+            table = build_features_file(project, memory=memory_size(memory), progress=progress)
     if output is not None:
         write_features(table, output)
     described = describe_features(table) if describe else None
     named = table.features.names if described is None else described.to_dict()["features"]
-    session.emit({**table.to_dict(), "output": output, "features": named})
+    facts = table.to_dict()
+    session.emit({**facts, "output": output, "features": named})
     if described is not None:
         session.show(feature_table(described))
     how = "reused" if table.reused else "built"
-    session.show(f"{how} {len(table.features.names)} features for {table.to_dict()['rows']:,} events")
+    session.show(f"{how} {len(table.features.names)} features for {facts['rows']:,} events")
     if output is not None:
         session.show(f"wrote {output}")

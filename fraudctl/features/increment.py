@@ -1,0 +1,88 @@
+"""What of the past has to be kept so that later events get the features of a full build, bit for bit.
+
+The kept past is a set of earlier events: those that a window of a later event can reach, those whose label it can, and
+one or two for each look-back without an end (the first and last event of an entity, the last of a pair, every fraud).
+What is dropped can change no later feature; of its outcomes only their number is kept. Links, and counts of a pair,
+look back on everything: then nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from fraudctl.features.batch import Dropped, Engine, default_workers, run
+from fraudctl.features.definition import FeatureSet
+from fraudctl.features.specs import HourSpec, LabelSpec, LinkSpec, PairSpec, RawSpec, RecencySpec, WindowSpec
+
+
+@dataclass(frozen=True)
+class Past:
+    """Earlier events that still matter, with the features that windows look back on; and what was dropped."""
+
+    events: pl.DataFrame
+    dropped: Dropped
+
+
+def remembered(features: FeatureSet) -> list[str]:
+    """Give the features that windows look back on, which the past has to hold."""
+    steps = {step.name for step in features.steps if not isinstance(step.spec, RawSpec)}
+    specs = [step.spec for step in features.steps if isinstance(step.spec, WindowSpec)]
+    return list(dict.fromkeys(need for spec in specs for need in spec.needs if need in steps))
+
+
+def kept(past: Past, features: FeatureSet, *, before_us: int) -> Past:
+    """Drop what no event at ``before_us`` (µs UTC) or later can look back on.
+
+    Parameters
+    ----------
+    past
+        Events in the order of time; those at ``before_us`` or later are left out.
+    """
+    events = past.events.filter(pl.col("event_time").dt.epoch("us") < before_us)
+    specs = [step.spec for step in features.steps]
+    if any(isinstance(spec, LinkSpec) or (isinstance(spec, PairSpec) and spec.kind == "count") for spec in specs):
+        return Past(events, past.dropped)
+    matters = pl.lit(value=False)
+    windows = [spec.window_us for spec in specs if isinstance(spec, (WindowSpec, HourSpec))]
+    if windows:
+        matters |= pl.col("event_time").dt.epoch("us") > before_us - max(windows)
+    labels = [spec.window_us for spec in specs if isinstance(spec, LabelSpec)]
+    if labels:
+        matters |= pl.col("label_time").dt.epoch("us") > before_us - max(labels)
+    seen = {(spec.entity, spec.kind) for spec in specs if isinstance(spec, RecencySpec)}
+    if any("fraud" in kind for _, kind in seen):
+        matters |= pl.col("label") == 1
+    for entity, kind in sorted(seen):
+        if kind == "seconds_since_last":
+            matters |= pl.col(entity).is_last_distinct()
+        if kind == "seconds_since_first":
+            matters |= pl.col(entity).is_first_distinct()
+    for pair in sorted({spec.entities for spec in specs if isinstance(spec, PairSpec)}):
+        matters |= pl.struct(*pair).is_last_distinct()
+    flags = events.select(matters.fill_null(value=False).alias("kept")).to_series()
+    gone = events.filter(~flags)["label"].drop_nulls()
+    dropped = Dropped(past.dropped.known + len(gone), past.dropped.frauds + int((gone == 1).sum()))
+    return Past(events.filter(flags), dropped)
+
+
+def extend(
+    past: Past, events: pl.DataFrame, features: FeatureSet, *, timezone: str, sources: Mapping[str, pl.DataFrame]
+) -> pl.DataFrame:
+    """Compute the features of events that all come later than the past.
+
+    Returns
+    -------
+    ``events`` with their features, as `batch.build` gives them, and then the hidden ones that `remembered` names.
+    """
+    frame = pl.concat([past.events, events], how="diagonal_relaxed")
+    engine = Engine(
+        frame, features, timezone, sources, default_workers(), asking=(past.events.height, frame.height),
+        dropped=past.dropped,
+    )  # fmt: skip
+    run(engine, features)
+    names = list(dict.fromkeys([*features.names, *remembered(features)]))
+    done = pl.DataFrame([engine.results[name] for name in names])
+    return pl.concat([events.drop(names, strict=False), done], how="horizontal")

@@ -1,0 +1,237 @@
+"""``features --since``: the features of new events only, from the state that was kept of earlier ones.
+
+The state lies in ``.fraudctl/increments/``: the earlier events that still matter (see `features.increment`), up to the
+date of the last ``--since``, and which files they came from. It fits as long as the definitions stay the same, these
+files are unchanged, and no event of another file lies before that date. Where it does not fit, the reason is told, all
+features are built anew, and the state is kept for the next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.errors import DataError, UsageError
+from fraudctl.progress import Progress, Silent
+from fraudctl.project import Project
+from fraudctl.workflows.features import Definitions, load_definitions
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.features.increment import Past
+
+_STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Increment:
+    """The features of the events since a date.
+
+    Attributes
+    ----------
+    frame
+        One row for each event at or after ``since``, as in `FeatureTable`.
+    since
+        The instant asked for.
+    rows_kept
+        Earlier events that the state holds.
+    built_anew
+        Why all features had to be built, or None where the state fitted.
+    """
+
+    frame: pl.DataFrame
+    features: list[str]
+    since: datetime
+    rows_kept: int
+    built_anew: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the facts as the document of ``features --since --json``."""
+        return {
+            "rows": self.frame.height,
+            "since": self.since,
+            "rows_kept": self.rows_kept,
+            "built_anew": self.built_anew,
+        }
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where the state is, and what it says of itself: its date in µs, files, and counts of what was dropped."""
+
+    place: Path
+    facts: dict[str, Any]
+
+    @property
+    def before_us(self) -> int:
+        return int(self.facts["before_us"])
+
+    def past(self) -> Past:
+        import polars as pl
+
+        from fraudctl.features.batch import Dropped
+        from fraudctl.features.increment import Past
+
+        events = pl.read_ipc(self.place.with_suffix(".arrow"))
+        return Past(events, Dropped(self.facts["known"], self.facts["frauds"]))
+
+
+def build_since(project: Project, since: datetime | date, *, progress: Progress | None = None) -> Increment:
+    """Compute the features of the events at or after ``since``.
+
+    Raises
+    ------
+    UsageError
+        Data without a time, or no event at or after ``since``.
+    DataError, ProjectError
+        As `build_features` does; ids are looked at within the new events and the kept ones.
+    """
+    from fraudctl.features.increment import Past, extend, kept
+    from fraudctl.split import instant
+
+    if not project.data.has_time:
+        msg = "--since works on data with an event_time; these have none"
+        raise UsageError(msg)
+    progress, asked = progress or Silent(), instant(since, timezone=project.data.timezone)
+    since_us = round(asked.timestamp() * 1_000_000)
+    found = load_definitions(project)
+    state = _open(project, found)
+    files, reason = _new_files(state, found, since_us)
+    progress.stage("Reading new events" if reason is None else "Reading all events")
+    past, fresh, seen = _read(found, state if reason is None else None, files)
+    if isinstance(fresh, str):
+        reason, state = fresh, None
+        past, fresh, seen = _read(found, None, found.files)
+    if reason is not None:
+        progress.warn(f"no state fits ({reason}): all features are built anew, and the state is kept")
+    if isinstance(fresh, str):
+        raise DataError(fresh)
+    progress.stage(f"Building {len(found.features.names)} features for {fresh.height:,} events")
+    zone, sources = project.data.timezone, found.load_sources()
+    table = extend(past, fresh, found.features, timezone=zone, sources=sources)
+    names = [name for name in fresh.columns if name not in set(found.features.names)] + found.features.names
+    wanted = table.filter(_at_or_after(since_us)).select(names)
+    if reason is not None or state is None or state.before_us != since_us:
+        import polars as pl
+
+        everything = pl.concat([past.events, table.filter(~_at_or_after(since_us))], how="diagonal_relaxed")
+        after = kept(Past(everything.select(_state_columns(found)), past.dropped), found.features, before_us=since_us)
+        _keep(project, found, after, since_us, seen)
+        past = after
+    return Increment(wanted, found.features.names, asked.astimezone(UTC), past.events.height, reason)
+
+
+def _at_or_after(since_us: int) -> pl.Expr:
+    import polars as pl
+
+    return pl.col("event_time").dt.epoch("us") >= since_us
+
+
+def _state_columns(found: Definitions) -> list[str]:
+    """Give what the state has to hold: roles, entities, columns that are read, and remembered features."""
+    from fraudctl.features.increment import remembered
+    from fraudctl.workflows.features import tables_roles
+
+    roles = tables_roles(found.project) - (set() if found.project.data.amount else {"amount"})
+    return list(dict.fromkeys([*sorted(roles), *found.carried, *remembered(found.features)]))
+
+
+def _place(project: Project, found: Definitions) -> Path:
+    import polars as pl
+
+    parts = [_STATE_VERSION, pl.__version__, found.features.digest, found.carried, project.data.timezone]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return project.cache_dir / "increments" / key[:32]
+
+
+def _open(project: Project, found: Definitions) -> _State | None:
+    place = _place(project, found)
+    try:
+        facts = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return _State(place, facts) if place.with_suffix(".arrow").is_file() else None
+
+
+def _new_files(state: _State | None, found: Definitions, since_us: int) -> tuple[list[str], str | None]:
+    """Give the files that have to be read, and why the state does not fit, if so."""
+    if state is None:
+        return found.files, "none was kept for these definitions"
+    if since_us < state.before_us:
+        return found.files, f"it was kept for {_day(state.before_us)}, which is later"
+    if any("://" in name for name in found.files):
+        return found.files, "files behind a URL cannot be told to be unchanged"
+    known: dict[str, Any] = state.facts["files"]
+    gone = sorted(set(known) - set(found.files))
+    if gone:
+        return found.files, f"{Path(gone[0]).name} is not there any more"
+    changed = [name for name in known if not _unchanged(name, known[name])]
+    if changed:
+        return found.files, f"{Path(changed[0]).name} has changed"
+    return [name for name in found.files if name not in known or known[name]["until_us"] >= state.before_us], None
+
+
+def _day(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
+
+
+def _unchanged(name: str, noted: dict[str, Any]) -> bool:
+    """Say whether a file has the size and time of change that were noted, or else the same content."""
+    from fraudctl import tables
+
+    found = Path(name).stat()
+    if [found.st_size, found.st_mtime_ns] == noted["stat"]:
+        return True
+    return bool(tables.fingerprint([name]) == noted["sha256"])
+
+
+def _read(
+    found: Definitions, state: _State | None, files: list[str]
+) -> tuple[Past, pl.DataFrame | str, dict[str, Any]]:
+    """Give the past, the events after it (or why they do not fit), and what is to be noted of every file."""
+    import polars as pl
+
+    from fraudctl import tables
+    from fraudctl.features.batch import Dropped
+    from fraudctl.features.increment import Past
+
+    noted: dict[str, Any] = {} if state is None else dict(state.facts["files"])
+    project = found.project
+    if not files:
+        msg = "no event is new: every file was seen before"
+        raise DataError(msg, hint="add a file with the new events")
+    events = tables.normalise(
+        tables.scan(files), project=project, files=files, columns=found.carried, fingerprint=""
+    ).frame
+    for name in files:
+        times = tables.collect(tables.scan([name]).select(str(project.data.event_time)), files=[name]).to_series()
+        utc = tables.to_utc(times, timezone=project.data.timezone, role="event_time").dt.epoch("us")
+        early = 0 if state is None or name in noted else int((utc < state.before_us).sum())
+        if early:
+            return Past(events.clear(), Dropped()), f"{Path(name).name} holds {early} events before it", {}
+        if "://" not in name:
+            stat = Path(name).stat()
+            digest = noted[name]["sha256"] if name in noted else tables.fingerprint([name])
+            noted[name] = {"stat": [stat.st_size, stat.st_mtime_ns], "sha256": digest, "until_us": utc.max() or 0}
+    if state is None:
+        return Past(events.clear(), Dropped()), events, noted
+    return state.past(), events.filter(pl.col("event_time").dt.epoch("us") >= state.before_us), noted
+
+
+def _keep(project: Project, found: Definitions, past: Past, before_us: int, files: dict[str, Any]) -> None:
+    """Write the state, the facts last, and remove those of other definitions."""
+    from fraudctl import tables
+
+    place = _place(project, found)
+    facts = {"before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files}
+    place.with_suffix(".json").unlink(missing_ok=True)
+    tables.write_arrow(past.events, place.with_suffix(".arrow"))
+    tables.write_text(json.dumps(facts), place.with_suffix(".json"))
+    for other in place.parent.iterdir():
+        if other.stem != place.name:
+            other.unlink(missing_ok=True)

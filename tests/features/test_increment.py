@@ -1,0 +1,148 @@
+"""Features of new events from the kept past: the very bits of a full build, whatever is dropped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from command_line import run_in
+from features.test_against_reference import EVERYTHING, ZONE, tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from fraudctl.features import build
+from fraudctl.features.batch import Dropped
+from fraudctl.features.increment import Past, extend, kept, remembered
+from fraudctl.progress import Silent
+from fraudctl.project import load_project
+from fraudctl.workflows.features import build_features
+from fraudctl.workflows.increment import Increment, build_since
+
+SPARING = EVERYTHING.replace('aggregates = ["first_time", "count", "seconds_since_last"]', "").replace(
+    '[[features.links]]\nof = ["card", "shop"]\n[[features.links]]\nof = ["shop", "card"]\nhub = 2\n', ""
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(columns=tables(30), data=st.data(), text=st.sampled_from([EVERYTHING, SPARING]))
+def test_an_increment_equals_a_full_build(columns, data, text, events_of, features_of):
+    features, events = features_of(text), events_of(text, **columns)
+    whole = build(events, features, timezone=ZONE)
+    times = events.frame["event_time"].dt.epoch("us").to_list()
+    cuts = sorted({data.draw(st.sampled_from(times)) + data.draw(st.integers(0, 1)) for _ in range(2)})
+    past = Past(events.frame.clear(), Dropped())
+    us = pl.col("event_time").dt.epoch("us")
+    after = -(2**62)
+    for cut in [*cuts, None]:
+        fresh = events.frame.filter((us >= after) & (us < cut if cut is not None else True))
+        table = extend(past, fresh, features, timezone=ZONE, sources={})
+        expected = whole.filter((us >= after) & (us < cut if cut is not None else True))
+        assert_frame_equal(table.select(whole.columns), expected, check_exact=True)
+        if cut is not None:
+            held = table.select([*events.frame.columns, *remembered(features)])
+            past = kept(
+                Past(pl.concat([past.events, held], how="diagonal_relaxed"), past.dropped), features, before_us=cut
+            )  # fmt: skip
+            after = cut
+
+
+TOML = """
+[data]
+events = "data/*.parquet"
+event_id = "id"
+event_time = "at"
+amount = "eur"
+label = "fraud"
+label_delay = "1d"
+[entities]
+card = "card"
+[[features.window]]
+by = "card"
+windows = ["1d"]
+aggregates = ["count", "sum(amount)"]
+[[features.labels]]
+by = "card"
+windows = ["2d"]
+aggregates = ["smoothed_rate"]
+[[features.recency]]
+by = "card"
+"""
+DAY = 86_400
+
+
+def day(number: int, *, first: int = 0, n: int = 400) -> pl.DataFrame:
+    ids = pl.int_range(first, first + n, eager=True).alias("id")
+    return pl.DataFrame({"id": ids}).with_columns(
+        at=pl.datetime(2024, 1, 1) + pl.duration(seconds=number * DAY + (pl.col("id") * 7919) % DAY),
+        eur=(pl.col("id") * 31 % 977) / 100, fraud=(pl.col("id") % 9 == 0).cast(pl.Int8), card=pl.col("id") % 83,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "fraudctl.toml").write_text(TOML)
+    for number in range(5):
+        day(number, first=1000 * number).write_parquet(tmp_path / "data" / f"{number}.parquet")
+    return tmp_path
+
+
+class Heard(Silent):
+    """Progress that keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def since(project, date: int, heard: Heard | None = None) -> Increment:
+    return build_since(load_project(project), datetime(2024, 1, date, tzinfo=UTC), progress=heard)
+
+
+def full(project) -> pl.DataFrame:
+    return build_features(load_project(project)).frame
+
+
+def test_days_that_come_one_by_one(project):
+    heard = Heard()
+    assert since(project, 5, heard).built_anew == "none was kept for these definitions"
+    assert "all features are built anew" in heard.warnings[0]
+    for number, date in ((5, 6), (6, 7)):
+        day(number, first=1000 * number).write_parquet(project / "data" / f"{number}.parquet")
+        done = since(project, date)
+        assert done.built_anew is None
+        assert done.frame.height == 400
+        assert done.rows_kept < 400 * number
+    again = since(project, 7)
+    assert again.built_anew is None
+    assert_frame_equal(done.frame, again.frame)
+    assert_frame_equal(done.frame, full(project).tail(400), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda data: day(1, first=1000, n=399).write_parquet(data / "1.parquet"), "1.parquet has changed"),
+        (lambda data: (data / "2.parquet").unlink(), "2.parquet is not there any more"),
+        (lambda data: day(2, first=9000, n=7).write_parquet(data / "late.parquet"), "late.parquet holds 7 events"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_told_and_made_anew(project, spoil, words):
+    since(project, 4)
+    spoil(project / "data")
+    done = since(project, 5)
+    assert words in str(done.built_anew)
+    assert_frame_equal(done.frame, full(project).tail(done.frame.height), check_exact=True)
+    assert since(project, 5).built_anew is None
+
+
+def test_options_that_contradict(project):
+    assert run_in(project, "features", "--since", "2024-01-05").code == 2
+    both = run_in(project, "features", "--since", "2024-01-05", "-o", "x.parquet", "--memory", "1GB")
+    assert (both.code, "exclude each other" in both.err) == (2, True)
+    done = run_in(project, "features", "--since", "2024-01-05", "-o", "x.parquet", "--json")
+    assert (done.code, done.json["rows"], pl.read_parquet(project / "x.parquet").height) == (0, 400, 400)
