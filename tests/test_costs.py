@@ -144,18 +144,36 @@ def test_prior_correction_of_dal_pozzolo_by_hand() -> None:
     assert corrected[0] == pytest.approx(0.05 / 0.55)
 
 
+def twelve_events() -> tuple[np.ndarray, np.ndarray, np.ndarray, CostMatrix]:
+    """Twelve events with costs of their own: catching costs 2, a false alarm 3 to 8, a miss 10 to 90."""
+    y_true = np.array([0, 0, 1, 0, 1, 0, 0, 1, 0, 0, 1, 0])
+    y_prob = np.array([0.1, 0.4, 0.8, 0.05, 0.35, 0.6, 0.2, 0.9, 0.15, 0.3, 0.5, 0.02])
+    fp = [5.0, 7, 3, 6, 5, 8, 4, 5, 6, 7, 5, 6]
+    fn = [50.0, 20, 80, 30, 60, 10, 25, 90, 15, 40, 70, 35]
+    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fn")), (Cell(column="fp"), Cell(2.0))))
+    return y_true, y_prob, matrix.per_event(pl.DataFrame({"fn": fn, "fp": fp})), matrix
+
+
 def test_agrees_with_empulse_where_costs_are_ordinary() -> None:
-    empulse = pytest.importorskip("empulse.metrics")
-    rng = np.random.default_rng(0)
-    y_true, y_prob = (rng.random(500) < 0.2).astype(int), rng.random(500)
-    fn, fp = rng.gamma(2, 30, 500), 5.0
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fn")), (Cell(fp), Cell(fp))))
-    table = matrix.per_event(pl.DataFrame({"fn": fn}))
-    hard = (y_prob > 0.5).astype(int)
+    # What empulse 0.13.1 gives: cost_loss 30.0 and savings_score 9/19 of blocking from 0.3 up, and the decisions of its
+    # CSThresholdClassifier. By hand: 4 frauds caught at 2, false alarms of 7, 8 and 7; blocking all costs 4 × 2 + 49
+    y_true, y_prob, table, matrix = twelve_events()
+    hard = (y_prob >= 0.3).astype(int)
     ours = savings_ratio(y_true, taken_cost(table, hard, y_true), table, matrix)
-    costs = {"tp_cost": fp, "fp_cost": fp, "fn_cost": fn, "check_input": False}
-    assert ours.numerator.sum() == pytest.approx(empulse.cost_loss(y_true, hard, **costs))
-    assert ours.value == pytest.approx(empulse.savings_score(y_true, hard, **costs))
+    assert taken_cost(table, hard, y_true).sum() == 4 * 2 + 7 + 8 + 7 == 30.0
+    assert ours.value == pytest.approx(0.4736842105263158)
+    assert ours.value == pytest.approx(1 - 30 / 57)
+    assert minimum_risk(table, y_prob).tolist() == [1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0]
+
+
+def test_differs_from_empulse_where_a_ratio_of_differences_flips_its_sign() -> None:
+    # empulse 0.13.1 warns, clips its threshold and blocks at 0.01, 0.5 and 0.99 alike. A fraud then costs 5 and a
+    # legitimate event 0.5; allowing both costs 1.0
+    table = two_actions(5.0, 0.5, 1.0).per_event(frame(x=[0, 0]))
+    y_true, theirs = np.array([1, 0]), np.array([1, 1])
+    ours = minimum_risk(table, np.array([0.99, 0.01]))
+    assert taken_cost(table, ours, y_true).sum() == 1.0
+    assert taken_cost(table, theirs, y_true).sum() == 5.5
 
 
 @settings(deadline=None)
