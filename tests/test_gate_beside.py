@@ -11,7 +11,7 @@ from decisions_world import START, evaluated, make_events, make_project, score
 
 from fraudctl.checks import CheckReport, Finding
 from fraudctl.evaluate import GateResult
-from fraudctl.gate import judge
+from fraudctl.gate import Reference, judge
 from fraudctl.gate.beside import check_rules, drift_rule
 from fraudctl.metrics.drift import AgainstChance
 from fraudctl.policy import bare_policy
@@ -37,8 +37,9 @@ def run(
 ) -> GateResult:
     project = make_project(more)
     scored = score(events, project)
+    known = None if reference is None else Reference(reference, scored)
     return judge(
-        evaluated(scored, project), scored, project=project, policy=bare_policy(project), reference=reference,
+        evaluated(scored, project), scored, project=project, policy=bare_policy(project), reference=known,
         checks=checks,
     ).gate  # fmt: skip
 

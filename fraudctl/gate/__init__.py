@@ -4,6 +4,7 @@
 rather than at decisions: checks of the data, drift of scores and of calibration.
 """
 
+from fraudctl.gate.beside import Reference
 from fraudctl.gate.judge import Champion, compare, holm, judge
 
-__all__ = ["Champion", "compare", "holm", "judge"]
+__all__ = ["Champion", "Reference", "compare", "holm", "judge"]

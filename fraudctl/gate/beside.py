@@ -7,6 +7,7 @@ from noise, and so take no part in the negative control.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,18 @@ SCORES = "score_psi"
 
 _SCHEMA = ("no-rows", "missing-column", "feature-type", "label-values")
 _SCHEMA_ENDS = ("-type", "-unreadable", "-unusable")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Scores of one and the same model before its test period and in it: ``event_time`` and ``y_prob``.
+
+    Before are the events between its training period and its as_of: their labels had not arrived, so that it has not
+    seen them either. Fold predictions would not do: each fold has a model of its own, with scores of its own.
+    """
+
+    before: pl.DataFrame
+    during: pl.DataFrame
 
 
 def check_rules(report: CheckReport) -> Iterator[RuleResult]:
@@ -76,7 +89,7 @@ def check_warnings(report: CheckReport, *, most: int = 3) -> Iterator[str]:
 def drift_rules(
     section: DriftRuleSection,
     judged: Judged,
-    reference: pl.DataFrame | None,
+    reference: Reference | None,
     *,
     project: Project,
     seed: int,
@@ -91,7 +104,7 @@ def drift_rules(
     judged
         The evaluated events.
     reference
-        The model's fold predictions: ``event_time`` and ``y_prob``; None where there are none.
+        Scores to compare, and with what; None where there are none.
     project
         Its time zone, and whether the data have a time.
     seed
@@ -100,10 +113,10 @@ def drift_rules(
         Frauds that a pass needs.
     """
     if section.scores:
-        drift = None if reference is None else _scores(judged, reference, project, seed, section.chance)
+        drift = None if reference is None else _scores(reference, project, seed, section.chance)
         missing = (
-            "there are no fold predictions to compare the scores with"
-            if reference is None
+            "there are no scores of this model from before the period to compare with"
+            if reference is None or reference.before.is_empty()
             else f"fewer than {MIN_DAYS} days on one side: how much days differ by chance is not known"
         )
         yield drift_rule("drift.scores", SCORES, drift, missing, judged.n_frauds, min_frauds)
@@ -113,17 +126,11 @@ def drift_rules(
         yield drift_rule("drift.calibration", "ece", held, few or "", judged.n_frauds, min_frauds)
 
 
-def _scores(
-    judged: Judged, reference: pl.DataFrame, project: Project, seed: int, chance: float
-) -> AgainstChance | None:
-    days = None
-    if judged.timed:
-        days = local_period(reference["event_time"], "day", project.data.timezone)
-    y_prob = reference["y_prob"].to_numpy()
-    return score_drift(
-        y_prob, judged.y_prob, reference_day=days, current_day=judged.day if judged.timed else None, seed=seed,
-        chance=chance,
-    )  # fmt: skip
+def _scores(reference: Reference, project: Project, seed: int, chance: float) -> AgainstChance | None:
+    sides = (reference.before, reference.during)
+    scores = [side["y_prob"].to_numpy() for side in sides]
+    days = [local_period(side["event_time"], "day", project.data.timezone) for side in sides]
+    return score_drift(scores[0], scores[1], reference_day=days[0], current_day=days[1], seed=seed, chance=chance)
 
 
 def _calibration(judged: Judged, seed: int, chance: float) -> AgainstChance:

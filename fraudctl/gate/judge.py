@@ -22,7 +22,7 @@ from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerdict, RuleResult, Verdict
 from fraudctl.evaluate.run import decide_frame
 from fraudctl.evaluate.segments import split_segments
-from fraudctl.gate.beside import check_rules, check_warnings, drift_rules
+from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
 from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
@@ -48,7 +48,7 @@ def judge(
     project: Project,
     policy: Policy,
     champion: Champion | None = None,
-    reference: pl.DataFrame | None = None,
+    reference: Reference | None = None,
     checks: CheckReport | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -67,7 +67,7 @@ def judge(
     champion
         Where one is registered or named.
     reference
-        The model's fold predictions (``event_time``, ``y_prob``), which drift of scores is measured from.
+        Scores that drift is measured between.
     checks
         What `fraudctl.checks.run_checks` found in the data; its errors are the first rules of the gate.
     seed
@@ -96,7 +96,7 @@ def judge(
     return replace(evaluation, champion=beside, gate=result)
 
 
-def _drift(bench: _Bench, reference: pl.DataFrame | None, project: Project) -> Iterator[RuleResult]:
+def _drift(bench: _Bench, reference: Reference | None, project: Project) -> Iterator[RuleResult]:
     section = bench.gate.drift
     if section is None or nothing_known(bench.judged) is not None:
         return

@@ -60,8 +60,8 @@ def score_drift(
     reference: FloatArray,
     current: FloatArray,
     *,
-    reference_day: IntArray | None,
-    current_day: IntArray | None,
+    reference_day: IntArray,
+    current_day: IntArray,
     seed: int,
     chance: float,
 ) -> AgainstChance | None:
@@ -72,8 +72,7 @@ def score_drift(
     reference, current
         Scores or probabilities, shapes ``(n_reference,)`` and ``(n_events,)``.
     reference_day, current_day
-        Day of each; whole days are drawn for the null distribution, because days differ. None where there is no time:
-        then single events are drawn.
+        Day of each; whole days are drawn for the null distribution, because days differ.
     seed
         Of the draws.
     chance
@@ -91,18 +90,14 @@ def score_drift(
     n_bins = int(bins.max(initial=0)) + 1
     counts = [np.bincount(side, minlength=n_bins).astype(np.float64) for side in sides]
     value = float(stability_index(counts[0], counts[1]))
-    total = counts[0] + counts[1]
-    if reference_day is None or current_day is None:
-        drawn = rng.multivariate_hypergeometric(total.astype(np.int64), len(current), size=DRAWS, method="marginals")
-    else:
-        by_day = [_by_day(side, day, n_bins) for side, day in zip(sides, (reference_day, current_day), strict=True)]
-        n_now = len(by_day[1])
-        if min(len(by_day[0]), n_now) < MIN_DAYS:
-            return None
-        days = np.concatenate(by_day)
-        order = np.argsort(rng.random((DRAWS, len(days))), axis=1)[:, :n_now]
-        drawn = days[order].sum(axis=1)
-    return _against(value, stability_index(total - drawn, drawn.astype(np.float64)), chance)
+    by_day = [_by_day(side, day, n_bins) for side, day in zip(sides, (reference_day, current_day), strict=True)]
+    n_now = len(by_day[1])
+    if min(len(by_day[0]), n_now) < MIN_DAYS:
+        return None
+    days = np.concatenate(by_day)
+    order = np.argsort(rng.random((DRAWS, len(days))), axis=1)[:, :n_now]
+    drawn = days[order].sum(axis=1)
+    return _against(value, stability_index(counts[0] + counts[1] - drawn, drawn), chance)
 
 
 def _by_day(bins: IntArray, day: IntArray, n_bins: int) -> FloatArray:

@@ -72,10 +72,10 @@ class SegmentRuleSection(Section):
 
 
 class DriftRuleSection(Section):
-    """Scores and probabilities must behave as they did on the folds, held against what chance alone would show."""
+    """Scores and probabilities must behave as they did, held against what chance alone would show."""
 
     scores: bool = True
-    """The distribution of the scores, against that of the fold predictions."""
+    """The distribution of the scores, against that of the events between the training period and as_of."""
     calibration: bool = True
     """The gap between probabilities and outcomes, against that of honest probabilities."""
     chance: float = Field(default=0.01, gt=0.0, le=0.1)

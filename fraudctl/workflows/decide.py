@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.evaluate import Excluded, Period
+    from fraudctl.gate import Reference
     from fraudctl.policy import Policy
     from fraudctl.split import RandomSplit
 
@@ -119,6 +120,18 @@ class Decisions:
         found = events.select("event_id").join(scores, on="event_id", how="left", maintain_order="left")
         return self._settled(subject, period, excluded, events, found["y_prob"].fill_null(float("nan")).to_numpy())
 
+    def reference(self, decided: DecidedPeriod) -> Reference | None:
+        """Give the model's scores in its test period, and on the events just before that it was not trained on."""
+        from fraudctl.evaluate import Period
+        from fraudctl.gate import Reference
+
+        subject = decided.subject
+        if subject.bundle is None or subject.name != subject.bundle.version or subject.by_chance is not None:
+            return None
+        events, _ = self._events(subject, Period(subject.train_until, subject.as_of), empty=True)
+        events, y_prob = self._bundle_scores(subject.bundle, events)
+        return Reference(_timed(events, y_prob), decided.scored.select("event_time", "y_prob"))
+
     def overlap(self, decided: DecidedPeriod) -> dict[str, Any]:
         """Say what the rows that were trained on and those that are judged have in common."""
         import polars as pl
@@ -201,7 +214,7 @@ class Decisions:
         refuse_the_past(start, subject.as_of, who=f"model {subject.name}")
         return Period(start, end)
 
-    def _events(self, subject: Subject, period: Period) -> tuple[pl.DataFrame, Excluded]:
+    def _events(self, subject: Subject, period: Period, *, empty: bool = False) -> tuple[pl.DataFrame, Excluded]:
         """Give the events of the period, less those that a block on known entities would have kept out."""
         import polars as pl
 
@@ -214,7 +227,7 @@ class Decisions:
             return test, Excluded(duplicates=self.table.n_duplicates)
         inside = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
         events = frame.filter(inside)
-        if events.height == 0:
+        if events.height == 0 and not empty:
             first, last = frame["event_time"][0], frame["event_time"][-1]
             msg = (
                 f"no event lies between {period.from_time.isoformat()} and {period.until.isoformat()}; "
@@ -269,6 +282,12 @@ class Decisions:
         young = immature(decided, label_delay=self.project.data.label_delay, known_until=self.table.known_until)
         judged = decided.filter(~young & decided["label"].is_not_null())
         return judged, decided.filter(young)
+
+
+def _timed(events: pl.DataFrame, y_prob: NDArray[np.float64]) -> pl.DataFrame:
+    import polars as pl
+
+    return events.select("event_time", y_prob=pl.Series(y_prob, dtype=pl.Float64))
 
 
 def _nothing_to_judge(n_events: int, excluded: Excluded) -> DataError:

@@ -19,8 +19,8 @@ from fraudctl.workflows.pooled import pool_periods
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.bundle import Bundle
     from fraudctl.evaluate import Evaluation
+    from fraudctl.gate import Reference
 
 PREDICTION_COLUMNS = ("event_id", "event_time", "label", "y_prob", "action", "cost")
 
@@ -108,7 +108,9 @@ def evaluate_model(
         whole, rival, facts = joined.decided, joined.rival, joined.periods
     elif champion is not None:
         rival = decisions.of_rival(champion, decided)
-    evaluation = _evaluate(project, whole, rival, gate=gate, progress=progress)
+    drifts = gate and project.gate is not None and project.gate.drift is not None
+    reference = decisions.reference(decided) if drifts else None
+    evaluation = _evaluate(project, whole, rival, reference, gate=gate, progress=progress)
     shared = {**evaluation.tables, "overlap": decisions.overlap(decided), "pooled": facts}
     evaluation = replace(evaluation, tables=shared)
     path = _write_report(project, evaluation) if report else None
@@ -158,7 +160,13 @@ def _note_verdict(
 
 
 def _evaluate(
-    project: Project, decided: DecidedPeriod, rival: DecidedPeriod | None, *, gate: bool, progress: Progress
+    project: Project,
+    decided: DecidedPeriod,
+    rival: DecidedPeriod | None,
+    reference: Reference | None,
+    *,
+    gate: bool,
+    progress: Progress,
 ) -> Evaluation:
     from fraudctl.evaluate import evaluate
     from fraudctl.gate import Champion, judge
@@ -181,24 +189,11 @@ def _evaluate(
         return evaluation
     progress.stage("Applying the gate")
     champion = None if rival is None else Champion(rival.subject.name, rival.scored)
-    reference = _before(subject.bundle, decided.period.from_time)
     checks = check_data(project, progress=progress) if project.gate is not None and project.gate.checks else None
     return judge(
         evaluation, decided.scored, project=project, policy=subject.policy, champion=champion, reference=reference,
         checks=checks, seed=seed,
     )  # fmt: skip
-
-
-def _before(bundle: Bundle | None, start: datetime) -> pl.DataFrame | None:
-    """Give the fold predictions of events before the judged ones: pooled periods may reach into the folds."""
-    import polars as pl
-
-    from fraudctl.tables import NO_TIME
-
-    if bundle is None:
-        return None
-    found = bundle.predictions()
-    return found if start == NO_TIME else found.filter(pl.col("event_time") < start)
 
 
 def _write_report(project: Project, evaluation: Evaluation) -> Path:
