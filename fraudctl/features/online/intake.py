@@ -73,7 +73,7 @@ from fraudctl.features.online.logs import (
 F_FIRST, F_SECOND, F_PAIR, F_PLACE_A, F_PLACE_B, F_HUB = range(6)
 FAMILY_WORDS = 6
 
-MOST_REMOVED = 8
+MOST_REMOVED = 64
 """Slots that one call may free, at most."""
 
 

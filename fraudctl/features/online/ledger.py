@@ -13,7 +13,7 @@ import numpy as np
 from fraudctl.features.groups import Array
 
 TIME, EXPECTED, SETTLED, SLOTS = 0, 1, 2, 3
-_MOST_FORGOTTEN = 16
+_MOST_FORGOTTEN = 64
 
 
 class Ledger:

@@ -11,7 +11,7 @@ from fraudctl.features.definition import FeatureSet
 from fraudctl.features.groups import Array
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import LOCAL, brought
-from fraudctl.features.online.values import coercion, local_clock, micros
+from fraudctl.features.online.values import coercion, local_clock, micros, refused
 from fraudctl.features.rowcompile import compile_row
 from fraudctl.features.specs import LookupSpec
 
@@ -30,9 +30,7 @@ class Other:
         inputs = plan.inputs[name]
         wheres = {f"where {key}": expr for key, expr in inputs.wheres.items()}
         self.places = {column: i for i, column in enumerate([*self.types, *wheres])}
-        self.columns = [
-            (column, coercion(column, dtype)) for column, dtype in self.types.items() if column != "event_time"
-        ]
+        self.columns = [(column, coercion(dtype)) for column, dtype in self.types.items() if column != "event_time"]
         self._wheres = [(self.places[key], compile_row(expr, self.types, self.places)) for key, expr in wheres.items()]
         self._brought = brought(inputs, self.places)
         self._local = local_clock(timezone)
@@ -47,7 +45,10 @@ class Other:
         valid = micros(row.get("event_time"))
         usable = row.get("usable_time")
         known = valid if usable is None else max(valid, micros(usable, name="usable_time"))
-        return (valid, known, *(take(row.get(column)) for column, take in self.columns))
+        try:
+            return (valid, known, *(take(row.get(column)) for column, take in self.columns))
+        except TypeError:
+            raise refused(row, [(name, dtype) for name, dtype in self.types.items() if name != "event_time"]) from None
 
     def take(self, content: tuple[Any, ...]) -> tuple[dict[str, Any], Array, Array]:
         """Take a row in as what is looked up; give its entities, numbers and codes."""

@@ -17,12 +17,13 @@ from fraudctl.features.batch import CIRCLE
 from fraudctl.features.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.groups import Array
 from fraudctl.features.online.plan import COSINE, MINUTE, SINE, Inputs, Plan, Round
-from fraudctl.features.online.values import as_number, code_of, coercion, local_clock, micros
+from fraudctl.features.online.values import code_of, coercion, local_clock, micros, refused
 from fraudctl.features.rowcompile import compile_row
 from fraudctl.features.rowwise import RowExpr
 from fraudctl.features.specs import LookupSpec, RatioSpec, RawSpec, RowSpec
 
 LOCAL = pl.Datetime("us")
+_NAN = math.nan
 _COSINES, _SINES = (axis.tolist() for axis in CIRCLE)
 
 Getter = Callable[[list[Any]], Any]
@@ -69,7 +70,8 @@ class Brought:
 
     def own(self, row: list[Any]) -> Array:
         """Give the numbers that a row brings."""
-        return np.array([as_number(row[place]) for place in self.numbers], np.float64)
+        values = [row[place] for place in self.numbers]
+        return np.array([_NAN if value is None else value for value in values], np.float64)
 
     def coded(self, row: list[Any]) -> Array:
         """Give the codes that a row brings, and which conditions it meets."""
@@ -122,9 +124,8 @@ class Reader:
         return [(name, dtype) for name, dtype in self.features.types.get("", {}).items() if name != "event_time"]
 
     def _column(self, name: str, dtype: pl.DataType) -> tuple[str, int, Callable[[Any], Any]]:
-        take = coercion(name, dtype)
-        typed = self.types[name]
-        if typed == pl.String and dtype != pl.String:
+        take = coercion(dtype)
+        if self.types[name] == pl.String and dtype != pl.String:
             text = as_text(dtype)
             return name, self.places[name], lambda value: text(take(value))
         return name, self.places[name], take
@@ -188,8 +189,12 @@ class Reader:
     def read(self, event: Mapping[str, Any]) -> tuple[int, list[Any]]:
         """Give the µs of an event and its values by place."""
         row: list[Any] = [None] * self.width
-        for name, place, take in self._columns:
-            row[place] = take(event.get(name))
+        get = event.get
+        try:
+            for name, place, take in self._columns:
+                row[place] = take(get(name))
+        except TypeError:
+            raise refused(event, self._data_types()) from None
         time = micros(event.get("event_time"))
         row[self._event_time] = local = self._clock(time)
         if self._keeps_hours:
@@ -213,22 +218,25 @@ class Reader:
         for place, at in self._raw:
             if row[place] is not None:
                 out[at] = row[place]
-        own, codes = _NO_NUMBERS, _NO_CODES
+        own, codes, complete = _NO_NUMBERS, _NO_CODES, False
         for turn in self.turns:
             if turn.uses_event:
-                own, codes = self.brought.own(row), self.brought.coded(row)
+                own, codes, complete = self.brought.own(row), self.brought.coded(row), True
             if len(turn.program):
                 ask(turn.program, own, codes, out)
             if turn.asked:
                 found = out.tolist()
                 for at, place, dtype in turn.asked:
                     row[place] = _typed(found[at], dtype)
+            complete = complete and not turn.asked and not turn.computed
             for function, place, at in turn.computed:
                 value = function(row)
                 row[place] = value
                 if at >= 0 and value is not None:
                     out[at] = value
-        return Seen(time, row, self.brought.own(row), self.brought.coded(row))
+        if not complete:
+            own, codes = self.brought.own(row), self.brought.coded(row)
+        return Seen(time, row, own, codes)
 
     def categories(self, row: list[Any]) -> dict[str, str | None]:
         """Give the features of a row that are categories."""

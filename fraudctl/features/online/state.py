@@ -44,7 +44,7 @@ def _silent(done: str, step: int, steps: int) -> None:
     """Say nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class OnlineRow:
     """The features of one event.
 
@@ -103,6 +103,7 @@ class OnlineFeatures:
         self.due: list[tuple[int, int, str, tuple[Any, ...]]] = []
         self.early: dict[Any, tuple[int, int]] = {}
         self.sequence = 0
+        self._turns = 0
         self.reader = Reader(features, self.plan, timezone)
         self.others = {name: Other(name, features, self.plan, timezone) for name in features.sources}
         self._lookups = self.reader.lookups()
@@ -316,7 +317,9 @@ class OnlineFeatures:
         while due and due[0][0] <= now:
             _, sequence, kind, content = heapq.heappop(due)
             self._apply(kind, content, sequence)
-        self._forget(now)
+        self._turns += 1
+        if self._turns & 15 == 0:
+            self._forget(now)
 
     def _apply(self, kind: str, content: tuple[Any, ...], sequence: int) -> None:
         if kind != LABELS:

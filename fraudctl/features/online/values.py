@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -45,29 +46,28 @@ def local_clock(zone: str) -> Callable[[int], datetime]:
     return local
 
 
-def coercion(name: str, dtype: pl.DataType) -> Coercion:
-    """Give a function that brings a value to the type of its column; None is null, and so is a float beyond numbers.
+def coercion(dtype: pl.DataType) -> Coercion:
+    """Give a function that brings a value to a type; None is null, and so is a float that is not finite.
 
-    The function raises `DataError`, which names the column and the types but never the value.
+    The function raises TypeError for a value that the type cannot have.
     """
-    takes: Callable[[Any], Any] = _moment_of(dtype)
     if dtype.is_integer():
-        takes = _whole
-    elif dtype.is_float():
-        takes = _number
-    elif dtype == pl.String:
-        takes = _text
-    elif dtype == pl.Boolean:
-        takes = _truth
+        return _whole
+    if dtype.is_float():
+        return _number
+    if dtype == pl.String:
+        return _text
+    return _truth if dtype == pl.Boolean else _moment_of(dtype)
 
-    def take(value: Any) -> Any:
+
+def refused(values: Mapping[str, Any], takes: Iterable[tuple[str, pl.DataType]]) -> DataError:
+    """Say which of the values cannot be of the type of its column, without saying what it is."""
+    for name, dtype in takes:
         try:
-            return takes(value)
+            coercion(dtype)(values.get(name))
         except TypeError:
-            msg = f"column {name!r}: holds {type(value).__name__}; expected {dtype}"
-            raise DataError(msg) from None
-
-    return take
+            return DataError(f"column {name!r}: holds {type(values.get(name)).__name__}; expected {dtype}")
+    return DataError("a value is not of the type of its column")
 
 
 def _whole(value: Any) -> int | None:
@@ -117,11 +117,6 @@ def _moment_of(dtype: pl.DataType) -> Callable[[Any], Any]:
     return moment
 
 
-def as_number(value: Any) -> float:
-    """Give a value as a float; null is NaN."""
-    return math.nan if value is None else float(value)
-
-
 def code_of(value: Any) -> int:
     """Give the number that stands for a value among those of its column; `NO_CODE` for null.
 
@@ -129,6 +124,8 @@ def code_of(value: Any) -> int:
     """
     if value is None:
         return NO_CODE
+    if type(value) is str:
+        return _code_of_text(value)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -137,5 +134,10 @@ def code_of(value: Any) -> int:
         return (value - (EPOCH if value.tzinfo is None else _AWARE)) // _MICROSECOND
     if isinstance(value, date):
         return value.toordinal() - _DATE
-    digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
+    return _code_of_text(str(value))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _code_of_text(text: str) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
