@@ -241,12 +241,16 @@ def test_labels_that_cannot_count_are_counted_or_refused(features_of):
 
 
 @pytest.mark.parametrize(
-    "odd", [{"amount": "5"}, {"card": 5}, {"event_time": None}, {"event_time": "now"}, {"event_time": 10**19}]
-)
+    "odd",
+    [
+        {"amount": "5"}, {"card": 5}, {"event_time": None}, {"event_time": "now"}, {"event_time": 10**19},
+        {"event_id": None}, {"event_id": [1]},
+    ],
+)  # fmt: skip
 def test_values_of_another_type_are_refused_without_being_named(odd, features_of):
     features = features_of('[[features.window]]\nby = "card"\nwindows = ["1h"]\naggregates = ["sum(amount)"]\n')
     state = new_state(features)
-    with pytest.raises(DataError, match=f"(column '{next(iter(odd))}')|event_time"):
+    with pytest.raises(DataError, match=f"(column '{next(iter(odd))}')|event_time|event_id"):
         state.observe({"event_id": 1, "event_time": 5, "amount": 1.0, "card": "a"} | odd)
     assert state.n_events == 0
 

@@ -40,6 +40,14 @@ _MESSAGE = 300
 """Bytes of a message that waits for its time."""
 
 
+def _id(key: Any) -> int | str:
+    """Give an event id, or raise where it is none."""
+    if type(key) is int or type(key) is str:
+        return key
+    msg = f"event_id: is {type(key).__name__}; expected a whole number or a text"
+    raise DataError(msg)
+
+
 def _silent(done: str, step: int, steps: int) -> None:
     """Say nothing."""
 
@@ -215,10 +223,10 @@ class OnlineFeatures:
         Raises
         ------
         DataError
-            A value that does not fit its column's type.
+            An id that is neither a whole number nor a text, or a value that does not fit its column's type.
         """
+        key = _id(event.get("event_id"))
         seen, answered = self._answered(event)
-        key = event["event_id"]
         if key in self.ledger:
             self.counters["duplicates"] += 1
             return answered
@@ -259,7 +267,7 @@ class OnlineFeatures:
             msg = "label: is neither 1, 0 nor null"
             raise DataError(msg)
         time = micros(label_time_us, name="label_time")
-        number = self.ledger.get(event_id)
+        number = self.ledger.get(_id(event_id))
         if number is None:
             self.early.pop(event_id, None)
             self.early[event_id] = label, time
