@@ -1,6 +1,6 @@
 """How long an explanation takes, beside the floor (the contributions alone), on synthetic decided events.
 
-    python benchmarks/bench_explain.py [--events 70000] [--sample 100000] [--json FILE]
+    python benchmarks/bench_explain.py [--events 70000] [--sample 100000] [--out FILE]
 
 Compares, in one run: CatBoost's SHAP values called directly against ours in chunks; and the whole explanation against
 the contributions of the same rows. Prints ratios; times of a busy machine mean little by themselves.
@@ -15,6 +15,7 @@ import resource
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +44,25 @@ merchant = "merchant"
 allow.fraud = { rate = 1.0 }
 block.legit = { fixed = 10 }
 """
-N_FEATURES = 30
+N_NUMBERS = 28
+CATEGORICAL = ["c0", "c1"]
+NAMES = [*(f"f{j}" for j in range(N_NUMBERS)), *CATEGORICAL]
 
 
 class Feature:
     """A feature as an explanation knows it."""
 
-    family, entity, dtype = "window", "card", "float"
+    family, entity = "window", "card"
 
     def __init__(self, name: str) -> None:
         self.name = self.words = name
+        self.dtype = "category" if name in CATEGORICAL else "float"
 
 
 def make_events(n: int, seed: int = 0) -> pl.DataFrame:
-    """Draw events with 30 features, ten of which tell fraud, at a fraud rate of about one per cent."""
+    """Draw events with 30 features, two of them categories; ten numbers tell fraud, about one event in two hundred."""
     rng = np.random.default_rng(seed)
-    values = rng.normal(size=(n, N_FEATURES))
+    values = rng.normal(size=(n, N_NUMBERS))
     logit = values[:, :10].sum(axis=1) * 0.8 - 8.0
     start = datetime(2026, 1, 1, tzinfo=UTC)
     seconds = np.sort(rng.integers(0, 14 * 86_400, n))
@@ -72,7 +76,9 @@ def make_events(n: int, seed: int = 0) -> pl.DataFrame:
             "label": (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(np.int8),
         }
     ).with_columns(label_time=pl.col("event_time") + timedelta(days=7))
-    return frame.hstack([pl.Series(f"f{j}", values[:, j]) for j in range(N_FEATURES)])
+    numbers = [pl.Series(f"f{j}", values[:, j]) for j in range(N_NUMBERS)]
+    levels = [pl.Series(name, rng.choice(["a", "b", "c", "d", "e"], n)) for name in CATEGORICAL]
+    return frame.hstack(numbers + levels)
 
 
 def timed(work: Any) -> tuple[float, Any]:
@@ -82,62 +88,86 @@ def timed(work: Any) -> tuple[float, Any]:
     return time.perf_counter() - start, out
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=70_000)
-    parser.add_argument("--sample", type=int, default=100_000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    names = [f"f{j}" for j in range(N_FEATURES)]
-    fit, events = make_events(60_000, seed=1), make_events(options.events)
-    model = catboost.CatBoost(
-        {"loss_function": "Logloss", "iterations": 300, "depth": 6, "logging_level": "Silent",
-         "thread_count": options.threads, "allow_writing_files": False}
-    )  # fmt: skip
-    model.fit(catboost.Pool(fit.select(names), fit["label"].to_numpy()))
-    rows = make_events(100_000, seed=2).select(names)
-    direct, raw = timed(
-        lambda: model.get_feature_importance(catboost.Pool(rows), type="ShapValues", thread_count=options.threads)
-    )
-    ours, found = timed(lambda: contributions(model, rows, categorical=[], threads=options.threads))
-    score = model.predict(catboost.Pool(rows), prediction_type="RawFormulaVal")
+def contributions_alone(model: Any, threads: int) -> dict[str, Any]:
+    """Compare our chunks with CatBoost called directly, over 100,000 rows."""
+    rows = make_events(100_000, seed=2).select(NAMES)
+    pool = catboost.Pool(rows, cat_features=CATEGORICAL)
+    direct, raw = timed(lambda: model.get_feature_importance(pool, type="ShapValues", thread_count=threads))
+    ours, found = timed(lambda: contributions(model, rows, categorical=CATEGORICAL, threads=threads))
+    score = model.predict(pool, prediction_type="RawFormulaVal")
+    return {
+        "rows": rows.height, "features": len(NAMES), "categorical": len(CATEGORICAL), "trees": model.tree_count_,
+        "direct_s": direct, "ours_s": ours, "ratio": ours / direct,
+        "additive_to": float(np.abs(found.y_score - score).max()),
+        "equal": bool(np.array_equal(found.values, raw[:, :-1])),
+    }  # fmt: skip
+
+
+def whole(model: Any, n: int, *, sample: int, threads: int) -> dict[str, Any]:
+    """Decide on n events, explain them, and render the page."""
     project = parse_project(PROJECT, path=Path("fraudctl.toml"))
     matrix = cost_matrix(project.costs)
 
     def contribute(frame: pl.DataFrame) -> Any:
-        item = contributions(model, frame.select(names), categorical=[], threads=options.threads)
+        item = contributions(model, frame.select(NAMES), categorical=CATEGORICAL, threads=threads)
         return np.column_stack([item.values, np.full(frame.height, item.base)])
 
     def decide(frame: pl.DataFrame, y_prob: Any) -> Any:
         return minimum_risk(matrix.per_event(frame), y_prob)
 
-    y_prob = model.predict(catboost.Pool(events.select(names)), prediction_type="Probability")[:, 1]
+    events = make_events(n)
+    pool = catboost.Pool(events.select(NAMES), cat_features=CATEGORICAL)
+    y_prob = model.predict(pool, prediction_type="Probability")[:, 1]
+    del pool
     codes = decide(events, y_prob)
     cost = taken_cost(matrix.per_event(events), codes, events["label"].to_numpy())
     scored = events.with_columns(
         y_prob=pl.Series(y_prob), action=pl.Series(np.array(matrix.actions)[codes]), cost=pl.Series(cost)
     )
-    whole, explanation = timed(
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    seconds, explanation = timed(
         lambda: explain(
-            scored, events, project=project, features=[Feature(name) for name in names], contribute=contribute,
-            decide=decide, model="bench", sample=options.sample, threads=options.threads,
+            scored, events, project=project, features=[Feature(name) for name in NAMES], contribute=contribute,
+            decide=decide, model="bench", sample=sample, threads=threads,
         )
     )  # fmt: skip
     drawn, page = timed(lambda: explanation_report(explanation))
-    result = {
-        "machine": f"{platform.machine()}, {options.threads} threads", "python": platform.python_version(),
-        "catboost": catboost.__version__, "polars": pl.__version__, "events": options.events,
-        "errors": len(explanation.errors), "shap_direct_s": direct, "shap_ours_s": ours, "shap_ratio": ours / direct,
-        "shap_additive_to": float(np.abs(found.y_score - score).max()),
-        "shap_equal": bool(np.array_equal(found.values, raw[:, :-1])), "explain_s": whole, "html_s": drawn,
-        "html_bytes": len(page.encode()), "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    return {
+        "events": n, "errors": len(explanation.errors), "sample": sample, "explain_s": seconds, "html_s": drawn,
+        "html_bytes": len(page.encode()), "peak_rss_gb_before": before,
+        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }  # fmt: skip
-    for name, value in result.items():
-        print(f"{name:18} {value:.4g}" if isinstance(value, float) else f"{name:18} {value}")
-    if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def fitted(threads: int) -> Any:
+    """Fit the model that decides: 300 trees on 30 features, two of them categories."""
+    fit = make_events(60_000, seed=1)
+    model = catboost.CatBoost(
+        {"loss_function": "Logloss", "iterations": 300, "depth": 6, "logging_level": "Silent",
+         "thread_count": threads, "allow_writing_files": False}
+    )  # fmt: skip
+    model.fit(catboost.Pool(fit.select(NAMES), fit["label"].to_numpy(), cat_features=CATEGORICAL))
+    return model
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--events", type=int, default=70_000)
+    parser.add_argument("--sample", type=int, default=100_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="JSON file in which the figures of this number of events are replaced")
+    options = parser.parse_args()
+    model = fitted(options.threads)
+    machine = {"machine": f"{platform.machine()}, {options.threads} threads", "python": platform.python_version()}
+    packages = {name: version(name) for name in ("fraudctl", "catboost", "polars", "numpy")}
+    result = {"contributions": contributions_alone(model, options.threads)} if options.events <= 100_000 else {}
+    result[f"explain_{options.events}"] = whole(model, options.events, sample=options.sample, threads=options.threads)
+    print(json.dumps(result, indent=1))
+    if options.out is not None:
+        known = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+        document = {**known, **result, **machine, "packages": packages}
+        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -50,7 +50,7 @@ def permuted(world: World, seed: int) -> World:
 def named(plant: dict[str, Any], said: str, seed: int) -> bool:
     """Whether the planted weakness is in one of the first three findings."""
     found = explain_world(make_world(N_EVENTS, seed=seed, **plant), permutations=PERMUTATIONS)
-    return any(said in item.head for item in found.findings[:3])
+    return any(said in f"{item.head} {item.text}" for item in found.findings[:3])
 
 
 def alarmed(seed: int) -> bool:
