@@ -6,6 +6,7 @@ outcome is given apart, as hindsight.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.costs import cost_matrix, expected_cost
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, ProjectError
 from fraudctl.explain.reasons import Reason, Value, give_reasons
 from fraudctl.explain.result import SCHEMA_VERSION, as_json
 from fraudctl.explain.scene import Contribute, Decide, FeatureLike, FloatArray, Score
@@ -183,21 +184,38 @@ def find_change(
     score: Score,
     decide: Decide,
 ) -> Change | None:
-    """Find the smallest change of a single feature, protected ones left out, that flips allow and alert.
+    """Find the smallest change of a single declared signal, protected features left out, that flips allow and alert.
 
     Each feature is moved over the quantiles of earlier events (or to another category) while the rest stay as they are:
     a diagnosis of the model, since in life features move together.
+
+    Raises
+    ------
+    ProjectError
+        A declared signal is no feature.
     """
     base = int(decide(event, score(event))[0])
     past = history.filter(pl.col("event_time") < event["event_time"][0]).tail(REFERENCE_ROWS)
-    found: list[Change] = []
-    protected = set(project.features.protected)
-    for feature in features:
-        if feature.name not in protected and past.height:
-            item = _cheapest(event, past[feature.name], feature, base, project, score, decide)
-            if item is not None:
-                found.append(item)
-    return min(found, key=lambda item: item.size, default=None)
+    tried = [
+        _cheapest(event, past[feature.name], feature, base, project, score, decide)
+        for feature in _changeable(project, features)
+        if past.height
+    ]
+    return min((item for item in tried if item is not None), key=lambda item: item.size, default=None)
+
+
+def _changeable(project: Project, features: Sequence[FeatureLike]) -> list[FeatureLike]:
+    """Give the declared signals, or all features where none are declared; never a protected one."""
+    signals, names = project.features.signals, {feature.name for feature in features}
+    lost = [name for name in signals if name not in names]
+    if lost:
+        near = difflib.get_close_matches(lost[0], sorted(names), n=1)
+        msg = f"features.signals names {lost[0]}, which is no feature of the project"
+        raise ProjectError(
+            msg, hint=f"did you mean {near[0]}?" if near else "`fraudctl features --describe` lists them"
+        )
+    free = names - set(project.features.protected)
+    return [feature for feature in features if feature.name in free and (not signals or feature.name in signals)]
 
 
 def _cheapest(

@@ -25,7 +25,7 @@ from fraudctl.explain.reasons import Reason, Value
 from fraudctl.explain.slices import Slices
 from fraudctl.explain.threshold import Sweep
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 @dataclass(frozen=True)

@@ -177,3 +177,6 @@ class FeaturesSection(Section):
     """What a feature means, in the words that reports and reasons use: feature -> words."""
     protected: tuple[str, ...] = ()
     """Features that are never given as a reason."""
+    signals: tuple[str, ...] = ()
+    """Features that somebody could change: where `explain --event` looks for what would have flipped a decision. None
+    named: all that are not protected."""

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from world import FEATURES, World, decided, explain_world, make_world
+from world import FEATURES, PROJECT, World, decided, explain_world, make_world, project
 
-from fraudctl.errors import DataError
+from fraudctl.cli.commands.explain import refuse_beside_event
+from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.explain.event import explain_event
-from fraudctl.explain.result import Explanation
+from fraudctl.explain.result import SCHEMA_VERSION, Explanation
 from fraudctl.explain.run import choose_rows
 from fraudctl.explain.scene import make_scene
 from fraudctl.explain.slices import find_slices
@@ -52,7 +53,7 @@ def test_labels_permuted_among_equal_scores_show_nothing() -> None:
 def test_the_result_is_json_and_the_same_twice(world: World, explanation: Explanation) -> None:
     text = json.dumps(explanation.to_dict(), allow_nan=False)
     assert json.dumps(explain_world(world).to_dict()) == text
-    assert json.loads(text)["schema_version"] == 1
+    assert json.loads(text)["schema_version"] == SCHEMA_VERSION
 
 
 def test_every_error_is_listed_once_with_what_a_reader_needs(world: World, explanation: Explanation) -> None:
@@ -158,3 +159,26 @@ def test_interactions_are_there_on_request_only(world: World, explanation: Expla
     assert found.pairs is not None
     assert (found.pairs.items[0].missed, found.pairs.items[0].false_alarms) == (1.0, 1.0)
     assert found.to_dict()["pairs"]["items"][0]["features"] == ["amount", "velocity"]
+
+
+def test_only_declared_signals_are_changed(world: World) -> None:
+    missed = world.scored.filter(pl.col("label") == 1, pl.col("action") == "allow")
+
+    def change(signals: str) -> Any:
+        declared = project(PROJECT.replace("[features]\n", f"[features]\nsignals = {signals}\n"))
+        return explain_event(
+            missed["event_id"][-1], world.history, project=declared, features=FEATURES, contribute=world.contribute,
+            score=world.score, decide=world.decide, model="v1",
+        ).change  # fmt: skip
+
+    assert change('["velocity"]').feature == "velocity"
+    assert change('["age"]') is None  # protected
+    with pytest.raises(ProjectError, match=r"names velocty.*no feature") as error:
+        change('["velocty"]')
+    assert "velocity" in (error.value.hint or "")
+
+
+def test_options_of_a_period_are_refused_beside_one_event() -> None:
+    refuse_beside_event(sample=None, interactions=False)
+    with pytest.raises(UsageError, match="--sample and --interactions belong"):
+        refuse_beside_event(from_=None, sample=5000, interactions=True)
