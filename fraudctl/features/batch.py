@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -49,6 +49,7 @@ from fraudctl.features.specs import (
     RecencySpec,
     RowSpec,
     SourceWindowSpec,
+    Spec,
     WindowSpec,
 )
 from fraudctl.tables import Events
@@ -196,7 +197,17 @@ class Engine:
         self._ranges: dict[tuple[str, str], tuple[Array | None, Ranges]] = {}
 
     def compute(self, family: list[Feature]) -> None:
-        """Compute the features of a family, whose needs are there."""
+        """Compute the features of a family, whose needs are there; what is asked under two names is computed once."""
+        firsts: dict[Spec, Feature] = {}
+        for feature in family:
+            firsts.setdefault(_asked(feature.spec), feature)
+        self._compute(list(firsts.values()))
+        for feature in family:
+            first = firsts[_asked(feature.spec)]
+            if first is not feature:
+                self.results[feature.name] = self.results[first.name].alias(feature.name)
+
+    def _compute(self, family: list[Feature]) -> None:
         spec = family[0].spec
         if isinstance(spec, RawSpec):
             self.keep(family[0], self.asked[spec.column])
@@ -548,6 +559,11 @@ def _by_column(family: Iterable[Feature]) -> dict[str | None, list[Feature]]:
         first = next(iter(out))
         out[first] = [*out[first], *counted]
     return out
+
+
+def _asked(spec: Spec) -> Spec:
+    """Give what is asked, apart from the condition, which a family has in common."""
+    return replace(spec, where=None) if isinstance(spec, (WindowSpec, SourceWindowSpec)) else spec
 
 
 def _slots(block: Block, features: Iterable[Feature], windows: list[int], kinds: Sequence[str]) -> Array:

@@ -194,3 +194,15 @@ aggregates = ["std(amount)", "sum(amount)"]
         two_pass = math.sqrt(math.fsum((value - mean) ** 2 for value in window) / (len(window) - 1))
         assert table["card_std_amount_1h"][i] == pytest.approx(two_pass, rel=1e-12)
         assert table["card_sum_amount_1h"][i] == math.fsum(window)
+
+
+def test_one_aggregate_under_two_names(events_of, features_of):
+    part = '[[features.window]]\nby = "card"\nwindows = ["1h"]\naggregates = ["count", "sum(amount)"]\nname = "{}"\n'
+    text = part.format("one") + part.format("two") + part.format("on").replace("name", 'where = "online"\nname')
+    text += part.format("again").replace("name", 'where = "online"\nname')
+    at = [BASE, BASE + timedelta(minutes=1)]
+    events = events_of(text, id=[0, 1], at=at, eur=[1.5, 2.0], card_id=["a", "a"], online=[True, False])
+    table = build(events, features_of(text), timezone=ZONE)
+    for name in ("one", "two", "on", "again"):
+        assert table[f"card_{name}_count_1h"].to_list() == [0, 1]
+        assert table[f"card_{name}_sum_amount_1h"].to_list() == [None, 1.5]

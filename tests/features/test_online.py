@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features import build
 from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.reference import recompute
 
 DELAY = 2 * 86_400_000_000
 BASE = datetime(2024, 3, 30, 22, 0, tzinfo=UTC)
@@ -285,3 +286,60 @@ def test_the_state_stays_as_small_as_predicted_and_forgets_idle_entities(feature
     assert state.n_entities <= 3 * 200 + 20
     predicted = state.predicted_bytes(per_day, {"card": 3 * 200, "shop": 20})
     assert predicted / 5 < sizes[-1] < predicted
+
+
+# ---------------------------------------------------------------- any definitions
+
+spans = st.lists(st.sampled_from(["5s", "10s", "1h", "1d", "7d", "30d", "400d"]), min_size=1, max_size=3, unique=True)
+entities = st.sampled_from([["card"], ["shop"], ["card", "shop"]])
+aggregates = st.lists(
+    st.sampled_from(
+        ["count", "sum(amount)", "mean(items)", "std(amount)", "min(amount)", "max(ratio)", "nunique(shop)",
+         "nunique(status)", "nunique(amount)", "nunique(online)", "median(amount)", "mad(amount)", "sum(online)"]
+    ),
+    min_size=1, max_size=5, unique=True,
+)  # fmt: skip
+conditions = st.sampled_from([None, "online", "amount > 0", "status = 'ok' and items is not null", "ratio > 1"])
+
+
+@st.composite
+def definitions(draw):
+    parts = ['[features]\nraw = ["amount", "status"]\ncategorical = ["status"]\n[features.columns]']
+    parts.append(f'ratio = "amount / card_{draw(st.sampled_from(["mean", "max"]))}_amount_7d"')
+    parts.append('[[features.window]]\nby = "card"\nwindows = ["7d"]\naggregates = ["mean(amount)", "max(amount)"]')
+    for i in range(draw(st.integers(0, 3))):
+        where, current = draw(conditions), draw(st.booleans())
+        parts.append(f'[[features.window]]\nby = {draw(entities)}\nwindows = {draw(spans)}\nname = "w{i}"')
+        parts.append(f"aggregates = {draw(aggregates)}\ninclude_current = {str(current).lower()}")
+        parts += [] if where is None else [f'where = "{where}"']
+    if draw(st.booleans()):
+        parts.append(f"[[features.labels]]\nby = {draw(entities)}\nwindows = {draw(spans)}")
+        parts.append('aggregates = ["known_count", "smoothed_rate", "seconds_since_first_fraud"]')
+    if draw(st.booleans()):
+        parts.append(f'[[features.recency]]\nby = {draw(entities)}\nrun_gap = "{draw(spans)[0]}"')
+        parts.append('aggregates = ["seconds_since_last", "seconds_since_first", "seconds_since_fraud_run_began"]')
+    if draw(st.booleans()):
+        parts.append(
+            f"[[features.links]]\nof = {draw(st.permutations(['card', 'shop']))}\nhub = {draw(st.integers(2, 4))}"
+        )
+    if draw(st.booleans()):
+        parts.append(f"[[features.hours]]\nby = {draw(entities)}\nwindows = {draw(spans)}")
+    return "\n".join(parts)
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(text=definitions(), columns=tables(16), data=st.data())
+def test_any_definitions_replayed_equal_batch_and_reference(text, columns, data, events_of, features_of):
+    features, events = features_of(text), events_of(text, **columns)
+    messages = messages_of(events)
+    cut = data.draw(st.integers(0, len(messages)))
+    state = new_state(features)
+    before = send(state, messages[:cut])
+    again = OnlineFeatures.from_bytes(state.to_bytes(), features, timezone=ZONE, label_delay_us=DELAY)
+    rest = send(state, messages[cut:])
+    assert_equal_bits(rest, send(again, messages[cut:]))
+    assert_same(build(events, features, timezone=ZONE), features, before | rest)
+    row = data.draw(st.integers(0, events.frame.height - 1))
+    expected = {**recompute(events.frame, row, features, timezone=ZONE), "event_id": events.frame["event_id"][row]}
+    answer = {expected["event_id"]: (before | rest)[expected["event_id"]]}
+    assert_same(pl.DataFrame({name: [value] for name, value in expected.items()}), features, answer)
