@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from fraudctl import tables
 from fraudctl.costs import FloatArray
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
@@ -139,6 +141,33 @@ def compare(
         rank_correlation=_spearman(a.y_prob, b.y_prob),
         costliest=_costliest(scored_a, scored_b, a, b, most),
     )
+
+
+def read_logged(decisions: Path, model: str) -> pl.DataFrame:
+    """Read what a model decided from logged decisions, each event once, by its first decision.
+
+    Returns
+    -------
+    DataFrame
+        ``event_id``, ``y_prob``, ``action``.
+
+    Raises
+    ------
+    DataError
+        There is no such file, it is not of that form, or the model has decided nothing.
+    """
+    files = tables.find_files(str(decisions.resolve()), root=Path.cwd(), what="--decisions")
+    found = tables.collect(tables.scan(files), files=files)
+    missing = [name for name in ("event_id", "model", "probability", "action") if name not in found.columns]
+    if missing:
+        msg = f"{decisions}: no column {', '.join(missing)}; expected decisions as `serve` and `score` log them"
+        raise DataError(msg)
+    mine = found.filter(pl.col("model") == model).unique("event_id", keep="first", maintain_order=True)
+    if mine.is_empty():
+        there = ", ".join(sorted(found["model"].unique().to_list()))
+        msg = f"{decisions}: model {model} has decided nothing there; there are decisions of: {there or 'none'}"
+        raise DataError(msg, hint="name models that ran as champion or challenger")
+    return mine.select("event_id", pl.col("probability").alias("y_prob"), "action")
 
 
 def _disagreements(a: Judged, b: Judged, confidence: float) -> tuple[Disagreement, ...]:

@@ -48,15 +48,32 @@ def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, pro
     codes = np.zeros(len(y_prob), dtype=np.int8)
     codes[usable] = policy.decide(table.filter(usable), y_prob[usable]) if usable.any() else 0
     action = pl.Series("action", policy.actions, dtype=pl.String).gather(codes.astype(np.int64))
-    known = usable & table["label"].is_not_null().to_numpy()
-    matrix = cost_matrix(project.costs)
-    ours = np.array([matrix.code(name) for name in policy.actions])[codes]
-    money = taken_cost(matrix.per_event(table), ours, table["label"].fill_null(0).to_numpy())
-    return table.with_columns(
-        pl.Series("y_prob", y_prob).set(pl.Series(~usable), None),
-        action.set(pl.Series(~usable), None),
-        pl.Series("cost", money).set(pl.Series(~known), None),
+    scored = table.with_columns(
+        pl.Series("y_prob", y_prob).set(pl.Series(~usable), None), action.set(pl.Series(~usable), None)
     )
+    return price_frame(scored, project)
+
+
+def price_frame(decided: pl.DataFrame, project: Project) -> pl.DataFrame:
+    """Add ``cost`` to decided events: money of the ``action`` on the true outcome, by the project's present costs.
+
+    Returns
+    -------
+    DataFrame
+        With ``cost`` (Float64), null where the action or the label is null.
+
+    Raises
+    ------
+    ProjectError
+        The costs know an action no more.
+    """
+    matrix = cost_matrix(project.costs)
+    names = decided["action"].drop_nulls().unique(maintain_order=True).to_list()
+    codes = decided["action"].replace_strict({name: matrix.code(name) for name in names}, return_dtype=pl.Int64)
+    unknown = decided["label"].is_null() | codes.is_null()
+    truth = decided["label"].fill_null(0).to_numpy()
+    money = taken_cost(matrix.per_event(decided), codes.fill_null(0).to_numpy(), truth)
+    return decided.with_columns(pl.Series("cost", money).set(unknown, None))
 
 
 def evaluate(

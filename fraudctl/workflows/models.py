@@ -5,8 +5,10 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.errors import DataError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.decide import Decisions
@@ -14,6 +16,8 @@ from fraudctl.workflows.features import build_features
 from fraudctl.workflows.train import open_bundle
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fraudctl.compare import Comparison
     from fraudctl.registry import Entry
 
@@ -138,3 +142,65 @@ def compare_models(
         names=(both[0].subject.name, both[1].subject.name),
         seed=project.train.seed,
     )
+
+
+def compare_logged(
+    project: Project,
+    a: str,
+    b: str,
+    decisions: Path,
+    *,
+    from_time: datetime | date | None = None,
+    until: datetime | date | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Put two models side by side by what they decided when the events came, as scoring logged it.
+
+    Nothing is scored again. Events that both decided count, the first decision of each; outcomes and costs are those of
+    the project's data and file.
+
+    Parameters
+    ----------
+    decisions
+        Folder or file of logged decisions: ``decisions/`` in a state.
+    from_time, until
+        Period ``[from_time, until)``; by default all that was logged.
+
+    Raises
+    ------
+    DataError
+        No such file, a model that decided nothing, or no event whose outcome is known.
+    """
+    import polars as pl
+
+    from fraudctl.compare import compare, read_logged
+    from fraudctl.evaluate import price_frame
+    from fraudctl.split import instant, mature
+    from fraudctl.workflows.features import plan_features
+
+    (progress or Silent()).stage("Comparing")
+    names = tuple(open_bundle(project, name).version for name in (a, b))
+    logged = [read_logged(decisions, name) for name in names]
+    known = plan_features(project).load()
+    delay = project.data.label_delay
+    events = known.frame.filter(mature(known.frame, label_delay=delay, known_until=known.known_until))
+    zone = project.data.timezone
+    if from_time is not None:
+        events = events.filter(pl.col("event_time") >= instant(from_time, timezone=zone))
+    if until is not None:
+        events = events.filter(pl.col("event_time") < instant(until, timezone=zone))
+    both = _decided_by_both(events, logged)
+    return compare(
+        price_frame(both[0], project), price_frame(both[1], project), project=project, names=(names[0], names[1]),
+        seed=project.train.seed,
+    )  # fmt: skip
+
+
+def _decided_by_both(events: pl.DataFrame, logged: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Give the events that two logs have decided, with the decision of each."""
+    events = events.join(logged[0].select("event_id"), on="event_id", how="semi", maintain_order="left")
+    events = events.join(logged[1].select("event_id"), on="event_id", how="semi", maintain_order="left")
+    if events.is_empty():
+        msg = "no event whose outcome is known was decided by both models"
+        raise DataError(msg, hint="wait until outcomes have arrived in the project's data, or widen the period")
+    return [events.join(item, on="event_id", how="left", maintain_order="left") for item in logged]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,9 @@ def compare(
     project: ProjectPath = HERE,
     from_: Annotated[Date, typer.Option("--from", help="Start of the period. Default: the later as_of.")] = None,
     to: Annotated[Date, typer.Option("--to", help="End of the period, itself left out.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option("--decisions", help="Compare what was decided when the events came: logged Parquet.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -25,13 +29,15 @@ def compare(
     from fraudctl.cli.render import comparison_tables
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
-    from fraudctl.workflows.models import compare_models
+    from fraudctl.workflows.models import compare_logged, compare_models
 
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
-        result = compare_models(
-            load_project(project), a, b, from_time=moment(from_), until=moment(to), progress=progress
-        )
+        opened, period = load_project(project), {"from_time": moment(from_), "until": moment(to)}
+        if decisions is None:
+            result = compare_models(opened, a, b, **period, progress=progress)
+        else:
+            result = compare_logged(opened, a, b, decisions, **period, progress=progress)
     session.emit(result.to_dict())
     for table in comparison_tables(result):
         session.show(table)
