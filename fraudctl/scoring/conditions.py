@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.features.definition import POLARS_TYPES, FeatureSet
+from fraudctl.features.rowcompile import compile_row
 from fraudctl.features.rowwise import RowExpr, compile_row_sql
 from fraudctl.policy import PolicyRule
+from fraudctl.scoring.events import EPOCH
 from fraudctl.scoring.schema import DataSchema
 
 if TYPE_CHECKING:
@@ -31,31 +36,54 @@ class Conditions:
     """
 
     def __init__(self, rules: Sequence[PolicyRule], features: FeatureSet, schema: DataSchema, *, timezone: str) -> None:
-        self._timezone = timezone
+        self._zone = ZoneInfo(timezone)
         self._at = {feature.name: at for at, feature in enumerate(features.features)}
         roles = {"event_time": pl.Datetime("us", "UTC"), **features.types.get("", {})}
         self._types = {**schema.events, **roles, **{f.name: POLARS_TYPES[f.dtype] for f in features.features}}
         self._dtypes = {feature.name: feature.dtype for feature in features.features}
         self._rules = [_compiled(rule, self._types) for rule in rules]
-        used = dict.fromkeys(name for rule in self._rules for name in rule.columns)
+        used = tuple(dict.fromkeys(name for rule in self._rules for name in rule.columns))
         self.data_columns = tuple(name for name in used if name not in self._at and name not in roles)
         """Data columns that rules read beside roles, entities and features."""
-        self._used = tuple(used)
+        self._used = used
+        seen = {name: _as_seen(dtype) for name, dtype in self._types.items()}
+        places = {name: place for place, name in enumerate(used)}
+        self._functions = [compile_row(rule, seen, places) for rule in self._rules]
 
     def holds(self, event: Mapping[str, Any], row: OnlineRow) -> list[bool]:
         """Say for each rule whether its condition is true of an event; null is false."""
-        if not self._rules:
+        if not self._functions:
             return []
-        from fraudctl.scoring.decider import typed
+        values = [self._value(name, event, row) for name in self._used]
+        return [function(values) is True for function in self._functions]
 
-        values = {}
-        for name in self._used:
-            at = self._at.get(name)
-            value = event.get(name) if at is None else typed(row, name, self._dtypes[name], at)
-            series = pl.Series(name, [value], dtype=pl.Int64 if name == "event_time" else self._types[name])
-            values[name] = series.cast(self._types[name])
-        frame = pl.DataFrame(values)
-        return [rule.apply(frame, timezone=self._timezone)[0] is True for rule in self._rules]
+    def _value(self, name: str, event: Mapping[str, Any], row: OnlineRow) -> Any:
+        """Give a feature, or what the event holds; times as they are on the wall in the project's zone."""
+        at = self._at.get(name)
+        if at is not None:
+            return typed(row, name, self._dtypes[name], at)
+        value = event.get(name)
+        if name == "event_time":
+            value = EPOCH + timedelta(microseconds=event[name])
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(self._zone).replace(tzinfo=None)
+        return value
+
+
+def typed(row: OnlineRow, name: str, dtype: str, at: int) -> float | int | str | bool | None:
+    """Give the value of the feature at position ``at`` of a row in the feature's own type."""
+    if dtype == "category":
+        return row.categories[name]
+    value = float(row.numbers[at])
+    if math.isnan(value):
+        return None
+    if dtype == "float":
+        return value
+    return value != 0.0 if dtype == "bool" else int(value)
+
+
+def _as_seen(dtype: pl.DataType) -> pl.DataType:
+    return pl.Datetime(dtype.time_unit) if isinstance(dtype, pl.Datetime) else dtype
 
 
 def _compiled(rule: PolicyRule, types: Mapping[str, pl.DataType]) -> RowExpr:

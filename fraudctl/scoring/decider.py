@@ -7,7 +7,6 @@ them is computed by the same operations.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +23,7 @@ from fraudctl.policy import CapacityUse, Policy
 from fraudctl.policy.decide import local_period
 from fraudctl.policy.single import SinglePolicy
 from fraudctl.project import Project, parse_project
-from fraudctl.scoring.conditions import Conditions
+from fraudctl.scoring.conditions import Conditions, typed
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import DataSchema
 from fraudctl.scoring.trees import Forest, read_forest
@@ -235,18 +234,6 @@ def answer_schema(event_id: pl.DataType) -> dict[str, pl.DataType]:
         "event_id": pl.Int64() if event_id.is_numeric() else text, "probability": pl.Float64(), "action": text,
         "reasons": REASON_TYPE, "policy": text, "model": text,
     }  # fmt: skip
-
-
-def typed(row: OnlineRow, name: str, dtype: str, at: int) -> float | int | str | bool | None:
-    """Give the value of the feature at position ``at`` of a row in the feature's own type."""
-    if dtype == "category":
-        return row.categories[name]
-    value = float(row.numbers[at])
-    if math.isnan(value):
-        return None
-    if dtype == "float":
-        return value
-    return value != 0.0 if dtype == "bool" else int(value)
 
 
 def _project_of(bundle: Bundle) -> Project:

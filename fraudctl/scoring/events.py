@@ -21,7 +21,7 @@ from fraudctl.features.definition import FeatureSet
 from fraudctl.project import Project
 from fraudctl.scoring.schema import DataSchema, kind_of, time_column
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**63 - 1
 _MOST_NAMED: Final = 5
 
@@ -193,7 +193,7 @@ class EventReader:
                 told = "is a local time that does not exist (clocks went forward)"
                 raise MisfitError(told)
         try:
-            return (moment - _EPOCH) // timedelta(microseconds=1)
+            return (moment - EPOCH) // timedelta(microseconds=1)
         except OverflowError:
             told = "is a time outside the years 1 to 9999"
             raise MisfitError(told) from None
@@ -211,7 +211,7 @@ class EventReader:
         return _optional(_date if dtype == pl.Date else _text)
 
     def _moment(self, value: Any) -> datetime:
-        return _EPOCH + timedelta(microseconds=self.time(value))
+        return EPOCH + timedelta(microseconds=self.time(value))
 
 
 def _read(fields: Fields, raw: Mapping[str, Any], what: str) -> dict[str, Any]:
