@@ -108,11 +108,17 @@ def reason_for(feature: FeatureLike, value: Any, contribution: float, usual: tup
     """Put a contribution into words; ``usual`` is an entity and the value that is usual for it."""
     words = feature.words or feature.name
     direction = "raises" if contribution > 0 else "lowers"
-    text = f"{spoken(words)}: {tell(words, value)}"
+    text = reason_text(feature, value)
     if usual is not None and usual[1] is not None and tell(words, usual[1]) != tell(words, value):
         text += f" (usually {tell(words, usual[1])} for this {usual[0]})"
     of, level = usual if usual is not None else (None, None)
     return Reason(feature.name, words, _plain(value), contribution, direction, level, of, text)
+
+
+def reason_text(feature: FeatureLike, value: Any) -> str:
+    """Say a feature and its value, for people."""
+    words = feature.words or feature.name
+    return f"{spoken(words)}: {tell(words, value)}"
 
 
 def _plain(value: Any) -> Value:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import BundleError, FraudctlError
-from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for
+from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
 from fraudctl.features.definition import FeatureSet, SourceTable, define
 from fraudctl.policy import CapacityUse, Policy
 from fraudctl.policy.decide import local_period
@@ -38,7 +38,10 @@ Explained = Literal["all", "alerts", "none"]
 EXPLAINED: Final[tuple[Explained, ...]] = get_args(Explained)
 """Which decisions get reasons."""
 
-REASON_TYPE: Final = pl.List(pl.Struct({"feature": pl.String, "text": pl.String, "contribution": pl.Float64}))
+REASON_FIELDS: Final[dict[str, pl.DataType]] = {
+    "feature": pl.String(), "text": pl.String(), "contribution": pl.Float64(),
+}  # fmt: skip
+REASON_TYPE: Final = pl.List(pl.Struct(REASON_FIELDS))
 """How reasons stand in a table."""
 
 
@@ -183,8 +186,8 @@ class Decider:
         DataFrame
             ``event_id``, ``probability``, ``action``, ``reasons`` (`REASON_TYPE`), ``policy``, ``model``.
         """
-        matrix = self.bundle.columns.matrix(frame)
-        y_prob = self.bundle.calibrator.predict(self.forest.score_frame(matrix))
+        self.bundle.columns.require(frame)
+        y_prob = self.bundle.calibrator.predict(self.forest.score_frame(frame))
         codes = self._codes(frame, y_prob, used)
         alerts = codes != self.policy.matrix.pass_code
         rows = np.flatnonzero(alerts) if explained == "alerts" else np.arange(len(codes) if explained == "all" else 0)
@@ -193,7 +196,7 @@ class Decider:
                 "event_id": frame["event_id"],
                 "probability": y_prob,
                 "action": pl.Series(self.policy.actions, dtype=pl.String).gather(codes.astype(np.int64)),
-                "reasons": self._reasons_of(frame, matrix, alerts, rows),
+                "reasons": self._reasons_of(frame[rows], alerts[rows], rows, frame.height),
                 "policy": pl.repeat(self.policy_version, frame.height, dtype=pl.String, eager=True),
                 "model": pl.repeat(self.model, frame.height, dtype=pl.String, eager=True),
             }
@@ -212,19 +215,41 @@ class Decider:
         return policy.decide_arrays(y_prob, table, rule_masks=masks, periods=periods, used=used)
 
     def _reasons_of(
-        self, frame: pl.DataFrame, matrix: pl.DataFrame, alerts: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64]
+        self, frame: pl.DataFrame, alerts: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64], n_rows: int
     ) -> pl.Series:
-        """Give the reasons of the chosen rows as a column; the others get an empty list."""
-        out: list[list[dict[str, Any]]] = [[] for _ in range(frame.height)]
-        values = self.forest.explain_frame(matrix[rows])
-        chosen = choose(values, towards_alert=alerts[rows], features=self._described, protected=self._protected)
-        cells = {j: frame[self._described[j].name].gather(rows).to_list() for j in {j for row in chosen for j in row}}
-        for i, (at, positions) in enumerate(zip(rows.tolist(), chosen, strict=True)):
-            found = (reason_for(self._described[j], cells[j][i], float(values[i, j])) for j in positions)
-            out[at] = [
-                {"feature": item.feature, "text": item.text, "contribution": item.contribution} for item in found
-            ]
-        return pl.Series("reasons", out, dtype=REASON_TYPE)
+        """Give the reasons of some rows as a column of ``n_rows``; the other rows get an empty list.
+
+        Parameters
+        ----------
+        frame, alerts
+            The rows that get reasons, and whether each is an alert.
+        rows
+            Where they stand in the column.
+        """
+        values = self.forest.explain_frame(frame)
+        chosen = choose(values, towards_alert=alerts, features=self._described, protected=self._protected)
+        cells = {j: frame[self._described[j].name].to_list() for j in {j for row in chosen for j in row}}
+        found = [
+            (self._described[j].name, reason_text(self._described[j], cells[j][i]), float(values[i, j]))
+            for i, row in enumerate(chosen)
+            for j in row
+        ]
+        flat = pl.DataFrame(found, schema=REASON_FIELDS, orient="row").to_struct()
+        lengths = np.zeros(n_rows, dtype=np.int64)
+        lengths[rows] = [len(row) for row in chosen]
+        return listed(flat, lengths).alias("reasons")
+
+
+def listed(values: pl.Series, lengths: npt.NDArray[np.int64]) -> pl.Series:
+    """Give a column of lists: the first ``lengths[0]`` values, then ``lengths[1]``, and so on.
+
+    >>> listed(pl.Series([1, 2, 3]), np.array([2, 0, 1])).to_list()
+    [[1, 2], [], [3]]
+    """
+    rows = pl.Series("row", np.repeat(np.arange(len(lengths)), lengths))
+    held = pl.DataFrame({"row": rows, "value": values}).group_by("row", maintain_order=True).agg("value")
+    every = pl.DataFrame({"row": np.arange(len(lengths))}).join(held, on="row", how="left", maintain_order="left")
+    return every["value"].fill_null(pl.Series([[]], dtype=pl.List(values.dtype)))
 
 
 def answer_schema(event_id: pl.DataType) -> dict[str, pl.DataType]:

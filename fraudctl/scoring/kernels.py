@@ -19,9 +19,6 @@ Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
-BLOCK = 256
-"""Rows that are brought through all trees together: their bins stay in the nearest cache."""
-
 
 @jit
 def score_row(
@@ -75,29 +72,26 @@ def explain_rows(
 
 
 @jit
-def bin_rows(values: Singles, border_start: Ints, borders: Singles, out: Array) -> None:
-    """Count, for each column and row of a block, the borders that the value lies above.
+def bin_column(values: Singles, borders: Singles, out: Array) -> None:
+    """Count, for each value of a column, the borders that it lies above, by a search without branches.
 
     Parameters
     ----------
     values
-        Shape (n_columns, n_rows), without NaN.
-    border_start, borders
-        Rising borders of column ``c``: ``borders[border_start[c]:border_start[c + 1]]``.
+        Without NaN.
+    borders
+        Rising; at least one.
     out
         uint8 of the shape of ``values``.
     """
-    for c in range(values.shape[0]):
-        first, last = border_start[c], border_start[c + 1]
-        for r in range(values.shape[1]):
-            value, low, high = values[c, r], first, last
-            while low < high:
-                middle = (low + high) >> 1
-                if value > borders[middle]:
-                    low = middle + 1
-                else:
-                    high = middle
-            out[c, r] = low - first
+    n_borders = borders.shape[0]
+    for r in range(values.shape[0]):
+        value, low, left = values[r], 0, n_borders
+        while left > 1:
+            half = left >> 1
+            low += half if value > borders[low + half - 1] else 0
+            left -= half
+        out[r] = low + (1 if value > borders[low] else 0)
 
 
 @jit
@@ -116,11 +110,11 @@ def score_block(
     Parameters
     ----------
     bins
-        From `bin_rows`, shape (n_columns, n_rows).
+        From `bin_column`, shape (n_columns, n_rows).
     rank
         For each split, the number of borders that a value must lie above: bit set where ``bin > rank``.
     leaf
-        Room for one number per row, int32.
+        Room for one number per row, uint16.
     """
     n = bins.shape[1]
     out[:] = 0.0
@@ -128,9 +122,9 @@ def score_block(
         first = split_start[tree]
         leaf[:] = 0
         for split in range(first, split_start[tree + 1]):
-            values, least, bit = bins[column[split]], rank[split], np.int32(1 << (split - first))
+            values, least, bit = bins[column[split]], rank[split], np.uint16(1 << (split - first))
             for r in range(n):
-                leaf[r] += bit if values[r] > least else np.int32(0)
+                leaf[r] += bit if values[r] > least else np.uint16(0)
         base = leaf_start[tree]
         for r in range(n):
             out[r] += leaf_value[base + leaf[r]]

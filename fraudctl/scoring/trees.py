@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +40,8 @@ ShapTables = tuple[Ints, Ints, Ints, Array, Floats]
 AGREES_TO: Final = 1e-12
 """Largest allowed difference between our contributions and CatBoost's, relative to the score's size."""
 _PROBES: Final = 64
+BLOCK: Final = 512
+"""Rows that are brought through all trees together: their bins stay in the nearest cache."""
 
 
 @dataclass(frozen=True)
@@ -113,50 +118,94 @@ class Forest:
         explain_row(leaves, *self._shap, out)
         return out
 
-    def score_frame(self, matrix: pl.DataFrame) -> Floats:
+    def score_frame(self, frame: pl.DataFrame, *, threads: int | None = None) -> Floats:
         """Give the raw scores of many rows, shape ``(n_events,)``; bit by bit those of `score`.
 
         Parameters
         ----------
-        matrix
-            From `ModelColumns.matrix`.
+        frame
+            The model's columns, checked by `ModelColumns.require`, in any order.
+        threads
+            At most so many; default: the processors. The result does not depend on it.
         """
-        from fraudctl.scoring.kernels import BLOCK, bin_rows, score_block
+        out = np.empty(frame.height, dtype=np.float64)
+        if frame.is_empty():
+            return out
+        columns = self._plain_columns(frame)
+        size = max(BLOCK, -(-frame.height // (threads or os.cpu_count() or 1)))
+        parts = [slice(start, min(start + size, frame.height)) for start in range(0, frame.height, size)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(lambda part: self._score_part(columns, part, out[part]), parts))
+        return np.asarray(self.scale * out + self.bias, dtype=np.float64)
+
+    def _plain_columns(self, frame: pl.DataFrame) -> dict[int, Array]:
+        """Give the columns that the trees look at, by position: numbers without NaN, codes of categories."""
+        used = [name for at, name in enumerate(self.columns.names) if self._used[at]]
+        plain = frame.select(self._plain_column(name) for name in used)
+        return {self.columns.names.index(name): plain[name].to_numpy() for name in used}
+
+    def _plain_column(self, name: str) -> pl.Expr:
+        if name not in self.codes:
+            nothing = math.inf if self._high_nan[self.columns.names.index(name)] else -math.inf
+            return pl.col(name).cast(pl.Float32).fill_nan(None).fill_null(nothing)
+        codes = self.codes[name]
+        text = pl.col(name).cast(pl.String).fill_null(MISSING)
+        return text.replace_strict(dict(codes), default=codes[OTHER], return_dtype=pl.Int64)
+
+    def _score_part(self, columns: Mapping[int, Array], part: slice, out: Floats) -> None:
+        """Bring some rows through all trees, block by block."""
+        from fraudctl.scoring.kernels import bin_column, score_block
 
         split_start, column, _, leaf_start, leaf_value = self._trees
         border_start, borders, rank = self._bins
-        values = self._wide(matrix)
-        out = np.empty(matrix.height, dtype=np.float64)
-        leaf = np.empty(BLOCK, dtype=np.int32)
-        bins = np.empty((len(values), BLOCK), dtype=np.uint8)
-        for start in range(0, matrix.height, BLOCK):
-            stop = min(start + BLOCK, matrix.height)
-            n = stop - start
-            bin_rows(values[:, start:stop], border_start, borders, bins[:, :n])
-            score_block(bins[:, :n], split_start, column, rank, leaf_start, leaf_value, leaf[:n], out[start:stop])
-        return np.asarray(self.scale * out + self.bias, dtype=np.float64)
+        bins = np.zeros((len(border_start) - 1, BLOCK), dtype=np.uint8)
+        leaf = np.empty(BLOCK, dtype=np.uint16)
+        for start in range(part.start, part.stop, BLOCK):
+            rows = slice(start, min(start + BLOCK, part.stop))
+            n, at = rows.stop - rows.start, len(self.columns.names)
+            for position, values in columns.items():
+                if not self._is_virtual[position]:
+                    own = borders[border_start[position] : border_start[position + 1]]
+                    bin_column(values[rows], own, bins[position, :n])
+            for position, table in self._virtual:
+                bins[at : at + len(table), :n] = table[:, columns[position][rows]]
+                at += len(table)
+            score_block(
+                bins[:, :n], split_start, column, rank, leaf_start, leaf_value, leaf[:n],
+                out[rows.start - part.start : rows.stop - part.start],
+            )  # fmt: skip
 
-    def explain_frame(self, matrix: pl.DataFrame) -> Floats:
+    @cached_property
+    def _is_virtual(self) -> Array:
+        """Whether a column is looked at through virtual ones: a category."""
+        return np.array([name in self.codes for name in self.columns.names])
+
+    @cached_property
+    def _used(self) -> Array:
+        """Whether any tree looks at a column."""
+        starts = self._bins[0]
+        used = np.diff(starts)[: len(self.columns.names)] > 0
+        used[[position for position, _ in self._virtual]] = True
+        return used
+
+    def explain_frame(self, frame: pl.DataFrame) -> Floats:
         """Give the contributions of many rows, shape ``(n_events, n_columns)``; bit by bit those of `explain`."""
         from fraudctl.scoring.kernels import explain_rows
 
-        out = np.empty((matrix.height, len(self.columns.names)), dtype=np.float64)
-        explain_rows(np.ascontiguousarray(self._wide(matrix).T), *self._trees, *self._shap[1:], out)
+        out = np.empty((frame.height, len(self.columns.names)), dtype=np.float64)
+        explain_rows(self._wide(frame), *self._trees, *self._shap[1:], out)
         return out
 
-    def _wide(self, matrix: pl.DataFrame) -> Singles:
-        """Give rows as columns of Float32 without NaN, virtual columns last, shape ``(n_columns, n_events)``."""
+    def _wide(self, frame: pl.DataFrame) -> Singles:
+        """Give rows as `encode` does, shape ``(n_events, n_columns and virtual columns)``."""
         n = len(self.columns.names)
-        wide = np.zeros((n + sum(len(table) for _, table in self._virtual), matrix.height), dtype=np.float32)
-        for position, name in enumerate(self.columns.names):
-            if name not in self.codes:
-                nothing = math.inf if self._high_nan[position] else -math.inf
-                wide[position] = matrix[name].fill_nan(None).fill_null(nothing).to_numpy()
-        at = n
+        wide = np.zeros((frame.height, n + sum(len(table) for _, table in self._virtual)), dtype=np.float32)
+        columns, at = self._plain_columns(frame), n
+        for position, values in columns.items():
+            if not self._is_virtual[position]:
+                wide[:, position] = values
         for position, table in self._virtual:
-            name = self.columns.names[position]
-            codes = matrix[name].replace_strict(dict(self.codes[name]), return_dtype=pl.Int64).to_numpy()
-            wide[at : at + len(table)] = table[:, codes]
+            wide[:, at : at + len(table)] = table[:, columns[position]].T
             at += len(table)
         return wide
 

@@ -66,12 +66,16 @@ class ModelColumns:
         DataError
             A column is missing or of a type that the model was not fitted on.
         """
+        self.require(table)
+        mask = None if rows is None else pl.lit(pl.Series(rows))
+        return table.select(self._expression(name, mask) for name in self.names)
+
+    def require(self, table: pl.DataFrame) -> None:
+        """Refuse a table without the model's columns, or with other types; raises as `matrix` does."""
         problems = [text for name in self.names if (text := self._problem(name, table.schema))]
         if problems:
             msg = f"the table does not fit the model in {len(problems)} columns: {'; '.join(problems[:5])}"
             raise DataError(msg, hint="build the features with the project file that the model was trained with")
-        mask = None if rows is None else pl.lit(pl.Series(rows))
-        return table.select(self._expression(name, mask) for name in self.names)
 
     def _problem(self, name: str, schema: Mapping[str, pl.DataType]) -> str | None:
         if name not in schema:
