@@ -26,7 +26,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _port(log: Path, server: subprocess.Popen[bytes]) -> int:
 
 def load(work: Path, port: int, seconds: float) -> dict[str, Any]:
     """Send events from 16 clients; give decisions a second and how long each took."""
-    bodies = _bodies(work)
+    bodies = iter(_bodies(work, int(seconds * 6000)))
     took: list[float] = []
     wrong = 0
     end = time.perf_counter() + seconds
@@ -168,23 +168,19 @@ def load(work: Path, port: int, seconds: float) -> dict[str, Any]:
     return {"decisions_per_second": len(found) / lasted, "seconds": lasted, "not_200": wrong, **quantiles(found)}
 
 
-def _bodies(work: Path) -> Iterator[bytes]:
-    """Give requests in the order of time, without end: every round shifts the times on and gives new ids."""
-    lines = (work / "events.jsonl").read_text().splitlines()
-    first, last = (json.loads(lines[at])["created_at"] for at in (0, -1))
-    span = pl.Series([first, last]).str.to_datetime(time_zone="UTC")
-    step = int((span[1] - span[0]).total_seconds()) + 1
-    for turn in range(1000):
-        for line in lines:
-            if turn:
-                event = json.loads(line)
-                moved = (
-                    pl.Series([event["created_at"]]).str.to_datetime(time_zone="UTC").dt.offset_by(f"{step * turn}s")
-                )
-                event |= {"transaction_id": f"{turn}-{event['transaction_id']}", "created_at": moved[0].isoformat()}
-                line = json.dumps(event)  # noqa: PLW2901 - the same event, later
-            body = line.encode()
-            yield b"POST /decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+def _bodies(work: Path, n: int) -> list[bytes]:
+    """Give requests in the order of time: every round over the events shifts their times on and gives new ids."""
+    events = [json.loads(line) for line in (work / "events.jsonl").open()]
+    times = [datetime.fromisoformat(event["created_at"]) for event in events]
+    step = times[-1] - times[0] + timedelta(seconds=1)
+    out = []
+    for at in range(n):
+        turn, place = divmod(at, len(events))
+        moved = (times[place] + step * turn).isoformat()
+        named = f"{turn}-{events[place]['transaction_id']}"
+        body = json.dumps({**events[place], "transaction_id": named, "created_at": moved}).encode()
+        out.append(b"POST /decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    return out
 
 
 # ---------------------------------------------------------------- batch, log

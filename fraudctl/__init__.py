@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fraudctl.workflows.init import init_project
     from fraudctl.workflows.models import compare_models
     from fraudctl.workflows.sample import write_sample
+    from fraudctl.workflows.score import open_model, score_files
+    from fraudctl.workflows.state import build_state
     from fraudctl.workflows.train import choose_threshold, train_model
 
 __version__ = "0.1.0"
@@ -28,6 +30,7 @@ _HOME = {
     "load_project": "project",
     "audit_features": "workflows.audit",
     "build_features": "workflows.features",
+    "build_state": "workflows.state",
     "check_data": "workflows.check",
     "choose_threshold": "workflows.train",
     "compare_models": "workflows.models",
@@ -35,15 +38,17 @@ _HOME = {
     "explain_model": "workflows.explain",
     "explain_one": "workflows.explain",
     "init_project": "workflows.init",
+    "open_model": "workflows.score",
     "run_demo": "workflows.demo",
+    "score_files": "workflows.score",
     "train_model": "workflows.train",
     "write_sample": "workflows.sample",
 }
 
 __all__ = [
-    "__version__", "audit_features", "build_features", "check_data", "choose_threshold", "compare_models",
-    "evaluate_model", "explain_model", "explain_one", "init_project", "load_project", "run_demo", "train_model",
-    "write_sample",
+    "__version__", "audit_features", "build_features", "build_state", "check_data", "choose_threshold",
+    "compare_models", "evaluate_model", "explain_model", "explain_one", "init_project", "load_project", "open_model",
+    "run_demo", "score_files", "train_model", "write_sample",
 ]  # fmt: skip
 
 

@@ -187,3 +187,25 @@ def test_contradictions_are_usage_errors(args: tuple[str, ...], told: str, train
     done = run_in(trained, *args)
     assert done.code == 2
     assert told in done.err
+
+
+def test_logged_decisions_are_compared_as_they_were_made(trained: Path, tmp_path: Path) -> None:
+    version = next((trained / "models").glob("2*")).name
+    events = pl.read_parquet(trained / "transactions.parquet").unique("transaction_id").sort("created_at")
+    events = events.slice(14_000, 2000)
+    logged = events.select(
+        event_id="transaction_id",
+        event_time="created_at",
+        model=pl.lit(version),
+        probability=pl.when(pl.col("amount") > 200).then(0.5).otherwise(0.01),
+        action=pl.when(pl.col("amount") > 200).then(pl.lit("review")).otherwise(pl.lit("allow")),
+    )
+    logged.write_parquet(tmp_path / "decisions.parquet")
+    command = ("compare", version, "latest", "--decisions", str(tmp_path / "decisions.parquet"), "--json")
+    done = run_in(trained, *command)
+    assert done.code == 0, done.err
+    assert done.json["agreed"] == done.json["rows"] == events["is_fraud"].drop_nulls().len()
+    logged.with_columns(model=pl.lit("other")).write_parquet(tmp_path / "decisions.parquet")
+    nothing = run_in(trained, *command)
+    assert nothing.code == 3
+    assert "there are decisions of: other" in nothing.err

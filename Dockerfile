@@ -1,0 +1,26 @@
+# A server for one model: the package, nothing else. Built from the repository's root; runs as nobody in particular, on a
+# read-only file system, and writes only to /state.
+#   docker build -t fraudctl . && docker compose up
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY fraudctl ./fraudctl
+RUN python -m venv /opt/fraudctl \
+    && /opt/fraudctl/bin/python -m pip install --no-cache-dir --constraint constraints.txt '.[serve]'
+
+FROM python:3.13-slim
+RUN groupadd --gid 10001 fraudctl \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin fraudctl \
+    && install -d -o fraudctl -g fraudctl /state /model
+COPY --from=build /opt/fraudctl /opt/fraudctl
+# Compiled loops are kept here while the container lives; the file system around it cannot be written.
+ENV PATH=/opt/fraudctl/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/tmp/numba
+USER 10001:10001
+WORKDIR /state
+VOLUME ["/state"]
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+ENTRYPOINT ["fraudctl", "serve", "--host", "0.0.0.0", "--port", "8000", "--state", "/state", "--no-progress"]
+CMD ["--model", "/model"]
