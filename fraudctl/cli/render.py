@@ -126,6 +126,11 @@ def train_tables(result: TrainResult) -> list[RenderableType]:
         ),
         f"calibration: {summary['calibration']['method']} ({summary['calibration']['reason']})",
     ]
+    if result.audit is not None:
+        lines.append(
+            f"audit: {result.audit['events']} events recomputed from what was known then, and the future of "
+            f"{result.audit['future_events']:,} altered: none of {result.audit['features']} features differs"
+        )
     facts = {"fold", "as_of", "train", "valid", "best_trees"}
     metric = next((name for name in summary["folds"][0] if name not in facts), "")
     rows = [

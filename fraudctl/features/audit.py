@@ -63,9 +63,10 @@ class Difference:
 class Suspect:
     """A column without a declared definition that behaves as if it knew more than it may.
 
-    ``check`` is single_column (alone it nearly gives the label), nulls (whether it is null does) or pending_frauds (it
-    knows an entity's frauds whose labels had not arrived); ``value`` is the measure that gave it away, an AUC or for
-    nulls a difference of shares.
+    ``check`` is single_column (alone it nearly gives the label), nulls (whether it is null does), pending_frauds (it
+    knows an entity's frauds whose labels had not arrived) or snapshots (its values changed with later data; declared
+    columns are looked at too); ``value`` is the measure that gave it away: an AUC, for nulls a difference of shares,
+    for snapshots the share of events.
     """
 
     column: str
@@ -118,6 +119,8 @@ def audit(
     timezone: str,
     sources: Mapping[str, pl.DataFrame] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    future_rows: int | None = None,
+    snapshot: pl.DataFrame | None = None,
 ) -> AuditResult:
     """Audit a feature table.
 
@@ -136,6 +139,11 @@ def audit(
         Of the sample.
     sources
         The other tables, as `batch.build` takes them.
+    future_rows
+        Alter the future of the latest so many events only; default: of all.
+
+    snapshot
+        The same table as it was computed earlier, from fewer data: what both say of an event has to be the same.
 
     Raises
     ------
@@ -151,10 +159,35 @@ def audit(
     rows = _sample(events.frame, sample, seed)
     differences = _recomputed(events, features, table, rows, declared, timezone, sources, progress)
     if declared:
-        differences += _future_altered(events, features, declared, rows, timezone, sources, seed)
+        late = events if future_rows is None else replace(events, frame=events.frame.tail(future_rows))
+        inside = rows if future_rows is None else [late.frame.height // 2]
+        differences += _future_altered(late, features, declared, inside, timezone, sources, seed)
     pending = [_pending(events.frame, entity) for entity in features.entities] if foreign else []
-    suspects = tuple(item for name in foreign for item in _suspicions(events.frame, table[name], pending))
-    return AuditResult(len(rows), len(declared), tuple(differences), suspects, tuple(foreign))
+    suspects = [item for name in foreign for item in _suspicions(events.frame, table[name], pending)]
+    if snapshot is not None:
+        suspects += _changed(table, snapshot, [*declared, *foreign])
+    return AuditResult(len(rows), len(declared), tuple(differences), tuple(suspects), tuple(foreign))
+
+
+def _changed(table: pl.DataFrame, snapshot: pl.DataFrame, names: list[str]) -> list[Suspect]:
+    """Find columns whose values for the same events are not what they were in an earlier snapshot."""
+    shared = [name for name in names if name in snapshot.columns]
+    if "event_id" not in snapshot.columns or not shared:
+        msg = "the snapshot has no column 'event_id', or no feature of the audited table"
+        raise DataError(msg)
+    earlier = snapshot.select(pl.col("event_id").cast(table.schema["event_id"]), *shared)
+    both = table.select("event_id", *shared).join(earlier, on="event_id", how="inner", suffix=".before")
+    if both.is_empty():
+        msg = "the snapshot has no event of the audited table"
+        raise DataError(msg)
+    out = []
+    for name in shared:
+        pairs = zip(both[name].to_list(), both[f"{name}.before"].to_list(), strict=True)
+        share = sum(_distance(now, before) > _TOLERANCE for now, before in pairs) / both.height
+        if share:
+            text = "values of earlier events changed when later data came: they were not known at the event"
+            out.append(Suspect(name, "snapshots", share, text))
+    return out
 
 
 def _aligned(events: Events, table: pl.DataFrame) -> pl.DataFrame:

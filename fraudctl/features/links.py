@@ -8,12 +8,15 @@ strictly before it, and its own card and device as if they were linked already, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from fraudctl.features.definition import FeatureSet
 from fraudctl.features.groups import Array, codes_of, joint_codes
+from fraudctl.features.specs import LinkSpec
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,22 @@ def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> Links
         labelled, arrived[labelled], outcomes, hub,
         out.component_size, out.component_age_seconds, out.component_fraud_rate, out.degree,
     )  # fmt: skip
+    return out
+
+
+def hub_notes(features: FeatureSet, columns: Callable[[list[str]], pl.DataFrame]) -> list[str]:
+    """Say which links leave out hubs, and how many; ``columns`` gives entity columns of all events."""
+    specs = [step.spec for step in features.steps if isinstance(step.spec, LinkSpec)]
+    out = []
+    for entities, hub in sorted({(spec.entities, spec.hub) for spec in specs}):
+        found = hubs(columns(list(entities)), entities, hub=hub)
+        for entity, other in (entities, entities[::-1]):
+            if found[entity]:
+                few = "1 value" if found[entity] == 1 else f"{found[entity]:,} values"
+                out.append(
+                    f"links of {' and '.join(entities)}: {few} of {entity} met more than {hub} of {other}; "
+                    "such hubs join no further ones"
+                )
     return out
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fraudctl.errors import DataError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
-from fraudctl.workflows.features import build_features, plan_features
+from fraudctl.workflows.features import FeatureTable, build_features, load_definitions, plan_features
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fraudctl.features.audit import AuditResult
 
 DEFAULT_SAMPLE = 200
+TRAIN_SAMPLE = 12
+"""Events that `train` recomputes."""
+_TRAIN_FUTURE_ROWS = 20_000
 
 
 def audit_features(
@@ -20,6 +26,7 @@ def audit_features(
     *,
     sample: int = DEFAULT_SAMPLE,
     features_file: Path | None = None,
+    snapshot_file: Path | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Recompute sampled events from the world that was known at each, and alter the future to see that nothing moves.
@@ -31,21 +38,21 @@ def audit_features(
     features_file
         Parquet or CSV with ``event_id`` and features that were computed elsewhere, audited instead of the project's
         own table as far as their definitions are declared.
+    snapshot_file
+        The same features as they were computed earlier, from fewer data.
 
     Raises
     ------
     DataError
         As building features does, or the file does not fit the events.
     """
-    from fraudctl import tables
     from fraudctl.features.audit import audit
 
     progress = progress or Silent()
     plan = plan_features(project)
     table = build_features(project, progress=progress).frame
     if features_file is not None:
-        files = tables.find_files(str(features_file.resolve()), root=Path.cwd(), what="--features")
-        table = tables.collect(tables.scan(files), files=files)
+        table = _read(features_file, "--features")
     progress.stage(f"Auditing {sample} events")
     return audit(
         plan.load(),
@@ -56,4 +63,42 @@ def audit_features(
         timezone=project.data.timezone,
         sources=plan.load_sources(),
         progress=lambda name, done, total: progress.update(done, total, name),
+        snapshot=None if snapshot_file is None else _read(snapshot_file, "--snapshot"),
     )
+
+
+def _read(path: Path, option: str) -> pl.DataFrame:
+    from fraudctl import tables
+
+    files = tables.find_files(str(path.resolve()), root=Path.cwd(), what=option)
+    return tables.collect(tables.scan(files), files=files)
+
+
+def audit_before_training(project: Project, table: FeatureTable, *, progress: Progress) -> dict[str, Any]:
+    """Recompute a few events of the table that a model is about to learn from, and alter the future of the latest.
+
+    Returns
+    -------
+    What was looked at: ``events``, ``features`` and ``future_events``, all without a difference.
+
+    Raises
+    ------
+    DataError
+        A feature is not what could have been known.
+    """
+    from fraudctl.features.audit import audit
+    from fraudctl.tables import Events
+
+    progress.stage(f"Auditing {TRAIN_SAMPLE} events")
+    events = Events(table.frame, table.known_until, table.n_duplicates, table.fingerprint)
+    result = audit(
+        events, table.features, table.frame, sample=TRAIN_SAMPLE, seed=project.train.seed,
+        timezone=project.data.timezone, sources=load_definitions(project).load_sources(),
+        future_rows=_TRAIN_FUTURE_ROWS,
+    )  # fmt: skip
+    if not result.passed:
+        names = ", ".join(dict.fromkeys(item.feature for item in result.differences))
+        msg = f"features are not what could have been known at the event: {names}"
+        raise DataError(msg, hint="`fraudctl audit` says where; remove .fraudctl/features if its files were changed")
+    future = min(table.frame.height, _TRAIN_FUTURE_ROWS)
+    return {"events": result.n_events, "features": result.n_features, "future_events": future}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,6 +48,8 @@ class FeatureTable:
         Whether it was built before.
     timed
         Whether the data have an event_time; else that column holds `fraudctl.tables.NO_TIME`.
+    notes
+        What the user should know of it: hubs that links leave out.
     """
 
     frame: pl.DataFrame
@@ -58,6 +60,7 @@ class FeatureTable:
     key: str
     reused: bool
     timed: bool = True
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the facts of the table as the document of ``features --json``."""
@@ -68,6 +71,7 @@ class FeatureTable:
             "data_fingerprint": self.fingerprint,
             "key": self.key,
             "reused": self.reused,
+            "notes": list(self.notes),
         }
 
 
@@ -205,6 +209,7 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
         key=plan.key,
         reused=cached is not None,
         timed=project.data.has_time,
+        notes=tuple(facts.get("notes", ())),
     )
 
 
@@ -220,6 +225,7 @@ class FeatureFile:
     fingerprint: str
     key: str
     reused: bool
+    notes: tuple[str, ...] = ()
 
     def column(self, name: str) -> pl.Series:
         """Read one column."""
@@ -236,6 +242,7 @@ class FeatureFile:
             "data_fingerprint": self.fingerprint,
             "key": self.key,
             "reused": self.reused,
+            "notes": list(self.notes),
         }
 
 
@@ -275,7 +282,7 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
         facts = _build_in_parts(plan, place, memory - _BASE_MEMORY, progress)
     return FeatureFile(
         place, rows_of(place), datetime.fromisoformat(facts["known_until"]), facts["n_duplicates"], plan.features,
-        plan.fingerprint, plan.key, reused,
+        plan.fingerprint, plan.key, reused, tuple(facts.get("notes", ())),
     )  # fmt: skip
 
 
@@ -323,7 +330,8 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
                 pace("written", done, sum(chunks.heights))
 
         write_chunks(pieces, place)
-    facts = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
+    facts: dict[str, Any] = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
+    facts["notes"] = _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)
     tables.write_text(json.dumps(facts), place.with_suffix(".json"))
     return facts
 
@@ -395,7 +403,18 @@ def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]
         sources=sources,
         progress=tell,
     )
-    return frame, {"known_until": events.known_until.isoformat(), "n_duplicates": events.n_duplicates}
+    facts = {"known_until": events.known_until.isoformat(), "n_duplicates": events.n_duplicates}
+    return frame, facts | {"notes": _notes(plan, frame.select, progress)}
+
+
+def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: Progress) -> list[str]:
+    """Say once, as warnings, what the user should know of the table."""
+    from fraudctl.features.links import hub_notes
+
+    notes = hub_notes(plan.features, columns)
+    for note in notes:
+        progress.warn(note)
+    return notes
 
 
 def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:

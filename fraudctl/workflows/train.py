@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.workflows.audit import audit_before_training
 from fraudctl.workflows.features import FeatureTable, build_features
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class TrainResult:
     """Stage -> seconds of this run."""
     peak_memory_mb: float | None = None
     """Most resident memory of this run, in 10^6 bytes."""
+    audit: dict[str, Any] | None = None
+    """Events and features that were recomputed before training, none of which differed; None without a time."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as the document of ``train --json``."""
@@ -76,6 +79,8 @@ def train_model(
     progress, clock = progress or Silent(), _Clock()
     table = build_features(project, progress=progress)
     clock.lap("features")
+    audited = audit_before_training(project, table, progress=progress) if table.timed else None
+    clock.lap("audit")
     split = make_split(table.frame, project, known_until=table.known_until, as_of=as_of)
     keep = decision_columns(project, table)
     journal = project.cache_dir / "tuning.journal"
@@ -90,7 +95,7 @@ def train_model(
     clock.lap("policy")
     path = _write(project, table, split, trained, choice)
     policy = {**choice.policy.to_dict(), "report": choice.report}
-    return TrainResult(path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb())
+    return TrainResult(path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb(), audited)
 
 
 def choose_threshold(project: Project, *, model: str = "latest", progress: Progress | None = None) -> TrainResult:

@@ -126,3 +126,49 @@ def test_tables_that_cannot_be_audited(world, spoil, words):
 
 def test_row_order_of_the_audited_table_does_not_matter(world):
     assert run(world, world[2].sample(fraction=1.0, shuffle=True, seed=2)).passed
+
+
+def test_values_that_changed_since_an_earlier_snapshot_are_found(world):
+    early = world[2].head(600).with_columns(foreign=pl.lit(1.0), steady=pl.lit(2.0))
+    late = world[2].with_columns(foreign=pl.lit(1.5), steady=pl.lit(2.0))
+    result = run(world, late, snapshot=early)
+    assert [(item.column, item.check, item.value) for item in result.suspects] == [("foreign", "snapshots", 1.0)]
+    assert not result.passed
+    assert run(world, world[2], snapshot=world[2].head(600)).passed
+    with pytest.raises(DataError, match="the snapshot has no event"):
+        run(world, late, snapshot=early.with_columns(event_id=pl.col("event_id") + 10_000))
+
+
+def test_the_future_of_the_latest_events_only(world, monkeypatch):
+    from fraudctl.features import audit as module
+
+    heights = []
+
+    def counting(events, features, *, timezone, sources):
+        heights.append(events.frame.height)
+        return build(events, features, timezone=timezone)
+
+    monkeypatch.setattr(module, "build", counting)
+    assert run(world, world[2], future_rows=300).passed
+    assert heights == [300, 300]
+
+
+def test_training_does_not_begin_on_a_table_that_is_not_what_was_known(world, tmp_path):
+    from dataclasses import replace
+    from pathlib import Path
+
+    from fraudctl.progress import Silent
+    from fraudctl.project import load_project
+    from fraudctl.workflows.audit import TRAIN_SAMPLE, audit_before_training
+    from fraudctl.workflows.features import build_features
+
+    for name in ("fraudctl.toml", "transactions.parquet", "logins.parquet"):
+        source = Path(__file__).parents[2] / "sample_data" / name
+        (tmp_path / name).symlink_to(source)
+    project = load_project(tmp_path)
+    table = build_features(project)
+    assert audit_before_training(project, table, progress=Silent())["events"] == TRAIN_SAMPLE
+    name = next(item.name for item in table.features.features if item.dtype == "float" and item.family == "window")
+    leaky = replace(table, frame=table.frame.with_columns(pl.col(name).fill_null(0.0) + 1.0))
+    with pytest.raises(DataError, match=f"could have been known at the event: .*{name}"):
+        audit_before_training(project, leaky, progress=Silent())

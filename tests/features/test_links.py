@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import ProjectError
 from fraudctl.features import build
-from fraudctl.features.links import hubs
+from fraudctl.features.links import hub_notes, hubs
 from fraudctl.features.reference import recompute
 
 BASE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -80,3 +80,10 @@ def test_an_own_value_that_is_a_hub_does_not_join_either(events_of, features_of)
     assert table["card_shop_component_size"].to_list() == [1, 1, 1, 1, 1]
     table = build(make(events_of, TEXT.format(3), rows), features_of(TEXT.format(3)), timezone="UTC")
     assert table["card_shop_component_size"].to_list() == [1, 1, 1, 2, 2]
+
+
+def test_hubs_are_told(events_of, features_of):
+    events = make(events_of, TEXT.format(3), [(i, i, 0, None, 0) for i in range(6)])
+    (note,) = hub_notes(features_of(TEXT.format(3)), events.frame.select)
+    assert note == "links of card and shop: 1 value of shop met more than 3 of card; such hubs join no further ones"
+    assert hub_notes(features_of(TEXT.format(6)), events.frame.select) == []

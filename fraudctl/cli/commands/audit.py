@@ -16,6 +16,9 @@ def audit(
     project: ProjectPath = HERE,
     sample: Annotated[int, typer.Option(min=1, help="Events to recompute.")] = 200,
     features: Annotated[Path | None, typer.Option(help="Features computed elsewhere: event_id and columns.")] = None,
+    snapshot: Annotated[
+        Path | None, typer.Option(help="The same features as computed earlier, from fewer data.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -29,7 +32,9 @@ def audit(
 
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
-        result = audit_features(load_project(project), sample=sample, features_file=features, progress=progress)
+        result = audit_features(
+            load_project(project), sample=sample, features_file=features, snapshot_file=snapshot, progress=progress
+        )
     session.emit(result.to_dict())
     for table in audit_tables(result):
         session.show(table)

@@ -93,6 +93,8 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
     session.emit({**facts, "output": output, "features": named})
     if described is not None:
         session.show(feature_table(described))
+        for note in table.notes:
+            session.show(note)
     how = "reused" if table.reused else "built"
     session.show(f"{how} {len(table.features.names)} features for {facts['rows']:,} events")
     if output is not None:
