@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from command_line import run_in
 from features.test_against_reference import EVERYTHING, ZONE, tables
+from features.test_sources import asking, events_frame, features_with, normalised, rows, source_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -16,33 +17,50 @@ from polars.testing import assert_frame_equal
 from fraudctl import chunks
 from fraudctl.errors import DataError, UsageError
 from fraudctl.features import build
-from fraudctl.features.batch import Engine, families
+from fraudctl.features.batch import Dropped, Engine, families
 from fraudctl.features.groups import Workers
+from fraudctl.features.increment import Past, extend
 from fraudctl.features.spilled import Limits, Spilled
 from fraudctl.project import parse_project
 from fraudctl.workflows.features import build_features_file
 
 
-def by_parts(frame: pl.DataFrame, features, sizes: Limits) -> tuple[pl.DataFrame, list[tuple[str, int, int]]]:
+def by_parts(
+    frame: pl.DataFrame, features, sizes: Limits, sources=None
+) -> tuple[pl.DataFrame, list[tuple[str, int, int]]]:
     with tempfile.TemporaryDirectory() as name:
         folder, files = Path(name), []
         for start in range(0, frame.height, sizes.chunk_rows):
             files.append(folder / f"chunk{start}.arrow")
             frame.slice(start, sizes.chunk_rows).write_ipc(files[-1], compression="uncompressed")
         heights = [pl.read_ipc(file).height for file in files]
-        spilled, seen = Spilled(files, heights, features, ZONE, {}, folder, sizes, Workers(2)), []
+        spilled, seen = Spilled(files, heights, features, ZONE, sources or {}, folder, sizes, Workers(2)), []
         spilled.compute(lambda *item: seen.append(item))
         return pl.concat(spilled.table()), seen
 
 
 @settings(max_examples=12, deadline=None)
-@given(columns=tables(30), rows=st.sampled_from([(1, 1, 4), (5, 3, 7), (100, 100, 100)]))
-def test_the_number_of_parts_changes_no_bit(columns, rows, events_of, features_of):
+@given(columns=tables(30), sizes=st.sampled_from([(1, 1, 4), (5, 3, 7), (100, 100, 100)]))
+def test_the_number_of_parts_changes_no_bit(columns, sizes, events_of, features_of):
     features, events = features_of(EVERYTHING), events_of(EVERYTHING, **columns)
     whole = build(events, features, timezone=ZONE)
-    parts, seen = by_parts(events.frame, features, Limits(*rows))
+    parts, seen = by_parts(events.frame, features, Limits(*sizes))
     assert_frame_equal(whole, parts, check_exact=True)
     assert seen[-1][1] == seen[-1][2]
+
+
+@settings(max_examples=10, deadline=None)
+@given(found=rows, events=asking, sizes=st.sampled_from([(1, 1, 2), (3, 2, 4), (100, 100, 100)]))
+def test_other_tables_are_looked_at_by_partition_too(found, events, sizes, events_of, project_of):
+    features, table = features_with(project_of), events_frame(events_of, events)
+    sources = {"logins": normalised(source_frame(found))}
+    whole = build(table, features, timezone=ZONE, sources=sources)
+    parts, _ = by_parts(table.frame, features, Limits(*sizes), sources)
+    assert_frame_equal(whole, parts, check_exact=True)
+    fresh = table.frame.slice(table.frame.height // 2)
+    past = Past(table.frame.head(table.frame.height // 2), Dropped())
+    new = extend(past, fresh, features, timezone=ZONE, sources=sources)
+    assert_frame_equal(new, whole.slice(table.frame.height // 2), check_exact=True)
 
 
 @settings(max_examples=15, deadline=None)
