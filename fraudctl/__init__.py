@@ -6,6 +6,7 @@ importing the package costs nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from fraudctl.workflows.train import choose_threshold, train_model
 
 __version__ = "0.1.0"
+
+# numpy asks the kernel for huge pages by default. Where memory is in pieces, these are put together while the program
+# waits, which costs more than they save; numpy reads this when it is imported.
+os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
 _HOME = {
     "load_project": "project",

@@ -50,6 +50,8 @@ class FeatureTable:
         Whether the data have an event_time; else that column holds `fraudctl.tables.NO_TIME`.
     notes
         What the user should know of it: hubs that links leave out.
+    path
+        The file that holds it.
     """
 
     frame: pl.DataFrame
@@ -61,6 +63,7 @@ class FeatureTable:
     reused: bool
     timed: bool = True
     notes: tuple[str, ...] = ()
+    path: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the facts of the table as the document of ``features --json``."""
@@ -210,6 +213,7 @@ def build_features(project: Project, *, progress: Progress | None = None) -> Fea
         reused=cached is not None,
         timed=project.data.has_time,
         notes=tuple(facts.get("notes", ())),
+        path=place,
     )
 
 
@@ -428,11 +432,11 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
     """Write the feature table as Parquet, whole or not at all: event id and roles (but a time that is none) first."""
     from fraudctl import tables
 
-    if isinstance(table, FeatureFile):
+    if table.path is not None and (isinstance(table, FeatureFile) or table.timed):
         tables.copy_file(table.path, path)
-        return
-    stand_ins = [] if table.timed else ["event_time", "label_time"]
-    tables.write_parquet(table.frame.drop(stand_ins), path)
+    elif isinstance(table, FeatureTable):
+        stand_ins = [] if table.timed else ["event_time", "label_time"]
+        tables.write_parquet(table.frame.drop(stand_ins), path)
 
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:

@@ -39,7 +39,7 @@ def by_parts(
         return pl.concat(spilled.table()), seen
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(columns=tables(30), sizes=st.sampled_from([(1, 1, 4), (5, 3, 7), (100, 100, 100)]))
 def test_the_number_of_parts_changes_no_bit(columns, sizes, events_of, features_of):
     features, events = features_of(EVERYTHING), events_of(EVERYTHING, **columns)
