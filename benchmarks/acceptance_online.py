@@ -203,9 +203,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--days", type=float, default=30)
-    parser.add_argument("--only", choices=["handbook", "sample"])
+    parser.add_argument("--only", choices=["handbook", "sample"], help="and keep what was written of the other")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "acceptance_online.json")
     options = parser.parse_args()
+    written = json.loads(options.out.read_text(encoding="utf-8")) if options.only and options.out.exists() else {}
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -218,8 +219,7 @@ def main() -> None:
                 handbook_project(data, place / "handbook"), options.days
             )
     print(json.dumps(results, indent=2))
-    if options.only is None:
-        options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(written | results, indent=2) + "\n", encoding="utf-8")
     if any(found["differing"] for found in results.values()):
         raise SystemExit(1)
 

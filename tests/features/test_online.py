@@ -343,3 +343,22 @@ def test_any_definitions_replayed_equal_batch_and_reference(text, columns, data,
     expected = {**recompute(events.frame, row, features, timezone=ZONE), "event_id": events.frame["event_id"][row]}
     answer = {expected["event_id"]: (before | rest)[expected["event_id"]]}
     assert_same(pl.DataFrame({name: [value] for name, value in expected.items()}), features, answer)
+
+
+def test_entities_that_meet_no_condition_are_forgotten_too(features_of):
+    text = '[[features.window]]\nby = "card"\nwindows = ["1h"]\naggregates = ["count"]\nname = "x"\n'
+    text += 'where = "amount > 10"\n'
+    state = OnlineFeatures(features_of(text), timezone=ZONE, label_delay_us=SECOND)
+    for i in range(3_000):
+        state.observe({"event_id": i, "event_time": i * 60 * SECOND, "amount": 1.0, "card": f"c{i}"})
+    assert state.n_entities < 200
+
+
+def test_an_outcome_after_the_wait_is_dropped_whatever_became_of_the_entity(features_of):
+    state = OnlineFeatures(features_of(LABELS), timezone=ZONE, label_delay_us=SECOND, wait_us=86_400 * SECOND)
+    state.observe({"event_id": 1, "event_time": SECOND, "card": "a"})
+    for i in range(16):
+        state.observe({"event_id": 2 + i, "event_time": (86_400 * 4 + i) * SECOND, "card": "b"})
+    state.label(1, 1, 86_400 * 5 * SECOND)
+    assert list(state.early) == [1]
+    assert state.peek({"event_id": 99, "event_time": 86_400 * 5 * SECOND, "card": "a"}).numbers.tolist() == [0.0, 0.0]

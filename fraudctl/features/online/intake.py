@@ -116,8 +116,8 @@ def take_row(
             header = heap[slot + BODY] + layout[track + T_HEADER]
             append(heap, values, words, layout, track, header, time, own, codes)
     for number in range(slots.shape[0]):
-        slot = slots[number]
-        if slot != NULL and slot != EMPTY and heap[slot + BODY] != ZEROS:
+        slot, space = slots[number], layout[G_SPACES] + number * SPACE_WORDS
+        if slot not in (NULL, EMPTY) and (heap[slot + BODY] != ZEROS or layout[space + S_KEPT] == 0):
             touch(heap, number, slot, max(time, now))
 
 
@@ -133,10 +133,11 @@ def forget(heap: Ints, layout: Ints, now: int, removed: Ints) -> int:
         slot = heap[LISTS + 2 * number]
         while slot != 0 and n < MOST_REMOVED and heap[slot + TOUCHED] <= now - layout[G_HORIZON]:
             following = heap[slot + AFTER]
-            for i in range(layout[space + S_N_TRACKS]):
-                drop(heap, layout, layout[layout[space + S_TRACKS] + i], heap[slot + BODY])
-            release(heap, heap[slot + BODY], layout[space + S_BODY])
-            heap[slot + BODY] = ZEROS
+            if heap[slot + BODY] != ZEROS:
+                for i in range(layout[space + S_N_TRACKS]):
+                    drop(heap, layout, layout[layout[space + S_TRACKS] + i], heap[slot + BODY])
+                release(heap, heap[slot + BODY], layout[space + S_BODY])
+                heap[slot + BODY] = ZEROS
             unlist(heap, number, slot)
             if layout[space + S_KEPT] == 0:
                 removed[n, 0], removed[n, 1] = number, slot

@@ -64,7 +64,7 @@ def load(state: OnlineFeatures, data: bytes) -> None:
         if not state.plan.spaces[number].kept:
             state.names[number] = dict(zip(slots, values, strict=True))
     state.now, state.n_events, state.counters = saved["now"], saved["n_events"], saved["counters"]
-    state.sequence = saved["sequence"]
+    state.sequence, state.turns, state.forgotten = saved["sequence"], saved["turns"], saved["forgotten"]
     state.due = [(due, sequence, kind, _back(content)) for due, sequence, kind, content in saved["due"]]
     state.early = {key: (label, when) for key, label, when in saved["early"]}
     state.pending = [_seen(state, *item) for item in saved["pending"]]
@@ -89,6 +89,7 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
     ]
     return {
         "now": state.now, "n_events": state.n_events, "counters": state.counters, "sequence": state.sequence,
+        "turns": state.turns, "forgotten": state.forgotten,
         "first": ledger.first, "end": ledger.end, "ids": ids,
         "slots": [[list(slots), list(slots.values())] for slots in state.slots],
         "due": [[due, sequence, kind, _plain(content)] for due, sequence, kind, content in state.due],

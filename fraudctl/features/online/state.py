@@ -36,6 +36,8 @@ _LEAST_WAIT = 30 * _DAY
 _GROWTH = 1 << 19
 _OBJECT = 64
 """Bytes of a name or id, as an object."""
+_MOST_EARLY = 1 << 17
+"""Outcomes that are kept before their events come."""
 _MESSAGE = 300
 """Bytes of a message that waits for its time."""
 
@@ -111,7 +113,8 @@ class OnlineFeatures:
         self.due: list[tuple[int, int, str, tuple[Any, ...]]] = []
         self.early: dict[Any, tuple[int, int]] = {}
         self.sequence = 0
-        self._turns = 0
+        self.turns = 0
+        self.forgotten = self.now
         self.reader = Reader(features, self.plan, timezone)
         self.others = {name: Other(name, features, self.plan, timezone) for name in features.sources}
         self._lookups = self.reader.lookups()
@@ -271,11 +274,15 @@ class OnlineFeatures:
         if number is None:
             self.early.pop(event_id, None)
             self.early[event_id] = label, time
+            self._forget_early(_MOST_EARLY)
             return
         if self.ledger.is_settled(number):
             self.counters["duplicates"] += 1
             return
         happened = self.ledger.time(number)
+        if happened <= self.forgotten - self.wait_us:
+            self.counters["dropped"] += 1
+            return
         if time < happened:
             msg = "label_time: the label arrived before its event; expected none"
             raise DataError(msg, hint="are both times in the same zone?")
@@ -325,8 +332,8 @@ class OnlineFeatures:
         while due and due[0][0] <= now:
             _, sequence, kind, content = heapq.heappop(due)
             self._apply(kind, content, sequence)
-        self._turns += 1
-        if self._turns & 15 == 0:
+        self.turns += 1
+        if self.turns & 15 == 0:
             self._forget(now)
 
     def _apply(self, kind: str, content: tuple[Any, ...], sequence: int) -> None:
@@ -334,21 +341,24 @@ class OnlineFeatures:
             self._take_row(kind, content)
             return
         number, label, time = content
-        if self.ledger.settle(number, sequence):
-            self._take_label(number, label, time)
-        elif number < self.ledger.first:
+        if number < self.ledger.first or self.ledger.time(number) <= self.forgotten - self.wait_us:
             self.counters["dropped"] += 1
+        elif self.ledger.settle(number, sequence):
+            self._take_label(number, label, time)
 
     def _forget(self, now: int) -> None:
+        self.forgotten = now
         n = intake.forget(self.heap, self.plan.layout, now, self._removed)
         for number, slot in self._removed[:n].tolist():
             del self.slots[number][self.names[number].pop(slot)]
         self.ledger.forget(now - max(self.wait_us, 0))
-        while self.early:
-            key = next(iter(self.early))
-            if self.early[key][1] > now - self.wait_us:
-                break
-            del self.early[key]
+        while self.early and self.early[next(iter(self.early))][1] <= now - self.wait_us:
+            self._forget_early(len(self.early) - 1)
+
+    def _forget_early(self, most: int) -> None:
+        """Drop the oldest outcomes whose events have not come, where there are more than so many."""
+        while len(self.early) > most:
+            del self.early[next(iter(self.early))]
             self.counters["dropped"] += 1
 
     # ------------------------------------------------------------ answering
