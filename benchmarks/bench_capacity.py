@@ -1,7 +1,7 @@
 """Few reviews a day: spent by expected benefit or on the highest probabilities, online and in hindsight.
 
 On the handbook's week 2018-08-08 to 08-14 (without customers known to be defrauded) it trains one model on 35 days,
-chooses the policy on its four folds for 20 and for 50 reviews a day, and compares what is saved, net of reviews:
+chooses the policy on its three folds for 20 and for 50 reviews a day, and compares what is saved, net of reviews:
 
 - by expected benefit, running: the policy as it is shipped, a fixed price per review and a cap in time order;
 - by probability, running: the threshold on the probability that saves most on the folds, with the same cap;
@@ -40,7 +40,7 @@ review.legit = { fixed = 4, rate = 0.002 }"""
 def project_of(events: Path, work: Path, limit: int | None) -> Project:
     """Give the project with so many reviews a day, or as many as one likes."""
     text = PROJECT.format(events=events.resolve(), kind="expected_cost", actions=REVIEW, train="35d")
-    text = text.replace("folds = 2", "folds = 4")
+    text = text.replace("folds = 2", "folds = 3")
     if limit is not None:
         text = text.replace("[policy]", f'[policy]\ncapacity = {{ review = "{limit} per day" }}')
     return parse_project(text, path=work / "fraudctl.toml")

@@ -83,11 +83,11 @@ train = "{train}"
 folds = 2
 [train]
 trials = 0
-iterations = 300
+iterations = 250
 threads = 2
 [train.params]
 depth = 5
-learning_rate = 0.15
+learning_rate = 0.16
 [costs.actions]
 {actions}
 [policy]

@@ -1,74 +1,59 @@
-"""Savings with costs from columns of the data, on consumer credit (credit_gmsc_costs.parquet).
+"""Costs from columns and no time: consumer credit (credit_gmsc_costs.parquet) through the commands, end to end.
 
-The data has no time, so the split is **random**, by name: it says nothing about the future.
+`init --random-split` takes the costs of each row from ``fn_cost`` and ``fp_cost``; then `check`, `train --trials 0` and
+`evaluate`. Savings come with their interval, and the split is called random wherever it is spoken of.
 
-    python benchmarks/check_row_costs.py credit_gmsc_costs.parquet
+    python benchmarks/check_row_costs.py credit_gmsc_costs.parquet --out benchmarks/results/row_costs.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from datetime import UTC, datetime
+import platform
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import polars as pl
-from catboost import CatBoostClassifier
 
-from fraudctl.calibrate import fit_calibrator
-from fraudctl.evaluate import Period, decide_frame, evaluate
-from fraudctl.policy import bare_policy
-from fraudctl.project import parse_project
-
-PROJECT = """
-[data]
-events = "x"
-event_id = "i"
-event_time = "t"
-label = "target"
-label_delay = "0d"
-[costs.actions]
-allow.fraud = { column = "fn_cost" }
-block.legit = { column = "fp_cost" }
-"""
+def run(folder: Path, *args: str) -> Any:
+    """Run one command in the folder and give its JSON."""
+    command = [sys.executable, "-m", "fraudctl", *args, "--json", "--quiet"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(args)} ended with {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout)
 
 
 def main() -> None:
-    """Fit on a random half, calibrate on a quarter, evaluate on the last quarter."""
+    """Run the four commands, print and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    data = pl.read_parquet(args.data)
-    features = [name for name in data.columns if name not in {"row_id", "target", "fp_cost", "fn_cost"}]
-    matrix, y_true = data.select(features).cast(pl.Float64).to_numpy(), data["target"].cast(pl.Int8).to_numpy()
-    part = np.random.default_rng(0).choice(3, data.height, p=[0.5, 0.25, 0.25])
-    model = CatBoostClassifier(
-        iterations=200, depth=5, verbose=False, thread_count=2, random_seed=0, allow_writing_files=False
-    )
-    model.fit(matrix[part == 0], y_true[part == 0])
-    raw = model.predict(matrix, prediction_type="RawFormulaVal")
-    calibrator = fit_calibrator(y_true[part == 1], raw[part == 1], method="logistic")
-    assert calibrator is not None  # noqa: S101 -- None only for methods that may fail
-    project = parse_project(PROJECT, path=Path("fraudctl.toml"))
-    policy = bare_policy(project)
-    test = part == 2
-    now = datetime(2000, 1, 1, tzinfo=UTC)
-    table = data.filter(test).select(
-        pl.int_range(pl.len()).alias("event_id"),
-        pl.lit(now).dt.cast_time_unit("us").alias("event_time"),
-        pl.col("target").cast(pl.Int8).alias("label"),
-        pl.col("fp_cost").cast(pl.Float64),
-        pl.col("fn_cost").cast(pl.Float64),
-    )
-    scored = decide_frame(table, calibrator.predict(raw[test]), policy=policy, project=project)
-    found = evaluate(scored, project=project, policy=policy, model="catboost", as_of=now, period=Period(now, now))
-    out = {name: found.metrics[name].to_dict() for name in ("roc_auc", "savings", "savings_of_perfect", "cost")}
-    print(
-        json.dumps(
-            {"split": "random", "rows": found.rows, "frauds": found.frauds, **out, "money": found.money}, indent=2
-        )
-    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run(folder, "init", str(args.data.resolve()), "--random-split")
+        lines = (folder / "fraudctl.toml").read_text(encoding="utf-8").splitlines()
+        costs = [line for line in lines if "{ column" in line]
+        verdict = run(folder, "check")["verdict"]
+        run(folder, "train", "--trials", "0")
+        found = run(folder, "evaluate")
+    shown = ("roc_auc", "average_precision", "precision", "recall", "savings", "savings_of_perfect", "cost")
+    out = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "costs": costs,
+        "check": verdict,
+        **{key: found[key] for key in ("split", "as_of", "period", "rows", "frauds", "money")},
+        "metrics": {key: found["metrics"][key] for key in shown},
+    }
+    print(json.dumps(out, indent=2))
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(out, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -366,7 +366,8 @@ def _choose(losses: dict[Method, Floats | None], weights: Floats) -> tuple[Metho
         return best, f"{USUAL} is the usual one, and no other had a lower logarithmic loss on later folds {surely}"
     if USUAL not in usable and best == "none":
         return best, f"{USUAL} could not be fitted, and no other had a lower logarithmic loss {surely}"
-    return best, f"{best} had the lowest logarithmic loss on later folds, {surely}"
+    told = "the scores as they are" if best == "none" else best
+    return best, f"{told} had the lowest logarithmic loss on later folds, {surely}"
 
 
 def _paired_gain(loss: Floats, other: Floats, weights: Floats) -> tuple[float, float]:
