@@ -31,7 +31,8 @@ def _handbook(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "`fraudctl init`, `train` and `evaluate` on the card-payment simulation of Le Borgne et al., *Reproducible "
         "Machine Learning for Credit Card Fraud Detection*, beside what its authors publish and an oracle that knows "
-        "the generator (`benchmarks/bench_handbook.py`)."
+        "the generator (`benchmarks/bench_handbook.py`). "
+        f"Trials of the search: {found['weeks'][0]['tuning']['trials']}."
     )
     for title, ours in found["ours"].items():
         rows = {**found["elsewhere"][title], "**fraudctl, init and train alone**": ours}
