@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -486,22 +486,6 @@ def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False) ->
     """Write a frame as one Parquet file, whole or not at all; ``smallest`` trades time for size."""
     with whole_file(path) as temporary:
         frame.write_parquet(temporary, compression="zstd", compression_level=19 if smallest else 3)
-
-
-def write_chunks(frames: Iterable[pl.DataFrame], path: Path) -> None:
-    """Write frames of one schema, as they come, as one Parquet file, whole or not at all; there is at least one."""
-    from pyarrow.parquet import ParquetWriter
-
-    with whole_file(path) as temporary:
-        writer: ParquetWriter | None = None
-        try:
-            for frame in frames:
-                table = frame.to_arrow()
-                writer = writer or ParquetWriter(temporary, table.schema, compression="zstd")
-                writer.write_table(table)
-        finally:
-            if writer is not None:
-                writer.close()
 
 
 def write_arrow(frame: pl.DataFrame, path: Path) -> None:

@@ -102,10 +102,15 @@ def events_of(history: NewTable | None, new: NewTable, project: Project, *, carr
     DataError
         As `tables.normalise` does; a number that is not whole where training had whole ones.
     """
-    parts = [new] if history is None else [history, new]
-    files = [name for part in parts for name in part.files]
-    raw = pl.concat([_timed(part, project) for part in parts], how="vertical_relaxed")
+    files = [name for part in (history, new) if part is not None for name in part.files]
+    raw = raw_of(history, new, project)
     return tables.normalise(raw, project=project, files=files, columns=carried, fingerprint="")
+
+
+def raw_of(history: NewTable | None, new: NewTable, project: Project) -> pl.LazyFrame:
+    """Give history and new events as one table under the data's own names, times in UTC."""
+    parts = [new] if history is None else [history, new]
+    return pl.concat([_timed(part, project) for part in parts], how="vertical_relaxed")
 
 
 def _timed(part: NewTable, project: Project) -> pl.LazyFrame:

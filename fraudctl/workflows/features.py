@@ -252,7 +252,7 @@ class FeatureFile:
 
 LEAST_MEMORY = 500_000_000
 """Bytes below which `build_features_file` cannot keep its word."""
-_BASE_MEMORY = 350_000_000
+BASE_MEMORY = 350_000_000
 """What the libraries, code and small arrays take, whatever the data."""
 
 
@@ -272,9 +272,7 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
     DataError, ProjectError
         As `build_features` does.
     """
-    if memory < LEAST_MEMORY:
-        msg = f"--memory: {memory / 1e6:,.0f} MB are too little; expected at least {LEAST_MEMORY / 1e6:,.0f} MB"
-        raise UsageError(msg)
+    require_memory(memory)
     if not project.data.has_time:
         msg = "--memory works on data with an event_time; these have none"
         raise UsageError(msg)
@@ -283,11 +281,18 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
     facts = _facts(place)
     reused = facts is not None
     if facts is None:
-        facts = _build_in_parts(plan, place, memory - _BASE_MEMORY, progress)
+        facts = _build_in_parts(plan, place, memory - BASE_MEMORY, progress)
     return FeatureFile(
         place, rows_of(place), datetime.fromisoformat(facts["known_until"]), facts["n_duplicates"], plan.features,
         plan.fingerprint, plan.key, reused, tuple(facts.get("notes", ())),
     )  # fmt: skip
+
+
+def require_memory(memory: int) -> None:
+    """Refuse a budget in bytes with which nothing can be built."""
+    if memory < LEAST_MEMORY:
+        msg = f"--memory: {memory / 1e6:,.0f} MB are too little; expected at least {LEAST_MEMORY / 1e6:,.0f} MB"
+        raise UsageError(msg)
 
 
 def _facts(place: Path) -> dict[str, Any] | None:

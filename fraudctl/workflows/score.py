@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +122,7 @@ def score_files(
     sources: Mapping[str, Sequence[str | Path]] | None = None,
     with_features: bool = False,
     explained: Explained = "alerts",
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> ScoreResult:
     """Decide on the events of Parquet or CSV files, and write one Parquet file.
@@ -136,13 +139,15 @@ def score_files(
         Adds the value of every feature.
     explained
         Which decisions get reasons.
+    memory
+        Bytes that this process may take: features are then built through files. The answers are the same.
 
     Raises
     ------
     DataError
         Files that are missing, unreadable, or not like the data that the model was trained on.
     """
-    from fraudctl.scoring.tables import events_of, ids_of, open_new
+    from fraudctl.scoring.tables import events_of, ids_of, open_new, raw_of
     from fraudctl.tables import require_parquet_path
 
     require_parquet_path(output)
@@ -155,15 +160,61 @@ def score_files(
     new, before = opened[-1], opened[0] if len(opened) > 1 else None
     _tell_extra(new, progress)
     progress.stage("Reading events")
-    others = read_sources(model, sources or {})
-    events = events_of(before, new, decider.project, carried=decider.carried)
-    table = _features(decider, events, others, progress)
-    table = _new_rows(table, ids_of(new, decider.project), before)
-    progress.stage(f"Deciding on {table.height:,} events")
-    actions = _write(decider, table, output, with_features=with_features, explained=explained, progress=progress)
-    return ScoreResult(
-        output, decider.model, decider.policy_version, table.height, actions, events.n_duplicates, new.extra
-    )
+    work = _Work(decider, read_sources(model, sources or {}), progress)
+    ids = None if before is None else ids_of(new, decider.project)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as place:
+        if memory is None:
+            pieces, n_duplicates = work.at_once(events_of(before, new, decider.project, carried=decider.carried))
+        else:
+            raw = raw_of(before, new, decider.project)
+            pieces, n_duplicates = work.in_parts(raw, Path(place), memory)
+        found = (piece if ids is None else _among(piece, ids) for piece in pieces)
+        counts = _write(decider, found, output, with_features=with_features, explained=explained, progress=progress)
+    actions = {action: counts[action] for action in decider.policy.actions}
+    return ScoreResult(output, decider.model, decider.policy_version, counts.total(), actions, n_duplicates, new.extra)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """From events to their feature table, piece by piece."""
+
+    decider: Decider
+    sources: dict[str, pl.DataFrame]
+    progress: Progress
+
+    def at_once(self, events: Events) -> tuple[Iterator[pl.DataFrame], int]:
+        """Build the table in memory; give it in pieces, and the number of repeated rows."""
+        from fraudctl.features.batch import build
+
+        decider = self.decider
+        self.progress.stage(f"Building {len(decider.features.names)} features for {events.frame.height:,} events")
+        table = build(
+            events,
+            decider.features,
+            timezone=decider.project.data.timezone,
+            sources=self.sources,
+            progress=lambda name, done, total: self.progress.update(done, total, name),
+        )
+        return (table.slice(start, CHUNK) for start in range(0, table.height, CHUNK)), events.n_duplicates
+
+    def in_parts(self, raw: pl.LazyFrame, folder: Path, memory: int) -> tuple[Iterator[pl.DataFrame], int]:
+        """Build the table through files, so that no more than so many bytes are taken."""
+        from fraudctl.chunks import spill_events
+        from fraudctl.features.spilled import Spilled, limits
+        from fraudctl.workflows.features import BASE_MEMORY, require_memory
+
+        require_memory(memory)
+        decider, whole = self.decider, folder / "events.parquet"
+        raw.sink_parquet(whole)
+        data = decider.project.data.model_copy(update={"events": str(whole)})
+        project = decider.project.model_copy(update={"data": data})
+        sizes = limits(memory - BASE_MEMORY, decider.features)
+        chunks = spill_events(project, columns=decider.carried, folder=folder, rows=sizes.chunk_rows)
+        total = sum(chunks.heights)
+        self.progress.stage(f"Building {len(decider.features.names)} features for {total:,} events in parts")
+        spilled = Spilled(chunks.files, chunks.heights, decider.features, data.timezone, self.sources, folder, sizes)
+        spilled.compute(lambda name, done, of: self.progress.update(done, of, name))
+        return spilled.table(), chunks.n_duplicates
 
 
 def _tell_extra(new: NewTable, progress: Progress) -> None:
@@ -191,22 +242,9 @@ def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dic
     return loaded
 
 
-def _features(decider: Decider, events: Events, sources: dict[str, pl.DataFrame], progress: Progress) -> pl.DataFrame:
-    from fraudctl.features.batch import build
-
-    progress.stage(f"Building {len(decider.features.names)} features for {events.frame.height:,} events")
-    return build(
-        events,
-        decider.features,
-        timezone=decider.project.data.timezone,
-        sources=sources,
-        progress=lambda name, done, total: progress.update(done, total, name),
-    )
-
-
-def _new_rows(table: pl.DataFrame, ids: pl.Series, before: NewTable | None) -> pl.DataFrame:
+def _among(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """Give the rows of the new events, in time order."""
-    return table if before is None else table.join(ids.to_frame(), on="event_id", how="semi", maintain_order="left")
+    return table.join(ids.to_frame(), on="event_id", how="semi", maintain_order="left")
 
 
 @dataclass(frozen=True)
@@ -276,8 +314,9 @@ def score_through(
     DataError
         As `score_files` does.
     """
+    from fraudctl.chunks import write_chunks
     from fraudctl.scoring.tables import messages, open_new
-    from fraudctl.tables import require_parquet_path, write_chunks
+    from fraudctl.tables import require_parquet_path
 
     require_parquet_path(output)
     progress, decider = progress or Silent(), engine.champion
@@ -295,7 +334,8 @@ def score_through(
             progress.update(n_rows)
             yield _answers_frame(answers, decider, with_features=engine.with_features)
 
-    write_chunks(itertools.chain(chunks(), [_answers_frame([], decider, with_features=engine.with_features)]), output)
+    nothing = _answers_frame([], decider, with_features=engine.with_features)
+    write_chunks(lambda: itertools.chain(chunks(), [nothing]), output)
     found = _stream_result(engine, before, 0)
     return ScoreResult(output, found.model, found.policy, n_rows, found.actions, found.repeated, new.extra)
 
@@ -331,28 +371,26 @@ def _answers_frame(answers: list[bytes], decider: Decider, *, with_features: boo
 
 def _write(
     decider: Decider,
-    table: pl.DataFrame,
+    pieces: Iterator[pl.DataFrame],
     output: Path,
     *,
     with_features: bool,
     explained: Explained,
     progress: Progress,
-) -> dict[str, int]:
-    """Decide chunk by chunk and write as it goes; give the number of events by action."""
-    from collections import Counter
-
+) -> Counter[str]:
+    """Decide piece by piece and write as it goes; give the number of events by action."""
+    from fraudctl.chunks import write_chunks
     from fraudctl.policy import CapacityUse
-    from fraudctl.tables import write_chunks
 
+    progress.stage("Deciding")
     used, counts = CapacityUse(), Counter[str]()
 
-    def chunks() -> Iterator[pl.DataFrame]:
-        for start in range(0, max(table.height, 1), CHUNK):
-            part = table.slice(start, CHUNK)
-            decided = decider.decide_frame(part, used=used, explained=explained)
-            counts.update(decided["action"].to_list())
-            progress.update(start + part.height, table.height)
-            yield decided.hstack(part.select(decider.features.names)) if with_features else decided
+    def decided() -> Iterator[pl.DataFrame]:
+        for piece in pieces:
+            found = decider.decide_frame(piece, used=used, explained=explained)
+            counts.update(found["action"].to_list())
+            progress.update(counts.total())
+            yield found.hstack(piece.select(decider.features.names)) if with_features else found
 
-    write_chunks(chunks(), output)
-    return {action: counts[action] for action in decider.policy.actions}
+    write_chunks(decided, output)
+    return counts

@@ -18,6 +18,7 @@ from fraudctl.cli.options import (
     Quiet,
     SourceFiles,
     Verbose,
+    memory_size,
     named_paths,
 )
 from fraudctl.errors import DataError, UsageError
@@ -45,6 +46,9 @@ def score(
     reasons: Annotated[
         str, typer.Option("--reasons", help="Which decisions get reasons: all, alerts or none.")
     ] = "alerts",
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Build features in parts within so much memory, such as 2GB.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -63,12 +67,16 @@ def score(
     if data == ["-"] and (output is not None or as_json):
         msg = "with - decisions go to stdout as JSON lines; --output and --json are for files"
         raise UsageError(msg)
+    if memory is not None and (output is None or state is not None):
+        msg = "--memory is for files that are scored at once; events one by one need none"
+        raise UsageError(msg)
+    budget = None if memory is None else memory_size(memory)
     with session.progress() as progress:
         opened, before, beside = open_model(project, model), history or [], named_paths(source or [])
         if output is not None and state is None:
             result = score_files(
                 opened, data, output=output, history=before, sources=beside, with_features=with_features,
-                explained=explained, progress=progress,
+                explained=explained, memory=budget, progress=progress,
             )  # fmt: skip
         else:
             with engine_on(
