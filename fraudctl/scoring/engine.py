@@ -57,6 +57,8 @@ class Engine:
         self.with_features = with_features
         self.actions = Counter[str]()
         self.shadow_actions = Counter[str]()
+        self.not_after: int | None = None
+        """Latest event_time that is taken, in µs UTC; a time far ahead would make every later event a late one."""
         self._pending: list[bytes] = []
         self.logged = 0
         """Records since the last snapshot or rotation."""
@@ -69,8 +71,7 @@ class Engine:
         DataError
             The event does not fit the model's data; nothing was taken in.
         """
-        champion = self.champion
-        event = champion.reader.event(raw)
+        champion, event = self.champion, self.read(raw)
         digest = champion.features.digest
         fingerprint = self.live.fingerprint(event, digest)
         before = self.live.answered(event["event_id"], fingerprint)
@@ -91,6 +92,20 @@ class Engine:
         self.live.remember(event["event_id"], fingerprint, answer)
         self.actions[decision.action] += 1
         return answer
+
+    def read(self, raw: Any) -> dict[str, Any]:
+        """Read an event for the champion, without taking it in.
+
+        Raises
+        ------
+        DataError
+            It does not fit, or lies after `not_after`.
+        """
+        event = self.champion.reader.event(raw)
+        if self.not_after is not None and event["event_time"] > self.not_after:
+            msg = "event: its time lies ahead of the clock by more than is allowed"
+            raise DataError(msg, hint="correct the clock that stamps the events, or raise --max-ahead")
+        return event
 
     def _answer(self, decision: Decision, row: OnlineRow) -> bytes:
         champion = self.champion

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Limits:
         Longest time for a request to arrive.
     connections
         Most connections at once.
+    ahead
+        Seconds that the time of an event may lie ahead of the clock.
     """
 
     body: int = 1 << 20
@@ -44,6 +47,7 @@ class Limits:
     rate: float | None = None
     seconds: float = 5.0
     connections: int = 1000
+    ahead: float = 3600.0
 
 
 class BusyError(FraudctlError):
@@ -110,9 +114,10 @@ class Service:
             An event does not fit; nothing of the request was taken in. In a list, an event whose id was decided
             before with other values is answered with its error in its place.
         """
+        self.engine.not_after = int((time.time() + self.limits.ahead) * 1e6)
         if not isinstance(raw, list):
             return self.engine.event(raw)
-        self._each(raw, self.engine.champion.reader.event)
+        self._each(raw, self.engine.read)
         return b"[" + b",".join(self._decided(item) for item in raw) + b"]"
 
     def _decided(self, raw: Any) -> bytes:

@@ -194,7 +194,7 @@ def test_what_cannot_be_taken(served: Served, method: str, path: str, body: byte
 @pytest.mark.parametrize(
     ("field", "value"),
     [("amount", "12"), ("amount", True), ("amount", [1]), ("card_id", 7), ("created_at", "yesterday"),
-     ("created_at", 17), ("transaction_id", None), ("channel", {"a": 1})],
+     ("created_at", 17), ("created_at", "0001-01-01T00:00:00+23:00"), ("transaction_id", None), ("channel", {"a": 1})],
 )  # fmt: skip
 def test_wrong_types_are_named_and_no_value_is_repeated(
     served: Served, events: list[dict[str, Any]], field: str, value: Any
@@ -203,6 +203,14 @@ def test_wrong_types_are_named_and_no_value_is_repeated(
     assert status == 422
     assert repr(field) in document["error"]["message"]
     assert "yesterday" not in json.dumps(document)
+
+
+def test_events_from_the_future_are_refused(served: Served, events: list[dict[str, Any]]) -> None:
+    ahead = {**events[0], "transaction_id": "ahead", "created_at": "2999-01-01T00:00:00Z"}
+    for body in (ahead, [events[1], ahead]):
+        status, document = served.post("/decisions", body)
+        assert status == 422
+        assert "ahead of the clock" in document["error"]["message"]
 
 
 def test_large_bodies_are_not_read(served: Served) -> None:

@@ -34,6 +34,9 @@ def serve(
     rate: Annotated[float | None, typer.Option("--rate", min=1.0, help="Most decisions per second.")] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that a request may take.")] = 5.0,
     max_connections: Annotated[int, typer.Option("--max-connections", min=1, help="Most connections at once.")] = 1000,
+    max_ahead: Annotated[
+        float, typer.Option("--max-ahead", min=0.0, help="Seconds that an event may lie ahead of the clock.")
+    ] = 3600.0,
     snapshot_every: Annotated[
         int, typer.Option("--snapshot-every", min=100, help="Events between snapshots of the state.")
     ] = 50_000,
@@ -55,7 +58,9 @@ def serve(
     from fraudctl.workflows.serve import Serving, serve_model
 
     session = Session(quiet=quiet, verbose=verbose, no_progress=no_progress)
-    limits = Limits(body=max_body, items=max_items, rate=rate, seconds=timeout, connections=max_connections)
+    limits = Limits(
+        body=max_body, items=max_items, rate=rate, seconds=timeout, connections=max_connections, ahead=max_ahead
+    )
     serving = Serving(
         place=project, model=model, challenger=challenger, state=state, history=history or [],
         sources=named_paths(source or []), host=host, port=port, explained=explained_by(reasons),
