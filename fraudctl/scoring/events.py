@@ -23,6 +23,9 @@ from fraudctl.scoring.schema import DataSchema, kind_of, time_column
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**63 - 1
+_FIRST, _LAST = (
+    (datetime(*day, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1) for day in ((1, 1, 1), (9999, 12, 31))
+)
 _MOST_NAMED: Final = 5
 
 Convert = Callable[[Any], Any]
@@ -154,6 +157,9 @@ class EventReader:
         allowed = frozenset({"type", "event_id", "label", "label_time"})
         if not raw.keys() <= allowed:
             raise _strangers(raw.keys() - allowed, allowed - {"type"}, "label")
+        if raw.get("type", "label") != "label":
+            msg = "label: field 'type' is not 'label'"
+            raise DataError(msg)
         fields = (("event_id", "event_id", self._event[0][2]), ("label", "label", self.outcome),
                   ("label_time", "label_time", self.time))  # fmt: skip
         row = _read(fields, raw, "label")
@@ -192,11 +198,11 @@ class EventReader:
             if self._zone.key != "UTC" and moment.astimezone(UTC).astimezone(self._zone).replace(fold=0) != moment:
                 told = "is a local time that does not exist (clocks went forward)"
                 raise MisfitError(told)
-        try:
-            return (moment - EPOCH) // timedelta(microseconds=1)
-        except OverflowError:
+        micros = (moment - EPOCH) // timedelta(microseconds=1)
+        if not _FIRST <= micros <= _LAST:
             told = "is a time outside the years 1 to 9999"
-            raise MisfitError(told) from None
+            raise MisfitError(told)
+        return micros
 
     def _plain(self, dtype: pl.DataType) -> Convert:
         """Give what reads a carried column of a type; null stays null."""

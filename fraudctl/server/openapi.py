@@ -45,7 +45,7 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
     event = _object(schema.events, needed, ids=[data.event_id], times=[data.event_time or ""])
     id_type = event["properties"][data.event_id]
     components: dict[str, Any] = {
-        "schemas": {"Event": event, "Label": _label(id_type), "Decision": _decision(id_type, decider.policy.actions),
+        "schemas": {"Event": event, "Label": _label(id_type, data.label_values), "Decision": _decision(id_type, decider.policy.actions),
                     "Error": _ERROR, "Taken": _taken()},
     }  # fmt: skip
     paths = {
@@ -83,7 +83,10 @@ def _object(
     columns: Mapping[str, pl.DataType], needed: list[str], *, ids: list[str], times: list[str]
 ) -> dict[str, Any]:
     properties = {
-        name: _type(dtype, nullable=name not in {*ids, *times}, time=name in times) for name, dtype in columns.items()
+        name: _type(dtype, nullable=name not in {*ids, *times}, time=name in times)
+        if name in needed
+        else {"description": "Not looked at"}
+        for name, dtype in columns.items()
     }
     return {
         "type": "object", "additionalProperties": False, "properties": properties,
@@ -99,7 +102,7 @@ def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
     elif dtype.is_integer():
         out = {"type": "integer", "minimum": -(2**63) + 1, "maximum": 2**63 - 1}
     elif dtype.is_numeric():
-        out = {"type": "number", "minimum": -1e300, "maximum": 1e300}
+        out = {"type": "number"}
     elif dtype == pl.Boolean:
         out = {"type": "boolean"}
     else:
@@ -107,10 +110,11 @@ def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
     return {**out, "type": [out["type"], "null"]} if nullable else out
 
 
-def _label(id_type: Any) -> dict[str, Any]:
+def _label(id_type: Any, values: Mapping[str, int | None]) -> dict[str, Any]:
+    known = [*values, *(int(text) for text in values if text.isdigit())] if values else [0, 1, True, False]
     return {
         "type": "object", "additionalProperties": False, "required": ["event_id", "label", "label_time"],
-        "properties": {"event_id": id_type, "label": {"description": "As in the data"},
+        "properties": {"event_id": id_type, "label": {"description": "As in the data", "enum": [*known, None]},
                        "label_time": {"type": "string", "format": "date-time"}, "type": {"const": "label"}},
     }  # fmt: skip
 
