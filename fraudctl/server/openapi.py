@@ -45,9 +45,14 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
     event = _object(schema.events, needed, ids=[data.event_id], times=[data.event_time or ""])
     id_type = event["properties"][data.event_id]
     components: dict[str, Any] = {
-        "schemas": {"Event": event, "Label": _label(id_type, data.label_values), "Decision": _decision(id_type, decider.policy.actions),
-                    "Error": _ERROR, "Taken": _taken()},
-    }  # fmt: skip
+        "schemas": {
+            "Event": event,
+            "Label": _label(id_type, data.label_values),
+            "Decision": _decision(id_type, decider.policy.actions),
+            "Error": _ERROR,
+            "Taken": _taken(),
+        }
+    }
     paths = {
         "/decisions": {"post": _post("Decide on one event or several", "Event", "Decision", service.limits.items)},
         "/labels": {"post": _post("Outcomes that have arrived", "Label", "Taken", service.limits.items)},
