@@ -73,25 +73,25 @@ def explain_rows(
 
 @jit
 def bin_column(values: Singles, borders: Singles, out: Array) -> None:
-    """Count, for each value of a column, the borders that it lies above, by a search without branches.
+    """Count, for each value of a column, the borders that it lies above.
+
+    Border after border over a stretch of rows that stays in the nearest cache: the processor compares many at once, and
+    that is sooner done than a search for as many borders as a model has.
 
     Parameters
     ----------
     values
         Without NaN.
-    borders
-        Rising; at least one.
     out
         uint8 of the shape of ``values``.
     """
-    n_borders = borders.shape[0]
-    for r in range(values.shape[0]):
-        value, low, left = values[r], 0, n_borders
-        while left > 1:
-            half = left >> 1
-            low += half if value > borders[low + half - 1] else 0
-            left -= half
-        out[r] = low + (1 if value > borders[low] else 0)
+    out[:] = 0
+    for start in range(0, values.shape[0], 1024):
+        some = values[start : start + 1024]
+        counts = out[start : start + 1024]
+        for border in borders:
+            for r in range(some.shape[0]):
+                counts[r] += some[r] > border
 
 
 @jit

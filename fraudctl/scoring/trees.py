@@ -40,6 +40,8 @@ ShapTables = tuple[Ints, Ints, Ints, Array, Floats]
 AGREES_TO: Final = 1e-12
 """Largest allowed difference between our contributions and CatBoost's, relative to the score's size."""
 _PROBES: Final = 64
+_PART: Final = 1 << 15
+"""Rows whose bins are made at once."""
 BLOCK: Final = 512
 """Rows that are brought through all trees together: their bins stay in the nearest cache."""
 
@@ -132,9 +134,9 @@ class Forest:
         if frame.is_empty():
             return out
         columns = self._plain_columns(frame)
-        size = max(BLOCK, -(-frame.height // (threads or os.cpu_count() or 1)))
+        size = min(max(BLOCK, -(-frame.height // (threads or os.cpu_count() or 1))), _PART)
         parts = [slice(start, min(start + size, frame.height)) for start in range(0, frame.height, size)]
-        with ThreadPoolExecutor(len(parts)) as pool:
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             list(pool.map(lambda part: self._score_part(columns, part, out[part]), parts))
         return np.asarray(self.scale * out + self.bias, dtype=np.float64)
 
@@ -154,26 +156,32 @@ class Forest:
 
     def _score_part(self, columns: Mapping[int, Array], part: slice, out: Floats) -> None:
         """Bring some rows through all trees, block by block."""
-        from fraudctl.scoring.kernels import bin_column, score_block
+        from fraudctl.scoring.kernels import score_block
 
         split_start, column, _, leaf_start, leaf_value = self._trees
-        border_start, borders, rank = self._bins
-        bins = np.zeros((len(border_start) - 1, BLOCK), dtype=np.uint8)
+        bins = self._binned(columns, part)
         leaf = np.empty(BLOCK, dtype=np.uint16)
-        for start in range(part.start, part.stop, BLOCK):
-            rows = slice(start, min(start + BLOCK, part.stop))
-            n, at = rows.stop - rows.start, len(self.columns.names)
-            for position, values in columns.items():
-                if not self._is_virtual[position]:
-                    own = borders[border_start[position] : border_start[position + 1]]
-                    bin_column(values[rows], own, bins[position, :n])
-            for position, table in self._virtual:
-                bins[at : at + len(table), :n] = table[:, columns[position][rows]]
-                at += len(table)
+        for start in range(0, len(out), BLOCK):
+            rows = slice(start, min(start + BLOCK, len(out)))
             score_block(
-                bins[:, :n], split_start, column, rank, leaf_start, leaf_value, leaf[:n],
-                out[rows.start - part.start : rows.stop - part.start],
+                bins[:, rows], split_start, column, self._bins[2], leaf_start, leaf_value,
+                leaf[: rows.stop - start], out[rows],
             )  # fmt: skip
+
+    def _binned(self, columns: Mapping[int, Array], part: slice) -> Array:
+        """Give the bins of some rows, shape (n_columns, n_rows), those of splits on categories last."""
+        from fraudctl.scoring.kernels import bin_column
+
+        border_start, borders, _ = self._bins
+        bins = np.zeros((len(border_start) - 1, part.stop - part.start), dtype=np.uint8)
+        for position, values in columns.items():
+            if not self._is_virtual[position]:
+                bin_column(values[part], borders[border_start[position] : border_start[position + 1]], bins[position])
+        at = len(self.columns.names)
+        for position, table in self._virtual:
+            bins[at : at + len(table)] = table[:, columns[position][part]]
+            at += len(table)
+        return bins
 
     @cached_property
     def _is_virtual(self) -> Array:
