@@ -362,3 +362,10 @@ def test_an_outcome_after_the_wait_is_dropped_whatever_became_of_the_entity(feat
     state.label(1, 1, 86_400 * 5 * SECOND)
     assert list(state.early) == [1]
     assert state.peek({"event_id": 99, "event_time": 86_400 * 5 * SECOND, "card": "a"}).numbers.tolist() == [0.0, 0.0]
+
+
+def test_the_first_event_of_two_entities_counts_itself_in_each_of_their_windows(features_of):
+    part = '[[features.window]]\nby = "{}"\nwindows = ["1h"]\naggregates = ["sum({})"]\ninclude_current = true\n'
+    features = features_of(part.format("card", "amount") + part.format("shop", "items"))
+    event = {"event_id": 1, "event_time": SECOND, "amount": 2.5, "items": 7, "card": "a", "shop": 1}
+    assert new_state(features).observe(event).numbers.tolist() == [2.5, 7.0]

@@ -394,6 +394,7 @@ def answer(  # noqa: C901
     values, words = heap.view(np.float64), heap.view(np.uint64)
     scratch, pair = np.empty(SCRATCH, np.uint64), np.empty(2, np.float64)
     known_header, known_window, lo = -1, -1, 0
+    known_column, known_current, known_own, known_n = -1, False, -1, 0
     for r in range(program.shape[0]):
         op, slot = program[r, P_OP], slots[program[r, P_SLOT]]
         if op >= FIRST_OF_SLOT:
@@ -409,7 +410,7 @@ def answer(  # noqa: C901
         header = heap[slot + BODY] + program[r, P_HEADER]
         column, window, end = header + program[r, P_COLUMN], program[r, P_WINDOW], heap[header + H_END]
         if header != known_header or window != known_window:
-            known_header, known_window = header, window
+            known_header, known_window, known_column = header, window, -1
             lo = first_after(heap, heap[header + H_BLOCK], heap[header + H_START], end, now - window)
         current = program[r, P_CURRENT] == 1 and (program[r, P_WHERE] < 0 or codes[program[r, P_WHERE]] == 1)
         value, at = math.nan, program[r, P_OUT]
@@ -426,7 +427,10 @@ def answer(  # noqa: C901
         if current:
             value = own[program[r, P_OWN]]
         if op <= STD:
-            n = _moments(heap, values, words, header, column, lo, value, scratch, pair)
+            if column != known_column or current != known_current or program[r, P_OWN] != known_own:
+                n = _moments(heap, values, words, header, column, lo, value, scratch, pair)
+                known_column, known_current, known_own, known_n = column, current, program[r, P_OWN], n
+            n = known_n
             out[at] = pair[1] if op == STD else (pair[0] / n if op == MEAN else pair[0])
         elif op <= MAX:
             out[at] = _extreme(heap, values, header, column, lo, value, op == MAX)
@@ -446,6 +450,7 @@ def answer(  # noqa: C901
             when = _extreme(heap, values, header, column, lo, math.nan, op == LATEST_FRAUD)
             out[at] = (now - when) / 1e6
         else:
+            known_column = -1
             n = _moments(heap, values, words, header, column, lo, math.nan, scratch, pair)
             cosines = pair[0]
             _moments(heap, values, words, header, header + program[r, P_MORE], lo, math.nan, scratch, pair)
