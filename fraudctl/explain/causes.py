@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from fraudctl.explain.scene import BoolArray, Decide, FloatArray, IntArray, Scene, micros
@@ -29,6 +28,8 @@ CAUSES: Final = ("label_delay", "near_miss", "known", "first_fraud")
 NEAR: Final = 2.0
 """Factor on the odds within which a missed fraud is a near miss."""
 LOOKBACK_DAYS: Final = 30
+MOST_PAIRS: Final = 2_000_000
+"""Pairs of a missed fraud and an earlier fraud of its entity that are looked at together."""
 DAY_US: Final = 86_400_000_000
 
 
@@ -127,20 +128,19 @@ def _total(cause: str, held: BoolArray, cost: FloatArray, pasts: dict[str, _Past
 
 
 def _past(events: pl.DataFrame, history: pl.DataFrame, entity: str, reach: int) -> _Past:
-    """Look up the frauds of one entity before each event."""
+    """Look up the frauds of one entity before each event, some events at a time, so that few pairs are held at once."""
     key = events.select(pl.col(entity).alias("key"), pl.col("event_time").alias("t")).with_row_index("row")
     frauds = history.filter(pl.col("label") == 1).select(pl.col(entity).alias("key"), "event_time", "label_time")
-    pairs = key.join(frauds, on="key", how="inner", nulls_equal=False).filter(pl.col("event_time") < pl.col("t"))
-    row = pairs["row"].to_numpy()
-    t, at, arrived = micros(pairs["t"]), micros(pairs["event_time"]), micros(pairs["label_time"])
-    pending = (arrived > t) & (at > t - reach)
-    known = (arrived <= t) & (arrived > t - reach)
-    wait = np.full(len(key), np.iinfo(np.int64).max)
-    np.minimum.at(wait, row[pending], (arrived - t)[pending])
-    return _Past(_flags(row[pending], len(key)), _flags(row[known], len(key)), wait)
-
-
-def _flags(rows: npt.NDArray[np.unsignedinteger], n: int) -> BoolArray:
-    flags = np.zeros(n, dtype=bool)
-    flags[rows] = True
-    return flags
+    no, never = np.zeros(len(key), dtype=bool), np.full(len(key), np.iinfo(np.int64).max)
+    past = _Past(no, no.copy(), never)
+    counts = key.join(frauds.group_by("key").len(), on="key", how="left", maintain_order="left")["len"].fill_null(0)
+    part = (counts.cast(pl.Int64).cum_sum() // MOST_PAIRS).alias("part")
+    for some in key.with_columns(part).partition_by("part", include_key=False):
+        pairs = some.join(frauds, on="key", how="inner", nulls_equal=False).filter(pl.col("event_time") < pl.col("t"))
+        row = pairs["row"].to_numpy()
+        t, at, arrived = micros(pairs["t"]), micros(pairs["event_time"]), micros(pairs["label_time"])
+        pending = (arrived > t) & (at > t - reach)
+        past.pending[row[pending]] = True
+        past.known[row[(arrived <= t) & (arrived > t - reach)]] = True
+        np.minimum.at(past.wait_us, row[pending], (arrived - t)[pending])
+    return past

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray, micros
 from fraudctl.explain.wording import said, spoken
 
 MOST: Final = 4
@@ -172,12 +172,21 @@ def usual_values(
 def _usual_table(
     frame: pl.DataFrame, rows: IntArray, history: pl.DataFrame, entity: str, names: list[str]
 ) -> pl.DataFrame:
-    """Join events to the earlier events of their entity and take the usual value of each column."""
-    key = pl.DataFrame({"row": rows, "_key": frame[entity].gather(rows), "_t": frame["event_time"].gather(rows)})
-    past = history.filter(pl.col(entity).is_in(key["_key"].unique().implode()))
-    past = past.select(pl.col(entity).alias("_key"), pl.col("event_time").alias("_at"), *names)
-    joined = key.join(past, on="_key", how="inner").filter(pl.col("_at") < pl.col("_t")).sort("row", "_at")
-    recent = joined.group_by("row", maintain_order=True).tail(USUAL_EVENTS)
+    """Take the usual value of each column over the latest earlier events of each event's entity.
+
+    Memory grows with the events times `USUAL_EVENTS`, however many events an entity has.
+    """
+    wanted, t = frame[entity].gather(rows), micros(frame["event_time"].gather(rows))
+    past = history.filter(pl.col(entity).is_in(wanted.unique().implode())).sort(entity, "event_time", "event_id")
+    code = pl.concat([past[entity], wanted]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    known, mine, at = code[: past.height], code[past.height :], micros(past["event_time"])
+    first, last = np.searchsorted(known, mine, side="left"), np.searchsorted(known, mine, side="right")
+    end = np.array(
+        [a + np.searchsorted(at[a:b], now) for a, b, now in zip(first, last, t, strict=True)], dtype=np.int64
+    )
+    size = np.where(mine > 0, np.minimum(end - first, USUAL_EVENTS), 0)
+    taken = np.repeat(end - np.cumsum(size), size) + np.arange(size.sum())
+    recent = past.select(names)[taken].with_columns(row=pl.Series(np.repeat(rows, size)))
     levels = [_usual_of(past.schema[name], name) for name in names]
     return recent.group_by("row", maintain_order=True).agg(levels)
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from fraudctl.explain.result import Explanation
+from fraudctl.explain.run import MIN_ERRORS
 from fraudctl.explain.wording import money, percent
 from fraudctl.report.document import Cell, Tone
+
+
+def few(n: int, what: str) -> str:
+    """Say that there are too few errors to conclude from; nothing where there are enough."""
+    return f" Only {n:,} {what}: a hint at most." if n < MIN_ERRORS else ""
 
 
 def count_cell(value: float) -> Cell:

@@ -13,7 +13,7 @@ from fraudctl.explain.findings import CAUSE_WORDS, CURES
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.wording import count, day, money, percent, period
 from fraudctl.report import charts
-from fraudctl.report.cells import count_cell, money_cell
+from fraudctl.report.cells import count_cell, few, money_cell
 from fraudctl.report.document import Bar, Block, Card, Cell, Chart, Column, Document, Section, Segment, Table, Tone
 from fraudctl.report.explanation_detail import SHORT_CAUSE, autopsy_section, cases_section, method_section, weak_section
 from fraudctl.report.explanation_model import campaigns_section, clusters_section, contrasts_section
@@ -90,10 +90,8 @@ def _why(e: Explanation) -> Section:
     top = max(e.causes, key=lambda item: (item.cost, item.n_missed))
     share = f"{percent(top.cost / t.missed_cost)} of the missed money" if t.missed_cost > 0 else "Most missed frauds"
     lead = f"{share}: {SHORT_CAUSE[top.cause]}. {CURES[top.cause]}"
-    if t.n_missed < 30:
-        lead += f" Only {count(t.n_missed, 'fraud')} missed: too few for more than a hint."
-    blocks: list[Block] = [_cause_table(e), *_by_day(e)]
-    return Section("why", title, lead, (*_cause_bar(e), *blocks))
+    lead += few(t.n_missed, "missed frauds")
+    return Section("why", title, lead, (*_cause_bar(e), _cause_table(e), *_by_day(e)))
 
 
 def _cause_bar(e: Explanation) -> Iterator[Block]:

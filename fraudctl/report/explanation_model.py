@@ -13,7 +13,7 @@ from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.wording import count, moment, money, percent, spoken
 from fraudctl.report import charts
-from fraudctl.report.cells import count_cell, money_cell, share_cell
+from fraudctl.report.cells import count_cell, few, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text
 
 TOP_CAMPAIGNS: Final = 12
@@ -175,8 +175,7 @@ def campaigns_section(e: Explanation) -> Section:
         f"{n:,} missed frauds ({money(cost, e.currency)}) belong to {count(len(several), 'campaign')}, which hang on "
         f"{hung}."
     )
-    if n < 30:
-        lead += " Too few for more than a hint."
+    lead += few(e.totals.n_missed, "missed frauds")
     note = (
         "Found with labels in hindsight, on both sides of each event: nobody had them then. "
         f"Missed frauds that hang on no entity: {e.n_outside_campaigns:,}."

@@ -10,7 +10,7 @@ from fraudctl.explain.result import Explanation
 from fraudctl.explain.threshold import Setting
 from fraudctl.explain.wording import count, money, percent
 from fraudctl.report import charts
-from fraudctl.report.cells import count_cell, money_cell
+from fraudctl.report.cells import count_cell, few, money_cell
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
 
 _LOSS_COLUMNS = (
@@ -34,6 +34,7 @@ def where_section(e: Explanation) -> Section:
             f"{count(len(top.rows), top.entity)} of {top.n_values:,} carry {percent(top.share_of_top)} of the money "
             f"lost on errors; half of it lies with {count(top.half_of_loss, top.entity)}."
         )
+    lead += few(len(e.errors), "errors")
     shown = [_entity_table(item, e) for item in tables[:1]] + [_segment_table(item, e) for item in e.money.segments[:1]]
     folded = [_segment_table(item, e) for item in e.money.segments[1:]] + [
         _entity_table(item, e) for item in tables[1:]
@@ -98,6 +99,7 @@ def threshold_section(e: Explanation) -> Section:
             f"Partly: with {more} alerts ({best.alerts_per_day:,.1f} a day instead of {today.alerts_per_day:,.1f}) the "
             f"loss would have been {money(gain, e.currency)} lower ({percent(gain / abs(today.cost))}), in hindsight."
         )
+    lead += few(len(e.errors), "errors")
     note = (
         "Each row is the same policy, with its costs, rules and capacity, had it taken all odds of fraud to be so many "
         "times what they are. Chosen on this very period, the best row flatters; `fraudctl threshold` chooses a policy."

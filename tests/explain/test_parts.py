@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from world import FEATURES, PROJECT, START, Described, World, contributions, make_world, project
 
 from fraudctl.errors import DataError
+from fraudctl.explain import causes as causes_module
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import around, find_campaigns, link
 from fraudctl.explain.causes import find_causes, shifted
@@ -55,6 +56,15 @@ def test_causes_are_those_of_brute_force(scene: Scene, world: World) -> None:
     assert {"label_delay", "known", "first_fraud", "near_miss"} >= set(expected)
     assert sum(item.n_missed for item in causes.totals) == int(scene.missed.sum())
     assert sum(item.cost for item in causes.totals) == pytest.approx(scene.cost[scene.missed].sum())
+
+
+def test_causes_are_the_same_however_many_pairs_are_held(
+    scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = find_causes(scene, decide=world.decide)
+    monkeypatch.setattr(causes_module, "MOST_PAIRS", 7)
+    parts = find_causes(scene, decide=world.decide)
+    assert (parts.cause, parts.entity, parts.totals) == (whole.cause, whole.entity, whole.totals)
 
 
 def test_an_empty_entity_explains_nothing(world: World) -> None:
