@@ -241,6 +241,23 @@ def concentration(rows: Rows, *, names: Sequence[str], width: int = WIDE) -> Spe
     return spec([{"mark": mark, "encoding": encoding}], rows=rows, width=width - 60, height=200)
 
 
+def parts(rows: Rows, *, width: int = WIDE) -> Spec:
+    """Draw parts of a whole side by side, for slides; rows have label, value (text), share and tone."""
+    named, start = [], 0.0
+    for row in rows:
+        share = float(row["share"])
+        text = f"{row['label']}  {row['value']}"
+        named.append({**row, "text": text, "from": start, "to": start + share, "middle": start + share / 2})
+        start += share
+    domain = [row["text"] for row in named]
+    scale = {"domain": domain, "range": [colour(str(row["tone"])) for row in rows]}
+    x = field("from", axis=None, scale={"domain": [0, max(start, 1e-12)], "nice": False})
+    legend = {"orient": "bottom", "title": None, "columns": 2, "labelLimit": width / 2, "symbolType": "square"}
+    paint = field("text", "nominal", scale=scale, legend=legend, sort=domain)
+    bar = {"mark": {"type": "bar", "height": 42}, "encoding": {"x": x, "x2": {"field": "to"}, "color": paint}}
+    return spec([bar], rows=named, width=width - 60, height=46)
+
+
 def timeline(rows: Rows, *, tones: Mapping[str, tuple[str, str]], width: int = WIDE) -> Spec:
     """Draw one strip per group with a point per row; rows have group, time (ISO), kind (of `tones`) and n events."""
     scale = {"domain": [text for text, _ in tones.values()], "range": [colour(tone) for _, tone in tones.values()]}

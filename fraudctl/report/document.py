@@ -58,8 +58,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Bar:
-    """Parts of a whole side by side, with a text alternative."""
+    """Parts of a whole side by side, with a text alternative; `name` is that of its files."""
 
+    name: str
     segments: tuple[Segment, ...]
     alt: str
 
@@ -167,3 +168,7 @@ class Document:
     def charts(self) -> tuple[Chart, ...]:
         """Give all charts in the order in which they appear."""
         return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Chart))
+
+    def bars(self) -> tuple[Bar, ...]:
+        """Give all proportion bars in the order in which they appear."""
+        return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Bar))

@@ -105,7 +105,7 @@ def _cause_bar(e: Explanation) -> Iterator[Block]:
         for item, value in zip(shown, values, strict=True)
     )
     alt = "; ".join(f"{SHORT_CAUSE[item.cause]} {value}" for item, value in zip(shown, values, strict=True))
-    yield Bar(segments, f"Missed money and frauds by cause: {alt}")
+    yield Bar("causes-bar", segments, f"Missed money and frauds by cause: {alt}")
 
 
 def _cause_table(e: Explanation) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from rich.console import RenderableType
 
 from fraudctl.evaluate.result import Evaluation
@@ -53,9 +55,11 @@ def evaluation_terminal(evaluation: Evaluation, *, project: str = "", sections: 
 
 
 def chart_files(document: Document) -> dict[str, bytes]:
-    """Give every chart of a document as files: name -> bytes of an SVG or PNG, for slides."""
+    """Give every chart and bar of a document as files: name -> bytes of an SVG or PNG, for slides."""
+    specs = {bar.name: charts.parts([asdict(part) for part in bar.segments]) for bar in document.bars()}
+    specs |= {chart.name: dict(chart.spec) for chart in document.charts()}
     files: dict[str, bytes] = {}
-    for chart in document.charts():
-        files[f"{chart.name}.svg"] = charts.to_svg(chart.spec, name=chart.name).encode()
-        files[f"{chart.name}.png"] = charts.to_png(chart.spec)
+    for name, spec in specs.items():
+        files[f"{name}.svg"] = charts.to_svg(spec, name=name).encode()
+        files[f"{name}.png"] = charts.to_png(spec)
     return files

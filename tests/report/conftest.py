@@ -59,7 +59,7 @@ def document() -> Document:
     )  # fmt: skip
     sections = (
         Section("first", NASTY, NASTY, (
-            Bar((Segment(NASTY, "1", 0.7, "bad"), Segment("b", "2", 0.3, "cool")), NASTY),
+            Bar("bar", (Segment(NASTY, "1", 0.7, "bad"), Segment("b", "2", 0.3, "cool")), NASTY),
             Text(NASTY), Text("note", note=True),
             Chart("one", NASTY, charts.intervals(rows, title="x"), NASTY, wide=False),
             Chart("two", "t", charts.intervals(rows, title="x"), NASTY, wide=False),

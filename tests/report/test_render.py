@@ -103,6 +103,8 @@ def test_small_numbers_in_charts_are_not_rounded_away() -> None:
 def test_chart_files_are_svg_and_png(explanation: Explanation) -> None:
     files = chart_files(explanation_document(explanation))
     assert {name.rsplit(".", 1)[1] for name in files} == {"svg", "png"}
+    assert {"causes-bar", "cost-curve", "by-day"} <= {name.rsplit(".", 1)[0] for name in files}
+    assert "label not yet in" in files["causes-bar.svg"].decode()
     assert all(content.startswith(b"<svg" if name.endswith("svg") else b"\x89PNG") for name, content in files.items())
 
 
