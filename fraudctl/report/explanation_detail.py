@@ -128,7 +128,7 @@ def cases_section(e: Explanation) -> Section:
     share = f", {percent(cost / total)} of what errors cost" if total > 0 else ""
     lead = (
         f"The top {len(shown):,} of {count(len(e.errors), 'error')}{share}. In a terminal, "
-        f"`fraudctl explain --event {shown[0].event_id}` tells the first in full."
+        f"“fraudctl explain --event {shown[0].event_id}” tells the first in full."
     )
     columns = (
         Column("Event", "code"), Column("Time", "code"), Column("Entities", "code"), Column("Amount", "number"),

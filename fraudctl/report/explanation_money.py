@@ -102,7 +102,7 @@ def threshold_section(e: Explanation) -> Section:
     lead += few(len(e.errors), "errors")
     note = (
         "Each row is the same policy, with its costs, rules and capacity, had it taken all odds of fraud to be so many "
-        "times what they are. Chosen on this very period, the best row flatters; `fraudctl threshold` chooses a policy."
+        "times what they are. Chosen on this very period, the best row flatters; “fraudctl threshold” chooses a policy."
     )
     return Section("threshold", title, lead, (*_curve(e), _near_table(e), Text(note, note=True)))
 
