@@ -10,8 +10,8 @@ events of one instant not see each other), which changes nothing about the work.
 --since" are the command line; the latter adds a day of 110,000 events in a file of its own. "links" joins customers
 and terminals of 1.5 M events.
 
-Every run is noted in FOLDER; after ``--seconds`` no further one begins, and the same command goes on where it stopped.
-Results go to ``results/features.json`` under the name of the data.
+Every run is noted in FOLDER, with the load of the machine; after ``--seconds`` no further one begins, and the same
+command goes on where it stopped. Results go to ``results/features.json`` under the name of the data.
 """
 
 from __future__ import annotations
@@ -366,7 +366,7 @@ def summary(runs: list[dict[str, float | str]], data: Path) -> dict[str, object]
     for method in METHODS:
         own = [run for run in runs if run["method"] == method]
         if own:
-            keys = ("seconds", "cpu_seconds", "peak_mb", *(["inner_seconds"] if method == "links" else []))
+            keys = ("seconds", "cpu_seconds", "peak_mb", "load", *(["inner_seconds"] if method == "links" else []))
             methods[method] = {key: round(statistics.median(float(run[key]) for run in own), 2) for key in keys}
             methods[method]["runs"] = len(own)
     for found in methods.values():
