@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 from command_line import Outcome, run_in
 from polars.testing import assert_frame_equal
+
+from fraudctl.errors import DataError
+from fraudctl.workflows.score import Model, open_model, score_files
 
 N_NEW = 40
 
@@ -133,24 +138,48 @@ def test_a_state_of_other_features_is_refused(data: Path, project: Path, tmp_pat
     assert run_in(project, "state", "show", str(state)).code == 4
 
 
+@pytest.fixture(scope="module")
+def model(trained: Path) -> Model:
+    return open_model(trained, "latest")
+
+
 @pytest.mark.parametrize(
-    ("change", "code", "told"),
+    ("change", "told"),
     [
-        (lambda frame: frame.drop("amount"), 3, "no column 'amount'"),
-        (lambda frame: frame.rename({"merchant_id": "merchant"}), 3, "was it renamed to 'merchant'?"),
-        (lambda frame: frame.with_columns(pl.lit("x").alias("amount")), 3, "'amount' is String; expected a number"),
-        (lambda frame: frame.with_columns(extra=1, category=pl.lit("never seen")), 0, "left out 1 columns"),
-        (lambda frame: frame.with_columns(pl.col("amount").cast(pl.Float32)), 0, ""),
+        (lambda frame: frame.drop("amount"), "no column 'amount'"),
+        (lambda frame: frame.rename({"merchant_id": "merchant"}), "was it renamed to 'merchant'?"),
+        (lambda frame: frame.with_columns(pl.lit("x").alias("amount")), "'amount' is String; expected a number"),
+        (lambda frame: frame.with_columns(pl.lit(1.5).alias("card_id")), "'card_id' is Float64; expected text"),
     ],
 )
 def test_columns_that_do_not_fit(
-    change: object, code: int, told: str, data: Path, trained: Path, tmp_path: Path
+    change: Callable[[pl.DataFrame], pl.DataFrame], told: str, data: Path, model: Model, tmp_path: Path
 ) -> None:
-    assert callable(change)
     change(pl.read_parquet(data / "new.parquet")).write_parquet(tmp_path / "odd.parquet")
-    done = run_in(trained, "score", str(tmp_path / "odd.parquet"), "-o", str(tmp_path / "out.parquet"))
-    assert done.code == code, done.err
-    assert told in done.err
+    with pytest.raises(DataError, match=re.escape(told)):
+        score_files(model, [tmp_path / "odd.parquet"], output=tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_what_has_a_stated_treatment(data: Path, model: Model, tmp_path: Path) -> None:
+    frame = pl.read_parquet(data / "new.parquet")
+    odd = frame.with_columns(pl.col("amount").cast(pl.Float32).cast(pl.Float64), extra=1, category=pl.lit("never seen"))
+    other = odd.with_columns(category=pl.lit("never seen either"))
+    found = []
+    for name, table in (("odd", odd), ("other", other)):
+        table.write_parquet(tmp_path / f"{name}.parquet")
+        result = score_files(model, [tmp_path / f"{name}.parquet"], output=tmp_path / "out.parquet", explained="none")
+        assert result.extra == ("extra",)
+        found.append(pl.read_parquet(tmp_path / "out.parquet"))
+    assert_frame_equal(found[0], found[1])
+
+
+def test_in_parts_gives_the_same(data: Path, model: Model, batch: pl.DataFrame, tmp_path: Path) -> None:
+    score_files(
+        model, [data / "new.parquet"], history=[data / "history.parquet"], output=tmp_path / "out.parquet",
+        with_features=True, explained="all", memory=700_000_000,
+    )  # fmt: skip
+    assert_frame_equal(pl.read_parquet(tmp_path / "out.parquet"), batch)
 
 
 def test_a_bundle_of_a_newer_schema_with_a_changed_byte_or_a_pickle_is_refused(
