@@ -61,6 +61,7 @@ class Store:
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = locked(folder / "lock", f"the state in {folder} is in use by another process")
+            self._still: int | None = locked(folder / "compacting", "", wait=True)
             self.covered = latest(folder)
             sweep(folder, self.covered)
             self.segment = max([self.covered, *segments(folder)])
@@ -76,6 +77,15 @@ class Store:
         else:
             os.truncate(handle, _sound_length(path, last=True))
         return handle
+
+    def let_compact(self) -> None:
+        """Say that snapshot and log have been read: from now on another process may bring the snapshot forward.
+
+        Until then none may, not even one that a killed process has left behind: it would take away what is being read.
+        """
+        if self._still is not None:
+            os.close(self._still)
+            self._still = None
 
     @property
     def empty(self) -> bool:
@@ -126,6 +136,7 @@ class Store:
 
     def close(self) -> None:
         """Give the folder back."""
+        self.let_compact()
         os.fsync(self._log)
         os.close(self._log)
         os.close(self._lock)
@@ -137,8 +148,8 @@ def _write_all(handle: int, content: bytes) -> None:
         written += os.write(handle, content[written:])
 
 
-def locked(path: Path, problem: str) -> int:
-    """Take a lock that ends with this process.
+def locked(path: Path, problem: str, *, wait: bool = False) -> int:
+    """Take a lock that ends with this process, or before it when it is closed; ``wait`` until it is free.
 
     Raises
     ------
@@ -147,7 +158,7 @@ def locked(path: Path, problem: str) -> int:
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(handle)
         raise UsageError(problem, hint="stop it first, or name another folder") from None

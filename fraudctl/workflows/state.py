@@ -128,6 +128,7 @@ def open_live(
         live = seeded(models, history=history, sources=sources or {}, progress=progress)
         if store is not None:
             store.save(live.to_parts())
+            store.let_compact()
         return live
     if history:
         msg = f"{store.folder} holds a state already, which has its history in it"
@@ -181,6 +182,7 @@ def restored(store: Store, *, progress: Progress | None = None) -> LiveState:
         live.apply(record)
         if done % 1000 == 0:
             progress.update(done, None, "log records")
+    store.let_compact()
     return live
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fraudctl.scoring.store import (
     Store,
     closed_segments,
     frame,
+    locked,
     read_snapshot,
     segment_path,
     snapshot_path,
@@ -141,3 +144,31 @@ def test_a_log_of_another_version_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"fraudctl log 9\n" + path.read_bytes()[15:])
     with pytest.raises(BundleError, match="no log that this version"):
         Store(tmp_path)
+
+
+def test_nothing_is_compacted_away_while_it_is_being_read(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    with pytest.raises(UsageError, match="busy"):
+        locked(tmp_path / "compacting", "busy")
+    assert list(store.records()) == RECORDS
+    store.let_compact()
+    os.close(locked(tmp_path / "compacting", "busy"))
+    store.close()
+
+
+def test_opening_waits_for_a_compaction_that_a_killed_process_left_behind(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    left_behind = locked(tmp_path / "compacting", "busy")
+    opened: list[Store] = []
+    opening = threading.Thread(target=lambda: opened.append(Store(tmp_path)))
+    opening.start()
+    number = 2
+    segment_path(tmp_path, number).write_bytes(segment_path(tmp_path, 1).read_bytes()[:15])
+    write_snapshot(tmp_path, number, {"about": b"later"})
+    segment_path(tmp_path, 1).unlink()
+    assert not opened
+    os.close(left_behind)
+    opening.join()
+    assert opened[0].snapshot() == {"about": b"later"}
+    assert list(opened[0].records()) == []
+    opened[0].close()
