@@ -51,6 +51,12 @@ def serve(app: App, service: Service, opened: socket.socket, *, finish: Callable
         def capture_signals(self) -> Iterator[None]:
             yield
 
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """Say that it listens once it does: whoever waits for that line may connect."""
+            await super().startup(sockets)
+            host, port, *_ = opened.getsockname()
+            service.log.say("listening", host=host, port=port, **service.version())
+
     config = uvicorn.Config(
         app, loop="uvloop", http=guarded(service.limits.seconds), lifespan="off", log_config=None, access_log=False,
         server_header=False, date_header=False, limit_concurrency=service.limits.connections,
@@ -80,8 +86,6 @@ async def _serve(server: Any, service: Service, opened: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    host, port, *_ = opened.getsockname()
-    service.log.say("listening", host=host, port=port, **service.version())
     await server.serve(sockets=[opened])
     service.log.say("draining")
     await service.settled()
