@@ -107,16 +107,18 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
             msg = f"{len(names)} files are partly CSV and partly Parquet"
             raise DataError(msg, hint="name files of one format at a time")
         if _is_csv(names[0]):
-            frame = pl.scan_csv(
-                names,
-                try_parse_dates=True,
-                infer_schema_length=None,
-                separator="\t" if ".tsv" in names[0] else ",",
-            )
+            frame = _scan_csv(names)
         else:
             frame = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names))
         frame.collect_schema()
     return frame
+
+
+def _scan_csv(names: list[str]) -> pl.LazyFrame:
+    """Open CSV files with the types that all their rows have; these are found once, not at every look at a column."""
+    separator = "\t" if ".tsv" in names[0] else ","
+    first = pl.scan_csv(names, try_parse_dates=True, infer_schema_length=None, separator=separator)
+    return pl.scan_csv(names, try_parse_dates=True, schema=first.collect_schema(), separator=separator)
 
 
 def _is_csv(name: str) -> bool:
