@@ -15,7 +15,6 @@ import json
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -23,14 +22,13 @@ import numpy as np
 import polars as pl
 
 from fraudctl.errors import DataError
+from fraudctl.features import rowoperations as ops
+from fraudctl.features.rowoperations import RowFunction
 from fraudctl.features.rowwise import RowExpr
 
-RowFunction = Callable[[Sequence[Any]], Any]
-"""From the values of a row, by place, to the value of the expression; None is null."""
 Node = dict[str, Any]
 
 _BITS: dict[Any, int] = {pl.Int64: 64, pl.Int32: 32, pl.Int16: 16, pl.Int8: 8}
-_SPACE = " \t\n\x0b\x0c\r"
 _LITERAL_INTS = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 
 
@@ -70,7 +68,7 @@ def compile_row(expr: RowExpr, types: Mapping[str, pl.DataType], places: Mapping
             return None
         return value if type(value) is not Decimal else float(value)
 
-    return answer if dtype != pl.Null else _constant(None)
+    return answer if dtype != pl.Null else ops.constant(None)
 
 
 def left_to_polars(expr: RowExpr, types: Mapping[str, pl.DataType]) -> list[str]:
@@ -136,7 +134,7 @@ class _Compiler:
         if kind == "Column":
             return operator.itemgetter(self.places[body])
         if kind == "Literal":
-            return _constant(_literal(body))
+            return ops.constant(_literal(body))
         if kind == "BinaryExpr":
             return self._binary(body["op"], body["left"], body["right"], dtype)
         if kind == "Ternary":
@@ -161,14 +159,14 @@ class _Compiler:
         raise _LeftToPolarsError
 
     def _binary(self, op: str, left: Node, right: Node, dtype: pl.DataType) -> RowFunction:
-        if op in _COMPARED or op in ("EqValidity", "NotEqValidity"):
+        if op in ops.COMPARED or op in ("EqValidity", "NotEqValidity"):
             return self._comparison(op, left, right)
         if op in ("And", "Or") and dtype == pl.Boolean:
             a, b = self._typed(left, dtype), self._typed(right, dtype)
-            return _both(a, b) if op == "And" else _either(a, b)
+            return ops.decided(a, b, by=op != "And")
         if dtype == pl.String and op == "Plus":
-            return _strict(operator.add, self._typed(left, dtype), self._typed(right, dtype))
-        if op not in _ARITHMETIC or not (dtype.is_numeric()):
+            return ops.strict(operator.add, self._typed(left, dtype), self._typed(right, dtype))
+        if op not in ops.ARITHMETIC or not (dtype.is_numeric()):
             raise _LeftToPolarsError
         return self._arithmetic(op, left, right, dtype)
 
@@ -177,19 +175,19 @@ class _Compiler:
             a, b = self._typed(left, dtype), self._typed(right, dtype)
             if dtype.is_decimal() and op not in ("Plus", "Minus", "Mul"):
                 raise _LeftToPolarsError
-            return _strict(_FLOAT_OPERATIONS[op] if dtype.is_float() else _ARITHMETIC[op], a, b)
+            return ops.strict(ops.FLOAT_OPERATIONS[op] if dtype.is_float() else ops.ARITHMETIC[op], a, b)
         bits = _BITS[dtype]
         a, b = self._typed(left, dtype), self._typed(right, dtype)
-        return _strict(_wrapped(_INT_OPERATIONS[op], bits), a, b)
+        return ops.strict(ops.wrapped(ops.INT_OPERATIONS[op], bits), a, b)
 
     def _comparison(self, op: str, left: Node, right: Node) -> RowFunction:
         common = self._common(left, right)
         a, b = self._typed(left, common), self._typed(right, common)
         if op == "EqValidity":
-            return lambda row: _equal(a(row), b(row))
+            return lambda row: ops.equal(a(row), b(row))
         if op == "NotEqValidity":
-            return lambda row: not _equal(a(row), b(row))
-        return _strict(_total(_COMPARED[op]) if common.is_float() else _COMPARED[op], a, b)
+            return lambda row: not ops.equal(a(row), b(row))
+        return ops.strict(ops.total(ops.COMPARED[op]) if common.is_float() else ops.COMPARED[op], a, b)
 
     def _common(self, *nodes: Node) -> pl.DataType:
         """Give the type in which values are compared."""
@@ -216,7 +214,7 @@ class _Compiler:
         if own == dtype:
             return function
         strict = body["options"] == "Strict"
-        simple = _simple_cast(own, dtype)
+        simple = ops.simple_cast(own, dtype)
 
         def cast(row: Sequence[Any]) -> Any:
             value = function(row)
@@ -241,10 +239,10 @@ class _Compiler:
         if (
             family == "TemporalExpr"
             and isinstance(name, str)
-            and name in _PARTS
+            and name in ops.PARTS
             and self.dtype(inputs[0]) == pl.Datetime("us")
         ):
-            part, value = _PARTS[name], self._typed(inputs[0], self.dtype(inputs[0]))
+            part, value = ops.PARTS[name], self._typed(inputs[0], self.dtype(inputs[0]))
             return lambda row: None if (at := value(row)) is None else part(at)
         if family == "StringExpr":
             return self._text(name, inputs)
@@ -253,7 +251,7 @@ class _Compiler:
         if named in ("MaxHorizontal", "MinHorizontal"):
             return self._widest(inputs, dtype, larger=named == "MaxHorizontal")
         if named in ("Coalesce", "FillNull"):
-            return _first([self._typed(node, dtype) for node in inputs])
+            return ops.first([self._typed(node, dtype) for node in inputs])
         return self._number(family, name, inputs, dtype)
 
     def _sql(self, name: Any, inputs: list[Node], dtype: pl.DataType) -> RowFunction:
@@ -265,16 +263,16 @@ class _Compiler:
                 return self._typed(inputs[0], dtype)
             if detail != {"decimals": 0} or not dtype.is_float():
                 raise _LeftToPolarsError
-            return _guarded(lambda x: float(round(x)), np.rint, self._typed(inputs[0], dtype))
+            return ops.guarded(lambda x: float(round(x)), np.rint, self._typed(inputs[0], dtype))
         if kind == "IsIn":
             return self._is_in(inputs)
         if kind != "Binary":
             raise _LeftToPolarsError
-        if detail in _COMPARED:
+        if detail in ops.COMPARED:
             return self._comparison(detail, *inputs)
         if detail == "IntDiv" and not (dtype.is_integer() and all(self.dtype(node).is_integer() for node in inputs)):
             raise _LeftToPolarsError
-        if detail not in _ARITHMETIC:
+        if detail not in ops.ARITHMETIC:
             raise _LeftToPolarsError
         return self._arithmetic(detail, inputs[0], inputs[1], dtype)
 
@@ -283,7 +281,7 @@ class _Compiler:
         among = pl.select(_expr(inputs[1]).alias("result"))["result"]
         values = among[0].to_list() if isinstance(among.dtype, (pl.List, pl.Array)) else among.to_list()
         simple = dtype == pl.String or dtype == pl.Boolean or dtype.is_integer()
-        if not simple or any(type(value) is not _PYTHON.get(dtype.base_type(), int) for value in values):
+        if not simple or any(type(value) is not ops.PYTHON.get(dtype.base_type(), int) for value in values):
             raise _LeftToPolarsError
         found = frozenset(values)
         return lambda row: None if (value := function(row)) is None else value in found
@@ -316,19 +314,19 @@ class _Compiler:
         own = self.dtype(inputs[0])
         if name in ("Abs", "Sign", "Floor", "Ceil") and own.is_integer() and dtype == own:
             whole: dict[str, Callable[[int], int]] = {
-                "Abs": _wrapped_one(abs, _BITS[dtype]), "Sign": lambda x: (x > 0) - (x < 0),
+                "Abs": ops.wrapped_one(abs, _BITS[dtype]), "Sign": lambda x: (x > 0) - (x < 0),
                 "Floor": int, "Ceil": int,
             }  # fmt: skip
-            return _one(whole[name], self._typed(inputs[0], dtype))
+            return ops.one(whole[name], self._typed(inputs[0], dtype))
         if not dtype.is_float():
             raise _LeftToPolarsError
         values = [self._typed(node, dtype) for node in inputs]
-        if (family, name) in _TWO_FLOATS:
-            return _guarded_two(*_TWO_FLOATS[family, name], values[0], values[1])
+        if (family, name) in ops.TWO_FLOATS:
+            return ops.guarded_two(*ops.TWO_FLOATS[family, name], values[0], values[1])
         if name == "Log":
             base = _literal(inputs[1]["Literal"])
-            return _guarded(*_LOGARITHMS[base], values[0])
-        return _guarded(*_FLOATS[family, name], values[0])
+            return ops.guarded(*ops.LOGARITHMS[base], values[0])
+        return ops.guarded(*ops.FLOATS[family, name], values[0])
 
     # ------------------------------------------------------------ text
 
@@ -338,27 +336,27 @@ class _Compiler:
             return self._joined(name["ConcatHorizontal"]["delimiter"], inputs)
         if own != pl.String:
             raise _LeftToPolarsError
-        if isinstance(name, str) and name in _ONE_TEXT and self._plain_strip(name, inputs):
+        if isinstance(name, str) and name in ops.ONE_TEXT and self._plain_strip(name, inputs):
             slow = self.by_polars({"Function": {"input": inputs, "function": {"StringExpr": name}}})
-            return _in_ascii(_ONE_TEXT[name], function, slow)
+            return ops.in_ascii(ops.ONE_TEXT[name], function, slow)
         if name == "Slice":
             return self._slice(function, inputs)
         needle = _literal(inputs[1]["Literal"])
         if not isinstance(needle, str):
             raise _LeftToPolarsError
         if name == "StartsWith":
-            return _one(lambda text: text.startswith(needle), function)
+            return ops.one(lambda text: text.startswith(needle), function)
         if name == "EndsWith":
-            return _one(lambda text: text.endswith(needle), function)
+            return ops.one(lambda text: text.endswith(needle), function)
         if name == {"Contains": {"literal": True, "strict": False}}:
-            return _one(lambda text: needle in text, function)
+            return ops.one(lambda text: needle in text, function)
         if isinstance(name, dict) and name.get("Replace") == {"n": -1, "literal": True} and needle:
             other = _literal(inputs[2]["Literal"])
-            return _one(lambda text: text.replace(needle, other), function)
+            return ops.one(lambda text: text.replace(needle, other), function)
         if isinstance(name, dict) and ("Find" in name or "Contains" in name) and needle.isalnum() and needle.isascii():
             if "Contains" in name:
-                return _one(lambda text: needle in text, function)
-            return _one(lambda text: _byte_place(text, needle), function)
+                return ops.one(lambda text: needle in text, function)
+            return ops.one(lambda text: ops.byte_place(text, needle), function)
         raise _LeftToPolarsError
 
     def _plain_strip(self, name: str, inputs: list[Node]) -> bool:
@@ -444,264 +442,3 @@ def _literal(body: Any) -> Any:
     if kind == "Datetime" and value[1] == "Microseconds" and value[2] is None:
         return pl.Series([value[0]]).cast(pl.Datetime("us"))[0]
     raise _LeftToPolarsError
-
-
-# ---------------------------------------------------------------- operations
-
-_PYTHON: dict[Any, type] = {pl.String: str, pl.Boolean: bool}
-_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
-    "Eq": operator.eq, "NotEq": operator.ne, "Lt": operator.lt, "LtEq": operator.le, "Gt": operator.gt,
-    "GtEq": operator.ge,
-}  # fmt: skip
-
-
-def _constant(value: Any) -> RowFunction:
-    return lambda _row: value
-
-
-def _strict(operation: Callable[[Any, Any], Any], a: RowFunction, b: RowFunction) -> RowFunction:
-    """Give null where either is."""
-
-    def strict(row: Sequence[Any]) -> Any:
-        first = a(row)
-        if first is None:
-            return None
-        second = b(row)
-        return None if second is None else operation(first, second)
-
-    return strict
-
-
-def _one(operation: Callable[[Any], Any], function: RowFunction) -> RowFunction:
-    return lambda row: None if (value := function(row)) is None else operation(value)
-
-
-def _both(a: RowFunction, b: RowFunction) -> RowFunction:
-    def both(row: Sequence[Any]) -> bool | None:
-        first = a(row)
-        if first is False:
-            return False
-        second = b(row)
-        if second is False:
-            return False
-        return None if first is None or second is None else True
-
-    return both
-
-
-def _either(a: RowFunction, b: RowFunction) -> RowFunction:
-    def either(row: Sequence[Any]) -> bool | None:
-        first = a(row)
-        if first is True:
-            return True
-        second = b(row)
-        if second is True:
-            return True
-        return None if first is None or second is None else False
-
-    return either
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Compare with null equal to null and NaN to NaN."""
-    if a is None or b is None:
-        return a is b
-    return bool(a == b or (a != a and b != b))
-
-
-def _total(compared: Callable[[Any, Any], bool]) -> Callable[[float, float], bool]:
-    """Compare floats in Polars' order: NaN equals itself and is above all numbers."""
-
-    def total(a: float, b: float) -> bool:
-        if a == a and b == b:
-            return compared(a, b)
-        return compared(int(a != a), int(b != b))
-
-    return total
-
-
-def _first(functions: list[RowFunction]) -> RowFunction:
-    def first(row: Sequence[Any]) -> Any:
-        for function in functions:
-            value = function(row)
-            if value is not None:
-                return value
-        return None
-
-    return first
-
-
-def _divided(a: float, b: float) -> float:
-    if b != 0.0:
-        return a / b
-    if a == 0.0 or a != a:
-        return math.nan
-    return math.copysign(math.inf, a) * math.copysign(1.0, b)
-
-
-def _remainder(a: float, b: float) -> float:
-    """Give the remainder with the sign of the divided, as Rust's ``%`` does."""
-    try:
-        return math.fmod(a, b)
-    except ValueError:
-        return math.nan
-
-
-def _whole_quotient(a: int, b: int) -> int | None:
-    """Divide towards zero; by 0 gives null."""
-    if b == 0:
-        return None
-    if b == -1 and a == -(1 << 63):
-        msg = "a quotient beyond 64 bits"
-        raise OverflowError(msg)
-    found = abs(a) // abs(b)
-    return found if (a < 0) == (b < 0) else -found
-
-
-def _whole_remainder(a: int, b: int) -> int | None:
-    if b == 0:
-        return None
-    found = abs(a) % abs(b)
-    return -found if a < 0 else found
-
-
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "Plus": operator.add, "Minus": operator.sub, "Mul": operator.mul, "Div": _divided, "IntDiv": _whole_quotient,
-    "Rem": _remainder,
-}  # fmt: skip
-_FLOAT_OPERATIONS = {name: _ARITHMETIC[name] for name in ("Plus", "Minus", "Mul", "Div", "Rem")}
-_INT_OPERATIONS: dict[str, Callable[[int, int], int | None]] = {
-    "Plus": operator.add, "Minus": operator.sub, "Mul": operator.mul, "IntDiv": _whole_quotient,
-    "Rem": _whole_remainder,
-}  # fmt: skip
-
-
-def _wrapped(operation: Callable[[int, int], int | None], bits: int) -> Callable[[int, int], int | None]:
-    """Let whole numbers wrap around, as they do in Polars."""
-    half = 1 << (bits - 1)
-
-    def wrapped(a: int, b: int) -> int | None:
-        value = operation(a, b)
-        return value if value is None or -half <= value < half else (value + half) % (2 * half) - half
-
-    return wrapped
-
-
-def _wrapped_one(operation: Callable[[int], int], bits: int) -> Callable[[int], int]:
-    half = 1 << (bits - 1)
-    return lambda value: (operation(value) + half) % (2 * half) - half
-
-
-def _simple_cast(own: pl.DataType, to: pl.DataType) -> Callable[[Any], Any] | None:
-    """Give a cast that cannot fail and that Python does as Polars does, or None."""
-    if to.is_float() and (own.is_integer() or own == pl.Boolean or own.is_decimal()):
-        return float
-    if to == pl.Int64 and (own.is_integer() or own == pl.Boolean):
-        return int
-    if to == pl.String and own.is_integer():
-        return str
-    if to == pl.Date and isinstance(own, pl.Datetime):
-        return datetime.date
-    return None
-
-
-def _guarded(fast: Callable[[float], float], slow: Any, function: RowFunction) -> RowFunction:
-    """Use Python's function, and numpy's where Python would raise."""
-
-    def guarded(row: Sequence[Any]) -> float | None:
-        value = function(row)
-        if value is None:
-            return None
-        try:
-            return fast(value)
-        except (ValueError, OverflowError, ZeroDivisionError):
-            with np.errstate(all="ignore"):
-                return float(slow(value))
-
-    return guarded
-
-
-def _guarded_two(fast: Callable[[float, float], float], slow: Any, a: RowFunction, b: RowFunction) -> RowFunction:
-    def guarded(first: float, second: float) -> float:
-        try:
-            return fast(first, second)
-        except (ValueError, OverflowError, ZeroDivisionError):
-            with np.errstate(all="ignore"):
-                return float(slow(np.float64(first), np.float64(second)))
-
-    return _strict(guarded, a, b)
-
-
-def _sign(value: float) -> float:
-    return math.copysign(1.0, value) if value else value
-
-
-_FLOATS: dict[tuple[str, str], tuple[Callable[[float], float], Any]] = {
-    ("", "Abs"): (abs, np.abs),
-    ("", "Sign"): (_sign, np.sign),
-    ("", "Exp"): (math.exp, np.exp),
-    ("", "Log1p"): (math.log1p, np.log1p),
-    ("", "Floor"): (lambda x: float(math.floor(x)), np.floor),
-    ("", "Ceil"): (lambda x: float(math.ceil(x)), np.ceil),
-    ("Pow", "Sqrt"): (math.sqrt, np.sqrt),
-    ("Pow", "Cbrt"): (math.cbrt, np.cbrt),
-    ("Trigonometry", "Sin"): (math.sin, np.sin),
-    ("Trigonometry", "Cos"): (math.cos, np.cos),
-    ("Trigonometry", "Tan"): (math.tan, np.tan),
-    ("Trigonometry", "ArcSin"): (math.asin, np.arcsin),
-    ("Trigonometry", "ArcCos"): (math.acos, np.arccos),
-    ("Trigonometry", "ArcTan"): (math.atan, np.arctan),
-    ("Trigonometry", "Radians"): (math.radians, np.radians),
-    ("Trigonometry", "Degrees"): (math.degrees, np.degrees),
-}
-_TWO_FLOATS: dict[tuple[str, str], tuple[Callable[[float, float], float], Any]] = {
-    ("Pow", "Generic"): (math.pow, np.power),
-    ("", "Atan2"): (math.atan2, np.arctan2),
-}
-_LOGARITHMS: dict[float, tuple[Callable[[float], float], Any]] = {
-    math.e: (math.log, np.log),
-    2.0: (math.log2, np.log2),
-    10.0: (math.log10, np.log10),
-}
-_PARTS: dict[Any, Callable[[datetime], int]] = {
-    "Year": lambda at: at.year,
-    "Quarter": lambda at: (at.month + 2) // 3,
-    "Month": lambda at: at.month,
-    "Week": lambda at: at.isocalendar()[1],
-    "WeekDay": lambda at: at.isoweekday(),
-    "Day": lambda at: at.day,
-    "OrdinalDay": lambda at: at.timetuple().tm_yday,
-    "Hour": lambda at: at.hour,
-    "Minute": lambda at: at.minute,
-    "Second": lambda at: at.second,
-}
-
-# ---------------------------------------------------------------- text
-
-_ONE_TEXT: dict[Any, Callable[[str], Any]] = {
-    "LenChars": len,
-    "LenBytes": len,
-    "Uppercase": str.upper,
-    "Lowercase": str.lower,
-    "Reverse": lambda text: text[::-1],
-    "StripChars": lambda text: text.strip(_SPACE),
-    "StripCharsStart": lambda text: text.lstrip(_SPACE),
-    "StripCharsEnd": lambda text: text.rstrip(_SPACE),
-}
-
-
-def _in_ascii(operation: Callable[[str], Any], function: RowFunction, slow: RowFunction) -> RowFunction:
-    """Use Python on ASCII, and leave other texts to Polars."""
-
-    def careful(row: Sequence[Any]) -> Any:
-        text = function(row)
-        if text is None:
-            return None
-        return operation(text) if text.isascii() and "\r" not in text else slow(row)
-
-    return careful
-
-
-def _byte_place(text: str, needle: str) -> int | None:
-    at = text.find(needle)
-    return None if at < 0 else len(text[:at].encode())
