@@ -10,7 +10,7 @@ import polars as pl
 
 from fraudctl.costs import Baseline, CodeArray, CostMatrix, FloatArray, IntArray, baseline, cost_matrix, taken_cost
 from fraudctl.errors import DataError
-from fraudctl.policy.decide import local_period
+from fraudctl.policy.bids import local_period
 from fraudctl.project import Project
 from fraudctl.uncertainty import Clusters
 from fraudctl.weights import event_weights

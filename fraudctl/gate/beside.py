@@ -16,7 +16,7 @@ from fraudctl.checks import CheckReport, Finding
 from fraudctl.evaluate.judged import Judged
 from fraudctl.evaluate.result import RuleResult, Verdict
 from fraudctl.metrics.drift import MIN_DAYS, AgainstChance, calibration_drift, score_drift
-from fraudctl.policy.decide import local_period
+from fraudctl.policy.bids import local_period
 from fraudctl.project import Project
 from fraudctl.project.evaluation import DriftRuleSection
 from fraudctl.uncertainty import Estimate, too_few, undefined, widest_way

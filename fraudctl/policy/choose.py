@@ -21,13 +21,14 @@ from fraudctl.costs import (
     FloatArray,
     IntArray,
     cost_matrix,
-    expected_cost,
     taken_cost,
 )
 from fraudctl.errors import DataError
 from fraudctl.metrics import ratios
-from fraudctl.policy.decide import CapacityLimit, Policy, PolicyRule, hindsight, local_period
+from fraudctl.policy.bids import Arrivals, BidPrices, Moments, Per, fit_bids, local_period
+from fraudctl.policy.decide import Policy, PolicyRule, hindsight
 from fraudctl.policy.limits import Constraint, Outcomes, constraints_of, cut_curve, feasible_cuts
+from fraudctl.policy.places import CapacityLimit
 from fraudctl.policy.search import (
     TOLERANCE,
     ScoreGroups,
@@ -39,7 +40,6 @@ from fraudctl.project import Project
 from fraudctl.uncertainty import Clusters, difference_estimate
 from fraudctl.weights import WEIGHT
 
-PRICE_CANDIDATES = 60
 DEFAULT_CONFIDENCE = 0.90
 
 
@@ -65,13 +65,19 @@ class Ground:
     amount: FloatArray | None
     clusters: Clusters
     rule_masks: list[BoolArray]
-    periods: dict[str, IntArray]
+    when: dict[Per, Moments]
+    days: IntArray
+    """Number of the local day of each event."""
     confidence: float
 
     def decide(self, policy: Policy, y_prob: FloatArray | None = None) -> CodeArray:
         """Give the actions of a policy with the rules and periods of this ground."""
         p = self.y_prob if y_prob is None else y_prob
-        return policy.decide_arrays(p, self.table, rule_masks=self.rule_masks, periods=self.periods)
+        return policy.decide_arrays(p, self.table, rule_masks=self.rule_masks, when=self.when)
+
+    def floor(self, policy: Policy) -> CodeArray:
+        """Give the mildest action that the rules allow for each event."""
+        return policy.floor(self.rule_masks if policy.rules else [], len(self.y_true))
 
     def cost(self, codes: CodeArray) -> float:
         """Give the money of actions on the true outcomes."""
@@ -153,7 +159,8 @@ def _ground(project: Project, bare: Policy, frame: pl.DataFrame, y_prob: FloatAr
         amount=frame["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
         clusters=Clusters.of(frame, [name for name in project.entities if name in columns]),
         rule_masks=[rule.holds(frame, timezone=bare.timezone) for rule in bare.rules],
-        periods={item.per: local_period(frame["event_time"], item.per, bare.timezone) for item in bare.capacity},
+        when=bare.when(frame),
+        days=local_period(frame["event_time"], "day", bare.timezone),
         confidence=DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence,
     )
 
@@ -164,11 +171,17 @@ def _fitted(
     """Choose thresholds or prices; ``seed`` asks for the bootstrap interval of the thresholds."""
     if bare.kind == "thresholds":
         return _with_thresholds(bare, ground, constraints, seed=seed)
-    policy = _with_capacity_prices(bare, ground)
+    policy = _with_bids(bare, ground)
     if constraints:
         policy = replace(policy, alert_price=_alert_price(policy, ground, constraints))
-    extra: dict[str, Any] = {"prices": dict(policy.prices), "alert_price": policy.alert_price}
-    return policy, extra
+    prices = {item.action: _told(policy.bids.get(item.action)) for item in bare.capacity}
+    return policy, {"prices": prices, "alert_price": policy.alert_price}
+
+
+def _told(bids: BidPrices | None) -> dict[str, float]:
+    """Say what a place is worth: as a period begins, and at least and at most while there are any."""
+    every = [0.0] if bids is None else [price for row in bids.prices for price in row]
+    return {"opening": 0.0 if bids is None else bids.opening, "lowest": min(every), "highest": max(every)}
 
 
 def _with_thresholds(
@@ -191,8 +204,7 @@ def _with_thresholds(
 def _floored(bare: Policy, ground: Ground) -> FloatArray:
     """Give the money of each threshold's action on the true outcome, a rule's demand taken into account."""
     outcome = ground.outcome
-    floor = bare.floor(ground.rule_masks) if bare.rules else np.zeros(len(outcome), dtype=np.int8)
-    wanted = np.maximum(np.arange(outcome.shape[1])[None, :], floor[:, None])
+    wanted = np.maximum(np.arange(outcome.shape[1])[None, :], ground.floor(bare)[:, None])
     return np.asarray(np.take_along_axis(outcome, wanted, axis=1), dtype=np.float64)
 
 
@@ -220,8 +232,8 @@ def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, di
 
 
 def _benefit(policy: Policy, ground: Ground) -> FloatArray:
-    """Give what the best alert of each event saves in expectation against allowing it, prices taken off."""
-    expected = expected_cost(ground.table, ground.y_prob) + policy.price_row()
+    """Give what the best alert of each event saves in expectation against allowing it, the usual prices taken off."""
+    expected = policy.priced(ground.y_prob, ground.table) + _usual_prices(policy)
     allow = policy.matrix.pass_code
     return np.asarray(expected[:, allow] - np.delete(expected, allow, axis=1).min(axis=1), dtype=np.float64)
 
@@ -247,40 +259,33 @@ def _alert_price(policy: Policy, ground: Ground, constraints: tuple[Constraint, 
     return float((values[cut - 1] + below) / 2)
 
 
-def _with_capacity_prices(bare: Policy, ground: Ground) -> Policy:
-    """Give each scarce action its shadow price: the expected benefit from which on it is worth a place.
+def _usual_prices(policy: Policy) -> FloatArray:
+    """Give the price of a place as a day or week begins, for each action, shape ``(n_actions,)``."""
+    return np.array([policy.bids[name].opening if name in policy.bids else 0.0 for name in policy.actions])
 
-    Chosen by the money of the running cap on the folds, one action after the other, twice; the geometric mean of the
-    plateau is taken, as for thresholds: the prices within 1 % of what the action saves at the best price.
-    """
+
+def _with_bids(bare: Policy, ground: Ground) -> Policy:
+    """Give each scarce action the price of its places; of several, one after the other, twice."""
     policy = bare
     for _round in range(2 if len(bare.capacity) > 1 else 1):
         for limit in bare.capacity:
-            policy = _with_price(policy, ground, limit.action)
+            rest = {name: item for name, item in policy.bids.items() if name != limit.action}
+            policy = replace(policy, bids=rest)
+            bids = fit_bids(_arrivals(policy, ground, limit), limit=limit.limit, per=limit.per)
+            policy = policy if bids is None else replace(policy, bids={**rest, limit.action: bids})
     return policy
 
 
-def _with_price(policy: Policy, ground: Ground, action: str) -> Policy:
-    unpriced = replace(policy, prices={**policy.prices, action: 0.0})
-    expected = expected_cost(ground.table, ground.y_prob) + unpriced.price_row()
-    code = policy.matrix.code(action)
-    gain = np.delete(expected, code, axis=1).min(axis=1) - expected[:, code]
-    wanted = gain[gain > 0]
-    if len(wanted) == 0:
-        return unpriced
-    ranks = np.unique(np.geomspace(1, len(wanted), PRICE_CANDIDATES).astype(np.int64)) - 1
-    prices = np.unique(np.r_[0.0, np.sort(wanted)[::-1][ranks]])
-    tried = [replace(policy, prices={**policy.prices, action: float(price)}) for price in prices]
-    costs = np.array([ground.cost(ground.decide(item)) for item in tried])
-    best = int(np.argmin(costs))
-    near = costs <= costs[best] + TOLERANCE * (costs[-1] - costs[best])
-    low, high = best, best
-    while low > 0 and near[low - 1]:
-        low -= 1
-    while high + 1 < len(prices) and near[high + 1]:
-        high += 1
-    price = float(np.sqrt(prices[low] * prices[high])) if low > 0 else float(prices[best])
-    return replace(policy, prices={**policy.prices, action: price})
+def _arrivals(policy: Policy, ground: Ground, limit: CapacityLimit) -> Arrivals:
+    """Give what a scarce action would gain on each event against the best other one, and where a rule demands it."""
+    code, floor = policy.matrix.code(limit.action), ground.floor(policy)
+    expected = policy.priced(ground.y_prob, ground.table) + _usual_prices(policy)
+    forced = (floor == code) & (np.argmin(expected, axis=1) < code)
+    allowed = np.arange(len(policy.actions)) >= np.where(forced, code, floor)[:, None]
+    others = np.delete(np.where(allowed, expected, np.inf), code, axis=1).min(axis=1)
+    milder = np.delete(expected, code, axis=1).min(axis=1)
+    gain = np.where(np.isfinite(others), others, milder) - expected[:, code]
+    return Arrivals(ground.when[limit.per], np.where(floor > code, 0.0, gain), forced, np.unique(ground.days))
 
 
 def _facts(policy: Policy, ground: Ground) -> dict[str, Any]:
@@ -367,7 +372,7 @@ def _sensitivity(
                 table = ground.table.copy()
                 table[:, code, outcome] *= factor
                 other = replace(ground, table=table)
-                again = policy if bare.capacity else _fitted(bare, other, constraints)[0]
+                again = _fitted(bare, other, constraints)[0]
                 codes = other.decide(again)
                 rows.append(
                     {
@@ -424,5 +429,5 @@ def _one_threshold(free: Policy, ground: Ground, action: str) -> Policy:
 
 def _hindsight_cost(policy: Policy, ground: Ground) -> float:
     """Give the money if the scarce places went to the highest expected benefits of the whole day or week."""
-    unpriced = replace(policy, prices={})
-    return ground.cost(hindsight(unpriced, ground.y_prob, ground.table, ground.rule_masks, ground.periods))
+    priced = policy.priced(ground.y_prob, ground.table)
+    return ground.cost(hindsight(policy, priced, ground.floor(policy), ground.when))

@@ -1,78 +1,27 @@
 """A policy: what turns probabilities into actions, the same in an evaluation, in a batch and online.
 
-Two kinds. ``expected_cost`` takes for each event the action of lowest expected cost; ``thresholds`` cuts y_prob. Around
-either stand prices (what an action costs beyond its money, because it is scarce or because alerts are limited), a
-running capacity per day or week, applied in time order, and rules beside the model.
+Two kinds. ``expected_cost`` takes for each event the action of lowest expected cost; ``thresholds`` cuts y_prob. To the
+first belong prices (what an action costs beyond its money, because alerts are limited or its places are scarce) and a
+running capacity per day or week, served in time order. Beside either stand rules.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import CodeArray, CostMatrix, FloatArray, IntArray, expected_cost
+from fraudctl.costs import CodeArray, CostMatrix, FloatArray, expected_cost
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rowwise import compile_row_sql
+from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
+from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, serve_in_turn
 
-SCHEMA_VERSION = 1
-
-
-def local_period(event_time: pl.Series, per: Literal["day", "week"], timezone: str) -> IntArray:
-    """Give the number of the local day or week (from Monday) of each instant; days count from 1970-01-01."""
-    days = event_time.dt.convert_time_zone(timezone).dt.date().cast(pl.Int32).cast(pl.Int64).to_numpy()
-    return days if per == "day" else (days + 3) // 7
-
-
-@dataclass(frozen=True)
-class CapacityLimit:
-    """Most events that an action takes in one local day or week (weeks start on Monday)."""
-
-    action: str
-    limit: int
-    per: Literal["day", "week"]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the limit as JSON."""
-        return {"action": self.action, "limit": self.limit, "per": self.per}
-
-
-class CapacityUse:
-    """How many places each action has taken in each day or week: what a running cap remembers between calls."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[str, int]] = Counter()
-
-    def taken(self, action: str, period: IntArray) -> IntArray:
-        """Give the places that an action has taken in each event's period, shape ``(n_events,)``."""
-        return np.array([self._counts[action, int(number)] for number in period], dtype=np.int64)
-
-    def take(self, action: str, period: IntArray) -> None:
-        """Note one more place for each of the given periods."""
-        self._counts.update((action, int(number)) for number in period)
-
-    def count(self, action: str, period: int) -> int:
-        """Give the places that an action has taken in one period."""
-        return self._counts[action, period]
-
-    def add(self, action: str, period: int) -> None:
-        """Note one more place in one period."""
-        self._counts[action, period] += 1
-
-    def to_list(self) -> list[list[Any]]:
-        """Give what was taken as JSON: action, period, places."""
-        return [[action, period, places] for (action, period), places in sorted(self._counts.items())]
-
-    @classmethod
-    def from_list(cls, document: list[list[Any]]) -> CapacityUse:
-        """Read what `to_list` wrote."""
-        used = cls()
-        used._counts.update({(action, period): places for action, period, places in document})
-        return used
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -109,12 +58,12 @@ class Policy:
         The costs it decides with, as they were when it was chosen.
     thresholds
         For ``thresholds``: action -> lowest y_prob that gets it, rising with harshness; ``None`` never.
-    prices
-        Money added to an action's expected cost because its capacity is scarce (its shadow price).
+    bids
+        For scarce actions: the price of a place, added to the expected cost.
     alert_price
         Money added to every action but ``allow``, to hold constraints; negative where more alerts are demanded.
     capacity
-        Running caps, applied in time order. An event that finds its action full takes its next best.
+        Running caps, served in time order. An event that finds its action full takes its next best.
     rules
         Conditions that demand at least their action.
     timezone
@@ -124,7 +73,7 @@ class Policy:
     kind: Literal["expected_cost", "thresholds"]
     matrix: CostMatrix
     thresholds: dict[str, float | None] = field(default_factory=dict)
-    prices: dict[str, float] = field(default_factory=dict)
+    bids: dict[str, BidPrices] = field(default_factory=dict)
     alert_price: float = 0.0
     capacity: tuple[CapacityLimit, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
@@ -169,10 +118,12 @@ class Policy:
             raise DataError(msg)
         masks = [rule.holds(frame, timezone=self.timezone) for rule in self.rules]
         table = self.matrix.per_event(frame) if self.kind == "expected_cost" else None
-        periods: dict[str, IntArray] = {
-            limit.per: local_period(frame["event_time"], limit.per, self.timezone) for limit in self.capacity
-        }
-        return self.decide_arrays(y_prob, table, rule_masks=masks, periods=periods, used=used)
+        return self.decide_arrays(y_prob, table, rule_masks=masks, when=self.when(frame), used=used)
+
+    def when(self, frame: pl.DataFrame) -> dict[Per, Moments]:
+        """Give where the events lie in the days or weeks that the policy has capacities for."""
+        pers = dict.fromkeys(item.per for item in self.capacity)
+        return {per: local_moments(frame["event_time"], per, self.timezone) for per in pers}
 
     def decide_arrays(
         self,
@@ -180,49 +131,52 @@ class Policy:
         cost_table: FloatArray | None,
         *,
         rule_masks: list[npt.NDArray[np.bool_]] | None = None,
-        periods: dict[str, IntArray] | None = None,
+        when: Mapping[Per, Moments] | None = None,
         used: CapacityUse | None = None,
     ) -> CodeArray:
-        """Decide from arrays that are ready: costs, which rules hold, and the number of each event's day or week."""
-        wishes = self.wishes(y_prob, cost_table)
-        if self.rules:
-            wishes = _with_floor(wishes, self.floor(rule_masks or []))
+        """Decide from arrays that are ready: costs, which rules hold, and where events lie in their days or weeks."""
+        floor = self.floor(rule_masks or [], len(y_prob))
+        if self.kind == "thresholds":
+            return np.asarray(np.maximum(self._cut(y_prob), floor), dtype=np.int8)
+        priced = self.priced(y_prob, cost_table)
         if not self.capacity:
-            return wishes[:, 0]
-        limits = {self.matrix.code(item.action): (item, (periods or {})[item.per]) for item in self.capacity}
-        left = {code: _left(item, period, used) for code, (item, period) in limits.items()}
-        codes = _in_turn(wishes, left)
-        if used is not None:
-            for code, (item, period) in limits.items():
-                used.take(item.action, period[codes == code])
-        return codes
+            return np.asarray(np.maximum(np.argmin(priced, axis=1), floor), dtype=np.int8)
+        return serve_in_turn(priced, floor, self.scarce(when or {}), used=used)
 
-    def wishes(self, y_prob: FloatArray, cost_table: FloatArray | None) -> CodeArray:
-        """Give each event's actions from the most to the least wanted, shape ``(n_events, n_actions)``."""
-        if self.kind == "expected_cost":
-            if cost_table is None:
-                msg = "a policy by expected cost needs the costs of each event"
-                raise DataError(msg)
-            priced = expected_cost(cost_table, y_prob) + self.price_row()
-            return np.asarray(np.argsort(priced, axis=1, kind="stable"), dtype=np.int8)
+    def scarce(self, when: Mapping[Per, Moments]) -> list[Scarce]:
+        """Give the scarce actions with their places and prices."""
+        return [
+            Scarce(self.matrix.code(item.action), item, self.bids.get(item.action), when[item.per])
+            for item in self.capacity
+        ]
+
+    def _cut(self, y_prob: FloatArray) -> CodeArray:
+        """Give the harshest action whose threshold each probability reaches."""
         code = np.zeros(len(y_prob), dtype=np.int8)
         for action, threshold in self.thresholds.items():
             if threshold is not None:
-                reached = y_prob >= threshold
-                code[reached] = np.maximum(code[reached], self.matrix.code(action))
-        n_actions = len(self.actions)
-        return np.asarray((code[:, None] - np.arange(n_actions)) % n_actions, dtype=np.int8)
+                code = np.maximum(code, (y_prob >= threshold) * np.int8(self.matrix.code(action)))
+        return code
+
+    def priced(self, y_prob: FloatArray, cost_table: FloatArray | None) -> FloatArray:
+        """Give the expected cost of each action and the price of an alert, shape ``(n_events, n_actions)``."""
+        if cost_table is None:
+            msg = "a policy by expected cost needs the costs of each event"
+            raise DataError(msg)
+        return expected_cost(cost_table, y_prob) + self.price_row()
 
     def price_row(self) -> FloatArray:
-        """Give the money added to each action's expected cost, shape ``(n_actions,)``."""
-        row = np.array([self.prices.get(action, 0.0) + self.alert_price for action in self.actions])
+        """Give the price of an alert for each action, shape ``(n_actions,)``."""
+        row = np.full(len(self.actions), self.alert_price)
         row[self.matrix.pass_code] = 0.0
         return row
 
-    def floor(self, rule_masks: list[npt.NDArray[np.bool_]]) -> CodeArray:
+    def floor(self, rule_masks: list[npt.NDArray[np.bool_]], n_events: int) -> CodeArray:
         """Give the harshest action that a rule demands of each event; 0 where none holds."""
-        demands = [mask * self.matrix.code(rule.action) for rule, mask in zip(self.rules, rule_masks, strict=True)]
-        return np.asarray(np.maximum.reduce(demands), dtype=np.int8)
+        found = np.zeros(n_events, dtype=np.int8)
+        for rule, mask in zip(self.rules, rule_masks, strict=True):
+            found = np.maximum(found, mask * np.int8(self.matrix.code(rule.action)))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Give the policy as JSON, as it stands in a bundle."""
@@ -231,7 +185,7 @@ class Policy:
             "kind": self.kind,
             "costs": self.matrix.to_dict(),
             "thresholds": dict(self.thresholds),
-            "prices": dict(self.prices),
+            "bids": {action: item.to_dict() for action, item in self.bids.items()},
             "alert_price": self.alert_price,
             "capacity": [limit.to_dict() for limit in self.capacity],
             "rules": [rule.to_dict() for rule in self.rules],
@@ -255,7 +209,7 @@ class Policy:
                 kind=document["kind"],
                 matrix=CostMatrix.from_dict(document["costs"]),
                 thresholds=dict(document["thresholds"]),
-                prices=dict(document["prices"]),
+                bids={action: BidPrices.from_dict(item) for action, item in document["bids"].items()},
                 alert_price=float(document["alert_price"]),
                 capacity=tuple(CapacityLimit(**item) for item in document["capacity"]),
                 rules=tuple(PolicyRule(**item) for item in document["rules"]),
@@ -266,74 +220,22 @@ class Policy:
             raise BundleError(msg) from error
 
 
-def _with_floor(wishes: CodeArray, floor: CodeArray) -> CodeArray:
-    """Put the demanded action first where the most wanted one is milder; milder ones then come last."""
-    out = wishes.copy()
-    n_actions = wishes.shape[1]
-    for demand in range(1, n_actions):
-        rows = np.flatnonzero((floor == demand) & (wishes[:, 0] < demand))
-        milder = wishes[rows]
-        out[rows, : n_actions - demand] = np.arange(demand, n_actions)
-        out[rows, n_actions - demand :] = milder[milder < demand].reshape(len(rows), demand)
-    return out
-
-
-def _left(item: CapacityLimit, period: IntArray, used: CapacityUse | None) -> tuple[IntArray, IntArray]:
-    """Give the places left in each event's period before this call, and the periods."""
-    taken = np.zeros(len(period), dtype=np.int64) if used is None else used.taken(item.action, period)
-    return item.limit - taken, period
-
-
-def _in_turn(wishes: CodeArray, left: dict[int, tuple[IntArray, IntArray]]) -> CodeArray:
-    """Serve events in time order: each takes the first of its wishes that still has room in its day or week.
-
-    Found in rounds: every event asks for its next wish, a full action keeps its earliest askers. Because all actions
-    rank events alike, by time, this ends where serving them one after the other would.
-    """
-    asked = np.zeros(len(wishes), dtype=np.int64)
-    rows = np.arange(len(wishes))
-    while True:
-        codes = wishes[rows, asked]
-        turned_away = np.zeros(len(wishes), dtype=bool)
-        for code, (places, period) in left.items():
-            askers = np.flatnonzero(codes == code)
-            turned_away[askers[_rank_within(period[askers]) >= places[askers]]] = True
-        if not turned_away.any():
-            return codes.astype(np.int8)
-        asked[turned_away] += 1
-
-
-def hindsight(
-    policy: Policy,
-    y_prob: FloatArray,
-    cost_table: FloatArray,
-    rule_masks: list[npt.NDArray[np.bool_]],
-    periods: dict[str, IntArray],
-) -> CodeArray:
+def hindsight(policy: Policy, priced: FloatArray, floor: CodeArray, when: Mapping[Per, Moments]) -> CodeArray:
     """Decide as if the whole day or week were known: scarce places go to the highest expected benefit.
 
     No policy can do this online; it is the upper bound that the running cap is compared with.
+
+    Parameters
+    ----------
+    priced, floor
+        From `Policy.priced` and `Policy.floor`.
+    when
+        From `Policy.when`.
     """
-    expected = expected_cost(cost_table, y_prob) + policy.price_row()
-    wishes = policy.wishes(y_prob, cost_table)
-    rows = np.arange(len(wishes))
-    gain = expected[rows, wishes[:, 1]] - expected[rows, wishes[:, 0]]
-    if policy.rules:
-        floor = policy.floor(rule_masks)
-        gain = np.where(floor > wishes[:, 0], np.inf, gain)
-        wishes = _with_floor(wishes, floor)
+    two = np.partition(priced, 1, axis=1)
+    gain = np.where(floor > np.argmin(priced, axis=1), np.inf, two[:, 1] - two[:, 0])
     order = np.argsort(-gain, kind="stable")
-    left = {policy.matrix.code(item.action): _left(item, periods[item.per][order], None) for item in policy.capacity}
-    codes = np.empty(len(wishes), dtype=np.int8)
-    codes[order] = _in_turn(wishes[order], left)
+    free = replace(policy, bids={}).scarce({per: item.take(order) for per, item in when.items()})
+    codes = np.empty(len(priced), dtype=np.int8)
+    codes[order] = serve_in_turn(priced[order], floor[order], free)
     return codes
-
-
-def _rank_within(period: IntArray) -> IntArray:
-    """Give the place of each event within its period, from 0, shape ``(n_events,)``."""
-    order = np.argsort(period, kind="stable")
-    ranked = period[order]
-    starts = np.searchsorted(ranked, ranked, side="left")
-    rank = np.empty(len(period), dtype=np.int64)
-    rank[order] = np.arange(len(period)) - starts
-    return rank

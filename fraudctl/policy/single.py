@@ -1,7 +1,7 @@
 """A policy for one event at a time, without arrays: the same actions as `Policy.decide`, some hundred times sooner.
 
-Owns no rule of its own: prices, thresholds, the floor that rules demand and the running capacity are those of
-`decide`, in the same order of the same floating-point operations. A property test holds the two together.
+Owns no rule of its own: thresholds, the floor that rules demand, places and their prices are those of `decide` and
+`places`, in the same order of the same floating-point operations. A property test holds the two together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from zoneinfo import ZoneInfo
 
 from fraudctl.costs import FRAUD, LEGIT, Cell
 from fraudctl.errors import DataError
-from fraudctl.policy.decide import CapacityUse, Policy
+from fraudctl.policy.bids import place_in
+from fraudctl.policy.decide import Policy
+from fraudctl.policy.places import CapacityUse
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY: Final = _EPOCH.toordinal()
@@ -63,37 +65,52 @@ class SinglePolicy:
         DataError
             A cost column is null.
         """
-        wishes = self._wishes(event, y_prob)
         floor = max((code for code, held in zip(self._demands, holds, strict=True) if held), default=0)
-        if floor > wishes[0]:
-            wishes = [*range(floor, len(wishes)), *(code for code in wishes if code < floor)]
-        if not self._limits:
-            return wishes[0], None
-        return self._serve(wishes, event["event_time"], used if used is not None else CapacityUse())
-
-    def _wishes(self, event: Mapping[str, Any], y_prob: float) -> list[int]:
-        n_actions = len(self.actions)
         if self.policy.kind == "thresholds":
-            code = max((code for code, threshold in self._cuts if y_prob >= threshold), default=0)
-            return [(code - rank) % n_actions for rank in range(n_actions)]
-        priced = []
-        for pair, price in zip(self.policy.matrix.cells, self._prices, strict=True):
-            priced.append(y_prob * _money(pair[FRAUD], event) + (1.0 - y_prob) * _money(pair[LEGIT], event) + price)
-        return sorted(range(n_actions), key=priced.__getitem__)
+            return max(floor, *(code for code, threshold in self._cuts if y_prob >= threshold), 0), None
+        priced = self._priced(event, y_prob)
+        if not self._limits:
+            return max(floor, _cheapest(priced, range(len(priced)))), None
+        return self._serve(priced, floor, event["event_time"], used if used is not None else CapacityUse())
 
-    def _serve(self, wishes: list[int], event_time: int, used: CapacityUse) -> tuple[int, tuple[str, int] | None]:
-        """Take the first wish that has room in the event's day or week."""
-        day = (_EPOCH + timedelta(microseconds=event_time)).astimezone(self._zone).toordinal() - _EPOCH_DAY
-        for code in wishes:
-            limit = self._limits.get(code)
-            if limit is None:
-                return code, None
-            period = day if limit.per == "day" else (day + 3) // 7
-            if used.count(limit.action, period) < limit.limit:
-                used.add(limit.action, period)
-                return code, (limit.action, period)
-        msg = "every action is full; `allow` never is"
-        raise AssertionError(msg)
+    def _priced(self, event: Mapping[str, Any], y_prob: float) -> list[float]:
+        return [
+            y_prob * _money(pair[FRAUD], event) + (1.0 - y_prob) * _money(pair[LEGIT], event) + price
+            for pair, price in zip(self.policy.matrix.cells, self._prices, strict=True)
+        ]
+
+    def _serve(
+        self, priced: list[float], floor: int, event_time: int, used: CapacityUse
+    ) -> tuple[int, tuple[str, int] | None]:
+        """Do what `places.serve_in_turn` does for one event."""
+        local = (_EPOCH + timedelta(microseconds=event_time)).astimezone(self._zone)
+        day, minute = local.toordinal() - _EPOCH_DAY, local.hour * 60 + local.minute
+        full, periods = set(), {}
+        for code, limit in self._limits.items():
+            periods[code], slot = place_in(day, minute, limit.per)
+            left = limit.limit - used.count(limit.action, periods[code])
+            if left <= 0:
+                full.add(code)
+            if limit.action in self.policy.bids:
+                priced[code] += self.policy.bids[limit.action].price(slot, left)
+        room = [code for code in range(len(priced)) if code not in full]
+        allowed = [code for code in room if code >= floor]
+        if not allowed:
+            code = _cheapest(priced, room)
+        elif floor > _cheapest(priced, range(len(priced))):
+            code = allowed[0]
+        else:
+            code = _cheapest(priced, allowed)
+        if code not in self._limits:
+            return code, None
+        place = self._limits[code].action, periods[code]
+        used.add(*place)
+        return code, place
+
+
+def _cheapest(priced: list[float], codes: Sequence[int]) -> int:
+    """Give the code of lowest cost; of equals the mildest."""
+    return min(codes, key=priced.__getitem__)
 
 
 def _money(cell: Cell, event: Mapping[str, Any]) -> float:

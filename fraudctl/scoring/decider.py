@@ -20,7 +20,6 @@ from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
 from fraudctl.features.definition import FeatureSet, SourceTable, define
 from fraudctl.policy import CapacityUse, Policy
-from fraudctl.policy.decide import local_period
 from fraudctl.policy.single import SinglePolicy
 from fraudctl.project import Project, parse_project
 from fraudctl.scoring.conditions import Conditions, typed
@@ -209,10 +208,7 @@ class Decider:
         if policy.kind == "expected_cost":
             priced = frame.with_columns(pl.col("amount").fill_null(0.0)) if "amount" in frame.columns else frame
             table = policy.matrix.per_event(priced)
-        periods: dict[str, npt.NDArray[np.int64]] = {
-            item.per: local_period(frame["event_time"], item.per, policy.timezone) for item in policy.capacity
-        }
-        return policy.decide_arrays(y_prob, table, rule_masks=masks, periods=periods, used=used)
+        return policy.decide_arrays(y_prob, table, rule_masks=masks, when=policy.when(frame), used=used)
 
     def _reasons_of(
         self, frame: pl.DataFrame, alerts: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64], n_rows: int

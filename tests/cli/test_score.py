@@ -238,3 +238,43 @@ def test_logged_decisions_are_compared_as_they_were_made(trained: Path, tmp_path
     nothing = run_in(trained, *command)
     assert nothing.code == 3
     assert "there are decisions of: other" in nothing.err
+
+
+def test_scarce_reviews_go_online_where_the_evaluation_gave_them(project: Path, tmp_path: Path) -> None:
+    """A price that follows the time of day and the places left: evaluated, as a file, and one by one over a restart."""
+    toml = project / "fraudctl.toml"
+    text = re.sub(
+        r"(?m)^\[policy\]\n", '[policy]\ncapacity = { review = "4 per day", block = "9 per week" }\n', toml.read_text()
+    )
+    toml.write_text(text)
+    assert run_in(project, "threshold", "--quiet").code == 0
+    evaluated = tmp_path / "evaluated.parquet"
+    found = run_in(project, "evaluate", "--no-gate", "--predictions", str(evaluated), "--json", "--quiet")
+    assert found.code == 0, found.err
+    policy = found.json["policy"]
+    assert set(policy["bids"]) <= {"review", "block"}
+    assert len({tuple(row) for row in policy["bids"]["review"]["prices"]}) > 1
+    expected = dict(pl.read_parquet(evaluated).select("event_id", "action").iter_rows())
+    events = (
+        pl.read_parquet(project / "transactions.parquet").unique("transaction_id").sort("created_at", "transaction_id")
+    )
+    start = pl.lit(found.json["period"]["from"]).str.to_datetime(time_zone="UTC")
+    history, new = events.filter(pl.col("created_at") < start), events.filter(pl.col("created_at") >= start)
+    history.write_parquet(tmp_path / "history.parquet")
+    new.write_parquet(tmp_path / "new.parquet")
+    told = ("--history", str(tmp_path / "history.parquet"))
+    out = tmp_path / "batch.parquet"
+    assert run_in(project, "score", str(tmp_path / "new.parquet"), *told, "-o", str(out), "--quiet").code == 0
+    batch = dict(pl.read_parquet(out).select("event_id", "action").iter_rows())
+    assert {key: batch[key] for key in expected} == expected
+    assert set(batch.values()) >= {"allow", "review"}
+    lines = tmp_path / "new.jsonl"
+    new[:160].drop("is_fraud", "label_available_at").write_ndjson(lines)
+    parts = [b"\n".join(lines.read_bytes().splitlines()[at : at + 80]) for at in (0, 80)]
+    state = tmp_path / "state"
+    assert run_in(project, "state", "build", str(state), *told, "--quiet").code == 0
+    answers = [streamed(project, part, "--state", str(state), "--reasons", "none") for part in parts]
+    single = [json.loads(line) for item in answers for line in item.out.splitlines()]
+    assert len(single) == 160
+    assert all(item["action"] == batch[item["event_id"]] for item in single)
+    assert any(item["action"] == "review" for item in single)

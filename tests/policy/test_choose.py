@@ -118,7 +118,7 @@ def test_capacity_has_a_shadow_price_and_comes_near_the_hindsight_bound() -> Non
     codes = policy.decide(events, events["y_prob"].to_numpy())
     per_day = events.filter(pl.Series(codes == 1))["event_time"].dt.date().value_counts()["count"]
     assert per_day.max() <= 10
-    assert policy.prices["review"] > 0
+    assert report["prices"]["review"]["opening"] == policy.bids["review"].opening > 0
     assert report["hindsight_bound"] <= report["cost"]
     saved = report["alternatives"]["allow all"]["cost"] - np.array([report["cost"], report["hindsight_bound"]])
     assert saved[0] >= 0.9 * saved[1]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from fraudctl.costs import Cell, CostMatrix, expected_cost, minimum_risk
 from fraudctl.errors import BundleError, DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule, bare_policy
-from fraudctl.policy.decide import local_period
+from fraudctl.policy.bids import BidPrices, local_moments, local_period
 
 MATRIX = CostMatrix(
     ("allow", "review", "block"), ((Cell(), Cell(100.0)), (Cell(2.0), Cell(2.0)), (Cell(20.0), Cell(0.0)))
@@ -36,8 +39,7 @@ def test_thresholds_are_reached_not_passed() -> None:
     assert never.decide(table(1), np.array([1.0])).tolist() == [0]
 
 
-def test_prices_make_actions_rarer_but_never_allow_dearer() -> None:
-    assert Policy("expected_cost", MATRIX, prices={"review": 60.0}).decide(table(1), np.array([0.5])).tolist() == [2]
+def test_a_price_of_alerts_makes_them_rarer_and_never_allow_dearer() -> None:
     assert Policy("expected_cost", MATRIX, alert_price=60.0).decide(table(1), np.array([0.5])).tolist() == [0]
     assert Policy("expected_cost", MATRIX, alert_price=-5.0).decide(table(1), np.array([0.0])).tolist() == [1]
 
@@ -48,6 +50,25 @@ def test_running_cap_serves_in_time_order_and_the_rest_take_their_next_wish() ->
     assert policy.decide(table(3), np.array([0.03, 0.05, 0.5])).tolist() == [1, 0, 2]
 
 
+def test_a_place_is_taken_only_where_it_is_worth_its_price() -> None:
+    # until 00:30 a place costs 4, with both left, and 60 with the last; later nothing. Reviewing instead of allowing
+    # gains 1 at p = .03, 5 at .07, 48 at .5 (there against blocking 8); all events come at midnight
+    prices = ((60.0, 4.0), *((0.0, 0.0) for _ in range(47)))
+    limits = (CapacityLimit("review", 2, "day"),)
+    policy = Policy("expected_cost", MATRIX, capacity=limits, bids={"review": BidPrices("day", (1, 2), prices)})
+    assert policy.decide(table(4), np.array([0.03, 0.07, 0.07, 0.5])).tolist() == [0, 1, 0, 2]
+    later = table(4).with_columns(pl.col("event_time") + pl.duration(minutes=30))
+    assert policy.decide(later, np.array([0.03, 0.07, 0.07, 0.5])).tolist() == [1, 1, 0, 2]
+
+
+def test_a_rule_never_gets_a_milder_action_while_a_harsher_one_has_room() -> None:
+    # the second wants a review by itself, as its rule demands, and finds it full: it is blocked, though to allow it
+    # would be cheaper
+    rules = (PolicyRule("all", "amount >= 0", "review"),)
+    policy = Policy("expected_cost", MATRIX, rules=rules, capacity=(CapacityLimit("review", 1, "day"),))
+    assert policy.decide(table(2), np.array([0.05, 0.05])).tolist() == [1, 2]
+
+
 def test_days_are_local() -> None:
     times = pl.Series(["2026-03-02T23:30:00", "2026-03-08T22:59:00", "2026-03-08T23:30:00"]).str.to_datetime(
         time_zone="UTC", time_unit="us"
@@ -55,6 +76,9 @@ def test_days_are_local() -> None:
     assert np.diff(local_period(times, "day", "Europe/Berlin")).tolist() == [5, 1]
     assert np.diff(local_period(times, "week", "Europe/Berlin")).tolist() == [0, 1]
     assert np.diff(local_period(times, "day", "UTC")).tolist() == [6, 0]
+    # 00:30, 23:59 (summer time has not begun) and 00:30 on the wall: Tuesday, Sunday, Monday
+    assert local_moments(times, "day", "Europe/Berlin").slot.tolist() == [1, 47, 1]
+    assert local_moments(times, "week", "Europe/Berlin").slot.tolist() == [24, 167, 0]
 
 
 def test_rules_demand_at_least_their_action() -> None:
@@ -88,12 +112,17 @@ def test_policy_survives_json() -> None:
     project = make_project(
         '[policy]\ncapacity = { review = "5 per week" }\n[[rules]]\nwhen = "amount > 9"\naction = "block"'
     )
-    policy = bare_policy(project)
-    assert Policy.from_dict(policy.to_dict()) == policy
+    prices = tuple((float(slot), 1.5) for slot in range(168))
+    policy = replace(bare_policy(project), bids={"review": BidPrices("week", (1, 4), prices)})
+    assert Policy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
+    short = policy.to_dict()
+    short["bids"]["review"]["prices"].pop()
+    with pytest.raises(BundleError, match="cannot be read"):
+        Policy.from_dict(short)
     with pytest.raises(BundleError, match="schema version"):
         Policy.from_dict({"schema_version": 99})
     with pytest.raises(BundleError, match="cannot be read"):
-        Policy.from_dict({"schema_version": 1})
+        Policy.from_dict({"schema_version": 2})
 
 
 @settings(deadline=None)

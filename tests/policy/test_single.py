@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fraudctl.costs import Cell, CostMatrix
 from fraudctl.errors import DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule
+from fraudctl.policy.bids import SLOT_MINUTES, BidPrices, Per
 from fraudctl.policy.single import SinglePolicy
 
 START = datetime(2026, 3, 27, 20, tzinfo=UTC)
@@ -24,6 +25,16 @@ cells = st.builds(
     Cell, fixed=money, rate=st.sampled_from([0.0, 0.002, 0.15, 1.0]), column=st.sampled_from([None, "fee"]),
     at_least=st.sampled_from([None, 0.0]),
 )  # fmt: skip
+
+
+@st.composite
+def bids(draw: st.DrawFn, per: Per, limit: int) -> BidPrices:
+    """Prices of a place that change from slot to slot and with the places left, 0 and far too dear among them."""
+    levels = tuple(range(1, limit + 1)) if draw(st.booleans()) else (1,)
+    row = st.tuples(*(st.sampled_from([0.0, 0.5, 3.0, 40.0]) for _ in levels))
+    few = draw(st.lists(row, min_size=1, max_size=5))
+    n_slots = (1440 if per == "day" else 7 * 1440) // SLOT_MINUTES[per]
+    return BidPrices(per, levels, tuple(few[slot % len(few)] for slot in range(n_slots)))
 
 
 @st.composite
@@ -38,7 +49,7 @@ def policies(draw: st.DrawFn) -> Policy:
         kind=kind,
         matrix=matrix,
         thresholds={"review": draw(st.sampled_from([0.1, 0.5, None])), "block": draw(st.sampled_from([0.5, 0.9]))},
-        prices=draw(st.sampled_from([{}, {"review": 3.0}])),
+        bids={item.action: draw(bids(item.per, max(item.limit, 1))) for item in limits if draw(st.booleans())},
         alert_price=draw(st.sampled_from([0.0, 1.5, -1.0])),
         capacity=tuple(item for item in limits if kind == "expected_cost" and draw(st.booleans())),
         rules=rules if draw(st.booleans()) else (),

@@ -1,0 +1,219 @@
+"""What one of a scarce action's places is worth, by the time of the day or week and by how many are left.
+
+A place that is taken now is not there for a better case later; one that is left over at midnight was worth nothing. So
+its price, the expected benefit from which on an event is worth it, falls as the period passes, and rises as places go.
+It is the difference in expected benefit that one more place would make, found backwards from the end of the period
+(Talluri and van Ryzin, *The Theory and Practice of Revenue Management*, 2004, section 2.5; the bid price of a seat).
+What comes is taken to come independently, by the times and benefits of the fold predictions. Labels have no part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from fraudctl.costs import BoolArray, FloatArray, IntArray
+
+Per = Literal["day", "week"]
+
+SLOT_MINUTES: Final[dict[Per, int]] = {"day": 30, "week": 60}
+"""How long a price holds, on the wall clock."""
+FINE: Final = 32
+"""Up to so many places left each number has a price of its own; beyond, those within a tenth share one."""
+MOST_PLACES: Final = 512
+"""So many places are told apart; where there are more, several are looked at as one."""
+
+_MINUTES: Final[dict[Per, int]] = {"day": 1440, "week": 7 * 1440}
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Where events lie in their local days or weeks, arrays of shape ``(n_events,)``."""
+
+    period: IntArray
+    """Number of the day since 1970-01-01, or of the week from Monday."""
+    slot: IntArray
+    """Part of the period, by the wall clock, in steps of `SLOT_MINUTES`."""
+
+    def take(self, rows: npt.NDArray[Any]) -> Moments:
+        """Give those of some of the events."""
+        return Moments(self.period[rows], self.slot[rows])
+
+
+def local_period(event_time: pl.Series, per: Per, timezone: str) -> IntArray:
+    """Give the number of the local day or week (from Monday) of each instant; days count from 1970-01-01."""
+    days = event_time.dt.convert_time_zone(timezone).dt.date().cast(pl.Int32).cast(pl.Int64).to_numpy()
+    return days if per == "day" else (days + 3) // 7
+
+
+def local_moments(event_time: pl.Series, per: Per, timezone: str) -> Moments:
+    """Give the local day or week of each instant, and the part of it."""
+    local = event_time.dt.convert_time_zone(timezone)
+    minutes = (local.dt.hour().cast(pl.Int64) * 60 + local.dt.minute().cast(pl.Int64)).to_numpy()
+    days = local_period(event_time, "day", timezone)
+    return Moments(*place_in(days, minutes, per))
+
+
+def place_in(day: Any, minute: Any, per: Per) -> tuple[Any, Any]:
+    """Give period and slot of a local day, counted from 1970-01-01 (a Thursday), and a minute of it.
+
+    >>> place_in(4, 90, "day"), place_in(4, 90, "week")
+    ((4, 3), (1, 1))
+    """
+    if per == "day":
+        return day, minute // SLOT_MINUTES[per]
+    return (day + 3) // 7, ((day + 3) % 7 * 1440 + minute) // SLOT_MINUTES[per]
+
+
+@dataclass(frozen=True)
+class BidPrices:
+    """The price of a place of one scarce action.
+
+    Attributes
+    ----------
+    per
+        ``day`` or ``week``.
+    levels
+        Numbers of places left, rising from 1; each price holds up to the next of them.
+    prices
+        Money, one row per slot of `SLOT_MINUTES`, one column per level.
+    """
+
+    per: Per
+    levels: tuple[int, ...]
+    prices: tuple[tuple[float, ...], ...]
+
+    @cached_property
+    def level(self) -> list[int]:
+        """Column of `prices` for each number of places left, from 0, where the price no longer matters."""
+        return [0, *(np.searchsorted(self.levels, np.arange(1, self.levels[-1] + 1), side="right") - 1).tolist()]
+
+    def price(self, slot: int, left: int) -> float:
+        """Give the price in a slot with so many places left."""
+        return self.prices[slot][self.level[min(max(left, 0), self.levels[-1])]]
+
+    @property
+    def opening(self) -> float:
+        """The price when a period begins with all places free: what the last of them is worth."""
+        return self.prices[0][-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the prices as JSON."""
+        minutes = SLOT_MINUTES[self.per]
+        return {
+            "per": self.per,
+            "slot_minutes": minutes,
+            "levels": list(self.levels),
+            "prices": [list(row) for row in self.prices],
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> BidPrices:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            The prices are not one row per slot and one column per level.
+        """
+        per: Per = document["per"]
+        levels = tuple(int(item) for item in document["levels"])
+        prices = tuple(tuple(float(price) for price in row) for row in document["prices"])
+        complete = len(prices) == _MINUTES[per] // SLOT_MINUTES[per] and {len(row) for row in prices} == {len(levels)}
+        if document["slot_minutes"] != SLOT_MINUTES[per] or not complete or levels[:1] != (1,):
+            msg = "prices must be one row per slot and one column per level"
+            raise ValueError(msg)
+        return cls(per, levels, prices)
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Events that may take a place, arrays of shape ``(n_events,)``.
+
+    Attributes
+    ----------
+    moments
+        When they came.
+    gain
+        Expected benefit of the scarce action against the best other one, in money.
+    forced
+        Whether a rule demands it whatever it gains.
+    days
+        Every local day that was observed, also those on which nothing came, each once.
+    """
+
+    moments: Moments
+    gain: FloatArray
+    forced: BoolArray
+    days: IntArray
+
+
+def fit_bids(arrivals: Arrivals, *, limit: int, per: Per) -> BidPrices | None:
+    """Find the price of a place; None where there is no place or nothing that wants one.
+
+    Parameters
+    ----------
+    arrivals
+        Of the fold predictions.
+    limit, per
+        Places in a local day or week.
+    """
+    from fraudctl.policy.kernels import place_values
+
+    wanted = np.flatnonzero((arrivals.gain > 0) | arrivals.forced)
+    if limit == 0 or len(wanted) == 0:
+        return None
+    slot, chance, gain, forced = _expected(arrivals, wanted, per)
+    busy = float(chance.sum())
+    most = min(limit, math.ceil(busy + 6 * math.sqrt(busy)) + 1)
+    together = -(-most // MOST_PLACES)
+    rows = np.lexsort((gain, -slot)) if together > 1 else np.arange(len(slot))
+    rows = rows[together // 2 :: together]
+    n_places, n_slots = -(-most // together), _MINUTES[per] // SLOT_MINUTES[per]
+    worth = place_values(gain[rows], forced[rows], chance[rows], slot[rows], n_slots, n_places)
+    levels = _level_starts(limit)
+    column = np.minimum((np.array(levels) - 1) // together, n_places)
+    padded = np.concatenate([worth, np.zeros((n_slots, 1))], axis=1)
+    return BidPrices(per, levels, tuple(tuple(float(f"{x:.6g}") for x in row) for row in padded[:, column]))
+
+
+def _expected(arrivals: Arrivals, wanted: IntArray, per: Per) -> tuple[IntArray, FloatArray, FloatArray, BoolArray]:
+    """Give slot, chance to come in one period, gain and need of the events that want a place, by falling time.
+
+    An event that came on one of n days comes with chance 1 / n. For weeks the days are those of its weekday; where a
+    weekday was never observed, all days stand for each.
+    """
+    slot, gain, forced = arrivals.moments.slot[wanted], arrivals.gain[wanted], arrivals.forced[wanted]
+    n_days = len(arrivals.days)
+    if per == "day":
+        chance = np.full(len(slot), 1.0 / n_days)
+    else:
+        per_day = 1440 // SLOT_MINUTES[per]
+        seen = np.bincount((arrivals.days + 3) % 7, minlength=7)
+        if (seen == 0).any():
+            slot = (slot % per_day + np.arange(7)[:, None] * per_day).ravel()
+            gain, forced = np.tile(gain, 7), np.tile(forced, 7)
+            chance = np.full(len(slot), 1.0 / n_days)
+        else:
+            chance = 1.0 / seen[slot // per_day]
+    order = np.argsort(-slot, kind="stable")
+    return slot[order].astype(np.int64), chance[order], gain[order], forced[order]
+
+
+def _level_starts(limit: int) -> tuple[int, ...]:
+    """Give every number up to `FINE`, then steps of a tenth, up to the limit, which is the last.
+
+    >>> _level_starts(3), _level_starts(40)[-3:]
+    ((1, 2, 3), (35, 38, 40))
+    """
+    found = list(range(1, min(limit, FINE) + 1))
+    while found[-1] < limit:
+        found.append(min(limit, found[-1] + max(found[-1] // 10, 1)))
+    return tuple(found)
