@@ -61,13 +61,14 @@ def feature_table(described: Description) -> Table:
     for item in described.features:
         found = item.distribution
         missing = "" if found is None else f"{found.missing_rate:.1%}"
-        middle = [_figure(value) for value in found.quantiles[::2]] if found and found.quantiles else ["", "", ""]
+        middle = [figure(value) for value in found.quantiles[::2]] if found and found.quantiles else ["", "", ""]
         rows.append((item.name, item.words, item.interval, missing, *middle))
     columns = ("feature", "meaning", "takes in", "missing", "p01", "median", "p99")
     return plain_table(None, columns, rows, right="missing p01 median p99")
 
 
-def _figure(value: Any) -> str:
+def figure(value: Any) -> str:
+    """Write a number with four digits that count; nothing for None."""
     return "" if value is None else f"{value:,.4g}"
 
 
@@ -113,7 +114,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def train_tables(result: TrainResult) -> list[RenderableType]:
-    """Say how a model came about: what was known, the folds, the search, the calibration, the policy."""
+    """Say how a model came about: what was known, the folds, the search, the calibration."""
     summary = result.summary
     train = summary["train"]
     timed = summary["as_of"] is not None
@@ -141,29 +142,12 @@ def train_tables(result: TrainResult) -> list[RenderableType]:
             f"{fold['valid']['rows']:,}",
             f"{fold['valid']['frauds']:,}",
             str(fold["best_trees"]),
-            _figure(fold.get(metric)),
+            figure(fold.get(metric)),
         )
         for fold in summary["folds"]
     ]
     columns = ("fold", "from", "train rows", "valid rows", "frauds", "trees", metric)
-    return [
-        *lines,
-        plain_table("Folds", columns, rows, right=" ".join(columns[2:])),
-        *policy_tables(result.policy),
-    ]
-
-
-def policy_tables(policy: dict[str, Any]) -> list[RenderableType]:
-    """Say how scores become actions, and what that cost on the fold predictions."""
-    report, currency = policy.get("report", {}), policy["costs"].get("currency", "")
-    kind = {"expected_cost": "the action with the lowest expected cost for each event", "thresholds": "thresholds"}
-    parts: list[RenderableType] = [f"policy: {kind.get(policy['kind'], policy['kind'])}"]
-    rows = [(name, _figure(value)) for name, value in policy["thresholds"].items()]
-    if rows:
-        parts.append(plain_table(None, ("action", "from y_prob"), rows, right="y_prob"))
-    if "cost" in report:
-        parts.append(f"on the fold predictions: {report['cost']:,.0f} {currency} over {report['events']:,} events")
-    return parts
+    return [*lines, plain_table("Folds", columns, rows, right=" ".join(columns[2:]))]
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
@@ -201,13 +185,13 @@ def audit_tables(result: AuditResult) -> list[RenderableType]:
     """Say what an audit found."""
     parts: list[RenderableType] = []
     differences = [
-        (item.feature, item.check, f"{item.n_differing:,} of {item.n_checked:,}", _figure(item.largest))
+        (item.feature, item.check, f"{item.n_differing:,} of {item.n_checked:,}", figure(item.largest))
         for item in result.differences
     ]
     if differences:
         columns = ("feature", "check", "events", "largest")
         parts.append(plain_table("Differences", columns, differences, right="events largest"))
-    suspects = [(item.column, item.check, _figure(item.value), item.words) for item in result.suspects]
+    suspects = [(item.column, item.check, figure(item.value), item.words) for item in result.suspects]
     if suspects:
         parts.append(plain_table("Suspects", ("column", "check", "value", "what"), suspects, right="value"))
     told = (
@@ -239,9 +223,9 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
     rows = []
     for name, difference in result.differences.items():
         low, high = difference.low, difference.high
-        interval = "" if low is None or high is None else f"{_figure(low)} to {_figure(high)}"
-        values = (_figure(metrics[name].value) if name in metrics else "" for metrics in result.metrics)
-        rows.append((name, *values, _figure(difference.value), interval))
+        interval = "" if low is None or high is None else f"{figure(low)} to {figure(high)}"
+        values = (figure(metrics[name].value) if name in metrics else "" for metrics in result.metrics)
+        rows.append((name, *values, figure(difference.value), interval))
     head = f"A = {a}, B = {b}: {result.events:,} events with {result.frauds:,} frauds; same action on {result.agreed:,}"
     columns = ("metric", "A", "B", "A - B", f"{result.confidence:.0%}")
     where = [
@@ -283,5 +267,5 @@ def demo_tables(result: DemoResult) -> list[RenderableType]:
 
 def _metric_cells(item: Estimate) -> tuple[str, str]:
     if item.low is None or item.high is None:
-        return _figure(item.value), item.reason or ""
-    return _figure(item.value), f"{_figure(item.low)} to {_figure(item.high)}"
+        return figure(item.value), item.reason or ""
+    return figure(item.value), f"{figure(item.low)} to {figure(item.high)}"

@@ -36,6 +36,7 @@ from fraudctl.policy.search import (
     search_thresholds,
     threshold_interval,
 )
+from fraudctl.policy.segments import Cases, Segments, choose_segments
 from fraudctl.project import Project
 from fraudctl.uncertainty import Clusters, difference_estimate
 from fraudctl.weights import WEIGHT
@@ -65,6 +66,8 @@ class Ground:
     amount: FloatArray | None
     clusters: Clusters
     rule_masks: list[BoolArray]
+    segment: pl.Series | None
+    """Segment of each event as text, where the project asks for them."""
     when: dict[Per, Moments]
     days: IntArray
     """Number of the local day of each event."""
@@ -73,7 +76,8 @@ class Ground:
     def decide(self, policy: Policy, y_prob: FloatArray | None = None) -> CodeArray:
         """Give the actions of a policy with the rules and periods of this ground."""
         p = self.y_prob if y_prob is None else y_prob
-        return policy.decide_arrays(p, self.table, rule_masks=self.rule_masks, when=self.when)
+        segment = None if policy.segments is None or self.segment is None else policy.segments.place(self.segment)
+        return policy.decide_arrays(p, self.table, rule_masks=self.rule_masks, when=self.when, segment=segment)
 
     def floor(self, policy: Policy) -> CodeArray:
         """Give the mildest action that the rules allow for each event."""
@@ -139,6 +143,7 @@ def bare_policy(project: Project) -> Policy:
         matrix=cost_matrix(project.costs),
         capacity=capacity,
         rules=rules,
+        segments=None if project.policy.segments is None else Segments(project.policy.segments),
         timezone=project.data.timezone,
     )
 
@@ -159,6 +164,7 @@ def _ground(project: Project, bare: Policy, frame: pl.DataFrame, y_prob: FloatAr
         amount=frame["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
         clusters=Clusters.of(frame, [name for name in project.entities if name in columns]),
         rule_masks=[rule.holds(frame, timezone=bare.timezone) for rule in bare.rules],
+        segment=None if bare.segments is None else bare.segments.values(frame, timezone=bare.timezone),
         when=bare.when(frame),
         days=local_period(frame["event_time"], "day", bare.timezone),
         confidence=DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence,
@@ -198,7 +204,27 @@ def _with_thresholds(
         )
         for action, (low, high) in zip(bare.actions[1:], ends, strict=True):
             described[action]["interval"] = {"low": low, "high": high}
-    return replace(bare, thresholds=values), {"thresholds": described, "tolerance": TOLERANCE}
+    policy, told = replace(bare, thresholds=values), {"thresholds": described, "tolerance": TOLERANCE}
+    if bare.segments is None or ground.segment is None:
+        return policy, told
+    return _with_segments(policy, bare.segments.by, ground.segment, ground, told)
+
+
+def _with_segments(
+    policy: Policy, by: str, values: pl.Series, ground: Ground, told: dict[str, Any]
+) -> tuple[Policy, dict[str, Any]]:
+    """Give thresholds of their own to the segments whose gain is shown, and say so of every segment."""
+    cases = Cases(ground.y_true, ground.y_prob, _floored(policy, ground), ground.clusters)
+    found, held = choose_segments(values, cases, policy.actions[1:])
+    rest = ~values.is_in([item.value for item in found]).fill_null(value=False).to_numpy()
+    report = {
+        "by": by,
+        "confidence": held,
+        "each": [item.to_dict() for item in found],
+        "rest": {"events": int(rest.sum()), "frauds": int(ground.y_true[rest].sum())},
+    }
+    own = {item.value: item.thresholds for item in found if item.thresholds is not None}
+    return replace(policy, segments=Segments(by, own)), {**told, "segments": report}
 
 
 def _floored(bare: Policy, ground: Ground) -> FloatArray:
@@ -361,7 +387,10 @@ SENSITIVITY_FACTORS = (0.5, 2.0)
 def _sensitivity(
     bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]
 ) -> list[dict[str, Any]]:
-    """Choose again with each cost halved and doubled: which decisions change, and what the old ones would cost more."""
+    """Choose again with each cost halved and doubled: which decisions change, and what the old ones would cost more.
+
+    The policy ``changes`` where its old decisions would cost more than the tolerance of a plateau.
+    """
     chosen = ground.decide(policy)
     rows = []
     for code, action in enumerate(policy.actions):
@@ -374,13 +403,15 @@ def _sensitivity(
                 other = replace(ground, table=table)
                 again = _fitted(bare, other, constraints)[0]
                 codes = other.decide(again)
+                dearer = other.cost(chosen) - other.cost(codes)
                 rows.append(
                     {
                         "cost": f"{action}.{name}",
                         "factor": factor,
                         "decisions_changed": float((codes != chosen).mean()),
                         "thresholds": dict(again.thresholds),
-                        "keeping_costs_more": other.cost(chosen) - other.cost(codes),
+                        "keeping_costs_more": dearer,
+                        "changes": dearer > TOLERANCE * abs(other.cost(codes)),
                     }
                 )
     return rows
@@ -415,16 +446,16 @@ def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, C
         return found
     for action in matrix.actions[1:] if bare.kind == "expected_cost" or len(matrix.actions) > 2 else ():
         found[f"one threshold: {action}"] = ground.decide(_one_threshold(free, ground, action))
-    cuts = _with_thresholds(replace(free, kind="thresholds"), ground, (), seed=None)[0]
-    if bare.kind == "expected_cost":
-        found["thresholds"] = ground.decide(cuts)
+    if bare.kind == "expected_cost" or bare.segments is not None:
+        cuts = _with_thresholds(replace(free, kind="thresholds", segments=None), ground, (), seed=None)[0]
+        found["thresholds" if bare.segments is None else "common thresholds"] = ground.decide(cuts)
     return found
 
 
 def _one_threshold(free: Policy, ground: Ground, action: str) -> Policy:
     costs = _floored(free, ground)[:, [free.matrix.pass_code, free.matrix.code(action)]]
     search = search_thresholds(ScoreGroups.of(ground.y_prob, costs))
-    return replace(free, kind="thresholds", thresholds={action: search.thresholds[0].value})
+    return replace(free, kind="thresholds", thresholds={action: search.thresholds[0].value}, segments=None)
 
 
 def _hindsight_cost(policy: Policy, ground: Ground) -> float:

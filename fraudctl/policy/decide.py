@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import CodeArray, CostMatrix, FloatArray, expected_cost
+from fraudctl.costs import CodeArray, CostMatrix, FloatArray, IntArray, expected_cost
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rowwise import compile_row_sql
 from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
 from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, serve_in_turn
+from fraudctl.policy.segments import Segments, Thresholds, readable
 
 SCHEMA_VERSION = 2
 
@@ -34,7 +35,7 @@ class PolicyRule:
 
     def holds(self, frame: pl.DataFrame, *, timezone: str) -> npt.NDArray[np.bool_]:
         """Say for which rows the condition is true; null is false. Shape ``(n_events,)``."""
-        expr = compile_row_sql(self.when, allowed=frame.columns, where=f"rule {self.name!r}")
+        expr = compile_row_sql(self.when, allowed=readable(frame), where=f"rule {self.name!r}")
         result = expr.apply(frame, timezone=timezone)
         if result.dtype != pl.Boolean:
             msg = f"rule {self.name!r} gives {result.dtype}; expected a condition that is true or false"
@@ -58,6 +59,8 @@ class Policy:
         The costs it decides with, as they were when it was chosen.
     thresholds
         For ``thresholds``: action -> lowest y_prob that gets it, rising with harshness; ``None`` never.
+    segments
+        For ``thresholds``: which events have thresholds of their own instead; None where none are asked for.
     bids
         For scarce actions: the price of a place, added to the expected cost.
     alert_price
@@ -72,7 +75,8 @@ class Policy:
 
     kind: Literal["expected_cost", "thresholds"]
     matrix: CostMatrix
-    thresholds: dict[str, float | None] = field(default_factory=dict)
+    thresholds: Thresholds = field(default_factory=dict)
+    segments: Segments | None = None
     bids: dict[str, BidPrices] = field(default_factory=dict)
     alert_price: float = 0.0
     capacity: tuple[CapacityLimit, ...] = ()
@@ -118,7 +122,14 @@ class Policy:
             raise DataError(msg)
         masks = [rule.holds(frame, timezone=self.timezone) for rule in self.rules]
         table = self.matrix.per_event(frame) if self.kind == "expected_cost" else None
-        return self.decide_arrays(y_prob, table, rule_masks=masks, when=self.when(frame), used=used)
+        when, segment = self.when(frame), self.segment(frame)
+        return self.decide_arrays(y_prob, table, rule_masks=masks, when=when, segment=segment, used=used)
+
+    def segment(self, frame: pl.DataFrame) -> IntArray | None:
+        """Give the position of each event's segment among those with thresholds of their own, -1 for the rest."""
+        if self.segments is None or not self.segments.thresholds:
+            return None
+        return self.segments.place(self.segments.values(frame, timezone=self.timezone))
 
     def when(self, frame: pl.DataFrame) -> dict[Per, Moments]:
         """Give where the events lie in the days or weeks that the policy has capacities for."""
@@ -132,12 +143,13 @@ class Policy:
         *,
         rule_masks: list[npt.NDArray[np.bool_]] | None = None,
         when: Mapping[Per, Moments] | None = None,
+        segment: IntArray | None = None,
         used: CapacityUse | None = None,
     ) -> CodeArray:
-        """Decide from arrays that are ready: costs, which rules hold, and where events lie in their days or weeks."""
+        """Decide from arrays that are ready: costs, which rules hold, where events lie in time and in which segment."""
         floor = self.floor(rule_masks or [], len(y_prob))
         if self.kind == "thresholds":
-            return np.asarray(np.maximum(self._cut(y_prob), floor), dtype=np.int8)
+            return np.asarray(np.maximum(self._cut(y_prob, segment), floor), dtype=np.int8)
         priced = self.priced(y_prob, cost_table)
         if not self.capacity:
             return np.asarray(np.maximum(np.argmin(priced, axis=1), floor), dtype=np.int8)
@@ -150,10 +162,18 @@ class Policy:
             for item in self.capacity
         ]
 
-    def _cut(self, y_prob: FloatArray) -> CodeArray:
-        """Give the harshest action whose threshold each probability reaches."""
+    def _cut(self, y_prob: FloatArray, segment: IntArray | None) -> CodeArray:
+        """Give the harshest action whose threshold each probability reaches, by the thresholds of its segment."""
+        code = self._reached(y_prob, self.thresholds)
+        if self.segments is not None and segment is not None:
+            for place, own in enumerate(self.segments.thresholds.values()):
+                rows = np.flatnonzero(segment == place)
+                code[rows] = self._reached(y_prob[rows], own)
+        return code
+
+    def _reached(self, y_prob: FloatArray, thresholds: Thresholds) -> CodeArray:
         code = np.zeros(len(y_prob), dtype=np.int8)
-        for action, threshold in self.thresholds.items():
+        for action, threshold in thresholds.items():
             if threshold is not None:
                 code = np.maximum(code, (y_prob >= threshold) * np.int8(self.matrix.code(action)))
         return code
@@ -185,6 +205,7 @@ class Policy:
             "kind": self.kind,
             "costs": self.matrix.to_dict(),
             "thresholds": dict(self.thresholds),
+            "segments": None if self.segments is None else self.segments.to_dict(),
             "bids": {action: item.to_dict() for action, item in self.bids.items()},
             "alert_price": self.alert_price,
             "capacity": [limit.to_dict() for limit in self.capacity],
@@ -209,6 +230,7 @@ class Policy:
                 kind=document["kind"],
                 matrix=CostMatrix.from_dict(document["costs"]),
                 thresholds=dict(document["thresholds"]),
+                segments=None if document["segments"] is None else Segments.from_dict(document["segments"]),
                 bids={action: BidPrices.from_dict(item) for action, item in document["bids"].items()},
                 alert_price=float(document["alert_price"]),
                 capacity=tuple(CapacityLimit(**item) for item in document["capacity"]),

@@ -165,7 +165,7 @@ def threshold_interval(
 
     An end is None where in that tail the best is that no event gets the action.
     """
-    codes, n_clusters = _coarsest(clusters)
+    codes, n_clusters = coarsest(clusters)
     order = np.argsort(-score, kind="stable")
     ranked, ordered = score[order], outcome_cost[order]
     ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
@@ -181,7 +181,8 @@ def threshold_interval(
     return [(_finite(low), _finite(high)) for low, high in quantiles]
 
 
-def _coarsest(clusters: Clusters) -> tuple[IntArray, int]:
+def coarsest(clusters: Clusters) -> tuple[IntArray, int]:
+    """Give the cluster of each event for the entity that has the fewest, and how many there are."""
     if not clusters.codes:
         return np.arange(clusters.n_events), clusters.n_events
     place = int(np.argmin(clusters.sizes))

@@ -16,6 +16,7 @@ from fraudctl.errors import DataError
 from fraudctl.policy.bids import place_in
 from fraudctl.policy.decide import Policy
 from fraudctl.policy.places import CapacityUse
+from fraudctl.policy.segments import Thresholds
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY: Final = _EPOCH.toordinal()
@@ -37,14 +38,22 @@ class SinglePolicy:
         self._prices = [float(price) for price in policy.price_row()]
         self._limits = {policy.matrix.code(item.action): item for item in policy.capacity}
         self._demands = [policy.matrix.code(rule.action) for rule in policy.rules]
-        self._cuts = [
-            (policy.matrix.code(action), threshold)
-            for action, threshold in policy.thresholds.items()
-            if threshold is not None
-        ]
+        self._cuts = self._codes(policy.thresholds)
+        own = {} if policy.segments is None else policy.segments.thresholds
+        self._own = {value: self._codes(thresholds) for value, thresholds in own.items()}
+
+    def _codes(self, thresholds: Thresholds) -> list[tuple[int, float]]:
+        code = self.policy.matrix.code
+        return [(code(action), threshold) for action, threshold in thresholds.items() if threshold is not None]
 
     def decide(
-        self, event: Mapping[str, Any], y_prob: float, *, holds: Sequence[bool], used: CapacityUse | None = None
+        self,
+        event: Mapping[str, Any],
+        y_prob: float,
+        *,
+        holds: Sequence[bool],
+        segment: str | None = None,
+        used: CapacityUse | None = None,
     ) -> tuple[int, tuple[str, int] | None]:
         """Give the position of the event's action in `actions`, and the place of a limited action that it took.
 
@@ -57,6 +66,8 @@ class SinglePolicy:
             Calibrated probability of fraud.
         holds
             For each rule, whether its condition is true.
+        segment
+            Of the event, as text; one that has no thresholds of its own, and None, get the common ones.
         used
             Places taken so far; the one that this event takes is added.
 
@@ -67,7 +78,8 @@ class SinglePolicy:
         """
         floor = max((code for code, held in zip(self._demands, holds, strict=True) if held), default=0)
         if self.policy.kind == "thresholds":
-            return max(floor, *(code for code, threshold in self._cuts if y_prob >= threshold), 0), None
+            cuts = self._cuts if segment is None else self._own.get(segment, self._cuts)
+            return max(floor, *(code for code, threshold in cuts if y_prob >= threshold), 0), None
         priced = self._priced(event, y_prob)
         if not self._limits:
             return max(floor, _cheapest(priced, range(len(priced)))), None

@@ -121,6 +121,9 @@ class PolicySection(Section):
 
     kind: Literal["expected_cost", "thresholds"] = "expected_cost"
     """`expected_cost`: the action with the lowest expected cost for each event; `thresholds`: cuts on y_prob."""
+    segments: str | None = Field(default=None, min_length=1)
+    """Column or expression of one row in Polars SQL. Its values with many frauds get thresholds of their own where
+    that is shown to save money on other events than those that chose them. Needs kind = "thresholds"."""
     capacity: dict[str, Capacity] = Field(default_factory=dict)
     """Most events per action and local day or week: review = "200 per day". Needs kind = "expected_cost"."""
     constraints: dict[ConstrainedMetric, LimitSection] = Field(default_factory=dict)
@@ -133,6 +136,16 @@ class PolicySection(Section):
             raise ValueError(msg)
         if ALLOW in self.capacity:
             msg = f"the action {ALLOW!r} cannot have a capacity: it takes what the others leave"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _segments_have_thresholds(self) -> PolicySection:
+        if self.segments is not None and self.kind != "thresholds":
+            msg = 'segments get thresholds of their own; it needs kind = "thresholds"'
+            raise ValueError(msg)
+        if self.segments is not None and self.constraints:
+            msg = "segments and constraints exclude each other: a constraint holds for one order of all events"
             raise ValueError(msg)
         return self
 

@@ -1,9 +1,9 @@
-"""Rules beside the model, for one event at a time."""
+"""What a policy asks of one event at a time: which rules hold, and in which segment it lies."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -14,7 +14,8 @@ from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.features.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.rowcompile import compile_row
 from fraudctl.features.rowwise import RowExpr, compile_row_sql
-from fraudctl.policy import PolicyRule
+from fraudctl.policy import Policy
+from fraudctl.policy.segments import WHERE, as_text
 from fraudctl.scoring.events import EPOCH
 from fraudctl.scoring.schema import DataSchema
 
@@ -23,32 +24,35 @@ if TYPE_CHECKING:
 
 
 class Conditions:
-    """The conditions of a policy's rules, ready for single events.
+    """The conditions of a policy's rules and the expression of its segments, ready for single events.
 
     Parameters
     ----------
-    rules
-        Of the frozen policy.
+    policy
+        The frozen one.
     features
-        Of the bundle; a rule may use any of them.
+        Of the bundle; expressions may use any of them.
     schema
-        Types of the data columns that a rule may use too.
+        Types of the data columns that they may use too.
     """
 
-    def __init__(self, rules: Sequence[PolicyRule], features: FeatureSet, schema: DataSchema, *, timezone: str) -> None:
-        self._zone = ZoneInfo(timezone)
+    def __init__(self, policy: Policy, features: FeatureSet, schema: DataSchema) -> None:
+        self._zone = ZoneInfo(policy.timezone)
         self._at = {feature.name: at for at, feature in enumerate(features.features)}
         roles = {"event_time": pl.Datetime("us", "UTC"), **features.types.get("", {})}
         self._types = {**schema.events, **roles, **{f.name: POLARS_TYPES[f.dtype] for f in features.features}}
         self._dtypes = {feature.name: feature.dtype for feature in features.features}
-        self._rules = [_compiled(rule, self._types) for rule in rules]
-        used = tuple(dict.fromkeys(name for rule in self._rules for name in rule.columns))
+        rules = [_compiled(rule.when, self._types, f"rule {rule.name!r}") for rule in policy.rules]
+        own = policy.segments if policy.segments is not None and policy.segments.thresholds else None
+        segments = [] if own is None else [_compiled(own.by, self._types, WHERE)]
+        used = tuple(dict.fromkeys(name for item in (*rules, *segments) for name in item.columns))
         self.data_columns = tuple(name for name in used if name not in self._at and name not in roles)
-        """Data columns that rules read beside roles, entities and features."""
+        """Data columns that they read beside roles, entities and features."""
         self._used = used
         seen = {name: _as_seen(dtype) for name, dtype in self._types.items()}
         places = {name: place for place, name in enumerate(used)}
-        self._functions = [compile_row(rule, seen, places) for rule in self._rules]
+        self._functions = [compile_row(rule, seen, places) for rule in rules]
+        self._segment = compile_row(segments[0], seen, places) if segments else None
 
     def holds(self, event: Mapping[str, Any], row: OnlineRow) -> list[bool]:
         """Say for each rule whether its condition is true of an event; null is false."""
@@ -56,6 +60,12 @@ class Conditions:
             return []
         values = [self._value(name, event, row) for name in self._used]
         return [function(values) is True for function in self._functions]
+
+    def segment(self, event: Mapping[str, Any], row: OnlineRow) -> str | None:
+        """Give the segment of an event as text; None where it has none, or where no segment has its own thresholds."""
+        if self._segment is None:
+            return None
+        return as_text(self._segment([self._value(name, event, row) for name in self._used]))
 
     def _value(self, name: str, event: Mapping[str, Any], row: OnlineRow) -> Any:
         """Give a feature, or what the event holds; times as they are on the wall in the project's zone."""
@@ -86,9 +96,9 @@ def _as_seen(dtype: pl.DataType) -> pl.DataType:
     return pl.Datetime(dtype.time_unit) if isinstance(dtype, pl.Datetime) else dtype
 
 
-def _compiled(rule: PolicyRule, types: Mapping[str, pl.DataType]) -> RowExpr:
+def _compiled(text: str, types: Mapping[str, pl.DataType], where: str) -> RowExpr:
     try:
-        return compile_row_sql(rule.when, allowed=types, where=f"rule {rule.name!r}")
+        return compile_row_sql(text, allowed=types, where=where)
     except FraudctlError as error:
-        msg = f"a rule of the bundle cannot be read: {error.message}"
+        msg = f"the policy of the bundle cannot be read: {error.message}"
         raise BundleError(msg, hint="train again, or run `fraudctl threshold`") from error

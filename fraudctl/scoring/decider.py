@@ -104,7 +104,7 @@ class Decider:
         self.forest: Forest = read_forest(bundle.model, bundle.columns)
         self.policy = Policy.from_dict(dict(bundle.policy))
         self.single = SinglePolicy(self.policy)
-        self.conditions = Conditions(self.policy.rules, self.features, self.schema, timezone=self.policy.timezone)
+        self.conditions = Conditions(self.policy, self.features, self.schema)
         self.more = tuple(dict.fromkeys([*self.policy.columns, *self.conditions.data_columns]))
         self.reader = EventReader(self.project, self.features, self.schema, more=self.more, priced=self.policy.columns)
         by_name = {feature.name: feature for feature in self.features.features}
@@ -122,7 +122,7 @@ class Decider:
 
     @cached_property
     def carried(self) -> list[str]:
-        """Data columns that travel along: for the features, the costs and the rules."""
+        """Data columns that travel along: for the features, the costs, the rules and the segments."""
         return list(dict.fromkeys([*self.features.carried, *self.more]))
 
     def decide(
@@ -143,7 +143,8 @@ class Decider:
         y_score, leaves = self.forest.score(encoded)
         y_prob = float(self.bundle.calibrator.predict(np.array([y_score]))[0])
         holds = self.conditions.holds(event, row)
-        code, place = self.single.decide(event, y_prob, holds=holds, used=used)
+        segment = self.conditions.segment(event, row)
+        code, place = self.single.decide(event, y_prob, holds=holds, segment=segment, used=used)
         alert = code != self.policy.matrix.pass_code
         wanted = explained == "all" or (alert and explained == "alerts")
         reasons = self._reasons(row, self.forest.explain(leaves), towards_alert=alert) if wanted else ()
@@ -208,7 +209,8 @@ class Decider:
         if policy.kind == "expected_cost":
             priced = frame.with_columns(pl.col("amount").fill_null(0.0)) if "amount" in frame.columns else frame
             table = policy.matrix.per_event(priced)
-        return policy.decide_arrays(y_prob, table, rule_masks=masks, when=policy.when(frame), used=used)
+        when, segment = policy.when(frame), policy.segment(frame)
+        return policy.decide_arrays(y_prob, table, rule_masks=masks, when=when, segment=segment, used=used)
 
     def _reasons_of(
         self, frame: pl.DataFrame, alerts: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64], n_rows: int

@@ -371,6 +371,8 @@ def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str,
     wanted += weight_columns(project)
     for index, rule in enumerate(project.rules):
         wanted += compile_row_sql(rule.when, allowed=usable, where=f"rules[{index}].when").columns
+    if project.policy.segments is not None:
+        wanted += compile_row_sql(project.policy.segments, allowed=usable, where="policy.segments").columns
     present = {*tables_roles(project), *(set(features.names) - set(schema))}
     return [name for name in dict.fromkeys(wanted) if name not in present]
 

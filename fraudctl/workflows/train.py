@@ -108,7 +108,7 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     BundleError
         The bundle is missing, damaged or of another project.
     DataError
-        The present costs or rules read a column that the fold predictions do not have.
+        The present costs, rules or segments read a column that the fold predictions do not have.
     """
     from fraudctl.bundle import write_bundle
     from fraudctl.policy import choose_policy
@@ -162,13 +162,17 @@ def _resolved(project: Project, reference: str) -> str:
 
 
 def decision_columns(project: Project, table: FeatureTable) -> list[str]:
-    """Give the columns beside roles and scores that costs and rules read."""
+    """Give the columns beside roles and scores that costs, rules and segments read."""
     from fraudctl.costs import cost_matrix
     from fraudctl.features.rowwise import compile_row_sql
 
     columns = list(cost_matrix(project.costs).columns)
     for index, rule in enumerate(project.rules):
         columns += compile_row_sql(rule.when, allowed=table.frame.columns, where=f"rules[{index}].when").columns
+    if project.policy.segments is not None:
+        columns += compile_row_sql(
+            project.policy.segments, allowed=table.frame.columns, where="policy.segments"
+        ).columns
     return [name for name in dict.fromkeys(columns) if name not in {"event_time", "amount"}]
 
 

@@ -15,11 +15,13 @@ from fraudctl.costs import Cell, CostMatrix
 from fraudctl.errors import DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule
 from fraudctl.policy.bids import SLOT_MINUTES, BidPrices, Per
+from fraudctl.policy.segments import Segments
 from fraudctl.policy.single import SinglePolicy
 
 START = datetime(2026, 3, 27, 20, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ACTIONS = ("allow", "review", "block")
+OWN = {"web": {"review": 0.05, "block": None}, "pos": {"review": 0.5, "block": 0.5}}
 money = st.sampled_from([0.0, 1.0, 4.0, 15.0, -2.0])
 cells = st.builds(
     Cell, fixed=money, rate=st.sampled_from([0.0, 0.002, 0.15, 1.0]), column=st.sampled_from([None, "fee"]),
@@ -49,6 +51,7 @@ def policies(draw: st.DrawFn) -> Policy:
         kind=kind,
         matrix=matrix,
         thresholds={"review": draw(st.sampled_from([0.1, 0.5, None])), "block": draw(st.sampled_from([0.5, 0.9]))},
+        segments=draw(st.sampled_from([None, Segments("shop"), Segments("shop", OWN)])),
         bids={item.action: draw(bids(item.per, max(item.limit, 1))) for item in limits if draw(st.booleans())},
         alert_price=draw(st.sampled_from([0.0, 1.5, -1.0])),
         capacity=tuple(item for item in limits if kind == "expected_cost" and draw(st.booleans())),
@@ -65,6 +68,9 @@ def test_one_by_one_decides_as_all_at_once(policy: Policy, seed: int) -> None:
             "event_time": [START + timedelta(hours=float(h)) for h in np.sort(rng.uniform(0, 80, n))],
             "amount": pl.Series(rng.uniform(-20, 100, n).round(2)).set(pl.Series(rng.random(n) < 0.2), None),
             "fee": rng.choice([0.0, 2.5], n),
+            "shop": pl.Series(rng.choice(["web", "pos", "app", "never seen"], n)).set(
+                pl.Series(rng.random(n) < 0.2), None
+            ),
         },
         schema_overrides={"event_time": pl.Datetime("us", "UTC")},
     )
@@ -79,7 +85,7 @@ def test_one_by_one_decides_as_all_at_once(policy: Policy, seed: int) -> None:
             "event_time": (row["event_time"] - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1),
         }
         holds = [(row["amount"] or 0) > limit for limit in (50, 90)][: len(policy.rules)]
-        code, place = single.decide(event, p, holds=holds, used=ours)
+        code, place = single.decide(event, p, holds=holds, segment=row["shop"], used=ours)
         limited = {item.action for item in policy.capacity}
         assert (place is not None) == (ACTIONS[code] in limited)
         found.append(code)

@@ -15,7 +15,7 @@ def threshold(
     no_progress: NoProgress = False,
 ) -> None:
     """Choose a model's policy anew, with the project's present costs, and write a new version."""
-    from fraudctl.cli.render import policy_tables
+    from fraudctl.cli.policy import policy_tables
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
     from fraudctl.workflows.train import choose_threshold

@@ -21,6 +21,7 @@ def train(
     no_progress: NoProgress = False,
 ) -> None:
     """Tune, fit, calibrate, choose the policy and write a bundle."""
+    from fraudctl.cli.policy import policy_tables
     from fraudctl.cli.render import train_tables
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
@@ -30,7 +31,7 @@ def train(
     with session.progress() as progress:
         result = train_model(load_project(project), as_of=moment(as_of), trials=trials, fast=fast, progress=progress)
     session.emit(result.to_dict())
-    for table in train_tables(result):
+    for table in (*train_tables(result), *policy_tables(result.policy, brief=True)):
         session.show(table)
     session.show(f"wrote {result.path}")
     session.note("next: fraudctl evaluate")

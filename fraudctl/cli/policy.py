@@ -1,0 +1,152 @@
+"""A chosen policy for the terminal: what it does, how sure its thresholds are, and what each of its parts is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.cli.render import figure, plain_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    Report = Mapping[str, Any]
+
+_KINDS = {"expected_cost": "the action with the lowest expected cost for each event", "thresholds": "thresholds"}
+
+
+def policy_tables(policy: dict[str, Any], *, brief: bool = False) -> list[RenderableType]:
+    """Say how scores become actions, and what that cost on the fold predictions.
+
+    Parameters
+    ----------
+    brief
+        Leave out what each part of the policy is worth.
+    """
+    report: Report = policy["report"]
+    currency = policy["costs"]["currency"]
+    parts: list[RenderableType] = [f"policy: {_KINDS[policy['kind']]}"]
+    if policy["thresholds"]:
+        parts.append(_thresholds(policy["thresholds"], report["thresholds"]))
+    if "segments" in report:
+        parts += _segments(report["segments"], currency)
+    parts += [
+        f"a place of {action}: worth {item['opening']:,.2f} {currency} as a period begins, "
+        f"{item['lowest']:,.2f} to {item['highest']:,.2f} by time and places left"
+        for action, item in report.get("prices", {}).items()
+    ]
+    if report.get("alert_price"):
+        parts.append(f"an alert must bring {report['alert_price']:,.2f} {currency} besides, to hold the constraints")
+    parts.append(_total(report, currency))
+    parts += _simpler(report) if brief else _worth(report, currency)
+    return parts
+
+
+def _thresholds(thresholds: Report, told: Report) -> RenderableType:
+    rows = []
+    for action, value in thresholds.items():
+        plateau, ends = told[action]["plateau"], told[action]["interval"]
+        as_good = f"{figure(plateau['low'])} to {figure(plateau['high'])}"
+        best = " to ".join("never" if ends[end] is None else figure(ends[end]) for end in ("low", "high"))
+        rows.append((action, "never" if value is None else figure(value), as_good, best))
+    return plain_table(None, ("action", "from y_prob", "as good within 1 %", "best, if redrawn"), rows, right="y_prob")
+
+
+def _segments(told: Report, currency: str) -> Iterator[RenderableType]:
+    rows = []
+    for item in told["each"]:
+        own = item["thresholds"] or {}
+        cuts = ", ".join(f"{name} {'never' if cut is None else figure(cut)}" for name, cut in own.items())
+        rows.append(
+            (item["segment"], f"{item['events']:,}", f"{item['frauds']:,}", *_money(item["gain"]), item["why"], cuts)
+        )
+    columns = ("segment", "events", "frauds", f"gain {currency}", f"{told['confidence']:.1%}", "thresholds", "")
+    yield plain_table(f"Segments by {told['by']}", columns, rows, right="events frauds")
+    yield f"all other values: common thresholds ({told['rest']['events']:,} events, {told['rest']['frauds']:,} frauds)"
+
+
+def _total(report: Report, currency: str) -> str:
+    line = f"on the fold predictions: {report['cost']:,.0f} {currency} over {report['events']:,} events"
+    bound = report.get("hindsight_bound")
+    return line if bound is None else f"{line}; {bound:,.0f} if every day were known beforehand"
+
+
+def _worth(report: Report, currency: str) -> Iterator[RenderableType]:
+    """Yield what parts bring, what simpler policies cost, what rules catch, what was kept and what costs decide."""
+    rules = report.get("rules")
+    brings = [(name, *_money(item)) for name, item in report["brings"].items()]
+    if rules:
+        brings.append(("all rules", *_money(rules["all_bring"])))
+    if brings:
+        yield plain_table("What each part brings", ("part", currency, "interval"), brings, right=currency)
+    if rules:
+        yield _rules(rules["each"], currency)
+    if report.get("constraints"):
+        yield _constraints(report["constraints"])
+    rows = [(name, f"{item['cost']:,.0f}", *_money(item["dearer_by"])) for name, item in report["alternatives"].items()]
+    yield plain_table("Simpler policies", ("policy", f"cost {currency}", "dearer by", "interval"), rows)
+    yield from _simpler(report)
+    yield from _sensitivity(report["cost_sensitivity"], currency)
+
+
+def _simpler(report: Report) -> Iterator[RenderableType]:
+    if report["as_good_and_simpler"]:
+        yield f"simpler, and not shown to be dearer: {report['as_good_and_simpler'][0]}; prefer it"
+
+
+def _rules(each: Report, currency: str) -> RenderableType:
+    rows = [
+        (
+            name, item["action"], f"{item['events']:,}", f"{item['frauds']:,}",
+            f"{item['events_the_model_allows']:,}", f"{item['frauds_the_model_allows']:,}", *_money(item["brings"]),
+        )
+        for name, item in each.items()
+    ]  # fmt: skip
+    columns = (
+        "rule",
+        "action",
+        "events",
+        "frauds",
+        "of them allowed by the model",
+        "frauds so",
+        f"brings {currency}",
+        "interval",
+    )
+    return plain_table("Rules beside the model", columns, rows, right="events frauds")
+
+
+def _constraints(held: Report) -> RenderableType:
+    rows = [
+        (name, "kept" if item["holds"] else "NOT KEPT", figure(item["value"]), _ends(item, figure))
+        for name, item in held.items()
+    ]
+    return plain_table("Constraints", ("constraint", "", "value", "interval"), rows, right="value")
+
+
+def _sensitivity(rows: list[dict[str, Any]], currency: str) -> Iterator[RenderableType]:
+    moved = [item for item in rows if item["changes"]]
+    if not moved:
+        yield "halving or doubling any cost: keeping this policy would cost less than 1 % more"
+        return
+    told = [
+        (
+            f"{item['cost']} × {item['factor']:g}",
+            f"{item['decisions_changed']:.2%}",
+            f"{item['keeping_costs_more']:,.0f}",
+        )
+        for item in moved
+    ]
+    columns = ("cost", "decisions changed", f"keeping costs more, {currency}")
+    yield plain_table("Costs that would change the policy by more than 1 %", columns, told)
+
+
+def _money(item: Report) -> tuple[str, str]:
+    """Give money and its interval, or why there is none."""
+    value = "unknown" if item["value"] is None else f"{item['value']:,.0f}"
+    return value, _ends(item, lambda end: f"{end:,.0f}")
+
+
+def _ends(item: Report, form: Any) -> str:
+    if item.get("low") is None or item.get("high") is None:
+        return str(item.get("reason", ""))
+    return f"{form(item['low'])} to {form(item['high'])}"
