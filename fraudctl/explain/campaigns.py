@@ -86,7 +86,7 @@ def find_campaigns(scene: Scene) -> Campaigns:
     entity = link(scene.scored[rows], known, entities=scene.entities)
     member = np.full(len(rows), -1, dtype=np.int64)
     place = {item: i for i, item in enumerate(scene.scored["event_id"].gather(rows).to_list())}
-    decided = scene.scored.select("event_id", "action", "cost")
+    decided = scene.scored.select("event_id", "action", cost=scene.cost)
     found: list[tuple[Campaign, IntArray]] = []
     for name in scene.entities:
         values = scene.scored[name].gather(rows[np.flatnonzero(entity == name)]).unique()

@@ -251,7 +251,7 @@ def _totals(scene: Scene) -> Totals:
     y_true = scene.y_true.astype(np.int64)
     base = baseline(scene.cost_table, y_true, cost_matrix(scene.project.costs))
     has_amount = "amount" in scene.scored.columns
-    amount = scene.scored["amount"].fill_null(0.0).to_numpy()[scene.y_true].sum() if has_amount else None
+    amounts = scene.weight * scene.scored["amount"].fill_null(0.0).to_numpy() if has_amount else None
     return Totals(
         n_events=scene.scored.height, n_frauds=int(y_true.sum()), n_alerts=int(scene.alert.sum()),
         n_missed=int(scene.missed.sum()), n_caught=int(scene.caught.sum()),
@@ -260,7 +260,7 @@ def _totals(scene: Scene) -> Totals:
         false_alarm_cost=float(scene.cost[scene.false_alarm].sum()),
         caught_cost=float(scene.cost[scene.caught].sum()), baseline_cost=float(base.cost),
         baseline_action=base.action, perfect_cost=float(perfect_cost(scene.cost_table, y_true).sum()),
-        fraud_amount=None if amount is None else float(amount),
+        fraud_amount=None if amounts is None else float(amounts[scene.y_true].sum()),
     )  # fmt: skip
 
 
@@ -324,6 +324,7 @@ def _method(
         "n_searched": len(rows),
         "n_explained": len(close),
         "sampled": len(rows) < scene.scored.height,
+        "weighted": bool((scene.weight != 1.0).any()),
         "seed": seed,
         "permutations": permutations,
         "n_features": len(scene.features),

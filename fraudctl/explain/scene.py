@@ -17,6 +17,7 @@ import polars as pl
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix
 from fraudctl.errors import DataError
 from fraudctl.project import Project
+from fraudctl.weights import event_weights
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -97,9 +98,15 @@ class Scene:
         return np.asarray((self.scored["action"] != "allow").to_numpy())
 
     @cached_property
+    def weight(self) -> FloatArray:
+        """How many events each stands for, by `fraudctl.weights`; money counts so often, numbers of events do not."""
+        found = event_weights(self.scored, self.project)
+        return np.ones(self.scored.height) if found is None else found
+
+    @cached_property
     def cost(self) -> FloatArray:
-        """Money lost by each decision."""
-        return np.asarray(self.scored["cost"].to_numpy(), dtype=np.float64)
+        """Money lost by each decision, times the event's weight."""
+        return self.weight * np.asarray(self.scored["cost"].to_numpy(), dtype=np.float64)
 
     @cached_property
     def time(self) -> IntArray:
@@ -128,8 +135,8 @@ class Scene:
 
     @cached_property
     def cost_table(self) -> FloatArray:
-        """Money of each action on each outcome, shape ``(n_events, n_actions, 2)``."""
-        return cost_matrix(self.project.costs).per_event(self.scored)
+        """Money of each action on each outcome, times the event's weight, shape ``(n_events, n_actions, 2)``."""
+        return self.weight[:, None, None] * cost_matrix(self.project.costs).per_event(self.scored)
 
     @cached_property
     def stake(self) -> FloatArray:

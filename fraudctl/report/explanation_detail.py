@@ -168,9 +168,10 @@ def method_section(e: Explanation) -> Section:
         else f"Of {m['n_events']:,} events {m['n_searched']:,} were searched closely (all frauds, all alerts, "
         f"and a random sample of the rest, weighted)."
     )
-    told = {"n_events", "n_searched", "n_explained", "sampled", "seed", "permutations", "n_features"}
+    told = {"n_events", "n_searched", "n_explained", "sampled", "weighted", "seed", "permutations", "n_features"}
+    weighted = " Money counts every event by its weight; numbers are of events in the data." if m["weighted"] else ""
     facts = [
-        Fact("Rows", f"{sampled} Contributions of {m['n_explained']:,}. Only labelled, mature events count."),
+        Fact("Rows", f"{sampled} Contributions of {m['n_explained']:,}. Only labelled, mature events count.{weighted}"),
         Fact("Error", "A fraud that was allowed, or a legitimate event with any action but allow."),
         Fact("Causes", (f"An event's frauds are looked back for {e.lookback_days:g} days. Label not yet in: an "
             f"earlier fraud of one of its entities whose label arrived after the event; near miss: alerted at "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from world import FEATURES, PROJECT, World, decided, explain_world, make_world, project
+from world import FEATURES, PROJECT, World, decided, explain_world, make_world, project, weighted
 
 from fraudctl.cli.commands.explain import refuse_beside_event
 from fraudctl.errors import DataError, ProjectError, UsageError
@@ -82,6 +82,35 @@ def test_totals_are_those_of_the_decisions(world: World, explanation: Explanatio
     fraud = world.scored["label"] == 1
     assert t.n_missed == int((fraud & (world.scored["action"] == "allow")).sum())
     assert t.saved == pytest.approx(t.baseline_cost - t.cost)
+
+
+def test_money_counts_each_event_by_its_weight_and_numbers_do_not(world: World, explanation: Explanation) -> None:
+    weight = np.random.default_rng(3).integers(1, 4, world.scored.height).astype(np.float64)
+    found = explain_world(weighted(world, weight))
+    cost, scored = weight * world.scored["cost"].to_numpy(), world.scored
+    missed = ((scored["label"] == 1) & (scored["action"] == "allow")).to_numpy()
+    assert found.totals.cost == pytest.approx(cost.sum())
+    assert found.totals.missed_cost == pytest.approx(cost[missed].sum())
+    assert sum(item.cost for item in found.causes) == pytest.approx(cost[missed].sum())
+    assert found.sweep.today.cost == pytest.approx(cost.sum())
+    assert sum(losses for _, losses, _ in found.days) == pytest.approx(cost[missed].sum())
+    assert (found.totals.n_missed, found.totals.n_alerts) == (explanation.totals.n_missed, explanation.totals.n_alerts)
+    assert {item.event_id: item.cost for item in found.errors} == {e.event_id: e.cost for e in explanation.errors}
+    assert found.method["weighted"]
+    assert not explanation.method["weighted"]
+
+
+def test_events_that_all_count_twice_double_the_money_and_change_nothing_else(
+    world: World, explanation: Explanation
+) -> None:
+    found = explain_world(weighted(world, np.full(world.scored.height, 2.0)))
+    for twice, once in zip(found.campaigns, explanation.campaigns, strict=True):
+        assert twice.cost == pytest.approx(2 * once.cost)
+        assert twice.n_missed == once.n_missed
+    for twice_of, once_of in zip(found.money.segments, explanation.money.segments, strict=True):
+        assert [row.cost for row in twice_of.rows] == pytest.approx([2 * row.cost for row in once_of.rows])
+    assert found.totals.baseline_cost == pytest.approx(2 * explanation.totals.baseline_cost)
+    assert [item.kind for item in found.findings] == [item.kind for item in explanation.findings]
 
 
 def test_parts_with_few_errors_say_so() -> None:

@@ -164,3 +164,9 @@ def explain_world(world: World, **more: object) -> Explanation:
         world.scored, world.history, project=world.project, features=FEATURES, contribute=world.contribute,
         decide=world.decide, **arguments,
     )  # type: ignore[arg-type]  # fmt: skip
+
+
+def weighted(world: World, weight: np.ndarray[Any, Any]) -> World:
+    """Give the same events, each standing for ``weight`` events."""
+    text = PROJECT.replace('label_delay = "7d"\n', 'label_delay = "7d"\nweight = "stands_for"\n')
+    return World(project(text), world.scored.with_columns(stands_for=pl.Series(weight)), world.history)
