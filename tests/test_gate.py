@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import DataError, ExitCode, ProjectError
 from fraudctl.evaluate import Evaluation, GateResult
+from fraudctl.evaluate.estimates import LOWER_IS_BETTER
 from fraudctl.gate import Champion, compare, holm, judge
 from fraudctl.policy import bare_policy
+from fraudctl.project.load import metric_names
 from fraudctl.uncertainty import Estimate
 
 FLOOR = "[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 100\n"
@@ -96,23 +98,29 @@ def test_how_many_frauds_would_settle_it_by_hand() -> None:
     assert "no number" in hopeless.reason
 
 
-@pytest.mark.parametrize(
-    ("metric", "limit", "passing", "failing"),
-    [
-        ("savings", "at_least", 0.3, 0.99),
-        ("recall", "at_least", 0.5, 0.999),
-        ("precision", "at_least", 0.2, 0.99),
-        ("value_recall", "at_least", 0.5, 0.9999),
-        ("roc_auc", "at_least", 0.8, 0.9999),
-        ("average_precision", "at_least", 0.5, 0.99),
-        ("card_precision_at_100", "at_least", 0.1, 0.9),
-        ("false_positive_rate", "at_most", 0.5, 0.001),
-        ("alert_rate", "at_most", 0.5, 0.01),
-        ("cost", "at_most", 20_000, 100),
-        ("brier", "at_most", 0.09, 0.001),
-        ("ece", "at_most", 0.2, 0.0001),
-    ],
-)
+BOUNDS = [
+    ("savings", "at_least", 0.3, 0.99),
+    ("recall", "at_least", 0.5, 0.999),
+    ("precision", "at_least", 0.2, 0.99),
+    ("value_recall", "at_least", 0.5, 0.9999),
+    ("roc_auc", "at_least", 0.8, 0.9999),
+    ("average_precision", "at_least", 0.5, 0.99),
+    ("card_precision_at_100", "at_least", 0.1, 0.9),
+    ("false_positive_rate", "at_most", 0.5, 0.001),
+    ("alert_rate", "at_most", 0.5, 0.01),
+    ("cost", "at_most", 20_000, 100),
+    ("brier", "at_most", 0.09, 0.001),
+    ("ece", "at_most", 0.2, 0.0001),
+    ("savings_of_perfect", "at_least", 0.1, 1.5),
+    ("terminal_precision_at_100", "at_least", 0.1, 0.9),
+]
+
+
+def test_every_metric_is_among_them() -> None:
+    assert {item[0] for item in BOUNDS} == set(metric_names(["card", "terminal"]))
+
+
+@pytest.mark.parametrize(("metric", "limit", "passing", "failing"), BOUNDS)
 def test_every_metric_rule_fails_passes_and_is_inconclusive(
     metric: str, limit: str, passing: float, failing: float
 ) -> None:
@@ -130,11 +138,14 @@ def champion_rule(metric: str, margin: float) -> str:
     return FLOOR + f'champion = {{ metric = "{metric}", no_worse_than = {margin} }}\n'
 
 
-@pytest.mark.parametrize("metric", ["savings", "recall", "average_precision", "roc_auc", "cost", "false_positive_rate"])
+PAIRED = sorted(set(metric_names([])) - {"ece", "savings_of_perfect"})
+
+
+@pytest.mark.parametrize("metric", PAIRED)
 def test_champion_rule_fails_passes_and_is_inconclusive(metric: str) -> None:
     better, worse = make_events(), make_events(strength=1.5).with_columns(y_prob=(3 * pl.col("y_prob")).clip(0, 1))
     lead = full(FLOOR, better, worse).to_dict()["champion"]["differences"][metric]["value"]
-    if metric in {"cost", "false_positive_rate"}:
+    if metric in LOWER_IS_BETTER:
         lead = -lead
     if lead < 0:
         better, worse, lead = worse, better, -lead
@@ -157,7 +168,22 @@ def test_no_champion_is_inconclusive_unless_the_baseline_stands_in() -> None:
     gate = run(FLOOR + "champion = {}\n")
     assert gate.verdict == "inconclusive"
     assert "no champion is registered" in gate.reason
-    assert run(FLOOR + 'champion = { if_none = "baseline" }\n').verdict == "pass"
+
+    def against_baseline(lead: float | None) -> str:
+        return FLOOR + f'champion = {{ if_none = "baseline", better_than = {lead} }}\n'
+
+    assert run(against_baseline(0.1)).verdict == "pass"
+    value = full(FLOOR).metrics["savings"].value
+    assert verdict_of(run(against_baseline(value)), "champion.better") == "inconclusive"
+    assert verdict_of(run(against_baseline(0.99)), "champion.better_than") == "fail"
+
+
+@pytest.mark.parametrize("metric", ["ece", "card_precision_at_100", "savings_of_perfect"])
+def test_what_cannot_be_paired_cannot_be_asked_of_a_champion(metric: str) -> None:
+    with pytest.raises(ProjectError, match=rf"gate\.champion\.metric: {metric!r} has no paired interval"):
+        make_project(f'[gate]\nchampion = {{ metric = "{metric}" }}')
+    with pytest.raises(ProjectError, match=rf"gate\.segments\[0\]\.metric: {metric!r} has no paired interval"):
+        make_project(f'[[gate.segments]]\nby = "channel"\nmetric = "{metric}"')
 
 
 def test_a_champion_on_other_events_is_refused() -> None:

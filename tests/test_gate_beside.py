@@ -10,9 +10,10 @@ import pytest
 from decisions_world import START, evaluated, make_events, make_project, score
 
 from fraudctl.checks import CheckReport, Finding
+from fraudctl.checks.report import ColumnFacts
 from fraudctl.evaluate import GateResult
 from fraudctl.gate import Reference, judge
-from fraudctl.gate.beside import check_rules, drift_rule
+from fraudctl.gate.beside import drift_rule
 from fraudctl.metrics.drift import AgainstChance
 from fraudctl.policy import bare_policy
 from fraudctl.split import overlap
@@ -104,8 +105,9 @@ def test_drift_alone_cannot_tell_a_model_from_noise() -> None:
     assert "add savings" in (gate.hint or "")
 
 
-def report(*findings: Finding, **more: int | None) -> CheckReport:
-    return CheckReport(findings, **{"n_events": 100, "n_mature": 50, **more})  # type: ignore[arg-type]
+def report(*findings: Finding, **more: object) -> CheckReport:
+    looked_at = (ColumnFacts("card", "Int64", "entity card", 0, 10),)
+    return CheckReport(findings, **{"n_events": 100, "n_mature": 50, "columns": looked_at, **more})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,23 @@ def test_checks_pass_and_are_inconclusive() -> None:
     fine = run(honest(), FLOOR, checks=report(Finding("time-gap", "warning", "t", "2 days without any event")))
     assert fine.verdict == "pass"
     assert "check: t: 2 days without any event" in fine.warnings
-    unread = {rule.name: rule.verdict for rule in check_rules(report(n_events=0, n_mature=None))}
-    assert unread == {"checks.schema": "pass", "checks.data": "inconclusive", "checks.maturity": "inconclusive"}
+    assert {name: verdict for name, verdict in verdicts(fine).items() if name.startswith("checks")} == {
+        "checks.schema": "pass", "checks.data": "pass", "checks.maturity": "pass",
+    }  # fmt: skip
+    unread = run(honest(), FLOOR, checks=report(n_events=0, n_mature=None, columns=()))
+    assert set(list(verdicts(unread).values())[:3]) == {"inconclusive"}
+    assert (unread.verdict, unread.exit_code) == ("inconclusive", 5)
+    assert unread.rules[0].reason == "nothing is known: no column was looked at"
+
+
+def test_checks_that_were_not_run_never_pass() -> None:
+    project = make_project(FLOOR)
+    assert project.gate is not None
+    asks = project.model_copy(update={"gate": project.gate.model_copy(update={"checks": True})})
+    scored = score(honest(), project)
+    gate = judge(evaluated(scored, asks), scored, project=asks, policy=bare_policy(asks)).gate
+    assert (gate.rules[0].name, gate.rules[0].verdict, gate.verdict) == ("checks", "inconclusive", "inconclusive")
+    assert "were not checked" in gate.reason
 
 
 def test_warnings_of_the_checks_are_kept_short() -> None:

@@ -40,17 +40,21 @@ class Reference:
     during: pl.DataFrame
 
 
-def check_rules(report: CheckReport) -> Iterator[RuleResult]:
+def check_rules(report: CheckReport | None) -> Iterator[RuleResult]:
     """Yield the rules on schema, data and maturity: an error that `fraudctl check` finds is a fail.
 
-    Data without a row, or whose labels could not be read, are inconclusive: nothing is known of them.
+    Data that were not checked, without a column or a row, or whose labels could not be read, are inconclusive: nothing
+    is known of them.
     """
+    if report is None:
+        yield _check_rule("checks", [], "the data were not checked")
+        return
     errors = [item for item in report.findings if item.severity == "error"]
     kinds: dict[str, list[Finding]] = {"schema": [], "data": [], "maturity": []}
     for item in errors:
         kinds[_kind(item.id)].append(item)
     unread = {
-        "schema": None,
+        "schema": None if report.columns else "no column was looked at",
         "data": "the table has no rows" if report.n_events == 0 else None,
         "maturity": "outcomes and their ages could not be read" if report.n_mature is None else None,
     }

@@ -69,7 +69,8 @@ def judge(
     reference
         Scores that drift is measured between.
     checks
-        What `fraudctl.checks.run_checks` found in the data; its errors are the first rules of the gate.
+        What `fraudctl.checks.run_checks` found in the data; its errors are the first rules of the gate. Where the gate
+        asks for checks, it does not pass without them.
     seed
         Of the bootstrap and of the shuffle.
 
@@ -85,7 +86,7 @@ def judge(
     if project.gate is None:
         return replace(evaluation, champion=beside)
     bench = _Bench(project.gate, judged, rival, scored, settings, evaluation.metrics)
-    before = () if checks is None else tuple(check_rules(checks))
+    before = tuple(check_rules(checks)) if project.gate.checks or checks is not None else ()
     rules = (*before, *bench.rules(), *_drift(bench, reference, project))
     control = None
     if nothing_known(judged) is None:

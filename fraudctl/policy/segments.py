@@ -138,7 +138,7 @@ class SegmentFound:
     def why(self) -> str:
         """Say in words what was decided."""
         if self.gain.low is None or self.gain.high is None:
-            return f"common: the gain is not known ({self.gain.reason})"
+            return "common: the gain is not known"
         if self.thresholds is None:
             return "common: no gain is shown"
         return "own: the gain lies above zero"

@@ -31,6 +31,9 @@ METRICS = (
     "cost", "savings", "savings_of_perfect", "brier", "ece",
 )  # fmt: skip
 """Metric names that do not depend on the project; ``<entity>_precision_at_100`` comes beside them."""
+UNPAIRED = ("savings_of_perfect", "ece")
+"""Metrics that no two models can be compared by: the one is the same for all, the other has no paired interval; nor has
+``<entity>_precision_at_100``."""
 
 
 class NameSection(Section):
@@ -247,9 +250,18 @@ def _unknown_metrics(file: ProjectFile) -> Iterator[str]:
     used += [(f"gate.segments[{i}].metric", rule.metric) for i, rule in enumerate(file.gate.segments)]
     if file.gate.champion is not None:
         used.append(("gate.champion.metric", file.gate.champion.metric))
+    paired = [] if file.gate.champion is None else [used[-1]]
+    paired += [
+        (f"gate.segments[{i}].metric", rule.metric)
+        for i, rule in enumerate(file.gate.segments)
+        if rule.margin is not None
+    ]
     for key, name in used:
         if name not in valid:
             yield f"{key}: no metric or key {name!r}{_nearest(name, valid)}"
+    for key, name in paired:
+        if name in valid and (name in UNPAIRED or name not in METRICS):
+            yield f"{key}: {name!r} has no paired interval, and so cannot be compared with the champion's"
 
 
 def _misplaced_columns(file: ProjectFile) -> Iterator[str]:

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import BundleError, UsageError
+from fraudctl.errors import BundleError, ProjectError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.audit import audit_before_training
@@ -108,7 +108,9 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     BundleError
         The bundle is missing, damaged or of another project.
     DataError
-        The present costs, rules or segments read a column that the fold predictions do not have.
+        The present costs read a column that the fold predictions do not have.
+    ProjectError
+        The present rules or segments do.
     """
     from fraudctl.bundle import write_bundle
     from fraudctl.policy import choose_policy
@@ -116,11 +118,30 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     (progress or Silent()).stage("Choosing the policy")
     bundle = open_bundle(project, model)
     predictions = bundle.predictions()
+    _require_carried(project, predictions.columns, bundle.version)
     choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy())
     facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
     contents = bundle.contents(policy=choice.policy.to_dict(), project_file=project.text, facts=facts)
     path = write_bundle(project.models_dir, contents)
     return TrainResult(path, path.name, dict(facts["training"]), {**choice.policy.to_dict(), "report": choice.report})
+
+
+def _require_carried(project: Project, columns: list[str], version: str) -> None:
+    """Refuse rules and segments that read what the fold predictions of a bundle do not hold."""
+    from fraudctl.features.rowwise import compile_row_sql
+
+    for where, text in policy_expressions(project):
+        try:
+            compile_row_sql(text, allowed=columns, where=where)
+        except ProjectError as error:
+            hint = f"bundle {version} holds what its own costs, rules and segments read; `fraudctl train` carries more"
+            raise ProjectError(error.message, hint=hint) from error
+
+
+def policy_expressions(project: Project) -> list[tuple[str, str]]:
+    """Give the row-level expressions of the policy: where each stands, and its text."""
+    found = [(f"rules[{index}].when", rule.when) for index, rule in enumerate(project.rules)]
+    return found if project.policy.segments is None else [*found, ("policy.segments", project.policy.segments)]
 
 
 def open_bundle(project: Project, reference: str) -> Bundle:
@@ -167,12 +188,8 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     from fraudctl.features.rowwise import compile_row_sql
 
     columns = list(cost_matrix(project.costs).columns)
-    for index, rule in enumerate(project.rules):
-        columns += compile_row_sql(rule.when, allowed=table.frame.columns, where=f"rules[{index}].when").columns
-    if project.policy.segments is not None:
-        columns += compile_row_sql(
-            project.policy.segments, allowed=table.frame.columns, where="policy.segments"
-        ).columns
+    for where, text in policy_expressions(project):
+        columns += compile_row_sql(text, allowed=table.frame.columns, where=where).columns
     return [name for name in dict.fromkeys(columns) if name not in {"event_time", "amount"}]
 
 

@@ -118,7 +118,8 @@ def test_small_segments_and_few_clusters_keep_the_common_thresholds() -> None:
     few = events.with_columns(card=pl.col("card") % 15)
     kept = tried(few)["web"]
     assert kept.thresholds is None
-    assert "only 15 card clusters" in kept.why
+    assert kept.why == "common: the gain is not known"
+    assert "only 15 card clusters" in (kept.gain.reason or "")
     rare = events.with_columns(
         channel=pl.when(pl.col("event_id") < 300).then(pl.lit("rare")).otherwise(pl.col("channel"))
     )
