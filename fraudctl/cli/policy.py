@@ -91,7 +91,7 @@ def _worth(report: Report, currency: str) -> Iterator[RenderableType]:
 
 def _simpler(report: Report) -> Iterator[RenderableType]:
     if report["as_good_and_simpler"]:
-        yield f"simpler, and not shown to be dearer: {report['as_good_and_simpler'][0]}; prefer it"
+        yield f"simpler, and as good within 1 %: {report['as_good_and_simpler'][0]}; prefer it"
 
 
 def _rules(each: Report, currency: str) -> RenderableType:

@@ -348,7 +348,7 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
         for name, codes in alternatives.items()
     }
     out: dict[str, Any] = {"brings": brings, "alternatives": simple}
-    out["as_good_and_simpler"] = [name for name, item in simple.items() if _as_good(item)]
+    out["as_good_and_simpler"] = [name for name, item in simple.items() if _as_good(item, ground.cost(chosen))]
     if bare.rules:
         out["rules"] = _rules_backtest(policy, ground)
     out["cost_sensitivity"] = _sensitivity(bare, policy, ground, constraints)
@@ -427,10 +427,10 @@ def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) ->
     return {**known, "holds": bool(curve.feasible(item)[0])}
 
 
-def _as_good(item: dict[str, Any]) -> bool:
-    """Say whether a simpler policy is not shown to cost more."""
-    low = item["dearer_by"]["low"]
-    return low is not None and low <= 0
+def _as_good(item: dict[str, Any], cost: float) -> bool:
+    """Say whether a simpler policy costs at most the tolerance of a plateau more, and is not shown to cost more."""
+    value, low = item["dearer_by"]["value"], item["dearer_by"]["low"]
+    return low is not None and low <= 0 and value <= TOLERANCE * abs(cost)
 
 
 def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, CodeArray]:

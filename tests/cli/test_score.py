@@ -14,6 +14,7 @@ import pytest
 from command_line import Outcome, run_in
 from polars.testing import assert_frame_equal
 
+from fraudctl.bundle import find_bundle, load_bundle, write_bundle
 from fraudctl.errors import DataError
 from fraudctl.workflows.score import Model, open_model, score_files
 
@@ -240,31 +241,52 @@ def test_logged_decisions_are_compared_as_they_were_made(trained: Path, tmp_path
     assert "there are decisions of: other" in nothing.err
 
 
-def test_scarce_reviews_go_online_where_the_evaluation_gave_them(project: Path, tmp_path: Path) -> None:
-    """A price that follows the time of day and the places left: evaluated, as a file, and one by one over a restart."""
+SCARCE = 'capacity = { review = "4 per day", block = "9 per week" }'
+BY_SIZE = """kind = "thresholds"
+segments = "CASE WHEN amount > 60 THEN 'large' WHEN amount > 0 THEN 'small' END\""""
+
+
+OWN = {"large": {"review": 0.02, "block": 0.3}, "small": {"review": 0.5, "block": None}}
+
+
+def give_thresholds(project: Path, own: dict[str, dict[str, float | None]]) -> None:
+    """Write the latest bundle again with thresholds of their own for segments that have too few frauds for them."""
+    bundle = load_bundle(find_bundle("latest", project / "models"))
+    policy = {**bundle.policy, "segments": {**bundle.policy["segments"], "thresholds": own}}
+    contents = bundle.contents(policy=policy, project_file=bundle.manifest["project_file"], facts=dict(bundle.facts))
+    write_bundle(project / "models", contents)
+
+
+@pytest.mark.parametrize("policy", [SCARCE, BY_SIZE], ids=["capacity", "segments"])
+def test_what_was_evaluated_is_decided_online(policy: str, project: Path, tmp_path: Path) -> None:
+    """Prices by time and places left, and thresholds by segment: evaluated, as a file, one by one over a restart."""
     toml = project / "fraudctl.toml"
-    text = re.sub(
-        r"(?m)^\[policy\]\n", '[policy]\ncapacity = { review = "4 per day", block = "9 per week" }\n', toml.read_text()
-    )
-    toml.write_text(text)
-    assert run_in(project, "threshold", "--quiet").code == 0
+    head, tail = toml.read_text().split('[policy]\nkind = "expected_cost"')
+    toml.write_text(f"{head}[policy]\n{policy}\n{tail}")
+    told = run_in(project, "threshold")
+    assert told.code == 0, told.err
+    if policy == BY_SIZE:
+        give_thresholds(project, OWN)
     evaluated = tmp_path / "evaluated.parquet"
     found = run_in(project, "evaluate", "--no-gate", "--predictions", str(evaluated), "--json", "--quiet")
     assert found.code == 0, found.err
-    policy = found.json["policy"]
-    assert set(policy["bids"]) <= {"review", "block"}
-    assert len({tuple(row) for row in policy["bids"]["review"]["prices"]}) > 1
+    chosen = found.json["policy"]
+    if policy == SCARCE:
+        assert "a place of review: worth" in told.out
+        assert len({tuple(row) for row in chosen["bids"]["review"]["prices"]}) > 1
+    else:
+        assert "Segments by CASE WHEN" in told.out
+        assert "common: " in told.out
+        assert chosen["segments"]["thresholds"] == OWN
     expected = dict(pl.read_parquet(evaluated).select("event_id", "action").iter_rows())
-    events = (
-        pl.read_parquet(project / "transactions.parquet").unique("transaction_id").sort("created_at", "transaction_id")
-    )
+    events = pl.read_parquet(project / "transactions.parquet").unique("transaction_id")
     start = pl.lit(found.json["period"]["from"]).str.to_datetime(time_zone="UTC")
-    history, new = events.filter(pl.col("created_at") < start), events.filter(pl.col("created_at") >= start)
-    history.write_parquet(tmp_path / "history.parquet")
+    events.filter(pl.col("created_at") < start).write_parquet(tmp_path / "history.parquet")
+    new = events.filter(pl.col("created_at") >= start).sort("created_at", "transaction_id")
     new.write_parquet(tmp_path / "new.parquet")
-    told = ("--history", str(tmp_path / "history.parquet"))
+    history = ("--history", str(tmp_path / "history.parquet"))
     out = tmp_path / "batch.parquet"
-    assert run_in(project, "score", str(tmp_path / "new.parquet"), *told, "-o", str(out), "--quiet").code == 0
+    assert run_in(project, "score", str(tmp_path / "new.parquet"), *history, "-o", str(out), "--quiet").code == 0
     batch = dict(pl.read_parquet(out).select("event_id", "action").iter_rows())
     assert {key: batch[key] for key in expected} == expected
     assert set(batch.values()) >= {"allow", "review"}
@@ -272,7 +294,7 @@ def test_scarce_reviews_go_online_where_the_evaluation_gave_them(project: Path, 
     new[:160].drop("is_fraud", "label_available_at").write_ndjson(lines)
     parts = [b"\n".join(lines.read_bytes().splitlines()[at : at + 80]) for at in (0, 80)]
     state = tmp_path / "state"
-    assert run_in(project, "state", "build", str(state), *told, "--quiet").code == 0
+    assert run_in(project, "state", "build", str(state), *history, "--quiet").code == 0
     answers = [streamed(project, part, "--state", str(state), "--reasons", "none") for part in parts]
     single = [json.loads(line) for item in answers for line in item.out.splitlines()]
     assert len(single) == 160
