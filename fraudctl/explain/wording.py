@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Final
 
 import polars as pl
 
 from fraudctl.costs import Cell, CostMatrix
+from fraudctl.policy import Policy
 
 _SIGNS: Final = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
 
@@ -87,6 +89,33 @@ def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
         if cell != Cell()
     ]
     return tuple(parts) or ("all decisions cost nothing",)
+
+
+def policy_words(policy: Policy) -> tuple[str, ...]:
+    """Say in sentences how probabilities become actions."""
+    currency = policy.matrix.currency
+    if policy.kind == "thresholds":
+        parts = [f"By probability: {_cuts(policy.thresholds)}."]
+    else:
+        parts = ["The action with the lowest expected cost for each event."]
+    if policy.segments is not None and policy.segments.thresholds:
+        own = "; ".join(f"{value}: {_cuts(cuts)}" for value, cuts in policy.segments.thresholds.items())
+        parts.append(f"By {policy.segments.by}: {own}; every other value as above.")
+    elif policy.segments is not None:
+        parts.append(f"No value of {policy.segments.by} has shown that thresholds of its own would save money.")
+    for item in policy.capacity:
+        bids = policy.bids.get(item.action)
+        worth = "" if bids is None else f"; a place is worth {money(bids.opening, currency)} as a {item.per} begins"
+        parts.append(f"At most {item.limit:,} {item.action} a {item.per}{worth}.")
+    if policy.alert_price:
+        parts.append(f"An alert must bring {money(policy.alert_price, currency)} besides, to hold the constraints.")
+    parts += [f"Rule {rule.name}: {rule.action} where {rule.when}." for rule in policy.rules]
+    return tuple(parts)
+
+
+def _cuts(thresholds: Mapping[str, float | None]) -> str:
+    cuts = [f"{name} {'never' if cut is None else f'from {number(cut)}'}" for name, cut in thresholds.items()]
+    return ", ".join(cuts)
 
 
 def _cell(cell: Cell, currency: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from fraudctl.costs import CostMatrix
 from fraudctl.evaluate.result import Evaluation, RuleResult
-from fraudctl.explain.wording import cost_words, count, money, number, percent, period
+from fraudctl.explain.wording import cost_words, count, money, number, percent, period, policy_words
+from fraudctl.policy import Policy
 from fraudctl.report import charts
 from fraudctl.report.document import (
     Block,
@@ -517,6 +518,7 @@ def _method(e: Evaluation) -> Section:
             f"entities already known to be defrauded, {out.duplicates:,} duplicates. None of them is scored as "
             f"legitimate.")),
         Fact("Known world", _known_fact(e)),
+        Fact("Policy", " ".join(policy_words(Policy.from_dict(e.policy)))),
         Fact("Alert", "Any action but allow. Precision, recall and rates refer to alerts."),
         Fact("Intervals", (f"{percent(e.confidence)}, two-sided, by entity: events of one card or merchant stand "
             f"and fall together. ") + "; ".join(f"{n:,} {name} ids with "

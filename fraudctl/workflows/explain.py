@@ -70,6 +70,7 @@ def explain_model(
         As `fraudctl.workflows.evaluate.evaluate_model` does.
     """
     from fraudctl.explain.run import SAMPLE, explain
+    from fraudctl.explain.wording import policy_words
 
     _require_time(project)
     progress = progress or Silent()
@@ -90,7 +91,11 @@ def explain_model(
         as_of=bundle.as_of,
         seed=project.train.seed,
         sample=sample or SAMPLE,
-        method={"data_fingerprint": table.fingerprint, **decided.excluded.to_dict()},
+        method={
+            "data_fingerprint": table.fingerprint,
+            "policy": " ".join(policy_words(decided.subject.policy)),
+            **decided.excluded.to_dict(),
+        },
         progress=lambda name, done, total: progress.update(done, total, name),
     )
     return ExplainResult(explanation, _write_report(project, explanation, charts))
