@@ -55,7 +55,7 @@ def sweep(seen: Seen, values: Array | None, slots: Array, block: Block, *, worke
 
     def work(g0: int, g1: int) -> None:
         kernels.sweep(
-            here, history.starts, queries.starts, queries.out, ranges.lo, ranges.hi, history.current,
+            here, history.starts, queries.starts, block.strips.places, ranges.lo, ranges.hi, history.current,
             grid[0], slots, block.values, g0, g1,
         )  # fmt: skip
 
@@ -71,7 +71,7 @@ def _swept_slowly(seen: Seen, values: Array, slots: Array, block: Block, workers
     for kind in asked:
         for w, slot in enumerate(slots[SWEPT.index(kind)].tolist()):
             if slot >= 0:
-                block.put(block.features[slot], tables[kind][w], seen.queries.out, workers)
+                block.put(block.features[slot], tables[kind][w], workers)
 
 
 def label_sweep(seen: Seen, outcome: Array, slots: Array, block: Block, *, workers: Workers) -> None:
@@ -82,8 +82,9 @@ def label_sweep(seen: Seen, outcome: Array, slots: Array, block: Block, *, worke
 
     def work(g0: int, g1: int) -> None:
         kernels.label_sweep(
-            outcome, history.starts, queries.starts, queries.out, ranges.lo, ranges.hi, slots, block.values, g0, g1
-        )
+            outcome, history.starts, queries.starts, block.strips.places, ranges.lo, ranges.hi, slots, block.values,
+            g0, g1,
+        )  # fmt: skip
 
     workers.run(queries.starts, work)
 

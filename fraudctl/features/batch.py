@@ -338,7 +338,7 @@ class Engine:
         self, family: list[Feature], seen: Seen, windows: list[int], column: Callable[[str], pl.Series]
     ) -> None:
         """Compute and keep aggregates over ranges of all windows; ``column`` gives columns of the history's table."""
-        block = self.room.block(family, len(seen.queries.order))
+        block = self.room.block(family, seen.queries.strips)
         for name, features in _by_column(family).items():
             slots = _slots(block, features, windows, aggregates.SWEPT)
             values = None if name is None else column(name)
@@ -350,7 +350,7 @@ class Engine:
             tables = aggregates.ordered(seen, values, {_kind(feature) for feature in rest}, workers=self.workers)
             for feature in rest:
                 at = windows.index(_window(feature))
-                block.put(feature, tables[_kind(feature)][at], seen.queries.out, self.workers)
+                block.put(feature, tables[_kind(feature)][at], self.workers)
         self.keep_block(block)
 
     def event_ranges(self, queries: Queries, spec: WindowSpec, windows: list[int]) -> tuple[Array | None, Ranges]:
@@ -380,7 +380,7 @@ class Engine:
         labels = self.label_history(queries)
         ranges = label_ranges(queries, labels, windows, workers=self.workers)
         seen = Seen(queries, labels.history, ranges)
-        block = self.room.block(family, len(queries.order))
+        block = self.room.block(family, queries.strips)
         slots = _slots(block, family, windows, aggregates.SWEPT_LABELS)
         aggregates.label_sweep(seen, labels.outcome, slots, block, workers=self.workers)
         rest = [feature for feature in family if _kind(feature) not in aggregates.SWEPT_LABELS]
@@ -396,7 +396,7 @@ class Engine:
                 values = (frauds[at] + weight * prior) / (known[at] + weight)
             else:
                 values = tables[item.kind][at]
-            block.put(feature, values, queries.out, self.workers)
+            block.put(feature, values, self.workers)
         self.keep_block(block)
 
     def label_times(self, seen: Seen, labels: Labels, kinds: set[str]) -> dict[str, Array]:

@@ -9,9 +9,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.features.definition import POLARS_TYPES, Feature
-from fraudctl.features.groups import Array, Workers
-
-_TILE = 512
+from fraudctl.features.groups import Array, Strips, Workers
 
 
 class Room:
@@ -20,39 +18,44 @@ class Room:
     def __init__(self) -> None:
         self._memory = np.empty(0, np.int64)
 
-    def block(self, features: Sequence[Feature], n_rows: int) -> Block:
+    def block(self, features: Sequence[Feature], strips: Strips) -> Block:
         """Give an empty block; the one given before must not be used any more."""
+        n_rows = len(strips.places)
         size = n_rows * len(features)
         if len(self._memory) < size:
+            self._memory = np.empty(0, np.int64)
             self._memory = np.empty(size, np.int64)
-        return Block(features, self._memory[:size].reshape(n_rows, len(features)))
+        return Block(features, self._memory[:size].reshape(n_rows, len(features)), strips)
 
 
 @dataclass(frozen=True)
 class Block:
     """Room for features of type int and float, (n_rows, n_features) values of 64 bits, floats by their bits.
 
-    A kernel writes a column of it where `slots` says so; NaN is null.
+    Values are at the places that ``strips`` gives the queries. A kernel writes a column of it where `slot` says so;
+    NaN is null.
     """
 
     features: Sequence[Feature]
     values: Array
+    strips: Strips
 
     def slot(self, feature: Feature) -> int:
         """Give the column of a feature."""
         return next(i for i, item in enumerate(self.features) if item.name == feature.name)
 
-    def put(self, feature: Feature, values: Array, rows: Array, workers: Workers) -> None:
-        """Write values to the rows that they belong to."""
+    def put(self, feature: Feature, values: Array, workers: Workers) -> None:
+        """Write values, which are in the order of the queries, to their places."""
         from fraudctl.features import sweep
 
         real = feature.dtype == "float"
         kept = np.ascontiguousarray(values, np.float64 if real else np.int64)
         block, slot = self.values.view(np.float64) if real else self.values, self.slot(feature)
-        workers.spread(len(rows), lambda start, stop: sweep.put(kept, rows, slot, block, start, stop))
+        places = self.strips.places
+        workers.spread(len(places), lambda start, stop: sweep.put(kept, places, slot, block, start, stop))
 
     def columns(self, workers: Workers) -> list[pl.Series]:
-        """Give the features as columns, nulls as nulls."""
+        """Give the features as columns in the order of the rows, nulls as nulls."""
         import pyarrow as pa
 
         from fraudctl.features import sweep
@@ -64,10 +67,11 @@ class Block:
 
         def work(start: int, stop: int) -> None:
             nulls = np.zeros(k, np.int64)
-            sweep.unpack(self.values, real, out, valid, nulls, start, stop)
+            strips = self.strips
+            sweep.unpack(self.values, strips.rows, strips.shift, real, out, valid, nulls, start, stop)
             counts.append(nulls)
 
-        workers.spread(n, work, step=_TILE)
+        workers.spread(n, work, step=1 << self.strips.shift)
         nulls = np.sum(counts, axis=0) if counts else np.zeros(k, np.int64)
         series = []
         for c, feature in enumerate(self.features):

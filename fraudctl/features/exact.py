@@ -62,7 +62,7 @@ def exponent_range(bits: Ints) -> tuple[int, int]:
 
 
 @jit
-def _mantissa(bits: int, low: int) -> tuple[np.uint64, int]:
+def mantissa_of(bits: int, low: int) -> tuple[np.uint64, int]:
     """Give a value as integer × 2 ** (low + shift), sign apart."""
     exponent = (bits >> 52) & 0x7FF
     fraction = bits & _FRACTION
@@ -95,7 +95,7 @@ def _accumulate(words: Words, base: int, n_words: int, part: np.uint64, at: int,
 
 
 @jit
-def _place(words: Words, base: int, n_words: int, part: np.uint64, shift: int, negative: int) -> None:
+def put_part(words: Words, base: int, n_words: int, part: np.uint64, shift: int, negative: int) -> None:
     at, bit = shift >> 6, np.uint64(shift & 63)
     _accumulate(words, base, n_words, part << bit, at, negative)
     if bit != _ZERO:
@@ -103,7 +103,7 @@ def _place(words: Words, base: int, n_words: int, part: np.uint64, shift: int, n
 
 
 @jit
-def _square(part: np.uint64) -> tuple[np.uint64, np.uint64]:
+def square_of(part: np.uint64) -> tuple[np.uint64, np.uint64]:
     """Give the low and high word of the square of a word."""
     a, b = part & _LOW32, part >> _U32
     low, mid, high = a * a, a * b, b * b
@@ -113,7 +113,7 @@ def _square(part: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 
 @jit
-def _difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> None:
+def difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> None:
     borrow = _ZERO
     for j in range(n_words):
         a, b = prefix[hi * n_words + j], prefix[lo * n_words + j]
@@ -122,7 +122,7 @@ def _difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> No
 
 
 @jit
-def _absolute(words: Words, n_words: int) -> int:
+def make_positive(words: Words, n_words: int) -> int:
     """Make a two's complement integer positive; give 1 if it was not."""
     if words[n_words - 1] >> _TOP == _ZERO:
         return 0
@@ -135,7 +135,7 @@ def _absolute(words: Words, n_words: int) -> int:
 
 
 @jit
-def _rounded(words: Words, n_words: int) -> tuple[float, int]:
+def rounded_words(words: Words, n_words: int) -> tuple[float, int]:
     """Give a positive integer as f × 2 ** e, f in [2 ** 63, 2 ** 64] rounded to nearest, ties to even; 0 as (0, 0)."""
     top = n_words - 1
     while top >= 0 and words[top] == _ZERO:
@@ -168,7 +168,7 @@ _POWERS = np.array([math.ldexp(1.0, exponent) for exponent in range(-1000, 900)]
 
 
 @jit
-def _scaled(mantissa: float, exponent: int) -> float:
+def scaled(mantissa: float, exponent: int) -> float:
     """Give mantissa × 2 ** exponent; the mantissa is 0 or in [2 ** 31, 2 ** 65]."""
     if -1000 <= exponent < 900:
         scaled: float = mantissa * _POWERS[exponent + 1000]
@@ -177,7 +177,7 @@ def _scaled(mantissa: float, exponent: int) -> float:
 
 
 @jit
-def _n_times_squares_minus_square(
+def n_times_squares_minus_square(
     squares: Words, n_squares: int, total: Words, n_total: int, n: int, out: Words
 ) -> None:
     """Write ``n`` × ``squares`` - ``total`` ** 2 into ``out``, which holds 2 × ``n_squares`` limbs of 32 bits."""
@@ -269,13 +269,13 @@ def moments(  # noqa: C901
             counts[p + 1] += 1
             if values[start + p] == 0.0:
                 continue
-            part, shift = _mantissa(bits[start + p], low)
+            part, shift = mantissa_of(bits[start + p], low)
             negative = 1 if bits[start + p] < 0 else 0
-            _place(sums, (p + 1) * n_words, n_words, part, shift, negative)
+            put_part(sums, (p + 1) * n_words, n_words, part, shift, negative)
             if n_squares:
-                first, second = _square(part)
-                _place(squares, (p + 1) * n_squares, n_squares, first, 2 * shift, 0)
-                _place(squares, (p + 1) * n_squares, n_squares, second, 2 * shift + 64, 0)
+                first, second = square_of(part)
+                put_part(squares, (p + 1) * n_squares, n_squares, first, 2 * shift, 0)
+                put_part(squares, (p + 1) * n_squares, n_squares, second, 2 * shift + 64, 0)
         for w in range(lo.shape[0]):
             for i in range(q_starts[g], q_starts[g + 1]):
                 left, right, own = lo[w, i] - start, hi[i] - start, current[i]
@@ -289,29 +289,29 @@ def moments(  # noqa: C901
                     out_std[w, i] = math.nan
                 if n == 0:
                     continue
-                _difference(sums, n_words, left, right, total)
+                difference(sums, n_words, left, right, total)
                 if own_counts and values[own] != 0.0:
-                    part, shift = _mantissa(bits[own], low)
-                    _place(total, 0, n_words, part, shift, 1 if bits[own] < 0 else 0)
-                negative = _absolute(total, n_words)
-                mantissa, exponent = _rounded(total, n_words)
-                result = _scaled(mantissa, exponent + low)
+                    part, shift = mantissa_of(bits[own], low)
+                    put_part(total, 0, n_words, part, shift, 1 if bits[own] < 0 else 0)
+                negative = make_positive(total, n_words)
+                mantissa, exponent = rounded_words(total, n_words)
+                result = scaled(mantissa, exponent + low)
                 if not math.isinf(result):
                     out_sum[w, i] = -result if negative else result
                 if n_squares == 0 or n < 2:
                     continue
-                _difference(squares, n_squares, left, right, square)
+                difference(squares, n_squares, left, right, square)
                 if own_counts and values[own] != 0.0:
-                    part, shift = _mantissa(bits[own], low)
-                    first, second = _square(part)
-                    _place(square, 0, n_squares, first, 2 * shift, 0)
-                    _place(square, 0, n_squares, second, 2 * shift + 64, 0)
-                _n_times_squares_minus_square(square, n_squares, total, n_words, n, spread)
-                mantissa, exponent = _rounded(spread, n_squares)
+                    part, shift = mantissa_of(bits[own], low)
+                    first, second = square_of(part)
+                    put_part(square, 0, n_squares, first, 2 * shift, 0)
+                    put_part(square, 0, n_squares, second, 2 * shift + 64, 0)
+                n_times_squares_minus_square(square, n_squares, total, n_words, n, spread)
+                mantissa, exponent = rounded_words(spread, n_squares)
                 exponent += 2 * low
                 if exponent & 1:
                     mantissa, exponent = 2.0 * mantissa, exponent - 1
-                result = _scaled(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
+                result = scaled(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
                 if not math.isinf(result):
                     out_std[w, i] = result
 

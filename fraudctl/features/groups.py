@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,21 @@ FOREVER = 1 << 62
 """Microseconds of a window without an end."""
 _LEAST_SHARED = 20_000
 """Fewer rows are not worth a second thread."""
+_STRIP_BITS = 14
+_MOST_STRIPS = 2048
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Where the queries put their values: ``places`` (n,), in strips of ``2 ** shift`` rows; ``rows`` (n,) by place.
+
+    Those of one strip are put side by side in the order of the queries, so that what is written next lies where
+    something was written lately, and a strip is small enough to be put into order in the processor's cache.
+    """
+
+    places: Array
+    rows: Array
+    shift: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,17 @@ class Queries:
     def n_groups(self) -> int:
         """Number of groups."""
         return len(self.starts) - 1
+
+    @cached_property
+    def strips(self) -> Strips:
+        """Places for what is computed of the queries."""
+        from fraudctl.features import sweep
+
+        n = len(self.out)
+        shift = max(_STRIP_BITS, (n // _MOST_STRIPS).bit_length())
+        places, rows = np.empty(n, np.int64), np.empty(n, np.int64)
+        sweep.strew(self.out, shift, places, rows)
+        return Strips(places, rows, shift)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """One pass over a history for all aggregates and windows of a column; compiled.
 
-A sweep writes the values of one event side by side into a row of a block (the order of the rows of the table, 64 bits a
-value), so that writing in the order of time costs one visit to memory per event; `unpack` then turns the block into
-columns. Ranges are those of the ``*_bounds`` kernels; sums are exact (`wide`, and `exact` for what does not fit there).
+Entities come in an order of their own, and the table is in the order of time: to write each value where it belongs would
+be a visit to far memory per value, which costs more than all arithmetic. So a sweep puts the values of one event side by
+side into a slab that stays in the processor's cache, and a full slab is copied into a block, 64 bits a value, in which
+every strip of rows of the table (`strew`) is filled from its start to its end; `unpack` puts the events of a strip into
+their order and turns them into columns. Ranges are those of the ``*_bounds`` kernels; sums are exact (`wide`, and `exact`
+for what does not fit there).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fraudctl.features.exact import _scaled
+from fraudctl.features.exact import scaled
 from fraudctl.features.jit import jit, prefetch
 from fraudctl.features.wide import add, placed, rounded, square, subtract, times
 
@@ -24,8 +27,10 @@ Array = npt.NDArray[Any]
 
 _STRIDE = 8
 _TILE = 512
-_AHEAD = 4
-"""Events for whose row memory is asked in advance, for rows lie far apart."""
+_SLAB = 512
+"""Events whose values are held before they are copied to where they belong."""
+_AHEAD = 16
+"""Events for whose place memory is asked in advance, for places lie far apart."""
 _LINE = 8
 """Values in one line of the processor's cache."""
 _ZERO = np.uint64(0)
@@ -89,7 +94,7 @@ def _moments(
         s1 = ~s1 + (np.uint64(1) if s0 == _ZERO else _ZERO)
         s0 = ~s0 + np.uint64(1)
     size, exponent = rounded(s0, s1, _ZERO, _ZERO)
-    total = _scaled(size, exponent + low)
+    total = scaled(size, exponent + low)
     total = math.nan if math.isinf(total) else (-total if negative else total)
     if not spread or n < 2:
         return n, total, math.nan
@@ -113,7 +118,7 @@ def _std(n: int, s0: Any, s1: Any, q0: Any, q1: Any, q2: Any, q3: Any, x0: Any, 
     exponent += 2 * low
     if exponent & 1:
         size, exponent = 2.0 * size, exponent - 1
-    result = _scaled(math.sqrt(size / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
+    result = scaled(math.sqrt(size / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
     return math.nan if math.isinf(result) else result
 
 
@@ -138,27 +143,90 @@ def _best(values: Floats, stack: Ints, head: int, tail: int, own: float, sign: f
 
 
 @jit
-def sweep(  # noqa: C901
-    values: Floats,
-    h_starts: Ints,
-    q_starts: Ints,
-    rows: Ints,
-    lo: Array,
-    hi: Array,
-    current: Array,
-    low: int,
-    slots: Ints,
-    out: Ints,
-    g0: int,
-    g1: int,
-) -> None:
+def _longest(starts: Ints, g0: int, g1: int) -> int:
+    longest = 0
+    for g in range(g0, g1):
+        longest = max(longest, starts[g + 1] - starts[g])
+    return longest
+
+
+@jit
+def _used(slots: Ints, n_columns: int) -> Ints:
+    """Give the columns that some slot names."""
+    wanted = np.zeros(n_columns, np.int64)
+    for kind in range(slots.shape[0]):
+        for w in range(slots.shape[1]):
+            if slots[kind, w] >= 0:
+                wanted[slots[kind, w]] = 1
+    return np.flatnonzero(wanted)
+
+
+@jit
+def _flush(slab: Ints, places: Ints, used: Ints, out: Ints, first: int, stop: int) -> None:
+    """Copy the values of queries ``[first, stop)`` to their places."""
+    for i in range(first, stop):
+        if i + _AHEAD < stop:
+            for at in range(0, out.shape[1], _LINE):
+                prefetch(out, places[i + _AHEAD] * out.shape[1] + at)
+        place = places[i]
+        for u in range(used.shape[0]):
+            out[place, used[u]] = slab[i - first, used[u]]
+
+
+@jit
+def _write_counts(lo: Array, right: int, extra: int, i: int, slots: Ints, slab: Ints, at: int) -> None:
+    for w in range(lo.shape[0]):
+        if slots[0, w] >= 0:
+            slab[at, slots[0, w]] = right - lo[w, i] + extra
+
+
+@jit
+def _write_moments(
+    prefix: Words, start: int, lo: Array, right: int, i: int, own: float, own_bits: int, low: int, spread: int,
+    slots: Ints, floats: Floats, at: int,
+) -> None:  # fmt: skip
+    """Write sum, mean and standard deviation of every window of a query."""
+    n, total, std, last = 0, math.nan, math.nan, -1
+    for w in range(lo.shape[0]):
+        left = lo[w, i]
+        if left != last:
+            n, total, std = _moments(prefix, left - start, right - start, own, own_bits, low, spread)
+            last = left
+        if slots[1, w] >= 0:
+            floats[at, slots[1, w]] = total
+        if slots[2, w] >= 0:
+            floats[at, slots[2, w]] = total / n if n > 0 else math.nan
+        if slots[3, w] >= 0:
+            floats[at, slots[3, w]] = std
+
+
+@jit
+def _write_extremes(
+    values: Floats, stack: Ints, heads: Ints, tail: int, changed: int, lo: Array, i: int, own: float, sign: float,
+    slots: Ints, floats: Floats, at: int,
+) -> None:  # fmt: skip
+    """Write the largest (``sign`` 1) or smallest (-1) value of every window of a query."""
+    for w in range(lo.shape[0]):
+        head = min(heads[w], changed)
+        while head < tail and stack[head] < lo[w, i]:
+            head += 1
+        heads[w] = head
+        if slots[w] >= 0:
+            floats[at, slots[w]] = _best(values, stack, head, tail, own, sign)
+
+
+@jit
+def sweep(
+    values: Floats, h_starts: Ints, q_starts: Ints, places: Ints, lo: Array, hi: Array, current: Array, low: int,
+    slots: Ints, out: Ints, g0: int, g1: int,
+) -> None:  # fmt: skip
     """Aggregate the values in every range of every window.
 
     Parameters
     ----------
     values
         Shape (m,): by position of the history; NaN is null and is skipped.
-    rows
+    places
         Shape (n,): where in ``out`` each query writes.
     lo, hi, current
         Shapes (k, n), (n,), (n,): ranges of windows from the shortest to the longest, and the position of the query's
@@ -173,17 +241,16 @@ def sweep(  # noqa: C901
     g0, g1
         The groups to work on.
     """
-    n_windows = lo.shape[0]
-    bits, floats = values.view(np.int64), out.view(np.float64)
+    n_windows, bits = lo.shape[0], values.view(np.int64)
     spread = slots[3].max() >= 0
-    sums = spread or slots[1].max() >= 0 or slots[2].max() >= 0
+    counted, sums = slots[0].max() >= 0, spread or slots[1].max() >= 0 or slots[2].max() >= 0
     smallest, largest = slots[4].max() >= 0, slots[5].max() >= 0
-    longest = 0
-    for g in range(g0, g1):
-        longest = max(longest, h_starts[g + 1] - h_starts[g])
+    longest, used = _longest(h_starts, g0, g1), _used(slots, out.shape[1])
     prefix = np.zeros((longest + 1) * _STRIDE if sums else 0, np.uint64)
     lows, highs = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
     low_heads, high_heads = np.zeros(n_windows, np.int64), np.zeros(n_windows, np.int64)
+    slab, first = np.empty((_SLAB, out.shape[1]), np.int64), q_starts[g0]
+    floats = slab.view(np.float64)
     for g in range(g0, g1):
         start, seen = h_starts[g], h_starts[g]
         if sums and q_starts[g + 1] > q_starts[g]:
@@ -192,11 +259,10 @@ def sweep(  # noqa: C901
         low_heads[:] = 0
         high_heads[:] = 0
         for i in range(q_starts[g], q_starts[g + 1]):
-            changed_low, changed_high = tail_low, tail_high
-            if i + _AHEAD < rows.shape[0]:
-                for at in range(0, out.shape[1], _LINE):
-                    prefetch(out, rows[i + _AHEAD] * out.shape[1] + at)
-            row, own_at = rows[i], current[i]
+            if i - first == _SLAB:
+                _flush(slab, places, used, out, first, i)
+                first = i
+            own_at, changed_low, changed_high = current[i], tail_low, tail_high
             own = values[own_at] if own_at >= 0 else math.nan
             own_bits = bits[own_at] if own_at >= 0 else 0
             while seen < hi[i]:
@@ -205,95 +271,112 @@ def sweep(  # noqa: C901
                 if largest:
                     tail_high, changed_high = _push(values, seen, 1.0, highs, tail_high, changed_high)
                 seen += 1
-            n, total, std, last = 0, math.nan, math.nan, -1
-            for w in range(n_windows):
-                left = lo[w, i]
-                if slots[0, w] >= 0:
-                    out[row, slots[0, w]] = hi[i] - left + (1 if own_at >= 0 else 0)
-                if sums:
-                    if left != last:
-                        n, total, std = _moments(prefix, left - start, hi[i] - start, own, own_bits, low, spread)
-                        last = left
-                    if slots[1, w] >= 0:
-                        floats[row, slots[1, w]] = total
-                    if slots[2, w] >= 0:
-                        floats[row, slots[2, w]] = total / n if n > 0 else math.nan
-                    if slots[3, w] >= 0:
-                        floats[row, slots[3, w]] = std
-                if smallest:
-                    head = min(low_heads[w], changed_low)
-                    while head < tail_low and lows[head] < left:
-                        head += 1
-                    low_heads[w] = head
-                    if slots[4, w] >= 0:
-                        floats[row, slots[4, w]] = _best(values, lows, head, tail_low, own, -1.0)
-                if largest:
-                    head = min(high_heads[w], changed_high)
-                    while head < tail_high and highs[head] < left:
-                        head += 1
-                    high_heads[w] = head
-                    if slots[5, w] >= 0:
-                        floats[row, slots[5, w]] = _best(values, highs, head, tail_high, own, 1.0)
+            at = i - first
+            if counted:
+                _write_counts(lo, hi[i], 1 if own_at >= 0 else 0, i, slots, slab, at)
+            if sums:
+                _write_moments(prefix, start, lo, hi[i], i, own, own_bits, low, spread, slots, floats, at)
+            if smallest:
+                _write_extremes(values, lows, low_heads, tail_low, changed_low, lo, i, own, -1.0, slots[4], floats, at)
+            if largest:
+                _write_extremes(
+                    values, highs, high_heads, tail_high, changed_high, lo, i, own, 1.0, slots[5], floats, at
+                )
+    _flush(slab, places, used, out, first, q_starts[g1])
 
 
 @jit
 def label_sweep(
-    outcome: Array, h_starts: Ints, q_starts: Ints, rows: Ints, lo: Array, hi: Array, slots: Ints, out: Ints,
+    outcome: Array, h_starts: Ints, q_starts: Ints, places: Ints, lo: Array, hi: Array, slots: Ints, out: Ints,
     g0: int, g1: int,
 ) -> None:  # fmt: skip
     """Count the outcomes, and the frauds among them, in every range; the rate of frauds is NaN where there is none.
 
     Parameters as in `sweep`; ``slots`` has a row each for known_count, fraud_count and fraud_rate.
     """
-    floats = out.view(np.float64)
-    longest = 0
-    for g in range(g0, g1):
-        longest = max(longest, h_starts[g + 1] - h_starts[g])
-    prefix = np.zeros(longest + 1, np.int64)
+    prefix, used = np.zeros(_longest(h_starts, g0, g1) + 1, np.int64), _used(slots, out.shape[1])
+    slab, first = np.empty((_SLAB, out.shape[1]), np.int64), q_starts[g0]
+    floats = slab.view(np.float64)
     for g in range(g0, g1):
         start = h_starts[g]
-        for p in range(h_starts[g + 1] - start):
+        for p in range(h_starts[g + 1] - start if q_starts[g + 1] > q_starts[g] else 0):
             prefix[p + 1] = prefix[p] + (1 if outcome[start + p] == 1 else 0)
         for i in range(q_starts[g], q_starts[g + 1]):
+            if i - first == _SLAB:
+                _flush(slab, places, used, out, first, i)
+                first = i
+            at = i - first
             for w in range(lo.shape[0]):
                 known = np.int64(hi[i] - lo[w, i])
                 frauds = prefix[hi[i] - start] - prefix[lo[w, i] - start]
                 if slots[0, w] >= 0:
-                    out[rows[i], slots[0, w]] = known
+                    slab[at, slots[0, w]] = known
                 if slots[1, w] >= 0:
-                    out[rows[i], slots[1, w]] = frauds
+                    slab[at, slots[1, w]] = frauds
                 if slots[2, w] >= 0:
-                    floats[rows[i], slots[2, w]] = frauds / known if known > 0 else math.nan
+                    floats[at, slots[2, w]] = frauds / known if known > 0 else math.nan
+    _flush(slab, places, used, out, first, q_starts[g1])
 
 
 @jit
-def put(values: Array, rows: Ints, slot: int, out: Array, i0: int, i1: int) -> None:
-    """Write values to their rows in a column of a block of the same type."""
+def strew(rows: Ints, shift: int, places: Ints, back: Ints) -> None:
+    """Give each query a place in the strip of ``2 ** shift`` rows that its row belongs to, in the order of queries.
+
+    Parameters
+    ----------
+    rows
+        Shape (n,): a permutation of ``[0, n)``.
+    places, back
+        Shape (n,): written; the place of each query, and the row of each place.
+    """
+    free = np.empty((rows.shape[0] >> shift) + 1, np.int64)
+    for strip in range(free.shape[0]):
+        free[strip] = strip << shift
+    for i in range(rows.shape[0]):
+        place = free[rows[i] >> shift]
+        free[rows[i] >> shift] = place + 1
+        places[i] = place
+        back[place] = rows[i]
+
+
+@jit
+def put(values: Array, places: Ints, slot: int, out: Array, i0: int, i1: int) -> None:
+    """Write values to their places in a column of a block of the same type."""
     for i in range(i0, i1):
-        out[rows[i], slot] = values[i]
+        out[places[i], slot] = values[i]
 
 
 @jit
-def unpack(block: Ints, as_float: Array, out: Ints, valid: Array, nulls: Ints, r0: int, r1: int) -> None:
-    """Turn rows ``[r0, r1)`` of a block into columns; ``r0`` is a multiple of 512.
+def unpack(
+    block: Ints, rows: Ints, shift: int, as_float: Array, out: Ints, valid: Array, nulls: Ints, r0: int, r1: int
+) -> None:
+    """Turn the strips of rows ``[r0, r1)`` of a block into columns; ``r0`` is where a strip starts.
 
     Parameters
     ----------
     block
         Shape (n, k).
+    rows
+        Shape (n,): the row of each place, see `strew`.
     as_float
         Shape (k,): whether a column holds floats, whose NaN are null.
     out, valid, nulls
         Shapes (k, n), (k, n / 8 rounded up) and (k,): written; values, a bit for each that is not null, and, added to
         what is there, how many are null.
     """
-    for tile in range(r0, r1, _TILE):
-        stop = min(tile + _TILE, r1)
-        for c in range(block.shape[1]):
-            for r in range(tile, stop):
-                out[c, r] = block[r, c]
-            if as_float[c]:
-                nulls[c] += _mark(out, c, tile, stop, valid)
+    strip = np.empty((min(1 << shift, r1 - r0), block.shape[1]), np.int64)
+    for start in range(r0, r1, 1 << shift):
+        stop = min(start + (1 << shift), r1)
+        for place in range(start, stop):
+            for c in range(block.shape[1]):
+                strip[rows[place] - start, c] = block[place, c]
+        for tile in range(start, stop, _TILE):
+            end = min(tile + _TILE, stop)
+            for c in range(block.shape[1]):
+                for r in range(tile, end):
+                    out[c, r] = strip[r - start, c]
+                if as_float[c]:
+                    nulls[c] += _mark(out, c, tile, end, valid)
 
 
 @jit

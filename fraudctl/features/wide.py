@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fraudctl.features.exact import _mantissa
+from fraudctl.features.exact import mantissa_of
 from fraudctl.features.jit import high_product, jit, leading_zeros
 
 Word = Any
@@ -24,7 +24,7 @@ _ONE = np.uint64(1)
 @jit
 def placed(bits: int, low: int) -> tuple[Word, Word]:
     """Give the size of a float, by its bit pattern, on the grid 2 ** ``low``."""
-    part, shift = _mantissa(bits, low)
+    part, shift = mantissa_of(bits, low)
     if shift >= 64:
         return _ZERO, part << np.uint64(shift - 64)
     if shift == 0:

@@ -12,14 +12,14 @@ import math
 import numpy as np
 
 from fraudctl.features.exact import (
-    _absolute,
-    _difference,
-    _mantissa,
-    _n_times_squares_minus_square,
-    _place,
-    _rounded,
-    _scaled,
-    _square,
+    make_positive,
+    difference,
+    mantissa_of,
+    n_times_squares_minus_square,
+    put_part,
+    rounded_words,
+    scaled,
+    square_of,
 )
 from fraudctl.features.jit import jit
 from fraudctl.features.online.arena import (
@@ -124,19 +124,19 @@ def finished(scratch: Words, n_words: int, n_squares: int, low: int, n: int, tot
     it overflows) and the standard deviation (NaN below two values or where it overflows).
     """
     sums, squares, spread = scratch[:64], scratch[64:192], scratch[192:]
-    negative = _absolute(sums, n_words)
-    mantissa, exponent = _rounded(sums, n_words)
-    result = _scaled(mantissa, exponent + low)
+    negative = make_positive(sums, n_words)
+    mantissa, exponent = rounded_words(sums, n_words)
+    result = scaled(mantissa, exponent + low)
     total[0] = math.nan if math.isinf(result) else (-result if negative else result)
     total[1] = math.nan
     if n_squares == 0 or n < 2:
         return
-    _n_times_squares_minus_square(squares, n_squares, sums, n_words, n, spread)
-    mantissa, exponent = _rounded(spread, n_squares)
+    n_times_squares_minus_square(squares, n_squares, sums, n_words, n, spread)
+    mantissa, exponent = rounded_words(spread, n_squares)
     exponent += 2 * low
     if exponent & 1:
         mantissa, exponent = 2.0 * mantissa, exponent - 1
-    result = _scaled(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
+    result = scaled(math.sqrt(mantissa / (np.float64(n) * np.float64(n - 1))), exponent >> 1)
     if not math.isinf(result):
         total[1] = result
 
@@ -144,12 +144,12 @@ def finished(scratch: Words, n_words: int, n_squares: int, low: int, n: int, tot
 @jit
 def _put(scratch: Words, n_words: int, n_squares: int, low: int, bits: int) -> None:
     """Add a value, by its pattern, to the sums in the scratch."""
-    part, shift = _mantissa(bits, low)
-    _place(scratch, 0, n_words, part, shift, 1 if bits < 0 else 0)
+    part, shift = mantissa_of(bits, low)
+    put_part(scratch, 0, n_words, part, shift, 1 if bits < 0 else 0)
     if n_squares:
-        first, second = _square(part)
-        _place(scratch, 64, n_squares, first, 2 * shift, 0)
-        _place(scratch, 64, n_squares, second, 2 * shift + 64, 0)
+        first, second = square_of(part)
+        put_part(scratch, 64, n_squares, first, 2 * shift, 0)
+        put_part(scratch, 64, n_squares, second, 2 * shift + 64, 0)
 
 
 @jit
@@ -195,9 +195,9 @@ def _moments(
         first, last = exponents(pattern_of(own))
         if first < low or last > heap[column + V_HIGH]:
             return scanned_moments(heap, values, heap[column + V_VALUES], lo, end, own, scratch, out)
-    _difference(words[heap[column + V_SUMS] :], n_words, lo, end, scratch)
+    difference(words[heap[column + V_SUMS] :], n_words, lo, end, scratch)
     if n_squares:
-        _difference(words[heap[column + V_SQUARES] :], n_squares, lo, end, scratch[64:])
+        difference(words[heap[column + V_SQUARES] :], n_squares, lo, end, scratch[64:])
     if not math.isnan(own):
         n += 1
         if own != 0.0:

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from fraudctl.features.exact import _mantissa, _place, _square
+from fraudctl.features.exact import mantissa_of, put_part, square_of
 from fraudctl.features.jit import jit
 from fraudctl.features.online.arena import Array, Floats, Ints, Words, allocate, release
 
@@ -185,12 +185,12 @@ def _add_up(words: Words, values: Floats, heap: Ints, column: int, i: int) -> No
     at = heap[column + V_VALUES] + i
     if math.isnan(values[at]) or values[at] == 0.0:
         return
-    part, shift = _mantissa(heap[at], low)
-    _place(words, sums, n_words, part, shift, 1 if heap[at] < 0 else 0)
+    part, shift = mantissa_of(heap[at], low)
+    put_part(words, sums, n_words, part, shift, 1 if heap[at] < 0 else 0)
     if n_squares:
-        first, second = _square(part)
-        _place(words, squares, n_squares, first, 2 * shift, 0)
-        _place(words, squares, n_squares, second, 2 * shift + 64, 0)
+        first, second = square_of(part)
+        put_part(words, squares, n_squares, first, 2 * shift, 0)
+        put_part(words, squares, n_squares, second, 2 * shift + 64, 0)
 
 
 @jit
