@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from fraudctl.features.groups import Array, History, Queries, Ranges, Workers, codes_of
+from fraudctl.features.groups import Array, History, Queries, Ranges, Workers, codes_of, gathered
 
 if TYPE_CHECKING:
     from fraudctl.features.blocks import Block
@@ -45,7 +45,7 @@ def sweep(seen: Seen, values: Array | None, slots: Array, block: Block, *, worke
     queries, history, ranges = seen.queries, seen.history, seen.ranges
     if (slots < 0).all():
         return
-    here = np.empty(0) if values is None else values[history.rows]
+    here = np.empty(0) if values is None else gathered(values, history.rows, workers)
     squares = bool((slots[SWEPT.index("std")] >= 0).any())
     longest = int(np.diff(history.starts).max(initial=0))
     grid = exact.grid_of(here, longest=longest, squares=squares)

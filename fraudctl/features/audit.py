@@ -333,9 +333,10 @@ def _pending(frame: pl.DataFrame, entity: str) -> _Pending:
 def _frauds_before(frame: pl.DataFrame, entity: str, label_time: pl.Series) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Count an entity's earlier frauds whose label had arrived, by row."""
     times = frame["event_time"].dt.epoch("us").to_numpy()
-    queries = groups.queries_of(*groups.codes_of(frame[entity]), times)
-    labels = groups.label_history(queries, frame["label"], label_time, times)
-    ranges = groups.label_ranges(queries, labels, [groups.FOREVER], workers=groups.Workers(1))
+    workers = groups.Workers(1)
+    queries = groups.queries_of(*groups.codes_of(frame[entity]), times, workers=workers)
+    labels = groups.label_history(queries, frame["label"], label_time, times, workers=workers)
+    ranges = groups.label_ranges(queries, labels, [groups.FOREVER], workers=workers)
     out = np.empty(frame.height, np.int64)
     out[queries.order] = aggregates.fraud_counts(queries, labels.history, ranges, labels.outcome)[0]
     return out

@@ -1,11 +1,12 @@
 """The batch engine: all features of all events, in memory, on compiled loops.
 
-Works stage by stage (see `graph`), and within a stage by entity: rows are sorted by entity once, ranges are found once
-per list of windows, and each aggregate runs over the ranges. Results are written back in the order of the rows.
+Rows are sorted by entity once, ranges are found once per list of windows, and each aggregate runs over the ranges.
+Results are written back in the order of the rows. `schedule` says what is computed when.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ from fraudctl.features.groups import (
 )
 from fraudctl.features.links import linked
 from fraudctl.features.rowwise import RowExpr
+from fraudctl.features.schedule import Progress, run
 from fraudctl.features.sources import latest_rows, masked, source_history
 from fraudctl.features.specs import (
     HourSpec,
@@ -53,8 +55,6 @@ from fraudctl.features.specs import (
     WindowSpec,
 )
 from fraudctl.tables import Events
-
-Progress = Callable[[str, int, int], None]
 
 COMPILING = "compiling the feature loops (once on this machine)"
 _MAX_THREADS = 8
@@ -115,17 +115,6 @@ def build(
     return pl.DataFrame([*out, *(engine.results[name] for name in features.names)])
 
 
-def run(engine: Engine, features: FeatureSet, *, progress: Progress | None = None) -> None:
-    """Compute all steps of a set, stage by stage."""
-    done = 0
-    for stage in features.stages:
-        for family in families([features[name] for name in stage]):
-            engine.compute(family)
-            done += len(family)
-            if progress is not None:
-                progress(family[0].name, done, len(features.steps))
-
-
 def default_workers(threads: int | None = None) -> Workers:
     """Give at most so many threads; default: the processors, at most 8."""
     return Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS))
@@ -137,38 +126,11 @@ def _compiled_before() -> bool:
     return kernels.compiled_before()
 
 
-def families(features: Iterable[Feature]) -> list[list[Feature]]:
-    """Put features together that one pass can compute."""
-    out: dict[object, list[Feature]] = {}
-    for feature in features:
-        out.setdefault(_family_key(feature), []).append(feature)
-    return list(out.values())
-
-
-def _family_key(feature: Feature) -> object:
-    spec = feature.spec
-    if isinstance(spec, WindowSpec):
-        where = None if spec.where is None else spec.where.sql
-        return ("window", spec.entity, where, spec.include_current)
-    if isinstance(spec, SourceWindowSpec):
-        where = None if spec.where is None else spec.where.sql
-        return ("source", spec.source, spec.entity, where)
-    if isinstance(spec, LookupSpec):
-        return ("lookup", spec.source, spec.entity, spec.max_age_us)
-    if isinstance(spec, (LabelSpec, RecencySpec, HourSpec)):
-        return (type(spec).__name__, spec.entity)
-    if isinstance(spec, PairSpec):
-        return ("pair", spec.entities)
-    if isinstance(spec, LinkSpec):
-        return ("links", spec.entities, spec.hub)
-    return feature.name
-
-
 class Engine:
     """One run over one frame; keeps what several features share.
 
     ``asking`` is the first and (exclusive) last row whose features are computed, by default all; earlier rows then hold
-    the features that windows look back on.
+    the features that windows look back on. ``times`` are the µs of the events, by row.
     """
 
     def __init__(
@@ -185,6 +147,7 @@ class Engine:
         self.dropped = dropped or Dropped()
         self.sources = sources
         self.frame = frame
+        self.times = frame["event_time"].dt.epoch("us").to_numpy()
         self.asking = asking or (0, frame.height)
         self.asked = frame.slice(self.asking[0], self.asking[1] - self.asking[0])
         self.lengths = _lengths(features)
@@ -195,6 +158,21 @@ class Engine:
         self._queries: dict[tuple[str, ...], Queries] = {}
         self._codes: dict[str, tuple[Array, int]] = {}
         self._ranges: dict[tuple[str, str], tuple[Array | None, Ranges]] = {}
+
+    def beside(self) -> Engine:
+        """Give an engine that computes other entities at the same time: all is shared but the memory of blocks."""
+        twin = copy.copy(self)
+        twin.room = Room()
+        return twin
+
+    def forget(self, entities: tuple[str, ...], needed: Sequence[tuple[str, ...]]) -> None:
+        """Let go of a grouping by entities, but for what is needed later."""
+        if entities not in needed:
+            self._queries.pop(entities, None)
+        for name in set(entities).difference(*needed):
+            self._codes.pop(name, None)
+        if entities not in needed:
+            self._ranges = {key: found for key, found in self._ranges.items() if (key[0],) != entities}
 
     def compute(self, family: list[Feature]) -> None:
         """Compute the features of a family, whose needs are there; what is asked under two names is computed once."""
@@ -233,11 +211,6 @@ class Engine:
             self.hours(family, spec.entity)
 
     # ------------------------------------------------------------ columns
-
-    @cached_property
-    def times(self) -> Array:
-        """Microseconds of the events, by row."""
-        return self.frame["event_time"].dt.epoch("us").to_numpy()
 
     def column(self, name: str) -> pl.Series:
         """Give a column of the frame, or a feature computed before, for the events that ask."""
@@ -297,12 +270,12 @@ class Engine:
                 codes = joint_codes(self.codes(entities[0]), self.codes(entities[1]))
             else:
                 codes = self.codes(entities[0])
-            self._queries[entities] = queries_of(*codes, self.times, asking=self.asking)
+            self._queries[entities] = queries_of(*codes, self.times, workers=self.workers, asking=self.asking)
         return self._queries[entities]
 
     def label_history(self, queries: Queries) -> Labels:
         """Give the outcomes as history."""
-        return label_history(queries, self.frame["label"], self.frame["label_time"], self.times)
+        return label_history(queries, self.frame["label"], self.frame["label_time"], self.times, workers=self.workers)
 
     # ------------------------------------------------------------ families
 
@@ -316,18 +289,18 @@ class Engine:
     def source_windows(self, family: list[Feature], spec: SourceWindowSpec) -> None:
         """Compute window aggregates of one column of another table."""
         source = self.sources[spec.source]
-        found = source_history(self.asked, self.times[slice(*self.asking)], source, spec.entity)
+        found = source_history(self.asked, self.times[slice(*self.asking)], source, spec.entity, workers=self.workers)
         if spec.where is not None:
             where = spec.where.apply(source, timezone=self.timezone)
             found = masked(found, where.fill_null(value=False).to_numpy())
         windows = _distinct_windows(_specs(family, SourceWindowSpec))
-        ranges = event_ranges(found.queries, found.history, found.usable, windows, workers=self.workers)
+        ranges = event_ranges(found.queries, found.history, windows, workers=self.workers)
         self.keep_aggregates(family, Seen(found.queries, found.history, ranges), windows, source.get_column)
 
     def lookups(self, family: list[Feature], spec: LookupSpec) -> None:
         """Look up attributes in another table."""
         source = self.sources[spec.source]
-        found = source_history(self.asked, self.times[slice(*self.asking)], source, spec.entity)
+        found = source_history(self.asked, self.times[slice(*self.asking)], source, spec.entity, workers=self.workers)
         rows = np.empty(self.asked.height, np.int64)
         rows[found.queries.order] = latest_rows(found, spec.max_age_us)
         at = pl.Series(rows).replace(-1, None)
@@ -362,7 +335,7 @@ class Engine:
         if key not in self._ranges:
             mask = None if spec.where is None else self.let_through(spec.where)
             history = event_history(queries, mask, include_current=False)
-            found = event_ranges(queries, history, self.times[history.rows], self.lengths[key], workers=self.workers)
+            found = event_ranges(queries, history, self.lengths[key], workers=self.workers)
             self._ranges[key] = mask, found
         mask, ranges = self._ranges[key]
         if windows == self.lengths[key]:
@@ -401,7 +374,7 @@ class Engine:
 
     def label_times(self, seen: Seen, labels: Labels, kinds: set[str]) -> dict[str, Array]:
         """Measure the seconds since the first and last fraud in each range."""
-        fraud_times = np.where(labels.outcome == 1, labels.times.astype(np.float64), np.nan)
+        fraud_times = np.where(labels.outcome == 1, labels.history.times.astype(np.float64), np.nan)
         tables = {}
         for kind, sign in (("seconds_since_last_fraud", 1.0), ("seconds_since_first_fraud", -1.0)):
             if kind in kinds:
@@ -440,7 +413,7 @@ class Engine:
         from fraudctl.features import kernels
 
         history = event_history(queries, None, include_current=False)
-        ranges = event_ranges(queries, history, queries.row_times, [FOREVER], workers=self.workers)
+        ranges = event_ranges(queries, history, [FOREVER], workers=self.workers)
         out = np.empty(len(queries.order), np.float64)
         kernels.since(
             queries.times,
@@ -462,14 +435,14 @@ class Engine:
         labels = self.label_history(queries)
         ranges = label_ranges(queries, labels, [FOREVER], workers=self.workers)
         if spec.kind == "seconds_since_last_known_fraud":
-            times = np.where(labels.outcome == 1, labels.times.astype(np.float64), np.nan)
+            times = np.where(labels.outcome == 1, labels.history.times.astype(np.float64), np.nan)
             latest = aggregates.extremes(queries, labels.history, ranges, times, 1.0, workers=self.workers)[0]
             since: Array = (queries.times - latest) / 1e6
             return since
         out = np.empty(len(queries.order), np.float64)
         kernels.since_run_began(
-            queries.times, queries.starts, labels.times, labels.outcome, labels.history.starts, ranges.hi, spec.gap_us,
-            out, 0, queries.n_groups,
+            queries.times, queries.starts, labels.history.times, labels.outcome, labels.history.starts, ranges.hi,
+            spec.gap_us, out, 0, queries.n_groups,
         )  # fmt: skip
         return out
 
@@ -477,7 +450,7 @@ class Engine:
         """Compute what is known of earlier events of the same pair."""
         queries = self.queries(*entities)
         history = event_history(queries, None, include_current=False)
-        ranges = event_ranges(queries, history, queries.row_times, [FOREVER], workers=self.workers)
+        ranges = event_ranges(queries, history, [FOREVER], workers=self.workers)
         n_before = aggregates.counts(queries, history, ranges)[0]
         missing = pl.Series(queries.codes[slice(*self.asking)] < 0)
         for feature, spec in zip(family, _specs(family, PairSpec), strict=True):
@@ -501,7 +474,7 @@ class Engine:
         queries, specs = self.queries(entity), _specs(family, HourSpec)
         windows = _distinct_windows(specs)
         history = event_history(queries, None, include_current=False)
-        ranges = event_ranges(queries, history, queries.row_times, windows, workers=self.workers)
+        ranges = event_ranges(queries, history, windows, workers=self.workers)
         minutes, earlier = self.minutes_of_day[queries.order], self.minutes_of_day[history.rows]
         cosines, sines = (
             aggregates.numeric(queries, history, ranges, axis[earlier], {"sum"}, workers=self.workers)["sum"]

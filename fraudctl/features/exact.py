@@ -96,6 +96,7 @@ def _accumulate(words: Words, base: int, n_words: int, part: np.uint64, at: int,
 
 @jit
 def put_part(words: Words, base: int, n_words: int, part: np.uint64, shift: int, negative: int) -> None:
+    """Add (or subtract) ``part`` × 2 ** ``shift`` to the integer at ``words[base : base + n_words]``."""
     at, bit = shift >> 6, np.uint64(shift & 63)
     _accumulate(words, base, n_words, part << bit, at, negative)
     if bit != _ZERO:
@@ -114,6 +115,7 @@ def square_of(part: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 @jit
 def difference(prefix: Words, n_words: int, lo: int, hi: int, out: Words) -> None:
+    """Write the difference of two running totals of ``n_words`` words, the later minus the earlier."""
     borrow = _ZERO
     for j in range(n_words):
         a, b = prefix[hi * n_words + j], prefix[lo * n_words + j]

@@ -64,13 +64,18 @@ class Queries:
         return len(self.starts) - 1
 
     @cached_property
+    def nowhere(self) -> Array:
+        """The position -1 for each query, where its own value does not count."""
+        return np.full(len(self.order), -1, np.int64)
+
+    @cached_property
     def strips(self) -> Strips:
         """Places for what is computed of the queries."""
         from fraudctl.features import sweep
 
         n = len(self.out)
         shift = max(_STRIP_BITS, (n // _MOST_STRIPS).bit_length())
-        places, rows = np.empty(n, np.int64), np.empty(n, np.int64)
+        places, rows = np.empty(n, np.int32), np.empty(n, np.int32)
         sweep.strew(self.out, shift, places, rows)
         return Strips(places, rows, shift)
 
@@ -79,12 +84,13 @@ class Queries:
 class History:
     """What the queries of each group may look back on, in the order in which it became known.
 
-    ``rows`` (m,) are the rows behind each position, ``starts`` (n_groups + 1,) where groups start, ``current`` (n,) the
-    position of each query itself, or -1 where it does not count.
+    ``rows`` (m,) are the rows behind each position, ``times`` (m,) µs of what happened, ``starts`` (n_groups + 1,)
+    where groups start, ``current`` (n,) the position of each query itself, or -1 where it does not count.
     """
 
     rows: Array
     starts: Array
+    times: Array
     current: Array
 
 
@@ -98,11 +104,10 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Labels:
-    """A history of outcomes, by arrival: µs of arrival and of the event, and 1 for fraud; each (m,)."""
+    """A history of outcomes, by arrival: µs of arrival, and 1 for fraud; each (m,)."""
 
     history: History
     arrived: Array
-    times: Array
     outcome: Array
 
 
@@ -138,12 +143,23 @@ class Workers:
                 future.result()
 
 
-def queries_of(codes: Array, n_codes: int, times: Array, *, asking: tuple[int, int] | None = None) -> Queries:
+def gathered(values: Array, rows: Array, workers: Workers) -> Array:
+    """Give ``values[rows]``."""
+    from fraudctl.features import kernels
+
+    out, values = np.empty(len(rows), values.dtype), np.ascontiguousarray(values)
+    workers.spread(len(rows), lambda start, stop: kernels.gather(values, rows, out, start, stop))
+    return out
+
+
+def queries_of(
+    codes: Array, n_codes: int, times: Array, *, workers: Workers, asking: tuple[int, int] | None = None
+) -> Queries:
     """Sort the events by entity; ``asking`` is the first and (exclusive) last row that asks, by default all do."""
     from fraudctl.features import kernels
 
     rows, starts = kernels.group_order(codes, n_codes)
-    row_times = times[rows]
+    row_times = gathered(times, rows, workers)
     if asking is None or asking == (0, len(rows)):
         at = np.arange(len(rows), dtype=np.int64)
         return Queries(rows, row_times, starts, rows, row_times, starts, at, rows, codes, n_codes)
@@ -155,45 +171,62 @@ def queries_of(codes: Array, n_codes: int, times: Array, *, asking: tuple[int, i
 
 def event_history(queries: Queries, mask: Array | None, *, include_current: bool) -> History:
     """Give the events themselves as history, or those of them whose ``mask`` (by row) is true."""
-    none = np.full(len(queries.order), -1, np.int64)
     if mask is None:
-        return History(queries.rows, queries.row_starts, queries.at if include_current else none)
+        current = queries.at if include_current else queries.nowhere
+        return History(queries.rows, queries.row_starts, queries.row_times, current)
     kept = mask[queries.rows]
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    current = np.where(kept[queries.at], before[queries.at], -1) if include_current else none
-    return History(queries.rows[kept], before[queries.row_starts], current)
+    current = np.where(kept[queries.at], before[queries.at], -1) if include_current else queries.nowhere
+    return History(queries.rows[kept], before[queries.row_starts], queries.row_times[kept], current)
 
 
-def event_ranges(queries: Queries, history: History, times: Array, windows: list[int], *, workers: Workers) -> Ranges:
-    """Find the history in ``(t - window, t)``; ``times`` (m,) are those of the history's positions."""
+def event_ranges(queries: Queries, history: History, windows: list[int], *, workers: Workers) -> Ranges:
+    """Find the history in ``(t - window, t)``."""
     from fraudctl.features import kernels
 
     ranges, lengths = _empty_ranges(queries, windows), np.array(windows, np.int64)
 
     def work(g0: int, g1: int) -> None:
         kernels.event_bounds(
-            queries.times, queries.starts, times, history.starts, lengths, ranges.lo, ranges.hi, g0, g1
+            queries.times, queries.starts, history.times, history.starts, lengths, ranges.lo, ranges.hi, g0, g1
         )
 
     workers.run(queries.starts, work)
     return ranges
 
 
-def label_history(queries: Queries, label: pl.Series, label_time: pl.Series, times: Array) -> Labels:
+def label_history(
+    queries: Queries, label: pl.Series, label_time: pl.Series, times: Array, *, workers: Workers
+) -> Labels:
     """Give the outcomes of the events as history, sorted by arrival within each group."""
+    known, arrived = label_time.is_not_null().to_numpy(), label_time.dt.epoch("us")
+    rows, happened, starts = _by_arrival(queries, known, arrived.drop_nulls().to_numpy(), times)
+    starts = np.concatenate([starts, np.full(queries.n_groups - queries.n_codes, starts[-1], np.int64)])
+    outcome = gathered(label.fill_null(0).to_numpy(), rows, workers)
+    when = gathered(arrived.fill_null(0).to_numpy(), rows, workers)
+    return Labels(History(rows, starts, happened, queries.nowhere), when, outcome)
+
+
+def _by_arrival(queries: Queries, known: Array, arrived: Array, times: Array) -> tuple[Array, Array, Array]:
+    """Give the rows with an outcome and an entity, by group and arrival, their times, and where groups start.
+
+    ``arrived`` are the µs of those that are known, by row; where they rise, the order of the queries is that of
+    arrival.
+    """
     from fraudctl.features import kernels
 
-    known = label_time.is_not_null().to_numpy()
-    rows = np.flatnonzero(known & (queries.codes >= 0))
-    arrived = label_time.dt.epoch("us").fill_null(0).to_numpy()[rows]
-    if (arrived[1:] < arrived[:-1]).any():
-        by_arrival = np.argsort(arrived, kind="stable")
-        rows, arrived = rows[by_arrival], arrived[by_arrival]
+    if not (arrived[1:] < arrived[:-1]).any():
+        starts = queries.row_starts[: queries.n_codes + 1]
+        rows, happened = queries.rows[: starts[-1]], queries.row_times[: starts[-1]]
+        if known.all():
+            return rows, happened, starts
+        kept = known[rows]
+        return rows[kept], happened[kept], np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)[starts]
+    rows, usable = np.flatnonzero(known), queries.codes[known] >= 0
+    rows, arrived = rows[usable], arrived[usable]
+    rows = rows[np.argsort(arrived, kind="stable")]
     order, starts = kernels.group_order(queries.codes[rows], queries.n_codes)
-    padding = np.full(queries.n_groups - queries.n_codes, starts[-1], np.int64)
-    rows = rows[order]
-    history = History(rows, np.concatenate([starts, padding]), np.full(len(queries.order), -1, np.int64))
-    return Labels(history, arrived[order], times[rows], label.fill_null(0).to_numpy()[rows])
+    return rows[order], times[rows[order]], starts
 
 
 def label_ranges(queries: Queries, labels: Labels, windows: list[int], *, workers: Workers) -> Ranges:
@@ -204,7 +237,7 @@ def label_ranges(queries: Queries, labels: Labels, windows: list[int], *, worker
 
     def work(g0: int, g1: int) -> None:
         kernels.label_bounds(
-            queries.times, queries.starts, labels.arrived, labels.times, labels.history.starts, lengths,
+            queries.times, queries.starts, labels.arrived, labels.history.times, labels.history.starts, lengths,
             ranges.lo, ranges.hi, g0, g1,
         )  # fmt: skip
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from fraudctl.features.batch import Dropped, Engine, default_workers, run
+from fraudctl.features.batch import Dropped, Engine, default_workers
 from fraudctl.features.definition import FeatureSet
+from fraudctl.features.schedule import run
 from fraudctl.features.specs import HourSpec, LabelSpec, LinkSpec, PairSpec, RawSpec, RecencySpec, WindowSpec
 
 

@@ -78,6 +78,13 @@ def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
 
 
 @jit
+def gather(values: Array, rows: Ints, out: Array, i0: int, i1: int) -> None:
+    """Write the values of the rows ``rows[i0:i1]`` side by side."""
+    for i in range(i0, i1):
+        out[i] = values[rows[i]]
+
+
+@jit
 def scatter(values: Array, order: Ints, out: Array, i0: int, i1: int) -> None:
     """Write ``values[i0:i1]`` (in group order) to the rows that they belong to."""
     for i in range(i0, i1):

@@ -14,7 +14,7 @@ import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.features import groups
-from fraudctl.features.groups import Array, History, Queries
+from fraudctl.features.groups import Array, History, Queries, Workers
 from fraudctl.project.sources import SourceSection
 from fraudctl.tables import to_entity, to_utc
 
@@ -73,35 +73,37 @@ def _plain(values: pl.Series) -> pl.Series:
 
 @dataclass(frozen=True)
 class SourceHistory:
-    """Rows of another table by entity: the events that ask, the history, and its µs of use and of validity."""
+    """Rows of another table by entity: the events that ask, the history by µs of use, and its µs of validity."""
 
     queries: Queries
     history: History
-    usable: Array
     valid_from: Array
 
 
-def source_history(events: pl.DataFrame, times: Array, source: pl.DataFrame, entity: str) -> SourceHistory:
+def source_history(
+    events: pl.DataFrame, times: Array, source: pl.DataFrame, entity: str, *, workers: Workers
+) -> SourceHistory:
     """Group events and rows of another table by the same entity."""
     n = events.height
     codes, n_codes = groups.codes_of(pl.concat([events[entity], source[entity]]))
-    queries = groups.queries_of(np.ascontiguousarray(codes[:n]), n_codes, times)
+    queries = groups.queries_of(np.ascontiguousarray(codes[:n]), n_codes, times, workers=workers)
     usable = source["usable_time"].dt.epoch("us").to_numpy()
     rows = np.flatnonzero(codes[n:] >= 0)
     rows = rows[np.argsort(usable[rows], kind="stable")]
-    inner = groups.queries_of(codes[n:][rows], n_codes, usable[rows])
+    inner = groups.queries_of(codes[n:][rows], n_codes, usable[rows], workers=workers)
     rows = rows[inner.order]
     padding = np.full(queries.n_groups - n_codes, len(rows), np.int64)
-    history = History(rows, np.concatenate([inner.starts, padding]), np.full(n, -1, np.int64))
-    return SourceHistory(queries, history, usable[rows], source["event_time"].dt.epoch("us").to_numpy()[rows])
+    history = History(rows, np.concatenate([inner.starts, padding]), usable[rows], queries.nowhere)
+    return SourceHistory(queries, history, source["event_time"].dt.epoch("us").to_numpy()[rows])
 
 
 def masked(found: SourceHistory, mask: Array) -> SourceHistory:
     """Leave only the rows of the history (by row of the source) whose mask is true."""
     kept = mask[found.history.rows]
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    history = History(found.history.rows[kept], before[found.history.starts], found.history.current)
-    return SourceHistory(found.queries, history, found.usable[kept], found.valid_from[kept])
+    old = found.history
+    history = History(old.rows[kept], before[old.starts], old.times[kept], old.current)
+    return SourceHistory(found.queries, history, found.valid_from[kept])
 
 
 def latest_rows(found: SourceHistory, max_age_us: int | None) -> Array:
@@ -111,9 +113,7 @@ def latest_rows(found: SourceHistory, max_age_us: int | None) -> Array:
     """
     from fraudctl.features import kernels
 
-    ranges = groups.event_ranges(
-        found.queries, found.history, found.usable, [groups.FOREVER], workers=groups.Workers(1)
-    )
+    ranges = groups.event_ranges(found.queries, found.history, [groups.FOREVER], workers=groups.Workers(1))
     out = np.empty(len(found.queries.order), np.int64)
     kernels.latest(
         found.valid_from, found.history.rows, found.history.starts, found.queries.times, found.queries.starts,

@@ -1,11 +1,11 @@
 """One pass over a history for all aggregates and windows of a column; compiled.
 
-Entities come in an order of their own, and the table is in the order of time: to write each value where it belongs would
-be a visit to far memory per value, which costs more than all arithmetic. So a sweep puts the values of one event side by
-side into a slab that stays in the processor's cache, and a full slab is copied into a block, 64 bits a value, in which
-every strip of rows of the table (`strew`) is filled from its start to its end; `unpack` puts the events of a strip into
-their order and turns them into columns. Ranges are those of the ``*_bounds`` kernels; sums are exact (`wide`, and `exact`
-for what does not fit there).
+Entities come in an order of their own, and the table is in the order of time: to write each value where it belongs
+would be a visit to far memory per value, which costs more than all arithmetic. So a sweep puts the values of one event
+side by side into a slab that stays in the processor's cache, and a full slab is copied into a block, 64 bits a value,
+in which every strip of rows of the table (`strew`) is filled from its start to its end; `unpack` puts the events of a
+strip into their order and turns them into columns. Ranges are those of the ``*_bounds`` kernels; sums are exact
+(`wide`, and `exact` for what does not fit there).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _used(slots: Ints, n_columns: int) -> Ints:
 
 
 @jit
-def _flush(slab: Ints, places: Ints, used: Ints, out: Ints, first: int, stop: int) -> None:
+def _flush(slab: Ints, places: Array, used: Ints, out: Ints, first: int, stop: int) -> None:
     """Copy the values of queries ``[first, stop)`` to their places."""
     for i in range(first, stop):
         if i + _AHEAD < stop:
@@ -217,7 +217,7 @@ def _write_extremes(
 
 @jit
 def sweep(
-    values: Floats, h_starts: Ints, q_starts: Ints, places: Ints, lo: Array, hi: Array, current: Array, low: int,
+    values: Floats, h_starts: Ints, q_starts: Ints, places: Array, lo: Array, hi: Array, current: Array, low: int,
     slots: Ints, out: Ints, g0: int, g1: int,
 ) -> None:  # fmt: skip
     """Aggregate the values in every range of every window.
@@ -287,7 +287,7 @@ def sweep(
 
 @jit
 def label_sweep(
-    outcome: Array, h_starts: Ints, q_starts: Ints, places: Ints, lo: Array, hi: Array, slots: Ints, out: Ints,
+    outcome: Array, h_starts: Ints, q_starts: Ints, places: Array, lo: Array, hi: Array, slots: Ints, out: Ints,
     g0: int, g1: int,
 ) -> None:  # fmt: skip
     """Count the outcomes, and the frauds among them, in every range; the rate of frauds is NaN where there is none.
@@ -319,7 +319,7 @@ def label_sweep(
 
 
 @jit
-def strew(rows: Ints, shift: int, places: Ints, back: Ints) -> None:
+def strew(rows: Ints, shift: int, places: Array, back: Array) -> None:
     """Give each query a place in the strip of ``2 ** shift`` rows that its row belongs to, in the order of queries.
 
     Parameters
@@ -340,7 +340,7 @@ def strew(rows: Ints, shift: int, places: Ints, back: Ints) -> None:
 
 
 @jit
-def put(values: Array, places: Ints, slot: int, out: Array, i0: int, i1: int) -> None:
+def put(values: Array, places: Array, slot: int, out: Array, i0: int, i1: int) -> None:
     """Write values to their places in a column of a block of the same type."""
     for i in range(i0, i1):
         out[places[i], slot] = values[i]
@@ -348,7 +348,7 @@ def put(values: Array, places: Ints, slot: int, out: Array, i0: int, i1: int) ->
 
 @jit
 def unpack(
-    block: Ints, rows: Ints, shift: int, as_float: Array, out: Ints, valid: Array, nulls: Ints, r0: int, r1: int
+    block: Ints, rows: Array, shift: int, as_float: Array, out: Ints, valid: Array, nulls: Ints, r0: int, r1: int
 ) -> None:
     """Turn the strips of rows ``[r0, r1)`` of a block into columns; ``r0`` is where a strip starts.
 

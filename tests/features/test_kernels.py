@@ -19,9 +19,9 @@ WORKERS = groups.Workers(2)
 def one_group(values: list[float], window: int) -> dict[str, np.ndarray]:
     """Aggregate one group with an event a second, over a window of so many seconds."""
     times = np.arange(len(values), dtype=np.int64) * 1_000_000
-    queries = groups.queries_of(np.zeros(len(values), np.int64), 1, times)
+    queries = groups.queries_of(np.zeros(len(values), np.int64), 1, times, workers=groups.Workers(1))
     history = groups.event_history(queries, None, include_current=True)
-    ranges = groups.event_ranges(queries, history, times, [window * 1_000_000], workers=WORKERS)
+    ranges = groups.event_ranges(queries, history, [window * 1_000_000], workers=WORKERS)
     kinds = {"sum", "std"}
     return aggregates.numeric(queries, history, ranges, np.array(values), kinds, workers=WORKERS)
 

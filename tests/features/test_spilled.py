@@ -17,9 +17,10 @@ from polars.testing import assert_frame_equal
 from fraudctl import chunks
 from fraudctl.errors import DataError, UsageError
 from fraudctl.features import build
-from fraudctl.features.batch import Dropped, Engine, families
+from fraudctl.features.batch import Dropped, Engine
 from fraudctl.features.groups import Workers
 from fraudctl.features.increment import Past, extend
+from fraudctl.features.schedule import families
 from fraudctl.features.spilled import Limits, Spilled
 from fraudctl.project import parse_project
 from fraudctl.workflows.features import build_features_file

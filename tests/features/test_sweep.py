@@ -49,9 +49,9 @@ def test_a_sweep_equals_the_loops_for_any_width(values, include_current, data):
     n = len(values)
     codes = np.array(data.draw(st.lists(st.integers(-1, 2), min_size=n, max_size=n)), np.int64)
     times = np.sort(np.array(data.draw(st.lists(st.integers(0, 30), min_size=n, max_size=n)), np.int64))
-    queries = groups.queries_of(codes, 3, times)
+    queries = groups.queries_of(codes, 3, times, workers=WORKERS)
     history = groups.event_history(queries, None, include_current=include_current)
-    ranges = groups.event_ranges(queries, history, times[history.rows], [3, 10, 100], workers=WORKERS)
+    ranges = groups.event_ranges(queries, history, [3, 10, 100], workers=WORKERS)
     seen, here = aggregates.Seen(queries, history, ranges), np.array(values)[history.rows]
     low, n_words, n_squares = exact.grid_of(here, longest=n, squares=True)
     assert n_words <= wide.SUM_WORDS

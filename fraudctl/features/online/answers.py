@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from fraudctl.features.exact import (
-    make_positive,
     difference,
+    make_positive,
     mantissa_of,
     n_times_squares_minus_square,
     put_part,
@@ -67,12 +67,12 @@ from fraudctl.features.online.logs import (
     V_SQUARES,
     V_SUMS,
     V_VALUES,
-    _rank,
     distinct_from,
     exponents,
     find_code,
     first_after,
     grid_words,
+    rank_of,
     slide_sorted,
     sorted_insert,
 )
@@ -274,7 +274,7 @@ def _middle(
     at, n = heap[window + S_AT], heap[window + S_N]
     if math.isnan(own):
         return middle(values, at, n, spread)
-    rank = _rank(values, at, n, own)
+    rank = rank_of(values, at, n, own)
     sorted_insert(values, at, n, own)
     out = middle(values, at, n + 1, spread)
     for j in range(rank, n):

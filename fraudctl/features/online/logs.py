@@ -242,7 +242,7 @@ def _derive(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, 
 
 
 @jit
-def _rank(values: Floats, at: int, n: int, value: float) -> int:
+def rank_of(values: Floats, at: int, n: int, value: float) -> int:
     """Find the first of the sorted values that is not below ``value``."""
     lo, hi = 0, n
     while lo < hi:
@@ -263,7 +263,7 @@ def slide_sorted(heap: Ints, values: Floats, header: int, column: int, window: i
         value = values[heap[column + V_VALUES] + left]
         if not math.isnan(value):
             n -= 1
-            for j in range(_rank(values, at, n + 1, value), n):
+            for j in range(rank_of(values, at, n + 1, value), n):
                 values[at + j] = values[at + j + 1]
         left += 1
     heap[window + S_N] = n
@@ -273,7 +273,7 @@ def slide_sorted(heap: Ints, values: Floats, header: int, column: int, window: i
 @jit
 def sorted_insert(values: Floats, at: int, n: int, value: float) -> None:
     """Put a value among n sorted ones."""
-    rank = _rank(values, at, n, value)
+    rank = rank_of(values, at, n, value)
     for j in range(n, rank, -1):
         values[at + j] = values[at + j - 1]
     values[at + rank] = value
