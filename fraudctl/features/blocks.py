@@ -56,28 +56,19 @@ class Block:
 
     def columns(self, workers: Workers) -> list[pl.Series]:
         """Give the features as columns in the order of the rows, nulls as nulls."""
-        import pyarrow as pa
-
         from fraudctl.features import sweep
 
         n, k = self.values.shape
-        real = np.array([feature.dtype == "float" for feature in self.features])
-        out, valid = np.empty((k, n), np.int64), np.empty((k, -(-n // 8)), np.uint8)
-        counts: list[Array] = []
+        out = np.empty((k, n), np.int64)
 
         def work(start: int, stop: int) -> None:
-            nulls = np.zeros(k, np.int64)
-            strips = self.strips
-            sweep.unpack(self.values, strips.rows, strips.shift, real, out, valid, nulls, start, stop)
-            counts.append(nulls)
+            sweep.unpack(self.values, self.strips.rows, self.strips.shift, out, start, stop)
+
+        def series(c: int) -> pl.Series:
+            feature = self.features[c]
+            if feature.dtype == "float":
+                return pl.Series(feature.name, out[c].view(np.float64), nan_to_null=True)
+            return pl.Series(feature.name, out[c]).cast(POLARS_TYPES[feature.dtype])
 
         workers.spread(n, work, step=1 << self.strips.shift)
-        nulls = np.sum(counts, axis=0) if counts else np.zeros(k, np.int64)
-        series = []
-        for c, feature in enumerate(self.features):
-            kind = pa.float64() if real[c] else pa.int64()
-            bits = pa.py_buffer(valid[c]) if nulls[c] else None
-            column = pa.Array.from_buffers(kind, n, [bits, pa.py_buffer(out[c])], int(nulls[c]))
-            found = pl.Series(feature.name, pl.from_arrow(column))
-            series.append(found.cast(POLARS_TYPES[feature.dtype]))
-        return series
+        return workers.each(series, range(k))

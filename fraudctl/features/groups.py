@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 Array = npt.NDArray[Any]
+_R = TypeVar("_R")
 
 FOREVER = 1 << 62
 """Microseconds of a window without an end."""
@@ -129,6 +130,11 @@ class Workers:
         with ThreadPoolExecutor(self.threads) as pool:
             for future in [pool.submit(work, *share) for share in shares]:
                 future.result()
+
+    def each(self, work: Callable[[int], _R], numbers: Sequence[int]) -> list[_R]:
+        """Call ``work`` with each of the numbers, and give what it gave in their order."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(work, numbers))
 
     def spread(self, n: int, work: Callable[[int, int], None], *, step: int = 1) -> None:
         """Call ``work(first, last)`` on equal shares of n rows that begin at multiples of ``step``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,25 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _without_blas() -> None:
+    """Let numba load its array functions without looking for SciPy's BLAS.
+
+    It looks for it by importing all of SciPy's linear algebra, a quarter of a second for each command that computes
+    features, to know how `numpy.convolve` would be compiled. A product of matrices finds it by itself.
+    """
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        del sys.modules[name]
+
+
+_without_blas()
 
 
 def jit(function: F) -> F:

@@ -34,8 +34,6 @@ _AHEAD = 16
 _LINE = 8
 """Values in one line of the processor's cache."""
 _ZERO = np.uint64(0)
-_NO_SIGN = np.int64(0x7FFFFFFFFFFFFFFF)
-_INFINITY = np.int64(0x7FF0000000000000)
 
 
 @jit
@@ -347,9 +345,7 @@ def put(values: Array, places: Array, slot: int, out: Array, i0: int, i1: int) -
 
 
 @jit
-def unpack(
-    block: Ints, rows: Array, shift: int, as_float: Array, out: Ints, valid: Array, nulls: Ints, r0: int, r1: int
-) -> None:
+def unpack(block: Ints, rows: Array, shift: int, out: Ints, r0: int, r1: int) -> None:
     """Turn the strips of rows ``[r0, r1)`` of a block into columns; ``r0`` is where a strip starts.
 
     Parameters
@@ -358,11 +354,8 @@ def unpack(
         Shape (n, k).
     rows
         Shape (n,): the row of each place, see `strew`.
-    as_float
-        Shape (k,): whether a column holds floats, whose NaN are null.
-    out, valid, nulls
-        Shapes (k, n), (k, n / 8 rounded up) and (k,): written; values, a bit for each that is not null, and, added to
-        what is there, how many are null.
+    out
+        Shape (k, n): written.
     """
     strip = np.empty((min(1 << shift, r1 - r0), block.shape[1]), np.int64)
     for start in range(r0, r1, 1 << shift):
@@ -371,23 +364,6 @@ def unpack(
             for c in range(block.shape[1]):
                 strip[rows[place] - start, c] = block[place, c]
         for tile in range(start, stop, _TILE):
-            end = min(tile + _TILE, stop)
             for c in range(block.shape[1]):
-                for r in range(tile, end):
+                for r in range(tile, min(tile + _TILE, stop)):
                     out[c, r] = strip[r - start, c]
-                if as_float[c]:
-                    nulls[c] += _mark(out, c, tile, end, valid)
-
-
-@jit
-def _mark(out: Ints, c: int, start: int, stop: int, valid: Array) -> int:
-    """Set a bit for each value of a column that is not NaN; give how many are."""
-    n_nulls = 0
-    for r in range(start, stop, 8):
-        flags = 0
-        for b in range(min(8, stop - r)):
-            number = (out[c, r + b] & _NO_SIGN) <= _INFINITY
-            flags |= number << b
-            n_nulls += 1 - number
-        valid[c, r >> 3] = flags
-    return n_nulls
