@@ -60,13 +60,14 @@ by = "customer"
 
 def ours(data: Path, out: Path) -> None:
     """Compute with fraudctl."""
-    from fraudctl.features import build, define
+    from fraudctl.features import build, define, loading
     from fraudctl.project import parse_project
     from fraudctl.tables import load_events, load_schema, write_parquet
 
     project = parse_project(PROJECT, path=data.parent / "fraudctl.toml")
-    features = define(project, load_schema(project))
-    write_parquet(build(load_events(project), features, timezone="UTC", threads=2), out)
+    with loading():
+        features, events = define(project, load_schema(project)), load_events(project)
+    write_parquet(build(events, features, timezone="UTC", threads=2), out)
 
 
 def polars_over(data: Path, out: Path) -> None:

@@ -5,6 +5,7 @@ Standard library only, so that even a broken installation ends with the right co
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -32,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
             code = _leave_the_pipe()
     except BaseException as error:  # noqa: BLE001
         code = _explain(error, args)
+    if argv is None:  # the process ends here: looking for circles in all that is left would take a quarter of a second
+        gc.freeze()
     return code
 
 

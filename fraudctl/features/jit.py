@@ -34,6 +34,14 @@ def _without_blas() -> None:
 _without_blas()
 
 
+def load() -> None:
+    """Load what numba needs to call its first loop."""
+    from numba.core.registry import cpu_target
+
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+
+
 def jit(function: F) -> F:
     """Compile a function on its first call with arguments of these types.
 

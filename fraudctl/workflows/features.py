@@ -395,7 +395,7 @@ def _reuse(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
 
 
 def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:
-    from fraudctl.features.batch import COMPILING, build
+    from fraudctl.features.batch import COMPILING, build, loading
 
     def tell(name: str, done: int, total: int) -> None:
         if name == COMPILING:
@@ -404,8 +404,8 @@ def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]
             progress.update(done, total, name)
 
     progress.stage("Reading events")
-    events = plan.load()
-    sources = plan.load_sources()
+    with loading():
+        events, sources = plan.load(), plan.load_sources()
     progress.stage(f"Building {len(plan.features.names)} features for {events.frame.height:,} events")
     frame = build(
         events,

@@ -91,7 +91,8 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     DataError, ProjectError
         As `build_features` does; ids are looked at within the new events and the kept ones.
     """
-    from fraudctl.features.increment import Past, extend, kept
+    from fraudctl.features.batch import loading
+    from fraudctl.features.increment import extend
     from fraudctl.split import instant
 
     if not project.data.has_time:
@@ -99,31 +100,30 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
         raise UsageError(msg)
     progress, asked = progress or Silent(), instant(since, timezone=project.data.timezone)
     since_us = round(asked.timestamp() * 1_000_000)
-    found = load_definitions(project)
-    state = _open(project, found)
-    files, reason = _new_files(state, found, since_us)
-    progress.stage("Reading new events" if reason is None else "Reading all events")
-    past, fresh, seen = _read(found, state if reason is None else None, files)
-    if isinstance(fresh, str):
-        reason, state = fresh, None
-        past, fresh, seen = _read(found, None, found.files)
-    if reason is not None:
-        progress.warn(f"no state fits ({reason}): all features are built anew, and the state is kept")
-    if isinstance(fresh, str):
-        raise DataError(fresh)
-    progress.stage(f"Building {len(found.features.names)} features for {fresh.height:,} events")
-    zone, sources = project.data.timezone, found.load_sources()
-    table = extend(past, fresh, found.features, timezone=zone, sources=sources)
-    names = [name for name in fresh.columns if name not in set(found.features.names)] + found.features.names
+    with loading():
+        found = load_definitions(project)
+        read = _read(found, since_us, progress)
+        sources = found.load_sources()
+    progress.stage(f"Building {len(found.features.names)} features for {read.fresh.height:,} events")
+    table = extend(read.past, read.fresh, found.features, timezone=project.data.timezone, sources=sources)
+    names = [name for name in read.fresh.columns if name not in set(found.features.names)] + found.features.names
     wanted = table.filter(_at_or_after(since_us)).select(names)
-    if reason is not None or state is None or state.before_us != since_us:
-        import polars as pl
+    rows_kept = read.past.events.height if read.before_us == since_us else _keep(found, read, table, since_us)
+    return Increment(wanted, found.features.names, asked.astimezone(UTC), rows_kept, read.reason)
 
-        everything = pl.concat([past.events, table.filter(~_at_or_after(since_us))], how="diagonal_relaxed")
-        after = kept(Past(everything.select(_state_columns(found)), past.dropped), found.features, before_us=since_us)
-        _keep(project, found, after, since_us, seen)
-        past = after
-    return Increment(wanted, found.features.names, asked.astimezone(UTC), past.events.height, reason)
+
+@dataclass(frozen=True)
+class _Read:
+    """The past, the events after it, what is to be noted of every file, and why no state fitted, if so.
+
+    ``before_us`` is the date of the state, or None where there is none that fits.
+    """
+
+    past: Past
+    fresh: pl.DataFrame
+    files: dict[str, Any]
+    reason: str | None
+    before_us: int | None
 
 
 def _at_or_after(since_us: int) -> pl.Expr:
@@ -190,44 +190,73 @@ def _unchanged(name: str, noted: dict[str, Any]) -> bool:
     return bool(tables.fingerprint([name]) == noted["sha256"])
 
 
-def _read(
-    found: Definitions, state: _State | None, files: list[str]
-) -> tuple[Past, pl.DataFrame | str, dict[str, Any]]:
-    """Give the past, the events after it (or why they do not fit), and what is to be noted of every file."""
-    import polars as pl
-
-    from fraudctl import tables
+def _read(found: Definitions, since_us: int, progress: Progress) -> _Read:
+    """Read the state and what is new, or, where no state fits, everything."""
     from fraudctl.features.batch import Dropped
     from fraudctl.features.increment import Past
 
-    noted: dict[str, Any] = {} if state is None else dict(state.facts["files"])
-    project = found.project
+    state = _open(found.project, found)
+    files, reason = _new_files(state, found, since_us)
+    if state is not None and reason is None:
+        progress.stage("Reading new events")
+        events = _events(found, files)
+        noted, reason = _noted(found, state, files)
+        if reason is None:
+            after = events.filter(_at_or_after(state.before_us))
+            return _Read(state.past(), after, noted, None, state.before_us)
+    progress.stage("Reading all events")
+    progress.warn(f"no state fits ({reason}): all features are built anew, and the state is kept")
+    events = _events(found, found.files)
+    noted, _ = _noted(found, None, found.files)
+    return _Read(Past(events.clear(), Dropped()), events, noted, reason, None)
+
+
+def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
+    from fraudctl import tables
+
     if not files:
         msg = "no event is new: every file was seen before"
         raise DataError(msg, hint="add a file with the new events")
-    events = tables.normalise(
-        tables.scan(files), project=project, files=files, columns=found.carried, fingerprint=""
-    ).frame
+    raw = tables.scan(files)
+    return tables.normalise(raw, project=found.project, files=files, columns=found.carried, fingerprint="").frame
+
+
+def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:
+    """Give what is to be noted of every file, and why the files do not fit the state, if so."""
+    from fraudctl import tables
+
+    data = found.project.data
+    noted: dict[str, Any] = {} if state is None else dict(state.facts["files"])
     for name in files:
-        times = tables.collect(tables.scan([name]).select(str(project.data.event_time)), files=[name]).to_series()
-        utc = tables.to_utc(times, timezone=project.data.timezone, role="event_time").dt.epoch("us")
+        times = tables.collect(tables.scan([name]).select(str(data.event_time)), files=[name]).to_series()
+        utc = tables.to_utc(times, timezone=data.timezone, role="event_time").dt.epoch("us")
         early = 0 if state is None or name in noted else int((utc < state.before_us).sum())
         if early:
-            return Past(events.clear(), Dropped()), f"{Path(name).name} holds {early} events before it", {}
+            return noted, f"{Path(name).name} holds {early} events before it"
         if "://" not in name:
             stat = Path(name).stat()
             digest = noted[name]["sha256"] if name in noted else tables.fingerprint([name])
             noted[name] = {"stat": [stat.st_size, stat.st_mtime_ns], "sha256": digest, "until_us": utc.max() or 0}
-    if state is None:
-        return Past(events.clear(), Dropped()), events, noted
-    return state.past(), events.filter(pl.col("event_time").dt.epoch("us") >= state.before_us), noted
+    return noted, None
 
 
-def _keep(project: Project, found: Definitions, past: Past, before_us: int, files: dict[str, Any]) -> None:
+def _keep(found: Definitions, read: _Read, table: pl.DataFrame, since_us: int) -> int:
+    """Write the state for a date, and give the number of events that it holds."""
+    import polars as pl
+
+    from fraudctl.features.increment import Past, kept
+
+    everything = pl.concat([read.past.events, table.filter(~_at_or_after(since_us))], how="diagonal_relaxed")
+    past = kept(Past(everything.select(_state_columns(found)), read.past.dropped), found.features, before_us=since_us)
+    _write(found, past, since_us, read.files)
+    return past.events.height
+
+
+def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any]) -> None:
     """Write the state, the facts last, and remove those of other definitions."""
     from fraudctl import tables
 
-    place = _place(project, found)
+    place = _place(found.project, found)
     facts = {"before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files}
     place.with_suffix(".json").unlink(missing_ok=True)
     tables.write_arrow(past.events, place.with_suffix(".arrow"))
