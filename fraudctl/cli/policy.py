@@ -76,11 +76,11 @@ def _worth(report: Report, currency: str) -> Iterator[RenderableType]:
     rules = report.get("rules")
     brings = [(name, *_money(item)) for name, item in report["brings"].items()]
     if rules:
-        brings.append(("all rules", *_money(rules["all_bring"])))
+        brings.append(("all rules together", *_money(rules["together"]["brings"])))
     if brings:
         yield plain_table("What each part brings", ("part", currency, "interval"), brings, right=currency)
     if rules:
-        yield _rules(rules["each"], currency)
+        yield _rules(rules, currency)
     if report.get("constraints"):
         yield _constraints(report["constraints"])
     rows = [(name, f"{item['cost']:,.0f}", *_money(item["dearer_by"])) for name, item in report["alternatives"].items()]
@@ -94,24 +94,20 @@ def _simpler(report: Report) -> Iterator[RenderableType]:
         yield f"simpler, and as good within 1 %: {report['as_good_and_simpler'][0]}; prefer it"
 
 
-def _rules(each: Report, currency: str) -> RenderableType:
+def _rules(rules: Report, currency: str) -> RenderableType:
+    every = [*rules["each"].items(), ("together", {"action": "", **rules["together"]})]
     rows = [
         (
             name, item["action"], f"{item['events']:,}", f"{item['frauds']:,}",
-            f"{item['events_the_model_allows']:,}", f"{item['frauds_the_model_allows']:,}", *_money(item["brings"]),
+            f"{item['events_the_model_allows']:,} / {item['frauds_the_model_allows']:,}",
+            _money(item["brings_alone"])[0] if "brings_alone" in item else "", *_money(item["brings"]),
         )
-        for name, item in each.items()
+        for name, item in every
     ]  # fmt: skip
     columns = (
-        "rule",
-        "action",
-        "events",
-        "frauds",
-        "of them allowed by the model",
-        "frauds so",
-        f"brings {currency}",
-        "interval",
-    )
+        "rule", "action", "events", "frauds", "of them allowed by the model", f"alone brings {currency}",
+        "with the others", "interval",
+    )  # fmt: skip
     return plain_table("Rules beside the model", columns, rows, right="events frauds")
 
 
@@ -126,7 +122,7 @@ def _constraints(held: Report) -> RenderableType:
 def _sensitivity(rows: list[dict[str, Any]], currency: str) -> Iterator[RenderableType]:
     moved = [item for item in rows if item["changes"]]
     if not moved:
-        yield "halving or doubling any cost: keeping this policy would cost less than 1 % more"
+        yield "with any cost from half to double, keeping this policy would cost less than 1 % more"
         return
     told = [
         (

@@ -169,6 +169,10 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     if checked:
         parts.append(plain_table("Gate", ("verdict", "rule", "why"), checked))
     parts += [f"warning: {text}" for text in (*evaluation.warnings, *gate.warnings)]
+    changed = [item for item in (evaluation.champion or {}).get("cost_sensitivity", ()) if item["changes"]]
+    if changed:
+        costs = ", ".join(f"{item['cost']} × {item['factor']:g}" for item in changed)
+        parts.append(f"with other costs the other model would save more: {costs}")
     parts.append(f"gate: {gate.verdict}" + (f" - {gate.reason}" if gate.reason else ""))
     return parts
 

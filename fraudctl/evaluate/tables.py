@@ -86,7 +86,8 @@ def at_k(judged: Judged) -> list[dict[str, Any]]:
     """Give precision and recall of the K highest scores of each day, of events and of each entity's, ties shared.
 
     ``precision`` is the mean over days of the share of K that is fraud, with its ``lowest`` and ``highest`` over the
-    orders of ties; ``recall`` the share of all that could be found. An entity once found is not ranked again.
+    orders of ties; ``recall`` the share of all that could be found, with the same range. An entity once found is not
+    ranked again.
     """
     subjects = {"event": np.arange(judged.n_events, dtype=np.int64), **judged.entity_codes}
     rows = []
@@ -95,7 +96,7 @@ def at_k(judged: Judged) -> list[dict[str, Any]]:
         findable = len(np.unique(codes[(judged.y_true == 1) & (codes >= 0)]))
         for k in AT_K:
             found = topk.precision_at_k(boards, k)
-            share = found.per_day.sum() * k / findable if findable else None
+            per_found = found.n_days * k / findable if findable else None
             rows.append(
                 {
                     "of": subject,
@@ -103,7 +104,14 @@ def at_k(judged: Judged) -> list[dict[str, Any]]:
                     "precision": found.value,
                     "lowest": found.lowest,
                     "highest": found.highest,
-                    "recall": share,
+                    **{
+                        name: None if per_found is None else share * per_found
+                        for name, share in (
+                            ("recall", found.value),
+                            ("recall_lowest", found.lowest),
+                            ("recall_highest", found.highest),
+                        )
+                    },
                 }
             )
     return rows

@@ -129,11 +129,11 @@ def _beside(version: str, judged: Judged, rival: Judged, settings: RankingInterv
     }
 
 
-SENSITIVITY_FACTORS = (0.5, 2.0)
+SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
 
 
 def _sensitivity(judged: Judged, rival: Judged, settings: RankingIntervals) -> list[dict[str, object]]:
-    """Give the difference of savings with each cost halved and doubled, and whether the better model changes."""
+    """Give the difference of savings with each cost from half to double, and whether the better model changes."""
     sign = np.sign(difference("savings", judged, rival, settings).value or 0.0)
     rows: list[dict[str, object]] = []
     for code, action in enumerate(judged.matrix.actions):

@@ -341,8 +341,9 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
         brings[f"capacity {limit.action} {limit.limit} per {limit.per}"] = ground.dearer(ground.decide(freed), chosen)
     limited = bool(constraints or bare.capacity)
     alternatives = _alternatives(bare, ground, limited=limited)
-    if policy.kind == "expected_cost" and not limited:
-        brings["deciding by amount"] = ground.dearer(alternatives["thresholds"], chosen)
+    if policy.kind == "expected_cost":
+        blind = _blind_to_amount(bare, ground, constraints) if limited else alternatives["thresholds"]
+        brings["deciding by amount"] = ground.dearer(blind, chosen)
     simple = {
         name: {"cost": ground.cost(codes), "dearer_by": ground.dearer(codes, chosen)}
         for name, codes in alternatives.items()
@@ -359,35 +360,58 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
     return out
 
 
+def _blind_to_amount(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> CodeArray:
+    """Decide under the same limits as if every event cost what events cost on average: by probability alone."""
+    mean = np.average(ground.table, axis=0, weights=ground.weight)
+    blind = replace(ground, table=np.broadcast_to(mean, ground.table.shape).copy())
+    return blind.decide(_fitted(bare, blind, constraints)[0])
+
+
 def _rules_backtest(policy: Policy, ground: Ground) -> dict[str, Any]:
-    """Give what each rule matches, what it catches that the model alone lets pass, and what it brings in money."""
-    fraud = ground.y_true == 1
+    """Give what rules match and catch that the model alone lets pass, and what they bring in money: each, and together.
+
+    ``brings_alone`` is a rule beside the model without the others, ``brings`` what it adds to the others.
+    """
     chosen = ground.decide(policy)
-    without = replace(ground, rule_masks=[])
-    alone = without.decide(replace(policy, rules=()))
+    alone = _with_rules(policy, ground, [])
     missed = alone == policy.matrix.pass_code
-    found: dict[str, Any] = {}
-    for place, (rule, mask) in enumerate(zip(policy.rules, ground.rule_masks, strict=True)):
-        rest = replace(ground, rule_masks=[item for i, item in enumerate(ground.rule_masks) if i != place])
-        others = replace(policy, rules=tuple(item for item in policy.rules if item != rule))
-        found[rule.name] = {
+    places = range(len(policy.rules))
+    each = {
+        rule.name: {
             "action": rule.action,
-            "events": int(mask.sum()),
-            "frauds": int((mask & fraud).sum()),
-            "events_the_model_allows": int((mask & missed).sum()),
-            "frauds_the_model_allows": int((mask & missed & fraud).sum()),
-            "brings": ground.dearer(rest.decide(others), chosen),
+            **_caught(ground.rule_masks[place], missed, ground),
+            "brings_alone": ground.dearer(alone, _with_rules(policy, ground, [place])),
+            "brings": ground.dearer(_with_rules(policy, ground, [item for item in places if item != place]), chosen),
         }
-    return {"each": found, "all_bring": ground.dearer(alone, chosen)}
+        for place, rule in enumerate(policy.rules)
+    }
+    every = np.logical_or.reduce(ground.rule_masks)
+    return {"each": each, "together": {**_caught(every, missed, ground), "brings": ground.dearer(alone, chosen)}}
 
 
-SENSITIVITY_FACTORS = (0.5, 2.0)
+def _with_rules(policy: Policy, ground: Ground, places: list[int]) -> CodeArray:
+    """Give the actions with some of the rules alone."""
+    some = replace(ground, rule_masks=[ground.rule_masks[place] for place in places])
+    return some.decide(replace(policy, rules=tuple(policy.rules[place] for place in places)))
+
+
+def _caught(mask: BoolArray, missed: BoolArray, ground: Ground) -> dict[str, int]:
+    fraud = ground.y_true == 1
+    return {
+        "events": int(mask.sum()),
+        "frauds": int((mask & fraud).sum()),
+        "events_the_model_allows": int((mask & missed).sum()),
+        "frauds_the_model_allows": int((mask & missed & fraud).sum()),
+    }
+
+
+SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
 
 
 def _sensitivity(
     bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]
 ) -> list[dict[str, Any]]:
-    """Choose again with each cost halved and doubled: which decisions change, and what the old ones would cost more.
+    """Choose again with each cost from half to double: which decisions change, and what the old ones would cost more.
 
     The policy ``changes`` where its old decisions would cost more than the tolerance of a plateau.
     """

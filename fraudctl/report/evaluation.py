@@ -28,27 +28,12 @@ from fraudctl.report.document import (
     Text,
     Tone,
 )  # fmt: skip
+from fraudctl.report.evaluation_beside import champion_section
+from fraudctl.report.evaluation_figures import METRIC_WORDS, estimate, figure, interval, say, with_interval, words
 from fraudctl.uncertainty import Estimate
 
 VERDICT_TONES: Final[dict[str, Tone]] = {
     "pass": "good", "fail": "bad", "inconclusive": "warn", "refused": "bad", "none": "muted",
-}  # fmt: skip
-METRIC_WORDS: Final = {
-    "roc_auc": "Chance that a fraud scores above a legitimate event",
-    "average_precision": "Precision averaged over recall",
-    "precision": "Alerts that are fraud",
-    "recall": "Frauds that are alerted",
-    "value_recall": "Fraud money that is alerted",
-    "alert_rate": "Events that are alerted",
-    "false_positive_rate": "Legitimate events that are alerted",
-    "cost": "Money lost",
-    "savings": "Share of the loss without a model that is saved",
-    "savings_of_perfect": "Share that a perfect model would save",
-    "brier": "Mean squared error of the probability",
-    "ece": "Mean gap between probability and outcome",
-}
-SHARES: Final = {
-    "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "savings", "savings_of_perfect",
 }  # fmt: skip
 
 
@@ -61,10 +46,11 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
         _money_section(e),
         _metrics(e),
         _quality(e),
+        _top_k(e),
         _days(e),
         _segments(e),
         _periods(e),
-        *_champion(e),
+        *champion_section(e),
         _gate(e),
         _method(e),
     ]
@@ -131,10 +117,10 @@ def _cards(e: Evaluation) -> tuple[Card, ...]:
         text = f"saved against {base['action']} all ({money(base['cost'], currency)})"
         cards.append(Card(money(e.money["saved"], currency), text, tone))
         cards.append(Card(money(e.money["cost"], currency), "lost all the same", "bad"))
-    for name, words in (("recall", "of frauds are alerted"), ("precision", "of alerts are fraud")):
+    for name, told in (("recall", "of frauds are alerted"), ("precision", "of alerts are fraud")):
         item = e.metrics.get(name)
         if item is not None and item.value is not None:
-            cards.append(Card(percent(item.value), words + _between(item)))
+            cards.append(Card(percent(item.value), told + _between(item)))
     return tuple(cards)
 
 
@@ -208,7 +194,7 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
     rows = tuple(
         (
             Cell(name), Cell(f"{item['events']:,}", item["events"]), Cell(f"{item['frauds']:,}", item["frauds"]),
-            _estimate("precision", item["precision"]), _estimate("recall", item["recall"]),
+            estimate("precision", item["precision"]), estimate("recall", item["recall"]),
             Cell(money(item["cost"], currency), round(item["cost"], 2)),
         )
         for name, item in e.by_action.items()
@@ -222,7 +208,7 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
 
 def _metrics(e: Evaluation) -> Section:
     rows = tuple(
-        (Cell(name), Cell(_words(name)), _figure(name, item.value, e), _range(name, item, e), Cell(item.reason or ""))
+        (Cell(name), Cell(words(name)), figure(name, item.value, e), interval(name, item, e), Cell(item.reason or ""))
         for name, item in e.metrics.items()
     )
     columns = (
@@ -234,39 +220,6 @@ def _metrics(e: Evaluation) -> Section:
     if item is not None and item.value is not None:
         lead = f"It alerts on {percent(item.value)} of the frauds{_between(item)}."
     return Section("metrics", "How good is it?", lead, (Table("metrics-table", "Metrics", columns, rows, tools=True),))
-
-
-def _words(name: str) -> str:
-    if name.endswith("_precision_at_100"):
-        entity = name.removesuffix("_precision_at_100")
-        return f"Frauds among the 100 riskiest {entity} ids of a day"
-    return METRIC_WORDS.get(name, "")
-
-
-def _figure(name: str, value: float | None, e: Evaluation) -> Cell:
-    if value is None:
-        return Cell("–", "")
-    return Cell(_say(name, value, e), round(value, 9))
-
-
-def _say(name: str, value: float, e: Evaluation) -> str:
-    if name == "errors":
-        return f"{value:.0f}"
-    if name == "cost":
-        return money(value, str(e.money.get("currency", "")))
-    return percent(value, 1) if name in SHARES else f"{value:.4f}"
-
-
-def _range(name: str, item: Estimate, e: Evaluation) -> Cell:
-    if item.low is None or item.high is None:
-        return Cell("–", "")
-    return Cell(f"{_say(name, item.low, e)} to {_say(name, item.high, e)}", round(item.low, 9))
-
-
-def _estimate(name: str, item: Estimate) -> Cell:
-    if item.value is None:
-        return Cell("–", "")
-    return Cell(percent(item.value, 1) if name in SHARES else number(item.value), round(item.value, 9))
 
 
 def _quality(e: Evaluation) -> Section | None:
@@ -302,6 +255,36 @@ def _quality(e: Evaluation) -> Section | None:
     if ece is not None and ece.value is not None:
         lead = f"Probabilities are off by {percent(ece.value, 2)} on average; the diagonal is perfect."
     return Section("quality", "Are its scores right?", lead, tuple(blocks))
+
+
+def _top_k(e: Evaluation) -> Section | None:
+    """Show what a team finds that looks at the K riskiest a day."""
+    rows = e.tables.get("at_k") or []
+    if not rows:
+        return None
+    body = tuple(
+        (Cell(str(row["of"])), Cell(f"{row['k']:,}", row["k"]), *(_of_ties(row, *keys) for keys in _TIED))
+        for row in rows
+    )
+    columns = (
+        Column("Looked at"), Column("A day", "number"), Column("Fraud among them", "number"),
+        Column("Share of all that could be found", "number"),
+    )  # fmt: skip
+    lead = "The riskiest of each day; where scores tie at the cut, the mean over their orders and its range."
+    table = Table("top-k", "Who looks at so many a day", columns, body, tools=True)
+    return Section("top-k", "What does a team find that looks at the riskiest?", lead, (table,))
+
+
+_TIED: Final = (("precision", "lowest", "highest"), ("recall", "recall_lowest", "recall_highest"))
+
+
+def _of_ties(row: Mapping[str, Any], name: str, low: str, high: str) -> Cell:
+    if row[name] is None:
+        return Cell("–", "")
+    text = percent(row[name], 1)
+    if round(row[high] - row[low], 9) == 0:
+        return Cell(text, round(row[name], 9))
+    return Cell("", round(row[name], 9), lines=(text, f"{percent(row[low], 1)} to {percent(row[high], 1)}"))
 
 
 def _days(e: Evaluation) -> Section | None:
@@ -344,7 +327,7 @@ def _periods(e: Evaluation) -> Section | None:
         (
             Cell(f"{part['from'][:10]} to {part['until'][:10]}"), Cell("refitted" if part["refitted"] else "itself"),
             Cell(f"{part['rows']:,}", part["rows"]), Cell(f"{part['frauds']:,}", part["frauds"]),
-            _figure("savings", part["savings"], e), _figure("savings", part["savings_of_champion"], e),
+            figure("savings", part["savings"], e), figure("savings", part["savings_of_champion"], e),
         )
         for part in parts
     )  # fmt: skip
@@ -393,86 +376,11 @@ def _segment_table(column: str, rows: list[dict[str, Any]], e: Evaluation) -> Ta
             Cell(str(row["segment"])),
             Cell(f"{row['events']:,}", row["events"]),
             Cell(f"{row['frauds']:,}", row["frauds"]),
-            *(_with_interval(name, row["metrics"].get(name, {}), e) for name in shown),
+            *(with_interval(name, row["metrics"].get(name, {}), e) for name in shown),
         )
         for row in rows
     )
     return Table(f"segments-{column}", f"By {column}; intervals at {percent(e.confidence)}", columns, body, tools=True)
-
-
-def _with_interval(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
-    if item.get("value") is None:
-        return Cell("–", "")
-    lines = [_say(name, float(item["value"]), e)]
-    if item.get("low") is not None and item.get("high") is not None:
-        lines.append(f"{_say(name, item['low'], e)} to {_say(name, item['high'], e)}")
-    return Cell("", round(float(item["value"]), 9), lines=tuple(lines))
-
-
-def _champion(e: Evaluation) -> Iterator[Section]:
-    if not e.champion:
-        return
-    beside = e.champion
-    differences = {name: item for name, item in beside["differences"].items() if item.get("value") is not None}
-    rows = tuple(
-        (
-            Cell(name), _figure(name, e.metrics[name].value if name in e.metrics else None, e),
-            _figure(name, beside["metrics"].get(name, {}).get("value"), e), _difference_cell(name, item, e),
-            _difference_range(name, item, e),
-        )
-        for name, item in differences.items()
-    )  # fmt: skip
-    columns = (
-        Column("Metric", "code"), Column("This model", "number"), Column("Champion", "number"),
-        Column("Difference", "number"), Column(f"{percent(e.confidence)} interval", "number"),
-    )  # fmt: skip
-    drawn = [
-        {
-            "label": name,
-            "value": item["value"],
-            "low": item.get("low"),
-            "high": item.get("high"),
-            "tone": _side(name, item),
-        }
-        for name, item in differences.items()
-        if name != "cost"
-    ]
-    blocks: list[Block] = []
-    if drawn:
-        alt = "Differences from the champion: " + "; ".join(f"{row['label']} {row['value']:+.4f}" for row in drawn)
-        spec = charts.intervals(
-            drawn, title="model minus champion", bars=False, width=charts.WIDE, number_format="+.4f"
-        )
-        blocks.append(Chart("champion", "This model minus the champion, paired on the same events", spec, alt))
-    blocks.append(Table("champion-table", f"Against champion {beside['model']}", columns, rows))
-    item = differences.get("savings")
-    lead = f"Compared with champion {beside['model']} on the same events."
-    if item is not None:
-        side = "more" if item["value"] >= 0 else "less"
-        clear = item.get("low") is not None and (item["low"] > 0 or item["high"] < 0)
-        sure = "beyond doubt" if clear else "within what chance allows"
-        lead = f"It saves {percent(abs(item['value']), 1)} {side} of the loss than champion {beside['model']}, {sure}."
-    yield Section("champion-section", "Is it better than the champion?", lead, tuple(blocks))
-
-
-def _side(name: str, item: Mapping[str, Any]) -> Tone:
-    low, high = item.get("low"), item.get("high")
-    if low is None or high is None or low <= 0 <= high:
-        return "muted"
-    lower_is_better = name in {"alert_rate", "false_positive_rate", "brier", "cost", "ece"}
-    return "good" if (low > 0) != lower_is_better else "bad"
-
-
-def _difference_cell(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
-    value = float(item["value"])
-    text = _say(name, value, e)
-    return Cell(text if text.startswith("-") else f"+{text}", round(value, 9), _side(name, item))
-
-
-def _difference_range(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
-    if item.get("low") is None or item.get("high") is None:
-        return Cell(str(item.get("reason", "–")))
-    return Cell(f"{_say(name, item['low'], e)} to {_say(name, item['high'], e)}", round(item["low"], 9))
 
 
 def _gate(e: Evaluation) -> Section:
@@ -505,8 +413,8 @@ def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
     sign = "≥" if rule.direction == "at_least" else "≤"
     settle = f" About {rule.frauds_to_settle:,} frauds would settle it." if rule.frauds_to_settle else ""
     return (
-        Cell(rule.name), Cell(rule.verdict, tone=VERDICT_TONES[rule.verdict]), _figure(rule.metric, item.value, e),
-        _range(rule.metric, item, e), Cell(f"{sign} {_say(rule.metric, rule.bound, e)}"), Cell(rule.reason + settle),
+        Cell(rule.name), Cell(rule.verdict, tone=VERDICT_TONES[rule.verdict]), figure(rule.metric, item.value, e),
+        interval(rule.metric, item, e), Cell(f"{sign} {say(rule.metric, rule.bound, e)}"), Cell(rule.reason + settle),
     )  # fmt: skip
 
 
@@ -593,6 +501,6 @@ def _control_group(e: Evaluation) -> Iterator[str]:
             yield f"{METRIC_WORDS[name]}, on these alone: {item.get('reason', 'no interval')}."
         else:
             yield (
-                f"{METRIC_WORDS[name]}, on these alone: {_say(name, item['value'], e)} "
-                f"({_say(name, item['low'], e)} to {_say(name, item['high'], e)})."
+                f"{METRIC_WORDS[name]}, on these alone: {say(name, item['value'], e)} "
+                f"({say(name, item['low'], e)} to {say(name, item['high'], e)})."
             )

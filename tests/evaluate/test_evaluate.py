@@ -90,6 +90,7 @@ def test_tables() -> None:
     at_100 = next(row for row in tables["at_k"] if row["of"] == "card" and row["k"] == 100)
     assert at_100["precision"] == pytest.approx(found.metrics["card_precision_at_100"].value)
     assert at_100["lowest"] <= at_100["precision"] <= at_100["highest"]
+    assert at_100["recall_lowest"] <= at_100["recall"] <= at_100["recall_highest"]
     by_event = [row for row in tables["at_k"] if row["of"] == "event"]
     assert [row["recall"] for row in by_event] == sorted(row["recall"] for row in by_event)
 

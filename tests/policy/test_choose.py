@@ -166,9 +166,16 @@ def test_rules_are_backtested_with_the_model() -> None:
     assert each["big"]["frauds_the_model_allows"] <= each["big"]["frauds"]
     # blocking every web payment costs far more than it catches, and all rules together cost at least about that
     assert each["web"]["brings"]["high"] < 0
-    assert report["rules"]["all_bring"]["high"] < 0
+    together = report["rules"]["together"]
+    assert together["brings"]["high"] < 0
     _, bare = choose(events)
-    assert report["cost"] - bare["cost"] == pytest.approx(-report["rules"]["all_bring"]["value"])
+    assert report["cost"] - bare["cost"] == pytest.approx(-together["brings"]["value"])
+    either = events.filter((pl.col("amount") > 200) | (pl.col("channel") == "web"))
+    assert (together["events"], together["frauds"]) == (either.height, either["label"].sum())
+    # alone: the model and that rule, against the model
+    _, big_only = choose(events, more.split('[[rules]]\nname = "web"', maxsplit=1)[0])
+    assert each["big"]["brings_alone"]["value"] == pytest.approx(bare["cost"] - big_only["cost"])
+    assert each["web"]["brings"]["value"] == pytest.approx(big_only["cost"] - report["cost"])
 
 
 def test_cost_sensitivity_says_what_would_change() -> None:
@@ -177,9 +184,21 @@ def test_cost_sensitivity_says_what_would_change() -> None:
     assert set(rows) == {
         (cell, factor)
         for cell in ("allow.fraud", "review.fraud", "review.legit", "block.legit")
-        for factor in (0.5, 2.0)
+        for factor in (0.5, 0.8, 1.25, 2.0)
     }
     dear, cheap = rows["review.legit", 2.0], rows["review.legit", 0.5]
     assert dear["thresholds"]["review"] > cheap["thresholds"]["review"]
     assert dear["decisions_changed"] > 0
     assert dear["keeping_costs_more"] > 0
+    assert dear["changes"]
+    assert not all(row["changes"] for row in rows.values())
+
+
+def test_what_the_amount_brings_is_said_under_limits_too() -> None:
+    events = make_events(6000, 600)
+    for limit in ('capacity = { review = "10 per day" }', "constraints = { alert_rate = { at_most = 0.05 } }"):
+        _, report = choose(events, f"[policy]\n{limit}")
+        assert report["brings"]["deciding by amount"]["value"] > 0
+    same = events.with_columns(amount=pl.lit(80.0))
+    _, report = choose(same, '[policy]\ncapacity = { review = "10 per day" }')
+    assert report["brings"]["deciding by amount"]["value"] == 0.0

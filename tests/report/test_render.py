@@ -139,6 +139,24 @@ def test_an_evaluation_says_its_verdict_in_words(evaluation: Evaluation) -> None
     assert {"money", "metrics", "quality", "days", "method"} <= set(names)
 
 
+def test_an_evaluation_shows_ties_the_policy_and_what_other_costs_would_change(evaluation: Evaluation) -> None:
+    page = evaluation_report(evaluation, project="p")
+    assert "Who looks at so many a day" in page
+    assert "The action with the lowest expected cost for each event." in page
+    told = {
+        0.5: "With other costs the other model would save more: allow.fraud × 0.5",
+        9.0: "With any cost from half to",
+    }
+    for factor, words in told.items():
+        rows = [{**row, "changes": row["factor"] == factor} for row in evaluation.champion["cost_sensitivity"]]
+        other = replace(evaluation, champion={**evaluation.champion, "cost_sensitivity": rows})
+        assert words in evaluation_report(other, project="p")
+    tied = [{"of": "event", "k": 5, "precision": 0.5, "lowest": 0.4, "highest": 0.6, "recall": None,
+             "recall_lowest": None, "recall_highest": None}]  # fmt: skip
+    shown = evaluation_report(replace(evaluation, tables={**evaluation.tables, "at_k": tied}), project="p")
+    assert "40.0" in shown
+
+
 def test_markdown_escapes_and_says_what_it_leaves_out(document: Document, explanation: Explanation) -> None:
     text = render_markdown(document)
     assert "<script" not in text

@@ -1,0 +1,90 @@
+"""The champion beside the model: paired differences, and whether other costs would change which is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fraudctl.evaluate.result import Evaluation
+from fraudctl.explain.wording import percent
+from fraudctl.report import charts
+from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
+from fraudctl.report.evaluation_figures import figure, say
+
+
+def champion_section(e: Evaluation) -> Iterator[Section]:
+    """Lay the champion beside the model, where there is one."""
+    if not e.champion:
+        return
+    beside = e.champion
+    differences = {name: item for name, item in beside["differences"].items() if item.get("value") is not None}
+    rows = tuple(
+        (
+            Cell(name), figure(name, e.metrics[name].value if name in e.metrics else None, e),
+            figure(name, beside["metrics"].get(name, {}).get("value"), e), _difference_cell(name, item, e),
+            _difference_range(name, item, e),
+        )
+        for name, item in differences.items()
+    )  # fmt: skip
+    columns = (
+        Column("Metric", "code"), Column("This model", "number"), Column("Champion", "number"),
+        Column("Difference", "number"), Column(f"{percent(e.confidence)} interval", "number"),
+    )  # fmt: skip
+    drawn = [
+        {
+            "label": name,
+            "value": item["value"],
+            "low": item.get("low"),
+            "high": item.get("high"),
+            "tone": _side(name, item),
+        }
+        for name, item in differences.items()
+        if name != "cost"
+    ]
+    blocks: list[Block] = []
+    if drawn:
+        alt = "Differences from the champion: " + "; ".join(f"{row['label']} {row['value']:+.4f}" for row in drawn)
+        spec = charts.intervals(
+            drawn, title="model minus champion", bars=False, width=charts.WIDE, number_format="+.4f"
+        )
+        blocks.append(Chart("champion", "This model minus the champion, paired on the same events", spec, alt))
+    blocks.append(Table("champion-table", f"Against champion {beside['model']}", columns, rows))
+    blocks += _under_other_costs(beside)
+    item = differences.get("savings")
+    lead = f"Compared with champion {beside['model']} on the same events."
+    if item is not None:
+        side = "more" if item["value"] >= 0 else "less"
+        clear = item.get("low") is not None and (item["low"] > 0 or item["high"] < 0)
+        sure = "beyond doubt" if clear else "within what chance allows"
+        lead = f"It saves {percent(abs(item['value']), 1)} {side} of the loss than champion {beside['model']}, {sure}."
+    yield Section("champion-section", "Is it better than the champion?", lead, tuple(blocks))
+
+
+def _side(name: str, item: Mapping[str, Any]) -> Tone:
+    low, high = item.get("low"), item.get("high")
+    if low is None or high is None or low <= 0 <= high:
+        return "muted"
+    lower_is_better = name in {"alert_rate", "false_positive_rate", "brier", "cost", "ece"}
+    return "good" if (low > 0) != lower_is_better else "bad"
+
+
+def _difference_cell(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
+    value = float(item["value"])
+    text = say(name, value, e)
+    return Cell(text if text.startswith("-") else f"+{text}", round(value, 9), _side(name, item))
+
+
+def _difference_range(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
+    if item.get("low") is None or item.get("high") is None:
+        return Cell(str(item.get("reason", "–")))
+    return Cell(f"{say(name, item['low'], e)} to {say(name, item['high'], e)}", round(item["low"], 9))
+
+
+def _under_other_costs(beside: Mapping[str, Any]) -> Iterator[Block]:
+    """Say whether the better model would be another if a cost were half to double what the project says."""
+    rows = beside.get("cost_sensitivity", [])
+    changed = [f"{row['cost']} × {row['factor']:g}" for row in rows if row["changes"]]
+    if changed:
+        yield Text(f"With other costs the other model would save more: {', '.join(changed)}.")
+    elif rows:
+        yield Text("With any cost from half to double what it is, the same model saves more.", note=True)

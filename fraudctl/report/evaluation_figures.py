@@ -1,0 +1,77 @@
+"""Figures of an evaluation as cells: one way to write each metric, its interval and its name in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fraudctl.evaluate.result import Evaluation
+from fraudctl.explain.wording import money, number, percent
+from fraudctl.report.document import Cell
+from fraudctl.uncertainty import Estimate
+
+METRIC_WORDS: Final = {
+    "roc_auc": "Chance that a fraud scores above a legitimate event",
+    "average_precision": "Precision averaged over recall",
+    "precision": "Alerts that are fraud",
+    "recall": "Frauds that are alerted",
+    "value_recall": "Fraud money that is alerted",
+    "alert_rate": "Events that are alerted",
+    "false_positive_rate": "Legitimate events that are alerted",
+    "cost": "Money lost",
+    "savings": "Share of the loss without a model that is saved",
+    "savings_of_perfect": "Share that a perfect model would save",
+    "brier": "Mean squared error of the probability",
+    "ece": "Mean gap between probability and outcome",
+}
+SHARES: Final = {
+    "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "savings", "savings_of_perfect",
+}  # fmt: skip
+
+
+def words(name: str) -> str:
+    """Say what a metric is."""
+    if name.endswith("_precision_at_100"):
+        entity = name.removesuffix("_precision_at_100")
+        return f"Frauds among the 100 riskiest {entity} ids of a day"
+    return METRIC_WORDS.get(name, "")
+
+
+def figure(name: str, value: float | None, e: Evaluation) -> Cell:
+    """Give the value of a metric."""
+    if value is None:
+        return Cell("–", "")
+    return Cell(say(name, value, e), round(value, 9))
+
+
+def say(name: str, value: float, e: Evaluation) -> str:
+    """Write a value of a metric."""
+    if name == "errors":
+        return f"{value:.0f}"
+    if name == "cost":
+        return money(value, str(e.money.get("currency", "")))
+    return percent(value, 1) if name in SHARES else f"{value:.4f}"
+
+
+def interval(name: str, item: Estimate, e: Evaluation) -> Cell:
+    """Give the interval of a metric."""
+    if item.low is None or item.high is None:
+        return Cell("–", "")
+    return Cell(f"{say(name, item.low, e)} to {say(name, item.high, e)}", round(item.low, 9))
+
+
+def estimate(name: str, item: Estimate) -> Cell:
+    """Give a metric as a share or a number."""
+    if item.value is None:
+        return Cell("–", "")
+    return Cell(percent(item.value, 1) if name in SHARES else number(item.value), round(item.value, 9))
+
+
+def with_interval(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
+    """Give a metric of a table, with its interval below."""
+    if item.get("value") is None:
+        return Cell("–", "")
+    lines = [say(name, float(item["value"]), e)]
+    if item.get("low") is not None and item.get("high") is not None:
+        lines.append(f"{say(name, item['low'], e)} to {say(name, item['high'], e)}")
+    return Cell("", round(float(item["value"]), 9), lines=tuple(lines))
