@@ -27,7 +27,7 @@ from fraudctl.errors import DataError
 from fraudctl.metrics import ratios
 from fraudctl.policy.bids import Arrivals, BidPrices, Moments, Per, fit_bids, local_period
 from fraudctl.policy.decide import Policy, PolicyRule, hindsight
-from fraudctl.policy.limits import Constraint, Outcomes, constraints_of, cut_curve, feasible_cuts
+from fraudctl.policy.limits import Constraint, Outcomes, alerted, constraints_of, feasible_cuts
 from fraudctl.policy.places import CapacityLimit
 from fraudctl.policy.search import (
     TOLERANCE,
@@ -38,10 +38,12 @@ from fraudctl.policy.search import (
 )
 from fraudctl.policy.segments import Cases, Segments, choose_segments
 from fraudctl.project import Project
-from fraudctl.uncertainty import Clusters, difference_estimate
+from fraudctl.uncertainty import Clusters, difference_estimate, ratio_estimate
 from fraudctl.weights import WEIGHT
 
 DEFAULT_CONFIDENCE = 0.90
+DEARER_PRICES = 64
+"""Prices of an alert that are tried where the constraints do not hold under a capacity."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ def _fitted(
     policy = _with_bids(bare, ground)
     if constraints:
         policy = replace(policy, alert_price=_alert_price(policy, ground, constraints))
+        policy = _held_under_capacity(policy, ground, constraints)
     prices = {item.action: _told(policy.bids.get(item.action)) for item in bare.capacity}
     return policy, {"prices": prices, "alert_price": policy.alert_price}
 
@@ -283,6 +286,29 @@ def _alert_price(policy: Policy, ground: Ground, constraints: tuple[Constraint, 
         return float(values[0])
     below = values[cut] if cut < len(values) else values[-1] - 1.0
     return float((values[cut - 1] + below) / 2)
+
+
+def _held_under_capacity(policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> Policy:
+    """Raise the price of an alert until the constraints hold for the actions that are really taken.
+
+    The price follows from a cut by benefit, and places are given out by another: theirs changes with the hour. Where no
+    price helps, as where more alerts are demanded than there are places, it stays, and the report says what holds.
+    """
+
+    def holds(candidate: Policy) -> bool:
+        codes = ground.decide(candidate)
+        return all(_held(item, codes, ground, candidate)["holds"] for item in constraints)
+
+    if not policy.capacity or holds(policy):
+        return policy
+    benefit = _benefit(policy, ground)
+    above = np.sort(benefit[benefit > policy.alert_price])
+    dearer = [replace(policy, alert_price=float(price)) for price in above[:: max(len(above) // DEARER_PRICES, 1)]]
+    low, high = 0, len(dearer)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(dearer[middle]) else (middle + 1, high)
+    return dearer[low] if low < len(dearer) else policy
 
 
 def _usual_prices(policy: Policy) -> FloatArray:
@@ -443,12 +469,9 @@ def _sensitivity(
 
 def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) -> dict[str, Any]:
     """Give the constrained metric of the actions really taken, capacity and rules included, and whether it holds."""
-    alert = codes != policy.matrix.pass_code
-    forced = replace(_outcomes(ground), always=alert)
-    curve = cut_curve(item.metric, np.zeros(len(codes)), forced, confidence=ground.confidence)
-    value, low, high = (float(end[0]) for end in (curve.value, curve.low, curve.high))
-    known = {"value": value, "low": low, "high": high} if np.isfinite(value) else {"value": None}
-    return {**known, "holds": bool(curve.feasible(item)[0])}
+    ratio = alerted(item.metric, codes != policy.matrix.pass_code, _outcomes(ground))
+    found = ratio_estimate(ratio, ground.clusters, confidence=ground.confidence, bounds=(0.0, 1.0))
+    return {**found.to_dict(), "holds": item.kept_by(found)}
 
 
 def _as_good(item: dict[str, Any], cost: float) -> bool:

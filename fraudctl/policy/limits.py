@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from fraudctl.costs import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
+from fraudctl.metrics import ratios
+from fraudctl.metrics.ratios import Ratio
 from fraudctl.project.decisions import LimitSection
-from fraudctl.uncertainty import Clusters, normal_quantile
+from fraudctl.uncertainty import MIN_CLUSTERS, Clusters, Estimate, normal_quantile
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Constraint:
         parts = [] if self.at_least is None else [f"at least {self.at_least:g}"]
         parts += [] if self.at_most is None else [f"at most {self.at_most:g}"]
         return f"{self.metric} {' and '.join(parts)}"
+
+    def kept_by(self, found: Estimate) -> bool:
+        """Say whether the end of an interval keeps the bound; never where it is not known."""
+        if found.low is None or found.high is None:
+            return False
+        low, high = self.at_least, self.at_most
+        return (low is None or found.low >= low) and (high is None or found.high <= high)
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ def constraints_of(limits: dict[Any, LimitSection]) -> tuple[Constraint, ...]:
 class CutCurve:
     """A metric at every cut, with its interval; arrays of shape ``(n_cuts,)``, fewest alerts first.
 
-    Cut j alerts the j first groups of equal order and whatever is always alerted. NaN where undefined.
+    Cut j alerts the j first groups of equal order and whatever is always alerted. NaN where undefined; the ends are NaN
+    too where fewer than 20 clusters carry information.
     """
 
     value: FloatArray
@@ -91,8 +101,35 @@ def cut_curve(metric: str, order_by: FloatArray, outcomes: Outcomes, *, confiden
         one_way = [way.variance(stops, value) for way in (sums, *ways)]
         both = [one_way[1] + one_way[2] - one_way[0]] if len(ways) == 2 else []
         se = np.sqrt(np.maximum.reduce([*one_way, *both]) + 1.0 / count.astype(np.float64) ** 2)
-    reach = normal_quantile(confidence) * se
+    few = _fewest(denominator != 0, [codes[order] for codes in outcomes.clusters.codes], stops, grows=grows)
+    reach = np.where(few < MIN_CLUSTERS, np.nan, normal_quantile(confidence) * se)
     return CutCurve(value, np.maximum(value - reach, 0.0), np.minimum(value + reach, 1.0))
+
+
+def _fewest(counts: BoolArray, ways: list[IntArray], stops: IntArray, *, grows: bool) -> IntArray:
+    """Give how many clusters carry information at every cut, of the entity that has the fewest."""
+    found = []
+    for codes in ways or [np.arange(len(counts))]:
+        rows = np.flatnonzero(counts)
+        first = np.zeros(len(counts), dtype=np.int64)
+        first[rows[np.unique(codes[rows], return_index=True)[1]]] = 1
+        so_far = np.r_[0, np.cumsum(first)]
+        found.append(so_far[stops] if grows else np.full(len(stops), so_far[-1]))
+    return np.asarray(np.minimum.reduce(found), dtype=np.int64)
+
+
+def alerted(metric: str, alert: BoolArray, outcomes: Outcomes) -> Ratio:
+    """Give a constrained metric of some alerts as the ratio that an evaluation takes."""
+    y_true, weight = outcomes.y_true, outcomes.weight
+    if metric == "precision":
+        return ratios.precision(y_true, alert, weight=weight)
+    if metric == "alert_rate":
+        return ratios.alert_rate(alert, weight=weight)
+    if metric == "false_positive_rate":
+        return ratios.false_positive_rate(y_true, alert, weight=weight)
+    if metric == "recall" or outcomes.amount is None:
+        return ratios.recall(y_true, alert, weight=weight)
+    return ratios.value_recall(y_true, alert, outcomes.amount, weight=weight)
 
 
 def _parts(metric: str, outcomes: Outcomes) -> tuple[FloatArray, FloatArray]:
@@ -178,7 +215,10 @@ def feasible_cuts(
     every: BoolArray = np.logical_and.reduce(list(kept.values()))
     if not every.any():
         msg = f"policy.constraints cannot be kept at any threshold: {_explain(curves, kept, rates)}"
-        raise ProjectError(msg, hint="loosen one of them, or train on more data so that the intervals narrow")
+        hint = "loosen one of them, or train on more data so that the intervals narrow"
+        if outcomes.always.any():
+            hint += f"; rules alert {outcomes.always.mean():.2%} of the events whatever the threshold"
+        raise ProjectError(msg, hint=hint)
     return every
 
 
@@ -196,7 +236,8 @@ def _explain(curves: dict[Constraint, CutCurve], kept: dict[Constraint, BoolArra
 def _best(item: Constraint, curve: CutCurve, rates: FloatArray) -> str:
     """Say how near a constraint that binds alone can be come to."""
     if not np.isfinite(curve.low).any():
-        return f"{item} is undefined at every threshold"
+        why = "" if np.isnan(curve.value).all() else f": fewer than {MIN_CLUSTERS} clusters carry information"
+        return f"{item} has no known interval at any threshold{why}"
     if item.at_least is not None and not (curve.low >= item.at_least).any():
         best = int(np.nanargmax(curve.low))
         return f"{item}: the low end reaches {curve.low[best]:.3g} at most, at an alert_rate of {rates[best]:.3g}"

@@ -86,6 +86,17 @@ def test_constraints_are_held_on_the_bound_and_their_price_is_named() -> None:
     assert report["cost"] >= free["cost"]
 
 
+def test_constraints_hold_under_a_capacity_where_they_can() -> None:
+    events = make_events(6000, 600)
+    for at_most in (0.01, 0.02, 0.03, 0.04):
+        limits = f"constraints = {{ alert_rate = {{ at_most = {at_most} }} }}"
+        _, report = choose(events, f'[policy]\ncapacity = {{ review = "30 per day" }}\n{limits}')
+        assert report["constraints"][f"alert_rate at most {at_most:g}"]["holds"]
+    few = 'capacity = { review = "3 per day", block = "1 per day" }'
+    _, report = choose(events, f"[policy]\n{few}\nconstraints = {{ recall = {{ at_least = 0.9 }} }}")
+    assert not report["constraints"]["recall at least 0.9"]["holds"]
+
+
 def test_more_alerts_are_bought_with_a_negative_price() -> None:
     policy, report = choose(make_events(), "[policy]\nconstraints = { recall = { at_least = 0.97 } }")
     assert policy.alert_price < 0

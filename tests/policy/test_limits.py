@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fraudctl.errors import ProjectError
-from fraudctl.metrics import ratios
-from fraudctl.policy.limits import Constraint, Outcomes, cut_curve, feasible_cuts
+from fraudctl.policy.limits import Constraint, Outcomes, alerted, cut_curve, feasible_cuts
 from fraudctl.uncertainty import Clusters, ratio_estimate
 
 N = 300
@@ -22,17 +23,6 @@ def world(n_entities: int = 2, *, always: int = 0) -> tuple[np.ndarray, Outcomes
     return scores, Outcomes(y_true, rng.integers(1, 3, N).astype(float), rng.gamma(2, 20, N), clusters, forced)
 
 
-def brute(metric: str, alert: np.ndarray, outcomes: Outcomes) -> ratios.Ratio:
-    y, w = outcomes.y_true, outcomes.weight
-    return {
-        "precision": lambda: ratios.precision(y, alert, weight=w),
-        "recall": lambda: ratios.recall(y, alert, weight=w),
-        "false_positive_rate": lambda: ratios.false_positive_rate(y, alert, weight=w),
-        "alert_rate": lambda: ratios.alert_rate(alert, weight=w),
-        "value_recall": lambda: ratios.value_recall(y, alert, outcomes.amount, weight=w),
-    }[metric]()
-
-
 @pytest.mark.parametrize("metric", ["precision", "recall", "false_positive_rate", "alert_rate", "value_recall"])
 @pytest.mark.parametrize("n_entities", [0, 1, 2, 3])
 @pytest.mark.parametrize("always", [0, 7])
@@ -43,10 +33,21 @@ def test_every_cut_has_the_interval_that_the_evaluation_would_give(metric: str, 
     assert len(curve.value) == len(cuts) + 1
     for place in (1, 20, len(cuts)):
         alert = (scores >= cuts[place - 1]) | outcomes.always
-        found = ratio_estimate(brute(metric, alert, outcomes), outcomes.clusters, confidence=0.9, bounds=(0.0, 1.0))
+        found = ratio_estimate(alerted(metric, alert, outcomes), outcomes.clusters, confidence=0.9, bounds=(0.0, 1.0))
         assert curve.value[place] == pytest.approx(found.value)
-        if found.low is not None:
-            assert (curve.low[place], curve.high[place]) == pytest.approx((found.low, found.high))
+        ends = (np.nan, np.nan) if found.low is None else (found.low, found.high)
+        assert (curve.low[place], curve.high[place]) == pytest.approx(ends, nan_ok=True)
+
+
+def test_fewer_than_twenty_clusters_keep_no_constraint() -> None:
+    scores, outcomes = world()
+    few = replace(outcomes, clusters=Clusters(("card",), (np.arange(N) % 19,), (19,), N))
+    with pytest.raises(ProjectError, match="no known interval at any threshold: fewer than 20 clusters"):
+        feasible_cuts((Constraint("alert_rate", at_most=0.9),), scores, few, confidence=0.9)
+    # precision is known from the cut on that alerts twenty of sixty clusters
+    curve = cut_curve("precision", scores, outcomes, confidence=0.9)
+    assert not np.isfinite(curve.low[:15]).any()
+    assert np.isfinite(curve.low[-1])
 
 
 def test_a_constraint_is_held_by_the_end_of_the_interval() -> None:
