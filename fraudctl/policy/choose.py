@@ -367,6 +367,8 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
         brings[f"capacity {limit.action} {limit.limit} per {limit.per}"] = ground.dearer(ground.decide(freed), chosen)
     limited = bool(constraints or bare.capacity)
     alternatives = _alternatives(bare, ground, limited=limited)
+    if policy.segments is not None and policy.segments.thresholds:
+        alternatives["common thresholds"] = ground.decide(replace(policy, segments=None))
     if policy.kind == "expected_cost":
         blind = _blind_to_amount(bare, ground, constraints) if limited else alternatives["thresholds"]
         brings["deciding by amount"] = ground.dearer(blind, chosen)
@@ -493,9 +495,10 @@ def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, C
         return found
     for action in matrix.actions[1:] if bare.kind == "expected_cost" or len(matrix.actions) > 2 else ():
         found[f"one threshold: {action}"] = ground.decide(_one_threshold(free, ground, action))
-    if bare.kind == "expected_cost" or bare.segments is not None:
-        cuts = _with_thresholds(replace(free, kind="thresholds", segments=None), ground, (), seed=None)[0]
-        found["thresholds" if bare.segments is None else "common thresholds"] = ground.decide(cuts)
+    if bare.kind == "expected_cost":
+        found["thresholds"] = ground.decide(
+            _with_thresholds(replace(free, kind="thresholds"), ground, (), seed=None)[0]
+        )
     return found
 
 
