@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
 
@@ -95,11 +95,11 @@ def policy_words(policy: Policy) -> tuple[str, ...]:
     """Say in sentences how probabilities become actions."""
     currency = policy.matrix.currency
     if policy.kind == "thresholds":
-        parts = [f"By probability: {_cuts(policy.thresholds)}."]
+        parts = [f"By probability: {_cuts(policy.thresholds, policy.actions)}."]
     else:
         parts = ["The action with the lowest expected cost for each event."]
     if policy.segments is not None and policy.segments.thresholds:
-        own = "; ".join(f"{value}: {_cuts(cuts)}" for value, cuts in policy.segments.thresholds.items())
+        own = "; ".join(f"{value}: {_cuts(cuts, policy.actions)}" for value, cuts in policy.segments.thresholds.items())
         parts.append(f"By {policy.segments.by}: {own}; every other value as above.")
     elif policy.segments is not None:
         parts.append(f"No value of {policy.segments.by} has shown that thresholds of its own would save money.")
@@ -113,9 +113,10 @@ def policy_words(policy: Policy) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _cuts(thresholds: Mapping[str, float | None]) -> str:
-    cuts = [f"{name} {'never' if cut is None else f'from {number(cut)}'}" for name, cut in thresholds.items()]
-    return ", ".join(cuts)
+def _cuts(thresholds: Mapping[str, float | None], actions: Sequence[str]) -> str:
+    """Say thresholds from the mildest action to the harshest, however the JSON had them."""
+    cuts = ((name, thresholds[name]) for name in actions if name in thresholds)
+    return ", ".join(f"{name} {'never' if cut is None else f'from {number(cut)}'}" for name, cut in cuts)
 
 
 def _cell(cell: Cell, currency: str) -> str:

@@ -28,7 +28,7 @@ def test_expected_cost_with_scarce_places_and_rules() -> None:
 
 def test_thresholds_by_segment() -> None:
     own = Segments("channel", {"web": {"review": 0.25, "block": None}})
-    policy = Policy("thresholds", MATRIX, thresholds={"review": 0.1, "block": 0.5}, segments=own)
+    policy = Policy("thresholds", MATRIX, thresholds={"block": 0.5, "review": 0.1}, segments=own)
     assert policy_words(policy) == (
         "By probability: review from 0.1, block from 0.5.",
         "By channel: web: review from 0.25, block never; every other value as above.",
