@@ -127,8 +127,8 @@ def _sensitivity(rows: list[dict[str, Any]], currency: str) -> Iterator[Renderab
     told = [
         (
             f"{item['cost']} × {item['factor']:g}",
-            f"{item['decisions_changed']:.2%}",
-            f"{item['keeping_costs_more']:,.0f}",
+            "" if item["decisions_changed"] is None else f"{item['decisions_changed']:.2%}",
+            "no policy keeps the constraints" if "reason" in item else f"{item['keeping_costs_more']:,.0f}",
         )
         for item in moved
     ]

@@ -23,7 +23,7 @@ from fraudctl.costs import (
     cost_matrix,
     taken_cost,
 )
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import ratios
 from fraudctl.policy.bids import Arrivals, BidPrices, Moments, Per, fit_bids, local_period
 from fraudctl.policy.decide import Policy, PolicyRule, hindsight
@@ -75,11 +75,12 @@ class Ground:
     """Number of the local day of each event."""
     confidence: float
 
-    def decide(self, policy: Policy, y_prob: FloatArray | None = None) -> CodeArray:
+    def decide(self, policy: Policy) -> CodeArray:
         """Give the actions of a policy with the rules and periods of this ground."""
-        p = self.y_prob if y_prob is None else y_prob
         segment = None if policy.segments is None or self.segment is None else policy.segments.place(self.segment)
-        return policy.decide_arrays(p, self.table, rule_masks=self.rule_masks, when=self.when, segment=segment)
+        return policy.decide_arrays(
+            self.y_prob, self.table, rule_masks=self.rule_masks, when=self.when, segment=segment
+        )
 
     def floor(self, policy: Policy) -> CodeArray:
         """Give the mildest action that the rules allow for each event."""
@@ -355,27 +356,18 @@ def _facts(policy: Policy, ground: Ground) -> dict[str, Any]:
 def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> dict[str, Any]:
     """Give what each part of the policy brings (positive) in money, with intervals, and how simpler ones would do."""
     chosen = ground.decide(policy)
-    brings: dict[str, Any] = {}
-    if ground.y_raw is not None:
-        brings["calibration"] = ground.dearer(ground.decide(policy, ground.y_raw), chosen)
-    for item in constraints:
-        rest = tuple(other for other in constraints if other != item)
-        brings[f"constraint {item}"] = ground.dearer(ground.decide(_fitted(bare, ground, rest)[0]), chosen)
-    for limit in bare.capacity:
-        rest_limits = tuple(other for other in bare.capacity if other != limit)
-        freed = _fitted(replace(bare, capacity=rest_limits), ground, constraints)[0]
-        brings[f"capacity {limit.action} {limit.limit} per {limit.per}"] = ground.dearer(ground.decide(freed), chosen)
     limited = bool(constraints or bare.capacity)
     alternatives = _alternatives(bare, ground, limited=limited)
     if policy.segments is not None and policy.segments.thresholds:
         alternatives["common thresholds"] = ground.decide(replace(policy, segments=None))
-    if policy.kind == "expected_cost":
-        blind = _blind_to_amount(bare, ground, constraints) if limited else alternatives["thresholds"]
-        brings["deciding by amount"] = ground.dearer(blind, chosen)
     simple = {
         name: {"cost": ground.cost(codes), "dearer_by": ground.dearer(codes, chosen)}
         for name, codes in alternatives.items()
     }
+    without = _without_parts(bare, ground, constraints)
+    if policy.kind == "expected_cost" and not limited:
+        without["deciding by amount"] = alternatives["thresholds"]
+    brings = {name: ground.dearer(codes, chosen) for name, codes in without.items() if codes is not None}
     out: dict[str, Any] = {"brings": brings, "alternatives": simple}
     out["as_good_and_simpler"] = [name for name, item in simple.items() if _as_good(item, ground.cost(chosen))]
     if bare.rules:
@@ -388,11 +380,31 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
     return out
 
 
-def _blind_to_amount(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> CodeArray:
-    """Decide under the same limits as if every event cost what events cost on average: by probability alone."""
-    mean = np.average(ground.table, axis=0, weights=ground.weight)
-    blind = replace(ground, table=np.broadcast_to(mean, ground.table.shape).copy())
-    return blind.decide(_fitted(bare, blind, constraints)[0])
+def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> dict[str, CodeArray | None]:
+    """Give the actions of the policy that is chosen without a part, by its name; None where the rest cannot be kept."""
+    found: dict[str, CodeArray | None] = {}
+    if ground.y_raw is not None:
+        found["calibration"] = _chosen(bare, replace(ground, y_prob=ground.y_raw), constraints)
+    for item in constraints:
+        rest = tuple(other for other in constraints if other != item)
+        found[f"constraint {item}"] = _chosen(bare, ground, rest)
+    for limit in bare.capacity:
+        freed = replace(bare, capacity=tuple(other for other in bare.capacity if other != limit))
+        found[f"capacity {limit.action} {limit.limit} per {limit.per}"] = _chosen(freed, ground, constraints)
+    if bare.kind == "expected_cost" and (constraints or bare.capacity):
+        # as if every event cost what events cost on average: by probability alone, under the same limits
+        mean = np.average(ground.table, axis=0, weights=ground.weight)
+        blind = replace(ground, table=np.broadcast_to(mean, ground.table.shape).copy())
+        found["deciding by amount"] = _chosen(bare, blind, constraints)
+    return found
+
+
+def _chosen(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> CodeArray | None:
+    """Give the actions of the policy chosen on a ground; None where the constraints cannot be kept there."""
+    try:
+        return ground.decide(_fitted(bare, ground, constraints)[0])
+    except ProjectError:
+        return None
 
 
 def _rules_backtest(policy: Policy, ground: Ground) -> dict[str, Any]:
@@ -453,20 +465,29 @@ def _sensitivity(
                 table = ground.table.copy()
                 table[:, code, outcome] *= factor
                 other = replace(ground, table=table)
-                again = _fitted(bare, other, constraints)[0]
-                codes = other.decide(again)
-                dearer = other.cost(chosen) - other.cost(codes)
                 rows.append(
-                    {
-                        "cost": f"{action}.{name}",
-                        "factor": factor,
-                        "decisions_changed": float((codes != chosen).mean()),
-                        "thresholds": dict(again.thresholds),
-                        "keeping_costs_more": dearer,
-                        "changes": dearer > TOLERANCE * abs(other.cost(codes)),
-                    }
+                    {"cost": f"{action}.{name}", "factor": factor, **_chosen_again(bare, other, constraints, chosen)}
                 )
     return rows
+
+
+def _chosen_again(
+    bare: Policy, other: Ground, constraints: tuple[Constraint, ...], chosen: CodeArray
+) -> dict[str, Any]:
+    """Say what is chosen under other costs; with constraints that then cannot be kept, that."""
+    try:
+        again = _fitted(bare, other, constraints)[0]
+    except ProjectError as error:
+        unknown: dict[str, Any] = {"decisions_changed": None, "thresholds": {}, "keeping_costs_more": None}
+        return {**unknown, "changes": True, "reason": error.message}
+    codes = other.decide(again)
+    dearer = other.cost(chosen) - other.cost(codes)
+    return {
+        "decisions_changed": float((codes != chosen).mean()),
+        "thresholds": dict(again.thresholds),
+        "keeping_costs_more": dearer,
+        "changes": dearer > TOLERANCE * abs(other.cost(codes)),
+    }
 
 
 def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) -> dict[str, Any]:

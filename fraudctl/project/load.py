@@ -222,6 +222,10 @@ def _contradictions(file: ProjectFile) -> Iterator[str]:
     for key, name in wanted:
         if name not in actions:
             yield f"{key}: no action {name!r}{_nearest(name, actions)}"
+    names = [rule.name or f"rule {i + 1}" for i, rule in enumerate(file.rules)]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            yield f"rules[{i}].name: {name!r} names another rule already"
     yield from _unknown_metrics(file)
     yield from _misplaced_columns(file)
     yield from _without_time(file)
