@@ -104,12 +104,16 @@ class TrainSection(Section):
     metric: str = "average_precision"
     """What the folds are compared by: average_precision, savings, or recall_at_fpr(0.01) and the like."""
     keep_negatives: float = Field(default=0.1, gt=0.0, le=1.0)
-    """Share of legitimate rows kept while tuning, but at least 20,000; the final fit uses all of them."""
+    """Share of legitimate rows kept while tuning, but at least 20,000."""
+    fit_negatives: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of legitimate rows that folds and final model are fitted on, but at least 20,000, with all frauds."""
     iterations: int = Field(default=500, ge=10, le=20_000)
     """Most trees; early stopping on the folds finds how many."""
     search_iterations: int = Field(default=200, ge=10, le=20_000)
     """Most trees while searching, where iterations is more: steps are larger and patience less, in the same proportion.
     What the search bought is judged with as many trees as the model may have."""
+    models: int = Field(default=1, ge=1, le=50)
+    """Models of one recipe, each with a seed of its own, whose log-odds are averaged into one model."""
     early_stopping: int = Field(default=50, ge=1, le=1_000)
     """A fold's fit stops after this many trees without a lower logarithmic loss."""
     threads: int = Field(default=4, ge=1, le=64)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -25,11 +25,13 @@ from fraudctl.train.baselines import CHAMPION, Rows, baseline_scores
 from fraudctl.train.model import (
     ModelColumns,
     Scorer,
+    average_models,
     best_trees,
     check_monotone,
     fit_model,
     learn_columns,
     make_pool,
+    member_seeds,
     predict,
     quantize,
     raw_score,
@@ -40,7 +42,7 @@ from fraudctl.train.tune import Rehearsal, Tuned, Tuner
 from fraudctl.weights import WEIGHT, event_weights
 
 if TYPE_CHECKING:
-    from catboost import CatBoost
+    from catboost import CatBoost, Pool
     from numpy.typing import NDArray
 
     from fraudctl.progress import Progress
@@ -81,7 +83,7 @@ class TrainedModel:
     Attributes
     ----------
     model
-        The final fit, on all training rows known at ``as_of``.
+        The final fit, on all training rows known at ``as_of``: one model, or the average of ``[train] models``.
     columns
         What the model takes, in order.
     calibrator
@@ -93,7 +95,7 @@ class TrainedModel:
     params
         Parameters of the fit.
     n_trees
-        Trees of the final model: the median of the folds' best counts.
+        Trees of the final model, of each where several are averaged: the median of the folds' best counts.
     summary
         Folds, search, calibration and warnings as JSON; nothing in it depends on the clock or the machine.
     """
@@ -108,7 +110,7 @@ class TrainedModel:
 
 
 def fast_project(project: Project) -> Project:
-    """Give the project as it is trained for a first look: two folds at most, no search, few and large steps.
+    """Give the project as it is trained for a first look: two folds at most, no search, one model, few and large steps.
 
     The result is a model like any other; its bundle tells by its training summary that nothing was searched.
     """
@@ -116,7 +118,12 @@ def fast_project(project: Project) -> Project:
         update={"learning_rate": max(project.train.params.learning_rate, FAST_LEARNING_RATE)}
     )
     train = project.train.model_copy(
-        update={"trials": 0, "iterations": min(project.train.iterations, FAST_ITERATIONS), "params": params}
+        update={
+            "trials": 0,
+            "models": 1,
+            "iterations": min(project.train.iterations, FAST_ITERATIONS),
+            "params": params,
+        }
     )
     split = project.split.model_copy(update={"folds": min(project.split.folds, 2)})
     return project.model_copy(update={"train": train, "split": split})
@@ -169,6 +176,13 @@ def fit_project(
     return job.run(project.train.trials if trials is None else trials, journal, keep)
 
 
+class _Sample(NamedTuple):
+    """Rows to fit on: their mask, shape ``(n_events,)``, and which share of the legitimate ones it keeps."""
+
+    rows: NDArray[np.bool_]
+    kept: float
+
+
 @dataclass
 class _Job:
     """One run of `fit_project`."""
@@ -196,7 +210,8 @@ class _Job:
         scores, trees = self._fit_folds(tuned.params)
         self.progress.stage("final fit")
         n_trees = max(1, int(np.median(trees)))
-        model = self._fit(final_columns, self.split.train, tuned.params, iterations=n_trees)
+        final = self._fit_rows(self.split.train, 0)
+        model = average_models(self._fit(final_columns, final, tuned.params, iterations=n_trees))
         fold_rows = self._fold_rows()
         choice = self._calibrate(fold_rows, np.concatenate(scores))
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice.y_prob, keep)
@@ -237,18 +252,24 @@ class _Job:
     def _rehearse(self, fold: Fold) -> Rehearsal:
         """Sample a fold and quantise it once for all trials."""
         columns = self._columns(fold.train)
-        sampled, kept = self._sample(fold.train, [self.seed, fold.number, 0])
-        stop, _ = self._sample(fold.valid, [self.seed, fold.number, 1], share=kept)
+        share = self._share(fold.train, self.settings.keep_negatives)
+        sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0])
+        stop, _ = self._sample(fold.valid, kept, [self.seed, fold.number, 1])
         train = quantize(self._pool(columns, sampled))
         return Rehearsal(train, self._pool(columns, stop), self._pool(columns, fold.valid), self._judged(fold), kept)
 
-    def _sample(
-        self, rows: NDArray[np.bool_], seeds: Sequence[int], *, share: float | None = None
-    ) -> tuple[NDArray[np.bool_], float]:
+    def _legit(self, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.flatnonzero(rows & (self.table["label"] == 0).fill_null(value=False).to_numpy())
+
+    def _share(self, rows: NDArray[np.bool_], wanted: float) -> float:
+        """Give the share of the legitimate rows to keep, where `LEAST_NEGATIVES` are kept at least."""
+        return min(1.0, max(wanted, LEAST_NEGATIVES / max(1, len(self._legit(rows)))))
+
+    def _sample(self, rows: NDArray[np.bool_], share: float, seeds: Sequence[int]) -> tuple[NDArray[np.bool_], float]:
         """Keep all frauds and a share of the legitimate rows; gives the mask and the share that was kept."""
-        legit = np.flatnonzero(rows & (self.table["label"] == 0).fill_null(value=False).to_numpy())
-        if share is None:
-            share = min(1.0, max(self.settings.keep_negatives, LEAST_NEGATIVES / len(legit)))
+        if share == 1.0:
+            return rows, 1.0
+        legit = self._legit(rows)
         n_keep = max(1, round(share * len(legit)))
         kept = np.random.default_rng(list(seeds)).permutation(legit)[:n_keep]
         sampled = rows & (self.table["label"] == 1).fill_null(value=False).to_numpy()
@@ -268,31 +289,43 @@ class _Job:
         return judge_rows(rows, objective=self.objective, weight=weight, group=self.group[fold.valid])
 
     def _fit(
-        self,
-        columns: ModelColumns,
-        rows: NDArray[np.bool_],
-        params: dict[str, float],
-        *,
-        iterations: int,
-        valid: Any = None,
-    ) -> CatBoost:
-        pool = quantize(self._pool(columns, rows))
-        return fit_model(pool, params, settings=self.settings, iterations=iterations, seed=self.seed, valid=valid)
+        self, columns: ModelColumns, train: _Sample, params: dict[str, float], *, iterations: int, stop: Any = None
+    ) -> list[CatBoost]:
+        """Fit the models of one recipe on the same rows, quantised once; log-odds are corrected for the sampling."""
+        pool = quantize(self._pool(columns, train.rows))
+        models = [
+            fit_model(pool, params, settings=self.settings, iterations=iterations, seed=seed, valid=stop)
+            for seed in member_seeds(self.seed, self.settings.models)
+        ]
+        for model in models if train.kept < 1.0 else []:
+            model.set_scale_and_bias(1.0, float(np.log(train.kept)))
+        return models
+
+    def _fit_rows(self, rows: NDArray[np.bool_], number: int) -> _Sample:
+        """Give the rows that fold ``number`` (0: the final model) is fitted on."""
+        share = self._share(rows, self.settings.fit_negatives)
+        return _Sample(*self._sample(rows, share, [self.seed, number, 2]))
+
+    def _fit_fold(self, fold: Fold, params: dict[str, float]) -> tuple[list[CatBoost], Pool]:
+        """Fit a fold, stopping early on validation rows sampled likewise; gives the pool of all of these besides."""
+        columns = self._columns(fold.train)
+        train = self._fit_rows(fold.train, fold.number)
+        valid = self._pool(columns, fold.valid)
+        stop, kept = self._sample(fold.valid, train.kept, [self.seed, fold.number, 3])
+        stop_pool = valid if kept == 1.0 else self._pool(columns, stop)
+        return self._fit(columns, train, params, iterations=self.settings.iterations, stop=stop_pool), valid
 
     def _fit_folds(self, params: dict[str, float]) -> tuple[list[NDArray[np.float64]], list[int]]:
-        """Fit every fold on all its rows; score its validation rows with as many trees as the final model will have."""
+        """Fit every fold; score its validation rows with as many trees as the final model will have."""
         self.progress.stage("fitting folds")
         fitted = []
         for done, fold in enumerate(self.split.folds):
             self.progress.update(done, len(self.split.folds))
-            columns = self._columns(fold.train)
-            valid = self._pool(columns, fold.valid)
-            model = self._fit(columns, fold.train, params, iterations=self.settings.iterations, valid=valid)
-            fitted.append((model, valid))
-        trees = [best_trees(model) for model, _ in fitted]
+            fitted.append(self._fit_fold(fold, params))
+        trees = [int(np.median([best_trees(model) for model in models])) for models, _ in fitted]
         n_trees = max(1, int(np.median(trees)))
         self.progress.update(len(fitted), len(fitted))
-        return [raw_score(model, valid, trees=min(n_trees, model.tree_count_)) for model, valid in fitted], trees
+        return [_mean_score(models, valid, trees=n_trees) for models, valid in fitted], trees
 
     def _baselines(self, scores: Sequence[NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
         """Compare the folds' predictions with what costs nothing, on the same rows; what is not beaten is said."""
@@ -316,7 +349,8 @@ class _Job:
 
     def _baseline_scores(self, fold: Fold) -> dict[str, NDArray[np.float64]]:
         columns = self._columns(fold.train)
-        sampled, kept = self._sample(fold.train, [self.seed, fold.number, 0])
+        share = self._share(fold.train, self.settings.keep_negatives)
+        sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0])
         weight = np.ones(int(sampled.sum())) if self.weight is None else self.weight[sampled]
         valid = self.table.filter(fold.valid)
         found = baseline_scores(Rows(self.table.filter(sampled), weight, kept, valid, columns))
@@ -402,6 +436,8 @@ class _Job:
             "folds": folds,
             "tuning": tuned.summary,
             "params": tuned.params,
+            "models": self.settings.models,
+            "fit_negatives": self._share(self.split.train, self.settings.fit_negatives),
             "trees": n_trees,
             "calibration": {
                 "method": choice.calibrator.method,
@@ -412,6 +448,12 @@ class _Job:
             "features": len(self.features.names),
             "warnings": self.warnings,
         }
+
+
+def _mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArray[np.float64]:
+    """Give the mean log-odds of the models, of at most so many trees each, shape ``(n_events,)``."""
+    scores = [raw_score(model, pool, trees=min(trees, model.tree_count_)) for model in models]
+    return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 
 
 def _fold_summary(

@@ -256,8 +256,48 @@ def _normalised(model: CatBoost) -> CatBoost:
         params.get(section, {}).pop("thread_count", None)
     metadata["params"] = json.dumps(params, sort_keys=True)
     metadata["train_finish_time"], metadata["training"] = "", "{}"
-    metadata["model_guid"] = hashlib.sha256(metadata["params"].encode()).hexdigest()[:32]
+    metadata["model_guid"] = _digest(metadata["params"])
     return model
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
+
+
+def member_seeds(seed: int, n_models: int) -> list[int]:
+    """Give the seeds of the models that are averaged into one: the first is ``seed`` itself, the others follow from it.
+
+    >>> member_seeds(7, 1)
+    [7]
+    """
+    drawn = [np.random.SeedSequence([seed, i]).generate_state(1)[0] % 2**31 for i in range(1, n_models)]
+    return [seed, *map(int, drawn)]
+
+
+def average_models(models: Sequence[CatBoost]) -> CatBoost:
+    """Make one model of several that were fitted on the same rows: its log-odds are the mean of theirs.
+
+    The trees are kept side by side, their leaves divided by the number of models, so that scoring, contributions and
+    the file of the model are those of any other. Models of other rows cannot be averaged so: CatBoost keeps one table
+    of target statistics per category, and theirs would differ.
+
+    Parameters
+    ----------
+    models
+        Fits of `fit_model` that differ in their seed alone; one alone is given back as it is.
+    """
+    from catboost import sum_models
+
+    if len(models) == 1:
+        return models[0]
+    merged = sum_models(list(models), weights=[1.0 / len(models)] * len(models))
+    told, metadata = [dict(model.get_metadata()) for model in models], merged.get_metadata()
+    for key in list(metadata.keys()):
+        del metadata[key]
+    for key in sorted(told[0]):
+        metadata[key] = told[0][key]
+    metadata["model_guid"] = _digest(*(item["model_guid"] for item in told))
+    return merged
 
 
 def params_of(section: ParamsSection) -> dict[str, float]:

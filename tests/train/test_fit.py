@@ -16,8 +16,11 @@ from fraudctl.calibrate import Calibrator, fit_calibrator, sigmoid
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Silent
 from fraudctl.project import Project
+from fraudctl.scoring.trees import read_forest
 from fraudctl.split import Split, make_split
-from fraudctl.train import TrainedModel, fast_project, fit_project, predict
+from fraudctl.train import TrainedModel, fast_project, fit_model, fit_project, make_pool, predict, quantize
+from fraudctl.train import fit as fit_module
+from fraudctl.train.model import member_seeds, raw_score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import FEATURES, Features, project, table
@@ -217,9 +220,7 @@ def test_weights_count_as_copies_do_in_the_mean_probability(frame: pl.DataFrame)
 def test_sampling_of_negatives_leaves_the_probabilities_right(
     frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fraudctl.train.fit as module
-
-    monkeypatch.setattr(module, "LEAST_NEGATIVES", 100)
+    monkeypatch.setattr(fit_module, "LEAST_NEGATIVES", 100)
     plan = project(split=SPLIT, trials=2, train="keep_negatives = 0.2\n")
     summary = train(frame, plan).summary
     assert summary["tuning"]["trials"] == 2
@@ -371,3 +372,47 @@ def test_the_summary_tells_how_well_probabilities_keep_their_word(trained: Train
     assert 0 < told["ece"] < 0.1
     assert told["ece_if_perfect"]["low"] < told["ece_if_perfect"]["high"]
     assert sum(item["rows"] for item in told["reliability"]) == trained.predictions.height
+
+
+def test_several_models_become_one_that_scores_their_mean(frame: pl.DataFrame, plan: Project) -> None:
+    several = train(frame, project(split=SPLIT, train="models = 3\n"))
+    assert several.model.tree_count_ == 3 * several.n_trees
+    assert several.summary["models"] == 3
+    final = []
+    for seed in member_seeds(0, 3):
+        own = plan.model_copy(update={"train": plan.train.model_copy(update={"seed": seed})})
+        columns = several.columns
+        pool = quantize(make_pool(columns, frame, rows=split_of(frame, plan).train, label=_labels(frame, plan)))
+        model = fit_model(pool, several.params, settings=own.train, iterations=several.n_trees, seed=seed)
+        final.append(raw_score(model, make_pool(columns, frame)))
+    assert predict(several, frame)[0] == pytest.approx(np.mean(final, axis=0), abs=1e-9)
+    for fold in several.summary["folds"]:
+        part = several.predictions.filter(pl.col("fold") == fold["fold"])
+        found = average_precision_score(part["label"], part["y_score"])
+        assert fold["average_precision"] == pytest.approx(found, abs=1e-6)
+
+
+def _labels(frame: pl.DataFrame, plan: Project) -> np.ndarray:
+    return frame["label"].filter(split_of(frame, plan).train).to_numpy()
+
+
+def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
+    frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fit_module, "LEAST_NEGATIVES", 100)
+    sampled = train(frame, project(split=SPLIT, train="models = 2\nfit_negatives = 0.3\n"))
+    assert sampled.summary["fit_negatives"] == 0.3
+    assert sampled.model.get_scale_and_bias()[1] == pytest.approx(np.log(0.3), rel=0.01)
+    y_score, _ = predict(sampled, frame)
+    assert sigmoid(y_score).sum() == pytest.approx(frame["label"].sum(), rel=0.25)
+    assert sigmoid(sampled.predictions["y_score"].to_numpy()).sum() == pytest.approx(
+        sampled.predictions["label"].sum(), rel=0.35
+    )
+    forest = read_forest(sampled.model, sampled.columns)
+    assert np.array_equal(forest.score_frame(frame), y_score)
+
+
+def test_few_legitimate_rows_are_all_kept(frame: pl.DataFrame, plan: Project, trained: TrainedModel) -> None:
+    sampled = train(frame, project(split=SPLIT, train="fit_negatives = 0.3\n"))
+    assert sampled.summary["fit_negatives"] == 1.0
+    assert np.array_equal(predict(sampled, frame)[0], predict(trained, frame)[0])

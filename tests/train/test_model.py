@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from catboost import CatBoost, Pool
 
 from fraudctl.errors import BundleError, DataError
 from fraudctl.project.training import TrainSection
@@ -13,10 +14,12 @@ from fraudctl.train.model import (
     MISSING,
     OTHER,
     ModelColumns,
+    average_models,
     best_trees,
     fit_model,
     learn_columns,
     make_pool,
+    member_seeds,
     params_of,
     quantize,
     raw_score,
@@ -108,3 +111,41 @@ def test_the_number_of_threads_changes_no_byte(tmp_path: Path) -> None:
         model.save_model(str(tmp_path / "model.cbm"))
         contents.add(((tmp_path / "model.cbm").read_bytes(), best_trees(model)))
     assert len(contents) == 1
+
+
+def members(rows: pl.DataFrame, n_models: int) -> tuple[list[CatBoost], Pool]:
+    settings = TrainSection(threads=2)
+    columns = learn_columns(rows, names=["ratio", "velocity", "channel"], categorical=["channel"], max_categories=5)
+    pool = quantize(make_pool(columns, rows, label=rows["label"].to_numpy()))
+    params = params_of(settings.params)
+    return [
+        fit_model(pool, params, settings=settings, iterations=15 + i, seed=seed)
+        for i, seed in enumerate(member_seeds(0, n_models))
+    ], make_pool(columns, rows)
+
+
+def test_the_average_of_models_scores_the_mean_of_their_log_odds_and_explains_it(tmp_path: Path) -> None:
+    models, pool = members(table(3000), 3)
+    expected = np.mean([raw_score(model, pool) for model in models], axis=0)
+    merged = average_models(models)
+    merged.save_model(str(tmp_path / "model.cbm"))
+    loaded = CatBoost().load_model(str(tmp_path / "model.cbm"))
+    assert loaded.tree_count_ == 15 + 16 + 17
+    assert raw_score(loaded, pool) == pytest.approx(expected, abs=1e-12)
+    shap = np.mean([model.get_feature_importance(pool, type="ShapValues") for model in models], axis=0)
+    assert loaded.get_feature_importance(pool, type="ShapValues") == pytest.approx(shap, abs=1e-9)
+
+
+def test_the_average_of_models_has_the_same_bytes_each_time_and_one_model_is_itself(tmp_path: Path) -> None:
+    contents = set()
+    for _ in range(2):
+        average_models(members(table(1000), 2)[0]).save_model(str(tmp_path / "model.cbm"))
+        contents.add((tmp_path / "model.cbm").read_bytes())
+    assert len(contents) == 1
+    alone = members(table(1000), 1)[0]
+    assert average_models(alone) is alone[0]
+
+
+def test_seeds_of_members_are_all_different_and_do_not_depend_on_how_many_there_are() -> None:
+    assert member_seeds(3, 5)[:3] == member_seeds(3, 3)
+    assert len({seed for start in range(20) for seed in member_seeds(start, 10)}) == 200
