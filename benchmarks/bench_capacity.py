@@ -42,10 +42,16 @@ REVIEW = """allow.fraud = { fixed = 15, rate = 1.0 }
 review.fraud = { fixed = 4 }
 review.legit = { fixed = 4, rate = 0.002 }"""
 
+TRAINING = """iterations = 250
+[train.params]
+depth = 5
+learning_rate = 0.16"""
+
 
 def project_of(events: Path, work: Path, limit: int | None) -> Project:
     """Give the project with so many reviews a day, or as many as one likes."""
-    text = PROJECT.format(events=events.resolve(), kind="expected_cost", actions=REVIEW, train="35d")
+    names = {"events": events.resolve(), "kind": "expected_cost", "actions": REVIEW, "train": "35d"}
+    text = PROJECT.format(**names, training=TRAINING)
     return limited(text.replace("folds = 2", "folds = 3"), work / "fraudctl.toml", limit)
 
 
