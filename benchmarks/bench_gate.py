@@ -91,7 +91,7 @@ threads = 2
 [policy]
 kind = "{kind}"
 """
-TRAINING = """models = 6
+TRAINING = """models = 8
 fit_negatives = 0.2
 iterations = 100
 [train.params]

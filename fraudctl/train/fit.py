@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import polars as pl
@@ -176,13 +176,6 @@ def fit_project(
     return job.run(project.train.trials if trials is None else trials, journal, keep)
 
 
-class _Sample(NamedTuple):
-    """Rows to fit on: their mask, shape ``(n_events,)``, and which share of the legitimate ones it keeps."""
-
-    rows: NDArray[np.bool_]
-    kept: float
-
-
 @dataclass
 class _Job:
     """One run of `fit_project`."""
@@ -210,8 +203,7 @@ class _Job:
         scores, trees = self._fit_folds(tuned.params)
         self.progress.stage("final fit")
         n_trees = max(1, int(np.median(trees)))
-        final = self._fit_rows(self.split.train, 0)
-        model = average_models(self._fit(final_columns, final, tuned.params, iterations=n_trees))
+        model = average_models(self._fit(final_columns, self.split.train, tuned.params, number=0, iterations=n_trees))
         fold_rows = self._fold_rows()
         choice = self._calibrate(fold_rows, np.concatenate(scores))
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice.y_prob, keep)
@@ -289,31 +281,40 @@ class _Job:
         return judge_rows(rows, objective=self.objective, weight=weight, group=self.group[fold.valid])
 
     def _fit(
-        self, columns: ModelColumns, train: _Sample, params: dict[str, float], *, iterations: int, stop: Any = None
+        self,
+        columns: ModelColumns,
+        rows: NDArray[np.bool_],
+        params: dict[str, float],
+        *,
+        number: int,
+        iterations: int,
+        stop: Any = None,
     ) -> list[CatBoost]:
-        """Fit the models of one recipe on the same rows, quantised once; log-odds are corrected for the sampling."""
-        pool = quantize(self._pool(columns, train.rows))
-        models = [
-            fit_model(pool, params, settings=self.settings, iterations=iterations, seed=seed, valid=stop)
-            for seed in member_seeds(self.seed, self.settings.models)
-        ]
-        for model in models if train.kept < 1.0 else []:
-            model.set_scale_and_bias(1.0, float(np.log(train.kept)))
-        return models
-
-    def _fit_rows(self, rows: NDArray[np.bool_], number: int) -> _Sample:
-        """Give the rows that fold ``number`` (0: the final model) is fitted on."""
+        """Fit the models of one recipe for fold ``number`` (0: the final model), log-odds corrected for sampling."""
         share = self._share(rows, self.settings.fit_negatives)
-        return _Sample(*self._sample(rows, share, [self.seed, number, 2]))
+        alike = share == 1.0 or bool(columns.categorical)
+        models: list[CatBoost] = []
+        first = pool = None
+        for i, seed in enumerate(member_seeds(self.seed, self.settings.models)):
+            if pool is None or not alike:
+                sampled, kept = self._sample(rows, share, [self.seed, number, 2, i])
+                pool = quantize(self._pool(columns, sampled), like=first)
+                first = first or pool
+            model = fit_model(pool, params, settings=self.settings, iterations=iterations, seed=seed, valid=stop)
+            if kept < 1.0:
+                model.set_scale_and_bias(1.0, float(np.log(kept)))
+            models.append(model)
+        return models
 
     def _fit_fold(self, fold: Fold, params: dict[str, float]) -> tuple[list[CatBoost], Pool]:
         """Fit a fold, stopping early on validation rows sampled likewise; gives the pool of all of these besides."""
         columns = self._columns(fold.train)
-        train = self._fit_rows(fold.train, fold.number)
         valid = self._pool(columns, fold.valid)
-        stop, kept = self._sample(fold.valid, train.kept, [self.seed, fold.number, 3])
-        stop_pool = valid if kept == 1.0 else self._pool(columns, stop)
-        return self._fit(columns, train, params, iterations=self.settings.iterations, stop=stop_pool), valid
+        share = self._share(fold.train, self.settings.fit_negatives)
+        sampled, kept = self._sample(fold.valid, share, [self.seed, fold.number, 3])
+        stop = valid if kept == 1.0 else self._pool(columns, sampled)
+        iterations = self.settings.iterations
+        return self._fit(columns, fold.train, params, number=fold.number, iterations=iterations, stop=stop), valid
 
     def _fit_folds(self, params: dict[str, float]) -> tuple[list[NDArray[np.float64]], list[int]]:
         """Fit every fold; score its validation rows with as many trees as the final model will have."""

@@ -11,6 +11,8 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -166,9 +168,15 @@ def make_pool(
     return Pool(columns.matrix(table, rows=rows), label=label, weight=weight, cat_features=columns.categorical)
 
 
-def quantize(pool: Pool) -> Pool:
-    """Quantise a training pool in place, so that many fits share the work."""
-    pool.quantize(border_count=BORDER_COUNT, random_seed=0)
+def quantize(pool: Pool, *, like: Pool | None = None) -> Pool:
+    """Quantise a training pool in place, so that many fits share the work; at the borders of ``like`` where given."""
+    if like is None:
+        pool.quantize(border_count=BORDER_COUNT, random_seed=0)
+        return pool
+    with TemporaryDirectory() as folder:
+        borders = str(Path(folder) / "borders.tsv")
+        like.save_quantization_borders(borders)
+        pool.quantize(input_borders=borders, random_seed=0)
     return pool
 
 
@@ -275,16 +283,16 @@ def member_seeds(seed: int, n_models: int) -> list[int]:
 
 
 def average_models(models: Sequence[CatBoost]) -> CatBoost:
-    """Make one model of several that were fitted on the same rows: its log-odds are the mean of theirs.
+    """Make one model of several: its log-odds are the mean of theirs.
 
     The trees are kept side by side, their leaves divided by the number of models, so that scoring, contributions and
-    the file of the model are those of any other. Models of other rows cannot be averaged so: CatBoost keeps one table
-    of target statistics per category, and theirs would differ.
+    the file of the model are those of any other.
 
     Parameters
     ----------
     models
-        Fits of `fit_model` that differ in their seed alone; one alone is given back as it is.
+        Fits of `fit_model` on the same columns, quantised alike, and with categories on the same rows: CatBoost keeps
+        one table of target statistics per category. One model alone is given back as it is.
     """
     from catboost import sum_models
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -396,11 +397,27 @@ def _labels(frame: pl.DataFrame, plan: Project) -> np.ndarray:
     return frame["label"].filter(split_of(frame, plan).train).to_numpy()
 
 
+@pytest.mark.parametrize("features", [FEATURES, Features(["ratio", "velocity"], [])])
 def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
-    frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, features: Features
 ) -> None:
     monkeypatch.setattr(fit_module, "LEAST_NEGATIVES", 100)
-    sampled = train(frame, project(split=SPLIT, train="models = 2\nfit_negatives = 0.3\n"))
+    drawn = []
+    sample = fit_module._Job._sample
+
+    def seen(job: object, rows: np.ndarray, share: float, seeds: Sequence[int]) -> tuple[np.ndarray, float]:
+        found = sample(job, rows, share, seeds)  # type: ignore[arg-type]
+        if seeds[2] == 2 and seeds[1] == 0:
+            drawn.append(found[0])
+        return found
+
+    monkeypatch.setattr(fit_module._Job, "_sample", seen)
+    plan = project(split=SPLIT, train="models = 2\nfit_negatives = 0.3\n")
+    sampled = train(frame, plan, features=features)
+    frauds = split_of(frame, plan).train & (frame["label"] == 1).to_numpy()
+    assert all((rows & frauds).sum() == frauds.sum() for rows in drawn)
+    assert len(drawn) == (1 if features.categorical else 2)
+    assert len({rows.tobytes() for rows in drawn}) == len(drawn)
     assert sampled.summary["fit_negatives"] == 0.3
     assert sampled.model.get_scale_and_bias()[1] == pytest.approx(np.log(0.3), rel=0.01)
     y_score, _ = predict(sampled, frame)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from catboost import CatBoost, Pool
 from fraudctl.errors import BundleError, DataError
 from fraudctl.project.training import TrainSection
 from fraudctl.train.model import (
+    BORDER_COUNT,
     MISSING,
     OTHER,
     ModelColumns,
@@ -149,3 +151,23 @@ def test_the_average_of_models_has_the_same_bytes_each_time_and_one_model_is_its
 def test_seeds_of_members_are_all_different_and_do_not_depend_on_how_many_there_are() -> None:
     assert member_seeds(3, 5)[:3] == member_seeds(3, 3)
     assert len({seed for start in range(20) for seed in member_seeds(start, 10)}) == 200
+
+
+def test_models_of_other_rows_quantised_alike_share_their_borders(tmp_path: Path) -> None:
+    rows, settings = table(8000), TrainSection(threads=1)
+    rows = rows.with_columns(noise=np.random.default_rng(1).normal(size=rows.height))
+    columns = learn_columns(rows, names=["ratio", "noise"], categorical=[], max_categories=5)
+    models, first = [], None
+    for seed in member_seeds(0, 4):
+        part = rows.filter(np.random.default_rng(seed).random(rows.height) < 0.3)
+        pool = quantize(make_pool(columns, part, label=part["label"].to_numpy()), like=first)
+        first = first or pool
+        models.append(fit_model(pool, params_of(settings.params), settings=settings, iterations=30, seed=seed))
+        models[-1].set_scale_and_bias(1.0, -0.5)
+    merged, pool = average_models(models), make_pool(columns, rows)
+    assert merged.get_scale_and_bias() == (1.0, -0.5)
+    expected = np.mean([raw_score(model, pool) for model in models], axis=0)
+    assert raw_score(merged, pool) == pytest.approx(expected, abs=1e-12)
+    merged.save_model(str(tmp_path / "model.json"), format="json")
+    found = json.loads((tmp_path / "model.json").read_text())["features_info"]["float_features"]
+    assert all(len(feature["borders"]) <= BORDER_COUNT for feature in found)
