@@ -223,7 +223,7 @@ def sweep(
     Parameters
     ----------
     values
-        Shape (m,): by position of the history; NaN is null and is skipped.
+        Shape (m,): by position of the history; NaN is null and is skipped. Shape (0,) where only counts are wanted.
     places
         Shape (n,): where in ``out`` each query writes.
     lo, hi, current
@@ -261,8 +261,9 @@ def sweep(
                 _flush(slab, places, used, out, first, i)
                 first = i
             own_at, changed_low, changed_high = current[i], tail_low, tail_high
-            own = values[own_at] if own_at >= 0 else math.nan
-            own_bits = bits[own_at] if own_at >= 0 else 0
+            valued = 0 <= own_at < values.shape[0]
+            own = values[own_at] if valued else math.nan
+            own_bits = bits[own_at] if valued else 0
             while seen < hi[i]:
                 if smallest:
                     tail_low, changed_low = _push(values, seen, -1.0, lows, tail_low, changed_low)

@@ -70,3 +70,18 @@ def test_a_sweep_equals_the_loops_for_any_width(values, include_current, data):
             expected = slow[kind][w]
             got = got if kind == "count" else got.view(np.float64)
             assert got.tobytes() == expected.tobytes() or np.array_equal(got, expected, equal_nan=True), (kind, w)
+
+
+def test_counts_alone_need_no_values_and_read_none():
+    """In plain Python, where a read beyond the end of an array is an error; compiled, it may end the process."""
+    codes, times = np.array([0, 1, 0, 0], np.int64), np.arange(4, dtype=np.int64)
+    queries = groups.queries_of(codes, 2, times, workers=WORKERS)
+    history = groups.event_history(queries, None, include_current=True)
+    ranges = groups.event_ranges(queries, history, [2, 10], workers=WORKERS)
+    slots, out = np.full((6, 2), -1, np.int64), np.empty((4, 2), np.int64)
+    slots[0] = [0, 1]
+    kernels.sweep.py_func(
+        np.empty(0), history.starts, queries.starts, queries.order, ranges.lo, ranges.hi, history.current, 0, slots,
+        out, 0, queries.n_groups,
+    )  # fmt: skip
+    assert out.tolist() == [[1, 1], [1, 1], [1, 2], [2, 3]]
