@@ -98,6 +98,8 @@ class Fold:
         Masks over the rows of the feature table, shape ``(n_events,)``.
     n_blocked
         Validation events left out because their entity was known to be defrauded.
+    n_unknown
+        Events of the validation period that are not among them because no label is known.
     """
 
     number: int
@@ -109,6 +111,7 @@ class Fold:
     train: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     n_blocked: int
+    n_unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,12 @@ class Split:
     folds: tuple[Fold, ...]
     warnings: tuple[str, ...]
     by_chance: RandomSplit | None = None
+
+    @property
+    def known_share(self) -> float:
+        """Share of the events of the folds' validation periods whose label is known: those that predictions hold."""
+        known = sum(int(fold.valid.sum()) for fold in self.folds)
+        return known / (known + sum(fold.n_unknown for fold in self.folds))
 
 
 def instant(value: datetime | date, *, timezone: str) -> datetime:
@@ -436,7 +445,9 @@ class _Layout:
             return None
         valid_until = valid_from + self.test
         valid = self._known_rows(valid_from, valid_until, known_at=self.as_of)
-        blocked = self._blocked(valid_from, start) & valid
+        inside, blocked = self._between(valid_from, valid_until), self._blocked(valid_from, start)
+        n_unknown = int((inside & ~valid & ~blocked).sum())
+        blocked &= valid
         n_valid_fraud, n_valid_legit = self._counts(valid & ~blocked)
         if not n_valid_legit:
             self._warn(f"{name} is left out: no legitimate row to validate on")
@@ -447,7 +458,8 @@ class _Layout:
             self._warn(f"{name} trains on only {n_fraud} frauds")
         number = self.project.split.folds - back + 1
         return Fold(
-            number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum())
+            number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum()),
+            n_unknown,
         )  # fmt: skip
 
     def _blocked(self, as_of: datetime, train_from: datetime) -> NDArray[np.bool_]:

@@ -230,6 +230,19 @@ def test_folds_leave_out_known_blocked_events_and_count_them() -> None:
         assert fold.train.tolist() == whole.train.tolist()
 
 
+def test_folds_count_the_events_whose_label_is_not_known() -> None:
+    frame, plan = table(), project(split='as_of = 2026-02-20\ntest = "6d"\ntrain = "12d"\nfolds = 2')
+    whole = split_of(frame, plan)
+    every_third = pl.int_range(pl.len()) % 3 == 0
+    fewer = split_of(frame.with_columns(label=pl.when(every_third).then(None).otherwise(pl.col("label"))), plan)
+    for fold, all_known in zip(fewer.folds, whole.folds, strict=True):
+        assert all_known.n_unknown == 0
+        inside = frame["event_time"].is_between(fold.valid_from, fold.valid_until, closed="left").to_numpy()
+        assert fold.n_unknown == int(inside.sum()) - int(fold.valid.sum()) > 0
+    assert whole.known_share == 1.0
+    assert 0.6 < fewer.known_share < 0.75
+
+
 def test_an_explicit_since_moves_back_with_the_fold() -> None:
     rest = '\n[evaluate]\nblock_known = { entity = "card", since = 2026-02-01 }\n'
     plan = project(split="as_of = 2026-02-20", rest=rest)

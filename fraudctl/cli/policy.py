@@ -35,8 +35,10 @@ def policy_tables(policy: dict[str, Any], *, brief: bool = False) -> list[Render
         f"{item['lowest']:,.2f} to {item['highest']:,.2f} by time and places left"
         for action, item in report.get("prices", {}).items()
     ]
-    if report.get("alert_price"):
-        parts.append(f"an alert must bring {report['alert_price']:,.2f} {currency} besides, to hold the constraints")
+    price = report.get("alert_price", 0.0)
+    if price:
+        asked = "must bring at least" if price > 0 else "may lose up to"
+        parts.append(f"to hold the constraints, an alert {asked} {abs(price):,.2f} {currency}")
     parts.append(_total(report, currency))
     parts += _simpler(report) if brief else _worth(report, currency)
     return parts

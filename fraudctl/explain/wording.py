@@ -108,7 +108,8 @@ def policy_words(policy: Policy) -> tuple[str, ...]:
         worth = "" if bids is None else f"; a place is worth {money(bids.opening, currency)} as a {item.per} begins"
         parts.append(f"At most {item.limit:,} {item.action} a {item.per}{worth}.")
     if policy.alert_price:
-        parts.append(f"An alert must bring {money(policy.alert_price, currency)} besides, to hold the constraints.")
+        asked = "must bring at least" if policy.alert_price > 0 else "may lose up to"
+        parts.append(f"To hold the constraints, an alert {asked} {money(abs(policy.alert_price), currency)}.")
     parts += [f"Rule {rule.name}: {rule.action} where {rule.when}." for rule in policy.rules]
     return tuple(parts)
 

@@ -147,12 +147,15 @@ class Arrivals:
         Whether a rule demands it whatever it gains.
     days
         Every local day that was observed, also those on which nothing came, each once.
+    share
+        Of all events that came, how many these are: for each of them, ``1 / share`` came.
     """
 
     moments: Moments
     gain: FloatArray
     forced: BoolArray
     days: IntArray
+    share: float = 1.0
 
 
 def fit_bids(arrivals: Arrivals, *, limit: int, per: Per) -> BidPrices | None:
@@ -187,8 +190,8 @@ def fit_bids(arrivals: Arrivals, *, limit: int, per: Per) -> BidPrices | None:
 def _expected(arrivals: Arrivals, wanted: IntArray, per: Per) -> tuple[IntArray, FloatArray, FloatArray, BoolArray]:
     """Give slot, chance to come in one period, gain and need of the events that want a place, by falling time.
 
-    An event that came on one of n days comes with chance 1 / n. For weeks the days are those of its weekday; where a
-    weekday was never observed, all days stand for each.
+    An event that came on one of n days comes with chance 1 / n, and more where it stands for others too. For weeks the
+    days are those of its weekday; where a weekday was never observed, all days stand for each.
     """
     slot, gain, forced = arrivals.moments.slot[wanted], arrivals.gain[wanted], arrivals.forced[wanted]
     n_days = len(arrivals.days)
@@ -203,8 +206,9 @@ def _expected(arrivals: Arrivals, wanted: IntArray, per: Per) -> tuple[IntArray,
             chance = np.full(len(slot), 1.0 / n_days)
         else:
             chance = 1.0 / seen[slot // per_day]
-    order = np.argsort(-slot, kind="stable")
-    return slot[order].astype(np.int64), chance[order], gain[order], forced[order]
+    stands_for = math.ceil(chance.max() / arrivals.share)
+    order = np.repeat(np.argsort(-slot, kind="stable"), stands_for)
+    return slot[order].astype(np.int64), chance[order] / (arrivals.share * stands_for), gain[order], forced[order]
 
 
 def _level_starts(limit: int) -> tuple[int, ...]:

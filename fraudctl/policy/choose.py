@@ -74,6 +74,8 @@ class Ground:
     days: IntArray
     """Number of the local day of each event."""
     confidence: float
+    known_share: float = 1.0
+    """Share of all events that these are."""
 
     def decide(self, policy: Policy) -> CodeArray:
         """Give the actions of a policy with the rules and periods of this ground."""
@@ -105,7 +107,9 @@ class Ground:
         return np.asarray(self.table[rows, :, self.y_true.astype(np.int64)] * self.weight[:, None], dtype=np.float64)
 
 
-def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray, *, seed: int = 0) -> PolicyChoice:
+def choose_policy(
+    project: Project, frame: pl.DataFrame, y_prob: FloatArray, *, known_share: float = 1.0, seed: int = 0
+) -> PolicyChoice:
     """Choose the policy of a project.
 
     Parameters
@@ -118,6 +122,9 @@ def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray, *, 
         and ``y_score`` (raw) to price calibration.
     y_prob
         Cross-fitted calibrated probabilities, shape ``(n_events,)``.
+    known_share
+        Share of the events of the folds' periods that ``frame`` has, the others' labels being unknown. They take places
+        too, so the prices of places count as many more events.
     seed
         Of the bootstrap of the best thresholds.
 
@@ -129,7 +136,7 @@ def choose_policy(project: Project, frame: pl.DataFrame, y_prob: FloatArray, *, 
         The constraints cannot be kept; the message says which binds and what would be feasible.
     """
     bare = bare_policy(project)
-    ground = _ground(project, bare, frame, y_prob)
+    ground = replace(_ground(project, bare, frame, y_prob), known_share=known_share)
     constraints = constraints_of(dict(project.policy.constraints))
     policy, extra = _fitted(bare, ground, constraints, seed=seed)
     return PolicyChoice(policy, {**_facts(policy, ground), **extra, **_worth(bare, policy, ground, constraints)})
@@ -338,7 +345,8 @@ def _arrivals(policy: Policy, ground: Ground, limit: CapacityLimit) -> Arrivals:
     others = np.delete(np.where(allowed, expected, np.inf), code, axis=1).min(axis=1)
     milder = np.delete(expected, code, axis=1).min(axis=1)
     gain = np.where(np.isfinite(others), others, milder) - expected[:, code]
-    return Arrivals(ground.when[limit.per], np.where(floor > code, 0.0, gain), forced, np.unique(ground.days))
+    wanted = np.where(floor > code, 0.0, gain)
+    return Arrivals(ground.when[limit.per], wanted, forced, np.unique(ground.days), ground.known_share)
 
 
 def _facts(policy: Policy, ground: Ground) -> dict[str, Any]:

@@ -224,7 +224,7 @@ class Policy:
         """
         if document.get("schema_version") != SCHEMA_VERSION:
             msg = f"the policy has schema version {document.get('schema_version')!r}; expected {SCHEMA_VERSION}"
-            raise BundleError(msg, hint="train again, or use the fraudctl that wrote it")
+            raise BundleError(msg, hint="`fraudctl threshold` chooses it anew; or use the fraudctl that wrote it")
         try:
             return cls(
                 kind=document["kind"],

@@ -195,7 +195,8 @@ def _refit(
         table.frame, table.features, own, split, trials=0, keep=decision_columns(own, table),
         progress=decisions.progress,
     )  # fmt: skip
-    policy = choose_policy(own, trained.predictions, trained.predictions["y_prob"].to_numpy()).policy.to_dict()
+    y_prob = trained.predictions["y_prob"].to_numpy()
+    policy = choose_policy(own, trained.predictions, y_prob, known_share=split.known_share).policy.to_dict()
     events = table.frame.filter(pl.col("event_time").is_between(period.from_time, period.until, closed="left"))
     scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
     tables.write_parquet(scores, place)

@@ -91,7 +91,8 @@ def train_model(
     )  # fmt: skip
     clock.lap("training")
     progress.stage("Choosing the policy")
-    choice = choose_policy(project, trained.predictions, trained.predictions["y_prob"].to_numpy())
+    y_prob = trained.predictions["y_prob"].to_numpy()
+    choice = choose_policy(project, trained.predictions, y_prob, known_share=split.known_share)
     clock.lap("policy")
     path = _write(project, table, split, trained, choice)
     policy = {**choice.policy.to_dict(), "report": choice.report}
@@ -119,7 +120,8 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     bundle = open_bundle(project, model)
     predictions = bundle.predictions()
     _require_carried(project, predictions.columns, bundle.version)
-    choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy())
+    share = float(bundle.facts.get("known_share", 1.0))
+    choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy(), known_share=share)
     facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
     contents = bundle.contents(policy=choice.policy.to_dict(), project_file=project.text, facts=facts)
     path = write_bundle(project.models_dir, contents)
@@ -207,6 +209,7 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         "train_from": split.train_from.isoformat(),
         "train_until": split.train_until.isoformat(),
         "test_until": split.test_until.isoformat(),
+        "known_share": split.known_share,
         "training": trained.summary,
         "policy_report": choice.report,
         "parent": None,

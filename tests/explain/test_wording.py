@@ -21,7 +21,7 @@ def test_expected_cost_with_scarce_places_and_rules() -> None:
         "The action with the lowest expected cost for each event.",
         "At most 20 review a day; a place is worth €12.00 as a day begins.",
         "At most 5 block a week.",
-        "An alert must bring €3.00 besides, to hold the constraints.",
+        "To hold the constraints, an alert must bring at least €3.00.",
         "Rule big: block where amount > 9.",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,21 @@ def test_a_demanded_event_takes_a_place_whatever_it_gains() -> None:
     assert held is not None
     assert (free.price(0, 1), held.price(0, 1)) == (8.0, 0.0)
     assert (free.price(41, 1), held.price(41, 1)) == (8.0, 8.0)
+
+
+def test_events_stand_for_those_whose_label_is_not_known() -> None:
+    """Half of what came is known: each event comes with twice the chance, and more than once where that is above 1."""
+    two = arrivals([0, 3], [22 * 60, 20 * 60], [10.0, 6.0])
+    half = fit_bids(replace(two, share=0.5), limit=1, per="day")
+    assert half is not None
+    # four days: 2/4 x 10, and before 20:00 2/4 x (6 - 5) more
+    assert (half.price(42, 1), half.price(0, 1)) == (5.0, 5.5)
+    once = fit_bids(replace(arrivals([0], [600], [8.0]), share=0.4), limit=3, per="day")
+    assert once is not None
+    # it stands for 2.5, as three that come with a chance of 5/6 each: a k-th place is taken where at least k come
+    q = 2.5 / 3
+    served = [1 - (1 - q) ** 3, 3 * q**2 * (1 - q) + q**3, q**3]
+    assert [once.price(0, left) for left in (1, 2, 3)] == pytest.approx([8 * p for p in served], rel=1e-5)
 
 
 def test_nothing_to_price() -> None:
