@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -113,6 +113,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def _trees(summary: Mapping[str, Any]) -> str:
+    """Say how many trees there are, of how many models, and what share of the legitimate rows they were fitted on."""
+    models, share = summary["models"], summary["fit_negatives"]
+    many = f"{models} models of {summary['trees']} trees, averaged" if models > 1 else f"{summary['trees']} trees"
+    return many if share == 1.0 else f"{many}, on {share:.0%} of the legitimate rows"
+
+
 def train_tables(result: TrainResult) -> list[RenderableType]:
     """Say how a model came about: what was known, the folds, the search, the calibration."""
     summary = result.summary
@@ -123,7 +130,7 @@ def train_tables(result: TrainResult) -> list[RenderableType]:
     lines = [
         (
             f"{known}: trained on {train['rows']:,} events with {train['frauds']:,} frauds{when}; "
-            f"{summary['features']} features, {summary['trees']} trees"
+            f"{summary['features']} features, {_trees(summary)}"
         ),
         f"calibration: {summary['calibration']['method']} ({summary['calibration']['reason']})",
     ]

@@ -140,8 +140,12 @@ runpy.run_module("fraudctl", run_name="__main__")
 ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def test_one_core_and_one_thread_give_the_same_bytes_as_all_of_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("models", [1, 3])
+def test_one_core_and_one_thread_give_the_same_bytes_as_all_of_them(tmp_path: Path, models: int) -> None:
     wide, narrow = (project_of(tmp_path / name, events(), trials=2) for name in ("wide", "narrow"))
+    for folder in (wide, narrow):
+        with (folder / "fraudctl.toml").open("a", encoding="utf-8") as file:
+            file.write(f"models = {models}\n")
     assert run_in(wide, "train", "--quiet").code == 0
     command = [sys.executable, "-c", ONE_CORE]
     subprocess.run(command, cwd=narrow, env={**os.environ, **ONE_THREAD}, check=True)
@@ -186,3 +190,15 @@ def test_two_processes_share_a_study_and_the_manifest_says_so(tmp_path: Path) ->
         trials.append(tuning["trials"])
         assert tuning["shared_study"] is True
     assert set(trials) <= {60, 61}
+
+
+def test_averaged_models_are_told_in_a_line_and_score_as_one(tmp_path: Path) -> None:
+    folder = project_of(tmp_path / "many", events())
+    with (folder / "fraudctl.toml").open("a", encoding="utf-8") as file:
+        file.write("models = 2\n")
+    done = run_in(folder, "train")
+    assert done.code == 0, done.err
+    assert "2 models of " in done.out
+    scored = run_in(folder, "score", "--model", "latest", "events.parquet", "-o", "scored.parquet")
+    assert scored.code == 0, scored.err
+    assert pl.read_parquet(folder / "scored.parquet")["probability"].is_between(0, 1).all()
