@@ -22,6 +22,7 @@ import os
 import platform
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -275,9 +276,8 @@ def _project_beside(data: Path) -> Path:
 
 
 def _command(project: Path, *arguments: str) -> None:
-    from fraudctl.cli.app import app
-
-    app(["features", "--project", str(project), "--no-progress", "--quiet", *arguments], standalone_mode=False)
+    command = [sys.executable, "-m", "fraudctl", "features", "--project", str(project), "--no-progress", "--quiet"]
+    subprocess.run([*command, *arguments], check=True)  # noqa: S603
 
 
 METHODS = {

@@ -2,8 +2,9 @@
 
 Owns three questions. Does every feature of a sampled event equal what the reference computes from the world that was
 known at that event? Does it stay the same when everything later is altered? And, for columns that were computed
-elsewhere and whose definition is not declared: does one alone (or whether it is null) nearly give the label, and does
-it know frauds of an entity that had happened but not become known?
+elsewhere and whose definition is not declared: does one alone (or whether it is null) nearly give the label, does it
+know frauds of an entity that had happened but not become known, and does it know of the future what the past does not
+explain (`foresight`)?
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fraudctl.errors import DataError
 from fraudctl.features import aggregates, groups
 from fraudctl.features.batch import build
 from fraudctl.features.definition import FeatureSet
+from fraudctl.features.foresight import Outlook, auc_of, outlook
 from fraudctl.features.reference import recompute
 from fraudctl.tables import Events
 
@@ -64,9 +66,10 @@ class Suspect:
     """A column without a declared definition that behaves as if it knew more than it may.
 
     ``check`` is single_column (alone it nearly gives the label), nulls (whether it is null does), pending_frauds (it
-    knows an entity's frauds whose labels had not arrived) or snapshots (its values changed with later data; declared
-    columns are looked at too); ``value`` is the measure that gave it away: an AUC, for nulls a difference of shares,
-    for snapshots the share of events.
+    knows an entity's frauds whose labels had not arrived), foresight (it knows what came later beyond what the past
+    explains) or snapshots (its values changed with later data; declared columns are looked at too); ``value`` is the
+    measure that gave it away: an AUC, for nulls a difference of shares, for snapshots the share of events, for
+    foresight the share explained, or an AUC where it is the event's own label.
     """
 
     column: str
@@ -163,7 +166,9 @@ def audit(
         inside = rows if future_rows is None else [late.frame.height // 2]
         differences += _future_altered(late, features, declared, inside, timezone, sources, seed)
     pending = [_pending(events.frame, entity) for entity in features.entities] if foreign else []
-    suspects = [item for name in foreign for item in _suspicions(events.frame, table[name], pending)]
+    outlooks = [outlook(events.frame, entity, seed=seed) for entity in features.entities] if foreign else []
+    ahead = [found for found in outlooks if found is not None]
+    suspects = [item for name in foreign for item in _suspicions(events.frame, table[name], pending, ahead)]
     if snapshot is not None:
         suspects += _changed(table, snapshot, [*declared, *foreign])
     return AuditResult(len(rows), len(declared), tuple(differences), tuple(suspects), tuple(foreign))
@@ -342,14 +347,14 @@ def _frauds_before(frame: pl.DataFrame, entity: str, label_time: pl.Series) -> n
     return out
 
 
-def _suspicions(frame: pl.DataFrame, column: pl.Series, pending: list[_Pending]) -> list[Suspect]:
+def _suspicions(frame: pl.DataFrame, column: pl.Series, pending: list[_Pending], ahead: list[Outlook]) -> list[Suspect]:
     """Test one foreign column for what can be tested without its definition."""
     values, known = _ranked(column), frame["label"].is_not_null().to_numpy()
     y_true = frame["label"].fill_null(0).to_numpy()
     out: list[Suspect] = []
     usable = known & ~np.isnan(values)
     if _both_classes(y_true[usable]):
-        auc = _auc(y_true[usable], values[usable])
+        auc = auc_of(y_true[usable], values[usable])
         if max(auc, 1 - auc) >= _LEAK_AUC:
             text = "this column alone ranks nearly every fraud above nearly every legitimate event, or below"
             out.append(Suspect(column.name, "single_column", max(auc, 1 - auc), text))
@@ -362,10 +367,11 @@ def _suspicions(frame: pl.DataFrame, column: pl.Series, pending: list[_Pending])
         follows = item.pending[rows]
         if min(follows.sum(), (~follows).sum()) < _LEAST_PENDING:
             continue
-        auc = _auc(follows, values[rows])
+        auc = auc_of(follows, values[rows])
         if max(auc, 1 - auc) >= _PENDING_AUC:
             text = f"this column knows frauds of the {item.entity} whose labels had not arrived"
             out.append(Suspect(column.name, "pending_frauds", max(auc, 1 - auc), text))
+    out += [Suspect(column.name, "foresight", item.value, item.words) for view in ahead for item in view.of(values)]
     return out
 
 
@@ -378,14 +384,6 @@ def _ranked(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _both_classes(y_true: np.ndarray[Any, Any]) -> bool:
     return bool(len(y_true)) and bool(y_true.any()) and not bool(y_true.all())
-
-
-def _auc(y_true: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> float:
-    """Give the probability that a fraud has the larger value, ties counting half (Mann and Whitney, 1947)."""
-    ranks = pl.Series(values).rank("average").to_numpy()
-    n_fraud = int(y_true.sum())
-    n_legit = len(y_true) - n_fraud
-    return float((ranks[y_true == 1].sum() - n_fraud * (n_fraud + 1) / 2) / (n_fraud * n_legit))
 
 
 def _null_gap(is_null: Flags, y_true: np.ndarray[Any, Any], labelled: Flags) -> float:
