@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -311,16 +314,13 @@ def rows_of(path: Path) -> int:
 
 
 def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
-    import tempfile
-
     from fraudctl import tables
     from fraudctl.chunks import spill_events, write_chunks
     from fraudctl.features.spilled import Spilled, limits
 
     sizes = limits(budget, plan.features)
     tables.require_writable(place)
-    with tempfile.TemporaryDirectory(prefix="parts-", dir=place.parent) as name:
-        folder = Path(name)
+    with _parts_in(place.parent) as folder:
         progress.stage("Reading events into parts")
         chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows)
         progress.stage(f"Building {len(plan.features.names)} features for {sum(chunks.heights):,} events in parts")
@@ -343,6 +343,26 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
     facts["notes"] = _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)
     tables.write_text(json.dumps(facts), place.with_suffix(".json"))
     return facts
+
+
+@contextlib.contextmanager
+def _parts_in(parent: Path) -> Iterator[Path]:
+    """Give a folder that goes away at the end; those of builds that were killed before they could do so go first.
+
+    A build holds a lock in its folder, which the system releases when the process ends in whatever way.
+    """
+    import fcntl
+
+    with (parent / "parts.lock").open("w") as turn, contextlib.ExitStack() as held:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        for left in parent.glob("parts-*"):
+            with contextlib.suppress(BlockingIOError), (left / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="parts-", dir=parent)))
+        fcntl.flock(held.enter_context((folder / "lock").open("w")), fcntl.LOCK_EX)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        yield folder
 
 
 class _Pace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import tempfile
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def test_the_command_gives_the_same_table_with_and_without_a_limit(tmp_path, raw
     assert_frame_equal(pl.read_parquet(tmp_path / "parts.parquet"), pl.read_parquet(tmp_path / "whole.parquet"))
     refused = run_in(tmp_path, "features", "--memory", "much")
     assert (refused.code, "is not an amount of memory" in refused.err) == (2, True)
+
+
+def test_parts_of_a_killed_build_go_with_the_next_one(tmp_path, raw):
+    raw.write_parquet(tmp_path / "events.parquet")
+    project = parse_project(TOML, path=tmp_path / "fraudctl.toml")
+    dead, alive = (project.cache_dir / "features" / f"parts-{name}" for name in ("dead", "alive"))
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+        (folder / "in0.arrow").write_bytes(b"rows")
+    with (alive / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build_features_file(project, memory=600_000_000)
+    assert [item.name for item in (project.cache_dir / "features").glob("parts-*")] == ["parts-alive"]
 
 
 def test_too_little_memory_is_refused(tmp_path):
