@@ -291,6 +291,11 @@ class Engine:
             self._queries[entities] = queries_of(*codes, self.times, workers=self.workers, asking=self.asking)
         return self._queries[entities]
 
+    def prepare(self, *entities: str) -> None:
+        """Group the events by entity, with all that every family needs of it."""
+        found = self.queries(*entities)
+        _ = found.strips, found.nowhere
+
     def label_history(self, queries: Queries) -> Labels:
         """Give the outcomes as history."""
         return label_history(queries, self.frame["label"], self.frame["label_time"], self.times, workers=self.workers)
@@ -433,17 +438,13 @@ class Engine:
         history = event_history(queries, None, include_current=False)
         ranges = event_ranges(queries, history, [FOREVER], workers=self.workers)
         out = np.empty(len(queries.order), np.float64)
-        kernels.since(
-            queries.times,
-            queries.row_times,
-            queries.row_starts,
-            queries.starts,
-            ranges.hi,
-            int(last),
-            out,
-            0,
-            queries.n_groups,
-        )
+
+        def work(g0: int, g1: int) -> None:
+            kernels.since(
+                queries.times, queries.row_times, queries.row_starts, queries.starts, ranges.hi, int(last), out, g0, g1
+            )
+
+        self.workers.run(queries.starts, work)
         return out
 
     def since_fraud(self, queries: Queries, spec: RecencySpec) -> Array:

@@ -121,7 +121,7 @@ def _one_by_one(engine: Engine, groups: list[list[Family]], tell: Callable[[Fami
             if ahead is not None:
                 ahead.result()
             following = needed[number + 1] if number + 1 < len(needed) else ()
-            ahead = pool.submit(engine.queries, *following) if following else None
+            ahead = pool.submit(engine.prepare, *following) if following else None
             for family in group:
                 engine.compute(family)
                 tell(family)

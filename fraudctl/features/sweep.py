@@ -121,15 +121,19 @@ def _std(n: int, s0: Any, s1: Any, q0: Any, q1: Any, q2: Any, q3: Any, x0: Any, 
 
 
 @jit
-def _push(values: Floats, seen: int, sign: float, stack: Ints, tail: int, changed: int) -> tuple[int, int]:
-    """Put a position on the stack of those that no later value beats; give its new height, and where it changed."""
-    value = values[seen]
-    if math.isnan(value):
-        return tail, changed
-    while tail > 0 and sign * values[stack[tail - 1]] <= sign * value:
-        tail -= 1
-    stack[tail] = seen
-    return tail + 1, min(changed, tail)
+def _take_in(values: Floats, seen: int, stop: int, sign: float, stack: Ints, tail: int) -> tuple[int, int]:
+    """Put positions on the stack of those that no later value beats; give its new height, and where it changed."""
+    changed = tail
+    for p in range(seen, stop):
+        value = values[p]
+        if math.isnan(value):
+            continue
+        while tail > 0 and sign * values[stack[tail - 1]] <= sign * value:
+            tail -= 1
+        stack[tail] = p
+        changed = min(changed, tail)
+        tail += 1
+    return tail, changed
 
 
 @jit
@@ -250,8 +254,11 @@ def sweep(
     slab, first = np.empty((_SLAB, out.shape[1]), np.int64), q_starts[g0]
     floats = slab.view(np.float64)
     for g in range(g0, g1):
-        start, seen = h_starts[g], h_starts[g]
-        if sums and q_starts[g + 1] > q_starts[g]:
+        if q_starts[g] == q_starts[g + 1]:
+            continue
+        start = lo[n_windows - 1, q_starts[g]]
+        seen = start
+        if sums:
             _add_up(values, bits, start, h_starts[g + 1], low, spread, prefix)
         tail_low, tail_high = 0, 0
         low_heads[:] = 0
@@ -260,27 +267,20 @@ def sweep(
             if i - first == _SLAB:
                 _flush(slab, places, used, out, first, i)
                 first = i
-            own_at, changed_low, changed_high = current[i], tail_low, tail_high
-            valued = 0 <= own_at < values.shape[0]
-            own = values[own_at] if valued else math.nan
-            own_bits = bits[own_at] if valued else 0
-            while seen < hi[i]:
-                if smallest:
-                    tail_low, changed_low = _push(values, seen, -1.0, lows, tail_low, changed_low)
-                if largest:
-                    tail_high, changed_high = _push(values, seen, 1.0, highs, tail_high, changed_high)
-                seen += 1
-            at = i - first
+            at, own_at = i - first, current[i]
+            own = values[own_at] if own_at >= 0 else math.nan
+            own_bits = bits[own_at] if own_at >= 0 else 0
             if counted:
                 _write_counts(lo, hi[i], 1 if own_at >= 0 else 0, i, slots, slab, at)
             if sums:
                 _write_moments(prefix, start, lo, hi[i], i, own, own_bits, low, spread, slots, floats, at)
             if smallest:
-                _write_extremes(values, lows, low_heads, tail_low, changed_low, lo, i, own, -1.0, slots[4], floats, at)
+                tail_low, changed = _take_in(values, seen, hi[i], -1.0, lows, tail_low)
+                _write_extremes(values, lows, low_heads, tail_low, changed, lo, i, own, -1.0, slots[4], floats, at)
             if largest:
-                _write_extremes(
-                    values, highs, high_heads, tail_high, changed_high, lo, i, own, 1.0, slots[5], floats, at
-                )
+                tail_high, changed = _take_in(values, seen, hi[i], 1.0, highs, tail_high)
+                _write_extremes(values, highs, high_heads, tail_high, changed, lo, i, own, 1.0, slots[5], floats, at)
+            seen = hi[i]
     _flush(slab, places, used, out, first, q_starts[g1])
 
 
@@ -297,8 +297,10 @@ def label_sweep(
     slab, first = np.empty((_SLAB, out.shape[1]), np.int64), q_starts[g0]
     floats = slab.view(np.float64)
     for g in range(g0, g1):
-        start = h_starts[g]
-        for p in range(h_starts[g + 1] - start if q_starts[g + 1] > q_starts[g] else 0):
+        if q_starts[g] == q_starts[g + 1]:
+            continue
+        start = lo[lo.shape[0] - 1, q_starts[g]]
+        for p in range(h_starts[g + 1] - start):
             prefix[p + 1] = prefix[p] + (1 if outcome[start + p] == 1 else 0)
         for i in range(q_starts[g], q_starts[g + 1]):
             if i - first == _SLAB:
