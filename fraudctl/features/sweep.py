@@ -247,6 +247,7 @@ def sweep(
     spread = slots[3].max() >= 0
     counted, sums = slots[0].max() >= 0, spread or slots[1].max() >= 0 or slots[2].max() >= 0
     smallest, largest = slots[4].max() >= 0, slots[5].max() >= 0
+    valued = sums or smallest or largest
     longest, used = _longest(h_starts, g0, g1), _used(slots, out.shape[1])
     prefix = np.zeros((longest + 1) * _STRIDE if sums else 0, np.uint64)
     lows, highs = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
@@ -267,11 +268,12 @@ def sweep(
             if i - first == _SLAB:
                 _flush(slab, places, used, out, first, i)
                 first = i
-            at, own_at = i - first, current[i]
+            at = i - first
+            if counted:
+                _write_counts(lo, hi[i], 1 if current[i] >= 0 else 0, i, slots, slab, at)
+            own_at = current[i] if valued else -1
             own = values[own_at] if own_at >= 0 else math.nan
             own_bits = bits[own_at] if own_at >= 0 else 0
-            if counted:
-                _write_counts(lo, hi[i], 1 if own_at >= 0 else 0, i, slots, slab, at)
             if sums:
                 _write_moments(prefix, start, lo, hi[i], i, own, own_bits, low, spread, slots, floats, at)
             if smallest:
