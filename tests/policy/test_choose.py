@@ -173,6 +173,16 @@ def test_what_cannot_be_kept_without_a_part_is_left_out() -> None:
     assert "deciding by amount" not in report["brings"]
 
 
+def test_costs_under_which_the_constraints_cannot_be_kept_are_said() -> None:
+    amounts = np.random.default_rng(5).pareto(1.2, 6000) * 20 + 5
+    events = make_events(6000, 600, strength=2.0).with_columns(amount=pl.Series(amounts))
+    asked = "constraints = { value_recall = { at_least = 0.5 }, alert_rate = { at_most = 0.0251 } }"
+    _, report = choose(events, f"[policy]\n{asked}")
+    lost = [row for row in report["cost_sensitivity"] if "reason" in row]
+    assert {row["cost"] for row in lost} >= {"review.legit"}
+    assert all(row["changes"] and "do not meet" in row["reason"] for row in lost)
+
+
 def test_calibration_brings_nothing_to_thresholds_on_one_scale() -> None:
     events = make_events()
     odds = np.log(events["y_prob"] / (1 - events["y_prob"]))
