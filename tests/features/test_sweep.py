@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.features import aggregates, exact, groups, wide
 from fraudctl.features import sweep as kernels
+from fraudctl.features.blocks import Room
 
 WORKERS = groups.Workers(2)
 MOST = 2**64 - 1
@@ -85,3 +89,41 @@ def test_counts_alone_need_no_values_and_read_none():
         out, 0, queries.n_groups,
     )  # fmt: skip
     assert out.tolist() == [[1, 1], [1, 1], [1, 2], [2, 3]]
+
+
+@pytest.mark.parametrize("bits", [1, 3, 14])
+def test_values_come_back_in_the_order_of_the_rows_whatever_the_strips(bits, monkeypatch):
+    monkeypatch.setattr(groups, "_STRIP_BITS", bits)
+    random, n = np.random.default_rng(1), 3_000
+    queries = groups.queries_of(random.integers(-1, 40, n), 40, np.arange(n), workers=WORKERS)
+    whole, real = random.integers(-9, 9, n), np.where(random.random(n) < 0.2, np.nan, random.normal(size=n))
+    counted, measured = (SimpleNamespace(name=kind, dtype=kind) for kind in ("int", "float"))
+    block = Room().block([measured, counted], queries.strips)
+    block.put(counted, whole[queries.out], WORKERS)
+    block.put(measured, real[queries.out], WORKERS)
+    found = {series.name: series for series in block.columns(WORKERS)}
+    assert found["int"].to_list() == whole.tolist()
+    assert found["float"].to_list() == [None if np.isnan(value) else value for value in real]
+
+
+@pytest.mark.parametrize("bits", [4, 14])
+def test_a_sweep_over_many_slabs_and_strips_equals_the_loops(bits, monkeypatch):
+    monkeypatch.setattr(groups, "_STRIP_BITS", bits)
+    random, n = np.random.default_rng(2), 2_500
+    times, values = np.sort(random.integers(0, 5_000, n)), random.gamma(2.0, 20.0, n).round(2)
+    queries = groups.queries_of(random.integers(-1, 9, n), 9, times, workers=WORKERS, asking=(700, n))
+    history = groups.event_history(queries, None, include_current=False)
+    ranges = groups.event_ranges(queries, history, [50, 900], workers=WORKERS)
+    slots, out = np.arange(12).reshape(6, 2), np.empty((n - 700, 12), np.int64)
+    here = values[history.rows]
+    low = exact.grid_of(here, longest=n, squares=True)[0]
+    kernels.sweep(
+        here, history.starts, queries.starts, queries.strips.places, ranges.lo, ranges.hi, history.current, low, slots,
+        out, 0, queries.n_groups,
+    )  # fmt: skip
+    slow = aggregates.numeric(queries, history, ranges, here, set(aggregates.SWEPT), workers=WORKERS)
+    slow["count"] = aggregates.counts(queries, history, ranges)
+    for k, kind in enumerate(aggregates.SWEPT):
+        got = out[queries.strips.places][:, slots[k]].T
+        got = got if kind == "count" else got.view(np.float64)
+        np.testing.assert_array_equal(got, slow[kind])
