@@ -34,7 +34,7 @@ from fraudctl.project import Project, parse_project
 from fraudctl.workflows.features import build_features
 
 WEEKS = (date(2018, 7, 18), date(2018, 8, 8))
-SEEDS = (gate.Recipe("seed-0", "richer", 0), gate.Recipe("seed-1", "richer", 1))
+SEEDS = (gate.Recipe("seed-0", "base", 0), gate.Recipe("seed-1", "base", 1))
 USUAL = "one model, all rows"
 WAYS = {
     USUAL: "",
@@ -46,9 +46,8 @@ WAYS = {
 
 def project_of(events: Path, work: Path, training: str) -> Project:
     """Give the project of one way: fixed costs, decided by expected cost."""
-    text = gate.PROJECT.format(
-        events=events.resolve(), kind="expected_cost", actions=gate.FIXED, train="35d", training=training
-    )
+    names = {"events": events.resolve(), "kind": "expected_cost", "actions": gate.FIXED, "train": "35d"}
+    text = gate.PROJECT.format(**names, windows=gate.WINDOWS, columns=gate.COLUMNS, training=training)
     return parse_project(text, path=work / "fraudctl.toml")
 
 

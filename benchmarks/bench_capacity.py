@@ -51,7 +51,7 @@ learning_rate = 0.16"""
 def project_of(events: Path, work: Path, limit: int | None) -> Project:
     """Give the project with so many reviews a day, or as many as one likes."""
     names = {"events": events.resolve(), "kind": "expected_cost", "actions": REVIEW, "train": "35d"}
-    text = PROJECT.format(**names, training=TRAINING)
+    text = PROJECT.format(**names, windows="", columns="", training=TRAINING)
     return limited(text.replace("folds = 2", "folds = 3"), work / "fraudctl.toml", limit)
 
 

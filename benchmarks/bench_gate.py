@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from fraudctl.progress import Silent
 from fraudctl.project import Project, parse_project
 from fraudctl.split import Split, known_blocked, make_split
 from fraudctl.train import fit_project, predict
-from fraudctl.uncertainty import Estimate, RankingIntervals
+from fraudctl.uncertainty import Estimate, RankingIntervals, normal_quantile
 from fraudctl.workflows.features import FeatureTable, build_features
 
 SETTINGS = RankingIntervals(200, 0, 0.90)
@@ -61,6 +62,7 @@ by = "customer"
 windows = ["1d", "7d", "30d"]
 aggregates = ["count", "mean(amount)"]
 include_current = true
+{windows}
 [[features.labels]]
 by = "terminal"
 windows = ["1d", "7d", "30d"]
@@ -78,6 +80,7 @@ is_night = "hour(event_time) <= 6"
 amount_to_mean_30d = "amount / customer_mean_amount_30d"
 amount_to_mean_7d = "amount / customer_mean_amount_7d"
 mean_7d_to_30d = "customer_mean_amount_7d / customer_mean_amount_30d"
+{columns}
 [split]
 test = "7d"
 train = "{train}"
@@ -91,6 +94,15 @@ threads = 2
 [policy]
 kind = "{kind}"
 """
+WINDOWS = """[[features.window]]
+by = "customer"
+windows = ["30d"]
+aggregates = ["median(amount)", "mad(amount)"]
+[[features.window]]
+by = ["customer", "terminal"]
+windows = ["7d", "14d"]
+aggregates = ["mean(amount_is_high)", "sum(amount_is_high)"]"""
+COLUMNS = '''amount_is_high = "amount > customer_median_amount_30d + 4 * (1.4826 * customer_mad_amount_30d + 0.9)"'''
 TRAINING = """models = 8
 fit_negatives = 0.2
 iterations = 100
@@ -117,11 +129,17 @@ LENGTHS = (1, 3, 6)
 """Weeks that are judged as one; six have some 2,300 frauds."""
 COUNTS = (40, 100, 200, 400, 800, 1600)
 """Numbers of frauds; scores are shuffled for the first three, which every week has."""
+LOSSES = (0.0, 0.01, 0.02, 0.03, 0.05)
 BLOCK_DAYS = 14
 """Customers whose fraud fell in the last fourteen days before a week, and was known by its day, are left out, as in the
 handbook's protocol."""
 
-RICHER = ("customer_fraud", "customer_known", "customer_seconds", "terminal_seconds")
+RICHER = (
+    "customer_fraud", "customer_known", "customer_seconds", "terminal_seconds", "customer_median", "customer_mad",
+    "customer_mean_amount_is_high", "customer_sum_amount_is_high", "terminal_mean_amount_is_high",
+    "terminal_sum_amount_is_high", "amount_is_high",
+)  # fmt: skip
+"""What richer features have beside the base: labels and recency of customers, and the spread of their amounts."""
 WEAK_SPOTS = tuple(
     f"terminal_{kind}_{w}" for kind in ("known_count", "fraud_count", "fraud_rate") for w in ("1d", "7d")
 )
@@ -158,7 +176,8 @@ SAME = [recipe.name for recipe in RECIPES if recipe.features == "base"]
 
 def project_of(events: Path, work: Path, *, kind: str, actions: str, train: str = "35d") -> Project:
     """Give the benchmark's project with one kind of policy."""
-    text = PROJECT.format(events=events.resolve(), kind=kind, actions=actions, train=train, training=TRAINING)
+    names = {"events": events.resolve(), "kind": kind, "actions": actions, "train": train}
+    text = PROJECT.format(**names, windows=WINDOWS, columns=COLUMNS, training=TRAINING)
     return parse_project(text, path=work / "fraudctl.toml")
 
 
@@ -279,6 +298,28 @@ def spread(found: list[Estimate], frauds: list[int]) -> dict[str, float | None]:
     }
 
 
+def by_true_loss(weeks: list[dict[str, pl.DataFrame]], project: Project) -> dict[str, dict[str, dict[str, float]]]:
+    """Give how often a loss of so much would pass and fail, if differences vary as the intervals of equal models say.
+
+    With the standard error ``SE`` of each pair: it passes with ``Phi((margin - loss) / SE - z)``, and fails with
+    ``Phi((loss - margin) / SE - z)``.
+    """
+    z, phi = normal_quantile(SETTINGS.confidence), NormalDist().cdf
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for length in LENGTHS:
+        runs = [{name: prepare(run[name], project) for name in SAME} for run in pools(weeks, length)]
+        found = [difference("savings", run[a], run[b], SETTINGS).se for run in runs for a, b in pairs("same")]
+        errors = [error for error in found if error]
+        out[str(length)] = {
+            str(loss): {
+                "pass": float(np.mean([phi((MARGIN - loss) / error - z) for error in errors])),
+                "fail": float(np.mean([phi((loss - MARGIN) / error - z) for error in errors])),
+            }
+            for loss in LOSSES
+        }
+    return out
+
+
 def true_loss(weeks: list[dict[str, pl.DataFrame]], project: Project) -> dict[str, dict[str, float]]:
     """Judge the worse model at a margin equal to its true loss, that over all weeks, at several numbers of frauds."""
     whole = {name: prepare(pool([item[name] for item in weeks]), project) for name in ("worse", *SAME)}
@@ -394,6 +435,7 @@ def judge_all(args: argparse.Namespace, places: dict[tuple[date, str], Path]) ->
             results[name]["shuffled"] = shuffled(weeks, policies, project)
         if name == "expected cost":
             results["margin = true loss"] = true_loss(weeks, project)
+            results["weeks, true loss"] = by_true_loss(weeks, project)
     return {**results, "held to": list(demands(results))}
 
 
