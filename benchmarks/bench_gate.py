@@ -2,13 +2,14 @@
 
 For each of several weeks it trains the same recipe four times (two seeds, two subsamples of 90 %), once without the
 terminals' label features of 1 and 7 days, and once with richer features; then lets the gate compare them pairwise, on
-one week and pooled over three. It prints how often the gate passes, fails, or says that it cannot be known.
+one week and pooled over three and six. It prints how often the gate passes, fails, or says that it cannot be known, and
+whether it holds what it is held to.
 
     python benchmarks/bench_gate.py transactions.parquet --work /tmp/bench --minutes 7
     python benchmarks/bench_gate.py transactions.parquet --work /tmp/bench --out benchmarks/results/gate.json
 
 The raw scores of every model are kept in the work folder: training goes on where it stopped after ``--minutes``, and a
-further run only calibrates, decides and judges, in a minute.
+further run only calibrates, decides and judges, in a few minutes.
 """
 
 from __future__ import annotations
