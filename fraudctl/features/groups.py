@@ -40,12 +40,13 @@ class Strips:
 
 @dataclass(frozen=True)
 class Queries:
-    """Events by entity: all of them, which may be looked back on, and those among them that ask.
+    """Events by entity: those that may be looked back on, and those among them that ask.
 
-    ``rows`` (m,) holds all rows in the order of the groups, ``row_times`` (m,) their µs, ``row_starts`` (n_groups + 1,)
-    where groups start. ``order``, ``times`` (n,) and ``starts`` (n_groups + 1,) are the same for the events that ask;
-    ``at`` (n,) says where these are in ``rows``, and ``out`` (n,) where their answers go. The first ``n_codes`` groups
-    are values of the entity; every later one is a single event without a value. ``codes`` (m,) is by row.
+    ``rows`` (m,) holds the rows of all groups in which some event asks, in the order of the groups, ``row_times`` (m,)
+    their µs, ``row_starts`` (n_groups + 1,) where groups start. ``order``, ``times`` (n,) and ``starts``
+    (n_groups + 1,) are the same for the events that ask; ``at`` (n,) says where these are in ``rows``, and ``out``
+    (n,) where their answers go. The first ``n_codes`` groups are values of the entity; every later one is a single
+    event without a value. ``codes`` is by row: -1 without a value, -2 where nobody asks.
     """
 
     rows: Array
@@ -164,15 +165,18 @@ def queries_of(
     """Sort the events by entity; ``asking`` is the first and (exclusive) last row that asks, by default all do."""
     from fraudctl.features import kernels
 
+    first, stop = asking or (0, len(codes))
+    whole = stop - first == len(codes)
+    codes = codes if whole else kernels.leave_out(codes, n_codes, first, stop)
     rows, starts = kernels.group_order(codes, n_codes)
     row_times = gathered(times, rows, workers)
-    if asking is None or asking == (0, len(rows)):
+    if whole:
         at = np.arange(len(rows), dtype=np.int64)
         return Queries(rows, row_times, starts, rows, row_times, starts, at, rows, codes, n_codes)
-    at = np.flatnonzero((rows >= asking[0]) & (rows < asking[1]))
+    at = np.flatnonzero((rows >= first) & (rows < stop))
     order = rows[at]
     q_starts = np.searchsorted(at, starts)
-    return Queries(rows, row_times, starts, order, row_times[at], q_starts, at, order - asking[0], codes, n_codes)
+    return Queries(rows, row_times, starts, order, row_times[at], q_starts, at, order - first, codes, n_codes)
 
 
 def event_history(queries: Queries, mask: Array | None, *, include_current: bool) -> History:

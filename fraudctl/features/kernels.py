@@ -43,38 +43,52 @@ def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
     Parameters
     ----------
     codes
-        Shape (n,): group of each row in ``[0, n_codes)``, or -1 where it has none.
+        Shape (n,): group of each row in ``[0, n_codes)``, -1 where it has none, or less where it is left out.
 
     Returns
     -------
     order, starts
-        Shape (n,): rows by group, each group in row order; rows without a group come last. Shape (n_groups + 1,):
+        Shape (n_rows,): rows by group, each group in row order; rows without a group come last. Shape (n_groups + 1,):
         where each group starts; every row without a group is a group by itself, for it shares no history.
     """
     n = codes.shape[0]
     count = np.zeros(n_codes + 1, np.int64)
     n_none = 0
     for i in range(n):
-        if codes[i] < 0:
-            n_none += 1
-        else:
+        if codes[i] >= 0:
             count[codes[i] + 1] += 1
+        elif codes[i] == -1:
+            n_none += 1
     for code in range(n_codes):
         count[code + 1] += count[code]
     starts = np.empty(n_codes + n_none + 1, np.int64)
     starts[: n_codes + 1] = count
     for i in range(n_none):
         starts[n_codes + 1 + i] = count[n_codes] + i + 1
-    order = np.empty(n, np.int64)
+    order = np.empty(starts[-1], np.int64)
     none = count[n_codes]
     for i in range(n):
-        if codes[i] < 0:
-            order[none] = i
-            none += 1
-        else:
+        if codes[i] >= 0:
             order[count[codes[i]]] = i
             count[codes[i]] += 1
+        elif codes[i] == -1:
+            order[none] = i
+            none += 1
     return order, starts
+
+
+@jit
+def leave_out(codes: Ints, n_codes: int, first: int, stop: int) -> Ints:
+    """Give the codes with -2 for rows that no row in ``[first, stop)`` shares a group with, and so looks back on."""
+    asked = np.zeros(n_codes, np.bool_)
+    for i in range(first, stop):
+        if codes[i] >= 0:
+            asked[codes[i]] = True
+    out = np.empty_like(codes)
+    for i in range(codes.shape[0]):
+        shared = asked[codes[i]] if codes[i] >= 0 else first <= i < stop
+        out[i] = codes[i] if shared else -2
+    return out
 
 
 @jit

@@ -68,6 +68,19 @@ def test_groups_are_sorted_stably_and_rows_without_a_group_stand_alone(codes):
     assert np.diff(starts).tolist() == sizes
 
 
+@given(st.lists(st.integers(-1, 4), min_size=1, max_size=30), st.data())
+def test_rows_that_no_asking_event_looks_back_on_are_left_out(codes, data):
+    first = data.draw(st.integers(0, len(codes)))
+    stop = data.draw(st.integers(first, len(codes)))
+    found = kernels.leave_out(np.array(codes, np.int64), 5, first, stop)
+    asked = {code for code in codes[first:stop] if code >= 0}
+    kept = [code in asked or first <= i < stop for i, code in enumerate(codes)]
+    assert found.tolist() == [code if keep else -2 for code, keep in zip(codes, kept, strict=True)]
+    order, starts = kernels.group_order(found, 5)
+    assert sorted(order.tolist()) == [i for i, keep in enumerate(kept) if keep]
+    assert starts[-1] == sum(kept)
+
+
 @given(
     st.one_of(
         st.lists(st.one_of(st.none(), st.integers(-(2**62), 2**62))),
