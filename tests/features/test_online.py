@@ -100,9 +100,7 @@ def test_a_snapshot_and_a_history_go_on_as_if_nothing_had_been(columns, data, ev
     bulk = OnlineFeatures.from_history(history, features, timezone=ZONE, label_delay_us=DELAY)
     until = first["event_time"].dt.epoch("us")[-1]
     left = [
-        (time, kind, row)
-        for time, kind, row in messages
-        if (kind == 1 and row["event_id"] in later) or (kind == 0 and time > until)
+        (time, kind, row) for time, kind, row in messages if row["event_id"] in later or (kind == 0 and time > until)
     ]
     answers = send(bulk, left)
     assert_equal_bits({key: (before | rest)[key] for key in answers}, answers)
