@@ -11,20 +11,12 @@ is multiplied, and the processor time of a fit, each against the fit as it is.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import sys
-import tempfile
 import time
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from bench_proposal import TREES, Round, handbook_project, rounds_of, sample_project, sffsd_project
+from bench_proposal import TREES, Round, on_every_set, rounds_of
 from catboost import CatBoost
 from sklearn.metrics import roc_auc_score
 
@@ -112,32 +104,5 @@ def figures(objective: Any, judged: list[Judged], found: list[dict[str, Any]], w
     }
 
 
-def main() -> int:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--sffsd", type=Path, help="sffsd.parquet")
-    parser.add_argument("--handbook", type=Path, help="transactions.parquet of the handbook")
-    parser.add_argument("--out", type=Path, help="where the figures are written as JSON")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        sets = {f"sample, seed {seed}": sample_project(place / f"s{seed}", seed) for seed in (0, 1)}
-        if options.sffsd is not None:
-            sets["S-FFSD"] = sffsd_project(place / "sffsd", options.sffsd)
-        if options.handbook is not None:
-            sets["handbook, as of 2018-08-08"] = handbook_project(place / "handbook", options.handbook)
-        results = {name: compare(project, name) for name, project in sets.items()}
-    document = {
-        "trees": TREES,
-        "sets": results,
-        "machine": {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()},
-        "packages": {key: version(key) for key in ("fraudctl", "catboost", "scikit-learn", "polars", "numpy")},
-    }
-    print(json.dumps(document, indent=1))
-    if options.out is not None:
-        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    on_every_set(compare, __doc__.split("\n", 1)[0])

@@ -46,6 +46,7 @@ _TYPES = frozenset(
         "varchar", "string", "date", "timestamp",
     }
 )  # fmt: skip
+_MOST_NAMED = 12
 _EXTRACTED = frozenset({*DATE_PARTS, "dow", "isodow", "doy", "epoch"})
 _NARROW = frozenset({*DATE_PARTS, "extract", "date_part", "length", "char_length", "octet_length", "strpos"})
 _TOKEN = re.compile(
@@ -254,7 +255,10 @@ def _refused_function(name: str, where: str) -> tuple[str]:
 
 def _unknown_column(name: str, allowed: frozenset[str], where: str) -> tuple[str]:
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    near = f"; did you mean {close[0]!r}?" if close else f"; it may use {', '.join(sorted(allowed)) or 'no column'}"
+    names = sorted(allowed)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    some = ", ".join(names[:_MOST_NAMED]) or "no column"
+    near = f"; did you mean {close[0]!r}?" if close else f"; it may use {some}{more}"
     return (f"{where}: no column {name!r} that may be used here{near}",)
 
 

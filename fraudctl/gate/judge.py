@@ -23,6 +23,7 @@ from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerd
 from fraudctl.evaluate.run import decide_frame
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
+from fraudctl.policy.choose import SENSITIVITY_FACTORS
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
 from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
@@ -127,9 +128,6 @@ def _beside(version: str, judged: Judged, rival: Judged, settings: RankingInterv
         "differences": {name: difference(name, judged, rival, settings).to_dict() for name in _BESIDE},
         "cost_sensitivity": _sensitivity(judged, rival, settings),
     }
-
-
-SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
 
 
 def _sensitivity(judged: Judged, rival: Judged, settings: RankingIntervals) -> list[dict[str, object]]:

@@ -142,6 +142,21 @@ def choose_policy(
     return PolicyChoice(policy, {**_facts(policy, ground), **extra, **_worth(bare, policy, ground, constraints)})
 
 
+def check_expressions(project: Project, frame: pl.DataFrame) -> None:
+    """Refuse rules and segments that a table cannot give, or that are no such thing, before anything is trained.
+
+    Raises
+    ------
+    ProjectError, DataError
+        As deciding would.
+    """
+    bare, none = bare_policy(project), frame.head(0)
+    for rule in bare.rules:
+        rule.holds(none, timezone=bare.timezone)
+    if bare.segments is not None:
+        bare.segments.values(none, timezone=bare.timezone)
+
+
 def bare_policy(project: Project) -> Policy:
     """Give the policy as the project file states it, before anything is chosen: no thresholds, no prices."""
     rules = tuple(
@@ -454,6 +469,7 @@ def _caught(mask: BoolArray, missed: BoolArray, ground: Ground) -> dict[str, int
 
 
 SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
+"""What each cost is multiplied by to see whether the policy, or the better of two models, would change."""
 
 
 def _sensitivity(

@@ -19,8 +19,9 @@ from fraudctl.costs import CodeArray, CostMatrix, FloatArray, IntArray, expected
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rowwise import compile_row_sql
 from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
+from fraudctl.policy.expressions import readable
 from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, serve_in_turn
-from fraudctl.policy.segments import Segments, Thresholds, readable
+from fraudctl.policy.segments import Segments, Thresholds
 
 SCHEMA_VERSION = 2
 

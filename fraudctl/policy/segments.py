@@ -19,11 +19,10 @@ from fraudctl.costs import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
 from fraudctl.features.rowwise import compile_row_sql
 from fraudctl.metrics import ratios
+from fraudctl.policy.expressions import SEGMENTS, readable
 from fraudctl.policy.search import ScoreGroups, coarsest, search_thresholds
 from fraudctl.uncertainty import Clusters, Estimate, difference_estimate
-from fraudctl.weights import WEIGHT
 
-WHERE: Final = "policy.segments"
 MOST: Final = 8
 """Segments that are looked at: those with the most frauds."""
 MIN_FRAUDS: Final = 50
@@ -34,13 +33,6 @@ CONFIDENCE: Final = 0.95
 that gains nothing seldom gets its own, however many are looked at."""
 
 Thresholds = dict[str, float | None]
-
-_UNREADABLE: Final = frozenset({"label", "label_time", "y_score", "y_prob", "fold", WEIGHT})
-
-
-def readable(frame: pl.DataFrame) -> list[str]:
-    """Give the columns that a rule or a segment may read: nothing of the outcome, and nothing of the model."""
-    return [name for name in frame.columns if name not in _UNREADABLE]
 
 
 @dataclass(frozen=True)
@@ -66,9 +58,9 @@ class Segments:
         ProjectError
             The expression gives neither text, whole numbers nor true and false.
         """
-        found = compile_row_sql(self.by, allowed=readable(frame), where=WHERE).apply(frame, timezone=timezone)
+        found = compile_row_sql(self.by, allowed=readable(frame), where=SEGMENTS).apply(frame, timezone=timezone)
         if not (found.dtype.is_integer() or isinstance(found.dtype, pl.String | pl.Boolean | pl.Enum | pl.Categorical)):
-            msg = f"{WHERE} = {self.by!r} gives {found.dtype}; expected text, whole numbers, or true and false"
+            msg = f"{SEGMENTS} = {self.by!r} gives {found.dtype}; expected text, whole numbers, or true and false"
             raise ProjectError(
                 msg, hint="cut numbers into few parts: CASE WHEN amount > 100 THEN 'high' ELSE 'low' END"
             )

@@ -15,7 +15,8 @@ from fraudctl.features.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.rowcompile import compile_row
 from fraudctl.features.rowwise import RowExpr, compile_row_sql
 from fraudctl.policy import Policy
-from fraudctl.policy.segments import WHERE, as_text
+from fraudctl.policy.expressions import SEGMENTS
+from fraudctl.policy.segments import as_text
 from fraudctl.scoring.events import EPOCH
 from fraudctl.scoring.schema import DataSchema
 
@@ -44,7 +45,7 @@ class Conditions:
         self._dtypes = {feature.name: feature.dtype for feature in features.features}
         rules = [_compiled(rule.when, self._types, f"rule {rule.name!r}") for rule in policy.rules]
         own = policy.segments if policy.segments is not None and policy.segments.thresholds else None
-        segments = [] if own is None else [_compiled(own.by, self._types, WHERE)]
+        segments = [] if own is None else [_compiled(own.by, self._types, SEGMENTS)]
         used = tuple(dict.fromkeys(name for item in (*rules, *segments) for name in item.columns))
         self.data_columns = tuple(name for name in used if name not in self._at and name not in roles)
         """Data columns that they read beside roles, entities and features."""

@@ -383,16 +383,15 @@ def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str,
     from fraudctl.evaluate import segment_columns
     from fraudctl.features.definition import usable_columns
     from fraudctl.features.rowwise import compile_row_sql
+    from fraudctl.policy.expressions import expressions
     from fraudctl.weights import weight_columns
 
     usable = [*usable_columns(project, schema), *features.names]
     wanted = [*features.carried, *cost_matrix(project.costs).columns]
     wanted += segment_columns(project)
     wanted += weight_columns(project)
-    for index, rule in enumerate(project.rules):
-        wanted += compile_row_sql(rule.when, allowed=usable, where=f"rules[{index}].when").columns
-    if project.policy.segments is not None:
-        wanted += compile_row_sql(project.policy.segments, allowed=usable, where="policy.segments").columns
+    for where, text in expressions(project):
+        wanted += compile_row_sql(text, allowed=usable, where=where).columns
     present = {*tables_roles(project), *(set(features.names) - set(schema))}
     return [name for name in dict.fromkeys(wanted) if name not in present]
 

@@ -17,6 +17,8 @@ from fraudctl.workflows.audit import audit_before_training
 from fraudctl.workflows.features import FeatureTable, build_features
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fraudctl.bundle import Bundle
     from fraudctl.policy import PolicyChoice
     from fraudctl.split import Split
@@ -69,7 +71,7 @@ def train_model(
     ProjectError, DataError, UsageError
         As building features, splitting and fitting do.
     """
-    from fraudctl.policy import choose_policy
+    from fraudctl.policy import check_expressions, choose_policy
     from fraudctl.split import make_split
     from fraudctl.tables import require_writable
     from fraudctl.train import fast_project, fit_project
@@ -78,6 +80,7 @@ def train_model(
         project = fast_project(project)
     progress, clock = progress or Silent(), _Clock()
     table = build_features(project, progress=progress)
+    check_expressions(project, table.frame)
     clock.lap("features")
     audited = audit_before_training(project, table, progress=progress) if table.timed else None
     clock.lap("audit")
@@ -119,7 +122,7 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     (progress or Silent()).stage("Choosing the policy")
     bundle = open_bundle(project, model)
     predictions = bundle.predictions()
-    _require_carried(project, predictions.columns, bundle.version)
+    _require_carried(project, predictions, bundle.version)
     share = float(bundle.facts.get("known_share", 1.0))
     choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy(), known_share=share)
     facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
@@ -128,22 +131,17 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     return TrainResult(path, path.name, dict(facts["training"]), {**choice.policy.to_dict(), "report": choice.report})
 
 
-def _require_carried(project: Project, columns: list[str], version: str) -> None:
+def _require_carried(project: Project, predictions: pl.DataFrame, version: str) -> None:
     """Refuse rules and segments that read what the fold predictions of a bundle do not hold."""
     from fraudctl.features.rowwise import compile_row_sql
+    from fraudctl.policy.expressions import expressions, readable
 
-    for where, text in policy_expressions(project):
+    for where, text in expressions(project):
         try:
-            compile_row_sql(text, allowed=columns, where=where)
+            compile_row_sql(text, allowed=readable(predictions), where=where)
         except ProjectError as error:
-            hint = f"bundle {version} holds what its own costs, rules and segments read; `fraudctl train` carries more"
-            raise ProjectError(error.message, hint=hint) from error
-
-
-def policy_expressions(project: Project) -> list[tuple[str, str]]:
-    """Give the row-level expressions of the policy: where each stands, and its text."""
-    found = [(f"rules[{index}].when", rule.when) for index, rule in enumerate(project.rules)]
-    return found if project.policy.segments is None else [*found, ("policy.segments", project.policy.segments)]
+            more = f"bundle {version} holds what its own costs, rules and segments read; for more, `fraudctl train`"
+            raise ProjectError(error.message, hint=error.hint or more) from error
 
 
 def open_bundle(project: Project, reference: str) -> Bundle:
@@ -188,9 +186,10 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     """Give the columns beside roles and scores that costs, rules and segments read."""
     from fraudctl.costs import cost_matrix
     from fraudctl.features.rowwise import compile_row_sql
+    from fraudctl.policy.expressions import expressions
 
     columns = list(cost_matrix(project.costs).columns)
-    for where, text in policy_expressions(project):
+    for where, text in expressions(project):
         columns += compile_row_sql(text, allowed=table.frame.columns, where=where).columns
     return [name for name in dict.fromkeys(columns) if name not in {"event_time", "amount"}]
 

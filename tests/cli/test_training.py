@@ -85,6 +85,24 @@ def test_one_class_is_an_error_with_its_counts(tmp_path: Path) -> None:
         assert not (tmp_path / f"only{label}" / "models").exists()
 
 
+@pytest.mark.parametrize(
+    ("policy", "said", "code"),
+    [
+        ('[policy]\nkind = "thresholds"\nsegments = "amount * 2"\n', "policy.segments", 2),
+        ('[[rules]]\nname = "r"\nwhen = "amount + 1"\naction = "block"\n', "rule 'r' gives Float64", 3),
+    ],
+)
+def test_a_rule_or_segment_of_the_wrong_type_is_refused_before_anything_is_trained(
+    tmp_path: Path, policy: str, said: str, code: int
+) -> None:
+    folder = project_of(tmp_path / "p", events(400))
+    (folder / "fraudctl.toml").write_text(TOML.format(trials=0) + policy, encoding="utf-8")
+    found = run_in(folder, "train")
+    assert found.code == code
+    assert said in found.err
+    assert "Preparing folds" not in found.err
+
+
 def test_few_frauds_an_almost_unique_entity_and_useless_features_are_warned_about_and_give_a_model(
     tmp_path: Path,
 ) -> None:
@@ -202,3 +220,15 @@ def test_averaged_models_are_told_in_a_line_and_score_as_one(tmp_path: Path) -> 
     scored = run_in(folder, "score", "--model", "latest", "events.parquet", "-o", "scored.parquet")
     assert scored.code == 0, scored.err
     assert pl.read_parquet(folder / "scored.parquet")["probability"].is_between(0, 1).all()
+
+
+def test_a_threshold_chosen_anew_reads_what_the_bundle_holds_and_says_what_it_may_read(tmp_path: Path) -> None:
+    folder = project_of(tmp_path / "p", events())
+    assert run_in(folder, "train").code == 0
+    for when, hint in (("ratio > 3", "for more, `fraudctl train`"), ("label = 1", "for more, `fraudctl train`")):
+        text = TOML.format(trials=0) + f'[[rules]]\nname = "r"\nwhen = "{when}"\naction = "block"\n'
+        (folder / "fraudctl.toml").write_text(text, encoding="utf-8")
+        found = run_in(folder, "threshold")
+        assert found.code == 2
+        assert hint in found.err
+        assert "y_prob" not in found.err

@@ -69,6 +69,11 @@ def test_a_refusal_names_the_nearest_column():
         compute("amonut + 1")
 
 
+def test_a_refusal_names_a_few_columns_where_none_is_near():
+    with pytest.raises(ProjectError, match=r"it may use c00, .*, c11 and 28 more$"):
+        compile_row_sql("xyz", allowed=[f"c{i:02}" for i in range(40)], where="rules[0].when")
+
+
 @pytest.mark.parametrize("text", ["status > 3", "cast(status as double)", "amount = 'x'"])
 def test_types_that_do_not_fit_are_named_without_values(text):
     with pytest.raises(DataError, match="here: cannot be computed") as caught:
