@@ -104,11 +104,12 @@ by = ["customer", "terminal"]
 windows = ["7d", "14d"]
 aggregates = ["mean(amount_is_high)", "sum(amount_is_high)"]"""
 COLUMNS = '''amount_is_high = "amount > customer_median_amount_30d + 4 * (1.4826 * customer_mad_amount_30d + 0.9)"'''
-TRAINING = """models = 8
-fit_negatives = 0.2
+_FEW_TREES = """fit_negatives = 0.2
 iterations = 100
 [train.params]
 learning_rate = 0.16"""
+TRAININGS = {"averaged": f"models = 8\n{_FEW_TREES}", "single": _FEW_TREES, "default": ""}
+"""How a model is trained: eight fits averaged, one such fit, or as `fraudctl train` does unless told otherwise."""
 WITH_REVIEW = """allow.fraud = { fixed = 100 }
 review.fraud = { fixed = 5 }
 review.legit = { fixed = 5 }
@@ -175,11 +176,12 @@ RECIPES = (
 SAME = [recipe.name for recipe in RECIPES if recipe.features == "base"]
 
 
-def project_of(events: Path, work: Path, *, kind: str, actions: str, train: str = "35d") -> Project:
-    """Give the benchmark's project with one kind of policy."""
-    names = {"events": events.resolve(), "kind": kind, "actions": actions, "train": train}
-    text = PROJECT.format(**names, windows=WINDOWS, columns=COLUMNS, training=TRAINING)
-    return parse_project(text, path=work / "fraudctl.toml")
+def project_of(args: argparse.Namespace, question: str) -> Project:
+    """Give the benchmark's project with the kind of policy and the costs of a question."""
+    kind, actions = QUESTIONS[question]
+    names = {"events": args.events.resolve(), "kind": kind, "actions": actions, "train": args.train}
+    text = PROJECT.format(**names, windows=WINDOWS, columns=COLUMNS, training=TRAININGS[args.training])
+    return parse_project(text, path=args.work / "fraudctl.toml")
 
 
 def choose_features(table: FeatureTable, which: str) -> Names:
@@ -418,12 +420,13 @@ def origins(args: argparse.Namespace) -> list[date]:
 def judge_all(args: argparse.Namespace, places: dict[tuple[date, str], Path]) -> dict[str, Any]:
     """Calibrate, decide and judge all models under every question."""
     results: dict[str, Any] = {
-        "train": args.train, "training": TRAINING.splitlines(), "weeks": [str(day) for day in origins(args)],
-        "margin": MARGIN, "python": platform.python_version(), "machine": platform.machine(),
+        "train": args.train, "training": TRAININGS[args.training].splitlines(), "margin": MARGIN,
+        "weeks": [str(day) for day in origins(args)],
+        "python": platform.python_version(), "machine": platform.machine(),
         "packages": {name: version(name) for name in ("fraudctl", "catboost", "polars", "numpy")},
     }  # fmt: skip
     for name, (kind, actions) in QUESTIONS.items():
-        project = project_of(args.events, args.work, kind=kind, actions=actions, train=args.train)
+        project = project_of(args, name)
         decided = [{r.name: judged_of(places[day, r.name], project) for r in RECIPES} for day in origins(args)]
         weeks = [{key: item[0] for key, item in found.items()} for found in decided]
         savings = {
@@ -449,11 +452,11 @@ def main() -> None:
     parser.add_argument("--first", type=date.fromisoformat, default=date(2018, 7, 11))
     parser.add_argument("--weeks", type=int, default=7, help="at least 6: they are also judged by six")
     parser.add_argument("--train", default="35d", help="length of history; needs its own work folder")
+    parser.add_argument("--training", choices=TRAININGS, default="averaged", help="needs its own work folder too")
     parser.add_argument("--minutes", type=float, help="train for so long at most, and judge nothing")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    kind, actions = QUESTIONS["expected cost"]
-    places = train_all(args, project_of(args.events, args.work, kind=kind, actions=actions, train=args.train))
+    places = train_all(args, project_of(args, "expected cost"))
     if places is None or args.minutes is not None:
         print("time is up: run again to go on" if places is None else f"all {len(places)} models are trained")
         return
