@@ -35,7 +35,7 @@ class DayBoard:
 
 @dataclass(frozen=True)
 class TopK:
-    """Precision at K, with its range over the orders of each day's ties."""
+    """Precision at K, with its range over the orders of each day's ties, no more than all that can be found."""
 
     value: float
     lowest: float
@@ -97,6 +97,8 @@ def precision_at_k(boards: tuple[DayBoard, ...], k: int, *, remove_detected: boo
     """
     days = list(_days(boards, k, remove_detected=remove_detected))
     value, low, high = np.mean(days, axis=0) if days else (math.nan, math.nan, math.nan)
+    if days and remove_detected:  # luck on one day is none on the next: nobody is found twice
+        high = min(high, len(np.unique(np.concatenate([item.entity[item.fraud] for item in boards]))) / (k * len(days)))
     return TopK(float(value), float(low), float(high), len(boards), np.array([day[0] for day in days]))
 
 

@@ -75,6 +75,13 @@ def test_any_order_of_ties_lies_in_the_range(rows: list[tuple[int, int, int, int
 
 @settings(deadline=None)
 @given(ROWS, st.integers(1, 4))
+def test_no_more_is_found_than_there_is(rows: list[tuple[int, int, int, int]], k: int) -> None:
+    found = precision_at_k(boards_of(rows), k)
+    there = len({entity for _day, entity, fraud, _score in rows if fraud})
+    assert found.value - 1e-9 <= found.highest <= there / (k * found.n_days) + 1e-9
+
+
+@given(ROWS, st.integers(1, 4))
 def test_without_ties_it_is_the_handbooks(rows: list[tuple[int, int, int, int]], k: int) -> None:
     distinct = [(day, entity, label, 100 * score + entity) for day, entity, label, score in rows]
     found = precision_at_k(boards_of(distinct), k)
