@@ -160,7 +160,7 @@ def start(features, events: Events, cut: int, zone: str, delay: int) -> tuple[On
     arrived = pl.col("label_time").dt.epoch("us") <= cut
     frame = frame.with_columns(label=pl.when(arrived).then("label"), label_time=pl.when(arrived).then("label_time"))
     started = time.perf_counter()
-    history = Events(frame, frame["event_time"][-1], 0, "")
+    history = Events(frame, frame["event_time"][-1], 0)
     state = OnlineFeatures.from_history(history, features, timezone=zone, label_delay_us=delay)
     return state, time.perf_counter() - started
 

@@ -49,7 +49,7 @@ def measured(data: Path, folder: Path, n: int, *, hot: bool) -> dict[str, object
     options = {"timezone": project.data.timezone, "label_delay_us": project.data.label_delay.us}
     first = events.frame.head(events.frame.height - n)
     started = time.perf_counter()
-    state = OnlineFeatures.from_history(Events(first, first["event_time"][-1], 0, ""), features, **options)
+    state = OnlineFeatures.from_history(Events(first, first["event_time"][-1], 0), features, **options)
     history = time.perf_counter() - started
     rows = list(events.frame.tail(n).with_columns(pl.col("event_time").dt.epoch("us")).iter_rows(named=True))
     took = np.empty(n)

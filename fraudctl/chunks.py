@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -145,24 +144,20 @@ def _read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
 
 
 def write_chunks(pieces: Callable[[], Iterator[pl.DataFrame]], path: Path) -> None:
-    """Write a table that comes piece by piece as one Parquet file, whole or not at all, a row group for each.
+    """Write a table that comes piece by piece, at least one, as one Parquet file, whole or not at all.
 
-    A piece is encoded and written while the next one is put together.
+    A piece is encoded, by all processors, and written while the next one is put together.
     """
-    import pyarrow.parquet as pq
+    from polars.io.plugins import register_io_source
 
-    writer = None
-    writing: Future[None] | None = None
-    with tables.whole_file(path) as temporary, ThreadPoolExecutor(1) as pool:
-        for piece in pieces():
-            table = piece.to_arrow()
-            if writer is None:
-                writer = pq.ParquetWriter(
-                    temporary, table.schema, compression="zstd", compression_level=3, store_schema=True
-                )
-            if writing is not None:
-                writing.result()
-            writing = pool.submit(writer.write_table, table)
-        if writer is not None and writing is not None:
-            writing.result()
-            writer.close()
+    found = pieces()
+    first = next(found)
+
+    def source(*_: object) -> Iterator[pl.DataFrame]:
+        return itertools.chain([first], found)
+
+    with tables.whole_file(path) as temporary:
+        register_io_source(source, schema=first.schema).sink_parquet(
+            temporary, compression="zstd", compression_level=3, row_group_size=tables.ROW_GROUP,
+            data_page_size=tables.PAGE_BYTES, maintain_order=True,
+        )  # fmt: skip

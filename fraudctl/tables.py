@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -29,6 +30,9 @@ UTC_US = pl.Datetime("us", "UTC")
 
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
+ROW_GROUP = 100_000
+PAGE_BYTES = 1 << 17
+"""A Parquet file's rows per group and bytes per page: small pages are compressed while the processor holds them."""
 _CSV_SUFFIXES = {".csv", ".tsv", ".gz"}
 
 
@@ -53,14 +57,11 @@ class Events:
         The latest event_time: nothing later is known.
     n_duplicates
         Rows dropped because they repeat another in every column.
-    fingerprint
-        SHA-256 of the data files' bytes, in the order of their paths.
     """
 
     frame: pl.DataFrame
     known_until: datetime
     n_duplicates: int
-    fingerprint: str
 
 
 def find_files(events: str | tuple[str, ...], *, root: Path, what: str = "[data] events") -> list[str]:
@@ -174,13 +175,10 @@ def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
         times, one id with differing rows, labels beyond 1, 0 and null, a label_time before its event_time.
     """
     files = find_files(project.data.events, root=project.root)
-    raw = scan(files)
-    return normalise(raw, project=project, files=files, columns=columns, fingerprint=fingerprint(files))
+    return normalise(scan(files), project=project, files=files, columns=columns)
 
 
-def normalise(
-    raw: pl.LazyFrame, *, project: Project, files: Collection[str], columns: Collection[str], fingerprint: str
-) -> Events:
+def normalise(raw: pl.LazyFrame, *, project: Project, files: Collection[str], columns: Collection[str]) -> Events:
     """Give the columns of a raw table their roles; see `load_events`."""
     schema = raw.collect_schema()
     wanted = wanted_columns(project, columns)
@@ -193,7 +191,7 @@ def normalise(
     out = in_order(with_roles(frame, project, columns))
     check_label_times(out)
     known_until = out["event_time"][-1]
-    return Events(out, known_until, n_duplicates, fingerprint)
+    return Events(out, known_until, n_duplicates)
 
 
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
@@ -444,6 +442,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
+    except pl.exceptions.ComputeError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise _unwritable(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -487,7 +490,12 @@ def require_parquet_path(path: Path) -> None:
 def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False) -> None:
     """Write a frame as one Parquet file, whole or not at all; ``smallest`` trades time for size."""
     with whole_file(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd", compression_level=19 if smallest else 3)
+        if smallest:
+            frame.write_parquet(temporary, compression="zstd", compression_level=19)
+            return
+        frame.write_parquet(
+            temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP, data_page_size=PAGE_BYTES
+        )
 
 
 def write_arrow(frame: pl.DataFrame, path: Path) -> None:

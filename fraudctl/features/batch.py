@@ -25,6 +25,7 @@ from fraudctl.features.blocks import Block, Room
 from fraudctl.features.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.groups import (
     FOREVER,
+    POSITION,
     Array,
     Labels,
     Queries,
@@ -283,7 +284,7 @@ class Engine:
         """Give the events by entity, by a pair of entities, or (`_EVERYONE`) as one group."""
         if entities not in self._queries:
             if entities == (_EVERYONE,):
-                codes = np.zeros(self.frame.height, np.int64), 1
+                codes = np.zeros(self.frame.height, POSITION), 1
             elif len(entities) == 2:
                 codes = joint_codes(self.codes(entities[0]), self.codes(entities[1]))
             else:

@@ -37,7 +37,7 @@ def compiled_before() -> bool:
 
 
 @jit
-def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
+def group_order(codes: Array, n_codes: int) -> tuple[Array, Ints]:
     """Sort rows by group, stably, by counting.
 
     Parameters
@@ -65,7 +65,7 @@ def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
     starts[: n_codes + 1] = count
     for i in range(n_none):
         starts[n_codes + 1 + i] = count[n_codes] + i + 1
-    order = np.empty(starts[-1], np.int64)
+    order = np.empty(starts[-1], np.int32)
     none = count[n_codes]
     for i in range(n):
         if codes[i] >= 0:
@@ -78,7 +78,7 @@ def group_order(codes: Ints, n_codes: int) -> tuple[Ints, Ints]:
 
 
 @jit
-def leave_out(codes: Ints, n_codes: int, first: int, stop: int) -> Ints:
+def leave_out(codes: Array, n_codes: int, first: int, stop: int) -> Array:
     """Give the codes with -2 for rows that no row in ``[first, stop)`` shares a group with, and so looks back on."""
     asked = np.zeros(n_codes, np.bool_)
     for i in range(first, stop):
@@ -92,14 +92,14 @@ def leave_out(codes: Ints, n_codes: int, first: int, stop: int) -> Ints:
 
 
 @jit
-def gather(values: Array, rows: Ints, out: Array, i0: int, i1: int) -> None:
+def gather(values: Array, rows: Array, out: Array, i0: int, i1: int) -> None:
     """Write the values of the rows ``rows[i0:i1]`` side by side."""
     for i in range(i0, i1):
         out[i] = values[rows[i]]
 
 
 @jit
-def scatter(values: Array, order: Ints, out: Array, i0: int, i1: int) -> None:
+def scatter(values: Array, order: Array, out: Array, i0: int, i1: int) -> None:
     """Write ``values[i0:i1]`` (in group order) to the rows that they belong to."""
     for i in range(i0, i1):
         out[order[i]] = values[i]
@@ -222,7 +222,7 @@ def extreme(
 
 
 @jit
-def neighbours(codes: Ints, n_codes: int, h_starts: Ints, previous: Ints, following: Ints) -> None:
+def neighbours(codes: Array, n_codes: int, h_starts: Ints, previous: Array, following: Array) -> None:
     """Find, for every position, the previous and next position of the same code in the same group.
 
     ``codes`` of -1 are null. Where there is none, ``previous`` is -1 and ``following`` the length of ``codes``.
@@ -245,9 +245,9 @@ def neighbours(codes: Ints, n_codes: int, h_starts: Ints, previous: Ints, follow
 
 @jit
 def distinct(
-    codes: Ints,
-    previous: Ints,
-    following: Ints,
+    codes: Array,
+    previous: Array,
+    following: Array,
     h_starts: Ints,
     q_starts: Ints,
     lo: Array,
@@ -322,7 +322,7 @@ def since(
 @jit
 def latest(
     valid_from: Ints,
-    rows: Ints,
+    rows: Array,
     h_starts: Ints,
     q_times: Ints,
     q_starts: Ints,

@@ -88,7 +88,7 @@ def source_history(
     codes, n_codes = groups.codes_of(pl.concat([events[entity], source[entity]]))
     queries = groups.queries_of(np.ascontiguousarray(codes[:n]), n_codes, times, workers=workers)
     usable = source["usable_time"].dt.epoch("us").to_numpy()
-    rows = np.flatnonzero(codes[n:] >= 0)
+    rows = np.flatnonzero(codes[n:] >= 0).astype(groups.POSITION)
     rows = rows[np.argsort(usable[rows], kind="stable")]
     inner = groups.queries_of(codes[n:][rows], n_codes, usable[rows], workers=workers)
     rows = rows[inner.order]

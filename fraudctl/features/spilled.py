@@ -9,6 +9,7 @@ What is known of everybody (links, the fraud rate of all) is computed from its f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,7 +174,7 @@ class Spilled:
             order = np.argsort(partition, kind="stable")
             np.save(folder / f"order{chunk}.npy", order.astype(np.int32))
             sizes = np.bincount(partition, minlength=packing.n_partitions)
-            _write(folder / f"in{chunk}.arrow", frame[pl.Series(order)], sizes)
+            _write(folder / f"in{chunk}.arrow", frame[pl.Series(order)], sizes.tolist())
             first += height
         return packing
 
@@ -195,17 +196,17 @@ class Spilled:
         del parts
         sources = {name: _own_rows(source, entity, p, packing) for name, source in self.sources.items()}
         edges = np.concatenate([[0], np.cumsum(sizes)])
-        with _Writer(folder / f"out{p}.arrow") as write:
-            chunk = 0
-            while chunk < len(sizes):
-                stop = chunk + 1
-                while stop < len(sizes) and edges[stop + 1] - edges[chunk] <= self.limits.piece_rows:
-                    stop += 1
-                asking = int(edges[chunk]), int(edges[stop])
+        with _Writer(folder / f"out{p}.arrow") as write, ThreadPoolExecutor(1) as pool:
+            writing: Future[None] | None = None
+            for first, stop in _pieces(edges, self.limits.piece_rows):
+                asking = int(edges[first]), int(edges[stop])
                 found = self._computed(frame, members, sources, asking)
-                for piece in range(chunk, stop):
-                    write(found.slice(int(edges[piece] - edges[chunk]), sizes[piece]))
-                chunk = stop
+                if writing is not None:
+                    writing.result()
+                writing = pool.submit(_write_all, write, found, sizes[first:stop])
+                del found
+            if writing is not None:
+                writing.result()
 
     def _computed(
         self, frame: pl.DataFrame, members: list[Feature], sources: Mapping[str, pl.DataFrame], asking: tuple[int, int]
@@ -251,6 +252,15 @@ def _input_columns(entity: str, members: list[Feature]) -> list[str]:
     return list(names)
 
 
+def _pieces(edges: Array, most_rows: int) -> Iterator[tuple[int, int]]:
+    """Give runs of chunks ``[first, stop)`` of at most so many rows, or of one chunk; rows start at ``edges``."""
+    first = 0
+    while first < len(edges) - 1:
+        stop = max(int(np.searchsorted(edges, edges[first] + most_rows, side="right")) - 1, first + 1)
+        yield first, stop
+        first = stop
+
+
 def _own_rows(source: pl.DataFrame, entity: str, p: int, packing: Packing) -> pl.DataFrame:
     """Give the rows of another table that can belong to a partition."""
     if entity not in source.columns:
@@ -290,9 +300,14 @@ class _Writer:
             self.sink.close()
 
 
-def _write(path: Path, frame: pl.DataFrame, sizes: Array) -> None:
+def _write(path: Path, frame: pl.DataFrame, sizes: Sequence[int]) -> None:
     """Write a frame as one Arrow file with a batch for each of the consecutive sizes."""
-    edges = np.concatenate([[0], np.cumsum(sizes)]).tolist()
     with _Writer(path) as write:
-        for start, size in zip(edges, sizes.tolist(), strict=False):
-            write(frame.slice(start, size))
+        _write_all(write, frame, sizes)
+
+
+def _write_all(write: Callable[[pl.DataFrame], None], frame: pl.DataFrame, sizes: Sequence[int]) -> None:
+    start = 0
+    for size in sizes:
+        write(frame.slice(start, size))
+        start += size

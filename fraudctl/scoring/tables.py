@@ -104,7 +104,7 @@ def events_of(history: NewTable | None, new: NewTable, project: Project, *, carr
     """
     files = [name for part in (history, new) if part is not None for name in part.files]
     raw = raw_of(history, new, project)
-    return tables.normalise(raw, project=project, files=files, columns=carried, fingerprint="")
+    return tables.normalise(raw, project=project, files=files, columns=carried)
 
 
 def raw_of(history: NewTable | None, new: NewTable, project: Project) -> pl.LazyFrame:

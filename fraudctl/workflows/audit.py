@@ -90,7 +90,7 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
     from fraudctl.tables import Events
 
     progress.stage(f"Auditing {TRAIN_SAMPLE} events")
-    events = Events(table.frame, table.known_until, table.n_duplicates, table.fingerprint)
+    events = Events(table.frame, table.known_until, table.n_duplicates)
     result = audit(
         events, table.features, table.frame, sample=TRAIN_SAMPLE, seed=project.train.seed,
         timezone=project.data.timezone, sources=load_definitions(project).load_sources(),

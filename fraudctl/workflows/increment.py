@@ -218,7 +218,7 @@ def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
         msg = "no event is new: every file was seen before"
         raise DataError(msg, hint="add a file with the new events")
     raw = tables.scan(files)
-    return tables.normalise(raw, project=found.project, files=files, columns=found.carried, fingerprint="").frame
+    return tables.normalise(raw, project=found.project, files=files, columns=found.carried).frame
 
 
 def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:

@@ -44,7 +44,7 @@ def _events(project: Project, features: FeatureSet, columns: Mapping[str, Any]) 
     height = len(next(iter(columns.values())))
     data = {name: columns.get(name, [None] * height) for name in SCHEMA}
     raw = pl.DataFrame(data, schema=SCHEMA).lazy()
-    return normalise(raw, project=project, files=["events"], columns=features.carried, fingerprint="")
+    return normalise(raw, project=project, files=["events"], columns=features.carried)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def test_a_snapshot_and_a_history_go_on_as_if_nothing_had_been(columns, data, ev
     assert_same(build(events, features, timezone=ZONE), features, before | rest)
     n = data.draw(st.integers(1, events.frame.height))
     first, later = events.frame.head(n), events.frame.tail(-n)["event_id"].to_list()
-    history = type(events)(first, first["event_time"][-1], 0, "")
+    history = type(events)(first, first["event_time"][-1], 0)
     bulk = OnlineFeatures.from_history(history, features, timezone=ZONE, label_delay_us=DELAY)
     until = first["event_time"].dt.epoch("us")[-1]
     left = [

@@ -40,7 +40,7 @@ def test_a_history_with_sources_goes_on_as_a_replay(found, events, data, events_
     n = data.draw(st.integers(1, events.frame.height))
     first, later = events.frame.head(n), events.frame.tail(-n)["event_id"].to_list()
     until = first["event_time"][-1]
-    history = type(events)(first, until, 0, "")
+    history = type(events)(first, until, 0)
     known = {name: source.filter(pl.col("usable_time") < until) for name, source in sources.items()}
     rest = {name: source.filter(pl.col("usable_time") >= until) for name, source in sources.items()}
     for given_rows, sent in ((sources, {}), (known, rest)):

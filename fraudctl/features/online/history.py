@@ -103,7 +103,7 @@ def _with_features(state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[
         steps=tuple(step for step in state.features.steps if step.name in closure),
         stages=tuple(kept for stage in state.features.stages if (kept := tuple(n for n in stage if n in closure))),
     )
-    events = Events(frame, frame["event_time"][-1], 0, "")
+    events = Events(frame, frame["event_time"][-1], 0)
     return build(events, fewer, timezone=state.timezone, sources=sources)
 
 
