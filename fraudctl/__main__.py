@@ -11,12 +11,16 @@ import os
 import sys
 
 _BUG, _INTERRUPTED, _USAGE = 70, 130, 2
+_OFTEN_ENOUGH = 100_000
+"""New objects after which circles are looked for: Python's own number does so all through the loading of libraries."""
 _ISSUES = "please report it with the command and, if you may, the text below"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; nothing accidental becomes 1."""
     args = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        gc.set_threshold(_OFTEN_ENOUGH)
     try:
         from fraudctl.cli.app import run
 

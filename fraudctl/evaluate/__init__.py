@@ -7,10 +7,9 @@
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Evaluation, Excluded, GateResult, Period, RuleResult
 from fraudctl.evaluate.run import decide_frame, evaluate, pool, price_frame
-from fraudctl.evaluate.tables import segment_columns
 from fraudctl.uncertainty import Estimate
 
 __all__ = [
     "Estimate", "Evaluation", "Excluded", "GateResult", "Judged", "Period", "RuleResult", "decide_frame", "evaluate",
-    "pool", "prepare", "price_frame", "segment_columns",
+    "pool", "prepare", "price_frame",
 ]  # fmt: skip

@@ -41,19 +41,13 @@ SEGMENT_MIN_FRAUDS = 20
 AT_K = (10, 20, 50, 100, 200, 500)
 
 
-def segment_columns(project: Project) -> list[str]:
-    """Give the columns that the evaluation is split by, each once."""
-    gated = [rule.by for rule in project.gate.segments] if project.gate is not None else []
-    return list(dict.fromkeys([*project.evaluate.segments, *gated]))
-
-
 def by_segment(
     scored: pl.DataFrame, judged: Judged, project: Project, confidence: float
 ) -> dict[str, list[dict[str, Any]]]:
     """Give the metrics within each segment, by column; values with fewer than 20 frauds are pooled into "rest"."""
     if nothing_known(judged) is not None:
         return {}
-    return {name: _segments(scored[name], judged, confidence) for name in segment_columns(project)}
+    return {name: _segments(scored[name], judged, confidence) for name in project.segment_columns}
 
 
 def on_control_group(

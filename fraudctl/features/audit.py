@@ -340,7 +340,8 @@ def _frauds_before(frame: pl.DataFrame, entity: str, label_time: pl.Series) -> n
     times = frame["event_time"].dt.epoch("us").to_numpy()
     workers = groups.Workers(1)
     queries = groups.queries_of(*groups.codes_of(frame[entity]), times, workers=workers)
-    labels = groups.label_history(queries, frame["label"], label_time, times, workers=workers)
+    outcomes = groups.Outcomes.of(frame["label"], label_time)
+    labels = groups.label_history(queries, outcomes, times, workers=workers)
     ranges = groups.label_ranges(queries, labels, [groups.FOREVER], workers=workers)
     out = np.empty(frame.height, np.int64)
     out[queries.order] = aggregates.fraud_counts(queries, labels.history, ranges, labels.outcome)[0]

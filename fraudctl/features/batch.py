@@ -28,6 +28,7 @@ from fraudctl.features.groups import (
     POSITION,
     Array,
     Labels,
+    Outcomes,
     Queries,
     Ranges,
     Workers,
@@ -56,6 +57,7 @@ from fraudctl.features.specs import (
     SourceWindowSpec,
     Spec,
     WindowSpec,
+    grouped_by,
 )
 from fraudctl.tables import Events
 
@@ -169,6 +171,7 @@ class Engine:
         self.times = frame["event_time"].dt.epoch("us").to_numpy()
         self.asking = asking or (0, frame.height)
         self.asked = frame.slice(self.asking[0], self.asking[1] - self.asking[0])
+        self.features = features
         self.lengths = _lengths(features)
         self.timezone = timezone
         self.workers = workers
@@ -274,6 +277,11 @@ class Engine:
         upper, lower = (self.column(name).cast(pl.Float64) for name in (spec.upper, spec.lower))
         return upper / lower * spec.factor
 
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """The outcomes of all events."""
+        return Outcomes.of(self.frame["label"], self.frame["label_time"])
+
     def codes(self, name: str) -> tuple[Array, int]:
         """Give the values of a column as numbers from 0, with -1 for null."""
         if name not in self._codes:
@@ -292,6 +300,14 @@ class Engine:
             self._queries[entities] = queries_of(*codes, self.times, workers=self.workers, asking=self.asking)
         return self._queries[entities]
 
+    def look(self) -> None:
+        """Look at the columns that features group by, and at the outcomes that they count."""
+        specs = [step.spec for step in self.features.steps]
+        for name in dict.fromkeys(name for spec in specs for name in grouped_by(spec)):
+            self.codes(name)
+        if any(isinstance(spec, LabelSpec) for spec in specs):
+            _ = self.outcomes.in_order
+
     def prepare(self, *entities: str) -> None:
         """Group the events by entity, with all that every family needs of it."""
         found = self.queries(*entities)
@@ -299,7 +315,7 @@ class Engine:
 
     def label_history(self, queries: Queries) -> Labels:
         """Give the outcomes as history."""
-        return label_history(queries, self.frame["label"], self.frame["label_time"], self.times, workers=self.workers)
+        return label_history(queries, self.outcomes, self.times, workers=self.workers)
 
     # ------------------------------------------------------------ families
 
@@ -398,9 +414,11 @@ class Engine:
 
     def label_times(self, seen: Seen, labels: Labels, kinds: set[str]) -> dict[str, Array]:
         """Measure the seconds since the first and last fraud in each range."""
-        fraud_times = np.where(labels.outcome == 1, labels.history.times.astype(np.float64), np.nan)
+        signs = {"seconds_since_last_fraud": 1.0, "seconds_since_first_fraud": -1.0}
         tables = {}
-        for kind, sign in (("seconds_since_last_fraud", 1.0), ("seconds_since_first_fraud", -1.0)):
+        if not kinds.isdisjoint(signs):
+            fraud_times = np.where(labels.outcome == 1, labels.history.times.astype(np.float64), np.nan)
+        for kind, sign in signs.items():
             if kind in kinds:
                 when = aggregates.extremes(
                     seen.queries, seen.history, seen.ranges, fraud_times, sign, workers=self.workers

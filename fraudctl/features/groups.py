@@ -48,7 +48,7 @@ class Queries:
     their µs, ``row_starts`` (n_groups + 1,) where groups start. ``order``, ``times`` (n,) and ``starts``
     (n_groups + 1,) are the same for the events that ask; ``at`` (n,) says where these are in ``rows``, and ``out``
     (n,) where their answers go. The first ``n_codes`` groups are values of the entity; every later one is a single
-    event without a value. ``codes`` is by row: -1 without a value, -2 where nobody asks.
+    event without a value. ``codes`` is by row: -1 without a value.
     """
 
     rows: Array
@@ -168,16 +168,12 @@ def queries_of(
     from fraudctl.features import kernels
 
     first, stop = asking or (0, len(codes))
-    whole = stop - first == len(codes)
-    codes = codes if whole else kernels.leave_out(codes, n_codes, first, stop)
-    rows, starts = kernels.group_order(codes, n_codes)
-    row_times = gathered(times, rows, workers)
-    if whole:
-        at = np.arange(len(rows), dtype=POSITION)
+    if stop - first == len(codes):
+        rows, starts = kernels.group_order(codes, n_codes)
+        row_times, at = gathered(times, rows, workers), np.arange(len(rows), dtype=POSITION)
         return Queries(rows, row_times, starts, rows, row_times, starts, at, rows, codes, n_codes)
-    at = np.flatnonzero((rows >= first) & (rows < stop)).astype(POSITION)
-    order = rows[at]
-    q_starts = np.searchsorted(at, starts)
+    rows, starts, at, q_starts = kernels.asked_order(codes, n_codes, first, stop)
+    row_times, order = gathered(times, rows, workers), rows[at]
     return Queries(rows, row_times, starts, order, row_times[at], q_starts, at, order - first, codes, n_codes)
 
 
@@ -209,36 +205,57 @@ def event_ranges(queries: Queries, history: History, windows: list[int], *, work
     return ranges
 
 
-def label_history(
-    queries: Queries, label: pl.Series, label_time: pl.Series, times: Array, *, workers: Workers
-) -> Labels:
+@dataclass(frozen=True)
+class Outcomes:
+    """What became known of each event, each (n,) by row: whether anything did, when (µs), and 1 for fraud."""
+
+    known: Array
+    arrived: Array
+    fraud: Array
+
+    @classmethod
+    def of(cls, label: pl.Series, label_time: pl.Series) -> Outcomes:
+        """Take them from the columns of events."""
+        arrived = label_time.dt.epoch("us")
+        return cls(label_time.is_not_null().to_numpy(), arrived.fill_null(0).to_numpy(), label.fill_null(0).to_numpy())
+
+    @cached_property
+    def all_known(self) -> bool:
+        """Whether there is an outcome of every event."""
+        return bool(self.known.all())
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether outcomes arrived in the order of the events."""
+        arrived = self.arrived if self.all_known else self.arrived[self.known]
+        return not (arrived[1:] < arrived[:-1]).any()
+
+
+def label_history(queries: Queries, outcomes: Outcomes, times: Array, *, workers: Workers) -> Labels:
     """Give the outcomes of the events as history, sorted by arrival within each group."""
-    known, arrived = label_time.is_not_null().to_numpy(), label_time.dt.epoch("us")
-    rows, happened, starts = _by_arrival(queries, known, arrived.drop_nulls().to_numpy(), times)
+    rows, happened, starts = _by_arrival(queries, outcomes, times)
     starts = np.concatenate([starts, np.full(queries.n_groups - queries.n_codes, starts[-1], np.int64)])
-    outcome = gathered(label.fill_null(0).to_numpy(), rows, workers)
-    when = gathered(arrived.fill_null(0).to_numpy(), rows, workers)
-    return Labels(History(rows, starts, happened, queries.nowhere), when, outcome)
+    fraud, when = gathered(outcomes.fraud, rows, workers), gathered(outcomes.arrived, rows, workers)
+    return Labels(History(rows, starts, happened, queries.nowhere), when, fraud)
 
 
-def _by_arrival(queries: Queries, known: Array, arrived: Array, times: Array) -> tuple[Array, Array, Array]:
+def _by_arrival(queries: Queries, outcomes: Outcomes, times: Array) -> tuple[Array, Array, Array]:
     """Give the rows with an outcome and an entity, by group and arrival, their times, and where groups start.
 
-    ``arrived`` are the µs of those that are known, by row; where they rise, the order of the queries is that of
-    arrival.
+    Where outcomes arrived in the order of the events, the order of the queries is that of arrival.
     """
     from fraudctl.features import kernels
 
-    if not (arrived[1:] < arrived[:-1]).any():
+    if outcomes.in_order:
         starts = queries.row_starts[: queries.n_codes + 1]
         rows, happened = queries.rows[: starts[-1]], queries.row_times[: starts[-1]]
-        if known.all():
+        if outcomes.all_known:
             return rows, happened, starts
-        kept = known[rows]
+        kept = outcomes.known[rows]
         return rows[kept], happened[kept], np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)[starts]
-    rows, usable = np.flatnonzero(known).astype(POSITION), queries.codes[known] >= 0
-    rows, arrived = rows[usable], arrived[usable]
-    rows = rows[np.argsort(arrived, kind="stable")]
+    asked = np.append(np.diff(queries.starts[: queries.n_codes + 1]) > 0, False)
+    rows = np.flatnonzero(outcomes.known & asked[queries.codes]).astype(POSITION)
+    rows = rows[np.argsort(outcomes.arrived[rows], kind="stable")]
     order, starts = kernels.group_order(queries.codes[rows], queries.n_codes)
     return rows[order], times[rows[order]], starts
 

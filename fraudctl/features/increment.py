@@ -69,20 +69,26 @@ def kept(past: Past, features: FeatureSet, *, before_us: int) -> Past:
     return Past(events.filter(flags), dropped)
 
 
-def extend(
+def engine_after(
     past: Past, events: pl.DataFrame, features: FeatureSet, *, timezone: str, sources: Mapping[str, pl.DataFrame]
-) -> pl.DataFrame:
-    """Compute the features of events that all come later than the past.
-
-    Returns
-    -------
-    ``events`` with their features, as `batch.build` gives them, and then the hidden ones that `remembered` names.
-    """
+) -> Engine:
+    """Give the engine for events that all come later than the past; it has looked at what no compiled loop is for."""
     frame = pl.concat([past.events, events], how="diagonal_relaxed")
     engine = Engine(
         frame, features, timezone, sources, default_workers(), asking=(past.events.height, frame.height),
         dropped=past.dropped,
     )  # fmt: skip
+    engine.look()
+    return engine
+
+
+def extend(engine: Engine, events: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
+    """Compute the features of the events that an engine was made for.
+
+    Returns
+    -------
+    ``events`` with their features, as `batch.build` gives them, and then the hidden ones that `remembered` names.
+    """
     run(engine, features)
     names = list(dict.fromkeys([*features.names, *remembered(features)]))
     done = pl.DataFrame([engine.results[name] for name in names])

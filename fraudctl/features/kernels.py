@@ -43,12 +43,12 @@ def group_order(codes: Array, n_codes: int) -> tuple[Array, Ints]:
     Parameters
     ----------
     codes
-        Shape (n,): group of each row in ``[0, n_codes)``, -1 where it has none, or less where it is left out.
+        Shape (n,): group of each row in ``[0, n_codes)``, -1 where it has none.
 
     Returns
     -------
     order, starts
-        Shape (n_rows,): rows by group, each group in row order; rows without a group come last. Shape (n_groups + 1,):
+        Shape (n,): rows by group, each group in row order; rows without a group come last. Shape (n_groups + 1,):
         where each group starts; every row without a group is a group by itself, for it shares no history.
     """
     n = codes.shape[0]
@@ -57,7 +57,7 @@ def group_order(codes: Array, n_codes: int) -> tuple[Array, Ints]:
     for i in range(n):
         if codes[i] >= 0:
             count[codes[i] + 1] += 1
-        elif codes[i] == -1:
+        else:
             n_none += 1
     for code in range(n_codes):
         count[code + 1] += count[code]
@@ -71,24 +71,60 @@ def group_order(codes: Array, n_codes: int) -> tuple[Array, Ints]:
         if codes[i] >= 0:
             order[count[codes[i]]] = i
             count[codes[i]] += 1
-        elif codes[i] == -1:
+        else:
             order[none] = i
             none += 1
     return order, starts
 
 
 @jit
-def leave_out(codes: Array, n_codes: int, first: int, stop: int) -> Array:
-    """Give the codes with -2 for rows that no row in ``[first, stop)`` shares a group with, and so looks back on."""
-    asked = np.zeros(n_codes, np.bool_)
+def asked_order(codes: Array, n_codes: int, first: int, stop: int) -> tuple[Array, Ints, Array, Ints]:
+    """Sort, as `group_order` does, the rows of those groups in which a row of ``[first, stop)`` is.
+
+    Returns
+    -------
+    order, starts
+        As `group_order` gives them; groups that are not asked for are empty.
+    at, asked_starts
+        Shape (stop - first,): where in ``order`` the rows of ``[first, stop)`` are, rising; and shape (n_groups + 1,):
+        where in ``at`` those of each group start.
+    """
+    n_asked = np.zeros(n_codes + 1, np.int64)
+    n_none = 0
     for i in range(first, stop):
         if codes[i] >= 0:
-            asked[codes[i]] = True
-    out = np.empty_like(codes)
+            n_asked[codes[i] + 1] += 1
+        else:
+            n_none += 1
+    count = np.zeros(n_codes + 1, np.int64)
     for i in range(codes.shape[0]):
-        shared = asked[codes[i]] if codes[i] >= 0 else first <= i < stop
-        out[i] = codes[i] if shared else -2
-    return out
+        if codes[i] >= 0 and n_asked[codes[i] + 1] > 0:
+            count[codes[i] + 1] += 1
+    for code in range(n_codes):
+        count[code + 1] += count[code]
+        n_asked[code + 1] += n_asked[code]
+    starts, asked_starts = np.empty(n_codes + n_none + 1, np.int64), np.empty(n_codes + n_none + 1, np.int64)
+    starts[: n_codes + 1] = count
+    asked_starts[: n_codes + 1] = n_asked
+    for i in range(n_none):
+        starts[n_codes + 1 + i] = count[n_codes] + i + 1
+        asked_starts[n_codes + 1 + i] = n_asked[n_codes] + i + 1
+    order, at = np.empty(starts[-1], np.int32), np.empty(stop - first, np.int32)
+    none, none_at = count[n_codes], n_asked[n_codes]
+    for i in range(codes.shape[0]):
+        code = codes[i]
+        if code >= 0 and asked_starts[code] < asked_starts[code + 1]:
+            place = count[code]
+            count[code] = place + 1
+            order[place] = i
+            if first <= i < stop:
+                at[n_asked[code]] = place
+                n_asked[code] += 1
+        elif code < 0 and first <= i < stop:
+            order[none], at[none_at] = i, none
+            none += 1
+            none_at += 1
+    return order, starts, at, asked_starts
 
 
 @jit

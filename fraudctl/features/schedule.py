@@ -22,6 +22,7 @@ from fraudctl.features.specs import (
     RecencySpec,
     SourceWindowSpec,
     WindowSpec,
+    grouped_by,
 )
 
 if TYPE_CHECKING:
@@ -63,10 +64,7 @@ def _family_key(feature: Feature) -> object:
 
 def grouping(family: Family) -> tuple[str, ...]:
     """Give the entities by which the events are grouped for a family; none where they are not."""
-    spec = family[0].spec
-    if isinstance(spec, PairSpec):
-        return spec.entities
-    return (spec.entity,) if isinstance(spec, (WindowSpec, LabelSpec, RecencySpec, HourSpec)) else ()
+    return grouped_by(family[0].spec)
 
 
 def run(engine: Engine, features: FeatureSet, *, progress: Progress | None = None) -> None:

@@ -189,3 +189,10 @@ Spec = (
     | RowSpec
     | RawSpec
 )
+
+
+def grouped_by(spec: Spec) -> tuple[str, ...]:
+    """Give the entities by which the events are grouped for a feature; none where they are not."""
+    if isinstance(spec, PairSpec):
+        return spec.entities
+    return (spec.entity,) if isinstance(spec, (WindowSpec, LabelSpec, RecencySpec, HourSpec)) else ()

@@ -19,8 +19,9 @@ from fraudctl.costs import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
 from fraudctl.features.rowwise import compile_row_sql
 from fraudctl.metrics import ratios
-from fraudctl.policy.expressions import SEGMENTS, readable
+from fraudctl.policy.expressions import readable
 from fraudctl.policy.search import ScoreGroups, coarsest, search_thresholds
+from fraudctl.project.decisions import SEGMENTS
 from fraudctl.uncertainty import Clusters, Estimate, difference_estimate
 
 MOST: Final = 8

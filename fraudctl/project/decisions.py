@@ -13,6 +13,8 @@ from pydantic_core import CoreSchema, core_schema
 from fraudctl.project.types import Section
 
 ALLOW = "allow"
+SEGMENTS = "policy.segments"
+"""Where the expression stands that gives each event its segment."""
 
 
 class CostSection(Section):

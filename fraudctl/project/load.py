@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fraudctl.errors import ProjectError
 from fraudctl.project.data import DataSection
-from fraudctl.project.decisions import CostsSection, PolicySection, RuleSection
+from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
 from fraudctl.project.evaluation import EvaluateSection, GateSection
 from fraudctl.project.features import FeaturesSection
 from fraudctl.project.sources import SourceSection
@@ -89,6 +89,18 @@ class Project(ProjectFile):
     def reports_dir(self) -> Path:
         """Where reports are kept."""
         return self.root / "reports"
+
+    @property
+    def segment_columns(self) -> list[str]:
+        """The columns that the evaluation is split by, each once."""
+        gated = [rule.by for rule in self.gate.segments] if self.gate is not None else []
+        return list(dict.fromkeys([*self.evaluate.segments, *gated]))
+
+    @property
+    def expressions(self) -> list[tuple[str, str]]:
+        """The row-level expressions of rules and policy: where each stands, and its text."""
+        found = [(f"rules[{index}].when", rule.when) for index, rule in enumerate(self.rules)]
+        return found if self.policy.segments is None else [*found, (SEGMENTS, self.policy.segments)]
 
 
 def find_project(place: Path | str) -> Path:

@@ -15,8 +15,8 @@ from fraudctl.features.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.rowcompile import compile_row
 from fraudctl.features.rowwise import RowExpr, compile_row_sql
 from fraudctl.policy import Policy
-from fraudctl.policy.expressions import SEGMENTS
 from fraudctl.policy.segments import as_text
+from fraudctl.project.decisions import SEGMENTS
 from fraudctl.scoring.events import EPOCH
 from fraudctl.scoring.schema import DataSchema
 

@@ -72,12 +72,11 @@ class _State:
         return int(self.facts["before_us"])
 
     def past(self) -> Past:
-        import polars as pl
-
+        from fraudctl import tables
         from fraudctl.features.batch import Dropped
         from fraudctl.features.increment import Past
 
-        events = pl.read_ipc(self.place.with_suffix(".arrow"))
+        events = tables.map_arrow(self.place.with_suffix(".arrow"))
         return Past(events, Dropped(self.facts["known"], self.facts["frauds"]))
 
 
@@ -92,7 +91,7 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
         As `build_features` does; ids are looked at within the new events and the kept ones.
     """
     from fraudctl.features.batch import loading
-    from fraudctl.features.increment import extend
+    from fraudctl.features.increment import engine_after, extend
     from fraudctl.split import instant
 
     if not project.data.has_time:
@@ -103,9 +102,11 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     with loading():
         found = load_definitions(project)
         read = _read(found, since_us, progress)
-        sources = found.load_sources()
+        engine = engine_after(
+            read.past, read.fresh, found.features, timezone=project.data.timezone, sources=found.load_sources()
+        )
     progress.stage(f"Building {len(found.features.names)} features for {read.fresh.height:,} events")
-    table = extend(read.past, read.fresh, found.features, timezone=project.data.timezone, sources=sources)
+    table = extend(engine, read.fresh, found.features)
     names = [name for name in read.fresh.columns if name not in set(found.features.names)] + found.features.names
     wanted = table.filter(_at_or_after(since_us)).select(names)
     rows_kept = read.past.events.height if read.before_us == since_us else _keep(found, read, table, since_us)

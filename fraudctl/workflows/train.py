@@ -134,9 +134,9 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
 def _require_carried(project: Project, predictions: pl.DataFrame, version: str) -> None:
     """Refuse rules and segments that read what the fold predictions of a bundle do not hold."""
     from fraudctl.features.rowwise import compile_row_sql
-    from fraudctl.policy.expressions import expressions, readable
+    from fraudctl.policy.expressions import readable
 
-    for where, text in expressions(project):
+    for where, text in project.expressions:
         try:
             compile_row_sql(text, allowed=readable(predictions), where=where)
         except ProjectError as error:
@@ -186,10 +186,9 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     """Give the columns beside roles and scores that costs, rules and segments read."""
     from fraudctl.costs import cost_matrix
     from fraudctl.features.rowwise import compile_row_sql
-    from fraudctl.policy.expressions import expressions
 
     columns = list(cost_matrix(project.costs).columns)
-    for where, text in expressions(project):
+    for where, text in project.expressions:
         columns += compile_row_sql(text, allowed=table.frame.columns, where=where).columns
     return [name for name in dict.fromkeys(columns) if name not in {"event_time", "amount"}]
 

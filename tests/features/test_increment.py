@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from fraudctl.features import build
 from fraudctl.features.batch import Dropped
-from fraudctl.features.increment import Past, extend, kept, remembered
+from fraudctl.features.increment import Past, engine_after, extend, kept, remembered
 from fraudctl.progress import Silent
 from fraudctl.project import load_project
 from fraudctl.workflows.features import build_features
@@ -37,7 +37,7 @@ def test_an_increment_equals_a_full_build(columns, data, text, events_of, featur
     after = -(2**62)
     for cut in [*cuts, None]:
         fresh = events.frame.filter((us >= after) & (us < cut if cut is not None else True))
-        table = extend(past, fresh, features, timezone=ZONE, sources={})
+        table = extend(engine_after(past, fresh, features, timezone=ZONE, sources={}), fresh, features)
         expected = whole.filter((us >= after) & (us < cut if cut is not None else True))
         assert_frame_equal(table.select(whole.columns), expected, check_exact=True)
         if cut is not None:

@@ -72,13 +72,14 @@ def test_groups_are_sorted_stably_and_rows_without_a_group_stand_alone(codes):
 def test_rows_that_no_asking_event_looks_back_on_are_left_out(codes, data):
     first = data.draw(st.integers(0, len(codes)))
     stop = data.draw(st.integers(first, len(codes)))
-    found = kernels.leave_out(np.array(codes, np.int64), 5, first, stop)
+    order, starts, at, asked_starts = kernels.asked_order(np.array(codes, np.int64), 5, first, stop)
     asked = {code for code in codes[first:stop] if code >= 0}
-    kept = [code in asked or first <= i < stop for i, code in enumerate(codes)]
-    assert found.tolist() == [code if keep else -2 for code, keep in zip(codes, kept, strict=True)]
-    order, starts = kernels.group_order(found, 5)
-    assert sorted(order.tolist()) == [i for i, keep in enumerate(kept) if keep]
-    assert starts[-1] == sum(kept)
+    alone = [i for i in range(first, stop) if codes[i] < 0]
+    assert order.tolist() == [i for code in sorted(asked) for i in range(len(codes)) if codes[i] == code] + alone
+    sizes = [codes.count(code) if code in asked else 0 for code in range(5)] + [1] * len(alone)
+    assert np.diff(starts).tolist() == sizes
+    assert at.tolist() == [place for place, row in enumerate(order) if first <= row < stop]
+    assert np.diff(asked_starts).tolist() == [codes[first:stop].count(code) for code in range(5)] + [1] * len(alone)
 
 
 @given(

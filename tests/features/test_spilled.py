@@ -20,7 +20,7 @@ from fraudctl.errors import DataError, UsageError
 from fraudctl.features import build
 from fraudctl.features.batch import Dropped, Engine
 from fraudctl.features.groups import Workers
-from fraudctl.features.increment import Past, extend
+from fraudctl.features.increment import Past, engine_after, extend
 from fraudctl.features.schedule import families
 from fraudctl.features.spilled import Limits, Spilled
 from fraudctl.project import parse_project
@@ -61,7 +61,7 @@ def test_other_tables_are_looked_at_by_partition_too(found, events, sizes, event
     assert_frame_equal(whole, parts, check_exact=True)
     fresh = table.frame.slice(table.frame.height // 2)
     past = Past(table.frame.head(table.frame.height // 2), Dropped())
-    new = extend(past, fresh, features, timezone=ZONE, sources=sources)
+    new = extend(engine_after(past, fresh, features, timezone=ZONE, sources=sources), fresh, features)
     assert_frame_equal(new, whole.slice(table.frame.height // 2), check_exact=True)
 
 
