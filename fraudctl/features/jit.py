@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import numba
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _without_blas() -> None:
-    """Let numba load its array functions without looking for SciPy's BLAS.
-
-    It looks for it by importing all of SciPy's linear algebra, a quarter of a second for each command that computes
-    features, to know how `numpy.convolve` would be compiled. A product of matrices finds it by itself.
-    """
-    name = "scipy.linalg.cython_blas"
+@contextlib.contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Let a module look as if it were not installed, unless it is loaded already."""
     if name in sys.modules:
+        yield
         return
     sys.modules[name] = None  # type: ignore[assignment]
     try:
-        import numba.np.arraymath  # noqa: F401
+        yield
     finally:
         del sys.modules[name]
 
 
-_without_blas()
+# numba looks with YAML for settings in the folder where the command runs, which shall not change what loops do. And it
+# looks for SciPy's BLAS, by importing all of SciPy's linear algebra, a quarter of a second for each command that
+# computes features, to know how `numpy.convolve` would be compiled; a product of matrices finds it by itself.
+with _hidden("yaml"):
+    import numba
+with _hidden("scipy.linalg.cython_blas"):
+    import numba.np.arraymath
+from llvmlite import ir  # noqa: E402
+from numba import types  # noqa: E402
+from numba.core import cgutils  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def load() -> None:
