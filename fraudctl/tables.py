@@ -32,7 +32,7 @@ NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
 ROW_GROUP = 100_000
 PAGE_BYTES = 1 << 17
-"""A Parquet file's rows per group and bytes per page: small pages are compressed while the processor holds them."""
+"""Rows per group and bytes per page of a Parquet file: small pages are compressed while the processor holds them."""
 _CSV_SUFFIXES = {".csv", ".tsv", ".gz"}
 
 
@@ -197,6 +197,8 @@ def normalise(raw: pl.LazyFrame, *, project: Project, files: Collection[str], co
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     """Sort by event_time, then event_id, unless that is the order already."""
     times, ids = frame["event_time"], frame["event_id"]
+    if times.is_sorted() and ids.is_sorted():
+        return frame
     after = (times > times.shift(1)) | ((times == times.shift(1)) & (ids > ids.shift(1)))
     return frame if after[1:].all() else frame.sort("event_time", "event_id")
 
@@ -334,8 +336,8 @@ def to_label(values: pl.Series, *, mapping: Mapping[str, int | None]) -> pl.Seri
         raise DataError(
             msg, hint='map its values in [data.label_values], such as fraud = 1, legit = 0, open = "unknown"'
         )
-    numbers = values.cast(pl.Float64).fill_nan(None)
-    odd = int((numbers.is_not_null() & ~numbers.is_in([0.0, 1.0])).sum())
+    numbers = values if values.dtype.is_integer() else values.cast(pl.Float64).fill_nan(None)
+    odd = int(((numbers != 0) & (numbers != 1)).sum())
     if odd:
         msg = f"column {values.name!r} (label): {odd} of {len(values)} values are neither 1, 0 nor null"
         raise DataError(msg, hint='map them in [data.label_values], such as 2 = "unknown"')

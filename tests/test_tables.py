@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fraudctl import tables
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project, parse_project
 
 BASE: dict[str, list[Any]] = {
@@ -171,6 +171,17 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         pl.read_parquet(temporary)  # the block fails with the temporary file there
     assert [item.name for item in tmp_path.iterdir()] == ["out.parquet"]
     assert tables.read_parquet(path)["a"].to_list() == [1]
+
+
+def test_a_full_disk_is_told_whoever_writes(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    frame = pl.DataFrame({"a": [1]})
+    for write in (frame.write_parquet, frame.lazy().sink_parquet, lambda place: place.write_bytes(b"a")):
+        with pytest.raises(UsageError, match="cannot be written: No space left"), tables.whole_file(tmp_path / "a"):
+            write(full)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ POSITION = np.int32
 """Type of rows, positions and codes: half the memory of the usual one, and room for two thousand million events."""
 _LEAST_SHARED = 20_000
 """Fewer rows are not worth a second thread."""
+_SHARES = 4
+"""Shares of the work for each thread: who is done early, or was held up, takes what is left."""
 _STRIP_BITS = 14
 _MOST_STRIPS = 2048
 
@@ -124,10 +126,10 @@ class Workers:
     def run(self, starts: Array, work: Callable[[int, int], None]) -> None:
         """Call ``work(first group, last group)`` on shares with about as many rows each."""
         n_groups = len(starts) - 1
-        edges = np.searchsorted(starts, np.linspace(0, starts[-1], self.threads + 1)[1:-1])
+        edges = np.searchsorted(starts, np.linspace(0, starts[-1], self.threads * _SHARES + 1)[1:-1])
         cuts = np.unique(np.clip(np.concatenate([[0], edges, [n_groups]]), 0, n_groups)).tolist()
         shares = list(itertools.pairwise(cuts))
-        if len(shares) == 1 or starts[-1] < _LEAST_SHARED:
+        if self.threads == 1 or len(shares) == 1 or starts[-1] < _LEAST_SHARED:
             work(0, n_groups)
             return
         with ThreadPoolExecutor(self.threads) as pool:
@@ -141,9 +143,9 @@ class Workers:
 
     def spread(self, n: int, work: Callable[[int, int], None], *, step: int = 1) -> None:
         """Call ``work(first, last)`` on equal shares of n rows that begin at multiples of ``step``."""
-        each = math.ceil(math.ceil(n / self.threads) / step) * step
+        each = math.ceil(math.ceil(n / (self.threads * _SHARES)) / step) * step
         shares = [(start, min(start + each, n)) for start in range(0, n, max(each, 1))]
-        if len(shares) < 2 or n < _LEAST_SHARED:
+        if self.threads == 1 or len(shares) < 2 or n < _LEAST_SHARED:
             for share in shares:
                 work(*share)
             return
