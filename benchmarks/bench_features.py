@@ -4,11 +4,11 @@ Usage: ``python benchmarks/bench_features.py (DATA.parquet | N_EVENTS) --work FO
 [--methods NAME ...] [--name NAME]``. DATA is the handbook's ``transactions.parquet``; a number makes so many
 synthetic events instead (one terminal has 8.8 % of all). All methods compute the same 50 columns from the same file
 and write them as Parquet (zstd 3), each in a process of its own, in turn, on two threads; the medians of wall time,
-processor time and peak memory are reported. The floor scans, sorts once and writes 50 columns of the same width with the same writer. The
-pandas way of the handbook runs on a stated share of the customers and terminals. Methods differ at ties (ours lets
-events of one instant not see each other), which changes nothing about the work. "ours --memory 1GB" and "ours
---since" are the command line; the latter adds a day of 110,000 events in a file of its own. "links" joins customers
-and terminals of 1.5 M events.
+processor time and peak memory are reported. The floor scans, sorts once and writes 50 columns of the same width
+with the same writer. The pandas way of the handbook runs on a stated share of the customers and terminals. Methods
+differ at ties (ours lets events of one instant not see each other), which changes nothing about the work. "ours
+--memory 1GB" and "ours --since" are the command line; the latter adds a day of 110,000 events in a file of its own.
+"links" joins customers and terminals of 1.5 M events.
 
 Every run is noted in FOLDER, with the load of the machine; after ``--seconds`` no further one begins, and the same
 command goes on where it stopped. Results go to ``results/features.json`` under the name of the data.
@@ -32,7 +32,7 @@ LABEL_WINDOWS = {"1d": 86_400, "7d": 604_800, "30d": 2_592_000}
 ENTITIES = {"customer": "CUSTOMER_ID", "terminal": "TERMINAL_ID"}
 PANDAS_SHARE = 0.01
 INNER = {"links": "inner_seconds", "ours": "build_cpu_seconds", "ours --since": "command_seconds"}
-"""Methods that measure a part of themselves: the wall time of the links and of a command, the engine's processor time."""
+"""Methods that measure a part of themselves: wall time of links and of the command, processor time of the engine."""
 NEW_DAY = "2022-04-09"
 """The day after those of the synthetic events."""
 LARGEST_SHARE = 0.088
@@ -194,12 +194,12 @@ def floor(data: Path, out: Path) -> None:
     """Scan, sort once, and write as many columns of the same types, in the same pages."""
     import polars as pl
 
-    from fraudctl.tables import write_parquet
-
     frame = _polars_frame(data).drop("one")
     ints = [(pl.col("event_id") % (7 + i)).cast(pl.Int64).alias(f"i{i}") for i in range(14)]
     floats = [(pl.col("amount") * (1.1 + i)).alias(f"f{i}") for i in range(36)]
-    write_parquet(frame.with_columns(ints + floats), out)
+    frame.with_columns(ints + floats).write_parquet(
+        out, compression="zstd", compression_level=3, row_group_size=100_000, data_page_size=1 << 17
+    )
 
 
 def duckdb_windows(data: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -150,13 +151,17 @@ def write_chunks(pieces: Callable[[], Iterator[pl.DataFrame]], path: Path) -> No
     """
     from polars.io.plugins import register_io_source
 
-    found = pieces()
-    first = next(found)
+    with tables.whole_file(path) as temporary, ThreadPoolExecutor(1) as pool:
+        found = pieces()
+        first = next(found)
 
-    def source(*_: object) -> Iterator[pl.DataFrame]:
-        return itertools.chain([first], found)
+        def source(*_: object) -> Iterator[pl.DataFrame]:
+            ready: pl.DataFrame | None = first
+            while ready is not None:
+                following = pool.submit(next, found, None)
+                yield ready
+                ready = following.result()
 
-    with tables.whole_file(path) as temporary:
         register_io_source(source, schema=first.schema).sink_parquet(
             temporary, compression="zstd", compression_level=3, row_group_size=tables.ROW_GROUP,
             data_page_size=tables.PAGE_BYTES, maintain_order=True,

@@ -165,17 +165,19 @@ class Spilled:
         """Write the columns that features need by partition; remember where each row came from."""
         names = _input_columns(entity, members)
         packing = self._packing(entity)
-        first = 0
-        for chunk, height in enumerate(self.heights):
+        firsts = np.concatenate([[0], np.cumsum(self.heights)]).tolist()
+
+        def work(chunk: int) -> None:
             frame = self.columns(chunk, names)
-            partition = np.zeros(height, np.int64)
+            partition = np.zeros(frame.height, np.int64)
             if entity != _EVERYBODY:
-                partition = packing.partition_of[buckets_of(frame[entity], first_row=first)]
+                partition = packing.partition_of[buckets_of(frame[entity], first_row=firsts[chunk])]
             order = np.argsort(partition, kind="stable")
             np.save(folder / f"order{chunk}.npy", order.astype(np.int32))
             sizes = np.bincount(partition, minlength=packing.n_partitions)
             _write(folder / f"in{chunk}.arrow", frame[pl.Series(order)], sizes.tolist())
-            first += height
+
+        self.workers.each(work, range(len(self.chunks)))
         return packing
 
     def _packing(self, entity: str) -> Packing:
