@@ -114,7 +114,7 @@ def build(
     engine = Engine(events.frame, features, timezone, sources or {}, workers)
     if progress is not None and not _compiled_before():
         progress(COMPILING, 0, len(features.steps))
-    run(engine, features, progress=progress)
+    run(engine, progress=progress)
     names = set(features.names)
     out = [series for series in events.frame.get_columns() if series.name not in names]
     return pl.DataFrame([*out, *(engine.results[name] for name in features.names)])

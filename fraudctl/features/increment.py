@@ -82,14 +82,14 @@ def engine_after(
     return engine
 
 
-def extend(engine: Engine, events: pl.DataFrame, features: FeatureSet) -> pl.DataFrame:
+def extend(engine: Engine, events: pl.DataFrame) -> pl.DataFrame:
     """Compute the features of the events that an engine was made for.
 
     Returns
     -------
     ``events`` with their features, as `batch.build` gives them, and then the hidden ones that `remembered` names.
     """
-    run(engine, features)
-    names = list(dict.fromkeys([*features.names, *remembered(features)]))
+    run(engine)
+    names = list(dict.fromkeys([*engine.features.names, *remembered(engine.features)]))
     done = pl.DataFrame([engine.results[name] for name in names])
     return pl.concat([events.drop(names, strict=False), done], how="horizontal")

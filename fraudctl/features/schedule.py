@@ -67,8 +67,9 @@ def grouping(family: Family) -> tuple[str, ...]:
     return grouped_by(family[0].spec)
 
 
-def run(engine: Engine, features: FeatureSet, *, progress: Progress | None = None) -> None:
-    """Compute all steps of a set."""
+def run(engine: Engine, *, progress: Progress | None = None) -> None:
+    """Compute all steps of the engine's set."""
+    features = engine.features
     stages = [_by_grouping(families([features[name] for name in stage])) for stage in features.stages]
     if engine.asked.height <= _MOST_SIDE_BY_SIDE and engine.workers.threads > 1:
         _side_by_side(engine, stages, _told(features, progress))

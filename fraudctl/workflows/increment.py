@@ -71,12 +71,16 @@ class _State:
     def before_us(self) -> int:
         return int(self.facts["before_us"])
 
-    def past(self) -> Past:
+    def past(self) -> Past | None:
+        """Give the earlier events, or None where their file is damaged."""
         from fraudctl import tables
         from fraudctl.features.batch import Dropped
         from fraudctl.features.increment import Past
 
-        events = tables.map_arrow(self.place.with_suffix(".arrow"))
+        try:
+            events = tables.map_arrow(self.place.with_suffix(".arrow"))
+        except (OSError, ValueError):
+            return None
         return Past(events, Dropped(self.facts["known"], self.facts["frauds"]))
 
 
@@ -106,7 +110,7 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
             read.past, read.fresh, found.features, timezone=project.data.timezone, sources=found.load_sources()
         )
     progress.stage(f"Building {len(found.features.names)} features for {read.fresh.height:,} events")
-    table = extend(engine, read.fresh, found.features)
+    table = extend(engine, read.fresh)
     names = [name for name in read.fresh.columns if name not in set(found.features.names)] + found.features.names
     wanted = table.filter(_at_or_after(since_us)).select(names)
     rows_kept = read.past.events.height if read.before_us == since_us else _keep(found, read, table, since_us)
@@ -202,9 +206,11 @@ def _read(found: Definitions, since_us: int, progress: Progress) -> _Read:
         progress.stage("Reading new events")
         events = _events(found, files)
         noted, reason = _noted(found, state, files)
-        if reason is None:
+        past = state.past() if reason is None else None
+        if past is not None:
             after = events.filter(_at_or_after(state.before_us))
-            return _Read(state.past(), after, noted, None, state.before_us)
+            return _Read(past, after, noted, None, state.before_us)
+        reason = reason or "its file is damaged"
     progress.stage("Reading all events")
     progress.warn(f"no state fits ({reason}): all features are built anew, and the state is kept")
     events = _events(found, found.files)

@@ -37,7 +37,7 @@ def test_an_increment_equals_a_full_build(columns, data, text, events_of, featur
     after = -(2**62)
     for cut in [*cuts, None]:
         fresh = events.frame.filter((us >= after) & (us < cut if cut is not None else True))
-        table = extend(engine_after(past, fresh, features, timezone=ZONE, sources={}), fresh, features)
+        table = extend(engine_after(past, fresh, features, timezone=ZONE, sources={}), fresh)
         expected = whole.filter((us >= after) & (us < cut if cut is not None else True))
         assert_frame_equal(table.select(whole.columns), expected, check_exact=True)
         if cut is not None:
@@ -129,6 +129,7 @@ def test_days_that_come_one_by_one(project):
         (lambda data: day(1, first=1000, n=399).write_parquet(data / "1.parquet"), "1.parquet has changed"),
         (lambda data: (data / "2.parquet").unlink(), "2.parquet is not there any more"),
         (lambda data: day(2, first=9000, n=7).write_parquet(data / "late.parquet"), "late.parquet holds 7 events"),
+        (lambda data: next(data.parent.glob(".fraudctl/increments/*.arrow")).write_bytes(b"A" * 99), "is damaged"),
     ],
 )
 def test_a_state_that_does_not_fit_is_told_and_made_anew(project, spoil, words):

@@ -61,7 +61,7 @@ def test_other_tables_are_looked_at_by_partition_too(found, events, sizes, event
     assert_frame_equal(whole, parts, check_exact=True)
     fresh = table.frame.slice(table.frame.height // 2)
     past = Past(table.frame.head(table.frame.height // 2), Dropped())
-    new = extend(engine_after(past, fresh, features, timezone=ZONE, sources=sources), fresh, features)
+    new = extend(engine_after(past, fresh, features, timezone=ZONE, sources=sources), fresh)
     assert_frame_equal(new, whole.slice(table.frame.height // 2), check_exact=True)
 
 
