@@ -7,7 +7,6 @@ Results are written back in the order of the rows. `schedule` says what is compu
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ import polars as pl
 
 from fraudctl.features import aggregates
 from fraudctl.features.aggregates import Seen
-from fraudctl.features.blocks import Block, Room
+from fraudctl.features.blocks import Block
 from fraudctl.features.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.groups import (
     FOREVER,
@@ -130,9 +129,11 @@ def loading() -> Iterator[None]:
 
 
 def _load() -> None:
+    import pyarrow
+
     from fraudctl.features import exact, jit, kernels, sweep, wide
 
-    del exact, kernels, sweep, wide
+    del exact, kernels, pyarrow, sweep, wide
     jit.load()
 
 
@@ -176,16 +177,9 @@ class Engine:
         self.timezone = timezone
         self.workers = workers
         self.results: dict[str, pl.Series] = {}
-        self.room = Room()
         self._queries: dict[tuple[str, ...], Queries] = {}
         self._codes: dict[str, tuple[Array, int]] = {}
         self._ranges: dict[tuple[str, str], tuple[Array | None, Ranges]] = {}
-
-    def beside(self) -> Engine:
-        """Give an engine that computes other entities at the same time: all is shared but the memory of blocks."""
-        twin = copy.copy(self)
-        twin.room = Room()
-        return twin
 
     def forget(self, entities: tuple[str, ...], needed: Sequence[tuple[str, ...]]) -> None:
         """Let go of a grouping by entities, but for what is needed later."""
@@ -351,7 +345,7 @@ class Engine:
         self, family: list[Feature], seen: Seen, windows: list[int], column: Callable[[str], pl.Series]
     ) -> None:
         """Compute and keep aggregates over ranges of all windows; ``column`` gives columns of the history's table."""
-        block = self.room.block(family, seen.queries.strips)
+        block = Block.empty(family, seen.queries.strips)
         for name, features in _by_column(family).items():
             slots = _slots(block, features, windows, aggregates.SWEPT)
             values = None if name is None else column(name)
@@ -393,7 +387,7 @@ class Engine:
         labels = self.label_history(queries)
         ranges = label_ranges(queries, labels, windows, workers=self.workers)
         seen = Seen(queries, labels.history, ranges)
-        block = self.room.block(family, queries.strips)
+        block = Block.empty(family, queries.strips)
         slots = _slots(block, family, windows, aggregates.SWEPT_LABELS)
         aggregates.label_sweep(seen, labels.outcome, slots, block, workers=self.workers)
         rest = [feature for feature in family if _kind(feature) not in aggregates.SWEPT_LABELS]

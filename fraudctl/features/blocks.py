@@ -8,24 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from fraudctl.features.definition import POLARS_TYPES, Feature
+from fraudctl.features.definition import Feature
 from fraudctl.features.groups import Array, Strips, Workers
-
-
-class Room:
-    """Memory for one block at a time, kept from block to block: touching fresh memory costs more than a sweep."""
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.int64)
-
-    def block(self, features: Sequence[Feature], strips: Strips) -> Block:
-        """Give an empty block; the one given before must not be used any more."""
-        n_rows = len(strips.places)
-        size = n_rows * len(features)
-        if len(self._memory) < size:
-            self._memory = np.empty(0, np.int64)
-            self._memory = np.empty(size, np.int64)
-        return Block(features, self._memory[:size].reshape(n_rows, len(features)), strips)
 
 
 @dataclass(frozen=True)
@@ -33,12 +17,17 @@ class Block:
     """Room for features of type int and float, (n_rows, n_features) values of 64 bits, floats by their bits.
 
     Values are at the places that ``strips`` gives the queries. A kernel writes a column of it where `slot` says so;
-    NaN is null.
+    NaN is null. In the end the same memory holds the columns: fresh memory costs more than all arithmetic.
     """
 
     features: Sequence[Feature]
     values: Array
     strips: Strips
+
+    @classmethod
+    def empty(cls, features: Sequence[Feature], strips: Strips) -> Block:
+        """Give a block whose values are still to be written."""
+        return cls(features, np.empty((len(strips.places), len(features)), np.int64), strips)
 
     def slot(self, feature: Feature) -> int:
         """Give the column of a feature."""
@@ -55,20 +44,34 @@ class Block:
         workers.spread(len(places), lambda start, stop: sweep.put(kept, places, slot, block, start, stop))
 
     def columns(self, workers: Workers) -> list[pl.Series]:
-        """Give the features as columns in the order of the rows, nulls as nulls."""
+        """Turn the block into columns in the order of the rows, nulls as nulls, a chunk for each strip.
+
+        The columns lie in the memory of the block, whose values cannot be used any more.
+        """
         from fraudctl.features import sweep
 
-        n, k = self.values.shape
-        out = np.empty((k, n), np.int64)
+        (n, k), shift = self.values.shape, self.strips.shift
+        flat, real = self.values.reshape(-1), np.array([feature.dtype == "float" for feature in self.features])
+        valid = np.empty((k, (n >> shift) + 1, (min(1 << shift, n) + 7) // 8), np.uint8)
+        n_nulls = np.zeros(valid.shape[:2], np.int64)
 
         def work(start: int, stop: int) -> None:
-            sweep.unpack(self.values, self.strips.rows, self.strips.shift, out, start, stop)
+            sweep.unpack(flat, self.strips.rows, shift, real, valid, n_nulls, start, stop)
 
-        def series(c: int) -> pl.Series:
-            feature = self.features[c]
-            if feature.dtype == "float":
-                return pl.Series(feature.name, out[c].view(np.float64), nan_to_null=True)
-            return pl.Series(feature.name, out[c]).cast(POLARS_TYPES[feature.dtype])
+        workers.spread(n, work, step=1 << shift)
+        return workers.each(lambda c: _column(self, c, valid[c], n_nulls[c].tolist()), range(k))
 
-        workers.spread(n, work, step=1 << self.strips.shift)
-        return workers.each(series, range(k))
+
+def _column(block: Block, c: int, valid: Array, n_nulls: list[int]) -> pl.Series:
+    """Give column ``c`` of a block after `sweep.unpack`, where it lies; ``valid`` and ``n_nulls`` are by strip."""
+    import pyarrow as pa
+
+    (n, k), feature = block.values.shape, block.features[c]
+    kind, values = pa.float64() if feature.dtype == "float" else pa.int64(), pa.py_buffer(block.values)
+    chunks, size = [], 1 << block.strips.shift
+    for strip, start in enumerate(range(0, n, size)):
+        height = min(size, n - start)
+        bits = pa.py_buffer(valid[strip]) if n_nulls[strip] else None
+        part = values.slice(8 * (start * k + height * c), 8 * height)
+        chunks.append(pa.Array.from_buffers(kind, height, [bits, part], null_count=n_nulls[strip]))
+    return pl.Series(feature.name, pl.from_arrow(pa.chunked_array(chunks, type=kind), rechunk=False))

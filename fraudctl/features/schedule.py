@@ -1,7 +1,7 @@
 """In which order features are computed, and what is computed at the same time.
 
 Features are computed stage by stage (see `graph`), within a stage by entity, and there by families that one pass over
-a history gives. Where few events ask, entities go side by side, each with memory of its own. Where many do, they go
+a history gives. Where few events ask, entities go side by side. Where many do, they go
 one after the other, all processors on one of them: the grouping of the next one is found meanwhile, and that of an
 entity is forgotten when nothing needs it any more.
 """
@@ -100,7 +100,7 @@ def _by_grouping(found: list[Family]) -> list[list[Family]]:
 def _side_by_side(engine: Engine, stages: list[list[list[Family]]], tell: Callable[[Family], None]) -> None:
     with ThreadPoolExecutor(engine.workers.threads) as pool:
         for groups in stages:
-            running = {pool.submit(_compute, engine.beside(), group): group for group in groups}
+            running = {pool.submit(_compute, engine, group): group for group in groups}
             for future in as_completed(running):
                 future.result()
                 for family in running[future]:

@@ -34,6 +34,7 @@ _AHEAD = 16
 _LINE = 8
 """Values in one line of the processor's cache."""
 _ZERO = np.uint64(0)
+_GATHERS = np.uint64(0x0102040810204080)
 
 
 @jit
@@ -350,25 +351,60 @@ def put(values: Array, places: Array, slot: int, out: Array, i0: int, i1: int) -
 
 
 @jit
-def unpack(block: Ints, rows: Array, shift: int, out: Ints, r0: int, r1: int) -> None:
-    """Turn the strips of rows ``[r0, r1)`` of a block into columns; ``r0`` is where a strip starts.
+def unpack(
+    block: Ints, rows: Array, shift: int, real: Array, valid: Array, n_nulls: Array, r0: int, r1: int
+) -> None:  # fmt: skip
+    """Turn the strips of rows ``[r0, r1)`` of a block into columns, each in its own place; ``r0`` is where one starts.
 
     Parameters
     ----------
     block
-        Shape (n, k).
+        Shape (n * k,): a strip of m rows holds (m, k) values before, and (k, m) after.
     rows
         Shape (n,): the row of each place, see `strew`.
-    out
-        Shape (k, n): written.
+    real
+        Shape (k,): whether a column holds floats by their bits, whose NaN is null.
+    valid, n_nulls
+        Shapes (k, n_strips, bytes) and (k, n_strips): written for each strip, the latter where a column is real; one
+        bit per row, the lowest first, 0 for null, where there is any.
     """
-    strip = np.empty((min(1 << shift, r1 - r0), block.shape[1]), np.int64)
+    k = real.shape[0]
+    strip = np.empty((min(1 << shift, r1 - r0), k), np.int64)
+    there = np.empty((strip.shape[0] + 7) // 8 * 8, np.uint8)
     for start in range(r0, r1, 1 << shift):
-        stop = min(start + (1 << shift), r1)
-        for place in range(start, stop):
-            for c in range(block.shape[1]):
-                strip[rows[place] - start, c] = block[place, c]
-        for tile in range(start, stop, _TILE):
-            for c in range(block.shape[1]):
-                for r in range(tile, min(tile + _TILE, stop)):
-                    out[c, r] = strip[r - start, c]
+        height = min(1 << shift, r1 - start)
+        here = block[start * k : (start + height) * k]
+        before, after = here.reshape(height, k), here.reshape(k, height)
+        for place in range(height):
+            row = rows[start + place] - start
+            for c in range(k):
+                strip[row, c] = before[place, c]
+        for tile in range(0, height, _TILE):
+            for c in range(k):
+                for r in range(tile, min(tile + _TILE, height)):
+                    after[c, r] = strip[r, c]
+        for c in range(k):
+            if real[c]:
+                bits = valid[c, start >> shift]
+                n_nulls[c, start >> shift] = _mark_nulls(after[c].view(np.float64), there, bits)
+
+
+@jit
+def _mark_nulls(values: Floats, there: Array, valid: Array) -> int:
+    """Count the NaN among values; where there are some, set the bits of all others, the lowest of a byte first.
+
+    ``there`` has room for a byte per value, in whole words. A product with `_GATHERS` brings the lowest bits of the
+    eight bytes of a word side by side into its highest byte.
+    """
+    n = values.shape[0]
+    there[n:] = 0
+    for i in range(n):
+        there[i] = values[i] == values[i]  # noqa: PLR0124
+    n_nulls = n
+    for i in range(n):
+        n_nulls -= there[i]
+    if n_nulls:
+        words = there.view(np.uint64)
+        for byte in range((n + 7) // 8):
+            valid[byte] = (words[byte] * _GATHERS) >> np.uint64(56)
+    return n_nulls

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fraudctl.features import aggregates, exact, groups, wide
 from fraudctl.features import sweep as kernels
-from fraudctl.features.blocks import Room
+from fraudctl.features.blocks import Block
 
 WORKERS = groups.Workers(2)
 MOST = 2**64 - 1
@@ -98,7 +98,7 @@ def test_values_come_back_in_the_order_of_the_rows_whatever_the_strips(bits, mon
     queries = groups.queries_of(random.integers(-1, 40, n), 40, np.arange(n), workers=WORKERS)
     whole, real = random.integers(-9, 9, n), np.where(random.random(n) < 0.2, np.nan, random.normal(size=n))
     counted, measured = (SimpleNamespace(name=kind, dtype=kind) for kind in ("int", "float"))
-    block = Room().block([measured, counted], queries.strips)
+    block = Block.empty([measured, counted], queries.strips)
     block.put(counted, whole[queries.out], WORKERS)
     block.put(measured, real[queries.out], WORKERS)
     found = {series.name: series for series in block.columns(WORKERS)}
