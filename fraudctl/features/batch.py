@@ -449,7 +449,7 @@ class Engine:
         from fraudctl.features import kernels
 
         history = event_history(queries, None, include_current=False)
-        ranges = event_ranges(queries, history, [FOREVER], workers=self.workers)
+        ranges = event_ranges(queries, history, [], workers=self.workers)
         out = np.empty(len(queries.order), np.float64)
 
         def work(g0: int, g1: int) -> None:

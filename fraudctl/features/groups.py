@@ -193,7 +193,7 @@ def event_history(queries: Queries, mask: Array | None, *, include_current: bool
 
 
 def event_ranges(queries: Queries, history: History, windows: list[int], *, workers: Workers) -> Ranges:
-    """Find the history in ``(t - window, t)``."""
+    """Find the history in ``(t - window, t)``; without windows, where the history before t ends."""
     from fraudctl.features import kernels
 
     ranges, lengths = _empty_ranges(queries, windows), np.array(windows, np.int64)

@@ -113,7 +113,7 @@ def latest_rows(found: SourceHistory, max_age_us: int | None) -> Array:
     """
     from fraudctl.features import kernels
 
-    ranges = groups.event_ranges(found.queries, found.history, [groups.FOREVER], workers=groups.Workers(1))
+    ranges = groups.event_ranges(found.queries, found.history, [], workers=groups.Workers(1))
     out = np.empty(len(found.queries.order), np.int64)
     kernels.latest(
         found.valid_from, found.history.rows, found.history.starts, found.queries.times, found.queries.starts,

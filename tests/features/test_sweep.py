@@ -92,9 +92,10 @@ def test_counts_alone_need_no_values_and_read_none():
 
 
 @pytest.mark.parametrize("bits", [1, 3, 14])
-def test_values_come_back_in_the_order_of_the_rows_whatever_the_strips(bits, monkeypatch):
+@pytest.mark.parametrize("n", [0, 1, 7, 3_000, 3_005])
+def test_values_come_back_in_the_order_of_the_rows_whatever_the_strips(bits, n, monkeypatch):
     monkeypatch.setattr(groups, "_STRIP_BITS", bits)
-    random, n = np.random.default_rng(1), 3_000
+    random = np.random.default_rng(1)
     queries = groups.queries_of(random.integers(-1, 40, n), 40, np.arange(n), workers=WORKERS)
     whole, real = random.integers(-9, 9, n), np.where(random.random(n) < 0.2, np.nan, random.normal(size=n))
     counted, measured = (SimpleNamespace(name=kind, dtype=kind) for kind in ("int", "float"))
@@ -104,6 +105,9 @@ def test_values_come_back_in_the_order_of_the_rows_whatever_the_strips(bits, mon
     found = {series.name: series for series in block.columns(WORKERS)}
     assert found["int"].to_list() == whole.tolist()
     assert found["float"].to_list() == [None if np.isnan(value) else value for value in real]
+    assert (found["int"].null_count(), found["float"].null_count()) == (0, np.isnan(real).sum())
+    assert found["float"].n_chunks() == max(1, -(-n >> bits))
+    assert n == 0 or np.shares_memory(found["int"].get_chunks()[0].to_numpy(), block.values)
 
 
 @pytest.mark.parametrize("bits", [4, 14])
