@@ -17,11 +17,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 """Names under which the columns with a role are known everywhere behind this module."""
@@ -506,12 +510,26 @@ def write_arrow(frame: pl.DataFrame, path: Path) -> None:
         frame.write_ipc(temporary, compression="uncompressed")
 
 
+@dataclass(frozen=True)
+class Handed:
+    """A table or a chunked array of pyarrow, for Polars to take where it lies.
+
+    By this protocol a column of many chunks comes at once, and `pyarrow.compute`, slow to load, is not needed.
+    """
+
+    data: pa.Table | pa.ChunkedArray
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give the stream of Arrow's C interface."""
+        return self.data.__arrow_c_stream__(requested_schema)
+
+
 def map_arrow(path: Path) -> pl.DataFrame:
     """Open a file of `write_arrow` where it lies: nothing is copied, and what is not looked at is not read."""
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as file:
-        return pl.DataFrame(pl.from_arrow(pa.ipc.open_file(file).read_all()))
+        return pl.DataFrame(Handed(pa.ipc.open_file(file).read_all()))
 
 
 def copy_file(source: Path, path: Path) -> None:

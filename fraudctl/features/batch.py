@@ -129,11 +129,11 @@ def loading() -> Iterator[None]:
 
 
 def _load() -> None:
-    import pyarrow
+    import pyarrow as pa
 
     from fraudctl.features import exact, jit, kernels, sweep, wide
 
-    del exact, kernels, pyarrow, sweep, wide
+    del exact, kernels, pa, sweep, wide
     jit.load()
 
 
@@ -179,6 +179,7 @@ class Engine:
         self.results: dict[str, pl.Series] = {}
         self._queries: dict[tuple[str, ...], Queries] = {}
         self._codes: dict[str, tuple[Array, int]] = {}
+        self._floats: dict[str, Array] = {}
         self._ranges: dict[tuple[str, str], tuple[Array | None, Ranges]] = {}
 
     def forget(self, entities: tuple[str, ...], needed: Sequence[tuple[str, ...]]) -> None:
@@ -241,6 +242,14 @@ class Engine:
             return found
         return pl.concat([self.frame[name][: self.asking[0]].cast(found.dtype), found])
 
+    def floats(self, name: str) -> Array:
+        """Give what `looked_back_on` does, as floats, null as NaN; a column of the frame is turned into them once."""
+        if name in self.results:
+            return _floats(self.looked_back_on(name))
+        if name not in self._floats:
+            self._floats[name] = _floats(self.frame[name])
+        return self._floats[name]
+
     def keep(self, feature: Feature, values: pl.Series) -> None:
         """Keep values, in the order of the rows, as a feature of its type."""
         values = values.cast(POLARS_TYPES[feature.dtype])
@@ -295,8 +304,11 @@ class Engine:
         return self._queries[entities]
 
     def look(self) -> None:
-        """Look at the columns that features group by, and at the outcomes that they count."""
+        """Look at the columns that features group by or add up, and at the outcomes that they count."""
         specs = [step.spec for step in self.features.steps]
+        for spec in specs:
+            if isinstance(spec, WindowSpec) and spec.column in self.frame.columns and spec.kind != "nunique":
+                self.floats(spec.column)
         for name in dict.fromkeys(name for spec in specs for name in grouped_by(spec)):
             self.codes(name)
         if any(isinstance(spec, LabelSpec) for spec in specs):
@@ -318,7 +330,7 @@ class Engine:
         queries, windows = self.queries(spec.entity), _distinct_windows(_specs(family, WindowSpec))
         mask, ranges = self.event_ranges(queries, spec, windows)
         history = event_history(queries, mask, include_current=spec.include_current)
-        self.keep_aggregates(family, Seen(queries, history, ranges), windows, self.looked_back_on)
+        self.keep_aggregates(family, Seen(queries, history, ranges), windows, self.looked_back_on, self.floats)
 
     def source_windows(self, family: list[Feature], spec: SourceWindowSpec) -> None:
         """Compute window aggregates of one column of another table."""
@@ -329,7 +341,8 @@ class Engine:
             found = masked(found, where.fill_null(value=False).to_numpy())
         windows = _distinct_windows(_specs(family, SourceWindowSpec))
         ranges = event_ranges(found.queries, found.history, windows, workers=self.workers)
-        self.keep_aggregates(family, Seen(found.queries, found.history, ranges), windows, source.get_column)
+        seen = Seen(found.queries, found.history, ranges)
+        self.keep_aggregates(family, seen, windows, source.get_column, lambda name: _floats(source[name]))
 
     def lookups(self, family: list[Feature], spec: LookupSpec) -> None:
         """Look up attributes in another table."""
@@ -342,19 +355,26 @@ class Engine:
             self.keep(feature, source[item.column].gather(at))
 
     def keep_aggregates(
-        self, family: list[Feature], seen: Seen, windows: list[int], column: Callable[[str], pl.Series]
+        self,
+        family: list[Feature],
+        seen: Seen,
+        windows: list[int],
+        column: Callable[[str], pl.Series],
+        floats: Callable[[str], Array],
     ) -> None:
-        """Compute and keep aggregates over ranges of all windows; ``column`` gives columns of the history's table."""
+        """Compute and keep aggregates over ranges of all windows.
+
+        ``column`` gives columns of the history's table, ``floats`` the same as floats, null as NaN.
+        """
         block = Block.empty(family, seen.queries.strips)
         for name, features in _by_column(family).items():
             slots = _slots(block, features, windows, aggregates.SWEPT)
-            values = None if name is None else column(name)
-            floats = _floats(values) if values is not None and (slots[1:] >= 0).any() else None
-            aggregates.sweep(seen, floats, slots, block, workers=self.workers)
+            numbers = floats(name) if name is not None and (slots[1:] >= 0).any() else None
+            aggregates.sweep(seen, numbers, slots, block, workers=self.workers)
             rest = [feature for feature in features if _kind(feature) not in aggregates.SWEPT]
-            if values is None or not rest:
+            if name is None or not rest:
                 continue
-            tables = aggregates.ordered(seen, values, {_kind(feature) for feature in rest}, workers=self.workers)
+            tables = aggregates.ordered(seen, column(name), {_kind(feature) for feature in rest}, workers=self.workers)
             for feature in rest:
                 at = windows.index(_window(feature))
                 block.put(feature, tables[_kind(feature)][at], self.workers)

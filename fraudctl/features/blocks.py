@@ -10,6 +10,7 @@ import polars as pl
 
 from fraudctl.features.definition import Feature
 from fraudctl.features.groups import Array, Strips, Workers
+from fraudctl.tables import Handed
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,4 @@ def _column(block: Block, c: int, valid: Array, n_nulls: list[int]) -> pl.Series
         bits = pa.py_buffer(valid[strip]) if n_nulls[strip] else None
         part = values.slice(8 * (start * k + height * c), 8 * height)
         chunks.append(pa.Array.from_buffers(kind, height, [bits, part], null_count=n_nulls[strip]))
-    return pl.Series(feature.name, pl.from_arrow(pa.chunked_array(chunks, type=kind), rechunk=False))
+    return pl.Series(values=Handed(pa.chunked_array(chunks, type=kind))).alias(feature.name)

@@ -399,8 +399,8 @@ def _mark_nulls(values: Floats, there: Array, valid: Array) -> int:
     n = values.shape[0]
     there[n:] = 0
     for i in range(n):
-        there[i] = values[i] == values[i]  # noqa: PLR0124
-    n_nulls = n
+        there[i] = values[i] == values[i]
+    n_nulls: int = n
     for i in range(n):
         n_nulls -= there[i]
     if n_nulls:

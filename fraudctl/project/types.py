@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import re
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,7 +25,30 @@ _AGGREGATE = re.compile(r"([a-z_0-9]+)(?:\(\s*([A-Za-z_][A-Za-z_0-9]*)\s*\))?")
 class Section(BaseModel):
     """A table of the project file: immutable, and strict about keys that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, source: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say what each key means, in the words below it in the code.
+
+        Pydantic can do so too, but when a class is made: every command would read and parse the code of all sections.
+        """
+        schema = handler(source)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for parent in reversed(cls.__mro__):
+            if issubclass(parent, Section):
+                for key, meaning in _meanings(parent):
+                    properties[key]["description"] = meaning
+        return schema
+
+
+def _meanings(section: type) -> Iterator[tuple[str, str]]:
+    """Yield the keys that a class defines with the text below each."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
+    for pair in itertools.pairwise(getattr(body, "body", [])):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield key, inspect.cleandoc(text)
 
 
 @dataclass(frozen=True, order=True)
