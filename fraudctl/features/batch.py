@@ -107,7 +107,7 @@ def build(
     Returns
     -------
     ``events.frame`` with one column per feature: Int64, Float64 (finite or null), String or Boolean. A raw feature
-    takes the place of the column that it is.
+    takes the place of the column that it is. Columns come in chunks of 16,384 rows or more (see `blocks`).
     """
     workers = default_workers(threads)
     engine = Engine(events.frame, features, timezone, sources or {}, workers)

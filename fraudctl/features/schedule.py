@@ -1,9 +1,9 @@
 """In which order features are computed, and what is computed at the same time.
 
 Features are computed stage by stage (see `graph`), within a stage by entity, and there by families that one pass over
-a history gives. Where few events ask, entities go side by side. Where many do, they go
-one after the other, all processors on one of them: the grouping of the next one is found meanwhile, and that of an
-entity is forgotten when nothing needs it any more.
+a history gives. Where few events ask, entities go side by side. Where many do, they go one after the other, all
+processors on one of them: the grouping of the next one is found meanwhile, and that of an entity is forgotten when
+nothing needs it any more.
 """
 
 from __future__ import annotations
