@@ -72,7 +72,7 @@ def _all_conditions(scene: Scene, rows: IntArray) -> Iterator[tuple[Condition, B
 
 def _useful(held: BoolArray, alert: BoolArray) -> bool:
     shares = [held[side].mean() if side.any() else 0.0 for side in (alert, ~alert)]
-    return max(shares) >= MIN_SHARE and min(shares) <= MAX_SHARE and held.sum() >= 20
+    return bool(max(shares) >= MIN_SHARE and min(shares) <= MAX_SHARE and held.sum() >= 20)
 
 
 def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:

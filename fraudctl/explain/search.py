@@ -90,7 +90,7 @@ def draw_errors(errors: Errors, n: int, *, seed: list[int]) -> IntArray:
     return np.concatenate(out, axis=1) if out else np.zeros((n, 0), dtype=np.int64)
 
 
-def _standard(errors: Errors, hit: FloatArray, count: FloatArray, mean: FloatArray, spread: FloatArray) -> FloatArray:
+def _standard(errors: Errors, hit: FloatArray, count: IntArray, mean: FloatArray, spread: FloatArray) -> FloatArray:
     z = (hit - mean) / np.sqrt(spread + errors.floor)
     return np.asarray(np.where(count >= MIN_IN_SLICE, z, -np.inf), dtype=np.float64)
 
