@@ -26,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
 
         code = run(args)
         sys.stdout.flush()
+        if code == _INTERRUPTED:  # Typer hands an interruption over as a number
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         code = _INTERRUPTED

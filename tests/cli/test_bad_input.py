@@ -186,3 +186,16 @@ def test_what_cannot_be_done_is_said_before_work_begins(tmp_path: Path, args: tu
 def test_values_that_mean_nothing(tmp_path: Path, old: str, new: str, words: str) -> None:
     done = train(tmp_path, good(), TOML.replace(old, new, 1))
     assert_clear(done, 2, words)
+
+
+def test_an_interruption_is_told_and_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fraudctl.__main__ import main
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fraudctl.project.load_project", interrupted)
+    assert main(["check"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
