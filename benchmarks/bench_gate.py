@@ -7,8 +7,7 @@ whether it holds what it is held to.
 
     python benchmarks/bench_gate.py transactions.parquet --work /tmp/bench --minutes 7
     python benchmarks/bench_gate.py transactions.parquet --work /tmp/bench --out benchmarks/results/gate.json
-    python benchmarks/bench_gate.py transactions.parquet --work /tmp/bench-single --training single \\
-        --out benchmarks/results/gate_single.json
+    python benchmarks/bench_gate.py transactions.parquet --work /tmp/single --training single --out gate_single.json
 
 The raw scores of every model are kept in the work folder: training goes on where it stopped after ``--minutes``, and a
 further run only calibrates, decides and judges, in a few minutes.
