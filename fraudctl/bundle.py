@@ -117,12 +117,14 @@ def _write(place: Path, models_dir: Path, contents: BundleContents) -> Path:
     manifest = _json(_manifest(folder, contents))
     (folder / MANIFEST).write_bytes(manifest)
     target = models_dir / _version_of(manifest, contents.as_of, contents.timezone)
-    if target.exists():
-        load_bundle(target)
-        return target
     for file in folder.iterdir():
         _flush(file)
-    folder.replace(target)
+    try:
+        folder.replace(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        load_bundle(target)  # it was there, or another process wrote it meanwhile
     return target
 
 
