@@ -137,7 +137,7 @@ def promote(models_dir: Path, version: str, *, now: datetime, by: str, force_rea
             raise UsageError(msg)
         problem = _objection(entries, version, before)
         if problem is not None and not (force_reason or "").strip():
-            raise UsageError(problem, hint="evaluate it against the champion first, or --force with a written --reason")
+            raise UsageError(problem, hint='evaluate it against the champion first, or say why not: --force "REASON"')
         why = force_reason.strip() if force_reason is not None and problem is not None else _last_gate(entries, version)
         forced = problem is not None
         entry = Entry(now.isoformat(), "promote", version, by, why, previous=before, forced=forced)

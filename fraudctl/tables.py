@@ -37,6 +37,8 @@ NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 ROW_GROUP = 100_000
 PAGE_BYTES = 1 << 17
 """Rows per group and bytes per page of a Parquet file: small pages are compressed while the processor holds them."""
+_ISO_DATE = r"^\s*\d{4}-\d{2}-\d{2}"
+"""What a time in text starts with: of other notations nobody can say which number is the day."""
 _CSV_SUFFIXES = {".csv", ".tsv", ".gz"}
 
 
@@ -123,7 +125,13 @@ def _scan_csv(names: list[str]) -> pl.LazyFrame:
     """Open CSV files with the types that all their rows have; these are found once, not at every look at a column."""
     separator = "\t" if ".tsv" in names[0] else ","
     first = pl.scan_csv(names, try_parse_dates=True, infer_schema_length=None, separator=separator)
-    return pl.scan_csv(names, try_parse_dates=True, schema=first.collect_schema(), separator=separator)
+    schema = first.collect_schema()
+    times = [name for name, kind in schema.items() if kind.is_temporal()]
+    if times:  # Polars reads other notations too, and takes 02/03 for the second of March: these stay text
+        texts = pl.scan_csv(names, infer_schema=False, separator=separator).select(times)
+        iso = texts.select(pl.all().str.contains(_ISO_DATE).all()).collect().row(0, named=True)
+        schema.update({name: pl.String() for name in times if not iso[name]})
+    return pl.scan_csv(names, try_parse_dates=True, schema=schema, separator=separator)
 
 
 def _is_csv(name: str) -> bool:
@@ -152,11 +160,35 @@ def explained(files: list[str]) -> Iterator[None]:
         yield
     except (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError) as error:
         kind = type(error).__name__
+        if isinstance(error, pl.exceptions.PanicException) and "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from error
+        found = _odd_one(files)
+        if found is not None:
+            raise DataError(found, hint="write the files with one schema, or name those that fit") from error
         if isinstance(error, (pl.exceptions.SchemaError, pl.exceptions.ColumnNotFoundError)):
             msg = f"{place}: the files do not have the same columns and types ({kind})"
             raise DataError(msg, hint="write them with one schema, or name them one by one") from error
         msg = f"{place}: cannot be read as {'CSV' if _is_csv(files[0]) else 'Parquet'} ({kind})"
         raise DataError(msg, hint="the file may be truncated or of another format; write it again") from error
+
+
+def _odd_one(files: list[str]) -> str | None:
+    """Say which of several Parquet files cannot be read, or does not have the columns and types of the first."""
+    first: pl.Schema | None = None
+    for name in files if len(files) > 1 and not any("://" in name or _is_csv(name) for name in files) else []:
+        try:
+            schema = pl.Schema(pl.read_parquet_schema(name))
+        except (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError) as error:
+            return f"{name}: cannot be read as Parquet ({type(error).__name__})"
+        first = first or schema
+        missing, more = [c for c in first if c not in schema], [c for c in schema if c not in first]
+        if missing or more:
+            which = f"no column {missing[0]!r}, which" if missing else f"a column {more[0]!r}, which not"
+            return f"{name}: has {which} {files[0]} has"
+        for column, kind in first.items():
+            if schema[column] != kind:
+                return f"{name}: column {column!r} is {schema[column]}; expected {kind}, as in {files[0]}"
+    return None
 
 
 def load_schema(project: Project) -> pl.Schema:
@@ -315,14 +347,15 @@ def to_utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
 
 
 def _parse_times(times: pl.Series, role: str) -> pl.Series:
+    iso = times.set(~times.str.contains(_ISO_DATE), None)
     try:
-        parsed = times.str.to_datetime(time_unit="us", strict=False)
+        parsed = iso.str.to_datetime(time_unit="us", strict=False)
     except pl.exceptions.ComputeError:
         parsed = pl.Series(times.name, [None] * len(times), dtype=pl.Datetime("us"))
     lost = parsed.null_count() - times.null_count()
     if lost:
         msg = f"column {times.name!r} ({role}): {lost} of {len(times)} texts are not ISO 8601 times"
-        raise DataError(msg)
+        raise DataError(msg, hint="write them year first, such as 2026-01-31 23:59:00; no other order is guessed")
     return parsed
 
 
@@ -482,6 +515,31 @@ def require_writable(path: Path) -> None:
         raise _unwritable(path, error) from error
     if not writable:
         msg = f"{path} cannot be written: its folder is read-only"
+        raise UsageError(msg, hint="choose another place")
+
+
+def require_no_input(path: Path, project: Project | None, *, also: Collection[str] = ()) -> None:
+    """Refuse to write over what is read: the events and tables of the project, and files that the command names.
+
+    Raises
+    ------
+    UsageError
+        The path is one of these files.
+    """
+    if not path.is_file():
+        return
+    named = [(text, Path()) for text in also]
+    if project is not None:
+        of_project = [project.data.events, *(section.events for section in project.sources.values())]
+        named += [
+            (item, project.root) for texts in of_project for item in ([texts] if isinstance(texts, str) else texts)
+        ]
+    read: list[str] = []
+    for text, root in named:
+        with contextlib.suppress(DataError):
+            read += find_files(text, root=root)
+    if any(Path(name).is_file() and path.samefile(name) for name in read):
+        msg = f"{path} is a file that is read; writing would replace it"
         raise UsageError(msg, hint="choose another place")
 
 

@@ -164,6 +164,36 @@ def test_globs_folders_and_csv_give_the_same_events(tmp_path: Path) -> None:
     assert by_glob.equals(by_csv)
 
 
+@pytest.mark.parametrize("notation", ["%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S", "%d-%m-%Y"])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_which_number_is_the_day_is_never_guessed(tmp_path: Path, notation: str, form: str) -> None:
+    frame = pl.DataFrame(BASE).with_columns(pl.col("t").dt.strftime(notation))
+    getattr(frame, f"write_{form}")(tmp_path / f"x.{form}")
+    with pytest.raises(DataError, match="texts are not ISO 8601 times") as caught:
+        tables.load_events(project(tmp_path, events=f"x.{form}"))
+    assert "year first" in str(caught.value.hint)
+
+
+def test_the_file_that_does_not_fit_the_others_is_named(tmp_path: Path) -> None:
+    frame = pl.DataFrame(BASE)
+    for name in "abc":
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"/b\.parquet: cannot be read as Parquet"):
+        tables.load_events(project(tmp_path, events="*.parquet"))
+    frame.with_columns(pl.col("t").dt.cast_time_unit("ms")).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"/b\.parquet: column 't' is Datetime.*; expected Datetime.*/a\.parquet"):
+        tables.load_events(project(tmp_path, events="*.parquet"))
+    frame.with_columns(more=1).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"/b\.parquet: has a column 'more', which not .*a\.parquet has"):
+        tables.load_events(project(tmp_path, events="*.parquet"))
+
+
+def test_an_interruption_inside_polars_is_one() -> None:
+    with pytest.raises(KeyboardInterrupt), tables.explained(["x.csv"]):
+        raise pl.exceptions.PanicException("python function failed KeyboardInterrupt: ")
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     tables.write_parquet(pl.DataFrame({"a": [1]}), path)

@@ -13,7 +13,9 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Windows = Annotated[tuple[PositiveDuration, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Aggregates = Annotated[tuple[Aggregate, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
 class WindowSection(Section):
@@ -21,9 +23,9 @@ class WindowSection(Section):
 
     by: Names
     """Entities whose history is looked at; each gives its own features."""
-    windows: tuple[PositiveDuration, ...]
+    windows: Windows
     """How far back."""
-    aggregates: tuple[Aggregate, ...]
+    aggregates: Aggregates
     """count, sum(x), mean(x), std(x), min(x), max(x), median(x), mad(x), nunique(x)."""
     include_current: bool = False
     """Whether the event itself counts (its same-time twins never do)."""
@@ -54,9 +56,9 @@ class LabelsSection(Section):
 
     by: Names
     """Entities whose known outcomes are looked at."""
-    windows: tuple[PositiveDuration, ...]
+    windows: Windows
     """How far back the label had arrived."""
-    aggregates: tuple[Aggregate, ...] = (Aggregate("known_count"), Aggregate("fraud_count"), Aggregate("fraud_rate"))
+    aggregates: Aggregates = (Aggregate("known_count"), Aggregate("fraud_count"), Aggregate("fraud_rate"))
     """known_count, fraud_count, fraud_rate, smoothed_rate, seconds_since_first_fraud, seconds_since_last_fraud."""
     prior_strength: float = Field(default=10.0, gt=0.0)
     """smoothed_rate counts so many outcomes at the overall fraud rate known at t beside the entity's own."""
@@ -67,7 +69,7 @@ class RecencySection(Section):
 
     by: Names
     """Entities whose past is looked at."""
-    aggregates: tuple[Aggregate, ...] = (Aggregate("seconds_since_last"),)
+    aggregates: Aggregates = (Aggregate("seconds_since_last"),)
     """seconds_since_last, seconds_since_first, seconds_since_last_known_fraud, seconds_since_fraud_run_began."""
     run_gap: PositiveDuration = PositiveDuration(14 * 86_400, "14d")
     """Known frauds of an entity that lie no further apart than this are one run."""
@@ -78,7 +80,7 @@ class PairsSection(Section):
 
     of: tuple[str, str]
     """The two entities."""
-    aggregates: tuple[Aggregate, ...] = (Aggregate("first_time"),)
+    aggregates: Aggregates = (Aggregate("first_time"),)
     """first_time, count, seconds_since_last."""
 
 
@@ -91,7 +93,7 @@ class TrendSection(Section):
     """The window above the line."""
     long: PositiveDuration
     """The window below the line."""
-    aggregates: tuple[Aggregate, ...] = (Aggregate("count"),)
+    aggregates: Aggregates = (Aggregate("count"),)
     """As for windows; count and sum(x) are compared per unit of time, all others as they are."""
 
     @model_validator(mode="after")
@@ -107,9 +109,9 @@ class HoursSection(Section):
 
     by: Names
     """Entities whose history is looked at."""
-    windows: tuple[PositiveDuration, ...]
+    windows: Windows
     """How far back."""
-    aggregates: tuple[Aggregate, ...] = (Aggregate("hour_distance"),)
+    aggregates: Aggregates = (Aggregate("hour_distance"),)
     """hour_distance (hours from the circular mean, 0 to 12), hour_concentration (0 evenly spread, 1 one hour)."""
 
 
@@ -122,7 +124,7 @@ class LinksSection(Section):
 
     of: tuple[str, str]
     """The entity that is counted, and the one that is shared: ["card", "device"]."""
-    aggregates: tuple[Aggregate, ...] = (
+    aggregates: Aggregates = (
         Aggregate("component_size"),
         Aggregate("component_age_seconds"),
         Aggregate("component_fraud_rate"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -105,15 +106,14 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     since_us = round(asked.timestamp() * 1_000_000)
     with loading():
         found = load_definitions(project)
-        read = _read(found, since_us, progress)
-        engine = engine_after(
-            read.past, read.fresh, found.features, timezone=project.data.timezone, sources=found.load_sources()
-        )
+        sources = found.load_sources()
+        read = _read(found, sources, since_us, progress)
+        engine = engine_after(read.past, read.fresh, found.features, timezone=project.data.timezone, sources=sources)
     progress.stage(f"Building {len(found.features.names)} features for {read.fresh.height:,} events")
     table = extend(engine, read.fresh)
     names = [name for name in read.fresh.columns if name not in set(found.features.names)] + found.features.names
     wanted = table.filter(_at_or_after(since_us)).select(names)
-    rows_kept = read.past.events.height if read.before_us == since_us else _keep(found, read, table, since_us)
+    rows_kept = read.past.events.height if read.before_us == since_us else _keep(found, sources, read, table, since_us)
     return Increment(wanted, found.features.names, asked.astimezone(UTC), rows_kept, read.reason)
 
 
@@ -195,7 +195,7 @@ def _unchanged(name: str, noted: dict[str, Any]) -> bool:
     return bool(tables.fingerprint([name]) == noted["sha256"])
 
 
-def _read(found: Definitions, since_us: int, progress: Progress) -> _Read:
+def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int, progress: Progress) -> _Read:
     """Read the state and what is new, or, where no state fits, everything."""
     from fraudctl.features.batch import Dropped
     from fraudctl.features.increment import Past
@@ -203,12 +203,15 @@ def _read(found: Definitions, since_us: int, progress: Progress) -> _Read:
     state = _open(found.project, found)
     files, reason = _new_files(state, found, since_us)
     if state is not None and reason is None:
+        reason = _rewritten(state, found, sources)
+    if state is not None and reason is None:
         progress.stage("Reading new events")
         events = _events(found, files)
         noted, reason = _noted(found, state, files)
         past = state.past() if reason is None else None
         if past is not None:
             after = events.filter(_at_or_after(state.before_us))
+            _refuse_repeated(after, past, found.project)
             return _Read(past, after, noted, None, state.before_us)
         reason = reason or "its file is damaged"
     progress.stage("Reading all events")
@@ -216,6 +219,41 @@ def _read(found: Definitions, since_us: int, progress: Progress) -> _Read:
     events = _events(found, found.files)
     noted, _ = _noted(found, None, found.files)
     return _Read(Past(events.clear(), Dropped()), events, noted, reason, None)
+
+
+def _digests(found: Definitions, sources: Mapping[str, pl.DataFrame], before_us: int) -> dict[str, str]:
+    """Give a digest of each other table's rows that events before a date could see, if the state depends on them.
+
+    It does where windows look back on features: these are kept as they were computed.
+    """
+    import polars as pl
+
+    from fraudctl.features.increment import remembered
+
+    if not remembered(found.features):
+        return {}
+    early = pl.col("usable_time").dt.epoch("us") < before_us
+    rows = {name: table.filter(early).hash_rows(seed=0).to_numpy() for name, table in sorted(sources.items())}
+    return {name: hashlib.sha256(hashes.tobytes()).hexdigest() for name, hashes in rows.items()}
+
+
+def _rewritten(state: _State, found: Definitions, sources: Mapping[str, pl.DataFrame]) -> str | None:
+    """Say which other table is no longer the one that the state was made from."""
+    known = state.facts.get("sources", {})
+    now = _digests(found, sources, state.before_us)
+    changed = [name for name in now if now[name] != known.get(name)]
+    return f"rows of [sources.{changed[0]}] that earlier events saw have changed" if changed else None
+
+
+def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
+    """Raise a DataError where a new event has the id of a kept one."""
+    ids, earlier = fresh["event_id"], past.events["event_id"]
+    if fresh.is_empty() or earlier.is_empty() or ids.min() > earlier.max():  # type: ignore[operator]
+        return
+    repeated = int(ids.is_in(earlier.implode()).sum())
+    if repeated:
+        msg = f"column {project.data.event_id!r}: {repeated} new events have the id of an earlier one"
+        raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
 
 
 def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
@@ -247,7 +285,9 @@ def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[
     return noted, None
 
 
-def _keep(found: Definitions, read: _Read, table: pl.DataFrame, since_us: int) -> int:
+def _keep(
+    found: Definitions, sources: Mapping[str, pl.DataFrame], read: _Read, table: pl.DataFrame, since_us: int
+) -> int:
     """Write the state for a date, and give the number of events that it holds."""
     import polars as pl
 
@@ -255,16 +295,19 @@ def _keep(found: Definitions, read: _Read, table: pl.DataFrame, since_us: int) -
 
     everything = pl.concat([read.past.events, table.filter(~_at_or_after(since_us))], how="diagonal_relaxed")
     past = kept(Past(everything.select(_state_columns(found)), read.past.dropped), found.features, before_us=since_us)
-    _write(found, past, since_us, read.files)
+    _write(found, past, since_us, read.files, _digests(found, sources, since_us))
     return past.events.height
 
 
-def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any]) -> None:
+def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any], digests: dict[str, str]) -> None:
     """Write the state, the facts last, and remove those of other definitions."""
     from fraudctl import tables
 
     place = _place(found.project, found)
-    facts = {"before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files}
+    facts = {
+        "before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files,
+        "sources": digests,
+    }  # fmt: skip
     place.with_suffix(".json").unlink(missing_ok=True)
     tables.write_arrow(past.events, place.with_suffix(".arrow"))
     tables.write_text(json.dumps(facts), place.with_suffix(".json"))

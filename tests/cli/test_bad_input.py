@@ -161,6 +161,8 @@ def test_a_reader_that_leaves_the_pipe_is_no_verdict(tmp_path: Path) -> None:
     [
         (("features", "-o", "folder"), "is a folder"),
         (("features", "-o", "file/f.parquet"), "cannot be written"),
+        (("features", "-o", "x.parquet"), "is a file that is read"),
+        (("evaluate", "--predictions", "./x.parquet"), "is a file that is read"),
         (("features", "-o", "f.csv"), "ends in .parquet"),
         (("train", "--as-of", "0001-01-01"), "out of range"),
         (("evaluate", "--model", ""), "is empty"),

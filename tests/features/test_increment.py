@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from fraudctl.errors import DataError
 from fraudctl.features import build
 from fraudctl.features.batch import Dropped
 from fraudctl.features.increment import Past, engine_after, extend, kept, remembered
@@ -139,6 +140,39 @@ def test_a_state_that_does_not_fit_is_told_and_made_anew(project, spoil, words):
     assert words in str(done.built_anew)
     assert_frame_equal(done.frame, full(project).tail(done.frame.height), check_exact=True)
     assert since(project, 5).built_anew is None
+
+
+LOOKING_BACK_ON_LOGINS = (
+    TOML.replace('card = "card"\n[[features', 'card = "card"\n[sources.logins]\nevents = "logins.parquet"\n'
+    'event_time = "when"\nentities = { card = "card" }\n[[features', 1)
+    + '[[features.window]]\nsource = "logins"\nby = "card"\nwindows = ["6h"]\naggregates = ["count"]\n'
+    '[[features.window]]\nby = "card"\nwindows = ["2d"]\naggregates = ["mean(burst)"]\n'
+    '[features.columns]\nburst = "card_logins_count_6h > 0"\n'
+)  # fmt: skip
+
+
+def test_rows_of_another_table_that_change_afterwards_make_the_state_unfit_and_new_ones_do_not(project):
+    (project / "fraudctl.toml").write_text(LOOKING_BACK_ON_LOGINS)
+    logins = pl.concat([day(number, first=500 * number, n=200) for number in range(6)]).select(when="at", card="card")
+    logins.head(800).write_parquet(project / "logins.parquet")
+    since(project, 5)
+    day(5, first=5000).write_parquet(project / "data" / "5.parquet")
+    logins.write_parquet(project / "logins.parquet")
+    grown = since(project, 6)
+    assert grown.built_anew is None
+    assert_frame_equal(grown.frame, full(project).tail(400), check_exact=True)
+    logins[300:].write_parquet(project / "logins.parquet")
+    day(6, first=6000).write_parquet(project / "data" / "6.parquet")
+    rewritten = since(project, 7)
+    assert rewritten.built_anew == "rows of [sources.logins] that earlier events saw have changed"
+    assert_frame_equal(rewritten.frame, full(project).tail(400), check_exact=True)
+
+
+def test_a_new_event_with_the_id_of_a_kept_one_is_refused(project):
+    since(project, 5)
+    day(5, first=3000).write_parquet(project / "data" / "5.parquet")
+    with pytest.raises(DataError, match="new events have the id of an earlier one"):
+        since(project, 6)
 
 
 def test_options_that_contradict(project):

@@ -50,7 +50,7 @@ def evaluate(
     from fraudctl.cli.render import evaluation_tables, gate_text
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
-    from fraudctl.tables import require_parquet_path
+    from fraudctl.tables import require_no_input, require_parquet_path
     from fraudctl.workflows.evaluate import evaluate_model, write_predictions, write_step_summary
 
     if no_gate and require_gate:
@@ -63,9 +63,12 @@ def evaluate(
         require_parquet_path(predictions)
     as_json = as_json or output_format == Format.JSON
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    opened = load_project(project)
+    if predictions is not None:
+        require_no_input(predictions, opened, also=[] if scores is None else [str(scores)])
     with session.progress() as progress:
         result = evaluate_model(
-            load_project(project),
+            opened,
             model=model,
             champion=champion,
             scores=scores,

@@ -39,13 +39,15 @@ def features(
     """Build the point-in-time features, or reuse those built before."""
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
-    from fraudctl.tables import require_parquet_path
+    from fraudctl.tables import require_no_input, require_parquet_path
 
     _refuse_contradictions(since=since, memory=memory, output=output, describe=describe)
     if output is not None:
         require_parquet_path(output)
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     opened, day = load_project(project), moment(since)
+    if output is not None:
+        require_no_input(output, opened)
     if day is not None and output is not None:
         _since(opened, day, output, session)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,7 @@ def score(
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
     from fraudctl.cli.session import Session
+    from fraudctl.tables import require_no_input
     from fraudctl.workflows.score import open_model, score_files, score_stream, score_through
     from fraudctl.workflows.state import engine_on
 
@@ -73,6 +75,10 @@ def score(
     budget = None if memory is None else memory_size(memory)
     with session.progress() as progress:
         opened, before, beside = open_model(project, model), history or [], named_paths(source or [])
+        if output is not None:
+            require_no_input(
+                output, opened.project, also=[*data, *map(str, before), *itertools.chain(*beside.values())]
+            )
         if output is not None and state is None:
             result = score_files(
                 opened, data, output=output, history=before, sources=beside, with_features=with_features,
