@@ -124,7 +124,11 @@ def test_every_key_of_the_project_file_is_documented() -> None:
 def test_a_block_of_features_that_would_give_none_is_refused_and_one_value_needs_no_list(key: str) -> None:
     values = {"by": '"card"', "windows": '"7d"', "aggregates": '"count"'}
     block = "".join(f"{name} = {value}\n" for name, value in values.items())
-    window = parse_project(MINIMAL + "[entities]\ncard = 'c'\n[[features.window]]\n" + block, path=PATH).features.window[0]
+    window = parse_project(
+        MINIMAL + "[entities]\ncard = 'c'\n[[features.window]]\n" + block, path=PATH
+    ).features.window[0]
     assert (window.by, len(window.windows), len(window.aggregates)) == (("card",), 1, 1)
     with pytest.raises(ProjectError, match=rf"features.window\[0\].{key}: .*at least 1 item"):
-        parse_project(MINIMAL + "[entities]\ncard = 'c'\n[[features.window]]\n" + block.replace(values[key], "[]"), path=PATH)
+        parse_project(
+            MINIMAL + "[entities]\ncard = 'c'\n[[features.window]]\n" + block.replace(values[key], "[]"), path=PATH
+        )
