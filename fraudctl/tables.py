@@ -528,16 +528,14 @@ def require_no_input(path: Path, project: Project | None, *, also: Collection[st
     """
     if not path.is_file():
         return
-    named = [(text, Path()) for text in also]
+    named: list[tuple[str | tuple[str, ...], Path]] = [(text, Path()) for text in also]
     if project is not None:
         of_project = [project.data.events, *(section.events for section in project.sources.values())]
-        named += [
-            (item, project.root) for texts in of_project for item in ([texts] if isinstance(texts, str) else texts)
-        ]
+        named += [(texts, project.root) for texts in of_project]
     read: list[str] = []
-    for text, root in named:
-        with contextlib.suppress(DataError):
-            read += find_files(text, root=root)
+    for texts, root in named:
+        with contextlib.suppress(DataError):  # what is missing is told by who reads it
+            read += find_files(texts, root=root)
     if any(Path(name).is_file() and path.samefile(name) for name in read):
         msg = f"{path} is a file that is read; writing would replace it"
         raise UsageError(msg, hint="choose another place")

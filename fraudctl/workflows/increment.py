@@ -247,7 +247,11 @@ def _rewritten(state: _State, found: Definitions, sources: Mapping[str, pl.DataF
 
 def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
     """Raise a DataError where a new event has the id of a kept one."""
+    import polars as pl
+
     ids, earlier = fresh["event_id"], past.events["event_id"]
+    if ids.dtype != earlier.dtype:  # numbers in one file, text in another
+        ids, earlier = ids.cast(pl.String), earlier.cast(pl.String)
     if fresh.is_empty() or earlier.is_empty() or ids.min() > earlier.max():  # type: ignore[operator]
         return
     repeated = int(ids.is_in(earlier.implode()).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import polars as pl
@@ -168,9 +169,15 @@ def test_rows_of_another_table_that_change_afterwards_make_the_state_unfit_and_n
     assert_frame_equal(rewritten.frame, full(project).tail(400), check_exact=True)
 
 
-def test_a_new_event_with_the_id_of_a_kept_one_is_refused(project):
+@pytest.mark.parametrize("kind", [pl.Int64, pl.String])
+def test_a_new_event_with_the_id_of_a_kept_one_is_refused(project, kind):
     since(project, 5)
-    day(5, first=3000).write_parquet(project / "data" / "5.parquet")
+    (project / "data" / "4.parquet").rename(project / "4.parquet")
+    day(5, first=3000).with_columns(pl.col("id").cast(kind)).write_parquet(project / "data" / "5.parquet")
+    place = next(project.glob(".fraudctl/increments/*.json"))
+    facts = json.loads(place.read_text())
+    facts["files"] = {name: noted for name, noted in facts["files"].items() if not name.endswith("4.parquet")}
+    place.write_text(json.dumps(facts))  # so that only the new file is read beside the state
     with pytest.raises(DataError, match="new events have the id of an earlier one"):
         since(project, 6)
 
