@@ -24,8 +24,11 @@ from fraudctl.scoring.schema import DataSchema, kind_of, time_column
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**63 - 1
 _FIRST, _LAST = (
-    (datetime(*day, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1) for day in ((1, 1, 1), (9999, 12, 31))
+    (datetime(*day, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1) for day in ((1, 1, 2), (9999, 12, 31))
 )
+"""Times that every time zone can write: a day from the ends of what Python, Polars and ISO 8601 hold."""
+LONGEST_ID: Final = 1024
+"""Characters of an event id or an entity id: every one of them is kept in memory."""
 _MOST_NAMED: Final = 5
 
 Convert = Callable[[Any], Any]
@@ -82,6 +85,8 @@ class EventReader:
         """What they are called once they are read."""
         self._sources = {name: self._source_fields(project, features, schema, name) for name in features.sources}
         self._source_columns = {name: frozenset(schema.sources[name]) for name in features.sources}
+        self._ids = ("event_id", *project.entities)
+        self._source_ids = {name: tuple(project.sources[name].entities) for name in features.sources}
 
     @property
     def event_id_column(self) -> str:
@@ -120,10 +125,18 @@ class EventReader:
             raise DataError(msg)
         if strict and not raw.keys() <= self.known:
             raise _strangers(raw.keys() - self.known, self.known, "event")
-        return _read(self._event, raw, "event")
+        event = _read(self._event, raw, "event")
+        if strict:
+            _require_short(event, self._ids, "event")
+        return event
 
-    def source(self, name: str, raw: Any) -> dict[str, Any]:
-        """Give a row of another table under role names, with the time from which on events may see it.
+    def source(self, name: str, raw: Any, *, strict: bool = False) -> dict[str, Any]:
+        """Return a row of another table under role names, with the time from which on events may see it.
+
+        Parameters
+        ----------
+        strict
+            Whether ids longer than `LONGEST_ID` are refused.
 
         Raises
         ------
@@ -140,6 +153,8 @@ class EventReader:
         if not raw.keys() <= self._source_columns[name]:
             raise _strangers(raw.keys() - self._source_columns[name], self._source_columns[name], f"source {name}")
         row = _read(self._sources[name], raw, f"source {name}")
+        if strict:
+            _require_short(row, self._source_ids[name], f"source {name}")
         row["usable_time"] = max(row["event_time"], row.get("usable_time") or row["event_time"])
         return row
 
@@ -163,6 +178,7 @@ class EventReader:
         fields = (("event_id", "event_id", self._event[0][2]), ("label", "label", self.outcome),
                   ("label_time", "label_time", self.time))  # fmt: skip
         row = _read(fields, raw, "label")
+        _require_short(row, ("event_id",), "label")
         return row["event_id"], row["label"], row["label_time"]
 
     def outcome(self, value: Any) -> int | None:
@@ -195,13 +211,15 @@ class EventReader:
             raise MisfitError(told) from None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=self._zone)
-            if self._zone.key != "UTC" and moment.astimezone(UTC).astimezone(self._zone).replace(fold=0) != moment:
+        micros = (moment - EPOCH) // timedelta(microseconds=1)
+        if not _FIRST <= micros < _LAST:
+            told = "is a time outside the years 1 to 9999, less a day at each end"
+            raise MisfitError(told)
+        if moment.tzinfo is self._zone and self._zone.key != "UTC":
+            existing = (EPOCH + timedelta(microseconds=micros)).astimezone(self._zone)
+            if existing.replace(fold=0) != moment:
                 told = "is a local time that does not exist (clocks went forward)"
                 raise MisfitError(told)
-        micros = (moment - EPOCH) // timedelta(microseconds=1)
-        if not _FIRST <= micros <= _LAST:
-            told = "is a time outside the years 1 to 9999"
-            raise MisfitError(told)
         return micros
 
     def _plain(self, dtype: pl.DataType) -> Convert:
@@ -280,6 +298,18 @@ def _required(convert: Convert) -> Convert:
 
 def _id(dtype: pl.DataType) -> Convert:
     return _whole if dtype.is_numeric() else _text
+
+
+def _require_short(row: Mapping[str, Any], names: Collection[str], what: str) -> None:
+    """Raise a DataError where an id is longer than `LONGEST_ID`.
+
+    Only messages are held to it: a log that was written without the limit is read back as it is.
+    """
+    for name in names:
+        value = row[name]
+        if type(value) is str and len(value) > LONGEST_ID:
+            msg = f"{what}: {name} is an id of {len(value)} characters; expected at most {LONGEST_ID}"
+            raise DataError(msg)
 
 
 def _whole(value: Any) -> int:

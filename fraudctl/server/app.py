@@ -139,7 +139,7 @@ class App:
         except TimeoutError:
             raise Refused(408, f"the request did not arrive within {limits.seconds:g} seconds") from None
         try:
-            raw = wire.loads(body)
+            raw = wire.parse(body)
         except DataError as error:
             raise Refused(400, error.message, error.hint) from None
         if type(raw) is list and not 0 < len(raw) <= limits.items:

@@ -285,7 +285,7 @@ def score_stream(engine: Engine, lines: Iterable[bytes], answer: Callable[[bytes
         if not line.strip():
             continue
         try:
-            out = engine.take(wire.loads(line))
+            out = engine.take(wire.parse(line))
         except DataError as error:
             refused += 1
             out = wire.dumps({"line": number, "error": error.message, "hint": error.hint})
