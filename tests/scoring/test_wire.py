@@ -16,8 +16,10 @@ from fraudctl.scoring import wire
 PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(st.characters(codec="utf-8"))
 DOCUMENTS = st.recursive(PLAIN | TEXT, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner))
-PIECES = [b"{", b"}", b"[", b"]", b",", b":", b'"a"', b'"b"', b"1", b"-0.0", b"1e400", b"NaN", b"null", b'"\\ud800"',
-          b"99999999999999999999", b"\xff", b"\xef\xbb\xbf", b"\x00", b" ", b'"\\u0000"', b"-Infinity", b"01"]  # fmt: skip
+PIECES = [
+    b"{", b"}", b"[", b"]", b",", b":", b'"a"', b'"b"', b"1", b"-0.0", b"1e400", b"NaN", b"null", b'"\\ud800"', b" ",
+    b"99999999999999999999", b"\xff", b"\xef\xbb\xbf", b"\x00", b'"\\u0000"', b"-Infinity", b"01",
+]  # fmt: skip
 
 
 def verdict(content: bytes) -> tuple[bool, Any]:
