@@ -70,11 +70,14 @@ VALUES = (
 
 @given(zone=st.sampled_from(ZONES), field=st.sampled_from(list(GOOD)), value=VALUES)
 def test_a_value_is_taken_whole_or_refused_without_being_shown(zone: str, field: str, value: Any) -> None:
+    refused, raw, event = "", {}, {}
     try:
         raw = wire.parse(json.dumps({**GOOD, field: value}).encode())
         event = READERS[zone].event(raw)
     except DataError as error:
-        assert not (isinstance(value, str) and len(value) > 3 and value in error.message)
+        refused = error.message
+    if refused:
+        assert not (isinstance(value, str) and len(value) > 3 and value in refused)
         return
     again = READERS[zone].event(wire.loads(wire.dumps(raw)), strict=False)
     assert event == again or event != event, "a log record reads as the message did"
