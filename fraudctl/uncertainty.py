@@ -19,9 +19,10 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.metrics.calibration import equal_mass_bins
+from fraudctl.metrics.canonical import canonical_codes
 from fraudctl.metrics.ranking import Ranking, ap_influence, ap_of, auc_influence, auc_of
 from fraudctl.metrics.ratios import Ratio
-from fraudctl.metrics.topk import DayBoard, weighted_precision_at_k
+from fraudctl.metrics.topk import BoardPlan, DayBoard
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -99,8 +100,22 @@ def _renumbered(codes: IntArray, size: int) -> tuple[IntArray, int]:
     return (np.cumsum(used) - 1)[codes], int(used.sum())
 
 
+def codes_by_appearance(column: pl.Series) -> IntArray:
+    """Return entity codes from 0 in the order of first appearance, -1 for null, shape ``(n_events,)``.
+
+    Draws by code therefore do not depend on how entities are named.
+
+    >>> codes_by_appearance(pl.Series(["b", "a", None, "b"])).tolist()
+    [0, 1, -1, 0]
+    """
+    frame = pl.DataFrame({"value": column}).with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
+    first = pl.when(pl.col("value").is_not_null()).then(pl.col("row").min().over("value"))
+    codes = frame.select((first.rank("dense").cast(pl.Int64) - 1).fill_null(-1)).to_series()
+    return np.asarray(codes.to_numpy(), dtype=np.int64)
+
+
 def _codes(column: pl.Series) -> IntArray:
-    values = (column.rank("dense").cast(pl.Int64).fill_null(0) - 1).to_numpy().copy()
+    values = codes_by_appearance(column).copy()
     missing = values < 0
     values[missing] = np.arange(int(missing.sum())) + int(values.max(initial=-1)) + 1
     return np.asarray(values, dtype=np.int64)
@@ -302,7 +317,8 @@ def ranking_estimate(
     if few is not None:
         return Estimate(value, reason=few)
     way = widest_way(ranking_influence(name, y_true, y_score, weight), clusters)
-    draws = bootstrap(way.n_clusters, ranking_statistic(name, ranking, weight, way.codes), settings)
+    codes = canonical_codes(way.codes, way.n_clusters, y_true, y_score, weight)
+    draws = bootstrap(way.n_clusters, ranking_statistic(name, ranking, weight, codes), settings)
     return percentile_estimate(value, draws[:, 0], confidence=settings.confidence, stretch=way.stretch)
 
 
@@ -325,7 +341,8 @@ def ranking_difference(
     values = [of(*ranking.totals(ranking.weighted(weight))) for ranking in rankings]
     psi = ranking_influence(name, y_true, ours, weight) - ranking_influence(name, y_true, theirs, weight)
     way = widest_way(psi, clusters)
-    first, second = (ranking_statistic(name, ranking, weight, way.codes) for ranking in rankings)
+    codes = canonical_codes(way.codes, way.n_clusters, y_true, ours, theirs, weight)
+    first, second = (ranking_statistic(name, ranking, weight, codes) for ranking in rankings)
     draws = bootstrap(way.n_clusters, lambda w: first(w) - second(w), settings)
     return percentile_estimate(
         values[0] - values[1], draws[:, 0], confidence=settings.confidence, stretch=way.stretch, bounds=(-1.0, 1.0)
@@ -355,7 +372,7 @@ def calibration_estimate(
     if few is not None:
         return Estimate(value, reason=few)
     way = widest_way((np.sign(sums)[bins] * gap - value * weight) / weight.sum(), clusters)
-    cells = way.codes * n_bins + bins
+    cells = canonical_codes(way.codes, way.n_clusters, bins, gap, weight) * n_bins + bins
     gaps, sizes = (
         np.bincount(cells, weights=item, minlength=way.n_clusters * n_bins).reshape(way.n_clusters, n_bins)
         for item in (gap, weight)
@@ -370,22 +387,16 @@ def calibration_estimate(
     return percentile_estimate(value, draws[:, 0], confidence=settings.confidence, stretch=way.stretch)
 
 
-def topk_estimate(
-    value: float, boards: tuple[DayBoard, ...], k: int, n_entities: int, *, settings: RankingIntervals
-) -> Estimate:
-    """Give precision at K with an interval from drawing entities; one drawn twice takes two of the K places."""
+def topk_estimate(value: float, boards: tuple[DayBoard, ...], k: int, *, settings: RankingIntervals) -> Estimate:
+    """Return precision at K with an interval from drawing entities; one drawn twice takes two of the K places.
+
+    Every draw takes the expectation over the orders of equal scores, and draws do not depend on the entities' names,
+    codes or rows: boards that differ in these alone have the same interval.
+    """
     if not boards:
         return undefined("no events with this entity")
-    if n_entities < MIN_CLUSTERS:
-        return Estimate(value, reason=f"only {n_entities} entities; below {MIN_CLUSTERS} it cannot be known")
-    tops = [
-        DayBoard(board.entity[: _reach(k, boards)], board.fraud[: _reach(k, boards)], board.group[: _reach(k, boards)])
-        for board in boards
-    ]
-    draws = bootstrap(n_entities, lambda w: np.array([weighted_precision_at_k(tuple(tops), k, w)]), settings)
+    plan = BoardPlan.of(boards).compact()
+    if plan.n_entities < MIN_CLUSTERS:
+        return Estimate(value, reason=f"only {plan.n_entities} entities; below {MIN_CLUSTERS} it cannot be known")
+    draws = bootstrap(plan.n_entities, lambda w: np.array([plan.precision(w, k)]), settings)
     return percentile_estimate(value, draws[:, 0], confidence=settings.confidence)
-
-
-def _reach(k: int, boards: tuple[DayBoard, ...]) -> int:
-    """Give how far down a day's board a draw can reach: K, those found on earlier days, and those not drawn."""
-    return k * (len(boards) + 8)

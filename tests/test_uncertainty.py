@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraudctl.metrics import average_precision, ratios, roc_auc
+from fraudctl.metrics import average_precision, day_boards, precision_at_k, ratios, roc_auc
 from fraudctl.uncertainty import (
+    RANKING_METRICS,
     Clusters,
     RankingIntervals,
     bootstrap,
     calibration_estimate,
     clustered_variance,
+    codes_by_appearance,
     difference_estimate,
     normal_quantile,
     percentile_estimate,
@@ -216,8 +218,75 @@ def test_calibration_interval() -> None:
     assert calibration_estimate(y_true[:0], y_prob[:0], y_prob[:0], groups, settings=SETTINGS).reason == "no events"
 
 
+def few_levels(seed: int) -> tuple[np.ndarray, ...]:
+    """Scores with three levels: 30 days, 400 cards, some of them fraudulent."""
+    rng = np.random.default_rng(seed)
+    day, card = np.repeat(np.arange(30), 120), rng.integers(0, 400, 3600)
+    y_true = ((card < 60) & (rng.random(3600) < 0.3)).astype(np.int8)
+    return y_true, rng.integers(0, 3, 3600) / 4.0, day, card
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_intervals_do_not_depend_on_names_codes_or_rows(seed: int) -> None:
+    y_true, score, day, card = few_levels(seed)
+    rng = np.random.default_rng(seed)
+    names, order = rng.permutation(400), rng.permutation(len(card))
+    found = []
+    for rows, codes in ((np.arange(len(card)), card), (order, names[card])):
+        y, s, groups = y_true[rows], score[rows], clusters(codes[rows])
+        boards = day_boards(y, s, day=day[rows], entity=codes[rows])
+        found.append(
+            [
+                topk_estimate(precision_at_k(boards, 20).value, boards, 20, settings=SETTINGS),
+                *(ranking_estimate(name, y, s, np.ones(len(y)), groups, settings=SETTINGS) for name in RANKING_METRICS),
+                ranking_difference("roc_auc", y, s, s**2 * (1 - y), np.ones(len(y)), groups, settings=SETTINGS),
+                calibration_estimate(y, s, np.ones(len(y)), groups, settings=SETTINGS),
+            ]
+        )
+    for one, other in zip(*found, strict=True):
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-12)
+
+
+def test_interval_of_a_tied_board_is_that_of_honest_redraws() -> None:
+    # four boards, each one tie of all cards: every redraw finds, of each board, the share of its cards that fits
+    rng = np.random.default_rng(1)
+    n_cards, k = 600, 50
+    bad = rng.random((4, n_cards)) < 0.05
+    day, card = (item.ravel() for item in np.meshgrid(np.arange(4), np.arange(n_cards), indexing="ij"))
+    boards = day_boards(bad.ravel().astype(int), np.full(len(day), 0.02), day=day, entity=card)
+    value = precision_at_k(boards, k).value
+    found = topk_estimate(value, boards, k, settings=RankingIntervals(800, 3, 0.90))
+    draws = []
+    for number in range(800):
+        weight = np.bincount(np.random.default_rng([9, number]).integers(0, n_cards, n_cards), minlength=n_cards)
+        left, shares = weight.astype(float), []
+        for there in bad:
+            caught = left * there * min(1.0, k / left.sum())
+            shares.append(caught.sum() / k)
+            left = left - caught
+        draws.append(np.mean(shares))
+    low, high = np.quantile(draws, [0.05, 0.95])
+    assert found.low is not None
+    assert found.high is not None
+    assert abs(found.low - low) < 0.1 * (high - low)
+    assert abs(found.high - high) < 0.1 * (high - low)
+
+
+def test_few_entities_on_the_boards_leave_no_interval() -> None:
+    # codes up to 500, but 5 entities: it is entities that count, not numbers
+    boards = day_boards(np.ones(5), np.ones(5), day=np.zeros(5, dtype=int), entity=np.arange(5) * 100)
+    assert "only 5 entities" in (topk_estimate(0.05, boards, 100, settings=SETTINGS).reason or "")
+
+
+def test_codes_follow_the_order_of_appearance() -> None:
+    one = codes_by_appearance(pl.Series([7, 3, None, 7, 5]))
+    assert one.tolist() == codes_by_appearance(pl.Series(["a", "z", None, "a", "m"])).tolist() == [0, 1, -1, 0, 2]
+    frames = [pl.DataFrame({"card": values}) for values in ([7, 3, None, 7, None], ["a", "z", None, "a", None])]
+    assert [Clusters.of(frame, ["card"]).codes[0].tolist() for frame in frames] == [[0, 1, 2, 0, 3]] * 2
+
+
 def test_no_entities_in_a_top_list() -> None:
-    assert topk_estimate(0.0, (), 100, 50, settings=SETTINGS).reason == "no events with this entity"
+    assert topk_estimate(0.0, (), 100, settings=SETTINGS).reason == "no events with this entity"
 
 
 def test_quantile() -> None:

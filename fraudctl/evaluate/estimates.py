@@ -120,7 +120,7 @@ def _topk(entity: str, judged: Judged, settings: RankingIntervals) -> Estimate:
     codes = judged.entity_codes[entity]
     boards = topk.day_boards(judged.y_true, judged.y_prob, day=judged.day, entity=codes)
     value = topk.precision_at_k(boards, TOP_K).value
-    return topk_estimate(value, boards, TOP_K, int(codes.max(initial=-1)) + 1, settings=settings)
+    return topk_estimate(value, boards, TOP_K, settings=settings)
 
 
 def difference(name: str, ours: Judged, theirs: Judged, settings: RankingIntervals) -> Estimate:

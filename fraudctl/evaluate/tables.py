@@ -87,28 +87,16 @@ def at_k(judged: Judged) -> list[dict[str, Any]]:
     rows = []
     for subject, codes in subjects.items():
         boards = topk.day_boards(judged.y_true, judged.y_prob, day=judged.day, entity=codes)
-        findable = len(np.unique(codes[(judged.y_true == 1) & (codes >= 0)]))
-        for k in AT_K:
-            found = topk.precision_at_k(boards, k)
-            per_found = found.n_days * k / findable if findable else None
-            rows.append(
-                {
-                    "of": subject,
-                    "k": k,
-                    "precision": found.value,
-                    "lowest": found.lowest,
-                    "highest": found.highest,
-                    **{
-                        name: None if per_found is None else share * per_found
-                        for name, share in (
-                            ("recall", found.value),
-                            ("recall_lowest", found.lowest),
-                            ("recall_highest", found.highest),
-                        )
-                    },
-                }
-            )
+        rows += [_at_k(subject, topk.precision_at_k(boards, k)) for k in AT_K]
     return rows
+
+
+def _at_k(subject: str, found: topk.TopK) -> dict[str, Any]:
+    recall, lowest, highest = found.recall or (None, None, None)
+    return {
+        "of": subject, "k": found.k, "precision": found.value, "lowest": found.lowest, "highest": found.highest,
+        "recall": recall, "recall_lowest": lowest, "recall_highest": highest,
+    }  # fmt: skip
 
 
 def calibration(judged: Judged) -> dict[str, Any]:

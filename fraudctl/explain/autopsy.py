@@ -15,6 +15,7 @@ import polars as pl
 
 from fraudctl.explain.campaigns import around
 from fraudctl.explain.scene import FloatArray, IntArray, Scene
+from fraudctl.uncertainty import codes_by_appearance
 
 PARAMS: Final = {
     "loss_function": "Logloss", "iterations": 80, "depth": 4, "learning_rate": 0.12, "random_seed": 0,
@@ -100,13 +101,20 @@ def _verdict(
 
 
 def separation(y_true: IntArray, score: FloatArray, cost: FloatArray) -> Separation:
-    """Measure one score; `cost` is the money of each fraud."""
+    """Measure one score; `cost` is the money of each fraud.
+
+    Of the scores that are equal at the cut each counts with the share that brings false positives to exactly
+    `AT_RATE`, so that a score with few levels is compared at the same rate as one with many.
+    """
     from sklearn.metrics import roc_auc_score
 
-    cut = np.quantile(score[y_true == 0], 1.0 - AT_RATE)
-    found = (y_true == 1) & (score > cut)
+    legit, places = np.sort(score[y_true == 0])[::-1], AT_RATE * float((y_true == 0).sum())
+    cut = legit[min(int(places), len(legit) - 1)]
+    tied = float((legit == cut).sum())
+    share = min(max((places - float((legit > cut).sum())) / tied, 0.0), 1.0)
+    found = (y_true == 1) * ((score > cut) + share * (score == cut))
     n = int(y_true.sum())
-    return Separation(float(roc_auc_score(y_true, score)), float(found.sum()) / n, float(cost[found].sum()))
+    return Separation(float(roc_auc_score(y_true, score)), float(found.sum()) / n, float((cost * found).sum()))
 
 
 def _folds(scene: Scene, rows: IntArray, rng: np.random.Generator) -> IntArray:
@@ -116,7 +124,7 @@ def _folds(scene: Scene, rows: IntArray, rng: np.random.Generator) -> IntArray:
     if not counts:
         return rng.integers(0, FOLDS, len(rows))
     name = min(counts, key=lambda item: counts[item])
-    code = scene.scored[name].gather(rows).rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    code = codes_by_appearance(scene.scored[name].gather(rows)) + 1
     return np.asarray(rng.integers(0, FOLDS, int(code.max()) + 1)[code], dtype=np.int64)
 
 

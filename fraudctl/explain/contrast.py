@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+from fraudctl.uncertainty import codes_by_appearance
 
 REPLICATES: Final = 400
 CONFIDENCE: Final = 0.90
@@ -123,7 +124,7 @@ def _interval(
     """Bootstrap by each entity and keep the widest interval; None with too few clusters everywhere."""
     best: tuple[FloatArray, FloatArray, str] | None = None
     for k, (name, series) in enumerate(clusters.items()):
-        codes = series.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        codes = codes_by_appearance(series)
         groups = [np.unique(codes[side], return_inverse=True) for side in sides]
         if min(len(group[0]) for group in groups) < MIN_CLUSTERS:
             continue

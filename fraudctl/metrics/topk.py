@@ -1,20 +1,21 @@
 """Precision at K per day: of the K events or entities that analysts can look at in a day, how many are fraud.
 
-Ties at the cut are not left to the order of rows: a group of equal scores that straddles the cut counts with the share
-of it that fits (its expected value under a random order), and the range between the luckiest and the unluckiest order
-is given beside it.
+Ties at the cut do not depend on the order of rows or on names: a group of equal scores that straddles the cut counts
+with the share of it that fits (the expectation over random orders), and the range between the luckiest and the
+unluckiest order is given with it. The same expectation is taken in every draw of a bootstrap.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fraudctl.metrics.canonical import canonical_codes
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -23,7 +24,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class DayBoard:
-    """One day's entities by falling highest score."""
+    """One day's entities by falling highest score; equal scores in an order that follows from no name."""
 
     entity: IntArray
     """Entity code, shape ``(n_entities,)``."""
@@ -35,20 +36,52 @@ class DayBoard:
 
 @dataclass(frozen=True)
 class TopK:
-    """Precision at K, with its range over the orders of each day's ties, no more than all that can be found."""
+    """What the K highest scores of each day find, in expectation and over the orders of each day's ties."""
 
-    value: float
-    lowest: float
-    highest: float
+    k: int
     n_days: int
+    found: float
+    """Entities with fraud found over all days, in expectation; never more than `findable`."""
+    lowest_found: float
+    highest_found: float
+    findable: int
+    """Entities that had a fraud on a day of theirs: each can be found once, or once a day where none is removed."""
     per_day: FloatArray
-    """Share of K that was fraud on each day."""
+    """Expected share of K that was fraud on each day."""
+
+    @property
+    def value(self) -> float:
+        """Precision at K: mean over days of the expected share of K; NaN without days."""
+        return self._precision(self.found)
+
+    @property
+    def lowest(self) -> float:
+        """Precision in the unluckiest order of each day's ties."""
+        return self._precision(self.lowest_found)
+
+    @property
+    def highest(self) -> float:
+        """Precision in the luckiest order of each day's ties."""
+        return self._precision(self.highest_found)
+
+    @property
+    def recall(self) -> tuple[float, float, float] | None:
+        """Share of what could be found, at most 1: expected, lowest and highest; None where nothing could be."""
+        if not self.findable:
+            return None
+        return self.found / self.findable, self.lowest_found / self.findable, self.highest_found / self.findable
+
+    def _precision(self, found: float) -> float:
+        return found / (self.k * self.n_days) if self.n_days else math.nan
 
 
 def day_boards(
     y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], *, day: IntArray, entity: IntArray
 ) -> tuple[DayBoard, ...]:
     """Rank the entities of each day by their highest score of that day.
+
+    Within equal scores the order follows from what each entity did on all days, not from its code, so that renaming
+    entities or permuting rows changes no sum, not even in its last bit.
 
     Parameters
     ----------
@@ -68,12 +101,14 @@ def day_boards(
     starts = np.flatnonzero(np.r_[True, (day[1:] != day[:-1]) | (entity[1:] != entity[:-1])])
     frauds = np.maximum.reduceat(y[order].astype(np.int8), starts).astype(bool)
     scores, days, entities = score[order][starts], day[starts], entity[starts]
+    nameless = canonical_codes(entities, int(entities.max()) + 1, days, scores, frauds)
     edges = np.flatnonzero(np.r_[True, days[1:] != days[:-1], True])
-    return tuple(_board(entities[lo:hi], frauds[lo:hi], scores[lo:hi]) for lo, hi in itertools.pairwise(edges))
+    slices = [slice(lo, hi) for lo, hi in itertools.pairwise(edges)]
+    return tuple(_board(entities[some], frauds[some], scores[some], nameless[some]) for some in slices)
 
 
-def _board(entity: IntArray, fraud: BoolArray, score: FloatArray) -> DayBoard:
-    order = np.argsort(-score, kind="stable")
+def _board(entity: IntArray, fraud: BoolArray, score: FloatArray, nameless: IntArray) -> DayBoard:
+    order = np.lexsort((nameless, -score))
     ranked = score[order]
     group = np.cumsum(np.r_[False, ranked[1:] != ranked[:-1]])
     return DayBoard(entity[order], fraud[order], group.astype(np.int64))
@@ -93,59 +128,73 @@ def precision_at_k(boards: tuple[DayBoard, ...], k: int, *, remove_detected: boo
         How many entities can be looked at in a day.
     remove_detected
         Whether an entity found with fraud among the K of one day leaves the ranking of later days. With ties at the
-        cut it leaves in expectation: it stays with the probability that it was not among the K.
+        cut it leaves in expectation: it counts on later days with the probability that it was not among the K.
     """
-    days = list(_days(boards, k, remove_detected=remove_detected))
-    value, low, high = np.mean(days, axis=0) if days else (math.nan, math.nan, math.nan)
-    if days and remove_detected:  # luck on one day is none on the next: nobody is found twice
-        high = min(high, len(np.unique(np.concatenate([item.entity[item.fraud] for item in boards]))) / (k * len(days)))
-    return TopK(float(value), float(low), float(high), len(boards), np.array([day[0] for day in days]))
+    plan = BoardPlan.of(boards)
+    days = plan.found(np.ones(plan.n_entities), k, remove_detected=remove_detected)
+    frauds = [np.unique(board.entity[board.fraud]) for board in boards]
+    every = np.concatenate(frauds) if frauds else np.empty(0, dtype=np.int64)
+    findable = len(np.unique(every)) if remove_detected else len(every)
+    found, low, high = (min(float(item), float(findable)) for item in days.sum(axis=0))
+    return TopK(k, len(boards), found, low, high, findable, days[:, 0] / k)
 
 
 def weighted_precision_at_k(
     boards: tuple[DayBoard, ...], k: int, entity_weight: FloatArray, *, remove_detected: bool = True
 ) -> float:
-    """Give `precision_at_k` (expected) where each entity counts as many times as its weight says; for a bootstrap."""
-    shares = [
-        share for share, _low, _high in _days(boards, k, remove_detected=remove_detected, entity_weight=entity_weight)
-    ]
-    return float(np.mean(shares)) if shares else math.nan
+    """Return `precision_at_k` (expected) where each entity counts as many times as its weight says; for a bootstrap.
 
-
-def _days(
-    boards: tuple[DayBoard, ...], k: int, *, remove_detected: bool, entity_weight: FloatArray | None = None
-) -> Iterator[tuple[float, float, float]]:
-    """Yield each day's expected share of K, and that of the unluckiest and luckiest order of its ties.
-
-    What earlier days found is taken off in expectation; the range is that of the day's own ties (not needed, and not
-    computed, where weights are given).
+    ``entity_weight`` has shape ``(n_entities,)``, by entity code.
     """
-    n_entities = max((int(board.entity.max()) + 1 for board in boards), default=0)
-    present = np.ones(n_entities) if entity_weight is None else entity_weight.astype(np.float64, copy=True)
-    for board in boards:
-        weight = present[board.entity]
-        found = _taken(board, weight, k) * board.fraud
-        share = float(found.sum() / k)
-        yield (share, share, share) if entity_weight is not None else (share, *_range(board, weight, k))
-        if remove_detected:
-            present[board.entity] = np.maximum(weight - found, 0.0)
+    return BoardPlan.of(boards).precision(entity_weight, k, remove_detected=remove_detected)
 
 
-def _range(board: DayBoard, weight: FloatArray, k: int) -> tuple[float, float]:
-    """Give the lowest and highest share of K over the orders of equal scores."""
-    ends = []
-    for first in (~board.fraud, board.fraud):
-        rank = np.lexsort((~first, board.group))
-        ranked = weight[rank]
-        taken = np.clip(k - (np.cumsum(ranked) - ranked), 0.0, ranked)
-        ends.append(float((taken * board.fraud[rank]).sum() / k))
-    return ends[0], ends[1]
+@dataclass(frozen=True)
+class BoardPlan:
+    """The boards of all days as flat arrays, so that a bootstrap ranks once and re-weights many times."""
 
+    board_start: IntArray
+    """First score group of each day, and the end, shape ``(n_days + 1,)``."""
+    group_start: IntArray
+    """First member of each score group, and the end, shape ``(n_groups + 1,)``."""
+    entity: IntArray
+    """Entity of each member, shape ``(n_members,)``."""
+    fraud: BoolArray
+    n_entities: int
 
-def _taken(board: DayBoard, weight: FloatArray, k: int) -> FloatArray:
-    """Give how much of each entity's weight is among the K in expectation."""
-    size = np.bincount(board.group, weights=weight)
-    before = np.cumsum(size) - size
-    fits = np.clip(k - before, 0.0, size)
-    share = np.divide(fits, size, out=np.zeros_like(size), where=size > 0)
-    return np.asarray(weight * share[board.group], dtype=np.float64)
+    @classmethod
+    def of(cls, boards: tuple[DayBoard, ...]) -> BoardPlan:
+        """Flatten the boards; entities keep their codes."""
+        if not boards:
+            empty = np.zeros(1, dtype=np.int64)
+            return cls(empty, empty, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.bool_), 0)
+        entity, fraud = (np.concatenate([getattr(board, name) for board in boards]) for name in ("entity", "fraud"))
+        starts, offset = [], 0
+        for board in boards:
+            starts.append(np.flatnonzero(np.r_[True, board.group[1:] != board.group[:-1]]) + offset)
+            offset += len(board.entity)
+        board_start = np.cumsum([0, *(len(item) for item in starts)])
+        group_start = np.concatenate([*starts, [offset]])
+        return cls(board_start.astype(np.int64), group_start.astype(np.int64), entity, fraud, int(entity.max()) + 1)
+
+    def compact(self) -> BoardPlan:
+        """Return the plan with entities numbered without gaps, by what they did and not by their code."""
+        used, code = np.unique(self.entity, return_inverse=True)
+        group = np.repeat(np.arange(len(self.group_start) - 1), np.diff(self.group_start))
+        code = canonical_codes(code.astype(np.int64), len(used), group, self.fraud)
+        return BoardPlan(self.board_start, self.group_start, code, self.fraud, len(used))
+
+    def found(self, entity_weight: FloatArray, k: int, *, remove_detected: bool = True) -> FloatArray:
+        """Return what each day finds: expected, fewest and most over the orders of its ties, ``(n_days, 3)``."""
+        from fraudctl.metrics.kernels import found_per_day
+
+        weight = np.ascontiguousarray(entity_weight, dtype=np.float64)
+        remove = np.array([remove_detected])
+        return np.asarray(
+            found_per_day(self.board_start, self.group_start, self.entity, self.fraud, weight, float(k), remove)
+        )
+
+    def precision(self, entity_weight: FloatArray, k: int, *, remove_detected: bool = True) -> float:
+        """Return the mean over days of the expected share of K; NaN without days."""
+        days = self.found(entity_weight, k, remove_detected=remove_detected)
+        return float(days[:, 0].sum() / (k * len(days))) if len(days) else math.nan

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import polars as pl
 
 from fraudctl.calibrate import sigmoid
 from fraudctl.costs import CostMatrix, baseline, cost_matrix, minimum_risk, taken_cost
 from fraudctl.metrics.ranking import average_precision, recall_at_fpr
+from fraudctl.uncertainty import codes_by_appearance
 
 if TYPE_CHECKING:
+    import polars as pl
     from numpy.typing import NDArray
 
     from fraudctl.project import Project
@@ -98,11 +99,14 @@ def make_objective(project: Project) -> Objective:
 def entity_groups(table: pl.DataFrame, *, cluster: str | None) -> NDArray[np.int64]:
     """Give the jackknife group of every event, shape ``(n_events,)``: all events of an entity value share one.
 
-    A null entity value, and every event where ``cluster`` is None, stands for itself.
+    A null entity value, and every event where ``cluster`` is None, stands for itself. Groups follow from the order in
+    which entities appear, not from their names.
     """
-    own = pl.int_range(pl.len(), dtype=pl.Int64)
-    key = own if cluster is None else pl.col(cluster).rank("dense").cast(pl.Int64).fill_null(own)
-    return table.select((key % N_GROUPS).alias("group"))["group"].to_numpy()
+    own = np.arange(table.height, dtype=np.int64)
+    if cluster is None:
+        return own % N_GROUPS
+    codes = codes_by_appearance(table[cluster])
+    return np.where(codes < 0, own, codes) % N_GROUPS
 
 
 def judge_rows(rows: pl.DataFrame, *, objective: Objective, weight: Floats, group: NDArray[np.int64]) -> Judged:

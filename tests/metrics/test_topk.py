@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import numpy as np
 import pytest
@@ -103,3 +104,100 @@ def test_weight_one_changes_nothing_and_order_is_irrelevant(rows: list[tuple[int
     value = precision_at_k(boards_of(rows), k).value
     assert weighted_precision_at_k(boards_of(rows), k, np.ones(6)) == pytest.approx(value)
     assert precision_at_k(boards_of(rows[::-1]), k).value == pytest.approx(value)
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_names_codes_and_row_order_change_no_bit(rows: list[tuple[int, int, int, int]], k: int, rng: Random) -> None:
+    names = list(range(6))
+    rng.shuffle(names)
+    renamed = [(day, 7 * names[entity] + 3, label, score) for day, entity, label, score in rows]
+    rng.shuffle(renamed)
+    one, other = precision_at_k(boards_of(rows), k), precision_at_k(boards_of(renamed), k)
+    assert (one.value, one.lowest, one.highest) == (other.value, other.lowest, other.highest)
+    assert one.per_day.tolist() == other.per_day.tolist()
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 500))
+def test_recall_never_exceeds_one(rows: list[tuple[int, int, int, int]], k: int) -> None:
+    found = precision_at_k(boards_of(rows), k)
+    if found.findable:
+        value, low, high = found.recall or (2.0, 2.0, 2.0)
+        assert low <= value + 1e-12 <= high + 2e-12
+        assert max(value, low, high) <= 1.0
+
+
+def test_everything_found_is_a_recall_of_exactly_one() -> None:
+    # 12 days with 7 new frauds each and 100 places: precision .07, recall 1, although 12 × 100 × .07 / 84 is not 1
+    rows = [(day, 100 * day + card, int(card < 7), card % 3) for day in range(12) for card in range(20)]
+    assert precision_at_k(boards_of(rows), 100).recall == (1.0, 1.0, 1.0)
+
+
+def over_orders(rows: list[tuple[int, int, int, int]], k: int, draws: int, *, seed: int) -> np.ndarray:
+    """Precision at K for many random orders of ties, a new order on each day; found entities really leave."""
+    rng = np.random.default_rng(seed)
+    values = []
+    for _draw in range(draws):
+        found: set[int] = set()
+        shares = []
+        for day in sorted({row[0] for row in rows}):
+            best: dict[int, int] = {}
+            fraud: set[int] = set()
+            for at, entity, label, score in rows:
+                if at == day and entity not in found:
+                    best[entity] = max(best.get(entity, -1), score)
+                    fraud |= {entity} if label else set()
+            luck = rng.random(1 + max(best, default=0))
+            top = sorted(best, key=lambda c: (-best[c], luck[c]))[:k]
+            shares.append(len(fraud.intersection(top)) / k)
+            found |= fraud.intersection(top)
+        values.append(np.mean(shares))
+    return np.array(values)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_removal_in_expectation_is_the_mean_over_orders_of_a_larger_board(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bad = rng.random(60) < 0.3
+    rows = [
+        (day, card, int(bad[card] and rng.random() < 0.5), int(rng.integers(0, 3)))
+        for day in range(5) for card in range(60) if rng.random() < 0.8
+    ]  # fmt: skip
+    values = over_orders(rows, 15, 400, seed=seed)
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    assert abs(precision_at_k(boards_of(rows), 15).value - values.mean()) < 4 * error + 0.002
+
+
+def brute_weighted(rows: list[tuple[int, int, int, int]], k: int, weight: np.ndarray) -> float:
+    """The expectation written out in plain Python: each day, groups from the top, the straddling one by its share."""
+    left = dict(enumerate(weight.tolist()))
+    shares = []
+    for day in sorted({row[0] for row in rows}):
+        best, fraud = {}, set()
+        for _day, entity, label, score in (row for row in rows if row[0] == day):
+            best[entity] = max(best.get(entity, score), score)
+            fraud |= {entity} if label else set()
+        room, found = float(k), 0.0
+        for level in sorted(set(best.values()), reverse=True):
+            members = [c for c in best if best[c] == level]
+            size = sum(left[c] for c in members)
+            share = min(room, size) / size if size else 0.0
+            room -= share * size
+            for c in fraud.intersection(members):
+                found += left[c] * share
+                left[c] *= 1 - share
+        shares.append(found / k)
+    return float(np.mean(shares))
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 4), st.lists(st.integers(0, 3), min_size=6, max_size=6))
+def test_weights_count_as_copies(rows: list[tuple[int, int, int, int]], k: int, weight: list[int]) -> None:
+    weights = np.array(weight, dtype=np.float64)
+    assert weighted_precision_at_k(boards_of(rows), k, weights) == pytest.approx(brute_weighted(rows, k, weights))
+    copies = [(day, 4 * entity + c, label, score) for day, entity, label, score in rows for c in range(weight[entity])]
+    if {row[0] for row in copies} == {row[0] for row in rows}:
+        assert weighted_precision_at_k(boards_of(rows), k, weights) == pytest.approx(
+            precision_at_k(boards_of(copies), k).value
+        )
