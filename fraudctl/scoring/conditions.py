@@ -47,8 +47,8 @@ class Conditions:
         own = policy.segments if policy.segments is not None and policy.segments.thresholds else None
         segments = [] if own is None else [_compiled(own.by, self._types, SEGMENTS)]
         used = tuple(dict.fromkeys(name for item in (*rules, *segments) for name in item.columns))
-        self.data_columns = tuple(name for name in used if name not in self._at and name not in roles)
-        """Data columns that they read beside roles, entities and features."""
+        self.readable = frozenset(self._types)
+        """Columns that they may read: roles, entities, data columns and features."""
         self._used = used
         seen = {name: _as_seen(dtype) for name, dtype in self._types.items()}
         places = {name: place for place, name in enumerate(used)}

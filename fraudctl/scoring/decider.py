@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.dependence import Dependence, of_policy
 from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
 from fraudctl.features.definition import FeatureSet, SourceTable, define
@@ -105,8 +106,10 @@ class Decider:
         self.policy = Policy.from_dict(dict(bundle.policy))
         self.single = SinglePolicy(self.policy)
         self.conditions = Conditions(self.policy, self.features, self.schema)
-        self.more = tuple(dict.fromkeys([*self.policy.columns, *self.conditions.data_columns]))
-        self.reader = EventReader(self.project, self.features, self.schema, more=self.more, priced=self.policy.columns)
+        self.dependence = of_policy(self.project, self.features, self.policy, readable=self.conditions.readable)
+        _require_described(self.dependence, self.schema, bundle)
+        more, priced = self.dependence.beyond_features, self.policy.columns
+        self.reader = EventReader(self.project, self.features, self.schema, more=more, priced=priced)
         by_name = {feature.name: feature for feature in self.features.features}
         names = bundle.columns.names
         self._positions = np.array([self.features.names.index(name) for name in names], dtype=np.int64)
@@ -123,7 +126,7 @@ class Decider:
     @cached_property
     def carried(self) -> list[str]:
         """Data columns that travel along: for the features, the costs, the rules and the segments."""
-        return list(dict.fromkeys([*self.features.carried, *self.more]))
+        return list(self.dependence.data)
 
     def decide(
         self, event: Mapping[str, Any], row: OnlineRow, *, used: CapacityUse | None = None, explained: Explained = "all"
@@ -257,6 +260,14 @@ def answer_schema(event_id: pl.DataType) -> dict[str, pl.DataType]:
         "event_id": pl.Int64() if event_id.is_numeric() else text, "probability": pl.Float64(), "action": text,
         "reasons": REASON_TYPE, "policy": text, "model": text,
     }  # fmt: skip
+
+
+def _require_described(dependence: Dependence, schema: DataSchema, bundle: Bundle) -> None:
+    """Refuse a bundle whose data schema lacks a column that its decisions depend on."""
+    lost = [name for name in dependence.data if name not in schema.events]
+    if lost:
+        msg = f"bundle {bundle.version} does not say what type {', '.join(map(repr, lost))} had, which it decides by"
+        raise BundleError(msg, hint="train again with this version of fraudctl")
 
 
 def _project_of(bundle: Bundle) -> Project:

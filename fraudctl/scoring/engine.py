@@ -8,17 +8,21 @@ gets the answer that it got.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.errors import DataError
 from fraudctl.scoring import wire
-from fraudctl.scoring.live import LiveState
+from fraudctl.scoring.answers import Answered
+from fraudctl.scoring.live import LiveState, RepeatedEventError
 from fraudctl.scoring.store import Store, frame
 
 if TYPE_CHECKING:
     from fraudctl.features.online import OnlineRow
     from fraudctl.scoring.decider import Decider, Decision, Explained
+
+ROLL_AFTER: Final = 50_000
+"""Log records after which a stream begins a new segment: so many answers, and some, are in memory at most."""
 
 
 class Engine:
@@ -62,6 +66,8 @@ class Engine:
         self._pending: list[bytes] = []
         self.logged = 0
         """Records since the last snapshot or rotation."""
+        self.roll: Callable[[], None] | None = None
+        """Closes the log segment and writes its answers to a file; called after `ROLL_AFTER` records."""
 
     def event(self, raw: Any) -> bytes:
         """Decide on an event under the data's own column names; give the answer as one line of JSON.
@@ -71,27 +77,57 @@ class Engine:
         DataError
             The event does not fit the model's data; nothing was taken in.
         """
-        champion, event = self.champion, self.read(raw)
-        digest = champion.features.digest
-        fingerprint = self.live.fingerprint(event, digest)
-        before = self.live.answered(event["event_id"], fingerprint)
+        before = self.answered(raw)
         if before is not None:
             return before
+        champion, event = self.champion, self.read(raw)
+        digest, more = champion.features.digest, champion.dependence.beyond_features
         content = wire.dumps(raw)
         rows = self.live.observe(raw, event, digest)
+        told = wire.dumps([digest, more])[1:-1]
         try:
             decision = champion.decide(event, rows[digest], used=self.live.used["champion"], explained=self.explained)
         except DataError:
-            self._note(b'["event",%b,null,null,{},%b]' % (content, wire.dumps(digest)))
+            self._note(b'["event",%b,null,null,{},%b]' % (content, told))
             raise
         answer = self._answer(decision, rows[digest])
         shadow, places = self._shadow(raw, rows)
         if decision.place is not None:
             places["champion"] = decision.place
-        self._note(b'["event",%b,%b,%b,%b,%b]' % (content, answer, shadow, wire.dumps(places), wire.dumps(digest)))
-        self.live.remember(event["event_id"], fingerprint, answer)
+        self._note(b'["event",%b,%b,%b,%b,%b]' % (content, answer, shadow, wire.dumps(places), told))
+        self.live.answers.add(event["event_id"], Answered(content, answer, digest, more))
         self.actions[decision.action] += 1
         return answer
+
+    def answered(self, raw: Any) -> bytes | None:
+        """Return the answer that an event got before, whichever model gave it; None for a new event.
+
+        Raises
+        ------
+        RepeatedEventError
+            Its id was answered for an event with other values.
+        """
+        reader = self.champion.reader
+        event_id = reader.event_id(raw)
+        if event_id is None:
+            return None
+        try:
+            return self.live.answered(raw, event_id, reader)
+        except RepeatedEventError:
+            self.read(raw)  # an event that does not fit is refused for that first
+            raise
+
+    def check(self, raw: Any) -> None:
+        """Check that an event can be answered, without taking it in.
+
+        Raises
+        ------
+        DataError
+            As `read` does, for an event whose id was not answered before.
+        """
+        event_id = self.champion.reader.event_id(raw)
+        if event_id is None or self.live.answers.get(event_id) is None:
+            self.read(raw)
 
     def read(self, raw: Any) -> dict[str, Any]:
         """Read an event for the champion, without taking it in.
@@ -183,6 +219,9 @@ class Engine:
             self.store.append(self._pending)
             self.logged += len(self._pending)
             self._pending = []
+            if self.roll is not None and self.logged >= ROLL_AFTER:
+                self.roll()
+                self.logged = 0
 
     def swap(self, champion: Decider, challenger: Decider | None) -> None:
         """Go on with other bundles.

@@ -19,6 +19,7 @@ import polars as pl
 from fraudctl.errors import DataError
 from fraudctl.features.definition import FeatureSet
 from fraudctl.project import Project
+from fraudctl.scoring import wire
 from fraudctl.scoring.schema import DataSchema, kind_of, time_column
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,6 +93,25 @@ class EventReader:
     def event_id_column(self) -> str:
         """The data's column that names each event."""
         return self._event[0][1]
+
+    def event_id(self, raw: Any) -> int | str | None:
+        """Return the id of an event as it came; None where it has none that can be read."""
+        if not isinstance(raw, dict) or raw.get(self.event_id_column) is None:
+            return None
+        try:
+            found: int | str = self._event[0][2](raw[self.event_id_column])
+        except MisfitError:
+            return None
+        return found
+
+    def differing(self, first: Mapping[str, Any], again: Any) -> list[str]:
+        """Return the columns of this reader that the first event has and that the other one lacks or has otherwise.
+
+        Values are compared as they are read, so that an instant in another zone, or 5 and 5.0, are the same.
+        """
+        held = again if isinstance(again, dict) else {}
+        read = [(column, convert) for _, column, convert in self._event if column in first]
+        return [name for name, convert in read if name not in held or not _equal(first[name], held[name], convert)]
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -236,6 +256,14 @@ class EventReader:
 
     def _moment(self, value: Any) -> datetime:
         return EPOCH + timedelta(microseconds=self.time(value))
+
+
+def _equal(one: Any, other: Any, convert: Convert) -> bool:
+    """Say whether two values are read alike; where one cannot be read, whether they are the same JSON."""
+    try:
+        return bool(convert(one) == convert(other))
+    except MisfitError:
+        return wire.dumps(one) == wire.dumps(other)
 
 
 def _read(fields: Fields, raw: Mapping[str, Any], what: str) -> dict[str, Any]:

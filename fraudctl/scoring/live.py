@@ -6,9 +6,8 @@ columns behind each feature set, so that it can be brought forward without any b
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from fraudctl.features.definition import FeatureSet, SourceTable, define
 from fraudctl.policy import CapacityUse
 from fraudctl.project import Project, parse_project
 from fraudctl.scoring import wire
+from fraudctl.scoring.answers import Answered, Answers, EventId
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import DataSchema
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from fraudctl.features.online import OnlineFeatures, OnlineRow
     from fraudctl.scoring.decider import Decider
 
-REMEMBERED: Final = 20_000
-"""Latest answers that are kept, so that an event that is sent again gets the answer that it got."""
 ROLES: Final = ("champion", "challenger")
 
 _FEATURES: Final = "features:"
@@ -93,7 +91,18 @@ class Definition:
     @cached_property
     def reader(self) -> EventReader:
         """What reads events for it."""
-        return EventReader(self.project, self.features, DataSchema.from_dict(self.schema))
+        return self.reader_of(())
+
+    def reader_of(self, more: tuple[str, ...]) -> EventReader:
+        """Return the reader of events for a decision that depends on more data columns than the features do."""
+        if more not in self._readers:
+            schema = DataSchema.from_dict(self.schema)
+            self._readers[more] = EventReader(self.project, self.features, schema, more=more)
+        return self._readers[more]
+
+    @cached_property
+    def _readers(self) -> dict[tuple[str, ...], EventReader]:
+        return {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -122,7 +131,7 @@ class LiveState:
             for digest, item in self.definitions.items()
         }
         self.used = {role: CapacityUse() for role in ROLES}
-        self.answers: OrderedDict[int | str, tuple[int, bytes]] = OrderedDict()
+        self.answers = Answers()
         self.counts = Counter[str]()
 
     # ------------------------------------------------------------ what comes
@@ -172,32 +181,34 @@ class LiveState:
             self.features[digest].source(name, row)
         self.counts["sources"] += 1
 
-    def fingerprint(self, event: Mapping[str, Any], digest: str) -> int:
-        """Give a number for what the features see of an event; the same event has the same, however it was written."""
-        return zlib.crc32(repr([event[name] for name in self.definitions[digest].reader.names]).encode())
+    def answered(self, raw: Any, event_id: EventId, now: EventReader) -> bytes | None:
+        """Return the answer that an event got before; None where its id was not answered.
 
-    def remember(self, event_id: int | str, fingerprint: int, answer: bytes) -> None:
-        """Keep an answer for when the event is sent again."""
-        self.answers[event_id] = fingerprint, answer
-        if len(self.answers) > REMEMBERED:
-            self.answers.popitem(last=False)
-
-    def answered(self, event_id: int | str, fingerprint: int) -> bytes | None:
-        """Give the answer that the very same event got before.
+        Parameters
+        ----------
+        raw
+            The event as it came.
+        now
+            The reader of the model that decides now.
 
         Raises
         ------
         RepeatedEventError
-            Another event had that id.
+            The event that was answered under this id differs from it, in a column that the answer depended on or that
+            a decision now would depend on. What had no part in either does not count.
         """
         found = self.answers.get(event_id)
         if found is None:
             return None
-        if found[0] != fingerprint:
-            msg = "an event with this id, and with other values, was decided before"
-            raise RepeatedEventError(msg, hint="give every event an id of its own")
+        definition, first = self.definitions.get(found.features), wire.loads(found.event)
+        then = now if definition is None else definition.reader_of(found.more)
+        differing = list(dict.fromkeys([*then.differing(first, raw), *now.differing(first, raw)]))
+        if differing:
+            told = ", ".join(map(repr, differing[:3])) + (" and others" if len(differing) > 3 else "")
+            msg = f"an event with this id was decided before, with another value of {told}"
+            raise RepeatedEventError(msg, hint="give every event an id of its own; an event sent again must not change")
         self.counts["repeated"] += 1
-        return found[1]
+        return found.answer
 
     # ------------------------------------------------------------ log records
 
@@ -211,13 +222,26 @@ class LiveState:
         else:
             self._apply_event(*rest)
 
-    def _apply_event(self, raw: Any, answer: Any, _shadow: Any, places: Mapping[str, Any], digest: str) -> None:
+    def _apply_event(
+        self, raw: Any, answer: Any, _shadow: Any, places: Mapping[str, Any], digest: str, more: Iterable[str] = ()
+    ) -> None:
         event = self.definitions[digest].reader.event(raw, strict=False)
         self.observe(raw, event, digest)
         for role, place in places.items():
             self.used[role].add(*place)
         if answer is not None:
-            self.remember(event["event_id"], self.fingerprint(event, digest), wire.dumps(answer))
+            self.answers.add(event["event_id"], Answered(wire.dumps(raw), wire.dumps(answer), digest, tuple(more)))
+
+    def answers_in(self, records: Iterable[bytes]) -> Iterator[tuple[EventId, Answered]]:
+        """Give the answered events of log records by their id; of one id that was answered twice, both."""
+        for record in records:
+            kind, *rest = wire.loads(record)
+            if kind == "event" and rest[1] is not None:
+                raw, answer, _, _, digest, *more = rest
+                event_id = self.definitions[digest].reader.event_id(raw)
+                if event_id is not None:
+                    item = Answered(wire.dumps(raw), wire.dumps(answer), digest, tuple(more[0]) if more else ())
+                    yield event_id, item
 
     # ------------------------------------------------------------ parts
 
@@ -228,9 +252,8 @@ class LiveState:
             "used": {role: used.to_list() for role, used in self.used.items()},
             "counts": dict(self.counts),
         }
-        kept = [[event_id, crc, answer.decode()] for event_id, (crc, answer) in self.answers.items()]
         features = {f"{_FEATURES}{digest}": item.to_bytes() for digest, item in self.features.items()}
-        return {"about": wire.dumps(about), "answers": wire.dumps(kept), **features}
+        return {"about": wire.dumps(about), "answers": wire.dumps(self.answers.to_list()), **features}
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, bytes]) -> LiveState:
@@ -252,7 +275,7 @@ class LiveState:
         state = cls(definitions, features)
         state.used = {role: CapacityUse.from_list(taken) for role, taken in about["used"].items()}
         state.counts.update(about["counts"])
-        state.answers.update((key, (crc, text.encode())) for key, crc, text in wire.loads(parts["answers"]))
+        state.answers.read_list(wire.loads(parts["answers"]))
         return state
 
     def require(self, decider: Decider, *, where: str) -> None:

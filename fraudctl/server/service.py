@@ -117,7 +117,7 @@ class Service:
         self.engine.not_after = int((time.time() + self.limits.ahead) * 1e6)
         if not isinstance(raw, list):
             return self.engine.event(raw)
-        self._each(raw, self.engine.read)
+        self._each(raw, self.engine.check)
         return b"[" + b",".join(self._decided(item) for item in raw) + b"]"
 
     def _decided(self, raw: Any) -> bytes:
@@ -188,6 +188,7 @@ class Service:
         if store is None:
             return
         store.rotate()
+        self.engine.live.answers.rotated()
         self.engine.logged = 0
         command = [sys.executable, "-m", "fraudctl", "state", "compact", str(store.folder), "--quiet", "--json"]
         try:
@@ -198,6 +199,7 @@ class Service:
             if process.returncode:
                 self.log.say("compaction failed", "error", exit_code=process.returncode, told=told.decode()[-500:])
             else:
+                self.engine.live.answers.exported()
                 self.log.say("compacted", segment=store.segment)
         finally:
             self._compaction = None

@@ -379,17 +379,11 @@ class _Pace:
 
 def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType]) -> list[str]:
     """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
-    from fraudctl.costs import cost_matrix
+    from fraudctl.dependence import judged_columns, of_project
     from fraudctl.features.definition import usable_columns
-    from fraudctl.features.rowwise import compile_row_sql
-    from fraudctl.weights import weight_columns
 
     usable = [*usable_columns(project, schema), *features.names]
-    wanted = [*features.carried, *cost_matrix(project.costs).columns]
-    wanted += project.segment_columns
-    wanted += weight_columns(project)
-    for where, text in project.expressions:
-        wanted += compile_row_sql(text, allowed=usable, where=where).columns
+    wanted = [*of_project(project, features, readable=usable).data, *judged_columns(project)]
     present = {*tables_roles(project), *(set(features.names) - set(schema))}
     return [name for name in dict.fromkeys(wanted) if name not in present]
 

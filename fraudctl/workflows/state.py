@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,7 @@ def open_live(
         if store is not None:
             store.save(live.to_parts())
             store.let_compact()
+            live.answers.attach(store.folder)
         return live
     if history:
         msg = f"{store.folder} holds a state already, which has its history in it"
@@ -158,6 +160,8 @@ def engine_on(
     try:
         live = open_live(store, [model], history=history, sources=sources, progress=progress)
         engine = Engine(model.decider, live, store=store, explained=explained, with_features=with_features)
+        if store is not None:
+            engine.roll = functools.partial(roll, store, live)
         yield engine
         if store is not None:
             engine.flush()
@@ -178,6 +182,7 @@ def restored(store: Store, *, progress: Progress | None = None) -> LiveState:
         msg = f"{store.folder} has a log without the state that it belongs to"
         raise BundleError(msg, hint="build the state anew from history")
     live = LiveState.from_parts(parts)
+    live.answers.attach(store.folder)
     for done, record in enumerate(store.records(), start=1):
         live.apply(record)
         if done % 1000 == 0:
@@ -188,11 +193,7 @@ def restored(store: Store, *, progress: Progress | None = None) -> LiveState:
 
 def save_state(store: Store, live: LiveState) -> None:
     """Write what was decided as Parquet, and a snapshot that takes the place of the log."""
-    from fraudctl.scoring.store import closed_segments
-
-    store.rotate()
-    for segment in closed_segments(store.folder)[1]:
-        export_decisions(store.folder, segment, live)
+    roll(store, live)
     store.save(live.to_parts())
 
 
@@ -277,13 +278,33 @@ def newest_segment(folder: Path) -> int:
 
 
 def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
-    """Write the decisions of a log segment as Parquet: one row per event and model."""
+    """Write what a closed log segment answered: decisions, one row per event and model, and answers to be found again.
+
+    The decisions come last: where they stand, so do the answers.
+    """
+    from fraudctl.scoring.answers import write_answers
     from fraudctl.scoring.store import read_segment
     from fraudctl.tables import write_parquet
 
-    rows = decision_rows(read_segment(folder, segment, last=True), live)
+    place = folder / DECISIONS / f"{segment:012d}.parquet"
+    if place.is_file():
+        return
+    records = list(read_segment(folder, segment, last=True))
+    write_answers(live.answers_in(records), folder, segment)
+    rows = decision_rows(records, live)
     if rows.height:
-        write_parquet(rows, folder / DECISIONS / f"{segment:012d}.parquet")
+        write_parquet(rows, place)
+
+
+def roll(store: Store, live: LiveState) -> None:
+    """Close the log segment and write its answers, so that a long stream keeps no more than some in memory."""
+    from fraudctl.scoring.store import closed_segments
+
+    store.rotate()
+    live.answers.rotated()
+    for segment in closed_segments(store.folder)[1]:
+        export_decisions(store.folder, segment, live)
+    live.answers.exported()
 
 
 def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
@@ -297,7 +318,7 @@ def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
     for record in records:
         kind, *rest = wire.loads(record)
         if kind == "event":
-            raw, answer, shadow, _, digest = rest
+            raw, answer, shadow, _, digest, *_ = rest
             event = live.definitions[digest].reader.event(raw, strict=False)
             for role, found in (("champion", answer), ("challenger", shadow)):
                 if found is not None:

@@ -184,13 +184,10 @@ def _resolved(project: Project, reference: str) -> str:
 
 def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     """Give the columns beside roles and scores that costs, rules and segments read."""
-    from fraudctl.costs import cost_matrix
-    from fraudctl.features.rowwise import compile_row_sql
+    from fraudctl.dependence import of_project
 
-    columns = list(cost_matrix(project.costs).columns)
-    for where, text in project.expressions:
-        columns += compile_row_sql(text, allowed=table.frame.columns, where=where).columns
-    return [name for name in dict.fromkeys(columns) if name not in {"event_time", "amount"}]
+    found = of_project(project, table.features, readable=table.frame.columns).policy
+    return [name for name in found if name not in {"event_time", "amount"}]
 
 
 def _write(project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice) -> Path:

@@ -1,0 +1,158 @@
+"""What a decision depends on is one list: an id that comes again with another value in any of it is refused, always."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from command_line import run_in
+
+TOML = """
+[project]
+name = "depends"
+[data]
+events = "transactions.parquet"
+event_id = "transaction_id"
+event_time = "created_at"
+amount = "amount"
+label = "is_fraud"
+label_time = "label_available_at"
+label_delay = "14d"
+ignore = ["status"]
+[entities]
+merchant = "merchant_id"
+[features]
+raw = ["channel", "category"]
+categorical = ["channel", "category"]
+[[features.window]]
+by = "merchant"
+windows = ["1d"]
+aggregates = ["count"]
+[split]
+as_of = "2025-12-09"
+test = "20d"
+folds = 2
+[train]
+trials = 0
+iterations = 25
+[costs.actions]
+allow.fraud = { column = "fee", rate = 0.1 }
+review.fraud = { fixed = 4 }
+review.legit = { fixed = 4 }
+block.legit = { fixed = 60 }
+[policy]
+capacity = { review = "5 per day" }
+[[rules]]
+name = "vip"
+when = "vip"
+action = "block"
+"""
+
+
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained project with a cost column, a rule and a capacity whose columns are no features."""
+    folder = tmp_path_factory.mktemp("ruled")
+    assert run_in(folder, "sample", ".", "--events", "20000", "--quiet").code == 0
+    events = pl.read_parquet(folder / "transactions.parquet").unique(maintain_order=True)
+    fee = pl.col("amount").fill_null(0).abs() + 15
+    more = events.with_columns(fee=fee, vip=pl.col("channel") == "pos", note=pl.lit("x"))
+    more.write_parquet(folder / "transactions.parquet")
+    (folder / "fraudctl.toml").write_text(TOML)
+    done = run_in(folder, "train", "--quiet")
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def event(ruled: Path) -> dict[str, Any]:
+    last = pl.read_parquet(ruled / "transactions.parquet").sort("created_at").tail(1)
+    row = last.drop("is_fraud", "label_available_at", "status").write_ndjson()
+    found: dict[str, Any] = {**json.loads(row), "vip": False}
+    return found
+
+
+def score(folder: Path, events: list[dict[str, Any]], *args: str) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "fraudctl", "score", "-", "--quiet", *args]
+    lines = "".join(json.dumps(item) + "\n" for item in events).encode()
+    done = subprocess.run(command, cwd=folder, input=lines, capture_output=True, check=False)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+CHANGED: dict[str, Any] = {
+    "channel": "other", "category": "other", "amount": 1.25, "fee": 99.0, "vip": True, "merchant_id": "M0",
+    "created_at": "2026-02-01T00:00:00Z",
+}  # fmt: skip
+
+
+def test_another_value_in_any_column_behind_features_costs_or_rules_is_refused(
+    ruled: Path, event: dict[str, Any]
+) -> None:
+    first, *rest = score(ruled, [event, *({**event, name: value} for name, value in CHANGED.items())])
+    for name, answer in zip(CHANGED, rest, strict=True):
+        assert "decided before" in answer["error"], name
+        assert repr(name) in answer["error"]
+    unread, alike = score(ruled, [event, {**event, "note": "y"}, {**event, "fee": event["fee"] + 0.0}])[1:]
+    assert unread == alike == first, "what nothing reads has no part in it"
+
+
+def test_after_a_change_of_model_and_a_restart_the_same_event_has_its_answer_and_another_is_refused(
+    ruled: Path, event: dict[str, Any], tmp_path: Path
+) -> None:
+    state, old = str(tmp_path / "state"), next(path.name for path in (ruled / "models").glob("2*"))
+    built = run_in(ruled, "state", "build", state, "--history", "transactions.parquet", "--quiet")
+    assert built.code == 0, built.err
+    (before,) = score(ruled, [event], "--state", state, "--model", old)
+    toml = ruled / "fraudctl.toml"
+    text = toml.read_text()
+    try:
+        toml.write_text(
+            text.replace('column = "fee", rate = 0.1', "rate = 2.0").replace('when = "vip"', 'when = "vip and fee > 1"')
+        )
+        done = run_in(ruled, "threshold", "--model", old, "--json", "--quiet")
+        assert done.code == 0, done.err
+        new = (
+            Path(done.json["bundle"]).name
+            if "bundle" in done.json
+            else Path(next(iter(sorted(path.name for path in (ruled / "models").glob("2*") if path.name != old)))).name
+        )
+        assert new != old
+        again, *rest = score(
+            ruled,
+            [event, *({**event, name: value} for name, value in CHANGED.items())],
+            "--state",
+            state,
+            "--model",
+            new,
+        )
+        assert again == before
+        assert all("decided before" in item["error"] for item in rest)
+    finally:
+        toml.write_text(text)
+
+
+def test_an_answer_is_found_after_it_left_the_memory(ruled: Path, event: dict[str, Any], tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    built = run_in(ruled, "state", "build", str(state), "--history", "transactions.parquet", "--quiet")
+    assert built.code == 0, built.err
+    (before,) = score(ruled, [event], "--state", str(state))
+    code = (
+        "import sys; from fraudctl.scoring import answers, engine; answers.REMEMBERED = 3; engine.ROLL_AFTER = 7;"
+        "from fraudctl.cli.app import app; app(sys.argv[1:])"
+    )
+    many = [{**event, "transaction_id": f"N{i}"} for i in range(40)]
+    lines = "".join(json.dumps(item) + "\n" for item in [*many, event, many[2], {**event, "fee": 1.0}]).encode()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "score", "-", "--quiet", "--state", str(state)],
+        cwd=ruled, input=lines, capture_output=True, check=False,
+    )  # fmt: skip
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found[40] == before, done.stderr.decode()
+    assert found[41] == found[2]
+    assert "'fee'" in found[42]["error"]
+    assert len(list((state / "answers").glob("*.parquet"))) > 4
