@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from fraudctl.errors import BundleError
+from fraudctl.figures import listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -264,6 +265,71 @@ def _pool_adjacent_violators(scores: Floats, hits: Floats, totals: Floats) -> li
 
 
 @dataclass(frozen=True)
+class PairedLoss:
+    """The chosen method against another one, on the same rows.
+
+    Attributes
+    ----------
+    gain
+        Mean logarithmic loss of the other method minus that of the chosen one.
+    error
+        Standard error of that paired difference.
+    """
+
+    other: Method
+    gain: float
+    error: float
+
+    @property
+    def clearly_better(self) -> bool:
+        """Whether the chosen method is better by more than `CLEARLY` standard errors."""
+        return self.gain > CLEARLY * self.error
+
+    @property
+    def clearly_worse(self) -> bool:
+        """Whether the other method is better by more than `CLEARLY` standard errors."""
+        return -self.gain > CLEARLY * self.error
+
+
+@dataclass(frozen=True)
+class CalibratorReason:
+    """Why a calibrator was chosen: its paired comparison with each other method.
+
+    Attributes
+    ----------
+    pairs
+        One per other method that could be fitted. None of them is `PairedLoss.clearly_worse`.
+    usual_fitted
+        Whether `USUAL` could be fitted.
+    """
+
+    chosen: Method
+    pairs: tuple[PairedLoss, ...]
+    usual_fitted: bool
+
+    def text(self) -> str:
+        """Return the reason as a sentence part that claims no more than the pairs show."""
+        surely = f"by more than {CLEARLY:g} standard errors of their paired difference"
+        start = "" if self.usual_fitted else f"{USUAL} could not be fitted; "
+        beaten = [_NAMES[item.other] for item in self.pairs if item.clearly_better]
+        if not beaten or self.chosen == USUAL:
+            kept = "logistic is the usual one" if self.chosen == USUAL else f"{_NAMES[self.chosen]} are kept"
+            return f"{start}{kept}, and no other method had a lower logarithmic loss on later folds {surely}"
+        than = f"{listed(beaten)}, {surely}"
+        text = f"{start}{_NAMES[self.chosen]} had a lower logarithmic loss on later folds than {than}"
+        lower = [_NAMES[item.other] for item in self.pairs if item.gain < 0]
+        return text + (f"; the loss of {listed(lower)} was lower still, but not by as much" if lower else "")
+
+
+_NAMES: Final[dict[Method, str]] = {
+    "none": "the scores as they are",
+    "logistic": "logistic",
+    "beta": "beta",
+    "isotonic": "isotonic",
+}
+
+
+@dataclass(frozen=True)
 class CalibrationChoice:
     """The calibrator that was chosen, and what it was chosen by.
 
@@ -276,13 +342,19 @@ class CalibrationChoice:
     log_loss
         Method -> mean logarithmic loss in time-ordered validation; None where it could not be fitted.
     reason
-        One sentence on the choice.
+        The choice in a sentence, written from ``compared``.
+    compared
+        The chosen method against each other one; None where there was no earlier fold to validate on.
     """
 
     calibrator: Calibrator
     y_prob: Floats
     log_loss: dict[str, float | None]
     reason: str
+    compared: CalibratorReason | None
+
+
+_UNJUDGED: Final = "no earlier fold with both classes to validate a calibrator on: the scores are used as they are"
 
 
 def choose_calibrator(
@@ -290,9 +362,9 @@ def choose_calibrator(
 ) -> CalibrationChoice:
     """Choose among `METHODS` by time-ordered validation, cross-fit the choice, and refit it on everything.
 
-    Each method is fitted on the folds before a fold and judged on that fold. The usual one is `USUAL`; another must
-    beat it by more than `CLEARLY` standard errors of their paired difference. With a single fold its earlier and later
-    half stand in for two folds, so rows must be in the order of time.
+    Each method is fitted on the folds before a fold and judged on that fold. The usual one is `USUAL`; it gives way to
+    the plainest method that is better by more than `CLEARLY` standard errors of their paired difference, and so on.
+    With a single fold its earlier and later half stand in for two folds, so rows must be in the order of time.
 
     Parameters
     ----------
@@ -306,7 +378,8 @@ def choose_calibrator(
     weights = np.ones(len(y_true)) if weight is None else np.asarray(weight, dtype=np.float64)
     parts = _parts(fold)
     losses, judged = _validate(y_true, y_score, parts, weights)
-    method, reason = _choose(losses, weights[judged])
+    why = _choose(losses, weights[judged])
+    method: Method = "none" if why is None else why.chosen
     y_prob = np.empty(len(y_score))
     for part in np.unique(parts):
         inside = parts == part
@@ -317,7 +390,7 @@ def choose_calibrator(
         name: None if loss is None or not judged.any() else float(np.average(loss, weights=weights[judged]))
         for name, loss in losses.items()
     }
-    return CalibrationChoice(final, y_prob, means, reason)
+    return CalibrationChoice(final, y_prob, means, _UNJUDGED if why is None else why.text(), why)
 
 
 def _parts(fold: NDArray[Any]) -> NDArray[np.int64]:
@@ -351,23 +424,26 @@ def _validate(
     return losses, judged
 
 
-def _choose(losses: dict[Method, Floats | None], weights: Floats) -> tuple[Method, str]:
-    """Take the usual method unless another is better beyond doubt: one that flips by chance would move decisions."""
+def _choose(losses: dict[Method, Floats | None], weights: Floats) -> CalibratorReason | None:
+    """Choose a method: the usual one, or the plainest that is clearly better, until no other is clearly better still.
+
+    Each step lowers the mean loss, so the search ends. One that flipped by chance would move decisions.
+    """
     usable: dict[Method, Floats] = {name: loss for name, loss in losses.items() if loss is not None and len(loss)}
     if not usable:
-        return "none", "no earlier fold with both classes to validate a calibrator on: the scores are used as they are"
+        return None
     best: Method = USUAL if USUAL in usable else "none"
-    loss, surely = usable[best], f"by more than {CLEARLY:g} standard errors"
-    for method, other in usable.items():
-        gain, error = _paired_gain(loss, other, weights)
-        if gain > CLEARLY * error:
-            best, loss = method, other
-    if best == USUAL:
-        return best, f"{USUAL} is the usual one, and no other had a lower logarithmic loss on later folds {surely}"
-    if USUAL not in usable and best == "none":
-        return best, f"{USUAL} could not be fitted, and no other had a lower logarithmic loss {surely}"
-    told = "the scores as they are" if best == "none" else best
-    return best, f"{told} had the lowest logarithmic loss on later folds, {surely}"
+    while True:
+        pairs = tuple(_paired(best, name, usable, weights) for name in usable if name != best)
+        better = next((item.other for item in pairs if item.clearly_worse), None)
+        if better is None:
+            return CalibratorReason(best, pairs, usual_fitted=USUAL in usable)
+        best = better
+
+
+def _paired(chosen: Method, other: Method, usable: dict[Method, Floats], weights: Floats) -> PairedLoss:
+    gain, error = _paired_gain(usable[other], usable[chosen], weights)
+    return PairedLoss(other, gain, error)
 
 
 def _paired_gain(loss: Floats, other: Floats, weights: Floats) -> tuple[float, float]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from rich.table import Table
+
+from fraudctl.figures import count as counted
+from fraudctl.figures import number, percent, period, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,16 +26,24 @@ if TYPE_CHECKING:
     from fraudctl.workflows.train import TrainResult
 
 
-def plain_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> Table:
-    """Give a table without frame; ``right`` names the columns that are aligned to the right, divided by spaces."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def plain_table(
+    title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = ""
+) -> RenderableType:
+    """Return a table without frame; ``right`` names the columns that are aligned to the right, divided by spaces.
+
+    The title stands above the table and is as wide as the terminal: a table's own title wraps at the table's width.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
         table.add_column(
             name, justify="right" if name in right.split() else "left", header_style="dim", overflow="fold"
         )
     for row in rows:
         table.add_row(*map(_text, row))
-    return table
+    return table if title is None else Group(Text(title, style="bold"), table)
 
 
 def _text(cell: str) -> Any:
@@ -40,7 +53,7 @@ def _text(cell: str) -> Any:
     return Text(cell)
 
 
-def proposal_table(proposal: Proposal) -> Table:
+def proposal_table(proposal: Proposal) -> RenderableType:
     """Say what ``init`` proposes and why."""
     document = proposal.to_dict()
     rows = [(role, item["column"], item["reason"]) for role, item in document["roles"].items() if item]
@@ -55,12 +68,12 @@ def proposal_table(proposal: Proposal) -> Table:
     return plain_table(None, ("role", "column", "why"), rows)
 
 
-def feature_table(described: Description) -> Table:
+def feature_table(described: Description) -> RenderableType:
     """Say what each feature means and how it looks."""
     rows = []
     for item in described.features:
         found = item.distribution
-        missing = "" if found is None else f"{found.missing_rate:.1%}"
+        missing = "" if found is None else percent(found.missing_rate, 1)
         middle = [figure(value) for value in found.quantiles[::2]] if found and found.quantiles else ["", "", ""]
         rows.append((item.name, item.words, item.interval, missing, *middle))
     columns = ("feature", "meaning", "takes in", "missing", "p01", "median", "p99")
@@ -68,8 +81,8 @@ def feature_table(described: Description) -> Table:
 
 
 def figure(value: Any) -> str:
-    """Write a number with four digits that count; nothing for None."""
-    return "" if value is None else f"{value:,.4g}"
+    """Return a number with four significant digits; nothing for None."""
+    return "" if value is None else number(value, 4)
 
 
 def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
@@ -84,7 +97,7 @@ def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
             f"{week.n_events:,}",
             f"{week.n_mature:,}",
             f"{week.n_frauds:,}",
-            "" if week.fraud_rate is None else f"{week.fraud_rate:.2%}",
+            "" if week.fraud_rate is None else percent(week.fraud_rate, 2),
         )
         for week in report.weeks
     ]
@@ -108,28 +121,23 @@ def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
 _WEEKS_SHOWN = 8
 
 
-def counted(number: int, noun: str) -> str:
-    """Write a count with its noun: ``1 event``, ``12,000 events``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _trees(summary: Mapping[str, Any]) -> str:
     """Say how many trees there are, of how many models, and what share of the legitimate rows they were fitted on."""
     models, share = summary["models"], summary["fit_negatives"]
     many = f"{models} models of {summary['trees']} trees, averaged" if models > 1 else f"{summary['trees']} trees"
-    return many if share == 1.0 else f"{many}, on {share:.0%} of the legitimate rows"
+    return many if share == 1.0 else f"{many}, on {percent(share)} of the legitimate rows"
 
 
-def train_tables(result: TrainResult) -> list[RenderableType]:
-    """Say how a model came about: what was known, the folds, the search, the calibration."""
+def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
+    """Say how a model came about: what was known, the folds, the search, the calibration; days are local ones."""
     summary = result.summary
     train = summary["train"]
     timed = summary["as_of"] is not None
-    known = f"as of {summary['as_of'][:10]}" if timed else "random split"
-    when = f", {train['from'][:10]} to {train['until'][:10]}" if timed else ", drawn by chance"
+    known = f"as of {_day(summary['as_of'], timezone)}" if timed else "random split"
+    when = ", " + (_period(train, timezone) if timed else "drawn by chance")
     lines = [
         (
-            f"{known}: trained on {train['rows']:,} events with {train['frauds']:,} frauds{when}; "
+            f"{known}: trained on {counted(train['rows'], 'event')} with {counted(train['frauds'], 'fraud')}{when}; "
             f"{summary['features']} features, {_trees(summary)}"
         ),
         f"calibration: {summary['calibration']['method']} ({summary['calibration']['reason']})",
@@ -144,7 +152,7 @@ def train_tables(result: TrainResult) -> list[RenderableType]:
     rows = [
         (
             str(fold["fold"]),
-            fold["valid"]["from"][:10] if timed else "at random",
+            _period(fold["valid"], timezone) if timed else "at random",
             f"{fold['train']['rows']:,}",
             f"{fold['valid']['rows']:,}",
             f"{fold['valid']['frauds']:,}",
@@ -153,20 +161,29 @@ def train_tables(result: TrainResult) -> list[RenderableType]:
         )
         for fold in summary["folds"]
     ]
-    columns = ("fold", "from", "train rows", "valid rows", "frauds", "trees", metric)
+    columns = ("fold", "validated on", "train rows", "valid rows", "frauds", "trees", metric)
     return [*lines, plain_table("Folds", columns, rows, right=" ".join(columns[2:]))]
+
+
+def _period(item: Mapping[str, Any], timezone: str) -> str:
+    return period(datetime.fromisoformat(item["from"]), datetime.fromisoformat(item["until"]), timezone)
+
+
+def _day(text: str, timezone: str) -> str:
+    return datetime.fromisoformat(text).astimezone(ZoneInfo(timezone)).date().isoformat()
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     """Say what an evaluation found: the events, the metrics with intervals, the actions, the gate."""
     excluded = evaluation.excluded.to_dict()
     left_out = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in excluded.items() if count)
-    head = f"{evaluation.model}: {evaluation.rows:,} events with {evaluation.frauds:,} frauds, {evaluation.when}"
+    judged = f"{counted(evaluation.rows, 'event')} with {counted(evaluation.frauds, 'fraud')}"
+    head = f"{evaluation.model}: {judged}, {evaluation.when}"
     parts: list[RenderableType] = [head + (f"; left out: {left_out}" if left_out else "")]
     rows = [(name, *_metric_cells(item)) for name, item in evaluation.metrics.items()]
-    parts.append(plain_table("Metrics", ("metric", "value", f"{evaluation.confidence:.0%}"), rows, right="value"))
+    parts.append(plain_table("Metrics", ("metric", "value", percent(evaluation.confidence)), rows, right="value"))
     actions = [
-        (name, f"{item['events']:,}", f"{item['frauds']:,}", f"{item['cost']:,.0f}")
+        (name, f"{item['events']:,}", f"{item['frauds']:,}", whole(item["cost"]))
         for name, item in evaluation.by_action.items()
     ]
     cost = f"cost {evaluation.money.get('currency', '')}".strip()
@@ -178,7 +195,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     parts += [f"warning: {text}" for text in (*evaluation.warnings, *gate.warnings)]
     changed = [item for item in (evaluation.champion or {}).get("cost_sensitivity", ()) if item["changes"]]
     if changed:
-        costs = ", ".join(f"{item['cost']} × {item['factor']:g}" for item in changed)
+        costs = ", ".join(f"{item['cost']} × {number(item['factor'])}" for item in changed)
         parts.append(f"with other costs the other model would save more: {costs}")
     parts.append(f"gate: {gate.verdict}" + (f" - {gate.reason}" if gate.reason else ""))
     return parts
@@ -237,16 +254,17 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
         interval = "" if low is None or high is None else f"{figure(low)} to {figure(high)}"
         values = (figure(metrics[name].value) if name in metrics else "" for metrics in result.metrics)
         rows.append((name, *values, figure(difference.value), interval))
-    head = f"A = {a}, B = {b}: {result.events:,} events with {result.frauds:,} frauds; same action on {result.agreed:,}"
-    columns = ("metric", "A", "B", "A - B", f"{result.confidence:.0%}")
+    judged = f"{counted(result.events, 'event')} with {counted(result.frauds, 'fraud')}"
+    head = f"A = {a}, B = {b}: {judged}; same action on {whole(result.agreed)}"
+    columns = ("metric", "A", "B", "A - B", percent(result.confidence))
     where = [
         (
             item.action_a,
             item.action_b,
             f"{item.events:,}",
             f"{item.frauds:,}",
-            f"{item.cost_a:,.0f}",
-            f"{item.cost_b:,.0f}",
+            whole(item.cost_a),
+            whole(item.cost_b),
         )
         for item in result.disagreements
     ]
@@ -265,8 +283,8 @@ def demo_tables(result: DemoResult) -> list[RenderableType]:
     evaluation = result.evaluation.evaluation
     shown = ("savings", "recall", "value_recall", "precision", "false_positive_rate", "average_precision")
     rows = [(name, *_metric_cells(evaluation.metrics[name])) for name in shown]
-    title = f"{evaluation.rows:,} events of the test period, {evaluation.frauds:,} of them fraud"
-    columns = ("metric", "value", f"{evaluation.confidence:.0%}")
+    title = f"{counted(evaluation.rows, 'event')} of the test period, {whole(evaluation.frauds)} of them fraud"
+    columns = ("metric", "value", percent(evaluation.confidence))
     return [
         sentence(evaluation.gate),
         plain_table(title, columns, rows, right="value"),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fraudctl.errors import ExitCode
+from fraudctl.figures import percent, period
 from fraudctl.split import RandomSplit
 from fraudctl.tables import NO_TIME, moment
 from fraudctl.uncertainty import Estimate
@@ -154,15 +155,18 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     by_chance: RandomSplit | None = None
     """The random split that the events are the test of, where the data have no time."""
+    timezone: str = "UTC"
+    """Of the project: in which days are named."""
 
     @property
     def when(self) -> str:
         """Which events were evaluated: a period, or the test of a random split."""
         if self.by_chance is not None:
-            return f"a random {self.by_chance.test_share:.0%} of the events (random split, seed {self.by_chance.seed})"
+            share, seed = percent(self.by_chance.test_share), self.by_chance.seed
+            return f"a random {share} of the events (random split, seed {seed})"
         n_periods = len(self.tables.get("pooled") or [])
         pooled = f", {n_periods} periods pooled" if n_periods else ""
-        return f"{self.period.from_time.date()} to {self.period.until.date()}{pooled}"
+        return period(self.period.from_time, self.period.until, self.timezone) + pooled
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evaluation as JSON; `metrics` maps names to value, low and high, or null with a reason."""

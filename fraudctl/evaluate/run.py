@@ -139,6 +139,7 @@ def evaluate(
         clusters=_clusters(judged),
         warnings=_warnings(scored, judged),
         by_chance=by_chance,
+        timezone=project.data.timezone,
     )
 
 

@@ -16,7 +16,7 @@ from fraudctl.explain.result import BrokenFeature, Finding, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
 from fraudctl.explain.threshold import Sweep
-from fraudctl.explain.wording import count, day, money, percent
+from fraudctl.figures import count, day, money, percent
 
 CAUSE_WORDS: Final = {
     "label_delay": "An earlier fraud of the same entity had happened, but its label had not arrived",

@@ -25,7 +25,7 @@ from fraudctl.explain.reasons import Reason, Value
 from fraudctl.explain.slices import Slices
 from fraudctl.explain.threshold import Sweep
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,10 @@ class Explanation:
 
     Attributes
     ----------
+    start, until
+        The period that was asked for: events with ``start <= event_time < until``.
+    timezone
+        Of the project, in which days are named.
     absent
         Part -> why it is not there.
     method
@@ -167,7 +171,8 @@ class Explanation:
     model: str
     as_of: datetime | None
     start: datetime
-    end: datetime
+    until: datetime
+    timezone: str
     currency: str
     cost_words: tuple[str, ...]
     totals: Totals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -58,6 +58,8 @@ def explain(
     model: str,
     interact: Interact | None = None,
     as_of: datetime | None = None,
+    start: datetime | None = None,
+    until: datetime | None = None,
     seed: int = 0,
     sample: int = SAMPLE,
     permutations: int = PERMUTATIONS,
@@ -77,6 +79,8 @@ def explain(
         The model's contributions and the policy, as functions of events.
     interact
         The model's interactions, where they are asked for: computed for the errors only.
+    start, until
+        The period: ``start <= event_time < until``. By default it reaches from the first to the last event.
     sample
         Most legitimate passed events that are looked at closely (contributions, slices); totals, causes, campaigns and
         the sweep always take all events. All errors and all alerts are always looked at, up to 50,000.
@@ -128,9 +132,11 @@ def explain(
         clusters=clusters.items, autopsy=autopsy, currency=currency,
     )  # fmt: skip
     errors = _errors(scene, close, values, causes, campaigns, cluster_of)
-    local = scene.scored["event_time"].dt.convert_time_zone(project.data.timezone)
+    first, last = scene.scored["event_time"][0], scene.scored["event_time"][-1]
+    period = (start or first, until or last + timedelta(microseconds=1))
     return Explanation(
-        project=project.project.name, model=model, as_of=as_of, start=local[0], end=local[-1], currency=currency,
+        project=project.project.name, model=model, as_of=as_of, start=period[0], until=period[1],
+        timezone=project.data.timezone, currency=currency,
         cost_words=cost_words(cost_matrix(project.costs)), totals=totals, findings=findings, causes=causes.totals,
         lookback_days=causes.lookback_days, money=money, days=_days(scene), sweep=swept,
         missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], pairs=pairs, clusters=clusters.items,

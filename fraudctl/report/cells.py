@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.run import MIN_ERRORS
-from fraudctl.explain.wording import money, percent
+from fraudctl.figures import money, percent
 from fraudctl.report.document import Cell, Tone
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -33,8 +33,25 @@ VEGALITE = "6.4"
 FONT = "Liberation Sans"
 WIDE, HALF, NARROW = 940, 440, 350
 """Widths in pixels: of a page, of half a page, of a phone."""
+ROOM = 0.7
+"""Share of an axis up to which a label stands to the right of its point, or above it; further on the plot would cut it.
+"""
 LETTER = 5.6
 """Pixels of an average letter of an axis label."""
+
+
+def ticks(kind: Literal["money", "number", "share"], count: int = 5) -> Spec:
+    """Return an axis with short labels: 1.5k and 2M for money, 0.011 and 1,200 for numbers, 5% for shares.
+
+    A label never has more digits than its tick needs; "m" for thousandths and "G" for billions are never written.
+    """
+    forms = {
+        "money": "abs(datum.value) >= 1000 ? replace(format(datum.value, '.3~s'), 'G', 'B') "
+        ": format(datum.value, ',.3~r')",
+        "number": "abs(datum.value) >= 1000 ? format(datum.value, ',.0f') : format(datum.value, '.2~r')",
+        "share": "format(datum.value, '.3~%')",
+    }
+    return {"tickCount": count, "labelExpr": forms[kind]}
 
 
 def colour(name: str) -> str:
@@ -172,7 +189,7 @@ def intervals(
     scale = {"domain": tones, "range": [colour(tone) for tone in tones]}
     axis = None if above else {"labels": False, "minExtent": label_width, "grid": False}
     y = field("label", "nominal", sort=[str(row["label"]) for row in rows], axis=axis)
-    x = field("value", title=title, axis={"grid": not above, "tickCount": 5})
+    x = field("value", title=title, axis={"grid": not above, **ticks("number")})
     down = {"yOffset": 6.5 * most} if above else {}
     mark = {"type": "bar", "height": 13} if bars else {"type": "point", "filled": True, "size": 60}
     paint = field("tone", "nominal", scale=scale, legend=None)
@@ -221,7 +238,7 @@ def stacked_days(rows: Rows, *, series: Mapping[str, tuple[str, str]], title: st
         "mark": {"type": "bar", "width": size},
         "encoding": {
             "x": field("day", "ordinal", axis=label),
-            "y": field("value", title=title, axis={"tickCount": 4}),
+            "y": field("value", title=title, axis=ticks("money", 4)),
             "color": field("kind", "nominal", scale=scale, legend={"orient": "top", "title": None}),
         },
     }
@@ -233,8 +250,8 @@ def concentration(rows: Rows, *, names: Sequence[str], width: int = WIDE) -> Spe
     tones = ["bad", "cool", "warn", "good", "muted", "ink"]
     scale = {"domain": list(names), "range": [colour(tones[i % len(tones)]) for i in range(len(names))]}
     encoding = {
-        "x": field("n", title="ids, the costliest first", scale={"type": "log"}, axis={"tickCount": 5, "format": "~s"}),
-        "y": field("share", title=None, scale={"domain": [0, 1]}, axis={"tickCount": 5, "format": "~%"}),
+        "x": field("n", title="ids, the costliest first", scale={"type": "log"}, axis=ticks("number")),
+        "y": field("share", title=None, scale={"domain": [0, 1]}, axis=ticks("share")),
         "color": field("name", "nominal", scale=scale, legend={"orient": "top", "title": None}),
     }
     mark = {"type": "line", "strokeWidth": 1.8}
@@ -280,7 +297,7 @@ def curve(
     log: bool = False, width: int = HALF,
 ) -> Spec:  # fmt: skip
     """Draw y over x, both shares in [0, 1]; with its interval, the diagonal, and today's point where given."""
-    share: Spec = {"tickCount": 5, "format": "~%"}
+    share = ticks("share")
     if log:
         share["values"] = [0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0]
     scale = {"type": "log", "clamp": True, "nice": False} if log else {"domain": [0, 1]}
@@ -299,7 +316,9 @@ def curve(
     layers.append({"mark": _mark("line", tone, strokeWidth=1.8, point=dots), "encoding": {"x": at_x, "y": at_y}})
     if point is not None:
         here = {"values": [{x: point[0], y: point[1], "text": point[2]}]}
-        text = {"type": "text", "align": "left", "dx": 9, "dy": -8, "fontWeight": "bold"}
+        left = point[0] <= ROOM
+        beside = {"align": "left" if left else "right", "dx": 9 if left else -9}
+        text = {"type": "text", **beside, "dy": -8 if point[1] <= ROOM else 12, "fontWeight": "bold"}
         dot = _mark("point", "ink", filled=True, size=70)
         layers.append({"data": here, "mark": dot, "encoding": {"x": at_x, "y": at_y}})
         layers.append({"data": here, "mark": text, "encoding": {"x": at_x, "y": at_y, "text": {"field": "text"}}})

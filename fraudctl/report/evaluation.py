@@ -6,12 +6,14 @@ Owns sentences and layout. Every figure is the evaluation's own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from fraudctl.costs import CostMatrix
 from fraudctl.evaluate.result import Evaluation, RuleResult
-from fraudctl.explain.wording import cost_words, count, money, number, percent, period, policy_words
+from fraudctl.explain.wording import cost_words, policy_words
+from fraudctl.figures import count, day, money, number, percent, period
 from fraudctl.policy import Policy
 from fraudctl.report import charts
 from fraudctl.report.document import (
@@ -72,15 +74,13 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
 def _when(e: Evaluation) -> str:
     if e.by_chance is not None:
         return f"Random split: a random {percent(e.by_chance.test_share)} of the events"
-    n_periods = len(e.tables.get("pooled") or [])
-    pooled = f", {n_periods} periods pooled" if n_periods else ""
-    return period(e.period.from_time, e.period.until - timedelta(microseconds=1)) + pooled
+    return e.when
 
 
 def _known(e: Evaluation) -> str:
     if e.by_chance is not None:
         return "trained on the others"
-    return f"trained on what was known on {e.as_of:%Y-%m-%d}"
+    return f"trained on what was known on {day(e.as_of.astimezone(ZoneInfo(e.timezone)))}"
 
 
 def _findings(e: Evaluation) -> tuple[tuple[str, str, Tone], ...]:
@@ -161,8 +161,9 @@ def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
             "type": "quantitative",
             "title": f"{block} from this probability up",
             "scale": {"type": "log", "nice": False},
+            "axis": charts.ticks("number"),
         },
-        y_axis={"type": "quantitative", "title": currency, "axis": {"format": "~s", "tickCount": 5}},
+        y_axis={"type": "quantitative", "title": currency, "axis": charts.ticks("money")},
         marks={"lowest": best["threshold"]},
         band=(min(cheap), max(cheap)),
     )
@@ -325,7 +326,7 @@ def _periods(e: Evaluation) -> Section | None:
         return None
     rows = tuple(
         (
-            Cell(f"{part['from'][:10]} to {part['until'][:10]}"), Cell("refitted" if part["refitted"] else "itself"),
+            Cell(_part_period(part, e), part["from"]), Cell("refitted" if part["refitted"] else "itself"),
             Cell(f"{part['rows']:,}", part["rows"]), Cell(f"{part['frauds']:,}", part["frauds"]),
             figure("savings", part["savings"], e), figure("savings", part["savings_of_champion"], e),
         )
@@ -341,6 +342,10 @@ def _periods(e: Evaluation) -> Section | None:
     )
     table = Table("periods", "The share of the loss that is saved, period by period", columns, rows)
     return Section("periods", "Does it hold in earlier periods?", lead, (table,))
+
+
+def _part_period(part: Mapping[str, Any], e: Evaluation) -> str:
+    return period(datetime.fromisoformat(part["from"]), datetime.fromisoformat(part["until"]), e.timezone)
 
 
 _SEGMENT_METRICS: Final = ("recall", "precision", "false_positive_rate", "savings")

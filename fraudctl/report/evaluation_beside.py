@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fraudctl.evaluate.result import Evaluation
-from fraudctl.explain.wording import percent
+from fraudctl.figures import percent
 from fraudctl.report import charts
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
 from fraudctl.report.evaluation_figures import figure, say

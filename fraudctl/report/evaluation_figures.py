@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fraudctl.evaluate.result import Evaluation
-from fraudctl.explain.wording import money, number, percent
+from fraudctl.figures import money, number, percent
 from fraudctl.report.document import Cell
 from fraudctl.uncertainty import Estimate
 

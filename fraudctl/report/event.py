@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fraudctl.explain.event import EventExplanation, KnownEntity
 from fraudctl.explain.reasons import tell
-from fraudctl.explain.wording import count, moment, money, number, percent, spoken
+from fraudctl.explain.wording import spoken
+from fraudctl.figures import count, moment, money, number, percent
 from fraudctl.report.document import Card, Cell, Column, Document, Section, Table, Text
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from fraudctl.explain.findings import CAUSE_WORDS, CURES
 from fraudctl.explain.result import Explanation
-from fraudctl.explain.wording import count, day, money, percent, period
+from fraudctl.figures import count, day, money, percent, period, span
 from fraudctl.report import charts
 from fraudctl.report.cells import count_cell, few, money_cell
 from fraudctl.report.document import Bar, Block, Card, Cell, Chart, Column, Document, Section, Segment, Table, Tone
@@ -44,7 +44,8 @@ def explanation_document(e: Explanation) -> Document:
         method_section(e),
     )
     tones: dict[bool, Tone] = {True: "bad", False: "plain"}
-    when = f"{period(e.start, e.end)} · {count(e.totals.n_events, 'event')} · {count(e.totals.n_frauds, 'fraud')}"
+    judged = f"{count(e.totals.n_events, 'event')} · {count(e.totals.n_frauds, 'fraud')}"
+    when = f"{period(e.start, e.until, e.timezone)} · {judged}"
     return Document(
         title=_verdict(e),
         subtitle=(f"{when} · model {e.model}", f"What counts as lost: {'; '.join(e.cost_words)}."),
@@ -58,7 +59,7 @@ def explanation_document(e: Explanation) -> Document:
 
 def _verdict(e: Explanation) -> str:
     t = e.totals
-    days = count((e.end.date() - e.start.date()).days + 1, "day")
+    days = span(e.start, e.until)
     if t.cost <= 0:
         return f"The model lost nothing in {days} ({count(t.n_frauds, 'fraud')})"
     parts = {"missed fraud": t.missed_cost, "false alarms": t.false_alarm_cost, "handling caught fraud": t.caught_cost}

@@ -7,7 +7,7 @@ from typing import Final
 from fraudctl.explain.result import ErrorCase, Explanation
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice
-from fraudctl.explain.wording import count, day, moment, number, percent
+from fraudctl.figures import count, day, moment, number, percent
 from fraudctl.report.cells import count_cell, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Column, Fact, Facts, Section, Table, Text, Tone
 

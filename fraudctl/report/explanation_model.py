@@ -11,7 +11,8 @@ from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast, Difference
 from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
-from fraudctl.explain.wording import count, moment, money, percent, spoken
+from fraudctl.explain.wording import spoken
+from fraudctl.figures import count, moment, money, percent
 from fraudctl.report import charts
 from fraudctl.report.cells import count_cell, few, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fraudctl.explain.money import EntityTable, Loss, SegmentTable
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.threshold import Setting
-from fraudctl.explain.wording import count, money, percent
+from fraudctl.figures import count, money, percent
 from fraudctl.report import charts
 from fraudctl.report.cells import count_cell, few, money_cell
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
@@ -129,13 +129,13 @@ def _curve_spec(e: Explanation, points: list[Setting], width: int) -> charts.Spe
     ]
     low, high = (min(points, key=lambda item: abs(item.factor - end)).alerts_per_day for end in e.sweep.plateau)
     scale = {"type": "log", "nice": False}
-    ticks = {} if width > charts.NARROW else {"axis": {"tickCount": 3}}
+    ticks = charts.ticks("number", 5 if width > charts.NARROW else 3)
     return charts.lines(
         rows,
         x="x",
         series={"total": ("total", "ink"), "missed": ("missed fraud", "bad"), "false": ("false alarms", "cool")},
-        x_axis={"type": "quantitative", "title": "alerts per day", "scale": scale, **ticks},
-        y_axis={"type": "quantitative", "title": e.currency, "axis": {"format": "~s", "tickCount": 5}},
+        x_axis={"type": "quantitative", "title": "alerts per day", "scale": scale, "axis": ticks},
+        y_axis={"type": "quantitative", "title": e.currency, "axis": charts.ticks("money")},
         marks={"today": e.sweep.today.alerts_per_day} if e.sweep.today.n_alerts else None,
         band=(low, high),
         width=width,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 from fraudctl.evaluate.result import Evaluation, GateResult, RuleResult
+from fraudctl.explain.wording import constant_action
+from fraudctl.figures import count, number, percent, whole
 from fraudctl.uncertainty import Estimate
 
 MARKDOWN_LIMIT = 64_000
@@ -123,8 +125,8 @@ def _markdown_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"> {_text(warning)}"
     yield ""
     yield (
-        f"Model `{evaluation.model}`, {evaluation.rows:,} events with {evaluation.frauds:,} frauds, "
-        f"{evaluation.when}; intervals at {evaluation.confidence:.0%}."
+        f"Model `{evaluation.model}`, {count(evaluation.rows, 'event')} with {count(evaluation.frauds, 'fraud')}, "
+        f"{evaluation.when}; intervals at {percent(evaluation.confidence)}."
     )
     if gate.rules:
         yield ""
@@ -139,7 +141,7 @@ def _markdown_lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _rule_row(rule: RuleResult) -> str:
-    bound = f"{rule.direction.replace('_', ' ')} {rule.bound:g}"
+    bound = f"{rule.direction.replace('_', ' ')} {number(rule.bound, 4)}"
     cells = [
         rule.name,
         f"{_MARKS[rule.verdict]} {rule.verdict}",
@@ -155,14 +157,14 @@ def _money_lines(evaluation: Evaluation) -> Iterator[str]:
         return
     yield ""
     yield (
-        f"Money ({money['currency']}): the model's decisions cost {money['cost']:,.0f}, against "
-        f"{money['baseline']['cost']:,.0f} for {money['baseline']['action']} all and {money['perfect_cost']:,.0f} "
-        f"for a perfect model; saved {money['saved']:,.0f}."
+        f"Money ({money['currency']}): the model's decisions cost {whole(money['cost'])}, against "
+        f"{whole(money['baseline']['cost'])} for {constant_action(money['baseline']['action'])} and "
+        f"{whole(money['perfect_cost'])} for a perfect model; saved {whole(money['saved'])}."
     )
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.4g}"
+    return number(value, 4)
 
 
 def _interval(item: Estimate) -> str:

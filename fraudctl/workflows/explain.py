@@ -89,6 +89,8 @@ def explain_model(
         model=bundle.version,
         interact=partial(interactions_of, bundle, progress=progress) if interactions else None,
         as_of=bundle.as_of,
+        start=decided.period.from_time,
+        until=decided.period.until,
         seed=project.train.seed,
         sample=sample or SAMPLE,
         method={

@@ -29,9 +29,10 @@ def train(
 
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
-        result = train_model(load_project(project), as_of=moment(as_of), trials=trials, fast=fast, progress=progress)
+        loaded = load_project(project)
+        result = train_model(loaded, as_of=moment(as_of), trials=trials, fast=fast, progress=progress)
     session.emit(result.to_dict())
-    for table in (*train_tables(result), *policy_tables(result.policy, brief=True)):
+    for table in (*train_tables(result, timezone=loaded.data.timezone), *policy_tables(result.policy, brief=True)):
         session.show(table)
     session.show(f"wrote {result.path}")
     session.note("next: fraudctl evaluate")
