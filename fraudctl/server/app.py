@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.scoring import wire
+from fraudctl.server.places import DEADLINE
 from fraudctl.server.service import BusyError, Service, error_document, status_of
 from fraudctl.server.telemetry import Metrics
 
@@ -83,13 +84,14 @@ class App:
     async def _decisions(self, scope: Scope, receive: Receive, send: Send) -> int:
         try:
             raw = await self._document(scope, receive)
-            self.service.admit(len(raw) if type(raw) is list else 1, time.monotonic())
             body = self.service.decide(raw)
             await self.service.committed()
         except Refused as refused:
             return await _refuse(send, refused)
         except FraudctlError as error:
             return await _refuse(send, _refusal(error))
+        except Exception as error:  # noqa: BLE001 - answered with 500, counted and logged
+            return await _refuse(send, self._bug(error))
         await send(
             {"type": "http.response.start", "status": 200, "headers": [_JSON, (b"content-length", b"%d" % len(body))]}
         )
@@ -98,7 +100,7 @@ class App:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Let Starlette answer, and note the status."""
-        status = 500
+        status = 0
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -106,8 +108,12 @@ class App:
                 status = message["status"]
             await send(message)
 
-        await self._rest(scope, receive, noting)
-        return status
+        try:
+            await self._rest(scope, receive, noting)
+        except Exception as error:  # noqa: BLE001 - answered with 500, counted and logged
+            refused = self._bug(error)
+            return status or await _refuse(send, refused)
+        return status or 500
 
     # ------------------------------------------------------------ what is let in
 
@@ -134,7 +140,7 @@ class App:
             if name == b"content-encoding" and value != b"identity":
                 raise Refused(415, "the body is encoded", "send it as it is, without Content-Encoding")
         try:
-            async with asyncio.timeout(limits.seconds):
+            async with asyncio.timeout_at(scope.get(DEADLINE)):
                 body = await _body(receive, limits.body)
         except TimeoutError:
             raise Refused(408, f"the request did not arrive within {limits.seconds:g} seconds") from None
@@ -144,6 +150,7 @@ class App:
             raise Refused(400, error.message, error.hint) from None
         if type(raw) is list and not 0 < len(raw) <= limits.items:
             raise Refused(422, f"a list of {len(raw)} items; expected 1 to {limits.items}", "send several requests")
+        self.service.admit(len(raw) if type(raw) is list else 1, time.monotonic())
         return raw
 
     # ------------------------------------------------------------ Starlette's routes
@@ -166,7 +173,7 @@ class App:
                 Route("/openapi.json", self._openapi),
             ],
             exception_handlers={
-                HTTPException: _http_error, Refused: _refused, FraudctlError: _fraudctl_error, Exception: self._bug,
+                HTTPException: _http_error, Refused: _refused, FraudctlError: _fraudctl_error,
             },
         )  # fmt: skip
 
@@ -188,8 +195,8 @@ class App:
         return _response({"status": "alive"})
 
     async def _ready(self, _: Request) -> Response:
-        draining = self.service.draining
-        return _response({"status": "draining" if draining else "ready"}, 503 if draining else 200)
+        why = self.service.unready
+        return _response({"status": why or "ready"}, 503 if why else 200)
 
     async def _metrics(self, request: Request) -> Response:
         from starlette.responses import PlainTextResponse
@@ -207,9 +214,9 @@ class App:
         self._authorise(request.scope["headers"])
         return _response(document(self.service, secured=self._bearer is not None))
 
-    async def _bug(self, _: Request, error: Exception) -> Response:
-        self.service.log.say("bug", "error", kind=type(error).__name__)
-        return _response({"error": {"message": "fraudctl has a bug", "hint": None}}, 500)
+    def _bug(self, error: Exception) -> Refused:
+        self.service.log.say("bug", "error", **self.service.log.about(error))
+        return Refused(500, "fraudctl has a bug")
 
 
 _ROUTES: Final = frozenset(
@@ -251,7 +258,7 @@ def _refusal(error: FraudctlError) -> Refused:
 def _headers(status: int) -> list[tuple[bytes, bytes]]:
     """Give what goes with a refusal; a connection whose request was not read to its end is closed."""
     more = {401: [(b"www-authenticate", b"Bearer")], 429: [(b"retry-after", b"1")], 503: [(b"retry-after", b"1")]}
-    closing = [(b"connection", b"close")] if status in {408, 413, 415} else []
+    closing = [(b"connection", b"close")] if status in {401, 408, 413, 415} else []
     return [_JSON, *more.get(status, []), *closing]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import resource
 import signal
 import socket
 import sys
@@ -13,9 +15,11 @@ from typing import Any, Final
 from fraudctl.errors import FraudctlError, UsageError
 from fraudctl.server.app import App
 from fraudctl.server.service import Service
+from fraudctl.server.telemetry import Log
 
 _GRACE_SECONDS: Final = 20
-_IDLE_SECONDS: Final = 30
+_OTHER_DESCRIPTORS: Final = 64
+"""Files that a server has open beside its connections."""
 _SWITCH_SECONDS: Final = 0.0005
 """How long another thread may hold the interpreter before a decision gets its turn."""
 
@@ -44,6 +48,11 @@ def serve(app: App, service: Service, opened: socket.socket, *, finish: Callable
     """Answer requests until SIGTERM or SIGINT; then finish what has begun and call ``finish``."""
     import uvicorn
 
+    from fraudctl.server.protocol import Waits, limited
+
+    limits = service.limits
+    require_descriptors(limits.connections)
+
     class Server(uvicorn.Server):
         """A server whose signals are ours: the state is saved after the last answer."""
 
@@ -58,16 +67,59 @@ def serve(app: App, service: Service, opened: socket.socket, *, finish: Callable
             service.log.say("listening", host=host, port=port, **service.version())
 
     config = uvicorn.Config(
-        app, loop="uvloop", http=guarded(service.limits.seconds), lifespan="off", log_config=None, access_log=False,
-        server_header=False, date_header=False, limit_concurrency=service.limits.connections,
-        timeout_keep_alive=_IDLE_SECONDS, timeout_graceful_shutdown=_GRACE_SECONDS, ws="none",
+        app, loop="uvloop", http=limited(Waits(limits.seconds, limits.idle, limits.body), service.places),
+        lifespan="off", log_config=None, access_log=False, server_header=False, date_header=False, proxy_headers=False,
+        timeout_keep_alive=int(limits.idle) + 1, timeout_graceful_shutdown=_GRACE_SECONDS, ws="none",
     )  # fmt: skip
+    speak_through(service.log)
     sys.setswitchinterval(_SWITCH_SECONDS)
     server = Server(config)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(server, service, opened))
     finish()
     service.log.say("stopped")
+
+
+def require_descriptors(connections: int) -> None:
+    """Raise this process's soft limit on open files, so that no connection takes a file's place.
+
+    Raises
+    ------
+    UsageError
+        The system's hard limit is lower than what so many connections need.
+    """
+    needed = connections + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        most = max(hard - _OTHER_DESCRIPTORS, 1)
+        msg = f"--max-connections {connections}: the system allows {hard} open files; {needed} are needed"
+        raise UsageError(msg, hint=f"--max-connections {most}, or raise the limit (ulimit -n)")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+class _Speaker(logging.Handler):
+    """Turns what uvicorn and asyncio log into lines of the server's log: no arguments, which may hold data."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; a traceback only where the log is verbose."""
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        error = record.exc_info[1] if record.exc_info else None
+        text = record.msg.strip() if isinstance(record.msg, str) else type(record.msg).__name__
+        if record.name == "asyncio":  # its texts hold the objects that they are about
+            text = "an error in a callback"
+        self._log.say("server", level, message=text, **self._log.about(error))
+
+
+def speak_through(log: Log) -> None:
+    """Let the libraries of the server write to its log alone."""
+    for name in ("uvicorn.error", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [_Speaker(log)], False
 
 
 async def _serve(server: Any, service: Service, opened: socket.socket) -> None:
@@ -97,37 +149,3 @@ async def _reload(service: Service) -> None:
         await service.reload()
     except FraudctlError as error:
         service.log.say("reload refused", "error", message=error.message)
-
-
-def guarded(seconds: float) -> type[asyncio.Protocol]:
-    """Give uvicorn's protocol with an end to waiting: a request whose headers come too slowly is cut off."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Guarded(HttpToolsProtocol):
-        """Closes a connection whose headers have begun and do not end, or that says nothing at all."""
-
-        _late: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._late = self.loop.call_later(seconds, transport.close)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._in_time()
-            super().connection_lost(exc)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            if self._late is None:
-                self._late = self.loop.call_later(seconds, self.transport.close)
-
-        def on_headers_complete(self) -> None:
-            self._in_time()
-            super().on_headers_complete()
-
-        def _in_time(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-
-    return Guarded

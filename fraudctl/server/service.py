@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.scoring import wire
 from fraudctl.scoring.live import RepeatedEventError
+from fraudctl.server.places import Places
+from fraudctl.server.telemetry import labels
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider
@@ -29,29 +31,46 @@ class Limits:
     Attributes
     ----------
     body
-        Most bytes of a request.
+        Most bytes of a request's body.
     items
         Most events, labels or rows in one request.
     rate
-        Most decisions per second; None for no limit.
+        Most events, labels and rows per second together; None for no limit.
     seconds
-        Longest time for a request to arrive.
+        Longest time from the first byte of a request to its last, and for a peer to read an answer.
+    idle
+        Longest time between an answer and the next request of a connection.
     connections
         Most connections at once.
+    peer_connections
+        Most connections of one peer at once; None for four fifths of all.
     ahead
         Seconds that the time of an event may lie ahead of the clock.
+    wait
+        Seconds that the times of a label or a row of another table may lie ahead of the clock.
+    waiting
+        Most messages that wait in memory for the time at which they begin to count.
     """
 
     body: int = 1 << 20
     items: int = 1000
     rate: float | None = None
     seconds: float = 5.0
+    idle: float = 30.0
     connections: int = 1000
+    peer_connections: int | None = None
     ahead: float = 3600.0
+    wait: float = 31 * 86_400.0
+    waiting: int = 1_000_000
+
+    def places(self) -> Places:
+        """Return the places for connections."""
+        share = max(1, 4 * self.connections // 5)
+        return Places(self.connections, min(self.peer_connections or share, self.connections))
 
 
 class BusyError(FraudctlError):
-    """More decisions are asked for than the limit allows."""
+    """More is sent than a limit allows for now."""
 
 
 class Service:
@@ -71,7 +90,9 @@ class Service:
         self.engine = engine
         self.limits = limits
         self.log = log
+        self.places = limits.places()
         self.draining = False
+        self._unwritten = False
         self.reloads = 0
         self._load = load
         self._compact_every = compact_every
@@ -82,8 +103,8 @@ class Service:
 
     # ------------------------------------------------------------ taking
 
-    def admit(self, n_events: int, now: float) -> None:
-        """Count decisions against the rate.
+    def admit(self, n_items: int, now: float) -> None:
+        """Count events, labels or rows against the rate, before any of them is looked at.
 
         Parameters
         ----------
@@ -98,12 +119,38 @@ class Service:
         rate = self.limits.rate
         if rate is None:
             return
+        if n_items > rate:
+            msg = f"{n_items} items in one request; the server takes {rate:g} per second"
+            raise BusyError(msg, hint=f"send at most {int(rate)} at a time")
         self._tokens = min(rate, self._tokens + (now - self._filled) * rate)
         self._filled = now
-        if n_events > self._tokens and self._tokens < rate:
-            msg = f"more than {rate:g} decisions per second are asked for"
+        if n_items > self._tokens:
+            msg = f"more than {rate:g} items per second are sent"
             raise BusyError(msg, hint="try again in a second")
-        self._tokens -= n_events
+        self._tokens -= n_items
+
+    def require_log(self) -> None:
+        """Refuse to take anything while the log cannot be written; what waits to be written is tried again.
+
+        Raises
+        ------
+        UsageError
+            The log cannot be written.
+        """
+        if self._unwritten:
+            self.engine.flush()
+            self._unwritten = False
+
+    @property
+    def unready(self) -> str | None:
+        """Why no request is taken, or None."""
+        if self.draining:
+            return "draining"
+        try:
+            self.require_log()
+        except FraudctlError:
+            return "the log cannot be written"
+        return None
 
     def decide(self, raw: Any) -> bytes:
         """Decide on one event, or on a list of events; give the answer as JSON, which counts after `committed`.
@@ -114,6 +161,7 @@ class Service:
             An event does not fit; nothing of the request was taken in. In a list, an event whose id was decided
             before with other values is answered with its error in its place.
         """
+        self.require_log()
         self.engine.not_after = int((time.time() + self.limits.ahead) * 1e6)
         if not isinstance(raw, list):
             return self.engine.event(raw)
@@ -129,7 +177,13 @@ class Service:
     def labels(self, raw: Any) -> int:
         """Take in one label or a list of labels; give their number. None is taken where one does not fit."""
         items = raw if isinstance(raw, list) else [raw]
-        self._each(items, self.engine.champion.reader.label)
+        self._require_room(len(items))
+        latest = self._latest()
+
+        def check(item: Any) -> None:
+            _require_soon(self.engine.champion.reader.label(item)[2], latest, "label: label_time")
+
+        self._each(items, check)
         for item in items:
             self.engine.label(item)
         return len(items)
@@ -137,11 +191,34 @@ class Service:
     def rows(self, name: str, raw: Any) -> int:
         """Take in one row of another table or a list of rows; give their number. All of them, or none."""
         items = raw if isinstance(raw, list) else [raw]
-        if name in self.engine.champion.reader.source_names:
-            self._each(items, lambda item: self.engine.champion.reader.source(name, item))
+        self._require_room(len(items))
+        latest, readers = self._latest(), self.engine.live.definitions.values()
+        using = [item.reader for item in readers if name in item.reader.source_names]
+
+        def check(item: Any) -> None:
+            for reader in using:  # the champion's and every other that the state serves
+                _require_soon(reader.source(name, item, strict=True)["usable_time"], latest, "its time")
+
+        self._each(items, check)
         for item in items:
             self.engine.source(name, item)
         return len(items)
+
+    def _latest(self) -> int:
+        """Return the latest time of a label or a row that is taken, in µs UTC."""
+        return int((time.time() + self.limits.wait) * 1e6)
+
+    def _require_room(self, n_items: int) -> None:
+        """Refuse messages that might have to wait where too many wait already."""
+        self.require_log()
+        if self.waiting + n_items > self.limits.waiting:
+            msg = f"{self.waiting} messages wait for the time at which they begin to count; no more are taken"
+            raise BusyError(msg, hint="they count when later events come; --max-waiting allows more")
+
+    @property
+    def waiting(self) -> int:
+        """Number of messages that wait for the time at which they begin to count."""
+        return sum(len(features.due) for features in self.engine.live.features.values())
 
     def _each(self, items: Sequence[Any], check: Callable[[Any], object]) -> None:
         """Check all before any is taken; the message says which one does not fit."""
@@ -173,6 +250,7 @@ class Service:
         try:
             self.engine.flush()
         except FraudctlError as error:
+            self._unwritten = True
             waiting.set_exception(error)
             waiting.exception()
             return
@@ -241,23 +319,41 @@ class Service:
         """Give what is counted beside requests, for Prometheus."""
         engine = self.engine
         version = self.version()
-        info = f'model="{version["model"]}",policy="{version["policy"]}",challenger="{version["challenger"] or ""}"'
-        actions = {f'role="champion",action="{key}"': float(n) for key, n in engine.actions.items()}
-        actions |= {f'role="challenger",action="{key}"': float(n) for key, n in engine.shadow_actions.items()}
+        info = labels(model=version["model"], policy=version["policy"], challenger=version["challenger"] or "")
+        actions = {labels(role="champion", action=key): float(n) for key, n in engine.actions.items()}
+        actions |= {labels(role="challenger", action=key): float(n) for key, n in engine.shadow_actions.items()}
         odd = {
-            f'features="{digest[:8]}",what="{what}"': float(count)
+            labels(features=digest[:8], what=what): float(count)
             for digest, features in engine.live.features.items()
             for what, count in features.counters.items()
         }
-        taken = {f'what="{key}"': float(count) for key, count in engine.live.counts.items()}
+        taken = {labels(what=key): float(count) for key, count in engine.live.counts.items()}
         return {
             "fraudctl_info": ("gauge", "What decides.", {info: 1.0}),
             "fraudctl_decisions_total": ("counter", "Decisions by role and action.", actions),
             "fraudctl_taken_total": ("counter", "What was taken in, since the state was built.", taken),
             "fraudctl_odd_events_total": ("counter", "Events that came late, twice, or too late to count.", odd),
             "fraudctl_log_records": ("gauge", "Log records since the last rotation.", {"": float(engine.logged)}),
+            "fraudctl_waiting_messages": ("gauge", "Messages whose time has not come.", {"": float(self.waiting)}),
+            "fraudctl_connections": ("gauge", "Open connections.", {"": float(self.places.open)}),
+            "fraudctl_connections_closed_total": (
+                "counter",
+                "Waiting connections that gave their place to new ones.",
+                {"": float(self.places.evicted)},
+            ),
+            "fraudctl_log_writable": (
+                "gauge",
+                "1 if the last write to the log succeeded.",
+                {"": float(not self._unwritten)},
+            ),
             "fraudctl_reloads_total": ("counter", "Reloads that succeeded.", {"": float(self.reloads)}),
         }
+
+
+def _require_soon(time_us: int, latest: int, what: str) -> None:
+    if time_us > latest:
+        msg = f"{what} lies ahead of the clock by more than is allowed"
+        raise DataError(msg, hint="correct the clock that stamps it, or raise --max-wait")
 
 
 def error_document(error: FraudctlError) -> dict[str, Any]:

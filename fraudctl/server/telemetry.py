@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
+import traceback
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,15 @@ from typing import IO, Any, Final
 
 BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 """Upper ends of the buckets of times, in seconds."""
+
+
+def labels(**values: str) -> str:
+    """Return labels as Prometheus reads them, whatever their values hold."""
+    return ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in values.items())
+
+
+_ESCAPED: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+"""What the text format escapes in a label's value."""
 
 
 class Metrics:
@@ -37,10 +48,10 @@ class Metrics:
         Parameters
         ----------
         gauges
-            Name -> its type, its meaning, and labels as text -> value.
+            Name -> its type, its meaning, and values by labels, which `labels` writes.
         """
         lines = list(_series("fraudctl_requests_total", "counter", "Requests by route and status.", {
-            f'route="{route}",status="{status}"': count for (route, status), count in sorted(self.requests.items())
+            labels(route=route, status=str(status)): count for (route, status), count in sorted(self.requests.items())
         }))  # fmt: skip
         name, running = "fraudctl_decision_seconds", 0
         lines += [f"# HELP {name} Time from a request to its answer.", f"# TYPE {name} histogram"]
@@ -63,12 +74,21 @@ def _series(name: str, kind: str, words: str, values: Mapping[str, float]) -> It
 class Log:
     """One JSON object a line, on stderr: what happened, never to whom."""
 
-    def __init__(self, stream: IO[str] | None = None) -> None:
+    def __init__(self, stream: IO[str] | None = None, *, verbose: bool = False) -> None:
         self._stream = stream
+        self._verbose = verbose
+
+    def about(self, error: BaseException | None) -> dict[str, str]:
+        """Return what the log says of an error: its kind, and its text and traceback only where it is verbose."""
+        if error is None:
+            return {}
+        told = {"kind": type(error).__name__}
+        return told | {"traceback": "".join(traceback.format_exception(error))} if self._verbose else told
 
     def say(self, event: str, level: str = "info", **facts: Any) -> None:
         """Write a line."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
         line = json.dumps({"time": stamp, "level": level, "event": event, **facts}, default=str)
-        print(line, file=self._stream or sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # a log that cannot be written stops no decision
+            print(line, file=self._stream or sys.stderr, flush=True)

@@ -1,0 +1,245 @@
+"""One connection: how long it may wait, how large a request's head may be, and how many connections a peer may hold.
+
+Builds on uvicorn's protocol, which has no limit on headers, on the time of a request, or for one peer. A connection
+always has a deadline unless its request was received whole and is being answered:
+
+- `Waits.request` seconds from its first byte to its last, and the same from connecting to the first byte;
+- `Waits.idle` seconds between an answer and the first byte of the next request, whatever else is sent;
+- `Waits.request` seconds for a peer that does not read its answers;
+- `LINGER` seconds to read and discard what is left of a request that was answered before it was received whole.
+
+Where all places are taken, the connection that has waited longest for its peer gives way to the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from fraudctl.server.places import DEADLINE, Places, peer_of
+
+LARGEST_HEAD: Final = 32_768
+"""Bytes of request line and headers; a head of half the size is never refused."""
+MOST_HEADERS: Final = 100
+"""Headers of a request, trailers included."""
+MOST_QUEUED: Final = 64
+"""Requests that a peer may send ahead without reading an answer."""
+LINGER: Final = 1.0
+
+_STEP: Final = LARGEST_HEAD // 2
+_GRACE: Final = 0.5
+"""Seconds after the deadline of a body: the application answers first, with 408."""
+
+
+@dataclass
+class Waits:
+    """Seconds that a connection may wait for its peer, and the body's limit in bytes, which bounds its framing too."""
+
+    request: float
+    idle: float
+    body: int
+
+
+class _Ending:
+    """The transport as a response sees it: its end waits for what the peer still sends."""
+
+    def __init__(self, connection: Connection, transport: Any) -> None:
+        self.write: Callable[[bytes], None] = transport.write
+        self.is_closing: Callable[[], bool] = transport.is_closing
+        self.close: Callable[[], None] = connection.finish
+
+
+class Connection(HttpToolsProtocol):
+    """A connection with limits; see the module."""
+
+    waits: Waits
+    places: Places
+
+    _timer: asyncio.TimerHandle | None = None
+    _slow_reader: asyncio.TimerHandle | None = None
+    _peer: str | None = None
+    _in_head = True
+    _whole = True
+    _discarding = False
+    _refused = False
+    _head = 0
+    _bytes = 0
+
+    # ------------------------------------------------------------ places
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a place, or answer 503."""
+        super().connection_made(transport)
+        peer = peer_of(self.client)
+        if not self.places.enter(peer, self):
+            self._reject(b"503 Service Unavailable")
+            return
+        self._peer = peer
+        self._within(self.waits.request)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self._within(None)
+        self._unset_slow_reader()
+        self._leave()
+        super().connection_lost(exc)
+
+    def give_way(self) -> None:
+        """End at once: the place is needed."""
+        self._leave()
+        self.transport.abort()
+
+    def _leave(self) -> None:
+        if self._peer is not None:
+            self.places.leave(self._peer, self)
+            self._peer = None
+
+    def _waits_for_peer(self, seconds: float | None) -> None:
+        """Note that the peer has to send something within so many seconds; None while it has not."""
+        self._within(seconds)
+        if self._peer is not None:
+            note = self.places.works if seconds is None else self.places.waits
+            note(self._peer, self)
+
+    # ------------------------------------------------------------ time
+
+    def _within(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        self._timer = None
+        if self._in_head and not self._discarding:
+            self._close()
+        else:
+            self.transport.abort()
+
+    def _close(self) -> None:
+        """Close once what was written is sent; a peer that does not read has no more time than any other."""
+        self.transport.close()
+        self._unset_slow_reader()
+        self._slow_reader = self.loop.call_later(self.waits.request, self.transport.abort)
+
+    def finish(self) -> None:
+        """End after an answer: what is left of its request is read and discarded, for a moment."""
+        if self._whole and not self.pipeline:
+            self._close()
+            return
+        self._discarding = True
+        self._within(LINGER)
+        self.flow.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a peer that does not read."""
+        super().pause_writing()
+        self._unset_slow_reader()
+        self._slow_reader = self.loop.call_later(self.waits.request, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """End that wait."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._unset_slow_reader()
+
+    def _unset_slow_reader(self) -> None:
+        if self._slow_reader is not None:
+            self._slow_reader.cancel()
+            self._slow_reader = None
+
+    # ------------------------------------------------------------ what comes
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser in pieces, so that no limit is passed by more than one of them."""
+        for at in range(0, len(data), _STEP):
+            if self._discarding or self._refused or self.transport.is_closing():
+                return
+            piece = data[at : at + _STEP] if len(data) > _STEP else data
+            super().data_received(piece)
+            self._count(len(piece))
+
+    def eof_received(self) -> None:
+        """Close where nothing is being answered: a peer that has left holds no place."""
+        if self._discarding:
+            self.transport.abort()
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        if self._in_head and not self._whole:
+            self._head += size
+        if self._refused or self._head > LARGEST_HEAD or (not self._whole and len(self.headers) > MOST_HEADERS):
+            self._reject(b"431 Request Header Fields Too Large")
+        elif (not self._whole and self._bytes > 8 * self.waits.body + 2 * LARGEST_HEAD) or (
+            len(self.pipeline) > MOST_QUEUED
+        ):
+            self._reject(b"413 Content Too Large")
+
+    def _reject(self, status: bytes) -> None:
+        """Answer what no application has to see, and end."""
+        self._refused, self._whole = True, False
+        self.pipeline.clear()
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False  # its answer goes out first, and ends the connection
+            return
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self.finish()
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request."""
+        super().on_message_begin()
+        self._in_head, self._whole, self._head, self._bytes = True, False, 0, 0
+        self.scope[DEADLINE] = self.loop.time() + self.waits.request  # type: ignore[typeddict-unknown-key]
+        self._waits_for_peer(self.waits.request)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request over, unless its head is too large."""
+        self._in_head = False
+        self._refused = self._refused or len(self.headers) > MOST_HEADERS
+        if self._refused:
+            return
+        super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.cycle.transport = _Ending(self, self.transport)  # type: ignore[assignment]
+        self._within(max(self.scope[DEADLINE] - self.loop.time(), 0) + _GRACE)  # type: ignore[typeddict-item]
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, if its request was handed over."""
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Stop the clock of a request."""
+        self._whole = True
+        self._waits_for_peer(None)
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request; end where the answered one was not received whole."""
+        if not self.pipeline and not self._discarding and self.cycle.more_body:
+            self.finish()
+        if self._discarding or self.transport.is_closing():
+            self.server_state.total_requests += 1
+            return
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+        if self.cycle.response_complete and self._whole:
+            self._waits_for_peer(self.waits.idle)
+
+
+def limited(waits: Waits, places: Places) -> type[Connection]:
+    """Return the protocol of a server with these limits."""
+
+    class LimitedConnection(Connection):
+        """A connection of this server."""
+
+    LimitedConnection.waits, LimitedConnection.places = waits, places
+    return LimitedConnection
