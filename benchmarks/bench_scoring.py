@@ -110,7 +110,7 @@ def http(work: Path, project: Path, seconds: float) -> dict[str, Any]:
     """Serve in one process, load from another."""
     state = work / "state-http"
     shutil.rmtree(state, ignore_errors=True)
-    command = [sys.executable, "-m", "fraudctl", "serve", "--port", "0", "--state", str(state), "--quiet"]
+    command = [sys.executable, "-m", "fraudctl", "serve", "--port", "0", "--state", str(state), "--new", "--quiet"]
     command += ["--history", str(work / "history.parquet"), "--snapshot-every", "1000000"]
     with (work / "serve.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=project, stderr=log)

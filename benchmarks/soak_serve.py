@@ -48,7 +48,18 @@ class Server:
         """Start it, the first time on history, and wait until it listens."""
         began, log = time.perf_counter(), self.work / f"soak-{self.starts}.log"
         history = ["--history", str(self.work / "before.parquet")] if self.starts == 0 else []
-        command = [sys.executable, "-m", "fraudctl", "serve", "--port", "0", "--state", str(self.state), "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "fraudctl",
+            "serve",
+            "--port",
+            "0",
+            "--state",
+            str(self.state),
+            "--new",
+            "--quiet",
+        ]
         command += ["--snapshot-every", "5000", "--challenger", "latest", *history]
         with log.open("wb") as stream:
             self.process = subprocess.Popen(command, cwd=self.project, stderr=stream)

@@ -19,6 +19,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progre
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and tracebacks of errors.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="A version, a path, `latest` or `champion`.")]
+Expect = Annotated[
+    str | None, typer.Option("--expect", metavar="VERSION", help="Refuse a bundle of any other version than this.")
+]
+New = Annotated[bool, typer.Option("--new", help="Begin with an empty state where --state holds none.")]
 History = Annotated[
     list[Path] | None,
     typer.Option("--history", help="Parquet or CSV with the events before: what the windows look back on."),

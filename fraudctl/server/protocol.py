@@ -30,6 +30,7 @@ MOST_QUEUED: Final = 64
 """Requests that a peer may send ahead without reading an answer."""
 LINGER: Final = 1.0
 
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STEP: Final = LARGEST_HEAD // 2
 _GRACE: Final = 0.5
 """Seconds after the deadline of a body: the application answers first, with 408."""
@@ -44,13 +45,36 @@ class Waits:
     body: int
 
 
-class _Ending:
-    """The transport as a response sees it: its end waits for what the peer still sends."""
+class _Answer:
+    """The transport as a response sees it: head and body go out in one write, and its end is the connection's."""
 
     def __init__(self, connection: Connection, transport: Any) -> None:
-        self.write: Callable[[bytes], None] = transport.write
+        self._connection, self._transport = connection, transport
+        self._parts: list[bytes] = []
         self.is_closing: Callable[[], bool] = transport.is_closing
-        self.close: Callable[[], None] = connection.finish
+
+    def write(self, data: bytes) -> None:
+        """Keep a part of the answer; let a client that asks for it go on at once."""
+        if data == _CONTINUE:
+            self._transport.write(data)
+        else:
+            self._parts.append(data)
+
+    def complete(self) -> None:
+        """Send what was written, and go on with the connection."""
+        self.flush()
+        self._connection.on_response_complete()
+
+    def flush(self) -> None:
+        """Send what was written."""
+        if self._parts and not self._transport.is_closing():
+            self._transport.write(b"".join(self._parts))
+        self._parts.clear()
+
+    def close(self) -> None:
+        """Send what was written, and end."""
+        self.flush()
+        self._connection.finish()
 
 
 class Connection(HttpToolsProtocol):
@@ -207,7 +231,8 @@ class Connection(HttpToolsProtocol):
             return
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
-            self.cycle.transport = _Ending(self, self.transport)  # type: ignore[assignment]
+            answer = _Answer(self, self.transport)
+            self.cycle.transport, self.cycle.on_response = answer, answer.complete  # type: ignore[assignment]
         self._within(max(self.scope[DEADLINE] - self.loop.time(), 0) + _GRACE)  # type: ignore[typeddict-item]
 
     def on_body(self, body: bytes) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import DataError, ProjectError, UsageError
+from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project, load_project
 
@@ -85,8 +85,13 @@ def _tuple(paths: str | tuple[str, ...]) -> tuple[str, ...]:
     return (paths,) if isinstance(paths, str) else paths
 
 
-def open_model(place: Path, reference: str) -> Model:
+def open_model(place: Path, reference: str, *, expect: str | None = None) -> Model:
     """Open a bundle for deciding: by its path alone, or by what the project at ``place`` calls it.
+
+    Parameters
+    ----------
+    expect
+        The only version that is opened; None for any.
 
     Raises
     ------
@@ -96,6 +101,9 @@ def open_model(place: Path, reference: str) -> Model:
     from fraudctl.scoring.decider import Decider
 
     bundle, project = find_model(place, reference)
+    if expect is not None and bundle.version != expect:
+        msg = f"{bundle.path} is version {bundle.version}; --expect asks for {expect}"
+        raise BundleError(msg, hint="name the bundle of that version with --model")
     return Model(Decider(bundle), project)
 
 

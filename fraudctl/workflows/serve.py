@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import TYPE_CHECKING
 from fraudctl.errors import UsageError
 from fraudctl.progress import Progress
 from fraudctl.workflows.score import Model, open_model
-from fraudctl.workflows.state import open_live, save_state
+from fraudctl.workflows.state import expect_state, open_live, save_state
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Explained
     from fraudctl.server.service import Limits
 
+_TOKEN = re.compile(r"[!-~]+")
 _NEEDED = ("starlette", "uvicorn", "orjson", "uvloop", "httptools")
 
 
@@ -32,15 +35,23 @@ class Serving:
         Who answers, and who decides in the shadow.
     state
         Folder that remembers; None forgets with the process.
+    new
+        Whether a folder without a state begins empty.
+    expect
+        The only version of the champion that is served; None for any.
     token
-        What clients have to bring.
+        What clients have to send; None lets everyone in who reaches the address.
+    insecure
+        Whether an address beyond this machine may be served without a token.
     snapshot_every
         Log records between snapshots.
     """
 
     place: Path
     model: str = "latest"
+    expect: str | None = None
     challenger: str | None = None
+    new: bool = False
     state: Path | None = None
     history: Sequence[str | Path] = ()
     sources: Mapping[str, Sequence[str | Path]] = field(default_factory=dict)
@@ -52,11 +63,37 @@ class Serving:
     snapshot_every: int = 50_000
     access_log: bool = False
     token: str | None = None
+    insecure: bool = False
+    verbose: bool = False
+
+    def require_closed(self) -> None:
+        """Refuse a server that would let everyone in by mistake.
+
+        Raises
+        ------
+        UsageError
+            The token is empty or cannot be sent in a header, or the address is not of this machine alone and there is
+            no token.
+        """
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            found = "empty" if not self.token.strip() else "not one word of visible ASCII characters"
+            msg = f"FRAUDCTL_TOKEN is {found}"
+            raise UsageError(msg, hint="set it to a long random word, or unset it to serve this machine without one")
+        if self.token is None and not self.insecure and not _is_loopback(self.host):
+            msg = f"--host {self.host}: others can reach this address, and FRAUDCTL_TOKEN is not set"
+            raise UsageError(msg, hint="set FRAUDCTL_TOKEN, or let everyone in with --insecure")
 
     def open(self) -> tuple[Model, Model | None]:
         """Open champion and challenger as they are called now."""
         challenger = None if self.challenger is None else open_model(self.place, self.challenger)
-        return open_model(self.place, self.model), challenger
+        return open_model(self.place, self.model, expect=self.expect), challenger
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None = None) -> None:
@@ -80,9 +117,12 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
     from fraudctl.server.service import Service
     from fraudctl.server.telemetry import Log
 
+    serving.require_closed()
     opened = listen(serving.host, serving.port)
     try:
         champion, challenger = serving.open()
+        if serving.state is not None:
+            expect_state(serving.state, new=serving.new or bool(serving.history))
         store = None if serving.state is None else Store(serving.state, durable=serving.durable)
         try:
             models = [champion, *([challenger] if challenger else [])]
@@ -102,7 +142,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
                     save_state(store, live)
 
             every = serving.snapshot_every if store is not None else 0
-            service = Service(engine, load=load, log=Log(), limits=limits, compact_every=every)
+            service = Service(engine, load=load, log=Log(verbose=serving.verbose), limits=limits, compact_every=every)
             app = App(service, token=serving.token, access_log=serving.access_log)
             serve(app, service, opened, finish=finish)
         finally:

@@ -146,6 +146,7 @@ def engine_on(
     model: Model,
     folder: Path | None,
     *,
+    new: bool = False,
     history: Sequence[str | Path] = (),
     sources: Mapping[str, Sequence[str | Path]] | None = None,
     with_features: bool = False,
@@ -156,6 +157,8 @@ def engine_on(
     from fraudctl.scoring.engine import Engine
     from fraudctl.scoring.store import Store
 
+    if folder is not None:
+        expect_state(folder, new=new or bool(history))
     store = None if folder is None else Store(folder)
     try:
         live = open_live(store, [model], history=history, sources=sources, progress=progress)
@@ -236,6 +239,23 @@ def compact_state(folder: Path, *, progress: Progress | None = None) -> StateRes
     finally:
         os.close(lock)
     return show_state(folder)
+
+
+def expect_state(folder: Path, *, new: bool) -> None:
+    """Refuse a folder without a state, which may be a mistyped name, unless a ``new`` state is asked for.
+
+    Raises
+    ------
+    BundleError
+        There is none, and none is asked for.
+    """
+    from fraudctl.scoring.store import latest, segments
+
+    if not new and not (folder.is_dir() and (latest(folder) or segments(folder))):
+        msg = f"no state in {folder}"
+        raise BundleError(
+            msg, hint="correct the path; `fraudctl state build` makes one from history, --new an empty one"
+        )
 
 
 def require_state(folder: Path) -> int:

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 N_NEW = 30
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - an address that is refused
 
 
 @dataclass
@@ -238,6 +239,100 @@ def test_slow_clients_are_cut_off(served: Served) -> None:
             assert slow_head.recv(4096) == b""
 
 
+def raw(served: Served, content: bytes) -> bytes:
+    """What a server says to bytes until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as client:
+        client.sendall(content)
+        found = b""
+        while piece := client.recv(65536):
+            found += piece
+    return found
+
+
+UNREAD = b" HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
+MANY = b"".join(b"X-%d: y\r\n" % number for number in range(200))
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        (b"POST /nowhere" + UNREAD, b"HTTP/1.1 404"),
+        (b"GET /healthz" + UNREAD, b"HTTP/1.1 200"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\n", b"HTTP/1.1 200"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nX: ", b"HTTP/1.1 200"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000, b"HTTP/1.1 431"),
+        (b"GET /healthz?" + b"a" * 100_000, b"HTTP/1.1 431"),
+        (b"GET /healthz HTTP/1.1\r\n" + MANY + b"\r\n", b"HTTP/1.1 431"),
+        (b"GET /healthz HTTP/1.1\r\n" + MANY, b"HTTP/1.1 431"),
+        (b"POST /decisions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + MANY, b"HTTP/1.1 "),
+        (b"POST /decisions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", b"HTTP/1.1 408"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2000, b"HTTP/1.1 200"),
+        (b"not HTTP at all\r\n\r\n", b"HTTP/1.1 400"),
+    ],
+)
+def test_no_request_holds_a_connection(served: Served, content: bytes, answer: bytes) -> None:
+    assert raw(served, content).startswith(answer)
+    assert served.call("GET", "/healthz")[0] == 200
+
+
+def test_connections_that_wait_give_way_to_new_ones(trained: Path, tmp_path: Path) -> None:
+    served = start(trained, tmp_path / "log", "--max-connections", "10", "--timeout", "300", "--idle-timeout", "300")
+    held = []
+    try:
+        for content in (b"", b"POST /decisions" + UNREAD, b"GET /healthz HTTP/1.1\r\nX: ") * 7:
+            held.append(socket.create_connection(("127.0.0.1", served.port), timeout=60))
+            held[-1].sendall(content)
+        assert served.call("GET", "/healthz")[0] == 200
+        text = served.call("GET", "/metrics")[1]
+        assert "fraudctl_connections_closed_total" in text
+        assert int(next(line for line in text.splitlines() if line.startswith("fraudctl_connections ")).split()[1]) <= 8
+    finally:
+        for client in held:
+            client.close()
+    assert served.stop() == 0
+
+
+def test_labels_and_rows_of_far_years_are_refused_whole(served: Served, events: list[dict[str, Any]]) -> None:
+    good = {"event_id": "x", "label": 1, "label_time": "2026-01-01T00:00:00Z"}
+    before = served.call("GET", "/metrics")[1]
+    for body in (
+        {**good, "label_time": "2999-01-01T00:00:00Z"},
+        [good, {**good, "label_time": "9999-12-30T00:00:00Z"}],
+    ):
+        status, document = served.post("/labels", body)
+        assert status == 422
+        assert "ahead of the clock" in document["error"]["message"]
+    assert 'what="labels"' in before or 'what="labels"' not in served.call("GET", "/metrics")[1]
+
+
+def test_a_server_that_would_admit_everyone_does_not_start(trained: Path) -> None:
+    cases = [
+        ({"FRAUDCTL_TOKEN": ""}, [], "FRAUDCTL_TOKEN is empty"),
+        ({"FRAUDCTL_TOKEN": " \n"}, [], "FRAUDCTL_TOKEN is empty"),
+        ({"FRAUDCTL_TOKEN": "two words"}, [], "not one word"),
+        ({"FRAUDCTL_TOKEN": ""}, ["--insecure", "--host", EVERYWHERE], "is empty"),
+        ({}, ["--host", EVERYWHERE], "others can reach"),
+        ({}, ["--host", "::"], "others can reach"),
+        ({}, ["--host", ""], "others can reach"),
+        ({}, ["--new"], "--state names none"),
+    ]
+    for env, args, said in cases:
+        command = [sys.executable, "-m", "fraudctl", "serve", "--port", "0", *args]
+        unset = {key: value for key, value in os.environ.items() if key != "FRAUDCTL_TOKEN"}
+        done = subprocess.run(command, cwd=trained, env={**unset, **env}, capture_output=True, text=True, timeout=300)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_a_state_is_there_or_asked_for_and_a_version_is_held_to(trained: Path, tmp_path: Path) -> None:
+    missing = run_in(trained, "score", "-", "--state", str(tmp_path / "mistyped"))
+    assert (missing.code, "no state in" in missing.err) == (4, True)
+    assert not (tmp_path / "mistyped").exists()
+    served = run_in(trained, "serve", "--port", "0", "--state", str(tmp_path / "mistyped"))
+    assert (served.code, "--new" in served.err) == (4, True)
+    other = run_in(trained, "serve", "--port", "0", "--expect", "2020-01-01-00000000")
+    assert (other.code, "--expect asks for 2020-01-01-00000000" in other.err) == (4, True)
+
+
 def test_nothing_of_a_list_is_taken_where_one_item_does_not_fit(served: Served, events: list[dict[str, Any]]) -> None:
     before = served.call("GET", "/metrics")[1]
     status, document = served.post("/decisions", [events[0], {**events[1], "amount": "x"}])
@@ -251,7 +346,7 @@ def test_nothing_of_a_list_is_taken_where_one_item_does_not_fit(served: Served, 
 
 
 def test_a_token_and_a_rate(trained: Path, events: list[dict[str, Any]], tmp_path: Path) -> None:
-    served = start(trained, tmp_path / "log", "--rate", "5", env={"FRAUDCTL_TOKEN": "s3cret"})
+    served = start(trained, tmp_path / "log", "--rate", "8", env={"FRAUDCTL_TOKEN": "s3cret"})
     bearer = {"Authorization": "Bearer s3cret"}
     assert served.call("GET", "/healthz")[0] == 200
     for path in ("/version", "/metrics", "/openapi.json"):
@@ -262,6 +357,7 @@ def test_a_token_and_a_rate(trained: Path, events: list[dict[str, Any]], tmp_pat
     statuses = [served.call("POST", "/decisions", body, **bearer)[0] for _ in range(3)]
     assert statuses[0] == 200
     assert 429 in statuses
+    assert served.call("POST", "/decisions", json.dumps(events[:9]).encode(), **bearer)[0] == 429
     assert served.stop() == 0
     assert "s3cret" not in served.log.read_text()
     assert str(events[0]["card_id"]) not in served.log.read_text()

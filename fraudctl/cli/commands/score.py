@@ -12,8 +12,10 @@ import typer
 from fraudctl.cli.options import (
     HERE,
     AsJson,
+    Expect,
     History,
     Model,
+    New,
     NoProgress,
     ProjectPath,
     Quiet,
@@ -35,6 +37,7 @@ def score(
     *,
     project: ProjectPath = HERE,
     model: Model = "latest",
+    expect: Expect = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Parquet file that gets the decisions; needed for files.")
     ] = None,
@@ -43,6 +46,7 @@ def score(
     state: Annotated[
         Path | None, typer.Option("--state", help="Folder that remembers what was scored before, and now this.")
     ] = None,
+    new: New = False,
     with_features: Annotated[bool, typer.Option("--with-features", help="Add the value of every feature.")] = False,
     reasons: Annotated[
         str, typer.Option("--reasons", help="Which decisions get reasons: all, alerts or none.")
@@ -72,9 +76,12 @@ def score(
     if memory is not None and (output is None or state is not None):
         msg = "--memory is for files that are scored at once; events one by one need none"
         raise UsageError(msg)
+    if new and state is None:
+        msg = "--new makes a state in a folder, and --state names none"
+        raise UsageError(msg)
     budget = None if memory is None else memory_size(memory)
     with session.progress() as progress:
-        opened, before, beside = open_model(project, model), history or [], named_paths(source or [])
+        opened, before, beside = open_model(project, model, expect=expect), history or [], named_paths(source or [])
         if output is not None:
             require_no_input(
                 output, opened.project, also=[*data, *map(str, before), *itertools.chain(*beside.values())]
@@ -86,8 +93,8 @@ def score(
             )  # fmt: skip
         else:
             with engine_on(
-                opened, state, history=before, sources=beside, with_features=with_features, explained=explained,
-                progress=progress,
+                opened, state, new=new, history=before, sources=beside, with_features=with_features,
+                explained=explained, progress=progress,
             ) as engine:  # fmt: skip
                 if output is None:
                     _tell(session, score_stream(engine, sys.stdin.buffer, _print_line))

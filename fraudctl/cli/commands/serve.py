@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, History, Model, NoProgress, ProjectPath, Quiet, SourceFiles, Verbose, named_paths
+from fraudctl.cli.options import (
+    HERE,
+    Expect,
+    History,
+    Model,
+    New,
+    NoProgress,
+    ProjectPath,
+    Quiet,
+    SourceFiles,
+    Verbose,
+    named_paths,
+)
+from fraudctl.errors import UsageError
 
 TOKEN = "FRAUDCTL_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
@@ -17,12 +30,14 @@ def serve(
     *,
     project: ProjectPath = HERE,
     model: Model = "latest",
+    expect: Expect = None,
     challenger: Annotated[
         str | None, typer.Option("--challenger", help="A model that decides in the shadow, and is only logged.")
     ] = None,
     state: Annotated[
         Path | None, typer.Option("--state", help="Folder that remembers; without it a restart forgets.")
     ] = None,
+    new: New = False,
     history: History = None,
     source: SourceFiles = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -31,12 +46,32 @@ def serve(
     with_features: Annotated[bool, typer.Option("--with-features", help="Answer with every feature too.")] = False,
     max_body: Annotated[int, typer.Option("--max-body", min=1024, help="Most bytes of a request.")] = 1 << 20,
     max_items: Annotated[int, typer.Option("--max-items", min=1, help="Most events in one request.")] = 1000,
-    rate: Annotated[float | None, typer.Option("--rate", min=1.0, help="Most decisions per second.")] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that a request may take.")] = 5.0,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=1.0, help="Most events, labels and rows per second together.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds from the first byte of a request to its last.")
+    ] = 5.0,
+    idle_timeout: Annotated[
+        float, typer.Option("--idle-timeout", min=0.1, help="Seconds that a connection may wait for its next request.")
+    ] = 30.0,
     max_connections: Annotated[int, typer.Option("--max-connections", min=1, help="Most connections at once.")] = 1000,
+    max_peer_connections: Annotated[
+        int | None,
+        typer.Option("--max-peer-connections", min=1, help="Most connections of one address. Default: 4/5 of all."),
+    ] = None,
     max_ahead: Annotated[
         float, typer.Option("--max-ahead", min=0.0, help="Seconds that an event may lie ahead of the clock.")
     ] = 3600.0,
+    max_wait: Annotated[
+        float, typer.Option("--max-wait", min=0.0, help="Seconds that a label or a row may lie ahead of the clock.")
+    ] = 31 * 86_400.0,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Most messages that wait for the time at which they count.")
+    ] = 1_000_000,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let everyone in who reaches an address beyond this machine.")
+    ] = False,
     snapshot_every: Annotated[
         int, typer.Option("--snapshot-every", min=100, help="Events between snapshots of the state.")
     ] = 50_000,
@@ -48,7 +83,7 @@ def serve(
     verbose: Verbose = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Decide over HTTP. FRAUDCTL_TOKEN in the environment is what clients then have to bring.
+    """Decide over HTTP. Clients have to send the token that FRAUDCTL_TOKEN in the environment holds.
 
     SIGTERM finishes what has begun; SIGHUP, and POST /admin/reload, open the models anew.
     """
@@ -57,15 +92,19 @@ def serve(
     from fraudctl.server.service import Limits
     from fraudctl.workflows.serve import Serving, serve_model
 
+    if new and state is None:
+        msg = "--new makes a state in a folder, and --state names none"
+        raise UsageError(msg)
     session = Session(quiet=quiet, verbose=verbose, no_progress=no_progress)
     limits = Limits(
-        body=max_body, items=max_items, rate=rate, seconds=timeout, connections=max_connections, ahead=max_ahead
-    )
+        body=max_body, items=max_items, rate=rate, seconds=timeout, idle=idle_timeout, connections=max_connections,
+        peer_connections=max_peer_connections, ahead=max_ahead, wait=max_wait, waiting=max_waiting,
+    )  # fmt: skip
     serving = Serving(
-        place=project, model=model, challenger=challenger, state=state, history=history or [],
+        place=project, model=model, expect=expect, challenger=challenger, state=state, new=new, history=history or [],
         sources=named_paths(source or []), host=host, port=port, explained=explained_by(reasons),
         with_features=with_features, durable=durable, snapshot_every=snapshot_every, access_log=access_log,
-        token=os.environ.get(TOKEN) or None,
+        token=os.environ.get(TOKEN), insecure=insecure, verbose=verbose,
     )  # fmt: skip
     with session.progress() as progress:
         serve_model(serving, limits, progress=progress)

@@ -1,0 +1,89 @@
+"""What a server takes: rates in items, a log that cannot be written, and names of metrics with anything in them."""
+
+from __future__ import annotations
+
+import io
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fraudctl.errors import UsageError
+from fraudctl.server.service import BusyError, Limits, Service
+from fraudctl.server.telemetry import Log, labels
+
+
+class Engine:
+    """Stands in for an engine whose log may fail."""
+
+    def __init__(self) -> None:
+        self.fails, self.flushed, self.events = False, 0, 0
+        self.store, self.not_after, self.logged = object(), None, 0
+        self.live = SimpleNamespace(features={}, definitions={})
+
+    def event(self, _: Any) -> bytes:
+        self.events += 1
+        return b"{}"
+
+    def flush(self) -> None:
+        if self.fails:
+            msg = "no space"
+            raise UsageError(msg)
+        self.flushed += 1
+
+
+def service(engine: Engine, **limits: Any) -> Service:
+    return Service(cast("Any", engine), load=cast("Any", None), log=Log(io.StringIO()), limits=Limits(**limits))
+
+
+@pytest.mark.parametrize("sizes", [[1] * 40, [5] * 8, [3, 9, 1] * 8, [10] * 4])
+def test_a_rate_counts_items_whatever_the_requests(sizes: list[int]) -> None:
+    limited, taken = service(Engine(), rate=10.0), 0
+    for at, size in enumerate(sizes):
+        try:
+            limited.admit(size, now=1000 + at * 0.05)
+            taken += size
+        except BusyError:
+            pass
+    assert 0 < taken <= 10 + 10 * 0.05 * len(sizes)
+    with pytest.raises(BusyError, match="1000 items in one request"):
+        limited.admit(1000, now=9999.0)
+
+
+def test_while_the_log_cannot_be_written_nothing_is_taken_and_readiness_says_so() -> None:
+    engine = Engine()
+    found = service(engine)
+    assert found.unready is None
+    engine.fails = True
+    found._unwritten = True
+    assert found.unready == "the log cannot be written"
+    for take in (found.decide, found.labels):
+        with pytest.raises(UsageError):
+            take({})
+    assert engine.events == 0
+    engine.fails = False
+    assert found.unready is None
+    assert found.decide({}) == b"{}"
+    found.draining = True
+    assert found.unready == "draining"
+
+
+@pytest.mark.parametrize("value", ['"', "\\", "\n", 'a"b\\c\nd', "ü {} , ="])
+def test_labels_of_metrics_hold_any_text(value: str) -> None:
+    text = labels(action=value, role="x")
+    assert "\n" not in text
+    body = text.removeprefix('action="').removesuffix('",role="x"')
+    assert body.replace("\\\\", "\0").replace('\\"', '"').replace("\\n", "\n").replace("\0", "\\") == value
+
+
+def test_a_log_that_cannot_be_written_stops_nothing_and_shows_no_text_of_errors() -> None:
+    closed = io.StringIO()
+    closed.close()
+    Log(closed).say("anything")
+    stream = io.StringIO()
+    log = Log(stream)
+    log.say("bug", "error", **log.about(ValueError("4111111111111111")))
+    assert json.loads(stream.getvalue())["kind"] == "ValueError"
+    assert "4111" not in stream.getvalue()
+    assert "4111" in Log(verbose=True).about(ValueError("4111111111111111"))["traceback"]
