@@ -1,9 +1,7 @@
 """What of the past has to be kept so that later events get the features of a full build, bit for bit.
 
-The kept past is a set of earlier events: those that a window of a later event can reach, those whose label it can, and
-one or two for each look-back without an end (the first and last event of an entity, the last of a pair, every fraud).
-What is dropped can change no later feature; of its outcomes only their number is kept. Links, and counts of a pair,
-look back on everything: then nothing is dropped.
+The kept past is a set of earlier events: those that `lookback` says a later event can see. What is dropped can change
+no later feature; of its outcomes only their number is kept.
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ import polars as pl
 
 from fraudctl.features.batch import Dropped, Engine, default_workers
 from fraudctl.features.definition import FeatureSet
+from fraudctl.features.lookback import lookback_of
 from fraudctl.features.schedule import run
-from fraudctl.features.specs import HourSpec, LabelSpec, LinkSpec, PairSpec, RawSpec, RecencySpec, WindowSpec
+from fraudctl.features.specs import RawSpec, WindowSpec
 
 
 @dataclass(frozen=True)
@@ -43,27 +42,7 @@ def kept(past: Past, features: FeatureSet, *, before_us: int) -> Past:
         Events in the order of time; those at ``before_us`` or later are left out.
     """
     events = past.events.filter(pl.col("event_time").dt.epoch("us") < before_us)
-    specs = [step.spec for step in features.steps]
-    if any(isinstance(spec, LinkSpec) or (isinstance(spec, PairSpec) and spec.kind == "count") for spec in specs):
-        return Past(events, past.dropped)
-    matters = pl.lit(value=False)
-    windows = [spec.window_us for spec in specs if isinstance(spec, (WindowSpec, HourSpec))]
-    if windows:
-        matters |= pl.col("event_time").dt.epoch("us") > before_us - max(windows)
-    labels = [spec.window_us for spec in specs if isinstance(spec, LabelSpec)]
-    if labels:
-        matters |= pl.col("label_time").dt.epoch("us") > before_us - max(labels)
-    seen = {(spec.entity, spec.kind) for spec in specs if isinstance(spec, RecencySpec)}
-    if any("fraud" in kind for _, kind in seen):
-        matters |= pl.col("label") == 1
-    for entity, kind in sorted(seen):
-        if kind == "seconds_since_last":
-            matters |= pl.col(entity).is_last_distinct()
-        if kind == "seconds_since_first":
-            matters |= pl.col(entity).is_first_distinct()
-    for pair in sorted({spec.entities for spec in specs if isinstance(spec, PairSpec)}):
-        matters |= pl.struct(*pair).is_last_distinct()
-    flags = events.select(matters.fill_null(value=False).alias("kept")).to_series()
+    flags = events.select(lookback_of(features).matters(before_us=before_us).alias("kept")).to_series()
     gone = events.filter(~flags)["label"].drop_nulls()
     dropped = Dropped(past.dropped.known + len(gone), past.dropped.frauds + int((gone == 1).sum()))
     return Past(events.filter(flags), dropped)

@@ -37,13 +37,15 @@ def take_history(
     not become known by then are expected.
     """
     if frame.height == 0:
+        for name, source in sources.items():
+            _expect_rows(state, name, source)
         return
     times = _micros(frame["event_time"])
     until = int(times[-1])
     table = _with_features(state, frame, sources)
     progress("columns", 1, 4)
     own, codes = _brought(state.plan.inputs[""], table, state.timezone)
-    slots = _event_slots(state, frame, times > until - state.plan.horizon_us)
+    slots = _event_slots(state, frame, times)
     before = int(np.searchsorted(times, until))
     layout, links = state.plan.layout, state.plan.links
     tracks = state.tracks[""]
@@ -155,13 +157,21 @@ def codes_of(values: pl.Series) -> Array:
 # ---------------------------------------------------------------- slots
 
 
-def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, recent: Array) -> Array:
-    """Give each event's slots, (n, n_spaces), after making them; old values of what is not kept have none."""
+def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array) -> Array:
+    """Return each event's slots, (n, n_spaces), after making them; NULL where nothing of an old event counts any more.
+
+    An event still counts for an entity whose windows reach its time or that of its outcome, or while its outcome may
+    come.
+    """
     out = np.full((frame.height, len(state.plan.spaces)), arena.NULL, np.int64)
+    until, arrived = int(times[-1]), frame["label_time"].dt.epoch("us").fill_null(arena.NEVER).to_numpy()
+    may_come = times > until - state.wait_us if state.plan.needs_labels else np.zeros(len(times), np.bool_)
     for number, space in enumerate(state.plan.spaces):
         if len(space.names) == 1:
             values = frame[space.names[0]]
-            out[:, number] = _slots(state, number, values if space.kept else values.set(pl.Series(~recent), None))
+            within, labels_within = state.plan.lookback.of(space.names[0])
+            counts = may_come | (times > until - within) | ((arrived > until - labels_within) & (labels_within > 0))
+            out[:, number] = _slots(state, number, values if space.kept else values.set(pl.Series(~counts), None))
     for number, a, b in state.pairs:
         both = (out[:, a] != arena.NULL) & (out[:, b] != arena.NULL)
         keys = pl.Series(np.where(both, out[:, a] << 32 | out[:, b], -1)).replace(-1, None)
@@ -226,10 +236,9 @@ def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots
     )
     state.ledger.settle_all(rows[:n] + number)
     for row, label, time in zip(rows[n:].tolist(), outcomes[n:].tolist(), arrived[n:].tolist(), strict=True):
-        if row + number >= 0:
-            state.expect(row + number, int(label), time)
-        else:
-            state.counters["dropped"] += 1
+        if row + number < 0:
+            state.ledger.keep_waiting(row + number, int(times[row]), slots[row])
+        state.expect(row + number, int(label), time)
 
 
 def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int) -> None:
@@ -237,7 +246,7 @@ def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: 
     usable = _micros(source["usable_time"])
     known = usable < until
     _look_up(state.others[name], source.filter(pl.Series(known)))
-    rows = np.flatnonzero(known & (usable > until - state.plan.horizon_us))
+    rows = np.flatnonzero(known & (usable > until - state.plan.lookback.rows_within_us.get(name, 0)))
     rows = rows[np.argsort(usable[rows], kind="stable")]
     recent, times = source[rows.tolist()] if len(rows) else source.clear(), usable[rows]
     own, codes = _brought(state.plan.inputs[name], recent, state.timezone)
@@ -251,7 +260,12 @@ def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: 
         len(rows),
         lambda at: intake.take_rows(state.heap, layout, tracks, slots, own, codes, times, until, at),
     )
-    for row in source.filter(pl.Series(~known)).iter_rows(named=True):
+    _expect_rows(state, name, source.filter(pl.Series(~known)))
+
+
+def _expect_rows(state: OnlineFeatures, name: str, source: pl.DataFrame) -> None:
+    """Let rows of another table count from when they are known."""
+    for row in source.iter_rows(named=True):
         state.source(name, row)
 
 

@@ -122,17 +122,32 @@ def take_row(
 
 
 @jit
-def forget(heap: Ints, layout: Ints, now: int, removed: Ints) -> int:
-    """Free the bodies of slots that have been idle for longer than any window.
+def hold(heap: Ints, slots: Ints, until: int) -> None:
+    """Keep the slots of an event until a time to come, however long they are idle."""
+    for slot in slots:
+        if slot not in (0, NULL):
+            heap[slot + TOUCHED] = max(heap[slot + TOUCHED], until)
 
-    ``removed`` (MOST_REMOVED, 2) takes the key space and offset of slots that are not kept either; gives their number.
+
+@jit
+def forget(heap: Ints, layout: Ints, now: int, removed: Ints) -> int:
+    """Free the bodies of slots that have been idle for longer than any window, and are not held.
+
+    ``removed`` (MOST_REMOVED, 2) takes the key space and offset of slots that are not kept either; returns their
+    number.
     """
     n = 0
     for number in range(layout[G_N_SPACES]):
         space = layout[G_SPACES] + number * SPACE_WORDS
-        slot = heap[LISTS + 2 * number]
-        while slot != 0 and n < MOST_REMOVED and heap[slot + TOUCHED] <= now - layout[G_HORIZON]:
+        slot, n_held = heap[LISTS + 2 * number], 0
+        while slot != 0 and n < MOST_REMOVED and n_held < MOST_REMOVED:
             following = heap[slot + AFTER]
+            if heap[slot + TOUCHED] > now:  # held: its turn comes again after all others
+                touch(heap, number, slot, now)
+                slot, n_held = following, n_held + 1
+                continue
+            if heap[slot + TOUCHED] > now - layout[G_HORIZON]:
+                break
             if heap[slot + BODY] != ZEROS:
                 for i in range(layout[space + S_N_TRACKS]):
                     drop(heap, layout, layout[layout[space + S_TRACKS] + i], heap[slot + BODY])

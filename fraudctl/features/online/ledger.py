@@ -1,6 +1,7 @@
 """The events that are remembered by their id: to know a duplicate, and to know whose outcome arrives.
 
-A ring of records in the order of their arrival; the oldest are forgotten once they have waited long enough.
+A ring of records in the order of their arrival; the oldest are forgotten once they have waited long enough. A record
+whose outcome is known already, and only has to come due, is kept beside the ring until it has counted.
 """
 
 from __future__ import annotations
@@ -12,17 +13,24 @@ import numpy as np
 
 from fraudctl.features.groups import Array
 
-TIME, EXPECTED, SETTLED, SLOTS = 0, 1, 2, 3
+TIME, EXPECTED, SETTLED, DUE, SLOTS = range(5)
 _MOST_FORGOTTEN = 64
 
 
 class Ledger:
-    """Records of events: µs, which message the outcome is expected from, whether it has counted, and their slots."""
+    """Records of events: µs, which message the outcome is expected from, whether it has counted, when, their slots.
+
+    Attributes
+    ----------
+    waiting
+        Number -> record of events that have left the ring and whose outcome will still count.
+    """
 
     def __init__(self, n_spaces: int) -> None:
         self.numbers: dict[Any, int] = {}
         self.records: Array = np.zeros((1024, SLOTS + n_spaces), np.int64)
         self.ids: list[Any] = [None] * 1024
+        self.waiting: dict[int, Array] = {}
         self.first = 0
         self.end = 0
 
@@ -49,7 +57,9 @@ class Ledger:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the records take."""
-        return int(self.records.nbytes) + 8 * len(self.ids) + sys.getsizeof(self.numbers) + 96 * len(self.numbers)
+        waiting = sys.getsizeof(self.waiting) + (128 + self.records[0].nbytes) * len(self.waiting)
+        ids = 8 * len(self.ids) + sys.getsizeof(self.numbers) + 96 * len(self.numbers)
+        return int(self.records.nbytes) + ids + waiting
 
     def add_all(self, keys: list[Any], times: Array, slots: Array) -> None:
         """Make the records of many events in a new ledger, the first with number 0."""
@@ -77,33 +87,53 @@ class Ledger:
     def _at(self, number: int) -> int:
         return number & (len(self.ids) - 1)
 
+    def _record(self, number: int) -> Array:
+        found = self.waiting.get(number) if self.waiting else None
+        return self.records[self._at(number)] if found is None else found
+
+    def keep_waiting(self, number: int, time: int, slots: Array) -> None:
+        """Make a record beside the ring, of an event from before its first one."""
+        record = np.zeros(self.records.shape[1], np.int64)
+        record[TIME], record[SLOTS:] = time, slots
+        self.waiting[number] = record
+
     def time(self, number: int) -> int:
-        """Give the µs of an event."""
-        return int(self.records[self._at(number), TIME])
+        """Return the µs of an event."""
+        return int(self._record(number)[TIME])
 
     def keep_slots(self, number: int, slots: Array) -> None:
         """Remember the slots of an event that was taken in."""
-        self.records[self._at(number), SLOTS:] = slots
+        self._record(number)[SLOTS:] = slots
 
     def slots(self, number: int) -> Array:
-        """Give the slots of an event."""
-        return self.records[self._at(number), SLOTS:]
+        """Return the slots of an event; all are 0 until it is taken in."""
+        return self._record(number)[SLOTS:]
 
-    def expect(self, number: int, sequence: int) -> None:
-        """Expect the outcome from this message, and no longer from one before it."""
-        self.records[self._at(number), EXPECTED] = sequence
+    def due(self, number: int) -> int:
+        """Return the µs at which the outcome will count, or 0 where none is expected."""
+        record = self._record(number)
+        return int(record[DUE]) if record[EXPECTED] and not record[SETTLED] else 0
+
+    def expect(self, number: int, sequence: int, due: int) -> None:
+        """Expect the outcome from this message at ``due`` µs, and no longer from one before it."""
+        record = self._record(number)
+        record[EXPECTED], record[DUE] = sequence, due
 
     def is_settled(self, number: int) -> bool:
-        """Say whether the outcome of an event has counted."""
-        return bool(self.records[self._at(number), SETTLED])
+        """Return whether the outcome of an event has counted."""
+        return bool(self._record(number)[SETTLED])
 
-    def settle(self, number: int, sequence: int) -> bool:
-        """Let the outcome count, if it comes from the message it is expected from and the event is still known."""
-        at = self._at(number)
-        if number < self.first or self.records[at, EXPECTED] != sequence or self.records[at, SETTLED]:
-            return False
-        self.records[at, SETTLED] = 1
-        return True
+    def settle(self, number: int, sequence: int) -> tuple[int, Array] | None:
+        """Let the outcome count; return the event's µs and slots, or None where another message is expected.
+
+        The outcome counts if it comes from the message it is expected from and none has counted.
+        """
+        record = self._record(number)
+        if record[EXPECTED] != sequence or record[SETTLED]:
+            return None
+        record[SETTLED] = 1
+        self.waiting.pop(number, None)
+        return int(record[TIME]), np.ascontiguousarray(record[SLOTS:])
 
     def forget(self, until: int) -> None:
         """Forget events of ``until`` and before, oldest first, a few at a time."""
@@ -111,6 +141,8 @@ class Ledger:
             if self.first == self.end or self.records[self._at(self.first), TIME] > until:
                 return
             at = self._at(self.first)
+            if self.due(self.first):
+                self.waiting[self.first] = self.records[at].copy()
             del self.numbers[self.ids[at]]
             self.ids[at] = None
             self.first += 1

@@ -13,6 +13,7 @@ import numpy as np
 
 from fraudctl.errors import ProjectError
 from fraudctl.features.definition import Feature, FeatureSet
+from fraudctl.features.lookback import lookback_of
 from fraudctl.features.online import answers, arena, intake, logs
 from fraudctl.features.rowwise import RowExpr
 from fraudctl.features.specs import (
@@ -192,6 +193,8 @@ class Plan:
         In which order an event's features are answered.
     lookups
         Other table and entity of each attribute that is looked up.
+    lookback
+        What all features together can see of the past.
     horizon_us
         How long an idle entity is remembered whole.
     needs_labels
@@ -209,9 +212,11 @@ class Plan:
         self.lookups: list[tuple[str, str]] = []
         for step in features.steps:
             self._collect(step)
-        self.needs_labels = any(_needs_labels(step) for step in features.steps)
-        longest = max((track.window_us for track in self.tracks), default=0)
-        self.horizon_us = max(longest, wait_us if self.needs_labels else 0)
+        self.lookback = lookback_of(features)
+        for space in self.spaces:
+            space.kept = any(set(space.names) <= set(key) for key in self.lookback.for_ever)
+        self.needs_labels = self.lookback.outcomes
+        self.horizon_us = max(self.lookback.longest_us, wait_us if self.needs_labels else 0)
         self._give_headers()
         self.layout = self._layout()
         self.links = np.array([self._family(spec) for spec in self._families], np.int64).reshape(
@@ -271,7 +276,6 @@ class Plan:
             track.column(EVENT_TIME)
         elif isinstance(spec, RecencySpec):
             space = self.spaces[self.space(spec.entity)]
-            space.kept = True
             if spec.kind == "seconds_since_fraud_run_began" and spec.gap_us not in space.gaps:
                 space.gaps.append(spec.gap_us)
         elif isinstance(spec, (PairSpec, LinkSpec)):
@@ -294,7 +298,7 @@ class Plan:
 
     def _pair(self, spec: PairSpec | LinkSpec) -> None:
         for names in ((spec.entities[0],), (spec.entities[1],), spec.entities):
-            self.spaces[self.space(*names)].kept = True
+            self.space(*names)
         if isinstance(spec, LinkSpec) and not any(_same_family(spec, other) for other in self._families):
             family = len(self._families)
             self._families.append(spec)
@@ -461,13 +465,6 @@ class Plan:
 def _in_order(features: FeatureSet) -> Iterable[Feature]:
     """Give the features in the model's order, then the hidden steps."""
     return [*features.features, *(step for step in features.steps if step.hidden)]
-
-
-def _needs_labels(step: Feature) -> bool:
-    spec = step.spec
-    if isinstance(spec, (RecencySpec, LinkSpec)):
-        return "fraud" in spec.kind
-    return isinstance(spec, LabelSpec)
 
 
 def _same_family(a: LinkSpec, b: LinkSpec) -> bool:

@@ -22,7 +22,8 @@ from fraudctl.features.online.reading import Seen
 if TYPE_CHECKING:
     from fraudctl.features.online.state import OnlineFeatures
 
-MAGIC = b"fraudctl online state 1\n"
+MAGIC = b"fraudctl online state 2\n"
+_NAMED = b"fraudctl online state "
 _KINDS = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "time": time.fromisoformat}
 
 
@@ -58,6 +59,7 @@ def load(state: OnlineFeatures, data: bytes) -> None:
     ledger.ids = [None] * len(ledger.records)
     for number, key in zip(range(ledger.first, ledger.end), saved["ids"], strict=True):
         ledger.ids[number & (len(ledger.ids) - 1)] = key
+    ledger.waiting = {number: np.array(record, np.int64) for number, record in saved["waiting"]}
     ledger.numbers = dict(zip(saved["ids"], range(ledger.first, ledger.end), strict=True))
     for number, (values, slots) in enumerate(saved["slots"]):
         state.slots[number] = dict(zip(values, slots, strict=True))
@@ -91,6 +93,7 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
         "now": state.now, "n_events": state.n_events, "counters": state.counters, "sequence": state.sequence,
         "turns": state.turns, "forgotten": state.forgotten,
         "first": ledger.first, "end": ledger.end, "ids": ids,
+        "waiting": [[number, record.tolist()] for number, record in ledger.waiting.items()],
         "slots": [[list(slots), list(slots.values())] for slots in state.slots],
         "due": [[due, sequence, kind, _plain(content)] for due, sequence, kind, content in state.due],
         "early": [[key, *value] for key, value in state.early.items()],
@@ -108,8 +111,9 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
 def _parts(digest: str, data: bytes) -> tuple[bytes, bytes, bytes]:
     """Check the bytes, and give their parts."""
     if not data.startswith(MAGIC):
-        msg = "saved state: is none of this version of fraudctl"
-        raise BundleError(msg, hint="build the state anew from the history")
+        other = data.startswith(_NAMED)
+        msg = "saved state: was written by another version of fraudctl" if other else "saved state: is not one"
+        raise BundleError(msg, hint="build the state again from history")
     end = data.find(b"\n", len(MAGIC), len(MAGIC) + 4096)
     head = _parsed(data[len(MAGIC) : end])
     content = memoryview(data)[end + 1 :]

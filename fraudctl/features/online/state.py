@@ -291,8 +291,16 @@ class OnlineFeatures:
     def expect(self, number: int, label: int, time: int) -> None:
         """Let an outcome of the event with that record count from its time on."""
         self.sequence += 1
-        self.ledger.expect(number, self.sequence)
-        self._schedule(max(time, self.ledger.time(number) + 1), LABELS, (number, label, time))
+        due = max(time, self.ledger.time(number) + 1)
+        self.ledger.expect(number, self.sequence, due)
+        self.hold(number)
+        self._schedule(due, LABELS, (number, label, time))
+
+    def hold(self, number: int) -> None:
+        """Keep the slots of an event until its outcome counts, where one is expected and it was taken in."""
+        due = self.ledger.due(number)
+        if due:
+            intake.hold(self.heap, self.ledger.slots(number), due)
 
     def source(self, name: str, row: Mapping[str, Any]) -> None:
         """Take in a row of another table.
@@ -341,10 +349,9 @@ class OnlineFeatures:
             self._take_row(kind, content)
             return
         number, label, time = content
-        if number < self.ledger.first or self.ledger.time(number) <= self.forgotten - self.wait_us:
-            self.counters["dropped"] += 1
-        elif self.ledger.settle(number, sequence):
-            self._take_label(number, label, time)
+        settled = self.ledger.settle(number, sequence)
+        if settled is not None:
+            self._take_label(*settled, label, time)
 
     def _forget(self, now: int) -> None:
         self.forgotten = now
@@ -403,11 +410,11 @@ class OnlineFeatures:
         ):  # fmt: skip
             self.lengthen()
         self.ledger.keep_slots(number, slots)
+        if self.plan.needs_labels:
+            self.hold(number)
 
-    def _take_label(self, number: int, label: int, time: int) -> None:
-        happened = float(self.ledger.time(number))
-        own = np.array([happened if label == 1 else math.nan, happened])
-        slots = np.ascontiguousarray(self.ledger.slots(number))
+    def _take_label(self, happened: int, slots: Array, label: int, time: int) -> None:
+        own = np.array([happened if label == 1 else math.nan, happened], np.float64)
         while not intake.take_label(
             self.heap, self.plan.layout, self.tracks[LABELS], self.plan.links, slots, own, time, self.now
         ):
