@@ -35,12 +35,11 @@ def definitions(rng) -> str:
     listed = lambda items: "[" + ", ".join(f'"{item}"' for item in items) + "]"  # noqa: E731
     by = lambda: str(rng.choice(["card", "shop"]))  # noqa: E731
     labels = ["known_count", "fraud_count", "fraud_rate", "smoothed_rate", "seconds_since_last_fraud"]
+    events = ["count", "sum(amount)", "median(amount)"]
     out = [
         f'[[features.labels]]\nby = "{by()}"\nwindows = {listed(spans())}\naggregates = {listed(labels)}\n',
-        f'[[features.window]]\nby = "{by()}"\nwindows = {listed(spans())}\n'
-        'aggregates = ["count", "sum(amount)", "median(amount)"]\n',
-        f'[[features.window]]\nsource = "logins"\nby = "{by()}"\nwindows = {listed(spans())}\n'
-        'aggregates = ["count", "sum(score)"]\n',
+        f'[[features.window]]\nby = "{by()}"\nwindows = {listed(spans())}\naggregates = {listed(events)}\n',
+        f'[[features.window]]\nsource = "logins"\nby = "{by()}"\nwindows = {listed(spans())}\naggregates = ["count"]\n',
         '[[features.lookup]]\nsource = "logins"\nby = "card"\ncolumns = ["score"]\nmax_age = "9d"\n',
         f'[[features.recency]]\nby = "{by()}"\n',
         f'[[features.hours]]\nby = "{by()}"\nwindows = {listed(spans())}\naggregates = ["hour_concentration"]\n',
@@ -169,8 +168,8 @@ def _one_of_each():
     from fraudctl.features.rowwise import compile_row_sql
 
     return [
-        WindowSpec("card", DAY, "count"), LabelSpec("card", DAY, "known_count"), RecencySpec("card", "seconds_since_last"),
-        specs.PairSpec(("card", "shop"), "count"), specs.LinkSpec(("card", "shop"), "degree", 9),
+        WindowSpec("card", DAY, "count"), LabelSpec("card", DAY, "known_count"), 
+        RecencySpec("card", "seconds_since_last"), specs.PairSpec(("card", "shop"), "count"), specs.LinkSpec(("card", "shop"), "degree", 9),
         specs.SourceWindowSpec("logins", "card", DAY, "count"), specs.LookupSpec("logins", "card", "score"),
         specs.HourSpec("card", DAY, "hour_distance"), specs.RatioSpec("a", "b", 1.0),
         specs.RowSpec(compile_row_sql("amount > 1", allowed=["amount"], where="test")), specs.RawSpec("amount"),

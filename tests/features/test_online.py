@@ -113,6 +113,10 @@ def test_a_damaged_or_foreign_state_is_refused(features_of):
     for broken in (data[:-1], data[:-8] + b"x" * 8, b"", b"other" + data, data.replace(b"sha256", b"sha512")):
         with pytest.raises(BundleError):
             OnlineFeatures.from_bytes(broken, features, timezone=ZONE, label_delay_us=DELAY)
+    with pytest.raises(BundleError, match="another version"):  # that version could lose outcomes
+        OnlineFeatures.from_bytes(
+            data.replace(b"state 2", b"state 1", 1), features, timezone=ZONE, label_delay_us=DELAY
+        )
     with pytest.raises(BundleError, match="other features"):
         OnlineFeatures.from_bytes(data, other, timezone=ZONE, label_delay_us=DELAY)
 

@@ -57,7 +57,7 @@ class Ledger:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the records take."""
-        waiting = sys.getsizeof(self.waiting) + (128 + self.records[0].nbytes) * len(self.waiting)
+        waiting = sys.getsizeof(self.waiting) + (128 + int(self.records[0].nbytes)) * len(self.waiting)
         ids = 8 * len(self.ids) + sys.getsizeof(self.numbers) + 96 * len(self.numbers)
         return int(self.records.nbytes) + ids + waiting
 
