@@ -168,8 +168,9 @@ def _one_of_each():
     from fraudctl.features.rowwise import compile_row_sql
 
     return [
-        WindowSpec("card", DAY, "count"), LabelSpec("card", DAY, "known_count"), 
-        RecencySpec("card", "seconds_since_last"), specs.PairSpec(("card", "shop"), "count"), specs.LinkSpec(("card", "shop"), "degree", 9),
+        WindowSpec("card", DAY, "count"), LabelSpec("card", DAY, "known_count"),
+        RecencySpec("card", "seconds_since_last"), specs.PairSpec(("card", "shop"), "count"),
+        specs.LinkSpec(("card", "shop"), "degree", 9),
         specs.SourceWindowSpec("logins", "card", DAY, "count"), specs.LookupSpec("logins", "card", "score"),
         specs.HourSpec("card", DAY, "hour_distance"), specs.RatioSpec("a", "b", 1.0),
         specs.RowSpec(compile_row_sql("amount > 1", allowed=["amount"], where="test")), specs.RawSpec("amount"),
