@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fraudctl.categories import to_json
 from fraudctl.costs import FloatArray
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known
 from fraudctl.evaluate.judged import Judged
@@ -44,7 +45,7 @@ AT_K = (10, 20, 50, 100, 200, 500)
 def by_segment(
     scored: pl.DataFrame, judged: Judged, project: Project, confidence: float
 ) -> dict[str, list[dict[str, Any]]]:
-    """Give the metrics within each segment, by column; values with fewer than 20 frauds are pooled into "rest"."""
+    """Give the metrics within each segment, by column; values with fewer than 20 frauds are pooled."""
     if nothing_known(judged) is not None:
         return {}
     return {name: _segments(scored[name], judged, confidence) for name in project.segment_columns}
@@ -72,7 +73,7 @@ def _segments(values: pl.Series, judged: Judged, confidence: float) -> list[dict
     for name, mask in split_segments(values, judged.y_true, min_frauds=SEGMENT_MIN_FRAUDS):
         part = judged.take(mask)
         found = {metric: estimate(metric, part, settings).to_dict() for metric in SEGMENT_METRICS}
-        rows.append({"segment": name, "events": part.n_events, "frauds": part.n_frauds, "metrics": found})
+        rows.append({**to_json(name), "events": part.n_events, "frauds": part.n_frauds, "metrics": found})
     return rows
 
 

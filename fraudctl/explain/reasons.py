@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.categories import UNKNOWN, quoted
 from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray, micros
 from fraudctl.explain.wording import said, spoken
 
@@ -132,10 +133,10 @@ def tell(words: str, value: Any) -> str:
     ('1,235', '0.123', 'yes', 'unknown')
     """
     if value is None:
-        return "unknown"
+        return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return said(words, value) if isinstance(value, (int, float)) else str(value)
+    return said(words, value) if isinstance(value, (int, float)) else quoted(str(value))
 
 
 def usual_values(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from fraudctl.categories import quoted_values
 from fraudctl.costs import Cell, CostMatrix
 from fraudctl.figures import length, money, number, plain, rounded_length, rounded_plain, whole
 from fraudctl.policy import Policy
@@ -75,10 +76,10 @@ def _cell(cell: Cell, currency: str) -> str:
 
 
 def level_text(series: pl.Series) -> pl.Series:
-    """Give the values of a segment as text: yes and no for booleans, "unknown" for null."""
+    """Return the values of a segment as text, each its own: yes and no for booleans, "unknown" for null."""
     if series.dtype == pl.Boolean:
         series = series.replace_strict({True: "yes", False: "no"}, default=None, return_dtype=pl.String)
-    return series.cast(pl.String).fill_null("unknown")
+    return quoted_values(series.cast(pl.String))
 
 
 def spoken(words: str) -> str:

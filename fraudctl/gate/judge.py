@@ -14,6 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
+from fraudctl.categories import Category, shown
 from fraudctl.checks import CheckReport
 from fraudctl.costs import OUTCOMES
 from fraudctl.errors import DataError
@@ -212,11 +213,16 @@ class _Bench:
         return _lead(metric, self.judged.take(rows), self.rival.take(rows), self.settings)
 
     def _family(
-        self, name: str, section: SegmentRuleSection, found: Mapping[str, Estimate], bound: float, direction: Direction
+        self,
+        name: str,
+        section: SegmentRuleSection,
+        found: Mapping[Category, Estimate],
+        bound: float,
+        direction: Direction,
     ) -> Iterator[RuleResult]:
         """Judge segments together: each must pass by itself; a fail must survive Holm's correction."""
         results = [
-            self._rule(f"{name} {section.by}={label}", section.metric, item, bound, direction)
+            self._rule(f"{name} {section.by}={shown(label)}", section.metric, item, bound, direction)
             for label, item in found.items()
         ]
         failing = holm([_tail(item.estimate, bound, direction) for item in results], _alpha(self.settings.confidence))

@@ -61,7 +61,7 @@ class SegmentRuleSection(Section):
     no_worse_than: float | None = Field(default=None, ge=0.0)
     """Margin against the champion within the segment; 0.10 where no other bound is given."""
     min_frauds: int = Field(default=75, ge=1)
-    """Segments with fewer frauds are pooled into "rest"; beyond the eight largest so are all."""
+    """Segments with fewer frauds are pooled with all others, as is what is beyond the eight largest."""
 
     @property
     def margin(self) -> float | None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from fraudctl.categories import from_json, shown
 from fraudctl.costs import CostMatrix
 from fraudctl.evaluate.result import Evaluation, RuleResult
 from fraudctl.explain.wording import cost_words, policy_words
@@ -358,7 +359,7 @@ def _segments(e: Evaluation) -> Section | None:
     if not tables:
         return None
     recalls = [
-        (row["metrics"]["recall"]["value"], f"{column} {row['segment']}")
+        (row["metrics"]["recall"]["value"], f"{column} {shown(from_json(row))}")
         for column, rows in by_column.items()
         for row in rows
         if row["metrics"].get("recall", {}).get("value") is not None
@@ -378,7 +379,7 @@ def _segment_table(column: str, rows: list[dict[str, Any]], e: Evaluation) -> Ta
     )  # fmt: skip
     body = tuple(
         (
-            Cell(str(row["segment"])),
+            Cell(shown(from_json(row))),
             Cell(f"{row['events']:,}", row["events"]),
             Cell(f"{row['frauds']:,}", row["frauds"]),
             *(with_interval(name, row["metrics"].get(name, {}), e) for name in shown),

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import BundleError
-from fraudctl.train.model import MISSING, OTHER, ModelColumns
+from fraudctl.train.model import MISSING, ModelColumns
 
 if TYPE_CHECKING:
     from catboost import CatBoost
@@ -59,7 +59,7 @@ class Forest:
     base
         The expected score: contributions and it add up to the score.
     codes
-        Category -> value -> its code; `MISSING` and `OTHER` are among them.
+        Category -> known value -> its code; null has the next code, any other value the one after it.
     """
 
     columns: ModelColumns
@@ -86,7 +86,7 @@ class Forest:
         numbers
             One per column of the model, NaN for null; those at categories are not looked at.
         categories
-            Value of every category; None is `MISSING`, a value outside the vocabulary `OTHER`.
+            Value of every category; None for null.
         """
         n = len(self.columns.names)
         row = np.empty(n + sum(len(table) for _, table in self._virtual), dtype=np.float32)
@@ -99,7 +99,7 @@ class Forest:
             name = self.columns.names[position]
             codes = self.codes[name]
             value = categories[name]
-            code = codes[MISSING] if value is None else codes.get(value, codes[OTHER])
+            code = len(codes) if value is None else codes.get(value, len(codes) + 1)
             row[at : at + len(table)] = table[:, code]
             at += len(table)
         return row
@@ -151,8 +151,9 @@ class Forest:
             nothing = math.inf if self._high_nan[self.columns.names.index(name)] else -math.inf
             return pl.col(name).cast(pl.Float32).fill_nan(None).fill_null(nothing)
         codes = self.codes[name]
-        text = pl.col(name).cast(pl.String).fill_null(MISSING)
-        return text.replace_strict(dict(codes), default=codes[OTHER], return_dtype=pl.Int64)
+        text = pl.col(name).cast(pl.String)
+        known = text.replace_strict(dict(codes), default=len(codes) + 1, return_dtype=pl.Int64)
+        return pl.when(text.is_null()).then(len(codes)).otherwise(known).alias(name)
 
     def _score_part(self, columns: Mapping[int, Array], part: slice, out: Floats) -> None:
         """Bring some rows through all trees, block by block."""
@@ -253,10 +254,7 @@ class _Reader:
         self.first_ctr = sum(len(item.get("borders") or []) for item in self.floats)
         self.first_ctr += sum(len(item.get("values") or []) for item in self.categories)
         self.codes = {
-            name: {
-                value: code for code, value in enumerate(dict.fromkeys([*columns.vocabularies[name], MISSING, OTHER]))
-            }
-            for name in columns.categorical
+            name: {value: code for code, value in enumerate(columns.vocabularies[name])} for name in columns.categorical
         }
 
     def forest(self) -> Forest:
@@ -309,16 +307,17 @@ class _Reader:
     def truths(self) -> Array:
         """Give for every split on a category whether each of its values passes, as CatBoost says; by split."""
         n_splits = sum(len(tree["splits"]) for tree in self.trees)
-        widest = max((len(codes) for codes in self.codes.values()), default=0)
+        levels = {name: self.columns.levels(name) for name in self.codes}
+        widest = max((len(spelled) for spelled in levels.values()), default=0)
         out = np.zeros((n_splits, widest), dtype=np.bool_)
-        for name, codes in self.codes.items():
-            probe = _plain_rows(self.columns, len(codes)).with_columns(pl.Series(name, list(codes), dtype=pl.String))
+        for name, spelled in levels.items():
+            probe = _plain_rows(self.columns, len(spelled)).with_columns(pl.Series(name, spelled, dtype=pl.String))
             leaves = _leaves(self.model, self.columns, probe)
             position, at = self.columns.names.index(name), 0
             for t, tree in enumerate(self.trees):
                 for bit, split in enumerate(tree["splits"]):
                     if split["split_type"] != "FloatFeature" and self.position(split) == position:
-                        out[at, : len(codes)] = (leaves[:, t] >> bit) & 1
+                        out[at, : len(spelled)] = (leaves[:, t] >> bit) & 1
                     at += 1
         return out
 
@@ -327,7 +326,7 @@ class _Reader:
         moved, out, at = np.zeros(len(places), dtype=np.int64), [], 0
         for position in sorted({key[0] for key in places}):
             mine = [(key[1], place) for key, place in places.items() if key[0] == position]
-            width = len(self.codes[self.columns.names[position]])
+            width = len(self.columns.levels(self.columns.names[position]))
             table = np.array([np.frombuffer(bits, dtype=np.bool_)[:width] for bits, _ in mine], dtype=np.float32)
             out.append((position, table))
             for _, place in mine:
@@ -366,10 +365,6 @@ class _Reader:
             np.concatenate([*features, np.empty(0)]).astype(np.int32), np.concatenate([*tables, np.empty(0)]),
         )  # fmt: skip
         return arrays, base
-
-
-def _codes(vocabulary: Sequence[str]) -> dict[str, int]:
-    return {value: code for code, value in enumerate(dict.fromkeys([*vocabulary, MISSING, OTHER]))}
 
 
 def _offsets(lengths: Sequence[int]) -> Ints:
@@ -412,7 +407,7 @@ def _prove(forest: Forest, model: CatBoost) -> None:
     if forest.n_trees == 0:
         return
     probe = _probe_rows(forest)
-    pool = Pool(probe, cat_features=forest.columns.categorical)
+    pool = Pool(forest.columns.matrix(probe), cat_features=forest.columns.categorical)
     native = np.asarray(model.predict(pool, prediction_type="RawFormulaVal"), dtype=np.float64)
     shap = np.asarray(model.get_feature_importance(pool, type="ShapValues"), dtype=np.float64)
     ours, explained = forest.score_frame(probe), forest.explain_frame(probe)
@@ -426,6 +421,11 @@ def _prove(forest: Forest, model: CatBoost) -> None:
         raise BundleError(msg, hint="the model file does not fit this version of CatBoost; train again")
 
 
+def _unseen(known: Mapping[str, int]) -> str:
+    """Return a value that is not known."""
+    return max(known, default="", key=len) + "+"
+
+
 def _probe_rows(forest: Forest) -> pl.DataFrame:
     """Give rows whose values lie on, just above and just below the borders of the trees, or are null."""
     random = np.random.default_rng(0)
@@ -433,7 +433,9 @@ def _probe_rows(forest: Forest) -> pl.DataFrame:
     series = []
     for position, name in enumerate(forest.columns.names):
         if name in forest.codes:
-            series.append(pl.Series(name, random.choice(list(forest.codes[name]), _PROBES), dtype=pl.String))
+            levels = [*forest.codes[name], None, _unseen(forest.codes[name])]
+            drawn = random.integers(0, len(levels), _PROBES)
+            series.append(pl.Series(name, [levels[at] for at in drawn], dtype=pl.String))
             continue
         own = borders[starts[position] : starts[position + 1]]
         own = own if len(own) else np.zeros(1, dtype=np.float32)

@@ -108,7 +108,8 @@ def logistic_scores(rows: Rows) -> Floats:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    design = _Design.learn(rows.columns.matrix(rows.train), rows.columns.vocabularies)
+    spelled = {name: rows.columns.levels(name)[:-2] for name in rows.columns.categorical}
+    design = _Design.learn(rows.columns.matrix(rows.train), spelled)
     y_true = rows.train["label"].to_numpy()
     if len(np.unique(y_true[rows.weight > 0])) < 2:
         return np.full(rows.valid.height, log_odds(np.array([y_true.mean()]))[0])

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from fraudctl.project.training import ParamsSection, TrainSection
 
 MISSING: Final = "(missing)"
-"""What a null category is called in the model."""
+"""How a null category is spelled in the model; no value is, see `ModelColumns.spelled`."""
 OTHER: Final = "(other)"
-"""What a category outside the vocabulary is called in the model."""
+"""How a category outside the vocabulary is spelled in the model; no value is."""
+_ESCAPED: Final = 2
+"""Version of the spelling in which a value that begins with a parenthesis gets another one."""
 
 BORDER_COUNT: Final = 128
 """Borders that a numeric feature is cut at; the same for all fits, so that a fold is quantised once for all trials."""
@@ -47,11 +49,27 @@ class ModelColumns:
     names
         Feature names in the order in which the model was fitted.
     vocabularies
-        Categorical feature -> its known values. `MISSING` stands for null, `OTHER` for anything else.
+        Categorical feature -> its known values, as they are in the data.
+    spelling
+        How values are spelled for CatBoost: 1 as they are (bundles of older versions, in which a value "(other)" counts
+        as unseen), 2 so that no value is spelled as `MISSING` or `OTHER`.
     """
 
     names: tuple[str, ...]
     vocabularies: Mapping[str, tuple[str, ...]]
+    spelling: int = _ESCAPED
+
+    def spelled(self, value: str) -> str:
+        """Return how a known value is spelled in the model.
+
+        >>> ModelColumns((), {}).spelled("web"), ModelColumns((), {}).spelled("(other)")
+        ('web', '((other)')
+        """
+        return f"({value}" if self.spelling == _ESCAPED and value.startswith("(") else value
+
+    def levels(self, name: str) -> list[str]:
+        """Return all levels of a category as the model spells them: its known values, then null, then unseen."""
+        return [*map(self.spelled, self.vocabularies[name]), MISSING, OTHER]
 
     @property
     def categorical(self) -> list[str]:
@@ -95,11 +113,14 @@ class ModelColumns:
             return values.cast(pl.Float32).fill_nan(None)
         text = values.cast(pl.String)
         known = text.is_in(list(self.vocabularies[name]))
+        if self.spelling == _ESCAPED:
+            text = pl.when(text.str.starts_with("(")).then(pl.lit("(") + text).otherwise(text)
         return pl.when(text.is_null()).then(pl.lit(MISSING)).when(known).then(text).otherwise(pl.lit(OTHER)).alias(name)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the columns as JSON."""
-        return {"names": list(self.names), "vocabularies": {name: list(v) for name, v in self.vocabularies.items()}}
+        vocabularies = {name: list(values) for name, values in self.vocabularies.items()}
+        return {"names": list(self.names), "vocabularies": vocabularies, "spelling": self.spelling}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> ModelColumns:
@@ -114,7 +135,11 @@ class ModelColumns:
         if not isinstance(names, list) or not isinstance(vocabularies, dict):
             msg = "the bundle's columns cannot be read: names and vocabularies are expected"
             raise BundleError(msg)
-        return cls(tuple(names), {name: tuple(values) for name, values in vocabularies.items()})
+        spelling = document.get("spelling", 1)
+        if spelling not in (1, _ESCAPED):
+            msg = f"the bundle spells categories in version {spelling!r}; expected 1 or {_ESCAPED}"
+            raise BundleError(msg, hint="use the version of fraudctl that wrote it")
+        return cls(tuple(names), {name: tuple(values) for name, values in vocabularies.items()}, spelling)
 
 
 def learn_columns(

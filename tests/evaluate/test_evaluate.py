@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from decisions_world import PERIOD, START, evaluated, make_events, make_project, score
 
+from fraudctl.categories import Rest, Value
 from fraudctl.errors import DataError
 from fraudctl.evaluate import Excluded, decide_frame, evaluate, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate, metric_list
@@ -185,11 +186,11 @@ def test_segments_pool_what_is_small() -> None:
     values = pl.Series(["a"] * 50 + ["b"] * 30 + ["c"] * 5 + [None] * 5)
     y_true = np.ones(90)
     found = {name: int(mask.sum()) for name, mask in split_segments(values, y_true, min_frauds=10)}
-    assert found == {"a": 50, "b": 30, "rest": 10}
+    assert found == {Value("a"): 50, Value("b"): 30, Rest(): 10}
     # a rest of 10 is too small for 20: the next smallest joins it
     found = {name: int(mask.sum()) for name, mask in split_segments(values, y_true, min_frauds=20)}
-    assert found == {"a": 50, "rest": 40}
-    assert [name for name, _ in split_segments(values, y_true, min_frauds=1000)] == ["rest"]
+    assert found == {Value("a"): 50, Rest(): 40}
+    assert [name for name, _ in split_segments(values, y_true, min_frauds=1000)] == [Rest()]
     many = pl.Series([str(n % 20) for n in range(2000)])
     assert len(split_segments(many, np.ones(2000), min_frauds=1)) == 8
     assert sum(mask.sum() for _, mask in split_segments(many, np.ones(2000), min_frauds=1)) == 2000

@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import BundleError
 from fraudctl.scoring.trees import Forest, _probe_rows, _prove, read_forest
-from fraudctl.train.model import MISSING, OTHER, ModelColumns
+from fraudctl.train.model import OTHER, ModelColumns
 
 NAMES = ("amount", "count", "night", "channel", "shop")
 
 
 def columns(n_shops: int) -> ModelColumns:
-    return ModelColumns(NAMES, {"channel": ("app", "web"), "shop": tuple(f"s{i}" for i in range(n_shops))})
+    return ModelColumns(NAMES, {"channel": (OTHER, "app", "web"), "shop": tuple(f"s{i}" for i in range(n_shops))})
 
 
 def training_rows(n: int, n_shops: int, seed: int) -> tuple[pl.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     amount = pl.Series("amount", rng.normal(size=n).round(1), pl.Float32).set(pl.Series(rng.random(n) < 0.1), None)
     count, night = rng.poisson(2, n), rng.random(n) < 0.3
-    channel = rng.choice(["app", "web", MISSING, OTHER], n)
+    channel = rng.choice(np.array(["app", "web", None, OTHER, "(unseen)"], dtype=object), n)
     shop = rng.integers(0, n_shops, n)
     odds = np.nan_to_num(amount.fill_null(0).to_numpy()) + 0.3 * count + (channel == "web") + 0.4 * (shop % 3) - 2
     label = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(int)
@@ -38,7 +38,7 @@ def training_rows(n: int, n_shops: int, seed: int) -> tuple[pl.DataFrame, np.nda
             "amount": amount,
             "count": pl.Series(count, dtype=pl.Float32),
             "night": pl.Series(night).cast(pl.Float32),
-            "channel": channel,
+            "channel": pl.Series(channel.tolist(), dtype=pl.String),
             "shop": [f"s{i}" for i in shop],
         }
     )
@@ -51,7 +51,9 @@ def fitted(frame: pl.DataFrame, label: np.ndarray, **params: Any) -> CatBoost:
         "allow_writing_files": False, "thread_count": 1, "leaf_estimation_iterations": 1, **params,
     }  # fmt: skip
     model = CatBoost(given_params)
-    model.fit(Pool(frame, label, cat_features=["channel", "shop"]))
+    vocabularies = {**columns(frame["shop"].n_unique()).vocabularies}
+    given_columns = ModelColumns(tuple(frame.columns), vocabularies)
+    model.fit(Pool(given_columns.matrix(frame), label, cat_features=["channel", "shop"]))
     return model
 
 
@@ -67,7 +69,7 @@ def test_scores_and_contributions_are_those_of_catboost(
     model = fitted(frame, label, depth=depth, iterations=8, one_hot_max_size=one_hot, nan_mode=nan_mode)
     forest = read_forest(model, columns(n_shops))
     rows = pl.concat([_probe_rows(forest), frame.head(50)])
-    pool = Pool(rows, cat_features=["channel", "shop"])
+    pool = Pool(forest.columns.matrix(rows), cat_features=["channel", "shop"])
     native = model.predict(pool, prediction_type="RawFormulaVal")
     shap = model.get_feature_importance(pool, type="ShapValues")
     assert forest.score_frame(rows).tolist() == native.tolist()
@@ -76,7 +78,7 @@ def test_scores_and_contributions_are_those_of_catboost(
     assert math.isclose(forest.base, shap[0, -1], rel_tol=1e-12, abs_tol=1e-12)
     for i, row in enumerate(rows.iter_rows(named=True)):
         numbers = [math.nan if row[name] is None or name in forest.codes else float(row[name]) for name in NAMES]
-        categories = {name: None if row[name] == MISSING else row[name] for name in forest.codes}
+        categories = {name: row[name] for name in forest.codes}
         score, leaves = forest.score(forest.encode(numbers, categories))
         assert score == native[i]
         assert forest.explain(leaves).tolist() == many[i].tolist()
@@ -90,7 +92,7 @@ def test_values_outside_a_vocabulary_and_beyond_float32_are_scored_as_the_matrix
         {"amount": [1e300, -1e300, None], "count": [2**40, 3, 0], "night": [True, None, False],
          "channel": ["x", None, "app"], "shop": ["s1", "unseen", None]}
     )  # fmt: skip
-    many = forest.score_frame(forest.columns.matrix(table))
+    many = forest.score_frame(table)
     for i, row in enumerate(table.iter_rows(named=True)):
         numbers = [math.nan if isinstance(v := row[name], str) or v is None else float(v) for name in NAMES]
         score, _ = forest.score(forest.encode(numbers, {name: row[name] for name in forest.codes}))
