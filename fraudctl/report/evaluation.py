@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from fraudctl.categories import from_json, shown
+from fraudctl.categories import from_json
+from fraudctl.categories import shown as category_text
 from fraudctl.costs import CostMatrix
 from fraudctl.evaluate.result import Evaluation, RuleResult
 from fraudctl.explain.wording import cost_words, policy_words
@@ -359,7 +360,7 @@ def _segments(e: Evaluation) -> Section | None:
     if not tables:
         return None
     recalls = [
-        (row["metrics"]["recall"]["value"], f"{column} {shown(from_json(row))}")
+        (row["metrics"]["recall"]["value"], f"{column} {category_text(from_json(row))}")
         for column, rows in by_column.items()
         for row in rows
         if row["metrics"].get("recall", {}).get("value") is not None
@@ -379,7 +380,7 @@ def _segment_table(column: str, rows: list[dict[str, Any]], e: Evaluation) -> Ta
     )  # fmt: skip
     body = tuple(
         (
-            Cell(shown(from_json(row))),
+            Cell(category_text(from_json(row))),
             Cell(f"{row['events']:,}", row["events"]),
             Cell(f"{row['frauds']:,}", row["frauds"]),
             *(with_interval(name, row["metrics"].get(name, {}), e) for name in shown),
