@@ -18,7 +18,7 @@ from fraudctl.metrics import ratios
 from fraudctl.project import Project
 from fraudctl.uncertainty import Estimate, RankingIntervals, difference_estimate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METRICS = (
     "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost",
     "savings", "brier",

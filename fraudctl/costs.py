@@ -1,8 +1,9 @@
 """What each action costs on each event, in money.
 
-Owns the cost matrix: fixed + rate × amount + column for every action and outcome, the baselines "allow all" and
-"block all", and what a perfect model would cost. It compares risks and never divides costs by each other, so zero,
-negative and near-zero costs, and refunds, need no special case. It decides nothing: that is `fraudctl.policy`.
+Owns the cost matrix (fixed + rate × amount + column for every action and outcome), the constant actions (one action
+for all events, without any model), and what a perfect model would cost. It compares risks and never divides costs by
+each other, so zero, negative and near-zero costs, and refunds, need no special case. It decides nothing: that is
+`fraudctl.policy`.
 """
 
 from __future__ import annotations
@@ -223,11 +224,6 @@ def taken_cost(cost_table: FloatArray, actions: npt.NDArray[Any], y_true: npt.ND
     return np.asarray(cost_table[rows, actions.astype(np.int64), y_true.astype(np.int64)], dtype=np.float64)
 
 
-def constant_cost(cost_table: FloatArray, code: int, y_true: npt.NDArray[Any]) -> FloatArray:
-    """Give the money of one action for all, per event, shape ``(n_events,)``."""
-    return taken_cost(cost_table, np.full(len(cost_table), code), y_true)
-
-
 def perfect_cost(cost_table: FloatArray, y_true: npt.NDArray[Any]) -> FloatArray:
     """Give the money of the cheapest action for the true outcome of each event: what a perfect model would cost."""
     known = np.take_along_axis(cost_table, y_true.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
@@ -263,29 +259,146 @@ def minimum_risk(cost_table: FloatArray, y_prob: FloatArray) -> CodeArray:
     return np.asarray(np.argmin(expected_cost(cost_table, y_prob), axis=1), dtype=np.int8)
 
 
+BASE_RULE: Final = "cheapest constant action"
+"""What savings are measured against. Figures that do not name it had the better of allowing and blocking all."""
+
+OLD_BASE_RULE: Final = "better of allowing all and blocking all"
+"""What savings were measured against in artefacts that name no base."""
+
+
 @dataclass(frozen=True)
-class Baseline:
-    """The better of allowing all and blocking all: what one can do without a model."""
+class ConstantAction:
+    """One action for all events, as far as its capacity reaches; the other events get the mildest action.
+
+    Attributes
+    ----------
+    action
+        Name of the action.
+    cost
+        Money over all events, weights included.
+    events
+        Number of events.
+    without_slot
+        How many of them came when the capacity of the day or week was used up; 0 without a capacity.
+    rest
+        The mildest action, which those events get.
+    """
 
     action: str
-    code: int
+    cost: float
+    events: int
+    without_slot: int = 0
+    rest: str = ALLOW
+
+    @property
+    def words(self) -> str:
+        """Name the constant action: ``review all``, or with a capacity ``review 100 of 2,000, allow the rest``."""
+        if self.without_slot == 0:
+            return f"{self.action} all"
+        return (
+            f"{self.action} {self.events - self.without_slot:,} of {self.events:,} as they come, {self.rest} the rest"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the constant action as JSON."""
+        return {**vars(self), "words": self.words}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The cheapest constant action: what savings are measured against."""
+
+    chosen: ConstantAction
+    codes: CodeArray
+    """Action that it gives to each event, as a position in the cost matrix, shape ``(n_events,)``."""
     per_event: FloatArray
     """Money of that action on each event, shape ``(n_events,)``."""
-    allow_all: float
-    block_all: float
+    constants: tuple[ConstantAction, ...]
+    """Every constant action, from the mildest to the harshest."""
+
+    @property
+    def action(self) -> str:
+        """Name of the cheapest constant action."""
+        return self.chosen.action
 
     @property
     def cost(self) -> float:
-        """The lower of the two totals."""
-        return min(self.allow_all, self.block_all)
+        """Money of the cheapest constant action over all events."""
+        return self.chosen.cost
+
+
+def constant_codes(n_events: int, matrix: CostMatrix, *, reach: BoolArray | None = None) -> CodeArray:
+    """Return what each constant action gives to each event.
+
+    Parameters
+    ----------
+    n_events
+        Number of events.
+    matrix
+        Its actions.
+    reach
+        Whether the constant action still has a free slot when the event comes, shape ``(n_events, n_actions)``;
+        None where no action has a capacity.
+
+    Returns
+    -------
+    array of shape ``(n_events, n_actions)``
+        Column ``a`` holds ``a`` where its capacity reaches, else the code of the mildest action.
+    """
+    codes = np.tile(np.arange(len(matrix.actions), dtype=np.int8), (n_events, 1))
+    return codes if reach is None else np.where(reach, codes, np.int8(matrix.pass_code))
 
 
 def baseline(
-    cost_table: FloatArray, y_true: npt.NDArray[Any], matrix: CostMatrix, *, weight: FloatArray | None = None
+    cost_table: FloatArray,
+    y_true: npt.NDArray[Any],
+    matrix: CostMatrix,
+    *,
+    weight: FloatArray | None = None,
+    reach: BoolArray | None = None,
 ) -> Baseline:
-    """Find the better of allowing all and blocking all (the harshest action for all); of equals, allowing."""
-    allow = constant_cost(cost_table, matrix.pass_code, y_true)
-    block = constant_cost(cost_table, matrix.block_code, y_true)
-    totals = [float(np.sum(item if weight is None else item * weight)) for item in (allow, block)]
-    code, money = (matrix.pass_code, allow) if totals[0] <= totals[1] else (matrix.block_code, block)
-    return Baseline(matrix.actions[code], code, money, totals[0], totals[1])
+    """Find the cheapest constant action; of equally cheap ones the mildest.
+
+    Parameters
+    ----------
+    cost_table
+        Money, shape ``(n_events, n_actions, 2)``, from `CostMatrix.per_event`.
+    y_true
+        1 fraud, 0 legitimate, shape ``(n_events,)``; no nulls.
+    matrix
+        Names of the actions.
+    weight
+        How many events each stands for; default 1.
+    reach
+        As in `constant_codes`.
+
+    Examples
+    --------
+    A fraud costs 30 if allowed, a review 2, a block of a legitimate event 5. For one fraud and three legitimate
+    events, allowing all costs 30, reviewing all 8 and blocking all 15:
+
+    >>> cells = ((Cell(), Cell(30.0)), (Cell(2.0), Cell(2.0)), (Cell(5.0), Cell()))
+    >>> matrix = CostMatrix(("allow", "review", "block"), cells)
+    >>> table = matrix.per_event(pl.DataFrame({"x": range(4)}))
+    >>> y_true = np.array([0, 1, 0, 0])
+    >>> baseline(table, y_true, matrix).chosen.words
+    'review all'
+
+    With one slot for a review it reaches the first event only, and blocking all is cheaper than 2 + 30:
+
+    >>> reach = np.array([[True, True, True], *[[True, False, True]] * 3])
+    >>> found = baseline(table, y_true, matrix, reach=reach)
+    >>> found.chosen.words, [(item.words, item.cost) for item in found.constants][1]
+    ('block all', ('review 1 of 4 as they come, allow the rest', 32.0))
+    """
+    codes = constant_codes(len(y_true), matrix, reach=reach)
+    money = [taken_cost(cost_table, column, y_true) for column in codes.T]
+    totals = [float(np.sum(item if weight is None else weight * item)) for item in money]
+    missed = np.zeros(len(matrix.actions), dtype=np.int64) if reach is None else (~reach).sum(axis=0)
+    rest = matrix.actions[matrix.pass_code]
+    constants = tuple(
+        ConstantAction(action, total, len(y_true), int(count), rest)
+        for action, total, count in zip(matrix.actions, totals, missed, strict=True)
+    )
+    best = int(np.argmin(totals))
+    return Baseline(constants[best], np.ascontiguousarray(codes[:, best]), money[best], constants)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fraudctl import tables
+from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
 from fraudctl.errors import BundleError, UsageError
 
 LOG_NAME = "registry.jsonl"
@@ -41,6 +42,8 @@ class Entry:
     """Of a gate."""
     forced: bool = False
     """Promoted without a passed gate."""
+    savings_base: str | None = None
+    """Of a gate: what its savings are measured against."""
 
 
 def history(models_dir: Path) -> tuple[Entry, ...]:
@@ -67,10 +70,16 @@ def _lines(path: Path) -> list[str]:
 
 def _entry(line: str, number: int, path: Path) -> Entry:
     try:
-        return Entry(**json.loads(line))
+        return Entry(**_with_base(json.loads(line)))
     except (json.JSONDecodeError, TypeError) as error:
         msg = f"{path}, line {number}: is not an entry of the registry"
         raise BundleError(msg, hint="restore the file from version control or a backup") from error
+
+
+def _with_base(document: dict[str, Any]) -> dict[str, Any]:
+    """Name the base of savings in gates that were noted before it was part of the log."""
+    old = document.get("event") == "gate" and "savings_base" not in document
+    return {**document, "savings_base": OLD_BASE_RULE} if old else document
 
 
 def champion(models_dir: Path) -> str | None:
@@ -109,7 +118,9 @@ def record_gate(
     by
         Who ran it.
     """
-    entry = Entry(now.isoformat(), "gate", version, by, reason, previous=compared_with, verdict=verdict)
+    entry = Entry(
+        now.isoformat(), "gate", version, by, reason, previous=compared_with, verdict=verdict, savings_base=BASE_RULE
+    )
     with _locked(models_dir):
         _append(models_dir, entry)
     return entry
@@ -151,6 +162,9 @@ def _objection(entries: tuple[Entry, ...], version: str, before: str | None) -> 
         return f"{version} has not been through a gate"
     if gate.verdict != "pass":
         return f"the latest gate of {version} says {gate.verdict}: {gate.reason}"
+    if gate.savings_base != BASE_RULE:
+        then = f"its savings were measured against the {gate.savings_base}, and now are against the {BASE_RULE}"
+        return f"{version} passed a gate that no longer counts: {then}"
     if before is not None and gate.previous != before:
         return f"{version} passed a gate that did not compare it with the champion {before}"
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.costs import ConstantAction
 from fraudctl.metrics.calibration import equal_mass_bins
 from fraudctl.metrics.canonical import canonical_codes
 from fraudctl.metrics.ranking import Ranking, ap_influence, ap_of, auc_influence, auc_of
@@ -45,6 +46,8 @@ class Estimate:
     reason: str | None = None
     se: float | None = None
     """Standard error, where one can be computed; without an interval (few clusters) it is too rough to be printed."""
+    base: ConstantAction | None = None
+    """The constant action that savings are measured against; None for other metrics."""
 
     @property
     def known(self) -> bool:
@@ -52,14 +55,15 @@ class Estimate:
         return self.low is not None and self.high is not None and math.isfinite(self.low) and math.isfinite(self.high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give value, low and high; a reason where something is null."""
+        """Return value, low and high; a reason where something is null, and the base of savings."""
         out: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high}
+        out = out if self.base is None else {**out, "base": self.base.to_dict()}
         return out if self.reason is None else {**out, "reason": self.reason}
 
 
-def undefined(reason: str) -> Estimate:
-    """Give the estimate of a metric that cannot be computed."""
-    return Estimate(None, reason=reason)
+def undefined(reason: str, *, base: ConstantAction | None = None) -> Estimate:
+    """Return the estimate of a metric that cannot be computed."""
+    return Estimate(None, reason=reason, base=base)
 
 
 @dataclass(frozen=True)
@@ -167,26 +171,31 @@ def ratio_estimate(
         Range that the metric cannot leave.
     """
     if ratio.reason is not None:
-        return undefined(ratio.reason)
+        return undefined(ratio.reason, base=ratio.base)
     reason = too_few(clusters, ratio.support)
     se = math.sqrt(clustered_variance(ratio.influence, clusters) + ratio.unit_share**2)
     if reason is not None:
-        return Estimate(ratio.value, reason=reason, se=se)
-    return _around(ratio.value, se, confidence, bounds)
+        return Estimate(ratio.value, reason=reason, se=se, base=ratio.base)
+    return replace(_around(ratio.value, se, confidence, bounds), base=ratio.base)
 
 
 def difference_estimate(ours: Ratio, theirs: Ratio, clusters: Clusters, *, confidence: float) -> Estimate:
-    """Give ``ours - theirs`` on the same events with its paired interval."""
+    """Return ``ours - theirs`` on the same events with its paired interval.
+
+    Savings against different bases have no difference: the estimate is undefined.
+    """
+    if ours.base != theirs.base:
+        return undefined("savings against different constant actions cannot be compared")
     for ratio in (ours, theirs):
         if ratio.reason is not None:
-            return undefined(ratio.reason)
+            return undefined(ratio.reason, base=ratio.base)
     reason = too_few(clusters, ours.support | theirs.support)
     value = ours.value - theirs.value
     share = max(ours.unit_share, theirs.unit_share)
     se = math.sqrt(clustered_variance(ours.influence - theirs.influence, clusters) + share**2)
     if reason is not None:
-        return Estimate(value, reason=reason, se=se)
-    return _around(value, se, confidence, (-math.inf, math.inf))
+        return Estimate(value, reason=reason, se=se, base=ours.base)
+    return replace(_around(value, se, confidence, (-math.inf, math.inf)), base=ours.base)
 
 
 def _around(value: float, se: float, confidence: float, bounds: tuple[float, float]) -> Estimate:

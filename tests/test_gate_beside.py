@@ -18,7 +18,7 @@ from fraudctl.metrics.drift import AgainstChance
 from fraudctl.policy import bare_policy
 from fraudctl.split import overlap
 
-FLOOR = "[gate]\nsavings = { at_least = 0.6 }\nmin_frauds = 100\n"
+FLOOR = "[gate]\nsavings = { at_least = 0.25 }\nmin_frauds = 100\n"
 DRIFT = FLOOR + "drift = {}\n"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def test_a_passed_gate_promotes_and_the_log_says_who_when_and_why(models: Path) 
     assert (entry.by, entry.at) == ("ann", "2026-03-01T13:00:00+00:00")
     assert registry.champion(models) == "a"
     assert [item.event for item in registry.history(models)] == ["gate", "promote"]
+
+
+def test_a_gate_says_what_savings_were_measured_against_and_an_old_one_no_longer_promotes(models: Path) -> None:
+    gate(models, "a")
+    log = models / registry.LOG_NAME
+    assert [item.savings_base for item in registry.history(models)] == ["cheapest constant action"]
+    line = json.loads(log.read_text())
+    del line["savings_base"]
+    log.write_text(json.dumps(line) + "\n")
+    assert registry.history(models)[0].savings_base == "better of allowing all and blocking all"
+    with pytest.raises(UsageError, match="better of allowing all and blocking all, and now are against the cheapest"):
+        promote(models, "a")
+    assert promote(models, "a", "no time").forced
+    gate(models, "b", against="a")
+    assert not promote(models, "b").forced
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive", "none", "refused"])

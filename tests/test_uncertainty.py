@@ -73,9 +73,10 @@ def test_interval_by_hand() -> None:
 def test_savings_take_the_mean_frauds_share_of_the_base() -> None:
     matrix_base = np.where(np.arange(40) < 30, 10.0, 0.0)
     fraud = (np.arange(40) < 30).astype(int)
-    from fraudctl.costs import Baseline
+    from fraudctl.costs import Baseline, ConstantAction
 
-    base = Baseline("allow", 0, matrix_base, 300.0, 900.0)
+    allow = ConstantAction("allow", 300.0, 40)
+    base = Baseline(allow, np.zeros(40, dtype=np.int8), matrix_base, (allow, ConstantAction("block", 900.0, 40)))
     ratio = ratios.savings_against(fraud, np.zeros(40), matrix_base, base, weight=np.ones(40))
     assert ratio.value == 1.0
     found = ratio_estimate(ratio, clusters(np.arange(40)), confidence=0.9)

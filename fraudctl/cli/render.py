@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -130,6 +130,8 @@ def _trees(summary: Mapping[str, Any]) -> str:
 
 def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
     """Say how a model came about: what was known, the folds, the search, the calibration; days are local ones."""
+    from fraudctl.train.objective import savings_base_of
+
     summary = result.summary
     train = summary["train"]
     timed = summary["as_of"] is not None
@@ -162,7 +164,9 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
         for fold in summary["folds"]
     ]
     columns = ("fold", "validated on", "train rows", "valid rows", "frauds", "trees", metric)
-    return [*lines, plain_table("Folds", columns, rows, right=" ".join(columns[2:]))]
+    base = savings_base_of(summary)
+    noted = [] if base is None else [f"savings are measured against the {base}"]
+    return [*lines, plain_table("Folds", columns, rows, right=" ".join(columns[2:])), *noted]
 
 
 def _period(item: Mapping[str, Any], timezone: str) -> str:
@@ -182,6 +186,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     parts: list[RenderableType] = [head + (f"; left out: {left_out}" if left_out else "")]
     rows = [(name, *_metric_cells(item)) for name, item in evaluation.metrics.items()]
     parts.append(plain_table("Metrics", ("metric", "value", percent(evaluation.confidence)), rows, right="value"))
+    parts += _base_line(evaluation.metrics["savings"], str(evaluation.money.get("currency", "")))
     actions = [
         (name, f"{item['events']:,}", f"{item['frauds']:,}", whole(item["cost"]))
         for name, item in evaluation.by_action.items()
@@ -272,6 +277,7 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
     return [
         head,
         plain_table("Metrics", columns, rows, right="A B"),
+        *_base_line(result.metrics[0]["savings"], result.currency),
         plain_table("Where they disagree", names, where, right="events frauds"),
     ]
 
@@ -288,10 +294,17 @@ def demo_tables(result: DemoResult) -> list[RenderableType]:
     return [
         sentence(evaluation.gate),
         plain_table(title, columns, rows, right="value"),
+        *_base_line(evaluation.metrics["savings"], str(evaluation.money.get("currency", ""))),
         f"model:       {result.train.path}",
         f"evaluation:  {result.evaluation.report}",
         f"explanation: {result.explanation.report}",
     ]
+
+
+def _base_line(savings: Estimate, currency: str) -> Iterator[str]:
+    """Name the constant action that savings are measured against."""
+    if savings.base is not None:
+        yield f"savings are measured against {savings.base.words}: {savings.base.cost:,.0f} {currency}".rstrip()
 
 
 def _metric_cells(item: Estimate) -> tuple[str, str]:

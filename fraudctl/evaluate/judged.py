@@ -8,9 +8,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import Baseline, CodeArray, CostMatrix, FloatArray, IntArray, baseline, cost_matrix, taken_cost
+from fraudctl.costs import (
+    Baseline,
+    BoolArray,
+    CodeArray,
+    CostMatrix,
+    FloatArray,
+    IntArray,
+    baseline,
+    cost_matrix,
+    taken_cost,
+)
 from fraudctl.errors import DataError
 from fraudctl.policy.bids import local_period
+from fraudctl.policy.constant import reach_of
 from fraudctl.project import Project
 from fraudctl.uncertainty import Clusters
 from fraudctl.weights import event_weights
@@ -37,7 +48,10 @@ class Judged:
     """Codes per entity, -1 for null."""
     day: IntArray
     """Number of the local day since 1970-01-01."""
+    reach: BoolArray | None
+    """Which events each constant action reaches, shape ``(n_events, n_actions)``; None without a capacity."""
     base: Baseline
+    """The cheapest constant action on these events: what savings are measured against."""
     missing_scores: int
     """Events whose y_prob is null, NaN or outside [0, 1]; with any, nothing is known."""
     timed: bool
@@ -70,12 +84,16 @@ class Judged:
             self,
             cost_table=table,
             cost_taken=taken_cost(table, self.codes, self.y_true),
-            base=baseline(table, self.y_true, self.matrix, weight=self.weight),
+            base=baseline(table, self.y_true, self.matrix, weight=self.weight, reach=self.reach),
         )
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Judged:
-        """Give some of the events, with savings against the better of the two constants on these events."""
+        """Return some of the events, with savings against the constant action that is cheapest on these events.
+
+        Slots of a capacity stay where the constant action gave them among all events.
+        """
         table, y_true, weight = self.cost_table[rows], self.y_true[rows], self.weight[rows]
+        reach = None if self.reach is None else self.reach[rows]
         return replace(
             self,
             y_true=y_true,
@@ -88,7 +106,8 @@ class Judged:
             clusters=self.clusters.take(rows),
             entity_codes={name: codes[rows] for name, codes in self.entity_codes.items()},
             day=self.day[rows],
-            base=baseline(table, y_true, self.matrix, weight=weight),
+            reach=reach,
+            base=baseline(table, y_true, self.matrix, weight=weight, reach=reach),
         )
 
 
@@ -101,7 +120,7 @@ def prepare(scored: pl.DataFrame, project: Project) -> Judged:
         Evaluated events in time order: roles, one column per entity, the cost columns, ``y_prob`` (Float64) and
         ``action`` (String). Every label is 1 or 0.
     project
-        Its present costs, entities, weight and time zone.
+        Its present costs, capacities, entities, weight and time zone.
 
     Raises
     ------
@@ -118,6 +137,7 @@ def prepare(scored: pl.DataFrame, project: Project) -> Judged:
     weight = event_weights(scored, project)
     weight = np.ones(scored.height) if weight is None else weight
     clusters = Clusters.of(scored, list(project.entities))
+    reach = reach_of(scored, project, matrix)
     return Judged(
         y_true=y_true,
         y_prob=y_prob,
@@ -133,7 +153,8 @@ def prepare(scored: pl.DataFrame, project: Project) -> Judged:
             for name, codes in zip(clusters.names, clusters.codes, strict=True)
         },
         day=local_period(scored["event_time"], "day", project.data.timezone),
-        base=baseline(table, y_true, matrix, weight=weight),
+        reach=reach,
+        base=baseline(table, y_true, matrix, weight=weight, reach=reach),
         missing_scores=missing,
         timed=project.data.has_time,
     )

@@ -12,7 +12,7 @@ from fraudctl.split import RandomSplit
 from fraudctl.tables import NO_TIME, moment
 from fraudctl.uncertainty import Estimate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Direction = Literal["at_least", "at_most"]

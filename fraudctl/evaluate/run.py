@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import FloatArray, cost_matrix, null_amounts, perfect_cost, taken_cost
+from fraudctl.costs import BASE_RULE, FloatArray, cost_matrix, null_amounts, perfect_cost, taken_cost
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Evaluation, Excluded, Period
 from fraudctl.evaluate.tables import by_segment, draw_tables, on_control_group
 from fraudctl.metrics import ratios
+from fraudctl.policy.constant import ORDER, limits_of, with_order
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
 from fraudctl.split import RandomSplit
@@ -25,12 +26,13 @@ DEFAULT_CONFIDENCE = 0.90
 
 
 def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, project: Project) -> pl.DataFrame:
-    """Add ``y_prob``, ``action`` and ``cost`` to events.
+    """Add ``y_prob``, ``action`` and ``cost`` to events, and their order where the project has a capacity.
 
     Parameters
     ----------
     table
-        Feature table in time order, with the columns that the policy, its rules and the costs need.
+        All events of the period in time order, with the columns that the policy, its rules and the costs need. Events
+        without a label belong to it: they take slots of a capacity, from the policy and from a constant action alike.
     y_prob
         Calibrated probabilities, shape ``(n_events,)``; NaN where a score is missing.
     policy
@@ -42,7 +44,8 @@ def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, pro
     -------
     DataFrame
         The table with ``y_prob`` (Float64), ``action`` (String) and ``cost`` (Float64: money of the action on the true
-        outcome, null where the label is null). Where y_prob is not in [0, 1] all three are null.
+        outcome, null where the label is null). Where y_prob is not in [0, 1] all three are null. With a capacity also
+        the columns of `fraudctl.policy.constant.with_order`, unless they are there already.
     """
     usable = (y_prob >= 0) & (y_prob <= 1)
     codes = np.zeros(len(y_prob), dtype=np.int8)
@@ -51,7 +54,13 @@ def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, pro
     scored = table.with_columns(
         pl.Series("y_prob", y_prob).set(pl.Series(~usable), None), action.set(pl.Series(~usable), None)
     )
-    return price_frame(scored, project)
+    return price_frame(_ordered(scored, project), project)
+
+
+def _ordered(decided: pl.DataFrame, project: Project) -> pl.DataFrame:
+    """Note each event's place in its day or week, unless the events carry it from a larger table."""
+    needed = [ORDER[limit.per] for limit in limits_of(project)]
+    return decided if all(name in decided.columns for name in needed) else with_order(decided, project)
 
 
 def price_frame(decided: pl.DataFrame, project: Project) -> pl.DataFrame:
@@ -167,7 +176,7 @@ def pool(weeks: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 def _immature_bounds(
     scored: pl.DataFrame, immature: pl.DataFrame | None, project: Project
-) -> dict[str, dict[str, float | None]] | None:
+) -> dict[str, dict[str, Any]] | None:
     """Give what a few metrics would be if every immature event turned out fraud, and if every one legitimate."""
     if immature is None or immature.height == 0:
         return None
@@ -175,14 +184,13 @@ def _immature_bounds(
     return {name: _with_outcome(scored, immature, project, outcome) for name, outcome in outcomes.items()}
 
 
-def _with_outcome(
-    scored: pl.DataFrame, immature: pl.DataFrame, project: Project, outcome: int
-) -> dict[str, float | None]:
+def _with_outcome(scored: pl.DataFrame, immature: pl.DataFrame, project: Project, outcome: int) -> dict[str, Any]:
     labelled = immature.with_columns(pl.lit(outcome, dtype=pl.Int8).alias("label"))
     judged = prepare(pl.concat([scored, labelled.select(scored.columns)]), project)
     found = {name: ratio_of(name, judged) for name in ("savings", "cost", "precision", "recall")}
     known = nothing_known(judged) is None
-    return {name: ratio.value if known and ratio and not ratio.reason else None for name, ratio in found.items()}
+    values = {name: ratio.value if known and ratio and not ratio.reason else None for name, ratio in found.items()}
+    return {**values, "savings_base": judged.base.chosen.to_dict()}
 
 
 def _clusters(judged: Judged) -> dict[str, int]:
@@ -243,10 +251,10 @@ def _money(judged: Judged) -> dict[str, Any]:
     return {
         "currency": judged.matrix.currency,
         "cost": cost,
-        "allow_all": judged.base.allow_all,
-        "block_all": judged.base.block_all,
+        "base_rule": BASE_RULE,
+        "baseline": judged.base.chosen.to_dict(),
+        "constants": [item.to_dict() for item in judged.base.constants],
         "block_action": judged.matrix.actions[judged.matrix.block_code],
-        "baseline": {"action": judged.base.action, "cost": judged.base.cost},
         "perfect_cost": perfect,
         "saved": judged.base.cost - cost,
         "saved_by_perfect": possible,

@@ -145,7 +145,9 @@ def cost_curve(judged: Judged) -> list[dict[str, float]]:
     rows = np.arange(judged.n_events)
     outcome = judged.cost_table[rows, :, judged.y_true.astype(np.int64)]
     gain = judged.weight * (outcome[:, judged.matrix.block_code] - outcome[:, judged.matrix.pass_code])
-    cost = judged.base.allow_all + np.cumsum(np.add.reduceat(gain[ranking.order], ranking.starts))
+    cost = judged.base.constants[judged.matrix.pass_code].cost + np.cumsum(
+        np.add.reduceat(gain[ranking.order], ranking.starts)
+    )
     share = np.cumsum(np.diff(np.r_[ranking.starts, judged.n_events])) / judged.n_events
     scores = judged.y_prob[ranking.order][ranking.starts]
     picks = np.unique(np.r_[_spread(share), int(np.argmin(cost)), _spread(-np.log(np.maximum(scores, 1e-9)))])

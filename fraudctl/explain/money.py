@@ -14,6 +14,7 @@ import polars as pl
 
 from fraudctl.explain.scene import Scene
 from fraudctl.explain.wording import level_text
+from fraudctl.policy.constant import ORDER
 from fraudctl.weights import weight_columns
 
 MAX_LEVELS: Final = 30
@@ -98,6 +99,7 @@ def find_money(scene: Scene) -> Money:
 def segment_columns(scene: Scene) -> list[str]:
     """Give the columns whose values name segments: text, booleans and integers with 2 to 30 values."""
     taken = {"event_id", "event_time", "amount", "label", "label_time", "y_prob", "y_score", "action", "cost", "fold"}
+    taken |= set(ORDER.values())
     taken |= {*scene.entities, *scene.project.data.ignore, *scene.clock_features, *weight_columns(scene.project)}
     histories = {item.name for item in scene.features if item.entity is not None}
     kinds = (pl.String, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fraudctl.costs import ConstantAction
 from fraudctl.explain.autopsy import Autopsy
 from fraudctl.explain.campaigns import Campaign
 from fraudctl.explain.causes import CauseTotal
@@ -140,15 +141,15 @@ class Totals:
     missed_cost: float
     false_alarm_cost: float
     caught_cost: float
-    baseline_cost: float
-    baseline_action: str
+    base: ConstantAction
+    """The cheapest constant action on the events of the period."""
     perfect_cost: float
     fraud_amount: float | None
 
     @property
     def saved(self) -> float:
-        """Money saved against the better of allowing all and blocking all."""
-        return self.baseline_cost - self.cost
+        """Money saved against the cheapest constant action."""
+        return self.base.cost - self.cost
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from fraudctl.explain.scene import (
 from fraudctl.explain.slices import PERMUTATIONS, find_slices
 from fraudctl.explain.threshold import sweep
 from fraudctl.explain.wording import cost_words
+from fraudctl.policy.constant import reach_of
 from fraudctl.project import Project
 
 MIN_ERRORS: Final = 30
@@ -255,7 +256,9 @@ def _autopsy(scene: Scene, seed: int, threads: int, absent: dict[str, str]) -> A
 
 def _totals(scene: Scene) -> Totals:
     y_true = scene.y_true.astype(np.int64)
-    base = baseline(scene.cost_table, y_true, cost_matrix(scene.project.costs))
+    matrix = cost_matrix(scene.project.costs)
+    reach = reach_of(scene.scored, scene.project, matrix)
+    base = baseline(scene.cost_table, y_true, matrix, reach=reach)
     has_amount = "amount" in scene.scored.columns
     amounts = scene.weight * scene.scored["amount"].fill_null(0.0).to_numpy() if has_amount else None
     return Totals(
@@ -264,8 +267,8 @@ def _totals(scene: Scene) -> Totals:
         n_false_alarms=int(scene.false_alarm.sum()), cost=float(scene.cost.sum()),
         missed_cost=float(scene.cost[scene.missed].sum()),
         false_alarm_cost=float(scene.cost[scene.false_alarm].sum()),
-        caught_cost=float(scene.cost[scene.caught].sum()), baseline_cost=float(base.cost),
-        baseline_action=base.action, perfect_cost=float(perfect_cost(scene.cost_table, y_true).sum()),
+        caught_cost=float(scene.cost[scene.caught].sum()), base=base.chosen,
+        perfect_cost=float(perfect_cost(scene.cost_table, y_true).sum()),
         fraud_amount=None if amounts is None else float(amounts[scene.y_true].sum()),
     )  # fmt: skip
 

@@ -248,10 +248,9 @@ def _lead(metric: str, ours: Judged, theirs: Judged, settings: RankingIntervals)
 
 
 def _baseline(judged: Judged) -> Judged:
-    """Give the model that knows nothing: one probability for all, and the better of allowing and blocking all."""
+    """Return the model that knows nothing: one probability for all events, and the cheapest constant action."""
     rate = float(np.average(judged.y_true, weights=judged.weight)) if judged.n_events else 0.0
-    codes = np.full(judged.n_events, judged.base.code, dtype=np.int8)
-    return judged.deciding(np.full(judged.n_events, rate), codes)
+    return judged.deciding(np.full(judged.n_events, rate), judged.base.codes)
 
 
 def compare(
@@ -271,17 +270,18 @@ def compare(
     interval breaks it, or where with too few clusters for an interval the value lies far beyond the bound; everything
     else, a missing or non-finite figure above all, is inconclusive.
     """
+    named = metric if found.base is None else f"{metric} against {found.base.words}:"
     if found.low is None or found.high is None or not found.known:
         if _plainly_broken(found, bound, direction, confidence):
-            reason = f"{metric} {found.value:.4g}, asked {direction.replace('_', ' ')} {bound:g}: far beyond the bound"
+            reason = f"{named} {found.value:.4g}, asked {direction.replace('_', ' ')} {bound:g}: far beyond the bound"
             return RuleResult(name, "fail", metric, found, bound, direction, f"{reason} ({found.reason})")
-        reason = f"{metric} is not known: {found.reason or 'no finite interval'}"
+        reason = f"{named} is not known: {found.reason or 'no finite interval'}"
         return RuleResult(name, "inconclusive", metric, found, bound, direction, reason)
     rising = direction == "at_least"
     keeps = found.low >= bound if rising else found.high <= bound
     breaks = found.high < bound if rising else found.low > bound
     asked = f"asked {direction.replace('_', ' ')} {bound:g}"
-    words = f"{metric} {found.value:.4g} ({found.low:.4g} to {found.high:.4g}), {asked}"
+    words = f"{named} {found.value:.4g} ({found.low:.4g} to {found.high:.4g}), {asked}"
     settle = _frauds_to_settle(found, bound, n_frauds, confidence)
     verdict: Verdict = "pass" if keeps else "fail" if breaks else "inconclusive"
     if verdict == "pass" and n_frauds < min_frauds:

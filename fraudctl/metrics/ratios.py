@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fraudctl.costs import Baseline, CostMatrix, baseline, minimum_risk, perfect_cost, taken_cost
+from fraudctl.costs import Baseline, ConstantAction, CostMatrix, baseline, minimum_risk, perfect_cost, taken_cost
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -25,6 +25,7 @@ class Ratio:
 
     ``unit`` is the denominator of one typical event (for savings: what the mean fraud costs). ``support`` marks the
     events that carry information, whose clusters are counted. ``reason`` says why the metric is undefined, if it is.
+    ``base`` is the constant action that savings are measured against; None for other metrics.
     """
 
     numerator: FloatArray
@@ -34,6 +35,7 @@ class Ratio:
     offset: float = 0.0
     scale: float = 1.0
     reason: str | None = None
+    base: ConstantAction | None = None
 
     @property
     def value(self) -> float:
@@ -124,31 +126,48 @@ def savings_ratio(
     matrix: CostMatrix,
     *,
     weight: FloatArray | None = None,
+    reach: BoolArray | None = None,
 ) -> Ratio:
-    """``1 - cost / min(cost of allowing all, cost of blocking all)``.
+    """Return ``1 - cost / cost of the cheapest constant action``.
 
-    Bahnsen, Aouada, Stojanovic and Ottersten, *Feature engineering strategies for credit card fraud detection* (Expert
-    Systems with Applications 2016), with the harshest action as "block". 1 is reached only where a perfect model costs
-    nothing; negative is worse than no model. Undefined where the base is zero or negative: then no model is needed, and
-    the ratio would flip its sign.
+    After Bahnsen, Aouada, Stojanovic and Ottersten, *Feature engineering strategies for credit card fraud detection*
+    (Expert Systems with Applications 2016), who compare with the better of two constant actions, allowing all and
+    blocking all; here every action of the cost matrix is one (`fraudctl.costs.baseline`). 1 is reached only where a
+    perfect model costs nothing; 0 is a model that costs as much as the cheapest constant action; negative is worse
+    than no model. Undefined where the base is zero or negative: there is nothing to save, and the ratio would flip its
+    sign.
+
+    Parameters
+    ----------
+    y_true, cost_taken
+        Outcome and money of the action taken, shape ``(n_events,)``.
+    cost_table
+        Money of each action on each outcome, shape ``(n_events, n_actions, 2)``.
+    matrix
+        Names of the actions.
+    weight
+        How many events each stands for; default 1.
+    reach
+        Where the capacity of each action reaches, as in `fraudctl.costs.constant_codes`.
     """
     w = _weights(weight, len(y_true))
-    base = baseline(cost_table, y_true, matrix, weight=w)
+    base = baseline(cost_table, y_true, matrix, weight=w, reach=reach)
     return savings_against(y_true, cost_taken, cost_table[:, matrix.pass_code, 1], base, weight=w)
 
 
 def savings_against(
     y_true: npt.NDArray[Any], cost_taken: FloatArray, missed_cost: FloatArray, base: Baseline, *, weight: FloatArray
 ) -> Ratio:
-    """Give `savings_ratio` for a base that is known already; ``missed_cost`` is the money of allowing a fraud."""
+    """Return `savings_ratio` for a base that is known already; ``missed_cost`` is the money of allowing a fraud."""
     fraud = y_true == 1
     unit = float((weight * missed_cost)[fraud].mean()) if fraud.any() else 0.0
     reason = None
     if len(y_true) == 0:
         reason = "no events"
     elif base.cost <= 0:
-        reason = f"{base.action} for all costs {base.cost:g}, which leaves nothing to save"
-    return Ratio(weight * cost_taken, weight * base.per_event, unit, fraud, offset=1.0, scale=-1.0, reason=reason)
+        reason = f"the cheapest constant action ({base.chosen.words}) costs {base.cost:g}: there is nothing to save"
+    taken, without = weight * cost_taken, weight * base.per_event
+    return Ratio(taken, without, unit, fraud, offset=1.0, scale=-1.0, reason=reason, base=base.chosen)
 
 
 def savings(
@@ -159,7 +178,9 @@ def savings(
     *,
     weight: FloatArray | None = None,
 ) -> float:
-    """Give the savings of deciding by the lowest expected cost; what tuning maximises. NaN where undefined.
+    """Return the savings of deciding by the lowest expected cost; what tuning maximises. NaN where undefined.
+
+    Neither the decisions nor the constant actions are limited by a capacity here.
 
     Examples
     --------
@@ -177,7 +198,12 @@ def savings(
 
 
 def savings_of_perfect(
-    y_true: npt.NDArray[Any], cost_table: FloatArray, matrix: CostMatrix, *, weight: FloatArray | None = None
+    y_true: npt.NDArray[Any],
+    cost_table: FloatArray,
+    matrix: CostMatrix,
+    *,
+    weight: FloatArray | None = None,
+    reach: BoolArray | None = None,
 ) -> Ratio:
-    """Give the savings of a perfect model (the cheapest action for each true outcome): the ceiling of `savings`."""
-    return savings_ratio(y_true, perfect_cost(cost_table, y_true), cost_table, matrix, weight=weight)
+    """Return the savings of a perfect model (the cheapest action for each true outcome): the ceiling of `savings`."""
+    return savings_ratio(y_true, perfect_cost(cost_table, y_true), cost_table, matrix, weight=weight, reach=reach)

@@ -20,12 +20,14 @@ from fraudctl.costs import (
     CodeArray,
     FloatArray,
     IntArray,
+    constant_codes,
     cost_matrix,
     taken_cost,
 )
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import ratios
 from fraudctl.policy.bids import Arrivals, BidPrices, Moments, Per, fit_bids, local_period
+from fraudctl.policy.constant import limits_of, reach_among
 from fraudctl.policy.decide import Policy, PolicyRule, hindsight
 from fraudctl.policy.limits import Constraint, Outcomes, alerted, constraints_of, feasible_cuts
 from fraudctl.policy.places import CapacityLimit
@@ -162,11 +164,10 @@ def bare_policy(project: Project) -> Policy:
     rules = tuple(
         PolicyRule(rule.name or f"rule {i + 1}", rule.when, rule.action) for i, rule in enumerate(project.rules)
     )
-    capacity = tuple(CapacityLimit(action, cap.limit, cap.per) for action, cap in project.policy.capacity.items())
     return Policy(
         kind=project.policy.kind,
         matrix=cost_matrix(project.costs),
-        capacity=capacity,
+        capacity=limits_of(project),
         rules=rules,
         segments=None if project.policy.segments is None else Segments(project.policy.segments),
         timezone=project.data.timezone,
@@ -528,14 +529,14 @@ def _as_good(item: dict[str, Any], cost: float) -> bool:
 
 
 def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, CodeArray]:
-    """Give the actions of simpler policies, simplest first; only the constant ones where limits hold."""
+    """Return the actions of simpler policies, simplest first; only the constant ones where limits hold.
+
+    A constant action whose capacity does not reach is given to events as they come; the rest are allowed.
+    """
     matrix = bare.matrix
     free = replace(bare, capacity=())
-    n_events = len(ground.y_true)
-    found = {
-        "allow all": np.full(n_events, matrix.pass_code, dtype=np.int8),
-        f"{matrix.actions[matrix.block_code]} all": np.full(n_events, matrix.block_code, dtype=np.int8),
-    }
+    codes = constant_codes(len(ground.y_true), matrix, reach=reach_among(ground.when, bare.capacity, matrix))
+    found = {f"{action} all": codes[:, code] for code, action in enumerate(matrix.actions)}
     if limited:
         return found
     for action in matrix.actions[1:] if bare.kind == "expected_cost" or len(matrix.actions) > 2 else ():

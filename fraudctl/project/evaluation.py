@@ -41,7 +41,7 @@ class ChampionRuleSection(Section):
     better_than: float | None = Field(default=None, ge=0.0)
     """Superiority, if asked: passes where the low end of the difference is above this."""
     if_none: Literal["inconclusive", "baseline"] = "inconclusive"
-    """Without a champion: inconclusive, or compare with the better of allowing all and blocking all."""
+    """Without a champion: inconclusive, or compare with the cheapest constant action."""
 
 
 DEFAULT_SEGMENT_MARGIN = 0.10

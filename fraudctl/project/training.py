@@ -102,7 +102,8 @@ class TrainSection(Section):
     trials: int = Field(default=30, ge=0, le=10_000)
     """Trials of the search, the defaults being the first; 0 keeps the defaults without a search."""
     metric: str = "average_precision"
-    """What the folds are compared by: average_precision, savings, or recall_at_fpr(0.01) and the like."""
+    """What the folds are compared by: average_precision, savings (against the cheapest constant action), or
+    recall_at_fpr(0.01) and the like."""
     keep_negatives: float = Field(default=0.1, gt=0.0, le=1.0)
     """Share of legitimate rows kept while tuning, but at least 20,000."""
     fit_negatives: float = Field(default=1.0, gt=0.0, le=1.0)

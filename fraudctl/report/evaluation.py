@@ -103,10 +103,10 @@ def _headline(e: Evaluation) -> str:
     saved = e.money.get("saved")
     if saved is None:
         return f"{may}its figures are not known" if may else "The figures of this model are not known"
-    base = float(e.money["baseline"]["cost"])
-    share = f" ({percent(saved / base)} of what fraud would cost without it)" if base > 0 else ""
+    base, words = float(e.money["baseline"]["cost"]), e.money["baseline"]["words"]
+    share = f" ({percent(saved / base)} of what “{words}” would cost)" if base > 0 else ""
     amount = money(abs(saved), e.money["currency"])
-    text = f"it saves {amount}{share}" if saved >= 0 else f"it loses {amount} more than having no model"
+    text = f"it saves {amount}{share}" if saved >= 0 else f"it costs {amount} more than “{words}”, without a model"
     return may + text if may else text[0].upper() + text[1:]
 
 
@@ -116,7 +116,7 @@ def _cards(e: Evaluation) -> tuple[Card, ...]:
         currency = str(e.money["currency"])
         base = e.money["baseline"]
         tone: Tone = "good" if e.money["saved"] >= 0 else "bad"
-        text = f"saved against {base['action']} all ({money(base['cost'], currency)})"
+        text = f"saved against {base['words']} ({money(base['cost'], currency)})"
         cards.append(Card(money(e.money["saved"], currency), text, tone))
         cards.append(Card(money(e.money["cost"], currency), "lost all the same", "bad"))
     for name, told in (("recall", "of frauds are alerted"), ("precision", "of alerts are fraud")):
@@ -137,10 +137,11 @@ def _money_section(e: Evaluation) -> Section:
     currency = str(e.money["currency"])
     perfect = e.money.get("share_of_perfect")
     of_perfect = f", {percent(perfect)} of what a perfect model would save" if perfect is not None else ""
-    lead = f"{money(e.money['saved'], currency)} against the better of allowing all and blocking all{of_perfect}."
-    names = (("Allow all", "allow_all"), (f"{str(e.money['block_action']).capitalize()} all", "block_all"),
-             ("This model", "cost"), ("A perfect model", "perfect_cost"))  # fmt: skip
-    rows = tuple((Cell(name), Cell(money(e.money[key], currency), round(e.money[key], 2))) for name, key in names)
+    base = e.money["baseline"]["words"]
+    lead = f"{money(e.money['saved'], currency)} against “{base}”, the cheapest constant action{of_perfect}."
+    lost = [(item["words"][0].upper() + item["words"][1:], item["cost"]) for item in e.money["constants"]]
+    lost += [("This model", e.money["cost"]), ("A perfect model", e.money["perfect_cost"])]
+    rows = tuple((Cell(name), Cell(money(value, currency), round(value, 2))) for name, value in lost)
     table = Table("money-table", "Money lost over the period", (Column("Policy"), Column("Lost", "number")), rows)
     return Section("money", title, lead, (table, *_cost_chart(e, currency), *_actions(e, currency)))
 
@@ -211,7 +212,13 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
 
 def _metrics(e: Evaluation) -> Section:
     rows = tuple(
-        (Cell(name), Cell(words(name)), figure(name, item.value, e), interval(name, item, e), Cell(item.reason or ""))
+        (
+            Cell(name),
+            Cell(_meaning(name, item)),
+            figure(name, item.value, e),
+            interval(name, item, e),
+            Cell(item.reason or ""),
+        )
         for name, item in e.metrics.items()
     )
     columns = (
@@ -295,22 +302,23 @@ def _days(e: Evaluation) -> Section | None:
     if len(days) < 2 or "currency" not in e.money:
         return None
     currency = str(e.money["currency"])
+    base = e.money["baseline"]["words"]
     rows = [
         {"day": row["day"], "kind": kind, "value": value}
         for row in days
         for kind, value in (("cost", row["cost"]), ("saved", max(row["baseline_cost"] - row["cost"], 0.0)))
     ]
     spec = charts.stacked_days(
-        rows, series={"cost": ("lost", "bad"), "saved": ("saved against no model", "good")}, title=currency
+        rows, series={"cost": ("lost", "bad"), "saved": (f"saved against {base}", "good")}, title=currency
     )
     worst = max(days, key=lambda row: row["cost"])
     bad = sum(row["cost"] > row["baseline_cost"] for row in days)
     lead = f"The worst day is {worst['day']} with {money(worst['cost'], currency)} lost."
-    lead += f" On {count(bad, 'day')} of {len(days)} the model cost more than none." if bad else ""
+    lead += f" On {count(bad, 'day')} of {len(days)} the model cost more than “{base}”." if bad else ""
     table = Table(
         "days-table", "By local day",
         (Column("Day"), Column("Events", "number"), Column("Frauds", "number"), Column("Alerts", "number"),
-         Column("Caught", "number"), Column("Lost", "number"), Column("Without a model", "number")),
+         Column("Caught", "number"), Column("Lost", "number"), Column(f"Lost by “{base}”", "number")),
         tuple(
             (Cell(row["day"]), *(Cell(f"{row[key]:,}", row[key]) for key in ("events", "frauds", "alerts", "caught")),
              *(Cell(money(row[key], currency), round(row[key], 2)) for key in ("cost", "baseline_cost")))
@@ -331,18 +339,21 @@ def _periods(e: Evaluation) -> Section | None:
             Cell(_part_period(part, e), part["from"]), Cell("refitted" if part["refitted"] else "itself"),
             Cell(f"{part['rows']:,}", part["rows"]), Cell(f"{part['frauds']:,}", part["frauds"]),
             figure("savings", part["savings"], e), figure("savings", part["savings_of_champion"], e),
+            Cell(part["savings_base"]["words"]),
         )
         for part in parts
     )  # fmt: skip
     columns = (
         Column("Period"), Column("Model"), Column("Events", "number"), Column("Frauds", "number"),
-        Column("Saved", "number"), Column("By the champion", "number"),
+        Column("Saved", "number"), Column("By the champion", "number"), Column("Against"),
     )  # fmt: skip
     lead = (
         f"{len(parts)} periods are judged together. For all but the last, model and champion were refitted on what was "
         "known before the period, with the settings that they have; the settings themselves were searched later."
     )
-    table = Table("periods", "The share of the loss that is saved, period by period", columns, rows)
+    table = Table(
+        "periods", "The share of the cheapest constant action's cost that is saved, period by period", columns, rows
+    )
     return Section("periods", "Does it hold in earlier periods?", lead, (table,))
 
 
@@ -438,7 +449,7 @@ def _method(e: Evaluation) -> Section:
         Fact("Intervals", (f"{percent(e.confidence)}, two-sided, by entity: events of one card or merchant stand "
             f"and fall together. ") + "; ".join(f"{n:,} {name} ids with "
             f"fraud" for name, n in e.clusters.items()) + "."),
-        Fact("Savings", "1 - cost / cost of the better of allowing all and blocking all."),
+        Fact("Savings", _savings_fact(e)),
         Fact("Limits", ("One period of one portfolio. Costs are those of the project file; fraud that was never "
             "labelled is not in it.")),
     ]  # fmt: skip
@@ -447,6 +458,18 @@ def _method(e: Evaluation) -> Section:
     facts += [Fact("Control group", text) for text in _control_group(e)]
     facts += [Fact("Warning", text) for text in e.warnings]
     return Section("method", "Method and limits", "What was counted, and what it cannot say.", (Facts(tuple(facts)),))
+
+
+def _meaning(name: str, item: Estimate) -> str:
+    return words(name) if item.base is None else f"{words(name)} (here “{item.base.words}”)"
+
+
+def _savings_fact(e: Evaluation) -> str:
+    rule = (
+        "1 - cost / cost of the cheapest constant action: each action taken for all events, as far as its capacity "
+        "reaches. A model that only equals it saves nothing; each segment has its own."
+    )
+    return f"{rule} On these events it is “{e.money['baseline']['words']}”." if "baseline" in e.money else rule
 
 
 def _rows_fact(e: Evaluation) -> str:
@@ -488,9 +511,10 @@ def _immature(e: Evaluation) -> Iterator[str]:
         return
     legit, fraud = bounds["all_legit"].get("savings"), bounds["all_fraud"].get("savings")
     if legit is not None and fraud is not None:
+        bases = [bounds[name]["savings_base"]["words"] for name in ("all_legit", "all_fraud")]
         yield (
-            f"Savings would be {percent(legit, 1)} if all immature events were legitimate, {percent(fraud, 1)} if all "
-            "were fraud."
+            f"Savings would be {percent(legit, 1)} (against {bases[0]}) if all immature events were legitimate, "
+            f"{percent(fraud, 1)} (against {bases[1]}) if all were fraud."
         )
 
 

@@ -56,7 +56,8 @@ def champion_section(e: Evaluation) -> Iterator[Section]:
         side = "more" if item["value"] >= 0 else "less"
         clear = item.get("low") is not None and (item["low"] > 0 or item["high"] < 0)
         sure = "beyond doubt" if clear else "within what chance allows"
-        lead = f"It saves {percent(abs(item['value']), 1)} {side} of the loss than champion {beside['model']}, {sure}."
+        of = f" of what “{item['base']['words']}” would cost" if item.get("base") else ""
+        lead = f"It saves {percent(abs(item['value']), 1)} {side}{of} than champion {beside['model']}, {sure}."
     yield Section("champion-section", "Is it better than the champion?", lead, tuple(blocks))
 
 

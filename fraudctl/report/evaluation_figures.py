@@ -19,7 +19,7 @@ METRIC_WORDS: Final = {
     "alert_rate": "Events that are alerted",
     "false_positive_rate": "Legitimate events that are alerted",
     "cost": "Money lost",
-    "savings": "Share of the loss without a model that is saved",
+    "savings": "Share of the cost of the cheapest constant action that is saved",
     "savings_of_perfect": "Share that a perfect model would save",
     "brier": "Mean squared error of the probability",
     "ece": "Mean gap between probability and outcome",
@@ -74,4 +74,6 @@ def with_interval(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
     lines = [say(name, float(item["value"]), e)]
     if item.get("low") is not None and item.get("high") is not None:
         lines.append(f"{say(name, item['low'], e)} to {say(name, item['high'], e)}")
+    if item.get("base"):
+        lines.append(f"against {item['base']['words']}")
     return Cell("", round(float(item["value"]), 9), lines=tuple(lines))

@@ -64,15 +64,14 @@ def _verdict(e: Explanation) -> str:
         return f"The model lost nothing in {days} ({count(t.n_frauds, 'fraud')})"
     parts = {"missed fraud": t.missed_cost, "false alarms": t.false_alarm_cost, "handling caught fraud": t.caught_cost}
     top = max(parts, key=lambda item: parts[item])
-    worse = f", {money(-t.saved, e.currency)} more than no model" if t.saved < 0 else ""
+    worse = f", {money(-t.saved, e.currency)} more than {t.base.words}" if t.saved < 0 else ""
     return f"The model lost {money(t.cost, e.currency)} in {days}{worse}; {percent(parts[top] / t.cost)} of it is {top}"
 
 
 def _cards(e: Explanation) -> tuple[Card, ...]:
     t = e.totals
-    against = "letting all through" if t.baseline_action == "allow" else f"{t.baseline_action}ing all"
-    share = f" ({percent(t.saved / t.baseline_cost)})" if t.baseline_cost > 0 and t.saved > 0 else ""
-    saved = f"saved{share} against {against}, which would have cost {money(t.baseline_cost, e.currency)}"
+    share = f" ({percent(t.saved / t.base.cost)})" if t.base.cost > 0 and t.saved > 0 else ""
+    saved = f"saved{share} against {t.base.words}, which would have cost {money(t.base.cost, e.currency)}"
     tone: Tone = "good" if t.saved > 0 else "bad"
     precision = percent(t.n_caught / t.n_alerts) if t.n_alerts else "–"
     return (

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 from fraudctl.evaluate.result import Evaluation, GateResult, RuleResult
-from fraudctl.explain.wording import constant_action
 from fraudctl.figures import count, number, percent, whole
 from fraudctl.uncertainty import Estimate
 
@@ -158,7 +157,7 @@ def _money_lines(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     yield (
         f"Money ({money['currency']}): the model's decisions cost {whole(money['cost'])}, against "
-        f"{whole(money['baseline']['cost'])} for {constant_action(money['baseline']['action'])} and "
+        f"{whole(money['baseline']['cost'])} for the cheapest constant action ({_text(money['baseline']['words'])}) and "
         f"{whole(money['perfect_cost'])} for a perfect model; saved {whole(money['saved'])}."
     )
 

@@ -403,6 +403,7 @@ class _Job:
             self.seed,
             self.project.costs.model_dump(mode="json"),
             version("catboost"),
+            self.objective.base_rule,
         ]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for fold in self.split.folds:
@@ -435,6 +436,7 @@ class _Job:
                 "frauds": int(labels.sum()),
             },
             "folds": folds,
+            "savings_base": self.objective.base_rule,
             "tuning": tuned.summary,
             "params": tuned.params,
             "models": self.settings.models,

@@ -6,15 +6,16 @@ delete-a-group jackknife over entities. The metrics themselves are those of `fra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from fraudctl.calibrate import sigmoid
-from fraudctl.costs import CostMatrix, baseline, cost_matrix, minimum_risk, taken_cost
+from fraudctl.costs import BASE_RULE, OLD_BASE_RULE, CostMatrix, cost_matrix
 from fraudctl.metrics.ranking import average_precision, recall_at_fpr
+from fraudctl.metrics.ratios import savings
 from fraudctl.uncertainty import codes_by_appearance
 
 if TYPE_CHECKING:
@@ -70,10 +71,16 @@ class Objective:
         """Whether the rows need a cost table."""
         return self.name == "savings"
 
+    @property
+    def base_rule(self) -> str | None:
+        """What savings are measured against; None for an objective that is no money."""
+        return BASE_RULE if self.needs_costs else None
+
     def value(self, rows: Judged, y_score: Floats, *, weight: Floats | None = None) -> float:
         """Give the figure for log-odds ``y_score`` of shape ``(n_events,)``; NaN where it is not defined.
 
-        For savings each event gets the action of the lowest expected cost at the probability that the score means.
+        For savings each event gets the action of the lowest expected cost at the probability that the score means. No
+        capacity limits these decisions, nor the constant action that they are measured against.
         """
         weights = rows.weight if weight is None else weight
         if self.name == "average_precision":
@@ -84,11 +91,19 @@ class Objective:
         return self._savings(rows.cost_table, rows.y_true, y_score, weights)
 
     def _savings(self, cost_table: Floats, y_true: NDArray[Any], y_score: Floats, weight: Floats) -> float:
-        """Give ``1 - cost / cost of the better of allowing all and blocking all``."""
-        actions = minimum_risk(cost_table, sigmoid(y_score))
-        cost = float((taken_cost(cost_table, actions, y_true) * weight).sum())
-        without = baseline(cost_table, y_true, self.matrix, weight=weight)
-        return 1.0 - cost / without.cost if without.cost > 0 else float("nan")
+        """Return `fraudctl.metrics.savings`, without a capacity on either side; NaN where it is undefined."""
+        return savings(y_true, sigmoid(y_score), cost_table, self.matrix, weight=weight)
+
+
+def savings_base_of(summary: Mapping[str, Any]) -> str | None:
+    """Return what the savings in a training summary are measured against; None where it holds no savings.
+
+    Summaries that were written before the base was noted had the better of allowing and blocking all events.
+    """
+    if "savings_base" in summary:
+        base: str | None = summary["savings_base"]
+        return base
+    return OLD_BASE_RULE if any("savings" in fold for fold in summary.get("folds", ())) else None
 
 
 def make_objective(project: Project) -> Objective:

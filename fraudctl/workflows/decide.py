@@ -74,6 +74,8 @@ class DecidedPeriod:
         Feature-table rows that can be judged, with ``y_prob``, ``action`` and ``cost``, in time order.
     young
         The same for the immature ones, whose outcome may still change.
+    came
+        ``event_id`` and ``event_time`` of every event that was decided, in time order: those without a label too.
     """
 
     subject: Subject
@@ -81,6 +83,7 @@ class DecidedPeriod:
     excluded: Excluded
     scored: pl.DataFrame
     young: pl.DataFrame
+    came: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ class Decisions:
         excluded = replace(excluded, unlabelled=unlabelled, immature=young.height)
         if scored.height == 0:
             raise _nothing_to_judge(events.height, excluded)
-        return DecidedPeriod(subject, period, excluded, scored, young)
+        return DecidedPeriod(subject, period, excluded, scored, young, events.select("event_id", "event_time"))
 
     def _subject(self, bundle: Bundle) -> Subject:
         from fraudctl.policy import Policy

@@ -60,12 +60,18 @@ def list_models(project: Project) -> ModelsResult:
 
 
 def show_model(project: Project, reference: str) -> dict[str, Any]:
-    """Give everything that a bundle's manifest says, its policy, and its place in the log."""
+    """Return everything that a bundle's manifest says, its policy, and its place in the log.
+
+    ``training.savings_base`` says what savings in the training summary are measured against, in old bundles too.
+    """
     from fraudctl import registry
+    from fraudctl.train.objective import savings_base_of
 
     bundle = open_bundle(project, reference)
     log = [entry for entry in registry.to_dict(project.models_dir)["log"] if entry["version"] == bundle.version]
     manifest = {key: value for key, value in bundle.manifest.items() if key != "project_file"}
+    if "training" in manifest:
+        manifest["training"] = {**manifest["training"], "savings_base": savings_base_of(manifest["training"])}
     return {"version": bundle.version, "path": str(bundle.path), **manifest, "policy": bundle.policy, "log": log}
 
 
@@ -175,6 +181,7 @@ def compare_logged(
 
     from fraudctl.compare import compare, read_logged
     from fraudctl.evaluate import price_frame
+    from fraudctl.policy.constant import with_order
     from fraudctl.split import instant, mature
     from fraudctl.workflows.features import plan_features
 
@@ -183,24 +190,24 @@ def compare_logged(
     logged = [read_logged(decisions, name) for name in names]
     known = plan_features(project).load()
     delay = project.data.label_delay
-    events = known.frame.filter(mature(known.frame, label_delay=delay, known_until=known.known_until))
+    events = with_order(_decided_by_both(known.frame, logged), project)
+    events = events.filter(mature(events, label_delay=delay, known_until=known.known_until))
     zone = project.data.timezone
     if from_time is not None:
         events = events.filter(pl.col("event_time") >= instant(from_time, timezone=zone))
     if until is not None:
         events = events.filter(pl.col("event_time") < instant(until, timezone=zone))
-    both = _decided_by_both(events, logged)
+    if events.is_empty():
+        msg = "no event whose outcome is known was decided by both models"
+        raise DataError(msg, hint="wait until outcomes have arrived in the project's data, or widen the period")
+    both = [events.join(item, on="event_id", how="left", maintain_order="left") for item in logged]
     return compare(
         price_frame(both[0], project), price_frame(both[1], project), project=project, names=(names[0], names[1]),
         seed=project.train.seed,
     )  # fmt: skip
 
 
-def _decided_by_both(events: pl.DataFrame, logged: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Give the events that two logs have decided, with the decision of each."""
+def _decided_by_both(events: pl.DataFrame, logged: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return the events that two logs have decided."""
     events = events.join(logged[0].select("event_id"), on="event_id", how="semi", maintain_order="left")
-    events = events.join(logged[1].select("event_id"), on="event_id", how="semi", maintain_order="left")
-    if events.is_empty():
-        msg = "no event whose outcome is known was decided by both models"
-        raise DataError(msg, hint="wait until outcomes have arrived in the project's data, or widen the period")
-    return [events.join(item, on="event_id", how="left", maintain_order="left") for item in logged]
+    return events.join(logged[1].select("event_id"), on="event_id", how="semi", maintain_order="left")

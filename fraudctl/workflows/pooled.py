@@ -41,7 +41,7 @@ class Pooled:
     rival
         The champion's on the same events, or None.
     periods
-        What was judged where: ``from``, ``until``, ``rows``, ``frauds``, and the savings of both.
+        What was judged where: ``from``, ``until``, ``rows``, ``frauds``, the savings of both and their base.
     """
 
     decided: DecidedPeriod
@@ -86,28 +86,41 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
             as_of = old.as_of - back * length
             theirs.append(_replayed(decisions, old, period, as_of, ours[-1].subject.train_from))
     facts = list(_facts(decisions.project, ours, theirs))
-    return Pooled(_together(ours), _together(theirs) if theirs else None, facts[::-1])
+    project = decisions.project
+    return Pooled(_together(ours, project), _together(theirs, project) if theirs else None, facts[::-1])
 
 
 def _earlier(period: Period, by: timedelta) -> Period:
     return replace(period, from_time=period.from_time - by, until=period.until - by)
 
 
-def _together(parts: list[DecidedPeriod]) -> DecidedPeriod:
+def _together(parts: list[DecidedPeriod], project: Project) -> DecidedPeriod:
+    """Put periods together; a local day or week that two of them share has its slots once for a constant action."""
+    import polars as pl
+
     from fraudctl.evaluate import pool
+    from fraudctl.policy.constant import with_order
 
     last = parts[0]
     counted = {
         name: sum(getattr(part.excluded, name) for part in parts) for name in ("immature", "unlabelled", "block_known")
     }
     columns = [name for name in last.scored.columns if all(name in part.scored.columns for part in parts)]
-    young = pool([part.young.select(columns) for part in parts])
+    came = with_order(pl.concat([part.came for part in parts]).sort("event_time", "event_id"), project)
+    order = came.drop("event_time")
+
+    def pooled(frames: list[pl.DataFrame]) -> pl.DataFrame:
+        whole = pool([frame.select(columns) for frame in frames])
+        kept = whole.drop(name for name in order.columns if name != "event_id")
+        return kept.join(order, on="event_id", how="left", maintain_order="left").select(whole.columns)
+
     return replace(
         last,
         period=replace(last.period, from_time=min(part.period.from_time for part in parts)),
         excluded=replace(last.excluded, **counted),
-        scored=pool([part.scored.select(columns) for part in parts]),
-        young=young,
+        scored=pooled([part.scored for part in parts]),
+        young=pooled([part.young for part in parts]),
+        came=came.select("event_id", "event_time"),
     )
 
 
@@ -118,7 +131,8 @@ def _facts(project: Project, ours: list[DecidedPeriod], theirs: list[DecidedPeri
 
     for place, part in enumerate(ours):
         both = [part, *theirs[place : place + 1]]
-        found = [ratio_of("savings", prepare(item.scored, project)) for item in both]
+        judged = [prepare(item.scored, project) for item in both]
+        found = [ratio_of("savings", item) for item in judged]
         saved = [None if ratio is None or ratio.reason else ratio.value for ratio in found]
         yield {
             **part.period.to_dict(),
@@ -128,6 +142,7 @@ def _facts(project: Project, ours: list[DecidedPeriod], theirs: list[DecidedPeri
             "frauds": int(part.scored["label"].sum()),
             "savings": saved[0],
             "savings_of_champion": saved[1] if len(saved) > 1 else None,
+            "savings_base": judged[0].base.chosen.to_dict(),
         }
 
 

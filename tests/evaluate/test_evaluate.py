@@ -48,9 +48,12 @@ def test_figures_by_hand() -> None:
     fraud_amount = scored.filter(pl.col("label") == 1)["amount"]
     allow_all = (15 + fraud_amount).sum()
     block_all = (8 + 0.15 * scored.filter(pl.col("label") == 0)["amount"]).sum()
-    assert found.money["allow_all"] == pytest.approx(allow_all)
-    assert found.money["block_all"] == pytest.approx(block_all)
-    base = min(allow_all, block_all)
+    constants = {item["words"]: item["cost"] for item in found.money["constants"]}
+    assert constants == pytest.approx({"allow all": allow_all, "review all": 4 * 4000, "block all": block_all})
+    base = min(constants.values())
+    assert found.money["baseline"] == {"words": "review all", "action": "review", "cost": base, "events": 4000,
+                                       "without_slot": 0, "rest": "allow"}  # fmt: skip
+    assert found.metrics["savings"].to_dict()["base"] == found.money["baseline"]
     assert found.metrics["savings"].value == pytest.approx(1 - scored["cost"].sum() / base)
     assert found.money["saved"] == pytest.approx(base - scored["cost"].sum())
     assert found.metrics["savings_of_perfect"].value == 1.0
@@ -86,8 +89,9 @@ def test_tables() -> None:
     assert recalls == sorted(recalls)
     assert recalls[-1] == 1.0
     lowest = min(point["cost"] for point in tables["cost_curve"])
-    assert lowest < found.money["allow_all"]
-    assert tables["cost_curve"][-1]["cost"] == pytest.approx(found.money["block_all"])
+    constants = {item["action"]: item["cost"] for item in found.money["constants"]}
+    assert lowest < constants["allow"]
+    assert tables["cost_curve"][-1]["cost"] == pytest.approx(constants["block"])
     at_100 = next(row for row in tables["at_k"] if row["of"] == "card" and row["k"] == 100)
     assert at_100["precision"] == pytest.approx(found.metrics["card_precision_at_100"].value)
     assert at_100["lowest"] <= at_100["precision"] <= at_100["highest"]
@@ -206,7 +210,7 @@ def test_cost_columns_and_data_without_amount() -> None:
     project = base.model_copy(update={"costs": costs})
     events = make_events().drop("amount").with_columns(fn_cost=pl.lit(100.0), fp_cost=pl.lit(3.0))
     found = evaluated(score(events, project), project)
-    assert found.money["allow_all"] == 40_000.0
+    assert found.money["constants"][0]["cost"] == 40_000.0
     assert found.metrics["savings"].low > 0
     assert found.metrics["value_recall"].reason == "the project declares no amount"
 

@@ -81,7 +81,7 @@ def test_totals_are_those_of_the_decisions(world: World, explanation: Explanatio
     assert t.missed_cost + t.false_alarm_cost + t.caught_cost == pytest.approx(t.cost)
     fraud = world.scored["label"] == 1
     assert t.n_missed == int((fraud & (world.scored["action"] == "allow")).sum())
-    assert t.saved == pytest.approx(t.baseline_cost - t.cost)
+    assert t.saved == pytest.approx(t.base.cost - t.cost)
 
 
 def test_money_counts_each_event_by_its_weight_and_numbers_do_not(world: World, explanation: Explanation) -> None:
@@ -109,7 +109,7 @@ def test_events_that_all_count_twice_double_the_money_and_change_nothing_else(
         assert twice.n_missed == once.n_missed
     for twice_of, once_of in zip(found.money.segments, explanation.money.segments, strict=True):
         assert [row.cost for row in twice_of.rows] == pytest.approx([2 * row.cost for row in once_of.rows])
-    assert found.totals.baseline_cost == pytest.approx(2 * explanation.totals.baseline_cost)
+    assert found.totals.base.cost == pytest.approx(2 * explanation.totals.base.cost)
     assert [item.kind for item in found.findings] == [item.kind for item in explanation.findings]
 
 

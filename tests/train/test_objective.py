@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from fraudctl.calibrate import log_odds
-from fraudctl.train.objective import N_GROUPS, Judged, entity_groups, judge_rows, make_objective, paired_gain
+from fraudctl.train.objective import (
+    N_GROUPS,
+    Judged,
+    entity_groups,
+    judge_rows,
+    make_objective,
+    paired_gain,
+    savings_base_of,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import project, table
@@ -55,6 +63,23 @@ def test_savings_by_hand() -> None:
     assert objective.value(rows, log_odds(np.full(3, 0.01))) == pytest.approx(1 - 150 / 5)
     # Told which is which, the frauds are blocked and the rest is allowed: nothing is lost.
     assert objective.value(rows, log_odds(np.array([0.9, 0.01, 0.9]))) == pytest.approx(1.0)
+
+
+def test_savings_are_measured_against_every_constant_action() -> None:
+    # a review costs 1 whatever comes: reviewing all three costs 3, and blocking all still 5
+    frame = pl.DataFrame({"label": [1, 0, 1], "amount": [90.0, 20.0, 40.0]})
+    costs = COSTS.replace("block.legit", "review.legit = { fixed = 1 }\nreview.fraud = { fixed = 1 }\nblock.legit")
+    objective = make_objective(project(train='metric = "savings"\n', rest=costs))
+    rows = judge_rows(frame, objective=objective, weight=np.ones(3), group=np.zeros(3, dtype=np.int64))
+    assert objective.value(rows, log_odds(np.full(3, 0.5))) == pytest.approx(0.0)  # reviews all
+    assert objective.value(rows, log_odds(np.array([0.9, 0.01, 0.9]))) == pytest.approx(1.0)  # blocks the frauds
+    assert objective.base_rule == "cheapest constant action"
+
+
+def test_savings_of_a_summary_without_a_base_are_those_of_before() -> None:
+    assert savings_base_of({"folds": [{"savings": 0.4}]}) == "better of allowing all and blocking all"
+    assert savings_base_of({"folds": [{"average_precision": 0.4}]}) is None
+    assert savings_base_of({"folds": [{"savings": 0.4}], "savings_base": "x"}) == "x"
 
 
 def test_without_fraud_there_is_no_figure() -> None:

@@ -1,0 +1,97 @@
+"""Constant actions under a capacity: which events still find a free slot, in the order in which events come.
+
+A constant action gives its slots to the first events of each local day or week, whatever they are: labelled or not,
+immature or mature. So the place of every event among all events of its period is noted before any are left out
+(`with_order`), and travels with the events as a column. `fraudctl.costs.baseline` turns reach into money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from fraudctl.costs import BoolArray, CostMatrix, IntArray
+from fraudctl.policy.bids import Moments, Per, local_period
+from fraudctl.policy.places import CapacityLimit
+from fraudctl.project import Project
+
+ORDER: Final[dict[Per, str]] = {"day": "fraudctl:order_in_day", "week": "fraudctl:order_in_week"}
+"""Columns with the number of earlier events in the local day or week, among all events that were decided."""
+
+
+def limits_of(project: Project) -> tuple[CapacityLimit, ...]:
+    """Return the capacities of the project file."""
+    return tuple(CapacityLimit(action, cap.limit, cap.per) for action, cap in project.policy.capacity.items())
+
+
+def order_in_period(period: IntArray) -> IntArray:
+    """Return how many earlier rows have the same period, shape ``(n_events,)``; rows are in time order.
+
+    >>> order_in_period(np.array([7, 7, 8, 7, 8])).tolist()
+    [0, 1, 0, 2, 1]
+    """
+    rows = np.argsort(period, kind="stable")
+    grouped = period[rows]
+    first = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(grouped) else np.empty(0, dtype=np.int64)
+    order = np.empty(len(period), dtype=np.int64)
+    order[rows] = np.arange(len(period)) - np.repeat(first, np.diff(np.r_[first, len(period)]))
+    return order
+
+
+def with_order(frame: pl.DataFrame, project: Project) -> pl.DataFrame:
+    """Add the `ORDER` columns that the project's capacities need, over the events of ``frame``.
+
+    Parameters
+    ----------
+    frame
+        All events of a period in time order, with ``event_time``. Columns that are there already are replaced.
+    project
+        Its capacities and time zone.
+    """
+    pers = dict.fromkeys(limit.per for limit in limits_of(project))
+    zone = project.data.timezone
+    found = [pl.Series(ORDER[per], order_in_period(local_period(frame["event_time"], per, zone))) for per in pers]
+    return frame.with_columns(found)
+
+
+def reach_of(frame: pl.DataFrame, project: Project, matrix: CostMatrix) -> BoolArray | None:
+    """Return which events each constant action reaches, for `fraudctl.costs.baseline`.
+
+    Parameters
+    ----------
+    frame
+        Events with the columns of `with_order`. Without them ``frame`` itself, in time order, counts as all events.
+    project
+        Its present capacities; that of a frozen policy plays no part, so that two models have the same base.
+    matrix
+        The actions.
+
+    Returns
+    -------
+    array of shape ``(n_events, n_actions)``, or None
+        None where the project has no capacity.
+    """
+    limits = limits_of(project)
+    if not limits:
+        return None
+    if any(ORDER[limit.per] not in frame.columns for limit in limits):
+        frame = with_order(frame, project)
+    orders = {limit.per: frame[ORDER[limit.per]].to_numpy() for limit in limits}
+    return _reach(orders, limits, matrix)
+
+
+def reach_among(when: Mapping[Per, Moments], limits: Sequence[CapacityLimit], matrix: CostMatrix) -> BoolArray | None:
+    """Return the same for events, in time order, whose local days and weeks are known."""
+    orders = {limit.per: order_in_period(when[limit.per].period) for limit in limits}
+    return _reach(orders, limits, matrix) if limits else None
+
+
+def _reach(orders: Mapping[Per, IntArray], limits: Sequence[CapacityLimit], matrix: CostMatrix) -> BoolArray:
+    n_events = len(next(iter(orders.values())))
+    reach = np.ones((n_events, len(matrix.actions)), dtype=np.bool_)
+    for limit in limits:
+        reach[:, matrix.code(limit.action)] = orders[limit.per] < limit.limit
+    return reach
