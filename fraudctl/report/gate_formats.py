@@ -154,10 +154,11 @@ def _money_lines(evaluation: Evaluation) -> Iterator[str]:
     money = evaluation.money
     if "cost" not in money:
         return
+    base = money["baseline"]
     yield ""
     yield (
         f"Money ({money['currency']}): the model's decisions cost {whole(money['cost'])}, against "
-        f"{whole(money['baseline']['cost'])} for the cheapest constant action ({_text(money['baseline']['words'])}) and "
+        f"{whole(base['cost'])} for the cheapest constant action ({_text(base['words'])}) and "
         f"{whole(money['perfect_cost'])} for a perfect model; saved {whole(money['saved'])}."
     )
 
