@@ -7,6 +7,7 @@ then.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -63,6 +64,34 @@ class Campaign:
 
 
 @dataclass(frozen=True)
+class CampaignTotal:
+    """The campaigns with at least two missed frauds, together. A fraud that two of them share counts once.
+
+    Attributes
+    ----------
+    n_campaigns, kinds
+        How many they are, and how many hang on which kind of entity, the most frequent first.
+    n_missed, cost
+        Missed frauds in any of them, and the money lost by these.
+    n_shared
+        Those of them that lie in more than one.
+    n_all
+        All missed frauds of the period; ``n_all - n_missed`` lie in none of these campaigns.
+    worst, n_worst
+        The campaign that lost most, the first of equals, and how many lost as much.
+    """
+
+    n_campaigns: int
+    kinds: tuple[tuple[str, int], ...]
+    n_missed: int
+    cost: float
+    n_shared: int
+    n_all: int
+    worst: Campaign
+    n_worst: int
+
+
+@dataclass(frozen=True)
 class Campaigns:
     """All campaigns with a missed fraud, the costliest first, and which missed fraud belongs to which.
 
@@ -72,11 +101,14 @@ class Campaigns:
         Positions of the missed frauds in the scene.
     member
         Position in `items` for each; -1 for frauds without one.
+    total
+        Those with at least two missed frauds, together; None without any.
     """
 
     rows: IntArray
     member: IntArray
     items: tuple[Campaign, ...]
+    total: CampaignTotal | None
 
 
 def find_campaigns(scene: Scene) -> Campaigns:
@@ -94,11 +126,30 @@ def find_campaigns(scene: Scene) -> Campaigns:
             mine = known.filter(pl.col(name).is_in(values.implode()))
             found.extend(_campaigns_of(mine, decided, name, place))
     found.sort(key=lambda pair: (-pair[0].cost, pair[0].entity, pair[0].value, pair[0].start))
-    kept = [(item, _mine(item, places, entity)) for item, places in found]
-    kept = [(item, places) for item, places in kept if len(places)]
-    for i, (_, places) in enumerate(kept):
-        member[places] = i
-    return Campaigns(rows, member, tuple(item for item, _ in kept))
+    kept = [(item, places, own) for item, places in found if len(own := _mine(item, places, entity))]
+    for i, (_, _, linked) in enumerate(kept):
+        member[linked] = i
+    total = _total([(item, places) for item, places, _ in kept if item.n_missed > 1], scene.cost[rows])
+    return Campaigns(rows, member, tuple(item for item, _, _ in kept), total)
+
+
+def _total(several: list[tuple[Campaign, IntArray]], cost: FloatArray) -> CampaignTotal | None:
+    """Count the missed frauds of overlapping campaigns once; ``cost`` is that of every missed fraud."""
+    if not several:
+        return None
+    times = np.bincount(np.concatenate([places for _, places in several]), minlength=len(cost))
+    kinds = Counter(item.entity for item, _ in several)
+    worst = max((item for item, _ in several), key=lambda item: item.cost)
+    return CampaignTotal(
+        n_campaigns=len(several),
+        kinds=tuple(sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))),
+        n_missed=int((times > 0).sum()),
+        cost=float(cost[times > 0].sum()),
+        n_shared=int((times > 1).sum()),
+        n_all=len(cost),
+        worst=worst,
+        n_worst=sum(item.cost == worst.cost for item, _ in several),
+    )
 
 
 def _mine(item: Campaign, places: IntArray, entity: ObjectArray) -> IntArray:
@@ -146,13 +197,9 @@ def around(
     code, wanted = values[: known.height], values[known.height :]
     at, t = micros(known["event_time"]), micros(events["event_time"])
     order = np.lexsort((at, code))
-    start = min((int(times.min()) for times in (at, t) if len(times)), default=0)
     reach = int(reach_days * DAY_US)
-    key, lower, upper = _keys(
-        (code[order], at[order] - start), (wanted, t - start - reach), (wanted, t - start + reach)
-    )
     frauds = np.concatenate([[0], np.cumsum(known["label"].to_numpy()[order] == 1)])
-    low, high = np.searchsorted(key, lower, side="left"), np.searchsorted(key, upper, side="right")
+    low, high = _between(code[order], at[order], wanted, t - reach, t + reach)
     own = events.join(known.select("event_id").unique(), on="event_id", how="semi")["event_id"]
     seen = events["event_id"].is_in(own.implode()).to_numpy().astype(np.int64)
     fraud = (events["label"] == 1).fill_null(value=False).to_numpy().astype(np.int64)
@@ -161,10 +208,19 @@ def around(
     return n.astype(np.float64), np.where(none, 0, frauds[high] - frauds[low] - fraud * seen).astype(np.float64)
 
 
-def _keys(*pairs: tuple[IntArray, IntArray]) -> list[FloatArray | IntArray]:
-    """Join codes and times to sortable keys in whole seconds, clipped to the span of one code."""
-    span = 1 << 36
-    return [code * span + np.clip(time // 1_000_000 + (1 << 34), 0, span - 1) for code, time in pairs]
+def _between(
+    code: IntArray, at: IntArray, wanted: IntArray, first: IntArray, last: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Return the ranges of rows, sorted by code and time, with the wanted code and ``first <= at <= last``.
+
+    Times are compared exactly, by their ranks: the rank of each code and time is one sortable number.
+    """
+    times = np.unique(at)
+    size = len(times) + 1
+    key = code * size + np.searchsorted(times, at)
+    low = np.searchsorted(key, wanted * size + np.searchsorted(times, first, side="left"), side="left")
+    high = np.searchsorted(key, wanted * size + np.searchsorted(times, last, side="right"), side="left")
+    return low.astype(np.int64), high.astype(np.int64)
 
 
 def _campaigns_of(
@@ -195,13 +251,10 @@ def _events_between(mine: pl.DataFrame, frauds: pl.DataFrame, entity: str, first
     """Count the labelled events of an entity value from one of its frauds to another, both included."""
     code = pl.concat([mine[entity], frauds[entity]]).rank("dense").to_numpy().astype(np.int64)
     at, t = micros(mine["event_time"]), micros(frauds["event_time"])
-    start = int(at.min(initial=np.iinfo(np.int64).max))
     order = np.lexsort((at, code[: mine.height]))
     own = code[mine.height :]
-    key, low, high = _keys(
-        (code[: mine.height][order], at[order] - start), (own[first], t[first] - start), (own[last], t[last] - start)
-    )
-    return np.asarray(np.searchsorted(key, high, side="right") - np.searchsorted(key, low, side="left"), dtype=np.int64)
+    low, high = _between(code[: mine.height][order], at[order], own[first], t[first], t[last])
+    return high - low
 
 
 def _campaign(part: list[tuple[Any, ...]], entity: str, n_events: int) -> Campaign:

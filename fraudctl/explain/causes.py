@@ -35,19 +35,27 @@ DAY_US: Final = 86_400_000_000
 
 @dataclass(frozen=True)
 class CauseTotal:
-    """One cause and its share of what was missed.
+    """One cause: missed frauds of which its condition holds and none that is tried earlier.
 
     Attributes
     ----------
+    n_missed, cost
+        These frauds, and the money lost by them. Over the causes they are partitions.
+    n_pending, n_near, n_known
+        Those of them of which the condition of ``label_delay``, ``near_miss`` and ``known`` holds: classes overlap, and
+        only the first that holds names the cause.
     entities
         Entity -> missed frauds with this cause that it explains; a fraud may count under several.
     median_wait_days
-        Days until the earliest pending label of its entities arrived, median; label_delay only.
+        Days until the earliest pending label of its entities arrived, median over the frauds; label_delay only.
     """
 
     cause: str
     n_missed: int
     cost: float
+    n_pending: int
+    n_near: int
+    n_known: int
     entities: dict[str, int]
     median_wait_days: float | None
 
@@ -109,7 +117,8 @@ def find_causes(scene: Scene, *, decide: Decide) -> Causes:
     known = np.logical_or.reduce([past.known for past in pasts.values()] or [nothing])
     cause = np.select([pending, near, known], ["label_delay", "near_miss", "known"], "first_fraud")
     entity = [_shown_by(pasts, name, i) for i, name in enumerate(cause)]
-    totals = tuple(_total(name, cause == name, scene.cost[rows], pasts) for name in CAUSES)
+    tests = {"n_pending": pending, "n_near": near, "n_known": known}
+    totals = tuple(_total(name, cause == name, scene.cost[rows], pasts, tests) for name in CAUSES)
     return Causes(rows, tuple(map(str, cause)), tuple(entity), totals, reach / DAY_US)
 
 
@@ -118,13 +127,19 @@ def _shown_by(pasts: dict[str, _Past], cause: str, i: int) -> str:
     return next((name for name, past in pasts.items() if wanted and getattr(past, wanted)[i]), "")
 
 
-def _total(cause: str, held: BoolArray, cost: FloatArray, pasts: dict[str, _Past]) -> CauseTotal:
+def _total(
+    cause: str, held: BoolArray, cost: FloatArray, pasts: dict[str, _Past], tests: dict[str, BoolArray]
+) -> CauseTotal:
     wanted = {"label_delay": "pending", "known": "known"}.get(cause)
     entities = {name: int((getattr(past, wanted) & held).sum()) for name, past in pasts.items()} if wanted else {}
-    waits = [past.wait_us[held & past.pending] for past in pasts.values()] if cause == "label_delay" else []
-    wait = np.concatenate(waits) if waits else np.empty(0, dtype=np.int64)
-    median = float(np.median(wait)) / DAY_US if len(wait) else None
-    return CauseTotal(cause, int(held.sum()), float(cost[held].sum()), entities, median)
+    median = None
+    if cause == "label_delay" and held.any():
+        wait = np.minimum.reduce([past.wait_us for past in pasts.values()])[held]
+        median = float(np.median(wait)) / DAY_US
+    counts = {name: int((held & test).sum()) for name, test in tests.items()}
+    return CauseTotal(
+        cause, int(held.sum()), float(cost[held].sum()), **counts, entities=entities, median_wait_days=median
+    )
 
 
 def _past(events: pl.DataFrame, history: pl.DataFrame, entity: str, reach: int) -> _Past:

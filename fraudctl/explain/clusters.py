@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.explain.conditions import Condition, digits_for, holds, number_condition, numbers
 from fraudctl.explain.contrast import family_sums
 from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
-from fraudctl.explain.wording import said, spoken
+from fraudctl.explain.wording import spoken
 
 MOST_CLUSTERS: Final = 7
 MOST_ROWS: Final = 3_000
@@ -33,21 +34,31 @@ class Cluster:
 
     Attributes
     ----------
-    rule
-        Conditions in words, joined by "and"; they approximate the cluster.
+    n, cost
+        False alarms in the cluster, and what they cost.
+    rule, where
+        Conditions in words, joined by "and", and their meaning; they approximate the cluster.
+    n_alerts, n_alert_frauds
+        Alerts that meet the rule, and those of them that are fraud: what relaxing them would let through.
+    n_false_met, cost_met
+        False alarms that meet the rule, and what they cost.
+    n_met
+        Those of them that are in the cluster.
     precision, recall
         Of the decisions that meet the rule, the share in the cluster; of the cluster, the share that meets the rule.
     stability
         Mean Jaccard similarity with the nearest cluster of each resample.
     drivers
         Families with the largest mean contribution, in log-odds.
-    n_alerts, n_alert_frauds
-        Alerts that meet the rule, and those of them that are fraud: what relaxing them would let through.
     """
 
     n: int
     cost: float
     rule: tuple[str, ...]
+    where: tuple[Condition, ...]
+    n_met: int
+    n_false_met: int
+    cost_met: float
     precision: float
     recall: float
     stability: float
@@ -167,14 +178,14 @@ def find_clusters(
     Parameters
     ----------
     frame
-        Alerts, with the features; shape ``(n_alerts, ...)``.
+        All alerts of the period, with the features; shape ``(n_alerts, ...)``.
     values
-        Their contributions.
+        Contributions of those that are clustered, shape ``(member_of.sum(), n_features)``.
     member_of
-        Which of them are clustered (the false alarms).
+        Which alerts are clustered: the false alarms.
     """
     rows = np.flatnonzero(member_of)
-    grouping = group(values[rows], seed=seed)
+    grouping = group(values, seed=seed)
     code, stable = grouping.code, grouping.stability
     shown = [k for k in range(len(stable)) if _holds(code, stable, k)]
     order = sorted(shown, key=lambda k: -float(cost[rows][code == k].sum()))
@@ -231,17 +242,23 @@ def _describe(
     features: Sequence[FeatureLike],
     stability: float,
 ) -> Cluster:
-    rule, met = fit_rule(frame, rows, mine, features)
-    met_rows = met[rows]
-    names, sums = family_sums(values[rows[mine]], features)
+    where = fit_rule(frame, rows, mine, features)
+    met = np.logical_and.reduce([holds(item, frame, timezone="UTC") for item in where] or [np.ones(len(frame), bool)])
+    in_group = met[rows] & mine
+    names, sums = family_sums(values[mine], features)
     mean = sums.mean(axis=0)
     drivers = [(names[j], float(mean[j])) for j in np.argsort(-mean, kind="stable")[:3] if mean[j] > 0]
+    false = met[rows]
     return Cluster(
         n=int(mine.sum()),
         cost=float(cost[rows][mine].sum()),
-        rule=rule,
-        precision=float(mine[met_rows].mean()) if met_rows.any() else 0.0,
-        recall=float(met_rows[mine].mean()),
+        rule=tuple(item.words for item in where),
+        where=where,
+        n_met=int(in_group.sum()),
+        n_false_met=int(false.sum()),
+        cost_met=float(cost[rows][false].sum()),
+        precision=float(in_group.sum()) / max(int(false.sum()), 1),
+        recall=float(in_group.sum()) / int(mine.sum()),
         stability=float(stability),
         drivers=tuple(drivers),
         n_alerts=int(met.sum()),
@@ -251,34 +268,68 @@ def _describe(
 
 def fit_rule(
     frame: pl.DataFrame, rows: IntArray, mine: BoolArray, features: Sequence[FeatureLike]
-) -> tuple[tuple[str, ...], BoolArray]:
-    """Describe a cluster by the best path of a shallow tree over the features; also say which rows meet it."""
+) -> tuple[Condition, ...]:
+    """Describe a cluster by the best path of a shallow tree over the numeric features."""
     from sklearn.tree import DecisionTreeClassifier
 
-    numbers = [item for item in features if frame.schema[item.name].is_numeric()]
-    if not numbers:
-        return (), np.ones(frame.height, dtype=bool)
-    table = np.column_stack([frame[item.name].cast(pl.Float64).fill_null(np.nan).to_numpy() for item in numbers])
+    used = [item for item in features if frame.schema[item.name].is_numeric()]
+    if not used:
+        return ()
+    table = np.column_stack([numbers(frame[item.name]) for item in used])
     tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=max(5, int(mine.sum()) // 10), random_state=0)
     tree.fit(table[rows], mine)
     leaf_of = tree.apply(table[rows])
     leaf = max(np.unique(leaf_of), key=lambda item: (_f1(leaf_of == item, mine), -int(item)))
-    return _path_words(tree.tree_, int(leaf), numbers), np.asarray(tree.apply(table) == leaf)
+    return tuple(
+        _bounded(used[j], frame.schema[used[j].name].is_integer(), table[:, j], ends)
+        for j, ends in _path(tree.tree_, int(leaf)).items()
+    )
 
 
 def _f1(met: BoolArray, mine: BoolArray) -> float:
     return 2.0 * float((met & mine).sum()) / max(1.0, float(met.sum() + mine.sum()))
 
 
-def _path_words(tree: Any, leaf: int, features: Sequence[FeatureLike]) -> tuple[str, ...]:
-    """Say the conditions on the way to a leaf, one per feature and side."""
-    parent = {int(child): (node, side) for node in range(tree.node_count) for side, child in
-              (("<=", tree.children_left[node]), (">", tree.children_right[node])) if child >= 0}  # fmt: skip
-    bounds: dict[tuple[int, str], float] = {}
+@dataclass
+class _Ends:
+    """What the way to a leaf asks of one feature."""
+
+    low: float = -np.inf
+    high: float = np.inf
+    unknown: bool = True
+
+
+def _path(tree: Any, leaf: int) -> dict[int, _Ends]:
+    """Collect the conditions on the way to a leaf, by feature, those next to the leaf first."""
+    parent = {
+        int(child): (node, left)
+        for node in range(tree.node_count)
+        for left, child in ((True, tree.children_left[node]), (False, tree.children_right[node]))
+        if child >= 0
+    }
+    out: dict[int, _Ends] = {}
     node = leaf
     while node in parent:
-        node, side = parent[node]
-        bounds.setdefault((int(tree.feature[node]), side), float(tree.threshold[node]))
-    words = {"<=": "is at most", ">": "is over"}
-    names = {j: features[j].words or features[j].name for j, _ in bounds}
-    return tuple(f"{spoken(names[j])} {words[side]} {said(names[j], value)}" for (j, side), value in bounds.items())
+        node, left = parent[node]
+        ends, cut = out.setdefault(int(tree.feature[node]), _Ends()), float(tree.threshold[node])
+        if left:
+            ends.high = min(ends.high, cut)
+        else:
+            ends.low = max(ends.low, cut)
+        ends.unknown &= bool(tree.missing_go_to_left[node]) == left
+    return out
+
+
+def _bounded(feature: FeatureLike, whole: bool, values: FloatArray, ends: _Ends) -> Condition:  # noqa: FBT001
+    """Put the ends of one feature into a condition that is counted as it reads."""
+    words, missing = feature.words or feature.name, np.isnan(values)
+    if np.isposinf(ends.low):
+        return Condition(feature.name, f"{spoken(words)} is unknown", "unknown")
+    if np.isneginf(ends.low) and np.isposinf(ends.high):
+        return Condition(feature.name, f"{spoken(words)} is known", "known")
+    low, high = (float(np.floor(end)) if whole and np.isfinite(end) else end for end in (ends.low, ends.high))
+    finite = tuple(end for end in (low, high) if np.isfinite(end))
+    return number_condition(
+        feature.name, words, low=low if np.isfinite(low) else None, high=high if np.isfinite(high) else None,
+        or_unknown=ends.unknown and bool(missing.any()), digits=digits_for(words, finite, values[~missing]),
+    )  # fmt: skip

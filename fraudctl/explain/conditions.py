@@ -1,21 +1,24 @@
-"""Conditions that slices are made of: a value of a category, a range of a number, an hour, a weekday, a day.
+"""Conditions that slices and rules are made of: a value of a category, a range of a number, an hour, a weekday, a day.
 
-Owns the binning. Bins depend on the events and never on who erred, so a permutation of errors leaves them as they are.
+Owns the binning, the words of a condition and what it means. A condition is tested as it reads: a bound is rounded to
+the digits that are written before a row is compared with it. Bins depend on the events and never on who erred, so a
+permutation of errors leaves them as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
+from datetime import date
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
 
 from fraudctl.explain.money import segment_columns
-from fraudctl.explain.scene import BoolArray, IntArray, Scene
-from fraudctl.explain.wording import level_text, said, spoken
+from fraudctl.explain.scene import BoolArray, FloatArray, IntArray, Scene
+from fraudctl.explain.wording import as_said, level_text, said, spoken
+from fraudctl.figures import day
 
 MIN_SHARE: Final = 0.01
 """A condition holds for at least this share of the alerted or of the allowed events, and not for most of both."""
@@ -25,16 +28,107 @@ SPIKE: Final = 0.2
 """A single value that holds this share of a number's rows is a bin of its own (zero-inflated counts)."""
 MOST: Final = 160
 """Conditions that are searched: those of segments, the clock, the amount, then the features in the model's order."""
+DIGITS: Final = range(3, 16)
+"""Significant digits of a bound: as few as tell the rows apart."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition in words on one column."""
+    """A condition in words on one column, and its meaning.
+
+    Attributes
+    ----------
+    kind
+        ``level``: the value as text is `value`. ``number``: the number lies in (`low`, `high`], is not `but`, or is
+        unknown where `or_unknown`. ``equal``: the number is `low`. ``known``, ``unknown``: the value is there or null.
+        ``hours``: the local hour lies in [`low`, `high`). ``weekend``: a local Saturday or Sunday. ``day``: the local
+        day is `value` in ISO form.
+    """
 
     column: str
     words: str
-    is_day: bool = False
-    is_segment: bool = False
+    kind: Literal["level", "number", "equal", "known", "unknown", "hours", "weekend", "day"]
+    value: str = ""
+    low: float | None = None
+    high: float | None = None
+    but: float | None = None
+    or_unknown: bool = False
+
+    @property
+    def is_day(self) -> bool:
+        """Whether it names one day."""
+        return self.kind == "day"
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether it names a value of a category."""
+        return self.kind == "level"
+
+
+def holds(condition: Condition, frame: pl.DataFrame, *, timezone: str) -> BoolArray:
+    """Return where a condition holds, shape ``(n_events,)``.
+
+    Parameters
+    ----------
+    frame
+        Feature-table rows with ``event_time`` and the column of the condition.
+    """
+    if condition.kind in {"hours", "weekend", "day"}:
+        local = frame["event_time"].dt.convert_time_zone(timezone)
+        return _clock_holds(condition, local)
+    series = frame[condition.column]
+    if condition.kind == "level":
+        return np.asarray((level_text(series) == condition.value).to_numpy())
+    values = numbers(series)
+    missing = np.isnan(values)
+    if condition.kind in {"known", "unknown"}:
+        return np.asarray(missing == (condition.kind == "unknown"))
+    with np.errstate(invalid="ignore"):
+        if condition.kind == "equal":
+            return np.asarray(values == condition.low)
+        inside = ~missing
+        if condition.low is not None:
+            inside &= values > condition.low
+        if condition.high is not None:
+            inside &= values <= condition.high
+        if condition.but is not None:
+            inside &= values != condition.but
+    return np.asarray(inside | missing if condition.or_unknown else inside)
+
+
+def _clock_holds(condition: Condition, local: pl.Series) -> BoolArray:
+    if condition.kind == "day":
+        return np.asarray((local.dt.date() == date.fromisoformat(condition.value)).to_numpy())
+    if condition.kind == "weekend":
+        return np.asarray(local.dt.weekday().to_numpy() >= 6)
+    hour = local.dt.hour().to_numpy()
+    return np.asarray((hour >= condition.low) & (hour < condition.high))
+
+
+def numbers(series: pl.Series) -> FloatArray:
+    """Return a column as numbers; null is NaN."""
+    return np.asarray(series.cast(pl.Float64).fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def number_condition(
+    column: str,
+    words: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    but: float | None = None,
+    or_unknown: bool = False,
+    digits: int = 3,
+) -> Condition:
+    """Return the condition that a number lies in (``low``, ``high``]; its bounds are rounded to what is written."""
+    low, high = (None if end is None else as_said(words, end, digits) for end in (low, high))
+    parts = [f"over {said(words, low, digits)}"] if low is not None else []
+    parts += [f"at most {said(words, high, digits)}"] if high is not None else []
+    inside = but is not None and (low is None or but > low) and (high is None or but <= high)
+    text = f"{spoken(words)} is {' and '.join(parts)}"
+    text += f" but not {said(words, but, digits)}" if inside and but is not None else ""
+    text += " or unknown" if or_unknown else ""
+    return Condition(column, text, "number", low=low, high=high, but=but if inside else None, or_unknown=or_unknown)
 
 
 def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], BoolArray, int]:
@@ -42,9 +136,10 @@ def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], Bool
 
     Where they hold has the shape ``(len(rows), n_conditions)``.
     """
-    alert = scene.alert[rows]
-    useful = [(item, held) for item, held in _all_conditions(scene, rows) if _useful(held, alert)]
-    days = _days(scene.day.gather(rows))
+    alert, frame, timezone = scene.alert[rows], scene.scored[rows], scene.project.data.timezone
+    pairs = ((item, holds(item, frame, timezone=timezone)) for item in _all_conditions(scene, frame))
+    useful = [(item, held) for item, held in pairs if _useful(held, alert)]
+    days = [(item, holds(item, frame, timezone=timezone)) for item in _days(scene.day.gather(rows))]
     kept = [*useful[:MOST], *days]
     n_possible = len(useful) + len(days)
     if not kept:
@@ -52,20 +147,19 @@ def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], Bool
     return [item for item, _ in kept], np.column_stack([held for _, held in kept]), n_possible
 
 
-def _all_conditions(scene: Scene, rows: IntArray) -> Iterator[tuple[Condition, BoolArray]]:
-    frame = scene.scored[rows]
+def _all_conditions(scene: Scene, frame: pl.DataFrame) -> Iterator[Condition]:
     words = {item.name: item.words or item.name for item in scene.features}
     segments = segment_columns(scene)
     taken = {*segments, *scene.clock_features}
-    numbers = [item.name for item in scene.features if frame.schema[item.name].is_numeric() and item.name not in taken]
+    names = [item.name for item in scene.features if frame.schema[item.name].is_numeric() and item.name not in taken]
     if "amount" in frame.columns:
-        numbers = list(dict.fromkeys(["amount", *numbers]))
+        names = list(dict.fromkeys(["amount", *names]))
     protected = set(scene.project.features.protected)
     for name in segments:
         if name not in protected:
             yield from _levels(frame[name], words.get(name, name))
-    yield from _clock(frame, scene.project.data.timezone)
-    for name in numbers:
+    yield from _clock()
+    for name in names:
         if name not in protected:
             yield from _bins(frame[name], words.get(name, name))
 
@@ -75,63 +169,71 @@ def _useful(held: BoolArray, alert: BoolArray) -> bool:
     return bool(max(shares) >= MIN_SHARE and min(shares) <= MAX_SHARE and held.sum() >= 20)
 
 
-def _levels(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
+def _levels(series: pl.Series, words: str) -> list[Condition]:
     counts = series.value_counts(name="n").sort(["n", series.name], descending=[True, False]).head(MAX_LEVELS)
-    text = level_text(series)
-    values = sorted(level_text(counts[series.name]).to_list())
     link = ":" if series.dtype == pl.Boolean else " is"
     return [
-        (Condition(series.name, f"{words}{link} {value}", is_segment=True), (text == value).to_numpy())
-        for value in values
+        Condition(series.name, f"{words}{link} {value}", "level", value=value)
+        for value in sorted(level_text(counts[series.name]).to_list())
     ]
 
 
-def _bins(series: pl.Series, words: str) -> list[tuple[Condition, BoolArray]]:
+def _bins(series: pl.Series, words: str) -> list[Condition]:
     """Cut a number: null, a spike such as zero, and quartiles of the rest."""
-    out: list[tuple[Condition, BoolArray]] = []
-    name, say = spoken(words), partial(said, words)
-    missing = series.is_null().to_numpy()
-    values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    out: list[Condition] = []
+    name, column = spoken(words), series.name
+    values = numbers(series)
+    missing = np.isnan(values)
     if missing.any():
-        out.append((Condition(series.name, f"{name} is unknown"), missing))
+        out.append(Condition(column, f"{name} is unknown", "unknown"))
     known = values[~missing]
     if not len(known):
         return out
     level, n = np.unique(known, return_counts=True)
-    spike = level[n.argmax()] if n.max() >= SPIKE * len(values) else None
+    spike = float(level[n.argmax()]) if n.max() >= SPIKE * len(values) else None
     rest = known if spike is None else known[known != spike]
     if spike is not None:
-        out.append((Condition(series.name, f"{name} is {say(float(spike))}"), values == spike))
+        out.append(_equal(column, words, spike))
     if len(rest) < 40:
         return out
-    q1, q3, q9 = np.quantile(rest, [0.25, 0.75, 0.9])
-    own = ~missing if spike is None else ~missing & (values != spike)
-    with np.errstate(invalid="ignore"):
-        out.append((Condition(series.name, f"{name} is at most {say(q1)}"), own & (values <= q1)))
-        middle = f"{name} is between {say(q1)} and {say(q3)}"
-        out.append((Condition(series.name, middle), own & (values > q1) & (values <= q3)))
-        out.append((Condition(series.name, f"{name} is over {say(q3)}"), own & (values > q3)))
-        if q9 > q3:
-            out.append((Condition(series.name, f"{name} is over {say(q9)}"), own & (values > q9)))
+    q1, q3, q9 = (float(q) for q in np.quantile(rest, [0.25, 0.75, 0.9]))
+    digits = digits_for(words, (q1, q3, q9), rest)
+    out.append(number_condition(column, words, high=q1, but=spike, digits=digits))
+    out.append(number_condition(column, words, low=q1, high=q3, but=spike, digits=digits))
+    out.append(number_condition(column, words, low=q3, but=spike, digits=digits))
+    if q9 > q3:
+        out.append(number_condition(column, words, low=q9, but=spike, digits=digits))
     return out
 
 
-def _clock(frame: pl.DataFrame, timezone: str) -> list[tuple[Condition, BoolArray]]:
-    local = frame["event_time"].dt.convert_time_zone(timezone)
-    hour, weekday = local.dt.hour().to_numpy(), local.dt.weekday().to_numpy()
-    parts = {
-        "between 0 and 6 h": (0, 6),
-        "between 6 and 12 h": (6, 12),
-        "between 12 and 18 h": (12, 18),
-        "after 18 h": (18, 24),
-    }
-    out = [(Condition("hour", f"it is {name}"), (hour >= low) & (hour < high)) for name, (low, high) in parts.items()]
-    out.append((Condition("weekday", "it is a weekend"), weekday >= 6))
+def _equal(column: str, words: str, value: float) -> Condition:
+    """Return the condition that a number is one value, written with all the digits that it needs."""
+    digits = next((n for n in DIGITS if as_said(words, value, n) == value), DIGITS[-1])
+    return Condition(column, f"{spoken(words)} is {said(words, value, digits)}", "equal", low=value)
+
+
+def digits_for(words: str, bounds: tuple[float, ...], values: FloatArray) -> int:
+    """Return the fewest digits that keep bounds apart and put no more than one value in a hundred on another side."""
+    exact = [values <= bound for bound in bounds]
+    for digits in DIGITS:
+        rounded = [as_said(words, bound, digits) for bound in bounds]
+        moved = max((int((side != (values <= to)).sum()) for side, to in zip(exact, rounded, strict=True)), default=0)
+        if len(set(rounded)) == len(set(bounds)) and moved <= 0.01 * len(values):
+            return digits
+    return DIGITS[-1]
+
+
+def _clock() -> list[Condition]:
+    out = [
+        Condition("hour", f"it is between {low} and {high} h", "hours", low=low, high=high)
+        for low, high in ((0, 6), (6, 12), (12, 18), (18, 24))
+    ]
+    out.append(Condition("weekday", "it is a weekend", "weekend"))
     return out
 
 
-def _days(day: pl.Series) -> list[tuple[Condition, BoolArray]]:
-    values = sorted(day.unique().to_list())
+def _days(column: pl.Series) -> list[Condition]:
+    values = sorted(column.unique().to_list())
     if len(values) < 3:
         return []
-    return [(Condition("day", f"it is {value:%-d %b %Y}", is_day=True), (day == value).to_numpy()) for value in values]
+    return [Condition("day", f"it is {day(value)}", "day", value=value.isoformat()) for value in values]

@@ -1,39 +1,92 @@
-"""The first things to know: what is weak beyond chance, then what costs most and what would help.
+"""The first things to know: what costs most, where more is lost than chance explains, and what would help.
 
-Owns their order and their sentences. Tested weaknesses come first; the rest describes and claims no significance.
+Owns their order and their sentences. Findings come by the money that they name, tested and untested alike; those that
+were tested and are beyond chance are marked, and the rest describe and claim no significance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-from fraudctl.explain.autopsy import Autopsy
-from fraudctl.explain.campaigns import Campaign
+from fraudctl.explain.autopsy import Autopsy, Separation
+from fraudctl.explain.campaigns import CampaignTotal
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.result import BrokenFeature, Finding, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
-from fraudctl.explain.threshold import Sweep
-from fraudctl.figures import count, day, money, percent
+from fraudctl.explain.threshold import Setting, Sweep
+from fraudctl.figures import count, day, listed, money, number, percent, whole
+from fraudctl.sentences import sentence
 
 CAUSE_WORDS: Final = {
-    "label_delay": "An earlier fraud of the same entity had happened, but its label had not arrived",
-    "near_miss": "Just below the line: alerted if its odds were twice as high",
-    "known": "Fraud of the same entity was known, and the score still low",
-    "first_fraud": "First fraud: nothing was known against any of its entities",
+    "label_delay": "An earlier fraud of the same entity had happened, and its label had not arrived",
+    "near_miss": "Near the threshold: the policy alerts at twice its odds",
+    "known": "A fraud of the same entity was known, and twice the odds are not enough for an alert",
+    "first_fraud": "No fraud of its entities was known or pending within the look-back, and it is no near miss",
 }
+"""What the test of each cause found. Classes overlap; the words deny no other one."""
 CURES: Final = {
-    "label_delay": "No known label could show it. Shorten the label delay, or add signals that need no label.",
-    "near_miss": "A slightly lower line would catch it: see what that costs in the section on the threshold.",
+    "label_delay": "Faster labels, or signals that need no label.",
+    "near_miss": "A threshold at half the odds, at its price: see the section on the threshold.",
     "known": "The signal was there and weighed too little: a matter for the model and its features.",
-    "first_fraud": "A cold start: only signals of the event itself and of velocity can help.",
+    "first_fraud": "Signals of the event itself and of velocity.",
 }
 MOST: Final = 6
 MOST_TESTED: Final = 3
-MATERIAL: Final = 0.02
-"""Share of what errors cost from which a tested weakness comes before all else."""
+"""Slices, and days with broken features, that are listed; the rest stand in their own section."""
+LEAST_GAIN: Final = 0.05
+"""Share of today's loss from which another threshold is worth a finding."""
+
+
+@dataclass(frozen=True)
+class CauseShare:
+    """A cause among all missed frauds.
+
+    Attributes
+    ----------
+    n_all, cost_all
+        All missed frauds and the money lost by them; those of the cause are a part of these.
+    """
+
+    cause: CauseTotal
+    n_all: int
+    cost_all: float
+
+    @property
+    def share(self) -> float | None:
+        """Share of the missed money; None where some causes cost less than nothing, so that shares mean nothing."""
+        return self.cause.cost / self.cost_all if 0 <= self.cause.cost <= self.cost_all and self.cost_all > 0 else None
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Features that broke on one day, the most broken first; all have the day's money."""
+
+    items: tuple[BrokenFeature, ...]
+
+
+@dataclass(frozen=True)
+class SliceOfDay:
+    """A weak slice, and the features that broke on the day that it names."""
+
+    item: Slice
+    broken: tuple[BrokenFeature, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """Today's setting and another one."""
+
+    today: Setting
+    other: Setting
+
+    @property
+    def gain(self) -> float:
+        """Money that the other setting would have saved."""
+        return self.today.cost - self.other.cost
 
 
 def find_findings(
@@ -42,75 +95,96 @@ def find_findings(
     slices: Slices,
     broken: tuple[BrokenFeature, ...],
     causes: tuple[CauseTotal, ...],
-    campaigns: tuple[Campaign, ...],
+    campaigns: CampaignTotal | None,
     sweep: Sweep,
     clusters: tuple[Cluster, ...],
     autopsy: Autopsy | None,
     currency: str,
 ) -> tuple[Finding, ...]:
-    """Order the statements.
+    """Order the statements by the money behind them, and keep the first six.
 
-    First, by money, what is beyond chance and costs `MATERIAL` of what errors cost; then days on which features broke,
-    for somebody can mend them; then all others by the money behind them.
+    Of slices beyond chance and of days on which features broke the costliest three each are taken. A broken feature
+    of a day that is itself a weak slice is named with that slice.
     """
-    enough = MATERIAL * (totals.missed_cost + totals.false_alarm_cost)
-    tested = sorted((item for item in slices.items if item.significant), key=lambda item: -item.excess)
-    first = [item for item in tested if item.excess >= enough][:MOST_TESTED]
-    told = {words for item in first for words in item.conditions}
-    days = {item.day for item in broken if f"it is {day(item.day)}" not in told}
-    mended = [_broken([item for item in broken if item.day == at], currency) for at in sorted(days)]
-    rest = [_slice(item, broken, currency) for item in tested if item not in first]
-    rest += _described(totals, causes, campaigns, sweep, clusters, autopsy, currency)
-    top = [_slice(item, broken, currency) for item in first]
-    top += sorted(mended, key=lambda item: -item.cost)[:MOST_TESTED]
-    return tuple([*top, *sorted(rest, key=lambda item: -item.cost)][:MOST])
+    tested = sorted((item for item in slices.items if item.significant), key=lambda item: -item.excess)[:MOST_TESTED]
+    told = {item.value for found in tested for item in found.where if item.is_day}
+    days = {item.day for item in broken if item.day.isoformat() not in told}
+    mended = [_broken(Broken(tuple(item for item in broken if item.day == at)), currency) for at in sorted(days)]
+    found = [_slice(item, broken, currency) for item in tested]
+    found += sorted(mended, key=lambda item: -item.cost)[:MOST_TESTED]
+    found += _described(totals, causes, campaigns, sweep, clusters, autopsy, currency)
+    return tuple(sorted(found, key=lambda item: -item.cost)[:MOST])
 
 
 def _slice(item: Slice, broken: tuple[BrokenFeature, ...], currency: str) -> Finding:
-    missed = item.kind == MISSED
     kind = "slice" if item.confirmed is not None else "day"
+    days = {where.value for where in item.where if where.is_day}
+    told = SliceOfDay(item, tuple(other for other in broken if other.day.isoformat() in days))
+    return Finding(kind, slice_head(item), slice_text(told, currency), item.excess, item.p_value, significant=True)
+
+
+@sentence
+def slice_head(item: Slice) -> str:
+    """Say where more is lost than the scores account for."""
     said = " and ".join(item.conditions)
-    where = f"on {said.removeprefix('it is ')}" if kind == "day" else f"where {said}"
-    what = "Fraud slips through" if missed else "Legitimate events are stopped too often"
-    noun = "missed frauds" if missed else "false alarms"
+    where = f"on {said.removeprefix('it is ')}" if item.confirmed is None else f"where {said}"
+    what = "Fraud slips through" if item.kind == MISSED else "Legitimate events are stopped too often"
+    return f"{what} {where}."
+
+
+@sentence
+def slice_text(told: SliceOfDay, currency: str) -> str:
+    """Say how many errors a slice has and how many its scores account for, in the same events."""
+    item = told.item
+    noun = ("missed fraud", "allowed event") if item.kind == MISSED else ("false alarm", "alert")
     text = (
-        f"{item.n_errors:,} {noun} where {item.expected_errors:,.1f} would be usual at these scores: "
-        f"{money(item.excess, currency)} more than elsewhere."
+        f"{count(item.n_errors, noun[0])} in {count(item.n_events, noun[1])}, where events of the same scores have "
+        f"{number(item.expected_errors)} on average: {money(item.excess, currency)} more than expected."
     )
-    if item.mostly:
-        text += f" Mostly {' and '.join(item.mostly)}."
+    text += "".join(f" In {whole(part.n_errors)} of them {part.words}." for part in item.mostly)
     if item.confirmed:
-        text += " It showed again in the later part of the period."
-    mended = [other for other in broken if f"it is {day(other.day)}" in item.conditions]
-    if mended:
-        text += f" On that day {_names(mended)} unlike all other days."
-    return Finding(kind, f"{what} {where}.", text, item.excess, item.p_value, significant=True)
+        text += " It showed again in the last part of the period, by itself."
+    if told.broken:
+        text += f" On that day {_names(told.broken)} unlike all other days."
+    return text
 
 
-def _names(broken: list[BrokenFeature]) -> str:
+def _names(broken: tuple[BrokenFeature, ...]) -> str:
     """Name broken features with their verb, the most broken first."""
     names = [item.words for item in broken[:3]]
-    more = f" and {len(broken) - 3} more features" if len(broken) > 3 else ""
-    joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{joined}{more} {'was' if len(broken) == 1 else 'were'}"
+    more = [f"{len(broken) - 3} more features"] if len(broken) > 3 else []
+    return f"{listed([*names, *more])} {'was' if len(broken) == 1 else 'were'}"
 
 
-def _broken(items: list[BrokenFeature], currency: str) -> Finding:
-    """Tell the features that broke on one day."""
-    item = items[0]
-    itself = "itself" if len(items) == 1 else "themselves"
-    head = f"A feature broke: {_names(items)} unlike {itself} on {day(item.day)}."
-    text = (
-        f"{percent(item.distance)} of its values moved (on other days {percent(item.typical)}). Errors cost "
-        f"{money(item.day_cost, currency)} on that day, where {money(item.usual_cost, currency)} is usual."
+def _broken(found: Broken, currency: str) -> Finding:
+    item = found.items[0]
+    cost = item.day_cost - item.usual_cost
+    return Finding("broken_feature", broken_head(found), broken_text(found, currency), cost, None, significant=False)
+
+
+@sentence
+def broken_head(found: Broken) -> str:
+    """Name the features that broke on one day."""
+    itself = "itself" if len(found.items) == 1 else "themselves"
+    verb = "A feature broke" if len(found.items) == 1 else "Features broke"
+    return f"{verb}: {_names(found.items)} unlike {itself} on {day(found.items[0].day)}."
+
+
+@sentence
+def broken_text(found: Broken, currency: str) -> str:
+    """Say how far the most broken feature moved, and what the errors of that day cost."""
+    item = found.items[0]
+    return (
+        f"{percent(item.distance)} of the values of {item.words} moved; on the median of the other days "
+        f"{percent(item.typical)} do. Errors cost {money(item.day_cost, currency)} on that day, and "
+        f"{money(item.usual_cost, currency)} on the median of the others."
     )
-    return Finding("broken_feature", head, text, item.day_cost - item.usual_cost, None, significant=False)
 
 
 def _described(
     totals: Totals,
     causes: tuple[CauseTotal, ...],
-    campaigns: tuple[Campaign, ...],
+    campaigns: CampaignTotal | None,
     sweep: Sweep,
     clusters: tuple[Cluster, ...],
     autopsy: Autopsy | None,
@@ -119,67 +193,139 @@ def _described(
     """Give what is not tested: each says what costs most of its kind."""
     top = max(causes, key=lambda item: item.cost, default=None)
     if top is not None and top.n_missed and totals.missed_cost > 0:
-        yield _cause(top, totals, currency)
-    gain = sweep.today.cost - sweep.best.cost
-    if gain > 0.05 * abs(sweep.today.cost):
-        yield _line(sweep, gain, currency)
-    several = [item for item in campaigns if item.n_missed > 1]
-    if several:
-        yield _campaign(several, totals, currency)
+        told = CauseShare(top, totals.n_missed, totals.missed_cost)
+        yield Finding("cause", cause_head(told), cause_text(told, currency), top.cost, None, significant=False)
+    move = Move(sweep.today, sweep.best)
+    if move.gain > LEAST_GAIN * abs(sweep.today.cost):
+        yield Finding("threshold", move_head(move, currency), move_text(move), move.gain, None, significant=False)
+    if campaigns is not None:
+        head, text = campaign_head(campaigns), campaign_text(campaigns, currency)
+        yield Finding("campaign", head, text, campaigns.cost, None, significant=False)
     if clusters:
-        yield _cluster(clusters[0], currency)
+        item = clusters[0]
+        head, text = cluster_head(item, currency), cluster_text(item, currency)
+        yield Finding("cluster", head, text, item.cost, None, significant=False)
     if autopsy is not None:
-        yield _autopsy(autopsy)
+        best = found_by(autopsy)
+        head, text = autopsy_head(autopsy), autopsy_text(autopsy, currency)
+        yield Finding("autopsy", head, text, best.cost_recovered, None, significant=False)
 
 
-def _cause(top: CauseTotal, totals: Totals, currency: str) -> Finding:
-    head = f"{percent(top.cost / totals.missed_cost)} of the missed money: {_lower(CAUSE_WORDS[top.cause])}."
-    amount = money(top.cost, currency)
-    text = f"{count(top.n_missed, 'fraud')} of {totals.n_missed:,} missed, {amount}. {CURES[top.cause]}"
-    return Finding("cause", head, text, top.cost, None, significant=False)
+@sentence
+def cause_head(told: CauseShare) -> str:
+    """Say what share of the missed money, or of the missed frauds, has a cause."""
+    words = CAUSE_WORDS[told.cause.cause]
+    part = f"{whole(told.cause.n_missed)} of {count(told.n_all, 'missed fraud')}"
+    part = part if told.share is None else f"{percent(told.share)} of the missed money"
+    return f"{part}: {words[:1].lower()}{words[1:]}."
 
 
-def _line(sweep: Sweep, gain: float, currency: str) -> Finding:
-    more = "more" if sweep.best.n_alerts > sweep.today.n_alerts else "fewer"
-    head = f"A better line: {more} alerts would have cost {money(gain, currency)} less."
-    text = f"{sweep.best.alerts_per_day:,.0f} alerts a day instead of {sweep.today.alerts_per_day:,.0f}, in hindsight."
-    return Finding("threshold", head, text, gain, None, significant=False)
+@sentence
+def cause_text(told: CauseShare, currency: str) -> str:
+    """Say how many missed frauds have a cause, what they cost, which other causes hold of them too, and what helps."""
+    item = told.cause
+    amount = money(item.cost, currency)
+    text = f"{whole(item.n_missed)} of {count(told.n_all, 'missed fraud')}, {amount}."
+    overlap = overlap_words(item)
+    return f"{text}{f' {overlap}.' if overlap else ''} {CURES[item.cause]}"
 
 
-def _campaign(several: list[Campaign], totals: Totals, currency: str) -> Finding:
-    """Tell the campaigns together and the costliest by name."""
-    n, cost = sum(item.n_missed for item in several), sum(item.cost for item in several)
-    worst = several[0]
-    head = (
-        f"{n:,} of {totals.n_missed:,} missed frauds come in {count(len(several), 'campaign')} that hang on one entity."
+def overlap_words(item: CauseTotal) -> str:
+    """Say of how many frauds of a cause the condition of a cause that is tried later holds too; "" of none."""
+    parts = []
+    if item.cause == "label_delay" and item.n_near:
+        parts.append(f"{whole(item.n_near)} would be alerted at twice the odds")
+    if item.cause in {"label_delay", "near_miss"} and item.n_known:
+        parts.append(f"of {whole(item.n_known)} a fraud of the same entity was known as well")
+    return f"Of these {listed(parts)}" if parts else ""
+
+
+@sentence
+def move_head(move: Move, currency: str) -> str:
+    """Say that another threshold would have cost less."""
+    return f"Another threshold: {_more(move)} would have cost {money(move.gain, currency)} less."
+
+
+def _more(move: Move) -> str:
+    change = move.other.n_alerts - move.today.n_alerts
+    return f"{'more' if change > 0 else 'fewer'} alerts" if change else "as many alerts, on other events,"
+
+
+@sentence
+def move_text(move: Move) -> str:
+    """Say how many alerts two settings have."""
+    today, other = move.today, move.other
+    return (
+        f"{count(other.n_alerts, 'alert')} instead of {whole(today.n_alerts)} ({number(other.alerts_per_day)} instead "
+        f"of {number(today.alerts_per_day)} a day), in hindsight."
     )
-    text = (
-        f"They cost {money(cost, currency)}. The costliest: {worst.entity} {worst.value}, {worst.n_missed:,} missed "
-        f"and {worst.n_caught:,} caught, {money(worst.cost, currency)}."
+
+
+@sentence
+def campaign_head(total: CampaignTotal) -> str:
+    """Say how many missed frauds lie in campaigns; one that lies in two counts once."""
+    return (
+        f"{whole(total.n_missed)} of {count(total.n_all, 'missed fraud')} come in "
+        f"{count(total.n_campaigns, 'campaign')} that hang on one entity each."
     )
-    return Finding("campaign", head, text, cost, None, significant=False)
 
 
-def _cluster(worst: Cluster, currency: str) -> Finding:
-    head = f"{count(worst.n, 'false alarm')} have one reason: {' and '.join(worst.rule) or worst.drivers[0][0]}."
-    share_fraud = percent(worst.n_alert_frauds / max(worst.n_alerts, 1))
-    text = f"They cost {money(worst.cost, currency)}; of all alerts like them {share_fraud} are fraud."
-    return Finding("cluster", head, text, worst.cost, None, significant=False)
+@sentence
+def campaign_text(total: CampaignTotal, currency: str) -> str:
+    """Say what the frauds of campaigns cost, and which campaign cost most."""
+    worst = total.worst
+    most = "The costliest" if total.n_worst == 1 else f"One of the {whole(total.n_worst)} costliest"
+    shared = f" {whole(total.n_shared)} of them lie in more than one." if total.n_shared else ""
+    return (
+        f"They cost {money(total.cost, currency)}.{shared} {most}: {worst.entity} {worst.value}, "
+        f"{whole(worst.n_missed)} missed and {whole(worst.n_caught)} caught, {money(worst.cost, currency)}."
+    )
 
 
-def _autopsy(item: Autopsy) -> Finding:
+@sentence
+def cluster_head(item: Cluster, currency: str) -> str:
+    """Say how many false alarms form a group, and what they cost."""
+    reason = f", most of all {item.drivers[0][0]}" if item.drivers else ""
+    return f"{count(item.n, 'false alarm')} that cost {money(item.cost, currency)} have the same reasons{reason}."
+
+
+@sentence
+def cluster_text(item: Cluster, currency: str) -> str:
+    """Say what meets the rule of a group: all alerts, the frauds and the false alarms among them, and its own."""
+    if not item.rule:
+        return "No rule over single features describes them."
+    return (
+        f"{count(item.n_alerts, 'alert')} come where {' and '.join(item.rule)}: "
+        f"{count(item.n_alert_frauds, 'fraud')} and {count(item.n_false_met, 'false alarm')} "
+        f"({money(item.cost_met, currency)}), {whole(item.n_met)} of them in this group."
+    )
+
+
+def found_by(item: Autopsy) -> Separation:
+    """Give the separation that a verdict speaks of."""
+    return item.refit if item.verdict == "better_model" else item.hindsight
+
+
+@sentence
+def autopsy_head(item: Autopsy) -> str:
+    """Say what would find more of the missed frauds."""
     heads = {
-        "better_model": "Today's features could tell many of the missed frauds: a better model would help.",
-        "better_data": "Better data before a better model: only later labels tell the missed frauds apart.",
-        "new_signals": "Neither today's features nor later labels tell the missed frauds apart: find new signals.",
+        "better_model": "A better model would help: a refit on today's features finds far more of the missed frauds.",
+        "better_data": "Better data before a better model: labels in hindsight find far more of the missed frauds.",
+        "new_signals": "Find new signals: neither a refit nor labels in hindsight find far more of the missed frauds.",
     }
-    best = {"better_model": item.refit, "better_data": item.hindsight, "new_signals": item.hindsight}[item.verdict]
-    text = (
-        f"In diagnosis, {percent(best.recall)} of them stand out at one false alarm per hundred passed events "
-        f"({percent(item.refit.recall)} with today's features)."
+    return heads[item.verdict]
+
+
+@sentence
+def autopsy_text(item: Autopsy, currency: str) -> str:
+    """Say what three scores find of the missed frauds at the same share of false alarms."""
+    return (
+        f"In diagnosis, at one false alarm per hundred passed events: today's scores {_found(item.model, currency)} of "
+        f"{count(item.n_missed, 'missed fraud')}, a refit {_found(item.refit, currency)}, labels in hindsight "
+        f"{_found(item.hindsight, currency)}."
     )
-    return Finding("autopsy", heads[item.verdict], text, best.cost_recovered, None, significant=False)
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _found(item: Separation, currency: str) -> str:
+    return f"{percent(item.recall)} ({money(item.cost_recovered, currency)})"

@@ -16,7 +16,7 @@ import numpy as np
 
 from fraudctl.costs import ConstantAction
 from fraudctl.explain.autopsy import Autopsy
-from fraudctl.explain.campaigns import Campaign
+from fraudctl.explain.campaigns import Campaign, CampaignTotal
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast
@@ -25,6 +25,7 @@ from fraudctl.explain.pairs import Pairs
 from fraudctl.explain.reasons import Reason, Value
 from fraudctl.explain.slices import Slices
 from fraudctl.explain.threshold import Sweep
+from fraudctl.sentences import Sentence
 
 SCHEMA_VERSION: Final = 3
 
@@ -78,7 +79,7 @@ class CaughtCase:
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement, as short as it can be.
+    """One statement, as short as it can be, written from typed values: see `fraudctl.sentences`.
 
     Attributes
     ----------
@@ -87,14 +88,16 @@ class Finding:
     head, text
         The statement and what supports it, as sentences.
     cost
-        Money behind it.
+        Money behind it, which orders the findings: of a slice or a day what is lost beyond expectation, of a broken
+        feature beyond a usual day, of a cause, a campaign or a group all that it cost, of a threshold what it would
+        have saved, of the autopsy the money of the frauds that it finds.
     significant
         Whether it is more than chance: tested with correction for the whole search. False where nothing was tested.
     """
 
     kind: str
-    head: str
-    text: str
+    head: Sentence
+    text: Sentence
     cost: float
     p_value: float | None
     significant: bool
@@ -189,6 +192,7 @@ class Explanation:
     clusters: tuple[Cluster, ...]
     n_unstable_clusters: int
     campaigns: tuple[Campaign, ...]
+    campaign_total: CampaignTotal | None
     n_outside_campaigns: int
     slices: Slices
     broken: tuple[BrokenFeature, ...]

@@ -129,7 +129,7 @@ def explain(
     broken = find_broken(scene)
     currency = project.costs.currency
     findings = find_findings(
-        totals=totals, slices=slices, broken=broken, causes=causes.totals, campaigns=campaigns.items, sweep=swept,
+        totals=totals, slices=slices, broken=broken, causes=causes.totals, campaigns=campaigns.total, sweep=swept,
         clusters=clusters.items, autopsy=autopsy, currency=currency,
     )  # fmt: skip
     errors = _errors(scene, close, values, causes, campaigns, cluster_of)
@@ -141,7 +141,7 @@ def explain(
         cost_words=cost_words(cost_matrix(project.costs)), totals=totals, findings=findings, causes=causes.totals,
         lookback_days=causes.lookback_days, money=money, days=_days(scene), sweep=swept,
         missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], pairs=pairs, clusters=clusters.items,
-        n_unstable_clusters=clusters.n_unstable, campaigns=campaigns.items,
+        n_unstable_clusters=clusters.n_unstable, campaigns=campaigns.items, campaign_total=campaigns.total,
         n_outside_campaigns=int((campaigns.member < 0).sum()), slices=slices, broken=broken, autopsy=autopsy,
         errors=errors, caught=_caught(scene, close, values, seed),
         absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
@@ -228,13 +228,12 @@ def _clusters(
     if n < MIN_ERRORS:
         absent["clusters"] = _too_few(n, "false alarms")
         return Clusters(np.empty(0, dtype=np.int64), (), 0), {}
-    alerts = np.flatnonzero(scene.alert[close])
-    at = close[alerts]
+    at, mine = np.flatnonzero(scene.alert), np.flatnonzero(scene.false_alarm[close])
+    members = close[mine]
     found = find_clusters(
-        scene.scored[at], values[alerts], member_of=scene.false_alarm[at], cost=scene.cost[at],
+        scene.scored[at], values[mine], member_of=scene.false_alarm[at], cost=scene.cost[at],
         is_fraud=scene.y_true[at], features=scene.features, seed=seed,
     )  # fmt: skip
-    members = at[scene.false_alarm[at]]
     return found, {int(row): int(k) for row, k in zip(members, found.member, strict=True) if k >= 0}
 
 

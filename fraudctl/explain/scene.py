@@ -139,16 +139,21 @@ class Scene:
         return self.weight[:, None, None] * cost_matrix(self.project.costs).per_event(self.scored)
 
     @cached_property
-    def stake(self) -> FloatArray:
+    def price(self) -> FloatArray:
         """Money that each event loses if it is decided wrongly, shape ``(n_events,)``.
 
         Of an allowed event the cost of allowing it if it is fraud; of an alerted one the cost of its action if it is
-        legitimate. Never negative.
+        legitimate. Of an error it is its cost. Negative where being wrong brings money, such as a refund.
         """
         matrix = cost_matrix(self.project.costs)
         codes = self.scored["action"].replace_strict({name: i for i, name in enumerate(matrix.actions)}).to_numpy()
         taken = self.cost_table[np.arange(len(codes)), codes]
-        return np.asarray(np.maximum(np.where(self.alert, taken[:, LEGIT], taken[:, FRAUD]), 0.0), dtype=np.float64)
+        return np.asarray(np.where(self.alert, taken[:, LEGIT], taken[:, FRAUD]), dtype=np.float64)
+
+    @cached_property
+    def stake(self) -> FloatArray:
+        """`price` where it is a loss, else nothing: what the search for weak slices weighs events by."""
+        return np.maximum(self.price, 0.0)
 
     @cached_property
     def day(self) -> pl.Series:

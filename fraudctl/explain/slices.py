@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from fraudctl.explain.conditions import Condition, find_conditions
+from fraudctl.explain.conditions import Condition, find_conditions, holds
 from fraudctl.explain.scene import FALSE_ALARM, MISSED, BoolArray, FloatArray, IntArray, Scene
 from fraudctl.explain.search import Errors, best_slices, draw_errors, score_slice, single_statistics, strata_of
 
@@ -37,6 +37,15 @@ MOST: Final = 12
 
 
 @dataclass(frozen=True)
+class Part:
+    """Errors of a slice that also meet one more condition."""
+
+    words: str
+    where: Condition
+    n_errors: int
+
+
+@dataclass(frozen=True)
 class Slice:
     """A part of the data with more loss than its scores account for.
 
@@ -44,12 +53,16 @@ class Slice:
     ----------
     kind
         False negatives or false positives.
-    conditions
-        In words, joined by "and".
+    conditions, where
+        In words, joined by "and", and their meaning.
     mostly
-        Segments and days that hold for 60 % or more of its errors, and half as much again as for other errors.
-    cost, expected_cost
-        Money lost on its errors over the whole period, and what the scores account for.
+        Segments and days that hold for 60 % or more of its errors, 1.5 times as often as for all errors of the kind.
+    n_events
+        Allowed events (of missed frauds) or alerts (of false alarms) of the period that meet the conditions.
+    n_errors, cost
+        The errors among them, and the money lost by these.
+    expected_errors, expected_cost
+        The same if each of these events were an error as often as all events of its score are.
     p_value
         Chance of a slice as extreme anywhere in the search, if the model were equally good everywhere.
     confirmed
@@ -59,7 +72,8 @@ class Slice:
     kind: str
     conditions: tuple[str, ...]
     columns: tuple[str, ...]
-    mostly: tuple[str, ...]
+    where: tuple[Condition, ...]
+    mostly: tuple[Part, ...]
     n_events: int
     n_errors: int
     expected_errors: float
@@ -96,8 +110,20 @@ class Slices:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """A slice as it was found: its conditions (also as positions) and its tests."""
+
+    where: tuple[Condition, ...]
+    members: tuple[int, ...]
+    p_value: float
+    confirmed: bool | None
+    confirm_p_value: float | None
+    significant: bool
+
+
+@dataclass(frozen=True)
 class _Side:
-    """One population: its rows in the scene, its errors, and how many events each row stands for beside its weight."""
+    """What is searched of one kind of error: rows of the scene, the errors, and how many events a row stands for."""
 
     kind: str
     rows: IntArray
@@ -106,7 +132,6 @@ class _Side:
     weight: FloatArray
     stratum: IntArray
     late: BoolArray
-    scale: float
 
 
 def find_slices(
@@ -137,36 +162,37 @@ def find_slices(
                 f"{int(is_error.sum())} errors; at least {MIN_ERRORS} and as many right decisions are needed"
             )
             continue
-        kept, scale = _thinned(is_error, seed=[seed, k])
+        everyone, held_errors = population(scene, kind), held[inside[is_error]]
+        kept = _thinned(is_error, seed=[seed, k])
         inside, is_error = inside[kept], is_error[kept]
         at = rows[inside]
         stratum = strata_of(scene.y_prob[at])
-        side = _Side(kind, at, is_error, scene.stake[at], weight[inside], stratum, late[inside], scale)
+        side = _Side(kind, at, is_error, scene.stake[at], weight[inside], stratum, late[inside])
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
-            items.extend(_search(side, conditions, held[inside], permutations, seed=[seed, k, 1]))
+            found = _search(side, conditions, held[inside], permutations, seed=[seed, k, 1])
+        items += [_slice(scene, everyone, item, _mostly(conditions, held_errors, item.members)) for item in found]
     items.sort(key=lambda item: (not item.significant, 0.0 if item.significant else item.p_value, -item.excess))
     return Slices(tuple(items[:MOST]), len(conditions), n_possible, permutations, reasons)
 
 
-def _thinned(is_error: BoolArray, *, seed: list[int]) -> tuple[IntArray, float]:
+def _thinned(is_error: BoolArray, *, seed: list[int]) -> IntArray:
     """Bound the errors that are searched; both classes are thinned alike, so that strata keep their rates.
 
-    Returns the positions that are kept, and how many each stands for.
+    Returns the positions that are kept.
     """
     n = int(is_error.sum())
     if n <= MOST_ERRORS:
-        return np.arange(len(is_error)), 1.0
-    kept = np.flatnonzero(np.random.default_rng(seed).random(len(is_error)) < MOST_ERRORS / n)
-    return kept, n / max(int(is_error[kept].sum()), 1)
+        return np.arange(len(is_error))
+    return np.flatnonzero(np.random.default_rng(seed).random(len(is_error)) < MOST_ERRORS / n)
 
 
 def _search(
     side: _Side, conditions: list[Condition], held: BoolArray, permutations: int, *, seed: list[int]
-) -> list[Slice]:
+) -> list[_Found]:
     """Give the distinct slices of one kind of error that stand out most, each with its p-value."""
     candidates, null = _candidates(side, conditions, held, permutations, seed=seed)
     found = [
-        (_slice(side, conditions, held, members, _p_value(value, null), seed), _errors_in(side, held, members))
+        (_find(side, conditions, held, members, _p_value(value, null), seed), _errors_in(side, held, members))
         for value, members in candidates
     ]
     return _distinct(found)
@@ -197,9 +223,9 @@ def _errors_in(side: _Side, held: BoolArray, members: list[int]) -> BoolArray:
     return np.asarray(side.errors & np.logical_and.reduce(held[:, members], axis=1))
 
 
-def _distinct(found: list[tuple[Slice, BoolArray]]) -> list[Slice]:
+def _distinct(found: list[tuple[_Found, BoolArray]]) -> list[_Found]:
     """Of slices with much the same errors keep the first: significant ones before others, then the strongest."""
-    kept: list[tuple[Slice, BoolArray]] = []
+    kept: list[tuple[_Found, BoolArray]] = []
     for item, mine in sorted(found, key=lambda pair: not pair[0].significant):
         if not any(_same(mine, theirs) for _, theirs in kept):
             kept.append((item, mine))
@@ -219,39 +245,87 @@ def _p_value(value: float, null: FloatArray) -> float:
     return float((1 + (null >= value).sum()) / (1 + len(null)))
 
 
-def _slice(
+@dataclass(frozen=True)
+class Population:
+    """All events of a period on which one kind of error can happen: nothing sampled, nothing thinned.
+
+    Attributes
+    ----------
+    rows
+        Their positions in the scene, in time order.
+    errors
+        Which of them are errors.
+    rate
+        Share of errors among all events of the population of nearly equal score.
+    """
+
+    kind: str
+    rows: IntArray
+    errors: BoolArray
+    rate: FloatArray
+
+
+def population(scene: Scene, kind: str) -> Population:
+    """Give the events on which a kind of error can happen, each with the error rate of its score."""
+    rows = np.flatnonzero(~scene.alert if kind == MISSED else scene.alert)
+    errors = np.asarray((scene.missed if kind == MISSED else scene.false_alarm)[rows])
+    stratum = strata_of(scene.y_prob[rows])
+    size = int(stratum.max(initial=0)) + 1
+    share = np.bincount(stratum[errors], minlength=size) / np.maximum(np.bincount(stratum, minlength=size), 1)
+    return Population(kind, rows, errors, share[stratum])
+
+
+def _slice(scene: Scene, everyone: Population, found: _Found, mostly: tuple[Part, ...]) -> Slice:
+    """Measure a slice on all events of its kind: its condition, its counts and its money are of the same rows."""
+    timezone = scene.project.data.timezone
+    frame = scene.scored[everyone.rows]
+    inside = np.logical_and.reduce([holds(item, frame, timezone=timezone) for item in found.where])
+    mine = everyone.rows[everyone.errors & inside]
+    expected = everyone.rate[inside]
+    return Slice(
+        kind=everyone.kind,
+        conditions=tuple(item.words for item in found.where),
+        columns=tuple(item.column for item in found.where),
+        where=found.where,
+        mostly=mostly,
+        n_events=int(inside.sum()),
+        n_errors=len(mine),
+        expected_errors=float(expected.sum()),
+        cost=float(scene.cost[mine].sum()),
+        expected_cost=float((expected * scene.price[everyone.rows[inside]]).sum()),
+        p_value=found.p_value,
+        confirmed=found.confirmed,
+        confirm_p_value=found.confirm_p_value,
+        significant=found.significant,
+    )
+
+
+def _find(
     side: _Side, conditions: list[Condition], held: BoolArray, members: list[int], p_value: float, seed: list[int]
-) -> Slice:
+) -> _Found:
     inside = np.logical_and.reduce(held[:, members], axis=1)
-    errors = _errors(side, np.ones(len(side.rows), dtype=bool))
-    mine = side.errors & inside
     is_day = conditions[members[0]].is_day
     confirm = None if is_day else score_slice(_errors(side, side.late), inside[side.late], seed=[*seed, 2])
     confirmed = None if confirm is None else confirm <= CONFIRM_LEVEL
     significant = p_value <= (DAY_LEVEL if is_day else LEVEL) and confirmed is not False
-    return Slice(
-        kind=side.kind,
-        conditions=tuple(conditions[j].words for j in members),
-        columns=tuple(conditions[j].column for j in members),
-        mostly=_mostly(side, conditions, held, members, mine),
-        n_events=round(side.scale * float(side.weight[inside].sum())),
-        n_errors=round(side.scale * int(mine.sum())),
-        expected_errors=side.scale * float((errors.rate * side.weight)[inside].sum()),
-        cost=side.scale * float(side.stake[mine].sum()),
-        expected_cost=side.scale * float((errors.rate * side.weight * side.stake)[inside].sum()),
-        p_value=p_value,
-        confirmed=confirmed,
-        confirm_p_value=confirm,
-        significant=significant,
-    )
+    where = tuple(conditions[j] for j in members)
+    return _Found(where, tuple(members), p_value, confirmed, confirm, significant)
 
 
-def _mostly(
-    side: _Side, conditions: list[Condition], held: BoolArray, members: list[int], mine: BoolArray
-) -> tuple[str, ...]:
-    """Name segments and days that most errors of a slice share, beyond its own conditions."""
+def _mostly(conditions: list[Condition], held: BoolArray, members: tuple[int, ...]) -> tuple[Part, ...]:
+    """Name segments and days that most errors of a slice share, beyond its own conditions.
+
+    Parameters
+    ----------
+    held
+        Where conditions hold, over all errors of the kind.
+    """
     told = {conditions[j].column for j in members}
-    among = held[mine].mean(axis=0) if mine.any() else np.zeros(held.shape[1])
-    usual = held[side.errors].mean(axis=0)
+    mine = held[np.logical_and.reduce(held[:, list(members)], axis=1)]
+    among, usual = (part.mean(axis=0) if len(part) else np.zeros(held.shape[1]) for part in (mine, held))
     named = [j for j, item in enumerate(conditions) if (item.is_segment or item.is_day) and item.column not in told]
-    return tuple(conditions[j].words for j in named if among[j] >= MOSTLY and among[j] >= LIFT * usual[j])
+    return tuple(
+        Part(conditions[j].words, conditions[j], int(mine[:, j].sum()))
+        for j in named
+        if among[j] >= MOSTLY and among[j] >= LIFT * usual[j]
+    )

@@ -71,7 +71,7 @@ def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
     beyond = "yes" if item.significant else "not again later" if item.confirmed is False else "no"
     tone: Tone = "bad" if item.significant else "muted"
     return (
-        Cell("", lines=(*item.conditions, *(f"mostly: {words}" for words in item.mostly))),
+        Cell("", lines=(*item.conditions, *(f"{part.n_errors} of them: {part.words}" for part in item.mostly))),
         Cell("missed" if item.kind == MISSED else "false alarms"),
         count_cell(item.n_events),
         count_cell(item.n_errors),

@@ -17,14 +17,14 @@ from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import around, find_campaigns, link
 from fraudctl.explain.causes import find_causes, shifted
 from fraudctl.explain.clusters import _prediction_strength, find_clusters
-from fraudctl.explain.conditions import _bins, find_conditions
+from fraudctl.explain.conditions import Condition, _bins, find_conditions, holds
 from fraudctl.explain.contrast import contrast, family_sums
 from fraudctl.explain.money import find_money
 from fraudctl.explain.pairs import find_pairs
 from fraudctl.explain.reasons import choose, give_reasons, tell
 from fraudctl.explain.scene import Scene, make_scene
 from fraudctl.explain.search import Errors, draw_errors, score_slice, strata_of
-from fraudctl.explain.slices import Slice, _distinct
+from fraudctl.explain.slices import _distinct, _Found
 from fraudctl.explain.threshold import sweep
 
 
@@ -234,11 +234,11 @@ def test_ties_are_broken_by_the_order_of_the_model() -> None:
 
 def test_zero_inflated_numbers_get_a_bin_for_zero() -> None:
     series = pl.Series("x", [0.0] * 500 + [None] * 100 + list(range(1, 401)))
-    found = _bins(series, "x")
-    by_words = {item.words: int(held.sum()) for item, held in found}
+    by_words = {item.words: int(holds(item, series.to_frame(), timezone="UTC").sum()) for item in _bins(series, "x")}
     assert by_words["x is 0"] == 500
     assert by_words["x is unknown"] == 100
-    assert by_words["x is at most 101"] == 100
+    assert by_words["x is at most 101 but not 0"] == 101
+    assert by_words["x is over 101 and at most 300"] == 199
 
 
 def test_strata_depend_on_scores_alone_and_draws_keep_their_errors() -> None:
@@ -321,15 +321,15 @@ def test_pairs_are_means_over_errors_of_either_kind(scene: Scene) -> None:
 def test_slices_with_the_same_errors_are_one_and_a_significant_one_stays() -> None:
     errors = np.arange(100) < 20
     items = [(named("strong", significant=False), errors), (named("weak", significant=True), errors)]
-    assert [item.conditions for item in _distinct(items)] == [("weak",)]
+    assert [item.where[0].words for item in _distinct(items)] == ["weak"]
     part = errors & (np.arange(100) < 10)
     assert len(_distinct([(named("all", significant=True), errors), (named("half", significant=True), part)])) == 1
     other = (np.arange(100) >= 15) & (np.arange(100) < 40)
     assert len(_distinct([(named("all", significant=True), errors), (named("other", significant=True), other)])) == 2
 
 
-def named(words: str, *, significant: bool) -> Slice:
-    return Slice("false_negative", (words,), ("x",), (), 9, 9, 1.0, 9.0, 1.0, 0.01, None, None, significant)
+def named(words: str, *, significant: bool) -> _Found:
+    return _Found((Condition("x", words, "level"),), (0,), 0.01, None, None, significant)
 
 
 def test_a_feature_that_drifts_is_not_broken() -> None:
