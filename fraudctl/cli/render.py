@@ -148,6 +148,7 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
         lines.append(
             f"audit: {result.audit['events']} events recomputed from what was known then, and the future of "
             f"{result.audit['future_events']:,} altered: none of {result.audit['features']} features differs"
+            + _passed_over(result.audit["passed_over"])
         )
     facts = {"fold", "as_of", "train", "valid", "best_trees"}
     metric = next((name for name in summary["folds"][0] if name not in facts), "")
@@ -230,8 +231,18 @@ def audit_tables(result: AuditResult) -> list[RenderableType]:
     told = (
         f"{counted(result.n_features, 'feature')} of {counted(result.n_events, 'event')} recomputed from what was known"
     )
+    told += (
+        f", and rebuilt with another future from the latest {counted(result.n_future, 'event')}"
+        if result.n_future
+        else ""
+    )
+    told += _passed_over(result.n_passed_over)
     parts.append(f"{told}: {'nothing differs' if result.passed else 'differences or suspects found'}")
     return parts
+
+
+def _passed_over(n_values: int) -> str:
+    return f" ({counted(n_values, 'value')} passed over: too many earlier events to read)" if n_values else ""
 
 
 def models_table(result: ModelsResult) -> RenderableType:

@@ -10,8 +10,9 @@ explain (`foresight`)?
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from fraudctl.features import aggregates, groups
 from fraudctl.features.batch import build
 from fraudctl.features.definition import FeatureSet
 from fraudctl.features.foresight import Outlook, auc_of, outlook
-from fraudctl.features.reference import recompute
+from fraudctl.features.reference import History, TooLongError, World
 from fraudctl.tables import Events
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -33,6 +34,8 @@ _LEAK_AUC = 0.98
 _PENDING_AUC = 0.95
 _LEAST_PENDING = 20
 _MOST_EXAMPLES = 5
+STEPS_EACH = 20_000
+"""Values of earlier events that every feature may read at every event, whatever the budget."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,10 @@ class AuditResult:
         Undeclared columns that look like leaks.
     undeclared
         Columns that were not recomputed, for nothing declares what they mean.
+    n_future
+        Latest events that features were built from twice, the second time with another future.
+    passed_over
+        Feature -> sampled events at which it was not recomputed, because that would have read too many earlier events.
     """
 
     n_events: int
@@ -101,6 +108,13 @@ class AuditResult:
     differences: tuple[Difference, ...]
     suspects: tuple[Suspect, ...]
     undeclared: tuple[str, ...]
+    n_future: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def n_passed_over(self) -> int:
+        """Number of values that were not recomputed."""
+        return sum(self.passed_over.values())
 
     @property
     def passed(self) -> bool:
@@ -123,6 +137,7 @@ def audit(
     sources: Mapping[str, pl.DataFrame] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     future_rows: int | None = None,
+    steps: int | None = None,
     snapshot: pl.DataFrame | None = None,
 ) -> AuditResult:
     """Audit a feature table.
@@ -143,8 +158,11 @@ def audit(
     sources
         The other tables, as `batch.build` takes them.
     future_rows
-        Alter the future of the latest so many events only; default: of all.
-
+        Build from this many of the latest events when the future is altered; default: from all.
+    steps
+        Values of earlier events that recomputing may read in all; default: no limit. Every feature may read
+        `STEPS_EACH` at every event, whatever was read before; what would read more than that and than is left of the
+        event's share is passed over and counted.
     snapshot
         The same table as it was computed earlier, from fewer data: what both say of an event has to be the same.
 
@@ -160,18 +178,27 @@ def audit(
         msg = "the audited table has neither a declared feature nor any other column that could be tested"
         raise DataError(msg)
     rows = _sample(events.frame, sample, seed)
-    differences = _recomputed(events, features, table, rows, declared, timezone, sources, progress)
+    recomputing = _Recomputing(events.frame, features, rows, declared, timezone, sources or {}, steps)
+    differences = recomputing.compare(table, progress)
+    late = events if future_rows is None else replace(events, frame=events.frame.tail(future_rows))
     if declared:
-        late = events if future_rows is None else replace(events, frame=events.frame.tail(future_rows))
         inside = rows if future_rows is None else [late.frame.height // 2]
-        differences += _future_altered(late, features, declared, inside, timezone, sources, seed)
+        differences += _future_altered(late, features, declared, inside, timezone, sources, seed, progress)
     pending = [_pending(events.frame, entity) for entity in features.entities] if foreign else []
     outlooks = [outlook(events.frame, entity, seed=seed) for entity in features.entities] if foreign else []
     ahead = [found for found in outlooks if found is not None]
     suspects = [item for name in foreign for item in _suspicions(events.frame, table[name], pending, ahead)]
     if snapshot is not None:
         suspects += _changed(table, snapshot, [*declared, *foreign])
-    return AuditResult(len(rows), len(declared), tuple(differences), tuple(suspects), tuple(foreign))
+    return AuditResult(
+        len(rows),
+        len(declared),
+        tuple(differences),
+        tuple(suspects),
+        tuple(foreign),
+        n_future=late.frame.height if declared else 0,
+        passed_over=recomputing.passed_over,
+    )
 
 
 def _changed(table: pl.DataFrame, snapshot: pl.DataFrame, names: list[str]) -> list[Suspect]:
@@ -230,28 +257,61 @@ def _sample(frame: pl.DataFrame, sample: int, seed: int) -> list[int]:
 # ---------------------------------------------------------------- declared features
 
 
-def _recomputed(
-    events: Events,
-    features: FeatureSet,
-    table: pl.DataFrame,
-    rows: list[int],
-    declared: list[str],
-    timezone: str,
-    sources: Mapping[str, pl.DataFrame] | None,
-    progress: Callable[[str, int, int], None] | None,
-) -> list[Difference]:
-    expected: dict[str, list[Any]] = {name: [] for name in declared}
-    for done, row in enumerate(rows, start=1):
-        values = recompute(events.frame, row, features, timezone=timezone, sources=sources, names=declared)
-        for name in declared:
-            expected[name].append(values[name])
-        if progress is not None:
-            progress("recomputed", done, len(rows))
-    ids = events.frame["event_id"].gather(rows).to_list()
-    found = (
-        _compared(name, "recomputed", table[name].gather(rows).to_list(), expected[name], ids) for name in declared
-    )
-    return [item for item in found if item is not None]
+class _Recomputing:
+    """The features of sampled events by the reference engine, within a budget of steps.
+
+    The budget is shared evenly among the events; what one leaves, the next may use. Features are visited in another
+    order at every event, so that none of them is passed over only for its place.
+    """
+
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        features: FeatureSet,
+        rows: list[int],
+        declared: list[str],
+        timezone: str,
+        sources: Mapping[str, pl.DataFrame],
+        steps: int | None,
+    ) -> None:
+        self._history, self._features, self._rows, self._declared = History(frame), features, rows, declared
+        self._timezone, self._sources, self._steps = timezone, sources, steps
+        self._spent = 0
+        self.passed_over: Counter[str] = Counter()
+        for entity in features.entities:
+            self._history.find(entity, frame[entity].gather(rows).to_list())
+
+    def compare(self, table: pl.DataFrame, progress: Callable[[str, int, int], None] | None) -> list[Difference]:
+        """Return the features of the table that differ at any of the events."""
+        expected: dict[str, list[Any]] = {name: [] for name in self._declared}
+        places: dict[str, list[int]] = {name: [] for name in self._declared}
+        for done, row in enumerate(self._rows, start=1):
+            for name, value in self._event(done - 1, row):
+                expected[name].append(value)
+                places[name].append(row)
+            if progress is not None:
+                progress("recomputed", done, len(self._rows))
+        ids = self._history.frame["event_id"]
+        found = (
+            _compared(name, "recomputed", table[name].gather(at).to_list(), expected[name], ids.gather(at).to_list())
+            for name, at in places.items()
+        )
+        return [item for item in found if item is not None]
+
+    def _event(self, number: int, row: int) -> Iterator[tuple[str, Any]]:
+        world = World(self._history, row, self._features, timezone=self._timezone, sources=self._sources)
+        left = None if self._steps is None else (self._steps - self._spent) // (len(self._rows) - number)
+        turn = number * 7 % max(len(self._declared), 1)
+        for name in (*self._declared[turn:], *self._declared[:turn]):
+            world.steps = None if left is None else max(left, STEPS_EACH)
+            try:
+                yield name, world.value(row, name)
+            except TooLongError:
+                self.passed_over[name] += 1
+                continue
+            finally:
+                self._spent += world.spent
+                left = None if left is None else left - world.spent
 
 
 def _compared(name: str, check: str, got: list[Any], expected: list[Any], ids: list[Any]) -> Difference | None:
@@ -281,16 +341,21 @@ def _future_altered(
     timezone: str,
     sources: Mapping[str, pl.DataFrame] | None,
     seed: int,
+    progress: Callable[[str, int, int], None] | None,
 ) -> list[Difference]:
     """Build all features twice, the second time with another future, and compare what lies before it."""
+    say = progress or (lambda *_: None)
+    say("future altered", 0, 2)
     frame = events.frame
     cut = frame["event_time"][rows[len(rows) // 2]]
     before = frame["event_time"] <= cut
     first = build(events, features, timezone=timezone, sources=sources).filter(before)
+    say("future altered", 1, 2)
     altered = replace(events, frame=_with_another_future(frame, cut, seed))
     usable = pl.col("usable_time") < cut
     then = {name: source.filter(usable) for name, source in (sources or {}).items()}
     second = build(altered, features, timezone=timezone, sources=then)
+    say("future altered", 2, 2)
     second = first.select("event_id").join(second, on="event_id", how="left", maintain_order="left")
     out: list[Difference] = []
     for name in declared:

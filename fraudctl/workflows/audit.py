@@ -19,6 +19,11 @@ DEFAULT_SAMPLE = 200
 TRAIN_SAMPLE = 12
 """Events that `train` recomputes."""
 _TRAIN_FUTURE_ROWS = 20_000
+_TRAIN_STEPS = 6_000_000
+_FUTURE_ROWS = 200_000
+"""Latest events whose future `audit` alters."""
+_STEPS = 24_000_000
+"""Values of earlier events that recomputing a sample may read."""
 
 
 def audit_features(
@@ -54,8 +59,9 @@ def audit_features(
     if features_file is not None:
         table = _read(features_file, "--features")
     progress.stage(f"Auditing {sample} events")
+    events = plan.load()
     return audit(
-        plan.load(),
+        events,
         plan.features,
         table,
         sample=sample,
@@ -63,6 +69,8 @@ def audit_features(
         timezone=project.data.timezone,
         sources=plan.load_sources(),
         progress=lambda name, done, total: progress.update(done, total, name),
+        future_rows=min(events.frame.height, _FUTURE_ROWS),
+        steps=_STEPS,
         snapshot=None if snapshot_file is None else _read(snapshot_file, "--snapshot"),
     )
 
@@ -79,7 +87,8 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
 
     Returns
     -------
-    What was looked at: ``events``, ``features`` and ``future_events``, all without a difference.
+    What was looked at, all without a difference: ``events``, ``features``, ``future_events``, and ``passed_over``, the
+    number of values that were not recomputed because that would have read too many earlier events.
 
     Raises
     ------
@@ -94,11 +103,16 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
     result = audit(
         events, table.features, table.frame, sample=TRAIN_SAMPLE, seed=project.train.seed,
         timezone=project.data.timezone, sources=load_definitions(project).load_sources(),
-        future_rows=_TRAIN_FUTURE_ROWS,
+        future_rows=_TRAIN_FUTURE_ROWS, steps=_TRAIN_STEPS,
+        progress=lambda name, done, total: progress.update(done, total, name),
     )  # fmt: skip
     if not result.passed:
         names = ", ".join(dict.fromkeys(item.feature for item in result.differences))
         msg = f"features are not what could have been known at the event: {names}"
         raise DataError(msg, hint="`fraudctl audit` says where; remove .fraudctl/features if its files were changed")
-    future = min(table.frame.height, _TRAIN_FUTURE_ROWS)
-    return {"events": result.n_events, "features": result.n_features, "future_events": future}
+    return {
+        "events": result.n_events,
+        "features": result.n_features,
+        "future_events": result.n_future,
+        "passed_over": result.n_passed_over,
+    }

@@ -59,8 +59,26 @@ def test_an_honest_table_passes(world):
 
 def test_progress_counts_the_sample(world):
     seen = []
-    run(world, world[2], progress=lambda word, done, total: seen.append((done, total)))
-    assert seen[-1] == (40, 40)
+    run(world, world[2], progress=lambda word, done, total: seen.append((word, done, total)))
+    assert seen[39:] == [("recomputed", 40, 40), *(("future altered", done, 2) for done in range(3))]
+
+
+def test_what_would_take_too_long_is_passed_over_and_counted(world, monkeypatch):
+    monkeypatch.setattr("fraudctl.features.audit.STEPS_EACH", 105)
+    table = world[2].with_columns(pl.col("card_count_1h") + 1)
+    result = run(world, table, steps=0)
+    assert [item.feature for item in result.differences] == ["card_count_1h"]
+    assert 0 < result.passed_over["card_mean_amount_7d"] < 40
+    assert "card_count_1h" not in result.passed_over
+    assert result.n_passed_over == sum(result.passed_over.values())
+    assert run(world, table, steps=10**9).n_passed_over == 0
+
+
+def test_a_feature_that_was_passed_over_everywhere_is_no_difference(world, monkeypatch):
+    monkeypatch.setattr("fraudctl.features.audit.STEPS_EACH", 0)
+    result = run(world, world[2].with_columns(pl.col("card_mean_amount_7d") + 1), steps=0)
+    assert "card_mean_amount_7d" not in [item.feature for item in result.differences if item.check == "recomputed"]
+    assert result.passed_over["card_mean_amount_7d"] == 40
 
 
 def test_a_wrong_value_is_found(world):
