@@ -144,14 +144,14 @@ def _read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     return pl.read_ipc(path, columns=columns)
 
 
-def write_chunks(pieces: Callable[[], Iterator[pl.DataFrame]], path: Path) -> None:
+def write_chunks(pieces: Callable[[], Iterator[pl.DataFrame]], path: Path, *, durable: bool = True) -> None:
     """Write a table that comes piece by piece, at least one, as one Parquet file, whole or not at all.
 
     A piece is encoded, by all processors, and written while the next one is put together.
     """
     from polars.io.plugins import register_io_source
 
-    with tables.whole_file(path) as temporary, ThreadPoolExecutor(1) as pool:
+    with tables.whole_file(path, durable=durable) as temporary, ThreadPoolExecutor(1) as pool:
         found = pieces()
         first = next(found)
 

@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from fraudctl import files as disk
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project
 
@@ -468,17 +468,23 @@ def fingerprint(files: Collection[str]) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place when the block ends well, and vanishes otherwise."""
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a hidden path beside ``path`` that takes its place when the block ends well, and vanishes otherwise.
+
+    Parameters
+    ----------
+    durable
+        Whether it is flushed to the disk before it has its name; a cache that is verified on reading needs no flush.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written; what was there before is still there.
+    """
     require_writable(path)
-    temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with disk.whole_file(path, durable=durable) as temporary:
+            yield temporary
     except OSError as error:
         raise _unwritable(path, error) from error
     except pl.exceptions.ComputeError as error:
@@ -486,9 +492,6 @@ def whole_file(path: Path) -> Iterator[Path]:
         if number is None:
             raise
         raise _unwritable(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:
@@ -549,9 +552,9 @@ def require_parquet_path(path: Path) -> None:
         raise UsageError(msg)
 
 
-def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False) -> None:
+def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False, durable: bool = True) -> None:
     """Write a frame as one Parquet file, whole or not at all; ``smallest`` trades time for size."""
-    with whole_file(path) as temporary:
+    with whole_file(path, durable=durable) as temporary:
         if smallest:
             frame.write_parquet(temporary, compression="zstd", compression_level=19)
             return
@@ -561,8 +564,8 @@ def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False) ->
 
 
 def write_arrow(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame as one Arrow file, fast to read again, whole or not at all."""
-    with whole_file(path) as temporary:
+    """Write a frame as one Arrow file, fast to read again, whole or not at all; it is a cache, and not flushed."""
+    with whole_file(path, durable=False) as temporary:
         frame.write_ipc(temporary, compression="uncompressed")
 
 

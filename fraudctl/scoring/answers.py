@@ -8,7 +8,6 @@ memory. Without a folder, the latest `REMEMBERED` answers are all there is.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ import numpy.typing as npt
 
 from fraudctl.errors import BundleError
 from fraudctl.scoring import wire
-from fraudctl.scoring.store import flush_folder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,10 +139,7 @@ def write_answers(rows: Iterable[tuple[EventId, Answered]], folder: Path, segmen
     path = answers_path(folder, segment)
     with whole_file(path) as temporary:
         frame.sort("hash").write_parquet(temporary, compression="zstd", row_group_size=_GROUP, statistics=True)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
     path.chmod(0o600)
-    flush_folder(path.parent)
 
 
 def answers_path(folder: Path, segment: int) -> Path:

@@ -8,8 +8,8 @@ gets the answer that it got.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fraudctl.errors import DataError
 from fraudctl.scoring import wire
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
 
 ROLL_AFTER: Final = 50_000
 """Log records after which a stream begins a new segment: so many answers, and some, are in memory at most."""
+T = TypeVar("T")
+
+
+def each(items: Sequence[Any], check: Callable[[Any], T]) -> list[T]:
+    """Check all items before any is taken; give what each check gave.
+
+    Raises
+    ------
+    DataError
+        One does not fit; of several items, the message says which.
+    """
+    out = []
+    for at, item in enumerate(items):
+        try:
+            out.append(check(item))
+        except DataError as error:
+            msg = f"item {at}: {error.message}" if len(items) > 1 else error.message
+            raise DataError(msg, hint=error.hint) from None
+    return out
 
 
 class Engine:
@@ -169,27 +188,44 @@ class Engine:
         return wire.dumps(document), place
 
     def label(self, raw: Any) -> None:
-        """Take in an outcome: event_id, label, label_time.
-
-        Raises
-        ------
-        DataError
-            It is not of that form.
-        """
-        found = self.champion.reader.label(raw)
-        self.live.label(*found)
-        self._note(wire.dumps(["label", *found]))
+        """Take in one outcome; see `labels`."""
+        self.labels([raw])
 
     def source(self, name: str, raw: Any) -> None:
-        """Take in a row of another table under its own column names.
+        """Take in one row of another table; see `sources`."""
+        self.sources(name, [raw])
+
+    def labels(self, items: Sequence[Any]) -> None:
+        """Take in outcomes (event_id, label, label_time): all of them, or none.
 
         Raises
         ------
         DataError
-            No model uses that table, or the row does not fit it.
+            One is not of that form, or is dated before its event.
         """
-        self.live.source(name, raw)
-        self._note(wire.dumps(["source", name, raw]))
+        read = self.champion.reader.label
+
+        def checked(item: Any) -> tuple[Any, int | None, int]:
+            found = read(item)
+            self.live.check_label(*found)
+            return found
+
+        for found in each(items, checked):
+            self.live.label(*found)
+            self._note(wire.dumps(["label", *found]))
+
+    def sources(self, name: str, items: Sequence[Any]) -> None:
+        """Take in rows of another table under its own column names: all of them, or none.
+
+        Raises
+        ------
+        DataError
+            No model uses that table, or a row does not fit it.
+        """
+        each(items, lambda item: self.live.check_source(name, item))
+        for item in items:
+            self.live.source(name, item)
+            self._note(wire.dumps(["source", name, item]))
 
     def take(self, raw: Any) -> bytes | None:
         """Take whatever a stream brings: a label, a row of another table, or an event, which alone is answered."""

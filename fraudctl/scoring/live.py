@@ -7,7 +7,7 @@ columns behind each feature set, so that it can be brought forward without any b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +133,12 @@ class LiveState:
         self.used = {role: CapacityUse() for role in ROLES}
         self.answers = Answers()
         self.counts = Counter[str]()
+        self._kinds: dict[str, tuple[Callable[..., None], range]] = {
+            "event": (self._apply_event, range(5, 7)),
+            "label": (self.label, range(3, 4)),
+            "source": (self.source, range(2, 3)),
+        }
+        """Every kind of log record: what takes it in, and how many parts it may have."""
 
     # ------------------------------------------------------------ what comes
 
@@ -157,14 +163,32 @@ class LiveState:
         self.counts["events"] += 1
         return rows
 
+    def check_label(self, event_id: int | str, label: int | None, label_time: int) -> None:
+        """Check that `label` can be taken.
+
+        Raises
+        ------
+        DataError
+            It is dated before its event.
+        """
+        for features in self.features.values():
+            features.check_label(event_id, label, label_time)
+
     def label(self, event_id: int | str, label: int | None, label_time: int) -> None:
-        """Take in an outcome."""
+        """Take in an outcome: into every feature set, or none.
+
+        Raises
+        ------
+        DataError
+            It is dated before its event.
+        """
+        self.check_label(event_id, label, label_time)
         for features in self.features.values():
             features.label(event_id, label, label_time)
         self.counts["labels"] += 1
 
-    def source(self, name: str, raw: Any) -> None:
-        """Take a row of another table into every feature set that uses it.
+    def check_source(self, name: str, raw: Any) -> list[tuple[str, dict[str, Any]]]:
+        """Read a row of another table for every feature set that uses it; give digest and row of each.
 
         Raises
         ------
@@ -178,6 +202,18 @@ class LiveState:
             raise DataError(msg)
         rows = [(item.digest, item.reader.source(name, raw)) for item in using]
         for digest, row in rows:
+            self.features[digest].check_source(name, row)
+        return rows
+
+    def source(self, name: str, raw: Any) -> None:
+        """Take a row of another table into every feature set that uses it, or into none.
+
+        Raises
+        ------
+        DataError
+            As `check_source` does.
+        """
+        for digest, row in self.check_source(name, raw):
             self.features[digest].source(name, row)
         self.counts["sources"] += 1
 
@@ -213,18 +249,37 @@ class LiveState:
     # ------------------------------------------------------------ log records
 
     def apply(self, record: bytes) -> None:
-        """Take in what a log record says, as it was taken in when it was written."""
-        kind, *rest = wire.loads(record)
-        if kind == "label":
-            self.label(*rest)
-        elif kind == "source":
-            self.source(*rest)
-        else:
-            self._apply_event(*rest)
+        """Take in what a log record says, as it was taken in when it was written.
+
+        What is in the log was checked before it was written, so it applies. The one exception are logs of versions
+        that took an outcome dated before its event, or a row that does not fit: such a record is left out, as it is
+        now refused, and counted as ``skipped``.
+
+        Raises
+        ------
+        BundleError
+            It is of a kind that this version does not know, or not of the form of its kind.
+        """
+        try:
+            kind, *rest = wire.loads(record)
+            take, lengths = self._kinds[kind]
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            msg = "the log holds a record of a kind that this version of fraudctl does not know"
+            raise BundleError(msg, hint="use the version that wrote it") from error
+        if len(rest) not in lengths:
+            msg = f"the log holds a record of kind {kind!r} with {len(rest)} parts; expected {max(lengths)}"
+            raise BundleError(msg, hint="use the version that wrote it")
+        try:
+            take(*rest)
+        except DataError:
+            self.counts["skipped"] += 1
 
     def _apply_event(
         self, raw: Any, answer: Any, _shadow: Any, places: Mapping[str, Any], digest: str, more: Iterable[str] = ()
     ) -> None:
+        if digest not in self.definitions:
+            msg = "the log holds an event that was read for features which the state does not hold"
+            raise BundleError(msg, hint="build the state again from history: `fraudctl state build --force`")
         event = self.definitions[digest].reader.event(raw, strict=False)
         self.observe(raw, event, digest)
         for role, place in places.items():

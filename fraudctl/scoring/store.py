@@ -1,10 +1,14 @@
-"""A folder that survives `kill -9`: snapshots of the state, and a log of everything that came since.
+"""A folder that survives `kill -9` and full disks: snapshots of the state, and a log of everything that came since.
 
-Owns files, not their meaning: a snapshot is named parts of bytes, a log record is bytes. Records go to the end of the
-newest log segment in one write per batch; every record has its length and CRC-32. A snapshot with number ``n`` covers
-all segments before ``n`` and is written beside, flushed, and renamed; older files go afterwards. On opening, an
-incomplete record at the very end of the newest segment was never acknowledged and is cut off; damage anywhere else is
-refused.
+Owns files, not their meaning: a snapshot is named parts of bytes, a log record is bytes (see `log` for the format of
+segments). Snapshot ``n`` covers all segments before ``n`` and says up to which record; segment ``n`` starts after it.
+
+Segments and snapshots are prepared under a hidden name, flushed, renamed, and the folder is flushed. A new segment is
+complete before the old one is closed: where that fails, the old one goes on and `problem` says why. A process that
+dies in between leaves a folder that opens.
+
+``acknowledged.bin`` notes before every batch up to which record the batches before were written: a log that ends
+earlier has lost what was acknowledged, and is refused.
 
 An append-only file was chosen over SQLite by measurement (benchmarks/bench_scoring.py, `durability`).
 """
@@ -12,28 +16,36 @@ An append-only file was chosen over SQLite by measurement (benchmarks/bench_scor
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import json
 import os
-import struct
-import tempfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Self
 
 from fraudctl.errors import BundleError, UsageError
+from fraudctl.files import Folder, locked, prepared, write_all
+from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, batch, frame, opening
+from fraudctl.scoring.saved import (
+    BUILD,
+    MARK,
+    MARK_APART,
+    MARK_BYTES,
+    compaction_lock,
+    explained,
+    latest,
+    mark_slot,
+    numbers_of,
+    read_marks,
+    read_segment,
+    read_snapshot,
+    read_snapshot_position,
+    remove_covered,
+    remove_unfinished,
+    segment_name,
+    segments,
+    write_snapshot,
+)
 
-_LOG: Final = b"fraudctl log 1\n"
-_SNAPSHOT: Final = b"fraudctl state 1\n"
-_FRAME: Final = struct.Struct("<II")
-_SHA: Final = 32
-
-
-def frame(record: bytes) -> bytes:
-    """Give a record as it stands in a log: length, CRC-32, content."""
-    return _FRAME.pack(len(record), zlib.crc32(record)) + record
+__all__ = ["Store", "frame", "read_segment"]
 
 
 class Store:
@@ -46,6 +58,19 @@ class Store:
     durable
         Whether records are also flushed to the disk before they count as written: they then survive a loss of power
         too, not only of the process.
+    replacing
+        Opens a folder without reading it, whatever is in it: only `replace` may be called.
+
+    Attributes
+    ----------
+    covered, segment
+        Number of the newest snapshot (0 for none) and of the newest log segment.
+    problem
+        Why the last write failed; None while writing works.
+    on_problem
+        Called with `problem` when it changes.
+    notes
+        What the operator should know about how the folder was found.
 
     Raises
     ------
@@ -55,260 +80,320 @@ class Store:
         A file in it is damaged or of another version.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, replacing: bool = False) -> None:
         self.folder = folder
-        self._durable = durable
-        with _explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = locked(folder / "lock", f"the state in {folder} is in use by another process")
-            self._still: int | None = locked(folder / "compacting", "", wait=True)
-            self.covered = latest(folder)
-            sweep(folder, self.covered)
-            self.segment = max([self.covered, *segments(folder)])
-            self._log = self._open(self.segment)
+        self.durable = durable
+        self.problem: str | None = None
+        self.on_problem: Callable[[str | None], object] | None = None
+        self.notes: list[str] = []
+        self.covered = self.segment = 0
+        self._log = self._mark = -1
+        self._held: list[int] = []
+        self._still: list[int] = []
+        self._loaded: dict[int, Segment] = {}
+        self._position = self._begin = Position(0, NO_DIGEST)
+        self._size = self._n_records = self._turn = 0
+        self._dirty = self._unflushed = False
+        try:
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._files = Folder(folder)
+                self._lock()
+                if not replacing:
+                    self._read()
+        except BaseException:
+            self._release()
+            raise
 
-    def _open(self, segment: int) -> int:
-        path = segment_path(self.folder, segment)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        size = os.fstat(handle).st_size
-        if size < len(_LOG):
-            os.truncate(handle, 0)
-            os.write(handle, _LOG)
-        else:
-            os.truncate(handle, _sound_length(path, last=True))
-        return handle
+    # ------------------------------------------------------------ opening
+
+    def _lock(self) -> None:
+        """Take the folder itself, and the lock file that other versions know; then wait for a compaction to end."""
+        for place in (self._files.handle, self.folder / "lock"):
+            handle = locked(place)
+            if handle is None:
+                msg = f"the state in {self.folder} is in use by another process"
+                raise UsageError(msg, hint="stop it first, or name another folder")
+            self._held.append(handle)
+        self._still = compaction_lock(self.folder, wait=True) or []
+
+    def _read(self) -> None:
+        self.covered = latest(self.folder)
+        self._finish_replacing()
+        remove_covered(self._files, self.covered)
+        remove_unfinished(self._files)
+        numbers = segments(self.folder)
+        if not numbers and not self.covered:
+            os.close(self._new_segment(0, Position(0, os.urandom(DIGEST))))
+            self._publish(0)
+            numbers = [0]
+        self.segment = max([self.covered, *numbers])
+        newest = self._chained()
+        self._position, self._begin, self._size = newest.end, newest.begin, newest.size
+        self._log = self._files.open(segment_name(self.segment), os.O_RDWR | os.O_APPEND)
+        cut = os.fstat(self._log).st_size - newest.size
+        if cut:
+            self.notes.append(f"cut {cut} bytes of an unfinished record from the end of the log; it was never answered")
+            os.ftruncate(self._log, newest.size)
+        self._open_mark()
+        if newest.number is None:
+            self.rotate()
+
+    def _finish_replacing(self) -> None:
+        """Give the segment of a snapshot its name, where the process that replaced a state died before it could."""
+        name = segment_name(self.covered)
+        if self.covered and not self._files.has(name) and self._files.has(prepared(name)):
+            self._files.publish(name)
+            self._files.flush()
+
+    def _chained(self) -> Segment:
+        """Check that all segments follow each other and the snapshot; give the newest."""
+        if not self.covered and not self._files.has(segment_name(0)):
+            msg = f"{self.folder} has a log, and the snapshot that it belongs to is missing"
+            raise BundleError(msg, hint=BUILD)
+        after = self._snapshot_position()
+        for number in range(self.covered, self.segment + 1):
+            found = read_segment(self.folder, number, last=number == self.segment, after=after)
+            self._loaded[number], after = found, found.end
+        self._n_records = sum(len(found.records) for found in self._loaded.values())
+        return found
+
+    def _open_mark(self) -> None:
+        """Open the note of what was acknowledged, and refuse a log that ends before it."""
+        with contextlib.suppress(OSError):  # on a full disk: the state works without
+            if not self._files.has(MARK):
+                os.close(self._files.prepare(MARK, [bytes(MARK_BYTES)]))
+                self._files.publish(MARK)
+            self._mark = self._files.open(MARK, os.O_RDWR)
+        if self._mark == -1:
+            return
+        last = self._position.sequence
+        for mark in read_marks(os.pread(self._mark, MARK_BYTES, 0)):
+            if mark.proof and mark.segment > self.segment:
+                msg = f"{self.folder / segment_name(mark.segment)} is missing"
+                raise BundleError(msg, hint="restore the file; `fraudctl state repair` makes a state without it")
+            if mark.proof and mark.sequence > last:
+                place = f"{self.folder / segment_name(self.segment)} ends at byte {self._size} with record {last}"
+                msg = f"{place}, and records up to {mark.sequence} were acknowledged"
+                raise BundleError(msg, hint="restore the file; `fraudctl state repair` makes a state without them")
+            if mark.sequence > last:
+                told = f"records {last + 1} to {mark.sequence} were answered, and did not survive the restart of the"
+                self.notes.append(f"{told} system; only --durable flushes each of them to the disk")
 
     def let_compact(self) -> None:
         """Say that snapshot and log have been read: from now on another process may bring the snapshot forward.
 
         Until then none may, not even one that a killed process has left behind: it would take away what is being read.
         """
-        if self._still is not None:
-            os.close(self._still)
-            self._still = None
+        still, self._still = self._still, []
+        for handle in still:
+            os.close(handle)
+
+    # ------------------------------------------------------------ reading
 
     @property
     def empty(self) -> bool:
         """Whether nothing has been stored yet."""
-        return self.covered == 0 and self.segment == 0 and self.log_bytes == 0
+        return self.covered == 0 and self._n_records == 0
 
     @property
     def log_bytes(self) -> int:
-        """Bytes of records in the newest segment."""
-        return os.fstat(self._log).st_size - len(_LOG)
+        """Bytes of the newest segment."""
+        return self._size
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last record."""
+        return self._position.sequence
 
     def snapshot(self) -> dict[str, bytes] | None:
-        """Give the parts of the newest snapshot, checked; None where there is none."""
-        return read_snapshot(self.folder, self.covered) if self.covered else None
+        """Return the parts of the newest snapshot, checked; None where there is none."""
+        return read_snapshot(self.folder, self.covered).parts if self.covered else None
+
+    def _snapshot_position(self) -> Position | None:
+        return read_snapshot_position(self.folder, self.covered) if self.covered else None
 
     def records(self) -> Iterator[bytes]:
         """Give every record after the snapshot, in the order in which they were written."""
-        for segment in range(self.covered, self.segment + 1):
-            yield from read_segment(self.folder, segment, last=segment == self.segment)
+        loaded, self._loaded = self._loaded, {}
+        after = self._snapshot_position()
+        for number in range(self.covered, self.segment + 1):
+            last = number == self.segment
+            found = loaded.pop(number, None) or read_segment(self.folder, number, last=last, after=after)
+            after = found.end
+            yield from found.records
+
+    # ------------------------------------------------------------ writing
 
     def append(self, frames: Sequence[bytes]) -> None:
-        """Write framed records in one go; when this returns they survive the process."""
-        with _explained(self.folder):
-            before = os.fstat(self._log).st_size
-            try:
-                _write_all(self._log, b"".join(frames))
-                if self._durable:
-                    os.fsync(self._log)
-            except OSError:
-                os.truncate(self._log, before)
-                raise
+        """Write framed records in one go; when this returns they survive the process.
+
+        Raises
+        ------
+        UsageError
+            They cannot be written; the log is as it was, and the next call tries again.
+        """
+        with self._watched("written"):
+            if self._unflushed and self.durable:
+                self._flush_names()
+            self._clean()
+            content, position = batch(frames, self._position)
+            self._note_acknowledged()
+            self._loaded, self._dirty = {}, True
+            write_all(self._log, content)
+            if self.durable:
+                os.fsync(self._log)
+            self._position, self._size, self._dirty = position, self._size + len(content), False
+            self._n_records += len(frames)
+
+    def _clean(self) -> None:
+        """Cut off what a failed write has left at the end of the log."""
+        if self._dirty:
+            os.ftruncate(self._log, self._size)
+            self._dirty = False
+
+    def _note_acknowledged(self) -> None:
+        """Note that the batches so far were written: they may have been answered. Without the note, all goes on."""
+        slot = mark_slot(self.segment, self._position.sequence, durable=self.durable)
+        self._turn = MARK_APART - self._turn
+        with contextlib.suppress(OSError):
+            os.pwrite(self._mark, slot, self._turn)
 
     def rotate(self) -> int:
-        """Close the newest segment and begin another; give its number. A snapshot may then cover all before it."""
-        with _explained(self.folder):
+        """Begin a new segment and close the newest; give its number. A snapshot may then cover all before it.
+
+        Raises
+        ------
+        UsageError
+            There can be none; the newest segment goes on.
+        """
+        with self._watched("rotated"):
+            self._clean()
             os.fsync(self._log)
-            os.close(self._log)
-            self.segment += 1
-            self._log = self._open(self.segment)
+            number, begin = self.segment + 1, self._position
+            handle = self._new_segment(number, begin)
+            try:
+                self._publish(number)
+            except BaseException:
+                os.close(handle)
+                raise
+            before, self._log = self._log, handle
+            self._enter(number, begin)
+            with contextlib.suppress(OSError):  # it was flushed
+                os.close(before)
         return self.segment
+
+    def _enter(self, number: int, begin: Position) -> None:
+        content, self._position = opening(number, begin)
+        self.segment, self._begin, self._size = number, begin, len(content)
+
+    def _new_segment(self, number: int, begin: Position) -> int:
+        """Prepare a segment and check that it is on the disk as it was written; give its descriptor."""
+        content = opening(number, begin)[0]
+        handle = self._files.prepare(segment_name(number), [content])
+        if os.pread(handle, len(content) + 1, 0) != content:
+            os.close(handle)
+            msg = "the new segment is not what was written"
+            raise OSError(msg)
+        return handle
+
+    def _publish(self, number: int) -> None:
+        """Give a prepared segment its name. From then on it is the newest, even where the folder cannot be flushed."""
+        self._files.publish(segment_name(number))
+        self._unflushed = True
+        with contextlib.suppress(OSError):
+            self._flush_names()
+
+    def _flush_names(self) -> None:
+        self._files.flush()
+        self._unflushed = False
+
+    def cover(self, parts: Mapping[str, bytes]) -> None:
+        """Write a snapshot of everything before the newest segment, and remove what it covers.
+
+        Raises
+        ------
+        UsageError
+            It cannot be written; snapshot and log are as they were.
+        """
+        if self._position.sequence != self._begin.sequence:
+            msg = "a snapshot covers closed segments only: rotate first"
+            raise ValueError(msg)
+        with self._watched("saved"):
+            write_snapshot(self._files, self.segment, parts, self._begin)
+            self.covered = self.segment
+            with contextlib.suppress(OSError):  # what is left over goes the next time
+                remove_covered(self._files, self.segment)
 
     def save(self, parts: Mapping[str, bytes]) -> None:
         """Write a snapshot of everything up to now, and begin a new segment after it."""
-        number = self.rotate()
-        write_snapshot(self.folder, number, parts)
-        self.covered = number
-        sweep(self.folder, number)
+        self.rotate()
+        self.cover(parts)
+
+    def replace(self, parts: Mapping[str, bytes]) -> None:
+        """Put a new state in the place of whatever is in the folder, in one step: until then the old one is there.
+
+        The new segment is prepared, the new snapshot gets its name (from now on the new state counts), then the
+        segment gets its own; opening the folder finishes that.
+        """
+        with self._watched("saved"):
+            names = self._files.names()
+            number = max([0, *numbers_of(names, "log"), *numbers_of(names, "snapshot")]) + 1
+            begin = Position(0, os.urandom(DIGEST))
+            self._log = self._new_segment(number, begin)
+            self._files.remove(MARK)
+            write_snapshot(self._files, number, parts, begin)
+            self._publish(number)
+            self._enter(number, begin)
+            self.covered, self._n_records = number, 0
+            remove_covered(self._files, number)
+            self._open_mark()
+
+    def probe(self) -> None:
+        """After a failure, find out whether the folder can be written again; `problem` then says so."""
+        if self.problem is None:
+            return
+        with contextlib.suppress(UsageError), self._watched("written"):
+            os.close(self._files.prepare("probe", [bytes(4096)]))
+            self._files.remove(prepared("probe"))
+
+    @contextlib.contextmanager
+    def _watched(self, what: str) -> Iterator[None]:
+        """Note why writing fails, and that it works again."""
+        try:
+            with explained(self.folder):
+                yield
+        except UsageError as error:
+            self._tell(f"{error.message}; it could not be {what}, and the log so far goes on")
+            raise
+        self._tell(None)
+
+    def _tell(self, problem: str | None) -> None:
+        changed = (problem is None) != (self.problem is None)
+        self.problem = problem
+        if changed and self.on_problem is not None:
+            self.on_problem(problem)
 
     def close(self) -> None:
         """Give the folder back."""
-        self.let_compact()
-        os.fsync(self._log)
-        os.close(self._log)
-        os.close(self._lock)
+        if self._log != -1:
+            with contextlib.suppress(OSError):  # without --durable, records survive the process, and no more
+                os.fsync(self._log)
+        self._release()
 
+    def _release(self) -> None:
+        handles = [self._log, self._mark, *self._still, *self._held]
+        self._log = self._mark = -1
+        self._still, self._held = [], []
+        for handle in handles:
+            if handle != -1:
+                os.close(handle)
+        files = self.__dict__.pop("_files", None)
+        if files is not None:
+            files.close()
 
-def _write_all(handle: int, content: bytes) -> None:
-    written = os.write(handle, content)
-    while written < len(content):
-        written += os.write(handle, content[written:])
+    def __enter__(self) -> Self:
+        return self
 
-
-def locked(path: Path, problem: str, *, wait: bool = False) -> int:
-    """Take a lock that ends with this process, or before it when it is closed; ``wait`` until it is free.
-
-    Raises
-    ------
-    UsageError
-        Another process has it.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(handle)
-        raise UsageError(problem, hint="stop it first, or name another folder") from None
-    return handle
-
-
-def segment_path(folder: Path, number: int) -> Path:
-    """Give the place of a log segment."""
-    return folder / f"log-{number:012d}.bin"
-
-
-def snapshot_path(folder: Path, number: int) -> Path:
-    """Give the place of a snapshot."""
-    return folder / f"snapshot-{number:012d}.bin"
-
-
-def _numbers(folder: Path, prefix: str) -> list[int]:
-    names = (path.name for path in folder.glob(f"{prefix}-*.bin"))
-    texts = (name.removeprefix(f"{prefix}-").removesuffix(".bin") for name in names)
-    return sorted(int(text) for text in texts if text.isdigit())
-
-
-def segments(folder: Path) -> list[int]:
-    """Give the numbers of the log segments in a folder, the newest last."""
-    return _numbers(folder, "log")
-
-
-def latest(folder: Path) -> int:
-    """Give the number of the newest snapshot in a folder; 0 where there is none."""
-    return max(_numbers(folder, "snapshot"), default=0)
-
-
-def sweep(folder: Path, covered: int) -> None:
-    """Remove what a snapshot has made needless, and what was being written when a process died."""
-    for number in segments(folder):
-        if number < covered:
-            segment_path(folder, number).unlink(missing_ok=True)
-    for number in _numbers(folder, "snapshot"):
-        if number < covered:
-            snapshot_path(folder, number).unlink(missing_ok=True)
-
-
-def closed_segments(folder: Path) -> tuple[int, list[int]]:
-    """Give the number of the newest snapshot, and the segments after it that nothing is added to any more."""
-    covered, found = latest(folder), segments(folder)
-    return covered, [number for number in found if covered <= number < max(found, default=0)]
-
-
-def read_segment(folder: Path, number: int, *, last: bool = False) -> Iterator[bytes]:
-    """Give the records of a segment; where it is the ``last`` one, an incomplete end is left out.
-
-    Raises
-    ------
-    BundleError
-        The segment is missing, damaged or of another version.
-    """
-    path = segment_path(folder, number)
-    length = _sound_length(path, last=last)
-    content = path.read_bytes()[:length]
-    at = len(_LOG)
-    while at < length:
-        size, _ = _FRAME.unpack_from(content, at)
-        yield content[at + _FRAME.size : at + _FRAME.size + size]
-        at += _FRAME.size + size
-
-
-def _sound_length(path: Path, *, last: bool) -> int:
-    """Give the length of a segment up to the end of its last sound record."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        msg = f"{path} is missing or unreadable ({error.strerror})"
-        raise BundleError(msg, hint="the state is incomplete: build it anew from history") from error
-    if not content.startswith(_LOG):
-        msg = f"{path} is no log that this version of fraudctl can read"
-        raise BundleError(msg, hint="use the version that wrote it, or build the state anew from history")
-    at = len(_LOG)
-    while at < len(content):
-        size, crc = _FRAME.unpack_from(content, at) if at + _FRAME.size <= len(content) else (0, -1)
-        end = at + _FRAME.size + size
-        if crc == -1 or size == 0 or end > len(content) or zlib.crc32(content[at + _FRAME.size : end]) != crc:
-            if last and (end >= len(content) or not any(content[at:])):
-                return at
-            msg = f"{path} is damaged at byte {at} of {len(content)}"
-            raise BundleError(msg, hint="build the state anew from history")
-        at = end
-    return at
-
-
-def write_snapshot(folder: Path, number: int, parts: Mapping[str, bytes]) -> None:
-    """Write a snapshot whole or not at all, flushed to the disk before it has its name."""
-    head = json.dumps([[name, len(content)] for name, content in parts.items()]).encode() + b"\n"
-    digest = hashlib.sha256()
-    with _explained(folder):
-        handle, name = tempfile.mkstemp(prefix=".snapshot-", suffix=".tmp", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for content in (_SNAPSHOT, head, *parts.values()):
-                    digest.update(content)
-                    file.write(content)
-                file.write(digest.digest())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(snapshot_path(folder, number))
-            flush_folder(folder)
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-
-def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def read_snapshot(folder: Path, number: int) -> dict[str, bytes]:
-    """Give the parts of a snapshot after checking all of it.
-
-    Raises
-    ------
-    BundleError
-        It is missing, damaged or of another version.
-    """
-    path = snapshot_path(folder, number)
-    try:
-        content = memoryview(path.read_bytes())
-    except OSError as error:
-        msg = f"{path} is missing or unreadable ({error.strerror})"
-        raise BundleError(msg, hint="build the state anew from history") from error
-    if bytes(content[: len(_SNAPSHOT)]) != _SNAPSHOT:
-        msg = f"{path} is no state that this version of fraudctl can read"
-        raise BundleError(msg, hint="use the version that wrote it, or build the state anew from history")
-    if hashlib.sha256(content[:-_SHA]).digest() != bytes(content[-_SHA:]):
-        msg = f"{path} was changed: it does not have the checksum that stands in it"
-        raise BundleError(msg, hint="build the state anew from history")
-    end = len(_SNAPSHOT) + bytes(content[len(_SNAPSHOT) : len(_SNAPSHOT) + (1 << 16)]).index(b"\n") + 1
-    parts: dict[str, bytes] = {}
-    for name, size in json.loads(bytes(content[len(_SNAPSHOT) : end])):
-        parts[name] = bytes(content[end : end + size])
-        end += size
-    return parts
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        msg = f"the state in {folder} cannot be written: {error.strerror or type(error).__name__}"
-        raise UsageError(msg, hint="check space and permissions of the folder") from error
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -95,7 +95,9 @@ class Service:
         self._unwritten = False
         self.reloads = 0
         self._load = load
-        self._compact_every = compact_every
+        self._compact_every = self._compact_at = compact_every
+        if engine.store is not None:
+            engine.store.on_problem = self._say_problem
         self._compaction: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._waiting: asyncio.Future[None] | None = None
@@ -255,19 +257,31 @@ class Service:
             waiting.exception()
             return
         waiting.set_result(None)
-        if self._compact_every and self.engine.logged >= self._compact_every and self._compaction is None:
+        if self._compact_every and self.engine.logged >= self._compact_at and self._compaction is None:
             self._compaction = asyncio.get_running_loop().create_task(self._compact())
 
     # ------------------------------------------------------------ around it
+
+    def _say_problem(self, problem: str | None) -> None:
+        """Say once that the state cannot be written, and once that it can be again."""
+        if problem is None:
+            self.log.say("state can be written again")
+        else:
+            self.log.say("state cannot be written", "error", message=problem)
 
     async def _compact(self) -> None:
         """Begin a new log segment, and let another process bring the snapshot forward through the old ones."""
         store = self.engine.store
         if store is None:
             return
-        store.rotate()
+        try:
+            store.rotate()
+        except FraudctlError:  # `Store.on_problem` has told it; the log so far goes on, and it is tried again later
+            self._compact_at = self.engine.logged + max(1, self._compact_every // 10)
+            self._compaction = None
+            return
         self.engine.live.answers.rotated()
-        self.engine.logged = 0
+        self.engine.logged, self._compact_at = 0, self._compact_every
         command = [sys.executable, "-m", "fraudctl", "state", "compact", str(store.folder), "--quiet", "--json"]
         try:
             process = await asyncio.create_subprocess_exec(

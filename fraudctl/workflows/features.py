@@ -338,7 +338,7 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
                 done += piece.height
                 pace("written", done, sum(chunks.heights))
 
-        write_chunks(pieces, place)
+        write_chunks(pieces, place, durable=False)
     facts: dict[str, Any] = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
     facts["notes"] = _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)
     tables.write_text(json.dumps(facts), place.with_suffix(".json"))
@@ -442,7 +442,7 @@ def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: P
 def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
     from fraudctl import tables
 
-    tables.write_parquet(frame, place)
+    tables.write_parquet(frame, place, durable=False)
     tables.write_text(json.dumps(facts), place.with_suffix(".json"))
 
 

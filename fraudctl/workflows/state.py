@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from fraudctl.scoring.engine import Engine
     from fraudctl.scoring.live import LiveState
     from fraudctl.scoring.store import Store
-
-DECISIONS = "decisions"
-"""Folder in a state that gets what was decided, as Parquet."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +56,23 @@ def build_state(
     ------
     UsageError
         The folder holds a state already and ``force`` is not given, or it is in use.
+    BundleError
+        It holds a damaged one, and ``force`` is not given.
     DataError
         History that is missing, unreadable, or not like the data that the models were trained on.
     """
     from fraudctl.scoring.store import Store
 
-    store = Store(folder)
-    try:
-        if not (store.empty or force):
+    with Store(folder, replacing=force) as store:
+        if not force and not store.empty:
             msg = f"{folder} holds a state already"
             raise UsageError(msg, hint="name another folder, or replace it with --force")
         live = seeded(models, history=history, sources=sources or {}, progress=progress)
         (progress or Silent()).stage("Saving the state")
-        store.save(live.to_parts())
-    finally:
-        store.close()
+        if force:
+            store.replace(live.to_parts())
+        else:
+            store.save(live.to_parts())
     return show_state(folder)
 
 
@@ -180,24 +179,31 @@ def restored(store: Store, *, progress: Progress | None = None) -> LiveState:
 
     progress = progress or Silent()
     progress.stage("Reading the state")
+    for note in store.notes:
+        progress.warn(f"{store.folder}: {note}")
     parts = store.snapshot()
     if parts is None:
-        msg = f"{store.folder} has a log without the state that it belongs to"
-        raise BundleError(msg, hint="build the state anew from history")
+        msg = f"{store.folder} has a log, and the snapshot that it belongs to is missing"
+        raise BundleError(msg, hint="build the state again from history: `fraudctl state build --force`")
     live = LiveState.from_parts(parts)
     live.answers.attach(store.folder)
-    for done, record in enumerate(store.records(), start=1):
+    replay(live, store.records(), progress=progress)
+    store.let_compact()
+    return live
+
+
+def replay(live: LiveState, records: Iterable[bytes], *, progress: Progress) -> None:
+    """Apply log records in order; those that do not apply are left out and counted (see `LiveState.apply`)."""
+    for done, record in enumerate(records, start=1):
         live.apply(record)
         if done % 1000 == 0:
             progress.update(done, None, "log records")
-    store.let_compact()
-    return live
 
 
 def save_state(store: Store, live: LiveState) -> None:
     """Write what was decided as Parquet, and a snapshot that takes the place of the log."""
     roll(store, live)
-    store.save(live.to_parts())
+    store.cover(live.to_parts())
 
 
 def compact_state(folder: Path, *, progress: Progress | None = None) -> StateResult:
@@ -212,33 +218,45 @@ def compact_state(folder: Path, *, progress: Progress | None = None) -> StateRes
     """
     import os
 
-    from fraudctl.scoring.live import LiveState
-    from fraudctl.scoring.store import (
-        closed_segments,
-        locked,
-        read_segment,
-        read_snapshot,
-        sweep,
-        write_snapshot,
-    )
+    from fraudctl.scoring.saved import compaction_lock, explained
 
-    progress = progress or Silent()
-    covered = require_state(folder)
-    lock = locked(folder / "compacting", f"the state in {folder} is being compacted by another process")
-    try:
-        covered, segments = closed_segments(folder)
-        if segments:
-            progress.stage(f"Compacting {len(segments)} log segments")
-            live = LiveState.from_parts(read_snapshot(folder, covered))
-            for segment in segments:
-                for record in read_segment(folder, segment):
-                    live.apply(record)
-                export_decisions(folder, segment, live)
-            write_snapshot(folder, segments[-1] + 1, live.to_parts())
-            sweep(folder, segments[-1] + 1)
-    finally:
-        os.close(lock)
+    require_state(folder)
+    with explained(folder):
+        held = compaction_lock(folder)
+        if held is None:
+            msg = f"the state in {folder} is being compacted by another process"
+            raise UsageError(msg, hint="wait until it has ended")
+        try:
+            _compact(folder, progress or Silent())
+        finally:
+            for handle in held:
+                os.close(handle)
     return show_state(folder)
+
+
+def _compact(folder: Path, progress: Progress) -> None:
+    from fraudctl.files import Folder
+    from fraudctl.scoring.live import LiveState
+    from fraudctl.scoring.saved import closed_segments, read_segment, read_snapshot, remove_covered, write_snapshot
+
+    covered, segments = closed_segments(folder)
+    if not segments:
+        return
+    progress.stage(f"Compacting {len(segments)} log segments")
+    snapshot = read_snapshot(folder, covered)
+    live, position = LiveState.from_parts(snapshot.parts), snapshot.position
+    for number in segments:
+        segment = read_segment(folder, number, after=position)
+        position = segment.end
+        replay(live, segment.records, progress=progress)
+        export_decisions(folder, number, live)
+    read_segment(folder, segments[-1] + 1, last=True, after=position)
+    files = Folder(folder)
+    try:
+        write_snapshot(files, segments[-1] + 1, live.to_parts(), position)
+        remove_covered(files, segments[-1] + 1)
+    finally:
+        files.close()
 
 
 def expect_state(folder: Path, *, new: bool) -> None:
@@ -249,7 +267,7 @@ def expect_state(folder: Path, *, new: bool) -> None:
     BundleError
         There is none, and none is asked for.
     """
-    from fraudctl.scoring.store import latest, segments
+    from fraudctl.scoring.saved import latest, segments
 
     if not new and not (folder.is_dir() and (latest(folder) or segments(folder))):
         msg = f"no state in {folder}"
@@ -266,7 +284,7 @@ def require_state(folder: Path) -> int:
     BundleError
         There is none.
     """
-    from fraudctl.scoring.store import latest
+    from fraudctl.scoring.saved import latest
 
     number = latest(folder) if folder.is_dir() else 0
     if number == 0:
@@ -278,23 +296,15 @@ def require_state(folder: Path) -> int:
 def show_state(folder: Path) -> StateResult:
     """Say what a saved state holds."""
     from fraudctl.scoring import wire
-    from fraudctl.scoring.store import closed_segments, read_segment, read_snapshot, segment_path
+    from fraudctl.scoring.saved import read_state
 
-    number = require_state(folder)
-    about = wire.loads(read_snapshot(folder, number)["about"])
-    segments = [item for item in [*closed_segments(folder)[1], newest_segment(folder)] if item >= number]
-    n_records = sum(1 for item in segments if segment_path(folder, item).is_file()
-                    for _ in read_segment(folder, item, last=True))  # fmt: skip
+    require_state(folder)
+    snapshot, segments = read_state(folder)
+    about = wire.loads(snapshot.parts["about"])
     size = sum(path.stat().st_size for path in folder.glob("*.bin"))
     digests = tuple(item["digest"] for item in about["definitions"])
+    n_records = sum(len(segment.records) for segment in segments)
     return StateResult(folder, digests, dict(about["counts"]), size, n_records)
-
-
-def newest_segment(folder: Path) -> int:
-    """Give the number of the log segment that is being written."""
-    from fraudctl.scoring.store import segments
-
-    return max(segments(folder), default=0)
 
 
 def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
@@ -303,7 +313,7 @@ def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
     The decisions come last: where they stand, so do the answers.
     """
     from fraudctl.scoring.answers import write_answers
-    from fraudctl.scoring.store import read_segment
+    from fraudctl.scoring.saved import DECISIONS, read_segment
     from fraudctl.tables import write_parquet
 
     place = folder / DECISIONS / f"{segment:012d}.parquet"
@@ -318,7 +328,7 @@ def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
 
 def roll(store: Store, live: LiveState) -> None:
     """Close the log segment and write its answers, so that a long stream keeps no more than some in memory."""
-    from fraudctl.scoring.store import closed_segments
+    from fraudctl.scoring.saved import closed_segments
 
     store.rotate()
     live.answers.rotated()

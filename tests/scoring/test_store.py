@@ -1,9 +1,13 @@
-"""The store: what was written is there again, whatever a killed process left; damage is refused."""
+"""The store: what was written is there again, whatever a killed process left; else it is refused with its place."""
 
 from __future__ import annotations
 
 import os
+import random
+import shutil
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,164 +15,471 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudctl.errors import BundleError, UsageError
-from fraudctl.scoring.store import (
-    Store,
+from fraudctl.files import Folder, locked
+from fraudctl.scoring.log import DamagedLogError, Position, batch
+from fraudctl.scoring.saved import (
+    MARK,
+    MARK_APART,
     closed_segments,
-    frame,
-    locked,
+    compaction_lock,
+    mark_slot,
+    read_marks,
     read_snapshot,
+    read_state,
     segment_path,
     snapshot_path,
     write_snapshot,
 )
+from fraudctl.scoring.store import Store, frame
 
 RECORDS = [b"one", b"second", b"the third"]
+SECTOR = 512
 
 
-def filled(folder: Path) -> Store:
+def drawn(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311
+
+
+def filled(folder: Path, records: list[bytes] = RECORDS) -> Store:
+    """A state with a snapshot and one batch for each record."""
     store = Store(folder)
     store.save({"about": b"a", "features": b"f" * 100})
-    store.append([frame(item) for item in RECORDS])
+    for item in records:
+        store.append([frame(item)])
     return store
+
+
+def texts(n: int, seed: int, longest: int = 700) -> list[bytes]:
+    rng = drawn(seed)
+    return [b'["event",%d,"%s"]' % (i, bytes(rng.choices(b"abcxyz", k=rng.randrange(longest)))) for i in range(n)]
+
+
+def n_open() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").is_dir() else 0
+
+
+def copy(source: Path, target: Path) -> Path:
+    shutil.rmtree(target, ignore_errors=True)
+    return Path(shutil.copytree(source, target))
+
+
+def read(folder: Path) -> list[bytes]:
+    """Read as `state show` does, which is quicker than opening and goes the same way."""
+    return [record for segment in read_state(folder)[1] for record in segment]
+
+
+def opened(folder: Path) -> list[bytes]:
+    with Store(folder) as store:
+        parts = store.snapshot()
+        assert parts is not None
+        return list(store.records())
 
 
 def test_records_and_parts_come_back(tmp_path: Path) -> None:
     filled(tmp_path).close()
-    store = Store(tmp_path, durable=True)
-    assert store.snapshot() == {"about": b"a", "features": b"f" * 100}
-    assert list(store.records()) == RECORDS
-    store.append([frame(b"fourth")])
-    assert list(store.records()) == [*RECORDS, b"fourth"]
-    store.close()
+    with Store(tmp_path, durable=True) as store:
+        assert store.snapshot() == {"about": b"a", "features": b"f" * 100}
+        assert list(store.records()) == RECORDS
+        store.append([frame(b"fourth"), frame(b"fifth")])
+        assert list(store.records()) == [*RECORDS, b"fourth", b"fifth"]
+        assert store.sequence == 5
+        assert not store.empty
 
 
 def test_a_snapshot_takes_the_place_of_the_log_before_it(tmp_path: Path) -> None:
-    store = filled(tmp_path)
-    store.save({"about": b"b"})
-    assert list(store.records()) == []
-    assert store.snapshot() == {"about": b"b"}
-    store.close()
+    with filled(tmp_path) as store:
+        store.save({"about": b"b"})
+        assert list(store.records()) == []
+        assert store.snapshot() == {"about": b"b"}
     assert len(list(tmp_path.glob("snapshot-*.bin"))) == len(list(tmp_path.glob("log-*.bin"))) == 1
+    with Store(tmp_path) as store:
+        assert store.sequence == len(RECORDS), "numbers go on"
 
 
-@given(cut=st.integers(1, len(b"".join(frame(item) for item in RECORDS))))
-def test_whatever_is_cut_off_the_end_only_the_cut_record_is_lost(
-    cut: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("store")
-    store = filled(folder)
-    path, whole = segment_path(folder, store.segment), sum(len(frame(item)) for item in RECORDS)
-    store.close()
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) - cut])
-    left, kept = whole - cut, []
-    for item in RECORDS:
-        left -= len(frame(item))
-        kept += [item] if left >= 0 else []
-    again = Store(folder)
-    assert list(again.records()) == kept
-    again.append([frame(b"next")])
-    assert list(again.records()) == [*kept, b"next"]
-    again.close()
+# ---------------------------------------------------------------- flips
 
 
-def test_zeros_after_a_loss_of_power_are_cut_off(tmp_path: Path) -> None:
-    store = filled(tmp_path)
-    path = segment_path(tmp_path, store.segment)
-    store.close()
-    path.write_bytes(path.read_bytes() + bytes(64))
-    again = Store(tmp_path)
-    assert list(again.records()) == RECORDS
-    again.close()
+def test_no_flipped_bit_of_a_log_is_used(tmp_path: Path) -> None:
+    state, seen = tmp_path / "state", set[str]()
+    filled(state, texts(40, seed=1)).close()
+    path = segment_path(state, 1)
+    sound, rng = path.read_bytes(), drawn(2)
+    last = sound.rindex(b'["event",39')
+    places = [rng.randrange(len(sound)) for _ in range(700)] + [
+        rng.randrange(last - 60, len(sound)) for _ in range(300)
+    ]
+    for number, place in enumerate(places):
+        content = bytearray(sound)
+        content[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        with pytest.raises(BundleError) as caught:
+            (read if number % 10 else opened)(state)
+        seen.add(type(caught.value).__name__)
+    assert "DamagedLogError" in seen
+    path.write_bytes(sound)
+    assert len(opened(state)) == 40
 
 
-def test_a_changed_byte_in_the_log_is_refused(tmp_path: Path) -> None:
-    store = filled(tmp_path)
-    path = segment_path(tmp_path, store.segment)
-    store.close()
+def test_no_flipped_bit_of_a_snapshot_is_used(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.save({"about": b"abc", "features": os.urandom(2000)})
+    path = snapshot_path(tmp_path, 1)
+    sound, rng = path.read_bytes(), drawn(3)
+    for number, place in enumerate([*range(150), *(rng.randrange(len(sound)) for _ in range(850))]):
+        content = bytearray(sound)
+        content[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        with pytest.raises(BundleError):
+            (read if number % 10 else opened)(tmp_path)
+
+
+def test_the_place_of_the_damage_is_named(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    path = segment_path(tmp_path, 1)
     content = bytearray(path.read_bytes())
-    content[content.index(b"second")] ^= 1
+    place = content.index(b"second")
+    content[place] ^= 1
     path.write_bytes(content)
-    with pytest.raises(BundleError, match="damaged at byte"):
+    with pytest.raises(DamagedLogError, match=r"log-000000000001\.bin is damaged at byte \d+: record 2") as caught:
+        Store(tmp_path)
+    assert 0 < place - caught.value.at <= 50
+    assert caught.value.hint is not None
+    assert "state repair" in caught.value.hint
+
+
+# ---------------------------------------------------------------- the end of the log
+
+
+@given(cut=st.integers(1, 400), seed=st.integers(0, 50))
+def test_a_cut_end_is_forgiven_in_the_last_batch_alone(
+    cut: int, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, records = tmp_path_factory.mktemp("store"), texts(5, seed, longest=60)
+    filled(folder, records).close()
+    path = segment_path(folder, 1)
+    content = path.read_bytes()
+    last = len(batch([frame(records[-1])], Position(0, bytes(8)))[0])
+    path.write_bytes(content[: len(content) - cut])
+    if cut > last:
+        with pytest.raises(BundleError, match=r"acknowledged|damaged at byte"):
+            opened(folder)
+        return
+    with Store(folder) as again:
+        assert list(again.records()) == records[:-1]
+        assert bool(again.notes) == (cut < last)
+        again.append([frame(b"next")])
+    assert opened(folder) == [*records[:-1], b"next"]
+
+
+def test_a_log_cut_anywhere_or_gone_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path, texts(30, seed=4)).close()
+    path = segment_path(tmp_path, 1)
+    content = path.read_bytes()
+    for length in [0, 1, 14, 15, 16, 100, *drawn(5).choices(range(len(content) * 9 // 10), k=50)]:
+        path.write_bytes(content[:length])
+        with pytest.raises(BundleError):
+            opened(tmp_path)
+    path.unlink()
+    with pytest.raises(BundleError, match="missing"):
+        opened(tmp_path)
+
+
+@given(seed=st.integers(0, 10_000), durable=st.booleans())
+def test_a_batch_whose_sectors_were_not_written_is_cut_off(
+    seed: int, durable: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A loss of power: of the sectors of the last batch any may be missing; what was acknowledged before is there."""
+    rng, folder = drawn(seed), tmp_path_factory.mktemp("store")
+    records = texts(rng.randrange(1, 6), seed)
+    filled(folder, records).close()
+    with Store(folder, durable=durable) as store:
+        size = store.log_bytes
+        store.append([frame(item) for item in texts(rng.randrange(1, 4), seed + 1, longest=3000)])
+    path = segment_path(folder, 1)
+    content = bytearray(path.read_bytes())
+    sectors = range(size // SECTOR * SECTOR, len(content), SECTOR)
+    lost = rng.sample(sectors, rng.randrange(1, len(sectors) + 1))
+    for sector in lost:
+        start, stop = max(sector, size), min(sector + SECTOR, len(content))
+        content[start:stop] = bytes(stop - start)
+    path.write_bytes(content)
+    with Store(folder) as again:
+        assert list(again.records()) == records
+        assert again.notes
+        again.append([frame(b"next")])
+    assert opened(folder) == [*records, b"next"]
+
+
+def test_zeros_behind_the_log_are_cut_off(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    path = segment_path(tmp_path, 1)
+    path.write_bytes(path.read_bytes() + bytes(1500))
+    assert opened(tmp_path) == RECORDS
+
+
+def test_zeros_before_a_later_batch_are_damage(tmp_path: Path) -> None:
+    filled(tmp_path, texts(20, seed=6)).close()
+    path = segment_path(tmp_path, 1)
+    content = bytearray(path.read_bytes())
+    content[1024:1536] = bytes(512)
+    path.write_bytes(content)
+    with pytest.raises(DamagedLogError, match="damaged at byte"):
+        opened(tmp_path)
+
+
+def test_without_a_flush_a_restart_of_the_system_may_lose_records_and_says_so(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    note = tmp_path / MARK
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fraudctl.scoring.saved._BOOT", b"another!")
+        slot = mark_slot(1, 9, durable=False)
+    note.write_bytes(slot)
+    with Store(tmp_path) as store:
+        assert list(store.records()) == RECORDS
+        assert any("did not survive the restart" in told for told in store.notes)
+    note.write_bytes(mark_slot(1, 9, durable=True))
+    with pytest.raises(BundleError, match="records up to 9 were acknowledged"):
         Store(tmp_path)
 
 
-def test_a_cut_in_a_closed_segment_is_refused(tmp_path: Path) -> None:
-    store = filled(tmp_path)
-    closed = segment_path(tmp_path, store.segment)
-    store.rotate()
-    assert closed_segments(tmp_path)[1] == [store.segment - 1]
-    closed.write_bytes(closed.read_bytes()[:-2])
-    with pytest.raises(BundleError, match="damaged"):
-        list(store.records())
-    closed.unlink()
-    with pytest.raises(BundleError, match="missing"):
-        list(store.records())
-    store.close()
+def test_one_of_two_notes_is_always_whole() -> None:
+    content = bytearray(2 * MARK_APART)
+    for sequence in range(5):
+        slot = mark_slot(1, sequence, durable=True)
+        place = (sequence & 1) * MARK_APART
+        content[place : place + len(slot)] = slot
+    assert [(mark.segment, mark.sequence) for mark in read_marks(bytes(content))] == [(1, 4), (1, 3)]
+    content[3] ^= 1
+    assert [mark.sequence for mark in read_marks(bytes(content))] == [3]
+    assert read_marks(b"") == []
 
 
-def test_any_changed_byte_of_a_snapshot_is_refused(tmp_path: Path) -> None:
-    write_snapshot(tmp_path, 3, {"about": b"abc"})
-    path = snapshot_path(tmp_path, 3)
-    content = path.read_bytes()
-    for at in range(len(content)):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :])
-        with pytest.raises(BundleError):
-            read_snapshot(tmp_path, 3)
+# ---------------------------------------------------------------- segments and snapshots belong together
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_a_segment_that_is_missing_cut_or_of_another_place_is_refused(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    with filled(base) as store:
+        for item in (b"a", b"b"):
+            store.rotate()
+            store.append([frame(item)])
+    for number in (1, 2, 3):
+        changed = copy(base, tmp_path / "changed")
+        segment_path(changed, number).unlink()
+        with pytest.raises(BundleError, match="missing"):
+            opened(changed)
+    changed = copy(base, tmp_path / "changed")
+    segment_path(changed, 1).write_bytes(segment_path(changed, 1).read_bytes()[:-2])
+    with pytest.raises(DamagedLogError):
+        opened(changed)
+    changed = copy(base, tmp_path / "changed")
+    shutil.copy(segment_path(changed, 3), segment_path(changed, 2))
+    with pytest.raises(DamagedLogError, match="under the name of another"):
+        opened(changed)
+
+
+def test_a_snapshot_or_log_of_another_state_is_refused(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    filled(one).close()
+    filled(other).close()
+    mixed = copy(one, tmp_path / "mixed")
+    shutil.copy(segment_path(other, 1), segment_path(mixed, 1))
+    with pytest.raises(DamagedLogError, match="it follows record"):
+        opened(mixed)
+    mixed = copy(one, tmp_path / "mixed")
+    shutil.copy(snapshot_path(other, 1), snapshot_path(mixed, 1))
+    with pytest.raises(DamagedLogError, match="it follows record"):
+        opened(mixed)
+
+
+def test_a_log_whose_snapshot_is_gone_is_not_an_empty_state(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.save({"about": b"a"})
+    snapshot_path(tmp_path, 1).unlink()
+    with pytest.raises(BundleError, match="snapshot that it belongs to is missing"):
+        Store(tmp_path)
+
+
+def test_a_log_of_another_version_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    path = segment_path(tmp_path, 1)
+    path.write_bytes(b"fraudctl log 9\n" + path.read_bytes()[15:])
+    with pytest.raises(BundleError, match="not a log that this version"):
+        Store(tmp_path)
+
+
+def test_an_unknown_folder_begins_empty(tmp_path: Path) -> None:
+    with Store(tmp_path / "a" / "b") as store:
+        assert store.empty
+        assert store.snapshot() is None
+    with Store(tmp_path / "a" / "b") as store:
+        store.rotate()
+        assert store.empty
+    with Store(tmp_path / "a" / "b") as store:
+        assert store.empty, "a process that died while it built a state leaves nothing that is in the way"
+
+
+# ---------------------------------------------------------------- the format before
+
+
+def written_before(folder: Path, records: list[bytes]) -> Path:
+    """A state as versions with log format 1 wrote it."""
+    import hashlib
+    import json
+
+    folder.mkdir()
+    parts = {"about": b"a", "features": b"f" * 100}
+    head = json.dumps([[name, len(content)] for name, content in parts.items()]).encode() + b"\n"
+    content = b"fraudctl state 1\n" + head + b"".join(parts.values())
+    snapshot_path(folder, 1).write_bytes(content + hashlib.sha256(content).digest())
+    log = b"".join(struct.pack("<II", len(item), zlib.crc32(item)) + item for item in records)
+    segment_path(folder, 1).write_bytes(b"fraudctl log 1\n" + log)
+    return segment_path(folder, 1)
+
+
+def test_a_state_of_the_format_before_opens_and_goes_on_in_the_new_one(tmp_path: Path) -> None:
+    path = written_before(tmp_path / "state", RECORDS)
+    path.write_bytes(path.read_bytes() + b"\x09\x00\x00\x00half")
+    with Store(tmp_path / "state") as store:
+        assert store.snapshot() == {"about": b"a", "features": b"f" * 100}
+        assert list(store.records()) == RECORDS
+        store.append([frame(b"fourth")])
+    assert opened(tmp_path / "state") == [*RECORDS, b"fourth"]
+    with Store(tmp_path / "state") as store:
+        store.save({"about": b"b"})
+    assert opened(tmp_path / "state") == []
+
+
+def test_damage_in_the_format_before_is_refused(tmp_path: Path) -> None:
+    path = written_before(tmp_path / "state", RECORDS)
+    content = bytearray(path.read_bytes())
+    content[16] ^= 64  # the length of the first record now reaches beyond the end
+    path.write_bytes(content)
+    with pytest.raises(DamagedLogError, match="at byte 15"):
+        Store(tmp_path / "state")
+
+
+# ---------------------------------------------------------------- one process at a time
+
+
+def test_one_process_at_a_time_even_without_the_lock_file(tmp_path: Path) -> None:
     store = Store(tmp_path)
+    with pytest.raises(UsageError, match="in use"):
+        Store(tmp_path)
+    (tmp_path / "lock").unlink()
     with pytest.raises(UsageError, match="in use"):
         Store(tmp_path)
     store.close()
     Store(tmp_path).close()
 
 
-def test_leftovers_of_a_killed_snapshot_do_no_harm(tmp_path: Path) -> None:
-    store = filled(tmp_path)
-    number = store.rotate()
-    write_snapshot(tmp_path, number, {"about": b"new"})
-    store.close()
-    (tmp_path / ".snapshot-x.tmp").write_bytes(b"half")
-    again = Store(tmp_path)
-    assert again.snapshot() == {"about": b"new"}
-    assert list(again.records()) == []
-    again.close()
+def test_a_state_that_cannot_be_opened_is_not_held(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    path = segment_path(tmp_path, 1)
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-40] + b"x" * 40)
+    before = n_open()
+    for _ in range(3):
+        with pytest.raises(BundleError):
+            Store(tmp_path)
+    assert n_open() == before
+    path.write_bytes(sound)
+    assert opened(tmp_path) == RECORDS
 
 
-def test_a_log_of_another_version_is_refused(tmp_path: Path) -> None:
-    store = filled(tmp_path)
-    path = segment_path(tmp_path, store.segment)
-    store.close()
-    path.write_bytes(b"fraudctl log 9\n" + path.read_bytes()[15:])
-    with pytest.raises(BundleError, match="no log that this version"):
-        Store(tmp_path)
+def test_one_compaction_at_a_time_even_without_the_lock_file(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    held = compaction_lock(tmp_path)
+    assert held is not None
+    (tmp_path / "compacting").unlink()
+    assert compaction_lock(tmp_path) is None
+    for handle in held:
+        os.close(handle)
 
 
 def test_nothing_is_compacted_away_while_it_is_being_read(tmp_path: Path) -> None:
     store = filled(tmp_path)
-    with pytest.raises(UsageError, match="busy"):
-        locked(tmp_path / "compacting", "busy")
+    store.close()
+    store = Store(tmp_path)
+    assert compaction_lock(tmp_path) is None
     assert list(store.records()) == RECORDS
     store.let_compact()
-    os.close(locked(tmp_path / "compacting", "busy"))
+    for handle in compaction_lock(tmp_path) or []:
+        os.close(handle)
     store.close()
 
 
 def test_opening_waits_for_a_compaction_that_a_killed_process_left_behind(tmp_path: Path) -> None:
-    filled(tmp_path).close()
-    left_behind = locked(tmp_path / "compacting", "busy")
-    opened: list[Store] = []
-    opening = threading.Thread(target=lambda: opened.append(Store(tmp_path)))
+    with filled(tmp_path) as store:
+        store.rotate()
+        store.append([frame(b"later")])
+    left_behind = locked(tmp_path / "compacting")
+    assert left_behind is not None
+    found: list[Store] = []
+    opening = threading.Thread(target=lambda: found.append(Store(tmp_path)))
     opening.start()
-    number = 2
-    segment_path(tmp_path, number).write_bytes(segment_path(tmp_path, 1).read_bytes()[:15])
-    write_snapshot(tmp_path, number, {"about": b"later"})
+    position = read_state(tmp_path)[1][0].end
+    files = Folder(tmp_path)
+    write_snapshot(files, 2, {"about": b"compacted"}, position)
+    files.close()
     segment_path(tmp_path, 1).unlink()
-    assert not opened
+    assert not found
     os.close(left_behind)
     opening.join()
-    assert opened[0].snapshot() == {"about": b"later"}
-    assert list(opened[0].records()) == []
-    opened[0].close()
+    assert found[0].snapshot() == {"about": b"compacted"}
+    assert list(found[0].records()) == [b"later"]
+    found[0].close()
+
+
+def test_closed_segments_are_those_that_nothing_is_added_to(tmp_path: Path) -> None:
+    with filled(tmp_path) as store:
+        assert closed_segments(tmp_path) == (1, [])
+        store.rotate()
+        assert closed_segments(tmp_path) == (1, [1])
+
+
+# ---------------------------------------------------------------- a new state in the place of an old one
+
+
+@pytest.mark.parametrize("damage", ["log", "snapshot", "both", "headless"])
+def test_a_damaged_state_can_be_replaced(damage: str, tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    if damage in {"log", "both"}:
+        segment_path(tmp_path, 1).write_bytes(b"not a log")
+    if damage in {"snapshot", "both"}:
+        snapshot_path(tmp_path, 1).write_bytes(b"not a state")
+    if damage == "headless":
+        segment_path(tmp_path, 2).write_bytes(b"")
+    with pytest.raises(BundleError):
+        Store(tmp_path)
+    with Store(tmp_path, replacing=True) as store:
+        store.replace({"about": b"new"})
+        store.append([frame(b"first")])
+    with Store(tmp_path) as store:
+        assert store.snapshot() == {"about": b"new"}
+        assert list(store.records()) == [b"first"]
+    assert len(list(tmp_path.glob("snapshot-*.bin"))) == 1
+
+
+def test_a_moved_folder_is_still_the_same_state(tmp_path: Path) -> None:
+    store = filled(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    store.append([frame(b"moved")])
+    store.rotate()
+    store.append([frame(b"rotated")])
+    store.close()
+    assert opened(tmp_path / "there") == [*RECORDS, b"moved", b"rotated"]
+    assert not (tmp_path / "here").exists()
+
+
+def test_any_changed_byte_of_a_snapshot_is_found_by_itself(tmp_path: Path) -> None:
+    files = Folder(tmp_path)
+    write_snapshot(files, 3, {"about": b"abc"}, Position(7, b"12345678"))
+    files.close()
+    path = snapshot_path(tmp_path, 3)
+    content = path.read_bytes()
+    assert read_snapshot(tmp_path, 3).position == Position(7, b"12345678")
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :])
+        with pytest.raises(BundleError):
+            read_snapshot(tmp_path, 3)

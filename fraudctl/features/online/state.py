@@ -241,7 +241,9 @@ class OnlineFeatures:
         else:
             self.pending.append((seen, number))
         waiting = self.early.pop(key, None)
-        if waiting is not None:
+        if waiting is not None and waiting[1] < seen.time:
+            self.counters["dropped"] += 1
+        elif waiting is not None:
             self.label(key, *waiting)
         return answered
 
@@ -255,7 +257,8 @@ class OnlineFeatures:
     def label(self, event_id: Any, label: int | None, label_time_us: int) -> None:
         """Take in an outcome, which counts from its label_time on.
 
-        It may come before that time, after it, or even before its event. Of several outcomes of one event the last one
+        It may come before that time, after it, or even before its event; dated before its event, it is then dropped
+        when the event comes. Of several outcomes of one event the last one
         that comes before the event's outcome counted is taken; later ones are counted as duplicates. None is no
         outcome.
 
@@ -264,13 +267,10 @@ class OnlineFeatures:
         DataError
             A label that is neither 1, 0 nor None, or a label_time before its event.
         """
+        number = self.check_label(event_id, label, label_time_us)
         if label is None or not self.plan.needs_labels:
             return
-        if label not in (0, 1):
-            msg = "label: is neither 1, 0 nor null"
-            raise DataError(msg)
         time = micros(label_time_us, name="label_time")
-        number = self.ledger.get(_id(event_id))
         if number is None:
             self.early.pop(event_id, None)
             self.early[event_id] = label, time
@@ -279,14 +279,28 @@ class OnlineFeatures:
         if self.ledger.is_settled(number):
             self.counters["duplicates"] += 1
             return
-        happened = self.ledger.time(number)
-        if happened <= self.forgotten - self.wait_us:
+        if self.ledger.time(number) <= self.forgotten - self.wait_us:
             self.counters["dropped"] += 1
             return
-        if time < happened:
+        self.expect(number, label, time)
+
+    def check_label(self, event_id: Any, label: int | None, label_time_us: int) -> int | None:
+        """Check that `label` can be taken, and take nothing; give the record of its event, None where none is known.
+
+        Raises
+        ------
+        DataError
+            As `label` does.
+        """
+        time = micros(label_time_us, name="label_time")
+        number = self.ledger.get(_id(event_id))
+        if label not in (None, 0, 1):
+            msg = "label: is neither 1, 0 nor null"
+            raise DataError(msg)
+        if label is not None and number is not None and time < self.ledger.time(number):
             msg = "label_time: the label arrived before its event; expected none"
             raise DataError(msg, hint="are both times in the same zone?")
-        self.expect(number, label, time)
+        return number
 
     def expect(self, number: int, label: int, time: int) -> None:
         """Let an outcome of the event with that record count from its time on."""
@@ -301,6 +315,17 @@ class OnlineFeatures:
         due = self.ledger.due(number)
         if due:
             intake.hold(self.heap, self.ledger.slots(number), due)
+
+    def check_source(self, name: str, row: Mapping[str, Any]) -> None:
+        """Check that `source` can take a row, and take nothing.
+
+        Raises
+        ------
+        DataError
+            A time or value that does not fit.
+        """
+        if name in self.others:
+            self.others[name].read(row)
 
     def source(self, name: str, row: Mapping[str, Any]) -> None:
         """Take in a row of another table.

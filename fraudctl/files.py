@@ -1,0 +1,182 @@
+"""The only place that opens, writes, flushes and renames files: whole or not at all, flushed before a name means them.
+
+A file is prepared under a hidden name in the folder where it belongs, flushed to the disk, renamed, and the folder is
+flushed. A process that dies, or a disk that fails, in between leaves what was there before. `Folder` reaches its files
+through a descriptor of its own, so that a folder that is renamed while it is in use stays the same folder.
+
+Nothing here closes a descriptor before the one that takes its place is open, and nothing turns an `OSError` into
+another error: callers know what the file meant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+_UNLOCKABLE: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
+"""What file systems answer that know no locks on folders."""
+
+
+def write_all(handle: int, content: bytes | memoryview) -> None:
+    """Write all bytes at the end of an open file; an interrupted write is continued."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a hidden path beside ``path`` that takes its name when the block ends well, and is removed otherwise.
+
+    Parameters
+    ----------
+    durable
+        Whether content and name are flushed to the disk. A cache whose content is verified on reading needs none.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        os.close(handle)
+        yield temporary
+        temporary.chmod(0o644)
+        if durable:
+            flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first failure is the one to report
+            temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        flush(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes to a file that nobody knows yet, such as one of a folder that is renamed when it is complete."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        write_all(handle, content)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def locked(place: Path | int, *, wait: bool = False, create: bool = True) -> int | None:
+    """Take an exclusive lock on a file or folder; give its descriptor.
+
+    The lock ends with the process, or when the descriptor is closed. None means that another process has it.
+
+    Parameters
+    ----------
+    place
+        A path, or the descriptor of an open folder: then a descriptor of its own is opened.
+    wait
+        Whether to wait until the lock is free.
+    create
+        Whether the file is made where it is missing; otherwise it is only read.
+    """
+    if isinstance(place, int):
+        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place)
+    else:
+        handle = os.open(place, os.O_RDWR | os.O_CREAT if create else os.O_RDONLY, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError as error:
+        if isinstance(place, int) and error.errno in _UNLOCKABLE:
+            return handle
+        os.close(handle)
+        raise
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+class Folder:
+    """An open folder. Names are those of files in it; a prepared file has a hidden name until it is published."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def names(self) -> list[str]:
+        """Return the names in the folder, sorted."""
+        return sorted(os.listdir(self.handle))  # noqa: PTH208 - by its descriptor
+
+    def open(self, name: str, flags: int) -> int:
+        """Open a file; give its descriptor."""
+        return os.open(name, flags, 0o600, dir_fd=self.handle)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        with os.fdopen(self.open(name, os.O_RDONLY), "rb") as file:
+            return file.read()
+
+    def prepare(self, name: str, parts: Iterable[bytes | memoryview]) -> int:
+        """Write a file under its hidden name and flush it; give its descriptor, which appends.
+
+        What a dead process has left under that name is replaced: only one process at a time prepares a file.
+        """
+        hidden = prepared(name)
+        handle = self.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+        try:
+            for part in parts:
+                write_all(handle, part)
+            os.fsync(handle)
+        except BaseException:
+            os.close(handle)
+            with contextlib.suppress(OSError):
+                self.remove(hidden)
+            raise
+        return handle
+
+    def publish(self, name: str) -> None:
+        """Give a prepared file its name, in one step. The names are not flushed yet: see `flush`."""
+        try:
+            os.rename(prepared(name), name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
+        except OSError:
+            if self.has(prepared(name)) or not self.has(name):
+                raise
+
+    def has(self, name: str) -> bool:
+        """Say whether there is a file of that name."""
+        try:
+            os.stat(name, dir_fd=self.handle)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.handle)
+
+    def flush(self) -> None:
+        """Flush the names to the disk."""
+        os.fsync(self.handle)
+
+    def close(self) -> None:
+        """Close the folder."""
+        os.close(self.handle)
+
+
+def prepared(name: str) -> str:
+    """Return the hidden name under which a file is prepared."""
+    return f".{name}.tmp"

@@ -1,0 +1,336 @@
+"""The files of a saved state: their names, snapshots, the note of what was acknowledged, and the locks.
+
+Owns what stands in each file; `store.Store` owns the order in which they are written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fraudctl.errors import BundleError, UsageError
+from fraudctl.files import Folder, locked
+from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, parse
+
+_SNAPSHOT: Final = b"fraudctl state 2\n"
+_SNAPSHOT_1: Final = b"fraudctl state 1\n"
+_SHA: Final = 32
+_LARGEST_HEAD: Final = 1 << 16
+DECISIONS: Final = "decisions"
+"""Folder in a state that gets what was decided, as Parquet."""
+BUILD: Final = "build the state again from history: `fraudctl state build --force`"
+
+# ---------------------------------------------------------------- names
+
+MARK: Final = "acknowledged.bin"
+
+
+def segment_name(number: int) -> str:
+    """Return the name of a log segment."""
+    return f"log-{number:012d}.bin"
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Return the place of a log segment."""
+    return folder / segment_name(number)
+
+
+def snapshot_name(number: int) -> str:
+    """Return the name of a snapshot."""
+    return f"snapshot-{number:012d}.bin"
+
+
+def snapshot_path(folder: Path, number: int) -> Path:
+    """Return the place of a snapshot."""
+    return folder / snapshot_name(number)
+
+
+def numbers_of(names: Sequence[str], prefix: str) -> list[int]:
+    """Return the numbers of the files with a prefix, sorted."""
+    texts = [name.removeprefix(f"{prefix}-").removesuffix(".bin") for name in names if name.startswith(f"{prefix}-")]
+    return sorted(int(text) for text in texts if text.isdigit())
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*.bin")]
+
+
+def segments(folder: Path) -> list[int]:
+    """Return the numbers of the log segments in a folder, the newest last."""
+    return numbers_of(_names(folder), "log")
+
+
+def latest(folder: Path) -> int:
+    """Return the number of the newest snapshot in a folder; 0 where there is none."""
+    return max(numbers_of(_names(folder), "snapshot"), default=0)
+
+
+def remove_covered(files: Folder, covered: int) -> None:
+    """Remove the segments and snapshots that a snapshot has made needless."""
+    names = files.names()
+    for number in numbers_of(names, "log"):
+        if number < covered:
+            files.remove(segment_name(number))
+    for number in numbers_of(names, "snapshot"):
+        if number < covered:
+            files.remove(snapshot_name(number))
+
+
+def remove_unfinished(files: Folder) -> None:
+    """Remove what was being written when a process died. Only whoever has the folder to itself may do so."""
+    for name in files.names():
+        if name.startswith(".") and name.endswith(".tmp"):
+            files.remove(name)
+    with contextlib.suppress(OSError):
+        decisions = Folder(files.path / DECISIONS)
+        try:
+            for name in decisions.names():
+                if name.startswith(".") and name.endswith(".tmp"):
+                    decisions.remove(name)
+        finally:
+            decisions.close()
+
+
+def compaction_lock(folder: Path, *, wait: bool = False) -> list[int] | None:
+    """Take the right to bring the snapshot forward: a lock file and, should that be deleted, the snapshot itself.
+
+    None means that another process has it.
+    """
+    first = locked(folder / "compacting", wait=wait)
+    if first is None:
+        return None
+    held = [first]
+    try:
+        while number := latest(folder):
+            with contextlib.suppress(FileNotFoundError):
+                second = locked(snapshot_path(folder, number), wait=wait, create=False)
+                if second is None:
+                    break
+                held.append(second)
+                if latest(folder) == number:
+                    return held
+                os.close(held.pop())
+        else:
+            return held
+    except BaseException:
+        for handle in held:
+            os.close(handle)
+        raise
+    os.close(first)
+    return None
+
+
+def closed_segments(folder: Path) -> tuple[int, list[int]]:
+    """Return the number of the newest snapshot, and the segments after it that nothing is added to any more."""
+    covered, found = latest(folder), segments(folder)
+    return covered, [number for number in found if covered <= number < max(found, default=0)]
+
+
+# ---------------------------------------------------------------- what was acknowledged
+
+_SLOT: Final = struct.Struct("<QQ8s8s")
+MARK_APART: Final = 512
+"""The two slots lie in sectors of their own, and are written in turn: one of them is always whole."""
+MARK_BYTES: Final = 2 * MARK_APART
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST).digest()
+
+
+def _boot() -> bytes:
+    """Return a name for the time since the system started: without a flush, a note holds no longer than that."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        text = b"unknown"
+    return _digest(text)
+
+
+_BOOT: Final = _boot()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What was on the disk when the newest batch was begun.
+
+    Attributes
+    ----------
+    segment
+        Number of the newest segment.
+    sequence
+        That of the last record before the batch, which may have been answered.
+    proof
+        Whether that must still be so: not after the system was started again, without a flush.
+    """
+
+    segment: int
+    sequence: int
+    proof: bool
+
+
+def mark_slot(segment: int, sequence: int, *, durable: bool) -> bytes:
+    """Return the note that the records up to a sequence number were written (and flushed, if ``durable``)."""
+    content = _SLOT.pack(segment, sequence, NO_DIGEST if durable else _BOOT, b"")[:-DIGEST]
+    return content + _digest(content)
+
+
+def read_marks(content: bytes) -> list[Mark]:
+    """Return the notes of both slots; one that is not whole is left out."""
+    found = []
+    for at in (0, MARK_APART):
+        if at + _SLOT.size <= len(content):
+            segment, sequence, boot, digest = _SLOT.unpack_from(content, at)
+            if _digest(content[at : at + _SLOT.size - DIGEST]) == digest:
+                found.append(Mark(segment, sequence, boot in {NO_DIGEST, _BOOT}))
+    return found
+
+
+# ---------------------------------------------------------------- segments and snapshots
+
+
+def read_segment(folder: Path, number: int, *, last: bool = False, after: Position | None = None) -> Segment:
+    """Read a segment; where it is the ``last`` one, a torn batch at its end is left out.
+
+    Raises
+    ------
+    BundleError
+        The segment is missing, damaged, of another version, or does not follow what is before it.
+    """
+    path = segment_path(folder, number)
+    return parse(_content(path), str(path), last=last, number=number, after=after)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} is missing or unreadable ({error.strerror})"
+        raise BundleError(msg, hint=f"the state is incomplete: {BUILD}") from error
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot: its parts, and the place in the log up to which it goes."""
+
+    parts: dict[str, bytes]
+    position: Position
+
+
+def write_snapshot(files: Folder, number: int, parts: Mapping[str, bytes], position: Position) -> None:
+    """Write a snapshot whole or not at all, flushed to the disk before it has its name.
+
+    Parameters
+    ----------
+    position
+        Up to where in the log it goes: segment ``number`` starts there.
+    """
+    sizes = [[name, len(content)] for name, content in parts.items()]
+    head = json.dumps({"parts": sizes, "sequence": position.sequence, "chain": position.chain.hex()}).encode() + b"\n"
+    digest = hashlib.sha256()
+
+    def content() -> Iterator[bytes]:
+        for part in (_SNAPSHOT, head, *parts.values()):
+            digest.update(part)
+            yield part
+        yield digest.digest()
+
+    name = snapshot_name(number)
+    os.close(files.prepare(name, content()))
+    files.publish(name)
+    files.flush()
+
+
+def read_snapshot(folder: Path, number: int) -> Snapshot:
+    """Read a snapshot after checking all of it.
+
+    Raises
+    ------
+    BundleError
+        It is missing, damaged or of another version.
+    """
+    path = snapshot_path(folder, number)
+    content = memoryview(_content(path))
+    sizes, position, end = _snapshot_head(path, bytes(content[:_LARGEST_HEAD]))
+    if hashlib.sha256(content[:-_SHA]).digest() != bytes(content[-_SHA:]):
+        msg = f"{path} was changed: it does not have the checksum that stands in it"
+        raise BundleError(msg, hint=BUILD)
+    parts: dict[str, bytes] = {}
+    for name, size in sizes:
+        parts[name] = bytes(content[end : end + size])
+        end += size
+    return Snapshot(parts, position)
+
+
+def read_state(folder: Path) -> tuple[Snapshot, list[Segment]]:
+    """Read the newest snapshot of a folder and all segments after it, while another process may go on writing.
+
+    Raises
+    ------
+    BundleError
+        Something is missing or damaged, or the segments do not follow the snapshot and each other.
+    """
+    while True:
+        covered, newest = latest(folder), max(segments(folder), default=0)
+        try:
+            snapshot, found = read_snapshot(folder, covered), list[Segment]()
+            after = snapshot.position
+            for number in range(covered, max(covered, newest) + 1):
+                found.append(read_segment(folder, number, last=number == newest, after=after))
+                after = found[-1].end
+        except BundleError:
+            if latest(folder) == covered and max(segments(folder), default=0) == newest:
+                raise
+        else:
+            return snapshot, found
+
+
+def read_snapshot_position(folder: Path, number: int) -> Position:
+    """Return up to where in the log a snapshot goes, from its head; the rest is checked when it is read.
+
+    Raises
+    ------
+    BundleError
+        It is missing, of another version, or its head is damaged.
+    """
+    path = snapshot_path(folder, number)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_LARGEST_HEAD)
+    except OSError as error:
+        msg = f"{path} is missing or unreadable ({error.strerror})"
+        raise BundleError(msg, hint=f"the state is incomplete: {BUILD}") from error
+    return _snapshot_head(path, head)[1]
+
+
+def _snapshot_head(path: Path, content: bytes) -> tuple[list[Any], Position, int]:
+    """Return the sizes of a snapshot's parts, its place in the log, and where its parts begin."""
+    if not content.startswith((_SNAPSHOT, _SNAPSHOT_1)):
+        msg = f"{path} is not a state that this version of fraudctl can read"
+        raise BundleError(msg, hint=f"use the version that wrote it, or {BUILD}")
+    end = content.find(b"\n", len(_SNAPSHOT)) + 1
+    try:
+        found = json.loads(content[len(_SNAPSHOT) : end])
+        if content.startswith(_SNAPSHOT_1):
+            return list(found), Position(0, NO_DIGEST), end
+        return list(found["parts"]), Position(int(found["sequence"]), bytes.fromhex(found["chain"])), end
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} was changed: its head cannot be read"
+        raise BundleError(msg, hint=BUILD) from error
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn trouble with the files of a state into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"the state in {folder} cannot be written: {error.strerror or error or type(error).__name__}"
+        raise UsageError(msg, hint="check space and permissions of the folder") from error
