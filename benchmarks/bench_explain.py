@@ -24,8 +24,10 @@ import numpy as np
 import polars as pl
 
 from fraudctl.costs import cost_matrix, minimum_risk, taken_cost
+from fraudctl.evaluate import Replay
 from fraudctl.explain.contributions import contributions
 from fraudctl.explain.run import explain
+from fraudctl.policy import bare_policy
 from fraudctl.project import parse_project
 from fraudctl.report.render import explanation_report
 
@@ -128,7 +130,7 @@ def whole(model: Any, n: int, *, sample: int, threads: int) -> dict[str, Any]:
     seconds, cpu, explanation = timed(
         lambda: explain(
             scored, events, project=project, features=[Feature(name) for name in NAMES], contribute=contribute,
-            decide=decide, model="bench", sample=sample, threads=threads,
+            replay=Replay.of(scored, y_prob, bare_policy(project)), model="bench", sample=sample, threads=threads,
         )
     )  # fmt: skip
     drawn, _, page = timed(lambda: explanation_report(explanation))

@@ -9,80 +9,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import BASE_RULE, FloatArray, cost_matrix, null_amounts, perfect_cost, taken_cost
+from fraudctl.costs import BASE_RULE, null_amounts, perfect_cost
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Evaluation, Excluded, Period
 from fraudctl.evaluate.tables import by_segment, draw_tables, on_control_group
 from fraudctl.metrics import ratios
-from fraudctl.policy.constant import ORDER, limits_of, with_order
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
 from fraudctl.split import RandomSplit
 from fraudctl.uncertainty import RankingIntervals, ratio_estimate, undefined
 
 DEFAULT_CONFIDENCE = 0.90
-
-
-def decide_frame(table: pl.DataFrame, y_prob: FloatArray, *, policy: Policy, project: Project) -> pl.DataFrame:
-    """Add ``y_prob``, ``action`` and ``cost`` to events, and their order where the project has a capacity.
-
-    Parameters
-    ----------
-    table
-        All events of the period in time order, with the columns that the policy, its rules and the costs need. Events
-        without a label belong to it: they take slots of a capacity, from the policy and from a constant action alike.
-    y_prob
-        Calibrated probabilities, shape ``(n_events,)``; NaN where a score is missing.
-    policy
-        Frozen with the model.
-    project
-        Its present costs price the actions.
-
-    Returns
-    -------
-    DataFrame
-        The table with ``y_prob`` (Float64), ``action`` (String) and ``cost`` (Float64: money of the action on the true
-        outcome, null where the label is null). Where y_prob is not in [0, 1] all three are null. With a capacity also
-        the columns of `fraudctl.policy.constant.with_order`, unless they are there already.
-    """
-    usable = (y_prob >= 0) & (y_prob <= 1)
-    codes = np.zeros(len(y_prob), dtype=np.int8)
-    codes[usable] = policy.decide(table.filter(usable), y_prob[usable]) if usable.any() else 0
-    action = pl.Series("action", policy.actions, dtype=pl.String).gather(codes.astype(np.int64))
-    scored = table.with_columns(
-        pl.Series("y_prob", y_prob).set(pl.Series(~usable), None), action.set(pl.Series(~usable), None)
-    )
-    return price_frame(_ordered(scored, project), project)
-
-
-def _ordered(decided: pl.DataFrame, project: Project) -> pl.DataFrame:
-    """Note each event's place in its day or week, unless the events carry it from a larger table."""
-    needed = [ORDER[limit.per] for limit in limits_of(project)]
-    return decided if all(name in decided.columns for name in needed) else with_order(decided, project)
-
-
-def price_frame(decided: pl.DataFrame, project: Project) -> pl.DataFrame:
-    """Add ``cost`` to decided events: money of the ``action`` on the true outcome, by the project's present costs.
-
-    Returns
-    -------
-    DataFrame
-        With ``cost`` (Float64), null where the action or the label is null.
-
-    Raises
-    ------
-    ProjectError
-        The costs know an action no more.
-    """
-    matrix = cost_matrix(project.costs)
-    names = decided["action"].drop_nulls().unique(maintain_order=True).to_list()
-    codes = decided["action"].replace_strict({name: matrix.code(name) for name in names}, return_dtype=pl.Int64)
-    unknown = decided["label"].is_null() | codes.is_null()
-    truth = decided["label"].fill_null(0).to_numpy()
-    money = taken_cost(matrix.per_event(decided), codes.fill_null(0).to_numpy(), truth)
-    return decided.with_columns(pl.Series("cost", money).set(unknown, None))
 
 
 def evaluate(

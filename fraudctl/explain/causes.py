@@ -6,7 +6,7 @@ Owns four causes, tried in this order; the first that holds is the cause:
     An earlier fraud of one of its entities had happened but its label had not arrived: ``event_time < t < label_time``
     (and ``event_time > t - lookback``).
 ``near_miss``
-    Alerted if its odds were `NEAR` times as high.
+    Alerted if its odds alone were `NEAR` times as high, with the slots that were left when it came.
 ``known``
     The label of an earlier fraud of one of its entities had arrived: ``label_time`` in ``(t - lookback, t]``.
 ``first_fraud``
@@ -21,7 +21,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from fraudctl.explain.scene import BoolArray, Decide, FloatArray, IntArray, Scene, micros
+from fraudctl.evaluate import Replay
+from fraudctl.explain.scene import BoolArray, FloatArray, IntArray, Scene, micros
 from fraudctl.project import Project
 
 CAUSES: Final = ("label_delay", "near_miss", "known", "first_fraud")
@@ -105,13 +106,19 @@ def shifted(y_prob: FloatArray, factor: float) -> FloatArray:
     return np.asarray(factor * y_prob / (1.0 - y_prob + factor * y_prob), dtype=np.float64)
 
 
-def find_causes(scene: Scene, *, decide: Decide) -> Causes:
-    """Give every missed fraud its cause; see the module for their definitions."""
+def find_causes(scene: Scene, *, replay: Replay) -> Causes:
+    """Give every missed fraud its cause; see the module for their definitions.
+
+    Parameters
+    ----------
+    replay
+        All events of the period; those it judges are the events of the scene, in the same order.
+    """
     rows = np.flatnonzero(scene.missed)
     reach = lookback(scene.project)
     events = scene.scored[rows]
     pasts = {name: _past(events, scene.history, name, reach) for name in scene.entities}
-    near = np.asarray(decide(events, shifted(scene.y_prob[rows], NEAR)) != 0)
+    near = np.asarray(replay.codes_alone(rows, shifted(scene.y_prob[rows], NEAR), scene.project) != 0)
     nothing = np.zeros(len(rows), dtype=bool)
     pending = np.logical_or.reduce([past.pending for past in pasts.values()] or [nothing])
     known = np.logical_or.reduce([past.known for past in pasts.values()] or [nothing])

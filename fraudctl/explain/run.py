@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.costs import baseline, cost_matrix, perfect_cost
+from fraudctl.evaluate import Replay
 from fraudctl.explain.autopsy import Autopsy, dissect
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import Campaigns, find_campaigns
@@ -26,7 +27,6 @@ from fraudctl.explain.scene import (
     MISSED,
     BoolArray,
     Contribute,
-    Decide,
     FeatureLike,
     FloatArray,
     IntArray,
@@ -55,7 +55,7 @@ def explain(
     project: Project,
     features: Sequence[FeatureLike],
     contribute: Contribute,
-    decide: Decide,
+    replay: Replay,
     model: str,
     interact: Interact | None = None,
     as_of: datetime | None = None,
@@ -76,8 +76,10 @@ def explain(
         Mature, labelled feature-table rows of the period with ``y_prob``, ``action`` and ``cost``.
     history
         The whole feature table: labels and entities of all times.
-    contribute, decide
-        The model's contributions and the policy, as functions of events.
+    contribute
+        The model's contributions, as a function of events.
+    replay
+        All events of the period with the policy that decided them. Those it judges are ``scored``, in the same order.
     interact
         The model's interactions, where they are asked for: computed for the errors only.
     start, until
@@ -104,9 +106,9 @@ def explain(
         tell(name, next(steps), 10)
 
     step("causes")
-    causes = find_causes(scene, decide=decide)
+    causes = find_causes(scene, replay=replay)
     step("threshold")
-    swept = sweep(scene, decide=decide)
+    swept = sweep(scene, replay=replay)
     step("money")
     money = find_money(scene)
     step("campaigns")

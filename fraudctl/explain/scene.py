@@ -44,7 +44,10 @@ class FeatureLike(Protocol):
 
 
 class Decide(Protocol):
-    """The policy with everything it needs: events and their probabilities -> action codes, in the costs' order."""
+    """The policy on variants of one event: frame and probabilities -> action codes, in the costs' order.
+
+    Each variant is decided by itself, in the state in which the event was.
+    """
 
     def __call__(self, frame: pl.DataFrame, y_prob: FloatArray, /) -> npt.NDArray[np.int8]: ...  # noqa: D102
 

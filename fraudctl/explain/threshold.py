@@ -1,7 +1,8 @@
 """Is it the threshold? What the same policy would have cost if it saw all risks as higher or lower.
 
-Owns the sweep: all odds are multiplied by a factor and the policy decides again, with its costs, rules and
-capacity. For a single threshold this is exactly the threshold moving; for other policies it is the nearest thing to it.
+Owns the sweep: the odds of all events of the period are multiplied by a factor and the policy decides all of them
+again, with its costs, rules and capacity; then the judged ones are counted. For a single threshold this is exactly the
+threshold moving; for other policies it is the nearest thing to it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from fraudctl.costs import FRAUD, LEGIT
+from fraudctl.evaluate import Replay
 from fraudctl.explain.causes import shifted
-from fraudctl.explain.scene import BoolArray, Decide, FloatArray, Scene
+from fraudctl.explain.scene import BoolArray, FloatArray, Scene
 
 FACTORS: Final = tuple(float(10 ** (step / 10)) for step in range(-15, 16))
 """Factors on the odds that the curve is drawn over: 0.03 to 32."""
@@ -59,10 +61,16 @@ class Sweep:
     plateau: tuple[float, float]
 
 
-def sweep(scene: Scene, *, decide: Decide) -> Sweep:
-    """Decide again at every factor."""
-    curve = tuple(_setting(scene, decide, factor) for factor in FACTORS)
-    near = tuple(_setting(scene, decide, factor) for factor in NEAR_FACTORS)
+def sweep(scene: Scene, *, replay: Replay) -> Sweep:
+    """Decide all events of the period again at every factor; at a factor of 1 these are the decisions that were taken.
+
+    Parameters
+    ----------
+    replay
+        All events of the period; those it judges are the events of the scene, in the same order.
+    """
+    curve = tuple(_setting(scene, replay, factor) for factor in FACTORS)
+    near = tuple(_setting(scene, replay, factor) for factor in NEAR_FACTORS)
     today = _as_decided(scene)
     best = min((*curve, *near, today), key=lambda item: (item.cost, abs(np.log(item.factor))))
     return Sweep(curve, near, today, best, _plateau(curve, best))
@@ -79,8 +87,8 @@ def _plateau(curve: tuple[Setting, ...], best: Setting) -> tuple[float, float]:
     return min(curve[low].factor, best.factor), max(curve[high].factor, best.factor)
 
 
-def _setting(scene: Scene, decide: Decide, factor: float) -> Setting:
-    codes = decide(scene.scored, shifted(scene.y_prob, factor)).astype(np.int64)
+def _setting(scene: Scene, replay: Replay, factor: float) -> Setting:
+    codes = replay.codes_at(shifted(replay.y_prob, factor), scene.project).astype(np.int64)
     taken = scene.cost_table[np.arange(len(codes)), codes]
     cost = np.where(scene.y_true, taken[:, FRAUD], taken[:, LEGIT])
     return _count(scene, factor, alert=codes != 0, cost=cost)

@@ -20,8 +20,8 @@ from fraudctl.costs import OUTCOMES
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import LOWER_IS_BETTER, difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.replay import Replay
 from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerdict, RuleResult, Verdict
-from fraudctl.evaluate.run import decide_frame
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
 from fraudctl.policy.choose import SENSITIVITY_FACTORS
@@ -40,7 +40,7 @@ class Champion:
 
     version: str
     scored: pl.DataFrame
-    """From `fraudctl.evaluate.decide_frame`: the same events in the same order as the model's."""
+    """From `fraudctl.evaluate.Replay.judge`: the same events in the same order as the model's."""
 
 
 def judge(
@@ -49,6 +49,7 @@ def judge(
     *,
     project: Project,
     policy: Policy,
+    replay: Replay | None = None,
     champion: Champion | None = None,
     reference: Reference | None = None,
     checks: CheckReport | None = None,
@@ -61,11 +62,14 @@ def judge(
     evaluation
         Of the same events.
     scored
-        The evaluated events, from `fraudctl.evaluate.decide_frame`.
+        The evaluated events, from `fraudctl.evaluate.Replay.judge`.
     project
         Its ``[gate]``; without one the verdict is ``none``.
     policy
-        The model's policy, which decides anew on shuffled scores.
+        The model's policy.
+    replay
+        All events of the period, on which the negative control decides with shuffled scores; by default the evaluated
+        events are all there is.
     champion
         Where one is registered or named.
     reference
@@ -92,7 +96,8 @@ def judge(
     rules = (*before, *bench.rules(), *_drift(bench, reference, project))
     control = None
     if nothing_known(judged) is None:
-        control = _control(bench, policy, project)
+        whole = replay or Replay.of(scored.drop("y_prob", "action", "cost"), judged.y_prob, policy)
+        control = _control(bench, whole, project)
     result = _verdict(bench, rules, control, None if champion is None else champion.version)
     if checks is not None:
         result = replace(result, warnings=(*result.warnings, *check_warnings(checks)))
@@ -360,13 +365,14 @@ class _Control:
     recall: Estimate
 
 
-def _control(bench: _Bench, policy: Policy, project: Project) -> _Control:
-    """Apply the same rules to shuffled scores, with no least number of frauds: noise must not pass them."""
+def _control(bench: _Bench, replay: Replay, project: Project) -> _Control:
+    """Apply the same rules to shuffled scores, with no least number of frauds: noise must not pass them.
+
+    The scores of all events of the period are shuffled and decided, so that unlabelled events take their slots here as
+    they do for the model.
+    """
     rng = np.random.default_rng([bench.settings.seed, 1])
-    shuffled = rng.permutation(bench.judged.y_prob)
-    scored = decide_frame(
-        bench.scored.drop("y_prob", "action", "cost", strict=False), shuffled, policy=policy, project=project
-    )
+    scored = replay.judge(project, y_prob=replay.shuffled(rng))
     settings = replace(bench.settings, replicates=min(CONTROL_REPLICATES, bench.settings.replicates))
     noise = replace(bench, judged=prepare(scored, project), scored=scored, settings=settings, known={}, min_frauds=0)
     found = {name: estimate(name, noise.judged, settings) for name in ("savings", "recall")}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +19,9 @@ import polars as pl
 from fraudctl.costs import CodeArray, CostMatrix, FloatArray, IntArray, expected_cost
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rowwise import compile_row_sql
-from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
+from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments, period_start
 from fraudctl.policy.expressions import readable
-from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, serve_in_turn
+from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, Served, serve_alone, serve_in_turn
 from fraudctl.policy.segments import Segments, Thresholds
 
 SCHEMA_VERSION = 2
@@ -137,6 +138,10 @@ class Policy:
         pers = dict.fromkeys(item.per for item in self.capacity)
         return {per: local_moments(frame["event_time"], per, self.timezone) for per in pers}
 
+    def lead_from(self, moment: datetime) -> datetime:
+        """Return where the local days and weeks of capacities that hold at a moment began; it, without a capacity."""
+        return min((period_start(moment, item.per, self.timezone) for item in self.capacity), default=moment)
+
     def decide_arrays(
         self,
         y_prob: FloatArray,
@@ -148,13 +153,38 @@ class Policy:
         used: CapacityUse | None = None,
     ) -> CodeArray:
         """Decide from arrays that are ready: costs, which rules hold, where events lie in time and in which segment."""
+        found = self.serve_arrays(
+            y_prob, cost_table, rule_masks=rule_masks, when=when, segment=segment, used=used
+        )  # fmt: skip
+        return found.codes
+
+    def serve_arrays(
+        self,
+        y_prob: FloatArray,
+        cost_table: FloatArray | None,
+        *,
+        rule_masks: list[npt.NDArray[np.bool_]] | None = None,
+        when: Mapping[Per, Moments] | None = None,
+        segment: IntArray | None = None,
+        used: CapacityUse | None = None,
+        left: IntArray | None = None,
+    ) -> Served:
+        """Return the actions and the slots that were left when each event came.
+
+        ``left``, shape ``(n_limited, n_events)``, decides each event by itself with so many slots, instead of one after
+        the other.
+        """
         floor = self.floor(rule_masks or [], len(y_prob))
+        none = np.zeros((0, len(y_prob)), dtype=np.int64)
         if self.kind == "thresholds":
-            return np.asarray(np.maximum(self._cut(y_prob, segment), floor), dtype=np.int8)
+            return Served(np.asarray(np.maximum(self._cut(y_prob, segment), floor), dtype=np.int8), none)
         priced = self.priced(y_prob, cost_table)
         if not self.capacity:
-            return np.asarray(np.maximum(np.argmin(priced, axis=1), floor), dtype=np.int8)
-        return serve_in_turn(priced, floor, self.scarce(when or {}), used=used)
+            return Served(np.asarray(np.maximum(np.argmin(priced, axis=1), floor), dtype=np.int8), none)
+        scarce = self.scarce(when or {})
+        if left is not None:
+            return Served(serve_alone(priced, floor, scarce, left=left), left)
+        return serve_in_turn(priced, floor, scarce, used=used)
 
     def scarce(self, when: Mapping[Per, Moments]) -> list[Scarce]:
         """Give the scarce actions with their places and prices."""
@@ -260,5 +290,5 @@ def hindsight(policy: Policy, priced: FloatArray, floor: CodeArray, when: Mappin
     order = np.argsort(-gain, kind="stable")
     free = replace(policy, bids={}).scarce({per: item.take(order) for per, item in when.items()})
     codes = np.empty(len(priced), dtype=np.int8)
-    codes[order] = serve_in_turn(priced[order], floor[order], free)
+    codes[order] = serve_in_turn(priced[order], floor[order], free).codes
     return codes

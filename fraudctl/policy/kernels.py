@@ -72,8 +72,8 @@ def pick(priced: Floats, room: Array, floor: int) -> int:
 def serve(
     cost: Floats, floor: Array, limited: Ints, period: Ints, slot: Ints, left: Ints, limit: Ints, level: Ints,
     level_start: Ints, price: Floats, price_start: Ints, n_levels: Ints,
-) -> Array:  # fmt: skip
-    """Serve events one after the other; give the action of each.
+) -> tuple[Array, Ints]:  # fmt: skip
+    """Serve events one after the other; return the action of each, and the slots left when it came.
 
     Parameters
     ----------
@@ -94,6 +94,7 @@ def serve(
     """
     n_events, n_actions = cost.shape
     out = np.zeros(n_events, dtype=np.int8)
+    room_left = np.zeros((len(limited), n_events), dtype=np.int64)
     priced = np.empty(n_actions)
     room = np.empty(n_actions, dtype=np.bool_)
     for i in range(n_events):
@@ -101,6 +102,7 @@ def serve(
         priced[:] = cost[i]
         for j in range(len(limited)):
             have = left[period[j, i]]
+            room_left[j, i] = have
             room[limited[j]] = have > 0
             at = level[level_start[j] + min(max(have, 0), limit[j])]
             priced[limited[j]] += price[price_start[j] + slot[j, i] * n_levels[j] + at]
@@ -109,4 +111,4 @@ def serve(
             if limited[j] == code:
                 left[period[j, i]] -= 1
         out[i] = code
-    return out
+    return out, room_left

@@ -77,33 +77,70 @@ class Scarce:
     moments: Moments
 
 
+@dataclass(frozen=True)
+class Served:
+    """The actions of events that were served in turn.
+
+    Attributes
+    ----------
+    codes
+        Position of each event's action, shape ``(n_events,)``.
+    left
+        Slots of each limited action that were left when the event came, shape ``(n_limited, n_events)``.
+    """
+
+    codes: CodeArray
+    left: IntArray
+
+
 def serve_in_turn(
     cost: FloatArray, floor: CodeArray, scarce: list[Scarce], *, used: CapacityUse | None = None
-) -> CodeArray:
+) -> Served:
     """Serve events one after the other, in the order of the rows.
 
-    Each takes, of the actions that have room and that its rule allows, the one that costs least, the price of a place
+    Each takes, of the actions that have room and that its rule allows, the one that costs least, the price of a slot
     included. Where a rule demands more than the cheapest action of all, it takes the mildest with room that the rule
     allows. Only where none has room does it take a milder one.
 
     Parameters
     ----------
     cost
-        Expected cost of each action without the price of a place, shape ``(n_events, n_actions)``.
+        Expected cost of each action without the price of a slot, shape ``(n_events, n_actions)``.
     floor
         Mildest action that a rule allows, shape ``(n_events,)``; 0 where none speaks.
     used
-        Places taken before; those taken now are added.
+        Slots taken before; those taken now are added.
     """
+    periods, left = _places(scarce, used, len(cost))
+    found = _served(cost, floor, scarce, periods, left)
+    if used is not None:
+        for item in scarce:
+            used.take(item.limit.action, item.moments.period[found.codes == item.code])
+    return found
+
+
+def serve_alone(cost: FloatArray, floor: CodeArray, scarce: list[Scarce], *, left: IntArray) -> CodeArray:
+    """Decide each event by itself, as `serve_in_turn` would with the slots that were left when it came.
+
+    Parameters
+    ----------
+    cost, floor, scarce
+        As in `serve_in_turn`.
+    left
+        Slots left for each event, shape ``(n_limited, n_events)``; what one event takes changes nothing for another.
+    """
+    periods = np.arange(left.size, dtype=np.int64).reshape(left.shape)
+    return _served(cost, floor, scarce, periods, left.ravel().copy()).codes
+
+
+def _served(cost: FloatArray, floor: CodeArray, scarce: list[Scarce], periods: IntArray, left: IntArray) -> Served:
     from fraudctl.policy.kernels import serve
 
-    n_events = len(cost)
-    periods, left = _places(scarce, used, n_events)
     bids = [item.bids or BidPrices(item.limit.per, (1,), ()) for item in scarce]
     levels = [np.array(item.level if item.prices else [0], dtype=np.int64) for item in bids]
     prices = [np.array(item.prices or [[0.0]], dtype=np.float64) for item in bids]
-    none = np.zeros(n_events, dtype=np.int64)
-    codes = serve(
+    none = np.zeros(len(cost), dtype=np.int64)
+    codes, room = serve(
         np.ascontiguousarray(cost),
         floor,
         np.array([item.code for item in scarce], dtype=np.int64),
@@ -117,10 +154,7 @@ def serve_in_turn(
         _starts([item.size for item in prices]),
         np.array([item.shape[1] for item in prices], dtype=np.int64),
     )
-    if used is not None:
-        for item in scarce:
-            used.take(item.limit.action, item.moments.period[codes == item.code])
-    return np.asarray(codes, dtype=np.int8)
+    return Served(np.asarray(codes, dtype=np.int8), np.asarray(room, dtype=np.int64))
 
 
 def _places(scarce: list[Scarce], used: CapacityUse | None, n_events: int) -> tuple[IntArray, IntArray]:

@@ -6,7 +6,7 @@ Owns the period, what is left out of it, and the rule that nothing is judged on 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fraudctl.bundle import Bundle
-    from fraudctl.evaluate import Excluded, Period
+    from fraudctl.evaluate import Excluded, Period, Replay
+    from fraudctl.explain.scene import Decide
     from fraudctl.gate import Reference
     from fraudctl.policy import Policy
     from fraudctl.split import RandomSplit
@@ -74,8 +75,8 @@ class DecidedPeriod:
         Feature-table rows that can be judged, with ``y_prob``, ``action`` and ``cost``, in time order.
     young
         The same for the immature ones, whose outcome may still change.
-    came
-        ``event_id`` and ``event_time`` of every event that was decided, in time order: those without a label too.
+    replay
+        All events that were decided, the unlabelled ones and those that took slots before the period too.
     """
 
     subject: Subject
@@ -83,7 +84,7 @@ class DecidedPeriod:
     excluded: Excluded
     scored: pl.DataFrame
     young: pl.DataFrame
-    came: pl.DataFrame
+    replay: Replay
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,39 @@ class Decisions:
 
     def of_known(self, subject: Subject, period: Period, scores: pl.DataFrame) -> DecidedPeriod:
         """Decide on scores that are at hand: ``event_id`` and ``y_prob`` of every event of the period."""
-        events, excluded = self._events(subject, period)
+        events, excluded = self._events(subject, period, lead=True)
         found = events.select("event_id").join(scores, on="event_id", how="left", maintain_order="left")
         return self._settled(subject, period, excluded, events, found["y_prob"].fill_null(float("nan")).to_numpy())
+
+    def alone(self, bundle: Bundle, event_id: int | str) -> Decide:
+        """Give the bundle's policy on variants of one event of the table, each in the state of the event's moment.
+
+        Slots that earlier events of its local day or week took are gone; variants take none from each other.
+
+        Returns
+        -------
+        Decide
+            Variants and their probabilities -> positions in the project's present actions. An id that is not in the
+            table has the state of nothing taken; whoever explains it refuses it.
+        """
+        import numpy as np
+        import polars as pl
+
+        from fraudctl.evaluate import OneMoment, Period
+
+        subject = self._subject(bundle)
+        frame = self.table.frame
+        here = (frame["event_id"].cast(pl.String) == str(event_id)).arg_true()
+        if len(here) != 1 or not subject.policy.capacity:
+            return OneMoment.free(subject.policy, self.project).decide
+        event = frame[int(here[0])]
+        at = event["event_time"][0]
+        before = frame[: int(here[0])].filter(pl.col("event_time") >= subject.policy.lead_from(at))
+        if self.project.evaluate.block_known is not None:
+            kept, _ = self._events(subject, Period(subject.policy.lead_from(at), at + timedelta(microseconds=1)))
+            before = before.join(kept.select("event_id"), on="event_id", how="semi", maintain_order="left")
+        events, y_prob = self._bundle_scores(bundle, pl.concat([before, event]))
+        return OneMoment.after(events, np.asarray(y_prob), subject.policy, self.project).decide
 
     def reference(self, decided: DecidedPeriod) -> Reference | None:
         """Give the model's scores in its test period, and on the events just before that it was not trained on."""
@@ -152,7 +183,7 @@ class Decisions:
 
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
         period = self._period(subject, since, until)
-        events, excluded = self._events(subject, period)
+        events, excluded = self._events(subject, period, lead=True)
         if scores is None and subject.bundle is not None:
             events, y_prob = self._bundle_scores(subject.bundle, events)
         else:
@@ -162,12 +193,21 @@ class Decisions:
     def _settled(
         self, subject: Subject, period: Period, excluded: Excluded, events: pl.DataFrame, y_prob: NDArray[np.float64]
     ) -> DecidedPeriod:
-        scored, young = self._decided(events, y_prob, subject.policy)
-        unlabelled = events.height - scored.height - young.height
-        excluded = replace(excluded, unlabelled=unlabelled, immature=young.height)
-        if scored.height == 0:
-            raise _nothing_to_judge(events.height, excluded)
-        return DecidedPeriod(subject, period, excluded, scored, young, events.select("event_id", "event_time"))
+        """Decide every event in time order, those before the period too; give those that can be judged."""
+        from fraudctl.evaluate import Replay, Stretch
+        from fraudctl.split import immature
+
+        lead = (events["event_time"] < period.from_time).to_numpy()
+        inside = events.filter(~lead)
+        young = immature(inside, label_delay=self.project.data.label_delay, known_until=self.table.known_until)
+        judged = (~young & inside["label"].is_not_null()).to_numpy()
+        replay = Replay((Stretch(events, y_prob, subject.policy, lead),), judged)
+        decided = replay.decided(self.project)
+        n_unlabelled = int((~judged & ~young.to_numpy()).sum())
+        excluded = replace(excluded, unlabelled=n_unlabelled, immature=int(young.sum()))
+        if not judged.any():
+            raise _nothing_to_judge(inside.height, excluded)
+        return DecidedPeriod(subject, period, excluded, decided.filter(judged), decided.filter(young), replay)
 
     def _subject(self, bundle: Bundle) -> Subject:
         from fraudctl.policy import Policy
@@ -217,20 +257,27 @@ class Decisions:
         refuse_the_past(start, subject.as_of, who=f"model {subject.name}")
         return Period(start, end)
 
-    def _events(self, subject: Subject, period: Period, *, empty: bool = False) -> tuple[pl.DataFrame, Excluded]:
-        """Give the events of the period, less those that a block on known entities would have kept out."""
+    def _events(
+        self, subject: Subject, period: Period, *, empty: bool = False, lead: bool = False
+    ) -> tuple[pl.DataFrame, Excluded]:
+        """Give the events of the period, less those that a block on known entities would have kept out.
+
+        With ``lead`` also those before it, from the start of the local day or week of a capacity that had begun.
+        """
         import polars as pl
 
-        from fraudctl.evaluate import Excluded
+        from fraudctl.evaluate import Excluded, lead_from
         from fraudctl.split import instant, known_blocked
 
         frame = self.table.frame
         if subject.by_chance is not None:
             test = frame.filter(subject.by_chance.test_rows(frame["event_id"]))
             return test, Excluded(duplicates=self.table.n_duplicates)
-        inside = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
-        events = frame.filter(inside)
-        if events.height == 0 and not empty:
+        start = lead_from(period.from_time, subject.policy, self.project) if lead else period.from_time
+        counted = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
+        wanted = (pl.col("event_time") >= start) & (pl.col("event_time") < period.until)
+        n_inside = frame.filter(counted).height
+        if n_inside == 0 and not empty:
             first, last = frame["event_time"][0], frame["event_time"][-1]
             msg = (
                 f"no event lies between {period.from_time.isoformat()} and {period.until.isoformat()}; "
@@ -239,12 +286,13 @@ class Decisions:
             raise DataError(msg, hint="choose another period with --from and --to, or another as_of")
         block = self.project.evaluate.block_known
         if block is None:
-            return events, Excluded(duplicates=self.table.n_duplicates)
+            return frame.filter(wanted), Excluded(duplicates=self.table.n_duplicates)
         zone = self.project.data.timezone
         block_from = subject.train_from if block.since is None else instant(block.since, timezone=zone)
         blocked = pl.Series(known_blocked(frame, entity=block.entity, since=block_from, timezone=zone))
-        kept = frame.filter(inside & ~blocked)
-        return kept, Excluded(block_known=events.height - kept.height, duplicates=self.table.n_duplicates)
+        n_kept = frame.filter(counted & ~blocked).height
+        kept = frame.filter(wanted & ~blocked)
+        return kept, Excluded(block_known=n_inside - n_kept, duplicates=self.table.n_duplicates)
 
     def _bundle_scores(self, bundle: Bundle, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:
         """Score the events with the features that the bundle was trained on; give both."""
@@ -273,18 +321,6 @@ class Decisions:
             msg = f"{path}: none of its {scores.height:,} ids is among the {events.height:,} events of the period"
             raise DataError(msg, hint="are these the ids of the data, and scores of the test period?")
         return joined["y_prob"].fill_null(float("nan")).cast(pl.Float64).to_numpy()
-
-    def _decided(
-        self, events: pl.DataFrame, y_prob: NDArray[np.float64], policy: Policy
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Decide on every event in time order; give those that can be judged, and those that are too young."""
-        from fraudctl.evaluate import decide_frame
-        from fraudctl.split import immature
-
-        decided = decide_frame(events, y_prob, policy=policy, project=self.project)
-        young = immature(decided, label_delay=self.project.data.label_delay, known_until=self.table.known_until)
-        judged = decided.filter(~young & decided["label"].is_not_null())
-        return judged, decided.filter(young)
 
 
 def _timed(events: pl.DataFrame, y_prob: NDArray[np.float64]) -> pl.DataFrame:

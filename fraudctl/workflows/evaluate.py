@@ -191,8 +191,8 @@ def _evaluate(
     champion = None if rival is None else Champion(rival.subject.name, rival.scored)
     checks = check_data(project, progress=progress) if project.gate is not None and project.gate.checks else None
     return judge(
-        evaluation, decided.scored, project=project, policy=subject.policy, champion=champion, reference=reference,
-        checks=checks, seed=seed,
+        evaluation, decided.scored, project=project, policy=subject.policy, replay=decided.replay, champion=champion,
+        reference=reference, checks=checks, seed=seed,
     )  # fmt: skip
 
 

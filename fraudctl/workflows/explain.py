@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
     from fraudctl.explain.event import EventExplanation
     from fraudctl.explain.result import Explanation
-    from fraudctl.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def explain_model(
         project=project,
         features=table.features.features,
         contribute=lambda frame: contributions_of(bundle, frame),
-        decide=lambda frame, y_prob: decide_as_priced(project, decided.subject.policy, frame, y_prob),
+        replay=decided.replay,
         model=bundle.version,
         interact=partial(interactions_of, bundle, progress=progress) if interactions else None,
         as_of=bundle.as_of,
@@ -116,7 +115,6 @@ def explain_one(
         The bundle is missing, damaged, or its features are not the project's present ones.
     """
     from fraudctl.explain.event import explain_event
-    from fraudctl.policy import Policy
     from fraudctl.train import predict
 
     _require_time(project)
@@ -126,8 +124,8 @@ def explain_one(
     if bundle.features.get("digest") != table.features.digest:
         msg = f"the features of bundle {bundle.version} are not those of the project file"
         raise BundleError(msg, hint="train again, or restore the project file that the bundle was trained with")
-    policy = Policy.from_dict(dict(bundle.policy))
     progress.stage("Explaining")
+    decide = Decisions(project, table, progress).alone(bundle, event_id)
     return explain_event(
         event_id,
         table.frame,
@@ -135,7 +133,7 @@ def explain_one(
         features=table.features.features,
         contribute=lambda frame: contributions_of(bundle, frame),
         score=lambda frame: predict(bundle, frame)[1],
-        decide=lambda frame, y_prob: decide_as_priced(project, policy, frame, y_prob),
+        decide=decide,
         model=bundle.version,
     )
 
@@ -159,19 +157,6 @@ def bundle_of(decided: DecidedPeriod) -> Bundle:
         msg = "only the decisions of a bundle can be explained"
         raise BundleError(msg, hint="`fraudctl train` writes one")
     return decided.subject.bundle
-
-
-def decide_as_priced(
-    project: Project, policy: Policy, frame: pl.DataFrame, y_prob: NDArray[np.float64]
-) -> NDArray[np.int8]:
-    """Let a bundle's policy decide; give codes in the order of the project's present actions."""
-    import numpy as np
-
-    from fraudctl.costs import cost_matrix
-
-    matrix = cost_matrix(project.costs)
-    codes = np.array([matrix.code(name) for name in policy.actions], dtype=np.int8)
-    return codes[policy.decide(frame, y_prob)]
 
 
 def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]:

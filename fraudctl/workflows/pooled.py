@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from fraudctl.split import Split
 
 
+_KEPT_FORM = 2
+"""Form of what is kept of a refit; another form is computed again."""
+
+
 @dataclass(frozen=True)
 class Pooled:
     """Several periods as one.
@@ -85,9 +89,11 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
         if old is not None:
             as_of = old.as_of - back * length
             theirs.append(_replayed(decisions, old, period, as_of, ours[-1].subject.train_from))
-    facts = list(_facts(decisions.project, ours, theirs))
     project = decisions.project
-    return Pooled(_together(ours, project), _together(theirs, project) if theirs else None, facts[::-1])
+    joined = _together(ours, project)
+    joined_rival = _together(theirs, project) if theirs else None
+    facts = list(_facts(project, ours, [joined] if joined_rival is None else [joined, joined_rival]))
+    return Pooled(joined, joined_rival, facts[::-1])
 
 
 def _earlier(period: Period, by: timedelta) -> Period:
@@ -95,43 +101,38 @@ def _earlier(period: Period, by: timedelta) -> Period:
 
 
 def _together(parts: list[DecidedPeriod], project: Project) -> DecidedPeriod:
-    """Put periods together; a local day or week that two of them share has its slots once for a constant action."""
+    """Put periods together and decide them again in time order, so that slots run on where periods meet."""
     import polars as pl
 
-    from fraudctl.evaluate import pool
-    from fraudctl.policy.constant import with_order
+    from fraudctl.evaluate import chained
 
     last = parts[0]
+    replay = chained([part.replay for part in parts])
+    decided = replay.decided(project)
     counted = {
         name: sum(getattr(part.excluded, name) for part in parts) for name in ("immature", "unlabelled", "block_known")
     }
-    columns = [name for name in last.scored.columns if all(name in part.scored.columns for part in parts)]
-    came = with_order(pl.concat([part.came for part in parts]).sort("event_time", "event_id"), project)
-    order = came.drop("event_time")
-
-    def pooled(frames: list[pl.DataFrame]) -> pl.DataFrame:
-        whole = pool([frame.select(columns) for frame in frames])
-        kept = whole.drop(name for name in order.columns if name != "event_id")
-        return kept.join(order, on="event_id", how="left", maintain_order="left").select(whole.columns)
-
+    young = decided["event_id"].is_in(pl.concat([part.young["event_id"] for part in parts]).implode())
     return replace(
         last,
         period=replace(last.period, from_time=min(part.period.from_time for part in parts)),
         excluded=replace(last.excluded, **counted),
-        scored=pooled([part.scored for part in parts]),
-        young=pooled([part.young for part in parts]),
-        came=came.select("event_id", "event_time"),
+        scored=decided.filter(replay.judged),
+        young=decided.filter(young),
+        replay=replay,
     )
 
 
-def _facts(project: Project, ours: list[DecidedPeriod], theirs: list[DecidedPeriod]) -> Iterator[dict[str, Any]]:
-    """Yield what each period says by itself, the last first."""
+def _facts(project: Project, ours: list[DecidedPeriod], joined: list[DecidedPeriod]) -> Iterator[dict[str, Any]]:
+    """Yield what each period says by itself, the last first, from the decisions that were pooled."""
+    import polars as pl
+
     from fraudctl.evaluate import prepare
     from fraudctl.evaluate.estimates import ratio_of
 
     for place, part in enumerate(ours):
-        both = [part, *theirs[place : place + 1]]
-        judged = [prepare(item.scored, project) for item in both]
+        inside = pl.col("event_time").is_between(part.period.from_time, part.period.until, closed="left")
+        judged = [prepare(item.scored.filter(inside), project) for item in joined]
         found = [ratio_of("savings", item) for item in judged]
         saved = [None if ratio is None or ratio.reason else ratio.value for ratio in found]
         yield {
@@ -183,7 +184,8 @@ def _split(own: Project, table: FeatureTable, as_of: datetime) -> Split:
 
 
 def _key(bundle: Bundle, table: FeatureTable, as_of: datetime, period: Period) -> str:
-    told = [bundle.version, table.key, as_of.isoformat(), period.from_time.isoformat(), period.until.isoformat()]
+    moments = [as_of.isoformat(), period.from_time.isoformat(), period.until.isoformat()]
+    told = [_KEPT_FORM, bundle.version, table.key, *moments]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
@@ -199,10 +201,11 @@ def _kept(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
 def _refit(
     own: Project, table: FeatureTable, split: Split, period: Period, place: Path, decisions: Decisions
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Fit, calibrate and choose the policy anew; score every event of the period, known to be blocked or not."""
+    """Fit, calibrate and choose the policy; score every event of the period and of the day or week it begins in."""
     import polars as pl
 
     from fraudctl import tables
+    from fraudctl.evaluate import lead_from
     from fraudctl.policy import choose_policy
     from fraudctl.train import fit_project, predict
 
@@ -211,9 +214,10 @@ def _refit(
         progress=decisions.progress,
     )  # fmt: skip
     y_prob = trained.predictions["y_prob"].to_numpy()
-    policy = choose_policy(own, trained.predictions, y_prob, known_share=split.known_share).policy.to_dict()
-    events = table.frame.filter(pl.col("event_time").is_between(period.from_time, period.until, closed="left"))
+    policy = choose_policy(own, trained.predictions, y_prob, known_share=split.known_share).policy
+    start = lead_from(period.from_time, policy, decisions.project)
+    events = table.frame.filter(pl.col("event_time").is_between(start, period.until, closed="left"))
     scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
     tables.write_parquet(scores, place)
-    tables.write_text(json.dumps(policy), place.with_suffix(".json"))
-    return scores, policy
+    tables.write_text(json.dumps(policy.to_dict()), place.with_suffix(".json"))
+    return scores, policy.to_dict()

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import FEATURES, PROJECT, START, Described, World, contributions, make_world, project
 
+from fraudctl.costs import cost_matrix
 from fraudctl.errors import DataError
+from fraudctl.evaluate import Replay
 from fraudctl.explain import causes as causes_module
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import around, find_campaigns, link
@@ -26,6 +28,7 @@ from fraudctl.explain.scene import Scene, make_scene
 from fraudctl.explain.search import Errors, draw_errors, score_slice, strata_of
 from fraudctl.explain.slices import _distinct, _Found
 from fraudctl.explain.threshold import sweep
+from fraudctl.policy import Policy
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def brute_cause(event: dict[str, object], history: list[dict[str, object]], near
 
 
 def test_causes_are_those_of_brute_force(scene: Scene, world: World) -> None:
-    causes = find_causes(scene, decide=world.decide)
+    causes = find_causes(scene, replay=world.replay)
     events = scene.scored[causes.rows]
     near = world.decide(events, shifted(events["y_prob"].to_numpy(), 2.0)) != 0
     history = world.history.filter(pl.col("label") == 1).to_dicts()
@@ -61,16 +64,17 @@ def test_causes_are_those_of_brute_force(scene: Scene, world: World) -> None:
 def test_causes_are_the_same_however_many_pairs_are_held(
     scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = find_causes(scene, decide=world.decide)
+    whole = find_causes(scene, replay=world.replay)
     monkeypatch.setattr(causes_module, "MOST_PAIRS", 7)
-    parts = find_causes(scene, decide=world.decide)
+    parts = find_causes(scene, replay=world.replay)
     assert (parts.cause, parts.entity, parts.totals) == (whole.cause, whole.entity, whole.totals)
 
 
 def test_an_empty_entity_explains_nothing(world: World) -> None:
     frame = world.scored.with_columns(card=pl.lit(None, dtype=pl.Int64), merchant=pl.lit(None, dtype=pl.Int64))
     scene = make_scene(frame, frame, project=world.project, features=FEATURES)
-    causes = find_causes(scene, decide=lambda events, _: np.zeros(events.height, dtype=np.int8))
+    never = Policy("thresholds", cost_matrix(world.project.costs))
+    causes = find_causes(scene, replay=Replay.of(frame, frame["y_prob"].to_numpy(), never))
     assert set(causes.cause) == {"first_fraud"}
     assert find_campaigns(scene).items == ()
 
@@ -152,7 +156,7 @@ def test_contrast_with_few_entities_has_no_interval(scene: Scene) -> None:
 
 
 def test_the_sweep_at_one_is_today_and_more_odds_never_alert_less(scene: Scene, world: World) -> None:
-    found = sweep(scene, decide=world.decide)
+    found = sweep(scene, replay=world.replay)
     same = next(item for item in found.curve if item.factor == 1.0)
     assert (same.cost, same.n_alerts, same.n_missed) == (
         pytest.approx(scene.cost.sum()), int(scene.alert.sum()), int(scene.missed.sum()),

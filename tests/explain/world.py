@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from fraudctl.costs import cost_matrix, minimum_risk, taken_cost
+from fraudctl.evaluate import Replay
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.run import explain
+from fraudctl.policy import bare_policy
 from fraudctl.project import Project, parse_project
 
 PROJECT = """
@@ -72,6 +74,11 @@ class World:
 
     def score(self, frame: pl.DataFrame) -> np.ndarray[Any, Any]:
         return 1 / (1 + np.exp(-contributions(frame).sum(axis=1)))
+
+    @property
+    def replay(self) -> Replay:
+        """The decided events as all there is, under the policy of lowest expected cost."""
+        return Replay.of(self.scored, self.scored["y_prob"].to_numpy(), bare_policy(self.project))
 
     def decide(self, frame: pl.DataFrame, y_prob: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return minimum_risk(cost_matrix(self.project.costs).per_event(frame), y_prob)
@@ -162,7 +169,7 @@ def explain_world(world: World, **more: object) -> Explanation:
     arguments: dict[str, object] = {"model": "v1", "permutations": 200, "threads": 1, **more}
     return explain(
         world.scored, world.history, project=world.project, features=FEATURES, contribute=world.contribute,
-        decide=world.decide, **arguments,
+        replay=world.replay, **arguments,
     )  # type: ignore[arg-type]  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def explanation() -> Explanation:
     world = make_world(4000, missed_channel="web")
     return explain(
         world.scored, world.history, project=world.project, features=FEATURES, contribute=world.contribute,
-        decide=world.decide, model="v1", permutations=200, threads=1,
+        replay=world.replay, model="v1", permutations=200, threads=1,
     )  # fmt: skip
 
 

@@ -1,0 +1,49 @@
+"""Who may turn probabilities into actions: nobody decides on a part of the events.
+
+Under a capacity a decision depends on all events before it, so only the modules that own a whole period may call a
+policy: everybody else asks `fraudctl.evaluate.Replay` and counts afterwards.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import fraudctl
+
+ROOT = Path(fraudctl.__file__).parent
+DECIDING = {"decide_arrays", "serve_arrays", "serve_in_turn", "serve_alone", "decide_alone"}
+OWNERS = {
+    "policy/places.py", "policy/decide.py", "policy/crowd.py", "policy/choose.py",
+    "evaluate/replay.py",
+    "scoring/decider.py",  # scores what comes, in the order in which it comes, with the state that it keeps
+}  # fmt: skip
+
+
+def calls(path: Path) -> set[str]:
+    """Names of the deciding functions that a module calls, and `decide` where it is a policy's."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+        if name in DECIDING or (name == "decide" and owner.endswith("policy")):
+            found.add(name)
+    return found
+
+
+def test_only_owners_of_whole_periods_decide() -> None:
+    deciding = {path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py")) if calls(path)}
+    assert deciding <= OWNERS
+    assert "evaluate/replay.py" in deciding
+
+
+def test_decide_frame_is_for_events_that_are_all_there_is() -> None:
+    callers = {
+        path.relative_to(ROOT).as_posix()
+        for path in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "decide_frame"
+    }
+    assert callers == set()
