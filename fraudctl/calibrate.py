@@ -15,6 +15,7 @@ import numpy as np
 
 from fraudctl.errors import BundleError
 from fraudctl.figures import listed
+from fraudctl.weights import in_events
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +39,8 @@ _SCORE_LIMIT = 30.0
 _SURE = 15.0
 _TAIL_SLOPE = 1e-3
 _RIDGE = 1e-6
+_EQUAL = 1e-12
+"""Relative difference of two rates that is rounding: it must not decide whether blocks are merged."""
 
 
 def sigmoid(y_score: Floats) -> Floats:
@@ -158,14 +161,14 @@ def fit_calibrator(
         calibration* (AISTATS 2017). isotonic: pool-adjacent-violators with centred knots, after Oron and Flournoy,
         *Centered Isotonic Regression* (2017).
     weight
-        Weight of each event; by default all 1.
+        Weight of each event; by default all 1. Only their ratios count, not their unit.
 
     Returns
     -------
     Calibrator or None
         None where the method cannot be fitted: one class only, or scores that do not rise with fraud.
     """
-    weights = np.ones(len(y_true)) if weight is None else np.asarray(weight, dtype=np.float64)
+    weights = np.ones(len(y_true)) if weight is None else in_events(np.asarray(weight, dtype=np.float64))
     if method == "none":
         return Calibrator("none")
     present = weights > 0
@@ -236,7 +239,10 @@ def _penalised_loss(theta: Floats, inputs: Floats, target: Floats, weights: Floa
 
 
 def _fit_isotonic(y_score: Floats, target: Floats, weights: Floats) -> Calibrator:
-    """Pool adjacent violators, then put each block's knot at its mean score and mean outcome (shrunk by one event)."""
+    """Pool adjacent violators, then put each block's knot at its mean score and mean outcome.
+
+    The mean outcome is shrunk by one event of mean weight towards the rate of all.
+    """
     scores, inverse = np.unique(y_score, return_inverse=True)
     totals = np.bincount(inverse, weights).astype(np.float64)
     hits = np.bincount(inverse, weights * target).astype(np.float64)
@@ -256,7 +262,7 @@ def _pool_adjacent_violators(scores: Floats, hits: Floats, totals: Floats) -> li
     blocks: list[tuple[float, float, float]] = []
     for score, hit, total in zip(scores.tolist(), hits.tolist(), totals.tolist(), strict=True):
         mean = score
-        while blocks and blocks[-1][1] * total >= hit * blocks[-1][2]:
+        while blocks and blocks[-1][1] * total >= hit * blocks[-1][2] * (1.0 - _EQUAL):
             before_mean, before_hit, before_total = blocks.pop()
             mean = (mean * total + before_mean * before_total) / (total + before_total)
             hit, total = hit + before_hit, total + before_total  # noqa: PLW2901 - the block grows

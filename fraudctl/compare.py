@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from fraudctl.costs import FloatArray
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.result import Period, when_of
 from fraudctl.metrics import ratios
 from fraudctl.project import Project
+from fraudctl.split import RandomSplit
 from fraudctl.uncertainty import Estimate, RankingIntervals, difference_estimate
 
 SCHEMA_VERSION = 2
@@ -50,6 +53,11 @@ class Comparison:
     names: tuple[str, str]
     events: int
     frauds: int
+    period: Period
+    """Of the events; without meaning where the data have no time."""
+    by_chance: RandomSplit | None
+    """The random split that the events are the test of, where the data have no time."""
+    timezone: str
     confidence: float
     currency: str
     metrics: tuple[dict[str, Estimate], dict[str, Estimate]]
@@ -63,6 +71,11 @@ class Comparison:
     costliest: tuple[dict[str, Any], ...]
     """Single events where the disagreement costs most: event_id, label, both probabilities, actions and costs."""
 
+    @property
+    def when(self) -> str:
+        """Which events were compared: a period, or the test of a random split."""
+        return when_of(self.period, self.by_chance, self.timezone)
+
     def to_dict(self) -> dict[str, Any]:
         """Give the comparison as JSON."""
         both = {
@@ -73,6 +86,8 @@ class Comparison:
             "schema_version": SCHEMA_VERSION,
             "a": self.names[0],
             "b": self.names[1],
+            "period": None if self.by_chance is not None else self.period.to_dict(),
+            "split": {"kind": "time"} if self.by_chance is None else self.by_chance.to_dict(),
             "rows": self.events,
             "frauds": self.frauds,
             "confidence": self.confidence,
@@ -92,6 +107,8 @@ def compare(
     *,
     project: Project,
     names: tuple[str, str],
+    period: Period | None = None,
+    by_chance: RandomSplit | None = None,
     confidence: float = 0.90,
     seed: int = 0,
     most: int = 20,
@@ -106,6 +123,10 @@ def compare(
         Its costs and entities.
     names
         Versions of A and B.
+    period
+        Of the events; by default from the first event to just after the last.
+    by_chance
+        The random split that the events are the test of, where the data have no time.
     confidence, seed
         Of the intervals.
     most
@@ -132,6 +153,9 @@ def compare(
         names=names,
         events=a.n_events,
         frauds=a.n_frauds,
+        period=period or spanned(scored_a),
+        by_chance=by_chance,
+        timezone=project.data.timezone,
         confidence=confidence,
         currency=a.matrix.currency,
         metrics=(found[0], found[1]),
@@ -141,6 +165,14 @@ def compare(
         rank_correlation=_spearman(a.y_prob, b.y_prob),
         costliest=_costliest(scored_a, scored_b, a, b, most),
     )
+
+
+def spanned(scored: pl.DataFrame) -> Period:
+    """Return the period from the first event to just after the last; ``scored`` has at least one."""
+    first, last = scored["event_time"].min(), scored["event_time"].max()
+    assert isinstance(first, datetime)  # noqa: S101 - for the type checker: there are events, each with its time
+    assert isinstance(last, datetime)  # noqa: S101
+    return Period(first, last + timedelta(microseconds=1))
 
 
 def read_logged(decisions: Path, model: str) -> pl.DataFrame:

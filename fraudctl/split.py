@@ -8,7 +8,7 @@ random, by a hash of the event id, where the project asks for that by name. It f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 FEW_FRAUDS = 30
 """Fewer frauds than this in a training period are warned about."""
+
+NEVER_SCORES = (
+    "a model of data without a time can be evaluated but never score: `score`, `state` and `serve` take events in the "
+    "order of time and refuse it; if it is to decide, give [data] an event_time first"
+)
+"""Said before anything is trained."""
 
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _LONGEST_DEFAULT_TEST = timedelta(days=30)
@@ -281,6 +287,7 @@ def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) ->
         raise DataError(msg, hint="each needs frauds and legitimate events: fewer [split] folds, or more data")
     few = counts[0] < FEW_FRAUDS
     warnings = ["the split is random: it says how well the model knows this data, and nothing about the future"]
+    warnings.append(NEVER_SCORES)
     warnings += [f"only {counts[0]} frauds to train on; every figure about them is uncertain"] if few else []
     folds = tuple(
         Fold(k + 1, NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, groups[1 + n_folds + k], groups[1 + k], 0)
@@ -290,15 +297,23 @@ def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) ->
 
 
 def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], timed: bool = True) -> dict[str, Any]:
-    """Say what training and test have in common: events, time, and ids of each entity.
+    """Return what training and test have in common, as `pooled_overlap` does for several periods."""
+    return pooled_overlap([(train, test)], entities=entities, timed=timed)
+
+
+def pooled_overlap(
+    periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, entities: list[str], timed: bool = True
+) -> dict[str, Any]:
+    """Return what training and test have in common: events, time, and ids of each entity.
 
     Shared ids are no fault, for a card that was seen is scored again; but what a model knows of them it need not know
-    of others, so the share is worth knowing.
+    of others, so the share is worth knowing. Each event is held against the training of the model that decided it.
 
     Parameters
     ----------
-    train, test
-        Rows with ``event_id``, ``event_time``, ``label`` and the entities: those trained on, and those evaluated.
+    periods
+        For each period the rows trained on and the rows evaluated, with ``event_id``, ``event_time``, ``label`` and the
+        entities.
     entities
         Their names.
     timed
@@ -307,21 +322,30 @@ def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], tim
     Returns
     -------
     dict
-        ``events`` in both; ``gap_days`` from the last event trained on to the first evaluated (negative where they
-        interleave; None without a time); per entity ``ids`` in the test, how many of them were ``seen`` in training,
-        and the shares of events and of frauds that belong to them.
+        ``events`` in both; ``gap_days`` from the last event trained on to the first evaluated, the least of all periods
+        (negative where they interleave; None without a time); per entity ``ids`` in the test, how many of them were
+        ``seen`` in training, and the shares of events and of frauds that were seen.
     """
-    last, first = train["event_time"].max(), test["event_time"].min()
-    known = timed and isinstance(last, datetime) and isinstance(first, datetime)
+    gaps = [gap for train, test in periods if timed and (gap := _gap_days(train, test)) is not None]
     return {
-        "events": test["event_id"].is_in(train["event_id"].implode()).sum(),
-        "gap_days": round((first - last) / timedelta(days=1), 3) if known else None,  # type: ignore[operator]
-        "entities": {name: _shared(train[name], test, name) for name in entities},
+        "events": sum(int(test["event_id"].is_in(train["event_id"].implode()).sum()) for train, test in periods),
+        "gap_days": min(gaps, default=None),
+        "entities": {name: _shared(periods, name) for name in entities},
     }
 
 
-def _shared(train: pl.Series, test: pl.DataFrame, name: str) -> dict[str, Any]:
-    seen = test[name].is_in(train.drop_nulls().unique().implode()).fill_null(value=False)
+def _gap_days(train: pl.DataFrame, test: pl.DataFrame) -> float | None:
+    last, first = train["event_time"].max(), test["event_time"].min()
+    if not isinstance(last, datetime) or not isinstance(first, datetime):
+        return None
+    return round((first - last) / timedelta(days=1), 3)
+
+
+def _shared(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], name: str) -> dict[str, Any]:
+    test = pl.concat([test.select("label", name) for _, test in periods])
+    seen = pl.concat([
+        test[name].is_in(train[name].drop_nulls().unique().implode()).fill_null(value=False) for train, test in periods
+    ])  # fmt: skip
     fraud = (test["label"] == 1).fill_null(value=False)
     n_frauds = int(fraud.sum())
     return {

@@ -27,6 +27,22 @@ WEIGHT: Final = "event_weight"
 """Name of the weight among fold predictions."""
 
 
+def in_events(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights with a mean of 1 over the events that count, so that they sum to the number of these events.
+
+    Whatever holds a weighted sum against an absolute number (a prior of one event, a ridge, a penalty) takes these: how
+    many events a weight stands for is the user's unit, and another unit must not change what is learned.
+
+    >>> in_events(np.array([2.0, 6.0, 0.0])).tolist()
+    [0.5, 1.5, 0.0]
+    """
+    counts = weight > 0
+    if not counts.any():
+        return weight
+    scaled = weight / weight.max()
+    return np.asarray(scaled / scaled[counts].mean(), dtype=np.float64)
+
+
 def weight_columns(project: Project) -> list[str]:
     """Give the data columns that weights and the control group are read from."""
     data = project.data

@@ -4,10 +4,12 @@ import json
 
 import polars as pl
 import pytest
-from decisions_world import make_events, make_project, score
+from decisions_world import PERIOD, make_events, make_project, score
 
 from fraudctl.compare import compare
 from fraudctl.errors import DataError
+from fraudctl.figures import percent
+from fraudctl.split import RandomSplit
 
 
 def test_disagreements_add_up_to_the_difference() -> None:
@@ -35,6 +37,23 @@ def test_costliest_come_first_and_are_disagreements() -> None:
     assert len(gaps) == 5
     assert all(item["action_a"] != item["action_b"] for item in found.costliest)
     assert max(gaps) == pytest.approx((a["cost"] - b["cost"]).abs().max())
+
+
+def test_a_comparison_names_its_period() -> None:
+    project = make_project()
+    scored = score(make_events(), project)
+    found = compare(scored, scored, project=project, names=("a", "b"), period=PERIOD)
+    assert found.to_dict()["period"] == PERIOD.to_dict()
+    assert found.to_dict()["split"] == {"kind": "time"}
+    assert found.when == "2–8 Mar 2026"
+    first, last = scored["event_time"].min(), scored["event_time"].max()
+    own = compare(scored, scored, project=project, names=("a", "b")).period
+    assert own.from_time == first
+    assert own.until > last  # type: ignore[operator]
+    drawn = compare(scored, scored, project=project, names=("a", "b"), by_chance=RandomSplit(3, 0.25))
+    assert drawn.to_dict()["period"] is None
+    assert drawn.to_dict()["split"] == {"kind": "random", "seed": 3, "test_share": 0.25}
+    assert drawn.when == f"a random {percent(0.25)} of the events (random split, seed 3)"
 
 
 def test_twins_never_disagree() -> None:

@@ -16,7 +16,7 @@ from fraudctl.gate import Reference, judge
 from fraudctl.gate.beside import drift_rule
 from fraudctl.metrics.drift import AgainstChance
 from fraudctl.policy import bare_policy
-from fraudctl.split import overlap
+from fraudctl.split import overlap, pooled_overlap
 
 FLOOR = "[gate]\nsavings = { at_least = 0.25 }\nmin_frauds = 100\n"
 DRIFT = FLOOR + "drift = {}\n"
@@ -173,3 +173,25 @@ def test_overlap_by_hand() -> None:
         "entities": {"card": {"ids": 2, "seen": 1, "share_of_events": 0.5, "share_of_frauds": 0.5}},
     }
     assert overlap(train, test, entities=[], timed=False)["gap_days"] is None
+
+
+def test_overlap_of_pooled_periods_holds_each_event_against_its_own_model() -> None:
+    # card 2 is known to the second model only, whose period has it twice; event 5 was trained on by the second
+    first = (events([1, 2], [1, 1], day=0), events([3, 4], [1, 2], day=5))
+    second = (events([3, 4, 5], [1, 2, 3], day=5), events([5, 6, 7], [3, 2, 2], day=7))
+    found = pooled_overlap([first, second], entities=["card"])
+    # seen: 3 (card 1), not 4 (card 2), then 5 (card 3), 6 and 7 (card 2): 4 of 5 events; ids 1, 2 and 3
+    assert found["entities"]["card"] == {"ids": 3, "seen": 3, "share_of_events": 0.8, "share_of_frauds": 0.8}
+    assert (found["events"], found["gap_days"]) == (1, 2.0)
+    assert pooled_overlap([first], entities=["card"]) == overlap(*first, entities=["card"])
+
+
+def events(ids: list[int], cards: list[int], *, day: int) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "event_id": ids,
+            "event_time": [START + timedelta(days=day)] * len(ids),
+            "label": [1] * len(ids),
+            "card": cards,
+        }
+    )

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudctl.errors import DataError, ProjectError, UsageError
+from fraudctl.progress import Silent
 from fraudctl.project import Project, load_project, parse_project
 from fraudctl.propose import Flags
 from fraudctl.split import RandomSplit, make_split, random_split
@@ -37,6 +38,21 @@ raw = ["income", "late"]
 {split}
 {more}
 """
+
+
+class Lines(Silent):
+    """Collects stages and warnings in their order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def stage(self, name: str) -> None:
+        self.told.append(f"stage: {name}")
+
+    def warn(self, text: str) -> None:
+        self.told.append(text)
+
+
 TIMELESS = {"split": 'kind = "random"'}
 
 
@@ -190,6 +206,19 @@ def test_every_report_says_that_the_split_is_random(folder: Path) -> None:
     assert list_models(project).models[0]["as_of"] is None
     assert list_models(project).models[0]["version"].startswith("random-")
     assert [item.id for item in check_data(project).findings if item.id.startswith("time")] == ["time-none"]
+
+
+def test_that_such_a_model_never_scores_is_said_before_training(folder: Path, tmp_path: Path) -> None:
+    lines = Lines()
+    version = train_model(load_project(folder), progress=lines).version
+    said = [at for at, text in enumerate(lines.told) if "can be evaluated but never score" in text]
+    assert len(said) == 1
+    assert said[0] < lines.told.index("stage: tuning")
+    refused = run_in(
+        folder, "state", "build", str(tmp_path / "s"), "-m", version, "--history", str(folder / "loans.parquet")
+    )
+    assert refused.code == 4, refused.err
+    assert "trained on data without a time" in refused.err
 
 
 def test_what_only_a_time_can_answer_is_refused(folder: Path) -> None:

@@ -22,7 +22,8 @@ def check_times(data: Data, *, now: datetime | None) -> Iterator[Finding]:
     times, column = data.event_time, data.project.data.event_time
     if column is None:
         what = (
-            "the data have no time: no history, no maturity of labels, and a random split that cannot show the future"
+            "the data have no time: no history, no maturity of labels, a random split that cannot show the future, and "
+            "a model that can be evaluated but never score events"
         )
         yield Finding("time-none", "info", "data", what)
     if times is None or column is None:

@@ -271,7 +271,7 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
         values = (figure(metrics[name].value) if name in metrics else "" for metrics in result.metrics)
         rows.append((name, *values, figure(difference.value), interval))
     judged = f"{counted(result.events, 'event')} with {counted(result.frauds, 'fraud')}"
-    head = f"A = {a}, B = {b}: {judged}; same action on {whole(result.agreed)}"
+    head = f"A = {a}, B = {b}: {judged}, {result.when}; same action on {whole(result.agreed)}"
     columns = ("metric", "A", "B", "A - B", percent(result.confidence))
     where = [
         (

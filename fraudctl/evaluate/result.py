@@ -109,6 +109,14 @@ class Period:
         return {"from": self.from_time.isoformat(), "until": self.until.isoformat()}
 
 
+def when_of(span: Period, by_chance: RandomSplit | None, timezone: str) -> str:
+    """Return which events were judged, in words: a period by its local days, or the test of a random split."""
+    if by_chance is not None:
+        share = percent(by_chance.test_share)
+        return f"a random {share} of the events (random split, seed {by_chance.seed})"
+    return period(span.from_time, span.until, timezone)
+
+
 @dataclass(frozen=True)
 class Excluded:
     """Events of the period that were counted and left out."""
@@ -161,12 +169,9 @@ class Evaluation:
     @property
     def when(self) -> str:
         """Which events were evaluated: a period, or the test of a random split."""
-        if self.by_chance is not None:
-            share, seed = percent(self.by_chance.test_share), self.by_chance.seed
-            return f"a random {share} of the events (random split, seed {seed})"
         n_periods = len(self.tables.get("pooled") or [])
         pooled = f", {n_periods} periods pooled" if n_periods else ""
-        return period(self.period.from_time, self.period.until, self.timezone) + pooled
+        return when_of(self.period, self.by_chance, self.timezone) + pooled
 
     def to_dict(self) -> dict[str, Any]:
         """Give the evaluation as JSON; `metrics` maps names to value, low and high, or null with a reason."""

@@ -42,8 +42,8 @@ class Errors:
         hits = np.bincount(stratum[error], minlength=size)
         rate = np.minimum((hits / np.maximum(total, 1e-12))[stratum], 1.0)
         spread = weight * stake**2 * rate * (1.0 - rate)
-        floor = 2.0 * float((stake[error] ** 2).mean()) if error.any() else 1.0
-        return cls(error, stake, weight, stratum, rate, spread, max(floor, 1e-12))
+        floor = 2.0 * float((stake[error] ** 2).mean()) if error.any() else 0.0
+        return cls(error, stake, weight, stratum, rate, spread, floor or float(stake.max(initial=0.0) ** 2) or 1.0)
 
 
 def strata_of(y_prob: FloatArray) -> IntArray:

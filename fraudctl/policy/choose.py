@@ -308,7 +308,8 @@ def _alert_price(policy: Policy, ground: Ground, constraints: tuple[Constraint, 
     cut = int(np.flatnonzero(kept)[np.argmin(forgone[kept])])
     if cut == 0:
         return float(values[0])
-    below = values[cut] if cut < len(values) else values[-1] - 1.0
+    spread = float(values[0] - values[-1]) or abs(float(values[-1])) or 1.0
+    below = values[cut] if cut < len(values) else values[-1] - spread
     return float((values[cut - 1] + below) / 2)
 
 

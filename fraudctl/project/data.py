@@ -37,7 +37,8 @@ class DataSection(Section):
     ignore: tuple[str, ...] = ()
     """Columns known only after the outcome, or without meaning: never a feature."""
     weight: str | None = None
-    """Column with a weight per event for training, calibration, policy and metrics (sampled extracts)."""
+    """Column with a weight per event for training, calibration, policy and metrics (sampled extracts): how many events
+    it stands for. Money is summed in these events; nothing else depends on the unit."""
     exposure_prob: str | None = None
     """Column with the probability that the event was let through, so that its outcome could be seen. Each event counts
     1 / exposure_prob times as much, at most 20 times; not a feature."""

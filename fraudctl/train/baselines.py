@@ -17,6 +17,7 @@ import polars as pl
 from fraudctl.calibrate import fit_calibrator, log_odds, undo_sampling
 from fraudctl.metrics.ranking import average_precision
 from fraudctl.train.model import MISSING, ModelColumns
+from fraudctl.weights import in_events
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,7 +116,7 @@ def logistic_scores(rows: Rows) -> Floats:
         return np.full(rows.valid.height, log_odds(np.array([y_true.mean()]))[0])
     with threadpool_limits(limits=1):
         model = LogisticRegression(C=1.0, max_iter=300, tol=1e-4)
-        model.fit(design.apply(rows.columns.matrix(rows.train)), y_true, sample_weight=rows.weight)
+        model.fit(design.apply(rows.columns.matrix(rows.train)), y_true, sample_weight=in_events(rows.weight))
         scores = model.decision_function(design.apply(rows.columns.matrix(rows.valid)))
     return undo_sampling(np.asarray(scores, dtype=np.float64), kept=rows.kept)
 

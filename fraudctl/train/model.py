@@ -20,6 +20,7 @@ import polars as pl
 
 from fraudctl.calibrate import Calibrator
 from fraudctl.errors import BundleError, DataError, ProjectError
+from fraudctl.weights import in_events
 
 if TYPE_CHECKING:
     from catboost import CatBoost, Pool
@@ -186,11 +187,17 @@ def make_pool(
 ) -> Pool:
     """Give the checked rows as a CatBoost pool, its columns in model order (for SHAP values, use it too).
 
-    ``label`` and ``weight`` are those of the rows that ``rows`` takes out.
+    ``label`` and ``weight`` are those of the rows that ``rows`` takes out. Weights are brought to a mean of 1:
+    penalties of a fit are absolute numbers.
     """
     from catboost import Pool
 
-    return Pool(columns.matrix(table, rows=rows), label=label, weight=weight, cat_features=columns.categorical)
+    return Pool(
+        columns.matrix(table, rows=rows),
+        label=label,
+        weight=None if weight is None else in_events(weight),
+        cat_features=columns.categorical,
+    )
 
 
 def quantize(pool: Pool, *, like: Pool | None = None) -> Pool:

@@ -5,6 +5,7 @@ Owns the period, what is left out of it, and the rule that nothing is judged on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -166,20 +167,22 @@ class Decisions:
         events, y_prob = self._bundle_scores(subject.bundle, events)
         return Reference(_timed(events, y_prob), decided.scored.select("event_time", "y_prob"))
 
-    def overlap(self, decided: DecidedPeriod) -> dict[str, Any]:
-        """Say what the rows that were trained on and those that are judged have in common."""
+    def overlap(self, parts: Sequence[DecidedPeriod]) -> dict[str, Any]:
+        """Return what the rows that were trained on and those that are judged have in common, over all periods."""
+        from fraudctl.split import pooled_overlap
+
+        periods = [(self._trained_on(part.subject), part.scored) for part in parts]
+        return pooled_overlap(periods, entities=list(self.project.entities), timed=self.project.data.has_time)
+
+    def _trained_on(self, subject: Subject) -> pl.DataFrame:
         import polars as pl
 
-        from fraudctl.split import overlap
-
-        frame, subject = self.table.frame, decided.subject
+        frame = self.table.frame
         if subject.by_chance is not None:
             trained = ~pl.Series(subject.by_chance.test_rows(frame["event_id"]))
         else:
             trained = frame["event_time"].is_between(subject.train_from, subject.train_until, closed="left")
-        train = frame.filter(trained & frame["label"].is_not_null())
-        timed = self.project.data.has_time
-        return overlap(train, decided.scored, entities=list(self.project.entities), timed=timed)
+        return frame.filter(trained & frame["label"].is_not_null())
 
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
         period = self._period(subject, since, until)

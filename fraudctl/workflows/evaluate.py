@@ -102,16 +102,16 @@ def evaluate_model(
     rival = None
     champion = _registered_champion(project, decided) if champion is None else champion
     facts: list[dict[str, Any]] = []
-    whole = decided
+    whole, parts = decided, [decided]
     if n_periods > 1:
         joined = pool_periods(decisions, decided, champion, n_periods=n_periods)
-        whole, rival, facts = joined.decided, joined.rival, joined.periods
+        whole, rival, facts, parts = joined.decided, joined.rival, joined.periods, joined.parts
     elif champion is not None:
         rival = decisions.of_rival(champion, decided)
     drifts = gate and project.gate is not None and project.gate.drift is not None
     reference = decisions.reference(decided) if drifts else None
     evaluation = _evaluate(project, whole, rival, reference, gate=gate, progress=progress)
-    shared = {**evaluation.tables, "overlap": decisions.overlap(decided), "pooled": facts}
+    shared = {**evaluation.tables, "overlap": decisions.overlap(parts), "pooled": facts}
     evaluation = replace(evaluation, tables=shared)
     path = _write_report(project, evaluation) if report else None
     if now is not None and gate and scores is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,8 @@ def compare_models(
         both[1].scored,
         project=project,
         names=(both[0].subject.name, both[1].subject.name),
+        period=leading.period,
+        by_chance=leading.subject.by_chance,
         seed=project.train.seed,
     )
 
@@ -179,7 +181,7 @@ def compare_logged(
     """
     import polars as pl
 
-    from fraudctl.compare import compare, read_logged
+    from fraudctl.compare import compare, read_logged, spanned
     from fraudctl.evaluate import price_frame
     from fraudctl.policy.constant import with_order
     from fraudctl.split import instant, mature
@@ -200,10 +202,16 @@ def compare_logged(
     if events.is_empty():
         msg = "no event whose outcome is known was decided by both models"
         raise DataError(msg, hint="wait until outcomes have arrived in the project's data, or widen the period")
+    span = spanned(events)
+    span = replace(
+        span,
+        from_time=span.from_time if from_time is None else instant(from_time, timezone=zone),
+        until=span.until if until is None else instant(until, timezone=zone),
+    )
     both = [events.join(item, on="event_id", how="left", maintain_order="left") for item in logged]
     return compare(
         price_frame(both[0], project), price_frame(both[1], project), project=project, names=(names[0], names[1]),
-        seed=project.train.seed,
+        period=span, seed=project.train.seed,
     )  # fmt: skip
 
 

@@ -46,11 +46,14 @@ class Pooled:
         The champion's on the same events, or None.
     periods
         What was judged where: ``from``, ``until``, ``rows``, ``frauds``, the savings of both and their base.
+    parts
+        The model's decisions on each period, each with the subject that was fitted for it.
     """
 
     decided: DecidedPeriod
     rival: DecidedPeriod | None
     periods: list[dict[str, Any]]
+    parts: list[DecidedPeriod]
 
 
 def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | None, *, n_periods: int) -> Pooled:
@@ -93,7 +96,7 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
     joined = _together(ours, project)
     joined_rival = _together(theirs, project) if theirs else None
     facts = list(_facts(project, ours, [joined] if joined_rival is None else [joined, joined_rival]))
-    return Pooled(joined, joined_rival, facts[::-1])
+    return Pooled(joined, joined_rival, facts[::-1], ours)
 
 
 def _earlier(period: Period, by: timedelta) -> Period:
