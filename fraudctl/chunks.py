@@ -78,9 +78,7 @@ def _first_pass(
     with tables.explained(files):
         for batch in raw.collect_batches(chunk_size=rows, maintain_order=True):
             ids = batch[project.data.event_id]
-            if ids.null_count():
-                msg = f"column {project.data.event_id!r}: {ids.null_count()} event ids are null; expected none"
-                raise DataError(msg)
+            tables.refuse_empty_ids(ids, where=f"column {project.data.event_id!r}")
             frame = tables.with_roles(batch, project, columns, part=True)
             rising = rising and tables.rising(frame["event_id"]) and (last_id is None or last_id < frame["event_id"][0])
             last_id = frame["event_id"][-1]

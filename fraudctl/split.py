@@ -159,6 +159,17 @@ class Split:
         return known / (known + sum(fold.n_unknown for fold in self.folds))
 
 
+@dataclass(frozen=True)
+class Periods:
+    """The training period ``[train_from, train_until)`` and the test period ``[as_of, test_until)``, without folds."""
+
+    as_of: datetime
+    test_until: datetime
+    train_from: datetime
+    train_until: datetime
+    by_chance: RandomSplit | None = None
+
+
 def instant(value: datetime | date, *, timezone: str) -> datetime:
     """Give the UTC instant of a date (its local midnight) or of a time (local where it names no zone).
 
@@ -271,6 +282,21 @@ def make_split(
             raise UsageError(msg, hint="leave --as-of out")
         return _random_layout(frame, by_chance, project.split.folds)
     return _Layout(frame, project, known_until, as_of).split()
+
+
+def periods(
+    frame: pl.DataFrame, project: Project, *, known_until: datetime, as_of: datetime | date | None = None
+) -> Periods:
+    """Return the training and the test period of a project; parameters and errors are those of `make_split`.
+
+    No fold is laid out and no outcome is counted: scores from elsewhere need neither.
+    """
+    by_chance = random_split(project)
+    if by_chance is not None:
+        return Periods(NO_TIME, NO_TIME, NO_TIME, NO_TIME, by_chance)
+    layout = _Layout(frame, project, known_until, as_of)
+    start, end = layout.train_period(layout.as_of)
+    return Periods(layout.as_of, layout.as_of + layout.test, start, end)
 
 
 def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) -> Split:
@@ -404,7 +430,7 @@ class _Layout:
         return moment
 
     def split(self) -> Split:
-        start, end = self._train_period(self.as_of)
+        start, end = self.train_period(self.as_of)
         train = self._known_rows(start, end, known_at=self.as_of)
         n_fraud, n_legit = self._counts(train)
         if not n_fraud or not n_legit:
@@ -419,6 +445,13 @@ class _Layout:
             )
             hint = "a later as_of, a shorter test period or more history helps"
             raise DataError(msg, hint="\n".join([*self.warnings, hint]))
+        if not any(self._counts(fold.valid)[0] for fold in folds):
+            msg = (
+                f"no fold has a fraud to validate on: {len(folds)} folds of {self.test} before "
+                f"{self.as_of - self.delay:%Y-%m-%d}, {n_fraud} frauds to train on. Without one, no model, calibration "
+                "or threshold can be chosen"
+            )
+            raise DataError(msg, hint="longer periods ([split] test), another as_of, or more history")
         if len(folds) < self.project.split.folds:
             self._warn(f"{len(folds)} of the {self.project.split.folds} folds are possible with this history")
         return Split(
@@ -428,7 +461,7 @@ class _Layout:
     def _warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
 
-    def _train_period(self, as_of: datetime) -> tuple[datetime, datetime]:
+    def train_period(self, as_of: datetime) -> tuple[datetime, datetime]:
         end = as_of - self.delay
         length = self.project.split.train
         return (min(self.first, end) if length is None else end - length.timedelta), end
@@ -453,7 +486,7 @@ class _Layout:
     def _fold(self, back: int) -> Fold | None:
         """Give the fold on the ``back``-th last validation period, or None with a warning where it cannot be."""
         valid_from = self.as_of - self.delay - back * self.test
-        start, end = self._train_period(valid_from)
+        start, end = self.train_period(valid_from)
         name = f"the fold validated from {valid_from:%Y-%m-%d}"
         length = self.project.split.train
         wanted = min(self.test, _LEAST_HISTORY, *([] if length is None else [length.timedelta]))

@@ -270,15 +270,40 @@ def drop_duplicates(
 ) -> tuple[pl.DataFrame, int]:
     """Drop rows that repeat another in all columns of the file; one id with differing rows is an error."""
     ids = frame[event_id]
-    if ids.null_count():
-        msg = f"column {event_id!r}: {ids.null_count()} event ids are null; expected every event to have one"
-        raise DataError(msg)
+    refuse_empty_ids(ids, where=f"column {event_id!r}")
     if rising(ids) or ids.n_unique() == frame.height:
         return frame, 0
     repeated = frame.filter(pl.col(event_id).is_duplicated())[event_id].unique()
     refuse_differing(raw, repeated, event_id, files)
     unique = frame.unique(subset=[event_id], keep="first", maintain_order=True)
     return unique, frame.height - unique.height
+
+
+BLANK = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
+    + "".join(map(chr, range(0x2000, 0x200B)))
+    + "\u2028\u2029\u202f\u205f\u3000"
+)
+"""The characters that `str.isspace` counts as space; a text of these alone names nothing."""
+
+
+def n_empty(ids: pl.Series) -> int:
+    """Return how many ids name nothing: null, empty text, text of spaces alone.
+
+    >>> n_empty(pl.Series(["a", "", " ", None]))
+    3
+    """
+    if ids.dtype not in (pl.String, pl.Categorical) and not isinstance(ids.dtype, pl.Enum):
+        return ids.null_count()
+    return ids.null_count() + int((ids.cast(pl.String).str.strip_chars(BLANK) == "").sum())
+
+
+def refuse_empty_ids(ids: pl.Series, *, where: str) -> None:
+    """Raise a DataError where an id names nothing."""
+    count = n_empty(ids)
+    if count:
+        msg = f"{where}: {count} event ids are null or empty; expected every event to have one"
+        raise DataError(msg, hint="give each event an id of its own, or leave these rows out")
 
 
 def refuse_differing(raw: pl.LazyFrame, repeated: pl.Series, event_id: str, files: Collection[str]) -> None:

@@ -6,14 +6,15 @@ loading would stop at the first error; they change nothing and print no cell val
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 import polars as pl
 
 from fraudctl.checks.data import Data, missing_columns, open_data
-from fraudctl.checks.labels import check_label_time, check_labels, check_weeks, label_delays, weeks
+from fraudctl.checks.labels import check_label_time, check_labels, check_power, check_weeks, label_delays, weeks
 from fraudctl.checks.report import CheckReport, ColumnFacts, Finding, Severity, Week, worst_first
+from fraudctl.checks.sources import check_sources
 from fraudctl.checks.structure import (
     check_amount,
     check_columns,
@@ -24,12 +25,22 @@ from fraudctl.checks.structure import (
 )
 from fraudctl.checks.suspicion import check_leakage
 from fraudctl.checks.times import check_times
+from fraudctl.errors import FraudctlError
 from fraudctl.project import Project
 
 __all__ = ["CheckReport", "ColumnFacts", "Finding", "Severity", "Week", "run_checks"]
 
 
-def run_checks(project: Project, raw: pl.LazyFrame, *, place: str = "data", now: datetime | None = None) -> CheckReport:
+def run_checks(
+    project: Project,
+    raw: pl.LazyFrame,
+    *,
+    place: str = "data",
+    sources: Mapping[str, pl.LazyFrame | FraudctlError] | None = None,
+    used: Mapping[str, Collection[str]] | None = None,
+    features: FraudctlError | None = None,
+    now: datetime | None = None,
+) -> CheckReport:
     """Check a raw table against its project.
 
     Parameters
@@ -40,6 +51,12 @@ def run_checks(project: Project, raw: pl.LazyFrame, *, place: str = "data", now:
         The table as `fraudctl.tables.scan` opens it.
     place
         What messages call it.
+    sources
+        By name: each table of ``[sources]`` as `fraudctl.tables.scan` opens it, or why it cannot be opened.
+    used
+        By name: the columns of these tables that features read; None where the features cannot be defined.
+    features
+        Why the features, rules or segments cannot be defined, if so.
     now
         An aware instant; events later than it are a finding. None leaves that check out.
 
@@ -58,8 +75,14 @@ def run_checks(project: Project, raw: pl.LazyFrame, *, place: str = "data", now:
         empty = Finding("no-rows", "error", place, "the table has no rows", {"n_rows": 0})
         return CheckReport(worst_first([*missing_columns(data), empty]), 0)
     calendar = weeks(data)
-    findings = [*missing_columns(data), *data.trouble, *_all_checks(data, now)]
+    missing = missing_columns(data)
+    findings = [*missing, *data.trouble, *_all_checks(data, now)]
     findings += check_weeks(data, calendar)
+    beside = [*check_sources(data, sources or {}, used=used, now=now)]
+    findings += beside
+    if features is not None and not any(item.severity == "error" for item in [*missing, *beside]):
+        findings.append(Finding("features-undefined", "error", "features", features.message, hint=features.hint))
+    findings += check_power(data)
     label, mature, times = data.label, data.mature, data.event_time
     n_labelled = None if label is None else len(label) - label.null_count()
     n_mature = None if mature is None else int(mature.sum())

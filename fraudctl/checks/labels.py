@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Week, counted
+from fraudctl.errors import FraudctlError
+from fraudctl.power import power_of
 
 MANY_UNKNOWN = 0.5
 FEW_FRAUDS = 30
@@ -56,6 +59,27 @@ def _maturity(column: str, label: pl.Series, mature: pl.Series) -> Iterator[Find
         what = f"{counted(n_frauds, 'mature fraud')} in {n_mature:,} outcomes: too few to learn from or to judge by"
         counts: dict[str, float] = {"n_frauds": n_frauds}
         yield Finding("label-few-frauds", "warning", column, what, counts, "more history is the best remedy")
+
+
+def check_power(data: Data) -> Iterator[Finding]:
+    """Find a test period with too few frauds to show anything, before a model is trained for it."""
+    column, until = data.project.data.event_id, data.known_until
+    if data.label is None or column not in data.schema or (data.project.data.has_time and until is None):
+        return
+    times = pl.Series([tables.NO_TIME]).new_from_index(0, data.n_rows) if data.event_time is None else data.event_time
+    arrived = times + data.project.data.label_delay.timedelta
+    if data.label_time is not None:
+        arrived = data.label_time.zip_with(data.label_time.is_not_null(), arrived)
+    frame = pl.DataFrame(
+        {"event_id": data[column], "event_time": times, "label": data.label, "label_time": arrived}
+    ).drop_nulls("event_time")
+    try:
+        found = power_of(frame, data.project, known_until=until or tables.NO_TIME)
+    except FraudctlError:
+        return  # no period can be laid out: `label-immature` and `train` say why
+    if found.severity is not None:
+        counts = {"n_frauds": found.n_frauds, "n_legit": found.n_legit, "recall_half_width": found.half_width}
+        yield Finding("test-few-frauds", found.severity, "split.test", found.sentence, counts, found.hint)
 
 
 def label_delays(data: Data) -> dict[str, float]:

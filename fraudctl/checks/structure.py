@@ -32,9 +32,10 @@ def check_event_id(data: Data) -> Iterator[Finding]:
     if ids.dtype.is_float() or not _is_id(ids):
         yield Finding("event-id-type", "error", column, f"is {ids.dtype}; expected integers or text")
         return
-    if ids.null_count():
-        what = f"{counted(ids.null_count(), 'event id')} null; expected every event to have one"
-        yield Finding("event-id-null", "error", column, what, {"n_null": ids.null_count()})
+    n_empty = tables.n_empty(ids)
+    if n_empty:
+        what = f"{counted(n_empty, 'event id')} null or empty; expected every event to have one"
+        yield Finding("event-id-null", "error", column, what, {"n_null": n_empty})
     repeated = ids.filter(ids.is_duplicated() & ids.is_not_null()).unique()
     if len(repeated):
         yield from _duplicates(data, column, repeated)

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHand
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from fraudctl.project.messages import found
 from fraudctl.project.types import Section
 
 ALLOW = "allow"
@@ -95,8 +96,11 @@ class Capacity:
     per: Literal["day", "week"]
 
     @classmethod
-    def parse(cls, text: str) -> Capacity:
+    def parse(cls, text: object) -> Capacity:
         """Read ``<whole number> per day`` or ``<whole number> per week``."""
+        if not isinstance(text, str):
+            msg = f'is {found(text)}; expected a capacity such as "200 per day"'
+            raise ValueError(msg)
         match = re.fullmatch(r"\s*(\d+)\s+per\s+(day|week)\s*", text)
         if match is None:
             msg = f'{text!r} is no capacity; expected a form such as "200 per day" or "1000 per week"'
@@ -108,7 +112,7 @@ class Capacity:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema())
+        return core_schema.no_info_plain_validator_function(cls.parse)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:

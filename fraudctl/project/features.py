@@ -10,7 +10,8 @@ from fraudctl.project.types import Aggregate, PositiveDuration, Section
 
 
 def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+    """Take one item for a list of one; what is neither is shown to the item's own type, which says what it expects."""
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]

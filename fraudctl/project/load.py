@@ -20,6 +20,7 @@ from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
 from fraudctl.project.evaluation import EvaluateSection, GateSection
 from fraudctl.project.features import FeaturesSection
+from fraudctl.project.messages import mistake
 from fraudctl.project.sources import SourceSection
 from fraudctl.project.training import SplitSection, TrainSection
 from fraudctl.project.types import Section
@@ -170,7 +171,7 @@ def _describe(item: Any) -> str:
         return f"{path}: unknown key{near}"
     if item["type"] == "missing":
         return f"{path}: missing"
-    return f"{path}: {item['msg'].removeprefix('Value error, ')}"
+    return f"{path}: {mistake(item)}"
 
 
 def _key_path(loc: tuple[int | str, ...]) -> str:
@@ -228,6 +229,7 @@ def _contradictions(file: ProjectFile) -> Iterator[str]:
     for key, name in _entity_references(file):
         if name not in entities:
             yield f"{key}: no entity {name!r}{_nearest(name, entities)}"
+    yield from _source_references(file)
     actions = list(file.costs.actions)
     wanted = [(f"policy.capacity.{name}", name) for name in file.policy.capacity]
     wanted += [(f"rules[{i}].action", rule.action) for i, rule in enumerate(file.rules)]
@@ -244,18 +246,35 @@ def _contradictions(file: ProjectFile) -> Iterator[str]:
 
 
 def _entity_references(file: ProjectFile) -> Iterator[tuple[str, str]]:
-    features = file.features
-    groups: dict[str, list[tuple[str, ...]]] = {
-        "window": [spec.by for spec in features.window],
-        "labels": [spec.by for spec in features.labels],
-        "recency": [spec.by for spec in features.recency],
-    }
-    for kind, names_by_spec in groups.items():
-        for i, names in enumerate(names_by_spec):
-            for name in names:
-                yield f"features.{kind}[{i}].by", name
+    """Yield each key of the file that names an entity, with the name."""
+    for kind in type(file.features).model_fields:
+        sections = getattr(file.features, kind)
+        if not (isinstance(sections, tuple) and sections and isinstance(sections[0], Section)):
+            continue
+        for i, section in enumerate(sections):
+            for key in ("by", "of"):
+                for name in getattr(section, key, ()):
+                    yield f"features.{kind}[{i}].{key}", name
+    for source, table in file.sources.items():
+        for name in table.entities:
+            yield f"sources.{source}.entities", name
     if file.evaluate.block_known is not None:
         yield "evaluate.block_known.entity", file.evaluate.block_known.entity
+
+
+def _source_references(file: ProjectFile) -> Iterator[str]:
+    """Yield what windows and lookups say of other tables that ``[sources]`` does not."""
+    windows, lookups = enumerate(file.features.window), enumerate(file.features.lookup)
+    asked = [(f"features.window[{i}]", item.source, item.by) for i, item in windows if item.source is not None]
+    asked += [(f"features.lookup[{i}]", item.source, item.by) for i, item in lookups]
+    for key, source, names in asked:
+        table = file.sources.get(source)
+        if table is None:
+            yield f"{key}.source: no source {source!r}{_nearest(source, list(file.sources))}"
+            continue
+        for name in names:
+            if name in file.entities and name not in table.entities:
+                yield f"{key}.by: [sources.{source}] has no entity {name!r}{_nearest(name, list(table.entities))}"
 
 
 def _unknown_metrics(file: ProjectFile) -> Iterator[str]:

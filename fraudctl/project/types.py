@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from fraudctl.project.messages import found
+
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST = 36_525 * 86_400
 _DURATION = re.compile(r"(\d+)([smhdw])")
@@ -68,11 +70,13 @@ class Duration:
     text: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Duration:
+    def parse(cls, text: object) -> Duration:
         """Read ``<whole number><s|m|h|d|w>``; months and years are refused, for they have no fixed length."""
-        match = _DURATION.fullmatch(text.strip())
+        match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:
             msg = f'{text!r} is not a duration; expected a whole number and one of s, m, h, d, w, such as "12h" or "7d"'
+            if not isinstance(text, str):
+                msg = f'is {found(text)}; expected a duration such as "7d"'
             raise ValueError(msg)
         seconds = int(match[1]) * _SECONDS[match[2]]
         if seconds > _LONGEST:
@@ -95,9 +99,9 @@ class Duration:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            cls.parse, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
-        )
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.to_string_ser_schema()
+        )  # fmt: skip
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -108,7 +112,7 @@ class PositiveDuration(Duration):
     """A duration longer than nothing, as a window has to be."""
 
     @classmethod
-    def parse(cls, text: str) -> PositiveDuration:
+    def parse(cls, text: object) -> PositiveDuration:
         """Read a duration and refuse zero."""
         base = Duration.parse(text)
         if base.seconds == 0:
@@ -125,8 +129,11 @@ class Aggregate:
     column: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Aggregate:
+    def parse(cls, text: object) -> Aggregate:
         """Read ``kind`` or ``kind(column)``."""
+        if not isinstance(text, str):
+            msg = f'is {found(text)}; expected an aggregate such as "count" or "mean(amount)"'
+            raise ValueError(msg)
         match = _AGGREGATE.fullmatch(text.strip())
         if match is None:
             msg = f'{text!r} is not an aggregate; expected "count" or a form such as "mean(amount)"'
@@ -138,9 +145,9 @@ class Aggregate:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            cls.parse, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
-        )
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.to_string_ser_schema()
+        )  # fmt: skip
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:

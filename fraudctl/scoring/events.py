@@ -329,12 +329,15 @@ def _id(dtype: pl.DataType) -> Convert:
 
 
 def _require_short(row: Mapping[str, Any], names: Collection[str], what: str) -> None:
-    """Raise a DataError where an id is longer than `LONGEST_ID`.
+    """Raise a DataError where an id is longer than `LONGEST_ID`, or that of an event is text of spaces alone.
 
     Only messages are held to it: a log that was written without the limit is read back as it is.
     """
     for name in names:
         value = row[name]
+        if name == "event_id" and type(value) is str and not value.strip():
+            msg = f"{what}: event_id is empty; expected every event to have an id"
+            raise DataError(msg, hint="give each event an id of its own")
         if type(value) is str and len(value) > LONGEST_ID:
             msg = f"{what}: {name} is an id of {len(value)} characters; expected at most {LONGEST_ID}"
             raise DataError(msg)

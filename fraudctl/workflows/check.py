@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from fraudctl.errors import FraudctlError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fraudctl.checks import CheckReport
 
 
@@ -31,5 +34,37 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
     (progress or Silent()).stage("Checking the data")
     files = tables.find_files(project.data.events, root=project.root)
     place = files[0] if len(files) == 1 else f"{len(files)} files"
+    sources = _open_sources(project)
+    used, wrong = _defined(project)
     with tables.explained(files):
-        return run_checks(project, tables.scan(files), place=place, now=now)
+        return run_checks(
+            project, tables.scan(files), place=place, sources=sources, used=used, features=wrong, now=now
+        )  # fmt: skip
+
+
+def _open_sources(project: Project) -> dict[str, pl.LazyFrame | FraudctlError]:
+    """Open each table of ``[sources]``, or say why it cannot be."""
+    from fraudctl import tables
+
+    out: dict[str, pl.LazyFrame | FraudctlError] = {}
+    for name, section in project.sources.items():
+        try:
+            files = tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
+            with tables.explained(files):
+                raw = tables.scan(files)
+                raw.collect_schema()
+            out[name] = raw
+        except FraudctlError as error:
+            out[name] = error
+    return out
+
+
+def _defined(project: Project) -> tuple[dict[str, list[str]] | None, FraudctlError | None]:
+    """Return which columns of other tables the features read; or why features, rules or segments cannot be defined."""
+    from fraudctl.workflows.features import load_definitions
+
+    try:
+        found = load_definitions(project)
+    except FraudctlError as error:
+        return None, error
+    return {name: list(columns) for name, columns in found.features.sources.items()}, None

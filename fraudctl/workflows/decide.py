@@ -230,12 +230,12 @@ class Decisions:
         return Subject(bundle.version, bundle.as_of, *trained, until, policy, bundle, by_chance)
 
     def _without_bundle(self) -> Subject:
-        from fraudctl.split import make_split
+        from fraudctl.split import periods
 
-        split = make_split(self.table.frame, self.project, known_until=self.table.known_until)
+        found = periods(self.table.frame, self.project, known_until=self.table.known_until)
         policy = unfitted_policy(self.project)
-        trained = split.train_from, split.train_until
-        return Subject("scores", split.as_of, *trained, split.test_until, policy, None, split.by_chance)
+        trained = found.train_from, found.train_until
+        return Subject("scores", found.as_of, *trained, found.test_until, policy, None, found.by_chance)
 
     def _period(self, subject: Subject, since: Limit, until: Limit) -> Period:
         from fraudctl.evaluate import Period
@@ -376,6 +376,7 @@ def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFr
     if not frame["y_prob"].dtype.is_numeric():
         msg = f"{path}: y_prob is {frame['y_prob'].dtype}; expected numbers between 0 and 1"
         raise DataError(msg)
+    tables.refuse_empty_ids(frame[name], where=f"{path}: column {name!r}")
     ids = frame[name].cast(id_type, strict=False)
     if ids.null_count():
         msg = f"{path}: {ids.null_count()} ids in {name!r} are null or not of the data's type {id_type}"

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.project import FILE_NAME, parse_project
+from fraudctl.project import FILE_NAME, Project, parse_project
+from fraudctl.workflows.features import load_definitions
 from fraudctl.workflows.sample import refuse_overwriting
 
 if TYPE_CHECKING:
+    from fraudctl.power import Power
     from fraudctl.propose import Flags, Proposal
 
 
@@ -20,10 +22,23 @@ class InitResult:
 
     path: Path
     proposal: Proposal
+    power: Power
+    """What the test period of the project can show."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader should know before trusting the file."""
+        notes = [*self.proposal.notes]
+        if self.power.severity is not None:
+            notes.append(f"{self.power.sentence}. What helps: {self.power.hint}")
+        return notes
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``init --json``."""
-        return {"project_file": str(self.path), **self.proposal.to_dict()}
+        """Return the result as the document of ``init --json``."""
+        return {
+            "project_file": str(self.path), **self.proposal.to_dict(), "notes": self.notes,
+            "test_period": self.power.to_dict(),
+        }  # fmt: skip
 
 
 def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = False) -> InitResult:
@@ -43,9 +58,10 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
     UsageError
         The file exists and ``force`` was not given, or the data leave a choice that a flag must settle.
     DataError
-        The data are missing, unreadable or unusable.
+        The data are missing, unreadable or unusable, or the proposed file would not fit them.
     """
     from fraudctl import tables
+    from fraudctl.power import power_of
     from fraudctl.propose import parse_sources, propose, render_project
 
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
@@ -58,9 +74,21 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
     events = tuple(_seen_from(path, text) for text in data)
     proposal = propose(tables.scan(files), events=events, name=path.parent.name, flags=flags, sources=beside)
     text = render_project(proposal)
-    parse_project(text, path=path)
+    project = _found_here(parse_project(text, path=path), files, parse_sources(flags.sources))
+    found = load_definitions(project)
+    loaded = tables.load_events(project, columns=found.carried)
+    found.load_sources()
+    power = power_of(loaded.frame, project, known_until=loaded.known_until)
     tables.write_text(text, path)
-    return InitResult(path, proposal)
+    return InitResult(path, proposal, power)
+
+
+def _found_here(project: Project, files: list[str], sources: dict[str, str]) -> Project:
+    """Return the project with the files that were found, for its folder may not be there yet."""
+    places = {name: str(Path.cwd() / text) if "://" not in text else text for name, text in sources.items()}
+    beside = {name: table.model_copy(update={"events": places[name]}) for name, table in project.sources.items()}
+    data = project.data.model_copy(update={"events": tuple(files)})
+    return project.model_copy(update={"data": data, "sources": beside})
 
 
 def _seen_from(project_file: Path, text: str) -> str:

@@ -41,6 +41,8 @@ class TrainResult:
     """Most resident memory of this run, in 10^6 bytes."""
     audit: dict[str, Any] | None = None
     """Events and features that were recomputed before training, none of which differed; None without a time."""
+    test_period: dict[str, Any] | None = None
+    """Frauds of the test period, and what they are enough for; None where only a policy was chosen."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as the document of ``train --json``."""
@@ -72,6 +74,7 @@ def train_model(
         As building features, splitting and fitting do.
     """
     from fraudctl.policy import check_expressions, choose_policy
+    from fraudctl.power import power_of
     from fraudctl.split import make_split
     from fraudctl.tables import require_writable
     from fraudctl.train import fast_project, fit_project
@@ -85,6 +88,9 @@ def train_model(
     audited = audit_before_training(project, table, progress=progress) if table.timed else None
     clock.lap("audit")
     split = make_split(table.frame, project, known_until=table.known_until, as_of=as_of)
+    power = power_of(table.frame, project, known_until=table.known_until, as_of=as_of)
+    if power.severity is not None:
+        progress.warn(f"{power.sentence}. What helps: {power.hint}")
     keep = decision_columns(project, table)
     journal = project.cache_dir / "tuning.journal"
     require_writable(journal)
@@ -99,7 +105,9 @@ def train_model(
     clock.lap("policy")
     path = _write(project, table, split, trained, choice)
     policy = {**choice.policy.to_dict(), "report": choice.report}
-    return TrainResult(path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb(), audited)
+    return TrainResult(
+        path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb(), audited, power.to_dict()
+    )  # fmt: skip
 
 
 def choose_threshold(project: Project, *, model: str = "latest", progress: Progress | None = None) -> TrainResult:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from fraudctl.checks import CheckReport, run_checks
+from fraudctl.errors import DataError, ProjectError
 from fraudctl.project import Project, parse_project
 
 START = datetime(2024, 1, 1)
@@ -24,11 +25,12 @@ amount = "amount"
 label = "fraud"
 label_delay = "7d"
 """
-HEALTHY_INFOS = {"time-zone", "label-immature"}
+HEALTHY_INFOS = {"time-zone", "label-immature", "test-few-frauds"}
 
 
 def project(*, data: str = "", rest: str = "") -> Project:
-    text = f'[data]\nevents = "x.parquet"{DATA}{data}\n[entities]\ncard = "card_id"\n{rest}'
+    split = "" if "[split]" in rest else '[split]\ntest = "45d"\n'
+    text = f'[data]\nevents = "x.parquet"{DATA}{data}\n[entities]\ncard = "card_id"\n{split}{rest}'
     return parse_project(text, path=Path("fraudctl.toml"))
 
 
@@ -281,6 +283,64 @@ def test_weights() -> None:
         frame = weighted.with_columns(w=pl.when(pl.col("id") == 5).then(pl.lit(bad, dtype=pl.Float64)).otherwise("w"))
         assert severity(check(frame, data='weight = "w"'), "weight-unusable") == "error"
     assert severity(check(weighted.with_columns(w=pl.lit("x")), data='weight = "w"'), "weight-unusable") == "error"
+
+
+def test_a_test_period_with_few_frauds_is_told_with_what_it_can_show() -> None:
+    gate = "[gate]\nsavings = { at_least = 0.1 }\n"
+    few = lambda **keys: next(item for item in check(**keys).findings if item.id == "test-few-frauds")  # noqa: E731
+    found = few(frame=healthy())
+    assert found.severity == "info"
+    # known_until - 7 d - 45 d: 2,160 events, every fiftieth a fraud; 1.96 / (2 * sqrt(44 + 3.84)) = 0.142
+    assert found.counts["n_frauds"] == 44
+    assert "44 frauds: recall will be known to ± 14 percentage points (95 %); a gate asks for 300" in found.what
+    assert few(frame=healthy(), rest=gate).severity == "warning"
+    assert "the gate needs 300 (min_frauds)" in few(frame=healthy(), rest=gate).what
+    assert few(frame=healthy(), rest='[split]\ntest = "9d"\n').severity == "warning"
+    late = healthy().with_columns(fraud=pl.when(pl.col("id") < 2_000).then("fraud").otherwise(0))
+    assert "has no fraud with a mature outcome" in few(frame=late, rest='[split]\ntest = "9d"\n').what
+    alone = healthy().with_columns(fraud=pl.when(pl.col("id") < 2_000).then("fraud").otherwise(1))
+    assert "has frauds only" in few(frame=alone, rest='[split]\ntest = "9d"\n').what
+
+
+SOURCES = '[sources.logins]\nevents = "l.parquet"\nevent_time = "at"\nentities = { card = "who" }\n'
+LOGINS = pl.DataFrame({"at": [START + i * STEP for i in range(200)], "who": range(200), "ok": [True] * 200})
+
+
+def beside(table: pl.DataFrame | Exception, **keys: object) -> dict[str, str]:
+    raw = table.lazy() if isinstance(table, pl.DataFrame) else table
+    used = keys.pop("used", {"logins": ["ok"]})
+    report = run_checks(project(rest=SOURCES), healthy().lazy(), sources={"logins": raw}, used=used, **keys)
+    return {item.id: item.severity for item in report.findings if item.where.startswith(("sources", "features"))}
+
+
+def test_other_tables_are_checked() -> None:
+    assert beside(LOGINS) == {}
+    assert beside(LOGINS, used={}) == {"source-unused": "info"}
+    assert beside(DataError("logins.parquet: cannot be read")) == {"source-unreadable": "error"}
+    assert beside(LOGINS.drop("who")) == {"source-unreadable": "error"}
+    assert beside(LOGINS.drop("ok")) == {"source-unreadable": "error"}
+    assert beside(LOGINS.with_columns(at=pl.lit("no time"))) == {"source-unreadable": "error"}
+    assert beside(LOGINS.head(0)) == {"source-empty": "warning"}
+    assert beside(LOGINS.with_columns(who=pl.col("who").cast(pl.String))) == {"source-id-type": "error"}
+    assert beside(LOGINS.with_columns(who=pl.col("who") + 10_000)) == {"source-no-match": "warning"}
+    assert beside(LOGINS.with_columns(who=pl.lit(None, pl.Int64))) == {"source-id-null": "warning"}
+    late = LOGINS.with_columns(pl.col("at") + timedelta(days=400))
+    assert beside(late, now=datetime(2024, 6, 1, tzinfo=UTC)) == {
+        "source-time-future": "warning", "source-times": "warning"
+    }  # fmt: skip
+    assert beside(LOGINS.with_columns(pl.col("at") - timedelta(days=400))) == {"source-times": "info"}
+
+
+def test_features_that_cannot_be_defined_are_an_error_but_not_twice() -> None:
+    wrong = ProjectError("features: two features are named 'a'")
+    assert beside(LOGINS, features=wrong) == {"features-undefined": "error"}
+    assert beside(LOGINS.drop("who"), features=wrong) == {"source-unreadable": "error"}
+
+
+@pytest.mark.parametrize("ids", [["", "b"], ["\u3000 ", "b"], [None, "b"]])
+def test_an_empty_event_id_is_none(ids: list[str | None]) -> None:
+    frame = healthy().with_columns(id=pl.concat([pl.Series(ids), healthy()["id"].tail(-2).cast(pl.String)]))
+    assert severity(check(frame), "event-id-null") == "error"
 
 
 def test_weeks_count_mature_outcomes_only() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from features.test_online import assert_same, messages_of, send
-from features.test_sources import SCHEMA, SECTION, normalised
+from features.test_sources import SCHEMA, SECTION, TABLE, normalised
 from polars.testing import assert_frame_equal
 
 from fraudctl.features import build, define
@@ -82,7 +82,7 @@ def world(rng, n=160):
 def drawn(seed, project_of, events_of):
     rng = np.random.default_rng(seed)
     text = definitions(rng)
-    features = define(project_of(text), EVENTS_SCHEMA, sources={"logins": SourceTable(SECTION, SCHEMA)})
+    features = define(project_of(TABLE + text), EVENTS_SCHEMA, sources={"logins": SourceTable(SECTION, SCHEMA)})
     columns, sources = world(rng)
     events = events_of("", **columns)
     used = {name: sources[name] for name in features.sources}

@@ -50,6 +50,12 @@ SCHEMA = {
 SECTION = SourceSection(
     events="logins.parquet", event_time="at", known_time="seen_at", entities={"card": "card_id", "shop": "shop_no"}
 )
+TABLE = """[sources.logins]
+events = "logins.parquet"
+event_time = "at"
+known_time = "seen_at"
+entities = { card = "card_id", shop = "shop_no" }
+"""
 COLUMNS = ["city", "ok", "score"]
 
 
@@ -58,7 +64,7 @@ def normalised(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def features_with(project_of, text=TEXT, schema=SCHEMA):
-    return define(project_of(text), EVENTS_SCHEMA, sources={"logins": SourceTable(SECTION, schema)})
+    return define(project_of(TABLE + text), EVENTS_SCHEMA, sources={"logins": SourceTable(SECTION, schema)})
 
 
 EVENTS_SCHEMA = {

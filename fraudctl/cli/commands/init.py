@@ -53,7 +53,7 @@ def init(
     result = init_project(data, place=project, flags=flags, force=force)
     session.emit(result.to_dict())
     session.show(proposal_table(result.proposal))
-    for text in result.proposal.notes:
+    for text in result.notes:
         session.note(text)
     session.show(f"wrote {result.path}")
     session.note("next: read it, put your costs into [costs], then `fraudctl check` and `fraudctl train`")

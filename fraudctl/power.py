@@ -1,0 +1,160 @@
+"""What a test period can show: its frauds, counted before hours are spent on a model, and what they are enough for.
+
+`init`, `check` and `train` say so in the same words.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from fraudctl.project.evaluation import GateSection
+from fraudctl.split import immature, periods
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.project import Project
+
+FEW = 30
+"""Fewer frauds than this are warned about even where no gate asks for more."""
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the events that a model will be judged on can show.
+
+    Attributes
+    ----------
+    n_frauds, n_legit
+        Mature outcomes in the test period; with ``[gate] pooled_folds``, in all periods that are judged together.
+    needed
+        Frauds that ``[gate] min_frauds`` asks for, or would ask for by default.
+    gated
+        Whether the project has a gate.
+    test
+        Length of all periods together; None where the split is random.
+    span
+        From the first event to the end of the test period; None where the split is random.
+    first, last
+        The period, local dates of its first and its last day; None where the split is random.
+    """
+
+    n_frauds: int
+    n_legit: int
+    needed: int
+    gated: bool
+    test: timedelta | None
+    span: timedelta | None
+    first: date | None
+    last: date | None
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the 95 % interval of a recall of 50 %, frauds being independent (Wilson 1927).
+
+        In [0, 0.5], not less than that of any other recall; 0.5 says that nothing is known.
+
+        >>> round(Power(96, 4000, 300, True, None, None, None, None).half_width, 3)
+        0.098
+        """
+        return _Z / (2.0 * math.sqrt(self.n_frauds + _Z * _Z))
+
+    @property
+    def severity(self) -> Literal["warning", "info"] | None:
+        """How much it matters: a warning where the gate cannot pass or under 30 frauds, nothing where all is met."""
+        if self.n_frauds < FEW or not self.n_legit or (self.gated and self.n_frauds < self.needed):
+            return "warning"
+        return "info" if self.n_frauds < self.needed else None
+
+    @property
+    def sentence(self) -> str:
+        """What the period can show, in one sentence."""
+        when = f" from {self.first} to {self.last}" if self.first else ""
+        if not self.n_frauds:
+            return f"the test period{when} has no fraud with a mature outcome: no recall and no savings can be measured"
+        if not self.n_legit:
+            return f"the test period{when} has frauds only: no false positive and no savings can be measured"
+        counted = "1 fraud" if self.n_frauds == 1 else f"{self.n_frauds:,} frauds"
+        known = f"recall will be known to ± {100 * self.half_width:.0f} percentage points (95 %)"
+        told = f"the test period{when} has {counted}: {known}"
+        if self.n_frauds >= self.needed:
+            return told
+        asked = f"the gate needs {self.needed:,} (min_frauds)" if self.gated else f"a gate asks for {self.needed:,}"
+        return f"{told}; {asked}"
+
+    @property
+    def hint(self) -> str | None:
+        """What would help; None where nothing is missing."""
+        if self.severity is None:
+            return None
+        if not self.n_legit:
+            return "are legitimate events missing from these days? another as_of, or a longer [split] test"
+        ways = ["more history", "another as_of"] if not self.n_frauds else ["more history"]
+        if self.test is not None and self.span is not None and self.n_frauds:
+            needed = self.test * (self.needed / self.n_frauds)
+            if needed <= self.span / 2:
+                days = math.ceil(needed / timedelta(days=1))
+                ways.insert(0, f'test = "{days}d" would hold some {self.needed:,} frauds at this rate')
+        if self.test is not None and self.gated:
+            ways.append("[gate] pooled_folds, which judges several periods together")
+        return "; ".join(ways)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON values."""
+        return {
+            "from": None if self.first is None else self.first.isoformat(),
+            "to": None if self.last is None else self.last.isoformat(),
+            "n_frauds": self.n_frauds,
+            "n_legit": self.n_legit,
+            "recall_half_width": self.half_width,
+            "min_frauds": self.needed,
+            "min_frauds_met": self.n_frauds >= self.needed,
+        }
+
+
+def power_of(
+    frame: pl.DataFrame, project: Project, *, known_until: datetime, as_of: datetime | date | None = None
+) -> Power:
+    """Return what the test period of a project can show.
+
+    Parameters
+    ----------
+    frame
+        ``event_id``, ``event_time`` (µs UTC), ``label`` and ``label_time``, any order, at least one row.
+    known_until
+        Latest instant that the data know of.
+    as_of
+        Overrides ``[split] as_of``.
+
+    Raises
+    ------
+    DataError, UsageError
+        As `split.periods` does: no event is mature, or as_of lies after the data.
+    """
+    found = periods(frame, project, known_until=known_until, as_of=as_of)
+    gate = project.gate or GateSection()
+    gated = project.gate is not None
+    if found.by_chance is not None:
+        labels = frame.filter(found.by_chance.test_rows(frame["event_id"]))["label"]
+        test = span = first = last = None
+    else:
+        test = (found.test_until - found.as_of) * gate.pooled_folds
+        start = found.test_until - test
+        young = immature(frame, label_delay=project.data.label_delay, known_until=known_until)
+        times = frame["event_time"]
+        earliest = times.min()
+        span = found.test_until - earliest if isinstance(earliest, datetime) else None
+        labels = frame.filter((times >= start) & (times < found.test_until) & ~young)["label"]
+        first, last = _local(start, project), _local(found.test_until - timedelta(microseconds=1), project)
+    n_frauds, n_legit = int((labels == 1).sum()), int((labels == 0).sum())
+    return Power(n_frauds, n_legit, gate.min_frauds, gated, test, span, first, last)
+
+
+def _local(moment: datetime, project: Project) -> date:
+    from zoneinfo import ZoneInfo
+
+    return moment.astimezone(ZoneInfo(project.data.timezone)).date()
