@@ -145,7 +145,7 @@ class Replay:
 
     def _ordered(self, decided: pl.DataFrame, project: Project) -> pl.DataFrame:
         """Note each event's place in its day or week among all events, unless they carry it from a larger table."""
-        names = [ORDER[limit.per] for limit in limits_of(project)]
+        names = list(dict.fromkeys(ORDER[limit.per] for limit in limits_of(project)))
         if all(name in decided.columns for name in names):
             return decided
         came = pl.concat([item.events.select("event_time", lead=pl.Series(item.lead)) for item in self.stretches])
