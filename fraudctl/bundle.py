@@ -331,36 +331,30 @@ def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
 
 
 def find_bundle(reference: str, models_dir: Path) -> Path:
-    """Find the folder of a bundle: ``latest``, a version in ``models_dir``, or a path.
-
-    ``latest`` is the newest as_of and, of several, the one that was written last.
+    """Return the folder of a bundle: a version in ``models_dir``, or a path.
 
     Raises
     ------
     BundleError
         There is none.
     """
-    if reference == "latest":
-        return _latest(models_dir)
     for candidate in (models_dir / reference, Path(reference)):
-        if (candidate / MANIFEST).is_file():
+        if _is_bundle(candidate):
             return candidate
     there = ", ".join(path.name for path in list_bundles(models_dir)) or "none"
     msg = f"no bundle {reference!r}; in {models_dir} there is: {there}"
     raise BundleError(msg, hint="give a version, a path, `latest` or `champion`; `fraudctl train` writes a bundle")
 
 
+def _is_bundle(path: Path) -> bool:
+    try:
+        return (path / MANIFEST).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def list_bundles(models_dir: Path) -> list[Path]:
-    """Give the folders in ``models_dir`` that are named as versions, oldest as_of first, then as they were written."""
+    """Return the folders in ``models_dir`` that are named as versions, by name; the log knows their order."""
     if not models_dir.is_dir():
         return []
-    folders = [path for path in models_dir.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
-    return sorted(folders, key=lambda path: (path.name[:-9], (path / MANIFEST).stat().st_mtime_ns, path.name))
-
-
-def _latest(models_dir: Path) -> Path:
-    bundles = list_bundles(models_dir)
-    if not bundles:
-        msg = f"there is no bundle in {models_dir}"
-        raise BundleError(msg, hint="`fraudctl train` writes one")
-    return bundles[-1]
+    return sorted(path for path in models_dir.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir())

@@ -14,6 +14,9 @@ class Progress(Protocol):
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Say how far the present stage is."""
 
+    def note(self, text: str) -> None:
+        """Say a fact about the run, such as the model that is used."""
+
     def warn(self, text: str) -> None:
         """Say something that the user should know whatever the result."""
 
@@ -25,6 +28,9 @@ class Silent:
         """Ignore."""
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
         """Ignore."""
 
     def warn(self, text: str) -> None:

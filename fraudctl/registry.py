@@ -1,26 +1,38 @@
-"""Which model is the champion, who said so, when and why.
+"""Which models were written, judged and promoted: when, by whom and why.
 
-Owns one append-only log, ``registry.jsonl``, beside the bundles: gate verdicts, promotions and rollbacks. The champion
-is whatever the last promotion or rollback says. It reads no bundle and evaluates nothing; times and names are given.
+Owns one append-only log, ``registry.jsonl``, in the folder of the bundles. Each line is a JSON document, ends with a
+line feed alone, and carries a hash chained to the line before; ``.registry.head`` says how far the log reached at
+least. A line that was altered, removed or cut is therefore found with its number. The champion is what the last
+promotion or rollback says, and ``latest`` is what was written last. The module reads no bundle and evaluates nothing;
+times and names are given.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from fraudctl import tables
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
 from fraudctl.errors import BundleError, UsageError
 
-LOG_NAME = "registry.jsonl"
-_LOCK_NAME = ".registry.lock"
+LOG_NAME: Final = "registry.jsonl"
+HEAD_NAME: Final = ".registry.head"
+_LOCK_NAME: Final = ".registry.lock"
+_CHAINED: Final = re.compile(rb'(\{.*), "chain": "([0-9a-f]{64})"\}', re.DOTALL)
+_START: Final = hashlib.sha256(b"fraudctl registry").hexdigest()
+
+Event = Literal["train", "threshold", "gate", "promote", "rollback"]
+_WRITTEN: Final = ("train", "threshold")
 
 
 @dataclass(frozen=True)
@@ -29,51 +41,123 @@ class Entry:
 
     at: str
     """When, ISO 8601 with its offset."""
-    event: Literal["gate", "promote", "rollback"]
+    event: Event
     version: str
-    """The model that was judged or became champion."""
+    """The model that was written, judged or promoted."""
     by: str
     """Who."""
     reason: str
     """Why: the gate's own sentence, or what a person wrote."""
     previous: str | None = None
-    """The champion before, or the one that the gate compared with."""
+    """The champion before, the model that the gate compared with, or the parent of a written version."""
     verdict: str | None = None
     """Of a gate."""
     forced: bool = False
-    """Promoted without a passed gate."""
+    """Promoted against an objection."""
     savings_base: str | None = None
     """Of a gate: what its savings are measured against."""
+    evidence: Mapping[str, Any] | None = None
+    """Of a gate: period, events, frauds, rules, hashes, and under ``not_own`` what the person who ran it chose by hand.
+    Of a promotion: the gate entry that it rests on, and the objections that were overruled."""
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The log as it was read and verified."""
+
+    content: bytes
+    entries: tuple[Entry, ...]
+    chain: str
+    """Hash after the last line."""
 
 
 def history(models_dir: Path) -> tuple[Entry, ...]:
-    """Give the log, oldest first; empty where there is none.
+    """Return the log, oldest entry first; empty where there is none.
 
     Raises
     ------
     BundleError
-        A line cannot be read.
+        A line cannot be read, was changed or was removed.
     """
-    path = models_dir / LOG_NAME
-    if not path.is_file():
-        return ()
-    return tuple(_entry(line, number, path) for number, line in enumerate(_lines(path), start=1))
+    return _read(models_dir).entries
 
 
-def _lines(path: Path) -> list[str]:
+def _read(models_dir: Path) -> _Log:
+    """Read the log and verify every line. The head is read first: a writer replaces the log before the head."""
+    head, path = _read_head(models_dir), models_dir / LOG_NAME
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {type(error).__name__}"
+        content = path.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
         raise BundleError(msg) from error
+    lines = content.split(b"\n")
+    last = lines.pop()
+    if last:
+        lines.append(last)
+    entries, chains, chained = [], [_START], False
+    for number, line in enumerate(lines, start=1):
+        found = _CHAINED.fullmatch(line)
+        if found is None and chained:
+            raise _damaged(path, number, "was changed: it has no valid chain")
+        body = line if found is None else found[1] + b"}"
+        chains.append(_link(chains[-1], body))
+        if found is not None and found[2].decode() != chains[-1]:
+            raise _damaged(path, number, "does not follow from the lines before it: it, or one before it, was changed")
+        entries.append(_entry(body, number, path))
+        chained = found is not None
+    if last and chained:
+        raise _damaged(path, len(lines), "is cut: its end is missing")
+    if head is not None and (head[0] >= len(chains) or chains[head[0]] != head[1]):
+        cut = head[0] >= len(chains)
+        what = f"is missing: the log had {head[0]:,} lines" if cut else "is not the one that was written"
+        raise _damaged(path, min(head[0], len(chains)), what)
+    return _Log(content, tuple(entries), chains[-1])
 
 
-def _entry(line: str, number: int, path: Path) -> Entry:
+def _link(chain: str, body: bytes) -> str:
+    return hashlib.sha256(chain.encode() + b"\n" + body).hexdigest()
+
+
+def _damaged(path: Path, number: int, what: str) -> BundleError:
+    hint = f"restore {LOG_NAME} and {HEAD_NAME} from version control or a backup"
+    return BundleError(f"{path}, line {number}: {what}", hint=f"{hint}; to keep a shorter log, delete {HEAD_NAME}")
+
+
+def _read_head(models_dir: Path) -> tuple[int, str] | None:
+    """Return the least number of lines that the log has, and the hash after that line."""
+    path = models_dir / HEAD_NAME
     try:
-        return Entry(**_with_base(json.loads(line)))
-    except (json.JSONDecodeError, TypeError) as error:
-        msg = f"{path}, line {number}: is not an entry of the registry"
-        raise BundleError(msg, hint="restore the file from version control or a backup") from error
+        document = json.loads(path.read_bytes())
+        lines, chain = document["lines"], document["chain"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _bad_head(path) from error
+    if type(lines) is not int or lines < 0 or not isinstance(chain, str):
+        raise _bad_head(path)
+    return lines, chain
+
+
+def _bad_head(path: Path) -> BundleError:
+    hint = f"restore it from a backup; delete it only if {LOG_NAME} is known to be whole"
+    return BundleError(f"{path} is damaged: expected a number of lines and a hash", hint=hint)
+
+
+def _entry(body: bytes, number: int, path: Path) -> Entry:
+    try:
+        entry = Entry(**_with_base(json.loads(body)))
+    except (ValueError, TypeError) as error:
+        raise _damaged(path, number, "is not an entry of the registry") from error
+    texts = (entry.at, entry.event, entry.version, entry.by, entry.reason)
+    optional = (entry.previous, entry.verdict, entry.savings_base)
+    sound = all(isinstance(item, str) for item in texts) and isinstance(entry.forced, bool)
+    sound &= all(item is None or isinstance(item, str) for item in optional)
+    sound &= entry.evidence is None or isinstance(entry.evidence, dict)
+    if not sound or entry.event not in get_args(Event):
+        raise _damaged(path, number, "is not an entry that this fraudctl knows")
+    return entry
 
 
 def _with_base(document: dict[str, Any]) -> dict[str, Any]:
@@ -83,12 +167,61 @@ def _with_base(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def champion(models_dir: Path) -> str | None:
-    """Give the version that is champion now, or None where none has been promoted."""
-    return next((item.version for item in reversed(_reigns(history(models_dir)))), None)
+    """Return the version that is champion now, or None where none has been promoted."""
+    return _champion(history(models_dir))
 
 
-def _reigns(entries: tuple[Entry, ...]) -> list[Entry]:
-    return [item for item in entries if item.event != "gate"]
+def _champion(entries: Sequence[Entry]) -> str | None:
+    return next((item.version for item in reversed(_reigns(entries))), None)
+
+
+def _reigns(entries: Sequence[Entry]) -> list[Entry]:
+    return [item for item in entries if item.event in ("promote", "rollback")]
+
+
+def in_order_of_writing(entries: Sequence[Entry], versions: Collection[str]) -> tuple[list[str], list[str]]:
+    """Split versions into those the log does not know, by name, and the others in the order of their last writing."""
+    last = {item.version: place for place, item in enumerate(entries) if item.event in _WRITTEN}
+    unknown = sorted(set(versions) - set(last))
+    return unknown, sorted(set(versions) & set(last), key=last.__getitem__)
+
+
+def latest(entries: Sequence[Entry], versions: Collection[str]) -> str:
+    """Return the version that was written last, of those that are there.
+
+    A version that the log does not know (written by an older fraudctl, or copied) counts as older than every version
+    that it knows. If it knows none of several, their order is unknown.
+
+    Parameters
+    ----------
+    entries
+        Of `history`.
+    versions
+        Names of the bundles that are there.
+
+    Raises
+    ------
+    BundleError
+        There is no version, or the order of several is unknown.
+    """
+    unknown, written = in_order_of_writing(entries, versions)
+    if written:
+        return written[-1]
+    if not unknown:
+        msg = "there is no bundle"
+        raise BundleError(msg, hint="`fraudctl train` writes one")
+    if len(unknown) > 1:
+        msg = f"`latest` is ambiguous: the log does not say which of these was written last: {', '.join(unknown)}"
+        raise BundleError(msg, hint=f"name one, such as --model {unknown[-1]}; the log has what is trained from now on")
+    return unknown[0]
+
+
+def record_written(
+    models_dir: Path, version: str, *, event: Literal["train", "threshold"], parent: str | None, now: datetime, by: str
+) -> Entry:
+    """Note that a version was written; it is `latest` until the next one is."""
+    reason = "trained" if parent is None else f"policy of {parent} chosen again"
+    return _add(models_dir, Entry(now.isoformat(), event, version, by, reason, previous=parent))
 
 
 def record_gate(
@@ -100,6 +233,7 @@ def record_gate(
     compared_with: str | None,
     now: datetime,
     by: str,
+    evidence: Mapping[str, Any] | None = None,
 ) -> Entry:
     """Note the verdict of a gate, so that a promotion can rest on it.
 
@@ -117,94 +251,146 @@ def record_gate(
         An instant with its zone.
     by
         Who ran it.
+    evidence
+        As JSON: what was judged by which rules. ``not_own`` lists what was chosen by hand instead of taken from the
+        model and the project; ``sections`` has a digest of each section of the project file that decides a verdict.
     """
     entry = Entry(
-        now.isoformat(), "gate", version, by, reason, previous=compared_with, verdict=verdict, savings_base=BASE_RULE
-    )
+        now.isoformat(), "gate", version, by, reason, previous=compared_with, verdict=verdict, savings_base=BASE_RULE,
+        evidence=evidence,
+    )  # fmt: skip
+    return _add(models_dir, entry)
+
+
+def _add(models_dir: Path, entry: Entry) -> Entry:
     with _locked(models_dir):
-        _append(models_dir, entry)
+        _append(models_dir, _read(models_dir), entry)
     return entry
 
 
-def promote(models_dir: Path, version: str, *, now: datetime, by: str, force_reason: str | None = None) -> Entry:
+def promote(
+    models_dir: Path,
+    version: str,
+    *,
+    now: datetime,
+    by: str,
+    force_reason: str | None = None,
+    sections: Mapping[str, str] | None = None,
+) -> Entry:
     """Make a version the champion.
 
-    It must have passed its latest gate, and that gate must have compared it with today's champion where there is one;
-    ``force_reason`` promotes it all the same, and stands in the log.
+    It must have passed its latest gate on its own test period by the project's own rules, these rules must still be
+    those of the project file, and the gate must have compared it with today's champion where there is one.
+    ``force_reason`` promotes it all the same; reason and objections stand in the log.
+
+    Parameters
+    ----------
+    sections
+        Digests of the sections of the present project file, as in the evidence of a gate; None compares none.
 
     Raises
     ------
     UsageError
-        The latest gate of the version did not pass, there was none, or it compared with another champion.
+        There is an objection and no reason, or the version is the champion already.
     BundleError
-        There is no such bundle.
+        There is no such bundle, or the log is damaged.
     """
     _must_exist(models_dir, version)
+    reason = (force_reason or "").strip()
     with _locked(models_dir):
-        entries = history(models_dir)
-        before = next((item.version for item in reversed(_reigns(entries))), None)
+        log = _read(models_dir)
+        before = _champion(log.entries)
         if before == version:
             msg = f"{version} is the champion already"
             raise UsageError(msg)
-        problem = _objection(entries, version, before)
-        if problem is not None and not (force_reason or "").strip():
-            raise UsageError(problem, hint='evaluate it against the champion first, or say why not: --force "REASON"')
-        why = force_reason.strip() if force_reason is not None and problem is not None else _last_gate(entries, version)
-        forced = problem is not None
-        entry = Entry(now.isoformat(), "promote", version, by, why, previous=before, forced=forced)
-        _append(models_dir, entry)
+        gate = _deciding_gate(log.entries, version)
+        problems = list(_objections(log.entries, gate, version, before, sections or {}))
+        if problems and not reason:
+            raise UsageError("; ".join(problems), hint=_REMEDY)
+        why = reason if problems or gate is None else gate.reason
+        evidence = {"gate_at": gate.at if gate else None, "objections": problems, "sections": dict(sections or {})}
+        entry = Entry(
+            now.isoformat(), "promote", version, by, why, previous=before, forced=bool(problems), evidence=evidence
+        )
+        _append(models_dir, log, entry)
     return entry
 
 
-def _objection(entries: tuple[Entry, ...], version: str, before: str | None) -> str | None:
-    gate = next((item for item in reversed(entries) if item.event == "gate" and item.version == version), None)
+_REMEDY = (
+    "run `fraudctl evaluate -m VERSION` (with --champion champion where there is one), without a period or scores of "
+    'your own; or say why it is promoted all the same: --force "REASON"'
+)
+
+
+def counts(gate: Entry) -> bool:
+    """Return whether a gate judged the model's own test period by the project's own rules, as far as the log says."""
+    return gate.evidence is not None and not gate.evidence.get("not_own", ["unknown"])
+
+
+def _deciding_gate(entries: Sequence[Entry], version: str) -> Entry | None:
+    """Return the latest gate that counts; where none does, the latest of all."""
+    gates = [item for item in reversed(entries) if item.event == "gate" and item.version == version]
+    return next((item for item in gates if counts(item)), gates[0] if gates else None)
+
+
+def _objections(
+    entries: Sequence[Entry], gate: Entry | None, version: str, before: str | None, sections: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield what speaks against a promotion that rests on a gate."""
     if gate is None:
-        return f"{version} has not been through a gate"
+        yield f"{version} has not been through a gate"
+        return
+    if gate.evidence is None:
+        yield f"the gate of {version} was noted without its period and rules, by an earlier fraudctl"
+    elif not counts(gate):
+        yield f"the gate of {version} does not count: {'; '.join(gate.evidence.get('not_own', ['unknown']))}"
     if gate.verdict != "pass":
-        return f"the latest gate of {version} says {gate.verdict}: {gate.reason}"
-    if gate.savings_base != BASE_RULE:
+        yield f"the latest gate of {version} says {gate.verdict}: {gate.reason}"
+        if any(item.version == version and item.verdict == "pass" for item in entries[entries.index(gate) + 1 :]):
+            yield "a later gate passed by rules or on events that were chosen by hand, and does not count"
+    elif gate.savings_base != BASE_RULE:
         then = f"its savings were measured against the {gate.savings_base}, and now are against the {BASE_RULE}"
-        return f"{version} passed a gate that no longer counts: {then}"
-    if before is not None and gate.previous != before:
-        return f"{version} passed a gate that did not compare it with the champion {before}"
-    return None
-
-
-def _last_gate(entries: tuple[Entry, ...], version: str) -> str:
-    return next(item.reason for item in reversed(entries) if item.event == "gate" and item.version == version)
+        yield f"{version} passed a gate that no longer counts: {then}"
+    elif before is not None and gate.previous != before:
+        yield f"{version} passed a gate that did not compare it with the champion {before}"
+    noted = (gate.evidence or {}).get("sections", {})
+    edited = [f"[{name}]" for name, digest in sections.items() if name in noted and noted[name] != digest]
+    if edited:
+        yield f"{' and '.join(edited)} of the project file changed after the gate of {version}"
 
 
 def rollback(models_dir: Path, *, reason: str, now: datetime, by: str) -> Entry:
-    """Give the crown back to the champion before this one; a second rollback goes one further back.
+    """Make the champion before this one the champion again; a second rollback goes one further back.
 
     Raises
     ------
     UsageError
         There is no earlier champion, or no reason is given.
     BundleError
-        The earlier champion's bundle is gone.
+        The earlier champion's bundle is gone, or the log is damaged.
     """
     if not reason.strip():
         msg = "a rollback needs a reason"
         raise UsageError(msg, hint="say why with --reason")
     with _locked(models_dir):
-        line = succession(history(models_dir))
+        log = _read(models_dir)
+        line = succession(log.entries)
         if len(line) < 2:
             msg = "there is no earlier champion to go back to"
             raise UsageError(msg)
         _must_exist(models_dir, line[-2])
         entry = Entry(now.isoformat(), "rollback", line[-2], by, reason.strip(), previous=line[-1])
-        _append(models_dir, entry)
+        _append(models_dir, log, entry)
     return entry
 
 
-def succession(entries: tuple[Entry, ...]) -> list[str]:
-    """Give the line of champions that rollbacks go back along, the present one last."""
+def succession(entries: Sequence[Entry]) -> list[str]:
+    """Return the line of champions that rollbacks go back along, the present one last."""
     line: list[str] = []
     for item in _reigns(entries):
         if item.event == "promote":
             line.append(item.version)
-        else:
+        elif line:
             line.pop()
     return line
 
@@ -215,21 +401,48 @@ def _must_exist(models_dir: Path, version: str) -> None:
         raise BundleError(msg, hint="`fraudctl models list` names those that are there")
 
 
-def _append(models_dir: Path, entry: Entry) -> None:
-    path = models_dir / LOG_NAME
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    tables.write_text(before + json.dumps(asdict(entry), ensure_ascii=False) + "\n", path)
+def _append(models_dir: Path, log: _Log, entry: Entry) -> None:
+    """Add a line: the log is written whole and flushed before it takes its name, then the head."""
+    document = {key: value for key, value in asdict(entry).items() if key != "evidence" or value is not None}
+    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    before = log.content + b"\n" if log.content and not log.content.endswith(b"\n") else log.content
+    chain = _link(log.chain, body)
+    line = body[:-1] + f', "chain": "{chain}"}}\n'.encode()
+    head = {"lines": len(log.entries) + 1, "chain": chain}
+    _replace(models_dir / LOG_NAME, before + line)
+    _replace(models_dir / HEAD_NAME, json.dumps(head).encode() + b"\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tables.whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager
 def _locked(models_dir: Path) -> Iterator[None]:
-    """Keep other processes out while the log is read and written."""
+    """Keep other processes out while the log is read and written.
+
+    The folder itself is locked too, so that deleting the lock file lets nobody in.
+    """
     models_dir.mkdir(parents=True, exist_ok=True)
-    with (models_dir / _LOCK_NAME).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    folder = os.open(models_dir, os.O_RDONLY)
+    try:
+        with (models_dir / _LOCK_NAME).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+    finally:
+        os.close(folder)
 
 
 def to_dict(models_dir: Path) -> dict[str, Any]:
-    """Give champion and log as JSON."""
-    return {"champion": champion(models_dir), "log": [asdict(item) for item in history(models_dir)]}
+    """Return champion and log as JSON."""
+    entries = history(models_dir)
+    return {"champion": _champion(entries), "log": [asdict(item) for item in entries]}

@@ -177,26 +177,16 @@ def test_predictions_changed_after_loading_are_refused(made: Path) -> None:
         bundle.predictions()
 
 
-def test_finding_by_version_path_and_latest(made: Path, tmp_path: Path) -> None:
+def test_finding_by_version_and_path(made: Path, tmp_path: Path) -> None:
     models = made.parent
     older = write_bundle(models, replace(contents(), as_of=datetime(2026, 5, 1, tzinfo=UTC)))
-    assert find_bundle("latest", models) == made
     assert find_bundle(older.name, models) == older
     assert find_bundle(str(older), tmp_path / "elsewhere") == older
     assert list_bundles(models) == [older, made]
     with pytest.raises(BundleError, match=made.name):
         find_bundle("2020-01-01-00000000", models)
-    with pytest.raises(BundleError, match="no bundle in"):
-        find_bundle("latest", tmp_path / "elsewhere")
-
-
-def test_of_one_as_of_the_latest_is_the_one_written_last(made: Path) -> None:
-    second = write_bundle(made.parent, replace(contents(), policy={"kind": "thresholds"}))
-    stamp = (made / "manifest.json").stat().st_mtime_ns
-    os.utime(second / "manifest.json", ns=(stamp + 10, stamp + 10))
-    assert find_bundle("latest", made.parent) == second
-    os.utime(second / "manifest.json", ns=(stamp - 10, stamp - 10))
-    assert find_bundle("latest", made.parent) == made
+    with pytest.raises(BundleError, match="no bundle"):
+        find_bundle("x" * 5000, models)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

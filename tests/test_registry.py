@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fraudctl import registry
 from fraudctl.errors import BundleError, UsageError
@@ -20,14 +27,35 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def gate(models: Path, version: str, verdict: str = "pass", against: str | None = None) -> None:
+RULES = {"gate": "g", "costs": "c"}
+
+
+def gate(
+    models: Path, version: str, verdict: str = "pass", against: str | None = None, not_own: tuple[str, ...] = ()
+) -> None:
+    evidence = {"not_own": list(not_own), "sections": RULES}
     registry.record_gate(
-        models, version, verdict=verdict, reason=f"says {verdict}", compared_with=against, now=NOW, by="ci"
-    )
+        models, version, verdict=verdict, reason=f"says {verdict}", compared_with=against, now=NOW, by="ci",
+        evidence=evidence,
+    )  # fmt: skip
 
 
-def promote(models: Path, version: str, force_reason: str | None = None) -> registry.Entry:
-    return registry.promote(models, version, now=NOW + timedelta(hours=1), by="ann", force_reason=force_reason)
+def promote(
+    models: Path, version: str, force_reason: str | None = None, sections: dict[str, str] | None = None
+) -> registry.Entry:
+    return registry.promote(
+        models, version, now=NOW + timedelta(hours=1), by="ann", force_reason=force_reason, sections=sections
+    )  # fmt: skip
+
+
+def written(models: Path, version: str, parent: str | None = None) -> None:
+    registry.record_written(
+        models, version, event="threshold" if parent else "train", parent=parent, now=NOW, by="ci"
+    )  # fmt: skip
+
+
+def latest(models: Path, *there: str) -> str:
+    return registry.latest(registry.history(models), there)
 
 
 def test_no_registry_no_champion(tmp_path: Path) -> None:
@@ -118,6 +146,155 @@ def test_a_damaged_log_is_an_error_and_stays_as_it_is(models: Path) -> None:
     with pytest.raises(BundleError, match="line 2"):
         promote(models, "a")
     assert log.read_bytes() == before
+
+
+def test_a_gate_that_was_chosen_by_hand_counts_neither_for_nor_against(models: Path) -> None:
+    gate(models, "a", not_own=("the period was chosen by hand",))
+    with pytest.raises(UsageError, match="does not count: the period was chosen by hand"):
+        promote(models, "a")
+    gate(models, "a", "fail")
+    gate(models, "a", not_own=("the period was chosen by hand",))
+    with pytest.raises(UsageError, match=r"latest gate of a says fail.*a later gate passed"):
+        promote(models, "a")
+    entry = promote(models, "a", force_reason="agreed")
+    assert entry.evidence is not None
+    assert (entry.forced, entry.reason, len(entry.evidence["objections"])) == (True, "agreed", 2)
+    gate(models, "b", against="a")
+    gate(models, "b", "fail", against="a", not_own=("other scores",))
+    assert not promote(models, "b").forced
+
+
+def test_rules_that_changed_after_the_gate_are_an_objection(models: Path) -> None:
+    gate(models, "a")
+    with pytest.raises(UsageError, match=r"\[gate\] of the project file changed after the gate of a"):
+        promote(models, "a", sections={**RULES, "gate": "weaker"})
+    assert not promote(models, "a", sections=RULES).forced
+
+
+def test_a_gate_noted_without_evidence_needs_another_one(models: Path) -> None:
+    registry.record_gate(models, "a", verdict="pass", reason="", compared_with=None, now=NOW, by="ci")
+    with pytest.raises(UsageError, match="by an earlier fraudctl"):
+        promote(models, "a")
+
+
+def test_latest_is_what_was_written_last_whatever_its_name(models: Path) -> None:
+    for version in ("random-00000000", "2026-03-01-aaaaaaaa", "2025-01-01-bbbbbbbb"):
+        written(models, version)
+    names = ["2025-01-01-bbbbbbbb", "2026-03-01-aaaaaaaa", "random-00000000"]
+    assert latest(models, *names) == names[0]
+    written(models, names[1], parent=names[0])
+    assert latest(models, *names) == names[1]
+    written(models, names[2])  # the same bytes again
+    assert latest(models, *names) == names[2]
+    assert latest(models, *names[:2]) == names[1], "a bundle that was deleted is passed over"
+    assert latest(models, *names, "2030-01-01-ffffffff") == names[2], "what the log does not know is older"
+
+
+def test_without_the_log_one_version_is_the_latest_and_two_are_ambiguous(models: Path) -> None:
+    assert latest(models, "a") == "a"
+    with pytest.raises(BundleError, match=r"ambiguous.*a, b") as error:
+        latest(models, "a", "b")
+    assert "--model b" in str(error.value.hint)
+    with pytest.raises(BundleError, match="no bundle"):
+        latest(models)
+
+
+NASTY = "line \u2028 and \u2029 and \x85 and \r and \n and \x0b\x0c\x1c\x1d\x1e and \x00 and \udc80"
+
+
+@given(st.lists(st.text(st.characters(), min_size=1), min_size=1, max_size=5))
+@example([NASTY])
+def test_any_reason_is_one_line_of_json_and_comes_back(reasons: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder)
+        for reason in reasons:
+            registry.record_gate(models, "a", verdict="fail", reason=reason, compared_with=None, now=NOW, by=reason)
+        lines = (models / registry.LOG_NAME).read_bytes().split(b"\n")
+        assert [json.loads(line)["reason"] for line in lines[:-1]] == reasons
+        assert [item.reason for item in registry.history(models)] == reasons
+
+
+@pytest.fixture
+def three(models: Path) -> Path:
+    """A log of five lines, the first two of a fraudctl that knew no chain."""
+    old = {"at": "t", "event": "gate", "version": "a", "by": "x", "reason": "old", "previous": None, "verdict": "pass"}
+    (models / registry.LOG_NAME).write_text(json.dumps(old) + "\n" + json.dumps({**old, "version": "b"}) + "\n")
+    assert [item.version for item in registry.history(models)] == ["a", "b"]
+    for version in ("a", "b", "c"):
+        gate(models, version)
+    return models
+
+
+def test_no_flipped_bit_is_used(three: Path) -> None:
+    log = three / registry.LOG_NAME
+    content, before = log.read_bytes(), registry.history(three)
+    for name in (registry.LOG_NAME, registry.HEAD_NAME):
+        whole = (three / name).read_bytes()
+        for bit in range(0, 8 * len(whole), 11):
+            changed = bytearray(whole)
+            changed[bit // 8] ^= 1 << bit % 8
+            (three / name).write_bytes(changed)
+            with pytest.raises(BundleError):
+                registry.history(three)
+        (three / name).write_bytes(whole)
+    assert (log.read_bytes(), registry.history(three)) == (content, before)
+
+
+@pytest.mark.parametrize("gone", range(5))
+def test_a_removed_line_is_found(three: Path, gone: int) -> None:
+    log = three / registry.LOG_NAME
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+    with pytest.raises(BundleError, match=r"line \d") as error:
+        registry.history(three)
+    assert str(three) in error.value.message
+    with pytest.raises(BundleError):
+        gate(three, "a")
+    log.unlink()
+    with pytest.raises(BundleError, match="is missing: the log had 5 lines"):
+        registry.history(three)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_an_altered_line_is_found(three: Path, place: int) -> None:
+    log = three / registry.LOG_NAME
+    lines = log.read_bytes().splitlines(keepends=True)
+    lines[place] = lines[place].replace(b"pass", b"fail")
+    log.write_bytes(b"".join(lines))
+    with pytest.raises(BundleError, match=r"line \d"):
+        registry.champion(three)
+
+
+def test_concurrent_writers_lose_no_line_even_without_the_lock_file(models: Path) -> None:
+    code = (
+        "import sys, pathlib, datetime; from fraudctl import registry\n"
+        "models = pathlib.Path(sys.argv[1])\n"
+        "for i in range(10):\n"
+        "    (models / '.registry.lock').unlink(missing_ok=True)\n"
+        "    registry.record_written(models, f'{sys.argv[2]}-{i}', event='train', parent=None,\n"
+        "        now=datetime.datetime.now(datetime.UTC), by='x')\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(models), name]) for name in "abc"]
+    try:
+        assert [writer.wait(timeout=300) for writer in writers] == [0, 0, 0]
+    finally:
+        for writer in writers:
+            writer.kill()
+    assert len(registry.history(models)) == 30
+
+
+def test_nothing_is_lost_when_the_disk_is_full(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate(models, "a")
+    before = (models / registry.LOG_NAME).read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(registry.os, "fsync", full)
+    with pytest.raises(UsageError, match="cannot be written"):
+        gate(models, "b")
+    assert (models / registry.LOG_NAME).read_bytes() == before
+    assert len(registry.history(models)) == 1
 
 
 def test_the_log_only_grows(models: Path) -> None:

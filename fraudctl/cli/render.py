@@ -252,9 +252,9 @@ def models_table(result: ModelsResult) -> RenderableType:
             item["version"],
             "random split" if item["as_of"] is None else item["as_of"][:10],
             item["policy"],
-            item["gate"] or "",
+            (item["gate"] or "") + ("" if item["gate"] is None or item["gate_counts"] else " (by hand)"),
             item["parent"] or "",
-            "champion" if item["champion"] else "",
+            ", ".join(name for name in ("champion", "latest") if item[name]),
         )
         for item in result.models
     ]

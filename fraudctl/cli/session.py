@@ -113,6 +113,13 @@ class TerminalProgress:
             of = f"{done:,} of {total:,}" if total else f"{done:,}"
             self._session.note(f"{self._stage}: {of}{', ' + note if note else ''}")
 
+    def note(self, text: str) -> None:
+        """Say a fact above whatever is drawn, unless the user wants quiet."""
+        if self._bar is not None:
+            self._bar.console.print(text, style="dim", markup=False)
+        else:
+            self._session.note(text)
+
     def warn(self, text: str) -> None:
         """Say a warning above whatever is drawn."""
         if self._bar is not None:

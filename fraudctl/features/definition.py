@@ -8,7 +8,7 @@ two features of one name, definitions in a circle, columns that would tell the o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import polars as pl
@@ -348,6 +348,32 @@ def _digest(project: Project, steps: tuple[Feature, ...], sources: Mapping[str, 
     parts += [f"{name} {table.section.model_copy(update={'events': ''})!r}" for name, table in sorted(sources.items())]
     parts += [f"{step.name} {step.dtype} {step.hidden} {_canonical(step.spec)}" for step in steps]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def redefined(one: FeatureSet, other: FeatureSet, names: Sequence[str]) -> list[str]:
+    """Return the features that another set lacks or defines otherwise, or that are built on such.
+
+    Parameters
+    ----------
+    one, other
+        Sets of projects with the same ``[data]``, ``[entities]`` and ``[sources]``.
+    names
+        Features of ``one``.
+    """
+    steps = [{step.name: step for step in found.steps} for found in (one, other)]
+    same: dict[str, bool] = {}
+
+    def alike(name: str) -> bool:
+        if name not in same:
+            a, b = steps[0].get(name), steps[1].get(name)
+            same[name] = a is b is None  # a column of the data
+            if a is not None and b is not None:
+                own = (a.dtype, _canonical(a.spec)) == (b.dtype, _canonical(b.spec))
+                needs = () if isinstance(a.spec, RawSpec) else a.spec.needs
+                same[name] = own and all(alike(need) for need in needs)
+        return same[name]
+
+    return [name for name in names if not alike(name)]
 
 
 def _canonical(spec: Spec) -> str:

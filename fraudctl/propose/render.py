@@ -6,16 +6,14 @@ as a comment with a sensible value.
 
 from __future__ import annotations
 
-import json
-import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
+from fraudctl.project.toml import key, quoted
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.roles import Choice
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _WIDTH = 118
 _HEAD = """Proposed by `fraudctl init` from the data; every line is yours to change. `fraudctl schema` gives all keys
 with their meaning, `fraudctl check` looks for trouble in the data, `fraudctl train` and `fraudctl evaluate` do the
@@ -48,16 +46,6 @@ def render_project(proposal: Proposal) -> str:
         _evaluate(proposal), _gate(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Write a TOML basic string."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def key(text: str) -> str:
-    """Write a TOML key, quoted where it has to be."""
-    return text if _BARE.fullmatch(text) else quoted(text)
 
 
 def _list(items: Iterable[str]) -> str:

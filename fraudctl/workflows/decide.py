@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.progress import Progress
-from fraudctl.project import Project, parse_project
+from fraudctl.project import Project
 from fraudctl.workflows.features import FeatureTable, build_features
-from fraudctl.workflows.train import open_bundle
+from fraudctl.workflows.lineage import judging_project, say_differences, table_as_of
+from fraudctl.workflows.versions import LATEST, open_bundle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,28 +91,68 @@ class DecidedPeriod:
 
 @dataclass(frozen=True)
 class Decisions:
-    """A project's feature table, ready to have models decide on it."""
+    """The feature table of a model, ready to have it and its rivals decide.
+
+    Attributes
+    ----------
+    project
+        As of the bundle, with the present costs, evaluation and gate; the present project where there is no bundle.
+    table
+        Its feature table.
+    present
+        The project file as it is now.
+    bundle
+        The leading model; None for scores from a file without a bundle.
+    """
 
     project: Project
     table: FeatureTable
     progress: Progress
+    present: Project
+    bundle: Bundle | None
 
-    def of_model(self, model: str | None, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
-        """Decide with a bundle, by default on the test period after its as_of."""
-        subject = self._subject(open_bundle(self.project, "latest" if model is None else model))
-        return self._decide(subject, None, since, until)
+    @classmethod
+    def open(cls, project: Project, model: str | None, *, progress: Progress, scores: bool = False) -> Decisions:
+        """Open a bundle, `latest` by default, and build its table.
 
-    def of_scores(self, scores: Path, model: str | None, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
+        Parameters
+        ----------
+        scores
+            Whether scores from a file are to be judged: then a bundle gives the policy alone, and none is needed.
+        """
+        from fraudctl.bundle import list_bundles
+
+        if scores and model is None and not list_bundles(project.models_dir):
+            return cls(project, build_features(project, progress=progress), progress, project, None)
+        bundle = open_bundle(project, LATEST if model is None else model, progress=progress)
+        return cls.of_bundle(project, bundle, progress=progress)
+
+    @classmethod
+    def of_bundle(cls, project: Project, bundle: Bundle, *, progress: Progress) -> Decisions:
+        """Build the table of a bundle."""
+        judging = judging_project(bundle, project)
+        say_differences(bundle, project, progress=progress)
+        return cls(judging, table_as_of(bundle, project, progress=progress), progress, project, bundle)
+
+    def of_model(self, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
+        """Decide with the leading bundle, by default on the test period after its as_of."""
+        if self.bundle is None:
+            msg = "only a bundle can decide"
+            raise BundleError(msg, hint="`fraudctl train` writes one")
+        return self._decide(self._subject(self.bundle), None, since, until)
+
+    def of_scores(self, scores: Path, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
         """Decide on scores from a file, with the policy of a bundle where there is one."""
-        none_needed = model is None and not self.project.models_dir.exists()
-        bundle = None if none_needed else open_bundle(self.project, "latest" if model is None else model)
-        subject = replace(self._subject(bundle), name="scores") if bundle else self._without_bundle()
+        subject = replace(self._subject(self.bundle), name="scores") if self.bundle else self._without_bundle()
         return self._decide(subject, scores, since, until)
 
-    def of_rival(self, reference: str, leading: DecidedPeriod) -> DecidedPeriod:
-        """Decide with another bundle on the very same events."""
+    def of_rival(self, rival: str | Bundle, leading: DecidedPeriod) -> DecidedPeriod:
+        """Decide with another bundle, or the one that a reference names, on the same events."""
         first, period = leading.subject, leading.period
-        subject = replace(self._subject(open_bundle(self.project, reference)), train_from=first.train_from)
+        other = rival
+        if isinstance(other, str):
+            other = open_bundle(self.present, other, progress=self.progress, role="compared with", newer=False)
+        subject = replace(self._subject(other), train_from=first.train_from)
         if subject.by_chance != first.by_chance:
             msg = f"{subject.name} was split by another draw than {first.name}, and has seen some of its test events"
             raise UsageError(msg, hint="train both with the same [train] seed and [split] test_share")
@@ -216,8 +257,7 @@ class Decisions:
         from fraudctl.policy import Policy
         from fraudctl.split import RandomSplit
 
-        test = self.project.split.test
-        until = bundle.as_of + test.timedelta if test else datetime.fromisoformat(bundle.facts["test_until"])
+        until = datetime.fromisoformat(bundle.facts["test_until"])
         trained = (
             datetime.fromisoformat(bundle.facts["train_from"]),
             datetime.fromisoformat(bundle.facts["train_until"]),
@@ -305,14 +345,22 @@ class Decisions:
         return events, predict(bundle, events)[1]
 
     def _features_of(self, bundle: Bundle, events: pl.DataFrame) -> pl.DataFrame:
-        """Give the events with the bundle's own features, built anew where the project's differ from them."""
-        if bundle.features.get("digest") == self.table.features.digest:
+        """Return the events with a rival's own features and columns; roles and labels stay the leading model's."""
+        if self.bundle is None or bundle.version == self.bundle.version:
             return events
-        theirs = parse_project(bundle.manifest["project_file"], path=self.project.path)
-        own = theirs.model_copy(update={"data": self.project.data, "entities": self.project.entities})
-        table = build_features(own, progress=self.progress).frame
-        found = events.select("event_id").join(table, on="event_id", how="left", maintain_order="left")
-        return found.hstack(events.select(name for name in events.columns if name not in table.columns))
+        from fraudctl.tables import ROLES
+
+        table = table_as_of(bundle, self.present, progress=self.progress).frame
+        kept = [name for name in (*ROLES, *self.project.entities) if name in events.columns]
+        strangers = events.join(table, on="event_id", how="anti").height
+        if strangers:
+            msg = (
+                f"bundle {bundle.version} names events otherwise: {strangers:,} of {events.height:,} are unknown to it"
+            )
+            raise DataError(msg, hint="both models must be trained with the same [data] event_id")
+        theirs = table.select("event_id", *(name for name in table.columns if name not in kept))
+        found = events.select(kept).join(theirs, on="event_id", how="left", maintain_order="left")
+        return found.hstack(events.select(name for name in events.columns if name not in found.columns))
 
     def _file_scores(self, path: Path, events: pl.DataFrame) -> NDArray[np.float64]:
         """Read scores from a file; events without one get NaN."""

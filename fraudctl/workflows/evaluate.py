@@ -13,7 +13,7 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
-from fraudctl.workflows.features import build_features
+from fraudctl.workflows.evidence import gate_evidence
 from fraudctl.workflows.pooled import pool_periods
 
 if TYPE_CHECKING:
@@ -93,12 +93,13 @@ def evaluate_model(
         raise UsageError(msg, hint="write the floors that a model must reach into [gate]")
     n_periods = _n_periods(project, pooled, named=any(item is not None for item in (scores, from_time, until)))
     progress = progress or Silent()
-    decisions = Decisions(project, build_features(project, progress=progress), progress)
+    decisions = Decisions.open(project, model, progress=progress, scores=scores is not None)
+    project = decisions.project
     progress.stage("Scoring")
     if scores is None:
-        decided = decisions.of_model(model, since=from_time, until=until)
+        decided = decisions.of_model(since=from_time, until=until)
     else:
-        decided = decisions.of_scores(scores, model, since=from_time, until=until)
+        decided = decisions.of_scores(scores, since=from_time, until=until)
     rival = None
     champion = _registered_champion(project, decided) if champion is None else champion
     facts: list[dict[str, Any]] = []
@@ -114,8 +115,11 @@ def evaluate_model(
     shared = {**evaluation.tables, "overlap": decisions.overlap(parts), "pooled": facts}
     evaluation = replace(evaluation, tables=shared)
     path = _write_report(project, evaluation) if report else None
-    if now is not None and gate and scores is None:
-        _note_verdict(project, evaluation, rival, now=now, by=by)
+    if now is not None and gate and decisions.bundle is not None:
+        evidence = gate_evidence(decisions, decided, evaluation, scores=scores, n_periods=n_periods, report=path)
+        for text in evidence["not_own"] if project.gate is not None else []:
+            progress.warn(f"this verdict is no ground for a promotion: {text}")
+        _note_verdict(project, decisions.bundle.version, evaluation, rival, evidence, now=now, by=by)
     return EvaluationResult(evaluation, whole.scored, path)
 
 
@@ -144,18 +148,26 @@ def _registered_champion(project: Project, decided: DecidedPeriod) -> str | None
 
 
 def _note_verdict(
-    project: Project, evaluation: Evaluation, rival: DecidedPeriod | None, *, now: datetime, by: str
+    project: Project,
+    version: str,
+    evaluation: Evaluation,
+    rival: DecidedPeriod | None,
+    evidence: dict[str, Any],
+    *,
+    now: datetime,
+    by: str,
 ) -> None:
     from fraudctl.registry import record_gate
 
     record_gate(
         project.models_dir,
-        evaluation.model,
+        version,
         verdict=evaluation.gate.verdict,
         reason=evaluation.gate.reason,
         compared_with=None if rival is None else rival.subject.name,
         now=now,
         by=by,
+        evidence=evidence,
     )
 
 

@@ -12,8 +12,7 @@ from fraudctl.errors import BundleError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
-from fraudctl.workflows.features import build_features
-from fraudctl.workflows.train import open_bundle
+from fraudctl.workflows.versions import LATEST, open_bundle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +72,11 @@ def explain_model(
 
     _require_time(project)
     progress = progress or Silent()
-    table = build_features(project, progress=progress)
+    decisions = Decisions.open(project, model, progress=progress)
+    project, table = decisions.project, decisions.table
+    _require_time(project)
     progress.stage("Scoring")
-    decided = Decisions(project, table, progress).of_model(model, since=from_time, until=until)
+    decided = decisions.of_model(since=from_time, until=until)
     bundle = bundle_of(decided)
     progress.stage("Explaining")
     explanation = explain(
@@ -112,20 +113,19 @@ def explain_one(
     DataError
         There is no such event.
     BundleError
-        The bundle is missing, damaged, or its features are not the project's present ones.
+        The bundle is missing or damaged.
     """
     from fraudctl.explain.event import explain_event
     from fraudctl.train import predict
 
     _require_time(project)
     progress = progress or Silent()
-    table = build_features(project, progress=progress)
-    bundle = open_bundle(project, "latest" if model is None else model)
-    if bundle.features.get("digest") != table.features.digest:
-        msg = f"the features of bundle {bundle.version} are not those of the project file"
-        raise BundleError(msg, hint="train again, or restore the project file that the bundle was trained with")
+    bundle = open_bundle(project, LATEST if model is None else model, progress=progress)
+    decisions = Decisions.of_bundle(project, bundle, progress=progress)
+    project, table = decisions.project, decisions.table
+    _require_time(project)
     progress.stage("Explaining")
-    decide = Decisions(project, table, progress).alone(bundle, event_id)
+    decide = decisions.alone(bundle, event_id)
     return explain_event(
         event_id,
         table.frame,

@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -151,8 +151,13 @@ class Definitions:
         return loaded
 
 
-def load_definitions(project: Project) -> Definitions:
+def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitions:
     """Read the definitions and fit them to the columns of the data.
+
+    Parameters
+    ----------
+    also
+        Further data columns that travel along.
 
     Raises
     ------
@@ -172,10 +177,10 @@ def load_definitions(project: Project) -> Definitions:
         name: SourceTable(project.sources[name], tables.scan(found).collect_schema()) for name, found in beside.items()
     }
     features = define(project, schema, sources=others)
-    return Definitions(project, features, carried_columns(project, features, schema), files, beside)
+    return Definitions(project, features, carried_columns(project, features, schema, also=also), files, beside)
 
 
-def plan_features(project: Project) -> Plan:
+def plan_features(project: Project, *, also: Sequence[str] = ()) -> Plan:
     """Settle what is to be built from what, and take the fingerprint of all data.
 
     Raises
@@ -185,22 +190,27 @@ def plan_features(project: Project) -> Plan:
     """
     from fraudctl import tables
 
-    found = load_definitions(project)
+    found = load_definitions(project, also=also)
     prints = [tables.fingerprint(found.files)]
     prints += [tables.fingerprint(found.beside[name]) for name in sorted(found.beside)]
     fingerprint = prints[0] if not found.beside else hashlib.sha256("".join(prints).encode()).hexdigest()
     return Plan(project, found.features, found.carried, fingerprint, found)
 
 
-def build_features(project: Project, *, progress: Progress | None = None) -> FeatureTable:
+def build_features(project: Project, *, also: Sequence[str] = (), progress: Progress | None = None) -> FeatureTable:
     """Build the project's feature table, or reuse the one built before from the same data and definitions.
+
+    Parameters
+    ----------
+    also
+        Further data columns that travel along.
 
     Raises
     ------
     DataError, ProjectError
         As `fraudctl.tables.load_events` and `fraudctl.features.definition.define` do.
     """
-    plan = plan_features(project)
+    plan = plan_features(project, also=also)
     place = project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
     cached = _reuse(place)
     frame, facts = cached or _build(plan, progress or Silent())
@@ -377,13 +387,15 @@ class _Pace:
         self.progress.update(done, total, f"{what}, {done / seconds:,.0f} rows/s")
 
 
-def carried_columns(project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType]) -> list[str]:
+def carried_columns(
+    project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType], *, also: Sequence[str] = ()
+) -> list[str]:
     """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
     from fraudctl.dependence import judged_columns, of_project
     from fraudctl.features.definition import usable_columns
 
     usable = [*usable_columns(project, schema), *features.names]
-    wanted = [*of_project(project, features, readable=usable).data, *judged_columns(project)]
+    wanted = [*of_project(project, features, readable=usable).data, *judged_columns(project), *also]
     present = {*tables_roles(project), *(set(features.names) - set(schema))}
     return [name for name in dict.fromkeys(wanted) if name not in present]
 

@@ -12,19 +12,21 @@ from fraudctl.errors import DataError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.decide import Decisions
-from fraudctl.workflows.features import build_features
-from fraudctl.workflows.train import open_bundle
+from fraudctl.workflows.evidence import section_digests
+from fraudctl.workflows.lineage import judging_project
+from fraudctl.workflows.versions import open_bundle, warn_of_newer
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.bundle import Bundle
     from fraudctl.compare import Comparison
     from fraudctl.registry import Entry
 
 
 @dataclass(frozen=True)
 class ModelsResult:
-    """The versions of a project, oldest first, and who is champion."""
+    """The versions of a project in the order in which they were written, and who is champion."""
 
     champion: str | None
     models: tuple[dict[str, Any], ...]
@@ -42,32 +44,37 @@ def list_models(project: Project) -> ModelsResult:
     from fraudctl.tables import moment
 
     log = registry.to_dict(project.models_dir)
-    verdicts = {entry["version"]: entry["verdict"] for entry in log["log"] if entry["event"] == "gate"}
+    entries = registry.history(project.models_dir)
+    gates = {entry.version: entry for entry in entries if entry.event == "gate"}
     models = []
-    for path in list_bundles(project.models_dir):
-        bundle = load_bundle(path)
+    unknown, written = registry.in_order_of_writing(entries, [path.name for path in list_bundles(project.models_dir)])
+    for version in [*unknown, *written]:
+        bundle = load_bundle(project.models_dir / version)
+        gate = gates.get(bundle.version)
         models.append(
             {
                 "version": bundle.version,
                 "as_of": moment(bundle.as_of),
                 "parent": bundle.facts.get("parent"),
                 "policy": bundle.policy["kind"],
-                "gate": verdicts.get(bundle.version),
+                "gate": None if gate is None else gate.verdict,
+                "gate_counts": gate is not None and registry.counts(gate),
+                "latest": version == [*unknown, *written][-1] and bool(written or len(unknown) == 1),
                 "champion": bundle.version == log["champion"],
             }
         )
     return ModelsResult(log["champion"], tuple(models), tuple(log["log"]))
 
 
-def show_model(project: Project, reference: str) -> dict[str, Any]:
-    """Return everything that a bundle's manifest says, its policy, and its place in the log.
+def show_model(project: Project, reference: str, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Return everything that a bundle's manifest says, its policy, and its entries in the log.
 
     ``training.savings_base`` says what savings in the training summary are measured against, in old bundles too.
     """
     from fraudctl import registry
     from fraudctl.train.objective import savings_base_of
 
-    bundle = open_bundle(project, reference)
+    bundle = open_bundle(project, reference, progress=progress)
     log = [entry for entry in registry.to_dict(project.models_dir)["log"] if entry["version"] == bundle.version]
     manifest = {key: value for key, value in bundle.manifest.items() if key != "project_file"}
     if "training" in manifest:
@@ -75,11 +82,11 @@ def show_model(project: Project, reference: str) -> dict[str, Any]:
     return {"version": bundle.version, "path": str(bundle.path), **manifest, "policy": bundle.policy, "log": log}
 
 
-def diff_models(project: Project, a: str, b: str) -> dict[str, Any]:
+def diff_models(project: Project, a: str, b: str, *, progress: Progress | None = None) -> dict[str, Any]:
     """Say in what the project files, the features, the policies and the fits of two bundles differ."""
     from fraudctl.tables import moment
 
-    one, other = open_bundle(project, a), open_bundle(project, b)
+    one, other = _open_both(project, a, b, progress or Silent())
     names = [{item["name"] for item in bundle.features["features"]} for bundle in (one, other)]
     files = [_flat(tomllib.loads(bundle.manifest["project_file"])) for bundle in (one, other)]
     changed = {key: [files[0].get(key), files[1].get(key)] for key in sorted({*files[0], *files[1]})}
@@ -107,13 +114,29 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def promote_model(
-    project: Project, reference: str, *, now: datetime, by: str, force_reason: str | None = None
+    project: Project,
+    reference: str,
+    *,
+    now: datetime,
+    by: str,
+    force_reason: str | None = None,
+    progress: Progress | None = None,
 ) -> Entry:
-    """Make a version the champion; it must have passed its gate, or ``force_reason`` says why not."""
+    """Make a version the champion.
+
+    Its latest gate must have passed on its own test period, by rules that are still those of the project file;
+    ``force_reason`` says why it is promoted all the same.
+
+    Raises
+    ------
+    UsageError, BundleError
+        As `fraudctl.registry.promote` does.
+    """
     from fraudctl import registry
 
-    version = open_bundle(project, reference).version
-    return registry.promote(project.models_dir, version, now=now, by=by, force_reason=force_reason)
+    version = open_bundle(project, reference, progress=progress).version
+    sections = section_digests(project)
+    return registry.promote(project.models_dir, version, now=now, by=by, force_reason=force_reason, sections=sections)
 
 
 def rollback_model(project: Project, *, reason: str, now: datetime, by: str) -> Entry:
@@ -136,20 +159,29 @@ def compare_models(
     from fraudctl.compare import compare
 
     progress = progress or Silent()
-    decisions = Decisions(project, build_features(project, progress=progress), progress)
+    bundles = _open_both(project, a, b, progress)
+    younger = max(bundles, key=lambda bundle: bundle.as_of)
+    decisions = Decisions.of_bundle(project, younger, progress=progress)
     progress.stage("Comparing")
-    younger = max((open_bundle(project, name) for name in (a, b)), key=lambda bundle: bundle.as_of)
-    leading = decisions.of_model(str(younger.path), since=from_time, until=until)
-    both = [decisions.of_rival(name, leading) for name in (a, b)]
+    leading = decisions.of_model(since=from_time, until=until)
+    both = [leading if bundle is younger else decisions.of_rival(bundle, leading) for bundle in bundles]
     return compare(
         both[0].scored,
         both[1].scored,
-        project=project,
+        project=decisions.project,
         names=(both[0].subject.name, both[1].subject.name),
         period=leading.period,
         by_chance=leading.subject.by_chance,
-        seed=project.train.seed,
+        seed=decisions.project.train.seed,
     )
+
+
+def _open_both(project: Project, a: str, b: str, progress: Progress) -> tuple[Bundle, Bundle]:
+    """Open two bundles, say which they are, and warn of a newer one than both."""
+    one = open_bundle(project, a, progress=progress, role="A", newer=False)
+    other = open_bundle(project, b, progress=progress, role="B", newer=False)
+    warn_of_newer(project, [one.version, other.version], progress)
+    return one, other
 
 
 def compare_logged(
@@ -187,8 +219,11 @@ def compare_logged(
     from fraudctl.split import instant, mature
     from fraudctl.workflows.features import plan_features
 
-    (progress or Silent()).stage("Comparing")
-    names = tuple(open_bundle(project, name).version for name in (a, b))
+    progress = progress or Silent()
+    bundles = _open_both(project, a, b, progress)
+    project = judging_project(max(bundles, key=lambda bundle: bundle.as_of), project)
+    progress.stage("Comparing")
+    names = tuple(bundle.version for bundle in bundles)
     logged = [read_logged(decisions, name) for name in names]
     known = plan_features(project).load()
     delay = project.data.label_delay

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, UsageError
-from fraudctl.project import Project, parse_project
+from fraudctl.project import Project
 from fraudctl.workflows.decide import DecidedPeriod, Decisions, Subject
-from fraudctl.workflows.features import FeatureTable, build_features
-from fraudctl.workflows.train import decision_columns, open_bundle
+from fraudctl.workflows.features import FeatureTable
+from fraudctl.workflows.lineage import own_project, table_as_of
+from fraudctl.workflows.train import decision_columns
+from fraudctl.workflows.versions import open_bundle
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +84,7 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
         msg = "periods can only be pooled for a bundle on data with a time: models are refitted for the earlier ones"
         raise UsageError(msg, hint="leave --pooled and [gate] pooled_folds out")
     rival = None if champion is None else decisions.of_rival(champion, decided)
-    old = None if champion is None else open_bundle(decisions.project, champion)
+    old = None if champion is None else open_bundle(decisions.present, champion)
     length = decided.period.until - decided.period.from_time
     ours, theirs = [decided], [] if rival is None else [rival]
     for back in range(1, n_periods):
@@ -156,8 +158,8 @@ def _replayed(
     """Decide a period with a recipe refitted as of an earlier time; refits are kept and reused."""
     from fraudctl.policy import Policy
 
-    own = _recipe(decisions.project, bundle)
-    table = build_features(own, progress=decisions.progress)
+    own = _recipe(decisions.present, bundle)
+    table = table_as_of(bundle, decisions.present, progress=decisions.progress)
     split = _split(own, table, as_of)
     start = split.train_from if block_from is None else block_from
     place = decisions.project.cache_dir / "pooled" / f"{_key(bundle, table, as_of, period)}.parquet"
@@ -169,11 +171,11 @@ def _replayed(
 
 
 def _recipe(project: Project, bundle: Bundle) -> Project:
-    """Give the project that a bundle was trained with, on today's data, with the settings that its search found."""
-    theirs = parse_project(bundle.manifest["project_file"], path=project.path)
+    """Return the project that a bundle was trained with, on the present data, with the settings its search found."""
+    theirs = own_project(bundle, project)
     found = theirs.train.params.model_copy(update=dict(bundle.facts["training"]["params"]))
     train = theirs.train.model_copy(update={"params": found, "trials": 0})
-    return theirs.model_copy(update={"data": project.data, "entities": project.entities, "train": train})
+    return theirs.model_copy(update={"train": train})
 
 
 def _split(own: Project, table: FeatureTable, as_of: datetime) -> Split:

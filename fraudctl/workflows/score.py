@@ -85,7 +85,14 @@ def _tuple(paths: str | tuple[str, ...]) -> tuple[str, ...]:
     return (paths,) if isinstance(paths, str) else paths
 
 
-def open_model(place: Path, reference: str, *, expect: str | None = None) -> Model:
+def open_model(
+    place: Path,
+    reference: str,
+    *,
+    expect: str | None = None,
+    progress: Progress | None = None,
+    role: str = "model",
+) -> Model:
     """Open a bundle for deciding: by its path alone, or by what the project at ``place`` calls it.
 
     Parameters
@@ -100,25 +107,29 @@ def open_model(place: Path, reference: str, *, expect: str | None = None) -> Mod
     """
     from fraudctl.scoring.decider import Decider
 
-    bundle, project = find_model(place, reference)
+    bundle, project = find_model(place, reference, progress=progress, role=role)
     if expect is not None and bundle.version != expect:
         msg = f"{bundle.path} is version {bundle.version}; --expect asks for {expect}"
         raise BundleError(msg, hint="name the bundle of that version with --model")
     return Model(Decider(bundle), project)
 
 
-def find_model(place: Path, reference: str) -> tuple[Bundle, Project | None]:
+def find_model(
+    place: Path, reference: str, *, progress: Progress | None = None, role: str = "model"
+) -> tuple[Bundle, Project | None]:
     """Find and check a bundle; a path to a bundle needs no project."""
     from fraudctl.bundle import MANIFEST, load_bundle
-    from fraudctl.workflows.train import open_bundle
+    from fraudctl.workflows.versions import open_bundle
 
     try:
         project = load_project(place)
     except ProjectError:
         if reference and (Path(reference) / MANIFEST).is_file():
-            return load_bundle(Path(reference)), None
+            bundle = load_bundle(Path(reference))
+            (progress or Silent()).note(f"{role}: {bundle.version} ({reference})")
+            return bundle, None
         raise
-    return open_bundle(project, reference), project
+    return open_bundle(project, reference, progress=progress, role=role), project
 
 
 def score_files(

@@ -83,10 +83,12 @@ class Serving:
             msg = f"--host {self.host}: others can reach this address, and FRAUDCTL_TOKEN is not set"
             raise UsageError(msg, hint="set FRAUDCTL_TOKEN, or let everyone in with --insecure")
 
-    def open(self) -> tuple[Model, Model | None]:
+    def open(self, *, progress: Progress | None = None) -> tuple[Model, Model | None]:
         """Open champion and challenger as they are called now."""
-        challenger = None if self.challenger is None else open_model(self.place, self.challenger)
-        return open_model(self.place, self.model, expect=self.expect), challenger
+        champion = open_model(self.place, self.model, expect=self.expect, progress=progress)
+        if self.challenger is None:
+            return champion, None
+        return champion, open_model(self.place, self.challenger, progress=progress, role="challenger")
 
 
 def _is_loopback(host: str) -> bool:
@@ -120,7 +122,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
     serving.require_closed()
     opened = listen(serving.host, serving.port)
     try:
-        champion, challenger = serving.open()
+        champion, challenger = serving.open(progress=progress)
         if serving.state is not None:
             expect_state(serving.state, new=serving.new or bool(serving.history))
         store = None if serving.state is None else Store(serving.state, durable=serving.durable)

@@ -10,11 +10,19 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import BundleError, ProjectError, UsageError
+from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.audit import audit_before_training
-from fraudctl.workflows.features import FeatureTable, build_features
+from fraudctl.workflows.features import FeatureTable, build_features, load_definitions
+from fraudctl.workflows.lineage import (
+    choosing_project,
+    own_project,
+    recipe_facts,
+    require_digest,
+    say_differences,
+)
+from fraudctl.workflows.versions import note_written, open_bundle
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,6 +63,7 @@ def train_model(
     as_of: datetime | date | None = None,
     trials: int | None = None,
     fast: bool = False,
+    by: str | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Build the features, tune, fit, calibrate, choose the policy and write a bundle.
@@ -67,6 +76,8 @@ def train_model(
         Overrides ``[train] trials``.
     fast
         A first look: no search, two folds at most, few and large steps.
+    by
+        Who trains, for the registry's log; by default the user of this process.
 
     Raises
     ------
@@ -96,7 +107,7 @@ def train_model(
     require_writable(journal)
     trained = fit_project(
         table.frame, table.features, project, split, trials=trials, journal=journal, keep=keep,
-        champion=_champion(project, table), progress=progress,
+        champion=_champion(project, table, progress=progress), progress=progress,
     )  # fmt: skip
     clock.lap("training")
     progress.stage("Choosing the policy")
@@ -104,13 +115,16 @@ def train_model(
     choice = choose_policy(project, trained.predictions, y_prob, known_share=split.known_share)
     clock.lap("policy")
     path = _write(project, table, split, trained, choice)
+    note_written(project, path, event="train", parent=None, by=by)
     policy = {**choice.policy.to_dict(), "report": choice.report}
     return TrainResult(
         path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb(), audited, power.to_dict()
     )  # fmt: skip
 
 
-def choose_threshold(project: Project, *, model: str = "latest", progress: Progress | None = None) -> TrainResult:
+def choose_threshold(
+    project: Project, *, model: str = "latest", by: str | None = None, progress: Progress | None = None
+) -> TrainResult:
     """Choose the policy of a bundle anew, with the project's present costs, and write it as a new version.
 
     The choice is made on the bundle's own fold predictions, never on a test period.
@@ -127,8 +141,11 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     from fraudctl.bundle import write_bundle
     from fraudctl.policy import choose_policy
 
-    (progress or Silent()).stage("Choosing the policy")
-    bundle = open_bundle(project, model)
+    progress = progress or Silent()
+    bundle = open_bundle(project, model, progress=progress)
+    say_differences(bundle, project, progress=progress)
+    progress.stage("Choosing the policy")
+    project = choosing_project(bundle, project)
     predictions = bundle.predictions()
     _require_carried(project, predictions, bundle.version)
     share = float(bundle.facts.get("known_share", 1.0))
@@ -136,6 +153,7 @@ def choose_threshold(project: Project, *, model: str = "latest", progress: Progr
     facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
     contents = bundle.contents(policy=choice.policy.to_dict(), project_file=project.text, facts=facts)
     path = write_bundle(project.models_dir, contents)
+    note_written(project, path, event="threshold", parent=bundle.version, by=by)
     return TrainResult(path, path.name, dict(facts["training"]), {**choice.policy.to_dict(), "report": choice.report})
 
 
@@ -152,42 +170,37 @@ def _require_carried(project: Project, predictions: pl.DataFrame, version: str) 
             raise ProjectError(error.message, hint=error.hint or more) from error
 
 
-def open_bundle(project: Project, reference: str) -> Bundle:
-    """Find and check a bundle, and refuse one of another project."""
-    from fraudctl.bundle import find_bundle, load_bundle
-
-    if not reference:
-        msg = "the name of a model is empty"
-        raise UsageError(msg, hint="give a version, a path, `latest` or `champion`")
-    bundle = load_bundle(find_bundle(_resolved(project, reference), project.models_dir))
-    name = bundle.facts.get("project")
-    if name != project.project.name:
-        msg = f"bundle {bundle.version} is of project {name!r}; this is {project.project.name!r}"
-        raise BundleError(msg, hint="name another model with --model, or another project with --project")
-    return bundle
-
-
-def _champion(project: Project, table: FeatureTable) -> Bundle | None:
-    """Give the champion to be compared with on the folds, where its features are those of the project."""
+def _champion(project: Project, table: FeatureTable, *, progress: Progress) -> Bundle | None:
+    """Return the champion to be compared with on the folds, where its features are defined as in the project."""
     from fraudctl.registry import champion
 
     if champion(project.models_dir) is None or not project.data.has_time:
         return None
     bundle = open_bundle(project, "champion")
-    return bundle if set(bundle.columns.names) <= set(table.frame.columns) else None
+    try:
+        other = _redefined(bundle, project, table)
+    except (DataError, ProjectError) as error:
+        progress.warn(f"the champion {bundle.version} is not compared on the folds: {error.message}")
+        return None
+    if other:
+        shown = ", ".join(other[:5]) + (" and more" if len(other) > 5 else "")
+        progress.warn(
+            f"the champion {bundle.version} is not compared on the folds: the project defines {len(other)} of its "
+            f"features otherwise ({shown}); `fraudctl evaluate --champion champion` computes both"
+        )
+    return None if other else bundle
 
 
-def _resolved(project: Project, reference: str) -> str:
-    """Give the version behind ``champion``; other references stand for themselves."""
-    from fraudctl.registry import champion
+def _redefined(bundle: Bundle, project: Project, table: FeatureTable) -> list[str]:
+    """Return the features of a bundle that the project lacks or defines otherwise."""
+    from fraudctl.features.definition import redefined
 
-    if reference != "champion":
-        return reference
-    version = champion(project.models_dir)
-    if version is None:
-        msg = "no model has been promoted to champion"
-        raise BundleError(msg, hint="`fraudctl models promote VERSION` makes one the champion")
-    return version
+    own = own_project(bundle, project)
+    if (own.data, own.entities, own.sources) != (project.data, project.entities, project.sources):
+        return list(bundle.columns.names)
+    theirs = load_definitions(own).features
+    require_digest(bundle, theirs.digest)
+    return redefined(theirs, table.features, bundle.columns.names)
 
 
 def decision_columns(project: Project, table: FeatureTable) -> list[str]:
@@ -214,6 +227,7 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         "test_until": split.test_until.isoformat(),
         "known_share": split.known_share,
         "training": trained.summary,
+        "recipe": recipe_facts(project),
         "policy_report": choice.report,
         "parent": None,
     }

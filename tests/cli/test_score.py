@@ -14,9 +14,11 @@ import pytest
 from command_line import Outcome, run_in
 from polars.testing import assert_frame_equal
 
-from fraudctl.bundle import find_bundle, load_bundle, write_bundle
+from fraudctl.bundle import write_bundle
 from fraudctl.errors import DataError
+from fraudctl.project import load_project
 from fraudctl.workflows.score import Model, open_model, score_files
+from fraudctl.workflows.versions import note_written, open_bundle
 
 N_NEW = 40
 
@@ -251,10 +253,11 @@ OWN = {"large": {"review": 0.02, "block": 0.3}, "small": {"review": 0.5, "block"
 
 def give_thresholds(project: Path, own: dict[str, dict[str, float | None]]) -> None:
     """Write the latest bundle again with thresholds of their own for segments that have too few frauds for them."""
-    bundle = load_bundle(find_bundle("latest", project / "models"))
+    bundle = open_bundle(load_project(project), "latest")
     policy = {**bundle.policy, "segments": {**bundle.policy["segments"], "thresholds": own}}
     contents = bundle.contents(policy=policy, project_file=bundle.manifest["project_file"], facts=dict(bundle.facts))
-    write_bundle(project / "models", contents)
+    path = write_bundle(project / "models", contents)
+    note_written(load_project(project), path, event="threshold", parent=bundle.version)
 
 
 @pytest.mark.parametrize("policy", [SCARCE, BY_SIZE], ids=["capacity", "segments"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +51,7 @@ def evaluate(
     from fraudctl.project import load_project
     from fraudctl.tables import require_no_input, require_parquet_path
     from fraudctl.workflows.evaluate import evaluate_model, write_predictions, write_step_summary
+    from fraudctl.workflows.versions import user_name
 
     if no_gate and require_gate:
         msg = "--no-gate and --require-gate contradict each other"
@@ -78,7 +78,7 @@ def evaluate(
             require_gate=require_gate,
             pooled=pooled,
             now=datetime.now(UTC),
-            by=getpass.getuser(),
+            by=user_name(),
             progress=progress,
         )
     if predictions is not None:

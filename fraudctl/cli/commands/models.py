@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -37,7 +36,9 @@ def show(model: Reference, *, project: ProjectPath = HERE) -> None:
     from fraudctl.project import load_project
     from fraudctl.workflows.models import show_model
 
-    Session(as_json=True).emit(show_model(load_project(project), model))
+    session = Session(as_json=True)
+    with session.progress() as progress:
+        session.emit(show_model(load_project(project), model, progress=progress))
 
 
 @models.command()
@@ -47,7 +48,9 @@ def diff(a: Reference, b: Reference, *, project: ProjectPath = HERE) -> None:
     from fraudctl.project import load_project
     from fraudctl.workflows.models import diff_models
 
-    Session(as_json=True).emit(diff_models(load_project(project), a, b))
+    session = Session(as_json=True)
+    with session.progress() as progress:
+        session.emit(diff_models(load_project(project), a, b, progress=progress))
 
 
 @models.command()
@@ -55,18 +58,20 @@ def promote(
     model: Reference,
     *,
     project: ProjectPath = HERE,
-    force: Annotated[
-        str | None, typer.Option("--force", help="Promote without a passed gate, for this reason.")
-    ] = None,
+    force: Annotated[str | None, typer.Option("--force", help="Promote against an objection, for this reason.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the champion; it must have passed its gate."""
+    """Make a version the champion; it must have passed its gate on its own test period by the project's rules."""
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
     from fraudctl.workflows.models import promote_model
+    from fraudctl.workflows.versions import user_name
 
-    entry = promote_model(load_project(project), model, now=datetime.now(UTC), by=getpass.getuser(), force_reason=force)
     session = Session(as_json=as_json)
+    with session.progress() as progress:
+        entry = promote_model(
+            load_project(project), model, now=datetime.now(UTC), by=user_name(), force_reason=force, progress=progress
+        )
     session.emit(vars(entry))
     session.show(f"champion: {entry.version}")
 
@@ -77,8 +82,9 @@ def rollback(*, reason: Reason, project: ProjectPath = HERE, as_json: AsJson = F
     from fraudctl.cli.session import Session
     from fraudctl.project import load_project
     from fraudctl.workflows.models import rollback_model
+    from fraudctl.workflows.versions import user_name
 
-    entry = rollback_model(load_project(project), reason=reason, now=datetime.now(UTC), by=getpass.getuser())
+    entry = rollback_model(load_project(project), reason=reason, now=datetime.now(UTC), by=user_name())
     session = Session(as_json=as_json)
     session.emit(vars(entry))
     session.show(f"champion: {entry.version}")

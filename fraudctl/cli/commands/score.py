@@ -81,7 +81,8 @@ def score(
         raise UsageError(msg)
     budget = None if memory is None else memory_size(memory)
     with session.progress() as progress:
-        opened, before, beside = open_model(project, model, expect=expect), history or [], named_paths(source or [])
+        opened = open_model(project, model, expect=expect, progress=progress)
+        before, beside = history or [], named_paths(source or [])
         if output is not None:
             require_no_input(
                 output, opened.project, also=[*data, *map(str, before), *itertools.chain(*beside.values())]

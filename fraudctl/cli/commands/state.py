@@ -52,7 +52,7 @@ def build(
         raise UsageError(msg, hint="name the events with --history FILE")
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
-        models = [open_model(project, name) for name in model or ["latest"]]
+        models = [open_model(project, name, progress=progress) for name in model or ["latest"]]
         result = build_state(
             models, folder, history=history, sources=named_paths(source or []), force=force, progress=progress
         )

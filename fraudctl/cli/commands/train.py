@@ -35,4 +35,4 @@ def train(
     for table in (*train_tables(result, timezone=loaded.data.timezone), *policy_tables(result.policy, brief=True)):
         session.show(table)
     session.show(f"wrote {result.path}")
-    session.note("next: fraudctl evaluate")
+    session.note(f"next: fraudctl evaluate --model {result.version}")

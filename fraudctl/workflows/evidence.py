@@ -1,0 +1,117 @@
+"""What a gate's verdict rests on, for the registry: the period, the rules, and whatever was chosen by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.project import Project
+
+if TYPE_CHECKING:
+    from fraudctl.evaluate import Evaluation
+    from fraudctl.evaluate.result import RuleResult
+    from fraudctl.workflows.decide import DecidedPeriod, Decisions
+
+DECIDING = ("costs", "evaluate", "gate")
+"""Sections of the present project file that decide a verdict."""
+
+
+def section_digests(project: Project) -> dict[str, str]:
+    """Return a SHA-256 of the meaning of each section that decides a verdict; comments and spaces do not count."""
+    sections = {name: getattr(project, name) for name in DECIDING}
+    documents = {name: None if item is None else item.model_dump(mode="json") for name, item in sections.items()}
+    return {name: _digest(document) for name, document in documents.items()}
+
+
+def _digest(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def gate_evidence(
+    decisions: Decisions,
+    decided: DecidedPeriod,
+    evaluation: Evaluation,
+    *,
+    scores: Path | None,
+    n_periods: int,
+    report: Path | None,
+) -> dict[str, Any]:
+    """Return, as JSON, what a verdict rests on.
+
+    Parameters
+    ----------
+    decided
+        The model's decisions on its own period, before others were pooled with it.
+    scores
+        File whose scores were judged instead of the model's.
+    n_periods
+        Periods that were pooled.
+    report
+        The HTML report of the evaluation, where one was written.
+    """
+    from fraudctl.gate.rules import gate_document
+
+    project, rules = decisions.project, decisions.project.gate
+    return {
+        "not_own": not_own(decisions, decided, scores=scores, n_periods=n_periods),
+        "period": evaluation.period.to_dict(),
+        "pooled": n_periods,
+        "events": evaluation.rows,
+        "frauds": evaluation.frauds,
+        "rules": [_rule(rule) for rule in evaluation.gate.rules],
+        "gate": None if rules is None else gate_document(rules),
+        "sections": section_digests(project),
+        "data": decisions.table.fingerprint,
+        "scores": None if scores is None else hashlib.sha256(scores.read_bytes()).hexdigest(),
+        "project_file": hashlib.sha256(decisions.present.text.encode()).hexdigest(),
+        "evaluation": _digest(evaluation.to_dict()),
+        "report": None if report is None else hashlib.sha256(report.read_bytes()).hexdigest(),
+    }
+
+
+def _rule(rule: RuleResult) -> dict[str, Any]:
+    found = rule.estimate
+    figures = {"bound": rule.bound, "value": found.value, "low": found.low, "high": found.high}
+    return {
+        "name": rule.name,
+        "verdict": rule.verdict,
+        "direction": rule.direction,
+        **{name: _finite(value) for name, value in figures.items()},
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def not_own(decisions: Decisions, decided: DecidedPeriod, *, scores: Path | None, n_periods: int) -> list[str]:
+    """Return what was chosen by the person who ran a gate, instead of taken from the model and its project."""
+    from fraudctl.gate.rules import weaker
+    from fraudctl.workflows.lineage import own_project
+
+    bundle = decisions.bundle
+    if bundle is None:
+        return ["there is no bundle"]
+    own, now, found = own_project(bundle, decisions.present), decisions.project, []
+    if scores is not None:
+        found.append(f"scores came from the file {scores.name}")
+    until = datetime.fromisoformat(bundle.facts["test_until"])
+    period = decided.period
+    if decided.subject.by_chance is None and (period.from_time, period.until) != (bundle.as_of, until):
+        found.append(
+            f"the period {period.from_time.isoformat()} to {period.until.isoformat()} was chosen by hand; the model's "
+            f"own test period is {bundle.as_of.isoformat()} to {until.isoformat()}"
+        )
+    asked = 1 if now.gate is None else now.gate.pooled_folds
+    if n_periods != asked and scores is None and not found:
+        found.append(f"{n_periods} periods were judged together, [gate] pooled_folds says {asked}")
+    less = weaker(now.gate, own.gate)
+    if less:
+        found.append(f"the rules are weaker than those that the model was trained under: {', '.join(less)}")
+    if now.evaluate.block_known != own.evaluate.block_known:
+        found.append("[evaluate] block_known is not that of the model, so other events were left out")
+    return found
