@@ -52,11 +52,13 @@ def _leave_the_pipe() -> int:
 
 def _explain(error: BaseException, args: list[str]) -> int:
     """Say what went wrong on stderr, and with --json as a document on stdout; give the exit code."""
+    from fraudctl.plain import visible
+
     code = int(getattr(error, "exit_code", _BUG))
     message, hint = _message(error, code), getattr(error, "hint", None)
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    print(f"error: {visible(message, lines=True)}", file=sys.stderr)  # noqa: T201
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)  # noqa: T201
+        print(f"hint: {visible(hint, lines=True)}", file=sys.stderr)  # noqa: T201
     verbose = "--verbose" in args or any(arg[:1] == "-" != arg[1:2] and "v" in arg for arg in args)
     if code == _BUG or verbose:
         _print_traceback(error, values=verbose)
@@ -77,8 +79,11 @@ def _print_traceback(error: BaseException, *, values: bool) -> None:
     """Print where an error arose; its text only with ``values``, since texts of libraries may hold cell values."""
     import traceback
 
+    from fraudctl.plain import visible
+
     if values:
-        traceback.print_exception(error)
+        text = "".join(traceback.format_exception(error))
+        print(visible(text, lines=True), file=sys.stderr, end="")  # noqa: T201
         return
     for frame in traceback.extract_tb(error.__traceback__):
         print(f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}", file=sys.stderr)  # noqa: T201, PTH119

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +14,7 @@ from fraudctl.cli.commands import COMMANDS
 from fraudctl.cli.commands.models import models
 from fraudctl.cli.commands.state import state
 from fraudctl.errors import ExitCode
+from fraudctl.plain import visible
 
 app = typer.Typer(
     name="fraudctl",
@@ -58,6 +62,9 @@ def run(args: list[str]) -> int:
         show = getattr(error, "show", None)
         if show is None:
             raise
-        show()
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            show()
+        sys.stderr.write(visible(said.getvalue(), lines=True))
         return int(getattr(error, "exit_code", ExitCode.USAGE))
     return result if isinstance(result, int) else 0

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fraudctl.figures import count as counted
 from fraudctl.figures import number, percent, period, whole
+from fraudctl.plain import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,18 +40,18 @@ def plain_table(
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
         table.add_column(
-            name, justify="right" if name in right.split() else "left", header_style="dim", overflow="fold"
+            _text(name), justify="right" if name in right.split() else "left", header_style="dim", overflow="fold"
         )
     for row in rows:
         table.add_row(*map(_text, row))
-    return table if title is None else Group(Text(title, style="bold"), table)
+    return table if title is None else Group(Text(visible(title), style="bold"), table)
 
 
 def _text(cell: str) -> Any:
-    """Show text as it is: names in data may look like markup."""
+    """Return text as one line of text: names in data may look like markup or hold control characters."""
     from rich.text import Text
 
-    return Text(cell)
+    return Text(visible(cell))
 
 
 def proposal_table(proposal: Proposal) -> RenderableType:

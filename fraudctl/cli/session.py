@@ -14,6 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fraudctl.plain import visible_json
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -69,11 +71,9 @@ class Session:
         return TerminalProgress(self)
 
     def _console(self, *, stderr: bool) -> Console:
-        from rich.console import Console
+        from fraudctl.cli.console import SafeConsole
 
-        stream = sys.stderr if stderr else sys.stdout
-        width = None if stream.isatty() or "COLUMNS" in os.environ else 120
-        return Console(file=stream, width=width, highlight=False, emoji=False)
+        return SafeConsole(sys.stderr if stderr else sys.stdout)
 
 
 class TerminalProgress:
@@ -129,17 +129,18 @@ class TerminalProgress:
             self._session.warn(text)
 
     def _open(self, name: str) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+        from fraudctl.cli.console import SafeConsole
+
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
-            console=Console(file=sys.stderr, highlight=False),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=SafeConsole(sys.stderr),
             transient=True,
         )
         self._bar.start()
@@ -152,8 +153,11 @@ class TerminalProgress:
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """Give a document as JSON text; numbers that are not finite become null, times ISO 8601."""
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    """Return a document as JSON text; numbers that are not finite become null, times ISO 8601.
+
+    Characters that a terminal would obey are written as escapes of JSON: the document is the same.
+    """
+    return visible_json(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -124,7 +124,7 @@ def load_project(place: Path | str) -> Project:
     """
     path = find_project(place)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # ends of lines stay as they are: bundles keep the text
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read as UTF-8 text: {type(error).__name__}"
         raise ProjectError(msg) from error

@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
 from typing import Any
 
+from fraudctl.plain import HIDDEN
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_HIDDEN = re.compile(
-    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]"
-)
-"""What an editor would not show, or would take for the end of a line."""
 
 
 def quoted(text: str) -> str:
@@ -25,7 +23,7 @@ def quoted(text: str) -> str:
     >>> print(quoted('a "b"\x1b'))
     "a \"b\"\u001b"
     """
-    return _HIDDEN.sub(_escaped, json.dumps(text, ensure_ascii=False))
+    return HIDDEN.sub(_escaped, json.dumps(text, ensure_ascii=False))
 
 
 def _escaped(match: re.Match[str]) -> str:

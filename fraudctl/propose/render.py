@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
+from fraudctl.plain import visible
 from fraudctl.project.toml import key, quoted
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
@@ -53,12 +54,14 @@ def _list(items: Iterable[str]) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
+    return textwrap.wrap(
+        visible(text.replace("\n", " ")), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False
+    )
 
 
 def _with_reason(line: str, reason: str) -> list[str]:
     """Put a reason behind a line, or above it where it would be too long."""
-    both = f"{line}  # {reason}"
+    both = f"{line}  # {visible(reason)}"
     return [both] if len(both) <= _WIDTH else [*_comment(reason), line]
 
 

@@ -12,6 +12,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from fraudctl.report.document import shown
+
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
@@ -333,7 +335,7 @@ def to_svg(chart: Mapping[str, Any], *, name: str) -> str:
     """
     import vl_convert
 
-    text: str = vl_convert.vegalite_to_svg(dict(chart), vl_version=VEGALITE)
+    text: str = vl_convert.vegalite_to_svg(_drawable(dict(chart)), vl_version=VEGALITE)
     for pattern in (r' aria-[a-z]+="[^"]*"', r' role="[^"]*"', r' class="[^"]*"', r' pointer-events="none"'):
         text = re.sub(pattern, "", text)
     text = re.sub(r'<path d="[^"]*" display="none"/>|<path d="" display="none"/>', "", text)
@@ -341,6 +343,25 @@ def to_svg(chart: Mapping[str, Any], *, name: str) -> str:
     ids = {found: f"{name}-{i}" for i, found in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', text)))}
     text = re.sub(r'( id="|url\(#)([^")]+)', lambda found: found[1] + ids.get(found[2], found[2]), text)
     return text.replace(' opacity="1"', "").replace('<path d="M0,0h0v0h0Z"/>', "").replace("<g></g>", "")
+
+
+def _drawable(chart: Spec) -> Spec:
+    """Return a specification that the renderer survives: a control character in its texts would end the process.
+
+    Vega puts titles into expressions of its own, where a backslash begins an escape; there it becomes a slash.
+    """
+    return _untitled(shown(chart))  # type: ignore[no-any-return]
+
+
+def _untitled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: item.replace("\\", "/")
+            if key in {"title", "description"} and isinstance(item, str)
+            else _untitled(item)
+            for key, item in value.items()
+        }
+    return [_untitled(item) for item in value] if isinstance(value, list) else value
 
 
 def _shorter(tag: re.Match[str]) -> str:
@@ -354,5 +375,5 @@ def to_png(chart: Mapping[str, Any], *, scale: float = 2.0) -> bytes:
 
     body = dict(chart)
     body["config"] = {**body.get("config", {}), "background": "#ffffff"}
-    png: bytes = vl_convert.vegalite_to_png(body, vl_version=VEGALITE, scale=scale)
+    png: bytes = vl_convert.vegalite_to_png(_drawable(body), vl_version=VEGALITE, scale=scale)
     return png

@@ -1,14 +1,19 @@
 """What a report consists of, whatever it is rendered to.
 
 A `Document` holds cards, findings and sections; a section answers its question in a sentence (`lead`) and then shows
-blocks: text, a proportion bar, a chart, a table. All text is plain text: renderers escape it.
+blocks: text, a proportion bar, a chart, a table. All text is plain text of one line: renderers take it through `shown`,
+and then escape it for their format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from fraudctl.plain import visible
+
+T = TypeVar("T")
 
 Tone = Literal["plain", "good", "bad", "warn", "cool", "muted"]
 Kind = Literal["text", "number", "code", "lines"]
@@ -172,3 +177,23 @@ class Document:
     def bars(self) -> tuple[Bar, ...]:
         """Give all proportion bars in the order in which they appear."""
         return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Bar))
+
+
+def shown(value: T) -> T:
+    """Return a document, or a part of one, whose texts have no hidden characters: control, bidirectional, separators.
+
+    Every renderer does this first, charts included: a control character would end the process that draws them.
+    """
+    return _shown(value)  # type: ignore[no-any-return]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_shown(item) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{item.name: _shown(getattr(value, item.name)) for item in fields(value)})
+    return value

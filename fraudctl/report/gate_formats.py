@@ -7,6 +7,9 @@ from xml.etree import ElementTree as ET
 
 from fraudctl.evaluate.result import Evaluation, GateResult, RuleResult
 from fraudctl.figures import count, number, percent, whole
+from fraudctl.report.escape import github as github_message
+from fraudctl.report.escape import github_property, xml
+from fraudctl.report.escape import markdown as escape
 from fraudctl.uncertainty import Estimate
 
 MARKDOWN_LIMIT = 64_000
@@ -41,33 +44,24 @@ def junit(evaluation: Evaluation) -> str:
     cases = len(gate.rules) + (gate.verdict == "refused")
     counts = {"tests": str(cases), "failures": str(failures), "errors": str(errors)}
     root = ET.Element("testsuites", counts)
-    suite = ET.SubElement(root, "testsuite", {"name": f"fraudctl gate {evaluation.model}", **counts})
+    suite = ET.SubElement(root, "testsuite", {"name": xml(f"fraudctl gate {evaluation.model}"), **counts})
     for rule in gate.rules:
         _junit_case(suite, rule)
     if gate.verdict == "refused":
         case = ET.SubElement(suite, "testcase", {"classname": "fraudctl.gate", "name": "negative control"})
-        ET.SubElement(case, "error", {"message": _clean(gate.reason)}).text = _clean(gate.hint or gate.reason)
+        ET.SubElement(case, "error", {"message": xml(gate.reason)}).text = xml(gate.hint or gate.reason)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _junit_case(suite: ET.Element, rule: RuleResult) -> None:
-    case = ET.SubElement(suite, "testcase", {"classname": "fraudctl.gate", "name": _clean(rule.name)})
+    case = ET.SubElement(suite, "testcase", {"classname": "fraudctl.gate", "name": xml(rule.name)})
     if rule.verdict != "pass":
         tag = "failure" if rule.verdict == "fail" else "error"
-        found = ET.SubElement(case, tag, {"message": _clean(rule.reason), "type": rule.verdict})
-        found.text = _clean(rule.reason)
+        found = ET.SubElement(case, tag, {"message": xml(rule.reason), "type": rule.verdict})
+        found.text = xml(rule.reason)
     else:
-        ET.SubElement(case, "system-out").text = _clean(rule.reason)
-
-
-def _clean(text: str) -> str:
-    """Drop what XML 1.0 cannot hold: segment names come from data."""
-    return "".join(char for char in text if char in "\t\n\r" or (ord(char) >= 0x20 and not _is_hole(ord(char))))
-
-
-def _is_hole(point: int) -> bool:
-    return 0xD800 <= point <= 0xDFFF or point in {0xFFFE, 0xFFFF} or 0x7F <= point <= 0x9F
+        ET.SubElement(case, "system-out").text = xml(rule.reason)
 
 
 def github(evaluation: Evaluation) -> str:
@@ -82,15 +76,7 @@ def github(evaluation: Evaluation) -> str:
 
 
 def _annotation(level: str, title: str, text: str) -> str:
-    return f"::{level} title={_property(title)}::{_escape(text)}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _escape(text).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={github_property(title)}::{github_message(text)}"
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -115,17 +101,18 @@ def _markdown_lines(evaluation: Evaluation) -> Iterator[str]:
     gate = evaluation.gate
     yield f"## {_MARKS[gate.verdict]} fraudctl gate: {gate.verdict}"
     yield ""
-    yield _text(sentence(gate))
+    yield escape(sentence(gate))
     if gate.hint:
         yield ""
-        yield f"**Hint:** {_text(gate.hint)}"
+        yield f"**Hint:** {escape(gate.hint)}"
     for warning in (*gate.warnings, *evaluation.warnings):
         yield ""
-        yield f"> {_text(warning)}"
+        yield f"> {escape(warning)}"
     yield ""
     yield (
-        f"Model `{evaluation.model}`, {count(evaluation.rows, 'event')} with {count(evaluation.frauds, 'fraud')}, "
-        f"{evaluation.when}; intervals at {percent(evaluation.confidence)}."
+        f"Model {escape(evaluation.model)}, {count(evaluation.rows, 'event')} with "
+        f"{count(evaluation.frauds, 'fraud')}, {escape(evaluation.when)}; "
+        f"intervals at {percent(evaluation.confidence)}."
     )
     if gate.rules:
         yield ""
@@ -136,7 +123,10 @@ def _markdown_lines(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     yield "| metric | value | interval |"
     yield "|---|---:|---|"
-    yield from (f"| {name} | {_number(item.value)} | {_interval(item)} |" for name, item in evaluation.metrics.items())
+    yield from (
+        f"| {escape(name)} | {_number(item.value)} | {escape(_interval(item))} |"
+        for name, item in evaluation.metrics.items()
+    )
 
 
 def _rule_row(rule: RuleResult) -> str:
@@ -147,7 +137,7 @@ def _rule_row(rule: RuleResult) -> str:
         _number(rule.estimate.value),
         _interval(rule.estimate),
     ]
-    return "| " + " | ".join(_text(cell) for cell in [*cells, bound, rule.reason]) + " |"
+    return "| " + " | ".join(escape(cell) for cell in [*cells, bound, rule.reason]) + " |"
 
 
 def _money_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -157,8 +147,8 @@ def _money_lines(evaluation: Evaluation) -> Iterator[str]:
     base = money["baseline"]
     yield ""
     yield (
-        f"Money ({money['currency']}): the model's decisions cost {whole(money['cost'])}, against "
-        f"{whole(base['cost'])} for the cheapest constant action ({_text(base['words'])}) and "
+        f"Money ({escape(money['currency'])}): the model's decisions cost {whole(money['cost'])}, against "
+        f"{whole(base['cost'])} for the cheapest constant action ({escape(base['words'])}) and "
         f"{whole(money['perfect_cost'])} for a perfect model; saved {whole(money['saved'])}."
     )
 
@@ -169,8 +159,3 @@ def _number(value: float | None) -> str:
 
 def _interval(item: Estimate) -> str:
     return f"{_number(item.low)} to {_number(item.high)}" if item.known else (item.reason or "–")
-
-
-def _text(text: str) -> str:
-    """Keep text from data out of the table's own syntax."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("\r", " ")

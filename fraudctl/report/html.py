@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from fraudctl.report import charts
-from fraudctl.report.document import Bar, Block, Chart, Document, Facts, Table, Text
+from fraudctl.report.document import Bar, Block, Chart, Document, Facts, Table, Text, shown
 
 _MACROS = {Text: "text", Facts: "facts", Bar: "bar", Table: "table"}
 
@@ -24,6 +24,7 @@ def render_html(document: Document) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
+    document = shown(document)
     environment = Environment(
         loader=PackageLoader("fraudctl.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )

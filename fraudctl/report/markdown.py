@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Table, Text, shown
+from fraudctl.report.escape import markdown as escape
 
-from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Table, Text
+__all__ = ["MOST_ROWS", "escape", "render_markdown"]
 
 MOST_ROWS = 20
 
@@ -12,8 +13,9 @@ MOST_ROWS = 20
 def render_markdown(document: Document, *, most_rows: int = MOST_ROWS) -> str:
     """Render a document as GitHub-flavoured Markdown; tables show their first ``most_rows`` rows and say so.
 
-    HTML and Markdown in values are escaped.
+    Whatever would be markup in values is escaped (`fraudctl.report.escape`).
     """
+    document = shown(document)
     badge = f"**{escape(document.verdict[0].upper())}** · " if document.verdict else ""
     parts = [f"# {badge}{escape(document.title)}", *(escape(line) for line in document.subtitle)]
     if document.cards:
@@ -25,16 +27,6 @@ def render_markdown(document: Document, *, most_rows: int = MOST_ROWS) -> str:
         parts += [f"## {i}. {escape(section.title)}", escape(section.lead)]
         parts += [_block(block, most_rows) for block in section.blocks]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escape(text: str) -> str:
-    r"""Escape what Markdown or HTML would read as markup.
-
-    >>> print(escape("<b>*x*|"))
-    &lt;b&gt;\*x\*\|
-    """
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
 
 
 def _block(block: Block, most_rows: int) -> str:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Section, Table, Text
+from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Section, Table, Text, shown
 
 STYLES: Final = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "cool": "cyan", "muted": "dim"}
 MOST_ROWS: Final = 10
@@ -23,6 +23,7 @@ def render_terminal(document: Document, *, sections: bool = True, most_rows: int
     sections
         Whether to go on after title, cards and findings.
     """
+    document = shown(document)
     parts: list[RenderableType] = [_title(document), *(RichText(line, style="dim") for line in document.subtitle)]
     if document.cards:
         parts.append(Padding(_cards(document), (1, 0, 0, 0)))

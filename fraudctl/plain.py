@@ -1,0 +1,53 @@
+r"""Text from data, made harmless before it is shown: the one function that every terminal and every format uses.
+
+Names of columns, values of categories, file names and reasons may hold anything. Control characters move the cursor or
+recolour a terminal, bidirectional ones reverse what is read, line separators forge lines, and some end a renderer. They
+are shown as the escapes that Python would write, such as ``\x1b``. The standard library is all that this needs.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HIDDEN = (
+    "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufdd0-\ufdef"
+    "\ud800-\udfff\U000e0000-\U000e0fff"
+) + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(17))
+HIDDEN = re.compile(f"[{_HIDDEN}]")
+"""One character that is not shown, moves what is shown, or ends a line."""
+_ANY_BUT_LINES = re.compile(f"(?![\n\t])[{_HIDDEN}]")
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""Return text in which every control, bidirectional, invisible or unassignable character is an escape.
+
+    Parameters
+    ----------
+    lines
+        Whether line feeds and tabs stay: for text of several lines that fraudctl itself has put together.
+
+    >>> visible("red\x1b[31m")
+    'red\\x1b[31m'
+    """
+    return (_ANY_BUT_LINES if lines else HIDDEN).sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    short = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    point = ord(match[0])
+    if point < 0x100:
+        return short.get(match[0], f"\\x{point:02x}")
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def visible_json(text: str) -> str:
+    r"""Return the text of a JSON document with hidden characters of its strings as ``\uXXXX``: the same document.
+
+    Line feeds and tabs stay; in JSON they stand between values only.
+    """
+    return _ANY_BUT_LINES.sub(_json_escape, text)
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
