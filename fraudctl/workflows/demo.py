@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fraudctl.workflows.evaluate import EvaluationResult, evaluate_model
 from fraudctl.workflows.explain import ExplainResult, explain_model
 from fraudctl.workflows.sample import write_sample
 from fraudctl.workflows.train import TrainResult, train_model
+from fraudctl.workflows.versions import user_name
 
 if TYPE_CHECKING:
     from fraudctl.checks import CheckReport
@@ -56,6 +58,8 @@ def run_demo(folder: Path, *, progress: Progress | None = None) -> DemoResult:
     project = load_project(sample.project_file)
     check = check_data(project, progress=progress)
     trained = train_model(project, trials=TRIALS, progress=progress)
-    evaluation = evaluate_model(project, model=trained.version, progress=progress)
+    evaluation = evaluate_model(
+        project, model=trained.version, now=datetime.now(UTC), by=user_name(), progress=progress
+    )
     explanation = explain_model(project, model=trained.version, progress=progress)
     return DemoResult(folder, check, trained, evaluation, explanation)

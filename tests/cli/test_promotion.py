@@ -1,0 +1,84 @@
+"""Which evidence promotes a model: its own test period, judged by the rules that were there before it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from command_line import run_in
+
+
+@pytest.fixture
+def passing(project: Path) -> Path:
+    """A project whose gate its model passes."""
+    toml = project / "fraudctl.toml"
+    toml.write_text(toml.read_text().replace("[evaluate]", "[evaluate]\nreplicates = 100", 1))
+    (project / "models").rename(project / "before")
+    text = toml.read_text()
+    start = text.index("\n[gate]")
+    toml.write_text(text[:start] + "\n[gate]\nrecall = { at_least = 0.01 }\nsavings = { at_least = 0.4 }\n"
+                    "min_frauds = 20\n")  # fmt: skip
+    done = run_in(project, "train", "--quiet")
+    assert done.code == 0, done.err
+    assert f"next: fraudctl evaluate --model {version(project)}" not in done.err, "quiet"
+    return project
+
+
+def version(project: Path) -> str:
+    (found,) = (path.name for path in (project / "models").iterdir() if path.is_dir())
+    return found
+
+
+def entries(project: Path) -> list[dict[str, Any]]:
+    lines = (project / "models" / "registry.jsonl").read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines if line]
+
+
+def test_a_gate_chosen_by_hand_promotes_only_by_force_and_the_log_says_so(passing: Path) -> None:
+    project = passing
+    own = run_in(project, "evaluate", "--quiet")
+    if own.code != 0:
+        pytest.fail(own.out + own.err)
+    (train, gate) = entries(project)
+    evidence = gate["evidence"]
+    assert (train["event"], gate["verdict"], evidence["not_own"]) == ("train", "pass", [])
+    assert evidence["frauds"] >= 20
+    assert [rule["name"] for rule in evidence["rules"] if rule["bound"]] == ["recall.at_least", "savings.at_least"]
+    assert (evidence["gate"]["min_frauds"], evidence["pooled"], len(evidence["report"])) == (20, 1, 64)
+    scores = pl.read_parquet(project / "transactions.parquet").select(
+        event_id="transaction_id", y_prob=0.5 * pl.col("is_fraud").fill_null(0)
+    )
+    scores.unique("event_id").write_parquet(project / "scores.parquet")
+    by_hand = [("--from", "2025-12-15"), ("--scores", "scores.parquet")]
+    for options in by_hand:
+        done = run_in(project, "evaluate", "--quiet", *options)
+        assert "no ground for a promotion" in done.err
+        assert entries(project)[-1]["evidence"]["not_own"]
+    text = (project / "fraudctl.toml").read_text()
+    (project / "fraudctl.toml").write_text(text.replace("min_frauds = 20", "min_frauds = 5"))
+    refused = run_in(project, "models", "promote", "latest")
+    assert refused.code == 2
+    assert "[gate] of the project file changed after the gate" in refused.err
+    assert run_in(project, "evaluate", "--quiet").code in {0, 1, 5}
+    assert "min_frauds 20 -> 5" in entries(project)[-1]["evidence"]["not_own"][0]
+    forced = run_in(project, "models", "promote", "latest", "--force", "line\u2028separator")
+    assert forced.code == 0
+    last = entries(project)[-1]
+    assert (last["event"], last["forced"], last["reason"]) == ("promote", True, "line\u2028separator")
+    assert "changed after the gate" in last["evidence"]["objections"][0]
+    assert run_in(project, "models", "list").code == 0
+    (project / "fraudctl.toml").write_text(text)
+
+
+def test_a_changed_line_of_the_registry_ends_every_command_that_reads_it(passing: Path) -> None:
+    log = passing / "models" / "registry.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"train"', b'"trail"', 1))
+    for command in (("models", "list"), ("evaluate", "--quiet"), ("models", "promote", "latest", "--force", "x")):
+        done = run_in(passing, *command)
+        assert done.code == 4
+        assert "registry.jsonl, line 1" in done.err
+    named = run_in(passing, "models", "show", version(passing))
+    assert named.code == 4
