@@ -17,6 +17,7 @@ from fraudctl.evaluate.estimates import difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Period, when_of
 from fraudctl.metrics import ratios
+from fraudctl.populations import require_same_events
 from fraudctl.project import Project
 from fraudctl.split import RandomSplit
 from fraudctl.uncertainty import Estimate, RankingIntervals, difference_estimate
@@ -137,9 +138,7 @@ def compare(
     DataError
         The events differ, or a probability is missing.
     """
-    if not scored_a["event_id"].equals(scored_b["event_id"]):
-        msg = f"{names[0]} and {names[1]} were scored on other events, or in another order"
-        raise DataError(msg, hint="score both on the same events")
+    require_same_events(scored_a, scored_b, names=names)
     pair = prepare(scored_a, project), prepare(scored_b, project)
     for name, judged in zip(names, pair, strict=True):
         problem = nothing_known(judged)

@@ -14,7 +14,7 @@ from fraudctl.checks.report import ColumnFacts
 from fraudctl.evaluate import GateResult
 from fraudctl.gate import Reference, judge
 from fraudctl.gate.beside import drift_rule
-from fraudctl.metrics.drift import AgainstChance
+from fraudctl.metrics.drift import AgainstChance, Drift, Effect
 from fraudctl.policy import bare_policy
 from fraudctl.split import overlap, pooled_overlap
 
@@ -38,7 +38,7 @@ def run(
 ) -> GateResult:
     project = make_project(more)
     scored = score(events, project)
-    known = None if reference is None else Reference(reference, scored)
+    known = None if reference is None else Reference(score(reference, project), scored)
     return judge(
         evaluated(scored, project), scored, project=project, policy=bare_policy(project), reference=known,
         checks=checks,
@@ -86,12 +86,17 @@ def test_drift_is_inconclusive_where_it_cannot_be_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "n_frauds", "verdict"),
-    [(0.4, 300, "pass"), (0.4, 299, "inconclusive"), (0.5, 300, "inconclusive"), (0.61, 10, "fail")],
-)
-def test_usual_passes_seldom_fails_and_between_nobody_can_tell(value: float, n_frauds: int, verdict: str) -> None:
-    found = AgainstChance(value, usual=0.4, limit=0.6)
-    assert drift_rule("drift.scores", "score_psi", found, "", n_frauds, 300).verdict == verdict
+    ("value", "change", "n_frauds", "verdict"),
+    [(0.4, 0.0, 300, "pass"), (0.4, 0.2, 300, "pass"), (0.4, 0.0, 299, "inconclusive"),
+     (0.5, 0.09, 300, "inconclusive"), (0.5, 0.02, 300, "pass"), (9.0, 0.05, 300, "pass"),
+     (0.61, 0.11, 10, "fail"), (0.1, 0.11, 10, "fail")],
+)  # fmt: skip
+def test_what_is_shown_and_matters_fails(value: float, change: float, n_frauds: int, verdict: str) -> None:
+    effect = Effect("alert rate", 0.01, 0.011, change, beyond=0.1 if change != 0.2 else 0.3, floor=0.05)
+    found = Drift(AgainstChance(value, usual=0.4, limit=0.6), (effect,))
+    rule = drift_rule("drift.scores", "score_psi", found, "", n_frauds, 300)
+    assert rule.verdict == verdict
+    assert ("does not matter" in rule.reason) == (verdict == "pass" and value > 0.4)
 
 
 def test_only_what_is_asked_is_held() -> None:

@@ -1,11 +1,12 @@
 """Rules of the gate beside those on decisions: whether the data are in order, and scores and probabilities still hold.
 
-A rule on data counts errors; one on drift holds a statistic against its own null distribution. They never tell a model
+A rule on data counts errors; one on drift asks whether a shift matters and is more than chance. They never tell a model
 from noise, and so take no part in the negative control.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,13 +14,24 @@ import numpy as np
 import polars as pl
 
 from fraudctl.checks import CheckReport, Finding
+from fraudctl.costs import FRAUD, LEGIT, cost_matrix, expected_cost
 from fraudctl.evaluate.judged import Judged
 from fraudctl.evaluate.result import RuleResult, Verdict
-from fraudctl.metrics.drift import MIN_DAYS, AgainstChance, calibration_drift, score_drift
+from fraudctl.metrics.drift import (
+    MIN_DAYS,
+    Drift,
+    Effect,
+    Floors,
+    Promised,
+    Scored,
+    calibration_drift,
+    score_drift,
+)
 from fraudctl.policy.bids import local_period
+from fraudctl.populations import Population, comparable
 from fraudctl.project import Project
 from fraudctl.project.evaluation import DriftRuleSection
-from fraudctl.uncertainty import Estimate, too_few, undefined, widest_way
+from fraudctl.uncertainty import Estimate, too_few, undefined
 
 SCORES = "score_psi"
 """Metric of the rule on drift of scores: their population stability index."""
@@ -30,10 +42,11 @@ _SCHEMA_ENDS = ("-type", "-unreadable", "-unusable")
 
 @dataclass(frozen=True)
 class Reference:
-    """Scores of one and the same model before its test period and in it: ``event_time`` and ``y_prob``.
+    """Decisions of one and the same model before its test period and in it: ``event_time``, ``y_prob``, ``action``.
 
     Before are the events between its training period and its as_of: their labels had not arrived, so that it has not
-    seen them either. Fold predictions would not do: each fold has a model of its own, with scores of its own.
+    seen them either. Fold predictions would not do: each fold has a model of its own, with scores of its own. Both
+    sides are all events that were decided, labelled or not, with the columns that costs read.
     """
 
     before: pl.DataFrame
@@ -116,8 +129,9 @@ def drift_rules(
     min_frauds
         Frauds that a pass needs.
     """
+    floors = Floors(section.alert_rate, section.expected_cost)
     if section.scores:
-        drift = None if reference is None else _scores(reference, project, seed, section.chance)
+        drift = None if reference is None else _scores(reference, project, floors, seed, section.chance)
         missing = (
             "there are no scores of this model from before the period to compare with"
             if reference is None or reference.before.is_empty()
@@ -126,37 +140,82 @@ def drift_rules(
         yield drift_rule("drift.scores", SCORES, drift, missing, judged.n_frauds, min_frauds)
     if section.calibration:
         few = too_few(judged.clusters, judged.y_true == 1)
-        held = None if few is not None else _calibration(judged, seed, section.chance)
+        held = None if few is not None else _calibration(judged, floors, seed, section.chance)
         yield drift_rule("drift.calibration", "ece", held, few or "", judged.n_frauds, min_frauds)
 
 
-def _scores(reference: Reference, project: Project, seed: int, chance: float) -> AgainstChance | None:
-    sides = (reference.before, reference.during)
-    scores = [side["y_prob"].to_numpy() for side in sides]
-    days = [local_period(side["event_time"], "day", project.data.timezone) for side in sides]
-    return score_drift(scores[0], scores[1], reference_day=days[0], current_day=days[1], seed=seed, chance=chance)
+def _scores(reference: Reference, project: Project, floors: Floors, seed: int, chance: float) -> Drift | None:
+    sides = comparable(reference.before, reference.during, Population.DECIDED)
+    if sides.before.is_empty() or sides.now.is_empty():
+        return None
+    frame = pl.concat([side.select(sorted(set(sides.before.columns) & set(sides.now.columns))) for side in sides.both])
+    matrix = cost_matrix(project.costs)
+    codes = frame["action"].replace_strict({name: matrix.code(name) for name in matrix.actions}, return_dtype=pl.Int64)
+    rows, taken = np.arange(frame.height), codes.to_numpy()
+    y_prob = frame["y_prob"].to_numpy()
+    events = Scored(
+        now=rows >= sides.before.height,
+        score=y_prob,
+        alert=taken != matrix.pass_code,
+        cost=expected_cost(matrix.per_event(frame), y_prob)[rows, taken],
+        day=local_period(frame["event_time"], "day", project.data.timezone),
+        window_days=_longest_window(project),
+    )
+    return score_drift(events, floors=floors, seed=seed, chance=chance)
 
 
-def _calibration(judged: Judged, seed: int, chance: float) -> AgainstChance:
-    gap = judged.weight * (judged.y_prob - (judged.y_true == 1))
-    way = widest_way(np.asarray(gap / judged.weight.sum()), judged.clusters)
-    return calibration_drift(judged.y_true, judged.y_prob, judged.weight, way.codes, seed=seed, chance=chance)
+def _longest_window(project: Project) -> float:
+    """Return the longest window of a feature in days; infinite where a feature looks back without an end."""
+    features = project.features
+    if features.recency or features.pairs:
+        return math.inf
+    windows = [item.us for spec in features.window for item in spec.windows]
+    windows += [item.us for spec in features.labels for item in spec.windows]
+    return max(windows, default=0) / 86_400_000_000
 
 
-def drift_rule(
-    name: str, metric: str, found: AgainstChance | None, missing: str, n_frauds: int, min_frauds: int
-) -> RuleResult:
-    """Fail beyond what chance shows, pass within what is usual; in between, or with too few frauds, nobody can tell."""
+def _calibration(judged: Judged, floors: Floors, seed: int, chance: float) -> Drift:
+    rows = np.arange(judged.n_events)
+    taken = judged.cost_table[rows, judged.codes.astype(np.int64)]
+    events = Promised(
+        y_true=judged.y_true,
+        y_prob=judged.y_prob,
+        weight=judged.weight,
+        stake=taken[:, FRAUD] - taken[:, LEGIT],
+        cost=judged.y_prob * taken[:, FRAUD] + (1.0 - judged.y_prob) * taken[:, LEGIT],
+        ways=judged.clusters.codes,
+    )
+    return calibration_drift(events, floors=floors, seed=seed, chance=chance)
+
+
+def drift_rule(name: str, metric: str, found: Drift | None, missing: str, n_frauds: int, min_frauds: int) -> RuleResult:
+    """Fail a shift that matters and is shown; pass one that does not matter or is usual; else it cannot be known."""
     if found is None:
         return RuleResult(name, "inconclusive", metric, undefined(missing), 0.0, "at_most", f"{metric}: {missing}")
-    told = f"{metric} {found.value:.4g}; chance alone shows up to {found.usual:.4g}, seldom {found.limit:.4g}"
+    figure = found.statistic
+    told = f"{metric} {figure.value:.4g}; chance alone shows up to {figure.usual:.4g}, seldom {figure.limit:.4g}"
     verdict: Verdict = "inconclusive"
-    if found.value > found.limit:
-        verdict, reason = "fail", f"{told}: it has changed by more than chance"
-    elif found.value > found.usual:
-        reason = f"{told}: it may have changed"
+    if found.shown:
+        what = " and ".join(effect_words(item) for item in found.effects if item.shown)
+        verdict, reason = "fail", f"{told}: it has changed by more than chance, and {what}"
+    elif found.matters and figure.value > figure.usual:
+        what = " and ".join(effect_words(item) for item in found.effects if item.matters)
+        reason = f"{told}: it may have changed; {what}"
     elif n_frauds < min_frauds:
-        reason = f"{told}: usual, but {n_frauds} frauds are fewer than the {min_frauds} that a pass needs"
+        reason = f"{told}: it does not fail, but {n_frauds} frauds are fewer than the {min_frauds} that a pass needs"
+    elif figure.value > figure.usual:
+        what = " and ".join(effect_words(item) for item in found.effects)
+        verdict, reason = "pass", f"{told}: if it has changed, it does not matter; {what}"
     else:
         verdict, reason = "pass", f"{told}: nothing unusual"
-    return RuleResult(name, verdict, metric, Estimate(found.value), found.limit, "at_most", reason)
+    return RuleResult(name, verdict, metric, Estimate(figure.value), figure.limit, "at_most", reason)
+
+
+def effect_words(item: Effect) -> str:
+    """Return what a shift does, with what counts and what chance shows, as part of a sentence."""
+    change = f"{item.change:.1%}" if math.isfinite(item.change) else "all"
+    seldom = f"{item.beyond:.1%}" if math.isfinite(item.beyond) else "that"
+    return (
+        f"the {item.name} per event is {item.now:.4g} where it was {item.before:.4g} (a change of {change}; more than "
+        f"{item.floor:.3g} of it counts, chance seldom shows more than {seldom})"
+    )

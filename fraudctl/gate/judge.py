@@ -17,7 +17,6 @@ import polars as pl
 from fraudctl.categories import Category, shown
 from fraudctl.checks import CheckReport
 from fraudctl.costs import OUTCOMES
-from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import LOWER_IS_BETTER, difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.replay import Replay
@@ -26,6 +25,7 @@ from fraudctl.evaluate.segments import split_segments
 from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
 from fraudctl.policy.choose import SENSITIVITY_FACTORS
 from fraudctl.policy.decide import Policy
+from fraudctl.populations import require_same_events
 from fraudctl.project import Project
 from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
 from fraudctl.uncertainty import Estimate, RankingIntervals, normal_quantile, undefined
@@ -114,9 +114,7 @@ def _drift(bench: _Bench, reference: Reference | None, project: Project) -> Iter
 
 
 def _paired(scored: pl.DataFrame, champion: Champion, project: Project) -> Judged:
-    if not scored["event_id"].equals(champion.scored["event_id"]):
-        msg = f"champion {champion.version} was scored on other events than the model, or in another order"
-        raise DataError(msg, hint="score both on the same events")
+    require_same_events(champion.scored, scored, names=(f"champion {champion.version}", "the model"))
     return prepare(champion.scored, project)
 
 

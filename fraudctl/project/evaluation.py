@@ -72,7 +72,7 @@ class SegmentRuleSection(Section):
 
 
 class DriftRuleSection(Section):
-    """Scores and probabilities must behave as they did, held against what chance alone would show."""
+    """Scores and probabilities must behave as they did: a shift fails where it matters and is more than chance."""
 
     scores: bool = True
     """The distribution of the scores, against that of the events between the training period and as_of."""
@@ -80,6 +80,11 @@ class DriftRuleSection(Section):
     """The gap between probabilities and outcomes, against that of honest probabilities."""
     chance: float = Field(default=0.01, gt=0.0, le=0.1)
     """How often each may fail where nothing has changed."""
+    alert_rate: float = Field(default=0.05, ge=0.0)
+    """A shift that changes the alert rate by at most this share of it, and the expected cost by at most its own, never
+    fails."""
+    expected_cost: float = Field(default=0.10, ge=0.0)
+    """The same for the expected cost of an event; for calibration, for the cost that probabilities promise."""
 
 
 class GateSection(Section):

@@ -197,16 +197,25 @@ class Decisions:
         return OneMoment.after(events, np.asarray(y_prob), subject.policy, self.project).decide
 
     def reference(self, decided: DecidedPeriod) -> Reference | None:
-        """Give the model's scores in its test period, and on the events just before that it was not trained on."""
-        from fraudctl.evaluate import Period
+        """Give the model's decisions in its test period, and on the events just before that it was not trained on.
+
+        Both sides are all events that were decided, labelled or not.
+        """
+        import numpy as np
+
+        from fraudctl.evaluate import Period, Replay, Stretch
         from fraudctl.gate import Reference
 
         subject = decided.subject
         if subject.bundle is None or subject.name != subject.bundle.version or subject.by_chance is not None:
             return None
-        events, _ = self._events(subject, Period(subject.train_until, subject.as_of), empty=True)
+        period = Period(subject.train_until, subject.as_of)
+        events, _ = self._events(subject, period, empty=True, lead=True)
         events, y_prob = self._bundle_scores(subject.bundle, events)
-        return Reference(_timed(events, y_prob), decided.scored.select("event_time", "y_prob"))
+        lead = (events["event_time"] < period.from_time).to_numpy()
+        nobody = np.zeros(int((~lead).sum()), dtype=np.bool_)
+        before = Replay((Stretch(events, y_prob, subject.policy, lead),), nobody)
+        return Reference(before.decided(self.project), decided.replay.decided(self.project))
 
     def overlap(self, parts: Sequence[DecidedPeriod]) -> dict[str, Any]:
         """Return what the rows that were trained on and those that are judged have in common, over all periods."""
@@ -372,12 +381,6 @@ class Decisions:
             msg = f"{path}: none of its {scores.height:,} ids is among the {events.height:,} events of the period"
             raise DataError(msg, hint="are these the ids of the data, and scores of the test period?")
         return joined["y_prob"].fill_null(float("nan")).cast(pl.Float64).to_numpy()
-
-
-def _timed(events: pl.DataFrame, y_prob: NDArray[np.float64]) -> pl.DataFrame:
-    import polars as pl
-
-    return events.select("event_time", y_prob=pl.Series(y_prob, dtype=pl.Float64))
 
 
 def _nothing_to_judge(n_events: int, excluded: Excluded) -> DataError:

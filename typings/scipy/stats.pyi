@@ -7,3 +7,8 @@ class _Binomial:
     def logsf(self, k: Any, n: Any, p: Any) -> NDArray[np.float64]: ...
 
 binom: _Binomial
+
+class _StudentT:
+    def ppf(self, q: float, df: float) -> float: ...
+
+t: _StudentT
