@@ -221,3 +221,10 @@ def test_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
     assert first == tables.fingerprint([str(path)])
     pl.DataFrame({**BASE, "y": [1, 1, None]}).write_parquet(path)
     assert tables.fingerprint([str(path)]) != first
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t\n", "\u2003", "\x1c\x85"])
+def test_an_id_of_spaces_names_nothing_and_is_what_python_calls_space(name: str) -> None:
+    assert tables.n_empty(pl.Series(["a", name, None, " b "])) == 2
+    assert all(character.isspace() for character in tables.BLANK)
+    assert {chr(code) for code in range(0x11000) if chr(code).isspace()} == set(tables.BLANK)

@@ -324,11 +324,12 @@ class Decisions:
         frame = self.table.frame
         if subject.by_chance is not None:
             test = frame.filter(subject.by_chance.test_rows(frame["event_id"]))
-            return test, Excluded(duplicates=self.table.n_duplicates)
+            return test, Excluded(duplicates=self._copies(test["event_id"]))
         start = lead_from(period.from_time, subject.policy, self.project) if lead else period.from_time
         counted = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
         wanted = (pl.col("event_time") >= start) & (pl.col("event_time") < period.until)
-        n_inside = frame.filter(counted).height
+        inside = frame.filter(counted)["event_id"]
+        n_inside = len(inside)
         if n_inside == 0 and not empty:
             first, last = frame["event_time"][0], frame["event_time"][-1]
             msg = (
@@ -338,13 +339,23 @@ class Decisions:
             raise DataError(msg, hint="choose another period with --from and --to, or another as_of")
         block = self.project.evaluate.block_known
         if block is None:
-            return frame.filter(wanted), Excluded(duplicates=self.table.n_duplicates)
+            return frame.filter(wanted), Excluded(duplicates=self._copies(inside))
         zone = self.project.data.timezone
         block_from = subject.train_from if block.since is None else instant(block.since, timezone=zone)
         blocked = pl.Series(known_blocked(frame, entity=block.entity, since=block_from, timezone=zone))
         n_kept = frame.filter(counted & ~blocked).height
         kept = frame.filter(wanted & ~blocked)
-        return kept, Excluded(block_known=n_inside - n_kept, duplicates=self.table.n_duplicates)
+        return kept, Excluded(block_known=n_inside - n_kept, duplicates=self._copies(inside))
+
+    def _copies(self, ids: pl.Series) -> int:
+        """Return how many rows of the data repeat one of these events, and were dropped."""
+        from fraudctl import tables
+
+        if not self.table.n_duplicates:
+            return 0
+        files, column = tables.find_files(self.project.data.events, root=self.project.root), self.project.data.event_id
+        raw = tables.collect(tables.scan(files).select(column), files=files)[column]
+        return int(tables.to_entity(raw).is_in(ids.implode()).sum()) - len(ids)
 
     def _bundle_scores(self, bundle: Bundle, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:
         """Score the events with the features that the bundle was trained on; give both."""

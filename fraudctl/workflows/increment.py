@@ -36,7 +36,7 @@ class Increment:
     Attributes
     ----------
     frame
-        One row for each event at or after ``since``, as in `FeatureTable`.
+        One row for each event at or after ``since``, as in `FeatureTable`; none where no event is new.
     since
         The instant asked for.
     rows_kept
@@ -91,7 +91,7 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     Raises
     ------
     UsageError
-        Data without a time, or no event at or after ``since``.
+        Data without a time.
     DataError, ProjectError
         As `build_features` does; ids are looked at within the new events and the kept ones.
     """
@@ -206,10 +206,11 @@ def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int
         reason = _rewritten(state, found, sources)
     if state is not None and reason is None:
         progress.stage("Reading new events")
-        events = _events(found, files)
         noted, reason = _noted(found, state, files)
         past = state.past() if reason is None else None
         if past is not None:
+            # where no file can hold a new event, one is read for its columns alone
+            events = _events(found, files) if files else _events(found, found.files[:1]).clear()
             after = events.filter(_at_or_after(state.before_us))
             _refuse_repeated(after, past, found.project)
             return _Read(past, after, noted, None, state.before_us)
@@ -263,11 +264,7 @@ def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
 def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
     from fraudctl import tables
 
-    if not files:
-        msg = "no event is new: every file was seen before"
-        raise DataError(msg, hint="add a file with the new events")
-    raw = tables.scan(files)
-    return tables.normalise(raw, project=found.project, files=files, columns=found.carried).frame
+    return tables.normalise(tables.scan(files), project=found.project, files=files, columns=found.carried).frame
 
 
 def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:

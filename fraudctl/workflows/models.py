@@ -32,9 +32,17 @@ class ModelsResult:
     models: tuple[dict[str, Any], ...]
     log: tuple[dict[str, Any], ...]
 
+    @property
+    def champion_missing(self) -> bool:
+        """Whether the registry names a champion whose folder is not there."""
+        return self.champion is not None and all(item["version"] != self.champion for item in self.models)
+
     def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``models list --json``."""
-        return {"champion": self.champion, "models": list(self.models), "log": list(self.log)}
+        """Return the result as the document of ``models list --json``."""
+        return {
+            "champion": self.champion, "champion_missing": self.champion_missing, "models": list(self.models),
+            "log": list(self.log),
+        }  # fmt: skip
 
 
 def list_models(project: Project) -> ModelsResult:

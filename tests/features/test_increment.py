@@ -125,6 +125,19 @@ def test_days_that_come_one_by_one(project):
     assert_frame_equal(done.frame, full(project).tail(400), check_exact=True)
 
 
+def test_without_a_new_event_every_run_gives_an_empty_table(project):
+    first, again = since(project, 9), since(project, 9)
+    assert (first.built_anew, again.built_anew) == ("none was kept for these definitions", None)
+    assert_frame_equal(first.frame, full(project).clear())
+    assert_frame_equal(first.frame, again.frame)
+    day(5, first=5000).write_parquet(project / "data" / "5.parquet")
+    assert since(project, 9).built_anew is not None  # the new events lie before the date of the state
+    for _ in range(2):
+        done = run_in(project, "features", "--since", "2024-01-09", "-o", "new.parquet")
+        assert done.code == 0
+        assert "no event is at or after" in done.out
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

@@ -72,7 +72,10 @@ def _since(project: Project, day: datetime | date, output: Path, session: Sessio
         found = build_since(project, day, progress=progress)
     write_parquet(found.frame, output)
     session.emit({**found.to_dict(), "output": output, "features": found.features})
-    session.show(f"built {len(found.features)} features for {found.frame.height:,} events since {found.since}")
+    if found.frame.is_empty():
+        session.show(f"no event is at or after {found.since}: the table has no rows")
+    else:
+        session.show(f"built {len(found.features)} features for {found.frame.height:,} events since {found.since}")
     session.show(f"wrote {output}")
 
 

@@ -27,6 +27,10 @@ def list_(*, project: ProjectPath = HERE, as_json: AsJson = False) -> None:
     result = list_models(load_project(project))
     session.emit(result.to_dict())
     session.show(models_table(result))
+    if result.champion_missing:
+        session.warn(
+            f"the champion {result.champion} has no folder among the models: restore it, or promote another version"
+        )
 
 
 @models.command()
