@@ -32,6 +32,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.calibrate import choose_calibrator
+from fraudctl.costs import BASE_RULE
 from fraudctl.evaluate import Judged, decide_frame, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import compare
@@ -422,6 +423,7 @@ def judge_all(args: argparse.Namespace, places: dict[tuple[date, str], Path]) ->
     """Calibrate, decide and judge all models under every question."""
     results: dict[str, Any] = {
         "train": args.train, "training": TRAININGS[args.training].splitlines(), "margin": MARGIN,
+        "savings_base": BASE_RULE,
         "weeks": [str(day) for day in origins(args)],
         "python": platform.python_version(), "machine": platform.machine(),
         "packages": {name: version(name) for name in ("fraudctl", "catboost", "polars", "numpy")},
@@ -433,7 +435,8 @@ def judge_all(args: argparse.Namespace, places: dict[tuple[date, str], Path]) ->
         savings = {
             key: [estimate("savings", prepare(run[key], project), SETTINGS).value for run in weeks] for key in weeks[0]
         }
-        results[name] = {"actions": actions.splitlines(), "policy": kind, "savings": savings}
+        base = [prepare(run["same-0"], project).base.chosen.words for run in weeks]
+        results[name] = {"actions": actions.splitlines(), "policy": kind, "savings": savings, "savings_base": base}
         results[name]["verdicts"] = characteristics(weeks, project)
         if kind == "expected_cost":
             policies = [{key: item[1] for key, item in found.items()} for found in decided]

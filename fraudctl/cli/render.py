@@ -253,13 +253,24 @@ def models_table(result: ModelsResult) -> RenderableType:
             item["version"],
             "random split" if item["as_of"] is None else item["as_of"][:10],
             item["policy"],
-            (item["gate"] or "") + ("" if item["gate"] is None or item["gate_counts"] else " (by hand)"),
+            _gate_of(item),
             item["parent"] or "",
             ", ".join(name for name in ("champion", "latest") if item[name]),
         )
         for item in result.models
     ]
     return plain_table(None, ("version", "as of", "policy", "gate", "parent", ""), rows)
+
+
+def _gate_of(item: Mapping[str, Any]) -> str:
+    """Say the verdict of a model's latest gate, what was chosen by hand, and a base of savings that is no longer so."""
+    from fraudctl.costs import BASE_RULE
+
+    if item["gate"] is None:
+        return ""
+    notes = [] if item["gate_counts"] else ["by hand"]
+    notes += [] if item["savings_base"] == BASE_RULE else [f"savings against the {item['savings_base']}"]
+    return f"{item['gate']} ({'; '.join(notes)})" if notes else str(item["gate"])
 
 
 def comparison_tables(result: Comparison) -> list[RenderableType]:

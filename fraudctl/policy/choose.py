@@ -20,6 +20,7 @@ from fraudctl.costs import (
     CodeArray,
     FloatArray,
     IntArray,
+    baseline,
     constant_codes,
     cost_matrix,
     taken_cost,
@@ -534,10 +535,11 @@ def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, C
 
     A constant action whose capacity does not reach is given to events as they come; the rest are allowed.
     """
-    matrix = bare.matrix
-    free = replace(bare, capacity=())
-    codes = constant_codes(len(ground.y_true), matrix, reach=reach_among(ground.when, bare.capacity, matrix))
-    found = {f"{action} all": codes[:, code] for code, action in enumerate(matrix.actions)}
+    matrix, free = bare.matrix, replace(bare, capacity=())
+    reach = reach_among(ground.when, bare.capacity, matrix)
+    base = baseline(ground.table, ground.y_true, matrix, weight=ground.weight, reach=reach)
+    codes = constant_codes(len(ground.y_true), matrix, reach=reach)
+    found = {item.words: codes[:, code] for code, item in enumerate(base.constants)}
     if limited:
         return found
     for action in matrix.actions[1:] if bare.kind == "expected_cost" or len(matrix.actions) > 2 else ():

@@ -106,7 +106,7 @@ def _headline(e: Evaluation) -> str:
     base, words = float(e.money["baseline"]["cost"]), e.money["baseline"]["words"]
     share = f" ({percent(saved / base)} of what “{words}” would cost)" if base > 0 else ""
     amount = money(abs(saved), e.money["currency"])
-    text = f"it saves {amount}{share}" if saved >= 0 else f"it costs {amount} more than “{words}”, without a model"
+    text = f"it saves {amount}{share}" if saved >= 0 else f"it costs {amount} more than “{words}” would"
     return may + text if may else text[0].upper() + text[1:]
 
 
@@ -138,7 +138,10 @@ def _money_section(e: Evaluation) -> Section:
     perfect = e.money.get("share_of_perfect")
     of_perfect = f", {percent(perfect)} of what a perfect model would save" if perfect is not None else ""
     base = e.money["baseline"]["words"]
-    lead = f"{money(e.money['saved'], currency)} against “{base}”, the cheapest constant action{of_perfect}."
+    saved = float(e.money["saved"])
+    lead = f"{money(saved, currency)} against “{base}”, the cheapest constant action{of_perfect}."
+    if saved < 0:
+        lead = f"Nothing: it costs {money(-saved, currency)} more than “{base}”, the cheapest constant action."
     lost = [(item["words"][0].upper() + item["words"][1:], item["cost"]) for item in e.money["constants"]]
     lost += [("This model", e.money["cost"]), ("A perfect model", e.money["perfect_cost"])]
     rows = tuple((Cell(name), Cell(money(value, currency), round(value, 2))) for name, value in lost)

@@ -66,6 +66,7 @@ def list_models(project: Project) -> ModelsResult:
                 "parent": bundle.facts.get("parent"),
                 "policy": bundle.policy["kind"],
                 "gate": None if gate is None else gate.verdict,
+                "savings_base": None if gate is None else gate.savings_base,
                 "gate_counts": gate is not None and registry.counts(gate),
                 "latest": version == [*unknown, *written][-1] and bool(written or len(unknown) == 1),
                 "champion": bundle.version == log["champion"],
@@ -77,7 +78,7 @@ def list_models(project: Project) -> ModelsResult:
 def show_model(project: Project, reference: str, *, progress: Progress | None = None) -> dict[str, Any]:
     """Return everything that a bundle's manifest says, its policy, and its entries in the log.
 
-    ``training.savings_base`` says what savings in the training summary are measured against, in old bundles too.
+    ``facts.training.savings_base`` says what savings in the training summary are measured against, in old bundles too.
     """
     from fraudctl import registry
     from fraudctl.train.objective import savings_base_of
@@ -85,8 +86,8 @@ def show_model(project: Project, reference: str, *, progress: Progress | None = 
     bundle = open_bundle(project, reference, progress=progress)
     log = [entry for entry in registry.to_dict(project.models_dir)["log"] if entry["version"] == bundle.version]
     manifest = {key: value for key, value in bundle.manifest.items() if key != "project_file"}
-    if "training" in manifest:
-        manifest["training"] = {**manifest["training"], "savings_base": savings_base_of(manifest["training"])}
+    training = bundle.facts["training"]
+    manifest["facts"] = {**bundle.facts, "training": {**training, "savings_base": savings_base_of(training)}}
     return {"version": bundle.version, "path": str(bundle.path), **manifest, "policy": bundle.policy, "log": log}
 
 

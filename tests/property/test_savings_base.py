@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fraudctl.cli.render import evaluation_tables
+from fraudctl.cli.render import evaluation_tables, models_table
 from fraudctl.compare import compare
-from fraudctl.costs import baseline, cost_matrix, taken_cost
+from fraudctl.costs import BASE_RULE, OLD_BASE_RULE, baseline, cost_matrix, taken_cost
 from fraudctl.evaluate import decide_frame, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import Champion, judge
@@ -29,6 +29,7 @@ from fraudctl.project import Project
 from fraudctl.report.gate_formats import github, junit, markdown
 from fraudctl.report.render import evaluation_report
 from fraudctl.uncertainty import RankingIntervals
+from fraudctl.workflows.models import ModelsResult
 
 SETTINGS = RankingIntervals(50, 0, 0.90)
 GATE = "[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 10\n"
@@ -253,3 +254,15 @@ def test_wherever_savings_stand_their_base_is_named(limits: dict[str, str]) -> N
     assert all(item["base"]["words"] for item in holders)
     both = compare(scored, weaker, project=plan, names=("a", "b")).to_dict()
     assert both["differences"]["savings"]["base"]["words"] == base.words
+
+
+def test_the_list_of_models_names_the_base_of_an_old_gate() -> None:
+    row = {"version": "v", "as_of": None, "policy": "thresholds", "gate": "pass", "gate_counts": True, "parent": None,
+           "champion": False, "latest": False}  # fmt: skip
+    bases = (BASE_RULE, OLD_BASE_RULE, None)
+    rows = ({**row, "savings_base": base, "gate": "pass" if base else None} for base in bases)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(models_table(ModelsResult(None, tuple(rows), ())))
+    lines = console.export_text().splitlines()[1:]
+    assert [("savings" in line, "pass" in line) for line in lines] == [(False, True), (True, True), (False, False)]
+    assert "pass (savings against the better of allowing all and blocking all)" in lines[1]
