@@ -40,20 +40,22 @@ def flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
     """Give a hidden path beside ``path`` that takes its name when the block ends well, and is removed otherwise.
 
     Parameters
     ----------
     durable
         Whether content and name are flushed to the disk. A cache whose content is verified on reading needs none.
+    mode
+        Permissions of the file; until it has its name, only its owner can read it.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
         os.close(handle)
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         if durable:
             flush(temporary)
         temporary.replace(path)

@@ -493,13 +493,15 @@ def fingerprint(files: Collection[str]) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
     """Give a hidden path beside ``path`` that takes its place when the block ends well, and vanishes otherwise.
 
     Parameters
     ----------
     durable
         Whether it is flushed to the disk before it has its name; a cache that is verified on reading needs no flush.
+    mode
+        Permissions of the file.
 
     Raises
     ------
@@ -508,7 +510,7 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     require_writable(path)
     try:
-        with disk.whole_file(path, durable=durable) as temporary:
+        with disk.whole_file(path, durable=durable, mode=mode) as temporary:
             yield temporary
     except OSError as error:
         raise _unwritable(path, error) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -68,6 +68,7 @@ class Answers:
         self._recent: OrderedDict[EventId, tuple[int, Answered]] = OrderedDict()
         self._added = self._closed = self._safe = 0
         self._older: _Files | None = None
+        self._fetched: dict[EventId, Answered] = {}
         if folder is not None:
             self.attach(folder)
 
@@ -90,7 +91,14 @@ class Answers:
         found = self._recent.get(event_id)
         if found is not None:
             return found[1]
+        if event_id in self._fetched:
+            return self._fetched[event_id]
         return None if self._older is None else self._older.get(event_id)
+
+    def fetch(self, event_ids: Collection[EventId]) -> None:
+        """Read from files what `get` will be asked next; a file is read once for all of these ids."""
+        wanted = [key for key in event_ids if key not in self._recent]
+        self._fetched = {} if self._older is None else self._older.get_all(wanted)
 
     def rotated(self) -> None:
         """Note that the log segment with all answers so far is closed."""
@@ -137,9 +145,8 @@ def write_answers(rows: Iterable[tuple[EventId, Answered]], folder: Path, segmen
     if frame.height == 0:
         return
     path = answers_path(folder, segment)
-    with whole_file(path) as temporary:
+    with whole_file(path, mode=0o600) as temporary:
         frame.sort("hash").write_parquet(temporary, compression="zstd", row_group_size=_GROUP, statistics=True)
-    path.chmod(0o600)
 
 
 def answers_path(folder: Path, segment: int) -> Path:
@@ -203,32 +210,59 @@ class _Files:
             order = np.argsort(both, kind="stable")
             self._runs.append((both[order], np.concatenate([m, n])[order]))
 
-    def get(self, event_id: EventId) -> Answered | None:
-        wanted = np.uint64(_hash(event_id))
+    def get_all(self, event_ids: Collection[EventId]) -> dict[EventId, Answered]:
+        """Return the answers of many ids, the newest where there are several."""
+        import polars as pl
+
+        by_file: dict[int, dict[str, EventId]] = {}
+        for key in event_ids:
+            for number in self._numbers(np.uint64(_hash(key))):
+                by_file.setdefault(number, {})[_key(key)] = key
+        out: dict[EventId, Answered] = {}
+        for number, keys in sorted(by_file.items()):
+            for key, *row in self._rows(number, pl.col("id").is_in(list(keys))):
+                out[keys[key]] = _answered(*row)
+        return out
+
+    def _numbers(self, wanted: np.uint64) -> set[int]:
+        """Return the numbers of the files that hold an id with a hash."""
         numbers: set[int] = set()
         for hashes, files in self._runs:
             start = int(np.searchsorted(hashes, wanted))
             if start < len(hashes) and hashes[start] == wanted:
                 stop = int(np.searchsorted(hashes, wanted, side="right"))
                 numbers.update(files[start:stop].tolist())
+        return numbers
+
+    def get(self, event_id: EventId) -> Answered | None:
+        wanted = np.uint64(_hash(event_id))
+        numbers = self._numbers(wanted)
         found = (self._read(number, int(wanted), _key(event_id)) for number in sorted(numbers, reverse=True))
         return next((item for item in found if item is not None), None)
 
     def _read(self, number: int, hashed: int, key: str) -> Answered | None:
         import polars as pl
 
+        same = (pl.col("hash") == pl.lit(hashed, dtype=pl.UInt64)) & (pl.col("id") == key)
+        rows = self._rows(number, same)
+        return _answered(*rows[0][1:]) if rows else None
+
+    def _rows(self, number: int, which: pl.Expr) -> list[tuple[Any, ...]]:
+        """Return rows of a file that is there; what was removed was not answered."""
+        import polars as pl
+
         path = self._path(number)
         if not path.is_file():
-            return None
-        same = (pl.col("hash") == pl.lit(hashed, dtype=pl.UInt64)) & (pl.col("id") == key)
+            return []
         try:
-            rows = pl.scan_parquet(path).filter(same).select("event", "answer", "features", "more").collect().rows()
+            found = pl.scan_parquet(path).filter(which).select("id", "event", "answer", "features", "more").collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unreadable(path) from error
-        if not rows:
-            return None
-        event, answer, features, more = rows[0]
-        return Answered(event.encode(), answer.encode(), features, tuple(more))
+        return found.rows()
+
+
+def _answered(event: str, answer: str, features: str, more: list[str]) -> Answered:
+    return Answered(event.encode(), answer.encode(), features, tuple(more))
 
 
 def _unreadable(path: Path) -> BundleError:

@@ -44,6 +44,22 @@ def each(items: Sequence[Any], check: Callable[[Any], T]) -> list[T]:
     return out
 
 
+def _is_label(raw: Any) -> bool:
+    return (
+        isinstance(raw, dict)
+        and raw.get("type") == "label"
+        and raw.keys() <= {"type", "event_id", "label", "label_time"}
+    )
+
+
+def _is_row(raw: Any) -> bool:
+    return isinstance(raw, dict) and raw.get("type") == "source" and isinstance(raw.get("source"), str)
+
+
+def _row_of(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in raw.items() if key not in {"type", "source"}}
+
+
 class Engine:
     """Decides event after event.
 
@@ -229,15 +245,28 @@ class Engine:
 
     def take(self, raw: Any) -> bytes | None:
         """Take whatever a stream brings: a label, a row of another table, or an event, which alone is answered."""
-        kind = raw.get("type") if isinstance(raw, dict) else None
-        if kind == "label" and raw.keys() <= {"type", "event_id", "label", "label_time"}:
+        if _is_label(raw):
             self.label(raw)
-        elif kind == "source" and isinstance(raw.get("source"), str):
-            row = {key: value for key, value in raw.items() if key not in {"type", "source"}}
-            self.source(raw["source"], row)
+        elif _is_row(raw):
+            self.source(raw["source"], _row_of(raw))
         else:
             return self.event(raw)
         return None
+
+    def check_any(self, raw: Any) -> None:
+        """Check that `take` can take a message, without taking it in.
+
+        Raises
+        ------
+        DataError
+            It does not fit, by itself.
+        """
+        if _is_label(raw):
+            self.champion.reader.label(raw)
+        elif _is_row(raw):
+            self.live.check_source(raw["source"], _row_of(raw))
+        else:
+            self.check(raw)
 
     def _note(self, record: bytes) -> None:
         if self.store is not None:

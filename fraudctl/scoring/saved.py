@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.files import Folder, locked
-from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, parse
+from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, parse, salvage
 
 _SNAPSHOT: Final = b"fraudctl state 2\n"
 _SNAPSHOT_1: Final = b"fraudctl state 1\n"
@@ -290,6 +290,60 @@ def read_state(folder: Path) -> tuple[Snapshot, list[Segment]]:
                 raise
         else:
             return snapshot, found
+
+
+def salvage_log(folder: Path, covered: int, position: Position) -> tuple[list[bytes], list[str]]:
+    """Read every record after a snapshot that is what was written; return them, and what is left out."""
+    records, left_out, after = list[bytes](), list[str](), position
+    for number in range(covered, max([covered, *segments(folder)]) + 1):
+        path = segment_path(folder, number)
+        try:
+            found, missed = salvage(_content(path), path.name, after=after)
+        except BundleError as error:
+            left_out.append(error.message)
+            continue
+        if found.begin.sequence > after.sequence:
+            left_out.append(
+                f"{path.name}: records {after.sequence + 1} to {found.begin.sequence} before it are missing"
+            )
+        records += found.records
+        left_out += missed
+        after = found.end
+    return records, left_out
+
+
+def require_acknowledged(folder: Path, newest: int, segment: Segment) -> list[str]:
+    """Refuse a log that ends before what was acknowledged; return what the operator should know.
+
+    Parameters
+    ----------
+    newest
+        Number of the newest segment.
+    segment
+        What is in it.
+
+    Raises
+    ------
+    BundleError
+        Records or a segment are missing that were acknowledged.
+    """
+    try:
+        marks = read_marks((folder / MARK).read_bytes())
+    except OSError:
+        return []
+    last, notes = segment.end.sequence, []
+    for mark in marks:
+        if mark.proof and mark.segment > newest:
+            msg = f"{segment_path(folder, mark.segment)} is missing"
+            raise BundleError(msg, hint="restore the file; `fraudctl state repair` makes a state without it")
+        if mark.proof and mark.sequence > last:
+            place = f"{segment_path(folder, newest)} ends at byte {segment.size} with record {last}"
+            msg = f"{place}, and records up to {mark.sequence} were acknowledged"
+            raise BundleError(msg, hint="restore the file; `fraudctl state repair` makes a state without them")
+        if mark.sequence > last:
+            told = f"records {last + 1} to {mark.sequence} were answered, and did not survive the restart of the system"
+            notes.append(f"{told}; only --durable flushes each of them to the disk")
+    return notes
 
 
 def read_snapshot_position(folder: Path, number: int) -> Position:

@@ -34,12 +34,12 @@ from fraudctl.scoring.saved import (
     latest,
     mark_slot,
     numbers_of,
-    read_marks,
     read_segment,
     read_snapshot,
     read_snapshot_position,
     remove_covered,
     remove_unfinished,
+    require_acknowledged,
     segment_name,
     segments,
     write_snapshot,
@@ -65,8 +65,6 @@ class Store:
     ----------
     covered, segment
         Number of the newest snapshot (0 for none) and of the newest log segment.
-    problem
-        Why the last write failed; None while writing works.
     on_problem
         Called with `problem` when it changes.
     notes
@@ -83,7 +81,7 @@ class Store:
     def __init__(self, folder: Path, *, durable: bool = False, replacing: bool = False) -> None:
         self.folder = folder
         self.durable = durable
-        self.problem: str | None = None
+        self._problems: dict[str, str] = {}
         self.on_problem: Callable[[str | None], object] | None = None
         self.notes: list[str] = []
         self.covered = self.segment = 0
@@ -120,7 +118,6 @@ class Store:
     def _read(self) -> None:
         self.covered = latest(self.folder)
         self._finish_replacing()
-        remove_covered(self._files, self.covered)
         remove_unfinished(self._files)
         numbers = segments(self.folder)
         if not numbers and not self.covered:
@@ -129,6 +126,7 @@ class Store:
             numbers = [0]
         self.segment = max([self.covered, *numbers])
         newest = self._chained()
+        self.notes += require_acknowledged(self.folder, self.segment, newest)
         self._position, self._begin, self._size = newest.end, newest.begin, newest.size
         self._log = self._files.open(segment_name(self.segment), os.O_RDWR | os.O_APPEND)
         cut = os.fstat(self._log).st_size - newest.size
@@ -159,32 +157,22 @@ class Store:
         return found
 
     def _open_mark(self) -> None:
-        """Open the note of what was acknowledged, and refuse a log that ends before it."""
-        with contextlib.suppress(OSError):  # on a full disk: the state works without
+        """Open the note of what was acknowledged; on a disk that is full the state works without."""
+        with contextlib.suppress(OSError):
             if not self._files.has(MARK):
                 os.close(self._files.prepare(MARK, [bytes(MARK_BYTES)]))
                 self._files.publish(MARK)
             self._mark = self._files.open(MARK, os.O_RDWR)
-        if self._mark == -1:
-            return
-        last = self._position.sequence
-        for mark in read_marks(os.pread(self._mark, MARK_BYTES, 0)):
-            if mark.proof and mark.segment > self.segment:
-                msg = f"{self.folder / segment_name(mark.segment)} is missing"
-                raise BundleError(msg, hint="restore the file; `fraudctl state repair` makes a state without it")
-            if mark.proof and mark.sequence > last:
-                place = f"{self.folder / segment_name(self.segment)} ends at byte {self._size} with record {last}"
-                msg = f"{place}, and records up to {mark.sequence} were acknowledged"
-                raise BundleError(msg, hint="restore the file; `fraudctl state repair` makes a state without them")
-            if mark.sequence > last:
-                told = f"records {last + 1} to {mark.sequence} were answered, and did not survive the restart of the"
-                self.notes.append(f"{told} system; only --durable flushes each of them to the disk")
 
     def let_compact(self) -> None:
         """Say that snapshot and log have been read: from now on another process may bring the snapshot forward.
 
         Until then none may, not even one that a killed process has left behind: it would take away what is being read.
+        What the snapshot covers goes now, for only now all of the snapshot was checked.
         """
+        if self._still:
+            with contextlib.suppress(OSError):
+                remove_covered(self._files, self.covered)
         still, self._still = self._still, []
         for handle in still:
             os.close(handle)
@@ -330,15 +318,20 @@ class Store:
         self.rotate()
         self.cover(parts)
 
-    def replace(self, parts: Mapping[str, bytes]) -> None:
+    def replace(self, parts: Mapping[str, bytes], *, above: int = 0) -> None:
         """Put a new state in the place of whatever is in the folder, in one step: until then the old one is there.
 
         The new segment is prepared, the new snapshot gets its name (from now on the new state counts), then the
         segment gets its own; opening the folder finishes that.
+
+        Parameters
+        ----------
+        above
+            Number that those of the new snapshot and segment must exceed.
         """
         with self._watched("saved"):
             names = self._files.names()
-            number = max([0, *numbers_of(names, "log"), *numbers_of(names, "snapshot")]) + 1
+            number = max([above, *numbers_of(names, "log"), *numbers_of(names, "snapshot")]) + 1
             begin = Position(0, os.urandom(DIGEST))
             self._log = self._new_segment(number, begin)
             self._files.remove(MARK)
@@ -349,13 +342,18 @@ class Store:
             remove_covered(self._files, number)
             self._open_mark()
 
+    @property
+    def problem(self) -> str | None:
+        """Why the log cannot be written, or no segment or snapshot can be begun; None while all of it works."""
+        return next(iter(self._problems.values()), None)
+
     def probe(self) -> None:
         """After a failure, find out whether the folder can be written again; `problem` then says so."""
-        if self.problem is None:
-            return
-        with contextlib.suppress(UsageError), self._watched("written"):
+        with contextlib.suppress(OSError):
             os.close(self._files.prepare("probe", [bytes(4096)]))
             self._files.remove(prepared("probe"))
+            for what in [what for what in self._problems if what != "written"]:
+                self._tell(what, None)
 
     @contextlib.contextmanager
     def _watched(self, what: str) -> Iterator[None]:
@@ -364,15 +362,18 @@ class Store:
             with explained(self.folder):
                 yield
         except UsageError as error:
-            self._tell(f"{error.message}; it could not be {what}, and the log so far goes on")
+            self._tell(what, f"{error.message}; it could not be {what}, and the log so far goes on")
             raise
-        self._tell(None)
+        self._tell(what, None)
 
-    def _tell(self, problem: str | None) -> None:
-        changed = (problem is None) != (self.problem is None)
-        self.problem = problem
-        if changed and self.on_problem is not None:
-            self.on_problem(problem)
+    def _tell(self, what: str, problem: str | None) -> None:
+        before = self.problem
+        if problem is None:
+            self._problems.pop(what, None)
+        else:
+            self._problems[what] = problem
+        if (before is None) != (self.problem is None) and self.on_problem is not None:
+            self.on_problem(self.problem)
 
     def close(self) -> None:
         """Give the folder back."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.scoring import wire
+from fraudctl.scoring.engine import each
 from fraudctl.scoring.live import RepeatedEventError
 from fraudctl.server.places import Places
 from fraudctl.server.telemetry import labels
@@ -69,6 +70,10 @@ class Limits:
         return Places(self.connections, min(self.peer_connections or share, self.connections))
 
 
+_PROBE_SECONDS = 1.0
+"""Between two looks at whether a folder that could not be written can be written again."""
+
+
 class BusyError(FraudctlError):
     """More is sent than a limit allows for now."""
 
@@ -93,6 +98,7 @@ class Service:
         self.places = limits.places()
         self.draining = False
         self._unwritten = False
+        self._probe_at = 0.0
         self.reloads = 0
         self._load = load
         self._compact_every = self._compact_at = compact_every
@@ -152,7 +158,13 @@ class Service:
             self.require_log()
         except FraudctlError:
             return "the log cannot be written"
-        return None
+        store = self.engine.store
+        if store is None or store.problem is None:
+            return None
+        if time.monotonic() >= self._probe_at:
+            self._probe_at = time.monotonic() + _PROBE_SECONDS
+            store.probe()
+        return None if store.problem is None else "the state cannot be saved"
 
     def decide(self, raw: Any) -> bytes:
         """Decide on one event, or on a list of events; give the answer as JSON, which counts after `committed`.
@@ -167,7 +179,7 @@ class Service:
         self.engine.not_after = int((time.time() + self.limits.ahead) * 1e6)
         if not isinstance(raw, list):
             return self.engine.event(raw)
-        self._each(raw, self.engine.check)
+        each(raw, self.engine.check)
         return b"[" + b",".join(self._decided(item) for item in raw) + b"]"
 
     def _decided(self, raw: Any) -> bytes:
@@ -185,9 +197,8 @@ class Service:
         def check(item: Any) -> None:
             _require_soon(self.engine.champion.reader.label(item)[2], latest, "label: label_time")
 
-        self._each(items, check)
-        for item in items:
-            self.engine.label(item)
+        each(items, check)
+        self.engine.labels(items)
         return len(items)
 
     def rows(self, name: str, raw: Any) -> int:
@@ -201,9 +212,8 @@ class Service:
             for reader in using:  # the champion's and every other that the state serves
                 _require_soon(reader.source(name, item, strict=True)["usable_time"], latest, "its time")
 
-        self._each(items, check)
-        for item in items:
-            self.engine.source(name, item)
+        each(items, check)
+        self.engine.sources(name, items)
         return len(items)
 
     def _latest(self) -> int:
@@ -221,15 +231,6 @@ class Service:
     def waiting(self) -> int:
         """Number of messages that wait for the time at which they begin to count."""
         return sum(len(features.due) for features in self.engine.live.features.values())
-
-    def _each(self, items: Sequence[Any], check: Callable[[Any], object]) -> None:
-        """Check all before any is taken; the message says which one does not fit."""
-        for at, item in enumerate(items):
-            try:
-                check(item)
-            except DataError as error:
-                msg = f"item {at}: {error.message}" if len(items) > 1 else error.message
-                raise DataError(msg, hint=error.hint) from None
 
     async def committed(self) -> None:
         """Wait until all that was taken so far is in the log; requests of one moment share one write.

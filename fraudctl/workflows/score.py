@@ -41,6 +41,8 @@ class ScoreResult:
     """Rows that repeat another, of history and new events together."""
     extra: tuple[str, ...]
     """Columns that training never saw, left out."""
+    repeated: int = 0
+    """Events that had been answered before, on a state: the file has the answers that they got."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as the document of ``score --json``."""
@@ -326,12 +328,14 @@ def score_through(
 ) -> ScoreResult:
     """Decide on the events of files one by one, on top of what an engine remembers, and write one Parquet file.
 
-    Events and outcomes are taken in the order of time, an outcome at the instant at which it arrived.
+    Events and outcomes are taken in the order of time, an outcome at the instant at which it arrived. All of them are
+    checked before the first is taken. An event whose id was answered before gets the answer that it got, so that a run
+    that was killed can be repeated, and a finished run gives the same file again.
 
     Raises
     ------
     DataError
-        As `score_files` does.
+        As `score_files` does; an event differs from the one that was answered under its id.
     """
     from fraudctl.chunks import write_chunks
     from fraudctl.scoring.tables import messages, open_new
@@ -341,22 +345,74 @@ def score_through(
     progress, decider = progress or Silent(), engine.champion
     new = open_new(data, decider.project, decider.schema, carried=decider.carried, what="DATA")
     _tell_extra(new, progress)
+    progress.stage("Checking events")
+    for raw in messages(new, decider):
+        engine.check_any(raw)
     progress.stage("Deciding one by one")
-    before, n_rows = dict(engine.live.counts), 0
+    delivery = _Delivery(engine)
 
     def chunks() -> Iterator[pl.DataFrame]:
-        nonlocal n_rows
         for part in _batches(messages(new, decider), CHUNK // 20):
-            answers = [found for raw in part if (found := _fresh(engine, raw)) is not None]
+            answers = delivery.answers(part)
             engine.flush()
-            n_rows += len(answers)
-            progress.update(n_rows)
+            progress.update(delivery.actions.total())
             yield _answers_frame(answers, decider, with_features=engine.with_features)
 
     nothing = _answers_frame([], decider, with_features=engine.with_features)
     write_chunks(lambda: itertools.chain(chunks(), [nothing]), output)
-    found = _stream_result(engine, before, 0)
-    return ScoreResult(output, found.model, found.policy, n_rows, found.actions, found.repeated, new.extra)
+    actions = {
+        action: delivery.actions[action] for action in {**dict.fromkeys(decider.policy.actions), **delivery.actions}
+    }
+    return ScoreResult(
+        output, decider.model, decider.policy_version, delivery.actions.total(), actions, delivery.duplicates,
+        new.extra, delivery.repeated,
+    )  # fmt: skip
+
+
+class _Delivery:
+    """The answers of one file: one for each event, whether it is decided now or was before.
+
+    Attributes
+    ----------
+    actions
+        Events by action.
+    duplicates
+        Rows that repeat another of the file.
+    repeated
+        Events that had been answered before this run.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.actions = Counter[str]()
+        self.duplicates = self.repeated = 0
+        self._engine = engine
+        self._seen: set[int | str] = set()
+
+    def answers(self, part: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Take messages in order; return the answers to those that are events not delivered yet."""
+        from fraudctl.scoring import wire
+
+        engine, reader = self._engine, self._engine.champion.reader
+        ids = [reader.event_id(raw) for raw in part]
+        engine.live.answers.fetch([key for key in ids if key is not None])
+        out = []
+        for key, raw in zip(ids, part, strict=True):
+            before = engine.live.counts["repeated"]
+            found = engine.take(raw)
+            if found is None or key is None:
+                continue
+            if key in self._seen:
+                self.duplicates += 1
+                continue
+            self._seen.add(key)
+            self.repeated += engine.live.counts["repeated"] - before
+            document = wire.loads(found)
+            if engine.with_features and "features" not in document:
+                msg = "an event was answered before without the values of its features"
+                raise DataError(msg, hint="leave out --with-features: the answers that were given stand")
+            self.actions[document["action"]] += 1
+            out.append(document)
+        return out
 
 
 def _batches(items: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -364,22 +420,13 @@ def _batches(items: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[s
         yield batch
 
 
-def _fresh(engine: Engine, raw: Mapping[str, Any]) -> bytes | None:
-    """Take a message; give the answer to an event that was not answered before."""
-    repeated = engine.live.counts["repeated"]
-    answer = engine.take(raw)
-    return answer if engine.live.counts["repeated"] == repeated else None
-
-
-def _answers_frame(answers: list[bytes], decider: Decider, *, with_features: bool) -> pl.DataFrame:
+def _answers_frame(documents: list[dict[str, Any]], decider: Decider, *, with_features: bool) -> pl.DataFrame:
     """Give answers as the table that batch scoring writes."""
     import polars as pl
 
     from fraudctl.features.definition import POLARS_TYPES
-    from fraudctl.scoring import wire
     from fraudctl.scoring.decider import answer_schema
 
-    documents = [wire.loads(answer) for answer in answers]
     schema = answer_schema(decider.schema.events[decider.project.data.event_id])
     decided = pl.DataFrame(documents, schema={**schema})
     if not with_features:

@@ -259,6 +259,139 @@ def _compact(folder: Path, progress: Progress) -> None:
         files.close()
 
 
+@dataclass(frozen=True)
+class Verified:
+    """A state all of which was checked."""
+
+    path: Path
+    segments: int
+    """Log segments after the snapshot; they follow it and each other."""
+    records: int
+    """Log records in them; all apply."""
+    skipped: int
+    """Of these, records of earlier versions that are left out (see `LiveState.apply`)."""
+    answered: int
+    """Rows of decisions and of answers in files; all can be read."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON."""
+        return {**vars(self), "path": str(self.path)}
+
+
+def verify_state(folder: Path, *, progress: Progress | None = None) -> Verified:
+    """Check everything in the folder of a state, and change nothing: a server may go on writing.
+
+    Raises
+    ------
+    BundleError
+        Something is missing or damaged; the message says where.
+    """
+    from fraudctl.scoring.answers import ANSWERS
+    from fraudctl.scoring.live import LiveState
+    from fraudctl.scoring.saved import DECISIONS, latest, read_state, require_acknowledged
+
+    progress = progress or Silent()
+    require_state(folder)
+    progress.stage("Checking snapshot and log")
+    snapshot, segments = read_state(folder)
+    require_acknowledged(folder, latest(folder) + len(segments) - 1, segments[-1])
+    live = LiveState.from_parts(snapshot.parts)
+    before = live.counts["skipped"]
+    for segment in segments:
+        replay(live, segment, progress=progress)
+    progress.stage("Checking decisions and answers")
+    rows = sum(_rows_of(path) for name in (DECISIONS, ANSWERS) for path in sorted((folder / name).glob("*.parquet")))
+    n_records = sum(len(segment.records) for segment in segments)
+    return Verified(folder, len(segments), n_records, live.counts["skipped"] - before, rows)
+
+
+def _rows_of(path: Path) -> int:
+    """Read a file of decisions or answers whole; return the number of its rows."""
+    from fraudctl.errors import DataError
+    from fraudctl.tables import read_parquet
+
+    try:
+        return read_parquet(path).height
+    except DataError as error:
+        raise BundleError(f"{path} is damaged: {error.message}", hint="restore the file") from error
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What of a damaged state was kept."""
+
+    path: Path
+    records: int
+    """Log records that were kept and applied to the snapshot."""
+    left_out: tuple[str, ...]
+    """Places of the log that were left out."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON."""
+        return {**vars(self), "path": str(self.path), "left_out": list(self.left_out)}
+
+
+def repair_state(folder: Path, target: Path, *, progress: Progress | None = None) -> Repaired:
+    """Make a new state of what is sound in a damaged one, which is not touched.
+
+    Kept are the snapshot, every log record that is what was written, decisions and answers. Left out is what is not,
+    and said.
+
+    Raises
+    ------
+    UsageError
+        The old state is in use, or the new folder is not empty.
+    BundleError
+        The snapshot itself is damaged: only history can make the state again.
+    """
+    import os
+
+    from fraudctl.files import locked
+    from fraudctl.scoring.saved import explained
+
+    require_state(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        msg = f"{target} is there already, and not an empty folder"
+        raise UsageError(msg, hint="name a new folder")
+    with explained(folder):
+        handle = locked(folder, create=False)
+    if handle is None:
+        msg = f"the state in {folder} is in use by another process"
+        raise UsageError(msg, hint="stop it first")
+    try:
+        return _repair(folder, target, progress or Silent())
+    finally:
+        os.close(handle)
+
+
+def _repair(folder: Path, target: Path, progress: Progress) -> Repaired:
+    import shutil
+
+    from fraudctl.scoring.answers import ANSWERS
+    from fraudctl.scoring.live import LiveState
+    from fraudctl.scoring.saved import DECISIONS, explained, latest, read_snapshot, salvage_log, segments
+    from fraudctl.scoring.store import Store, frame
+
+    progress.stage("Reading what is sound")
+    covered = latest(folder)
+    snapshot = read_snapshot(folder, covered)
+    live = LiveState.from_parts(snapshot.parts)
+    records, left_out = salvage_log(folder, covered, snapshot.position)
+    with explained(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (DECISIONS, ANSWERS):
+            if (folder / name).is_dir():
+                shutil.copytree(folder / name, target / name)
+    with Store(target, replacing=True) as store:
+        store.replace(live.to_parts(), above=max([covered, *segments(folder)]))
+        if records:
+            store.append([frame(record) for record in records])
+        live.answers.attach(target)
+        replay(live, records, progress=progress)
+        save_state(store, live)
+    return Repaired(target, len(records), tuple(left_out))
+
+
 def expect_state(folder: Path, *, new: bool) -> None:
     """Refuse a folder without a state, which may be a mistyped name, unless a ``new`` state is asked for.
 

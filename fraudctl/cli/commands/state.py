@@ -76,6 +76,53 @@ def show(folder: Folder, *, as_json: AsJson = False) -> None:
     session.show(f"snapshot: {counts}; log: {result.records:,} records; {result.bytes:,} bytes")
 
 
+@state.command("verify")
+def verify(
+    folder: Folder,
+    *,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Check all of a state: snapshot, log, decisions, answers. Changes nothing; a server may go on writing."""
+    from fraudctl.cli.session import Session
+    from fraudctl.workflows.state import verify_state
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        result = verify_state(folder, progress=progress)
+    session.emit(result.to_dict())
+    skipped = f", {result.skipped:,} of them left out as refused today" if result.skipped else ""
+    log = f"{result.records:,} log records in {result.segments:,} segments{skipped}"
+    session.show(f"{folder} is sound: snapshot, {log}, {result.answered:,} rows of decisions and answers")
+
+
+@state.command("repair")
+def repair(
+    folder: Folder,
+    target: Annotated[Path, typer.Argument(help="New folder for what is sound; the old one is not touched.")],
+    *,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Make a new state of what is sound in a damaged one, and say what is left out."""
+    from fraudctl.cli.session import Session
+    from fraudctl.workflows.state import repair_state
+
+    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    with session.progress() as progress:
+        result = repair_state(folder, target, progress=progress)
+    session.emit(result.to_dict())
+    session.show(f"wrote {target}: the snapshot of {folder} and {result.records:,} log records after it")
+    for place in result.left_out:
+        session.show(f"left out: {place}")
+    if not result.left_out:
+        session.show("left out: nothing but what a write that never ended had left at the end")
+
+
 @state.command("compact")
 def compact(
     folder: Folder,

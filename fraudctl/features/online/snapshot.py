@@ -1,7 +1,8 @@
 """A state as bytes: versioned, checksummed, without pickle, and bound to the features that it answers.
 
-One line says what it is; the next, in JSON, has the digest of the features, the SHA-256 of the rest and the sizes of
-its parts: a JSON document with everything that has names, then the heap, then the records of events.
+One line says what it is; the next, in JSON, has the digest of the features, that of the memory's layout (see `layout`),
+the SHA-256 of the rest and the sizes of its parts: a JSON document with everything that has names, then the heap, then
+the records of events.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fraudctl.errors import BundleError
-from fraudctl.features.online import arena
+from fraudctl.features.online import arena, layout
 from fraudctl.features.online.reading import Seen
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _KINDS = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "time"
 
 def dump(state: OnlineFeatures) -> bytes:
     """Give the bytes of a state."""
-    document = json.dumps(_document(state), separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    described = _document(state)
+    document = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
     heap = state.heap[: int(state.heap[arena.TOP])].astype("<i8").tobytes()
     records = state.ledger.records.astype("<i8").tobytes()
     parts = (document, heap, records)
@@ -37,7 +39,8 @@ def dump(state: OnlineFeatures) -> bytes:
     for part in parts:
         digest.update(part)
     head = {
-        "features": state.features.digest, "sha256": digest.hexdigest(), "sizes": [len(part) for part in parts]
+        "features": state.features.digest, "layout": layout.digest(state, described), "sha256": digest.hexdigest(),
+        "sizes": [len(part) for part in parts],
     }  # fmt: skip
     return b"".join([MAGIC, json.dumps(head).encode(), b"\n", *parts])
 
@@ -50,7 +53,7 @@ def load(state: OnlineFeatures, data: bytes) -> None:
     BundleError
         See `OnlineFeatures.from_bytes`.
     """
-    document, heap, records = _parts(state.features.digest, data)
+    document, heap, records = _parts(state, data)
     saved = _parsed(document)
     state.heap = _lengthened(np.frombuffer(heap, "<i8").astype(np.int64))
     ledger = state.ledger
@@ -108,7 +111,7 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _parts(digest: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+def _parts(state: OnlineFeatures, data: bytes) -> tuple[bytes, bytes, bytes]:
     """Check the bytes, and give their parts."""
     if not data.startswith(MAGIC):
         other = data.startswith(_NAMED)
@@ -117,9 +120,12 @@ def _parts(digest: str, data: bytes) -> tuple[bytes, bytes, bytes]:
     end = data.find(b"\n", len(MAGIC), len(MAGIC) + 4096)
     head = _parsed(data[len(MAGIC) : end])
     content = memoryview(data)[end + 1 :]
-    if head.get("features") != digest:
+    if head.get("features") != state.features.digest:
         msg = "saved state: belongs to other features than the model's"
         raise BundleError(msg, hint="build the state anew from the history, with this model")
+    if head.get("layout") != layout.digest(state, _document(state)):
+        msg = "saved state: its memory is laid out in another way than this version of fraudctl does"
+        raise BundleError(msg, hint="use the version that wrote it, or build the state again from history")
     sizes = head.get("sizes", [])
     if len(sizes) != 3 or sum(sizes) != len(content) or hashlib.sha256(content).hexdigest() != head.get("sha256"):
         msg = "saved state: is damaged"

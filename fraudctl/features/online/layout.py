@@ -1,0 +1,50 @@
+"""What the memory of a state looks like, as one digest: a saved state is only read by code that lays it out alike.
+
+Nothing here is kept by hand: the digest is taken over every constant of the modules that own the heap, the logs and the
+ledger, over the layout that the plan has made of them, and over the names of what is saved beside the heap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from fraudctl.features.online import arena, intake, ledger, logs
+from fraudctl.features.online.plan import Plan
+
+if TYPE_CHECKING:
+    from fraudctl.features.online.state import OnlineFeatures
+
+OWNERS: tuple[ModuleType, ...] = (arena, logs, intake, ledger)
+"""The modules whose constants say where in memory things are."""
+
+
+def constants(module: ModuleType) -> dict[str, int | float]:
+    """Return the numbers that a module defines under names in capitals."""
+    found = vars(module).items()
+    return {name: value for name, value in sorted(found) if name.isupper() and type(value) in (int, float)}
+
+
+def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
+    """Return the digest of a state's layout, in hex.
+
+    Parameters
+    ----------
+    saved
+        Names in the document that is saved beside the heap.
+    """
+    plan = Plan(state.features, wait_us=state.wait_us)  # a new one: a state notes magnitudes of its data in its own
+    spaces = [[list(space.names), space.kept, space.slot_words] for space in plan.spaces]
+    about: dict[str, Any] = {
+        "constants": {module.__name__: constants(module) for module in OWNERS},
+        "layout": plan.layout.tolist(),
+        "links": plan.links.tolist(),
+        "tracks": {name: plan.tracks_of(name).tolist() for name in plan.inputs},
+        "spaces": spaces,
+        "record": int(state.ledger.records.shape[1]),
+        "saved": sorted(saved),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

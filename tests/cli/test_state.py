@@ -1,0 +1,215 @@
+"""`state`: what is damaged is refused with its place, checked, repaired into a new folder, or built again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from command_line import run_in
+
+from fraudctl.errors import BundleError, DataError, UsageError
+from fraudctl.scoring.engine import Engine
+from fraudctl.scoring.store import Store
+from fraudctl.workflows.score import Model, open_model, score_through
+from fraudctl.workflows.state import (
+    build_state,
+    compact_state,
+    engine_on,
+    open_live,
+    repair_state,
+    show_state,
+    verify_state,
+)
+
+N_NEW = 40
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> Model:
+    return open_model(trained, "latest")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    folder = tmp_path_factory.mktemp("state")
+    events = pl.read_parquet(trained / "transactions.parquet").unique("transaction_id")
+    events = events.sort("created_at", "transaction_id")
+    events.slice(14_000, 1000).write_parquet(folder / "history.parquet")
+    new = events.slice(15_000, N_NEW).drop("is_fraud", "label_available_at")
+    new.write_parquet(folder / "new.parquet")
+    new.write_ndjson(folder / "new.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def events(data: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (data / "new.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def built(data: Path, model: Model, events: list[dict[str, Any]]) -> tuple[Path, list[bytes]]:
+    """A state whose log holds answers, as a killed process leaves it, and the answers."""
+    folder = data / "state"
+    build_state([model], folder, history=[data / "history.parquet"])
+    with Store(folder) as store:
+        engine = Engine(model.decider, open_live(store, [model]), store=store)
+        answers = []
+        for event in events:
+            answers.append(engine.event(event))
+            engine.flush()
+    return folder, answers
+
+
+@pytest.fixture
+def state(built: tuple[Path, list[bytes]], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built[0], tmp_path / "state"))
+
+
+def log_of(state: Path) -> Path:
+    return max(state.glob("log-*.bin"))
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_sound_state_verifies(trained: Path, state: Path) -> None:
+    found = run_in(trained, "state", "verify", str(state), "--json")
+    assert (found.code, found.json["records"], found.json["skipped"]) == (0, N_NEW, 0), found.err
+
+
+@pytest.mark.parametrize("what", ["log", "snapshot", "no log", "no snapshot", "decisions", "acknowledged"])
+def test_what_is_damaged_is_refused_with_its_place(what: str, state: Path, model: Model) -> None:
+    log, snapshot = log_of(state), max(state.glob("snapshot-*.bin"))
+    named = {"snapshot": snapshot, "no snapshot": state}.get(what, log)
+    if what == "log":
+        flip(log, log.stat().st_size - 20)
+    elif what == "snapshot":
+        flip(snapshot, snapshot.stat().st_size // 2)
+    elif what == "acknowledged":
+        log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
+    elif what == "decisions":
+        named = state / "decisions" / "000000000000.parquet"
+        named.parent.mkdir()
+        named.write_bytes(b"PAR1 not a table")
+    else:
+        (log if what == "no log" else snapshot).unlink()
+    with pytest.raises(BundleError) as caught:
+        verify_state(state)
+    assert str(named) in caught.value.message
+    if what != "decisions":
+        with pytest.raises(BundleError), engine_on(model, state):
+            pass
+
+
+def test_what_is_sound_is_repaired_into_a_new_folder(
+    trained: Path,
+    state: Path,
+    model: Model,
+    built: tuple[Path, list[bytes]],
+    events: list[dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    log = log_of(state)
+    flip(log, log.read_bytes().index(events[10]["transaction_id"].encode()))
+    before = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()}
+    target = tmp_path / "repaired"
+    found = run_in(trained, "state", "repair", str(state), str(target))
+    assert found.code == 0, found.err
+    assert f"{N_NEW - 1} log records" in found.out
+    assert f"left out: {log.name}: bytes" in found.out
+    assert {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()} == before
+    verify_state(target)
+    with engine_on(model, target) as engine:
+        again = [engine.event(event) for event in events if event != events[10]]
+    assert again == [*built[1][:10], *built[1][11:]], "every answer that is sound is given again"
+    with pytest.raises(UsageError, match="not an empty folder"):
+        repair_state(state, target)
+
+
+def test_a_damaged_state_is_built_again_with_force_alone(state: Path, model: Model, data: Path) -> None:
+    log_of(state).write_bytes(b"")
+    with pytest.raises(BundleError) as caught:
+        build_state([model], state, history=[data / "history.parquet"])
+    assert "state repair" in str(caught.value.hint)
+    build_state([model], state, history=[data / "history.parquet"], force=True)
+    assert verify_state(state).records == 0
+
+
+def test_a_file_on_a_state_gets_every_answer_however_often_it_is_scored(
+    state: Path,
+    model: Model,
+    data: Path,
+    built: tuple[Path, list[bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fraudctl.scoring.answers.REMEMBERED", 3)  # the others are found in files
+    frames = []
+    for number in range(3):
+        out = tmp_path / f"out{number}.parquet"
+        with engine_on(model, state, explained="alerts") as engine:
+            found = score_through(engine, [data / "new.parquet"], output=out)
+        assert (found.rows, found.repeated, found.duplicates) == (N_NEW, N_NEW, 0)
+        frames.append(pl.read_parquet(out))
+    assert frames[0].equals(frames[1])
+    assert frames[0].equals(frames[2])
+    given = {item["event_id"]: item["probability"] for item in map(json.loads, built[1])}
+    assert dict(frames[0].select("event_id", "probability").iter_rows()) == given
+    with (
+        pytest.raises(DataError, match="without the values of its features"),
+        engine_on(model, state, with_features=True) as engine,
+    ):
+        score_through(engine, [data / "new.parquet"], output=out)
+
+
+def test_a_run_that_died_half_way_is_repeated_as_if_it_had_not(
+    built: tuple[Path, list[bytes]], model: Model, data: Path, tmp_path: Path
+) -> None:
+    more = pl.concat(
+        [pl.read_parquet(data / "new.parquet").with_columns(pl.col("transaction_id") + f"-{i}") for i in range(2)]
+    )
+    more.write_parquet(tmp_path / "more.parquet")
+    outputs = []
+    for died in (False, True):
+        state = Path(shutil.copytree(built[0], tmp_path / f"state{died}"))
+        if died:
+            with Store(state) as store:
+                engine = Engine(model.decider, open_live(store, [model]), store=store, explained="alerts")
+                half = more.sort("created_at", "transaction_id").head(N_NEW)
+                for line in half.write_ndjson().splitlines():
+                    engine.event(json.loads(line))
+                engine.flush()
+        with engine_on(model, state, explained="alerts") as engine:
+            found = score_through(engine, [tmp_path / "more.parquet"], output=tmp_path / "out.parquet")
+        assert (found.rows, found.repeated) == (2 * N_NEW, N_NEW if died else 0)
+        outputs.append(pl.read_parquet(tmp_path / "out.parquet"))
+    assert outputs[0].equals(outputs[1])
+
+
+def test_a_file_that_does_not_fit_changes_nothing(state: Path, model: Model, data: Path, tmp_path: Path) -> None:
+    before, out = log_of(state).read_bytes(), tmp_path / "out.parquet"
+    frame = pl.read_parquet(data / "new.parquet").with_columns(pl.col("transaction_id") + "x")
+    last = pl.int_range(pl.len()) == N_NEW - 1
+    bad = frame.with_columns(transaction_id=pl.when(~last).then("transaction_id"))
+    bad.write_parquet(tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="transaction_id"), engine_on(model, state) as engine:
+        score_through(engine, [tmp_path / "bad.parquet"], output=out)
+    assert not out.exists()
+    assert log_of(state).read_bytes() == before
+
+
+def test_a_folder_without_a_state_is_an_error_of_its_own(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    nowhere = tmp_path / "nowhere"
+    for command in (compact_state, show_state, verify_state, lambda folder: repair_state(folder, tmp_path / "new")):
+        with pytest.raises(BundleError, match="no state in"):
+            command(nowhere)
+    with pytest.raises(UsageError):
+        repair_state(state, tmp_path / "file")

@@ -1,0 +1,156 @@
+"""A disk that fails: calls of `os` on files below a folder are counted, and one of them fails or is the last.
+
+`Faults` stands between the project and the system. The n-th call below its folder raises an error, writes only a part,
+or is the moment at which the process dies: from then on no call reaches the disk, neither of the code under test nor of
+what cleans up after it, and what it had opened is closed as a system closes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CALLS = (
+    "open", "write", "pwrite", "fsync", "rename", "replace", "ftruncate", "truncate", "unlink", "remove", "mkdir", "rmdir",
+    "chmod", "link",
+)  # fmt: skip
+ERRORS = {"full": errno.ENOSPC, "broken": errno.EIO, "read-only": errno.EROFS, "no descriptors": errno.EMFILE}
+KINDS = (*ERRORS, "short", "death")
+
+
+class Died(BaseException):
+    """The process ended here."""
+
+
+@dataclass
+class Faults:
+    """What happens at the n-th call below a folder.
+
+    Attributes
+    ----------
+    folder
+        Calls elsewhere are not looked at.
+    at
+        Which call, from 0; -1 for none.
+    kind
+        One of `KINDS`.
+    for_good
+        Whether all calls after it fail too.
+    names
+        The calls so far.
+    """
+
+    folder: Path
+    at: int = -1
+    kind: str = "full"
+    for_good: bool = False
+    names: list[str] = field(default_factory=list)
+    _dead: bool = False
+    _opened: list[int] = field(default_factory=list)
+    _real: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    @property
+    def happened(self) -> bool:
+        """Whether the call has come."""
+        return 0 <= self.at < len(self.names)
+
+    def concerns(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Say whether a call is about something below the folder."""
+        place = kwargs.get("dir_fd", kwargs.get("src_dir_fd"))
+        if place is not None:
+            return self._below(place)
+        return any(self._below(item) for item in args[: 2 if name in {"rename", "replace", "link"} else 1])
+
+    def _below(self, item: Any) -> bool:
+        if isinstance(item, int):
+            with contextlib.suppress(OSError):
+                item = Path(f"/proc/self/fd/{item}").readlink()
+        return not isinstance(item, int) and str(os.fspath(item)).startswith(str(self.folder))
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Make a call, or let it fail."""
+        real = self._real[name]
+        if not self.concerns(name, args, kwargs):
+            return real(*args, **kwargs)
+        if self._dead:
+            raise Died
+        number = len(self.names)
+        self.names.append(name)
+        if number == self.at or (self.for_good and 0 <= self.at < number):
+            self._fail(name, args)
+        found = real(*args, **kwargs)
+        if name == "open":
+            self._opened.append(found)
+        return found
+
+    def _fail(self, name: str, args: tuple[Any, ...]) -> None:
+        if name in {"write", "pwrite"} and self.kind in {"short", "death"}:
+            content = bytes(args[1])
+            self._real[name](args[0], content[: len(content) // 2], *args[2:])
+        if self.kind == "death":
+            self._dead = True
+            raise Died
+        code = ERRORS.get(self.kind, errno.ENOSPC)
+        raise OSError(code, os.strerror(code))
+
+    def close_all(self, close: Callable[[int], None]) -> None:
+        """Close what a dead process had opened: its locks end with it."""
+        for handle in self._opened:
+            if self._below(handle):
+                with contextlib.suppress(OSError):
+                    close(handle)
+
+
+@contextlib.contextmanager
+def faulty(faults: Faults) -> Iterator[Faults]:
+    """Let calls go through ``faults``; a death ends the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            faults._real[name] = getattr(os, name)
+            patch.setattr(os, name, lambda *args, _name=name, **kwargs: faults.call(_name, *args, **kwargs))
+        try:
+            yield faults
+        except Died:
+            pass
+        finally:
+            faults.at, at = -1, faults.at
+            patch.undo()
+            faults.at = at
+    if faults.kind == "death":
+        faults.close_all(os.close)
+
+
+def every_fault(
+    run: Callable[[Path], None], folder: Callable[[], Path], kinds: tuple[str, ...] = KINDS
+) -> Iterator[tuple[Faults, BaseException | None]]:
+    """Run something once without a fault, then once for every call and kind of fault; give each and its error.
+
+    Parameters
+    ----------
+    run
+        Writes below the folder it is given.
+    folder
+        Makes a new folder with what ``run`` needs.
+    """
+    with faulty(Faults(folder())) as counted:
+        run(counted.folder)
+    assert counted.names, "nothing goes through the layer"
+    for kind in kinds:
+        for at, name in enumerate(counted.names):
+            if kind == "short" and name not in {"write", "pwrite"}:
+                continue
+            faults, error = Faults(folder(), at, kind), None
+            try:
+                with faulty(faults):
+                    run(faults.folder)
+            except Exception as caught:  # noqa: BLE001 - the test looks at it
+                error = caught
+            assert faults.happened, (kind, at, name)
+            yield faults, error
