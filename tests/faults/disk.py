@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 CALLS = (
-    "open", "write", "pwrite", "fsync", "rename", "replace", "ftruncate", "truncate", "unlink", "remove", "mkdir", "rmdir",
-    "chmod", "link",
+    "open", "write", "pwrite", "fsync", "rename", "replace", "ftruncate", "truncate", "unlink", "remove", "mkdir",
+    "rmdir", "chmod", "link",
 )  # fmt: skip
 ERRORS = {"full": errno.ENOSPC, "broken": errno.EIO, "read-only": errno.EROFS, "no descriptors": errno.EMFILE}
 KINDS = (*ERRORS, "short", "death")
