@@ -13,6 +13,7 @@ import sys
 _BUG, _INTERRUPTED, _USAGE = 70, 130, 2
 _OFTEN_ENOUGH = 100_000
 """New objects after which circles are looked for: Python's own number does so all through the loading of libraries."""
+_LONGEST_PATH = 300
 _ISSUES = "please report it with the command and, if you may, the text below"
 
 
@@ -54,8 +55,7 @@ def _explain(error: BaseException, args: list[str]) -> int:
     """Say what went wrong on stderr, and with --json as a document on stdout; give the exit code."""
     from fraudctl.plain import visible
 
-    code = int(getattr(error, "exit_code", _BUG))
-    message, hint = _message(error, code), getattr(error, "hint", None)
+    code, message, hint = _verdict(error)
     print(f"error: {visible(message, lines=True)}", file=sys.stderr)  # noqa: T201
     if hint:
         print(f"hint: {visible(hint, lines=True)}", file=sys.stderr)  # noqa: T201
@@ -68,11 +68,25 @@ def _explain(error: BaseException, args: list[str]) -> int:
     return code
 
 
-def _message(error: BaseException, code: int) -> str:
-    if code == _BUG:
-        return f"fraudctl has a bug ({type(error).__name__}); {_ISSUES}"
-    text = getattr(error, "message", None) or str(error)
-    return str(text)
+def _verdict(error: BaseException) -> tuple[int, str, str | None]:
+    """Return exit code, message and hint: of a file that cannot be used, of too little memory, or of a bug."""
+    code = getattr(error, "exit_code", None)
+    if code is not None:
+        return int(code), str(getattr(error, "message", error)), getattr(error, "hint", None)
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        place = f"{_shown(error.filename)} cannot be used" if error.filename is not None else "the system refuses"
+        return _USAGE, f"{place}: {reason}", "check the path, its permissions, and the space on its disk"
+    if isinstance(error, MemoryError):
+        return _USAGE, "there is not enough memory", "`fraudctl features --memory 2GB` builds features through files"
+    if isinstance(error, RecursionError):
+        return _USAGE, "what was given is nested too deeply", "write it with fewer levels"
+    return _BUG, f"fraudctl has a bug ({type(error).__name__}); {_ISSUES}", None
+
+
+def _shown(path: object) -> str:
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(path))
+    return text if len(text) <= _LONGEST_PATH else f"{text[:_LONGEST_PATH]}... ({len(text):,} characters)"
 
 
 def _print_traceback(error: BaseException, *, values: bool) -> None:

@@ -7,14 +7,13 @@ nothing of champions; that is `fraudctl.registry`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
-import json
-import math
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -26,6 +25,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from fraudctl.calibrate import Calibrator
+from fraudctl.documents import DocumentError, canonical, read_object, seal, unseal
 from fraudctl.errors import BundleError
 from fraudctl.tables import NO_TIME
 from fraudctl.train import ModelColumns
@@ -33,7 +33,9 @@ from fraudctl.train import ModelColumns
 if TYPE_CHECKING:
     from catboost import CatBoost
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+_UNSEALED: Final = 2
+"""Schema version of bundles whose manifest has no digest of itself: the folder's name alone vouches for them."""
 MANIFEST: Final = "manifest.json"
 FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json", "predictions.parquet")
 """The files that a manifest vouches for."""
@@ -112,9 +114,9 @@ def _write(place: Path, models_dir: Path, contents: BundleContents) -> Path:
     features = {"columns": contents.columns.to_dict(), "definition": contents.features}
     documents = {"calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features}
     for name, document in documents.items():
-        (folder / f"{name}.json").write_bytes(_json(document))
+        (folder / f"{name}.json").write_bytes(canonical(document))
     contents.predictions.write_parquet(folder / "predictions.parquet", compression="zstd", statistics=False)
-    manifest = _json(_manifest(folder, contents))
+    manifest = seal(_manifest(folder, contents))
     (folder / MANIFEST).write_bytes(manifest)
     target = models_dir / _version_of(manifest, contents.as_of, contents.timezone)
     for file in folder.iterdir():
@@ -152,23 +154,6 @@ def _version_of(manifest: bytes, as_of: datetime, timezone: str) -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    """Write JSON in one way only: keys sorted, numbers that JSON lacks as null."""
-    text = json.dumps(_plain(document), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
-    return (text + "\n").encode("utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """Give what JSON can hold; NaN and infinity become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 @dataclass(frozen=True)
@@ -253,35 +238,70 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(msg, hint="`fraudctl train` writes one; `fraudctl models list` shows those there are")
     _refuse_strangers(path)
     raw = _read(path / MANIFEST)
-    manifest = _parse(raw, path / MANIFEST)
-    _check_manifest(manifest, path)
+    manifest = _manifest_of(raw, path)
     found = {name: _checked(path / name, manifest["files"][name]) for name in FILES}
     version = _version_of(raw, datetime.fromisoformat(manifest["as_of"]), manifest["timezone"])
     if _VERSION.fullmatch(path.name) and path.name != version:
         msg = f"the manifest of {path} was changed: its content is that of version {version}"
         raise BundleError(msg, hint="take the bundle from where it was trained, or train again")
-    features = _parse(found["features.json"], path / "features.json")
-    return Bundle(
-        path=path,
-        version=version,
-        manifest=manifest,
-        policy=_parse(found["policy.json"], path / "policy.json"),
-        features=features.get("definition", {}),
-        columns=ModelColumns.from_dict(features.get("columns", {})),
-        calibrator=Calibrator.from_dict(_parse(found["calibration.json"], path / "calibration.json")),
-        _model_bytes=found["model.cbm"],
-    )
+    documents = {name: _parse(found[name], path / name) for name in FILES if name.endswith(".json")}
+    features = documents["features.json"]
+    with understood(path):
+        return Bundle(
+            path=path,
+            version=version,
+            manifest=manifest,
+            policy=documents["policy.json"],
+            features=dict(features["definition"]),
+            columns=ModelColumns.from_dict(features["columns"]),
+            calibrator=Calibrator.from_dict(documents["calibration.json"]),
+            _model_bytes=found["model.cbm"],
+        )
+
+
+@contextlib.contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turn documents that are whole, and not what this version writes, into a BundleError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        msg = f"the documents of {path} are not what this version of fraudctl writes ({type(error).__name__})"
+        raise BundleError(msg, hint="train again, or use the fraudctl version that wrote it") from error
+
+
+def _manifest_of(raw: bytes, path: Path) -> dict[str, Any]:
+    """Return the manifest, after checking that it is the one that was written."""
+    manifest = _parse(raw, path / MANIFEST)
+    _check_manifest(manifest, path)
+    if manifest["schema_version"] == _UNSEALED:
+        if not _VERSION.fullmatch(path.name):
+            msg = f"{path / MANIFEST} has no digest of itself, and its folder is not named as its version"
+            raise BundleError(msg, hint="give the folder the name that it had where it was trained, or train again")
+        return manifest
+    try:
+        return unseal(raw)
+    except DocumentError as error:
+        msg = f"{path / MANIFEST} {error}"
+        raise BundleError(msg, hint="the bundle is damaged: copy it again, or train again") from error
 
 
 def _refuse_strangers(path: Path) -> None:
     known = {MANIFEST, *FILES}
-    for file in sorted(path.iterdir()):
+    try:
+        files = sorted(path.iterdir())
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror})"
+        raise BundleError(msg, hint="check the permissions of the folder") from error
+    for file in files:
         if file.suffix in _PICKLES:
             msg = f"{file} is a pickle or the like: loading one can run any code, so no bundle holds one"
             raise BundleError(msg, hint="remove it")
-        if file.name not in known or not file.is_file():
+        if file.name not in known:
             msg = f"{file} does not belong into a bundle; expected only {', '.join(sorted(known))}"
             raise BundleError(msg, hint="remove it")
+        if not file.is_file():
+            msg = f"{file} is not a file"
+            raise BundleError(msg, hint="the bundle is incomplete: copy it again, or train again")
 
 
 def _read(path: Path) -> bytes:
@@ -302,28 +322,27 @@ def _checked(path: Path, expected: str) -> bytes:
 
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(content)
-    except ValueError as error:
-        msg = f"{path} is not valid JSON"
-        raise BundleError(msg) from error
-    if not isinstance(document, dict):
-        msg = f"{path} holds {type(document).__name__}; expected an object"
-        raise BundleError(msg)
-    return document
+        return read_object(content)
+    except DocumentError as error:
+        msg = f"{path} {error}"
+        raise BundleError(msg, hint="the bundle is damaged: copy it again, or train again") from error
 
 
 def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     schema = manifest.get("schema_version")
-    if schema != SCHEMA_VERSION:
-        msg = f"{path / MANIFEST} has schema version {schema!r}; this fraudctl reads {SCHEMA_VERSION}"
+    if type(schema) is not int or schema not in (_UNSEALED, SCHEMA_VERSION):
+        found = schema if type(schema) is int and 0 <= schema < 1000 else type(schema).__name__
+        msg = f"{path / MANIFEST} has schema version {found}; this fraudctl reads {_UNSEALED} and {SCHEMA_VERSION}"
         raise BundleError(msg, hint="use the fraudctl version that wrote it, or train again")
     files = manifest.get("files")
     texts = all(isinstance(manifest.get(key), str) for key in ("as_of", "timezone", "project_file"))
     sound = isinstance(files, dict) and set(files) == set(FILES) and all(isinstance(x, str) for x in files.values())
     try:
-        aware = texts and datetime.fromisoformat(manifest["as_of"]).tzinfo is not None
-        ZoneInfo(manifest["timezone"] if texts else "UTC")
-    except (ValueError, OSError, KeyError):
+        as_of = datetime.fromisoformat(manifest["as_of"]) if texts else None
+        aware = as_of is not None and as_of.tzinfo is not None
+        if as_of is not None:
+            as_of.astimezone(ZoneInfo(manifest["timezone"]))
+    except (ValueError, OSError, KeyError, OverflowError):
         aware = False
     if not (sound and aware and isinstance(manifest.get("facts"), dict)):
         msg = f"{path / MANIFEST} is not a manifest: files, as_of, timezone, project_file and facts are expected"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +16,7 @@ import pytest
 
 from fraudctl.bundle import FILES, BundleContents, find_bundle, list_bundles, load_bundle, write_bundle
 from fraudctl.calibrate import Calibrator
+from fraudctl.documents import canonical, seal, unseal
 from fraudctl.errors import BundleError
 from fraudctl.project.training import TrainSection
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, predict, quantize
@@ -199,3 +202,69 @@ def test_an_unwritable_place_is_an_error_and_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(BundleError, match="cannot be written"):
         write_bundle(tmp_path / "models", contents())
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+@pytest.mark.parametrize("folder", ["as written", "production"])
+def test_no_single_bit_flip_is_used_whatever_the_folder_is_called(made: Path, tmp_path: Path, folder: str) -> None:
+    draw = random.Random(5)  # noqa: S311 - no secret
+    if folder == "production":
+        made = made.rename(tmp_path / folder)
+    for file in sorted(made.iterdir()):
+        content = file.read_bytes()
+        for _ in range(30):
+            at, bit = draw.randrange(len(content)), draw.randrange(8)
+            file.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+            with pytest.raises(BundleError):
+                load_bundle(made)
+        file.write_bytes(content)
+    assert load_bundle(made).policy == {"kind": "expected_cost"}
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+@pytest.mark.parametrize("how", ["missing", "empty", "half", "folder", "fifo", "loop", "deep"])
+def test_a_bundle_that_was_copied_by_half_is_refused(made: Path, name: str, how: str) -> None:
+    file = made / name
+    content = file.read_bytes()
+    file.unlink()
+    if how in ("empty", "half", "deep"):
+        file.write_bytes({"empty": b"", "half": content[: len(content) // 2], "deep": b"[" * 200_000}[how])
+    elif how == "folder":
+        file.mkdir()
+    elif how == "fifo":
+        os.mkfifo(file)
+    elif how == "loop":
+        file.symlink_to(file)
+    assert made in list_bundles(made.parent)
+    with pytest.raises(BundleError):
+        load_bundle(made)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "calibration.json", "features.json"])
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"", b"\xff", b'{"kind": 5}', b'{"definition": 5, "columns": 5}'])
+def test_documents_that_are_sealed_and_make_no_sense_are_refused(made: Path, name: str, content: bytes) -> None:
+    manifest = unseal((made / "manifest.json").read_bytes())
+    (made / name).write_bytes(content)
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    (made / "manifest.json").write_bytes(seal(manifest))
+    renamed = made.rename(made.parent / "x")
+    if name == "policy.json" and content.startswith(b"{"):
+        assert load_bundle(renamed).policy == json.loads(content), "what a policy may say is the policy's own check"
+        return
+    with pytest.raises(BundleError):
+        load_bundle(renamed)
+
+
+def test_a_bundle_from_before_manifests_were_sealed_is_held_by_its_name(made: Path) -> None:
+    manifest = {**unseal((made / "manifest.json").read_bytes()), "schema_version": 2}
+    content = canonical(manifest)
+    (made / "manifest.json").write_bytes(content)
+    old = made.rename(made.parent / f"2026-06-02-{hashlib.sha256(content).hexdigest()[:8]}")
+    assert load_bundle(old).version == old.name
+    with pytest.raises(BundleError, match="no digest of itself"):
+        load_bundle(old.rename(old.parent / "production"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "../" * 2000, "", "."])
+def test_a_name_that_no_bundle_has_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BundleError):
+        load_bundle(find_bundle(name, tmp_path))

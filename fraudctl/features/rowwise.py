@@ -46,6 +46,10 @@ _TYPES = frozenset(
         "varchar", "string", "date", "timestamp",
     }
 )  # fmt: skip
+_OPERATORS = _KEYWORDS - {"null", "true", "false", "as", "from", "distinct", "end", "then", "else"}
+MOST_CHARACTERS = 50_000
+MOST_OPERATORS = 150
+"""Operators of one expression, of which each may nest the others: Polars ends the process at some 400."""
 _MOST_NAMED = 12
 _EXTRACTED = frozenset({*DATE_PARTS, "dow", "isodow", "doy", "epoch"})
 _NARROW = frozenset({*DATE_PARTS, "extract", "date_part", "length", "char_length", "octet_length", "strpos"})
@@ -186,7 +190,9 @@ def compile_row_sql(text: str, *, allowed: Collection[str], where: str) -> RowEx
     Traceback (most recent call last):
     fraudctl.errors.ProjectError: features.columns.total: function 'sum' is not allowed ...
     """
+    _require_short(len(text), MOST_CHARACTERS, "characters", where)
     tokens = list(_tokens(text, where))
+    _require_short(sum(map(_is_operator, tokens)), MOST_OPERATORS, "operators", where)
     if not tokens:
         msg = f"{where}: is empty; expected an expression in Polars SQL"
         raise ProjectError(msg)
@@ -203,6 +209,19 @@ def compile_row_sql(text: str, *, allowed: Collection[str], where: str) -> RowEx
         msg = f"{where}: Polars reads other columns from it than its words say"
         raise ProjectError(msg, hint='write column names in double quotes, such as "amount"')
     return row
+
+
+def _is_operator(token: Token) -> bool:
+    return (token.kind == "sign" and token.text not in "(),") or (
+        token.kind == "word" and token.text.lower() in _OPERATORS
+    )
+
+
+def _require_short(found: int, most: int, what: str, where: str) -> None:
+    """Refuse an expression that is nested more deeply than Polars' parser and evaluation have room for."""
+    if found > most:
+        msg = f"{where}: has {found:,} {what}; expected at most {most:,}"
+        raise ProjectError(msg, hint="write several columns that build on each other, or IN (...) for many values")
 
 
 def _tokens(text: str, where: str) -> Iterator[Token]:

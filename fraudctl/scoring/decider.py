@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.bundle import understood
 from fraudctl.dependence import Dependence, of_policy
 from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
@@ -99,12 +100,13 @@ class Decider:
         self.bundle = bundle
         self.model = bundle.version
         self.policy_version = str(bundle.manifest["files"]["policy.json"])[:8]
-        self.schema = DataSchema.from_dict(bundle.features.get("schema"))
-        self.project = _project_of(bundle)
-        self.features = _features_of(bundle, self.project, self.schema)
+        with understood(bundle.path):
+            self.schema = DataSchema.from_dict(bundle.features.get("schema"))
+            self.project = _project_of(bundle)
+            self.features = _features_of(bundle, self.project, self.schema)
+            self.policy = Policy.from_dict(dict(bundle.policy))
+            self.single = SinglePolicy(self.policy)
         self.forest: Forest = read_forest(bundle.model, bundle.columns)
-        self.policy = Policy.from_dict(dict(bundle.policy))
-        self.single = SinglePolicy(self.policy)
         self.conditions = Conditions(self.policy, self.features, self.schema)
         self.dependence = of_policy(self.project, self.features, self.policy, readable=self.conditions.readable)
         _require_described(self.dependence, self.schema, bundle)

@@ -8,10 +8,11 @@ legitimate rows and gives back parameters; the models that are kept are fitted e
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 Gate = Callable[[], contextlib.AbstractContextManager[None]]
 
 _STARTUP_TRIALS: Final = 8
+_SEAL: Final = "sha256"
+"""Key of a journal line that holds the digest of the others."""
 _OWNER, _SHARED, _DEFAULTS = "owner", "beside_others", "defaults"
 
 
@@ -128,7 +131,7 @@ class Tuner:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage: Any = optuna.storages.InMemoryStorage()
         if journal is not None:
-            storage = _journal_storage(journal)
+            storage = _journal_storage(journal, self.progress)
         pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS)
         return optuna.create_study(
             storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
@@ -334,26 +337,60 @@ def _alive(owner: str) -> bool:
     return _birth(int(pid)) == birth
 
 
-def _journal_storage(path: Path) -> optuna.storages.JournalStorage:
-    """Open the journal of trials; a last line cut off by a kill is dropped.
-
-    Raises
-    ------
-    UsageError
-        The file is no journal, or damaged.
-    """
+def _journal_storage(path: Path, progress: Progress) -> optuna.storages.JournalStorage:
+    """Open the journal of trials; a last line cut off by a kill is dropped, a damaged journal is begun again."""
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock: Any = _FileLock(path.with_name(path.name + ".lock"))
     with lock.held():
         _drop_torn_line(path)
+        _drop_damaged(path, progress)
+    return JournalStorage(_sealed_journal(path, lock))
+
+
+def _drop_damaged(path: Path, progress: Progress) -> None:
+    """Remove a journal in which a line is not what was written, and say so."""
+    if not path.exists():
+        return
+    if path.is_file() and all(map(_is_sound, path.read_bytes().splitlines())):
+        return
+    progress.warn(f"{path} is not what was written: the search starts again")
+    path.unlink()
+
+
+def _is_sound(line: bytes) -> bool:
     try:
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-    except (ValueError, KeyError) as error:
-        msg = f"{path} is damaged: it cannot be read as a journal of trials"
-        raise UsageError(msg, hint="delete it; the search starts anew") from error
+        log = json.loads(line)
+        return bool(log.pop(_SEAL) == _line_digest(log))
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return False
+
+
+def _line_digest(log: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(log, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def _sealed_journal(path: Path, lock: Any) -> optuna.storages.journal.BaseJournalBackend:
+    """Return optuna's journal, every line of which has a digest of itself."""
+    from optuna.storages.journal import JournalFileBackend
+
+    class Sealed(JournalFileBackend):
+        """Adds and verifies the digests."""
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            """Write lines."""
+            super().append_logs([{**log, _SEAL: _line_digest(log)} for log in logs])
+
+        def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+            """Read lines."""
+            for log in super().read_logs(log_number_from):
+                if log.pop(_SEAL, None) != _line_digest(log):
+                    msg = f"{path} was damaged while the search ran"
+                    raise UsageError(msg, hint="start the search again")
+                yield log
+
+    return Sealed(str(path), lock_obj=lock)
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import DataError, UsageError
+from fraudctl.errors import UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fraudctl.features.describe import Description
     from fraudctl.tables import Events
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 """Raised when the normalisation of tables or the meaning of a feature changes: old caches are then built anew."""
 
 
@@ -212,8 +212,9 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
     """
     plan = plan_features(project, also=also)
     place = project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
-    cached = _reuse(place)
-    frame, facts = cached or _build(plan, progress or Silent())
+    progress = progress or Silent()
+    cached = _reuse(place, progress)
+    frame, facts = cached or _build(plan, progress)
     if cached is None:
         _keep(frame, facts, place)
     return FeatureTable(
@@ -291,7 +292,7 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
         raise UsageError(msg)
     progress, plan = progress or Silent(), plan_features(project)
     place = project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
-    facts = _facts(place)
+    facts = _facts(place, progress)
     reused = facts is not None
     if facts is None:
         facts = _build_in_parts(plan, place, memory - BASE_MEMORY, progress)
@@ -308,12 +309,15 @@ def require_memory(memory: int) -> None:
         raise UsageError(msg)
 
 
-def _facts(place: Path) -> dict[str, Any] | None:
+def _facts(place: Path, progress: Progress) -> dict[str, Any] | None:
+    """Return the facts of a table that was built before, if its file is what was written."""
+    from fraudctl.kept import DamagedError, verified
+
     try:
-        facts: dict[str, Any] = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return verified(place)
+    except DamagedError as error:
+        progress.warn(f"{error}: the features are built again")
         return None
-    return facts if place.is_file() else None
 
 
 def rows_of(path: Path) -> int:
@@ -327,9 +331,11 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
     from fraudctl import tables
     from fraudctl.chunks import spill_events, write_chunks
     from fraudctl.features.spilled import Spilled, limits
+    from fraudctl.kept import forget, vouch
 
     sizes = limits(budget, plan.features)
     tables.require_writable(place)
+    forget(place)
     with _parts_in(place.parent) as folder:
         progress.stage("Reading events into parts")
         chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows)
@@ -351,7 +357,7 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
         write_chunks(pieces, place, durable=False)
     facts: dict[str, Any] = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
     facts["notes"] = _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)
-    tables.write_text(json.dumps(facts), place.with_suffix(".json"))
+    vouch(place, facts)
     return facts
 
 
@@ -407,13 +413,16 @@ def tables_roles(project: Project) -> set[str]:
     return {*ROLES, *project.entities}
 
 
-def _reuse(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+def _reuse(place: Path, progress: Progress | None = None) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+    """Return the table that was built before and its facts, if its file is what was written."""
     from fraudctl import tables
+    from fraudctl.kept import DamagedError, verified
 
-    facts = place.with_suffix(".json")
     try:
-        return tables.read_parquet(place), json.loads(facts.read_text(encoding="utf-8"))
-    except (DataError, OSError, ValueError):
+        facts = verified(place)
+        return None if facts is None else (tables.read_parquet(place), facts)
+    except DamagedError as error:
+        (progress or Silent()).warn(f"{error}: the features are built again")
         return None
 
 
@@ -453,9 +462,11 @@ def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: P
 
 def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
     from fraudctl import tables
+    from fraudctl.kept import forget, vouch
 
+    forget(place)
     tables.write_parquet(frame, place, durable=False)
-    tables.write_text(json.dumps(facts), place.with_suffix(".json"))
+    vouch(place, facts)
 
 
 def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:

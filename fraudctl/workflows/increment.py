@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fraudctl.features.increment import Past
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,13 @@ class _State:
     def before_us(self) -> int:
         return int(self.facts["before_us"])
 
-    def past(self) -> Past | None:
-        """Give the earlier events, or None where their file is damaged."""
+    def past(self) -> Past:
+        """Return the earlier events."""
         from fraudctl import tables
         from fraudctl.features.batch import Dropped
         from fraudctl.features.increment import Past
 
-        try:
-            events = tables.map_arrow(self.place.with_suffix(".arrow"))
-        except (OSError, ValueError):
-            return None
-        return Past(events, Dropped(self.facts["known"], self.facts["frauds"]))
+        return Past(tables.map_arrow(self.place), Dropped(self.facts["known"], self.facts["frauds"]))
 
 
 def build_since(project: Project, since: datetime | date, *, progress: Progress | None = None) -> Increment:
@@ -151,22 +147,23 @@ def _place(project: Project, found: Definitions) -> Path:
 
     parts = [_STATE_VERSION, pl.__version__, found.features.digest, found.carried, project.data.timezone]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return project.cache_dir / "increments" / key[:32]
+    return project.cache_dir / "increments" / f"{key[:32]}.arrow"
 
 
-def _open(project: Project, found: Definitions) -> _State | None:
+def _open(project: Project, found: Definitions) -> tuple[_State | None, str]:
+    """Return the state, if its file is what was written; else None and why there is none."""
+    from fraudctl.kept import DamagedError, verified
+
     place = _place(project, found)
     try:
-        facts = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return _State(place, facts) if place.with_suffix(".arrow").is_file() else None
+        facts = verified(place)
+        return (None if facts is None else _State(place, facts)), "none was kept for these definitions"
+    except DamagedError:
+        return None, "its file is damaged"
 
 
-def _new_files(state: _State | None, found: Definitions, since_us: int) -> tuple[list[str], str | None]:
+def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[str], str | None]:
     """Give the files that have to be read, and why the state does not fit, if so."""
-    if state is None:
-        return found.files, "none was kept for these definitions"
     if since_us < state.before_us:
         return found.files, f"it was kept for {_day(state.before_us)}, which is later"
     if any("://" in name for name in found.files):
@@ -200,21 +197,20 @@ def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int
     from fraudctl.features.batch import Dropped
     from fraudctl.features.increment import Past
 
-    state = _open(found.project, found)
-    files, reason = _new_files(state, found, since_us)
+    state, why_none = _open(found.project, found)
+    files, reason = (found.files, why_none) if state is None else _new_files(state, found, since_us)
     if state is not None and reason is None:
         reason = _rewritten(state, found, sources)
     if state is not None and reason is None:
         progress.stage("Reading new events")
         noted, reason = _noted(found, state, files)
-        past = state.past() if reason is None else None
-        if past is not None:
+        if reason is None:
+            past = state.past()
             # where no file can hold a new event, one is read for its columns alone
             events = _events(found, files) if files else _events(found, found.files[:1]).clear()
             after = events.filter(_at_or_after(state.before_us))
             _refuse_repeated(after, past, found.project)
             return _Read(past, after, noted, None, state.before_us)
-        reason = reason or "its file is damaged"
     progress.stage("Reading all events")
     progress.warn(f"no state fits ({reason}): all features are built anew, and the state is kept")
     events = _events(found, found.files)
@@ -303,15 +299,16 @@ def _keep(
 def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any], digests: dict[str, str]) -> None:
     """Write the state, the facts last, and remove those of other definitions."""
     from fraudctl import tables
+    from fraudctl.kept import forget, vouch
 
     place = _place(found.project, found)
     facts = {
         "before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files,
         "sources": digests,
     }  # fmt: skip
-    place.with_suffix(".json").unlink(missing_ok=True)
-    tables.write_arrow(past.events, place.with_suffix(".arrow"))
-    tables.write_text(json.dumps(facts), place.with_suffix(".json"))
+    forget(place)
+    tables.write_arrow(past.events, place)
+    vouch(place, facts)
     for other in place.parent.iterdir():
-        if other.stem != place.name:
+        if other.stem != place.stem:
             other.unlink(missing_ok=True)

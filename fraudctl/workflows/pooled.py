@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.evaluate import Period
+    from fraudctl.progress import Progress
     from fraudctl.split import Split
 
 
@@ -163,7 +164,7 @@ def _replayed(
     split = _split(own, table, as_of)
     start = split.train_from if block_from is None else block_from
     place = decisions.project.cache_dir / "pooled" / f"{_key(bundle, table, as_of, period)}.parquet"
-    scores, document = _kept(place) or _refit(own, table, split, period, place, decisions)
+    scores, document = _kept(place, decisions.progress) or _refit(own, table, split, period, place, decisions)
     policy = Policy.from_dict(document)
     name = f"{bundle.version} as of {as_of.date()}"
     subject = Subject(name, as_of, start, split.train_until, period.until, policy, None)
@@ -194,12 +195,16 @@ def _key(bundle: Bundle, table: FeatureTable, as_of: datetime, period: Period) -
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
-def _kept(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+def _kept(place: Path, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+    """Return scores and policy of a fit that was made before, if its file is what was written."""
     from fraudctl import tables
+    from fraudctl.kept import DamagedError, verified
 
     try:
-        return tables.read_parquet(place), json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
-    except (DataError, OSError, ValueError):
+        policy = verified(place)
+        return None if policy is None else (tables.read_parquet(place), policy)
+    except DamagedError as error:
+        progress.warn(f"{error}: the model of that period is fitted again")
         return None
 
 
@@ -211,6 +216,7 @@ def _refit(
 
     from fraudctl import tables
     from fraudctl.evaluate import lead_from
+    from fraudctl.kept import forget, vouch
     from fraudctl.policy import choose_policy
     from fraudctl.train import fit_project, predict
 
@@ -223,6 +229,7 @@ def _refit(
     start = lead_from(period.from_time, policy, decisions.project)
     events = table.frame.filter(pl.col("event_time").is_between(start, period.until, closed="left"))
     scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
+    forget(place)
     tables.write_parquet(scores, place)
-    tables.write_text(json.dumps(policy.to_dict()), place.with_suffix(".json"))
+    vouch(place, policy.to_dict())
     return scores, policy.to_dict()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 import polars as pl
@@ -17,6 +16,7 @@ from fraudctl.errors import DataError
 from fraudctl.features import build
 from fraudctl.features.batch import Dropped
 from fraudctl.features.increment import Past, engine_after, extend, kept, remembered
+from fraudctl.kept import verified, vouch
 from fraudctl.progress import Silent
 from fraudctl.project import load_project
 from fraudctl.workflows.features import build_features
@@ -187,10 +187,11 @@ def test_a_new_event_with_the_id_of_a_kept_one_is_refused(project, kind):
     since(project, 5)
     (project / "data" / "4.parquet").rename(project / "4.parquet")
     day(5, first=3000).with_columns(pl.col("id").cast(kind)).write_parquet(project / "data" / "5.parquet")
-    place = next(project.glob(".fraudctl/increments/*.json"))
-    facts = json.loads(place.read_text())
+    place = next(project.glob(".fraudctl/increments/*.arrow"))
+    facts = verified(place)
+    assert facts is not None
     facts["files"] = {name: noted for name, noted in facts["files"].items() if not name.endswith("4.parquet")}
-    place.write_text(json.dumps(facts))  # so that only the new file is read beside the state
+    vouch(place, facts)  # so that only the new file is read beside the state
     with pytest.raises(DataError, match="new events have the id of an earlier one"):
         since(project, 6)
 

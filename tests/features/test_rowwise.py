@@ -103,3 +103,22 @@ def test_no_allowed_function_looks_at_other_rows():
         expr = compile_row_sql(text, allowed=FRAME.columns, where="here")
         alone = [expr.apply(FRAME[i : i + 1], timezone="Europe/Berlin")[0] for i in range(FRAME.height)]
         assert whole == alone, text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name" + " || name" * 600, "flag" + " and flag" * 600, "not " * 600 + "flag", "a" + "+a" * 600, "- " * 600 + "a",
+     "a" + "::double" * 600, "case when flag then a else " * 200 + "a" + " end" * 200, "a in (" + "1," * 40_000 + "1)",
+     "(" * 600 + "a" + ")" * 600, "abs(" * 600 + "a" + ")" * 600],
+)  # fmt: skip
+def test_what_would_end_the_process_is_refused(text: str) -> None:
+    with pytest.raises(ProjectError, match=r"expected at most|not an expression"):
+        compile_row_sql(text, allowed=["a", "flag", "name"], where="here")
+
+
+def test_expressions_up_to_the_limit_are_computed() -> None:
+    frame = pl.DataFrame({"a": [1.0, 2.0], "flag": [True, False], "name": ["x", "y"]})
+    for text, last in (("name" + " || name" * 150, "y" * 151), ("flag" + " and flag" * 150, False)):
+        assert compile_row_sql(text, allowed=frame.columns, where="here").apply(frame)[1] == last
+    many = "a in (" + ",".join(map(str, range(5000))) + ")"
+    assert compile_row_sql(many, allowed=["a"], where="here").apply(frame).to_list() == [True, True]

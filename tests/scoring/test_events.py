@@ -41,6 +41,7 @@ TYPES = {
     "id": pl.String(), "at": pl.Datetime("us", "UTC"), "amount": pl.Float64(), "card": pl.String(), "fraud": pl.Int8(),
     "channel": pl.String(), "n": pl.Int64(), "flag": pl.Boolean(), "since": pl.Date(), "seen": pl.Datetime("us", "UTC"),
 }  # fmt: skip
+MOMENT = pl.Datetime("us", "UTC")
 GOOD = {"id": "e1", "at": "2026-02-01T10:00:00Z", "amount": 1.5, "card": "k", "channel": "pos", "n": 1, "flag": True,
         "since": "2026-01-01", "seen": "2026-01-31T10:00:00+02:00"}  # fmt: skip
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Kiritimati"]
@@ -82,7 +83,7 @@ def test_a_value_is_taken_whole_or_refused_without_being_shown(zone: str, field:
     again = READERS[zone].event(wire.loads(wire.dumps(raw)), strict=False)
     assert event == again or event != event, "a log record reads as the message did"
     assert isinstance(event["event_time"], int)
-    for known in (pl.Series([event["event_time"]]).cast(pl.Datetime("us", "UTC")), pl.Series([event["seen"]])):
+    for known in (pl.Series([event["event_time"]]).cast(pl.Datetime("us", "UTC")), pl.Series([event["seen"]], dtype=MOMENT)):
         assert known.dt.convert_time_zone(zone).dt.hour().null_count() in (0, int(event["seen"] is None))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_model, fit_project
+from fraudctl.train.tune import _drop_damaged, _FileLock, _sealed_journal
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from training_data import FEATURES, project, table
@@ -27,6 +29,10 @@ class Recorder(Silent):
 
     def __init__(self) -> None:
         self.notes: list[tuple[int, int | None, str]] = []
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         self.notes.append((done, total, note))
@@ -148,6 +154,35 @@ def test_another_question_is_another_study(tmp_path: Path) -> None:
     told = Recorder()
     run(plan(2, metric="recall_at_fpr(0.05)"), journal=journal, progress=told)
     assert len([note for note in told.notes if "best recall" in note[2]]) == 2
+
+
+def test_no_single_bit_flip_in_a_journal_is_used(tmp_path: Path) -> None:
+    journal, draw = tmp_path / "trials.journal", random.Random(3)  # noqa: S311 - no secret
+    lock = _FileLock(tmp_path / "lock")
+    backend = _sealed_journal(journal, lock)
+    backend.append_logs([{"op_code": 5, "number": number, "value": 0.1 * number} for number in range(20)])
+    content = journal.read_bytes()
+    for _ in range(200):
+        at, bit = draw.randrange(len(content) - 1), draw.randrange(8)
+        journal.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+        told = Recorder()
+        _drop_damaged(journal, told)
+        assert not journal.exists()
+        assert "the search starts again" in told.warnings[0]
+    for whole in (content, b""):
+        journal.write_bytes(whole)
+        _drop_damaged(journal, Recorder())
+        assert journal.read_bytes() == whole
+    journal.write_bytes(content)
+    assert [log["number"] for log in _sealed_journal(journal, lock).read_logs(0)] == list(range(20))
+
+
+def test_a_damaged_journal_is_begun_again(tmp_path: Path) -> None:
+    journal = tmp_path / "trials.journal"
+    first = run(plan(2), journal=journal)
+    content = journal.read_bytes()
+    journal.write_bytes(content.replace(b"0.", b"1.", 1))
+    assert run(plan(2), journal=journal).summary == first.summary
 
 
 def test_folds_without_fraud_cannot_rank_trials() -> None:

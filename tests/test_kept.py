@@ -1,0 +1,100 @@
+"""Kept files: damage anywhere is found, and what was damaged is computed again; nothing is lost to another version."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudctl import kept
+from fraudctl.documents import DocumentError, canonical, read_object, seal, unseal
+from fraudctl.kept import DamagedError, content_hash, facts_place, verified, vouch
+
+FACTS = {"known_until": "2026-01-01T00:00:00+00:00", "n_duplicates": 3, "notes": ["ü"]}
+
+
+def is_used(place: Path) -> bool:
+    try:
+        return verified(place) is not None
+    except DamagedError:
+        return False
+
+
+def keep(folder: Path, size: int) -> Path:
+    place = folder / "table.parquet"
+    place.write_bytes(random.Random(size).randbytes(size))  # noqa: S311 - no secret
+    vouch(place, FACTS)
+    return place
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 12, 13, 1000, (1 << 20) - 1, 1 << 20, 3_000_001, (1 << 24) + 5])
+def test_single_bit_flips_are_never_used(tmp_path: Path, size: int) -> None:
+    place, draw = keep(tmp_path, size), random.Random(size)  # noqa: S311 - no secret
+    assert verified(place) == FACTS
+    for file in (place, facts_place(place)):
+        content = file.read_bytes()
+        for _ in range(40):
+            at, bit = draw.randrange(len(content)), draw.randrange(8)
+            file.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+            assert not is_used(place), (file.name, at, bit)
+        file.write_bytes(content)
+    assert verified(place) == FACTS
+
+
+def test_pairs_of_flips_zeros_cuts_and_other_files_are_never_used(tmp_path: Path) -> None:
+    place, draw = keep(tmp_path, 400_000), random.Random(1)  # noqa: S311 - no secret
+    content = place.read_bytes()
+    for _ in range(60):
+        changed = bytearray(content)
+        for at in draw.sample(range(0, len(content), 8), 2):
+            changed[at + 7] ^= 128  # the sign of a number
+        place.write_bytes(changed)
+        assert not is_used(place)
+    for changed in (bytearray(content[:-1]), bytearray(content + b"\0"), bytearray(len(content)), bytearray()):
+        place.write_bytes(changed)
+        assert not is_used(place)
+    place.write_bytes(content)
+    for document in (b"", b"{}", b"[]", b"[" * 100_000, b"\xff", canonical({"facts": {}})):
+        facts_place(place).write_bytes(document)
+        assert not is_used(place)
+
+
+def test_what_was_not_finished_or_is_of_another_version_is_passed_over_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = keep(tmp_path, 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(pl, "__version__", "0.0.1")
+        assert verified(place) is None
+        assert content_hash(place) != kept._document(place)["content"]  # type: ignore[index]
+    facts_place(place).unlink()
+    assert verified(place) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(document=st.dictionaries(st.text(st.characters(codec="utf-8")), JSON), data=st.data())
+def test_a_seal_holds_every_byte(document: dict[str, object], data: st.DataObject) -> None:
+    document.pop("sha256", None)
+    sealed = seal(document)
+    assert canonical(unseal(sealed)) == canonical(document)
+    at = data.draw(st.integers(0, len(sealed) - 1))
+    for bit in range(8):
+        with pytest.raises(DocumentError):
+            unseal(sealed[:at] + bytes([sealed[at] ^ 1 << bit]) + sealed[at + 1 :])
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_document_or_refused(content: bytes) -> None:
+    with contextlib.suppress(DocumentError):
+        assert isinstance(read_object(content), dict)
