@@ -68,7 +68,7 @@ def facts_place(path: Path) -> Path:
 def vouch(path: Path, facts: Mapping[str, Any]) -> None:
     """Write facts about a file that has just been written whole, and its hash."""
     document = {"facts": facts, "size": path.stat().st_size, "content": content_hash(path), "polars": pl.__version__}
-    with whole_file(facts_place(path)) as temporary:
+    with whole_file(facts_place(path), durable=False) as temporary:
         temporary.write_bytes(seal(document))
 
 
