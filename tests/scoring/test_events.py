@@ -83,7 +83,10 @@ def test_a_value_is_taken_whole_or_refused_without_being_shown(zone: str, field:
     again = READERS[zone].event(wire.loads(wire.dumps(raw)), strict=False)
     assert event == again or event != event, "a log record reads as the message did"
     assert isinstance(event["event_time"], int)
-    for known in (pl.Series([event["event_time"]]).cast(pl.Datetime("us", "UTC")), pl.Series([event["seen"]], dtype=MOMENT)):
+    for known in (
+        pl.Series([event["event_time"]]).cast(pl.Datetime("us", "UTC")),
+        pl.Series([event["seen"]], dtype=MOMENT),
+    ):
         assert known.dt.convert_time_zone(zone).dt.hour().null_count() in (0, int(event["seen"] is None))
 
 
