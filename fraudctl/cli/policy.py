@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.cli.render import figure, plain_table
+from fraudctl.figures import money, number, percent, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,14 +32,14 @@ def policy_tables(policy: dict[str, Any], *, brief: bool = False) -> list[Render
     if "segments" in report:
         parts += _segments(report["segments"], currency)
     parts += [
-        f"a place of {action}: worth {item['opening']:,.2f} {currency} as a period begins, "
-        f"{item['lowest']:,.2f} to {item['highest']:,.2f} by time and places left"
+        f"a place of {action}: worth {money(item['opening'], currency)} as a period begins, "
+        f"{money(item['lowest'], currency)} to {money(item['highest'], currency)} by time and places left"
         for action, item in report.get("prices", {}).items()
     ]
     price = report.get("alert_price", 0.0)
     if price:
         asked = "must bring at least" if price > 0 else "may lose up to"
-        parts.append(f"to hold the constraints, an alert {asked} {abs(price):,.2f} {currency}")
+        parts.append(f"to hold the constraints, an alert {asked} {money(abs(price), currency)}")
     parts.append(_total(report, currency))
     parts += _simpler(report) if brief else _worth(report, currency)
     return parts
@@ -60,17 +61,18 @@ def _segments(told: Report, currency: str) -> Iterator[RenderableType]:
         own = item["thresholds"] or {}
         cuts = ", ".join(f"{name} {'never' if cut is None else figure(cut)}" for name, cut in own.items())
         rows.append(
-            (item["segment"], f"{item['events']:,}", f"{item['frauds']:,}", *_money(item["gain"]), item["why"], cuts)
+            (item["segment"], whole(item["events"]), whole(item["frauds"]), *_money(item["gain"]), item["why"], cuts)
         )
-    columns = ("segment", "events", "frauds", f"gain {currency}", f"{told['confidence']:.1%}", "thresholds", "")
+    columns = ("segment", "events", "frauds", f"gain {currency}", percent(told["confidence"], 1), "thresholds", "")
     yield plain_table(f"Segments by {told['by']}", columns, rows, right="events frauds")
-    yield f"all other values: common thresholds ({told['rest']['events']:,} events, {told['rest']['frauds']:,} frauds)"
+    rest = f"{whole(told['rest']['events'])} events, {whole(told['rest']['frauds'])} frauds"
+    yield f"all other values: common thresholds ({rest})"
 
 
 def _total(report: Report, currency: str) -> str:
-    line = f"on the fold predictions: {report['cost']:,.0f} {currency} over {report['events']:,} events"
+    line = f"on the fold predictions: {whole(report['cost'])} {currency} over {whole(report['events'])} events"
     bound = report.get("hindsight_bound")
-    return line if bound is None else f"{line}; {bound:,.0f} if every day were known beforehand"
+    return line if bound is None else f"{line}; {whole(bound)} if every day were known beforehand"
 
 
 def _worth(report: Report, currency: str) -> Iterator[RenderableType]:
@@ -85,7 +87,7 @@ def _worth(report: Report, currency: str) -> Iterator[RenderableType]:
         yield _rules(rules, currency)
     if report.get("constraints"):
         yield _constraints(report["constraints"])
-    rows = [(name, f"{item['cost']:,.0f}", *_money(item["dearer_by"])) for name, item in report["alternatives"].items()]
+    rows = [(name, whole(item["cost"]), *_money(item["dearer_by"])) for name, item in report["alternatives"].items()]
     yield plain_table("Simpler policies", ("policy", f"cost {currency}", "dearer by", "interval"), rows)
     yield from _simpler(report)
     yield from _sensitivity(report["cost_sensitivity"], currency)
@@ -100,8 +102,8 @@ def _rules(rules: Report, currency: str) -> RenderableType:
     every = [*rules["each"].items(), ("together", {"action": "", **rules["together"]})]
     rows = [
         (
-            name, item["action"], f"{item['events']:,}", f"{item['frauds']:,}",
-            f"{item['events_the_model_allows']:,} / {item['frauds_the_model_allows']:,}",
+            name, item["action"], whole(item['events']), whole(item['frauds']),
+            f"{whole(item['events_the_model_allows'])} / {whole(item['frauds_the_model_allows'])}",
             _money(item["brings_alone"])[0] if "brings_alone" in item else "", *_money(item["brings"]),
         )
         for name, item in every
@@ -128,9 +130,9 @@ def _sensitivity(rows: list[dict[str, Any]], currency: str) -> Iterator[Renderab
         return
     told = [
         (
-            f"{item['cost']} × {item['factor']:g}",
-            "" if item["decisions_changed"] is None else f"{item['decisions_changed']:.2%}",
-            "no policy keeps the constraints" if "reason" in item else f"{item['keeping_costs_more']:,.0f}",
+            f"{item['cost']} × {number(item['factor'])}",
+            "" if item["decisions_changed"] is None else percent(item["decisions_changed"], 2),
+            "no policy keeps the constraints" if "reason" in item else whole(item["keeping_costs_more"]),
         )
         for item in moved
     ]
@@ -140,8 +142,8 @@ def _sensitivity(rows: list[dict[str, Any]], currency: str) -> Iterator[Renderab
 
 def _money(item: Report) -> tuple[str, str]:
     """Give money and its interval, or why there is none."""
-    value = "unknown" if item["value"] is None else f"{item['value']:,.0f}"
-    return value, _ends(item, lambda end: f"{end:,.0f}")
+    value = "unknown" if item["value"] is None else whole(item["value"])
+    return value, _ends(item, whole)
 
 
 def _ends(item: Report, form: Any) -> str:

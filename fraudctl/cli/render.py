@@ -95,9 +95,9 @@ def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
     weeks = [
         (
             week.start.isoformat(),
-            f"{week.n_events:,}",
-            f"{week.n_mature:,}",
-            f"{week.n_frauds:,}",
+            whole(week.n_events),
+            whole(week.n_mature),
+            whole(week.n_frauds),
             "" if week.fraud_rate is None else percent(week.fraud_rate, 2),
         )
         for week in report.weeks
@@ -111,7 +111,7 @@ def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
         )
     if verbose:
         facts = [
-            (item.name, item.dtype, item.role, f"{item.n_null:,}", f"{item.n_unique:,}") for item in report.columns
+            (item.name, item.dtype, item.role, whole(item.n_null), whole(item.n_unique)) for item in report.columns
         ]
         parts.append(plain_table("Columns", ("column", "type", "role", "nulls", "values"), facts, right="nulls values"))
     errors, warnings = counted(report.n_errors, "error"), counted(report.n_warnings, "warning")
@@ -148,7 +148,7 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
     if result.audit is not None:
         lines.append(
             f"audit: {result.audit['events']} events recomputed from what was known then, and the future of "
-            f"{result.audit['future_events']:,} altered: none of {result.audit['features']} features differs"
+            f"{whole(result.audit['future_events'])} altered: none of {result.audit['features']} features differs"
             + _passed_over(result.audit["passed_over"])
         )
     facts = {"fold", "as_of", "train", "valid", "best_trees"}
@@ -157,9 +157,9 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
         (
             str(fold["fold"]),
             _period(fold["valid"], timezone) if timed else "at random",
-            f"{fold['train']['rows']:,}",
-            f"{fold['valid']['rows']:,}",
-            f"{fold['valid']['frauds']:,}",
+            whole(fold["train"]["rows"]),
+            whole(fold["valid"]["rows"]),
+            whole(fold["valid"]["frauds"]),
             str(fold["best_trees"]),
             figure(fold.get(metric)),
         )
@@ -182,7 +182,7 @@ def _day(text: str, timezone: str) -> str:
 def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     """Say what an evaluation found: the events, the metrics with intervals, the actions, the gate."""
     excluded = evaluation.excluded.to_dict()
-    left_out = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in excluded.items() if count)
+    left_out = ", ".join(f"{whole(count)} {name.replace('_', ' ')}" for name, count in excluded.items() if count)
     judged = f"{counted(evaluation.rows, 'event')} with {counted(evaluation.frauds, 'fraud')}"
     head = f"{evaluation.model}: {judged}, {evaluation.when}"
     parts: list[RenderableType] = [head + (f"; left out: {left_out}" if left_out else "")]
@@ -190,7 +190,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     parts.append(plain_table("Metrics", ("metric", "value", percent(evaluation.confidence)), rows, right="value"))
     parts += _base_line(evaluation.metrics["savings"], str(evaluation.money.get("currency", "")))
     actions = [
-        (name, f"{item['events']:,}", f"{item['frauds']:,}", whole(item["cost"]))
+        (name, whole(item["events"]), whole(item["frauds"]), whole(item["cost"]))
         for name, item in evaluation.by_action.items()
     ]
     cost = f"cost {evaluation.money.get('currency', '')}".strip()
@@ -220,7 +220,7 @@ def audit_tables(result: AuditResult) -> list[RenderableType]:
     """Say what an audit found."""
     parts: list[RenderableType] = []
     differences = [
-        (item.feature, item.check, f"{item.n_differing:,} of {item.n_checked:,}", figure(item.largest))
+        (item.feature, item.check, f"{whole(item.n_differing)} of {whole(item.n_checked)}", figure(item.largest))
         for item in result.differences
     ]
     if differences:
@@ -289,8 +289,8 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
         (
             item.action_a,
             item.action_b,
-            f"{item.events:,}",
-            f"{item.frauds:,}",
+            whole(item.events),
+            whole(item.frauds),
             whole(item.cost_a),
             whole(item.cost_b),
         )
@@ -327,7 +327,7 @@ def demo_tables(result: DemoResult) -> list[RenderableType]:
 def _base_line(savings: Estimate, currency: str) -> Iterator[str]:
     """Name the constant action that savings are measured against."""
     if savings.base is not None:
-        yield f"savings are measured against {savings.base.words}: {savings.base.cost:,.0f} {currency}".rstrip()
+        yield f"savings are measured against {savings.base.words}: {whole(savings.base.cost)} {currency}".rstrip()
 
 
 def _metric_cells(item: Estimate) -> tuple[str, str]:

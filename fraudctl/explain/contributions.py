@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import BundleError
+from fraudctl.figures import number
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -94,7 +95,7 @@ def _chunk(model: Any, part: pl.DataFrame, categorical: list[str], threads: int)
     score: FloatArray = model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
     gap = np.abs(shap.sum(axis=1) - score) / np.maximum(1.0, np.abs(score))
     if gap.max(initial=0.0) > ADDITIVE_TO:
-        msg = f"contributions miss the raw score by up to {gap.max():.2g}; expected at most {ADDITIVE_TO:.0e}"
+        msg = f"contributions miss the raw score by up to {number(gap.max())}; expected at most {number(ADDITIVE_TO)}"
         raise BundleError(msg, hint="the model file does not fit this version of CatBoost; train it anew")
     return shap[:, :-1], float(shap[0, -1])
 

@@ -36,6 +36,7 @@ from fraudctl.explain.scene import (
 from fraudctl.explain.slices import PERMUTATIONS, find_slices
 from fraudctl.explain.threshold import sweep
 from fraudctl.explain.wording import cost_words
+from fraudctl.figures import whole
 from fraudctl.policy.constant import reach_of
 from fraudctl.project import Project
 
@@ -189,7 +190,7 @@ def _peers(scene: Scene, seed: int) -> IntArray:
 
 
 def _too_few(n: int, what: str) -> str:
-    return f"only {n:,} {what}; at least {MIN_ERRORS} are needed to say something that is not chance"
+    return f"only {whole(n)} {what}; at least {MIN_ERRORS} are needed to say something that is not chance"
 
 
 def _contrasts(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.run import MIN_ERRORS
-from fraudctl.figures import money, percent
+from fraudctl.figures import money, percent, whole
 from fraudctl.report.document import Cell, Tone
+from fraudctl.report.explanation_sentences import hint
+from fraudctl.report.facts import Few
+from fraudctl.sentences import Sentence
 
 
-def few(n: int, what: str) -> str:
-    """Say that there are too few errors to conclude from; nothing where there are enough."""
-    return f" Only {n:,} {what}: a hint at most." if n < MIN_ERRORS else ""
+def few(n: int, one: str) -> Sentence | None:
+    """Say that there are too few errors to conclude from; None where there are enough."""
+    return hint(Few(n, MIN_ERRORS), one) if n < MIN_ERRORS else None
 
 
 def count_cell(value: float) -> Cell:
     """Write a count."""
-    return Cell(f"{value:,.0f}", float(value))
+    return Cell(whole(value), float(value))
 
 
 def money_cell(value: float, e: Explanation, tone: Tone = "plain") -> Cell:

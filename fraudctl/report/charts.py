@@ -366,7 +366,7 @@ def _untitled(value: Any) -> Any:
 
 def _shorter(tag: re.Match[str]) -> str:
     """Round the coordinates in a tag to hundredths of a pixel; the text between tags stays as it is."""
-    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), tag[0])
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: str(round(float(found[0]), 2)).rstrip("0").rstrip("."), tag[0])
 
 
 def to_png(chart: Mapping[str, Any], *, scale: float = 2.0) -> bytes:

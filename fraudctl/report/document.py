@@ -1,8 +1,9 @@
 """What a report consists of, whatever it is rendered to.
 
 A `Document` holds cards, findings and sections; a section answers its question in a sentence (`lead`) and then shows
-blocks: text, a proportion bar, a chart, a table. All text is plain text of one line: renderers take it through `shown`,
-and then escape it for their format.
+blocks: text, a proportion bar, a chart, a table. What says something of a result is a `Sentence`, which keeps the typed
+values it was written from. All text is plain text of one line: renderers take it through `shown`, and then escape it for
+their format.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from fraudctl.plain import visible
 
 T = TypeVar("T")
 
+from fraudctl.sentences import Sentence
+
 Tone = Literal["plain", "good", "bad", "warn", "cool", "muted"]
 Kind = Literal["text", "number", "code", "lines"]
 
@@ -24,7 +27,7 @@ class Card:
     """A figure that stands out, and what it is."""
 
     value: str
-    label: str
+    label: Sentence
     tone: Tone = "plain"
 
 
@@ -32,7 +35,7 @@ class Card:
 class Text:
     """A paragraph; a note is set smaller."""
 
-    text: str
+    text: Sentence
     note: bool = False
 
 
@@ -41,7 +44,7 @@ class Fact:
     """A term and what holds of it, as in a method section."""
 
     term: str
-    text: str
+    text: Sentence
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Bar:
 
     name: str
     segments: tuple[Segment, ...]
-    alt: str
+    alt: Sentence
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Chart:
     name: str
     title: str
     spec: Mapping[str, Any]
-    alt: str
+    alt: Sentence
     wide: bool = True
     narrow: Mapping[str, Any] | None = None
 
@@ -120,7 +123,7 @@ class Table:
     """Rows under columns; `tools` adds sorting and, for long ones, a filter; `folded` shows it when it is asked for."""
 
     name: str
-    caption: str
+    caption: Sentence
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     tools: bool = False
@@ -135,13 +138,21 @@ class Table:
 Block = Text | Facts | Bar | Chart | Table
 
 
+def _said(block: Block) -> tuple[Sentence, ...]:
+    if isinstance(block, Facts):
+        return tuple(item.text for item in block.items)
+    if isinstance(block, Text):
+        return (block.text,)
+    return (block.caption,) if isinstance(block, Table) else (block.alt,)
+
+
 @dataclass(frozen=True)
 class Section:
     """A question, its answer in a sentence, and what supports it."""
 
     name: str
     title: str
-    lead: str
+    lead: Sentence
     blocks: tuple[Block, ...] = ()
 
 
@@ -161,14 +172,27 @@ class Document:
         The most important statements, first things first.
     """
 
-    title: str
-    subtitle: tuple[str, ...]
+    title: Sentence
+    subtitle: tuple[Sentence, ...]
     cards: tuple[Card, ...]
     sections: tuple[Section, ...]
     kicker: str = ""
     verdict: tuple[str, Tone] | None = None
-    findings: tuple[tuple[str, str, Tone], ...] = ()
+    findings: tuple[tuple[Sentence, Sentence, Tone], ...] = ()
     footer: str = ""
+
+    def sentences(self) -> tuple[Sentence, ...]:
+        """Give every sentence, in the order in which they appear."""
+        blocks = [block for section in self.sections for block in section.blocks]
+        leads = [section.lead for section in self.sections]
+        return (
+            self.title,
+            *self.subtitle,
+            *(card.label for card in self.cards),
+            *(text for head, body, _ in self.findings for text in (head, body)),
+            *leads,
+            *(text for block in blocks for text in _said(block)),
+        )
 
     def charts(self) -> tuple[Chart, ...]:
         """Give all charts in the order in which they appear."""

@@ -6,18 +6,18 @@ Owns sentences and layout. Every figure is the evaluation's own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from fraudctl.categories import from_json
 from fraudctl.categories import shown as category_text
 from fraudctl.costs import CostMatrix
-from fraudctl.evaluate.result import Evaluation, RuleResult
+from fraudctl.evaluate.result import Evaluation, Period, RuleResult
 from fraudctl.explain.wording import cost_words, policy_words
-from fraudctl.figures import count, day, money, number, percent, period
+from fraudctl.figures import money, percent, period, whole
 from fraudctl.policy import Policy
 from fraudctl.report import charts
+from fraudctl.report import evaluation_sentences as said
 from fraudctl.report.document import (
     Block,
     Card,
@@ -33,7 +33,34 @@ from fraudctl.report.document import (
     Tone,
 )  # fmt: skip
 from fraudctl.report.evaluation_beside import champion_section
-from fraudctl.report.evaluation_figures import METRIC_WORDS, estimate, figure, interval, say, with_interval, words
+from fraudctl.report.evaluation_figures import (
+    METRIC_WORDS,
+    currency_of,
+    estimate,
+    figure,
+    interval,
+    say,
+    with_interval,
+    words,
+)  # fmt: skip
+from fraudctl.report.facts import (
+    Balance,
+    ControlGroup,
+    CurvePoints,
+    Ids,
+    ImmatureBounds,
+    Judged,
+    LossCurve,
+    LowestRecall,
+    Overlap,
+    Point,
+    RandomTest,
+    Rate,
+    SharedIds,
+    Worst,
+    base_of,
+)  # fmt: skip
+from fraudctl.sentences import Sentence, fixed
 from fraudctl.uncertainty import Estimate
 
 VERDICT_TONES: Final[dict[str, Tone]] = {
@@ -58,13 +85,11 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
         _gate(e),
         _method(e),
     ]
+    balance = _balance(e)
     return Document(
-        title=_headline(e),
-        subtitle=(
-            (f"{_when(e)} · {count(e.rows, 'event')} · {count(e.frauds, 'fraud')} · model {e.model}, {_known(e)}"),
-            f"Costs: {'; '.join(cost_words(matrix))}.",
-        ),
-        cards=_cards(e),
+        title=said.headline(e.gate, balance),
+        subtitle=(said.judged(_judged(e)), said.costs(cost_words(matrix))),
+        cards=_cards(e, balance),
         sections=tuple(section for section in sections if section is not None),
         kicker=f"{project} · evaluation" if project else "evaluation",
         verdict=verdict,
@@ -73,87 +98,65 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
     )
 
 
-def _when(e: Evaluation) -> str:
-    if e.by_chance is not None:
-        return f"Random split: a random {percent(e.by_chance.test_share)} of the events"
-    return e.when
+def _judged(e: Evaluation) -> Judged:
+    as_of = None if e.by_chance is not None else e.as_of
+    when = e.when if e.by_chance is None else f"Random split: a random {percent(e.by_chance.test_share)} of the events"
+    return Judged(e.rows, e.frauds, e.model, when, as_of, e.timezone)
 
 
-def _known(e: Evaluation) -> str:
-    if e.by_chance is not None:
-        return "trained on the others"
-    return f"trained on what was known on {day(e.as_of.astimezone(ZoneInfo(e.timezone)))}"
+def _balance(e: Evaluation) -> Balance | None:
+    """Give the money behind savings with the base that it was measured against; None where it is not known."""
+    if "saved" not in e.money:
+        return None
+    base, money_of = base_of(e.money["baseline"]), e.money
+    currency = str(money_of["currency"])
+    return Balance(currency, money_of["cost"], base, money_of["perfect_cost"], money_of.get("share_of_perfect"))
 
 
-def _findings(e: Evaluation) -> tuple[tuple[str, str, Tone], ...]:
+def _rate(name: str, e: Evaluation) -> Rate | None:
+    item = e.metrics.get(name)
+    return None if item is None or item.value is None else Rate(name, item, e.confidence)
+
+
+def _findings(e: Evaluation) -> tuple[tuple[Sentence, Sentence, Tone], ...]:
     """Put the rules that did not pass first, where a reader looks."""
     open_rules = [rule for rule in e.gate.rules if rule.verdict != "pass"]
     ranked = sorted(open_rules, key=lambda rule: rule.verdict != "fail")[:4]
-    return tuple((f"{rule.name}: {rule.verdict}.", rule.reason, VERDICT_TONES[rule.verdict]) for rule in ranked)
+    return tuple((said.rule_head(rule), said.rule_text(rule), VERDICT_TONES[rule.verdict]) for rule in ranked)
 
 
-def _headline(e: Evaluation) -> str:
-    may = {
-        "pass": "This model may ship: ",
-        "fail": "This model must not ship: ",
-        "inconclusive": "It is not settled whether this model may ship: ",
-        "refused": "The gate cannot judge this model: ",
-        "none": "",
-    }[e.gate.verdict]
-    saved = e.money.get("saved")
-    if saved is None:
-        return f"{may}its figures are not known" if may else "The figures of this model are not known"
-    base, words = float(e.money["baseline"]["cost"]), e.money["baseline"]["words"]
-    share = f" ({percent(saved / base)} of what “{words}” would cost)" if base > 0 else ""
-    amount = money(abs(saved), e.money["currency"])
-    text = f"it saves {amount}{share}" if saved >= 0 else f"it costs {amount} more than “{words}” would"
-    return may + text if may else text[0].upper() + text[1:]
-
-
-def _cards(e: Evaluation) -> tuple[Card, ...]:
+def _cards(e: Evaluation, balance: Balance | None) -> tuple[Card, ...]:
     cards: list[Card] = []
-    if "saved" in e.money:
-        currency = str(e.money["currency"])
-        base = e.money["baseline"]
-        tone: Tone = "good" if e.money["saved"] >= 0 else "bad"
-        text = f"saved against {base['words']} ({money(base['cost'], currency)})"
-        cards.append(Card(money(e.money["saved"], currency), text, tone))
-        cards.append(Card(money(e.money["cost"], currency), "lost all the same", "bad"))
-    for name, told in (("recall", "of frauds are alerted"), ("precision", "of alerts are fraud")):
-        item = e.metrics.get(name)
-        if item is not None and item.value is not None:
-            cards.append(Card(percent(item.value), told + _between(item)))
+    if balance is not None:
+        tone: Tone = "good" if balance.saved >= 0 else "bad"
+        cards.append(Card(money(balance.saved, balance.currency), said.saved(balance), tone))
+        cards.append(Card(money(balance.cost, balance.currency), fixed("lost all the same"), "bad"))
+    for name in ("recall", "precision"):
+        rate = _rate(name, e)
+        if rate is not None:
+            cards.append(Card(percent(rate.estimate.value or 0.0), said.rate(rate)))
     return tuple(cards)
-
-
-def _between(item: Estimate) -> str:
-    return "" if item.low is None or item.high is None else f" ({percent(item.low)} to {percent(item.high)})"
 
 
 def _money_section(e: Evaluation) -> Section:
     title = "What does it save?"
-    if "saved" not in e.money:
-        return Section("money", title, "Not known: the scores or the outcomes do not allow it.")
-    currency = str(e.money["currency"])
-    perfect = e.money.get("share_of_perfect")
-    of_perfect = f", {percent(perfect)} of what a perfect model would save" if perfect is not None else ""
-    base = e.money["baseline"]["words"]
-    saved = float(e.money["saved"])
-    lead = f"{money(saved, currency)} against “{base}”, the cheapest constant action{of_perfect}."
-    if saved < 0:
-        lead = f"Nothing: it costs {money(-saved, currency)} more than “{base}”, the cheapest constant action."
+    balance = _balance(e)
+    if balance is None:
+        return Section("money", title, fixed("Not known: the scores or the outcomes do not allow it."))
     lost = [(item["words"][0].upper() + item["words"][1:], item["cost"]) for item in e.money["constants"]]
-    lost += [("This model", e.money["cost"]), ("A perfect model", e.money["perfect_cost"])]
-    rows = tuple((Cell(name), Cell(money(value, currency), round(value, 2))) for name, value in lost)
-    table = Table("money-table", "Money lost over the period", (Column("Policy"), Column("Lost", "number")), rows)
-    return Section("money", title, lead, (table, *_cost_chart(e, currency), *_actions(e, currency)))
+    lost += [("This model", balance.cost), ("A perfect model", balance.perfect_cost)]
+    rows = tuple((Cell(name), Cell(money(value, balance.currency), round(value, 2))) for name, value in lost)
+    columns = (Column("Policy"), Column("Lost", "number"))
+    table = Table("money-table", fixed("Money lost over the period"), columns, rows)
+    blocks = (table, *_cost_chart(e, balance.currency), *_actions(e, balance.currency))
+    return Section("money", title, said.saving(balance), blocks)
 
 
 def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
     points = [row for row in e.tables.get("cost_curve", []) if row["threshold"] > 0]
     if len(points) < 3:
         return
-    best = min(points, key=lambda row: row["cost"])
+    best = min(points, key=lambda row: (row["cost"], row["threshold"]))
     ceiling = best["cost"] + 4 * max(e.money["baseline"]["cost"] - best["cost"], abs(best["cost"]), 1e-9)
     shown = [row for row in points if row["cost"] <= ceiling]
     cheap = _plateau(points, best)
@@ -162,7 +165,7 @@ def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
     spec = charts.lines(
         rows,
         x="x",
-        series={"cost": ("one line", "ink")},
+        series={"cost": ("one threshold", "ink")},
         x_axis={
             "type": "quantitative",
             "title": f"{block} from this probability up",
@@ -173,13 +176,11 @@ def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
         marks={"lowest": best["threshold"]},
         band=(min(cheap), max(cheap)),
     )
-    alt = (
-        f"Money lost by one threshold. Lowest {money(best['cost'], currency)} at probability "
-        f"{number(best['threshold'])}; "
-        f"within 1 % from {number(min(cheap))} to {number(max(cheap))}. The policy in use loses "
-        f"{money(e.money['cost'], currency)}."
+    curve = LossCurve(
+        currency, len(points), best["threshold"], best["cost"], min(cheap), max(cheap), float(e.money["cost"])
     )
-    yield Chart("cost-curve", "Money lost if one line decided; shaded: within 1 % of the lowest", spec, alt)
+    title = "Money lost if one threshold decided; shaded: within 1 % of the lowest"
+    yield Chart("cost-curve", title, spec, said.loss_curve(curve))
 
 
 def _plateau(points: list[dict[str, float]], best: dict[str, float]) -> list[float]:
@@ -200,7 +201,7 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
         return
     rows = tuple(
         (
-            Cell(name), Cell(f"{item['events']:,}", item["events"]), Cell(f"{item['frauds']:,}", item["frauds"]),
+            Cell(name), Cell(whole(item["events"]), item["events"]), Cell(whole(item["frauds"]), item["frauds"]),
             estimate("precision", item["precision"]), estimate("recall", item["recall"]),
             Cell(money(item["cost"], currency), round(item["cost"], 2)),
         )
@@ -210,7 +211,11 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
         Column("Action"), Column("Events", "number"), Column("Frauds", "number"), Column("Fraud among them", "number"),
         Column("Share of all frauds", "number"), Column("Lost", "number"),
     )  # fmt: skip
-    yield Table("actions", f"By action; intervals at {percent(e.confidence)}", columns, rows)
+    yield Table("actions", said.at_confidence("By action", _confidence(e)), columns, rows)
+
+
+def _confidence(e: Evaluation) -> Rate:
+    return Rate("confidence", Estimate(None), e.confidence)
 
 
 def _metrics(e: Evaluation) -> Section:
@@ -228,25 +233,24 @@ def _metrics(e: Evaluation) -> Section:
         Column("Metric", "code"), Column("What it is"), Column("Value", "number"),
         Column(f"{percent(e.confidence)} interval", "number"), Column("Note"),
     )  # fmt: skip
-    item = e.metrics.get("recall")
-    lead = "Every figure with its uncertainty."
-    if item is not None and item.value is not None:
-        lead = f"It alerts on {percent(item.value)} of the frauds{_between(item)}."
-    return Section("metrics", "How good is it?", lead, (Table("metrics-table", "Metrics", columns, rows, tools=True),))
+    rate = _rate("recall", e)
+    lead = fixed("Every figure with its uncertainty.") if rate is None else said.recall_lead(rate)
+    table = Table("metrics-table", fixed("Metrics"), columns, rows, tools=True)
+    return Section("metrics", "How good is it?", lead, (table,))
 
 
 def _quality(e: Evaluation) -> Section | None:
     blocks: list[Block] = []
     curve, bins = e.tables.get("pr_curve") or [], e.tables.get("reliability") or []
-    recall, precision = e.metrics.get("recall"), e.metrics.get("precision")
+    recall, precision = _rate("recall", e), _rate("precision", e)
     if len(curve) > 1:
-        known = (
-            recall is not None and precision is not None and recall.value is not None and precision.value is not None
-        )
-        point = (recall.value, precision.value, "this policy") if known and recall and precision else None
-        spec = charts.curve(curve, x="recall", y="precision", x_title="recall", y_title="precision", point=point)  # type: ignore[arg-type]
-        now = f" This policy: {percent(precision.value)} at {percent(recall.value)}." if known else ""  # type: ignore[union-attr, arg-type]
-        alt = f"Precision against recall at all thresholds, from {percent(curve[0]['precision'])} at the highest.{now}"
+        here = None
+        if recall is not None and precision is not None:
+            here = Point(recall.estimate.value or 0.0, precision.estimate.value or 0.0)
+        point = None if here is None else (here.x, here.y, "this policy")
+        spec = charts.curve(curve, x="recall", y="precision", x_title="recall", y_title="precision", point=point)
+        points = tuple(Point(float(row["recall"]), float(row["precision"])) for row in curve)
+        alt = said.precision_recall(CurvePoints(points, here))
         blocks.append(Chart("precision-recall", "Precision against recall", spec, alt, wide=False))
     rows = [row for row in bins if row["mean_prob"] > 0 and row["fraud_rate"] > 0]
     if len(rows) > 1:
@@ -255,18 +259,16 @@ def _quality(e: Evaluation) -> Section | None:
             data, x="mean", y="rate", x_title="predicted probability", y_title="observed share of fraud", diagonal=True,
             dots=True, log=True,
         )  # fmt: skip
-        alt = "Observed share of fraud against predicted probability: " + "; ".join(
-            f"{number(row['mean_prob'])} → {number(row['fraud_rate'])}" for row in rows
-        )
+        alt = said.reliability(CurvePoints(tuple(Point(row["mean_prob"], row["fraud_rate"]) for row in rows), None))
         blocks.append(
             Chart("reliability", "Are the probabilities true? (both axes logarithmic)", spec, alt, wide=False)
         )
     if not blocks:
         return None
-    ece = e.metrics.get("ece")
-    lead = "How precision falls as more fraud is caught, and whether probabilities mean what they say."
-    if ece is not None and ece.value is not None:
-        lead = f"Probabilities are off by {percent(ece.value, 2)} on average; the diagonal is perfect."
+    ece = _rate("ece", e)
+    lead = fixed("How precision falls as more fraud is caught, and whether probabilities mean what they say.")
+    if ece is not None:
+        lead = said.off(ece)
     return Section("quality", "Are its scores right?", lead, tuple(blocks))
 
 
@@ -276,15 +278,15 @@ def _top_k(e: Evaluation) -> Section | None:
     if not rows:
         return None
     body = tuple(
-        (Cell(str(row["of"])), Cell(f"{row['k']:,}", row["k"]), *(_of_ties(row, *keys) for keys in _TIED))
+        (Cell(str(row["of"])), Cell(whole(row["k"]), row["k"]), *(_of_ties(row, *keys) for keys in _TIED))
         for row in rows
     )
     columns = (
         Column("Looked at"), Column("A day", "number"), Column("Fraud among them", "number"),
         Column("Share of all that could be found", "number"),
     )  # fmt: skip
-    lead = "The riskiest of each day; where scores tie at the cut, the mean over their orders and its range."
-    table = Table("top-k", "Who looks at so many a day", columns, body, tools=True)
+    lead = fixed("The riskiest of each day; where scores tie at the cut, the mean over their orders and its range.")
+    table = Table("top-k", fixed("Review queues of a fixed length a day"), columns, body, tools=True)
     return Section("top-k", "What does a team find that looks at the riskiest?", lead, (table,))
 
 
@@ -314,16 +316,16 @@ def _days(e: Evaluation) -> Section | None:
     spec = charts.stacked_days(
         rows, series={"cost": ("lost", "bad"), "saved": (f"saved against {base}", "good")}, title=currency
     )
-    worst = max(days, key=lambda row: row["cost"])
+    most = max(row["cost"] for row in days)
+    worst = tuple(date.fromisoformat(row["day"]) for row in days if row["cost"] == most)
     bad = sum(row["cost"] > row["baseline_cost"] for row in days)
-    lead = f"The worst day is {worst['day']} with {money(worst['cost'], currency)} lost."
-    lead += f" On {count(bad, 'day')} of {len(days)} the model cost more than “{base}”." if bad else ""
+    lead = said.worst_days(Worst("day", len(days), worst, most, bad, base_of(e.money["baseline"])), currency)
     table = Table(
-        "days-table", "By local day",
+        "days-table", fixed("By local day"),
         (Column("Day"), Column("Events", "number"), Column("Frauds", "number"), Column("Alerts", "number"),
          Column("Caught", "number"), Column("Lost", "number"), Column(f"Lost by “{base}”", "number")),
         tuple(
-            (Cell(row["day"]), *(Cell(f"{row[key]:,}", row[key]) for key in ("events", "frauds", "alerts", "caught")),
+            (Cell(row["day"]), *(Cell(whole(row[key]), row[key]) for key in ("events", "frauds", "alerts", "caught")),
              *(Cell(money(row[key], currency), round(row[key], 2)) for key in ("cost", "baseline_cost")))
             for row in days
         ),
@@ -340,7 +342,7 @@ def _periods(e: Evaluation) -> Section | None:
     rows = tuple(
         (
             Cell(_part_period(part, e), part["from"]), Cell("refitted" if part["refitted"] else "itself"),
-            Cell(f"{part['rows']:,}", part["rows"]), Cell(f"{part['frauds']:,}", part["frauds"]),
+            Cell(whole(part["rows"]), part["rows"]), Cell(whole(part["frauds"]), part["frauds"]),
             figure("savings", part["savings"], e), figure("savings", part["savings_of_champion"], e),
             Cell(part["savings_base"]["words"]),
         )
@@ -350,18 +352,23 @@ def _periods(e: Evaluation) -> Section | None:
         Column("Period"), Column("Model"), Column("Events", "number"), Column("Frauds", "number"),
         Column("Saved", "number"), Column("By the champion", "number"), Column("Against"),
     )  # fmt: skip
-    lead = (
-        f"{len(parts)} periods are judged together. For all but the last, model and champion were refitted on what was "
-        "known before the period, with the settings that they have; the settings themselves were searched later."
-    )
+    lead = said.pooled(tuple(_instants(part) for part in parts))
     table = Table(
-        "periods", "The share of the cheapest constant action's cost that is saved, period by period", columns, rows
+        "periods",
+        fixed("The share of the cheapest constant action's cost that is saved, period by period"),
+        columns,
+        rows,
     )
     return Section("periods", "Does it hold in earlier periods?", lead, (table,))
 
 
 def _part_period(part: Mapping[str, Any], e: Evaluation) -> str:
-    return period(datetime.fromisoformat(part["from"]), datetime.fromisoformat(part["until"]), e.timezone)
+    when = _instants(part)
+    return period(when.from_time, when.until, e.timezone)
+
+
+def _instants(part: Mapping[str, Any]) -> Period:
+    return Period(datetime.fromisoformat(part["from"]), datetime.fromisoformat(part["until"]))
 
 
 _SEGMENT_METRICS: Final = ("recall", "precision", "false_positive_rate", "savings")
@@ -379,10 +386,11 @@ def _segments(e: Evaluation) -> Section | None:
         for row in rows
         if row["metrics"].get("recall", {}).get("value") is not None
     ]
-    lead = "Each segment by itself."
+    lead = fixed("Each segment by itself.")
     if recalls:
-        value, name = min(recalls)
-        lead = f"Recall is lowest for {name}: {percent(value)} of its frauds are alerted."
+        least = min(value for value, _ in recalls)
+        names = tuple(name for value, name in recalls if value == least)
+        lead = said.lowest_recall(LowestRecall(names, least, len(recalls)))
     return Section("segments", "Does it hold for every segment?", lead, tuple(tables))
 
 
@@ -395,146 +403,115 @@ def _segment_table(column: str, rows: list[dict[str, Any]], e: Evaluation) -> Ta
     body = tuple(
         (
             Cell(category_text(from_json(row))),
-            Cell(f"{row['events']:,}", row["events"]),
-            Cell(f"{row['frauds']:,}", row["frauds"]),
+            Cell(whole(row["events"]), row["events"]),
+            Cell(whole(row["frauds"]), row["frauds"]),
             *(with_interval(name, row["metrics"].get(name, {}), e) for name in shown),
         )
         for row in rows
     )
-    return Table(f"segments-{column}", f"By {column}; intervals at {percent(e.confidence)}", columns, body, tools=True)
+    caption = said.at_confidence(f"By {column}", _confidence(e))
+    return Table(f"segments-{column}", caption, columns, body, tools=True)
 
 
 def _gate(e: Evaluation) -> Section:
     title = "What does the gate say?"
     gate = e.gate
     if gate.verdict == "none":
-        return Section("gate", title, "There is no [gate] in the project: nothing was asked of this model.")
+        return Section("gate", title, fixed("There is no [gate] in the project: nothing was asked of this model."))
     columns = (
         Column("Rule", "code"), Column("Verdict"), Column("Figure", "number"), Column("Interval", "number"),
         Column("Must be"), Column("Why"),
     )  # fmt: skip
     rows = tuple(_rule_row(rule, e) for rule in gate.rules)
-    blocks: list[Block] = [Table("gate-rules", "Rules compare an end of the interval, never the point", columns, rows)]
-    blocks += [Text(text) for text in gate.warnings]
+    blocks: list[Block] = [
+        Table("gate-rules", fixed("Rules compare an end of the interval, never the point"), columns, rows)
+    ]
+    blocks += [Text(said.gate_note(text)) for text in gate.warnings]
     if gate.hint:
-        blocks.append(Text(gate.hint))
+        blocks.append(Text(said.gate_note(gate.hint)))
     if gate.control is not None:
-        told = (
-            "pass, so these rules cannot tell a model from noise"
-            if gate.control == "pass"
-            else "do not pass, as they should"
-        )
-        blocks.append(Text(f"Negative control: shuffled scores {told}.", note=True))
-    lead = gate.reason or f"The verdict is {gate.verdict}."
-    return Section("gate", title, lead[0].upper() + lead[1:], tuple(blocks))
+        blocks.append(Text(said.control(gate), note=True))
+    return Section("gate", title, said.gate_lead(gate), tuple(blocks))
 
 
 def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
     item = rule.estimate
     sign = "≥" if rule.direction == "at_least" else "≤"
-    settle = f" About {rule.frauds_to_settle:,} frauds would settle it." if rule.frauds_to_settle else ""
+    settle = f" About {whole(rule.frauds_to_settle)} frauds would settle it." if rule.frauds_to_settle else ""
     return (
         Cell(rule.name), Cell(rule.verdict, tone=VERDICT_TONES[rule.verdict]), figure(rule.metric, item.value, e),
-        interval(rule.metric, item, e), Cell(f"{sign} {say(rule.metric, rule.bound, e)}"), Cell(rule.reason + settle),
+        interval(rule.metric, item, e), Cell(f"{sign} {say(rule.metric, rule.bound, currency_of(e))}"),
+        Cell(rule.reason + settle),
     )  # fmt: skip
 
 
 def _method(e: Evaluation) -> Section:
-    out = e.excluded
+    ids = tuple(Ids(name, n) for name, n in e.clusters.items())
+    base = base_of(e.money["baseline"]) if "baseline" in e.money else None
     facts = [
         Fact("Rows", _rows_fact(e)),
-        Fact("Left out", (f"{out.immature:,} immature, {out.unlabelled:,} unlabelled, {out.block_known:,} of "
-            f"entities already known to be defrauded, {out.duplicates:,} duplicates. None of them is scored as "
-            f"legitimate.")),
+        Fact("Left out", said.left_out(e.excluded)),
         Fact("Known world", _known_fact(e)),
-        Fact("Policy", " ".join(policy_words(Policy.from_dict(e.policy)))),
-        Fact("Alert", "Any action but allow. Precision, recall and rates refer to alerts."),
-        Fact("Intervals", (f"{percent(e.confidence)}, two-sided, by entity: events of one card or merchant stand "
-            f"and fall together. ") + "; ".join(f"{n:,} {name} ids with "
-            f"fraud" for name, n in e.clusters.items()) + "."),
-        Fact("Savings", _savings_fact(e)),
-        Fact("Limits", ("One period of one portfolio. Costs are those of the project file; fraud that was never "
+        Fact("Policy", said.policy(policy_words(Policy.from_dict(e.policy)))),
+        Fact("Alert", fixed("Any action but allow. Precision, recall and rates refer to alerts.")),
+        Fact("Intervals", said.clustered(ids, _confidence(e))),
+        Fact("Savings", said.savings_rule(base)),
+        Fact("Limits", fixed("One period of one portfolio. Costs are those of the project file; fraud that was never "
             "labelled is not in it.")),
     ]  # fmt: skip
     facts += [Fact("Overlap", text) for text in _overlap(e)]
     facts += [Fact("Immature", text) for text in _immature(e)]
     facts += [Fact("Control group", text) for text in _control_group(e)]
-    facts += [Fact("Warning", text) for text in e.warnings]
-    return Section("method", "Method and limits", "What was counted, and what it cannot say.", (Facts(tuple(facts)),))
+    facts += [Fact("Warning", said.gate_note(text)) for text in e.warnings]
+    lead = fixed("What was counted, and what it cannot say.")
+    return Section("method", "Method and limits", lead, (Facts(tuple(facts)),))
 
 
 def _meaning(name: str, item: Estimate) -> str:
     return words(name) if item.base is None else f"{words(name)} (here “{item.base.words}”)"
 
 
-def _savings_fact(e: Evaluation) -> str:
-    rule = (
-        "1 - cost / cost of the cheapest constant action: each action taken for all events, as far as its capacity "
-        "reaches. A model that only equals it saves nothing; each segment has its own."
-    )
-    return f"{rule} On these events it is “{e.money['baseline']['words']}”." if "baseline" in e.money else rule
-
-
-def _rows_fact(e: Evaluation) -> str:
+def _rows_fact(e: Evaluation) -> Sentence:
     if e.by_chance is not None:
-        share, seed = e.by_chance.test_share, e.by_chance.seed
-        return f"{e.rows:,} labelled events: those of a random {percent(share)} (seed {seed}) that were not trained on."
-    span = f"from {e.period.from_time.isoformat()} until before {e.period.until.isoformat()}"
-    return f"{e.rows:,} mature, labelled events {span}."
+        return said.rows_by_chance(RandomTest(e.rows, e.by_chance.test_share, e.by_chance.seed))
+    return said.rows_timed(_judged(e), e.period)
 
 
-def _known_fact(e: Evaluation) -> str:
+def _known_fact(e: Evaluation) -> Sentence:
     if e.by_chance is not None:
-        return (
+        return fixed(
             "The split is random, because the data have no time: what came later may have taught the model about what "
             "came before, and nothing here says how it will do in the future."
         )
-    return f"The model was trained on what was known at {e.as_of.isoformat()}."
+    return said.known_at(_judged(e))
 
 
-def _overlap(e: Evaluation) -> Iterator[str]:
+def _overlap(e: Evaluation) -> Iterator[Sentence]:
     shared = e.tables.get("overlap")
     if shared is None:
         return
-    gap = shared["gap_days"]
-    yield f"{count(shared['events'], 'event')} of the test was trained on." + (
-        "" if gap is None else f" Between the last event trained on and the first evaluated lie {gap:.1f} days."
-    )
+    yield said.overlap(Overlap(shared["events"], shared["gap_days"]))
     for name, item in shared["entities"].items():
-        share = "" if item["share_of_frauds"] is None else f" and {percent(item['share_of_frauds'])} of the frauds"
-        yield (
-            f"{item['seen']:,} of {item['ids']:,} {name} ids were in training; they have "
-            f"{percent(item['share_of_events'] or 0.0)} of the events{share}."
-        )
+        share = item["share_of_events"] or 0.0
+        yield said.shared_ids(SharedIds(name, item["seen"], item["ids"], share, item["share_of_frauds"]))
 
 
-def _immature(e: Evaluation) -> Iterator[str]:
+def _immature(e: Evaluation) -> Iterator[Sentence]:
     bounds = e.tables.get("immature")
     if not bounds:
         return
     legit, fraud = bounds["all_legit"].get("savings"), bounds["all_fraud"].get("savings")
     if legit is not None and fraud is not None:
         bases = [bounds[name]["savings_base"]["words"] for name in ("all_legit", "all_fraud")]
-        yield (
-            f"Savings would be {percent(legit, 1)} (against {bases[0]}) if all immature events were legitimate, "
-            f"{percent(fraud, 1)} (against {bases[1]}) if all were fraud."
-        )
+        yield said.immature(ImmatureBounds(legit, bases[0], fraud, bases[1]))
 
 
-def _control_group(e: Evaluation) -> Iterator[str]:
+def _control_group(e: Evaluation) -> Iterator[Sentence]:
     group = e.tables.get("control_group")
     if group is None:
         return
-    yield (
-        f"{count(group['rows'], 'event')} with {count(group['frauds'], 'fraud')} were let through at random, so no "
-        "decision chose the outcomes that were seen."
-    )
+    yield said.control_group(ControlGroup(group["rows"], group["frauds"]))
     for name in ("average_precision", "recall", "savings"):
         item = group["metrics"][name]
-        if item["low"] is None or item["high"] is None:
-            yield f"{METRIC_WORDS[name]}, on these alone: {item.get('reason', 'no interval')}."
-        else:
-            yield (
-                f"{METRIC_WORDS[name]}, on these alone: {say(name, item['value'], e)} "
-                f"({say(name, item['low'], e)} to {say(name, item['high'], e)})."
-            )
+        found = Estimate(item["value"], item["low"], item["high"], item.get("reason"))
+        yield said.alone(Rate(name, found, e.confidence), currency_of(e))

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fraudctl.evaluate.result import Evaluation
-from fraudctl.figures import percent
+from fraudctl.figures import number, percent
 from fraudctl.report import charts
+from fraudctl.report import evaluation_sentences as said
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
-from fraudctl.report.evaluation_figures import figure, say
+from fraudctl.report.evaluation_figures import currency_of, figure, say
+from fraudctl.report.facts import Paired, Pairs
+from fraudctl.sentences import fixed
 
 
 def champion_section(e: Evaluation) -> Iterator[Section]:
@@ -43,22 +46,24 @@ def champion_section(e: Evaluation) -> Iterator[Section]:
     ]
     blocks: list[Block] = []
     if drawn:
-        alt = "Differences from the champion: " + "; ".join(f"{row['label']} {row['value']:+.4f}" for row in drawn)
+        pairs = Pairs(tuple(_paired(str(row["label"]), differences[str(row["label"])], beside) for row in drawn))
+        alt = said.paired(pairs)
         spec = charts.intervals(
             drawn, title="model minus champion", bars=False, width=charts.WIDE, number_format="+.4f"
         )
         blocks.append(Chart("champion", "This model minus the champion, paired on the same events", spec, alt))
-    blocks.append(Table("champion-table", f"Against champion {beside['model']}", columns, rows))
+    blocks.append(Table("champion-table", said.against(str(beside["model"])), columns, rows))
     blocks += _under_other_costs(beside)
     item = differences.get("savings")
-    lead = f"Compared with champion {beside['model']} on the same events."
+    lead = said.same_events(str(beside["model"]))
     if item is not None:
-        side = "more" if item["value"] >= 0 else "less"
-        clear = item.get("low") is not None and (item["low"] > 0 or item["high"] < 0)
-        sure = "beyond doubt" if clear else "within what chance allows"
-        of = f" of what “{item['base']['words']}” would cost" if item.get("base") else ""
-        lead = f"It saves {percent(abs(item['value']), 1)} {side}{of} than champion {beside['model']}, {sure}."
+        lead = said.compared(_paired("savings", item, beside))
     yield Section("champion-section", "Is it better than the champion?", lead, tuple(blocks))
+
+
+def _paired(name: str, item: Mapping[str, Any], beside: Mapping[str, Any]) -> Paired:
+    base = item["base"]["words"] if item.get("base") else ""
+    return Paired(name, float(item["value"]), item.get("low"), item.get("high"), str(beside["model"]), base)
 
 
 def _side(name: str, item: Mapping[str, Any]) -> Tone:
@@ -71,21 +76,25 @@ def _side(name: str, item: Mapping[str, Any]) -> Tone:
 
 def _difference_cell(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
     value = float(item["value"])
-    text = say(name, value, e)
+    text = say(name, value, currency_of(e))
     return Cell(text if text.startswith("-") else f"+{text}", round(value, 9), _side(name, item))
 
 
 def _difference_range(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
     if item.get("low") is None or item.get("high") is None:
         return Cell(str(item.get("reason", "–")))
-    return Cell(f"{say(name, item['low'], e)} to {say(name, item['high'], e)}", round(item["low"], 9))
+    low, high = (say(name, item[end], currency_of(e)) for end in ("low", "high"))
+    return Cell(f"{low} to {high}", round(item["low"], 9))
 
 
 def _under_other_costs(beside: Mapping[str, Any]) -> Iterator[Block]:
     """Say whether the better model would be another if a cost were half to double what the project says."""
     rows = beside.get("cost_sensitivity", [])
-    changed = [f"{row['cost']} × {row['factor']:g}" for row in rows if row["changes"]]
+    changed = tuple(f"{row['cost']} × {number(row['factor'])}" for row in rows if row["changes"])
     if changed:
-        yield Text(f"With other costs the other model would save more: {', '.join(changed)}.")
+        yield Text(said.other_costs(changed))
     elif rows:
-        yield Text("With any cost from half to double what it is, the same model saves more.", note=True)
+        yield Text(
+            fixed("With any cost from half to double what it is (one at a time), the same model saves more."),
+            note=True,
+        )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fraudctl.evaluate.result import Evaluation
-from fraudctl.figures import money, number, percent
+from fraudctl.figures import money, number, percent, whole
 from fraudctl.report.document import Cell
 from fraudctl.uncertainty import Estimate
 
@@ -41,23 +41,28 @@ def figure(name: str, value: float | None, e: Evaluation) -> Cell:
     """Give the value of a metric."""
     if value is None:
         return Cell("–", "")
-    return Cell(say(name, value, e), round(value, 9))
+    return Cell(say(name, value, currency_of(e)), round(value, 9))
 
 
-def say(name: str, value: float, e: Evaluation) -> str:
+def currency_of(e: Evaluation) -> str:
+    """Give the currency of an evaluation."""
+    return str(e.money.get("currency", ""))
+
+
+def say(name: str, value: float, currency: str) -> str:
     """Write a value of a metric."""
     if name == "errors":
-        return f"{value:.0f}"
+        return whole(value)
     if name == "cost":
-        return money(value, str(e.money.get("currency", "")))
-    return percent(value, 1) if name in SHARES else f"{value:.4f}"
+        return money(value, currency)
+    return percent(value, 1) if name in SHARES else number(value, 4)
 
 
 def interval(name: str, item: Estimate, e: Evaluation) -> Cell:
     """Give the interval of a metric."""
     if item.low is None or item.high is None:
         return Cell("–", "")
-    return Cell(f"{say(name, item.low, e)} to {say(name, item.high, e)}", round(item.low, 9))
+    return Cell(f"{say(name, item.low, currency_of(e))} to {say(name, item.high, currency_of(e))}", round(item.low, 9))
 
 
 def estimate(name: str, item: Estimate) -> Cell:
@@ -71,9 +76,10 @@ def with_interval(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
     """Give a metric of a table, with its interval below."""
     if item.get("value") is None:
         return Cell("–", "")
-    lines = [say(name, float(item["value"]), e)]
+    currency = currency_of(e)
+    lines = [say(name, float(item["value"]), currency)]
     if item.get("low") is not None and item.get("high") is not None:
-        lines.append(f"{say(name, item['low'], e)} to {say(name, item['high'], e)}")
+        lines.append(f"{say(name, item['low'], currency)} to {say(name, item['high'], currency)}")
     if item.get("base"):
         lines.append(f"against {item['base']['words']}")
     return Cell("", round(float(item["value"]), 9), lines=tuple(lines))

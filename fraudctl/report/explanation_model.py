@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import Final
 
-from fraudctl.explain.campaigns import Campaign
+from fraudctl.explain.campaigns import Campaign, CampaignTotal
 from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast, Difference
 from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.wording import spoken
-from fraudctl.figures import count, moment, money, percent
+from fraudctl.figures import moment, number, percent, signed, whole
 from fraudctl.report import charts
+from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text
+from fraudctl.report.facts import Few
+from fraudctl.sentences import Sentence, fixed, joined
 
 TOP_CAMPAIGNS: Final = 12
 TABLE_CAMPAIGNS: Final = 40
@@ -29,34 +31,25 @@ PULL: Final = "pull on the score, in log-odds (0.7 doubles the odds of fraud)"
 def contrasts_section(e: Explanation) -> Section:
     """Say where the scores of errors part from those of their correctly handled peers."""
     title = "What did the model not see, what misled it?"
-    parts: list[str] = []
+    parts: list[Sentence] = []
     blocks: list[Block] = []
     missed, false = e.missed_contrast, e.false_alarm_contrast
     if missed is not None:
-        parts.append(f"Missed frauds differ from caught ones {_pull(missed)}.")
+        parts.append(said.contrasted(missed, "missed"))
         blocks += _contrast_charts(missed, "missed", "missed minus caught frauds")
     if false is not None:
-        parts.append(f"False alarms differ from events that passed {_pull(false)}.")
+        parts.append(said.contrasted(false, "false"))
         blocks += _contrast_charts(false, "false", "false alarms minus events that passed")
     blocks.sort(key=lambda block: isinstance(block, Chart) and block.wide)
     if e.pairs is not None:
         blocks.append(_pairs_table(e.pairs))
     for name, side in (("missed_contrast", "Missed frauds"), ("false_alarm_contrast", "False alarms")):
         if name in e.absent:
-            blocks.append(Text(f"{side}: {e.absent[name]}.", note=True))
+            blocks.append(Text(said.absent(side, e.absent[name]), note=True))
     used = next((item.clusters for item in (missed, false) if item is not None and item.clusters), "")
     if used:
-        text = f"Mean contributions to the score; whiskers are 90 % intervals that redraw whole {used} ids."
-        blocks.append(Text(text + " A difference shows where the scores part, not why.", note=True))
-    return Section("contrast", title, " ".join(parts) or "Too few errors to say.", tuple(blocks))
-
-
-def _pull(item: Contrast) -> str:
-    """Say what parts errors from their peers, as a factor on the odds of fraud."""
-    top = item.families[0]
-    factor = f"{math.exp(min(abs(top.value), 50.0)):,.1f} times {'lower' if top.value < 0 else 'higher'}"
-    single = spoken(item.features[0].words)
-    return f"most by “{top.words}”, which makes their odds of fraud {factor}; of single features, by “{single}”"
+        blocks.append(Text(said.drawn_by(used), note=True))
+    return Section("contrast", title, joined(*parts) if parts else fixed("Too few errors to say."), tuple(blocks))
 
 
 def _contrast_charts(item: Contrast, name: str, words: str) -> list[Block]:
@@ -64,7 +57,7 @@ def _contrast_charts(item: Contrast, name: str, words: str) -> list[Block]:
     out: list[Block] = []
     for kind, rows in (("families", item.families), ("features", item.features)):
         shown, wide = rows[:TOP_DIFFERENCES], kind == "features"
-        alt = f"Mean contribution by {kind}, {words}: " + "; ".join(_difference_words(row) for row in shown) + "."
+        alt = said.differences(shown, kind, words)
         data = [_difference_row(row, shown) for row in shown]
         width, labels = (charts.WIDE, 470) if wide else (charts.HALF, 190)
         spec = charts.intervals(data, title=PULL if wide else "log-odds", width=width, label_width=labels)
@@ -82,11 +75,6 @@ def _difference_row(row: Difference, shown: tuple[Difference, ...]) -> dict[str,
     return {"label": label, "value": row.value, "low": row.low, "high": row.high, "tone": tone}
 
 
-def _difference_words(row: Difference) -> str:
-    interval = "" if row.low is None or row.high is None else f" ({row.low:+.2f} to {row.high:+.2f})"
-    return f"{row.words} {row.value:+.2f}{interval}"
-
-
 def _pairs_table(pairs: Pairs) -> Table:
     rows = tuple(
         (Cell("", lines=item.words), _pair_cell(item.missed), _pair_cell(item.false_alarms), _strength_cell(item))
@@ -96,33 +84,27 @@ def _pairs_table(pairs: Pairs) -> Table:
         Column("Features that act together", "lines"), Column("Missed frauds", "number"),
         Column("False alarms", "number"), Column("Size", "number", "mean over all errors, whatever its direction"),
     )  # fmt: skip
-    caption = (
-        f"What pairs of features add to the scores of {count(pairs.n_missed, 'missed fraud')} and "
-        f"{count(pairs.n_false_alarms, 'false alarm')} beyond each by itself, mean in log-odds"
-    )
-    return Table("pairs", caption, columns, rows, tools=True)
+    return Table("pairs", said.pairs_caption(pairs), columns, rows, tools=True)
 
 
 def _pair_cell(value: float | None) -> Cell:
-    return Cell("–", "") if value is None else Cell(f"{value:+.3f}", round(value, 6))
+    return Cell("–", "") if value is None else Cell(signed(value), round(value, 6))
 
 
 def _strength_cell(item: PairEffect) -> Cell:
-    return Cell(f"{item.strength:.3f}", round(item.strength, 6))
+    return Cell(number(item.strength), round(item.strength, 6))
 
 
 def clusters_section(e: Explanation) -> Section:
     """Say which groups of customers are stopped for one wrong reason."""
     title = "Whom do we annoy?"
     if "clusters" in e.absent:
-        return Section("clusters", title, f"Not drawn: {e.absent['clusters']}.")
+        return Section("clusters", title, said.absent("Not drawn", e.absent["clusters"]))
     if not e.clusters:
-        return Section("clusters", title, "False alarms fall into no groups that would come back with other events.")
-    n_in = sum(item.n for item in e.clusters)
-    lead = (
-        f"{percent(n_in / e.totals.n_false_alarms)} of the false alarms fall into {count(len(e.clusters), 'group')}; "
-        f"the costliest: {_rule(e.clusters[0])}."
-    )
+        return Section(
+            "clusters", title, fixed("False alarms fall into no groups that would come back with other events.")
+        )
+    lead = said.groups(e.clusters, e.totals, e.currency)
     rows = tuple(_cluster_row(i, item, e) for i, item in enumerate(e.clusters, 1))
     columns = (
         Column("Group", "number"), Column("Rule in words", "lines"), Column("False alarms", "number"),
@@ -132,14 +114,9 @@ def clusters_section(e: Explanation) -> Section:
         Column("Stability", "number", "how well the group comes back among random halves, 1 being whole"),
         Column("Fraud in like alerts", "number", "of all alerts that meet the rule, those that are fraud"),
     )  # fmt: skip
-    hidden = f" {count(e.n_unstable_clusters, 'group')} did not come back and are not shown."
-    note = "Grouped by why the model alerted." + (hidden if e.n_unstable_clusters else "")
-    table = Table("clusters", "Groups of false alarms with one reason", columns, rows, tools=True)
+    note = said.unstable(Few(e.n_unstable_clusters, 0))
+    table = Table("clusters", fixed("Groups of false alarms with the same reasons"), columns, rows, tools=True)
     return Section("clusters", title, lead, (table, Text(note, note=True)))
-
-
-def _rule(item: Cluster) -> str:
-    return " and ".join(item.rule) or item.drivers[0][0]
 
 
 def _cluster_row(i: int, item: Cluster, e: Explanation) -> tuple[Cell, ...]:
@@ -151,13 +128,13 @@ def _cluster_row(i: int, item: Cluster, e: Explanation) -> tuple[Cell, ...]:
         money_cell(item.cost, e),
         share_cell(item.precision),
         share_cell(item.recall),
-        Cell(f"{item.stability:.2f}", round(item.stability, 4)),
-        Cell(f"{percent(fraud)} of {item.n_alerts:,}", round(fraud, 6)),
+        Cell(number(item.stability, 2), round(item.stability, 4)),
+        Cell(f"{percent(fraud)} of {whole(item.n_alerts)}", round(fraud, 6)),
     )
 
 
 def _driven_by(item: Cluster) -> tuple[str, ...]:
-    drivers = ", ".join(f"{name} {value:+.1f}" for name, value in item.drivers[:2] if value >= 0.1)
+    drivers = ", ".join(f"{name} {signed(value, 2)}" for name, value in item.drivers[:2] if value >= 0.1)
     return (f"driven by {drivers}",) if drivers else ()
 
 
@@ -165,34 +142,21 @@ def campaigns_section(e: Explanation) -> Section:
     """Say which missed frauds hang together, and how each campaign went on."""
     title = "Which campaigns did we miss?"
     several = [item for item in e.campaigns if item.n_missed > 1]
-    if not several:
-        return Section("campaigns", title, "No campaign: no two missed frauds share an entity beyond chance.")
-    cost, n = sum(item.cost for item in several), sum(item.n_missed for item in several)
-    kinds: dict[str, int] = {}
-    for item in several:
-        kinds[item.entity] = kinds.get(item.entity, 0) + 1
-    hung = ", ".join(count(k, name) for name, k in sorted(kinds.items(), key=lambda kv: -kv[1]))
-    lead = (
-        f"{n:,} missed frauds ({money(cost, e.currency)}) belong to {count(len(several), 'campaign')}, which hang on "
-        f"{hung}."
-    )
-    lead += few(e.totals.n_missed, "missed frauds")
-    note = (
-        "Found with labels in hindsight, on both sides of each event: nobody had them then. "
-        f"Missed frauds that hang on no entity: {e.n_outside_campaigns:,}."
-    )
-    blocks = (_course(several[:TOP_CAMPAIGNS]), _campaign_table(several[:TABLE_CAMPAIGNS], e), Text(note, note=True))
+    total = e.campaign_total
+    if total is None:
+        return Section("campaigns", title, fixed("No campaign holds two missed frauds."))
+    lead = joined(said.in_campaigns(total, e.currency), few(e.totals.n_missed, "missed fraud"))
+    note = Text(said.outside_campaigns(total), note=True)
+    blocks = (_course(several[:TOP_CAMPAIGNS]), _campaign_table(several[:TABLE_CAMPAIGNS], total, e), note)
     return Section("campaigns", title, lead, blocks)
 
 
 def _course(shown: list[Campaign]) -> Chart:
     rows = _points(shown)
     tones = {"missed": ("missed", "bad"), "caught": ("caught", "good"), "outside": ("outside the period", "soft")}
-    alt = "Frauds of the costliest campaigns over time: " + "; ".join(
-        f"{item.entity} {item.value} {item.n_missed} missed, {item.n_caught} caught" for item in shown
-    )
+    alt = said.courses(tuple(shown))
     wide, narrow = (charts.timeline(rows, tones=tones, width=width) for width in (charts.WIDE, charts.NARROW))
-    return Chart("campaigns-course", "Course of the costliest campaigns", wide, alt + ".", narrow=narrow)
+    return Chart("campaigns-course", "Course of the costliest campaigns", wide, alt, narrow=narrow)
 
 
 def _points(shown: list[Campaign]) -> list[dict[str, object]]:
@@ -216,7 +180,7 @@ def _points(shown: list[Campaign]) -> list[dict[str, object]]:
     ]
 
 
-def _campaign_table(shown: list[Campaign], e: Explanation) -> Table:
+def _campaign_table(shown: list[Campaign], total: CampaignTotal, e: Explanation) -> Table:
     rows = tuple(
         (
             Cell(item.entity),
@@ -237,5 +201,5 @@ def _campaign_table(shown: list[Campaign], e: Explanation) -> Table:
         Column("Of its events", "number", "share of frauds between the first and the last of them"),
         Column("Lost", "number"), Column("First fraud", "code"), Column("Last fraud", "code"),
     )  # fmt: skip
-    caption = f"The {len(rows)} costliest campaigns with at least two missed frauds"
+    caption = said.campaigns_caption(tuple(shown), total)
     return Table("campaigns-table", caption, columns, rows, tools=True, filter_hint="Filter campaigns")

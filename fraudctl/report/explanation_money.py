@@ -1,17 +1,20 @@
-"""The sections of an explanation on money: where it goes, and what another line would have changed."""
+"""The sections of an explanation on money: where it goes, and what another threshold would have changed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from fraudctl.explain.findings import Move
 from fraudctl.explain.money import EntityTable, Loss, SegmentTable
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.threshold import Setting
-from fraudctl.figures import count, money, percent
+from fraudctl.figures import money, number, signed
 from fraudctl.report import charts
+from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell
 from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
+from fraudctl.sentences import fixed, joined
 
 _LOSS_COLUMNS = (
     Column("Events", "number"), Column("Frauds", "number"), Column("Missed", "number"),
@@ -26,15 +29,11 @@ def where_section(e: Explanation) -> Section:
     errors = e.totals.missed_cost + e.totals.false_alarm_cost
     tables = sorted((item for item in e.money.entities if item.rows and item.n_values), key=_by_share)
     if errors <= 0 or not (tables or e.money.segments):
-        return Section("where", title, "No money was lost on errors that a segment or an entity could be named for.")
-    lead = "Losses are spread over the segments."
-    if tables:
-        top = tables[0]
-        lead = (
-            f"{count(len(top.rows), top.entity)} of {top.n_values:,} carry {percent(top.share_of_top)} of the money "
-            f"lost on errors; half of it lies with {count(top.half_of_loss, top.entity)}."
+        return Section(
+            "where", title, fixed("No money was lost on errors that a segment or an entity could be named for.")
         )
-    lead += few(len(e.errors), "errors")
+    told = said.concentrated(tables[0]) if tables else fixed("No entity is known that the loss could lie with.")
+    lead = joined(told, few(len(e.errors), "error"))
     shown = [_entity_table(item, e) for item in tables[:1]] + [_segment_table(item, e) for item in e.money.segments[:1]]
     folded = [_segment_table(item, e) for item in e.money.segments[1:]] + [
         _entity_table(item, e) for item in tables[1:]
@@ -53,12 +52,10 @@ def _concentration(tables: list[EntityTable]) -> Iterator[Block]:
         return
     rows = [{"name": item.entity, "n": n, "share": share} for item in shown for n, share in item.concentration]
     names = [item.entity for item in shown]
-    alt = "Share of the loss over the number of costliest ids: " + "; ".join(
-        f"half of it lies with {count(item.half_of_loss, item.entity)}" for item in shown
-    )
+    alt = said.concentration(tuple(shown))
     wide, narrow = (charts.concentration(rows, names=names, width=width) for width in (charts.WIDE, charts.NARROW))
     title = "How concentrated the loss is: share of the money lost on errors that the costliest ids carry"
-    yield Chart("concentration", title, wide, alt + ".", narrow=narrow)
+    yield Chart("concentration", title, wide, alt, narrow=narrow)
 
 
 def _loss_row(item: Loss, e: Explanation) -> tuple[Cell, ...]:
@@ -76,33 +73,29 @@ def _loss_row(item: Loss, e: Explanation) -> tuple[Cell, ...]:
 
 def _segment_table(item: SegmentTable, e: Explanation) -> Table:
     rows = tuple(_loss_row(row, e) for row in item.rows)
-    caption = f"By {item.words}, the costliest first"
-    return Table(f"segment-{item.column}", caption, (Column(item.words), *_LOSS_COLUMNS), rows, tools=True)
+    return Table(
+        f"segment-{item.column}",
+        said.segment_caption(item.words),
+        (Column(item.words), *_LOSS_COLUMNS),
+        rows,
+        tools=True,
+    )
 
 
 def _entity_table(item: EntityTable, e: Explanation) -> Table:
     rows = tuple(_loss_row(row, e) for row in item.rows)
-    caption = f"The costliest of {count(item.n_values, item.entity)}: {percent(item.share_of_top)} of what errors cost"
+    caption = said.entity_caption(item)
     return Table(f"entity-{item.entity}", caption, (Column(item.entity, "code"), *_LOSS_COLUMNS), rows, tools=True)
 
 
 def threshold_section(e: Explanation) -> Section:
-    """Say whether another line would have cost less."""
+    """Say whether another threshold would have cost less."""
     title = "Is it the threshold?"
-    today, best = e.sweep.today, e.sweep.best
-    gain = today.cost - best.cost
-    if gain <= 0.02 * abs(today.cost):
-        lead = "No: no other line would have cost noticeably less."
-    else:
-        more = "more" if best.n_alerts > today.n_alerts else "fewer"
-        lead = (
-            f"Partly: with {more} alerts ({best.alerts_per_day:,.1f} a day instead of {today.alerts_per_day:,.1f}) the "
-            f"loss would have been {money(gain, e.currency)} lower ({percent(gain / abs(today.cost))}), in hindsight."
-        )
-    lead += few(len(e.errors), "errors")
-    note = (
-        "Each row is the same policy, with its costs, rules and capacity, had it taken all odds of fraud to be so many "
-        "times what they are. Chosen on this very period, the best row flatters; “fraudctl threshold” chooses a policy."
+    move = Move(e.sweep.today, e.sweep.best)
+    lead = joined(said.threshold_lead(move, e.sweep, e.currency), few(len(e.errors), "error"))
+    note = fixed(
+        "Each row is the same policy, with its costs, rules and capacity, had it taken all odds of fraud to be a "
+        "factor of what they are. Chosen on this period, the best row flatters; “fraudctl threshold” chooses a policy."
     )
     return Section("threshold", title, lead, (*_curve(e), _near_table(e), Text(note, note=True)))
 
@@ -112,11 +105,7 @@ def _curve(e: Explanation) -> Iterator[Block]:
     points = [item for item in e.sweep.curve if item.alerts_per_day > 0 and item.cost <= most]
     if len(points) < 3:
         return
-    today, best = e.sweep.today, e.sweep.best
-    alt = (
-        f"Money lost against alerts per day. Today {today.alerts_per_day:,.1f} alerts a day cost "
-        f"{money(today.cost, e.currency)}; the lowest is {money(best.cost, e.currency)} at {best.alerts_per_day:,.1f}."
-    )
+    alt = said.threshold_curve(Move(e.sweep.today, e.sweep.best), e.currency)
     wide, narrow = (_curve_spec(e, points, width) for width in (charts.WIDE, charts.NARROW))
     title = "Money lost as the number of alerts changes; shaded: within 1 % of the lowest"
     yield Chart("cost-curve", title, wide, alt, narrow=narrow)
@@ -150,17 +139,18 @@ def _near_table(e: Explanation) -> Table:
         Column("Missed money recovered", "number"), Column("False alarms more", "number"),
         Column("Their cost", "number"), Column("Loss changes by", "number"),
     )  # fmt: skip
-    return Table("near", "What a lower or higher line would recover and cost, against today", columns, rows)
+    caption = fixed("What a lower or higher threshold would recover and cost, against today")
+    return Table("near", caption, columns, rows)
 
 
 def _near_row(item: Setting, today: Setting, e: Explanation) -> tuple[Cell, ...]:
     change = item.cost - today.cost
     tone: Tone = "good" if change < 0 else "bad" if change > 0 else "plain"
-    signed = f"{'+' if change > 0 else ''}{money(change, e.currency)}"
+    changed = f"{'+' if change > 0 else ''}{money(change, e.currency)}"
     return (
-        Cell(f"{item.factor:g} ×", item.factor), Cell(f"{item.alerts_per_day:,.1f}", item.alerts_per_day),
-        Cell(f"{today.n_missed - item.n_missed:+,}", float(today.n_missed - item.n_missed)),
+        Cell(f"{number(item.factor)} ×", item.factor), Cell(number(item.alerts_per_day), item.alerts_per_day),
+        Cell(signed(today.n_missed - item.n_missed), float(today.n_missed - item.n_missed)),
         money_cell(today.missed_cost - item.missed_cost, e),
-        Cell(f"{item.n_false_alarms - today.n_false_alarms:+,}", float(item.n_false_alarms - today.n_false_alarms)),
-        money_cell(item.false_alarm_cost - today.false_alarm_cost, e), Cell(signed, round(change, 2), tone),
+        Cell(signed(item.n_false_alarms - today.n_false_alarms), float(item.n_false_alarms - today.n_false_alarms)),
+        money_cell(item.false_alarm_cost - today.false_alarm_cost, e), Cell(changed, round(change, 2), tone),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fraudctl.figures import whole
 from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Table, Text, shown
 from fraudctl.report.escape import markdown as escape
 
@@ -47,7 +48,7 @@ def _table(table: Table, most_rows: int) -> str:
     rows = [" | ".join(_cell(cell) for cell in row) for row in table.rows[:most_rows]]
     lines = [f"**{escape(table.caption)}**", "", f"| {heads} |", f"| {sides} |", *(f"| {row} |" for row in rows)]
     if len(table.rows) > most_rows:
-        lines += ["", f"_{most_rows} of {len(table.rows):,} rows._"]
+        lines += ["", f"_{most_rows} of {whole(len(table.rows))} rows._"]
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
+from fraudctl.figures import whole
 from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Section, Table, Text, shown
 
 STYLES: Final = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "cool": "cyan", "muted": "dim"}
@@ -85,7 +86,7 @@ def _table(block: Table, most_rows: int) -> RenderableType:
     for row in block.rows[:most_rows]:
         table.add_row(*(_cell(cell) for cell in row))
     rest = len(block.rows) - most_rows
-    note = [RichText(f"and {rest:,} more rows", style="dim")] if rest > 0 else []
+    note = [RichText(f"and {whole(rest)} more rows", style="dim")] if rest > 0 else []
     return Padding(Group(RichText(block.caption, style="dim"), table, *note), (1, 0, 0, 0))
 
 

@@ -141,7 +141,7 @@ def test_an_evaluation_says_its_verdict_in_words(evaluation: Evaluation) -> None
 
 def test_an_evaluation_shows_ties_the_policy_and_what_other_costs_would_change(evaluation: Evaluation) -> None:
     page = evaluation_report(evaluation, project="p")
-    assert "Who looks at so many a day" in page
+    assert "Review queues of a fixed length a day" in page
     assert "The action with the lowest expected cost for each event." in page
     told = {
         0.5: "With other costs the other model would save more: allow.fraud × 0.5",
