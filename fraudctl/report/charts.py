@@ -53,7 +53,7 @@ def ticks(kind: Literal["money", "number", "share"], count: int = 5) -> Spec:
         "number": "abs(datum.value) >= 1000 ? format(datum.value, ',.0f') : format(datum.value, '.2~r')",
         "share": "format(datum.value, '.3~%')",
     }
-    return {"tickCount": count, "labelExpr": forms[kind]}
+    return {"tickCount": count, "labelExpr": forms[kind], "labelSeparation": 8}
 
 
 def colour(name: str) -> str:
@@ -301,7 +301,7 @@ def curve(
     """Draw y over x, both shares in [0, 1]; with its interval, the diagonal, and today's point where given."""
     share = ticks("share")
     if log:
-        share["values"] = [0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0]
+        share |= {"values": [0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0], "labelOverlap": False}
     scale = {"type": "log", "clamp": True, "nice": False} if log else {"domain": [0, 1]}
     at_x, at_y = field(x, title=x_title, axis=share, scale=scale), field(y, title=y_title, axis=share, scale=scale)
     layers: list[Spec] = []

@@ -16,8 +16,6 @@ from fraudctl.plain import visible
 
 T = TypeVar("T")
 
-from fraudctl.sentences import Sentence
-
 Tone = Literal["plain", "good", "bad", "warn", "cool", "muted"]
 Kind = Literal["text", "number", "code", "lines"]
 
@@ -27,7 +25,7 @@ class Card:
     """A figure that stands out, and what it is."""
 
     value: str
-    label: Sentence
+    label: str
     tone: Tone = "plain"
 
 
@@ -35,7 +33,7 @@ class Card:
 class Text:
     """A paragraph; a note is set smaller."""
 
-    text: Sentence
+    text: str
     note: bool = False
 
 
@@ -44,7 +42,7 @@ class Fact:
     """A term and what holds of it, as in a method section."""
 
     term: str
-    text: Sentence
+    text: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Bar:
 
     name: str
     segments: tuple[Segment, ...]
-    alt: Sentence
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Chart:
     name: str
     title: str
     spec: Mapping[str, Any]
-    alt: Sentence
+    alt: str
     wide: bool = True
     narrow: Mapping[str, Any] | None = None
 
@@ -123,7 +121,7 @@ class Table:
     """Rows under columns; `tools` adds sorting and, for long ones, a filter; `folded` shows it when it is asked for."""
 
     name: str
-    caption: Sentence
+    caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     tools: bool = False
@@ -138,7 +136,7 @@ class Table:
 Block = Text | Facts | Bar | Chart | Table
 
 
-def _said(block: Block) -> tuple[Sentence, ...]:
+def _said(block: Block) -> tuple[str, ...]:
     if isinstance(block, Facts):
         return tuple(item.text for item in block.items)
     if isinstance(block, Text):
@@ -152,7 +150,7 @@ class Section:
 
     name: str
     title: str
-    lead: Sentence
+    lead: str
     blocks: tuple[Block, ...] = ()
 
 
@@ -172,16 +170,16 @@ class Document:
         The most important statements, first things first.
     """
 
-    title: Sentence
-    subtitle: tuple[Sentence, ...]
+    title: str
+    subtitle: tuple[str, ...]
     cards: tuple[Card, ...]
     sections: tuple[Section, ...]
     kicker: str = ""
     verdict: tuple[str, Tone] | None = None
-    findings: tuple[tuple[Sentence, Sentence, Tone], ...] = ()
+    findings: tuple[tuple[str, str, Tone], ...] = ()
     footer: str = ""
 
-    def sentences(self) -> tuple[Sentence, ...]:
+    def sentences(self) -> tuple[str, ...]:
         """Give every sentence, in the order in which they appear."""
         blocks = [block for section in self.sections for block in section.blocks]
         leads = [section.lead for section in self.sections]

@@ -67,7 +67,8 @@ class Ground:
         rows = scored.to_dicts()
         return cls(
             rows, world.history.to_dicts(), tuple(world.project.entities),
-            {item.words or item.name: item.name for item in features}, world.project.data.timezone,
+            {name: name for name in scored.columns} | {item.words or item.name: item.name for item in features},
+            world.project.data.timezone,
             timedelta(days=30), lambda factor: [code != 0 for code in codes(factor)], cost_of, **more,
         )  # fmt: skip
 
@@ -493,7 +494,7 @@ def recount_gate(item: evaluated.GateResult, g: Ground) -> None:
 
 
 def recount_rule(item: evaluated.RuleResult, g: Ground) -> None:
-    if item.estimate.value is not None and item.metric in {"recall", "savings"} and item.name != "champion":
+    if item.name == f"{item.metric}.{item.direction}":
         assert g.evaluation is not None
         assert item.estimate.value == g.evaluation.metrics[item.metric].value
 
