@@ -2,8 +2,8 @@
 
 A `Document` holds cards, findings and sections; a section answers its question in a sentence (`lead`) and then shows
 blocks: text, a proportion bar, a chart, a table. What says something of a result is a `Sentence`, which keeps the typed
-values it was written from. All text is plain text of one line: renderers take it through `shown`, and then escape it for
-their format.
+values it was written from. All text is plain text of one line: renderers take it through `shown`, and then escape it
+for their format.
 """
 
 from __future__ import annotations
