@@ -174,3 +174,39 @@ def test_what_is_learned() -> None:
     for name in ("tuning", "params", "trees", "warnings", "baselines"):
         same(one.summary[name], other.summary[name], 1.0)
     assert other.predictions[WEIGHT].to_numpy() == pytest.approx(1000.0 * one.predictions[WEIGHT].to_numpy())
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        'kind = "thresholds"',
+        "constraints = { alert_rate = { at_most = 0.1 } }",
+        "constraints = { alert_rate = { at_least = 0.9995 } }",
+        'capacity = { review = "60 per day" }',
+    ],
+)
+def test_another_currency_changes_no_decision(policy: str, unit: float) -> None:
+    more = f"[policy]\n{policy}\n"
+    rows = world(2).drop("w")
+    found = []
+    for factor in (1.0, unit):
+        plan = make_project(more)
+        actions = {
+            name: {
+                side: {"fixed": cell.fixed * factor, "rate": cell.rate}
+                for side, cell in (("legit", item.legit), ("fraud", item.fraud))
+            }
+            for name, item in plan.costs.actions.items()
+        }
+        plan = plan.model_copy(update={"costs": type(plan.costs).model_validate({"actions": actions})})
+        priced = rows.with_columns(pl.col("amount") * factor)
+        policy_found = choose_policy(plan, priced, rows["y_prob"].to_numpy()).policy
+        scored = score(priced, plan, policy=policy_found)
+        told = {**policy_found.thresholds, "alert_price": policy_found.alert_price / factor}
+        found.append((scored["action"].to_list(), told, evaluated(scored, plan).metrics["savings"]))
+    one, other = found
+    assert one[0] == other[0]
+    same(one[1], other[1], 1.0)
+    for name in ("value", "low", "high"):
+        same(getattr(one[2], name), getattr(other[2], name), 1.0)
