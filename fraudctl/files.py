@@ -25,9 +25,9 @@ _UNLOCKABLE: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, err
 
 def write_all(handle: int, content: bytes | memoryview) -> None:
     """Write all bytes at the end of an open file; an interrupted write is continued."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
+    written = os.write(handle, content)
+    while written < len(content):
+        written += os.write(handle, memoryview(content)[written:])
 
 
 def flush(path: Path) -> None:

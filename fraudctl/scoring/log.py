@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from fraudctl.errors import BundleError
 
@@ -59,8 +59,7 @@ class DamagedLogError(BundleError):
         self.at = at
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """A place in the log of a state.
 
     Attributes

@@ -386,5 +386,10 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"the state in {folder} cannot be written: {error.strerror or error or type(error).__name__}"
-        raise UsageError(msg, hint="check space and permissions of the folder") from error
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> UsageError:
+    """Return the error of a state that cannot be written."""
+    msg = f"the state in {folder} cannot be written: {error.strerror or error or type(error).__name__}"
+    return UsageError(msg, hint="check space and permissions of the folder")

@@ -42,6 +42,7 @@ from fraudctl.scoring.saved import (
     require_acknowledged,
     segment_name,
     segments,
+    unwritable,
     write_snapshot,
 )
 
@@ -221,18 +222,23 @@ class Store:
         UsageError
             They cannot be written; the log is as it was, and the next call tries again.
         """
-        with self._watched("written"):
+        try:
             if self._unflushed and self.durable:
                 self._flush_names()
-            self._clean()
+            if self._dirty:
+                self._clean()
             content, position = batch(frames, self._position)
             self._note_acknowledged()
             self._loaded, self._dirty = {}, True
             write_all(self._log, content)
             if self.durable:
                 os.fsync(self._log)
-            self._position, self._size, self._dirty = position, self._size + len(content), False
-            self._n_records += len(frames)
+        except OSError as error:
+            raise self._failed("written", error) from error
+        self._position, self._size, self._dirty = position, self._size + len(content), False
+        self._n_records += len(frames)
+        if self._problems:
+            self._tell("written", None)
 
     def _clean(self) -> None:
         """Cut off what a failed write has left at the end of the log."""
@@ -244,8 +250,10 @@ class Store:
         """Note that the batches so far were written: they may have been answered. Without the note, all goes on."""
         slot = mark_slot(self.segment, self._position.sequence, durable=self.durable)
         self._turn = MARK_APART - self._turn
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - quicker, and on the way of every decision
             os.pwrite(self._mark, slot, self._turn)
+        except OSError:
+            pass
 
     def rotate(self) -> int:
         """Begin a new segment and close the newest; give its number. A snapshot may then cover all before it.
@@ -359,12 +367,16 @@ class Store:
     def _watched(self, what: str) -> Iterator[None]:
         """Note why writing fails, and that it works again."""
         try:
-            with explained(self.folder):
-                yield
-        except UsageError as error:
-            self._tell(what, f"{error.message}; it could not be {what}, and the log so far goes on")
-            raise
+            yield
+        except OSError as error:
+            raise self._failed(what, error) from error
         self._tell(what, None)
+
+    def _failed(self, what: str, error: OSError) -> UsageError:
+        """Note why something could not be done; give the error to raise."""
+        found = unwritable(self.folder, error)
+        self._tell(what, f"{found.message}; it could not be {what}, and the log so far goes on")
+        return found
 
     def _tell(self, what: str, problem: str | None) -> None:
         before = self.problem

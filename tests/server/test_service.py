@@ -19,12 +19,16 @@ class Engine:
 
     def __init__(self) -> None:
         self.fails, self.flushed, self.events = False, 0, 0
-        self.store, self.not_after, self.logged = object(), None, 0
+        self.store = SimpleNamespace(problem=None, probe=self.probe)
+        self.not_after, self.logged, self.probed = None, 0, 0
         self.live = SimpleNamespace(features={}, definitions={})
 
     def event(self, _: Any) -> bytes:
         self.events += 1
         return b"{}"
+
+    def probe(self) -> None:
+        self.probed += 1
 
     def flush(self) -> None:
         if self.fails:
@@ -87,3 +91,18 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_shows_no_text_of_errors(
     assert json.loads(stream.getvalue())["kind"] == "ValueError"
     assert "4111" not in stream.getvalue()
     assert "4111" in Log(verbose=True).about(ValueError("4111111111111111"))["traceback"]
+
+
+def test_a_state_that_cannot_be_saved_is_not_ready_and_told_once() -> None:
+    engine, told = Engine(), io.StringIO()
+    found = Service(cast("Any", engine), load=cast("Any", None), log=Log(told), limits=Limits())
+    engine.store.problem = "no inode"
+    engine.store.on_problem("no inode")
+    assert [found.unready for _ in range(5)] == ["the state cannot be saved"] * 5
+    assert engine.probed == 1, "not at every question"
+    engine.store.problem = None
+    engine.store.on_problem(None)
+    assert found.unready is None
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["state cannot be written", "state can be written again"]
+    assert lines[0]["message"] == "no inode"
