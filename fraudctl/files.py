@@ -101,7 +101,7 @@ def locked(place: Path | int, *, wait: bool = False, create: bool = True) -> int
         os.close(handle)
         return None
     except OSError as error:
-        if isinstance(place, int) and error.errno in _UNLOCKABLE:
+        if (isinstance(place, int) or not create) and error.errno in _UNLOCKABLE:
             return handle
         os.close(handle)
         raise

@@ -9,7 +9,6 @@ times and names are given.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from fraudctl import tables
+from fraudctl import files, tables
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
 from fraudctl.errors import BundleError, UsageError
 
@@ -414,15 +413,8 @@ def _append(models_dir: Path, log: _Log, entry: Entry) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with tables.whole_file(path) as temporary, temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with tables.whole_file(path) as temporary:
+        files.write_bytes(temporary, content)
 
 
 @contextmanager
@@ -431,15 +423,20 @@ def _locked(models_dir: Path) -> Iterator[None]:
 
     The folder itself is locked too, so that deleting the lock file lets nobody in.
     """
-    models_dir.mkdir(parents=True, exist_ok=True)
-    folder = os.open(models_dir, os.O_RDONLY)
+    held = []
     try:
-        with (models_dir / _LOCK_NAME).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
+        try:
+            models_dir.mkdir(parents=True, exist_ok=True)
+            held.append(files.locked(models_dir / _LOCK_NAME, wait=True))
+            held.append(files.locked(models_dir, wait=True, create=False))
+        except OSError as error:
+            msg = f"the registry in {models_dir} cannot be locked: {error.strerror or type(error).__name__}"
+            raise UsageError(msg, hint="check space and permissions of the folder") from error
+        yield
     finally:
-        os.close(folder)
+        for handle in held:
+            if handle is not None:
+                os.close(handle)
 
 
 def to_dict(models_dir: Path) -> dict[str, Any]:
