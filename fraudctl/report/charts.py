@@ -7,6 +7,7 @@ for dark screens, so a chart file of its own stays a valid light chart.
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -300,16 +301,17 @@ def curve(
 ) -> Spec:  # fmt: skip
     """Draw y over x, both shares in [0, 1]; with its interval, the diagonal, and today's point where given."""
     share = ticks("share")
+    scale: Spec = {"domain": [0, 1]}
     if log:
-        share |= {"values": [0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0], "labelOverlap": False}
-    scale = {"type": "log", "clamp": True, "nice": False} if log else {"domain": [0, 1]}
+        decades = _decades([float(row[key]) for row in rows for key in (x, y)])
+        share |= {"values": decades, "labelOverlap": False}
+        scale = {"type": "log", "clamp": True, "nice": False, "domain": [decades[0], decades[-1]]}
     at_x, at_y = field(x, title=x_title, axis=share, scale=scale), field(y, title=y_title, axis=share, scale=scale)
     layers: list[Spec] = []
     if diagonal:
         ends = [{x: 0.0, y: 0.0}, {x: 1.0, y: 1.0}]
         if log:
-            floor = min([float(row[key]) for row in rows for key in (x, y) if float(row[key]) > 0], default=0.001)
-            ends[0] = {x: floor, y: floor}
+            ends[0] = {x: scale["domain"][0], y: scale["domain"][0]}
         rule = _mark("line", "soft", strokeDash=[4, 4], strokeWidth=1)
         layers.append({"data": {"values": ends}, "mark": rule, "encoding": {"x": at_x, "y": at_y}})
     if low and high:
@@ -325,6 +327,13 @@ def curve(
         layers.append({"data": here, "mark": dot, "encoding": {"x": at_x, "y": at_y}})
         layers.append({"data": here, "mark": text, "encoding": {"x": at_x, "y": at_y, "text": {"field": "text"}}})
     return spec(layers, rows=rows, width=width - 50, height=250)
+
+
+def _decades(values: Sequence[float]) -> list[float]:
+    """Return the powers of ten that hold some shares, up to 1: ticks outside of an axis would be drawn at its end."""
+    least = min((value for value in values if value > 0), default=0.001)
+    lowest = min(math.floor(math.log10(least)), -1)
+    return [float(10**power) if power >= 0 else 1.0 / 10**-power for power in range(lowest, 1)]
 
 
 def to_svg(chart: Mapping[str, Any], *, name: str) -> str:

@@ -128,7 +128,7 @@ def _findings(e: Evaluation) -> tuple[tuple[Sentence, Sentence, Tone], ...]:
 def _cards(e: Evaluation, balance: Balance | None) -> tuple[Card, ...]:
     cards: list[Card] = []
     if balance is not None:
-        tone: Tone = "good" if balance.saved >= 0 else "bad"
+        tone: Tone = "good" if balance.saved > 0 else "bad" if balance.saved < 0 else "plain"
         cards.append(Card(money(balance.saved, balance.currency), said.saved(balance), tone))
         cards.append(Card(money(balance.cost, balance.currency), fixed("lost all the same"), "bad"))
     for name in ("recall", "precision"):

@@ -47,6 +47,9 @@ def headline(gate: GateResult, balance: Balance | None) -> str:
     saved, base = balance.saved, balance.base
     share = f" ({percent(saved / base.cost)} of what “{base.words}” would cost)" if base.cost > 0 else ""
     amount = money(abs(saved), balance.currency)
+    if saved == 0:
+        text = f"it saves nothing against “{base.words}”, the cheapest constant action"
+        return may + text if may else text[0].upper() + text[1:]
     text = f"it saves {amount}{share}" if saved >= 0 else f"it costs {amount} more than “{base.words}” would"
     return may + text if may else text[0].upper() + text[1:]
 
@@ -105,6 +108,8 @@ def recall_lead(item: Rate) -> str:
 @sentence
 def saving(balance: Balance) -> str:
     """Say what is saved, against what, and how much of what a perfect model would save."""
+    if balance.saved == 0:
+        return f"Nothing: it costs what “{balance.base.words}” would, the cheapest constant action."
     if balance.saved < 0:
         more = money(-balance.saved, balance.currency)
         return f"Nothing: it costs {more} more than “{balance.base.words}”, the cheapest constant action."

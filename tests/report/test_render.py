@@ -209,3 +209,32 @@ def test_interactions_have_a_table_of_their_own(explanation: Explanation) -> Non
     assert "Features that act together" in page
     assert NASTY not in page
     assert "Features that act together" not in explanation_report(explanation)
+
+
+def test_each_tick_of_a_logarithmic_axis_lies_on_the_axis() -> None:
+    rows = [{"x": value, "y": value} for value in (0.043, 0.05, 0.31)]
+    spec = charts.curve(rows, x="x", y="y", x_title="x", y_title="y", log=True, diagonal=True)
+    for layer in spec["layer"]:
+        for side in ("x", "y"):
+            low, high = layer["encoding"][side]["scale"]["domain"]
+            assert (low, high) == (0.01, 1.0)
+            assert all(low <= tick <= high for tick in layer["encoding"][side]["axis"]["values"])
+
+
+def test_the_label_of_a_point_at_the_end_of_an_axis_stays_inside() -> None:
+    rows = [{"x": 0.0, "y": 1.0}, {"x": 1.0, "y": 0.05}]
+    for at, side in ((1.0, "right"), (0.2, "left")):
+        spec = charts.curve(rows, x="x", y="y", x_title="x", y_title="y", point=(at, 0.05, "this policy"))
+        assert spec["layer"][-1]["mark"]["align"] == side
+
+
+@pytest.mark.parametrize("kind", ["money", "number", "share"])
+def test_ticks_are_short_and_plain(kind: str) -> None:
+    rows = [{"x": 0.011410292898, "y": 0.2}, {"x": 950.0, "y": 2.5e9}]
+    axis = charts.field("y", title="y", axis=charts.ticks(kind))  # type: ignore[arg-type]
+    layer = {"mark": "line", "encoding": {"x": charts.field("x", scale={"type": "log", "nice": False}), "y": axis}}
+    layer["encoding"]["x"]["axis"] = charts.ticks("number")
+    words = re.findall(r"<text[^>]*>([^<]+)</text>", charts.to_svg(charts.spec([layer], rows=rows), name="n"))
+    assert words
+    assert all(len(word) <= 16 and "e+" not in word for word in words)
+    assert not any(re.search(r"\d[mG]$", word) for word in words)
