@@ -106,7 +106,8 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
     Raises
     ------
     DataError
-        A file that is not readable as what its name says, or files whose columns do not fit together.
+        A file that is not readable as what its name says, files whose columns do not fit together, or a name of a
+        column with a NUL character.
     """
     names = list(files)
     with explained(names):
@@ -117,7 +118,10 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
             frame = _scan_csv(names)
         else:
             frame = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names))
-        frame.collect_schema()
+        held = [place for place, name in enumerate(frame.collect_schema(), start=1) if "\0" in name]
+    if held:  # such a name ends the process where Arrow hands a table on
+        msg = f"{names[0]}: the name of column {held[0]} holds a NUL character"
+        raise DataError(msg, hint="rename the column")
     return frame
 
 

@@ -228,3 +228,11 @@ def test_an_id_of_spaces_names_nothing_and_is_what_python_calls_space(name: str)
     assert tables.n_empty(pl.Series(["a", name, None, " b "])) == 2
     assert all(character.isspace() for character in tables.BLANK)
     assert {chr(code) for code in range(0x11000) if chr(code).isspace()} == set(tables.BLANK)
+
+
+def test_a_column_name_that_would_end_the_process_is_refused(tmp_path: Path) -> None:
+    """Arrow hands names over as C strings: one with a NUL character ended `train` with SIGABRT."""
+    pl.DataFrame({"a": [1], "card\0number": [2]}).write_parquet(tmp_path / "e.parquet")
+    with pytest.raises(DataError, match="name of column 2 holds a NUL character") as error:
+        tables.scan([str(tmp_path / "e.parquet")])
+    assert "card" not in error.value.message

@@ -26,7 +26,7 @@ def markdown(text: str) -> str:
     """
     plain = visible(text, lines=True).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = _MARKUP.sub(lambda found: f"\\{found[0]}", plain)
-    plain = re.sub(r"^(\d+)([.)])", r"\1\\\2", plain)
+    plain = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", plain)
     plain = _REFERENCE.sub(_unlinked, plain)
     return re.sub(r"^\s+|\s+$|[\n\t]", lambda found: "".join(f"&#{ord(char)};" for char in found[0]), plain)
 
