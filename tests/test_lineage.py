@@ -304,3 +304,28 @@ def test_the_text_of_a_new_version_says_the_same(place: Path) -> None:
     project = rewrite(place, ("fixed = 5 }", "fixed = 9 }"))
     new = load_bundle(choose_threshold(project).path)
     assert json.dumps(tomllib.loads(new.manifest["project_file"])) == json.dumps(tomllib.loads(project.text))
+
+
+def test_a_report_on_a_period_by_hand_replaces_no_other(place: Path) -> None:
+    project = load_project(place)
+    own = evaluate_model(project).report
+    assert own is not None
+    before = own.read_bytes()
+    as_of = open_bundle(project, "latest").as_of
+    other = evaluate_model(project, from_time=as_of + timedelta(days=1)).report
+    assert other is not None
+    assert other.name.startswith(own.stem)
+    assert other != own
+    assert own.read_bytes() == before
+
+
+def test_scores_with_two_columns_of_other_ids_are_refused(place: Path) -> None:
+    from fraudctl.workflows.decide import read_scores
+
+    project = load_project(place)
+    frame = pl.DataFrame({"event_id": ["a", "b"], "id": ["e1", "e2"], "y_prob": [0.1, 0.2]})
+    frame.write_parquet(place / "scores.parquet")
+    with pytest.raises(DataError, match="hold other ids"):
+        read_scores(place / "scores.parquet", project, pl.String())
+    frame.with_columns(event_id="id").write_parquet(place / "scores.parquet")
+    assert read_scores(place / "scores.parquet", project, pl.String())["event_id"].to_list() == ["e1", "e2"]

@@ -431,7 +431,11 @@ def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFr
 
     files = tables.find_files(str(path.resolve()), root=Path.cwd(), what="--scores")
     frame = tables.collect(tables.scan(files), files=files)
-    name = next((item for item in ("event_id", project.data.event_id) if item in frame.columns), None)
+    both = [item for item in dict.fromkeys(["event_id", project.data.event_id]) if item in frame.columns]
+    if len(both) == 2 and not frame[both[0]].cast(pl.String).equals(frame[both[1]].cast(pl.String)):
+        msg = f"{path}: the columns event_id and {both[1]!r} hold other ids, and either may name the events"
+        raise DataError(msg, hint="leave one of them out")
+    name = both[0] if both else None
     if name is None or "y_prob" not in frame.columns:
         msg = f"{path}: expected the columns event_id (or {project.data.event_id}) and y_prob; got {frame.columns}"
         raise DataError(msg)

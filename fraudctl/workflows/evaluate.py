@@ -114,7 +114,8 @@ def evaluate_model(
     evaluation = _evaluate(project, whole, rival, reference, gate=gate, progress=progress)
     shared = {**evaluation.tables, "overlap": decisions.overlap(parts), "pooled": facts}
     evaluation = replace(evaluation, tables=shared)
-    path = _write_report(project, evaluation) if report else None
+    named = from_time is not None or until is not None
+    path = _write_report(project, evaluation, named=named) if report else None
     if now is not None and gate and decisions.bundle is not None:
         evidence = gate_evidence(decisions, decided, evaluation, scores=scores, n_periods=n_periods, report=path)
         for text in evidence["not_own"] if project.gate is not None else []:
@@ -208,11 +209,14 @@ def _evaluate(
     )  # fmt: skip
 
 
-def _write_report(project: Project, evaluation: Evaluation) -> Path:
+def _write_report(project: Project, evaluation: Evaluation, *, named: bool) -> Path:
+    """Write the HTML report; that of a period named by hand replaces none that the registry has a hash of."""
     from fraudctl import tables
     from fraudctl.report.render import evaluation_report
 
-    path = project.reports_dir / f"evaluation-{evaluation.model}.html"
+    period = evaluation.period
+    when = f"-{period.from_time:%Y-%m-%d}-{period.until:%Y-%m-%d}" if named else ""
+    path = project.reports_dir / f"evaluation-{evaluation.model}{when}.html"
     tables.write_text(evaluation_report(evaluation, project=project.project.name), path)
     return path
 
