@@ -8,6 +8,7 @@ are shown as the escapes that Python would write, such as ``\x1b``. The standard
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _HIDDEN = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufdd0-\ufdef"
@@ -30,6 +31,33 @@ def visible(text: str, *, lines: bool = False) -> str:
     'red\\x1b[31m'
     """
     return (_ANY_BUT_LINES if lines else HIDDEN).sub(_escape, text)
+
+
+_VALUE = re.compile(r"(?:\d[ .-]?){9}|[0-9a-fA-F]{32}|\d{4}-\d\d-\d\d[T ]|@[^@]*\.")
+_LONGEST_NAME = 80
+
+
+def looks_like_value(name: str) -> bool:
+    """Return whether a name from a file or a request looks like the value of a cell: a card number, a time, an address.
+
+    >>> [looks_like_value(name) for name in ("amount_30d", "V17", "12", "4111 1111 1111 1111", "7.92", "a@b.org")]
+    [False, False, False, True, True, True]
+    """
+    bare = not any(letter.isalpha() for letter in name) and any(letter.isdigit() for letter in name)
+    return bool(_VALUE.search(name)) or len(name) > _LONGEST_NAME or (bare and not (name.isdigit() and len(name) < 4))
+
+
+def shown(name: str) -> str:
+    """Return a name from a file or a request for a message: quoted if it looks like a name, else only described."""
+    return f"a name of {len(name)} characters" if looks_like_value(name) else repr(visible(name))
+
+
+def shown_all(names: Collection[str], *, most: int = 30) -> str:
+    """Return names from a file for a message: those that look like names, and the number of all others."""
+    told = [visible(name) for name in names if not looks_like_value(name)][:most]
+    rest = len(names) - len(told)
+    more = [f"{rest} more" if told else f"{rest} that do not look like names"] if rest else []
+    return " and ".join([", ".join(told), *more] if told else more) or "none"
 
 
 def _escape(match: re.Match[str]) -> str:

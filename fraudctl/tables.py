@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ import polars as pl
 
 from fraudctl import files as disk
 from fraudctl.errors import DataError, UsageError
+from fraudctl.plain import looks_like_value, shown_all
 from fraudctl.project import Project
 
 if TYPE_CHECKING:
@@ -130,12 +131,21 @@ def _scan_csv(names: list[str]) -> pl.LazyFrame:
     separator = "\t" if ".tsv" in names[0] else ","
     first = pl.scan_csv(names, try_parse_dates=True, infer_schema_length=None, separator=separator)
     schema = first.collect_schema()
+    _require_header(schema.names(), names)
     times = [name for name, kind in schema.items() if kind.is_temporal()]
     if times:  # Polars reads other notations too, and takes 02/03 for the second of March: these stay text
         texts = pl.scan_csv(names, infer_schema=False, separator=separator).select(times)
         iso = texts.select(pl.all().str.contains(_ISO_DATE).all()).collect().row(0, named=True)
         schema.update({name: pl.String() for name in times if not iso[name]})
     return pl.scan_csv(names, try_parse_dates=True, schema=schema, separator=separator)
+
+
+def _require_header(columns: Sequence[str], files: Collection[str]) -> None:
+    """Refuse CSV whose first row is data: its values would pass for names, and be shown as such."""
+    odd = sum(map(looks_like_value, columns))
+    if odd >= 2 or 3 * odd > len(columns):
+        msg = f"{place(files)}: {odd} of {len(columns)} column names look like values"
+        raise DataError(msg, hint="write the names of the columns into the first row of every file")
 
 
 def _is_csv(name: str) -> bool:
@@ -265,7 +275,7 @@ def require_columns(wanted: Collection[str], schema: pl.Schema, *, where: str) -
     """Raise a DataError that names the columns which are not there."""
     missing = sorted(set(wanted) - set(schema))
     if missing:
-        msg = f"{where}: no column {', '.join(map(repr, missing))}; the table has {', '.join(schema)}"
+        msg = f"{where}: no column {', '.join(map(repr, missing))}; the table has {shown_all(schema)}"
         raise DataError(msg, hint="correct the name in fraudctl.toml, or the file")
 
 

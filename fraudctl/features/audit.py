@@ -24,6 +24,7 @@ from fraudctl.features.batch import build
 from fraudctl.features.definition import FeatureSet
 from fraudctl.features.foresight import Outlook, auc_of, outlook
 from fraudctl.features.reference import History, TooLongError, World
+from fraudctl.plain import shown_all
 from fraudctl.tables import Events
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -225,7 +226,7 @@ def _changed(table: pl.DataFrame, snapshot: pl.DataFrame, names: list[str]) -> l
 def _aligned(events: Events, table: pl.DataFrame) -> pl.DataFrame:
     """Bring the rows of the table into the order of the events."""
     if "event_id" not in table.columns:
-        msg = f"the audited table has no column 'event_id'; it has {', '.join(table.columns)}"
+        msg = f"the audited table has no column 'event_id'; it has {shown_all(table.columns)}"
         raise DataError(msg)
     ids = events.frame["event_id"]
     if table["event_id"].equals(ids):

@@ -17,6 +17,7 @@ from functools import cached_property
 import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
+from fraudctl.plain import shown_all
 
 DATE_PARTS = ("year", "quarter", "month", "week", "day", "hour", "minute", "second")
 """Functions of event_time, in the project's local time; ``extract(dow FROM event_time)`` gives the weekday."""
@@ -275,9 +276,8 @@ def _refused_function(name: str, where: str) -> tuple[str]:
 def _unknown_column(name: str, allowed: frozenset[str], where: str) -> tuple[str]:
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     names = sorted(allowed)
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    some = ", ".join(names[:_MOST_NAMED]) or "no column"
-    near = f"; did you mean {close[0]!r}?" if close else f"; it may use {some}{more}"
+    some = shown_all(names, most=_MOST_NAMED) if names else "no column"
+    near = f"; did you mean {close[0]!r}?" if close else f"; it may use {some}"
     return (f"{where}: no column {name!r} that may be used here{near}",)
 
 

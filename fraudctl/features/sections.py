@@ -22,6 +22,7 @@ from fraudctl.features.specs import (
     Spec,
     WindowSpec,
 )
+from fraudctl.plain import shown_all
 from fraudctl.project import Project
 from fraudctl.project.features import WindowSection
 from fraudctl.project.types import Aggregate, PositiveDuration
@@ -65,7 +66,7 @@ class Draft:
 def near(name: str, known: Collection[str]) -> str:
     """Say which known name is nearest, or which there are."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {shown_all(known)}"
 
 
 def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Collection[str]]) -> list[Draft]:

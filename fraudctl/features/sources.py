@@ -15,6 +15,7 @@ import polars as pl
 from fraudctl.errors import DataError
 from fraudctl.features import groups
 from fraudctl.features.groups import Array, History, Queries, Workers
+from fraudctl.plain import shown_all
 from fraudctl.project.sources import SourceSection
 from fraudctl.tables import to_entity, to_utc
 
@@ -50,7 +51,7 @@ def normalise_source(
     wanted = [*times, *section.entities.values(), *columns]
     missing = sorted(set(wanted) - set(schema))
     if missing:
-        msg = f"sources.{name}: no column {', '.join(map(repr, missing))}; the table has {', '.join(schema)}"
+        msg = f"sources.{name}: no column {', '.join(map(repr, missing))}; the table has {shown_all(schema)}"
         raise DataError(msg)
     frame = raw.select(list(dict.fromkeys(wanted))).collect()
     happened, *known = (to_utc(frame[column], timezone=timezone, role=f"sources.{name}") for column in times)

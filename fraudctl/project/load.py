@@ -138,6 +138,10 @@ def parse_project(text: str, *, path: Path) -> Project:
     except tomllib.TOMLDecodeError as error:
         msg = f"{path} is not valid TOML: {error}"
         raise ProjectError(msg) from error
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else "a number or a date is out of range"
+        msg = f"{path} is not valid TOML: {what}"
+        raise ProjectError(msg) from error
     try:
         parsed = ProjectFile.model_validate(tree)
     except ValidationError as error:

@@ -17,6 +17,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError, UsageError
+from fraudctl.plain import shown_all
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding
 from fraudctl.propose.profile import Column, Table
@@ -121,7 +122,7 @@ def check_flags(flags: Flags, table: Table) -> None:
     for flag, name in [*used, *(("--ignore", name) for name in flags.ignore)]:
         if name not in table.columns:
             near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
-            msg = f"{flag}: no column {name!r} in {table.place}; it has {', '.join(table.columns)}"
+            msg = f"{flag}: no column {name!r} in {table.place}; it has {shown_all(table.columns)}"
             raise UsageError(msg, hint=f"did you mean {near[0]}?" if near else "column names are case-sensitive")
     for flag, name in used:
         if name in flags.ignore:

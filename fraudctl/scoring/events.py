@@ -18,6 +18,7 @@ import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.features.definition import FeatureSet
+from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.scoring import wire
 from fraudctl.scoring.schema import DataSchema, kind_of, time_column
@@ -285,9 +286,8 @@ def _strangers(found: Collection[str], known: Collection[str], what: str) -> Dat
     """Give the error for fields that training never saw; their names are shown as far as they look like names."""
     told = []
     for name in sorted(found)[:_MOST_NAMED]:
-        near = difflib.get_close_matches(name, known, n=1)
-        shown = repr(name) if len(name) <= 40 and name.isprintable() else f"a name of {len(name)} characters"
-        told.append(shown + (f" (did you mean {near[0]!r}?)" if near else ""))
+        near = difflib.get_close_matches(name[:200], known, n=1)
+        told.append(shown(name) + (f" (did you mean {near[0]!r}?)" if near else ""))
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     msg = f"{what}: unknown field {', '.join(told)}{more}"
     return DataError(msg, hint="leave out what was not among the columns that the model was trained with")

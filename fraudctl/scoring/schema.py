@@ -14,6 +14,7 @@ import polars as pl
 
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rowwise import wide_dtype
+from fraudctl.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.project import Project
@@ -113,7 +114,7 @@ def require_columns(found: Collection[str], *, wanted: Collection[str], known: C
     told = []
     for name in missing:
         near = difflib.get_close_matches(name, strangers, n=1, cutoff=0.5)
-        told.append(f"{name!r} (was it renamed to {near[0]!r}?)" if near else repr(name))
+        told.append(f"{name!r} (was it renamed to {shown(near[0])}?)" if near else repr(name))
     msg = f"{place}: no column {', '.join(told)}, which the model was trained with"
     raise DataError(
         msg, hint="give every column that the model uses, under the name it had in training; null is a value"

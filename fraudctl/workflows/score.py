@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
+from fraudctl.plain import shown_all
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project, load_project
 
@@ -240,7 +241,7 @@ class _Work:
 
 def _tell_extra(new: NewTable, progress: Progress) -> None:
     if new.extra:
-        shown = ", ".join(new.extra[:5]) + (" and more" if len(new.extra) > 5 else "")
+        shown = shown_all(new.extra, most=5)
         progress.warn(f"left out {len(new.extra)} columns that the model was not trained with: {shown}")
 
 
