@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from fraudctl import files as disk
 from fraudctl.calibrate import Calibrator
 from fraudctl.documents import DocumentError, canonical, read_object, seal, unseal
 from fraudctl.errors import BundleError
@@ -114,25 +114,21 @@ def _write(place: Path, models_dir: Path, contents: BundleContents) -> Path:
     features = {"columns": contents.columns.to_dict(), "definition": contents.features}
     documents = {"calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features}
     for name, document in documents.items():
-        (folder / f"{name}.json").write_bytes(canonical(document))
+        disk.write_bytes(folder / f"{name}.json", canonical(document))
     contents.predictions.write_parquet(folder / "predictions.parquet", compression="zstd", statistics=False)
     manifest = seal(_manifest(folder, contents))
-    (folder / MANIFEST).write_bytes(manifest)
+    disk.write_bytes(folder / MANIFEST, manifest)
     target = models_dir / _version_of(manifest, contents.as_of, contents.timezone)
-    for file in folder.iterdir():
-        _flush(file)
+    for path in (*folder.iterdir(), folder):
+        disk.flush(path)
     try:
         folder.replace(target)
+        disk.flush(models_dir)
     except OSError:
         if not target.is_dir():
             raise
         load_bundle(target)  # it was there, or another process wrote it meanwhile
     return target
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:

@@ -19,13 +19,17 @@ from typing import Any
 import polars as pl
 import pytest
 from faults.disk import Faults, every_fault, faulty
+from test_bundle import contents
 
 from fraudctl import registry, tables
+from fraudctl.bundle import load_bundle, write_bundle
 from fraudctl.chunks import write_chunks
 from fraudctl.errors import FraudctlError, UsageError
 from fraudctl.scoring.answers import Answered, Answers, write_answers
 from fraudctl.scoring.store import Store, frame
 
+SOME = ("full", "short", "death")
+"""Kinds that differ from each other; the other errors go the same ways as a full disk."""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -253,3 +257,16 @@ def test_answers_in_files_are_all_there_or_none(new_folder: Callable[[], Path]) 
         assert found in ([None] * len(items), [item for _, item in items]), note
         write_answers(items, faults.folder, 3)
         assert Answers(faults.folder).get("T7") == items[7][1]
+
+
+def test_a_bundle_is_complete_or_not_there(new_folder: Callable[[], Path]) -> None:
+    made = contents()
+    for faults, error in every_fault(lambda folder: write_bundle(folder / "models", made), new_folder, SOME):
+        note = faults.kind, faults.at, faults.names[-1], error
+        assert error is None or isinstance(error, FraudctlError), note
+        found = list((faults.folder / "models").glob("2*"))
+        assert len(found) <= 1, note
+        assert found or error is not None or faults.kind == "death", note
+        for path in found:
+            load_bundle(path)
+        load_bundle(write_bundle(faults.folder / "models", made))
