@@ -33,29 +33,23 @@ from fraudctl.tables import Events
 from fraudctl.workflows.features import plan_features
 
 SAMPLE = Path(__file__).parent.parent / "sample_data"
-MORE = """
-[sources.logins]
-events = "logins.parquet"
-event_time = "at"
-entities = { customer = "customer_id", device = "device_id", ip = "ip" }
-"""
 MORE_FEATURES = """
 [[features.window]]
 source = "logins"
 by = ["customer", "device", "ip"]
-windows = ["1h", "1d", "30d"]
+windows = ["2h", "30d"]
 aggregates = ["count", "nunique(device)", "nunique(os)"]
 [[features.window]]
 source = "logins"
 by = "customer"
 windows = ["1d"]
-aggregates = ["count", "mean(success)"]
+aggregates = ["count", "std(success)"]
 where = "not success and hour(event_time) < 12"
 name = "failed"
 [[features.lookup]]
 source = "logins"
 by = "customer"
-columns = ["os", "success"]
+columns = ["os"]
 max_age = "7d"
 [[features.links]]
 of = ["card", "device"]
@@ -95,7 +89,7 @@ def handbook_project(data: Path, folder: Path) -> Path:
 
 
 def sample_project(folder: Path) -> Path:
-    """Copy the sample with harder rows, its logins, and features that use them."""
+    """Copy the sample with harder rows, its logins, and more features that use them."""
     row = pl.int_range(pl.len())
     events = (
         pl.read_parquet(SAMPLE / "transactions.parquet")
@@ -117,8 +111,7 @@ def sample_project(folder: Path) -> Path:
     events.write_parquet(folder / "transactions.parquet")
     pl.read_parquet(SAMPLE / "logins.parquet").write_parquet(folder / "logins.parquet")
     text = (SAMPLE / "fraudctl.toml").read_text(encoding="utf-8")
-    head, entities, rest = text.partition("\n[entities]")
-    (folder / "fraudctl.toml").write_text(head + MORE + entities + rest + MORE_FEATURES, encoding="utf-8")
+    (folder / "fraudctl.toml").write_text(text + MORE_FEATURES, encoding="utf-8")
     return folder / "fraudctl.toml"
 
 

@@ -77,7 +77,8 @@ def propose_source(
         raise UsageError(msg, hint=f"name the columns alike in both tables, or {_BY_HAND}")
     span = (clock.last - clock.first).total_seconds()
     windows = tuple(window for window, seconds in _WINDOWS.items() if 3 * seconds <= span)
-    return Source(name, tuple(paths), time, found, tuple(_groups(name, list(found), windows)))
+    truths = [item.name for item in table.columns.values() if item.kind == "bool" and item.n_unique > 1]
+    return Source(name, tuple(paths), time, found, tuple(_groups(name, list(found), windows, truths)))
 
 
 def _time(name: str, table: Table) -> Choice:
@@ -109,7 +110,7 @@ def _entities(
             yield entity.name, same[0]
 
 
-def _groups(source: str, entities: list[str], windows: tuple[str, ...]) -> Iterator[Group]:
+def _groups(source: str, entities: list[str], windows: tuple[str, ...], truths: list[str]) -> Iterator[Group]:
     if not windows:
         return
     yield Group(tuple(entities), ("count",), windows, source)
@@ -117,6 +118,8 @@ def _groups(source: str, entities: list[str], windows: tuple[str, ...]) -> Itera
         others = tuple(f"nunique({other})" for other in entities if other != entity)
         if others:
             yield Group((entity,), others, windows[-1:], source)
+    if truths:
+        yield Group(tuple(entities), tuple(f"mean({column})" for column in truths), windows[-2:], source)
 
 
 def with_sources(window: tuple[Group, ...], sources: Sequence[Source]) -> tuple[Group, ...]:

@@ -12,6 +12,15 @@ from fraudctl.project import FILE_NAME
 N_EVENTS, DAYS, SEED = 80_000, 120, 7
 """The sample that the project itself ships in ``sample_data/``."""
 
+_LOOKUP = """
+# One more feature, as an example of a lookup: whether the customer's latest login within a week succeeded.
+[[features.lookup]]
+source = "logins"
+by = "customer"
+columns = ["success"]
+max_age = "7d"
+"""
+
 _GATE = """
 # The floors of the sample: far below what the model reaches, and far above what shuffled scores do.
 [gate]
@@ -69,19 +78,21 @@ def write_sample(
     write_parquet(made.logins, logins, smallest=True)
     if truth is not None:
         write_parquet(made.truth, truth)
-    _propose(transactions, project_file)
+    _propose(transactions, logins, project_file)
     n_frauds = int((made.transactions["is_fraud"] == 1).sum())
     return SampleResult(folder, transactions, logins, project_file, truth, made.transactions.height, n_frauds)
 
 
-def _propose(transactions: Path, project_file: Path) -> None:
-    """Write what ``init`` proposes for the sample, with a gate."""
+def _propose(transactions: Path, logins: Path, project_file: Path) -> None:
+    """Write what ``init --source logins=...`` proposes for the sample, with a lookup and a gate."""
     from fraudctl import tables
     from fraudctl.propose import Flags, propose, render_project
 
     frame = tables.scan([str(transactions)])
-    proposal = propose(frame, events=(transactions.name,), name="sample", flags=Flags())
-    tables.write_text(render_project(proposal).rstrip() + "\n" + _GATE, project_file)
+    beside = {"logins": (tables.scan([str(logins)]), [logins.name])}
+    flags = Flags(sources=(f"logins={logins.name}",))
+    proposal = propose(frame, events=(transactions.name,), name="sample", flags=flags, sources=beside)
+    tables.write_text(render_project(proposal).rstrip() + "\n" + _LOOKUP + _GATE, project_file)
 
 
 def refuse_overwriting(targets: list[Path], *, force: bool) -> None:

@@ -59,6 +59,7 @@ def test_time_and_entities_are_found_and_every_entity_is_counted() -> None:
         (("customer", "device"), ("count",), ("1h", "1d", "7d")),
         (("customer",), ("nunique(device)",), ("7d",)),
         (("device",), ("nunique(customer)",), ("7d",)),
+        (("customer", "device"), ("mean(ok)",), ("1d", "7d")),
     ]
     assert proposal.to_dict()["sources"]["logins"]["entities"]["customer"] == "CustomerId"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -158,6 +159,25 @@ def test_behaviour_drifts_in_one_month(shipped: SampleData) -> None:
         assert value["drift"]["per_day"] > 1.05 * value[other]["per_day"]
 
 
+def test_account_takeovers_begin_with_wrong_passwords_and_honest_customers_forget_theirs(shipped: SampleData) -> None:
+    failed = shipped.logins.filter(~pl.col("success")).select("customer_id", "device_id", at="at")
+    bought = shipped.transactions.filter(pl.col("device_id").is_not_null() & pl.col("customer_id").is_not_null())
+    kinds = bought.join(shipped.truth, on="transaction_id", how="left").select(
+        "transaction_id", "created_at", "customer_id", "device_id", pl.col("pattern").fill_null("honest")
+    )
+    tried = kinds.join(failed, on=["customer_id", "device_id"], how="left").with_columns(
+        before=(pl.col("at") < pl.col("created_at")) & (pl.col("at") > pl.col("created_at") - pl.duration(days=2))
+    )
+    many = tried.group_by("transaction_id", "pattern").agg(pl.col("before").sum() >= 3).group_by("pattern").agg(
+        pl.col("before").mean(), n=pl.col("before").sum()
+    )  # fmt: skip
+    share = dict(many.select("pattern", "before").iter_rows())
+    n_honest = many.filter(pl.col("pattern") == "honest")["n"].item()
+    assert share["account_takeover"] > 0.4
+    assert share["honest"] < 0.05
+    assert n_honest > 50  # wrong passwords alone give nobody away
+
+
 def test_logins_are_of_the_same_customers_and_devices(shipped: SampleData) -> None:
     logins, table = shipped.logins, shipped.transactions
     assert 0.2 < logins.height / table.height < 0.5
@@ -171,3 +191,15 @@ def test_logins_are_of_the_same_customers_and_devices(shipped: SampleData) -> No
     assert 0.03 < 1.0 - logins["success"].mean() < 0.25
     for column in ("ip", "screen"):
         assert 0.025 < logins[column].null_count() / logins.height < 0.035
+
+
+def test_what_logins_bring_is_told_as_it_was_measured() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "sample.md").read_text("utf-8")
+    found = json.loads((root / "benchmarks" / "results" / "sample_logins.json").read_text("utf-8"))["seeds"]
+    assert sum(row["difference"] for row in found) / len(found) > 0
+    assert any(row["interval"][0] > 0 for row in found)
+    for row in found:
+        low, high = row["interval"]
+        told = f"| {row['seed']} | {row['frauds']} | {row['with']:.3f} | {row['without']:.3f} | "
+        assert f"{told}{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}) |" in text
