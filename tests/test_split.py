@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Duration, Project
-from fraudctl.split import Split, block_since, immature, instant, known_blocked, make_split, mature
+from fraudctl.split import Split, block_since, immature, instant, known_blocked, make_split, mature, periods
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training_data import START, project, table
@@ -157,6 +157,19 @@ def test_a_fold_without_fraud_is_kept_for_calibration_and_said() -> None:
     split = split_of(frame, plan)
     assert len(split.folds) == 2
     assert any("no fraud to validate on" in text for text in split.warnings)
+
+
+def test_folds_without_any_fraud_are_refused_and_periods_need_no_folds() -> None:
+    plan = project(split='as_of = 2026-02-20\ntest = "6d"\nfolds = 2')
+    first = split_of(table(), plan).folds[0]
+    late = pl.col("event_time") >= first.valid_from
+    frame = table().with_columns(label=pl.when(late).then(0).otherwise("label").cast(pl.Int8))
+    with pytest.raises(DataError, match="no fold has a fraud to validate on: 2 folds of 6 days") as caught:
+        split_of(frame, plan)
+    assert caught.value.exit_code == 3
+    found, split = periods(frame, plan, known_until=frame["event_time"].max()), split_of(table(), plan)
+    assert (found.as_of, found.test_until) == (split.as_of, split.test_until)
+    assert (found.train_from, found.train_until) == (split.train_from, split.train_until)
 
 
 def test_no_events_and_no_mature_events_are_errors() -> None:

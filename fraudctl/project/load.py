@@ -306,7 +306,8 @@ def _unknown_metrics(file: ProjectFile) -> Iterator[str]:
 def _misplaced_columns(file: ProjectFile) -> Iterator[str]:
     ids = {column: name for name, column in file.entities.items()}
     for i, column in enumerate(file.features.raw):
-        if column in file.data.ignore:
+        is_role = column == "amount" and file.data.amount is not None
+        if column in file.data.ignore and not is_role:
             yield f"features.raw[{i}]: {column!r} is in data.ignore, and so never a feature"
         if column in {file.data.label, file.data.label_time, file.data.event_id}:
             yield f"features.raw[{i}]: {column!r} is the label, its time or the event id, and so never a feature"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.errors import DataError, ProjectError
 from fraudctl.project import FILE_NAME, Project, parse_project
 from fraudctl.workflows.features import load_definitions
 from fraudctl.workflows.sample import refuse_overwriting
@@ -61,7 +62,6 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
         The data are missing, unreadable or unusable, or the proposed file would not fit them.
     """
     from fraudctl import tables
-    from fraudctl.power import power_of
     from fraudctl.propose import parse_sources, propose, render_project
 
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
@@ -75,12 +75,31 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
     proposal = propose(tables.scan(files), events=events, name=path.parent.name, flags=flags, sources=beside)
     text = render_project(proposal)
     project = _found_here(parse_project(text, path=path), files, parse_sources(flags.sources))
-    found = load_definitions(project)
-    loaded = tables.load_events(project, columns=found.carried)
-    found.load_sources()
-    power = power_of(loaded.frame, project, known_until=loaded.known_until)
+    power = _tried(project)
     tables.write_text(text, path)
     return InitResult(path, proposal, power)
+
+
+def _tried(project: Project) -> Power:
+    """Return what the test period can show, after the proposal was held against all that it reads.
+
+    Raises
+    ------
+    ProjectError, DataError
+        It does not fit: with the reason, and the flag that leaves a column out.
+    """
+    from fraudctl import tables
+    from fraudctl.power import power_of
+
+    try:
+        found = load_definitions(project)
+        loaded = tables.load_events(project, columns=found.carried)
+        found.load_sources()
+        return power_of(loaded.frame, project, known_until=loaded.known_until)
+    except (ProjectError, DataError) as error:
+        msg = f"no file is written, for it would not fit the data: {error.message}"
+        hint = f"{error.hint}; --ignore COLUMN leaves a column out" if error.hint else "--ignore COLUMN leaves one out"
+        raise type(error)(msg, hint=hint) from error
 
 
 def _found_here(project: Project, files: list[str], sources: dict[str, str]) -> Project:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fraudctl import build_features, load_project
-from fraudctl.errors import UsageError
+from fraudctl.errors import ProjectError, UsageError
 from fraudctl.propose import Flags, Proposal, parse_sources, propose, render_project
 from fraudctl.workflows.init import init_project
 
@@ -108,3 +108,15 @@ def test_without_a_source_nothing_is_said_of_one() -> None:
     proposal = propose(events().lazy(), events=("events.parquet",), flags=Flags(label_delay="7d"))
     assert proposal.sources == ()
     assert "sources" not in render_project(proposal)
+
+
+def test_no_file_is_written_that_would_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    renamed = events().rename({"amount": "amount_eur"}).with_columns(amount=pl.lit(1.5) * pl.col("amount_eur"))
+    renamed.write_parquet("events.parquet")
+    with pytest.raises(ProjectError, match="no file is written") as caught:
+        init_project(["events.parquet"], place=tmp_path, flags=Flags(label_delay="7d", amount="amount_eur"))
+    assert "--ignore COLUMN" in (caught.value.hint or "")
+    assert not (tmp_path / "fraudctl.toml").exists()
+    flags = Flags(label_delay="7d", amount="amount_eur", ignore=("amount",))
+    assert init_project(["events.parquet"], place=tmp_path, flags=flags).power.n_frauds > 0
