@@ -101,7 +101,7 @@ def test_fitted_probabilities_sum_to_the_frauds(method: str) -> None:
     assert fitted.predict(scores).sum() == pytest.approx(y_true.sum(), rel=0.02)
 
 
-@pytest.mark.parametrize("method", ["logistic", "beta", "isotonic"])
+@pytest.mark.parametrize("method", ["logistic", "beta"])
 def test_a_weight_counts_as_that_many_copies(method: str) -> None:
     y_true, scores = drawn(300)
     weight = np.where(np.arange(300) % 3 == 0, 2.0, 1.0)
@@ -111,6 +111,28 @@ def test_a_weight_counts_as_that_many_copies(method: str) -> None:
     assert weighted is not None
     assert copied is not None
     assert weighted.predict(scores) == pytest.approx(copied.predict(scores), abs=1e-6)
+
+
+def test_isotonic_has_the_blocks_of_copies_and_is_shrunk_by_one_event_of_mean_weight() -> None:
+    # The unit of weights is free, so the prior is one event of mean weight: here 4/3, where copies have 1. The blocks
+    # are those of copies; each rate (hits + base × prior) / (total + prior) is nearer to the base with a larger prior.
+    y_true, scores = drawn(300)
+    weight = np.where(np.arange(300) % 3 == 0, 2.0, 1.0)
+    copies = np.repeat(np.arange(300), weight.astype(int))
+    weighted = fit_calibrator(y_true, scores, method="isotonic", weight=weight)
+    copied = fit_calibrator(y_true[copies], scores[copies], method="isotonic")
+    assert weighted is not None
+    assert copied is not None
+    half = len(weighted.parameters) // 2
+    assert weighted.parameters[:half] == pytest.approx(copied.parameters[:half])
+    base = np.average(y_true, weights=weight)
+    near, far = (sigmoid(np.array(item.parameters[half:])) - base for item in (weighted, copied))
+    assert (np.sign(near) == np.sign(far)).all()
+    assert (np.abs(near) < np.abs(far)).all()
+    # near / far = (total + 1) / (total + 4/3), so each total is a number of copies
+    totals = (near / far * 4 / 3 - 1) / (1 - near / far)
+    assert totals == pytest.approx(np.round(totals), abs=1e-6)
+    assert totals.sum() == pytest.approx(400)
 
 
 def test_one_class_or_a_falling_score_cannot_be_fitted() -> None:
