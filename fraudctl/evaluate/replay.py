@@ -22,7 +22,8 @@ from fraudctl.policy.bids import period_start
 from fraudctl.policy.constant import ORDER, limits_of, with_order
 from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.decide import Policy
-from fraudctl.policy.places import CapacityUse
+from fraudctl.policy.places import CapacityUse, Served
+from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
 
 _UNDECIDED = -1
@@ -67,7 +68,7 @@ class Stretch:
         codes[self.usable] = served.codes
         left = np.zeros((len(served.left), len(y_prob)), dtype=np.int64)
         left[:, self.usable] = served.left
-        return _Decisions(codes, left)
+        return _Decisions(codes, left, self.crowd.seeing(y_prob[self.usable]), served, self.usable)
 
     def alone(self, rows: IntArray, y_prob: FloatArray, left: IntArray) -> CodeArray:
         """Decide some usable events, each by itself with the slots ``left`` at its moment."""
@@ -82,6 +83,15 @@ class _Decisions:
 
     codes: CodeArray
     left: IntArray
+    crowd: Crowd
+    served: Served
+    usable: BoolArray
+
+    def decided_by(self, policy: Policy) -> pl.Series:
+        """Return by what each action was decided; null where undecided."""
+        found = self.crowd.decided_by(policy, self.served)
+        at = pl.Series(np.cumsum(self.usable) - 1).set(pl.Series(~self.usable), None)
+        return found.gather(at)
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class Replay:
         return self._serve(None)
 
     def decided(self, project: Project, *, y_prob: FloatArray | None = None) -> pl.DataFrame:
-        """Return all events of the period with ``y_prob``, ``action`` and ``cost``.
+        """Return all events of the period with ``y_prob``, ``action``, ``decided_by`` and ``cost``.
 
         Parameters
         ----------
@@ -130,15 +140,14 @@ class Replay:
         -------
         DataFrame
             Columns that all stretches have, with ``y_prob`` (Float64), ``action`` (String) and ``cost`` (Float64: money
-            of the action on the true outcome, null where the label is null). All three are null where there is no
-            usable probability. Where the project has a capacity also the columns of
-            `fraudctl.policy.constant.with_order`.
+            of the action on the true outcome, null where the label is null) and ``decided_by``
+            (`fraudctl.policy.provenance.DECIDED_BY`). All are null where there is no usable probability. Where the
+            project has a capacity also the columns of `fraudctl.policy.constant.with_order`.
         """
         found = self.as_decided if y_prob is None else self._serve(y_prob)
         seen = self._split(self.y_prob if y_prob is None else y_prob)
         frames = [
-            _with_actions(item, given, part.codes[~item.lead])
-            for item, given, part in zip(self.stretches, seen, found, strict=True)
+            _with_actions(item, given, part) for item, given, part in zip(self.stretches, seen, found, strict=True)
         ]
         names = [name for name in frames[-1].columns if all(name in frame.columns for frame in frames)]
         return price_frame(self._ordered(pl.concat([frame.select(names) for frame in frames]), project), project)
@@ -236,6 +245,12 @@ class OneMoment:
         whole = Stretch(events, y_prob, policy, np.zeros(events.height, dtype=np.bool_))
         return cls(policy, project, whole.serve(y_prob, CapacityUse()).left[:, -1])
 
+    def decided_by(self, event: pl.DataFrame, y_prob: FloatArray) -> DecidedBy:
+        """Return by what the action of one event was decided."""
+        crowd = Crowd.of(event, y_prob, self.policy)
+        served = crowd.serve_alone(self.policy, left=self.left[:, None])
+        return DecidedBy.from_dict(crowd.decided_by(self.policy, served)[0])
+
     def decide(self, frame: pl.DataFrame, y_prob: FloatArray, /) -> CodeArray:
         """Return the action of each variant by itself, as a position in the project's present actions."""
         left = np.repeat(self.left[:, None], frame.height, axis=1)
@@ -282,11 +297,13 @@ def _after(item: Stretch, earlier: Stretch) -> Stretch:
     return replace(item, events=item.events.filter(~seen), y_prob=item.y_prob[~seen], lead=item.lead[~seen])
 
 
-def _with_actions(item: Stretch, y_prob: FloatArray, codes: CodeArray) -> pl.DataFrame:
+def _with_actions(item: Stretch, y_prob: FloatArray, found: _Decisions) -> pl.DataFrame:
+    counted = ~item.lead
+    codes, by = found.codes[counted], found.decided_by(item.policy).filter(pl.Series(counted))
     missing = pl.Series(codes == _UNDECIDED)
     names = pl.Series("action", item.policy.actions, dtype=pl.String)
     action = names.gather(np.maximum(codes, 0).astype(np.int64)).set(missing, None)
-    return item.events.filter(~item.lead).with_columns(pl.Series("y_prob", y_prob).set(missing, None), action)
+    return item.events.filter(counted).with_columns(pl.Series("y_prob", y_prob).set(missing, None), action, by)
 
 
 def _present(policy: Policy, project: Project) -> CodeArray:

@@ -7,7 +7,7 @@ outcome is given apart, as hindsight.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +20,7 @@ from fraudctl.errors import DataError, ProjectError
 from fraudctl.explain.reasons import Reason, Value, give_reasons
 from fraudctl.explain.result import SCHEMA_VERSION, as_json
 from fraudctl.explain.scene import Contribute, Decide, FeatureLike, FloatArray, Score
+from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
 
 RECENT: Final = 8
@@ -82,6 +83,12 @@ class EventExplanation:
     ----------
     expected_costs
         Action -> expected money lost, by the project's costs.
+    decided_by
+        By what the action was decided, in the state of the event's moment.
+    reasons
+        The model's, where it decided; empty where a rule or a capacity did.
+    model_view
+        The model's reasons in any case: what speaks for the action that it would have chosen.
     change
         None where no single change among the features flips the decision.
     label, label_time
@@ -96,7 +103,9 @@ class EventExplanation:
     y_prob: float
     action: str
     expected_costs: dict[str, float]
+    decided_by: DecidedBy
     reasons: tuple[Reason, ...]
+    model_view: tuple[Reason, ...]
     known: tuple[KnownEntity, ...]
     change: Change | None
     label: int | None
@@ -116,6 +125,7 @@ def explain_event(
     contribute: Contribute,
     score: Score,
     decide: Decide,
+    decided_by: Callable[[pl.DataFrame, FloatArray], DecidedBy],
     model: str,
 ) -> EventExplanation:
     """Explain the decision on one event of the feature table.
@@ -128,6 +138,8 @@ def explain_event(
         The whole feature table.
     score
         Feature-table rows -> y_prob.
+    decide, decided_by
+        Action codes of variants of the event, and by what its own action was decided, both in the state of its moment.
 
     Raises
     ------
@@ -142,8 +154,10 @@ def explain_event(
     matrix = cost_matrix(project.costs)
     code = int(decide(event, y_prob)[0])
     values = np.asarray(contribute(event)[:, :-1], dtype=np.float64)
+    by = decided_by(event, y_prob)
+    own = matrix.actions[code] if by.by_model or by.instead_of is None else by.instead_of
     reasons = give_reasons(
-        event, values, towards_alert=np.array([code != 0]), features=features, protected=project.features.protected,
+        event, values, towards_alert=np.array([own != matrix.actions[0]]), features=features, protected=project.features.protected,
         history=history, entities=tuple(project.entities),
     )  # fmt: skip
     costs = expected_cost(matrix.per_event(event), y_prob)[0]
@@ -151,7 +165,8 @@ def explain_event(
     return EventExplanation(
         model=model, currency=matrix.currency, event_id=row["event_id"], event_time=row["event_time"],
         amount=row.get("amount"), y_prob=float(y_prob[0]), action=matrix.actions[code],
-        expected_costs={name: float(costs[i]) for i, name in enumerate(matrix.actions)}, reasons=reasons[0],
+        expected_costs={name: float(costs[i]) for i, name in enumerate(matrix.actions)},
+        decided_by=by, reasons=reasons[0] if by.by_model else (), model_view=reasons[0],
         known=tuple(_known(history, row, name) for name in project.entities),
         change=find_change(event, history, project=project, features=features, score=score, decide=decide),
         label=row["label"], label_time=row["label_time"],
@@ -278,7 +293,8 @@ def _first_flip(
     variants = pl.concat([event] * len(options)).with_columns(column)
     y_prob = score(variants)
     codes = decide(variants, y_prob)
-    flips = np.flatnonzero((codes != 0) != (base != 0))
+    same = column.eq_missing(event[feature.name].new_from_index(0, len(column))).to_numpy()
+    flips = np.flatnonzero(((codes != 0) != (base != 0)) & ~same)
     if not len(flips):
         return None
     best = int(flips[np.argmin(sizes[flips])])

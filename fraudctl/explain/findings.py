@@ -14,6 +14,7 @@ from fraudctl.explain.autopsy import Autopsy, Separation
 from fraudctl.explain.campaigns import CampaignTotal
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
+from fraudctl.explain.decided import DecidedTotal
 from fraudctl.explain.result import BrokenFeature, Finding, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
@@ -99,6 +100,7 @@ def find_findings(
     sweep: Sweep,
     clusters: tuple[Cluster, ...],
     autopsy: Autopsy | None,
+    decided: tuple[DecidedTotal, ...] = (),
     currency: str,
 ) -> tuple[Finding, ...]:
     """Order the statements by the money behind them, and keep the first six.
@@ -113,6 +115,7 @@ def find_findings(
     found = [_slice(item, broken, currency) for item in tested]
     found += sorted(mended, key=lambda item: -item.cost)[:MOST_TESTED]
     found += _described(totals, causes, campaigns, sweep, clusters, autopsy, currency)
+    found += [_rule(item, currency) for item in decided if item.rule is not None and item.n_false_alarms]
     return tuple(sorted(found, key=lambda item: -item.cost)[:MOST])
 
 
@@ -209,6 +212,27 @@ def _described(
         best = found_by(autopsy)
         head, text = autopsy_head(autopsy), autopsy_text(autopsy, currency)
         yield Finding("autopsy", head, text, best.cost_recovered, None, significant=False)
+
+
+def _rule(item: DecidedTotal, currency: str) -> Finding:
+    return Finding("rule", rule_head(item), rule_text(item, currency), item.false_alarm_cost, None, significant=False)
+
+
+@sentence
+def rule_head(item: DecidedTotal) -> str:
+    """Say how many of all false positives a rule made."""
+    return f"The rule {item.rule!r} made {whole(item.n_false_alarms)} of {count(item.n_all_false, 'false positive')}."
+
+
+@sentence
+def rule_text(item: DecidedTotal, currency: str) -> str:
+    """Say what the false positives of a rule cost, and what all its decisions brought."""
+    gain = item.gain or 0.0
+    against = f"{money(abs(gain), currency)} {'less' if gain >= 0 else 'more'}"
+    return (
+        f"They cost {money(item.false_alarm_cost, currency)}. All {count(item.n_events, 'decision')} of the rule, which "
+        f"caught {count(item.n_caught, 'fraud')}, cost {against} than the actions that they replaced."
+    )
 
 
 @sentence

@@ -20,11 +20,13 @@ from fraudctl.explain.campaigns import Campaign, CampaignTotal
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast
+from fraudctl.explain.decided import DecidedTotal
 from fraudctl.explain.money import Money
 from fraudctl.explain.pairs import Pairs
 from fraudctl.explain.reasons import Reason, Value
 from fraudctl.explain.slices import Slices
 from fraudctl.explain.threshold import Sweep
+from fraudctl.policy.provenance import DecidedBy
 from fraudctl.sentences import Sentence
 
 SCHEMA_VERSION: Final = 3
@@ -53,6 +55,10 @@ class ErrorCase:
         Of a missed fraud that belongs to one; else None.
     cluster
         Position in the explanation's clusters of a false alarm; None outside of stable ones.
+    reasons
+        The model's; empty where a rule or a capacity decided.
+    decided_by
+        By what the action was decided.
     """
 
     event_id: int | str
@@ -67,6 +73,7 @@ class ErrorCase:
     campaign: CampaignLink | None
     cluster: int | None
     reasons: tuple[Reason, ...]
+    decided_by: DecidedBy
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,7 @@ class Explanation:
     slices: Slices
     broken: tuple[BrokenFeature, ...]
     autopsy: Autopsy | None
+    decided: tuple[DecidedTotal, ...]
     errors: tuple[ErrorCase, ...]
     caught: tuple[CaughtCase, ...]
     absent: dict[str, str]

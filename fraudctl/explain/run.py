@@ -17,6 +17,7 @@ from fraudctl.explain.campaigns import Campaigns, find_campaigns
 from fraudctl.explain.causes import Causes, find_causes
 from fraudctl.explain.clusters import Clusters, find_clusters, group
 from fraudctl.explain.contrast import Contrast, contrast
+from fraudctl.explain.decided import find_decided
 from fraudctl.explain.findings import find_findings
 from fraudctl.explain.money import find_money, group_sums
 from fraudctl.explain.pairs import Interact, Pairs, find_pairs
@@ -38,6 +39,7 @@ from fraudctl.explain.threshold import sweep
 from fraudctl.explain.wording import cost_words
 from fraudctl.figures import whole
 from fraudctl.policy.constant import reach_of
+from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
 
 MIN_ERRORS: Final = 30
@@ -130,10 +132,11 @@ def explain(
     autopsy = _autopsy(scene, seed, threads, absent)
     totals = _totals(scene)
     broken = find_broken(scene)
+    decided = find_decided(scene)
     currency = project.costs.currency
     findings = find_findings(
         totals=totals, slices=slices, broken=broken, causes=causes.totals, campaigns=campaigns.total, sweep=swept,
-        clusters=clusters.items, autopsy=autopsy, currency=currency,
+        clusters=clusters.items, autopsy=autopsy, decided=decided, currency=currency,
     )  # fmt: skip
     errors = _errors(scene, close, values, causes, campaigns, cluster_of)
     first, last = scene.scored["event_time"][0], scene.scored["event_time"][-1]
@@ -146,7 +149,7 @@ def explain(
         missed_contrast=contrasts[0], false_alarm_contrast=contrasts[1], pairs=pairs, clusters=clusters.items,
         n_unstable_clusters=clusters.n_unstable, campaigns=campaigns.items, campaign_total=campaigns.total,
         n_outside_campaigns=int((campaigns.member < 0).sum()), slices=slices, broken=broken, autopsy=autopsy,
-        errors=errors, caught=_caught(scene, close, values, seed),
+        decided=decided, errors=errors, caught=_caught(scene, close, values, seed),
         absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
         method=_method(scene, rows, close, seed, permutations, method),
     )  # fmt: skip
@@ -199,7 +202,7 @@ def _contrasts(
     clusters = {name: scene.scored[name].gather(close) for name in scene.entities}
     out: list[Contrast | None] = []
     sides = (("missed_contrast", scene.missed, scene.caught), ("false_alarm_contrast", scene.false_alarm, scene.passed))
-    for k, (name, errors, peers) in enumerate(sides):
+    for k, (name, errors, peers) in enumerate((name, a & scene.by_model, b & scene.by_model) for name, a, b in sides):
         n = min(int(errors.sum()), int(peers.sum()))
         if n < MIN_ERRORS:
             absent[name] = _too_few(n, "errors or peers")
@@ -227,11 +230,11 @@ def _clusters(
     scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str]
 ) -> tuple[Clusters, dict[int, int]]:
     """Cluster the false alarms; also give the cluster of each by its position in the scene."""
-    n = int(scene.false_alarm.sum())
+    n = int((scene.false_alarm & scene.by_model).sum())
     if n < MIN_ERRORS:
-        absent["clusters"] = _too_few(n, "false alarms")
+        absent["clusters"] = _too_few(n, "false positives that the model made")
         return Clusters(np.empty(0, dtype=np.int64), (), 0), {}
-    at, mine = np.flatnonzero(scene.alert), np.flatnonzero(scene.false_alarm[close])
+    at, mine = np.flatnonzero(scene.alert & scene.by_model), np.flatnonzero((scene.false_alarm & scene.by_model)[close])
     members = close[mine]
     found = find_clusters(
         scene.scored[at], values[mine], member_of=scene.false_alarm[at], cost=scene.cost[at],
@@ -241,8 +244,8 @@ def _clusters(
 
 
 def _caught(scene: Scene, close: IntArray, values: FloatArray, seed: int) -> tuple[CaughtCase, ...]:
-    """Group the caught frauds by why they were alerted on."""
-    mine = np.flatnonzero(scene.caught[close])
+    """Group the frauds that the model caught by why they were alerted on."""
+    mine = np.flatnonzero((scene.caught & scene.by_model)[close])
     ids = scene.scored["event_id"].gather(close[mine]).to_list()
     groups = group(values[mine], seed=seed).code.tolist()
     return tuple(CaughtCase(item, group) for item, group in zip(ids, groups, strict=True))
@@ -311,6 +314,7 @@ def _case(
     cluster: int | None, reasons: tuple[Reason, ...], has_amount: bool,  # noqa: FBT001
 ) -> ErrorCase:  # fmt: skip
     item = campaigns.items[member] if member >= 0 else None
+    by = DecidedBy.from_dict(scene.decided_by[row])
     return ErrorCase(
         event_id=record["event_id"],
         event_time=record["event_time"],
@@ -323,7 +327,8 @@ def _case(
         cause=cause,
         campaign=None if item is None else CampaignLink(item.entity, item.value, item.size),
         cluster=cluster,
-        reasons=reasons,
+        reasons=reasons if by.by_model else (),
+        decided_by=by,
     )
 
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix
 from fraudctl.errors import DataError
+from fraudctl.policy.provenance import DECIDED_BY, FIELDS, by_model
 from fraudctl.project import Project
 from fraudctl.weights import event_weights
 
@@ -115,6 +116,19 @@ class Scene:
     def time(self) -> IntArray:
         """Instants in microseconds since 1970 UTC."""
         return micros(self.scored["event_time"])
+
+    @cached_property
+    def decided_by(self) -> pl.Series:
+        """By what each event was decided; see `fraudctl.policy.provenance`. Without that column, the model."""
+        if "decided_by" in self.scored.columns:
+            return self.scored["decided_by"]
+        by = {**dict.fromkeys(FIELDS), "kind": "expected_cost"}
+        return pl.Series("decided_by", [by], dtype=DECIDED_BY).new_from_index(0, self.scored.height)
+
+    @cached_property
+    def by_model(self) -> BoolArray:
+        """Whether the model's probability decided, and not a rule or a capacity."""
+        return by_model(self.decided_by)
 
     @cached_property
     def missed(self) -> BoolArray:

@@ -155,7 +155,7 @@ def find_slices(
     items: list[Slice] = []
     reasons: dict[str, str] = {}
     for k, kind in enumerate((MISSED, FALSE_ALARM)):
-        inside = np.flatnonzero(~scene.alert[rows] if kind == MISSED else scene.alert[rows])
+        inside = np.flatnonzero(scene.by_model[rows] & (scene.alert[rows] != (kind == MISSED)))
         is_error = (scene.missed if kind == MISSED else scene.false_alarm)[rows[inside]]
         if is_error.sum() < MIN_ERRORS or is_error.all():
             reasons[kind] = (

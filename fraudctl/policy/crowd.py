@@ -17,6 +17,7 @@ from fraudctl.costs import BoolArray, CodeArray, FloatArray, IntArray
 from fraudctl.policy.bids import Moments, Per
 from fraudctl.policy.decide import Policy
 from fraudctl.policy.places import CapacityUse, Served
+from fraudctl.policy.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,23 @@ class Crowd:
             self.y_prob, self.table, rule_masks=masks, when=self.when, segment=self._place(policy), used=used
         )
 
+    def decided_by(self, policy: Policy, served: Served) -> pl.Series:
+        """Return by what each action that was `served` was decided; see `fraudctl.policy.provenance`."""
+        masks = self.rule_masks if policy.rules else []
+        return provenance(
+            policy, served, self.y_prob, self.table, rule_masks=masks, when=self.when, segment=self._place(policy)
+        )
+
     def decide_alone(self, policy: Policy, *, left: IntArray) -> CodeArray:
         """Return the action of each event by itself, with ``left`` slots at its moment, ``(n_limited, n_events)``."""
+        return self.serve_alone(policy, left=left).codes
+
+    def serve_alone(self, policy: Policy, *, left: IntArray) -> Served:
+        """Return what `decide_alone` does, with the slots."""
         masks = self.rule_masks if policy.rules else []
         return policy.serve_arrays(
             self.y_prob, self.table, rule_masks=masks, when=self.when, segment=self._place(policy), left=left
-        ).codes
+        )
 
     def _place(self, policy: Policy) -> IntArray | None:
         if policy.segments is None or not policy.segments.thresholds or self.segment is None:

@@ -95,6 +95,11 @@ class Policy:
         """Data columns that the costs need beyond the amount."""
         return self.matrix.columns
 
+    @property
+    def effective(self) -> Policy:
+        """The same policy without segments that have no thresholds of their own, which decide nothing."""
+        return self if self.segments is None or self.segments.thresholds else replace(self, segments=None)
+
     def decide(self, frame: pl.DataFrame, y_prob: FloatArray, *, used: CapacityUse | None = None) -> CodeArray:
         """Give the action of each event.
 
@@ -177,7 +182,7 @@ class Policy:
         floor = self.floor(rule_masks or [], len(y_prob))
         none = np.zeros((0, len(y_prob)), dtype=np.int64)
         if self.kind == "thresholds":
-            return Served(np.asarray(np.maximum(self._cut(y_prob, segment), floor), dtype=np.int8), none)
+            return Served(np.asarray(np.maximum(self.cut(y_prob, segment), floor), dtype=np.int8), none)
         priced = self.priced(y_prob, cost_table)
         if not self.capacity:
             return Served(np.asarray(np.maximum(np.argmin(priced, axis=1), floor), dtype=np.int8), none)
@@ -193,7 +198,7 @@ class Policy:
             for item in self.capacity
         ]
 
-    def _cut(self, y_prob: FloatArray, segment: IntArray | None) -> CodeArray:
+    def cut(self, y_prob: FloatArray, segment: IntArray | None) -> CodeArray:
         """Give the harshest action whose threshold each probability reaches, by the thresholds of its segment."""
         code = self._reached(y_prob, self.thresholds)
         if self.segments is not None and segment is not None:

@@ -16,6 +16,7 @@ from fraudctl.errors import DataError
 from fraudctl.policy.bids import place_in
 from fraudctl.policy.decide import Policy
 from fraudctl.policy.places import CapacityUse
+from fraudctl.policy.provenance import DecidedBy, Slot, chosen_by
 from fraudctl.policy.segments import Thresholds
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,35 +77,91 @@ class SinglePolicy:
         DataError
             A cost column is null.
         """
+        code, place, _ = self.explained(event, y_prob, holds=holds, segment=segment, used=used)
+        return code, place
+
+    def explained(
+        self,
+        event: Mapping[str, Any],
+        y_prob: float,
+        *,
+        holds: Sequence[bool],
+        segment: str | None = None,
+        used: CapacityUse | None = None,
+    ) -> tuple[int, tuple[str, int] | None, DecidedBy]:
+        """Return what `decide` does, and by what the action was decided; parameters as there."""
         floor = max((code for code, held in zip(self._demands, holds, strict=True) if held), default=0)
         if self.policy.kind == "thresholds":
-            cuts = self._cuts if segment is None else self._own.get(segment, self._cuts)
-            return max(floor, *(code for code, threshold in cuts if y_prob >= threshold), 0), None
-        priced = self._priced(event, y_prob)
+            return self._cut(floor, y_prob, holds, segment)
+        cost = self._costs(event, y_prob)
+        priced = [money + price for money, price in zip(cost, self._prices, strict=True)]
+        every = range(len(cost))
+        stages = _cheapest(priced, every), _cheapest(cost, every)
         if not self._limits:
-            return max(floor, _cheapest(priced, range(len(priced)))), None
-        return self._serve(priced, floor, event["event_time"], used if used is not None else CapacityUse())
+            code = max(floor, stages[0])
+            return code, None, self._by(code, floor, stages[0], stages, holds, {})
+        return self._serve(priced, floor, stages, holds, event["event_time"], CapacityUse() if used is None else used)
 
-    def _priced(self, event: Mapping[str, Any], y_prob: float) -> list[float]:
+    def _cut(
+        self, floor: int, y_prob: float, holds: Sequence[bool], segment: str | None
+    ) -> tuple[int, None, DecidedBy]:
+        own = segment is not None and segment in self._own
+        cuts = self._own[segment] if own and segment is not None else self._cuts
+        cut = max((code for code, threshold in cuts if y_prob >= threshold), default=0)
+        if floor > cut:
+            return floor, None, DecidedBy("rule", self._rule(floor, holds), self.actions[cut])
+        decisive = dict(cuts).get(cut, min((threshold for _, threshold in cuts), default=None))
+        return cut, None, DecidedBy("threshold", threshold=decisive, segment=segment if own else None)
+
+    def _rule(self, floor: int, holds: Sequence[bool]) -> str:
+        """Return the first rule that demands the floor."""
+        pairs = zip(self.policy.rules, self._demands, holds, strict=True)
+        return next(rule.name for rule, code, held in pairs if held and code == floor)
+
+    def _by(
+        self,
+        code: int,
+        floor: int,
+        free: int,
+        stages: tuple[int, int],
+        holds: Sequence[bool],
+        slots: Mapping[int, Slot],
+    ) -> DecidedBy:
+        kind, other = chosen_by(code, floor, free=free, priced=stages[0], cheapest=stages[1])
+        rule = self._rule(floor, holds) if kind == "rule" or (code < floor and floor > stages[0]) else None
+        slot = slots.get(code)
+        if slot is None and kind == "capacity" and other is not None:
+            slot = slots.get(other)
+        return DecidedBy(kind, rule, None if other is None else self.actions[other], slot=slot)
+
+    def _costs(self, event: Mapping[str, Any], y_prob: float) -> list[float]:
         return [
-            y_prob * _money(pair[FRAUD], event) + (1.0 - y_prob) * _money(pair[LEGIT], event) + price
-            for pair, price in zip(self.policy.matrix.cells, self._prices, strict=True)
+            y_prob * _money(pair[FRAUD], event) + (1.0 - y_prob) * _money(pair[LEGIT], event)
+            for pair in self.policy.matrix.cells
         ]
 
     def _serve(
-        self, priced: list[float], floor: int, event_time: int, used: CapacityUse
-    ) -> tuple[int, tuple[str, int] | None]:
+        self,
+        priced: list[float],
+        floor: int,
+        stages: tuple[int, int],
+        holds: Sequence[bool],
+        event_time: int,
+        used: CapacityUse,
+    ) -> tuple[int, tuple[str, int] | None, DecidedBy]:
         """Do what `places.serve_in_turn` does for one event."""
         local = (_EPOCH + timedelta(microseconds=event_time)).astimezone(self._zone)
         day, minute = local.toordinal() - _EPOCH_DAY, local.hour * 60 + local.minute
-        full, periods = set(), {}
+        full, periods, slots = set(), {}, {}
         for code, limit in self._limits.items():
             periods[code], slot = place_in(day, minute, limit.per)
             left = limit.limit - used.count(limit.action, periods[code])
             if left <= 0:
                 full.add(code)
-            if limit.action in self.policy.bids:
-                priced[code] += self.policy.bids[limit.action].price(slot, left)
+            bids = self.policy.bids.get(limit.action)
+            price = 0.0 if bids is None else bids.price(slot, left)
+            priced[code] += price
+            slots[code] = Slot(limit.action, limit.per, left, price)
         room = [code for code in range(len(priced)) if code not in full]
         allowed = [code for code in room if code >= floor]
         if not allowed:
@@ -113,11 +170,12 @@ class SinglePolicy:
             code = allowed[0]
         else:
             code = _cheapest(priced, allowed)
+        by = self._by(code, floor, _cheapest(priced, room), stages, holds, slots)
         if code not in self._limits:
-            return code, None
+            return code, None, by
         place = self._limits[code].action, periods[code]
         used.add(*place)
-        return code, place
+        return code, place, by
 
 
 def _cheapest(priced: list[float], codes: Sequence[int]) -> int:

@@ -17,6 +17,7 @@ from fraudctl.report import charts
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell
 from fraudctl.report.document import Bar, Block, Card, Cell, Chart, Column, Document, Section, Segment, Table, Tone
+from fraudctl.report.explanation_decided import decided_section
 from fraudctl.report.explanation_detail import autopsy_section, cases_section, method_section, weak_section
 from fraudctl.report.explanation_model import campaigns_section, clusters_section, contrasts_section
 from fraudctl.report.explanation_money import threshold_section, where_section
@@ -36,11 +37,13 @@ CAUSE_TONES: Final[dict[str, Tone]] = {
 
 def explanation_document(e: Explanation) -> Document:
     """Lay out an explanation."""
+    decided = decided_section(e)
     sections = (
         _why(e),
         where_section(e),
         threshold_section(e),
         contrasts_section(e),
+        *([] if decided is None else [decided]),
         clusters_section(e),
         campaigns_section(e),
         weak_section(e),

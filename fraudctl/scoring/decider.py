@@ -22,6 +22,8 @@ from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
 from fraudctl.features.definition import FeatureSet, SourceTable, define
 from fraudctl.policy import CapacityUse, Policy
+from fraudctl.policy.crowd import Crowd
+from fraudctl.policy.provenance import DECIDED_BY, DecidedBy, by_model
 from fraudctl.policy.single import SinglePolicy
 from fraudctl.project import Project, parse_project
 from fraudctl.scoring.conditions import Conditions, typed
@@ -64,6 +66,7 @@ class Decision:
     y_score: float
     probability: float
     action: str
+    decided_by: DecidedBy
     reasons: tuple[Reason, ...]
     place: tuple[str, int] | None = None
     """The place of a limited action that it took: the action, and the day or week."""
@@ -74,6 +77,7 @@ class Decision:
             "event_id": self.event_id,
             "probability": self.probability,
             "action": self.action,
+            "decided_by": self.decided_by.to_dict(),
             "reasons": [
                 {"feature": item.feature, "text": item.text, "contribution": item.contribution} for item in self.reasons
             ],
@@ -104,7 +108,7 @@ class Decider:
             self.schema = DataSchema.from_dict(bundle.features.get("schema"))
             self.project = _project_of(bundle)
             self.features = _features_of(bundle, self.project, self.schema)
-            self.policy = Policy.from_dict(dict(bundle.policy))
+            self.policy = Policy.from_dict(dict(bundle.policy)).effective
             self.single = SinglePolicy(self.policy)
         self.forest: Forest = read_forest(bundle.model, bundle.columns)
         self.conditions = Conditions(self.policy, self.features, self.schema)
@@ -149,11 +153,11 @@ class Decider:
         y_prob = float(self.bundle.calibrator.predict(np.array([y_score]))[0])
         holds = self.conditions.holds(event, row)
         segment = self.conditions.segment(event, row)
-        code, place = self.single.decide(event, y_prob, holds=holds, segment=segment, used=used)
+        code, place, by = self.single.explained(event, y_prob, holds=holds, segment=segment, used=used)
         alert = code != self.policy.matrix.pass_code
-        wanted = explained == "all" or (alert and explained == "alerts")
+        wanted = by.by_model and (explained == "all" or (alert and explained == "alerts"))
         reasons = self._reasons(row, self.forest.explain(leaves), towards_alert=alert) if wanted else ()
-        return Decision(event["event_id"], y_score, y_prob, self.single.actions[code], reasons, place)
+        return Decision(event["event_id"], y_score, y_prob, self.single.actions[code], by, reasons, place)
 
     def _reasons(self, row: OnlineRow, values: Floats, *, towards_alert: bool) -> tuple[Reason, ...]:
         """Do what `reasons.choose` does for one row."""
@@ -189,33 +193,33 @@ class Decider:
         Returns
         -------
         DataFrame
-            ``event_id``, ``probability``, ``action``, ``reasons`` (`REASON_TYPE`), ``policy``, ``model``.
+            ``event_id``, ``probability``, ``action``, ``decided_by`` (`DECIDED_BY`), ``reasons`` (`REASON_TYPE`),
+            ``policy``, ``model``. A decision that a rule or a capacity made has no reasons of the model's.
         """
         self.bundle.columns.require(frame)
         y_prob = self.bundle.calibrator.predict(self.forest.score_frame(frame))
-        codes = self._codes(frame, y_prob, used)
+        codes, by = self._decided(frame, y_prob, used)
         alerts = codes != self.policy.matrix.pass_code
-        rows = np.flatnonzero(alerts) if explained == "alerts" else np.arange(len(codes) if explained == "all" else 0)
+        wanted = alerts if explained == "alerts" else np.full(len(codes), explained == "all")
+        rows = np.flatnonzero(wanted & by_model(by))
         return pl.DataFrame(
             {
                 "event_id": frame["event_id"],
                 "probability": y_prob,
                 "action": pl.Series(self.policy.actions, dtype=pl.String).gather(codes.astype(np.int64)),
+                "decided_by": by,
                 "reasons": self._reasons_of(frame[rows], alerts[rows], rows, frame.height),
                 "policy": pl.repeat(self.policy_version, frame.height, dtype=pl.String, eager=True),
                 "model": pl.repeat(self.model, frame.height, dtype=pl.String, eager=True),
             }
         )
 
-    def _codes(self, frame: pl.DataFrame, y_prob: Floats, used: CapacityUse | None) -> npt.NDArray[np.int8]:
-        policy = self.policy
-        masks = [rule.holds(frame, timezone=policy.timezone) for rule in policy.rules]
-        table = None
-        if policy.kind == "expected_cost":
-            priced = frame.with_columns(pl.col("amount").fill_null(0.0)) if "amount" in frame.columns else frame
-            table = policy.matrix.per_event(priced)
-        when, segment = policy.when(frame), policy.segment(frame)
-        return policy.decide_arrays(y_prob, table, rule_masks=masks, when=when, segment=segment, used=used)
+    def _decided(
+        self, frame: pl.DataFrame, y_prob: Floats, used: CapacityUse | None
+    ) -> tuple[npt.NDArray[np.int8], pl.Series]:
+        crowd = Crowd.of(frame, y_prob, self.policy)
+        served = crowd.serve(self.policy, used=used)
+        return served.codes, crowd.decided_by(self.policy, served)
 
     def _reasons_of(
         self, frame: pl.DataFrame, alerts: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64], n_rows: int
@@ -260,7 +264,7 @@ def answer_schema(event_id: pl.DataType) -> dict[str, pl.DataType]:
     text = pl.String()
     return {
         "event_id": pl.Int64() if event_id.is_numeric() else text, "probability": pl.Float64(), "action": text,
-        "reasons": REASON_TYPE, "policy": text, "model": text,
+        "decided_by": DECIDED_BY, "reasons": REASON_TYPE, "policy": text, "model": text,
     }  # fmt: skip
 
 

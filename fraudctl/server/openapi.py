@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from fraudctl.policy.provenance import FIELDS, KINDS, SLOT_FIELDS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -129,11 +131,24 @@ def _decision(id_type: Any, actions: tuple[str, ...]) -> dict[str, Any]:
         "type": "object",
         "properties": {"feature": {"type": "string"}, "text": {"type": "string"}, "contribution": {"type": "number"}},
     }
+    text = {"type": ["string", "null"]}
+    slot = {
+        "type": ["object", "null"], "required": list(SLOT_FIELDS),
+        "properties": {"action": {"enum": list(actions)}, "per": {"enum": ["day", "week"]},
+                       "left": {"type": "integer"}, "price": {"type": "number"}},
+    }  # fmt: skip
+    by = {
+        "type": "object", "required": list(FIELDS), "description": "By what the action was decided",
+        "properties": {"kind": {"enum": list(KINDS)}, "rule": text, "instead_of": {"enum": [*actions, None]},
+                       "threshold": {"type": ["number", "null"]}, "segment": text, "slot": slot},
+    }  # fmt: skip
     return {
-        "type": "object", "required": ["event_id", "probability", "action", "reasons", "policy", "model"],
+        "type": "object",
+        "required": ["event_id", "probability", "action", "decided_by", "reasons", "policy", "model"],
         "properties": {
             "event_id": id_type, "probability": {"type": "number", "minimum": 0, "maximum": 1},
-            "action": {"enum": list(actions)}, "reasons": {"type": "array", "maxItems": 4, "items": reason},
+            "action": {"enum": list(actions)}, "decided_by": by,
+            "reasons": {"type": "array", "maxItems": 4, "items": reason},
             "policy": {"type": "string"}, "model": {"type": "string"}, "features": {"type": "object"},
         },
     }  # fmt: skip

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fraudctl.bundle import Bundle
-    from fraudctl.evaluate import Excluded, Period, Replay
-    from fraudctl.explain.scene import Decide
+    from fraudctl.evaluate import Excluded, OneMoment, Period, Replay
     from fraudctl.gate import Reference
     from fraudctl.policy import Policy
     from fraudctl.split import RandomSplit
@@ -166,16 +165,16 @@ class Decisions:
         found = events.select("event_id").join(scores, on="event_id", how="left", maintain_order="left")
         return self._settled(subject, period, excluded, events, found["y_prob"].fill_null(float("nan")).to_numpy())
 
-    def alone(self, bundle: Bundle, event_id: int | str) -> Decide:
+    def alone(self, bundle: Bundle, event_id: int | str) -> OneMoment:
         """Give the bundle's policy on variants of one event of the table, each in the state of the event's moment.
 
         Slots that earlier events of its local day or week took are gone; variants take none from each other.
 
         Returns
         -------
-        Decide
-            Variants and their probabilities -> positions in the project's present actions. An id that is not in the
-            table has the state of nothing taken; whoever explains it refuses it.
+        OneMoment
+            Decides variants with their probabilities. An id that is not in the table has the state of nothing taken;
+            whoever explains it refuses it.
         """
         import numpy as np
         import polars as pl
@@ -186,7 +185,7 @@ class Decisions:
         frame = self.table.frame
         here = (frame["event_id"].cast(pl.String) == str(event_id)).arg_true()
         if len(here) != 1 or not subject.policy.capacity:
-            return OneMoment.free(subject.policy, self.project).decide
+            return OneMoment.free(subject.policy, self.project)
         event = frame[int(here[0])]
         at = event["event_time"][0]
         before = frame[: int(here[0])].filter(pl.col("event_time") >= subject.policy.lead_from(at))
@@ -194,7 +193,7 @@ class Decisions:
             kept, _ = self._events(subject, Period(subject.policy.lead_from(at), at + timedelta(microseconds=1)))
             before = before.join(kept.select("event_id"), on="event_id", how="semi", maintain_order="left")
         events, y_prob = self._bundle_scores(bundle, pl.concat([before, event]))
-        return OneMoment.after(events, np.asarray(y_prob), subject.policy, self.project).decide
+        return OneMoment.after(events, np.asarray(y_prob), subject.policy, self.project)
 
     def reference(self, decided: DecidedPeriod) -> Reference | None:
         """Give the model's decisions in its test period, and on the events just before that it was not trained on.

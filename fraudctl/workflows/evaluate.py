@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fraudctl.evaluate import Evaluation
     from fraudctl.gate import Reference
 
-PREDICTION_COLUMNS = ("event_id", "event_time", "label", "y_prob", "action", "cost")
+PREDICTION_COLUMNS = ("event_id", "event_time", "label", "y_prob", "action", "decided_by", "cost")
 
 
 @dataclass(frozen=True)

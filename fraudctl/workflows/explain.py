@@ -125,7 +125,7 @@ def explain_one(
     project, table = decisions.project, decisions.table
     _require_time(project)
     progress.stage("Explaining")
-    decide = decisions.alone(bundle, event_id)
+    moment = decisions.alone(bundle, event_id)
     return explain_event(
         event_id,
         table.frame,
@@ -133,7 +133,8 @@ def explain_one(
         features=table.features.features,
         contribute=lambda frame: contributions_of(bundle, frame),
         score=lambda frame: predict(bundle, frame)[1],
-        decide=decide,
+        decide=moment.decide,
+        decided_by=moment.decided_by,
         model=bundle.version,
     )
 

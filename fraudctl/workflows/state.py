@@ -474,6 +474,7 @@ def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
     """Give what champion and challenger decided, as a table in the order of the log."""
     import polars as pl
 
+    from fraudctl.policy.provenance import DECIDED_BY
     from fraudctl.scoring import wire
     from fraudctl.tables import UTC_US
 
@@ -487,11 +488,12 @@ def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
                 if found is not None:
                     rows.append(
                         {**{key: found[key] for key in ("event_id", "model", "policy", "probability", "action")},
-                         "event_time": event["event_time"], "role": role}
+                         "event_time": event["event_time"], "role": role, "decided_by": found.get("decided_by")}
                     )  # fmt: skip
     kind_of_id = pl.Int64() if rows and isinstance(rows[0]["event_id"], int) else pl.String()
     schema: dict[str, pl.DataType] = {
         "event_id": kind_of_id, "event_time": pl.Int64(), "role": pl.String(), "model": pl.String(),
         "policy": pl.String(), "probability": pl.Float64(), "action": pl.String(),
+        "decided_by": DECIDED_BY,
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema).with_columns(pl.col("event_time").cast(pl.Datetime("us")).cast(UTC_US))

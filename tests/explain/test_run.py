@@ -17,6 +17,7 @@ from fraudctl.explain.result import SCHEMA_VERSION, Explanation
 from fraudctl.explain.run import choose_rows
 from fraudctl.explain.scene import make_scene
 from fraudctl.explain.slices import find_slices
+from fraudctl.policy.provenance import DecidedBy
 
 
 @pytest.mark.parametrize(
@@ -139,12 +140,16 @@ def test_ignored_and_protected_columns_are_never_a_condition_or_a_reason(explana
     assert "age of the holder" not in text
 
 
+def by_costs(_event: pl.DataFrame, _y_prob: Any) -> DecidedBy:
+    return DecidedBy("expected_cost")
+
+
 def test_one_event_shows_the_known_world_and_what_flips_it(world: World) -> None:
     missed = world.scored.filter(pl.col("label") == 1, pl.col("action") == "allow")
     event = missed.row(-1, named=True)
     found = explain_event(
         str(event["event_id"]), world.history, project=world.project, features=FEATURES, contribute=world.contribute,
-        score=lambda frame: world.score(frame), decide=world.decide, model="v1",
+        score=lambda frame: world.score(frame), decide=world.decide, decided_by=by_costs, model="v1",
     )  # fmt: skip
     card = found.known[0]
     past = world.history.filter(pl.col("card") == event["card"], pl.col("event_time") < event["event_time"])
@@ -167,7 +172,7 @@ def test_an_unknown_event_is_a_data_error(world: World) -> None:
     with pytest.raises(DataError, match="no event has the id"):
         explain_event(
             "none", world.history, project=world.project, features=FEATURES, contribute=world.contribute,
-            score=world.score, decide=world.decide, model="v1",
+            score=world.score, decide=world.decide, decided_by=by_costs, model="v1",
         )  # fmt: skip
 
 
@@ -195,7 +200,7 @@ def test_only_declared_signals_are_changed(world: World) -> None:
         declared = project(PROJECT.replace("[features]\n", f"[features]\nsignals = {signals}\n"))
         return explain_event(
             missed["event_id"][-1], world.history, project=declared, features=FEATURES, contribute=world.contribute,
-            score=world.score, decide=world.decide, model="v1",
+            score=world.score, decide=world.decide, decided_by=by_costs, model="v1",
         ).change  # fmt: skip
 
     assert change('["velocity"]').feature == "velocity"

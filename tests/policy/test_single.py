@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,8 @@ from fraudctl.costs import Cell, CostMatrix
 from fraudctl.errors import DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule
 from fraudctl.policy.bids import SLOT_MINUTES, BidPrices, Per
+from fraudctl.policy.crowd import Crowd
+from fraudctl.policy.provenance import DecidedBy
 from fraudctl.policy.segments import Segments
 from fraudctl.policy.single import SinglePolicy
 
@@ -60,6 +63,38 @@ def policies(draw: st.DrawFn) -> Policy:
     )
 
 
+def check_against_simpler_policies(
+    policy: Policy, by: DecidedBy, code: int, event: dict[str, Any], p: float, holds: list[bool], shop: Any,
+    used: CapacityUse,
+) -> None:  # fmt: skip
+    """What decided is what makes the difference: the policy without it gives `instead_of`."""
+
+    def without(**changes: Any) -> str:
+        simpler = replace(policy, **changes)
+        held = holds if simpler.rules else []
+        copy = CapacityUse.from_list(used.to_list())
+        return ACTIONS[SinglePolicy(simpler).decide(event, p, holds=held, segment=shop, used=copy)[0]]
+
+    action, limits = ACTIONS[code], {item.action for item in policy.capacity}
+    no_slots: dict[str, Any] = {"capacity": (), "bids": {}}
+    if by.kind == "rule":
+        assert without(rules=()) == by.instead_of != action
+        assert any(rule.name == by.rule and held for rule, held in zip(policy.rules, holds, strict=True))
+    elif by.kind == "capacity":
+        assert by.instead_of != action
+        assert by.instead_of == (without(**no_slots) if by.rule else without(rules=(), **no_slots))
+        assert by.slot is not None
+    elif by.kind == "constraint":
+        assert without(rules=(), alert_price=0.0, **no_slots) == by.instead_of != action
+    else:
+        assert by.instead_of is None
+        assert without(rules=(), alert_price=0.0, **no_slots) == action
+        assert (by.kind == "threshold") == (policy.kind == "thresholds")
+    assert (by.slot is not None) == (action in limits or by.kind == "capacity")
+    if by.segment is not None:
+        assert by.segment == shop
+
+
 @given(policy=policies(), seed=st.integers(0, 1000))
 def test_one_by_one_decides_as_all_at_once(policy: Policy, seed: int) -> None:
     rng, n = np.random.default_rng(seed), 25
@@ -76,20 +111,28 @@ def test_one_by_one_decides_as_all_at_once(policy: Policy, seed: int) -> None:
     )
     y_prob = rng.choice([0.0, 0.05, 0.1, 0.5, 0.9, 1.0, 0.3], n)
     used, ours = CapacityUse(), CapacityUse()
-    expected = policy.decide(frame, y_prob, used=used).tolist()
+    crowd = Crowd.of(frame, y_prob, policy)
+    served = crowd.serve(policy, used=used)
+    expected = served.codes.tolist()
+    reasons = crowd.decided_by(policy, served).to_list()
     single = SinglePolicy(policy)
-    found = []
+    found, told = [], []
     for row, p in zip(frame.iter_rows(named=True), y_prob.tolist(), strict=True):
         event = {
             **row,
             "event_time": (row["event_time"] - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1),
         }
         holds = [(row["amount"] or 0) > limit for limit in (50, 90)][: len(policy.rules)]
-        code, place = single.decide(event, p, holds=holds, segment=row["shop"], used=ours)
+        before = CapacityUse.from_list(ours.to_list())
+        code, place, by = single.explained(event, p, holds=holds, segment=row["shop"], used=ours)
+        told.append(by.to_dict())
+        assert DecidedBy.from_dict(by.to_dict()) == by
+        check_against_simpler_policies(policy, by, code, event, p, holds, row["shop"], before)
         limited = {item.action for item in policy.capacity}
         assert (place is not None) == (ACTIONS[code] in limited)
         found.append(code)
     assert found == expected
+    assert told == reasons, "one by one is decided by what all at once is"
     assert ours.to_list() == used.to_list()
     assert CapacityUse.from_list(ours.to_list()).to_list() == ours.to_list()
 

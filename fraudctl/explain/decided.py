@@ -1,0 +1,92 @@
+"""By what were the events of a period decided, and what did each part of the policy bring?
+
+Owns the partition of all decided events by the part that decided: the model, each rule, the capacities, the constraints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from fraudctl.costs import FRAUD, LEGIT, cost_matrix
+from fraudctl.explain.scene import BoolArray, Scene
+from fraudctl.policy.provenance import MODEL_KINDS
+
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class DecidedTotal:
+    """What one part of the policy decided; every event of the period is in exactly one total.
+
+    Attributes
+    ----------
+    kind
+        ``model`` (costs or thresholds), ``rule``, ``capacity`` or ``constraint``.
+    rule
+        Name of the rule; None for other kinds.
+    n_alerts, n_caught, n_false_alarms, n_missed
+        Alerts, alerted frauds, alerted legitimate events, allowed frauds.
+    n_all_false
+        False positives of the whole period.
+    false_alarm_cost, cost
+        Money lost on its false positives, and on all its decisions.
+    gain
+        Money that its decisions cost less than the actions that they replaced would have; None for the model.
+    """
+
+    kind: str
+    rule: str | None
+    n_events: int
+    n_alerts: int
+    n_caught: int
+    n_false_alarms: int
+    n_missed: int
+    n_all_false: int
+    false_alarm_cost: float
+    cost: float
+    gain: float | None
+
+
+def find_decided(scene: Scene) -> tuple[DecidedTotal, ...]:
+    """Return the totals: rules in the project's order, capacities, constraints, and the model last."""
+    kinds = scene.decided_by.struct.field("kind")
+    rules = scene.decided_by.struct.field("rule").to_list()
+    parts = [MODEL if kind in MODEL_KINDS - {"constraint"} else str(kind) for kind in kinds]
+    names = [rule if part == "rule" else None for part, rule in zip(parts, rules, strict=True)]
+    keys = list(zip(parts, names, strict=True))
+    order = {"rule": 0, "capacity": 1, "constraint": 2, MODEL: 3}
+    gain = _gain(scene)
+    found = sorted(set(keys), key=lambda key: (order[key[0]], key[1] or ""))
+    return tuple(
+        _total(scene, kind, rule, np.array([key == (kind, rule) for key in keys]), gain) for kind, rule in found
+    )
+
+
+def _total(scene: Scene, kind: str, rule: str | None, mine: BoolArray, gain: np.ndarray) -> DecidedTotal:
+    return DecidedTotal(
+        kind=kind,
+        rule=rule,
+        n_events=int(mine.sum()),
+        n_alerts=int((scene.alert & mine).sum()),
+        n_caught=int((scene.caught & mine).sum()),
+        n_false_alarms=int((scene.false_alarm & mine).sum()),
+        n_missed=int((scene.missed & mine).sum()),
+        n_all_false=int(scene.false_alarm.sum()),
+        false_alarm_cost=float(scene.cost[scene.false_alarm & mine].sum()),
+        cost=float(scene.cost[mine].sum()),
+        gain=None if kind == MODEL else float(gain[mine].sum()),
+    )
+
+
+def _gain(scene: Scene) -> np.ndarray:
+    """Return for each event the money of the action that was replaced, less the money of the one that was taken."""
+    actions = cost_matrix(scene.project.costs).actions
+    codes = {name: code for code, name in enumerate(actions)}
+    other = scene.decided_by.struct.field("instead_of").replace_strict(codes, default=None, return_dtype=pl.Int64)
+    known = other.is_not_null().to_numpy()
+    outcome = np.where(scene.y_true, FRAUD, LEGIT)
+    money = scene.cost_table[np.arange(len(outcome)), other.fill_null(0).to_numpy(), outcome]
+    return np.where(known, money - scene.cost, 0.0)

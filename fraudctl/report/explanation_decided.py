@@ -1,0 +1,44 @@
+"""The section of an explanation on what decided: the model, rules, capacities, constraints."""
+
+from __future__ import annotations
+
+from fraudctl.explain.decided import MODEL, DecidedTotal
+from fraudctl.explain.result import Explanation
+from fraudctl.figures import count, money
+from fraudctl.report.cells import count_cell, money_cell
+from fraudctl.report.document import Cell, Column, Section, Table
+
+_WORDS = {"capacity": "Capacity: no slot, or one that was worth more", "constraint": "Constraints on alerts",
+          MODEL: "The model"}  # fmt: skip
+
+
+def decided_section(e: Explanation) -> Section | None:
+    """Say what rules and limits decided, apart from the model; None where the model decided everything."""
+    others = [item for item in e.decided if item.kind != MODEL]
+    if not others:
+        return None
+    n_alerts, n_false = sum(item.n_alerts for item in others), sum(item.n_false_alarms for item in others)
+    lost = sum(item.false_alarm_cost for item in others)
+    lead = (
+        f"Rules and limits decided {count(sum(item.n_events for item in others), 'event')}: "
+        f"{count(n_alerts, 'alert')}, {n_false:,} of them false positives that cost {money(lost, e.currency)}. "
+        "The groups of false positives below are the model's own."
+    )
+    columns = (
+        Column("Decided by"), Column("Events", "number"), Column("Alerts", "number"),
+        Column("Frauds alerted", "number"), Column("False positives", "number"),
+        Column("Lost on them", "number"), Column("Frauds allowed", "number"),
+        Column("Saved", "number", "money against the actions that would have been taken without it"),
+    )  # fmt: skip
+    rows = tuple(_row(item, e) for item in e.decided)
+    caption = "Every event of the period once, by what decided its action"
+    return Section("decided", "What did rules and limits decide?", lead, (Table("decided", caption, columns, rows),))
+
+
+def _row(item: DecidedTotal, e: Explanation) -> tuple[Cell, ...]:
+    name = f"Rule {item.rule}" if item.rule is not None else _WORDS[item.kind]
+    return (
+        Cell(name), count_cell(item.n_events), count_cell(item.n_alerts), count_cell(item.n_caught),
+        count_cell(item.n_false_alarms), money_cell(item.false_alarm_cost, e), count_cell(item.n_missed),
+        Cell("–") if item.gain is None else money_cell(item.gain, e),
+    )  # fmt: skip
