@@ -8,7 +8,7 @@ each other, so zero, negative and near-zero costs, and refunds, need no special 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
+from fraudctl.own import inside
 from fraudctl.project.decisions import ALLOW, ActionSection, CostSection, CostsSection
 
 LEGIT: Final = 0
@@ -168,8 +169,13 @@ class CostMatrix:
     def from_dict(cls, document: dict[str, Any]) -> CostMatrix:
         """Read what `to_dict` wrote."""
         order, actions = tuple(document["order"]), document["actions"]
-        cells = tuple((Cell(**actions[name]["legit"]), Cell(**actions[name]["fraud"])) for name in order)
+        cells = tuple((_read_cell(actions[name]["legit"]), _read_cell(actions[name]["fraud"])) for name in order)
         return cls(order, cells, document["currency"])
+
+
+def _read_cell(document: dict[str, Any]) -> Cell:
+    cell = Cell(**document)
+    return cell if cell.column is None else replace(cell, column=inside(cell.column))
 
 
 def cost_matrix(costs: CostsSection) -> CostMatrix:

@@ -22,6 +22,7 @@ import polars as pl
 
 from fraudctl import files as disk
 from fraudctl.errors import DataError, UsageError
+from fraudctl.own import outside
 from fraudctl.plain import looks_like_value, shown_all
 from fraudctl.project import Project
 
@@ -268,7 +269,7 @@ def wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
     """Give the raw columns behind roles, entities and carried columns."""
     data = project.data
     roles = [data.event_id, data.event_time, data.amount, data.label, data.label_time]
-    return [name for name in roles if name is not None] + [*project.entities.values(), *columns]
+    return [name for name in roles if name is not None] + [*project.entities.values(), *map(outside, columns)]
 
 
 def require_columns(wanted: Collection[str], schema: pl.Schema, *, where: str) -> None:
@@ -343,7 +344,7 @@ def with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str], 
     out += [label.alias("label"), _label_time(frame, project, event_time, label).alias("label_time")]
     out += [to_entity(frame[column]).alias(name) for name, column in project.entities.items()]
     taken = {series.name for series in out}
-    out += [_plain(frame[name]) for name in columns if name not in taken]
+    out += [_plain(frame[outside(name)]).alias(name) for name in columns if name not in taken]
     return pl.DataFrame(out)
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from fraudctl import tables
 from fraudctl.checks.report import Finding
 from fraudctl.errors import DataError
+from fraudctl.own import outside
 from fraudctl.project import Project
 
 
@@ -47,11 +48,13 @@ class Data:
     def role_of(self) -> dict[str, str]:
         """Data column -> its role: event_id, event_time, ..., entity <name>, ignored or raw; others are missing."""
         data = self.project.data
-        found = {name: "raw" for name in self.project.features.raw if name in self.schema}
+        found = {name: "raw" for name in map(outside, self.project.features.raw) if name in self.schema}
         found |= dict.fromkeys(data.ignore, "ignored")
         found |= {column: f"entity {name}" for name, column in self.project.entities.items()}
         found |= {
-            column: role for role in ("weight", "exposure_prob", "control_group") if (column := getattr(data, role))
+            outside(column): role
+            for role in ("weight", "exposure_prob", "control_group")
+            if (column := getattr(data, role))
         }
         for role in tables.ROLES:
             column = getattr(data, role)
@@ -130,9 +133,9 @@ def missing_columns(data: Data) -> list[Finding]:
     """Find columns that the project file names and the table lacks; a missing ignored column harms nobody."""
     project = data.project
     asked = [*role_columns(project).items()]
-    asked += [("features.raw", name) for name in project.features.raw if name not in tables.ROLES]
+    asked += [("features.raw", name) for name in map(outside, project.features.raw) if name not in tables.ROLES]
     weights = {role: getattr(project.data, role) for role in ("weight", "exposure_prob", "control_group")}
-    asked += [(f"data.{role}", column) for role, column in weights.items() if column is not None]
+    asked += [(f"data.{role}", outside(column)) for role, column in weights.items() if column is not None]
     hint = "correct the name in fraudctl.toml, or the data"
     what = f"no column {{!r}} among the {len(data.schema)} of the data"
     found = [

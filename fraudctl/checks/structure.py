@@ -10,6 +10,7 @@ from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
 from fraudctl.errors import DataError
+from fraudctl.own import outside
 from fraudctl.project import Project
 from fraudctl.weights import control_group, event_weights
 
@@ -138,7 +139,7 @@ def _entity(where: str, ids: pl.Series) -> Iterator[Finding]:
 def check_columns(data: Data) -> Iterator[Finding]:
     """Find columns without content, features of a type that no model can use, and categories without end."""
     roles = data.role_of
-    features = set(data.project.features.raw)
+    features = set(map(outside, data.project.features.raw))
     for name in data.schema:
         role = roles.get(name)
         if role == "ignored":

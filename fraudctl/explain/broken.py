@@ -77,8 +77,8 @@ def _shares(series: pl.Series, code: IntArray, n_days: int) -> FloatArray:
         level = np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), len(edges) + 1)
     else:
         top = (
-            series.value_counts(name="n")
-            .sort(["n", series.name], descending=[True, False])
+            series.value_counts(name=".n")
+            .sort([".n", series.name], descending=[True, False])
             .head(30)[series.name]
             .drop_nulls()
         )

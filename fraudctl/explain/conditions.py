@@ -170,7 +170,7 @@ def _useful(held: BoolArray, alert: BoolArray) -> bool:
 
 
 def _levels(series: pl.Series, words: str) -> list[Condition]:
-    counts = series.value_counts(name="n").sort(["n", series.name], descending=[True, False]).head(MAX_LEVELS)
+    counts = series.value_counts(name=".n").sort([".n", series.name], descending=[True, False]).head(MAX_LEVELS)
     link = ":" if series.dtype == pl.Boolean else " is"
     return [
         Condition(series.name, f"{words}{link} {value}", "level", value=value)

@@ -1,6 +1,6 @@
-"""By what were the events of a period decided, and what did each part of the policy bring?
+"""What each part of a policy decided in a period, and what that brought.
 
-Owns the partition of all decided events by the part that decided: the model, each rule, the capacities, the constraints.
+Owns the partition of all decided events by the part that decided: the model, each rule, capacities, constraints.
 """
 
 from __future__ import annotations

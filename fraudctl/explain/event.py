@@ -157,8 +157,8 @@ def explain_event(
     by = decided_by(event, y_prob)
     own = matrix.actions[code] if by.by_model or by.instead_of is None else by.instead_of
     reasons = give_reasons(
-        event, values, towards_alert=np.array([own != matrix.actions[0]]), features=features, protected=project.features.protected,
-        history=history, entities=tuple(project.entities),
+        event, values, towards_alert=np.array([own != matrix.actions[0]]), features=features,
+        protected=project.features.protected, history=history, entities=tuple(project.entities),
     )  # fmt: skip
     costs = expected_cost(matrix.per_event(event), y_prob)[0]
     row = event.row(0, named=True)
@@ -180,14 +180,14 @@ def _known(history: pl.DataFrame, row: dict[str, Any], entity: str) -> KnownEnti
         return KnownEntity(entity, None, 0, 0, 0, ())
     past = history.filter(pl.col(entity) == value, pl.col("event_time") < t).sort("event_time", "event_id")
     arrived = (pl.col("label_time") <= t).fill_null(value=False)
-    past = past.with_columns(_label=pl.when(arrived).then(pl.col("label")))
+    past = past.with_columns(pl.when(arrived).then(pl.col("label")).alias(".label"))
     has_amount = "amount" in past.columns
     recent = tuple(
-        KnownEvent(entity, item["event_id"], item["event_time"], item["amount"] if has_amount else None, item["_label"])
+        KnownEvent(entity, item["event_id"], item["event_time"], item["amount"] if has_amount else None, item[".label"])
         for item in past.tail(RECENT).reverse().iter_rows(named=True)
     )
-    n_frauds = int((past["_label"] == 1).sum())
-    return KnownEntity(entity, value, past.height, n_frauds, int(past["_label"].null_count()), recent)
+    n_frauds = int((past[".label"] == 1).sum())
+    return KnownEntity(entity, value, past.height, n_frauds, int(past[".label"].null_count()), recent)
 
 
 def find_change(
@@ -248,8 +248,8 @@ def _cheapest(
         return None
     if not numeric:
         levels = (
-            known.value_counts(name="n")
-            .sort(["n", feature.name], descending=[True, False])
+            known.value_counts(name=".n")
+            .sort([".n", feature.name], descending=[True, False])
             .head(MOST_LEVELS)[feature.name]
             .to_list()
         )

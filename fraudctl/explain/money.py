@@ -14,7 +14,8 @@ import polars as pl
 
 from fraudctl.explain.scene import Scene
 from fraudctl.explain.wording import level_text
-from fraudctl.policy.constant import ORDER
+from fraudctl.own import COLUMNS, inside
+from fraudctl.tables import ROLES
 from fraudctl.weights import weight_columns
 
 MAX_LEVELS: Final = 30
@@ -87,7 +88,7 @@ class Money:
 def find_money(scene: Scene) -> Money:
     """Tabulate losses over every column with few values, and over the entities."""
     flags = pl.DataFrame(
-        {"_missed": scene.missed, "_false": scene.false_alarm, "_cost": scene.cost, "_fraud": scene.y_true}
+        {".missed": scene.missed, ".false": scene.false_alarm, ".cost": scene.cost, ".fraud": scene.y_true}
     )
     frame = scene.scored.hstack(flags)
     words = {item.name: item.words or item.name for item in scene.features}
@@ -98,9 +99,8 @@ def find_money(scene: Scene) -> Money:
 
 def segment_columns(scene: Scene) -> list[str]:
     """Give the columns whose values name segments: text, booleans and integers with 2 to 30 values."""
-    taken = {"event_id", "event_time", "amount", "label", "label_time", "y_prob", "y_score", "action", "cost", "fold"}
-    taken |= set(ORDER.values())
-    taken |= {*scene.entities, *scene.project.data.ignore, *scene.clock_features, *weight_columns(scene.project)}
+    ignored = map(inside, scene.project.data.ignore)
+    taken = {*ROLES, *COLUMNS, *scene.entities, *ignored, *scene.clock_features, *weight_columns(scene.project)}
     histories = {item.name for item in scene.features if item.entity is not None}
     kinds = (pl.String, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
     names = [name for name, dtype in scene.scored.schema.items() if name not in taken | histories and dtype in kinds]
@@ -124,11 +124,11 @@ def group_sums(key: pl.Series, columns: dict[str, npt.NDArray[Any]]) -> pl.DataF
 
 
 def _losses(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    missed, false, cost = (frame[name].to_numpy() for name in ("_missed", "_false", "_cost"))
+    missed, false, cost = (frame[name].to_numpy() for name in (".missed", ".false", ".cost"))
     sums = group_sums(
         frame[column],
         {
-            "frauds": frame["_fraud"].to_numpy(), "missed": missed, "missed_cost": np.where(missed, cost, 0.0),
+            "frauds": frame[".fraud"].to_numpy(), "missed": missed, "missed_cost": np.where(missed, cost, 0.0),
             "false": false, "false_cost": np.where(false, cost, 0.0), "cost": cost,
         },
     )  # fmt: skip
@@ -152,8 +152,8 @@ def _segment(frame: pl.DataFrame, column: str, words: str) -> SegmentTable | Non
 
 
 def _entity(frame: pl.DataFrame, name: str) -> EntityTable:
-    errors = frame.filter(pl.col("_missed") | pl.col("_false"), pl.col(name).is_not_null())
-    worst = group_sums(errors[name], {"cost": errors["_cost"].to_numpy()}).sort(
+    errors = frame.filter(pl.col(".missed") | pl.col(".false"), pl.col(name).is_not_null())
+    worst = group_sums(errors[name], {"cost": errors[".cost"].to_numpy()}).sort(
         ["cost", "key"], descending=[True, False]
     )
     money = worst["cost"].to_numpy()

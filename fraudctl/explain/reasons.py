@@ -165,7 +165,7 @@ def usual_values(
         names = [features[j].name for j in by_feature]
         table = _usual_table(frame, rows, history, entity, names)
         for j, items in by_feature.items():
-            level = dict(zip(table["row"].to_list(), table[features[j].name].to_list(), strict=True))
+            level = dict(zip(table[".row"].to_list(), table[features[j].name].to_list(), strict=True))
             out |= {(i, j): (entity, level[i]) for i in items if level.get(i) is not None}
     return out
 
@@ -187,9 +187,9 @@ def _usual_table(
     )
     size = np.where(mine > 0, np.minimum(end - first, USUAL_EVENTS), 0)
     taken = np.repeat(end - np.cumsum(size), size) + np.arange(size.sum())
-    recent = past.select(names)[taken].with_columns(row=pl.Series(np.repeat(rows, size)))
+    recent = past.select(names)[taken].with_columns(pl.Series(".row", np.repeat(rows, size)))
     levels = [_usual_of(past.schema[name], name) for name in names]
-    return recent.group_by("row", maintain_order=True).agg(levels)
+    return recent.group_by(".row", maintain_order=True).agg(levels)
 
 
 def _usual_of(dtype: pl.DataType, name: str) -> pl.Expr:

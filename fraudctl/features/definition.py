@@ -32,6 +32,7 @@ from fraudctl.features.specs import (
     Spec,
     WindowSpec,
 )
+from fraudctl.own import COLUMNS, inside, outside
 from fraudctl.project import Project
 from fraudctl.project.sources import SourceSection
 from fraudctl.weights import weight_columns
@@ -169,6 +170,9 @@ def define(
     DataError
         A row-level column that does not fit the types of the data.
     """
+    if own := sorted(COLUMNS & set(project.entities)):
+        msg = f"entities.{own[0]}: is the name of a column that fraudctl adds to tables"
+        raise ProjectError(msg, hint="give the entity another name")
     columns = usable_columns(project, schema)
     others = {name: usable_source_columns(project, name, table, columns) for name, table in (sources or {}).items()}
     planned = drafts(project, list(columns), {name: list(found) for name, found in others.items()})
@@ -229,7 +233,8 @@ def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[
     The label, its time, the event id, ignored columns, weights and the control group are not among them.
     """
     data = project.data
-    roles = {data.event_id, data.event_time, data.amount, data.label, data.label_time, *weight_columns(project)}
+    weights = map(outside, weight_columns(project))
+    roles = {data.event_id, data.event_time, data.amount, data.label, data.label_time, *weights}
     not_usable = roles | set(data.ignore) | set(project.entities.values())
     out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")} if data.has_time else {}
     if data.amount is not None:
@@ -240,14 +245,22 @@ def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[
             raise DataError(msg)
         out[name] = pl.Int64() if schema[column].is_numeric() else pl.String()
     taken = {"event_id", "event_time", "label", "label_time", *out}
-    usable = (item for item in schema.items() if item[0] not in not_usable and item[0] not in taken)
-    return out | {name: wide_dtype(dtype) for name, dtype in usable}
+    usable = [item for item in schema.items() if item[0] not in not_usable and item[0] not in taken]
+    found = {inside(name): wide_dtype(dtype) for name, dtype in usable}
+    if len(found) < len(usable):
+        twice = sorted(name for name, _ in usable if inside(name) != name and inside(name) in schema)
+        msg = f"the data have a column {twice[0]!r} and one called {inside(twice[0])!r}, which means the same here"
+        raise DataError(msg, hint="rename one of them, or name it in [data] ignore")
+    return out | found
 
 
 def _refuse_clashes(planned: list[Draft], columns: Mapping[str, pl.DataType]) -> None:
     taken = {"event_id", "label", "label_time", *columns}
     seen: set[str] = set()
     for draft in planned:
+        if draft.name in COLUMNS:
+            msg = f"features: {draft.name!r} is the name of a column that fraudctl adds to tables"
+            raise ProjectError(msg, hint="give the feature another name")
         if draft.name in seen:
             msg = f"features: two features are named {draft.name!r}"
             raise ProjectError(msg, hint="take one of them out, or give it another window or name")

@@ -17,6 +17,7 @@ from functools import cached_property
 import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
+from fraudctl.own import inside
 from fraudctl.plain import shown_all
 
 DATE_PARTS = ("year", "quarter", "month", "week", "day", "hour", "minute", "second")
@@ -192,7 +193,7 @@ def compile_row_sql(text: str, *, allowed: Collection[str], where: str) -> RowEx
     fraudctl.errors.ProjectError: features.columns.total: function 'sum' is not allowed ...
     """
     _require_short(len(text), MOST_CHARACTERS, "characters", where)
-    tokens = list(_tokens(text, where))
+    tokens = [_inside(token) for token in _tokens(text, where)]
     _require_short(sum(map(_is_operator, tokens)), MOST_OPERATORS, "operators", where)
     if not tokens:
         msg = f"{where}: is empty; expected an expression in Polars SQL"
@@ -223,6 +224,14 @@ def _require_short(found: int, most: int, what: str, where: str) -> None:
     if found > most:
         msg = f"{where}: has {found:,} {what}; expected at most {most:,}"
         raise ProjectError(msg, hint="write several columns that build on each other, or IN (...) for many values")
+
+
+def _inside(token: Token) -> Token:
+    """Return a token that names a column of the data as that column is called inside."""
+    if token.kind not in {"word", "quoted"} or inside(token.name) == token.name:
+        return token
+    name = inside(token.name).replace('"', '""')
+    return Token("quoted", f'"{name}"')
 
 
 def _tokens(text: str, where: str) -> Iterator[Token]:

@@ -22,6 +22,7 @@ from fraudctl.features.specs import (
     Spec,
     WindowSpec,
 )
+from fraudctl.own import inside
 from fraudctl.plain import shown_all
 from fraudctl.project import Project
 from fraudctl.project.features import WindowSection
@@ -297,12 +298,12 @@ class _Reader:
             raise ProjectError(msg)
         if column is None or (self.finding_names and known is None):
             return column
-        known_as = column if known is not None else self._roles().get(column, column)
+        known_as = column if known is not None else self._roles().get(column, inside(column))
         known = self.known if known is None else known
         if column not in known and known_as not in known:
             msg = f"{place}: {str(aggregate)!r}; no column {column!r} that a feature may use{near(column, known)}"
             raise ProjectError(msg, hint=self._later(column))
-        return column if column in known else known_as
+        return column if column in known and inside(column) == column else known_as
 
     def _roles(self) -> dict[str, str]:
         """Give raw column name -> the name that it is known by, for entities and roles that may be used."""

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
+from fraudctl.own import DataColumn
 from fraudctl.project.types import Duration, Section
 
 Paths = str | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -36,13 +37,13 @@ class DataSection(Section):
     """IANA zone that reads times without a zone and defines hours, days and dates."""
     ignore: tuple[str, ...] = ()
     """Columns known only after the outcome, or without meaning: never a feature."""
-    weight: str | None = None
+    weight: DataColumn | None = None
     """Column with a weight per event for training, calibration, policy and metrics (sampled extracts): how many events
     it stands for. Money is summed in these events; nothing else depends on the unit."""
-    exposure_prob: str | None = None
+    exposure_prob: DataColumn | None = None
     """Column with the probability that the event was let through, so that its outcome could be seen. Each event counts
     1 / exposure_prob times as much, at most 20 times; not a feature."""
-    control_group: str | None = None
+    control_group: DataColumn | None = None
     """Column that is true where an event was let through at random, whatever a model said: evaluations give every
     metric on these alone too, for there no decision chose the outcomes that were seen. Not a feature."""
 

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHand
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from fraudctl.own import DataColumn
 from fraudctl.project.messages import found
 from fraudctl.project.types import Section
 
@@ -25,7 +26,7 @@ class CostSection(Section):
     """Money per event."""
     rate: FiniteFloat = 0.0
     """Money per unit of the amount."""
-    column: str | None = None
+    column: DataColumn | None = None
     """Column of the data with money per event."""
     at_least: FiniteFloat | None = None
     """The money is never lower: 0 where a refund, whose amount is negative, must not make the action a gain."""

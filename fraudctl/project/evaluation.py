@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from fraudctl.own import DataColumn
 from fraudctl.project.decisions import LimitSection
 from fraudctl.project.types import Section
 
@@ -25,7 +26,7 @@ class EvaluateSection(Section):
 
     block_known: BlockKnownSection | None = None
     """Events of an entity already known to be defrauded would have been blocked: left out, and counted."""
-    segments: tuple[str, ...] = ()
+    segments: tuple[DataColumn, ...] = ()
     """Columns by whose values the evaluation is also split, beside those of [[gate.segments]]."""
     replicates: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap replicates behind the intervals."""
@@ -50,7 +51,7 @@ DEFAULT_SEGMENT_MARGIN = 0.10
 class SegmentRuleSection(Section):
     """A bound that every segment must keep; without one, each must be no worse than the champion's by 0.10."""
 
-    by: str
+    by: DataColumn
     """Column that names the segment."""
     metric: str
     """The metric within the segment."""

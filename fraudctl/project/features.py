@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from fraudctl.own import DataColumn
 from fraudctl.project.types import Aggregate, PositiveDuration, Section
 
 
@@ -168,18 +169,18 @@ class FeaturesSection(Section):
     """Components of entities that share something."""
     lookup: tuple[LookupSection, ...] = ()
     """Attributes from other tables, as of the event."""
-    raw: tuple[str, ...] = ()
+    raw: tuple[DataColumn, ...] = ()
     """Columns that enter the model as they are; entity ids never do."""
-    categorical: tuple[str, ...] = ()
+    categorical: tuple[DataColumn, ...] = ()
     """Those of `raw` and `columns` that are categories."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Row-level columns in Polars SQL over one row: name -> expression. May use the features above and each other."""
-    hidden: tuple[str, ...] = ()
+    hidden: tuple[DataColumn, ...] = ()
     """Features that others are built from, and that do not enter the model themselves."""
-    words: dict[str, str] = Field(default_factory=dict)
+    words: dict[DataColumn, str] = Field(default_factory=dict)
     """What a feature means, in the words that reports and reasons use: feature -> words."""
-    protected: tuple[str, ...] = ()
+    protected: tuple[DataColumn, ...] = ()
     """Features that are never given as a reason."""
-    signals: tuple[str, ...] = ()
+    signals: tuple[DataColumn, ...] = ()
     """Features that somebody could change: where `explain --event` looks for what would have flipped a decision. None
     named: all that are not protected."""

@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError
 
 from fraudctl.errors import ProjectError
+from fraudctl.own import inside, outside
 from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
 from fraudctl.project.evaluation import EvaluateSection, GateSection
@@ -305,7 +306,7 @@ def _unknown_metrics(file: ProjectFile) -> Iterator[str]:
 
 def _misplaced_columns(file: ProjectFile) -> Iterator[str]:
     ids = {column: name for name, column in file.entities.items()}
-    for i, column in enumerate(file.features.raw):
+    for i, column in enumerate(map(outside, file.features.raw)):
         is_role = column == "amount" and file.data.amount is not None
         if column in file.data.ignore and not is_role:
             yield f"features.raw[{i}]: {column!r} is in data.ignore, and so never a feature"
@@ -313,7 +314,7 @@ def _misplaced_columns(file: ProjectFile) -> Iterator[str]:
             yield f"features.raw[{i}]: {column!r} is the label, its time or the event id, and so never a feature"
         if column in ids:
             yield f"features.raw[{i}]: {column!r} is the id of entity {ids[column]!r}, and so never a feature"
-    usable = {*file.features.raw, *file.features.columns}
+    usable = {*file.features.raw, *map(inside, file.features.columns)}
     for i, column in enumerate(file.features.categorical):
         if column not in usable:
             yield f"features.categorical[{i}]: {column!r} is neither in features.raw nor in features.columns"

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from fraudctl.own import DataColumn
 from fraudctl.project.types import PositiveDuration, Section
 
 Parameter = Literal["depth", "learning_rate", "l2_leaf_reg", "random_strength", "subsample", "rsm"]
@@ -125,7 +126,7 @@ class TrainSection(Section):
     """Parameters of the fit: the defaults of the search."""
     search: dict[Parameter, RangeSection] = Field(default_factory=default_search)
     """Parameter -> where it is searched. What is not named keeps its value in params."""
-    monotone: dict[str, Literal["increasing", "decreasing"]] = Field(default_factory=dict)
+    monotone: dict[DataColumn, Literal["increasing", "decreasing"]] = Field(default_factory=dict)
     """Feature -> direction in which the score must not fall (increasing) or not rise (decreasing)."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of everything that is drawn."""

@@ -14,6 +14,7 @@ from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.features.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.rowcompile import compile_row
 from fraudctl.features.rowwise import RowExpr, compile_row_sql
+from fraudctl.own import inside
 from fraudctl.policy import Policy
 from fraudctl.policy.segments import as_text
 from fraudctl.project.decisions import SEGMENTS
@@ -41,7 +42,8 @@ class Conditions:
         self._zone = ZoneInfo(policy.timezone)
         self._at = {feature.name: at for at, feature in enumerate(features.features)}
         roles = {"event_time": pl.Datetime("us", "UTC"), **features.types.get("", {})}
-        self._types = {**schema.events, **roles, **{f.name: POLARS_TYPES[f.dtype] for f in features.features}}
+        data = {inside(name): dtype for name, dtype in schema.events.items()}
+        self._types = {**data, **roles, **{f.name: POLARS_TYPES[f.dtype] for f in features.features}}
         self._dtypes = {feature.name: feature.dtype for feature in features.features}
         rules = [_compiled(rule.when, self._types, f"rule {rule.name!r}") for rule in policy.rules]
         own = policy.segments if policy.segments is not None and policy.segments.thresholds else None

@@ -21,6 +21,7 @@ from fraudctl.dependence import Dependence, of_policy
 from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
 from fraudctl.features.definition import FeatureSet, SourceTable, define
+from fraudctl.own import outside
 from fraudctl.policy import CapacityUse, Policy
 from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.provenance import DECIDED_BY, DecidedBy, by_model
@@ -176,7 +177,7 @@ class Decider:
     def feature_values(self, row: OnlineRow) -> dict[str, float | int | str | bool | None]:
         """Give all features of an event by name, in their own types."""
         return {
-            feature.name: typed(row, feature.name, feature.dtype, at)
+            outside(feature.name): typed(row, feature.name, feature.dtype, at)
             for at, feature in enumerate(self.features.features)
         }
 
@@ -270,7 +271,7 @@ def answer_schema(event_id: pl.DataType) -> dict[str, pl.DataType]:
 
 def _require_described(dependence: Dependence, schema: DataSchema, bundle: Bundle) -> None:
     """Refuse a bundle whose data schema lacks a column that its decisions depend on."""
-    lost = [name for name in dependence.data if name not in schema.events]
+    lost = [name for name in map(outside, dependence.data) if name not in schema.events]
     if lost:
         msg = f"bundle {bundle.version} does not say what type {', '.join(map(repr, lost))} had, which it decides by"
         raise BundleError(msg, hint="train again with this version of fraudctl")

@@ -18,6 +18,7 @@ import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.features.definition import FeatureSet
+from fraudctl.own import outside
 from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.scoring import wire
@@ -78,7 +79,8 @@ class EventReader:
         if data.amount is not None:
             roles.append(("amount", data.amount, _number))
         roles += [(name, column, _optional(_id(schema.events[column]))) for name, column in project.entities.items()]
-        roles += [(name, name, self._plain(schema.events[name])) for name in dict.fromkeys([*features.carried, *more])]
+        carried = [(name, outside(name)) for name in dict.fromkeys([*features.carried, *more])]
+        roles += [(name, column, self._plain(schema.events[column])) for name, column in carried]
         roles = [(name, column, _required(read) if name in priced else read) for name, column, read in roles]
         self._event: Fields = tuple(roles)
         self.columns = tuple(dict.fromkeys(column for _, column, _ in roles))

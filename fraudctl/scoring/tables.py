@@ -18,6 +18,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError
+from fraudctl.own import outside
 from fraudctl.project import Project
 from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns, time_column
 
@@ -67,7 +68,7 @@ def open_new(
         found = raw.collect_schema()
     data, place = project.data, files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     roles = [data.event_id, time_column(project), *([data.amount] if data.amount else []), *project.entities.values()]
-    wanted = list(dict.fromkeys([*roles, *carried]))
+    wanted = list(dict.fromkeys([*roles, *map(outside, carried)]))
     require_columns(found, wanted=wanted, known=schema.events, place=place)
     outcome = [name for name in (data.label, data.label_time) if name is not None]
     _refuse_types(found, schema, [*wanted, *(name for name in outcome if name in found)], place)

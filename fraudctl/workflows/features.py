@@ -399,10 +399,11 @@ def carried_columns(
     """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
     from fraudctl.dependence import judged_columns, of_project
     from fraudctl.features.definition import usable_columns
+    from fraudctl.own import inside
 
     usable = [*usable_columns(project, schema), *features.names]
     wanted = [*of_project(project, features, readable=usable).data, *judged_columns(project), *also]
-    present = {*tables_roles(project), *(set(features.names) - set(schema))}
+    present = {*tables_roles(project), *(set(features.names) - set(map(inside, schema)))}
     return [name for name in dict.fromkeys(wanted) if name not in present]
 
 
@@ -471,13 +472,21 @@ def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
 
 def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
     """Write the feature table as Parquet, whole or not at all: event id and roles (but a time that is none) first."""
-    from fraudctl import tables
+    import polars as pl
 
-    if table.path is not None and (isinstance(table, FeatureFile) or table.timed):
+    from fraudctl import tables
+    from fraudctl.own import outside
+
+    names = table.features.names
+    taken = [name for name in names if outside(name) != name]
+    if table.path is not None and (isinstance(table, FeatureFile) or table.timed) and not taken:
         tables.copy_file(table.path, path)
+    elif table.path is not None and (isinstance(table, FeatureFile) or table.timed):
+        with tables.whole_file(path) as temporary:
+            pl.scan_parquet(table.path).rename(outside).sink_parquet(temporary)
     elif isinstance(table, FeatureTable):
         stand_ins = [] if table.timed else ["event_time", "label_time"]
-        tables.write_parquet(table.frame.drop(stand_ins), path)
+        tables.write_parquet(table.frame.drop(stand_ins).rename(outside), path)
 
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:

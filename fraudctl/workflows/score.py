@@ -426,14 +426,16 @@ def _answers_frame(documents: list[dict[str, Any]], decider: Decider, *, with_fe
     import polars as pl
 
     from fraudctl.features.definition import POLARS_TYPES
+    from fraudctl.own import outside, shown_beside
     from fraudctl.scoring.decider import answer_schema
 
     schema = answer_schema(decider.schema.events[decider.project.data.event_id])
     decided = pl.DataFrame(documents, schema={**schema})
     if not with_features:
         return decided
-    types = {feature.name: POLARS_TYPES[feature.dtype] for feature in decider.features.features}
-    return decided.hstack(pl.DataFrame([item["features"] for item in documents], schema=types))
+    types = {outside(feature.name): POLARS_TYPES[feature.dtype] for feature in decider.features.features}
+    values = pl.DataFrame([item["features"] for item in documents], schema=types)
+    return decided.hstack(values.rename(lambda name: shown_beside(name, schema)))
 
 
 def _write(
@@ -447,6 +449,7 @@ def _write(
 ) -> Counter[str]:
     """Decide piece by piece and write as it goes; give the number of events by action."""
     from fraudctl.chunks import write_chunks
+    from fraudctl.own import shown_beside
     from fraudctl.policy import CapacityUse
 
     progress.stage("Deciding")
@@ -457,7 +460,9 @@ def _write(
             found = decider.decide_frame(piece, used=used, explained=explained)
             counts.update(found["action"].to_list())
             progress.update(counts.total())
-            yield found.hstack(piece.select(decider.features.names)) if with_features else found
+            names = {name: shown_beside(name, found.columns) for name in decider.features.names}
+            features = piece.select(names).rename(names)
+            yield found.hstack(features) if with_features else found
 
     write_chunks(decided, output)
     return counts
