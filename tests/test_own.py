@@ -144,7 +144,7 @@ def test_features_evaluation_and_explanation_do_not_depend_on_names(pair: tuple[
         table = pl.read_parquet(folder / "f.parquet")
         evaluated = run_in(folder, "evaluate", "--predictions", "p.parquet", "--json", "--quiet")
         assert evaluated.code == 0, evaluated.err
-        explained = run_in(folder, "explain", "--sample", "500", "--json", "--quiet")
+        explained = run_in(folder, "explain", "--sample", "1000", "--json", "--quiet")
         assert explained.code == 0, explained.err
         metrics = evaluated.json["metrics"]
         segments = next(iter(evaluated.json["tables"]["by_segment"].values()))
