@@ -12,7 +12,12 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-COLUMNS: Final = frozenset({"y_prob", "y_score", "action", "decided_by", "cost", "fold", "event_weight"})
+COLUMNS: Final = frozenset(
+    {
+        "y_prob", "y_score", "action", "decided_by", "cost", "fold", "event_weight", "fraudctl:order_in_day",
+        "fraudctl:order_in_week",
+    }
+)  # fmt: skip
 """Columns that are added to tables which hold columns of the data too. Names that begin with a dot are as well."""
 _SUFFIX: Final = " (data)"
 _DOT: Final = "\u00b7"

@@ -16,10 +16,16 @@ from command_line import run_in
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fraudctl
 from fraudctl import own
 from fraudctl.errors import ProjectError
 from fraudctl.features.rowwise import compile_row_sql
+from fraudctl.policy.constant import ORDER
 from fraudctl.scoring.decider import answer_schema
+from fraudctl.tables import ROLES
+from fraudctl.weights import WEIGHT
+
+ROOT = Path(fraudctl.__file__).parent
 
 OUTPUT = [name for name in answer_schema(pl.String()) if name != "event_id"]
 OWN = sorted({*own.COLUMNS, *OUTPUT, ".n", ".row", ".missed", ".label", ".known_fraud_rate", "n", "row", "key", "value",
@@ -69,6 +75,16 @@ action = "review"
 segments = ["SEGMENT"]
 replicates = 100
 """
+
+
+def test_the_list_has_every_column_that_is_added_to_columns_of_the_data() -> None:
+    """The builders of such tables: decisions, order of arrival, fold predictions."""
+    assert {"y_prob", "action", "decided_by", "cost"} <= own.COLUMNS, "Replay.decided"
+    assert {*ORDER.values(), WEIGHT, "y_score", "fold"} <= own.COLUMNS
+    added = re.compile(r"""pl\.Series\(\s*["']([^"']+)["']|\.alias\(\s*["']([^"']+)["']""")
+    for module in ("evaluate/replay.py", "evaluate/run.py", "policy/constant.py", "train/fit.py"):
+        names = {a or b for a, b in added.findall((ROOT / module).read_text(encoding="utf-8"))}
+        assert names <= own.COLUMNS | set(ROLES) | {"lead"}, module
 
 
 def test_names_go_in_and_out_and_none_is_taken() -> None:

@@ -230,8 +230,8 @@ def rule_text(item: DecidedTotal, currency: str) -> str:
     gain = item.gain or 0.0
     against = f"{money(abs(gain), currency)} {'less' if gain >= 0 else 'more'}"
     return (
-        f"They cost {money(item.false_alarm_cost, currency)}. All {count(item.n_events, 'decision')} of the rule, which "
-        f"caught {count(item.n_caught, 'fraud')}, cost {against} than the actions that they replaced."
+        f"They cost {money(item.false_alarm_cost, currency)}. All {count(item.n_events, 'decision')} of the rule, "
+        f"which caught {count(item.n_caught, 'fraud')}, cost {against} than the actions that they replaced."
     )
 
 
