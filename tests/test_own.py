@@ -103,7 +103,7 @@ def test_any_name_comes_out_as_it_went_in(name: str) -> None:
 def test_expressions_read_the_column_of_the_data_and_never_fraudctls(name: str) -> None:
     assert compile_row_sql(f'"{name}" + 1', allowed=[own.inside(name)], where="x").columns == (own.inside(name),)
     with pytest.raises(ProjectError, match="no column"):
-        compile_row_sql(name, allowed=[name], where="x")
+        compile_row_sql(f'"{name}"', allowed=[name], where="x")
 
 
 def make(folder: Path, names: list[str]) -> Path:

@@ -461,7 +461,7 @@ def _write(
             counts.update(found["action"].to_list())
             progress.update(counts.total())
             names = {name: shown_beside(name, found.columns) for name in decider.features.names}
-            features = piece.select(names).rename(names)
+            features = piece.select(list(names)).rename(names)
             yield found.hstack(features) if with_features else found
 
     write_chunks(decided, output)
