@@ -163,7 +163,7 @@ def test_features_evaluation_and_explanation_do_not_depend_on_names(pair: tuple[
         explained = run_in(folder, "explain", "--sample", "1000", "--json", "--quiet")
         assert explained.code == 0, explained.err
         metrics = evaluated.json["metrics"]
-        segments = next(iter(evaluated.json["tables"]["by_segment"].values()))
+        segments = next(iter(evaluated.json["by_segment"].values()))
         found.append(
             (
                 table.select(names).to_numpy().tolist()[:200],
