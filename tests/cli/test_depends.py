@@ -156,3 +156,43 @@ def test_an_answer_is_found_after_it_left_the_memory(ruled: Path, event: dict[st
     assert found[41] == found[2]
     assert "'fee'" in found[42]["error"]
     assert len(list((state / "answers").glob("*.parquet"))) > 4
+
+
+def test_a_rule_is_named_and_the_models_reasons_are_not_given_for_it(ruled: Path, event: dict[str, Any]) -> None:
+    by_rule, by_model = score(
+        ruled, [{**event, "transaction_id": "R1", "vip": True}, {**event, "transaction_id": "R2"}], "--reasons", "all"
+    )
+    assert (by_rule["action"], by_rule["reasons"]) == ("block", [])
+    assert (by_rule["decided_by"]["kind"], by_rule["decided_by"]["rule"]) == ("rule", "vip")
+    assert by_rule["decided_by"]["instead_of"] == by_model["action"]
+    assert by_model["decided_by"]["rule"] is None
+
+
+def test_the_report_and_one_event_follow_what_decided(ruled: Path) -> None:
+    events = pl.read_parquet(ruled / "transactions.parquet").sort("created_at")
+    predicted = run_in(ruled, "evaluate", "--predictions", "p.parquet", "--json", "--quiet")
+    assert predicted.code in {0, 5}, predicted.err
+    decided = pl.read_parquet(ruled / "p.parquet").unnest("decided_by")
+    explained = run_in(ruled, "explain", "--sample", "1000", "--json", "--quiet")
+    assert explained.code == 0, explained.err
+    vip = dict(events.select("transaction_id", "vip").iter_rows())
+    alarms = [item for item in explained.json["errors"] if item["kind"] == "false_positive"]
+    assert any(item["decided_by"]["rule"] == "vip" for item in alarms)
+    for item in alarms:
+        made_by_rule = item["decided_by"]["kind"] == "rule"
+        assert not made_by_rule or (vip[item["event_id"]] and item["reasons"] == [] and item["cluster"] is None)
+    totals = explained.json["decided"]
+    assert sum(item["n_events"] for item in totals) == explained.json["totals"]["n_events"] == decided.height
+    rule = next(item for item in totals if item["rule"] == "vip")
+    assert rule["n_events"] == decided.filter(pl.col("kind") == "rule").height
+    assert rule["n_false_alarms"] == sum(item["decided_by"]["rule"] == "vip" for item in alarms)
+    for kind in ("rule", "capacity", "expected_cost"):
+        for row in decided.filter(pl.col("kind") == kind).tail(2).iter_rows(named=True):
+            shown = run_in(ruled, "explain", "--event", str(row["event_id"]), "--json", "--quiet")
+            assert shown.code == 0, shown.err
+            found = shown.json
+            assert (found["action"], found["decided_by"]["kind"]) == (row["action"], kind), "as it was decided then"
+            assert found["decided_by"]["slot"] == row["slot"]
+            assert bool(found["reasons"]) <= (kind == "expected_cost")
+            change = found["change"]
+            assert change is None or change["needed"] != change["value"]

@@ -59,7 +59,7 @@ def batch(data: Path, trained: Path) -> pl.DataFrame:
 
 
 def test_batch_gives_what_an_evaluation_would_decide(batch: pl.DataFrame, data: Path, trained: Path) -> None:
-    assert batch.columns[:6] == ["event_id", "probability", "action", "reasons", "policy", "model"]
+    assert batch.columns[:7] == ["event_id", "probability", "action", "decided_by", "reasons", "policy", "model"]
     assert batch["probability"].is_between(0, 1).all()
     assert batch["model"].unique().to_list() == [path.name for path in (trained / "models").glob("2*")]
     assert batch["reasons"].list.len().max() == 4
@@ -93,9 +93,9 @@ def test_a_stream_gives_the_same_and_refuses_line_by_line(batch: pl.DataFrame, d
     good = [item for item in answers if "error" not in item]
     assert good.pop(20) == good[3], "an event that is sent again gets the answer that it got"
     expected = batch.to_dicts()
-    names = batch.columns[6:]
+    names = batch.columns[7:]
     for found, row in zip(good, expected, strict=True):
-        assert {key: found[key] for key in batch.columns[:6]} == {key: row[key] for key in batch.columns[:6]}
+        assert {key: found[key] for key in batch.columns[:7]} == {key: row[key] for key in batch.columns[:7]}
         for name in names:
             value = found["features"][name]
             assert value == pytest.approx(row[name], rel=1e-9) if isinstance(value, float) else value == row[name]
@@ -110,7 +110,7 @@ def test_a_state_goes_on_where_it_was_left(batch: pl.DataFrame, data: Path, trai
     out = [streamed(trained, b"\n".join(part), "--state", str(state), "--reasons", "all") for part in parts]
     assert [item.code for item in out] == [0, 0]
     answers = [json.loads(line) for item in out for line in item.out.splitlines()]
-    assert answers == batch.select(batch.columns[:6]).to_dicts()
+    assert answers == batch.select(batch.columns[:7]).to_dicts()
     shown = run_in(trained, "state", "show", str(state), "--json").json
     assert shown["counts"]["events"] == N_NEW
     logged = pl.read_parquet(state / "decisions" / "*.parquet")
