@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fraudctl.explain.decided import MODEL, DecidedTotal
 from fraudctl.explain.result import Explanation
-from fraudctl.figures import count, money
+from fraudctl.figures import count, money, whole
 from fraudctl.report.cells import count_cell, money_cell
 from fraudctl.report.document import Cell, Column, Section, Table
+from fraudctl.sentences import sentence
 
 _WORDS = {"capacity": "Capacity: no slot, or one that was worth more", "constraint": "Constraints on alerts",
           MODEL: "The model"}  # fmt: skip
@@ -17,13 +18,7 @@ def decided_section(e: Explanation) -> Section | None:
     others = [item for item in e.decided if item.kind != MODEL]
     if not others:
         return None
-    n_alerts, n_false = sum(item.n_alerts for item in others), sum(item.n_false_alarms for item in others)
-    lost = sum(item.false_alarm_cost for item in others)
-    lead = (
-        f"Rules and limits decided {count(sum(item.n_events for item in others), 'event')}: "
-        f"{count(n_alerts, 'alert')}, {n_false:,} of them false positives that cost {money(lost, e.currency)}. "
-        "The groups of false positives below are the model's own."
-    )
+    lead = decided_lead(tuple(others), e.currency)
     columns = (
         Column("Decided by"), Column("Events", "number"), Column("Alerts", "number"),
         Column("Frauds alerted", "number"), Column("False positives", "number"),
@@ -33,6 +28,17 @@ def decided_section(e: Explanation) -> Section | None:
     rows = tuple(_row(item, e) for item in e.decided)
     caption = "Every event of the period once, by what decided its action"
     return Section("decided", "What did rules and limits decide?", lead, (Table("decided", caption, columns, rows),))
+
+
+@sentence
+def decided_lead(others: tuple[DecidedTotal, ...], currency: str) -> str:
+    """Say how many events rules and limits decided, with their alerts and false positives."""
+    n_events, n_alerts = sum(item.n_events for item in others), sum(item.n_alerts for item in others)
+    n_false, lost = sum(item.n_false_alarms for item in others), sum(item.false_alarm_cost for item in others)
+    return (
+        f"Rules and limits decided {count(n_events, 'event')}: {count(n_alerts, 'alert')}, {whole(n_false)} of them "
+        f"false positives that cost {money(lost, currency)}. The groups of false positives below are the model's own."
+    )
 
 
 def _row(item: DecidedTotal, e: Explanation) -> tuple[Cell, ...]:

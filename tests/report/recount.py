@@ -22,7 +22,19 @@ import pytest
 
 from fraudctl import costs
 from fraudctl.evaluate import result as evaluated
-from fraudctl.explain import autopsy, campaigns, causes, clusters, contrast, findings, money, pairs, slices, threshold
+from fraudctl.explain import (
+    autopsy,
+    campaigns,
+    causes,
+    clusters,
+    contrast,
+    decided,
+    findings,
+    money,
+    pairs,
+    slices,
+    threshold,
+)
 from fraudctl.explain.result import BrokenFeature, Explanation, Totals
 from fraudctl.report import facts
 from fraudctl.uncertainty import Estimate
@@ -557,6 +569,22 @@ def recount_amount(item: facts.Amount, g: Ground) -> None:
     assert item.n >= 0
 
 
+def recount_decided(item: decided.DecidedTotal, g: Ground) -> None:
+    def part(row: Row) -> tuple[str, str | None]:
+        by = row.get("decided_by") or {"kind": "expected_cost", "rule": None}
+        kind = by["kind"] if by["kind"] in {"rule", "capacity", "constraint"} else "model"
+        return kind, by["rule"] if kind == "rule" else None
+
+    mine = [row for row in g.rows if part(row) == (item.kind, item.rule)]
+    alerts = [row for row in mine if row["action"] != "allow"]
+    false = [row for row in alerts if row["label"] == 0]
+    assert (item.n_events, item.n_alerts, item.n_false_alarms) == (len(mine), len(alerts), len(false))
+    assert item.n_caught == len(alerts) - len(false)
+    assert item.n_missed == sum(row["label"] == 1 for row in mine) - item.n_caught
+    assert item.n_all_false == len(g.false_alarms())
+    assert (item.cost, item.false_alarm_cost) == (near(lost(mine)), near(lost(false)))
+
+
 RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
     Totals: recount_totals, costs.ConstantAction: recount_base, causes.CauseTotal: recount_cause,
     findings.CauseShare: recount_share, campaigns.Campaign: recount_campaign,
@@ -573,7 +601,7 @@ RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
     facts.Ids: recount_ids, facts.Overlap: recount_overlap, facts.SharedIds: recount_shared,
     evaluated.Excluded: recount_excluded, evaluated.Period: recount_period, facts.ImmatureBounds: recount_immature,
     facts.ControlGroup: recount_control, facts.RandomTest: recount_random, facts.Paired: recount_paired,
-    facts.Pairs: recount_all_paired, facts.Lookback: recount_lookback, facts.Amount: recount_amount,
+    decided.DecidedTotal: recount_decided, facts.Pairs: recount_all_paired, facts.Lookback: recount_lookback, facts.Amount: recount_amount,
 }  # fmt: skip
 
 
