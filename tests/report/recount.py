@@ -601,7 +601,8 @@ RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
     facts.Ids: recount_ids, facts.Overlap: recount_overlap, facts.SharedIds: recount_shared,
     evaluated.Excluded: recount_excluded, evaluated.Period: recount_period, facts.ImmatureBounds: recount_immature,
     facts.ControlGroup: recount_control, facts.RandomTest: recount_random, facts.Paired: recount_paired,
-    decided.DecidedTotal: recount_decided, facts.Pairs: recount_all_paired, facts.Lookback: recount_lookback, facts.Amount: recount_amount,
+    decided.DecidedTotal: recount_decided,
+    facts.Pairs: recount_all_paired, facts.Lookback: recount_lookback, facts.Amount: recount_amount,
 }  # fmt: skip
 
 
