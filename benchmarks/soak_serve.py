@@ -146,7 +146,7 @@ def dawdle(server: Server, stop: threading.Event, counts: dict[str, int]) -> Non
                     pass
                 counts["slow_ended"] += 1
         except OSError:
-            counts["slow_ended"] += 1
+            counts["while_down"] += 1
 
 
 def disturb(server: Server, stop: threading.Event, counts: dict[str, int]) -> None:
@@ -318,6 +318,8 @@ def main() -> None:
         "restart_seconds_max": max(server.restart_seconds[1:], default=None),
         "machine": machine(),
     }
+    if server.own_disk:
+        subprocess.run(["umount", str(server.disk)], check=False)
     print(json.dumps(found, indent=1))
     if args.out is not None:
         args.out.write_text(json.dumps(found, indent=1) + "\n")
