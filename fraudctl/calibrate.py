@@ -399,6 +399,38 @@ def choose_calibrator(
     return CalibrationChoice(final, y_prob, means, _UNJUDGED if why is None else why.text(), why)
 
 
+def cross_calibrated(
+    choice: CalibrationChoice,
+    y_true: NDArray[Any],
+    y_score: Floats,
+    fold: NDArray[Any],
+    *,
+    other_score: Floats,
+    like: NDArray[np.int64],
+    weight: Floats | None = None,
+) -> Floats:
+    """Return the cross-fitted probabilities of events without an outcome, shape ``(n_others,)``.
+
+    Parameters
+    ----------
+    choice, y_true, y_score, fold, weight
+        As `choose_calibrator` took and gave them.
+    other_score
+        Raw scores of the events without an outcome.
+    like
+        For each of them a row with an outcome whose calibrator it gets.
+    """
+    weights = np.ones(len(y_true)) if weight is None else np.asarray(weight, dtype=np.float64)
+    parts, found = _parts(fold), np.empty(len(other_score))
+    mine = parts[like]
+    for part in np.unique(mine):
+        inside = parts == part
+        method = choice.calibrator.method
+        fitted = fit_calibrator(y_true[~inside], y_score[~inside], method=method, weight=weights[~inside])
+        found[mine == part] = (fitted or Calibrator("none")).predict(other_score[mine == part])
+    return found
+
+
 def _parts(fold: NDArray[Any]) -> NDArray[np.int64]:
     numbers, parts = np.unique(fold, return_inverse=True)
     if len(numbers) > 1:

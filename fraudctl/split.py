@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -104,8 +104,12 @@ class Fold:
         Masks over the rows of the feature table, shape ``(n_events,)``.
     n_blocked
         Validation events left out because their entity was known to be defrauded.
-    n_unknown
-        Events of the validation period that are not among them because no label is known.
+    others
+        Further events of the validation period, whose label is not known and that no block keeps out: they take slots
+        of a capacity, shape ``(n_events,)``.
+    lead
+        Of the earliest fold, events before its validation period from the start of the local week (Monday): they had
+        taken slots when it began. None for other folds.
     """
 
     number: int
@@ -117,7 +121,13 @@ class Fold:
     train: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     n_blocked: int
-    n_unknown: int = 0
+    others: NDArray[np.bool_]
+    lead: NDArray[np.bool_] | None = None
+
+    @property
+    def n_unknown(self) -> int:
+        """Number of `others`."""
+        return int(self.others.sum())
 
 
 @dataclass(frozen=True)
@@ -152,12 +162,6 @@ class Split:
     warnings: tuple[str, ...]
     by_chance: RandomSplit | None = None
 
-    @property
-    def known_share(self) -> float:
-        """Share of the events of the folds' validation periods whose label is known: those that predictions hold."""
-        known = sum(int(fold.valid.sum()) for fold in self.folds)
-        return known / (known + sum(fold.n_unknown for fold in self.folds))
-
 
 @dataclass(frozen=True)
 class Periods:
@@ -184,6 +188,17 @@ def instant(value: datetime | date, *, timezone: str) -> datetime:
     if value.tzinfo is None:
         value = value.replace(tzinfo=ZoneInfo(timezone))
     return value.astimezone(UTC)
+
+
+def period_start(moment: datetime, per: Literal["day", "week"], timezone: str) -> datetime:
+    """Return the instant at which the local day or week (from Monday) of a moment began.
+
+    >>> from datetime import UTC
+    >>> period_start(datetime(2026, 1, 1, 12, tzinfo=UTC), "week", "Europe/Berlin").isoformat()
+    '2025-12-28T23:00:00+00:00'
+    """
+    day = moment.astimezone(ZoneInfo(timezone)).date()
+    return instant(day if per == "day" else day - timedelta(days=day.weekday()), timezone=timezone)
 
 
 def immature(frame: pl.DataFrame, *, label_delay: Duration, known_until: datetime) -> pl.Series:
@@ -315,8 +330,9 @@ def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) ->
     warnings = ["the split is random: it says how well the model knows this data, and nothing about the future"]
     warnings.append(NEVER_SCORES)
     warnings += [f"only {counts[0]} frauds to train on; every figure about them is uncertain"] if few else []
+    nobody = np.zeros(frame.height, dtype=np.bool_)
     folds = tuple(
-        Fold(k + 1, NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, groups[1 + n_folds + k], groups[1 + k], 0)
+        Fold(k + 1, NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, groups[1 + n_folds + k], groups[1 + k], 0, nobody)
         for k in range(n_folds)
     )
     return Split(NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, rest, folds, tuple(warnings), by_chance)
@@ -478,10 +494,15 @@ class _Layout:
         return int((self.labels[rows] == 1).sum()), int((self.labels[rows] == 0).sum())
 
     def _folds(self) -> Iterator[Fold]:
-        for back in range(self.project.split.folds, 0, -1):
-            fold = self._fold(back)
-            if fold is not None:
-                yield fold
+        found = [self._fold(back) for back in range(self.project.split.folds, 0, -1)]
+        usable = [fold for fold in found if fold is not None]
+        yield from (replace(usable[0], lead=self._lead(usable[0])) for _ in usable[:1])
+        yield from usable[1:]
+
+    def _lead(self, fold: Fold) -> NDArray[np.bool_]:
+        start = period_start(fold.valid_from, "week", self.project.data.timezone)
+        before = self._between(start, fold.valid_from)
+        return before & ~self._blocked(fold.valid_from, fold.train_from)
 
     def _fold(self, back: int) -> Fold | None:
         """Give the fold on the ``back``-th last validation period, or None with a warning where it cannot be."""
@@ -503,7 +524,7 @@ class _Layout:
         valid_until = valid_from + self.test
         valid = self._known_rows(valid_from, valid_until, known_at=self.as_of)
         inside, blocked = self._between(valid_from, valid_until), self._blocked(valid_from, start)
-        n_unknown = int((inside & ~valid & ~blocked).sum())
+        others = inside & ~valid & ~blocked
         blocked &= valid
         n_valid_fraud, n_valid_legit = self._counts(valid & ~blocked)
         if not n_valid_legit:
@@ -516,7 +537,7 @@ class _Layout:
         number = self.project.split.folds - back + 1
         return Fold(
             number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum()),
-            n_unknown,
+            others,
         )  # fmt: skip
 
     def _blocked(self, as_of: datetime, train_from: datetime) -> NDArray[np.bool_]:

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Duration, Project
-from fraudctl.split import Split, block_since, immature, instant, known_blocked, make_split, mature, periods
+from fraudctl.split import (
+    Split,
+    block_since,
+    immature,
+    instant,
+    known_blocked,
+    make_split,
+    mature,
+    period_start,
+    periods,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training_data import START, project, table
@@ -252,8 +262,14 @@ def test_folds_count_the_events_whose_label_is_not_known() -> None:
         assert all_known.n_unknown == 0
         inside = frame["event_time"].is_between(fold.valid_from, fold.valid_until, closed="left").to_numpy()
         assert fold.n_unknown == int(inside.sum()) - int(fold.valid.sum()) > 0
-    assert whole.known_share == 1.0
-    assert 0.6 < fewer.known_share < 0.75
+        assert (fold.others | fold.valid).tolist() == inside.tolist()
+    first, *rest = fewer.folds
+    week = frame["event_time"].is_between(
+        period_start(first.valid_from, "week", "UTC"), first.valid_from, closed="left"
+    )  # fmt: skip
+    assert first.lead is not None
+    assert first.lead.tolist() == week.to_list()
+    assert all(fold.lead is None for fold in rest)
 
 
 def test_an_explicit_since_moves_back_with_the_fold() -> None:

@@ -84,10 +84,17 @@ class Effect:
 
 @dataclass(frozen=True)
 class Drift:
-    """A statistic against chance, and what the shift does."""
+    """A statistic against chance, and what the shift does.
+
+    Attributes
+    ----------
+    statistic_counts
+        Whether the statistic too must be more than chance for a shift to be shown.
+    """
 
     statistic: AgainstChance
     effects: tuple[Effect, ...]
+    statistic_counts: bool = False
 
     @property
     def matters(self) -> bool:
@@ -96,8 +103,9 @@ class Drift:
 
     @property
     def shown(self) -> bool:
-        """Whether some effect exceeds both its floor and what chance shows."""
-        return any(item.shown for item in self.effects)
+        """Whether some effect exceeds both its floor and what chance shows, and the statistic too where it counts."""
+        beyond = self.statistic.value > self.statistic.limit or not self.statistic_counts
+        return beyond and any(item.shown for item in self.effects)
 
 
 @dataclass(frozen=True)
@@ -308,7 +316,8 @@ def calibration_drift(events: Promised, *, floors: Floors, seed: int, chance: fl
     dependence that windows of features make.
 
     The effect is the money by which the cost that the probabilities promised and the cost that came differ, summed over
-    the bins, as a share of the promised cost; it is held against what honest probabilities show in the same clusters.
+    the bins, as a share of the promised cost; it is held against what honest probabilities show in the same clusters. A
+    shift is shown only where the calibration error too is more than chance.
     """
     bins = equal_mass_bins(events.y_prob)
     gap = events.weight * (events.y_prob - (events.y_true == 1))
@@ -316,7 +325,8 @@ def calibration_drift(events: Promised, *, floors: Floors, seed: int, chance: fl
     total = float(events.weight.sum())
     value = float(np.abs(np.bincount(bins, weights=gap)).sum()) / total
     statistic = _against(value, np.abs(draws).sum(axis=1) / total, chance)
-    return Drift(statistic, (_promised_cost(events, bins, gap * events.stake, floors.expected_cost, seed, chance),))
+    effect = _promised_cost(events, bins, gap * events.stake, floors.expected_cost, seed, chance)
+    return Drift(statistic, (effect,), statistic_counts=True)
 
 
 def _promised_cost(

@@ -12,17 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from fraudctl.costs import BoolArray, FloatArray, IntArray
-from fraudctl.split import instant
 
 Per = Literal["day", "week"]
 
@@ -54,17 +51,6 @@ def local_period(event_time: pl.Series, per: Per, timezone: str) -> IntArray:
     """Give the number of the local day or week (from Monday) of each instant; days count from 1970-01-01."""
     days = event_time.dt.convert_time_zone(timezone).dt.date().cast(pl.Int32).cast(pl.Int64).to_numpy()
     return days if per == "day" else (days + 3) // 7
-
-
-def period_start(moment: datetime, per: Per, timezone: str) -> datetime:
-    """Return the instant at which the local day or week (from Monday) of a moment began.
-
-    >>> from datetime import UTC
-    >>> period_start(datetime(2026, 1, 1, 12, tzinfo=UTC), "week", "Europe/Berlin").isoformat()
-    '2025-12-28T23:00:00+00:00'
-    """
-    day = moment.astimezone(ZoneInfo(timezone)).date()
-    return instant(day if per == "day" else day - timedelta(days=day.weekday()), timezone=timezone)
 
 
 def local_moments(event_time: pl.Series, per: Per, timezone: str) -> Moments:

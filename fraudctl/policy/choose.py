@@ -8,6 +8,7 @@ whether a simpler policy would do as well.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from fraudctl.costs import (
 )
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import ratios
-from fraudctl.policy.bids import Arrivals, BidPrices, Moments, Per, fit_bids, local_period
+from fraudctl.policy.bids import Arrivals, BidPrices, fit_bids, local_period
 from fraudctl.policy.constant import limits_of, reach_among
+from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.decide import Policy, PolicyRule, hindsight
 from fraudctl.policy.limits import Constraint, Outcomes, alerted, constraints_of, feasible_cuts
 from fraudctl.policy.places import CapacityLimit
@@ -60,36 +62,72 @@ class PolicyChoice:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a policy is chosen on: events with known labels in time order; arrays of shape ``(n_events,)``."""
+    """What a policy is chosen on: all events of the folds are decided, those with known labels are counted.
 
-    y_true: npt.NDArray[np.int8]
-    y_prob: FloatArray
+    Attributes
+    ----------
+    crowd
+        Every event of the folds' periods in time order, and those of the day or week in which the first of them begins.
+    judged, lead
+        Which of the crowd have a known label, and which came before the folds' periods.
+    y_raw
+        Uncalibrated probabilities of the crowd, where the raw scores are there.
+    days
+        Number of the local day of each event of the crowd.
+    y_true, weight, amount, clusters
+        Of the judged events, arrays of shape ``(n_judged,)``.
+    known_share
+        Share of all events of the folds' periods that the crowd holds.
+    """
+
+    crowd: Crowd
+    judged: BoolArray
+    lead: BoolArray
     y_raw: FloatArray | None
-    """Uncalibrated probabilities, where the raw scores are there."""
-    table: FloatArray
+    days: IntArray
+    y_true: npt.NDArray[np.int8]
     weight: FloatArray
     amount: FloatArray | None
     clusters: Clusters
-    rule_masks: list[BoolArray]
-    segment: pl.Series | None
-    """Segment of each event as text, where the project asks for them."""
-    when: dict[Per, Moments]
-    days: IntArray
-    """Number of the local day of each event."""
     confidence: float
     known_share: float = 1.0
-    """Share of all events that these are."""
+
+    @cached_property
+    def seen(self) -> Crowd:
+        """The judged events, for what no capacity decides."""
+        return self.crowd.take(self.judged)
+
+    @property
+    def y_prob(self) -> FloatArray:
+        """Probabilities of the judged events."""
+        return self.seen.y_prob
+
+    @property
+    def table(self) -> FloatArray:
+        """Money of each action on each outcome of the judged events."""
+        return self.seen.table
+
+    @property
+    def rule_masks(self) -> list[BoolArray]:
+        """Where the condition of each rule is true among the judged events."""
+        return self.seen.rule_masks
+
+    @property
+    def segment(self) -> pl.Series | None:
+        """Segment of each judged event as text, where the project asks for them."""
+        return self.seen.segment
+
+    def priced(self, table: FloatArray) -> Ground:
+        """Return the same events with other costs, shape ``(n_crowd, n_actions, 2)``."""
+        return replace(self, crowd=replace(self.crowd, table=table))
 
     def decide(self, policy: Policy) -> CodeArray:
-        """Give the actions of a policy with the rules and periods of this ground."""
-        segment = None if policy.segments is None or self.segment is None else policy.segments.place(self.segment)
-        return policy.decide_arrays(
-            self.y_prob, self.table, rule_masks=self.rule_masks, when=self.when, segment=segment
-        )
+        """Return the actions of the judged events, decided among all others in time order."""
+        return self.crowd.decide(policy)[self.judged]
 
     def floor(self, policy: Policy) -> CodeArray:
-        """Give the mildest action that the rules allow for each event."""
-        return policy.floor(self.rule_masks if policy.rules else [], len(self.y_true))
+        """Return the mildest action that the rules allow for each judged event."""
+        return self.seen.floor(policy)
 
     def cost(self, codes: CodeArray) -> float:
         """Give the money of actions on the true outcomes."""
@@ -120,14 +158,15 @@ def choose_policy(
     project
         Its costs, policy and rules.
     frame
-        Fold predictions: ``event_time``, ``label`` (rows with a null label are left out), ``amount``, the cost columns
-        and those of rules where needed, ``event_weight`` where events do not count alike, entities for the intervals,
-        and ``y_score`` (raw) to price calibration.
+        Fold predictions: ``event_time``, ``label``, ``amount``, the cost columns and those of rules where needed,
+        ``event_weight`` where events do not count alike, entities for the intervals, and ``y_score`` (raw) to price
+        calibration. Rows with a null label are decided, for they take slots, and not counted; those of ``fold`` 0 came
+        before the folds' periods.
     y_prob
         Cross-fitted calibrated probabilities, shape ``(n_events,)``.
     known_share
-        Share of the events of the folds' periods that ``frame`` has, the others' labels being unknown. They take places
-        too, so the prices of places count as many more events.
+        Share of the events of the folds' periods that ``frame`` has: 1 where events without a label are among them. The
+        prices of slots count as many more events.
     seed
         Of the bootstrap of the best thresholds.
 
@@ -176,24 +215,22 @@ def bare_policy(project: Project) -> Policy:
 
 
 def _ground(project: Project, bare: Policy, frame: pl.DataFrame, y_prob: FloatArray) -> Ground:
-    frame = frame.with_columns(pl.Series("y_prob", y_prob)).filter(pl.col("label").is_not_null())
-    if frame.height == 0:
+    frame = frame.with_columns(pl.Series("y_prob", y_prob)).sort("event_time", maintain_order=True)
+    seen = frame.filter(pl.col("label").is_not_null())
+    if seen.height == 0:
         msg = "none of the events has a known label, and a policy is chosen on labels"
         raise DataError(msg)
-    frame = frame.sort("event_time", maintain_order=True)
     columns = frame.columns
     return Ground(
-        y_true=frame["label"].cast(pl.Int8).to_numpy(),
-        y_prob=frame["y_prob"].to_numpy(),
+        crowd=Crowd.of(frame, frame["y_prob"].to_numpy(), bare),
+        judged=frame["label"].is_not_null().to_numpy(),
+        lead=(frame["fold"] == 0).to_numpy() if "fold" in columns else np.zeros(frame.height, dtype=np.bool_),
         y_raw=1 / (1 + np.exp(-frame["y_score"].to_numpy())) if "y_score" in columns else None,
-        table=bare.matrix.per_event(frame),
-        weight=frame[WEIGHT].to_numpy() if WEIGHT in columns else np.ones(frame.height),
-        amount=frame["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
-        clusters=Clusters.of(frame, [name for name in project.entities if name in columns]),
-        rule_masks=[rule.holds(frame, timezone=bare.timezone) for rule in bare.rules],
-        segment=None if bare.segments is None else bare.segments.values(frame, timezone=bare.timezone),
-        when=bare.when(frame),
         days=local_period(frame["event_time"], "day", bare.timezone),
+        y_true=seen["label"].cast(pl.Int8).to_numpy(),
+        weight=seen[WEIGHT].to_numpy() if WEIGHT in columns else np.ones(seen.height),
+        amount=seen["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
+        clusters=Clusters.of(seen, [name for name in project.entities if name in columns]),
         confidence=DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence,
     )
 
@@ -356,15 +393,17 @@ def _with_bids(bare: Policy, ground: Ground) -> Policy:
 
 def _arrivals(policy: Policy, ground: Ground, limit: CapacityLimit) -> Arrivals:
     """Give what a scarce action would gain on each event against the best other one, and where a rule demands it."""
-    code, floor = policy.matrix.code(limit.action), ground.floor(policy)
-    expected = policy.priced(ground.y_prob, ground.table) + _usual_prices(policy)
+    came = ground.crowd.take(~ground.lead)
+    code, floor = policy.matrix.code(limit.action), came.floor(policy)
+    expected = policy.priced(came.y_prob, came.table) + _usual_prices(policy)
     forced = (floor == code) & (np.argmin(expected, axis=1) < code)
     allowed = np.arange(len(policy.actions)) >= np.where(forced, code, floor)[:, None]
     others = np.delete(np.where(allowed, expected, np.inf), code, axis=1).min(axis=1)
     milder = np.delete(expected, code, axis=1).min(axis=1)
     gain = np.where(np.isfinite(others), others, milder) - expected[:, code]
     wanted = np.where(floor > code, 0.0, gain)
-    return Arrivals(ground.when[limit.per], wanted, forced, np.unique(ground.days), ground.known_share)
+    days = np.unique(ground.days[~ground.lead])
+    return Arrivals(came.when[limit.per], wanted, forced, days, ground.known_share)
 
 
 def _facts(policy: Policy, ground: Ground) -> dict[str, Any]:
@@ -410,7 +449,7 @@ def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, 
     """Give the actions of the policy that is chosen without a part, by its name; None where the rest cannot be kept."""
     found: dict[str, CodeArray | None] = {}
     if ground.y_raw is not None:
-        found["calibration"] = _chosen(bare, replace(ground, y_prob=ground.y_raw), constraints)
+        found["calibration"] = _chosen(bare, replace(ground, crowd=ground.crowd.seeing(ground.y_raw)), constraints)
     for item in constraints:
         rest = tuple(other for other in constraints if other != item)
         found[f"constraint {item}"] = _chosen(bare, ground, rest)
@@ -420,7 +459,7 @@ def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, 
     if bare.kind == "expected_cost" and (constraints or bare.capacity):
         # as if every event cost what events cost on average: by probability alone, under the same limits
         mean = np.average(ground.table, axis=0, weights=ground.weight)
-        blind = replace(ground, table=np.broadcast_to(mean, ground.table.shape).copy())
+        blind = ground.priced(np.broadcast_to(mean, ground.crowd.table.shape).copy())
         found["deciding by amount"] = _chosen(bare, blind, constraints)
     return found
 
@@ -457,7 +496,8 @@ def _rules_backtest(policy: Policy, ground: Ground) -> dict[str, Any]:
 
 def _with_rules(policy: Policy, ground: Ground, places: list[int]) -> CodeArray:
     """Give the actions with some of the rules alone."""
-    some = replace(ground, rule_masks=[ground.rule_masks[place] for place in places])
+    masks = [ground.crowd.rule_masks[place] for place in places]
+    some = replace(ground, crowd=replace(ground.crowd, rule_masks=masks))
     return some.decide(replace(policy, rules=tuple(policy.rules[place] for place in places)))
 
 
@@ -489,9 +529,9 @@ def _sensitivity(
             if not ground.table[:, code, outcome].any():
                 continue
             for factor in SENSITIVITY_FACTORS:
-                table = ground.table.copy()
+                table = ground.crowd.table.copy()
                 table[:, code, outcome] *= factor
-                other = replace(ground, table=table)
+                other = ground.priced(table)
                 rows.append(
                     {"cost": f"{action}.{name}", "factor": factor, **_chosen_again(bare, other, constraints, chosen)}
                 )
@@ -536,7 +576,8 @@ def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, C
     A constant action whose capacity does not reach is given to events as they come; the rest are allowed.
     """
     matrix, free = bare.matrix, replace(bare, capacity=())
-    reach = reach_among(ground.when, bare.capacity, matrix)
+    reach = reach_among(ground.crowd.when, bare.capacity, matrix)
+    reach = None if reach is None else reach[ground.judged]
     base = baseline(ground.table, ground.y_true, matrix, weight=ground.weight, reach=reach)
     codes = constant_codes(len(ground.y_true), matrix, reach=reach)
     found = {item.words: codes[:, code] for code, item in enumerate(base.constants)}
@@ -559,5 +600,6 @@ def _one_threshold(free: Policy, ground: Ground, action: str) -> Policy:
 
 def _hindsight_cost(policy: Policy, ground: Ground) -> float:
     """Give the money if the scarce places went to the highest expected benefits of the whole day or week."""
-    priced = policy.priced(ground.y_prob, ground.table)
-    return ground.cost(hindsight(policy, priced, ground.floor(policy), ground.when))
+    crowd = ground.crowd
+    codes = hindsight(policy, policy.priced(crowd.y_prob, crowd.table), crowd.floor(policy), crowd.when)
+    return ground.cost(codes[ground.judged])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import polars as pl
 
-from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, log_odds
+from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, cross_calibrated, log_odds
 from fraudctl.errors import DataError
 from fraudctl.tables import NO_TIME, moment
 from fraudctl.train.baselines import CHAMPION, Rows, baseline_scores
@@ -89,9 +89,11 @@ class TrainedModel:
     calibrator
         Fitted on the predictions of all folds.
     predictions
-        One row per validation event: ``event_id``, ``event_time``, ``fold``, ``label``, ``y_score``, ``y_prob``
-        (cross-fitted), ``event_weight`` and ``amount`` where there is one, the entities, and the columns asked for.
-        Sorted by fold, then by time.
+        One row per event of the validation periods: ``event_id``, ``event_time``, ``fold``, ``label``, ``y_score``,
+        ``y_prob`` (cross-fitted), ``event_weight`` and ``amount`` where there is one, the entities, and the columns
+        asked for. The label is null where it was not known; such events take slots of a capacity. Events of the local
+        week in which the earliest fold begins are there for the same reason, without a label, as fold 0. Sorted by
+        fold, then by time.
     params
         Parameters of the fit.
     n_trees
@@ -200,13 +202,13 @@ class _Job:
         check_monotone(self.settings, final_columns)
         self._warn_useless(final_columns)
         tuned = self._tune(trials, journal)
-        scores, trees = self._fit_folds(tuned.params)
+        scores, trees, unseen = self._fit_folds(tuned.params)
         self.progress.stage("final fit")
         n_trees = max(1, int(np.median(trees)))
         model = average_models(self._fit(final_columns, self.split.train, tuned.params, number=0, iterations=n_trees))
         fold_rows = self._fold_rows()
         choice = self._calibrate(fold_rows, np.concatenate(scores))
-        predictions = self._predictions(fold_rows, np.concatenate(scores), choice.y_prob, keep)
+        predictions = self._predictions(fold_rows, np.concatenate(scores), choice, np.concatenate(unseen), keep)
         baselines = self._baselines(scores)
         summary = {**self._summary(tuned, scores, trees, n_trees, choice), "baselines": baselines}
         return TrainedModel(model, final_columns, choice.calibrator, predictions, tuned.params, n_trees, summary)
@@ -316,8 +318,13 @@ class _Job:
         iterations = self.settings.iterations
         return self._fit(columns, fold.train, params, number=fold.number, iterations=iterations, stop=stop), valid
 
-    def _fit_folds(self, params: dict[str, float]) -> tuple[list[NDArray[np.float64]], list[int]]:
-        """Fit every fold; score its validation rows with as many trees as the final model will have."""
+    def _fit_folds(
+        self, params: dict[str, float]
+    ) -> tuple[list[NDArray[np.float64]], list[int], list[NDArray[np.float64]]]:
+        """Fit every fold; score its validation rows with as many trees as the final model will have.
+
+        The last are the scores of the events of `_others`, which have no known label.
+        """
         self.progress.stage("fitting folds")
         fitted = []
         for done, fold in enumerate(self.split.folds):
@@ -326,7 +333,18 @@ class _Job:
         trees = [int(np.median([best_trees(model) for model in models])) for models, _ in fitted]
         n_trees = max(1, int(np.median(trees)))
         self.progress.update(len(fitted), len(fitted))
-        return [_mean_score(models, valid, trees=n_trees) for models, valid in fitted], trees
+        scores = [_mean_score(models, valid, trees=n_trees) for models, valid in fitted]
+        unseen = [
+            self._score_others(models, fold, n_trees)
+            for (models, _), fold in zip(fitted, self.split.folds, strict=True)
+        ]
+        return scores, trees, unseen
+
+    def _score_others(self, models: Sequence[CatBoost], fold: Fold, n_trees: int) -> NDArray[np.float64]:
+        rows = _others(fold)
+        if not rows.any():
+            return np.empty(0, dtype=np.float64)
+        return _mean_score(models, make_pool(self._columns(fold.train), self.table, rows=rows), trees=n_trees)
 
     def _baselines(self, scores: Sequence[NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
         """Compare the folds' predictions with what costs nothing, on the same rows; what is not beaten is said."""
@@ -384,13 +402,46 @@ class _Job:
         self,
         rows: pl.DataFrame,
         y_score: NDArray[np.float64],
+        choice: CalibrationChoice,
+        unseen: NDArray[np.float64],
+        keep: Collection[str],
+    ) -> pl.DataFrame:
+        """Put together what the folds predicted, for events without a known label too."""
+        weight, others = self._fold_weight(), self._other_rows()
+        known = self._predicted(rows, y_score, choice.y_prob, weight, keep)
+        if others.is_empty():
+            return known
+        like = _like(rows, others)
+        y_prob = cross_calibrated(
+            choice, rows["label"].to_numpy(), y_score, rows["fold"].to_numpy(), other_score=unseen, like=like,
+            weight=weight,
+        )  # fmt: skip
+        masks = [_others(fold) for fold in self.split.folds]
+        heavy = None if self.weight is None else np.concatenate([self.weight[mask] for mask in masks])
+        both = pl.concat([known, self._predicted(others, unseen, y_prob, heavy, keep)])
+        return both.sort("fold", "event_time", "event_id", maintain_order=True)
+
+    def _other_rows(self) -> pl.DataFrame:
+        """Give the events of `_others` of all folds without their labels; those before the first fold are of fold 0."""
+        parts = []
+        for fold in self.split.folds:
+            rows = _others(fold)
+            lead = np.zeros(len(rows), dtype=np.bool_) if fold.lead is None else fold.lead
+            number = pl.Series("fold", np.where(lead, 0, fold.number)[rows], dtype=pl.Int32)
+            parts.append(self.table.filter(rows).with_columns(number, pl.lit(None, dtype=pl.Int8).alias("label")))
+        return pl.concat(parts)
+
+    def _predicted(
+        self,
+        rows: pl.DataFrame,
+        y_score: NDArray[np.float64],
         y_prob: NDArray[np.float64],
+        weight: NDArray[np.float64] | None,
         keep: Collection[str],
     ) -> pl.DataFrame:
         carried = ["amount", *self.project.entities, *keep]
         names = [name for name in dict.fromkeys(carried) if name in rows.columns]
         scores = [pl.Series("y_score", y_score), pl.Series("y_prob", y_prob)]
-        weight = self._fold_weight()
         scores += [] if weight is None else [pl.Series(WEIGHT, weight)]
         return rows.select("event_id", "event_time", "fold", "label", *scores, *names)
 
@@ -451,6 +502,22 @@ class _Job:
             "features": len(self.features.names),
             "warnings": self.warnings,
         }
+
+
+def _others(fold: Fold) -> NDArray[np.bool_]:
+    """Tell the events that take slots and are not counted: without a known label, or before the earliest fold."""
+    return fold.others if fold.lead is None else fold.others | fold.lead
+
+
+def _like(rows: pl.DataFrame, others: pl.DataFrame) -> NDArray[np.int64]:
+    """Give for each event without a label the last row of its fold before it, or the first; fold 0 is the earliest."""
+    fold, other = rows["fold"].to_numpy(), others["fold"].to_numpy()
+    at, when = rows["event_time"].to_physical().to_numpy(), others["event_time"].to_physical().to_numpy()
+    found = np.empty(len(other), dtype=np.int64)
+    for number in np.unique(other):
+        mine, place = other == number, np.flatnonzero(fold == (number or fold.min()))
+        found[mine] = place[np.maximum(np.searchsorted(at[place], when[mine], side="right") - 1, 0)]
+    return found
 
 
 def _mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArray[np.float64]:

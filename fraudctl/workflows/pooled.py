@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fraudctl.split import Split
 
 
-_KEPT_FORM = 2
+_KEPT_FORM = 3
 """Form of what is kept of a refit; another form is computed again."""
 
 
@@ -225,7 +225,7 @@ def _refit(
         progress=decisions.progress,
     )  # fmt: skip
     y_prob = trained.predictions["y_prob"].to_numpy()
-    policy = choose_policy(own, trained.predictions, y_prob, known_share=split.known_share).policy
+    policy = choose_policy(own, trained.predictions, y_prob).policy
     start = lead_from(period.from_time, policy, decisions.project)
     events = table.frame.filter(pl.col("event_time").is_between(start, period.until, closed="left"))
     scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))

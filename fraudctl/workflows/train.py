@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from fraudctl.train import TrainedModel
 
 
+_LABELLED_ONLY = (
+    "{version} holds the fold predictions of labelled events only, as earlier versions wrote them: the report gives "
+    "these the slots that other events took; `fraudctl train` writes all of them"
+)
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """A bundle that was written, and how it came about."""
@@ -112,7 +118,7 @@ def train_model(
     clock.lap("training")
     progress.stage("Choosing the policy")
     y_prob = trained.predictions["y_prob"].to_numpy()
-    choice = choose_policy(project, trained.predictions, y_prob, known_share=split.known_share)
+    choice = choose_policy(project, trained.predictions, y_prob)
     clock.lap("policy")
     path = _write(project, table, split, trained, choice)
     note_written(project, path, event="train", parent=None, by=by)
@@ -149,6 +155,8 @@ def choose_threshold(
     predictions = bundle.predictions()
     _require_carried(project, predictions, bundle.version)
     share = float(bundle.facts.get("known_share", 1.0))
+    if share < 1.0 and project.policy.capacity:
+        progress.warn(_LABELLED_ONLY.format(version=bundle.version))
     choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy(), known_share=share)
     facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
     contents = bundle.contents(policy=choice.policy.to_dict(), project_file=project.text, facts=facts)
@@ -225,7 +233,6 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         "train_from": split.train_from.isoformat(),
         "train_until": split.train_until.isoformat(),
         "test_until": split.test_until.isoformat(),
-        "known_share": split.known_share,
         "training": trained.summary,
         "recipe": recipe_facts(project),
         "policy_report": choice.report,

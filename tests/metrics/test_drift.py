@@ -155,6 +155,7 @@ def test_honest_probabilities_of_clusters_pass_and_inflated_ones_do_not() -> Non
     assert sum(item[0] for item in honest) <= 5
     assert sum(item[1] for item in honest) <= 5
     assert sum(inflated) >= 18
+    assert all(statistic for statistic, shown in honest + single if shown)
     assert sum(item[0] for item in single) >= 14  # events of one cluster taken for independent ones
     assert sum(item[1] for item in single) >= 10
 

@@ -69,6 +69,11 @@ def trained(frame: pl.DataFrame, plan: Project) -> TrainedModel:
     return train(frame, plan, keep=("shop", "velocity"))
 
 
+def known(trained: TrainedModel) -> pl.DataFrame:
+    """The predictions whose label was known; the others only take slots of a capacity."""
+    return trained.predictions.filter(pl.col("label").is_not_null())
+
+
 def test_predictions_are_the_folds_own_rows_scored_before_they_happened(
     frame: pl.DataFrame, plan: Project, trained: TrainedModel
 ) -> None:
@@ -77,7 +82,7 @@ def test_predictions_are_the_folds_own_rows_scored_before_they_happened(
         "event_id", "event_time", "fold", "label", "y_score", "y_prob", "amount", "card", "shop", "velocity",
     ]  # fmt: skip
     for fold in split_of(frame, plan).folds:
-        part = predictions.filter(pl.col("fold") == fold.number)
+        part = known(trained).filter(pl.col("fold") == fold.number)
         assert part["event_id"].to_list() == frame.filter(fold.valid)["event_id"].to_list()
         assert part["event_time"].min() >= fold.as_of  # type: ignore[operator]
     assert predictions["y_prob"].is_between(0, 1).all()
@@ -85,7 +90,7 @@ def test_predictions_are_the_folds_own_rows_scored_before_they_happened(
 
 def test_the_figures_of_a_fold_are_those_of_its_predictions(trained: TrainedModel) -> None:
     for fold in trained.summary["folds"]:
-        part = trained.predictions.filter(pl.col("fold") == fold["fold"])
+        part = known(trained).filter(pl.col("fold") == fold["fold"])
         assert fold["average_precision"] == pytest.approx(
             average_precision_score(part["label"], part["y_score"]), abs=1e-6
         )
@@ -100,7 +105,7 @@ def test_the_final_model_has_the_folds_median_of_trees(trained: TrainedModel) ->
 
 def test_probabilities_are_cross_fitted_and_the_shipped_calibrator_saw_all(trained: TrainedModel) -> None:
     method = trained.calibrator.method
-    everything = trained.predictions
+    everything = known(trained)
     label, y_score = everything["label"].to_numpy(), everything["y_score"].to_numpy()
     assert trained.calibrator == (fit_calibrator(label, y_score, method=method) or Calibrator("none"))
     for number in everything["fold"].unique():
@@ -108,6 +113,31 @@ def test_probabilities_are_cross_fitted_and_the_shipped_calibrator_saw_all(train
         fitted = fit_calibrator(label[out], y_score[out], method=method)
         assert fitted is not None
         assert np.array_equal(fitted.predict(y_score[~out]), everything["y_prob"].to_numpy()[~out])
+
+
+def test_events_without_a_known_label_are_predicted_as_those_around_them(
+    frame: pl.DataFrame, plan: Project, trained: TrainedModel
+) -> None:
+    """All events of the validation periods stand there, and those of the week in which the first begins as fold 0."""
+    split = make_split(frame, plan, known_until=frame["event_time"].max())  # type: ignore[arg-type]
+    first, last = split.folds[0].valid_from, split.folds[-1].valid_until
+    inside = frame.filter(pl.col("event_time").is_between(first, last, closed="left"))
+    found = trained.predictions
+    assert set(found.filter(pl.col("fold") > 0)["event_id"]) == set(inside["event_id"])
+    lead = found.filter(pl.col("fold") == 0)
+    assert lead["label"].null_count() == lead.height
+    assert lead["event_time"].max() is None or lead["event_time"].max() < first  # type: ignore[operator]
+    unseen = found.filter(pl.col("label").is_null(), pl.col("fold") > 0)
+    assert unseen["y_prob"].is_between(0, 1).all()
+    for number in unseen["fold"].unique():
+        labelled = known(trained)
+        out = (labelled["fold"] != number).to_numpy()
+        label, y_score = labelled["label"].to_numpy()[out], labelled["y_score"].to_numpy()[out]
+        fitted = fit_calibrator(label, y_score, method=trained.calibrator.method)
+        part = unseen.filter(pl.col("fold") == number)
+        assert fitted is not None
+        assert np.array_equal(fitted.predict(part["y_score"].to_numpy()), part["y_prob"].to_numpy())
+    assert unseen.height + lead.height > 0
 
 
 def test_rows_and_labels_after_as_of_change_nothing(frame: pl.DataFrame, plan: Project, trained: TrainedModel) -> None:
@@ -282,7 +312,7 @@ def test_baselines_stand_beside_the_model_on_the_same_rows(frame: pl.DataFrame, 
     assert set(baselines) == {"amount alone", "logistic regression"}
     amounts = [
         average_precision_score(part["label"], part["amount"])
-        for _, part in trained.predictions.group_by("fold", maintain_order=True)
+        for _, part in known(trained).group_by("fold", maintain_order=True)
     ]
     assert baselines["amount alone"]["value"] == pytest.approx(np.mean(amounts), abs=1e-6)
     model = np.mean([fold["average_precision"] for fold in trained.summary["folds"]])
@@ -306,7 +336,7 @@ def test_the_label_rate_that_ranks_training_best_is_a_baseline(frame: pl.DataFra
     trained = train(with_rates, plan, features=names, keep=("velocity",))
     values = [
         average_precision_score(part["label"], part["velocity"])
-        for _, part in trained.predictions.group_by("fold", maintain_order=True)
+        for _, part in known(trained).group_by("fold", maintain_order=True)
     ]
     assert trained.summary["baselines"]["label rate alone"]["value"] == pytest.approx(np.mean(values), abs=1e-6)
 
@@ -354,7 +384,7 @@ def test_a_later_split_replaces_nothing_in_the_one_given(frame: pl.DataFrame, pl
     split = split_of(frame, plan)
     narrow = replace(split, folds=split.folds[-1:])
     trained = fit_project(frame, FEATURES, plan, narrow, progress=Silent())
-    assert trained.predictions["fold"].unique().to_list() == [split.folds[-1].number]
+    assert known(trained)["fold"].unique().to_list() == [split.folds[-1].number]
 
 
 def test_a_first_look_is_quick_and_still_a_model(frame: pl.DataFrame) -> None:
@@ -372,7 +402,7 @@ def test_the_summary_tells_how_well_probabilities_keep_their_word(trained: Train
     told = trained.summary["calibration"]
     assert 0 < told["ece"] < 0.1
     assert told["ece_if_perfect"]["low"] < told["ece_if_perfect"]["high"]
-    assert sum(item["rows"] for item in told["reliability"]) == trained.predictions.height
+    assert sum(item["rows"] for item in told["reliability"]) == known(trained).height
 
 
 def test_several_models_become_one_that_scores_their_mean(frame: pl.DataFrame, plan: Project) -> None:
@@ -388,7 +418,7 @@ def test_several_models_become_one_that_scores_their_mean(frame: pl.DataFrame, p
         final.append(raw_score(model, make_pool(columns, frame)))
     assert predict(several, frame)[0] == pytest.approx(np.mean(final, axis=0), abs=1e-9)
     for fold in several.summary["folds"]:
-        part = several.predictions.filter(pl.col("fold") == fold["fold"])
+        part = known(several).filter(pl.col("fold") == fold["fold"])
         found = average_precision_score(part["label"], part["y_score"])
         assert fold["average_precision"] == pytest.approx(found, abs=1e-6)
 
@@ -422,9 +452,7 @@ def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
     assert sampled.model.get_scale_and_bias()[1] == pytest.approx(np.log(0.3), rel=0.01)
     y_score, _ = predict(sampled, frame)
     assert sigmoid(y_score).sum() == pytest.approx(frame["label"].sum(), rel=0.25)
-    assert sigmoid(sampled.predictions["y_score"].to_numpy()).sum() == pytest.approx(
-        sampled.predictions["label"].sum(), rel=0.35
-    )
+    assert sigmoid(known(sampled)["y_score"].to_numpy()).sum() == pytest.approx(known(sampled)["label"].sum(), rel=0.35)
     forest = read_forest(sampled.model, sampled.columns)
     assert np.array_equal(forest.score_frame(frame), y_score)
 
