@@ -58,7 +58,12 @@ def sort_rest(
     for item in table.columns.values():
         if item.name in taken or item.name in ignore:
             continue
-        reason = _useless(item) or _suspicious(table[item.name], label, event_time) or _never(item)
+        reason = (
+            _useless(item)
+            or _too_wide(table[item.name])
+            or _suspicious(table[item.name], label, event_time)
+            or _never(item)
+        )
         if reason is not None:
             ignored.append(Choice(item.name, reason))
         elif (reason := _not_now(item)) is not None:
@@ -67,6 +72,14 @@ def sort_rest(
             raw.append(item.name)
             categorical += [item.name] if _is_category(item) else []
     return Rest(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused))
+
+
+def _too_wide(values: pl.Series) -> str | None:
+    """Return why whole numbers beyond 64 bits with a sign cannot be used; hashes are written so."""
+    if values.dtype not in (pl.UInt64, pl.Int128):
+        return None
+    narrow = values.cast(pl.Int64, strict=False)
+    return "whole numbers beyond 63 bits, as hashes are" if narrow.null_count() > values.null_count() else None
 
 
 def _useless(column: Column) -> str | None:

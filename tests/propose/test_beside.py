@@ -120,3 +120,9 @@ def test_no_file_is_written_that_would_not_fit(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "fraudctl.toml").exists()
     flags = Flags(label_delay="7d", amount="amount_eur", ignore=("amount",))
     assert init_project(["events.parquet"], place=tmp_path, flags=flags).power.n_frauds > 0
+
+
+def test_a_hash_of_64_bits_is_ignored_with_its_reason() -> None:
+    hashed = events().with_columns(pl.Series("digest", [2**63 + 7919 * i for i in range(N)], dtype=pl.UInt64))
+    found = propose(hashed.lazy(), events=("e.parquet",), flags=Flags(label_delay="7d"))
+    assert {item.column: item.reason for item in found.rest.ignored}["digest"].startswith("whole numbers beyond 63")
