@@ -149,5 +149,5 @@ def test_mistakes_in_the_section() -> None:
         make_project('[policy]\nsegments = "channel"')
     with pytest.raises(ProjectError, match="exclude each other"):
         make_project(TWO + "\nconstraints = { precision = { at_least = 0.5 } }")
-    with pytest.raises(ProjectError, match="at least 1 character"):
+    with pytest.raises(ProjectError, match="segments: is empty; expected some text"):
         make_project('[policy]\nkind = "thresholds"\nsegments = ""')
