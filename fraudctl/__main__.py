@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     if argv is None:
         gc.set_threshold(_OFTEN_ENOUGH)
+        if not _verbose(args):
+            _silence_libraries()
     try:
         from fraudctl.cli.app import run
 
@@ -45,6 +47,28 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
+def _verbose(args: list[str]) -> bool:
+    return "--verbose" in args or any(arg[:1] == "-" != arg[1:2] and "v" in arg for arg in args)
+
+
+def _silence_libraries() -> None:
+    """Keep stderr to what fraudctl writes: texts of native libraries, such as panics, may hold values of cells.
+
+    They write to descriptor 2, which leads nowhere from now on; `sys.stderr` writes to a copy of the old one.
+    """
+    try:
+        own = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # the process was started without stderr
+        return
+    sys.stderr.flush()
+    sys.stderr = open(  # noqa: PTH123, SIM115 - it is open until the process ends
+        own, "w", encoding=sys.stderr.encoding, errors="backslashreplace", buffering=1
+    )
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
 def _leave_the_pipe() -> int:
     """Let what is still to be written go nowhere: its reader has left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,7 +83,7 @@ def _explain(error: BaseException, args: list[str]) -> int:
     print(f"error: {visible(message, lines=True)}", file=sys.stderr)  # noqa: T201
     if hint:
         print(f"hint: {visible(hint, lines=True)}", file=sys.stderr)  # noqa: T201
-    verbose = "--verbose" in args or any(arg[:1] == "-" != arg[1:2] and "v" in arg for arg in args)
+    verbose = _verbose(args)
     if code == _BUG or verbose:
         _print_traceback(error, values=verbose)
     if "--json" in args:

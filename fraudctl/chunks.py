@@ -17,6 +17,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError
+from fraudctl.plain import shown
 from fraudctl.project import Project
 
 
@@ -78,7 +79,7 @@ def _first_pass(
     with tables.explained(files):
         for batch in raw.collect_batches(chunk_size=rows, maintain_order=True):
             ids = batch[project.data.event_id]
-            tables.refuse_empty_ids(ids, where=f"column {project.data.event_id!r}")
+            tables.refuse_empty_ids(ids, where=f"column {shown(project.data.event_id)}")
             frame = tables.with_roles(batch, project, columns, part=True)
             rising = rising and tables.rising(frame["event_id"]) and (last_id is None or last_id < frame["event_id"][0])
             last_id = frame["event_id"][-1]

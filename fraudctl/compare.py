@@ -17,6 +17,7 @@ from fraudctl.evaluate.estimates import difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.result import Period, when_of
 from fraudctl.metrics import ratios
+from fraudctl.plain import shown_all
 from fraudctl.populations import require_same_events
 from fraudctl.project import Project
 from fraudctl.split import RandomSplit
@@ -191,7 +192,7 @@ def read_logged(decisions: Path, model: str) -> pl.DataFrame:
     found = tables.collect(tables.scan(files), files=files)
     missing = [name for name in ("event_id", "model", "probability", "action") if name not in found.columns]
     if missing:
-        msg = f"{decisions}: no column {', '.join(missing)}; expected decisions as `serve` and `score` log them"
+        msg = f"{decisions}: no column {shown_all(missing)}; expected decisions as `serve` and `score` log them"
         raise DataError(msg)
     mine = found.filter(pl.col("model") == model).unique("event_id", keep="first", maintain_order=True)
     if mine.is_empty():

@@ -17,6 +17,7 @@ import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.own import inside
+from fraudctl.plain import shown
 from fraudctl.project.decisions import ALLOW, ActionSection, CostSection, CostsSection
 
 LEGIT: Final = 0
@@ -195,16 +196,16 @@ def _cell(section: CostSection) -> Cell:
 
 def _cost_column(frame: pl.DataFrame, name: str) -> FloatArray:
     if name not in frame.columns:
-        msg = f"no column {name!r} in the data, which [costs] reads money from"
+        msg = f"no column {shown(name)} in the data, which [costs] reads money from"
         raise DataError(msg)
     series = frame[name]
     if not series.dtype.is_numeric():
-        msg = f"the cost column {name!r} is {series.dtype}; expected numbers"
+        msg = f"the cost column {shown(name)} is {series.dtype}; expected numbers"
         raise DataError(msg)
     values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        msg = f"the cost column {name!r} is null or not finite in {bad} of {frame.height} events"
+        msg = f"the cost column {shown(name)} is null or not finite in {bad} of {frame.height} events"
         raise DataError(msg, hint="a cost must be known for every event; fill or drop these rows")
     return np.asarray(values, dtype=np.float64)
 

@@ -1,12 +1,15 @@
 """Every error that fraudctl raises on purpose, each with the exit code that it ends the command with.
 
 A message says what is wrong, where, what was found and what was expected; ``hint`` says what to do. Messages hold
-names, types and counts, never values of cells: those may be card data.
+names, types and counts, never values of cells: those may be card data. Names that come from data are shown through
+`fraudctl.plain.shown`; what still looks like a card number, an account or an address is masked here, for every error.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+
+from fraudctl.plain import masked
 
 
 class ExitCode(IntEnum):
@@ -36,9 +39,9 @@ class FraudctlError(Exception):
     exit_code: ExitCode = ExitCode.USAGE
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = masked(message)
+        self.hint = None if hint is None else masked(hint)
+        super().__init__(self.message)
 
 
 class UsageError(FraudctlError):

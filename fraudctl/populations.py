@@ -13,6 +13,7 @@ from enum import Enum
 import polars as pl
 
 from fraudctl.errors import DataError
+from fraudctl.plain import shown
 
 
 class Population(Enum):
@@ -68,7 +69,7 @@ def comparable(before: pl.DataFrame, now: pl.DataFrame, population: Population) 
     column = "label" if population is Population.LABELLED else "y_prob"
     for side in (before, now):
         if column not in side.columns:
-            msg = f"events to compare have no column {column!r}; expected it on both sides ({population.value})"
+            msg = f"events to compare have no column {shown(column)}; expected it on both sides ({population.value})"
             raise DataError(msg)
     return Comparable(before.filter(population.rows(before)), now.filter(population.rows(now)), population)
 

@@ -23,8 +23,9 @@ import polars as pl
 from fraudctl import files as disk
 from fraudctl.errors import DataError, UsageError
 from fraudctl.own import outside
-from fraudctl.plain import looks_like_value, shown_all
+from fraudctl.plain import looks_like_value, shown, shown_all
 from fraudctl.project import Project
+from fraudctl.unreadable import MOST_DIGITS, TROUBLE, Reason, too_wide, why_not_csv, why_not_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,10 +117,7 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
         if len({_is_csv(name) for name in names}) > 1:
             msg = f"{len(names)} files are partly CSV and partly Parquet"
             raise DataError(msg, hint="name files of one format at a time")
-        if _is_csv(names[0]):
-            frame = _scan_csv(names)
-        else:
-            frame = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names))
+        frame = _scan_csv(names) if _is_csv(names[0]) else _scan_parquet(names)
         held = [place for place, name in enumerate(frame.collect_schema(), start=1) if "\0" in name]
     if held:  # such a name ends the process where Arrow hands a table on
         msg = f"{names[0]}: the name of column {held[0]} holds a NUL character"
@@ -127,18 +125,50 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
     return frame
 
 
+def _scan_parquet(names: list[str]) -> pl.LazyFrame:
+    """Open Parquet files; decimals that are too wide to be computed with are left out, see `require_columns`."""
+    frame = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names))
+    wide = too_wide(frame.collect_schema())
+    return frame.drop(wide) if wide else frame
+
+
+def left_out(files: Collection[str]) -> dict[str, pl.DataType]:
+    """Return the columns of Parquet files that `scan` leaves out, with their types."""
+    names = list(files)
+    if _is_csv(names[0]):
+        return {}
+    with explained(names):
+        schema = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names)).collect_schema()
+    return {name: schema[name] for name in too_wide(schema)}
+
+
+def _separator(names: Sequence[str]) -> str:
+    return "\t" if ".tsv" in names[0] else ","
+
+
 def _scan_csv(names: list[str]) -> pl.LazyFrame:
     """Open CSV files with the types that all their rows have; these are found once, not at every look at a column."""
-    separator = "\t" if ".tsv" in names[0] else ","
+    separator = _separator(names)
     first = pl.scan_csv(names, try_parse_dates=True, infer_schema_length=None, separator=separator)
     schema = first.collect_schema()
+    if len(schema) == 1 and (reason := why_not_csv(names, separator=separator, schema=None)) is not None:
+        raise DataError(reason.what, hint=reason.hint)
     _require_header(schema.names(), names)
     times = [name for name, kind in schema.items() if kind.is_temporal()]
     if times:  # Polars reads other notations too, and takes 02/03 for the second of March: these stay text
         texts = pl.scan_csv(names, infer_schema=False, separator=separator).select(times)
         iso = texts.select(pl.all().str.contains(_ISO_DATE).all()).collect().row(0, named=True)
-        schema.update({name: pl.String() for name in times if not iso[name]})
+        schema.update({name: pl.String() for name in times if not iso[name] or not _parses(first, name)})
     return pl.scan_csv(names, try_parse_dates=True, schema=schema, separator=separator)
+
+
+def _parses(frame: pl.LazyFrame, column: str) -> bool:
+    """Say whether all texts of a column are the times that they were taken for by the first of them."""
+    try:
+        frame.select(pl.col(column).null_count()).collect()
+    except pl.exceptions.ComputeError:
+        return False
+    return True
 
 
 def _require_header(columns: Sequence[str], files: Collection[str]) -> None:
@@ -150,7 +180,8 @@ def _require_header(columns: Sequence[str], files: Collection[str]) -> None:
 
 
 def _is_csv(name: str) -> bool:
-    return bool(_CSV_SUFFIXES & set(Path(name).suffixes))
+    path = Path(name)
+    return path.suffix != ".parquet" and bool(_CSV_SUFFIXES & set(path.suffixes))
 
 
 def collect(frame: pl.LazyFrame, *, files: Collection[str]) -> pl.DataFrame:
@@ -177,9 +208,9 @@ def explained(files: list[str]) -> Iterator[None]:
         kind = type(error).__name__
         if isinstance(error, pl.exceptions.PanicException) and "KeyboardInterrupt" in str(error):
             raise KeyboardInterrupt from error
-        found = _odd_one(files)
+        found = _why(files)
         if found is not None:
-            raise DataError(found, hint="write the files with one schema, or name those that fit") from error
+            raise DataError(found.what, hint=found.hint) from error
         if isinstance(error, (pl.exceptions.SchemaError, pl.exceptions.ColumnNotFoundError)):
             msg = f"{place}: the files do not have the same columns and types ({kind})"
             raise DataError(msg, hint="write them with one schema, or name them one by one") from error
@@ -187,23 +218,19 @@ def explained(files: list[str]) -> Iterator[None]:
         raise DataError(msg, hint="the file may be truncated or of another format; write it again") from error
 
 
-def _odd_one(files: list[str]) -> str | None:
-    """Say which of several Parquet files cannot be read, or does not have the columns and types of the first."""
-    first: pl.Schema | None = None
-    for name in files if len(files) > 1 and not any("://" in name or _is_csv(name) for name in files) else []:
+def _why(files: Sequence[str]) -> Reason | None:
+    try:
+        if not _is_csv(files[0]):
+            return why_not_parquet(files)
+        separator = _separator(files)
         try:
-            schema = pl.Schema(pl.read_parquet_schema(name))
-        except (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError) as error:
-            return f"{name}: cannot be read as Parquet ({type(error).__name__})"
-        first = first or schema
-        missing, more = [c for c in first if c not in schema], [c for c in schema if c not in first]
-        if missing or more:
-            which = f"no column {missing[0]!r}, which" if missing else f"a column {more[0]!r}, which not"
-            return f"{name}: has {which} {files[0]} has"
-        for column, kind in first.items():
-            if schema[column] != kind:
-                return f"{name}: column {column!r} is {schema[column]}; expected {kind}, as in {files[0]}"
-    return None
+            frame = pl.scan_csv(list(files), try_parse_dates=True, infer_schema_length=None, separator=separator)
+            schema: pl.Schema | None = frame.collect_schema()
+        except TROUBLE:
+            schema = None
+        return why_not_csv(files, separator=separator, schema=schema)
+    except OSError:
+        return None
 
 
 def load_schema(project: Project) -> pl.Schema:
@@ -276,8 +303,9 @@ def require_columns(wanted: Collection[str], schema: pl.Schema, *, where: str) -
     """Raise a DataError that names the columns which are not there."""
     missing = sorted(set(wanted) - set(schema))
     if missing:
-        msg = f"{where}: no column {', '.join(map(repr, missing))}; the table has {shown_all(schema)}"
-        raise DataError(msg, hint="correct the name in fraudctl.toml, or the file")
+        msg = f"{where}: no column {', '.join(map(shown, missing))}; the table has {shown_all(schema)}"
+        hint = "correct the name in fraudctl.toml, or the file"
+        raise DataError(msg, hint=f"{hint}; decimals of more than {MOST_DIGITS} digits are left out: cast them there")
 
 
 def drop_duplicates(
@@ -285,7 +313,7 @@ def drop_duplicates(
 ) -> tuple[pl.DataFrame, int]:
     """Drop rows that repeat another in all columns of the file; one id with differing rows is an error."""
     ids = frame[event_id]
-    refuse_empty_ids(ids, where=f"column {event_id!r}")
+    refuse_empty_ids(ids, where=f"column {shown(event_id)}")
     if rising(ids) or ids.n_unique() == frame.height:
         return frame, 0
     repeated = frame.filter(pl.col(event_id).is_duplicated())[event_id].unique()
@@ -327,7 +355,7 @@ def refuse_differing(raw: pl.LazyFrame, repeated: pl.Series, event_id: str, file
     n_differing = rows.unique()[event_id].is_duplicated().sum()
     if n_differing:
         msg = (
-            f"column {event_id!r}: {n_differing} rows share their event id with a row that differs from them; "
+            f"column {shown(event_id)}: {n_differing} rows share their event id with a row that differs from them; "
             "expected one id to name one event"
         )
         raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
@@ -354,7 +382,7 @@ def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
         return pl.Series("event_time", [NO_TIME], dtype=UTC_US).new_from_index(0, frame.height)
     times = to_utc(frame[column], timezone=project.data.timezone, role="event_time")
     if times.null_count():
-        msg = f"column {column!r}: {times.null_count()} times are null; every event needs its time"
+        msg = f"column {shown(column)}: {times.null_count()} times are null; every event needs its time"
         raise DataError(msg)
     return times
 
@@ -370,7 +398,7 @@ def to_utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
     elif dtype == pl.Date:
         times = times.cast(pl.Datetime("us"))
     elif not isinstance(dtype, pl.Datetime):
-        msg = f"column {times.name!r} ({role}): is {dtype}; expected a timestamp, a date or ISO 8601 text"
+        msg = f"column {shown(times.name)} ({role}): is {dtype}; expected a timestamp, a date or ISO 8601 text"
         hint = "a row number or a count is no time; convert seconds since 1970 with a timestamp cast when writing"
         raise DataError(msg, hint=hint)
     if isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None:
@@ -381,7 +409,7 @@ def to_utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
     zoned = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     lost = zoned.null_count() - local.null_count()
     if lost:
-        msg = f"column {times.name!r} ({role}): {lost} times do not exist in {timezone} (clocks went forward)"
+        msg = f"column {shown(times.name)} ({role}): {lost} times do not exist in {timezone} (clocks went forward)"
         raise DataError(msg, hint="are the times in another zone? set [data] timezone")
     return zoned.dt.convert_time_zone("UTC")
 
@@ -394,8 +422,10 @@ def _parse_times(times: pl.Series, role: str) -> pl.Series:
         parsed = pl.Series(times.name, [None] * len(times), dtype=pl.Datetime("us"))
     lost = parsed.null_count() - times.null_count()
     if lost:
-        msg = f"column {times.name!r} ({role}): {lost} of {len(times)} texts are not ISO 8601 times"
-        raise DataError(msg, hint="write them year first, such as 2026-01-31 23:59:00; no other order is guessed")
+        msg = f"column {shown(times.name)} ({role}): {lost} of {len(times)} texts are not ISO 8601 times"
+        raise DataError(
+            msg, hint="write them as 2026-01-31 23:59:00, year first, and a zone as +00:00 or Z right behind"
+        )
     return parsed
 
 
@@ -405,18 +435,18 @@ def to_label(values: pl.Series, *, mapping: Mapping[str, int | None]) -> pl.Seri
         text = _as_text(values)
         unknown = text.filter(text.is_not_null() & ~text.is_in(list(mapping)))
         if len(unknown):
-            msg = f"column {values.name!r} (label): {len(unknown)} values are not in [data.label_values]"
+            msg = f"column {shown(values.name)} (label): {len(unknown)} values are not in [data.label_values]"
             raise DataError(msg, hint='map every value to 1, 0 or "unknown"')
         return text.replace_strict(mapping, default=None, return_dtype=pl.Int8)
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
-        msg = f"column {values.name!r} (label): is {values.dtype}; expected 1, 0 or null"
+        msg = f"column {shown(values.name)} (label): is {values.dtype}; expected 1, 0 or null"
         raise DataError(
             msg, hint='map its values in [data.label_values], such as fraud = 1, legit = 0, open = "unknown"'
         )
     numbers = values if values.dtype.is_integer() else values.cast(pl.Float64).fill_nan(None)
     odd = int(((numbers != 0) & (numbers != 1)).sum())
     if odd:
-        msg = f"column {values.name!r} (label): {odd} of {len(values)} values are neither 1, 0 nor null"
+        msg = f"column {shown(values.name)} (label): {odd} of {len(values)} values are neither 1, 0 nor null"
         raise DataError(msg, hint='map them in [data.label_values], such as 2 = "unknown"')
     return numbers.cast(pl.Int8)
 
@@ -433,11 +463,11 @@ def _as_text(values: pl.Series) -> pl.Series:
 def to_amount(values: pl.Series, *, part: bool = False) -> pl.Series:
     """Normalise amounts to Float64; NaN and infinities become null. A column (no ``part``) without any is an error."""
     if not (values.dtype.is_numeric() or values.dtype == pl.Null):
-        msg = f"column {values.name!r} (amount): is {values.dtype}; expected a number"
+        msg = f"column {shown(values.name)} (amount): is {values.dtype}; expected a number"
         raise DataError(msg)
     amounts = _finite(values.cast(pl.Float64))
     if amounts.null_count() == len(amounts) and not part:
-        msg = f"column {values.name!r} (amount): all {len(amounts)} values are null"
+        msg = f"column {shown(values.name)} (amount): all {len(amounts)} values are null"
         raise DataError(msg, hint="name another column in [data] amount, or leave it out where costs need none")
     return amounts
 
@@ -450,7 +480,9 @@ def to_entity(values: pl.Series) -> pl.Series:
         whole = values.cast(pl.Int64, strict=False)
         n_broken = int((whole.is_null() & values.is_not_null()).sum()) + int((whole.cast(dtype) != values).sum())
         if n_broken:
-            msg = f"column {values.name!r} (entity): {n_broken} ids are not whole numbers; expected integers or text"
+            msg = (
+                f"column {shown(values.name)} (entity): {n_broken} ids are not whole numbers; expected integers or text"
+            )
             raise DataError(msg)
         return whole
     return _to_id(values)
@@ -462,7 +494,7 @@ def _to_id(values: pl.Series) -> pl.Series:
         return values.cast(pl.Int64)
     if dtype in (pl.String, pl.Categorical, pl.Null) or dtype.is_integer() or isinstance(dtype, pl.Enum):
         return values.cast(pl.String)
-    msg = f"column {values.name!r}: is {dtype}; expected integers or text as ids"
+    msg = f"column {shown(values.name)}: is {dtype}; expected integers or text as ids"
     raise DataError(msg)
 
 

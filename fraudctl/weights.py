@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.errors import DataError
+from fraudctl.plain import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,12 +81,12 @@ def _numbers(
 ) -> NDArray[np.float64]:
     dtype = frame.schema.get(column)
     if dtype is None or not dtype.is_numeric():
-        msg = f"the {role} column {column!r} is {'missing' if dtype is None else dtype}; expected numbers"
+        msg = f"the {role} column {shown(column)} is {'missing' if dtype is None else dtype}; expected numbers"
         raise DataError(msg)
     values = np.asarray(frame[column].cast(pl.Float64).fill_null(np.nan).to_numpy(), dtype=np.float64)
     bad = int((~((values >= low) & (values <= high))).sum())
     if bad:
-        msg = f"the {role} column {column!r} is null or not {expected} in {bad} of {frame.height} events"
+        msg = f"the {role} column {shown(column)} is null or not {expected} in {bad} of {frame.height} events"
         raise DataError(msg, hint="every event needs one, labelled or not; `fraudctl check` shows the column")
     return values
 
@@ -110,7 +111,7 @@ def control_group(frame: pl.DataFrame, project: Project) -> NDArray[np.bool_] | 
     flags = dtype is not None and (dtype == pl.Boolean or (dtype.is_numeric() and _zero_or_one(frame[column])))
     if not flags:
         what = "missing" if dtype is None else f"{dtype} with other values" if dtype.is_numeric() else str(dtype)
-        msg = f"the control_group column {column!r} is {what}; expected true and false, or 1 and 0"
+        msg = f"the control_group column {shown(column)} is {what}; expected true and false, or 1 and 0"
         raise DataError(msg)
     return frame[column].cast(pl.Boolean).fill_null(value=False).to_numpy()
 

@@ -30,6 +30,8 @@ from fraudctl.project import Project
 
 __all__ = ["CheckReport", "ColumnFacts", "Finding", "Severity", "Week", "run_checks"]
 
+_NARROWER = "cast it to a decimal of at most 38 digits, or to a float, when writing the file"
+
 
 def run_checks(
     project: Project,
@@ -40,6 +42,7 @@ def run_checks(
     used: Mapping[str, Collection[str]] | None = None,
     features: FraudctlError | None = None,
     now: datetime | None = None,
+    left_out: Mapping[str, pl.DataType] | None = None,
 ) -> CheckReport:
     """Check a raw table against its project.
 
@@ -59,6 +62,8 @@ def run_checks(
         Why the features, rules or segments cannot be defined, if so.
     now
         An aware instant; events later than it are a finding. None leaves that check out.
+    left_out
+        Column -> type of those that the files hold and ``raw`` lacks, since their type cannot be read.
 
     Returns
     -------
@@ -80,6 +85,10 @@ def run_checks(
     findings += check_weeks(data, calendar)
     beside = [*check_sources(data, sources or {}, used=used, now=now)]
     findings += beside
+    findings += [
+        Finding("column-left-out", "info", name, f"is {kind}, which cannot be read; it is left out", hint=_NARROWER)
+        for name, kind in (left_out or {}).items()
+    ]
     if features is not None and not any(item.severity == "error" for item in [*missing, *beside]):
         findings.append(Finding("features-undefined", "error", "features", features.message, hint=features.hint))
     findings += check_power(data)

@@ -11,6 +11,7 @@ from fraudctl import tables
 from fraudctl.checks.report import Finding
 from fraudctl.errors import DataError
 from fraudctl.own import outside
+from fraudctl.plain import shown
 from fraudctl.project import Project
 
 
@@ -137,14 +138,14 @@ def missing_columns(data: Data) -> list[Finding]:
     weights = {role: getattr(project.data, role) for role in ("weight", "exposure_prob", "control_group")}
     asked += [(f"data.{role}", outside(column)) for role, column in weights.items() if column is not None]
     hint = "correct the name in fraudctl.toml, or the data"
-    what = f"no column {{!r}} among the {len(data.schema)} of the data"
+    what = f"no column {{}} among the {len(data.schema)} of the data"
     found = [
-        Finding("missing-column", "error", place, what.format(column), hint=hint)
+        Finding("missing-column", "error", place, what.format(shown(column)), hint=hint)
         for place, column in asked
         if column not in data.schema
     ]
     found += [
-        Finding("missing-column", "info", "data.ignore", what.format(column), hint=hint)
+        Finding("missing-column", "info", "data.ignore", what.format(shown(column)), hint=hint)
         for column in project.data.ignore
         if column not in data.schema
     ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal
 
+from fraudctl.plain import described, masked
+
 SCHEMA_VERSION = 1
 
 Severity = Literal["error", "warning", "info"]
@@ -24,7 +26,7 @@ class Finding:
         ``error``: no other command can work with this; ``warning``: a finding that ``--strict`` refuses; ``info``:
         worth knowing, and handled.
     where
-        The column or section that it is about.
+        The column or section that it is about; a name that looks like the value of a cell is only described.
     what
         A sentence without cell values.
     counts
@@ -39,6 +41,11 @@ class Finding:
     what: str
     counts: dict[str, float] = field(default_factory=dict)
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "where", described(self.where))
+        object.__setattr__(self, "what", masked(self.what))
+        object.__setattr__(self, "hint", None if self.hint is None else masked(self.hint))
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,20 @@ class Week:
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """One column of the data: its type, its role in the project, its nulls (NaN included) and its distinct values."""
+    """One column of the data: its type, its role in the project, its nulls (NaN included) and its distinct values.
+
+    A name that looks like the value of a cell is only described.
+    """
 
     name: str
     dtype: str
     role: str
     n_null: int
     n_unique: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", described(self.name))
+        object.__setattr__(self, "dtype", masked(self.dtype))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from fraudctl.checks.data import Data
 from fraudctl.checks.leakage import counts_along, suspects
 from fraudctl.checks.report import Finding, Severity
 from fraudctl.errors import DataError
+from fraudctl.plain import shown
 
 _IDS = {"separates": "leak-separates", "values": "leak-values", "filled": "leak-filled", "labelled": "leak-labelled"}
 LATER_SHARE = 0.9
@@ -39,7 +40,7 @@ def _knows_outcome(data: Data, name: str, role: str | None, values: pl.Series) -
         hint = (
             "is it the amount as it was at the time of the event?"
             if role == "amount"
-            else f"if it is known only after the outcome, add {name!r} to [data] ignore"
+            else f"if it is known only after the outcome, add {shown(name)} to [data] ignore"
         )
         yield Finding(_IDS[item.kind], "warning", name, item.words, dict(item.figures), hint)
 
@@ -48,7 +49,7 @@ def _knows_time(name: str, values: pl.Series, event_time: pl.Series, *, is_featu
     if counts_along(values, event_time):
         what = "only counts along with time: its values in a later period were never seen in training"
         severity: Severity = "warning" if is_feature else "info"
-        yield Finding("counts-along", severity, name, what, hint=f"add {name!r} to [data] ignore")
+        yield Finding("counts-along", severity, name, what, hint=f"add {shown(name)} to [data] ignore")
 
 
 def _comes_later(data: Data, name: str, values: pl.Series) -> Iterator[Finding]:
@@ -62,5 +63,5 @@ def _comes_later(data: Data, name: str, values: pl.Series) -> Iterator[Finding]:
     n_filled = len(later) - later.null_count()
     if n_filled and int(later.sum()) > LATER_SHARE * n_filled:
         what = f"{int(later.sum()) / n_filled:.0%} of its times lie after the event: it was written later"
-        hint = f"if it tells when the label arrived, set [data] label_time = {name!r}; else add it to ignore"
+        hint = f"if it tells when the label arrived, set [data] label_time = {shown(name)}; else add it to ignore"
         yield Finding("later-than-event", "info", name, what, {"n_rows": int(later.sum())}, hint)

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from fraudctl.plain import visible_json
+from fraudctl.plain import masked, visible_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -58,10 +58,11 @@ class Session:
     def note(self, text: str) -> None:
         """Say something on stderr unless the user wants quiet."""
         if not self.quiet:
-            self._console(stderr=True).print(text, style="dim", markup=False, soft_wrap=True)
+            self._console(stderr=True).print(masked(text), style="dim", markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Say a warning on stderr, once."""
+        text = masked(text)
         if text not in self.warnings:
             self.warnings.append(text)
             self._console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
@@ -116,12 +117,13 @@ class TerminalProgress:
     def note(self, text: str) -> None:
         """Say a fact above whatever is drawn, unless the user wants quiet."""
         if self._bar is not None:
-            self._bar.console.print(text, style="dim", markup=False)
+            self._bar.console.print(masked(text), style="dim", markup=False)
         else:
             self._session.note(text)
 
     def warn(self, text: str) -> None:
         """Say a warning above whatever is drawn."""
+        text = masked(text)
         if self._bar is not None:
             self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
             self._session.warnings.append(text)

@@ -33,6 +33,7 @@ from fraudctl.features.specs import (
     WindowSpec,
 )
 from fraudctl.own import COLUMNS, inside, outside
+from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.project.sources import SourceSection
 from fraudctl.weights import weight_columns
@@ -215,9 +216,8 @@ def usable_source_columns(
             msg = f"sources.{name}.entities: no entity {entity!r}{near(entity, list(project.entities))}"
             raise ProjectError(msg)
         if column not in table.schema:
-            msg = (
-                f"sources.{name}.entities.{entity}: no column {column!r} in the data{near(column, list(table.schema))}"
-            )
+            more = near(column, list(table.schema))
+            msg = f"sources.{name}.entities.{entity}: no column {shown(column)} in the data{more}"
             raise DataError(msg)
         out[entity] = pl.Int64() if table.schema[column].is_numeric() else pl.String()
         if out[entity] != columns[entity]:
@@ -241,7 +241,7 @@ def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[
         out["amount"] = pl.Float64()
     for name, column in project.entities.items():
         if column not in schema:
-            msg = f"entities.{name}: no column {column!r} in the data{near(column, list(schema))}"
+            msg = f"entities.{name}: no column {shown(column)} in the data{near(column, list(schema))}"
             raise DataError(msg)
         out[name] = pl.Int64() if schema[column].is_numeric() else pl.String()
     taken = {"event_id", "event_time", "label", "label_time", *out}
@@ -249,7 +249,8 @@ def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[
     found = {inside(name): wide_dtype(dtype) for name, dtype in usable}
     if len(found) < len(usable):
         twice = sorted(name for name, _ in usable if inside(name) != name and inside(name) in schema)
-        msg = f"the data have a column {twice[0]!r} and one called {inside(twice[0])!r}, which means the same here"
+        both = f"{shown(twice[0])} and one called {shown(inside(twice[0]))}"
+        msg = f"the data have a column {both}, which means the same here"
         raise DataError(msg, hint="rename one of them, or name it in [data] ignore")
     return out | found
 
@@ -265,7 +266,7 @@ def _refuse_clashes(planned: list[Draft], columns: Mapping[str, pl.DataType]) ->
             msg = f"features: two features are named {draft.name!r}"
             raise ProjectError(msg, hint="take one of them out, or give it another window or name")
         if draft.family != "raw" and draft.name in taken:
-            msg = f"features: {draft.name!r} is the name of a feature and of a column of the data"
+            msg = f"features: {shown(draft.name)} is the name of a feature and of a column of the data"
             raise ProjectError(msg, hint="give the feature another name")
         seen.add(draft.name)
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.own import inside
-from fraudctl.plain import shown_all
+from fraudctl.plain import shown, shown_all
 
 DATE_PARTS = ("year", "quarter", "month", "week", "day", "hour", "minute", "second")
 """Functions of event_time, in the project's local time; ``extract(dow FROM event_time)`` gives the weekday."""
@@ -286,8 +286,8 @@ def _unknown_column(name: str, allowed: frozenset[str], where: str) -> tuple[str
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     names = sorted(allowed)
     some = shown_all(names, most=_MOST_NAMED) if names else "no column"
-    near = f"; did you mean {close[0]!r}?" if close else f"; it may use {some}"
-    return (f"{where}: no column {name!r} that may be used here{near}",)
+    near = f"; did you mean {shown(close[0])}?" if close else f"; it may use {some}"
+    return (f"{where}: no column {shown(name)} that may be used here{near}",)
 
 
 def _without_overflow(tokens: list[Token]) -> str:

@@ -23,7 +23,7 @@ from fraudctl.features.specs import (
     WindowSpec,
 )
 from fraudctl.own import inside
-from fraudctl.plain import shown_all
+from fraudctl.plain import shown, shown_all
 from fraudctl.project import Project
 from fraudctl.project.features import WindowSection
 from fraudctl.project.types import Aggregate, PositiveDuration
@@ -67,7 +67,7 @@ class Draft:
 def near(name: str, known: Collection[str]) -> str:
     """Say which known name is nearest, or which there are."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {shown_all(known)}"
+    return f"; did you mean {shown(close[0])}?" if close else f"; there are {shown_all(known)}"
 
 
 def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Collection[str]]) -> list[Draft]:
@@ -132,7 +132,7 @@ class _Reader:
         for i, name in enumerate(self.features.raw):
             column = "amount" if name == self.project.data.amount else name
             if column not in usable:
-                msg = f"features.raw[{i}]: no column {name!r} that may be a feature{near(name, usable)}"
+                msg = f"features.raw[{i}]: no column {shown(name)} that may be a feature{near(name, usable)}"
                 raise ProjectError(msg)
             yield Draft(column, "raw", None, RawSpec(column))
 
@@ -174,7 +174,9 @@ class _Reader:
             for column in section.columns:
                 if column not in known or column in self.project.entities or column == "event_time":
                     usable = [name for name in known if name not in self.project.entities and name != "event_time"]
-                    msg = f"{place}.columns: no column {column!r} in source {section.source!r}{near(column, usable)}"
+                    msg = (
+                        f"{place}.columns: no column {shown(column)} in source {section.source!r}{near(column, usable)}"
+                    )
                     raise ProjectError(msg)
                 for entity in section.by:
                     age = None if section.max_age is None else section.max_age.us
@@ -271,7 +273,7 @@ class _Reader:
         for name, text in self.features.columns.items():
             expr = self._sql(text, self.known, f"features.columns.{name}")
             if len(expr.columns) == 1 and expr.columns[0] in self.project.entities and expr.bare:
-                msg = f"features.columns.{name}: is the id of entity {expr.columns[0]!r}, and so never a feature"
+                msg = f"features.columns.{name}: is the id of entity {shown(expr.columns[0])}, and so never a feature"
                 raise ProjectError(msg)
             yield Draft(name, "column", None, RowSpec(expr))
 
@@ -301,7 +303,7 @@ class _Reader:
         known_as = column if known is not None else self._roles().get(column, inside(column))
         known = self.known if known is None else known
         if column not in known and known_as not in known:
-            msg = f"{place}: {str(aggregate)!r}; no column {column!r} that a feature may use{near(column, known)}"
+            msg = f"{place}: {str(aggregate)!r}; no column {shown(column)} that a feature may use{near(column, known)}"
             raise ProjectError(msg, hint=self._later(column))
         return column if column in known and inside(column) == column else known_as
 
@@ -319,7 +321,7 @@ class _Reader:
         if column == "event_time" and not data.has_time:
             return "[data] has no event_time, so nothing can depend on it"
         if column in {data.label, data.label_time, "label", "label_time", *data.ignore}:
-            return f"{column!r} is known only after the outcome, or ignored, and so never part of a feature"
+            return f"{shown(column)} is known only after the outcome, or ignored, and so never part of a feature"
         return None
 
     def _sql(self, text: str, allowed: Collection[str], where: str) -> RowExpr:
@@ -330,8 +332,10 @@ class _Reader:
             data = self.project.data
             roles = self._roles()
             for column in [*roles, data.label, data.label_time, "label", "label_time", *data.ignore]:
-                if column is not None and f"no column {column!r}" in error.message:
-                    known = f"the column {column!r} is known as {roles[column]!r} here" if column in roles else None
+                if column is not None and f"no column {shown(column)}" in error.message:
+                    known = (
+                        f"the column {shown(column)} is known as {roles[column]!r} here" if column in roles else None
+                    )
                     raise ProjectError(error.message, hint=known or self._later(column)) from error
             raise
 

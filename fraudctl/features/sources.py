@@ -15,7 +15,7 @@ import polars as pl
 from fraudctl.errors import DataError
 from fraudctl.features import groups
 from fraudctl.features.groups import Array, History, Queries, Workers
-from fraudctl.plain import shown_all
+from fraudctl.plain import shown, shown_all
 from fraudctl.project.sources import SourceSection
 from fraudctl.tables import to_entity, to_utc
 
@@ -51,12 +51,12 @@ def normalise_source(
     wanted = [*times, *section.entities.values(), *columns]
     missing = sorted(set(wanted) - set(schema))
     if missing:
-        msg = f"sources.{name}: no column {', '.join(map(repr, missing))}; the table has {shown_all(schema)}"
+        msg = f"sources.{name}: no column {', '.join(map(shown, missing))}; the table has {shown_all(schema)}"
         raise DataError(msg)
     frame = raw.select(list(dict.fromkeys(wanted))).collect()
     happened, *known = (to_utc(frame[column], timezone=timezone, role=f"sources.{name}") for column in times)
     if happened.null_count():
-        msg = f"sources.{name}: {happened.null_count()} times are null in {section.event_time!r}"
+        msg = f"sources.{name}: {happened.null_count()} times are null in {shown(section.event_time)}"
         raise DataError(msg)
     usable = pl.select(pl.max_horizontal(happened, *known)).to_series() if known else happened
     entities = [to_entity(frame[column]).alias(entity) for entity, column in section.entities.items()]

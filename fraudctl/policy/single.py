@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from fraudctl.costs import FRAUD, LEGIT, Cell
 from fraudctl.errors import DataError
+from fraudctl.plain import shown
 from fraudctl.policy.bids import place_in
 from fraudctl.policy.decide import Policy
 from fraudctl.policy.places import CapacityUse
@@ -191,7 +192,7 @@ def _money(cell: Cell, event: Mapping[str, Any]) -> float:
     if cell.column is not None:
         value = event[cell.column]
         if value is None:
-            msg = f"the cost column {cell.column!r} is null"
+            msg = f"the cost column {shown(cell.column)} is null"
             raise DataError(msg, hint="a cost must be known for every event")
         money += value
     return money if cell.at_least is None else max(money, cell.at_least)

@@ -14,6 +14,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError, UsageError
+from fraudctl.plain import shown
 from fraudctl.propose import roles
 from fraudctl.propose.beside import Source, Tables, propose_source, with_sources
 from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay
@@ -89,7 +90,10 @@ def propose(
         name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
         label_values=mapping, label_time=label_time, clock=clock, entities=entities, costs=costs,
         sources=beside, rest=rest, plan=plan, n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
-        notes=tuple(_notes(mapping, amount or next(iter(costs.values()), None), entities, plan, clock, n_frauds)),
+        notes=(
+            *_notes(mapping, amount or next(iter(costs.values()), None), entities, plan, clock, n_frauds),
+            *_of_names(table),
+        ),
     )  # fmt: skip
 
 
@@ -131,7 +135,7 @@ def _named(columns: list[str | None]) -> list[str]:
 def _times(table: Table, column: str) -> pl.Series:
     times = tables.to_utc(table[column], timezone="UTC", role="event_time")
     if times.null_count():
-        msg = f"column {column!r} (event_time): {times.null_count()} of {len(times)} times are null"
+        msg = f"column {shown(column)} (event_time): {times.null_count()} of {len(times)} times are null"
         raise DataError(msg, hint="every event needs its time; name another column with --event-time COLUMN")
     return times
 
@@ -146,7 +150,7 @@ def _period(times: pl.Series) -> tuple[datetime, datetime]:
     if not isinstance(first, datetime) or not isinstance(
         last, datetime
     ):  # pragma: no cover - times are never null here
-        msg = f"column {times.name!r} (event_time): no times"
+        msg = f"column {shown(times.name)} (event_time): no times"
         raise DataError(msg)
     return first, last
 
@@ -166,6 +170,14 @@ def _timezone(table: Table, column: str) -> Choice:
     if zone is None:
         return Choice("UTC", "the times carry no zone and are read as UTC; set it to where they were written")
     return Choice(zone, "as the times are written")
+
+
+def _of_names(table: Table) -> Iterator[str]:
+    if table.n_odd_names:
+        yield (
+            f"{table.n_odd_names} of the data's columns have names that look like values of cells, and are left out: "
+            "rename those that are to be used"
+        )
 
 
 def _notes(

@@ -14,6 +14,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import UsageError
+from fraudctl.plain import shown_all
 from fraudctl.propose import names, roles
 from fraudctl.propose.facts import DAY
 from fraudctl.propose.plan import Group
@@ -72,7 +73,7 @@ def propose_source(
     time = _time(name, table)
     found = dict(_entities(name, table, events, entities, taken={time.column}))
     if not found:
-        known = ", ".join(item.column for item in entities) or "none"
+        known = shown_all([item.column for item in entities])
         msg = f"source {name!r}: no column of {table.place} holds the ids of an entity; the events have {known}"
         raise UsageError(msg, hint=f"name the columns alike in both tables, or {_BY_HAND}")
     span = (clock.last - clock.first).total_seconds()
@@ -104,7 +105,7 @@ def _entities(
         ]
         same = [column for column in fits if column == entity.column] or fits
         if len(same) > 1:
-            msg = f"source {name!r}: {' and '.join(same)} could both be the entity {entity.name!r}"
+            msg = f"source {name!r}: {shown_all(same)} could both be the entity {entity.name!r}"
             raise UsageError(msg, hint=_BY_HAND)
         if same:
             yield entity.name, same[0]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from fraudctl.errors import DataError, UsageError
+from fraudctl.plain import shown
 from fraudctl.project import Duration
 
 _QUANTILE = 0.95
@@ -63,11 +64,11 @@ def observed_delay(event_time: pl.Series, label_time: pl.Series, label: pl.Serie
     """
     frame = pl.DataFrame({"delay": (label_time - event_time).dt.total_seconds(), "label": label}).drop_nulls()
     if frame.height == 0:
-        msg = f"column {label_time.name!r} (label_time): no labelled event has one"
+        msg = f"column {shown(label_time.name)} (label_time): no labelled event has one"
         raise DataError(msg, hint="give --label-delay instead, and --ignore that column")
     early = frame.filter(pl.col("delay") < 0).height
     if early:
-        msg = f"column {label_time.name!r} (label_time): {early} labels arrived before their event; expected none"
+        msg = f"column {shown(label_time.name)} (label_time): {early} labels arrived before their event; expected none"
         raise DataError(msg, hint="is it another time? name the right one with --label-time COLUMN, or --ignore it")
     seconds = _quantile(frame["delay"])
     days = _whole_days(seconds)

@@ -13,6 +13,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError
+from fraudctl.plain import looks_like_value
 
 Kind = Literal["time", "whole", "number", "bool", "text", "other"]
 
@@ -52,8 +53,13 @@ class Table:
 
     @cached_property
     def columns(self) -> dict[str, Column]:
-        """The statistics of every column, in the order of the file."""
-        return {name: _profile(self[name]) for name in self.raw.collect_schema().names()}
+        """The statistics of every column whose name looks like a name, in the order of the file."""
+        return {name: _profile(self[name]) for name in self.raw.collect_schema() if not looks_like_value(name)}
+
+    @property
+    def n_odd_names(self) -> int:
+        """Columns whose names look like values of cells: nothing is proposed for these, and nothing shows them."""
+        return sum(map(looks_like_value, self.raw.collect_schema()))
 
 
 def open_table(raw: pl.LazyFrame, *, place: str) -> Table:

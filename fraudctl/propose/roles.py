@@ -17,7 +17,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError, UsageError
-from fraudctl.plain import shown_all
+from fraudctl.plain import shown, shown_all
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding
 from fraudctl.propose.profile import Column, Table
@@ -122,11 +122,11 @@ def check_flags(flags: Flags, table: Table) -> None:
     for flag, name in [*used, *(("--ignore", name) for name in flags.ignore)]:
         if name not in table.columns:
             near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
-            msg = f"{flag}: no column {name!r} in {table.place}; it has {shown_all(table.columns)}"
-            raise UsageError(msg, hint=f"did you mean {near[0]}?" if near else "column names are case-sensitive")
+            msg = f"{flag}: no column {shown(name)} in {table.place}; it has {shown_all(table.columns)}"
+            raise UsageError(msg, hint=f"did you mean {shown(near[0])}?" if near else "column names are case-sensitive")
     for flag, name in used:
         if name in flags.ignore:
-            msg = f"{flag} and --ignore both name {name!r}"
+            msg = f"{flag} and --ignore both name {shown(name)}"
             raise UsageError(msg, hint="an ignored column can have no role; leave one of the two out")
 
 
@@ -147,7 +147,7 @@ def choose_event_time(table: Table, flags: Flags) -> Choice:
     if best:
         _refuse_two("the time of the event", best, "--event-time")
     if times:
-        listed = ", ".join(item.name for item in times)
+        listed = shown_all([item.name for item in times])
         msg = f"{table.place}: no column is surely the time of the event; times here: {listed}"
         raise UsageError(msg, hint="name it: --event-time COLUMN (it may hold no nulls)")
     open_columns = [item for item in table.columns.values() if item.name not in taken]
@@ -162,7 +162,7 @@ def _refuse_no_clock(table: Table, columns: list[Column]) -> NoReturn:
     if not columns:
         msg = f"{table.place}: no column holds a time; everything here depends on when an event happened"
         raise UsageError(msg, hint=hint)
-    told = "; ".join(f"column {item.name!r} {_why_no_clock(table, item)}" for item in columns)
+    told = "; ".join(f"column {shown(item.name)} {_why_no_clock(table, item)}" for item in columns)
     msg = f"{table.place}: no time of the event: {told}; expected a timestamp, a date or ISO 8601 text"
     raise UsageError(msg, hint=hint)
 
@@ -191,14 +191,14 @@ def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[C
     if mapping is None:
         column = table.columns[choice.column]
         msg = (
-            f"column {choice.column!r} (label): {column.dtype} with {column.n_unique} distinct values that are not "
-            "surely fraud, legitimate and unknown; expected 1, 0 and null"
+            f"column {shown(choice.column)} (label): {column.dtype} with {column.n_unique} distinct values that are "
+            "not surely fraud, legitimate and unknown; expected 1, 0 and null"
         )
         raise UsageError(msg, hint="write the outcome as 1, 0 and null, or name another column with --label COLUMN")
     outcomes = tables.to_label(table[choice.column], mapping=mapping).drop_nulls()
     if outcomes.n_unique() < 2:
         found = f"only {outcomes[0]}" if len(outcomes) else "no outcome at all"
-        msg = f"column {choice.column!r} (label): {found} in {table.n_rows} rows; expected both 1 and 0"
+        msg = f"column {shown(choice.column)} (label): {found} in {table.n_rows} rows; expected both 1 and 0"
         raise DataError(
             msg, hint="add the frauds (or the legitimate events), or name another column with --label COLUMN"
         )
@@ -227,9 +227,8 @@ def choose_label_time(table: Table, flags: Flags, event_time: str) -> Choice | N
     """Choose the arrival of the label among times whose name speaks of the outcome and that never precede the event."""
     if flags.label_time is not None:
         if table.columns[flags.label_time].kind != "time":
-            msg = (
-                f"--label-time: column {flags.label_time!r} is {table.columns[flags.label_time].dtype}; expected a time"
-            )
+            dtype = table.columns[flags.label_time].dtype
+            msg = f"--label-time: column {shown(flags.label_time)} is {dtype}; expected a time"
             raise UsageError(msg, hint="without a column of times give --label-delay instead")
         return Choice(flags.label_time, "given by --label-time")
     taken = {event_time, *flags.ignore}
@@ -298,8 +297,8 @@ def choose_event_id(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choi
         if not _names_events(table, table.columns[flags.event_id]):
             column = table.columns[flags.event_id]
             msg = (
-                f"--event-id: column {column.name!r} has {column.n_unique} distinct values and {column.n_null} nulls "
-                f"in {column.n_rows} rows; expected each event to have its own (exact duplicate rows aside)"
+                f"--event-id: column {shown(column.name)} has {column.n_unique} distinct values and {column.n_null} "
+                f"nulls in {column.n_rows} rows; expected each event to have its own (exact duplicate rows aside)"
             )
             raise DataError(msg, hint="name another column, or number the events when writing the table")
         return Choice(flags.event_id, "given by --event-id")
@@ -341,9 +340,11 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
             continue
         name = f"{name}_id" if name in _RESERVED else name
         if name in found:
-            both = f"{found[name].column} and {item.name}"
+            both = f"{shown(found[name].column)} and {shown(item.name)}"
             msg = f"{table.place}: {both} could both be the entity {name!r}"
-            raise UsageError(msg, hint=f"say which with --entity NAME=COLUMN for every entity, or --ignore {item.name}")
+            raise UsageError(
+                msg, hint=f"say which with --entity NAME=COLUMN for every entity, or --ignore {shown(item.name)}"
+            )
         found[name] = Entity(name, item.name, _entity_reason(item))
     return tuple(found.values())[:MAX_ENTITIES]
 
@@ -369,6 +370,6 @@ def _best(ranked: list[tuple[int, str]]) -> list[str]:
 
 
 def _refuse_two(role: str, columns: list[str], flag: str) -> NoReturn:
-    msg = f"{len(columns)} columns could be {role}: {', '.join(columns)}"
-    rest = " or ".join(f"{flag} {name}" for name in columns[:3])
+    msg = f"{len(columns)} columns could be {role}: {shown_all(columns)}"
+    rest = " or ".join(f"{flag} {shown(name)}" for name in columns[:3])
     raise UsageError(msg, hint=f"say which: {rest}; or --ignore what is not")

@@ -22,6 +22,7 @@ from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
 from fraudctl.features.definition import FeatureSet, SourceTable, define
 from fraudctl.own import outside
+from fraudctl.plain import shown
 from fraudctl.policy import CapacityUse, Policy
 from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.provenance import DECIDED_BY, DecidedBy, by_model
@@ -273,7 +274,7 @@ def _require_described(dependence: Dependence, schema: DataSchema, bundle: Bundl
     """Refuse a bundle whose data schema lacks a column that its decisions depend on."""
     lost = [name for name in map(outside, dependence.data) if name not in schema.events]
     if lost:
-        msg = f"bundle {bundle.version} does not say what type {', '.join(map(repr, lost))} had, which it decides by"
+        msg = f"bundle {bundle.version} does not say what type {', '.join(map(shown, lost))} had, which it decides by"
         raise BundleError(msg, hint="train again with this version of fraudctl")
 
 

@@ -276,10 +276,10 @@ def _read(fields: Fields, raw: Mapping[str, Any], what: str) -> dict[str, Any]:
             out[name] = convert(raw[column])
     except KeyError:
         missing = [column for _, column, _ in fields if column not in raw]
-        msg = f"{what}: no field {', '.join(map(repr, missing[:_MOST_NAMED]))}, which the model was trained with"
+        msg = f"{what}: no field {', '.join(map(shown, missing[:_MOST_NAMED]))}, which the model was trained with"
         raise DataError(msg, hint="give every column that the model uses; null is a value") from None
     except MisfitError as problem:
-        msg = f"{what}: field {column!r} {problem}"
+        msg = f"{what}: field {shown(column)} {problem}"
         raise DataError(msg) from None
     return out
 
@@ -289,7 +289,7 @@ def _strangers(found: Collection[str], known: Collection[str], what: str) -> Dat
     told = []
     for name in sorted(found)[:_MOST_NAMED]:
         near = difflib.get_close_matches(name[:200], known, n=1)
-        told.append(shown(name) + (f" (did you mean {near[0]!r}?)" if near else ""))
+        told.append(shown(name) + (f" (did you mean {shown(near[0])}?)" if near else ""))
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     msg = f"{what}: unknown field {', '.join(told)}{more}"
     return DataError(msg, hint="leave out what was not among the columns that the model was trained with")

@@ -114,7 +114,7 @@ def require_columns(found: Collection[str], *, wanted: Collection[str], known: C
     told = []
     for name in missing:
         near = difflib.get_close_matches(name, strangers, n=1, cutoff=0.5)
-        told.append(f"{name!r} (was it renamed to {shown(near[0])}?)" if near else repr(name))
+        told.append(f"{shown(name)} (was it renamed to {shown(near[0])}?)" if near else shown(name))
     msg = f"{place}: no column {', '.join(told)}, which the model was trained with"
     raise DataError(
         msg, hint="give every column that the model uses, under the name it had in training; null is a value"

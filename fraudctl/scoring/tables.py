@@ -19,6 +19,7 @@ import polars as pl
 from fraudctl import tables
 from fraudctl.errors import DataError
 from fraudctl.own import outside
+from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns, time_column
 
@@ -80,7 +81,7 @@ def open_new(
 def _refuse_types(found: pl.Schema, schema: DataSchema, wanted: Collection[str], place: str) -> None:
     wrong = [name for name in wanted if not fits(found[name], schema.events[name])]
     if wrong:
-        told = [f"{name!r} is {found[name]}; expected {kind_of(schema.events[name])}" for name in wrong]
+        told = [f"{shown(name)} is {found[name]}; expected {kind_of(schema.events[name])}" for name in wrong]
         msg = f"{place}: {len(wrong)} columns are of another type than in training: {'; '.join(told[:5])}"
         raise DataError(msg, hint="write them as they were written for training")
 

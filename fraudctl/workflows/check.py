@@ -38,7 +38,8 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
     used, wrong = _defined(project)
     with tables.explained(files):
         return run_checks(
-            project, tables.scan(files), place=place, sources=sources, used=used, features=wrong, now=now
+            project, tables.scan(files), place=place, sources=sources, used=used, features=wrong, now=now,
+            left_out=tables.left_out(files),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, UsageError
+from fraudctl.plain import shown
 from fraudctl.progress import Progress
 from fraudctl.project import Project
 from fraudctl.workflows.features import FeatureTable, build_features
@@ -432,7 +433,7 @@ def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFr
     frame = tables.collect(tables.scan(files), files=files)
     both = [item for item in dict.fromkeys(["event_id", project.data.event_id]) if item in frame.columns]
     if len(both) == 2 and not frame[both[0]].cast(pl.String).equals(frame[both[1]].cast(pl.String)):
-        msg = f"{path}: the columns event_id and {both[1]!r} hold other ids, and either may name the events"
+        msg = f"{path}: the columns event_id and {shown(both[1])} hold other ids, and either may name the events"
         raise DataError(msg, hint="leave one of them out")
     name = both[0] if both else None
     if name is None or "y_prob" not in frame.columns:
@@ -441,12 +442,12 @@ def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFr
     if not frame["y_prob"].dtype.is_numeric():
         msg = f"{path}: y_prob is {frame['y_prob'].dtype}; expected numbers between 0 and 1"
         raise DataError(msg)
-    tables.refuse_empty_ids(frame[name], where=f"{path}: column {name!r}")
+    tables.refuse_empty_ids(frame[name], where=f"{path}: column {shown(name)}")
     ids = frame[name].cast(id_type, strict=False)
     if ids.null_count():
-        msg = f"{path}: {ids.null_count()} ids in {name!r} are null or not of the data's type {id_type}"
+        msg = f"{path}: {ids.null_count()} ids in {shown(name)} are null or not of the data's type {id_type}"
         raise DataError(msg)
     if ids.n_unique() < len(ids):
-        msg = f"{path}: {len(ids) - ids.n_unique()} ids in {name!r} stand more than once"
+        msg = f"{path}: {len(ids) - ids.n_unique()} ids in {shown(name)} stand more than once"
         raise DataError(msg, hint="give one score per event")
     return pl.DataFrame({"event_id": ids, "y_prob": frame["y_prob"].cast(pl.Float64)})

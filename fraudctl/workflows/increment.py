@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, UsageError
+from fraudctl.plain import shown
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.features import Definitions, load_definitions
@@ -253,7 +254,7 @@ def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
         return
     repeated = int(ids.is_in(earlier.implode()).sum())
     if repeated:
-        msg = f"column {project.data.event_id!r}: {repeated} new events have the id of an earlier one"
+        msg = f"column {shown(project.data.event_id)}: {repeated} new events have the id of an earlier one"
         raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
 
 

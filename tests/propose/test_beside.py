@@ -86,7 +86,7 @@ def test_what_is_in_doubt_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no column of logins\.parquet holds the ids of an entity") as caught:
         proposed(logins().select("at", "ok"))
     assert "[sources]" in (caught.value.hint or "")
-    with pytest.raises(UsageError, match="CustomerId and customer_ref could both be the entity 'customer'"):
+    with pytest.raises(UsageError, match="CustomerId, customer_ref could both be the entity 'customer'"):
         proposed(logins().with_columns(customer_ref="CustomerId"))
     with pytest.raises(UsageError, match=r"source 'logins': .*time"):
         proposed(logins().drop("at"))

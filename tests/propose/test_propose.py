@@ -143,7 +143,7 @@ def test_ignoring_one_of_two_settles_it(role: str) -> None:
 
 def test_two_columns_of_one_entity_are_refused() -> None:
     error = refused(payments().with_columns(card_number=pl.col("card_id")))
-    assert "card_id and card_number could both be the entity 'card'" in error.message
+    assert "'card_id' and 'card_number' could both be the entity 'card'" in error.message
     assert error.hint is not None
     assert "--entity NAME=COLUMN" in error.hint
 

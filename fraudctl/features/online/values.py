@@ -15,6 +15,7 @@ import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.features.online.logs import NO_CODE
+from fraudctl.plain import shown
 
 Coercion = Callable[[Any], Any]
 EPOCH = datetime(1970, 1, 1)
@@ -66,7 +67,7 @@ def refused(values: Mapping[str, Any], takes: Iterable[tuple[str, pl.DataType]])
         try:
             coercion(dtype)(values.get(name))
         except TypeError:
-            return DataError(f"column {name!r}: holds {type(values.get(name)).__name__}; expected {dtype}")
+            return DataError(f"column {shown(name)}: holds {type(values.get(name)).__name__}; expected {dtype}")
     return DataError("a value is not of the type of its column")
 
 

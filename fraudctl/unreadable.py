@@ -1,0 +1,130 @@
+"""Why a table cannot be read: the file, the column and the reason, without a value of a cell.
+
+Texts of Polars may hold cells and are never shown; what is wrong is looked for anew, with the file at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from fraudctl.plain import shown
+
+TROUBLE = (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError)
+"""What reading a file may end with."""
+MOST_DIGITS = 38
+"""Digits of the widest decimal that can be computed with."""
+_BLOCK = 1 << 20
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+class Reason(NamedTuple):
+    """What is wrong with a file, and what to do about it."""
+
+    what: str
+    hint: str
+
+
+def too_wide(schema: pl.Schema) -> list[str]:
+    """Return the columns whose decimals have more digits than can be computed with."""
+    return [name for name, kind in schema.items() if isinstance(kind, pl.Decimal) and kind.precision > MOST_DIGITS]
+
+
+def why_not_csv(files: Sequence[str], *, separator: str, schema: pl.Schema | None) -> Reason | None:
+    """Return what is wrong with CSV files: their encoding, their separator, or the first column that cannot be read.
+
+    Parameters
+    ----------
+    schema
+        Columns and types that were found; None where not even these can be read.
+    """
+    for name in files:
+        if "://" in name or name.endswith(".gz"):
+            continue
+        at = _not_utf8(Path(name))
+        if at is not None:
+            what = f"{name}: {_place(Path(name), at, separator)} is not UTF-8"
+            return Reason(what, "write the file in UTF-8; `iconv -f LATIN1 -t UTF-8` converts a file in Latin-1")
+        other = _other_separator(Path(name), separator)
+        if other is not None:
+            what = f"{name}: its columns are separated by {_SEPARATORS[other]}; expected {separator!r}"
+            return Reason(what, "write it with commas and with points in numbers; a .tsv has tabs")
+    column = next((item for item in schema or () if not _reads(files, item, separator, schema)), None)
+    if column is None:
+        return None
+    kind = None if schema is None else schema[column]
+    return Reason(
+        f"{files[0]}: column {shown(column)} cannot be read as {kind}", "write all its values in one notation"
+    )
+
+
+def why_not_parquet(files: Sequence[str]) -> Reason | None:
+    """Return which of several files cannot be read, or does not have the columns and types of the first."""
+    first: pl.Schema | None = None
+    hint = "write the files with one schema, or name those that fit"
+    for name in files if len(files) > 1 and not any("://" in name for name in files) else []:
+        try:
+            schema = pl.Schema(pl.read_parquet_schema(name))
+        except TROUBLE as error:
+            return Reason(f"{name}: cannot be read as Parquet ({type(error).__name__})", hint)
+        first = first or schema
+        missing, more = [c for c in first if c not in schema], [c for c in schema if c not in first]
+        if missing or more:
+            which = f"no column {shown(missing[0])}, which" if missing else f"a column {shown(more[0])}, which not"
+            return Reason(f"{name}: has {which} {files[0]} has", hint)
+        for column, kind in first.items():
+            if schema[column] != kind:
+                what = f"{name}: column {shown(column)} is {schema[column]}; expected {kind}, as in {files[0]}"
+                return Reason(what, hint)
+    return None
+
+
+def _not_utf8(path: Path) -> int | None:
+    """Return the place of the first byte that is not UTF-8."""
+    import codecs
+
+    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            held = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                return read - held + error.start
+            read += len(block)
+    return None
+
+
+def _place(path: Path, at: int, separator: str) -> str:
+    """Return line and column of a byte; the column only where no quotes make its count doubtful."""
+    n_lines, rest = 1, b""
+    with path.open("rb") as file:
+        names = file.readline(_BLOCK).decode("utf-8", "replace").rstrip("\r\n").split(separator)
+        file.seek(0)
+        while at > 0 and (block := file.read(min(_BLOCK, at))):
+            at -= len(block)
+            n_lines += block.count(b"\n")
+            rest = block.rpartition(b"\n")[2] if b"\n" in block else rest + block
+    number = rest.count(separator.encode())
+    sure = n_lines > 1 and b'"' not in rest and number < len(names)
+    return f"line {n_lines:,}" + (f", column {shown(names[number].strip(chr(34)))}," if sure else "")
+
+
+def _other_separator(path: Path, separator: str) -> str | None:
+    """Return what separates the columns of the first line, where it is clearly not what was expected."""
+    with path.open("rb") as file:
+        line = file.readline(_BLOCK).decode("utf-8", "replace")
+    counts = {sign: line.count(sign) for sign in _SEPARATORS if sign != separator}
+    best = max(counts, key=lambda sign: counts[sign])
+    return best if counts[best] > line.count(separator) else None
+
+
+def _reads(files: Sequence[str], column: str, separator: str, schema: pl.Schema | None) -> bool:
+    try:
+        pl.scan_csv(list(files), try_parse_dates=True, schema=schema, separator=separator).select(column).collect()
+    except TROUBLE:
+        return False
+    return True
