@@ -20,6 +20,7 @@ from fraudctl.errors import DataError, ProjectError
 from fraudctl.explain.reasons import Reason, Value, give_reasons
 from fraudctl.explain.result import SCHEMA_VERSION, as_json
 from fraudctl.explain.scene import Contribute, Decide, FeatureLike, FloatArray, Score
+from fraudctl.explain.wording import as_said
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
 
@@ -202,7 +203,7 @@ def find_change(
     """Find the smallest change of a single declared signal, protected features left out, that flips allow and alert.
 
     Each feature is moved over the quantiles of earlier events (or to another category) while the rest stay as they are:
-    a diagnosis of the model, since in life features move together.
+    a diagnosis of the model, since in life features move together. Numbers are tried as sentences write them.
 
     Raises
     ------
@@ -258,16 +259,21 @@ def _cheapest(
         return _first_flip(event, feature, options, sizes, base, project, score, decide)
     ordered = np.sort(known.cast(pl.Float64).to_numpy())
     now = event[feature.name][0]
-    grid = np.unique(np.quantile(ordered, np.linspace(0, 1, STEPS)))
+    grid = _said(feature, np.quantile(ordered, np.linspace(0, 1, STEPS)))
     coarse = _first_flip(event, feature, grid.tolist(), _moved(ordered, now, grid), base, project, score, decide)
     if coarse is None or now is None or not isinstance(coarse.needed, (int, float)):
         return coarse
     fine = np.linspace(float(now), float(coarse.needed), REFINE + 1)[1:]
-    if event.schema[feature.name].is_integer():
-        fine = np.unique(np.round(fine))
+    fine = _said(feature, np.round(fine) if event.schema[feature.name].is_integer() else fine)
     return (
         _first_flip(event, feature, fine.tolist(), _moved(ordered, now, fine), base, project, score, decide) or coarse
     )
+
+
+def _said(feature: FeatureLike, values: FloatArray) -> FloatArray:
+    """Return each value as a sentence writes it, so that the number that is read is the number that was tried."""
+    words = feature.words or feature.name
+    return np.unique(np.array([as_said(words, float(value)) for value in values], dtype=np.float64))
 
 
 def _moved(ordered: FloatArray, now: float | None, values: FloatArray) -> FloatArray:

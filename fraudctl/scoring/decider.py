@@ -183,7 +183,12 @@ class Decider:
         }
 
     def decide_frame(
-        self, frame: pl.DataFrame, *, used: CapacityUse | None = None, explained: Explained = "all"
+        self,
+        frame: pl.DataFrame,
+        *,
+        used: CapacityUse | None = None,
+        explained: Explained = "all",
+        answered: pl.Series | None = None,
     ) -> pl.DataFrame:
         """Decide on many events.
 
@@ -191,6 +196,12 @@ class Decider:
         ----------
         frame
             Rows of the feature table in time order.
+        used
+            Slots taken before; those taken now are added.
+        explained
+            Which decisions get reasons.
+        answered
+            Which rows get an answer, shape ``(n_rows,)``; the others only take slots. Default: all.
 
         Returns
         -------
@@ -201,6 +212,9 @@ class Decider:
         self.bundle.columns.require(frame)
         y_prob = self.bundle.calibrator.predict(self.forest.score_frame(frame))
         codes, by = self._decided(frame, y_prob, used)
+        if answered is not None:
+            frame, by, rows = frame.filter(answered), by.filter(answered), answered.to_numpy()
+            y_prob, codes = y_prob[rows], codes[rows]
         alerts = codes != self.policy.matrix.pass_code
         wanted = alerts if explained == "alerts" else np.full(len(codes), explained == "all")
         rows = np.flatnonzero(wanted & by_model(by))

@@ -135,6 +135,13 @@ def ids_of(new: NewTable, project: Project) -> pl.Series:
     return tables.to_entity(found).unique().alias("event_id")
 
 
+def first_time(new: NewTable, project: Project) -> datetime | None:
+    """Return the time of the earliest new event in UTC; None where there is none."""
+    found = tables.collect(_timed(new, project).select(pl.col(time_column(project)).min()), files=new.files)
+    value = found.to_series()[0]
+    return value if isinstance(value, datetime) else None
+
+
 def messages(new: NewTable, decider: Decider) -> Iterator[dict[str, Any]]:
     """Give the events and outcomes of a table as a stream would bring them, in the order of time.
 

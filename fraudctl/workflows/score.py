@@ -16,6 +16,8 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project, load_project
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import polars as pl
 
     from fraudctl.bundle import Bundle
@@ -154,7 +156,8 @@ def score_files(
     data
         The new events. Outcomes in them are used as they arrived, as those of the history are.
     history
-        Events before them: what the windows look back on. They are not decided on.
+        Events before them: what the windows look back on. They get no answer; under a capacity, those of the local day
+        or week in which the new events begin take slots.
     sources
         Source name -> its files; by default where the project says.
     with_features
@@ -169,8 +172,9 @@ def score_files(
     DataError
         Files that are missing, unreadable, or not like the data that the model was trained on.
     """
-    from fraudctl.scoring.tables import events_of, ids_of, open_new, raw_of
+    from fraudctl.scoring.tables import events_of, first_time, ids_of, open_new, raw_of
     from fraudctl.tables import require_parquet_path
+    from fraudctl.workflows.slots import lead_from
 
     require_parquet_path(output)
     progress, decider = progress or Silent(), model.decider
@@ -190,8 +194,11 @@ def score_files(
         else:
             raw = raw_of(before, new, decider.project)
             pieces, n_duplicates = work.in_parts(raw, Path(place), memory)
-        found = (piece if ids is None else _among(piece, ids) for piece in pieces)
-        counts = _write(decider, found, output, with_features=with_features, explained=explained, progress=progress)
+        wanted = _Wanted(ids, lead_from(decider, first_time(new, decider.project)))
+        _say_slots(decider, wanted, progress)
+        counts = _write(
+            decider, pieces, wanted, output, with_features=with_features, explained=explained, progress=progress
+        )
     actions = {action: counts[action] for action in decider.policy.actions}
     return ScoreResult(output, decider.model, decider.policy_version, counts.total(), actions, n_duplicates, new.extra)
 
@@ -264,9 +271,41 @@ def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dic
     return loaded
 
 
-def _among(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
-    """Give the rows of the new events, in time order."""
-    return table.join(ids.to_frame(), on="event_id", how="semi", maintain_order="left")
+@dataclass(frozen=True)
+class _Wanted:
+    """Which events get an answer, and which of the others take slots of a capacity before them.
+
+    Attributes
+    ----------
+    ids
+        Of the new events; None where there is no history, and all events are new.
+    lead
+        From when on events of the history take slots; None without a capacity.
+    """
+
+    ids: pl.Series | None
+    lead: datetime | None
+
+    def part(self, piece: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series | None]:
+        """Return the rows of a piece to decide, and which of them get an answer; None for all."""
+        if self.ids is None:
+            return piece, None
+        new = piece["event_id"].is_in(self.ids.implode())
+        if self.lead is None:
+            return piece.filter(new), None
+        taking = new | (piece["event_time"] >= self.lead)
+        return piece.filter(taking), new.filter(taking)
+
+
+def _say_slots(decider: Decider, wanted: _Wanted, progress: Progress) -> None:
+    """Say where the slots of a capacity count from."""
+    if wanted.lead is None:
+        return
+    if wanted.ids is None:
+        text = "all slots count as free at the first event; events of --history, or a --state, would have taken theirs"
+    else:
+        text = f"events of --history since {wanted.lead.isoformat()} take slots, as this model decides them"
+    progress.note(f"capacity: {text}")
 
 
 @dataclass(frozen=True)
@@ -441,6 +480,7 @@ def _answers_frame(documents: list[dict[str, Any]], decider: Decider, *, with_fe
 def _write(
     decider: Decider,
     pieces: Iterator[pl.DataFrame],
+    wanted: _Wanted,
     output: Path,
     *,
     with_features: bool,
@@ -456,13 +496,13 @@ def _write(
     used, counts = CapacityUse(), Counter[str]()
 
     def decided() -> Iterator[pl.DataFrame]:
-        for piece in pieces:
-            found = decider.decide_frame(piece, used=used, explained=explained)
+        for piece, answered in map(wanted.part, pieces):
+            found = decider.decide_frame(piece, used=used, explained=explained, answered=answered)
             counts.update(found["action"].to_list())
             progress.update(counts.total())
             names = {name: shown_beside(name, found.columns) for name in decider.features.names}
-            features = piece.select(list(names)).rename(names)
-            yield found.hstack(features) if with_features else found
+            rows = piece if answered is None else piece.filter(answered)
+            yield found.hstack(rows.select(list(names)).rename(names)) if with_features else found
 
     write_chunks(decided, output)
     return counts

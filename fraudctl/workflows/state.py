@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.workflows.score import Model, read_sources
+from fraudctl.workflows.slots import taken_by_history
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fraudctl.scoring.engine import Engine
     from fraudctl.scoring.live import LiveState
     from fraudctl.scoring.store import Store
+    from fraudctl.tables import Events
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,13 @@ def seeded(
     sources: Mapping[str, Sequence[str | Path]],
     progress: Progress | None = None,
 ) -> LiveState:
-    """Give a state that has seen history, or nothing where there is none."""
+    """Return a state that has seen history, or nothing where there is none.
+
+    Under a capacity, the events of the last local day or week have taken slots: those of the first model as champion,
+    of the second as challenger.
+    """
     from fraudctl.features.online import OnlineFeatures
-    from fraudctl.scoring.live import Definition, LiveState
-    from fraudctl.scoring.tables import events_of, open_new
+    from fraudctl.scoring.live import ROLES, Definition, LiveState
 
     progress = progress or Silent()
     by_digest = {model.decider.features.digest: model for model in models}
@@ -95,16 +100,29 @@ def seeded(
         return LiveState(definitions)
     features = {}
     for item, model in zip(definitions, by_digest.values(), strict=True):
-        decider = model.decider
-        progress.stage("Reading history")
-        table = open_new(history, decider.project, decider.schema, carried=decider.features.carried, what="--history")
-        events = events_of(None, table, decider.project, carried=decider.features.carried)
+        events = _history_of(model, history, model.decider.features.carried, progress)
         progress.stage(f"Taking in {events.frame.height:,} events")
         features[item.digest] = OnlineFeatures.from_history(
-            events, decider.features, **item.settings, sources=read_sources(model, sources),
+            events, model.decider.features, **item.settings, sources=read_sources(model, sources),
             progress=lambda name, done, total: progress.update(done, total, name),
         )  # fmt: skip
-    return LiveState(definitions, features)
+    live = LiveState(definitions, features)
+    for role, model in zip(ROLES, models, strict=False):
+        if model.decider.policy.capacity:
+            events = _history_of(model, history, model.decider.carried, progress)
+            live.used[role] = taken_by_history(model.decider, events, read_sources(model, sources))
+    return live
+
+
+def _history_of(
+    model: Model, history: Sequence[str | Path], carried: Collection[str], progress: Progress
+) -> Events:
+    from fraudctl.scoring.tables import events_of, open_new
+
+    decider = model.decider
+    progress.stage("Reading history")
+    table = open_new(history, decider.project, decider.schema, carried=carried, what="--history")
+    return events_of(None, table, decider.project, carried=carried)
 
 
 def open_live(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fraudctl.explain.run import choose_rows
 from fraudctl.explain.scene import make_scene
 from fraudctl.explain.slices import find_slices
 from fraudctl.policy.provenance import DecidedBy
+from fraudctl.report.event import event_document
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,35 @@ def test_one_event_shows_the_known_world_and_what_flips_it(world: World) -> None
     assert world.decide(flipped, world.score(flipped))[0] != 0
     assert found.change.feature != "age"
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_the_number_that_is_read_flips_the_decision(world: World) -> None:
+    """Twenty decisions of both kinds: the value in the sentence, put into the event, gives the action it names."""
+    alert = pl.col("action") != "allow"
+    some = pl.concat([world.scored.filter(alert).head(10), world.scored.filter(~alert, pl.col("label") == 1).head(10)])
+    n_numbers = 0
+    for event_id in some["event_id"]:
+        found = explain_event(
+            str(event_id), world.history, project=world.project, features=FEATURES, contribute=world.contribute,
+            score=world.score, decide=world.decide, decided_by=by_costs, model="v1",
+        )  # fmt: skip
+        change = found.change
+        if change is None or isinstance(change.needed, (str, bool)):
+            continue
+        n_numbers += 1
+        document = event_document(found)
+        lead = next(item.lead for item in document.sections if item.name == "change")
+        said = re.search(r": (\S+) instead of (\S+) would have led to (\w+)", str(lead))
+        assert said is not None, lead
+        written = float(said[1].replace(",", ""))
+        assert change.needed == written, "what is read is what was tried"
+        variant = world.history.filter(pl.col("event_id") == event_id).with_columns(
+            pl.lit(written).cast(world.history.schema[change.feature]).alias(change.feature)
+        )
+        actions = list(world.project.costs.actions)
+        assert actions[int(world.decide(variant, world.score(variant))[0])] == said[3]
+        assert said[1] != said[2]
+    assert n_numbers >= 5
 
 
 def test_an_unknown_event_is_a_data_error(world: World) -> None:
