@@ -140,7 +140,10 @@ def pr_curve(judged: Judged) -> list[dict[str, float]]:
 
 
 def cost_curve(judged: Judged) -> list[dict[str, float]]:
-    """Give the cost of one threshold on y_prob, from which up the harshest action is taken, by falling threshold."""
+    """Return the cost of one threshold on y_prob, from which up the harshest action is taken, by falling threshold.
+
+    ``alert_rate`` is the share of events, weights included, as the metric of that name is. No capacity plays a part.
+    """
     ranking = Ranking.of(judged.y_true, judged.y_prob)
     rows = np.arange(judged.n_events)
     outcome = judged.cost_table[rows, :, judged.y_true.astype(np.int64)]
@@ -148,7 +151,7 @@ def cost_curve(judged: Judged) -> list[dict[str, float]]:
     cost = judged.base.constants[judged.matrix.pass_code].cost + np.cumsum(
         np.add.reduceat(gain[ranking.order], ranking.starts)
     )
-    share = np.cumsum(np.diff(np.r_[ranking.starts, judged.n_events])) / judged.n_events
+    share = np.cumsum(np.add.reduceat(judged.weight[ranking.order], ranking.starts)) / judged.weight.sum()
     scores = judged.y_prob[ranking.order][ranking.starts]
     picks = np.unique(np.r_[_spread(share), int(np.argmin(cost)), _spread(-np.log(np.maximum(scores, 1e-9)))])
     return [{"threshold": float(scores[i]), "cost": float(cost[i]), "alert_rate": float(share[i])} for i in picks]

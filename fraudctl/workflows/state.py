@@ -114,9 +114,7 @@ def seeded(
     return live
 
 
-def _history_of(
-    model: Model, history: Sequence[str | Path], carried: Collection[str], progress: Progress
-) -> Events:
+def _history_of(model: Model, history: Sequence[str | Path], carried: Collection[str], progress: Progress) -> Events:
     from fraudctl.scoring.tables import events_of, open_new
 
     decider = model.decider
