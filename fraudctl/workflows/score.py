@@ -195,7 +195,7 @@ def score_files(
             raw = raw_of(before, new, decider.project)
             pieces, n_duplicates = work.in_parts(raw, Path(place), memory)
         wanted = _Wanted(ids, lead_from(decider, first_time(new, decider.project)))
-        _say_slots(decider, wanted, progress)
+        _say_slots(wanted, progress)
         counts = _write(
             decider, pieces, wanted, output, with_features=with_features, explained=explained, progress=progress
         )
@@ -297,7 +297,7 @@ class _Wanted:
         return piece.filter(taking), new.filter(taking)
 
 
-def _say_slots(decider: Decider, wanted: _Wanted, progress: Progress) -> None:
+def _say_slots(wanted: _Wanted, progress: Progress) -> None:
     """Say where the slots of a capacity count from."""
     if wanted.lead is None:
         return
