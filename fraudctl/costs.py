@@ -256,7 +256,7 @@ def minimum_risk(cost_table: FloatArray, y_prob: FloatArray) -> CodeArray:
 
     Examples
     --------
-    Catching costs 5, missing 1, a false alarm 0.5: allowing is cheaper at every probability, and so it is chosen,
+    Catching costs 5, missing 1, a false positive 0.5: allowing is cheaper at every probability, and so it is chosen,
     where a ratio of cost differences would have flipped its sign.
 
     >>> table = np.array([[[0.0, 1.0], [0.5, 5.0]]])

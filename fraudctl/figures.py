@@ -69,6 +69,29 @@ def number(value: float | None, digits: int = 3) -> str:
     return _significant(value, digits, ",")
 
 
+def exact(value: float) -> str:
+    """Return a number that a person wrote, such as a bound of the project file, in full.
+
+    >>> exact(0.07), exact(1_000_000.0), exact(0.00012345)
+    ('0.07', '1,000,000', '0.00012345')
+    """
+    return number(value, 15)
+
+
+def digits_apart(values: tuple[float, ...], bound: float, *, at_least: int = 4) -> int:
+    """Return the significant digits with which each value still lies on its side of a bound.
+
+    >>> digits_apart((0.71, 0.65), 0.7), digits_apart((0.699996,), 0.7)
+    (4, 6)
+    """
+    for digits in range(at_least, 15):
+        rounded = [float(number(value, digits).replace(",", "")) for value in values]
+        sides = zip(values, rounded, strict=True)
+        if all((value < bound) == (near < bound) and (value > bound) == (near > bound) for value, near in sides):
+            return digits
+    return 15
+
+
 def signed(value: float, digits: int = 3) -> str:
     """Return a number with its sign, and zero without one.
 

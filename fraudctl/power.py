@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from fraudctl.figures import whole
 from fraudctl.project.evaluation import GateSection
 from fraudctl.split import immature, periods
 
@@ -79,7 +80,7 @@ class Power:
         if not self.n_legit:
             return f"the test period{when} has frauds only: no false positive and no savings can be measured"
         counted = "1 fraud" if self.n_frauds == 1 else f"{self.n_frauds:,} frauds"
-        known = f"recall will be known to ± {100 * self.half_width:.0f} percentage points (95 %)"
+        known = f"recall will be known to ± {whole(100 * self.half_width)} percentage points (95 %)"
         told = f"the test period{when} has {counted}: {known}"
         if self.n_frauds >= self.needed:
             return told

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from fraudctl import figures
 from fraudctl.errors import DataError, UsageError
 from fraudctl.tables import NO_TIME
 
@@ -513,8 +514,8 @@ class _Layout:
         wanted = min(self.test, _LEAST_HISTORY, *([] if length is None else [length.timedelta]))
         history = end - max(start, self.first)
         if history < wanted:
-            had = f"{max(history, timedelta(0)) / timedelta(days=1):.3g} days"
-            self._warn(f"{name} is left out: it has {had} of history, and needs {wanted / timedelta(days=1):.3g}")
+            had, least = (figures.number(max(part, timedelta(0)) / timedelta(days=1)) for part in (history, wanted))
+            self._warn(f"{name} is left out: it has {had} days of history, and needs {least}")
             return None
         train = self._known_rows(start, end, known_at=valid_from)
         n_fraud, n_legit = self._counts(train)

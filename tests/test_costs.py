@@ -144,7 +144,7 @@ def test_prior_correction_of_dal_pozzolo_by_hand() -> None:
 
 
 def twelve_events() -> tuple[np.ndarray, np.ndarray, np.ndarray, CostMatrix]:
-    """Twelve events with costs of their own: catching costs 2, a false alarm 3 to 8, a miss 10 to 90."""
+    """Twelve events with costs of their own: catching costs 2, a false positive 3 to 8, a miss 10 to 90."""
     y_true = np.array([0, 0, 1, 0, 1, 0, 0, 1, 0, 0, 1, 0])
     y_prob = np.array([0.1, 0.4, 0.8, 0.05, 0.35, 0.6, 0.2, 0.9, 0.15, 0.3, 0.5, 0.02])
     fp = [5.0, 7, 3, 6, 5, 8, 4, 5, 6, 7, 5, 6]
@@ -155,7 +155,7 @@ def twelve_events() -> tuple[np.ndarray, np.ndarray, np.ndarray, CostMatrix]:
 
 def test_agrees_with_empulse_where_costs_are_ordinary() -> None:
     # What empulse 0.13.1 gives: cost_loss 30.0 and savings_score 9/19 of blocking from 0.3 up, and the decisions of its
-    # CSThresholdClassifier. By hand: 4 frauds caught at 2, false alarms of 7, 8 and 7; blocking all costs 4 × 2 + 49
+    # CSThresholdClassifier. By hand: 4 frauds caught at 2, false positives of 7, 8 and 7; blocking all costs 4 × 2 + 49
     y_true, y_prob, table, matrix = twelve_events()
     hard = (y_prob >= 0.3).astype(int)
     ours = savings_ratio(y_true, taken_cost(table, hard, y_true), table, matrix)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import polars as pl
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from fraudctl.errors import DataError, ExitCode, ProjectError
 from fraudctl.evaluate import Evaluation, GateResult
 from fraudctl.evaluate.estimates import LOWER_IS_BETTER
+from fraudctl.evaluate.result import Direction
 from fraudctl.gate import Champion, compare, holm, judge
 from fraudctl.policy import bare_policy
 from fraudctl.project.load import metric_names
-from fraudctl.uncertainty import Estimate
+from fraudctl.uncertainty import Estimate, normal_quantile
 
 FLOOR = "[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 100\n"
 
@@ -232,6 +234,56 @@ def test_segments_against_the_champion_have_a_margin_of_a_tenth() -> None:
     web = next(rule for rule in gate.rules if rule.name.endswith("channel=web"))
     assert (web.verdict, web.bound) == ("fail", -0.10)
     assert run(SEGMENT, events).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_reason_of_a_segment_counts_its_own_frauds(seed: int) -> None:
+    """Draw channels of different sizes, and count the frauds of each in the rows again."""
+    rng = np.random.default_rng(seed)
+    bound = float(rng.uniform(0.3, 0.9))
+    shares = rng.dirichlet([2.0, 2.0, 2.0])
+    channels = pl.Series(rng.choice(["web", "shop", "app"], 4000, p=shares))
+    events = make_events(seed=seed).with_columns(channel=channels)
+    frauds = dict(events.filter(pl.col("label") == 1).group_by("channel").len().iter_rows())
+    n_counted = 0
+    for rule in run(SEGMENT + f"at_least = {bound}", events).rules:
+        channel = rule.name.rpartition("channel=")[2]
+        told = re.search(r"the bound \((\d+) frauds?\)", rule.reason)
+        if channel not in frauds or frauds[channel] < 50:
+            continue
+        if told is not None:
+            assert int(told[1]) == frauds[channel]
+            n_counted += 1
+        if rule.frauds_to_settle is not None and rule.verdict == "inconclusive" and "settle" in rule.reason:
+            z = normal_quantile(0.9)
+            assert rule.estimate.value is not None
+            assert rule.estimate.se is not None
+            needed = frauds[channel] * (z * rule.estimate.se / (rule.estimate.value - bound)) ** 2
+            assert rule.frauds_to_settle == math.ceil(needed)
+            assert "frauds in this segment would settle it" in rule.reason
+            n_counted += 1
+    assert n_counted
+
+
+@given(
+    low=st.floats(0.0, 0.99), width=st.floats(1e-6, 0.5), near=st.floats(-1e-5, 1e-5), rising=st.booleans(),
+)  # fmt: skip
+@settings(deadline=None, max_examples=200)
+def test_the_figures_of_a_reason_do_not_contradict_its_verdict(
+    low: float, width: float, near: float, rising: bool
+) -> None:
+    """Read the interval and the bound out of the text, and judge again."""
+    bound = round(low + near, 6)
+    found = Estimate(low + width / 2, low, low + width, se=width / 4)
+    direction: Direction = "at_least" if rising else "at_most"
+    rule = compare("r", "m", found, bound, direction, n_frauds=500, min_frauds=300, confidence=0.9)
+    number = r"(-?[\d.,]+(?:e-?\d+)?)"
+    told = re.match(rf"m {number} \({number} to {number}\), asked at (?:least|most) {number}:", rule.reason)
+    assert told is not None, rule.reason
+    _, start, end, asked = (float(item.rstrip(",").replace(",", "")) for item in told.groups())
+    assert asked == bound
+    keeps, breaks = (start >= asked, end < asked) if rising else (end <= asked, start > asked)
+    assert rule.verdict == ("pass" if keeps else "fail" if breaks else "inconclusive")
 
 
 def test_a_fail_among_segments_must_survive_holm() -> None:

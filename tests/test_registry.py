@@ -122,7 +122,7 @@ def test_rollback_goes_back_step_by_step(models: Path) -> None:
     for version, before in (("a", None), ("b", "a"), ("c", "b")):
         gate(models, version, against=before)
         promote(models, version)
-    back = {"reason": "false alarms", "now": NOW, "by": "bo"}
+    back = {"reason": "false positives", "now": NOW, "by": "bo"}
     assert registry.rollback(models, **back).version == "b"  # type: ignore[arg-type]
     assert registry.rollback(models, **back).version == "a"  # type: ignore[arg-type]
     assert registry.champion(models) == "a"

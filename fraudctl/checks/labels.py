@@ -11,6 +11,7 @@ from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Week, counted
 from fraudctl.errors import FraudctlError
+from fraudctl.figures import number, percent
 from fraudctl.power import power_of
 
 MANY_UNKNOWN = 0.5
@@ -37,8 +38,8 @@ def check_labels(data: Data) -> Iterator[Finding]:
     n_unknown = len(label) - n_known
     if n_unknown:
         many = n_unknown > MANY_UNKNOWN * len(label)
-        share = f"{n_unknown / len(label):.1%}"
-        what = f"{counted(n_unknown, 'event')} without outcome ({share}): never trained on, never scored"
+        share = percent(n_unknown / len(label), 1)
+        what = f"{counted(n_unknown, 'event')} without outcome ({share}): neither trained on nor evaluated"
         yield Finding("label-unknown", "warning" if many else "info", column, what, {"n_rows": n_unknown})
     if mature is not None:
         yield from _maturity(column, label, mature)
@@ -73,6 +74,7 @@ def check_power(data: Data) -> Iterator[Finding]:
     frame = pl.DataFrame(
         {"event_id": data[column], "event_time": times, "label": data.label, "label_time": arrived}
     ).drop_nulls("event_time")
+    frame = frame.unique("event_id", maintain_order=True)  # rows that repeat another are dropped when events are read
     try:
         found = power_of(frame, data.project, known_until=until or tables.NO_TIME)
     except FraudctlError:
@@ -129,11 +131,14 @@ def _delay_fit(data: Data, delays: pl.Series) -> Iterator[Finding]:
     p95 = float(delays.quantile(0.95, "linear") or 0.0) / _DAY
     figures = {"share_arrived": arrived, "p95_days": p95}
     if arrived < ARRIVED:
-        what = f"only {arrived:.0%} of the labels arrive within label_delay = {horizon}; 95 % do within {p95:.1f} days"
+        within = f"within label_delay = {horizon}; 95 % do within {number(p95)} days"
+        what = f"only {percent(arrived)} of the labels arrive {within}"
         hint = f'label_delay = "{max(1, math.ceil(p95))}d" would wait for them'
         yield Finding("label-delay-short", "warning", "data.label_delay", what, figures, hint)
     elif horizon.seconds > 3 * max(1.0, p95) * _DAY:
-        what = f"label_delay = {horizon} is far longer than it takes: 95 % of the labels arrive within {p95:.1f} days"
+        what = (
+            f"label_delay = {horizon} is far longer than it takes: 95 % of the labels arrive within {number(p95)} days"
+        )
         hint = "a shorter one gives fresher training data"
         yield Finding("label-delay-long", "info", "data.label_delay", what, figures, hint)
 
@@ -166,7 +171,7 @@ def check_weeks(data: Data, found: tuple[Week, ...]) -> Iterator[Finding]:
     ripe = [week for week in found if week.n_mature]
     broken = [week for week in ripe if _breaks(week, [other for other in ripe if other is not week])]
     if broken:
-        listed = ", ".join(f"{week.start} ({week.fraud_rate:.2%})" for week in broken[:5])
+        listed = ", ".join(f"{week.start} ({percent(week.fraud_rate or 0.0, 2)})" for week in broken[:5])
         more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
         what = f"the fraud rate breaks in {counted(len(broken), 'week')}: {listed}{more}"
         hint = "a change of labelling, a lost delivery or a real attack? leave out what is not real"

@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fraudctl.figures import number, percent
+
 SUSPECT_AUC = 0.95
 """A single column whose AUC is surely above this is suspect; honest fraud models rarely reach it with all columns."""
 SURE = 0.9
@@ -149,7 +151,7 @@ def _by_order(column: pl.Series, y: pl.Series) -> Suspect | None:
     low = auc_low(auc, n_pos=n_pos, n_neg=n_neg)
     if low < SUSPECT_AUC:
         return None
-    words = f"alone it ranks fraud with an AUC of {auc:.3f} (at least {low:.3f})"
+    words = f"alone it ranks fraud with an AUC of {number(auc)} (at least {number(low)})"
     return Suspect(column.name, "separates", words, {"auc": auc, "auc_low": low, "n_frauds": n_pos})
 
 
@@ -172,7 +174,8 @@ def _by_value(column: pl.Series, y: pl.Series) -> Suspect | None:
     if n_frauds < MIN_FRAUDS or n_frauds < SURE * n_rows or recall < 0.25:
         return None
     words = (
-        f"{sure['value'].n_unique()} of its values hold {recall:.0%} of the frauds and {n_frauds / n_rows:.0%} fraud"
+        f"{sure['value'].n_unique()} of its values hold {percent(recall)} of the frauds, and "
+        f"{percent(n_frauds / n_rows)} of their events are fraud"
     )
     return Suspect(column.name, "values", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows})
 
@@ -189,7 +192,7 @@ def _by_filling(column: pl.Series, y: pl.Series) -> Suspect | None:
         recall = n_frauds / int(y.sum())
         if n_frauds < MIN_FRAUDS or n_rows == len(y) or n_frauds < SURE * n_rows or recall < 0.1:
             continue
-        words = f"where it is {state}, {n_frauds / n_rows:.0%} are fraud ({recall:.0%} of all frauds)"
+        words = f"where it is {state}, {percent(n_frauds / n_rows)} are fraud ({percent(recall)} of all frauds)"
         return Suspect(column.name, "filled", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows})
     return None
 
@@ -204,7 +207,8 @@ def _by_labelling(column: pl.Series, known: pl.Series) -> Suspect | None:
     without = int((filled & ~known).sum()) / n_unknown
     if without > 0.005 or with_outcome < 0.05:
         return None
-    words = f"filled for {with_outcome:.0%} of the events with an outcome and {without:.1%} of those without"
+    filled_in = f"{percent(with_outcome)} of the events with an outcome"
+    words = f"filled for {filled_in} and {percent(without, 1)} of those without"
     return Suspect(column.name, "labelled", words, {"filled_known": with_outcome, "filled_unknown": without})
 
 

@@ -10,6 +10,7 @@ from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
 from fraudctl.errors import DataError
+from fraudctl.figures import percent
 from fraudctl.own import outside
 from fraudctl.project import Project
 from fraudctl.weights import control_group, event_weights
@@ -86,12 +87,12 @@ def check_amount(data: Data) -> Iterator[Finding]:
         yield Finding("amount-not-finite", "warning", column, what, {"n_rows": n_odd})
     if n_null:
         many = n_null > MANY_NULL_AMOUNTS * len(values)
-        what = f"{counted(n_null, 'amount')} null ({n_null / len(values):.1%}); costs with a rate need one"
+        what = f"{counted(n_null, 'amount')} null ({percent(n_null / len(values), 1)}); costs with a rate need one"
         yield Finding("amount-null", "warning" if many else "info", column, what, {"n_null": n_null})
     n_negative = int((amounts < 0).sum())
     if n_negative:
         many = n_negative > MANY_REFUNDS * len(values)
-        what = f"{counted(n_negative, 'amount')} negative ({n_negative / len(values):.1%}), taken as refunds"
+        what = f"{counted(n_negative, 'amount')} negative ({percent(n_negative / len(values), 1)}), taken as refunds"
         refunds = "sums and costs count them as negative; keep refunds in a table of their own, or check the sign"
         counts: dict[str, float] = {"n_rows": n_negative}
         yield Finding("amount-negative", "warning" if many else "info", column, what, counts, refunds if many else None)
@@ -115,7 +116,7 @@ def _entity(where: str, ids: pl.Series) -> Iterator[Finding]:
     n_null = ids.null_count()
     if n_null:
         many = n_null > MANY_NULL_IDS * len(ids)
-        what = f"{counted(n_null, 'id')} null ({n_null / len(ids):.1%}); those events have no history"
+        what = f"{counted(n_null, 'id')} null ({percent(n_null / len(ids), 1)}); those events have no history"
         yield Finding("entity-null", "warning" if many else "info", where, what, {"n_null": n_null})
     n_filled, n_unique = len(ids) - n_null, ids.n_unique() - (n_null > 0)
     if n_unique <= 1:
@@ -129,7 +130,7 @@ def _entity(where: str, ids: pl.Series) -> Iterator[Finding]:
         return
     largest = ids.drop_nulls().value_counts()["count"].max()
     if isinstance(largest, int) and n_unique > 5 and largest > DOMINANT * n_filled:
-        what = f"one id holds {largest / n_filled:.0%} of {n_filled:,} rows: is it a stand-in for unknown?"
+        what = f"one id holds {percent(largest / n_filled)} of {n_filled:,} rows: is it a stand-in for unknown?"
         counts = {"n_rows": largest, "share": largest / n_filled}
         yield Finding(
             "entity-dominant", "warning", where, what, counts, "write unknown ids as null; null never matches null"
@@ -166,11 +167,11 @@ def _content(name: str, values: pl.Series, *, is_feature: bool) -> Iterator[Find
             "constant-column", severity, name, "the same value in every row", hint="remove it, or repair the data"
         )
     elif is_feature and n_null > MOSTLY_NULL * len(values):
-        what = f"{n_null / len(values):.1%} null: there is little to learn from it"
+        what = f"{percent(n_null / len(values), 1)} null: there is little to learn from it"
         yield Finding("mostly-null", "warning", name, what, {"n_null": n_null})
     elif n_null:
         yield Finding(
-            "nulls", "info", name, f"{counted(n_null, 'null')} ({n_null / len(values):.1%})", {"n_null": n_null}
+            "nulls", "info", name, f"{counted(n_null, 'null')} ({percent(n_null / len(values), 1)})", {"n_null": n_null}
         )
 
 

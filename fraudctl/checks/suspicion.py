@@ -11,6 +11,7 @@ from fraudctl.checks.data import Data
 from fraudctl.checks.leakage import counts_along, suspects
 from fraudctl.checks.report import Finding, Severity
 from fraudctl.errors import DataError
+from fraudctl.figures import percent
 from fraudctl.plain import shown
 
 _IDS = {"separates": "leak-separates", "values": "leak-values", "filled": "leak-filled", "labelled": "leak-labelled"}
@@ -62,6 +63,6 @@ def _comes_later(data: Data, name: str, values: pl.Series) -> Iterator[Finding]:
         return
     n_filled = len(later) - later.null_count()
     if n_filled and int(later.sum()) > LATER_SHARE * n_filled:
-        what = f"{int(later.sum()) / n_filled:.0%} of its times lie after the event: it was written later"
+        what = f"{percent(int(later.sum()) / n_filled)} of its times lie after the event: it was written later"
         hint = f"if it tells when the label arrived, set [data] label_time = {shown(name)}; else add it to ignore"
         yield Finding("later-than-event", "info", name, what, {"n_rows": int(later.sum())}, hint)

@@ -301,7 +301,7 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
         head,
         plain_table("Metrics", columns, rows, right="A B"),
         *_base_line(result.metrics[0]["savings"], result.currency),
-        plain_table("Where they disagree", names, where, right="events frauds"),
+        *([plain_table("Where they disagree", names, where, right="events frauds")] if where else []),
     ]
 
 

@@ -35,13 +35,13 @@ class Cluster:
     Attributes
     ----------
     n, cost
-        False alarms in the cluster, and what they cost.
+        False positives in the cluster, and what they cost.
     rule, where
         Conditions in words, joined by "and", and their meaning; they approximate the cluster.
     n_alerts, n_alert_frauds
         Alerts that meet the rule, and those of them that are fraud: what relaxing them would let through.
     n_false_met, cost_met
-        False alarms that meet the rule, and what they cost.
+        False positives that meet the rule, and what they cost.
     n_met
         Those of them that are in the cluster.
     precision, recall
@@ -182,7 +182,7 @@ def find_clusters(
     values
         Contributions of those that are clustered, shape ``(member_of.sum(), n_features)``.
     member_of
-        Which alerts are clustered: the false alarms.
+        Which alerts are clustered: the false positives.
     """
     rows = np.flatnonzero(member_of)
     grouping = group(values, seed=seed)

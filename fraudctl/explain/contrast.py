@@ -1,7 +1,7 @@
 """What the model did not see, and what misled it: mean contributions of errors against their correctly handled peers.
 
-Owns the two contrasts (missed minus caught frauds; false alarms minus legitimate events that passed), by feature and by
-family, with bootstrap intervals that draw whole entities.
+Owns the two contrasts (missed minus caught frauds; false positives minus legitimate events that passed), by feature
+and by family, with bootstrap intervals that draw whole entities.
 """
 
 from __future__ import annotations

@@ -49,6 +49,11 @@ class DecidedTotal:
     cost: float
     gain: float | None
 
+    @property
+    def by_model(self) -> bool:
+        """Whether the model's probability decided: by costs or thresholds, or under a constraint."""
+        return self.kind in {MODEL, "constraint"}
+
 
 def find_decided(scene: Scene) -> tuple[DecidedTotal, ...]:
     """Return the totals: rules in the project's order, capacities, constraints, and the model last."""

@@ -21,6 +21,7 @@ from fraudctl.explain.reasons import Reason, Value, give_reasons
 from fraudctl.explain.result import SCHEMA_VERSION, as_json
 from fraudctl.explain.scene import Contribute, Decide, FeatureLike, FloatArray, Score
 from fraudctl.explain.wording import as_said
+from fraudctl.figures import count
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
 
@@ -149,7 +150,7 @@ def explain_event(
     """
     event = history.filter(pl.col("event_id").cast(pl.String) == str(event_id))
     if event.height != 1:
-        msg = f"no event has the id that was asked for, among {history.height:,}"
+        msg = f"no event has the id that was asked for, among {count(history.height, 'event')}"
         raise DataError(msg, hint="give the event id as it stands in the data")
     y_prob = score(event)
     matrix = cost_matrix(project.costs)

@@ -139,7 +139,7 @@ def slice_head(item: Slice) -> str:
 def slice_text(told: SliceOfDay, currency: str) -> str:
     """Say how many errors a slice has and how many its scores account for, in the same events."""
     item = told.item
-    noun = ("missed fraud", "allowed event") if item.kind == MISSED else ("false alarm", "alert")
+    noun = ("missed fraud", "allowed event") if item.kind == MISSED else ("false positive", "alert")
     text = (
         f"{count(item.n_errors, noun[0])} in {count(item.n_events, noun[1])}, where events of the same scores have "
         f"{number(item.expected_errors)} on average: {money(item.excess, currency)} more than expected."
@@ -279,6 +279,8 @@ def _more(move: Move) -> str:
 def move_text(move: Move) -> str:
     """Say how many alerts two settings have."""
     today, other = move.today, move.other
+    if today.n_alerts == other.n_alerts:
+        return f"{count(other.n_alerts, 'alert')} as today ({number(other.alerts_per_day)} a day), in hindsight."
     return (
         f"{count(other.n_alerts, 'alert')} instead of {whole(today.n_alerts)} ({number(other.alerts_per_day)} instead "
         f"of {number(today.alerts_per_day)} a day), in hindsight."
@@ -288,9 +290,10 @@ def move_text(move: Move) -> str:
 @sentence
 def campaign_head(total: CampaignTotal) -> str:
     """Say how many missed frauds lie in campaigns; one that lies in two counts once."""
+    hang = "that hangs on one entity" if total.n_campaigns == 1 else "that hang on one entity each"
     return (
         f"{whole(total.n_missed)} of {count(total.n_all, 'missed fraud')} come in "
-        f"{count(total.n_campaigns, 'campaign')} that hang on one entity each."
+        f"{count(total.n_campaigns, 'campaign')} {hang}."
     )
 
 
@@ -308,19 +311,20 @@ def campaign_text(total: CampaignTotal, currency: str) -> str:
 
 @sentence
 def cluster_head(item: Cluster, currency: str) -> str:
-    """Say how many false alarms form a group, and what they cost."""
+    """Say how many false positives form a group, and what they cost."""
     reason = f", most of all {item.drivers[0][0]}" if item.drivers else ""
-    return f"{count(item.n, 'false alarm')} that cost {money(item.cost, currency)} have the same reasons{reason}."
+    return f"{count(item.n, 'false positive')} that cost {money(item.cost, currency)} have the same reasons{reason}."
 
 
 @sentence
 def cluster_text(item: Cluster, currency: str) -> str:
-    """Say what meets the rule of a group: all alerts, the frauds and the false alarms among them, and its own."""
+    """Say what meets the rule of a group: all alerts of the model, frauds and false positives among them, its own."""
     if not item.rule:
         return "No rule over single features describes them."
     return (
-        f"{count(item.n_alerts, 'alert')} come where {' and '.join(item.rule)}: "
-        f"{count(item.n_alert_frauds, 'fraud')} and {count(item.n_false_met, 'false alarm')} "
+        f"{count(item.n_alerts, 'alert')} of the model {'comes' if item.n_alerts == 1 else 'come'} where "
+        f"{' and '.join(item.rule)}: "
+        f"{count(item.n_alert_frauds, 'fraud')} and {count(item.n_false_met, 'false positive')} "
         f"({money(item.cost_met, currency)}), {whole(item.n_met)} of them in this group."
     )
 
@@ -343,11 +347,11 @@ def autopsy_head(item: Autopsy) -> str:
 
 @sentence
 def autopsy_text(item: Autopsy, currency: str) -> str:
-    """Say what three scores find of the missed frauds at the same share of false alarms."""
+    """Say what three scores find of the missed frauds at the same share of false positives."""
     return (
-        f"In diagnosis, at one false alarm per hundred passed events: today's scores {_found(item.model, currency)} of "
-        f"{count(item.n_missed, 'missed fraud')}, a refit {_found(item.refit, currency)}, labels in hindsight "
-        f"{_found(item.hindsight, currency)}."
+        "In diagnosis, at one false positive per hundred passed events: today's scores "
+        f"{_found(item.model, currency)} of {count(item.n_missed, 'missed fraud')}, a refit "
+        f"{_found(item.refit, currency)}, labels in hindsight {_found(item.hindsight, currency)}."
     )
 
 

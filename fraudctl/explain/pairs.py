@@ -31,7 +31,7 @@ class PairEffect:
     Attributes
     ----------
     missed, false_alarms
-        Mean over the missed frauds and over the false alarms; None without any.
+        Mean over the missed frauds and over the false positives; None without any.
     strength
         Mean size over all errors.
     """

@@ -126,17 +126,17 @@ def _plain(value: Any) -> Value:
     return value if isinstance(value, (float, int, str, bool)) else None
 
 
-def tell(words: str, value: Any) -> str:
+def tell(words: str, value: Any, digits: int = 3) -> str:
     """Write a value of a feature with these words, for people.
 
     >>> tell("amount", 1234.5678), tell("rate", 0.12345), tell("night", True), tell("amount", None)
-    ('1,235', '0.123', 'yes', 'unknown')
+    ('1235', '0.123', 'yes', 'unknown')
     """
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return said(words, value) if isinstance(value, (int, float)) else quoted(str(value))
+    return said(words, value, digits) if isinstance(value, (int, float)) else quoted(str(value))
 
 
 def usual_values(

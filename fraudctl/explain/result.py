@@ -50,11 +50,11 @@ class ErrorCase:
     kind
         ``false_negative`` or ``false_positive``.
     cause
-        Of a missed fraud; None for false alarms.
+        Of a missed fraud; None for false positives.
     campaign
         Of a missed fraud that belongs to one; else None.
     cluster
-        Position in the explanation's clusters of a false alarm; None outside of stable ones.
+        Position in the explanation's clusters of a false positive; None outside of stable ones.
     reasons
         The model's; empty where a rule or a capacity decided.
     decided_by

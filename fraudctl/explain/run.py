@@ -229,7 +229,7 @@ def _pairs(scene: Scene, interact: Interact | None, seed: int, absent: dict[str,
 def _clusters(
     scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str]
 ) -> tuple[Clusters, dict[int, int]]:
-    """Cluster the false alarms; also give the cluster of each by its position in the scene."""
+    """Cluster the false positives; also give the cluster of each by its position in the scene."""
     n = int((scene.false_alarm & scene.by_model).sum())
     if n < MIN_ERRORS:
         absent["clusters"] = _too_few(n, "false positives that the model made")

@@ -1,8 +1,8 @@
 """Where is it weak? Slices of the data where more money is lost than the scores account for.
 
 Owns the search. Frauds and legitimate events are searched separately: among allowed events for missed fraud, among
-alerted ones for false alarms. Within a score stratum every event is equally likely to be the error, if the model is as
-good in a slice as elsewhere; a slice is weak where its errors cost more than that. One search, with the largest
+alerted ones for false positives. Within a score stratum every event is equally likely to be the error, if the model is
+as good in a slice as elsewhere; a slice is weak where its errors cost more than that. One search, with the largest
 statistic over all slices, is repeated on permuted errors (within strata), so the p-values hold for the search as a
 whole. Slices of features are found on
 the first part of the period and must show again on the later part; single days are looked for in the whole period.
@@ -58,7 +58,7 @@ class Slice:
     mostly
         Segments and days that hold for 60 % or more of its errors, 1.5 times as often as for all errors of the kind.
     n_events
-        Allowed events (of missed frauds) or alerts (of false alarms) of the period that meet the conditions.
+        Allowed events (of missed frauds) or alerts (of false positives) of the period that meet the conditions.
     n_errors, cost
         The errors among them, and the money lost by these.
     expected_errors, expected_cost

@@ -25,16 +25,6 @@ def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
     return tuple(parts) or ("all decisions cost nothing",)
 
 
-def constant_action(action: str) -> str:
-    """Return one action for all events in words.
-
-    >>> constant_action("allow"), constant_action("step_up")
-    ('allowing everything', 'step_up for everything')
-    """
-    words = {"allow": "allowing everything", "review": "reviewing everything", "block": "blocking everything"}
-    return words.get(action, f"{action} for everything")
-
-
 def policy_words(policy: Policy) -> tuple[str, ...]:
     """Say in sentences how probabilities become actions."""
     currency = policy.matrix.currency

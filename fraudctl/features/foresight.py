@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.features.groups import Array
+from fraudctl.figures import percent
 
 HORIZONS = (3_600, 86_400, 7 * 86_400, 30 * 86_400)
 """Seconds ahead and back."""
@@ -102,7 +103,9 @@ class Outlook:
                 largest = max(largest, share)
         if not largest:
             return None
-        text = f"{kind} of the same {self.entity} explain {largest:.0%} of what its past leaves open in this column"
+        text = (
+            f"{kind} of the same {self.entity} explain {percent(largest)} of what its past leaves open in this column"
+        )
         return Foresight(kind, largest, text)
 
     def _own_outcome(self, values: Array) -> Foresight | None:

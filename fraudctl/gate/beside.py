@@ -17,6 +17,7 @@ from fraudctl.checks import CheckReport, Finding
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix, expected_cost
 from fraudctl.evaluate.judged import Judged
 from fraudctl.evaluate.result import RuleResult, Verdict
+from fraudctl.figures import count, digits_apart, number, percent, whole
 from fraudctl.metrics.drift import (
     MIN_DAYS,
     Drift,
@@ -193,7 +194,9 @@ def drift_rule(name: str, metric: str, found: Drift | None, missing: str, n_frau
     if found is None:
         return RuleResult(name, "inconclusive", metric, undefined(missing), 0.0, "at_most", f"{metric}: {missing}")
     figure = found.statistic
-    told = f"{metric} {figure.value:.4g}; chance alone shows up to {figure.usual:.4g}, seldom {figure.limit:.4g}"
+    digits = digits_apart((figure.value, figure.limit), figure.usual)
+    found_text, usual, limit = (number(item, digits) for item in (figure.value, figure.usual, figure.limit))
+    told = f"{metric} {found_text}; chance alone shows up to {usual}, seldom {limit}"
     verdict: Verdict = "inconclusive"
     if found.shown:
         what = " and ".join(effect_words(item) for item in found.effects if item.shown)
@@ -202,7 +205,7 @@ def drift_rule(name: str, metric: str, found: Drift | None, missing: str, n_frau
         what = " and ".join(effect_words(item) for item in found.effects if item.matters)
         reason = f"{told}: it may have changed; {what}"
     elif n_frauds < min_frauds:
-        reason = f"{told}: it does not fail, but {n_frauds} frauds are fewer than the {min_frauds} that a pass needs"
+        reason = f"{told}: it does not fail, but {too_few_frauds(n_frauds, min_frauds)}"
     elif figure.value > figure.usual:
         what = " and ".join(effect_words(item) for item in found.effects)
         verdict, reason = "pass", f"{told}: if it has changed, it does not matter; {what}"
@@ -213,9 +216,15 @@ def drift_rule(name: str, metric: str, found: Drift | None, missing: str, n_frau
 
 def effect_words(item: Effect) -> str:
     """Return what a shift does, with what counts and what chance shows, as part of a sentence."""
-    change = f"{item.change:.1%}" if math.isfinite(item.change) else "all"
-    seldom = f"{item.beyond:.1%}" if math.isfinite(item.beyond) else "that"
+    change = percent(item.change, 1) if math.isfinite(item.change) else "all"
+    seldom = percent(item.beyond, 1) if math.isfinite(item.beyond) else "that"
     return (
-        f"the {item.name} per event is {item.now:.4g} where it was {item.before:.4g} (a change of {change}; more than "
-        f"{item.floor:.3g} of it counts, chance seldom shows more than {seldom})"
+        f"the {item.name} per event is {number(item.now, 4)} where it was {number(item.before, 4)} (a change of "
+        f"{change}; more than {percent(item.floor)} counts, chance seldom shows more than {seldom})"
     )
+
+
+def too_few_frauds(n_frauds: int, min_frauds: int) -> str:
+    """Say that a period has fewer frauds than a pass needs."""
+    are = "is" if n_frauds == 1 else "are"
+    return f"{count(n_frauds, 'fraud')} {are} fewer than the {whole(min_frauds)} that a pass needs"

@@ -22,7 +22,8 @@ from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.replay import Replay
 from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerdict, RuleResult, Verdict
 from fraudctl.evaluate.segments import split_segments
-from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
+from fraudctl.figures import count, digits_apart, exact, number
+from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules, too_few_frauds
 from fraudctl.policy.choose import SENSITIVITY_FACTORS
 from fraudctl.policy.decide import Policy
 from fraudctl.populations import require_same_events
@@ -172,8 +173,10 @@ class _Bench:
         for i, section in enumerate(self.gate.segments):
             yield from self._segments(f"segments[{i}]", section)
 
-    def _rule(self, name: str, metric: str, found: Estimate, bound: float, direction: Direction) -> RuleResult:
-        needed = self.gate.min_frauds if self.min_frauds is None else self.min_frauds
+    def _rule(
+        self, name: str, metric: str, found: Estimate, bound: float, direction: Direction, *, part: int | None = None
+    ) -> RuleResult:
+        """Judge a figure of all events, or of a segment with ``part`` frauds; what a pass needs counts all of them."""
         return compare(
             name,
             metric,
@@ -181,8 +184,9 @@ class _Bench:
             bound,
             direction,
             n_frauds=self.judged.n_frauds,
-            min_frauds=needed,
+            min_frauds=self.gate.min_frauds if self.min_frauds is None else self.min_frauds,
             confidence=self.settings.confidence,
+            part=part,
         )
 
     def _champion(self, section: ChampionRuleSection) -> Iterator[RuleResult]:
@@ -203,12 +207,13 @@ class _Bench:
     def _segments(self, name: str, section: SegmentRuleSection) -> Iterator[RuleResult]:
         segments = split_segments(self.scored[section.by], self.judged.y_true, min_frauds=section.min_frauds)
         sides: list[tuple[Direction, float]] = [*_sides(section.at_least, section.at_most)]
+        frauds = {label: self.judged.take(rows).n_frauds for label, rows in segments}
         for direction, bound in sides:
             found = {label: estimate(section.metric, self.judged.take(rows), self.settings) for label, rows in segments}
-            yield from self._family(f"{name}.{direction}", section, found, bound, direction)
+            yield from self._family(f"{name}.{direction}", section, found, bound, direction, frauds)
         if section.margin is not None:
             found = {label: self._segment_lead(section.metric, rows) for label, rows in segments}
-            yield from self._family(f"{name}.no_worse_than", section, found, -section.margin, "at_least")
+            yield from self._family(f"{name}.no_worse_than", section, found, -section.margin, "at_least", frauds)
 
     def _segment_lead(self, metric: str, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Estimate:
         if self.rival is None:
@@ -222,16 +227,19 @@ class _Bench:
         found: Mapping[Category, Estimate],
         bound: float,
         direction: Direction,
+        frauds: Mapping[Category, int],
     ) -> Iterator[RuleResult]:
         """Judge segments together: each must pass by itself; a fail must survive Holm's correction."""
         results = [
-            self._rule(f"{name} {section.by}={shown(label)}", section.metric, item, bound, direction)
+            self._rule(
+                f"{name} {section.by}={shown(label)}", section.metric, item, bound, direction, part=frauds[label]
+            )
             for label, item in found.items()
         ]
         failing = holm([_tail(item.estimate, bound, direction) for item in results], _alpha(self.settings.confidence))
         for item, survives in zip(results, failing, strict=True):
             if item.verdict == "fail" and not survives:
-                reason = f"{item.reason}, but not so once that many segments are looked at (Holm)"
+                reason = f"{item.reason}; no longer so after Holm's correction for {len(results)} segments"
                 yield replace(item, verdict="inconclusive", reason=reason)
             else:
                 yield item
@@ -266,37 +274,58 @@ def compare(
     n_frauds: int,
     min_frauds: int,
     confidence: float,
+    part: int | None = None,
 ) -> RuleResult:
     """Hold the end of an interval against a bound.
 
     Passes where the whole interval keeps the bound and there are at least ``min_frauds`` frauds; fails where the whole
     interval breaks it, or where with too few clusters for an interval the value lies far beyond the bound; everything
     else, a missing or non-finite figure above all, is inconclusive.
+
+    Parameters
+    ----------
+    n_frauds
+        Frauds among all events that are judged; a pass needs ``min_frauds`` of them.
+    part
+        Frauds among the events of the figure, where it is that of a segment.
     """
+    counted = n_frauds if part is None else part
     named = metric if found.base is None else f"{metric} against {found.base.words}:"
     if found.low is None or found.high is None or not found.known:
         if _plainly_broken(found, bound, direction, confidence):
-            reason = f"{named} {found.value:.4g}, asked {direction.replace('_', ' ')} {bound:g}: far beyond the bound"
+            reason = f"{named} {number(found.value, 4)}, {_asked(bound, direction)}: far beyond the bound"
             return RuleResult(name, "fail", metric, found, bound, direction, f"{reason} ({found.reason})")
         reason = f"{named} is not known: {found.reason or 'no finite interval'}"
         return RuleResult(name, "inconclusive", metric, found, bound, direction, reason)
     rising = direction == "at_least"
     keeps = found.low >= bound if rising else found.high <= bound
     breaks = found.high < bound if rising else found.low > bound
-    asked = f"asked {direction.replace('_', ' ')} {bound:g}"
-    words = f"{named} {found.value:.4g} ({found.low:.4g} to {found.high:.4g}), {asked}"
-    settle = _frauds_to_settle(found, bound, n_frauds, confidence)
+    words = f"{named} {_figures(found, bound)}, {_asked(bound, direction)}"
+    settle = _frauds_to_settle(found, bound, counted, confidence)
     verdict: Verdict = "pass" if keeps else "fail" if breaks else "inconclusive"
     if verdict == "pass" and n_frauds < min_frauds:
-        reason = f"{words}: it would pass, but {n_frauds} frauds are fewer than the {min_frauds} that a pass needs"
+        reason = f"{words}: it would pass, but {too_few_frauds(n_frauds, min_frauds)}"
         return RuleResult(name, "inconclusive", metric, found, bound, direction, reason, min_frauds)
     if verdict == "inconclusive":
-        more = "no number of frauds would settle it" if settle is None else f"about {settle} frauds would settle it"
+        here = "" if part is None else " in this segment"
+        more = "no number of frauds" if settle is None else f"about {count(settle, 'fraud')}{here}"
+        more = f"{more} would settle it"
         reason = f"{words}: the interval holds the bound, {more}"
         return RuleResult(name, verdict, metric, found, bound, direction, reason, settle)
     end = "low" if rising == keeps else "high"
-    reason = f"{words}: its {end} end {'keeps' if keeps else 'breaks'} the bound ({n_frauds} frauds)"
+    reason = f"{words}: its {end} end {'keeps' if keeps else 'breaks'} the bound ({count(counted, 'fraud')})"
     return RuleResult(name, verdict, metric, found, bound, direction, reason)
+
+
+def _asked(bound: float, direction: Direction) -> str:
+    return f"asked {direction.replace('_', ' ')} {exact(bound)}"
+
+
+def _figures(found: Estimate, bound: float) -> str:
+    """Write a value and its interval with as many digits as show on which side of the bound each of them lies."""
+    ends = [item for item in (found.value, found.low, found.high) if item is not None]
+    value, low, high = (number(item, digits_apart(tuple(ends), bound)) for item in ends)
+    return f"{value} ({low} to {high})"
 
 
 PLAINLY = 3.0
@@ -414,11 +443,9 @@ def _refusal(gate: GateSection, control: _Control) -> tuple[str, str]:
     floor = max(0.1, round(high + 0.1, 1))
     asked = _DETECTION & set(gate.metrics)
     if not asked and not gate.segments:
-        return reason, f"no rule asks that fraud is found; add savings = {{ at_least = {floor:g} }} to [gate]"
-    return (
-        reason,
-        f"the floors are too low; shuffled scores save up to {high:.3g}: add savings = {{ at_least = {floor:g} }}",
-    )
+        return reason, f"no rule asks that fraud is found; add savings = {{ at_least = {exact(floor)} }} to [gate]"
+    low = f"the floors are too low; shuffled scores save up to {number(high)}"
+    return reason, f"{low}: add savings = {{ at_least = {exact(floor)} }}"
 
 
 def _warnings(bench: _Bench, rules: tuple[RuleResult, ...]) -> Iterator[str]:
@@ -429,6 +456,6 @@ def _warnings(bench: _Bench, rules: tuple[RuleResult, ...]) -> Iterator[str]:
             reach = normal_quantile(bench.settings.confidence) * se
             if reach > margin:
                 yield (
-                    f"the margin {margin:g} is smaller than the interval reaches ({reach:.3g}): an equal model would "
-                    "seldom pass; take more data, pool folds, or widen the margin"
+                    f"the margin {exact(margin)} is smaller than half the interval ({number(reach)}): an equal model "
+                    "would seldom pass; take more data, pool folds, or widen the margin"
                 )

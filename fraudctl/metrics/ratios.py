@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudctl.costs import Baseline, ConstantAction, CostMatrix, baseline, minimum_risk, perfect_cost, taken_cost
+from fraudctl.figures import number
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -165,7 +166,9 @@ def savings_against(
     if len(y_true) == 0:
         reason = "no events"
     elif base.cost <= 0:
-        reason = f"the cheapest constant action ({base.chosen.words}) costs {base.cost:g}: there is nothing to save"
+        reason = (
+            f"the cheapest constant action ({base.chosen.words}) costs {number(base.cost)}: there is nothing to save"
+        )
     taken, without = weight * cost_taken, weight * base.per_event
     return Ratio(taken, without, unit, fraud, offset=1.0, scale=-1.0, reason=reason, base=base.chosen)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fraudctl.costs import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
+from fraudctl.figures import exact, number, percent
 from fraudctl.metrics import ratios
 from fraudctl.metrics.ratios import Ratio
 from fraudctl.project.decisions import LimitSection
@@ -30,8 +31,8 @@ class Constraint:
     at_most: float | None = None
 
     def __str__(self) -> str:
-        parts = [] if self.at_least is None else [f"at least {self.at_least:g}"]
-        parts += [] if self.at_most is None else [f"at most {self.at_most:g}"]
+        parts = [] if self.at_least is None else [f"at least {exact(self.at_least)}"]
+        parts += [] if self.at_most is None else [f"at most {exact(self.at_most)}"]
         return f"{self.metric} {' and '.join(parts)}"
 
     def kept_by(self, found: Estimate) -> bool:
@@ -217,7 +218,7 @@ def feasible_cuts(
         msg = f"policy.constraints cannot be kept at any threshold: {_explain(curves, kept, rates)}"
         hint = "loosen one of them, or train on more data so that the intervals narrow"
         if outcomes.always.any():
-            hint += f"; rules alert {outcomes.always.mean():.2%} of the events whatever the threshold"
+            hint += f"; rules alert {percent(float(outcomes.always.mean()))} of the events whatever the threshold"
         raise ProjectError(msg, hint=hint)
     return every
 
@@ -227,7 +228,7 @@ def _explain(curves: dict[Constraint, CutCurve], kept: dict[Constraint, BoolArra
     if alone:
         return "; ".join(alone)
     ranges = [
-        f"{item} needs an alert_rate from {rates[cuts].min():.3g} to {rates[cuts].max():.3g}"
+        f"{item} needs an alert_rate from {number(rates[cuts].min())} to {number(rates[cuts].max())}"
         for item, cuts in kept.items()
     ]
     return "; ".join(ranges) + ", and these do not meet"
@@ -240,6 +241,8 @@ def _best(item: Constraint, curve: CutCurve, rates: FloatArray) -> str:
         return f"{item} has no known interval at any threshold{why}"
     if item.at_least is not None and not (curve.low >= item.at_least).any():
         best = int(np.nanargmax(curve.low))
-        return f"{item}: the low end reaches {curve.low[best]:.3g} at most, at an alert_rate of {rates[best]:.3g}"
+        low, rate = number(curve.low[best]), number(rates[best])
+        return f"{item}: the low end reaches {low} at most, at an alert_rate of {rate}"
     best = int(np.nanargmin(curve.high))
-    return f"{item}: the high end comes down to {curve.high[best]:.3g} at best, at an alert_rate of {rates[best]:.3g}"
+    high, rate = number(curve.high[best]), number(rates[best])
+    return f"{item}: the high end comes down to {high} at best, at an alert_rate of {rate}"

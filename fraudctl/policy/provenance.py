@@ -17,6 +17,7 @@ import polars as pl
 
 from fraudctl.costs import CodeArray, FloatArray, IntArray, expected_cost
 from fraudctl.errors import DataError
+from fraudctl.figures import number
 from fraudctl.policy.bids import Moments, Per
 from fraudctl.policy.places import Scarce, Served
 
@@ -319,7 +320,7 @@ def decided_words(by: DecidedBy, action: str) -> str:
         if by.threshold is None:
             return f"No threshold{whose} leads to another action: {action}."
         relation = "is below" if action == "allow" else "reaches"
-        return f"The probability {relation} the threshold {by.threshold:.4g}{whose}: {action}."
+        return f"The probability {relation} the threshold {number(by.threshold, 4)}{whose}: {action}."
     slot = by.slot
     taken = "" if slot is None else f" It took one of {slot.left:,} slots that were left of the {slot.per}."
     return f"The lowest expected loss decided: {action}.{taken}"

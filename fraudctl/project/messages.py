@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
+
+from fraudctl.figures import exact
 
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "a truth value"), (int, "a whole number"), (float, "a number"), (str, "text"), (datetime, "a time"),
@@ -63,7 +66,7 @@ def mistake(item: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"{value}"
+    return exact(value) if isinstance(value, float) and math.isfinite(value) else f"{value}"
 
 
 def _literal(item: Mapping[str, Any], context: Mapping[str, Any]) -> str:

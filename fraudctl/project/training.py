@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from fraudctl.figures import exact
 from fraudctl.own import DataColumn
 from fraudctl.project.types import PositiveDuration, Section
 
@@ -77,10 +78,10 @@ class RangeSection(Section):
     @model_validator(mode="after")
     def _ordered(self) -> RangeSection:
         if not self.low < self.high:
-            msg = f"low must be less than high; got {self.low:g} and {self.high:g}"
+            msg = f"low must be less than high; got {exact(self.low)} and {exact(self.high)}"
             raise ValueError(msg)
         if self.log and self.low <= 0:
-            msg = f"a logarithmic scale needs low > 0; got {self.low:g}"
+            msg = f"a logarithmic scale needs low > 0; got {exact(self.low)}"
             raise ValueError(msg)
         return self
 
@@ -148,7 +149,7 @@ class TrainSection(Section):
             for end in (span.low, span.high):
                 value = int(end) if name == "depth" else end
                 if value != end:
-                    msg = f"search.{name}: whole numbers only; got {end:g}"
+                    msg = f"search.{name}: whole numbers only; got {exact(end)}"
                     raise ValueError(msg)
                 ParamsSection.model_validate({name: value})
         return self

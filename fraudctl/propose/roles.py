@@ -17,6 +17,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.errors import DataError, UsageError
+from fraudctl.figures import number
 from fraudctl.plain import shown, shown_all
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding
@@ -360,7 +361,7 @@ def _comes_back(column: Column) -> bool:
 
 def _entity_reason(column: Column) -> str:
     per_value = column.n_filled / column.n_unique
-    return f"{column.n_unique:,} ids, {per_value:.3g} events each"
+    return f"{column.n_unique:,} ids, {number(per_value)} events each"
 
 
 def _best(ranked: list[tuple[int, str]]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from fraudctl.plain import visible
+from fraudctl.sentences import Sentence
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ class Card:
     """A figure that stands out, and what it is."""
 
     value: str
-    label: str
+    label: Sentence
     tone: Tone = "plain"
 
 
@@ -33,7 +34,7 @@ class Card:
 class Text:
     """A paragraph; a note is set smaller."""
 
-    text: str
+    text: Sentence
     note: bool = False
 
 
@@ -42,7 +43,7 @@ class Fact:
     """A term and what holds of it, as in a method section."""
 
     term: str
-    text: str
+    text: Sentence
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Bar:
 
     name: str
     segments: tuple[Segment, ...]
-    alt: str
+    alt: Sentence
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Chart:
     name: str
     title: str
     spec: Mapping[str, Any]
-    alt: str
+    alt: Sentence
     wide: bool = True
     narrow: Mapping[str, Any] | None = None
 
@@ -121,7 +122,7 @@ class Table:
     """Rows under columns; `tools` adds sorting and, for long ones, a filter; `folded` shows it when it is asked for."""
 
     name: str
-    caption: str
+    caption: Sentence
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     tools: bool = False
@@ -136,7 +137,7 @@ class Table:
 Block = Text | Facts | Bar | Chart | Table
 
 
-def _said(block: Block) -> tuple[str, ...]:
+def _said(block: Block) -> tuple[Sentence, ...]:
     if isinstance(block, Facts):
         return tuple(item.text for item in block.items)
     if isinstance(block, Text):
@@ -150,7 +151,7 @@ class Section:
 
     name: str
     title: str
-    lead: str
+    lead: Sentence
     blocks: tuple[Block, ...] = ()
 
 
@@ -170,16 +171,16 @@ class Document:
         The most important statements, first things first.
     """
 
-    title: str
-    subtitle: tuple[str, ...]
+    title: Sentence
+    subtitle: tuple[Sentence, ...]
     cards: tuple[Card, ...]
     sections: tuple[Section, ...]
     kicker: str = ""
     verdict: tuple[str, Tone] | None = None
-    findings: tuple[tuple[str, str, Tone], ...] = ()
+    findings: tuple[tuple[Sentence, Sentence, Tone], ...] = ()
     footer: str = ""
 
-    def sentences(self) -> tuple[str, ...]:
+    def sentences(self) -> tuple[Sentence, ...]:
         """Give every sentence, in the order in which they appear."""
         blocks = [block for section in self.sections for block in section.blocks]
         leads = [section.lead for section in self.sections]

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from fraudctl.explain.event import EventExplanation, KnownEntity
+import math
+
+from fraudctl.explain.conditions import DIGITS
+from fraudctl.explain.event import Change, EventExplanation, KnownEntity
 from fraudctl.explain.reasons import tell
-from fraudctl.explain.wording import spoken
-from fraudctl.figures import count, moment, money, number, percent
+from fraudctl.explain.wording import as_said, spoken
+from fraudctl.figures import count, moment, money, number, percent, signed
 from fraudctl.policy.provenance import decided_words
 from fraudctl.report.document import Card, Cell, Column, Document, Section, Table, Text
+from fraudctl.sentences import fixed, sentence
 
 
 def event_document(item: EventExplanation) -> Document:
     """Lay out the explanation of one event."""
-    amount = "" if item.amount is None else f" over {money(item.amount, item.currency)}"
-    outcome = {1: "fraud", 0: "legitimate", None: "not known yet"}[item.label]
     cards = (
-        Card(number(item.y_prob), "probability of fraud"),
-        *(Card(money(cost, item.currency), f"expected loss: {name}") for name, cost in item.expected_costs.items()),
+        Card(number(item.y_prob), fixed("probability of fraud")),
+        *(Card(money(cost, item.currency), expected_loss(name)) for name, cost in item.expected_costs.items()),
     )
     return Document(
-        title=f"Event {item.event_id}{amount}: {item.action}",
-        subtitle=(f"{moment(item.event_time)} UTC · model {item.model}", f"In hindsight: {outcome}."),
+        title=headline(item),
+        subtitle=(decided_at(item), hindsight(item)),
         cards=cards,
         sections=(
             _decided(item),
@@ -32,52 +34,127 @@ def event_document(item: EventExplanation) -> Document:
     )
 
 
+@sentence
+def headline(item: EventExplanation) -> str:
+    """Name the event, its amount and what was decided."""
+    amount = "" if item.amount is None else f" over {money(item.amount, item.currency)}"
+    return f"Event {item.event_id}{amount}: {item.action}"
+
+
+@sentence
+def decided_at(item: EventExplanation) -> str:
+    """Say when the event was decided, and by which model."""
+    return f"{moment(item.event_time)} UTC · model {item.model}"
+
+
+@sentence
+def hindsight(item: EventExplanation) -> str:
+    """Say the outcome, where it is known by now."""
+    outcome = {1: "fraud", 0: "legitimate", None: "not known yet"}[item.label]
+    return f"In hindsight: {outcome}."
+
+
+@sentence
+def expected_loss(action: str) -> str:
+    """Name the action of an expected loss."""
+    return f"expected loss: {action}"
+
+
+@sentence
+def decided_by(item: EventExplanation) -> str:
+    """Say by what the action was decided."""
+    return decided_words(item.decided_by, item.action)
+
+
+@sentence
+def reasons_lead(item: EventExplanation) -> str:
+    """Say what speaks most for a decision of the model, or that the model did not decide."""
+    by = item.decided_by
+    if not by.by_model:
+        return f"These did not decide: a {by.kind} did. By the model alone it would have been {by.instead_of}."
+    done = "was alerted" if item.action != "allow" else "passed"
+    if not item.reasons:
+        return f"The event {done}. No single feature stands out; the sum of many decided."
+    return f"The event {done}. The strongest reason: {spoken(item.reasons[0].words)}."
+
+
+@sentence
+def change_lead(item: EventExplanation) -> str:
+    """Say which single change would have flipped the decision."""
+    change, applies = item.change, _applies(item)
+    if change is None:
+        return f"{applies} No change of a single feature flips this decision.".strip()
+    needed, value = _told_apart(change)
+    lead = (
+        f"{spoken(change.words)}: {needed} instead of {value} would have led to {change.action} (probability "
+        f"{number(change.y_prob)})."
+    )
+    return f"{applies} {lead}".strip()
+
+
+def _told_apart(change: Change) -> tuple[str, str]:
+    """Write two values with as few digits as state the needed one in full and tell the two apart."""
+    for digits in DIGITS:
+        needed, value = tell(change.words, change.needed, digits), tell(change.words, change.value, digits)
+        if needed != value and _in_full(change, digits):
+            return needed, value
+    return repr(change.needed), repr(change.value)
+
+
+def _in_full(change: Change, digits: int) -> bool:
+    needed = change.needed
+    if needed is None or isinstance(needed, (bool, str)):
+        return True
+    return math.isclose(as_said(change.words, needed, digits), needed, rel_tol=1e-6)
+
+
+@sentence
+def change_note(change: Change) -> str:
+    """Say how large a change is, where it is a change from one number to another."""
+    smallest = "The smallest single change that was found, with all other features as they were"
+    if change.value is None or isinstance(change.value, (bool, str)):
+        return f"{smallest}."
+    return (
+        f"{smallest}: it passes up to {percent(min(change.size, 1.0))} of the values of earlier events, or of their "
+        "range."
+    )
+
+
+@sentence
+def known_lead(entity: KnownEntity) -> str:
+    """Say what was known of an entity when the event came."""
+    if entity.value is None:
+        return f"The event has no {entity.entity}."
+    return (
+        f"{entity.entity} {entity.value}: {count(entity.n_events, 'earlier event')}, "
+        f"{count(entity.n_known_frauds, 'known fraud')}, {count(entity.n_pending, 'event')} without a label by then."
+    )
+
+
 def _decided(item: EventExplanation) -> Section:
-    return Section("decided", "What decided?", decided_words(item.decided_by, item.action))
+    return Section("decided", "What decided?", decided_by(item))
 
 
 def _reasons(item: EventExplanation) -> Section:
-    by = item.decided_by
-    if by.by_model:
-        title, towards = "Why?", "was stopped" if item.action != "allow" else "passed"
-        lead = f"No single feature speaks for it: the event {towards} on the sum of many."
-        if item.reasons:
-            lead = f"The event {towards} mostly for {spoken(item.reasons[0].words)}."
-    else:
-        title = "The model's view"
-        lead = f"These did not decide: a {by.kind} did. By the model alone it would have been {by.instead_of}."
+    title, lead = "Why?" if item.decided_by.by_model else "The model's view", reasons_lead(item)
     if not item.model_view:
         return Section("reasons", title, lead)
     rows = tuple(
         (
             Cell(reason.text),
-            Cell(f"{reason.contribution:+.2f}", reason.contribution),
+            Cell(signed(reason.contribution), reason.contribution),
             Cell(f"{reason.direction} the risk"),
         )
         for reason in item.model_view
     )
     columns = (Column("Reason"), Column("Log-odds", "number"), Column("Direction"))
-    return Section("reasons", title, lead, (Table("reasons", "Reasons, the strongest first", columns, rows),))
+    return Section("reasons", title, lead, (Table("reasons", fixed("Reasons, the strongest first"), columns, rows),))
 
 
 def _change(item: EventExplanation) -> Section:
-    title = "What would have flipped it?"
-    change, applies = item.change, _applies(item)
-    if change is None:
-        nothing = "No change of a single feature flips this decision."
-        return Section("change", title, f"{applies} {nothing}".strip())
-    needed, value = tell(change.words, change.needed), tell(change.words, change.value)
-    if needed == value:
-        needed, value = repr(change.needed), repr(change.value)
-    lead = (
-        f"{spoken(change.words)}: {needed} instead of {value} would have led to {change.action} "
-        f"(probability {number(change.y_prob)})."
-    )
-    note = (
-        f"The smallest single change, {percent(min(change.size, 1.0))} of the way across what is usual, all "
-        f"else as it was."
-    )
-    return Section("change", title, f"{applies} {lead}".strip(), (Text(note, note=True),))
+    title, change = "What would have flipped it?", item.change
+    notes = () if change is None else (Text(change_note(change), note=True),)
+    return Section("change", title, change_lead(item), notes)
 
 
 def _applies(item: EventExplanation) -> str:
@@ -94,12 +171,7 @@ def _applies(item: EventExplanation) -> str:
 def _known(entity: KnownEntity, currency: str) -> Section:
     title = f"What was known of this {entity.entity}?"
     name = f"known-{entity.entity}"
-    if entity.value is None:
-        return Section(name, title, f"The event has no {entity.entity}.")
-    lead = (
-        f"{entity.entity} {entity.value}: {count(entity.n_events, 'earlier event')}, "
-        f"{count(entity.n_known_frauds, 'known fraud')}, {entity.n_pending:,} labels not yet in."
-    )
+    lead = known_lead(entity)
     words = {1: "fraud", 0: "legitimate", None: "not yet in"}
     rows = tuple(
         (
@@ -112,4 +184,4 @@ def _known(entity: KnownEntity, currency: str) -> Section:
     if not rows:
         return Section(name, title, lead)
     columns = (Column("Event", "code"), Column("Time (UTC)"), Column("Amount", "number"), Column("Label by then"))
-    return Section(name, title, lead, (Table(name + "-table", "Its latest earlier events", columns, rows),))
+    return Section(name, title, lead, (Table(name + "-table", fixed("Its latest earlier events"), columns, rows),))

@@ -141,7 +141,7 @@ def _by_day(e: Explanation) -> Iterator[Block]:
     most = max(missed + false for _, missed, false in days)
     worst = tuple(at for at, missed, false in days if missed + false == most)
     alt = said.worst_days(Worst(unit, len(days), worst, most), e.currency)
-    series = {"missed": ("missed fraud", "bad"), "false": ("false alarms", "cool")}
+    series = {"missed": ("missed fraud", "bad"), "false": ("false positives", "cool")}
     wide, narrow = (
         charts.stacked_days(rows, series=series, title=e.currency, width=width)
         for width in (charts.WIDE, charts.NARROW)

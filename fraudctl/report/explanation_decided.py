@@ -7,7 +7,7 @@ from fraudctl.explain.result import Explanation
 from fraudctl.figures import count, money, whole
 from fraudctl.report.cells import count_cell, money_cell
 from fraudctl.report.document import Cell, Column, Section, Table
-from fraudctl.sentences import sentence
+from fraudctl.sentences import fixed, sentence
 
 _WORDS = {"capacity": "Capacity: no slot, or one that was worth more", "constraint": "Constraints on alerts",
           MODEL: "The model"}  # fmt: skip
@@ -26,7 +26,7 @@ def decided_section(e: Explanation) -> Section | None:
         Column("Saved", "number", "money against the actions that would have been taken without it"),
     )  # fmt: skip
     rows = tuple(_row(item, e) for item in e.decided)
-    caption = "Every event of the period once, by what decided its action"
+    caption = fixed("Every event of the period once, by what decided its action")
     return Section("decided", "What did rules and limits decide?", lead, (Table("decided", caption, columns, rows),))
 
 

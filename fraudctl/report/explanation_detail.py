@@ -48,7 +48,7 @@ def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
     tone: Tone = "bad" if item.significant else "muted"
     return (
         Cell("", lines=(*item.conditions, *(f"{whole(part.n_errors)} of them: {part.words}" for part in item.mostly))),
-        Cell("missed" if item.kind == MISSED else "false alarms"),
+        Cell("missed" if item.kind == MISSED else "false positives"),
         count_cell(item.n_events),
         count_cell(item.n_errors),
         Cell(number(item.expected_errors), round(item.expected_errors, 3)),
@@ -124,7 +124,7 @@ def _case_row(item: ErrorCase, e: Explanation) -> tuple[Cell, ...]:
     tone: Tone = "bad" if missed else "cool"
     group = f"group {item.cluster + 1}" if item.cluster is not None else ""
     detail = SHORT_CAUSE.get(item.cause or "", "") if missed else group
-    what = "missed" if missed else "false alarm"
+    what = "missed" if missed else "false positive"
     amount = "" if item.amount is None else money(item.amount, "").strip()
     who = tuple(f"{name} {value}" for name, value in item.entities.items() if value is not None)
     return (

@@ -39,11 +39,11 @@ def contrasts_section(e: Explanation) -> Section:
         blocks += _contrast_charts(missed, "missed", "missed minus caught frauds")
     if false is not None:
         parts.append(said.contrasted(false, "false"))
-        blocks += _contrast_charts(false, "false", "false alarms minus events that passed")
+        blocks += _contrast_charts(false, "false", "false positives minus events that passed")
     blocks.sort(key=lambda block: isinstance(block, Chart) and block.wide)
     if e.pairs is not None:
         blocks.append(_pairs_table(e.pairs))
-    for name, side in (("missed_contrast", "Missed frauds"), ("false_alarm_contrast", "False alarms")):
+    for name, side in (("missed_contrast", "Missed frauds"), ("false_alarm_contrast", "False positives")):
         if name in e.absent:
             blocks.append(Text(said.absent(side, e.absent[name]), note=True))
     used = next((item.clusters for item in (missed, false) if item is not None and item.clusters), "")
@@ -82,7 +82,7 @@ def _pairs_table(pairs: Pairs) -> Table:
     )
     columns = (
         Column("Features that act together", "lines"), Column("Missed frauds", "number"),
-        Column("False alarms", "number"), Column("Size", "number", "mean over all errors, whatever its direction"),
+        Column("False positives", "number"), Column("Size", "number", "mean over all errors, whatever its direction"),
     )  # fmt: skip
     return Table("pairs", said.pairs_caption(pairs), columns, rows, tools=True)
 
@@ -102,20 +102,24 @@ def clusters_section(e: Explanation) -> Section:
         return Section("clusters", title, said.absent("Not drawn", e.absent["clusters"]))
     if not e.clusters:
         return Section(
-            "clusters", title, fixed("False alarms fall into no groups that would come back with other events.")
+            "clusters",
+            title,
+            fixed("The model's false positives fall into no groups that would come back with other events."),
         )
-    lead = said.groups(e.clusters, e.totals, e.currency)
+    lead = said.groups(e.clusters, e.decided, e.currency)
     rows = tuple(_cluster_row(i, item, e) for i, item in enumerate(e.clusters, 1))
     columns = (
-        Column("Group", "number"), Column("Rule in words", "lines"), Column("False alarms", "number"),
+        Column("Group", "number"), Column("Rule in words", "lines"), Column("False positives", "number"),
         Column("Cost", "number"),
-        Column("Precision", "number", "of the false alarms that meet the rule, those in the group"),
+        Column("Precision", "number", "of the false positives that meet the rule, those in the group"),
         Column("Recall", "number", "of the group, those that meet the rule"),
         Column("Stability", "number", "how well the group comes back among random halves, 1 being whole"),
-        Column("Fraud in like alerts", "number", "of all alerts that meet the rule, those that are fraud"),
+        Column("Fraud in like alerts", "number", "of all alerts of the model that meet the rule, those that are fraud"),
     )  # fmt: skip
     note = said.unstable(Few(e.n_unstable_clusters, 0))
-    table = Table("clusters", fixed("Groups of false alarms with the same reasons"), columns, rows, tools=True)
+    table = Table(
+        "clusters", fixed("Groups of the model's false positives with the same reasons"), columns, rows, tools=True
+    )
     return Section("clusters", title, lead, (table, Text(note, note=True)))
 
 

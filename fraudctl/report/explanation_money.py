@@ -18,7 +18,7 @@ from fraudctl.sentences import fixed, joined
 
 _LOSS_COLUMNS = (
     Column("Events", "number"), Column("Frauds", "number"), Column("Missed", "number"),
-    Column("Missed money", "number"), Column("False alarms", "number"), Column("Their cost", "number"),
+    Column("Missed money", "number"), Column("False positives", "number"), Column("Their cost", "number"),
     Column("Lost in all", "number"),
 )  # fmt: skip
 
@@ -122,7 +122,7 @@ def _curve_spec(e: Explanation, points: list[Setting], width: int) -> charts.Spe
     return charts.lines(
         rows,
         x="x",
-        series={"total": ("total", "ink"), "missed": ("missed fraud", "bad"), "false": ("false alarms", "cool")},
+        series={"total": ("total", "ink"), "missed": ("missed fraud", "bad"), "false": ("false positives", "cool")},
         x_axis={"type": "quantitative", "title": "alerts per day", "scale": scale, "axis": ticks},
         y_axis={"type": "quantitative", "title": e.currency, "axis": charts.ticks("money")},
         marks={"today": e.sweep.today.alerts_per_day} if e.sweep.today.n_alerts else None,
@@ -136,7 +136,7 @@ def _near_table(e: Explanation) -> Table:
     rows = tuple(_near_row(item, today, e) for item in e.sweep.near)
     columns = (
         Column("Odds taken as", "number"), Column("Alerts a day", "number"), Column("Frauds caught more", "number"),
-        Column("Missed money recovered", "number"), Column("False alarms more", "number"),
+        Column("Missed money recovered", "number"), Column("False positives more", "number"),
         Column("Their cost", "number"), Column("Loss changes by", "number"),
     )  # fmt: skip
     caption = fixed("What a lower or higher threshold would recover and cost, against today")

@@ -13,6 +13,7 @@ from fraudctl.explain.campaigns import Campaign, CampaignTotal
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast, Difference
+from fraudctl.explain.decided import DecidedTotal
 from fraudctl.explain.findings import CURES, CauseShare, Move
 from fraudctl.explain.money import EntityTable
 from fraudctl.explain.pairs import Pairs
@@ -42,7 +43,11 @@ def verdict(t: Totals, when: Span, currency: str) -> str:
     if t.cost <= 0:
         return f"The model lost nothing in {length} ({count(t.n_frauds, 'fraud')})"
     worse = f", {money(-t.saved, currency)} more than “{t.base.words}” would have cost" if t.saved < 0 else ""
-    parts = {"missed fraud": t.missed_cost, "false alarms": t.false_alarm_cost, "handling caught fraud": t.caught_cost}
+    parts = {
+        "missed fraud": t.missed_cost,
+        "false positives": t.false_alarm_cost,
+        "handling caught fraud": t.caught_cost,
+    }
     top = max(parts, key=lambda item: parts[item])
     share = f"; {percent(parts[top] / t.cost)} of it is {top}" if min(parts.values()) >= 0 else ""
     return f"The model lost {money(t.cost, currency)} in {length}{worse}{share}"
@@ -76,8 +81,8 @@ def missed(t: Totals, currency: str) -> str:
 
 @sentence
 def false_alarms(t: Totals, currency: str) -> str:
-    """Say what false alarms cost."""
-    return f"false alarms: {money(t.false_alarm_cost, currency)}"
+    """Say what false positives cost."""
+    return f"false positives: {money(t.false_alarm_cost, currency)}"
 
 
 @sentence
@@ -180,10 +185,11 @@ def threshold_lead(move: Move, swept: Sweep, currency: str) -> str:
         return f"No: none of the {whole(n)} other settings would have cost noticeably less."
     change = move.other.n_alerts - move.today.n_alerts
     alerts = f"{'more' if change > 0 else 'fewer'} alerts" if change else "as many alerts, on other events"
+    than = f" instead of {whole(move.today.n_alerts)}" if change else ""
     share = f" ({percent(move.gain / abs(move.today.cost))})" if move.today.cost else ""
     return (
-        f"Partly: with {alerts} ({whole(move.other.n_alerts)} instead of {whole(move.today.n_alerts)}) the loss would "
-        f"have been {money(move.gain, currency)} lower{share}, in hindsight."
+        f"Partly: with {alerts} ({whole(move.other.n_alerts)}{than}) the loss would have been "
+        f"{money(move.gain, currency)} lower{share}, in hindsight."
     )
 
 
@@ -201,8 +207,8 @@ def threshold_curve(move: Move, currency: str) -> str:
 def contrasted(item: Contrast, kind: str) -> str:
     """Say what parts errors from their peers, as a factor on the odds of fraud."""
     sides = {
-        "missed": "Missed frauds differ from caught ones",
-        "false": "False alarms differ from legitimate events that passed",
+        "missed": "Frauds that the model missed differ from those that it caught",
+        "false": "The model's false positives differ from legitimate events that it passed",
     }
     top = item.families[0]
     factor = f"{number(math.exp(min(abs(top.value), 50.0)))} times {'lower' if top.value < 0 else 'higher'}"
@@ -234,7 +240,7 @@ def drawn_by(entity: str) -> str:
     """Say what the intervals of contributions are drawn over."""
     return (
         f"Mean contributions to the score; whiskers are 90 % intervals that redraw whole {entity} ids. A difference "
-        "shows where the scores part, not why."
+        "shows where the scores differ, not why."
     )
 
 
@@ -243,19 +249,20 @@ def pairs_caption(pairs: Pairs) -> str:
     """Say of how many errors pairs of features are summarised."""
     return (
         f"What pairs of features add to the scores of {count(pairs.n_missed, 'missed fraud')} and "
-        f"{count(pairs.n_false_alarms, 'false alarm')} beyond each by itself, mean in log-odds"
+        f"{count(pairs.n_false_alarms, 'false positive')} beyond each by itself, mean in log-odds"
     )
 
 
 @sentence
-def groups(items: tuple[Cluster, ...], t: Totals, currency: str) -> str:
-    """Say how many false alarms fall into groups; groups are disjoint."""
+def groups(items: tuple[Cluster, ...], decided: tuple[DecidedTotal, ...], currency: str) -> str:
+    """Say how many false positives of the model fall into groups; groups are disjoint, and none is made by a rule."""
     n, worst = sum(item.n for item in items), items[0]
+    n_false = sum(item.n_false_alarms for item in decided if item.by_model)
     reason = f", most of all {worst.drivers[0][0]}" if worst.drivers else ""
     most = "the costliest" if sum(item.cost == worst.cost for item in items) == 1 else "one of the costliest"
     return (
-        f"{whole(n)} of {count(t.n_false_alarms, 'false alarm')} fall into {count(len(items), 'group')}; {most} has "
-        f"{whole(worst.n)} ({money(worst.cost, currency)}){reason}."
+        f"{whole(n)} of {count(n_false, 'false positive')} of the model fall into {count(len(items), 'group')}; {most} "
+        f"has {whole(worst.n)} ({money(worst.cost, currency)}){reason}."
     )
 
 
@@ -335,7 +342,7 @@ def searched(item: Slices) -> str:
 @sentence
 def not_searched(kind: str, reason: str) -> str:
     """Say why one kind of error was not searched."""
-    return f"{'Missed frauds' if kind == MISSED else 'False alarms'} were not searched: {reason}."
+    return f"{'Missed frauds' if kind == MISSED else 'False positives'} were not searched: {reason}."
 
 
 @sentence

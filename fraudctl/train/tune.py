@@ -21,6 +21,7 @@ import numpy as np
 
 from fraudctl.calibrate import undo_sampling
 from fraudctl.errors import DataError, UsageError
+from fraudctl.figures import number
 from fraudctl.train.model import best_trees, fit_model, params_of, raw_score
 from fraudctl.train.objective import Gain, Judged, Objective, paired_gain
 
@@ -159,7 +160,7 @@ class Tuner:
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, value)
-        note = f"best {self.objective.name} {study.best_value:.4f}"
+        note = f"best {self.objective.name} {number(study.best_value, 4)}"
         self.progress.update(min(_counted(study), n_trials), n_trials, note)
 
     def _begin(self, study: optuna.Study) -> tuple[optuna.Trial, int]:

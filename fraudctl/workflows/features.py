@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import UsageError
+from fraudctl.figures import whole
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 
@@ -305,7 +306,7 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
 def require_memory(memory: int) -> None:
     """Refuse a budget in bytes with which nothing can be built."""
     if memory < LEAST_MEMORY:
-        msg = f"--memory: {memory / 1e6:,.0f} MB are too little; expected at least {LEAST_MEMORY / 1e6:,.0f} MB"
+        msg = f"--memory: {whole(memory / 1e6)} MB are too little; expected at least {whole(LEAST_MEMORY / 1e6)} MB"
         raise UsageError(msg)
 
 
@@ -390,7 +391,7 @@ class _Pace:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         seconds = max(time.monotonic() - self.began, 1e-9)
-        self.progress.update(done, total, f"{what}, {done / seconds:,.0f} rows/s")
+        self.progress.update(done, total, f"{what}, {whole(done / seconds)} rows/s")
 
 
 def carried_columns(

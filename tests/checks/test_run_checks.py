@@ -302,6 +302,13 @@ def test_a_test_period_with_few_frauds_is_told_with_what_it_can_show() -> None:
     assert "has frauds only" in few(frame=alone, rest='[split]\ntest = "9d"\n').what
 
 
+def test_the_frauds_of_the_test_period_are_those_that_are_left_when_repeated_rows_are_dropped() -> None:
+    few = lambda frame: next(item for item in check(frame).findings if item.id == "test-few-frauds")  # noqa: E731
+    again = pl.concat([healthy(), healthy().sample(400, seed=1)]).sort("at", "id")
+    assert few(again).counts == few(healthy()).counts
+    assert few(again).what == few(healthy()).what
+
+
 SOURCES = '[sources.logins]\nevents = "l.parquet"\nevent_time = "at"\nentities = { card = "who" }\n'
 LOGINS = pl.DataFrame({"at": [START + i * STEP for i in range(200)], "who": range(200), "ok": [True] * 200})
 

@@ -33,7 +33,7 @@ def test_average_precision_by_hand() -> None:
 
 def test_recall_at_fpr_by_hand() -> None:
     y_true, score = np.array([1, 0, 1, 0, 0]), np.array([0.9, 0.8, 0.7, 0.6, 0.5])
-    # no false alarm: 1 of 2 frauds; one of three false alarms: both
+    # no false positive: 1 of 2 frauds; one of three false positives: both
     assert recall_at_fpr(y_true, score, 0.0) == 0.5
     assert recall_at_fpr(y_true, score, 1 / 3) == 1.0
 

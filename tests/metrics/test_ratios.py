@@ -82,6 +82,6 @@ def test_savings_of_perfect_is_the_ceiling() -> None:
     perfect = metrics.savings_of_perfect(Y, table, matrix)
     assert perfect.value == 1.0
     ours = metrics.savings_ratio(Y, taken_cost(table, ALERT.astype(int), Y), table, matrix)
-    # ours: one fraud missed 10, one false alarm 1; base is blocking all: 5
+    # ours: one fraud missed 10, one false positive 1; base is blocking all: 5
     assert ours.value == pytest.approx(1 - 11 / 5)
     assert perfect_cost(table, Y).sum() == 0.0

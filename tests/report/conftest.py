@@ -30,6 +30,7 @@ from fraudctl.report.document import (
     Table,
     Text,
 )  # fmt: skip
+from fraudctl.sentences import Sentence
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "explain")]
 
@@ -51,24 +52,25 @@ def document() -> Document:
     rows = [
         {"label": f"{NASTY} {i}", "value": i - 2.0, "low": i - 2.5, "high": i - 1.5, "tone": "bad"} for i in range(4)
     ]
+    said = Sentence(NASTY)
     table = Table(
-        "cases", NASTY, (Column(NASTY, "code"), Column("Lost", "number"), Column("Why", "lines")),
+        "cases", said, (Column(NASTY, "code"), Column("Lost", "number"), Column("Why", "lines")),
         tuple((Cell(f"{NASTY} {name}"), Cell(f"{cost:,.2f}", cost), Cell("", lines=(NASTY, name)))
               for name, cost in (("bravo", 3.0), ("alpha", 1000.5), ("charlie", -20.0))),
         tools=True, filter_hint="Filter",
     )  # fmt: skip
     sections = (
-        Section("first", NASTY, NASTY, (
-            Bar("bar", (Segment(NASTY, "1", 0.7, "bad"), Segment("b", "2", 0.3, "cool")), NASTY),
-            Text(NASTY), Text("note", note=True),
-            Chart("one", NASTY, charts.intervals(rows, title="x"), NASTY, wide=False),
-            Chart("two", "t", charts.intervals(rows, title="x"), NASTY, wide=False),
+        Section("first", NASTY, said, (
+            Bar("bar", (Segment(NASTY, "1", 0.7, "bad"), Segment("b", "2", 0.3, "cool")), said),
+            Text(said), Text(Sentence("note"), note=True),
+            Chart("one", NASTY, charts.intervals(rows, title="x"), said, wide=False),
+            Chart("two", "t", charts.intervals(rows, title="x"), said, wide=False),
         )),
-        Section("second", "Cases", "lead", (table, Facts((Fact(NASTY, NASTY),)))),
+        Section("second", "Cases", Sentence("lead"), (table, Facts((Fact(NASTY, said),)))),
     )  # fmt: skip
     return Document(
-        NASTY, (NASTY,), (Card("1", NASTY, "good"),), sections, kicker=NASTY, verdict=("fail", "bad"),
-        findings=((NASTY, NASTY, "bad"),), footer=NASTY,
+        said, (said,), (Card("1", said, "good"),), sections, kicker=NASTY, verdict=("fail", "bad"),
+        findings=((said, said, "bad"),), footer=NASTY,
     )  # fmt: skip
 
 

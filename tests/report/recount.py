@@ -29,6 +29,7 @@ from fraudctl.explain import (
     clusters,
     contrast,
     decided,
+    event,
     findings,
     money,
     pairs,
@@ -585,6 +586,33 @@ def recount_decided(item: decided.DecidedTotal, g: Ground) -> None:
     assert (item.cost, item.false_alarm_cost) == (near(lost(mine)), near(lost(false)))
 
 
+def recount_event(item: event.EventExplanation, g: Ground) -> None:
+    (row,) = [row for row in g.rows if row["event_id"] == item.event_id]
+    assert (item.y_prob, item.action) == (near(row["y_prob"]), row["action"])
+    assert (item.amount, item.label) == (row["amount"], row["label"])
+    assert item.event_time == row["event_time"]
+    for known in item.known:
+        recount_known(known, g, before=item.event_time)
+
+
+def recount_known(item: event.KnownEntity, g: Ground, before: datetime | None = None) -> None:
+    past = [row for row in g.history if item.value is not None and row[item.entity] == item.value]
+    if before is None:
+        assert item.n_events <= len(past)
+        return
+    past = [row for row in past if row["event_time"] < before]
+    arrived = [row["label"] for row in past if row["label_time"] is not None and row["label_time"] <= before]
+    assert (item.n_events, item.n_known_frauds) == (len(past), sum(label == 1 for label in arrived))
+    assert item.n_pending == len(past) - sum(label is not None for label in arrived)
+
+
+def recount_change(item: event.Change, g: Ground) -> None:
+    """Check the size; that the number of the sentence flips the decision has a test of its own."""
+    assert g.words[item.words] == item.feature
+    assert item.size > 0
+    assert item.needed != item.value
+
+
 RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
     Totals: recount_totals, costs.ConstantAction: recount_base, causes.CauseTotal: recount_cause,
     findings.CauseShare: recount_share, campaigns.Campaign: recount_campaign,
@@ -601,7 +629,8 @@ RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
     facts.Ids: recount_ids, facts.Overlap: recount_overlap, facts.SharedIds: recount_shared,
     evaluated.Excluded: recount_excluded, evaluated.Period: recount_period, facts.ImmatureBounds: recount_immature,
     facts.ControlGroup: recount_control, facts.RandomTest: recount_random, facts.Paired: recount_paired,
-    decided.DecidedTotal: recount_decided,
+    decided.DecidedTotal: recount_decided, event.EventExplanation: recount_event, event.KnownEntity: recount_known,
+    event.Change: recount_change,
     facts.Pairs: recount_all_paired, facts.Lookback: recount_lookback, facts.Amount: recount_amount,
 }  # fmt: skip
 
