@@ -6,11 +6,12 @@ import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
+from fraudctl.figures import count, number
 from fraudctl.plain import shown_all
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project, load_project
@@ -322,10 +323,48 @@ class StreamResult:
     refused: int
     """Lines that were answered with an error."""
     actions: dict[str, int]
+    dropped: Dropped
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as JSON."""
-        return dict(vars(self))
+        return {**vars(self), "dropped": self.dropped.outcomes}
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Outcomes that no feature counts, because their event is not known: not yet, or no longer.
+
+    Attributes
+    ----------
+    outcomes
+        How many.
+    wait_days
+        How long an event waits for the message with its outcome: three label delays, at least 30 days.
+    """
+
+    outcomes: int
+    wait_days: float
+
+    @classmethod
+    def so_far(cls, engine: Engine) -> Dropped:
+        """Return the outcomes without an event in the features of the champion, since their state was built."""
+        features = engine.live.features[engine.champion.features.digest]
+        return cls(features.counters["dropped"] + len(features.early), features.wait_us / 86_400_000_000)
+
+    def since(self, before: Dropped) -> Dropped:
+        """Return what came after an earlier count; events that came later may have taken some of the earlier ones."""
+        return replace(self, outcomes=max(self.outcomes - before.outcomes, 0))
+
+    @property
+    def words(self) -> str | None:
+        """Say how many there are and where they would count; None where there is none."""
+        if not self.outcomes:
+            return None
+        return (
+            f"{count(self.outcomes, 'outcome')} without an event that is known, which no feature counts: an event "
+            f"waits {number(self.wait_days)} days (three label delays, at least 30 days) for its outcome; a file with "
+            "--history counts outcomes of any age"
+        )
 
 
 def score_stream(engine: Engine, lines: Iterable[bytes], answer: Callable[[bytes], object]) -> StreamResult:
@@ -341,26 +380,26 @@ def score_stream(engine: Engine, lines: Iterable[bytes], answer: Callable[[bytes
     """
     from fraudctl.scoring import wire
 
-    refused, before = 0, dict(engine.live.counts)
-    for number, line in enumerate(lines, start=1):
+    refused, before, dropped = 0, dict(engine.live.counts), Dropped.so_far(engine)
+    for at, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             out = engine.take(wire.parse(line))
         except DataError as error:
             refused += 1
-            out = wire.dumps({"line": number, "error": error.message, "hint": error.hint})
+            out = wire.dumps({"line": at, "error": error.message, "hint": error.hint})
         engine.flush()
         if out is not None:
             answer(out)
-    return _stream_result(engine, before, refused)
+    return _stream_result(engine, before, refused, Dropped.so_far(engine).since(dropped))
 
 
-def _stream_result(engine: Engine, before: Mapping[str, int], refused: int) -> StreamResult:
+def _stream_result(engine: Engine, before: Mapping[str, int], refused: int, dropped: Dropped) -> StreamResult:
     now = {key: engine.live.counts[key] - before.get(key, 0) for key in ("events", "labels", "sources", "repeated")}
     decider = engine.champion
     actions = {action: engine.actions[action] for action in decider.policy.actions}
-    return StreamResult(decider.model, decider.policy_version, **now, refused=refused, actions=actions)
+    return StreamResult(decider.model, decider.policy_version, **now, refused=refused, actions=actions, dropped=dropped)
 
 
 def score_through(
@@ -389,7 +428,7 @@ def score_through(
     for raw in messages(new, decider):
         engine.check_any(raw)
     progress.stage("Deciding one by one")
-    delivery = _Delivery(engine)
+    delivery, dropped = _Delivery(engine), Dropped.so_far(engine)
 
     def chunks() -> Iterator[pl.DataFrame]:
         for part in _batches(messages(new, decider), CHUNK // 20):
@@ -400,6 +439,9 @@ def score_through(
 
     nothing = _answers_frame([], decider, with_features=engine.with_features)
     write_chunks(lambda: itertools.chain(chunks(), [nothing]), output)
+    lost = Dropped.so_far(engine).since(dropped).words
+    if lost is not None:
+        progress.warn(lost)
     actions = {
         action: delivery.actions[action] for action in {**dict.fromkeys(decider.policy.actions), **delivery.actions}
     }

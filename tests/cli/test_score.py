@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -99,6 +100,28 @@ def test_a_stream_gives_the_same_and_refuses_line_by_line(batch: pl.DataFrame, d
         for name in names:
             value = found["features"][name]
             assert value == pytest.approx(row[name], rel=1e-9) if isinstance(value, float) else value == row[name]
+
+
+def test_outcomes_that_no_feature_counts_any_more_are_said(data: Path, trained: Path) -> None:
+    first = json.loads((data / "new.jsonl").read_bytes().splitlines()[0])
+    label, end = load_project(trained).data.label_delay.timedelta, datetime.fromisoformat(first["created_at"])
+    late = end + max(3 * label, timedelta(days=30)) + timedelta(days=1)
+    later = [
+        {**first, "transaction_id": f"later {i}", "created_at": (late + timedelta(minutes=i)).isoformat()}
+        for i in range(20)
+    ]
+    outcome = {"type": "label", "event_id": first["transaction_id"], "label": 1, "label_time": late.isoformat()}
+    lines = [first, *later, outcome]
+    sent = b"\n".join(json.dumps(line).encode() for line in lines)
+    command = [sys.executable, "-m", "fraudctl", "score", "-"]
+    done = subprocess.run(command, cwd=trained, input=sent, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 outcome without an event that is known" in done.stderr.decode()
+    soon = {**outcome, "label_time": (end + label).isoformat()}
+    sent = b"\n".join(json.dumps(line).encode() for line in (first, soon, *later))
+    done = subprocess.run(command, cwd=trained, input=sent, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "without an event" not in done.stderr.decode()
 
 
 def test_a_state_goes_on_where_it_was_left(batch: pl.DataFrame, data: Path, trained: Path, tmp_path: Path) -> None:

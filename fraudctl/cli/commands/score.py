@@ -108,6 +108,8 @@ def score(
 def _tell(session: Session, result: StreamResult) -> None:
     """Say what a stream brought; lines that could not be taken are the data's fault."""
     session.note(f"{result.events:,} events: {_actions(result.actions)}; {result.labels:,} labels")
+    if result.dropped.words is not None:
+        session.warn(result.dropped.words)
     if result.refused:
         msg = f"{result.refused:,} lines could not be taken; each was answered with its error"
         raise DataError(msg, hint="the answers name the lines")
