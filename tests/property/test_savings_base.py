@@ -19,7 +19,7 @@ from rich.console import Console
 from fraudctl.cli.render import evaluation_tables, models_table
 from fraudctl.compare import compare
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE, baseline, cost_matrix, taken_cost
-from fraudctl.evaluate import decide_frame, prepare
+from fraudctl.evaluate import Replay, Stretch, decide_frame, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import Champion, judge
 from fraudctl.metrics import savings_ratio
@@ -59,17 +59,22 @@ def random_project(rng: np.random.Generator) -> Project:
     return plan.model_copy(update={"costs": costs})
 
 
-def brute_force(events: pl.DataFrame, project: Project) -> dict[str, float]:
-    """Take each action for one event after the other, and count its slots in a dictionary of local days and weeks."""
+def brute_force(events: pl.DataFrame, project: Project, *, counted: list[bool] | None = None) -> dict[str, float]:
+    """Take each action for one event after the other, and count its slots in a dictionary of local days and weeks.
+
+    ``counted`` says which events are judged; the others only take slots.
+    """
     matrix = cost_matrix(project.costs)
     zone, totals = ZoneInfo(project.data.timezone), {}
     for code, action in enumerate(matrix.actions):
         cap, used, total = project.policy.capacity.get(action), Counter[Any](), 0.0
-        for row in events.iter_rows(named=True):
+        for at, row in enumerate(events.iter_rows(named=True)):
             day = row["event_time"].astimezone(zone).date()
             key = day if cap is None or cap.per == "day" else day.isocalendar()[:2]
             free = cap is None or used[key] < cap.limit
             used[key] += 1
+            if counted is not None and not counted[at]:
+                continue
             cell = matrix.cells[code if free else 0][row["label"]]
             total += cell.fixed + cell.rate * row["amount"]
         totals[action] = total
@@ -128,6 +133,36 @@ def test_base_is_what_taking_each_action_event_by_event_costs(seed: int) -> None
     assert found.cost == min(item.cost for item in found.constants)
     money = taken_cost(matrix.per_event(events), found.codes, events["label"].to_numpy())
     assert float(money.sum()) == found.cost
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_slots_go_to_all_events_over_clock_changes_refunds_and_lead(seed: int) -> None:
+    """A period that begins within a week and crosses a change of clocks; labels are missing, and amounts negative.
+
+    Slots are given to unlabelled events and to those before the period; labelled events of the period are judged.
+    """
+    rng = np.random.default_rng(seed)
+    plan = random_project(rng)
+    days = {"Europe/Berlin": 24, "Pacific/Auckland": 31, "UTC": 0}[plan.data.timezone]  # 29 March and 5 April 2026
+    events = make_events(int(rng.integers(60, 300)), 20, seed=seed)
+    unknown, refund = (pl.Series(rng.random(events.height) < share) for share in (0.3, 0.2))
+    events = events.with_columns(
+        event_time=pl.col("event_time") + timedelta(days=days),
+        label=pl.when(unknown).then(None).otherwise(pl.col("label")),
+        amount=pl.when(refund).then(-pl.col("amount")).otherwise(pl.col("amount")),
+    )
+    lead = (events["event_time"] < START + timedelta(days=days, hours=float(rng.uniform(0, 100)))).to_numpy()
+    judged = (events["label"].is_not_null().to_numpy())[~lead]
+    if not judged.any():
+        return
+    stretch = Stretch(events.drop("y_prob"), events["y_prob"].to_numpy(), bare_policy(plan), lead)
+    found = prepare(Replay((stretch,), judged).judge(plan), plan).base
+    counted = np.zeros(events.height, dtype=bool)
+    counted[np.flatnonzero(~lead)[judged]] = True
+    expected = brute_force(events, plan, counted=counted.tolist())
+    assert {item.action: item.cost for item in found.constants} == pytest.approx(expected)
+    assert found.cost == min(item.cost for item in found.constants)
 
 
 @settings(max_examples=60, deadline=None)
