@@ -139,6 +139,8 @@ class App:
                 raise _too_large(limits.body)
             if name == b"content-encoding" and value != b"identity":
                 raise Refused(415, "the body is encoded", "send it as it is, without Content-Encoding")
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise Refused(415, "the body is encoded for its transfer", "send it whole, or with chunked alone")
         try:
             async with asyncio.timeout_at(scope.get(DEADLINE)):
                 body = await _body(receive, limits.body)
@@ -160,7 +162,7 @@ class App:
         from starlette.exceptions import HTTPException
         from starlette.routing import Route
 
-        return Starlette(
+        rest = Starlette(
             routes=[
                 Route("/decisions", _only_post, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]),
                 Route("/labels", self._labels, methods=["POST"]),
@@ -176,6 +178,8 @@ class App:
                 HTTPException: _http_error, Refused: _refused, FraudctlError: _fraudctl_error,
             },
         )  # fmt: skip
+        rest.router.redirect_slashes = False  # such an answer would lead where the client's Host says
+        return rest
 
     async def _labels(self, request: Request) -> Response:
         taken = self.service.labels(await self._document(request.scope, request.receive))

@@ -32,6 +32,8 @@ LINGER: Final = 1.0
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STEP: Final = LARGEST_HEAD // 2
+_LAST_LOOK: Final = 0.01
+"""Seconds between a deadline and its consequence: what has arrived while the loop was busy is read first."""
 _GRACE: Final = 0.5
 """Seconds after the deadline of a body: the application answers first, with 408."""
 
@@ -134,7 +136,11 @@ class Connection(HttpToolsProtocol):
     def _within(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self._too_late)
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        """Look once more: timers run before sockets are read, and a busy loop is no fault of the peer."""
+        self._timer = self.loop.call_later(_LAST_LOOK, self._too_late)
 
     def _too_late(self) -> None:
         self._timer = None
@@ -176,6 +182,9 @@ class Connection(HttpToolsProtocol):
         if self._slow_reader is not None:
             self._slow_reader.cancel()
             self._slow_reader = None
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: a client may ask for what it likes, and is answered in HTTP/1.1."""
 
     # ------------------------------------------------------------ what comes
 

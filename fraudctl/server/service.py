@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import DataError, FraudctlError
+from fraudctl.errors import DataError, FraudctlError, UsageError
 from fraudctl.scoring import wire
 from fraudctl.scoring.engine import each
 from fraudctl.scoring.live import RepeatedEventError
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 Load = Callable[[], "tuple[Decider, Decider | None]"]
 """Opens champion and challenger anew, as they are called on the command line."""
+
+
+_CENTURY = 100 * 365 * 86_400
+_MOST = {
+    "body": 1 << 40, "items": 10**9, "rate": 10**9, "seconds": 10**6, "idle": 10**6, "connections": 10**6,
+    "peer_connections": 10**6, "ahead": _CENTURY, "wait": _CENTURY, "waiting": 10**12,
+}  # fmt: skip
+"""Largest value of each limit: what is beyond could neither be counted in a clock nor held."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,13 @@ class Limits:
     ahead: float = 3600.0
     wait: float = 31 * 86_400.0
     waiting: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= most:  # which NaN is not either
+                msg = f"the limit {name} is {value:g}; expected 0 to {most:,}"
+                raise UsageError(msg, hint="see `fraudctl serve --help` for the limits and their defaults")
 
     def places(self) -> Places:
         """Return the places for connections."""
