@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import math
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -106,3 +108,10 @@ def test_a_state_that_cannot_be_saved_is_not_ready_and_told_once() -> None:
     lines = [json.loads(line) for line in told.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["state cannot be written", "state can be written again"]
     assert lines[0]["message"] == "no inode"
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
+@pytest.mark.parametrize("value", [math.inf, math.nan, -1.0, 1e30])
+def test_limits_are_numbers_that_a_clock_and_a_system_can_hold(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"the limit {name} is"):
+        Limits(**{name: value})  # type: ignore[arg-type]
