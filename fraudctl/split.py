@@ -403,6 +403,10 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def _long(span: timedelta) -> str:
+    return figures.length(span / timedelta(seconds=1))
+
+
 def _default_test(span: timedelta) -> timedelta:
     """Give a fifth of the mature span, at most 30 days, in whole days where there are any."""
     fifth = min(span / 5, _LONGEST_DEFAULT_TEST)
@@ -432,7 +436,8 @@ class _Layout:
             return self.project.split.test.timedelta
         span = known_until - self.delay - self.first
         if span <= timedelta(0):
-            msg = f"no event is mature: the data span {known_until - self.first}, the label delay is {self.delay}"
+            spanned = _long(known_until - self.first)
+            msg = f"no event is mature: the data span {spanned}, the label delay is {_long(self.delay)}"
             raise DataError(msg, hint="more history is needed, or [data] label_delay is too long")
         return _default_test(span)
 
@@ -457,14 +462,15 @@ class _Layout:
         folds = tuple(self._folds())
         if not folds:
             msg = (
-                f"no fold is possible: {self.first.isoformat()} is the first event, as_of is {self.as_of.isoformat()}, "
-                f"and a fold needs a training period, the label delay twice ({self.delay}) and {self.test} to validate"
+                f"no fold is possible: the first event is of {figures.moment(self.first)}, as_of is "
+                f"{figures.moment(self.as_of)} (UTC), and a fold needs a training period, the label delay twice "
+                f"({_long(self.delay)} each) and {_long(self.test)} to validate"
             )
             hint = "a later as_of, a shorter test period or more history helps"
             raise DataError(msg, hint="\n".join([*self.warnings, hint]))
         if not any(self._counts(fold.valid)[0] for fold in folds):
             msg = (
-                f"no fold has a fraud to validate on: {len(folds)} folds of {self.test} before "
+                f"no fold has a fraud to validate on: {figures.count(len(folds), 'fold')} of {_long(self.test)} before "
                 f"{self.as_of - self.delay:%Y-%m-%d}, {n_fraud} frauds to train on. Without one, no model, calibration "
                 "or threshold can be chosen"
             )

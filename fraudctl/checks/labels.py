@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import datetime
 
 import polars as pl
 
 from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Week, counted
-from fraudctl.errors import FraudctlError
+from fraudctl.errors import DataError, FraudctlError
 from fraudctl.figures import number, percent
 from fraudctl.power import power_of
+from fraudctl.project import Project
+from fraudctl.split import make_split, periods
 
 MANY_UNKNOWN = 0.5
 FEW_FRAUDS = 30
@@ -75,13 +78,30 @@ def check_power(data: Data) -> Iterator[Finding]:
         {"event_id": data[column], "event_time": times, "label": data.label, "label_time": arrived}
     ).drop_nulls("event_time")
     frame = frame.unique("event_id", maintain_order=True)  # rows that repeat another are dropped when events are read
+    known_until = until or tables.NO_TIME
+    yield from _check_folds(frame.sort("event_time", "event_id"), data.project, known_until)
     try:
-        found = power_of(frame, data.project, known_until=until or tables.NO_TIME)
+        found = power_of(frame, data.project, known_until=known_until)
     except FraudctlError:
         return  # no period can be laid out: `label-immature` and `train` say why
     if found.severity is not None:
         counts = {"n_frauds": found.n_frauds, "n_legit": found.n_legit, "recall_half_width": found.half_width}
         yield Finding("test-few-frauds", found.severity, "split.test", found.sentence, counts, found.hint)
+
+
+def _check_folds(frame: pl.DataFrame, project: Project, known_until: datetime) -> Iterator[Finding]:
+    """Find a history that holds no fold to train on, where `train` would refuse. Blocked entities are not looked at."""
+    evaluate = project.evaluate.model_copy(update={"block_known": None})
+    evaluated = project.model_copy(update={"evaluate": evaluate})
+    try:
+        periods(frame, evaluated, known_until=known_until)
+    except FraudctlError:
+        return  # `label-immature` says why
+    try:
+        make_split(frame, evaluated, known_until=known_until)
+    except DataError as error:
+        hint = (error.hint or "").rpartition("\n")[2]
+        yield Finding("split-impossible", "info", "split", f"`fraudctl train` would refuse: {error.message}", {}, hint or None)
 
 
 def label_delays(data: Data) -> dict[str, float]:

@@ -131,7 +131,7 @@ def lines(
     layers: list[Spec] = []
     if band is not None:
         data = {"values": [{"from": band[0], "to": band[1]}]}
-        encoding = {"x": field("from", scale=x_axis.get("scale", {})), "x2": {"field": "to"}}
+        encoding = {"x": {**x_axis, "field": "from"}, "x2": {"field": "to"}}
         layers.append({"data": data, "mark": _mark("rect", "band"), "encoding": encoding})
     shared_x = {**x_axis, "field": x}
     nudges = _nudges(rows, list(series), height)

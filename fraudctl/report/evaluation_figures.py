@@ -29,6 +29,10 @@ SHARES: Final = {
 }  # fmt: skip
 
 
+def _share(name: str) -> bool:
+    return name in SHARES or "_precision_at_" in name
+
+
 def words(name: str) -> str:
     """Say what a metric is."""
     if name.endswith("_precision_at_100"):
@@ -55,7 +59,7 @@ def say(name: str, value: float, currency: str) -> str:
         return whole(value)
     if name == "cost":
         return money(value, currency)
-    return percent(value, 1) if name in SHARES else number(value, 4)
+    return percent(value, 1) if _share(name) else number(value, 4)
 
 
 def interval(name: str, item: Estimate, e: Evaluation) -> Cell:
@@ -69,7 +73,7 @@ def estimate(name: str, item: Estimate) -> Cell:
     """Give a metric as a share or a number."""
     if item.value is None:
         return Cell("–", "")
-    return Cell(percent(item.value, 1) if name in SHARES else number(item.value), round(item.value, 9))
+    return Cell(percent(item.value, 1) if _share(name) else number(item.value), round(item.value, 9))
 
 
 def with_interval(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:

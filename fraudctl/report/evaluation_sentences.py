@@ -152,8 +152,11 @@ def reliability(item: CurvePoints) -> str:
 @sentence
 def off(item: Rate) -> str:
     """Say how far probabilities are off."""
-    error = percent(item.estimate.value or 0.0, 2)
-    return f"Probabilities are off by {error} on average over bins of equal size; the diagonal is perfect."
+    error = number(100 * (item.estimate.value or 0.0), 2)
+    return (
+        f"Probabilities are off by {error} percentage points on average over bins of equal size; the diagonal is "
+        "perfect."
+    )
 
 
 @sentence

@@ -25,7 +25,8 @@ amount = "amount"
 label = "fraud"
 label_delay = "7d"
 """
-HEALTHY_INFOS = {"time-zone", "label-immature", "test-few-frauds"}
+HEALTHY_INFOS = {"time-zone", "label-immature", "test-few-frauds", "split-impossible"}
+"""What 62 days with a test period of 45 are told; `train` needs more of them."""
 
 
 def project(*, data: str = "", rest: str = "") -> Project:
@@ -307,6 +308,16 @@ def test_the_frauds_of_the_test_period_are_those_that_are_left_when_repeated_row
     again = pl.concat([healthy(), healthy().sample(400, seed=1)]).sort("at", "id")
     assert few(again).counts == few(healthy()).counts
     assert few(again).what == few(healthy()).what
+
+
+def test_a_history_that_train_would_refuse_is_told() -> None:
+    found = check(healthy(), rest='[split]\ntest = "25d"\n').findings
+    (told,) = [item for item in found if item.id == "split-impossible"]
+    assert told.severity == "info"
+    assert told.what.startswith("`fraudctl train` would refuse: no fold is possible: the first event is of ")
+    assert told.hint == "a later as_of, a shorter test period or more history helps"
+    fine = check(healthy(), rest='[split]\ntest = "9d"\n').findings
+    assert not [item for item in fine if item.id == "split-impossible"]
 
 
 SOURCES = '[sources.logins]\nevents = "l.parquet"\nevent_time = "at"\nentities = { card = "who" }\n'
