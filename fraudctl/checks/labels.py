@@ -101,7 +101,9 @@ def _check_folds(frame: pl.DataFrame, project: Project, known_until: datetime) -
         make_split(frame, evaluated, known_until=known_until)
     except DataError as error:
         hint = (error.hint or "").rpartition("\n")[2]
-        yield Finding("split-impossible", "info", "split", f"`fraudctl train` would refuse: {error.message}", {}, hint or None)
+        yield Finding(
+            "split-impossible", "info", "split", f"`fraudctl train` would refuse: {error.message}", {}, hint or None
+        )
 
 
 def label_delays(data: Data) -> dict[str, float]:
