@@ -318,15 +318,15 @@ def test_what_was_evaluated_is_decided_online(policy: str, project: Path, tmp_pa
     assert {key: batch[key] for key in expected} == expected
     assert set(batch.values()) >= {"allow", "review"}
     lines = tmp_path / "new.jsonl"
-    new[:160].drop("is_fraud", "label_available_at").write_ndjson(lines)
+    new[:480].drop("is_fraud", "label_available_at").write_ndjson(lines)
     if policy == SCARCE:
         state = tmp_path / "state"
         assert run_in(project, "state", "build", str(state), *history, "--quiet").code == 0
-        parts = [b"\n".join(lines.read_bytes().splitlines()[at : at + 80]) for at in (0, 80)]
+        parts = [b"\n".join(lines.read_bytes().splitlines()[at : at + 240]) for at in (0, 240)]
         answers = [streamed(project, part, "--state", str(state), "--reasons", "none") for part in parts]
     else:
         answers = [streamed(project, lines.read_bytes(), *history, "--reasons", "none")]
     single = [json.loads(line) for item in answers for line in item.out.splitlines()]
-    assert len(single) == 160
+    assert len(single) == 480
     assert all(item["action"] == batch[item["event_id"]] for item in single)
     assert any(item["action"] == "review" for item in single)
