@@ -18,6 +18,7 @@ from fraudctl.features import words
 from fraudctl.features.graph import CycleError, stages
 from fraudctl.features.rowwise import RowExpr, wide_dtype
 from fraudctl.features.sections import NUMERIC_KINDS, Draft, drafts, near
+from fraudctl.features.shadowed import refuse_two_meanings
 from fraudctl.features.specs import (
     HourSpec,
     LabelSpec,
@@ -167,13 +168,12 @@ def define(
     ------
     ProjectError
         An unknown column or entity, an aggregate that does not exist or that the column's type cannot have, two
-        features of one name, definitions in a circle, SQL that is refused, words for a feature that is not there.
+        features of one name, definitions in a circle, SQL that is refused, words for a feature that is not there, a
+        name that would mean two columns.
     DataError
         A row-level column that does not fit the types of the data.
     """
-    if own := sorted(COLUMNS & set(project.entities)):
-        msg = f"entities.{own[0]}: is the name of a column that fraudctl adds to tables"
-        raise ProjectError(msg, hint="give the entity another name")
+    refuse_two_meanings(project, schema)
     columns = usable_columns(project, schema)
     others = {name: usable_source_columns(project, name, table, columns) for name, table in (sources or {}).items()}
     planned = drafts(project, list(columns), {name: list(found) for name, found in others.items()})

@@ -213,6 +213,23 @@ def compile_row_sql(text: str, *, allowed: Collection[str], where: str) -> RowEx
     return row
 
 
+def words_of(text: str, *, where: str) -> tuple[str, ...]:
+    """Return the words of an expression that may name columns, as they are written, each once.
+
+    Raises
+    ------
+    ProjectError
+        The text is no expression.
+
+    Examples
+    --------
+    >>> words_of('amount > 2 * "my limit"', where="rules[0].when")
+    ('amount', 'my limit')
+    """
+    tokens = _tokens(text, where)
+    return tuple(dict.fromkeys(token.name for token in tokens if token.kind in {"word", "quoted"}))
+
+
 def _is_operator(token: Token) -> bool:
     return (token.kind == "sign" and token.text not in "(),") or (
         token.kind == "word" and token.text.lower() in _OPERATORS

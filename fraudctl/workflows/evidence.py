@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.project import Project
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fraudctl.evaluate import Evaluation
     from fraudctl.evaluate.result import RuleResult
     from fraudctl.workflows.decide import DecidedPeriod, Decisions
@@ -21,10 +23,26 @@ DECIDING = ("costs", "evaluate", "gate")
 
 
 def section_digests(project: Project) -> dict[str, str]:
-    """Return a SHA-256 of the meaning of each section that decides a verdict; comments and spaces do not count."""
+    """Return a SHA-256 of the meaning of each section that decides a verdict; comments and spaces do not count.
+
+    ``data`` and ``sources`` stand for the places of the data alone; all else of them is kept by the bundle.
+
+    Parameters
+    ----------
+    project
+        The project as of the bundle that is judged, see `lineage.judging_project`.
+    """
     sections = {name: getattr(project, name) for name in DECIDING}
     documents = {name: None if item is None else item.model_dump(mode="json") for name, item in sections.items()}
+    documents["data"] = project.data.events
+    documents["sources"] = {name: section.events for name, section in project.sources.items()}
     return {name: _digest(document) for name, document in documents.items()}
+
+
+def events_between(frame: pl.DataFrame, from_time: datetime, until: datetime) -> int:
+    """Return how many events of a table, labelled or not, lie in ``[from_time, until)``."""
+    times = frame["event_time"]
+    return int(((times >= from_time) & (times < until)).sum())
 
 
 def _digest(document: Any) -> str:
@@ -105,6 +123,11 @@ def not_own(decisions: Decisions, decided: DecidedPeriod, *, scores: Path | None
         found.append(
             f"the period {period.from_time.isoformat()} to {period.until.isoformat()} was chosen by hand; the model's "
             f"own test period is {bundle.as_of.isoformat()} to {until.isoformat()}"
+        )
+    gone = bundle.facts.get("test_events", 0) - events_between(decisions.table.frame, bundle.as_of, until)
+    if decided.subject.by_chance is None and gone > 0:
+        found.append(
+            f"{gone:,} of the {bundle.facts['test_events']:,} events that the test period had in training are gone"
         )
     asked = 1 if now.gate is None else now.gate.pooled_folds
     if n_periods != asked and scores is None and not found:

@@ -143,9 +143,11 @@ def promote_model(
     """
     from fraudctl import registry
 
-    version = open_bundle(project, reference, progress=progress).version
-    sections = section_digests(project)
-    return registry.promote(project.models_dir, version, now=now, by=by, force_reason=force_reason, sections=sections)
+    bundle = open_bundle(project, reference, progress=progress)
+    return registry.promote(
+        project.models_dir, bundle.version, now=now, by=by, force_reason=force_reason,
+        sections=section_digests(judging_project(bundle, project)),
+    )  # fmt: skip
 
 
 def rollback_model(project: Project, *, reason: str, now: datetime, by: str) -> Entry:
@@ -186,9 +188,11 @@ def compare_models(
 
 
 def _open_both(project: Project, a: str, b: str, progress: Progress) -> tuple[Bundle, Bundle]:
-    """Open two bundles, say which they are, and warn of a newer one than both."""
+    """Open two bundles, say which they are, and warn of a newer one than both, or where both names mean one model."""
     one = open_bundle(project, a, progress=progress, role="A", newer=False)
     other = open_bundle(project, b, progress=progress, role="B", newer=False)
+    if one.version == other.version:
+        progress.warn(f"A and B are one model: {a} and {b} both mean {one.version}")
     warn_of_newer(project, [one.version, other.version], progress)
     return one, other
 

@@ -222,6 +222,7 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
 def _write(project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice) -> Path:
     from fraudctl.bundle import BundleContents, write_bundle
     from fraudctl.scoring.schema import data_schema
+    from fraudctl.workflows.evidence import events_between
 
     facts = {
         "project": project.project.name,
@@ -233,6 +234,7 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         "train_from": split.train_from.isoformat(),
         "train_until": split.train_until.isoformat(),
         "test_until": split.test_until.isoformat(),
+        "test_events": events_between(table.frame, split.as_of, split.test_until),
         "training": trained.summary,
         "recipe": recipe_facts(project),
         "policy_report": choice.report,

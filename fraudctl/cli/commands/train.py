@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -35,4 +36,5 @@ def train(
     for table in (*train_tables(result, timezone=loaded.data.timezone), *policy_tables(result.policy, brief=True)):
         session.show(table)
     session.show(f"wrote {result.path}")
-    session.note(f"next: fraudctl evaluate --model {result.version}")
+    where = "" if project == HERE else f" --project {shlex.quote(str(project))}"
+    session.note(f"next: fraudctl evaluate{where} --model {result.version}")
