@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -196,8 +197,9 @@ class Scene:
 
     @property
     def n_days(self) -> float:
-        """Length of the period in local days that hold events."""
-        return float(self.day.n_unique())
+        """Local days from that of the first event to that of the last, both included; days without events count too."""
+        first, last = self.day.min(), self.day.max()
+        return float((last - first).days + 1) if isinstance(first, date) and isinstance(last, date) else 0.0
 
 
 def make_scene(

@@ -356,3 +356,11 @@ def test_a_feature_of_the_clock_alone_is_no_segment() -> None:
     conditions, _, n_possible = find_conditions(scene, np.arange(frame.height))
     assert "event_weekday" not in {item.column for item in conditions}
     assert n_possible >= len(conditions)
+
+
+def test_days_without_an_event_count_as_days_of_the_period() -> None:
+    world = make_world(1500, seed=12)
+    gap = world.scored.filter(~pl.col("event_time").dt.day().is_in([4, 5, 6]))
+    scene = make_scene(gap, world.history, project=world.project, features=FEATURES)
+    assert scene.day.n_unique() == 7
+    assert scene.n_days == 10
