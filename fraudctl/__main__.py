@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import sys
+from typing import TextIO
 
 _BUG, _INTERRUPTED, _USAGE = 70, 130, 2
 _OFTEN_ENOUGH = 100_000
@@ -21,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; nothing accidental becomes 1."""
     args = sys.argv[1:] if argv is None else argv
     if argv is None:
+        _open_standard_streams()
         gc.set_threshold(_OFTEN_ENOUGH)
         if not _verbose(args):
             _silence_libraries()
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         if code == _INTERRUPTED:  # Typer hands an interruption over as a number
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
+        _say(sys.stderr, "interrupted\n")
         code = _INTERRUPTED
     except BrokenPipeError:
         code = _leave_the_pipe()
@@ -42,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             code = _leave_the_pipe()
     except BaseException as error:  # noqa: BLE001
         code = _explain(error, args)
+    for stream in (sys.stdout, sys.stderr):
+        _say(stream, "")
     if argv is None:  # the process ends here: looking for circles in all that is left would take a quarter of a second
         gc.freeze()
     return code
@@ -69,10 +73,39 @@ def _silence_libraries() -> None:
     os.close(nowhere)
 
 
+def _open_standard_streams() -> None:
+    """Open the null device for each standard stream that the caller has closed.
+
+    Otherwise the next file that is opened gets the stream's descriptor, and what a library prints goes into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
 def _leave_the_pipe() -> int:
     """Let what is still to be written go nowhere: its reader has left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _silence(sys.stdout)
     return _INTERRUPTED
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what a stream still holds, and all that follows, go to the null device: writing it cannot fail any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """Write and flush text; where that fails (a full disk), the rest goes nowhere, and the exit code still holds."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):
+        _silence(stream)
 
 
 def _explain(error: BaseException, args: list[str]) -> int:
@@ -80,15 +113,15 @@ def _explain(error: BaseException, args: list[str]) -> int:
     from fraudctl.plain import visible
 
     code, message, hint = _verdict(error)
-    print(f"error: {visible(message, lines=True)}", file=sys.stderr)  # noqa: T201
+    _say(sys.stderr, f"error: {visible(message, lines=True)}\n")
     if hint:
-        print(f"hint: {visible(hint, lines=True)}", file=sys.stderr)  # noqa: T201
+        _say(sys.stderr, f"hint: {visible(hint, lines=True)}\n")
     verbose = _verbose(args)
     if code == _BUG or verbose:
         _print_traceback(error, values=verbose)
     if "--json" in args:
         document = {"error": {"exit_code": code, "message": message, "hint": hint}}
-        print(json.dumps(document, indent=2))  # noqa: T201
+        _say(sys.stdout, json.dumps(document, indent=2) + "\n")
     return code
 
 
@@ -97,7 +130,11 @@ def _verdict(error: BaseException) -> tuple[int, str, str | None]:
     code = getattr(error, "exit_code", None)
     if code is not None:
         return int(code), str(getattr(error, "message", error)), getattr(error, "hint", None)
-    if isinstance(error, OSError):
+    from fraudctl.files import system_error
+
+    system = system_error(error)
+    if system is not None:
+        error = system
         reason = error.strerror or type(error).__name__
         place = f"{_shown(error.filename)} cannot be used" if error.filename is not None else "the system refuses"
         return _USAGE, f"{place}: {reason}", "check the path, its permissions, and the space on its disk"
@@ -121,10 +158,10 @@ def _print_traceback(error: BaseException, *, values: bool) -> None:
 
     if values:
         text = "".join(traceback.format_exception(error))
-        print(visible(text, lines=True), file=sys.stderr, end="")  # noqa: T201
+        _say(sys.stderr, visible(text, lines=True))
         return
     for frame in traceback.extract_tb(error.__traceback__):
-        print(f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}", file=sys.stderr)  # noqa: T201, PTH119
+        _say(sys.stderr, f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}\n")  # noqa: PTH119
 
 
 if __name__ == "__main__":

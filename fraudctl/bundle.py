@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -84,11 +86,17 @@ class BundleContents:
     facts: Mapping[str, Any]
 
 
-def write_bundle(models_dir: Path, contents: BundleContents) -> Path:
+def write_bundle(models_dir: Path, contents: BundleContents, *, announce: Callable[[str], object] = str) -> Path:
     """Write a bundle whole or not at all, and give its folder ``models_dir/<as_of>-<8 hex of its content>``.
 
     Without an as_of, where the data have no time and were split at random, it is ``random-<8 hex of its content>``.
     The same contents give the same folder; where it is there already, it is left as it is.
+
+    Parameters
+    ----------
+    announce
+        Called with the version when all of the bundle is on the disk, before its folder has its name. What it notes
+        therefore holds for every bundle that is there; a process that dies after it leaves a note without a bundle.
 
     Raises
     ------
@@ -97,20 +105,46 @@ def write_bundle(models_dir: Path, contents: BundleContents) -> Path:
     """
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=models_dir) as place:
-            return _write(Path(place), models_dir, contents)
+        with disk.system_errors(), _hidden_folder(models_dir) as folder:
+            return _write(folder, models_dir, contents, announce)
     except OSError as error:
         msg = f"the bundle cannot be written to {models_dir}: {error.strerror or type(error).__name__}"
         raise BundleError(msg, hint="check space and permissions of the folder") from error
 
 
-def _write(place: Path, models_dir: Path, contents: BundleContents) -> Path:
-    folder = place / "bundle"
-    folder.mkdir()
-    if isinstance(contents.model, bytes):
-        (folder / "model.cbm").write_bytes(contents.model)
-    else:
-        contents.model.save_model(str(folder / "model.cbm"))
+@contextlib.contextmanager
+def _hidden_folder(models_dir: Path) -> Iterator[Path]:
+    """Give a new hidden folder that goes away at the end; what processes that died have left goes first."""
+    for left in models_dir.glob(".writing-*"):
+        with contextlib.suppress(OSError):
+            handle = disk.locked_strictly(left)
+            if handle is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(handle)
+    place, own = _locked_folder(models_dir)
+    try:
+        folder = place / "bundle"
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        if own is not None:
+            os.close(own)
+
+
+def _locked_folder(models_dir: Path) -> tuple[Path, int | None]:
+    """Make a hidden folder and lock it, so that it is known whether its writer still lives."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=".writing-", dir=models_dir))
+        with contextlib.suppress(FileNotFoundError):  # removed before it was locked, as left over
+            own = disk.locked_strictly(place)
+            if place.is_dir():
+                return place, own
+
+
+def _write(folder: Path, models_dir: Path, contents: BundleContents, announce: Callable[[str], object]) -> Path:
+    model = contents.model if isinstance(contents.model, bytes) else _model_bytes(contents.model)
+    disk.write_bytes(folder / "model.cbm", model)
     features = {"columns": contents.columns.to_dict(), "definition": contents.features}
     documents = {"calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features}
     for name, document in documents.items():
@@ -118,17 +152,29 @@ def _write(place: Path, models_dir: Path, contents: BundleContents) -> Path:
     contents.predictions.write_parquet(folder / "predictions.parquet", compression="zstd", statistics=False)
     manifest = seal(_manifest(folder, contents))
     disk.write_bytes(folder / MANIFEST, manifest)
-    target = models_dir / _version_of(manifest, contents.as_of, contents.timezone)
     for path in (*folder.iterdir(), folder):
         disk.flush(path)
+    target = models_dir / _version_of(manifest, contents.as_of, contents.timezone)
+    if target.exists():
+        load_bundle(target)
+    announce(target.name)
     try:
         folder.replace(target)
-        disk.flush(models_dir)
     except OSError:
         if not target.is_dir():
             raise
-        load_bundle(target)  # it was there, or another process wrote it meanwhile
+        load_bundle(target)  # it was there
+    disk.flush(models_dir)
     return target
+
+
+def _model_bytes(model: CatBoost) -> bytes:
+    """Return what `CatBoost.save_model` writes, without a file.
+
+    On a disk that is full at the last bytes, CatBoost itself ends a file early without an error, and loads it later.
+    """
+    state: Any = model.__getstate__()
+    return bytes(state["__model"])
 
 
 def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:

@@ -14,13 +14,48 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+_LIBRARIES: Final = ("polars", "_catboost")
+"""Where exceptions come from that may stand for an error of the system."""
 _UNLOCKABLE: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
 """What file systems answer that know no locks on folders."""
+
+
+_NUMBERED: Final = re.compile(r"\(os error (\d+)\)|^\(Error (\d+): ")
+"""How Polars and CatBoost write the number of a system error in the text of their own."""
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """Return the error of the system that an exception stands for, whichever library raised it; None for another.
+
+    Polars and CatBoost write files by themselves, and report a full or failing disk as an error of their own, or as
+    an `OSError` without its number.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    may = isinstance(error, OSError) or type(error).__module__.startswith(_LIBRARIES)
+    number = _NUMBERED.search(str(error)) if may else None
+    if number is None:
+        return error if isinstance(error, OSError) else None
+    code = int(number[1] or number[2])
+    return OSError(code, os.strerror(code))
+
+
+@contextlib.contextmanager
+def system_errors() -> Iterator[None]:
+    """Raise an `OSError` for whatever a library calls an error of the system."""
+    try:
+        yield
+    except Exception as error:
+        found = system_error(error)
+        if found is None or found is error:
+            raise
+        raise found from error
 
 
 def write_all(handle: int, content: bytes | memoryview) -> None:
@@ -50,11 +85,11 @@ def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterat
     mode
         Permissions of the file; until it has its name, only its owner can read it.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    remove_left_over(path)
+    handle, temporary = _begun(path)
     try:
-        os.close(handle)
-        yield temporary
+        with system_errors():
+            yield temporary
         temporary.chmod(mode)
         if durable:
             flush(temporary)
@@ -63,8 +98,48 @@ def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterat
         with contextlib.suppress(OSError):  # the first failure is the one to report
             temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)
     if durable:
         flush(path.parent)
+
+
+def _begun(path: Path) -> tuple[int, Path]:
+    """Make the hidden file and lock it, so that it is known whether its writer still lives."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_hidden_start(path), suffix=".tmp", dir=path.parent)
+        with contextlib.suppress(OSError):  # without locks, nobody takes it for left over
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:  # else another process took it for left over before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _hidden_start(path: Path) -> str:
+    return f".{path.name[:100]}."
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove what processes that died while they wrote ``path`` have left; whatever is still written is locked."""
+    pattern = re.compile(re.escape(_hidden_start(path)) + r"[a-z0-9_]{8}\.tmp")
+    with contextlib.suppress(OSError):
+        for name in filter(pattern.fullmatch, os.listdir(path.parent)):  # noqa: PTH208 - names alone are wanted
+            left = path.parent / name
+            handle = locked_strictly(left)
+            if handle is not None:
+                left.unlink(missing_ok=True)
+                os.close(handle)
+
+
+def locked_strictly(place: Path) -> int | None:
+    """Lock a file or folder that exists; None where it is locked, or where the system cannot say."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def write_bytes(path: Path, content: bytes) -> None:

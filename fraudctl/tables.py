@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -561,11 +560,6 @@ def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterat
             yield temporary
     except OSError as error:
         raise _unwritable(path, error) from error
-    except pl.exceptions.ComputeError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise _unwritable(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

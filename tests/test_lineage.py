@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.bundle import load_bundle, write_bundle
+from fraudctl.bundle import load_bundle
 from fraudctl.errors import BundleError, DataError, ProjectError
 from fraudctl.progress import Silent
 from fraudctl.project import Project, load_project
@@ -25,7 +25,7 @@ from fraudctl.workflows.explain import explain_one
 from fraudctl.workflows.lineage import differences, own_project
 from fraudctl.workflows.models import compare_models
 from fraudctl.workflows.train import choose_threshold, train_model
-from fraudctl.workflows.versions import note_written, open_bundle
+from fraudctl.workflows.versions import open_bundle, write_noted
 
 TOML = """
 [data]
@@ -240,8 +240,8 @@ def test_a_version_that_says_it_has_other_features_is_refused_with_its_parent(pl
     old = open_bundle(project, "latest")
     text = rewrite(place, ('risk = "x + y"', 'risk = "0 - x"')).text
     facts = {**old.facts, "parent": old.version}
-    path = write_bundle(project.models_dir, old.contents(policy=old.policy, project_file=text, facts=facts))
-    note_written(project, path, event="threshold", parent=old.version)
+    contents = old.contents(policy=old.policy, project_file=text, facts=facts)
+    path = write_noted(project, contents, event="threshold", parent=old.version)
     for work in (evaluate_model, lambda p: explain_one(p, "e2900")):
         with pytest.raises(BundleError, match="other features") as error:
             work(project)

@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.errors import BundleError
+from fraudctl.errors import BundleError, UsageError
+from fraudctl.files import system_errors
 from fraudctl.train.model import MISSING, ModelColumns
 
 if TYPE_CHECKING:
@@ -226,11 +227,18 @@ def read_forest(model: CatBoost, columns: ModelColumns) -> Forest:
     ------
     BundleError
         The trees are not symmetric, combine several categories in one split, or give other values than CatBoost.
+    UsageError
+        The temporary folder has no space for them.
     """
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.json"
-        model.save_model(str(path), format="json")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            with system_errors():
+                model.save_model(str(path), format="json")
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:  # on a full disk, CatBoost may end a file early without an error
+            msg = f"the model's trees cannot be written to the temporary folder {path.parent.parent}"
+            raise UsageError(msg, hint="check the space there, or set TMPDIR to another folder") from error
     if "oblivious_trees" not in document:
         msg = "the model's trees are not symmetric; only symmetric trees can be scored one by one"
         raise BundleError(msg, hint="train again")

@@ -22,12 +22,12 @@ from fraudctl.workflows.lineage import (
     require_digest,
     say_differences,
 )
-from fraudctl.workflows.versions import note_written, open_bundle
+from fraudctl.workflows.versions import open_bundle, write_noted
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.bundle import Bundle
+    from fraudctl.bundle import Bundle, BundleContents
     from fraudctl.policy import PolicyChoice
     from fraudctl.split import Split
     from fraudctl.train import TrainedModel
@@ -120,8 +120,8 @@ def train_model(
     y_prob = trained.predictions["y_prob"].to_numpy()
     choice = choose_policy(project, trained.predictions, y_prob)
     clock.lap("policy")
-    path = _write(project, table, split, trained, choice)
-    note_written(project, path, event="train", parent=None, by=by)
+    contents = _contents(project, table, split, trained, choice)
+    path = write_noted(project, contents, event="train", parent=None, by=by)
     policy = {**choice.policy.to_dict(), "report": choice.report}
     return TrainResult(
         path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb(), audited, power.to_dict()
@@ -144,7 +144,6 @@ def choose_threshold(
     ProjectError
         The present rules or segments do.
     """
-    from fraudctl.bundle import write_bundle
     from fraudctl.policy import choose_policy
 
     progress = progress or Silent()
@@ -160,8 +159,7 @@ def choose_threshold(
     choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy(), known_share=share)
     facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
     contents = bundle.contents(policy=choice.policy.to_dict(), project_file=project.text, facts=facts)
-    path = write_bundle(project.models_dir, contents)
-    note_written(project, path, event="threshold", parent=bundle.version, by=by)
+    path = write_noted(project, contents, event="threshold", parent=bundle.version, by=by)
     return TrainResult(path, path.name, dict(facts["training"]), {**choice.policy.to_dict(), "report": choice.report})
 
 
@@ -219,8 +217,10 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     return [name for name in found if name not in {"event_time", "amount"}]
 
 
-def _write(project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice) -> Path:
-    from fraudctl.bundle import BundleContents, write_bundle
+def _contents(
+    project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice
+) -> BundleContents:
+    from fraudctl.bundle import BundleContents
     from fraudctl.scoring.schema import data_schema
     from fraudctl.workflows.evidence import events_between
 
@@ -240,7 +240,7 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         "policy_report": choice.report,
         "parent": None,
     }
-    contents = BundleContents(
+    return BundleContents(
         as_of=split.as_of,
         model=trained.model,
         columns=trained.columns,
@@ -252,7 +252,6 @@ def _write(project: Project, table: FeatureTable, split: Split, trained: Trained
         timezone=project.data.timezone,
         facts=facts,
     )
-    return write_bundle(project.models_dir, contents)
 
 
 def definition_document(table: FeatureTable) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fraudctl.progress import Progress
 from fraudctl.project import Project
 
 if TYPE_CHECKING:
-    from fraudctl.bundle import Bundle
+    from fraudctl.bundle import Bundle, BundleContents
 
 LATEST = "latest"
 CHAMPION = "champion"
@@ -112,15 +112,35 @@ def _resolved(project: Project, reference: str) -> str:
         raise BundleError(f"{project.models_dir}: {error.message}", hint=error.hint) from error
 
 
-def note_written(
-    project: Project, path: Path, *, event: Literal["train", "threshold"], parent: str | None, by: str | None = None
-) -> None:
-    """Note in the registry's log that a bundle was written now; from then on it is `latest`."""
-    from fraudctl import registry
+def write_noted(
+    project: Project,
+    contents: BundleContents,
+    *,
+    event: Literal["train", "threshold"],
+    parent: str | None,
+    by: str | None = None,
+) -> Path:
+    """Write a bundle and note it in the registry's log; from then on it is `latest`. Return its folder.
 
-    registry.record_written(
-        project.models_dir, path.name, event=event, parent=parent, now=datetime.now(UTC), by=by or user_name()
-    )
+    The log is written first: a process that dies in between leaves an entry whose bundle is missing, which `latest`
+    passes over, and never a bundle whose place in the order of writing is unknown.
+
+    Raises
+    ------
+    BundleError
+        The bundle cannot be written, or the log is damaged.
+    UsageError
+        The log cannot be written.
+    """
+    from fraudctl import registry
+    from fraudctl.bundle import write_bundle
+
+    def note(version: str) -> None:
+        registry.record_written(
+            project.models_dir, version, event=event, parent=parent, now=datetime.now(UTC), by=by or user_name()
+        )
+
+    return write_bundle(project.models_dir, contents, announce=note)
 
 
 def user_name() -> str:

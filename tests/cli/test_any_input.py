@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -217,3 +219,25 @@ def test_a_header_of_names_is_asked_for(tmp_path: Path) -> None:
         assert looks_like_value(name)
         assert name not in shown(name) + shown_all([name, "amount"])
     assert shown_all(["amount", "card\x1b"]) == "amount, card\\x1b"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize(
+    ("redirected", "code"),
+    [
+        ("models list --json >/dev/full", 2), ("models list >/dev/full", 2), ("models list --json >&-", 0),
+        ("models show nope 2>/dev/full", 4), ("models show nope 2>&-", 4), ("models show nope >&- 2>&- <&-", 4),
+        ("models list --json >/dev/full 2>/dev/full", 2),
+    ],
+)  # fmt: skip
+def test_streams_that_cannot_be_written_change_no_code_to_that_of_a_gate(
+    redirected: str, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "fraudctl.toml").write_text(
+        '[data]\nevents = "e.parquet"\nevent_id = "a"\nevent_time = "b"\nlabel = "c"\nlabel_delay = "7d"\n'
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m fraudctl {redirected}"], check=False, cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr

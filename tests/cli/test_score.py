@@ -15,11 +15,10 @@ import pytest
 from command_line import Outcome, run_in
 from polars.testing import assert_frame_equal
 
-from fraudctl.bundle import write_bundle
 from fraudctl.errors import DataError
 from fraudctl.project import load_project
 from fraudctl.workflows.score import Model, open_model, score_files
-from fraudctl.workflows.versions import note_written, open_bundle
+from fraudctl.workflows.versions import open_bundle, write_noted
 
 N_NEW = 40
 
@@ -280,8 +279,7 @@ def give_thresholds(project: Path, own: dict[str, dict[str, float | None]]) -> N
     bundle = open_bundle(load_project(project), "latest")
     policy = {**bundle.policy, "segments": {**bundle.policy["segments"], "thresholds": own}}
     contents = bundle.contents(policy=policy, project_file=bundle.manifest["project_file"], facts=dict(bundle.facts))
-    path = write_bundle(project / "models", contents)
-    note_written(load_project(project), path, event="threshold", parent=bundle.version)
+    write_noted(load_project(project), contents, event="threshold", parent=bundle.version)
 
 
 @pytest.mark.parametrize("policy", [SCARCE, BY_SIZE], ids=["capacity", "segments"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,3 +155,17 @@ def every_fault(
                 error = caught
             assert faults.happened, (kind, at, name)
             yield faults, error
+
+
+@contextlib.contextmanager
+def no_larger_files(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a number of bytes: a write is cut there, and the next one fails.
+
+    Unlike `Faults` this also reaches what Polars, CatBoost and Python's own files write without `os`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -12,21 +12,27 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from faults.disk import Faults, every_fault, faulty
+from faults.deaths import write_contents
+from faults.disk import Faults, every_fault, faulty, no_larger_files
 from test_bundle import contents
 
-from fraudctl import registry, tables
-from fraudctl.bundle import load_bundle, write_bundle
+from fraudctl import files, registry, tables
+from fraudctl.bundle import list_bundles, load_bundle
 from fraudctl.chunks import write_chunks
-from fraudctl.errors import FraudctlError, UsageError
+from fraudctl.errors import BundleError, FraudctlError, UsageError
+from fraudctl.progress import Silent
 from fraudctl.scoring.answers import Answered, Answers, write_answers
 from fraudctl.scoring.store import Store, frame
+from fraudctl.scoring.trees import read_forest
+from fraudctl.train import tune
+from fraudctl.workflows import features
 
 SOME = ("full", "short", "death")
 """Kinds that differ from each other; the other errors go the same ways as a full disk."""
@@ -259,14 +265,141 @@ def test_answers_in_files_are_all_there_or_none(new_folder: Callable[[], Path]) 
         assert Answers(faults.folder).get("T7") == items[7][1]
 
 
-def test_a_bundle_is_complete_or_not_there(new_folder: Callable[[], Path]) -> None:
-    made = contents()
-    for faults, error in every_fault(lambda folder: write_bundle(folder / "models", made), new_folder, SOME):
-        note = faults.kind, faults.at, faults.names[-1], error
+def test_a_bundle_is_complete_and_in_the_log_or_not_there(new_folder: Callable[[], Path]) -> None:
+    trained = contents()
+    model = load_bundle(write_contents(new_folder() / "models", trained))._model_bytes
+    old, new = (replace(trained, model=model, facts={"name": name}) for name in ("old", "new"))
+
+    def prepared() -> Path:
+        folder = new_folder()
+        write_contents(folder / "models", old)
+        return folder
+
+    for faults, error in every_fault(lambda folder: write_contents(folder / "models", new), prepared, SOME):
+        note, models = (faults.kind, faults.at, faults.names[-1], error), faults.folder / "models"
         assert error is None or isinstance(error, FraudctlError), note
-        found = list((faults.folder / "models").glob("2*"))
-        assert len(found) <= 1, note
-        assert found or error is not None or faults.kind == "death", note
-        for path in found:
-            load_bundle(path)
-        load_bundle(write_bundle(faults.folder / "models", made))
+        there = [path.name for path in list_bundles(models)]
+        for name in there:
+            load_bundle(models / name)
+        assert not registry.in_order_of_writing(registry.history(models), there)[0], note
+        assert len(there) == 2 or error is not None or faults.kind == "death", note
+        newest = write_contents(models, new).name
+        assert registry.latest(registry.history(models), [path.name for path in list_bundles(models)]) == newest, note
+        assert faults.kind != "death" or not list(models.glob(".writing-*")), note
+
+
+# ---------------------------------------------------------------- what libraries write without `os`
+
+
+def test_a_file_that_a_library_writes_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    for name, (write, read) in WRITERS.items():
+        path = tmp_path / name
+        write(path, NEW)
+        size = path.stat().st_size
+        write(path, OLD)
+        for most in (0, 1, size // 2, size - 1):
+            with no_larger_files(most), pytest.raises(UsageError, match="File too large"):
+                write(path, NEW)
+            assert read(path).equals(OLD), (name, most)
+        write(path, NEW)
+        assert read(path).equals(NEW), name
+    assert not hidden(tmp_path)
+
+
+def test_a_model_that_cannot_be_saved_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    made = contents()
+    size = (write_contents(tmp_path / "whole", made) / "model.cbm").stat().st_size
+    for most in (0, 100, size - 1):
+        models = tmp_path / f"models-{most}"
+        with no_larger_files(most), pytest.raises(BundleError, match="File too large"):
+            write_contents(models, made)
+        assert not list(models.iterdir())
+
+
+def test_trees_that_the_temporary_folder_has_no_space_for_are_told() -> None:
+    made = contents()
+    for most in (0, 1000, 20_000):
+        with no_larger_files(most), pytest.raises(UsageError, match="temporary folder"):
+            read_forest(made.model, made.columns)
+
+
+def test_a_kept_table_is_whole_or_built_again(new_folder: Callable[[], Path]) -> None:
+    """The feature cache; increment states and refits of pooled periods are kept in the same steps."""
+
+    def keep(folder: Path, frame: pl.DataFrame, known: str) -> None:
+        features._keep(frame, {"known": known}, folder / "table.parquet")
+
+    def prepared() -> Path:
+        folder = new_folder()
+        keep(folder, OLD, "old")
+        return folder
+
+    def require_sound(folder: Path, note: object) -> None:
+        found = features._reuse(folder / "table.parquet")
+        if found is not None:
+            assert found[0].equals({"old": OLD, "new": NEW}[found[1]["known"]]), note
+        keep(folder, NEW, "new")
+        found = features._reuse(folder / "table.parquet")
+        assert found is not None, note
+        assert found[0].equals(NEW), note
+
+    for faults, error in every_fault(lambda folder: keep(folder, NEW, "new"), prepared):
+        note = faults.kind, faults.at, faults.names[-1], error
+        assert error is None or isinstance(error, (UsageError, OSError)), note
+        require_sound(faults.folder, note)
+    for most in (0, 100, 1000):
+        folder = prepared()
+        with no_larger_files(most), pytest.raises(UsageError):
+            keep(folder, NEW, "new")
+        require_sound(folder, most)
+
+
+def test_a_journal_of_tuning_keeps_its_trials_on_a_disk_that_fills(tmp_path: Path) -> None:
+    from optuna.storages import JournalStorage
+    from optuna.study import StudyDirection
+
+    def add(storage: JournalStorage, n_trials: int) -> None:
+        study = storage.get_study_id_from_name("search")
+        for _ in range(n_trials):
+            storage.set_trial_user_attr(storage.create_new_trial(study), "text", "x" * 50)
+
+    path = tmp_path / "tuning.journal"
+    storage = tune._journal_storage(path, Silent())
+    storage.create_new_study([StudyDirection.MINIMIZE], "search")
+    add(storage, 3)
+    size = path.stat().st_size
+    for more in (1, 40, 200, 333):
+        with no_larger_files(size + more), pytest.raises(OSError, match="File too large"):
+            add(tune._journal_storage(path, Silent()), 3)
+        again = tune._journal_storage(path, Silent())
+        trials = again.get_all_trials(again.get_study_id_from_name("search"))
+        assert [trial.user_attrs.get("text") for trial in trials[:3]] == ["x" * 50] * 3
+        size = path.stat().st_size
+
+
+def test_errors_of_the_disk_are_known_whichever_library_says_so() -> None:
+    texts = {
+        pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)"): 28,
+        OSError("File too large (os error 27)"): 27,
+        OSError(5, "Input/output error"): 5,
+    }
+    for error, number in texts.items():
+        found = files.system_error(error)
+        assert found is not None
+        assert found.errno == number
+    assert files.system_error(ValueError("(os error 28)")) is None
+    assert files.system_error(pl.exceptions.ComputeError("a column of another type")) is None
+
+
+def test_a_hidden_file_goes_with_the_next_writer_unless_its_own_still_lives(tmp_path: Path) -> None:
+    dead, other = tmp_path / ".out.parquet.abcd1234.tmp", tmp_path / ".out.parquet.x.abcd1234.tmp"
+    dead.write_bytes(b"half")
+    other.write_bytes(b"of another file")
+    with files.whole_file(tmp_path / "out.parquet") as living:
+        living.write_bytes(b"one")
+        assert not dead.exists()
+        with files.whole_file(tmp_path / "out.parquet") as second:
+            second.write_bytes(b"two")
+        assert living.exists()
+    assert (tmp_path / "out.parquet").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [other.name]
