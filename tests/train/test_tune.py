@@ -192,7 +192,8 @@ def test_folds_without_fraud_cannot_rank_trials() -> None:
     import polars as pl
 
     calm = frame.with_columns(label=pl.when(pl.col("event_time") >= cut).then(0).otherwise("label").cast(pl.Int8))
-    split = make_split(calm, plan(2), known_until=frame["event_time"].max())  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no fold has a fraud"):
+        make_split(calm, plan(2), known_until=frame["event_time"].max())  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no fold has a fraud"):
         fit_project(calm, FEATURES, plan(2), split, progress=Silent())
 
