@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from decisions_world import evaluated, make_events, make_project, score
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fraudctl.errors import DataError, ExitCode, ProjectError
@@ -275,6 +275,7 @@ def test_the_figures_of_a_reason_do_not_contradict_its_verdict(
     """Read the interval and the bound out of the text, and judge again."""
     bound = round(low + near, 6)
     found = Estimate(low + width / 2, low, low + width, se=width / 4)
+    assume(min(abs(low - bound), abs(low + width - bound)) > 1e-12)  # closer is equal but for the rounding of a sum
     direction: Direction = "at_least" if rising else "at_most"
     rule = compare("r", "m", found, bound, direction, n_frauds=500, min_frauds=300, confidence=0.9)
     number = r"(-?[\d.,]+(?:e-?\d+)?)"

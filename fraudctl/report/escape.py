@@ -15,7 +15,7 @@ BREAK = "&#8203;"
 shown as escapes, so that a reader can take these out."""
 
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|#(?!\w)|^[-+=]|:(?=//)|(?<=www)\.", re.IGNORECASE)
-_REFERENCE = re.compile(r"(@|#|GH-|:(?=[a-z0-9_+-]+:))(?=[\w+-])", re.IGNORECASE)
+_REFERENCE = re.compile(r"(?:@|GH-|:(?=[a-z0-9_+-]+:))(?=[\w+-])|#(?=\w)", re.IGNORECASE)
 
 
 def markdown(text: str) -> str:

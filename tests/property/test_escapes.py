@@ -129,6 +129,7 @@ def test_json_is_the_same_document_and_moves_no_terminal(text: str) -> None:
 def test_no_terminal_obeys_a_text(text: str) -> None:
     file = io.StringIO()
     console = SafeConsole(file)
+    console.width = 1000  # whatever COLUMNS says where the tests run
     console.print(text, soft_wrap=True)
     assert not HIDDEN.search(file.getvalue().replace("\n", ""))
     file.truncate(0)
