@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fraudctl.costs import CostMatrix, cost_matrix
@@ -48,19 +49,19 @@ class Dependence:
     rules: tuple[str, ...]
     segments: tuple[str, ...]
 
-    @property
+    @cached_property
     def policy(self) -> tuple[str, ...]:
         """Columns that costs, rules and segments read, each once; predictions keep them."""
         return tuple(dict.fromkeys([*self.costs, *self.rules, *self.segments]))
 
-    @property
+    @cached_property
     def data(self) -> tuple[str, ...]:
         """Data columns beside the roles that every event must have: behind features, in costs, rules and segments."""
         computed = {*self.features, *self.roles, "event_time", "amount"} - set(self.behind_features)
         wanted = dict.fromkeys([*self.behind_features, *self.policy])
         return tuple(name for name in wanted if name not in computed)
 
-    @property
+    @cached_property
     def beyond_features(self) -> tuple[str, ...]:
         """Those of `data` that no feature is computed from."""
         return tuple(name for name in self.data if name not in self.behind_features)

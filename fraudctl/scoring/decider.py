@@ -28,6 +28,7 @@ from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.provenance import DECIDED_BY, DecidedBy, by_model
 from fraudctl.policy.single import SinglePolicy
 from fraudctl.project import Project, parse_project
+from fraudctl.scoring import wire
 from fraudctl.scoring.conditions import Conditions, typed
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import DataSchema
@@ -135,6 +136,11 @@ class Decider:
     def carried(self) -> list[str]:
         """Data columns that travel along: for the features, the costs, the rules and the segments."""
         return list(self.dependence.data)
+
+    @cached_property
+    def read_for(self) -> bytes:
+        """What the log says an event was read for: the digest of the features, the other columns; parts of JSON."""
+        return wire.dumps([self.features.digest, self.dependence.beyond_features])[1:-1]
 
     def decide(
         self, event: Mapping[str, Any], row: OnlineRow, *, used: CapacityUse | None = None, explained: Explained = "all"

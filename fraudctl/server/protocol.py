@@ -47,6 +47,60 @@ class Waits:
     body: int
 
 
+class Deadline:
+    """A time by which something must have happened: it moves with every request, and is hardly ever met.
+
+    Its timer is set anew only where it would ring too late; one that rings too early looks at the time and sleeps on.
+
+    Parameters
+    ----------
+    loop
+        Whose clock counts.
+    late
+        Called once when the time is over.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, late: Callable[[], None]) -> None:
+        self._loop, self._late = loop, late
+        self._due: float | None = None
+        self._seen: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings = 0.0
+
+    def set(self, seconds: float | None) -> None:
+        """Move it to so many seconds from now; None ends the wait."""
+        self._due = None if seconds is None else self._loop.time() + seconds
+        if self._due is not None and (self._timer is None or self._due < self._rings):
+            self._sleep(self._due)
+
+    def close(self) -> None:
+        """End the wait, and the timer with it."""
+        self._due = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sleep(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._rings = self._loop.call_at(until, self._look), until
+
+    def _look(self) -> None:
+        """Call `late` at the second look: timers run before sockets are read, and a busy loop is not the peer's fault."""
+        self._timer = None
+        if self._due is None:
+            return
+        now = self._loop.time()
+        if now < self._due:
+            self._sleep(self._due)
+        elif self._seen != self._due:
+            self._seen = self._due
+            self._sleep(now + _LAST_LOOK)
+        else:
+            self._due = None
+            self._late()
+
+
 class _Answer:
     """The transport as a response sees it: head and body go out in one write, and its end is the connection's."""
 
@@ -85,7 +139,6 @@ class Connection(HttpToolsProtocol):
     waits: Waits
     places: Places
 
-    _timer: asyncio.TimerHandle | None = None
     _slow_reader: asyncio.TimerHandle | None = None
     _peer: str | None = None
     _in_head = True
@@ -100,16 +153,17 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take a place, or answer 503."""
         super().connection_made(transport)
+        self._deadline = Deadline(self.loop, self._too_late)
         peer = peer_of(self.client)
         if not self.places.enter(peer, self):
             self._reject(b"503 Service Unavailable")
             return
         self._peer = peer
-        self._within(self.waits.request)
+        self._deadline.set(self.waits.request)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
-        self._within(None)
+        self._deadline.close()
         self._unset_slow_reader()
         self._leave()
         super().connection_lost(exc)
@@ -126,24 +180,14 @@ class Connection(HttpToolsProtocol):
 
     def _waits_for_peer(self, seconds: float | None) -> None:
         """Note that the peer has to send something within so many seconds; None while it has not."""
-        self._within(seconds)
+        self._deadline.set(seconds)
         if self._peer is not None:
             note = self.places.works if seconds is None else self.places.waits
             note(self._peer, self)
 
     # ------------------------------------------------------------ time
 
-    def _within(self, seconds: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self._late)
-
-    def _late(self) -> None:
-        """Look once more: timers run before sockets are read, and a busy loop is no fault of the peer."""
-        self._timer = self.loop.call_later(_LAST_LOOK, self._too_late)
-
     def _too_late(self) -> None:
-        self._timer = None
         if self._in_head and not self._discarding:
             self._close()
         else:
@@ -161,7 +205,7 @@ class Connection(HttpToolsProtocol):
             self._close()
             return
         self._discarding = True
-        self._within(LINGER)
+        self._deadline.set(LINGER)
         self.flow.resume_reading()
         if not self.transport.is_closing():
             self.transport.write_eof()
@@ -242,7 +286,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.scope is self.scope:
             answer = _Answer(self, self.transport)
             self.cycle.transport, self.cycle.on_response = answer, answer.complete  # type: ignore[assignment]
-        self._within(max(self.scope[DEADLINE] - self.loop.time(), 0) + _GRACE)  # type: ignore[typeddict-item]
+        self._deadline.set(max(self.scope[DEADLINE] - self.loop.time(), 0) + _GRACE)  # type: ignore[typeddict-item]
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, if its request was handed over."""
