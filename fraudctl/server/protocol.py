@@ -86,7 +86,7 @@ class Deadline:
         self._timer, self._rings = self._loop.call_at(until, self._look), until
 
     def _look(self) -> None:
-        """Call `late` at the second look: timers run before sockets are read, and a busy loop is not the peer's fault."""
+        """Call `late` at the second look: timers run before sockets are read, and a busy loop is not the peer's."""
         self._timer = None
         if self._due is None:
             return
