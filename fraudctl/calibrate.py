@@ -99,6 +99,14 @@ class Calibrator:
         within = np.clip(odds, -_SURE, _SURE)
         return sigmoid(np.asarray(within + _TAIL_SLOPE * (odds - within), dtype=np.float64))
 
+    def predict_one(self, y_score: float) -> float:
+        """Give the probability of fraud for one raw score, bit for bit that of `predict`."""
+        odds = float(self._log_odds(np.array([y_score], dtype=np.float64))[0])
+        within = min(max(odds, -_SURE), _SURE)
+        bent = within + _TAIL_SLOPE * (odds - within)
+        e = float(np.exp(-abs(bent)))
+        return 1.0 / (1.0 + e) if bent >= 0 else e / (1.0 + e)
+
     def _log_odds(self, scores: Floats) -> Floats:
         if self.method == "none":
             return scores

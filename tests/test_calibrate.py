@@ -57,6 +57,15 @@ def test_a_calibrator_survives_json_and_gives_the_same_bits(method: str) -> None
     assert again.predict(scores[:1])[0] == fitted.predict(scores)[0]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_one_score_has_the_bits_of_many(method: str) -> None:
+    y_true, scores = drawn()
+    fitted = fit_calibrator(y_true, scores, method=method)  # type: ignore[arg-type]
+    assert fitted is not None
+    every = np.concatenate([scores, np.linspace(-80, 80, 999), [0.0, -0.0, -1e300, 1e300, 5e-324]])
+    assert [fitted.predict_one(score) for score in every.tolist()] == fitted.predict(every).tolist()
+
+
 def test_logistic_equals_scikit_learn_without_penalty() -> None:
     y_true, scores = drawn()
     fitted = fit_calibrator(y_true, scores, method="logistic")

@@ -38,6 +38,7 @@ class SinglePolicy:
         self.actions = policy.actions
         self._zone = ZoneInfo(policy.timezone)
         self._prices = [float(price) for price in policy.price_row()]
+        self._unpriced = not any(self._prices)
         self._limits = {policy.matrix.code(item.action): item for item in policy.capacity}
         self._demands = [policy.matrix.code(rule.action) for rule in policy.rules]
         self._cuts = self._codes(policy.thresholds)
@@ -95,9 +96,12 @@ class SinglePolicy:
         if self.policy.kind == "thresholds":
             return self._cut(floor, y_prob, holds, segment)
         cost = self._costs(event, y_prob)
-        priced = [money + price for money, price in zip(cost, self._prices, strict=True)]
         every = range(len(cost))
-        stages = _cheapest(priced, every), _cheapest(cost, every)
+        if self._unpriced:
+            priced, stages = cost, (_cheapest(cost, every),) * 2
+        else:
+            priced = [money + price for money, price in zip(cost, self._prices, strict=True)]
+            stages = _cheapest(priced, every), _cheapest(cost, every)
         if not self._limits:
             code = max(floor, stages[0])
             return code, None, self._by(code, floor, stages[0], stages, holds, {})

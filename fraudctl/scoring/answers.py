@@ -235,6 +235,9 @@ class _Files:
         return numbers
 
     def get(self, event_id: EventId) -> Answered | None:
+        """Return the newest answer to an id."""
+        if not self._runs:
+            return None
         wanted = np.uint64(_hash(event_id))
         numbers = self._numbers(wanted)
         found = (self._read(number, int(wanted), _key(event_id)) for number in sorted(numbers, reverse=True))

@@ -158,7 +158,7 @@ class Decider:
         """
         encoded = self.forest.encode(row.numbers[self._positions], row.categories)
         y_score, leaves = self.forest.score(encoded)
-        y_prob = float(self.bundle.calibrator.predict(np.array([y_score]))[0])
+        y_prob = self.bundle.calibrator.predict_one(y_score)
         holds = self.conditions.holds(event, row)
         segment = self.conditions.segment(event, row)
         code, place, by = self.single.explained(event, y_prob, holds=holds, segment=segment, used=used)
