@@ -186,9 +186,11 @@ def read_logged(decisions: Path, model: str) -> pl.DataFrame:
     Raises
     ------
     DataError
-        There is no such file, it is not of that form, or the model has decided nothing.
+        There is no such file, it is damaged or not of that form, or the model has decided nothing.
     """
     files = tables.find_files(str(decisions.resolve()), root=Path.cwd(), what="--decisions")
+    for name in files:
+        _require_undamaged(Path(name))
     found = tables.collect(tables.scan(files), files=files)
     missing = [name for name in ("event_id", "model", "probability", "action") if name not in found.columns]
     if missing:
@@ -200,6 +202,17 @@ def read_logged(decisions: Path, model: str) -> pl.DataFrame:
         msg = f"{decisions}: model {model} has decided nothing there; there are decisions of: {there or 'none'}"
         raise DataError(msg, hint="name models that ran as champion or challenger")
     return mine.select("event_id", pl.col("probability").alias("y_prob"), "action")
+
+
+def _require_undamaged(path: Path) -> None:
+    from fraudctl.kept import DamagedError, require_undamaged
+
+    try:
+        require_undamaged(path)
+    except DamagedError as error:
+        raise DataError(
+            str(error), hint="restore the file, or remove it: its decisions are then not compared"
+        ) from error
 
 
 def _disagreements(a: Judged, b: Judged, confidence: float) -> tuple[Disagreement, ...]:

@@ -142,7 +142,7 @@ def locked_strictly(place: Path) -> int | None:
     return handle
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write bytes to a file that nobody knows yet, such as one of a folder that is renamed when it is complete."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:

@@ -4,12 +4,18 @@ Every kept file has a sealed document next to it with its size, a hash of its co
 verified before the file is read. It is Polars' own hash of every block of a mebibyte (64 bits each, XXH3), and SHA-256
 over these: some 6 GB/s on one core, a few hundredths of the time of reading a table (`benchmarks/bench_kept.py`). It
 finds damage; it does not stop somebody who can write the folder.
+
+Tables that are numbered and kept for years (answers and decisions of a state) carry the start of their SHA-256 in their
+name instead, which no version of a library changes. A damaged table must not even be parsed: a flipped length can end
+the process.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +24,13 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from fraudctl import files
 from fraudctl.documents import DocumentError, seal, unseal
 from fraudctl.tables import whole_file
 
 _BLOCK: Final = 1 << 20
+_NUMBERED: Final = re.compile(r"(\d{12})(?:-([0-9a-f]{16}))?\.parquet")
+"""Name of a numbered table; earlier versions wrote no digest into it."""
 _STRETCH: Final = 1 << 24
 """Bytes that one thread hashes at a time."""
 
@@ -116,3 +125,46 @@ def _document(path: Path) -> dict[str, Any] | None:
     if size != document.get("size") or not isinstance(document.get("facts"), dict):
         raise _damaged(path)
     return document
+
+
+# ---------------------------------------------------------------- numbered tables
+
+
+def write_numbered(frame: pl.DataFrame, folder: Path, number: int, *, row_group: int, mode: int = 0o644) -> Path:
+    """Write a table whole, under a name with its number and digest; it replaces another of that number."""
+    content = io.BytesIO()
+    frame.write_parquet(content, compression="zstd", row_group_size=row_group, statistics=True)
+    path = folder / f"{number:012d}-{_digest(content.getbuffer())}.parquet"
+    with whole_file(path, mode=mode) as temporary:
+        files.write_bytes(temporary, content.getbuffer())
+    for other in folder.glob(f"{number:012d}*.parquet"):
+        if other != path and _NUMBERED.fullmatch(other.name):
+            other.unlink(missing_ok=True)
+    return path
+
+
+def numbered(folder: Path) -> dict[int, Path]:
+    """Return the numbered tables in a folder, by number."""
+    found = ((_NUMBERED.fullmatch(path.name), path) for path in sorted(folder.glob("*.parquet")))
+    return {int(match[1]): path for match, path in found if match is not None}
+
+
+def require_undamaged(path: Path) -> None:
+    """Check a table whose name holds its digest, before it is parsed; other names say nothing.
+
+    Raises
+    ------
+    DamagedError
+        The content is not what was written under this name.
+    """
+    named = _NUMBERED.fullmatch(path.name)
+    if named is None or named[2] is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(named[2]):
+        raise _damaged(path)
+
+
+def _digest(content: memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

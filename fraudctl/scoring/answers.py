@@ -3,13 +3,16 @@
 Owns the promise behind a repeated event id: the same parameters get the same answer, other parameters are refused. An
 answer stays in memory until it stands in a file of ``answers/``; of the files only 12 bytes an answer are kept in
 memory. Without a folder, the latest `REMEMBERED` answers are all there is.
+
+A file is verified by the digest in its name when the state is opened, and each row by a digest of its own when it is
+used: an answer that is not what was given is never given again. Files of earlier versions have neither digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +34,7 @@ ANSWERS: Final = "answers"
 """Folder in a state that holds the answers of closed log segments."""
 _GROUP: Final = 2_000
 """Rows of one group of a file: a look-up reads the groups whose range holds the id's hash."""
+_ROW: Final = ("id", "event", "answer", "features", "more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,33 +143,36 @@ class Answers:
 
 def write_answers(rows: Iterable[tuple[EventId, Answered]], folder: Path, segment: int) -> None:
     """Write the answers of a closed log segment, readable by its owner alone; nothing where there are none."""
-    from fraudctl.tables import whole_file
+    from fraudctl.kept import write_numbered
 
     frame = _frame(rows)
-    if frame.height == 0:
-        return
-    path = answers_path(folder, segment)
-    with whole_file(path, mode=0o600) as temporary:
-        frame.sort("hash").write_parquet(temporary, compression="zstd", row_group_size=_GROUP, statistics=True)
-
-
-def answers_path(folder: Path, segment: int) -> Path:
-    """Return the place of the answers of a log segment."""
-    return folder / ANSWERS / f"{segment:012d}.parquet"
+    if frame.height:
+        found = frame.sort("hash", maintain_order=True)
+        write_numbered(found, folder / ANSWERS, segment, row_group=_GROUP, mode=0o600)
 
 
 def _frame(rows: Iterable[tuple[EventId, Answered]]) -> pl.DataFrame:
     import polars as pl
 
-    found = [
-        (_hash(key), _key(key), item.event.decode(), item.answer.decode(), item.features, list(item.more))
-        for key, item in rows
+    texts = [
+        (_key(key), item.event.decode(), item.answer.decode(), item.features, list(item.more)) for key, item in rows
     ]
+    found = [(_hash_of(row[0]), *row, _row_digest(row)) for row in texts]
     text = pl.String()
     schema: dict[str, pl.DataType] = {
         "hash": pl.UInt64(), "id": text, "event": text, "answer": text, "features": text, "more": pl.List(pl.String),
+        "digest": pl.UInt64(),
     }  # fmt: skip
     return pl.DataFrame(found, schema=schema, orient="row")
+
+
+def _row_digest(row: Sequence[Any]) -> int:
+    """Return 64 bits over id, event, answer, features and further columns of an answer."""
+    key, event, answer, features, more = row
+    parts = [text.encode() for text in (key, event, answer, features, *more)]
+    return int.from_bytes(
+        hashlib.blake2b(b"".join(b"%d:%b" % (len(part), part) for part in parts), digest_size=8).digest()
+    )
 
 
 def _key(event_id: EventId) -> str:
@@ -174,7 +181,56 @@ def _key(event_id: EventId) -> str:
 
 
 def _hash(event_id: EventId) -> int:
-    return int.from_bytes(hashlib.blake2b(_key(event_id).encode(), digest_size=8).digest())
+    return _hash_of(_key(event_id))
+
+
+def _hash_of(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+
+
+def verify_answers(path: Path) -> int:
+    """Check every answer in a file; return their number.
+
+    Raises
+    ------
+    BundleError
+        The file is not what was written.
+    """
+    hashes = _read_hashes(path)
+    rows = _read_rows(path, hashes)
+    if sorted(_hash_of(row[0]) for row in rows) != hashes.tolist():
+        raise _unreadable(path)
+    return len(rows)
+
+
+def _read_hashes(path: Path) -> npt.NDArray[np.uint64]:
+    """Return the id hashes in a file, sorted, after verifying all of the file."""
+    import polars as pl
+
+    from fraudctl.kept import DamagedError, require_undamaged
+
+    try:
+        require_undamaged(path)
+        hashes = pl.read_parquet(path, columns=["hash"])["hash"].to_numpy()
+    except (DamagedError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise _unreadable(path) from error
+    return np.sort(hashes.astype(np.uint64))
+
+
+def _read_rows(path: Path, hashes: npt.NDArray[np.uint64]) -> list[tuple[Any, ...]]:
+    """Return the answers with these id hashes, all of which are in the file, each verified."""
+    import polars as pl
+
+    known = np.unique(hashes)
+    try:
+        found = pl.scan_parquet(path).filter(pl.col("hash").is_in(pl.Series(known).implode())).collect()
+        sealed = found["digest"].to_list() if "digest" in found.columns else None
+        rows = found.select(_ROW).rows()
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise _unreadable(path) from error
+    if len(rows) < len(known) or (sealed is not None and sealed != list(map(_row_digest, rows))):
+        raise _unreadable(path)
+    return rows
 
 
 class _Files:
@@ -182,25 +238,19 @@ class _Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: set[int] = set()
+        self._known: dict[int, Path] = {}
         self._runs: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]] = []
         self.refresh()
 
     def refresh(self) -> None:
         """Take in files that are new."""
-        import polars as pl
+        from fraudctl.kept import numbered
 
-        names = (path.stem for path in self._folder.glob("*.parquet"))
-        for number in sorted({int(name) for name in names if name.isdigit()} - self._known):
-            try:
-                hashes = pl.read_parquet(self._path(number), columns=["hash"])["hash"].to_numpy()
-            except (OSError, pl.exceptions.PolarsError) as error:
-                raise _unreadable(self._path(number)) from error
-            self._known.add(number)
-            self._add(np.sort(hashes.astype(np.uint64)), number)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:012d}.parquet"
+        for number, path in sorted(numbered(self._folder).items()):
+            if number not in self._known:
+                hashes = _read_hashes(path)
+                self._known[number] = path
+                self._add(hashes, number)
 
     def _add(self, hashes: npt.NDArray[np.uint64], number: int) -> None:
         self._runs.append((hashes, np.full(len(hashes), number, dtype=np.uint32)))
@@ -212,16 +262,15 @@ class _Files:
 
     def get_all(self, event_ids: Collection[EventId]) -> dict[EventId, Answered]:
         """Return the answers of many ids, the newest where there are several."""
-        import polars as pl
-
         by_file: dict[int, dict[str, EventId]] = {}
         for key in event_ids:
             for number in self._numbers(np.uint64(_hash(key))):
                 by_file.setdefault(number, {})[_key(key)] = key
         out: dict[EventId, Answered] = {}
         for number, keys in sorted(by_file.items()):
-            for key, *row in self._rows(number, pl.col("id").is_in(list(keys))):
-                out[keys[key]] = _answered(*row)
+            for key, *row in self._rows(number, [_hash_of(key) for key in keys]):
+                if key in keys:
+                    out[keys[key]] = _answered(*row)
         return out
 
     def _numbers(self, wanted: np.uint64) -> set[int]:
@@ -244,24 +293,13 @@ class _Files:
         return next((item for item in found if item is not None), None)
 
     def _read(self, number: int, hashed: int, key: str) -> Answered | None:
-        import polars as pl
+        rows = self._rows(number, [hashed])
+        return next((_answered(*row) for found, *row in reversed(rows) if found == key), None)
 
-        same = (pl.col("hash") == pl.lit(hashed, dtype=pl.UInt64)) & (pl.col("id") == key)
-        rows = self._rows(number, same)
-        return _answered(*rows[0][1:]) if rows else None
-
-    def _rows(self, number: int, which: pl.Expr) -> list[tuple[Any, ...]]:
+    def _rows(self, number: int, hashes: list[int]) -> list[tuple[Any, ...]]:
         """Return rows of a file that is there; what was removed was not answered."""
-        import polars as pl
-
-        path = self._path(number)
-        if not path.is_file():
-            return []
-        try:
-            found = pl.scan_parquet(path).filter(which).select("id", "event", "answer", "features", "more").collect()
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise _unreadable(path) from error
-        return found.rows()
+        path = self._known[number]
+        return _read_rows(path, np.array(hashes, dtype=np.uint64)) if path.is_file() else []
 
 
 def _answered(event: str, answer: str, features: str, more: list[str]) -> Answered:
@@ -269,7 +307,7 @@ def _answered(event: str, answer: str, features: str, more: list[str]) -> Answer
 
 
 def _unreadable(path: Path) -> BundleError:
-    msg = f"{path}: the answers in it cannot be read, so it is not known which events were answered"
+    msg = f"{path}: the answers in it are not what was written, so it is not known which events were answered"
     return BundleError(
         msg, hint="restore the file; or remove it: its events are then decided again if they are sent again"
     )

@@ -345,7 +345,7 @@ def _journal_storage(path: Path, progress: Progress) -> optuna.storages.JournalS
     path.parent.mkdir(parents=True, exist_ok=True)
     lock: Any = _FileLock(path.with_name(path.name + ".lock"))
     with lock.held():
-        _drop_torn_line(path)
+        _drop_torn_line(path, progress)
         _drop_damaged(path, progress)
     return JournalStorage(_sealed_journal(path, lock))
 
@@ -394,12 +394,13 @@ def _sealed_journal(path: Path, lock: Any) -> optuna.storages.journal.BaseJourna
     return Sealed(str(path), lock_obj=lock)
 
 
-def _drop_torn_line(path: Path) -> None:
+def _drop_torn_line(path: Path, progress: Progress) -> None:
     if not path.exists():
         return
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
+        progress.note(f"{path}: the last line was cut off; what it was about is done again")
         with path.open("r+b") as file:
             file.truncate(whole)
 

@@ -287,7 +287,7 @@ class Verified:
     skipped: int
     """Of these, records of earlier versions that are left out (see `LiveState.apply`)."""
     answered: int
-    """Rows of decisions and of answers in files; all can be read."""
+    """Rows of decisions and of answers in files; all are what was written."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON."""
@@ -302,7 +302,7 @@ def verify_state(folder: Path, *, progress: Progress | None = None) -> Verified:
     BundleError
         Something is missing or damaged; the message says where.
     """
-    from fraudctl.scoring.answers import ANSWERS
+    from fraudctl.scoring.answers import ANSWERS, verify_answers
     from fraudctl.scoring.live import LiveState
     from fraudctl.scoring.saved import DECISIONS, latest, read_state, require_acknowledged
 
@@ -316,18 +316,23 @@ def verify_state(folder: Path, *, progress: Progress | None = None) -> Verified:
     for segment in segments:
         replay(live, segment, progress=progress)
     progress.stage("Checking decisions and answers")
-    rows = sum(_rows_of(path) for name in (DECISIONS, ANSWERS) for path in sorted((folder / name).glob("*.parquet")))
+    rows = sum(_rows_of(path) for path in sorted((folder / DECISIONS).glob("*.parquet")))
+    rows += sum(verify_answers(path) for path in sorted((folder / ANSWERS).glob("*.parquet")))
     n_records = sum(len(segment.records) for segment in segments)
     return Verified(folder, len(segments), n_records, live.counts["skipped"] - before, rows)
 
 
 def _rows_of(path: Path) -> int:
-    """Read a file of decisions or answers whole; return the number of its rows."""
+    """Read a file of decisions whole; return the number of its rows."""
     from fraudctl.errors import DataError
+    from fraudctl.kept import DamagedError, require_undamaged
     from fraudctl.tables import read_parquet
 
     try:
+        require_undamaged(path)
         return read_parquet(path).height
+    except (DamagedError, OSError) as error:
+        raise BundleError(f"{path} is damaged: it is not what was written", hint="restore the file") from error
     except DataError as error:
         raise BundleError(f"{path} is damaged: {error.message}", hint="restore the file") from error
 
@@ -381,11 +386,8 @@ def repair_state(folder: Path, target: Path, *, progress: Progress | None = None
 
 
 def _repair(folder: Path, target: Path, progress: Progress) -> Repaired:
-    import shutil
-
-    from fraudctl.scoring.answers import ANSWERS
     from fraudctl.scoring.live import LiveState
-    from fraudctl.scoring.saved import DECISIONS, explained, latest, read_snapshot, salvage_log, segments
+    from fraudctl.scoring.saved import explained, latest, read_snapshot, salvage_log, segments
     from fraudctl.scoring.store import Store, frame
 
     progress.stage("Reading what is sound")
@@ -395,9 +397,7 @@ def _repair(folder: Path, target: Path, progress: Progress) -> Repaired:
     records, left_out = salvage_log(folder, covered, snapshot.position)
     with explained(target):
         target.mkdir(parents=True, exist_ok=True)
-        for name in (DECISIONS, ANSWERS):
-            if (folder / name).is_dir():
-                shutil.copytree(folder / name, target / name)
+        left_out += _copy_sound(folder, target)
     with Store(target, replacing=True) as store:
         store.replace(live.to_parts(), above=max([covered, *segments(folder)]))
         if records:
@@ -406,6 +406,26 @@ def _repair(folder: Path, target: Path, progress: Progress) -> Repaired:
         replay(live, records, progress=progress)
         save_state(store, live)
     return Repaired(target, len(records), tuple(left_out))
+
+
+def _copy_sound(folder: Path, target: Path) -> list[str]:
+    """Copy the files of decisions and answers that are sound; return what is left out."""
+    import shutil
+
+    from fraudctl.scoring.answers import ANSWERS, verify_answers
+    from fraudctl.scoring.saved import DECISIONS
+
+    left_out = []
+    for name, check in ((DECISIONS, _rows_of), (ANSWERS, verify_answers)):
+        for path in sorted((folder / name).glob("*.parquet")):
+            try:
+                check(path)
+            except BundleError:
+                left_out.append(f"{name}/{path.name}: it is damaged")
+                continue
+            (target / name).mkdir(exist_ok=True)
+            shutil.copy2(path, target / name / path.name)
+    return left_out
 
 
 def expect_state(folder: Path, *, new: bool) -> None:
@@ -461,18 +481,18 @@ def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
 
     The decisions come last: where they stand, so do the answers.
     """
+    from fraudctl.kept import numbered, write_numbered
     from fraudctl.scoring.answers import write_answers
     from fraudctl.scoring.saved import DECISIONS, read_segment
-    from fraudctl.tables import write_parquet
+    from fraudctl.tables import ROW_GROUP
 
-    place = folder / DECISIONS / f"{segment:012d}.parquet"
-    if place.is_file():
+    if segment in numbered(folder / DECISIONS):
         return
     records = list(read_segment(folder, segment, last=True))
     write_answers(live.answers_in(records), folder, segment)
     rows = decision_rows(records, live)
     if rows.height:
-        write_parquet(rows, place)
+        write_numbered(rows, folder / DECISIONS, segment, row_group=ROW_GROUP)
 
 
 def roll(store: Store, live: LiveState) -> None:

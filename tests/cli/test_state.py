@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from command_line import run_in
 
+from fraudctl.compare import read_logged
 from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.scoring.engine import Engine
 from fraudctl.scoring.store import Store
@@ -131,6 +132,30 @@ def test_what_is_sound_is_repaired_into_a_new_folder(
     assert again == [*built[1][:10], *built[1][11:]], "every answer that is sound is given again"
     with pytest.raises(UsageError, match="not an empty folder"):
         repair_state(state, target)
+
+
+@pytest.mark.parametrize("name", ["answers", "decisions"])
+def test_a_bit_of_an_answer_or_decision_is_never_used_in_silence(
+    name: str, state: Path, model: Model, built: tuple[Path, list[bytes]], tmp_path: Path
+) -> None:
+    with engine_on(model, state):
+        pass  # which writes what the log holds
+    (path,) = (state / name).glob("*.parquet")
+    verify_state(state)
+    read_logged(state / "decisions", model.decider.model)
+    flip(path, path.stat().st_size // 3)
+    with pytest.raises(BundleError) as caught:
+        verify_state(state)
+    assert str(path) in caught.value.message
+    if name == "answers":
+        with pytest.raises(BundleError), engine_on(model, state):
+            pass
+    else:
+        with pytest.raises(DataError, match="not what was written"):
+            read_logged(state / "decisions", model.decider.model)
+    repaired = repair_state(state, tmp_path / "new")
+    assert repaired.left_out == (f"{name}/{path.name}: it is damaged",)
+    verify_state(tmp_path / "new")
 
 
 def test_a_damaged_state_is_built_again_with_force_alone(state: Path, model: Model, data: Path) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.errors import BundleError
+from fraudctl.kept import numbered
 from fraudctl.scoring import answers
-from fraudctl.scoring.answers import Answered, Answers, answers_path, write_answers
+from fraudctl.scoring.answers import ANSWERS, Answered, Answers, verify_answers, write_answers
 
 IDS = st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.text(max_size=6))
+
+
+def path_of(folder: Path, segment: int) -> Path:
+    return numbered(folder / ANSWERS)[segment]
 
 
 def item(text: str) -> Answered:
@@ -66,14 +72,61 @@ def test_a_damaged_file_is_refused_and_a_removed_one_sets_the_horizon(tmp_path: 
     write_answers([(1, item("a"))], tmp_path, 1)
     write_answers([(2, item("b"))], tmp_path, 2)
     found = Answers(tmp_path)
-    answers_path(tmp_path, 1).unlink()
+    path_of(tmp_path, 1).unlink()
     assert found.get(1) is None
     assert found.get(2) == item("b")
-    answers_path(tmp_path, 2).write_bytes(b"nonsense")
-    with pytest.raises(BundleError, match="cannot be read"):
+    path_of(tmp_path, 2).write_bytes(b"nonsense")
+    with pytest.raises(BundleError, match="not what was written"):
         Answers(tmp_path)
 
 
 def test_only_the_owner_reads_answers(tmp_path: Path) -> None:
     write_answers([(1, item("a"))], tmp_path, 1)
-    assert answers_path(tmp_path, 1).stat().st_mode & 0o077 == 0
+    assert path_of(tmp_path, 1).stat().st_mode & 0o077 == 0
+
+
+def test_no_bit_of_an_answer_can_change_unnoticed(tmp_path: Path) -> None:
+    ids: list[int | str] = [1, 2, "1"]
+    rows = [(key, item(str(at))) for at, key in enumerate(ids)]
+    write_answers(rows, tmp_path, 1)
+    path = path_of(tmp_path, 1)
+    content = path.read_bytes()
+
+    def one_by_one() -> list[Answered | None]:
+        found = Answers(tmp_path)
+        return [found.get(key) for key, _ in rows]
+
+    def at_once() -> list[Answered | None]:
+        found = Answers(tmp_path)
+        found.fetch(ids)
+        return [found.get(key) for key in ids]
+
+    assert one_by_one() == at_once() == [answer for _, answer in rows]
+    for at in range(0, len(content), 9):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        with pytest.raises(BundleError, match="not what was written") as raised:
+            Answers(tmp_path)
+        assert str(path) in raised.value.message
+        with pytest.raises(BundleError, match="not what was written"):
+            verify_answers(path)
+
+
+def test_a_change_of_an_open_file_is_found_when_its_row_is_used(tmp_path: Path) -> None:
+    write_answers([(1, item("a")), (2, item("b"))], tmp_path, 1)
+    found, path = Answers(tmp_path), path_of(tmp_path, 1)
+    changed = pl.read_parquet(path).with_columns(answer=pl.lit('{"answer":"c"}'))
+    changed.write_parquet(path)
+    with pytest.raises(BundleError, match="not what was written"):
+        found.get(1)
+    with pytest.raises(BundleError, match="not what was written"):
+        found.fetch([2])
+
+
+def test_answers_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    write_answers([(1, item("a"))], tmp_path, 1)
+    path = path_of(tmp_path, 1)
+    old = path.with_name("000000000002.parquet")
+    pl.read_parquet(path).drop("digest").write_parquet(old)
+    path.unlink()
+    assert Answers(tmp_path).get(1) == item("a")
+    assert verify_answers(old) == 1
