@@ -20,6 +20,7 @@ from fraudctl.project import Project, parse_project
 from fraudctl.scoring import wire
 from fraudctl.scoring.answers import Answered, Answers, EventId
 from fraudctl.scoring.events import EventReader
+from fraudctl.scoring.saved import Part, bytes_of
 from fraudctl.scoring.schema import DataSchema
 
 if TYPE_CHECKING:
@@ -300,19 +301,23 @@ class LiveState:
 
     # ------------------------------------------------------------ parts
 
-    def to_parts(self) -> dict[str, bytes]:
-        """Give the state as named parts of bytes."""
+    def to_parts(self) -> dict[str, Part]:
+        """Return the state as named parts: bytes, and arrays of the state itself, which change when it goes on."""
         about = {
             "definitions": [item.to_dict() for item in self.definitions.values()],
             "used": {role: used.to_list() for role, used in self.used.items()},
             "counts": dict(self.counts),
         }
-        features = {f"{_FEATURES}{digest}": item.to_bytes() for digest, item in self.features.items()}
+        features = {
+            f"{_FEATURES}{digest}:{name}": part
+            for digest, item in self.features.items()
+            for name, part in item.to_parts().items()
+        }
         return {"about": wire.dumps(about), "answers": wire.dumps(self.answers.to_list()), **features}
 
     @classmethod
-    def from_parts(cls, parts: Mapping[str, bytes]) -> LiveState:
-        """Read what `to_parts` gave.
+    def from_parts(cls, parts: Mapping[str, Part]) -> LiveState:
+        """Read what `to_parts` gave; the arrays are taken, not copied.
 
         Raises
         ------
@@ -321,16 +326,17 @@ class LiveState:
         """
         from fraudctl.features.online import OnlineFeatures
 
-        about = wire.loads(parts["about"])
+        about = wire.loads(bytes_of(parts, "about"))
         definitions = [Definition(**item) for item in about["definitions"]]
-        features = {
-            item.digest: OnlineFeatures.from_bytes(parts[f"{_FEATURES}{item.digest}"], item.features, **item.settings)
-            for item in definitions
-        }
+        features = {}
+        for item in definitions:
+            start = f"{_FEATURES}{item.digest}:"
+            own = {name.removeprefix(start): part for name, part in parts.items() if name.startswith(start)}
+            features[item.digest] = OnlineFeatures.from_parts(own, item.features, **item.settings)
         state = cls(definitions, features)
         state.used = {role: CapacityUse.from_list(taken) for role, taken in about["used"].items()}
         state.counts.update(about["counts"])
-        state.answers.read_list(wire.loads(parts["answers"]))
+        state.answers.read_list(wire.loads(bytes_of(parts, "answers")))
         return state
 
     def require(self, decider: Decider, *, where: str) -> None:

@@ -19,7 +19,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.files import Folder, locked, prepared, write_all
@@ -29,6 +29,7 @@ from fraudctl.scoring.saved import (
     MARK,
     MARK_APART,
     MARK_BYTES,
+    Part,
     compaction_lock,
     explained,
     latest,
@@ -42,11 +43,21 @@ from fraudctl.scoring.saved import (
     require_acknowledged,
     segment_name,
     segments,
+    snapshot_name,
     unwritable,
     write_snapshot,
 )
 
 __all__ = ["Store", "frame", "read_segment"]
+
+
+LOG_SHARE: Final = 32
+"""The log is a sizeable share of a snapshot from this part of its bytes on: a byte of log takes about 60 times as long
+to replay as a byte of a snapshot takes to read."""
+SMALL_SNAPSHOT: Final = 16 << 20
+"""Bytes of a snapshot that is always written: it takes some 50 ms."""
+MOST_SEGMENTS: Final = 64
+"""Closed segments after a snapshot, at most, when a command ends."""
 
 
 class Store:
@@ -91,7 +102,7 @@ class Store:
         self._still: list[int] = []
         self._loaded: dict[int, Segment] = {}
         self._position = self._begin = Position(0, NO_DIGEST)
-        self._size = self._n_records = self._turn = 0
+        self._size = self._n_records = self._turn = self._closed_bytes = 0
         self._dirty = self._unflushed = False
         try:
             with explained(folder):
@@ -155,6 +166,7 @@ class Store:
             found = read_segment(self.folder, number, last=number == self.segment, after=after)
             self._loaded[number], after = found, found.end
         self._n_records = sum(len(found.records) for found in self._loaded.values())
+        self._closed_bytes = sum(found.size for found in self._loaded.values()) - found.size
         return found
 
     def _open_mark(self) -> None:
@@ -191,11 +203,32 @@ class Store:
         return self._size
 
     @property
+    def idle(self) -> bool:
+        """Whether the newest segment holds no record."""
+        return self._position.sequence == self._begin.sequence
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether the log after the snapshot is a sizeable share of it: replaying costs as much as reading it.
+
+        A small snapshot is due after any record, for it costs less than looking at it again. So what one command
+        writes at its end is in proportion to what it took, and what the next one has to replay is bounded.
+        """
+        if self.covered == 0:
+            return True
+        with contextlib.suppress(OSError):
+            size = os.stat(snapshot_name(self.covered), dir_fd=self._files.handle).st_size
+            logged = self._closed_bytes + self._size
+            many = self.segment - self.covered > MOST_SEGMENTS
+            return size < SMALL_SNAPSHOT or logged * LOG_SHARE > size or many
+        return True
+
+    @property
     def sequence(self) -> int:
         """Number of the last record."""
         return self._position.sequence
 
-    def snapshot(self) -> dict[str, bytes] | None:
+    def snapshot(self) -> dict[str, Part] | None:
         """Return the parts of the newest snapshot, checked; None where there is none."""
         return read_snapshot(self.folder, self.covered).parts if self.covered else None
 
@@ -274,6 +307,7 @@ class Store:
                 os.close(handle)
                 raise
             before, self._log = self._log, handle
+            self._closed_bytes += self._size
             self._enter(number, begin)
             with contextlib.suppress(OSError):  # it was flushed
                 os.close(before)
@@ -304,7 +338,7 @@ class Store:
         self._files.flush()
         self._unflushed = False
 
-    def cover(self, parts: Mapping[str, bytes]) -> None:
+    def cover(self, parts: Mapping[str, Part]) -> None:
         """Write a snapshot of everything before the newest segment, and remove what it covers.
 
         Raises
@@ -317,16 +351,16 @@ class Store:
             raise ValueError(msg)
         with self._watched("saved"):
             write_snapshot(self._files, self.segment, parts, self._begin)
-            self.covered = self.segment
+            self.covered, self._closed_bytes = self.segment, 0
             with contextlib.suppress(OSError):  # what is left over goes the next time
                 remove_covered(self._files, self.segment)
 
-    def save(self, parts: Mapping[str, bytes]) -> None:
+    def save(self, parts: Mapping[str, Part]) -> None:
         """Write a snapshot of everything up to now, and begin a new segment after it."""
         self.rotate()
         self.cover(parts)
 
-    def replace(self, parts: Mapping[str, bytes], *, above: int = 0) -> None:
+    def replace(self, parts: Mapping[str, Part], *, above: int = 0) -> None:
         """Put a new state in the place of whatever is in the folder, in one step: until then the old one is there.
 
         The new segment is prepared, the new snapshot gets its name (from now on the new state counts), then the
@@ -346,7 +380,7 @@ class Store:
             write_snapshot(self._files, number, parts, begin)
             self._publish(number)
             self._enter(number, begin)
-            self.covered, self._n_records = number, 0
+            self.covered, self._n_records, self._closed_bytes = number, 0, 0
             remove_covered(self._files, number)
             self._open_mark()
 

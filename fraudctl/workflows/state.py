@@ -183,7 +183,7 @@ def engine_on(
         yield engine
         if store is not None:
             engine.flush()
-            save_state(store, live)
+            save_state(store, live, progress=progress)
     finally:
         if store is not None:
             store.close()
@@ -216,10 +216,17 @@ def replay(live: LiveState, records: Iterable[bytes], *, progress: Progress) -> 
             progress.update(done, None, "log records")
 
 
-def save_state(store: Store, live: LiveState) -> None:
-    """Write what was decided as Parquet, and a snapshot that takes the place of the log."""
+def save_state(store: Store, live: LiveState, *, progress: Progress | None = None) -> None:
+    """Write what was decided as Parquet, and, where one is due, a snapshot that takes the place of the log.
+
+    Where nothing came since the last time, nothing is written. See `Store.snapshot_due`.
+    """
+    if store.idle:
+        return
     roll(store, live)
-    store.cover(live.to_parts())
+    if store.snapshot_due:
+        (progress or Silent()).stage("Saving the state")
+        store.cover(live.to_parts())
 
 
 def compact_state(folder: Path, *, progress: Progress | None = None) -> StateResult:
@@ -465,11 +472,11 @@ def require_state(folder: Path) -> int:
 def show_state(folder: Path) -> StateResult:
     """Say what a saved state holds."""
     from fraudctl.scoring import wire
-    from fraudctl.scoring.saved import read_state
+    from fraudctl.scoring.saved import bytes_of, read_state
 
     require_state(folder)
     snapshot, segments = read_state(folder)
-    about = wire.loads(snapshot.parts["about"])
+    about = wire.loads(bytes_of(snapshot.parts, "about"))
     size = sum(path.stat().st_size for path in folder.glob("*.bin"))
     digests = tuple(item["digest"] for item in about["definitions"])
     n_records = sum(len(segment.records) for segment in segments)

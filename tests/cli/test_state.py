@@ -238,3 +238,38 @@ def test_a_folder_without_a_state_is_an_error_of_its_own(state: Path, tmp_path: 
             command(nowhere)
     with pytest.raises(UsageError):
         repair_state(state, tmp_path / "file")
+
+
+def test_what_a_command_writes_is_in_proportion_to_what_it_took(
+    state: Path, model: Model, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine_on(model, state):
+        pass  # a snapshot takes the place of the log that is there
+    monkeypatch.setattr("fraudctl.scoring.store.SMALL_SNAPSHOT", 0)
+    monkeypatch.setattr("fraudctl.scoring.store.LOG_SHARE", 1)
+    first, n_decisions = _files(state), _n_decisions(state)
+    with engine_on(model, state):
+        pass
+    assert _files(state) == first, "where nothing came, nothing is written"
+    answers = []
+    for number in range(2):
+        with engine_on(model, state) as engine:
+            answers.append(engine.event({**events[0], "transaction_id": f"more-{number}"}))
+    later = _files(state)
+    assert [later.get(name) for name in first if name.startswith("snapshot")] == [
+        content for name, content in first.items() if name.startswith("snapshot")
+    ]
+    assert _n_decisions(state) == n_decisions + 2, "decisions are there, with or without a snapshot"
+    with engine_on(model, state) as engine:
+        assert engine.event({**events[0], "transaction_id": "more-1"}) == answers[1]
+        assert engine.live.counts["events"] >= 2
+    verify_state(state)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    kept = [path for path in folder.iterdir() if path.name.startswith(("snapshot", "log"))]
+    return {path.name: path.read_bytes() for path in sorted(kept)}
+
+
+def _n_decisions(folder: Path) -> int:
+    return sum(pl.read_parquet(path).height for path in folder.glob("decisions/*.parquet"))

@@ -115,7 +115,7 @@ def test_a_damaged_or_foreign_state_is_refused(features_of):
             OnlineFeatures.from_bytes(broken, features, timezone=ZONE, label_delay_us=DELAY)
     with pytest.raises(BundleError, match="another version"):  # that version could lose outcomes
         OnlineFeatures.from_bytes(
-            data.replace(b"state 2", b"state 1", 1), features, timezone=ZONE, label_delay_us=DELAY
+            data.replace(b"state 3", b"state 2", 1), features, timezone=ZONE, label_delay_us=DELAY
         )
     with pytest.raises(BundleError, match="other features"):
         OnlineFeatures.from_bytes(data, other, timezone=ZONE, label_delay_us=DELAY)

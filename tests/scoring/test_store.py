@@ -6,10 +6,13 @@ import os
 import random
 import shutil
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +33,7 @@ from fraudctl.scoring.saved import (
     snapshot_path,
     write_snapshot,
 )
-from fraudctl.scoring.store import Store, frame
+from fraudctl.scoring.store import LOG_SHARE, MOST_SEGMENTS, SMALL_SNAPSHOT, Store, frame
 
 RECORDS = [b"one", b"second", b"the third"]
 SECTOR = 512
@@ -483,3 +486,73 @@ def test_any_changed_byte_of_a_snapshot_is_found_by_itself(tmp_path: Path) -> No
         path.write_bytes(content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :])
         with pytest.raises(BundleError):
             read_snapshot(tmp_path, 3)
+
+
+# ---------------------------------------------------------------- cost in proportion to the work
+
+
+def test_words_come_back_as_words_and_bytes_as_bytes(tmp_path: Path) -> None:
+    words = np.arange(5000, dtype=np.int64)[::2] - 2500
+    with Store(tmp_path) as store:
+        store.save({"about": b"a", "words": words, "none": np.zeros(0, np.int64), "empty": b""})
+    with Store(tmp_path) as store:
+        parts = store.snapshot()
+    assert parts is not None
+    assert list(parts) == ["about", "words", "none", "empty"]
+    assert parts["about"] == b"a"
+    assert parts["empty"] == b""
+    assert np.array_equal(parts["words"], words)
+    assert isinstance(parts["none"], np.ndarray)
+    assert parts["words"].flags.owndata
+    assert parts["words"].flags.writeable, "a state goes on in the memory that it was read to"
+
+
+def test_a_snapshot_is_read_into_the_memory_where_it_stays(tmp_path: Path) -> None:
+    n_bytes = 40 << 20
+    with Store(tmp_path) as store:
+        store.save({"about": b"a", "words": np.arange(n_bytes // 8)})
+    code = (
+        "import sys, pathlib, resource; from fraudctl.scoring.saved import read_snapshot;"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "found = read_snapshot(pathlib.Path(sys.argv[1]), 1);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(done.stdout) * unit < 1.2 * n_bytes
+
+
+def test_a_snapshot_is_due_when_the_log_is_a_sizeable_share_of_it(tmp_path: Path) -> None:
+    words = np.zeros((SMALL_SNAPSHOT >> 3) + 1000, np.int64)
+    share = words.nbytes // LOG_SHARE
+    with Store(tmp_path) as store:
+        assert store.snapshot_due, "there is none yet"
+        store.save({"about": b"a", "words": words})
+        assert store.idle
+        assert not store.snapshot_due
+        store.append([frame(b"x" * 1000)])
+        assert not store.idle
+        assert not store.snapshot_due
+        store.append([frame(b"x" * (share // 2))])
+        store.rotate()
+        assert store.idle
+        store.append([frame(b"x" * (share // 4))])
+        assert not store.snapshot_due
+    with Store(tmp_path) as store:
+        assert not store.snapshot_due, "what earlier processes logged counts too"
+        store.append([frame(b"x" * (share // 4))])
+        assert store.snapshot_due
+        store.save({"about": b"b", "words": words})
+        assert not store.snapshot_due
+
+
+def test_a_small_snapshot_and_many_segments_are_due_at_once(tmp_path: Path) -> None:
+    with filled(tmp_path / "small") as store:
+        assert store.snapshot_due
+    with Store(tmp_path / "large") as store:
+        store.save({"about": b"a", "words": np.zeros((SMALL_SNAPSHOT >> 3) + 1000, np.int64)})
+        for _ in range(MOST_SEGMENTS):
+            store.rotate()
+        assert not store.snapshot_due
+        store.rotate()
+        assert store.snapshot_due

@@ -1,20 +1,23 @@
-"""A state as bytes: versioned, checksummed, without pickle, and bound to the features that it answers.
+"""A state as parts: a document, and arrays that are saved from where they lie; versioned, without pickle.
 
-One line says what it is; the next, in JSON, has the digest of the features, that of the memory's layout (see `layout`),
-the SHA-256 of the rest and the sizes of its parts: a JSON document with everything that has names, then the heap, then
-the records of events.
+The document says to which features the state belongs and how its memory is laid out (see `layout`). Whoever saves the
+parts checks them: the store of a scorer has one checksum for all of its parts. `dump` and `load` put the parts into one
+string of bytes with a checksum of its own: one line says what it is; the next, in JSON, has the SHA-256 of the rest and
+name and size of each part.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fraudctl.errors import BundleError
 from fraudctl.features.online import arena, layout
@@ -23,41 +26,42 @@ from fraudctl.features.online.reading import Seen
 if TYPE_CHECKING:
     from fraudctl.features.online.state import OnlineFeatures
 
-MAGIC = b"fraudctl online state 2\n"
+Part = bytes | npt.NDArray[np.int64]
+MAGIC = b"fraudctl online state 3\n"
 _NAMED = b"fraudctl online state "
+DOCUMENT, HEAP, RECORDS = "document", "heap", "records"
 _KINDS = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "time": time.fromisoformat}
+_AGAIN = "build the state again from history"
 
 
-def dump(state: OnlineFeatures) -> bytes:
-    """Give the bytes of a state."""
+def parts_of(state: OnlineFeatures) -> dict[str, Part]:
+    """Return a state as named parts; arrays are those of the state itself, and change when it goes on."""
     described = _document(state)
-    document = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-    heap = state.heap[: int(state.heap[arena.TOP])].astype("<i8").tobytes()
-    records = state.ledger.records.astype("<i8").tobytes()
-    parts = (document, heap, records)
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    head = {
-        "features": state.features.digest, "layout": layout.digest(state, described), "sha256": digest.hexdigest(),
-        "sizes": [len(part) for part in parts],
+    about = {
+        "features": state.features.digest, "layout": layout.digest(state, described), "order": sys.byteorder,
+        **described,
     }  # fmt: skip
-    return b"".join([MAGIC, json.dumps(head).encode(), b"\n", *parts])
+    document = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return {DOCUMENT: document, HEAP: state.heap[: int(state.heap[arena.TOP])], RECORDS: state.ledger.records}
 
 
-def load(state: OnlineFeatures, data: bytes) -> None:
-    """Bring a new state to where the saved one was.
+def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
+    """Bring a new state to where the saved one was; it takes the arrays for its own.
 
     Raises
     ------
     BundleError
-        See `OnlineFeatures.from_bytes`.
+        The parts are those of another version or of other features.
     """
-    document, heap, records = _parts(state, data)
+    document, heap, records = parts.get(DOCUMENT), parts.get(HEAP), parts.get(RECORDS)
+    if not isinstance(document, bytes) or not isinstance(heap, np.ndarray) or not isinstance(records, np.ndarray):
+        msg = "saved state: was written by another version of fraudctl"
+        raise BundleError(msg, hint=f"use the version that wrote it, or {_AGAIN}")
     saved = _parsed(document)
-    state.heap = _lengthened(np.frombuffer(heap, "<i8").astype(np.int64))
+    _require(state, saved)
+    state.heap = heap
     ledger = state.ledger
-    ledger.records = np.frombuffer(records, "<i8").astype(np.int64).reshape(-1, ledger.records.shape[1])
+    ledger.records = records.reshape(-1, ledger.records.shape[1])
     ledger.first, ledger.end = saved["first"], saved["end"]
     ledger.ids = [None] * len(ledger.records)
     for number, key in zip(range(ledger.first, ledger.end), saved["ids"], strict=True):
@@ -76,6 +80,54 @@ def load(state: OnlineFeatures, data: bytes) -> None:
     for name, latest in saved["latest"].items():
         for entity, rows in latest.items():
             state.others[name].latest[entity] = {key: (_back(order), _back(kept)) for key, order, kept in rows}
+
+
+def _require(state: OnlineFeatures, saved: Mapping[str, Any]) -> None:
+    """Refuse a state of other features or of another layout of memory."""
+    if saved.get("features") != state.features.digest:
+        msg = "saved state: belongs to other features than the model's"
+        raise BundleError(msg, hint="build the state anew from the history, with this model")
+    if saved.get("layout") != layout.digest(state, _document(state)) or saved.get("order") != sys.byteorder:
+        msg = "saved state: its memory is laid out in another way than this version of fraudctl does"
+        raise BundleError(msg, hint=f"use the version that wrote it, or {_AGAIN}")
+
+
+def dump(state: OnlineFeatures) -> bytes:
+    """Return a state as bytes, with a checksum."""
+    parts = parts_of(state)
+    contents = [part if isinstance(part, bytes) else part.tobytes() for part in parts.values()]
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    sizes = {name: len(content) for name, content in zip(parts, contents, strict=True)}
+    head = {"sha256": digest.hexdigest(), "sizes": sizes}
+    return b"".join([MAGIC, json.dumps(head).encode(), b"\n", *contents])
+
+
+def load(state: OnlineFeatures, data: bytes) -> None:
+    """Bring a new state to where the one was that `dump` saved.
+
+    Raises
+    ------
+    BundleError
+        See `OnlineFeatures.from_bytes`.
+    """
+    if not data.startswith(MAGIC):
+        other = data.startswith(_NAMED)
+        msg = "saved state: was written by another version of fraudctl" if other else "saved state: is not one"
+        raise BundleError(msg, hint=_AGAIN)
+    end = data.find(b"\n", len(MAGIC), len(MAGIC) + 4096)
+    head = _parsed(data[len(MAGIC) : end])
+    content, sizes = memoryview(data)[end + 1 :], head.get("sizes")
+    sound = isinstance(sizes, dict) and sum(sizes.values()) == len(content)
+    if not sound or not isinstance(sizes, dict) or hashlib.sha256(content).hexdigest() != head.get("sha256"):
+        msg = "saved state: is damaged"
+        raise BundleError(msg, hint="take an older one, or build it anew from the history")
+    parts: dict[str, Part] = {}
+    for name, size in sizes.items():
+        parts[name] = bytes(content[:size]) if name == DOCUMENT else np.frombuffer(content[:size], np.int64).copy()
+        content = content[size:]
+    restore(state, parts)
 
 
 def _document(state: OnlineFeatures) -> dict[str, Any]:
@@ -111,29 +163,6 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _parts(state: OnlineFeatures, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Check the bytes, and give their parts."""
-    if not data.startswith(MAGIC):
-        other = data.startswith(_NAMED)
-        msg = "saved state: was written by another version of fraudctl" if other else "saved state: is not one"
-        raise BundleError(msg, hint="build the state again from history")
-    end = data.find(b"\n", len(MAGIC), len(MAGIC) + 4096)
-    head = _parsed(data[len(MAGIC) : end])
-    content = memoryview(data)[end + 1 :]
-    if head.get("features") != state.features.digest:
-        msg = "saved state: belongs to other features than the model's"
-        raise BundleError(msg, hint="build the state anew from the history, with this model")
-    if head.get("layout") != layout.digest(state, _document(state)):
-        msg = "saved state: its memory is laid out in another way than this version of fraudctl does"
-        raise BundleError(msg, hint="use the version that wrote it, or build the state again from history")
-    sizes = head.get("sizes", [])
-    if len(sizes) != 3 or sum(sizes) != len(content) or hashlib.sha256(content).hexdigest() != head.get("sha256"):
-        msg = "saved state: is damaged"
-        raise BundleError(msg, hint="take an older one, or build it anew from the history")
-    a, b = sizes[0], sizes[0] + sizes[1]
-    return bytes(content[:a]), bytes(content[a:b]), bytes(content[b:])
-
-
 def _parsed(document: bytes) -> dict[str, Any]:
     try:
         found = json.loads(document.decode("utf-8", "surrogatepass"))
@@ -144,12 +173,6 @@ def _parsed(document: bytes) -> dict[str, Any]:
         msg = "saved state: is damaged"
         raise BundleError(msg)
     return found
-
-
-def _lengthened(heap: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    out = np.zeros(len(heap) + (1 << 16), np.int64)
-    out[: len(heap)] = heap
-    return out
 
 
 def _seen(

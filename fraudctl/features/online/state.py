@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import DataError
@@ -158,8 +159,39 @@ class OnlineFeatures:
         take_history(state, events.frame, sources or {}, progress or _silent)
         return state
 
+    def to_parts(self) -> dict[str, bytes | npt.NDArray[np.int64]]:
+        """Return the whole state as named parts, for a store that checks what it keeps; see `from_parts`.
+
+        Arrays are not copied: save them before the state goes on.
+        """
+        from fraudctl.features.online import snapshot
+
+        return snapshot.parts_of(self)
+
+    @classmethod
+    def from_parts(
+        cls,
+        parts: Mapping[str, bytes | npt.NDArray[np.int64]],
+        features: FeatureSet,
+        *,
+        timezone: str,
+        label_delay_us: int,
+    ) -> OnlineFeatures:
+        """Bring back a state from parts, whose arrays it takes for its own.
+
+        Raises
+        ------
+        BundleError
+            The parts are of another version, or the state is one of other features.
+        """
+        from fraudctl.features.online import snapshot
+
+        state = cls(features, timezone=timezone, label_delay_us=label_delay_us)
+        snapshot.restore(state, parts)
+        return state
+
     def to_bytes(self) -> bytes:
-        """Give the whole state, with the digest of its features and a checksum; see `from_bytes`."""
+        """Return the whole state, with the digest of its features and a checksum; see `from_bytes`."""
         from fraudctl.features.online import snapshot
 
         return snapshot.dump(self)
