@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
+from fraudctl.money import refuse_beyond
 from fraudctl.own import inside
 from fraudctl.plain import shown
 from fraudctl.project.decisions import ALLOW, ActionSection, CostSection, CostsSection
@@ -207,6 +208,7 @@ def _cost_column(frame: pl.DataFrame, name: str) -> FloatArray:
     if bad:
         msg = f"the cost column {shown(name)} is null or not finite in {bad} of {frame.height} events"
         raise DataError(msg, hint="a cost must be known for every event; fill or drop these rows")
+    refuse_beyond(values, where=f"the cost column {shown(name)}")
     return np.asarray(values, dtype=np.float64)
 
 

@@ -87,11 +87,11 @@ def fixed(text: str) -> Sentence:
     return Sentence(text)
 
 
-def joined(*parts: Sentence | None) -> Sentence:
-    """Return sentences one after the other, with the sources of all.
+def joined(*parts: Sentence | None, by: str = " ") -> Sentence:
+    """Return sentences one after the other, with the sources of all; ``by`` stands between them.
 
     >>> joined(fixed("One."), None, fixed("Two."))
     'One. Two.'
     """
     kept = [part for part in parts if part]
-    return Sentence(" ".join(kept), tuple(source for part in kept for source in part.sources))
+    return Sentence(by.join(kept), tuple(source for part in kept for source in part.sources))

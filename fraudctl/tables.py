@@ -21,6 +21,7 @@ import polars as pl
 
 from fraudctl import files as disk
 from fraudctl.errors import DataError, UsageError
+from fraudctl.money import refuse_beyond
 from fraudctl.own import outside
 from fraudctl.plain import looks_like_value, shown, shown_all
 from fraudctl.project import Project
@@ -460,11 +461,15 @@ def _as_text(values: pl.Series) -> pl.Series:
 
 
 def to_amount(values: pl.Series, *, part: bool = False) -> pl.Series:
-    """Normalise amounts to Float64; NaN and infinities become null. A column (no ``part``) without any is an error."""
+    """Normalise amounts to Float64; NaN and infinities become null.
+
+    A column (no ``part``) without any amount, or with one larger than `fraudctl.money.LARGEST`, is an error.
+    """
     if not (values.dtype.is_numeric() or values.dtype == pl.Null):
         msg = f"column {shown(values.name)} (amount): is {values.dtype}; expected a number"
         raise DataError(msg)
     amounts = _finite(values.cast(pl.Float64))
+    refuse_beyond(amounts.to_numpy(), where=f"column {shown(values.name)} (amount)")
     if amounts.null_count() == len(amounts) and not part:
         msg = f"column {shown(values.name)} (amount): all {len(amounts)} values are null"
         raise DataError(msg, hint="name another column in [data] amount, or leave it out where costs need none")

@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl.errors import DataError
+from fraudctl.figures import exact
+from fraudctl.money import LARGEST_WEIGHT
 from fraudctl.plain import shown
 
 if TYPE_CHECKING:
@@ -61,15 +63,16 @@ def event_weights(frame: pl.DataFrame, project: Project) -> NDArray[np.float64] 
     Raises
     ------
     DataError
-        A named column is missing or no number; a weight is not a positive number; a probability is not in [0, 1].
+        A named column is missing or no number; a weight is not positive or beyond `LARGEST_WEIGHT`; a
+        probability is not in [0, 1].
     """
     data = project.data
     if data.weight is None and data.exposure_prob is None:
         return None
     weight = np.ones(frame.height)
     if data.weight is not None:
-        least, most = np.nextafter(0.0, 1.0), float(np.finfo(np.float64).max)
-        weight = _numbers(frame, data.weight, "weight", "positive", low=float(least), high=most)
+        expected = f"a positive number from {exact(1 / LARGEST_WEIGHT)} to {exact(LARGEST_WEIGHT)}"
+        weight = _numbers(frame, data.weight, "weight", expected, low=1 / LARGEST_WEIGHT, high=LARGEST_WEIGHT)
     if data.exposure_prob is not None:
         seen = _numbers(frame, data.exposure_prob, "exposure_prob", "in [0, 1]", low=0.0, high=1.0)
         weight = weight / np.maximum(seen, EXPOSURE_FLOOR)

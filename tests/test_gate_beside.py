@@ -14,6 +14,7 @@ from fraudctl.checks.report import ColumnFacts
 from fraudctl.evaluate import GateResult
 from fraudctl.gate import Reference, judge
 from fraudctl.gate.beside import drift_rule
+from fraudctl.gate.words import Frauds
 from fraudctl.metrics.drift import AgainstChance, Drift, Effect
 from fraudctl.policy import bare_policy
 from fraudctl.split import overlap, pooled_overlap
@@ -94,7 +95,7 @@ def test_drift_is_inconclusive_where_it_cannot_be_known() -> None:
 def test_what_is_shown_and_matters_fails(value: float, change: float, n_frauds: int, verdict: str) -> None:
     effect = Effect("alert rate", 0.01, 0.011, change, beyond=0.1 if change != 0.2 else 0.3, floor=0.05)
     found = Drift(AgainstChance(value, usual=0.4, limit=0.6), (effect,))
-    rule = drift_rule("drift.scores", "score_psi", found, "", n_frauds, 300)
+    rule = drift_rule("drift.scores", "score_psi", found, "", Frauds(n_frauds, 300))
     assert rule.verdict == verdict
     assert ("does not matter" in rule.reason) == (verdict == "pass" and value > 0.4)
 

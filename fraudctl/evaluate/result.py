@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from fraudctl.errors import ExitCode
 from fraudctl.figures import percent, period
+from fraudctl.sentences import Sentence, fixed
 from fraudctl.split import RandomSplit
 from fraudctl.tables import NO_TIME, moment
 from fraudctl.uncertainty import Estimate
 
 SCHEMA_VERSION = 2
+NO_REASON = Sentence("")
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Direction = Literal["at_least", "at_most"]
@@ -40,8 +42,8 @@ class RuleResult:
     bound: float
     """What the end of the interval was held against."""
     direction: Direction
-    reason: str
-    """A sentence for readers."""
+    reason: Sentence
+    """Why this verdict."""
     frauds_to_settle: int | None = None
     """About how many frauds would settle an inconclusive rule, if the figures stay as they are."""
 
@@ -65,9 +67,9 @@ class GateResult:
 
     verdict: GateVerdict
     rules: tuple[RuleResult, ...] = ()
-    reason: str = ""
-    """One sentence: why this verdict."""
-    hint: str | None = None
+    reason: Sentence = NO_REASON
+    """Why this verdict."""
+    hint: Sentence | None = None
     """What to do about it, where something can be done."""
     warnings: tuple[str, ...] = ()
     confidence: float | None = None
@@ -157,7 +159,7 @@ class Evaluation:
     """What reports draw: by_day, reliability, pr_curve, cost_curve, at_k, immature."""
     clusters: dict[str, int] = field(default_factory=dict)
     """Entity -> number of clusters with a fraud."""
-    gate: GateResult = field(default_factory=lambda: GateResult("none", reason="the project has no [gate]"))
+    gate: GateResult = field(default_factory=lambda: GateResult("none", reason=fixed("the project has no [gate]")))
     champion: dict[str, Any] | None = None
     """The champion beside the model on the same events, where one was given."""
     warnings: tuple[str, ...] = ()

@@ -17,11 +17,10 @@ from fraudctl.checks import CheckReport, Finding
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix, expected_cost
 from fraudctl.evaluate.judged import Judged
 from fraudctl.evaluate.result import RuleResult, Verdict
-from fraudctl.figures import count, digits_apart, number, percent, whole
+from fraudctl.gate.words import Frauds, checks_reason, drift_reason, drift_unknown
 from fraudctl.metrics.drift import (
     MIN_DAYS,
     Drift,
-    Effect,
     Floors,
     Promised,
     Scored,
@@ -83,17 +82,9 @@ def _kind(finding: str) -> str:
 
 
 def _check_rule(name: str, errors: list[Finding], unread: str | None) -> RuleResult:
-    if errors:
-        first = f"{errors[0].where}: {errors[0].what}"
-        more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-        verdict: Verdict = "fail"
-        reason = f"`fraudctl check` finds {first}{more}"
-    elif unread is not None:
-        verdict, reason = "inconclusive", f"nothing is known: {unread}"
-    else:
-        verdict, reason = "pass", "`fraudctl check` finds no error"
+    verdict: Verdict = "fail" if errors else "pass" if unread is None else "inconclusive"
     found = undefined(unread) if verdict == "inconclusive" and unread else Estimate(float(len(errors)))
-    return RuleResult(name, verdict, "errors", found, 0.0, "at_most", reason)
+    return RuleResult(name, verdict, "errors", found, 0.0, "at_most", checks_reason(tuple(errors), unread))
 
 
 def check_warnings(report: CheckReport, *, most: int = 3) -> Iterator[str]:
@@ -130,6 +121,7 @@ def drift_rules(
     min_frauds
         Frauds that a pass needs.
     """
+    frauds = Frauds(judged.n_frauds, min_frauds)
     floors = Floors(section.alert_rate, section.expected_cost)
     if section.scores:
         drift = None if reference is None else _scores(reference, project, floors, seed, section.chance)
@@ -138,11 +130,11 @@ def drift_rules(
             if reference is None or reference.before.is_empty()
             else f"fewer than {MIN_DAYS} days on one side: how much days differ by chance is not known"
         )
-        yield drift_rule("drift.scores", SCORES, drift, missing, judged.n_frauds, min_frauds)
+        yield drift_rule("drift.scores", SCORES, drift, missing, frauds)
     if section.calibration:
         few = too_few(judged.clusters, judged.y_true == 1)
         held = None if few is not None else _calibration(judged, floors, seed, section.chance)
-        yield drift_rule("drift.calibration", "ece", held, few or "", judged.n_frauds, min_frauds)
+        yield drift_rule("drift.calibration", "ece", held, few or "", frauds)
 
 
 def _scores(reference: Reference, project: Project, floors: Floors, seed: int, chance: float) -> Drift | None:
@@ -189,42 +181,16 @@ def _calibration(judged: Judged, floors: Floors, seed: int, chance: float) -> Dr
     return calibration_drift(events, floors=floors, seed=seed, chance=chance)
 
 
-def drift_rule(name: str, metric: str, found: Drift | None, missing: str, n_frauds: int, min_frauds: int) -> RuleResult:
+def drift_rule(name: str, metric: str, found: Drift | None, missing: str, frauds: Frauds) -> RuleResult:
     """Fail a shift that matters and is shown; pass one that does not matter or is usual; else it cannot be known."""
     if found is None:
-        return RuleResult(name, "inconclusive", metric, undefined(missing), 0.0, "at_most", f"{metric}: {missing}")
+        reason = drift_unknown(metric, missing)
+        return RuleResult(name, "inconclusive", metric, undefined(missing), 0.0, "at_most", reason)
     figure = found.statistic
-    digits = digits_apart((figure.value, figure.limit), figure.usual)
-    found_text, usual, limit = (number(item, digits) for item in (figure.value, figure.usual, figure.limit))
-    told = f"{metric} {found_text}; chance alone shows up to {usual}, seldom {limit}"
-    verdict: Verdict = "inconclusive"
+    verdict: Verdict = "pass"
     if found.shown:
-        what = " and ".join(effect_words(item) for item in found.effects if item.shown)
-        verdict, reason = "fail", f"{told}: it has changed by more than chance, and {what}"
-    elif found.matters and figure.value > figure.usual:
-        what = " and ".join(effect_words(item) for item in found.effects if item.matters)
-        reason = f"{told}: it may have changed; {what}"
-    elif n_frauds < min_frauds:
-        reason = f"{told}: it does not fail, but {too_few_frauds(n_frauds, min_frauds)}"
-    elif figure.value > figure.usual:
-        what = " and ".join(effect_words(item) for item in found.effects)
-        verdict, reason = "pass", f"{told}: if it has changed, it does not matter; {what}"
-    else:
-        verdict, reason = "pass", f"{told}: nothing unusual"
+        verdict = "fail"
+    elif (found.matters and figure.value > figure.usual) or frauds.too_few:
+        verdict = "inconclusive"
+    reason = drift_reason(metric, found, frauds)
     return RuleResult(name, verdict, metric, Estimate(figure.value), figure.limit, "at_most", reason)
-
-
-def effect_words(item: Effect) -> str:
-    """Return what a shift does, with what counts and what chance shows, as part of a sentence."""
-    change = percent(item.change, 1) if math.isfinite(item.change) else "all"
-    seldom = percent(item.beyond, 1) if math.isfinite(item.beyond) else "that"
-    return (
-        f"the {item.name} per event is {number(item.now, 4)} where it was {number(item.before, 4)} (a change of "
-        f"{change}; more than {percent(item.floor)} counts, chance seldom shows more than {seldom})"
-    )
-
-
-def too_few_frauds(n_frauds: int, min_frauds: int) -> str:
-    """Say that a period has fewer frauds than a pass needs."""
-    are = "is" if n_frauds == 1 else "are"
-    return f"{count(n_frauds, 'fraud')} {are} fewer than the {whole(min_frauds)} that a pass needs"

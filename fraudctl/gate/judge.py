@@ -22,13 +22,27 @@ from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.replay import Replay
 from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerdict, RuleResult, Verdict
 from fraudctl.evaluate.segments import split_segments
-from fraudctl.figures import count, digits_apart, exact, number
-from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules, too_few_frauds
+from fraudctl.figures import exact, number
+from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
+from fraudctl.gate.words import (
+    Deciding,
+    Family,
+    Frauds,
+    Held,
+    Noise,
+    after_holm,
+    all_kept,
+    because,
+    held_reason,
+    higher_floor,
+    missing_floor,
+)
 from fraudctl.policy.choose import SENSITIVITY_FACTORS
 from fraudctl.policy.decide import Policy
 from fraudctl.populations import require_same_events
 from fraudctl.project import Project
 from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
+from fraudctl.sentences import Sentence, fixed, joined
 from fraudctl.uncertainty import Estimate, RankingIntervals, normal_quantile, undefined
 
 CONTROL_REPLICATES = 200
@@ -239,7 +253,7 @@ class _Bench:
         failing = holm([_tail(item.estimate, bound, direction) for item in results], _alpha(self.settings.confidence))
         for item, survives in zip(results, failing, strict=True):
             if item.verdict == "fail" and not survives:
-                reason = f"{item.reason}; no longer so after Holm's correction for {len(results)} segments"
+                reason = joined(item.reason, after_holm(Family(len(results))), by="; ")
                 yield replace(item, verdict="inconclusive", reason=reason)
             else:
                 yield item
@@ -290,42 +304,28 @@ def compare(
         Frauds among the events of the figure, where it is that of a segment.
     """
     counted = n_frauds if part is None else part
-    named = metric if found.base is None else f"{metric} against {found.base.words}:"
+    item = Held(metric, found, bound, direction, "inconclusive", Frauds(n_frauds, min_frauds), part=part)
     if found.low is None or found.high is None or not found.known:
-        if _plainly_broken(found, bound, direction, confidence):
-            reason = f"{named} {number(found.value, 4)}, {_asked(bound, direction)}: far beyond the bound"
-            return RuleResult(name, "fail", metric, found, bound, direction, f"{reason} ({found.reason})")
-        reason = f"{named} is not known: {found.reason or 'no finite interval'}"
-        return RuleResult(name, "inconclusive", metric, found, bound, direction, reason)
+        broken = _plainly_broken(found, bound, direction, confidence)
+        return _result(name, replace(item, verdict="fail" if broken else "inconclusive"))
     rising = direction == "at_least"
     keeps = found.low >= bound if rising else found.high <= bound
     breaks = found.high < bound if rising else found.low > bound
-    words = f"{named} {_figures(found, bound)}, {_asked(bound, direction)}"
+    if keeps:
+        few = item.frauds.too_few
+        return _result(
+            name, replace(item, keeps=True, verdict="inconclusive" if few else "pass"), min_frauds if few else None
+        )
+    if breaks:
+        return _result(name, replace(item, verdict="fail"))
     settle = _frauds_to_settle(found, bound, counted, confidence)
-    verdict: Verdict = "pass" if keeps else "fail" if breaks else "inconclusive"
-    if verdict == "pass" and n_frauds < min_frauds:
-        reason = f"{words}: it would pass, but {too_few_frauds(n_frauds, min_frauds)}"
-        return RuleResult(name, "inconclusive", metric, found, bound, direction, reason, min_frauds)
-    if verdict == "inconclusive":
-        here = "" if part is None else " in this segment"
-        more = "no number of frauds" if settle is None else f"about {count(settle, 'fraud')}{here}"
-        more = f"{more} would settle it"
-        reason = f"{words}: the interval holds the bound, {more}"
-        return RuleResult(name, verdict, metric, found, bound, direction, reason, settle)
-    end = "low" if rising == keeps else "high"
-    reason = f"{words}: its {end} end {'keeps' if keeps else 'breaks'} the bound ({count(counted, 'fraud')})"
-    return RuleResult(name, verdict, metric, found, bound, direction, reason)
+    return _result(name, replace(item, settle=settle), settle)
 
 
-def _asked(bound: float, direction: Direction) -> str:
-    return f"asked {direction.replace('_', ' ')} {exact(bound)}"
-
-
-def _figures(found: Estimate, bound: float) -> str:
-    """Write a value and its interval with as many digits as show on which side of the bound each of them lies."""
-    ends = [item for item in (found.value, found.low, found.high) if item is not None]
-    value, low, high = (number(item, digits_apart(tuple(ends), bound)) for item in ends)
-    return f"{value} ({low} to {high})"
+def _result(name: str, item: Held, settle: int | None = None) -> RuleResult:
+    return RuleResult(
+        name, item.verdict, item.metric, item.found, item.bound, item.direction, held_reason(item), settle
+    )
 
 
 PLAINLY = 3.0
@@ -412,7 +412,7 @@ def _verdict(
     verdict: GateVerdict = overall(rules)
     reason, hint = _because(verdict, rules), None
     if control is None and verdict == "pass":
-        verdict, reason = "inconclusive", nothing_known(bench.judged) or ""
+        verdict, reason = "inconclusive", fixed(nothing_known(bench.judged) or "")
     elif control is not None and control.verdict == "pass":
         verdict = "refused"
         reason, hint = _refusal(bench.gate, control)
@@ -429,23 +429,19 @@ def _verdict(
     )
 
 
-def _because(verdict: str, rules: tuple[RuleResult, ...]) -> str:
+def _because(verdict: str, rules: tuple[RuleResult, ...]) -> Sentence:
     if verdict == "pass":
-        return f"all {len(rules)} rules are kept by the ends of their intervals"
-    deciding = [rule.reason for rule in rules if rule.verdict == verdict]
-    return "; ".join(deciding[:3]) + (f"; and {len(deciding) - 3} more" if len(deciding) > 3 else "")
+        return all_kept(Deciding(len(rules)))
+    return because(tuple(rule.reason for rule in rules if rule.verdict == verdict))
 
 
-def _refusal(gate: GateSection, control: _Control) -> tuple[str, str]:
+def _refusal(gate: GateSection, control: _Control) -> tuple[Sentence, Sentence]:
     """Say that noise passes, and which floor is missing."""
-    reason = "shuffled scores pass these rules too: they cannot tell a model from noise"
     high = control.savings.high if control.savings.high is not None else 0.0
-    floor = max(0.1, round(high + 0.1, 1))
+    noise = Noise(high, max(0.1, round(high + 0.1, 1)))
     asked = _DETECTION & set(gate.metrics)
-    if not asked and not gate.segments:
-        return reason, f"no rule asks that fraud is found; add savings = {{ at_least = {exact(floor)} }} to [gate]"
-    low = f"the floors are too low; shuffled scores save up to {number(high)}"
-    return reason, f"{low}: add savings = {{ at_least = {exact(floor)} }}"
+    hint = missing_floor(noise) if not asked and not gate.segments else higher_floor(noise)
+    return fixed("shuffled scores pass these rules too: they cannot tell a model from noise"), hint
 
 
 def _warnings(bench: _Bench, rules: tuple[RuleResult, ...]) -> Iterator[str]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fraudctl.costs import Baseline, ConstantAction, CostMatrix, baseline, minimum_risk, perfect_cost, taken_cost
 from fraudctl.figures import number
+from fraudctl.money import NEGLIGIBLE
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -162,14 +163,15 @@ def savings_against(
     """Return `savings_ratio` for a base that is known already; ``missed_cost`` is the money of allowing a fraud."""
     fraud = y_true == 1
     unit = float((weight * missed_cost)[fraud].mean()) if fraud.any() else 0.0
+    taken, without = weight * cost_taken, weight * base.per_event
+    stake = max(float(np.abs(taken).sum()), abs(unit), *(abs(item.cost) for item in base.constants))
     reason = None
     if len(y_true) == 0:
         reason = "no events"
-    elif base.cost <= 0:
+    elif base.cost <= NEGLIGIBLE * stake:
         reason = (
             f"the cheapest constant action ({base.chosen.words}) costs {number(base.cost)}: there is nothing to save"
         )
-    taken, without = weight * cost_taken, weight * base.per_event
     return Ratio(taken, without, unit, fraud, offset=1.0, scale=-1.0, reason=reason, base=base.chosen)
 
 

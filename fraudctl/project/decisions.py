@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHand
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from fraudctl.money import Money, Rate
 from fraudctl.own import DataColumn
 from fraudctl.project.messages import found
 from fraudctl.project.types import Section
@@ -22,13 +23,13 @@ SEGMENTS = "policy.segments"
 class CostSection(Section):
     """Money lost by one action on one outcome: fixed + rate × amount + column."""
 
-    fixed: FiniteFloat = 0.0
+    fixed: Money = 0.0
     """Money per event."""
-    rate: FiniteFloat = 0.0
+    rate: Rate = 0.0
     """Money per unit of the amount."""
     column: DataColumn | None = None
     """Column of the data with money per event."""
-    at_least: FiniteFloat | None = None
+    at_least: Money | None = None
     """The money is never lower: 0 where a refund, whose amount is negative, must not make the action a gain."""
 
 

@@ -122,7 +122,7 @@ def _findings(e: Evaluation) -> tuple[tuple[Sentence, Sentence, Tone], ...]:
     """Put the rules that did not pass first, where a reader looks."""
     open_rules = [rule for rule in e.gate.rules if rule.verdict != "pass"]
     ranked = sorted(open_rules, key=lambda rule: rule.verdict != "fail")[:4]
-    return tuple((said.rule_head(rule), said.rule_text(rule), VERDICT_TONES[rule.verdict]) for rule in ranked)
+    return tuple((said.rule_head(rule), rule.reason, VERDICT_TONES[rule.verdict]) for rule in ranked)
 
 
 def _cards(e: Evaluation, balance: Balance | None) -> tuple[Card, ...]:
@@ -437,11 +437,10 @@ def _gate(e: Evaluation) -> Section:
 def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
     item = rule.estimate
     sign = "≥" if rule.direction == "at_least" else "≤"
-    settle = f" About {whole(rule.frauds_to_settle)} frauds would settle it." if rule.frauds_to_settle else ""
     return (
         Cell(rule.name), Cell(rule.verdict, tone=VERDICT_TONES[rule.verdict]), figure(rule.metric, item.value, e),
         interval(rule.metric, item, e), Cell(f"{sign} {say(rule.metric, rule.bound, currency_of(e))}"),
-        Cell(rule.reason + settle),
+        Cell(rule.reason),
     )  # fmt: skip
 
 

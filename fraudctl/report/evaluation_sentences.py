@@ -77,12 +77,6 @@ def rule_head(rule: RuleResult) -> str:
 
 
 @sentence
-def rule_text(rule: RuleResult) -> str:
-    """Give the reason of a rule."""
-    return rule.reason
-
-
-@sentence
 def saved(balance: Balance) -> str:
     """Name the base of savings, and what it costs."""
     return f"saved against “{balance.base.words}” ({money(balance.base.cost, balance.currency)})"

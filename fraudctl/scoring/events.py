@@ -18,6 +18,8 @@ import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.features.definition import FeatureSet
+from fraudctl.figures import exact
+from fraudctl.money import LARGEST
 from fraudctl.own import outside
 from fraudctl.plain import shown
 from fraudctl.project import Project
@@ -77,11 +79,11 @@ class EventReader:
             ("event_time", time_column(project), self.time),
         ]
         if data.amount is not None:
-            roles.append(("amount", data.amount, _number))
+            roles.append(("amount", data.amount, _money))
         roles += [(name, column, _optional(_id(schema.events[column]))) for name, column in project.entities.items()]
         carried = [(name, outside(name)) for name in dict.fromkeys([*features.carried, *more])]
         roles += [(name, column, self._plain(schema.events[column])) for name, column in carried]
-        roles = [(name, column, _required(read) if name in priced else read) for name, column, read in roles]
+        roles = [(name, column, _cost(read) if name in priced else read) for name, column, read in roles]
         self._event: Fields = tuple(roles)
         self.columns = tuple(dict.fromkeys(column for _, column, _ in roles))
         """The data's columns that an event must have."""
@@ -315,13 +317,13 @@ def _optional(convert: Convert) -> Convert:
     return read
 
 
-def _required(convert: Convert) -> Convert:
+def _cost(convert: Convert) -> Convert:
     def read(value: Any) -> Any:
         found = convert(value)
         if found is None:
             told = "is null; a cost must be known for every event"
             raise MisfitError(told)
-        return found
+        return _bounded(found)
 
     return read
 
@@ -368,6 +370,18 @@ def _number(value: Any) -> float | None:
     except OverflowError:
         told = "is a number beyond 64 bits"
         raise MisfitError(told) from None
+
+
+def _money(value: Any) -> float | None:
+    """Read an amount as `tables.to_amount` does for a table."""
+    return _bounded(_number(value))
+
+
+def _bounded(money: float | None) -> float | None:
+    if money is not None and abs(money) > LARGEST:
+        told = f"is money beyond {exact(LARGEST)}"
+        raise MisfitError(told)
+    return money
 
 
 def _text(value: Any) -> str:

@@ -32,7 +32,7 @@ shop = "shop_id"
 SCHEMA = {
     "id": pl.Int64, "at": pl.Datetime("us", "UTC"), "eur": pl.Float64, "fraud": pl.Int8,
     "known_at": pl.Datetime("us", "UTC"), "card_id": pl.String, "shop_id": pl.Int32, "status": pl.String,
-    "items": pl.Int8, "online": pl.Boolean, "scenario": pl.Int8,
+    "items": pl.Int8, "size": pl.Float64, "online": pl.Boolean, "scenario": pl.Int8,
 }  # fmt: skip
 
 

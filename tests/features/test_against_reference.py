@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from fraudctl.features import build
 from fraudctl.features.reference import recompute
+from fraudctl.money import LARGEST
 
 ZONE = "Europe/Berlin"
 EVERYTHING = """
@@ -40,6 +41,10 @@ aggregates = ["count", "mean(amount)", "median(amount)"]
 where = "online"
 name = "online"
 include_current = true
+[[features.window]]
+by = ["card", "shop"]
+windows = ["1h", "30d"]
+aggregates = ["sum(size)", "mean(size)", "std(size)", "min(size)", "max(size)", "median(size)", "mad(size)"]
 [[features.window]]
 by = "card"
 windows = ["14d"]
@@ -88,11 +93,12 @@ moments = st.one_of(
     st.sampled_from([0, 3_600, 86_399, 86_400, 86_401, 7 * 86_400, 30 * 86_400]),
     st.integers(0, 3 * 365 * 86_400),
 )
+ODD = [0.0, -0.0, 0.1, 0.2, 0.3, 1e7, -12.34, 1e-9, 5e-324, float("nan")]
 amounts = st.one_of(
-    st.none(),
-    st.sampled_from([0.0, -0.0, 0.1, 0.2, 0.3, 1e7, -12.34, 1e-9, 1e300, -1e300, 5e-324, float("nan")]),
-    st.floats(-1e6, 1e6),
-    st.floats(allow_infinity=False),
+    st.none(), st.sampled_from([*ODD, LARGEST, -LARGEST]), st.floats(-1e6, 1e6), st.floats(-LARGEST, LARGEST)
+)
+sizes = st.one_of(  # of a column that is no money, which has no limit
+    st.none(), st.sampled_from([*ODD, 1e300, -1e300]), st.floats(-1e6, 1e6), st.floats(allow_infinity=False)
 )
 
 
@@ -106,6 +112,7 @@ def tables(draw, most=14):
         "id": draw(st.permutations(range(n))),
         "at": at,
         "eur": [*of(amounts)[:-1], 1.0],
+        "size": of(sizes),
         "fraud": of(st.sampled_from([1, 1, 0, None])),
         "known_at": [None if d is None else t + timedelta(seconds=d) for t, d in zip(at, delays, strict=True)],
         "card_id": of(st.sampled_from(["a", "a", "b", None])),
@@ -180,20 +187,20 @@ def test_std_is_right_after_an_outlier_has_left(outlier, events_of, features_of)
 [[features.window]]
 by = "card"
 windows = ["1h"]
-aggregates = ["std(amount)", "sum(amount)"]
+aggregates = ["std(size)", "sum(size)"]
 """
     n = 200
     at = [BASE + timedelta(minutes=i) for i in range(n)]
-    eur = [0.01 * (i * 37 % 101) + 3.3 for i in range(n)]
-    eur[5] = outlier
-    events = events_of(text, id=range(n), at=at, eur=eur, card_id=["a"] * n)
+    size = [0.01 * (i * 37 % 101) + 3.3 for i in range(n)]
+    size[5] = outlier
+    events = events_of(text, id=range(n), at=at, eur=[1.0] * n, size=size, card_id=["a"] * n)
     table = build(events, features_of(text), timezone=ZONE)
     for i in range(100, n):
-        window = eur[i - 59 : i]
+        window = size[i - 59 : i]
         mean = math.fsum(window) / len(window)
         two_pass = math.sqrt(math.fsum((value - mean) ** 2 for value in window) / (len(window) - 1))
-        assert table["card_std_amount_1h"][i] == pytest.approx(two_pass, rel=1e-12)
-        assert table["card_sum_amount_1h"][i] == math.fsum(window)
+        assert table["card_std_size_1h"][i] == pytest.approx(two_pass, rel=1e-12)
+        assert table["card_sum_size_1h"][i] == math.fsum(window)
 
 
 def test_one_aggregate_under_two_names(events_of, features_of):

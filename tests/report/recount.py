@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 
 from fraudctl import costs
+from fraudctl.checks import Finding
 from fraudctl.evaluate import result as evaluated
 from fraudctl.explain import (
     autopsy,
@@ -37,6 +38,8 @@ from fraudctl.explain import (
     threshold,
 )
 from fraudctl.explain.result import BrokenFeature, Explanation, Totals
+from fraudctl.gate import words as gate_words
+from fraudctl.metrics.drift import Drift
 from fraudctl.report import facts
 from fraudctl.uncertainty import Estimate
 
@@ -512,6 +515,61 @@ def recount_rule(item: evaluated.RuleResult, g: Ground) -> None:
         assert item.estimate.value == g.evaluation.metrics[item.metric].value
 
 
+def recount_held(item: gate_words.Held, g: Ground) -> None:
+    """Compare with the metrics of the evaluation, which are recounted by themselves, and judge the interval again."""
+    assert g.evaluation is not None
+    recount_frauds(item.frauds, g)
+    assert item.part is None or item.part <= item.frauds.n
+    found = item.found
+    leads = {item["value"] for item in ((g.evaluation.champion or {}).get("differences") or {}).values()}
+    if item.part is None:
+        signed = {found.value, None if found.value is None else -found.value}
+        assert found.value == g.evaluation.metrics[item.metric].value or signed & (leads | {None})
+    if found.low is None or found.high is None:
+        assert item.verdict != "pass"
+        return
+    sides = [
+        end >= item.bound if item.direction == "at_least" else end <= item.bound for end in (found.low, found.high)
+    ]
+    verdict = "inconclusive" if len(set(sides)) > 1 else "pass" if sides[0] else "fail"
+    enough = item.frauds.n >= item.frauds.needed
+    assert item.verdict == (verdict if verdict != "pass" or enough else "inconclusive")
+    assert item.keeps == all(sides)
+
+
+def recount_frauds(item: gate_words.Frauds, g: Ground) -> None:
+    assert item.n == sum(row["label"] == 1 for row in g.rows)
+
+
+def recount_deciding(item: gate_words.Deciding, g: Ground) -> None:
+    assert g.evaluation is not None
+    assert 1 <= item.n_rules <= len(g.evaluation.gate.rules)
+
+
+def recount_family(item: gate_words.Family, g: Ground) -> None:
+    assert g.evaluation is not None
+    assert 1 < item.n_segments <= len(g.evaluation.gate.rules)
+
+
+def recount_noise(item: gate_words.Noise, g: Ground) -> None:
+    assert g.rows
+    assert item.floor >= round(item.savings, 1)
+
+
+def recount_finding(item: Finding, g: Ground) -> None:
+    """Check what a reader sees; figures of checks are recounted in the tests of the checks."""
+    assert g.rows
+    assert item.where
+    assert item.what
+
+
+def recount_drift(item: Drift, g: Ground) -> None:
+    """Check that effects agree with their own figures; the null distributions have tests of their own."""
+    assert g.rows
+    for effect in item.effects:
+        assert effect.matters == (effect.change > effect.floor)
+
+
 def recount_ids(item: facts.Ids, g: Ground) -> None:
     assert item.n == len({row[item.entity] for row in g.rows if row["label"] == 1})
 
@@ -626,6 +684,8 @@ RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
     facts.Judged: recount_judged, facts.Rate: recount_rate, Estimate: recount_estimate,
     facts.LossCurve: recount_curve, facts.LowestRecall: recount_lowest, facts.CurvePoints: recount_points,
     facts.Point: recount_point, evaluated.GateResult: recount_gate, evaluated.RuleResult: recount_rule,
+    gate_words.Held: recount_held, gate_words.Frauds: recount_frauds, gate_words.Deciding: recount_deciding,
+    gate_words.Family: recount_family, gate_words.Noise: recount_noise, Finding: recount_finding, Drift: recount_drift,
     facts.Ids: recount_ids, facts.Overlap: recount_overlap, facts.SharedIds: recount_shared,
     evaluated.Excluded: recount_excluded, evaluated.Period: recount_period, facts.ImmatureBounds: recount_immature,
     facts.ControlGroup: recount_control, facts.RandomTest: recount_random, facts.Paired: recount_paired,
