@@ -6,11 +6,8 @@ Results are written back in the order of the rows. `schedule` says what is compu
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -40,6 +37,7 @@ from fraudctl.features.groups import (
     queries_of,
 )
 from fraudctl.features.links import linked
+from fraudctl.features.loading import COMPILING, compiled_before, default_workers
 from fraudctl.features.rowwise import RowExpr
 from fraudctl.features.schedule import Progress, run
 from fraudctl.features.sources import latest_rows, masked, source_history
@@ -60,8 +58,6 @@ from fraudctl.features.specs import (
 )
 from fraudctl.tables import Events
 
-COMPILING = "compiling the feature loops (once on this machine)"
-_MAX_THREADS = 8
 PRIOR = ".known_fraud_rate"
 """The column that holds `Engine.known_fraud_rate` where it was computed before."""
 _EVERYONE = ""
@@ -111,41 +107,12 @@ def build(
     """
     workers = default_workers(threads)
     engine = Engine(events.frame, features, timezone, sources or {}, workers)
-    if progress is not None and not _compiled_before():
+    if progress is not None and not compiled_before():
         progress(COMPILING, 0, len(features.steps))
     run(engine, progress=progress)
     names = set(features.names)
     out = [series for series in events.frame.get_columns() if series.name not in names]
     return pl.DataFrame([*out, *(engine.results[name] for name in features.names)])
-
-
-@contextlib.contextmanager
-def loading() -> Iterator[None]:
-    """Load what the compiled loops need while the block runs, which reads data; it takes some 0.3 s."""
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(_load)
-        yield
-        done.result()
-
-
-def _load() -> None:
-    import pyarrow as pa
-
-    from fraudctl.features import exact, jit, kernels, sweep, wide
-
-    del exact, kernels, pa, sweep, wide
-    jit.load()
-
-
-def default_workers(threads: int | None = None) -> Workers:
-    """Give at most so many threads; default: the processors, at most 8."""
-    return Workers(min(threads or os.cpu_count() or 1, _MAX_THREADS))
-
-
-def _compiled_before() -> bool:
-    from fraudctl.features import kernels
-
-    return kernels.compiled_before()
 
 
 class Engine:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from fraudctl.features.batch import Dropped, Engine, default_workers
+from fraudctl.features.batch import Dropped, Engine
 from fraudctl.features.definition import FeatureSet
+from fraudctl.features.loading import default_workers
 from fraudctl.features.lookback import lookback_of
 from fraudctl.features.schedule import run
 from fraudctl.features.specs import RawSpec, WindowSpec

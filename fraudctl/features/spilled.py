@@ -17,9 +17,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fraudctl.features.batch import PRIOR, Engine, default_workers
+from fraudctl.features.batch import PRIOR, Engine
 from fraudctl.features.definition import Feature, FeatureSet
 from fraudctl.features.groups import Array, Workers
+from fraudctl.features.loading import default_workers
 from fraudctl.features.partition import N_BUCKETS, Packing, buckets_of, packed
 from fraudctl.features.schedule import families
 from fraudctl.features.specs import (

@@ -8,11 +8,9 @@ whether a simpler policy would do as well.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from fraudctl.costs import (
@@ -24,14 +22,12 @@ from fraudctl.costs import (
     baseline,
     constant_codes,
     cost_matrix,
-    taken_cost,
 )
-from fraudctl.errors import DataError, ProjectError
-from fraudctl.metrics import ratios
-from fraudctl.policy.bids import Arrivals, BidPrices, fit_bids, local_period
+from fraudctl.errors import ProjectError
+from fraudctl.policy.bids import Arrivals, BidPrices, fit_bids
 from fraudctl.policy.constant import limits_of, reach_among
-from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.decide import Policy, PolicyRule, hindsight
+from fraudctl.policy.ground import Ground, ground_of
 from fraudctl.policy.limits import Constraint, Outcomes, alerted, constraints_of, feasible_cuts
 from fraudctl.policy.places import CapacityLimit
 from fraudctl.policy.search import (
@@ -43,10 +39,8 @@ from fraudctl.policy.search import (
 )
 from fraudctl.policy.segments import Cases, Segments, choose_segments
 from fraudctl.project import Project
-from fraudctl.uncertainty import Clusters, difference_estimate, ratio_estimate
-from fraudctl.weights import WEIGHT
+from fraudctl.uncertainty import ratio_estimate
 
-DEFAULT_CONFIDENCE = 0.90
 DEARER_PRICES = 64
 """Prices of an alert that are tried where the constraints do not hold under a capacity."""
 
@@ -58,94 +52,6 @@ class PolicyChoice:
     policy: Policy
     report: dict[str, Any] = field(default_factory=dict)
     """JSON: events, frauds, cost, thresholds with plateaus, alternatives, and what each part brings in money."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What a policy is chosen on: all events of the folds are decided, those with known labels are counted.
-
-    Attributes
-    ----------
-    crowd
-        Every event of the folds' periods in time order, and those of the day or week in which the first of them begins.
-    judged, lead
-        Which of the crowd have a known label, and which came before the folds' periods.
-    y_raw
-        Uncalibrated probabilities of the crowd, where the raw scores are there.
-    days
-        Number of the local day of each event of the crowd.
-    y_true, weight, amount, clusters
-        Of the judged events, arrays of shape ``(n_judged,)``.
-    known_share
-        Share of all events of the folds' periods that the crowd holds.
-    """
-
-    crowd: Crowd
-    judged: BoolArray
-    lead: BoolArray
-    y_raw: FloatArray | None
-    days: IntArray
-    y_true: npt.NDArray[np.int8]
-    weight: FloatArray
-    amount: FloatArray | None
-    clusters: Clusters
-    confidence: float
-    known_share: float = 1.0
-
-    @cached_property
-    def seen(self) -> Crowd:
-        """The judged events, for what no capacity decides."""
-        return self.crowd.take(self.judged)
-
-    @property
-    def y_prob(self) -> FloatArray:
-        """Probabilities of the judged events."""
-        return self.seen.y_prob
-
-    @property
-    def table(self) -> FloatArray:
-        """Money of each action on each outcome of the judged events."""
-        return self.seen.table
-
-    @property
-    def rule_masks(self) -> list[BoolArray]:
-        """Where the condition of each rule is true among the judged events."""
-        return self.seen.rule_masks
-
-    @property
-    def segment(self) -> pl.Series | None:
-        """Segment of each judged event as text, where the project asks for them."""
-        return self.seen.segment
-
-    def priced(self, table: FloatArray) -> Ground:
-        """Return the same events with other costs, shape ``(n_crowd, n_actions, 2)``."""
-        return replace(self, crowd=replace(self.crowd, table=table))
-
-    def decide(self, policy: Policy) -> CodeArray:
-        """Return the actions of the judged events, decided among all others in time order."""
-        return self.crowd.decide(policy)[self.judged]
-
-    def floor(self, policy: Policy) -> CodeArray:
-        """Return the mildest action that the rules allow for each judged event."""
-        return self.seen.floor(policy)
-
-    def cost(self, codes: CodeArray) -> float:
-        """Give the money of actions on the true outcomes."""
-        return float((self.weight * taken_cost(self.table, codes, self.y_true)).sum())
-
-    def dearer(self, codes: CodeArray, than: CodeArray) -> dict[str, Any]:
-        """Give by how much actions cost more than others, in money, with the paired interval."""
-        pair = [
-            ratios.cost(self.y_true, taken_cost(self.table, item, self.y_true), weight=self.weight)
-            for item in (codes, than)
-        ]
-        return difference_estimate(pair[0], pair[1], self.clusters, confidence=self.confidence).to_dict()
-
-    @property
-    def outcome(self) -> FloatArray:
-        """Money of each action on the true outcome, with weights, shape ``(n_events, n_actions)``."""
-        rows = np.arange(len(self.y_true))
-        return np.asarray(self.table[rows, :, self.y_true.astype(np.int64)] * self.weight[:, None], dtype=np.float64)
 
 
 def choose_policy(
@@ -178,7 +84,7 @@ def choose_policy(
         The constraints cannot be kept; the message says which binds and what would be feasible.
     """
     bare = bare_policy(project)
-    ground = replace(_ground(project, bare, frame, y_prob), known_share=known_share)
+    ground = replace(ground_of(project, bare, frame, y_prob), known_share=known_share)
     constraints = constraints_of(dict(project.policy.constraints))
     policy, extra = _fitted(bare, ground, constraints, seed=seed)
     return PolicyChoice(policy, {**_facts(policy, ground), **extra, **_worth(bare, policy, ground, constraints)})
@@ -211,27 +117,6 @@ def bare_policy(project: Project) -> Policy:
         rules=rules,
         segments=None if project.policy.segments is None else Segments(project.policy.segments),
         timezone=project.data.timezone,
-    )
-
-
-def _ground(project: Project, bare: Policy, frame: pl.DataFrame, y_prob: FloatArray) -> Ground:
-    frame = frame.with_columns(pl.Series("y_prob", y_prob)).sort("event_time", maintain_order=True)
-    seen = frame.filter(pl.col("label").is_not_null())
-    if seen.height == 0:
-        msg = "none of the events has a known label, and a policy is chosen on labels"
-        raise DataError(msg)
-    columns = frame.columns
-    return Ground(
-        crowd=Crowd.of(frame, frame["y_prob"].to_numpy(), bare),
-        judged=frame["label"].is_not_null().to_numpy(),
-        lead=(frame["fold"] == 0).to_numpy() if "fold" in columns else np.zeros(frame.height, dtype=np.bool_),
-        y_raw=1 / (1 + np.exp(-frame["y_score"].to_numpy())) if "y_score" in columns else None,
-        days=local_period(frame["event_time"], "day", bare.timezone),
-        y_true=seen["label"].cast(pl.Int8).to_numpy(),
-        weight=seen[WEIGHT].to_numpy() if WEIGHT in columns else np.ones(seen.height),
-        amount=seen["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
-        clusters=Clusters.of(seen, [name for name in project.entities if name in columns]),
-        confidence=DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence,
     )
 
 

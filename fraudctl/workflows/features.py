@@ -429,7 +429,8 @@ def _reuse(place: Path, progress: Progress | None = None) -> tuple[pl.DataFrame,
 
 
 def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:
-    from fraudctl.features.batch import COMPILING, build, loading
+    from fraudctl.features.batch import build
+    from fraudctl.features.loading import COMPILING, loading
 
     def tell(name: str, done: int, total: int) -> None:
         if name == COMPILING:

@@ -92,8 +92,8 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     DataError, ProjectError
         As `build_features` does; ids are looked at within the new events and the kept ones.
     """
-    from fraudctl.features.batch import loading
     from fraudctl.features.increment import engine_after, extend
+    from fraudctl.features.loading import loading
     from fraudctl.split import instant
 
     if not project.data.has_time:

@@ -12,7 +12,8 @@ from decisions_world import make_events, make_project
 from fraudctl.costs import CostMatrix, cost_matrix
 from fraudctl.errors import ProjectError
 from fraudctl.policy import Policy, choose_policy
-from fraudctl.policy.choose import _floored, _ground, bare_policy
+from fraudctl.policy.choose import _floored, bare_policy
+from fraudctl.policy.ground import ground_of
 from fraudctl.policy.segments import Cases, SegmentFound, Segments, choose_segments
 from fraudctl.uncertainty import Clusters
 
@@ -21,7 +22,7 @@ TWO = '[policy]\nkind = "thresholds"\nsegments = "channel"'
 
 def tried(events: pl.DataFrame, by: str = "channel") -> dict[str, SegmentFound]:
     project = make_project(TWO)
-    ground = _ground(project, bare_policy(project), events, events["y_prob"].to_numpy())
+    ground = ground_of(project, bare_policy(project), events, events["y_prob"].to_numpy())
     cases = Cases(ground.y_true, ground.y_prob, _floored(bare_policy(project), ground), ground.clusters)
     values = Segments(by).values(events, timezone="UTC")
     found, _held = choose_segments(values, cases, ("review", "block"))
