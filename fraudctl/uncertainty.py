@@ -214,8 +214,8 @@ class RankingIntervals:
     threads: int = 2
 
 
-Statistic = Callable[[FloatArray], FloatArray]
-"""Takes the weight of each cluster, gives the statistics."""
+Statistic = Callable[[IntArray], FloatArray]
+"""Takes the numbers of the drawn clusters, with repeats, and gives the statistics of the draw."""
 
 
 def bootstrap(n_clusters: int, statistic: Statistic, settings: RankingIntervals) -> FloatArray:
@@ -230,11 +230,13 @@ def bootstrap(n_clusters: int, statistic: Statistic, settings: RankingIntervals)
 
 
 def _replicates(numbers: IntArray, n_clusters: int, statistic: Statistic, seed: int) -> FloatArray:
-    rows = []
-    for number in numbers:
-        drawn = np.random.default_rng([seed, int(number)]).integers(0, n_clusters, n_clusters)
-        rows.append(statistic(np.bincount(drawn, minlength=n_clusters).astype(np.float64)))
-    return np.asarray(rows, dtype=np.float64)
+    draws = (np.random.default_rng([seed, int(number)]).integers(0, n_clusters, n_clusters) for number in numbers)
+    return np.asarray([statistic(drawn) for drawn in draws], dtype=np.float64)
+
+
+def times_drawn(drawn: IntArray, n_clusters: int) -> FloatArray:
+    """Return how often each cluster was drawn, shape ``(n_clusters,)``."""
+    return np.bincount(drawn, minlength=n_clusters).astype(np.float64)
 
 
 def percentile_estimate(
@@ -284,21 +286,65 @@ def ranking_influence(name: str, y_true: npt.NDArray[Any], y_score: FloatArray, 
     return (auc_influence if name == "roc_auc" else ap_influence)(y_true, y_score, weight)
 
 
-def ranking_statistic(name: str, ranking: Ranking, weight: FloatArray, codes: IntArray) -> Statistic:
-    """Give the function from weights of clusters to ``roc_auc`` or ``average_precision``."""
-    lean = ranking.condensed()
-    sorted_codes, base = codes[lean.order], weight[lean.order]
-    plain = bool((base == 1.0).all())
-    places = np.flatnonzero(lean.y_sorted)
-    group = np.searchsorted(lean.starts, places, side="right") - 1
-    of = auc_of if name == "roc_auc" else ap_of
+def ranking_statistic(name: str, ranking: Ranking, weight: FloatArray, codes: IntArray, n_clusters: int) -> Statistic:
+    """Return the function from drawn clusters to ``roc_auc`` or ``average_precision``.
 
-    def statistic(cluster_weight: FloatArray) -> FloatArray:
-        drawn = cluster_weight[sorted_codes]
-        drawn = drawn if plain else drawn * base
-        every = np.add.reduceat(drawn, lean.starts)
-        fraud = np.bincount(group, weights=drawn[places], minlength=len(every)).astype(np.float64)
+    Where all weights are 1, only how many events of each condensed group are drawn counts, and how many of them are
+    fraud: whole numbers, which no order of adding changes.
+    """
+    lean = ranking.condensed()
+    of = auc_of if name == "roc_auc" else ap_of
+    sorted_codes, base = codes[lean.order], weight[lean.order]
+    if bool((base == 1.0).all()):
+        each_alone = n_clusters == len(codes)
+        return (_counted_events if each_alone else _counted_clusters)(
+            of, lean, sorted_codes.astype(np.int32), n_clusters
+        )
+    places, group = _frauds(lean)
+
+    def statistic(drawn: IntArray) -> FloatArray:
+        weighted = times_drawn(drawn, n_clusters)[sorted_codes] * base
+        every = np.add.reduceat(weighted, lean.starts)
+        fraud = np.bincount(group, weights=weighted[places], minlength=len(every)).astype(np.float64)
         return np.array([of(fraud, every)])
+
+    return statistic
+
+
+_Curve = Callable[[FloatArray, FloatArray], float]
+"""Takes the weights of fraud and of all events in each score group."""
+
+
+def _frauds(ranking: Ranking) -> tuple[IntArray, IntArray]:
+    """Return position and score group of every fraud."""
+    places = np.flatnonzero(ranking.y_sorted)
+    return places, np.searchsorted(ranking.starts, places, side="right") - 1
+
+
+def _counted_clusters(of: _Curve, lean: Ranking, sorted_codes: npt.NDArray[np.int32], n_clusters: int) -> Statistic:
+    from fraudctl.metrics.kernels import groups_drawn
+
+    places, group = _frauds(lean)
+
+    def statistic(drawn: IntArray) -> FloatArray:
+        every, times = groups_drawn(drawn, n_clusters, sorted_codes, lean.starts)
+        fraud = np.bincount(group, weights=times[sorted_codes[places]], minlength=len(every))
+        return np.array([of(fraud.astype(np.float64), every.astype(np.float64))])
+
+    return statistic
+
+
+def _counted_events(of: _Curve, lean: Ranking, sorted_codes: npt.NDArray[np.int32], n_events: int) -> Statistic:
+    from fraudctl.metrics.kernels import cells_drawn
+
+    n_groups = len(lean.starts)
+    sizes = np.diff(np.append(lean.starts, n_events))
+    cell = np.empty(n_events, dtype=np.int32)
+    cell[sorted_codes] = 2 * np.repeat(np.arange(n_groups), sizes) + lean.y_sorted
+
+    def statistic(drawn: IntArray) -> FloatArray:
+        legit, fraud = cells_drawn(drawn, cell, 2 * n_groups).astype(np.float64).reshape(-1, 2).T
+        return np.array([of(fraud, legit + fraud)])
 
     return statistic
 
@@ -327,7 +373,7 @@ def ranking_estimate(
         return Estimate(value, reason=few)
     way = widest_way(ranking_influence(name, y_true, y_score, weight), clusters)
     codes = canonical_codes(way.codes, way.n_clusters, y_true, y_score, weight)
-    draws = bootstrap(way.n_clusters, ranking_statistic(name, ranking, weight, codes), settings)
+    draws = bootstrap(way.n_clusters, ranking_statistic(name, ranking, weight, codes, way.n_clusters), settings)
     return percentile_estimate(value, draws[:, 0], confidence=settings.confidence, stretch=way.stretch)
 
 
@@ -351,8 +397,8 @@ def ranking_difference(
     psi = ranking_influence(name, y_true, ours, weight) - ranking_influence(name, y_true, theirs, weight)
     way = widest_way(psi, clusters)
     codes = canonical_codes(way.codes, way.n_clusters, y_true, ours, theirs, weight)
-    first, second = (ranking_statistic(name, ranking, weight, codes) for ranking in rankings)
-    draws = bootstrap(way.n_clusters, lambda w: first(w) - second(w), settings)
+    first, second = (ranking_statistic(name, ranking, weight, codes, way.n_clusters) for ranking in rankings)
+    draws = bootstrap(way.n_clusters, lambda drawn: first(drawn) - second(drawn), settings)
     return percentile_estimate(
         values[0] - values[1], draws[:, 0], confidence=settings.confidence, stretch=way.stretch, bounds=(-1.0, 1.0)
     )
@@ -388,8 +434,9 @@ def calibration_estimate(
     )
     total = sizes.sum(axis=1)
 
-    def statistic(w: FloatArray) -> FloatArray:
+    def statistic(drawn: IntArray) -> FloatArray:
         """Sum without BLAS, whose own threads get in the way of ours."""
+        w = times_drawn(drawn, way.n_clusters)
         return np.array([np.abs(np.einsum("i,ij->j", w, gaps)).sum() / np.sum(w * total)])
 
     draws = bootstrap(way.n_clusters, statistic, settings)
@@ -407,5 +454,9 @@ def topk_estimate(value: float, boards: tuple[DayBoard, ...], k: int, *, setting
     plan = BoardPlan.of(boards).compact()
     if plan.n_entities < MIN_CLUSTERS:
         return Estimate(value, reason=f"only {plan.n_entities} entities; below {MIN_CLUSTERS} it cannot be known")
-    draws = bootstrap(plan.n_entities, lambda w: np.array([plan.precision(w, k)]), settings)
+
+    def statistic(drawn: IntArray) -> FloatArray:
+        return np.array([plan.precision(times_drawn(drawn, plan.n_entities), k)])
+
+    draws = bootstrap(plan.n_entities, statistic, settings)
     return percentile_estimate(value, draws[:, 0], confidence=settings.confidence)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.metrics import average_precision, day_boards, precision_at_k, ratios, roc_auc
+from fraudctl.metrics.ranking import Ranking
 from fraudctl.uncertainty import (
     RANKING_METRICS,
     Clusters,
@@ -22,7 +23,9 @@ from fraudctl.uncertainty import (
     percentile_estimate,
     ranking_difference,
     ranking_estimate,
+    ranking_statistic,
     ratio_estimate,
+    times_drawn,
     too_few,
     topk_estimate,
     widest_way,
@@ -124,8 +127,8 @@ def test_linearised_interval_agrees_with_the_bootstrap() -> None:
     ratio = ratios.precision(y_true, alert)
     linear = ratio_estimate(ratio, clusters(codes), confidence=0.9)
 
-    def statistic(weight: np.ndarray) -> np.ndarray:
-        w = weight[codes]
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        w = times_drawn(drawn, 200)[codes]
         return np.array([np.sum(w * ratio.numerator) / np.sum(w * ratio.denominator)])
 
     draws = bootstrap(200, statistic, RankingIntervals(400, 1, 0.9))
@@ -133,9 +136,31 @@ def test_linearised_interval_agrees_with_the_bootstrap() -> None:
 
 
 def test_bootstrap_does_not_depend_on_threads() -> None:
-    one, two = (bootstrap(30, lambda w: w[:3], RankingIntervals(20, 5, 0.9, threads=n)) for n in (1, 3))
+    one, two = (bootstrap(30, lambda drawn: drawn[:3], RankingIntervals(20, 5, 0.9, threads=n)) for n in (1, 3))
     assert (one == two).all()
-    assert not (one == bootstrap(30, lambda w: w[:3], RankingIntervals(20, 6, 0.9))).all()
+    assert not (one == bootstrap(30, lambda drawn: drawn[:3], RankingIntervals(20, 6, 0.9))).all()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 5)), min_size=1, max_size=40),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+@settings(deadline=None)
+def test_what_a_draw_gives_is_the_metric_of_the_drawn_events(
+    rows: list[tuple[int, bool, int]], alone: bool, seed: int
+) -> None:
+    score, fraud, code = (np.array(item) for item in zip(*rows, strict=True))
+    codes = np.arange(len(rows)) if alone else np.unique(code, return_inverse=True)[1].astype(np.int64)
+    n_clusters = int(codes.max()) + 1
+    drawn = np.random.default_rng(seed).integers(0, n_clusters, n_clusters)
+    again = np.concatenate([np.flatnonzero(codes == cluster) for cluster in drawn])
+    ranking, plain = Ranking.of(fraud, score / 7), np.ones(len(rows))
+    for name, metric in (("roc_auc", roc_auc), ("average_precision", average_precision)):
+        expected = metric(fraud[again], score[again] / 7)
+        for weight in (plain, plain * 3):  # counted, and weighted: the metrics have no unit
+            found = ranking_statistic(name, ranking, weight, codes.astype(np.int64), n_clusters)(drawn)
+            assert found[0] == pytest.approx(expected, nan_ok=True, abs=1e-12)
 
 
 def ranked(n_events: int = 1500) -> tuple[np.ndarray, np.ndarray, Clusters]:

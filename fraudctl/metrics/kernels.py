@@ -1,4 +1,4 @@
-"""Compiled inner loop of precision at K: who is found among the K highest scores of each day, in expectation."""
+"""Compiled inner loops of bootstraps: precision at K (who is found among the K highest scores of a day), and counts."""
 
 from __future__ import annotations
 
@@ -65,3 +65,46 @@ def found_per_day(
             if before >= k:
                 break
     return out
+
+
+@jit
+def cells_drawn(drawn: Ints, cell: Array, n_cells: int) -> Ints:
+    """Return how many drawn events lie in each cell, shape ``(n_cells,)``; an event drawn twice counts twice.
+
+    Parameters
+    ----------
+    drawn
+        Numbers of events.
+    cell
+        Cell of each event, shape ``(n_events,)``.
+    """
+    out = np.zeros(n_cells, dtype=np.int64)
+    for event in drawn:
+        out[cell[event]] += 1
+    return out
+
+
+@jit
+def groups_drawn(drawn: Ints, n_clusters: int, codes: Array, starts: Ints) -> tuple[Ints, Array]:
+    """Return how many events of each group are drawn, shape ``(n_groups,)``, and how often each cluster was drawn.
+
+    Parameters
+    ----------
+    drawn
+        Numbers of clusters; all events of a cluster are drawn with it.
+    codes
+        Cluster of each event, events of one group in a row, shape ``(n_events,)``.
+    starts
+        First event of each group, shape ``(n_groups,)``.
+    """
+    times = np.zeros(n_clusters, dtype=np.int32)
+    for cluster in drawn:
+        times[cluster] += 1
+    out = np.zeros(len(starts), dtype=np.int64)
+    for group in range(len(starts)):
+        stop = starts[group + 1] if group + 1 < len(starts) else len(codes)
+        total = 0
+        for i in range(starts[group], stop):
+            total += times[codes[i]]
+        out[group] = total
+    return out, times
