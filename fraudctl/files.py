@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -140,6 +142,64 @@ def locked_strictly(place: Path) -> int | None:
         os.close(handle)
         return None
     return handle
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give a folder that goes away at the end; those that dead processes have left under this name go first.
+
+    Parameters
+    ----------
+    name
+        What its name starts with. The folder is locked while its process lives, in whatever way that ends.
+    """
+    with contextlib.suppress(OSError):
+        for left in parent.glob(f"{glob.escape(name)}-*"):
+            _remove_folder_of_the_dead(left)
+    handle, folder = _begun_folder(parent, name)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_folder_of_the_dead(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink():
+        handle = locked_strictly(folder)
+        if handle is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+
+
+def _begun_folder(parent: Path, name: str) -> tuple[int, Path]:
+    """Make the folder and lock it, so that it is known whether its process still lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # another process took it for left over before it was locked
+            continue
+        with contextlib.suppress(OSError):  # without locks, nobody takes it for left over
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.is_dir():
+            return handle, folder
+        os.close(handle)
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Add bytes to the end of a file that others write too; where that fails, it is as long as before."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        try:
+            write_all(handle, content)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first failure is the one to report
+                os.ftruncate(handle, size)
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -16,7 +16,7 @@ import hashlib
 import io
 import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -74,16 +74,30 @@ def facts_place(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def keep(path: Path, *, write: Callable[[Path], object], facts: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """Write a file that is kept, then what vouches for it; return its facts.
+
+    Until both are complete nothing vouches for the file, so that the next run computes it again.
+
+    Parameters
+    ----------
+    write
+        Writes the file whole.
+    facts
+        Called when the file is there.
+    """
+    facts_place(path).unlink(missing_ok=True)
+    write(path)
+    known = dict(facts())
+    vouch(path, known)
+    return known
+
+
 def vouch(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write facts about a file that has just been written whole, and its hash."""
+    """Write facts about a file that has just been written whole, and its hash: the last step of `keep`."""
     document = {"facts": facts, "size": path.stat().st_size, "content": content_hash(path), "polars": pl.__version__}
     with whole_file(facts_place(path), durable=False) as temporary:
-        temporary.write_bytes(seal(document))
-
-
-def forget(path: Path) -> None:
-    """Remove what vouches for a file, before the file is written again."""
-    facts_place(path).unlink(missing_ok=True)
+        files.write_bytes(temporary, seal(document))
 
 
 def verified(path: Path) -> dict[str, Any] | None:

@@ -232,9 +232,9 @@ def write_predictions(result: EvaluationResult, path: Path) -> None:
 
 def write_step_summary(evaluation: Evaluation, output_format: str) -> None:
     """With the format ``github``, append the verdict to the step summary that a GitHub job names in its environment."""
+    from fraudctl.files import append_whole
     from fraudctl.report.gate_formats import markdown
 
     place = os.environ.get("GITHUB_STEP_SUMMARY")
     if output_format == "github" and place:
-        with Path(place).open("a", encoding="utf-8") as file:
-            file.write(markdown(evaluation))
+        append_whole(Path(place), markdown(evaluation).encode())

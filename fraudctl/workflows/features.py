@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -332,12 +329,12 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
     from fraudctl import tables
     from fraudctl.chunks import spill_events, write_chunks
     from fraudctl.features.spilled import Spilled, limits
-    from fraudctl.kept import forget, vouch
+    from fraudctl.files import temporary_folder
+    from fraudctl.kept import keep
 
     sizes = limits(budget, plan.features)
     tables.require_writable(place)
-    forget(place)
-    with _parts_in(place.parent) as folder:
+    with temporary_folder(place.parent, "parts") as folder:
         progress.stage("Reading events into parts")
         chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows)
         progress.stage(f"Building {len(plan.features.names)} features for {sum(chunks.heights):,} events in parts")
@@ -355,31 +352,11 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
                 done += piece.height
                 pace("written", done, sum(chunks.heights))
 
-        write_chunks(pieces, place, durable=False)
-    facts: dict[str, Any] = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
-    facts["notes"] = _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)
-    vouch(place, facts)
-    return facts
+        def facts() -> dict[str, Any]:
+            known = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
+            return known | {"notes": _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)}
 
-
-@contextlib.contextmanager
-def _parts_in(parent: Path) -> Iterator[Path]:
-    """Give a folder that goes away at the end; those of builds that were killed before they could do so go first.
-
-    A build holds a lock in its folder, which the system releases when the process ends in whatever way.
-    """
-    import fcntl
-
-    with (parent / "parts.lock").open("w") as turn, contextlib.ExitStack() as held:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        for left in parent.glob("parts-*"):
-            with contextlib.suppress(BlockingIOError), (left / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left)
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="parts-", dir=parent)))
-        fcntl.flock(held.enter_context((folder / "lock").open("w")), fcntl.LOCK_EX)
-        fcntl.flock(turn, fcntl.LOCK_UN)
-        yield folder
+        return keep(place, write=lambda path: write_chunks(pieces, path, durable=False), facts=facts)
 
 
 class _Pace:
@@ -465,11 +442,9 @@ def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: P
 
 def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
     from fraudctl import tables
-    from fraudctl.kept import forget, vouch
+    from fraudctl.kept import keep
 
-    forget(place)
-    tables.write_parquet(frame, place, durable=False)
-    vouch(place, facts)
+    keep(place, write=lambda path: tables.write_parquet(frame, path, durable=False), facts=lambda: facts)
 
 
 def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:

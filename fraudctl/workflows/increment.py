@@ -300,16 +300,14 @@ def _keep(
 def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any], digests: dict[str, str]) -> None:
     """Write the state, the facts last, and remove those of other definitions."""
     from fraudctl import tables
-    from fraudctl.kept import forget, vouch
+    from fraudctl.kept import keep
 
     place = _place(found.project, found)
     facts = {
         "before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files,
         "sources": digests,
     }  # fmt: skip
-    forget(place)
-    tables.write_arrow(past.events, place)
-    vouch(place, facts)
+    keep(place, write=lambda path: tables.write_arrow(past.events, path), facts=lambda: facts)
     for other in place.parent.iterdir():
         if other.stem != place.stem:
             other.unlink(missing_ok=True)

@@ -216,7 +216,7 @@ def _refit(
 
     from fraudctl import tables
     from fraudctl.evaluate import lead_from
-    from fraudctl.kept import forget, vouch
+    from fraudctl.kept import keep
     from fraudctl.policy import choose_policy
     from fraudctl.train import fit_project, predict
 
@@ -229,7 +229,5 @@ def _refit(
     start = lead_from(period.from_time, policy, decisions.project)
     events = table.frame.filter(pl.col("event_time").is_between(start, period.until, closed="left"))
     scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
-    forget(place)
-    tables.write_parquet(scores, place)
-    vouch(place, policy.to_dict())
-    return scores, policy.to_dict()
+    known = keep(place, write=lambda path: tables.write_parquet(scores, path), facts=policy.to_dict)
+    return scores, known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def write_sample(
         A file is already there and ``force`` was not given.
     """
     from fraudctl.sample import generate
-    from fraudctl.tables import write_parquet
+    from fraudctl.tables import whole_file, write_parquet
 
     transactions, logins, project_file = (
         folder / name for name in ("transactions.parquet", "logins.parquet", FILE_NAME)
@@ -74,24 +75,32 @@ def write_sample(
     targets = [transactions, logins, project_file] + ([truth] if truth is not None else [])
     refuse_overwriting(targets, force=force)
     made = generate(n_events=n_events, days=days, seed=seed)
-    write_parquet(made.transactions, transactions, smallest=True)
-    write_parquet(made.logins, logins, smallest=True)
-    if truth is not None:
-        write_parquet(made.truth, truth)
-    _propose(transactions, logins, project_file)
+    with contextlib.ExitStack() as stack:  # all of them, or none; the project file gets its name last
+        hidden = {path: stack.enter_context(whole_file(path)) for path in [project_file, *targets[:2], *targets[3:]]}
+        write_parquet(made.transactions, hidden[transactions], smallest=True)
+        write_parquet(made.logins, hidden[logins], smallest=True)
+        if truth is not None:
+            write_parquet(made.truth, hidden[truth])
+        _propose((transactions, hidden[transactions]), (logins, hidden[logins]), hidden[project_file])
     n_frauds = int((made.transactions["is_fraud"] == 1).sum())
     return SampleResult(folder, transactions, logins, project_file, truth, made.transactions.height, n_frauds)
 
 
-def _propose(transactions: Path, logins: Path, project_file: Path) -> None:
-    """Write what ``init --source logins=...`` proposes for the sample, with a lookup and a gate."""
+def _propose(transactions: tuple[Path, Path], logins: tuple[Path, Path], project_file: Path) -> None:
+    """Write what ``init --source logins=...`` proposes for the sample, with a lookup and a gate.
+
+    Parameters
+    ----------
+    transactions, logins
+        Path that a table will have, and where it is now.
+    """
     from fraudctl import tables
     from fraudctl.propose import Flags, propose, render_project
 
-    frame = tables.scan([str(transactions)])
-    beside = {"logins": (tables.scan([str(logins)]), [logins.name])}
-    flags = Flags(sources=(f"logins={logins.name}",))
-    proposal = propose(frame, events=(transactions.name,), name="sample", flags=flags, sources=beside)
+    frame = tables.scan([str(transactions[1])])
+    beside = {"logins": (tables.scan([str(logins[1])]), [logins[0].name])}
+    flags = Flags(sources=(f"logins={logins[0].name}",))
+    proposal = propose(frame, events=(transactions[0].name,), name="sample", flags=flags, sources=beside)
     tables.write_text(render_project(proposal).rstrip() + "\n" + _LOOKUP + _GATE, project_file)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +173,7 @@ def score_files(
     DataError
         Files that are missing, unreadable, or not like the data that the model was trained on.
     """
+    from fraudctl.files import temporary_folder
     from fraudctl.scoring.tables import events_of, first_time, ids_of, open_new, raw_of
     from fraudctl.tables import require_parquet_path
     from fraudctl.workflows.slots import lead_from
@@ -189,12 +190,12 @@ def score_files(
     progress.stage("Reading events")
     work = _Work(decider, read_sources(model, sources or {}), progress)
     ids = None if before is None else ids_of(new, decider.project)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as place:
-        if memory is None:
+    with temporary_folder(output.parent, f".{output.name}") if memory is not None else nullcontext(None) as place:
+        if memory is None or place is None:
             pieces, n_duplicates = work.at_once(events_of(before, new, decider.project, carried=decider.carried))
         else:
             raw = raw_of(before, new, decider.project)
-            pieces, n_duplicates = work.in_parts(raw, Path(place), memory)
+            pieces, n_duplicates = work.in_parts(raw, place, memory)
         wanted = _Wanted(ids, lead_from(decider, first_time(new, decider.project)))
         _say_slots(wanted, progress)
         counts = _write(

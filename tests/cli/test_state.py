@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from command_line import run_in
+from faults.deaths import spawned
+from faults.disk import every_fault
 
 from fraudctl.compare import read_logged
 from fraudctl.errors import BundleError, DataError, UsageError
@@ -132,6 +136,53 @@ def test_what_is_sound_is_repaired_into_a_new_folder(
     assert again == [*built[1][:10], *built[1][11:]], "every answer that is sound is given again"
     with pytest.raises(UsageError, match="not an empty folder"):
         repair_state(state, target)
+
+
+@pytest.fixture
+def fresh(data: Path, model: Model, tmp_path: Path) -> Callable[[], Path]:
+    """Make folders with a state from history, nothing of which was decided yet, and new events."""
+    first = tmp_path / "fresh"
+    build_state([model], first / "state", history=[data / "history.parquet"])
+    shutil.copy(data / "new.parquet", first)
+    numbers = itertools.count()
+    return lambda: Path(shutil.copytree(first, tmp_path / f"run{next(numbers)}"))
+
+
+def test_a_file_whose_scoring_died_anywhere_is_scored_as_if_nothing_had_happened(
+    fresh: Callable[[], Path], model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fraudctl.workflows.score.CHUNK", 100)  # batches of five events
+
+    def run(folder: Path) -> None:
+        with engine_on(model, folder / "state", explained="alerts") as engine:
+            score_through(engine, [folder / "new.parquet"], output=folder / "out.parquet")
+
+    whole = fresh()
+    run(whole)
+    expected, n_half = (whole / "out.parquet").read_bytes(), 0
+    for faults, error in every_fault(run, fresh, ("death",), most=12):
+        note, out = (faults.kind, faults.at, faults.names[faults.at], error), faults.folder / "out.parquet"
+        assert error is None or isinstance(error, UsageError), note
+        assert not out.exists() or out.read_bytes() == expected, note
+        n_half += not out.exists() and verify_state(faults.folder / "state").records > 0
+        run(faults.folder)
+        assert out.read_bytes() == expected, note
+        decided = pl.read_parquet(faults.folder / "state" / "decisions" / "*.parquet")
+        assert sorted(decided["event_id"]) == sorted(pl.read_parquet(out)["event_id"]), note
+    assert n_half > 1, "no death in the middle"
+
+
+def test_a_killed_score_is_run_again(fresh: Callable[[], Path], model: Model, trained: Path, tmp_path: Path) -> None:
+    killed, whole = fresh(), fresh()
+    shutil.copytree(trained / "models", killed / "models")
+    shutil.copy(trained / "fraudctl.toml", killed)
+    spawned("score", killed, 40, tmp_path / "count")
+    assert not (killed / "out.parquet").exists()
+    assert verify_state(killed / "state").records > 0, "it died in the middle"
+    spawned("score", killed, -1, tmp_path / "count")
+    with engine_on(model, whole / "state", explained="alerts") as engine:
+        score_through(engine, [whole / "new.parquet"], output=whole / "out.parquet")
+    assert pl.read_parquet(killed / "out.parquet").equals(pl.read_parquet(whole / "out.parquet"))
 
 
 @pytest.mark.parametrize("name", ["answers", "decisions"])

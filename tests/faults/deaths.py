@@ -193,10 +193,12 @@ def write_contents(models_dir: Path, made: BundleContents) -> Path:
 
 
 def score_on_state(place: Path) -> None:
-    """Score a file on a state, on the command line."""
+    """Score a file on a state, on the command line, in batches of five events."""
     from fraudctl.__main__ import main as command
+    from fraudctl.workflows import score
 
     os.chdir(place)
+    score.CHUNK = 100
     code = command(["score", "new.parquet", "--state", "state", "-o", "out.parquet", "--quiet"])
     assert code == 0, code
 

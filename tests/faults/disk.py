@@ -2,13 +2,17 @@
 
 `Faults` stands between the project and the system. The n-th call below its folder raises an error, writes only a part,
 or is the moment at which the process dies: from then on no call reaches the disk, neither of the code under test nor of
-what cleans up after it, and what it had opened is closed as a system closes it.
+what cleans up after it, and what it had opened is closed as a system closes it. Python's own files (`open`,
+`Path.write_text`) go the same way.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import errno
+import functools
+import io
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -20,7 +24,7 @@ import pytest
 
 CALLS = (
     "open", "write", "pwrite", "fsync", "rename", "replace", "ftruncate", "truncate", "unlink", "remove", "mkdir",
-    "rmdir", "chmod", "link",
+    "rmdir", "chmod", "link", "sendfile",
 )  # fmt: skip
 ERRORS = {"full": errno.ENOSPC, "broken": errno.EIO, "read-only": errno.EROFS, "no descriptors": errno.EMFILE}
 KINDS = (*ERRORS, "short", "death")
@@ -91,6 +95,16 @@ class Faults:
             self._opened.append(found)
         return found
 
+    def opened(self, real: Callable[..., Any], file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """Open a file as `open` does; where it writes below the folder, by the calls of `os` that are looked at."""
+        if isinstance(file, int) or not set(mode) & set("wax+") or not self._below(file):
+            return real(file, mode, *args, **kwargs)
+        raw = _Raw(file, mode.translate({ord("b"): None, ord("t"): None}), opener=lambda p, f: os.open(p, f, 0o666))
+        raw.faults = self
+        buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+        text = {key: kwargs.get(key) for key in ("encoding", "errors", "newline")}
+        return buffered if "b" in mode else io.TextIOWrapper(buffered, **text)  # type: ignore[arg-type]
+
     def _fail(self, name: str, args: tuple[Any, ...]) -> None:
         if name in {"write", "pwrite"} and self.kind in {"short", "death"}:
             content = bytes(args[1])
@@ -109,6 +123,15 @@ class Faults:
                     close(handle)
 
 
+class _Raw(io.FileIO):
+    """What stands under a file of Python's own: it writes through the layer."""
+
+    faults: Faults
+
+    def write(self, content: Any) -> int:
+        return int(self.faults.call("write", self.fileno(), content))
+
+
 @contextlib.contextmanager
 def faulty(faults: Faults) -> Iterator[Faults]:
     """Let calls go through ``faults``; a death ends the block."""
@@ -116,6 +139,8 @@ def faulty(faults: Faults) -> Iterator[Faults]:
         for name in CALLS:
             faults._real[name] = getattr(os, name)
             patch.setattr(os, name, lambda *args, _name=name, **kwargs: faults.call(_name, *args, **kwargs))
+        patch.setattr(io, "open", functools.partial(faults.opened, io.open))
+        patch.setattr(builtins, "open", functools.partial(faults.opened, builtins.open))
         try:
             yield faults
         except Died:
@@ -129,9 +154,9 @@ def faulty(faults: Faults) -> Iterator[Faults]:
 
 
 def every_fault(
-    run: Callable[[Path], None], folder: Callable[[], Path], kinds: tuple[str, ...] = KINDS
+    run: Callable[[Path], None], folder: Callable[[], Path], kinds: tuple[str, ...] = KINDS, *, most: int = 1000
 ) -> Iterator[tuple[Faults, BaseException | None]]:
-    """Run something once without a fault, then once for every call and kind of fault; give each and its error.
+    """Run something once without a fault, then for every call and kind of fault; give each and its error.
 
     Parameters
     ----------
@@ -139,12 +164,17 @@ def every_fault(
         Writes below the folder it is given.
     folder
         Makes a new folder with what ``run`` needs.
+    most
+        How many calls at most, spread over all; the last three are always among them.
     """
     with faulty(Faults(folder())) as counted:
         run(counted.folder)
     assert counted.names, "nothing goes through the layer"
+    n_calls = len(counted.names)
+    points = {round(at * (n_calls - 1) / max(1, most - 1)) for at in range(most)} if n_calls > most else range(n_calls)
     for kind in kinds:
-        for at, name in enumerate(counted.names):
+        for at in sorted({*points, *range(max(0, n_calls - 3), n_calls)}):
+            name = counted.names[at]
             if kind == "short" and name not in {"write", "pwrite"}:
                 continue
             faults, error = Faults(folder(), at, kind), None
