@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fraudctl.figures import whole
 from fraudctl.project.evaluation import GateSection
-from fraudctl.split import immature, periods
+from fraudctl.split import immature, least_history, periods
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +39,8 @@ class Power:
     test
         Length of all periods together; None where the split is random.
     span
-        From the first event to the end of the test period; None where the split is random.
+        From the first event to the end of the test period, less two label delays: what training, the validation of one
+        fold and the test share. None where the split is random.
     first, last
         The period, local dates of its first and its last day; None where the split is random.
     """
@@ -97,8 +98,8 @@ class Power:
         ways = ["more history", "another as_of"] if not self.n_frauds else ["more history"]
         if self.test is not None and self.span is not None and self.n_frauds:
             needed = self.test * (self.needed / self.n_frauds)
-            if needed <= self.span / 2:
-                days = math.ceil(needed / timedelta(days=1))
+            days = math.ceil(needed / timedelta(days=1))
+            if 2 * timedelta(days=days) + least_history(timedelta(days=days)) <= self.span:
                 ways.insert(0, f'test = "{days}d" would hold some {self.needed:,} frauds at this rate')
         if self.test is not None and self.gated:
             ways.append("[gate] pooled_folds, which judges several periods together")
@@ -148,7 +149,8 @@ def power_of(
         young = immature(frame, label_delay=project.data.label_delay, known_until=known_until)
         times = frame["event_time"]
         earliest = times.min()
-        span = found.test_until - earliest if isinstance(earliest, datetime) else None
+        delays = 2 * project.data.label_delay.timedelta
+        span = found.test_until - earliest - delays if isinstance(earliest, datetime) else None
         labels = frame.filter((times >= start) & (times < found.test_until) & ~young)["label"]
         first, last = _local(start, project), _local(found.test_until - timedelta(microseconds=1), project)
     n_frauds, n_legit = int((labels == 1).sum()), int((labels == 0).sum())

@@ -407,6 +407,11 @@ def _long(span: timedelta) -> str:
     return figures.length(span / timedelta(seconds=1))
 
 
+def least_history(validated: timedelta) -> timedelta:
+    """Return the training period without which a fold that validates this length rehearses nothing."""
+    return min(validated, _LEAST_HISTORY)
+
+
 def _default_test(span: timedelta) -> timedelta:
     """Give a fifth of the mature span, at most 30 days, in whole days where there are any."""
     fifth = min(span / 5, _LONGEST_DEFAULT_TEST)
@@ -517,7 +522,7 @@ class _Layout:
         start, end = self.train_period(valid_from)
         name = f"the fold validated from {valid_from:%Y-%m-%d}"
         length = self.project.split.train
-        wanted = min(self.test, _LEAST_HISTORY, *([] if length is None else [length.timedelta]))
+        wanted = min([least_history(self.test), *([] if length is None else [length.timedelta])])
         history = end - max(start, self.first)
         if history < wanted:
             had, least = (figures.number(max(part, timedelta(0)) / timedelta(days=1)) for part in (history, wanted))

@@ -266,6 +266,10 @@ def _describe(
     )
 
 
+_FLOAT32: Final = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
+"""What the trees of scikit-learn hold; values beyond lie on the same side of every bound."""
+
+
 def fit_rule(
     frame: pl.DataFrame, rows: IntArray, mine: BoolArray, features: Sequence[FeatureLike]
 ) -> tuple[Condition, ...]:
@@ -276,6 +280,7 @@ def fit_rule(
     if not used:
         return ()
     table = np.column_stack([numbers(frame[item.name]) for item in used])
+    table = np.clip(table, *_FLOAT32)
     tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=max(5, int(mine.sum()) // 10), random_state=0)
     tree.fit(table[rows], mine)
     leaf_of = tree.apply(table[rows])

@@ -41,6 +41,7 @@ class Errors:
         total = np.bincount(stratum, weight, minlength=size)
         hits = np.bincount(stratum[error], minlength=size)
         rate = np.minimum((hits / np.maximum(total, 1e-12))[stratum], 1.0)
+        stake = stake / (float(np.abs(stake).max(initial=0.0)) or 1.0)  # the statistic has no unit; float32 holds it
         spread = weight * stake**2 * rate * (1.0 - rate)
         floor = 2.0 * float((stake[error] ** 2).mean()) if error.any() else 0.0
         return cls(error, stake, weight, stratum, rate, spread, floor or float(stake.max(initial=0.0) ** 2) or 1.0)

@@ -10,12 +10,15 @@ from pydantic import Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHand
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from fraudctl.figures import whole
 from fraudctl.money import Money, Rate
 from fraudctl.own import DataColumn
 from fraudctl.project.messages import found
 from fraudctl.project.types import Section
 
 ALLOW = "allow"
+_MOST_SLOTS = 1_000_000_000
+"""More events than any action could take in a week."""
 SEGMENTS = "policy.segments"
 """Where the expression stands that gives each event its segment."""
 
@@ -106,6 +109,9 @@ class Capacity:
         match = re.fullmatch(r"\s*(\d+)\s+per\s+(day|week)\s*", text)
         if match is None:
             msg = f'{text!r} is no capacity; expected a form such as "200 per day" or "1000 per week"'
+            raise ValueError(msg)
+        if int(match[1]) > _MOST_SLOTS:
+            msg = f"{text!r} is no limit; expected at most {whole(_MOST_SLOTS)}, or no capacity for this action"
             raise ValueError(msg)
         return cls(int(match[1]), "day" if match[2] == "day" else "week")
 

@@ -68,6 +68,10 @@ class Proposal:
         Rows as they are in the file.
     notes
         What the reader should know before trusting the file.
+    test
+        Length of the test period where the default leaves nothing to train or to validate on.
+    folds
+        Periods, or parts of data without a time, that a model is chosen on.
     """
 
     name: str
@@ -88,6 +92,8 @@ class Proposal:
     n_frauds: int
     n_labelled: int
     notes: tuple[str, ...]
+    test: str | None = None
+    folds: int = 3
 
     def to_dict(self) -> dict[str, Any]:
         """Give the proposal as JSON values: every choice with its reason."""

@@ -43,7 +43,7 @@ def render_project(proposal: Proposal) -> str:
     blocks = [
         _head(proposal), _data(proposal), _entities(proposal), *_sources(proposal),
         *_features(proposal.plan, proposal.rest.unused),
-        _split(proposal.clock), _train(), _costs(proposal), _policy(proposal.clock), _rules(proposal),
+        _split(proposal), _train(), _costs(proposal), _policy(proposal.clock), _rules(proposal),
         _evaluate(proposal), _gate(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -174,22 +174,24 @@ def _groups(kind: str, groups: tuple[Group, ...], words: str, *more: str) -> Ite
         yield [*lines, *(more if "smoothed_rate" in group.aggregates else ())]
 
 
-def _split(clock: Clock | None) -> list[str]:
-    if clock is None:
+def _split(proposal: Proposal) -> list[str]:
+    if proposal.clock is None:
         return [
             *_comment(_RANDOM),
             "[split]",
             'kind = "random"',
             "# test_share = 0.2",
-            "folds = 3  # parts of the rest that settings, calibration and policy are chosen on",
+            f"folds = {proposal.folds}  # parts of the rest that settings, calibration and policy are chosen on",
         ]
     return [
         *_comment(_SPLIT),
         "[split]",
         '# as_of = "2026-06-01"',
-        '# test = "30d"',
+        '# test = "30d"'
+        if proposal.test is None
+        else f"test = {quoted(proposal.test)}  # with the default, the history leaves nothing to validate on",
         '# train = "180d"',
-        "folds = 3  # periods before as_of that settings, calibration and policy are chosen on",
+        f"folds = {proposal.folds}  # periods before as_of that settings, calibration and policy are chosen on",
     ]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from fraudctl.workflows.sample import refuse_overwriting
 if TYPE_CHECKING:
     from fraudctl.power import Power
     from fraudctl.propose import Flags, Proposal
+    from fraudctl.tables import Events
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,21 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
     }
     events = tuple(_seen_from(path, text) for text in data)
     proposal = propose(tables.scan(files), events=events, name=path.parent.name, flags=flags, sources=beside)
-    text = render_project(proposal)
-    project = _found_here(parse_project(text, path=path), files, parse_sources(flags.sources))
-    power = _tried(project)
-    tables.write_text(text, path)
+    sources = parse_sources(flags.sources)
+
+    def parsed(shape: Proposal) -> Project:
+        return _found_here(parse_project(render_project(shape), path=path), files, sources)
+
+    proposal, power = _tried(proposal, parsed)
+    tables.write_text(render_project(proposal), path)
     return InitResult(path, proposal, power)
 
 
-def _tried(project: Project) -> Power:
-    """Return what the test period can show, after the proposal was held against all that it reads.
+def _tried(proposal: Proposal, parsed: Callable[[Proposal], Project]) -> tuple[Proposal, Power]:
+    """Return a proposal that can be trained, and what its test period can show.
+
+    The proposal is held against all that it reads. Where the history is too short for the default test period, the
+    proposal gets another one.
 
     Raises
     ------
@@ -92,14 +102,53 @@ def _tried(project: Project) -> Power:
     from fraudctl.power import power_of
 
     try:
+        project = parsed(proposal)
         found = load_definitions(project)
         loaded = tables.load_events(project, columns=found.carried)
         found.load_sources()
-        return power_of(loaded.frame, project, known_until=loaded.known_until)
+        chosen = _divided(proposal, parsed, loaded)
+        return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.known_until)
     except (ProjectError, DataError) as error:
         msg = f"no file is written, for it would not fit the data: {error.message}"
         hint = f"{error.hint}; --ignore COLUMN leaves a column out" if error.hint else "--ignore COLUMN leaves one out"
         raise type(error)(msg, hint=hint) from error
+
+
+def _divided(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded: Events) -> Proposal:
+    """Return the proposal with the first division of the events that leaves something to train and to validate on.
+
+    Raises
+    ------
+    DataError
+        There is none: with the reason for the default division.
+    """
+    from fraudctl.split import make_split
+
+    refused: DataError | None = None
+    for shape in _divisions(proposal, parsed, loaded):
+        try:
+            make_split(loaded.frame, parsed(shape), known_until=loaded.known_until)
+        except DataError as error:
+            refused = refused or error
+        else:
+            return shape
+    raise refused or DataError("there are no events to train on")
+
+
+def _divisions(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded: Events) -> Iterator[Proposal]:
+    """Yield the proposal as it is, then with other test periods, or with fewer random folds."""
+    from fraudctl.split import periods
+
+    yield proposal
+    if proposal.clock is None:
+        yield replace(proposal, folds=2)
+        return
+    usual = periods(loaded.frame, parsed(proposal), known_until=loaded.known_until)
+    hours = (usual.test_until - usual.as_of) // timedelta(hours=1)
+    for part in (3 / 4, 1 / 2, 1 / 4, 3 / 2, 1 / 8, 2, 1 / 16):
+        wanted = math.floor(hours * part)
+        if wanted:
+            yield replace(proposal, test=f"{wanted // 24}d" if wanted >= 24 else f"{wanted}h")
 
 
 def _found_here(project: Project, files: list[str], sources: dict[str, str]) -> Project:

@@ -1,0 +1,68 @@
+"""What `init` proposes can be trained, however short the history is; or it says why nothing can be."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fraudctl import tables
+from fraudctl.errors import DataError
+from fraudctl.power import power_of
+from fraudctl.project import load_project
+from fraudctl.propose import Flags
+from fraudctl.split import make_split
+from fraudctl.workflows.init import init_project
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def history(days: float, seed: int, *, rate: float, bursts: bool) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    n = 600
+    at = np.sort(rng.uniform(0, days * 86_400, n))
+    fraud = (rng.random(n) < rate).astype(int)
+    if bursts:  # frauds of a few days only
+        fraud[(at // (days * 86_400 / 7)).astype(int) % 3 != 1] = 0
+    return pl.DataFrame({
+        "event_id": range(n), "event_time": [START + timedelta(seconds=int(second)) for second in at],
+        "amount": rng.lognormal(3, 1, n).round(2), "card_id": rng.integers(0, 80, n), "is_fraud": fraud,
+    })  # fmt: skip
+
+
+@settings(max_examples=20, deadline=None)
+@example(days=20.0, delay=7, seed=0, rate=0.2, bursts=False)
+@example(days=6.0, delay=1, seed=0, rate=0.1, bursts=True)
+@given(
+    days=st.floats(0.3, 60.0), delay=st.sampled_from([0, 1, 3, 7, 14]), seed=st.integers(0, 99),
+    rate=st.sampled_from([0.02, 0.1, 0.5]), bursts=st.booleans(),
+)  # fmt: skip
+def test_what_init_writes_can_be_trained_and_a_longer_test_is_only_named_where_it_can_be(
+    days: float, delay: int, seed: int, rate: float, bursts: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        data, place = Path(folder) / "e.parquet", Path(folder) / "fraudctl.toml"
+        history(days, seed, rate=rate, bursts=bursts).write_parquet(data)
+        try:
+            found = init_project([str(data)], place=place, flags=Flags(label_delay=f"{delay}d"))
+        except DataError:
+            assert not place.exists()
+            return
+        project = load_project(place)
+        events = tables.load_events(project)
+        assert make_split(events.frame, project, known_until=events.known_until).folds
+        named = (found.power.hint or "").partition('test = "')[2].partition('"')[0]
+        if named:
+            text = place.read_text().replace("[split]\n", f'[split]\ntest = "{named}"\n')
+            place.write_text(text if text.count("\ntest =") == 1 else place.read_text())
+            longer = load_project(place)
+            try:
+                make_split(events.frame, longer, known_until=events.known_until)
+            except DataError as error:
+                assert "no fold is possible" not in error.message or "rows to train on" in (error.hint or "")
+        assert found.power == power_of(events.frame, project, known_until=events.known_until)
