@@ -195,6 +195,7 @@ def _money(judged: Judged) -> dict[str, Any]:
         "constants": [item.to_dict() for item in judged.base.constants],
         "block_action": judged.matrix.actions[judged.matrix.block_code],
         "perfect_cost": perfect,
+        "perfect_without_capacity": judged.reach is not None,
         "saved": judged.base.cost - cost,
         "saved_by_perfect": possible,
         "share_of_perfect": (judged.base.cost - cost) / possible if possible > 0 else None,

@@ -132,7 +132,8 @@ def lines(
     if band is not None:
         data = {"values": [{"from": band[0], "to": band[1]}]}
         encoding = {"x": {**x_axis, "field": "from"}, "x2": {"field": "to"}}
-        layers.append({"data": data, "mark": _mark("rect", "band"), "encoding": encoding})
+        mark = _mark("rect", "band", stroke=colour("band"), strokeWidth=3)  # seen however narrow it is
+        layers.append({"data": data, "mark": mark, "encoding": encoding})
     shared_x = {**x_axis, "field": x}
     nudges = _nudges(rows, list(series), height)
     for name, (label, tone) in series.items():

@@ -110,7 +110,8 @@ def _balance(e: Evaluation) -> Balance | None:
         return None
     base, money_of = base_of(e.money["baseline"]), e.money
     currency = str(money_of["currency"])
-    return Balance(currency, money_of["cost"], base, money_of["perfect_cost"], money_of.get("share_of_perfect"))
+    share, unlimited = money_of.get("share_of_perfect"), bool(money_of.get("perfect_without_capacity"))
+    return Balance(currency, money_of["cost"], base, money_of["perfect_cost"], share, unlimited)
 
 
 def _rate(name: str, e: Evaluation) -> Rate | None:
@@ -144,7 +145,7 @@ def _money_section(e: Evaluation) -> Section:
     if balance is None:
         return Section("money", title, fixed("Not known: the scores or the outcomes do not allow it."))
     lost = [(item["words"][0].upper() + item["words"][1:], item["cost"]) for item in e.money["constants"]]
-    lost += [("This model", balance.cost), ("A perfect model", balance.perfect_cost)]
+    lost += [("This model", balance.cost), (balance.perfect.capitalize(), balance.perfect_cost)]
     rows = tuple((Cell(name), Cell(money(value, balance.currency), round(value, 2))) for name, value in lost)
     columns = (Column("Policy"), Column("Lost", "number"))
     table = Table("money-table", fixed("Money lost over the period"), columns, rows)
@@ -162,25 +163,28 @@ def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
     cheap = _plateau(points, best)
     rows = [{"x": row["threshold"], "cost": row["cost"]} for row in sorted(shown, key=lambda row: row["threshold"])]
     block = str(e.money["block_action"])
-    spec = charts.lines(
-        rows,
-        x="x",
-        series={"cost": ("one threshold", "ink")},
-        x_axis={
-            "type": "quantitative",
-            "title": f"{block} from this probability up",
-            "scale": {"type": "log", "nice": False},
-            "axis": charts.ticks("number"),
-        },
-        y_axis={"type": "quantitative", "title": currency, "axis": charts.ticks("money")},
-        marks={"lowest": best["threshold"]},
-        band=(min(cheap), max(cheap)),
+    wide, narrow = (
+        charts.lines(
+            rows,
+            x="x",
+            series={"cost": ("one threshold", "ink")},
+            x_axis={
+                "type": "quantitative",
+                "title": f"{block} from this probability up",
+                "scale": {"type": "log", "nice": False},
+                "axis": charts.ticks("number", 5 if width > charts.NARROW else 3),
+            },
+            y_axis={"type": "quantitative", "title": currency, "axis": charts.ticks("money")},
+            marks={"lowest": best["threshold"]},
+            band=(min(cheap), max(cheap)) if min(cheap) < max(cheap) else None,
+            width=width,
+        )
+        for width in (charts.WIDE, charts.NARROW)
     )
     curve = LossCurve(
         currency, len(points), best["threshold"], best["cost"], min(cheap), max(cheap), float(e.money["cost"])
     )
-    title = "Money lost if one threshold decided; shaded: within 1 % of the lowest"
-    yield Chart("cost-curve", title, spec, said.loss_curve(curve))
+    yield Chart("cost-curve", said.loss_title(curve), wide, said.loss_curve(curve), narrow=narrow)
 
 
 def _plateau(points: list[dict[str, float]], best: dict[str, float]) -> list[float]:

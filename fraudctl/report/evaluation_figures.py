@@ -20,7 +20,7 @@ METRIC_WORDS: Final = {
     "false_positive_rate": "Legitimate events that are alerted",
     "cost": "Money lost",
     "savings": "Share of the cost of the cheapest constant action that is saved",
-    "savings_of_perfect": "Share that a perfect model would save",
+    "savings_of_perfect": "Share that a perfect model would save, capacities aside",
     "brier": "Mean squared error of the probability",
     "ece": "Mean gap between probability and outcome",
 }

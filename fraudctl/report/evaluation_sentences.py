@@ -108,7 +108,7 @@ def saving(balance: Balance) -> str:
         more = money(-balance.saved, balance.currency)
         return f"Nothing: it costs {more} more than “{balance.base.words}”, the cheapest constant action."
     perfect = balance.share_of_perfect
-    of_perfect = f", {percent(perfect)} of what a perfect model would save" if perfect is not None else ""
+    of_perfect = f", {percent(perfect)} of what {balance.perfect} would save" if perfect is not None else ""
     amount = money(balance.saved, balance.currency)
     return f"{amount} against “{balance.base.words}”, the cheapest constant action{of_perfect}."
 
@@ -121,6 +121,20 @@ def loss_curve(item: LossCurve) -> str:
         f"{money(item.cost, item.currency)} at probability {number(item.threshold)}; within 1 % from "
         f"{number(item.low)} to {number(item.high)}. The policy in use loses {money(item.policy_cost, item.currency)}."
     )
+
+
+@sentence
+def loss_title(item: LossCurve) -> str:
+    """Name the chart and what is shaded."""
+    words = "Money lost if one threshold decided"
+    if item.low == item.high:
+        return f"{words}; no other threshold of the curve is within 1 % of the lowest"
+    return f"{words}; shaded: {_range(item.low, item.high)}, within 1 % of the lowest"
+
+
+def _range(low: float, high: float) -> str:
+    digits = next((n for n in range(3, 9) if number(low, n) != number(high, n)), 9)
+    return f"{number(low, digits)} to {number(high, digits)}"
 
 
 @sentence

@@ -107,8 +107,7 @@ def _curve(e: Explanation) -> Iterator[Block]:
         return
     alt = said.threshold_curve(Move(e.sweep.today, e.sweep.best), e.currency)
     wide, narrow = (_curve_spec(e, points, width) for width in (charts.WIDE, charts.NARROW))
-    title = "Money lost as the number of alerts changes; shaded: within 1 % of the lowest"
-    yield Chart("cost-curve", title, wide, alt, narrow=narrow)
+    yield Chart("cost-curve", said.curve_title(*_plateau(e, points)), wide, alt, narrow=narrow)
 
 
 def _curve_spec(e: Explanation, points: list[Setting], width: int) -> charts.Spec:
@@ -116,7 +115,7 @@ def _curve_spec(e: Explanation, points: list[Setting], width: int) -> charts.Spe
         {"x": item.alerts_per_day, "total": item.cost, "missed": item.missed_cost, "false": item.false_alarm_cost}
         for item in points
     ]
-    low, high = (min(points, key=lambda item: abs(item.factor - end)).alerts_per_day for end in e.sweep.plateau)
+    low, high = (item.alerts_per_day for item in _plateau(e, points))
     scale = {"type": "log", "nice": False}
     ticks = charts.ticks("number", 5 if width > charts.NARROW else 3)
     return charts.lines(
@@ -126,9 +125,15 @@ def _curve_spec(e: Explanation, points: list[Setting], width: int) -> charts.Spe
         x_axis={"type": "quantitative", "title": "alerts per day", "scale": scale, "axis": ticks},
         y_axis={"type": "quantitative", "title": e.currency, "axis": charts.ticks("money")},
         marks={"today": e.sweep.today.alerts_per_day} if e.sweep.today.n_alerts else None,
-        band=(low, high),
+        band=(low, high) if low != high else None,
         width=width,
     )
+
+
+def _plateau(e: Explanation, points: list[Setting]) -> tuple[Setting, Setting]:
+    """Return the settings at the ends of the range around the cheapest that costs at most 1 % more."""
+    first, last = (min(points, key=lambda item: abs(item.factor - end)) for end in e.sweep.plateau)
+    return first, last
 
 
 def _near_table(e: Explanation) -> Table:

@@ -20,7 +20,7 @@ from fraudctl.explain.pairs import Pairs
 from fraudctl.explain.result import BrokenFeature, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
-from fraudctl.explain.threshold import Sweep
+from fraudctl.explain.threshold import Setting, Sweep
 from fraudctl.explain.wording import spoken
 from fraudctl.figures import count, day, listed, money, number, percent, period, signed, span, whole
 from fraudctl.report.facts import Counts, Few, Listed, Lookback, Parts, Span, Worst
@@ -201,6 +201,18 @@ def threshold_curve(move: Move, currency: str) -> str:
         f"{money(move.today.cost, currency)}; the lowest is {money(move.other.cost, currency)} at "
         f"{number(move.other.alerts_per_day)}."
     )
+
+
+@sentence
+def curve_title(first: Setting, last: Setting) -> str:
+    """Name the chart and what is shaded."""
+    words = "Money lost as the number of alerts changes"
+    low, high = sorted((first.alerts_per_day, last.alerts_per_day))
+    if first.factor == last.factor:
+        return f"{words}; no other setting of the curve is within 1 % of the lowest"
+    if number(low) == number(high):
+        return f"{words}; all settings within 1 % of the lowest have {number(low)} alerts a day"
+    return f"{words}; shaded: {number(low)} to {number(high)} alerts a day, within 1 % of the lowest"
 
 
 @sentence

@@ -90,6 +90,8 @@ class Balance:
     ----------
     share_of_perfect
         Saved money as a share of what a perfect model would save; None where it would save nothing.
+    unlimited
+        Whether the perfect model takes actions without a capacity where the policy has one.
     """
 
     currency: str
@@ -97,6 +99,12 @@ class Balance:
     base: ConstantAction
     perfect_cost: float
     share_of_perfect: float | None
+    unlimited: bool = False
+
+    @property
+    def perfect(self) -> str:
+        """Name the perfect model."""
+        return "a perfect model without limits of capacity" if self.unlimited else "a perfect model"
 
     @property
     def saved(self) -> float:

@@ -145,11 +145,12 @@ def _money_lines(evaluation: Evaluation) -> Iterator[str]:
     if "cost" not in money:
         return
     base = money["baseline"]
+    aside = " without limits of capacity" if money.get("perfect_without_capacity") else ""
     yield ""
     yield (
         f"Money ({escape(money['currency'])}): the model's decisions cost {whole(money['cost'])}, against "
         f"{whole(base['cost'])} for the cheapest constant action ({escape(base['words'])}) and "
-        f"{whole(money['perfect_cost'])} for a perfect model; saved {whole(money['saved'])}."
+        f"{whole(money['perfect_cost'])} for a perfect model{aside}; saved {whole(money['saved'])}."
     )
 
 

@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 from fraudctl import tables
 from fraudctl.errors import DataError
 from fraudctl.power import power_of
-from fraudctl.project import load_project
+from fraudctl.project import Duration, Project, load_project
 from fraudctl.propose import Flags
-from fraudctl.split import make_split
+from fraudctl.split import make_split, periods
 from fraudctl.workflows.init import init_project
+
+
+def fold_history(events: tables.Events, project: Project) -> timedelta:
+    """Return how long the training period of the last fold is."""
+    found = periods(events.frame, project, known_until=events.known_until)
+    test, delay = found.test_until - found.as_of, project.data.label_delay.timedelta
+    return found.as_of - 2 * delay - test - events.frame["event_time"][0]
+
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,11 +66,7 @@ def test_what_init_writes_can_be_trained_and_a_longer_test_is_only_named_where_i
         assert make_split(events.frame, project, known_until=events.known_until).folds
         named = (found.power.hint or "").partition('test = "')[2].partition('"')[0]
         if named:
-            text = place.read_text().replace("[split]\n", f'[split]\ntest = "{named}"\n')
-            place.write_text(text if text.count("\ntest =") == 1 else place.read_text())
-            longer = load_project(place)
-            try:
-                make_split(events.frame, longer, known_until=events.known_until)
-            except DataError as error:
-                assert "no fold is possible" not in error.message or "rows to train on" in (error.hint or "")
+            split = project.split.model_copy(update={"test": Duration.parse(named)})
+            longer = project.model_copy(update={"split": split})
+            assert fold_history(events, longer) > timedelta(0)
         assert found.power == power_of(events.frame, project, known_until=events.known_until)
