@@ -158,7 +158,8 @@ class Replay:
         if all(name in decided.columns for name in names):
             return decided
         came = pl.concat([item.events.select("event_time", lead=pl.Series(item.lead)) for item in self.stretches])
-        order = with_order(came, project).filter(~pl.col("lead"))
+        usable = np.concatenate([item.usable for item in self.stretches])
+        order = with_order(came, project, takes=usable).filter(~pl.col("lead"))
         return decided.with_columns(order[name] for name in names)
 
     def judge(self, project: Project, *, y_prob: FloatArray | None = None) -> pl.DataFrame:

@@ -141,8 +141,9 @@ def slice_text(told: SliceOfDay, currency: str) -> str:
     item = told.item
     noun = ("missed fraud", "allowed event") if item.kind == MISSED else ("false positive", "alert")
     text = (
-        f"{count(item.n_errors, noun[0])} in {count(item.n_events, noun[1])}, where events of the same scores have "
-        f"{number(item.expected_errors)} on average: {money(item.excess, currency)} more than expected."
+        f"{count(item.n_errors, noun[0])} in {count(item.n_events, noun[1])}; at the rates of the whole period, events "
+        f"of the same scores would have {number(item.expected_errors)}: {money(item.excess, currency)} more than "
+        "expected."
     )
     text += "".join(f" In {whole(part.n_errors)} of them {part.words}." for part in item.mostly)
     if item.confirmed:

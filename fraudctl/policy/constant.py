@@ -27,21 +27,27 @@ def limits_of(project: Project) -> tuple[CapacityLimit, ...]:
     return tuple(CapacityLimit(action, cap.limit, cap.per) for action, cap in project.policy.capacity.items())
 
 
-def order_in_period(period: IntArray) -> IntArray:
-    """Return how many earlier rows have the same period, shape ``(n_events,)``; rows are in time order.
+def order_in_period(period: IntArray, takes: BoolArray | None = None) -> IntArray:
+    """Return how many earlier rows of the same period take a slot, shape ``(n_events,)``; rows are in time order.
+
+    ``takes`` says which rows do, shape ``(n_events,)``; by default all.
 
     >>> order_in_period(np.array([7, 7, 8, 7, 8])).tolist()
     [0, 1, 0, 2, 1]
+    >>> order_in_period(np.array([7, 7, 8, 7, 8]), np.array([True, False, True, True, True])).tolist()
+    [0, 1, 0, 1, 1]
     """
     rows = np.argsort(period, kind="stable")
     grouped = period[rows]
     first = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(grouped) else np.empty(0, dtype=np.int64)
+    taken = np.ones(len(period), dtype=np.int64) if takes is None else takes[rows].astype(np.int64)
+    before = np.cumsum(taken) - taken
     order = np.empty(len(period), dtype=np.int64)
-    order[rows] = np.arange(len(period)) - np.repeat(first, np.diff(np.r_[first, len(period)]))
+    order[rows] = before - np.repeat(before[first], np.diff(np.r_[first, len(period)]))
     return order
 
 
-def with_order(frame: pl.DataFrame, project: Project) -> pl.DataFrame:
+def with_order(frame: pl.DataFrame, project: Project, *, takes: BoolArray | None = None) -> pl.DataFrame:
     """Add the `ORDER` columns that the project's capacities need, over the events of ``frame``.
 
     Parameters
@@ -50,10 +56,15 @@ def with_order(frame: pl.DataFrame, project: Project) -> pl.DataFrame:
         All events of a period in time order, with ``event_time``. Columns that are there already are replaced.
     project
         Its capacities and time zone.
+    takes
+        Which events can take a slot, shape ``(n_events,)``; by default all. An event without a usable probability is
+        not decided, by a model or by a constant action.
     """
     pers = dict.fromkeys(limit.per for limit in limits_of(project))
     zone = project.data.timezone
-    found = [pl.Series(ORDER[per], order_in_period(local_period(frame["event_time"], per, zone))) for per in pers]
+    found = [
+        pl.Series(ORDER[per], order_in_period(local_period(frame["event_time"], per, zone), takes)) for per in pers
+    ]
     return frame.with_columns(found)
 
 

@@ -203,7 +203,7 @@ def lowest_recall(item: LowestRecall) -> str:
 def gate_lead(gate: GateResult) -> str:
     """Say why the verdict is what it is."""
     text = gate.reason or f"The verdict is {gate.verdict}."
-    return text[0].upper() + text[1:]
+    return text[0].upper() + text[1:].removesuffix(".") + "."
 
 
 @sentence

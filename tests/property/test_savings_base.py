@@ -237,6 +237,21 @@ def test_events_without_a_label_take_slots_of_a_constant_action_too() -> None:
     assert dearer.base.constants[1].without_slot == judged.base.constants[1].without_slot
 
 
+@pytest.mark.parametrize("limit", ["3 per day", "200 per day", "900 per week"])
+def test_events_without_a_usable_score_take_no_slot_of_a_model_or_of_a_constant_action(limit: str) -> None:
+    plan = with_capacity("Europe/Berlin", review=limit)
+    events = make_events(seed=3)
+    blank = np.random.default_rng(1).random(events.height) < 0.4
+    y_prob = np.where(blank, np.nan, events["y_prob"].to_numpy())
+    kept = events.filter(~pl.Series(blank))
+    whole = decide_frame(events.drop("y_prob"), y_prob, policy=bare_policy(plan), project=plan)
+    among_others = prepare(whole.filter(~pl.Series(blank)), plan)
+    alone = prepare(score(kept, plan), plan)
+    assert among_others.base.chosen == alone.base.chosen
+    assert among_others.base.constants == alone.base.constants
+    assert np.array_equal(among_others.codes, alone.codes)
+
+
 def test_shuffled_scores_keep_the_place_of_each_event() -> None:
     plan = with_capacity(review="200 per day")
     half = score(make_events(), plan).filter(pl.col("event_id") % 2 == 0)
