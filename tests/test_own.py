@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +183,9 @@ def test_scoring_a_file_and_a_stream_does_not_depend_on_names(pair: tuple[Path, 
         assert done.code == 0, done.err
         scored = pl.read_parquet(folder / "s.parquet")
         lines = events.drop("is_fraud", "label_available_at").write_ndjson().encode()
-        command = [sys.executable, "-m", "fraudctl", "score", "-", *args]
-        stream = subprocess.run(command, cwd=folder, input=lines, capture_output=True, check=False)
-        answers = [json.loads(line) for line in stream.stdout.splitlines()]
-        assert [item["probability"] for item in answers] == scored["probability"].to_list(), stream.stderr.decode()
+        stream = run_in(folder, "score", "-", *args, sent=lines)
+        answers = [json.loads(line) for line in stream.out.splitlines()]
+        assert [item["probability"] for item in answers] == scored["probability"].to_list(), stream.err
         beside = [f"{name} (data)" if name in OUTPUT else name for name in names]
         assert [[item["features"][name] for name in names] for item in answers] == scored.select(
             beside

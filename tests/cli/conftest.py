@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import run_in
+from worlds import built_once, trained_sample
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a small sample, its project and one trained model; shared, so never written to by tests."""
-    folder = tmp_path_factory.mktemp("trained")
-    made = run_in(folder, "sample", ".", "--events", "20000", "--quiet")
-    assert made.code == 0, made.err
-    toml = folder / "fraudctl.toml"
-    text = toml.read_text().replace("trials = 30", "trials = 0\niterations = 60").replace("folds = 3", "folds = 2")
-    toml.write_text(text.replace("min_frauds = 300", "min_frauds = 20"))
-    done = run_in(folder, "train", "--quiet")
-    assert done.code == 0, done.err
-    return folder
+    with built_once(tmp_path_factory, "trained", trained_sample) as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +76,9 @@ def event(ruled: Path) -> dict[str, Any]:
 
 
 def score(folder: Path, events: list[dict[str, Any]], *args: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "fraudctl", "score", "-", "--quiet", *args]
     lines = "".join(json.dumps(item) + "\n" for item in events).encode()
-    done = subprocess.run(command, cwd=folder, input=lines, capture_output=True, check=False)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    done = run_in(folder, "score", "-", "--quiet", *args, sent=lines)
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
 CHANGED: dict[str, Any] = {
@@ -136,23 +133,18 @@ def test_after_a_change_of_model_and_a_restart_the_same_event_has_its_answer_and
         toml.write_text(text)
 
 
-def test_an_answer_is_found_after_it_left_the_memory(ruled: Path, event: dict[str, Any], tmp_path: Path) -> None:
+def test_an_answer_is_found_after_it_left_the_memory(
+    ruled: Path, event: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = tmp_path / "state"
     built = run_in(ruled, "state", "build", str(state), "--history", "transactions.parquet", "--quiet")
     assert built.code == 0, built.err
     (before,) = score(ruled, [event], "--state", str(state))
-    code = (
-        "import sys; from fraudctl.scoring import answers, engine; answers.REMEMBERED = 3; engine.ROLL_AFTER = 7;"
-        "from fraudctl.cli.app import app; app(sys.argv[1:])"
-    )
+    monkeypatch.setattr("fraudctl.scoring.answers.REMEMBERED", 3)
+    monkeypatch.setattr("fraudctl.scoring.engine.ROLL_AFTER", 7)
     many = [{**event, "transaction_id": f"N{i}"} for i in range(40)]
-    lines = "".join(json.dumps(item) + "\n" for item in [*many, event, many[2], {**event, "fee": 1.0}]).encode()
-    done = subprocess.run(
-        [sys.executable, "-c", code, "score", "-", "--quiet", "--state", str(state)],
-        cwd=ruled, input=lines, capture_output=True, check=False,
-    )  # fmt: skip
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert found[40] == before, done.stderr.decode()
+    found = score(ruled, [*many, event, many[2], {**event, "fee": 1.0}], "--state", str(state))
+    assert found[40] == before
     assert found[41] == found[2]
     assert "'fee'" in found[42]["error"]
     assert len(list((state / "answers").glob("*.parquet"))) > 4

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import polars as pl
-from command_line import run_in
+from command_line import run_alone, run_in
 
 from fraudctl.bundle import load_bundle
 
@@ -141,7 +141,7 @@ def test_training_twice_gives_the_same_bytes(project: Path) -> None:
     before = next(path for path in (project / "models").iterdir() if path.is_dir())
     bytes_before = {file.name: file.read_bytes() for file in before.iterdir()}
     (project / "models").rename(project / "elsewhere")
-    done = run_in(project, "train", "--json", "--quiet")
+    done = run_alone(project, "train", "--json", "--quiet")
     assert done.code == 0, done.err
     after = Path(done.json["path"])
     assert after.name == before.name

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,9 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
 
 
 def streamed(trained: Path, lines: bytes, *args: str) -> Outcome:
-    command = [sys.executable, "-m", "fraudctl", "score", "-", "--quiet", *args]
-    done = subprocess.run(command, cwd=trained, input=lines, capture_output=True, check=False)
-    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return run_in(trained, "score", "-", "--quiet", *args, sent=lines)
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +108,14 @@ def test_outcomes_that_no_feature_counts_any_more_are_said(data: Path, trained: 
     outcome = {"type": "label", "event_id": first["transaction_id"], "label": 1, "label_time": late.isoformat()}
     lines = [first, *later, outcome]
     sent = b"\n".join(json.dumps(line).encode() for line in lines)
-    command = [sys.executable, "-m", "fraudctl", "score", "-"]
-    done = subprocess.run(command, cwd=trained, input=sent, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "1 outcome without an event that is known" in done.stderr.decode()
+    done = run_in(trained, "score", "-", sent=sent)
+    assert done.code == 0, done.err
+    assert "1 outcome without an event that is known" in done.err
     soon = {**outcome, "label_time": (end + label).isoformat()}
     sent = b"\n".join(json.dumps(line).encode() for line in (first, soon, *later))
-    done = subprocess.run(command, cwd=trained, input=sent, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "without an event" not in done.stderr.decode()
+    done = run_in(trained, "score", "-", sent=sent)
+    assert done.code == 0, done.err
+    assert "without an event" not in done.err
 
 
 def test_a_state_goes_on_where_it_was_left(batch: pl.DataFrame, data: Path, trained: Path, tmp_path: Path) -> None:

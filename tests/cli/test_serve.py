@@ -18,13 +18,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from command_line import run_in
+from command_line import PATIENCE, run_alone, run_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 N_NEW = 30
-PATIENCE = 600.0
-"""Seconds that are waited for what takes a few on a quiet machine: a failure, never a measurement."""
 RUNNING: list[subprocess.Popen[bytes]] = []
 """Every server that was started; whoever starts one ends it, see `ended` and `served`."""
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - an address that is refused
@@ -115,11 +113,10 @@ def events(data: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def streamed(data: Path, trained: Path) -> list[dict[str, Any]]:
     """What the stream says to the same events."""
-    command = [sys.executable, "-m", "fraudctl", "score", "-", "--quiet", "--reasons", "all"]
-    command += ["--history", str(data / "history.parquet")]
-    lines = (data / "new.jsonl").read_bytes()
-    done = subprocess.run(command, cwd=trained, input=lines, capture_output=True, check=True, timeout=PATIENCE)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    args = ("score", "-", "--quiet", "--reasons", "all", "--history", str(data / "history.parquet"))
+    done = run_in(trained, *args, sent=(data / "new.jsonl").read_bytes())
+    assert done.code == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -364,9 +361,9 @@ def test_a_state_is_there_or_asked_for_and_a_version_is_held_to(trained: Path, t
     missing = run_in(trained, "score", "-", "--state", str(tmp_path / "mistyped"))
     assert (missing.code, "no state in" in missing.err) == (4, True)
     assert not (tmp_path / "mistyped").exists()
-    served = run_in(trained, "serve", "--port", "0", "--state", str(tmp_path / "mistyped"))
+    served = run_alone(trained, "serve", "--port", "0", "--state", str(tmp_path / "mistyped"))
     assert (served.code, "--new" in served.err) == (4, True)
-    other = run_in(trained, "serve", "--port", "0", "--expect", "2020-01-01-00000000")
+    other = run_alone(trained, "serve", "--port", "0", "--expect", "2020-01-01-00000000")
     assert (other.code, "--expect asks for 2020-01-01-00000000" in other.err) == (4, True)
 
 
