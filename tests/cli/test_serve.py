@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from command_line import PATIENCE, run_alone, run_in
+from command_line import PATIENCE, run_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,15 +120,29 @@ def streamed(data: Path, trained: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.out.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server without state or history, for what does not need them."""
-    found = start(trained, tmp_path_factory.mktemp("served") / "log", "--timeout", "2", "--max-items", "50")
+@contextmanager
+def running(trained: Path, log: Path, *args: str) -> Iterator[Served]:
+    """Run a server without state or history, for what does not need them; it has to end well."""
+    found = start(trained, log, "--max-items", "50", *args)
     try:
         yield found
         assert found.stop() == 0
     finally:
         end_all([found.process])
+
+
+@pytest.fixture(scope="module")
+def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that waits for slow clients: a slow machine makes every client one."""
+    with running(trained, tmp_path_factory.mktemp("served") / "log", "--timeout", "300") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def hurried(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that cuts slow clients off."""
+    with running(trained, tmp_path_factory.mktemp("hurried") / "log", "--timeout", "2") as found:
+        yield found
 
 
 def test_no_acknowledged_event_is_lost_to_kill_and_the_answers_are_those_of_the_stream(
@@ -250,12 +265,12 @@ def test_large_bodies_are_not_read(served: Served) -> None:
     assert served.call("GET", "/healthz")[0] == 200
 
 
-def test_slow_clients_are_cut_off(served: Served) -> None:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) as slow_body:
+def test_slow_clients_are_cut_off(hurried: Served) -> None:
+    with socket.create_connection(("127.0.0.1", hurried.port), timeout=PATIENCE) as slow_body:
         slow_body.sendall(b"POST /decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
         assert slow_body.recv(4096).startswith(b"HTTP/1.1 408")
     for beginning in (b"", b"POST /decisions HTTP/1.1\r\nHos"):
-        with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) as slow_head:
+        with socket.create_connection(("127.0.0.1", hurried.port), timeout=PATIENCE) as slow_head:
             slow_head.sendall(beginning)
             assert slow_head.recv(4096) == b""
 
@@ -299,9 +314,9 @@ MANY = b"".join(b"X-%d: y\r\n" % number for number in range(200))
         (b"not HTTP at all\r\n\r\n", b"HTTP/1.1 400"),
     ],
 )
-def test_no_request_holds_a_connection(served: Served, content: bytes, answer: bytes) -> None:
-    assert raw(served, content).startswith(answer)
-    assert served.call("GET", "/healthz")[0] == 200
+def test_no_request_holds_a_connection(hurried: Served, content: bytes, answer: bytes) -> None:
+    assert raw(hurried, content).startswith(answer)
+    assert hurried.call("GET", "/healthz")[0] == 200
 
 
 def test_connections_that_wait_give_way_to_new_ones(trained: Path, tmp_path: Path) -> None:
@@ -334,7 +349,21 @@ def test_labels_and_rows_of_far_years_are_refused_whole(served: Served, events: 
     assert 'what="labels"' in before or 'what="labels"' not in served.call("GET", "/metrics")[1]
 
 
+@pytest.fixture
+def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that would begin to serve ends as a bug, so that a refusal can be tested in this process."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("fraudctl.server.run.serve", begin)
+    monkeypatch.delenv("FRAUDCTL_TOKEN", raising=False)
+
+
+@pytest.mark.usefixtures("unserved")
 def test_a_server_that_would_admit_everyone_does_not_start(trained: Path) -> None:
+    started = run_in(trained, "serve", "--port", "0")
+    assert started.code == 70, "what would serve is seen"
     cases = [
         ({"FRAUDCTL_TOKEN": ""}, [], "FRAUDCTL_TOKEN is empty"),
         ({"FRAUDCTL_TOKEN": " \n"}, [], "FRAUDCTL_TOKEN is empty"),
@@ -349,21 +378,18 @@ def test_a_server_that_would_admit_everyone_does_not_start(trained: Path) -> Non
         ({}, ["--max-connections", "1" + "0" * 30], "the limit connections is 1e+30"),
     ]
     for env, args, said in cases:
-        command = [sys.executable, "-m", "fraudctl", "serve", "--port", "0", *args]
-        unset = {key: value for key, value in os.environ.items() if key != "FRAUDCTL_TOKEN"}
-        done = subprocess.run(
-            command, cwd=trained, env={**unset, **env}, capture_output=True, text=True, timeout=PATIENCE
-        )
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        done = run_in(trained, "serve", "--port", "0", *args, env=env)
+        assert (done.code, said in done.err) == (2, True), done.err
 
 
+@pytest.mark.usefixtures("unserved")
 def test_a_state_is_there_or_asked_for_and_a_version_is_held_to(trained: Path, tmp_path: Path) -> None:
     missing = run_in(trained, "score", "-", "--state", str(tmp_path / "mistyped"))
     assert (missing.code, "no state in" in missing.err) == (4, True)
     assert not (tmp_path / "mistyped").exists()
-    served = run_alone(trained, "serve", "--port", "0", "--state", str(tmp_path / "mistyped"))
+    served = run_in(trained, "serve", "--port", "0", "--state", str(tmp_path / "mistyped"))
     assert (served.code, "--new" in served.err) == (4, True)
-    other = run_alone(trained, "serve", "--port", "0", "--expect", "2020-01-01-00000000")
+    other = run_in(trained, "serve", "--port", "0", "--expect", "2020-01-01-00000000")
     assert (other.code, "--expect asks for 2020-01-01-00000000" in other.err) == (4, True)
 
 

@@ -1,7 +1,8 @@
-"""Small projects and events for the feature tests."""
+"""Small projects and events for the feature tests; a text is parsed once, for hundreds of examples use the same."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ def _project(features: str) -> Project:
     return parse_project(HEAD + features, path=Path("fraudctl.toml"))
 
 
+@functools.cache
+def _defined(text: str) -> tuple[Project, FeatureSet]:
+    project = _project(text)
+    return project, define(project, SCHEMA)
+
+
 def _events(project: Project, features: FeatureSet, columns: Mapping[str, Any]) -> Events:
     height = len(next(iter(columns.values())))
     data = {name: columns.get(name, [None] * height) for name in SCHEMA}
@@ -56,10 +63,10 @@ def project_of() -> Callable[[str], Project]:
 @pytest.fixture(scope="session")
 def features_of() -> Callable[[str], FeatureSet]:
     """Define the features of these sections on the schema of the tests."""
-    return lambda text: define(_project(text), SCHEMA)
+    return lambda text: _defined(text)[1]
 
 
 @pytest.fixture(scope="session")
 def events_of() -> Callable[..., Events]:
     """Make events for these sections from raw columns."""
-    return lambda text, **columns: _events(_project(text), define(_project(text), SCHEMA), columns)
+    return lambda text, **columns: _events(*_defined(text), columns)

@@ -129,7 +129,7 @@ def test_a_missing_entity_column_is_a_data_error(project_of):
 
 def test_the_digest_follows_the_meaning(features_of):
     base = features_of(WINDOW.format("count")).digest
-    assert base == features_of(WINDOW.format("count")).digest
+    assert base == features_of(WINDOW.format("count") + "\n").digest
     assert base != features_of(WINDOW.format("count").replace("1h", "2h")).digest
     assert base != features_of(WINDOW.format("count") + "include_current = true\n").digest
 
