@@ -21,6 +21,18 @@ class Progress(Protocol):
         """Say something that the user should know whatever the result."""
 
 
+class Steps:
+    """Work of a known number of steps under one stage; each step says its name before it begins."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def begin(self, what: str) -> None:
+        """Begin the next step."""
+        self._progress.update(min(self._done, self._total), self._total, what)
+        self._done += 1
+
+
 class Silent:
     """Progress that goes nowhere."""
 

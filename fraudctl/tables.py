@@ -17,9 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from fraudctl import files as disk
+from fraudctl.distinct import repeats
 from fraudctl.errors import DataError, UsageError
 from fraudctl.money import refuse_beyond
 from fraudctl.own import outside
@@ -314,12 +316,14 @@ def drop_duplicates(
     """Drop rows that repeat another in all columns of the file; one id with differing rows is an error."""
     ids = frame[event_id]
     refuse_empty_ids(ids, where=f"column {shown(event_id)}")
-    if rising(ids) or ids.n_unique() == frame.height:
+    rows = np.empty(0, np.uint32) if rising(ids) else repeats(ids)
+    if not len(rows):
         return frame, 0
-    repeated = frame.filter(pl.col(event_id).is_duplicated())[event_id].unique()
-    refuse_differing(raw, repeated, event_id, files)
-    unique = frame.unique(subset=[event_id], keep="first", maintain_order=True)
-    return unique, frame.height - unique.height
+    again = ids.gather(rows)
+    refuse_differing(raw, again.unique(), event_id, files)
+    kept = np.ones(frame.height, np.bool_)
+    kept[rows[~again.is_first_distinct().to_numpy()]] = False
+    return frame.filter(pl.Series(kept)), int(frame.height - kept.sum())
 
 
 BLANK = (
@@ -338,7 +342,9 @@ def n_empty(ids: pl.Series) -> int:
     """
     if ids.dtype not in (pl.String, pl.Categorical) and not isinstance(ids.dtype, pl.Enum):
         return ids.null_count()
-    return ids.null_count() + int((ids.cast(pl.String).str.strip_chars(BLANK) == "").sum())
+    text = ids.cast(pl.String)
+    odd = text.filter(text.str.head(1).is_in(["", *BLANK]))
+    return ids.null_count() + int((odd.str.strip_chars(BLANK) == "").sum())
 
 
 def refuse_empty_ids(ids: pl.Series, *, where: str) -> None:

@@ -6,8 +6,9 @@ loading would stop at the first error; they change nothing and print no cell val
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 
@@ -23,9 +24,10 @@ from fraudctl.checks.structure import (
     check_exposure,
     check_weight,
 )
-from fraudctl.checks.suspicion import check_leakage
+from fraudctl.checks.suspicion import check_leakage, look
 from fraudctl.checks.times import check_times
 from fraudctl.errors import FraudctlError
+from fraudctl.progress import Progress
 from fraudctl.project import Project
 
 __all__ = ["CheckReport", "ColumnFacts", "Finding", "Severity", "Week", "run_checks"]
@@ -43,6 +45,7 @@ def run_checks(
     features: FraudctlError | None = None,
     now: datetime | None = None,
     left_out: Mapping[str, pl.DataType] | None = None,
+    progress: Progress | None = None,
 ) -> CheckReport:
     """Check a raw table against its project.
 
@@ -75,7 +78,7 @@ def run_checks(
     DataError
         Only where the files themselves cannot be read.
     """
-    data = open_data(project, raw, place=place)
+    data = open_data(project, raw, place=place, progress=progress)
     if data.n_rows == 0:
         empty = Finding("no-rows", "error", place, "the table has no rows", {"n_rows": 0})
         return CheckReport(worst_first([*missing_columns(data), empty]), 0)
@@ -112,24 +115,26 @@ def run_checks(
 
 
 def _all_checks(data: Data, now: datetime | None) -> Iterator[Finding]:
-    yield from check_event_id(data)
-    yield from check_times(data, now=now)
-    yield from check_labels(data)
-    yield from check_label_time(data)
-    yield from check_amount(data)
-    yield from check_entities(data)
-    yield from check_weight(data)
-    yield from check_exposure(data)
+    checks: tuple[tuple[str, Callable[[Data], Iterator[Finding]]], ...] = (
+        ("event ids", check_event_id),
+        ("times", partial(check_times, now=now)),
+        ("outcomes", check_labels),
+        ("times of outcomes", check_label_time),
+        ("amounts", check_amount),
+        ("entities", check_entities),
+        ("weights", check_weight),
+        ("exposure", check_exposure),
+    )
+    for what, check in checks:
+        data.steps.begin(what)
+        yield from check(data)
+    looks = look(data)
     yield from check_columns(data)
-    yield from check_leakage(data)
+    yield from check_leakage(data, looks)
 
 
 def _facts(data: Data) -> Iterator[ColumnFacts]:
     roles = data.role_of
     for name, dtype in data.schema.items():
-        values = data[name]
-        if dtype.is_float():
-            values = values.fill_nan(None)
-        n_null = values.null_count()
-        n_unique = 0 if dtype.is_nested() else values.n_unique() - (n_null > 0)
-        yield ColumnFacts(name, str(dtype), roles.get(name, ""), n_null, n_unique)
+        found = data.tally(name)
+        yield ColumnFacts(name, str(dtype), roles.get(name, ""), found.n_null, found.n_unique)

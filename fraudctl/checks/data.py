@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
 
 from fraudctl import tables
 from fraudctl.checks.report import Finding
+from fraudctl.columns import Columns
+from fraudctl.distinct import Tally, tally
 from fraudctl.errors import DataError
 from fraudctl.own import outside
 from fraudctl.plain import shown
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
 
 
@@ -34,16 +37,25 @@ class Data:
     place: str
     n_rows: int
     schema: pl.Schema
+    values: Columns
     roles: pl.DataFrame
     event_time: pl.Series | None = None
     label: pl.Series | None = None
     label_time: pl.Series | None = None
     trouble: tuple[Finding, ...] = field(default=())
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    steps: Steps = field(default_factory=lambda: Steps(Silent(), 0))
 
     def __getitem__(self, name: str) -> pl.Series:
         if name in self.roles.columns:
             return self.roles[name]
-        return tables.collect(self.raw.select(name), files=[self.place])[name]
+        return self.values[name]
+
+    def tally(self, name: str) -> Tally:
+        """Count nulls and distinct values of a column, once; NaN counts as null."""
+        if name not in self.tallies:
+            self.tallies[name] = tally(self[name])
+        return self.tallies[name]
 
     @property
     def role_of(self) -> dict[str, str]:
@@ -93,20 +105,29 @@ def role_columns(project: Project) -> dict[str, str]:
     return {place: column for place, column in asked.items() if column is not None}
 
 
-def open_data(project: Project, raw: pl.LazyFrame, *, place: str) -> Data:
+def open_data(project: Project, raw: pl.LazyFrame, *, place: str, progress: Progress | None = None) -> Data:
     """Read the role columns of a table; what cannot be read becomes a finding instead of an exception."""
-    schema = raw.collect_schema()
+    values = Columns(raw, place=place)
+    schema = values.schema
     wanted = [name for name in dict.fromkeys(role_columns(project).values()) if name in schema]
-    n_rows = int(tables.collect(raw.select(pl.len()), files=[place]).item())
-    roles = tables.collect(raw.select(wanted), files=[place])
-    plain = Data(project, raw, place, n_rows, schema, roles)
-    if n_rows == 0:
+    roles = values.frame(wanted)
+    plain = Data(
+        project,
+        raw,
+        place,
+        values.n_rows,
+        schema,
+        values,
+        roles,
+        steps=Steps(progress or Silent(), 8 + len(schema)),
+    )
+    if plain.n_rows == 0:
         return plain
     trouble: list[Finding] = []
     event_time = _read_time(plain, project.data.event_time, "event_time", trouble)
     label_time = _read_time(plain, project.data.label_time, "label_time", trouble)
     label = _read_label(plain, trouble)
-    return Data(project, raw, place, n_rows, schema, roles, event_time, label, label_time, tuple(trouble))
+    return replace(plain, event_time=event_time, label=label, label_time=label_time, trouble=tuple(trouble))
 
 
 def _read_time(data: Data, column: str | None, role: str, trouble: list[Finding]) -> pl.Series | None:

@@ -11,6 +11,7 @@ import polars as pl
 from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Week, counted
+from fraudctl.distinct import repeats
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.figures import number, percent
 from fraudctl.power import power_of
@@ -77,7 +78,10 @@ def check_power(data: Data) -> Iterator[Finding]:
     frame = pl.DataFrame(
         {"event_id": data[column], "event_time": times, "label": data.label, "label_time": arrived}
     ).drop_nulls("event_time")
-    frame = frame.unique("event_id", maintain_order=True)  # rows that repeat another are dropped when events are read
+    rows = repeats(frame["event_id"])  # rows that repeat another are dropped when events are read
+    if len(rows):
+        again = rows[~frame["event_id"].gather(rows).is_first_distinct().to_numpy()]
+        frame = frame.with_row_index("row").filter(~pl.col("row").is_in(pl.Series(again).implode())).drop("row")
     known_until = until or tables.NO_TIME
     yield from _check_folds(frame.sort("event_time", "event_id"), data.project, known_until)
     try:
@@ -111,6 +115,7 @@ def label_delays(data: Data) -> dict[str, float]:
     delays = _delays(data)
     if delays is None or not len(delays):
         return {}
+    delays = delays.sort()
     return {name: round(float(delays.quantile(q, "linear") or 0.0) / _DAY, 3) for name, q in _QUANTILES.items()}
 
 

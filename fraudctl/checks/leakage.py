@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fraudctl.distinct import n_unique
 from fraudctl.figures import number, percent
 
 SUSPECT_AUC = 0.95
@@ -55,9 +56,9 @@ class Suspect:
 def roc_auc(x: NDArray[np.float64], y: NDArray[np.bool_]) -> float:
     r"""Give the ROC AUC of ``x`` for ``y``, ties counted half.
 
-    .. math:: AUC = (R_1 - n_1 (n_1 + 1) / 2) / (n_1 n_0)
+    .. math:: AUC = U / (n_1 n_0)
 
-    with :math:`R_1` the sum of the average ranks of the positives (Mann and Whitney 1947).
+    with :math:`U` the number of pairs in which the positive has the larger score (Mann and Whitney 1947).
 
     Parameters
     ----------
@@ -69,10 +70,12 @@ def roc_auc(x: NDArray[np.float64], y: NDArray[np.bool_]) -> float:
     >>> roc_auc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
     0.875
     """
-    n_pos = int(y.sum())
-    n_neg = len(y) - n_pos
-    ranks = pl.Series(x).rank("average").to_numpy()
-    return float((ranks[y].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
+    positive, negative = np.sort(x[y]), np.sort(x[~y])
+    few, many = (positive, negative) if len(positive) < len(negative) else (negative, positive)
+    below, to = np.searchsorted(many, few, "left"), np.searchsorted(many, few, "right")
+    smaller = float(below.sum() + to.sum()) / 2  # pairs in which the one of the larger class is smaller, ties half
+    n_pairs = len(positive) * len(negative)
+    return (smaller if few is positive else n_pairs - smaller) / n_pairs
 
 
 def auc_low(auc: float, *, n_pos: int, n_neg: int) -> float:
@@ -101,27 +104,66 @@ def _auc_variance(auc: float, n_pos: int, n_neg: int) -> float:
 
 
 def suspects(column: pl.Series, label: pl.Series) -> list[Suspect]:
-    """Give every way in which ``column`` alone nearly gives ``label``.
+    """Give every way in which ``column`` alone nearly gives ``label``; see `Outcomes.suspects`."""
+    return Outcomes(label).suspects(column)
+
+
+class Outcomes:
+    """The outcomes that columns are held against: what does not depend on the column is computed once.
 
     Parameters
     ----------
-    column
-        Any dtype, shape ``(n_events,)``; NaN counts as null. Times are judged by being filled only.
     label
         Int8 1, 0 or null, shape ``(n_events,)``; null rows serve only to see what is filled without an outcome.
     """
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-    known = label.is_not_null()
-    column_known, y = column.filter(known), label.filter(known).cast(pl.Boolean)
-    n_frauds = int(y.sum())
-    if min(n_frauds, len(y) - n_frauds) < MIN_FRAUDS:
-        return []
-    found = [_by_filling(column_known, y), _by_labelling(column, known)]
-    if _thinned_frauds(column_known, y) >= MIN_FRAUDS:
-        rows = _thin(y)
-        found += [_by_order(column_known.gather(rows), y.gather(rows)), _by_value(column_known, y)]
-    return [item for item in found if item is not None]
+
+    def __init__(self, label: pl.Series) -> None:
+        self._known = label.is_not_null() if label.null_count() else None
+        y = label.drop_nulls().cast(pl.Boolean)
+        self._y, self._n_frauds = y, int(y.sum())
+        self._n_unknown = label.null_count()
+        self._thin = _thin(y) if max(self._n_frauds, len(y) - self._n_frauds) > _MAX_PER_CLASS else None
+        half = np.random.default_rng(0).integers(0, 2, len(y)).astype(np.bool_)
+        self._half = pl.Series(half)
+
+    def suspects(self, column: pl.Series) -> list[Suspect]:
+        """Give every way in which ``column`` alone nearly gives the outcome.
+
+        Parameters
+        ----------
+        column
+            Any dtype, shape ``(n_events,)``; NaN counts as null. Times are judged by being filled only.
+        """
+        if column.dtype.is_float():
+            column = column.fill_nan(None)
+        y = self._y
+        if min(self._n_frauds, len(y) - self._n_frauds) < MIN_FRAUDS:
+            return []
+        known = column if self._known is None else column.filter(self._known)
+        found: list[Suspect | None] = []
+        if column.null_count():
+            found += [_by_filling(known, y), self._by_labelling(column, known)]
+        if not known.null_count() or _thinned_frauds(known, y) >= MIN_FRAUDS:
+            found += [self._by_order(known), _by_value(known, y, self._half)]
+        return [item for item in found if item is not None]
+
+    def _by_order(self, known: pl.Series) -> Suspect | None:
+        if not (known.dtype.is_numeric() or known.dtype == pl.Boolean):
+            return None
+        thin = self._thin
+        return _by_order(known, self._y) if thin is None else _by_order(known.gather(thin), self._y.gather(thin))
+
+    def _by_labelling(self, column: pl.Series, known: pl.Series) -> Suspect | None:
+        """Judge whether a column is filled only where the outcome is known: it came with the outcome, or after it."""
+        if self._n_unknown < 100:
+            return None
+        n_filled, n_known = len(column) - column.null_count(), len(known) - known.null_count()
+        with_outcome, without = n_known / len(known), (n_filled - n_known) / self._n_unknown
+        if without > 0.005 or with_outcome < 0.05:
+            return None
+        filled_in = f"{percent(with_outcome)} of the events with an outcome"
+        words = f"filled for {filled_in} and {percent(without, 1)} of those without"
+        return Suspect(column.name, "labelled", words, {"filled_known": with_outcome, "filled_unknown": without})
 
 
 def _thinned_frauds(column: pl.Series, y: pl.Series) -> int:
@@ -139,14 +181,13 @@ def _thin(y: pl.Series) -> pl.Series:
 
 
 def _by_order(column: pl.Series, y: pl.Series) -> Suspect | None:
-    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-        return None
-    filled = column.is_not_null()
-    truth = y.filter(filled).to_numpy()
+    truth = y.to_numpy()
+    if column.null_count():
+        truth, column = y.filter(column.is_not_null()).to_numpy(), column.drop_nulls()
     n_pos, n_neg = int(truth.sum()), int((~truth).sum())
     if min(n_pos, n_neg) < MIN_FRAUDS:
         return None
-    auc = roc_auc(column.filter(filled).cast(pl.Float64).to_numpy(), truth)
+    auc = roc_auc(column.cast(pl.Float64).to_numpy(), truth)
     auc = max(auc, 1 - auc)
     low = auc_low(auc, n_pos=n_pos, n_neg=n_neg)
     if low < SUSPECT_AUC:
@@ -155,7 +196,7 @@ def _by_order(column: pl.Series, y: pl.Series) -> Suspect | None:
     return Suspect(column.name, "separates", words, {"auc": auc, "auc_low": low, "n_frauds": n_pos})
 
 
-def _by_value(column: pl.Series, y: pl.Series) -> Suspect | None:
+def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> Suspect | None:
     """Judge a column of few values: values learnt on one half of the rows are tried on the other.
 
     Shares are taken over all known outcomes, for thinning would move them; halves are drawn with a fixed seed, for
@@ -163,12 +204,19 @@ def _by_value(column: pl.Series, y: pl.Series) -> Suspect | None:
     """
     if not _has_values(column):
         return None
-    half = np.random.default_rng(0).integers(0, 2, len(y))
-    frame = pl.DataFrame({"value": column.cast(pl.String), "y": y, "half": half})
-    counts = frame.group_by("value", "half").agg(n=pl.len(), frauds=pl.col("y").sum().cast(pl.Int64))
-    other = counts.with_columns(half=1 - pl.col("half"))
-    both = counts.join(other, on=["value", "half"], nulls_equal=True, suffix="_other")
-    sure = both.filter(pl.col("frauds_other") >= SURE * pl.col("n_other"), pl.col("frauds_other") >= 3)
+    value = column.cast(pl.String) if column.dtype == pl.Categorical or isinstance(column.dtype, pl.Enum) else column
+    frame = pl.DataFrame({"value": value, "y": y, "half": half, "both": y & half})
+    counts = frame.group_by("value").agg(pl.len().alias("n"), pl.col("y", "half", "both").sum())
+    counts = counts.select("value", pl.exclude("value").cast(pl.Int64))
+    first = {"n": pl.col("n") - pl.col("half"), "frauds": pl.col("y") - pl.col("both")}
+    second = {"n": pl.col("half"), "frauds": pl.col("both")}
+    sides = [
+        counts.select("value", **one, **{f"{name}_other": count for name, count in other.items()})
+        for one, other in ((first, second), (second, first))
+    ]
+    sure = pl.concat(sides).filter(
+        pl.col("n") > 0, pl.col("frauds_other") >= SURE * pl.col("n_other"), pl.col("frauds_other") >= 3
+    )
     n_rows, n_frauds = int(sure["n"].sum()), int(sure["frauds"].sum())
     recall = n_frauds / int(y.sum())
     if n_frauds < MIN_FRAUDS or n_frauds < SURE * n_rows or recall < 0.25:
@@ -183,7 +231,7 @@ def _by_value(column: pl.Series, y: pl.Series) -> Suspect | None:
 def _has_values(column: pl.Series) -> bool:
     dtype = column.dtype
     is_text = dtype in (pl.String, pl.Categorical, pl.Boolean) or isinstance(dtype, pl.Enum) or dtype.is_integer()
-    return is_text and 2 <= column.n_unique() <= MAX_VALUES
+    return is_text and 2 <= n_unique(column) <= MAX_VALUES
 
 
 def _by_filling(column: pl.Series, y: pl.Series) -> Suspect | None:
@@ -197,21 +245,6 @@ def _by_filling(column: pl.Series, y: pl.Series) -> Suspect | None:
     return None
 
 
-def _by_labelling(column: pl.Series, known: pl.Series) -> Suspect | None:
-    """Judge whether a column is filled only where the outcome is known: then it came with the outcome, or after it."""
-    n_unknown = int((~known).sum())
-    if n_unknown < 100:
-        return None
-    filled = column.is_not_null()
-    with_outcome = int((filled & known).sum()) / int(known.sum())
-    without = int((filled & ~known).sum()) / n_unknown
-    if without > 0.005 or with_outcome < 0.05:
-        return None
-    filled_in = f"{percent(with_outcome)} of the events with an outcome"
-    words = f"filled for {filled_in} and {percent(without, 1)} of those without"
-    return Suspect(column.name, "labelled", words, {"filled_known": with_outcome, "filled_unknown": without})
-
-
 def counts_along(column: pl.Series, event_time: pl.Series) -> bool:
     """Say whether a number only rises, or only falls, with time: a row number, a day count, a copy of the clock.
 
@@ -223,8 +256,41 @@ def counts_along(column: pl.Series, event_time: pl.Series) -> bool:
     >>> counts_along(pl.Series(range(100)), times), counts_along(pl.Series([0, 1] * 50), times)
     (True, False)
     """
-    if not column.dtype.is_numeric() or column.null_count() or len(column) < 10:
-        return False
+    return Along(event_time).rises_or_falls(column)
+
+
+class Along:
+    """The order of the events in time, found once for all columns that are held against it.
+
+    Parameters
+    ----------
+    event_time
+        Times, shape ``(n_events,)``; rows without one are left out.
+    """
+
+    def __init__(self, event_time: pl.Series) -> None:
+        self._time = event_time
+        at = event_time.cast(pl.Int64).drop_nulls().to_numpy()
+        self._order = None if event_time.drop_nulls().is_sorted() else np.argsort(at, kind="stable")
+        ordered = at if self._order is None else at[self._order]
+        self._moves = ordered[1:] != ordered[:-1]
+
+    def rises_or_falls(self, column: pl.Series) -> bool:
+        """Judge one column as `counts_along` says."""
+        if not column.dtype.is_numeric() or column.null_count() or len(column) < 10:
+            return False
+        return self._may(column) and _counts(column, self._time)
+
+    def _may(self, column: pl.Series) -> bool:
+        """Refuse at once what surely goes both ways; events of one instant may stand in any order."""
+        x = column.filter(self._time.is_not_null()).cast(pl.Float64).to_numpy()
+        x = x if self._order is None else x[self._order]
+        most = 0.001 * len(self._moves) + 2 * int(np.isnan(x).sum())
+        falls = int((self._moves & (x[1:] < x[:-1])).sum())
+        return falls <= most or int((self._moves & (x[1:] > x[:-1])).sum()) <= most
+
+
+def _counts(column: pl.Series, event_time: pl.Series) -> bool:
     frame = pl.DataFrame({"t": event_time.cast(pl.Int64), "x": column.cast(pl.Float64)}).drop_nulls()
     return _rises(frame) or _rises(frame.with_columns(x=-pl.col("x")))
 

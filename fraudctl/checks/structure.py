@@ -9,6 +9,7 @@ import polars as pl
 from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
+from fraudctl.distinct import Tally, repeats, tally
 from fraudctl.errors import DataError
 from fraudctl.figures import percent
 from fraudctl.own import outside
@@ -38,7 +39,7 @@ def check_event_id(data: Data) -> Iterator[Finding]:
     if n_empty:
         what = f"{counted(n_empty, 'event id')} null or empty; expected every event to have one"
         yield Finding("event-id-null", "error", column, what, {"n_null": n_empty})
-    repeated = ids.filter(ids.is_duplicated() & ids.is_not_null()).unique()
+    repeated = ids.gather(repeats(ids)).drop_nulls().unique()
     if len(repeated):
         yield from _duplicates(data, column, repeated)
 
@@ -109,18 +110,18 @@ def check_entities(data: Data) -> Iterator[Finding]:
         except DataError as error:
             yield Finding("entity-unreadable", "error", where, error.message, hint=error.hint)
             continue
-        yield from _entity(where, ids)
+        yield from _entity(where, len(ids), tally(ids) if ids.dtype.is_float() else data.tally(column))
 
 
-def _entity(where: str, ids: pl.Series) -> Iterator[Finding]:
-    n_null = ids.null_count()
+def _entity(where: str, n_rows: int, ids: Tally) -> Iterator[Finding]:
+    n_null = ids.n_null
     if n_null:
-        many = n_null > MANY_NULL_IDS * len(ids)
-        what = f"{counted(n_null, 'id')} null ({percent(n_null / len(ids), 1)}); those events have no history"
+        many = n_null > MANY_NULL_IDS * n_rows
+        what = f"{counted(n_null, 'id')} null ({percent(n_null / n_rows, 1)}); those events have no history"
         yield Finding("entity-null", "warning" if many else "info", where, what, {"n_null": n_null})
-    n_filled, n_unique = len(ids) - n_null, ids.n_unique() - (n_null > 0)
+    n_filled, n_unique = n_rows - n_null, ids.n_unique
     if n_unique <= 1:
-        what = f"{'no id' if n_unique == 0 else 'one id'} in {len(ids):,} rows: a history of everything is no history"
+        what = f"{'no id' if n_unique == 0 else 'one id'} in {n_rows:,} rows: a history of everything is no history"
         yield Finding("entity-constant", "warning", where, what, hint="remove the entity, or choose another column")
         return
     if n_unique > ALMOST_UNIQUE * n_filled and n_filled >= 20:
@@ -128,10 +129,9 @@ def _entity(where: str, ids: pl.Series) -> Iterator[Finding]:
         counts: dict[str, float] = {"n_unique": n_unique, "n_rows": n_filled}
         yield Finding("entity-unique", "warning", where, what, counts, "choose an id that comes back")
         return
-    largest = ids.drop_nulls().value_counts()["count"].max()
-    if isinstance(largest, int) and n_unique > 5 and largest > DOMINANT * n_filled:
-        what = f"one id holds {percent(largest / n_filled)} of {n_filled:,} rows: is it a stand-in for unknown?"
-        counts = {"n_rows": largest, "share": largest / n_filled}
+    if n_unique > 5 and ids.largest > DOMINANT * n_filled:
+        what = f"one id holds {percent(ids.largest / n_filled)} of {n_filled:,} rows: is it a stand-in for unknown?"
+        counts = {"n_rows": ids.largest, "share": ids.largest / n_filled}
         yield Finding(
             "entity-dominant", "warning", where, what, counts, "write unknown ids as null; null never matches null"
         )
@@ -143,40 +143,34 @@ def check_columns(data: Data) -> Iterator[Finding]:
     features = set(map(outside, data.project.features.raw))
     for name in data.schema:
         role = roles.get(name)
-        if role == "ignored":
-            continue
-        values = data[name]
-        if role in {None, "raw"}:
-            yield from _content(name, values, is_feature=name in features)
+        if role in {None, "raw"} and not data.schema[name].is_nested():
+            yield from _content(name, data.n_rows, data.tally(name), is_feature=name in features)
         if name in features and role == "raw":
-            yield from _feature(name, values, is_category=name in data.project.features.categorical)
+            yield from _feature(name, data, is_category=name in data.project.features.categorical)
 
 
-def _content(name: str, values: pl.Series, *, is_feature: bool) -> Iterator[Finding]:
-    if values.dtype.is_nested():
-        return
-    values = values.fill_nan(None) if values.dtype.is_float() else values
+def _content(name: str, n_rows: int, values: Tally, *, is_feature: bool) -> Iterator[Finding]:
     severity: Severity = "warning" if is_feature else "info"
-    n_null = values.null_count()
-    if n_null == len(values):
+    n_null = values.n_null
+    if n_null == n_rows:
         yield Finding(
             "constant-column", severity, name, "all null", {"n_null": n_null}, "remove it, or repair the data"
         )
-    elif values.n_unique() == 1:
+    elif values.n_unique == 1 and not n_null:
         yield Finding(
             "constant-column", severity, name, "the same value in every row", hint="remove it, or repair the data"
         )
-    elif is_feature and n_null > MOSTLY_NULL * len(values):
-        what = f"{percent(n_null / len(values), 1)} null: there is little to learn from it"
+    elif is_feature and n_null > MOSTLY_NULL * n_rows:
+        what = f"{percent(n_null / n_rows, 1)} null: there is little to learn from it"
         yield Finding("mostly-null", "warning", name, what, {"n_null": n_null})
     elif n_null:
         yield Finding(
-            "nulls", "info", name, f"{counted(n_null, 'null')} ({percent(n_null / len(values), 1)})", {"n_null": n_null}
+            "nulls", "info", name, f"{counted(n_null, 'null')} ({percent(n_null / n_rows, 1)})", {"n_null": n_null}
         )
 
 
-def _feature(name: str, values: pl.Series, *, is_category: bool) -> Iterator[Finding]:
-    dtype = values.dtype
+def _feature(name: str, data: Data, *, is_category: bool) -> Iterator[Finding]:
+    dtype = data.schema[name]
     is_text = dtype in (pl.String, pl.Categorical) or isinstance(dtype, pl.Enum)
     if not (is_text or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         what = f"is {dtype}; a feature has to be a number, a boolean or text"
@@ -186,9 +180,9 @@ def _feature(name: str, values: pl.Series, *, is_category: bool) -> Iterator[Fin
     elif is_text and not is_category:
         what = f"is {dtype} but not listed in features.categorical"
         yield Finding("feature-type", "error", name, what, hint="list it in features.categorical, or remove it")
-    elif is_category and values.n_unique() > MANY_CATEGORIES:
-        what = f"{values.n_unique():,} distinct values: the model grows large and learns single values by heart"
-        counts: dict[str, float] = {"n_unique": values.n_unique()}
+    elif is_category and (n_unique := data.tally(name).n_values) > MANY_CATEGORIES:
+        what = f"{n_unique:,} distinct values: the model grows large and learns single values by heart"
+        counts: dict[str, float] = {"n_unique": n_unique}
         yield Finding("many-categories", "warning", name, what, counts, "make it an entity, or group the values")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import polars as pl
 
 from fraudctl import tables
 from fraudctl.checks.data import Data
-from fraudctl.checks.leakage import counts_along, suspects
+from fraudctl.checks.leakage import Along, Outcomes, Suspect
 from fraudctl.checks.report import Finding, Severity
+from fraudctl.distinct import Tally, tally
 from fraudctl.errors import DataError
 from fraudctl.figures import percent
 from fraudctl.plain import shown
@@ -18,26 +20,55 @@ _IDS = {"separates": "leak-separates", "values": "leak-values", "filled": "leak-
 LATER_SHARE = 0.9
 
 
-def check_leakage(data: Data) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Look:
+    """What one column alone gives away."""
+
+    suspects: tuple[Suspect, ...] = ()
+    counts_along: bool = False
+
+
+def look(data: Data) -> dict[str, Look]:
+    """Look at every column once: count its values, and judge those that could be leakage."""
+    roles, found = data.role_of, {}
+    outcomes = None if data.label is None else Outcomes(data.label)
+    along = None if data.event_time is None else Along(data.event_time)
+
+    def one(values: pl.Series) -> tuple[Tally, Look]:
+        counted, role = tally(values), roles.get(values.name)
+        if outcomes is None or not _is_judged(values.dtype, role):
+            return counted, Look()
+        suspects = () if (role or "").startswith("entity ") else outcomes.suspects(values)
+        rises = along is not None and role in {None, "raw"} and along.rises_or_falls(values)
+        return counted, Look(tuple(suspects), rises)
+
+    for name, (counted, seen) in data.values.each(data.schema.names(), one):
+        data.steps.begin("looking at columns")
+        data.tallies[name], found[name] = counted, seen
+    return found
+
+
+def _is_judged(dtype: pl.DataType, role: str | None) -> bool:
+    return not dtype.is_nested() and (role in {None, "raw", "amount"} or (role or "").startswith("entity "))
+
+
+def check_leakage(data: Data, looks: Mapping[str, Look]) -> Iterator[Finding]:
     """Judge every column but ignored ones, ids and times of the project, and the label itself."""
     if data.label is None:
         return
     roles = data.role_of
     for name, dtype in data.schema.items():
         role = roles.get(name)
-        if dtype.is_nested() or not (role in {None, "raw", "amount"} or (role or "").startswith("entity ")):
+        if not _is_judged(dtype, role):
             continue
-        values = data[name]
-        yield from _knows_outcome(data, name, role, values)
+        yield from _knows_outcome(name, role, looks[name])
         if data.event_time is not None and role in {None, "raw"}:
-            yield from _knows_time(name, values, data.event_time, is_feature=role == "raw")
-            yield from _comes_later(data, name, values)
+            yield from _knows_time(name, looks[name], is_feature=role == "raw")
+            yield from _comes_later(data, name, dtype)
 
 
-def _knows_outcome(data: Data, name: str, role: str | None, values: pl.Series) -> Iterator[Finding]:
-    if data.label is None or (role or "").startswith("entity "):
-        return
-    for item in suspects(values, data.label):
+def _knows_outcome(name: str, role: str | None, found: Look) -> Iterator[Finding]:
+    for item in found.suspects:
         hint = (
             "is it the amount as it was at the time of the event?"
             if role == "amount"
@@ -46,19 +77,19 @@ def _knows_outcome(data: Data, name: str, role: str | None, values: pl.Series) -
         yield Finding(_IDS[item.kind], "warning", name, item.words, dict(item.figures), hint)
 
 
-def _knows_time(name: str, values: pl.Series, event_time: pl.Series, *, is_feature: bool) -> Iterator[Finding]:
-    if counts_along(values, event_time):
+def _knows_time(name: str, found: Look, *, is_feature: bool) -> Iterator[Finding]:
+    if found.counts_along:
         what = "only counts along with time: its values in a later period were never seen in training"
         severity: Severity = "warning" if is_feature else "info"
         yield Finding("counts-along", severity, name, what, hint=f"add {shown(name)} to [data] ignore")
 
 
-def _comes_later(data: Data, name: str, values: pl.Series) -> Iterator[Finding]:
+def _comes_later(data: Data, name: str, dtype: pl.DataType) -> Iterator[Finding]:
     """Find times that nearly always lie after the event: they were written later, and what they say came later."""
-    if not (isinstance(values.dtype, pl.Datetime) and data.event_time is not None):
+    if not (isinstance(dtype, pl.Datetime) and data.event_time is not None):
         return
     try:
-        later = tables.to_utc(values, timezone=data.project.data.timezone, role="a time") > data.event_time
+        later = tables.to_utc(data[name], timezone=data.project.data.timezone, role="a time") > data.event_time
     except DataError:
         return
     n_filled = len(later) - later.null_count()

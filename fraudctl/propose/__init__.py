@@ -15,6 +15,7 @@ import polars as pl
 from fraudctl import tables
 from fraudctl.errors import DataError, UsageError
 from fraudctl.plain import shown
+from fraudctl.progress import Progress
 from fraudctl.propose import roles
 from fraudctl.propose.beside import Source, Tables, propose_source, with_sources
 from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay
@@ -37,6 +38,7 @@ def propose(
     name: str = "fraud-model",
     flags: Flags | None = None,
     sources: Tables | None = None,
+    progress: Progress | None = None,
 ) -> Proposal:
     """Look at a table and propose a project.
 
@@ -61,7 +63,7 @@ def propose(
         An empty table, a label with one class, ids that do not name events, values that a given role cannot have.
     """
     flags = flags or Flags()
-    table = open_table(raw, place=", ".join(events))
+    table = open_table(raw, place=", ".join(events), progress=progress)
     roles.check_flags(flags, table)
     given = [flags.event_id, flags.amount, flags.label, *roles.parse_entities(flags.entities).values()]
     event_time = None if flags.random_split else roles.choose_event_time(table, flags)
@@ -83,8 +85,8 @@ def propose(
     used = {*taken, *(item.column for item in entities)}
     rest = sort_rest(table, taken=used, ignore=flags.ignore, label=outcomes, event_time=times)
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
-    beside = tuple(_beside(sources or {}, table, entities, clock))
     plan = _plan(table, clock, entities, rest, amount)
+    beside = tuple(_beside(sources or {}, table, entities, clock, progress))
     plan = replace(plan, window=with_sources(plan.window, beside))
     return Proposal(
         name=name, events=events, event_id=event_id, event_time=event_time, amount=amount, label=label,
@@ -103,13 +105,16 @@ def _clock(table: Table, flags: Flags, label_time: Choice | None, times: pl.Seri
     return Clock(times, first, last, delay, _timezone(table, times.name))
 
 
-def _beside(sources: Tables, events: Table, entities: tuple[Entity, ...], clock: Clock | None) -> Iterator[Source]:
+def _beside(
+    sources: Tables, events: Table, entities: tuple[Entity, ...], clock: Clock | None, progress: Progress | None
+) -> Iterator[Source]:
     if sources and clock is None:
         msg = "a source is used as of each event, and these events have no time"
         raise UsageError(msg, hint="leave --source out, or --random-split")
     for name, (raw, paths) in sources.items():
         if clock is not None:
-            yield propose_source(name, raw, paths=paths, events=events, entities=entities, clock=clock)
+            beside = open_table(raw, place=", ".join(paths), progress=progress)
+            yield propose_source(name, beside, paths=paths, events=events, entities=entities, clock=clock)
 
 
 def _plan(
@@ -117,15 +122,17 @@ def _plan(
 ) -> FeaturePlan:
     if clock is None:
         return FeaturePlan(raw=(*(("amount",) if amount else ()), *rest.raw), categorical=rest.categorical)
-    columns = {item.name: tables.to_entity(table[item.column]) for item in entities}
     setting = Setting(
         span=max(1.0, (clock.last - clock.first).total_seconds()),
         delay=float(clock.delay.duration.seconds),
         usual_amount=None if amount is None else _usual_amount(table, amount.column),
         columns=frozenset(table.columns),
     )
-    facts = by_importance([entity_facts(name, ids, clock.times) for name, ids in columns.items()])
-    return plan_features(facts, rest, setting)
+    facts = []
+    for item in entities:
+        table.steps.begin("measuring how often entities come back")
+        facts.append(entity_facts(item.name, tables.to_entity(table[item.column]), clock.times))
+    return plan_features(by_importance(facts), rest, setting)
 
 
 def _named(columns: list[str | None]) -> list[str]:

@@ -18,7 +18,7 @@ from fraudctl.plain import shown_all
 from fraudctl.propose import names, roles
 from fraudctl.propose.facts import DAY
 from fraudctl.propose.plan import Group
-from fraudctl.propose.profile import Table, open_table
+from fraudctl.propose.profile import Table
 from fraudctl.propose.proposal import Clock
 from fraudctl.propose.roles import Choice, Entity, Flags
 
@@ -56,7 +56,7 @@ class Source:
 
 
 def propose_source(
-    name: str, raw: pl.LazyFrame, *, paths: Sequence[str], events: Table, entities: Sequence[Entity], clock: Clock
+    name: str, table: Table, *, paths: Sequence[str], events: Table, entities: Sequence[Entity], clock: Clock
 ) -> Source:
     """Look at a table beside the events and propose its time, its entities and its windows.
 
@@ -69,7 +69,6 @@ def propose_source(
     UsageError
         No column, or more than one, could be the time or one of the entities; or none is an entity of the events.
     """
-    table = open_table(raw, place=", ".join(paths))
     time = _time(name, table)
     found = dict(_entities(name, table, events, entities, taken={time.column}))
     if not found:

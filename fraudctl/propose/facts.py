@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+
+from fraudctl.distinct import spells
 
 DAY = 86_400.0
 
@@ -38,10 +41,8 @@ class EntityFacts:
 def entity_facts(name: str, ids: pl.Series, event_time: pl.Series) -> EntityFacts:
     """Measure one entity; ``ids`` and ``event_time`` (µs UTC) have shape ``(n_events,)``, null ids are left out."""
     frame = pl.DataFrame({"v": ids, "t": event_time.cast(pl.Int64)}).drop_nulls()
-    n_values = frame["v"].n_unique()
-    gaps = frame.sort("v", "t").select(
-        pl.when(pl.col("v") == pl.col("v").shift()).then(pl.col("t").diff() / 1e6).otherwise(float("inf")).alias("gap")
-    )["gap"]
-    gaps = gaps.fill_null(float("inf")).sort()
-    at = tuple(float(gaps[min(len(gaps) - 1, int(share * len(gaps)))]) for share in (0.005, 0.05, 0.5))
+    n_values, found = spells(frame["v"], frame["t"])
+    gaps, last = np.sort(found), frame.height - 1
+    places = [min(last, int(share * frame.height)) for share in (0.005, 0.05, 0.5)]
+    at = [float(gaps[place] / 1e6) if place < len(gaps) else np.inf for place in places]
     return EntityFacts(name, n_values, frame.height / max(1, n_values), (at[0], at[1], at[2]))

@@ -1,6 +1,7 @@
 """What is in each column: type, nulls, distinct values, and what kind of thing that makes it.
 
-Owns one pass over the columns, one at a time, so that a wide table never lies in memory whole.
+Owns one pass over the columns, read in groups, so that a table larger than `fraudctl.columns.HOLD` never lies in memory
+whole.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Literal
 import polars as pl
 
 from fraudctl import tables
+from fraudctl.columns import Columns
+from fraudctl.distinct import tally
 from fraudctl.errors import DataError
 from fraudctl.plain import looks_like_value
+from fraudctl.progress import Progress, Silent, Steps
 
 Kind = Literal["time", "whole", "number", "bool", "text", "other"]
 
@@ -42,42 +46,49 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """The raw table: its columns by name, and access to their values, one column at a time."""
+    """The raw table: the statistics of its columns, and access to their values."""
 
     raw: pl.LazyFrame
     place: str
     n_rows: int
+    values: Columns
+    steps: Steps
 
     def __getitem__(self, name: str) -> pl.Series:
-        return tables.collect(self.raw.select(name), files=[self.place])[name]
+        return self.values[name]
 
     @cached_property
     def columns(self) -> dict[str, Column]:
         """The statistics of every column whose name looks like a name, in the order of the file."""
-        return {name: _profile(self[name]) for name in self.raw.collect_schema() if not looks_like_value(name)}
+        names = [name for name in self.values.schema if not looks_like_value(name)]
+        found = {}
+        for name, column in self.values.each(names, _profile):
+            self.steps.begin("counting values of columns")
+            found[name] = column
+        return found
 
     @property
     def n_odd_names(self) -> int:
         """Columns whose names look like values of cells: nothing is proposed for these, and nothing shows them."""
-        return sum(map(looks_like_value, self.raw.collect_schema()))
+        return sum(map(looks_like_value, self.values.schema))
 
 
-def open_table(raw: pl.LazyFrame, *, place: str) -> Table:
+def open_table(raw: pl.LazyFrame, *, place: str, progress: Progress | None = None) -> Table:
     """Wrap a raw table; one without rows or without columns is a DataError."""
-    n_rows = int(tables.collect(raw.select(pl.len()), files=[place]).item())
-    if n_rows == 0:
+    values = Columns(raw, place=place)
+    if values.n_rows == 0:
         msg = f"{place}: the table has no rows"
         raise DataError(msg, hint="init needs events to look at")
-    return Table(raw, place, n_rows)
+    progress = progress or Silent()
+    progress.stage(f"Looking at {values.n_rows:,} rows")
+    return Table(raw, place, values.n_rows, values, Steps(progress, 2 * len(values.schema)))
 
 
 def _profile(values: pl.Series) -> Column:
     if values.dtype.is_float():
         values = values.fill_nan(None)
-    n_null = values.null_count()
-    kind = _kind(values)
-    n_unique = 0 if values.dtype.is_nested() else values.n_unique() - (n_null > 0)
-    return Column(values.name, values.dtype, kind, len(values), n_null, n_unique)
+    found = tally(values)
+    return Column(values.name, values.dtype, _kind(values), len(values), found.n_null, found.n_unique)
 
 
 def _kind(values: pl.Series) -> Kind:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
-from fraudctl.checks.leakage import counts_along, suspects
+from fraudctl.checks.leakage import Along, Outcomes
 from fraudctl.propose import names
 from fraudctl.propose.profile import Column, Table
 from fraudctl.propose.roles import Choice
@@ -55,15 +56,13 @@ def sort_rest(
     """
     raw, categorical, unused = [], [], []
     ignored = [Choice(name, "given by --ignore") for name in dict.fromkeys(ignore)]
-    for item in table.columns.values():
-        if item.name in taken or item.name in ignore:
-            continue
-        reason = (
-            _useless(item)
-            or _too_wide(table[item.name])
-            or _suspicious(table[item.name], label, event_time)
-            or _never(item)
-        )
+    left = [item for item in table.columns.values() if item.name not in taken and item.name not in ignore]
+    along = None if event_time is None else Along(event_time)
+    outcomes = Outcomes(label)
+    told = table.values.each([item.name for item in left], partial(_reason, outcomes=outcomes, along=along))
+    for item, (_, found) in zip(left, told, strict=True):
+        table.steps.begin("looking for columns that know the outcome or the time")
+        reason = _useless(item) or found or _never(item)
         if reason is not None:
             ignored.append(Choice(item.name, reason))
         elif (reason := _not_now(item)) is not None:
@@ -72,6 +71,10 @@ def sort_rest(
             raw.append(item.name)
             categorical += [item.name] if _is_category(item) else []
     return Rest(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused))
+
+
+def _reason(values: pl.Series, *, outcomes: Outcomes, along: Along | None) -> str | None:
+    return _too_wide(values) or _suspicious(values, outcomes, along)
 
 
 def _too_wide(values: pl.Series) -> str | None:
@@ -104,11 +107,11 @@ def _never(column: Column) -> str | None:
     return None
 
 
-def _suspicious(values: pl.Series, label: pl.Series, event_time: pl.Series | None) -> str | None:
-    found = suspects(values, label)
+def _suspicious(values: pl.Series, outcomes: Outcomes, along: Along | None) -> str | None:
+    found = outcomes.suspects(values)
     if found:
         return f"suspect, known only after the outcome? {found[0].words}"
-    if event_time is not None and counts_along(values, event_time):
+    if along is not None and along.rises_or_falls(values):
         return "only counts along with time: its values in a later period were never seen in training"
     return None
 

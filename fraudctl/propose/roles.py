@@ -16,6 +16,7 @@ from typing import NoReturn
 import polars as pl
 
 from fraudctl import tables
+from fraudctl.distinct import repeats
 from fraudctl.errors import DataError, UsageError
 from fraudctl.figures import number
 from fraudctl.plain import shown, shown_all
@@ -24,6 +25,8 @@ from fraudctl.propose.encoding import Mapping, encoding
 from fraudctl.propose.profile import Column, Table
 
 MAX_ENTITIES = 5
+_FIRST_LOOK = 100
+"""Repeated ids that are looked at before all are."""
 _ENTITY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED = frozenset({*tables.ROLES, "rest", "y_prob", "y_score", "action", "cost", "fold"})
 
@@ -321,9 +324,14 @@ def _names_events(table: Table, column: Column) -> bool:
     if column.n_unique == column.n_rows:
         return True
     ids = table[column.name]
-    repeated = ids.filter(ids.is_duplicated()).unique()
-    rows = tables.collect(table.raw.filter(pl.col(column.name).is_in(repeated.implode())), files=[table.place])
-    return rows.unique().height == len(repeated)
+    repeated = ids.gather(repeats(ids)).unique()
+    return _are_copies(table, repeated.head(_FIRST_LOOK)) and _are_copies(table, repeated)
+
+
+def _are_copies(table: Table, ids: pl.Series) -> bool:
+    """Say whether the rows of each of these ids are the same in every column."""
+    rows = tables.collect(table.raw.filter(pl.col(ids.name).is_in(ids.implode())), files=[table.place])
+    return rows.unique().height == len(ids)
 
 
 def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[Entity, ...]:

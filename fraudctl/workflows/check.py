@@ -30,16 +30,19 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
     """
     from fraudctl import tables
     from fraudctl.checks import run_checks
+    from fraudctl.columns import hold
 
-    (progress or Silent()).stage("Checking the data")
+    progress = progress or Silent()
     files = tables.find_files(project.data.events, root=project.root)
+    progress.stage("Checking the data")
+    progress.update(0, None, "reading")
     place = files[0] if len(files) == 1 else f"{len(files)} files"
     sources = _open_sources(project)
     used, wrong = _defined(project)
     with tables.explained(files):
         return run_checks(
-            project, tables.scan(files), place=place, sources=sources, used=used, features=wrong, now=now,
-            left_out=tables.left_out(files),
+            project, hold(tables.scan(files), files=files), place=place, sources=sources, used=used, features=wrong,
+            now=now, left_out=tables.left_out(files), progress=progress,
         )  # fmt: skip
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, ProjectError
+from fraudctl.progress import Progress, Silent
 from fraudctl.project import FILE_NAME, Project, parse_project
 from fraudctl.workflows.features import load_definitions
 from fraudctl.workflows.sample import refuse_overwriting
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fraudctl.power import Power
     from fraudctl.propose import Flags, Proposal
     from fraudctl.tables import Events
@@ -46,7 +49,9 @@ class InitResult:
         }  # fmt: skip
 
 
-def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = False) -> InitResult:
+def init_project(
+    data: list[str], *, place: Path, flags: Flags, force: bool = False, progress: Progress | None = None
+) -> InitResult:
     """Look at the data, propose a project, and write its file.
 
     Parameters
@@ -66,8 +71,10 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
         The data are missing, unreadable or unusable, or the proposed file would not fit them.
     """
     from fraudctl import tables
+    from fraudctl.columns import hold
     from fraudctl.propose import parse_sources, propose, render_project
 
+    progress = progress or Silent()
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
     refuse_overwriting([path], force=force)
     files = tables.find_files(tuple(data), root=Path.cwd(), what="DATA")
@@ -76,18 +83,21 @@ def init_project(data: list[str], *, place: Path, flags: Flags, force: bool = Fa
         for name, text in parse_sources(flags.sources).items()
     }
     events = tuple(_seen_from(path, text) for text in data)
-    proposal = propose(tables.scan(files), events=events, name=path.parent.name, flags=flags, sources=beside)
+    progress.stage("Reading the data")
+    raw = hold(tables.scan(files), files=files)
+    proposal = propose(raw, events=events, name=path.parent.name, flags=flags, sources=beside, progress=progress)
     sources = parse_sources(flags.sources)
 
     def parsed(shape: Proposal) -> Project:
         return _found_here(parse_project(render_project(shape), path=path), files, sources)
 
-    proposal, power = _tried(proposal, parsed)
+    progress.stage("Holding the proposal against all rows")
+    proposal, power = _tried(proposal, parsed, raw)
     tables.write_text(render_project(proposal), path)
     return InitResult(path, proposal, power)
 
 
-def _tried(proposal: Proposal, parsed: Callable[[Proposal], Project]) -> tuple[Proposal, Power]:
+def _tried(proposal: Proposal, parsed: Callable[[Proposal], Project], raw: pl.LazyFrame) -> tuple[Proposal, Power]:
     """Return a proposal that can be trained, and what its test period can show.
 
     The proposal is held against all that it reads. Where the history is too short for the default test period, the
@@ -104,7 +114,7 @@ def _tried(proposal: Proposal, parsed: Callable[[Proposal], Project]) -> tuple[P
     try:
         project = parsed(proposal)
         found = load_definitions(project)
-        loaded = tables.load_events(project, columns=found.carried)
+        loaded = tables.normalise(raw, project=project, files=found.files, columns=found.carried)
         found.load_sources()
         chosen = _divided(proposal, parsed, loaded)
         return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.known_until)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, ProjectPath, Quiet
+from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet
 
 
 def init(
@@ -30,6 +30,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a project file that is there.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    no_progress: NoProgress = False,
 ) -> None:
     """Look at the data and write a commented fraudctl.toml."""
     from fraudctl.cli.render import proposal_table
@@ -37,7 +38,7 @@ def init(
     from fraudctl.propose import Flags
     from fraudctl.workflows.init import init_project
 
-    session = Session(as_json=as_json, quiet=quiet)
+    session = Session(as_json=as_json, quiet=quiet, no_progress=no_progress)
     flags = Flags(
         event_id=event_id,
         event_time=event_time,
@@ -50,7 +51,8 @@ def init(
         sources=tuple(source or ()),
         random_split=random_split,
     )
-    result = init_project(data, place=project, flags=flags, force=force)
+    with session.progress() as progress:
+        result = init_project(data, place=project, flags=flags, force=force, progress=progress)
     session.emit(result.to_dict())
     session.show(proposal_table(result.proposal))
     for text in result.notes:

@@ -1,0 +1,117 @@
+"""Columns of a raw table, read in groups: one scan of the files gives many columns, and what was read is kept.
+
+Owns how often the files are opened. A table that fits into `HOLD` bytes is read once; of a larger one as many columns
+as fit are kept, and the others are read again, a group at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import polars as pl
+
+from fraudctl import tables
+
+Found = TypeVar("Found")
+
+HOLD: Final = 1 << 30
+"""Bytes of columns that are kept."""
+GROUP: Final = 1 << 28
+"""Bytes of columns that one scan reads."""
+_TEXT, _OTHER = 24, 8
+"""Bytes of a cell in memory, about."""
+
+
+def hold(raw: pl.LazyFrame, *, files: Collection[str], budget: int = HOLD) -> pl.LazyFrame:
+    """Return the table in memory if it fits into ``budget`` bytes, else as it is.
+
+    Raises
+    ------
+    DataError
+        The files cannot be read.
+    """
+    row = sum(map(_cell, raw.collect_schema().values()))
+    n_rows = int(tables.collect(raw.select(pl.len()), files=files).item())
+    return tables.collect(raw, files=files).lazy() if n_rows * row <= budget else raw
+
+
+def _cell(dtype: pl.DataType) -> int:
+    return _TEXT if dtype in (pl.String, pl.Binary) or dtype.is_nested() else _OTHER
+
+
+class Columns:
+    """Columns of a table by name.
+
+    Parameters
+    ----------
+    raw
+        The table as `fraudctl.tables.scan` or `hold` opens it.
+    place
+        What messages call it.
+    """
+
+    def __init__(self, raw: pl.LazyFrame, *, place: str, hold: int = HOLD, group: int = GROUP) -> None:
+        self.schema = raw.collect_schema()
+        self.n_rows = int(tables.collect(raw.select(pl.len()), files=[place]).item())
+        self._raw, self._place, self._hold, self._group = raw, place, hold, group
+        self._kept: dict[str, pl.Series] = {}
+
+    def __getitem__(self, name: str) -> pl.Series:
+        """Return one column; those that follow it in the files are read with it, as many as make a group."""
+        if name not in self._kept:
+            self._read(self._following(name))
+        return self._kept[name]
+
+    def frame(self, names: Collection[str]) -> pl.DataFrame:
+        """Return several columns, read in one scan."""
+        missing = [name for name in names if name not in self._kept]
+        read = tables.collect(self._raw.select(missing), files=[self._place])
+        return pl.DataFrame([self._kept[name] if name in self._kept else read[name] for name in names])
+
+    def each(self, names: Collection[str], work: Callable[[pl.Series], Found]) -> Iterator[tuple[str, Found]]:
+        """Do the same work on several columns, side by side on all processors; results come in the order of the names.
+
+        ``work`` must not read other columns.
+        """
+        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+            for group in self._groups(names):
+                values = [self[name] for name in group]
+                yield from zip(group, pool.map(work, values), strict=True)
+
+    def _groups(self, names: Collection[str]) -> Iterator[list[str]]:
+        group: list[str] = []
+        for name in names:
+            if group and sum(map(self._bytes, [*group, name])) > self._group:
+                yield group
+                group = []
+            group.append(name)
+        if group:
+            yield group
+
+    def _following(self, name: str) -> list[str]:
+        chosen, left = [name], self._group - self._bytes(name)
+        names = list(self.schema)
+        for other in names[names.index(name) + 1 :]:
+            if other in self._kept:
+                continue
+            left -= self._bytes(other)
+            if left < 0:
+                break
+            chosen.append(other)
+        return chosen
+
+    def _read(self, names: list[str]) -> None:
+        room = self._hold - sum(map(self._bytes, names))
+        held = sum(map(self._bytes, self._kept))
+        for oldest in list(self._kept):
+            if held <= room:
+                break
+            held -= self._bytes(oldest)
+            del self._kept[oldest]
+        for values in tables.collect(self._raw.select(names), files=[self._place]):
+            self._kept[values.name] = values
+
+    def _bytes(self, name: str) -> int:
+        return self.n_rows * _cell(self.schema[name])

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+from unittest.mock import patch
+
+import polars as pl
+import pytest
+from polars.testing import assert_series_equal
+
+from fraudctl import tables
+from fraudctl.columns import Columns, hold
+
+N_ROWS, NAMES = 1_000, [f"c{i}" for i in range(40)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "wide.parquet"
+    pl.DataFrame({name: range(i, i + N_ROWS) for i, name in enumerate(NAMES)}).write_parquet(path)
+    return str(path)
+
+
+def scans(columns: Columns, names: list[str]) -> int:
+    """Read columns one after the other; return how often the files were scanned."""
+    with patch.object(tables, "collect", wraps=tables.collect) as collect:
+        for name in names:
+            assert columns[name].name == name
+    return collect.call_count
+
+
+@pytest.mark.parametrize(("budget", "group", "first", "second"), [(40, 40, 1, 0), (40, 10, 4, 0), (20, 10, 4, 4)])
+def test_scans_grow_with_groups_and_not_with_columns(
+    file: str, budget: int, group: int, first: int, second: int
+) -> None:
+    columns = Columns(tables.scan([file]), place=file, hold=budget * N_ROWS * 8, group=group * N_ROWS * 8)
+    assert scans(columns, NAMES) == first
+    assert scans(columns, NAMES) == second
+
+
+@pytest.mark.parametrize("budget", [0, 1, 7, 1_000])
+def test_values_are_those_of_the_file_whatever_is_kept(file: str, budget: int) -> None:
+    columns = Columns(tables.scan([file]), place=file, hold=budget * N_ROWS * 8, group=5 * N_ROWS * 8)
+    plain = pl.read_parquet(file)
+    for name in [*NAMES, "c3", "c39", "c0"]:
+        assert_series_equal(columns[name], plain[name])
+    assert columns.frame(["c7", "c0", "c30"]).equals(plain.select("c7", "c0", "c30"))
+
+
+def test_what_is_kept_stays_within_the_budget(file: str) -> None:
+    columns = Columns(tables.scan([file]), place=file, hold=12 * N_ROWS * 8, group=5 * N_ROWS * 8)
+    for name in NAMES:
+        assert columns[name] is not None
+        assert sum(values.len() * 8 for values in columns._kept.values()) <= 12 * N_ROWS * 8
+
+
+def test_a_table_that_fits_is_scanned_no_more_and_a_larger_one_stays_in_its_files(file: str) -> None:
+    for budget, kept in ((40 * N_ROWS * 8, True), (40 * N_ROWS * 8 - 1, False)):
+        raw = hold(tables.scan([file]), files=[file], budget=budget)
+        assert ("wide.parquet" not in raw.explain()) is kept
+        assert raw.collect().equals(pl.read_parquet(file))

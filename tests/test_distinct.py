@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudctl.distinct import _grouped, n_unique, repeats, spells, tally
+
+KINDS = {
+    "text": (pl.String, ["a", "b", "", "bb", "é"]),
+    "whole": (pl.Int64, [0, 1, -1, 2**62]),
+    "small": (pl.Int8, [0, 1, -1]),
+    "unsigned": (pl.UInt64, [0, 2**64 - 1]),
+    "wide": (pl.Int128, [0, 2**100]),
+    "number": (pl.Float64, [0.0, -0.0, 1.5, float("nan"), float("inf")]),
+    "truth": (pl.Boolean, [True, False]),
+    "category": (pl.Categorical, ["a", "b"]),
+    "decimal": (pl.Decimal(10, 2), [1, 2]),
+    "time": (pl.Datetime("us", "UTC"), [datetime(2026, 1, 1, tzinfo=UTC), datetime(1960, 1, 1, tzinfo=UTC)]),
+}
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> pl.Series:
+    dtype, values = KINDS[draw(st.sampled_from(sorted(KINDS)))]
+    cells = draw(st.lists(st.one_of(st.none(), st.sampled_from(values)), max_size=12))
+    return pl.Series("x", cells, dtype=dtype)
+
+
+@given(columns())
+def test_counts_are_those_of_polars(values: pl.Series) -> None:
+    plain = values.fill_nan(None) if values.dtype.is_float() else values
+    counts = plain.drop_nulls().value_counts()["count"]
+    found = tally(values)
+    assert found.n_null == plain.null_count()
+    assert found.n_unique == plain.drop_nulls().n_unique()
+    assert found.largest == (counts.max() or 0)
+    assert n_unique(values) == plain.n_unique()
+
+
+@given(columns())
+def test_repeats_are_all_rows_whose_value_comes_twice(values: pl.Series) -> None:
+    assert repeats(values).tolist() == values.is_duplicated().arg_true().to_list()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(-50, 50)), max_size=40))
+def test_spells_are_the_times_between_rows_of_one_value(rows: list[tuple[str, int]]) -> None:
+    values = pl.Series([value for value, _ in rows], dtype=pl.String)
+    times = pl.Series([time for _, time in rows], dtype=pl.Int64)
+    expected = []
+    for value in set(values):
+        own = sorted(time for other, time in rows if other == value)
+        expected += [b - a for a, b in itertools.pairwise(own)]
+    count, gaps = spells(values, times)
+    assert count == len(set(values))
+    assert sorted(gaps.tolist()) == sorted(expected)
+
+
+@pytest.mark.parametrize("n_values", [10, 3_000])
+def test_spells_of_many_rows_agree_with_a_sort(n_values: int) -> None:
+    rng = np.random.default_rng(n_values)
+    frame = pl.DataFrame({"v": rng.integers(0, n_values, 20_000), "t": rng.integers(0, 10**9, 20_000)})
+    _, gaps = spells(frame["v"], frame["t"])
+    ordered = frame.sort("v", "t").with_columns(gap=pl.col("t").diff(), same=pl.col("v") == pl.col("v").shift())
+    assert np.array_equal(np.sort(gaps), ordered.filter("same")["gap"].sort().to_numpy())
+
+
+def test_lists_have_no_count() -> None:
+    found = tally(pl.Series([[1], None, [1, 2]]))
+    assert (found.n_null, found.n_unique, found.largest) == (1, 0, 0)
+
+
+def test_durations_are_counted() -> None:
+    assert tally(pl.Series([timedelta(1), timedelta(1), None])).n_unique == 1
+
+
+def test_hashes_that_share_their_first_bits_are_parted() -> None:
+    hashes = np.array([8, 1, 9, 8, 1, 9, 2**63], np.uint64)
+    rows = _grouped(hashes)
+    assert rows.tolist() == [1, 4, 0, 3, 2, 5, 6]
