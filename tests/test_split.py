@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import sys
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from training_data import START, project, table
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Duration, Project
@@ -23,9 +22,6 @@ from fraudctl.split import (
     period_start,
     periods,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-from training_data import START, project, table
 
 DAY = timedelta(days=1)
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from decisions_world import evaluated, make_events, make_project, score
+from training_data import FEATURES, project, table
 
 from fraudctl.calibrate import fit_calibrator
 from fraudctl.errors import DataError
@@ -16,9 +16,6 @@ from fraudctl.project import Project
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_project
 from fraudctl.weights import EXPOSURE_FLOOR, WEIGHT, control_group, event_weights, weight_columns
-
-sys.path.insert(0, str(Path(__file__).parent))
-from training_data import FEATURES, project, table
 
 SPLIT = 'as_of = 2026-02-20\ntest = "8d"\nfolds = 2'
 

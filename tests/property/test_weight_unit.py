@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from decisions_world import evaluated, make_events, make_project, score
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_data import FEATURES, project, table
 
 from fraudctl.calibrate import METHODS, choose_calibrator, fit_calibrator
 from fraudctl.costs import BASE_RULE
@@ -22,9 +21,6 @@ from fraudctl.project import Project
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_project
 from fraudctl.weights import WEIGHT, in_events
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from training_data import FEATURES, project, table
 
 UNITS = st.sampled_from([1e-3, 1 / 7, 0.5, 3.0, 1e3])
 MONEY = {"cost", "fraud_amount", "fraud_amount_alerted", "fraud_amount_missed", "saved", "saved_by_perfect",

@@ -11,14 +11,11 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import numpy as np
-import polars as pl
-import pytest
+from ground import Ground, Row, lost, meets, near
 
 from fraudctl import costs
 from fraudctl.checks import Finding
@@ -37,129 +34,11 @@ from fraudctl.explain import (
     slices,
     threshold,
 )
-from fraudctl.explain.result import BrokenFeature, Explanation, Totals
+from fraudctl.explain.result import BrokenFeature, Totals
 from fraudctl.gate import words as gate_words
 from fraudctl.metrics.drift import Drift
 from fraudctl.report import facts
 from fraudctl.uncertainty import Estimate
-
-Row = dict[str, Any]
-UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "days": 86400.0}
-
-
-@dataclass
-class Ground:
-    """The rows behind a report, and what is needed to decide again."""
-
-    rows: list[Row]
-    history: list[Row]
-    entities: tuple[str, ...]
-    words: dict[str, str]
-    timezone: str
-    lookback: timedelta
-    decide: Callable[[float], list[bool]]
-    """Factor on the odds -> whether each row is an alert."""
-    cost_of: Callable[[float], list[float]]
-    explanation: Explanation | None = None
-    evaluation: evaluated.Evaluation | None = None
-
-    @classmethod
-    def of(cls, world: Any, features: Any, **more: Any) -> Ground:
-        """Take the rows of a decided world; costs are those of one event times its weight."""
-        scored = world.scored.sort("event_time", "event_id")
-        weight = scored["stands_for"] if "stands_for" in scored.columns else pl.Series([1.0] * scored.height)
-        scored = scored.with_columns(lost=scored["cost"] * weight, weight=weight)
-        matrix = costs.cost_matrix(world.project.costs)
-        table = matrix.per_event(scored)
-
-        def codes(factor: float) -> Any:
-            odds = [row["y_prob"] / (1 - row["y_prob"]) * factor for row in rows]
-            return world.decide(scored, np.array([item / (1 + item) for item in odds]))
-
-        def cost_of(factor: float) -> list[float]:
-            found = codes(factor)
-            return [float(table[i, int(found[i]), row["label"]]) * row["weight"] for i, row in enumerate(rows)]
-
-        rows = scored.to_dicts()
-        return cls(
-            rows, world.history.to_dicts(), tuple(world.project.entities),
-            {name: name for name in scored.columns} | {item.words or item.name: item.name for item in features},
-            world.project.data.timezone,
-            timedelta(days=30), lambda factor: [code != 0 for code in codes(factor)], cost_of, **more,
-        )  # fmt: skip
-
-    def local(self, row: Row) -> datetime:
-        return row["event_time"].astimezone(ZoneInfo(self.timezone))
-
-    def missed(self) -> list[Row]:
-        return [row for row in self.rows if row["label"] == 1 and row["action"] == "allow"]
-
-    def caught(self) -> list[Row]:
-        return [row for row in self.rows if row["label"] == 1 and row["action"] != "allow"]
-
-    def false_alarms(self) -> list[Row]:
-        return [row for row in self.rows if row["label"] == 0 and row["action"] != "allow"]
-
-    def alerts(self) -> list[Row]:
-        return [row for row in self.rows if row["action"] != "allow"]
-
-    def errors(self) -> list[Row]:
-        return [*self.missed(), *self.false_alarms()]
-
-
-def lost(rows: list[Row]) -> float:
-    return math.fsum(row["lost"] for row in rows)
-
-
-def near(value: float) -> Any:
-    return pytest.approx(value, rel=1e-9, abs=1e-6)
-
-
-def meets(ground: Ground, words: str, row: Row) -> bool:
-    """Read one condition as a person would, and test a row."""
-    if words.startswith("it is "):
-        at = ground.local(row)
-        rest = words.removeprefix("it is ")
-        if rest == "a weekend":
-            return at.weekday() >= 5
-        hours = re.fullmatch(r"between (\d+) and (\d+) h", rest)
-        if hours:
-            return int(hours[1]) <= at.hour < int(hours[2])
-        return at.date() == datetime.strptime(rest, "%d %b %Y").date()
-    name = max((item for item in ground.words if words.startswith((item, spoken(item)))), key=len)
-    rest = words.removeprefix(spoken(name)).removeprefix(name)
-    value = row[ground.words[name]]
-    value = None if isinstance(value, float) and math.isnan(value) else value
-    if rest.startswith(": "):
-        return {"yes": True, "no": False, "unknown": None}[rest[2:]] == value
-    rest = rest.removeprefix(" is ")
-    if rest in {"unknown", "known"}:
-        return (value is None) == (rest == "unknown")
-    if isinstance(value, str):
-        return value == rest
-    if value is None:
-        return rest.endswith(" or unknown")
-    rest = rest.removesuffix(" or unknown")
-    number = r"(-?[\d.,e-]+(?: (?:s|min|h|days))?)"
-    for pattern, holds in (
-        (rf"over {number}", lambda x, a: x > a),
-        (rf"at most {number}", lambda x, a: x <= a),
-        (rf"but not {number}", lambda x, a: x != a),
-    ):
-        found = re.search(pattern, rest)
-        if found and not holds(float(value), read(found[1])):
-            return False
-    exact = re.fullmatch(number, rest)
-    return float(value) == pytest.approx(read(exact[1]), rel=1e-12) if exact else True
-
-
-def spoken(words: str) -> str:
-    return words.replace("seconds since", "time since", 1) if words.startswith("seconds since") else words
-
-
-def read(text: str) -> float:
-    amount, _, unit = text.replace(",", "").partition(" ")
-    return float(amount) * (UNITS[unit] if unit else 1.0)
 
 
 def cause_tests(ground: Ground, row: Row, alerts: dict[Any, bool]) -> tuple[bool, bool, bool, timedelta]:
@@ -167,8 +46,8 @@ def cause_tests(ground: Ground, row: Row, alerts: dict[Any, bool]) -> tuple[bool
     t = row["event_time"]
     pending = known = False
     wait = timedelta.max
-    for other in ground.history:
-        if other["label"] != 1 or not other["event_time"] < t:
+    for other in ground.past_frauds:
+        if not other["event_time"] < t:
             continue
         if not any(row[name] is not None and row[name] == other[name] for name in ground.entities):
             continue

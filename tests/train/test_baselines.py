@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
+from training_data import FEATURES, table
 
 from fraudctl.calibrate import sigmoid
 from fraudctl.train.baselines import (
@@ -20,9 +18,6 @@ from fraudctl.train.baselines import (
     logistic_scores,
 )
 from fraudctl.train.model import learn_columns
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from training_data import FEATURES, table
 
 
 def rows(*, kept: float = 1.0, extra: pl.Expr | None = None) -> Rows:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from catboost import CatBoost, Pool
+from training_data import table
 
 from fraudctl.errors import BundleError, DataError
 from fraudctl.project.training import TrainSection
@@ -26,9 +26,6 @@ from fraudctl.train.model import (
     quantize,
     raw_score,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from training_data import table
 
 
 def test_the_vocabulary_is_the_most_frequent_values_and_ties_go_by_text() -> None:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
+from training_data import project, table
 
 from fraudctl.calibrate import log_odds
 from fraudctl.train.objective import (
@@ -20,9 +18,6 @@ from fraudctl.train.objective import (
     paired_gain,
     savings_base_of,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from training_data import project, table
 
 COSTS = """
 [costs.actions]
