@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,6 +157,7 @@ def _scan_csv(names: list[str]) -> pl.LazyFrame:
     if len(schema) == 1 and (reason := why_not_csv(names, separator=separator, schema=None)) is not None:
         raise DataError(reason.what, hint=reason.hint)
     _require_header(schema.names(), names)
+    _refuse_repeated(schema.names(), names[0], separator)
     times = [name for name, kind in schema.items() if kind.is_temporal()]
     if times:  # Polars reads other notations too, and takes 02/03 for the second of March: these stay text
         texts = pl.scan_csv(names, infer_schema=False, separator=separator).select(times)
@@ -179,6 +181,21 @@ def _require_header(columns: Sequence[str], files: Collection[str]) -> None:
     if odd >= 2 or 3 * odd > len(columns):
         msg = f"{place(files)}: {odd} of {len(columns)} column names look like values"
         raise DataError(msg, hint="write the names of the columns into the first row of every file")
+
+
+_RENAMED = re.compile(r"_duplicated_\d+$")
+"""What Polars adds to the second column of a name."""
+
+
+def _refuse_repeated(columns: Sequence[str], file: str, separator: str) -> None:
+    """Refuse CSV whose header names a column twice: which of the two is meant cannot be known."""
+    if not any(_RENAMED.search(name) for name in columns):
+        return
+    header = pl.scan_csv(file, has_header=False, n_rows=1, infer_schema=False, separator=separator).collect().row(0)
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        msg = f"{file}: the header names {', '.join(map(shown, repeated))} more than once"
+        raise DataError(msg, hint="give each column a name of its own")
 
 
 def _is_csv(name: str) -> bool:

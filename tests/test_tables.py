@@ -236,3 +236,14 @@ def test_a_column_name_that_would_end_the_process_is_refused(tmp_path: Path) -> 
     with pytest.raises(DataError, match="name of column 2 holds a NUL character") as error:
         tables.scan([str(tmp_path / "e.parquet")])
     assert "card" not in error.value.message
+
+
+@pytest.mark.parametrize("unused", [True, False])
+def test_a_csv_header_that_names_a_column_twice_is_refused_by_name(tmp_path: Path, unused: bool) -> None:
+    header = "id,at,eur,extra,extra" if unused else "id,at,eur,eur,fraud"
+    (tmp_path / "e.csv").write_text(f"{header}\n1,2026-01-01 00:00:00,5,1,0\n")
+    with pytest.raises(DataError, match=r"e\.csv: the header names '(extra|eur)' more than once") as refused:
+        tables.scan([str(tmp_path / "e.csv")])
+    assert refused.value.hint == "give each column a name of its own"
+    (tmp_path / "f.csv").write_text("id,x,x_duplicated_0\n1,2,3\n")
+    assert tables.scan([str(tmp_path / "f.csv")]).collect().columns == ["id", "x", "x_duplicated_0"]

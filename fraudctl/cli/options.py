@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,15 @@ SourceFiles = Annotated[
 Date = str | None
 
 HERE = Path()
+
+
+def there(project: Path) -> str:
+    """Return what a command that is named to the user needs to find the project: empty in its own folder.
+
+    >>> there(HERE), there(Path("my folder"))
+    ('', " --project 'my folder'")
+    """
+    return "" if project == HERE else f" --project {shlex.quote(str(project))}"
 
 
 def moment(text: str | None) -> datetime | date | None:

@@ -266,8 +266,8 @@ def _describe(
     )
 
 
-_FLOAT32: Final = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
-"""What the trees of scikit-learn hold; values beyond lie on the same side of every bound."""
+_FLOAT32: Final = (-1e30, 1e30)
+"""What the trees of scikit-learn hold and can sum in single precision; values beyond lie on one side of every bound."""
 
 
 def fit_rule(

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from fraudctl.own import DataColumn
+from fraudctl.project.messages import found
 from fraudctl.project.types import Duration, Section
 
 Paths = str | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -75,6 +76,10 @@ class DataSection(Section):
     def _unknown_is_null(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
+        for key, item in value.items():
+            if item not in (0, 1, "unknown"):
+                msg = f'{key} is {found(item)}; expected 1, 0 or "unknown"'
+                raise ValueError(msg)
         return {str(key): None if item == "unknown" else item for key, item in value.items()}
 
     @field_validator("timezone")

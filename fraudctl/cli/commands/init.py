@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet
+from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, there
 
 
 def init(
@@ -58,4 +58,6 @@ def init(
     for text in result.notes:
         session.note(text)
     session.show(f"wrote {result.path}")
-    session.note("next: read it, put your costs into [costs], then `fraudctl check` and `fraudctl train`")
+    where = there(project)
+    costs = "read it, put your costs into [costs]"
+    session.note(f"next: {costs}, then `fraudctl check{where}` and `fraudctl train{where}`")

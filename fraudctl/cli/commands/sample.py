@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fraudctl.cli.options import AsJson, Quiet
+from fraudctl.cli.options import AsJson, Quiet, there
 
 
 def sample(
@@ -34,4 +34,4 @@ def sample(
     session.show(
         f"{result.n_events:,} events over {days} days, {result.n_frauds:,} of them labelled fraud, in {result.folder}"
     )
-    session.note(f"next: fraudctl train --project {result.folder}")
+    session.note(f"next: fraudctl train{there(folder)}")

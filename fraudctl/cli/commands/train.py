@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment, there
 
 
 def train(
@@ -36,5 +35,4 @@ def train(
     for table in (*train_tables(result, timezone=loaded.data.timezone), *policy_tables(result.policy, brief=True)):
         session.show(table)
     session.show(f"wrote {result.path}")
-    where = "" if project == HERE else f" --project {shlex.quote(str(project))}"
-    session.note(f"next: fraudctl evaluate{where} --model {result.version}")
+    session.note(f"next: fraudctl evaluate{there(project)} --model {result.version}")
