@@ -48,7 +48,7 @@ from fraudctl.workflows.score import open_model
 from fraudctl.workflows.state import build_state, compact_state, open_live, restored, verify_state
 
 N_EVENTS: Final = 20_000
-N_HISTORY: Final = 15_000
+N_HISTORY: Final = 3_000
 N_ANSWERED: Final = 300
 RUN: Final = [sys.executable, "-m", "fraudctl"]
 
@@ -120,9 +120,10 @@ def prepare(work: Path) -> Path:
     command(project, "models", "promote", version, "--force", "the only one")
     events = pl.read_parquet(project / "transactions.parquet").unique("transaction_id")
     events = events.sort("created_at", "transaction_id")
-    events.head(N_HISTORY).write_parquet(work / "history.parquet")
-    events.slice(N_HISTORY, 2 * N_ANSWERED).drop("is_fraud", "label_available_at").write_ndjson(work / "new.jsonl")
-    command(project, "features", "--since", str(events["created_at"][N_HISTORY])[:10], "-o", str(work / "i.parquet"))
+    begin = N_EVENTS // 2
+    events.slice(begin - N_HISTORY, N_HISTORY).write_parquet(work / "history.parquet")
+    events.slice(begin, 2 * N_ANSWERED).drop("is_fraud", "label_available_at").write_ndjson(work / "new.jsonl")
+    command(project, "features", "--since", str(events["created_at"][begin])[:10], "-o", str(work / "i.parquet"))
     state_of(work, project)
     (work / "ready").touch()
     return project
