@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 from bench_scoring import machine
 
@@ -293,6 +294,10 @@ def same(found: Any, sound: Any) -> bool:
     """Say whether two things that were read are equal."""
     if isinstance(sound, pl.DataFrame):
         return isinstance(found, pl.DataFrame) and found.schema == sound.schema and found.equals(sound)
+    if isinstance(sound, np.ndarray):
+        return np.array_equal(found, sound)
+    if isinstance(sound, dict):
+        return found.keys() == sound.keys() and all(same(found[key], sound[key]) for key in sound)
     if isinstance(sound, (tuple, list)):
         return len(found) == len(sound) and all(map(same, found, sound))
     return bool(found == sound)

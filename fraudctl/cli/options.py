@@ -79,7 +79,7 @@ def memory_size(text: str) -> int:
     >>> memory_size("1.5GB")
     1500000000
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text.strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([A-Za-z]+)", text.strip())
     if match is None or match[2].upper() not in _UNITS:
         msg = f"--memory: {text!r} is not an amount of memory; expected a number and MB, GB, MiB or GiB, such as 2GB"
         raise UsageError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -86,6 +87,11 @@ def _waiting(peer: _Peer) -> int:
 
 
 def peer_of(client: tuple[str, int] | None) -> str:
-    """Return whom a connection counts for."""
-    host = client[0] if client else ""
-    return host if "." in host or ":" not in host else ":".join(host.split(":")[:4])
+    """Return whom a connection counts for: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    host = (client[0] if client else "").partition("%")[0]
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{int(address) >> 64:016x}"

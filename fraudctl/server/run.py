@@ -37,9 +37,10 @@ def listen(host: str, port: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError is a name that cannot be one of a host
         opened.close()
-        msg = f"{host} port {port} cannot be listened on: {error.strerror or type(error).__name__}"
+        reason = getattr(error, "strerror", None) or "it is no address and no name of a host"
+        msg = f"{host} port {port} cannot be listened on: {reason}"
         raise UsageError(msg, hint="choose another --port or --host; 0 takes any free port") from error
     return opened
 

@@ -14,7 +14,7 @@ from fraudctl.scoring import wire
 from fraudctl.scoring.engine import each
 from fraudctl.scoring.live import RepeatedEventError
 from fraudctl.server.places import Places
-from fraudctl.server.telemetry import labels
+from fraudctl.server.telemetry import labels, resident_bytes
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider
@@ -29,6 +29,7 @@ _CENTURY = 100 * 365 * 86_400
 _MOST = {
     "body": 1 << 40, "items": 10**9, "rate": 10**9, "seconds": 10**6, "idle": 10**6, "connections": 10**6,
     "peer_connections": 10**6, "ahead": _CENTURY, "wait": _CENTURY, "waiting": 10**12,
+    "memory": 1 << 50,
 }  # fmt: skip
 """Largest value of each limit: what is beyond could neither be counted in a clock nor held."""
 
@@ -59,6 +60,8 @@ class Limits:
         Seconds that the times of a label or a row of another table may lie ahead of the clock.
     waiting
         Most messages that wait in memory for the time at which they begin to count.
+    memory
+        Bytes of resident memory from which on nothing more is taken; None for no limit.
     """
 
     body: int = 1 << 20
@@ -71,6 +74,7 @@ class Limits:
     ahead: float = 3600.0
     wait: float = 31 * 86_400.0
     waiting: int = 1_000_000
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
@@ -85,6 +89,8 @@ class Limits:
         return Places(self.connections, min(self.peer_connections or share, self.connections))
 
 
+_LOOK_SECONDS = 0.1
+"""Between two looks at how much memory is taken."""
 _PROBE_SECONDS = 1.0
 """Between two looks at whether a folder that could not be written can be written again."""
 
@@ -113,7 +119,8 @@ class Service:
         self.places = limits.places()
         self.draining = False
         self._unwritten = False
-        self._probe_at = 0.0
+        self._probe_at = self._look_at = 0.0
+        self._full = False
         self.reloads = 0
         self._load = load
         self._compact_every = self._compact_at = compact_every
@@ -165,10 +172,37 @@ class Service:
             self._unwritten = False
 
     @property
+    def full(self) -> bool:
+        """Whether as much memory is taken as is allowed; looked at now and then."""
+        most = self.limits.memory
+        if most is None:
+            return False
+        now = time.monotonic()
+        if now >= self._look_at:
+            before, self._look_at, self._full = self._full, now + _LOOK_SECONDS, resident_bytes() >= most
+            if self._full and not before:
+                self.log.say("memory is full", "error", resident_bytes=resident_bytes(), allowed=most)
+        return self._full
+
+    def require_memory(self) -> None:
+        """Refuse to take anything while as much memory is taken as is allowed.
+
+        Raises
+        ------
+        UsageError
+            It is.
+        """
+        if self.full:
+            msg = "the server takes as much memory as --memory allows; nothing more is taken"
+            raise UsageError(msg, hint="nothing that was answered is lost: start it again with more --memory")
+
+    @property
     def unready(self) -> str | None:
         """Why no request is taken, or None."""
         if self.draining:
             return "draining"
+        if self.full:
+            return "the memory is full"
         try:
             self.require_log()
         except FraudctlError:
@@ -191,6 +225,7 @@ class Service:
             before with other values is answered with its error in its place.
         """
         self.require_log()
+        self.require_memory()
         self.engine.not_after = int((time.time() + self.limits.ahead) * 1e6)
         if not isinstance(raw, list):
             return self.engine.event(raw)
@@ -238,6 +273,7 @@ class Service:
     def _require_room(self, n_items: int) -> None:
         """Refuse messages that might have to wait where too many wait already."""
         self.require_log()
+        self.require_memory()
         if self.waiting + n_items > self.limits.waiting:
             msg = f"{self.waiting} messages wait for the time at which they begin to count; no more are taken"
             raise BusyError(msg, hint="they count when later events come; --max-waiting allows more")
@@ -365,6 +401,12 @@ class Service:
             "fraudctl_odd_events_total": ("counter", "Events that came late, twice, or too late to count.", odd),
             "fraudctl_log_records": ("gauge", "Log records since the last rotation.", {"": float(engine.logged)}),
             "fraudctl_waiting_messages": ("gauge", "Messages whose time has not come.", {"": float(self.waiting)}),
+            "fraudctl_entities": (
+                "gauge",
+                "Entities and pairs of them that features remember.",
+                {labels(features=key[:8]): float(item.n_entities) for key, item in engine.live.features.items()},
+            ),
+            "fraudctl_resident_bytes": ("gauge", "Memory that the process takes.", {"": float(resident_bytes())}),
             "fraudctl_connections": ("gauge", "Open connections.", {"": float(self.places.open)}),
             "fraudctl_connections_closed_total": (
                 "counter",

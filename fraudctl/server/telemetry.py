@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import sys
 import time
 import traceback
@@ -23,6 +24,15 @@ def labels(**values: str) -> str:
 
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 """What the text format escapes in a label's value."""
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process takes now; where the system does not say, the most that it took."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - quicker, and often asked
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Metrics:

@@ -17,7 +17,7 @@ from fraudctl.workflows.state import expect_state, open_live, save_state
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Explained
-    from fraudctl.server.service import Limits
+    from fraudctl.server.service import Limits, Service
 
 _TOKEN = re.compile(r"[!-~]+")
 _NEEDED = ("starlette", "uvicorn", "orjson", "uvloop", "httptools")
@@ -98,6 +98,28 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def say_memory(service: Service) -> None:
+    """Say at the start what memory grows with for ever, and refuse a limit that is passed already.
+
+    Raises
+    ------
+    UsageError
+        The process takes more than `Limits.memory` before the first request.
+    """
+    from fraudctl.figures import whole
+    from fraudctl.server.telemetry import resident_bytes
+
+    most, now = service.limits.memory, resident_bytes()
+    if most is not None and now >= most:
+        taken = f"{whole(now / 1e6)} MB are taken before the first request"
+        msg = f"--memory: {whole(most / 1e6)} MB are allowed, and {taken}"
+        raise UsageError(msg, hint="allow twice what is taken now; each new card, customer or device takes some more")
+    features = service.engine.live.features.values()
+    unbounded = {" and ".join(key) for item in features for key in item.plan.lookback.for_ever}
+    if unbounded:
+        service.log.say("memory grows with each new entity", entities=sorted(unbounded), allowed=most)
+
+
 def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None = None) -> None:
     """Serve decisions until SIGTERM or SIGINT.
 
@@ -145,6 +167,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
 
             every = serving.snapshot_every if store is not None else 0
             service = Service(engine, load=load, log=Log(verbose=serving.verbose), limits=limits, compact_every=every)
+            say_memory(service)
             app = App(service, token=serving.token, access_log=serving.access_log)
             serve(app, service, opened, finish=finish)
         finally:

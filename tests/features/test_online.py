@@ -290,6 +290,39 @@ def test_the_state_stays_as_small_as_predicted_and_forgets_idle_entities(feature
     assert predicted / 5 < sizes[-1] < predicted
 
 
+CHURNING = """
+[[features.window]]
+by = ["card", "shop"]
+windows = ["1m"]
+aggregates = ["count", "sum(amount)", "nunique(shop)"]
+[[features.hours]]
+by = ["card", "shop"]
+windows = ["1m"]
+[[features.labels]]
+by = ["card", "shop"]
+windows = ["1m"]
+aggregates = ["known_count", "fraud_count"]
+"""
+
+
+@pytest.mark.parametrize("per_second", [1, 7, 100])
+def test_what_is_idle_goes_however_many_messages_share_an_instant(per_second, features_of):
+    features = features_of(CHURNING)
+    state = OnlineFeatures(features, timezone=ZONE, label_delay_us=5 * SECOND, wait_us=60 * SECOND)
+    sizes, number = [], 0
+    for second in range(400 if per_second < 100 else 250):
+        for _ in range(per_second):
+            number += 1
+            event = {"event_id": number, "event_time": second * SECOND, "amount": 1.0, "card": f"c{number}"}
+            state.observe(event | {"shop": number, "status": "ok"})
+            state.label(number, 0, (second + 5) * SECOND)
+        sizes.append((state.n_entities, len(state.ledger.numbers), state.nbytes))
+    later = np.array(sizes[-50:]).max(axis=0)
+    assert (later <= 1.5 * np.array(sizes[130:180]).max(axis=0)).all()
+    assert later[1] <= 75 * per_second + 64
+    assert later[0] <= 2 * 75 * per_second + 128
+
+
 # ---------------------------------------------------------------- any definitions
 
 spans = st.lists(st.sampled_from(["5s", "10s", "1h", "1d", "7d", "30d", "400d"]), min_size=1, max_size=3, unique=True)

@@ -47,3 +47,27 @@ def test_a_history_with_sources_goes_on_as_a_replay(found, events, data, events_
         state = OnlineFeatures.from_history(history, features, timezone=ZONE, label_delay_us=DELAY, sources=given_rows)
         messages = [item for item in messages_of(events, sent) if item[1] == 2 or item[2].get("event_id") in later]
         assert_same(table, features, send(state, messages))
+
+
+LOOKED_UP = """
+[[features.lookup]]
+source = "logins"
+by = "card"
+columns = ["city"]
+max_age = "1m"
+"""
+
+
+def test_rows_that_no_look_up_can_see_any_more_go(project_of):
+    state, second = new_state(features_with(project_of, LOOKED_UP)), 1_000_000
+    for number in range(2000):
+        at = number * second
+        state.source(
+            "logins", {"event_time": at, "card": f"c{number}", "shop": 1, "city": "x", "score": 1.0, "ok": True}
+        )
+        event = {"event_id": number, "event_time": at + 1, "amount": 1.0, "shop": 1}
+        youngest, oldest = (state.peek(event | {"card": f"c{number - age}"}).categories for age in (1, 60))
+        assert list(youngest.values()) == (["x"] if number else [None])
+        assert list(oldest.values()) == [None]
+        state.observe(event | {"card": f"c{number}"})
+        assert len(state.others["logins"].latest["card"]) < 200

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fraudctl.errors import UsageError
 from fraudctl.server.places import Places, peer_of
+from fraudctl.server.run import listen
 
 
 class Holder:
@@ -71,9 +76,22 @@ def test_the_one_that_waits_longest_gives_way() -> None:
 
 @pytest.mark.parametrize(
     ("host", "peer"),
-    [("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "::ffff:10.0.0.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2"),
-     ("", "")],
+    [("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("2001:db8:1:2:3:4:5:6", "20010db800010002"),
+     ("fe80::1%eth0", "fe80000000000000"), ("::1", "0000000000000000"), ("", "")],
 )  # fmt: skip
 def test_a_peer_is_an_address_or_a_network_of_64_bits(host: str, peer: str) -> None:
     assert peer_of((host, 5)) == peer
     assert peer_of(None) == ""
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_no_client_is_two_peers_by_an_address_of_its_own_network(network: int, one: int, other: int) -> None:
+    addresses = [ipaddress.IPv6Address(network << 64 | host) for host in (one, other)]
+    texts = [text for item in addresses if item.ipv4_mapped is None for text in (str(item), item.exploded)]
+    assert len({peer_of((text, 1)) for text in texts}) <= 1
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 300, "nowhere.invalid", "::1%nope"])
+def test_what_is_no_address_is_refused(host: str) -> None:
+    with pytest.raises(UsageError, match="cannot be listened on"):
+        listen(host, 0)

@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 
 from fraudctl.errors import UsageError
-from fraudctl.server.service import BusyError, Limits, Service
+from fraudctl.server.service import BusyError, Limits, Service, status_of
 from fraudctl.server.telemetry import Log, labels
+from fraudctl.workflows.serve import say_memory
 
 
 class Engine:
@@ -73,6 +74,27 @@ def test_while_the_log_cannot_be_written_nothing_is_taken_and_readiness_says_so(
     assert found.decide({}) == b"{}"
     found.draining = True
     assert found.unready == "draining"
+
+
+def test_when_memory_is_full_nothing_is_taken_and_readiness_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, engine = [100], Engine()
+    monkeypatch.setattr("fraudctl.server.service.resident_bytes", lambda: taken[0])
+    monkeypatch.setattr("fraudctl.server.service._LOOK_SECONDS", 0.0)
+    found = service(engine, memory=200)
+    assert found.decide({}) == b"{}"
+    assert found.unready is None
+    taken[0] = 200
+    for take in (found.decide, found.labels, lambda row: found.rows("logins", row)):
+        with pytest.raises(UsageError, match="--memory") as caught:
+            take({})
+        assert status_of(caught.value) == 503
+    assert engine.events == 1
+    assert found.unready == "the memory is full"
+    with pytest.raises(UsageError, match="before the first request"):
+        say_memory(service(Engine(), memory=1))
+    taken[0] = 199
+    assert found.decide({}) == b"{}"
+    assert found.unready is None
 
 
 @pytest.mark.parametrize("value", ['"', "\\", "\n", 'a"b\\c\nd', "ü {} , ="])

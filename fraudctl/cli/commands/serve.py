@@ -19,6 +19,7 @@ from fraudctl.cli.options import (
     Quiet,
     SourceFiles,
     Verbose,
+    memory_size,
     named_paths,
 )
 from fraudctl.errors import UsageError
@@ -69,6 +70,10 @@ def serve(
     max_waiting: Annotated[
         int, typer.Option("--max-waiting", min=1, help="Most messages that wait for the time at which they count.")
     ] = 1_000_000,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", help="Take nothing more (503) once the process takes so much memory, such as 2GB."),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Let everyone in who reaches an address beyond this machine.")
     ] = False,
@@ -99,6 +104,7 @@ def serve(
     limits = Limits(
         body=max_body, items=max_items, rate=rate, seconds=timeout, idle=idle_timeout, connections=max_connections,
         peer_connections=max_peer_connections, ahead=max_ahead, wait=max_wait, waiting=max_waiting,
+        memory=None if memory is None else memory_size(memory),
     )  # fmt: skip
     serving = Serving(
         place=project, model=model, expect=expect, challenger=challenger, state=state, new=new, history=history or [],

@@ -14,7 +14,6 @@ import numpy as np
 from fraudctl.features.groups import Array
 
 TIME, EXPECTED, SETTLED, DUE, SLOTS = range(5)
-_MOST_FORGOTTEN = 64
 
 
 class Ledger:
@@ -135,9 +134,9 @@ class Ledger:
         self.waiting.pop(number, None)
         return int(record[TIME]), np.ascontiguousarray(record[SLOTS:])
 
-    def forget(self, until: int) -> None:
-        """Forget events of ``until`` and before, oldest first, a few at a time."""
-        for _ in range(_MOST_FORGOTTEN):
+    def forget(self, until: int, *, most: int) -> None:
+        """Forget up to ``most`` events of ``until`` and before, oldest first."""
+        for _ in range(most):
             if self.first == self.end or self.records[self._at(self.first), TIME] > until:
                 return
             at = self._at(self.first)

@@ -39,6 +39,8 @@ class Other:
         self.latest: dict[str, dict[Any, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
             entity: {} for source, entity in plan.lookups if source == name
         }
+        self._ages = {entity: _longest_age(features, name, entity) for entity in self.latest}
+        self._horizon_us = plan.horizon_us
 
     def read(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """Give (since when it is valid, since when usable, its values in the order of `columns`)."""
@@ -80,7 +82,18 @@ class Other:
         order = (content[0], content[1], *((item is not None, item) for item in (*ids, *kept)))
         before = found.get(value)
         if before is None or _after(order, before[0]):
+            found.pop(value, None)  # so that the oldest come first
             found[value] = order, kept
+
+    def forget(self, now: int, *, most: int) -> None:
+        """Forget up to ``most`` rows of each entity that are older than every ``max_age``, and than every window."""
+        for entity, found in self.latest.items():
+            age = self._ages[entity]
+            for _ in range(most if age is not None else 0):
+                first = next(iter(found), None)
+                if first is None or found[first][0][0] > now - max(age or 0, self._horizon_us):
+                    break
+                del found[first]
 
     def looked_up(self, spec: LookupSpec, value: Any, time: int) -> Any:
         """Give an attribute of the row that is valid for a value of an entity at a time; None where there is none."""
@@ -90,6 +103,13 @@ class Other:
         if spec.max_age_us is not None and found[0][0] <= time - spec.max_age_us:
             return None
         return found[1][self.kept.index(spec.column)]
+
+
+def _longest_age(features: FeatureSet, source: str, entity: str) -> int | None:
+    """Return how old a row may be that is looked up by an entity, in µs; None where one look-up has no limit."""
+    specs = (step.spec for step in features.steps if isinstance(step.spec, LookupSpec))
+    ages = [spec.max_age_us for spec in specs if (spec.source, spec.entity) == (source, entity)]
+    return None if None in ages else max((age for age in ages if age is not None), default=0)
 
 
 def _after(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -34,6 +34,8 @@ from fraudctl.tables import Events
 
 _DAY = 86_400_000_000
 _LEAST_WAIT = 30 * _DAY
+_FORGET_EVERY = 16
+"""Messages that were taken in, and instants that came, between two times at which something is forgotten."""
 _GROWTH = 1 << 19
 _OBJECT = 64
 """Bytes of a name or id, as an object."""
@@ -220,7 +222,8 @@ class OnlineFeatures:
     def nbytes(self) -> int:
         """Bytes of memory that the state takes, names and ids among them (their objects by estimate)."""
         names = sum(sys.getsizeof(slots) + _OBJECT * len(slots) for slots in (*self.slots, *self.names))
-        return 8 * int(self.heap[arena.TOP]) + names + self.ledger.nbytes + _MESSAGE * len(self.due)
+        n_rows = sum(len(found) for other in self.others.values() for found in other.latest.values())
+        return 8 * int(self.heap[arena.TOP]) + names + self.ledger.nbytes + _MESSAGE * (len(self.due) + n_rows)
 
     def predicted_bytes(self, events_per_day: float, n_entities: Mapping[str, int], *, rows_per_day: float = 0) -> int:
         """Give what the state takes at most once its longest window is full.
@@ -398,7 +401,7 @@ class OnlineFeatures:
             _, sequence, kind, content = heapq.heappop(due)
             self._apply(kind, content, sequence)
         self.turns += 1
-        if self.turns & 15 == 0:
+        if self.turns >= _FORGET_EVERY:
             self._forget(now)
 
     def _apply(self, kind: str, content: tuple[Any, ...], sequence: int) -> None:
@@ -411,11 +414,22 @@ class OnlineFeatures:
             self._take_label(*settled, label, time)
 
     def _forget(self, now: int) -> None:
+        """Drop what no later event can see, up to twice as much as the messages since the last time can have brought.
+
+        So nothing is left behind for ever, however many messages share an instant, and no message has to wait while
+        all that a quiet weekend has let expire is dropped.
+        """
         self.forgotten = now
-        n = intake.forget(self.heap, self.plan.layout, now, self._removed)
-        for number, slot in self._removed[:n].tolist():
-            del self.slots[number][self.names[number].pop(slot)]
-        self.ledger.forget(now - max(self.wait_us, 0))
+        n_taken, self.turns = self.turns, 0
+        for _ in range(1 + 2 * n_taken * len(self.slots) // intake.MOST_REMOVED):
+            n = intake.forget(self.heap, self.plan.layout, now, self._removed)
+            for number, slot in self._removed[:n].tolist():
+                del self.slots[number][self.names[number].pop(slot)]
+            if n < intake.MOST_REMOVED:
+                break
+        self.ledger.forget(now - max(self.wait_us, 0), most=2 * n_taken)
+        for other in self.others.values():
+            other.forget(now, most=2 * n_taken)
         while self.early and self.early[next(iter(self.early))][1] <= now - self.wait_us:
             self._forget_early(len(self.early) - 1)
 
@@ -460,6 +474,7 @@ class OnlineFeatures:
     # ------------------------------------------------------------ taking in
 
     def _take_event(self, event: Seen, number: int) -> None:
+        self.turns += 1
         slots = self._made(event.row)
         while not intake.take_event(
             self.heap, self.plan.layout, self.tracks[""], self.plan.links, slots, event.own, event.codes, event.time,
@@ -471,6 +486,7 @@ class OnlineFeatures:
             self.hold(number)
 
     def _take_label(self, happened: int, slots: Array, label: int, time: int) -> None:
+        self.turns += 1
         own = np.array([happened if label == 1 else math.nan, happened], np.float64)
         while not intake.take_label(
             self.heap, self.plan.layout, self.tracks[LABELS], self.plan.links, slots, own, time, self.now
@@ -478,6 +494,7 @@ class OnlineFeatures:
             self.lengthen()
 
     def _take_row(self, name: str, content: tuple[Any, ...]) -> None:
+        self.turns += 1
         entities, own, codes = self.others[name].take(content)
         slots = np.full(len(self.plan.spaces), arena.NULL, np.int64)
         for number, space in enumerate(self.plan.spaces):
