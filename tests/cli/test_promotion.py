@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import polars as pl
 import pytest
 from command_line import run_in
 from worlds import built_once, trained_sample
+
+from fraudctl.bundle import load_bundle
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +93,44 @@ def test_a_changed_line_of_the_registry_ends_every_command_that_reads_it(passing
         assert "registry.jsonl, line 1" in done.err
     named = run_in(passing, "models", "show", version(passing))
     assert named.code == 4
+
+
+def test_a_gate_does_not_count_where_events_of_the_test_period_are_gone(project: Path) -> None:
+    data = project / "transactions.parquet"
+    frame = pl.read_parquet(data)
+    bundle = load_bundle(project / "models" / version(project))
+    start, until = bundle.as_of, datetime.fromisoformat(bundle.facts["test_until"])
+    of_test = frame.filter(pl.col("created_at").is_between(start, until, closed="left"))["transaction_id"].unique()
+    removed = of_test.sort().head(50)
+    frame.filter(~pl.col("transaction_id").is_in(removed.implode())).write_parquet(data)
+    assert "no ground for a promotion" in run_in(project, "evaluate", "--quiet").err
+    said = f"50 of the {len(of_test):,} events that the test period had in training are gone"
+    assert said in entries(project)[-1]["evidence"]["not_own"]
+    refused = run_in(project, "models", "promote", "latest")
+    assert refused.code == 2
+    assert said in refused.err
+    assert run_in(project, "models", "promote", "latest", "--force", "rows were test payments").code == 0
+    assert any(said in text for text in entries(project)[-1]["evidence"]["objections"])
+
+
+def test_one_model_under_two_names_is_called_one(project: Path) -> None:
+    name = version(project)
+    shutil.copytree(project / "models" / name, project / "copy")
+    for command in (("compare", name, "copy"), ("models", "diff", name, "copy")):
+        done = run_in(project, *command)
+        assert done.code == 0
+        assert f"A and B are one model: {name} and copy both mean {name}" in done.err.replace("\n", " ")
+
+
+def test_the_next_step_finds_the_project_from_where_the_command_ran(trained: Path, tmp_path: Path) -> None:
+    log = (trained / "train.log").read_text()
+    assert re.search(rf"next: fraudctl evaluate --project \S+ --model {version(trained)}", log)
+    made = run_in(tmp_path, "sample", "my folder", "--events", "1000", "--days", "60")
+    assert "next: fraudctl train --project 'my folder'" in made.err
+    proposed = run_in(
+        tmp_path, "init", "my folder/transactions.parquet", "--project", "my folder", "--label-delay", "7d", "--force",
+        "--event-time", "created_at", "--label", "is_fraud", "--label-time", "label_available_at",
+    )  # fmt: skip
+    assert proposed.code == 0, proposed.err
+    said = "`fraudctl check --project 'my folder'` and `fraudctl train --project 'my folder'`"
+    assert said in proposed.err
