@@ -180,7 +180,7 @@ def state_targets(work: Path) -> Iterator[Target]:
         "a note of what was acknowledged, kept twice and never read as data: a flipped note is left out, and the log "
         "is held to the other one"
     )
-    yield Target("acknowledged.bin", (state, MARK), open_state, harmless=spare)
+    yield Target("acknowledged.bin", (state, MARK), open_log, harmless=spare)
     name = str(answers.relative_to(state))
     ids = [json.loads(line)["transaction_id"] for line in (work / "new.jsonl").open()][: N_ANSWERED // 2]
 
@@ -192,6 +192,13 @@ def state_targets(work: Path) -> Iterator[Target]:
 
     yield Target("answers", (state, name), open_answers, command=shown)
     yield Target("answers, by state verify", (state, name), check_state)
+
+
+def open_log(folder: Path, notes: Notes) -> Any:
+    """Open the log of a state, which is held to what was acknowledged."""
+    with Store(folder) as store:
+        notes.told += store.notes
+        return list(store.records()), store.sequence
 
 
 def open_state(folder: Path, notes: Notes) -> Any:
