@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rate", type=float, default=8.0, help="Events a second of the simulated hour.")
     args = parser.parse_args()
-    found = {"machine": machine(), "steady": steady(), "hour": hour(args.work, args.rate)}
+    found = {"machine": machine(), "hour": hour(args.work, args.rate), "steady": steady()}
     print(json.dumps(found, indent=1))
     if args.out is not None:
         args.out.write_text(json.dumps(found, indent=1) + "\n")
