@@ -23,6 +23,9 @@ from command_line import PATIENCE, run_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudctl.errors import BundleError
+from fraudctl.workflows.serve import Serving
+
 N_NEW = 30
 RUNNING: list[subprocess.Popen[bytes]] = []
 """Every server that was started; whoever starts one ends it, see `ended` and `served`."""
@@ -360,6 +363,14 @@ def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FRAUDCTL_TOKEN", raising=False)
 
 
+def test_a_reload_is_held_to_the_expected_version(trained: Path) -> None:
+    """`serve` opens models anew by the same call, at SIGHUP and at POST /admin/reload."""
+    champion, _ = Serving(place=trained).open()
+    assert Serving(place=trained, expect=champion.decider.model).open()[0].decider.model == champion.decider.model
+    with pytest.raises(BundleError, match="--expect asks for 2020-01-01-00000000"):
+        Serving(place=trained, expect="2020-01-01-00000000").open()
+
+
 @pytest.mark.usefixtures("unserved")
 def test_a_server_that_would_admit_everyone_does_not_start(trained: Path) -> None:
     started = run_in(trained, "serve", "--port", "0")
@@ -372,6 +383,11 @@ def test_a_server_that_would_admit_everyone_does_not_start(trained: Path) -> Non
         ({}, ["--host", EVERYWHERE], "others can reach"),
         ({}, ["--host", "::"], "others can reach"),
         ({}, ["--host", ""], "others can reach"),
+        ({}, ["--host", "::ffff:0.0.0.0"], "others can reach"),
+        ({}, ["--host", "a..b", "--insecure"], "cannot be listened on"),
+        ({"FRAUDCTL_TOKEN": "t\u00f6ken"}, [], "not one word"),
+        ({}, ["--memory", "10MB"], "before the first request"),
+        ({}, ["--memory", "9" * 400 + "GB"], "not an amount of memory"),
         ({}, ["--new"], "--state names none"),
         ({}, ["--max-ahead", "inf"], "the limit ahead is inf"),
         ({}, ["--timeout", "inf"], "the limit seconds is inf"),

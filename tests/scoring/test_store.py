@@ -370,10 +370,13 @@ def test_one_process_at_a_time_even_without_the_lock_file(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="in use"):
         Store(tmp_path)
     (tmp_path / "lock").unlink()
-    with pytest.raises(UsageError, match="in use"):
-        Store(tmp_path)
+    other_name = tmp_path.with_name("link")
+    other_name.symlink_to(tmp_path)
+    for path in (tmp_path, other_name, tmp_path / ".." / tmp_path.name):
+        with pytest.raises(UsageError, match="in use"):
+            Store(path)
     store.close()
-    Store(tmp_path).close()
+    Store(other_name).close()
 
 
 def test_a_state_that_cannot_be_opened_is_not_held(tmp_path: Path) -> None:
