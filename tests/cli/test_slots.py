@@ -26,11 +26,11 @@ def scarce(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     return folder
 
 
-def moment_in_a_day(period: dict[str, Any], decided: pl.DataFrame) -> datetime:
-    """Return an instant of the period at which slots of the day and of the week have been taken, and events follow."""
-    taken = decided.filter(pl.col("action") != "allow").sort("event_time")
-    assert taken.height > 10
-    found = taken["event_time"][taken.height // 2]
+def moment_of_no_slot(period: dict[str, Any], decided: pl.DataFrame) -> datetime:
+    """Return the instant of an event that found no slot left in its day or week: earlier events had taken them."""
+    late = decided.filter(pl.col("decided_by").struct.field("kind") == "capacity").sort("event_time")
+    assert late.height > 2
+    found = late["event_time"][late.height // 2]
     assert isinstance(found, datetime)
     assert datetime.fromisoformat(period["from"]) < found
     return found
@@ -53,7 +53,7 @@ def test_a_file_in_the_middle_of_a_day_gets_what_the_evaluation_decided(scarce: 
     assert found.code == 0, found.err
     predictions = pl.read_parquet(out)
     evaluated = {row["event_id"]: row for row in predictions.iter_rows(named=True)}
-    history, new = written(scarce, moment_in_a_day(found.json["period"], predictions))
+    history, new = written(scarce, moment_of_no_slot(found.json["period"], predictions))
     command = ("score", str(new), "-o", str(scarce / "scored.parquet"), "--reasons", "all", "--with-features")
     done = run_in(scarce, *command, "--history", str(history))
     assert done.code == 0, done.err
