@@ -86,7 +86,7 @@ def test_a_gate_chosen_by_hand_promotes_only_by_force_and_the_log_says_so(passin
 
 def test_a_changed_line_of_the_registry_ends_every_command_that_reads_it(passing: Path) -> None:
     log = passing / "models" / "registry.jsonl"
-    log.write_bytes(log.read_bytes().replace(b'"train"', b'"trail"', 1))
+    log.write_bytes(log.read_bytes().replace(b'"by": "', b'"by": "another ', 1))
     for command in (("models", "list"), ("evaluate", "--quiet"), ("models", "promote", "latest", "--force", "x")):
         done = run_in(passing, *command)
         assert done.code == 4
