@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import time
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from fraudctl import kept
 from fraudctl.documents import DocumentError, canonical, read_object, seal, unseal
-from fraudctl.kept import DamagedError, content_hash, facts_place, verified, vouch
+from fraudctl.kept import DamagedError, content_hash, facts_place, unchanged, verified, vouch
 
 FACTS = {"known_until": "2026-01-01T00:00:00+00:00", "n_duplicates": 3, "notes": ["ü"]}
 
@@ -98,3 +100,39 @@ def test_a_seal_holds_every_byte(document: dict[str, object], data: st.DataObjec
 def test_any_bytes_are_a_document_or_refused(content: bytes) -> None:
     with contextlib.suppress(DocumentError):
         assert isinstance(read_object(content), dict)
+
+
+def test_what_seems_unchanged_has_its_facts_without_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = keep(tmp_path, 3_000_000)
+    monkeypatch.setattr(kept, "content_hash", None)
+    assert unchanged(place) == FACTS
+    assert unchanged(tmp_path / "other.parquet") is None
+
+
+def test_any_writing_into_a_kept_file_is_found_at_a_glance(tmp_path: Path) -> None:
+    place = keep(tmp_path, 300_000)
+    content = place.read_bytes()
+    for at in (0, 150_000, 299_999):
+        time.sleep(0.02)  # beyond one tick of the clock of a file system
+        place.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(DamagedError):
+            unchanged(place)
+    time.sleep(0.02)
+    place.write_bytes(content)
+    assert unchanged(place) == FACTS
+
+
+def test_damage_that_no_time_tells_of_is_found_at_the_end_at_a_glance_and_elsewhere_when_it_is_read(
+    tmp_path: Path,
+) -> None:
+    place = keep(tmp_path, 300_000)
+    content, old = place.read_bytes(), place.stat()
+    for at, glance in ((299_999, False), (0, True)):
+        place.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        os.utime(place, ns=(old.st_atime_ns, old.st_mtime_ns))
+        if glance:
+            assert unchanged(place) == FACTS
+        else:
+            with pytest.raises(DamagedError):
+                unchanged(place)
+        assert not is_used(place)

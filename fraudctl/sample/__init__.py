@@ -7,6 +7,7 @@ can see it, and every fraud pattern has an honest twin. This module writes no fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -75,7 +76,18 @@ class SampleData:
     truth: pl.DataFrame
 
 
-def generate(*, n_events: int = 80_000, days: int = 120, seed: int = 7, start: datetime = START) -> SampleData:
+STEPS = 8
+"""How often `generate` says what comes next."""
+
+
+def generate(
+    *,
+    n_events: int = 80_000,
+    days: int = 120,
+    seed: int = 7,
+    start: datetime = START,
+    tell: Callable[[str], None] = lambda _: None,
+) -> SampleData:
     """Make transactions, logins and the truth about them.
 
     Parameters
@@ -88,6 +100,8 @@ def generate(*, n_events: int = 80_000, days: int = 120, seed: int = 7, start: d
         Non-negative; same arguments, same values.
     start
         First instant; a naive one is taken as UTC.
+    tell
+        Is told what comes next, `STEPS` times.
 
     Returns
     -------
@@ -108,18 +122,23 @@ def generate(*, n_events: int = 80_000, days: int = 120, seed: int = 7, start: d
     _refuse_small(n_events=n_events, days=days, seed=seed)
     start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
     calendar = make_calendar(start=start, days=days)
+    tell("customers and merchants")
     world = make_world(seed, calendar=calendar, n_events=n_events)
     n_copies = round(_COPY_RATE * n_events)
-    rows = _all_rows(seed, world, n_events - n_copies)
+    rows = _all_rows(seed, world, n_events - n_copies, tell)
+    tell("logins")
     logins = make_logins(world, Draws(seed, "logins"), rows)
     used, number = np.unique(np.concatenate([rows.device, logins.device]), return_inverse=True)
     number = number - int(used[0] == UNKNOWN)
     rows, logins = rows.with_columns(device=number[: len(rows)]), logins.with_device(number[len(rows) :])
+    tell("names")
     names = frames.make_names(seed, world, n_rows=len(rows), n_devices=int(number.max()) + 1)
 
     labels = make_labels(calendar, Draws(seed, "labels"), rows)
+    tell("columns")
     table = frames.transaction_frame(world, names, rows, labels, start=start)
     table = frames.with_gaps(table, Draws(seed, "gaps"), frames.NULLABLE)
+    tell("order of time")
     log = frames.login_frame(names, Draws(seed, "fingerprints"), logins, start=start)
     return SampleData(
         transactions=frames.with_copies(table, Draws(seed, "copies"), n_copies),
@@ -136,12 +155,15 @@ def _refuse_small(*, n_events: int, days: int, seed: int) -> None:
             raise UsageError(msg, hint=f"give {name} a value of {least} or more")
 
 
-def _all_rows(seed: int, world: World, n: int) -> Rows:
+def _all_rows(seed: int, world: World, n: int, tell: Callable[[str], None]) -> Rows:
     """Make ``n`` events: fraud, its honest twins, refunds, and ordinary purchases for the rest."""
+    tell("fraud and its honest twins")
     episodes = _episodes(seed, world, n)
     n_refunds = round(_REFUND_RATE * n)
+    tell("purchases")
     ordinary = ordinary_rows(world, Draws(seed, "ordinary"), n - len(episodes) - n_refunds)
     bought = stack([ordinary, episodes])
+    tell("refunds")
     return stack([bought, refund_rows(world, Draws(seed, "refunds"), bought, n_refunds)])
 
 

@@ -53,8 +53,7 @@ def run_demo(folder: Path, *, progress: Progress | None = None) -> DemoResult:
         The folder already holds a sample.
     """
     progress = progress or Silent()
-    progress.stage("Making the sample")
-    sample = write_sample(folder)
+    sample = write_sample(folder, progress=progress)
     project = load_project(sample.project_file)
     check = check_data(project, progress=progress)
     trained = train_model(project, trials=TRIALS, progress=progress)

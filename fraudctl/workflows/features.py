@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -178,8 +179,15 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
     return Definitions(project, features, carried_columns(project, features, schema, also=also), files, beside)
 
 
-def plan_features(project: Project, *, also: Sequence[str] = ()) -> Plan:
+def plan_features(
+    project: Project, *, also: Sequence[str] = (), fingerprint: Callable[[list[str]], str] | None = None
+) -> Plan:
     """Settle what is to be built from what, and take the fingerprint of all data.
+
+    Parameters
+    ----------
+    fingerprint
+        Takes the fingerprint of files; by default their bytes are read.
 
     Raises
     ------
@@ -189,10 +197,57 @@ def plan_features(project: Project, *, also: Sequence[str] = ()) -> Plan:
     from fraudctl import tables
 
     found = load_definitions(project, also=also)
-    prints = [tables.fingerprint(found.files)]
-    prints += [tables.fingerprint(found.beside[name]) for name in sorted(found.beside)]
-    fingerprint = prints[0] if not found.beside else hashlib.sha256("".join(prints).encode()).hexdigest()
-    return Plan(project, found.features, found.carried, fingerprint, found)
+    take = fingerprint or tables.fingerprint
+    prints = [take(found.files)]
+    prints += [take(found.beside[name]) for name in sorted(found.beside)]
+    joined = prints[0] if not found.beside else hashlib.sha256("".join(prints).encode()).hexdigest()
+    return Plan(project, found.features, found.carried, joined, found)
+
+
+def find_features(project: Project, *, read: bool) -> FeatureFile | None:
+    """Return the feature table that was built before from the same data and definitions; None where there is none.
+
+    Nothing of it is read. Data files that the system says are unchanged are not read either, see `fraudctl.prints`.
+
+    Parameters
+    ----------
+    read
+        Whether the caller is going to read the table: then all of its content is verified.
+
+    Raises
+    ------
+    DataError, ProjectError
+        As `load_definitions` does.
+    """
+    from fraudctl.kept import DamagedError, unchanged, verified
+    from fraudctl.prints import Prints
+
+    if not project.data.has_time:
+        return None
+    prints = Prints(project.cache_dir / "features" / "prints.json", now_ns=time.time_ns())
+    plan = plan_features(project, fingerprint=prints.fingerprint)
+    place = _place(plan)
+    try:
+        facts = verified(place) if read else unchanged(place)
+    except DamagedError:
+        return None  # who builds it again says why
+    if facts is None:
+        return None
+    with contextlib.suppress(OSError):
+        prints.remember()
+    return _feature_file(plan, facts, reused=True)
+
+
+def _place(plan: Plan) -> Path:
+    return plan.project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
+
+
+def _feature_file(plan: Plan, facts: Mapping[str, Any], *, reused: bool) -> FeatureFile:
+    place = _place(plan)
+    return FeatureFile(
+        place, rows_of(place), datetime.fromisoformat(facts["known_until"]), facts["n_duplicates"], plan.features,
+        plan.fingerprint, plan.key, reused, tuple(facts.get("notes", ())),
+    )  # fmt: skip
 
 
 def build_features(project: Project, *, also: Sequence[str] = (), progress: Progress | None = None) -> FeatureTable:
@@ -209,7 +264,7 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
         As `fraudctl.tables.load_events` and `fraudctl.features.definition.define` do.
     """
     plan = plan_features(project, also=also)
-    place = project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
+    place = _place(plan)
     progress = progress or Silent()
     cached = _reuse(place, progress)
     frame, facts = cached or _build(plan, progress)
@@ -289,15 +344,12 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
         msg = "--memory works on data with an event_time; these have none"
         raise UsageError(msg)
     progress, plan = progress or Silent(), plan_features(project)
-    place = project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
+    place = _place(plan)
     facts = _facts(place, progress)
     reused = facts is not None
     if facts is None:
         facts = _build_in_parts(plan, place, memory - BASE_MEMORY, progress)
-    return FeatureFile(
-        place, rows_of(place), datetime.fromisoformat(facts["known_until"]), facts["n_duplicates"], plan.features,
-        plan.fingerprint, plan.key, reused, tuple(facts.get("notes", ())),
-    )  # fmt: skip
+    return _feature_file(plan, facts, reused=reused)
 
 
 def require_memory(memory: int) -> None:
@@ -320,9 +372,9 @@ def _facts(place: Path, progress: Progress) -> dict[str, Any] | None:
 
 def rows_of(path: Path) -> int:
     """Count the rows of a Parquet file by its footer."""
-    import pyarrow.parquet as pq
+    import polars as pl
 
-    return int(pq.ParquetFile(path).metadata.num_rows)
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
 
 def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import UsageError
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.sample import SampleData
 
 N_EVENTS, DAYS, SEED = 80_000, 120, 7
 """The sample that the project itself ships in ``sample_data/``."""
@@ -58,6 +65,7 @@ def write_sample(
     seed: int = SEED,
     truth: Path | None = None,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> SampleResult:
     """Generate synthetic events, and write them as Parquet with the project file that ``init`` proposes for them.
 
@@ -66,42 +74,57 @@ def write_sample(
     UsageError
         A file is already there and ``force`` was not given.
     """
-    from fraudctl.sample import generate
-    from fraudctl.tables import whole_file, write_parquet
+    from fraudctl.sample import STEPS, generate
+    from fraudctl.tables import whole_file, write_parquet, write_text
 
+    progress = progress or Silent()
     transactions, logins, project_file = (
         folder / name for name in ("transactions.parquet", "logins.parquet", FILE_NAME)
     )
     targets = [transactions, logins, project_file] + ([truth] if truth is not None else [])
     refuse_overwriting(targets, force=force)
-    made = generate(n_events=n_events, days=days, seed=seed)
+    progress.stage(f"Making {n_events:,} events")
+    made = generate(n_events=n_events, days=days, seed=seed, tell=Steps(progress, STEPS).begin)
     with contextlib.ExitStack() as stack:  # all of them, or none; the project file gets its name last
         hidden = {path: stack.enter_context(whole_file(path)) for path in [project_file, *targets[:2], *targets[3:]]}
-        write_parquet(made.transactions, hidden[transactions], smallest=True)
-        write_parquet(made.logins, hidden[logins], smallest=True)
+        for frame, place in ((made.transactions, transactions), (made.logins, logins)):
+            progress.stage(f"Writing {place.name}")
+            _write(frame, hidden[place], progress, smallest=n_events <= N_EVENTS)
         if truth is not None:
             write_parquet(made.truth, hidden[truth])
-        _propose((transactions, hidden[transactions]), (logins, hidden[logins]), hidden[project_file])
+        text = _proposed(made, (transactions.name, logins.name), progress)
+        write_text(text, hidden[project_file])
     n_frauds = int((made.transactions["is_fraud"] == 1).sum())
     return SampleResult(folder, transactions, logins, project_file, truth, made.transactions.height, n_frauds)
 
 
-def _propose(transactions: tuple[Path, Path], logins: tuple[Path, Path], project_file: Path) -> None:
-    """Write what ``init --source logins=...`` proposes for the sample, with a lookup and a gate.
+def _write(frame: pl.DataFrame, place: Path, progress: Progress, *, smallest: bool) -> None:
+    """Write a table; as small as can be takes twenty times as long, and is for the sample that is shipped."""
+    from fraudctl.chunks import write_chunks
+    from fraudctl.tables import ROW_GROUP, write_parquet
 
-    Parameters
-    ----------
-    transactions, logins
-        Path that a table will have, and where it is now.
-    """
-    from fraudctl import tables
+    if smallest:
+        write_parquet(frame, place, smallest=True)
+        return
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        for start in range(0, frame.height, 5 * ROW_GROUP):
+            progress.update(start, frame.height, "rows")
+            yield frame[start : start + 5 * ROW_GROUP]
+
+    write_chunks(pieces, place)
+
+
+def _proposed(made: SampleData, names: tuple[str, str], progress: Progress) -> str:
+    """Return what ``init --source logins=...`` proposes for the sample, with a lookup and a gate."""
     from fraudctl.propose import Flags, propose, render_project
 
-    frame = tables.scan([str(transactions[1])])
-    beside = {"logins": (tables.scan([str(logins[1])]), [logins[0].name])}
-    flags = Flags(sources=(f"logins={logins[0].name}",))
-    proposal = propose(frame, events=(transactions[0].name,), name="sample", flags=flags, sources=beside)
-    tables.write_text(render_project(proposal).rstrip() + "\n" + _LOOKUP + _GATE, project_file)
+    transactions, logins = names
+    proposal = propose(
+        made.transactions.lazy(), events=(transactions,), name="sample", flags=Flags(sources=(f"logins={logins}",)),
+        sources={"logins": (made.logins.lazy(), [logins])}, progress=progress,
+    )  # fmt: skip
+    return render_project(proposal).rstrip() + "\n" + _LOOKUP + _GATE
 
 
 def refuse_overwriting(targets: list[Path], *, force: bool) -> None:

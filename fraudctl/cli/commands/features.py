@@ -82,11 +82,24 @@ def _since(project: Project, day: datetime | date, output: Path, session: Sessio
 def _all(project: Project, memory: str | None, output: Path | None, session: Session, *, describe: bool) -> None:
     """Build the features of all events, or reuse those built before."""
     from fraudctl.cli.render import feature_table
-    from fraudctl.workflows.features import build_features, build_features_file, describe_features, write_features
+    from fraudctl.workflows.features import (
+        build_features,
+        build_features_file,
+        describe_features,
+        find_features,
+        require_memory,
+        write_features,
+    )  # fmt: skip
 
+    if memory is not None:
+        require_memory(memory_size(memory))
     table: FeatureTable | FeatureFile
     with session.progress() as progress:
-        if memory is None:
+        progress.stage("Looking for features built before")
+        known = find_features(project, read=output is not None or describe)
+        if known is not None:
+            table = known
+        elif memory is None:
             table = build_features(project, progress=progress)
         else:
             table = build_features_file(project, memory=memory_size(memory), progress=progress)

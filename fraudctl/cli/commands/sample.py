@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fraudctl.cli.options import AsJson, Quiet, there
+from fraudctl.cli.options import AsJson, NoProgress, Quiet, there
 
 
 def sample(
@@ -20,6 +20,7 @@ def sample(
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    no_progress: NoProgress = False,
 ) -> None:
     """Make synthetic card events with known fraud patterns.
 
@@ -28,8 +29,11 @@ def sample(
     from fraudctl.cli.session import Session
     from fraudctl.workflows.sample import write_sample
 
-    session = Session(as_json=as_json, quiet=quiet)
-    result = write_sample(folder, n_events=events, days=days, seed=seed, truth=truth, force=force)
+    session = Session(as_json=as_json, quiet=quiet, no_progress=no_progress)
+    with session.progress() as progress:
+        result = write_sample(
+            folder, n_events=events, days=days, seed=seed, truth=truth, force=force, progress=progress
+        )
     session.emit(result.to_dict())
     session.show(
         f"{result.n_events:,} events over {days} days, {result.n_frauds:,} of them labelled fraud, in {result.folder}"

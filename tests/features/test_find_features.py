@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fraudctl import build_features, load_project, write_sample
+from fraudctl.project import Project
+from fraudctl.workflows import features
+from fraudctl.workflows.features import describe_features, find_features, write_features
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, n_events=2_000, days=40)
+    project = load_project(folder)
+    build_features(project)
+    return project
+
+
+def test_a_table_is_found_without_being_read_and_says_the_same_facts(
+    built: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = build_features(built)
+    with monkeypatch.context() as patch:
+        patch.setattr(pl, "read_parquet", None)
+        patch.setattr(features, "_reuse", None)
+        found = find_features(built, read=False)
+    assert found is not None
+    assert found.to_dict() == table.to_dict()
+
+
+def test_what_is_written_and_described_is_the_table(built: Project, tmp_path: Path) -> None:
+    table, found = build_features(built), find_features(built, read=True)
+    assert found is not None
+    write_features(found, tmp_path / "out.parquet")
+    assert pl.read_parquet(tmp_path / "out.parquet").equals(table.frame)
+    assert describe_features(found).to_dict() == describe_features(table).to_dict()
+
+
+def test_nothing_is_found_for_other_definitions_or_other_data(built: Project, tmp_path: Path) -> None:
+    other = built.model_copy(update={"features": built.features.model_copy(update={"raw": ()})})
+    assert find_features(other, read=False) is None
+    folder = tmp_path / "sample"
+    write_sample(folder, n_events=2_000, days=40, seed=8)
+    moved = load_project(folder)
+    (folder / ".fraudctl").symlink_to(built.cache_dir)
+    assert find_features(moved, read=False) is None
+
+
+def test_damage_without_a_change_of_time_is_found_when_the_table_is_read(built: Project) -> None:
+    table = build_features(built)
+    assert table.path is not None
+    content, old = table.path.read_bytes(), table.path.stat()
+    middle = len(content) // 3
+    table.path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    os.utime(table.path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    try:
+        assert len(content) > 3 << 15
+        assert find_features(built, read=True) is None
+        again = build_features(built)
+        assert not again.reused
+        assert again.frame.equals(table.frame)
+    finally:
+        table.path.write_bytes(content)
