@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,8 @@ class Other:
     Attributes
     ----------
     latest
-        By entity: for each of its values the row that is valid now, as (order among rows, columns).
+        By entity: for each of its values the row that is valid now, as (order among rows, columns); those that were
+        replaced or came last stand last.
     """
 
     def __init__(self, name: str, features: FeatureSet, plan: Plan, timezone: str) -> None:
@@ -36,8 +38,8 @@ class Other:
         self._local = local_clock(timezone)
         self.entities = [column for column in self.types if column in features.entities]
         self.kept = [column for column in features.sources[name] if column in self.types]
-        self.latest: dict[str, dict[Any, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
-            entity: {} for source, entity in plan.lookups if source == name
+        self.latest: dict[str, OrderedDict[Any, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
+            entity: OrderedDict() for source, entity in plan.lookups if source == name
         }
         self._ages = {entity: _longest_age(features, name, entity) for entity in self.latest}
         self._horizon_us = plan.horizon_us
@@ -82,8 +84,8 @@ class Other:
         order = (content[0], content[1], *((item is not None, item) for item in (*ids, *kept)))
         before = found.get(value)
         if before is None or _after(order, before[0]):
-            found.pop(value, None)  # so that the oldest come first
             found[value] = order, kept
+            found.move_to_end(value)  # so that the oldest come first
 
     def forget(self, now: int, *, most: int) -> None:
         """Forget up to ``most`` rows of each entity that are older than every ``max_age``, and than every window."""
@@ -93,7 +95,7 @@ class Other:
                 first = next(iter(found), None)
                 if first is None or found[first][0][0] > now - max(age or 0, self._horizon_us):
                     break
-                del found[first]
+                found.popitem(last=False)
 
     def looked_up(self, spec: LookupSpec, value: Any, time: int) -> Any:
         """Give an attribute of the row that is valid for a value of an entity at a time; None where there is none."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -79,7 +80,8 @@ def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
     state.pending = [_seen(state, *item) for item in saved["pending"]]
     for name, latest in saved["latest"].items():
         for entity, rows in latest.items():
-            state.others[name].latest[entity] = {key: (_back(order), _back(kept)) for key, order, kept in rows}
+            found = ((key, (_back(order), _back(kept))) for key, order, kept in rows)
+            state.others[name].latest[entity] = OrderedDict(found)
 
 
 def _require(state: OnlineFeatures, saved: Mapping[str, Any]) -> None:
