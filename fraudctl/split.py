@@ -463,7 +463,9 @@ class _Layout:
         if not n_fraud or not n_legit:
             raise self._one_class("the training period", start, end, n_fraud=n_fraud, n_legit=n_legit)
         if n_fraud < FEW_FRAUDS:
-            self._warn(f"the training period has only {n_fraud} frauds; every figure about them is uncertain")
+            self._warn(
+                f"the training period has only {figures.count(n_fraud, 'fraud')}; every figure about them is uncertain"
+            )
         folds = tuple(self._folds())
         if not folds:
             msg = (
@@ -476,7 +478,7 @@ class _Layout:
         if not any(self._counts(fold.valid)[0] for fold in folds):
             msg = (
                 f"no fold has a fraud to validate on: {figures.count(len(folds), 'fold')} of {_long(self.test)} before "
-                f"{self.as_of - self.delay:%Y-%m-%d}, {n_fraud} frauds to train on. Without one, no model, calibration "
+                f"{self.as_of - self.delay:%Y-%m-%d}, {figures.count(n_fraud, 'fraud')} to train on. Without one, no model, calibration "
                 "or threshold can be chosen"
             )
             raise DataError(msg, hint="longer periods ([split] test), another as_of, or more history")
@@ -531,7 +533,9 @@ class _Layout:
         train = self._known_rows(start, end, known_at=valid_from)
         n_fraud, n_legit = self._counts(train)
         if not n_fraud or not n_legit:
-            self._warn(f"{name} is left out: {n_fraud} frauds and {n_legit} legitimate rows to train on")
+            self._warn(
+                f"{name} is left out: {figures.count(n_fraud, 'fraud')} and {figures.count(n_legit, 'legitimate row')} to train on"
+            )
             return None
         valid_until = valid_from + self.test
         valid = self._known_rows(valid_from, valid_until, known_at=self.as_of)
@@ -545,7 +549,7 @@ class _Layout:
         if not n_valid_fraud:
             self._warn(f"{name} has no fraud to validate on: it counts for calibration, not for ranking")
         elif n_fraud < FEW_FRAUDS:
-            self._warn(f"{name} trains on only {n_fraud} frauds")
+            self._warn(f"{name} trains on only {figures.count(n_fraud, 'fraud')}")
         number = self.project.split.folds - back + 1
         return Fold(
             number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum()),

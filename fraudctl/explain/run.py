@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -86,7 +86,8 @@ def explain(
     interact
         The model's interactions, where they are asked for: computed for the errors only.
     start, until
-        The period: ``start <= event_time < until``. By default it reaches from the first to the last event.
+        The period: ``start <= event_time < until``, both or neither. By default it is the local days from that of the
+        first event to that of the last.
     sample
         Most legitimate passed events that are looked at closely (contributions, slices); totals, causes, campaigns and
         the sweep always take all events. All errors and all alerts are always looked at, up to 50,000.
@@ -100,7 +101,8 @@ def explain(
     DataError
         Nothing to explain, or columns are missing.
     """
-    scene = make_scene(scored, history, project=project, features=features)
+    asked = None if start is None or until is None else (start, until)
+    scene = make_scene(scored, history, project=project, features=features, period=asked)
     tell = progress or (lambda *_: None)
     absent: dict[str, str] = {}
     steps = iter(range(1, 11))
@@ -139,10 +141,8 @@ def explain(
         clusters=clusters.items, autopsy=autopsy, decided=decided, currency=currency,
     )  # fmt: skip
     errors = _errors(scene, close, values, causes, campaigns, cluster_of)
-    first, last = scene.scored["event_time"][0], scene.scored["event_time"][-1]
-    period = (start or first, until or last + timedelta(microseconds=1))
     return Explanation(
-        project=project.project.name, model=model, as_of=as_of, start=period[0], until=period[1],
+        project=project.project.name, model=model, as_of=as_of, start=scene.span[0], until=scene.span[1],
         timezone=project.data.timezone, currency=currency,
         cost_words=cost_words(cost_matrix(project.costs)), totals=totals, findings=findings, causes=causes.totals,
         lookback_days=causes.lookback_days, money=money, days=_days(scene), sweep=swept,

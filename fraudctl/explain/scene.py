@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -19,6 +19,7 @@ from fraudctl.costs import FRAUD, LEGIT, cost_matrix
 from fraudctl.errors import DataError
 from fraudctl.policy.provenance import DECIDED_BY, FIELDS, by_model
 from fraudctl.project import Project
+from fraudctl.split import instant
 from fraudctl.weights import event_weights
 
 FloatArray = npt.NDArray[np.float64]
@@ -86,6 +87,8 @@ class Scene:
     history: pl.DataFrame
     features: Sequence[FeatureLike]
     project: Project
+    period: tuple[datetime, datetime] | None = None
+    """Events with ``period[0] <= event_time < period[1]`` were to be explained; None where nobody said so."""
 
     @cached_property
     def y_true(self) -> BoolArray:
@@ -195,15 +198,27 @@ class Scene:
         """Entity columns."""
         return tuple(self.project.entities)
 
+    @cached_property
+    def span(self) -> tuple[datetime, datetime]:
+        """The period; where nobody gave one, the local days from that of the first event to that of the last."""
+        if self.period is not None:
+            return self.period
+        zone = self.project.data.timezone
+        return instant(self.day[0], timezone=zone), instant(self.day[-1] + timedelta(days=1), timezone=zone)
+
     @property
     def n_days(self) -> float:
-        """Local days from that of the first event to that of the last, both included; days without events count too."""
-        first, last = self.day.min(), self.day.max()
-        return float((last - first).days + 1) if isinstance(first, date) and isinstance(last, date) else 0.0
+        """Length of the period in days; days without events count too."""
+        return (self.span[1] - self.span[0]) / timedelta(days=1)
 
 
 def make_scene(
-    scored: pl.DataFrame, history: pl.DataFrame, *, project: Project, features: Sequence[FeatureLike]
+    scored: pl.DataFrame,
+    history: pl.DataFrame,
+    *,
+    project: Project,
+    features: Sequence[FeatureLike],
+    period: tuple[datetime, datetime] | None = None,
 ) -> Scene:
     """Check and sort what is to be explained.
 
@@ -226,7 +241,7 @@ def make_scene(
         msg = f"{bad} of {scored.height} decisions have no label or no finite y_prob; expected none"
         raise DataError(msg)
     ordered = scored if scored["event_time"].is_sorted() else scored.sort("event_time", "event_id")
-    return Scene(ordered, history, features, project)
+    return Scene(ordered, history, features, project, period)
 
 
 def _roots(text: str) -> set[str]:

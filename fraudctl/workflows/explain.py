@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ def explain_model(
         interact=partial(interactions_of, bundle, progress=progress) if interactions else None,
         as_of=bundle.as_of,
         start=decided.period.from_time,
-        until=decided.period.until,
+        until=min(decided.period.until, _judged_until(project, table.known_until)),
         seed=project.train.seed,
         sample=sample or SAMPLE,
         method={
@@ -101,6 +101,11 @@ def explain_model(
         progress=lambda name, done, total: progress.update(done, total, name),
     )
     return ExplainResult(explanation, _write_report(project, explanation, charts))
+
+
+def _judged_until(project: Project, known_until: datetime) -> datetime:
+    """Return the first instant whose events are too young to be judged: losses are those of the time before."""
+    return known_until - project.data.label_delay.timedelta + timedelta(microseconds=1)
 
 
 def explain_one(

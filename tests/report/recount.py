@@ -214,6 +214,9 @@ def recount_setting(item: threshold.Setting, g: Ground) -> None:
     missed = [money for row, alert, money in both if row["label"] == 1 and not alert]
     false = [money for row, alert, money in both if row["label"] == 0 and alert]
     assert item.n_alerts == sum(alerts)
+    if g.explanation is not None:
+        length = (g.explanation.until - g.explanation.start) / timedelta(days=1)
+        assert item.alerts_per_day == near(sum(alerts) / length)
     assert (item.n_missed, item.missed_cost) == (len(missed), near(math.fsum(missed)))
     assert (item.n_false_alarms, item.false_alarm_cost) == (len(false), near(math.fsum(false)))
     assert item.cost == near(math.fsum(cost))
