@@ -478,8 +478,8 @@ class _Layout:
         if not any(self._counts(fold.valid)[0] for fold in folds):
             msg = (
                 f"no fold has a fraud to validate on: {figures.count(len(folds), 'fold')} of {_long(self.test)} before "
-                f"{self.as_of - self.delay:%Y-%m-%d}, {figures.count(n_fraud, 'fraud')} to train on. Without one, no model, calibration "
-                "or threshold can be chosen"
+                f"{self.as_of - self.delay:%Y-%m-%d}, {figures.count(n_fraud, 'fraud')} to train on. Without "
+                "one, no model, calibration or threshold can be chosen"
             )
             raise DataError(msg, hint="longer periods ([split] test), another as_of, or more history")
         if len(folds) < self.project.split.folds:
@@ -533,9 +533,8 @@ class _Layout:
         train = self._known_rows(start, end, known_at=valid_from)
         n_fraud, n_legit = self._counts(train)
         if not n_fraud or not n_legit:
-            self._warn(
-                f"{name} is left out: {figures.count(n_fraud, 'fraud')} and {figures.count(n_legit, 'legitimate row')} to train on"
-            )
+            had = f"{figures.count(n_fraud, 'fraud')} and {figures.count(n_legit, 'legitimate row')}"
+            self._warn(f"{name} is left out: {had} to train on")
             return None
         valid_until = valid_from + self.test
         valid = self._known_rows(valid_from, valid_until, known_at=self.as_of)
