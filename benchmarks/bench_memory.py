@@ -104,7 +104,7 @@ def steady(*, days: int = 120, events_per_day: int = 1440) -> dict[str, Any]:
             read.append({
                 "day": days * len(read) // PARTS + days // PARTS, "state_mb": round(state.nbytes / 1e6, 1),
                 "resident_mb": round(resident() / 1e6, 1), "entities": state.n_entities,
-                "ids": len(state.ledger.numbers), "looked_up_rows": rows,
+                "ids": len(state.ledger), "looked_up_rows": rows,
             })  # fmt: skip
     later = [item["state_mb"] for item in read if item["day"] > 60]
     return {

@@ -11,6 +11,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -29,8 +30,11 @@ _SNAPSHOT: Final = b"fraudctl state 3\n"
 _SNAPSHOT_2: Final = b"fraudctl state 2\n"
 _SNAPSHOT_1: Final = b"fraudctl state 1\n"
 """Of the formats before, whose parts are all bytes; 1 does not say up to where in the log it goes."""
+_BLOCK: Final = 8 << 20
+"""Bytes of a part that have a digest of their own: blocks are read and hashed side by side."""
 _CHUNK: Final = 1 << 20
 """Bytes that are read and hashed at a time, while the processor's cache still holds them."""
+_MOST_THREADS: Final = 4
 _SHA: Final = 32
 _LARGEST_HEAD: Final = 1 << 16
 DECISIONS: Final = "decisions"
@@ -251,6 +255,8 @@ def bytes_of(parts: Mapping[str, Part], name: str) -> bytes:
 def write_snapshot(files: Folder, number: int, parts: Mapping[str, Part], position: Position) -> None:
     """Write a snapshot whole or not at all, flushed to the disk before it has its name.
 
+    It ends with a SHA-256 of its head and of the SHA-256 of each block of each part.
+
     Parameters
     ----------
     parts
@@ -263,10 +269,17 @@ def write_snapshot(files: Folder, number: int, parts: Mapping[str, Part], positi
     digest = hashlib.sha256()
 
     def content() -> Iterator[bytes | memoryview]:
-        for whole in (memoryview(_SNAPSHOT), memoryview(head), *map(_view, parts.values())):
-            for at in range(0, len(whole), _CHUNK):
-                digest.update(whole[at : at + _CHUNK])
-                yield whole[at : at + _CHUNK]
+        for part in (_SNAPSHOT, head):
+            digest.update(part)
+            yield part
+        for view in map(_view, parts.values()):
+            for start, stop in _blocks(len(view)):
+                block = hashlib.sha256()
+                for at in range(start, stop, _CHUNK):
+                    chunk = view[at : min(at + _CHUNK, stop)]
+                    block.update(chunk)
+                    yield chunk
+                digest.update(block.digest())
         yield digest.digest()
 
     name = snapshot_name(number)
@@ -303,35 +316,62 @@ def read_snapshot(folder: Path, number: int) -> Snapshot:
 
 
 def _read_snapshot(path: Path, file: FileIO) -> Snapshot:
-    first = file.read(_LARGEST_HEAD)
+    first, size = file.read(_LARGEST_HEAD), os.fstat(file.fileno()).st_size
     entries, position, end = _snapshot_head(path, first)
-    if end + sum(size for _, size, _ in entries) + _SHA != os.fstat(file.fileno()).st_size:
+    if end + sum(length for _, length, _ in entries) + _SHA != size:
         raise _changed(path)
-    digest, parts = hashlib.sha256(first[:end]), dict[str, Part]()
-    file.seek(end)
-    for name, size, kind in entries:
-        if kind == "words":
-            words = np.empty(size // 8, "<i8")
-            _fill(path, file, _view(words), digest)
-            parts[name] = words.astype(np.int64, copy=False)
-        else:
-            content = bytearray(size)
-            _fill(path, file, memoryview(content), digest)
-            parts[name] = bytes(content)
-    if file.read(_SHA + 1) != digest.digest():
+    handle, digest = file.fileno(), hashlib.sha256(first[:end])
+    parts: dict[str, Part] = {}
+    views = []
+    for name, length, _ in entries:
+        words = np.empty(-(-length // 8), "<i8")
+        view = _view(words)[:length]
+        views.append((end, view))
+        parts[name] = words.astype(np.int64, copy=False)
+        end += length
+    if first.startswith(_SNAPSHOT):
+        for block in _read_blocks(path, handle, views):
+            digest.update(block)
+    else:
+        for at, view in views:
+            _fill(path, handle, at, view, digest)
+    if os.pread(handle, _SHA, end) != digest.digest():
         raise _changed(path)
+    for (name, _, kind), (_, view) in zip(entries, views, strict=True):
+        if kind == "bytes":
+            parts[name] = bytes(view)
     return Snapshot(parts, position)
 
 
-def _fill(path: Path, file: FileIO, into: memoryview, digest: hashlib._Hash) -> None:
-    """Read the next bytes of a file to where they stay, and add them to a digest."""
-    at = 0
-    while at < len(into):
-        n = file.readinto(into[at : at + _CHUNK])
+def _blocks(length: int) -> list[tuple[int, int]]:
+    """Return begin and end of the blocks of a part."""
+    return [(at, min(at + _BLOCK, length)) for at in range(0, length, _BLOCK)]
+
+
+def _read_blocks(path: Path, handle: int, views: Sequence[tuple[int, memoryview]]) -> list[bytes]:
+    """Read parts to where they stay, given by their place in the file; return the digest of each block."""
+
+    def read(block: tuple[int, memoryview]) -> bytes:
+        digest = hashlib.sha256()
+        _fill(path, handle, *block, digest)
+        return digest.digest()
+
+    blocks = [(at + start, view[start:stop]) for at, view in views for start, stop in _blocks(len(view))]
+    if len(blocks) < 2 * len(views):
+        return [read(block) for block in blocks]
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(read, blocks))
+
+
+def _fill(path: Path, handle: int, at: int, into: memoryview, digest: hashlib._Hash) -> None:
+    """Read the bytes at a place of a file to where they stay, and add them to a digest."""
+    done = 0
+    while done < len(into):
+        n = os.preadv(handle, [into[done : done + _CHUNK]], at + done)
         if not n:
             raise _changed(path)
-        digest.update(into[at : at + n])
-        at += n
+        digest.update(into[done : done + n])
+        done += n
 
 
 def _changed(path: Path) -> BundleError:
@@ -456,7 +496,7 @@ def _snapshot_head(path: Path, content: bytes) -> tuple[list[tuple[str, int, str
 def _entries(found: Any) -> list[tuple[str, int, str]]:
     """Return the list of parts in a head; older ones, which do not say of what kind they are, are bytes."""
     entries = [(str(name), int(size), str(kind[0] if kind else "bytes")) for name, size, *kind in found]
-    if any(size < 0 or kind not in {"bytes", "words"} for _, size, kind in entries):
+    if any(size < 0 or kind not in {"bytes", "words"} or (kind == "words" and size % 8) for _, size, kind in entries):
         msg = "no such part"
         raise ValueError(msg)
     return entries

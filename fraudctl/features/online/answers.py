@@ -407,7 +407,7 @@ def answer(  # noqa: C901
             else:
                 out[program[r, P_OUT]] = of_slot(heap, op, slot, program[r, P_MORE], now)
             continue
-        header = heap[slot + BODY] + program[r, P_HEADER]
+        header = heap[heap[slot + BODY] + program[r, P_HEADER]]
         column, window, end = header + program[r, P_COLUMN], program[r, P_WINDOW], heap[header + H_END]
         if header != known_header or window != known_window:
             known_header, known_window, known_column = header, window, -1

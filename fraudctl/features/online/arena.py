@@ -3,9 +3,10 @@
 Everything that the state remembers of entities lies in this one array (the heap), so that a compiled loop takes few
 arguments and a snapshot is a copy. The first words are the heap's own; offset 0 therefore never names a block.
 
-A *slot* is what is remembered of one value of an entity for as long as anybody may ask; its *body* holds the headers of
-its logs (see `logs`) and goes when the value has been idle for longer than any window. ``EMPTY`` is the slot of a value
-never seen, ``NULL`` that of no value at all; both answer as an empty history does.
+A *slot* is what is remembered of one value of an entity for as long as anybody may ask; its *body* says where its logs
+are (see `logs`) and goes when the value has been idle for longer than any window. ``EMPTY`` is the slot of a value
+never seen, ``NULL`` that of no value at all; both answer as an empty history does. Of a pair of entities only how often
+and when last they met is remembered (see `pairs`); it stands where it does in a slot.
 """
 
 from __future__ import annotations
@@ -28,22 +29,32 @@ TOP = 0
 """First word that was never handed out."""
 KNOWN, FRAUDS = 1, 2
 """Outcomes that have arrived, of all events, and frauds among them."""
+N_PAIRS, PAIR_CHUNK, PAIR_NEXT = 3, 4, 5
+"""Pairs that are remembered, their newest chunk, and the first place in it that was never handed out."""
 FREE = 8
 """Heads of the lists of free blocks, one for each size."""
-N_SIZES = 96
+SMALLEST = 4
+N_SIZES = 256
+"""Every size from 4 to 16 words, then eight for each power of two: a block is rounded up by an eighth at most."""
 LISTS = FREE + N_SIZES
 """Oldest and newest slot with a body of each key space: two words each."""
 MAX_SPACES = 32
 EMPTY = LISTS + 2 * MAX_SPACES
 MAX_SLOT = 256
 NULL = EMPTY + MAX_SLOT
-ZEROS = NULL + MAX_SLOT
-"""A body without anything in it."""
+MAX_TRACKS = 1024
+NO_BODY = NULL + MAX_SLOT
+"""A body without anything in it: all its logs are `NO_LOG`."""
+NO_LOG = NO_BODY + MAX_TRACKS
+"""The header of a log without anything in it: zeros."""
 
 # ---------------------------------------------------------------- words of a slot
 
-BODY, FIRST, LAST, COUNT, LAST_FRAUD, BEFORE, AFTER, TOUCHED = range(8)
+COUNT, LAST, BODY, FIRST, LAST_FRAUD, BEFORE, AFTER, TOUCHED = range(8)
 SLOT_WORDS = 8
+PAIR_KEY = 2
+PAIR_WORDS = 3
+"""A pair has COUNT and LAST as a slot has, and then the slots of its entities as one word."""
 """Then come the parts that the plan asks for: runs of known frauds (3 words each), links (9 words each)."""
 NEVER = -(1 << 62)
 LATER = 1 << 62
@@ -57,11 +68,11 @@ LINK_WORDS = 9
 
 # ---------------------------------------------------------------- a key space in the layout
 
-S_SLOT, S_BODY, S_RUNS, S_N_RUNS, S_GAPS, S_KEPT, S_N_LINKS, S_LINKS, S_N_TRACKS, S_TRACKS = range(10)
-SPACE_WORDS = 10
+S_SLOT, S_BODY, S_RUNS, S_N_RUNS, S_GAPS, S_KEPT, S_N_LINKS, S_LINKS, S_N_TRACKS, S_TRACKS, S_PAIR = range(11)
+SPACE_WORDS = 11
 """Words of a slot and of a body; where in a slot its runs begin, how many there are, and where in the layout their gaps
 stand; whether its slots are kept for ever; how many links it is part of and where (in the layout) each one's place in
-the slot and size stand; how many tracks it has and where their offsets stand."""
+the slot and size stand; how many tracks it has and where their offsets stand; whether it is one of pairs."""
 
 # the layout's own words
 G_HORIZON, G_N_SPACES, G_SPACES = range(3)
@@ -69,24 +80,31 @@ LAYOUT_WORDS = 3
 """How long an idle slot keeps its body in µs; how many key spaces there are and where their descriptions begin."""
 
 
-def new_heap(words: int, body_words: int) -> Ints:
-    """Make a heap with its own words in place; ``body_words`` are those of the largest body."""
-    heap = np.zeros(max(words, ZEROS + body_words + 1024), np.int64)
-    heap[TOP] = ZEROS + body_words
+def new_heap(words: int, header_words: int) -> Ints:
+    """Return a heap with its own words in place; ``header_words`` are those of the largest header of a log."""
+    heap = np.zeros(max(words, NO_LOG + header_words + 1024), np.int64)
+    heap[TOP] = NO_LOG + header_words
+    heap[NO_BODY : NO_BODY + MAX_TRACKS] = NO_LOG
     for slot in (EMPTY, NULL):
-        heap[slot + BODY] = ZEROS
+        heap[slot + BODY] = NO_BODY
         heap[slot + FIRST] = heap[slot + LAST] = heap[slot + LAST_FRAUD] = NEVER
     return heap
 
 
 @jit
 def size_class(words: int) -> int:
-    """Give the number of the smallest block size that holds so many words: 8, 12, 16, 24, 32, 48, ..."""
-    c, size = 0, 8
-    while size < words:
-        c += 1
-        size = (2 + (c & 1)) << ((c >> 1) + 2)
-    return c
+    """Return the number of the smallest block size that holds so many words: 4, 5, ..., 15, 16, 18, 20, ..."""
+    octave, eighths = 0, max(words, SMALLEST)
+    while eighths >= 16:
+        octave += 1
+        eighths = (words + (1 << octave) - 1) >> octave
+    return 8 * octave + eighths
+
+
+@jit
+def size_of(c: int) -> int:
+    """Return the words of a block size."""
+    return c if c < 16 else (8 + (c & 7)) << ((c >> 3) - 1)
 
 
 @jit
@@ -97,7 +115,7 @@ def allocate(heap: Ints, words: int) -> int:
     if at != 0:
         heap[FREE + c] = heap[at]
         return at
-    size = (2 + (c & 1)) << ((c >> 1) + 2)
+    size = size_of(c)
     at = heap[TOP]
     if at + size > heap.shape[0]:
         return 0
@@ -121,7 +139,7 @@ def new_slot(heap: Ints, layout: Ints, space: int) -> int:
     if at == 0:
         return 0
     heap[at : at + words] = 0
-    heap[at + BODY] = ZEROS
+    heap[at + BODY] = NO_BODY
     heap[at + FIRST] = NEVER
     heap[at + LAST] = NEVER
     heap[at + LAST_FRAUD] = NEVER
@@ -147,13 +165,13 @@ def new_slots(heap: Ints, layout: Ints, space: int, out: Ints, at: int) -> int:
 @jit
 def give_body(heap: Ints, layout: Ints, space: int, slot: int) -> int:
     """Make sure that a slot has a body; 0 where the heap is too short."""
-    if heap[slot + BODY] != ZEROS:
+    if heap[slot + BODY] != NO_BODY:
         return 1
     words = layout[space + S_BODY]
     at = allocate(heap, words)
     if at == 0:
         return 0
-    heap[at : at + words] = 0
+    heap[at : at + words] = NO_LOG
     heap[slot + BODY] = at
     return 1
 

@@ -13,7 +13,7 @@ import polars as pl
 from fraudctl.features.batch import CIRCLE, build
 from fraudctl.features.definition import FeatureSet
 from fraudctl.features.groups import Array
-from fraudctl.features.online import arena, intake
+from fraudctl.features.online import arena, intake, pairs
 from fraudctl.features.online.logs import NO_CODE
 from fraudctl.features.online.plan import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.reading import Seen
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fraudctl.features.online.state import OnlineFeatures
 
 Progress = Callable[[str, int, int], None]
+_PART = 1 << 16
 
 
 def take_history(
@@ -172,11 +173,20 @@ def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array) -> Ar
             within, labels_within = state.plan.lookback.of(space.names[0])
             counts = may_come | (times > until - within) | ((arrived > until - labels_within) & (labels_within > 0))
             out[:, number] = _slots(state, number, values if space.kept else values.set(pl.Series(~counts), None))
-    for number, a, b in state.pairs:
-        both = (out[:, a] != arena.NULL) & (out[:, b] != arena.NULL)
-        keys = pl.Series(np.where(both, out[:, a] << 32 | out[:, b], -1)).replace(-1, None)
-        out[:, number] = _slots(state, number, keys)
+    if len(state.pairs):
+        _make_pairs(state, out)
     return out
+
+
+def _make_pairs(state: OnlineFeatures, slots: Array) -> None:
+    """Write the pairs of all events, a part at a time, so that the index grows with them."""
+    for start in range(0, len(slots), _PART):
+        stop = min(start + _PART, len(slots))
+        state.require_pairs((stop - start) * len(state.pairs))
+        at = pairs.make_all(state.heap, state.pair_index, state.pairs, slots, start, stop)
+        while at < stop:
+            state.lengthen()
+            at = pairs.make_all(state.heap, state.pair_index, state.pairs, slots, at, stop)
 
 
 def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:

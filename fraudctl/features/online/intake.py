@@ -28,6 +28,7 @@ from fraudctl.features.online.arena import (
     LINK_KNOWN,
     LISTS,
     NEVER,
+    NO_BODY,
     NULL,
     OWN_FRAUDS,
     OWN_KNOWN,
@@ -41,6 +42,7 @@ from fraudctl.features.online.arena import (
     S_KEPT,
     S_N_RUNS,
     S_N_TRACKS,
+    S_PAIR,
     S_RUNS,
     S_SLOT,
     S_TRACKS,
@@ -49,7 +51,6 @@ from fraudctl.features.online.arena import (
     SPACE_WORDS,
     TOUCHED,
     WEIGHT,
-    ZEROS,
     Floats,
     Ints,
     allocate,
@@ -59,8 +60,8 @@ from fraudctl.features.online.arena import (
     unlist,
 )
 from fraudctl.features.online.logs import (
-    T_HEADER,
     T_NUMBER,
+    T_PLACE,
     T_SPACE,
     T_WHERE,
     T_WINDOW,
@@ -98,8 +99,8 @@ def make_room(
             continue
         if not give_body(heap, layout, layout[track + T_SPACE], slot):
             return False
-        header = heap[slot + BODY] + layout[track + T_HEADER]
-        if not reserve(heap, values, words, layout, track, header, max(time, now), own):
+        place = heap[slot + BODY] + layout[track + T_PLACE]
+        if not reserve(heap, values, words, layout, track, place, max(time, now), own):
             return False
     return True
 
@@ -113,17 +114,19 @@ def take_row(
     for track in tracks:
         slot = _wanted(layout, track, slots, codes, time, now)
         if slot != 0:
-            header = heap[slot + BODY] + layout[track + T_HEADER]
+            header = heap[heap[slot + BODY] + layout[track + T_PLACE]]
             append(heap, values, words, layout, track, header, time, own, codes)
     for number in range(slots.shape[0]):
         slot, space = slots[number], layout[G_SPACES] + number * SPACE_WORDS
-        if slot not in (NULL, EMPTY) and (heap[slot + BODY] != ZEROS or layout[space + S_KEPT] == 0):
+        if slot in (NULL, EMPTY) or layout[space + S_PAIR]:
+            continue
+        if heap[slot + BODY] != NO_BODY or layout[space + S_KEPT] == 0:
             touch(heap, number, slot, max(time, now))
 
 
 @jit
 def hold(heap: Ints, slots: Ints, until: int) -> None:
-    """Keep the slots of an event until a time to come, however long they are idle."""
+    """Keep the slots of an event, NULL for pairs, until a time to come, however long they are idle."""
     for slot in slots:
         if slot not in (0, NULL):
             heap[slot + TOUCHED] = max(heap[slot + TOUCHED], until)
@@ -148,11 +151,11 @@ def forget(heap: Ints, layout: Ints, now: int, removed: Ints) -> int:
                 continue
             if heap[slot + TOUCHED] > now - layout[G_HORIZON]:
                 break
-            if heap[slot + BODY] != ZEROS:
+            if heap[slot + BODY] != NO_BODY:
                 for i in range(layout[space + S_N_TRACKS]):
                     drop(heap, layout, layout[layout[space + S_TRACKS] + i], heap[slot + BODY])
                 release(heap, heap[slot + BODY], layout[space + S_BODY])
-                heap[slot + BODY] = ZEROS
+                heap[slot + BODY] = NO_BODY
             unlist(heap, number, slot)
             if layout[space + S_KEPT] == 0:
                 removed[n, 0], removed[n, 1] = number, slot
@@ -223,10 +226,13 @@ def take_event(
         return 0
     take_row(heap, layout, tracks, slots, own, codes, time, now)
     _join(heap, links, slots, time)
-    for slot in slots:
+    for number in range(slots.shape[0]):
+        slot = slots[number]
         if slot != NULL:
             heap[slot + COUNT] += 1
             heap[slot + LAST] = max(heap[slot + LAST], time)
+            if layout[layout[G_SPACES] + number * SPACE_WORDS + S_PAIR]:
+                continue
             if heap[slot + FIRST] == NEVER or time < heap[slot + FIRST]:
                 heap[slot + FIRST] = time
     return 1
@@ -348,7 +354,7 @@ def take_label(
     tracks
         Offsets (in the layout) of the logs that outcomes go to.
     slots
-        The slots of its event.
+        The slots of its event; those of pairs do not matter.
     own
         Shape (2,): µs of the event if it is a fraud and else NaN, and µs of the event.
     arrived, now
@@ -365,7 +371,7 @@ def take_label(
     time = int(own[1])
     for number in range(slots.shape[0]):
         space, slot = layout[G_SPACES] + number * SPACE_WORDS, slots[number]
-        if slot == NULL or not fraud:
+        if slot == NULL or not fraud or layout[space + S_PAIR]:
             continue
         heap[slot + LAST_FRAUD] = max(heap[slot + LAST_FRAUD], time)
         for g in range(layout[space + S_N_RUNS]):

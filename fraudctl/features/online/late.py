@@ -131,7 +131,7 @@ def answer_late(heap: Ints, program: Ints, slots: Ints, own: Floats, codes: Ints
         if op >= FIRST_OF_SLOT:
             out[at] = of_slot(heap, op, slot, line[P_MORE], now)
             continue
-        header = heap[slot + BODY] + line[P_HEADER]
+        header = heap[heap[slot + BODY] + line[P_HEADER]]
         column, times = header + line[P_COLUMN], heap[header + H_BLOCK]
         start, end = heap[header + H_START], heap[header + H_END]
         lo = first_after(heap, times, start, end, now - line[P_WINDOW])

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.features.online import arena, intake, ledger, logs
+from fraudctl.features.online import arena, intake, ledger, logs, pairs
 from fraudctl.features.online.plan import Plan
 
 if TYPE_CHECKING:
     from fraudctl.features.online.state import OnlineFeatures
 
-OWNERS: tuple[ModuleType, ...] = (arena, logs, intake, ledger)
+OWNERS: tuple[ModuleType, ...] = (arena, logs, intake, ledger, pairs)
 """The modules whose constants say where in memory things are."""
 
 
@@ -44,7 +44,7 @@ def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
         "links": plan.links.tolist(),
         "tracks": {name: plan.tracks_of(name).tolist() for name in plan.inputs},
         "spaces": spaces,
-        "record": int(state.ledger.records.shape[1]),
+        "record": state.ledger.width,
         "saved": sorted(saved),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

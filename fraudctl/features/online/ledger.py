@@ -1,147 +1,277 @@
 """The events that are remembered by their id: to know a duplicate, and to know whose outcome arrives.
 
 A ring of records in the order of their arrival; the oldest are forgotten once they have waited long enough. A record
-whose outcome is known already, and only has to come due, is kept beside the ring until it has counted.
+holds the 128-bit keyed hash of the id (BLAKE2b), not the id: with 2^40 ids in a state, the chance that any two share a
+hash is below 2^-48, and the key is drawn from the features, so that nobody finds two without knowing them. A repeated
+event gets its stored answer after its values were compared, whatever stands here (see `scoring.answers`).
+
+A record whose outcome is known already, and only has to come due, is kept beside the ring until it has counted.
 """
 
 from __future__ import annotations
 
+import hashlib
+import struct
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from fraudctl.features.groups import Array
+from fraudctl.features.jit import jit
+from fraudctl.features.online.arena import NULL, Ints
 
-TIME, EXPECTED, SETTLED, DUE, SLOTS = range(5)
+Index = npt.NDArray[np.uint32]
+Halves = npt.NDArray[np.uint32]
+
+HASH_A, HASH_B, TIME, SLOTS = range(4)
+"""Words of a record; then come 32-bit halves: the slots of the entities, and whether the outcome has counted."""
+FIRST_RING = 1024
+LARGEST_SLOT = (1 << 32) - 1
+"""Offsets of slots and pairs are kept in 32 bits: the heap has at most 2^32 words, 34 GB."""
+_ENTRY = 120
+"""Bytes of an entry of a dictionary, with its tuple and numbers."""
+_WORDS = struct.Struct("<qq")
+
+
+@jit
+def _find(index: Index, records: Ints, a: int, b: int) -> int:
+    """Return the place in the index of a hash, or the empty place where it belongs."""
+    mask = index.shape[0] - 1
+    at: int = a & mask
+    while index[at] != 0:
+        row = np.int64(index[at]) - 1
+        if records[row, HASH_A] == a and records[row, HASH_B] == b:
+            return at
+        at = (at + 1) & mask
+    return at
+
+
+@jit
+def _row_of(index: Index, records: Ints, a: int, b: int) -> int:
+    """Return the row of a hash, or -1."""
+    row: int = np.int64(index[_find(index, records, a, b)]) - 1  # type: ignore[assignment]
+    return row
+
+
+@jit
+def _insert(index: Index, records: Ints, start: int, stop: int) -> None:
+    """Put the records with numbers ``[start, stop)`` into the index; of two with one hash the later one counts."""
+    mask = records.shape[0] - 1
+    for number in range(start, stop):
+        row = number & mask
+        index[_find(index, records, records[row, HASH_A], records[row, HASH_B])] = row + 1
+
+
+@jit
+def _remove(index: Index, records: Ints, row: int) -> None:
+    """Take a row out of the index, and move up what was pushed behind it (Knuth, TAOCP 3, 6.4, algorithm R)."""
+    mask = index.shape[0] - 1
+    hole = _find(index, records, records[row, HASH_A], records[row, HASH_B])
+    if np.int64(index[hole]) != row + 1:
+        return
+    at = hole
+    while True:
+        index[hole] = 0
+        while True:
+            at = (at + 1) & mask
+            if index[at] == 0:
+                return
+            home = records[np.int64(index[at]) - 1, HASH_A] & mask
+            if (at - home) & mask >= (at - hole) & mask:
+                break
+        index[hole] = index[at]
+        hole = at
+
+
+@jit
+def _record(records: Ints, index: Index, number: int, a: int, b: int, time: int) -> None:
+    """Write a record and put it into the index."""
+    row = number & (records.shape[0] - 1)
+    records[row] = 0
+    records[row, HASH_A] = a
+    records[row, HASH_B] = b
+    records[row, TIME] = time
+    _insert(index, records, number, number + 1)
 
 
 class Ledger:
-    """Records of events: µs, which message the outcome is expected from, whether it has counted, when, their slots.
+    """Records of events: hash of the id, µs, slots of the entities, whether the outcome has counted.
+
+    Parameters
+    ----------
+    n_spaces
+        Key spaces of the state.
+    entities
+        Numbers of those that are entities; pairs follow from them.
+    key
+        Key of the hash, at most 64 bytes.
 
     Attributes
     ----------
+    expected
+        Number -> which message the outcome is expected from, and when it will count.
     waiting
-        Number -> record of events that have left the ring and whose outcome will still count.
+        Number -> µs and slots of events that have left the ring and whose outcome will still count.
     """
 
-    def __init__(self, n_spaces: int) -> None:
-        self.numbers: dict[Any, int] = {}
-        self.records: Array = np.zeros((1024, SLOTS + n_spaces), np.int64)
-        self.ids: list[Any] = [None] * 1024
-        self.waiting: dict[int, Array] = {}
-        self.first = 0
-        self.end = 0
+    def __init__(self, n_spaces: int, entities: Sequence[int], key: bytes) -> None:
+        self._n_spaces = n_spaces
+        self._entities = list(entities)
+        self._key = key
+        self._words = SLOTS + (len(self._entities) + 2) // 2
+        self.expected: dict[int, tuple[int, int]] = {}
+        self.waiting: dict[int, tuple[int, list[int]]] = {}
+        self.first = self.end = 0
+        self._last: tuple[int | str, int, int] | None = None
+        self._set(np.zeros((FIRST_RING, self._words), np.int64))
 
-    def __contains__(self, key: Any) -> bool:
-        return key in self.numbers
+    def _set(self, records: Array) -> None:
+        self._records = records
+        self._halves: Halves = records.view(np.uint32)[:, 2 * SLOTS :]
+        self._index = np.zeros(2 * len(records), np.uint32)
+        _insert(self._index, self._records, self.first, self.end)
 
-    def get(self, key: Any) -> int | None:
-        """Give the number of an event's record, or None where it is not known."""
-        return self.numbers.get(key)
+    @property
+    def width(self) -> int:
+        """Words of a record."""
+        return self._words
 
-    def add(self, key: Any, time: int) -> int:
+    def rows(self) -> Array:
+        """Return the records in the order of their numbers, shape (n, width)."""
+        start, stop = self._at(self.first), self._at(self.end)
+        if start < stop or self.first == self.end:
+            return self._records[start : start + self.end - self.first]
+        return np.concatenate([self._records[start:], self._records[:stop]])
+
+    def take(self, rows: Array, first: int) -> None:
+        """Take records that `rows` gave, the first of which has this number."""
+        self.first, self.end = first, first + len(rows)
+        self._grow(len(rows), rows)
+
+    def _grow(self, least: int, rows: Array) -> None:
+        size = FIRST_RING
+        while size < least:
+            size *= 2
+        records = np.zeros((size, self._words), np.int64)
+        begin = self.first & (size - 1)
+        head = min(len(rows), size - begin)
+        records[begin : begin + head], records[: len(rows) - head] = rows[:head], rows[head:]
+        self._set(records)
+
+    # ------------------------------------------------------------ ids
+
+    def hashed(self, key: int | str) -> tuple[int, int]:
+        """Return the hash of an id as two words; the number 5 and the text 5 differ."""
+        if self._last is not None and self._last[0] == key and type(self._last[0]) is type(key):
+            return self._last[1:]
+        text = f"t{key}" if type(key) is str else f"n{key}"
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
+        a, b = _WORDS.unpack(digest)
+        self._last = key, a, b
+        return a, b
+
+    def __len__(self) -> int:
+        """Return the number of events that are known by their id."""
+        return self.end - self.first
+
+    def __contains__(self, key: int | str) -> bool:
+        return self.get(key) is not None
+
+    def get(self, key: int | str) -> int | None:
+        """Return the number of an event's record, or None where it is not known."""
+        row = _row_of(self._index, self._records, *self.hashed(key))
+        return None if row < 0 else self.first + ((row - self.first) & (len(self._records) - 1))
+
+    def add(self, key: int | str, time: int) -> int:
         """Make a record for an event."""
-        if self.end - self.first == len(self.ids):
-            self._grow(2 * len(self.ids))
+        if self.end - self.first == len(self._records):
+            self._grow(2 * len(self._records), self.rows())
         number = self.end
-        at = number & (len(self.ids) - 1)
-        self.records[at] = 0
-        self.records[at, TIME] = time
-        self.ids[at] = key
-        self.numbers[key] = number
         self.end = number + 1
+        _record(self._records, self._index, number, *self.hashed(key), time)
         return number
+
+    def add_all(self, keys: Sequence[int | str], times: Array, slots: Array) -> None:
+        """Make the records of many events in a new ledger, the first with number 0."""
+        rows = np.zeros((len(keys), self._words), np.int64)
+        rows[:, : HASH_B + 1] = np.array([self.hashed(key) for key in keys], np.int64).reshape(-1, 2)
+        rows[:, TIME] = times
+        rows.view(np.uint32)[:, 2 * SLOTS : 2 * SLOTS + len(self._entities)] = slots[:, self._entities]
+        self.take(rows, 0)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the records take."""
-        waiting = sys.getsizeof(self.waiting) + (128 + int(self.records[0].nbytes)) * len(self.waiting)
-        ids = 8 * len(self.ids) + sys.getsizeof(self.numbers) + 96 * len(self.numbers)
-        return int(self.records.nbytes) + ids + waiting
+        kept = sum(sys.getsizeof(found) + _ENTRY * len(found) for found in (self.expected, self.waiting))
+        return int(self._records.nbytes + self._index.nbytes) + kept
 
-    def add_all(self, keys: list[Any], times: Array, slots: Array) -> None:
-        """Make the records of many events in a new ledger, the first with number 0."""
-        size = len(self.ids)
-        while size < len(keys):
-            size *= 2
-        self._grow(size)
-        n = len(keys)
-        self.records[:n, TIME], self.records[:n, SLOTS:], self.ids[:n] = times, slots, keys
-        self.numbers = dict(zip(keys, range(n), strict=True))
-        self.end = n
-
-    def settle_all(self, numbers: Array) -> None:
-        """Note, in a new ledger, that the outcomes of these events have counted; negative ones are not known."""
-        self.records[numbers[numbers >= 0], SETTLED] = 1
-
-    def _grow(self, size: int) -> None:
-        records = np.zeros((size, self.records.shape[1]), np.int64)
-        ids: list[Any] = [None] * size
-        for number in range(self.first, self.end):
-            at, to = number & (len(self.ids) - 1), number & (size - 1)
-            records[to], ids[to] = self.records[at], self.ids[at]
-        self.records, self.ids = records, ids
+    # ------------------------------------------------------------ records
 
     def _at(self, number: int) -> int:
-        return number & (len(self.ids) - 1)
-
-    def _record(self, number: int) -> Array:
-        found = self.waiting.get(number) if self.waiting else None
-        return self.records[self._at(number)] if found is None else found
-
-    def keep_waiting(self, number: int, time: int, slots: Array) -> None:
-        """Make a record beside the ring, of an event from before its first one."""
-        record = np.zeros(self.records.shape[1], np.int64)
-        record[TIME], record[SLOTS:] = time, slots
-        self.waiting[number] = record
+        return number & (len(self._records) - 1)
 
     def time(self, number: int) -> int:
         """Return the µs of an event."""
-        return int(self._record(number)[TIME])
+        found = self.waiting.get(number) if self.waiting else None
+        return int(self._records[self._at(number), TIME]) if found is None else found[0]
+
+    def keep_waiting(self, number: int, time: int, slots: Array) -> None:
+        """Make a record beside the ring, of an event from before its first one."""
+        self.waiting[number] = time, slots[self._entities].tolist()
 
     def keep_slots(self, number: int, slots: Array) -> None:
         """Remember the slots of an event that was taken in."""
-        self._record(number)[SLOTS:] = slots
+        if number in self.waiting:
+            self.keep_waiting(number, self.time(number), slots)
+        else:
+            self._halves[self._at(number), : len(self._entities)] = slots[self._entities]
 
     def slots(self, number: int) -> Array:
-        """Return the slots of an event; all are 0 until it is taken in."""
-        return self._record(number)[SLOTS:]
+        """Return the slots of an event, NULL for pairs; those of entities are 0 until it is taken in."""
+        found = self.waiting.get(number) if self.waiting else None
+        out = np.full(self._n_spaces, NULL, np.int64)
+        out[self._entities] = self._halves[self._at(number), : len(self._entities)] if found is None else found[1]
+        return out
 
     def due(self, number: int) -> int:
         """Return the µs at which the outcome will count, or 0 where none is expected."""
-        record = self._record(number)
-        return int(record[DUE]) if record[EXPECTED] and not record[SETTLED] else 0
+        return self.expected.get(number, (0, 0))[1]
 
     def expect(self, number: int, sequence: int, due: int) -> None:
         """Expect the outcome from this message at ``due`` µs, and no longer from one before it."""
-        record = self._record(number)
-        record[EXPECTED], record[DUE] = sequence, due
+        self.expected[number] = sequence, due
 
     def is_settled(self, number: int) -> bool:
         """Return whether the outcome of an event has counted."""
-        return bool(self._record(number)[SETTLED])
+        return number not in self.waiting and bool(self._halves[self._at(number), len(self._entities)])
+
+    def settle_all(self, numbers: Array) -> None:
+        """Note, in a new ledger, that the outcomes of these events have counted; negative ones are not known."""
+        self._halves[numbers[numbers >= 0], len(self._entities)] = 1
 
     def settle(self, number: int, sequence: int) -> tuple[int, Array] | None:
         """Let the outcome count; return the event's µs and slots, or None where another message is expected.
 
-        The outcome counts if it comes from the message it is expected from and none has counted.
+        The outcome counts if it comes from the message it is expected from; it is then expected no longer.
         """
-        record = self._record(number)
-        if record[EXPECTED] != sequence or record[SETTLED]:
+        if self.expected.get(number, (0, 0))[0] != sequence:
             return None
-        record[SETTLED] = 1
-        self.waiting.pop(number, None)
-        return int(record[TIME]), np.ascontiguousarray(record[SLOTS:])
+        del self.expected[number]
+        found = self.time(number), self.slots(number)
+        if self.waiting.pop(number, None) is None:
+            self._halves[self._at(number), len(self._entities)] = 1
+        return found
 
     def forget(self, until: int, *, most: int) -> None:
         """Forget up to ``most`` events of ``until`` and before, oldest first."""
         for _ in range(most):
-            if self.first == self.end or self.records[self._at(self.first), TIME] > until:
+            row = self._at(self.first)
+            if self.first == self.end or self._records[row, TIME] > until:
                 return
-            at = self._at(self.first)
-            if self.due(self.first):
-                self.waiting[self.first] = self.records[at].copy()
-            del self.numbers[self.ids[at]]
-            self.ids[at] = None
+            if self.first in self.expected:
+                slots = self._halves[row, : len(self._entities)].tolist()
+                self.waiting[self.first] = int(self._records[row, TIME]), slots
+            _remove(self._index, self._records, row)
             self.first += 1

@@ -4,9 +4,9 @@ A log holds times and values in the order of time. Beside them stand prefix sums
 of the positions that no later one beats, marks on the last occurrence of each code, and, where medians are asked for,
 the sorted values of each window. A range ``[lo, end)`` is then answered without looking at what is in it.
 
-The layout (see `plan`) says what a log has. All of a log's arrays lie in one block of the heap; when it is full, what
-no window needs any more is left behind, and the rest moves to a block that fits it. A log is never more than half empty
-for long.
+The layout (see `plan`) says what a log has. Its header and all of its arrays lie in one block of the heap; when it is
+full, what no window needs any more is left behind, and the rest moves to a block that is a quarter longer. The body of
+a slot says where the block is: `arena.NO_LOG`, a header of zeros, where there is none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from fraudctl.features.exact import mantissa_of, put_part, square_of
 from fraudctl.features.jit import jit
-from fraudctl.features.online.arena import Array, Floats, Ints, Words, allocate, release
+from fraudctl.features.online.arena import NO_LOG, Array, Floats, Ints, Words, allocate, release
 
 NO_CODE = -(1 << 63)
 """The code of null."""
@@ -28,11 +28,13 @@ NO_LOW, NO_HIGH = 5000, -5000
 SUMS, SQUARES, LARGEST, SMALLEST, NUMBER = 1, 2, 4, 8, 16
 
 # a track in the layout
-T_HEADER, T_WINDOW, T_N_COLUMNS, T_N_CODES, T_WHERE, T_SPACE, T_COLUMNS, T_CODES, T_NUMBER = range(9)
-TRACK_WORDS = 9
+T_PLACE, T_WINDOW, T_N_COLUMNS, T_N_CODES, T_WHERE, T_SPACE, T_COLUMNS, T_CODES, T_NUMBER, T_WORDS = range(10)
+TRACK_WORDS = 10
+"""Its place in a body, and the words of its header, are the first and the last."""
 # a column in the layout
-C_HEADER, C_OWN, C_FLAGS, C_N_SORTED, C_WINDOWS, C_LOW, C_HIGH = range(7)
-COLUMN_WORDS = 7
+C_HEADER, C_OWN, C_FLAGS, C_N_SORTED, C_WINDOWS, C_LOW, C_HIGH, C_SORTED = range(8)
+COLUMN_WORDS = 8
+"""The last says where in its header its sorted windows begin."""
 # a code column in the layout
 K_HEADER, K_OWN = range(2)
 CODE_WORDS = 2
@@ -40,22 +42,11 @@ CODE_WORDS = 2
 # the header of a log
 H_BLOCK, H_WORDS, H_START, H_END, H_CAP = range(5)
 HEADER_WORDS = 5
-# of a column
+# of a column; it ends after the last word that its flags ask for (see `value_words`)
 (
-    V_VALUES,
-    V_N,
-    V_SUMS,
-    V_SQUARES,
-    V_LARGEST,
-    V_SMALLEST,
-    V_LOW,
-    V_HIGH,
-    V_N_WORDS,
-    V_N_SQUARES,
-    V_LARGEST_TAIL,
-    (V_SMALLEST_TAIL),
-) = range(12)
-VALUE_WORDS = 12
+    V_VALUES, V_N, V_SUMS, V_LOW, V_HIGH, V_N_WORDS, V_N_SQUARES, V_SQUARES, V_LARGEST, V_LARGEST_TAIL, V_SMALLEST,
+    V_SMALLEST_TAIL,
+) = range(12)  # fmt: skip
 # of each sorted window of a column
 S_AT, S_N, S_LEFT = range(3)
 SORTED_WORDS = 3
@@ -67,6 +58,12 @@ SMALL = 32
 """Up to so many positions, the last occurrence of a code is found by looking for it."""
 _U0, _U1 = np.uint64(0), np.uint64(1)
 _FRACTION = (1 << 52) - 1
+
+
+def value_words(flags: int) -> int:
+    """Return the words that a column takes in a header, before its sorted windows."""
+    ends = {SMALLEST: V_SMALLEST_TAIL, LARGEST: V_LARGEST_TAIL, SQUARES: V_SQUARES, SUMS: V_N_SQUARES, NUMBER: V_N}
+    return 1 + next((last for flag, last in ends.items() if flags & flag), V_VALUES)
 
 
 # ---------------------------------------------------------------- searching
@@ -177,7 +174,7 @@ def _add_up(words: Words, values: Floats, heap: Ints, column: int, i: int) -> No
     """Extend the prefix sums by the value at position i."""
     n_words, n_squares, low = heap[column + V_N_WORDS], heap[column + V_N_SQUARES], heap[column + V_LOW]
     sums = heap[column + V_SUMS] + (i + 1) * n_words
-    squares = heap[column + V_SQUARES] + (i + 1) * n_squares
+    squares = heap[column + V_SQUARES] + (i + 1) * n_squares if n_squares else 0
     for j in range(n_words):
         words[sums + j] = words[sums + j - n_words]
     for j in range(n_squares):
@@ -288,7 +285,7 @@ def _sort_in(heap: Ints, values: Floats, layout: Ints, track: int, header: int, 
         column = header + layout[described + C_HEADER]
         value = values[heap[column + V_VALUES] + i]
         for s in range(layout[described + C_N_SORTED]):
-            window = column + VALUE_WORDS + s * SORTED_WORDS
+            window = column + layout[described + C_SORTED] + s * SORTED_WORDS
             slide_sorted(heap, values, header, column, window, now - layout[layout[described + C_WINDOWS] + s])
             if not math.isnan(value):
                 sorted_insert(values, heap[window + S_AT], heap[window + S_N], value)
@@ -302,7 +299,7 @@ def _sort_anew(heap: Ints, values: Floats, layout: Ints, track: int, header: int
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
         column = header + layout[described + C_HEADER]
         for s in range(layout[described + C_N_SORTED]):
-            window = column + VALUE_WORDS + s * SORTED_WORDS
+            window = column + layout[described + C_SORTED] + s * SORTED_WORDS
             at, n = heap[window + S_AT], 0
             for p in range(heap[window + S_LEFT], heap[header + H_END]):
                 value = values[heap[column + V_VALUES] + p]
@@ -373,36 +370,52 @@ def _table_size(cap: int) -> int:
 
 
 @jit
+def _lay_out_column(heap: Ints, column: int, flags: int, at: int, cap: int, low: int, high: int) -> int:
+    """Place the arrays of a column, but for its sorted windows, as `_lay_out` does; return the words that they take."""
+    write, begin = at != 0, at
+    if write:
+        heap[column + V_VALUES] = at
+    at += cap
+    if flags & NUMBER:
+        if write:
+            heap[column + V_N] = at
+        at += cap + 1
+    if flags & SUMS:
+        n_words = grid_words(low, high, cap, 0)
+        n_squares = grid_words(low, high, cap, 1) if flags & SQUARES else 0
+        if write:
+            heap[column + V_SUMS], heap[column + V_LOW], heap[column + V_HIGH] = at, low, high
+            heap[column + V_N_WORDS], heap[column + V_N_SQUARES] = n_words, n_squares
+        at += (cap + 1) * n_words
+        if write and flags & SQUARES:
+            heap[column + V_SQUARES] = at
+        at += (cap + 1) * n_squares
+    if flags & LARGEST:
+        if write:
+            heap[column + V_LARGEST], heap[column + V_LARGEST_TAIL] = at, 0
+        at += cap
+    if flags & SMALLEST:
+        if write:
+            heap[column + V_SMALLEST], heap[column + V_SMALLEST_TAIL] = at, 0
+        at += cap
+    return at - begin
+
+
+@jit
 def _lay_out(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: int, grids: Ints) -> int:
     """Place the arrays of a log with room for ``cap`` from offset ``at`` on; write them where ``at`` is not 0.
 
-    ``grids`` (n_columns, 2) holds the grids. Gives the words that it takes.
+    ``grids`` (n_columns, 2) holds the grids. Returns the words that it takes.
     """
     words = cap
     for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
-        column, flags = header + layout[described + C_HEADER], layout[described + C_FLAGS]
-        n_words = grid_words(grids[c, 0], grids[c, 1], cap, 0) if flags & SUMS else 0
-        n_squares = grid_words(grids[c, 0], grids[c, 1], cap, 1) if flags & SQUARES else 0
-        sizes = (
-            cap,
-            cap + 1 if flags & NUMBER else 0,
-            (cap + 1) * n_words,
-            (cap + 1) * n_squares,
-            cap if flags & LARGEST else 0,
-            cap if flags & SMALLEST else 0,
-        )
-        for j in range(6):
-            if at:
-                heap[column + V_VALUES + j] = at + words
-            words += sizes[j]
-        if at:
-            heap[column + V_LOW], heap[column + V_HIGH] = grids[c, 0], grids[c, 1]
-            heap[column + V_N_WORDS], heap[column + V_N_SQUARES] = n_words, n_squares
-            heap[column + V_LARGEST_TAIL] = heap[column + V_SMALLEST_TAIL] = 0
+        column = header + layout[described + C_HEADER]
+        here = at + words if at else 0
+        words += _lay_out_column(heap, column, layout[described + C_FLAGS], here, cap, grids[c, 0], grids[c, 1])
         for s in range(layout[described + C_N_SORTED]):
             if at:
-                heap[column + VALUE_WORDS + s * SORTED_WORDS + S_AT] = at + words
+                heap[column + layout[described + C_SORTED] + s * SORTED_WORDS + S_AT] = at + words
             words += cap + 1  # a query may put its own value there for a moment
     for c in range(layout[track + T_N_CODES]):
         coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
@@ -418,20 +431,25 @@ def _lay_out(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: in
 
 
 @jit
-def _clear(heap: Ints, words: Words, layout: Ints, track: int, header: int) -> None:
+def _clear(heap: Ints, layout: Ints, track: int, header: int) -> None:
     """Set what is derived to that of an empty log."""
     cap, start = heap[header + H_CAP], heap[header + H_START]
     for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
         column = header + layout[described + C_HEADER]
-        n_words, n_squares = heap[column + V_N_WORDS], heap[column + V_N_SQUARES]
-        if layout[described + C_FLAGS] & NUMBER:
+        flags = layout[described + C_FLAGS]
+        if flags & NUMBER:
             heap[heap[column + V_N] + start] = 0
-        for j in range(n_words):
-            words[heap[column + V_SUMS] + start * n_words + j] = _U0
-        for j in range(n_squares):
-            words[heap[column + V_SQUARES] + start * n_squares + j] = _U0
-        heap[column + V_LARGEST_TAIL] = heap[column + V_SMALLEST_TAIL] = 0
+        if flags & SUMS:
+            at, n = heap[column + V_SUMS], heap[column + V_N_WORDS]
+            heap[at + start * n : at + (start + 1) * n] = 0
+        if flags & SQUARES:
+            at, n = heap[column + V_SQUARES], heap[column + V_N_SQUARES]
+            heap[at + start * n : at + (start + 1) * n] = 0
+        if flags & LARGEST:
+            heap[column + V_LARGEST_TAIL] = 0
+        if flags & SMALLEST:
+            heap[column + V_SMALLEST_TAIL] = 0
     for c in range(layout[track + T_N_CODES]):
         coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
         stop = heap[coded + D_BLOCKS] + (cap >> 9) + 1 + 2 * (heap[coded + D_MASK] + 1)
@@ -441,7 +459,7 @@ def _clear(heap: Ints, words: Words, layout: Ints, track: int, header: int) -> N
 @jit
 def _derive_all(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int) -> None:
     """Build all that is derived, but for the left ends of sorted windows, from the times and values."""
-    _clear(heap, words, layout, track, header)
+    _clear(heap, layout, track, header)
     end = heap[header + H_END]
     start = heap[header + H_START]
     for i in range(start, end):
@@ -462,7 +480,7 @@ def expire(heap: Ints, layout: Ints, track: int, header: int, now: int) -> int:
 
 @jit
 def reserve(
-    heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int, now: int, own: Floats
+    heap: Ints, values: Floats, words: Words, layout: Ints, track: int, place: int, now: int, own: Floats
 ) -> bool:
     """Make room in a log for one more position with these values; False where the heap is too short.
 
@@ -470,64 +488,62 @@ def reserve(
     ----------
     heap, values, words
         The heap, seen as integers, floats and unsigned words.
-    track, header
-        Where the layout describes the log, and where its header is.
+    track, place
+        Where the layout describes the log, and which word of the heap says where it is.
     now
         No window will be asked for before this time, in µs.
     own
         What the new event holds; the layout says at which places.
     """
-    if _fits(heap, layout, track, header, own):
+    old = heap[place]
+    if _fits(heap, layout, track, old, own):
         return True
-    live = 0 if heap[header + H_BLOCK] == 0 else expire(heap, layout, track, header, now)
-    start, old = heap[header + H_START], heap[header + H_BLOCK]
-    cap = max(4, live + (live >> 1) + 2)
+    live = 0 if old == NO_LOG else expire(heap, layout, track, old, now)
+    start = heap[old + H_START]
+    cap = max(2, live + (live >> 2) + 1)
     grids = np.zeros((layout[track + T_N_COLUMNS], 2), np.int64)
     bits = own.view(np.int64)
     for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
         if layout[described + C_FLAGS] & SUMS:
-            column = header + layout[described + C_HEADER]
+            column = old + layout[described + C_HEADER]
             grids[c] = _grid(heap, layout, described, column, start, start + live, bits[layout[described + C_OWN]])
-    needed = _lay_out(heap, layout, track, header, 0, cap, grids)
-    at = allocate(heap, needed)
-    if at == 0:
+    needed = layout[track + T_WORDS] + _lay_out(heap, layout, track, old, 0, cap, grids)
+    header = allocate(heap, needed)
+    if header == 0:
         return False
-    _move(heap, layout, track, header, at, cap, live, grids)
-    if old:
-        release(heap, old, heap[header + H_WORDS])
-    heap[header + H_BLOCK], heap[header + H_WORDS], heap[header + H_CAP] = at, needed, cap
+    _move(heap, layout, track, old, header, cap, live, grids)
+    if old != NO_LOG:
+        release(heap, old, heap[old + H_WORDS])
+    heap[place] = header
+    heap[header + H_WORDS], heap[header + H_CAP] = needed, cap
     heap[header + H_START], heap[header + H_END] = 0, live
     _derive_all(heap, values, words, layout, track, header)
     return True
 
 
 @jit
-def _move(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: int, live: int, grids: Ints) -> None:
-    """Copy what is live in a log to a new block, and let its header point there."""
-    start, old = heap[header + H_START], heap[header + H_BLOCK]
-    n_columns, n_codes = layout[track + T_N_COLUMNS], layout[track + T_N_CODES]
-    sources = np.zeros(n_columns + n_codes, np.int64)
-    for c in range(n_columns):
-        sources[c] = heap[header + layout[layout[track + T_COLUMNS] + c * COLUMN_WORDS + C_HEADER] + V_VALUES]
-    for c in range(n_codes):
-        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
-        sources[n_columns + c] = heap[coded + D_CODES]
-    _lay_out(heap, layout, track, header, at, cap, grids)
+def _move(heap: Ints, layout: Ints, track: int, old: int, header: int, cap: int, live: int, grids: Ints) -> None:
+    """Copy what is live in a log, given by its header, to a new block."""
+    start, words = heap[old + H_START], layout[track + T_WORDS]
+    for i in range(words):
+        heap[header + i] = heap[old + i]
+    heap[header + H_BLOCK] = header + words
+    _lay_out(heap, layout, track, header, header + words, cap, grids)
     for i in range(live):
-        heap[at + i] = heap[old + start + i]
-    for c in range(n_columns):
+        heap[heap[header + H_BLOCK] + i] = heap[heap[old + H_BLOCK] + start + i]
+    for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
-        column = header + layout[described + C_HEADER]
+        column, before = header + layout[described + C_HEADER], old + layout[described + C_HEADER]
         for i in range(live):
-            heap[heap[column + V_VALUES] + i] = heap[sources[c] + start + i]
+            heap[heap[column + V_VALUES] + i] = heap[heap[before + V_VALUES] + start + i]
         for s in range(layout[described + C_N_SORTED]):
-            window = column + VALUE_WORDS + s * SORTED_WORDS
+            window = column + layout[described + C_SORTED] + s * SORTED_WORDS
             heap[window + S_LEFT] = max(0, heap[window + S_LEFT] - start)
-    for c in range(n_codes):
-        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
+    for c in range(layout[track + T_N_CODES]):
+        place = layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
         for i in range(live):
-            heap[heap[coded + D_CODES] + i] = heap[sources[n_columns + c] + start + i]
+            heap[heap[header + place + D_CODES] + i] = heap[heap[old + place + D_CODES] + start + i]
 
 
 # ---------------------------------------------------------------- taking in
@@ -561,7 +577,7 @@ def append(
             heap[place + i] = heap[place + i - 1]
         values[place + at] = own[layout[described + C_OWN]]
         for s in range(layout[described + C_N_SORTED]):
-            window = column + VALUE_WORDS + s * SORTED_WORDS
+            window = column + layout[described + C_SORTED] + s * SORTED_WORDS
             if at < heap[window + S_LEFT]:
                 heap[window + S_LEFT] += 1
     for c in range(layout[track + T_N_CODES]):
@@ -582,10 +598,11 @@ def append(
 @jit
 def drop(heap: Ints, layout: Ints, track: int, body: int) -> None:
     """Give a log's block back."""
-    header = body + layout[track + T_HEADER]
-    if heap[header + H_BLOCK]:
-        release(heap, heap[header + H_BLOCK], heap[header + H_WORDS])
-        heap[header + H_BLOCK] = heap[header + H_START] = heap[header + H_END] = heap[header + H_CAP] = 0
+    place = body + layout[track + T_PLACE]
+    header = heap[place]
+    if header != NO_LOG:
+        release(heap, header, heap[header + H_WORDS])
+        heap[place] = NO_LOG
 
 
 __all__ = ["Array", "append", "distinct_from", "drop", "expire", "find_code", "reserve"]

@@ -28,6 +28,15 @@ from fraudctl.features.specs import (
     WindowSpec,
 )
 
+POSITIONS_KEPT = 1.35
+"""Positions for which a log has room, for each that a window needs: those that are left behind when it is full next,
+and the quarter that it grows by."""
+ROUNDED = 1.05
+"""Words of blocks for each word that is asked for."""
+PAIR_BYTES, NAME_BYTES = 40, 200
+"""Bytes of a pair with its index, and of a name with its entry in a dictionary."""
+RECORD_ROOM = 1.5
+"""Records for which the ring of remembered events has room, for each one: it doubles when it is full."""
 COSINE, SINE, MINUTE = ".cosine", ".sine", ".minute"
 """Names of what hours are made of, beside the columns of the data."""
 FRAUD_TIME, EVENT_TIME = ".fraud_time", ".event_time"
@@ -73,7 +82,7 @@ class Column:
 
 @dataclass
 class Track:
-    """One kind of log: whose, of what, over how long; its columns and codes, and where its header and layout are."""
+    """One kind of log: whose, of what, over how long; its columns and codes, its place in a body and in the layout."""
 
     table: str
     space: int
@@ -81,7 +90,7 @@ class Track:
     window_us: int = 0
     columns: dict[str, Column] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
-    header: int = 0
+    place: int = 0
     at: int = 0
 
     def column(self, name: str, flags: int = 0, window_us: int | None = None) -> None:
@@ -97,19 +106,19 @@ class Track:
         sorted_words = logs.SORTED_WORDS * sum(len(column.windows) for column in self.columns.values())
         return (
             logs.HEADER_WORDS
-            + logs.VALUE_WORDS * len(self.columns)
+            + sum(logs.value_words(column.flags) for column in self.columns.values())
             + sorted_words
             + logs.DISTINCT_WORDS * len(self.codes)
         )
 
-    @property
-    def words_of_position(self) -> float:
-        """Words that one position takes, with what stands beside it."""
+    def words_of_positions(self, n: float, n_logs: float) -> float:
+        """Return the words that n positions in so many logs take, with what stands beside them."""
         beside = {logs.NUMBER: 1, logs.SUMS: 2, logs.SQUARES: 4, logs.LARGEST: 1, logs.SMALLEST: 1}
-        words = 1.0 + 7 * len(self.codes)
+        code = 1.5 if n <= logs.SMALL / 2 * n_logs else 6.0
+        words = 1.0 + code * len(self.codes)
         for column in self.columns.values():
-            words += 1 + len(column.windows) + sum(n for flag, n in beside.items() if column.flags & flag)
-        return words
+            words += 1 + len(column.windows) + sum(size for flag, size in beside.items() if column.flags & flag)
+        return words * (POSITIONS_KEPT * n + n_logs)
 
 
 @dataclass
@@ -121,6 +130,11 @@ class Space:
     gaps: list[int] = field(default_factory=list)
     links: list[tuple[int, int]] = field(default_factory=list)
     tracks: list[Track] = field(default_factory=list)
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether its values are pairs of entities."""
+        return len(self.names) == 2
 
     @property
     def runs_at(self) -> int:
@@ -240,19 +254,25 @@ class Plan:
         return len(self.spaces) - 1
 
     def predicted_bytes(
-        self, events_per_day: float, n_entities: Mapping[str, int], *, rows_per_day: float, wait_us: int
+        self,
+        events_per_day: float,
+        n_entities: Mapping[str, int],
+        *,
+        rows_per_day: float,
+        wait_us: int,
+        record_words: int,
     ) -> int:
         """See `OnlineFeatures.predicted_bytes`."""
-        words = 0.0
+        size = 0.0
         for track in self.tracks:
-            per_day = events_per_day if track.table in ("", LABELS) else rows_per_day
-            words += 3 * per_day * track.window_us / _DAY * track.words_of_position
+            n = (events_per_day if track.table in ("", LABELS) else rows_per_day) * track.window_us / _DAY
+            n_logs = min(n, n_entities.get("+".join(self.spaces[track.space].names), 0))
+            size += 8 * ROUNDED * (track.words_of_positions(n, n_logs) + track.words * n_logs)
         for space in self.spaces:
             n = n_entities.get("+".join(space.names), 0)
-            words += n * (1.5 * (space.slot_words + sum(track.words for track in space.tracks)) + 30)
-            words += n * 12 * len(space.tracks)
-        waiting = events_per_day * wait_us / _DAY
-        return int(8 * words + waiting * (2 * 8 * (3 + len(self.spaces)) + 300))
+            words = space.slot_words + max(len(space.tracks), arena.SMALLEST)
+            size += n * (PAIR_BYTES if space.is_pair else 8 * words + NAME_BYTES * (1 if space.kept else 2))
+        return int(size + events_per_day * wait_us / _DAY * RECORD_ROOM * (8 * record_words + 8))
 
     # ------------------------------------------------------------ what is remembered
 
@@ -307,17 +327,15 @@ class Plan:
 
     def _give_headers(self) -> None:
         for space in self.spaces:
-            at = 0
-            for track in space.tracks:
-                track.header = at
+            for place, track in enumerate(space.tracks):
+                track.place = place
                 inside = logs.HEADER_WORDS
                 for column in track.columns.values():
                     column.header = inside
-                    inside += logs.VALUE_WORDS + logs.SORTED_WORDS * len(column.windows)
+                    inside += logs.value_words(column.flags) + logs.SORTED_WORDS * len(column.windows)
                 for name in track.codes:
                     track.codes[name] = inside
                     inside += logs.DISTINCT_WORDS
-                at += track.words
 
     # ------------------------------------------------------------ the layout
 
@@ -341,6 +359,7 @@ class Plan:
                     len(words),
                     logs.NO_LOW,
                     logs.NO_HIGH,
+                    logs.value_words(column.flags),
                 ]
                 words[columns_at + i * logs.COLUMN_WORDS : columns_at + (i + 1) * logs.COLUMN_WORDS] = described
                 words += column.windows
@@ -349,12 +368,13 @@ class Plan:
                 words += [header, self.inputs[track.table].code(name)]
         for number, space in enumerate(self.spaces):
             at = spaces_at + number * arena.SPACE_WORDS
-            body = sum(track.words for track in space.tracks)
+            body = len(space.tracks)
             described = [space.slot_words, body, space.runs_at, len(space.gaps), len(words), int(space.kept)]
             words += space.gaps
             described += [len(space.links), len(words)]
             words += [word for i, (_, size) in enumerate(space.links) for word in (space.link_at(i), size)]
             described += [len(space.tracks), len(words)]
+            described += [int(space.is_pair)]
             words += [track.at for track in space.tracks]
             words[at : at + arena.SPACE_WORDS] = described
         return np.array(words, np.int64)
@@ -363,7 +383,8 @@ class Plan:
         where = self.inputs[track.table].where(track.where)
         space_at = spaces_at + track.space * arena.SPACE_WORDS
         return [
-            track.header, track.window_us, len(track.columns), len(track.codes), where, space_at, 0, 0, track.space
+            track.place, track.window_us, len(track.columns), len(track.codes), where, space_at, 0, 0, track.space,
+            track.words,
         ]  # fmt: skip
 
     def _family(self, spec: LinkSpec) -> list[int]:
@@ -431,7 +452,7 @@ class Plan:
             places = track.columns[COSINE].header, track.columns[SINE].header
             own = self.inputs[""].number(MINUTE)
             return [
-                _OPERATIONS[spec.kind], out, track.space, track.header, places[0], spec.window_us, 0, own, -1,
+                _OPERATIONS[spec.kind], out, track.space, track.place, places[0], spec.window_us, 0, own, -1,
                 places[1], 0,
             ]  # fmt: skip
         if not isinstance(spec, LabelSpec):
@@ -440,7 +461,7 @@ class Plan:
         strength = int(np.float64(spec.prior_strength).view(np.int64))
         place, more = track.columns[FRAUD_TIME].header, track.columns[EVENT_TIME].header
         return [
-            _OPERATIONS[spec.kind], out, track.space, track.header, place, spec.window_us, answers.OF_OUTCOMES, -1, -1,
+            _OPERATIONS[spec.kind], out, track.space, track.place, place, spec.window_us, answers.OF_OUTCOMES, -1, -1,
             more, strength,
         ]  # fmt: skip
 
@@ -455,10 +476,10 @@ class Plan:
             column = track.columns[spec.column]
             place, own = column.header, inputs.number(spec.column)
             if spec.kind in {"median", "mad"}:
-                more = logs.VALUE_WORDS + logs.SORTED_WORDS * column.windows.index(spec.window_us)
+                more = logs.value_words(column.flags) + logs.SORTED_WORDS * column.windows.index(spec.window_us)
         where = inputs.where(spec.where)
         return [
-            _OPERATIONS[spec.kind], out, track.space, track.header, place, spec.window_us, current, own, where, more, 0
+            _OPERATIONS[spec.kind], out, track.space, track.place, place, spec.window_us, current, own, where, more, 0
         ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudctl.errors import BundleError
-from fraudctl.features.online import arena, layout
+from fraudctl.features.online import arena, layout, pairs
 from fraudctl.features.online.reading import Seen
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def parts_of(state: OnlineFeatures) -> dict[str, Part]:
         **described,
     }  # fmt: skip
     document = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return {DOCUMENT: document, HEAP: state.heap[: int(state.heap[arena.TOP])], RECORDS: state.ledger.records}
+    return {DOCUMENT: document, HEAP: state.heap[: int(state.heap[arena.TOP])], RECORDS: state.ledger.rows()}
 
 
 def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
@@ -61,14 +61,10 @@ def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
     saved = _parsed(document)
     _require(state, saved)
     state.heap = heap
-    ledger = state.ledger
-    ledger.records = records.reshape(-1, ledger.records.shape[1])
-    ledger.first, ledger.end = saved["first"], saved["end"]
-    ledger.ids = [None] * len(ledger.records)
-    for number, key in zip(range(ledger.first, ledger.end), saved["ids"], strict=True):
-        ledger.ids[number & (len(ledger.ids) - 1)] = key
-    ledger.waiting = {number: np.array(record, np.int64) for number, record in saved["waiting"]}
-    ledger.numbers = dict(zip(saved["ids"], range(ledger.first, ledger.end), strict=True))
+    state.pair_index = pairs.indexed(heap, 0)
+    state.ledger.take(records.reshape(-1, state.ledger.width), saved["first"])
+    state.ledger.waiting = {number: (when, slots) for number, when, slots in saved["waiting"]}
+    state.ledger.expected = {number: (sequence, due) for number, sequence, due in saved["expected"]}
     for number, (values, slots) in enumerate(saved["slots"]):
         state.slots[number] = dict(zip(values, slots, strict=True))
         if not state.plan.spaces[number].kept:
@@ -134,7 +130,6 @@ def load(state: OnlineFeatures, data: bytes) -> None:
 
 def _document(state: OnlineFeatures) -> dict[str, Any]:
     ledger = state.ledger
-    ids = [ledger.ids[number & (len(ledger.ids) - 1)] for number in range(ledger.first, ledger.end)]
     entities = state.features.entities
     pending = [
         [
@@ -149,8 +144,9 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
     return {
         "now": state.now, "n_events": state.n_events, "counters": state.counters, "sequence": state.sequence,
         "turns": state.turns, "forgotten": state.forgotten,
-        "first": ledger.first, "end": ledger.end, "ids": ids,
-        "waiting": [[number, record.tolist()] for number, record in ledger.waiting.items()],
+        "first": ledger.first,
+        "waiting": [[number, *record] for number, record in ledger.waiting.items()],
+        "expected": [[number, *message] for number, message in ledger.expected.items()],
         "slots": [[list(slots), list(slots.values())] for slots in state.slots],
         "due": [[due, sequence, kind, _plain(content)] for due, sequence, kind, content in state.due],
         "early": [[key, *value] for key, value in state.early.items()],

@@ -24,8 +24,8 @@ import polars as pl
 from fraudctl.errors import DataError
 from fraudctl.features.definition import FeatureSet
 from fraudctl.features.groups import Array
-from fraudctl.features.online import answers, arena, intake, late
-from fraudctl.features.online.ledger import Ledger
+from fraudctl.features.online import answers, arena, intake, late, pairs
+from fraudctl.features.online.ledger import LARGEST_SLOT, Ledger
 from fraudctl.features.online.others import Other
 from fraudctl.features.online.plan import LABELS, Plan
 from fraudctl.features.online.reading import Reader, Seen
@@ -36,11 +36,13 @@ _DAY = 86_400_000_000
 _LEAST_WAIT = 30 * _DAY
 _FORGET_EVERY = 16
 """Messages that were taken in, and instants that came, between two times at which something is forgotten."""
-_GROWTH = 1 << 19
+_GROWTH = 1 << 16
 _OBJECT = 64
 """Bytes of a name or id, as an object."""
 _MOST_EARLY = 1 << 17
 """Outcomes that are kept before their events come."""
+_FREE_BLOCKS = 2 << 20
+"""Bytes of the heap's own words, and of some free blocks of every size."""
 _MESSAGE = 300
 """Bytes of a message that waits for its time."""
 
@@ -106,11 +108,11 @@ class OnlineFeatures:
         self.counters = {"late": 0, "duplicates": 0, "dropped": 0}
         self.n_events = 0
         self.plan = Plan(features, wait_us=self.wait_us)
-        body = max([sum(track.words for track in space.tracks) for space in self.plan.spaces], default=0)
-        self.heap = arena.new_heap(1 << 16, body)
+        self.heap = arena.new_heap(1 << 16, max([track.words for track in self.plan.tracks], default=0))
         self.slots: list[dict[Any, int]] = [{} for _ in self.plan.spaces]
         self.names: list[dict[int, Any]] = [{} for _ in self.plan.spaces]
-        self.ledger = Ledger(len(self.plan.spaces))
+        entities = [number for number, space in enumerate(self.plan.spaces) if not space.is_pair]
+        self.ledger = Ledger(len(self.plan.spaces), entities, bytes.fromhex(features.digest)[:64])
         self.now = -(1 << 62)
         self.pending: list[tuple[Seen, int]] = []
         self.due: list[tuple[int, int, str, tuple[Any, ...]]] = []
@@ -126,11 +128,13 @@ class OnlineFeatures:
         self._entities = [
             self.reader.places[space.names[0]] if len(space.names) == 1 else -1 for space in self.plan.spaces
         ]
-        self.pairs = [
+        described = [
             (number, self.plan.space(space.names[0]), self.plan.space(space.names[1]))
             for number, space in enumerate(self.plan.spaces)
-            if len(space.names) == 2
+            if space.is_pair
         ]
+        self.pairs = np.array(described, np.int64).reshape(-1, 3)
+        self.pair_index = pairs.indexed(self.heap, 0)
         self.spaces_at = [arena.LAYOUT_WORDS + i * arena.SPACE_WORDS for i in range(len(self.plan.spaces))]
 
     @classmethod
@@ -216,14 +220,15 @@ class OnlineFeatures:
     @property
     def n_entities(self) -> int:
         """Values of entities (and pairs of them) that are remembered."""
-        return sum(len(slots) for slots in self.slots)
+        return sum(len(slots) for slots in self.slots) + int(self.heap[arena.N_PAIRS])
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the state takes, names and ids among them (their objects by estimate)."""
         names = sum(sys.getsizeof(slots) + _OBJECT * len(slots) for slots in (*self.slots, *self.names))
         n_rows = sum(len(found) for other in self.others.values() for found in other.latest.values())
-        return 8 * int(self.heap[arena.TOP]) + names + self.ledger.nbytes + _MESSAGE * (len(self.due) + n_rows)
+        arrays = 8 * int(self.heap[arena.TOP]) + self.pair_index.nbytes
+        return int(arrays + names + self.ledger.nbytes + _MESSAGE * (len(self.due) + n_rows))
 
     def predicted_bytes(self, events_per_day: float, n_entities: Mapping[str, int], *, rows_per_day: float = 0) -> int:
         """Give what the state takes at most once its longest window is full.
@@ -240,12 +245,19 @@ class OnlineFeatures:
         Notes
         -----
         A position of a log takes some words of 8 bytes: one for the time, one for each column, and what stands beside
-        it (a sum 2, a sum of squares 4, a code 7). Logs are at most a third empty and blocks are rounded up by at most
-        half, and what is freed is used again: three times the words that are in use, at most.
+        it (a sum 2, a sum of squares 4, a code 1.5, or 6 in logs of more than 32 positions). Logs have room for some
+        positions that no window needs any more and for those to come, a third more than are needed.
         """
-        return self.plan.predicted_bytes(
-            events_per_day, n_entities, rows_per_day=rows_per_day, wait_us=self.wait_us
-        ) + 8 * (arena.ZEROS + (1 << 16))
+        return (
+            self.plan.predicted_bytes(
+                events_per_day,
+                n_entities,
+                rows_per_day=rows_per_day,
+                wait_us=self.wait_us,
+                record_words=self.ledger.width,
+            )
+            + _FREE_BLOCKS
+        )
 
     # ------------------------------------------------------------ messages
 
@@ -464,12 +476,10 @@ class OnlineFeatures:
             arena.NULL if place < 0 or row[place] is None else slots.get(row[place], arena.EMPTY)
             for place, slots in zip(self._entities, self.slots, strict=True)
         ]
-        for number, a, b in self.pairs:
-            first, second = found[a], found[b]
-            if first != arena.NULL and second != arena.NULL:
-                known = first != arena.EMPTY and second != arena.EMPTY
-                found[number] = self.slots[number].get(first << 32 | second, arena.EMPTY) if known else arena.EMPTY
-        return np.array(found, np.int64)
+        out = np.array(found, np.int64)
+        if len(self.pairs):
+            pairs.look_up(self.heap, self.pair_index, self.pairs, out)
+        return out
 
     # ------------------------------------------------------------ taking in
 
@@ -511,10 +521,17 @@ class OnlineFeatures:
             arena.NULL if place < 0 or row[place] is None else self._slot(number, row[place])
             for number, place in enumerate(self._entities)
         ]
-        for number, a, b in self.pairs:
-            if found[a] != arena.NULL and found[b] != arena.NULL:
-                found[number] = self._slot(number, found[a] << 32 | found[b])
-        return np.array(found, np.int64)
+        out = np.array(found, np.int64)
+        if len(self.pairs):
+            self.require_pairs(len(self.pairs))
+            while not pairs.make(self.heap, self.pair_index, self.pairs, out):
+                self.lengthen()
+        return out
+
+    def require_pairs(self, more: int) -> None:
+        """Make room for more pairs in their index."""
+        if not pairs.has_room(self.heap, self.pair_index, more):
+            self.pair_index = pairs.indexed(self.heap, more)
 
     def _slot(self, number: int, value: Any) -> int:
         slot = self.slots[number].get(value)
@@ -528,6 +545,15 @@ class OnlineFeatures:
         return made
 
     def lengthen(self, words: int = 0) -> None:
-        """Make the heap longer, by an eighth or by so many words."""
-        size = len(self.heap)
-        self.heap.resize(size + max(size >> 3, _GROWTH, words), refcheck=False)
+        """Make the heap longer, by a sixteenth or by so many words.
+
+        Raises
+        ------
+        DataError
+            It would be longer than slots can be named in 32 bits.
+        """
+        size = len(self.heap) + max(len(self.heap) >> 4, _GROWTH, words)
+        if size > LARGEST_SLOT:
+            msg = "the state needs more than 34 GB of memory, the most that it can hold"
+            raise DataError(msg, hint="use shorter windows, or fewer features without a window (first, last, pairs)")
+        self.heap.resize(size, refcheck=False)
