@@ -143,7 +143,9 @@ def _read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     return pl.read_ipc(path, columns=columns)
 
 
-def write_chunks(pieces: Callable[[], Iterator[pl.DataFrame]], path: Path, *, durable: bool = True) -> None:
+def write_chunks(
+    pieces: Callable[[], Iterator[pl.DataFrame]], path: Path, *, durable: bool = True, rows: int = tables.ROW_GROUP
+) -> None:
     """Write a table that comes piece by piece, at least one, as one Parquet file, whole or not at all.
 
     A piece is encoded, by all processors, and written while the next one is put together.
@@ -162,6 +164,6 @@ def write_chunks(pieces: Callable[[], Iterator[pl.DataFrame]], path: Path, *, du
                 ready = following.result()
 
         register_io_source(source, schema=first.schema).sink_parquet(
-            temporary, compression="zstd", compression_level=3, row_group_size=tables.ROW_GROUP,
+            temporary, compression="zstd", compression_level=3, row_group_size=min(rows, tables.ROW_GROUP),
             data_page_size=tables.PAGE_BYTES, maintain_order=True,
         )  # fmt: skip

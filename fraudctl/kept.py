@@ -56,7 +56,13 @@ def _block_hashes(content: mmap.mmap, size: int) -> bytes:
     """Return the hashes of all blocks, computed side by side."""
     starts = list(range(0, size, _STRETCH))
     with memoryview(content) as view, ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        return b"".join(pool.map(lambda start: _hashes(view[start : start + _STRETCH]), starts))
+
+        def hashes(start: int) -> bytes:
+            found = _hashes(view[start : start + _STRETCH])
+            content.madvise(mmap.MADV_DONTNEED, start, min(_STRETCH, size - start))  # the file is not kept in memory
+            return found
+
+        return b"".join(pool.map(hashes, starts))
 
 
 def _hashes(view: memoryview) -> bytes:

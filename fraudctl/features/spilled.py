@@ -37,24 +37,49 @@ from fraudctl.features.specs import (
 Tell = Callable[[str, int, int], None]
 
 _ENGINE_BYTES = 150
-"""What the engine holds for each row of a partition beside its columns and results."""
+"""What the engine holds for each row of a partition beside its results."""
+_VALUE_BYTES = 24
+"""A result of one row: as it is computed, in its column, and while it is written."""
+_ROW_BYTES = 40
+"""What a row of results takes whatever their number."""
 _EVERYBODY = ""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many rows may be in memory at a time: of one partition, one piece of its results, one chunk of the table."""
+    """How many rows may be in memory at a time: of one partition, one piece of its results, one chunk of the table.
 
-    partition_rows: int
-    piece_rows: int
+    Attributes
+    ----------
+    budget
+        Bytes for a partition and what is computed of it.
+    chunk_rows
+        Rows of one chunk of the table.
+    least_rows
+        Of a partition or a piece, however small the budget.
+    """
+
+    budget: int
     chunk_rows: int
+    least_rows: int = 1000
+
+    def partition_rows(self, n_features: int) -> int:
+        """Return the rows of a partition whose features are computed all at once."""
+        return max(self.budget // (_ENGINE_BYTES + _VALUE_BYTES * n_features + _ROW_BYTES), self.least_rows)
+
+    def piece_rows(self, n_rows: int, n_features: int) -> int:
+        """Return the rows of a partition of ``n_rows`` whose features are computed at a time.
+
+        All of them, unless one entity has more rows than `partition_rows`: then what its history leaves of the budget,
+        and a quarter of it at least.
+        """
+        left = max(self.budget - _ENGINE_BYTES * n_rows, self.budget // 4)
+        return max(left // (_VALUE_BYTES * n_features + _ROW_BYTES), self.least_rows)
 
 
 def limits(budget: int, features: FeatureSet) -> Limits:
-    """Share out a budget in bytes: half for a partition as history, half for what is computed of it at a time."""
-    widest = max((len(members) for _, members in _passes(features)), default=1)
-    chunk = max(budget // 8 // (8 * (len(features.steps) + 10)), 1000)
-    return Limits(max(budget // 2 // _ENGINE_BYTES, 1000), max(budget // 2 // (24 * widest + 40), 1000), chunk)
+    """Share out a budget in bytes."""
+    return Limits(budget, max(budget // 8 // (8 * (len(features.steps) + 10)), 1000))
 
 
 @dataclass
@@ -65,9 +90,9 @@ class _Pass:
     n_partitions: int
     names: list[str]
 
-    def columns(self, chunk: int) -> pl.DataFrame:
-        """Give the features of a chunk, in the order of its rows."""
-        parts = [_batch(self.folder / f"out{p}.arrow", chunk) for p in range(self.n_partitions)]
+    def columns(self, chunk: int, names: Sequence[str]) -> pl.DataFrame:
+        """Return some of the features of a chunk, in the order of its rows."""
+        parts = [_batch(self.folder / f"out{p}.arrow", chunk, names) for p in range(self.n_partitions)]
         order = np.load(self.folder / f"order{chunk}.npy")
         at = np.empty(len(order), np.int64)
         at[order] = np.arange(len(order))
@@ -110,9 +135,14 @@ class Spilled:
             folder.mkdir()
             packing = self._scatter(entity, members, folder)
             for p in range(packing.n_partitions):
-                self._partition(entity, members, folder, p, packing)
+                name, before = entity or "everybody", done
+
+                def moved(rows: int, name: str = name, before: int = before) -> None:
+                    tell(name, before + rows, total)
+
+                self._partition(entity, members, folder, p, packing, moved)
                 done += int(packing.sizes[p])
-                tell(entity or "everybody", done, total)
+                tell(name, done, total)
             for file in folder.glob("in*.arrow"):
                 file.unlink()
             names = [PRIOR] if members == [] else [feature.name for feature in members]
@@ -126,7 +156,7 @@ class Spilled:
         for item in self.passes:
             found = [name for name in item.names if name in wanted]
             if found:
-                held.append(item.columns(chunk).select(found))
+                held.append(item.columns(chunk, found))
         frame = pl.concat(held, how="horizontal")
         engine = Engine(frame, self.features, self.timezone, {}, self.workers)
         raw = [step for step in self.features.features if isinstance(step.spec, RawSpec) and step.name in names]
@@ -165,7 +195,7 @@ class Spilled:
     def _scatter(self, entity: str, members: list[Feature], folder: Path) -> Packing:
         """Write the columns that features need by partition; remember where each row came from."""
         names = _input_columns(entity, members)
-        packing = self._packing(entity)
+        packing = self._packing(entity, len(members))
         firsts = np.concatenate([[0], np.cumsum(self.heights)]).tolist()
 
         def work(chunk: int) -> None:
@@ -181,7 +211,7 @@ class Spilled:
         self.workers.each(work, range(len(self.chunks)))
         return packing
 
-    def _packing(self, entity: str) -> Packing:
+    def _packing(self, entity: str, n_features: int) -> Packing:
         if entity == _EVERYBODY:
             return Packing(np.zeros(N_BUCKETS, np.int64), np.array([self.n_rows]))
         counts, first = np.zeros(N_BUCKETS, np.int64), 0
@@ -189,10 +219,18 @@ class Spilled:
             values = pl.read_ipc(chunk, columns=[entity]).to_series()
             counts += np.bincount(buckets_of(values, first_row=first), minlength=N_BUCKETS)
             first += len(values)
-        return packed(counts, self.limits.partition_rows)
+        return packed(counts, self.limits.partition_rows(n_features))
 
-    def _partition(self, entity: str, members: list[Feature], folder: Path, p: int, packing: Packing) -> None:
-        """Compute the features of a partition, piece by piece, and write them by chunk."""
+    def _partition(
+        self,
+        entity: str,
+        members: list[Feature],
+        folder: Path,
+        p: int,
+        packing: Packing,
+        moved: Callable[[int], None],
+    ) -> None:
+        """Compute the features of a partition, piece by piece, and write them by chunk; tell how many rows are done."""
         parts = [_batch(folder / f"in{chunk}.arrow", p) for chunk in range(len(self.chunks))]
         sizes = [part.height for part in parts]
         frame = pl.concat(parts).rechunk()
@@ -201,9 +239,9 @@ class Spilled:
         edges = np.concatenate([[0], np.cumsum(sizes)])
         with _Writer(folder / f"out{p}.arrow") as write, ThreadPoolExecutor(1) as pool:
             writing: Future[None] | None = None
-            for first, stop in _pieces(edges, self.limits.piece_rows):
+            for first, stop in _pieces(edges, self.limits.piece_rows(frame.height, len(members) or 1)):
                 asking = int(edges[first]), int(edges[stop])
-                found = self._computed(frame, members, sources, asking)
+                found = self._computed(frame, members, sources, asking, moved)
                 if writing is not None:
                     writing.result()
                 writing = pool.submit(_write_all, write, found, sizes[first:stop])
@@ -212,12 +250,19 @@ class Spilled:
                 writing.result()
 
     def _computed(
-        self, frame: pl.DataFrame, members: list[Feature], sources: Mapping[str, pl.DataFrame], asking: tuple[int, int]
+        self,
+        frame: pl.DataFrame,
+        members: list[Feature],
+        sources: Mapping[str, pl.DataFrame],
+        asking: tuple[int, int],
+        moved: Callable[[int], None],
     ) -> pl.DataFrame:
         engine = Engine(frame, self.features, self.timezone, sources, self.workers, asking=asking)
         if not members:
             return pl.DataFrame({PRIOR: engine.known_fraud_rate})
-        for family in families(members):
+        every, (first, stop) = families(members), asking
+        for done, family in enumerate(every):
+            moved(first + (stop - first) * done // len(every))
             engine.compute(family)
         return pl.DataFrame([engine.results[feature.name] for feature in members])
 
@@ -274,9 +319,15 @@ def _own_rows(source: pl.DataFrame, entity: str, p: int, packing: Packing) -> pl
 # ---------------------------------------------------------------- files
 
 
-def _batch(path: Path, number: int) -> pl.DataFrame:
+def _batch(path: Path, number: int, names: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return a batch of a file, or only some of its columns: no other is read."""
     with pa.OSFile(str(path)) as file:
-        return pl.DataFrame(pl.from_arrow(pa.ipc.open_file(file).get_batch(number)))
+        reader = pa.ipc.open_file(file)
+        if names is not None and len(names) < len(reader.schema.names):
+            wanted = [reader.schema.names.index(name) for name in names]
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+        found = pl.DataFrame(pl.from_arrow(reader.get_batch(number)))
+        return found if names is None else found.select(names)
 
 
 class _Writer:

@@ -319,7 +319,7 @@ class FeatureFile:
 
 LEAST_MEMORY = 500_000_000
 """Bytes below which `build_features_file` cannot keep its word."""
-BASE_MEMORY = 350_000_000
+BASE_MEMORY = 420_000_000
 """What the libraries, code and small arrays take, whatever the data."""
 
 
@@ -408,7 +408,12 @@ def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) ->
             known = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
             return known | {"notes": _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)}
 
-        return keep(place, write=lambda path: write_chunks(pieces, path, durable=False), facts=facts)
+        rows = 2 * sizes.chunk_rows
+
+        def write(path: Path) -> None:
+            write_chunks(pieces, path, durable=False, rows=rows)
+
+        return keep(place, write=write, facts=facts)
 
 
 class _Pace:

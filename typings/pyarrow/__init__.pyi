@@ -5,7 +5,9 @@ from typing import Any, Self
 import numpy.typing as npt
 from pyarrow import ipc as ipc
 
-class Schema: ...
+class Schema:
+    names: list[str]
+
 class DataType: ...
 
 class Buffer:
