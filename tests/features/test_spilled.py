@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from pathlib import Path
 
@@ -152,9 +153,12 @@ def test_parts_of_a_killed_build_go_with_the_next_one(tmp_path, raw):
     for folder in (dead, alive):
         folder.mkdir(parents=True)
         (folder / "in0.arrow").write_bytes(b"rows")
-    with (alive / "lock").open("w") as lock:
+    lock = os.open(alive, os.O_RDONLY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         build_features_file(project, memory=600_000_000)
+    finally:
+        os.close(lock)
     assert [item.name for item in (project.cache_dir / "features").glob("parts-*")] == ["parts-alive"]
 
 
