@@ -242,7 +242,7 @@ def test_weights_count_as_copies_do_in_the_mean_probability(frame: pl.DataFrame)
     expected = 3 * frauds / (3 * frauds + rest)
     mean = float(np.average(predict(heavy, weighted)[1], weights=weighted["w"]))
     assert mean == pytest.approx(expected, rel=0.1)
-    with pytest.raises(DataError, match="weight column 'w' is null or not positive"):
+    with pytest.raises(DataError, match="weight column 'w' is null or not a positive number"):
         train(weighted.with_columns(w=-pl.col("w")), plan)
     with pytest.raises(DataError, match="weight column 'w' is missing"):
         train(frame, plan)
