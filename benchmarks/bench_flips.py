@@ -46,7 +46,7 @@ from fraudctl.scoring.store import Store
 from fraudctl.train import tune
 from fraudctl.workflows import features, increment, pooled
 from fraudctl.workflows.score import open_model
-from fraudctl.workflows.state import build_state, compact_state, open_live, restored, verify_state
+from fraudctl.workflows.state import build_state, compact_state, open_live, restored
 
 N_EVENTS: Final = 20_000
 N_HISTORY: Final = 3_000
@@ -191,7 +191,6 @@ def state_targets(work: Path) -> Iterator[Target]:
         return [one.get(key) for key in ids[::20]], [all_of_them.get(key) for key in ids]
 
     yield Target("answers", (state, name), open_answers, command=shown)
-    yield Target("answers, by state verify", (state, name), check_state)
 
 
 def open_log(folder: Path, notes: Notes) -> Any:
@@ -207,11 +206,6 @@ def open_state(folder: Path, notes: Notes) -> Any:
         notes.told += store.notes
         live = restored(store)
         return live.to_parts(), store.sequence
-
-
-def check_state(folder: Path, _: Notes) -> Any:
-    """Check a state as `state verify` does."""
-    return dataclasses.replace(verify_state(folder), path=Path())
 
 
 def bundle_targets(project: Path) -> Iterator[Target]:

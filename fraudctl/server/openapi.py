@@ -27,7 +27,7 @@ _ERROR = {
 _REFUSALS = {
     "400": "The body is no JSON", "401": "No token, or a wrong one", "408": "The body did not arrive in time",
     "413": "The body is too large", "415": "The body is encoded", "422": "What it says does not fit the model's data",
-    "429": "Too many decisions a second", "503": "The log cannot be written, or too many connections are open",
+    "429": "Too many decisions a second", "503": "The log cannot be written, or memory is full",
 }  # fmt: skip
 
 
