@@ -41,7 +41,7 @@ def verdict(t: Totals, when: Span, currency: str) -> str:
     """Say what was lost in a period, and what the largest part of it is."""
     length = span(when.start, when.until)
     if t.cost <= 0:
-        return f"The model lost nothing in {length} ({count(t.n_frauds, 'fraud')})"
+        return _no_loss(t, length, currency)
     worse = f", {money(-t.saved, currency)} more than “{t.base.words}” would have cost" if t.saved < 0 else ""
     parts = {
         "missed fraud": t.missed_cost,
@@ -51,6 +51,16 @@ def verdict(t: Totals, when: Span, currency: str) -> str:
     top = max(parts, key=lambda item: parts[item])
     share = f"; {percent(parts[top] / t.cost)} of it is {top}" if min(parts.values()) >= 0 else ""
     return f"The model lost {money(t.cost, currency)} in {length}{worse}{share}"
+
+
+def _no_loss(t: Totals, length: str, currency: str) -> str:
+    """Say that decisions brought money, as those on refunds may, or cost nothing."""
+    if t.cost == 0:
+        return f"The model lost nothing in {length} ({count(t.n_frauds, 'fraud')})"
+    worse = f", {money(-t.saved, currency)} less than “{t.base.words}” would have gained" if t.saved < 0 else ""
+    errors = t.missed_cost + t.false_alarm_cost
+    net = f", after {money(errors, currency)} lost on missed fraud and false positives" if errors > 0 else ""
+    return f"The model gained {money(-t.cost, currency)} in {length}{worse}{net}"
 
 
 @sentence

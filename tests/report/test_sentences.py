@@ -19,15 +19,18 @@ from recount import RECOUNT, Ground, numbers_that_exceed, recount
 from world import FEATURES, PROJECT, START, Described, World, decided, explain_world, make_world, project, weighted
 
 import fraudctl
-from fraudctl.costs import cost_matrix, minimum_risk, taken_cost
+from fraudctl.costs import ConstantAction, cost_matrix, minimum_risk, taken_cost
 from fraudctl.evaluate import Period, decide_frame, evaluate
 from fraudctl.evaluate.result import Evaluation
+from fraudctl.explain.result import Totals
 from fraudctl.explain.run import explain
 from fraudctl.gate import Champion, judge
 from fraudctl.policy import bare_policy
 from fraudctl.report.document import Document
 from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.explanation import explanation_document
+from fraudctl.report.explanation_sentences import verdict
+from fraudctl.report.facts import Span
 from fraudctl.sample import generate
 from fraudctl.sentences import WRITERS, Sentence, fixed, joined, sentence
 
@@ -315,3 +318,20 @@ def test_periods_are_named_alike_in_every_report() -> None:
     assert named in evaluation_document(found).subtitle[0]
     assert found.when == named
     assert datetime.fromisoformat(explanation.to_dict()["until"]) == until
+
+
+@pytest.mark.parametrize(
+    ("cost", "errors", "base", "said"),
+    [
+        (0.0, 0.0, 50.0, "The model lost nothing in 10 days (3 frauds)"),
+        (-158.7, 563.0, 361.0, "The model gained €159 in 10 days, after €563 lost on missed fraud and false positives"),
+        (-20.0, -5.0, -30.0, "The model gained €20.00 in 10 days, €10.00 less than “allow all” would have gained"),
+    ],
+)
+def test_a_gain_is_called_one(cost: float, errors: float, base: float, said: str) -> None:
+    totals = Totals(
+        n_events=9, n_frauds=3, n_alerts=2, n_missed=1, n_caught=1, n_false_alarms=1, cost=cost, missed_cost=errors,
+        false_alarm_cost=0.0, caught_cost=cost - errors, base=ConstantAction("allow", base, 9), perfect_cost=0.0,
+        fraud_amount=None,
+    )  # fmt: skip
+    assert verdict(totals, Span(START, START + timedelta(days=10), "UTC"), "EUR") == said
