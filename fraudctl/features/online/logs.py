@@ -17,7 +17,7 @@ import numpy as np
 
 from fraudctl.features.exact import mantissa_of, put_part, square_of
 from fraudctl.features.jit import jit
-from fraudctl.features.online.arena import NO_LOG, Array, Floats, Ints, Words, allocate, release
+from fraudctl.features.online.arena import NO_LOG, Floats, Ints, Words, allocate, release
 
 NO_CODE = -(1 << 63)
 """The code of null."""
@@ -27,14 +27,12 @@ NO_LOW, NO_HIGH = 5000, -5000
 # flags of a column
 SUMS, SQUARES, LARGEST, SMALLEST, NUMBER = 1, 2, 4, 8, 16
 
-# a track in the layout
+# a track in the layout: first its place in a body, last the words of its header
 T_PLACE, T_WINDOW, T_N_COLUMNS, T_N_CODES, T_WHERE, T_SPACE, T_COLUMNS, T_CODES, T_NUMBER, T_WORDS = range(10)
 TRACK_WORDS = 10
-"""Its place in a body, and the words of its header, are the first and the last."""
-# a column in the layout
+# a column in the layout; the last says where in its header its sorted windows begin
 C_HEADER, C_OWN, C_FLAGS, C_N_SORTED, C_WINDOWS, C_LOW, C_HIGH, C_SORTED = range(8)
 COLUMN_WORDS = 8
-"""The last says where in its header its sorted windows begin."""
 # a code column in the layout
 K_HEADER, K_OWN = range(2)
 CODE_WORDS = 2
@@ -43,10 +41,8 @@ CODE_WORDS = 2
 H_BLOCK, H_WORDS, H_START, H_END, H_CAP = range(5)
 HEADER_WORDS = 5
 # of a column; it ends after the last word that its flags ask for (see `value_words`)
-(
-    V_VALUES, V_N, V_SUMS, V_LOW, V_HIGH, V_N_WORDS, V_N_SQUARES, V_SQUARES, V_LARGEST, V_LARGEST_TAIL, V_SMALLEST,
-    V_SMALLEST_TAIL,
-) = range(12)  # fmt: skip
+V_VALUES, V_N, V_SUMS, V_LOW, V_HIGH, V_N_WORDS, V_N_SQUARES, V_SQUARES = range(8)
+V_LARGEST, V_LARGEST_TAIL, V_SMALLEST, V_SMALLEST_TAIL = range(8, 12)
 # of each sorted window of a column
 S_AT, S_N, S_LEFT = range(3)
 SORTED_WORDS = 3
@@ -55,8 +51,8 @@ D_CODES, D_BITS, D_BLOCKS, D_HASH, D_MASK = range(5)
 DISTINCT_WORDS = 5
 
 SMALL = 32
-"""Up to so many positions, the last occurrence of a code is found by looking for it."""
-_U0, _U1 = np.uint64(0), np.uint64(1)
+"""Positions up to which the last occurrence of a code is found by looking for it."""
+_U1 = np.uint64(1)
 _FRACTION = (1 << 52) - 1
 
 
@@ -381,8 +377,7 @@ def _lay_out_column(heap: Ints, column: int, flags: int, at: int, cap: int, low:
             heap[column + V_N] = at
         at += cap + 1
     if flags & SUMS:
-        n_words = grid_words(low, high, cap, 0)
-        n_squares = grid_words(low, high, cap, 1) if flags & SQUARES else 0
+        n_words, n_squares = grid_words(low, high, cap, 0), grid_words(low, high, cap, 1) if flags & SQUARES else 0
         if write:
             heap[column + V_SUMS], heap[column + V_LOW], heap[column + V_HIGH] = at, low, high
             heap[column + V_N_WORDS], heap[column + V_N_SQUARES] = n_words, n_squares
@@ -603,6 +598,3 @@ def drop(heap: Ints, layout: Ints, track: int, body: int) -> None:
     if header != NO_LOG:
         release(heap, header, heap[header + H_WORDS])
         heap[place] = NO_LOG
-
-
-__all__ = ["Array", "append", "distinct_from", "drop", "expire", "find_code", "reserve"]
