@@ -130,7 +130,7 @@ def _plan(
     )
     facts = []
     for item in entities:
-        table.steps.begin("measuring how often entities come back")
+        table.steps.begin("measuring entities")
         facts.append(entity_facts(item.name, tables.to_entity(table[item.column]), clock.times))
     return plan_features(by_importance(facts), rest, setting)
 

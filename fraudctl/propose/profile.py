@@ -63,7 +63,7 @@ class Table:
         names = [name for name in self.values.schema if not looks_like_value(name)]
         found = {}
         for name, column in self.values.each(names, _profile):
-            self.steps.begin("counting values of columns")
+            self.steps.begin("counting values")
             found[name] = column
         return found
 

@@ -61,7 +61,7 @@ def sort_rest(
     outcomes = Outcomes(label)
     told = table.values.each([item.name for item in left], partial(_reason, outcomes=outcomes, along=along))
     for item, (_, found) in zip(left, told, strict=True):
-        table.steps.begin("looking for columns that know the outcome or the time")
+        table.steps.begin("looking for leakage")
         reason = _useless(item) or found or _never(item)
         if reason is not None:
             ignored.append(Choice(item.name, reason))

@@ -269,7 +269,7 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
     cached = _reuse(place, progress)
     frame, facts = cached or _build(plan, progress)
     if cached is None:
-        _keep(frame, facts, place)
+        _keep(frame, facts, place, progress)
     return FeatureTable(
         frame=frame,
         features=plan.features,
@@ -317,6 +317,8 @@ class FeatureFile:
         }
 
 
+_QUICKLY_WRITTEN = 1_000_000
+"""Rows that are written at once; more are written in pieces, each a step of progress."""
 LEAST_MEMORY = 500_000_000
 """Bytes below which `build_features_file` cannot keep its word."""
 BASE_MEMORY = 420_000_000
@@ -497,11 +499,24 @@ def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: P
     return notes
 
 
-def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path) -> None:
-    from fraudctl import tables
+def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path, progress: Progress) -> None:
+    from fraudctl.chunks import write_chunks
     from fraudctl.kept import keep
+    from fraudctl.tables import ROW_GROUP, write_parquet
 
-    keep(place, write=lambda path: tables.write_parquet(frame, path, durable=False), facts=lambda: facts)
+    def pieces() -> Iterator[pl.DataFrame]:
+        for start in range(0, frame.height, 5 * ROW_GROUP):
+            progress.update(start, frame.height, "rows")
+            yield frame[start : start + 5 * ROW_GROUP]
+
+    def write(path: Path) -> None:
+        if frame.height <= _QUICKLY_WRITTEN:
+            write_parquet(frame, path, durable=False)
+        else:
+            write_chunks(pieces, path, durable=False)
+
+    progress.stage("Writing the table")
+    keep(place, write=write, facts=lambda: facts)
 
 
 def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, ProjectError
-from fraudctl.progress import Progress, Silent
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME, Project, parse_project
 from fraudctl.workflows.features import load_definitions
 from fraudctl.workflows.sample import refuse_overwriting
@@ -92,12 +92,14 @@ def init_project(
         return _found_here(parse_project(render_project(shape), path=path), files, sources)
 
     progress.stage("Holding the proposal against all rows")
-    proposal, power = _tried(proposal, parsed, raw)
+    proposal, power = _tried(proposal, parsed, raw, Steps(progress, 4))
     tables.write_text(render_project(proposal), path)
     return InitResult(path, proposal, power)
 
 
-def _tried(proposal: Proposal, parsed: Callable[[Proposal], Project], raw: pl.LazyFrame) -> tuple[Proposal, Power]:
+def _tried(
+    proposal: Proposal, parsed: Callable[[Proposal], Project], raw: pl.LazyFrame, steps: Steps
+) -> tuple[Proposal, Power]:
     """Return a proposal that can be trained, and what its test period can show.
 
     The proposal is held against all that it reads. Where the history is too short for the default test period, the
@@ -114,9 +116,13 @@ def _tried(proposal: Proposal, parsed: Callable[[Proposal], Project], raw: pl.La
     try:
         project = parsed(proposal)
         found = load_definitions(project)
+        steps.begin("reading events")
         loaded = tables.normalise(raw, project=project, files=found.files, columns=found.carried)
+        steps.begin("reading other tables")
         found.load_sources()
+        steps.begin("dividing the time")
         chosen = _divided(proposal, parsed, loaded)
+        steps.begin("counting frauds of the test period")
         return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.known_until)
     except (ProjectError, DataError) as error:
         msg = f"no file is written, for it would not fit the data: {error.message}"

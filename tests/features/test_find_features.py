@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from fraudctl import build_features, load_project, write_sample
+from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.workflows import features
 from fraudctl.workflows.features import describe_features, find_features, write_features
@@ -66,3 +67,11 @@ def test_damage_without_a_change_of_time_is_found_when_the_table_is_read(built: 
         assert again.frame.equals(table.frame)
     finally:
         table.path.write_bytes(content)
+
+
+def test_a_table_written_in_pieces_is_the_same(built: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, place = build_features(built).frame, tmp_path / "kept.parquet"
+    monkeypatch.setattr(features, "_QUICKLY_WRITTEN", 10)
+    features._keep(frame, {"n_duplicates": 0}, place, Silent())
+    assert pl.read_parquet(place).equals(frame)
+    assert pl.read_parquet(place).schema == frame.schema

@@ -1,0 +1,562 @@
+"""How the cost of every command grows: with events, columns, files, hubs and the budget of memory.
+
+Each command is a process of its own in a pseudo-terminal. Wall seconds, user and system seconds, the peak of resident
+memory (resource usage of the process), and the longest time in which the screen stood still are written as they come:
+a run goes on where the last one stopped. Elapsed and remaining time and the drawn bar do not count as movement, for
+they move whatever the command does.
+
+    python benchmarks/bench_growth.py --work /tmp/growth --sizes 100000 1000000 --out benchmarks/results/growth.json
+    python benchmarks/bench_growth.py --table --out benchmarks/results/growth.json
+
+Exponents are those of processor time between two sizes, start-up (`fraudctl check` of 2,000 events, which loads the
+libraries) taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from bench_scoring import machine
+
+RUN = [sys.executable, "-m", "fraudctl"]
+PORT = 18_733
+BASE = 200_000
+"""Events of the directions that are no size."""
+DIRECTIONS = ("columns", "files", "hub", "merchant", "budgets")
+BUDGETS = ("500MB", "1GB", "2GB")
+_ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
+_CLOCKS = re.compile(r"-?-?:?\d*:\d\d(:\d\d)?|-:--(:--)?|[━╸╺╴╶─]")
+
+
+@dataclass
+class Screen:
+    """What a terminal shows last, and for how long it stayed so."""
+
+    began: float = field(default_factory=time.monotonic)
+    shown: str = ""
+    moved: float = 0.0
+    stillest: float = 0.0
+    at: str = ""
+
+    def __post_init__(self) -> None:
+        self.moved = self.began
+
+    def show(self, content: bytes) -> None:
+        """Take what was written since the last pause of the writer."""
+        lines = re.split(r"[\r\n]+", _ESCAPES.sub(b"", content).decode("utf-8", "replace"))
+        text = next((line for line in reversed(lines) if line.strip()), "")
+        text = re.sub(r"\s+", " ", _CLOCKS.sub("", text)).strip()
+        if text and text != self.shown:
+            self.still(text)
+
+    def still(self, text: str) -> None:
+        """Note how long the screen has stood still, and what it showed."""
+        now = time.monotonic()
+        if now - self.moved > self.stillest:
+            self.stillest, self.at = now - self.moved, self.shown[:60]
+        self.moved, self.shown = now, text
+
+
+@dataclass
+class Run:
+    """One command in a terminal of its own."""
+
+    args: list[str]
+    cwd: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def measure(self, *, text: bytes = b"", until: Callable[[], bool] | None = None, limit: float) -> dict[str, Any]:
+        """Run to the end, or until something holds; then SIGTERM ends it.
+
+        Parameters
+        ----------
+        text
+            Standard input.
+        limit
+            Seconds after which the command is ended and `timeout` noted.
+        """
+        primary, secondary = pty.openpty()
+        subprocess.run(["stty", "cols", "110", "rows", "30"], stdin=secondary, check=True)
+        source = self.cwd / "stdin"
+        source.write_bytes(text)
+        began, screen, ready = time.monotonic(), Screen(), None
+        with source.open("rb") as stdin, (self.cwd / "stdout").open("wb") as stdout:
+            process = subprocess.Popen(
+                [*RUN, *self.args], cwd=self.cwd, stdin=stdin, stdout=stdout, stderr=secondary,
+                env={**os.environ, "TERM": "xterm", **self.env},
+            )  # fmt: skip
+        os.close(secondary)
+        expired, pending, last, code = False, b"", b"", 0
+        while True:
+            readable, _, _ = select.select([primary], [], [], 0.05)
+            if readable:
+                with contextlib.suppress(OSError):
+                    pending += os.read(primary, 1 << 16)
+            elif pending:
+                screen.show(pending)
+                last, pending = pending, b""
+            found, code, usage = os.wait4(process.pid, os.WNOHANG)
+            if found:
+                break
+            if until is not None and ready is None and until():
+                ready = time.monotonic() - began
+                process.send_signal(signal.SIGTERM)
+            if time.monotonic() - began > limit and not expired:
+                expired = True
+                process.kill()
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(code)
+        with contextlib.suppress(OSError):
+            while select.select([primary], [], [], 0)[0] and (more := os.read(primary, 1 << 16)):
+                last = more
+        os.close(primary)
+        screen.still("")
+        out = {
+            "wall": round(wall, 2), "cpu": round(usage.ru_utime + usage.ru_stime, 2),
+            "peak_gib": round(usage.ru_maxrss / (1 << 20), 3), "still": round(screen.stillest, 1),
+            "still_at": screen.at, "exit": process.returncode,
+        }  # fmt: skip
+        out |= {"ready": round(ready, 2)} if ready is not None else {}
+        out |= {"timeout": limit} if expired else {}
+        if process.returncode not in (0, 1, 5) and until is None:
+            out["said"] = _ESCAPES.sub(b"", last).decode("utf-8", "replace")[-300:]
+        return out
+
+
+def make(work: Path, name: str, n_events: int, change: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> Path:
+    """Make a project of so many events; ``change`` makes other events of those of the sample."""
+    folder = work / name
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([*RUN, "sample", str(folder), "--events", str(n_events), "--quiet"], check=True)
+        if change is not None:
+            change(pl.read_parquet(folder / "transactions.parquet")).write_parquet(folder / "transactions.parquet")
+        events = pl.scan_parquet(folder / "transactions.parquet")
+        late = events.select("transaction_id", "created_at").collect().unique("transaction_id")
+        late = late.sort("created_at").tail(1_001)["transaction_id"]
+        chosen = events.filter(pl.col("transaction_id").is_in(late.implode())).collect().unique("transaction_id")
+        chosen = chosen.drop("is_fraud", "label_available_at").sort("created_at")
+        chosen.head(1_000).write_parquet(folder / "new.parquet")
+        chosen.tail(1).write_ndjson(folder / "one.jsonl")
+        history = events.filter(~pl.col("transaction_id").is_in(late.implode()))
+        history.sink_parquet(folder / "history.parquet")
+        (folder / "ready").touch()
+    return folder
+
+
+def world(work: Path, name: str, n_events: int, change: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> Path:
+    """Make a project, see `make`, in a process of its own."""
+    apart(make, work, name, n_events, change)
+    return work / name
+
+
+def apart(work: Callable[..., object], *args: object) -> None:
+    """Call a function in a process of its own: memory that this one once held would count for those that it starts."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=args)
+    process.start()
+    process.join()
+    if process.exitcode:
+        msg = f"{work} ended with {process.exitcode}"
+        raise RuntimeError(msg)
+
+
+def with_hub(events: pl.DataFrame, *, share: float, column: str) -> pl.DataFrame:
+    """Return the events with a share of them on one id."""
+    chosen = pl.col("transaction_id").hash(seed=3) % 1_000 < round(1_000 * share)
+    return events.with_columns(pl.when(chosen).then(pl.lit("HUB")).otherwise(pl.col(column)).alias(column))
+
+
+def with_columns(events: pl.DataFrame, *, n: int) -> pl.DataFrame:
+    """Return the events with random columns, half numbers and half categories; copies of rows stay copies."""
+    more = []
+    for i in range(n - events.width):
+        values = events["transaction_id"].hash(seed=i)
+        plain = (values % 40).cast(pl.String) if i % 2 else (values % 100_003).cast(pl.Float64)
+        more.append(plain.alias(f"x{i}"))
+    return events.with_columns(more)
+
+
+def in_files(folder: Path, n: int) -> None:
+    """Part the events of a project into files."""
+    parts = folder / "parts"
+    if not parts.exists():
+        events = pl.read_parquet(folder / "transactions.parquet")
+        parts.mkdir()
+        for i in range(n):
+            start, stop = (events.height * at // n for at in (i, i + 1))
+            events[start:stop].write_parquet(parts / f"{i:05}.parquet")
+        toml = folder / "fraudctl.toml"
+        toml.write_text(toml.read_text().replace('"transactions.parquet"', '"parts"', 1))
+
+
+def reading(folder: Path) -> dict[str, Any]:
+    """Measure one read of the events by Polars, in a process of its own."""
+    events = tomllib.loads((folder / "fraudctl.toml").read_text())["data"]["events"]
+    code = (
+        "import polars as pl, resource, sys, time; began = time.monotonic(); pl.DataFrame().height;"
+        "from pathlib import Path; p = Path(sys.argv[1]);"
+        "before = resource.getrusage(resource.RUSAGE_SELF);"
+        "pl.read_parquet(sorted(p.glob('*.parquet')) if p.is_dir() else p);"
+        "u = resource.getrusage(resource.RUSAGE_SELF);"
+        "print(time.monotonic() - began, u.ru_utime + u.ru_stime - before.ru_utime - before.ru_stime, u.ru_maxrss)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(folder / events)], check=True, capture_output=True, text=True
+    ).stdout.split()
+    wall, cpu, peak = map(float, found)
+    return {"wall": round(wall, 2), "cpu": round(cpu, 2), "peak_gib": round(peak / (1 << 20), 3), "exit": 0}
+
+
+def served() -> bool:
+    """Say whether the server answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def fresh(folder: Path, *names: str) -> None:
+    """Remove what earlier runs left."""
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def commands(folder: Path, n_events: int, limit: float) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yield every command on one project, in an order in which each finds what it needs."""
+
+    def run(*args: str, **more: Any) -> Callable[[], dict[str, Any]]:
+        return lambda: Run(list(args), folder).measure(limit=limit, **more)
+
+    def cold(*args: str) -> Callable[[], dict[str, Any]]:
+        def start() -> dict[str, Any]:
+            fresh(folder, ".fraudctl")
+            return run(*args)()
+
+        return start
+
+    def with_state(*args: str, **more: Any) -> Callable[[], dict[str, Any]]:
+        def start() -> dict[str, Any]:
+            fresh(folder, "state-now")
+            shutil.copytree(folder / "state", folder / "state-now")
+            return run(*args, **more)()
+
+        return start
+
+    yield "read", lambda: reading(folder)
+    yield "sample", run("sample", "again", "--events", str(n_events), "--force")
+    yield "init", run("init", "transactions.parquet", "-p", "proposed", "--force", "--source", "logins=logins.parquet")
+    yield "check", run("check")
+    yield "features --memory 1GB", cold("features", "--memory", "1GB")
+    yield "features", cold("features")
+    yield "features, cached", run("features")
+    yield "audit", run("audit")
+    yield "train --trials 0", run("train", "--trials", "0")
+    yield "evaluate", run("evaluate")
+    yield "explain", run("explain")
+    yield "score FILE", run("score", "new.parquet", "--history", "history.parquet", "-o", "decided.parquet")
+    yield (
+        "state build",
+        lambda: (fresh(folder, "state"), run("state", "build", "state", "--history", "history.parquet")())[1],
+    )
+    one = (folder / "one.jsonl").read_bytes()
+    yield "score - --state, one event", with_state("score", "-", "--state", "state-now", text=one)
+    serve = ["serve", "--state", "state-now", "--port", str(PORT), "--insecure"]
+    yield "serve, until it answers", with_state(*serve, until=served)
+
+
+def directions(work: Path, name: str, limit: float) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yield the commands of one direction on `BASE` events."""
+    wanted = {"read", "init", "check", "features", "features, cached"}
+    if name == "columns":
+        folder = world(work, "columns", BASE, partial(with_columns, n=400))
+    elif name == "files":
+        folder = world(work, "files", BASE)
+        apart(in_files, folder, 2_000)
+    elif name == "hub":
+        folder, wanted = (
+            world(work, "hub", BASE, partial(with_hub, share=0.5, column="card_id")),
+            wanted | {"audit", "train --trials 0"},
+        )
+    elif name == "merchant":
+        folder = world(work, "merchant", BASE, partial(with_hub, share=0.1, column="merchant_id"))
+        wanted |= {"audit", "train --trials 0"}
+    else:
+        folder = world(work, "budgets", BASE)
+        for budget in BUDGETS:
+            args = ["features", "--memory", budget]
+            yield (
+                f"features --memory {budget}",
+                lambda args=args: (fresh(folder, ".fraudctl"), Run(args, folder).measure(limit=limit))[1],
+            )
+        return
+    for command, measure in commands(folder, BASE, limit):
+        if command == "init" and name == "files":
+            args = ["init", "parts", "-p", "proposed", "--force"]
+            yield command, lambda args=args: Run(args, folder).measure(limit=limit)
+        elif command in wanted:
+            yield command, measure
+
+
+def ended_well(found: dict[str, Any] | None) -> bool:
+    """Say whether a run came to its end; SIGTERM ends a server."""
+    return found is not None and "timeout" not in found and found["exit"] in (0, 1, 5, -15)
+
+
+class Results:
+    """Measured runs by place (a size or a direction) and command, on disk after every one of them."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.known: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {"runs": {}}
+
+    def take(self, where: str, items: Iterator[tuple[str, Callable[[], dict[str, Any]]]], only: set[str]) -> None:
+        """Measure what is not known yet, or did not end well."""
+        runs = self.known["runs"].setdefault(where, {})
+        for command, measure in items:
+            if ended_well(runs.get(command)) or (only and command not in only):
+                continue
+            load = os.getloadavg()[0]
+            try:
+                runs[command] = {**measure(), "load": round(load, 1)}
+            except FileNotFoundError as error:  # what an earlier command should have made
+                print(where, command, error, flush=True)
+                continue
+            print(where, command, runs[command], flush=True)
+            self.write()
+
+    def write(self) -> None:
+        """Write all that is known."""
+        self.known["machine"] = machine()
+        new = self.place.with_suffix(".new")
+        new.write_text(json.dumps(self.known, indent=1, ensure_ascii=False) + "\n")
+        new.replace(self.place)
+
+
+Runs = dict[str, dict[str, dict[str, Any]]]
+
+
+def exponent(runs: Runs, command: str, small: str, large: str) -> float | None:
+    """Return by which power of the number of events the processor time grows, start-up taken off."""
+    a, b = (runs.get(size, {}).get(command) for size in (small, large))
+    if a is None or b is None or not ended_well(a) or not ended_well(b):
+        return None
+    start = runs.get("start", {}).get("check", {"cpu": 0.0})["cpu"]
+    low, high = (max(item["cpu"] - start, 0.05) for item in (a, b))
+    return math.log(high / low) / math.log(int(large) / int(small))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing that must hold; ``value`` gives what was measured, None where it was not."""
+
+    what: str
+    limit: float
+    unit: str
+    value: Callable[[Runs], float | None]
+
+
+def figure(where: str, command: str, key: str) -> Callable[[Runs], float | None]:
+    """Return what gives one figure of one run; a run that failed has none."""
+
+    def value(runs: Runs) -> float | None:
+        found = runs.get(where, {}).get(command)
+        return None if found is None else found.get(key) if ended_well(found) else math.inf
+
+    return value
+
+
+def ratio(
+    where: str, command: str, base: str, key: str, *, other: str | None = None, plus: float = 0.0
+) -> Callable[[Runs], float | None]:
+    """Return what gives the ratio of two runs; ``plus`` is taken off the first."""
+
+    def value(runs: Runs) -> float | None:
+        a, b = figure(where, command, key)(runs), figure(other or where, base, key)(runs)
+        return None if a is None or b is None else max(a - plus, 0.0) / max(b, 0.01)
+
+    return value
+
+
+def started(runs: Runs) -> float:
+    """Return the processor time of start-up."""
+    return float(runs.get("start", {}).get("check", {"cpu": 0.0})["cpu"])
+
+
+def beyond_start(value: Callable[[Runs], float | None], scale: float = 1.0) -> Callable[[Runs], float | None]:
+    """Take the start-up off a figure of processor time."""
+
+    def less(runs: Runs) -> float | None:
+        found = value(runs)
+        return None if found is None else (found - started(runs)) / scale
+
+    return less
+
+
+def largest(runs: Runs) -> str | None:
+    """Return the largest size that was measured."""
+    sizes = [name for name in runs if name.isdigit()]
+    return max(sizes, key=int, default=None)
+
+
+def goals(runs: Runs) -> Iterator[Goal]:
+    """Yield all that must hold, on the largest size that was measured where no size is named."""
+    top = largest(runs) or "1000000"
+    sizes = sorted((name for name in runs if name.isdigit()), key=int)
+    yield Goal("audit, 200 events, 1,000,000 events", 20, "s", figure("1000000", "audit", "wall"))
+    yield Goal(
+        "train's audit and baselines, half of all on one card",
+        120,
+        "s in all",
+        figure("hub", "train --trials 0", "wall"),
+    )
+    yield Goal(
+        "serve: peak on start / size at rest is in bench_scoring; start",
+        60,
+        "s",
+        figure(top, "serve, until it answers", "ready"),
+    )
+    for size in sizes:
+        yield Goal(
+            f"features --memory 1GB / in memory, {int(size):,}",
+            2,
+            "× cpu",
+            ratio(size, "features --memory 1GB", "features", "cpu"),
+        )
+        yield Goal(
+            f"features --memory 1GB: peak, {int(size):,}",
+            1e9 / (1 << 30),
+            "GiB",
+            figure(size, "features --memory 1GB", "peak_gib"),
+        )
+    for budget, limit in zip(BUDGETS, (0.5e9, 1e9, 2e9), strict=True):
+        where = f"features --memory {budget}: peak, {BASE:,}"
+        yield Goal(where, limit / (1 << 30), "GiB", figure("budgets", f"features --memory {budget}", "peak_gib"))
+    for size in sizes:
+        yield Goal(
+            f"score - --state, one event, {int(size):,}: above start-up",
+            0.5,
+            "s cpu",
+            beyond_start(figure(size, "score - --state, one event", "cpu")),
+        )
+        yield Goal(f"features, cached, {int(size):,}", 0.7, "s cpu", figure(size, "features, cached", "cpu"))
+        yield Goal(f"features, cached, {int(size):,}: peak", 0.2, "GiB", figure(size, "features, cached", "peak_gib"))
+    for command in ("init", "check"):
+        for size in sizes:
+            yield Goal(f"{command}, {int(size):,}, start-up off / one read", 4, "× cpu", _per_read(size, command))
+        yield Goal(
+            f"{command}, a column of {BASE:,} rows", 5, "ms cpu", beyond_start(figure("columns", command, "cpu"), 0.4)
+        )
+        yield Goal(f"{command}, 2,000 files, start-up off / one read", 4, "× cpu", _per_read("files", command))
+    yield Goal("init, 10,000,000", 10, "s", figure("10000000", "init", "wall"))
+    yield Goal("evaluate, 100,000", 3, "s cpu", beyond_start(figure("100000", "evaluate", "cpu")))
+    yield Goal("explain, 100,000", 3, "s cpu", beyond_start(figure("100000", "explain", "cpu")))
+    for command in (
+        "sample",
+        "init",
+        "check",
+        "features",
+        "audit",
+        "train --trials 0",
+        "evaluate",
+        "explain",
+        "state build",
+    ):
+        for small, large in itertools.pairwise(sizes):
+            name = f"{command}: exponent, {int(small):,} to {int(large):,}"
+            yield Goal(name, 1.05, "", lambda r, c=command, a=small, b=large: exponent(r, c, a, b))
+    for command in runs.get(top, {}):
+        if command != "read":
+            yield Goal(f"{command}, {int(top):,}: longest stillness", 5, "s", figure(top, command, "still"))
+
+
+def _per_read(where: str, command: str) -> Callable[[Runs], float | None]:
+    def value(runs: Runs) -> float | None:
+        return ratio(where, command, "read", "cpu", plus=started(runs))(runs)
+
+    return value
+
+
+def table(known: dict[str, Any]) -> str:
+    """Return the measured runs and the goals as Markdown."""
+    runs: Runs = known["runs"]
+    sizes = sorted((name for name in runs if name.isdigit()), key=int)
+    lines = ["| command | " + " | ".join(f"{int(size):,}" for size in sizes) + " | exponent |"]
+    lines.append("|---" * (len(sizes) + 2) + "|")
+    for command in dict.fromkeys(name for size in sizes for name in runs[size]):
+        cells = [_cell(runs[size].get(command)) for size in sizes]
+        powers = [exponent(runs, command, a, b) for a, b in itertools.pairwise(sizes)]
+        cells.append(", ".join("" if power is None else f"{power:.2f}" for power in powers))
+        lines.append(f"| `{command}` | " + " | ".join(cells) + " |")
+    lines += ["", "| direction | command | |", "|---|---|---|"]
+    for where in DIRECTIONS:
+        lines += [f"| {where} | `{command}` | {_cell(found)} |" for command, found in runs.get(where, {}).items()]
+    lines += ["", "| must hold | goal | measured | |", "|---|---|---|---|"]
+    for goal in goals(runs):
+        value = goal.value(runs)
+        held = "not measured" if value is None else "holds" if value <= goal.limit else "**does not**"
+        shown = "" if value is None else "failed" if math.isinf(value) else f"{value:.2f}"
+        lines.append(f"| {goal.what} | ≤ {goal.limit:.3g} {goal.unit} | {shown} | {held} |")
+    return "\n".join(lines)
+
+
+def _cell(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    if "timeout" in found:
+        return f"not at its end after {found['timeout']:.0f} s"
+    failed = "" if ended_well(found) else f" (exit {found['exit']})"
+    still = f", still {found['still']:.0f} s" if "still" in found else ""
+    return f"{found['wall']:.1f} s, cpu {found['cpu']:.1f} s, {found['peak_gib']:.2f} GiB{still}{failed}"
+
+
+def main() -> None:
+    """Measure what is asked for and not known yet, then print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, default=Path("growth"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/growth.json"))
+    parser.add_argument("--sizes", type=int, nargs="*", default=[])
+    parser.add_argument("--directions", nargs="*", choices=DIRECTIONS, default=[])
+    parser.add_argument("--only", nargs="*", default=[], help="commands; default all")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds of one command")
+    parser.add_argument("--table", action="store_true", help="only print what is known")
+    asked = parser.parse_args()
+    results, only = Results(asked.out), set(asked.only)
+    if not asked.table:
+        asked.work.mkdir(parents=True, exist_ok=True)
+        work = asked.work.resolve()
+        tiny = world(work, "tiny", 2_000)
+        results.take("start", commands(tiny, 2_000, asked.limit), {"check"})
+        for size in asked.sizes:
+            results.take(str(size), commands(world(work, str(size), size), size, asked.limit), only)
+        for name in asked.directions:
+            results.take(name, directions(work, name, asked.limit), only)
+    print(table(results.known))
+
+
+if __name__ == "__main__":
+    np.seterr(all="raise")
+    main()

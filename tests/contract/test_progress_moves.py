@@ -1,0 +1,67 @@
+"""Commands over a whole table say where they are: each stage has a name, and its count rises up to its total."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fraudctl import check_data, load_project, write_sample
+from fraudctl.propose import Flags
+from fraudctl.workflows.init import init_project
+
+
+class Heard:
+    """Progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, list[tuple[int, int | None, str]]]] = []
+
+    def stage(self, name: str) -> None:
+        self.stages.append((name, []))
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        self.stages[-1][1].append((done, total, note))
+
+    def note(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Heard]:
+    folder, heard = tmp_path_factory.mktemp("sample"), Heard()
+    write_sample(folder, n_events=4_000, progress=heard)
+    return folder, heard
+
+
+def holds(heard: Heard, *, at_least: int) -> None:
+    updates = [update for _, told in heard.stages for update in told]
+    assert len(updates) >= at_least
+    for name, told in heard.stages:
+        assert name
+        counts = [done for done, _, _ in told]
+        assert counts == sorted(counts), name
+        assert all(total is None or done <= total for done, total, _ in told), name
+
+
+def test_sample_says_each_of_its_steps(made: tuple[Path, Heard]) -> None:
+    _, heard = made
+    holds(heard, at_least=20)
+    steps = next(told for name, told in heard.stages if name.startswith("Making"))
+    assert [done for done, _, _ in steps] == list(range(8))
+    assert {total for _, total, _ in steps} == {8}
+
+
+def test_init_and_check_say_each_column(made: tuple[Path, Heard], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = made
+    monkeypatch.chdir(folder)
+    heard = Heard()
+    init_project(["transactions.parquet"], place=folder / "proposed", flags=Flags(), progress=heard)
+    holds(heard, at_least=15 + 5)
+    heard = Heard()
+    check_data(load_project(folder), progress=heard)
+    holds(heard, at_least=15 + 8)
+    assert len(heard.stages) == 1
