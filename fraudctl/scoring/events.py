@@ -79,7 +79,7 @@ class EventReader:
             ("event_time", time_column(project), self.time),
         ]
         if data.amount is not None:
-            roles.append(("amount", data.amount, _money))
+            roles.append(("amount", data.amount, _number))
         roles += [(name, column, _optional(_id(schema.events[column]))) for name, column in project.entities.items()]
         carried = [(name, outside(name)) for name in dict.fromkeys([*features.carried, *more])]
         roles += [(name, column, self._plain(schema.events[column])) for name, column in carried]
@@ -92,6 +92,7 @@ class EventReader:
         self._sources = {name: self._source_fields(project, features, schema, name) for name in features.sources}
         self._source_columns = {name: frozenset(schema.sources[name]) for name in features.sources}
         self._ids = ("event_id", *project.entities)
+        self._money = tuple(name for name in self.names if name == "amount" or name in priced)
         self._source_ids = {name: tuple(project.sources[name].entities) for name in features.sources}
 
     @property
@@ -153,6 +154,7 @@ class EventReader:
         event = _read(self._event, raw, "event")
         if strict:
             _require_short(event, self._ids, "event")
+            _require_money(event, self._money, "event")
         return event
 
     def source(self, name: str, raw: Any, *, strict: bool = False) -> dict[str, Any]:
@@ -323,7 +325,7 @@ def _cost(convert: Convert) -> Convert:
         if found is None:
             told = "is null; a cost must be known for every event"
             raise MisfitError(told)
-        return _bounded(found)
+        return found
 
     return read
 
@@ -345,6 +347,14 @@ def _require_short(row: Mapping[str, Any], names: Collection[str], what: str) ->
         if type(value) is str and len(value) > LONGEST_ID:
             msg = f"{what}: {name} is an id of {len(value)} characters; expected at most {LONGEST_ID}"
             raise DataError(msg)
+
+
+def _require_money(row: Mapping[str, Any], names: Collection[str], what: str) -> None:
+    """Raise a DataError where an amount or a cost is larger than `LARGEST`; held as `_require_short` is."""
+    for name in names:
+        if row[name] is not None and abs(row[name]) > LARGEST:
+            msg = f"{what}: {shown(name)} is money beyond {exact(LARGEST)}"
+            raise DataError(msg, hint="sums of such numbers lose whole units of money")
 
 
 def _whole(value: Any) -> int:
@@ -370,18 +380,6 @@ def _number(value: Any) -> float | None:
     except OverflowError:
         told = "is a number beyond 64 bits"
         raise MisfitError(told) from None
-
-
-def _money(value: Any) -> float | None:
-    """Read an amount as `tables.to_amount` does for a table."""
-    return _bounded(_number(value))
-
-
-def _bounded(money: float | None) -> float | None:
-    if money is not None and abs(money) > LARGEST:
-        told = f"is money beyond {exact(LARGEST)}"
-        raise MisfitError(told)
-    return money
 
 
 def _text(value: Any) -> str:

@@ -106,3 +106,14 @@ def test_ids_have_a_length(field: str) -> None:
     READERS["UTC"].event({**GOOD, field: long}, strict=False)
     with pytest.raises(DataError, match="characters"):
         READERS["UTC"].label({"event_id": long, "label": 1, "label_time": "2026-02-01T10:00:00Z"})
+
+
+@pytest.mark.parametrize("amount", [1e15, -1e15, 1.1e15, -1e300, 10**16, None])
+def test_money_beyond_the_limit_is_refused_in_messages_and_read_from_logs(amount: float | None) -> None:
+    event = {**GOOD, "amount": amount}
+    assert READERS["UTC"].event(event, strict=False)["amount"] == amount
+    if amount is None or abs(amount) <= 1e15:
+        assert READERS["UTC"].event(event)["amount"] == amount
+        return
+    with pytest.raises(DataError, match="'amount' is money beyond 1,000,000,000,000,000"):
+        READERS["UTC"].event(event)
