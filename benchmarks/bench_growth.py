@@ -427,18 +427,6 @@ def goals(runs: Runs) -> Iterator[Goal]:
     top = largest(runs) or "1000000"
     sizes = sorted((name for name in runs if name.isdigit()), key=int)
     yield Goal("audit, 200 events, 1,000,000 events", 20, "s", figure("1000000", "audit", "wall"))
-    yield Goal(
-        "train's audit and baselines, half of all on one card",
-        120,
-        "s in all",
-        figure("hub", "train --trials 0", "wall"),
-    )
-    yield Goal(
-        "serve: peak on start / size at rest is in bench_scoring; start",
-        60,
-        "s",
-        figure(top, "serve, until it answers", "ready"),
-    )
     for size in sizes:
         yield Goal(
             f"features --memory 1GB / in memory, {int(size):,}",
