@@ -73,6 +73,8 @@ class Limits:
         All of them, unless one entity has more rows than `partition_rows`: then what its history leaves of the budget,
         and a quarter of it at least.
         """
+        if n_rows <= self.partition_rows(n_features):
+            return max(n_rows, 1)
         left = max(self.budget - _ENGINE_BYTES * n_rows, self.budget // 4)
         return max(left // (_VALUE_BYTES * n_features + _ROW_BYTES), self.least_rows)
 

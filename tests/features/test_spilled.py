@@ -52,6 +52,15 @@ def test_the_number_of_parts_changes_no_bit(columns, sizes, events_of, features_
     assert seen[-1][1] == seen[-1][2]
 
 
+@given(budget=st.integers(0, 10**10), n_features=st.integers(0, 400), n_rows=st.integers(0, 10**8))
+def test_a_partition_that_fits_is_one_piece_and_a_larger_one_gets_what_its_history_leaves(budget, n_features, n_rows):
+    sizes = Limits(budget, 1000)
+    fitting, piece = sizes.partition_rows(n_features), sizes.piece_rows(n_rows, n_features)
+    assert piece >= min(n_rows, fitting) if n_rows <= fitting else piece >= sizes.least_rows
+    if n_rows > fitting and budget - 150 * n_rows > budget // 4 and piece > sizes.least_rows:
+        assert 150 * n_rows + (24 * n_features + 40) * piece <= budget
+
+
 @settings(max_examples=10, deadline=None)
 @given(found=rows, events=asking, sizes=st.sampled_from([(1, 2), (2000, 4), (100_000_000, 100)]))
 def test_other_tables_are_looked_at_by_partition_too(found, events, sizes, events_of, project_of):
