@@ -64,8 +64,9 @@ by = "customer"
 def ours(data: Path, out: Path) -> None:
     """Compute with fraudctl."""
     from fraudctl.features import build, define, loading
+    from fraudctl.outputs import write_parquet
     from fraudctl.project import parse_project
-    from fraudctl.tables import load_events, load_schema, write_parquet
+    from fraudctl.tables import load_events, load_schema
 
     project = parse_project(PROJECT, path=data.parent / "fraudctl.toml")
     with loading():

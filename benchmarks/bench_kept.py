@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl.kept import DamagedError, verified, vouch
-from fraudctl.tables import read_parquet, write_parquet
+from fraudctl.outputs import write_parquet
+from fraudctl.tables import read_parquet
 
 
 def table(rows: int) -> pl.DataFrame:

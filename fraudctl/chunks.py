@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fraudctl import tables
+from fraudctl import outputs, tables
 from fraudctl.errors import DataError
 from fraudctl.plain import shown
 from fraudctl.project import Project
@@ -144,7 +144,7 @@ def _read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
 
 
 def write_chunks(
-    pieces: Callable[[], Iterator[pl.DataFrame]], path: Path, *, durable: bool = True, rows: int = tables.ROW_GROUP
+    pieces: Callable[[], Iterator[pl.DataFrame]], path: Path, *, durable: bool = True, rows: int = outputs.ROW_GROUP
 ) -> None:
     """Write a table that comes piece by piece, at least one, as one Parquet file, whole or not at all.
 
@@ -152,7 +152,7 @@ def write_chunks(
     """
     from polars.io.plugins import register_io_source
 
-    with tables.whole_file(path, durable=durable) as temporary, ThreadPoolExecutor(1) as pool:
+    with outputs.whole_file(path, durable=durable) as temporary, ThreadPoolExecutor(1) as pool:
         found = pieces()
         first = next(found)
 
@@ -164,6 +164,6 @@ def write_chunks(
                 ready = following.result()
 
         register_io_source(source, schema=first.schema).sink_parquet(
-            temporary, compression="zstd", compression_level=3, row_group_size=min(rows, tables.ROW_GROUP),
-            data_page_size=tables.PAGE_BYTES, maintain_order=True,
+            temporary, compression="zstd", compression_level=3, row_group_size=min(rows, outputs.ROW_GROUP),
+            data_page_size=outputs.PAGE_BYTES, maintain_order=True,
         )  # fmt: skip

@@ -26,7 +26,7 @@ import polars as pl
 
 from fraudctl import files
 from fraudctl.documents import DocumentError, seal, unseal
-from fraudctl.tables import whole_file
+from fraudctl.outputs import whole_file
 
 _BLOCK: Final = 1 << 20
 _NUMBERED: Final = re.compile(r"(\d{12})(?:-([0-9a-f]{16}))?\.parquet")

@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from fraudctl import files, tables
+from fraudctl import files, outputs
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
 from fraudctl.errors import BundleError, UsageError
 
@@ -413,7 +413,7 @@ def _append(models_dir: Path, log: _Log, entry: Entry) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with tables.whole_file(path) as temporary:
+    with outputs.whole_file(path) as temporary:
         files.write_bytes(temporary, content)
 
 

@@ -1,17 +1,15 @@
-"""The only place that reads or writes tables.
+"""The only place that reads tables.
 
 Owns: finding files, reading Parquet and CSV, giving columns their roles, normalising time to microseconds UTC,
-dropping exact duplicates, fingerprints of data, and writing a file whole or not at all. It refuses what the rest could
-only misread: a time without meaning, two rows with one id, labels that are neither 1, 0 nor null.
+dropping exact duplicates, and fingerprints of data. It refuses what the rest could only misread: a time without
+meaning, two rows with one id, labels that are neither 1, 0 nor null.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,9 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from fraudctl import files as disk
 from fraudctl.distinct import repeats
-from fraudctl.errors import DataError, UsageError
+from fraudctl.errors import DataError
 from fraudctl.money import refuse_beyond
 from fraudctl.own import outside
 from fraudctl.plain import looks_like_value, shown, shown_all
@@ -31,7 +28,7 @@ from fraudctl.project import Project
 from fraudctl.unreadable import MOST_DIGITS, TROUBLE, Reason, too_wide, why_not_csv, why_not_parquet
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 """Names under which the columns with a role are known everywhere behind this module."""
@@ -40,9 +37,6 @@ UTC_US = pl.Datetime("us", "UTC")
 
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
-ROW_GROUP = 100_000
-PAGE_BYTES = 1 << 17
-"""Rows per group and bytes per page of a Parquet file: small pages are compressed while the processor holds them."""
 _ISO_DATE = r"^\s*\d{4}-\d{2}-\d{2}"
 """What a time in text starts with: of other notations nobody can say which number is the day."""
 _CSV_SUFFIXES = {".csv", ".tsv", ".gz"}
@@ -564,136 +558,3 @@ def fingerprint(files: Collection[str]) -> str:
         with Path(name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
-    """Give a hidden path beside ``path`` that takes its place when the block ends well, and vanishes otherwise.
-
-    Parameters
-    ----------
-    durable
-        Whether it is flushed to the disk before it has its name; a cache that is verified on reading needs no flush.
-    mode
-        Permissions of the file.
-
-    Raises
-    ------
-    UsageError
-        The file cannot be written; what was there before is still there.
-    """
-    require_writable(path)
-    try:
-        with disk.whole_file(path, durable=durable, mode=mode) as temporary:
-            yield temporary
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"{path} cannot be written: {error.strerror or type(error).__name__}", hint="choose another place"
-    )
-
-
-def require_writable(path: Path) -> None:
-    """Make the folder of a file that is to be written, and refuse a place where none can be.
-
-    Raises
-    ------
-    UsageError
-        The path is a folder, or its folder cannot be made or written to.
-    """
-    if path.is_dir():
-        msg = f"{path} is a folder; expected the path of a file"
-        raise UsageError(msg)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path.parent, os.W_OK)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    if not writable:
-        msg = f"{path} cannot be written: its folder is read-only"
-        raise UsageError(msg, hint="choose another place")
-
-
-def require_no_input(path: Path, project: Project | None, *, also: Collection[str] = ()) -> None:
-    """Refuse to write over what is read: the events and tables of the project, and files that the command names.
-
-    Raises
-    ------
-    UsageError
-        The path is one of these files.
-    """
-    if not path.is_file():
-        return
-    named: list[tuple[str | tuple[str, ...], Path]] = [(text, Path()) for text in also]
-    if project is not None:
-        of_project = [project.data.events, *(section.events for section in project.sources.values())]
-        named += [(texts, project.root) for texts in of_project]
-    read: list[str] = []
-    for texts, root in named:
-        with contextlib.suppress(DataError):  # what is missing is told by who reads it
-            read += find_files(texts, root=root)
-    if any(Path(name).is_file() and path.samefile(name) for name in read):
-        msg = f"{path} is a file that is read; writing would replace it"
-        raise UsageError(msg, hint="choose another place")
-
-
-def require_parquet_path(path: Path) -> None:
-    """Refuse, before any work is done, a table's path that cannot be written or is not named as Parquet."""
-    require_writable(path)
-    if path.suffix != ".parquet":
-        msg = f"{path}: tables are written as Parquet; expected a name that ends in .parquet"
-        raise UsageError(msg)
-
-
-def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False, durable: bool = True) -> None:
-    """Write a frame as one Parquet file, whole or not at all; ``smallest`` trades time for size."""
-    with whole_file(path, durable=durable) as temporary:
-        if smallest:
-            frame.write_parquet(temporary, compression="zstd", compression_level=19)
-            return
-        frame.write_parquet(
-            temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP, data_page_size=PAGE_BYTES
-        )
-
-
-def write_arrow(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame as one Arrow file, fast to read again, whole or not at all; it is a cache, and not flushed."""
-    with whole_file(path, durable=False) as temporary:
-        frame.write_ipc(temporary, compression="uncompressed")
-
-
-@dataclass(frozen=True)
-class Handed:
-    """A table or a chunked array of pyarrow, for Polars to take where it lies.
-
-    By this protocol a column of many chunks comes at once, and `pyarrow.compute`, slow to load, is not needed.
-    """
-
-    data: pa.Table | pa.ChunkedArray
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Give the stream of Arrow's C interface."""
-        return self.data.__arrow_c_stream__(requested_schema)
-
-
-def map_arrow(path: Path) -> pl.DataFrame:
-    """Open a file of `write_arrow` where it lies: nothing is copied, and what is not looked at is not read."""
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file:
-        return pl.DataFrame(Handed(pa.ipc.open_file(file).read_all()))
-
-
-def copy_file(source: Path, path: Path) -> None:
-    """Copy a file, whole or not at all."""
-    with whole_file(path) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

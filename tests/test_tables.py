@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fraudctl import tables
+from fraudctl import outputs, tables
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project, parse_project
 
@@ -196,8 +196,8 @@ def test_an_interruption_inside_polars_is_one() -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
-    tables.write_parquet(pl.DataFrame({"a": [1]}), path)
-    with pytest.raises(pl.exceptions.PolarsError), tables.whole_file(path) as temporary:
+    outputs.write_parquet(pl.DataFrame({"a": [1]}), path)
+    with pytest.raises(pl.exceptions.PolarsError), outputs.whole_file(path) as temporary:
         pl.read_parquet(temporary)  # the block fails with the temporary file there
     assert [item.name for item in tmp_path.iterdir()] == ["out.parquet"]
     assert tables.read_parquet(path)["a"].to_list() == [1]
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_whoever_writes(tmp_path: Path) -> None:
         pytest.skip("no /dev/full here")
     frame = pl.DataFrame({"a": [1]})
     for write in (frame.write_parquet, frame.lazy().sink_parquet, lambda place: place.write_bytes(b"a")):
-        with pytest.raises(UsageError, match="cannot be written: No space left"), tables.whole_file(tmp_path / "a"):
+        with pytest.raises(UsageError, match="cannot be written: No space left"), outputs.whole_file(tmp_path / "a"):
             write(full)
     assert list(tmp_path.iterdir()) == []
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from fraudctl.features.definition import Feature
 from fraudctl.features.groups import Array, Strips, Workers
-from fraudctl.tables import Handed
+from fraudctl.outputs import Handed
 
 
 @dataclass(frozen=True)

@@ -211,23 +211,23 @@ def _evaluate(
 
 def _write_report(project: Project, evaluation: Evaluation, *, named: bool) -> Path:
     """Write the HTML report; that of a period named by hand replaces none that the registry has a hash of."""
-    from fraudctl import tables
+    from fraudctl import outputs
     from fraudctl.report.render import evaluation_report
 
     period = evaluation.period
     when = f"-{period.from_time:%Y-%m-%d}-{period.until:%Y-%m-%d}" if named else ""
     path = project.reports_dir / f"evaluation-{evaluation.model}{when}.html"
-    tables.write_text(evaluation_report(evaluation, project=project.project.name), path)
+    outputs.write_text(evaluation_report(evaluation, project=project.project.name), path)
     return path
 
 
 def write_predictions(result: EvaluationResult, path: Path) -> None:
     """Write the evaluated events with y_prob, action and cost as Parquet."""
-    from fraudctl import tables
+    from fraudctl import outputs
 
     timed = result.evaluation.by_chance is None
     columns = [name for name in PREDICTION_COLUMNS if timed or name != "event_time"]
-    tables.write_parquet(result.scored.select(columns), path)
+    outputs.write_parquet(result.scored.select(columns), path)
 
 
 def write_step_summary(evaluation: Evaluation, output_format: str) -> None:

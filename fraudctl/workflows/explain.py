@@ -191,14 +191,14 @@ def interactions_of(
 
 
 def _write_report(project: Project, explanation: Explanation, charts: Path | None) -> Path:
-    from fraudctl import tables
+    from fraudctl import outputs
     from fraudctl.report.explanation import explanation_document
     from fraudctl.report.render import chart_files, explanation_report
 
     path = project.reports_dir / f"explanation-{explanation.model}.html"
-    tables.write_text(explanation_report(explanation), path)
+    outputs.write_text(explanation_report(explanation), path)
     if charts is not None:
         for name, content in chart_files(explanation_document(explanation)).items():
-            with tables.whole_file(charts / name) as temporary:
+            with outputs.whole_file(charts / name) as temporary:
                 temporary.write_bytes(content)
     return path

@@ -380,14 +380,14 @@ def rows_of(path: Path) -> int:
 
 
 def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
-    from fraudctl import tables
+    from fraudctl import outputs, tables
     from fraudctl.chunks import spill_events, write_chunks
     from fraudctl.features.spilled import Spilled, limits
     from fraudctl.files import temporary_folder
     from fraudctl.kept import keep
 
     sizes = limits(budget, plan.features)
-    tables.require_writable(place)
+    outputs.require_writable(place)
     with temporary_folder(place.parent, "parts") as folder:
         progress.stage("Reading events into parts")
         chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows)
@@ -502,7 +502,7 @@ def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: P
 def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path, progress: Progress) -> None:
     from fraudctl.chunks import write_chunks
     from fraudctl.kept import keep
-    from fraudctl.tables import ROW_GROUP, write_parquet
+    from fraudctl.outputs import ROW_GROUP, write_parquet
 
     def pieces() -> Iterator[pl.DataFrame]:
         for start in range(0, frame.height, 5 * ROW_GROUP):
@@ -523,19 +523,19 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
     """Write the feature table as Parquet, whole or not at all: event id and roles (but a time that is none) first."""
     import polars as pl
 
-    from fraudctl import tables
+    from fraudctl import outputs
     from fraudctl.own import outside
 
     names = table.features.names
     taken = [name for name in names if outside(name) != name]
     if table.path is not None and (isinstance(table, FeatureFile) or table.timed) and not taken:
-        tables.copy_file(table.path, path)
+        outputs.copy_file(table.path, path)
     elif table.path is not None and (isinstance(table, FeatureFile) or table.timed):
-        with tables.whole_file(path) as temporary:
+        with outputs.whole_file(path) as temporary:
             pl.scan_parquet(table.path).rename(outside).sink_parquet(temporary)
     elif isinstance(table, FeatureTable):
         stand_ins = [] if table.timed else ["event_time", "label_time"]
-        tables.write_parquet(table.frame.drop(stand_ins).rename(outside), path)
+        outputs.write_parquet(table.frame.drop(stand_ins).rename(outside), path)
 
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:

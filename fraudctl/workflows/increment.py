@@ -75,11 +75,11 @@ class _State:
 
     def past(self) -> Past:
         """Return the earlier events."""
-        from fraudctl import tables
+        from fraudctl import outputs
         from fraudctl.features.batch import Dropped
         from fraudctl.features.increment import Past
 
-        return Past(tables.map_arrow(self.place), Dropped(self.facts["known"], self.facts["frauds"]))
+        return Past(outputs.map_arrow(self.place), Dropped(self.facts["known"], self.facts["frauds"]))
 
 
 def build_since(project: Project, since: datetime | date, *, progress: Progress | None = None) -> Increment:
@@ -299,7 +299,7 @@ def _keep(
 
 def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any], digests: dict[str, str]) -> None:
     """Write the state, the facts last, and remove those of other definitions."""
-    from fraudctl import tables
+    from fraudctl import outputs
     from fraudctl.kept import keep
 
     place = _place(found.project, found)
@@ -307,7 +307,7 @@ def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any]
         "before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files,
         "sources": digests,
     }  # fmt: skip
-    keep(place, write=lambda path: tables.write_arrow(past.events, path), facts=lambda: facts)
+    keep(place, write=lambda path: outputs.write_arrow(past.events, path), facts=lambda: facts)
     for other in place.parent.iterdir():
         if other.stem != place.stem:
             other.unlink(missing_ok=True)

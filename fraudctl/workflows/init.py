@@ -70,7 +70,7 @@ def init_project(
     DataError
         The data are missing, unreadable or unusable, or the proposed file would not fit them.
     """
-    from fraudctl import tables
+    from fraudctl import outputs, tables
     from fraudctl.columns import hold
     from fraudctl.propose import parse_sources, propose, render_project
 
@@ -93,7 +93,7 @@ def init_project(
 
     progress.stage("Holding the proposal against all rows")
     proposal, power = _tried(proposal, parsed, raw, Steps(progress, 4))
-    tables.write_text(render_project(proposal), path)
+    outputs.write_text(render_project(proposal), path)
     return InitResult(path, proposal, power)
 
 

@@ -214,7 +214,7 @@ def _refit(
     """Fit, calibrate and choose the policy; score every event of the period and of the day or week it begins in."""
     import polars as pl
 
-    from fraudctl import tables
+    from fraudctl import outputs
     from fraudctl.evaluate import lead_from
     from fraudctl.kept import keep
     from fraudctl.policy import choose_policy
@@ -229,5 +229,5 @@ def _refit(
     start = lead_from(period.from_time, policy, decisions.project)
     events = table.frame.filter(pl.col("event_time").is_between(start, period.until, closed="left"))
     scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
-    known = keep(place, write=lambda path: tables.write_parquet(scores, path), facts=policy.to_dict)
+    known = keep(place, write=lambda path: outputs.write_parquet(scores, path), facts=policy.to_dict)
     return scores, known

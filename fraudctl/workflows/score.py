@@ -174,8 +174,8 @@ def score_files(
         Files that are missing, unreadable, or not like the data that the model was trained on.
     """
     from fraudctl.files import temporary_folder
+    from fraudctl.outputs import require_parquet_path
     from fraudctl.scoring.tables import events_of, first_time, ids_of, open_new, raw_of
-    from fraudctl.tables import require_parquet_path
     from fraudctl.workflows.slots import lead_from
 
     require_parquet_path(output)
@@ -418,8 +418,8 @@ def score_through(
         As `score_files` does; an event differs from the one that was answered under its id.
     """
     from fraudctl.chunks import write_chunks
+    from fraudctl.outputs import require_parquet_path
     from fraudctl.scoring.tables import messages, open_new
-    from fraudctl.tables import require_parquet_path
 
     require_parquet_path(output)
     progress, decider = progress or Silent(), engine.champion

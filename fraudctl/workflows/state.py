@@ -489,9 +489,9 @@ def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
     The decisions come last: where they stand, so do the answers.
     """
     from fraudctl.kept import numbered, write_numbered
+    from fraudctl.outputs import ROW_GROUP
     from fraudctl.scoring.answers import write_answers
     from fraudctl.scoring.saved import DECISIONS, read_segment
-    from fraudctl.tables import ROW_GROUP
 
     if segment in numbered(folder / DECISIONS):
         return

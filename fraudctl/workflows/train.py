@@ -90,10 +90,10 @@ def train_model(
     ProjectError, DataError, UsageError
         As building features, splitting and fitting do.
     """
+    from fraudctl.outputs import require_writable
     from fraudctl.policy import check_expressions, choose_policy
     from fraudctl.power import power_of
     from fraudctl.split import make_split
-    from fraudctl.tables import require_writable
     from fraudctl.train import fast_project, fit_project
 
     if fast:

@@ -1,6 +1,6 @@
 """Who writes files: nothing outlives a command unless it was written whole, by the few modules that may open files.
 
-Whatever a module writes goes through `files.py` or `tables.py`, or into the hidden path that `whole_file` and
+Whatever a module writes goes through `files.py` or `outputs.py`, or into the hidden path that `whole_file` and
 `temporary_folder` give. The owners below write in ways of their own, each with its reason and its test of faults.
 """
 
@@ -16,10 +16,10 @@ import fraudctl
 ROOT = Path(fraudctl.__file__).parent
 OWNERS = {
     "files.py": "the way that all others take",
-    "tables.py": "tables and texts, through files.py",
+    "outputs.py": "tables and texts, through files.py",
     "kept.py": "writes to memory, then through files.py",
     "bundle.py": "a folder of files, each flushed, that gets its name at the end (tests/faults/test_writers.py)",
-    "chunks.py": "parts in a folder that goes away; what it leaves goes through tables.py",
+    "chunks.py": "parts in a folder that goes away; what it leaves goes through outputs.py",
     "features/spilled.py": "parts in a folder that goes away",
     "train/tune.py": "a journal of lines with digests (tests/faults/test_writers.py)",
     "train/model.py": "a folder of the system's temporary place",
@@ -36,7 +36,7 @@ WRITES = frozenset({
     "savez", "tofile", "NamedTemporaryFile", "TemporaryDirectory", "mkstemp", "mkdtemp",
 })  # fmt: skip
 SAFE = frozenset({"whole_file", "temporary_folder"})
-OURS = frozenset({"tables", "files", "disk"})
+OURS = frozenset({"outputs", "files", "disk"})
 """Names under which the modules that write safely are imported."""
 
 
@@ -80,13 +80,13 @@ MODULES = frozenset({"shutil", "np", "numpy"})
 def test_only_the_owners_write_in_ways_of_their_own() -> None:
     found = {name: [call.lineno for call in writes(tree)] for name, tree in modules()}
     unexpected = {name: lines for name, lines in found.items() if lines and name not in OWNERS}
-    assert not unexpected, "use files.py or tables.py"
+    assert not unexpected, "use files.py or outputs.py"
 
 
 def test_the_search_finds_what_it_looks_for() -> None:
     bad = 'p.write_text("x")\nopen(p, "w")\nframe.write_parquet(p)\nshutil.copy(a, b)\nwith open(p, mode="ab"): pass'
     good = (
-        'open(path)\nfields.copy()\nwith tables.whole_file(p) as t:\n    t.write_bytes(b"")\ntables.write_text("", p)'
+        'open(path)\nfields.copy()\nwith outputs.whole_file(p) as t:\n    t.write_bytes(b"")\noutputs.write_text("", p)'
     )
     assert [call.lineno for call in writes(ast.parse(bad))] == [1, 2, 3, 4, 5]
     assert not list(writes(ast.parse(good)))

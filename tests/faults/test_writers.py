@@ -23,7 +23,7 @@ from faults.deaths import write_contents
 from faults.disk import Faults, every_fault, faulty, no_larger_files
 from test_bundle import contents
 
-from fraudctl import files, registry, tables
+from fraudctl import files, outputs, registry
 from fraudctl.bundle import list_bundles, load_bundle
 from fraudctl.chunks import write_chunks
 from fraudctl.errors import BundleError, FraudctlError, UsageError
@@ -205,10 +205,10 @@ def test_a_state_that_is_replaced_is_the_old_one_or_the_new_one(new_folder: Call
 
 OLD, NEW = pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": list(range(500))})
 WRITERS: dict[str, tuple[Callable[[Path, pl.DataFrame], None], Callable[[Path], pl.DataFrame]]] = {
-    "parquet": (lambda path, frame: tables.write_parquet(frame, path), pl.read_parquet),
-    "cache": (lambda path, frame: tables.write_parquet(frame, path, durable=False), pl.read_parquet),
-    "arrow": (lambda path, frame: tables.write_arrow(frame, path), pl.read_ipc),
-    "text": (lambda path, frame: tables.write_text(frame.write_csv(), path), pl.read_csv),
+    "parquet": (lambda path, frame: outputs.write_parquet(frame, path), pl.read_parquet),
+    "cache": (lambda path, frame: outputs.write_parquet(frame, path, durable=False), pl.read_parquet),
+    "arrow": (lambda path, frame: outputs.write_arrow(frame, path), pl.read_ipc),
+    "text": (lambda path, frame: outputs.write_text(frame.write_csv(), path), pl.read_csv),
     "chunks": (lambda path, frame: write_chunks(lambda: iter([frame]), path), pl.read_parquet),
 }
 
@@ -327,7 +327,7 @@ def test_a_kept_table_is_whole_or_built_again(new_folder: Callable[[], Path]) ->
     """The feature cache; increment states and refits of pooled periods are kept in the same steps."""
 
     def keep(folder: Path, frame: pl.DataFrame, known: str) -> None:
-        features._keep(frame, {"known": known}, folder / "table.parquet")
+        features._keep(frame, {"known": known}, folder / "table.parquet", Silent())
 
     def prepared() -> Path:
         folder = new_folder()

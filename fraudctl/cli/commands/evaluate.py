@@ -48,8 +48,8 @@ def evaluate(
     """Judge a model on a period that it cannot have seen, and apply the gate."""
     from fraudctl.cli.render import evaluation_tables, gate_text
     from fraudctl.cli.session import Session
+    from fraudctl.outputs import require_no_input, require_parquet_path
     from fraudctl.project import load_project
-    from fraudctl.tables import require_no_input, require_parquet_path
     from fraudctl.workflows.evaluate import evaluate_model, write_predictions, write_step_summary
     from fraudctl.workflows.versions import user_name
 

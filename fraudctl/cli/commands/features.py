@@ -38,8 +38,8 @@ def features(
 ) -> None:
     """Build the point-in-time features, or reuse those built before."""
     from fraudctl.cli.session import Session
+    from fraudctl.outputs import require_no_input, require_parquet_path
     from fraudctl.project import load_project
-    from fraudctl.tables import require_no_input, require_parquet_path
 
     _refuse_contradictions(since=since, memory=memory, output=output, describe=describe)
     if output is not None:
@@ -65,7 +65,7 @@ def _refuse_contradictions(*, since: str | None, memory: str | None, output: Pat
 
 def _since(project: Project, day: datetime | date, output: Path, session: Session) -> None:
     """Build the features of the events since a day, and write them."""
-    from fraudctl.tables import write_parquet
+    from fraudctl.outputs import write_parquet
     from fraudctl.workflows.increment import build_since
 
     with session.progress() as progress:

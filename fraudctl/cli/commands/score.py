@@ -61,7 +61,7 @@ def score(
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
     from fraudctl.cli.session import Session
-    from fraudctl.tables import require_no_input
+    from fraudctl.outputs import require_no_input
     from fraudctl.workflows.score import open_model, score_files, score_stream, score_through
     from fraudctl.workflows.state import engine_on
 
