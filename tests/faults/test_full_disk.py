@@ -20,6 +20,7 @@ from test_bundle import contents
 from fraudctl import registry
 from fraudctl.bundle import list_bundles, load_bundle
 from fraudctl.errors import FraudctlError, UsageError
+from fraudctl.progress import Silent
 from fraudctl.scoring.store import Store, frame
 from fraudctl.workflows import features
 
@@ -105,12 +106,12 @@ def test_a_bundle_that_does_not_fit_is_not_there(disk: Path, left: int) -> None:
 def test_a_cache_that_does_not_fit_is_built_again(disk: Path, left: int) -> None:
     place, old = disk / "features" / "table.parquet", pl.DataFrame({"a": [1, 2]})
     new = pl.select(a=pl.int_range(200_000).shuffle(seed=1))
-    features._keep(old, {"known": "old"}, place)
+    features._keep(old, {"known": "old"}, place, Silent())
     with filled(disk, left=left), pytest.raises(UsageError, match="No space left"):
-        features._keep(new, {"known": "new"}, place)
+        features._keep(new, {"known": "new"}, place, Silent())
     found = features._reuse(place)
     assert found is None or found[0].equals(old)
-    features._keep(new, {"known": "new"}, place)
+    features._keep(new, {"known": "new"}, place, Silent())
     found = features._reuse(place)
     assert found is not None
     assert found[0].equals(new)

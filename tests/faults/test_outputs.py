@@ -69,6 +69,8 @@ def outputs(folder: Path) -> dict[str, str]:
 def digest(path: Path) -> str:
     if path.match("increments/*.json"):  # which names the files that were read, in folders of their own
         return str(sorted(verified(path.with_suffix(".arrow")) or ()))
+    if path.match("features/*.json"):  # which also says when and where its table was written
+        return str(sorted((verified(path.with_suffix(".parquet")) or {}).items()))
     return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
 
 
