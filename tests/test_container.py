@@ -89,5 +89,16 @@ def test_the_service_cannot_write_but_where_it_must(service: dict[str, Any]) -> 
     mounts = [text.rsplit(":", 2) for text in service["volumes"]]
     assert [mount[-2:] for mount in mounts if "/model" in mount] == [["/model", "ro"]]
     assert any(mount[-1] == "/state" for mount in mounts)
+
+
+def test_compiled_loops_outlive_the_container(service: dict[str, Any], last_stage: list[tuple[str, str]]) -> None:
+    cache = re.search(r"NUMBA_CACHE_DIR=(\S+)", dict(last_stage)["ENV"])
+    assert cache is not None
+    assert cache[1] in json.loads(dict(last_stage)["VOLUME"])
+    assert any(text.endswith(f":{cache[1]}") for text in service["volumes"])
+    assert not any(text.startswith(f"{cache[1]}:") for text in service["tmpfs"])
+
+
+def test_only_a_token_opens_it(service: dict[str, Any]) -> None:
     assert all(text.startswith("127.0.0.1:") for text in service["ports"])
     assert "FRAUDCTL_TOKEN" in service["environment"]
