@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -26,6 +27,7 @@ from fraudctl.kept import verified
 from fraudctl.project import load_project
 from fraudctl.propose import Flags
 from fraudctl.report.render import evaluation_report
+from fraudctl.workflows import explain
 from fraudctl.workflows.evaluate import (
     EvaluationResult,
     _write_report,
@@ -152,6 +154,21 @@ def test_reports_and_predictions_are_complete_or_what_was_there_before(
     def run(folder: Path) -> None:
         write_predictions(evaluated, folder / "predictions.parquet")
         _write_report(load_project(folder), evaluated.evaluation, named=False)
+
+    require_whole_or_absent(run, new_folder)
+
+
+def test_explanations_and_their_charts_are_complete_or_what_was_there_before(
+    new_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {"explanation_report": "<html>" + "x" * 9000, "chart_files": {"a.svg": b"<svg/>", "b.png": bytes(9000)}}
+    for name, content in drawn.items():
+        monkeypatch.setattr(f"fraudctl.report.render.{name}", lambda *_, content=content: content)
+    monkeypatch.setattr("fraudctl.report.explanation.explanation_document", lambda explanation: explanation)
+
+    def run(folder: Path) -> None:
+        explanation = SimpleNamespace(model="2026-01-09-0a1b2c3d")
+        explain._write_report(load_project(folder), explanation, folder / "charts")  # type: ignore[arg-type]
 
     require_whole_or_absent(run, new_folder)
 
