@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ROLES: Final = ("champion", "challenger")
 
 _FEATURES: Final = "features:"
+_WARM: Final = 1_000_000_000_000_000
+"""Some time, in µs since 1970."""
 
 
 class RepeatedEventError(DataError):
@@ -163,6 +165,21 @@ class LiveState:
                     self.counts["unread"] += 1
         self.counts["events"] += 1
         return rows
+
+    def warm(self) -> None:
+        """Load or compile the loops of every feature set on two events of a state that is thrown away.
+
+        On a new machine compiling takes many seconds, for which no request should have to wait.
+        """
+        from fraudctl.features.online import OnlineFeatures
+
+        for item in self.definitions.values():
+            features, types = OnlineFeatures(item.features, **item.settings), DataSchema.from_dict(item.schema).events
+            row: dict[str, Any] = dict.fromkeys(item.reader.names)
+            row |= {name: 1 if types[column].is_numeric() else "1" for name, column in item.project.entities.items()}
+            for number, time in ((1, _WARM), (2, 2 * _WARM)):
+                features.observe({**row, "event_id": number, "event_time": time})
+                features.label(number, 1, time)
 
     def check_label(self, event_id: int | str, label: int | None, label_time: int) -> None:
         """Check that `label` can be taken.

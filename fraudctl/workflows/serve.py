@@ -151,6 +151,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
         try:
             models = [champion, *([challenger] if challenger else [])]
             live = open_live(store, models, history=serving.history, sources=serving.sources, progress=progress)
+            live.warm()
             engine = Engine(
                 champion.decider, live, challenger=None if challenger is None else challenger.decider, store=store,
                 explained=serving.explained, with_features=serving.with_features,
