@@ -176,9 +176,12 @@ class LiveState:
         for item in self.definitions.values():
             features, types = OnlineFeatures(item.features, **item.settings), DataSchema.from_dict(item.schema).events
             row: dict[str, Any] = dict.fromkeys(item.reader.names)
-            row |= {name: 1 if types[column].is_numeric() else "1" for name, column in item.project.entities.items()}
+            entities = item.project.entities.items()
+            ids: dict[str, Any] = {name: 1 if types[column].is_numeric() else "1" for name, column in entities}
             for number, time in ((1, _WARM), (2, 2 * _WARM)):
-                features.observe({**row, "event_id": number, "event_time": time})
+                for name, columns in item.features.sources.items():
+                    features.source(name, {**dict.fromkeys(columns), **ids, "event_time": time})
+                features.observe({**row, **ids, "event_id": number, "event_time": time})
                 features.label(number, 1, time)
 
     def check_label(self, event_id: int | str, label: int | None, label_time: int) -> None:

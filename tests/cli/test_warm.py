@@ -30,6 +30,8 @@ live.warm()
 warm = loaded()
 engine = Engine(model.decider, live)
 events = [json.loads(line) for line in Path(sys.argv[2]).read_text().splitlines()]
+for line in Path(sys.argv[3]).read_text().splitlines():
+    engine.sources("logins", [json.loads(line)])
 for event in events[:3]:
     engine.event(event)
     engine.labels([{"event_id": event["transaction_id"], "label": 1, "label_time": event["created_at"]}])
@@ -42,7 +44,8 @@ def test_no_event_waits_for_a_loop(tmp_path: Path, trained: Path) -> None:
     events = pl.read_parquet(trained / "transactions.parquet").unique("transaction_id").sort("created_at")
     new = events.tail(4).drop("is_fraud", "label_available_at")
     new.write_ndjson(tmp_path / "new.jsonl")
-    command = [sys.executable, "-c", CODE, str(trained), str(tmp_path / "new.jsonl")]
+    pl.read_parquet(trained / "logins.parquet").head(3).write_ndjson(tmp_path / "logins.jsonl")
+    command = [sys.executable, "-c", CODE, str(trained), str(tmp_path / "new.jsonl"), str(tmp_path / "logins.jsonl")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     cold, warm, later = json.loads(done.stdout)
