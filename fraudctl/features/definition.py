@@ -15,11 +15,13 @@ import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.features import words
+from fraudctl.features.frozen import data_text, source_text, written
 from fraudctl.features.graph import CycleError, stages
 from fraudctl.features.rowwise import RowExpr, wide_dtype
 from fraudctl.features.sections import NUMERIC_KINDS, Draft, drafts, near
 from fraudctl.features.shadowed import refuse_two_meanings
 from fraudctl.features.specs import (
+    FROZEN,
     HourSpec,
     LabelSpec,
     LinkSpec,
@@ -357,9 +359,8 @@ def _refuse_strangers(project: Project, steps: tuple[Feature, ...]) -> None:
 
 
 def _digest(project: Project, steps: tuple[Feature, ...], sources: Mapping[str, SourceTable]) -> str:
-    data = project.data.model_copy(update={"events": ""})
-    parts = [f"engine {ENGINE_VERSION}", repr(data), repr(dict(project.entities))]
-    parts += [f"{name} {table.section.model_copy(update={'events': ''})!r}" for name, table in sorted(sources.items())]
+    parts = [f"engine {ENGINE_VERSION}", data_text(project.data), repr(dict(project.entities))]
+    parts += [f"{name} {source_text(table.section)}" for name, table in sorted(sources.items())]
     parts += [f"{step.name} {step.dtype} {step.hidden} {_canonical(step.spec)}" for step in steps]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -393,6 +394,7 @@ def redefined(one: FeatureSet, other: FeatureSet, names: Sequence[str]) -> list[
 def _canonical(spec: Spec) -> str:
     if isinstance(spec, RowSpec):
         return f"RowSpec {spec.expr.sql}"
+    title, always = FROZEN[type(spec)]
     if isinstance(spec, (WindowSpec, SourceWindowSpec)) and spec.where is not None:
-        return f"{replace(spec, where=None)!r} where {spec.where.sql}"
-    return repr(spec)
+        return f"{written(title, always, replace(spec, where=None))} where {spec.where.sql}"
+    return written(title, always, spec)

@@ -190,6 +190,20 @@ Spec = (
     | RawSpec
 )
 
+FROZEN: dict[type, tuple[str, tuple[str, ...]]] = {
+    WindowSpec: ("WindowSpec", ("entity", "window_us", "kind", "column", "where", "include_current")),
+    LabelSpec: ("LabelSpec", ("entity", "window_us", "kind", "prior_strength")),
+    RecencySpec: ("RecencySpec", ("entity", "kind", "gap_us")),
+    PairSpec: ("PairSpec", ("entities", "kind")),
+    LinkSpec: ("LinkSpec", ("entities", "kind", "hub")),
+    SourceWindowSpec: ("SourceWindowSpec", ("source", "entity", "window_us", "kind", "column", "where")),
+    LookupSpec: ("LookupSpec", ("source", "entity", "column", "max_age_us")),
+    HourSpec: ("HourSpec", ("entity", "window_us", "kind")),
+    RatioSpec: ("RatioSpec", ("upper", "lower", "factor")),
+    RawSpec: ("RawSpec", ("column",)),
+}
+"""Name and fields of a spec in the text that digests are taken of; a row-level spec is its SQL."""
+
 
 def grouped_by(spec: Spec) -> tuple[str, ...]:
     """Give the entities by which the events are grouped for a feature; none where they are not."""
