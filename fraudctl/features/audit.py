@@ -23,6 +23,7 @@ from fraudctl.features import aggregates, groups
 from fraudctl.features.batch import build
 from fraudctl.features.definition import FeatureSet
 from fraudctl.features.foresight import Outlook, auc_of, outlook
+from fraudctl.features.lookback import seen_rows
 from fraudctl.features.reference import History, TooLongError, World
 from fraudctl.plain import shown_all
 from fraudctl.tables import Events
@@ -250,7 +251,9 @@ def _sample(frame: pl.DataFrame, sample: int, seed: int) -> list[int]:
     n = min(sample, frame.height)
     frauds = np.flatnonzero((frame["label"] == 1).fill_null(value=False).to_numpy())
     chosen = set(random.choice(frauds, min(len(frauds), n // 4), replace=False).tolist()) if len(frauds) else set()
-    others = np.setdiff1d(np.arange(frame.height), np.fromiter(chosen, np.int64, len(chosen)))
+    free = np.ones(frame.height, dtype=np.bool_)
+    free[list(chosen)] = False
+    others = np.flatnonzero(free)
     chosen.update(random.choice(others, n - len(chosen), replace=False).tolist())
     return sorted(chosen)
 
@@ -350,11 +353,12 @@ def _future_altered(
     frame = events.frame
     cut = frame["event_time"][rows[len(rows) // 2]]
     before = frame["event_time"] <= cut
+    sources = seen_rows(features, sources or {}, from_time=frame["event_time"][0])
     first = build(events, features, timezone=timezone, sources=sources).filter(before)
     say("future altered", 1, 2)
     altered = replace(events, frame=_with_another_future(frame, cut, seed))
     usable = pl.col("usable_time") < cut
-    then = {name: source.filter(usable) for name, source in (sources or {}).items()}
+    then = {name: source.filter(usable) for name, source in sources.items()}
     second = build(altered, features, timezone=timezone, sources=then)
     say("future altered", 2, 2)
     second = first.select("event_id").join(second, on="event_id", how="left", maintain_order="left")

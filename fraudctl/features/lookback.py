@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -167,6 +168,38 @@ def combined(specs: Iterable[Spec]) -> Lookback:
 def lookback_of(features: FeatureSet) -> Lookback:
     """Return what the features of a set, hidden steps included, see of the past."""
     return combined(step.spec for step in features.steps)
+
+
+def seen_rows(
+    features: FeatureSet, sources: Mapping[str, pl.DataFrame], *, from_time: datetime
+) -> dict[str, pl.DataFrame]:
+    """Return the rows of other tables that an event at ``from_time`` or later can see.
+
+    Windows count rows by when they became usable; a look-up returns no row whose event_time is older than its
+    ``max_age``. A table with a look-up of any age is returned whole.
+
+    Parameters
+    ----------
+    sources
+        The other tables, as `batch.build` takes them.
+    from_time
+        The earliest event_time for which features are computed.
+    """
+    specs = [step.spec for step in features.steps]
+    return {name: table.filter(_seen(name, specs, from_time)) for name, table in sources.items()}
+
+
+def _seen(source: str, specs: Iterable[Spec], from_time: datetime) -> pl.Expr:
+    """Return which rows of a table some features can see at ``from_time`` or later."""
+    found = [pl.lit(value=False)]
+    for spec in specs:
+        if isinstance(spec, SourceWindowSpec) and spec.source == source:
+            found.append(pl.col("usable_time") > from_time - timedelta(microseconds=spec.window_us))
+        elif isinstance(spec, LookupSpec) and spec.source == source:
+            if spec.max_age_us is None:
+                return pl.lit(value=True)
+            found.append(pl.col("event_time") > from_time - timedelta(microseconds=spec.max_age_us))
+    return pl.any_horizontal(found)
 
 
 def _value(key: Key) -> pl.Expr:

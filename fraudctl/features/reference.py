@@ -164,6 +164,7 @@ class World:
         self.steps = steps
         self.spent = 0
         self._values: dict[tuple[int, str], Value] = {}
+        self._source_found: dict[tuple[str, str, Any], list[dict[str, Any]]] = {}
 
     def value(self, row: int, name: str) -> Value:
         """Return a feature, or a column of the data, of one event.
@@ -293,8 +294,7 @@ class World:
 
     def _source(self, row: int, spec: SourceWindowSpec | LookupSpec) -> Value:
         entity, t, source = self.frame[spec.entity][row], self.time(row), self.sources[spec.source]
-        known = source.filter(pl.col(spec.entity) == entity) if entity is not None else source.clear()
-        rows = known.rows(named=True)
+        rows = self._source_rows(spec.source, spec.entity, entity)
         self.spend(len(rows))
         seen = [other for other in rows if _micros(other["usable_time"]) < t]
         if isinstance(spec, LookupSpec):
@@ -312,6 +312,15 @@ class World:
             return len(seen)
         values = [other[spec.column] for other in seen if _plain(other[spec.column]) is not None]
         return len(set(values)) if spec.kind == "nunique" else aggregate(spec.kind, [float(value) for value in values])
+
+    def _source_rows(self, source: str, entity: str, value: Any) -> list[dict[str, Any]]:
+        """Return the rows of another table for one value of an entity; none for null."""
+        key = source, entity, value
+        if key not in self._source_found:
+            table = self.sources[source]
+            known = table.clear() if value is None else table.filter(pl.col(entity) == value)
+            self._source_found[key] = known.rows(named=True)
+        return self._source_found[key]
 
     def _label(self, row: int, spec: LabelSpec) -> Value:
         known, frauds = self.outcomes(row, spec.entity, spec.window_us)

@@ -16,7 +16,7 @@ from fraudctl.features import build, define
 from fraudctl.features.batch import Dropped
 from fraudctl.features.definition import SourceTable
 from fraudctl.features.increment import Past, engine_after, extend, kept, remembered
-from fraudctl.features.lookback import Lookback, combined, lookback
+from fraudctl.features.lookback import Lookback, combined, lookback, seen_rows
 from fraudctl.features.online import OnlineFeatures
 from fraudctl.features.specs import LabelSpec, RecencySpec, Spec, WindowSpec
 
@@ -129,7 +129,8 @@ def test_an_increment_drops_nothing_that_a_later_event_sees(seed, project_of, ev
     held = whole.filter(us < cut).select([*events.frame.columns, *remembered(features)])
     past = kept(Past(held, Dropped()), features, before_us=cut)
     fresh = events.frame.filter(us >= cut)
-    got = extend(engine_after(past, fresh, features, timezone=ZONE, sources=sources), fresh)
+    seen = seen_rows(features, sources, from_time=datetime.fromtimestamp(cut / 1e6, UTC))
+    got = extend(engine_after(past, fresh, features, timezone=ZONE, sources=seen), fresh)
     assert_frame_equal(got.select(whole.columns), whole.filter(us >= cut), check_exact=True)
 
 
@@ -151,6 +152,20 @@ def test_an_outcome_of_an_old_event_counts_from_when_it_arrived(entity, project_
     )
     answers = send(state, told_at_once(events, {4}))
     assert answers[4].numbers.tolist() == [3.0, 2.0]
+
+
+@pytest.mark.parametrize(("max_age", "expected"), [(None, [1, 2, 3, 4]), ("3d", [2, 3, 4])])
+def test_rows_of_other_tables_that_no_later_event_sees_are_left_out(max_age, expected, project_of):
+    age = "" if max_age is None else f'max_age = "{max_age}"\n'
+    text = f'[[features.lookup]]\nsource = "logins"\nby = "card"\ncolumns = ["score"]\n{age}'
+    text += '[[features.window]]\nsource = "logins"\nby = "shop"\nwindows = ["1d"]\naggregates = ["count"]\n'
+    features = define(project_of(TABLE + text), EVENTS_SCHEMA, sources={"logins": SourceTable(SECTION, SCHEMA)})
+    days, later = [1, 8, 4, 9.5], [1, 8, 9.5, 9.5]  # happened; became usable
+    at, seen = ([BASE + timedelta(days=day) for day in part] for part in (days, later))
+    raw = pl.DataFrame({"at": at, "seen_at": seen, "card_id": ["c"] * 4, "shop_no": [1] * 4, "score": [1, 2, 3, 4],
+                        "city": ["x"] * 4, "ok": [True] * 4}, schema=SCHEMA)  # fmt: skip
+    found = seen_rows(features, {"logins": normalised(raw)}, from_time=BASE + timedelta(days=10))
+    assert sorted(found["logins"]["score"].to_list()) == expected
 
 
 def test_every_kind_of_feature_says_what_it_sees():
