@@ -268,7 +268,7 @@ def links(data: Path, out: Path) -> None:
     """Join the customers and terminals of 1.5 M events, and write what each event sees of its component."""
     import polars as pl
 
-    from fraudctl.features.links import linked
+    from fraudctl.features.batch.links import linked
 
     frame = _polars_frame(data).head(1_500_000)
     at = pl.col("event_time").dt.replace_time_zone("UTC")

@@ -25,7 +25,7 @@ import polars as pl
 from bench_scoring import machine, prepare
 
 from fraudctl.features import define
-from fraudctl.features.definition import SourceTable
+from fraudctl.features.meaning.definition import SourceTable
 from fraudctl.features.online import OnlineFeatures
 from fraudctl.project import parse_project
 from fraudctl.scoring.engine import Engine

@@ -35,7 +35,7 @@ OPENING = """
 import hashlib, json, sys, time
 from pathlib import Path
 import polars, fraudctl.features.online, fraudctl.scoring.live, fraudctl.workflows.state as state
-from fraudctl.features import jit
+from fraudctl.features.batch import jit
 from fraudctl.scoring.store import Store
 
 def memory(key):

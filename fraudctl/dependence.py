@@ -13,11 +13,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fraudctl.costs import CostMatrix, cost_matrix
-from fraudctl.features.rowwise import compile_row_sql
+from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.weights import weight_columns
 
 if TYPE_CHECKING:
-    from fraudctl.features.definition import FeatureSet
+    from fraudctl.features.meaning.definition import FeatureSet
     from fraudctl.policy.decide import Policy
     from fraudctl.project import Project
 

@@ -9,7 +9,7 @@ import os
 
 from hypothesis import settings
 
-from fraudctl.features import groups
+from fraudctl.features.batch import groups
 
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

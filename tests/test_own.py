@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fraudctl
 from fraudctl import own
 from fraudctl.errors import ProjectError
-from fraudctl.features.rowwise import compile_row_sql
+from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.policy.constant import ORDER
 from fraudctl.scoring.decider import answer_schema
 from fraudctl.tables import ROLES

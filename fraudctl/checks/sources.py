@@ -11,7 +11,7 @@ from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, counted
 from fraudctl.errors import DataError, FraudctlError
-from fraudctl.features.sources import normalise_source
+from fraudctl.features.batch.sources import normalise_source
 from fraudctl.project.sources import SourceSection
 
 FEW_MATCHES = 0.01

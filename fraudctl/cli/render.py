@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from fraudctl.checks import CheckReport
     from fraudctl.compare import Comparison
     from fraudctl.evaluate import Estimate, Evaluation
-    from fraudctl.features.audit import AuditResult
-    from fraudctl.features.describe import Description
+    from fraudctl.features.meaning.describe import Description
+    from fraudctl.features.proof.audit import AuditResult
     from fraudctl.propose import Proposal
     from fraudctl.workflows.demo import DemoResult
     from fraudctl.workflows.models import ModelsResult

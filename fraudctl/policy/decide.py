@@ -18,7 +18,7 @@ import polars as pl
 
 from fraudctl.costs import CodeArray, CostMatrix, FloatArray, IntArray, expected_cost
 from fraudctl.errors import BundleError, DataError
-from fraudctl.features.rowwise import compile_row_sql
+from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
 from fraudctl.policy.expressions import readable
 from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, Served, serve_alone, serve_in_turn

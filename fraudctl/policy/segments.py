@@ -17,7 +17,7 @@ import polars as pl
 
 from fraudctl.costs import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
-from fraudctl.features.rowwise import compile_row_sql
+from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.metrics import ratios
 from fraudctl.policy.expressions import readable
 from fraudctl.policy.search import ScoreGroups, coarsest, search_thresholds

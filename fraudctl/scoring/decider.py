@@ -20,7 +20,7 @@ from fraudctl.bundle import understood
 from fraudctl.dependence import Dependence, of_policy
 from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
-from fraudctl.features.definition import FeatureSet, SourceTable, define
+from fraudctl.features.meaning.definition import FeatureSet, SourceTable, define
 from fraudctl.own import outside
 from fraudctl.plain import shown
 from fraudctl.policy import CapacityUse, Policy

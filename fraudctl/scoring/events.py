@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from fraudctl.errors import DataError
-from fraudctl.features.definition import FeatureSet
+from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.figures import exact
 from fraudctl.money import LARGEST
 from fraudctl.own import outside

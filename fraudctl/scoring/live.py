@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.errors import BundleError, DataError, FraudctlError
-from fraudctl.features.definition import FeatureSet, SourceTable, define
+from fraudctl.features.meaning.definition import FeatureSet, SourceTable, define
 from fraudctl.policy import CapacityUse
 from fraudctl.project import Project, parse_project
 from fraudctl.scoring import wire

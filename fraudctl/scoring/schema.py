@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from fraudctl.errors import BundleError, DataError
-from fraudctl.features.rowwise import wide_dtype
+from fraudctl.features.rows.read import wide_dtype
 from fraudctl.plain import shown
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from fraudctl.workflows.features import FeatureTable, build_features, load_defin
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.features.audit import AuditResult
+    from fraudctl.features.proof.audit import AuditResult
 
 DEFAULT_SAMPLE = 200
 TRAIN_SAMPLE = 12
@@ -51,7 +51,7 @@ def audit_features(
     DataError
         As building features does, or the file does not fit the events.
     """
-    from fraudctl.features.audit import audit
+    from fraudctl.features.proof.audit import audit
 
     progress = progress or Silent()
     plan = plan_features(project)
@@ -95,7 +95,7 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
     DataError
         A feature is not what could have been known.
     """
-    from fraudctl.features.audit import audit
+    from fraudctl.features.proof.audit import audit
     from fraudctl.tables import Events
 
     progress.stage(f"Auditing {TRAIN_SAMPLE} events")

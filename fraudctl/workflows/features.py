@@ -20,8 +20,8 @@ from fraudctl.project import Project
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.features.definition import FeatureSet
-    from fraudctl.features.describe import Description
+    from fraudctl.features.meaning.definition import FeatureSet
+    from fraudctl.features.meaning.describe import Description
     from fraudctl.tables import Events
 
 _CACHE_VERSION = 2
@@ -139,7 +139,7 @@ class Definitions:
     def load_sources(self) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised."""
         from fraudctl import tables
-        from fraudctl.features.sources import normalise_source
+        from fraudctl.features.batch.sources import normalise_source
 
         zone, columns, loaded = self.project.data.timezone, self.features.sources, {}
         for name, files in self.beside.items():
@@ -164,7 +164,7 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
         Files that are missing or unreadable; definitions that do not fit the data.
     """
     from fraudctl import tables
-    from fraudctl.features.definition import SourceTable, define
+    from fraudctl.features.meaning.definition import SourceTable, define
 
     files = tables.find_files(project.data.events, root=project.root)
     schema = tables.load_schema(project)
@@ -261,7 +261,7 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
     Raises
     ------
     DataError, ProjectError
-        As `fraudctl.tables.load_events` and `fraudctl.features.definition.define` do.
+        As `fraudctl.tables.load_events` and `fraudctl.features.meaning.definition.define` do.
     """
     plan = plan_features(project, also=also)
     place = _place(plan)
@@ -382,7 +382,7 @@ def rows_of(path: Path) -> int:
 def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
     from fraudctl import outputs, tables
     from fraudctl.chunks import spill_events, write_chunks
-    from fraudctl.features.spilled import Spilled, limits
+    from fraudctl.features.batch.spilled import Spilled, limits
     from fraudctl.files import temporary_folder
     from fraudctl.kept import keep
 
@@ -435,7 +435,7 @@ def carried_columns(
 ) -> list[str]:
     """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
     from fraudctl.dependence import judged_columns, of_project
-    from fraudctl.features.definition import usable_columns
+    from fraudctl.features.meaning.definition import usable_columns
     from fraudctl.own import inside
 
     usable = [*usable_columns(project, schema), *features.names]
@@ -465,8 +465,8 @@ def _reuse(place: Path, progress: Progress | None = None) -> tuple[pl.DataFrame,
 
 
 def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:
-    from fraudctl.features.batch import build
-    from fraudctl.features.loading import COMPILING, loading
+    from fraudctl.features.batch.build import build
+    from fraudctl.features.batch.loading import COMPILING, loading
 
     def tell(name: str, done: int, total: int) -> None:
         if name == COMPILING:
@@ -491,7 +491,7 @@ def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]
 
 def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: Progress) -> list[str]:
     """Say once, as warnings, what the user should know of the table."""
-    from fraudctl.features.links import hub_notes
+    from fraudctl.features.batch.links import hub_notes
 
     notes = hub_notes(plan.features, columns)
     for note in notes:
@@ -540,7 +540,7 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:
     """Say for each feature what it means, what it takes in, when it is null, and how its values are distributed."""
-    from fraudctl.features.describe import describe
+    from fraudctl.features.meaning.describe import describe
 
     if isinstance(table, FeatureTable):
         return describe(table.features, table.frame.get_column, n_events=table.frame.height)

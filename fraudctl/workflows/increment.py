@@ -25,7 +25,7 @@ from fraudctl.workflows.features import Definitions, load_definitions
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.features.increment import Past
+    from fraudctl.features.batch.increment import Past
 
 _STATE_VERSION = 2
 
@@ -76,8 +76,8 @@ class _State:
     def past(self) -> Past:
         """Return the earlier events."""
         from fraudctl import outputs
-        from fraudctl.features.batch import Dropped
-        from fraudctl.features.increment import Past
+        from fraudctl.features.batch.build import Dropped
+        from fraudctl.features.batch.increment import Past
 
         return Past(outputs.map_arrow(self.place), Dropped(self.facts["known"], self.facts["frauds"]))
 
@@ -92,8 +92,8 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     DataError, ProjectError
         As `build_features` does; ids are looked at within the new events and the kept ones.
     """
-    from fraudctl.features.increment import engine_after, extend
-    from fraudctl.features.loading import loading
+    from fraudctl.features.batch.increment import engine_after, extend
+    from fraudctl.features.batch.loading import loading
     from fraudctl.split import instant
 
     if not project.data.has_time:
@@ -136,7 +136,7 @@ def _at_or_after(since_us: int) -> pl.Expr:
 
 def _state_columns(found: Definitions) -> list[str]:
     """Give what the state has to hold: roles, entities, columns that are read, and remembered features."""
-    from fraudctl.features.increment import remembered
+    from fraudctl.features.batch.increment import remembered
     from fraudctl.workflows.features import tables_roles
 
     roles = tables_roles(found.project) - (set() if found.project.data.amount else {"amount"})
@@ -195,8 +195,8 @@ def _unchanged(name: str, noted: dict[str, Any]) -> bool:
 
 def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int, progress: Progress) -> _Read:
     """Read the state and what is new, or, where no state fits, everything."""
-    from fraudctl.features.batch import Dropped
-    from fraudctl.features.increment import Past
+    from fraudctl.features.batch.build import Dropped
+    from fraudctl.features.batch.increment import Past
 
     state, why_none = _open(found.project, found)
     files, reason = (found.files, why_none) if state is None else _new_files(state, found, since_us)
@@ -226,7 +226,7 @@ def _digests(found: Definitions, sources: Mapping[str, pl.DataFrame], before_us:
     """
     import polars as pl
 
-    from fraudctl.features.increment import remembered
+    from fraudctl.features.batch.increment import remembered
 
     if not remembered(found.features):
         return {}
@@ -289,7 +289,7 @@ def _keep(
     """Write the state for a date, and give the number of events that it holds."""
     import polars as pl
 
-    from fraudctl.features.increment import Past, kept
+    from fraudctl.features.batch.increment import Past, kept
 
     everything = pl.concat([read.past.events, table.filter(~_at_or_after(since_us))], how="diagonal_relaxed")
     past = kept(Past(everything.select(_state_columns(found)), read.past.dropped), found.features, before_us=since_us)

@@ -215,7 +215,7 @@ class _Work:
 
     def at_once(self, events: Events) -> tuple[Iterator[pl.DataFrame], int]:
         """Build the table in memory; give it in pieces, and the number of repeated rows."""
-        from fraudctl.features.batch import build
+        from fraudctl.features.batch.build import build
 
         decider = self.decider
         self.progress.stage(f"Building {len(decider.features.names)} features for {events.frame.height:,} events")
@@ -231,7 +231,7 @@ class _Work:
     def in_parts(self, raw: pl.LazyFrame, folder: Path, memory: int) -> tuple[Iterator[pl.DataFrame], int]:
         """Build the table through files, so that no more than so many bytes are taken."""
         from fraudctl.chunks import spill_events
-        from fraudctl.features.spilled import Spilled, limits
+        from fraudctl.features.batch.spilled import Spilled, limits
         from fraudctl.workflows.features import BASE_MEMORY, require_memory
 
         require_memory(memory)
@@ -257,7 +257,7 @@ def _tell_extra(new: NewTable, progress: Progress) -> None:
 def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dict[str, pl.DataFrame]:
     """Read the other tables that the model uses, normalised."""
     from fraudctl import tables
-    from fraudctl.features.sources import normalise_source
+    from fraudctl.features.batch.sources import normalise_source
 
     decider, loaded = model.decider, {}
     for name, paths in model.source_paths(given).items():
@@ -507,7 +507,7 @@ def _answers_frame(documents: list[dict[str, Any]], decider: Decider, *, with_fe
     """Give answers as the table that batch scoring writes."""
     import polars as pl
 
-    from fraudctl.features.definition import POLARS_TYPES
+    from fraudctl.features.meaning.definition import POLARS_TYPES
     from fraudctl.own import outside, shown_beside
     from fraudctl.scoring.decider import answer_schema
 

@@ -165,7 +165,7 @@ def choose_threshold(
 
 def _require_carried(project: Project, predictions: pl.DataFrame, version: str) -> None:
     """Refuse rules and segments that read what the fold predictions of a bundle do not hold."""
-    from fraudctl.features.rowwise import compile_row_sql
+    from fraudctl.features.rows.read import compile_row_sql
     from fraudctl.policy.expressions import readable
 
     for where, text in project.expressions:
@@ -199,7 +199,7 @@ def _champion(project: Project, table: FeatureTable, *, progress: Progress) -> B
 
 def _redefined(bundle: Bundle, project: Project, table: FeatureTable) -> list[str]:
     """Return the features of a bundle that the project lacks or defines otherwise."""
-    from fraudctl.features.definition import redefined
+    from fraudctl.features.meaning.definition import redefined
 
     own = own_project(bundle, project)
     if (own.data, own.entities, own.sources) != (project.data, project.entities, project.sources):

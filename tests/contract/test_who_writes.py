@@ -20,7 +20,7 @@ OWNERS = {
     "kept.py": "writes to memory, then through files.py",
     "bundle.py": "a folder of files, each flushed, that gets its name at the end (tests/faults/test_writers.py)",
     "chunks.py": "parts in a folder that goes away; what it leaves goes through outputs.py",
-    "features/spilled.py": "parts in a folder that goes away",
+    "features/batch/spilled.py": "parts in a folder that goes away",
     "train/tune.py": "a journal of lines with digests (tests/faults/test_writers.py)",
     "train/model.py": "a folder of the system's temporary place",
     "scoring/trees.py": "a folder of the system's temporary place",

@@ -12,15 +12,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
+from features.batch.test_sources import SCHEMA as SOURCE_SCHEMA
+from features.batch.test_sources import SECTION, TABLE, TEXT, normalised, source_frame
 from features.conftest import SCHEMA as EVENTS_SCHEMA
 from features.conftest import _events, _project
-from features.test_against_reference import BASE, EVERYTHING, ZONE
-from features.test_online import messages_of, new_state, send
-from features.test_sources import SCHEMA as SOURCE_SCHEMA
-from features.test_sources import SECTION, TABLE, TEXT, normalised, source_frame
+from features.online.test_online import messages_of, new_state, send
+from features.proof.test_against_reference import BASE, EVERYTHING, ZONE
 
 from fraudctl.features import FeatureSet, define
-from fraudctl.features.definition import SourceTable
+from fraudctl.features.meaning.definition import SourceTable
 
 GOLDEN = Path(__file__).parent / "golden"
 COMPLETE = TABLE + TEXT.partition("[features.columns]")[0] + EVERYTHING

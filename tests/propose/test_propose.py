@@ -14,7 +14,7 @@ import pytest
 
 from fraudctl import tables
 from fraudctl.errors import DataError, FraudctlError, UsageError
-from fraudctl.features.definition import define
+from fraudctl.features.meaning.definition import define
 from fraudctl.project import Project, parse_project
 from fraudctl.propose import Flags, Proposal, propose, render_project
 

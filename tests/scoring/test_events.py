@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudctl.errors import DataError
-from fraudctl.features.definition import define
+from fraudctl.features.meaning.definition import define
 from fraudctl.project import parse_project
 from fraudctl.scoring import wire
 from fraudctl.scoring.events import LONGEST_ID, EventReader

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fraudctl.features.exact import (
+from fraudctl.features.batch.exact import (
     difference,
     make_positive,
     mantissa_of,
@@ -21,7 +21,7 @@ from fraudctl.features.exact import (
     scaled,
     square_of,
 )
-from fraudctl.features.jit import jit
+from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.arena import (
     BODY,
     COUNT,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from fraudctl.features.batch import CIRCLE, build
-from fraudctl.features.definition import FeatureSet
-from fraudctl.features.groups import Array
+from fraudctl.features.batch.build import CIRCLE, build
+from fraudctl.features.batch.groups import Array
+from fraudctl.features.meaning.definition import FeatureSet
+from fraudctl.features.meaning.specs import RawSpec
 from fraudctl.features.online import arena, intake, pairs
 from fraudctl.features.online.logs import NO_CODE
 from fraudctl.features.online.plan import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.reading import Seen
 from fraudctl.features.online.values import code_of
-from fraudctl.features.specs import RawSpec
 from fraudctl.tables import Events
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fraudctl.features.jit import jit
+from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.answers import root_of
 from fraudctl.features.online.arena import (
     AFTER,

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fraudctl.features.jit import jit
+from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.answers import (
     COUNTED,
     DISTINCT,

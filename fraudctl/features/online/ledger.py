@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fraudctl.features.groups import Array
-from fraudctl.features.jit import jit
+from fraudctl.features.batch.groups import Array
+from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.arena import NULL, Ints
 
 Index = npt.NDArray[np.uint32]

@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from fraudctl.features.exact import mantissa_of, put_part, square_of
-from fraudctl.features.jit import jit
+from fraudctl.features.batch.exact import mantissa_of, put_part, square_of
+from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.arena import NO_LOG, Floats, Ints, Words, allocate, release
 
 NO_CODE = -(1 << 63)

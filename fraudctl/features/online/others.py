@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from fraudctl.features.definition import FeatureSet
-from fraudctl.features.groups import Array
+from fraudctl.features.batch.groups import Array
+from fraudctl.features.meaning.definition import FeatureSet
+from fraudctl.features.meaning.specs import LookupSpec
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import LOCAL, brought
 from fraudctl.features.online.values import coercion, local_clock, micros, refused
-from fraudctl.features.rowcompile import compile_row
-from fraudctl.features.specs import LookupSpec
+from fraudctl.features.rows.compile import compile_row
 
 
 class Other:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fraudctl.features.jit import jit
+from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.arena import (
     COUNT,
     EMPTY,

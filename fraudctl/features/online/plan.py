@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fraudctl.errors import ProjectError
-from fraudctl.features.definition import Feature, FeatureSet
-from fraudctl.features.lookback import lookback_of
-from fraudctl.features.online import answers, arena, intake, logs
-from fraudctl.features.rowwise import RowExpr
-from fraudctl.features.specs import (
+from fraudctl.features.meaning.definition import Feature, FeatureSet
+from fraudctl.features.meaning.lookback import lookback_of
+from fraudctl.features.meaning.specs import (
     HourSpec,
     LabelSpec,
     LinkSpec,
@@ -27,6 +25,8 @@ from fraudctl.features.specs import (
     SourceWindowSpec,
     WindowSpec,
 )
+from fraudctl.features.online import answers, arena, intake, logs
+from fraudctl.features.rows.read import RowExpr
 
 POSITIONS_KEPT = 1.35
 """Positions for which a log has room, for each that a window needs: those that are left behind when it is full next,

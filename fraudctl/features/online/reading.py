@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 
 from fraudctl.errors import DataError
-from fraudctl.features.batch import CIRCLE
-from fraudctl.features.definition import POLARS_TYPES, Feature, FeatureSet
-from fraudctl.features.groups import Array
+from fraudctl.features.batch.build import CIRCLE
+from fraudctl.features.batch.groups import Array
+from fraudctl.features.meaning.definition import POLARS_TYPES, Feature, FeatureSet
+from fraudctl.features.meaning.specs import LookupSpec, RatioSpec, RawSpec, RowSpec
 from fraudctl.features.online.plan import COSINE, MINUTE, SINE, Inputs, Plan, Round
 from fraudctl.features.online.values import code_of, coercion, local_clock, micros, refused
-from fraudctl.features.rowcompile import compile_row
-from fraudctl.features.rowwise import RowExpr
-from fraudctl.features.specs import LookupSpec, RatioSpec, RawSpec, RowSpec
+from fraudctl.features.rows.compile import compile_row
+from fraudctl.features.rows.read import RowExpr
 
 LOCAL = pl.Datetime("us")
 _NAN = math.nan

@@ -22,8 +22,8 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.errors import DataError
-from fraudctl.features.definition import FeatureSet
-from fraudctl.features.groups import Array
+from fraudctl.features.batch.groups import Array
+from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.online import answers, arena, intake, late, pairs
 from fraudctl.features.online.ledger import LARGEST_SLOT, Ledger
 from fraudctl.features.online.others import Other

@@ -1,0 +1,86 @@
+"""Entities linked by what they share, as of each event.
+
+A card and a device are linked by the first event that has both; linked values, and what they are linked with, form a
+component. Links are hard: only values that rarely belong to strangers are worth it, and a value that has met more than
+``hub`` partners joins no further ones (what it joined before stays joined). An event sees links, labels and times from
+strictly before it, and its own card and device as if they were linked already, unless one of them is a hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from fraudctl.features.batch.groups import Array, codes_of, joint_codes
+from fraudctl.features.meaning.definition import FeatureSet
+from fraudctl.features.meaning.specs import LinkSpec
+
+
+@dataclass(frozen=True)
+class Links:
+    """What each event sees of its component; each (n,), by row.
+
+    ``component_size`` counts values of the first entity; ``component_age_seconds``; ``component_fraud_rate`` leaves out
+    the outcomes of the event's own value of the first entity; ``degree`` counts partners of the second entity's value.
+    Null is -1 in counts, and NaN.
+    """
+
+    component_size: Array
+    component_age_seconds: Array
+    component_fraud_rate: Array
+    degree: Array
+
+
+def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> Links:
+    """Find the components of two entities as of every event.
+
+    Parameters
+    ----------
+    frame
+        As in `tables.Events`, sorted by event_time, then event_id.
+    entities
+        The entity that is counted and the one that is shared.
+    hub
+        Most partners of a value that may still join.
+    """
+    from fraudctl.features.batch import unions
+
+    first, second = (codes_of(frame[entity]) for entity in entities)
+    pairs = joint_codes(first, second)
+    arrived = frame["label_time"].dt.epoch("us").fill_null(0).to_numpy()
+    labelled = np.flatnonzero(frame["label_time"].is_not_null().to_numpy())
+    labelled = labelled[np.argsort(arrived[labelled], kind="stable")]
+    outcomes = frame["label"].fill_null(0).cast(pl.Int64).to_numpy()[labelled]
+    n = frame.height
+    out = Links(np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n, np.int64))
+    unions.components(
+        frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0], (first[1], second[1], pairs[1]),
+        labelled, arrived[labelled], outcomes, hub,
+        out.component_size, out.component_age_seconds, out.component_fraud_rate, out.degree,
+    )  # fmt: skip
+    return out
+
+
+def hub_notes(features: FeatureSet, columns: Callable[[list[str]], pl.DataFrame]) -> list[str]:
+    """Say which links leave out hubs, and how many; ``columns`` gives entity columns of all events."""
+    specs = [step.spec for step in features.steps if isinstance(step.spec, LinkSpec)]
+    out = []
+    for entities, hub in sorted({(spec.entities, spec.hub) for spec in specs}):
+        found = hubs(columns(list(entities)), entities, hub=hub)
+        for entity, other in (entities, entities[::-1]):
+            if found[entity]:
+                few = "1 value" if found[entity] == 1 else f"{found[entity]:,} values"
+                out.append(
+                    f"links of {' and '.join(entities)}: {few} of {entity} met more than {hub} of {other}; "
+                    "such hubs join no further ones"
+                )
+    return out
+
+
+def hubs(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> dict[str, int]:
+    """Count, for each of the two entities, the values that have met more than ``hub`` values of the other."""
+    met = frame.select(entities).drop_nulls().unique()
+    return {entity: met.group_by(entity).len().filter(pl.col("len") > hub).height for entity in entities}

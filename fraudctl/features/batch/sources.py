@@ -1,0 +1,123 @@
+"""Other tables as of the event: bringing them into form, and finding their rows that an event may see.
+
+A row becomes usable at its ``known_time`` or its ``event_time``, whichever is later; events see rows that were usable
+strictly before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from fraudctl.errors import DataError
+from fraudctl.features.batch import groups
+from fraudctl.features.batch.groups import Array, History, Queries, Workers
+from fraudctl.plain import shown, shown_all
+from fraudctl.project.sources import SourceSection
+from fraudctl.tables import to_entity, to_utc
+
+
+def normalise_source(
+    raw: pl.LazyFrame, section: SourceSection, *, name: str, timezone: str, columns: Collection[str]
+) -> pl.DataFrame:
+    """Give the columns of another table their roles.
+
+    Parameters
+    ----------
+    raw
+        The table as it is on disk.
+    section
+        Its ``[sources.NAME]``.
+    timezone
+        Reads times without a zone.
+    columns
+        Further columns to keep: `FeatureSet.sources` of that name.
+
+    Returns
+    -------
+    ``event_time``, ``usable_time`` (µs UTC), one column per entity under the entity's name, and the kept columns; in
+    the order of times and, at one instant, of contents, so that the order of rows in the file does not matter.
+
+    Raises
+    ------
+    DataError
+        A column that is missing or of a type that its role cannot have, or a time that is null.
+    """
+    schema = raw.collect_schema()
+    times = [section.event_time, *([section.known_time] if section.known_time else [])]
+    wanted = [*times, *section.entities.values(), *columns]
+    missing = sorted(set(wanted) - set(schema))
+    if missing:
+        msg = f"sources.{name}: no column {', '.join(map(shown, missing))}; the table has {shown_all(schema)}"
+        raise DataError(msg)
+    frame = raw.select(list(dict.fromkeys(wanted))).collect()
+    happened, *known = (to_utc(frame[column], timezone=timezone, role=f"sources.{name}") for column in times)
+    if happened.null_count():
+        msg = f"sources.{name}: {happened.null_count()} times are null in {shown(section.event_time)}"
+        raise DataError(msg)
+    usable = pl.select(pl.max_horizontal(happened, *known)).to_series() if known else happened
+    entities = [to_entity(frame[column]).alias(entity) for entity, column in section.entities.items()]
+    kept = [_plain(frame[column]) for column in columns]
+    out = pl.DataFrame([happened.alias("event_time"), usable.alias("usable_time"), *entities, *kept])
+    return out.sort(out.columns, nulls_last=False)
+
+
+def _plain(values: pl.Series) -> pl.Series:
+    if values.dtype.is_float() or isinstance(values.dtype, pl.Decimal):
+        values = values.cast(pl.Float64)
+        return values.set(~values.is_finite().fill_null(value=True), None)
+    return values.cast(pl.String) if values.dtype == pl.Categorical or isinstance(values.dtype, pl.Enum) else values
+
+
+@dataclass(frozen=True)
+class SourceHistory:
+    """Rows of another table by entity: the events that ask, the history by µs of use, and its µs of validity."""
+
+    queries: Queries
+    history: History
+    valid_from: Array
+
+
+def source_history(
+    events: pl.DataFrame, times: Array, source: pl.DataFrame, entity: str, *, workers: Workers
+) -> SourceHistory:
+    """Group events and rows of another table by the same entity."""
+    n = events.height
+    codes, n_codes = groups.codes_of(pl.concat([events[entity], source[entity]]))
+    queries = groups.queries_of(np.ascontiguousarray(codes[:n]), n_codes, times, workers=workers)
+    usable = source["usable_time"].dt.epoch("us").to_numpy()
+    rows = np.flatnonzero(codes[n:] >= 0).astype(groups.POSITION)
+    rows = rows[np.argsort(usable[rows], kind="stable")]
+    inner = groups.queries_of(codes[n:][rows], n_codes, usable[rows], workers=workers)
+    rows = rows[inner.order]
+    padding = np.full(queries.n_groups - n_codes, len(rows), np.int64)
+    history = History(rows, np.concatenate([inner.starts, padding]), usable[rows], queries.nowhere)
+    return SourceHistory(queries, history, source["event_time"].dt.epoch("us").to_numpy()[rows])
+
+
+def masked(found: SourceHistory, mask: Array) -> SourceHistory:
+    """Leave only the rows of the history (by row of the source) whose mask is true."""
+    kept = mask[found.history.rows]
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    old = found.history
+    history = History(old.rows[kept], before[old.starts], old.times[kept], old.current)
+    return SourceHistory(found.queries, history, found.valid_from[kept])
+
+
+def latest_rows(found: SourceHistory, max_age_us: int | None) -> Array:
+    """Find, for each query, the row with the latest validity among those usable before it; -1 where there is none.
+
+    Of rows valid from one instant, the last in the order of `normalise_source` counts.
+    """
+    from fraudctl.features.batch import kernels
+
+    ranges = groups.event_ranges(found.queries, found.history, [], workers=groups.Workers(1))
+    out = np.empty(len(found.queries.order), np.int64)
+    kernels.latest(
+        found.valid_from, found.history.rows, found.history.starts, found.queries.times, found.queries.starts,
+        ranges.hi, groups.FOREVER if max_age_us is None else max_age_us, out, 0, found.queries.n_groups,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,369 @@
+"""The batch engine for tables that are larger than memory: by partitions of each entity, through files.
+
+The events lie on disk in the order of time, in chunks. For every entity (see `partition`) their columns are written by
+partition, each partition is read whole, `batch.Engine` computes its features, and these are written by chunk; a chunk
+of the feature table then takes from every partition what belongs to it. Row-level columns are computed chunk by chunk.
+What is known of everybody (links, the fraud rate of all) is computed from its few columns of the whole table at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from fraudctl.features.batch.build import PRIOR, Engine
+from fraudctl.features.batch.groups import Array, Workers
+from fraudctl.features.batch.loading import default_workers
+from fraudctl.features.batch.partition import N_BUCKETS, Packing, buckets_of, packed
+from fraudctl.features.batch.schedule import families
+from fraudctl.features.meaning.definition import Feature, FeatureSet
+from fraudctl.features.meaning.specs import (
+    LabelSpec,
+    LinkSpec,
+    PairSpec,
+    RatioSpec,
+    RawSpec,
+    RecencySpec,
+    RowSpec,
+    WindowSpec,
+)
+
+Tell = Callable[[str, int, int], None]
+
+_ENGINE_BYTES = 150
+"""What the engine holds for each row of a partition beside its results."""
+_VALUE_BYTES = 24
+"""A result of one row: as it is computed, in its column, and while it is written."""
+_ROW_BYTES = 40
+"""What a row of results takes whatever their number."""
+_EVERYBODY = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many rows may be in memory at a time: of one partition, one piece of its results, one chunk of the table.
+
+    Attributes
+    ----------
+    budget
+        Bytes for a partition and what is computed of it.
+    chunk_rows
+        Rows of one chunk of the table.
+    least_rows
+        Of a partition or a piece, however small the budget.
+    """
+
+    budget: int
+    chunk_rows: int
+    least_rows: int = 1000
+
+    def partition_rows(self, n_features: int) -> int:
+        """Return the rows of a partition whose features are computed all at once."""
+        return max(self.budget // (_ENGINE_BYTES + _VALUE_BYTES * n_features + _ROW_BYTES), self.least_rows)
+
+    def piece_rows(self, n_rows: int, n_features: int) -> int:
+        """Return the rows of a partition of ``n_rows`` whose features are computed at a time.
+
+        All of them, unless one entity has more rows than `partition_rows`: then what its history leaves of the budget,
+        and a quarter of it at least.
+        """
+        if n_rows <= self.partition_rows(n_features):
+            return max(n_rows, 1)
+        left = max(self.budget - _ENGINE_BYTES * n_rows, self.budget // 4)
+        return max(left // (_VALUE_BYTES * n_features + _ROW_BYTES), self.least_rows)
+
+
+def limits(budget: int, features: FeatureSet) -> Limits:
+    """Share out a budget in bytes."""
+    return Limits(budget, max(budget // 8 // (8 * (len(features.steps) + 10)), 1000))
+
+
+@dataclass
+class _Pass:
+    """The results of one entity's features in one stage: where they are, and how to bring them into a chunk."""
+
+    folder: Path
+    n_partitions: int
+    names: list[str]
+
+    def columns(self, chunk: int, names: Sequence[str]) -> pl.DataFrame:
+        """Return some of the features of a chunk, in the order of its rows."""
+        parts = [_batch(self.folder / f"out{p}.arrow", chunk, names) for p in range(self.n_partitions)]
+        order = np.load(self.folder / f"order{chunk}.npy")
+        at = np.empty(len(order), np.int64)
+        at[order] = np.arange(len(order))
+        return pl.concat([part for part in parts if part.height])[pl.Series(at)]
+
+
+@dataclass
+class Spilled:
+    """Events in chunk files in the order of time, and the features computed of them so far.
+
+    Attributes
+    ----------
+    chunks
+        Arrow files with the columns of `tables.Events`.
+    heights
+        Rows of each.
+    """
+
+    chunks: Sequence[Path]
+    heights: Sequence[int]
+    features: FeatureSet
+    timezone: str
+    sources: Mapping[str, pl.DataFrame]
+    folder: Path
+    limits: Limits
+    workers: Workers = field(default_factory=default_workers)
+    passes: list[_Pass] = field(default_factory=list)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all chunks."""
+        return sum(self.heights)
+
+    def compute(self, tell: Tell) -> None:
+        """Compute everything that looks beyond a row; ``tell`` hears rows done, and in all."""
+        todo = list(_passes(self.features))
+        total, done = self.n_rows * len(todo), 0
+        for number, (entity, members) in enumerate(todo):
+            folder = self.folder / f"pass{number}"
+            folder.mkdir()
+            packing = self._scatter(entity, members, folder)
+            for p in range(packing.n_partitions):
+                name, before = entity or "everybody", done
+
+                def moved(rows: int, name: str = name, before: int = before) -> None:
+                    tell(name, before + rows, total)
+
+                self._partition(entity, members, folder, p, packing, moved)
+                done += int(packing.sizes[p])
+                tell(name, done, total)
+            for file in folder.glob("in*.arrow"):
+                file.unlink()
+            names = [PRIOR] if members == [] else [feature.name for feature in members]
+            self.passes.append(_Pass(folder, packing.n_partitions, names))
+
+    def columns(self, chunk: int, names: Sequence[str]) -> pl.DataFrame:
+        """Give columns of the events, or features, of a chunk."""
+        wanted, row_level = self._with_needs(names)
+        base = pl.read_ipc(self.chunks[chunk], columns=[n for n in wanted if self._is_base(n)])
+        held = [base]
+        for item in self.passes:
+            found = [name for name in item.names if name in wanted]
+            if found:
+                held.append(item.columns(chunk, found))
+        frame = pl.concat(held, how="horizontal")
+        engine = Engine(frame, self.features, self.timezone, {}, self.workers)
+        raw = [step for step in self.features.features if isinstance(step.spec, RawSpec) and step.name in names]
+        for feature in [*raw, *row_level]:
+            engine.compute([feature])
+        return pl.DataFrame([engine.column(name) for name in names])
+
+    def table(self) -> Iterator[pl.DataFrame]:
+        """Give the feature table, chunk by chunk, with the columns that `batch.build` gives."""
+        base = list(pl.read_ipc_schema(self.chunks[0]))
+        names = [name for name in base if name not in set(self.features.names)]
+        for chunk in range(len(self.chunks)):
+            yield self.columns(chunk, [*names, *self.features.names])
+
+    # ------------------------------------------------------------ parts
+
+    def _is_base(self, name: str) -> bool:
+        return not any(name in item.names for item in self.passes) and not self._is_row_level(name)
+
+    def _is_row_level(self, name: str) -> bool:
+        step = next((step for step in self.features.steps if step.name == name), None)
+        return step is not None and isinstance(step.spec, (RowSpec, RatioSpec))
+
+    def _with_needs(self, names: Sequence[str]) -> tuple[list[str], list[Feature]]:
+        """Give the names, what row-level ones among them need, and these in the order in which they can be computed."""
+        wanted, edge = dict.fromkeys(names), list(names)
+        while edge:
+            name = edge.pop()
+            needs = (self.features[name].spec.needs or ("event_time",)) if self._is_row_level(name) else ()
+            edge += [need for need in needs if need not in wanted]
+            wanted.update(dict.fromkeys(needs))
+        order = [name for stage in self.features.stages for name in stage]
+        rows = [self.features[name] for name in order if name in wanted and self._is_row_level(name)]
+        return list(wanted), rows
+
+    def _scatter(self, entity: str, members: list[Feature], folder: Path) -> Packing:
+        """Write the columns that features need by partition; remember where each row came from."""
+        names = _input_columns(entity, members)
+        packing = self._packing(entity, len(members))
+        firsts = np.concatenate([[0], np.cumsum(self.heights)]).tolist()
+
+        def work(chunk: int) -> None:
+            frame = self.columns(chunk, names)
+            partition = np.zeros(frame.height, np.int64)
+            if entity != _EVERYBODY:
+                partition = packing.partition_of[buckets_of(frame[entity], first_row=firsts[chunk])]
+            order = np.argsort(partition, kind="stable")
+            np.save(folder / f"order{chunk}.npy", order.astype(np.int32))
+            sizes = np.bincount(partition, minlength=packing.n_partitions)
+            _write(folder / f"in{chunk}.arrow", frame[pl.Series(order)], sizes.tolist())
+
+        self.workers.each(work, range(len(self.chunks)))
+        return packing
+
+    def _packing(self, entity: str, n_features: int) -> Packing:
+        if entity == _EVERYBODY:
+            return Packing(np.zeros(N_BUCKETS, np.int64), np.array([self.n_rows]))
+        counts, first = np.zeros(N_BUCKETS, np.int64), 0
+        for chunk in self.chunks:
+            values = pl.read_ipc(chunk, columns=[entity]).to_series()
+            counts += np.bincount(buckets_of(values, first_row=first), minlength=N_BUCKETS)
+            first += len(values)
+        return packed(counts, self.limits.partition_rows(n_features))
+
+    def _partition(
+        self,
+        entity: str,
+        members: list[Feature],
+        folder: Path,
+        p: int,
+        packing: Packing,
+        moved: Callable[[int], None],
+    ) -> None:
+        """Compute the features of a partition, piece by piece, and write them by chunk; tell how many rows are done."""
+        parts = [_batch(folder / f"in{chunk}.arrow", p) for chunk in range(len(self.chunks))]
+        sizes = [part.height for part in parts]
+        frame = pl.concat(parts).rechunk()
+        del parts
+        sources = {name: _own_rows(source, entity, p, packing) for name, source in self.sources.items()}
+        edges = np.concatenate([[0], np.cumsum(sizes)])
+        with _Writer(folder / f"out{p}.arrow") as write, ThreadPoolExecutor(1) as pool:
+            writing: Future[None] | None = None
+            for first, stop in _pieces(edges, self.limits.piece_rows(frame.height, len(members) or 1)):
+                asking = int(edges[first]), int(edges[stop])
+                found = self._computed(frame, members, sources, asking, moved)
+                if writing is not None:
+                    writing.result()
+                writing = pool.submit(_write_all, write, found, sizes[first:stop])
+                del found
+            if writing is not None:
+                writing.result()
+
+    def _computed(
+        self,
+        frame: pl.DataFrame,
+        members: list[Feature],
+        sources: Mapping[str, pl.DataFrame],
+        asking: tuple[int, int],
+        moved: Callable[[int], None],
+    ) -> pl.DataFrame:
+        engine = Engine(frame, self.features, self.timezone, sources, self.workers, asking=asking)
+        if not members:
+            return pl.DataFrame({PRIOR: engine.known_fraud_rate})
+        every, (first, stop) = families(members), asking
+        for done, family in enumerate(every):
+            moved(first + (stop - first) * done // len(every))
+            engine.compute(family)
+        return pl.DataFrame([engine.results[feature.name] for feature in members])
+
+
+def _passes(features: FeatureSet) -> Iterator[tuple[str, list[Feature]]]:
+    """Give, stage by stage, the entities and their features that are computed together; no features means the prior."""
+    if any(isinstance(step.spec, LabelSpec) and step.spec.kind == "smoothed_rate" for step in features.steps):
+        yield _EVERYBODY, []
+    for stage in features.stages:
+        found: dict[str, list[Feature]] = {}
+        for name in stage:
+            feature = features[name]
+            if not isinstance(feature.spec, (RawSpec, RowSpec, RatioSpec)):
+                found.setdefault(_partition_by(feature), []).append(feature)
+        yield from found.items()
+
+
+def _partition_by(feature: Feature) -> str:
+    spec = feature.spec
+    if isinstance(spec, LinkSpec):
+        return _EVERYBODY
+    return spec.entities[0] if isinstance(spec, PairSpec) else str(getattr(spec, "entity", _EVERYBODY))
+
+
+def _input_columns(entity: str, members: list[Feature]) -> list[str]:
+    """Give the columns that the engine reads for these features."""
+    names = {"event_time": None} | ({entity: None} if entity else {})
+    specs = [feature.spec for feature in members]
+    if not members or any(isinstance(spec, (LabelSpec, RecencySpec, LinkSpec)) for spec in specs):
+        names |= {"label": None, "label_time": None}
+    for spec in specs:
+        names |= dict.fromkeys(spec.needs) if isinstance(spec, WindowSpec) else {}
+        names |= dict.fromkeys(spec.entities) if isinstance(spec, (PairSpec, LinkSpec)) else {}
+        names |= {PRIOR: None} if isinstance(spec, LabelSpec) and spec.kind == "smoothed_rate" else {}
+    return list(names)
+
+
+def _pieces(edges: Array, most_rows: int) -> Iterator[tuple[int, int]]:
+    """Give runs of chunks ``[first, stop)`` of at most so many rows, or of one chunk; rows start at ``edges``."""
+    first = 0
+    while first < len(edges) - 1:
+        stop = max(int(np.searchsorted(edges, edges[first] + most_rows, side="right")) - 1, first + 1)
+        yield first, stop
+        first = stop
+
+
+def _own_rows(source: pl.DataFrame, entity: str, p: int, packing: Packing) -> pl.DataFrame:
+    """Give the rows of another table that can belong to a partition."""
+    if entity not in source.columns:
+        return source
+    return source.filter(pl.Series(packing.partition_of[buckets_of(source[entity])] == p))
+
+
+# ---------------------------------------------------------------- files
+
+
+def _batch(path: Path, number: int, names: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return a batch of a file, or only some of its columns: no other is read."""
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        if names is not None and len(names) < len(reader.schema.names):
+            wanted = [reader.schema.names.index(name) for name in names]
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+        found = pl.DataFrame(pl.from_arrow(reader.get_batch(number)))
+        return found if names is None else found.select(names)
+
+
+class _Writer:
+    """Writes frames as batches of one Arrow file, one for each call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sink: pa.ipc.RecordBatchFileWriter | None = None
+
+    def __enter__(self) -> Callable[[pl.DataFrame], None]:
+        return self.write
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Write one batch."""
+        table = frame.rechunk().to_arrow()
+        if self.sink is None:
+            self.sink = pa.ipc.new_file(str(self.path), table.schema)
+        batches = table.combine_chunks().to_batches()
+        empty = pa.RecordBatch.from_pylist([], schema=table.schema)
+        self.sink.write_batch(batches[0] if batches else empty)
+
+    def __exit__(self, *_: object) -> None:
+        if self.sink is not None:
+            self.sink.close()
+
+
+def _write(path: Path, frame: pl.DataFrame, sizes: Sequence[int]) -> None:
+    """Write a frame as one Arrow file with a batch for each of the consecutive sizes."""
+    with _Writer(path) as write:
+        _write_all(write, frame, sizes)
+
+
+def _write_all(write: Callable[[pl.DataFrame], None], frame: pl.DataFrame, sizes: Sequence[int]) -> None:
+    start = 0
+    for size in sizes:
+        write(frame.slice(start, size))
+        start += size

@@ -1,0 +1,1 @@
+"""What features mean: definitions, names, words and what of the past each of them sees."""

@@ -1,0 +1,400 @@
+"""What a feature means: names, intervals, null rules, words and types. The only place that knows.
+
+Owns the way from a project file to a `FeatureSet`, and the refusals on that way: aggregates that a type cannot have,
+two features of one name, definitions in a circle, columns that would tell the outcome. It computes nothing; the engines
+(`batch`, `reference`) take the specs from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import polars as pl
+
+from fraudctl.errors import DataError, ProjectError
+from fraudctl.features.meaning import words
+from fraudctl.features.meaning.frozen import data_text, source_text, written
+from fraudctl.features.meaning.graph import CycleError, stages
+from fraudctl.features.meaning.sections import NUMERIC_KINDS, Draft, drafts, near
+from fraudctl.features.meaning.shadowed import refuse_two_meanings
+from fraudctl.features.meaning.specs import (
+    FROZEN,
+    HourSpec,
+    LabelSpec,
+    LinkSpec,
+    LookupSpec,
+    PairSpec,
+    RatioSpec,
+    RawSpec,
+    RecencySpec,
+    RowSpec,
+    SourceWindowSpec,
+    Spec,
+    WindowSpec,
+)
+from fraudctl.features.rows.read import RowExpr, wide_dtype
+from fraudctl.own import COLUMNS, inside, outside
+from fraudctl.plain import shown
+from fraudctl.project import Project
+from fraudctl.project.sources import SourceSection
+from fraudctl.weights import weight_columns
+
+ENGINE_VERSION = 1
+"""Part of every digest: raised whenever a definition comes to mean something else."""
+
+POLARS_TYPES: dict[str, pl.DataType] = {
+    "int": pl.Int64(), "float": pl.Float64(), "bool": pl.Boolean(), "category": pl.String(),
+}  # fmt: skip
+"""A feature's dtype -> the type of its column."""
+
+_INT_KINDS = frozenset({"count", "nunique", "known_count", "fraud_count"})
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature, as every engine and every report understands it.
+
+    Attributes
+    ----------
+    name
+        Its column in the feature table.
+    family
+        window, labels, recency, pairs, trend, hours, links, lookup, column or raw.
+    words
+        What it means, in plain words; reports and reason codes use them.
+    entity
+        Whose history it looks at, or None.
+    dtype
+        int (Int64), float (Float64), category (String) or bool (Boolean).
+    interval
+        Which instants it takes in, t being the event's time.
+    nulls
+        When it is null.
+    spec
+        What the engines compute.
+    hidden
+        Whether it only serves others, and is no feature of the model.
+    """
+
+    name: str
+    family: str
+    words: str
+    entity: str | None
+    dtype: str
+    interval: str
+    nulls: str
+    spec: Spec = field(repr=False)
+    hidden: bool = False
+
+    def describe(self) -> dict[str, str | None]:
+        """Give what ``features --describe`` and a bundle say about it."""
+        kept = ("name", "family", "entity", "dtype", "words", "interval", "nulls")
+        return {key: value for key, value in asdict(replace(self, spec=RawSpec(""))).items() if key in kept}
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """All features of a project.
+
+    Attributes
+    ----------
+    features
+        In the order in which the model gets them.
+    steps
+        The same and the hidden ones that they are built on.
+    stages
+        Names of all steps, by what has to be known before what.
+    carried
+        Data columns that the set needs beside roles and entities.
+    entities
+        The project's entities.
+    digest
+        SHA-256 of the definitions, of ``[data]`` and ``[entities]`` (but for the place of the events), and of the
+        engine's version.
+    sources
+        Other tables, and the columns that the set needs of them beside times and entities.
+    types
+        The types of event_time, amount, the entities and the carried columns; beside the events under ``""``, the
+        same for each other table under its name.
+    """
+
+    features: tuple[Feature, ...]
+    steps: tuple[Feature, ...]
+    stages: tuple[tuple[str, ...], ...]
+    carried: list[str]
+    entities: tuple[str, ...]
+    digest: str
+    sources: Mapping[str, list[str]] = field(default_factory=dict)
+    types: Mapping[str, Mapping[str, pl.DataType]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all features, in the model's order."""
+        return [feature.name for feature in self.features]
+
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the features that are categories."""
+        return [feature.name for feature in self.features if feature.dtype == "category"]
+
+    def __getitem__(self, name: str) -> Feature:
+        """Give the feature, or hidden step, of that name."""
+        return next(feature for feature in self.steps if feature.name == name)
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """Another table: its section of the project file, and the columns and types that it has."""
+
+    section: SourceSection
+    schema: Mapping[str, pl.DataType]
+
+
+def define(
+    project: Project, schema: Mapping[str, pl.DataType], *, sources: Mapping[str, SourceTable] | None = None
+) -> FeatureSet:
+    """Give the features that a project asks for.
+
+    Parameters
+    ----------
+    project
+        Its ``[features]``, ``[entities]`` and ``[data]`` are read.
+    schema
+        Columns and types of the events table, under their raw names.
+    sources
+        The other tables of ``[sources]``.
+
+    Raises
+    ------
+    ProjectError
+        An unknown column or entity, an aggregate that does not exist or that the column's type cannot have, two
+        features of one name, definitions in a circle, SQL that is refused, words for a feature that is not there, a
+        name that would mean two columns.
+    DataError
+        A row-level column that does not fit the types of the data.
+    """
+    refuse_two_meanings(project, schema)
+    columns = usable_columns(project, schema)
+    others = {name: usable_source_columns(project, name, table, columns) for name, table in (sources or {}).items()}
+    planned = drafts(project, list(columns), {name: list(found) for name, found in others.items()})
+    _refuse_clashes(planned, columns)
+    order = _stages(planned)
+    types = dict(columns)
+    by_name = {draft.name: draft for draft in planned}
+    dtypes: dict[str, str] = {}
+    for name in (name for stage in order for name in stage):
+        dtypes[name] = _dtype(by_name[name], types, others, project)
+        types[name] = POLARS_TYPES[dtypes[name]]
+    steps = tuple(_feature(draft, dtypes[draft.name], by_name, project) for draft in planned)
+    features = tuple(step for step in steps if not step.hidden)
+    _refuse_strangers(project, steps)
+    needed = {need for step in steps for need in step.spec.needs}
+    carried = [name for name in columns if name in needed and name not in {"amount", "event_time", *project.entities}]
+    used = {name: _source_columns(name, steps, list(project.entities)) for name in others}
+    digest = _digest(project, steps, sources or {})
+    kept = {"event_time", "amount", *project.entities, *carried}
+    held = {"": {name: dtype for name, dtype in columns.items() if name in kept}}
+    for name, found in others.items():
+        held[name] = {column: dtype for column, dtype in found.items() if column in {*kept, *used[name]}}
+    return FeatureSet(features, steps, order, carried, tuple(project.entities), digest, used, held)
+
+
+def _source_columns(source: str, steps: tuple[Feature, ...], entities: list[str]) -> list[str]:
+    specs = [step.spec for step in steps if isinstance(step.spec, (SourceWindowSpec, LookupSpec))]
+    used = {column for spec in specs if spec.source == source for column in spec.source_columns}
+    return sorted(used.difference(entities, ["event_time"]))
+
+
+def usable_source_columns(
+    project: Project, name: str, table: SourceTable, columns: Mapping[str, pl.DataType]
+) -> dict[str, pl.DataType]:
+    """Give the columns of another table that definitions may use: event_time, its entities, and all without a role."""
+    section = table.section
+    out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")}
+    for entity, column in section.entities.items():
+        if entity not in project.entities:
+            msg = f"sources.{name}.entities: no entity {entity!r}{near(entity, list(project.entities))}"
+            raise ProjectError(msg)
+        if column not in table.schema:
+            more = near(column, list(table.schema))
+            msg = f"sources.{name}.entities.{entity}: no column {shown(column)} in the data{more}"
+            raise DataError(msg)
+        out[entity] = pl.Int64() if table.schema[column].is_numeric() else pl.String()
+        if out[entity] != columns[entity]:
+            msg = f"sources.{name}: entity {entity!r} is {out[entity]} there and {columns[entity]} in the events"
+            raise DataError(msg, hint="write both as integers or both as text")
+    roles = {section.event_time, section.known_time, *section.entities.values(), *out}
+    return out | {column: wide_dtype(dtype) for column, dtype in table.schema.items() if column not in roles}
+
+
+def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
+    """Give the columns that definitions may use: event_time (where the data have one), amount, entities, data columns.
+
+    The label, its time, the event id, ignored columns, weights and the control group are not among them.
+    """
+    data = project.data
+    weights = map(outside, weight_columns(project))
+    roles = {data.event_id, data.event_time, data.amount, data.label, data.label_time, *weights}
+    not_usable = roles | set(data.ignore) | set(project.entities.values())
+    out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")} if data.has_time else {}
+    if data.amount is not None:
+        out["amount"] = pl.Float64()
+    for name, column in project.entities.items():
+        if column not in schema:
+            msg = f"entities.{name}: no column {shown(column)} in the data{near(column, list(schema))}"
+            raise DataError(msg)
+        out[name] = pl.Int64() if schema[column].is_numeric() else pl.String()
+    taken = {"event_id", "event_time", "label", "label_time", *out}
+    usable = [item for item in schema.items() if item[0] not in not_usable and item[0] not in taken]
+    found = {inside(name): wide_dtype(dtype) for name, dtype in usable}
+    if len(found) < len(usable):
+        twice = sorted(name for name, _ in usable if inside(name) != name and inside(name) in schema)
+        both = f"{shown(twice[0])} and one called {shown(inside(twice[0]))}"
+        msg = f"the data have a column {both}, which means the same here"
+        raise DataError(msg, hint="rename one of them, or name it in [data] ignore")
+    return out | found
+
+
+def _refuse_clashes(planned: list[Draft], columns: Mapping[str, pl.DataType]) -> None:
+    taken = {"event_id", "label", "label_time", *columns}
+    seen: set[str] = set()
+    for draft in planned:
+        if draft.name in COLUMNS:
+            msg = f"features: {draft.name!r} is the name of a column that fraudctl adds to tables"
+            raise ProjectError(msg, hint="give the feature another name")
+        if draft.name in seen:
+            msg = f"features: two features are named {draft.name!r}"
+            raise ProjectError(msg, hint="take one of them out, or give it another window or name")
+        if draft.family != "raw" and draft.name in taken:
+            msg = f"features: {shown(draft.name)} is the name of a feature and of a column of the data"
+            raise ProjectError(msg, hint="give the feature another name")
+        seen.add(draft.name)
+
+
+def _stages(planned: list[Draft]) -> tuple[tuple[str, ...], ...]:
+    needs = {draft.name: () if isinstance(draft.spec, RawSpec) else draft.spec.needs for draft in planned}
+    try:
+        return stages(needs)
+    except CycleError as error:
+        msg = f"features: these need each other in a circle: {error}"
+        raise ProjectError(msg, hint="a definition may use only what can be computed before it") from error
+
+
+# ---------------------------------------------------------------- types and words
+
+
+def _dtype(
+    draft: Draft, types: Mapping[str, pl.DataType], sources: Mapping[str, Mapping[str, pl.DataType]], project: Project
+) -> str:
+    """Find the type of a feature from the types of what it needs."""
+    spec = draft.spec
+    if isinstance(spec, (WindowSpec, SourceWindowSpec)):
+        _check_window(draft.name, spec, sources[spec.source] if isinstance(spec, SourceWindowSpec) else types)
+        return "int" if spec.kind in _INT_KINDS else "float"
+    if isinstance(spec, (LabelSpec, RecencySpec, HourSpec, RatioSpec)):
+        return "int" if isinstance(spec, LabelSpec) and spec.kind in _INT_KINDS else "float"
+    if isinstance(spec, (PairSpec, LinkSpec)):
+        counted = {"first_time": "bool", "count": "int", "component_size": "int", "degree": "int"}
+        return counted.get(spec.kind, "float")
+    if isinstance(spec, LookupSpec):
+        found = sources[spec.source][spec.column]
+        return "category" if found == pl.String else _column_type(draft.name, found, project)
+    dtype = types[spec.column] if isinstance(spec, RawSpec) else _result_type(spec.expr, types)
+    return _column_type(draft.name, dtype, project)
+
+
+def _check_window(name: str, spec: WindowSpec | SourceWindowSpec, types: Mapping[str, pl.DataType]) -> None:
+    if spec.where is not None and _result_type(spec.where, types) != pl.Boolean:
+        msg = f"{spec.where.where}: is no condition; expected something that is true or false"
+        raise ProjectError(msg)
+    if spec.kind not in NUMERIC_KINDS or spec.column is None:
+        return
+    dtype = types[spec.column]
+    if not (dtype.is_numeric() or dtype == pl.Boolean):
+        msg = f"features: {name}: {spec.kind}({spec.column}) needs a number, but the column is {dtype}"
+        raise ProjectError(msg, hint=f"nunique({spec.column}) counts distinct values of any type")
+
+
+def _result_type(expr: RowExpr, types: Mapping[str, pl.DataType]) -> pl.DataType:
+    empty = pl.DataFrame(schema={name: types[name] for name in expr.columns})
+    return expr.apply(empty).dtype
+
+
+def _column_type(name: str, dtype: pl.DataType, project: Project) -> str:
+    categorical = {"amount" if item == project.data.amount else item for item in project.features.categorical}
+    if name in categorical:
+        return "category"
+    if dtype.is_numeric():
+        return "float" if dtype.is_float() else "int"
+    if dtype == pl.Boolean:
+        return "bool"
+    text = dtype == pl.String
+    hint = f'add "{name}" to [features] categorical' if text else "turn it into numbers in [features.columns]"
+    msg = f"features: {name!r} is {dtype}; expected a number, a truth value or a category"
+    raise ProjectError(msg, hint=hint)
+
+
+def _feature(draft: Draft, dtype: str, by_name: Mapping[str, Draft], project: Project) -> Feature:
+    spec = draft.spec
+    text = project.features.words.get(draft.name) or words.meaning(draft.name, spec)
+    if isinstance(spec, RatioSpec) and draft.name not in project.features.words:
+        upper, lower = by_name[spec.upper].spec, by_name[spec.lower].spec
+        if isinstance(upper, WindowSpec) and isinstance(lower, WindowSpec):
+            text = words.trend(upper, lower)
+    hidden = draft.name in project.features.hidden or draft.name.startswith(".")
+    interval, nulls = words.interval(spec), words.nulls(spec)
+    return Feature(draft.name, draft.family, text, draft.entity, dtype, interval, nulls, spec, hidden)
+
+
+def _refuse_strangers(project: Project, steps: tuple[Feature, ...]) -> None:
+    section = project.features
+    names = [step.name for step in steps if not step.name.startswith(".")]
+    for key, used in (("words", section.words), ("protected", section.protected), ("hidden", section.hidden)):
+        for name in used:
+            if name not in names:
+                msg = f"features.{key}: no feature {name!r}{near(name, sorted(names))}"
+                raise ProjectError(msg)
+
+
+def _digest(project: Project, steps: tuple[Feature, ...], sources: Mapping[str, SourceTable]) -> str:
+    parts = [f"engine {ENGINE_VERSION}", data_text(project.data), repr(dict(project.entities))]
+    parts += [f"{name} {source_text(table.section)}" for name, table in sorted(sources.items())]
+    parts += [f"{step.name} {step.dtype} {step.hidden} {_canonical(step.spec)}" for step in steps]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def redefined(one: FeatureSet, other: FeatureSet, names: Sequence[str]) -> list[str]:
+    """Return the features that another set lacks or defines otherwise, or that are built on such.
+
+    Parameters
+    ----------
+    one, other
+        Sets of projects with the same ``[data]``, ``[entities]`` and ``[sources]``.
+    names
+        Features of ``one``.
+    """
+    steps = [{step.name: step for step in found.steps} for found in (one, other)]
+    same: dict[str, bool] = {}
+
+    def alike(name: str) -> bool:
+        if name not in same:
+            a, b = steps[0].get(name), steps[1].get(name)
+            same[name] = a is b is None  # a column of the data
+            if a is not None and b is not None:
+                own = (a.dtype, _canonical(a.spec)) == (b.dtype, _canonical(b.spec))
+                needs = () if isinstance(a.spec, RawSpec) else a.spec.needs
+                same[name] = own and all(alike(need) for need in needs)
+        return same[name]
+
+    return [name for name in names if not alike(name)]
+
+
+def _canonical(spec: Spec) -> str:
+    if isinstance(spec, RowSpec):
+        return f"RowSpec {spec.expr.sql}"
+    title, always = FROZEN[type(spec)]
+    if isinstance(spec, (WindowSpec, SourceWindowSpec)) and spec.where is not None:
+        return f"{written(title, always, replace(spec, where=None))} where {spec.where.sql}"
+    return written(title, always, spec)

@@ -1,0 +1,1 @@
+"""The proof that features are right: a plain reference, and an audit from the known world."""

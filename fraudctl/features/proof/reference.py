@@ -1,0 +1,559 @@
+"""The reference engine: plain Python, written from the definitions alone; every other engine has to agree with it.
+
+Owns one question: given one event and the world that was known at it, what is the value of each feature? Later events,
+events of the same instant and labels that had not arrived are never read. A feature of an earlier event (for a window
+over a feature) is computed as of that earlier event.
+
+The rows of an entity are found by one pass over its column, so that an event costs in proportion to the history of its
+entities, not to the table. `World` counts its steps, so that `audit` can pass over what would take too long. It shares
+no code with the engines that it checks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+
+from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
+from fraudctl.features.meaning.specs import (
+    HourSpec,
+    LabelSpec,
+    LinkSpec,
+    LookupSpec,
+    PairSpec,
+    RatioSpec,
+    RawSpec,
+    RecencySpec,
+    RowSpec,
+    SourceWindowSpec,
+    Spec,
+    WindowSpec,
+    grouped_by,
+)
+from fraudctl.features.rows.read import RowExpr
+
+Value = float | int | str | bool | None
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+Node = tuple[str, Any]
+"""An entity's name and one of its values."""
+
+_NEVER = np.iinfo(np.int64).max
+_MOST_PASSES = 3
+"""Passes over a column for some of its values, before one finds the rows of all."""
+
+_CALL = 100
+"""Steps that one aggregate of one event counts for, whatever it reads."""
+
+
+class TooLongError(Exception):
+    """A feature of one event would take more steps than are allowed."""
+
+
+class History:
+    """The events of a table by entity: rows are found by a pass over a column, and kept for the next event.
+
+    Parameters
+    ----------
+    frame
+        Columns as in `tables.Events`, sorted by event_time.
+    """
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self.times: Rows = frame["event_time"].dt.epoch("us").to_numpy()
+        """event_time in µs, shape ``(n_events,)``."""
+        self.arrivals: Rows = frame["label_time"].dt.epoch("us").fill_null(_NEVER).to_numpy()
+        """label_time in µs, shape ``(n_events,)``; the largest integer where there is none."""
+        self.labels: Rows = frame["label"].cast(pl.Int64).fill_null(0).to_numpy()
+        self._numbers: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
+        self._found: dict[Node, tuple[pl.Series, int]] = {}
+        self._passes: Counter[str] = Counter()
+
+    def find(self, entity: str, values: Iterable[Any]) -> None:
+        """Find the rows of several values of an entity in one pass; after a few passes, those of all values."""
+        new = {value for value in values if value is not None and (entity, value) not in self._found}
+        if not new or self._passes[entity] > _MOST_PASSES:
+            return
+        self._passes[entity] += 1
+        column = self.frame[entity].alias("value")
+        wanted = column.is_not_null()
+        if self._passes[entity] <= _MOST_PASSES:
+            wanted = column.is_in(pl.Series(list(new), dtype=column.dtype).implode())
+        rows = wanted.arg_true().cast(pl.Int64).alias("row")
+        groups = pl.DataFrame([column.gather(rows), rows]).group_by("value", maintain_order=True).agg("row")
+        self._found.update(((entity, value), (groups["row"], at)) for at, value in enumerate(groups["value"].to_list()))
+
+    def values(self, name: str, rows: list[int]) -> list[Value]:
+        """Return a column at some rows; None for null, NaN and infinities."""
+        column = self.frame[name]
+        if not column.dtype.is_float():
+            found: list[Value] = column.gather(rows).to_list()
+            return found
+        if name not in self._numbers:
+            self._numbers[name] = column.cast(pl.Float64).set(~column.is_finite(), None).to_numpy()
+        return [None if value != value else value for value in self._numbers[name][rows].tolist()]
+
+    def rows(self, entity: str, value: Any) -> Rows:
+        """Return the rows of one value, in the order of time; none for null."""
+        self.find(entity, [value])
+        found = self._found.get((entity, value))
+        return _NO_ROWS if found is None else found[0][found[1]].to_numpy()
+
+
+_NO_ROWS: Rows = np.empty(0, np.int64)
+
+
+def recompute(
+    frame: pl.DataFrame,
+    row: int,
+    features: FeatureSet,
+    *,
+    timezone: str,
+    sources: Mapping[str, pl.DataFrame] | None = None,
+    names: Collection[str] | None = None,
+) -> dict[str, Value]:
+    """Compute features (by default all) of one event from the world that was known at it.
+
+    Returns
+    -------
+    Feature name -> value; floats are finite, or None for null.
+    """
+    world = World(History(frame), row, features, timezone=timezone, sources=sources or {})
+    return {name: world.value(row, name) for name in names or features.names}
+
+
+class World:
+    """The world that was known at one event, and the features of the events in it, each as of its own time.
+
+    Parameters
+    ----------
+    history
+        The events.
+    row
+        The event: the world ends before its instant.
+    steps
+        Most values of earlier events that one feature may read; None for no limit.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        row: int,
+        features: FeatureSet,
+        *,
+        timezone: str,
+        sources: Mapping[str, pl.DataFrame],
+        steps: int | None = None,
+    ) -> None:
+        self.history = history
+        self.frame = history.frame
+        self.sources = sources
+        self.specs: dict[str, Spec] = {step.name: step.spec for step in features.steps}
+        self.dtypes = {step.name: POLARS_TYPES[step.dtype] for step in features.steps}
+        self._schema = history.frame.schema
+        self.timezone = timezone
+        self.row = row
+        self.steps = steps
+        self.spent = 0
+        self._values: dict[tuple[int, str], Value] = {}
+        self._source_found: dict[tuple[str, str, Any], list[dict[str, Any]]] = {}
+
+    def value(self, row: int, name: str) -> Value:
+        """Return a feature, or a column of the data, of one event.
+
+        Raises
+        ------
+        TooLongError
+            It takes more than ``steps``.
+        """
+        self.spent = 0
+        return self.values([row], name)[0]
+
+    def values(self, rows: list[int], name: str) -> list[Value]:
+        """Return a feature, or a column of the data, of several events, each as of its own time."""
+        self.spend(len(rows))
+        spec = self.specs.get(name)
+        if spec is None or isinstance(spec, RawSpec):
+            return self._column(rows, name if spec is None else spec.column, self.dtypes.get(name))
+        new = [row for row in rows if (row, name) not in self._values]
+        if new:
+            typed = self._typed(name, self._compute(new, self.specs[name]))
+            self._values.update(zip(((row, name) for row in new), typed, strict=True))
+        return [self._values[row, name] for row in rows]
+
+    def spend(self, steps: int) -> None:
+        """Count values that are read; raise `TooLongError` beyond the limit."""
+        self.spent += steps
+        if self.steps is not None and self.spent > self.steps:
+            raise TooLongError
+
+    def _column(self, rows: list[int], name: str, dtype: pl.DataType | None = None) -> list[Value]:
+        values = self.history.values(name, rows)
+        if dtype is None or (dtype == pl.Float64 and self._schema[name].is_float()):
+            return values
+        return [_plain(value) for value in pl.Series(values, dtype=self._schema[name]).cast(dtype).to_list()]
+
+    def _typed(self, name: str, values: list[Value]) -> list[Value]:
+        finite = [_plain(value) for value in values]
+        return [_plain(value) for value in pl.Series(finite, strict=False).cast(self.dtypes[name]).to_list()]
+
+    def _compute(self, rows: list[int], spec: Spec) -> list[Value]:
+        if isinstance(spec, RowSpec):
+            return self._row_level(rows, spec.expr)
+        if isinstance(spec, RatioSpec):
+            pairs = zip(self.values(rows, spec.upper), self.values(rows, spec.lower), strict=True)
+            return [None if a is None or not b else _number(a) / _number(b) * spec.factor for a, b in pairs]
+        for entity in grouped_by(spec)[:1]:
+            self.history.find(entity, self.frame[entity].gather(rows).to_list())
+        return [self._one(row, spec) for row in rows]
+
+    def _one(self, row: int, spec: Spec) -> Value:
+        self.spend(_CALL)
+        if isinstance(spec, WindowSpec):
+            return self._window(row, spec)
+        if isinstance(spec, LabelSpec):
+            return self._label(row, spec)
+        if isinstance(spec, RecencySpec):
+            return self._recency(row, spec)
+        if isinstance(spec, (SourceWindowSpec, LookupSpec)):
+            return self._source(row, spec)
+        if isinstance(spec, LinkSpec):
+            return self._link(row, spec)
+        if isinstance(spec, PairSpec):
+            return self._pair(row, spec)
+        if isinstance(spec, HourSpec):
+            return self._hour(row, spec)
+        msg = f"the reference engine does not know {type(spec).__name__}"
+        raise TypeError(msg)
+
+    # ------------------------------------------------------------ what is known
+
+    def time(self, row: int) -> int:
+        """Return the event's time in µs."""
+        return int(self.history.times[row])
+
+    def before(self, row: int, entity: str, *, window_us: int | None = None) -> Rows:
+        """Return the rows of earlier events of the same entity, event_time in ``(t - window, t)``."""
+        return self.earlier(entity, self.frame[entity][row], self.time(row), window_us=window_us)
+
+    def earlier(self, entity: str, value: Any, t: int, *, window_us: int | None = None) -> Rows:
+        """Return the rows of the events of one value of an entity, event_time in ``(t - window, t)``."""
+        rows = self.history.rows(entity, value)
+        times = self.history.times[rows]
+        stop = int(np.searchsorted(times, min(t, self.time(self.row)), side="left"))
+        start = 0 if window_us is None else int(np.searchsorted(times, t - window_us, side="right"))
+        return rows[start:stop]
+
+    def outcomes(self, row: int, entity: str, window_us: int | None = None) -> tuple[int, list[int]]:
+        """Return what was known of earlier events of the same entity, label_time in ``(t - window, t]``.
+
+        Returns
+        -------
+        How many labels, and the event times of the frauds among them.
+        """
+        t, rows = self.time(row), self.before(row, entity)
+        arrivals = self.history.arrivals[rows]
+        seen = rows[(arrivals <= t) & (arrivals > (t - window_us if window_us is not None else -_NEVER))]
+        frauds: list[int] = self.history.times[seen[self.history.labels[seen] == 1]].tolist()
+        self.spend(len(frauds))
+        return len(seen), frauds
+
+    # ------------------------------------------------------------ kinds
+
+    def _row_level(self, rows: list[int], expr: RowExpr) -> list[Value]:
+        names = expr.columns or ("event_time",)
+        columns = {
+            name: pl.Series(name, self.values(rows, name), dtype=self.dtypes[name])
+            if name in self.specs
+            else self.frame[name].gather(rows)
+            for name in names
+        }
+        return [_plain(value) for value in expr.apply(pl.DataFrame(columns), timezone=self.timezone).to_list()]
+
+    def _window(self, row: int, spec: WindowSpec) -> Value:
+        rows = self.before(row, spec.entity, window_us=spec.window_us).tolist()
+        rows += [row] if spec.include_current else []
+        if spec.where is not None and rows:
+            self.spend(len(rows))
+            kept = self._row_level(rows, spec.where)
+            rows = [other for other, keep in zip(rows, kept, strict=True) if keep is True]
+        if spec.kind == "count" or spec.column is None:
+            return len(rows)
+        values = [value for value in self.values(rows, spec.column) if value is not None] if rows else []
+        if spec.kind == "nunique":
+            return len(set(values))
+        return aggregate(spec.kind, list(map(float, values)))
+
+    def _source(self, row: int, spec: SourceWindowSpec | LookupSpec) -> Value:
+        entity, t, source = self.frame[spec.entity][row], self.time(row), self.sources[spec.source]
+        rows = self._source_rows(spec.source, spec.entity, entity)
+        self.spend(len(rows))
+        seen = [other for other in rows if _micros(other["usable_time"]) < t]
+        if isinstance(spec, LookupSpec):
+            latest = max(enumerate(seen), key=lambda item: (item[1]["event_time"], item[0]), default=(0, None))[1]
+            if latest is None:
+                return None
+            too_old = spec.max_age_us is not None and _micros(latest["event_time"]) <= t - spec.max_age_us
+            return None if too_old else _plain(latest[spec.column])
+        seen = [other for other in seen if _micros(other["usable_time"]) > t - spec.window_us]
+        if spec.where is not None:
+            frame = pl.DataFrame(seen, schema=source.schema)
+            kept = spec.where.apply(frame, timezone=self.timezone).to_list()
+            seen = [other for other, keep in zip(seen, kept, strict=True) if keep is True]
+        if spec.kind == "count" or spec.column is None:
+            return len(seen)
+        values = [other[spec.column] for other in seen if _plain(other[spec.column]) is not None]
+        return len(set(values)) if spec.kind == "nunique" else aggregate(spec.kind, [float(value) for value in values])
+
+    def _source_rows(self, source: str, entity: str, value: Any) -> list[dict[str, Any]]:
+        """Return the rows of another table for one value of an entity; none for null."""
+        key = source, entity, value
+        if key not in self._source_found:
+            table = self.sources[source]
+            known = table.clear() if value is None else table.filter(pl.col(entity) == value)
+            self._source_found[key] = known.rows(named=True)
+        return self._source_found[key]
+
+    def _label(self, row: int, spec: LabelSpec) -> Value:
+        known, frauds = self.outcomes(row, spec.entity, spec.window_us)
+        if spec.kind == "known_count":
+            return known
+        if spec.kind == "fraud_count":
+            return len(frauds)
+        if spec.kind == "fraud_rate":
+            return len(frauds) / known if known else None
+        if spec.kind == "smoothed_rate":
+            everyone, everyone_frauds = self._known_labels(row)
+            if not everyone:
+                return None
+            prior = everyone_frauds / everyone
+            return (len(frauds) + spec.prior_strength * prior) / (known + spec.prior_strength)
+        if not frauds:
+            return None
+        when = min(frauds) if spec.kind == "seconds_since_first_fraud" else max(frauds)
+        return (self.time(row) - when) / 1e6
+
+    def _known_labels(self, row: int) -> tuple[int, int]:
+        """Return how many labels of earlier events had arrived by an event, and how many of them are fraud."""
+        t = self.time(row)
+        stop = int(np.searchsorted(self.history.times, t, side="left"))
+        known = self.history.arrivals[:stop] <= t
+        return int(np.count_nonzero(known)), int(np.count_nonzero(self.history.labels[:stop][known] == 1))
+
+    def _recency(self, row: int, spec: RecencySpec) -> Value:
+        if "fraud" in spec.kind:
+            _, times = self.outcomes(row, spec.entity)
+        else:
+            rows = self.before(row, spec.entity)
+            times = [self.time(rows[0]), self.time(rows[-1])] if len(rows) else []
+        if not times:
+            return None
+        when = times[0] if spec.kind == "seconds_since_first" else times[-1]
+        if spec.kind == "seconds_since_fraud_run_began":
+            for earlier in reversed(times):
+                if when - earlier > spec.gap_us:
+                    break
+                when = earlier
+        return (self.time(row) - when) / 1e6
+
+    def _pair(self, row: int, spec: PairSpec) -> Value:
+        a, b = spec.entities
+        other = self.frame[b][row]
+        if self.frame[a][row] is None or other is None:
+            return None
+        of_a = self.before(row, a)
+        rows = of_a[(self.frame[b].gather(of_a) == other).fill_null(value=False).to_numpy()]
+        if spec.kind == "first_time":
+            return len(rows) == 0
+        if spec.kind == "count":
+            return len(rows)
+        return (self.time(row) - self.time(int(rows[-1]))) / 1e6 if len(rows) else None
+
+    def _hour(self, row: int, spec: HourSpec) -> Value:
+        rows = self.before(row, spec.entity, window_us=spec.window_us).tolist()
+        self.spend(len(rows))
+        angles = [2 * math.pi * minute / 1440 for minute in self._minutes(rows)]
+        if not angles:
+            return None
+        x, y = math.fsum(map(math.cos, angles)), math.fsum(map(math.sin, angles))
+        length = math.sqrt(x * x + y * y) / len(angles)
+        if spec.kind == "hour_concentration":
+            return min(length, 1.0)
+        if length < 1e-9:
+            return None
+        apart = abs(self._minutes([row])[0] / 60 - math.atan2(y, x) * 12 / math.pi) % 24
+        return min(apart, 24 - apart)
+
+    def _minutes(self, rows: list[int]) -> list[int]:
+        """Return the minute of the local day of events."""
+        zone = ZoneInfo(self.timezone)
+        local: list[datetime] = [time.astimezone(zone) for time in self.frame["event_time"].gather(rows).to_list()]
+        return [time.hour * 60 + time.minute for time in local]
+
+    # ------------------------------------------------------------ links
+
+    def _link(self, row: int, spec: LinkSpec) -> Value:
+        a, b = own = tuple((entity, self.frame[entity][row]) for entity in spec.entities)
+        t = self.time(row)
+        if spec.kind == "degree":
+            return None if b[1] is None else len(_Graph(self, spec, t).partners_of(b))
+        if a[1] is None:
+            return None
+        graph = _Graph(self, spec, t)
+        component = graph.component(own)
+        if spec.kind == "component_size":
+            return sum(entity == a[0] for entity, _ in component)
+        inside = graph.events_of(component)
+        if spec.kind == "component_age_seconds":
+            return (t - self.time(inside[0])) / 1e6 if inside else None
+        return self._link_rate(t, a, b[0], component, inside)
+
+    def _link_rate(self, t: int, own: Node, shared: str, component: set[Node], inside: list[int]) -> Value:
+        """Return the fraud rate of others; an event belongs where its first entity does, or else its second."""
+        outcomes = []
+        for row in inside:
+            first = self.frame[own[0]][row]
+            home = own[0] if first is not None else shared
+            other = (home, self.frame[home][row]) in component and first != own[1]
+            if other and self.history.arrivals[row] <= t:
+                outcomes.append(int(self.history.labels[row]))
+        return sum(outcomes) / len(outcomes) if outcomes else None
+
+
+class _Graph:
+    """Entities linked by shared events before an instant; only the part around one event is ever read.
+
+    An edge counts from the first event that has both ends, and joins only while neither end has more than ``hub``
+    partners. A node is read once all its earlier events are known here; only edges between read nodes are judged, so
+    that a component is right once the first ``hub`` partners of each of its nodes are read.
+    """
+
+    def __init__(self, world: World, spec: LinkSpec, t: int) -> None:
+        self._world, self._spec, self._t = world, spec, t
+        self._edges: dict[int, tuple[Node, ...]] = {}
+        self._rows: dict[Node, list[int]] = {}
+
+    def read(self, nodes: Iterable[Node]) -> None:
+        """Read all earlier events of nodes."""
+        world, new = self._world, {node for node in nodes if node[1] is not None}.difference(self._rows)
+        for entity in self._spec.entities:
+            world.history.find(entity, [value for name, value in new if name == entity])
+        for node in new:
+            rows: list[int] = world.earlier(node[0], node[1], self._t).tolist()
+            world.spend(len(rows))
+            ends = [
+                [(name, value) for value in world.frame[name].gather(rows).to_list()] for name in self._spec.entities
+            ]
+            self._rows[node] = rows
+            self._edges.update(zip(rows, zip(*ends, strict=True), strict=True))
+
+    def partners_of(self, node: Node) -> list[Node]:
+        """Return the distinct partners of a node, in the order in which they came."""
+        self.read([node])
+        others = (end for row in self._rows[node] for end in self._edges[row] if end != node and end[1] is not None)
+        return list(dict.fromkeys(others))
+
+    def component(self, own: tuple[Node, ...]) -> set[Node]:
+        """Return the nodes that hang together with an event's first entity, the event's own edge included."""
+        found, grown = {own[0]}, set[Node]()
+        while fresh := found - grown:
+            for node in fresh:
+                self.read([*self.partners_of(node)[: self._spec.hub], *own])
+            grown |= fresh
+            found = self._reached(own)
+        return found
+
+    def _reached(self, own: tuple[Node, ...]) -> set[Node]:
+        linked = self._joined(own)
+        found, edge = {own[0]}, [own[0]]
+        while edge:
+            fresh = linked.get(edge.pop(), set()) - found
+            found |= fresh
+            edge += fresh
+        return found
+
+    def _joined(self, own: tuple[Node, ...]) -> dict[Node, set[Node]]:
+        """Return the neighbours of read nodes by edges that join, judged in the order of time."""
+        partners: dict[Node, set[Node]] = {}
+        linked: dict[Node, set[Node]] = {}
+        for ends in [*(self._edges[row] for row in sorted(self._edges)), own]:
+            if any(value is None for _, value in ends) or ends[1] in partners.get(ends[0], set()):
+                continue
+            for one, other in (ends, ends[::-1]):
+                partners.setdefault(one, set()).add(other)
+            if all(end in self._rows and len(partners[end]) <= self._spec.hub for end in ends):
+                for one, other in (ends, ends[::-1]):
+                    linked.setdefault(one, set()).add(other)
+        return linked
+
+    def events_of(self, component: set[Node]) -> list[int]:
+        """Return the rows of all earlier events of a component, in the order of time."""
+        self.read(component)
+        return sorted(row for row, ends in self._edges.items() if not component.isdisjoint(ends))
+
+
+def aggregate(kind: str, values: list[float]) -> float | None:
+    """Aggregate values that are not null; return None where that is undefined or not finite.
+
+    >>> aggregate("mad", [1.0, 2.0, 6.0]), aggregate("std", [1.0])
+    (1.0, None)
+    """
+    if not values or (kind == "std" and len(values) < 2):
+        return None
+    if kind == "min":
+        return min(values)
+    if kind == "max":
+        return max(values)
+    if kind == "std":
+        return _std(values)
+    if kind in {"median", "mad"}:
+        centre = _median(values)
+        return centre if kind == "median" else _median([abs(value - centre) for value in values])
+    try:
+        total = math.fsum(values)
+    except OverflowError:
+        return None
+    return total if kind == "sum" else total / len(values)
+
+
+def _median(values: list[float]) -> float:
+    ordered, n = sorted(values), len(values)
+    return ordered[n // 2] if n % 2 else 0.5 * ordered[n // 2 - 1] + 0.5 * ordered[n // 2]
+
+
+def _std(values: list[float]) -> float | None:
+    """Return the standard deviation with ddof 1, from the exact variance scaled near to 1.
+
+    Floats are integers over powers of two; over their common denominator the sums of values and squares are exact.
+    """
+    ratios, n = [value.as_integer_ratio() for value in values], len(values)
+    common = max(denominator for _, denominator in ratios)
+    whole = [numerator * (common // denominator) for numerator, denominator in ratios]
+    total = sum(whole)
+    variance = Fraction(n * sum(value * value for value in whole) - total * total, n * (n - 1) * common * common)
+    scale = (variance.numerator.bit_length() - variance.denominator.bit_length()) // 2
+    try:
+        return math.ldexp(math.sqrt(variance * (Fraction(1, 4**scale) if scale >= 0 else 4**-scale)), scale)
+    except OverflowError:
+        return None
+
+
+def _micros(time: datetime) -> int:
+    return (time - datetime.fromisoformat("1970-01-01T00:00:00+00:00")) // timedelta(microseconds=1)
+
+
+def _number(value: Value) -> float:
+    return float(value) if value is not None else math.nan
+
+
+def _plain(value: Any) -> Value:
+    """Return None for NaN and infinities."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
