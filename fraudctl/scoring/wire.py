@@ -1,8 +1,9 @@
 """JSON of messages and of logs: one strict reader for what comes from outside, one writer, one reader for own records.
 
-A message is read by the standard library alone, with orjson installed or not, so that its verdict never depends on
-what is installed: it costs 4 µs more for an event than orjson would. Everything that the project could not write back
-or hold exactly is refused here, whole, before any field is looked at.
+A message has one verdict, with orjson installed or not: what the standard library reads under the rules of `parse`.
+orjson reads an event in a tenth of the time, but takes the last of two fields of one name. Its answer is used only
+where the count of quotation marks proves that it holds all that was sent; everything else goes to the standard library.
+What the project could not write back or hold exactly is refused here, whole, before any field is looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ except ImportError:  # the extra `serve` is not installed: the standard library 
 DEEPEST: Final = 32
 """Levels of lists and objects in a message, the outermost included."""
 _FIRST_INTEGER, _LAST_INTEGER = -(2**63), 2**63 - 1
+_FIRST, _LAST = -(2**62), 2**62
 
 
 class _UnfitError(ValueError):
@@ -40,6 +42,9 @@ def parse(content: bytes | str) -> Any:
         It is not JSON or not UTF-8, is nested deeper than `DEEPEST`, names a field twice in one object, or holds NaN,
         Infinity, a number beyond 64 bits, or text with half a surrogate pair.
     """
+    quick = _flat(content) if orjson is not None and isinstance(content, bytes) else None
+    if quick is not None:
+        return quick
     try:
         text = content.decode() if isinstance(content, bytes) else content
         document = _DECODER.decode(text)
@@ -56,6 +61,30 @@ def parse(content: bytes | str) -> Any:
         msg = "this is not valid JSON"
         raise DataError(msg, hint="send one document in UTF-8; its numbers are finite") from None
     return document
+
+
+def _flat(content: bytes) -> dict[str, Any] | None:
+    """Return one flat object, read by orjson, or None where its standing for all that was sent is not proven.
+
+    Without a backslash, every quotation mark opens or closes a text. An object without inner ones has two for every
+    name and two for every value that is text: a name that was given twice would leave some over.
+    """
+    if b"\\" in content:
+        return None
+    try:
+        found = orjson.loads(content)
+    except ValueError:
+        return None
+    if type(found) is not dict:
+        return None
+    texts = len(found)
+    for value in found.values():
+        kind = type(value)
+        if kind is str:
+            texts += 1
+        elif kind is dict or kind is list or ((kind is float or kind is int) and not _FIRST <= value < _LAST):
+            return None  # a number near the ends of 64 bits may have been rounded
+    return found if content.count(b'"') == 2 * texts else None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -141,11 +141,15 @@ class App:
                 raise Refused(415, "the body is encoded", "send it as it is, without Content-Encoding")
             if name == b"transfer-encoding" and value.lower() != b"chunked":
                 raise Refused(415, "the body is encoded for its transfer", "send it whole, or with chunked alone")
-        try:
-            async with asyncio.timeout_at(scope.get(DEADLINE)):
-                body = await _body(receive, limits.body)
-        except TimeoutError:
-            raise Refused(408, f"the request did not arrive within {limits.seconds:g} seconds") from None
+        deadline = scope.get(DEADLINE)
+        if deadline is None:  # all of it is there
+            body = await _body(receive, limits.body)
+        else:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    body = await _body(receive, limits.body)
+            except TimeoutError:
+                raise Refused(408, f"the request did not arrive within {limits.seconds:g} seconds") from None
         try:
             raw = wire.parse(body)
         except DataError as error:

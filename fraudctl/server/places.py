@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 DEADLINE: Final = "fraudctl.deadline"
-"""Key of a request's scope: the loop's time at which its last byte has to be there."""
+"""Key of a request's scope: the loop's time at which its last byte has to be there; None once it is there."""
 
 
 class Holder(Protocol):

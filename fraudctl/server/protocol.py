@@ -67,11 +67,11 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
         self._rings = 0.0
 
-    def set(self, seconds: float | None) -> None:
-        """Move it to so many seconds from now; None ends the wait."""
-        self._due = None if seconds is None else self._loop.time() + seconds
-        if self._due is not None and (self._timer is None or self._due < self._rings):
-            self._sleep(self._due)
+    def set(self, due: float | None) -> None:
+        """Move it to a time of the loop; None ends the wait."""
+        self._due = due
+        if due is not None and (self._timer is None or due < self._rings):
+            self._sleep(due)
 
     def close(self) -> None:
         """End the wait, and the timer with it."""
@@ -103,6 +103,8 @@ class Deadline:
 
 class _Answer:
     """The transport as a response sees it: head and body go out in one write, and its end is the connection's."""
+
+    __slots__ = ("_connection", "_parts", "_transport", "is_closing")
 
     def __init__(self, connection: Connection, transport: Any) -> None:
         self._connection, self._transport = connection, transport
@@ -147,6 +149,9 @@ class Connection(HttpToolsProtocol):
     _refused = False
     _head = 0
     _bytes = 0
+    _begun = _moved = False
+    """Whether a request began, and whether it was received further, since the deadline was set."""
+    _due = 0.0
 
     # ------------------------------------------------------------ places
 
@@ -159,7 +164,7 @@ class Connection(HttpToolsProtocol):
             self._reject(b"503 Service Unavailable")
             return
         self._peer = peer
-        self._deadline.set(self.waits.request)
+        self._deadline.set(self.loop.time() + self.waits.request)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
@@ -178,12 +183,25 @@ class Connection(HttpToolsProtocol):
             self.places.leave(self._peer, self)
             self._peer = None
 
-    def _waits_for_peer(self, seconds: float | None) -> None:
-        """Note that the peer has to send something within so many seconds; None while it has not."""
-        self._deadline.set(seconds)
+    def _waits_for_peer(self, until: float | None) -> None:
+        """Note that the peer has to send something by a time of the loop; None while it has not."""
+        self._deadline.set(until)
         if self._peer is not None:
-            note = self.places.works if seconds is None else self.places.waits
+            note = self.places.works if until is None else self.places.waits
             note(self._peer, self)
+
+    def _set_deadline(self) -> None:
+        """Set the deadline by how much of a request has been received: once for all that a read brought."""
+        if not self._moved or self._discarding or self._refused:
+            return
+        self._moved = False
+        if self._whole:
+            self._waits_for_peer(None)
+        elif self._begun:
+            self._waits_for_peer(self._due if self._in_head else self._due + _GRACE)
+        else:
+            self._deadline.set(self._due + _GRACE)
+        self._begun = False
 
     # ------------------------------------------------------------ time
 
@@ -205,7 +223,7 @@ class Connection(HttpToolsProtocol):
             self._close()
             return
         self._discarding = True
-        self._deadline.set(LINGER)
+        self._deadline.set(self.loop.time() + LINGER)
         self.flow.resume_reading()
         if not self.transport.is_closing():
             self.transport.write_eof()
@@ -240,6 +258,7 @@ class Connection(HttpToolsProtocol):
             piece = data[at : at + _STEP] if len(data) > _STEP else data
             super().data_received(piece)
             self._count(len(piece))
+            self._set_deadline()
 
     def eof_received(self) -> None:
         """Close where nothing is being answered: a peer that has left holds no place."""
@@ -273,8 +292,9 @@ class Connection(HttpToolsProtocol):
         """Start the clock of a request."""
         super().on_message_begin()
         self._in_head, self._whole, self._head, self._bytes = True, False, 0, 0
-        self.scope[DEADLINE] = self.loop.time() + self.waits.request  # type: ignore[typeddict-unknown-key]
-        self._waits_for_peer(self.waits.request)
+        self._begun = self._moved = True
+        self._due = self.loop.time() + self.waits.request
+        self.scope[DEADLINE] = self._due  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """Hand the request over, unless its head is too large."""
@@ -286,7 +306,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.scope is self.scope:
             answer = _Answer(self, self.transport)
             self.cycle.transport, self.cycle.on_response = answer, answer.complete  # type: ignore[assignment]
-        self._deadline.set(max(self.scope[DEADLINE] - self.loop.time(), 0) + _GRACE)  # type: ignore[typeddict-item]
+        self._moved = True
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, if its request was handed over."""
@@ -295,8 +315,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the clock of a request."""
-        self._whole = True
-        self._waits_for_peer(None)
+        self._whole = self._moved = True
+        self.scope[DEADLINE] = None  # type: ignore[typeddict-unknown-key]
         if self.cycle is not None and self.cycle.scope is self.scope:
             super().on_message_complete()
 
@@ -304,13 +324,14 @@ class Connection(HttpToolsProtocol):
         """Wait for the next request; end where the answered one was not received whole."""
         if not self.pipeline and not self._discarding and self.cycle.more_body:
             self.finish()
+        self.server_state.total_requests += 1
         if self._discarding or self.transport.is_closing():
-            self.server_state.total_requests += 1
             return
-        super().on_response_complete()
-        self._unset_keepalive_if_required()
-        if self.cycle.response_complete and self._whole:
-            self._waits_for_peer(self.waits.idle)
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self.cycle.response_complete and self._whole:
+            self._waits_for_peer(self.loop.time() + self.waits.idle)
 
 
 def limited(waits: Waits, places: Places) -> type[Connection]:

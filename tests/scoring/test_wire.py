@@ -108,3 +108,31 @@ def test_numbers_that_json_lacks_are_written_as_null() -> None:
         written = wire.dumps({"a": [math.nan, math.inf, 1.5]})
         patch.setattr(wire, "orjson", None)
         assert wire.dumps({"a": [math.nan, math.inf, 1.5]}) == written == b'{"a":[null,null,1.5]}'
+
+
+NUMBERS = [
+    "-0", "0", "-0.0", "1E5", "1e-400", "1e22", "0.1", "123456789.123456789", "4611686018427387903",
+    "4611686018427387904", "9223372036854775807", "9223372036854775808", "-9223372036854775809", "1e400",
+]  # fmt: skip
+VALUES = st.sampled_from([*NUMBERS, "null", "true", '""', '"a"', '"ä"', '"a\\"b"', '"\\u0061"', "[]", '{"a":1}']) | (
+    st.floats(allow_nan=False, allow_infinity=False).map(repr) | st.integers(-(2**64), 2**64).map(str)
+)
+NAMES = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"a\\""', '""', '"ä"'])
+GAPS = st.sampled_from(["", " ", "\n"])
+
+
+@given(st.lists(st.tuples(NAMES, GAPS, GAPS, VALUES), max_size=5))
+def test_an_object_is_read_alike_by_both_readers(fields: list[tuple[str, str, str, str]]) -> None:
+    text = ",".join(f"{name}{before}:{after}{value}" for name, before, after, value in fields)
+    content = f"{{{text}}}".encode()
+    found = verdict(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "orjson", None)
+        assert verdict(content)[0] == found[0]
+        assert same(verdict(content)[1], found[1])
+
+
+def test_a_field_that_is_named_twice_is_refused_by_the_quick_reader_too() -> None:
+    for content in (b'{"a":1,"a":1}', b'{"a":"x","b":2,"a":"x"}', b'{"":null,"":null}'):
+        with pytest.raises(DataError, match="twice"):
+            wire.parse(content)
