@@ -140,7 +140,11 @@ def recall_at_fpr(
     0.5
     """
     ranking = Ranking.of(y_true, y_score)
-    fraud, every = ranking.totals(ranking.weighted(weight))
+    return recall_of(*ranking.totals(ranking.weighted(weight)), max_fpr)
+
+
+def recall_of(fraud: FloatArray, every: FloatArray, max_fpr: float) -> float:
+    """`recall_at_fpr` from the weights of fraud and of all events in each score group, highest score first."""
     legit = every - fraud
     if fraud.sum() <= 0 or legit.sum() <= 0:
         return math.nan

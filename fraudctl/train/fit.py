@@ -22,6 +22,7 @@ from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator,
 from fraudctl.errors import DataError
 from fraudctl.tables import NO_TIME, moment
 from fraudctl.train.baselines import CHAMPION, Rows, baseline_scores
+from fraudctl.train.growing import Growing
 from fraudctl.train.model import (
     ModelColumns,
     Scorer,
@@ -36,7 +37,7 @@ from fraudctl.train.model import (
     quantize,
     raw_score,
 )
-from fraudctl.train.objective import Judged, Objective, entity_groups, judge_rows, make_objective, paired_gain
+from fraudctl.train.objective import Judged, Objective, entity_groups, gain_of, jackknifed, judge_rows, make_objective
 from fraudctl.train.report import calibration_report
 from fraudctl.train.tune import Rehearsal, Tuned, Tuner
 from fraudctl.weights import WEIGHT, event_weights
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 
 FAST_LEARNING_RATE: Final = 0.2
 FAST_ITERATIONS: Final = 150
+
+_FIRST_ROWS: Final = 4_096
+"""Rows that are looked at before all others where one value too many settles a question."""
 
 LEAST_NEGATIVES: Final = 20_000
 """Legitimate rows that sampling leaves at least, where there are as many."""
@@ -196,6 +200,7 @@ class _Job:
         self.weight = event_weights(self.table, self.project)
         self.group = entity_groups(self.table, cluster=_cluster(self.project))
         self.warnings: list[str] = []
+        self._known_columns: dict[bytes, ModelColumns] = {}
 
     def run(self, trials: int, journal: Path | None, keep: Collection[str]) -> TrainedModel:
         final_columns = self._columns(self.split.train)
@@ -205,8 +210,13 @@ class _Job:
         scores, trees, unseen = self._fit_folds(tuned.params)
         self.progress.stage("final fit")
         n_trees = max(1, int(np.median(trees)))
-        model = average_models(self._fit(final_columns, self.split.train, tuned.params, number=0, iterations=n_trees))
-        fold_rows = self._fold_rows()
+        growing = self._growing(1, n_trees, what="model")
+        model = average_models(
+            self._fit(final_columns, self.split.train, tuned.params, growing, number=0, iterations=n_trees)
+        )
+        growing.end()
+        self.progress.stage("calibrating")
+        fold_rows = self._fold_rows(keep)
         choice = self._calibrate(fold_rows, np.concatenate(scores))
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice, np.concatenate(unseen), keep)
         baselines = self._baselines(scores)
@@ -214,17 +224,21 @@ class _Job:
         return TrainedModel(model, final_columns, choice.calibrator, predictions, tuned.params, n_trees, summary)
 
     def _columns(self, rows: NDArray[np.bool_]) -> ModelColumns:
-        return learn_columns(
-            self.table,
-            rows=rows,
-            names=self.features.names,
-            categorical=self.features.categorical,
-            max_categories=self.settings.max_categories,
-        )
+        """Learn the columns from some rows, once for the same rows."""
+        key = hashlib.sha256(np.packbits(rows).tobytes()).digest()
+        if key not in self._known_columns:
+            self._known_columns[key] = learn_columns(
+                self.table,
+                rows=rows,
+                names=self.features.names,
+                categorical=self.features.categorical,
+                max_categories=self.settings.max_categories,
+            )
+        return self._known_columns[key]
 
     def _warn_useless(self, columns: ModelColumns) -> None:
         """Name the features that say nothing in the training rows; without any other there is nothing to learn from."""
-        useless = [name for name in columns.names if self.table[name].filter(self.split.train).n_unique() <= 1]
+        useless = [name for name in columns.names if _constant(self.table[name], self.split.train)]
         if len(useless) == len(columns.names):
             msg = (
                 f"each of the {len(useless)} features is constant or null in the {self.split.train.sum()} training rows"
@@ -278,7 +292,10 @@ class _Job:
         return self.table["label"].filter(rows).to_numpy()
 
     def _judged(self, fold: Fold) -> Judged:
-        rows = self.table.filter(fold.valid)
+        matrix = self.objective.matrix
+        costs = [name for name in ("amount", *matrix.columns) if name in self.table.columns]
+        names = ["label", *(costs if self.objective.needs_costs else [])]
+        rows = self.table.select(list(dict.fromkeys(names))).filter(fold.valid)
         weight = np.ones(rows.height) if self.weight is None else self.weight[fold.valid]
         return judge_rows(rows, objective=self.objective, weight=weight, group=self.group[fold.valid])
 
@@ -287,6 +304,7 @@ class _Job:
         columns: ModelColumns,
         rows: NDArray[np.bool_],
         params: dict[str, float],
+        growing: Growing,
         *,
         number: int,
         iterations: int,
@@ -298,17 +316,24 @@ class _Job:
         models: list[CatBoost] = []
         first = pool = None
         for i, seed in enumerate(member_seeds(self.seed, self.settings.models)):
+            growing.begin("reading the rows")
             if pool is None or not alike:
                 sampled, kept = self._sample(rows, share, [self.seed, number, 2, i])
                 pool = quantize(self._pool(columns, sampled), like=first)
                 first = first or pool
-            model = fit_model(pool, params, settings=self.settings, iterations=iterations, seed=seed, valid=stop)
+            model = fit_model(
+                pool, params, settings=self.settings, iterations=iterations, seed=seed, valid=stop, watch=growing.tree
+            )
             if kept < 1.0:
                 model.set_scale_and_bias(1.0, float(np.log(kept)))
             models.append(model)
         return models
 
-    def _fit_fold(self, fold: Fold, params: dict[str, float]) -> tuple[list[CatBoost], Pool]:
+    def _growing(self, n_recipes: int, n_trees: int, *, what: str) -> Growing:
+        n_fits = n_recipes * self.settings.models
+        return Growing(self.progress, n_fits=n_fits, n_trees=n_trees, what=what)
+
+    def _fit_fold(self, fold: Fold, params: dict[str, float], growing: Growing) -> tuple[list[CatBoost], Pool]:
         """Fit a fold, stopping early on validation rows sampled likewise; gives the pool of all of these besides."""
         columns = self._columns(fold.train)
         valid = self._pool(columns, fold.valid)
@@ -316,7 +341,8 @@ class _Job:
         sampled, kept = self._sample(fold.valid, share, [self.seed, fold.number, 3])
         stop = valid if kept == 1.0 else self._pool(columns, sampled)
         iterations = self.settings.iterations
-        return self._fit(columns, fold.train, params, number=fold.number, iterations=iterations, stop=stop), valid
+        models = self._fit(columns, fold.train, params, growing, number=fold.number, iterations=iterations, stop=stop)
+        return models, valid
 
     def _fit_folds(
         self, params: dict[str, float]
@@ -326,13 +352,11 @@ class _Job:
         The last are the scores of the events of `_others`, which have no known label.
         """
         self.progress.stage("fitting folds")
-        fitted = []
-        for done, fold in enumerate(self.split.folds):
-            self.progress.update(done, len(self.split.folds))
-            fitted.append(self._fit_fold(fold, params))
+        growing = self._growing(len(self.split.folds), self.settings.iterations, what="fit")
+        fitted = [self._fit_fold(fold, params, growing) for fold in self.split.folds]
         trees = [int(np.median([best_trees(model) for model in models])) for models, _ in fitted]
         n_trees = max(1, int(np.median(trees)))
-        self.progress.update(len(fitted), len(fitted))
+        growing.end()
         scores = [_mean_score(models, valid, trees=n_trees) for models, valid in fitted]
         unseen = [
             self._score_others(models, fold, n_trees)
@@ -349,18 +373,23 @@ class _Job:
     def _baselines(self, scores: Sequence[NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
         """Compare the folds' predictions with what costs nothing, on the same rows; what is not beaten is said."""
         self.progress.stage("baselines")
-        by_fold = [self._baseline_scores(fold) for fold in self.split.folds]
-        judged = [self._judged(fold) for fold in self.split.folds]
-        names = dict.fromkeys(name for found in by_fold for name in found)
+        ours: list[NDArray[np.float64]] = []
+        theirs: dict[str, dict[int, NDArray[np.float64]]] = {}
+        for done, (fold, score) in enumerate(zip(self.split.folds, scores, strict=True)):
+            self.progress.update(done, len(scores))
+            judged = self._judged(fold)
+            ours.append(jackknifed(self.objective, judged, score) if judged.has_both_classes else np.empty(0))
+            for name, old in self._baseline_scores(fold).items():
+                found = theirs.setdefault(name, {})
+                if judged.has_both_classes:
+                    found[done] = jackknifed(self.objective, judged, old)
         result = {}
-        for name in names:
-            both = [i for i, found in enumerate(by_fold) if name in found and judged[i].has_both_classes]
-            old = [by_fold[i][name] for i in both]
-            rows = [judged[i] for i in both]
-            gain = paired_gain(self.objective, rows, [scores[i] for i in both], old)
+        for name, by_fold in theirs.items():
+            both = list(by_fold)
+            gain = gain_of([ours[i] for i in both], list(by_fold.values())) if both else None
             if gain is None:
                 continue
-            value = float(np.mean([self.objective.value(*pair) for pair in zip(rows, old, strict=True)]))
+            value = float(np.mean([figures[0] for figures in by_fold.values()]))
             result[name] = {"value": round(value, 6), "gain": gain.to_dict(), "folds": len(both)}
             if not gain.low > 0:
                 self._warn(f"the model does not surely beat {name} in {self.objective.name}: {gain.words()}")
@@ -371,20 +400,26 @@ class _Job:
         share = self._share(fold.train, self.settings.keep_negatives)
         sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0])
         weight = np.ones(int(sampled.sum())) if self.weight is None else self.weight[sampled]
-        valid = self.table.filter(fold.valid)
-        found = baseline_scores(Rows(self.table.filter(sampled), weight, kept, valid, columns))
+        amount = [name for name in ("amount",) if name in self.table.columns]
+        table = self.table.select(list(dict.fromkeys(["label", *amount, *columns.names])))
+        found = baseline_scores(Rows(table.filter(sampled), weight, kept, table.filter(fold.valid), columns))
         if self.champion is not None and NO_TIME != fold.as_of >= self.champion.as_of:
-            found[CHAMPION] = log_odds(predict(self.champion, valid)[1])
+            found[CHAMPION] = log_odds(predict(self.champion, self.table.filter(fold.valid))[1])
         return found
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.progress.warn(text)
 
-    def _fold_rows(self) -> pl.DataFrame:
-        parts = [
-            self.table.filter(fold.valid).with_columns(fold=pl.lit(fold.number, pl.Int32)) for fold in self.split.folds
-        ]
+    def _carried(self, keep: Collection[str]) -> list[str]:
+        """Name the columns that travel with the predictions."""
+        wanted = ["amount", *self.project.entities, *keep]
+        return [name for name in dict.fromkeys(wanted) if name in self.table.columns]
+
+    def _fold_rows(self, keep: Collection[str]) -> pl.DataFrame:
+        names = list(dict.fromkeys(["event_id", "event_time", "label", *self._carried(keep)]))
+        table = self.table.select(names)
+        parts = [table.filter(fold.valid).with_columns(fold=pl.lit(fold.number, pl.Int32)) for fold in self.split.folds]
         return pl.concat(parts)
 
     def _calibrate(self, rows: pl.DataFrame, y_score: NDArray[np.float64]) -> CalibrationChoice:
@@ -392,7 +427,7 @@ class _Job:
         return choose_calibrator(rows["label"].to_numpy(), y_score, rows["fold"].to_numpy(), weight=weight)
 
     def _calibration_report(self, choice: CalibrationChoice) -> dict[str, Any]:
-        y_true = self._fold_rows()["label"].to_numpy()
+        y_true = np.concatenate([self._labels(fold.valid) for fold in self.split.folds])
         return calibration_report(y_true, choice.y_prob, seed=self.seed, weight=self._fold_weight())
 
     def _fold_weight(self) -> NDArray[np.float64] | None:
@@ -407,7 +442,7 @@ class _Job:
         keep: Collection[str],
     ) -> pl.DataFrame:
         """Put together what the folds predicted, for events without a known label too."""
-        weight, others = self._fold_weight(), self._other_rows()
+        weight, others = self._fold_weight(), self._other_rows(keep)
         known = self._predicted(rows, y_score, choice.y_prob, weight, keep)
         if others.is_empty():
             return known
@@ -421,14 +456,15 @@ class _Job:
         both = pl.concat([known, self._predicted(others, unseen, y_prob, heavy, keep)])
         return both.sort("fold", "event_time", "event_id", maintain_order=True)
 
-    def _other_rows(self) -> pl.DataFrame:
+    def _other_rows(self, keep: Collection[str]) -> pl.DataFrame:
         """Give the events of `_others` of all folds without their labels; those before the first fold are of fold 0."""
+        table = self.table.select(list(dict.fromkeys(["event_id", "event_time", *self._carried(keep)])))
         parts = []
         for fold in self.split.folds:
             rows = _others(fold)
             lead = np.zeros(len(rows), dtype=np.bool_) if fold.lead is None else fold.lead
             number = pl.Series("fold", np.where(lead, 0, fold.number)[rows], dtype=pl.Int32)
-            parts.append(self.table.filter(rows).with_columns(number, pl.lit(None, dtype=pl.Int8).alias("label")))
+            parts.append(table.filter(rows).with_columns(number, pl.lit(None, dtype=pl.Int8).alias("label")))
         return pl.concat(parts)
 
     def _predicted(
@@ -439,8 +475,7 @@ class _Job:
         weight: NDArray[np.float64] | None,
         keep: Collection[str],
     ) -> pl.DataFrame:
-        carried = ["amount", *self.project.entities, *keep]
-        names = [name for name in dict.fromkeys(carried) if name in rows.columns]
+        names = self._carried(keep)
         scores = [pl.Series("y_score", y_score), pl.Series("y_prob", y_prob)]
         scores += [] if weight is None else [pl.Series(WEIGHT, weight)]
         return rows.select("event_id", "event_time", "fold", "label", *scores, *names)
@@ -502,6 +537,12 @@ class _Job:
             "features": len(self.features.names),
             "warnings": self.warnings,
         }
+
+
+def _constant(column: pl.Series, rows: NDArray[np.bool_]) -> bool:
+    """Say whether a column has one value, or none, in some rows; most columns show a second one soon."""
+    first = column.gather(np.flatnonzero(rows)[:_FIRST_ROWS])
+    return first.n_unique() <= 1 and column.filter(rows).n_unique() <= 1
 
 
 def _others(fold: Fold) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ import polars as pl
 
 from fraudctl.calibrate import Calibrator
 from fraudctl.errors import BundleError, DataError, ProjectError
+from fraudctl.train.growing import Callback
 from fraudctl.weights import in_events
 
 if TYPE_CHECKING:
@@ -220,10 +221,12 @@ def fit_model(
     iterations: int,
     seed: int,
     valid: Pool | None = None,
+    watch: Callable[[int], object] | None = None,
 ) -> CatBoost:
     """Fit one model; with ``valid`` it stops early on its logarithmic loss (`best_trees` says where the best was).
 
-    No class weights: they lower average precision and inflate probabilities.
+    No class weights: they lower average precision and inflate probabilities. ``watch`` is called with the number of
+    trees after each of them; it changes nothing.
 
     Returns
     -------
@@ -234,7 +237,10 @@ def fit_model(
 
     model = CatBoost(_catboost_params(params, settings, iterations=iterations, seed=seed))
     stopping = settings.early_stopping if valid is not None else None
-    model.fit(pool, eval_set=valid, early_stopping_rounds=stopping, use_best_model=False, verbose=False)
+    callbacks = None if watch is None else [Callback(watch)]
+    model.fit(
+        pool, eval_set=valid, early_stopping_rounds=stopping, use_best_model=False, verbose=False, callbacks=callbacks
+    )
     return _normalised(model)
 
 
@@ -294,6 +300,7 @@ def _normalised(model: CatBoost) -> CatBoost:
     params = json.loads(metadata["params"])
     for section in ("flat_params", "system_options"):
         params.get(section, {}).pop("thread_count", None)
+        params.get(section, {}).pop("callbacks", None)
     metadata["params"] = json.dumps(params, sort_keys=True)
     metadata["train_finish_time"], metadata["training"] = "", "{}"
     metadata["model_guid"] = _digest(metadata["params"])

@@ -6,16 +6,16 @@ delete-a-group jackknife over entities. The metrics themselves are those of `fra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from fraudctl.calibrate import sigmoid
-from fraudctl.costs import BASE_RULE, OLD_BASE_RULE, CostMatrix, cost_matrix
-from fraudctl.metrics.ranking import average_precision, recall_at_fpr
-from fraudctl.metrics.ratios import savings
+from fraudctl.costs import BASE_RULE, OLD_BASE_RULE, CostMatrix, cost_matrix, minimum_risk, taken_cost
+from fraudctl.metrics.ranking import Ranking, ap_of, recall_of
+from fraudctl.metrics.ratios import savings_ratio
 from fraudctl.uncertainty import codes_by_appearance
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fraudctl.project import Project
 
     Floats = NDArray[np.float64]
+    Figure = Callable[[Floats], float]
+    """Takes the weights of the events and gives the figure of an objective."""
 
 N_GROUPS: Final = 20
 """Groups of entities that the jackknife leaves out in turn."""
@@ -82,17 +84,19 @@ class Objective:
         For savings each event gets the action of the lowest expected cost at the probability that the score means. No
         capacity limits these decisions, nor the constant action that they are measured against.
         """
-        weights = rows.weight if weight is None else weight
-        if self.name == "average_precision":
-            return average_precision(rows.y_true, y_score, weight=weights)
-        if rows.cost_table is None:
-            max_fpr = float(self.name.removeprefix("recall_at_fpr(").removesuffix(")"))
-            return recall_at_fpr(rows.y_true, y_score, max_fpr, weight=weights)
-        return self._savings(rows.cost_table, rows.y_true, y_score, weights)
+        return self.figure(rows, y_score)(rows.weight if weight is None else weight)
 
-    def _savings(self, cost_table: Floats, y_true: NDArray[Any], y_score: Floats, weight: Floats) -> float:
-        """Return `fraudctl.metrics.savings`, without a capacity on either side; NaN where it is undefined."""
-        return savings(y_true, sigmoid(y_score), cost_table, self.matrix, weight=weight)
+    def figure(self, rows: Judged, y_score: Floats) -> Figure:
+        """Return the function from weights, shape ``(n_events,)``, to `value`; what no weight changes is done once."""
+        table = rows.cost_table
+        if self.needs_costs and table is not None:
+            taken = taken_cost(table, minimum_risk(table, sigmoid(y_score)), rows.y_true)
+            return lambda weight: savings_ratio(rows.y_true, taken, table, self.matrix, weight=weight).value
+        ranking = Ranking.of(rows.y_true, y_score)
+        if self.name == "average_precision":
+            return lambda weight: ap_of(*ranking.totals(weight[ranking.order]))
+        max_fpr = float(self.name.removeprefix("recall_at_fpr(").removesuffix(")"))
+        return lambda weight: recall_of(*ranking.totals(weight[ranking.order]), max_fpr)
 
 
 def savings_base_of(summary: Mapping[str, Any]) -> str | None:
@@ -152,6 +156,28 @@ def paired_gain(
 ) -> Gain | None:
     """Compare two sets of scores on the same rows of the same folds.
 
+    Returns
+    -------
+    Gain or None
+        As `gain_of` does; None where no fold has both classes.
+    """
+    usable = [i for i, rows in enumerate(folds) if rows.has_both_classes]
+    if not usable:
+        return None
+    a, b = ([jackknifed(objective, folds[i], scores[i]) for i in usable] for scores in (new, old))
+    return gain_of(a, b)
+
+
+def jackknifed(objective: Objective, rows: Judged, y_score: Floats) -> Floats:
+    """Return the figure of all rows, then without each group of entities in turn, shape ``(1 + N_GROUPS,)``."""
+    figure = objective.figure(rows, y_score)
+    without = (np.where(rows.group == group, 0.0, rows.weight) for group in range(N_GROUPS))
+    return np.array([figure(rows.weight), *map(figure, without)])
+
+
+def gain_of(new: Sequence[Floats], old: Sequence[Floats]) -> Gain | None:
+    """Compare the figures of two sets of scores, from `jackknifed` on the same rows, one array for each fold.
+
     The interval is the estimate ± 1.645 standard errors of the delete-a-group jackknife,
     ``sqrt((G - 1) / G sum (d_g - mean d)²)``, whose groups are sets of entities (Kott, *The Delete-a-Group Jackknife*,
     Journal of Official Statistics, 2001).
@@ -159,33 +185,12 @@ def paired_gain(
     Returns
     -------
     Gain or None
-        None where no fold has both classes.
+        None where the figure is not defined, or not without more than half of the groups.
     """
-    usable = [i for i, rows in enumerate(folds) if rows.has_both_classes]
-    if not usable:
-        return None
-    value = _mean_difference(objective, folds, new, old, usable, left_out=None)
-    without = [_mean_difference(objective, folds, new, old, usable, left_out=group) for group in range(N_GROUPS)]
+    differences = np.array([a - b for a, b in zip(new, old, strict=True)])
+    value, *without = (float(np.mean(one)) for one in differences.T.copy())
     sample = np.array([item for item in without if np.isfinite(item)])
     if not np.isfinite(value) or len(sample) < N_GROUPS // 2:
         return None
     error = float(np.sqrt((len(sample) - 1) / len(sample) * ((sample - sample.mean()) ** 2).sum()))
     return Gain(value, value - _Z90 * error, value + _Z90 * error)
-
-
-def _mean_difference(
-    objective: Objective,
-    folds: Sequence[Judged],
-    new: Sequence[Floats],
-    old: Sequence[Floats],
-    usable: Sequence[int],
-    *,
-    left_out: int | None,
-) -> float:
-    differences = []
-    for i in usable:
-        rows = folds[i]
-        weight = rows.weight if left_out is None else np.where(rows.group == left_out, 0.0, rows.weight)
-        pair = [objective.value(rows, scores[i], weight=weight) for scores in (new, old)]
-        differences.append(pair[0] - pair[1])
-    return float(np.mean(differences))

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 Gate = Callable[[], contextlib.AbstractContextManager[None]]
 
 _STARTUP_TRIALS: Final = 8
+_EVERY_SECONDS: Final = 2.0
+"""Trees of a trial are not counted aloud more often than this."""
 _SEAL: Final = "sha256"
 """Key of a journal line that holds the digest of the others."""
 _OWNER, _SHARED, _DEFAULTS = "owner", "beside_others", "defaults"
@@ -99,6 +102,7 @@ class Tuner:
     seed: int
     progress: Progress
     _fits: dict[tuple[str, int], tuple[float, NDArray[np.float64]]] = field(default_factory=dict)
+    _at: tuple[int, int | None] = (0, None)
 
     def run(self, *, n_trials: int, journal: Path | None, name: str) -> Tuned:
         """Search, and say what the search bought over the defaults.
@@ -161,7 +165,7 @@ class Tuner:
         else:
             study.tell(trial, value)
         note = f"best {self.objective.name} {number(study.best_value, 4)}"
-        self.progress.update(min(_counted(study), n_trials), n_trials, note)
+        self._say(min(_counted(study), n_trials), n_trials, note)
 
     def _begin(self, study: optuna.Study) -> tuple[optuna.Trial, int]:
         """Open a trial in this process's name, the defaults first, and give its place."""
@@ -225,9 +229,26 @@ class Tuner:
             iterations=settings.iterations,
             seed=self.seed,
             valid=rehearsal.stop,
+            watch=self._watch(f"fold {i + 1} of {len(self.rehearsals)}"),
         )
         scores = undo_sampling(raw_score(model, rehearsal.valid, trees=best_trees(model)), kept=rehearsal.kept)
         return self.objective.value(rehearsal.judged, scores), scores
+
+    def _watch(self, what: str) -> Callable[[int], None]:
+        """Return what says how many trees of one fit are grown; the number of trials that are done stays."""
+        last = time.monotonic()
+
+        def tree(number: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > _EVERY_SECONDS:
+                last = time.monotonic()
+                self.progress.update(*self._at, f"{what}, tree {number}")
+
+        return tree
+
+    def _say(self, done: int, total: int, note: str) -> None:
+        self._at = done, total
+        self.progress.update(done, total, note)
 
     def _fitted(self, params: Mapping[str, float], i: int) -> tuple[float, NDArray[np.float64]]:
         """Do as `_fit` with as many trees as a model may have, once for the same parameters and fold."""
@@ -275,14 +296,14 @@ class Tuner:
         defaults: Mapping[str, float],
     ) -> Gain | None:
         """Judge each fold with the parameters that were best on the others, against the defaults, on the same rows."""
-        self.progress.update(0, 2 * len(folds), "what tuning bought")
+        self._say(0, 2 * len(folds), "what tuning bought")
         new, old = [], []
         for place, i in enumerate(folds):
             others = np.delete(figures, place, axis=1) if len(folds) > 1 else figures
             chosen = done[int(np.argmax(others.mean(axis=1)))]
             new.append(self._fitted({**defaults, **chosen.params}, i)[1])
             old.append(self._fitted(defaults, i)[1])
-            self.progress.update(2 * place + 2, 2 * len(folds), "what tuning bought")
+            self._say(2 * place + 2, 2 * len(folds), "what tuning bought")
         return paired_gain(self.objective, [self.rehearsals[i].judged for i in folds], new, old)
 
 

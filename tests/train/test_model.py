@@ -98,18 +98,20 @@ def test_another_seed_is_another_model_and_the_same_seed_the_same() -> None:
     assert not np.array_equal(scores[0], scores[2])
 
 
-def test_the_number_of_threads_changes_no_byte(tmp_path: Path) -> None:
+def test_neither_the_number_of_threads_nor_a_watcher_changes_a_byte(tmp_path: Path) -> None:
     rows, weight = table(20_000), np.random.default_rng(0).random(20_000) + 0.5
     columns = learn_columns(rows, names=["ratio", "velocity", "channel"], categorical=["channel"], max_categories=5)
     valid = make_pool(columns, rows.tail(4000), label=rows.tail(4000)["label"].to_numpy())
-    contents = set()
-    for threads in (1, 2, 4):
+    contents, seen = set(), list[int]()
+    for threads, watch in ((1, None), (2, seen.append), (4, None)):
         settings = TrainSection(threads=threads)
         pool = quantize(make_pool(columns, rows, label=rows["label"].to_numpy(), weight=weight))
-        model = fit_model(pool, params_of(settings.params), settings=settings, iterations=40, seed=0, valid=valid)
+        params = params_of(settings.params)
+        model = fit_model(pool, params, settings=settings, iterations=40, seed=0, valid=valid, watch=watch)
         model.save_model(str(tmp_path / "model.cbm"))
         contents.add(((tmp_path / "model.cbm").read_bytes(), best_trees(model)))
     assert len(contents) == 1
+    assert seen == list(range(1, model.tree_count_ + 1))
 
 
 def members(rows: pl.DataFrame, n_models: int) -> tuple[list[CatBoost], Pool]:

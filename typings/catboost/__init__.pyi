@@ -33,6 +33,7 @@ class CatBoost:
         early_stopping_rounds: int | None = ...,
         use_best_model: bool | None = ...,
         verbose: bool = ...,
+        callbacks: list[Any] | None = ...,
     ) -> CatBoost: ...
     def predict(
         self,
