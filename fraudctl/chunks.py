@@ -49,7 +49,7 @@ def spill_events(project: Project, *, columns: Collection[str], folder: Path, ro
         As `tables.load_events` does.
     """
     files = tables.find_files(project.data.events, root=project.root)
-    raw = tables.scan(files)
+    raw = tables.scan(files, form=tables.form_of(project))
     wanted = list(dict.fromkeys(tables.wanted_columns(project, columns)))
     tables.require_columns(wanted, raw.collect_schema(), where=tables.place(files))
     spans, rising = _first_pass(raw.select(wanted), project, columns, files, folder, rows)

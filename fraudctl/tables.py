@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -22,24 +20,22 @@ import polars as pl
 from fraudctl.distinct import repeats
 from fraudctl.errors import DataError
 from fraudctl.money import refuse_beyond
+from fraudctl.normal import files as finding
+from fraudctl.normal import opening, times
+from fraudctl.normal.form import WIDE, Form, exact_whole
 from fraudctl.own import outside
-from fraudctl.plain import looks_like_value, shown, shown_all
+from fraudctl.plain import shown, shown_all
 from fraudctl.project import Project
-from fraudctl.unreadable import MOST_DIGITS, TROUBLE, Reason, too_wide, why_not_csv, why_not_parquet
-
-if TYPE_CHECKING:
-    pass
+from fraudctl.unreadable import MOST_DIGITS, Reason, why_not_csv, why_not_parquet
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 """Names under which the columns with a role are known everywhere behind this module."""
 
-UTC_US = pl.Datetime("us", "UTC")
+UTC_US = times.UTC_US
+to_utc = times.utc
 
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
-_ISO_DATE = r"^\s*\d{4}-\d{2}-\d{2}"
-"""What a time in text starts with: of other notations nobody can say which number is the day."""
-_CSV_SUFFIXES = {".csv", ".tsv", ".gz"}
 
 
 def moment(value: datetime) -> str | None:
@@ -76,45 +72,103 @@ def find_files(events: str | tuple[str, ...], *, root: Path, what: str = "[data]
     Raises
     ------
     DataError
-        A path that does not exist, or a glob or folder without a single file.
+        A path that does not exist, a glob or folder without a single file, or with files of several kinds.
     """
-    found: list[str] = []
-    for text in (events,) if isinstance(events, str) else events:
-        found.extend([text] if "://" in text else _local_files(text, root, what))
-    return found
+    paths = (events,) if isinstance(events, str) else events
+    return [name for text in paths for name in finding.find(text, root=root, what=what).files]
 
 
-def _local_files(text: str, root: Path, what: str) -> list[str]:
-    path = root / text
-    if path.is_file():
-        return [str(path)]
-    if path.is_dir():
-        files = sorted(item for item in path.rglob("*") if item.suffix in {".parquet", ".csv"})
-    else:
-        base = Path(path.anchor)
-        files = sorted(base.glob(str(path.relative_to(base)))) if any(sign in text for sign in "*?[") else []
-    if not files:
-        kind = "no Parquet or CSV file in the folder" if path.is_dir() else "no such file"
-        msg = f"{kind}: {path}"
-        raise DataError(msg, hint=f"{what} takes a file, a glob or a folder, relative to {root}")
-    return [str(file) for file in files]
+def left_behind(events: str | tuple[str, ...], *, root: Path) -> list[str]:
+    """Return the files of folders and globs that `find_files` leaves out: hidden ones, and those of unknown kinds."""
+    paths = (events,) if isinstance(events, str) else events
+    return [name for text in paths for name in finding.find(text, root=root, what="events").left_out]
 
 
-def scan(files: Collection[str]) -> pl.LazyFrame:
-    """Open Parquet or CSV files as one lazy frame; folders named ``key=value`` become columns.
+def form_of(project: Project) -> Form:
+    """Return the normal form of a project's events: what is declared of them, and which columns are text.
+
+    An id that is text in one table of ``[sources]`` and an integer in another is text in all of them.
+    """
+    base = own_form(project)
+    return replace(base, agreed=frozenset(project.entities[name] for name in _agreed(project)))
+
+
+def form_of_source(project: Project, name: str) -> Form:
+    """Return the normal form of a table of ``[sources]``."""
+    section = project.sources[name]
+    agreed = frozenset(column for entity, column in section.entities.items() if entity in _agreed(project))
+    return replace(source_form(project, name), agreed=agreed)
+
+
+def form_to_score(project: Project, trained: Mapping[str, pl.DataType]) -> Form:
+    """Return the normal form of new events, whose columns are what they were in training.
+
+    Parameters
+    ----------
+    trained
+        Columns and types of the data that the model was trained on.
+    """
+    return form_of(project).as_trained(trained)
+
+
+def own_form(project: Project) -> Form:
+    """Return what `form_of` does without a look at other tables."""
+    data = project.data
+    ids = frozenset({str(data.event_id), *project.entities.values()})
+    categories = frozenset(map(outside, project.features.categorical))
+    clocks = frozenset(name for name in (data.event_time, data.label_time) if name is not None)
+    return Form(data, data.timezone, data.event_time, data.event_id, ids, categories, clocks=clocks)
+
+
+def source_form(project: Project, name: str) -> Form:
+    """Return what `form_of_source` does without a look at other tables."""
+    section = project.sources[name]
+    clocks = frozenset(column for column in (section.event_time, section.known_time) if column is not None)
+    ids = frozenset(section.entities.values())
+    return Form(section, project.data.timezone, section.event_time, None, ids, clocks=clocks)
+
+
+def _agreed(project: Project) -> frozenset[str]:
+    """Return the entities whose ids have different types in different tables."""
+    if not project.sources:
+        return frozenset()
+    found: dict[str, set[pl.DataType]] = {}
+
+    def note(entity: str, schema: Mapping[str, pl.DataType], column: str) -> None:
+        if column in schema and schema[column] != pl.Null:
+            kind = schema[column]
+            found.setdefault(entity, set()).add(pl.Int64() if kind.is_numeric() else pl.String())
+
+    tables = [(project.data.events, "[data] events", own_form(project), project.entities)]
+    for name, section in project.sources.items():
+        tables.append((section.events, f"[sources.{name}] events", source_form(project, name), section.entities))
+    for events, what, form, entities in tables:
+        try:
+            schema = scan(find_files(events, root=project.root, what=what), form=form).collect_schema()
+        except DataError:
+            continue  # whoever reads the table says what is wrong
+        for entity, column in entities.items():
+            note(entity, schema, column)
+    return frozenset(entity for entity, types in found.items() if len(types) > 1)
+
+
+def scan(files: Collection[str], *, form: Form | None = None) -> pl.LazyFrame:
+    """Open the files of one table as one lazy frame in its normal form; folders ``key=value`` become columns.
+
+    Parameters
+    ----------
+    form
+        What is declared of the table; None declares nothing.
 
     Raises
     ------
     DataError
-        A file that is not readable as what its name says, files whose columns do not fit together, or a name of a
-        column with a NUL character.
+        A file that is not readable as what its name says, files whose columns do not fit together, a name of a
+        column with a NUL character, or a value that the declared notation does not read.
     """
     names = list(files)
     with explained(names):
-        if len({_is_csv(name) for name in names}) > 1:
-            msg = f"{len(names)} files are partly CSV and partly Parquet"
-            raise DataError(msg, hint="name files of one format at a time")
-        frame = _scan_csv(names) if _is_csv(names[0]) else _scan_parquet(names)
+        frame = opening.opened(names, form or Form())
         held = [place for place, name in enumerate(frame.collect_schema(), start=1) if "\0" in name]
     if held:  # such a name ends the process where Arrow hands a table on
         msg = f"{names[0]}: the name of column {held[0]} holds a NUL character"
@@ -122,79 +176,13 @@ def scan(files: Collection[str]) -> pl.LazyFrame:
     return frame
 
 
-def _scan_parquet(names: list[str]) -> pl.LazyFrame:
-    """Open Parquet files; decimals that are too wide to be computed with are left out, see `require_columns`."""
-    frame = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names))
-    wide = too_wide(frame.collect_schema())
-    return frame.drop(wide) if wide else frame
-
-
 def left_out(files: Collection[str]) -> dict[str, pl.DataType]:
     """Return the columns of Parquet files that `scan` leaves out, with their types."""
     names = list(files)
-    if _is_csv(names[0]):
+    if finding.kind_of(names[0]) != "parquet":
         return {}
     with explained(names):
-        schema = pl.scan_parquet(names, hive_partitioning=any("=" in name for name in names)).collect_schema()
-    return {name: schema[name] for name in too_wide(schema)}
-
-
-def _separator(names: Sequence[str]) -> str:
-    return "\t" if ".tsv" in names[0] else ","
-
-
-def _scan_csv(names: list[str]) -> pl.LazyFrame:
-    """Open CSV files with the types that all their rows have; these are found once, not at every look at a column."""
-    separator = _separator(names)
-    first = pl.scan_csv(names, try_parse_dates=True, infer_schema_length=None, separator=separator)
-    schema = first.collect_schema()
-    if len(schema) == 1 and (reason := why_not_csv(names, separator=separator, schema=None)) is not None:
-        raise DataError(reason.what, hint=reason.hint)
-    _require_header(schema.names(), names)
-    _refuse_repeated(schema.names(), names[0], separator)
-    times = [name for name, kind in schema.items() if kind.is_temporal()]
-    if times:  # Polars reads other notations too, and takes 02/03 for the second of March: these stay text
-        texts = pl.scan_csv(names, infer_schema=False, separator=separator).select(times)
-        iso = texts.select(pl.all().str.contains(_ISO_DATE).all()).collect().row(0, named=True)
-        schema.update({name: pl.String() for name in times if not iso[name] or not _parses(first, name)})
-    return pl.scan_csv(names, try_parse_dates=True, schema=schema, separator=separator)
-
-
-def _parses(frame: pl.LazyFrame, column: str) -> bool:
-    """Say whether all texts of a column are the times that they were taken for by the first of them."""
-    try:
-        frame.select(pl.col(column).null_count()).collect()
-    except pl.exceptions.ComputeError:
-        return False
-    return True
-
-
-def _require_header(columns: Sequence[str], files: Collection[str]) -> None:
-    """Refuse CSV whose first row is data: its values would pass for names, and be shown as such."""
-    odd = sum(map(looks_like_value, columns))
-    if odd >= 2 or 3 * odd > len(columns):
-        msg = f"{place(files)}: {odd} of {len(columns)} column names look like values"
-        raise DataError(msg, hint="write the names of the columns into the first row of every file")
-
-
-_RENAMED = re.compile(r"_duplicated_\d+$")
-"""What Polars adds to the second column of a name."""
-
-
-def _refuse_repeated(columns: Sequence[str], file: str, separator: str) -> None:
-    """Refuse CSV whose header names a column twice: which of the two is meant cannot be known."""
-    if not any(_RENAMED.search(name) for name in columns):
-        return
-    header = pl.scan_csv(file, has_header=False, n_rows=1, infer_schema=False, separator=separator).collect().row(0)
-    repeated = sorted({name for name in header if name and header.count(name) > 1})
-    if repeated:
-        msg = f"{file}: the header names {', '.join(map(shown, repeated))} more than once"
-        raise DataError(msg, hint="give each column a name of its own")
-
-
-def _is_csv(name: str) -> bool:
-    path = Path(name)
-    return path.suffix != ".parquet" and bool(_CSV_SUFFIXES & set(path.suffixes))
+        return opening.too_wide_columns(names)
 
 
 def collect(frame: pl.LazyFrame, *, files: Collection[str]) -> pl.DataFrame:
@@ -227,28 +215,24 @@ def explained(files: list[str]) -> Iterator[None]:
         if isinstance(error, (pl.exceptions.SchemaError, pl.exceptions.ColumnNotFoundError)):
             msg = f"{place}: the files do not have the same columns and types ({kind})"
             raise DataError(msg, hint="write them with one schema, or name them one by one") from error
-        msg = f"{place}: cannot be read as {'CSV' if _is_csv(files[0]) else 'Parquet'} ({kind})"
+        kind = finding.words_of(finding.kind_of(files[0]))
+        msg = f"{place}: cannot be read as {kind} ({type(error).__name__})"
         raise DataError(msg, hint="the file may be truncated or of another format; write it again") from error
 
 
 def _why(files: Sequence[str]) -> Reason | None:
     try:
-        if not _is_csv(files[0]):
-            return why_not_parquet(files)
-        separator = _separator(files)
-        try:
-            frame = pl.scan_csv(list(files), try_parse_dates=True, infer_schema_length=None, separator=separator)
-            schema: pl.Schema | None = frame.collect_schema()
-        except TROUBLE:
-            schema = None
-        return why_not_csv(files, separator=separator, schema=schema)
+        kind = finding.kind_of(files[0])
+        if kind == "csv":
+            return why_not_csv(files, dialect=opening.dialect_of(files[0]))
+        return why_not_parquet(files) if kind in {"parquet", None} else None
     except OSError:
         return None
 
 
 def load_schema(project: Project) -> pl.Schema:
     """Give the columns and types of the project's data files."""
-    return scan(find_files(project.data.events, root=project.root)).collect_schema()
+    return scan(find_files(project.data.events, root=project.root), form=form_of(project)).collect_schema()
 
 
 def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
@@ -266,7 +250,7 @@ def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
         times, one id with differing rows, labels beyond 1, 0 and null, a label_time before its event_time.
     """
     files = find_files(project.data.events, root=project.root)
-    return normalise(scan(files), project=project, files=files, columns=columns)
+    return normalise(scan(files, form=form_of(project)), project=project, files=files, columns=columns)
 
 
 def normalise(raw: pl.LazyFrame, *, project: Project, files: Collection[str], columns: Collection[str]) -> Events:
@@ -404,48 +388,6 @@ def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
     return times
 
 
-def to_utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
-    """Normalise instants to microseconds UTC; times without a zone are read in ``timezone``.
-
-    A local time that happens twice (when clocks go back) is taken as the earlier; one that never happens is an error.
-    """
-    dtype = times.dtype
-    if dtype == pl.String:
-        times = _parse_times(times, role)
-    elif dtype == pl.Date:
-        times = times.cast(pl.Datetime("us"))
-    elif not isinstance(dtype, pl.Datetime):
-        msg = f"column {shown(times.name)} ({role}): is {dtype}; expected a timestamp, a date or ISO 8601 text"
-        hint = "a row number or a count is no time; convert seconds since 1970 with a timestamp cast when writing"
-        raise DataError(msg, hint=hint)
-    if isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None:
-        return times.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-    local = times.dt.cast_time_unit("us")
-    if timezone == "UTC":
-        return local.dt.replace_time_zone("UTC")
-    zoned = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-    lost = zoned.null_count() - local.null_count()
-    if lost:
-        msg = f"column {shown(times.name)} ({role}): {lost} times do not exist in {timezone} (clocks went forward)"
-        raise DataError(msg, hint="are the times in another zone? set [data] timezone")
-    return zoned.dt.convert_time_zone("UTC")
-
-
-def _parse_times(times: pl.Series, role: str) -> pl.Series:
-    iso = times.set(~times.str.contains(_ISO_DATE), None)
-    try:
-        parsed = iso.str.to_datetime(time_unit="us", strict=False)
-    except pl.exceptions.ComputeError:
-        parsed = pl.Series(times.name, [None] * len(times), dtype=pl.Datetime("us"))
-    lost = parsed.null_count() - times.null_count()
-    if lost:
-        msg = f"column {shown(times.name)} ({role}): {lost} of {len(times)} texts are not ISO 8601 times"
-        raise DataError(
-            msg, hint="write them as 2026-01-31 23:59:00, year first, and a zone as +00:00 or Z right behind"
-        )
-    return parsed
-
-
 def to_label(values: pl.Series, *, mapping: Mapping[str, int | None]) -> pl.Series:
     """Normalise outcomes to Int8 1, 0 or null, through ``mapping`` (text of the value -> 1, 0, None) where given."""
     if mapping:
@@ -470,7 +412,8 @@ def to_label(values: pl.Series, *, mapping: Mapping[str, int | None]) -> pl.Seri
 
 def _as_text(values: pl.Series) -> pl.Series:
     """Give the text of each value; integral floats are written as integers, as a file with nulls may hold them."""
-    if values.dtype.is_float():
+    if values.dtype.is_float() or isinstance(values.dtype, pl.Decimal):
+        values = values.cast(pl.Float64).fill_nan(None)
         whole = values.cast(pl.Int64, strict=False)
         if ((whole.cast(pl.Float64) == values) | values.is_null()).all():
             values = whole
@@ -494,29 +437,34 @@ def to_amount(values: pl.Series, *, part: bool = False) -> pl.Series:
 
 
 def to_entity(values: pl.Series) -> pl.Series:
-    """Normalise entity ids to Int64 or String; nulls stay null. Floats must be whole numbers."""
-    dtype = values.dtype
-    if dtype.is_float():
-        values = values.fill_nan(None)
-        whole = values.cast(pl.Int64, strict=False)
-        n_broken = int((whole.is_null() & values.is_not_null()).sum()) + int((whole.cast(dtype) != values).sum())
-        if n_broken:
-            msg = (
-                f"column {shown(values.name)} (entity): {n_broken} ids are not whole numbers; expected integers or text"
-            )
-            raise DataError(msg)
-        return whole
-    return _to_id(values)
+    """Normalise entity ids to Int64 or String; nulls stay null.
+
+    Floats must be whole numbers that a float holds exactly.
+    """
+    return exact_whole(values) if values.dtype.is_float() else _to_id(values)
 
 
 def _to_id(values: pl.Series) -> pl.Series:
     dtype = values.dtype
-    if dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128):
+    if dtype.is_integer() and dtype not in WIDE:
         return values.cast(pl.Int64)
+    if isinstance(dtype, pl.Decimal) and dtype.scale == 0:
+        return values.cast(pl.String)
+    if dtype == pl.Binary:
+        return _utf8(values)
     if dtype in (pl.String, pl.Categorical, pl.Null) or dtype.is_integer() or isinstance(dtype, pl.Enum):
         return values.cast(pl.String)
     msg = f"column {shown(values.name)}: is {dtype}; expected integers or text as ids"
     raise DataError(msg)
+
+
+def _utf8(values: pl.Series) -> pl.Series:
+    """Return bytes as the text that they are in UTF-8, as some writers store it."""
+    found = values.cast(pl.String, strict=False)
+    if found.null_count() > values.null_count():
+        msg = f"column {shown(values.name)}: is Binary and no UTF-8 text; expected integers or text as ids"
+        raise DataError(msg, hint="write the ids as text, for example in hexadecimal")
+    return found
 
 
 def _finite(values: pl.Series) -> pl.Series:
@@ -535,9 +483,30 @@ def _plain(values: pl.Series) -> pl.Series:
 def _label_time(frame: pl.DataFrame, project: Project, event_time: pl.Series, label: pl.Series) -> pl.Series:
     arrived = event_time + project.data.label_delay.timedelta
     if project.data.label_time is not None:
-        stated = to_utc(frame[project.data.label_time], timezone=project.data.timezone, role="label_time")
+        stated = arrivals(frame[project.data.label_time], event_time, timezone=project.data.timezone)
         arrived = stated.zip_with(stated.is_not_null(), arrived)
     return arrived.set(label.is_null(), None)
+
+
+def arrivals(stated: pl.Series, event_time: pl.Series, *, timezone: str) -> pl.Series:
+    """Return when labels arrived (µs UTC); of a local time that happens twice, the first not before its event.
+
+    An event at 02:50 and its label at 02:10 of the same night lie 20 minutes apart when clocks go back in between.
+    """
+    first = to_utc(stated, timezone=timezone, role="label_time")
+    if timezone == "UTC" or not (first < event_time).any():
+        return first
+    if isinstance(stated.dtype, pl.Datetime) and stated.dtype.time_zone is None:
+        local = stated.dt.cast_time_unit("us")
+    elif stated.dtype == pl.String:
+        local = times.iso_times(stated, timezone=timezone, role="label_time")
+        if not isinstance(local.dtype, pl.Datetime) or local.dtype.time_zone is not None:
+            return first
+    else:
+        return first
+    second = times.localised(local, timezone=timezone, role="label_time", ambiguous="latest")
+    later = ((first < event_time) & (second >= event_time)).fill_null(value=False)
+    return second.zip_with(later, first)
 
 
 def check_label_times(frame: pl.DataFrame) -> None:

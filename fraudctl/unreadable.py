@@ -18,7 +18,15 @@ TROUBLE = (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError)
 MOST_DIGITS = 38
 """Digits of the widest decimal that can be computed with."""
 _BLOCK = 1 << 20
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+
+
+class Dialect(NamedTuple):
+    """How a CSV file is written: separator, name of the encoding, and what encloses texts."""
+
+    separator: str
+    encoding: str
+    quote: str = '"'
 
 
 class Reason(NamedTuple):
@@ -33,32 +41,21 @@ def too_wide(schema: pl.Schema) -> list[str]:
     return [name for name, kind in schema.items() if isinstance(kind, pl.Decimal) and kind.precision > MOST_DIGITS]
 
 
-def why_not_csv(files: Sequence[str], *, separator: str, schema: pl.Schema | None) -> Reason | None:
-    """Return what is wrong with CSV files: their encoding, their separator, or the first column that cannot be read.
-
-    Parameters
-    ----------
-    schema
-        Columns and types that were found; None where not even these can be read.
-    """
+def why_not_csv(files: Sequence[str], *, dialect: Dialect) -> Reason | None:
+    """Return what is wrong with CSV files: their encoding, or their separator."""
     for name in files:
-        if "://" in name or name.endswith(".gz"):
+        if "://" in name or name.endswith((".gz", ".zst")):
             continue
-        at = _not_utf8(Path(name))
+        at = _not_utf8(Path(name)) if dialect.encoding.lower() in {"utf-8", "utf8"} else None
         if at is not None:
-            what = f"{name}: {_place(Path(name), at, separator)} is not UTF-8"
-            return Reason(what, "write the file in UTF-8; `iconv -f LATIN1 -t UTF-8` converts a file in Latin-1")
-        other = _other_separator(Path(name), separator)
+            what = f"{name}: {_place(Path(name), at, dialect.separator)} is not UTF-8"
+            return Reason(what, 'say how it is encoded, such as [data.csv] encoding = "latin-1" or "cp1252"')
+        other = _other_separator(Path(name), dialect.separator)
         if other is not None:
-            what = f"{name}: its columns are separated by {_SEPARATORS[other]}; expected {separator!r}"
-            return Reason(what, "write it with commas and with points in numbers; a .tsv has tabs")
-    column = next((item for item in schema or () if not _reads(files, item, separator, schema)), None)
-    if column is None:
-        return None
-    kind = None if schema is None else schema[column]
-    return Reason(
-        f"{files[0]}: column {shown(column)} cannot be read as {kind}", "write all its values in one notation"
-    )
+            what = f"{name}: its columns are separated by {_SEPARATORS[other]}; expected {dialect.separator!r}"
+            sign = "\\t" if other == "\t" else other
+            return Reason(what, f'say so: [data.csv] separator = "{sign}"')
+    return None
 
 
 def why_not_parquet(files: Sequence[str]) -> Reason | None:
@@ -120,11 +117,3 @@ def _other_separator(path: Path, separator: str) -> str | None:
     counts = {sign: line.count(sign) for sign in _SEPARATORS if sign != separator}
     best = max(counts, key=lambda sign: counts[sign])
     return best if counts[best] > line.count(separator) else None
-
-
-def _reads(files: Sequence[str], column: str, separator: str, schema: pl.Schema | None) -> bool:
-    try:
-        pl.scan_csv(list(files), try_parse_dates=True, schema=schema, separator=separator).select(column).collect()
-    except TROUBLE:
-        return False
-    return True

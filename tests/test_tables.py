@@ -161,7 +161,8 @@ def test_globs_folders_and_csv_give_the_same_events(tmp_path: Path) -> None:
     (tmp_path / "csv").mkdir()
     frame.write_csv(tmp_path / "csv" / "x.csv")
     by_csv = tables.load_events(project(tmp_path, events="csv")).frame
-    assert by_glob.equals(by_csv)
+    assert by_csv["card"].to_list() == ["8", None, "7"]  # ids in CSV are text; 7.0 is how a null beside it is written
+    assert by_glob.with_columns(pl.col("card").cast(pl.String)).equals(by_csv)
 
 
 @pytest.mark.parametrize("notation", ["%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S", "%d-%m-%Y"])
@@ -181,8 +182,8 @@ def test_the_file_that_does_not_fit_the_others_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-40])
     with pytest.raises(DataError, match=r"/b\.parquet: cannot be read as Parquet"):
         tables.load_events(project(tmp_path, events="*.parquet"))
-    frame.with_columns(pl.col("t").dt.cast_time_unit("ms")).write_parquet(tmp_path / "b.parquet")
-    with pytest.raises(DataError, match=r"/b\.parquet: column 't' is Datetime.*; expected Datetime.*/a\.parquet"):
+    frame.with_columns(pl.col("y").cast(pl.Float64)).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"/b\.parquet: column 'y' is Float64; expected Int64.*/a\.parquet"):
         tables.load_events(project(tmp_path, events="*.parquet"))
     frame.with_columns(more=1).write_parquet(tmp_path / "b.parquet")
     with pytest.raises(DataError, match=r"/b\.parquet: has a column 'more', which not .*a\.parquet has"):

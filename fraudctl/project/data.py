@@ -9,20 +9,24 @@ from pydantic import Field, field_validator, model_validator
 
 from fraudctl.own import DataColumn
 from fraudctl.project.messages import found
-from fraudctl.project.types import Duration, Section
+from fraudctl.project.reading import MADE_TIME, EventId, ReadingSection
+from fraudctl.project.types import Duration
 
 Paths = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class DataSection(Section):
+class DataSection(ReadingSection):
     """The events table: its place, the roles of its columns, and the maturity of its labels."""
 
     events: Paths
-    """File, glob or hive-partitioned folder of Parquet (or CSV), relative to this file; one or several."""
-    event_id: str
-    """Column that names each event once."""
+    """File, glob or hive-partitioned folder of Parquet, CSV or JSON lines, or the folder of a Delta or Iceberg table,
+    relative to this file; one or several."""
+    event_id: EventId
+    """Column that names each event once; { row_number = true } where there is none, or { columns = ["a", "b"] } that
+    together name an event."""
     event_time: str | None = None
-    """Column with the instant of the event. Data without one can only be split at random, which [split] has to say."""
+    """Column with the instant of the event, or the name of what [data.time] columns are joined to. Data without one can
+    only be split at random, which [split] has to say."""
     amount: str | None = None
     """Column with the amount in the project's currency; refunds are negative. Needed for costs with a `rate`."""
     label: str
@@ -59,6 +63,12 @@ class DataSection(Section):
         """Ask for the delay where there is a time, and refuse what only a time gives meaning to where there is none."""
         if not isinstance(value, dict):
             return value
+        time = value.get("time")
+        if isinstance(time, dict) and time.get("columns") and value.get("event_time") is None:
+            value = {**value, "event_time": MADE_TIME}
+        elif time is not None and value.get("event_time") is None:
+            msg = "time says how event_time is written, and event_time is missing"
+            raise ValueError(msg)
         if value.get("event_time") is not None and "label_delay" not in value:
             msg = "label_delay is missing: how old must an event be before its outcome counts?"
             raise ValueError(msg)

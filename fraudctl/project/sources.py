@@ -5,16 +5,17 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from fraudctl.project.data import Paths
-from fraudctl.project.types import Section
+from fraudctl.project.reading import ReadingSection
 
 
-class SourceSection(Section):
+class SourceSection(ReadingSection):
     """A table with its own times, and the entities that its rows are about."""
 
     events: Paths
-    """File, glob or folder of Parquet or CSV, relative to this file; one or several."""
+    """File, glob or folder of Parquet, CSV or JSON lines, relative to this file; one or several."""
     event_time: str
-    """Column with the instant at which something happened, or from which on an attribute is valid."""
+    """Column with the instant at which something happened, or from which on an attribute is valid; or the name of what
+    its [time] columns are joined to."""
     known_time: str | None = None
     """Column with the instant at which the row became known, where that is later; it is never used before."""
     entities: dict[str, str]

@@ -20,11 +20,13 @@ from fraudctl.errors import DataError
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.figures import exact
 from fraudctl.money import LARGEST
+from fraudctl.normal.times import iso_one
 from fraudctl.own import outside
 from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.scoring import wire
 from fraudctl.scoring.schema import DataSchema, kind_of, time_column
+from fraudctl.tables import own_form, source_form
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**63 - 1
@@ -71,6 +73,13 @@ class EventReader:
         priced: Collection[str] = (),
     ) -> None:
         data = project.data
+        self._form = own_form(project)
+        self._source_forms = {name: source_form(project, name) for name in features.sources}
+        self._numeric = frozenset(name for name, kind in schema.events.items() if kind.is_numeric())
+        self._source_numeric = {
+            name: frozenset(column for column, kind in schema.sources[name].items() if kind.is_numeric())
+            for name in features.sources
+        }
         self._zone = ZoneInfo(data.timezone)
         self._labels: Mapping[str, int | None] = data.label_values
         self.known = frozenset(schema.events)
@@ -102,6 +111,7 @@ class EventReader:
 
     def event_id(self, raw: Any) -> int | str | None:
         """Return the id of an event as it came; None where it has none that can be read."""
+        raw = self._normal(raw)
         if not isinstance(raw, dict) or raw.get(self.event_id_column) is None:
             return None
         try:
@@ -115,9 +125,14 @@ class EventReader:
 
         Values are compared as they are read, so that an instant in another zone, or 5 and 5.0, are the same.
         """
-        held = again if isinstance(again, dict) else {}
+        first = self._normal(first)
+        held = self._normal(again) if isinstance(again, dict) else {}
         read = [(column, convert) for _, column, convert in self._event if column in first]
         return [name for name, convert in read if name not in held or not _equal(first[name], held[name], convert)]
+
+    def _normal(self, raw: Any) -> Any:
+        """Return an event in the normal form that the project declares; what is no object is left as it is."""
+        return raw if self._form.idle or not isinstance(raw, dict) else self._form.row(raw, numeric=self._numeric)
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -149,6 +164,7 @@ class EventReader:
         if not isinstance(raw, dict):
             msg = f"an event is {_said(raw)}; expected an object with the data's columns as fields"
             raise DataError(msg)
+        raw = self._normal(raw)
         if strict and not raw.keys() <= self.known:
             raise _strangers(raw.keys() - self.known, self.known, "event")
         event = _read(self._event, raw, "event")
@@ -177,6 +193,8 @@ class EventReader:
         if not isinstance(raw, dict):
             msg = f"a row of source {name} is {_said(raw)}; expected an object with the table's columns as fields"
             raise DataError(msg)
+        form = self._source_forms[name]
+        raw = raw if form.idle else form.row(raw, numeric=self._source_numeric[name])
         if not raw.keys() <= self._source_columns[name]:
             raise _strangers(raw.keys() - self._source_columns[name], self._source_columns[name], f"source {name}")
         row = _read(self._sources[name], raw, f"source {name}")
@@ -232,7 +250,7 @@ class EventReader:
             told = f"is {_said(value)}; expected a time as ISO 8601 text"
             raise MisfitError(told)
         try:
-            moment = datetime.fromisoformat(value)
+            moment = iso_one(value)
         except ValueError:
             told = "is no ISO 8601 time"
             raise MisfitError(told) from None

@@ -64,7 +64,7 @@ def open_new(
         No such file, a column that is missing or of another type than in training.
     """
     files = tables.find_files(tuple(str(Path(path).resolve()) for path in paths), root=Path.cwd(), what=what)
-    raw = tables.scan(files)
+    raw = tables.scan(files, form=tables.form_to_score(project, schema.events))
     with tables.explained(files):
         found = raw.collect_schema()
     data, place = project.data, files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"

@@ -40,8 +40,9 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
     sources = _open_sources(project)
     used, wrong = _defined(project)
     with tables.explained(files):
+        raw = hold(tables.scan(files, form=tables.form_of(project)), files=files)
         return run_checks(
-            project, hold(tables.scan(files), files=files), place=place, sources=sources, used=used, features=wrong,
+            project, raw, place=place, sources=sources, used=used, features=wrong,
             now=now, left_out=tables.left_out(files), progress=progress,
         )  # fmt: skip
 
@@ -55,7 +56,7 @@ def _open_sources(project: Project) -> dict[str, pl.LazyFrame | FraudctlError]:
         try:
             files = tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
             with tables.explained(files):
-                raw = tables.scan(files)
+                raw = tables.scan(files, form=tables.form_of_source(project, name))
                 raw.collect_schema()
             out[name] = raw
         except FraudctlError as error:

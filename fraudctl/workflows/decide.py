@@ -354,7 +354,7 @@ class Decisions:
         if not self.table.n_duplicates:
             return 0
         files, column = tables.find_files(self.project.data.events, root=self.project.root), self.project.data.event_id
-        raw = tables.collect(tables.scan(files).select(column), files=files)[column]
+        raw = tables.collect(tables.scan(files, form=tables.form_of(self.project)).select(column), files=files)[column]
         return int(tables.to_entity(raw).is_in(ids.implode()).sum()) - len(ids)
 
     def _bundle_scores(self, bundle: Bundle, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:

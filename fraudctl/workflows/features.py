@@ -144,7 +144,8 @@ class Definitions:
         zone, columns, loaded = self.project.data.timezone, self.features.sources, {}
         for name, files in self.beside.items():
             if name in columns:
-                section, scan = self.project.sources[name], tables.scan(files)
+                section = self.project.sources[name]
+                scan = tables.scan(files, form=tables.form_of_source(self.project, name))
                 with tables.explained([f"[sources.{name}]"]):
                     loaded[name] = normalise_source(scan, section, name=name, timezone=zone, columns=columns[name])
         return loaded
@@ -173,7 +174,10 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
         for name, section in project.sources.items()
     }
     others = {
-        name: SourceTable(project.sources[name], tables.scan(found).collect_schema()) for name, found in beside.items()
+        name: SourceTable(
+            project.sources[name], tables.scan(found, form=tables.form_of_source(project, name)).collect_schema()
+        )
+        for name, found in beside.items()
     }
     features = define(project, schema, sources=others)
     return Definitions(project, features, carried_columns(project, features, schema, also=also), files, beside)

@@ -261,7 +261,8 @@ def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
 def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
     from fraudctl import tables
 
-    return tables.normalise(tables.scan(files), project=found.project, files=files, columns=found.carried).frame
+    raw = tables.scan(files, form=tables.form_of(found.project))
+    return tables.normalise(raw, project=found.project, files=files, columns=found.carried).frame
 
 
 def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:
@@ -270,8 +271,9 @@ def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[
 
     data = found.project.data
     noted: dict[str, Any] = {} if state is None else dict(state.facts["files"])
+    form = tables.form_of(found.project)
     for name in files:
-        times = tables.collect(tables.scan([name]).select(str(data.event_time)), files=[name]).to_series()
+        times = tables.collect(tables.scan([name], form=form).select(str(data.event_time)), files=[name]).to_series()
         utc = tables.to_utc(times, timezone=data.timezone, role="event_time").dt.epoch("us")
         early = 0 if state is None or name in noted else int((utc < state.before_us).sum())
         if early:

@@ -95,10 +95,10 @@ def _located(own: Project, bundle: Bundle, project: Project) -> Project:
     """Return a bundle's project with the places of the present data, and the training settings that were in effect."""
     sources = dict(own.sources)
     for name in sources.keys() & project.sources.keys():
-        sources[name] = sources[name].model_copy(update={"events": project.sources[name].events})
-    update: dict[str, Any] = {
-        "data": own.data.model_copy(update={"events": project.data.events}), "sources": sources,
-    }  # fmt: skip
+        there = project.sources[name]
+        sources[name] = sources[name].model_copy(update={"events": there.events, "csv": there.csv})
+    place = {"events": project.data.events, "csv": project.data.csv}
+    update: dict[str, Any] = {"data": own.data.model_copy(update=place), "sources": sources}
     for name, facts in bundle.facts.get("recipe", {}).items():
         update[name] = type(getattr(own, name)).model_validate(facts)
     return own.model_copy(update=update)

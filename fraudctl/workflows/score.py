@@ -264,7 +264,7 @@ def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dic
         files = tables.find_files(paths, root=Path.cwd(), what=f"--source {name}")
         with tables.explained(files):
             loaded[name] = normalise_source(
-                tables.scan(files),
+                tables.scan(files, form=tables.form_of_source(decider.project, name)),
                 decider.project.sources[name],
                 name=name,
                 timezone=decider.project.data.timezone,

@@ -1,0 +1,165 @@
+"""The files of a table: which are taken, which are left out and named, of what kind each is.
+
+In a folder, or behind a glob, what begins with a dot or an underscore is left out, as writers of tables mean it
+(``_temporary``, ``.ipynb_checkpoints``, ``_SUCCESS``). A file of a kind that cannot be read is left out too. Both are
+named by `Found.left_out`. Folders of Delta and Iceberg tables are no plain Parquet.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from fraudctl.errors import DataError
+
+Kind = Literal["parquet", "csv", "jsonl", "delta", "iceberg"]
+_SUFFIXES: Final[dict[str, Kind]] = {
+    ".parquet": "parquet", ".parq": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".txt": "csv",
+    ".jsonl": "jsonl", ".ndjson": "jsonl",
+}  # fmt: skip
+_PACKED: Final = frozenset({".gz", ".zst"})
+_WORDS: Final = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines", "delta": "Delta", "iceberg": "Iceberg"}
+_SIDE: Final = frozenset({".crc", ".md", ".html", ".pdf"})
+DELTA: Final = "delta://"
+ICEBERG: Final = "iceberg://"
+NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of one table, sorted, and what was left out of a folder or glob, relative to it."""
+
+    files: list[str]
+    left_out: tuple[str, ...] = ()
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return the kind of a file by its first bytes, else by its name; None where it is of no kind that can be read."""
+    if name.startswith(DELTA):
+        return "delta"
+    if name.startswith(ICEBERG):
+        return "iceberg"
+    path = Path(name)
+    if "://" not in name and path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) == b"PAR1":
+                return "parquet"
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+    return found if found is not None else _worn(suffixes)
+
+
+def _worn(suffixes: list[str]) -> Kind | None:
+    """Return the kind of a name such as ``part.csv.2024``, whose last suffix says nothing."""
+    known = [_SUFFIXES[suffix] for suffix in suffixes if suffix in _SUFFIXES]
+    return known[-1] if known else None
+
+
+def words_of(kind: Kind | None) -> str:
+    """Return what a kind is called."""
+    return "Parquet" if kind is None else _WORDS[kind]
+
+
+def find(text: str, *, root: Path, what: str) -> Found:
+    """Return the files behind a path, glob or folder; a URL is passed on as it is.
+
+    Raises
+    ------
+    DataError
+        There is none; the files are of several kinds.
+    """
+    if "://" in text:
+        return Found([text])
+    path = root / text
+    if path.is_file():
+        return Found([str(path)])
+    lake = lake_of(path)
+    if lake is not None:
+        return Found([lake])
+    if path.is_dir():
+        found = _sorted_out(path, (item for item in path.rglob("*") if item.is_file()), pattern="")
+    elif any(sign in text for sign in "*?["):
+        base = Path(path.anchor)
+        pattern = str(path.relative_to(base))
+        fixed = Path(*_until_sign(path))
+        found = _sorted_out(fixed, (item for item in base.glob(pattern) if item.is_file()), pattern=text)
+    else:
+        found = Found([])
+    if not found.files:
+        kind = "no Parquet, CSV or JSON lines file in the folder" if path.is_dir() else "no such file"
+        msg = f"{kind}: {path}"
+        raise DataError(msg, hint=f"{what} takes a file, a glob or a folder, relative to {root}")
+    return found
+
+
+def _until_sign(path: Path) -> Iterator[str]:
+    for part in path.parts:
+        if any(sign in part for sign in "*?["):
+            return
+        yield part
+
+
+def lake_of(path: Path) -> str | None:
+    """Return the name of a Delta or Iceberg table at a path; None where it is none."""
+    if not path.is_dir():
+        return None
+    if (path / "_delta_log").is_dir():
+        return f"{DELTA}{path}"
+    metadata = path / "metadata"
+    if metadata.is_dir() and any(metadata.glob("*.metadata.json")):
+        return f"{ICEBERG}{path}"
+    return None
+
+
+def _sorted_out(folder: Path, items: Iterator[Path], *, pattern: str) -> Found:
+    taken: list[str] = []
+    left: list[str] = []
+    for item in sorted(items):
+        inner = item.relative_to(folder)
+        for parent in [folder / part for part in inner.parents]:
+            if lake_of(parent) is not None:
+                _refuse_inside(parent)
+        hidden = [part for part in inner.parts if part[0] in "._" and f"/{part[0]}" not in f"/{pattern}"]
+        if item.stat().st_size == 0 and (hidden or kind_of(str(item)) is None):
+            continue  # _SUCCESS and the like
+        if hidden or kind_of(str(item)) is None:
+            if item.suffix.lower() not in _SIDE:
+                left.append(str(inner))
+            continue
+        taken.append(str(item))
+    kinds = [words_of(kind_of(name)) for name in taken]
+    if len(set(kinds)) > 1:
+        counts = ", ".join(f"{kinds.count(word)} {word}" for word in sorted(set(kinds)))
+        msg = f"{folder}: files of several kinds: {counts}"
+        raise DataError(msg, hint="name files of one kind, by a glob such as *.parquet")
+    return Found(taken, tuple(left))
+
+
+def _refuse_inside(folder: Path) -> None:
+    kind = "Delta" if (folder / "_delta_log").is_dir() else "Iceberg"
+    msg = f"{folder} is a {kind} table: its files hold rows that were deleted or replaced since"
+    raise DataError(msg, hint="name the folder of the table itself")
+
+
+def partitions(names: list[str]) -> dict[str, list[str | None]]:
+    """Return the columns that folders named ``key=value`` make: key -> value of each file."""
+    found = [_keys(name) for name in names]
+    keys = list(dict.fromkeys(key for item in found for key in item))
+    return {key: [item.get(key) for item in found] for key in keys}
+
+
+def _keys(name: str) -> dict[str, str | None]:
+    parts = [part.partition("=") for part in Path(name).parts[:-1] if "=" in part]
+    return {key: None if value == NULL_PARTITION else unquote(value) for key, _, value in parts if key}
+
+
+def unpacked(name: str) -> bytes:
+    """Return the bytes of a file, decompressed where its name says gzip."""
+    data = Path(name).read_bytes()
+    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
