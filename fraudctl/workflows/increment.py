@@ -76,7 +76,7 @@ class _State:
     def past(self) -> Past:
         """Return the earlier events."""
         from fraudctl import outputs
-        from fraudctl.features.batch.build import Dropped
+        from fraudctl.features.batch.engine import Dropped
         from fraudctl.features.batch.increment import Past
 
         return Past(outputs.map_arrow(self.place), Dropped(self.facts["known"], self.facts["frauds"]))
@@ -195,7 +195,7 @@ def _unchanged(name: str, noted: dict[str, Any]) -> bool:
 
 def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int, progress: Progress) -> _Read:
     """Read the state and what is new, or, where no state fits, everything."""
-    from fraudctl.features.batch.build import Dropped
+    from fraudctl.features.batch.engine import Dropped
     from fraudctl.features.batch.increment import Past
 
     state, why_none = _open(found.project, found)

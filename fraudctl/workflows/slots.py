@@ -53,7 +53,8 @@ def _features_since(
     """Return the feature table of the events at ``lead`` or later; earlier ones are computed where windows need it."""
     import polars as pl
 
-    from fraudctl.features.batch.build import Dropped, build
+    from fraudctl.features.batch.build import build
+    from fraudctl.features.batch.engine import Dropped
     from fraudctl.features.batch.increment import Past, engine_after, extend, kept, remembered
 
     features, zone = decider.features, decider.project.data.timezone

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from fraudctl.features.batch.build import Dropped, Engine
+from fraudctl.features.batch.engine import Dropped, Engine
 from fraudctl.features.batch.loading import default_workers
 from fraudctl.features.batch.schedule import run
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.meaning.lookback import lookback_of
-from fraudctl.features.meaning.specs import RawSpec, WindowSpec
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,10 @@ class Past:
 
 
 def remembered(features: FeatureSet) -> list[str]:
-    """Give the features that windows look back on, which the past has to hold."""
-    steps = {step.name for step in features.steps if not isinstance(step.spec, RawSpec)}
-    specs = [step.spec for step in features.steps if isinstance(step.spec, WindowSpec)]
-    return list(dict.fromkeys(need for spec in specs for need in spec.needs if need in steps))
+    """Return the features that others look back on: the past has to hold them."""
+    features_of = {step.name for step in features.steps if not step.is_column}
+    looking_back = [step.spec for step in features.steps if not step.spec.of_one_row]
+    return list(dict.fromkeys(need for spec in looking_back for need in spec.needs if need in features_of))
 
 
 def kept(past: Past, features: FeatureSet, *, before_us: int) -> Past:

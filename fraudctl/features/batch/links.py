@@ -16,7 +16,7 @@ import polars as pl
 
 from fraudctl.features.batch.groups import Array, codes_of, joint_codes
 from fraudctl.features.meaning.definition import FeatureSet
-from fraudctl.features.meaning.specs import LinkSpec
+from fraudctl.features.meaning.families.links import LinkSpec
 
 
 @dataclass(frozen=True)

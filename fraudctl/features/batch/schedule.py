@@ -1,6 +1,6 @@
 """In which order features are computed, and what is computed at the same time.
 
-Features are computed stage by stage (see `graph`), within a stage by entity, and there by families that one pass over
+Features are computed stage by stage (see `graph`), within a stage by entity, and there by units that one pass over
 a history gives. Where few events ask, entities go side by side. Where many do, they go one after the other, all
 processors on one of them: the grouping of the next one is found meanwhile, and that of an entity is forgotten when
 nothing needs it any more.
@@ -12,107 +12,80 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
+from fraudctl.features.batch.hooks import BATCH
 from fraudctl.features.meaning.definition import Feature, FeatureSet
-from fraudctl.features.meaning.specs import (
-    HourSpec,
-    LabelSpec,
-    LinkSpec,
-    LookupSpec,
-    PairSpec,
-    RecencySpec,
-    SourceWindowSpec,
-    WindowSpec,
-    grouped_by,
-)
 
 if TYPE_CHECKING:
-    from fraudctl.features.batch.build import Engine
+    from fraudctl.features.batch.engine import Engine
 
 Progress = Callable[[str, int, int], None]
-Family = list[Feature]
+Unit = list[Feature]
+"""Features that one pass computes."""
 
 _MOST_SIDE_BY_SIDE = 2_000_000
 """Events that ask; where more do, memory for one entity at a time is what there should be."""
 
 
-def families(features: Iterable[Feature]) -> list[Family]:
-    """Put features together that one pass can compute."""
-    out: dict[object, Family] = {}
+def units(features: Iterable[Feature]) -> list[Unit]:
+    """Return features grouped by what one pass can compute."""
+    out: dict[object, Unit] = {}
     for feature in features:
-        out.setdefault(_family_key(feature), []).append(feature)
+        kind = type(feature.spec)
+        out.setdefault((kind, BATCH[kind].together(feature.spec)), []).append(feature)
     return list(out.values())
 
 
-def _family_key(feature: Feature) -> object:
-    spec = feature.spec
-    if isinstance(spec, WindowSpec):
-        where = None if spec.where is None else spec.where.sql
-        return ("window", spec.entity, where, spec.include_current)
-    if isinstance(spec, SourceWindowSpec):
-        where = None if spec.where is None else spec.where.sql
-        return ("source", spec.source, spec.entity, where)
-    if isinstance(spec, LookupSpec):
-        return ("lookup", spec.source, spec.entity, spec.max_age_us)
-    if isinstance(spec, (LabelSpec, RecencySpec, HourSpec)):
-        return (type(spec).__name__, spec.entity)
-    if isinstance(spec, PairSpec):
-        return ("pair", spec.entities)
-    if isinstance(spec, LinkSpec):
-        return ("links", spec.entities, spec.hub)
-    return feature.name
-
-
-def grouping(family: Family) -> tuple[str, ...]:
-    """Give the entities by which the events are grouped for a family; none where they are not."""
-    return grouped_by(family[0].spec)
+def grouping(unit: Unit) -> tuple[str, ...]:
+    """Return the entities by which the events are grouped for a unit; none where they are not."""
+    return unit[0].spec.grouped_by
 
 
 def run(engine: Engine, *, progress: Progress | None = None) -> None:
     """Compute all steps of the engine's set."""
     features = engine.features
-    stages = [_by_grouping(families([features[name] for name in stage])) for stage in features.stages]
+    stages = [_by_grouping(units([features[name] for name in stage])) for stage in features.stages]
     if engine.asked.height <= _MOST_SIDE_BY_SIDE and engine.workers.threads > 1:
-        _side_by_side(engine, stages, _told(features, progress))
+        _side_by_side(engine, stages, _teller(features, progress))
     else:
-        _one_by_one(engine, [group for stage in stages for group in stage], _told(features, progress))
+        _one_by_one(engine, [group for stage in stages for group in stage], _teller(features, progress))
 
 
-def _told(features: FeatureSet, progress: Progress | None) -> Callable[[Family], None]:
-    """Give what tells progress of each family that is done."""
+def _teller(features: FeatureSet, progress: Progress | None) -> Callable[[Unit], None]:
+    """Return a function that reports a finished unit to ``progress``."""
     done = 0
 
-    def tell(family: Family) -> None:
+    def tell(unit: Unit) -> None:
         nonlocal done
-        done += len(family)
+        done += len(unit)
         if progress is not None:
-            progress(family[0].name, done, len(features.steps))
+            progress(unit[0].name, done, len(features.steps))
 
     return tell
 
 
-def _by_grouping(found: list[Family]) -> list[list[Family]]:
-    out: dict[tuple[str, ...], list[Family]] = {}
-    for family in found:
-        out.setdefault(grouping(family), []).append(family)
+def _by_grouping(found: list[Unit]) -> list[list[Unit]]:
+    out: dict[tuple[str, ...], list[Unit]] = {}
+    for unit in found:
+        out.setdefault(grouping(unit), []).append(unit)
     return list(out.values())
 
 
-def _side_by_side(engine: Engine, stages: list[list[list[Family]]], tell: Callable[[Family], None]) -> None:
+def _side_by_side(engine: Engine, stages: list[list[list[Unit]]], tell: Callable[[Unit], None]) -> None:
     with ThreadPoolExecutor(engine.workers.threads) as pool:
         for groups in stages:
             running = {pool.submit(_compute, engine, group): group for group in groups}
             for future in as_completed(running):
                 future.result()
-                for family in running[future]:
-                    tell(family)
+                for unit in running[future]:
+                    tell(unit)
 
 
-def _compute(engine: Engine, group: list[Family]) -> None:
-    for family in group:
-        engine.compute(family)
+def _compute(engine: Engine, group: list[Unit]) -> None:
+    for unit in group:
+        engine.compute(unit)
 
 
-def _one_by_one(engine: Engine, groups: list[list[Family]], tell: Callable[[Family], None]) -> None:
+def _one_by_one(engine: Engine, groups: list[list[Unit]], tell: Callable[[Unit], None]) -> None:
     needed = [grouping(group[0]) for group in groups]
     ahead: Future[object] | None = None
     with ThreadPoolExecutor(1) as pool:
@@ -121,7 +94,7 @@ def _one_by_one(engine: Engine, groups: list[list[Family]], tell: Callable[[Fami
                 ahead.result()
             following = needed[number + 1] if number + 1 < len(needed) else ()
             ahead = pool.submit(engine.prepare, *following) if following else None
-            for family in group:
-                engine.compute(family)
-                tell(family)
+            for unit in group:
+                engine.compute(unit)
+                tell(unit)
             engine.forget(needed[number], needed[number + 1 :])

@@ -17,22 +17,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fraudctl.features.batch.build import PRIOR, Engine
+from fraudctl.features.batch.engine import PRIOR, Engine
 from fraudctl.features.batch.groups import Array, Workers
 from fraudctl.features.batch.loading import default_workers
 from fraudctl.features.batch.partition import N_BUCKETS, Packing, buckets_of, packed
-from fraudctl.features.batch.schedule import families
+from fraudctl.features.batch.schedule import units
 from fraudctl.features.meaning.definition import Feature, FeatureSet
-from fraudctl.features.meaning.specs import (
-    LabelSpec,
-    LinkSpec,
-    PairSpec,
-    RatioSpec,
-    RawSpec,
-    RecencySpec,
-    RowSpec,
-    WindowSpec,
-)
+from fraudctl.features.meaning.lookback import lookback_of
 
 Tell = Callable[[str, int, int], None]
 
@@ -161,7 +152,7 @@ class Spilled:
                 held.append(item.columns(chunk, found))
         frame = pl.concat(held, how="horizontal")
         engine = Engine(frame, self.features, self.timezone, {}, self.workers)
-        raw = [step for step in self.features.features if isinstance(step.spec, RawSpec) and step.name in names]
+        raw = [step for step in self.features.features if step.is_column and step.name in names]
         for feature in [*raw, *row_level]:
             engine.compute([feature])
         return pl.DataFrame([engine.column(name) for name in names])
@@ -180,7 +171,7 @@ class Spilled:
 
     def _is_row_level(self, name: str) -> bool:
         step = next((step for step in self.features.steps if step.name == name), None)
-        return step is not None and isinstance(step.spec, (RowSpec, RatioSpec))
+        return step is not None and step.spec.of_one_row and not step.is_column
 
     def _with_needs(self, names: Sequence[str]) -> tuple[list[str], list[Feature]]:
         """Give the names, what row-level ones among them need, and these in the order in which they can be computed."""
@@ -262,43 +253,34 @@ class Spilled:
         engine = Engine(frame, self.features, self.timezone, sources, self.workers, asking=asking)
         if not members:
             return pl.DataFrame({PRIOR: engine.known_fraud_rate})
-        every, (first, stop) = families(members), asking
-        for done, family in enumerate(every):
+        every, (first, stop) = units(members), asking
+        for done, unit in enumerate(every):
             moved(first + (stop - first) * done // len(every))
-            engine.compute(family)
+            engine.compute(unit)
         return pl.DataFrame([engine.results[feature.name] for feature in members])
 
 
 def _passes(features: FeatureSet) -> Iterator[tuple[str, list[Feature]]]:
     """Give, stage by stage, the entities and their features that are computed together; no features means the prior."""
-    if any(isinstance(step.spec, LabelSpec) and step.spec.kind == "smoothed_rate" for step in features.steps):
+    if lookback_of(features).prior:
         yield _EVERYBODY, []
     for stage in features.stages:
         found: dict[str, list[Feature]] = {}
         for name in stage:
-            feature = features[name]
-            if not isinstance(feature.spec, (RawSpec, RowSpec, RatioSpec)):
-                found.setdefault(_partition_by(feature), []).append(feature)
+            spec = features[name].spec
+            if not spec.of_one_row:
+                found.setdefault(spec.partitioned_by or _EVERYBODY, []).append(features[name])
         yield from found.items()
 
 
-def _partition_by(feature: Feature) -> str:
-    spec = feature.spec
-    if isinstance(spec, LinkSpec):
-        return _EVERYBODY
-    return spec.entities[0] if isinstance(spec, PairSpec) else str(getattr(spec, "entity", _EVERYBODY))
-
-
 def _input_columns(entity: str, members: list[Feature]) -> list[str]:
-    """Give the columns that the engine reads for these features."""
+    """Return the columns that the engine reads for these features, or for the prior."""
     names = {"event_time": None} | ({entity: None} if entity else {})
-    specs = [feature.spec for feature in members]
-    if not members or any(isinstance(spec, (LabelSpec, RecencySpec, LinkSpec)) for spec in specs):
+    if not members:
         names |= {"label": None, "label_time": None}
-    for spec in specs:
-        names |= dict.fromkeys(spec.needs) if isinstance(spec, WindowSpec) else {}
-        names |= dict.fromkeys(spec.entities) if isinstance(spec, (PairSpec, LinkSpec)) else {}
-        names |= {PRIOR: None} if isinstance(spec, LabelSpec) and spec.kind == "smoothed_rate" else {}
+    for spec in (feature.spec for feature in members):
+        names |= dict.fromkeys(spec.reads)
+        names |= {PRIOR: None} if spec.lookback.prior else {}
     return list(names)
 
 

@@ -9,32 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from fraudctl.errors import DataError, ProjectError
-from fraudctl.features.meaning import words
-from fraudctl.features.meaning.frozen import data_text, source_text, written
+from fraudctl.features.meaning.families.base import Draft, Spec, Types, is_column
+from fraudctl.features.meaning.frozen import data_text, source_text
 from fraudctl.features.meaning.graph import CycleError, stages
-from fraudctl.features.meaning.sections import NUMERIC_KINDS, Draft, drafts, near
+from fraudctl.features.meaning.near import near
+from fraudctl.features.meaning.sections import drafts
 from fraudctl.features.meaning.shadowed import refuse_two_meanings
-from fraudctl.features.meaning.specs import (
-    FROZEN,
-    HourSpec,
-    LabelSpec,
-    LinkSpec,
-    LookupSpec,
-    PairSpec,
-    RatioSpec,
-    RawSpec,
-    RecencySpec,
-    RowSpec,
-    SourceWindowSpec,
-    Spec,
-    WindowSpec,
-)
-from fraudctl.features.rows.read import RowExpr, wide_dtype
+from fraudctl.features.rows.read import wide_dtype
 from fraudctl.own import COLUMNS, inside, outside
 from fraudctl.plain import shown
 from fraudctl.project import Project
@@ -48,8 +34,6 @@ POLARS_TYPES: dict[str, pl.DataType] = {
     "int": pl.Int64(), "float": pl.Float64(), "bool": pl.Boolean(), "category": pl.String(),
 }  # fmt: skip
 """A feature's dtype -> the type of its column."""
-
-_INT_KINDS = frozenset({"count", "nunique", "known_count", "fraud_count"})
 
 
 @dataclass(frozen=True)
@@ -89,9 +73,14 @@ class Feature:
     hidden: bool = False
 
     def describe(self) -> dict[str, str | None]:
-        """Give what ``features --describe`` and a bundle say about it."""
-        kept = ("name", "family", "entity", "dtype", "words", "interval", "nulls")
-        return {key: value for key, value in asdict(replace(self, spec=RawSpec(""))).items() if key in kept}
+        """Return what ``features --describe`` and a bundle say about it."""
+        kept = ("name", "family", "words", "entity", "dtype", "interval", "nulls")
+        return {key: getattr(self, key) for key in kept}
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is a column of the data as it is."""
+        return is_column(self.name, self.spec)
 
 
 @dataclass(frozen=True)
@@ -181,16 +170,12 @@ def define(
     planned = drafts(project, list(columns), {name: list(found) for name, found in others.items()})
     _refuse_clashes(planned, columns)
     order = _stages(planned)
-    types = dict(columns)
-    by_name = {draft.name: draft for draft in planned}
-    dtypes: dict[str, str] = {}
-    for name in (name for stage in order for name in stage):
-        dtypes[name] = _dtype(by_name[name], types, others, project)
-        types[name] = POLARS_TYPES[dtypes[name]]
-    steps = tuple(_feature(draft, dtypes[draft.name], by_name, project) for draft in planned)
+    dtypes = _dtypes(planned, order, columns, others, project)
+    specs = {draft.name: draft.spec for draft in planned}
+    steps = tuple(_feature(draft, dtypes[draft.name], specs, project) for draft in planned)
     features = tuple(step for step in steps if not step.hidden)
     _refuse_strangers(project, steps)
-    needed = {need for step in steps for need in step.spec.needs}
+    needed = {name for step in steps for name in step.spec.reads}
     carried = [name for name in columns if name in needed and name not in {"amount", "event_time", *project.entities}]
     used = {name: _source_columns(name, steps, list(project.entities)) for name in others}
     digest = _digest(project, steps, sources or {})
@@ -202,8 +187,7 @@ def define(
 
 
 def _source_columns(source: str, steps: tuple[Feature, ...], entities: list[str]) -> list[str]:
-    specs = [step.spec for step in steps if isinstance(step.spec, (SourceWindowSpec, LookupSpec))]
-    used = {column for spec in specs if spec.source == source for column in spec.source_columns}
+    used = {column for step in steps for column in step.spec.source_reads.get(source, ())}
     return sorted(used.difference(entities, ["event_time"]))
 
 
@@ -267,16 +251,15 @@ def _refuse_clashes(planned: list[Draft], columns: Mapping[str, pl.DataType]) ->
         if draft.name in seen:
             msg = f"features: two features are named {draft.name!r}"
             raise ProjectError(msg, hint="take one of them out, or give it another window or name")
-        if draft.family != "raw" and draft.name in taken:
+        if draft.name in taken and not is_column(draft.name, draft.spec):
             msg = f"features: {shown(draft.name)} is the name of a feature and of a column of the data"
             raise ProjectError(msg, hint="give the feature another name")
         seen.add(draft.name)
 
 
 def _stages(planned: list[Draft]) -> tuple[tuple[str, ...], ...]:
-    needs = {draft.name: () if isinstance(draft.spec, RawSpec) else draft.spec.needs for draft in planned}
     try:
-        return stages(needs)
+        return stages({draft.name: draft.spec.needs for draft in planned})
     except CycleError as error:
         msg = f"features: these need each other in a circle: {error}"
         raise ProjectError(msg, hint="a definition may use only what can be computed before it") from error
@@ -285,67 +268,30 @@ def _stages(planned: list[Draft]) -> tuple[tuple[str, ...], ...]:
 # ---------------------------------------------------------------- types and words
 
 
-def _dtype(
-    draft: Draft, types: Mapping[str, pl.DataType], sources: Mapping[str, Mapping[str, pl.DataType]], project: Project
-) -> str:
-    """Find the type of a feature from the types of what it needs."""
+def _dtypes(
+    planned: list[Draft],
+    order: tuple[tuple[str, ...], ...],
+    columns: Mapping[str, pl.DataType],
+    sources: Mapping[str, Mapping[str, pl.DataType]],
+    project: Project,
+) -> dict[str, str]:
+    """Return the type of each feature, found from the types of what it needs."""
+    categorical = frozenset("amount" if item == project.data.amount else item for item in project.features.categorical)
+    known = dict(columns)
+    types = Types(known, sources, categorical)
+    specs = {draft.name: draft.spec for draft in planned}
+    out: dict[str, str] = {}
+    for name in (name for stage in order for name in stage):
+        out[name] = specs[name].dtype(name, types)
+        known[name] = POLARS_TYPES[out[name]]
+    return out
+
+
+def _feature(draft: Draft, dtype: str, specs: Mapping[str, Spec], project: Project) -> Feature:
     spec = draft.spec
-    if isinstance(spec, (WindowSpec, SourceWindowSpec)):
-        _check_window(draft.name, spec, sources[spec.source] if isinstance(spec, SourceWindowSpec) else types)
-        return "int" if spec.kind in _INT_KINDS else "float"
-    if isinstance(spec, (LabelSpec, RecencySpec, HourSpec, RatioSpec)):
-        return "int" if isinstance(spec, LabelSpec) and spec.kind in _INT_KINDS else "float"
-    if isinstance(spec, (PairSpec, LinkSpec)):
-        counted = {"first_time": "bool", "count": "int", "component_size": "int", "degree": "int"}
-        return counted.get(spec.kind, "float")
-    if isinstance(spec, LookupSpec):
-        found = sources[spec.source][spec.column]
-        return "category" if found == pl.String else _column_type(draft.name, found, project)
-    dtype = types[spec.column] if isinstance(spec, RawSpec) else _result_type(spec.expr, types)
-    return _column_type(draft.name, dtype, project)
-
-
-def _check_window(name: str, spec: WindowSpec | SourceWindowSpec, types: Mapping[str, pl.DataType]) -> None:
-    if spec.where is not None and _result_type(spec.where, types) != pl.Boolean:
-        msg = f"{spec.where.where}: is no condition; expected something that is true or false"
-        raise ProjectError(msg)
-    if spec.kind not in NUMERIC_KINDS or spec.column is None:
-        return
-    dtype = types[spec.column]
-    if not (dtype.is_numeric() or dtype == pl.Boolean):
-        msg = f"features: {name}: {spec.kind}({spec.column}) needs a number, but the column is {dtype}"
-        raise ProjectError(msg, hint=f"nunique({spec.column}) counts distinct values of any type")
-
-
-def _result_type(expr: RowExpr, types: Mapping[str, pl.DataType]) -> pl.DataType:
-    empty = pl.DataFrame(schema={name: types[name] for name in expr.columns})
-    return expr.apply(empty).dtype
-
-
-def _column_type(name: str, dtype: pl.DataType, project: Project) -> str:
-    categorical = {"amount" if item == project.data.amount else item for item in project.features.categorical}
-    if name in categorical:
-        return "category"
-    if dtype.is_numeric():
-        return "float" if dtype.is_float() else "int"
-    if dtype == pl.Boolean:
-        return "bool"
-    text = dtype == pl.String
-    hint = f'add "{name}" to [features] categorical' if text else "turn it into numbers in [features.columns]"
-    msg = f"features: {name!r} is {dtype}; expected a number, a truth value or a category"
-    raise ProjectError(msg, hint=hint)
-
-
-def _feature(draft: Draft, dtype: str, by_name: Mapping[str, Draft], project: Project) -> Feature:
-    spec = draft.spec
-    text = project.features.words.get(draft.name) or words.meaning(draft.name, spec)
-    if isinstance(spec, RatioSpec) and draft.name not in project.features.words:
-        upper, lower = by_name[spec.upper].spec, by_name[spec.lower].spec
-        if isinstance(upper, WindowSpec) and isinstance(lower, WindowSpec):
-            text = words.trend(upper, lower)
+    words = project.features.words.get(draft.name) or spec.meaning(draft.name, specs)
     hidden = draft.name in project.features.hidden or draft.name.startswith(".")
-    interval, nulls = words.interval(spec), words.nulls(spec)
-    return Feature(draft.name, draft.family, text, draft.entity, dtype, interval, nulls, spec, hidden)
+    return Feature(draft.name, draft.family, words, draft.entity, dtype, spec.interval, spec.nulls, spec, hidden)
 
 
 def _refuse_strangers(project: Project, steps: tuple[Feature, ...]) -> None:
@@ -361,7 +307,7 @@ def _refuse_strangers(project: Project, steps: tuple[Feature, ...]) -> None:
 def _digest(project: Project, steps: tuple[Feature, ...], sources: Mapping[str, SourceTable]) -> str:
     parts = [f"engine {ENGINE_VERSION}", data_text(project.data), repr(dict(project.entities))]
     parts += [f"{name} {source_text(table.section)}" for name, table in sorted(sources.items())]
-    parts += [f"{step.name} {step.dtype} {step.hidden} {_canonical(step.spec)}" for step in steps]
+    parts += [f"{step.name} {step.dtype} {step.hidden} {step.spec.text}" for step in steps]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -383,18 +329,8 @@ def redefined(one: FeatureSet, other: FeatureSet, names: Sequence[str]) -> list[
             a, b = steps[0].get(name), steps[1].get(name)
             same[name] = a is b is None  # a column of the data
             if a is not None and b is not None:
-                own = (a.dtype, _canonical(a.spec)) == (b.dtype, _canonical(b.spec))
-                needs = () if isinstance(a.spec, RawSpec) else a.spec.needs
-                same[name] = own and all(alike(need) for need in needs)
+                own = (a.dtype, a.spec.text) == (b.dtype, b.spec.text)
+                same[name] = own and all(alike(need) for need in a.spec.needs)
         return same[name]
 
     return [name for name in names if not alike(name)]
-
-
-def _canonical(spec: Spec) -> str:
-    if isinstance(spec, RowSpec):
-        return f"RowSpec {spec.expr.sql}"
-    title, always = FROZEN[type(spec)]
-    if isinstance(spec, (WindowSpec, SourceWindowSpec)) and spec.where is not None:
-        return f"{written(title, always, replace(spec, where=None))} where {spec.where.sql}"
-    return written(title, always, spec)

@@ -14,23 +14,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from fraudctl.features.meaning.specs import (
-    HourSpec,
-    LabelSpec,
-    LinkSpec,
-    LookupSpec,
-    PairSpec,
-    RatioSpec,
-    RawSpec,
-    RecencySpec,
-    RowSpec,
-    SourceWindowSpec,
-    Spec,
-    WindowSpec,
-)
-
 if TYPE_CHECKING:
     from fraudctl.features.meaning.definition import FeatureSet
+    from fraudctl.features.meaning.families.base import Spec
 
 Key = tuple[str, ...]
 """An entity, or a pair of entities."""
@@ -48,6 +34,8 @@ class Lookback:
         By entity: outcomes with label_time in ``(t - within, t]``, however old their events are.
     rows_within_us
         By name of another table: its rows that became usable in ``(t - within, t)``.
+    latest_within_us
+        By name of another table: the latest row of an entity, valid since at most so long; None for any age.
     first, last
         Entities, or pairs of them, of which the first or last event of each value counts, however old.
     frauds
@@ -63,6 +51,7 @@ class Lookback:
     within_us: Mapping[str, int] = field(default_factory=dict)
     labels_within_us: Mapping[str, int] = field(default_factory=dict)
     rows_within_us: Mapping[str, int] = field(default_factory=dict)
+    latest_within_us: Mapping[str, int | None] = field(default_factory=dict)
     first: frozenset[Key] = frozenset()
     last: frozenset[Key] = frozenset()
     frauds: frozenset[Key] = frozenset()
@@ -76,6 +65,7 @@ class Lookback:
             _longer(self.within_us, other.within_us),
             _longer(self.labels_within_us, other.labels_within_us),
             _longer(self.rows_within_us, other.rows_within_us),
+            _oldest(self.latest_within_us, other.latest_within_us),
             self.first | other.first,
             self.last | other.last,
             self.frauds | other.frauds,
@@ -119,49 +109,25 @@ class Lookback:
         found += [_value(key).is_last_distinct() for key in sorted(self.last)]
         return pl.any_horizontal(found).fill_null(value=False)
 
-
-def lookback(spec: Spec) -> Lookback:
-    """Return what one feature sees of the past.
-
-    Raises
-    ------
-    TypeError
-        A kind of feature that nothing is known about: it has no default.
-    """
-    match spec:
-        case WindowSpec() | HourSpec():
-            return Lookback(within_us={spec.entity: spec.window_us})
-        case LabelSpec():
-            within = {spec.entity: spec.window_us}
-            return Lookback(labels_within_us=within, outcomes=True, prior=spec.kind == "smoothed_rate")
-        case SourceWindowSpec():
-            return Lookback(rows_within_us={spec.source: spec.window_us})
-        case RecencySpec():
-            return _recency(spec)
-        case PairSpec(kind="count"):
-            return Lookback(everything=frozenset({spec.entities}))
-        case PairSpec():
-            return Lookback(last=frozenset({spec.entities}))
-        case LinkSpec():
-            return Lookback(everything=frozenset({spec.entities}), outcomes="fraud" in spec.kind)
-        case LookupSpec() | RatioSpec() | RowSpec() | RawSpec():
-            return Lookback()
-    msg = f"what {type(spec).__name__} sees of the past is not declared"
-    raise TypeError(msg)
-
-
-def _recency(spec: RecencySpec) -> Lookback:
-    key = frozenset({(spec.entity,)})
-    if "fraud" in spec.kind:
-        return Lookback(frauds=key, outcomes=True)
-    return Lookback(first=key) if spec.kind == "seconds_since_first" else Lookback(last=key)
+    def matters_of(self, source: str, *, from_time: datetime) -> pl.Expr:
+        """Return which rows of another table an event at ``from_time`` or later can see."""
+        found = [pl.lit(value=False)]
+        if source in self.rows_within_us:
+            within = timedelta(microseconds=self.rows_within_us[source])
+            found.append(pl.col("usable_time") > from_time - within)
+        if source in self.latest_within_us:
+            age = self.latest_within_us[source]
+            if age is None:
+                return pl.lit(value=True)
+            found.append(pl.col("event_time") > from_time - timedelta(microseconds=age))
+        return pl.any_horizontal(found)
 
 
 def combined(specs: Iterable[Spec]) -> Lookback:
     """Return what several features see of the past together."""
     out = Lookback()
     for spec in specs:
-        out |= lookback(spec)
+        out |= spec.lookback
     return out
 
 
@@ -185,21 +151,8 @@ def seen_rows(
     from_time
         The earliest event_time for which features are computed.
     """
-    specs = [step.spec for step in features.steps]
-    return {name: table.filter(_seen(name, specs, from_time)) for name, table in sources.items()}
-
-
-def _seen(source: str, specs: Iterable[Spec], from_time: datetime) -> pl.Expr:
-    """Return which rows of a table some features can see at ``from_time`` or later."""
-    found = [pl.lit(value=False)]
-    for spec in specs:
-        if isinstance(spec, SourceWindowSpec) and spec.source == source:
-            found.append(pl.col("usable_time") > from_time - timedelta(microseconds=spec.window_us))
-        elif isinstance(spec, LookupSpec) and spec.source == source:
-            if spec.max_age_us is None:
-                return pl.lit(value=True)
-            found.append(pl.col("event_time") > from_time - timedelta(microseconds=spec.max_age_us))
-    return pl.any_horizontal(found)
+    seen = lookback_of(features)
+    return {name: table.filter(seen.matters_of(name, from_time=from_time)) for name, table in sources.items()}
 
 
 def _value(key: Key) -> pl.Expr:
@@ -208,3 +161,11 @@ def _value(key: Key) -> pl.Expr:
 
 def _longer(a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
     return {**a, **{name: max(us, a.get(name, 0)) for name, us in b.items()}}
+
+
+def _oldest(a: Mapping[str, int | None], b: Mapping[str, int | None]) -> Mapping[str, int | None]:
+    out = {**a, **b}
+    for name in a.keys() & b.keys():
+        one, other = a[name], b[name]
+        out[name] = None if one is None or other is None else max(one, other)
+    return out

@@ -1,77 +1,27 @@
-"""From the sections of a project file to named specs; the only place that knows how features are named."""
+"""From the sections of a project file to named specs: SQL, the names of columns, and "did you mean".
+
+What a section means is known by its family (`families`); a `Reader` is what all of them read the project file with.
+"""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from fraudctl.errors import ProjectError
-from fraudctl.features.meaning.specs import (
-    HourSpec,
-    LabelSpec,
-    LinkSpec,
-    LookupSpec,
-    PairSpec,
-    RatioSpec,
-    RawSpec,
-    RecencySpec,
-    RowSpec,
-    SourceWindowSpec,
-    Spec,
-    WindowSpec,
-)
+from fraudctl.features.meaning.families import FAMILIES
+from fraudctl.features.meaning.families.aggregates import NUMERIC
+from fraudctl.features.meaning.families.base import Draft
+from fraudctl.features.meaning.near import near
 from fraudctl.features.rows.read import RowExpr, compile_row_sql
 from fraudctl.own import inside
-from fraudctl.plain import shown, shown_all
+from fraudctl.plain import shown
 from fraudctl.project import Project
-from fraudctl.project.features import WindowSection
-from fraudctl.project.types import Aggregate, PositiveDuration
-
-NUMERIC_KINDS = frozenset({"sum", "mean", "std", "min", "max", "median", "mad"})
-WINDOW_KINDS = frozenset({"count", "nunique"}) | NUMERIC_KINDS
-LABEL_KINDS = frozenset(
-    {
-        "known_count",
-        "fraud_count",
-        "fraud_rate",
-        "smoothed_rate",
-        "seconds_since_first_fraud",
-        "seconds_since_last_fraud",
-    }
-)
-RECENCY_KINDS = frozenset(
-    {
-        "seconds_since_last",
-        "seconds_since_first",
-        "seconds_since_last_known_fraud",
-        "seconds_since_fraud_run_began",
-    }
-)
-PAIR_KINDS = frozenset({"first_time", "count", "seconds_since_last"})
-LINK_KINDS = frozenset({"component_size", "component_age_seconds", "component_fraud_rate", "degree"})
-HOUR_KINDS = frozenset({"hour_distance", "hour_concentration"})
-_PER_TIME = frozenset({"count", "sum"})
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A feature by name, family, entity and spec; without its type and words."""
-
-    name: str
-    family: str
-    entity: str | None
-    spec: Spec
-
-
-def near(name: str, known: Collection[str]) -> str:
-    """Say which known name is nearest, or which there are."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {shown(close[0])}?" if close else f"; there are {shown_all(known)}"
+from fraudctl.project.types import Aggregate
 
 
 def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Collection[str]]) -> list[Draft]:
-    """Give all features that the project asks for, and those they are built on, in the order of the model.
+    """Return all features that the project asks for, and those they are built on, in the order of the model.
 
     Parameters
     ----------
@@ -85,21 +35,24 @@ def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Col
     ProjectError
         Unknown entities, columns or aggregates; SQL that is refused.
     """
-    names = [draft.name for draft in _Reader(project, columns, sources, ()).without_sql()] + list(
-        project.features.columns
-    )
-    reader = _Reader(project, columns, sources, names)
-    return [*reader.without_sql(), *reader.row_level()]
+    names = [draft.name for draft in Reader(project, columns, sources, ()).read()]
+    return Reader(project, columns, sources, names).read()
 
 
-def window_name(entity: str, aggregate: Aggregate, window: str, *, tag: str | None = None) -> str:
-    """Name a window feature: ``card_count_1h``, ``card_mean_amount_7d``, ``card_declined_count_1h``."""
-    parts = [entity, *([tag] if tag else []), aggregate.kind, *([aggregate.column] if aggregate.column else []), window]
-    return "_".join(parts)
+class Reader:
+    """One pass over the sections. Without ``names`` (of features), row-level SQL is skipped: that pass finds names.
 
-
-class _Reader:
-    """One pass over the sections. Without ``names`` (of features), SQL is passed over: that pass only finds names."""
+    Attributes
+    ----------
+    columns
+        Names of data columns, entities and roles that features may use.
+    known
+        The same and the names of features.
+    found
+        The features that were read so far.
+    finding_names
+        Whether this is the pass that finds names.
+    """
 
     def __init__(
         self,
@@ -108,83 +61,26 @@ class _Reader:
         sources: Mapping[str, Collection[str]],
         names: Collection[str],
     ) -> None:
-        self.sources = sources
         self.project = project
-        self.features = project.features
         self.columns = columns
+        self.sources = sources
         self.known = [*columns, *names]
+        self.found: list[Draft] = []
         self.finding_names = not names
 
-    def without_sql(self) -> Iterator[Draft]:
-        yield from self.raw()
-        windows = list(self.windows())
-        yield from windows
-        yield from self.labels()
-        yield from self.recencies()
-        yield from self.pairs()
-        yield from self.trends(windows)
-        yield from self.hours()
-        yield from self.links()
-        yield from self.lookups()
+    def read(self) -> list[Draft]:
+        """Return the features of all families."""
+        for family in FAMILIES:
+            self.found += list(family.drafts(self))
+        return self.found
 
-    def raw(self) -> Iterator[Draft]:
-        usable = [name for name in self.columns if name != "event_time" and name not in self.project.entities]
-        for i, name in enumerate(self.features.raw):
-            column = "amount" if name == self.project.data.amount else name
-            if column not in usable:
-                msg = f"features.raw[{i}]: no column {shown(name)} that may be a feature{near(name, usable)}"
-                raise ProjectError(msg)
-            yield Draft(column, "raw", None, RawSpec(column))
+    def sections(self, key: str) -> Iterator[tuple[str, Any]]:
+        """Yield the sections under a key of ``[features]``, each after its place in the project file."""
+        for i, section in enumerate(getattr(self.project.features, key)):
+            yield f"features.{key}[{i}]", section
 
-    def windows(self) -> Iterator[Draft]:
-        for i, section in enumerate(self.features.window):
-            place = f"features.window[{i}]"
-            self._check_entities(section.by, f"{place}.by")
-            if section.source is not None:
-                yield from self.source_windows(section, section.source, place)
-                continue
-            where = None
-            if section.where is not None and not self.finding_names:
-                where = self._sql(section.where, self.known, f"{place}.where")
-            columns = [self._checked(item, WINDOW_KINDS, f"{place}.aggregates") for item in section.aggregates]
-            for entity in section.by:
-                for length in section.windows:
-                    for aggregate, column in zip(section.aggregates, columns, strict=True):
-                        name = window_name(entity, Aggregate(aggregate.kind, column), str(length), tag=section.name)
-                        spec = WindowSpec(entity, length.us, aggregate.kind, column, where, section.include_current)
-                        yield Draft(name, "window", entity, spec)
-
-    def source_windows(self, section: WindowSection, source: str, place: str) -> Iterator[Draft]:
-        known = self._source(source, section.by, place)
-        where = None if section.where is None else self._sql(section.where, known, f"{place}.where")
-        for item in section.aggregates:
-            self._checked(item, WINDOW_KINDS, f"{place}.aggregates", known=known)
-        tag = source if section.name is None else f"{source}_{section.name}"
-        for entity in section.by:
-            for length in section.windows:
-                for item in section.aggregates:
-                    spec = SourceWindowSpec(source, entity, length.us, item.kind, item.column, where)
-                    yield Draft(window_name(entity, item, str(length), tag=tag), "window", entity, spec)
-
-    def lookups(self) -> Iterator[Draft]:
-        for i, section in enumerate(self.features.lookup):
-            place = f"features.lookup[{i}]"
-            self._check_entities(section.by, f"{place}.by")
-            known = self._source(section.source, section.by, place)
-            for column in section.columns:
-                if column not in known or column in self.project.entities or column == "event_time":
-                    usable = [name for name in known if name not in self.project.entities and name != "event_time"]
-                    msg = (
-                        f"{place}.columns: no column {shown(column)} in source {section.source!r}{near(column, usable)}"
-                    )
-                    raise ProjectError(msg)
-                for entity in section.by:
-                    age = None if section.max_age is None else section.max_age.us
-                    spec = LookupSpec(section.source, entity, column, age)
-                    yield Draft(f"{entity}_{section.source}_{column}", "lookup", entity, spec)
-
-    def _source(self, source: str, entities: Collection[str], place: str) -> Collection[str]:
-        """Give the columns of a source that features may use, entities among them."""
+    def source(self, source: str, entities: Collection[str], place: str) -> Collection[str]:
+        """Return the columns of a source that features may use, entities among them; or raise."""
         if source not in self.sources:
             msg = f"{place}.source: no source {source!r}{near(source, list(self.sources))}"
             raise ProjectError(msg, hint=f"describe the table in [sources.{source}]")
@@ -194,106 +90,38 @@ class _Reader:
                 raise ProjectError(msg, hint=f"name its column in [sources.{source}] entities")
         return self.sources[source]
 
-    def labels(self) -> Iterator[Draft]:
-        for i, section in enumerate(self.features.labels):
-            self._check_entities(section.by, f"features.labels[{i}].by")
-            for aggregate in section.aggregates:
-                self._checked(aggregate, LABEL_KINDS, f"features.labels[{i}].aggregates")
-            for entity in section.by:
-                for length in section.windows:
-                    for item in section.aggregates:
-                        strength = section.prior_strength if item.kind == "smoothed_rate" else 0.0
-                        spec = LabelSpec(entity, length.us, item.kind, strength)
-                        yield Draft(f"{entity}_{item.kind}_{length}", "labels", entity, spec)
-
-    def recencies(self) -> Iterator[Draft]:
-        for i, section in enumerate(self.features.recency):
-            self._check_entities(section.by, f"features.recency[{i}].by")
-            for aggregate in section.aggregates:
-                self._checked(aggregate, RECENCY_KINDS, f"features.recency[{i}].aggregates")
-            for entity in section.by:
-                for item in section.aggregates:
-                    gap = section.run_gap.us if item.kind == "seconds_since_fraud_run_began" else 0
-                    yield Draft(f"{entity}_{item.kind}", "recency", entity, RecencySpec(entity, item.kind, gap))
-
-    def pairs(self) -> Iterator[Draft]:
-        for i, section in enumerate(self.features.pairs):
-            self._check_two(section.of, f"features.pairs[{i}].of")
-            for item in section.aggregates:
-                self._checked(item, PAIR_KINDS, f"features.pairs[{i}].aggregates")
-                yield Draft("_".join([*section.of, item.kind]), "pairs", section.of[0], PairSpec(section.of, item.kind))
-
-    def links(self) -> Iterator[Draft]:
-        for i, section in enumerate(self.features.links):
-            self._check_two(section.of, f"features.links[{i}].of")
-            for item in section.aggregates:
-                self._checked(item, LINK_KINDS, f"features.links[{i}].aggregates")
-                spec = LinkSpec(section.of, item.kind, section.hub)
-                yield Draft("_".join([*section.of, item.kind]), "links", section.of[0], spec)
-
-    def _check_two(self, names: tuple[str, str], place: str) -> None:
-        self._check_entities(names, place)
+    def check_two(self, names: tuple[str, str], place: str) -> None:
+        """Raise unless these are two entities."""
+        self.check_entities(names, place)
         if names[0] == names[1]:
             msg = f"{place}: {names[0]!r} twice; expected two entities"
             raise ProjectError(msg)
 
-    def trends(self, windows: list[Draft]) -> Iterator[Draft]:
-        """Yield trends, after the windows that they need and the model does not have."""
-        there: dict[Spec, str] = {draft.spec: draft.name for draft in windows}
-        for i, section in enumerate(self.features.trend):
-            place = f"features.trend[{i}]"
-            self._check_entities(section.by, f"{place}.by")
-            for entity in section.by:
-                for aggregate in section.aggregates:
-                    column = self._checked(aggregate, WINDOW_KINDS, f"{place}.aggregates")
-                    full = Aggregate(aggregate.kind, column)
-                    ends: list[str] = []
-                    for length in (section.short, section.long):
-                        spec = WindowSpec(entity, length.us, aggregate.kind, column)
-                        if spec not in there:
-                            there[spec] = f".{window_name(entity, full, str(length))}"
-                            yield Draft(there[spec], "window", entity, spec)
-                        ends.append(there[spec])
-                    factor = section.long.seconds / section.short.seconds if aggregate.kind in _PER_TIME else 1.0
-                    name = _trend_name(entity, full, section.short, section.long)
-                    yield Draft(name, "trend", entity, RatioSpec(ends[0], ends[1], factor))
-
-    def hours(self) -> Iterator[Draft]:
-        for i, section in enumerate(self.features.hours):
-            self._check_entities(section.by, f"features.hours[{i}].by")
-            for aggregate in section.aggregates:
-                self._checked(aggregate, HOUR_KINDS, f"features.hours[{i}].aggregates")
-            for entity in section.by:
-                for length in section.windows:
-                    for item in section.aggregates:
-                        name = f"{entity}_{item.kind}_{length}"
-                        yield Draft(name, "hours", entity, HourSpec(entity, length.us, item.kind))
-
-    def row_level(self) -> Iterator[Draft]:
-        for name, text in self.features.columns.items():
-            expr = self._sql(text, self.known, f"features.columns.{name}")
-            if len(expr.columns) == 1 and expr.columns[0] in self.project.entities and expr.bare:
-                msg = f"features.columns.{name}: is the id of entity {shown(expr.columns[0])}, and so never a feature"
-                raise ProjectError(msg)
-            yield Draft(name, "column", None, RowSpec(expr))
-
-    # ------------------------------------------------------------ checks
-
-    def _check_entities(self, names: Collection[str], place: str) -> None:
+    def check_entities(self, names: Collection[str], place: str) -> None:
+        """Raise unless all of these are entities."""
         for name in names:
             if name not in self.project.entities:
                 msg = f"{place}: no entity {name!r}{near(name, list(self.project.entities))}"
                 raise ProjectError(msg)
 
-    def _checked(
+    def check_section(self, section: Any, kinds: Collection[str], place: str) -> None:
+        """Raise unless a section's ``by`` are entities and its ``aggregates`` are of these kinds."""
+        self.check_entities(section.by, f"{place}.by")
+        for aggregate in section.aggregates:
+            self.checked(aggregate, kinds, f"{place}.aggregates")
+
+    def checked(
         self, aggregate: Aggregate, kinds: Collection[str], place: str, *, known: Collection[str] | None = None
     ) -> str | None:
-        """Give the column of an aggregate under the name it is known by, or raise."""
+        """Return the column of an aggregate under the name it is known by, or raise.
+
+        ``known`` are the columns that it may use, by default those of the events and the names of features.
+        """
         kind, column = aggregate.kind, aggregate.column
         if kind not in kinds:
             msg = f"{place}: no aggregate {kind!r}{near(kind, sorted(kinds))}"
             raise ProjectError(msg)
-        takes_column = kind in NUMERIC_KINDS or kind == "nunique"
+        takes_column = kind in NUMERIC or kind == "nunique"
         if takes_column != (column is not None):
             wanted = f"a column, such as {kind}(amount)" if takes_column else f"no column: {kind}"
             msg = f"{place}: {str(aggregate)!r}; {kind} takes {wanted}"
@@ -324,7 +152,7 @@ class _Reader:
             return f"{shown(column)} is known only after the outcome, or ignored, and so never part of a feature"
         return None
 
-    def _sql(self, text: str, allowed: Collection[str], where: str) -> RowExpr:
+    def sql(self, text: str, allowed: Collection[str], where: str) -> RowExpr:
         """Read SQL; point from a raw column name to the role that it is known by."""
         try:
             return compile_row_sql(text, allowed=allowed, where=where)
@@ -338,7 +166,3 @@ class _Reader:
                     )
                     raise ProjectError(error.message, hint=known or self._later(column)) from error
             raise
-
-
-def _trend_name(entity: str, aggregate: Aggregate, short: PositiveDuration, long: PositiveDuration) -> str:
-    return window_name(f"{entity}_trend", aggregate, f"{short}_{long}")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from fraudctl.features.batch.build import CIRCLE, build
+from fraudctl.features.batch.build import build
 from fraudctl.features.batch.groups import Array
+from fraudctl.features.batch.hooks import CIRCLE
 from fraudctl.features.meaning.definition import FeatureSet
-from fraudctl.features.meaning.specs import RawSpec
 from fraudctl.features.online import arena, intake, pairs
 from fraudctl.features.online.logs import NO_CODE
-from fraudctl.features.online.plan import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.reading import Seen
+from fraudctl.features.online.tracks import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.values import code_of
 from fraudctl.tables import Events
 
@@ -97,7 +97,7 @@ def _with_features(state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[
         name = edge.pop()
         if name in steps and name not in closure:
             closure.add(name)
-            edge += steps[name].spec.needs if not isinstance(steps[name].spec, RawSpec) else ()
+            edge += steps[name].spec.needs
     if not closure:
         return frame
     fewer = replace(
@@ -111,9 +111,9 @@ def _with_features(state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[
 
 
 def _is_column(features: FeatureSet, name: str) -> bool:
-    """Say whether a name is that of a column that is used as it is."""
+    """Return whether a feature is a column that is used as it is."""
     step = features[name]
-    return isinstance(step.spec, RawSpec) and step.dtype != "category"
+    return step.is_column and step.dtype != "category"
 
 
 def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.meaning.definition import FeatureSet
-from fraudctl.features.meaning.specs import LookupSpec
+from fraudctl.features.meaning.families.lookups import LookupSpec
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import LOCAL, brought
 from fraudctl.features.online.values import coercion, local_clock, micros, refused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,20 +12,20 @@ import numpy as np
 import polars as pl
 
 from fraudctl.errors import DataError
-from fraudctl.features.batch.build import CIRCLE
 from fraudctl.features.batch.groups import Array
-from fraudctl.features.meaning.definition import POLARS_TYPES, Feature, FeatureSet
-from fraudctl.features.meaning.specs import LookupSpec, RatioSpec, RawSpec, RowSpec
-from fraudctl.features.online.plan import COSINE, MINUTE, SINE, Inputs, Plan, Round
-from fraudctl.features.online.values import code_of, coercion, local_clock, micros, refused
+from fraudctl.features.batch.hooks import CIRCLE
+from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
+from fraudctl.features.meaning.families.lookups import LookupSpec
+from fraudctl.features.online.hooks import ONLINE, Getter
+from fraudctl.features.online.plan import Plan, Round
+from fraudctl.features.online.tracks import COSINE, MINUTE, SINE, Inputs
+from fraudctl.features.online.values import as_text, code_of, coercion, local_clock, micros, refused
 from fraudctl.features.rows.compile import compile_row
 from fraudctl.features.rows.read import RowExpr
 
 LOCAL = pl.Datetime("us")
 _NAN = math.nan
 _COSINES, _SINES = (axis.tolist() for axis in CIRCLE)
-
-Getter = Callable[[list[Any]], Any]
 
 
 @dataclass(slots=True)
@@ -110,7 +109,7 @@ class Reader:
         self._raw = [
             (self.places[step.name], plan.places[step.name])
             for step in features.steps
-            if isinstance(step.spec, RawSpec) and step.dtype != "category"
+            if step.is_column and step.dtype != "category"
         ]
         self._categories = [
             (step.name, self.places[step.name]) for step in features.features if step.dtype == "category"
@@ -159,30 +158,8 @@ class Reader:
             return compile_row(wheres[name], self.types, self.places), place, -1
         step = self.features[name]
         answer = -1 if step.dtype == "category" else self.plan.places[name]
-        if isinstance(step.spec, RowSpec):
-            return self._row_level(step, step.spec), place, answer
-        if isinstance(step.spec, RatioSpec):
-            return self._ratio(step.spec), place, answer
-        return None
-
-    def _row_level(self, step: Feature, spec: RowSpec) -> Getter:
-        function = compile_row(spec.expr, self.types, self.places)
-        if step.dtype != "category":
-            return function
-        empty = pl.DataFrame(schema={name: self.types[name] for name in spec.expr.columns})
-        text = as_text(spec.expr.apply(empty).dtype)
-        return lambda row: text(function(row))
-
-    def _ratio(self, spec: RatioSpec) -> Getter:
-        upper, lower, factor = self.places[spec.upper], self.places[spec.lower], spec.factor
-
-        def ratio(row: list[Any]) -> float | None:
-            if row[upper] is None or not row[lower]:
-                return None
-            found = row[upper] / row[lower] * factor
-            return found if math.isfinite(found) else None
-
-        return ratio
+        make = ONLINE[type(step.spec)].row
+        return None if make is None else (make(self, step, step.spec), place, answer)
 
     # ------------------------------------------------------------ reading and answering
 
@@ -265,16 +242,3 @@ def _typed(number: float, dtype: str) -> Any:
     if number != number:
         return None
     return number if dtype == "float" else int(number) if dtype == "int" else bool(number)
-
-
-def as_text(dtype: pl.DataType) -> Callable[[Any], str | None]:
-    """Give a function that writes a value of a type as Polars does."""
-    if dtype.is_integer():
-        return lambda value: None if value is None else str(value)
-
-    @functools.lru_cache(maxsize=4096)
-    def text(value: Any) -> str | None:
-        written: str | None = pl.Series([value], dtype=dtype).cast(pl.String)[0]
-        return written
-
-    return text

@@ -27,8 +27,9 @@ from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.online import answers, arena, intake, late, pairs
 from fraudctl.features.online.ledger import LARGEST_SLOT, Ledger
 from fraudctl.features.online.others import Other
-from fraudctl.features.online.plan import LABELS, Plan
+from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import Reader, Seen
+from fraudctl.features.online.tracks import LABELS
 from fraudctl.features.online.values import micros
 from fraudctl.tables import Events
 

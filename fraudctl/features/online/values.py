@@ -142,3 +142,16 @@ def code_of(value: Any) -> int:
 def _code_of_text(text: str) -> int:
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def as_text(dtype: pl.DataType) -> Callable[[Any], str | None]:
+    """Return a function that writes a value of a type as Polars does."""
+    if dtype.is_integer():
+        return lambda value: None if value is None else str(value)
+
+    @functools.lru_cache(maxsize=4096)
+    def text(value: Any) -> str | None:
+        written: str | None = pl.Series([value], dtype=dtype).cast(pl.String)[0]
+        return written
+
+    return text

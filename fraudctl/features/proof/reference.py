@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -23,21 +23,17 @@ import numpy as np
 import polars as pl
 
 from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
-from fraudctl.features.meaning.specs import (
-    HourSpec,
-    LabelSpec,
-    LinkSpec,
-    LookupSpec,
-    PairSpec,
-    RatioSpec,
-    RawSpec,
-    RecencySpec,
-    RowSpec,
-    SourceWindowSpec,
-    Spec,
-    WindowSpec,
-    grouped_by,
-)
+from fraudctl.features.meaning.families.base import Spec, is_column
+from fraudctl.features.meaning.families.hours import HourSpec
+from fraudctl.features.meaning.families.labels import LabelSpec
+from fraudctl.features.meaning.families.links import LinkSpec
+from fraudctl.features.meaning.families.lookups import LookupSpec
+from fraudctl.features.meaning.families.pairs import PairSpec
+from fraudctl.features.meaning.families.recency import RecencySpec
+from fraudctl.features.meaning.families.rows import RawSpec, RowSpec
+from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
+from fraudctl.features.meaning.families.trends import RatioSpec
+from fraudctl.features.meaning.families.windows import WindowSpec
 from fraudctl.features.rows.read import RowExpr
 
 Value = float | int | str | bool | None
@@ -181,8 +177,8 @@ class World:
         """Return a feature, or a column of the data, of several events, each as of its own time."""
         self.spend(len(rows))
         spec = self.specs.get(name)
-        if spec is None or isinstance(spec, RawSpec):
-            return self._column(rows, name if spec is None else spec.column, self.dtypes.get(name))
+        if spec is None or is_column(name, spec):
+            return self._column(rows, name, self.dtypes.get(name))
         new = [row for row in rows if (row, name) not in self._values]
         if new:
             typed = self._typed(name, self._compute(new, self.specs[name]))
@@ -206,33 +202,9 @@ class World:
         return [_plain(value) for value in pl.Series(finite, strict=False).cast(self.dtypes[name]).to_list()]
 
     def _compute(self, rows: list[int], spec: Spec) -> list[Value]:
-        if isinstance(spec, RowSpec):
-            return self._row_level(rows, spec.expr)
-        if isinstance(spec, RatioSpec):
-            pairs = zip(self.values(rows, spec.upper), self.values(rows, spec.lower), strict=True)
-            return [None if a is None or not b else _number(a) / _number(b) * spec.factor for a, b in pairs]
-        for entity in grouped_by(spec)[:1]:
+        for entity in spec.grouped_by[:1]:
             self.history.find(entity, self.frame[entity].gather(rows).to_list())
-        return [self._one(row, spec) for row in rows]
-
-    def _one(self, row: int, spec: Spec) -> Value:
-        self.spend(_CALL)
-        if isinstance(spec, WindowSpec):
-            return self._window(row, spec)
-        if isinstance(spec, LabelSpec):
-            return self._label(row, spec)
-        if isinstance(spec, RecencySpec):
-            return self._recency(row, spec)
-        if isinstance(spec, (SourceWindowSpec, LookupSpec)):
-            return self._source(row, spec)
-        if isinstance(spec, LinkSpec):
-            return self._link(row, spec)
-        if isinstance(spec, PairSpec):
-            return self._pair(row, spec)
-        if isinstance(spec, HourSpec):
-            return self._hour(row, spec)
-        msg = f"the reference engine does not know {type(spec).__name__}"
-        raise TypeError(msg)
+        return REFERENCE[type(spec)](self, rows, spec)
 
     # ------------------------------------------------------------ what is known
 
@@ -266,9 +238,15 @@ class World:
         self.spend(len(frauds))
         return len(seen), frauds
 
-    # ------------------------------------------------------------ kinds
+    # ------------------------------------------------------------ families
 
-    def _row_level(self, rows: list[int], expr: RowExpr) -> list[Value]:
+    def ratio(self, rows: list[int], spec: RatioSpec) -> list[Value]:
+        """Return one feature over another, times a factor, of several events."""
+        pairs = zip(self.values(rows, spec.upper), self.values(rows, spec.lower), strict=True)
+        return [None if a is None or not b else _number(a) / _number(b) * spec.factor for a, b in pairs]
+
+    def row_level(self, rows: list[int], expr: RowExpr) -> list[Value]:
+        """Return a row-level expression of several events."""
         names = expr.columns or ("event_time",)
         columns = {
             name: pl.Series(name, self.values(rows, name), dtype=self.dtypes[name])
@@ -278,12 +256,13 @@ class World:
         }
         return [_plain(value) for value in expr.apply(pl.DataFrame(columns), timezone=self.timezone).to_list()]
 
-    def _window(self, row: int, spec: WindowSpec) -> Value:
+    def window(self, row: int, spec: WindowSpec) -> Value:
+        """Return a window aggregate over earlier events."""
         rows = self.before(row, spec.entity, window_us=spec.window_us).tolist()
         rows += [row] if spec.include_current else []
         if spec.where is not None and rows:
             self.spend(len(rows))
-            kept = self._row_level(rows, spec.where)
+            kept = self.row_level(rows, spec.where)
             rows = [other for other, keep in zip(rows, kept, strict=True) if keep is True]
         if spec.kind == "count" or spec.column is None:
             return len(rows)
@@ -292,17 +271,10 @@ class World:
             return len(set(values))
         return aggregate(spec.kind, list(map(float, values)))
 
-    def _source(self, row: int, spec: SourceWindowSpec | LookupSpec) -> Value:
-        entity, t, source = self.frame[spec.entity][row], self.time(row), self.sources[spec.source]
-        rows = self._source_rows(spec.source, spec.entity, entity)
-        self.spend(len(rows))
-        seen = [other for other in rows if _micros(other["usable_time"]) < t]
-        if isinstance(spec, LookupSpec):
-            latest = max(enumerate(seen), key=lambda item: (item[1]["event_time"], item[0]), default=(0, None))[1]
-            if latest is None:
-                return None
-            too_old = spec.max_age_us is not None and _micros(latest["event_time"]) <= t - spec.max_age_us
-            return None if too_old else _plain(latest[spec.column])
+    def source_window(self, row: int, spec: SourceWindowSpec) -> Value:
+        """Return a window aggregate over rows of another table."""
+        t, source = self.time(row), self.sources[spec.source]
+        seen = self._usable(row, spec.source, spec.entity)
         seen = [other for other in seen if _micros(other["usable_time"]) > t - spec.window_us]
         if spec.where is not None:
             frame = pl.DataFrame(seen, schema=source.schema)
@@ -313,6 +285,23 @@ class World:
         values = [other[spec.column] for other in seen if _plain(other[spec.column]) is not None]
         return len(set(values)) if spec.kind == "nunique" else aggregate(spec.kind, [float(value) for value in values])
 
+    def lookup(self, row: int, spec: LookupSpec) -> Value:
+        """Return an attribute of the latest row of another table that is not too old."""
+        seen = self._usable(row, spec.source, spec.entity)
+        latest = max(enumerate(seen), key=lambda item: (item[1]["event_time"], item[0]), default=(0, None))[1]
+        if latest is None:
+            return None
+        age = spec.max_age_us
+        too_old = age is not None and _micros(latest["event_time"]) <= self.time(row) - age
+        return None if too_old else _plain(latest[spec.column])
+
+    def _usable(self, row: int, source: str, entity: str) -> list[dict[str, Any]]:
+        """Return the rows of another table about the entity of an event that were usable before it."""
+        rows = self._source_rows(source, entity, self.frame[entity][row])
+        self.spend(len(rows))
+        t = self.time(row)
+        return [other for other in rows if _micros(other["usable_time"]) < t]
+
     def _source_rows(self, source: str, entity: str, value: Any) -> list[dict[str, Any]]:
         """Return the rows of another table for one value of an entity; none for null."""
         key = source, entity, value
@@ -322,7 +311,8 @@ class World:
             self._source_found[key] = known.rows(named=True)
         return self._source_found[key]
 
-    def _label(self, row: int, spec: LabelSpec) -> Value:
+    def label(self, row: int, spec: LabelSpec) -> Value:
+        """Return an aggregate of outcomes that had arrived."""
         known, frauds = self.outcomes(row, spec.entity, spec.window_us)
         if spec.kind == "known_count":
             return known
@@ -348,7 +338,8 @@ class World:
         known = self.history.arrivals[:stop] <= t
         return int(np.count_nonzero(known)), int(np.count_nonzero(self.history.labels[:stop][known] == 1))
 
-    def _recency(self, row: int, spec: RecencySpec) -> Value:
+    def recency(self, row: int, spec: RecencySpec) -> Value:
+        """Return the seconds since something earlier."""
         if "fraud" in spec.kind:
             _, times = self.outcomes(row, spec.entity)
         else:
@@ -364,7 +355,8 @@ class World:
                 when = earlier
         return (self.time(row) - when) / 1e6
 
-    def _pair(self, row: int, spec: PairSpec) -> Value:
+    def pair(self, row: int, spec: PairSpec) -> Value:
+        """Return what is known of earlier events of both entities."""
         a, b = spec.entities
         other = self.frame[b][row]
         if self.frame[a][row] is None or other is None:
@@ -377,7 +369,8 @@ class World:
             return len(rows)
         return (self.time(row) - self.time(int(rows[-1]))) / 1e6 if len(rows) else None
 
-    def _hour(self, row: int, spec: HourSpec) -> Value:
+    def hour(self, row: int, spec: HourSpec) -> Value:
+        """Return the distance from the usual hour, or how much hours lie together."""
         rows = self.before(row, spec.entity, window_us=spec.window_us).tolist()
         self.spend(len(rows))
         angles = [2 * math.pi * minute / 1440 for minute in self._minutes(rows)]
@@ -400,7 +393,8 @@ class World:
 
     # ------------------------------------------------------------ links
 
-    def _link(self, row: int, spec: LinkSpec) -> Value:
+    def link(self, row: int, spec: LinkSpec) -> Value:
+        """Return what is known of the component, or the number of partners."""
         a, b = own = tuple((entity, self.frame[entity][row]) for entity in spec.entities)
         t = self.time(row)
         if spec.kind == "degree":
@@ -557,3 +551,37 @@ def _number(value: Value) -> float:
 def _plain(value: Any) -> Value:
     """Return None for NaN and infinities."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ---------------------------------------------------------------- the table
+
+Compute = Callable[[World, list[int], Any], list[Value]]
+
+
+def _each(one: Callable[[World, int, Any], Value]) -> Compute:
+    """Return a function that computes a feature event by event, and counts the steps of each."""
+
+    def compute(world: World, rows: list[int], spec: Any) -> list[Value]:
+        out = []
+        for row in rows:
+            world.spend(_CALL)
+            out.append(one(world, row, spec))
+        return out
+
+    return compute
+
+
+REFERENCE: Mapping[type[Spec], Compute] = {
+    RawSpec: lambda world, rows, spec: world.values(rows, spec.column),
+    RowSpec: lambda world, rows, spec: world.row_level(rows, spec.expr),
+    RatioSpec: World.ratio,
+    WindowSpec: _each(World.window),
+    SourceWindowSpec: _each(World.source_window),
+    LookupSpec: _each(World.lookup),
+    LabelSpec: _each(World.label),
+    RecencySpec: _each(World.recency),
+    PairSpec: _each(World.pair),
+    LinkSpec: _each(World.link),
+    HourSpec: _each(World.hour),
+}
+"""Type of spec -> how the reference computes it, for some rows."""

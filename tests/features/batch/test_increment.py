@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from fraudctl.errors import DataError
 from fraudctl.features import build
-from fraudctl.features.batch.build import Dropped
+from fraudctl.features.batch.engine import Dropped
 from fraudctl.features.batch.increment import Past, engine_after, extend, kept, remembered
 from fraudctl.kept import verified, vouch
 from fraudctl.progress import Silent

@@ -19,10 +19,10 @@ from polars.testing import assert_frame_equal
 from fraudctl import chunks
 from fraudctl.errors import DataError, UsageError
 from fraudctl.features import build
-from fraudctl.features.batch.build import Dropped, Engine
+from fraudctl.features.batch.engine import Dropped, Engine
 from fraudctl.features.batch.groups import Workers
 from fraudctl.features.batch.increment import Past, engine_after, extend
-from fraudctl.features.batch.schedule import families
+from fraudctl.features.batch.schedule import units
 from fraudctl.features.batch.spilled import Limits, Spilled
 from fraudctl.project import parse_project
 from fraudctl.workflows.features import build_features_file
@@ -85,7 +85,7 @@ def test_only_the_events_that_ask_are_answered(columns, data, events_of, feature
     known = pl.concat([events.frame, whole.select(names)], how="horizontal")
     engine = Engine(known, features, ZONE, {}, Workers(1), asking=(first, whole.height))
     for stage in features.stages:
-        for family in families([features[name] for name in stage]):
+        for family in units([features[name] for name in stage]):
             engine.compute(family)
     for name in features.names:
         assert engine.results[name].equals(whole[name][first:], null_equal=True), name

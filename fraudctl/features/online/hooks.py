@@ -1,0 +1,256 @@
+"""How the online state remembers and answers each family: one entry a family in `ONLINE`.
+
+A family that looks back asks the plan for key spaces and logs, and answers by one line of the program of compiled
+loops. A family of one row is a function of the row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from fraudctl.features.meaning.definition import Feature
+from fraudctl.features.meaning.families.base import Spec
+from fraudctl.features.meaning.families.hours import HourSpec
+from fraudctl.features.meaning.families.labels import LabelSpec
+from fraudctl.features.meaning.families.links import LinkSpec
+from fraudctl.features.meaning.families.lookups import LookupSpec
+from fraudctl.features.meaning.families.pairs import PairSpec
+from fraudctl.features.meaning.families.recency import RecencySpec
+from fraudctl.features.meaning.families.rows import RawSpec, RowSpec
+from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
+from fraudctl.features.meaning.families.trends import RatioSpec
+from fraudctl.features.meaning.families.windows import WindowSpec
+from fraudctl.features.online import answers, arena, logs
+from fraudctl.features.online.tracks import COSINE, EVENT_TIME, FRAUD_TIME, LABELS, MINUTE, SINE
+from fraudctl.features.online.values import as_text
+from fraudctl.features.rows.compile import compile_row
+
+if TYPE_CHECKING:
+    from fraudctl.features.online.plan import Plan
+    from fraudctl.features.online.reading import Reader
+
+Getter = Callable[[list[Any]], Any]
+LinkFamily = tuple[tuple[str, str], int]
+"""Two linked entities and the hub: what all links features of one component have in common."""
+Line = list[int]
+
+_OPERATIONS = {
+    "count": answers.COUNTED, "nunique": answers.DISTINCT, "sum": answers.SUM, "mean": answers.MEAN,
+    "std": answers.STD, "min": answers.MIN, "max": answers.MAX, "median": answers.MEDIAN, "mad": answers.MAD,
+}  # fmt: skip
+_OF_LABELS = {
+    "known_count": answers.COUNTED, "fraud_count": answers.FRAUD_COUNT, "fraud_rate": answers.FRAUD_RATE,
+    "smoothed_rate": answers.SMOOTHED, "seconds_since_first_fraud": answers.FIRST_FRAUD,
+    "seconds_since_last_fraud": answers.LATEST_FRAUD,
+}  # fmt: skip
+_HOURS = {"hour_distance": answers.HOUR_DISTANCE, "hour_concentration": answers.HOUR_CONCENTRATION}
+_RECENCIES = {
+    "seconds_since_last": answers.SINCE_LAST, "seconds_since_first": answers.SINCE_FIRST,
+    "seconds_since_last_known_fraud": answers.SINCE_FRAUD, "seconds_since_fraud_run_began": answers.SINCE_RUN,
+}  # fmt: skip
+_PAIRS = {
+    "first_time": answers.PAIR_NEW, "count": answers.PAIR_COUNT, "seconds_since_last": answers.PAIR_SINCE,
+}  # fmt: skip
+_LINKS = {
+    "component_size": answers.LINK_SIZE, "component_age_seconds": answers.LINK_AGE,
+    "component_fraud_rate": answers.LINK_RATE, "degree": answers.LINK_DEGREE,
+}  # fmt: skip
+_SUMS = logs.NUMBER | logs.SUMS
+_FLAGS = {
+    "sum": _SUMS, "mean": _SUMS, "std": _SUMS | logs.SQUARES, "max": logs.LARGEST, "min": logs.SMALLEST,
+    "fraud_count": logs.NUMBER, "fraud_rate": logs.NUMBER, "smoothed_rate": logs.NUMBER,
+    "seconds_since_first_fraud": logs.SMALLEST, "seconds_since_last_fraud": logs.LARGEST,
+}  # fmt: skip
+"""Aggregate -> what is kept with the column of a log."""
+
+
+def _nothing(_plan: Plan, _spec: Any) -> None:
+    """Remember nothing."""
+
+
+def _needs(spec: Spec) -> tuple[str, ...]:
+    return spec.needs
+
+
+@dataclass(frozen=True)
+class OnlineHook:
+    """How the state answers the features of one type of spec.
+
+    Attributes
+    ----------
+    remember
+        Asks the plan for what has to be remembered.
+    line
+        Writes the line of the program that answers a feature; its last argument is the feature's place. None where one
+        row, or the latest row of another table, is enough.
+    row
+        Makes the function of the row, for features of one row that are computed.
+    needs_now
+        What of the event itself has to be computed before the feature is.
+    """
+
+    remember: Callable[[Plan, Any], None] = _nothing
+    line: Callable[[Plan, Any, int], Line] | None = None
+    row: Callable[[Reader, Feature, Any], Getter] | None = None
+    needs_now: Callable[[Any], tuple[str, ...]] = _needs
+
+
+# ---------------------------------------------------------------- windows
+
+
+def _remember_window(plan: Plan, spec: WindowSpec | SourceWindowSpec) -> None:
+    track = plan.track(_table(spec), spec.entity, spec.where, spec.window_us)
+    if spec.kind == "nunique" and spec.column is not None:
+        track.codes.setdefault(spec.column, 0)
+    elif spec.column is not None:
+        sorted_window = spec.window_us if spec.kind in {"median", "mad"} else None
+        track.column(spec.column, _FLAGS.get(spec.kind, 0), sorted_window)
+
+
+def _window_line(plan: Plan, spec: WindowSpec | SourceWindowSpec, out: int) -> Line:
+    table = _table(spec)
+    track, inputs = plan.track(table, spec.entity, spec.where, 0), plan.inputs[table]
+    current = int(isinstance(spec, WindowSpec) and spec.include_current)
+    place, own, more = 0, -1, 0
+    if spec.kind == "nunique" and spec.column is not None:
+        place, own = track.codes[spec.column], inputs.code(spec.column)
+    elif spec.column is not None:
+        column = track.columns[spec.column]
+        place, own = column.header, inputs.number(spec.column)
+        if spec.kind in {"median", "mad"}:
+            more = logs.value_words(column.flags) + logs.SORTED_WORDS * column.windows.index(spec.window_us)
+    where, operation = inputs.where(spec.where), _OPERATIONS[spec.kind]
+    return [operation, out, track.space, track.place, place, spec.window_us, current, own, where, more, 0]
+
+
+def _table(spec: WindowSpec | SourceWindowSpec) -> str:
+    return spec.source if isinstance(spec, SourceWindowSpec) else ""
+
+
+def _window_needs_now(spec: WindowSpec) -> tuple[str, ...]:
+    where = () if spec.where is None else (f"where {spec.where.sql}",)
+    return (*spec.needs, *where) if spec.include_current else ()
+
+
+# ---------------------------------------------------------------- outcomes, hours
+
+
+def _remember_labels(plan: Plan, spec: LabelSpec) -> None:
+    track = plan.track(LABELS, spec.entity, None, spec.window_us)
+    track.column(FRAUD_TIME, _FLAGS.get(spec.kind, 0))
+    track.column(EVENT_TIME)
+
+
+def _label_line(plan: Plan, spec: LabelSpec, out: int) -> Line:
+    track = plan.track(LABELS, spec.entity, None, 0)
+    strength = int(np.float64(spec.prior_strength).view(np.int64))
+    place, more = track.columns[FRAUD_TIME].header, track.columns[EVENT_TIME].header
+    return [
+        _OF_LABELS[spec.kind], out, track.space, track.place, place, spec.window_us, answers.OF_OUTCOMES, -1, -1,
+        more, strength,
+    ]  # fmt: skip
+
+
+def _remember_hours(plan: Plan, spec: HourSpec) -> None:
+    track = plan.track("", spec.entity, None, spec.window_us)
+    for name in (COSINE, SINE):
+        track.column(name, _FLAGS["sum"])
+
+
+def _hour_line(plan: Plan, spec: HourSpec, out: int) -> Line:
+    track = plan.track("", spec.entity, None, 0)
+    place, more = track.columns[COSINE].header, track.columns[SINE].header
+    own = plan.inputs[""].number(MINUTE)
+    return [_HOURS[spec.kind], out, track.space, track.place, place, spec.window_us, 0, own, -1, more, 0]
+
+
+# ---------------------------------------------------------------- recency, pairs, links
+
+
+def _remember_recency(plan: Plan, spec: RecencySpec) -> None:
+    space = plan.spaces[plan.space(spec.entity)]
+    if spec.kind == "seconds_since_fraud_run_began" and spec.gap_us not in space.gaps:
+        space.gaps.append(spec.gap_us)
+
+
+def _recency_line(plan: Plan, spec: RecencySpec, out: int) -> Line:
+    number = plan.space(spec.entity)
+    space, more = plan.spaces[number], 0
+    if spec.kind == "seconds_since_fraud_run_began":
+        more = space.runs_at + arena.RUN_WORDS * space.gaps.index(spec.gap_us)
+    return [_RECENCIES[spec.kind], out, number, 0, 0, 0, 0, -1, -1, more, 0]
+
+
+def _remember_pair(plan: Plan, spec: PairSpec | LinkSpec) -> None:
+    for names in ((spec.entities[0],), (spec.entities[1],), spec.entities):
+        plan.space(*names)
+
+
+def _pair_line(plan: Plan, spec: PairSpec, out: int) -> Line:
+    return [_PAIRS[spec.kind], out, plan.space(*spec.entities), 0, 0, 0, 0, -1, -1, 0, 0]
+
+
+def _remember_links(plan: Plan, spec: LinkSpec) -> None:
+    _remember_pair(plan, spec)
+    family = spec.entities, spec.hub
+    if family not in plan.link_families:
+        number = len(plan.link_families)
+        plan.link_families.append(family)
+        for size, entity in ((1, spec.entities[0]), (0, spec.entities[1])):
+            plan.spaces[plan.space(entity)].links.append((number, size))
+
+
+def _link_line(plan: Plan, spec: LinkSpec, out: int) -> Line:
+    first, second, pair, place_a, place_b, hub = plan.link_words((spec.entities, spec.hub))
+    return [_LINKS[spec.kind], out, first, 0, 0, hub, 0, second, -1, place_a | place_b << 16, pair]
+
+
+# ---------------------------------------------------------------- one row, other tables
+
+
+def _remember_lookup(plan: Plan, spec: LookupSpec) -> None:
+    if (spec.source, spec.entity) not in plan.lookups:
+        plan.lookups.append((spec.source, spec.entity))
+
+
+def _row_level(reader: Reader, step: Feature, spec: RowSpec) -> Getter:
+    function = compile_row(spec.expr, reader.types, reader.places)
+    if step.dtype != "category":
+        return function
+    empty = pl.DataFrame(schema={name: reader.types[name] for name in spec.expr.columns})
+    text = as_text(spec.expr.apply(empty).dtype)
+    return lambda row: text(function(row))
+
+
+def _ratio(reader: Reader, _step: Feature, spec: RatioSpec) -> Getter:
+    upper, lower, factor = reader.places[spec.upper], reader.places[spec.lower], spec.factor
+
+    def ratio(row: list[Any]) -> float | None:
+        if row[upper] is None or not row[lower]:
+            return None
+        found: float = row[upper] / row[lower] * factor
+        return found if math.isfinite(found) else None
+
+    return ratio
+
+
+ONLINE: Mapping[type[Spec], OnlineHook] = {
+    RawSpec: OnlineHook(),
+    RowSpec: OnlineHook(row=_row_level),
+    RatioSpec: OnlineHook(row=_ratio),
+    WindowSpec: OnlineHook(_remember_window, _window_line, needs_now=_window_needs_now),
+    SourceWindowSpec: OnlineHook(_remember_window, _window_line),
+    LookupSpec: OnlineHook(_remember_lookup),
+    LabelSpec: OnlineHook(_remember_labels, _label_line),
+    RecencySpec: OnlineHook(_remember_recency, _recency_line),
+    PairSpec: OnlineHook(_remember_pair, _pair_line),
+    LinkSpec: OnlineHook(_remember_links, _link_line),
+    HourSpec: OnlineHook(_remember_hours, _hour_line),
+}
+"""Type of spec -> how the state remembers and answers it."""

@@ -1,0 +1,283 @@
+"""What every family of features keeps: engines agree on it, and nothing that could not be known reaches it.
+
+A family that is missing here, or in one of the three tables of engines, fails by its name.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from features import complete
+from features.batch.test_sources import SCHEMA as SOURCE_SCHEMA
+from features.batch.test_sources import SECTION, TABLE
+from features.conftest import SCHEMA, _project
+from features.online.test_online import assert_same, messages_of, new_state, send
+from features.proof.test_against_reference import ZONE, same
+from polars.testing import assert_frame_equal
+
+from fraudctl.features import build, define
+from fraudctl.features.batch.engine import Dropped
+from fraudctl.features.batch.hooks import BATCH
+from fraudctl.features.batch.increment import Past, engine_after, extend, kept, remembered
+from fraudctl.features.batch.spilled import Limits, Spilled
+from fraudctl.features.meaning.definition import SourceTable
+from fraudctl.features.meaning.families import FAMILIES
+from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online.hooks import ONLINE
+from fraudctl.features.proof.reference import REFERENCE, recompute
+
+SECTIONS = {
+    "raw": '[features]\nraw = ["amount", "items", "status", "online"]\ncategorical = ["status"]\n',
+    "window": """
+[[features.window]]
+by = ["card", "shop"]
+windows = ["1h", "1d"]
+aggregates = ["count", "nunique(shop)", "sum(amount)", "mean(size)", "std(amount)", "min(size)", "max(amount)",
+  "median(size)", "mad(amount)"]
+[[features.window]]
+by = "card"
+windows = ["1d"]
+aggregates = ["count", "mean(amount)"]
+where = "online"
+name = "online"
+include_current = true
+[[features.window]]
+source = "logins"
+by = ["card", "shop"]
+windows = ["1d", "30d"]
+aggregates = ["count", "nunique(city)", "mean(score)", "median(score)"]
+""",
+    "labels": """
+[[features.labels]]
+by = ["card", "shop"]
+windows = ["1h", "3d"]
+aggregates = ["known_count", "fraud_count", "fraud_rate", "smoothed_rate", "seconds_since_first_fraud",
+  "seconds_since_last_fraud"]
+""",
+    "recency": """
+[[features.recency]]
+by = ["card", "shop"]
+aggregates = ["seconds_since_last", "seconds_since_first", "seconds_since_last_known_fraud",
+  "seconds_since_fraud_run_began"]
+run_gap = "1d"
+""",
+    "pairs": '[[features.pairs]]\nof = ["card", "shop"]\naggregates = ["first_time", "count", "seconds_since_last"]\n',
+    "trend": """
+[[features.trend]]
+by = "card"
+short = "1h"
+long = "3d"
+aggregates = ["count", "mean(amount)", "sum(amount)"]
+""",
+    "hours": """
+[[features.hours]]
+by = "card"
+windows = ["2d"]
+aggregates = ["hour_distance", "hour_concentration"]
+""",
+    "links": '[[features.links]]\nof = ["card", "shop"]\n[[features.links]]\nof = ["shop", "card"]\nhub = 2\n',
+    "lookup": """
+[[features.lookup]]
+source = "logins"
+by = ["card", "shop"]
+columns = ["city", "score"]
+max_age = "9d"
+""",
+    "columns": """
+[features.columns]
+large = "amount > 90 and online"
+share = "amount / (items + 20)"
+hour = "hour(event_time)"
+""",
+}
+"""Key of a family -> sections of a project file that ask for all that it has."""
+
+TABLES = {"BATCH": BATCH, "ONLINE": ONLINE, "REFERENCE": REFERENCE}
+EVERY = pytest.mark.parametrize("key", [family.key for family in FAMILIES])
+DAY = 86_400_000_000
+
+
+@functools.cache
+def features_of(key):
+    assert key in SECTIONS, f"the family {key!r} is not in {Path(__file__).name}: add its sections to SECTIONS"
+    tables = {"logins": SourceTable(SECTION, SOURCE_SCHEMA)}
+    return define(_project(TABLE + SECTIONS[key]), SCHEMA, sources=tables)
+
+
+@functools.cache
+def world():
+    return complete.columns(), complete.events(), complete.sources()
+
+
+@functools.cache
+def table_of(key):
+    _, events, sources = world()
+    return build(events, features_of(key), timezone=ZONE, sources=sources)
+
+
+def built(key, raw):
+    """Return the features of altered events, in the order of their ids."""
+    table = build(complete.events(raw), features_of(key), timezone=ZONE, sources=world()[2])
+    return table.select("event_id", *features_of(key).names).sort("event_id")
+
+
+def expected(key, rows=None):
+    table = table_of(key) if rows is None else table_of(key).filter(rows)
+    return table.select("event_id", *features_of(key).names).sort("event_id")
+
+
+# ---------------------------------------------------------------- nothing is left out
+
+
+@pytest.mark.parametrize("kind", [kind for family in FAMILIES for kind in family.specs], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", TABLES)
+def test_every_type_of_spec_has_an_entry(name, kind):
+    assert kind in TABLES[name], f"{name} has no entry for {kind.__name__}"
+
+
+def test_no_family_is_forgotten_or_unknown():
+    known = {kind for family in FAMILIES for kind in family.specs}
+    for name, table in TABLES.items():
+        assert not set(table) - known, f"{name} has entries for {set(table) - known}, which no family has"
+    assert set(SECTIONS) == {family.key for family in FAMILIES}
+
+
+@EVERY
+def test_the_sections_here_ask_for_every_spec_of_the_family(key):
+    family = next(family for family in FAMILIES if family.key == key)
+    assert {type(step.spec) for step in features_of(key).steps} >= set(family.specs)
+    assert {type(spec) for *_, spec in family.examples} == set(family.specs), "each has a row in the table of intervals"
+
+
+# ---------------------------------------------------------------- engines agree
+
+
+@EVERY
+def test_the_reference_computes_the_same(key):
+    features, table, (_, events, sources) = features_of(key), table_of(key), world()
+    for row in range(0, table.height, 2):
+        found = recompute(events.frame, row, features, timezone=ZONE, sources=sources)
+        for name in features.names:
+            assert same(name, table[name][row], found[name]), (name, row, table[name][row], found[name])
+
+
+@EVERY
+def test_a_replay_and_a_state_from_history_compute_the_same(key):
+    features, table, (_, events, sources) = features_of(key), table_of(key), world()
+    messages = messages_of(events, sources)
+    assert_same(table, features, send(new_state(features, ZONE), messages))
+    n = 35
+    first = events.frame.head(n)
+    until = first["event_time"].dt.epoch("us")[-1]
+    later = set(events.frame.tail(-n)["event_id"].to_list())
+    settings = {"timezone": ZONE, "label_delay_us": 2 * DAY}
+    state = OnlineFeatures.from_history(
+        type(events)(first, first["event_time"][-1], 0), features, sources=sources, **settings
+    )
+    state = OnlineFeatures.from_bytes(state.to_bytes(), features, **settings)
+    rest = [
+        (time, kind, content)
+        for time, kind, content in messages
+        if kind != 2 and (content["event_id"] in later or (kind == 0 and time > until))
+    ]
+    assert_same(table, features, send(state, rest))
+
+
+@EVERY
+def test_features_since_a_date_are_those_of_a_full_build(key):
+    features, (_, events, sources) = features_of(key), world()
+    steps = build(events, _all_steps(features), timezone=ZONE, sources=sources)
+    us = pl.col("event_time").dt.epoch("us")
+    for at in (20, 45):
+        cut = int(events.frame["event_time"].dt.epoch("us")[at])
+        names = dict.fromkeys([*events.frame.columns, *remembered(features)])
+        past = kept(Past(steps.filter(us < cut).select(list(names)), Dropped()), features, before_us=cut)
+        new = events.frame.filter(us >= cut)
+        found = extend(engine_after(past, new, features, timezone=ZONE, sources=sources), new)
+        assert_frame_equal(found.select(features.names), table_of(key).filter(us >= cut).select(features.names))
+
+
+def _all_steps(features):
+    return type(features)(
+        features.steps, features.steps, features.stages, features.carried, features.entities, features.digest,
+        features.sources, features.types,
+    )  # fmt: skip
+
+
+@EVERY
+def test_features_through_files_are_those_in_memory(key, tmp_path):
+    features, (_, events, sources) = features_of(key), world()
+    chunks, heights = [], []
+    for start in range(0, events.frame.height, 17):
+        part = events.frame[start : start + 17]
+        chunks.append(tmp_path / f"{start}.arrow")
+        part.write_ipc(chunks[-1])
+        heights.append(part.height)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    spilled = Spilled(chunks, heights, features, ZONE, sources, folder, Limits(1, 17, least_rows=20))
+    spilled.compute(lambda *_: None)
+    assert_frame_equal(pl.concat(list(spilled.table())).select(table_of(key).columns), table_of(key))
+
+
+# ---------------------------------------------------------------- nothing unknown reaches a feature
+
+
+@EVERY
+def test_the_future_and_outcomes_that_arrive_in_it_change_nothing(key):
+    raw, events, _ = world()
+    until = events.frame["event_time"][30]
+    late = [at > until for at in raw["at"]]
+    hidden = [known is not None and known > until for known in raw["known_at"]]
+    altered = dict(raw)
+    for name, other in (("eur", 77.7), ("card_id", "a"), ("shop_id", 2), ("status", "declined"), ("size", 9.0)):
+        altered[name] = [other if is_late else value for value, is_late in zip(raw[name], late, strict=True)]
+    altered["fraud"] = [
+        1 if is_late or is_hidden else value
+        for value, is_late, is_hidden in zip(raw["fraud"], late, hidden, strict=True)
+    ]
+    before = pl.col("event_time") <= until
+    ids = expected(key, before)["event_id"]
+    assert_frame_equal(built(key, altered).filter(pl.col("event_id").is_in(ids.implode())), expected(key, before))
+
+
+@EVERY
+def test_the_order_of_rows_changes_nothing(key):
+    order = [i * 23 % complete.N for i in range(complete.N)]
+    assert sorted(order) == list(range(complete.N))
+    assert_frame_equal(
+        built(key, {name: [values[i] for i in order] for name, values in world()[0].items()}), expected(key)
+    )
+
+
+@EVERY
+def test_events_of_one_instant_do_not_see_each_other(key):
+    """A twin of an event changes nothing at its instant or before."""
+    raw = world()[0]
+    at = raw["at"][40]
+    twin = {name: [*values, values[40]] for name, values in raw.items()}
+    twin["id"][-1], twin["eur"][-1] = 999, 12.5
+    before = pl.col("event_time") <= at
+    ids = expected(key, before)["event_id"]
+    assert_frame_equal(built(key, twin).filter(pl.col("event_id").is_in(ids.implode())), expected(key, before))
+
+
+@EVERY
+def test_events_of_null_entities_are_nobodys_history(key):
+    raw = world()[0]
+    more = {name: [*values, *values[:20]] for name, values in raw.items()}
+    more["id"][complete.N :] = range(1000, 1020)
+    more["eur"][complete.N :] = [value or 1.0 for value in raw["eur"][:20]]
+    more["at"][complete.N :] = [at + timedelta(seconds=1) for at in raw["at"][:20]]
+    for name in ("card_id", "shop_id", "fraud", "known_at"):
+        more[name][complete.N :] = [None] * 20
+    found = built(key, more)
+    assert_frame_equal(found.filter(pl.col("event_id") < 999), expected(key))
+    names = [name for name in features_of(key).names if "smoothed" not in name]  # which sees all outcomes
+    for i in range(complete.N, complete.N + 20, 5):
+        alone = built(key, {name: [values[i]] for name, values in more.items()})
+        assert_frame_equal(found.filter(pl.col("event_id") == more["id"][i]).select(names), alone.select(names))
