@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 ROLES: Final = ("champion", "challenger")
 
 _FEATURES: Final = "features:"
-_WARM: Final = 1_000_000_000_000_000
-"""Some time, in µs since 1970."""
+_WARM_EVENTS: Final = 40
+_WARM_STEP: Final = 40_000_000_000_000
+"""µs between them: more than a year, so that the loops that forget are called too."""
 
 
 class RepeatedEventError(DataError):
@@ -167,7 +168,7 @@ class LiveState:
         return rows
 
     def warm(self) -> None:
-        """Load or compile the loops of every feature set on two events of a state that is thrown away.
+        """Load or compile the loops of every feature set on a few events of a state that is thrown away.
 
         On a new machine compiling takes many seconds, for which no request should have to wait.
         """
@@ -178,11 +179,13 @@ class LiveState:
             row: dict[str, Any] = dict.fromkeys(item.reader.names)
             entities = item.project.entities.items()
             ids: dict[str, Any] = {name: 1 if types[column].is_numeric() else "1" for name, column in entities}
-            for number, time in ((1, _WARM), (2, 2 * _WARM)):
+            for number in range(1, _WARM_EVENTS + 1):
+                time = number * _WARM_STEP
                 for name, columns in item.features.sources.items():
                     features.source(name, {**dict.fromkeys(columns), **ids, "event_time": time})
                 features.observe({**row, **ids, "event_id": number, "event_time": time})
                 features.label(number, 1, time)
+            features.observe({**row, **ids, "event_id": 0, "event_time": time - 1})  # one that comes late
 
     def check_label(self, event_id: int | str, label: int | None, label_time: int) -> None:
         """Check that `label` can be taken.

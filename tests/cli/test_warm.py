@@ -1,4 +1,4 @@
-"""Before a server listens, every loop that an event or an outcome needs is loaded: the first request waits for none."""
+"""Before a server listens, every loop that a message may need is loaded: no request waits for one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import polars as pl
 
 CODE = """
 import json, sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from fraudctl.scoring.engine import Engine
 from fraudctl.workflows.score import open_model
@@ -36,6 +37,11 @@ for event in events[:3]:
     engine.event(event)
     engine.labels([{"event_id": event["transaction_id"], "label": 1, "label_time": event["created_at"]}])
 engine.event(events[3])
+began = datetime.fromisoformat(events[3]["created_at"])
+for number in range(40):
+    later = {"transaction_id": f"{events[3]['transaction_id']}-{number}"}
+    engine.event(events[3] | later | {"created_at": (began + timedelta(days=200 * number)).isoformat()})
+engine.event(events[3] | {"transaction_id": events[3]["transaction_id"] + "-late"})
 print(json.dumps([cold, warm, loaded()]))
 """
 
