@@ -24,7 +24,7 @@ _SOURCE = ("events", "event_time", "known_time", "entities")
 
 
 def written(title: str, always: Iterable[str], value: Any) -> str:
-    """Return ``title(field=value, ...)``: the fields named in ``always``, then others that are not at their default.
+    """Return ``title(field=value, ...)``: the fields of ``always``, then by name others that are not at their default.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def written(title: str, always: Iterable[str], value: Any) -> str:
         A dataclass or a section of the project file.
     """
     defaults = _defaults(value)
-    later = [name for name, default in defaults.items() if name not in always and getattr(value, name) != default]
+    later = sorted(name for name, default in defaults.items() if name not in always and getattr(value, name) != default)
     parts = [f"{name}={_text(getattr(value, name))}" for name in (*always, *later)]
     return f"{title}({', '.join(parts)})"
 
@@ -61,6 +61,7 @@ def _defaults(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
+    """Return a value as text; a section within a section is written by its fields alone."""
     if isinstance(value, Duration):
         return f"Duration(seconds={value.seconds!r}, text={value.text!r})"
-    return repr(value)
+    return written("", (), value) if isinstance(value, BaseModel) else repr(value)

@@ -15,6 +15,7 @@ from fraudctl.features.meaning.frozen import data_text, source_text, written
 from fraudctl.features.online import OnlineFeatures
 from fraudctl.project.data import DataSection
 from fraudctl.project.sources import SourceSection
+from fraudctl.project.types import Section
 
 GOLDEN = [json.loads(line) for line in (complete.GOLDEN / "definitions.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -64,12 +65,17 @@ def test_the_text_of_sections_is_that_of_before():
     )
     assert data_text(data) == text
 
+    class Part(Section):
+        a: int = 1
+        b: int = 2
+
     class More(DataSection):
         more: str | None = None
+        also: Part = Part()
 
     fields = data.model_dump() | {"label_delay": "2d"}
     assert data_text(More(**fields)) == text
-    assert data_text(More(**fields, more="x")) == text[:-1] + ", more='x')"
+    assert data_text(More(**fields, more="x", also={"b": 3})) == text[:-1] + ", also=(b=3), more='x')"
     section = SourceSection(events="a", event_time="at", entities={"card": "card_id"})
     expected = "SourceSection(events='', event_time='at', known_time=None, entities={'card': 'card_id'})"
     assert source_text(section) == source_text(section.model_copy(update={"events": "b"})) == expected
