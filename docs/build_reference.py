@@ -1,5 +1,7 @@
 """Write docs/reference/ from the command line's help and the project file's schema; a test holds the two together.
 
+The table of intervals in docs/features.md is made too, from the families of features.
+
 Usage: python docs/build_reference.py
 """
 
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 REFERENCE = Path(__file__).parent / "reference"
+_TABLE = ("<!-- the table of intervals, made by make docs -->", "<!-- its end -->")
 
 
 def pages() -> dict[str, str]:
@@ -20,7 +23,23 @@ def pages() -> dict[str, str]:
         "commands.md": commands_page(),
         "project-file.md": project_page(),
         "training-figures.md": training_page(),
+        "../features.md": features_page(),
     }
+
+
+def features_page() -> str:
+    """Return docs/features.md with the table of intervals that the families of features give."""
+    from fraudctl.features.meaning.families import FAMILIES
+
+    rows = ["| section | takes in | interval |", "|---|---|---|"]
+    for family in FAMILIES:
+        for section, takes_in, spec in family.examples:
+            interval = spec.interval.replace("1 day", "w").replace(" - ", " − ").replace("<=", "≤")
+            rows.append(f"| {section} | {takes_in} | {interval} |")
+    page = (REFERENCE.parent / "features.md").read_text(encoding="utf-8")
+    head, _, rest = page.partition(_TABLE[0])
+    _, _, tail = rest.partition(_TABLE[1])
+    return head + "\n".join([_TABLE[0], "", *rows, "", _TABLE[1]]) + tail
 
 
 def commands_page() -> str:

@@ -16,7 +16,9 @@ def test_reference_pages_are_up_to_date() -> None:
     code = "import build_reference, json; print(json.dumps(build_reference.pages()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=DOCS, capture_output=True, text=True, check=True)
     for name, text in json.loads(done.stdout).items():
-        assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, f"docs/reference/{name} is stale"
+        assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, (
+            f"docs/reference/{name} is stale: run make docs"
+        )
 
 
 def test_every_command_is_documented() -> None:
