@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -31,6 +31,7 @@ CHAMPION: Final = "champion"
 
 _LABEL_FEATURE = re.compile(r".+_(smoothed_rate|fraud_rate|fraud_count)_\d+[smhdw]")
 _MOST_DUMMIES = 30
+_ROWS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,14 @@ def logistic_scores(rows: Rows) -> Floats:
     from threadpoolctl import threadpool_limits
 
     spelled = {name: rows.columns.levels(name)[:-2] for name in rows.columns.categorical}
-    design = _Design.learn(rows.columns.matrix(rows.train), spelled)
+    train = rows.columns.matrix(rows.train)
+    design = _Design.learn(train, spelled)
     y_true = rows.train["label"].to_numpy()
     if len(np.unique(y_true[rows.weight > 0])) < 2:
         return np.full(rows.valid.height, log_odds(np.array([y_true.mean()]))[0])
     with threadpool_limits(limits=1):
         model = LogisticRegression(C=1.0, max_iter=300, tol=1e-4)
-        model.fit(design.apply(rows.columns.matrix(rows.train)), y_true, sample_weight=in_events(rows.weight))
+        model.fit(design.apply(train), y_true, sample_weight=in_events(rows.weight))
         scores = model.decision_function(design.apply(rows.columns.matrix(rows.valid)))
     return undo_sampling(np.asarray(scores, dtype=np.float64), kept=rows.kept)
 
@@ -140,18 +142,26 @@ class _Design:
         dummies = {name: (MISSING, *values[:_MOST_DUMMIES]) for name, values in vocabularies.items()}
         return cls(numbers, {name: tuple(values) for name, values in dummies.items()})
 
-    def apply(self, matrix: pl.DataFrame) -> NDArray[Any]:
-        """Give the design, shape ``(n_events, n_columns)``."""
-        parts: list[NDArray[Any]] = []
+    def apply(self, matrix: pl.DataFrame) -> Floats:
+        """Give the design, shape ``(n_events, n_columns)``, filled some rows at a time."""
+        out = np.empty((matrix.height, 2 * len(self.numbers) + sum(map(len, self.dummies.values()))))
+        for start in range(0, matrix.height, _ROWS_AT_ONCE):
+            self._fill(out[start : start + _ROWS_AT_ONCE], matrix[start : start + _ROWS_AT_ONCE])
+        return out
+
+    def _fill(self, out: Floats, matrix: pl.DataFrame) -> None:
+        at = 0
         for name, (mean, spread) in self.numbers.items():
             values = _signed_log(matrix[name])
             unknown = ~np.isfinite(values)
-            parts.append(np.where(unknown, 0.0, (values - mean) / spread) if spread > 0 else np.zeros(len(values)))
-            parts.append(unknown.astype(np.float64))
+            out[:, at] = np.where(unknown, 0.0, (values - mean) / spread) if spread > 0 else 0.0
+            out[:, at + 1] = unknown
+            at += 2
         for name, known in self.dummies.items():
-            texts = matrix[name].to_numpy()
-            parts.extend((texts == value).astype(np.float64) for value in known)
-        return np.column_stack(parts)
+            texts = matrix[name]
+            for value in known:
+                out[:, at] = (texts == value).to_numpy()
+                at += 1
 
 
 def _signed_log(values: pl.Series) -> Floats:
