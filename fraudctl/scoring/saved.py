@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
@@ -383,8 +383,39 @@ def _missing(path: Path, error: OSError) -> BundleError:
     return BundleError(msg, hint=f"the state is incomplete: {BUILD}")
 
 
-def read_state(folder: Path) -> tuple[Snapshot, list[Segment]]:
+def read_part(folder: Path, number: int, name: str) -> Snapshot:
+    """Read one part of a snapshot and nothing else of it: its content is not verified, for that takes all of it.
+
+    Raises
+    ------
+    BundleError
+        The snapshot is missing, incomplete or of another version, or has no part of that name.
+    """
+    path = snapshot_path(folder, number)
+    try:
+        with path.open("rb", buffering=0) as file:
+            first, size = file.read(_LARGEST_HEAD), os.fstat(file.fileno()).st_size
+            entries, position, at = _snapshot_head(path, first)
+            if at + sum(length for _, length, _ in entries) + _SHA != size:
+                raise _changed(path)
+            for found, length, _ in entries:
+                if found == name:
+                    return Snapshot({name: os.pread(file.fileno(), length, at)}, position)
+                at += length
+    except OSError as error:
+        raise _missing(path, error) from error
+    return Snapshot({}, position)
+
+
+def read_state(
+    folder: Path, *, read: Callable[[Path, int], Snapshot] = read_snapshot
+) -> tuple[Snapshot, list[Segment]]:
     """Read the newest snapshot of a folder and all segments after it, while another process may go on writing.
+
+    Parameters
+    ----------
+    read
+        Reads the snapshot of a number, or a part of it.
 
     Raises
     ------
@@ -394,7 +425,7 @@ def read_state(folder: Path) -> tuple[Snapshot, list[Segment]]:
     while True:
         covered, newest = latest(folder), max(segments(folder), default=0)
         try:
-            snapshot, found = read_snapshot(folder, covered), list[Segment]()
+            snapshot, found = read(folder, covered), list[Segment]()
             after = snapshot.position
             for number in range(covered, max(covered, newest) + 1):
                 found.append(read_segment(folder, number, last=number == newest, after=after))

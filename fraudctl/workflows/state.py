@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fraudctl.errors import BundleError, UsageError
+from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.workflows.score import Model, read_sources
 from fraudctl.workflows.slots import taken_by_history
@@ -331,7 +331,6 @@ def verify_state(folder: Path, *, progress: Progress | None = None) -> Verified:
 
 def _rows_of(path: Path) -> int:
     """Read a file of decisions whole; return the number of its rows."""
-    from fraudctl.errors import DataError
     from fraudctl.kept import DamagedError, require_undamaged
     from fraudctl.tables import read_parquet
 
@@ -470,17 +469,27 @@ def require_state(folder: Path) -> int:
 
 
 def show_state(folder: Path) -> StateResult:
-    """Say what a saved state holds."""
-    from fraudctl.scoring import wire
-    from fraudctl.scoring.saved import bytes_of, read_state
+    """Say what a saved state holds, from the head of its snapshot and its log; `verify_state` checks all of it.
 
-    require_state(folder)
-    snapshot, segments = read_state(folder)
-    about = wire.loads(bytes_of(snapshot.parts, "about"))
+    Raises
+    ------
+    BundleError
+        There is no state, or what is read of it is damaged.
+    """
+    from fraudctl.scoring import wire
+    from fraudctl.scoring.saved import BUILD, bytes_of, read_part, read_state
+
+    number = require_state(folder)
+    snapshot, segments = read_state(folder, read=lambda place, number: read_part(place, number, "about"))
+    try:
+        about = wire.loads(bytes_of(snapshot.parts, "about"))
+        digests, counts = tuple(item["digest"] for item in about["definitions"]), dict(about["counts"])
+    except (DataError, ValueError, KeyError, TypeError) as error:
+        msg = f"{folder}: the head of snapshot {number} is damaged"
+        raise BundleError(msg, hint=BUILD) from error
     size = sum(path.stat().st_size for path in folder.glob("*.bin"))
-    digests = tuple(item["digest"] for item in about["definitions"])
     n_records = sum(len(segment.records) for segment in segments)
-    return StateResult(folder, digests, dict(about["counts"]), size, n_records)
+    return StateResult(folder, digests, counts, size, n_records)
 
 
 def export_decisions(folder: Path, segment: int, live: LiveState) -> None:

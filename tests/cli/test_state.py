@@ -282,6 +282,19 @@ def test_a_file_that_does_not_fit_changes_nothing(state: Path, model: Model, dat
     assert log_of(state).read_bytes() == before
 
 
+def test_looking_at_a_state_reads_its_head_and_its_log_alone(state: Path) -> None:
+    before, snapshot = show_state(state), max(state.glob("snapshot-*.bin"))
+    flip(snapshot, snapshot.stat().st_size // 2)  # in what a state remembers, which is not looked at
+    assert show_state(state) == before
+    assert before.records == N_NEW
+    flip(snapshot, snapshot.read_bytes().index(b'"definitions"'))
+    with pytest.raises(BundleError, match="damaged"):
+        show_state(state)
+    snapshot.write_bytes(snapshot.read_bytes()[:-1])
+    with pytest.raises(BundleError, match="was changed"):
+        show_state(state)
+
+
 def test_a_folder_without_a_state_is_an_error_of_its_own(state: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     nowhere = tmp_path / "nowhere"

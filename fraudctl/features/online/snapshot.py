@@ -32,6 +32,7 @@ MAGIC = b"fraudctl online state 3\n"
 _NAMED = b"fraudctl online state "
 DOCUMENT, HEAP, RECORDS = "document", "heap", "records"
 _KINDS = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "time": time.fromisoformat}
+_NESTED = frozenset({list, dict})
 _AGAIN = "build the state again from history"
 
 
@@ -197,7 +198,9 @@ def _plain(value: Any) -> Any:
 def _back(value: Any) -> Any:
     """Read a value that `_plain` wrote."""
     if isinstance(value, list):
-        return tuple(_back(item) for item in value)
+        if _NESTED.isdisjoint(map(type, value)):
+            return tuple(value)
+        return tuple([_back(item) if type(item) in _NESTED else item for item in value])
     if not isinstance(value, dict):
         return value
     kind, text = next(iter(value.items()))
