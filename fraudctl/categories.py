@@ -8,7 +8,7 @@ puts a value in quotes where it could be taken for one of fraudctl's words.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -21,17 +21,53 @@ _OWN: Final = frozenset({UNKNOWN, OTHERS})
 class Value:
     """A value of the data, as text."""
 
+    JSON = ("segment", "kind")
+
     text: str
+
+    @property
+    def segment(self) -> str:
+        """The value, or null."""
+        return self.text
+
+    @property
+    def kind(self) -> Literal["value"]:
+        """``value`` of the column, ``missing`` (null), or ``rest``: all values that are not named."""
+        return "value"
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
     """Null."""
 
+    JSON = ("segment", "kind")
+
+    @property
+    def segment(self) -> None:
+        """The value, or null."""
+        return
+
+    @property
+    def kind(self) -> Literal["missing"]:
+        """``value`` of the column, ``missing`` (null), or ``rest``: all values that are not named."""
+        return "missing"
+
 
 @dataclass(frozen=True, slots=True)
 class Rest:
     """All values that are not named, null among them where it is not named."""
+
+    JSON = ("segment", "kind")
+
+    @property
+    def segment(self) -> None:
+        """The value, or null."""
+        return
+
+    @property
+    def kind(self) -> Literal["rest"]:
+        """``value`` of the column, ``missing`` (null), or ``rest``: all values that are not named."""
+        return "rest"
 
 
 Category = Value | Missing | Rest
@@ -67,20 +103,3 @@ def quoted_values(values: pl.Series) -> pl.Series:
     own = values.is_in(list(_OWN)) | values.str.starts_with('"')
     marked = pl.select(pl.concat_str(pl.lit('"'), pl.lit(values), pl.lit('"'))).to_series().alias(values.name)
     return marked.zip_with(own.fill_null(value=False), values).fill_null(UNKNOWN)
-
-
-def to_json(item: Category) -> dict[str, Any]:
-    """Return a category as JSON: ``segment`` is the value, or null; ``kind`` says which of the three it is."""
-    match item:
-        case Value(text):
-            return {"segment": text, "kind": "value"}
-        case Missing():
-            return {"segment": None, "kind": "missing"}
-        case Rest():
-            return {"segment": None, "kind": "rest"}
-
-
-def from_json(document: dict[str, Any]) -> Category:
-    """Return what `to_json` wrote."""
-    kinds: dict[str, Category] = {"missing": Missing(), "rest": Rest()}
-    return kinds.get(document["kind"]) or Value(str(document["segment"]))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Final
 
 import numpy as np
 import polars as pl
@@ -20,10 +20,10 @@ from fraudctl.metrics import ratios
 from fraudctl.plain import shown_all
 from fraudctl.populations import require_same_events
 from fraudctl.project import Project
-from fraudctl.split import RandomSplit
+from fraudctl.split import RandomSplit, TimeSplit
 from fraudctl.uncertainty import Estimate, RankingIntervals, difference_estimate
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Final = 2
 METRICS = (
     "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost",
     "savings", "brier",
@@ -35,72 +35,97 @@ class Disagreement:
     """The events on which one model took one action and the other another."""
 
     action_a: str
+    """Action of A."""
     action_b: str
+    """Action of B."""
     events: int
+    """Number of such events."""
     frauds: int
+    """Frauds among them."""
     cost_a: float
+    """Money that A's decisions on them lost, weights included."""
     cost_b: float
+    """Money that B's decisions on them lost, weights included."""
     dearer_a: Estimate
     """Money that A's action costs more than B's, with its paired interval."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the cell as JSON."""
-        return {**vars(self), "dearer_a": self.dearer_a.to_dict()}
+
+@dataclass(frozen=True)
+class CostlyEvent:
+    """One event on which the models disagree."""
+
+    event_id: int | str
+    """Id of the event."""
+    label: int
+    """1 fraud, 0 legitimate."""
+    y_prob_a: float
+    """Calibrated probability of A."""
+    action_a: str
+    """Action of A."""
+    cost_a: float
+    """Money that A's action lost."""
+    y_prob_b: float
+    """Calibrated probability of B."""
+    action_b: str
+    """Action of B."""
+    cost_b: float
+    """Money that B's action lost."""
+
+
+@dataclass(frozen=True)
+class BothMetrics:
+    """The metrics of two models on the same events."""
+
+    a: dict[str, Estimate]
+    """Metric -> figure of A."""
+    b: dict[str, Estimate]
+    """Metric -> figure of B."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` finds; differences are A - B."""
+    """Two models on the same events; differences are A - B."""
 
-    names: tuple[str, str]
+    SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
+    JSON = (
+        "a", "b", "period", "split", "events as rows", "frauds", "confidence", "currency", "metrics", "differences",
+        "agreed", "disagreements", "rank_correlation", "costliest",
+    )  # fmt: skip
+
+    a: str
+    """Version of A."""
+    b: str
+    """Version of B."""
     events: int
+    """Events that both decided."""
     frauds: int
-    period: Period
-    """Of the events; without meaning where the data have no time."""
-    by_chance: RandomSplit | None
-    """The random split that the events are the test of, where the data have no time."""
+    """Frauds among them."""
+    period: Period | None
+    """Period of the events; null for a random split."""
     timezone: str
     confidence: float
+    """Two-sided confidence of the intervals."""
     currency: str
-    metrics: tuple[dict[str, Estimate], dict[str, Estimate]]
+    """Currency of the project."""
+    metrics: BothMetrics
+    """The metrics of both."""
     differences: dict[str, Estimate]
+    """Metric -> figure of A minus that of B, paired."""
     disagreements: tuple[Disagreement, ...]
-    """By falling money between them."""
+    """Pairs of different actions, by falling money between them."""
     agreed: int
     """Events on which both took the same action."""
     rank_correlation: float | None
-    """Spearman's, of the two probabilities."""
-    costliest: tuple[dict[str, Any], ...]
-    """Single events where the disagreement costs most: event_id, label, both probabilities, actions and costs."""
+    """Spearman's correlation of the two probabilities; null where one of them is constant."""
+    costliest: tuple[CostlyEvent, ...]
+    """Single events on which the disagreement costs most."""
+    split: TimeSplit | RandomSplit = field(default_factory=TimeSplit)
+    """How the events were parted from those trained on."""
 
     @property
     def when(self) -> str:
         """Which events were compared: a period, or the test of a random split."""
-        return when_of(self.period, self.by_chance, self.timezone)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the comparison as JSON."""
-        both = {
-            name: {key: item.to_dict() for key, item in found.items()}
-            for name, found in zip(("a", "b"), self.metrics, strict=True)
-        }
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "a": self.names[0],
-            "b": self.names[1],
-            "period": None if self.by_chance is not None else self.period.to_dict(),
-            "split": {"kind": "time"} if self.by_chance is None else self.by_chance.to_dict(),
-            "rows": self.events,
-            "frauds": self.frauds,
-            "confidence": self.confidence,
-            "currency": self.currency,
-            "metrics": both,
-            "differences": {name: item.to_dict() for name, item in self.differences.items()},
-            "agreed": self.agreed,
-            "disagreements": [item.to_dict() for item in self.disagreements],
-            "rank_correlation": self.rank_correlation,
-            "costliest": list(self.costliest),
-        }
+        return when_of(self.period, self.split, self.timezone)
 
 
 def compare(
@@ -110,7 +135,7 @@ def compare(
     project: Project,
     names: tuple[str, str],
     period: Period | None = None,
-    by_chance: RandomSplit | None = None,
+    split: TimeSplit | RandomSplit | None = None,
     confidence: float = 0.90,
     seed: int = 0,
     most: int = 20,
@@ -127,8 +152,8 @@ def compare(
         Versions of A and B.
     period
         Of the events; by default from the first event to just after the last.
-    by_chance
-        The random split that the events are the test of, where the data have no time.
+    split
+        How the events were parted from those trained on; by default by time.
     confidence, seed
         Of the intervals.
     most
@@ -150,15 +175,16 @@ def compare(
     settings = RankingIntervals(project.evaluate.replicates, seed, confidence)
     found = tuple({name: estimate(name, judged, settings) for name in METRICS} for judged in pair)
     return Comparison(
-        names=names,
+        a=names[0],
+        b=names[1],
         events=a.n_events,
         frauds=a.n_frauds,
-        period=period or spanned(scored_a),
-        by_chance=by_chance,
+        period=None if isinstance(split, RandomSplit) else period or spanned(scored_a),
+        split=split or TimeSplit(),
         timezone=project.data.timezone,
         confidence=confidence,
         currency=a.matrix.currency,
-        metrics=(found[0], found[1]),
+        metrics=BothMetrics(found[0], found[1]),
         differences={name: difference(name, a, b, settings) for name in METRICS},
         disagreements=_disagreements(a, b, confidence),
         agreed=int((a.codes == b.codes).sum()),
@@ -244,10 +270,10 @@ def _spearman(a: FloatArray, b: FloatArray) -> float | None:
 
 def _costliest(
     scored_a: pl.DataFrame, scored_b: pl.DataFrame, a: Judged, b: Judged, most: int
-) -> tuple[dict[str, Any], ...]:
+) -> tuple[CostlyEvent, ...]:
     gap = np.abs(a.cost_taken - b.cost_taken) * (a.codes != b.codes)
     rows = [int(row) for row in np.argsort(-gap, kind="stable")[:most] if gap[row] > 0]
     table = scored_a.select(
         "event_id", "label", y_prob_a="y_prob", action_a="action", cost_a=pl.Series(a.cost_taken)
     ).with_columns(y_prob_b=scored_b["y_prob"], action_b=scored_b["action"], cost_b=pl.Series(b.cost_taken))
-    return tuple(table[rows].to_dicts())
+    return tuple(CostlyEvent(**row) for row in table[rows].iter_rows(named=True))

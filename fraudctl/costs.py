@@ -8,6 +8,7 @@ each other, so zero, negative and near-zero costs, and refunds, need no special 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from fraudctl.money import refuse_beyond
 from fraudctl.own import inside
 from fraudctl.plain import shown
 from fraudctl.project.decisions import ALLOW, ActionSection, CostSection, CostsSection
+from fraudctl.results import from_json
 
 LEGIT: Final = 0
 FRAUD: Final = 1
@@ -35,10 +37,16 @@ BoolArray = npt.NDArray[np.bool_]
 class Cell:
     """Money lost by one action on one outcome: ``fixed + rate × amount + column``, never below ``at_least``."""
 
+    JSON = ("fixed?", "rate?", "column?", "at_least?")
+
     fixed: float = 0.0
+    """Money for every event; absent where 0."""
     rate: float = 0.0
+    """Share of the amount; absent where 0."""
     column: str | None = None
+    """Data column with money for each event; absent where there is none."""
     at_least: float | None = None
+    """Least money; absent where there is no least."""
 
     def per_event(self, amount: FloatArray | None, columns: dict[str, FloatArray], n_events: int) -> FloatArray:
         """Give the money for each event, shape ``(n_events,)``."""
@@ -49,11 +57,15 @@ class Cell:
             money += columns[self.column]
         return money if self.at_least is None else np.maximum(money, self.at_least)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the cell as JSON; parts that are nothing are left out."""
-        parts = {"fixed": self.fixed, "rate": self.rate, "column": self.column}
-        floor = {} if self.at_least is None else {"at_least": self.at_least}
-        return {key: value for key, value in parts.items() if value not in (0.0, None)} | floor
+
+@dataclass(frozen=True)
+class ActionCosts:
+    """Money lost by one action, by outcome."""
+
+    legit: Cell
+    """If the event is legitimate."""
+    fraud: Cell
+    """If the event is fraud."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +82,16 @@ class CostMatrix:
         Word or sign printed with money.
     """
 
+    JSON = ("currency", "actions as order", "by_action as actions")
+
     actions: tuple[str, ...]
     cells: tuple[tuple[Cell, Cell], ...]
     currency: str = "EUR"
+
+    @property
+    def by_action(self) -> dict[str, ActionCosts]:
+        """Action -> its costs by outcome."""
+        return {action: ActionCosts(*pair) for action, pair in zip(self.actions, self.cells, strict=True)}
 
     @property
     def pass_code(self) -> int:
@@ -159,24 +178,22 @@ class CostMatrix:
             raise DataError(msg)
         return np.asarray(values, dtype=np.float64)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the matrix as JSON; ``order`` keeps which action is harsher where keys are sorted."""
-        cells = {
-            action: {name: pair[outcome].to_dict() for outcome, name in enumerate(OUTCOMES)}
-            for action, pair in zip(self.actions, self.cells, strict=True)
-        }
-        return {"currency": self.currency, "order": list(self.actions), "actions": cells}
-
     @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> CostMatrix:
-        """Read what `to_dict` wrote."""
-        order, actions = tuple(document["order"]), document["actions"]
-        cells = tuple((_read_cell(actions[name]["legit"]), _read_cell(actions[name]["fraud"])) for name in order)
+    def from_dict(cls, document: Mapping[str, Any]) -> CostMatrix:
+        """Read what `fraudctl.results.as_json` wrote.
+
+        Raises
+        ------
+        KeyError, ValueError
+            The document is no cost matrix.
+        """
+        order = tuple(document["order"])
+        costs = {name: from_json(ActionCosts, document["actions"][name], where=name) for name in order}
+        cells = tuple((_inside(costs[name].legit), _inside(costs[name].fraud)) for name in order)
         return cls(order, cells, document["currency"])
 
 
-def _read_cell(document: dict[str, Any]) -> Cell:
-    cell = Cell(**document)
+def _inside(cell: Cell) -> Cell:
     return cell if cell.column is None else replace(cell, column=inside(cell.column))
 
 
@@ -293,6 +310,8 @@ class ConstantAction:
         The mildest action, which those events get.
     """
 
+    JSON = ("action", "cost", "events", "without_slot", "rest", "words")
+
     action: str
     cost: float
     events: int
@@ -307,10 +326,6 @@ class ConstantAction:
         return (
             f"{self.action} {self.events - self.without_slot:,} of {self.events:,} as they come, {self.rest} the rest"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the constant action as JSON."""
-        return {**vars(self), "words": self.words}
 
 
 @dataclass(frozen=True)

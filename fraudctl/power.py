@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fraudctl.figures import whole
 from fraudctl.project.evaluation import GateSection
@@ -44,6 +44,11 @@ class Power:
     first, last
         The period, local dates of its first and its last day; None where the split is random.
     """
+
+    JSON = (
+        "first as from", "last as to", "n_frauds", "n_legit", "half_width as recall_half_width", "needed as min_frauds",
+        "met as min_frauds_met",
+    )  # fmt: skip
 
     n_frauds: int
     n_legit: int
@@ -105,17 +110,10 @@ class Power:
             ways.append("[gate] pooled_folds, which judges several periods together")
         return "; ".join(ways)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
-        return {
-            "from": None if self.first is None else self.first.isoformat(),
-            "to": None if self.last is None else self.last.isoformat(),
-            "n_frauds": self.n_frauds,
-            "n_legit": self.n_legit,
-            "recall_half_width": self.half_width,
-            "min_frauds": self.needed,
-            "min_frauds_met": self.n_frauds >= self.needed,
-        }
+    @property
+    def met(self) -> bool:
+        """Whether there are as many frauds as the gate asks for."""
+        return self.n_frauds >= self.needed
 
 
 def power_of(

@@ -44,14 +44,30 @@ DEFAULT_TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
+class TimeSplit:
+    """A split by time: training knows what came before ``as_of``, and the test follows."""
+
+    JSON = ("kind",)
+
+    @property
+    def kind(self) -> Literal["time"]:
+        """A split by time."""
+        return "time"
+
+
+@dataclass(frozen=True)
 class RandomSplit:
     """A split by chance: what it takes to find the test events again.
 
     An event belongs to the test by a hash of the seed and its id alone, whatever other events there are.
     """
 
+    JSON = ("kind", "seed", "test_share")
+
     seed: int
+    """Seed of the hash."""
     test_share: float
+    """Share of the events that are the test."""
 
     def draws(self, event_id: pl.Series) -> NDArray[np.float64]:
         """Give a number in [0, 1) per event id, shape ``(n_events,)``; those below ``test_share`` are the test.
@@ -68,9 +84,10 @@ class RandomSplit:
         """Tell the events of the test, shape ``(n_events,)``."""
         return np.asarray(self.draws(event_id) < self.test_share, dtype=np.bool_)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the split as JSON, as reports and bundles have it."""
-        return {"kind": "random", "seed": self.seed, "test_share": self.test_share}
+    @property
+    def kind(self) -> Literal["random"]:
+        """A split by chance."""
+        return "random"
 
     @classmethod
     def from_facts(cls, facts: Any) -> RandomSplit | None:
@@ -339,14 +356,40 @@ def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) ->
     return Split(NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, rest, folds, tuple(warnings), by_chance)
 
 
-def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], timed: bool = True) -> dict[str, Any]:
+@dataclass(frozen=True)
+class IdOverlap:
+    """Ids of one entity in the test, and how many of them training had seen."""
+
+    ids: int
+    """Different ids in the test."""
+    seen: int
+    """Ids of the test that are in the training of the model that decided their event."""
+    share_of_events: float | None
+    """Share of the test's events that have such an id; null without events."""
+    share_of_frauds: float | None
+    """Share of the test's frauds that have such an id; null without frauds."""
+
+
+@dataclass(frozen=True)
+class SplitOverlap:
+    """What the rows trained on and the evaluated ones have in common."""
+
+    events: int
+    """Events that are in both."""
+    gap_days: float | None
+    """Days from the last event trained on to the first evaluated, the least of all periods; null without a time."""
+    entities: dict[str, IdOverlap]
+    """Entity -> the ids that are in both."""
+
+
+def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], timed: bool = True) -> SplitOverlap:
     """Return what training and test have in common, as `pooled_overlap` does for several periods."""
     return pooled_overlap([(train, test)], entities=entities, timed=timed)
 
 
 def pooled_overlap(
     periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, entities: list[str], timed: bool = True
-) -> dict[str, Any]:
+) -> SplitOverlap:
     """Return what training and test have in common: events, time, and ids of each entity.
 
     Shared ids are no fault, for a card that was seen is scored again; but what a model knows of them it need not know
@@ -364,17 +407,15 @@ def pooled_overlap(
 
     Returns
     -------
-    dict
-        ``events`` in both; ``gap_days`` from the last event trained on to the first evaluated, the least of all periods
-        (negative where they interleave; None without a time); per entity ``ids`` in the test, how many of them were
-        ``seen`` in training, and the shares of events and of frauds that were seen.
+    SplitOverlap
+        ``gap_days`` is negative where training and test interleave.
     """
     gaps = [gap for train, test in periods if timed and (gap := _gap_days(train, test)) is not None]
-    return {
-        "events": sum(int(test["event_id"].is_in(train["event_id"].implode()).sum()) for train, test in periods),
-        "gap_days": min(gaps, default=None),
-        "entities": {name: _shared(periods, name) for name in entities},
-    }
+    return SplitOverlap(
+        events=sum(int(test["event_id"].is_in(train["event_id"].implode()).sum()) for train, test in periods),
+        gap_days=min(gaps, default=None),
+        entities={name: _shared(periods, name) for name in entities},
+    )
 
 
 def _gap_days(train: pl.DataFrame, test: pl.DataFrame) -> float | None:
@@ -384,19 +425,19 @@ def _gap_days(train: pl.DataFrame, test: pl.DataFrame) -> float | None:
     return round((first - last) / timedelta(days=1), 3)
 
 
-def _shared(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], name: str) -> dict[str, Any]:
+def _shared(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], name: str) -> IdOverlap:
     test = pl.concat([test.select("label", name) for _, test in periods])
     seen = pl.concat([
         test[name].is_in(train[name].drop_nulls().unique().implode()).fill_null(value=False) for train, test in periods
     ])  # fmt: skip
     fraud = (test["label"] == 1).fill_null(value=False)
     n_frauds = int(fraud.sum())
-    return {
-        "ids": test[name].drop_nulls().n_unique(),
-        "seen": test[name].filter(seen).n_unique(),
-        "share_of_events": float(seen.sum()) / test.height if test.height else None,
-        "share_of_frauds": int((seen & fraud).sum()) / n_frauds if n_frauds else None,
-    }
+    return IdOverlap(
+        ids=test[name].drop_nulls().n_unique(),
+        seen=test[name].filter(seen).n_unique(),
+        share_of_events=float(seen.sum()) / test.height if test.height else None,
+        share_of_frauds=int((seen & fraud).sum()) / n_frauds if n_frauds else None,
+    )
 
 
 def _microseconds(moment: datetime) -> int:

@@ -38,6 +38,11 @@ NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
 
 
+def known_time(value: datetime) -> datetime | None:
+    """Return a time, or None where the data have none."""
+    return None if value == NO_TIME else value
+
+
 def moment(value: datetime) -> str | None:
     """Give an instant as ISO 8601, or None where it only stands for a time that the data do not have."""
     return None if value == NO_TIME else value.isoformat()

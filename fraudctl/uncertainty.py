@@ -40,25 +40,25 @@ ROWS = "event"
 class Estimate:
     """A metric with its interval, or the reason why it has none."""
 
+    JSON = ("value", "low", "high", "base?", "reason?")
+
     value: float | None
+    """The metric; null where it is undefined."""
     low: float | None = None
+    """Low end of the interval; null where it is not known."""
     high: float | None = None
+    """High end of the interval; null where it is not known."""
     reason: str | None = None
+    """Why something is null."""
     se: float | None = None
     """Standard error, where one can be computed; without an interval (few clusters) it is too rough to be printed."""
     base: ConstantAction | None = None
-    """The constant action that savings are measured against; None for other metrics."""
+    """The constant action that savings are measured against; absent for other metrics."""
 
     @property
     def known(self) -> bool:
         """Whether both ends of the interval are known and finite."""
         return self.low is not None and self.high is not None and math.isfinite(self.low) and math.isfinite(self.high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return value, low and high; a reason where something is null, and the base of savings."""
-        out: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high}
-        out = out if self.base is None else {**out, "base": self.base.to_dict()}
-        return out if self.reason is None else {**out, "reason": self.reason}
 
 
 def undefined(reason: str, *, base: ConstantAction | None = None) -> Estimate:

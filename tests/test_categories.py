@@ -7,9 +7,10 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraudctl.categories import Missing, Rest, Value, category, from_json, quoted_values, shown, to_json
+from fraudctl.categories import Missing, Rest, Value, category, quoted_values, shown
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.explain.wording import level_text
+from fraudctl.results import as_object
 from fraudctl.train.model import MISSING, OTHER, ModelColumns
 
 OWN = ["rest", "(none)", "unknown", "all others", '"unknown"', '""unknown""', MISSING, OTHER, "((other)", "(", "",
@@ -22,7 +23,7 @@ VALUES = st.one_of(st.none(), TEXTS)
 def test_text_for_people_and_json_tell_all_categories_apart(values: list[str | None]) -> None:
     every = {category(value) for value in values} | {Missing(), Rest()}
     assert len({shown(item) for item in every}) == len(every)
-    assert {from_json(to_json(item)) for item in every} == every
+    assert len({tuple(as_object(item).items()) for item in every}) == len(every)
     series = pl.Series("x", values, dtype=pl.String)
     assert quoted_values(series).to_list() == [shown(category(value)) for value in values]
     assert level_text(series).n_unique() == series.n_unique()

@@ -9,6 +9,7 @@ from decisions_world import PERIOD, make_events, make_project, score
 from fraudctl.compare import compare
 from fraudctl.errors import DataError
 from fraudctl.figures import percent
+from fraudctl.results import as_object
 from fraudctl.split import RandomSplit
 
 
@@ -25,17 +26,17 @@ def test_disagreements_add_up_to_the_difference() -> None:
     both = a.filter((a["action"] == "review") & (b["action"] == "allow"))
     assert (cell.events, cell.frauds) == (both.height, both["label"].sum())
     assert 0 < found.rank_correlation < 1
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(as_object(found), allow_nan=False)
 
 
 def test_costliest_come_first_and_are_disagreements() -> None:
     project = make_project()
     a, b = (score(make_events(strength=s), project) for s in (3.0, 2.0))
     found = compare(a, b, project=project, names=("new", "old"), most=5)
-    gaps = [abs(item["cost_a"] - item["cost_b"]) for item in found.costliest]
+    gaps = [abs(item.cost_a - item.cost_b) for item in found.costliest]
     assert gaps == sorted(gaps, reverse=True)
     assert len(gaps) == 5
-    assert all(item["action_a"] != item["action_b"] for item in found.costliest)
+    assert all(item.action_a != item.action_b for item in found.costliest)
     assert max(gaps) == pytest.approx((a["cost"] - b["cost"]).abs().max())
 
 
@@ -43,16 +44,16 @@ def test_a_comparison_names_its_period() -> None:
     project = make_project()
     scored = score(make_events(), project)
     found = compare(scored, scored, project=project, names=("a", "b"), period=PERIOD)
-    assert found.to_dict()["period"] == PERIOD.to_dict()
-    assert found.to_dict()["split"] == {"kind": "time"}
+    assert as_object(found)["period"] == as_object(PERIOD)
+    assert as_object(found)["split"] == {"kind": "time"}
     assert found.when == "2–8 Mar 2026"
     first, last = scored["event_time"].min(), scored["event_time"].max()
     own = compare(scored, scored, project=project, names=("a", "b")).period
     assert own.from_time == first
     assert own.until > last  # type: ignore[operator]
-    drawn = compare(scored, scored, project=project, names=("a", "b"), by_chance=RandomSplit(3, 0.25))
-    assert drawn.to_dict()["period"] is None
-    assert drawn.to_dict()["split"] == {"kind": "random", "seed": 3, "test_share": 0.25}
+    drawn = compare(scored, scored, project=project, names=("a", "b"), split=RandomSplit(3, 0.25))
+    assert as_object(drawn)["period"] is None
+    assert as_object(drawn)["split"] == {"kind": "random", "seed": 3, "test_share": 0.25}
     assert drawn.when == f"a random {percent(0.25)} of the events (random split, seed 3)"
 
 

@@ -21,6 +21,7 @@ from fraudctl.costs import (
 )
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import savings, savings_ratio
+from fraudctl.results import as_object
 
 MONEY = st.floats(-100, 100, allow_nan=False)
 
@@ -45,7 +46,7 @@ def test_a_cell_never_falls_below_its_floor() -> None:
     # block on legit: 8 + 15, and 8 - 15 = -7, which the floor lifts to 0; allow on fraud has no floor: 15 - 100
     assert table[:, 1, 0].tolist() == [23.0, 0.0]
     assert table[:, 0, 1].tolist() == [115.0, -85.0]
-    assert CostMatrix.from_dict(matrix.to_dict()) == matrix
+    assert CostMatrix.from_dict(as_object(matrix)) == matrix
 
 
 def test_allow_comes_first_whatever_the_file_says() -> None:
@@ -98,7 +99,7 @@ def test_unknown_action() -> None:
 
 def test_matrix_survives_json() -> None:
     matrix = cost_matrix(make_project().costs)
-    assert CostMatrix.from_dict(matrix.to_dict()) == matrix
+    assert CostMatrix.from_dict(as_object(matrix)) == matrix
 
 
 def test_elkan_threshold_by_hand() -> None:

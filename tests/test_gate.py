@@ -17,6 +17,7 @@ from fraudctl.evaluate.result import Direction
 from fraudctl.gate import Champion, compare, holm, judge
 from fraudctl.policy import bare_policy
 from fraudctl.project.load import metric_names
+from fraudctl.results import as_object
 from fraudctl.uncertainty import Estimate, normal_quantile
 
 FLOOR = "[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 100\n"
@@ -146,7 +147,7 @@ PAIRED = sorted(set(metric_names([])) - {"ece", "savings_of_perfect"})
 @pytest.mark.parametrize("metric", PAIRED)
 def test_champion_rule_fails_passes_and_is_inconclusive(metric: str) -> None:
     better, worse = make_events(), make_events(strength=1.5).with_columns(y_prob=(3 * pl.col("y_prob")).clip(0, 1))
-    lead = full(FLOOR, better, worse).to_dict()["champion"]["differences"][metric]["value"]
+    lead = full(FLOOR, better, worse).champion.differences[metric].value
     if metric in LOWER_IS_BETTER:
         lead = -lead
     if lead < 0:
@@ -158,7 +159,7 @@ def test_champion_rule_fails_passes_and_is_inconclusive(metric: str) -> None:
 
 def test_superiority_only_if_asked() -> None:
     strong, weak = make_events(), make_events(strength=1.5)
-    lead = full(FLOOR, strong, weak).to_dict()["champion"]["differences"]["savings"]["value"]
+    lead = full(FLOOR, strong, weak).champion.differences["savings"].value
     more = FLOOR + "champion = { better_than = 0.01 }\n"
     assert verdict_of(run(more, strong, weak), "champion.better_than") == "pass"
     asked = FLOOR + f"champion = {{ better_than = {lead} }}\n"
@@ -197,7 +198,7 @@ def test_a_champion_on_other_events_is_refused() -> None:
 
 
 def test_champion_stands_beside_with_paired_differences() -> None:
-    found = full("", make_events(), make_events(strength=1.5)).to_dict()
+    found = as_object(full("", make_events(), make_events(strength=1.5)))
     assert found["champion"]["model"] == "old"
     assert found["champion"]["differences"]["savings"]["low"] > 0
     rows = found["champion"]["cost_sensitivity"]
@@ -363,7 +364,7 @@ def test_a_margin_too_small_for_the_data_is_warned_of() -> None:
 
 
 def test_same_input_same_verdict() -> None:
-    assert run(FLOOR).to_dict() == run(FLOOR).to_dict()
+    assert run(FLOOR) == run(FLOOR)
 
 
 def test_unknown_metric_in_the_gate() -> None:

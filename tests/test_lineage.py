@@ -182,9 +182,9 @@ def test_the_present_gives_costs_policy_and_rules(place: Path) -> None:
 
 def test_one_event_is_explained_by_the_features_of_the_bundle(place: Path) -> None:
     event = "e2900"
-    before = explain_one(load_project(place), event).to_dict()
+    before = explain_one(load_project(place), event)
     project = rewrite(place, ('risk = "x + y"', 'risk = "0 - x"'), ('windows = ["1d"]', 'windows = ["9d"]'))
-    assert explain_one(project, event).to_dict() == before
+    assert explain_one(project, event) == before
 
 
 def test_models_of_other_definitions_are_compared_each_with_its_own(place: Path) -> None:

@@ -57,44 +57,44 @@ def pooled(world: tuple[Project, str, str], n_periods: int, stages: Stages | Non
 
 def test_three_periods_end_with_the_model_s_own(world: tuple[Project, str, str]) -> None:
     found = pooled(world, 3)
-    parts = found.tables["pooled"]
-    starts = [datetime.fromisoformat(part["from"]) for part in parts]
+    parts = found.tables.pooled
+    starts = [part.period.from_time for part in parts]
     assert starts == [AS_OF - 2 * LENGTH, AS_OF - LENGTH, AS_OF]
-    assert [datetime.fromisoformat(part["as_of"]) for part in parts] == starts
-    assert [part["refitted"] for part in parts] == [True, True, False]
-    assert sum(part["rows"] for part in parts) == found.rows
-    assert sum(part["frauds"] for part in parts) == found.frauds
+    assert [part.as_of for part in parts] == starts
+    assert [part.refitted for part in parts] == [True, True, False]
+    assert sum(part.rows for part in parts) == found.rows
+    assert sum(part.frauds for part in parts) == found.frauds
     assert (found.period.from_time, found.period.until) == (starts[0], AS_OF + LENGTH)
     assert "3 periods pooled" in found.when
     assert found.champion is not None
-    assert found.champion["differences"]["savings"]["value"] is not None
+    assert found.champion.differences["savings"].value is not None
 
 
 def test_a_refit_is_the_model_that_would_have_been_trained_then(world: tuple[Project, str, str]) -> None:
     project, _, _ = world
-    part = pooled(world, 2).tables["pooled"][0]
+    part = pooled(world, 2).tables.pooled[0]
     then = train_model(project, as_of=AS_OF - LENGTH).version
     alone = evaluate_model(project, model=then, report=False).evaluation
-    assert part["savings"] == alone.metrics["savings"].value
-    assert part["rows"] == alone.rows
+    assert part.savings == alone.metrics["savings"].value
+    assert part.rows == alone.rows
     old = train_model(project, as_of=AS_OF - LAG - LENGTH).version
     beside = evaluate_model(project, model=then, champion=old, report=False).evaluation.champion
     assert beside is not None
-    assert part["savings_of_champion"] == beside["metrics"]["savings"]["value"]
+    assert part.savings_of_champion == beside.metrics["savings"].value
 
 
 def test_refits_are_kept(world: tuple[Project, str, str]) -> None:
     first, again = Stages(), Stages()
     found = pooled(world, 3, first)
-    assert pooled(world, 3, again).to_dict() == found.to_dict()
+    assert pooled(world, 3, again) == found
     assert "Final fit" not in [name.capitalize() for name in again.names]
 
 
 def test_one_period_is_the_model_s_own_alone(world: tuple[Project, str, str]) -> None:
     project, model, champion = world
     plain = evaluate_model(project, model=model, champion=champion, report=False).evaluation
-    assert pooled(world, 1).to_dict() == plain.to_dict()
-    assert plain.tables["pooled"] == []
+    assert pooled(world, 1) == plain
+    assert plain.tables.pooled == ()
 
 
 def test_the_gate_asks_for_it_by_itself(world: tuple[Project, str, str]) -> None:
@@ -103,11 +103,11 @@ def test_the_gate_asks_for_it_by_itself(world: tuple[Project, str, str]) -> None
     gate = project.gate.model_copy(update={"pooled_folds": 2})
     asking = project.model_copy(update={"gate": gate})
     result = evaluate_model(asking, model=model, champion=champion)
-    assert len(result.evaluation.tables["pooled"]) == 2
+    assert len(result.evaluation.tables.pooled) == 2
     assert result.report is not None
     assert "2 periods are judged together" in result.report.read_text()
     start = evaluate_model(asking, model=model, from_time=AS_OF, report=False).evaluation
-    assert start.tables["pooled"] == []
+    assert start.tables.pooled == ()
 
 
 def test_what_cannot_be_pooled_is_said(world: tuple[Project, str, str], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.progress import Silent
 from fraudctl.project import Project, load_project, parse_project
 from fraudctl.propose import Flags
+from fraudctl.results import as_object
 from fraudctl.split import RandomSplit, make_split, random_split
 from fraudctl.tables import NO_TIME
 from fraudctl.workflows.check import check_data
@@ -195,7 +196,7 @@ def test_every_report_says_that_the_split_is_random(folder: Path) -> None:
     assert "random split, seed 0" in told.out
     project = load_project(folder)
     result = evaluate_model(project)
-    found = result.to_dict()
+    found = as_object(result)
     assert (found["as_of"], found["period"]) == (None, None)
     assert found["split"] == {"kind": "random", "seed": 0, "test_share": 0.2}
     assert found["metrics"]["savings"]["low"] < found["metrics"]["savings"]["high"]

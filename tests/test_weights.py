@@ -82,14 +82,14 @@ def test_the_control_group_is_judged_alone_beside_the_whole() -> None:
     scored = score(events, plan)
     found = evaluated(scored, plan)
     alone = evaluated(scored.filter(pl.col("c")), make_project())
-    group = found.tables["control_group"]
-    assert (group["rows"], group["frauds"]) == (1000, alone.frauds)
+    group = found.tables.control_group
+    assert (group.rows, group.frauds) == (1000, alone.frauds)
     for name in ("recall", "precision", "average_precision", "savings", "cost"):
-        assert group["metrics"][name]["value"] == pytest.approx(alone.metrics[name].value), name
+        assert group.metrics[name].value == pytest.approx(alone.metrics[name].value), name
     assert found.metrics["recall"].value == evaluated(scored, make_project()).metrics["recall"].value
-    assert evaluated(scored, make_project()).tables["control_group"] is None
-    nobody = evaluated(scored.with_columns(c=pl.lit(value=False)), plan).tables["control_group"]
-    assert nobody["metrics"]["recall"]["reason"] == "no events"
+    assert evaluated(scored, make_project()).tables.control_group is None
+    nobody = evaluated(scored.with_columns(c=pl.lit(value=False)), plan).tables.control_group
+    assert nobody.metrics["recall"].reason == "no events"
 
 
 def fitted(frame: pl.DataFrame, data: str) -> TrainedModel:
@@ -127,5 +127,5 @@ def test_the_policy_weighs_the_fold_predictions() -> None:
     )
     plain = choose_policy(plan, rows.drop(WEIGHT), rows["y_prob"].to_numpy())
     heavy = choose_policy(plan, rows, rows["y_prob"].to_numpy())
-    assert plain.report["cost"] == pytest.approx(16.0)
-    assert heavy.report["cost"] == pytest.approx(64.0)
+    assert plain.report.cost == pytest.approx(16.0)
+    assert heavy.report.cost == pytest.approx(64.0)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import ClassVar, Final, Literal
 
 from fraudctl.plain import described, masked
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Severity = Literal["error", "warning", "info"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
@@ -52,11 +52,18 @@ class Finding:
 class Week:
     """One week, from a Monday in the project's zone on; ``n_frauds`` and ``fraud_rate`` are of mature outcomes."""
 
+    JSON = ("start", "n_events", "n_labelled", "n_mature", "n_frauds", "fraud_rate")
+
     start: date
+    """The Monday, a local date."""
     n_events: int
+    """Events of the week."""
     n_labelled: int
+    """Events with a label."""
     n_mature: int
+    """Events with a mature label."""
     n_frauds: int
+    """Frauds among those."""
 
     @property
     def fraud_rate(self) -> float | None:
@@ -72,10 +79,15 @@ class ColumnFacts:
     """
 
     name: str
+    """Name of the column."""
     dtype: str
+    """Its type."""
     role: str
+    """Its role in the project."""
     n_null: int
+    """Null and NaN values."""
     n_unique: int
+    """Different values."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", described(self.name))
@@ -104,6 +116,13 @@ class CheckReport:
         All columns, in the order of the file.
     """
 
+    SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
+    JSON = (
+        "verdict", "n_errors", "n_warnings", "findings", "n_events as rows", "period", "n_labelled as labelled",
+        "n_frauds as frauds", "n_mature as mature_rows", "n_immature as immature_rows", "label_delays", "weeks",
+        "columns",
+    )  # fmt: skip
+
     findings: tuple[Finding, ...]
     n_events: int
     first: datetime | None = None
@@ -115,6 +134,11 @@ class CheckReport:
     label_delays: dict[str, float] = field(default_factory=dict)
     weeks: tuple[Week, ...] = ()
     columns: tuple[ColumnFacts, ...] = ()
+
+    @property
+    def period(self) -> tuple[datetime, datetime] | None:
+        """Time of the first and of the last event, UTC; null where times cannot be read."""
+        return None if self.first is None or self.last is None else (self.first, self.last)
 
     @property
     def n_errors(self) -> int:
@@ -130,44 +154,6 @@ class CheckReport:
     def verdict(self) -> Literal["errors", "warnings", "clean"]:
         """The worst severity found; infos are clean."""
         return "errors" if self.n_errors else "warnings" if self.n_warnings else "clean"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the report as JSON values."""
-        period = None if self.first is None or self.last is None else [self.first.isoformat(), self.last.isoformat()]
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "verdict": self.verdict,
-            "n_errors": self.n_errors,
-            "n_warnings": self.n_warnings,
-            "findings": [
-                {
-                    "id": item.id, "severity": item.severity, "where": item.where, "what": item.what,
-                    "counts": item.counts, "hint": item.hint,
-                }
-                for item in self.findings
-            ],
-            "rows": self.n_events,
-            "period": period,
-            "labelled": self.n_labelled,
-            "frauds": self.n_frauds,
-            "mature_rows": self.n_mature,
-            "immature_rows": self.n_immature,
-            "label_delays": self.label_delays,
-            "weeks": [
-                {
-                    "start": item.start.isoformat(), "n_events": item.n_events, "n_labelled": item.n_labelled,
-                    "n_mature": item.n_mature, "n_frauds": item.n_frauds, "fraud_rate": item.fraud_rate,
-                }
-                for item in self.weeks
-            ],
-            "columns": [
-                {
-                    "name": item.name, "dtype": item.dtype, "role": item.role, "n_null": item.n_null,
-                    "n_unique": item.n_unique,
-                }
-                for item in self.columns
-            ],
-        }  # fmt: skip
 
 
 def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:

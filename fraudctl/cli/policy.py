@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fraudctl.cli.render import figure, plain_table
 from fraudctl.figures import money, number, percent, whole
@@ -11,12 +11,24 @@ from fraudctl.figures import money, number, percent, whole
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    Report = Mapping[str, Any]
+    from fraudctl.policy.choose import PolicyChoice
+    from fraudctl.policy.report import (
+        ConstraintHeld,
+        PolicyReport,
+        PolicyShift,
+        RulesReport,
+        RulesTogether,
+        RuleWorth,
+        SegmentsReport,
+        ThresholdFound,
+    )
+    from fraudctl.policy.segments import Thresholds
+    from fraudctl.uncertainty import Estimate
 
 _KINDS = {"expected_cost": "the action with the lowest expected cost for each event", "thresholds": "thresholds"}
 
 
-def policy_tables(policy: dict[str, Any], *, brief: bool = False) -> list[RenderableType]:
+def policy_tables(choice: PolicyChoice, *, brief: bool = False) -> list[RenderableType]:
     """Say how scores become actions, and what that cost on the fold predictions.
 
     Parameters
@@ -24,19 +36,19 @@ def policy_tables(policy: dict[str, Any], *, brief: bool = False) -> list[Render
     brief
         Leave out what each part of the policy is worth.
     """
-    report: Report = policy["report"]
-    currency = policy["costs"]["currency"]
-    parts: list[RenderableType] = [f"policy: {_KINDS[policy['kind']]}"]
-    if policy["thresholds"]:
-        parts.append(_thresholds(policy["thresholds"], report["thresholds"]))
-    if "segments" in report:
-        parts += _segments(report["segments"], currency)
+    policy, report, fit = choice.policy, choice.report, choice.report.fit
+    currency = policy.matrix.currency
+    parts: list[RenderableType] = [f"policy: {_KINDS[policy.kind]}"]
+    if policy.thresholds:
+        parts.append(_thresholds(policy.thresholds, fit.thresholds or {}))
+    if fit.segments is not None:
+        parts += _segments(fit.segments, currency)
     parts += [
-        f"a place of {action}: worth {money(item['opening'], currency)} as a period begins, "
-        f"{money(item['lowest'], currency)} to {money(item['highest'], currency)} by time and places left"
-        for action, item in report.get("prices", {}).items()
+        f"a place of {action}: worth {money(item.opening, currency)} as a period begins, "
+        f"{money(item.lowest, currency)} to {money(item.highest, currency)} by time and places left"
+        for action, item in (fit.prices or {}).items()
     ]
-    price = report.get("alert_price", 0.0)
+    price = fit.alert_price
     if price:
         asked = "must bring at least" if price > 0 else "may lose up to"
         parts.append(f"to hold the constraints, an alert {asked} {money(abs(price), currency)}")
@@ -45,69 +57,64 @@ def policy_tables(policy: dict[str, Any], *, brief: bool = False) -> list[Render
     return parts
 
 
-def _thresholds(thresholds: Report, told: Report) -> RenderableType:
+def _thresholds(thresholds: Thresholds, found: Mapping[str, ThresholdFound]) -> RenderableType:
     rows = []
     for action, value in thresholds.items():
-        plateau, ends = told[action]["plateau"], told[action]["interval"]
-        as_good = f"{figure(plateau['low'])} to {figure(plateau['high'])}"
-        best = " to ".join("never" if ends[end] is None else figure(ends[end]) for end in ("low", "high"))
+        plateau, ends = found[action].plateau, found[action].interval
+        as_good = f"{figure(plateau.low)} to {figure(plateau.high)}"
+        pair = () if ends is None else (ends.low, ends.high)
+        best = " to ".join("never" if end is None else figure(end) for end in pair)
         rows.append((action, "never" if value is None else figure(value), as_good, best))
     return plain_table(None, ("action", "from y_prob", "as good within 1 %", "best, if redrawn"), rows, right="y_prob")
 
 
-def _segments(told: Report, currency: str) -> Iterator[RenderableType]:
+def _segments(found: SegmentsReport, currency: str) -> Iterator[RenderableType]:
     rows = []
-    for item in told["each"]:
-        own = item["thresholds"] or {}
+    for item in found.each:
+        own = item.thresholds or {}
         cuts = ", ".join(f"{name} {'never' if cut is None else figure(cut)}" for name, cut in own.items())
-        rows.append(
-            (item["segment"], whole(item["events"]), whole(item["frauds"]), *_money(item["gain"]), item["why"], cuts)
-        )
-    columns = ("segment", "events", "frauds", f"gain {currency}", percent(told["confidence"], 1), "thresholds", "")
-    yield plain_table(f"Segments by {told['by']}", columns, rows, right="events frauds")
-    rest = f"{whole(told['rest']['events'])} events, {whole(told['rest']['frauds'])} frauds"
+        rows.append((item.value, whole(item.events), whole(item.frauds), *_money(item.gain), item.why, cuts))
+    columns = ("segment", "events", "frauds", f"gain {currency}", percent(found.confidence, 1), "thresholds", "")
+    yield plain_table(f"Segments by {found.by}", columns, rows, right="events frauds")
+    rest = f"{whole(found.rest.events)} events, {whole(found.rest.frauds)} frauds"
     yield f"all other values: common thresholds ({rest})"
 
 
-def _total(report: Report, currency: str) -> str:
-    line = f"on the fold predictions: {whole(report['cost'])} {currency} over {whole(report['events'])} events"
-    bound = report.get("hindsight_bound")
+def _total(report: PolicyReport, currency: str) -> str:
+    line = f"on the fold predictions: {whole(report.cost)} {currency} over {whole(report.events)} events"
+    bound = report.worth.hindsight_bound
     return line if bound is None else f"{line}; {whole(bound)} if every day were known beforehand"
 
 
-def _worth(report: Report, currency: str) -> Iterator[RenderableType]:
+def _worth(report: PolicyReport, currency: str) -> Iterator[RenderableType]:
     """Yield what parts bring, what simpler policies cost, what rules catch, what was kept and what costs decide."""
-    rules = report.get("rules")
-    brings = [(name, *_money(item)) for name, item in report["brings"].items()]
-    if rules:
-        brings.append(("all rules together", *_money(rules["together"]["brings"])))
+    worth = report.worth
+    brings = [(name, *_money(item)) for name, item in worth.brings.items()]
+    if worth.rules:
+        brings.append(("all rules together", *_money(worth.rules.together.brings)))
     if brings:
         yield plain_table("What each part brings", ("part", currency, "interval"), brings, right=currency)
-    if rules:
-        yield _rules(rules, currency)
-    if report.get("constraints"):
-        yield _constraints(report["constraints"])
-    rows = [(name, whole(item["cost"]), *_money(item["dearer_by"])) for name, item in report["alternatives"].items()]
+    if worth.rules:
+        yield _rules(worth.rules, currency)
+    if worth.constraints:
+        yield _constraints(worth.constraints)
+    rows = [(name, whole(item.cost), *_money(item.dearer_by)) for name, item in worth.alternatives.items()]
     yield plain_table("Simpler policies", ("policy", f"cost {currency}", "dearer by", "interval"), rows)
     yield from _simpler(report)
-    yield from _sensitivity(report["cost_sensitivity"], currency)
+    yield from _sensitivity(worth.cost_sensitivity, currency)
 
 
-def _simpler(report: Report) -> Iterator[RenderableType]:
-    if report["as_good_and_simpler"]:
-        yield f"simpler, and as good within 1 %: {report['as_good_and_simpler'][0]}; prefer it"
+def _simpler(report: PolicyReport) -> Iterator[RenderableType]:
+    if report.worth.as_good_and_simpler:
+        yield f"simpler, and as good within 1 %: {report.worth.as_good_and_simpler[0]}; prefer it"
 
 
-def _rules(rules: Report, currency: str) -> RenderableType:
-    every = [*rules["each"].items(), ("together", {"action": "", **rules["together"]})]
+def _rules(rules: RulesReport, currency: str) -> RenderableType:
     rows = [
-        (
-            name, item["action"], whole(item['events']), whole(item['frauds']),
-            f"{whole(item['events_the_model_allows'])} / {whole(item['frauds_the_model_allows'])}",
-            _money(item["brings_alone"])[0] if "brings_alone" in item else "", *_money(item["brings"]),
-        )
-        for name, item in every
-    ]  # fmt: skip
+        _rule_row(name, item, action=item.action, alone=_money(item.brings_alone)[0])
+        for name, item in rules.each.items()
+    ]
+    rows.append(_rule_row("together", rules.together, action="", alone=""))
     columns = (
         "rule", "action", "events", "frauds", "of them allowed by the model", f"alone brings {currency}",
         "with the others", "interval",
@@ -115,38 +122,44 @@ def _rules(rules: Report, currency: str) -> RenderableType:
     return plain_table("Rules beside the model", columns, rows, right="events frauds")
 
 
-def _constraints(held: Report) -> RenderableType:
+def _rule_row(name: str, item: RuleWorth | RulesTogether, *, action: str, alone: str) -> tuple[str, ...]:
+    found = item.matches
+    allowed = f"{whole(found.events_the_model_allows)} / {whole(found.frauds_the_model_allows)}"
+    return name, action, whole(found.events), whole(found.frauds), allowed, alone, *_money(item.brings)
+
+
+def _constraints(held: Mapping[str, ConstraintHeld]) -> RenderableType:
     rows = [
-        (name, "kept" if item["holds"] else "NOT KEPT", figure(item["value"]), _ends(item, figure))
+        (name, "kept" if item.holds else "NOT KEPT", figure(item.estimate.value), _ends(item.estimate, figure))
         for name, item in held.items()
     ]
     return plain_table("Constraints", ("constraint", "", "value", "interval"), rows, right="value")
 
 
-def _sensitivity(rows: list[dict[str, Any]], currency: str) -> Iterator[RenderableType]:
-    moved = [item for item in rows if item["changes"]]
+def _sensitivity(rows: Sequence[PolicyShift], currency: str) -> Iterator[RenderableType]:
+    moved = [item for item in rows if item.changes]
     if not moved:
         yield "with any cost from half to double, keeping this policy would cost less than 1 % more"
         return
-    told = [
+    shown = [
         (
-            f"{item['cost']} × {number(item['factor'])}",
-            "" if item["decisions_changed"] is None else percent(item["decisions_changed"], 2),
-            "no policy keeps the constraints" if "reason" in item else whole(item["keeping_costs_more"]),
+            f"{item.cost} × {number(item.factor)}",
+            "" if item.decisions_changed is None else percent(item.decisions_changed, 2),
+            "no policy keeps the constraints" if item.keeping_costs_more is None else whole(item.keeping_costs_more),
         )
         for item in moved
     ]
     columns = ("cost", "decisions changed", f"keeping costs more, {currency}")
-    yield plain_table("Costs that would change the policy by more than 1 %", columns, told)
+    yield plain_table("Costs that would change the policy by more than 1 %", columns, shown)
 
 
-def _money(item: Report) -> tuple[str, str]:
-    """Give money and its interval, or why there is none."""
-    value = "unknown" if item["value"] is None else whole(item["value"])
+def _money(item: Estimate) -> tuple[str, str]:
+    """Return money and its interval, or why there is none."""
+    value = "unknown" if item.value is None else whole(item.value)
     return value, _ends(item, whole)
 
 
-def _ends(item: Report, form: Any) -> str:
-    if item.get("low") is None or item.get("high") is None:
-        return str(item.get("reason", ""))
-    return f"{form(item['low'])} to {form(item['high'])}"
+def _ends(item: Estimate, form: Callable[[float], str]) -> str:
+    if item.low is None or item.high is None:
+        return item.reason or ""
+    return f"{form(item.low)} to {form(item.high)}"

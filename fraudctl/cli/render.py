@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fraudctl.features.meaning.describe import Description
     from fraudctl.features.proof.audit import AuditResult
     from fraudctl.propose import Proposal
+    from fraudctl.train.summary import FoldRows, TrainingSummary
     from fraudctl.workflows.demo import DemoResult
     from fraudctl.workflows.models import ModelsResult
     from fraudctl.workflows.train import TrainResult
@@ -122,87 +124,81 @@ def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
 _WEEKS_SHOWN = 8
 
 
-def _trees(summary: Mapping[str, Any]) -> str:
+def _trees(summary: TrainingSummary) -> str:
     """Say how many trees there are, of how many models, and what share of the legitimate rows they were fitted on."""
-    models, share = summary["models"], summary["fit_negatives"]
-    many = f"{models} models of {summary['trees']} trees, averaged" if models > 1 else f"{summary['trees']} trees"
+    models, share = summary.models, summary.fit_negatives
+    many = f"{models} models of {summary.trees} trees, averaged" if models > 1 else f"{summary.trees} trees"
     return many if share == 1.0 else f"{many}, on {percent(share)} of the legitimate rows"
 
 
 def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
     """Say how a model came about: what was known, the folds, the search, the calibration; days are local ones."""
-    from fraudctl.train.objective import savings_base_of
-
     summary = result.summary
-    train = summary["train"]
-    timed = summary["as_of"] is not None
-    known = f"as of {_day(summary['as_of'], timezone)}" if timed else "random split"
-    when = ", " + (_period(train, timezone) if timed else "drawn by chance")
+    train, metric = summary.train, summary.metric
+    known = "random split" if summary.as_of is None else f"as of {_day(summary.as_of, timezone)}"
     lines = [
         (
-            f"{known}: trained on {counted(train['rows'], 'event')} with {counted(train['frauds'], 'fraud')}{when}; "
-            f"{summary['features']} features, {_trees(summary)}"
+            f"{known}: trained on {counted(train.rows, 'event')} with {counted(train.frauds, 'fraud')}, "
+            f"{_period(train, timezone, by_chance='drawn by chance')}; {summary.features} features, {_trees(summary)}"
         ),
-        f"calibration: {summary['calibration']['method']} ({summary['calibration']['reason']})",
+        f"calibration: {summary.calibration.method} ({summary.calibration.reason})",
     ]
     if result.audit is not None:
         lines.append(
-            f"audit: {result.audit['events']} events recomputed from what was known then, and the future of "
-            f"{whole(result.audit['future_events'])} altered: none of {result.audit['features']} features differs"
-            + _passed_over(result.audit["passed_over"])
+            f"audit: {result.audit.events} events recomputed from what was known then, and the future of "
+            f"{whole(result.audit.future_events)} altered: none of {result.audit.features} features differs"
+            + _passed_over(result.audit.passed_over)
         )
-    facts = {"fold", "as_of", "train", "valid", "best_trees"}
-    metric = next((name for name in summary["folds"][0] if name not in facts), "")
     rows = [
         (
-            str(fold["fold"]),
-            _period(fold["valid"], timezone) if timed else "at random",
-            whole(fold["train"]["rows"]),
-            whole(fold["valid"]["rows"]),
-            whole(fold["valid"]["frauds"]),
-            str(fold["best_trees"]),
-            figure(fold.get(metric)),
+            str(fold.fold),
+            _period(fold.valid, timezone, by_chance="at random"),
+            whole(fold.train.rows),
+            whole(fold.valid.rows),
+            whole(fold.valid.frauds),
+            str(fold.best_trees),
+            figure(fold.figures.get(metric)),
         )
-        for fold in summary["folds"]
+        for fold in summary.folds
     ]
     columns = ("fold", "validated on", "train rows", "valid rows", "frauds", "trees", metric)
-    base = savings_base_of(summary)
+    base = summary.savings_base
     noted = [] if base is None else [f"savings are measured against the {base}"]
     return [*lines, plain_table("Folds", columns, rows, right=" ".join(columns[2:])), *noted]
 
 
-def _period(item: Mapping[str, Any], timezone: str) -> str:
-    return period(datetime.fromisoformat(item["from"]), datetime.fromisoformat(item["until"]), timezone)
+def _period(rows: FoldRows, timezone: str, *, by_chance: str) -> str:
+    return by_chance if rows.from_time is None or rows.until is None else period(rows.from_time, rows.until, timezone)
 
 
-def _day(text: str, timezone: str) -> str:
-    return datetime.fromisoformat(text).astimezone(ZoneInfo(timezone)).date().isoformat()
+def _day(moment: datetime, timezone: str) -> str:
+    return moment.astimezone(ZoneInfo(timezone)).date().isoformat()
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     """Say what an evaluation found: the events, the metrics with intervals, the actions, the gate."""
-    excluded = evaluation.excluded.to_dict()
+    excluded = asdict(evaluation.excluded)
     left_out = ", ".join(f"{whole(count)} {name.replace('_', ' ')}" for name, count in excluded.items() if count)
     judged = f"{counted(evaluation.rows, 'event')} with {counted(evaluation.frauds, 'fraud')}"
     head = f"{evaluation.model}: {judged}, {evaluation.when}"
     parts: list[RenderableType] = [head + (f"; left out: {left_out}" if left_out else "")]
     rows = [(name, *_metric_cells(item)) for name, item in evaluation.metrics.items()]
     parts.append(plain_table("Metrics", ("metric", "value", percent(evaluation.confidence)), rows, right="value"))
-    parts += _base_line(evaluation.metrics["savings"], str(evaluation.money.get("currency", "")))
+    parts += _base_line(evaluation.metrics["savings"], evaluation.money.currency)
     actions = [
-        (name, whole(item["events"]), whole(item["frauds"]), whole(item["cost"]))
-        for name, item in evaluation.by_action.items()
+        (name, whole(item.events), whole(item.frauds), whole(item.cost)) for name, item in evaluation.by_action.items()
     ]
-    cost = f"cost {evaluation.money.get('currency', '')}".strip()
+    cost = f"cost {evaluation.money.currency}".strip()
     parts.append(plain_table("Actions", ("action", "events", "frauds", cost), actions, right="events frauds"))
     gate = evaluation.gate
     checked = [(rule.verdict, rule.name, rule.reason) for rule in gate.rules]
     if checked:
         parts.append(plain_table("Gate", ("verdict", "rule", "why"), checked))
     parts += [f"warning: {text}" for text in (*evaluation.warnings, *gate.warnings)]
-    changed = [item for item in (evaluation.champion or {}).get("cost_sensitivity", ()) if item["changes"]]
+    shifts = () if evaluation.champion is None else evaluation.champion.cost_sensitivity
+    changed = [item for item in shifts if item.changes]
     if changed:
-        costs = ", ".join(f"{item['cost']} × {number(item['factor'])}" for item in changed)
+        costs = ", ".join(f"{item.cost} × {number(item.factor)}" for item in changed)
         parts.append(f"with other costs the other model would save more: {costs}")
     parts.append(f"gate: {gate.verdict}" + (f" - {gate.reason}" if gate.reason else ""))
     return parts
@@ -275,15 +271,16 @@ def _gate_of(item: Mapping[str, Any]) -> str:
 
 def comparison_tables(result: Comparison) -> list[RenderableType]:
     """Say how two models differ on the same events."""
-    a, b = result.names
     rows = []
     for name, difference in result.differences.items():
         low, high = difference.low, difference.high
         interval = "" if low is None or high is None else f"{figure(low)} to {figure(high)}"
-        values = (figure(metrics[name].value) if name in metrics else "" for metrics in result.metrics)
+        values = (
+            figure(metrics[name].value) if name in metrics else "" for metrics in (result.metrics.a, result.metrics.b)
+        )
         rows.append((name, *values, figure(difference.value), interval))
     judged = f"{counted(result.events, 'event')} with {counted(result.frauds, 'fraud')}"
-    head = f"A = {a}, B = {b}: {judged}, {result.when}; same action on {whole(result.agreed)}"
+    head = f"A = {result.a}, B = {result.b}: {judged}, {result.when}; same action on {whole(result.agreed)}"
     columns = ("metric", "A", "B", "A - B", percent(result.confidence))
     where = [
         (
@@ -300,7 +297,7 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
     return [
         head,
         plain_table("Metrics", columns, rows, right="A B"),
-        *_base_line(result.metrics[0]["savings"], result.currency),
+        *_base_line(result.metrics.a["savings"], result.currency),
         *([plain_table("Where they disagree", names, where, right="events frauds")] if where else []),
     ]
 
@@ -317,7 +314,7 @@ def demo_tables(result: DemoResult) -> list[RenderableType]:
     return [
         sentence(evaluation.gate),
         plain_table(title, columns, rows, right="value"),
-        *_base_line(evaluation.metrics["savings"], str(evaluation.money.get("currency", ""))),
+        *_base_line(evaluation.metrics["savings"], evaluation.money.currency),
         f"model:       {result.train.path}",
         f"evaluation:  {result.evaluation.report}",
         f"explanation: {result.explanation.report}",

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fraudctl.plain import masked, visible_json
+from fraudctl.results import as_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -50,8 +46,8 @@ class Session:
         if not self.as_json:
             self._console(stderr=False).print(renderable, markup=False, soft_wrap=isinstance(renderable, str))
 
-    def emit(self, document: Mapping[str, Any]) -> None:
-        """Print the result for machines on stdout, where it was asked for."""
+    def emit(self, document: object) -> None:
+        """Print a result as JSON on stdout, where it was asked for: see `fraudctl.results.as_json`."""
         if self.as_json:
             sys.stdout.write(to_json(document) + "\n")
 
@@ -154,25 +150,9 @@ class TerminalProgress:
             self._bar = None
 
 
-def to_json(document: Mapping[str, Any]) -> str:
-    """Return a document as JSON text; numbers that are not finite become null, times ISO 8601.
+def to_json(document: object) -> str:
+    """Return a result as JSON text; see `fraudctl.results.as_json`.
 
     Characters that a terminal would obey are written as escapes of JSON: the document is the same.
     """
-    return visible_json(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, (Path, Enum)):
-        return str(value.value) if isinstance(value, Enum) else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
-        return _plain(value.item())
-    return value
+    return visible_json(json.dumps(as_json(document), indent=2, ensure_ascii=False, allow_nan=False))

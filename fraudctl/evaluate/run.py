@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import BASE_RULE, null_amounts, perfect_cost
+from fraudctl.costs import null_amounts, perfect_cost
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
 from fraudctl.evaluate.judged import Judged, prepare
-from fraudctl.evaluate.result import Evaluation, Excluded, Period
+from fraudctl.evaluate.result import (
+    ActionOutcome,
+    AssumedOutcome,
+    CostSums,
+    Evaluation,
+    Excluded,
+    FraudValue,
+    ImmatureOutcomes,
+    MoneyOutcome,
+    Period,
+)
 from fraudctl.evaluate.tables import by_segment, draw_tables, on_control_group
 from fraudctl.metrics import ratios
+from fraudctl.metrics.ratios import Ratio
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
-from fraudctl.split import RandomSplit
-from fraudctl.uncertainty import RankingIntervals, ratio_estimate, undefined
+from fraudctl.split import RandomSplit, TimeSplit
+from fraudctl.uncertainty import Estimate, RankingIntervals, ratio_estimate, undefined
 
 DEFAULT_CONFIDENCE = 0.90
 
@@ -30,12 +41,12 @@ def evaluate(
     project: Project,
     policy: Policy,
     model: str,
-    as_of: datetime,
-    period: Period,
+    as_of: datetime | None,
+    period: Period | None,
     excluded: Excluded | None = None,
     seed: int = 0,
     immature: pl.DataFrame | None = None,
-    by_chance: RandomSplit | None = None,
+    split: TimeSplit | RandomSplit | None = None,
 ) -> Evaluation:
     """Compute every metric with its interval, in numbers and in money.
 
@@ -50,17 +61,17 @@ def evaluate(
     model
         Version of the model.
     as_of
-        What its training knew.
+        What its training knew; None for a random split.
     period
-        Of the evaluated events.
+        Of the evaluated events; None for a random split.
     excluded
         Events of the period that were left out, by reason.
     seed
         Of the bootstrap.
     immature
         The immature events of the period, from `decide_frame`; they never vote, and only give bounds.
-    by_chance
-        The random split that the events are the test of, where the data have no time.
+    split
+        How the events were parted from those trained on; by default by time.
     """
     judged = prepare(scored, project)
     confidence = DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence
@@ -75,18 +86,18 @@ def evaluate(
         metrics={name: estimate(name, judged, settings) for name in metric_list(judged)},
         by_action=_by_action(judged, confidence),
         money=_money(judged),
-        policy=policy.to_dict(),
-        costs=judged.matrix.to_dict(),
+        policy=policy,
+        costs=judged.matrix,
         confidence=confidence,
-        tables={
-            **draw_tables(judged),
-            "by_segment": by_segment(scored, judged, project, confidence),
-            "control_group": on_control_group(scored, judged, project, settings),
-            "immature": _immature_bounds(scored, immature, project),
-        },
+        tables=replace(
+            draw_tables(judged),
+            by_segment=by_segment(scored, judged, project, confidence),
+            control_group=on_control_group(scored, judged, project, settings),
+            immature=_immature_bounds(scored, immature, project),
+        ),
         clusters=_clusters(judged),
         warnings=_warnings(scored, judged),
-        by_chance=by_chance,
+        split=split or TimeSplit(),
         timezone=project.data.timezone,
     )
 
@@ -113,23 +124,21 @@ def pool(weeks: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return whole
 
 
-def _immature_bounds(
-    scored: pl.DataFrame, immature: pl.DataFrame | None, project: Project
-) -> dict[str, dict[str, Any]] | None:
+def _immature_bounds(scored: pl.DataFrame, immature: pl.DataFrame | None, project: Project) -> ImmatureOutcomes | None:
     """Give what a few metrics would be if every immature event turned out fraud, and if every one legitimate."""
     if immature is None or immature.height == 0:
         return None
-    outcomes = {"all_legit": 0, "all_fraud": 1}
-    return {name: _with_outcome(scored, immature, project, outcome) for name, outcome in outcomes.items()}
+    legit, fraud = (_with_outcome(scored, immature, project, outcome) for outcome in (0, 1))
+    return ImmatureOutcomes(legit, fraud)
 
 
-def _with_outcome(scored: pl.DataFrame, immature: pl.DataFrame, project: Project, outcome: int) -> dict[str, Any]:
+def _with_outcome(scored: pl.DataFrame, immature: pl.DataFrame, project: Project, outcome: int) -> AssumedOutcome:
     labelled = immature.with_columns(pl.lit(outcome, dtype=pl.Int8).alias("label"))
     judged = prepare(pl.concat([scored, labelled.select(scored.columns)]), project)
     found = {name: ratio_of(name, judged) for name in ("savings", "cost", "precision", "recall")}
     known = nothing_known(judged) is None
     values = {name: ratio.value if known and ratio and not ratio.reason else None for name, ratio in found.items()}
-    return {**values, "savings_base": judged.base.chosen.to_dict()}
+    return AssumedOutcome(**values, savings_base=judged.base.chosen)
 
 
 def _clusters(judged: Judged) -> dict[str, int]:
@@ -150,65 +159,56 @@ def _warnings(scored: pl.DataFrame, judged: Judged) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _by_action(judged: Judged, confidence: float) -> dict[str, dict[str, Any]]:
+def _by_action(judged: Judged, confidence: float) -> dict[str, ActionOutcome]:
     if nothing_known(judged) is not None:
         return {}
     return {action: _one_action(judged, code, confidence) for code, action in enumerate(judged.matrix.actions)}
 
 
-def _one_action(judged: Judged, code: int, confidence: float) -> dict[str, Any]:
+def _one_action(judged: Judged, code: int, confidence: float) -> ActionOutcome:
     taken, y_true, w = judged.codes == code, judged.y_true, judged.weight
-    parts = {
-        "precision": ratios.precision(y_true, taken, weight=w),
-        "recall": ratios.recall(y_true, taken, weight=w),
-        "rate": ratios.alert_rate(taken, weight=w),
-        "false_positive_rate": ratios.false_positive_rate(y_true, taken, weight=w),
-        "value_recall": value_recall_of(judged, taken),
-    }
-    return {
-        "events": int(taken.sum()),
-        "frauds": int((taken & (y_true == 1)).sum()),
-        "legit": int((taken & (y_true != 1)).sum()),
-        "cost": float((w * judged.cost_taken)[taken].sum()),
-        **{
-            name: undefined(ratio.reason)
-            if ratio.reason
-            else ratio_estimate(ratio, judged.clusters, confidence=confidence, bounds=(0.0, 1.0))
-            for name, ratio in parts.items()
-        },
-    }
+
+    def known(ratio: Ratio) -> Estimate:
+        if ratio.reason:
+            return undefined(ratio.reason)
+        return ratio_estimate(ratio, judged.clusters, confidence=confidence, bounds=(0.0, 1.0))
+
+    return ActionOutcome(
+        events=int(taken.sum()),
+        frauds=int((taken & (y_true == 1)).sum()),
+        legit=int((taken & (y_true != 1)).sum()),
+        cost=float((w * judged.cost_taken)[taken].sum()),
+        precision=known(ratios.precision(y_true, taken, weight=w)),
+        recall=known(ratios.recall(y_true, taken, weight=w)),
+        rate=known(ratios.alert_rate(taken, weight=w)),
+        false_positive_rate=known(ratios.false_positive_rate(y_true, taken, weight=w)),
+        value_recall=known(value_recall_of(judged, taken)),
+    )
 
 
-def _money(judged: Judged) -> dict[str, Any]:
-    """Give the sums behind `savings`, in the project's currency."""
+def _money(judged: Judged) -> MoneyOutcome:
+    """Return the sums behind `savings`, in the project's currency."""
+    currency = judged.matrix.currency
     if nothing_known(judged) is not None:
-        return {"currency": judged.matrix.currency}
-    w = judged.weight
-    cost = float((w * judged.cost_taken).sum())
-    perfect = float((w * perfect_cost(judged.cost_table, judged.y_true)).sum())
-    possible = judged.base.cost - perfect
-    return {
-        "currency": judged.matrix.currency,
-        "cost": cost,
-        "base_rule": BASE_RULE,
-        "baseline": judged.base.chosen.to_dict(),
-        "constants": [item.to_dict() for item in judged.base.constants],
-        "block_action": judged.matrix.actions[judged.matrix.block_code],
-        "perfect_cost": perfect,
-        "perfect_without_capacity": judged.reach is not None,
-        "saved": judged.base.cost - cost,
-        "saved_by_perfect": possible,
-        "share_of_perfect": (judged.base.cost - cost) / possible if possible > 0 else None,
-        **_value(judged),
-    }
+        return MoneyOutcome(currency)
+    sums = CostSums(
+        cost=float((judged.weight * judged.cost_taken).sum()),
+        baseline=judged.base.chosen,
+        constants=judged.base.constants,
+        block_action=judged.matrix.actions[judged.matrix.block_code],
+        perfect_cost=float((judged.weight * perfect_cost(judged.cost_table, judged.y_true)).sum()),
+        perfect_without_capacity=judged.reach is not None,
+        value=_value(judged),
+    )
+    return MoneyOutcome(currency, sums)
 
 
-def _value(judged: Judged) -> dict[str, float]:
+def _value(judged: Judged) -> FraudValue | None:
     if judged.amount is None:
-        return {}
+        return None
     value = np.maximum(np.nan_to_num(judged.amount), 0.0) * judged.weight * (judged.y_true == 1)
-    return {
-        "fraud_amount": float(value.sum()),
-        "fraud_amount_alerted": float(value[judged.alert].sum()),
-        "fraud_amount_missed": float(value[~judged.alert].sum()),
-    }
+    return FraudValue(
+        fraud_amount=float(value.sum()),
+        fraud_amount_alerted=float(value[judged.alert].sum()),
+        fraud_amount_missed=float(value[~judged.alert].sum()),
+    )

@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fraudctl.categories import to_json
 from fraudctl.costs import FloatArray
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known
 from fraudctl.evaluate.judged import Judged
+from fraudctl.evaluate.result import (
+    CalibrationError,
+    ControlOutcome,
+    DayTotals,
+    EvaluationTables,
+    PrecisionRecall,
+    ReviewQueue,
+    SegmentOutcome,
+    ThresholdCost,
+)
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.metrics import topk
 from fraudctl.metrics.calibration import expected_calibration_error, honest_ece, reliability
@@ -23,18 +32,18 @@ from fraudctl.weights import control_group
 CURVE_POINTS = 200
 
 
-def draw_tables(judged: Judged) -> dict[str, Any]:
-    """Give the tables and curves of a report as JSON; empty where nothing is known."""
+def draw_tables(judged: Judged) -> EvaluationTables:
+    """Return the tables and curves of all events; empty where nothing is known."""
     if nothing_known(judged) is not None:
-        return {"by_day": [], "calibration": None, "reliability": [], "pr_curve": [], "cost_curve": [], "at_k": []}
-    return {
-        "by_day": by_day(judged),
-        "calibration": calibration(judged),
-        "reliability": [vars(item).copy() for item in reliability(judged.y_true, judged.y_prob, weight=judged.weight)],
-        "pr_curve": pr_curve(judged),
-        "cost_curve": cost_curve(judged),
-        "at_k": at_k(judged),
-    }
+        return EvaluationTables()
+    return EvaluationTables(
+        by_day=by_day(judged),
+        calibration=calibration(judged),
+        reliability=tuple(reliability(judged.y_true, judged.y_prob, weight=judged.weight)),
+        pr_curve=pr_curve(judged),
+        cost_curve=cost_curve(judged),
+        at_k=at_k(judged),
+    )
 
 
 SEGMENT_METRICS = ("recall", "precision", "value_recall", "false_positive_rate", "alert_rate", "savings", "cost")
@@ -44,7 +53,7 @@ AT_K = (10, 20, 50, 100, 200, 500)
 
 def by_segment(
     scored: pl.DataFrame, judged: Judged, project: Project, confidence: float
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, tuple[SegmentOutcome, ...]]:
     """Give the metrics within each segment, by column; values with fewer than 20 frauds are pooled."""
     if nothing_known(judged) is not None:
         return {}
@@ -53,7 +62,7 @@ def by_segment(
 
 def on_control_group(
     scored: pl.DataFrame, judged: Judged, project: Project, settings: RankingIntervals
-) -> dict[str, Any] | None:
+) -> ControlOutcome | None:
     """Give every metric on the events that were let through at random alone; None where the project names none.
 
     Their outcomes were seen whatever a model said of them, so they carry no selection. The decisions are those that
@@ -63,21 +72,21 @@ def on_control_group(
     if rows is None:
         return None
     inside = judged.take(rows)
-    metrics = {name: estimate(name, inside, settings).to_dict() for name in metric_list(inside)}
-    return {"rows": inside.n_events, "frauds": inside.n_frauds, "metrics": metrics}
+    metrics = {name: estimate(name, inside, settings) for name in metric_list(inside)}
+    return ControlOutcome(inside.n_events, inside.n_frauds, metrics)
 
 
-def _segments(values: pl.Series, judged: Judged, confidence: float) -> list[dict[str, Any]]:
+def _segments(values: pl.Series, judged: Judged, confidence: float) -> tuple[SegmentOutcome, ...]:
     settings = RankingIntervals(100, 0, confidence)
     rows = []
     for name, mask in split_segments(values, judged.y_true, min_frauds=SEGMENT_MIN_FRAUDS):
         part = judged.take(mask)
-        found = {metric: estimate(metric, part, settings).to_dict() for metric in SEGMENT_METRICS}
-        rows.append({**to_json(name), "events": part.n_events, "frauds": part.n_frauds, "metrics": found})
-    return rows
+        found = {metric: estimate(metric, part, settings) for metric in SEGMENT_METRICS}
+        rows.append(SegmentOutcome(name, part.n_events, part.n_frauds, found))
+    return tuple(rows)
 
 
-def at_k(judged: Judged) -> list[dict[str, Any]]:
+def at_k(judged: Judged) -> tuple[ReviewQueue, ...]:
     """Give precision and recall of the K highest scores of each day, of events and of each entity's, ties shared.
 
     ``precision`` is the mean over days of the share of K that is fraud, with its ``lowest`` and ``highest`` over the
@@ -85,33 +94,33 @@ def at_k(judged: Judged) -> list[dict[str, Any]]:
     ranked again.
     """
     subjects = {"event": np.arange(judged.n_events, dtype=np.int64), **judged.entity_codes}
-    rows = []
+    rows: list[ReviewQueue] = []
     for subject, codes in subjects.items():
         boards = topk.day_boards(judged.y_true, judged.y_prob, day=judged.day, entity=codes)
         rows += [_at_k(subject, topk.precision_at_k(boards, k)) for k in AT_K]
-    return rows
+    return tuple(rows)
 
 
-def _at_k(subject: str, found: topk.TopK) -> dict[str, Any]:
+def _at_k(subject: str, found: topk.TopK) -> ReviewQueue:
     recall, lowest, highest = found.recall or (None, None, None)
-    return {
-        "of": subject, "k": found.k, "precision": found.value, "lowest": found.lowest, "highest": found.highest,
-        "recall": recall, "recall_lowest": lowest, "recall_highest": highest,
-    }  # fmt: skip
+    return ReviewQueue(
+        subject, found.k, found.value, found.lowest, found.highest,
+        recall=recall, recall_lowest=lowest, recall_highest=highest,
+    )  # fmt: skip
 
 
-def calibration(judged: Judged) -> dict[str, Any]:
-    """Hold the calibration error against what honest probabilities would show by chance, not against a round number."""
+def calibration(judged: Judged) -> CalibrationError:
+    """Compare the calibration error with what honest probabilities would show by chance, not with a round number."""
     error = expected_calibration_error(judged.y_true, judged.y_prob, weight=judged.weight)
     mean, high = honest_ece(judged.y_prob, seed=0, weight=judged.weight)
-    return {"ece": error, "honest_mean": mean, "honest_high": high, "more_than_chance": error > high}
+    return CalibrationError(error, mean, high, more_than_chance=error > high)
 
 
-def by_day(judged: Judged) -> list[dict[str, Any]]:
+def by_day(judged: Judged) -> tuple[DayTotals, ...]:
     """Count events, frauds and alerts, and sum money, on each local day."""
     days, index = np.unique(judged.day, return_inverse=True)
     if not judged.timed:
-        return []
+        return ()
     fraud, alert = judged.y_true == 1, judged.alert
 
     def total(values: Any) -> FloatArray:
@@ -121,25 +130,24 @@ def by_day(judged: Judged) -> list[dict[str, Any]]:
     money = {"cost": judged.cost_taken, "baseline_cost": judged.base.per_event}
     sums = {name: total(item).astype(int).tolist() for name, item in counts.items()}
     sums |= {name: total(judged.weight * item).tolist() for name, item in money.items()}
-    names = [str(date(1970, 1, 1) + timedelta(days=int(day))) for day in days]
-    return [{"day": name, **{key: sums[key][i] for key in sums}} for i, name in enumerate(names)]
+    dates = [date(1970, 1, 1) + timedelta(days=int(day)) for day in days]
+    return tuple(DayTotals(day, **{key: sums[key][i] for key in sums}) for i, day in enumerate(dates))
 
 
-def pr_curve(judged: Judged) -> list[dict[str, float]]:
+def pr_curve(judged: Judged) -> tuple[PrecisionRecall, ...]:
     """Give precision and recall at up to `CURVE_POINTS` thresholds, by falling threshold."""
     if judged.n_frauds == 0:
-        return []
+        return ()
     ranking = Ranking.of(judged.y_true, judged.y_prob)
     fraud, every = (np.cumsum(item) for item in ranking.totals(judged.weight[ranking.order]))
     scores = judged.y_prob[ranking.order][ranking.starts]
     picks = _spread(fraud / fraud[-1])
-    return [
-        {"threshold": float(scores[i]), "precision": float(fraud[i] / every[i]), "recall": float(fraud[i] / fraud[-1])}
-        for i in picks
-    ]
+    return tuple(
+        PrecisionRecall(float(scores[i]), float(fraud[i] / every[i]), float(fraud[i] / fraud[-1])) for i in picks
+    )
 
 
-def cost_curve(judged: Judged) -> list[dict[str, float]]:
+def cost_curve(judged: Judged) -> tuple[ThresholdCost, ...]:
     """Return the cost of one threshold on y_prob, from which up the harshest action is taken, by falling threshold.
 
     ``alert_rate`` is the share of events, weights included, as the metric of that name is. No capacity plays a part.
@@ -154,7 +162,7 @@ def cost_curve(judged: Judged) -> list[dict[str, float]]:
     share = np.cumsum(np.add.reduceat(judged.weight[ranking.order], ranking.starts)) / judged.weight.sum()
     scores = judged.y_prob[ranking.order][ranking.starts]
     picks = np.unique(np.r_[_spread(share), int(np.argmin(cost)), _spread(-np.log(np.maximum(scores, 1e-9)))])
-    return [{"threshold": float(scores[i]), "cost": float(cost[i]), "alert_rate": float(share[i])} for i in picks]
+    return tuple(ThresholdCost(float(scores[i]), float(cost[i]), float(share[i])) for i in picks)
 
 
 def _spread(rising: FloatArray) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -66,7 +66,9 @@ class Autopsy:
     """
 
     n_missed: int
+    """Missed frauds that were looked at."""
     n_passed: int
+    """Allowed legitimate events that they were compared with."""
     model: Separation
     refit: Separation
     hindsight: Separation

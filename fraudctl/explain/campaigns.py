@@ -31,8 +31,11 @@ class CampaignEvent:
     """A fraud of a campaign: when, and whether it was missed (inside the period), caught, or lies outside of it."""
 
     event_time: datetime
+    """Time of the fraud."""
     kind: str
+    """``missed``, ``caught``, or ``outside`` the period."""
     cost: float
+    """Money lost."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,17 @@ class Campaign:
     value: str
     size: int
     n_missed: int
+    """Missed frauds of the period in it."""
     n_caught: int
+    """Caught frauds of the period in it."""
     cost: float
     n_events: int
     start: datetime
+    """Time of its first fraud."""
     end: datetime
+    """Time of its last fraud."""
     course: tuple[CampaignEvent, ...]
+    """Its frauds in time order."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class CauseTotal:
     """
 
     cause: str
+    """The cause: ``label_delay``, ``near_miss``, ``known`` or ``first_fraud``."""
     n_missed: int
     cost: float
     n_pending: int

@@ -46,13 +46,20 @@ class Condition:
     """
 
     column: str
+    """Column that the condition is on."""
     words: str
+    """The condition in words."""
     kind: Literal["level", "number", "equal", "known", "unknown", "hours", "weekend", "day"]
     value: str = ""
+    """The value, as text; used by the kinds that name one."""
     low: float | None = None
+    """Low end, or the number itself; null where unbounded."""
     high: float | None = None
+    """High end; null where unbounded."""
     but: float | None = None
+    """Number in the range that is excepted; null without one."""
     or_unknown: bool = False
+    """Whether unknown values meet the condition too."""
 
     @property
     def is_day(self) -> bool:

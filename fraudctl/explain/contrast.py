@@ -29,12 +29,19 @@ class Difference:
     """
 
     name: str
+    """Name of the feature or family."""
     words: str
+    """The same in words."""
     value: float
+    """Mean contribution on the errors minus that on the peers, in log-odds."""
     low: float | None
+    """Low end of the interval."""
     high: float | None
+    """High end of the interval."""
     mean_errors: float
+    """Mean contribution on the errors, in log-odds."""
     mean_peers: float
+    """Mean contribution on the peers, in log-odds."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,13 @@ class Contrast:
     """
 
     n_errors: int
+    """Errors that were compared."""
     n_peers: int
+    """Events that they were compared with."""
     features: tuple[Difference, ...]
+    """Differences by feature."""
     families: tuple[Difference, ...]
+    """Differences by family of features."""
     clusters: str
 
 

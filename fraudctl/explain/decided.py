@@ -40,6 +40,7 @@ class DecidedTotal:
     kind: str
     rule: str | None
     n_events: int
+    """Events that it decided."""
     n_alerts: int
     n_caught: int
     n_false_alarms: int

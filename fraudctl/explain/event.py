@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ import polars as pl
 from fraudctl.costs import cost_matrix, expected_cost
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.explain.reasons import Reason, Value, give_reasons
-from fraudctl.explain.result import SCHEMA_VERSION, as_json
+from fraudctl.explain.result import SCHEMA_VERSION
 from fraudctl.explain.scene import Contribute, Decide, FeatureLike, FloatArray, Score
 from fraudctl.explain.wording import as_said
 from fraudctl.figures import count
@@ -39,10 +39,15 @@ class KnownEvent:
     """An earlier event of one of the entities; `label` is None where it had not arrived by then."""
 
     entity: str
+    """Name of the entity."""
     event_id: int | str
+    """Id of the event."""
     event_time: datetime
+    """Time of the event."""
     amount: float | None
+    """Amount; null where there is none."""
     label: int | None
+    """Label, if it had arrived; else null."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,17 @@ class KnownEntity:
     """What was known of one entity: all its earlier events, and the latest of them."""
 
     entity: str
+    """Name of the entity."""
     value: Value
+    """Its id."""
     n_events: int
+    """Earlier events of it."""
     n_known_frauds: int
+    """Frauds among them whose label had arrived."""
     n_pending: int
+    """Events among them whose label had not arrived."""
     recent: tuple[KnownEvent, ...]
+    """The latest of them."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +80,18 @@ class Change:
     """
 
     feature: str
+    """Name of the feature."""
     words: str
+    """The feature in words."""
     value: Value
+    """Its value."""
     needed: Value
+    """The value that flips the decision."""
     size: float
     y_prob: float
+    """Probability with that value."""
     action: str
+    """Action with that value."""
 
 
 @dataclass(frozen=True)
@@ -97,25 +114,31 @@ class EventExplanation:
         Hindsight: the outcome, where it is known by now.
     """
 
+    SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
+
     model: str
+    """Version of the model."""
     currency: str
+    """Currency of the project."""
     event_id: int | str
+    """Id of the event."""
     event_time: datetime
+    """Time of the event."""
     amount: float | None
+    """Amount of the event; null where there is none."""
     y_prob: float
+    """Calibrated probability of fraud."""
     action: str
+    """Action that was taken."""
     expected_costs: dict[str, float]
     decided_by: DecidedBy
     reasons: tuple[Reason, ...]
     model_view: tuple[Reason, ...]
     known: tuple[KnownEntity, ...]
+    """What was known of the event's entities at its time."""
     change: Change | None
     label: int | None
     label_time: datetime | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the explanation as JSON values."""
-        return {"schema_version": SCHEMA_VERSION, **as_json(self)}
 
 
 def explain_event(

@@ -28,13 +28,21 @@ class Loss:
     """Money lost within one value of a column."""
 
     value: str
+    """The value, as text."""
     n_events: int
+    """Events with it."""
     n_frauds: int
+    """Frauds among them."""
     n_missed: int
+    """Frauds among them that were allowed."""
     missed_cost: float
+    """Money lost on these."""
     n_false_alarms: int
+    """Legitimate events among them that were alerted."""
     false_alarm_cost: float
+    """Money lost on these."""
     cost: float
+    """Money lost on both kinds of error."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,10 @@ class SegmentTable:
     """
 
     column: str
+    """Column of the data."""
     words: str
     rows: tuple[Loss, ...]
+    """Its values, the costliest first."""
     lift: float
 
 
@@ -70,8 +80,11 @@ class EntityTable:
     """
 
     entity: str
+    """Name of the entity."""
     rows: tuple[Loss, ...]
+    """The costliest ids."""
     n_values: int
+    """Different ids."""
     share_of_top: float
     half_of_loss: int
     concentration: tuple[tuple[int, float], ...]
@@ -82,7 +95,9 @@ class Money:
     """Losses by segment and by entity."""
 
     segments: tuple[SegmentTable, ...]
+    """Columns by whose values losses differ most."""
     entities: tuple[EntityTable, ...]
+    """Entities."""
 
 
 def find_money(scene: Scene) -> Money:

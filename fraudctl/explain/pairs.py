@@ -37,7 +37,9 @@ class PairEffect:
     """
 
     features: tuple[str, str]
+    """Names of both features."""
     words: tuple[str, str]
+    """Both features in words."""
     missed: float | None
     false_alarms: float | None
     strength: float
@@ -48,8 +50,11 @@ class Pairs:
     """The pairs that act most on the errors, and how many errors they were computed for."""
 
     n_missed: int
+    """Missed frauds that were looked at."""
     n_false_alarms: int
+    """False positives that were looked at."""
     items: tuple[PairEffect, ...]
+    """Pairs of features, the strongest first."""
 
 
 def find_pairs(scene: Scene, *, interact: Interact, seed: int) -> Pairs:

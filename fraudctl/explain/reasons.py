@@ -43,12 +43,16 @@ class Reason:
     """
 
     feature: str
+    """Name of the feature."""
     words: str
+    """The feature in words."""
     value: Value
+    """Its value for the event."""
     contribution: float
     direction: str
     usual: Value
     usual_of: str | None
+    """Whose usual value it is; null without one."""
     text: str
 
 

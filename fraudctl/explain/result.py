@@ -1,20 +1,16 @@
 """The result of an explanation: one frozen value that every rendering takes its figures from.
 
-Owns the versioned schema of ``explain --json``. Nothing here computes; `to_dict` gives plain JSON values.
+Owns the form of ``explain --json``, which `fraudctl.results` writes. Nothing here computes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
-
-import numpy as np
+from typing import ClassVar, Final
 
 from fraudctl.costs import ConstantAction
+from fraudctl.evaluate.result import Excluded
 from fraudctl.explain.autopsy import Autopsy
 from fraudctl.explain.campaigns import Campaign, CampaignTotal
 from fraudctl.explain.causes import CauseTotal
@@ -37,8 +33,11 @@ class CampaignLink:
     """The campaign of a missed fraud: the kind of entity that it hangs on, its id, and its frauds."""
 
     entity: str
+    """Entity that the campaign hangs on."""
     value: str
+    """Its id."""
     size: int
+    """Frauds of the campaign."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,20 @@ class ErrorCase:
     """
 
     event_id: int | str
+    """Id of the event."""
     event_time: datetime
+    """Time of the event."""
     kind: str
     action: str
+    """Action that was taken."""
     y_prob: float
+    """Calibrated probability of fraud."""
     amount: float | None
+    """Amount of the event; null where there is none."""
     entities: dict[str, Value]
+    """Entity -> its id."""
     cost: float
+    """Money lost by the decision, without weights."""
     cause: str | None
     campaign: CampaignLink | None
     cluster: int | None
@@ -81,7 +87,9 @@ class CaughtCase:
     """A caught fraud and the group of caught frauds that the model alerted on for the same reasons."""
 
     event_id: int | str
+    """Id of the event."""
     group: int
+    """Number of the group."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ class Finding:
     text: Sentence
     cost: float
     p_value: float | None
+    """Chance of as much in the whole search if nothing were there; null where nothing was tested."""
     significant: bool
 
 
@@ -127,8 +136,11 @@ class BrokenFeature:
     """
 
     feature: str
+    """Name of the feature."""
     words: str
+    """The feature in words."""
     day: date
+    """The local day."""
     distance: float
     typical: float
     missed_cost: float
@@ -142,24 +154,78 @@ class Totals:
     """What happened in the period, in events and in money lost."""
 
     n_events: int
+    """Events of the period."""
     n_frauds: int
+    """Frauds among them."""
     n_alerts: int
+    """Alerts: events with any action but allow."""
     n_missed: int
+    """Frauds that were allowed."""
     n_caught: int
+    """Frauds that were alerted."""
     n_false_alarms: int
+    """Legitimate events that were alerted."""
     cost: float
+    """Money lost on all decisions, weights included."""
     missed_cost: float
+    """Money lost on missed frauds."""
     false_alarm_cost: float
+    """Money lost on false positives."""
     caught_cost: float
+    """Money lost on caught frauds."""
     base: ConstantAction
     """The cheapest constant action on the events of the period."""
     perfect_cost: float
+    """Money that a model that knows every outcome would lose."""
     fraud_amount: float | None
+    """Amount of all frauds; null where the project declares no amount."""
 
     @property
     def saved(self) -> float:
         """Money saved against the cheapest constant action."""
         return self.base.cost - self.cost
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the explained decisions rest on."""
+
+    JSON = ("data_fingerprint", "policy", "*excluded")
+
+    data_fingerprint: str
+    """Fingerprint of the data."""
+    policy: str
+    """The policy in words."""
+    excluded: Excluded
+    """Events of the period that were left out."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What was done with which numbers."""
+
+    JSON = (
+        "n_events", "n_searched", "n_explained", "sampled", "weighted", "seed", "permutations", "n_features", "*basis",
+    )  # fmt: skip
+
+    n_events: int
+    """Events of the period."""
+    n_searched: int
+    """Events that slices were searched among."""
+    n_explained: int
+    """Events whose contributions were computed."""
+    sampled: bool
+    """Whether the search took a sample of the events."""
+    weighted: bool
+    """Whether events have weights."""
+    seed: int
+    """Seed of everything that is drawn."""
+    permutations: int
+    """Permutations of the slice search."""
+    n_features: int
+    """Features of the model."""
+    basis: Basis | None = None
+    """What the decisions rest on; None where the caller names nothing."""
 
 
 @dataclass(frozen=True)
@@ -175,60 +241,65 @@ class Explanation:
     absent
         Part -> why it is not there.
     method
-        What was done with which numbers: rows, sample, seed, permutations, versions.
+        What was done with which numbers.
     """
 
+    SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
+
     project: str
+    """Name of the project."""
     model: str
+    """Version of the model."""
     as_of: datetime | None
+    """What the model's training knew; null for a random split."""
     start: datetime
     until: datetime
     timezone: str
     currency: str
+    """Currency of the project."""
     cost_words: tuple[str, ...]
+    """The costs in words, one text per action."""
     totals: Totals
+    """What happened in the period."""
     findings: tuple[Finding, ...]
+    """Statements, by falling money."""
     causes: tuple[CauseTotal, ...]
+    """Why frauds were missed: a partition of the missed frauds."""
     lookback_days: float
+    """Days before an event within which frauds of its entities count as history."""
     money: Money
+    """Losses by segment and by entity."""
     days: tuple[tuple[date, float, float], ...]
+    """Local day, money lost on missed frauds, and money lost on false positives."""
     sweep: Sweep
+    """What other thresholds would have cost."""
     missed_contrast: Contrast | None
+    """What lowered the scores of missed frauds below those of caught ones; null where it is absent."""
     false_alarm_contrast: Contrast | None
+    """What raised the scores of false positives above those of allowed legitimate events; null where it is absent."""
     pairs: Pairs | None
+    """Interactions of features on the errors; null where they were not asked for."""
     clusters: tuple[Cluster, ...]
+    """Groups of false positives that the model alerted on for the same reasons."""
     n_unstable_clusters: int
+    """Groups that did not come back in random halves, and are left out."""
     campaigns: tuple[Campaign, ...]
+    """Frauds of one entity close in time, at least one of them missed."""
     campaign_total: CampaignTotal | None
+    """The campaigns with at least two missed frauds together; null without any."""
     n_outside_campaigns: int
+    """Missed frauds that are in no campaign."""
     slices: Slices
+    """Parts of the data with more loss than their scores account for."""
     broken: tuple[BrokenFeature, ...]
+    """Features whose values on one day are unlike those of all others."""
     autopsy: Autopsy | None
+    """Whether the missed frauds could have been found; null where it is absent."""
     decided: tuple[DecidedTotal, ...]
+    """What each part of the policy decided: a partition of the events."""
     errors: tuple[ErrorCase, ...]
+    """Every wrong decision, by falling money."""
     caught: tuple[CaughtCase, ...]
+    """Caught frauds and their groups."""
     absent: dict[str, str]
-    method: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the whole explanation as JSON values; times in ISO 8601."""
-        return {"schema_version": SCHEMA_VERSION, **as_json(self)}
-
-
-def as_json(value: Any) -> Any:
-    """Turn dataclasses, tuples, times and numpy scalars into JSON values; what is not finite becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [as_json(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return [as_json(item) for item in value.tolist()]
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, np.generic):
-        return as_json(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    method: Method

@@ -22,7 +22,7 @@ from fraudctl.explain.findings import find_findings
 from fraudctl.explain.money import find_money, group_sums
 from fraudctl.explain.pairs import Interact, Pairs, find_pairs
 from fraudctl.explain.reasons import Reason, give_reasons
-from fraudctl.explain.result import CampaignLink, CaughtCase, ErrorCase, Explanation, Totals
+from fraudctl.explain.result import Basis, CampaignLink, CaughtCase, ErrorCase, Explanation, Method, Totals
 from fraudctl.explain.scene import (
     FALSE_ALARM,
     MISSED,
@@ -68,7 +68,7 @@ def explain(
     sample: int = SAMPLE,
     permutations: int = PERMUTATIONS,
     threads: int = -1,
-    method: dict[str, Any] | None = None,
+    basis: Basis | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     """Explain the errors of a period.
@@ -93,8 +93,8 @@ def explain(
         the sweep always take all events. All errors and all alerts are always looked at, up to 50,000.
     permutations
         Of the slice search; at least 200.
-    method
-        Further facts for the section on method: hashes, versions.
+    basis
+        What the decisions rest on, for the section on method.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def explain(
         n_outside_campaigns=int((campaigns.member < 0).sum()), slices=slices, broken=broken, autopsy=autopsy,
         decided=decided, errors=errors, caught=_caught(scene, close, values, seed),
         absent=absent | {f"slices.{k}": v for k, v in slices.reasons.items()},
-        method=_method(scene, rows, close, seed, permutations, method),
+        method=_method(scene, rows, close, seed, permutations, basis),
     )  # fmt: skip
 
 
@@ -332,17 +332,15 @@ def _case(
     )
 
 
-def _method(
-    scene: Scene, rows: IntArray, close: IntArray, seed: int, permutations: int, more: dict[str, Any] | None
-) -> dict[str, Any]:
-    return {
-        "n_events": scene.scored.height,
-        "n_searched": len(rows),
-        "n_explained": len(close),
-        "sampled": len(rows) < scene.scored.height,
-        "weighted": bool((scene.weight != 1.0).any()),
-        "seed": seed,
-        "permutations": permutations,
-        "n_features": len(scene.features),
-        **(more or {}),
-    }
+def _method(scene: Scene, rows: IntArray, close: IntArray, seed: int, permutations: int, basis: Basis | None) -> Method:
+    return Method(
+        n_events=scene.scored.height,
+        n_searched=len(rows),
+        n_explained=len(close),
+        sampled=len(rows) < scene.scored.height,
+        weighted=bool((scene.weight != 1.0).any()),
+        seed=seed,
+        permutations=permutations,
+        n_features=len(scene.features),
+        basis=basis,
+    )

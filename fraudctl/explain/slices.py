@@ -41,8 +41,11 @@ class Part:
     """Errors of a slice that also meet one more condition."""
 
     words: str
+    """The condition in words."""
     where: Condition
+    """The condition."""
     n_errors: int
+    """Errors that meet it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Slice:
     kind: str
     conditions: tuple[str, ...]
     columns: tuple[str, ...]
+    """Columns of its conditions."""
     where: tuple[Condition, ...]
     mostly: tuple[Part, ...]
     n_events: int
@@ -82,7 +86,9 @@ class Slice:
     p_value: float
     confirmed: bool | None
     confirm_p_value: float | None
+    """p-value of that check; null where none was made."""
     significant: bool
+    """Whether its p-value is at most 0.05 (0.01 for days) and the later part does not contradict it."""
 
     @property
     def excess(self) -> float:
@@ -103,9 +109,11 @@ class Slices:
     """
 
     items: tuple[Slice, ...]
+    """The slices."""
     n_conditions: int
     n_possible: int
     n_permutations: int
+    """Permutations of the search."""
     reasons: dict[str, str]
 
 

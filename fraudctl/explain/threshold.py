@@ -35,12 +35,19 @@ class Setting:
     """
 
     factor: float
+    """What all odds are multiplied by."""
     n_alerts: int
+    """Alerts."""
     alerts_per_day: float
+    """Alerts a day of the period."""
     n_missed: int
+    """Frauds that are allowed."""
     missed_cost: float
+    """Money lost on these."""
     n_false_alarms: int
+    """Legitimate events that are alerted."""
     false_alarm_cost: float
+    """Money lost on these."""
     cost: float
 
 
@@ -55,9 +62,13 @@ class Sweep:
     """
 
     curve: tuple[Setting, ...]
+    """Settings over a wide range of factors."""
     near: tuple[Setting, ...]
+    """Settings with factors near 1."""
     today: Setting
+    """The decisions that were taken."""
     best: Setting
+    """The cheapest of all settings, in hindsight."""
     plateau: tuple[float, float]
 
 

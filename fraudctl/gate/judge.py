@@ -20,7 +20,16 @@ from fraudctl.costs import OUTCOMES
 from fraudctl.evaluate.estimates import LOWER_IS_BETTER, difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.replay import Replay
-from fraudctl.evaluate.result import Direction, Evaluation, GateResult, GateVerdict, RuleResult, Verdict
+from fraudctl.evaluate.result import (
+    ChampionOutcome,
+    CostShift,
+    Direction,
+    Evaluation,
+    GateResult,
+    GateVerdict,
+    RuleResult,
+    Verdict,
+)
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.figures import exact, number
 from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
@@ -139,28 +148,26 @@ _BESIDE = (
 )  # fmt: skip
 
 
-def _beside(version: str, judged: Judged, rival: Judged, settings: RankingIntervals) -> dict[str, object]:
+def _beside(version: str, judged: Judged, rival: Judged, settings: RankingIntervals) -> ChampionOutcome:
     """Give the champion's metrics on the same events, and the paired differences (model - champion)."""
-    return {
-        "model": version,
-        "metrics": {name: estimate(name, rival, settings).to_dict() for name in _BESIDE},
-        "differences": {name: difference(name, judged, rival, settings).to_dict() for name in _BESIDE},
-        "cost_sensitivity": _sensitivity(judged, rival, settings),
-    }
+    return ChampionOutcome(
+        version,
+        metrics={name: estimate(name, rival, settings) for name in _BESIDE},
+        differences={name: difference(name, judged, rival, settings) for name in _BESIDE},
+        cost_sensitivity=tuple(_sensitivity(judged, rival, settings)),
+    )
 
 
-def _sensitivity(judged: Judged, rival: Judged, settings: RankingIntervals) -> list[dict[str, object]]:
+def _sensitivity(judged: Judged, rival: Judged, settings: RankingIntervals) -> Iterator[CostShift]:
     """Give the difference of savings with each cost from half to double, and whether the better model changes."""
     sign = np.sign(difference("savings", judged, rival, settings).value or 0.0)
-    rows: list[dict[str, object]] = []
     for code, action in enumerate(judged.matrix.actions):
         for outcome, name in enumerate(OUTCOMES):
             for factor in SENSITIVITY_FACTORS if judged.cost_table[:, code, outcome].any() else ():
                 pair = [item.repriced(code, outcome, factor) for item in (judged, rival)]
                 found = difference("savings", pair[0], pair[1], settings)
                 changes = found.value is not None and np.sign(found.value) == -sign != 0
-                rows.append({"cost": f"{action}.{name}", "factor": factor, **found.to_dict(), "changes": bool(changes)})
-    return rows
+                yield CostShift(f"{action}.{name}", factor, found, changes=bool(changes))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ class ReliabilityBin:
     high: float
     """Highest y_prob in the bin."""
     n_events: int
+    """Events in the bin."""
     n_frauds: int
+    """Frauds among them."""
     mean_prob: float
     """Mean y_prob: what was promised."""
     fraud_rate: float

@@ -86,6 +86,8 @@ class BidPrices:
         Money, one row per slot of `SLOT_MINUTES`, one column per level.
     """
 
+    JSON = ("per", "slot_minutes", "levels", "prices")
+
     per: Per
     levels: tuple[int, ...]
     prices: tuple[tuple[float, ...], ...]
@@ -104,19 +106,14 @@ class BidPrices:
         """The price when a period begins with all places free: what the last of them is worth."""
         return self.prices[0][-1]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the prices as JSON."""
-        minutes = SLOT_MINUTES[self.per]
-        return {
-            "per": self.per,
-            "slot_minutes": minutes,
-            "levels": list(self.levels),
-            "prices": [list(row) for row in self.prices],
-        }
+    @property
+    def slot_minutes(self) -> int:
+        """Minutes of a slot of time."""
+        return SLOT_MINUTES[self.per]
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> BidPrices:
-        """Read what `to_dict` wrote.
+        """Return the prices that `fraudctl.results.as_json` wrote.
 
         Raises
         ------

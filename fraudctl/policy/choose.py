@@ -7,8 +7,8 @@ whether a simpler policy would do as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -30,6 +30,23 @@ from fraudctl.policy.decide import Policy, PolicyRule, hindsight
 from fraudctl.policy.ground import Ground, ground_of
 from fraudctl.policy.limits import Constraint, Outcomes, alerted, constraints_of, feasible_cuts
 from fraudctl.policy.places import CapacityLimit
+from fraudctl.policy.report import (
+    Alternative,
+    ConstraintHeld,
+    Ends,
+    FitReport,
+    OtherSegments,
+    PolicyReport,
+    PolicyShift,
+    RuleMatches,
+    RulesReport,
+    RulesTogether,
+    RuleWorth,
+    SegmentsReport,
+    SlotPrices,
+    ThresholdFound,
+    WorthReport,
+)
 from fraudctl.policy.search import (
     TOLERANCE,
     ScoreGroups,
@@ -49,9 +66,12 @@ DEARER_PRICES = 64
 class PolicyChoice:
     """The policy, and why it is this one."""
 
+    JSON = ("*policy", "report")
+
     policy: Policy
-    report: dict[str, Any] = field(default_factory=dict)
-    """JSON: events, frauds, cost, thresholds with plateaus, alternatives, and what each part brings in money."""
+    """The policy."""
+    report: PolicyReport
+    """What it costs on the fold predictions, and what each of its parts brings."""
 
 
 def choose_policy(
@@ -86,8 +106,8 @@ def choose_policy(
     bare = bare_policy(project)
     ground = replace(ground_of(project, bare, frame, y_prob), known_share=known_share)
     constraints = constraints_of(dict(project.policy.constraints))
-    policy, extra = _fitted(bare, ground, constraints, seed=seed)
-    return PolicyChoice(policy, {**_facts(policy, ground), **extra, **_worth(bare, policy, ground, constraints)})
+    policy, fit = _fitted(bare, ground, constraints, seed=seed)
+    return PolicyChoice(policy, _report(policy, ground, fit, _worth(bare, policy, ground, constraints)))
 
 
 def check_expressions(project: Project, frame: pl.DataFrame) -> None:
@@ -122,7 +142,7 @@ def bare_policy(project: Project) -> Policy:
 
 def _fitted(
     bare: Policy, ground: Ground, constraints: tuple[Constraint, ...], *, seed: int | None = None
-) -> tuple[Policy, dict[str, Any]]:
+) -> tuple[Policy, FitReport]:
     """Choose thresholds or prices; ``seed`` asks for the bootstrap interval of the thresholds."""
     if bare.kind == "thresholds":
         return _with_thresholds(bare, ground, constraints, seed=seed)
@@ -130,19 +150,19 @@ def _fitted(
     if constraints:
         policy = replace(policy, alert_price=_alert_price(policy, ground, constraints))
         policy = _held_under_capacity(policy, ground, constraints)
-    prices = {item.action: _told(policy.bids.get(item.action)) for item in bare.capacity}
-    return policy, {"prices": prices, "alert_price": policy.alert_price}
+    prices = {item.action: _slot_prices(policy.bids.get(item.action)) for item in bare.capacity}
+    return policy, FitReport(prices=prices, alert_price=policy.alert_price)
 
 
-def _told(bids: BidPrices | None) -> dict[str, float]:
-    """Say what a place is worth: as a period begins, and at least and at most while there are any."""
+def _slot_prices(bids: BidPrices | None) -> SlotPrices:
+    """Return what a slot is worth: as a period begins, and at least and at most while there are any."""
     every = [0.0] if bids is None else [price for row in bids.prices for price in row]
-    return {"opening": 0.0 if bids is None else bids.opening, "lowest": min(every), "highest": max(every)}
+    return SlotPrices(0.0 if bids is None else bids.opening, min(every), max(every))
 
 
 def _with_thresholds(
     bare: Policy, ground: Ground, constraints: tuple[Constraint, ...], *, seed: int | None
-) -> tuple[Policy, dict[str, Any]]:
+) -> tuple[Policy, FitReport]:
     groups = ScoreGroups.of(ground.y_prob, _floored(bare, ground))
     allowed = _threshold_cuts(groups, ground, constraints) if constraints else None
     search = search_thresholds(groups, alert_cuts=allowed)
@@ -153,28 +173,24 @@ def _with_thresholds(
             ground.y_prob, _floored(bare, ground), ground.clusters, seed=seed, confidence=ground.confidence
         )
         for action, (low, high) in zip(bare.actions[1:], ends, strict=True):
-            described[action]["interval"] = {"low": low, "high": high}
-    policy, told = replace(bare, thresholds=values), {"thresholds": described, "tolerance": TOLERANCE}
+            described[action] = replace(described[action], interval=Ends(low, high))
+    policy, fit = replace(bare, thresholds=values), FitReport(described, TOLERANCE)
     if bare.segments is None or ground.segment is None:
-        return policy, told
-    return _with_segments(policy, bare.segments.by, ground.segment, ground, told)
+        return policy, fit
+    return _with_segments(policy, bare.segments.by, ground.segment, ground, fit)
 
 
 def _with_segments(
-    policy: Policy, by: str, values: pl.Series, ground: Ground, told: dict[str, Any]
-) -> tuple[Policy, dict[str, Any]]:
-    """Give thresholds of their own to the segments whose gain is shown, and say so of every segment."""
+    policy: Policy, by: str, values: pl.Series, ground: Ground, fit: FitReport
+) -> tuple[Policy, FitReport]:
+    """Give thresholds of their own to the segments whose gain is shown, and report every segment."""
     cases = Cases(ground.y_true, ground.y_prob, _floored(policy, ground), ground.clusters)
     found, held = choose_segments(values, cases, policy.actions[1:])
     rest = ~values.is_in([item.value for item in found]).fill_null(value=False).to_numpy()
-    report = {
-        "by": by,
-        "confidence": held,
-        "each": [item.to_dict() for item in found],
-        "rest": {"events": int(rest.sum()), "frauds": int(ground.y_true[rest].sum())},
-    }
+    others = OtherSegments(int(rest.sum()), int(ground.y_true[rest].sum()))
+    report = SegmentsReport(by, held, tuple(found), others)
     own = {item.value: item.thresholds for item in found if item.thresholds is not None}
-    return replace(policy, segments=Segments(by, own)), {**told, "segments": report}
+    return replace(policy, segments=Segments(by, own)), replace(fit, segments=report)
 
 
 def _floored(bare: Policy, ground: Ground) -> FloatArray:
@@ -200,9 +216,9 @@ def _outcomes(ground: Ground) -> Outcomes:
     return Outcomes(ground.y_true, ground.weight, ground.amount, ground.clusters, always)
 
 
-def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, dict[str, Any]]:
+def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, ThresholdFound]:
     return {
-        action: {"value": item.value, "exact": item.exact, "plateau": {"low": item.low, "high": item.high}}
+        action: ThresholdFound(item.value, item.exact, Ends(item.low, item.high))
         for action, item in zip(actions, search.thresholds, strict=True)
     }
 
@@ -245,7 +261,7 @@ def _held_under_capacity(policy: Policy, ground: Ground, constraints: tuple[Cons
 
     def holds(candidate: Policy) -> bool:
         codes = ground.decide(candidate)
-        return all(_held(item, codes, ground, candidate)["holds"] for item in constraints)
+        return all(_held(item, codes, ground, candidate).holds for item in constraints)
 
     if not policy.capacity or holds(policy):
         return policy
@@ -291,43 +307,43 @@ def _arrivals(policy: Policy, ground: Ground, limit: CapacityLimit) -> Arrivals:
     return Arrivals(came.when[limit.per], wanted, forced, days, ground.known_share)
 
 
-def _facts(policy: Policy, ground: Ground) -> dict[str, Any]:
+def _report(policy: Policy, ground: Ground, fit: FitReport, worth: WorthReport) -> PolicyReport:
     codes = ground.decide(policy)
-    counts = {action: int((codes == code).sum()) for code, action in enumerate(policy.actions)}
-    return {
-        "events": len(codes),
-        "frauds": int(ground.y_true.sum()),
-        "cost": ground.cost(codes),
-        "currency": policy.matrix.currency,
-        "actions": counts,
-    }
+    return PolicyReport(
+        events=len(codes),
+        frauds=int(ground.y_true.sum()),
+        cost=ground.cost(codes),
+        currency=policy.matrix.currency,
+        actions={action: int((codes == code).sum()) for code, action in enumerate(policy.actions)},
+        fit=fit,
+        worth=worth,
+    )
 
 
-def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> dict[str, Any]:
-    """Give what each part of the policy brings (positive) in money, with intervals, and how simpler ones would do."""
+def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> WorthReport:
+    """Return what each part of the policy brings (positive) in money, with intervals, and how simpler ones would do."""
     chosen = ground.decide(policy)
     limited = bool(constraints or bare.capacity)
     alternatives = _alternatives(bare, ground, limited=limited)
     if policy.segments is not None and policy.segments.thresholds:
         alternatives["common thresholds"] = ground.decide(replace(policy, segments=None))
     simple = {
-        name: {"cost": ground.cost(codes), "dearer_by": ground.dearer(codes, chosen)}
-        for name, codes in alternatives.items()
+        name: Alternative(ground.cost(codes), ground.dearer(codes, chosen)) for name, codes in alternatives.items()
     }
     without = _without_parts(bare, ground, constraints)
     if policy.kind == "expected_cost" and not limited:
         without["deciding by amount"] = alternatives["thresholds"]
     brings = {name: ground.dearer(codes, chosen) for name, codes in without.items() if codes is not None}
-    out: dict[str, Any] = {"brings": brings, "alternatives": simple}
-    out["as_good_and_simpler"] = [name for name, item in simple.items() if _as_good(item, ground.cost(chosen))]
-    if bare.rules:
-        out["rules"] = _rules_backtest(policy, ground)
-    out["cost_sensitivity"] = _sensitivity(bare, policy, ground, constraints)
-    if constraints:
-        out["constraints"] = {str(item): _held(item, chosen, ground, policy) for item in constraints}
-    if bare.capacity:
-        out["hindsight_bound"] = _hindsight_cost(policy, ground)
-    return out
+    held = {str(item): _held(item, chosen, ground, policy) for item in constraints}
+    return WorthReport(
+        brings,
+        simple,
+        as_good_and_simpler=tuple(name for name, item in simple.items() if _as_good(item, ground.cost(chosen))),
+        cost_sensitivity=tuple(_sensitivity(bare, policy, ground, constraints)),
+        rules=_rules_backtest(policy, ground) if bare.rules else None,
+        constraints=held or None,
+        hindsight_bound=_hindsight_cost(policy, ground) if bare.capacity else None,
+    )
 
 
 def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> dict[str, CodeArray | None]:
@@ -357,26 +373,23 @@ def _chosen(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -
         return None
 
 
-def _rules_backtest(policy: Policy, ground: Ground) -> dict[str, Any]:
-    """Give what rules match and catch that the model alone lets pass, and what they bring in money: each, and together.
-
-    ``brings_alone`` is a rule beside the model without the others, ``brings`` what it adds to the others.
-    """
+def _rules_backtest(policy: Policy, ground: Ground) -> RulesReport:
+    """Return what rules match and catch that the model alone allows, and what they bring in money."""
     chosen = ground.decide(policy)
     alone = _with_rules(policy, ground, [])
     missed = alone == policy.matrix.pass_code
     places = range(len(policy.rules))
     each = {
-        rule.name: {
-            "action": rule.action,
-            **_caught(ground.rule_masks[place], missed, ground),
-            "brings_alone": ground.dearer(alone, _with_rules(policy, ground, [place])),
-            "brings": ground.dearer(_with_rules(policy, ground, [item for item in places if item != place]), chosen),
-        }
+        rule.name: RuleWorth(
+            rule.action,
+            _matches(ground.rule_masks[place], missed, ground),
+            brings_alone=ground.dearer(alone, _with_rules(policy, ground, [place])),
+            brings=ground.dearer(_with_rules(policy, ground, [item for item in places if item != place]), chosen),
+        )
         for place, rule in enumerate(policy.rules)
     }
     every = np.logical_or.reduce(ground.rule_masks)
-    return {"each": each, "together": {**_caught(every, missed, ground), "brings": ground.dearer(alone, chosen)}}
+    return RulesReport(each, RulesTogether(_matches(every, missed, ground), ground.dearer(alone, chosen)))
 
 
 def _with_rules(policy: Policy, ground: Ground, places: list[int]) -> CodeArray:
@@ -386,14 +399,14 @@ def _with_rules(policy: Policy, ground: Ground, places: list[int]) -> CodeArray:
     return some.decide(replace(policy, rules=tuple(policy.rules[place] for place in places)))
 
 
-def _caught(mask: BoolArray, missed: BoolArray, ground: Ground) -> dict[str, int]:
+def _matches(mask: BoolArray, missed: BoolArray, ground: Ground) -> RuleMatches:
     fraud = ground.y_true == 1
-    return {
-        "events": int(mask.sum()),
-        "frauds": int((mask & fraud).sum()),
-        "events_the_model_allows": int((mask & missed).sum()),
-        "frauds_the_model_allows": int((mask & missed & fraud).sum()),
-    }
+    return RuleMatches(
+        events=int(mask.sum()),
+        frauds=int((mask & fraud).sum()),
+        events_the_model_allows=int((mask & missed).sum()),
+        frauds_the_model_allows=int((mask & missed & fraud).sum()),
+    )
 
 
 SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
@@ -402,13 +415,12 @@ SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
 
 def _sensitivity(
     bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]
-) -> list[dict[str, Any]]:
+) -> Iterator[PolicyShift]:
     """Choose again with each cost from half to double: which decisions change, and what the old ones would cost more.
 
     The policy ``changes`` where its old decisions would cost more than the tolerance of a plateau.
     """
     chosen = ground.decide(policy)
-    rows = []
     for code, action in enumerate(policy.actions):
         for outcome, name in enumerate(OUTCOMES):
             if not ground.table[:, code, outcome].any():
@@ -416,43 +428,40 @@ def _sensitivity(
             for factor in SENSITIVITY_FACTORS:
                 table = ground.crowd.table.copy()
                 table[:, code, outcome] *= factor
-                other = ground.priced(table)
-                rows.append(
-                    {"cost": f"{action}.{name}", "factor": factor, **_chosen_again(bare, other, constraints, chosen)}
-                )
-    return rows
+                shift = PolicyShift(f"{action}.{name}", factor, None, {}, None, changes=True)
+                yield _chosen_again(shift, bare, ground.priced(table), constraints, chosen)
 
 
 def _chosen_again(
-    bare: Policy, other: Ground, constraints: tuple[Constraint, ...], chosen: CodeArray
-) -> dict[str, Any]:
-    """Say what is chosen under other costs; with constraints that then cannot be kept, that."""
+    shift: PolicyShift, bare: Policy, other: Ground, constraints: tuple[Constraint, ...], chosen: CodeArray
+) -> PolicyShift:
+    """Return what is chosen under other costs; if no policy keeps the constraints then, the reason."""
     try:
         again = _fitted(bare, other, constraints)[0]
     except ProjectError as error:
-        unknown: dict[str, Any] = {"decisions_changed": None, "thresholds": {}, "keeping_costs_more": None}
-        return {**unknown, "changes": True, "reason": error.message}
+        return replace(shift, reason=error.message)
     codes = other.decide(again)
     dearer = other.cost(chosen) - other.cost(codes)
-    return {
-        "decisions_changed": float((codes != chosen).mean()),
-        "thresholds": dict(again.thresholds),
-        "keeping_costs_more": dearer,
-        "changes": dearer > TOLERANCE * abs(other.cost(codes)),
-    }
+    return replace(
+        shift,
+        decisions_changed=float((codes != chosen).mean()),
+        thresholds=dict(again.thresholds),
+        keeping_costs_more=dearer,
+        changes=dearer > TOLERANCE * abs(other.cost(codes)),
+    )
 
 
-def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) -> dict[str, Any]:
-    """Give the constrained metric of the actions really taken, capacity and rules included, and whether it holds."""
+def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) -> ConstraintHeld:
+    """Return the constrained metric of the actions really taken, capacity and rules included, and whether it holds."""
     ratio = alerted(item.metric, codes != policy.matrix.pass_code, _outcomes(ground))
     found = ratio_estimate(ratio, ground.clusters, confidence=ground.confidence, bounds=(0.0, 1.0))
-    return {**found.to_dict(), "holds": item.kept_by(found)}
+    return ConstraintHeld(found, holds=item.kept_by(found))
 
 
-def _as_good(item: dict[str, Any], cost: float) -> bool:
+def _as_good(item: Alternative, cost: float) -> bool:
     """Say whether a simpler policy costs at most the tolerance of a plateau more, and is not shown to cost more."""
-    value, low = item["dearer_by"]["value"], item["dearer_by"]["low"]
-    return low is not None and low <= 0 and value <= TOLERANCE * abs(cost)
+    value, low = item.dearer_by.value, item.dearer_by.low
+    return low is not None and low <= 0 and value is not None and value <= TOLERANCE * abs(cost)
 
 
 def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, CodeArray]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,10 @@ from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
 from fraudctl.policy.expressions import readable
 from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, Served, serve_alone, serve_in_turn
 from fraudctl.policy.segments import Segments, Thresholds
+from fraudctl.results import fields_from_json, keys_of
 from fraudctl.split import period_start
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,11 @@ class PolicyRule:
     """A condition in Polars SQL over one row, and the action that it demands."""
 
     name: str
+    """What reports call it."""
     when: str
+    """The condition."""
     action: str
+    """The action that it demands at least."""
 
     def holds(self, frame: pl.DataFrame, *, timezone: str) -> npt.NDArray[np.bool_]:
         """Say for which rows the condition is true; null is false. Shape ``(n_events,)``."""
@@ -44,10 +48,6 @@ class PolicyRule:
             msg = f"rule {self.name!r} gives {result.dtype}; expected a condition that is true or false"
             raise DataError(msg)
         return result.fill_null(value=False).to_numpy()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the rule as JSON."""
-        return {"name": self.name, "when": self.when, "action": self.action}
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class Policy:
     timezone
         Where days and weeks begin.
     """
+
+    SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
+    JSON = (
+        "kind", "matrix as costs", "thresholds", "segments", "bids", "alert_price", "capacity", "rules", "timezone",
+    )  # fmt: skip
 
     kind: Literal["expected_cost", "thresholds"]
     matrix: CostMatrix
@@ -235,24 +240,9 @@ class Policy:
             found = np.maximum(found, mask * np.int8(self.matrix.code(rule.action)))
         return found
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the policy as JSON, as it stands in a bundle."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": self.kind,
-            "costs": self.matrix.to_dict(),
-            "thresholds": dict(self.thresholds),
-            "segments": None if self.segments is None else self.segments.to_dict(),
-            "bids": {action: item.to_dict() for action, item in self.bids.items()},
-            "alert_price": self.alert_price,
-            "capacity": [limit.to_dict() for limit in self.capacity],
-            "rules": [rule.to_dict() for rule in self.rules],
-            "timezone": self.timezone,
-        }
-
     @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Policy:
-        """Read what `to_dict` wrote.
+    def from_dict(cls, document: Mapping[str, Any]) -> Policy:
+        """Return the policy that `fraudctl.results.as_json` wrote.
 
         Raises
         ------
@@ -262,18 +252,12 @@ class Policy:
         if document.get("schema_version") != SCHEMA_VERSION:
             msg = f"the policy has schema version {document.get('schema_version')!r}; expected {SCHEMA_VERSION}"
             raise BundleError(msg, hint="`fraudctl threshold` chooses it anew; or use the fraudctl that wrote it")
+        lost = sorted(keys_of(cls) - set(document))
+        if lost:
+            msg = f"the policy of the bundle cannot be read: it has no {', '.join(lost)}"
+            raise BundleError(msg)
         try:
-            return cls(
-                kind=document["kind"],
-                matrix=CostMatrix.from_dict(document["costs"]),
-                thresholds=dict(document["thresholds"]),
-                segments=None if document["segments"] is None else Segments.from_dict(document["segments"]),
-                bids={action: BidPrices.from_dict(item) for action, item in document["bids"].items()},
-                alert_price=float(document["alert_price"]),
-                capacity=tuple(CapacityLimit(**item) for item in document["capacity"]),
-                rules=tuple(PolicyRule(**item) for item in document["rules"]),
-                timezone=document["timezone"],
-            )
+            return fields_from_json(cls, document)
         except (KeyError, TypeError, ValueError) as error:
             msg = f"the policy of the bundle cannot be read: {type(error).__name__}"
             raise BundleError(msg) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from fraudctl.policy.bids import local_period
 from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.decide import Policy
 from fraudctl.project import Project
-from fraudctl.uncertainty import Clusters, difference_estimate
+from fraudctl.uncertainty import Clusters, Estimate, difference_estimate
 from fraudctl.weights import WEIGHT
 
 DEFAULT_CONFIDENCE = 0.90
@@ -96,13 +95,13 @@ class Ground:
         """Give the money of actions on the true outcomes."""
         return float((self.weight * taken_cost(self.table, codes, self.y_true)).sum())
 
-    def dearer(self, codes: CodeArray, than: CodeArray) -> dict[str, Any]:
+    def dearer(self, codes: CodeArray, than: CodeArray) -> Estimate:
         """Give by how much actions cost more than others, in money, with the paired interval."""
         pair = [
             ratios.cost(self.y_true, taken_cost(self.table, item, self.y_true), weight=self.weight)
             for item in (codes, than)
         ]
-        return difference_estimate(pair[0], pair[1], self.clusters, confidence=self.confidence).to_dict()
+        return difference_estimate(pair[0], pair[1], self.clusters, confidence=self.confidence)
 
     @property
     def outcome(self) -> FloatArray:

@@ -17,12 +17,11 @@ class CapacityLimit:
     """Most events that an action takes in one local day or week (weeks start on Monday)."""
 
     action: str
+    """Name of the action."""
     limit: int
+    """Most events."""
     per: Per
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the limit as JSON."""
-        return {"action": self.action, "limit": self.limit, "per": self.per}
+    """``day`` or ``week``."""
 
 
 class CapacityUse:

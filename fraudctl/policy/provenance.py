@@ -53,7 +53,9 @@ class Slot:
     """
 
     action: str
+    """Action with a capacity."""
     per: Per
+    """``day`` or ``week``."""
     left: int
     price: float
 
@@ -86,7 +88,9 @@ class DecidedBy:
     instead_of: str | None = None
     threshold: float | None = None
     segment: str | None = None
+    """Segment whose own thresholds decided; null for the common ones."""
     slot: Slot | None = None
+    """The slot that the decision turned on; null without a capacity."""
 
     @property
     def by_model(self) -> bool:

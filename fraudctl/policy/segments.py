@@ -7,7 +7,6 @@ common thresholds chosen on the same four fifths, lies above zero. Everything el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -72,15 +71,6 @@ class Segments:
         places = {value: at for at, value in enumerate(self.thresholds)}
         return values.replace_strict(places, default=-1, return_dtype=pl.Int64).to_numpy()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the segments as JSON."""
-        return {"by": self.by, "thresholds": {value: dict(item) for value, item in self.thresholds.items()}}
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Segments:
-        """Read what `to_dict` wrote."""
-        return cls(document["by"], {value: dict(item) for value, item in document["thresholds"].items()})
-
 
 def as_text(value: Any) -> str | None:
     """Give one value as `Segments.values` gives it.
@@ -115,17 +105,28 @@ class SegmentFound:
 
     Attributes
     ----------
+    value
+        The segment.
+    events, frauds
+        Events of the segment, and the frauds among them.
     gain
         Money that they save against the common ones, on events that did not choose either.
     thresholds
         Its own; None where it keeps the common ones.
     """
 
+    JSON = ("value as segment", "events", "frauds", "gain", "own", "thresholds", "why")
+
     value: str
     events: int
     frauds: int
     gain: Estimate
     thresholds: Thresholds | None
+
+    @property
+    def own(self) -> bool:
+        """Whether it has thresholds of its own."""
+        return self.thresholds is not None
 
     @property
     def why(self) -> str:
@@ -135,13 +136,6 @@ class SegmentFound:
         if self.thresholds is None:
             return "common: no gain is shown"
         return "own: the gain lies above zero"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the segment as JSON."""
-        return {
-            "segment": self.value, "events": self.events, "frauds": self.frauds, "gain": self.gain.to_dict(),
-            "own": self.thresholds is not None, "thresholds": self.thresholds, "why": self.why,
-        }  # fmt: skip
 
 
 def choose_segments(values: pl.Series, cases: Cases, actions: tuple[str, ...]) -> tuple[list[SegmentFound], float]:

@@ -5,17 +5,13 @@ Owns sentences and layout. Every figure is the evaluation's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import date, datetime
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-from fraudctl.categories import from_json
 from fraudctl.categories import shown as category_text
-from fraudctl.costs import CostMatrix
-from fraudctl.evaluate.result import Evaluation, Period, RuleResult
+from fraudctl.evaluate.result import CostSums, Evaluation, Period, RuleResult, SegmentOutcome, ThresholdCost
 from fraudctl.explain.wording import cost_words, policy_words
 from fraudctl.figures import money, percent, period, whole
-from fraudctl.policy import Policy
 from fraudctl.report import charts
 from fraudctl.report import evaluation_sentences as said
 from fraudctl.report.document import (
@@ -58,9 +54,10 @@ from fraudctl.report.facts import (
     Rate,
     SharedIds,
     Worst,
-    base_of,
 )  # fmt: skip
+from fraudctl.results import as_object
 from fraudctl.sentences import Sentence, fixed
+from fraudctl.split import RandomSplit
 from fraudctl.uncertainty import Estimate
 
 VERDICT_TONES: Final[dict[str, Tone]] = {
@@ -71,7 +68,6 @@ VERDICT_TONES: Final[dict[str, Tone]] = {
 def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Document:
     """Lay out an evaluation."""
     e = evaluation
-    matrix = CostMatrix.from_dict(e.costs)
     verdict = None if e.gate.verdict == "none" else (e.gate.verdict, VERDICT_TONES[e.gate.verdict])
     sections = [
         _money_section(e),
@@ -88,7 +84,7 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
     balance = _balance(e)
     return Document(
         title=said.headline(e.gate, balance),
-        subtitle=(said.judged(_judged(e)), said.costs(cost_words(matrix))),
+        subtitle=(said.judged(_judged(e)), said.costs(cost_words(e.costs))),
         cards=_cards(e, balance),
         sections=tuple(section for section in sections if section is not None),
         kicker=f"{project} · evaluation" if project else "evaluation",
@@ -99,19 +95,21 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
 
 
 def _judged(e: Evaluation) -> Judged:
-    as_of = None if e.by_chance is not None else e.as_of
-    when = e.when if e.by_chance is None else f"Random split: a random {percent(e.by_chance.test_share)} of the events"
-    return Judged(e.rows, e.frauds, e.model, when, as_of, e.timezone)
+    when = e.when
+    if isinstance(e.split, RandomSplit):
+        when = f"Random split: a random {percent(e.split.test_share)} of the events"
+    return Judged(e.rows, e.frauds, e.model, when, e.as_of, e.timezone)
 
 
 def _balance(e: Evaluation) -> Balance | None:
     """Give the money behind savings with the base that it was measured against; None where it is not known."""
-    if "saved" not in e.money:
+    sums = e.money.sums
+    if sums is None:
         return None
-    base, money_of = base_of(e.money["baseline"]), e.money
-    currency = str(money_of["currency"])
-    share, unlimited = money_of.get("share_of_perfect"), bool(money_of.get("perfect_without_capacity"))
-    return Balance(currency, money_of["cost"], base, money_of["perfect_cost"], share, unlimited)
+    return Balance(
+        e.money.currency, sums.cost, sums.baseline, sums.perfect_cost, sums.share_of_perfect,
+        unlimited=sums.perfect_without_capacity,
+    )  # fmt: skip
 
 
 def _rate(name: str, e: Evaluation) -> Rate | None:
@@ -141,28 +139,29 @@ def _cards(e: Evaluation, balance: Balance | None) -> tuple[Card, ...]:
 
 def _money_section(e: Evaluation) -> Section:
     title = "What does it save?"
-    balance = _balance(e)
-    if balance is None:
+    balance, sums = _balance(e), e.money.sums
+    if balance is None or sums is None:
         return Section("money", title, fixed("Not known: the scores or the outcomes do not allow it."))
-    lost = [(item["words"][0].upper() + item["words"][1:], item["cost"]) for item in e.money["constants"]]
+    lost = [(item.words[0].upper() + item.words[1:], item.cost) for item in sums.constants]
     lost += [("This model", balance.cost), (balance.perfect.capitalize(), balance.perfect_cost)]
     rows = tuple((Cell(name), Cell(money(value, balance.currency), round(value, 2))) for name, value in lost)
     columns = (Column("Policy"), Column("Lost", "number"))
     table = Table("money-table", fixed("Money lost over the period"), columns, rows)
-    blocks = (table, *_cost_chart(e, balance.currency), *_actions(e, balance.currency))
+    blocks = (table, *_cost_chart(e, sums), *_actions(e, balance.currency))
     return Section("money", title, said.saving(balance), blocks)
 
 
-def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
-    points = [row for row in e.tables.get("cost_curve", []) if row["threshold"] > 0]
+def _cost_chart(e: Evaluation, sums: CostSums) -> Iterator[Block]:
+    currency = e.money.currency
+    points = [row for row in e.tables.cost_curve if row.threshold > 0]
     if len(points) < 3:
         return
-    best = min(points, key=lambda row: (row["cost"], row["threshold"]))
-    ceiling = best["cost"] + 4 * max(e.money["baseline"]["cost"] - best["cost"], abs(best["cost"]), 1e-9)
-    shown = [row for row in points if row["cost"] <= ceiling]
+    best = min(points, key=lambda row: (row.cost, row.threshold))
+    ceiling = best.cost + 4 * max(sums.baseline.cost - best.cost, abs(best.cost), 1e-9)
+    shown = [row for row in points if row.cost <= ceiling]
     cheap = _plateau(points, best)
-    rows = [{"x": row["threshold"], "cost": row["cost"]} for row in sorted(shown, key=lambda row: row["threshold"])]
-    block = str(e.money["block_action"])
+    rows = [{"x": row.threshold, "cost": row.cost} for row in sorted(shown, key=lambda row: row.threshold)]
+    block = sums.block_action
     wide, narrow = (
         charts.lines(
             rows,
@@ -175,29 +174,27 @@ def _cost_chart(e: Evaluation, currency: str) -> Iterator[Block]:
                 "axis": charts.ticks("number", 5 if width > charts.NARROW else 3),
             },
             y_axis={"type": "quantitative", "title": currency, "axis": charts.ticks("money")},
-            marks={"lowest": best["threshold"]},
+            marks={"lowest": best.threshold},
             band=(min(cheap), max(cheap)) if min(cheap) < max(cheap) else None,
             width=width,
         )
         for width in (charts.WIDE, charts.NARROW)
     )
-    curve = LossCurve(
-        currency, len(points), best["threshold"], best["cost"], min(cheap), max(cheap), float(e.money["cost"])
-    )
+    curve = LossCurve(currency, len(points), best.threshold, best.cost, min(cheap), max(cheap), sums.cost)
     yield Chart("cost-curve", said.loss_title(curve), wide, said.loss_curve(curve), narrow=narrow)
 
 
-def _plateau(points: list[dict[str, float]], best: dict[str, float]) -> list[float]:
-    """Give the thresholds next to the best that cost at most 1 % more."""
-    ranked = sorted(points, key=lambda row: row["threshold"])
+def _plateau(points: list[ThresholdCost], best: ThresholdCost) -> list[float]:
+    """Return the lowest and the highest threshold around the best between which all cost at most 1 % more."""
+    ranked = sorted(points, key=lambda row: row.threshold)
     at = ranked.index(best)
-    limit = best["cost"] + 0.01 * abs(best["cost"])
+    limit = best.cost + 0.01 * abs(best.cost)
     low = high = at
-    while low > 0 and ranked[low - 1]["cost"] <= limit:
+    while low > 0 and ranked[low - 1].cost <= limit:
         low -= 1
-    while high < len(ranked) - 1 and ranked[high + 1]["cost"] <= limit:
+    while high < len(ranked) - 1 and ranked[high + 1].cost <= limit:
         high += 1
-    return [ranked[low]["threshold"], ranked[high]["threshold"]]
+    return [ranked[low].threshold, ranked[high].threshold]
 
 
 def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
@@ -205,9 +202,9 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
         return
     rows = tuple(
         (
-            Cell(name), Cell(whole(item["events"]), item["events"]), Cell(whole(item["frauds"]), item["frauds"]),
-            estimate("precision", item["precision"]), estimate("recall", item["recall"]),
-            Cell(money(item["cost"], currency), round(item["cost"], 2)),
+            Cell(name), Cell(whole(item.events), item.events), Cell(whole(item.frauds), item.frauds),
+            estimate("precision", item.precision), estimate("recall", item.recall),
+            Cell(money(item.cost, currency), round(item.cost, 2)),
         )
         for name, item in e.by_action.items()
     )  # fmt: skip
@@ -245,25 +242,26 @@ def _metrics(e: Evaluation) -> Section:
 
 def _quality(e: Evaluation) -> Section | None:
     blocks: list[Block] = []
-    curve, bins = e.tables.get("pr_curve") or [], e.tables.get("reliability") or []
+    curve, bins = e.tables.pr_curve, e.tables.reliability
     recall, precision = _rate("recall", e), _rate("precision", e)
     if len(curve) > 1:
         here = None
         if recall is not None and precision is not None:
             here = Point(recall.estimate.value or 0.0, precision.estimate.value or 0.0)
         point = None if here is None else (here.x, here.y, "this policy")
-        spec = charts.curve(curve, x="recall", y="precision", x_title="recall", y_title="precision", point=point)
-        points = tuple(Point(float(row["recall"]), float(row["precision"])) for row in curve)
+        data = [as_object(row) for row in curve]
+        spec = charts.curve(data, x="recall", y="precision", x_title="recall", y_title="precision", point=point)
+        points = tuple(Point(row.recall, row.precision) for row in curve)
         alt = said.precision_recall(CurvePoints(points, here))
         blocks.append(Chart("precision-recall", "Precision against recall", spec, alt, wide=False))
-    rows = [row for row in bins if row["mean_prob"] > 0 and row["fraud_rate"] > 0]
+    rows = [row for row in bins if row.mean_prob > 0 and row.fraud_rate > 0]
     if len(rows) > 1:
-        data = [{"mean": row["mean_prob"], "rate": row["fraud_rate"]} for row in rows]
+        data = [{"mean": row.mean_prob, "rate": row.fraud_rate} for row in rows]
         spec = charts.curve(
             data, x="mean", y="rate", x_title="predicted probability", y_title="observed share of fraud", diagonal=True,
             dots=True, log=True,
         )  # fmt: skip
-        alt = said.reliability(CurvePoints(tuple(Point(row["mean_prob"], row["fraud_rate"]) for row in rows), None))
+        alt = said.reliability(CurvePoints(tuple(Point(row.mean_prob, row.fraud_rate) for row in rows), None))
         blocks.append(
             Chart("reliability", "Are the probabilities true? (both axes logarithmic)", spec, alt, wide=False)
         )
@@ -278,11 +276,16 @@ def _quality(e: Evaluation) -> Section | None:
 
 def _top_k(e: Evaluation) -> Section | None:
     """Show what a team finds that looks at the K riskiest a day."""
-    rows = e.tables.get("at_k") or []
+    rows = e.tables.at_k
     if not rows:
         return None
     body = tuple(
-        (Cell(str(row["of"])), Cell(whole(row["k"]), row["k"]), *(_of_ties(row, *keys) for keys in _TIED))
+        (
+            Cell(row.subject),
+            Cell(whole(row.k), row.k),
+            _of_ties(row.precision, row.lowest, row.highest),
+            _of_ties(row.recall, row.recall_lowest, row.recall_highest),
+        )
         for row in rows
     )
     columns = (
@@ -294,43 +297,41 @@ def _top_k(e: Evaluation) -> Section | None:
     return Section("top-k", "What does a team find that looks at the riskiest?", lead, (table,))
 
 
-_TIED: Final = (("precision", "lowest", "highest"), ("recall", "recall_lowest", "recall_highest"))
-
-
-def _of_ties(row: Mapping[str, Any], name: str, low: str, high: str) -> Cell:
-    if row[name] is None:
+def _of_ties(mean: float | None, low: float | None, high: float | None) -> Cell:
+    """Return the mean over the orders of tied scores, with its range where the order matters."""
+    if mean is None or low is None or high is None:
         return Cell("–", "")
-    text = percent(row[name], 1)
-    if round(row[high] - row[low], 9) == 0:
-        return Cell(text, round(row[name], 9))
-    return Cell("", round(row[name], 9), lines=(text, f"{percent(row[low], 1)} to {percent(row[high], 1)}"))
+    text = percent(mean, 1)
+    if round(high - low, 9) == 0:
+        return Cell(text, round(mean, 9))
+    return Cell("", round(mean, 9), lines=(text, f"{percent(low, 1)} to {percent(high, 1)}"))
 
 
 def _days(e: Evaluation) -> Section | None:
-    days = e.tables.get("by_day") or []
-    if len(days) < 2 or "currency" not in e.money:
+    days, sums = e.tables.by_day, e.money.sums
+    if len(days) < 2 or sums is None:
         return None
-    currency = str(e.money["currency"])
-    base = e.money["baseline"]["words"]
+    currency, base = e.money.currency, sums.baseline.words
     rows = [
-        {"day": row["day"], "kind": kind, "value": value}
+        {"day": row.day.isoformat(), "kind": kind, "value": value}
         for row in days
-        for kind, value in (("cost", row["cost"]), ("saved", max(row["baseline_cost"] - row["cost"], 0.0)))
+        for kind, value in (("cost", row.cost), ("saved", max(row.baseline_cost - row.cost, 0.0)))
     ]
     spec = charts.stacked_days(
         rows, series={"cost": ("lost", "bad"), "saved": (f"saved against {base}", "good")}, title=currency
     )
-    most = max(row["cost"] for row in days)
-    worst = tuple(date.fromisoformat(row["day"]) for row in days if row["cost"] == most)
-    bad = sum(row["cost"] > row["baseline_cost"] for row in days)
-    lead = said.worst_days(Worst("day", len(days), worst, most, bad, base_of(e.money["baseline"])), currency)
+    most = max(row.cost for row in days)
+    worst = tuple(row.day for row in days if row.cost == most)
+    bad = sum(row.cost > row.baseline_cost for row in days)
+    lead = said.worst_days(Worst("day", len(days), worst, most, bad, sums.baseline), currency)
     table = Table(
         "days-table", fixed("By local day"),
         (Column("Day"), Column("Events", "number"), Column("Frauds", "number"), Column("Alerts", "number"),
          Column("Caught", "number"), Column("Lost", "number"), Column(f"Lost by “{base}”", "number")),
         tuple(
-            (Cell(row["day"]), *(Cell(whole(row[key]), row[key]) for key in ("events", "frauds", "alerts", "caught")),
-             *(Cell(money(row[key], currency), round(row[key], 2)) for key in ("cost", "baseline_cost")))
+            (Cell(row.day.isoformat()),
+             *(Cell(whole(count), count) for count in (row.events, row.frauds, row.alerts, row.caught)),
+             *(Cell(money(lost, currency), round(lost, 2)) for lost in (row.cost, row.baseline_cost)))
             for row in days
         ),
         tools=True,
@@ -340,15 +341,16 @@ def _days(e: Evaluation) -> Section | None:
 
 def _periods(e: Evaluation) -> Section | None:
     """Show the periods that were pooled, each by itself."""
-    parts = e.tables.get("pooled") or []
+    parts = e.tables.pooled
     if not parts:
         return None
     rows = tuple(
         (
-            Cell(_part_period(part, e), part["from"]), Cell("refitted" if part["refitted"] else "itself"),
-            Cell(whole(part["rows"]), part["rows"]), Cell(whole(part["frauds"]), part["frauds"]),
-            figure("savings", part["savings"], e), figure("savings", part["savings_of_champion"], e),
-            Cell(part["savings_base"]["words"]),
+            Cell(_local(part.period, e), part.period.from_time.isoformat()),
+            Cell("refitted" if part.refitted else "itself"),
+            Cell(whole(part.rows), part.rows), Cell(whole(part.frauds), part.frauds),
+            figure("savings", part.savings, e), figure("savings", part.savings_of_champion, e),
+            Cell(part.savings_base.words),
         )
         for part in parts
     )  # fmt: skip
@@ -356,7 +358,7 @@ def _periods(e: Evaluation) -> Section | None:
         Column("Period"), Column("Model"), Column("Events", "number"), Column("Frauds", "number"),
         Column("Saved", "number"), Column("By the champion", "number"), Column("Against"),
     )  # fmt: skip
-    lead = said.pooled(tuple(_instants(part) for part in parts))
+    lead = said.pooled(tuple(part.period for part in parts))
     table = Table(
         "periods",
         fixed("The share of the cheapest constant action's cost that is saved, period by period"),
@@ -366,13 +368,8 @@ def _periods(e: Evaluation) -> Section | None:
     return Section("periods", "Does it hold in earlier periods?", lead, (table,))
 
 
-def _part_period(part: Mapping[str, Any], e: Evaluation) -> str:
-    when = _instants(part)
+def _local(when: Period, e: Evaluation) -> str:
     return period(when.from_time, when.until, e.timezone)
-
-
-def _instants(part: Mapping[str, Any]) -> Period:
-    return Period(datetime.fromisoformat(part["from"]), datetime.fromisoformat(part["until"]))
 
 
 _SEGMENT_METRICS: Final = ("recall", "precision", "false_positive_rate", "savings")
@@ -380,15 +377,15 @@ _SEGMENT_METRICS: Final = ("recall", "precision", "false_positive_rate", "saving
 
 def _segments(e: Evaluation) -> Section | None:
     """Show the segments that the project names, each with its intervals."""
-    by_column = e.tables.get("by_segment") or {}
+    by_column = e.tables.by_segment
     tables = [_segment_table(column, rows, e) for column, rows in by_column.items() if rows]
     if not tables:
         return None
     recalls = [
-        (row["metrics"]["recall"]["value"], f"{column} {category_text(from_json(row))}")
+        (recall.value, f"{column} {category_text(row.category)}")
         for column, rows in by_column.items()
         for row in rows
-        if row["metrics"].get("recall", {}).get("value") is not None
+        if (recall := row.metrics.get("recall")) is not None and recall.value is not None
     ]
     lead = fixed("Each segment by itself.")
     if recalls:
@@ -398,18 +395,18 @@ def _segments(e: Evaluation) -> Section | None:
     return Section("segments", "Does it hold for every segment?", lead, tuple(tables))
 
 
-def _segment_table(column: str, rows: list[dict[str, Any]], e: Evaluation) -> Table:
-    shown = [name for name in _SEGMENT_METRICS if any(name in row["metrics"] for row in rows)]
+def _segment_table(column: str, rows: tuple[SegmentOutcome, ...], e: Evaluation) -> Table:
+    shown = [name for name in _SEGMENT_METRICS if any(name in row.metrics for row in rows)]
     columns = (
         Column(column), Column("Events", "number"), Column("Frauds", "number"),
         *(Column(METRIC_WORDS[name], "number") for name in shown),
     )  # fmt: skip
     body = tuple(
         (
-            Cell(category_text(from_json(row))),
-            Cell(whole(row["events"]), row["events"]),
-            Cell(whole(row["frauds"]), row["frauds"]),
-            *(with_interval(name, row["metrics"].get(name, {}), e) for name in shown),
+            Cell(category_text(row.category)),
+            Cell(whole(row.events), row.events),
+            Cell(whole(row.frauds), row.frauds),
+            *(with_interval(name, row.metrics.get(name), e) for name in shown),
         )
         for row in rows
     )
@@ -450,12 +447,12 @@ def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
 
 def _method(e: Evaluation) -> Section:
     ids = tuple(Ids(name, n) for name, n in e.clusters.items())
-    base = base_of(e.money["baseline"]) if "baseline" in e.money else None
+    base = None if e.money.sums is None else e.money.sums.baseline
     facts = [
         Fact("Rows", _rows_fact(e)),
         Fact("Left out", said.left_out(e.excluded)),
         Fact("Known world", _known_fact(e)),
-        Fact("Policy", said.policy(policy_words(Policy.from_dict(e.policy)))),
+        Fact("Policy", said.policy(policy_words(e.policy))),
         Fact("Alert", fixed("Any action but allow. Precision, recall and rates refer to alerts.")),
         Fact("Intervals", said.clustered(ids, _confidence(e))),
         Fact("Savings", said.savings_rule(base)),
@@ -475,13 +472,14 @@ def _meaning(name: str, item: Estimate) -> str:
 
 
 def _rows_fact(e: Evaluation) -> Sentence:
-    if e.by_chance is not None:
-        return said.rows_by_chance(RandomTest(e.rows, e.by_chance.test_share, e.by_chance.seed))
+    if isinstance(e.split, RandomSplit) or e.period is None:
+        share, seed = (e.split.test_share, e.split.seed) if isinstance(e.split, RandomSplit) else (1.0, 0)
+        return said.rows_by_chance(RandomTest(e.rows, share, seed))
     return said.rows_timed(_judged(e), e.period)
 
 
 def _known_fact(e: Evaluation) -> Sentence:
-    if e.by_chance is not None:
+    if isinstance(e.split, RandomSplit):
         return fixed(
             "The split is random, because the data have no time: what came later may have taught the model about what "
             "came before, and nothing here says how it will do in the future."
@@ -490,31 +488,29 @@ def _known_fact(e: Evaluation) -> Sentence:
 
 
 def _overlap(e: Evaluation) -> Iterator[Sentence]:
-    shared = e.tables.get("overlap")
+    shared = e.tables.overlap
     if shared is None:
         return
-    yield said.overlap(Overlap(shared["events"], shared["gap_days"]))
-    for name, item in shared["entities"].items():
-        share = item["share_of_events"] or 0.0
-        yield said.shared_ids(SharedIds(name, item["seen"], item["ids"], share, item["share_of_frauds"]))
+    yield said.overlap(Overlap(shared.events, shared.gap_days))
+    for name, item in shared.entities.items():
+        share = item.share_of_events or 0.0
+        yield said.shared_ids(SharedIds(name, item.seen, item.ids, share, item.share_of_frauds))
 
 
 def _immature(e: Evaluation) -> Iterator[Sentence]:
-    bounds = e.tables.get("immature")
-    if not bounds:
+    bounds = e.tables.immature
+    if bounds is None:
         return
-    legit, fraud = bounds["all_legit"].get("savings"), bounds["all_fraud"].get("savings")
-    if legit is not None and fraud is not None:
-        bases = [bounds[name]["savings_base"]["words"] for name in ("all_legit", "all_fraud")]
-        yield said.immature(ImmatureBounds(legit, bases[0], fraud, bases[1]))
+    legit, fraud = bounds.all_legit, bounds.all_fraud
+    if legit.savings is not None and fraud.savings is not None:
+        bases = [item.savings_base.words for item in (legit, fraud)]
+        yield said.immature(ImmatureBounds(legit.savings, bases[0], fraud.savings, bases[1]))
 
 
 def _control_group(e: Evaluation) -> Iterator[Sentence]:
-    group = e.tables.get("control_group")
+    group = e.tables.control_group
     if group is None:
         return
-    yield said.control_group(ControlGroup(group["rows"], group["frauds"]))
+    yield said.control_group(ControlGroup(group.rows, group.frauds))
     for name in ("average_precision", "recall", "savings"):
-        item = group["metrics"][name]
-        found = Estimate(item["value"], item["low"], item["high"], item.get("reason"))
-        yield said.alone(Rate(name, found, e.confidence), currency_of(e))
+        yield said.alone(Rate(name, group.metrics[name], e.confidence), currency_of(e))

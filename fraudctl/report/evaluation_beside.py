@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from fraudctl.evaluate.result import Evaluation
+from fraudctl.evaluate.result import ChampionOutcome, Evaluation
 from fraudctl.figures import number, percent
 from fraudctl.report import charts
 from fraudctl.report import evaluation_sentences as said
@@ -13,18 +12,20 @@ from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table,
 from fraudctl.report.evaluation_figures import currency_of, figure, say
 from fraudctl.report.facts import Paired, Pairs
 from fraudctl.sentences import fixed
+from fraudctl.uncertainty import Estimate
 
 
 def champion_section(e: Evaluation) -> Iterator[Section]:
     """Lay the champion beside the model, where there is one."""
-    if not e.champion:
-        return
     beside = e.champion
-    differences = {name: item for name, item in beside["differences"].items() if item.get("value") is not None}
+    if beside is None:
+        return
+    differences = {name: item for name, item in beside.differences.items() if item.value is not None}
     rows = tuple(
         (
             Cell(name), figure(name, e.metrics[name].value if name in e.metrics else None, e),
-            figure(name, beside["metrics"].get(name, {}).get("value"), e), _difference_cell(name, item, e),
+            figure(name, beside.metrics[name].value if name in beside.metrics else None, e),
+            _difference_cell(name, item, e),
             _difference_range(name, item, e),
         )
         for name, item in differences.items()
@@ -36,9 +37,9 @@ def champion_section(e: Evaluation) -> Iterator[Section]:
     drawn = [
         {
             "label": name,
-            "value": item["value"],
-            "low": item.get("low"),
-            "high": item.get("high"),
+            "value": item.value,
+            "low": item.low,
+            "high": item.high,
             "tone": _side(name, item),
         }
         for name, item in differences.items()
@@ -52,45 +53,45 @@ def champion_section(e: Evaluation) -> Iterator[Section]:
             drawn, title="model minus champion", bars=False, width=charts.WIDE, number_format="+.4f"
         )
         blocks.append(Chart("champion", "This model minus the champion, paired on the same events", spec, alt))
-    blocks.append(Table("champion-table", said.against(str(beside["model"])), columns, rows))
+    blocks.append(Table("champion-table", said.against(beside.model), columns, rows))
     blocks += _under_other_costs(beside)
     item = differences.get("savings")
-    lead = said.same_events(str(beside["model"]))
+    lead = said.same_events(beside.model)
     if item is not None:
         lead = said.compared(_paired("savings", item, beside))
     yield Section("champion-section", "Is it better than the champion?", lead, tuple(blocks))
 
 
-def _paired(name: str, item: Mapping[str, Any], beside: Mapping[str, Any]) -> Paired:
-    base = item["base"]["words"] if item.get("base") else ""
-    return Paired(name, float(item["value"]), item.get("low"), item.get("high"), str(beside["model"]), base)
+def _paired(name: str, item: Estimate, beside: ChampionOutcome) -> Paired:
+    base = "" if item.base is None else item.base.words
+    return Paired(name, item.value or 0.0, item.low, item.high, beside.model, base)
 
 
-def _side(name: str, item: Mapping[str, Any]) -> Tone:
-    low, high = item.get("low"), item.get("high")
+def _side(name: str, item: Estimate) -> Tone:
+    low, high = item.low, item.high
     if low is None or high is None or low <= 0 <= high:
         return "muted"
     lower_is_better = name in {"alert_rate", "false_positive_rate", "brier", "cost", "ece"}
     return "good" if (low > 0) != lower_is_better else "bad"
 
 
-def _difference_cell(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
-    value = float(item["value"])
+def _difference_cell(name: str, item: Estimate, e: Evaluation) -> Cell:
+    value = item.value or 0.0
     text = say(name, value, currency_of(e))
     return Cell(text if text.startswith("-") else f"+{text}", round(value, 9), _side(name, item))
 
 
-def _difference_range(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
-    if item.get("low") is None or item.get("high") is None:
-        return Cell(str(item.get("reason", "–")))
-    low, high = (say(name, item[end], currency_of(e)) for end in ("low", "high"))
-    return Cell(f"{low} to {high}", round(item["low"], 9))
+def _difference_range(name: str, item: Estimate, e: Evaluation) -> Cell:
+    if item.low is None or item.high is None:
+        return Cell(item.reason or "–")
+    low, high = (say(name, end, currency_of(e)) for end in (item.low, item.high))
+    return Cell(f"{low} to {high}", round(item.low, 9))
 
 
-def _under_other_costs(beside: Mapping[str, Any]) -> Iterator[Block]:
+def _under_other_costs(beside: ChampionOutcome) -> Iterator[Block]:
     """Say whether the better model would be another if a cost were half to double what the project says."""
-    rows = beside.get("cost_sensitivity", [])
-    changed = tuple(f"{row['cost']} × {number(row['factor'])}" for row in rows if row["changes"])
+    rows = beside.cost_sensitivity
+    changed = tuple(f"{row.cost} × {number(row.factor)}" for row in rows if row.changes)
     if changed:
         yield Text(said.other_costs(changed))
     elif rows:

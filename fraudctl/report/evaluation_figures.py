@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from fraudctl.evaluate.result import Evaluation
 from fraudctl.figures import money, number, percent, whole
@@ -50,7 +49,7 @@ def figure(name: str, value: float | None, e: Evaluation) -> Cell:
 
 def currency_of(e: Evaluation) -> str:
     """Give the currency of an evaluation."""
-    return str(e.money.get("currency", ""))
+    return e.money.currency
 
 
 def say(name: str, value: float, currency: str) -> str:
@@ -76,14 +75,14 @@ def estimate(name: str, item: Estimate) -> Cell:
     return Cell(percent(item.value, 1) if _share(name) else number(item.value), round(item.value, 9))
 
 
-def with_interval(name: str, item: Mapping[str, Any], e: Evaluation) -> Cell:
-    """Give a metric of a table, with its interval below."""
-    if item.get("value") is None:
+def with_interval(name: str, item: Estimate | None, e: Evaluation) -> Cell:
+    """Return a metric of a table, with its interval below."""
+    if item is None or item.value is None:
         return Cell("–", "")
     currency = currency_of(e)
-    lines = [say(name, float(item["value"]), currency)]
-    if item.get("low") is not None and item.get("high") is not None:
-        lines.append(f"{say(name, item['low'], currency)} to {say(name, item['high'], currency)}")
-    if item.get("base"):
-        lines.append(f"against {item['base']['words']}")
-    return Cell("", round(float(item["value"]), 9), lines=tuple(lines))
+    lines = [say(name, item.value, currency)]
+    if item.low is not None and item.high is not None:
+        lines.append(f"{say(name, item.low, currency)} to {say(name, item.high, currency)}")
+    if item.base is not None:
+        lines.append(f"against {item.base.words}")
+    return Cell("", round(item.value, 9), lines=tuple(lines))

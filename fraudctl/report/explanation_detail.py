@@ -13,6 +13,7 @@ from fraudctl.report.cells import count_cell, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Column, Fact, Facts, Section, Table, Text, Tone
 from fraudctl.report.explanation_sentences import SHORT_CAUSE
 from fraudctl.report.facts import Counts, Listed, Lookback
+from fraudctl.results import as_object
 from fraudctl.sentences import fixed
 
 TOP_CASES: Final = 150
@@ -140,10 +141,9 @@ def method_section(e: Explanation) -> Section:
     """Say what was done and what it cannot say."""
     m = e.method
     counts = Counts(
-        m["n_events"], m["n_searched"], m["n_explained"], m["n_features"], m["permutations"], m["seed"], m["sampled"],
-        m["weighted"],
-    )  # fmt: skip
-    told = {"n_events", "n_searched", "n_explained", "sampled", "weighted", "seed", "permutations", "n_features"}
+        m.n_events, m.n_searched, m.n_explained, m.n_features, m.permutations, m.seed, m.sampled, m.weighted
+    )
+    basis = {} if m.basis is None else as_object(m.basis)
     facts = [
         Fact("Rows", said.looked_at(counts)),
         Fact("Error", fixed("A fraud that was allowed, or a legitimate event with any action but allow.")),
@@ -156,8 +156,7 @@ def method_section(e: Explanation) -> Section:
         Fact("Slices", fixed("Within strata of equal score, errors are permuted; p-values hold for the whole search "
             "(maximum statistic).")),
         Fact("Seed", said.seeded(counts)),
-        *(Fact(key.replace("_", " ").capitalize(), said.noted(str(value))) for key, value in m.items()
-          if key not in told),
+        *(Fact(key.replace("_", " ").capitalize(), said.noted(str(value))) for key, value in basis.items()),
     ]  # fmt: skip
     lead = fixed("What was done, and what it cannot say.")
     return Section("method", "Method and limits", lead, (Facts(tuple(facts)),))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from fraudctl.costs import ConstantAction
 from fraudctl.uncertainty import Estimate
@@ -274,8 +273,3 @@ class Counts:
     seed: int
     sampled: bool
     weighted: bool
-
-
-def base_of(document: dict[str, Any]) -> ConstantAction:
-    """Read the base of savings that an evaluation names."""
-    return ConstantAction(**{key: value for key, value in document.items() if key != "words"})

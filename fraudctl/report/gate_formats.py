@@ -141,16 +141,16 @@ def _rule_row(rule: RuleResult) -> str:
 
 
 def _money_lines(evaluation: Evaluation) -> Iterator[str]:
-    money = evaluation.money
-    if "cost" not in money:
+    sums = evaluation.money.sums
+    if sums is None:
         return
-    base = money["baseline"]
-    aside = " without limits of capacity" if money.get("perfect_without_capacity") else ""
+    base = sums.baseline
+    aside = " without limits of capacity" if sums.perfect_without_capacity else ""
     yield ""
     yield (
-        f"Money ({escape(money['currency'])}): the model's decisions cost {whole(money['cost'])}, against "
-        f"{whole(base['cost'])} for the cheapest constant action ({escape(base['words'])}) and "
-        f"{whole(money['perfect_cost'])} for a perfect model{aside}; saved {whole(money['saved'])}."
+        f"Money ({escape(evaluation.money.currency)}): the model's decisions cost {whole(sums.cost)}, against "
+        f"{whole(base.cost)} for the cheapest constant action ({escape(base.words)}) and "
+        f"{whole(sums.perfect_cost)} for a perfect model{aside}; saved {whole(sums.saved)}."
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ import polars as pl
 
 from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, cross_calibrated, log_odds
 from fraudctl.errors import DataError
-from fraudctl.tables import NO_TIME, moment
+from fraudctl.tables import NO_TIME, known_time
 from fraudctl.train.baselines import CHAMPION, Rows, baseline_scores
 from fraudctl.train.growing import Growing
 from fraudctl.train.model import (
@@ -39,6 +39,14 @@ from fraudctl.train.model import (
 )
 from fraudctl.train.objective import Judged, Objective, entity_groups, gain_of, jackknifed, judge_rows, make_objective
 from fraudctl.train.report import calibration_report
+from fraudctl.train.summary import (
+    BaselineGain,
+    CalibrationReport,
+    CalibrationSummary,
+    FoldRows,
+    FoldSummary,
+    TrainingSummary,
+)
 from fraudctl.train.tune import Rehearsal, Tuned, Tuner
 from fraudctl.weights import WEIGHT, event_weights
 
@@ -103,7 +111,7 @@ class TrainedModel:
     n_trees
         Trees of the final model, of each where several are averaged: the median of the folds' best counts.
     summary
-        Folds, search, calibration and warnings as JSON; nothing in it depends on the clock or the machine.
+        Folds, search, calibration and warnings; nothing in it depends on the clock or the machine.
     """
 
     model: CatBoost
@@ -112,7 +120,7 @@ class TrainedModel:
     predictions: pl.DataFrame
     params: dict[str, float]
     n_trees: int
-    summary: dict[str, Any]
+    summary: TrainingSummary
 
 
 def fast_project(project: Project) -> Project:
@@ -220,7 +228,7 @@ class _Job:
         choice = self._calibrate(fold_rows, np.concatenate(scores))
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice, np.concatenate(unseen), keep)
         baselines = self._baselines(scores)
-        summary = {**self._summary(tuned, scores, trees, n_trees, choice), "baselines": baselines}
+        summary = replace(self._summary(tuned, scores, trees, n_trees, choice), baselines=baselines)
         return TrainedModel(model, final_columns, choice.calibrator, predictions, tuned.params, n_trees, summary)
 
     def _columns(self, rows: NDArray[np.bool_]) -> ModelColumns:
@@ -370,7 +378,7 @@ class _Job:
             return np.empty(0, dtype=np.float64)
         return _mean_score(models, make_pool(self._columns(fold.train), self.table, rows=rows), trees=n_trees)
 
-    def _baselines(self, scores: Sequence[NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
+    def _baselines(self, scores: Sequence[NDArray[np.float64]]) -> dict[str, BaselineGain]:
         """Compare the folds' predictions with what costs nothing, on the same rows; what is not beaten is said."""
         self.progress.stage("baselines")
         ours: list[NDArray[np.float64]] = []
@@ -390,7 +398,7 @@ class _Job:
             if gain is None:
                 continue
             value = float(np.mean([figures[0] for figures in by_fold.values()]))
-            result[name] = {"value": round(value, 6), "gain": gain.to_dict(), "folds": len(both)}
+            result[name] = BaselineGain(round(value, 6), gain.rounded(), len(both))
             if not gain.low > 0:
                 self._warn(f"the model does not surely beat {name} in {self.objective.name}: {gain.words()}")
         return result
@@ -426,7 +434,7 @@ class _Job:
         weight = self._fold_weight()
         return choose_calibrator(rows["label"].to_numpy(), y_score, rows["fold"].to_numpy(), weight=weight)
 
-    def _calibration_report(self, choice: CalibrationChoice) -> dict[str, Any]:
+    def _calibration_report(self, choice: CalibrationChoice) -> CalibrationReport:
         y_true = np.concatenate([self._labels(fold.valid) for fold in self.split.folds])
         return calibration_report(y_true, choice.y_prob, seed=self.seed, weight=self._fold_weight())
 
@@ -507,36 +515,36 @@ class _Job:
         trees: Sequence[int],
         n_trees: int,
         choice: CalibrationChoice,
-    ) -> dict[str, Any]:
-        folds = [
+    ) -> TrainingSummary:
+        folds = tuple(
             _fold_summary(fold, self.objective, self._judged(fold), self.table, score, best)
             for fold, score, best in zip(self.split.folds, scores, trees, strict=True)
-        ]
+        )
         labels = self._labels(self.split.train)
-        return {
-            "as_of": moment(self.split.as_of),
-            "train": {
-                "from": moment(self.split.train_from),
-                "until": moment(self.split.train_until),
-                "rows": len(labels),
-                "frauds": int(labels.sum()),
-            },
-            "folds": folds,
-            "savings_base": self.objective.base_rule,
-            "tuning": tuned.summary,
-            "params": tuned.params,
-            "models": self.settings.models,
-            "fit_negatives": self._share(self.split.train, self.settings.fit_negatives),
-            "trees": n_trees,
-            "calibration": {
-                "method": choice.calibrator.method,
-                "log_loss": {k: None if v is None else round(v, 9) for k, v in choice.log_loss.items()},
-                "reason": choice.reason,
-                **self._calibration_report(choice),
-            },
-            "features": len(self.features.names),
-            "warnings": self.warnings,
-        }
+        return TrainingSummary(
+            as_of=known_time(self.split.as_of),
+            train=FoldRows(
+                known_time(self.split.train_from),
+                known_time(self.split.train_until),
+                rows=len(labels),
+                frauds=int(labels.sum()),
+            ),
+            folds=folds,
+            savings_base=self.objective.base_rule,
+            tuning=tuned.summary,
+            params=tuned.params,
+            models=self.settings.models,
+            fit_negatives=self._share(self.split.train, self.settings.fit_negatives),
+            trees=n_trees,
+            calibration=CalibrationSummary(
+                choice.calibrator.method,
+                {name: None if loss is None else round(loss, 9) for name, loss in choice.log_loss.items()},
+                choice.reason,
+                self._calibration_report(choice),
+            ),
+            features=len(self.features.names),
+            warnings=tuple(self.warnings),
+        )
 
 
 def _constant(column: pl.Series, rows: NDArray[np.bool_]) -> bool:
@@ -569,19 +577,18 @@ def _mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArra
 
 def _fold_summary(
     fold: Fold, objective: Objective, judged: Judged, table: pl.DataFrame, y_score: NDArray[np.float64], best: int
-) -> dict[str, Any]:
+) -> FoldSummary:
     train, valid = table["label"].filter(fold.train), table["label"].filter(fold.valid)
     value = objective.value(judged, y_score) if judged.has_both_classes else None
-    return {
-        "fold": fold.number,
-        "as_of": moment(fold.as_of),
-        "train": {"from": moment(fold.train_from), "until": moment(fold.train_until), "rows": len(train),
-                  "frauds": int(train.sum())},
-        "valid": {"from": moment(fold.valid_from), "until": moment(fold.valid_until), "rows": len(valid),
-                  "frauds": int(valid.sum()), "block_known": fold.n_blocked},
-        "best_trees": best,
-        objective.name: None if value is None or not np.isfinite(value) else round(value, 6),
-    }  # fmt: skip
+    times = [known_time(item) for item in (fold.train_from, fold.train_until, fold.valid_from, fold.valid_until)]
+    return FoldSummary(
+        fold=fold.number,
+        as_of=known_time(fold.as_of),
+        train=FoldRows(times[0], times[1], len(train), int(train.sum())),
+        valid=FoldRows(times[2], times[3], len(valid), int(valid.sum()), fold.n_blocked),
+        best_trees=best,
+        figures={objective.name: None if value is None or not np.isfinite(value) else round(value, 6)},
+    )
 
 
 def _cluster(project: Project) -> str | None:

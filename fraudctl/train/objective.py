@@ -6,16 +6,17 @@ delete-a-group jackknife over entities. The metrics themselves are those of `fra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from fraudctl.calibrate import sigmoid
-from fraudctl.costs import BASE_RULE, OLD_BASE_RULE, CostMatrix, cost_matrix, minimum_risk, taken_cost
+from fraudctl.costs import BASE_RULE, CostMatrix, cost_matrix, minimum_risk, taken_cost
 from fraudctl.metrics.ranking import Ranking, ap_of, recall_of
 from fraudctl.metrics.ratios import savings_ratio
+from fraudctl.train.summary import Gain
 from fraudctl.uncertainty import codes_by_appearance
 
 if TYPE_CHECKING:
@@ -99,17 +100,6 @@ class Objective:
         return lambda weight: recall_of(*ranking.totals(weight[ranking.order]), max_fpr)
 
 
-def savings_base_of(summary: Mapping[str, Any]) -> str | None:
-    """Return what the savings in a training summary are measured against; None where it holds no savings.
-
-    Summaries that were written before the base was noted had the better of allowing and blocking all events.
-    """
-    if "savings_base" in summary:
-        base: str | None = summary["savings_base"]
-        return base
-    return OLD_BASE_RULE if any("savings" in fold for fold in summary.get("folds", ())) else None
-
-
 def make_objective(project: Project) -> Objective:
     """Give the objective that ``[train] metric`` names."""
     return Objective(project.train.metric, cost_matrix(project.costs))
@@ -132,23 +122,6 @@ def judge_rows(rows: pl.DataFrame, *, objective: Objective, weight: Floats, grou
     """Prepare the labelled rows of a fold."""
     cost_table = objective.matrix.per_event(rows) if objective.needs_costs else None
     return Judged(rows["label"].to_numpy().astype(np.int8), weight, group, cost_table)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A difference of two mean figures over the folds, and its 90 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def words(self) -> str:
-        """Give the gain as text, such as ``+0.0123 (+0.0040 to +0.0206)``."""
-        return f"{self.value:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
-
-    def to_dict(self) -> dict[str, float]:
-        """Give the gain as JSON, to six digits."""
-        return {"value": round(self.value, 6), "low": round(self.low, 6), "high": round(self.high, 6)}
 
 
 def paired_gain(

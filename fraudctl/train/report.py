@@ -1,6 +1,6 @@
-"""What a training run says about itself: how well its probabilities keep their word.
+"""Calibration report of the cross-fitted fold predictions.
 
-Owns the reliability of the cross-fitted fold predictions beside what a perfectly calibrated score would show on so few
+Owns their reliability, and what a perfectly calibrated score would show on as few
 events. Bins and error are those of `fraudctl.metrics.calibration`.
 """
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fraudctl.metrics.calibration import ece_of, equal_mass_bins
+from fraudctl.train.summary import CalibrationReport, FoldBin, Range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,8 @@ _RANGE: Final = (0.05, 0.95)
 
 def calibration_report(
     y_true: NDArray[Any], y_prob: Floats, *, seed: int, weight: Floats | None = None
-) -> dict[str, Any]:
-    """Give the expected calibration error and the reliability curve, each with its 90 % range under perfection.
+) -> CalibrationReport:
+    """Return the expected calibration error and the reliability curve, each with its 90 % range under perfection.
 
     A perfectly calibrated score shows an error too, by chance. Its range is found by drawing each outcome from its own
     probability, `N_DRAWS` times: the consistency resampling of Bröcker and Smith, *Increasing the Reliability of
@@ -40,12 +41,6 @@ def calibration_report(
         Seed of the draws.
     weight
         Weight of each event.
-
-    Returns
-    -------
-    dict
-        ``ece``, ``ece_if_perfect`` (``low``, ``high``) and ``reliability``: per bin of equal count, by rising
-        probability, ``rows``, ``mean_prob``, ``fraud_rate`` and ``if_perfect`` (``low``, ``high`` of the fraud rate).
     """
     weights = np.ones(len(y_prob)) if weight is None else weight
     bins = equal_mass_bins(y_prob)
@@ -58,20 +53,18 @@ def calibration_report(
     some = size > 0
     low, high = np.quantile(drawn[:, some] / size[some], _RANGE, axis=0)
     rates = zip(size[some], promised[some], seen[some], np.bincount(bins)[some], low, high, strict=True)
-    return {
-        "ece": round(ece_of(size, promised, seen), 9),
-        "ece_if_perfect": _range(*np.quantile(errors, _RANGE)),
-        "reliability": [
-            {"rows": int(n), "mean_prob": round(float(p / total), 9), "fraud_rate": round(float(y / total), 9),
-             "if_perfect": _range(lo, hi)}
-            for total, p, y, n, lo, hi in rates
-        ],
-    }  # fmt: skip
+    bins_found = tuple(
+        FoldBin(int(n), round(float(p / total), 9), round(float(y / total), 9), _range(lo, hi))
+        for total, p, y, n, lo, hi in rates
+    )
+    return CalibrationReport(
+        round(ece_of(size, promised, seen), 9), _range(*np.quantile(errors, _RANGE)), reliability=bins_found
+    )
 
 
 def _sums(bins: NDArray[np.int64], values: Floats) -> Floats:
     return np.bincount(bins, weights=values).astype(np.float64)
 
 
-def _range(low: float, high: float) -> dict[str, float]:
-    return {"low": round(float(low), 9), "high": round(float(high), 9)}
+def _range(low: float, high: float) -> Range:
+    return Range(round(float(low), 9), round(float(high), 9))

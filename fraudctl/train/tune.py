@@ -24,7 +24,8 @@ from fraudctl.calibrate import undo_sampling
 from fraudctl.errors import DataError, UsageError
 from fraudctl.figures import number
 from fraudctl.train.model import best_trees, fit_model, params_of, raw_score
-from fraudctl.train.objective import Gain, Judged, Objective, paired_gain
+from fraudctl.train.objective import Judged, Objective, paired_gain
+from fraudctl.train.summary import Gain, NoSearch, SearchSpan, SearchSummary, TreeLimits
 
 if TYPE_CHECKING:
     import optuna
@@ -83,13 +84,13 @@ class Tuned:
     kept_defaults
         Whether ``params`` are the defaults.
     summary
-        The search as JSON: trials by state, figures, space, decision.
+        The search: trials by state, figures, space, decision.
     """
 
     params: dict[str, float]
     gain: Gain | None
     kept_defaults: bool
-    summary: dict[str, Any]
+    summary: NoSearch | SearchSummary
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Tuner:
         """
         defaults = params_of(self.settings.params)
         if n_trials == 0 or not self.settings.search:
-            return Tuned(defaults, None, kept_defaults=True, summary={"trials": 0, "kept_defaults": True})
+            return Tuned(defaults, None, kept_defaults=True, summary=NoSearch())
         if not any(rehearsal.judged.has_both_classes for rehearsal in self.rehearsals):
             msg = f"no fold has a fraud in its validation period, so {self.objective.name} cannot rank trials"
             raise DataError(msg, hint="longer test periods, more folds or more history; or train with trials = 0")
@@ -271,21 +272,21 @@ class Tuner:
         kept_defaults = gain is None or not gain.low > 0
         params = dict(defaults) if kept_defaults else {**defaults, **done[best].params}
         means = [float(values.mean()) for trial, values in zip(done, figures, strict=True) if _is_default(trial)]
-        summary = {
-            "trials": _counted(study),
-            "complete": len(done),
-            "pruned": sum(trial.state == TrialState.PRUNED for trial in _trials(study)),
-            "objective": self.objective.name,
-            "default_value": round(means[0], 6) if means else None,
-            "best_value": round(float(figures[best].mean()), 6),
-            "best_params": {**defaults, **done[best].params},
-            "gain": None if gain is None else gain.to_dict(),
-            "gain_judged": "on folds that the choice did not see" if len(folds) > 1 else "on the fold it was chosen by",
-            "trees_at_most": {"search": self._brief(defaults)[0].iterations, "gain": self.settings.iterations},
-            "kept_defaults": kept_defaults,
-            "search": {name: span.model_dump() for name, span in self.settings.search.items()},
-            "shared_study": any(trial.user_attrs.get(_SHARED, False) for trial in _trials(study)),
-        }
+        summary = SearchSummary(
+            trials=_counted(study),
+            complete=len(done),
+            pruned=sum(trial.state == TrialState.PRUNED for trial in _trials(study)),
+            objective=self.objective.name,
+            default_value=round(means[0], 6) if means else None,
+            best_value=round(float(figures[best].mean()), 6),
+            best_params={**defaults, **done[best].params},
+            gain=None if gain is None else gain.rounded(),
+            gain_judged="on folds that the choice did not see" if len(folds) > 1 else "on the fold it was chosen by",
+            trees_at_most=TreeLimits(self._brief(defaults)[0].iterations, self.settings.iterations),
+            kept_defaults=kept_defaults,
+            search={name: SearchSpan(**span.model_dump()) for name, span in self.settings.search.items()},
+            shared_study=any(trial.user_attrs.get(_SHARED, False) for trial in _trials(study)),
+        )
         return Tuned(params, gain, kept_defaults, summary)
 
     def _gain(

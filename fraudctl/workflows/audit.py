@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.errors import DataError
 from fraudctl.progress import Progress, Silent
@@ -82,13 +83,22 @@ def _read(path: Path, option: str) -> pl.DataFrame:
     return tables.collect(tables.scan(files), files=files)
 
 
-def audit_before_training(project: Project, table: FeatureTable, *, progress: Progress) -> dict[str, Any]:
-    """Recompute a few events of the table that a model is about to learn from, and alter the future of the latest.
+@dataclass(frozen=True)
+class TrainingAudit:
+    """What was recomputed before training; nothing differed."""
 
-    Returns
-    -------
-    What was looked at, all without a difference: ``events``, ``features``, ``future_events``, and ``passed_over``, the
-    number of values that were not recomputed because that would have read too many earlier events.
+    events: int
+    """Events that were recomputed from what was known at their time."""
+    features: int
+    """Features of each of them."""
+    future_events: int
+    """Latest events whose future was altered."""
+    passed_over: int
+    """Values that were not recomputed because that would have read too many earlier events."""
+
+
+def audit_before_training(project: Project, table: FeatureTable, *, progress: Progress) -> TrainingAudit:
+    """Recompute a few events of the table that a model is about to learn from, and alter the future of the latest.
 
     Raises
     ------
@@ -110,9 +120,4 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
         names = ", ".join(dict.fromkeys(item.feature for item in result.differences))
         msg = f"features are not what could have been known at the event: {names}"
         raise DataError(msg, hint="`fraudctl audit` says where; remove .fraudctl/features if its files were changed")
-    return {
-        "events": result.n_events,
-        "features": result.n_features,
-        "future_events": result.n_future,
-        "passed_over": result.n_passed_over,
-    }
+    return TrainingAudit(result.n_events, result.n_features, result.n_future, result.n_passed_over)

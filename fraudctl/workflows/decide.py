@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.plain import shown
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fraudctl.evaluate import Excluded, OneMoment, Period, Replay
     from fraudctl.gate import Reference
     from fraudctl.policy import Policy
-    from fraudctl.split import RandomSplit
+    from fraudctl.split import RandomSplit, SplitOverlap
 
 Limit = datetime | date | None
 
@@ -217,7 +217,7 @@ class Decisions:
         before = Replay((Stretch(events, y_prob, subject.policy, lead),), nobody)
         return Reference(before.decided(self.project), decided.replay.decided(self.project))
 
-    def overlap(self, parts: Sequence[DecidedPeriod]) -> dict[str, Any]:
+    def overlap(self, parts: Sequence[DecidedPeriod]) -> SplitOverlap:
         """Return what the rows that were trained on and those that are judged have in common, over all periods."""
         from fraudctl.split import pooled_overlap
 

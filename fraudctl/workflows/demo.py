@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import load_project
+from fraudctl.results import as_object
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.evaluate import EvaluationResult, evaluate_model
 from fraudctl.workflows.explain import ExplainResult, explain_model
@@ -39,7 +40,7 @@ class DemoResult:
             "folder": str(self.folder),
             "check": self.check.verdict,
             "model": self.train.version,
-            "evaluation": self.evaluation.to_dict(),
+            "evaluation": as_object(self.evaluation),
             "reports": [str(self.evaluation.report), str(self.explanation.report)],
         }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import UsageError
+from fraudctl.evaluate.result import Evaluation
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.check import check_data
@@ -19,7 +20,7 @@ from fraudctl.workflows.pooled import pool_periods
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.evaluate import Evaluation
+    from fraudctl.evaluate.result import PooledPeriod
     from fraudctl.gate import Reference
 
 PREDICTION_COLUMNS = ("event_id", "event_time", "label", "y_prob", "action", "decided_by", "cost")
@@ -29,14 +30,14 @@ PREDICTION_COLUMNS = ("event_id", "event_time", "label", "y_prob", "action", "de
 class EvaluationResult:
     """An evaluation, the events behind it, and where its report stands."""
 
+    JSON = ("*evaluation", "report")
+
     evaluation: Evaluation
+    """The evaluation."""
     scored: pl.DataFrame
     """Evaluated events: the feature table's columns with y_prob, action and cost."""
     report: Path | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``evaluate --json``."""
-        return {**self.evaluation.to_dict(), "report": None if self.report is None else str(self.report)}
+    """The HTML report; null where none was written."""
 
 
 def evaluate_model(
@@ -102,7 +103,7 @@ def evaluate_model(
         decided = decisions.of_scores(scores, since=from_time, until=until)
     rival = None
     champion = _registered_champion(project, decided) if champion is None else champion
-    facts: list[dict[str, Any]] = []
+    facts: tuple[PooledPeriod, ...] = ()
     whole, parts = decided, [decided]
     if n_periods > 1:
         joined = pool_periods(decisions, decided, champion, n_periods=n_periods)
@@ -112,7 +113,7 @@ def evaluate_model(
     drifts = gate and project.gate is not None and project.gate.drift is not None
     reference = decisions.reference(decided) if drifts else None
     evaluation = _evaluate(project, whole, rival, reference, gate=gate, progress=progress)
-    shared = {**evaluation.tables, "overlap": decisions.overlap(parts), "pooled": facts}
+    shared = replace(evaluation.tables, overlap=decisions.overlap(parts), pooled=facts)
     evaluation = replace(evaluation, tables=shared)
     named = from_time is not None or until is not None
     path = _write_report(project, evaluation, named=named) if report else None
@@ -183,6 +184,7 @@ def _evaluate(
 ) -> Evaluation:
     from fraudctl.evaluate import evaluate
     from fraudctl.gate import Champion, judge
+    from fraudctl.tables import known_time
 
     progress.stage("Evaluating")
     subject, seed = decided.subject, project.train.seed
@@ -191,12 +193,12 @@ def _evaluate(
         project=project,
         policy=subject.policy,
         model=subject.name,
-        as_of=subject.as_of,
-        period=decided.period,
+        as_of=known_time(subject.as_of),
+        period=None if subject.by_chance is not None else decided.period,
         excluded=decided.excluded,
         seed=seed,
         immature=decided.young,
-        by_chance=decided.subject.by_chance,
+        split=subject.by_chance,
     )
     if not gate:
         return evaluation
@@ -215,7 +217,7 @@ def _write_report(project: Project, evaluation: Evaluation, *, named: bool) -> P
     from fraudctl.report.render import evaluation_report
 
     period = evaluation.period
-    when = f"-{period.from_time:%Y-%m-%d}-{period.until:%Y-%m-%d}" if named else ""
+    when = f"-{period.from_time:%Y-%m-%d}-{period.until:%Y-%m-%d}" if named and period is not None else ""
     path = project.reports_dir / f"evaluation-{evaluation.model}{when}.html"
     outputs.write_text(evaluation_report(evaluation, project=project.project.name), path)
     return path
@@ -225,7 +227,7 @@ def write_predictions(result: EvaluationResult, path: Path) -> None:
     """Write the evaluated events with y_prob, action and cost as Parquet."""
     from fraudctl import outputs
 
-    timed = result.evaluation.by_chance is None
+    timed = result.evaluation.period is not None
     columns = [name for name in PREDICTION_COLUMNS if timed or name != "event_time"]
     outputs.write_parquet(result.scored.select(columns), path)
 

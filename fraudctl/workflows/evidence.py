@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.project import Project
+from fraudctl.results import as_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,7 +77,7 @@ def gate_evidence(
     project, rules = decisions.project, decisions.project.gate
     return {
         "not_own": not_own(decisions, decided, scores=scores, n_periods=n_periods),
-        "period": evaluation.period.to_dict(),
+        "period": as_json(evaluation.period),
         "pooled": n_periods,
         "events": evaluation.rows,
         "frauds": evaluation.frauds,
@@ -86,7 +87,7 @@ def gate_evidence(
         "data": decisions.table.fingerprint,
         "scores": None if scores is None else hashlib.sha256(scores.read_bytes()).hexdigest(),
         "project_file": hashlib.sha256(decisions.present.text.encode()).hexdigest(),
-        "evaluation": _digest(evaluation.to_dict()),
+        "evaluation": _digest(as_json(evaluation)),
         "report": None if report is None else hashlib.sha256(report.read_bytes()).hexdigest(),
     }
 

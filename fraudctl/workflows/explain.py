@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.errors import BundleError, UsageError
+from fraudctl.explain.result import Explanation
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
@@ -21,19 +22,18 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.explain.event import EventExplanation
-    from fraudctl.explain.result import Explanation
 
 
 @dataclass(frozen=True)
 class ExplainResult:
     """An explanation, and where its report stands."""
 
-    explanation: Explanation
-    report: Path
+    JSON = ("*explanation", "report")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``explain --json``."""
-        return {**self.explanation.to_dict(), "report": str(self.report)}
+    explanation: Explanation
+    """The explanation."""
+    report: Path
+    """The HTML report."""
 
 
 def explain_model(
@@ -67,6 +67,7 @@ def explain_model(
     UsageError, DataError, BundleError
         As `fraudctl.workflows.evaluate.evaluate_model` does.
     """
+    from fraudctl.explain.result import Basis
     from fraudctl.explain.run import SAMPLE, explain
     from fraudctl.explain.wording import policy_words
 
@@ -93,11 +94,7 @@ def explain_model(
         until=min(decided.period.until, _judged_until(project, table.known_until)),
         seed=project.train.seed,
         sample=sample or SAMPLE,
-        method={
-            "data_fingerprint": table.fingerprint,
-            "policy": " ".join(policy_words(decided.subject.policy)),
-            **decided.excluded.to_dict(),
-        },
+        basis=Basis(table.fingerprint, " ".join(policy_words(decided.subject.policy)), decided.excluded),
         progress=lambda name, done, total: progress.update(done, total, name),
     )
     return ExplainResult(explanation, _write_report(project, explanation, charts))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME, Project, parse_project
+from fraudctl.results import as_json
 from fraudctl.workflows.features import load_definitions
 from fraudctl.workflows.sample import refuse_overwriting
 
@@ -45,7 +46,7 @@ class InitResult:
         """Return the result as the document of ``init --json``."""
         return {
             "project_file": str(self.path), **self.proposal.to_dict(), "notes": self.notes,
-            "test_period": self.power.to_dict(),
+            "test_period": as_json(self.power),
         }  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def show_model(project: Project, reference: str, *, progress: Progress | None = 
     ``facts.training.savings_base`` says what savings in the training summary are measured against, in old bundles too.
     """
     from fraudctl import registry
-    from fraudctl.train.objective import savings_base_of
+    from fraudctl.train.summary import savings_base_of
 
     bundle = open_bundle(project, reference, progress=progress)
     log = [entry for entry in registry.to_dict(project.models_dir)["log"] if entry["version"] == bundle.version]
@@ -182,7 +182,7 @@ def compare_models(
         project=decisions.project,
         names=(both[0].subject.name, both[1].subject.name),
         period=leading.period,
-        by_chance=leading.subject.by_chance,
+        split=leading.subject.by_chance,
         seed=decisions.project.train.seed,
     )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project
+from fraudctl.results import as_object
 from fraudctl.workflows.decide import DecidedPeriod, Decisions, Subject
 from fraudctl.workflows.features import FeatureTable
 from fraudctl.workflows.lineage import own_project, table_as_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.evaluate import Period
+    from fraudctl.evaluate.result import PooledPeriod
     from fraudctl.progress import Progress
     from fraudctl.split import Split
 
@@ -48,14 +50,14 @@ class Pooled:
     rival
         The champion's on the same events, or None.
     periods
-        What was judged where: ``from``, ``until``, ``rows``, ``frauds``, the savings of both and their base.
+        What was judged where, from the earliest.
     parts
         The model's decisions on each period, each with the subject that was fitted for it.
     """
 
     decided: DecidedPeriod
     rival: DecidedPeriod | None
-    periods: list[dict[str, Any]]
+    periods: tuple[PooledPeriod, ...]
     parts: list[DecidedPeriod]
 
 
@@ -99,7 +101,7 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
     joined = _together(ours, project)
     joined_rival = _together(theirs, project) if theirs else None
     facts = list(_facts(project, ours, [joined] if joined_rival is None else [joined, joined_rival]))
-    return Pooled(joined, joined_rival, facts[::-1], ours)
+    return Pooled(joined, joined_rival, tuple(facts[::-1]), ours)
 
 
 def _earlier(period: Period, by: timedelta) -> Period:
@@ -129,28 +131,29 @@ def _together(parts: list[DecidedPeriod], project: Project) -> DecidedPeriod:
     )
 
 
-def _facts(project: Project, ours: list[DecidedPeriod], joined: list[DecidedPeriod]) -> Iterator[dict[str, Any]]:
+def _facts(project: Project, ours: list[DecidedPeriod], joined: list[DecidedPeriod]) -> Iterator[PooledPeriod]:
     """Yield what each period says by itself, the last first, from the decisions that were pooled."""
     import polars as pl
 
     from fraudctl.evaluate import prepare
     from fraudctl.evaluate.estimates import ratio_of
+    from fraudctl.evaluate.result import PooledPeriod
 
     for place, part in enumerate(ours):
         inside = pl.col("event_time").is_between(part.period.from_time, part.period.until, closed="left")
         judged = [prepare(item.scored.filter(inside), project) for item in joined]
         found = [ratio_of("savings", item) for item in judged]
         saved = [None if ratio is None or ratio.reason else ratio.value for ratio in found]
-        yield {
-            **part.period.to_dict(),
-            "as_of": part.subject.as_of.isoformat(),
-            "refitted": place > 0,
-            "rows": part.scored.height,
-            "frauds": int(part.scored["label"].sum()),
-            "savings": saved[0],
-            "savings_of_champion": saved[1] if len(saved) > 1 else None,
-            "savings_base": judged[0].base.chosen.to_dict(),
-        }
+        yield PooledPeriod(
+            part.period,
+            as_of=part.subject.as_of,
+            refitted=place > 0,
+            rows=part.scored.height,
+            frauds=int(part.scored["label"].sum()),
+            savings=saved[0],
+            savings_of_champion=saved[1] if len(saved) > 1 else None,
+            savings_base=judged[0].base.chosen,
+        )
 
 
 def _replayed(
@@ -229,5 +232,5 @@ def _refit(
     start = lead_from(period.from_time, policy, decisions.project)
     events = table.frame.filter(pl.col("event_time").is_between(start, period.until, closed="left"))
     scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
-    known = keep(place, write=lambda path: outputs.write_parquet(scores, path), facts=policy.to_dict)
+    known = keep(place, write=lambda path: outputs.write_parquet(scores, path), facts=lambda: as_object(policy))
     return scores, known

@@ -8,12 +8,16 @@ import time
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from fraudctl.errors import DataError, ProjectError
+from fraudctl.policy.choose import PolicyChoice
+from fraudctl.power import Power
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
-from fraudctl.workflows.audit import audit_before_training
+from fraudctl.results import as_json, as_object
+from fraudctl.train.summary import TrainingSummary
+from fraudctl.workflows.audit import TrainingAudit, audit_before_training
 from fraudctl.workflows.features import FeatureTable, build_features, load_definitions
 from fraudctl.workflows.lineage import (
     choosing_project,
@@ -28,10 +32,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.bundle import Bundle, BundleContents
-    from fraudctl.policy import PolicyChoice
     from fraudctl.split import Split
     from fraudctl.train import TrainedModel
 
+
+SCHEMA_VERSION: Final = 1
 
 _LABELLED_ONLY = (
     "{version} holds the fold predictions of labelled events only, as earlier versions wrote them: the report gives "
@@ -43,24 +48,24 @@ _LABELLED_ONLY = (
 class TrainResult:
     """A bundle that was written, and how it came about."""
 
+    SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
+
     path: Path
+    """Folder of the bundle."""
     version: str
-    summary: dict[str, Any]
+    """Version of the bundle."""
+    summary: TrainingSummary
     """Folds, search, calibration and warnings; the same in every run on the same inputs."""
-    policy: dict[str, Any]
+    policy: PolicyChoice
     """The chosen policy, and what it cost on the fold predictions."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Stage -> seconds of this run."""
+    """Stage -> seconds of this run; empty where only a policy was chosen."""
     peak_memory_mb: float | None = None
-    """Most resident memory of this run, in 10^6 bytes."""
-    audit: dict[str, Any] | None = None
-    """Events and features that were recomputed before training, none of which differed; None without a time."""
-    test_period: dict[str, Any] | None = None
-    """Frauds of the test period, and what they are enough for; None where only a policy was chosen."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``train --json``."""
-        return {"path": str(self.path), **{key: value for key, value in vars(self).items() if key != "path"}}
+    """Most resident memory of this run, in 10^6 bytes; null where only a policy was chosen."""
+    audit: TrainingAudit | None = None
+    """What was recomputed before training, without a difference; null without a time."""
+    test_period: Power | None = None
+    """Frauds of the test period, and what they are enough for; null where only a policy was chosen."""
 
 
 def train_model(
@@ -122,10 +127,7 @@ def train_model(
     clock.lap("policy")
     contents = _contents(project, table, split, trained, choice)
     path = write_noted(project, contents, event="train", parent=None, by=by)
-    policy = {**choice.policy.to_dict(), "report": choice.report}
-    return TrainResult(
-        path, path.name, trained.summary, policy, clock.laps, _peak_memory_mb(), audited, power.to_dict()
-    )  # fmt: skip
+    return TrainResult(path, path.name, trained.summary, choice, clock.laps, _peak_memory_mb(), audited, power)
 
 
 def choose_threshold(
@@ -157,10 +159,11 @@ def choose_threshold(
     if share < 1.0 and project.policy.capacity:
         progress.warn(_LABELLED_ONLY.format(version=bundle.version))
     choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy(), known_share=share)
-    facts = {**bundle.facts, "policy_report": choice.report, "parent": bundle.version}
-    contents = bundle.contents(policy=choice.policy.to_dict(), project_file=project.text, facts=facts)
+    summary = TrainingSummary.from_dict(bundle.facts["training"])
+    facts = {**bundle.facts, "policy_report": as_json(choice.report), "parent": bundle.version}
+    contents = bundle.contents(policy=as_object(choice.policy), project_file=project.text, facts=facts)
     path = write_noted(project, contents, event="threshold", parent=bundle.version, by=by)
-    return TrainResult(path, path.name, dict(facts["training"]), {**choice.policy.to_dict(), "report": choice.report})
+    return TrainResult(path, path.name, summary, choice)
 
 
 def _require_carried(project: Project, predictions: pl.DataFrame, version: str) -> None:
@@ -222,6 +225,7 @@ def _contents(
 ) -> BundleContents:
     from fraudctl.bundle import BundleContents
     from fraudctl.scoring.schema import data_schema
+    from fraudctl.split import TimeSplit
     from fraudctl.workflows.evidence import events_between
 
     facts = {
@@ -230,14 +234,14 @@ def _contents(
         "rows": table.frame.height,
         "known_until": table.known_until.isoformat(),
         "seed": project.train.seed,
-        "split": {"kind": "time"} if split.by_chance is None else split.by_chance.to_dict(),
+        "split": as_json(split.by_chance or TimeSplit()),
         "train_from": split.train_from.isoformat(),
         "train_until": split.train_until.isoformat(),
         "test_until": split.test_until.isoformat(),
         "test_events": events_between(table.frame, split.as_of, split.test_until),
-        "training": trained.summary,
+        "training": as_json(trained.summary),
         "recipe": recipe_facts(project),
-        "policy_report": choice.report,
+        "policy_report": as_json(choice.report),
         "parent": None,
     }
     return BundleContents(
@@ -245,7 +249,7 @@ def _contents(
         model=trained.model,
         columns=trained.columns,
         calibrator=trained.calibrator,
-        policy=choice.policy.to_dict(),
+        policy=as_object(choice.policy),
         features={**definition_document(table), "schema": data_schema(project).to_dict()},
         predictions=trained.predictions,
         project_file=project.text,

@@ -14,6 +14,7 @@ import pytest
 from fraudctl.checks import CheckReport, run_checks
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.project import Project, parse_project
+from fraudctl.results import as_object
 
 START = datetime(2024, 1, 1)
 N = 3_000
@@ -384,12 +385,12 @@ def test_findings_come_worst_first_and_hold_no_cell_value() -> None:
     order = {"error": 0, "warning": 1, "info": 2}
     ranks = [order[item.severity] for item in report.findings]
     assert ranks == sorted(ranks)
-    assert "secret-cell" not in str(report.to_dict())
+    assert "secret-cell" not in str(as_object(report))
 
 
 def test_the_dictionary_holds_everything() -> None:
     report = check(CASES["id twice"][0](healthy()), rest=RAW)
-    told = report.to_dict()
+    told = as_object(report)
     assert told["schema_version"] == 1
     assert told["verdict"] == "errors"
     assert [item["id"] for item in told["findings"]] == [item.id for item in report.findings]

@@ -8,6 +8,7 @@ import pytest
 from decisions_world import PERIOD, START, evaluated, make_events, make_project, score
 
 from fraudctl.categories import Rest, Value
+from fraudctl.costs import ConstantAction
 from fraudctl.errors import DataError
 from fraudctl.evaluate import Excluded, decide_frame, evaluate, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate, metric_list
@@ -15,6 +16,7 @@ from fraudctl.evaluate.segments import split_segments
 from fraudctl.metrics import average_precision, precision_at_k
 from fraudctl.metrics.topk import day_boards
 from fraudctl.policy import bare_policy
+from fraudctl.results import as_object
 from fraudctl.uncertainty import RankingIntervals
 
 SETTINGS = RankingIntervals(100, 0, 0.9)
@@ -26,7 +28,7 @@ NAMES = [
 
 def test_every_metric_of_the_contract_has_value_and_interval() -> None:
     project = make_project()
-    document = evaluated(score(make_events(), project), project).to_dict()
+    document = as_object(evaluated(score(make_events(), project), project))
     assert list(document["metrics"]) == NAMES
     for name, item in document["metrics"].items():
         assert item["low"] <= item["value"] <= item["high"], name
@@ -48,16 +50,15 @@ def test_figures_by_hand() -> None:
     fraud_amount = scored.filter(pl.col("label") == 1)["amount"]
     allow_all = (15 + fraud_amount).sum()
     block_all = (8 + 0.15 * scored.filter(pl.col("label") == 0)["amount"]).sum()
-    constants = {item["words"]: item["cost"] for item in found.money["constants"]}
+    constants = {item.words: item.cost for item in found.money.sums.constants}
     assert constants == pytest.approx({"allow all": allow_all, "review all": 4 * 4000, "block all": block_all})
     base = min(constants.values())
-    assert found.money["baseline"] == {"words": "review all", "action": "review", "cost": base, "events": 4000,
-                                       "without_slot": 0, "rest": "allow"}  # fmt: skip
-    assert found.metrics["savings"].to_dict()["base"] == found.money["baseline"]
+    assert found.money.sums.baseline == ConstantAction("review", base, 4000)
+    assert found.metrics["savings"].base == found.money.sums.baseline
     assert found.metrics["savings"].value == pytest.approx(1 - scored["cost"].sum() / base)
-    assert found.money["saved"] == pytest.approx(base - scored["cost"].sum())
+    assert found.money.sums.saved == pytest.approx(base - scored["cost"].sum())
     assert found.metrics["savings_of_perfect"].value == 1.0
-    assert found.money["share_of_perfect"] == pytest.approx(found.metrics["savings"].value)
+    assert found.money.sums.share_of_perfect == pytest.approx(found.metrics["savings"].value)
     ap = average_precision(label, scored["y_prob"].to_numpy())
     assert found.metrics["average_precision"].value == pytest.approx(ap)
     days = scored["event_time"].dt.epoch("d").to_numpy()
@@ -69,10 +70,10 @@ def test_per_action_figures_add_up() -> None:
     project = make_project()
     found = evaluated(score(make_events(), project), project)
     assert set(found.by_action) == {"allow", "review", "block"}
-    assert sum(item["events"] for item in found.by_action.values()) == 4000
-    assert sum(item["frauds"] for item in found.by_action.values()) == 400
-    assert sum(item["cost"] for item in found.by_action.values()) == pytest.approx(found.metrics["cost"].value)
-    alerted = found.by_action["review"]["recall"].value + found.by_action["block"]["recall"].value
+    assert sum(item.events for item in found.by_action.values()) == 4000
+    assert sum(item.frauds for item in found.by_action.values()) == 400
+    assert sum(item.cost for item in found.by_action.values()) == pytest.approx(found.metrics["cost"].value)
+    alerted = found.by_action["review"].recall.value + found.by_action["block"].recall.value
     assert alerted == pytest.approx(found.metrics["recall"].value)
 
 
@@ -80,24 +81,24 @@ def test_tables() -> None:
     project = make_project('segments = ["channel"]')
     found = evaluated(score(make_events(), project), project)
     tables = found.tables
-    assert sum(day["frauds"] for day in tables["by_day"]) == 400
-    assert sum(day["cost"] for day in tables["by_day"]) == pytest.approx(found.metrics["cost"].value)
-    assert [day["day"] for day in tables["by_day"]] == [f"2026-03-0{n}" for n in range(2, 9)]
-    assert {row["segment"] for row in tables["by_segment"]["channel"]} == {"web", "shop", "app"}
-    assert sum(row["events"] for row in tables["by_segment"]["channel"]) == 4000
-    recalls = [point["recall"] for point in tables["pr_curve"]]
+    assert sum(day.frauds for day in tables.by_day) == 400
+    assert sum(day.cost for day in tables.by_day) == pytest.approx(found.metrics["cost"].value)
+    assert [day.day.isoformat() for day in tables.by_day] == [f"2026-03-0{n}" for n in range(2, 9)]
+    assert {row.category.segment for row in tables.by_segment["channel"]} == {"web", "shop", "app"}
+    assert sum(row.events for row in tables.by_segment["channel"]) == 4000
+    recalls = [point.recall for point in tables.pr_curve]
     assert recalls == sorted(recalls)
     assert recalls[-1] == 1.0
-    lowest = min(point["cost"] for point in tables["cost_curve"])
-    constants = {item["action"]: item["cost"] for item in found.money["constants"]}
+    lowest = min(point.cost for point in tables.cost_curve)
+    constants = {item.action: item.cost for item in found.money.sums.constants}
     assert lowest < constants["allow"]
-    assert tables["cost_curve"][-1]["cost"] == pytest.approx(constants["block"])
-    at_100 = next(row for row in tables["at_k"] if row["of"] == "card" and row["k"] == 100)
-    assert at_100["precision"] == pytest.approx(found.metrics["card_precision_at_100"].value)
-    assert at_100["lowest"] <= at_100["precision"] <= at_100["highest"]
-    assert at_100["recall_lowest"] <= at_100["recall"] <= at_100["recall_highest"]
-    by_event = [row for row in tables["at_k"] if row["of"] == "event"]
-    assert [row["recall"] for row in by_event] == sorted(row["recall"] for row in by_event)
+    assert tables.cost_curve[-1].cost == pytest.approx(constants["block"])
+    at_100 = next(row for row in tables.at_k if row.subject == "card" and row.k == 100)
+    assert at_100.precision == pytest.approx(found.metrics["card_precision_at_100"].value)
+    assert at_100.lowest <= at_100.precision <= at_100.highest
+    assert at_100.recall_lowest <= at_100.recall <= at_100.recall_highest
+    by_event = [row for row in tables.at_k if row.subject == "event"]
+    assert [row.recall for row in by_event] == sorted(row.recall for row in by_event)
 
 
 def test_missing_scores_leave_every_metric_unknown() -> None:
@@ -111,7 +112,7 @@ def test_missing_scores_leave_every_metric_unknown() -> None:
     found = evaluated(scored, project)
     assert all(item.value is None for item in found.metrics.values())
     assert all("1 of 4000" in (item.reason or "") for item in found.metrics.values())
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(as_object(found), allow_nan=False)
 
 
 def test_nothing_to_evaluate_and_one_class() -> None:
@@ -124,7 +125,7 @@ def test_nothing_to_evaluate_and_one_class() -> None:
     assert found.metrics["roc_auc"].reason == "no frauds"
     assert found.metrics["savings"].reason is not None
     assert found.metrics["false_positive_rate"].value is not None
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(as_object(found), allow_nan=False)
 
 
 def test_null_labels_are_refused_and_unknown_actions_named() -> None:
@@ -151,15 +152,11 @@ def test_immature_rows_never_vote_and_are_bounded() -> None:
         for item in (young, None)
     )  # fmt: skip
     assert with_young.metrics == without.metrics
-    assert without.tables["immature"] is None
-    bounds = with_young.tables["immature"]
-    assert bounds["all_fraud"]["cost"] > bounds["all_legit"]["cost"] > scored["cost"].sum()
-    assert (
-        bounds["all_fraud"]["recall"]
-        < with_young.metrics["recall"].value
-        == pytest.approx(bounds["all_legit"]["recall"])
-    )
-    assert with_young.to_dict()["immature_rows"] == 200
+    assert without.tables.immature is None
+    bounds = with_young.tables.immature
+    assert bounds.all_fraud.cost > bounds.all_legit.cost > scored["cost"].sum()
+    assert bounds.all_fraud.recall < with_young.metrics["recall"].value == pytest.approx(bounds.all_legit.recall)
+    assert as_object(with_young)["immature_rows"] == 200
 
 
 def test_weights_count_as_copies() -> None:
@@ -210,7 +207,7 @@ def test_cost_columns_and_data_without_amount() -> None:
     project = base.model_copy(update={"costs": costs})
     events = make_events().drop("amount").with_columns(fn_cost=pl.lit(100.0), fp_cost=pl.lit(3.0))
     found = evaluated(score(events, project), project)
-    assert found.money["constants"][0]["cost"] == 40_000.0
+    assert found.money.sums.constants[0].cost == 40_000.0
     assert found.metrics["savings"].low > 0
     assert found.metrics["value_recall"].reason == "the project declares no amount"
 
@@ -237,8 +234,8 @@ def test_calibration_is_held_against_chance() -> None:
     events = make_events()
     rng = np.random.default_rng(0)
     honest = events.with_columns(label=pl.Series((rng.random(4000) < events["y_prob"].to_numpy()).astype(np.int8)))
-    found = evaluated(score(honest, project), project).tables["calibration"]
-    assert not found["more_than_chance"]
-    assert 0 < found["honest_mean"] < found["honest_high"]
+    found = evaluated(score(honest, project), project).tables.calibration
+    assert not found.more_than_chance
+    assert 0 < found.honest_mean < found.honest_high
     proud = honest.with_columns(y_prob=pl.col("y_prob").sqrt())
-    assert evaluated(score(proud, project), project).tables["calibration"]["more_than_chance"]
+    assert evaluated(score(proud, project), project).tables.calibration.more_than_chance

@@ -11,6 +11,7 @@ import pytest
 
 from fraudctl.errors import DataError
 from fraudctl.project import load_project
+from fraudctl.results import as_object
 from fraudctl.workflows.evaluate import evaluate_model
 
 TOML = """
@@ -55,7 +56,7 @@ def world(folder: Path, seed: int, *, n: int = 600, levels: int = 4) -> pl.DataF
 
 def evaluation(folder: Path) -> dict[str, object]:
     project = load_project(folder)
-    return evaluate_model(project, scores=folder / "scores.parquet", gate=False, report=False).to_dict()
+    return as_object(evaluate_model(project, scores=folder / "scores.parquet", gate=False, report=False))
 
 
 def rates(value: object, name: str = ""):

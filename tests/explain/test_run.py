@@ -20,6 +20,7 @@ from fraudctl.explain.scene import make_scene
 from fraudctl.explain.slices import find_slices
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.report.event import event_document
+from fraudctl.results import as_object
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,14 @@ def test_labels_permuted_among_equal_scores_show_nothing() -> None:
 
 
 def test_the_result_is_json_and_the_same_twice(world: World, explanation: Explanation) -> None:
-    text = json.dumps(explanation.to_dict(), allow_nan=False)
-    assert json.dumps(explain_world(world).to_dict()) == text
+    text = json.dumps(as_object(explanation), allow_nan=False)
+    assert json.dumps(as_object(explain_world(world))) == text
     assert json.loads(text)["schema_version"] == SCHEMA_VERSION
 
 
 def test_every_error_is_listed_once_with_what_a_reader_needs(world: World, explanation: Explanation) -> None:
     wrong = world.scored.filter((pl.col("label") == 1) == (pl.col("action") == "allow"))
-    listed = {item["event_id"]: item for item in explanation.to_dict()["errors"]}
+    listed = {item["event_id"]: item for item in as_object(explanation)["errors"]}
     assert set(listed) == set(wrong["event_id"].to_list())
     assert len(listed) == len(explanation.errors)
     for event in wrong.iter_rows(named=True):
@@ -99,8 +100,8 @@ def test_money_counts_each_event_by_its_weight_and_numbers_do_not(world: World, 
     assert sum(losses for _, losses, _ in found.days) == pytest.approx(cost[missed].sum())
     assert (found.totals.n_missed, found.totals.n_alerts) == (explanation.totals.n_missed, explanation.totals.n_alerts)
     assert {item.event_id: item.cost for item in found.errors} == {e.event_id: e.cost for e in explanation.errors}
-    assert found.method["weighted"]
-    assert not explanation.method["weighted"]
+    assert found.method.weighted
+    assert not explanation.method.weighted
 
 
 def test_events_that_all_count_twice_double_the_money_and_change_nothing_else(
@@ -132,12 +133,12 @@ def test_a_sample_keeps_frauds_and_alerts_and_weighs_the_rest(world: World) -> N
     assert kept[scene.y_true | scene.alert].all()
     assert weight.sum() == pytest.approx(scene.scored.height)
     found = explain_world(world, sample=500)
-    assert found.method["sampled"]
-    assert found.method["n_searched"] == len(rows)
+    assert found.method.sampled
+    assert found.method.n_searched == len(rows)
 
 
 def test_ignored_and_protected_columns_are_never_a_condition_or_a_reason(explanation: Explanation) -> None:
-    text = json.dumps(explanation.to_dict()["slices"]) + json.dumps(explanation.to_dict()["errors"])
+    text = json.dumps(as_object(explanation)["slices"]) + json.dumps(as_object(explanation)["errors"])
     assert "secret" not in text
     assert "age of the holder" not in text
 
@@ -167,7 +168,7 @@ def test_one_event_shows_the_known_world_and_what_flips_it(world: World) -> None
     )
     assert world.decide(flipped, world.score(flipped))[0] != 0
     assert found.change.feature != "age"
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(as_object(found), allow_nan=False)
 
 
 def test_the_number_that_is_read_flips_the_decision(world: World) -> None:
@@ -221,7 +222,7 @@ def test_interactions_are_there_on_request_only(world: World, explanation: Expla
     found = explain_world(world, interact=lambda frame: ([(0, 1)], np.ones((frame.height, 1))))
     assert found.pairs is not None
     assert (found.pairs.items[0].missed, found.pairs.items[0].false_alarms) == (1.0, 1.0)
-    assert found.to_dict()["pairs"]["items"][0]["features"] == ["amount", "velocity"]
+    assert as_object(found)["pairs"]["items"][0]["features"] == ["amount", "velocity"]
 
 
 def test_only_declared_signals_are_changed(world: World) -> None:

@@ -13,12 +13,14 @@ from fraudctl.costs import cost_matrix, expected_cost, taken_cost
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.policy import choose_policy
 from fraudctl.policy.decide import Policy
+from fraudctl.results import as_object
 
 
 def choose(events: pl.DataFrame, more: str = "") -> tuple[Policy, dict[str, object]]:
     choice = choose_policy(make_project(more), events, events["y_prob"].to_numpy())
-    json.dumps(choice.report, allow_nan=False)
-    return choice.policy, choice.report
+    report = as_object(choice.report)
+    json.dumps(report, allow_nan=False)
+    return choice.policy, report
 
 
 def cost(policy: Policy, events: pl.DataFrame) -> float:

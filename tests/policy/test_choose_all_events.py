@@ -51,10 +51,10 @@ def test_judged_events_are_counted_after_all_were_decided_one_by_one(seed: int, 
         code, _ = single.decide(event, p, holds=[], used=used)
         if row["label"] is not None:
             counts[choice.policy.actions[code]] += 1
-    assert choice.report["actions"] == counts
-    assert choice.report["events"] == frame["label"].count()
+    assert choice.report.actions == counts
+    assert choice.report.events == frame["label"].count()
     alone = choose_policy(project, frame.filter(pl.col("label").is_not_null()), y_prob[frame["label"].is_not_null()])
-    assert alone.report["actions"]["review"] > counts["review"]
+    assert alone.report.actions["review"] > counts["review"]
 
 
 def test_the_lead_takes_slots_and_expects_none() -> None:
@@ -65,4 +65,4 @@ def test_the_lead_takes_slots_and_expects_none() -> None:
     with_lead = choose_policy(project, frame, y_prob)
     without = choose_policy(project, frame.filter(inside), y_prob[inside])
     assert with_lead.policy.bids == without.policy.bids
-    assert with_lead.report["actions"]["review"] <= without.report["actions"]["review"]
+    assert with_lead.report.actions["review"] <= without.report.actions["review"]

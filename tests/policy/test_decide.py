@@ -14,6 +14,7 @@ from fraudctl.costs import Cell, CostMatrix, expected_cost, minimum_risk
 from fraudctl.errors import BundleError, DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule, bare_policy
 from fraudctl.policy.bids import BidPrices, local_moments, local_period
+from fraudctl.results import as_object
 
 MATRIX = CostMatrix(
     ("allow", "review", "block"), ((Cell(), Cell(100.0)), (Cell(2.0), Cell(2.0)), (Cell(20.0), Cell(0.0)))
@@ -114,8 +115,8 @@ def test_policy_survives_json() -> None:
     )
     prices = tuple((float(slot), 1.5) for slot in range(168))
     policy = replace(bare_policy(project), bids={"review": BidPrices("week", (1, 4), prices)})
-    assert Policy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
-    short = policy.to_dict()
+    assert Policy.from_dict(json.loads(json.dumps(as_object(policy)))) == policy
+    short = as_object(policy)
     short["bids"]["review"]["prices"].pop()
     with pytest.raises(BundleError, match="cannot be read"):
         Policy.from_dict(short)

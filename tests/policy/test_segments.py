@@ -15,6 +15,7 @@ from fraudctl.policy import Policy, choose_policy
 from fraudctl.policy.choose import _floored, bare_policy
 from fraudctl.policy.ground import ground_of
 from fraudctl.policy.segments import Cases, SegmentFound, Segments, choose_segments
+from fraudctl.results import as_object
 from fraudctl.uncertainty import Clusters
 
 TWO = '[policy]\nkind = "thresholds"\nsegments = "channel"'
@@ -87,18 +88,18 @@ def money(matrix: CostMatrix, events: pl.DataFrame, thresholds: dict[str, Any]) 
 def test_the_choice_decides_by_segment_and_says_so() -> None:
     events = overrated(make_events(8000, 600, strength=2.0), "web")
     choice = choose_policy(make_project(TWO), events, events["y_prob"].to_numpy())
-    policy, told = choice.policy, choice.report["segments"]
+    policy, told = choice.policy, choice.report.fit.segments
     assert policy.segments is not None
     assert list(policy.segments.thresholds) == ["web"]
-    assert told["by"] == "channel"
-    assert told["confidence"] == pytest.approx(1 - 0.05 / 3)
-    rows = {item["segment"]: item for item in told["each"]}
-    assert rows["web"]["thresholds"] == policy.segments.thresholds["web"]
-    assert {name: row["own"] for name, row in rows.items()} == {"web": True, "app": False, "shop": False}
-    assert rows["shop"]["why"] == "common: no gain is shown"
-    assert "common thresholds" in choice.report["alternatives"]
-    assert "common thresholds" not in choice.report["as_good_and_simpler"]
-    assert Policy.from_dict(policy.to_dict()) == policy
+    assert told.by == "channel"
+    assert told.confidence == pytest.approx(1 - 0.05 / 3)
+    rows = {item.value: item for item in told.each}
+    assert rows["web"].thresholds == policy.segments.thresholds["web"]
+    assert {name: row.own for name, row in rows.items()} == {"web": True, "app": False, "shop": False}
+    assert rows["shop"].why == "common: no gain is shown"
+    assert "common thresholds" in choice.report.worth.alternatives
+    assert "common thresholds" not in choice.report.worth.as_good_and_simpler
+    assert Policy.from_dict(as_object(policy)) == policy
     p = events["y_prob"].to_numpy()
     common = Policy("thresholds", policy.matrix, thresholds=policy.thresholds).decide(events, p)
     own = Policy("thresholds", policy.matrix, thresholds=policy.segments.thresholds["web"]).decide(events, p)
@@ -126,7 +127,7 @@ def test_small_segments_and_few_clusters_keep_the_common_thresholds() -> None:
     )
     assert "rare" not in tried(rare)
     choice = choose_policy(make_project(TWO), rare, rare["y_prob"].to_numpy())
-    assert choice.report["segments"]["rest"]["events"] == 300
+    assert choice.report.fit.segments.rest.events == 300
     many = events.with_columns(channel=(pl.col("event_id") % 11).cast(pl.String))
     assert len(tried(many)) == 8
 

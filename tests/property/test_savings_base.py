@@ -28,6 +28,7 @@ from fraudctl.policy.constant import ORDER, reach_of, with_order
 from fraudctl.project import Project
 from fraudctl.report.gate_formats import github, junit, markdown
 from fraudctl.report.render import evaluation_report
+from fraudctl.results import as_object
 from fraudctl.uncertainty import RankingIntervals
 from fraudctl.workflows.models import ModelsResult
 
@@ -293,7 +294,7 @@ def test_wherever_savings_stand_their_base_is_named(limits: dict[str, str]) -> N
     for name, text in texts.items():
         assert base.words in text, name
         assert "allowing all and blocking all" not in text, name
-    document = found.to_dict()
+    document = as_object(found)
     holders = [
         document["metrics"]["savings"], document["metrics"]["savings_of_perfect"],
         document["champion"]["metrics"]["savings"], document["champion"]["differences"]["savings"],
@@ -302,7 +303,7 @@ def test_wherever_savings_stand_their_base_is_named(limits: dict[str, str]) -> N
         *document["champion"]["cost_sensitivity"],
     ]  # fmt: skip
     assert all(item["base"]["words"] for item in holders)
-    both = compare(scored, weaker, project=plan, names=("a", "b")).to_dict()
+    both = as_object(compare(scored, weaker, project=plan, names=("a", "b")))
     assert both["differences"]["savings"]["base"]["words"] == base.words
 
 

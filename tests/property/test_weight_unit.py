@@ -18,6 +18,7 @@ from fraudctl.gate import Champion, judge
 from fraudctl.policy import bare_policy, choose_policy
 from fraudctl.progress import Silent
 from fraudctl.project import Project
+from fraudctl.results import as_json, as_object
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_project
 from fraudctl.weights import WEIGHT, in_events
@@ -113,7 +114,7 @@ def test_metrics_intervals_thresholds_and_verdicts(seed: int, unit: float) -> No
         found = judge(
             evaluated(scored, plan), scored, project=plan, policy=bare_policy(plan), champion=Champion("old", rival)
         )
-        documents.append(found.to_dict())
+        documents.append(as_object(found))
     one, other = documents
     for item in (one, other):  # texts and sums of money are looked at apart
         item["base"] = item["money"].pop("baseline")
@@ -146,11 +147,11 @@ def test_the_policy_that_is_chosen(policy: str, unit: float) -> None:
         choose_policy(plan, rows.with_columns(pl.col(WEIGHT) * factor), rows["y_prob"].to_numpy())
         for factor in (1.0, unit)
     )
-    same(one.policy.to_dict(), other.policy.to_dict(), 1.0)
-    assert other.report["cost"] == pytest.approx(one.report["cost"] * unit)
-    assert one.report["actions"] == other.report["actions"]
-    assert one.report["as_good_and_simpler"] == other.report["as_good_and_simpler"]
-    changed = [[row["changes"] for row in item.report["cost_sensitivity"]] for item in (one, other)]
+    same(as_object(one.policy), as_object(other.policy), 1.0)
+    assert other.report.cost == pytest.approx(one.report.cost * unit)
+    assert one.report.actions == other.report.actions
+    assert one.report.worth.as_good_and_simpler == other.report.worth.as_good_and_simpler
+    changed = [[row.changes for row in item.report.worth.cost_sensitivity] for item in (one, other)]
     assert changed[0] == changed[1]
 
 
@@ -168,7 +169,7 @@ def test_what_is_learned() -> None:
         assert other.predictions[name].to_numpy() == pytest.approx(one.predictions[name].to_numpy(), rel=1e-6, abs=1e-9)
     assert one.calibrator.method == other.calibrator.method
     for name in ("tuning", "params", "trees", "warnings", "baselines"):
-        same(one.summary[name], other.summary[name], 1.0)
+        same(as_json(getattr(one.summary, name)), as_json(getattr(other.summary, name)), 1.0)
     assert other.predictions[WEIGHT].to_numpy() == pytest.approx(1000.0 * one.predictions[WEIGHT].to_numpy())
 
 

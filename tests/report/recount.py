@@ -359,9 +359,9 @@ def recount_estimate(item: Estimate, g: Ground) -> None:
 
 def recount_curve(item: facts.LossCurve, g: Ground) -> None:
     assert g.evaluation is not None
-    points = [row for row in g.evaluation.tables["cost_curve"] if row["threshold"] > 0]
+    points = [row for row in g.evaluation.tables.cost_curve if row.threshold > 0]
     assert item.n == len(points)
-    assert item.cost == min(row["cost"] for row in points)
+    assert item.cost == min(row.cost for row in points)
     assert item.low <= item.threshold <= item.high
     assert item.policy_cost == near(lost(g.rows))
 
@@ -493,7 +493,7 @@ def recount_paired(item: facts.Paired, g: Ground) -> None:
     assert item.low is None or item.high is None or item.low <= item.high
     if g.evaluation is not None and g.evaluation.champion is not None and item.metric in g.evaluation.metrics:
         mine = g.evaluation.metrics[item.metric].value
-        theirs = g.evaluation.champion["metrics"][item.metric]["value"]
+        theirs = g.evaluation.champion.metrics[item.metric].value
         assert item.value == near(mine - theirs)
 
 

@@ -11,7 +11,7 @@ import pytest
 from nasty import NASTY
 from rich.console import Console
 
-from fraudctl.evaluate.result import Evaluation
+from fraudctl.evaluate.result import Evaluation, ReviewQueue
 from fraudctl.explain.campaigns import Campaign, CampaignEvent
 from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
@@ -148,12 +148,11 @@ def test_an_evaluation_shows_ties_the_policy_and_what_other_costs_would_change(e
         9.0: "With any cost from half to",
     }
     for factor, words in told.items():
-        rows = [{**row, "changes": row["factor"] == factor} for row in evaluation.champion["cost_sensitivity"]]
-        other = replace(evaluation, champion={**evaluation.champion, "cost_sensitivity": rows})
+        rows = tuple(replace(row, changes=row.factor == factor) for row in evaluation.champion.cost_sensitivity)
+        other = replace(evaluation, champion=replace(evaluation.champion, cost_sensitivity=rows))
         assert words in evaluation_report(other, project="p")
-    tied = [{"of": "event", "k": 5, "precision": 0.5, "lowest": 0.4, "highest": 0.6, "recall": None,
-             "recall_lowest": None, "recall_highest": None}]  # fmt: skip
-    shown = evaluation_report(replace(evaluation, tables={**evaluation.tables, "at_k": tied}), project="p")
+    tied = ReviewQueue("event", 5, 0.5, 0.4, 0.6, None, None, None)
+    shown = evaluation_report(replace(evaluation, tables=replace(evaluation.tables, at_k=(tied,))), project="p")
     assert "40.0" in shown
 
 

@@ -31,6 +31,7 @@ from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.explanation import explanation_document
 from fraudctl.report.explanation_sentences import verdict
 from fraudctl.report.facts import Span
+from fraudctl.results import as_object
 from fraudctl.sample import generate
 from fraudctl.sentences import WRITERS, Sentence, fixed, joined, sentence
 
@@ -317,7 +318,7 @@ def test_periods_are_named_alike_in_every_report() -> None:
     assert named in explanation_document(explanation).subtitle[0]
     assert named in evaluation_document(found).subtitle[0]
     assert found.when == named
-    assert datetime.fromisoformat(explanation.to_dict()["until"]) == until
+    assert datetime.fromisoformat(as_object(explanation)["until"]) == until
 
 
 @pytest.mark.parametrize(

@@ -89,17 +89,17 @@ def test_predictions_are_the_folds_own_rows_scored_before_they_happened(
 
 
 def test_the_figures_of_a_fold_are_those_of_its_predictions(trained: TrainedModel) -> None:
-    for fold in trained.summary["folds"]:
-        part = known(trained).filter(pl.col("fold") == fold["fold"])
-        assert fold["average_precision"] == pytest.approx(
+    for fold in trained.summary.folds:
+        part = known(trained).filter(pl.col("fold") == fold.fold)
+        assert fold.figures["average_precision"] == pytest.approx(
             average_precision_score(part["label"], part["y_score"]), abs=1e-6
         )
-        assert fold["valid"]["rows"] == part.height
-        assert fold["valid"]["frauds"] == part["label"].sum()
+        assert fold.valid.rows == part.height
+        assert fold.valid.frauds == part["label"].sum()
 
 
 def test_the_final_model_has_the_folds_median_of_trees(trained: TrainedModel) -> None:
-    best = [fold["best_trees"] for fold in trained.summary["folds"]]
+    best = [fold.best_trees for fold in trained.summary.folds]
     assert trained.model.tree_count_ == trained.n_trees == int(np.median(best))
 
 
@@ -141,7 +141,7 @@ def test_events_without_a_known_label_are_predicted_as_those_around_them(
 
 
 def test_rows_and_labels_after_as_of_change_nothing(frame: pl.DataFrame, plan: Project, trained: TrainedModel) -> None:
-    as_of = datetime.fromisoformat(trained.summary["as_of"])
+    as_of = trained.summary.as_of
     later = pl.col("event_time") >= as_of
     altered = frame.with_columns(
         label=pl.when(later).then(1 - pl.col("label")).otherwise("label").cast(pl.Int8),
@@ -230,8 +230,8 @@ def test_an_unlabelled_event_is_never_trained_on_as_legitimate(frame: pl.DataFra
     )
     summary = train(part, plan).summary
     known = part.filter(pl.col("label").is_not_null())
-    assert {**train(known, plan).summary["train"], "from": summary["train"]["from"]} == summary["train"]
-    assert summary["train"]["rows"] < train(frame, plan).summary["train"]["rows"]
+    assert replace(train(known, plan).summary.train, from_time=summary.train.from_time) == summary.train
+    assert summary.train.rows < train(frame, plan).summary.train.rows
 
 
 def test_weights_count_as_copies_do_in_the_mean_probability(frame: pl.DataFrame) -> None:
@@ -289,7 +289,7 @@ def test_a_useless_feature_is_named_and_all_useless_features_are_refused(frame: 
 
 def test_an_almost_unique_entity_is_no_trouble(frame: pl.DataFrame, plan: Project) -> None:
     unique = frame.with_columns(card=pl.col("event_id"))
-    assert train(unique, plan).summary["baselines"]["amount alone"]["gain"]["low"] > 0
+    assert train(unique, plan).summary.baselines["amount alone"].gain.low > 0
 
 
 def test_many_categories_are_cut_to_the_most_frequent_of_the_training_rows(frame: pl.DataFrame) -> None:
@@ -303,22 +303,22 @@ def test_few_frauds_still_give_a_model_and_a_warning() -> None:
     frame = table(4000, base=-10.5, seed=3)
     told = Warned()
     trained = train(frame, project(split=SPLIT), progress=told)
-    assert trained.summary["train"]["frauds"] < 30
+    assert trained.summary.train.frauds < 30
     assert any("frauds" in text for text in told.texts)
 
 
 def test_baselines_stand_beside_the_model_on_the_same_rows(frame: pl.DataFrame, trained: TrainedModel) -> None:
-    baselines = trained.summary["baselines"]
+    baselines = trained.summary.baselines
     assert set(baselines) == {"amount alone", "logistic regression"}
     amounts = [
         average_precision_score(part["label"], part["amount"])
         for _, part in known(trained).group_by("fold", maintain_order=True)
     ]
-    assert baselines["amount alone"]["value"] == pytest.approx(np.mean(amounts), abs=1e-6)
-    model = np.mean([fold["average_precision"] for fold in trained.summary["folds"]])
-    gain = baselines["amount alone"]["gain"]
-    assert gain["value"] == pytest.approx(model - np.mean(amounts), abs=2e-6)
-    assert gain["low"] < gain["value"] < gain["high"]
+    assert baselines["amount alone"].value == pytest.approx(np.mean(amounts), abs=1e-6)
+    model = np.mean([fold.figures["average_precision"] for fold in trained.summary.folds])
+    gain = baselines["amount alone"].gain
+    assert gain.value == pytest.approx(model - np.mean(amounts), abs=2e-6)
+    assert gain.low < gain.value < gain.high
 
 
 def test_a_model_that_does_not_beat_a_baseline_says_so(frame: pl.DataFrame, plan: Project) -> None:
@@ -338,7 +338,7 @@ def test_the_label_rate_that_ranks_training_best_is_a_baseline(frame: pl.DataFra
         average_precision_score(part["label"], part["velocity"])
         for _, part in known(trained).group_by("fold", maintain_order=True)
     ]
-    assert trained.summary["baselines"]["label rate alone"]["value"] == pytest.approx(np.mean(values), abs=1e-6)
+    assert trained.summary.baselines["label rate alone"].value == pytest.approx(np.mean(values), abs=1e-6)
 
 
 @dataclass(frozen=True)
@@ -391,24 +391,24 @@ def test_a_first_look_is_quick_and_still_a_model(frame: pl.DataFrame) -> None:
     plan = project(split=SPLIT.replace("folds = 2", "folds = 3"), trials=30, train="")
     quick = fast_project(plan)
     trained = train(frame, quick)
-    assert len(trained.summary["folds"]) <= 2
-    assert trained.summary["tuning"]["trials"] == 0
+    assert len(trained.summary.folds) <= 2
+    assert trained.summary.tuning.trials == 0
     assert trained.params["learning_rate"] == 0.2
     assert plan.train.trials == 30
-    assert trained.summary["baselines"]["amount alone"]["gain"]["low"] > 0
+    assert trained.summary.baselines["amount alone"].gain.low > 0
 
 
 def test_the_summary_tells_how_well_probabilities_keep_their_word(trained: TrainedModel) -> None:
-    told = trained.summary["calibration"]
-    assert 0 < told["ece"] < 0.1
-    assert told["ece_if_perfect"]["low"] < told["ece_if_perfect"]["high"]
-    assert sum(item["rows"] for item in told["reliability"]) == known(trained).height
+    told = trained.summary.calibration
+    assert 0 < told.report.ece < 0.1
+    assert told.report.ece_if_perfect.low < told.report.ece_if_perfect.high
+    assert sum(item.rows for item in told.report.reliability) == known(trained).height
 
 
 def test_several_models_become_one_that_scores_their_mean(frame: pl.DataFrame, plan: Project) -> None:
     several = train(frame, project(split=SPLIT, train="models = 3\n"))
     assert several.model.tree_count_ == 3 * several.n_trees
-    assert several.summary["models"] == 3
+    assert several.summary.models == 3
     final = []
     for seed in member_seeds(0, 3):
         own = plan.model_copy(update={"train": plan.train.model_copy(update={"seed": seed})})
@@ -417,10 +417,10 @@ def test_several_models_become_one_that_scores_their_mean(frame: pl.DataFrame, p
         model = fit_model(pool, several.params, settings=own.train, iterations=several.n_trees, seed=seed)
         final.append(raw_score(model, make_pool(columns, frame)))
     assert predict(several, frame)[0] == pytest.approx(np.mean(final, axis=0), abs=1e-9)
-    for fold in several.summary["folds"]:
-        part = known(several).filter(pl.col("fold") == fold["fold"])
+    for fold in several.summary.folds:
+        part = known(several).filter(pl.col("fold") == fold.fold)
         found = average_precision_score(part["label"], part["y_score"])
-        assert fold["average_precision"] == pytest.approx(found, abs=1e-6)
+        assert fold.figures["average_precision"] == pytest.approx(found, abs=1e-6)
 
 
 def _labels(frame: pl.DataFrame, plan: Project) -> np.ndarray:
@@ -448,7 +448,7 @@ def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
     assert all((rows & frauds).sum() == frauds.sum() for rows in drawn)
     assert len(drawn) == (1 if features.categorical else 2)
     assert len({rows.tobytes() for rows in drawn}) == len(drawn)
-    assert sampled.summary["fit_negatives"] == 0.3
+    assert sampled.summary.fit_negatives == 0.3
     assert sampled.model.get_scale_and_bias()[1] == pytest.approx(np.log(0.3), rel=0.01)
     y_score, _ = predict(sampled, frame)
     assert sigmoid(y_score).sum() == pytest.approx(frame["label"].sum(), rel=0.25)
@@ -459,5 +459,5 @@ def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
 
 def test_few_legitimate_rows_are_all_kept(frame: pl.DataFrame, plan: Project, trained: TrainedModel) -> None:
     sampled = train(frame, project(split=SPLIT, train="fit_negatives = 0.3\n"))
-    assert sampled.summary["fit_negatives"] == 1.0
+    assert sampled.summary.fit_negatives == 1.0
     assert np.array_equal(predict(sampled, frame)[0], predict(trained, frame)[0])

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 from training_data import project, table
 
 from fraudctl.calibrate import log_odds
+from fraudctl.results import as_object
 from fraudctl.train.objective import (
     N_GROUPS,
     Judged,
@@ -16,8 +17,8 @@ from fraudctl.train.objective import (
     judge_rows,
     make_objective,
     paired_gain,
-    savings_base_of,
 )
+from fraudctl.train.summary import savings_base_of
 
 COSTS = """
 [costs.actions]
@@ -101,7 +102,7 @@ def test_a_good_score_surely_beats_noise_and_the_signs_turn_with_the_order() -> 
     assert 0 < gain.low < gain.value < gain.high
     assert (loss.value, loss.low, loss.high) == pytest.approx((-gain.value, -gain.high, -gain.low))
     assert gain.words().startswith("+0.")
-    assert set(gain.to_dict()) == {"value", "low", "high"}
+    assert set(as_object(gain.rounded())) == {"value", "low", "high"}
 
 
 def test_the_interval_is_the_jackknife_by_its_formula() -> None:

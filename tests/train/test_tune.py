@@ -15,6 +15,7 @@ from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_model, fit_project
+from fraudctl.train.summary import NoSearch, TreeLimits
 from fraudctl.train.tune import _drop_damaged, _FileLock, _sealed_journal
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -55,36 +56,36 @@ def model_bytes(trained: TrainedModel, place: Path) -> bytes:
 
 def test_the_defaults_are_the_first_trial_and_all_is_told() -> None:
     told = Recorder()
-    summary = run(plan(4), progress=told).summary["tuning"]
-    assert summary["trials"] == 4
-    assert summary["complete"] + summary["pruned"] == 4
-    assert summary["best_value"] >= summary["default_value"]
+    summary = run(plan(4), progress=told).summary.tuning
+    assert summary.trials == 4
+    assert summary.complete + summary.pruned == 4
+    assert summary.best_value >= summary.default_value
     trials = [note for note in told.notes if "best average_precision" in note[2]]
     assert [done for done, _, _ in trials] == [1, 2, 3, 4]
-    assert f"{summary['best_value']:.4f}" in trials[-1][2]
+    assert f"{summary.best_value:.4f}" in trials[-1][2]
 
 
 def test_no_trials_means_the_defaults() -> None:
     trained = run(plan(0))
-    assert trained.summary["tuning"] == {"trials": 0, "kept_defaults": True}
+    assert trained.summary.tuning == NoSearch()
     assert trained.params["learning_rate"] == 0.08
 
 
 def test_the_defaults_stay_unless_the_search_is_surely_better() -> None:
     trained = run(plan(5))
-    tuning = trained.summary["tuning"]
-    assert tuning["gain"]["low"] <= tuning["gain"]["value"] <= tuning["gain"]["high"]
-    assert tuning["kept_defaults"] == (not tuning["gain"]["low"] > 0)
-    expected = {**tuning["best_params"]} if tuning["gain"]["low"] > 0 else plan(0).train.params.model_dump()
+    tuning = trained.summary.tuning
+    assert tuning.gain.low <= tuning.gain.value <= tuning.gain.high
+    assert tuning.kept_defaults == (not tuning.gain.low > 0)
+    expected = {**tuning.best_params} if tuning.gain.low > 0 else plan(0).train.params.model_dump()
     assert trained.params == expected
 
 
 def test_bad_defaults_are_left_for_what_the_search_finds() -> None:
     search = "[train.params]\nlearning_rate = 0.001\n[train.search]\nlearning_rate = { low = 0.1, high = 0.3 }\n"
     trained = run(plan(3, search=search))
-    assert not trained.summary["tuning"]["kept_defaults"]
+    assert not trained.summary.tuning.kept_defaults
     assert trained.params["learning_rate"] >= 0.1
-    assert trained.summary["tuning"]["gain"]["low"] > 0
+    assert trained.summary.tuning.gain.low > 0
 
 
 @pytest.mark.parametrize("metric", ["savings", "recall_at_fpr(0.05)"])
@@ -136,7 +137,7 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1]); import pathlib, time, test_tune as t;"
         "journal = pathlib.Path(sys.argv[2]); journal.with_suffix(sys.argv[3]).touch()\n"
         "while len(list(journal.parent.glob('shared.ready*'))) < 2: time.sleep(0.01)\n"
-        "print(t.run(t.plan(12), journal=journal).summary['tuning']['trials'])"
+        "print(t.run(t.plan(12), journal=journal).summary.tuning.trials)"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(journal)]
     children = [
@@ -145,7 +146,7 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
     outputs = [child.communicate(timeout=300)[0].strip() for child in children]
     assert [child.returncode for child in children] == [0, 0]
     assert set(outputs) <= {"12", "13"}
-    assert run(plan(12), journal=journal).summary["tuning"]["shared_study"] is True
+    assert run(plan(12), journal=journal).summary.tuning.shared_study is True
 
 
 def test_another_question_is_another_study(tmp_path: Path) -> None:
@@ -242,9 +243,9 @@ def test_the_search_grows_fewer_trees_in_larger_steps_and_the_gain_is_judged_in_
 
     monkeypatch.setattr(tune, "fit_model", recorded)
     search = "search_iterations = 20\n[train.search]\ndepth = { low = 2, high = 4 }\n"
-    summary = run(plan(2, search=search)).summary["tuning"]
+    summary = run(plan(2, search=search)).summary.tuning
     # 60 trees of 0.08 with a patience of 10 become 20 of 0.24 with one of 3; two trials on two folds.
     assert fits[:4] == [(20, 3, pytest.approx(0.24))] * 4
     assert fits[4:]
     assert set(fits[4:]) == {(60, 10, 0.08)}
-    assert summary["trees_at_most"] == {"search": 20, "gain": 60}
+    assert summary.trees_at_most == TreeLimits(20, 60)

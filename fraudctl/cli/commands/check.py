@@ -29,7 +29,7 @@ def check(
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         report = check_data(load_project(project), now=datetime.now(UTC), progress=progress)
-    session.emit(report.to_dict())
+    session.emit(report)
     for table in check_tables(report, verbose=verbose):
         session.show(table)
     if report.n_errors:

@@ -38,6 +38,6 @@ def compare(
             result = compare_models(opened, a, b, **period, progress=progress)
         else:
             result = compare_logged(opened, a, b, decisions, **period, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     for table in comparison_tables(result):
         session.show(table)

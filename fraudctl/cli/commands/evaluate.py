@@ -83,7 +83,7 @@ def evaluate(
         )
     if predictions is not None:
         write_predictions(result, predictions)
-    session.emit(result.to_dict())
+    session.emit(result)
     if output_format in (Format.TEXT, Format.JSON):
         for table in evaluation_tables(result.evaluation):
             session.show(table)

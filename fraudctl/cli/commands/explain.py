@@ -47,7 +47,7 @@ def explain(
         refuse_beside_event(from_=from_, to=to, sample=sample, charts=charts, interactions=interactions)
         with session.progress() as progress:
             one = explain_one(load_project(project), event, model=model, progress=progress)
-        session.emit(one.to_dict())
+        session.emit(one)
         session.show(event_terminal(one))
         return
     with session.progress() as progress:
@@ -61,6 +61,6 @@ def explain(
             interactions=interactions,
             progress=progress,
         )
-    session.emit(result.to_dict())
+    session.emit(result)
     session.show(explanation_terminal(result.explanation, sections=verbose))
     session.show(f"report: {result.report}")

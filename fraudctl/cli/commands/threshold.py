@@ -23,7 +23,7 @@ def threshold(
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         result = choose_threshold(load_project(project), model=model, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     for table in policy_tables(result.policy):
         session.show(table)
     session.show(f"wrote {result.path}")

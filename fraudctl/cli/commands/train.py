@@ -31,7 +31,7 @@ def train(
     with session.progress() as progress:
         loaded = load_project(project)
         result = train_model(loaded, as_of=moment(as_of), trials=trials, fast=fast, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     for table in (*train_tables(result, timezone=loaded.data.timezone), *policy_tables(result.policy, brief=True)):
         session.show(table)
     session.show(f"wrote {result.path}")
