@@ -22,6 +22,7 @@ def pages() -> dict[str, str]:
     return {
         "commands.md": commands_page(),
         "project-file.md": project_page(),
+        "json.md": json_page(),
         "training-figures.md": training_page(),
         "../features.md": features_page(),
     }
@@ -74,6 +75,67 @@ def project_page() -> str:
     for key, entry in schema["properties"].items():
         parts.append(f"## {key}\n\n{_section(entry, schema)}")
     return "\n".join(parts)
+
+
+def json_page() -> str:
+    """Return every key of the JSON that commands print, from their schemas."""
+    from fraudctl.workflows.schemas import Kind, json_schema_of
+
+    parts = [
+        (
+            "# JSON of the commands\n\nEvery key of every document; made by `make docs` from "
+            "`fraudctl schema --of KIND`. Times are ISO 8601, money is in the project's currency, shares are in "
+            "[0, 1].\n"
+        )
+    ]
+    definitions: dict[str, Any] = {}
+    for kind in Kind:
+        if kind is not Kind.PROJECT:
+            schema: dict[str, Any] = json_schema_of(kind)
+            definitions |= schema.get("$defs", {})
+            parts.append(f"## {kind.value}\n\n{schema['title']}: {schema['description']}\n\n{_keys(schema)}")
+    parts.append("## Parts\n")
+    parts += [f"### {name}\n\n{item['description']}\n\n{_keys(item)}" for name, item in sorted(definitions.items())]
+    return "\n".join(parts)
+
+
+def _keys(schema: dict[str, Any]) -> str:
+    rows = ["| key | type | meaning |", "| --- | --- | --- |"]
+    needed = schema["required"]
+    for key, item in schema["properties"].items():
+        rows.append(f"| `{key}` | {_form(item)}{'' if key in needed else ', may be absent'} | {_text(item)} |")
+    if isinstance(schema["additionalProperties"], dict):
+        rows.append(
+            f"| any other | {_form(schema['additionalProperties'])} | {_text(schema['additionalProperties'])} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _text(item: dict[str, Any]) -> str:
+    return item.get("description", "").replace("|", "\\|")
+
+
+def _form(item: dict[str, Any]) -> str:
+    """Return the type of a key in words, with a link where it is an object of its own."""
+    if "$ref" in item:
+        name = item["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "const" in item:
+        return f"`{item['const']}`"
+    if "enum" in item:
+        return " or ".join(f"`{value}`" for value in item["enum"])
+    if "anyOf" in item:
+        return " or ".join(dict.fromkeys(_form(one) for one in item["anyOf"]))
+    if item["type"] == "array":
+        inner = item.get("prefixItems")
+        return f"list of {_form(item['items'])}" if "items" in item else ", ".join(map(_form, inner or [])) or "list"
+    if item["type"] == "object":
+        return f"name -> {_form(item['additionalProperties'])}"
+    kinds = [item["type"]] if isinstance(item["type"], str) else item["type"]
+    return " or ".join(_KINDS.get(kind, kind) for kind in kinds)
+
+
+_KINDS = {"string": "text", "integer": "whole number", "boolean": "true or false"}
 
 
 def _section(entry: dict[str, Any], schema: dict[str, Any]) -> str:

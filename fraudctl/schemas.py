@@ -187,7 +187,7 @@ def describe(kind: type, part: Part) -> str:
     if not text:
         msg = f"{kind.__qualname__}.{part.name} has no description: add a text below the field"
         raise TypeError(msg)
-    return text
+    return text.replace("``", "`")
 
 
 @cache
@@ -235,4 +235,4 @@ def _below(kind: type) -> dict[str, str]:
 
 def summary(text: str) -> str:
     """Return the first paragraph of a docstring on one line."""
-    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
+    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split()).replace("``", "`")

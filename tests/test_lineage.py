@@ -193,7 +193,7 @@ def test_models_of_other_definitions_are_compared_each_with_its_own(place: Path)
     new = train_model(project).version
     alone = [evaluate_model(project, model=name, report=False).evaluation for name in (old, new)]
     both = compare_models(project, old, new)
-    for evaluation, metrics in zip(alone, both.metrics, strict=True):
+    for evaluation, metrics in zip(alone, (both.metrics.a, both.metrics.b), strict=True):
         assert metrics["average_precision"].value == pytest.approx(evaluation.metrics["average_precision"].value)
 
 

@@ -25,6 +25,7 @@ from fraudctl.project.messages import mistake
 from fraudctl.project.sources import SourceSection
 from fraudctl.project.training import SplitSection, TrainSection
 from fraudctl.project.types import Section
+from fraudctl.results import JsonObject
 
 FILE_NAME = "fraudctl.toml"
 
@@ -158,9 +159,9 @@ def parse_project(text: str, *, path: Path) -> Project:
     raise ProjectError(msg, hint="`fraudctl schema` prints every key with its meaning")
 
 
-def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema of ``fraudctl.toml``, for editors."""
-    schema = ProjectFile.model_json_schema()
+def json_schema() -> JsonObject:
+    """Return the JSON Schema of ``fraudctl.toml``, for editors."""
+    schema: dict[str, Any] = ProjectFile.model_json_schema()
     gate = schema["$defs"]["GateSection"]
     gate["additionalProperties"] = {"$ref": "#/$defs/LimitSection"}
     gate["properties"].pop("metrics")

@@ -403,7 +403,8 @@ def recount_held(item: gate_words.Held, g: Ground) -> None:
     recount_frauds(item.frauds, g)
     assert item.part is None or item.part <= item.frauds.n
     found = item.found
-    leads = {item["value"] for item in ((g.evaluation.champion or {}).get("differences") or {}).values()}
+    beside = g.evaluation.champion
+    leads = set() if beside is None else {item.value for item in beside.differences.values()}
     if item.part is None:
         signed = {found.value, None if found.value is None else -found.value}
         assert found.value == g.evaluation.metrics[item.metric].value or signed & (leads | {None})

@@ -254,9 +254,9 @@ def test_sampling_of_negatives_leaves_the_probabilities_right(
     monkeypatch.setattr(fit_module, "LEAST_NEGATIVES", 100)
     plan = project(split=SPLIT, trials=2, train="keep_negatives = 0.2\n")
     summary = train(frame, plan).summary
-    assert summary["tuning"]["trials"] == 2
-    logistic = summary["baselines"]["logistic regression"]
-    assert 0 < logistic["value"] < 1
+    assert summary.tuning.trials == 2
+    logistic = summary.baselines["logistic regression"]
+    assert 0 < logistic.value < 1
 
 
 def test_a_monotone_constraint_holds_and_is_checked(frame: pl.DataFrame) -> None:
@@ -280,7 +280,7 @@ def test_a_useless_feature_is_named_and_all_useless_features_are_refused(frame: 
     names = Features([*FEATURES.names, "flat", "empty"], FEATURES.categorical)
     summary = train(useless, plan, features=names, progress=told).summary
     assert any("flat, empty" in text for text in told.texts)
-    assert any("flat, empty" in text for text in summary["warnings"])
+    assert any("flat, empty" in text for text in summary.warnings)
     with pytest.raises(DataError, match="constant or null"):
         train(useless, plan, features=Features(["flat", "empty"], []))
     with pytest.raises(DataError, match="no features"):
@@ -368,7 +368,7 @@ def test_the_champion_is_compared_on_folds_that_it_has_not_seen(
     for as_of, n_folds in ((split.folds[0].as_of, 2), (split.folds[1].as_of, 1), (split.as_of, 0)):
         champion = InUse(trained, as_of)
         summary = fit_project(frame, FEATURES, plan, split, champion=champion, progress=Silent()).summary  # type: ignore[arg-type]
-        assert summary["baselines"].get("champion", {}).get("folds", 0) == n_folds
+        assert (summary.baselines["champion"].folds if "champion" in summary.baselines else 0) == n_folds
 
 
 def test_a_fold_without_fraud_counts_for_calibration_only(frame: pl.DataFrame, plan: Project) -> None:
@@ -376,8 +376,8 @@ def test_a_fold_without_fraud_counts_for_calibration_only(frame: pl.DataFrame, p
     inside = pl.col("event_time").is_between(last.valid_from, last.valid_until, closed="left")
     calm = frame.with_columns(label=pl.when(inside).then(0).otherwise("label").cast(pl.Int8))
     summary = train(calm, project(split=SPLIT, trials=2)).summary
-    assert summary["folds"][-1]["average_precision"] is None
-    assert summary["folds"][0]["average_precision"] > 0
+    assert summary.folds[-1].figures["average_precision"] is None
+    assert summary.folds[0].figures["average_precision"] > 0
 
 
 def test_a_later_split_replaces_nothing_in_the_one_given(frame: pl.DataFrame, plan: Project) -> None:

@@ -91,8 +91,8 @@ def test_bad_defaults_are_left_for_what_the_search_finds() -> None:
 @pytest.mark.parametrize("metric", ["savings", "recall_at_fpr(0.05)"])
 def test_other_objectives(metric: str) -> None:
     summary = run(plan(2, metric=metric)).summary
-    assert summary["tuning"]["objective"] == metric
-    assert all(0 < fold[metric] < 1 for fold in summary["folds"])
+    assert summary.tuning.objective == metric
+    assert all(0 < fold.figures[metric] < 1 for fold in summary.folds)
 
 
 def test_a_stopped_and_resumed_search_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
+
+import typer
+
+from fraudctl.workflows.schemas import Kind
 
 
-def schema() -> None:
-    """Print the JSON Schema of fraudctl.toml, for editors."""
+def schema(
+    *, of: Annotated[Kind, typer.Option("--of", help="The project file, or the JSON of a command.")] = Kind.PROJECT
+) -> None:
+    """Print a JSON Schema: of fraudctl.toml, for editors, or of the JSON that a command prints."""
     from fraudctl.cli.session import to_json
-    from fraudctl.project import json_schema
+    from fraudctl.workflows.schemas import json_schema_of
 
-    sys.stdout.write(to_json(json_schema()) + "\n")
+    sys.stdout.write(to_json(json_schema_of(of)) + "\n")

@@ -1,0 +1,77 @@
+"""JSON Schemas of everything that commands print as a document of its own: one list of kinds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fraudctl.results import VERSION
+
+if TYPE_CHECKING:
+    from fraudctl.results import JsonObject
+
+
+class Kind(StrEnum):
+    """A document with a JSON Schema."""
+
+    PROJECT = "project"
+    """``fraudctl.toml``."""
+    EVALUATION = "evaluation"
+    """``evaluate --json``."""
+    EXPLANATION = "explanation"
+    """``explain --json``."""
+    EVENT = "event"
+    """``explain --event ID --json``."""
+    TRAINING = "training"
+    """``train --json`` and ``threshold --json``."""
+    CHECK = "check"
+    """``check --json``."""
+    GATE = "gate"
+    """The key ``gate`` of an evaluation; it has the version of the evaluation."""
+    COMPARISON = "comparison"
+    """``compare --json``."""
+
+
+def json_schema_of(kind: Kind) -> JsonObject:
+    """Return the JSON Schema (draft 2020-12) of a document.
+
+    That of a result has an ``$id`` with its name and ``schema_version``, and a description of every key.
+    """
+    if kind is Kind.PROJECT:
+        from fraudctl.project import json_schema
+
+        return json_schema()
+    from fraudctl.schemas import schema_of
+
+    result = _results()[kind]
+    return schema_of(result, name=kind.value, version=_version(result))
+
+
+def _results() -> dict[Kind, type]:
+    from fraudctl.checks.report import CheckReport
+    from fraudctl.compare import Comparison
+    from fraudctl.evaluate.result import GateResult
+    from fraudctl.explain.event import EventExplanation
+    from fraudctl.workflows.evaluate import EvaluationResult
+    from fraudctl.workflows.explain import ExplainResult
+    from fraudctl.workflows.train import TrainResult
+
+    return {
+        Kind.EVALUATION: EvaluationResult,
+        Kind.EXPLANATION: ExplainResult,
+        Kind.EVENT: EventExplanation,
+        Kind.TRAINING: TrainResult,
+        Kind.CHECK: CheckReport,
+        Kind.GATE: GateResult,
+        Kind.COMPARISON: Comparison,
+    }
+
+
+def _version(result: type) -> int:
+    """Return the version that a document carries: its own, or that of the document that it is a part of."""
+    from fraudctl.evaluate.result import Evaluation
+    from fraudctl.results import parts
+    from fraudctl.schemas import type_of
+
+    carriers = [result, *(type_of(result, part) for part in parts(result) if part.key is None), Evaluation]
+    return int(next(getattr(item, VERSION) for item in carriers if hasattr(item, VERSION)))
