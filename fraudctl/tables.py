@@ -33,6 +33,7 @@ ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 
 UTC_US = times.UTC_US
 to_utc = times.utc
+are_iso = times.are_iso
 
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
@@ -122,7 +123,8 @@ def own_form(project: Project) -> Form:
     ids = frozenset({str(data.event_id), *project.entities.values()})
     categories = frozenset(map(outside, project.features.categorical))
     clocks = frozenset(name for name in (data.event_time, data.label_time) if name is not None)
-    return Form(data, data.timezone, data.event_time, data.event_id, ids, categories, clocks=clocks)
+    return Form(data, data.timezone, data.event_time, data.event_id, ids, categories, clocks=clocks,
+                timed=data.untimed == "leave out")  # fmt: skip
 
 
 def source_form(project: Project, name: str) -> Form:

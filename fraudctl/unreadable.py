@@ -46,7 +46,7 @@ def why_not_csv(files: Sequence[str], *, dialect: Dialect) -> Reason | None:
     for name in files:
         if "://" in name or name.endswith((".gz", ".zst")):
             continue
-        at = _not_utf8(Path(name)) if dialect.encoding.lower() in {"utf-8", "utf8"} else None
+        at = not_utf8(Path(name)) if dialect.encoding.lower() in {"utf-8", "utf8"} else None
         if at is not None:
             what = f"{name}: {_place(Path(name), at, dialect.separator)} is not UTF-8"
             return Reason(what, 'say how it is encoded, such as [data.csv] encoding = "latin-1" or "cp1252"')
@@ -79,7 +79,7 @@ def why_not_parquet(files: Sequence[str]) -> Reason | None:
     return None
 
 
-def _not_utf8(path: Path) -> int | None:
+def not_utf8(path: Path) -> int | None:
     """Return the place of the first byte that is not UTF-8."""
     import codecs
 

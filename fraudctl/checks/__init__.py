@@ -27,10 +27,20 @@ from fraudctl.checks.structure import (
 from fraudctl.checks.suspicion import check_leakage, look
 from fraudctl.checks.times import check_times
 from fraudctl.errors import FraudctlError
+from fraudctl.plain import shown
 from fraudctl.progress import Progress
 from fraudctl.project import Project
 
 __all__ = ["CheckReport", "ColumnFacts", "Finding", "Severity", "Week", "run_checks"]
+
+_MOST_NAMED = 5
+
+
+def left_out_note(names: Collection[str]) -> str:
+    """Say which files of a folder were not read."""
+    told = ", ".join(map(shown, list(names)[:_MOST_NAMED])) + (" and more" if len(names) > _MOST_NAMED else "")
+    return f"{len(names)} files of the folder are hidden or of an unknown kind, and are left out: {told}"
+
 
 _NARROWER = "cast it to a decimal of at most 38 digits, or to a float, when writing the file"
 
@@ -45,6 +55,7 @@ def run_checks(
     features: FraudctlError | None = None,
     now: datetime | None = None,
     left_out: Mapping[str, pl.DataType] | None = None,
+    behind: Collection[str] = (),
     progress: Progress | None = None,
 ) -> CheckReport:
     """Check a raw table against its project.
@@ -67,6 +78,8 @@ def run_checks(
         An aware instant; events later than it are a finding. None leaves that check out.
     left_out
         Column -> type of those that the files hold and ``raw`` lacks, since their type cannot be read.
+    behind
+        Files of the folder that are not read.
 
     Returns
     -------
@@ -92,6 +105,11 @@ def run_checks(
         Finding("column-left-out", "info", name, f"is {kind}, which cannot be read; it is left out", hint=_NARROWER)
         for name, kind in (left_out or {}).items()
     ]
+    if behind:
+        hint = "rename them, or name the files by a glob"
+        findings.append(
+            Finding("files-left-out", "warning", place, left_out_note(behind), {"n_files": len(behind)}, hint)
+        )
     if features is not None and not any(item.severity == "error" for item in [*missing, *beside]):
         findings.append(Finding("features-undefined", "error", "features", features.message, hint=features.hint))
     findings += check_power(data)

@@ -159,6 +159,19 @@ def _keys(name: str) -> dict[str, str | None]:
     return {key: None if value == NULL_PARTITION else unquote(value) for key, _, value in parts if key}
 
 
+def head_of(name: str, size: int) -> bytes:
+    """Return the first bytes of a file, decompressed where it is gzip; none where it is packed otherwise."""
+    with Path(name).open("rb") as file:
+        start = file.read(2)
+    if start == b"\x1f\x8b":
+        with gzip.open(name) as packed:
+            return packed.read(size)
+    if name.lower().endswith(".zst"):
+        return b""
+    with Path(name).open("rb") as file:
+        return file.read(size)
+
+
 def unpacked(name: str) -> bytes:
     """Return the bytes of a file, decompressed where its name says gzip."""
     data = Path(name).read_bytes()

@@ -50,6 +50,8 @@ class Form:
         Types that columns of files without types are read as; the others are found.
     clocks
         Columns with times that have a role, which is read behind this: they stay text there.
+    timed
+        Whether rows without a time of the event are left out.
     """
 
     reading: ReadingSection | None = None
@@ -61,6 +63,7 @@ class Form:
     agreed: frozenset[str] = frozenset()
     trained: tuple[tuple[str, pl.DataType], ...] = ()
     clocks: frozenset[str] = frozenset()
+    timed: bool = False
 
     def as_trained(self, schema: Mapping[str, pl.DataType]) -> Form:
         """Return the form that reads files without types as a model was trained."""
@@ -120,7 +123,16 @@ class Form:
         raw = raw.with_columns(changed) if changed else raw
         if untyped:
             raw = self._typed(raw, [name for name in schema if name not in known])
+        if self.timed and self.event_time is not None:
+            raw = raw.filter(pl.col(self.event_time).is_not_null())
         return self._joined_id(raw)
+
+    def numbered(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Return a table with the number of each row as its id, from 1, where the id is declared so."""
+        name = self.event_id
+        if name is None or not name.row_number or str(name) in frame.collect_schema():
+            return frame
+        return frame.with_row_index(str(name), offset=1).with_columns(pl.col(str(name)).cast(pl.Int64))
 
     def _require(self, schema: Mapping[str, pl.DataType], place: str) -> None:
         """Raise a DataError where a declared column is not there, or one that is made is there already."""

@@ -3,7 +3,8 @@
 A format is read by its own regular expression first, so that both ways accept the same texts: digits are ASCII, years
 have four digits (%Y), and nothing may stand before or behind. Directives beyond those of ``strftime``:
 ``%{week:sunday}``, ``%{week:monday}`` and ``%{week:days}`` are the week of the month (rows of a calendar whose weeks
-start on that day, or blocks of seven days), which needs a weekday beside it.
+start on that day, or blocks of seven days), which needs a weekday beside it. ``%{week:nth}`` is the n-th such weekday
+of the month, or its last where the month has fewer: a day that is near where the data count weeks loosely.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _PIECES: Final[dict[str, tuple[str, str, str]]] = {
     "%S": ("S", "[0-9]{1,2}", "%S"), "%f": ("f", "[0-9]{1,9}", "%f"), "%p": ("p", "am|pm", "%p"),
     "%z": ("z", "z|utc|[+-][0-9]{2}(?::?[0-9]{2})?", "%z"), "%j": ("j", "[0-9]{1,3}", "%j"),
     "%{week:sunday}": ("w", "[1-6]", ""), "%{week:monday}": ("w", "[1-6]", ""), "%{week:days}": ("w", "[1-5]", ""),
+    "%{week:nth}": ("w", "[1-6]", ""),
     "%%": ("", "%", "%%"),
 }  # fmt: skip
 _TOKEN = re.compile(r"%\{[^}]*\}|%.|[^%]+|%$")
@@ -71,7 +73,7 @@ class Format:
         return None if match is None else _moment(match.groupdict(), self)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=8192)
 def compile_format(text: str) -> Format:
     """Compile a format.
 
@@ -160,9 +162,11 @@ def _day(year: int, number: dict[str, int], fields: dict[str, Any], form: Format
     if form.week is None:
         return date(year, month, number["d"])
     first, weekday = date(year, month, 1), _weekday(fields)
-    start = {"sunday": 6, "monday": 0, "days": first.weekday()}[form.week]
+    start = {"sunday": 6, "monday": 0}.get(form.week, first.weekday())
     before = (first.weekday() - start) % 7  # days of the first row that belong to the month before
     found = first + timedelta(days=7 * (number["w"] - 1) - before + ((weekday or 0) - start) % 7)
+    while form.week == "nth" and found.month != month:
+        found -= timedelta(days=7)
     if found.month != month:
         raise ValueError
     return found

@@ -77,10 +77,14 @@ def _days(fields: pl.DataFrame, year: pl.Expr, form: Format) -> tuple[pl.Expr, p
         if form.week is not None and weekday is not None:
             first = _date(year, month, pl.lit(1))
             lead = first.dt.weekday().cast(pl.Int32) - 1
-            start = {"sunday": pl.lit(6), "monday": pl.lit(0), "days": lead}[form.week]
+            start = {"sunday": pl.lit(6), "monday": pl.lit(0)}.get(form.week, lead)
             before = (lead - start + 7) % 7
             shift = 7 * (number("w") - 1) - before + (weekday - start + 7) % 7
             day = first + pl.duration(days=shift)
+            if form.week == "nth":  # at most two weeks too far: back to the last of the month
+                for _ in range(2):
+                    beyond = day.dt.month().cast(pl.Int32) != month
+                    day = pl.when(beyond).then(day - pl.duration(days=7)).otherwise(day)
             return day, day.dt.month().cast(pl.Int32) == month
         day = _date(year, month, number("d"))
         exists = (day.dt.day().cast(pl.Int32) == number("d")) & (day.dt.month().cast(pl.Int32) == month)

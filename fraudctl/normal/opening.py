@@ -53,12 +53,7 @@ def opened(names: Sequence[str], form: Form) -> pl.LazyFrame:
         frame = form.applied(_lake(names, kind), untyped=False, place=place)
     else:
         frame = form.applied(_parquet(names, form), untyped=False, place=place)
-    if form.event_id is not None and form.event_id.row_number:
-        if form.event_id in frame.collect_schema():
-            return frame
-        rows = frame.with_row_index(str(form.event_id), offset=1)
-        frame = rows.with_columns(pl.col(str(form.event_id)).cast(pl.Int64))
-    return frame
+    return form.numbered(frame)
 
 
 def dialect_of(name: str) -> Dialect:

@@ -1,7 +1,7 @@
 """Instants from what a table holds: timestamps, ISO 8601 text, texts of declared formats, counts since an origin.
 
-Owns the meaning of a time, for a column (`utc`) and for a single value (`iso_text`), with equal results. Times without
-a zone are local to the project.
+Owns the meaning of a time, for a column (`utc`) and for a single value (`one_declared`, `iso_one`), with equal results.
+Times without a zone are local to the project.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def iso_times(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
     return parsed
 
 
-def areiso_read(times: pl.Series) -> bool:
+def are_iso(times: pl.Series) -> bool:
     """Say whether all texts are ISO 8601 times."""
     return iso_read(times, timezone="UTC", role="time")[0] == 0
 

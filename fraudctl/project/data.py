@@ -38,6 +38,8 @@ class DataSection(ReadingSection):
     label_delay: Duration = Field(default_factory=lambda: Duration.parse("0s"))
     """The maturity horizon: an event counts once it is this old; a label without a label_time arrives then. Must be
     given where there is an event_time."""
+    untimed: Literal["refuse", "leave out"] = "refuse"
+    """What is done with rows of files whose event_time is null: refused, or left out of everything."""
     timezone: str = "UTC"
     """IANA zone that reads times without a zone and defines hours, days and dates."""
     ignore: tuple[str, ...] = ()

@@ -148,7 +148,7 @@ class ReadingSection(Section):
         """
         fields = type(self).model_fields
         for name, value in super().__repr_args__():
-            added = name in ReadingSection.model_fields and name is not None
+            added = name in {*ReadingSection.model_fields, "untimed"}
             if not added or (name != "csv" and value != fields[str(name)].get_default(call_default_factory=True)):
                 yield name, value
 

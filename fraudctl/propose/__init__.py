@@ -7,8 +7,8 @@ guess: where two columns could have one role, the error names the flag that sett
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -16,19 +16,22 @@ from fraudctl import tables
 from fraudctl.errors import DataError, UsageError
 from fraudctl.plain import shown
 from fraudctl.progress import Progress
+from fraudctl.project.reading import EventId
 from fraudctl.propose import roles
 from fraudctl.propose.beside import Source, Tables, propose_source, with_sources
-from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay
+from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay, usual_delay
 from fraudctl.propose.encoding import Mapping
 from fraudctl.propose.facts import entity_facts
 from fraudctl.propose.plan import FeaturePlan, Setting, by_importance, plan_features
 from fraudctl.propose.profile import Table, open_table
 from fraudctl.propose.proposal import Clock, Proposal
+from fraudctl.propose.questions import Questions
+from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
 from fraudctl.propose.rest import Rest, sort_rest
 from fraudctl.propose.roles import Choice, Entity, Flags, parse_sources
 
-__all__ = ["Flags", "Proposal", "parse_sources", "propose", "render_project"]
+__all__ = ["Flags", "Proposal", "Questions", "look", "parse_sources", "propose", "render_project"]
 
 
 def propose(
@@ -38,6 +41,8 @@ def propose(
     name: str = "fraud-model",
     flags: Flags | None = None,
     sources: Tables | None = None,
+    reading: Look | None = None,
+    questions: Questions | None = None,
     progress: Progress | None = None,
 ) -> Proposal:
     """Look at a table and propose a project.
@@ -54,6 +59,10 @@ def propose(
         What the user has settled.
     sources
         Tables beside the events, used as of each event.
+    reading
+        How the files are written; ``raw`` is the table in that normal form.
+    questions
+        Those that are open already; the refusal has them all.
 
     Raises
     ------
@@ -63,29 +72,29 @@ def propose(
         An empty table, a label with one class, ids that do not name events, values that a given role cannot have.
     """
     flags = flags or Flags()
+    questions = questions or Questions()
+    if reading is not None and reading.event_time is not None:
+        flags = replace(flags, event_time=reading.event_time)
     table = open_table(raw, place=", ".join(events), progress=progress)
-    roles.check_flags(flags, table)
-    given = [flags.event_id, flags.amount, flags.label, *roles.parse_entities(flags.entities).values()]
-    event_time = None if flags.random_split else roles.choose_event_time(table, flags)
-    taken = [event_time.column] if event_time else []
-    label, mapping = roles.choose_label(table, flags, taken=[*taken, *_named(given)])
-    label_time = roles.choose_label_time(table, flags, event_time.column) if event_time else None
-    taken += [label.column, *_named([label_time.column if label_time else None])]
-    amount = roles.choose_amount(table, flags, taken=[*taken, *_named(given)])
-    taken += [amount.column] if amount else []
-    costs = roles.choose_costs(table, flags, taken=[*taken, *_named(given)])
-    taken += [item.column for item in costs.values()]
-    event_id = roles.choose_event_id(table, flags, taken=[*taken, *_named(given)])
-    taken += [event_id.column]
-    entities = roles.choose_entities(table, flags, taken=taken)
+    unsettled = reading is not None and reading.unsettled
+    chosen = _roles(table, flags, questions, timed=not flags.random_split and not unsettled)
+    if (unsettled or chosen.event_time is not None) and flags.label_delay is None and chosen.label_time is None:
+        _ask_delay(questions, _span(table, chosen.event_time) or (reading.span if reading is not None else None))
+    questions.settle()
+    event_time, label, label_time, amount = chosen.event_time, chosen.label, chosen.label_time, chosen.amount
+    mapping, costs, event_id, entities, taken = (
+        chosen.mapping, chosen.costs, chosen.event_id, chosen.entities, chosen.taken,
+    )  # fmt: skip
+    assert label is not None  # noqa: S101 - a missing one is an open question
+    assert event_id is not None  # noqa: S101
 
     times = _times(table, event_time.column) if event_time else None
     outcomes = tables.to_label(table[label.column], mapping=mapping)
-    clock = None if times is None else _clock(table, flags, label_time, times, outcomes)
+    clock = None if times is None else _clock(table, flags, label_time, times, outcomes, reading)
     used = {*taken, *(item.column for item in entities)}
     rest = sort_rest(table, taken=used, ignore=flags.ignore, label=outcomes, event_time=times)
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
-    plan = _plan(table, clock, entities, rest, amount)
+    plan = _plan(table, clock, entities, rest, amount, calendar=reading is None or reading.calendar)
     beside = tuple(_beside(sources or {}, table, entities, clock, progress))
     plan = replace(plan, window=with_sources(plan.window, beside))
     return Proposal(
@@ -93,16 +102,97 @@ def propose(
         label_values=mapping, label_time=label_time, clock=clock, entities=entities, costs=costs,
         sources=beside, rest=rest, plan=plan, n_events=table.n_rows, n_frauds=n_frauds, n_labelled=n_labelled,
         notes=(
+            *(reading.notes if reading is not None else ()),
+            *_copies(table, event_id),
             *_notes(mapping, amount or next(iter(costs.values()), None), entities, plan, clock, n_frauds),
             *_of_names(table),
         ),
+        reading=reading,
     )  # fmt: skip
 
 
-def _clock(table: Table, flags: Flags, label_time: Choice | None, times: pl.Series, outcomes: pl.Series) -> Clock:
+@dataclass
+class _Roles:
+    """The roles that are settled; None is a role that is open, or that the data lack."""
+
+    event_time: Choice | None = None
+    label: Choice | None = None
+    mapping: Mapping = field(default_factory=dict)
+    label_time: Choice | None = None
+    amount: Choice | None = None
+    costs: dict[str, Choice] = field(default_factory=dict)
+    event_id: Choice | None = None
+    entities: tuple[Entity, ...] = ()
+    taken: list[str] = field(default_factory=list)
+
+
+def _roles(table: Table, flags: Flags, questions: Questions, *, timed: bool) -> _Roles:
+    """Settle all roles; what a role lacks is asked, and the others are settled without it."""
+    roles.check_flags(flags, table)
+    given = [*_named([flags.event_id, flags.amount, flags.label]), *roles.parse_entities(flags.entities).values()]
+    out = _Roles()
+    if timed:
+        with questions.collected():
+            out.event_time = roles.choose_event_time(table, flags)
+            out.taken.append(out.event_time.column)
+    with questions.collected():
+        out.label, out.mapping = roles.choose_label(table, flags, taken=[*out.taken, *given])
+        out.taken.append(out.label.column)
+    if out.event_time is not None:
+        with questions.collected():
+            out.label_time = roles.choose_label_time(table, flags, out.event_time.column)
+            out.taken += _named([out.label_time.column if out.label_time else None])
+    with questions.collected():
+        out.amount = roles.choose_amount(table, flags, taken=[*out.taken, *given])
+        out.taken += [out.amount.column] if out.amount else []
+    out.costs = roles.choose_costs(table, flags, taken=[*out.taken, *given])
+    out.taken += [item.column for item in out.costs.values()]
+    with questions.collected():
+        out.event_id = roles.choose_event_id(table, flags, taken=[*out.taken, *given])
+        out.taken.append(out.event_id.column)
+    with questions.collected():
+        out.entities = roles.choose_entities(table, flags, taken=out.taken)
+    return out
+
+
+def _span(table: Table, event_time: Choice | None) -> float | None:
+    """Return the seconds from the first event to the last."""
+    if event_time is None:
+        return None
+    times = tables.to_utc(table[event_time.column], timezone="UTC", role="event_time")
+    span = (times.max() - times.min()) if times.null_count() < len(times) else None  # type: ignore[operator]
+    return span.total_seconds() if isinstance(span, timedelta) else None
+
+
+def _ask_delay(questions: Questions, span: float | None) -> None:
+    refusal = refuse_delay(span)
+    questions.asked.append((refusal.message, refusal.hint or ""))
+    questions.flags += ["--label-delay", usual_delay(span)]
+
+
+def _copies(table: Table, event_id: Choice) -> Iterator[str]:
+    """Say how many rows repeat another, where nothing but their number tells them apart."""
+    if not (isinstance(event_id.column, EventId) and event_id.column.row_number):
+        return
+    rows = tables.collect(table.raw, files=[table.place]).hash_rows(seed=0)
+    n_copies = len(rows) - rows.n_unique()
+    if n_copies:
+        yield (
+            f"{n_copies:,} rows repeat another in every column, and only their row numbers tell them apart: are they "
+            "events, or read twice?"
+        )
+
+
+_UNZONED = Choice("UTC", "the times carry no zone and are read as UTC; set it to where they were written")
+
+
+def _clock(
+    table: Table, flags: Flags, label_time: Choice | None, times: pl.Series, outcomes: pl.Series, reading: Look | None
+) -> Clock:
     first, last = _period(times)
     delay = _delay(table, flags, label_time, times, outcomes)
-    return Clock(times, first, last, delay, _timezone(table, times.name))
+    zone = _timezone(table, times.name) if reading is None or reading.zoned else _UNZONED
+    return Clock(times, first, last, delay, zone)
 
 
 def _beside(
@@ -118,7 +208,13 @@ def _beside(
 
 
 def _plan(
-    table: Table, clock: Clock | None, entities: tuple[Entity, ...], rest: Rest, amount: Choice | None
+    table: Table,
+    clock: Clock | None,
+    entities: tuple[Entity, ...],
+    rest: Rest,
+    amount: Choice | None,
+    *,
+    calendar: bool,
 ) -> FeaturePlan:
     if clock is None:
         return FeaturePlan(raw=(*(("amount",) if amount else ()), *rest.raw), categorical=rest.categorical)
@@ -127,12 +223,19 @@ def _plan(
         delay=float(clock.delay.duration.seconds),
         usual_amount=None if amount is None else _usual_amount(table, amount.column),
         columns=frozenset(table.columns),
+        weekdays=calendar and (clock.last - clock.first).days >= 14,
+        hours=calendar and _has_hours(clock.times),
     )
     facts = []
     for item in entities:
         table.steps.begin("measuring entities")
         facts.append(entity_facts(item.name, tables.to_entity(table[item.column]), clock.times))
     return plan_features(by_importance(facts), rest, setting)
+
+
+def _has_hours(times: pl.Series) -> bool:
+    """Say whether events have times of the day, on more than one day."""
+    return times.dt.hour().n_unique() > 1 and times.dt.date().n_unique() > 1
 
 
 def _named(columns: list[str | None]) -> list[str]:
@@ -166,7 +269,7 @@ def _delay(table: Table, flags: Flags, label_time: Choice | None, times: pl.Seri
     if flags.label_delay is not None:
         return given_delay(flags.label_delay)
     if label_time is None:
-        raise refuse_delay()
+        raise refuse_delay(None)
     arrived = tables.to_utc(table[label_time.column], timezone="UTC", role="label_time")
     return observed_delay(times, arrived, outcomes)
 
@@ -175,7 +278,7 @@ def _timezone(table: Table, column: str) -> Choice:
     dtype = table.columns[column].dtype
     zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
     if zone is None:
-        return Choice("UTC", "the times carry no zone and are read as UTC; set it to where they were written")
+        return _UNZONED
     return Choice(zone, "as the times are written")
 
 

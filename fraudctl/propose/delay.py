@@ -18,6 +18,7 @@ from fraudctl.project import Duration
 
 _QUANTILE = 0.95
 _DAY = 86_400.0
+_USUAL = {"30d": 30 * _DAY, "7d": 7 * _DAY, "3d": 3 * _DAY, "1d": _DAY, "6h": _DAY / 4, "2h": _DAY / 12}
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,18 @@ def given_delay(text: str) -> Delay:
         raise UsageError(msg) from error
 
 
-def refuse_delay() -> UsageError:
-    """Give the error of data that do not say how late labels arrive."""
+def usual_delay(span: float | None) -> str:
+    """Return an example of a delay that leaves events to train on: the longest usual one within a sixth of the data."""
+    fits = [text for text, seconds in _USUAL.items() if span is None or 6 * seconds <= span]
+    return fits[0] if fits else "1h"
+
+
+def refuse_delay(span: float | None) -> UsageError:
+    """Give the error of data that do not say how late labels arrive; ``span`` is their length in seconds."""
     msg = "nothing in the data says how late labels arrive, and every honest number depends on it"
     hint = (
-        "say after how many days nearly all labels are in, such as --label-delay 30d (chargebacks take weeks to "
-        "months, analysts' verdicts days), or name a column with their arrival: --label-time COLUMN"
+        f"say after how many days nearly all labels are in, such as --label-delay {usual_delay(span)} (chargebacks "
+        "take weeks to months, analysts' verdicts days), or name a column with their arrival: --label-time COLUMN"
     )
     return UsageError(msg, hint=hint)
 

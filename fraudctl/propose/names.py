@@ -80,6 +80,35 @@ def event_time_rank(name: str) -> int:
     return 2 if rest <= _SUBJECT | {"created", "occurred", "utc", "local"} else 1
 
 
+_COUNTS = frozenset({"step", "dt", "elapsed", "offset", "tick", "ticks", "epoch", "unix", "unixtime"})
+_CALENDAR = {
+    frozenset({"year"}): "year", frozenset({"month"}): "month", frozenset({"day"}): "day",
+    frozenset({"week", "of", "month"}): "week", frozenset({"weekofmonth"}): "week",
+    frozenset({"day", "of", "week"}): "weekday", frozenset({"weekday"}): "weekday",
+    frozenset({"dayofweek"}): "weekday", frozenset({"time"}): "time", frozenset({"hour"}): "hour",
+    frozenset({"minute"}): "minute", frozenset({"second"}): "second", frozenset({"day", "of", "month"}): "day",
+}  # fmt: skip
+
+
+def counts_time(name: str) -> bool:
+    """Say whether a name speaks of time that is counted from somewhere: step, dt, elapsed, epoch."""
+    return bool(_COUNTS.intersection(tokens(name)))
+
+
+def event_time_named(name: str) -> bool:
+    """Say whether a name speaks of the time of the event itself."""
+    return looks_like_time(name) and event_time_rank(name) > 0
+
+
+def calendar_part(name: str) -> str | None:
+    """Give the part of a date that a column is named as, and as nothing else: year, month, day, week, weekday, time.
+
+    >>> calendar_part("WeekOfMonth"), calendar_part("Month"), calendar_part("MonthClaimed")
+    ('week', 'month', None)
+    """
+    return _CALENDAR.get(frozenset(tokens(name)) - _SUBJECT)
+
+
 def looks_like_time(name: str) -> bool:
     """Say whether a name speaks of a time, whatever the column holds."""
     return bool(_TIME.intersection(tokens(name))) or name.lower().endswith(("time", "date"))

@@ -110,12 +110,16 @@ class Setting:
         Median of the absolute amounts; None without an amount.
     columns
         Columns of the data, which row-level columns must not be named like.
+    weekdays, hours
+        Whether weekdays, and hours of the day, come back in the data and mean something.
     """
 
     span: float
     delay: float
     usual_amount: float | None
     columns: frozenset[str] = frozenset()
+    weekdays: bool = True
+    hours: bool = True
 
     def fits(self, window: str) -> bool:
         """Whether a window goes three times into the data."""
@@ -132,7 +136,9 @@ def plan_features(entities: tuple[EntityFacts, ...], rest: Rest, setting: Settin
         window=tuple(_merged([*histories, *(group for group, _ in highs)])),
         labels=tuple(_merged(_outcomes(party, few=len(parties) > 2) for party in parties)),
         recency=tuple(_merged(_recency(party, setting) for party in parties)),
-        hours=tuple(Group((party.name,), ("hour_distance",), (party.longest,)) for party in parties[:1]),
+        hours=tuple(
+            Group((party.name,), ("hour_distance",), (party.longest,)) for party in parties[:1] if setting.hours
+        ),
         pairs=tuple(_pairs(parties)),
         raw=(*(("amount",) if has_amount else ()), *rest.raw),
         categorical=rest.categorical,
@@ -232,9 +238,9 @@ def _recency(party: Party, setting: Setting) -> Group:
 
 
 def _columns(parties: list[Party], setting: Setting) -> Iterator[RowColumn]:
-    if "event_hour" not in setting.columns:
+    if setting.hours and "event_hour" not in setting.columns:
         yield RowColumn("event_hour", "hour(event_time)", "hour of the day")
-    if "event_weekday" not in setting.columns:
+    if setting.weekdays and "event_weekday" not in setting.columns:
         yield RowColumn("event_weekday", "extract(isodow FROM event_time)", "day of the week")
     for party in parties:
         if setting.usual_amount is not None and party.is_payer:

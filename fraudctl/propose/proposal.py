@@ -16,6 +16,7 @@ from fraudctl.propose.roles import Choice, Entity
 
 if TYPE_CHECKING:
     from fraudctl.propose.beside import Source
+    from fraudctl.propose.reading import Look
 
 SCHEMA_VERSION = 1
 
@@ -68,10 +69,12 @@ class Proposal:
         Rows as they are in the file.
     notes
         What the reader should know before trusting the file.
-    test
-        Length of the test period where the default leaves nothing to train or to validate on.
+    test, test_reason
+        Length of the test period where the default holds too few frauds or leaves nothing to validate on, and why.
     folds
         Periods, or parts of data without a time, that a model is chosen on.
+    reading
+        How the files are written; None as timestamps and plain numbers.
     """
 
     name: str
@@ -93,7 +96,9 @@ class Proposal:
     n_labelled: int
     notes: tuple[str, ...]
     test: str | None = None
+    test_reason: str = ""
     folds: int = 3
+    reading: Look | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the proposal as JSON values: every choice with its reason."""
@@ -128,4 +133,7 @@ class Proposal:
             "categorical": list(self.plan.categorical),
             "n_features": self.plan.n_features,
             "notes": list(self.notes),
+            "reading": {}
+            if self.reading is None
+            else self.reading.section.model_dump(mode="json", exclude_defaults=True),
         }

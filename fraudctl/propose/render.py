@@ -10,9 +10,11 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
 from fraudctl.plain import visible
+from fraudctl.project.reading import EventId, TimeSection
 from fraudctl.project.toml import key, quoted
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
+from fraudctl.propose.reading import Look
 from fraudctl.propose.roles import Choice
 
 _WIDTH = 118
@@ -87,7 +89,8 @@ def _data(proposal: Proposal) -> list[str]:
     ]  # fmt: skip
     for role, choice in roles:
         if choice is not None:
-            lines += _with_reason(f"{role} = {quoted(choice.column)}", choice.reason)
+            lines += _with_reason(f"{role} = {_column(choice)}", choice.reason)
+    lines += _reading_keys(proposal.reading)
     lines += _clock(proposal.clock)
     if proposal.rest.ignored:
         lines += ["# Known only after the outcome, or without meaning: never a feature.", "ignore = ["]
@@ -98,7 +101,69 @@ def _data(proposal: Proposal) -> list[str]:
         lines += ["", "[data.label_values]  # 1 fraud, 0 legitimate; unknown is never counted as legitimate"]
         shown = {None: '"unknown"', 0: "0", 1: "1"}
         lines += [f"{key(text)} = {shown[value]}" for text, value in proposal.label_values.items()]
+    return [*lines, *_reading_tables(proposal.reading)]
+
+
+def _column(choice: Choice) -> str:
+    made = isinstance(choice.column, EventId) and choice.column.row_number
+    return "{ row_number = true }" if made else quoted(choice.column)
+
+
+def _reading_keys(look: Look | None) -> list[str]:
+    """Give the keys that say which values are missing, and what becomes of rows without a time."""
+    if look is None:
+        return []
+    untimed = _with_reason('untimed = "leave out"', f"{look.n_untimed:,} of the rows have no time of the event")
+    out = untimed if look.n_untimed else []
+    if not look.section.missing:
+        return out
+    words = ", ".join(quoted(word) if isinstance(word, str) else str(word) for word in look.section.missing)
+    return out + _with_reason(f"missing = [{words}]", look.reasons.get("missing", "read as null"))
+
+
+def _reading_tables(look: Look | None) -> list[str]:
+    """Give the tables that say how files are written."""
+    if look is None:
+        return []
+    section, lines = look.section, []
+    if "csv" in look.reasons:
+        lines += ["", f"[data.csv]  # {look.reasons['csv']}", f"separator = {quoted(section.csv.separator or ',')}"]
+        lines.append(f"encoding = {quoted(section.csv.encoding)}")
+    if section.time is not None:
+        lines += [
+            "",
+            "[data.time]",
+            *_with_reason(_time(section.time)[0], look.reasons["time"]),
+            *_time(section.time)[1:],
+        ]
+    for name, form in section.times.items():
+        lines += ["", f"[data.times.{key(name)}]", *_time(form)]
+    for name, number in section.numbers.columns.items():
+        if not lines or "[data.numbers.columns]" not in lines:
+            lines += ["", "[data.numbers.columns]"]
+        pairs = {item: value for item, value in number.model_dump().items() if value not in ("", False)}
+        told = ", ".join(
+            f"{item} = {quoted(value) if isinstance(value, str) else 'true'}" for item, value in pairs.items()
+        )
+        lines.append(f"{key(name)} = {{ {told} }}")
+    if section.types:
+        lines += ["", "[data.types]", *(f"{key(name)} = {quoted(kind)}" for name, kind in section.types.items())]
     return lines
+
+
+def _time(form: TimeSection) -> list[str]:
+    out = [f"columns = {_list(form.columns)}"] if form.columns else []
+    if len(form.formats) == 1:
+        out.append(f"format = {quoted(form.formats[0])}")
+    elif form.formats:
+        out.append(f"format = {_list(form.formats)}  # tried in order")
+    if form.unit is not None:
+        out.append(f"unit = {quoted(form.unit)}")
+    for name in ("origin", "invented_origin"):
+        value = getattr(form, name)
+        if value is not None:
+            out.append(f"{name} = {value.isoformat()}")
+    return out
 
 
 def _clock(clock: Clock | None) -> list[str]:
@@ -187,9 +252,7 @@ def _split(proposal: Proposal) -> list[str]:
         *_comment(_SPLIT),
         "[split]",
         '# as_of = "2026-06-01"',
-        '# test = "30d"'
-        if proposal.test is None
-        else f"test = {quoted(proposal.test)}  # with the default, the history leaves nothing to validate on",
+        '# test = "30d"' if proposal.test is None else f"test = {quoted(proposal.test)}  # {proposal.test_reason}",
         '# train = "180d"',
         f"folds = {proposal.folds}  # periods before as_of that settings, calibration and policy are chosen on",
     ]

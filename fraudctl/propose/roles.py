@@ -20,11 +20,16 @@ from fraudctl.distinct import repeats
 from fraudctl.errors import DataError, UsageError
 from fraudctl.figures import number
 from fraudctl.plain import shown, shown_all
+from fraudctl.project.reading import EventId
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding
 from fraudctl.propose.profile import Column, Table
 
 MAX_ENTITIES = 5
+ROW_NUMBER = "row-number"
+"""What --event-id takes where no column names an event."""
+_OWN_ID = 3
+"""Rank of a name that is nothing but the id of the event."""
 _FIRST_LOOK = 100
 """Repeated ids that are looked at before all are."""
 _ENTITY_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -45,6 +50,12 @@ class Flags:
         A duration such as ``7d``.
     random_split
         The data have no time of the event, and are to be split at random.
+    time_formats
+        Formats of times in text, tried in order.
+    time_unit, time_origin
+        What numbers count that are the time of the event, and from when; "unknown" where nobody knows.
+    decimal
+        The sign before decimals, where a notation leaves it open.
     """
 
     event_id: str | None = None
@@ -57,6 +68,10 @@ class Flags:
     ignore: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     random_split: bool = False
+    time_formats: tuple[str, ...] = ()
+    time_unit: str | None = None
+    time_origin: str | None = None
+    decimal: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +136,7 @@ def check_flags(flags: Flags, table: Table) -> None:
         "--event-id": flags.event_id, "--event-time": flags.event_time, "--amount": flags.amount,
         "--label": flags.label, "--label-time": flags.label_time,
     }  # fmt: skip
-    used = [(flag, name) for flag, name in given.items() if name is not None]
+    used = [(flag, name) for flag, name in given.items() if name is not None and name != ROW_NUMBER]
     used += [(f"--entity {entity}", column) for entity, column in entities.items()]
     for flag, name in [*used, *(("--ignore", name) for name in flags.ignore)]:
         if name not in table.columns:
@@ -140,7 +155,7 @@ def choose_event_time(table: Table, flags: Flags) -> Choice:
         column = table.columns[flags.event_time]
         if column.kind != "time":
             _refuse_no_clock(table, [column])
-        return Choice(column.name, "given by --event-time")
+        return Choice(column.name, "the time of the event")
     taken = {*flags.ignore, flags.label_time}
     times = [item for item in table.columns.values() if item.kind == "time" and item.name not in taken]
     ranked = [(names.event_time_rank(item.name), item.name) for item in times if not item.n_null and item.n_unique > 1]
@@ -160,7 +175,7 @@ def choose_event_time(table: Table, flags: Flags) -> Choice:
 
 def _refuse_no_clock(table: Table, columns: list[Column]) -> NoReturn:
     hint = (
-        "write the table with a timestamp column, then name it with --event-time COLUMN; where there is none, "
+        "name it with --event-time COLUMN (and --time-format, or --time-unit and --time-origin); where there is none, "
         "--random-split asks for a split by chance, which says nothing about the future"
     )
     if not columns:
@@ -297,6 +312,8 @@ def choose_costs(table: Table, flags: Flags, *, taken: Iterable[str]) -> dict[st
 
 def choose_event_id(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choice:
     """Choose the column that names each event once, exact duplicate rows aside."""
+    if flags.event_id == ROW_NUMBER:
+        return Choice(EventId(row_number=True), "given by --event-id")
     if flags.event_id is not None:
         if not _names_events(table, table.columns[flags.event_id]):
             column = table.columns[flags.event_id]
@@ -304,7 +321,7 @@ def choose_event_id(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choi
                 f"--event-id: column {shown(column.name)} has {column.n_unique} distinct values and {column.n_null} "
                 f"nulls in {column.n_rows} rows; expected each event to have its own (exact duplicate rows aside)"
             )
-            raise DataError(msg, hint="name another column, or number the events when writing the table")
+            raise DataError(msg, hint=f"name another column, or --event-id {ROW_NUMBER}")
         return Choice(flags.event_id, "given by --event-id")
     excluded = {*taken, *flags.ignore}
     fit = [item for item in table.columns.values() if item.name not in excluded and _names_events(table, item)]
@@ -313,9 +330,20 @@ def choose_event_id(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choi
     if len(best) > 1:
         _refuse_two("the id of the event", best, "--event-id")
     if not best:
-        msg = f"{table.place}: no column names each event once"
-        raise UsageError(msg, hint="number the events when writing the table, then --event-id COLUMN")
+        _refuse_near_id(table, excluded)
+        return Choice(EventId(row_number=True), "no column names each event once: an event is called by its row")
     return Choice(best[0], "names each event once" + (", as its name says" if len(ranked) > 1 else ""))
+
+
+def _refuse_near_id(table: Table, excluded: set[str]) -> None:
+    """Refuse to number rows where a column is named as the id of the event and has differing rows of one id."""
+    for item in table.columns.values():
+        if item.name not in excluded and names.event_id_rank(item.name) == _OWN_ID and item.unique_share > 0.5:
+            msg = (
+                f"{table.place}: no column names each event once; {shown(item.name)} has {item.n_unique:,} values in "
+                f"{item.n_rows:,} rows, and rows of one id that differ"
+            )
+            raise UsageError(msg, hint=f"repair the rows, or call events by their row: --event-id {ROW_NUMBER}")
 
 
 def _names_events(table: Table, column: Column) -> bool:

@@ -43,7 +43,8 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
         raw = hold(tables.scan(files, form=tables.form_of(project)), files=files)
         return run_checks(
             project, raw, place=place, sources=sources, used=used, features=wrong,
-            now=now, left_out=tables.left_out(files), progress=progress,
+            now=now, left_out=tables.left_out(files), behind=tables.left_behind(project.data.events, root=project.root),
+            progress=progress,
         )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fraudctl.power import Power
     from fraudctl.propose import Flags, Proposal
+    from fraudctl.split import Periods
     from fraudctl.tables import Events
 
 
@@ -72,8 +73,8 @@ def init_project(
         The data are missing, unreadable or unusable, or the proposed file would not fit them.
     """
     from fraudctl import outputs, tables
-    from fraudctl.columns import hold
-    from fraudctl.propose import parse_sources, propose, render_project
+    from fraudctl.checks import left_out_note
+    from fraudctl.propose import Questions, look, parse_sources, propose, render_project
 
     progress = progress or Silent()
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
@@ -85,15 +86,22 @@ def init_project(
     }
     events = tuple(_seen_from(path, text) for text in data)
     progress.stage("Reading the data")
-    raw = hold(tables.scan(files), files=files)
-    proposal = propose(raw, events=events, name=path.parent.name, flags=flags, sources=beside, progress=progress)
+    questions = Questions()
+    found = look(files, flags, questions)
+    proposal = propose(
+        found.raw, events=events, name=path.parent.name, flags=flags, sources=beside, reading=found,
+        questions=questions, progress=progress,
+    )  # fmt: skip
+    left = tables.left_behind(tuple(data), root=Path.cwd())
+    if left:
+        proposal = replace(proposal, notes=(*proposal.notes, left_out_note(left)))
     sources = parse_sources(flags.sources)
 
     def parsed(shape: Proposal) -> Project:
         return _found_here(parse_project(render_project(shape), path=path), files, sources)
 
     progress.stage("Holding the proposal against all rows")
-    proposal, power = _tried(proposal, parsed, raw, Steps(progress, 4))
+    proposal, power = _tried(proposal, parsed, found.raw, Steps(progress, 4))
     outputs.write_text(render_project(proposal), path)
     return InitResult(path, proposal, power)
 
@@ -118,6 +126,7 @@ def _tried(
         project = parsed(proposal)
         found = load_definitions(project)
         steps.begin("reading events")
+        raw = tables.own_form(project).numbered(raw)
         loaded = tables.normalise(raw, project=project, files=found.files, columns=found.carried)
         steps.begin("reading other tables")
         found.load_sources()
@@ -156,16 +165,47 @@ def _divisions(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded
     """Yield the proposal as it is, then with other test periods, or with fewer random folds."""
     from fraudctl.split import periods
 
-    yield proposal
     if proposal.clock is None:
+        yield proposal
         yield replace(proposal, folds=2)
         return
     usual = periods(loaded.frame, parsed(proposal), known_until=loaded.known_until)
+    yield from _with_enough_frauds(proposal, loaded, usual)
+    yield proposal
     hours = (usual.test_until - usual.as_of) // timedelta(hours=1)
     for part in (3 / 4, 1 / 2, 1 / 4, 3 / 2, 1 / 8, 2, 1 / 16):
         wanted = math.floor(hours * part)
         if wanted:
-            yield replace(proposal, test=f"{wanted // 24}d" if wanted >= 24 else f"{wanted}h")
+            yield replace(proposal, test=_length(wanted), test_reason=_LEAVES_NOTHING)
+
+
+ENOUGH = 300
+"""Frauds that a gate asks for."""
+_LEAVES_NOTHING = "with the default, the history leaves nothing to validate on"
+
+
+def _with_enough_frauds(proposal: Proposal, loaded: Events, usual: Periods) -> Iterator[Proposal]:
+    """Yield the shortest test periods that hold enough frauds, where the default holds fewer; the most frauds first.
+
+    Enough are 300, as a gate asks for, or a third of all.
+    """
+    frame = loaded.frame
+    times = frame.filter((frame["label"] == 1) & (frame["event_time"] < usual.test_until))["event_time"].sort()
+    wanted = min(ENOUGH, math.ceil(len(times) / 3))
+    if len(times) < 3 or int((times >= usual.as_of).sum()) >= wanted:
+        return
+    for share in (1.0, 0.75, 0.5, 0.25):
+        n_frauds = max(1, math.ceil(share * wanted))
+        hours = math.ceil((usual.test_until - times[len(times) - n_frauds]) / timedelta(hours=1))
+        if hours <= 0:
+            continue
+        reason = f"the shortest that holds {n_frauds:,} of the {len(times):,} frauds"
+        for folds in (3, 2, 1):
+            yield replace(proposal, test=_length(hours + 23 if hours >= 24 else hours), test_reason=reason, folds=folds)
+
+
+def _length(hours: int) -> str:
+    return f"{hours // 24}d" if hours >= 24 else f"{hours}h"
 
 
 def _found_here(project: Project, files: list[str], sources: dict[str, str]) -> Project:

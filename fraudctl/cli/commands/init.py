@@ -10,11 +10,25 @@ from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, t
 
 
 def init(
-    data: Annotated[list[str], typer.Argument(help="Parquet or CSV files, globs or folders with the events.")],
+    data: Annotated[
+        list[str], typer.Argument(help="Parquet, CSV or JSON lines: files, globs or folders with the events.")
+    ],
     *,
     project: ProjectPath = HERE,
-    event_id: Annotated[str | None, typer.Option(help="Column that names each event once.")] = None,
-    event_time: Annotated[str | None, typer.Option(help="Column with the instant of the event.")] = None,
+    event_id: Annotated[str | None, typer.Option(help="Column that names each event once, or row-number.")] = None,
+    event_time: Annotated[
+        str | None, typer.Option(help="Column with the instant of the event, or several to join, with commas.")
+    ] = None,
+    time_format: Annotated[
+        list[str] | None, typer.Option(help="How times are written in text, such as %d/%m/%Y %H:%M; tried in order.")
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(help="What the event time counts: s, ms, us, ns, min, h or d.")
+    ] = None,
+    time_origin: Annotated[
+        str | None, typer.Option(help="The date that it counts from, or unknown; by default 1970 in UTC.")
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help="The sign before decimals, where data leave it open.")] = None,
     amount: Annotated[str | None, typer.Option(help="Column with the amount.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the outcome.")] = None,
     label_time: Annotated[str | None, typer.Option(help="Column with the time at which the label arrived.")] = None,
@@ -50,6 +64,10 @@ def init(
         ignore=tuple(ignore or ()),
         sources=tuple(source or ()),
         random_split=random_split,
+        time_formats=tuple(time_format or ()),
+        time_unit=time_unit,
+        time_origin=time_origin,
+        decimal=decimal,
     )
     with session.progress() as progress:
         result = init_project(data, place=project, flags=flags, force=force, progress=progress)
