@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 _SPACES = " \u00a0\u202f"
 
 
-@functools.lru_cache(maxsize=256)
 def _pattern(form: NumberSection) -> str:
     """Return the regular expression of a notation; its groups are parenthesis, sign, digits and decimals."""
-    group = f"[{_SPACES}]" if form.grouping == " " else re.escape(form.grouping)
-    digits = "[0-9]+" if not form.grouping else f"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]+"
+    return _build(form.decimal, form.grouping, form.prefix, form.suffix, "brackets" if form.accounting else "")
+
+
+@functools.lru_cache(maxsize=256)
+def _build(decimal: str, grouping: str, before: str, behind: str, accounting: str) -> str:
+    group = f"[{_SPACES}]" if grouping == " " else re.escape(grouping)
+    digits = "[0-9]+" if not grouping else f"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]+"
     pad = f"[{_SPACES}]*"
-    prefix = f"(?:{re.escape(form.prefix.strip(_SPACES))}{pad})?" if form.prefix.strip(_SPACES) else ""
-    suffix = f"(?:{pad}{re.escape(form.suffix.strip(_SPACES))})?" if form.suffix.strip(_SPACES) else ""
-    opening, closing = (r"(?P<o>\()?", r"(?:\))?") if form.accounting else ("(?P<o>x{0})", "")
-    number = f"(?P<n>{digits})?(?P<d>{re.escape(form.decimal)}[0-9]*)?(?P<e>[eE][+-]?[0-9]+)?"
+    prefix = f"(?:{re.escape(before.strip(_SPACES))}{pad})?" if before.strip(_SPACES) else ""
+    suffix = f"(?:{pad}{re.escape(behind.strip(_SPACES))})?" if behind.strip(_SPACES) else ""
+    opening, closing = (r"(?P<o>\()?", r"(?:\))?") if accounting else ("(?P<o>x{0})", "")
+    number = f"(?P<n>{digits})?(?P<d>{re.escape(decimal)}[0-9]*)?(?P<e>[eE][+-]?[0-9]+)?"
     return f"^{pad}{opening}{pad}(?P<s>[+-])?{pad}{prefix}(?P<t>[+-])?{number}{suffix}{pad}{closing}{pad}$"
 
 
@@ -49,7 +53,7 @@ def many(values: pl.Series, form: NumberSection) -> pl.Series:
 
 def one(text: str, form: NumberSection) -> float | None:
     """Return one text as a number; None where it is none of the notation."""
-    match = _compiled(form).match(text)
+    match = _compiled(_pattern(form)).match(text)
     if match is None or (form.accounting and ("(" in text) != text.rstrip().endswith(")")):
         return None
     digits = match["n"] or ""
@@ -67,8 +71,8 @@ def one(text: str, form: NumberSection) -> float | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(form: NumberSection) -> re.Pattern[str]:
-    return re.compile(_pattern(form), re.ASCII)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
 
 
 def plain(form: NumberSection) -> bool:
