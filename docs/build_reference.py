@@ -23,6 +23,7 @@ def pages() -> dict[str, str]:
         "commands.md": commands_page(),
         "project-file.md": project_page(),
         "json.md": json_page(),
+        "metrics.md": metrics_page(),
         "training-figures.md": training_page(),
         "../features.md": features_page(),
     }
@@ -75,6 +76,31 @@ def project_page() -> str:
     for key, entry in schema["properties"].items():
         parts.append(f"## {key}\n\n{_section(entry, schema)}")
     return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Return every metric: what it is, how it is computed and where it may be used."""
+    from fraudctl.catalogue import GATE_FIGURES, METRICS, OBJECTIVE, top_k_metric
+
+    parts = [
+        (
+            "# Metrics\n\nEvery metric by name; made by `make docs` from `fraudctl.catalogue`. *Champion*: whether two "
+            "models are compared by it with a paired interval. *Constraint*: whether `[policy] constraints` may bound "
+            "it. *Needs fraud*: whether it is null without one.\n"
+        ),
+        "| name | meaning | computed as | unit | better | champion | constraint | needs fraud |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for item in (*METRICS, top_k_metric("<entity>")):
+        flags = " | ".join("yes" if flag else "" for flag in (item.paired, item.constrains, item.needs_fraud))
+        formula = item.formula.replace("|", "\\|")
+        parts.append(f"| `{item.name}` | {item.words} | {formula} | {item.unit} | {item.better} | {flags} |")
+    parts.append("\n## Elsewhere\n\n| name | where | meaning | computed as |\n| --- | --- | --- | --- |")
+    where = {"objective": "`[train] metric`", "checks": "`[gate] checks`", "drift": "`[gate.drift]`"}
+    for item in (OBJECTIVE, *GATE_FIGURES):
+        name = f"{item.name}(x)" if item is OBJECTIVE else item.name
+        parts.append(f"| `{name}` | {where[item.way]} | {item.words} | {item.formula} |")
+    return "\n".join(parts) + "\n"
 
 
 def json_page() -> str:

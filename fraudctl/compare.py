@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl import tables
+from fraudctl.catalogue import BESIDE
 from fraudctl.costs import FloatArray
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
@@ -24,10 +25,6 @@ from fraudctl.split import RandomSplit, TimeSplit
 from fraudctl.uncertainty import Estimate, RankingIntervals, difference_estimate
 
 SCHEMA_VERSION: Final = 2
-METRICS = (
-    "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost",
-    "savings", "brier",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ def compare(
             raise DataError(msg)
     a, b = pair
     settings = RankingIntervals(project.evaluate.replicates, seed, confidence)
-    found = tuple({name: estimate(name, judged, settings) for name in METRICS} for judged in pair)
+    found = tuple({name: estimate(name, judged, settings) for name in BESIDE} for judged in pair)
     return Comparison(
         a=names[0],
         b=names[1],
@@ -185,7 +182,7 @@ def compare(
         confidence=confidence,
         currency=a.matrix.currency,
         metrics=BothMetrics(found[0], found[1]),
-        differences={name: difference(name, a, b, settings) for name in METRICS},
+        differences={name: difference(name, a, b, settings) for name in BESIDE},
         disagreements=_disagreements(a, b, confidence),
         agreed=int((a.codes == b.codes).sum()),
         rank_correlation=_spearman(a.y_prob, b.y_prob),

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.catalogue import METRICS
 from fraudctl.costs import ConstantAction
 from fraudctl.metrics.calibration import equal_mass_bins
 from fraudctl.metrics.canonical import canonical_codes
@@ -278,7 +279,7 @@ def widest_way(psi: FloatArray, clusters: Clusters) -> WidestWay:
     return WidestWay(clusters.codes[best], clusters.sizes[best], stretch)
 
 
-RANKING_METRICS = ("roc_auc", "average_precision")
+RANKING_METRICS = tuple(item.name for item in METRICS if item.way == "ranking")
 
 
 def ranking_influence(name: str, y_true: npt.NDArray[Any], y_score: FloatArray, weight: FloatArray) -> FloatArray:

@@ -10,13 +10,13 @@ from decisions_world import evaluated, make_events, make_project, score
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fraudctl.catalogue import metric as known_metric
+from fraudctl.catalogue import metric_names
 from fraudctl.errors import DataError, ExitCode, ProjectError
 from fraudctl.evaluate import Evaluation, GateResult
-from fraudctl.evaluate.estimates import LOWER_IS_BETTER
 from fraudctl.evaluate.result import Direction
 from fraudctl.gate import Champion, compare, holm, judge
 from fraudctl.policy import bare_policy
-from fraudctl.project.load import metric_names
 from fraudctl.results import as_object
 from fraudctl.uncertainty import Estimate, normal_quantile
 
@@ -148,7 +148,7 @@ PAIRED = sorted(set(metric_names([])) - {"ece", "savings_of_perfect"})
 def test_champion_rule_fails_passes_and_is_inconclusive(metric: str) -> None:
     better, worse = make_events(), make_events(strength=1.5).with_columns(y_prob=(3 * pl.col("y_prob")).clip(0, 1))
     lead = full(FLOOR, better, worse).champion.differences[metric].value
-    if metric in LOWER_IS_BETTER:
+    if not known_metric(metric).higher_is_better:
         lead = -lead
     if lead < 0:
         better, worse, lead = worse, better, -lead

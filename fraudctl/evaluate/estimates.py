@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from fraudctl.catalogue import TOP_K, TOP_K_SUFFIX, metric, metric_names
 from fraudctl.costs import perfect_cost
 from fraudctl.evaluate.judged import Judged
 from fraudctl.metrics import ratios, topk
 from fraudctl.metrics.ratios import Ratio
 from fraudctl.uncertainty import (
-    RANKING_METRICS,
     Estimate,
     RankingIntervals,
     calibration_estimate,
@@ -25,26 +25,19 @@ from fraudctl.uncertainty import (
     undefined,
 )
 
-LOWER_IS_BETTER = frozenset({"alert_rate", "false_positive_rate", "cost", "brier", "ece"})
-"""Metrics of which less is better; of the others more is."""
-
-TOP_K = 100
-TOP_K_SUFFIX = f"_precision_at_{TOP_K}"
 _UNBOUNDED = (-math.inf, math.inf)
-_MONEY = frozenset({"cost", "savings", "savings_of_perfect"})
+_AT_MOST_ONE = frozenset({"savings", "savings_of_perfect"})
+"""Shares that may be negative."""
 
 
 def metric_list(judged: Judged) -> list[str]:
     """Give the names of all metrics of an evaluation, in the order of the reports."""
-    return [
-        *RANKING_METRICS, "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost", "savings",
-        "savings_of_perfect", "brier", "ece", *(name + TOP_K_SUFFIX for name in judged.entity_codes),
-    ]  # fmt: skip
+    return metric_names(judged.entity_codes)
 
 
 def ratio_of(name: str, judged: Judged) -> Ratio | None:
     """Give the metric as a ratio of sums, or None where it is none."""
-    build = _RATIOS.get(name)
+    build = RATIOS.get(name)
     return None if build is None else build(judged)
 
 
@@ -61,7 +54,7 @@ def value_recall_of(judged: Judged, alert: npt.NDArray[np.bool_]) -> Ratio:
     return ratios.value_recall(judged.y_true, alert, judged.amount, weight=judged.weight)
 
 
-_RATIOS: dict[str, Callable[[Judged], Ratio]] = {
+RATIOS: dict[str, Callable[[Judged], Ratio]] = {
     "precision": lambda j: ratios.precision(j.y_true, j.alert, weight=j.weight),
     "recall": lambda j: ratios.recall(j.y_true, j.alert, weight=j.weight),
     "value_recall": lambda j: value_recall_of(j, j.alert),
@@ -102,18 +95,18 @@ def estimate(name: str, judged: Judged, settings: RankingIntervals) -> Estimate:
     if ratio is not None:
         bounds = _bounds(name, ratio)
         return ratio_estimate(ratio, judged.clusters, confidence=settings.confidence, bounds=bounds)
-    if name in RANKING_METRICS:
+    if metric(name).way == "ranking":
         return ranking_estimate(name, judged.y_true, judged.y_prob, judged.weight, judged.clusters, settings=settings)
-    if name == "ece":
+    if metric(name).way == "bins":
         return calibration_estimate(judged.y_true, judged.y_prob, judged.weight, judged.clusters, settings=settings)
     return _topk(name.removesuffix(TOP_K_SUFFIX), judged, settings)
 
 
 def _bounds(name: str, ratio: Ratio) -> tuple[float, float]:
     """Give the range that a metric cannot leave; savings exceed 1 only where some action gains money."""
-    if name not in _MONEY:
-        return 0.0, 1.0
-    return (-math.inf, max(1.0, ratio.value)) if name != "cost" and ratio.reason is None else _UNBOUNDED
+    if name in _AT_MOST_ONE and ratio.reason is None:
+        return -math.inf, max(1.0, ratio.value)
+    return _UNBOUNDED if name in _AT_MOST_ONE or metric(name).unit == "money" else (0.0, 1.0)
 
 
 def _topk(entity: str, judged: Judged, settings: RankingIntervals) -> Estimate:
@@ -134,7 +127,7 @@ def difference(name: str, ours: Judged, theirs: Judged, settings: RankingInterva
     pair = ratio_of(name, ours), ratio_of(name, theirs)
     if pair[0] is not None and pair[1] is not None:
         return difference_estimate(pair[0], pair[1], ours.clusters, confidence=settings.confidence)
-    if name in RANKING_METRICS:
+    if metric(name).way == "ranking":
         return ranking_difference(
             name, ours.y_true, ours.y_prob, theirs.y_prob, ours.weight, ours.clusters, settings=settings
         )

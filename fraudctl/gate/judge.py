@@ -14,10 +14,11 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
+from fraudctl.catalogue import BESIDE, metric
 from fraudctl.categories import Category, shown
 from fraudctl.checks import CheckReport
 from fraudctl.costs import OUTCOMES
-from fraudctl.evaluate.estimates import LOWER_IS_BETTER, difference, estimate, nothing_known
+from fraudctl.evaluate.estimates import difference, estimate, nothing_known
 from fraudctl.evaluate.judged import Judged, prepare
 from fraudctl.evaluate.replay import Replay
 from fraudctl.evaluate.result import (
@@ -55,7 +56,6 @@ from fraudctl.sentences import Sentence, fixed, joined
 from fraudctl.uncertainty import Estimate, RankingIntervals, normal_quantile, undefined
 
 CONTROL_REPLICATES = 200
-_DETECTION = frozenset({"savings", "recall", "value_recall", "precision", "roc_auc", "average_precision"})
 
 
 @dataclass(frozen=True)
@@ -142,18 +142,12 @@ def _paired(scored: pl.DataFrame, champion: Champion, project: Project) -> Judge
     return prepare(champion.scored, project)
 
 
-_BESIDE = (
-    "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "cost",
-    "savings", "brier",
-)  # fmt: skip
-
-
 def _beside(version: str, judged: Judged, rival: Judged, settings: RankingIntervals) -> ChampionOutcome:
     """Give the champion's metrics on the same events, and the paired differences (model - champion)."""
     return ChampionOutcome(
         version,
-        metrics={name: estimate(name, rival, settings) for name in _BESIDE},
-        differences={name: difference(name, judged, rival, settings) for name in _BESIDE},
+        metrics={name: estimate(name, rival, settings) for name in BESIDE},
+        differences={name: difference(name, judged, rival, settings) for name in BESIDE},
         cost_sensitivity=tuple(_sensitivity(judged, rival, settings)),
     )
 
@@ -273,10 +267,10 @@ def _sides(at_least: float | None, at_most: float | None) -> Iterator[tuple[Dire
         yield "at_most", at_most
 
 
-def _lead(metric: str, ours: Judged, theirs: Judged, settings: RankingIntervals) -> Estimate:
-    if metric in LOWER_IS_BETTER:
-        return difference(metric, theirs, ours, settings)
-    return difference(metric, ours, theirs, settings)
+def _lead(name: str, ours: Judged, theirs: Judged, settings: RankingIntervals) -> Estimate:
+    if metric(name).higher_is_better:
+        return difference(name, ours, theirs, settings)
+    return difference(name, theirs, ours, settings)
 
 
 def _baseline(judged: Judged) -> Judged:
@@ -446,7 +440,7 @@ def _refusal(gate: GateSection, control: _Control) -> tuple[Sentence, Sentence]:
     """Say that noise passes, and which floor is missing."""
     high = control.savings.high if control.savings.high is not None else 0.0
     noise = Noise(high, max(0.1, round(high + 0.1, 1)))
-    asked = _DETECTION & set(gate.metrics)
+    asked = any(metric(name).detects for name in gate.metrics)
     hint = missing_floor(noise) if not asked and not gate.segments else higher_floor(noise)
     return fixed("shuffled scores pass these rules too: they cannot tell a model from noise"), hint
 

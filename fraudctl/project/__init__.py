@@ -6,12 +6,11 @@ from fraudctl.project.load import (
     ProjectFile,
     json_schema,
     load_project,
-    metric_names,
     parse_project,
 )
 from fraudctl.project.types import Aggregate, Duration, PositiveDuration
 
 __all__ = [
     "FILE_NAME", "Aggregate", "Duration", "PositiveDuration", "Project", "ProjectFile", "json_schema", "load_project",
-    "metric_names", "parse_project",
+    "parse_project",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
+from fraudctl.catalogue import metric, metric_names
 from fraudctl.errors import ProjectError
 from fraudctl.own import inside, outside
 from fraudctl.project.data import DataSection
@@ -28,15 +29,6 @@ from fraudctl.project.types import Section
 from fraudctl.results import JsonObject
 
 FILE_NAME = "fraudctl.toml"
-
-METRICS = (
-    "roc_auc", "average_precision", "precision", "recall", "value_recall", "alert_rate", "false_positive_rate",
-    "cost", "savings", "savings_of_perfect", "brier", "ece",
-)  # fmt: skip
-"""Metric names that do not depend on the project; ``<entity>_precision_at_100`` comes beside them."""
-UNPAIRED = ("savings_of_perfect", "ece")
-"""Metrics that no two models can be compared by: the one is the same for all, the other has no paired interval; nor has
-``<entity>_precision_at_100``."""
 
 
 class NameSection(Section):
@@ -224,11 +216,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def metric_names(entities: Iterator[str] | tuple[str, ...] | list[str]) -> list[str]:
-    """Give the metric names of a project with these entities."""
-    return [*METRICS, *(f"{entity}_precision_at_100" for entity in entities)]
-
-
 def _contradictions(file: ProjectFile) -> Iterator[str]:
     """Yield what one section says against another."""
     entities = list(file.entities)
@@ -301,7 +288,7 @@ def _unknown_metrics(file: ProjectFile) -> Iterator[str]:
         if name not in valid:
             yield f"{key}: no metric or key {name!r}{_nearest(name, valid)}"
     for key, name in paired:
-        if name in valid and (name in UNPAIRED or name not in METRICS):
+        if name in valid and not metric(name).paired:
             yield f"{key}: {name!r} has no paired interval, and so cannot be compared with the champion's"
 
 

@@ -30,7 +30,6 @@ from fraudctl.report.document import (
 )  # fmt: skip
 from fraudctl.report.evaluation_beside import champion_section
 from fraudctl.report.evaluation_figures import (
-    METRIC_WORDS,
     currency_of,
     estimate,
     figure,
@@ -399,7 +398,7 @@ def _segment_table(column: str, rows: tuple[SegmentOutcome, ...], e: Evaluation)
     shown = [name for name in _SEGMENT_METRICS if any(name in row.metrics for row in rows)]
     columns = (
         Column(column), Column("Events", "number"), Column("Frauds", "number"),
-        *(Column(METRIC_WORDS[name], "number") for name in shown),
+        *(Column(words(name), "number") for name in shown),
     )  # fmt: skip
     body = tuple(
         (

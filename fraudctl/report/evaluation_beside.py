@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fraudctl.catalogue import metric
 from fraudctl.evaluate.result import ChampionOutcome, Evaluation
 from fraudctl.figures import number, percent
 from fraudctl.report import charts
@@ -71,8 +72,7 @@ def _side(name: str, item: Estimate) -> Tone:
     low, high = item.low, item.high
     if low is None or high is None or low <= 0 <= high:
         return "muted"
-    lower_is_better = name in {"alert_rate", "false_positive_rate", "brier", "cost", "ece"}
-    return "good" if (low > 0) != lower_is_better else "bad"
+    return "good" if (low > 0) == metric(name).higher_is_better else "bad"
 
 
 def _difference_cell(name: str, item: Estimate, e: Evaluation) -> Cell:

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from fraudctl.catalogue import metric
 from fraudctl.evaluate.result import Evaluation
 from fraudctl.figures import money, number, percent, whole
 from fraudctl.report.document import Cell
 from fraudctl.uncertainty import Estimate
 
-METRIC_WORDS: Final = {
-    "roc_auc": "Chance that a fraud scores above a legitimate event",
-    "average_precision": "Precision averaged over recall",
-    "precision": "Alerts that are fraud",
-    "recall": "Frauds that are alerted",
-    "value_recall": "Fraud money that is alerted",
-    "alert_rate": "Events that are alerted",
-    "false_positive_rate": "Legitimate events that are alerted",
-    "cost": "Money lost",
-    "savings": "Share of the cost of the cheapest constant action that is saved",
-    "savings_of_perfect": "Share that a perfect model would save, capacities aside",
-    "brier": "Mean squared error of the probability",
-    "ece": "Mean gap between probability and outcome",
-}
-SHARES: Final = {
-    "precision", "recall", "value_recall", "alert_rate", "false_positive_rate", "savings", "savings_of_perfect",
-}  # fmt: skip
-
 
 def _share(name: str) -> bool:
-    return name in SHARES or "_precision_at_" in name
+    return metric(name).unit == "share"
 
 
 def words(name: str) -> str:
-    """Say what a metric is."""
-    if name.endswith("_precision_at_100"):
-        entity = name.removesuffix("_precision_at_100")
-        return f"Frauds among the 100 riskiest {entity} ids of a day"
-    return METRIC_WORDS.get(name, "")
+    """Return what a metric is, in words."""
+    return metric(name).words
 
 
 def figure(name: str, value: float | None, e: Evaluation) -> Cell:
@@ -54,9 +32,10 @@ def currency_of(e: Evaluation) -> str:
 
 def say(name: str, value: float, currency: str) -> str:
     """Write a value of a metric."""
-    if name == "errors":
+    unit = metric(name).unit
+    if unit == "count":
         return whole(value)
-    if name == "cost":
+    if unit == "money":
         return money(value, currency)
     return percent(value, 1) if _share(name) else number(value, 4)
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from fraudctl.costs import ConstantAction
 from fraudctl.evaluate.result import Excluded, GateResult, Period, RuleResult
 from fraudctl.figures import count, day, listed, money, number, percent, signed, whole
-from fraudctl.report.evaluation_figures import METRIC_WORDS, say
+from fraudctl.report.evaluation_figures import say, words
 from fraudctl.report.facts import (
     Balance,
     ControlGroup,
@@ -320,9 +320,9 @@ def alone(item: Rate, currency: str) -> str:
     """Say a metric of the control group."""
     found, name = item.estimate, item.name
     if found.value is None or found.low is None or found.high is None:
-        return f"{METRIC_WORDS[name]}, on these alone: {found.reason or 'no interval'}."
+        return f"{words(name)}, on these alone: {found.reason or 'no interval'}."
     ends = f"{say(name, found.low, currency)} to {say(name, found.high, currency)}"
-    return f"{METRIC_WORDS[name]}, on these alone: {say(name, found.value, currency)} ({ends})."
+    return f"{words(name)}, on these alone: {say(name, found.value, currency)} ({ends})."
 
 
 @sentence
