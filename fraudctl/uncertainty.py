@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -94,8 +94,18 @@ class Clusters:
 
     def fewest(self, support: BoolArray) -> tuple[int, str]:
         """Count the clusters that hold an event of ``support``, for the entity that has the fewest, and name it."""
-        counts = [(len(np.unique(codes[support])), name) for codes, name in zip(self.codes, self.names, strict=True)]
-        return min(counts, default=(int(support.sum()), ROWS))
+        return min(zip(self.counts(support), self.names, strict=True), default=(int(support.sum()), ROWS))
+
+    def counts(self, support: BoolArray) -> list[int]:
+        """Count the clusters of each entity that hold an event of ``support``."""
+        return [_n_used(codes[support], size) for codes, size in zip(self.codes, self.sizes, strict=True)]
+
+
+def _n_used(codes: IntArray, size: int) -> int:
+    """Count the different codes below ``size``."""
+    used = np.zeros(size, dtype=np.bool_)
+    used[codes] = True
+    return int(np.count_nonzero(used))
 
 
 def _renumbered(codes: IntArray, size: int) -> tuple[IntArray, int]:
@@ -213,7 +223,12 @@ class RankingIntervals:
     seed: int
     confidence: float
     threads: int = 2
+    watch: Callable[[int, int], object] | None = field(default=None, compare=False)
+    """Called now and then with the replicates that are done and their number; it changes nothing."""
 
+
+_CHUNKS = 40
+"""Pieces that the replicates are counted in; no draw depends on it."""
 
 Statistic = Callable[[IntArray], FloatArray]
 """Takes the numbers of the drawn clusters, with repeats, and gives the statistics of the draw."""
@@ -224,10 +239,14 @@ def bootstrap(n_clusters: int, statistic: Statistic, settings: RankingIntervals)
 
     Replicate r depends on the seed and r only, not on the number of threads.
     """
-    chunks = np.array_split(np.arange(settings.replicates), min(settings.replicates, 4 * settings.threads))
+    chunks = np.array_split(np.arange(settings.replicates), min(settings.replicates, _CHUNKS))
+    parts: list[FloatArray] = []
     with ThreadPoolExecutor(settings.threads) as pool:
-        parts = pool.map(lambda chunk: _replicates(chunk, n_clusters, statistic, settings.seed), chunks)
-        return np.concatenate(list(parts))
+        for part in pool.map(lambda chunk: _replicates(chunk, n_clusters, statistic, settings.seed), chunks):
+            parts.append(part)
+            if settings.watch is not None:
+                settings.watch(sum(map(len, parts)), settings.replicates)
+    return np.concatenate(parts)
 
 
 def _replicates(numbers: IntArray, n_clusters: int, statistic: Statistic, seed: int) -> FloatArray:

@@ -136,7 +136,13 @@ def test_linearised_interval_agrees_with_the_bootstrap() -> None:
 
 
 def test_bootstrap_does_not_depend_on_threads() -> None:
-    one, two = (bootstrap(30, lambda drawn: drawn[:3], RankingIntervals(20, 5, 0.9, threads=n)) for n in (1, 3))
+    seen: list[tuple[int, int]] = []
+    watches = {1: None, 3: lambda done, total: seen.append((done, total))}
+    one, two = (
+        bootstrap(30, lambda drawn: drawn[:3], RankingIntervals(20, 5, 0.9, threads=n, watch=watch))
+        for n, watch in watches.items()
+    )
+    assert seen == [(done, 20) for done in range(1, 21)]
     assert (one == two).all()
     assert not (one == bootstrap(30, lambda drawn: drawn[:3], RankingIntervals(20, 6, 0.9))).all()
 

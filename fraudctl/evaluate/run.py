@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -47,6 +47,7 @@ def evaluate(
     seed: int = 0,
     immature: pl.DataFrame | None = None,
     split: TimeSplit | RandomSplit | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
 ) -> Evaluation:
     """Compute every metric with its interval, in numbers and in money.
 
@@ -72,6 +73,8 @@ def evaluate(
         The immature events of the period, from `decide_frame`; they never vote, and only give bounds.
     split
         How the events were parted from those trained on; by default by time.
+    progress
+        Called with what is done, metrics done, and metrics in all.
     """
     judged = prepare(scored, project)
     confidence = DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence
@@ -83,7 +86,7 @@ def evaluate(
         rows=judged.n_events,
         frauds=judged.n_frauds,
         excluded=excluded or Excluded(),
-        metrics={name: estimate(name, judged, settings) for name in metric_list(judged)},
+        metrics=_metrics(judged, settings, progress or _silent),
         by_action=_by_action(judged, confidence),
         money=_money(judged),
         policy=policy,
@@ -100,6 +103,26 @@ def evaluate(
         split=split or TimeSplit(),
         timezone=project.data.timezone,
     )
+
+
+def _silent(*_: object) -> None:
+    """Listen to no progress."""
+
+
+def _metrics(
+    judged: Judged, settings: RankingIntervals, progress: Callable[[str, int, int], object]
+) -> dict[str, Estimate]:
+    """Return every metric with its interval, in the order of the reports."""
+    names, found = metric_list(judged), dict[str, Estimate]()
+    for done, name in enumerate(names):
+        progress(name, done, len(names))
+
+        def watch(drawn: int, of: int, name: str = name, done: int = done) -> None:
+            progress(f"{name}, replicate {drawn} of {of}", done, len(names))
+
+        found[name] = estimate(name, judged, replace(settings, watch=watch))
+    progress("tables", len(names), len(names))
+    return found
 
 
 def pool(weeks: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -142,11 +165,7 @@ def _with_outcome(scored: pl.DataFrame, immature: pl.DataFrame, project: Project
 
 
 def _clusters(judged: Judged) -> dict[str, int]:
-    fraud = judged.y_true == 1
-    return {
-        name: len(np.unique(codes[fraud]))
-        for name, codes in zip(judged.clusters.names, judged.clusters.codes, strict=True)
-    }
+    return dict(zip(judged.clusters.names, judged.clusters.counts(judged.y_true == 1), strict=True))
 
 
 def _warnings(scored: pl.DataFrame, judged: Judged) -> tuple[str, ...]:

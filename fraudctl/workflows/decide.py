@@ -183,13 +183,15 @@ class Decisions:
         from fraudctl.evaluate import OneMoment, Period
 
         subject = self._subject(bundle)
-        frame = self.table.frame
+        frame = self.table.spine
         here = (frame["event_id"].cast(pl.String) == str(event_id)).arg_true()
         if len(here) != 1 or not subject.policy.capacity:
             return OneMoment.free(subject.policy, self.project)
-        event = frame[int(here[0])]
-        at = event["event_time"][0]
-        before = frame[: int(here[0])].filter(pl.col("event_time") >= subject.policy.lead_from(at))
+        row = int(here[0])
+        at = frame["event_time"][row]
+        places = pl.int_range(frame.height, eager=True)
+        event = self.table.rows(places == row)
+        before = self.table.rows((places < row) & (frame["event_time"] >= subject.policy.lead_from(at)))
         if self.project.evaluate.block_known is not None:
             kept, _ = self._events(subject, Period(subject.policy.lead_from(at), at + timedelta(microseconds=1)))
             before = before.join(kept.select("event_id"), on="event_id", how="semi", maintain_order="left")
@@ -227,7 +229,7 @@ class Decisions:
     def _trained_on(self, subject: Subject) -> pl.DataFrame:
         import polars as pl
 
-        frame = self.table.frame
+        frame = self.table.spine
         if subject.by_chance is not None:
             trained = ~pl.Series(subject.by_chance.test_rows(frame["event_id"]))
         else:
@@ -281,7 +283,7 @@ class Decisions:
     def _without_bundle(self) -> Subject:
         from fraudctl.split import periods
 
-        found = periods(self.table.frame, self.project, known_until=self.table.known_until)
+        found = periods(self.table.spine, self.project, known_until=self.table.known_until)
         policy = unfitted_policy(self.project)
         trained = found.train_from, found.train_until
         return Subject("scores", found.as_of, *trained, found.test_until, policy, None, found.by_chance)
@@ -321,9 +323,9 @@ class Decisions:
         from fraudctl.evaluate import Excluded, lead_from
         from fraudctl.split import instant, known_blocked
 
-        frame = self.table.frame
+        frame = self.table.spine
         if subject.by_chance is not None:
-            test = frame.filter(subject.by_chance.test_rows(frame["event_id"]))
+            test = self.table.rows(pl.Series(subject.by_chance.test_rows(frame["event_id"])))
             return test, Excluded(duplicates=self._copies(test["event_id"]))
         start = lead_from(period.from_time, subject.policy, self.project) if lead else period.from_time
         counted = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
@@ -339,12 +341,13 @@ class Decisions:
             raise DataError(msg, hint="choose another period with --from and --to, or another as_of")
         block = self.project.evaluate.block_known
         if block is None:
-            return frame.filter(wanted), Excluded(duplicates=self._copies(inside))
+            rows = self.table.rows(frame.select(wanted).to_series())
+            return rows, Excluded(duplicates=self._copies(inside))
         zone = self.project.data.timezone
         block_from = subject.train_from if block.since is None else instant(block.since, timezone=zone)
         blocked = pl.Series(known_blocked(frame, entity=block.entity, since=block_from, timezone=zone))
         n_kept = frame.filter(counted & ~blocked).height
-        kept = frame.filter(wanted & ~blocked)
+        kept = self.table.rows(frame.select(wanted & ~blocked).to_series())
         return kept, Excluded(block_known=n_inside - n_kept, duplicates=self._copies(inside))
 
     def _copies(self, ids: pl.Series) -> int:

@@ -199,6 +199,7 @@ def _evaluate(
         seed=seed,
         immature=decided.young,
         split=subject.by_chance,
+        progress=lambda name, done, total: progress.update(done, total, name),
     )
     if not gate:
         return evaluation

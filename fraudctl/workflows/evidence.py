@@ -125,7 +125,7 @@ def not_own(decisions: Decisions, decided: DecidedPeriod, *, scores: Path | None
             f"the period {period.from_time.isoformat()} to {period.until.isoformat()} was chosen by hand; the model's "
             f"own test period is {bundle.as_of.isoformat()} to {until.isoformat()}"
         )
-    gone = bundle.facts.get("test_events", 0) - events_between(decisions.table.frame, bundle.as_of, until)
+    gone = bundle.facts.get("test_events", 0) - events_between(decisions.table.spine, bundle.as_of, until)
     if decided.subject.by_chance is None and gone > 0:
         found.append(
             f"{gone:,} of the {bundle.facts['test_events']:,} events that the test period had in training are gone"

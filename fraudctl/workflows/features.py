@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,8 @@ class FeatureTable:
 
     Attributes
     ----------
-    frame
-        One row per event, sorted by event_time, then event_id.
+    loaded
+        `frame`, where it is in memory; None where it is read from ``path`` when it is asked for.
     features
         What each feature column is.
     known_until
@@ -53,10 +54,10 @@ class FeatureTable:
     notes
         What the user should know of it: hubs that links leave out.
     path
-        The file that holds it.
+        The file that holds it; its content was verified.
     """
 
-    frame: pl.DataFrame
+    loaded: pl.DataFrame | None
     features: FeatureSet
     known_until: datetime
     n_duplicates: int
@@ -67,10 +68,59 @@ class FeatureTable:
     notes: tuple[str, ...] = ()
     path: Path | None = None
 
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """All of the table: one row per event, sorted by event_time, then event_id."""
+        return self.loaded if self.loaded is not None else self._read(None)
+
+    @cached_property
+    def spine(self) -> pl.DataFrame:
+        """Roles and entities of every event: enough to say which rows are wanted."""
+        from fraudctl.tables import ROLES
+
+        names = [name for name in dict.fromkeys([*ROLES, *self.features.entities]) if name in self.columns]
+        return self.frame.select(names) if self._in_memory else self._read(names)
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Names of all columns."""
+        from fraudctl import tables
+
+        return self.frame.columns if self._in_memory else list(tables.scan([str(self.path)]).collect_schema())
+
+    def rows(self, wanted: pl.Series) -> pl.DataFrame:
+        """Return some rows with all columns; of a table on disk only the stretch that holds them is read.
+
+        Parameters
+        ----------
+        wanted
+            True for the rows to return, shape ``(n_events,)``.
+        """
+        from fraudctl import tables
+
+        if self._in_memory:
+            return self.frame.filter(wanted)
+        places = wanted.arg_true()
+        first, stop = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+        files = [str(self.path)]
+        return tables.collect(tables.scan(files).slice(first, stop - first), files=files).filter(wanted[first:stop])
+
+    @property
+    def _in_memory(self) -> bool:
+        return self.loaded is not None or "frame" in self.__dict__
+
+    def _read(self, columns: list[str] | None) -> pl.DataFrame:
+        from fraudctl import tables
+
+        if self.path is None:
+            msg = "a feature table is in memory or in a file"
+            raise ValueError(msg)
+        return tables.read_parquet(self.path, columns=columns)
+
     def to_dict(self) -> dict[str, Any]:
         """Give the facts of the table as the document of ``features --json``."""
         return {
-            "rows": self.frame.height,
+            "rows": self.spine.height,
             "known_until": self.known_until if self.timed else None,
             "duplicates": self.n_duplicates,
             "data_fingerprint": self.fingerprint,
@@ -270,18 +320,19 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
     plan = plan_features(project, also=also)
     place = _place(plan)
     progress = progress or Silent()
-    cached = _reuse(place, progress)
-    frame, facts = cached or _build(plan, progress)
-    if cached is None:
+    frame, facts = None, _facts(place, progress)
+    reused = facts is not None
+    if facts is None:
+        frame, facts = _build(plan, progress)
         _keep(frame, facts, place, progress)
     return FeatureTable(
-        frame=frame,
+        loaded=frame,
         features=plan.features,
         known_until=datetime.fromisoformat(facts["known_until"]),
         n_duplicates=facts["n_duplicates"],
         fingerprint=plan.fingerprint,
         key=plan.key,
-        reused=cached is not None,
+        reused=reused,
         timed=project.data.has_time,
         notes=tuple(facts.get("notes", ())),
         path=place,
@@ -453,19 +504,6 @@ def tables_roles(project: Project) -> set[str]:
     from fraudctl.tables import ROLES
 
     return {*ROLES, *project.entities}
-
-
-def _reuse(place: Path, progress: Progress | None = None) -> tuple[pl.DataFrame, dict[str, Any]] | None:
-    """Return the table that was built before and its facts, if its file is what was written."""
-    from fraudctl import tables
-    from fraudctl.kept import DamagedError, verified
-
-    try:
-        facts = verified(place)
-        return None if facts is None else (tables.read_parquet(place), facts)
-    except DamagedError as error:
-        (progress or Silent()).warn(f"{error}: the features are built again")
-        return None
 
 
 def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -18,9 +18,12 @@ import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CALLS = (
     "open", "write", "pwrite", "fsync", "rename", "replace", "ftruncate", "truncate", "unlink", "remove", "mkdir",
@@ -199,3 +202,13 @@ def no_larger_files(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def kept_table(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+    """Return the feature table that is kept at a place, and its facts, if its file is what was written."""
+    from fraudctl import tables
+    from fraudctl.progress import Silent
+    from fraudctl.workflows import features
+
+    facts = features._facts(place, Silent())
+    return None if facts is None else (tables.read_parquet(place), facts)

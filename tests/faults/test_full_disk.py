@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from faults.deaths import write_contents
+from faults.disk import kept_table
 from test_bundle import contents
 
 from fraudctl import registry
@@ -109,10 +110,10 @@ def test_a_cache_that_does_not_fit_is_built_again(disk: Path, left: int) -> None
     features._keep(old, {"known": "old"}, place, Silent())
     with filled(disk, left=left), pytest.raises(UsageError, match="No space left"):
         features._keep(new, {"known": "new"}, place, Silent())
-    found = features._reuse(place)
+    found = kept_table(place)
     assert found is None or found[0].equals(old)
     features._keep(new, {"known": "new"}, place, Silent())
-    found = features._reuse(place)
+    found = kept_table(place)
     assert found is not None
     assert found[0].equals(new)
     assert not list(disk.rglob(".*.tmp"))

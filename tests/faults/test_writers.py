@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 import pytest
 from faults.deaths import write_contents
-from faults.disk import Faults, every_fault, faulty, no_larger_files
+from faults.disk import Faults, every_fault, faulty, kept_table, no_larger_files
 from test_bundle import contents
 
 from fraudctl import files, outputs, registry
@@ -335,11 +335,11 @@ def test_a_kept_table_is_whole_or_built_again(new_folder: Callable[[], Path]) ->
         return folder
 
     def require_sound(folder: Path, note: object) -> None:
-        found = features._reuse(folder / "table.parquet")
+        found = kept_table(folder / "table.parquet")
         if found is not None:
             assert found[0].equals({"old": OLD, "new": NEW}[found[1]["known"]]), note
         keep(folder, NEW, "new")
-        found = features._reuse(folder / "table.parquet")
+        found = kept_table(folder / "table.parquet")
         assert found is not None, note
         assert found[0].equals(NEW), note
 

@@ -28,10 +28,23 @@ def test_a_table_is_found_without_being_read_and_says_the_same_facts(
     table = build_features(built)
     with monkeypatch.context() as patch:
         patch.setattr(pl, "read_parquet", None)
-        patch.setattr(features, "_reuse", None)
+        patch.setattr(features, "_facts", None)
         found = find_features(built, read=False)
     assert found is not None
     assert found.to_dict() == table.to_dict()
+
+
+def test_rows_and_roles_that_are_read_alone_are_those_of_the_whole(built: Project) -> None:
+    table, whole = build_features(built), build_features(built).frame
+    assert table.reused
+    assert table.spine.equals(whole.select(table.spine.columns))
+    assert {"event_id", "event_time", "label", "label_time", *built.entities} <= set(table.spine.columns)
+    rows = pl.int_range(whole.height, eager=True)
+    for wanted in (rows >= 0, rows < 0, rows == 7, (rows > 300) & (rows % 3 == 0), rows >= whole.height - 5):
+        assert table.rows(wanted).equals(whole.filter(wanted))
+    assert "frame" not in vars(table)
+    assert table.frame.equals(whole)
+    assert table.rows(rows == 7).equals(whole.filter(rows == 7))
 
 
 def test_what_is_written_and_described_is_the_table(built: Project, tmp_path: Path) -> None:
