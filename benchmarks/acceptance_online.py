@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.features import build
-from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online import OnlineFeatures, from_history
 from fraudctl.project import load_project
 from fraudctl.tables import Events
 from fraudctl.workflows.features import plan_features
@@ -163,7 +163,7 @@ def start(features, events: Events, cut: int, sources: dict, *, told: bool, **se
     if not told:
         arrived = pl.col("label_time").dt.epoch("us") <= cut
         frame = frame.with_columns(label=pl.when(arrived).then("label"), label_time=pl.when(arrived).then("label_time"))
-    return OnlineFeatures.from_history(Events(frame, frame["event_time"][-1], 0), features, sources=sources, **settings)
+    return from_history(Events(frame, frame["event_time"][-1], 0), features, sources=sources, **settings)
 
 
 def send(state: OnlineFeatures, messages: list) -> tuple[list, list]:

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from acceptance_online import handbook_project
 
-from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online import from_bytes, from_history, to_bytes
 from fraudctl.project import load_project
 from fraudctl.tables import Events
 from fraudctl.workflows.features import plan_features
@@ -49,7 +49,7 @@ def measured(data: Path, folder: Path, n: int, *, hot: bool) -> dict[str, object
     options = {"timezone": project.data.timezone, "label_delay_us": project.data.label_delay.us}
     first = events.frame.head(events.frame.height - n)
     started = time.perf_counter()
-    state = OnlineFeatures.from_history(Events(first, first["event_time"][-1], 0), features, **options)
+    state = from_history(Events(first, first["event_time"][-1], 0), features, **options)
     history = time.perf_counter() - started
     rows = list(events.frame.tail(n).with_columns(pl.col("event_time").dt.epoch("us")).iter_rows(named=True))
     took = np.empty(n)
@@ -58,10 +58,10 @@ def measured(data: Path, folder: Path, n: int, *, hot: bool) -> dict[str, object
         state.observe(row)
         took[i] = (time.perf_counter_ns() - begun) / 1e3
     started = time.perf_counter()
-    saved = state.to_bytes()
+    saved = to_bytes(state)
     save = time.perf_counter() - started
     started = time.perf_counter()
-    OnlineFeatures.from_bytes(saved, features, **options)
+    from_bytes(saved, features, **options)
     restore = time.perf_counter() - started
     result = {
         "features": len(features.names), "history_events": first.height, "history_seconds": round(history, 2),

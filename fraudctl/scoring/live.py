@@ -326,6 +326,8 @@ class LiveState:
 
     def to_parts(self) -> dict[str, Part]:
         """Return the state as named parts: bytes, and arrays of the state itself, which change when it goes on."""
+        from fraudctl.features.online import to_parts
+
         about = {
             "definitions": [item.to_dict() for item in self.definitions.values()],
             "used": {role: used.to_list() for role, used in self.used.items()},
@@ -334,7 +336,7 @@ class LiveState:
         features = {
             f"{_FEATURES}{digest}:{name}": part
             for digest, item in self.features.items()
-            for name, part in item.to_parts().items()
+            for name, part in to_parts(item).items()
         }
         return {"about": wire.dumps(about), "answers": wire.dumps(self.answers.to_list()), **features}
 
@@ -347,7 +349,7 @@ class LiveState:
         BundleError
             The parts are of another version, or a feature set means something else now.
         """
-        from fraudctl.features.online import OnlineFeatures
+        from fraudctl.features.online import from_parts
 
         about = wire.loads(bytes_of(parts, "about"))
         definitions = [Definition(**item) for item in about["definitions"]]
@@ -355,7 +357,7 @@ class LiveState:
         for item in definitions:
             start = f"{_FEATURES}{item.digest}:"
             own = {name.removeprefix(start): part for name, part in parts.items() if name.startswith(start)}
-            features[item.digest] = OnlineFeatures.from_parts(own, item.features, **item.settings)
+            features[item.digest] = from_parts(own, item.features, **item.settings)
         state = cls(definitions, features)
         state.used = {role: CapacityUse.from_list(taken) for role, taken in about["used"].items()}
         state.counts.update(about["counts"])

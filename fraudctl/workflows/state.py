@@ -90,7 +90,7 @@ def seeded(
     Under a capacity, the events of the last local day or week have taken slots: those of the first model as champion,
     of the second as challenger.
     """
-    from fraudctl.features.online import OnlineFeatures
+    from fraudctl.features.online import from_history
     from fraudctl.scoring.live import ROLES, Definition, LiveState
 
     progress = progress or Silent()
@@ -102,7 +102,7 @@ def seeded(
     for item, model in zip(definitions, by_digest.values(), strict=True):
         events = _history_of(model, history, model.decider.features.carried, progress)
         progress.stage(f"Taking in {events.frame.height:,} events")
-        features[item.digest] = OnlineFeatures.from_history(
+        features[item.digest] = from_history(
             events, model.decider.features, **item.settings, sources=read_sources(model, sources),
             progress=lambda name, done, total: progress.update(done, total, name),
         )  # fmt: skip

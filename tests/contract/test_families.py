@@ -26,7 +26,7 @@ from fraudctl.features.batch.increment import Past, engine_after, extend, kept, 
 from fraudctl.features.batch.spilled import Limits, Spilled
 from fraudctl.features.meaning.definition import SourceTable
 from fraudctl.features.meaning.families import FAMILIES
-from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online import from_bytes, from_history, to_bytes
 from fraudctl.features.online.hooks import ONLINE
 from fraudctl.features.proof.reference import REFERENCE, recompute
 
@@ -175,10 +175,8 @@ def test_a_replay_and_a_state_from_history_compute_the_same(key):
     until = first["event_time"].dt.epoch("us")[-1]
     later = set(events.frame.tail(-n)["event_id"].to_list())
     settings = {"timezone": ZONE, "label_delay_us": 2 * DAY}
-    state = OnlineFeatures.from_history(
-        type(events)(first, first["event_time"][-1], 0), features, sources=sources, **settings
-    )
-    state = OnlineFeatures.from_bytes(state.to_bytes(), features, **settings)
+    state = from_history(type(events)(first, first["event_time"][-1], 0), features, sources=sources, **settings)
+    state = from_bytes(to_bytes(state), features, **settings)
     rest = [
         (time, kind, content)
         for time, kind, content in messages

@@ -21,6 +21,7 @@ from features.proof.test_against_reference import BASE, EVERYTHING, ZONE
 
 from fraudctl.features import FeatureSet, define
 from fraudctl.features.meaning.definition import SourceTable
+from fraudctl.features.online import to_bytes
 
 GOLDEN = Path(__file__).parent / "golden"
 COMPLETE = TABLE + TEXT.partition("[features.columns]")[0] + EVERYTHING
@@ -95,7 +96,7 @@ def write() -> None:
         for s in found.steps
     ]
     (GOLDEN / "definitions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (GOLDEN / "state.xz").write_bytes(lzma.compress(state_after(CUT).to_bytes(), preset=9))
+    (GOLDEN / "state.xz").write_bytes(lzma.compress(to_bytes(state_after(CUT)), preset=9))
 
 
 if __name__ == "__main__":

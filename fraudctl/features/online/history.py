@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,14 +16,12 @@ from fraudctl.features.batch.hooks import CIRCLE
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.online import arena, intake, pairs
 from fraudctl.features.online.logs import NO_CODE
+from fraudctl.features.online.others import Other
 from fraudctl.features.online.reading import Seen
+from fraudctl.features.online.state import OnlineFeatures
 from fraudctl.features.online.tracks import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.values import code_of
 from fraudctl.tables import Events
-
-if TYPE_CHECKING:
-    from fraudctl.features.online.others import Other
-    from fraudctl.features.online.state import OnlineFeatures
 
 Progress = Callable[[str, int, int], None]
 _PART = 1 << 16

@@ -10,13 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fraudctl.features.online import arena, intake, ledger, logs, pairs
 from fraudctl.features.online.plan import Plan
-
-if TYPE_CHECKING:
-    from fraudctl.features.online.state import OnlineFeatures
+from fraudctl.features.online.state import OnlineFeatures
 
 OWNERS: tuple[ModuleType, ...] = (arena, logs, intake, ledger, pairs)
 """The modules whose constants say where in memory things are."""

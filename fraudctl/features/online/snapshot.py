@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,7 @@ import numpy.typing as npt
 from fraudctl.errors import BundleError
 from fraudctl.features.online import arena, layout, pairs
 from fraudctl.features.online.reading import Seen
-
-if TYPE_CHECKING:
-    from fraudctl.features.online.state import OnlineFeatures
+from fraudctl.features.online.state import OnlineFeatures
 
 Part = bytes | npt.NDArray[np.int64]
 MAGIC = b"fraudctl online state 3\n"
@@ -109,7 +107,7 @@ def load(state: OnlineFeatures, data: bytes) -> None:
     Raises
     ------
     BundleError
-        See `OnlineFeatures.from_bytes`.
+        See `opening.from_bytes`.
     """
     if not data.startswith(MAGIC):
         other = data.startswith(_NAMED)

@@ -13,13 +13,11 @@ from __future__ import annotations
 import heapq
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.features.batch.groups import Array
@@ -31,7 +29,6 @@ from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import Reader, Seen
 from fraudctl.features.online.tracks import LABELS
 from fraudctl.features.online.values import micros
-from fraudctl.tables import Events
 
 _DAY = 86_400_000_000
 _LEAST_WAIT = 30 * _DAY
@@ -54,10 +51,6 @@ def _id(key: Any) -> int | str:
         return key
     msg = f"event_id: is {type(key).__name__}; expected a whole number or a text"
     raise DataError(msg)
-
-
-def _silent(done: str, step: int, steps: int) -> None:
-    """Say nothing."""
 
 
 @dataclass(slots=True)
@@ -137,86 +130,6 @@ class OnlineFeatures:
         self.pairs = np.array(described, np.int64).reshape(-1, 3)
         self.pair_index = pairs.indexed(self.heap, 0)
         self.spaces_at = [arena.LAYOUT_WORDS + i * arena.SPACE_WORDS for i in range(len(self.plan.spaces))]
-
-    @classmethod
-    def from_history(
-        cls,
-        events: Events,
-        features: FeatureSet,
-        *,
-        timezone: str,
-        label_delay_us: int,
-        sources: Mapping[str, pl.DataFrame] | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
-    ) -> OnlineFeatures:
-        """Give the state after a history, as if its events, outcomes and other tables' rows had come one by one.
-
-        Parameters
-        ----------
-        events
-            As `tables.load_events` gives them. An outcome that had not arrived by the last event counts when it does.
-        sources
-            The tables of `FeatureSet.sources`, as `sources.normalise_source` gives them.
-        progress
-            Called with what is done, steps done, and steps in all.
-        """
-        from fraudctl.features.online.history import take_history
-
-        state = cls(features, timezone=timezone, label_delay_us=label_delay_us)
-        take_history(state, events.frame, sources or {}, progress or _silent)
-        return state
-
-    def to_parts(self) -> dict[str, bytes | npt.NDArray[np.int64]]:
-        """Return the whole state as named parts, for a store that checks what it keeps; see `from_parts`.
-
-        Arrays are not copied: save them before the state goes on.
-        """
-        from fraudctl.features.online import snapshot
-
-        return snapshot.parts_of(self)
-
-    @classmethod
-    def from_parts(
-        cls,
-        parts: Mapping[str, bytes | npt.NDArray[np.int64]],
-        features: FeatureSet,
-        *,
-        timezone: str,
-        label_delay_us: int,
-    ) -> OnlineFeatures:
-        """Bring back a state from parts, whose arrays it takes for its own.
-
-        Raises
-        ------
-        BundleError
-            The parts are of another version, or the state is one of other features.
-        """
-        from fraudctl.features.online import snapshot
-
-        state = cls(features, timezone=timezone, label_delay_us=label_delay_us)
-        snapshot.restore(state, parts)
-        return state
-
-    def to_bytes(self) -> bytes:
-        """Return the whole state, with the digest of its features and a checksum; see `from_bytes`."""
-        from fraudctl.features.online import snapshot
-
-        return snapshot.dump(self)
-
-    @classmethod
-    def from_bytes(cls, data: bytes, features: FeatureSet, *, timezone: str, label_delay_us: int) -> OnlineFeatures:
-        """Bring back a state, which goes on as if it had never stopped.
-
-        Raises
-        ------
-        BundleError
-            The bytes are damaged, of another version, or the state is one of other features.
-        """
-        from fraudctl.features.online import snapshot
-
-        state = cls(features, timezone=timezone, label_delay_us=label_delay_us)
-        snapshot.load(state, data)
-        return state
 
     @property
     def n_entities(self) -> int:

@@ -12,7 +12,7 @@ from features.online.test_online import DELAY, assert_equal_bits, send
 from features.proof.test_against_reference import ZONE
 
 from fraudctl.features.meaning.frozen import data_text, source_text, written
-from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online import from_bytes, to_bytes
 from fraudctl.project.data import DataSection
 from fraudctl.project.sources import SourceSection
 from fraudctl.project.types import Section
@@ -36,9 +36,9 @@ def test_names_words_intervals_and_null_rules_are_those_of_before(features):
 
 def test_a_state_of_before_is_read_and_goes_on_bit_for_bit(features):
     saved = lzma.decompress((complete.GOLDEN / "state.xz").read_bytes())
-    state = OnlineFeatures.from_bytes(saved, features, timezone=ZONE, label_delay_us=DELAY)
+    state = from_bytes(saved, features, timezone=ZONE, label_delay_us=DELAY)
     again = complete.state_after(complete.CUT)
-    assert again.to_bytes() == saved == state.to_bytes()
+    assert to_bytes(again) == saved == to_bytes(state)
     rest = complete.messages()[complete.CUT :]
     assert_equal_bits(send(again, rest), send(state, rest))
 

@@ -21,7 +21,7 @@ from fraudctl.features.meaning.families.labels import LabelSpec
 from fraudctl.features.meaning.families.recency import RecencySpec
 from fraudctl.features.meaning.families.windows import WindowSpec
 from fraudctl.features.meaning.lookback import Lookback, combined, seen_rows
-from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online import OnlineFeatures, from_bytes, from_history, to_bytes
 
 DAY = 86_400_000_000
 ZONE = "UTC"
@@ -109,13 +109,11 @@ def test_a_state_from_history_goes_on_as_a_replay_and_as_the_batch(seed, project
     n = int(rng.integers(10, events.frame.height - 5))
     first, later = events.frame.head(n), set(events.frame.tail(-n)["event_id"].to_list())
     settings = {"timezone": ZONE, "label_delay_us": 2 * DAY}
-    state = OnlineFeatures.from_history(
-        type(events)(first, first["event_time"][-1], 0), features, sources=sources, **settings
-    )
+    state = from_history(type(events)(first, first["event_time"][-1], 0), features, sources=sources, **settings)
     messages = list(told_at_once(events, later))
     cut = int(rng.integers(0, len(messages)))
     answers = send(state, messages[:cut])
-    state = OnlineFeatures.from_bytes(state.to_bytes(), features, **settings)
+    state = from_bytes(to_bytes(state), features, **settings)
     answers |= send(state, messages[cut:])
     assert_same(table, features, answers)
     assert state.counters["dropped"] == 0
@@ -150,7 +148,7 @@ def test_an_outcome_of_an_old_event_counts_from_when_it_arrived(entity, project_
     }  # fmt: skip
     events = events_of("", **columns)
     first = events.frame.head(4)
-    state = OnlineFeatures.from_history(
+    state = from_history(
         type(events)(first, first["event_time"][-1], 0), features, timezone=ZONE, label_delay_us=2 * DAY
     )
     answers = send(state, told_at_once(events, {4}))

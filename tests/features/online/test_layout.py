@@ -7,7 +7,7 @@ from features.online.test_online import new_state
 from features.proof.test_against_reference import EVERYTHING
 
 from fraudctl.errors import BundleError
-from fraudctl.features.online import OnlineFeatures, layout, snapshot
+from fraudctl.features.online import from_bytes, layout, snapshot, to_bytes
 
 CONSTANTS = [(module, name) for module in layout.OWNERS for name in layout.constants(module)]
 
@@ -18,7 +18,7 @@ def saved(features_of):
     state = new_state(features)
     state.observe({"event_id": 1, "event_time": 1_700_000_000_000_000, "amount": 12.5, "card": "a"})
     state.observe({"event_id": 2, "event_time": 1_700_000_060_000_000, "amount": 1e9, "card": "a"})
-    return features, state, state.to_bytes()
+    return features, state, to_bytes(state)
 
 
 def digest_of(state):
@@ -27,8 +27,8 @@ def digest_of(state):
 
 def test_a_state_is_read_where_the_layout_is_the_same(saved):
     features, state, content = saved
-    again = OnlineFeatures.from_bytes(content, features, timezone=state.timezone, label_delay_us=state.label_delay_us)
-    assert again.to_bytes() == content
+    again = from_bytes(content, features, timezone=state.timezone, label_delay_us=state.label_delay_us)
+    assert to_bytes(again) == content
     assert digest_of(new_state(features)) == digest_of(state), "what a state has seen is no part of its layout"
 
 
@@ -50,6 +50,6 @@ def test_one_more_word_in_the_header_of_a_log_refuses_older_states(saved, monkey
     features, state, content = saved
     monkeypatch.setattr("fraudctl.features.online.logs.HEADER_WORDS", layout.logs.HEADER_WORDS + 1)
     with pytest.raises(BundleError, match="laid out in another way") as caught:
-        OnlineFeatures.from_bytes(content, features, timezone=state.timezone, label_delay_us=state.label_delay_us)
+        from_bytes(content, features, timezone=state.timezone, label_delay_us=state.label_delay_us)
     assert caught.value.hint is not None
     assert "build the state again" in caught.value.hint

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features import build
-from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online import OnlineFeatures, from_bytes, from_history, to_bytes
 from fraudctl.features.proof.reference import recompute
 
 DELAY = 2 * 86_400_000_000
@@ -89,15 +89,15 @@ def test_a_snapshot_and_a_history_go_on_as_if_nothing_had_been(columns, data, ev
     cut = data.draw(st.integers(1, len(messages)))
     state = new_state(features)
     before = send(state, messages[:cut])
-    again = OnlineFeatures.from_bytes(state.to_bytes(), features, timezone=ZONE, label_delay_us=DELAY)
-    assert again.to_bytes() == state.to_bytes()
+    again = from_bytes(to_bytes(state), features, timezone=ZONE, label_delay_us=DELAY)
+    assert to_bytes(again) == to_bytes(state)
     rest = send(state, messages[cut:])
     assert_equal_bits(rest, send(again, messages[cut:]))
     assert_same(build(events, features, timezone=ZONE), features, before | rest)
     n = data.draw(st.integers(1, events.frame.height))
     first, later = events.frame.head(n), events.frame.tail(-n)["event_id"].to_list()
     history = type(events)(first, first["event_time"][-1], 0)
-    bulk = OnlineFeatures.from_history(history, features, timezone=ZONE, label_delay_us=DELAY)
+    bulk = from_history(history, features, timezone=ZONE, label_delay_us=DELAY)
     until = first["event_time"].dt.epoch("us")[-1]
     left = [
         (time, kind, row) for time, kind, row in messages if row["event_id"] in later or (kind == 0 and time > until)
@@ -109,16 +109,14 @@ def test_a_snapshot_and_a_history_go_on_as_if_nothing_had_been(columns, data, ev
 def test_a_damaged_or_foreign_state_is_refused(features_of):
     features = features_of('[[features.recency]]\nby = "card"\n')
     other = features_of('[[features.recency]]\nby = "shop"\n')
-    data = new_state(features).to_bytes()
+    data = to_bytes(new_state(features))
     for broken in (data[:-1], data[:-8] + b"x" * 8, b"", b"other" + data, data.replace(b"sha256", b"sha512")):
         with pytest.raises(BundleError):
-            OnlineFeatures.from_bytes(broken, features, timezone=ZONE, label_delay_us=DELAY)
+            from_bytes(broken, features, timezone=ZONE, label_delay_us=DELAY)
     with pytest.raises(BundleError, match="another version"):  # that version could lose outcomes
-        OnlineFeatures.from_bytes(
-            data.replace(b"state 3", b"state 2", 1), features, timezone=ZONE, label_delay_us=DELAY
-        )
+        from_bytes(data.replace(b"state 3", b"state 2", 1), features, timezone=ZONE, label_delay_us=DELAY)
     with pytest.raises(BundleError, match="other features"):
-        OnlineFeatures.from_bytes(data, other, timezone=ZONE, label_delay_us=DELAY)
+        from_bytes(data, other, timezone=ZONE, label_delay_us=DELAY)
 
 
 # ---------------------------------------------------------------- messages out of order
@@ -370,7 +368,7 @@ def test_any_definitions_replayed_equal_batch_and_reference(text, columns, data,
     cut = data.draw(st.integers(0, len(messages)))
     state = new_state(features)
     before = send(state, messages[:cut])
-    again = OnlineFeatures.from_bytes(state.to_bytes(), features, timezone=ZONE, label_delay_us=DELAY)
+    again = from_bytes(to_bytes(state), features, timezone=ZONE, label_delay_us=DELAY)
     rest = send(state, messages[cut:])
     assert_equal_bits(rest, send(again, messages[cut:]))
     assert_same(build(events, features, timezone=ZONE), features, before | rest)

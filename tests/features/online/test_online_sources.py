@@ -9,7 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fraudctl.features import build
-from fraudctl.features.online import OnlineFeatures
+from fraudctl.features.online import from_bytes, from_history, to_bytes
 
 
 @settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
@@ -27,7 +27,7 @@ def test_sources_one_by_one_equal_batch(found, events, data, events_of, project_
     cut = data.draw(st.integers(0, len(messages)))
     half = new_state(features)
     before = send(half, messages[:cut])
-    again = OnlineFeatures.from_bytes(half.to_bytes(), features, timezone=ZONE, label_delay_us=DELAY)
+    again = from_bytes(to_bytes(half), features, timezone=ZONE, label_delay_us=DELAY)
     assert_equal_bits(answers, before | send(again, messages[cut:]))
 
 
@@ -44,7 +44,7 @@ def test_a_history_with_sources_goes_on_as_a_replay(found, events, data, events_
     known = {name: source.filter(pl.col("usable_time") < until) for name, source in sources.items()}
     rest = {name: source.filter(pl.col("usable_time") >= until) for name, source in sources.items()}
     for given_rows, sent in ((sources, {}), (known, rest)):
-        state = OnlineFeatures.from_history(history, features, timezone=ZONE, label_delay_us=DELAY, sources=given_rows)
+        state = from_history(history, features, timezone=ZONE, label_delay_us=DELAY, sources=given_rows)
         messages = [item for item in messages_of(events, sent) if item[1] == 2 or item[2].get("event_id") in later]
         assert_same(table, features, send(state, messages))
 
