@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types suite docs bench clean
+.PHONY: demo test lint types suite docs site clean
 
 demo: $(STAMP)
 	$(BIN)/fraudctl demo
@@ -28,11 +28,15 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python docs/build_reference.py
 
+site: $(STAMP)
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/site
+	@echo "the site: build/site/index.html"
+
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "fraudctl needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[serve,docs,dev]'
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the command line's help and the project file's schema; a test holds the two together.
+"""Write docs/reference/ from the command line's help, the project file's schema and docstrings; a test holds both.
 
 The table of intervals in docs/features.md is made too, from the families of features.
 
@@ -18,12 +18,14 @@ _TABLE = ("<!-- the table of intervals, made by make docs -->", "<!-- its end --
 def pages() -> dict[str, str]:
     """Give the reference pages by file name."""
     from figures import training_page
+    from python_reference import python_page
 
     return {
         "commands.md": commands_page(),
         "project-file.md": project_page(),
         "json.md": json_page(),
         "metrics.md": metrics_page(),
+        "python.md": python_page(),
         "training-figures.md": training_page(),
         "../features.md": features_page(),
     }

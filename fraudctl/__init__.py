@@ -1,60 +1,135 @@
 """fraudctl: from raw transactions to a gated fraud model.
 
-The Python API has one call per command, each returning a result object. Names are loaded when they are first used, so
-importing the package costs nothing.
+The Python API has a call for each command; each returns a result object, and takes and raises the types that are named
+here. Names are loaded when they are first used, so importing the package costs nothing and changes nothing.
 """
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from fraudctl.project import load_project
-    from fraudctl.workflows.audit import audit_features
-    from fraudctl.workflows.check import check_data
-    from fraudctl.workflows.demo import run_demo
-    from fraudctl.workflows.evaluate import evaluate_model
-    from fraudctl.workflows.explain import explain_model, explain_one
-    from fraudctl.workflows.features import build_features
-    from fraudctl.workflows.init import init_project
-    from fraudctl.workflows.models import compare_models
-    from fraudctl.workflows.sample import write_sample
-    from fraudctl.workflows.score import open_model, score_files
-    from fraudctl.workflows.state import build_state
-    from fraudctl.workflows.train import choose_threshold, train_model
+    from fraudctl.bundle import Bundle as Bundle
+    from fraudctl.checks import CheckReport as CheckReport
+    from fraudctl.compare import Comparison as Comparison
+    from fraudctl.errors import (
+        BundleError as BundleError,
+        DataError as DataError,
+        FraudctlError as FraudctlError,
+        ProjectError as ProjectError,
+        UsageError as UsageError,
+    )
+    from fraudctl.evaluate import Evaluation as Evaluation
+    from fraudctl.explain.event import EventExplanation as EventExplanation
+    from fraudctl.explain.result import Explanation as Explanation
+    from fraudctl.features.meaning.describe import Description as Description
+    from fraudctl.features.proof.audit import AuditResult as AuditResult
+    from fraudctl.progress import Progress as Progress
+    from fraudctl.project import Project as Project, load_project as load_project
+    from fraudctl.propose.roles import Flags as Flags
+    from fraudctl.registry import Entry as Entry
+    from fraudctl.scoring.decider import Explained as Explained
+    from fraudctl.server.service import Limits as Limits
+    from fraudctl.uncertainty import Estimate as Estimate
+    from fraudctl.workflows.audit import audit_features as audit_features
+    from fraudctl.workflows.check import check_data as check_data
+    from fraudctl.workflows.demo import DemoResult as DemoResult, run_demo as run_demo
+    from fraudctl.workflows.evaluate import (
+        EvaluationResult as EvaluationResult,
+        evaluate_model as evaluate_model,
+        write_predictions as write_predictions,
+    )
+    from fraudctl.workflows.explain import (
+        ExplainResult as ExplainResult,
+        explain_model as explain_model,
+        explain_one as explain_one,
+    )
+    from fraudctl.workflows.features import (
+        FeatureFile as FeatureFile,
+        FeatureTable as FeatureTable,
+        build_features as build_features,
+        build_features_file as build_features_file,
+        describe_features as describe_features,
+        write_features as write_features,
+    )
+    from fraudctl.workflows.increment import Increment as Increment, build_since as build_since
+    from fraudctl.workflows.init import InitResult as InitResult, init_project as init_project
+    from fraudctl.workflows.models import (
+        ModelsResult as ModelsResult,
+        compare_models as compare_models,
+        diff_models as diff_models,
+        list_models as list_models,
+        promote_model as promote_model,
+        rollback_model as rollback_model,
+        show_model as show_model,
+    )
+    from fraudctl.workflows.sample import SampleResult as SampleResult, write_sample as write_sample
+    from fraudctl.workflows.schemas import Kind as Kind, json_schema_of as json_schema_of
+    from fraudctl.workflows.score import (
+        Model as Model,
+        ScoreResult as ScoreResult,
+        open_model as open_model,
+        score_files as score_files,
+    )
+    from fraudctl.workflows.serve import Serving as Serving, serve_model as serve_model
+    from fraudctl.workflows.state import (
+        Repaired as Repaired,
+        StateResult as StateResult,
+        Verified as Verified,
+        build_state as build_state,
+        compact_state as compact_state,
+        repair_state as repair_state,
+        show_state as show_state,
+        verify_state as verify_state,
+    )
+    from fraudctl.workflows.train import (
+        TrainResult as TrainResult,
+        choose_threshold as choose_threshold,
+        train_model as train_model,
+    )
 
 __version__ = "0.1.0"
 
-# numpy asks the kernel for huge pages by default. Where memory is in pieces, these are put together while the program
-# waits, which costs more than they save; numpy reads this when it is imported.
-os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
-
-_HOME = {
-    "load_project": "project",
-    "audit_features": "workflows.audit",
-    "build_features": "workflows.features",
-    "build_state": "workflows.state",
-    "check_data": "workflows.check",
-    "choose_threshold": "workflows.train",
-    "compare_models": "workflows.models",
-    "evaluate_model": "workflows.evaluate",
-    "explain_model": "workflows.explain",
-    "explain_one": "workflows.explain",
-    "init_project": "workflows.init",
-    "open_model": "workflows.score",
-    "run_demo": "workflows.demo",
-    "score_files": "workflows.score",
-    "train_model": "workflows.train",
-    "write_sample": "workflows.sample",
+_NAMES: Final = {
+    "bundle": "Bundle",
+    "checks": "CheckReport",
+    "compare": "Comparison",
+    "errors": "BundleError DataError FraudctlError ProjectError UsageError",
+    "evaluate": "Evaluation",
+    "explain.event": "EventExplanation",
+    "explain.result": "Explanation",
+    "features.meaning.describe": "Description",
+    "features.proof.audit": "AuditResult",
+    "progress": "Progress",
+    "project": "Project load_project",
+    "propose.roles": "Flags",
+    "registry": "Entry",
+    "scoring.decider": "Explained",
+    "server.service": "Limits",
+    "uncertainty": "Estimate",
+    "workflows.audit": "audit_features",
+    "workflows.check": "check_data",
+    "workflows.demo": "DemoResult run_demo",
+    "workflows.evaluate": "EvaluationResult evaluate_model write_predictions",
+    "workflows.explain": "ExplainResult explain_model explain_one",
+    "workflows.features": (
+        "FeatureFile FeatureTable build_features build_features_file describe_features write_features"
+    ),
+    "workflows.increment": "Increment build_since",
+    "workflows.init": "InitResult init_project",
+    "workflows.models": ("ModelsResult compare_models diff_models list_models promote_model rollback_model show_model"),
+    "workflows.sample": "SampleResult write_sample",
+    "workflows.schemas": "Kind json_schema_of",
+    "workflows.score": "Model ScoreResult open_model score_files",
+    "workflows.serve": "Serving serve_model",
+    "workflows.state": ("Repaired StateResult Verified build_state compact_state repair_state show_state verify_state"),
+    "workflows.train": "TrainResult choose_threshold train_model",
 }
+"""Module below the package -> the public names that it holds."""
+_HOME: Final = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "__version__", "audit_features", "build_features", "build_state", "check_data", "choose_threshold",
-    "compare_models", "evaluate_model", "explain_model", "explain_one", "init_project", "load_project", "open_model",
-    "run_demo", "score_files", "train_model", "write_sample",
-]  # fmt: skip
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - a test holds it equal to what type checkers read above
 
 
 def __getattr__(name: str) -> Any:

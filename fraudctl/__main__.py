@@ -14,6 +14,9 @@ from typing import TextIO
 _BUG, _INTERRUPTED, _USAGE = 70, 130, 2
 _OFTEN_ENOUGH = 100_000
 """New objects after which circles are looked for: Python's own number does so all through the loading of libraries."""
+_PAGES = ("NUMPY_MADVISE_HUGEPAGE", "0")
+"""numpy asks the kernel for huge pages, which are put together while the program waits where memory is in pieces: that
+costs more than they save. numpy reads this when it is imported."""
 _LONGEST_PATH = 300
 _ISSUES = "please report it with the command and, if you may, the text below"
 
@@ -24,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         _open_standard_streams()
         gc.set_threshold(_OFTEN_ENOUGH)
+        os.environ.setdefault(*_PAGES)
         if not _verbose(args):
             _silence_libraries()
     try:

@@ -16,6 +16,7 @@ from fraudctl.report.event import event_document
 from fraudctl.report.explanation import explanation_document
 from fraudctl.report.html import render_html
 from fraudctl.report.markdown import render_markdown
+from fraudctl.report.notebook import render_notebook
 from fraudctl.report.terminal import render_terminal
 
 
@@ -27,6 +28,11 @@ def explanation_report(explanation: Explanation) -> str:
 def explanation_markdown(explanation: Explanation) -> str:
     """Give the explanation as Markdown."""
     return render_markdown(explanation_document(explanation))
+
+
+def explanation_notebook(explanation: Explanation) -> str:
+    """Give the explanation for a notebook: its head, and its first chart and table."""
+    return render_notebook(explanation_document(explanation))
 
 
 def explanation_terminal(explanation: Explanation, *, sections: bool = False) -> RenderableType:
@@ -47,6 +53,11 @@ def evaluation_report(evaluation: Evaluation, *, project: str = "") -> str:
 def evaluation_markdown(evaluation: Evaluation, *, project: str = "") -> str:
     """Give the evaluation as Markdown."""
     return render_markdown(evaluation_document(evaluation, project=project))
+
+
+def evaluation_notebook(evaluation: Evaluation) -> str:
+    """Give the evaluation for a notebook: its head, and its first chart and table."""
+    return render_notebook(evaluation_document(evaluation))
 
 
 def evaluation_terminal(evaluation: Evaluation, *, project: str = "", sections: bool = False) -> RenderableType:

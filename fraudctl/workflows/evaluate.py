@@ -39,6 +39,12 @@ class EvaluationResult:
     report: Path | None = None
     """The HTML report; null where none was written."""
 
+    def _repr_html_(self) -> str:
+        """Show the result in a notebook."""
+        from fraudctl.report.render import evaluation_notebook
+
+        return evaluation_notebook(self.evaluation)
+
 
 def evaluate_model(
     project: Project,
@@ -225,7 +231,15 @@ def _write_report(project: Project, evaluation: Evaluation, *, named: bool) -> P
 
 
 def write_predictions(result: EvaluationResult, path: Path) -> None:
-    """Write the evaluated events with y_prob, action and cost as Parquet."""
+    """Write the evaluated events with their probability, action and cost as Parquet.
+
+    Parameters
+    ----------
+    result
+        What `evaluate_model` returned.
+    path
+        The file to write; one that is there is replaced.
+    """
     from fraudctl import outputs
 
     timed = result.evaluation.period is not None

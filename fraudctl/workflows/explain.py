@@ -35,6 +35,12 @@ class ExplainResult:
     report: Path
     """The HTML report."""
 
+    def _repr_html_(self) -> str:
+        """Show the result in a notebook."""
+        from fraudctl.report.render import explanation_notebook
+
+        return explanation_notebook(self.explanation)
+
 
 def explain_model(
     project: Project,
@@ -109,6 +115,13 @@ def explain_one(
     project: Project, event_id: str, *, model: str | None = None, progress: Progress | None = None
 ) -> EventExplanation:
     """Explain the decision on one event of the data, whatever its time.
+
+    Parameters
+    ----------
+    event_id
+        The event's id as text.
+    model
+        A version, a path, or ``latest`` (the default).
 
     Raises
     ------

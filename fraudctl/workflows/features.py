@@ -562,7 +562,15 @@ def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path, progress: Pro
 
 
 def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
-    """Write the feature table as Parquet, whole or not at all: event id and roles (but a time that is none) first."""
+    """Write a feature table as Parquet, whole or not at all: event id and roles first, then the features.
+
+    Parameters
+    ----------
+    table
+        What `build_features` or `build_features_file` returned.
+    path
+        The file to write; one that is there is replaced.
+    """
     import polars as pl
 
     from fraudctl import outputs
@@ -581,7 +589,13 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
 
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:
-    """Say for each feature what it means, what it takes in, when it is null, and how its values are distributed."""
+    """Say for each feature what it means, what it takes in, when it is null, and how its values are distributed.
+
+    Parameters
+    ----------
+    table
+        What `build_features` or `build_features_file` returned.
+    """
     from fraudctl.features.meaning.describe import describe
 
     if isinstance(table, FeatureTable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from fraudctl.project import Project
 from fraudctl.workflows.decide import Decisions
 from fraudctl.workflows.evidence import section_digests
 from fraudctl.workflows.lineage import judging_project
-from fraudctl.workflows.versions import open_bundle, warn_of_newer
+from fraudctl.workflows.versions import open_bundle, user_name, warn_of_newer
 
 if TYPE_CHECKING:
     import polars as pl
@@ -79,6 +79,11 @@ def show_model(project: Project, reference: str, *, progress: Progress | None = 
     """Return everything that a bundle's manifest says, its policy, and its entries in the log.
 
     ``facts.training.savings_base`` says what savings in the training summary are measured against, in old bundles too.
+
+    Parameters
+    ----------
+    reference
+        A version, a path, ``latest`` or ``champion``.
     """
     from fraudctl import registry
     from fraudctl.train.summary import savings_base_of
@@ -92,7 +97,13 @@ def show_model(project: Project, reference: str, *, progress: Progress | None = 
 
 
 def diff_models(project: Project, a: str, b: str, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Say in what the project files, the features, the policies and the fits of two bundles differ."""
+    """Say in what the project files, the features, the policies and the fits of two bundles differ.
+
+    Parameters
+    ----------
+    a, b
+        Each a version, a path, ``latest`` or ``champion``.
+    """
     from fraudctl.tables import moment
 
     one, other = _open_both(project, a, b, progress or Silent())
@@ -126,15 +137,23 @@ def promote_model(
     project: Project,
     reference: str,
     *,
-    now: datetime,
-    by: str,
+    now: datetime | None = None,
+    by: str | None = None,
     force_reason: str | None = None,
     progress: Progress | None = None,
 ) -> Entry:
     """Make a version the champion.
 
-    Its latest gate must have passed on its own test period, by rules that are still those of the project file;
-    ``force_reason`` says why it is promoted all the same.
+    Its latest gate must have passed on its own test period, by rules that are still those of the project file.
+
+    Parameters
+    ----------
+    reference
+        A version, a path, or ``latest``.
+    now, by
+        When and by whom, for the registry's log; by default now, and the user of this process.
+    force_reason
+        Why it is promoted although its gate does not allow it; None refuses that.
 
     Raises
     ------
@@ -145,16 +164,33 @@ def promote_model(
 
     bundle = open_bundle(project, reference, progress=progress)
     return registry.promote(
-        project.models_dir, bundle.version, now=now, by=by, force_reason=force_reason,
+        project.models_dir,
+        bundle.version,
+        now=now or datetime.now(UTC),
+        by=by or user_name(),
+        force_reason=force_reason,
         sections=section_digests(judging_project(bundle, project)),
-    )  # fmt: skip
+    )
 
 
-def rollback_model(project: Project, *, reason: str, now: datetime, by: str) -> Entry:
-    """Give the crown back to the champion before this one."""
+def rollback_model(project: Project, *, reason: str, now: datetime | None = None, by: str | None = None) -> Entry:
+    """Make the champion before this one the champion again.
+
+    Parameters
+    ----------
+    reason
+        Why, for the registry's log.
+    now, by
+        When and by whom; by default now, and the user of this process.
+
+    Raises
+    ------
+    UsageError
+        There was no champion before this one.
+    """
     from fraudctl import registry
 
-    return registry.rollback(project.models_dir, reason=reason, now=now, by=by)
+    return registry.rollback(project.models_dir, reason=reason, now=now or datetime.now(UTC), by=by or user_name())
 
 
 def compare_models(
@@ -166,7 +202,24 @@ def compare_models(
     until: datetime | date | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Put two models side by side on the same events, by default the test period of the younger one."""
+    """Compare two models on the same events.
+
+    Parameters
+    ----------
+    a, b
+        Each a version, a path, ``latest`` or ``champion``; differences are B minus A.
+    from_time, until
+        Period ``[from_time, until)``; by default the test period of the model with the later as_of.
+
+    Raises
+    ------
+    UsageError
+        The period begins before the later as_of.
+    DataError
+        The period has no events that can be judged.
+    BundleError
+        A bundle is missing, damaged or of another project.
+    """
     from fraudctl.compare import compare
 
     progress = progress or Silent()

@@ -69,6 +69,21 @@ def write_sample(
 ) -> SampleResult:
     """Generate synthetic events, and write them as Parquet with the project file that ``init`` proposes for them.
 
+    Parameters
+    ----------
+    folder
+        Where the files are written.
+    n_events
+        Payments, before the duplicates that the sample adds.
+    days
+        Length of the period that they cover.
+    seed
+        The same seed gives the same files.
+    truth
+        A Parquet file for what the generator knows: the fraud pattern of each event; None writes none.
+    force
+        Replace files that are there.
+
     Raises
     ------
     UsageError

@@ -36,6 +36,11 @@ def json_schema_of(kind: Kind) -> JsonObject:
     """Return the JSON Schema (draft 2020-12) of a document.
 
     That of a result has an ``$id`` with its name and ``schema_version``, and a description of every key.
+
+    Parameters
+    ----------
+    kind
+        Which document.
     """
     if kind is Kind.PROJECT:
         from fraudctl.project import json_schema

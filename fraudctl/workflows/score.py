@@ -92,8 +92,8 @@ def _tuple(paths: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def open_model(
-    place: Path,
-    reference: str,
+    place: str | Path,
+    reference: str = "latest",
     *,
     expect: str | None = None,
     progress: Progress | None = None,
@@ -103,8 +103,14 @@ def open_model(
 
     Parameters
     ----------
+    place
+        The project's folder, or its fraudctl.toml.
+    reference
+        A version, a path of a bundle, ``latest`` or ``champion``.
     expect
         The only version that is opened; None for any.
+    role
+        What messages call it.
 
     Raises
     ------
@@ -121,7 +127,7 @@ def open_model(
 
 
 def find_model(
-    place: Path, reference: str, *, progress: Progress | None = None, role: str = "model"
+    place: str | Path, reference: str, *, progress: Progress | None = None, role: str = "model"
 ) -> tuple[Bundle, Project | None]:
     """Find and check a bundle; a path to a bundle needs no project."""
     from fraudctl.bundle import MANIFEST, load_bundle
@@ -154,6 +160,8 @@ def score_files(
 
     Parameters
     ----------
+    model
+        What `open_model` returned.
     data
         The new events. Outcomes in them are used as they arrived, as those of the history are.
     history
@@ -161,6 +169,8 @@ def score_files(
         or week in which the new events begin take slots.
     sources
         Source name -> its files; by default where the project says.
+    output
+        The Parquet file to write.
     with_features
         Adds the value of every feature.
     explained

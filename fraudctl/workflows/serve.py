@@ -123,6 +123,13 @@ def say_memory(service: Service) -> None:
 def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None = None) -> None:
     """Serve decisions until SIGTERM or SIGINT.
 
+    Parameters
+    ----------
+    serving
+        What is served: the bundles, the state, the address.
+    limits
+        How much it takes at once, and for how long it waits.
+
     Raises
     ------
     UsageError

@@ -54,6 +54,19 @@ def build_state(
 ) -> StateResult:
     """Build what scoring remembers from history in one go, for one or several bundles.
 
+    Parameters
+    ----------
+    models
+        The bundles that the state will serve, the champion first.
+    folder
+        Where the state is written.
+    history
+        Files, globs or folders of the events so far; outcomes in them count from the times at which they arrived.
+    sources
+        Source name -> its files; by default where the project says.
+    force
+        Replace a state that the folder holds.
+
     Raises
     ------
     UsageError
@@ -232,6 +245,11 @@ def save_state(store: Store, live: LiveState, *, progress: Progress | None = Non
 def compact_state(folder: Path, *, progress: Progress | None = None) -> StateResult:
     """Bring the snapshot in a folder forward through its closed log segments, while a server may go on writing.
 
+    Parameters
+    ----------
+    folder
+        The folder of the state.
+
     Raises
     ------
     UsageError
@@ -304,6 +322,11 @@ class Verified:
 def verify_state(folder: Path, *, progress: Progress | None = None) -> Verified:
     """Check everything in the folder of a state, and change nothing: a server may go on writing.
 
+    Parameters
+    ----------
+    folder
+        The folder of the state.
+
     Raises
     ------
     BundleError
@@ -363,6 +386,13 @@ def repair_state(folder: Path, target: Path, *, progress: Progress | None = None
 
     Kept are the snapshot, every log record that is what was written, decisions and answers. Left out is what is not,
     and said.
+
+    Parameters
+    ----------
+    folder
+        The folder of the damaged state.
+    target
+        A new or empty folder for the repaired one.
 
     Raises
     ------
@@ -470,6 +500,11 @@ def require_state(folder: Path) -> int:
 
 def show_state(folder: Path) -> StateResult:
     """Say what a saved state holds, from the head of its snapshot and its log; `verify_state` checks all of it.
+
+    Parameters
+    ----------
+    folder
+        The folder of the state.
 
     Raises
     ------

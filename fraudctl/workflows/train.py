@@ -137,6 +137,13 @@ def choose_threshold(
 
     The choice is made on the bundle's own fold predictions, never on a test period.
 
+    Parameters
+    ----------
+    model
+        A version, a path, ``latest`` or ``champion``.
+    by
+        Who chooses, for the registry's log; by default the user of this process.
+
     Raises
     ------
     BundleError

@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its project-file sections parse, its Python runs, its links lead somewhere."""
+"""The README and the guide to Python are true: commands and Python run, project-file sections parse, links lead on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from fraudctl.project import parse_project
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 DATA = '[data]\nevents = "x"\nevent_id = "i"\nevent_time = "t"\nlabel = "y"\nlabel_delay = "7d"\n'
 
 
-def blocks(marker: str) -> list[str]:
-    return re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+def blocks(marker: str, page: str = README) -> list[str]:
+    return re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,18 @@ def test_python_runs(workplace: Path) -> None:
     done = subprocess.run([sys.executable, "-c", block], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Estimate(" in done.stdout
+
+
+def test_the_guide_to_python_runs_and_its_results_have_a_view(workplace: Path) -> None:
+    lines = [*blocks("python", GUIDE), "print([len(item._repr_html_()) > 10_000 for item in (result, explained)])"]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=workplace, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert re.match(r"\d+ events, \d+ features, known until 20", said[0])
+    assert said[-2].startswith("4 ")
+    assert said[-1] == "[True, True]"
 
 
 def test_project_sections_parse() -> None:
