@@ -35,6 +35,10 @@ def check_times(data: Data, *, now: datetime | None) -> Iterator[Finding]:
         if not len(times):
             return
     yield from _zone(data, column)
+    form = data.project.data.time
+    if form is not None and form.invented_origin is not None:
+        what = "the origin of the times is made up: dates, weekdays and hours of the day mean nothing, in any report"
+        yield Finding("time-origin", "info", column, what, hint="[data.time] origin, where it is known")
     yield from _range(column, times, now)
     yield from _order(column, times)
     local = times.dt.convert_time_zone(data.project.data.timezone)

@@ -23,7 +23,9 @@ EXACT: Final = 2**53
 WIDE: Final = (pl.UInt64, pl.Int128, pl.UInt128)
 TRUTHS: Final = {"true": True, "t": True, "yes": True, "y": True, "1": True, "false": False, "f": False, "no": False,
                  "n": False, "0": False}  # fmt: skip
-_KEPT: Final = "\0text "
+Reader = tuple[Callable[[pl.Series], pl.Series], pl.DataType]
+Readers = dict[str, Reader]
+"""Column -> what reads it, and the type that comes out."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,9 @@ class Form:
         self._require(schema, place)
         raw = raw.with_columns([self._without(name, kind) for name, kind in schema.items() if self.missing(name)])
         raw = self._joined_time(raw, schema)
-        changed = [
-            pl.col(name).map_batches(read, return_dtype=kind) for name, (read, kind) in self._readers(schema).items()
-        ]
-        known = set(self._readers(schema))
+        readers = self._readers(raw, schema)
+        changed = [pl.col(name).map_batches(read, return_dtype=kind) for name, (read, kind) in readers.items()]
+        known = set(readers)
         raw = raw.with_columns(changed) if changed else raw
         if untyped:
             raw = self._typed(raw, [name for name in schema if name not in known])
@@ -193,24 +194,14 @@ class Form:
         ]
         return raw.with_columns(pl.concat_str(parts, separator="|").alias(str(made)))
 
-    def _readers(
-        self, schema: Mapping[str, pl.DataType]
-    ) -> dict[str, tuple[Callable[[pl.Series], pl.Series], pl.DataType]]:
+    def _readers(self, raw: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> Readers:
         """Return how each column is read whose notation or type is declared, and what it then is."""
-        out: dict[str, tuple[Callable[[pl.Series], pl.Series], pl.DataType]] = {}
-        if self.reading is not None:
-            for name, section in self.reading.numbers.columns.items():
-                if schema.get(name) == pl.String:
-                    out[name] = (_numbers(section), pl.Float64())
-            for name, kind in self.reading.types.items():
-                if name in schema and name not in out:
-                    found = self._declared(schema[name], kind)
-                    if found is not None:
-                        out[name] = found
+        out = self._declared_readers(schema)
         for name in self.ids | self.agreed:
             wide = name in schema and (schema[name] in WIDE or (name in self.agreed and schema[name] != pl.String))
             if wide and name not in out:
                 out[name] = (to_text, pl.String())
+        out |= {name: self._wide(raw, name) for name, kind in schema.items() if kind in WIDE and name not in out}
         for name, form in self.time_forms.items():
             if name in schema:
                 role = "event_time" if name == self.event_time else "time"
@@ -218,7 +209,31 @@ class Form:
                 out[name] = (_times(form, self.timezone, role, part), times.UTC_US)
         return out
 
-    def _declared(self, dtype: pl.DataType, kind: str) -> tuple[Callable[[pl.Series], pl.Series], pl.DataType] | None:
+    def _declared_readers(self, schema: Mapping[str, pl.DataType]) -> Readers:
+        """Return how columns are read whose numbers or types are declared."""
+        out: Readers = {}
+        if self.reading is None:
+            return out
+        for name, section in self.reading.numbers.columns.items():
+            if schema.get(name) == pl.String:
+                out[name] = (_numbers(section), pl.Float64())
+        for name, kind in self.reading.types.items():
+            found = self._declared(schema[name], kind) if name in schema and name not in out else None
+            if found is not None:
+                out[name] = found
+        return out
+
+    def _wide(self, raw: pl.LazyFrame, name: str) -> Reader:
+        """Return how integers of more than 63 bits are read: as Int64 where all fit, else as text, as hashes are."""
+        trained = dict(self.trained).get(name)
+        if trained is None or isinstance(trained, pl.Unknown):
+            low, high = raw.select(pl.col(name).min().alias("low"), pl.col(name).max().alias("high")).collect().row(0)
+            as_text = name in self.text or (low is not None and not -(2**63) <= low <= high < 2**63)
+        else:
+            as_text = trained == pl.String
+        return (to_text, pl.String()) if as_text else (_as_whole, pl.Int64())
+
+    def _declared(self, dtype: pl.DataType, kind: str) -> Reader | None:
         if kind == "text":
             return None if dtype == pl.String else (to_text, pl.String())
         if kind == "number":

@@ -27,7 +27,7 @@ def find_kinds(texts: pl.LazyFrame, names: Collection[str]) -> dict[str, pl.Data
     for name in names:
         nominated[name] = kind = _nominate(head[name].drop_nulls())
         tests += [test.alias(f"{name}\0{key}") for key, test in _tests(name, kind).items()]
-    found = texts.select(tests).collect().row(0, named=True)
+    found = texts.select(tests).collect().row(0, named=True) if tests else {}
     out = {}
     for name, kind in nominated.items():
         told = {key.rpartition("\0")[2]: value for key, value in found.items() if key.rpartition("\0")[0] == name}

@@ -24,6 +24,10 @@ _UNKNOWN = frozenset(
 _MAX_VALUES = 10
 
 
+_BETWEEN = re.compile(r"(?<=[a-z])[\s_-]+(?=[a-z])")
+"""What may stand between the words of an outcome; nothing else is left out: "fraud?" and "-1" are no fraud."""
+
+
 def encoding(values: pl.Series) -> Mapping | None:
     """Give the mapping of a column's values to outcomes, or None where they are not surely one.
 
@@ -34,6 +38,7 @@ def encoding(values: pl.Series) -> Mapping | None:
     >>> encoding(pl.Series([0, 1, 2])), encoding(pl.Series(["legit", "Fraud"])), encoding(pl.Series([1, 2]))
     ({'0': 0, '1': 1, '2': None}, {'Fraud': 1, 'legit': 0}, None)
     """
+    values = values.fill_nan(None) if values.dtype.is_float() else values
     distinct = values.drop_nulls().unique()
     if not 1 <= len(distinct) <= _MAX_VALUES:
         return None
@@ -56,8 +61,16 @@ def _of_numbers(distinct: pl.Series) -> Mapping | None:
 
 def _of_words(distinct: pl.Series) -> Mapping | None:
     mapping: Mapping = {}
-    for value in sorted(distinct.cast(pl.String)):
-        word = re.sub(r"[^a-z0-9]", "", value.lower())
+    texts = distinct.cast(pl.String)
+    numbers = texts.str.strip_chars().cast(pl.Float64, strict=False)
+    if not numbers.null_count():  # the text of numbers: "0.0" and "1", and perhaps "-1" for unknown
+        found = _of_numbers(numbers.unique())
+        known = {1.0: 1, 0.0: 0}
+        return None if found is None else {
+            text: known.get(number) for text, number in sorted(zip(texts, numbers, strict=True))
+        }  # fmt: skip
+    for value in sorted(texts):
+        word = _BETWEEN.sub("", value.strip().lower())
         if word in _FRAUD:
             mapping[value] = 1
         elif word in _LEGIT:

@@ -287,3 +287,13 @@ def test_a_label_in_the_repeated_hour_arrives_after_its_event(tmp_path: Path) ->
     frame.write_parquet(tmp_path / "x.parquet")
     found = tables.load_events(project(tmp_path, "x.parquet", 'label_time = "known"\n', zone="Europe/Berlin")).frame
     assert (found["label_time"] - found["event_time"]).dt.total_minutes().sort().to_list() == [10, 20]
+
+
+@pytest.mark.parametrize("kind", [pl.UInt64, pl.Int128])
+def test_wide_numbers_without_a_role_are_numbers_where_they_fit_and_text_where_not(kind: Any, tmp_path: Path) -> None:
+    frame = world().with_columns(
+        few=pl.Series(range(N), dtype=kind), hash=pl.Series([2**63 + i for i in range(N)], dtype=kind)
+    )
+    frame.write_parquet(tmp_path / "x.parquet")
+    schema = tables.load_schema(project(tmp_path, "x.parquet"))
+    assert (schema["few"], schema["hash"]) == (pl.Int64, pl.String)
