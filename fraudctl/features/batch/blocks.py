@@ -27,11 +27,11 @@ class Block:
 
     @classmethod
     def empty(cls, features: Sequence[Feature], strips: Strips) -> Block:
-        """Give a block whose values are still to be written."""
+        """Return a block whose values are still to be written."""
         return cls(features, np.empty((len(strips.places), len(features)), np.int64), strips)
 
     def slot(self, feature: Feature) -> int:
-        """Give the column of a feature."""
+        """Return the column of a feature."""
         return next(i for i, item in enumerate(self.features) if item.name == feature.name)
 
     def put(self, feature: Feature, values: Array, workers: Workers) -> None:
@@ -64,7 +64,7 @@ class Block:
 
 
 def _column(block: Block, c: int, valid: Array, n_nulls: list[int]) -> pl.Series:
-    """Give column ``c`` of a block after `sweep.unpack`, where it lies; ``valid`` and ``n_nulls`` are by strip."""
+    """Return column ``c`` of a block after `sweep.unpack`, where it lies; ``valid`` and ``n_nulls`` are by strip."""
     import pyarrow as pa
 
     (n, k), feature = block.values.shape, block.features[c]

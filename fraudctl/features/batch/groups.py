@@ -155,7 +155,7 @@ class Workers:
 
 
 def gathered(values: Array, rows: Array, workers: Workers) -> Array:
-    """Give ``values[rows]``."""
+    """Return ``values[rows]``."""
     from fraudctl.features.batch import kernels
 
     out, values = np.empty(len(rows), values.dtype), np.ascontiguousarray(values)
@@ -180,7 +180,7 @@ def queries_of(
 
 
 def event_history(queries: Queries, mask: Array | None, *, include_current: bool) -> History:
-    """Give the events themselves as history, or those of them whose ``mask`` (by row) is true."""
+    """Return the events themselves as history, or those of them whose ``mask`` (by row) is true."""
     if mask is None:
         current = queries.at if include_current else queries.nowhere
         return History(queries.rows, queries.row_starts, queries.row_times, current)
@@ -234,7 +234,7 @@ class Outcomes:
 
 
 def label_history(queries: Queries, outcomes: Outcomes, times: Array, *, workers: Workers) -> Labels:
-    """Give the outcomes of the events as history, sorted by arrival within each group."""
+    """Return the outcomes of the events as history, sorted by arrival within each group."""
     rows, happened, starts = _by_arrival(queries, outcomes, times)
     starts = np.concatenate([starts, np.full(queries.n_groups - queries.n_codes, starts[-1], np.int64)])
     fraud, when = gathered(outcomes.fraud, rows, workers), gathered(outcomes.arrived, rows, workers)
@@ -242,7 +242,7 @@ def label_history(queries: Queries, outcomes: Outcomes, times: Array, *, workers
 
 
 def _by_arrival(queries: Queries, outcomes: Outcomes, times: Array) -> tuple[Array, Array, Array]:
-    """Give the rows with an outcome and an entity, by group and arrival, their times, and where groups start.
+    """Return the rows with an outcome and an entity, by group and arrival, their times, and where groups start.
 
     Where outcomes arrived in the order of the events, the order of the queries is that of arrival.
     """
@@ -284,7 +284,7 @@ def _empty_ranges(queries: Queries, windows: list[int]) -> Ranges:
 
 
 def codes_of(values: pl.Series) -> tuple[Array, int]:
-    """Give the values of a column as numbers from 0; null is -1.
+    """Return the values of a column as numbers from 0; null is -1.
 
     Returns
     -------
@@ -303,7 +303,7 @@ def codes_of(values: pl.Series) -> tuple[Array, int]:
 
 
 def _above(values: pl.Series, low: int) -> Array:
-    """Give integers as what they are above the lowest, null as -1; chunk by chunk, for that needs no copy of all."""
+    """Return integers as what they are above the lowest, null as -1; chunk by chunk, for that needs no copy of all."""
     out, at = np.empty(len(values), POSITION), 0
     for chunk in values.get_chunks():
         part = chunk if not chunk.null_count() else chunk.fill_null(low - 1)
@@ -313,7 +313,7 @@ def _above(values: pl.Series, low: int) -> Array:
 
 
 def joint_codes(first: tuple[Array, int], second: tuple[Array, int]) -> tuple[Array, int]:
-    """Give the pairs of two columns' codes as numbers from 0; -1 where either is."""
+    """Return the pairs of two columns' codes as numbers from 0; -1 where either is."""
     both = (first[0] >= 0) & (second[0] >= 0)
     codes = np.where(both, first[0].astype(np.int64) * second[1] + second[0], -1)
     return codes_of(pl.Series(codes).replace(-1, None))

@@ -37,7 +37,7 @@ def default_workers(threads: int | None = None) -> Workers:
 
 
 def compiled_before() -> bool:
-    """Say whether the loops have been compiled on this machine."""
+    """Return whether the loops have been compiled on this machine."""
     from fraudctl.features.batch import kernels
 
     return kernels.compiled_before()

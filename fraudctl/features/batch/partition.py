@@ -18,7 +18,7 @@ N_BUCKETS = 4096
 
 
 def buckets_of(values: pl.Series, *, first_row: int = 0) -> Array:
-    """Give the bucket of each row, shape (n,); a null shares no history and is spread by its row number."""
+    """Return the bucket of each row, shape (n,); a null shares no history and is spread by its row number."""
     if values.null_count() == len(values):
         return (np.arange(len(values)) + first_row) % N_BUCKETS
     buckets = (values.hash(seed=1) % N_BUCKETS).cast(pl.Int64).to_numpy()

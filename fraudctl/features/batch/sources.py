@@ -23,7 +23,7 @@ from fraudctl.tables import to_entity, to_utc
 def normalise_source(
     raw: pl.LazyFrame, section: SourceSection, *, name: str, timezone: str, columns: Collection[str]
 ) -> pl.DataFrame:
-    """Give the columns of another table their roles.
+    """Return the columns of another table their roles.
 
     Parameters
     ----------

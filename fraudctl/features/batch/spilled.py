@@ -142,7 +142,7 @@ class Spilled:
             self.passes.append(_Pass(folder, packing.n_partitions, names))
 
     def columns(self, chunk: int, names: Sequence[str]) -> pl.DataFrame:
-        """Give columns of the events, or features, of a chunk."""
+        """Return columns of the events, or features, of a chunk."""
         wanted, row_level = self._with_needs(names)
         base = pl.read_ipc(self.chunks[chunk], columns=[n for n in wanted if self._is_base(n)])
         held = [base]
@@ -158,7 +158,7 @@ class Spilled:
         return pl.DataFrame([engine.column(name) for name in names])
 
     def table(self) -> Iterator[pl.DataFrame]:
-        """Give the feature table, chunk by chunk, with the columns that `batch.build` gives."""
+        """Return the feature table, chunk by chunk, with the columns that `batch.build` gives."""
         base = list(pl.read_ipc_schema(self.chunks[0]))
         names = [name for name in base if name not in set(self.features.names)]
         for chunk in range(len(self.chunks)):
@@ -174,7 +174,7 @@ class Spilled:
         return step is not None and step.spec.of_one_row and not step.is_column
 
     def _with_needs(self, names: Sequence[str]) -> tuple[list[str], list[Feature]]:
-        """Give the names, what row-level ones among them need, and these in the order in which they can be computed."""
+        """Return the names with what row-level ones need; and the row-level ones, in the order of computation."""
         wanted, edge = dict.fromkeys(names), list(names)
         while edge:
             name = edge.pop()
@@ -285,7 +285,7 @@ def _input_columns(entity: str, members: list[Feature]) -> list[str]:
 
 
 def _pieces(edges: Array, most_rows: int) -> Iterator[tuple[int, int]]:
-    """Give runs of chunks ``[first, stop)`` of at most so many rows, or of one chunk; rows start at ``edges``."""
+    """Return runs of chunks ``[first, stop)`` of at most so many rows, or of one chunk; rows start at ``edges``."""
     first = 0
     while first < len(edges) - 1:
         stop = max(int(np.searchsorted(edges, edges[first] + most_rows, side="right")) - 1, first + 1)
@@ -294,7 +294,7 @@ def _pieces(edges: Array, most_rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _own_rows(source: pl.DataFrame, entity: str, p: int, packing: Packing) -> pl.DataFrame:
-    """Give the rows of another table that can belong to a partition."""
+    """Return the rows of another table that can belong to a partition."""
     if entity not in source.columns:
         return source
     return source.filter(pl.Series(packing.partition_of[buckets_of(source[entity])] == p))

@@ -129,7 +129,7 @@ class FeatureSet:
         return [feature.name for feature in self.features if feature.dtype == "category"]
 
     def __getitem__(self, name: str) -> Feature:
-        """Give the feature, or hidden step, of that name."""
+        """Return the feature, or hidden step, of that name."""
         return next(feature for feature in self.steps if feature.name == name)
 
 
@@ -144,7 +144,7 @@ class SourceTable:
 def define(
     project: Project, schema: Mapping[str, pl.DataType], *, sources: Mapping[str, SourceTable] | None = None
 ) -> FeatureSet:
-    """Give the features that a project asks for.
+    """Return the features that a project asks for.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def _source_columns(source: str, steps: tuple[Feature, ...], entities: list[str]
 def usable_source_columns(
     project: Project, name: str, table: SourceTable, columns: Mapping[str, pl.DataType]
 ) -> dict[str, pl.DataType]:
-    """Give the columns of another table that definitions may use: event_time, its entities, and all without a role."""
+    """Return the columns of another table that definitions may use: event_time, entities, and all without a role."""
     section = table.section
     out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")}
     for entity, column in section.entities.items():
@@ -214,7 +214,7 @@ def usable_source_columns(
 
 
 def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
-    """Give the columns that definitions may use: event_time (where the data have one), amount, entities, data columns.
+    """Return the columns that definitions may use: event_time (if the data have one), amount, entities, data columns.
 
     The label, its time, the event id, ignored columns, weights and the control group are not among them.
     """

@@ -62,7 +62,7 @@ class Description:
     n_events: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as what JSON can hold."""
+        """Return it as what JSON can hold."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 

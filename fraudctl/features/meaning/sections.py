@@ -136,7 +136,7 @@ class Reader:
         return column if column in known and inside(column) == column else known_as
 
     def _roles(self) -> dict[str, str]:
-        """Give raw column name -> the name that it is known by, for entities and roles that may be used."""
+        """Return raw column name -> the name that it is known by, for entities and roles that may be used."""
         names = {column: name for name, column in self.project.entities.items()}
         if self.project.data.amount is not None:
             names[self.project.data.amount] = "amount"

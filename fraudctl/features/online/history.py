@@ -84,7 +84,7 @@ def _in_full(state: OnlineFeatures, n: int, work: Callable[[int], int]) -> None:
 
 
 def _with_features(state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Give the frame with the features that go into logs, each as of its event."""
+    """Return the frame with the features that go into logs, each as of its event."""
     inputs = state.plan.inputs[""]
     used = {*inputs.numbers, *inputs.codes, *(name for expr in inputs.wheres.values() for name in expr.columns)}
     steps = {step.name: step for step in state.features.steps}
@@ -115,7 +115,7 @@ def _is_column(features: FeatureSet, name: str) -> bool:
 
 
 def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str) -> tuple[Array, Array]:
-    """Give the numbers (n, n_numbers) and codes (n, n_codes) that rows bring."""
+    """Return the numbers (n, n_numbers) and codes (n, n_codes) that rows bring."""
     minutes = None
     if MINUTE in inputs.numbers or COSINE in inputs.numbers:
         local = table["event_time"].dt.convert_time_zone(timezone).dt
@@ -188,7 +188,7 @@ def _make_pairs(state: OnlineFeatures, slots: Array) -> None:
 
 
 def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:
-    """Give the slot of each value, NULL for null; slots that are not there are made."""
+    """Return the slot of each value, NULL for null; slots that are not there are made."""
     there = state.slots[number]
     unique = values.unique(maintain_order=True).drop_nulls()
     new = [value for value in unique.to_list() if value not in there] if there else unique.to_list()

@@ -45,7 +45,7 @@ class Other:
         self._horizon_us = plan.horizon_us
 
     def read(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Give (since when it is valid, since when usable, its values in the order of `columns`)."""
+        """Return (since when it is valid, since when usable, its values in the order of `columns`)."""
         valid = micros(row.get("event_time"))
         usable = row.get("usable_time")
         known = valid if usable is None else max(valid, micros(usable, name="usable_time"))
@@ -98,7 +98,7 @@ class Other:
                 found.popitem(last=False)
 
     def looked_up(self, spec: LookupSpec, value: Any, time: int) -> Any:
-        """Give an attribute of the row that is valid for a value of an entity at a time; None where there is none."""
+        """Return an attribute of the row that is valid for a value of an entity at a time; None where there is none."""
         found = None if value is None else self.latest[spec.entity].get(value)
         if found is None or found[0][1] >= time:
             return None
@@ -115,7 +115,7 @@ def _longest_age(features: FeatureSet, source: str, entity: str) -> int | None:
 
 
 def _after(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Say whether a row comes after another: by validity, use, then contents, null first."""
+    """Return whether a row comes after another: by validity, use, then contents, null first."""
     for a, b in zip(one, other, strict=True):
         if a != b:
             if isinstance(a, tuple) and a[0] != b[0]:

@@ -91,11 +91,11 @@ class Plan:
         self.rounds = self._rounds()
 
     def tracks_of(self, table: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Give where the layout describes the logs that rows of a table go to."""
+        """Return where the layout describes the logs that rows of a table go to."""
         return np.array([track.at for track in self.tracks if track.table == table], np.int64)
 
     def space(self, *names: str) -> int:
-        """Give the number of a key space, which is made on its first mention."""
+        """Return the number of a key space, which is made on its first mention."""
         for i, space in enumerate(self.spaces):
             if space.names == names:
                 return i
@@ -256,7 +256,7 @@ class Plan:
 
 
 def _in_order(features: FeatureSet) -> Iterable[Feature]:
-    """Give the features in the model's order, then the hidden steps."""
+    """Return the features in the model's order, then the hidden steps."""
     return [*features.features, *(step for step in features.steps if step.hidden)]
 
 

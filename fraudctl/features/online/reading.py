@@ -68,12 +68,12 @@ class Brought:
     codes: tuple[Getter, ...]
 
     def own(self, row: list[Any]) -> Array:
-        """Give the numbers that a row brings."""
+        """Return the numbers that a row brings."""
         values = [row[place] for place in self.numbers]
         return np.array([_NAN if value is None else value for value in values], np.float64)
 
     def coded(self, row: list[Any]) -> Array:
-        """Give the codes that a row brings, and which conditions it meets."""
+        """Return the codes that a row brings, and which conditions it meets."""
         return np.array([take(row) for take in self.codes], np.int64)
 
 
@@ -147,7 +147,7 @@ class Reader:
         return Turn(item.program, bool((current | hours).any()), asked, tuple(one for one in computed if one))
 
     def _used(self) -> set[str]:
-        """Give the names whose values others use."""
+        """Return the names whose values others use."""
         inputs = self.plan.inputs[""]
         used = {need for step in self.features.steps for need in step.spec.needs}
         return used | {*inputs.numbers, *inputs.codes}
@@ -164,7 +164,7 @@ class Reader:
     # ------------------------------------------------------------ reading and answering
 
     def read(self, event: Mapping[str, Any]) -> tuple[int, list[Any]]:
-        """Give the µs of an event and its values by place."""
+        """Return the µs of an event and its values by place."""
         row: list[Any] = [None] * self.width
         get = event.get
         try:
@@ -216,11 +216,11 @@ class Reader:
         return Seen(time, row, own, codes)
 
     def categories(self, row: list[Any]) -> dict[str, str | None]:
-        """Give the features of a row that are categories."""
+        """Return the features of a row that are categories."""
         return {name: row[place] for name, place in self._categories}
 
     def lookups(self) -> list[tuple[LookupSpec, int, int, Callable[[Any], Any]]]:
-        """Give each lookup with its places in row and answers (-1 for a category), and how its value becomes typed."""
+        """Return each look-up, its places in row and answers (-1 for a category), and how its value becomes typed."""
         out = []
         for step in self.features.steps:
             if isinstance(step.spec, LookupSpec):

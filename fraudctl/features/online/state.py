@@ -46,7 +46,7 @@ _MESSAGE = 300
 
 
 def _id(key: Any) -> int | str:
-    """Give an event id, or raise where it is none."""
+    """Return an event id, or raise where it is none."""
     if type(key) is int or type(key) is str:
         return key
     msg = f"event_id: is {type(key).__name__}; expected a whole number or a text"
@@ -145,7 +145,7 @@ class OnlineFeatures:
         return int(arrays + names + self.ledger.nbytes + _MESSAGE * (len(self.due) + n_rows))
 
     def predicted_bytes(self, events_per_day: float, n_entities: Mapping[str, int], *, rows_per_day: float = 0) -> int:
-        """Give what the state takes at most once its longest window is full.
+        """Return what the state takes at most once its longest window is full.
 
         Parameters
         ----------
@@ -385,7 +385,7 @@ class OnlineFeatures:
         return seen, OnlineRow(out[: len(self.features.features)], self.reader.categories(row))
 
     def _slots_of(self, row: list[Any]) -> Array:
-        """Give the slot of an event in each key space: NULL without a value, EMPTY where it was never seen."""
+        """Return the slot of an event in each key space: NULL without a value, EMPTY where it was never seen."""
         found = [
             arena.NULL if place < 0 or row[place] is None else slots.get(row[place], arena.EMPTY)
             for place, slots in zip(self._entities, self.slots, strict=True)
@@ -430,7 +430,7 @@ class OnlineFeatures:
             self.lengthen()
 
     def _made(self, row: list[Any]) -> Array:
-        """Give the slots of an event that is taken in; those that are not there are made."""
+        """Return the slots of an event that is taken in; those that are not there are made."""
         found = [
             arena.NULL if place < 0 or row[place] is None else self._slot(number, row[place])
             for number, place in enumerate(self._entities)

@@ -112,15 +112,15 @@ class Inputs:
     wheres: dict[str, RowExpr] = field(default_factory=dict)
 
     def number(self, name: str) -> int:
-        """Give the place of a number."""
+        """Return the place of a number."""
         return _place(self.numbers, name)
 
     def code(self, name: str) -> int:
-        """Give the place of a code."""
+        """Return the place of a code."""
         return _place(self.codes, name)
 
     def where(self, expr: RowExpr | None) -> int:
-        """Give the place, among the codes, of a condition; -1 for none."""
+        """Return the place, among the codes, of a condition; -1 for none."""
         if expr is None:
             return -1
         self.wheres[expr.sql] = expr

@@ -26,7 +26,7 @@ _LIMIT = 1 << 63
 
 
 def micros(value: Any, *, name: str = "event_time") -> int:
-    """Give µs UTC of an instant: a whole number of them, or a time with a zone."""
+    """Return µs UTC of an instant: a whole number of them, or a time with a zone."""
     if type(value) is int:
         return value
     if isinstance(value, datetime) and value.tzinfo is not None:
@@ -36,7 +36,7 @@ def micros(value: Any, *, name: str = "event_time") -> int:
 
 
 def local_clock(zone: str) -> Callable[[int], datetime]:
-    """Give a function from µs UTC to the naive local time there."""
+    """Return a function from µs UTC to the naive local time there."""
     if zone == "UTC":
         return lambda us: EPOCH + timedelta(microseconds=us)
     found = ZoneInfo(zone)
@@ -48,7 +48,7 @@ def local_clock(zone: str) -> Callable[[int], datetime]:
 
 
 def coercion(dtype: pl.DataType) -> Coercion:
-    """Give a function that brings a value to a type; None is null, and so is a float that is not finite.
+    """Return a function that brings a value to a type; None is null, and so is a float that is not finite.
 
     The function raises TypeError for a value that the type cannot have.
     """
@@ -119,7 +119,7 @@ def _moment_of(dtype: pl.DataType) -> Callable[[Any], Any]:
 
 
 def code_of(value: Any) -> int:
-    """Give the number that stands for a value among those of its column; `NO_CODE` for null.
+    """Return the number that stands for a value among those of its column; `NO_CODE` for null.
 
     Whole numbers stand for themselves, floats for their bits; texts are hashed to 64 bits (BLAKE2b).
     """

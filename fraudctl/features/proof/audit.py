@@ -124,7 +124,7 @@ class AuditResult:
         return not self.differences and not self.suspects
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as what JSON can hold."""
+        """Return it as what JSON can hold."""
         return {"schema_version": SCHEMA_VERSION, "passed": self.passed, **asdict(self)}
 
 
@@ -329,7 +329,7 @@ def _compared(name: str, check: str, got: list[Any], expected: list[Any], ids: l
 
 
 def _distance(got: Any, expected: Any) -> float:
-    """Give the relative difference of two numbers; of anything else 0 where equal and infinity where not."""
+    """Return the relative difference of two numbers; of anything else 0 where equal and infinity where not."""
     if isinstance(got, float) and not math.isfinite(got):
         got = None
     if isinstance(got, (int, float)) and isinstance(expected, (int, float)):
@@ -447,7 +447,7 @@ def _suspicions(frame: pl.DataFrame, column: pl.Series, pending: list[_Pending],
 
 
 def _ranked(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Give a column as numbers in which only the order matters; null as NaN."""
+    """Return a column as numbers in which only the order matters; null as NaN."""
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return column.cast(pl.Float64).fill_null(math.nan).to_numpy()
     return column.cast(pl.String).rank("dense").cast(pl.Float64).fill_null(math.nan).to_numpy()
@@ -458,6 +458,6 @@ def _both_classes(y_true: np.ndarray[Any, Any]) -> bool:
 
 
 def _null_gap(is_null: Flags, y_true: np.ndarray[Any, Any], labelled: Flags) -> float:
-    """Give the difference between the classes in the share of nulls."""
+    """Return the difference between the classes in the share of nulls."""
     null, y = is_null[labelled], y_true[labelled]
     return float(abs(null[y == 1].mean() - null[y == 0].mean()))

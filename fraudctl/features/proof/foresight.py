@@ -59,14 +59,14 @@ class _View:
     held: dict[tuple[str, bytes], Array] = field(default_factory=dict)
 
     def shared(self, what: str, usable: Array, make: Callable[[], Array]) -> Array:
-        """Give what all columns with the same usable events have in common, made the first time."""
+        """Return what all columns with the same usable events have in common, made the first time."""
         key = what, usable.tobytes()
         if key not in self.held:
             self.held[key] = make()
         return self.held[key]
 
     def basis(self, usable: Array) -> Array:
-        """Give an orthonormal basis of what past and time can explain of the usable events."""
+        """Return an orthonormal basis of what past and time can explain of the usable events."""
         return self.shared("basis", usable, lambda: _basis(self.past[usable], self.slices[usable]))
 
 
@@ -192,7 +192,7 @@ class _Line:
         )  # fmt: skip
 
     def view(self, rows: Array) -> _View:
-        """Give what was known at some events."""
+        """Return what was known at some events."""
         edges = np.quantile(self.seconds, np.linspace(0, 1, _N_SLICES + 1)[1:-1])
         return _View(rows, np.searchsorted(edges, self.seconds[rows], side="right"), self._past(rows))
 
@@ -209,7 +209,7 @@ class _Line:
         return np.column_stack([*columns, *rates, *means, since, self.amounts[rows]]).astype(np.float64)
 
     def _mean(self, first: Array, stop: Array) -> Array:
-        """Give the mean amount of the events in ``[first, stop)``; 0 where there is none."""
+        """Return the mean amount of the events in ``[first, stop)``; 0 where there is none."""
         low, high = np.searchsorted(self.events, first), np.searchsorted(self.events, stop)
         mean: Array = (self.totals[high] - self.totals[low]) / np.maximum(high - low, 1)
         return mean
@@ -226,7 +226,7 @@ class _Line:
         return np.column_stack([*counts, total, np.minimum(next_at, end) - at]).astype(np.float64)
 
     def later_amounts(self, rows: Array) -> Array:
-        """Give the mean amounts of later events."""
+        """Return the mean amounts of later events."""
         at = self.at[rows]
         end = (at // self.stretch + 1) * self.stretch
         edges = [*(np.minimum(at + h + 1, end) for h in HORIZONS), end]
@@ -251,7 +251,7 @@ def _between(sorted_at: Array, first: Array, stop: Array) -> Array:
 
 
 def _basis(past: Array, slices: Array) -> Array:
-    """Give an orthonormal basis of what the past and the time can explain: lines, ranks and steps at quantiles."""
+    """Return an orthonormal basis of what the past and the time can explain: lines, ranks and steps at quantiles."""
     columns: list[Array] = [np.ones(len(past)), *((slices == k) * 1.0 for k in range(1, _N_SLICES))]
     for values in past.T:
         edges = np.unique(np.quantile(values, np.linspace(0, 1, _N_BINS + 1)[1:-1]))
@@ -261,7 +261,7 @@ def _basis(past: Array, slices: Array) -> Array:
 
 
 def _orthonormal(columns: Array) -> Array:
-    """Give an orthonormal basis of what columns span, but for directions in which they hardly differ."""
+    """Return an orthonormal basis of what columns span, but for directions in which they hardly differ."""
     columns = columns / np.maximum(np.sqrt((columns**2).sum(axis=0)), 1e-12)
     sizes, directions = np.linalg.eigh(columns.T @ columns)
     wide = sizes > 1e-9 * max(sizes.max(initial=0.0), 1e-12)
@@ -270,19 +270,19 @@ def _orthonormal(columns: Array) -> Array:
 
 
 def _rest(values: Array, basis: Array) -> Array:
-    """Give what a basis does not explain of values (n,) or (n, k)."""
+    """Return what a basis does not explain of values (n,) or (n, k)."""
     rest: Array = values - basis @ (basis.T @ values)
     return rest
 
 
 def _share(rest: Array, ahead: Array, n_free: int) -> float:
-    """Give the share of a rest that the future explains, corrected for how many numbers it has for it (adjusted R²)."""
+    """Return the share of the residual variance that the future explains (adjusted R²)."""
     share = float(((ahead.T @ rest) ** 2).sum()) / float((rest**2).sum())
     return 1.0 - (1.0 - share) * n_free / (n_free - int(ahead.shape[1]))
 
 
 def _null(rest: Array, ahead: Array, n_free: int, slices: Array, seed: int) -> float:
-    """Give the largest share among permutations within slices of time (Freedman and Lane, 1983)."""
+    """Return the largest share among permutations within slices of time (Freedman and Lane, 1983)."""
     largest, random = -math.inf, np.random.default_rng(seed)
     by_slice = np.argsort(slices, kind="stable")
     for _ in range(N_PERMUTATIONS):
@@ -293,24 +293,24 @@ def _null(rest: Array, ahead: Array, n_free: int, slices: Array, seed: int) -> f
 
 
 def _ranks(values: Array) -> Array:
-    """Give the mean ranks of values, from 0 to 1."""
+    """Return the mean ranks of values, from 0 to 1."""
     return pl.Series(values).rank("average").to_numpy() / len(values)
 
 
 def _clipped(values: Array) -> Array:
-    """Give values without their outermost hundredths, from 0 to 1."""
+    """Return values without their outermost hundredths, from 0 to 1."""
     low, high = np.quantile(values, [0.01, 0.99])
     clipped: Array = (np.clip(values, low, high) - low) / max(high - low, 1e-300)
     return clipped
 
 
 def _scaled(columns: Array) -> Array:
-    """Give each column as itself and as ranks."""
+    """Return each column as itself and as ranks."""
     return np.column_stack([form(values) for values in columns.T for form in (_clipped, _ranks)])
 
 
 def auc_of(y_true: Array, values: Array) -> float:
-    """Give the probability that a fraud has the larger value, ties counting half (Mann and Whitney, 1947)."""
+    """Return the probability that a fraud has the larger value, ties counting half (Mann and Whitney, 1947)."""
     ranks = pl.Series(values).rank("average").to_numpy()
     n_fraud = int(y_true.sum())
     n_legit = len(y_true) - n_fraud

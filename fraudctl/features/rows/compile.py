@@ -37,7 +37,7 @@ class _LeftToPolarsError(Exception):
 
 
 def compile_row(expr: RowExpr, types: Mapping[str, pl.DataType], places: Mapping[str, int]) -> RowFunction:
-    """Give a function of one row that answers as ``expr.apply`` does for a frame of that row.
+    """Return a function of one row that answers as ``expr.apply`` does for a frame of that row.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class _Compiler:
         return frame.select(_expr(node).alias("result")).schema["result"]
 
     def compile(self, node: Node) -> tuple[RowFunction, pl.DataType]:
-        """Give the function of a node, and its type."""
+        """Return the function of a node, and its type."""
         dtype = self.dtype(node)
         kind = next(iter(node))
         try:
@@ -190,7 +190,7 @@ class _Compiler:
         return ops.strict(ops.total(ops.COMPARED[op]) if common.is_float() else ops.COMPARED[op], a, b)
 
     def _common(self, *nodes: Node) -> pl.DataType:
-        """Give the type in which values are compared."""
+        """Return the type in which values are compared."""
         found = [dtype for dtype in (self.dtype(node) for node in nodes) if dtype != pl.Null]
         if not found:
             raise _LeftToPolarsError

@@ -27,12 +27,12 @@ COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def constant(value: Any) -> RowFunction:
-    """Give the same value for every row."""
+    """Return the same value for every row."""
     return lambda _row: value
 
 
 def strict(operation: Callable[[Any, Any], Any], a: RowFunction, b: RowFunction) -> RowFunction:
-    """Give null where either is."""
+    """Return null where either is."""
 
     def strict(row: Sequence[Any]) -> Any:
         first = a(row)
@@ -81,7 +81,7 @@ def total(compared: Callable[[Any, Any], bool]) -> Callable[[float, float], bool
 
 
 def first(functions: list[RowFunction]) -> RowFunction:
-    """Give the first value that is not null."""
+    """Return the first value that is not null."""
 
     def first(row: Sequence[Any]) -> Any:
         for function in functions:
@@ -102,7 +102,7 @@ def _divided(a: float, b: float) -> float:
 
 
 def _remainder(a: float, b: float) -> float:
-    """Give the remainder with the sign of the divided, as Rust's ``%`` does."""
+    """Return the remainder with the sign of the divided, as Rust's ``%`` does."""
     try:
         return math.fmod(a, b)
     except ValueError:
@@ -156,7 +156,7 @@ def wrapped_one(operation: Callable[[int], int], bits: int) -> Callable[[int], i
 
 
 def simple_cast(own: pl.DataType, to: pl.DataType) -> Callable[[Any], Any] | None:
-    """Give a cast that cannot fail and that Python does as Polars does, or None."""
+    """Return a cast that cannot fail and that Python does as Polars does, or None."""
     if to.is_float() and (own.is_integer() or own == pl.Boolean or own.is_decimal()):
         return float
     if to == pl.Int64 and (own.is_integer() or own == pl.Boolean):
@@ -268,6 +268,6 @@ def in_ascii(operation: Callable[[str], Any], function: RowFunction, slow: RowFu
 
 
 def byte_place(text: str, needle: str) -> int | None:
-    """Give where a text begins within another, in bytes; None where it does not."""
+    """Return where a text begins within another, in bytes; None where it does not."""
     at = text.find(needle)
     return None if at < 0 else len(text[:at].encode())

@@ -150,7 +150,7 @@ def _as_seen(name: str, dtype: pl.DataType, timezone: str) -> pl.Expr:
 
 
 def wide_dtype(dtype: pl.DataType) -> pl.DataType:
-    """Give the type in which a column is computed with: Int64, Float64, String, or its own."""
+    """Return the type in which a column is computed with: Int64, Float64, String, or its own."""
     if dtype.is_integer():
         return pl.Int64()
     if dtype.is_float() or isinstance(dtype, pl.Decimal):
@@ -281,7 +281,7 @@ def _columns(tokens: list[Token], allowed: frozenset[str], where: str) -> Iterat
 
 
 def _is_grammar(tokens: list[Token], i: int) -> bool:
-    """Say whether a word is a type after AS or ``::``, or the part that ``extract(part FROM ...)`` takes."""
+    """Return whether a word is a type after AS or ``::``, or the part that ``extract(part FROM ...)`` takes."""
     word, before = tokens[i].text.lower(), tokens[i - 1].text.lower() if i else ""
     if word in _TYPES and (before in {"as", "::"} or (word == "timestamp" and _next_kind(tokens, i) == "text")):
         return True
