@@ -7,13 +7,14 @@ this very period, the second knows labels that nobody had.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 import polars as pl
 
-from fraudctl.explain.campaigns import around
+from fraudctl.explain.campaigns import Around
 from fraudctl.explain.scene import FloatArray, IntArray, Scene
 from fraudctl.uncertainty import codes_by_appearance
 
@@ -75,8 +76,8 @@ class Autopsy:
     verdict: Literal["better_model", "better_data", "new_signals"]
 
 
-def dissect(scene: Scene, *, seed: int, threads: int = -1) -> Autopsy:
-    """Try to tell the missed frauds from the legitimate events that passed."""
+def dissect(scene: Scene, *, seed: int, threads: int = -1, watch: Callable[[str], object] = lambda _: None) -> Autopsy:
+    """Try to tell the missed frauds from the legitimate events that passed; ``watch`` is told what is being done."""
     rng = np.random.default_rng([seed, 7])
     passed = np.flatnonzero(scene.passed)
     if len(passed) > MOST_LEGIT:
@@ -85,9 +86,13 @@ def dissect(scene: Scene, *, seed: int, threads: int = -1) -> Autopsy:
     y_true = scene.y_true[rows].astype(np.int64)
     fold = _folds(scene, rows, rng)
     today = _matrix(scene, rows)
-    later = np.column_stack([today, _hindsight(scene, rows)])
+    later = np.column_stack([today, _hindsight(scene, rows, watch)])
     cost = scene.cost[rows]
-    scores = [scene.y_prob[rows], _cross_fit(today, y_true, fold, threads), _cross_fit(later, y_true, fold, threads)]
+    scores = [
+        scene.y_prob[rows],
+        _cross_fit(today, y_true, fold, threads, watch),
+        _cross_fit(later, y_true, fold, threads, watch),
+    ]
     model, refit, hindsight = (separation(y_true, score, cost) for score in scores)
     return Autopsy(int(y_true.sum()), len(passed), model, refit, hindsight, _verdict(model, refit, hindsight))
 
@@ -145,23 +150,28 @@ def _matrix(scene: Scene, rows: IntArray) -> FloatArray:
     return np.column_stack(columns)
 
 
-def _hindsight(scene: Scene, rows: IntArray) -> FloatArray:
+def _hindsight(scene: Scene, rows: IntArray, watch: Callable[[str], object]) -> FloatArray:
     """Count the other frauds of each entity around the event, and their share, with labels of all times."""
     known = scene.labelled
     events = scene.scored[rows]
     columns = []
     for name in scene.entities:
+        watch(f"frauds around each {name}")
+        found = Around.of(events, known, name)
         for days in (1.0, 7.0, 14.0):
-            n, frauds = around(events, known, name, reach_days=days)
+            n, frauds = found.within(days)
             columns += [frauds, (frauds + 0.01) / (n + 1.0)]
     return np.column_stack(columns) if columns else np.zeros((len(rows), 0))
 
 
-def _cross_fit(table: FloatArray, y_true: IntArray, fold: IntArray, threads: int) -> FloatArray:
+def _cross_fit(
+    table: FloatArray, y_true: IntArray, fold: IntArray, threads: int, watch: Callable[[str], object]
+) -> FloatArray:
     from catboost import CatBoost, Pool
 
     score = np.zeros(len(y_true))
     for k in range(FOLDS):
+        watch(f"fit {k + 1} of {FOLDS}, {table.shape[1]} columns")
         fit, rest = fold != k, fold == k
         if not rest.any() or y_true[fit].sum() == 0 or table.shape[1] == 0:
             continue

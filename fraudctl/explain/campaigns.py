@@ -192,43 +192,89 @@ def around(
 ) -> tuple[FloatArray, FloatArray]:
     """Count the other labelled events and the other frauds of each event's entity within ``reach_days`` of it.
 
+    See `Around`, which does the same for several reaches.
+    """
+    return Around.of(events, known, entity).within(reach_days)
+
+
+@dataclass(frozen=True)
+class Around:
+    """The labelled events of the entities of some events, sorted once for counts within any reach.
+
     ``known`` holds only labelled rows. Counts leave out the event itself; a null entity has none. By prefix sums:
     memory and time grow with the rows, not with their pairs.
 
-    Returns
-    -------
-    two arrays of shape ``(n_events,)``
-        Other events, and those of them that are fraud.
+    Attributes
+    ----------
+    times
+        The distinct times of the labelled events in µs, rising.
+    key
+        One number for each labelled event, rising: its entity, and the rank of its time.
+    frauds
+        Frauds among the first labelled events, shape ``(n_known + 1,)``.
+    wanted, t
+        Entity and time of each event.
+    seen, own_fraud
+        Whether the event is among the labelled ones, and is a fraud among them: 1 or 0.
     """
-    known = known.filter(pl.col(entity).is_in(events[entity].unique().implode()))
-    values = pl.concat([known[entity], events[entity]]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
-    code, wanted = values[: known.height], values[known.height :]
-    at, t = micros(known["event_time"]), micros(events["event_time"])
-    order = np.lexsort((at, code))
-    reach = int(reach_days * DAY_US)
-    frauds = np.concatenate([[0], np.cumsum(known["label"].to_numpy()[order] == 1)])
-    low, high = _between(code[order], at[order], wanted, t - reach, t + reach)
-    own = events.join(known.select("event_id").unique(), on="event_id", how="semi")["event_id"]
-    seen = events["event_id"].is_in(own.implode()).to_numpy().astype(np.int64)
-    fraud = (events["label"] == 1).fill_null(value=False).to_numpy().astype(np.int64)
-    none = wanted == 0
-    n = np.where(none, 0, high - low - seen)
-    return n.astype(np.float64), np.where(none, 0, frauds[high] - frauds[low] - fraud * seen).astype(np.float64)
+
+    times: IntArray
+    key: IntArray
+    frauds: IntArray
+    wanted: IntArray
+    t: IntArray
+    seen: IntArray
+    own_fraud: IntArray
+
+    @classmethod
+    def of(cls, events: pl.DataFrame, known: pl.DataFrame, entity: str) -> Around:
+        """Sort the labelled events that share an entity with any of the events."""
+        known = known.select("event_id", "event_time", "label", entity)
+        known = known.filter(pl.col(entity).is_in(events[entity].unique().implode()))
+        values = pl.concat([known[entity], events[entity]]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        code, wanted = values[: known.height], values[known.height :]
+        at = micros(known["event_time"])
+        order = np.lexsort((at, code))
+        times, key = _keys(code, at)
+        frauds = np.concatenate([[0], np.cumsum(known["label"].to_numpy()[order] == 1)]).astype(np.int64)
+        own = events.join(known.select("event_id").unique(), on="event_id", how="semi")["event_id"]
+        seen = events["event_id"].is_in(own.implode()).to_numpy().astype(np.int64)
+        fraud = (events["label"] == 1).fill_null(value=False).to_numpy().astype(np.int64)
+        return cls(times, key, frauds, wanted, micros(events["event_time"]), seen, fraud * seen)
+
+    def within(self, reach_days: float) -> tuple[FloatArray, FloatArray]:
+        """Return the other events within ``reach_days`` of each, and those of them that are fraud, ``(n_events,)``."""
+        reach = int(reach_days * DAY_US)
+        low, high = _between(self.times, self.key, self.wanted, self.t - reach, self.t + reach)
+        none = self.wanted == 0
+        n = np.where(none, 0, high - low - self.seen)
+        frauds = np.where(none, 0, self.frauds[high] - self.frauds[low] - self.own_fraud)
+        return n.astype(np.float64), frauds.astype(np.float64)
+
+
+def _keys(code: IntArray, at: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the distinct times, rising, and rising keys of the rows: one number for code and rank of the time."""
+    times = _distinct(at)
+    return times, np.sort((code * (len(times) + 1) + np.searchsorted(times, at)).astype(np.int64))
 
 
 def _between(
-    code: IntArray, at: IntArray, wanted: IntArray, first: IntArray, last: IntArray
+    times: IntArray, key: IntArray, wanted: IntArray, first: IntArray, last: IntArray
 ) -> tuple[IntArray, IntArray]:
-    """Return the ranges of rows, sorted by code and time, with the wanted code and ``first <= at <= last``.
+    """Return the ranges of rows with the wanted code and ``first <= at <= last``; times and keys are those of `_keys`.
 
-    Times are compared exactly, by their ranks: the rank of each code and time is one sortable number.
+    Times are compared exactly, by their ranks.
     """
-    times = np.unique(at)
-    size = len(times) + 1
-    key = code * size + np.searchsorted(times, at)
-    low = np.searchsorted(key, wanted * size + np.searchsorted(times, first, side="left"), side="left")
-    high = np.searchsorted(key, wanted * size + np.searchsorted(times, last, side="right"), side="left")
+    base = wanted * (len(times) + 1)
+    low = np.searchsorted(key, base + np.searchsorted(times, first, side="left"), side="left")
+    high = np.searchsorted(key, base + np.searchsorted(times, last, side="right"), side="left")
     return low.astype(np.int64), high.astype(np.int64)
+
+
+def _distinct(values: IntArray) -> IntArray:
+    """Return the different values, rising; times of a table are in order, and sorted ones are sorted at once."""
+    rising = np.sort(values, kind="stable")
+    return rising[np.r_[True, rising[1:] != rising[:-1]]] if len(rising) else rising
 
 
 def _campaigns_of(
@@ -259,9 +305,8 @@ def _events_between(mine: pl.DataFrame, frauds: pl.DataFrame, entity: str, first
     """Count the labelled events of an entity value from one of its frauds to another, both included."""
     code = pl.concat([mine[entity], frauds[entity]]).rank("dense").to_numpy().astype(np.int64)
     at, t = micros(mine["event_time"]), micros(frauds["event_time"])
-    order = np.lexsort((at, code[: mine.height]))
     own = code[mine.height :]
-    low, high = _between(code[: mine.height][order], at[order], own[first], t[first], t[last])
+    low, high = _between(*_keys(code[: mine.height], at), own[first], t[first], t[last])
     return high - low
 
 

@@ -105,10 +105,15 @@ def explain(
     scene = make_scene(scored, history, project=project, features=features, period=asked)
     tell = progress or (lambda *_: None)
     absent: dict[str, str] = {}
-    steps = iter(range(1, 11))
+    at = ("", 0)
 
     def step(name: str) -> None:
-        tell(name, next(steps), 10)
+        nonlocal at
+        at = name, at[1] + 1
+        tell(*at, 10)
+
+    def say(what: str) -> None:
+        tell(f"{at[0]}: {what}", at[1], 10)
 
     step("causes")
     causes = find_causes(scene, replay=replay)
@@ -129,9 +134,9 @@ def explain(
     step("clusters")
     clusters, cluster_of = _clusters(scene, close, values, seed, absent)
     step("slices")
-    slices = find_slices(scene, rows=rows, weight=weight, seed=seed, permutations=permutations)
+    slices = find_slices(scene, rows=rows, weight=weight, seed=seed, permutations=permutations, watch=say)
     step("autopsy")
-    autopsy = _autopsy(scene, seed, threads, absent)
+    autopsy = _autopsy(scene, seed, threads, absent, say)
     totals = _totals(scene)
     broken = find_broken(scene)
     decided = find_decided(scene)
@@ -251,12 +256,14 @@ def _caught(scene: Scene, close: IntArray, values: FloatArray, seed: int) -> tup
     return tuple(CaughtCase(item, group) for item, group in zip(ids, groups, strict=True))
 
 
-def _autopsy(scene: Scene, seed: int, threads: int, absent: dict[str, str]) -> Autopsy | None:
+def _autopsy(
+    scene: Scene, seed: int, threads: int, absent: dict[str, str], watch: Callable[[str], object]
+) -> Autopsy | None:
     n = min(int(scene.missed.sum()), int(scene.passed.sum()))
     if n < MIN_ERRORS:
         absent["autopsy"] = _too_few(n, "missed frauds or passed events")
         return None
-    return dissect(scene, seed=seed, threads=threads)
+    return dissect(scene, seed=seed, threads=threads, watch=watch)
 
 
 def _totals(scene: Scene) -> Totals:

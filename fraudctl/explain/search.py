@@ -7,6 +7,7 @@ winning by chance.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -165,14 +166,20 @@ class _Search:
 
 
 def best_slices(
-    errors: Errors, held: BoolArray, drawn: IntArray
+    errors: Errors, held: BoolArray, drawn: IntArray, *, watch: Callable[[str], object] = lambda _: None
 ) -> tuple[list[tuple[float, tuple[int, ...]]], FloatArray]:
-    """Search for the best slices, and give the best statistic of the same search on each permutation."""
+    """Search for the best slices, and give the best statistic of the same search on each permutation.
+
+    ``watch`` is told how many permutations are searched.
+    """
     if held.shape[1] == 0 or not errors.error.any():
         return [], np.full(len(drawn), -np.inf)
     search = _Search(errors, held)
     top = search.run(np.flatnonzero(errors.error))
-    null = np.array([max((value for value, _ in search.run(rows)), default=-np.inf) for rows in drawn])
+    null = np.empty(len(drawn))
+    for i, rows in enumerate(drawn):
+        null[i] = max((value for value, _ in search.run(rows)), default=-np.inf)
+        watch(f"permutation {i + 1} of {len(drawn)}")
     return _simplest(top), null
 
 

@@ -10,6 +10,7 @@ the first part of the period and must show again on the later part; single days 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -143,7 +144,13 @@ class _Side:
 
 
 def find_slices(
-    scene: Scene, *, rows: IntArray, weight: FloatArray, seed: int, permutations: int = PERMUTATIONS
+    scene: Scene,
+    *,
+    rows: IntArray,
+    weight: FloatArray,
+    seed: int,
+    permutations: int = PERMUTATIONS,
+    watch: Callable[[str], object] = lambda _: None,
 ) -> Slices:
     """Search the rows of a scene for weak slices.
 
@@ -155,6 +162,8 @@ def find_slices(
         How many events each row stands for, shape ``(len(rows),)``.
     permutations
         How often the search is repeated on permuted errors; at least 200.
+    watch
+        Is told what is being done.
     """
     from threadpoolctl import threadpool_limits
 
@@ -177,7 +186,7 @@ def find_slices(
         stratum = strata_of(scene.y_prob[at])
         side = _Side(kind, at, is_error, scene.stake[at], weight[inside], stratum, late[inside])
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
-            found = _search(side, conditions, held[inside], permutations, seed=[seed, k, 1])
+            found = _search(side, conditions, held[inside], permutations, watch, seed=[seed, k, 1])
         items += [_slice(scene, everyone, item, _mostly(conditions, held_errors, item.members)) for item in found]
     items.sort(key=lambda item: (not item.significant, 0.0 if item.significant else item.p_value, -item.excess))
     return Slices(tuple(items[:MOST]), len(conditions), n_possible, permutations, reasons)
@@ -195,10 +204,16 @@ def _thinned(is_error: BoolArray, *, seed: list[int]) -> IntArray:
 
 
 def _search(
-    side: _Side, conditions: list[Condition], held: BoolArray, permutations: int, *, seed: list[int]
+    side: _Side,
+    conditions: list[Condition],
+    held: BoolArray,
+    permutations: int,
+    watch: Callable[[str], object],
+    *,
+    seed: list[int],
 ) -> list[_Found]:
     """Give the distinct slices of one kind of error that stand out most, each with its p-value."""
-    candidates, null = _candidates(side, conditions, held, permutations, seed=seed)
+    candidates, null = _candidates(side, conditions, held, permutations, watch, seed=seed)
     found = [
         (_find(side, conditions, held, members, _p_value(value, null), seed), _errors_in(side, held, members))
         for value, members in candidates
@@ -207,7 +222,13 @@ def _search(
 
 
 def _candidates(
-    side: _Side, conditions: list[Condition], held: BoolArray, permutations: int, *, seed: list[int]
+    side: _Side,
+    conditions: list[Condition],
+    held: BoolArray,
+    permutations: int,
+    watch: Callable[[str], object],
+    *,
+    seed: list[int],
 ) -> tuple[list[tuple[float, list[int]]], FloatArray]:
     """Search the early part by features and the whole by days; also give the largest statistic of each permutation."""
     is_day = np.array([item.is_day for item in conditions])
@@ -216,7 +237,7 @@ def _candidates(
     whole = _errors(side, np.ones_like(early))
     drawn = draw_errors(found, permutations, seed=[*seed, 0])
     drawn_days = draw_errors(whole, permutations, seed=[*seed, 1])
-    top, null = best_slices(found, held[early][:, ~is_day], drawn)
+    top, null = best_slices(found, held[early][:, ~is_day], drawn, watch=watch)
     names = np.flatnonzero(~is_day)
     day_statistic, day_null = single_statistics(whole, held[:, is_day], drawn_days)
     extreme = np.maximum(null, day_null.max(axis=1, initial=-np.inf))
