@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+from fraudctl.features.meaning.families import HEADINGS
 from fraudctl.uncertainty import codes_by_appearance
 
 REPLICATES: Final = 400
@@ -66,17 +67,8 @@ class Contrast:
 
 
 def family_of(feature: FeatureLike) -> str:
-    """Name the family that a feature is grouped under, in words."""
-    kinds = {
-        "window": "recent activity",
-        "labels": "known frauds",
-        "recency": "time since",
-        "raw": "the event as it is",
-        "column": "calculated figures",
-        "pairs": "first meetings",
-        "hours": "usual hours",
-    }
-    kind = kinds.get(feature.family, feature.family)
+    """Return the heading that a feature is grouped under: its entity, and what its family is called."""
+    kind = HEADINGS.get(feature.family, feature.family)
     return f"{feature.entity}: {kind}" if feature.entity else kind
 
 

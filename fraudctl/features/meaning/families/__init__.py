@@ -6,8 +6,10 @@ from fraudctl.features.meaning.families.links import LINKS
 from fraudctl.features.meaning.families.lookups import LOOKUPS
 from fraudctl.features.meaning.families.pairs import PAIRS
 from fraudctl.features.meaning.families.recency import RECENCY
-from fraudctl.features.meaning.families.rows import COLUMNS, RAW
+from fraudctl.features.meaning.families.rows import COLUMN, COLUMNS, RAW
 from fraudctl.features.meaning.families.trends import TRENDS
 from fraudctl.features.meaning.families.windows import WINDOWS
 
 FAMILIES = (RAW, WINDOWS, LABELS, RECENCY, PAIRS, TRENDS, HOURS, LINKS, LOOKUPS, COLUMNS)
+HEADINGS = {COLUMN if family is COLUMNS else family.key: family.heading for family in FAMILIES}
+"""`Feature.family` -> what reports call the features of the family together."""

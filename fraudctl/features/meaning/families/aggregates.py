@@ -10,27 +10,30 @@ from typing import Any
 import polars as pl
 
 from fraudctl.errors import ProjectError
-from fraudctl.features.meaning.families.base import Spec, last, result_type
+from fraudctl.features.meaning.families.base import Kind, Spec, last, result_type
 from fraudctl.features.meaning.frozen import written
 from fraudctl.features.rows.read import RowExpr
 from fraudctl.project.types import Aggregate
 
 NEVER = "never null; 0 where nothing is in the window"
-WORDS = {
-    "count": "number of earlier events of the {entity}",
-    "nunique": "number of different values of {column} among earlier events of the {entity}",
-    "sum": "sum of {column} over earlier events of the {entity}",
-    "mean": "mean {column} of earlier events of the {entity}",
-    "std": "standard deviation of {column} over earlier events of the {entity}",
-    "min": "smallest {column} among earlier events of the {entity}",
-    "max": "largest {column} among earlier events of the {entity}",
-    "median": "median {column} of earlier events of the {entity}",
-    "mad": "median distance of {column} from its median over earlier events of the {entity}",
+_NO_VALUE = "null where no value is in the window"
+KINDS = {
+    "count": Kind("number of earlier events of the {entity}", "int", NEVER),
+    "nunique": Kind("number of different values of {column} among earlier events of the {entity}", "int", NEVER),
+    "sum": Kind("sum of {column} over earlier events of the {entity}", "float", _NO_VALUE),
+    "mean": Kind("mean {column} of earlier events of the {entity}", "float", _NO_VALUE),
+    "std": Kind(
+        "standard deviation of {column} over earlier events of the {entity}",
+        "float",
+        "null below two values in the window",
+    ),
+    "min": Kind("smallest {column} among earlier events of the {entity}", "float", _NO_VALUE),
+    "max": Kind("largest {column} among earlier events of the {entity}", "float", _NO_VALUE),
+    "median": Kind("median {column} of earlier events of the {entity}", "float", _NO_VALUE),
+    "mad": Kind("median distance of {column} from its median over earlier events of the {entity}", "float", _NO_VALUE),
 }
-"""Aggregate -> what it means."""
-NUMERIC = frozenset(WORDS) - {"count", "nunique"}
+NUMERIC = frozenset(name for name, kind in KINDS.items() if kind.dtype == "float")
 """Aggregates of a column of numbers."""
-_NULLS = {"count": NEVER, "nunique": NEVER, "std": "null below two values in the window"}
 
 
 class OfWindow(Spec):
@@ -51,7 +54,7 @@ class OfWindow(Spec):
     @property
     def aggregate_words(self) -> str:
         """What is aggregated, without the window."""
-        return WORDS[self.kind].format(entity=self.entity, column=self.column)
+        return KINDS[self.kind].words.format(entity=self.entity, column=self.column)
 
     @property
     def window_words(self) -> str:
@@ -62,7 +65,7 @@ class OfWindow(Spec):
     @property
     def nulls(self) -> str:
         """By aggregate."""
-        return _NULLS.get(self.kind, "null where no value is in the window")
+        return KINDS[self.kind].nulls
 
     @functools.cached_property
     def text(self) -> str:
@@ -81,7 +84,7 @@ class OfWindow(Spec):
             if not (dtype.is_numeric() or dtype == pl.Boolean):
                 msg = f"features: {name}: {self.kind}({self.column}) needs a number, but the column is {dtype}"
                 raise ProjectError(msg, hint=f"nunique({self.column}) counts distinct values of any type")
-        return "float" if self.kind in NUMERIC else "int"
+        return KINDS[self.kind].dtype
 
 
 def window_name(entity: str, aggregate: Aggregate, window: str, *, tag: str | None = None) -> str:

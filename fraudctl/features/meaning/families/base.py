@@ -106,10 +106,49 @@ class Spec(ABC):
         return self.lookback == Lookback()
 
 
+@dataclass(frozen=True)
+class Kind:
+    """One aggregate of a family: its words and null rule, in which names of the spec are filled in, and its type."""
+
+    words: str
+    dtype: str
+    nulls: str
+
+
+class OfKind(Spec):
+    """A spec with an aggregate out of a table of them."""
+
+    kinds: ClassVar[Mapping[str, Kind]]
+    kind: str
+
+    @property
+    @abstractmethod
+    def named(self) -> Mapping[str, str]:
+        """What is filled into the words of a kind."""
+
+    def meaning(self, _name: str, _others: Mapping[str, Spec]) -> str:
+        """Return the words of the kind."""
+        return self.kinds[self.kind].words.format_map(self.named)
+
+    @property
+    def nulls(self) -> str:
+        """The null rule of the kind."""
+        return self.kinds[self.kind].nulls.format_map(self.named)
+
+    def dtype(self, _name: str, _types: Types) -> str:
+        """Return the type of the kind."""
+        return self.kinds[self.kind].dtype
+
+
 class OfEntity(Spec):
     """A spec of the history of one entity."""
 
     entity: str
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The entity, and the window where there is one."""
+        return {"entity": self.entity, "last": last(getattr(self, "window_us", 0))}
 
     @property
     def grouped_by(self) -> tuple[str, ...]:
@@ -142,6 +181,17 @@ class OfSource(Spec):
         return self.entity
 
 
+class OfTwo(OfKind):
+    """A spec of two entities that events share."""
+
+    entities: tuple[str, str]
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The first and the second entity."""
+        return {"first": self.entities[0], "second": self.entities[1]}
+
+
 @dataclass(frozen=True)
 class Draft:
     """A feature by name, family, entity and spec; without its type and words."""
@@ -160,6 +210,8 @@ class Family:
     ----------
     key
         The key of the section.
+    heading
+        What reports call the features of the family together.
     specs
         The types of its specs.
     drafts
@@ -170,6 +222,7 @@ class Family:
     """
 
     key: str
+    heading: str
     specs: tuple[type[Spec], ...]
     drafts: Callable[[Reader], Iterator[Draft]]
     examples: tuple[tuple[str, str, Spec], ...]

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, OfEntity, Spec, Types, last, span
+from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, Kind, OfEntity, OfKind, span
 from fraudctl.features.meaning.lookback import Lookback
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader
 
-_WORDS = {
-    "hour_distance": "hours between the time of day and the usual one of the {entity}",
-    "hour_concentration": "how much the {entity} kept to one time of day, from 0 to 1,",
+KINDS = {
+    "hour_distance": Kind(
+        "hours between the time of day and the usual one of the {entity} over the last {last}",
+        "float",
+        "null where no event is in the window or its hours cancel out",
+    ),
+    "hour_concentration": Kind(
+        "how much the {entity} kept to one time of day, from 0 to 1, over the last {last}",
+        "float",
+        "null where no event is in the window",
+    ),
 }
 
 
 @dataclass(frozen=True)
-class HourSpec(OfEntity):
+class HourSpec(OfEntity, OfKind):
     """The local hour of the event against those of the entity's earlier events, event_time in ``(t - window, t)``."""
 
     title = "HourSpec"
     always = ("entity", "window_us", "kind")
+    kinds = KINDS
 
     entity: str
     window_us: int
@@ -42,30 +51,15 @@ class HourSpec(OfEntity):
         """Events of the window."""
         return Lookback(within_us={self.entity: self.window_us})
 
-    def meaning(self, _name: str, _others: Mapping[str, Spec]) -> str:
-        """Return the aggregate and the window."""
-        return f"{_WORDS[self.kind].format(entity=self.entity)} over the last {last(self.window_us)}"
-
     @property
     def interval(self) -> str:
         """By event_time; both ends are open."""
         return f"event_time in (t - {span(self.window_us)}, t)"
 
-    @property
-    def nulls(self) -> str:
-        """Hours that cancel out have no usual one."""
-        return "null where no event is in the window" + (
-            " or its hours cancel out" if self.kind == "hour_distance" else ""
-        )
-
-    def dtype(self, _name: str, _types: Types) -> str:
-        """Return float."""
-        return "float"
-
 
 def _drafts(reader: Reader) -> Iterator[Draft]:
     for place, section in reader.sections("hours"):
-        reader.check_section(section, _WORDS, place)
+        reader.check_section(section, KINDS, place)
         for entity in section.by:
             for length in section.windows:
                 for item in section.aggregates:
@@ -75,6 +69,7 @@ def _drafts(reader: Reader) -> Iterator[Draft]:
 
 HOURS = Family(
     "hours",
+    "usual hours",
     (HourSpec,),
     _drafts,
     (

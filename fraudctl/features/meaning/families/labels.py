@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fraudctl.features.meaning.families.aggregates import NEVER
-from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, OfEntity, Spec, Types, last, span
+from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, Kind, OfEntity, OfKind, span
 from fraudctl.features.meaning.lookback import Lookback
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader
 
-_WORDS = {
-    "known_count": "number of outcomes of the {entity} that became known in the last {last}",
-    "fraud_count": "number of frauds of the {entity} that became known in the last {last}",
-    "fraud_rate": "share of frauds among outcomes of the {entity} that became known in the last {last}",
-    "smoothed_rate": "share of frauds (drawn to the overall rate) in the outcomes of the {entity} of the last {last}",
-    "seconds_since_first_fraud": "seconds since the earliest fraud of the {entity} known in the last {last}",
-    "seconds_since_last_fraud": "seconds since the latest fraud of the {entity} known in the last {last}",
-}
 _NO_FRAUD = "null where no known fraud is in the window"
-_NULLS = {
-    "known_count": NEVER,
-    "fraud_count": NEVER,
-    "fraud_rate": "null where no outcome is in the window",
-    "smoothed_rate": "the overall rate where no outcome is in the window; null before any outcome is known",
-    "seconds_since_first_fraud": _NO_FRAUD,
-    "seconds_since_last_fraud": _NO_FRAUD,
+KINDS = {
+    "known_count": Kind("number of outcomes of the {entity} that became known in the last {last}", "int", NEVER),
+    "fraud_count": Kind("number of frauds of the {entity} that became known in the last {last}", "int", NEVER),
+    "fraud_rate": Kind(
+        "share of frauds among outcomes of the {entity} that became known in the last {last}",
+        "float",
+        "null where no outcome is in the window",
+    ),
+    "smoothed_rate": Kind(
+        "share of frauds (drawn to the overall rate) in the outcomes of the {entity} of the last {last}",
+        "float",
+        "the overall rate where no outcome is in the window; null before any outcome is known",
+    ),
+    "seconds_since_first_fraud": Kind(
+        "seconds since the earliest fraud of the {entity} known in the last {last}", "float", _NO_FRAUD
+    ),
+    "seconds_since_last_fraud": Kind(
+        "seconds since the latest fraud of the {entity} known in the last {last}", "float", _NO_FRAUD
+    ),
 }
 
 
 @dataclass(frozen=True)
-class LabelSpec(OfEntity):
+class LabelSpec(OfEntity, OfKind):
     """An aggregate over labels of an entity's earlier events, label_time in ``(t - window, t]``."""
 
     title = "LabelSpec"
     always = ("entity", "window_us", "kind", "prior_strength")
+    kinds = KINDS
 
     entity: str
     window_us: int
@@ -58,28 +63,15 @@ class LabelSpec(OfEntity):
         within = {self.entity: self.window_us}
         return Lookback(labels_within_us=within, outcomes=True, prior=self.kind == "smoothed_rate")
 
-    def meaning(self, _name: str, _others: Mapping[str, Spec]) -> str:
-        """Return the aggregate and the window."""
-        return _WORDS[self.kind].format(entity=self.entity, last=last(self.window_us))
-
     @property
     def interval(self) -> str:
         """By label_time: an outcome that arrives at t is known at t."""
         return f"label_time in (t - {span(self.window_us)}, t] of events before t"
 
-    @property
-    def nulls(self) -> str:
-        """By aggregate."""
-        return _NULLS[self.kind]
-
-    def dtype(self, _name: str, _types: Types) -> str:
-        """Return int for counts, else float."""
-        return "int" if self.kind in {"known_count", "fraud_count"} else "float"
-
 
 def _drafts(reader: Reader) -> Iterator[Draft]:
     for place, section in reader.sections("labels"):
-        reader.check_section(section, _WORDS, place)
+        reader.check_section(section, KINDS, place)
         for entity in section.by:
             for length in section.windows:
                 for item in section.aggregates:
@@ -90,6 +82,7 @@ def _drafts(reader: Reader) -> Iterator[Draft]:
 
 LABELS = Family(
     "labels",
+    "known frauds",
     (LabelSpec,),
     _drafts,
     (

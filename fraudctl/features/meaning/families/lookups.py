@@ -76,6 +76,7 @@ def _drafts(reader: Reader) -> Iterator[Draft]:
 
 LOOKUPS = Family(
     "lookup",
+    "attributes",
     (LookupSpec,),
     _drafts,
     (

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fraudctl.features.meaning.families.base import NO_TABLES, Draft, Family, OfEntity, Spec, Types
+from fraudctl.features.meaning.families.base import NO_TABLES, Draft, Family, Kind, OfEntity, OfKind
 from fraudctl.features.meaning.lookback import Lookback
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader
 
-_WORDS = {
-    "seconds_since_last": "seconds since the last earlier event of the {entity}",
-    "seconds_since_first": "seconds since the first event of the {entity}",
-    "seconds_since_last_known_fraud": "seconds since the latest fraud of the {entity} that was known by then",
-    "seconds_since_fraud_run_began": "seconds since the latest run of known frauds of the {entity} began",
+_NONE = "null where there is none"
+KINDS = {
+    "seconds_since_last": Kind("seconds since the last earlier event of the {entity}", "float", _NONE),
+    "seconds_since_first": Kind("seconds since the first event of the {entity}", "float", _NONE),
+    "seconds_since_last_known_fraud": Kind(
+        "seconds since the latest fraud of the {entity} that was known by then", "float", _NONE
+    ),
+    "seconds_since_fraud_run_began": Kind(
+        "seconds since the latest run of known frauds of the {entity} began", "float", _NONE
+    ),
 }
 
 
 @dataclass(frozen=True)
-class RecencySpec(OfEntity):
+class RecencySpec(OfEntity, OfKind):
     """Seconds since something earlier of an entity: event_time before t, label_time at or before t."""
 
     title = "RecencySpec"
     always = ("entity", "kind", "gap_us")
+    kinds = KINDS
 
     entity: str
     kind: str
@@ -33,7 +39,6 @@ class RecencySpec(OfEntity):
 
     needs = ()
     source_reads = NO_TABLES
-    nulls = "null where there is none"
 
     @property
     def of_frauds(self) -> bool:
@@ -53,23 +58,15 @@ class RecencySpec(OfEntity):
             return Lookback(frauds=key, outcomes=True)
         return Lookback(first=key) if self.kind == "seconds_since_first" else Lookback(last=key)
 
-    def meaning(self, _name: str, _others: Mapping[str, Spec]) -> str:
-        """Return what it is measured from."""
-        return _WORDS[self.kind].format(entity=self.entity)
-
     @property
     def interval(self) -> str:
         """By event_time; a fraud also by when it became known."""
         return "event_time < t" + (", label_time <= t" if self.of_frauds else "")
 
-    def dtype(self, _name: str, _types: Types) -> str:
-        """Return float."""
-        return "float"
-
 
 def _drafts(reader: Reader) -> Iterator[Draft]:
     for place, section in reader.sections("recency"):
-        reader.check_section(section, _WORDS, place)
+        reader.check_section(section, KINDS, place)
         for entity in section.by:
             for item in section.aggregates:
                 gap = section.run_gap.us if item.kind == "seconds_since_fraud_run_began" else 0
@@ -78,6 +75,7 @@ def _drafts(reader: Reader) -> Iterator[Draft]:
 
 RECENCY = Family(
     "recency",
+    "time since",
     (RecencySpec,),
     _drafts,
     (

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader
 
 
+COLUMN = "column"
+"""What `Feature.family` is of the features of ``[features.columns]``; of all others it is the key of the section."""
+
+
 @dataclass(frozen=True)
 class RawSpec(Spec):
     """A column of the data as it is."""
@@ -103,18 +107,21 @@ def _raw(reader: Reader) -> Iterator[Draft]:
 def _columns(reader: Reader) -> Iterator[Draft]:
     for name, text in reader.project.features.columns.items():
         if reader.finding_names:  # an expression may use names that are not found yet
-            yield Draft(name, "column", None, RawSpec(name))
+            yield Draft(name, COLUMN, None, RawSpec(name))
             continue
         expr = reader.sql(text, reader.known, f"features.columns.{name}")
         if len(expr.columns) == 1 and expr.columns[0] in reader.project.entities and expr.bare:
             msg = f"features.columns.{name}: is the id of entity {shown(expr.columns[0])}, and so never a feature"
             raise ProjectError(msg)
-        yield Draft(name, "column", None, RowSpec(expr))
+        yield Draft(name, COLUMN, None, RowSpec(expr))
 
 
-RAW = Family("raw", (RawSpec,), _raw, (("`[features] raw`", "the event's own columns", RawSpec("amount")),))
+RAW = Family(
+    "raw", "the event as it is", (RawSpec,), _raw, (("`[features] raw`", "the event's own columns", RawSpec("amount")),)
+)
 COLUMNS = Family(
     "columns",
+    "calculated figures",
     (RowSpec,),
     _columns,
     (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fraudctl.features.meaning.families.aggregates import WORDS, OfWindow, window_name
+from fraudctl.features.meaning.families.aggregates import KINDS, OfWindow, window_name
 from fraudctl.features.meaning.families.base import Draft, OfSource, Spec, Types, span
 from fraudctl.features.meaning.lookback import Lookback
 from fraudctl.features.rows.read import RowExpr
@@ -60,7 +60,7 @@ def source_drafts(reader: Reader, section: WindowSection, place: str) -> Iterato
     known = reader.source(source, section.by, place)
     where = None if section.where is None else reader.sql(section.where, known, f"{place}.where")
     for item in section.aggregates:
-        reader.checked(item, WORDS, f"{place}.aggregates", known=known)
+        reader.checked(item, KINDS, f"{place}.aggregates", known=known)
     tag = source if section.name is None else f"{source}_{section.name}"
     for entity in section.by:
         for length in section.windows:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fraudctl.features.meaning.families.aggregates import WORDS, window_name
+from fraudctl.features.meaning.families.aggregates import KINDS, window_name
 from fraudctl.features.meaning.families.base import NO_TABLES, Draft, Family, Spec, Types, last
 from fraudctl.features.meaning.families.windows import WindowSpec
 from fraudctl.features.meaning.lookback import Lookback
@@ -68,7 +68,7 @@ def _drafts(reader: Reader) -> Iterator[Draft]:
         reader.check_entities(section.by, f"{place}.by")
         for entity in section.by:
             for item in section.aggregates:
-                column = reader.checked(item, WORDS, f"{place}.aggregates")
+                column = reader.checked(item, KINDS, f"{place}.aggregates")
                 full = Aggregate(item.kind, column)
                 ends: list[str] = []
                 for length in (section.short, section.long):
@@ -84,6 +84,7 @@ def _drafts(reader: Reader) -> Iterator[Draft]:
 
 TRENDS = Family(
     "trend",
+    "short windows against long ones",
     (RatioSpec,),
     _drafts,
     (("`[[features.trend]]`", "a short and a long window of *v*", RatioSpec("short", "long", 1.0)),),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fraudctl.features.meaning.families.aggregates import WORDS, OfWindow, window_name
+from fraudctl.features.meaning.families.aggregates import KINDS, OfWindow, window_name
 from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, OfEntity, Spec, Types, span
 from fraudctl.features.meaning.families.source_windows import SourceWindowSpec, source_drafts
 from fraudctl.features.meaning.lookback import Lookback
@@ -79,7 +79,7 @@ def _of_events(reader: Reader, section: WindowSection, place: str) -> Iterator[D
     where = None
     if section.where is not None and not reader.finding_names:
         where = reader.sql(section.where, reader.known, f"{place}.where")
-    columns = [reader.checked(item, WORDS, f"{place}.aggregates") for item in section.aggregates]
+    columns = [reader.checked(item, KINDS, f"{place}.aggregates") for item in section.aggregates]
     for entity in section.by:
         for length in section.windows:
             for item, column in zip(section.aggregates, columns, strict=True):
@@ -90,6 +90,7 @@ def _of_events(reader: Reader, section: WindowSection, place: str) -> Iterator[D
 
 WINDOWS = Family(
     "window",
+    "recent activity",
     (WindowSpec, SourceWindowSpec),
     _drafts,
     (
