@@ -28,7 +28,7 @@ from bench_gate import PROJECT, RECIPES, judged_of, scores_of
 
 from fraudctl.calibrate import choose_calibrator
 from fraudctl.costs import cost_matrix
-from fraudctl.evaluate import Judged, prepare
+from fraudctl.evaluate import EvaluatedEvents, prepare
 from fraudctl.policy.bids import local_period
 from fraudctl.progress import Silent
 from fraudctl.project import Project, parse_project
@@ -133,7 +133,7 @@ def in_time(frame: pl.DataFrame, y_prob: Any, project: Project) -> dict[str, Any
 def compare(place: Path, project: Project, limit: int) -> dict[str, float]:
     """Give what each way of spending the reviews saves."""
     scored, policy = judged_of(place, project)
-    judged: Judged = prepare(scored, project)
+    judged: EvaluatedEvents = prepare(scored, project)
     now = in_time(scored, judged.y_prob, project)
     folds = pl.read_parquet(place / "folds.parquet")
     choice = choose_calibrator(folds["label"].to_numpy(), folds["y_score"].to_numpy(), folds["fold"].to_numpy())

@@ -24,7 +24,7 @@ from fraudctl import build_features
 from fraudctl.project import Project
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import raw_score
-from fraudctl.train.objective import Judged, entity_groups, judge_rows, make_objective, paired_gain
+from fraudctl.train.objective import FoldRows, entity_groups, judge_rows, make_objective, paired_gain
 from fraudctl.workflows.features import FeatureTable
 
 AS_IS, WEIGHTED, STEPS = "as train fits", "class weights", "ten steps per leaf"
@@ -77,7 +77,7 @@ def compare(project: Project, name: str) -> dict[str, Any]:
     table = build_features(project)
     objective, frame = make_objective(project), table.frame
     group = entity_groups(frame, cluster=next(iter(project.entities)))
-    judged: list[Judged] = []
+    judged: list[FoldRows] = []
     found: list[dict[str, tuple[Floats, float]]] = []
     for one in rounds_of(table, project):
         rows = frame.filter(one.valid)
@@ -88,7 +88,7 @@ def compare(project: Project, name: str) -> dict[str, Any]:
     return {way: figures(objective, judged, found, way) for way in (AS_IS, WEIGHTED, STEPS)}
 
 
-def figures(objective: Any, judged: list[Judged], found: list[dict[str, Any]], way: str) -> dict[str, Any]:
+def figures(objective: Any, judged: list[FoldRows], found: list[dict[str, Any]], way: str) -> dict[str, Any]:
     """Give the means over the periods of one way of fitting, and the differences from the fit as it is."""
     raw, usual = ([item[key][0] for item in found] for key in (way, AS_IS))
     gain = paired_gain(objective, judged, raw, usual) if way != AS_IS else None

@@ -40,7 +40,7 @@ from fraudctl.bundle import FILES, MANIFEST, load_bundle
 from fraudctl.errors import FraudctlError
 from fraudctl.scoring.answers import Answers
 from fraudctl.scoring.decider import Decider
-from fraudctl.scoring.engine import Engine
+from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.scoring.saved import MARK
 from fraudctl.scoring.store import Store
 from fraudctl.train import tune
@@ -144,7 +144,7 @@ def state_of(work: Path, project: Path) -> None:
     events = [json.loads(line) for line in (work / "new.jsonl").open()]
     build_state([model], folder, history=[work / "history.parquet"])
     with Store(folder) as store:
-        engine = Engine(model.decider, open_live(store, [model]), store=store)
+        engine = DecisionEngine(model.decider, open_live(store, [model]), store=store)
         for number, event in enumerate(events[: 2 * N_ANSWERED]):
             engine.event(event)
             engine.flush()

@@ -33,7 +33,7 @@ import polars as pl
 
 from fraudctl.calibrate import choose_calibrator
 from fraudctl.costs import BASE_RULE
-from fraudctl.evaluate import Judged, decide_frame, pool, prepare
+from fraudctl.evaluate import EvaluatedEvents, decide_frame, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import compare
 from fraudctl.policy import Policy, choose_policy
@@ -342,7 +342,9 @@ def true_loss(weeks: list[dict[str, pl.DataFrame]], project: Project) -> dict[st
     return out
 
 
-def some_customers(judged: Judged, n_frauds: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def some_customers(
+    judged: EvaluatedEvents, n_frauds: int, rng: np.random.Generator
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Draw customers without replacement until ``n_frauds`` frauds are among their events."""
     codes = judged.entity_codes["customer"]
     order = rng.permutation(int(codes.max()) + 1)

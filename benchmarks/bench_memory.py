@@ -28,7 +28,7 @@ from fraudctl.features import define
 from fraudctl.features.meaning.definition import SourceTable
 from fraudctl.features.online import OnlineFeatures
 from fraudctl.project import parse_project
-from fraudctl.scoring.engine import Engine
+from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.scoring.store import Store
 from fraudctl.workflows.score import open_model
 from fraudctl.workflows.state import open_live
@@ -133,7 +133,7 @@ def hour(work: Path, rate: float) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     store = Store(folder)
     live = open_live(store, [model], history=[work / "history.parquet"])
-    engine = Engine(model.decider, live, store=store)
+    engine = DecisionEngine(model.decider, live, store=store)
     patterns = [json.loads(line) for line in (work / "events.jsonl").open()]
     begin = datetime.fromisoformat(patterns[-1]["created_at"]) + timedelta(days=1)
     n_events = int(rate * 3600)

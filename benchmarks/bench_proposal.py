@@ -35,7 +35,7 @@ from fraudctl.propose import Flags
 from fraudctl.split import make_split, mature
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import raw_score
-from fraudctl.train.objective import Judged, entity_groups, judge_rows, make_objective, paired_gain
+from fraudctl.train.objective import FoldRows, entity_groups, judge_rows, make_objective, paired_gain
 from fraudctl.workflows.features import FeatureTable
 
 TREES, FOREST, ANOMALY = 300, 200, "anomaly_score"
@@ -145,7 +145,7 @@ def compare(project: Project, name: str) -> dict[str, Any]:
     group = entity_groups(frame, cluster=next(iter(project.entities)))
     sets, categorical = variants(table), table.features.categorical
     found: dict[str, list[Any]] = {key: [] for key in sets}
-    judged: list[Judged] = []
+    judged: list[FoldRows] = []
     for one in rounds_of(table, project):
         rows = frame.filter(one.valid)
         judged.append(judge_rows(rows, objective=objective, weight=np.ones(rows.height), group=group[one.valid]))
@@ -164,7 +164,7 @@ def compare(project: Project, name: str) -> dict[str, Any]:
     }
 
 
-def differences(objective: Any, judged: list[Judged], found: dict[str, list[Any]]) -> Iterator[tuple[str, Any]]:
+def differences(objective: Any, judged: list[FoldRows], found: dict[str, list[Any]]) -> Iterator[tuple[str, Any]]:
     """Give what each variant has more than the proposed set, mean over the rounds."""
     for key, item in found.items():
         gain = paired_gain(objective, judged, item, found["proposed"]) if key != "proposed" else None

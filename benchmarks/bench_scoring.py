@@ -37,7 +37,7 @@ import polars as pl
 
 from fraudctl import load_project
 from fraudctl.policy import CapacityUse
-from fraudctl.scoring.engine import Engine
+from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.scoring.store import Store, frame
 from fraudctl.workflows.features import build_features
 from fraudctl.workflows.score import Model, open_model
@@ -78,7 +78,7 @@ def single(work: Path, model: Model) -> dict[str, Any]:
     shutil.rmtree(work / "state-single", ignore_errors=True)
     store = Store(work / "state-single")
     live = open_live(store, [model], history=[work / "history.parquet"])
-    engine = Engine(model.decider, live, store=store)
+    engine = DecisionEngine(model.decider, live, store=store)
     events = [json.loads(line) for line in (work / "events.jsonl").open()]
     seconds = np.empty(len(events))
     for at, event in enumerate(events):

@@ -15,7 +15,7 @@ from fraudctl.catalogue import BESIDE
 from fraudctl.costs import FloatArray
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
-from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.judged import EvaluatedEvents, prepare
 from fraudctl.evaluate.result import Period, when_of
 from fraudctl.metrics import ratios
 from fraudctl.plain import shown_all
@@ -238,13 +238,13 @@ def _require_undamaged(path: Path) -> None:
         ) from error
 
 
-def _disagreements(a: Judged, b: Judged, confidence: float) -> tuple[Disagreement, ...]:
+def _disagreements(a: EvaluatedEvents, b: EvaluatedEvents, confidence: float) -> tuple[Disagreement, ...]:
     cells = [(x, y) for x in np.unique(a.codes) for y in np.unique(b.codes) if x != y]
     found = [_cell(a, b, int(x), int(y), confidence) for x, y in cells if ((a.codes == x) & (b.codes == y)).any()]
     return tuple(sorted(found, key=lambda item: -abs(item.cost_a - item.cost_b)))
 
 
-def _cell(a: Judged, b: Judged, code_a: int, code_b: int, confidence: float) -> Disagreement:
+def _cell(a: EvaluatedEvents, b: EvaluatedEvents, code_a: int, code_b: int, confidence: float) -> Disagreement:
     rows = ((a.codes == code_a) & (b.codes == code_b)).astype(np.float64)
     money = [ratios.cost(a.y_true, judged.cost_taken * rows, weight=a.weight) for judged in (a, b)]
     return Disagreement(
@@ -266,7 +266,7 @@ def _spearman(a: FloatArray, b: FloatArray) -> float | None:
 
 
 def _costliest(
-    scored_a: pl.DataFrame, scored_b: pl.DataFrame, a: Judged, b: Judged, most: int
+    scored_a: pl.DataFrame, scored_b: pl.DataFrame, a: EvaluatedEvents, b: EvaluatedEvents, most: int
 ) -> tuple[CostlyEvent, ...]:
     gap = np.abs(a.cost_taken - b.cost_taken) * (a.codes != b.codes)
     rows = [int(row) for row in np.argsort(-gap, kind="stable")[:most] if gap[row] > 0]

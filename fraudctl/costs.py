@@ -34,7 +34,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Cell:
+class CostCell:
     """Money lost by one action on one outcome: ``fixed + rate × amount + column``, never below ``at_least``."""
 
     JSON = ("fixed?", "rate?", "column?", "at_least?")
@@ -62,9 +62,9 @@ class Cell:
 class ActionCosts:
     """Money lost by one action, by outcome."""
 
-    legit: Cell
+    legit: CostCell
     """If the event is legitimate."""
-    fraud: Cell
+    fraud: CostCell
     """If the event is fraud."""
 
 
@@ -85,7 +85,7 @@ class CostMatrix:
     JSON = ("currency", "actions as order", "by_action as actions")
 
     actions: tuple[str, ...]
-    cells: tuple[tuple[Cell, Cell], ...]
+    cells: tuple[tuple[CostCell, CostCell], ...]
     currency: str = "EUR"
 
     @property
@@ -193,7 +193,7 @@ class CostMatrix:
         return cls(order, cells, document["currency"])
 
 
-def _inside(cell: Cell) -> Cell:
+def _inside(cell: CostCell) -> CostCell:
     return cell if cell.column is None else replace(cell, column=inside(cell.column))
 
 
@@ -208,8 +208,8 @@ def _ordered(actions: dict[str, ActionSection]) -> dict[str, ActionSection]:
     return {ALLOW: actions[ALLOW], **actions}
 
 
-def _cell(section: CostSection) -> Cell:
-    return Cell(section.fixed, section.rate, section.column, section.at_least)
+def _cell(section: CostSection) -> CostCell:
+    return CostCell(section.fixed, section.rate, section.column, section.at_least)
 
 
 def _cost_column(frame: pl.DataFrame, name: str) -> FloatArray:

@@ -42,7 +42,7 @@ ABSENT: Final = object()
 
 
 @dataclass(frozen=True)
-class Part:
+class JsonPart:
     """One part of a class's JSON.
 
     Attributes
@@ -64,7 +64,7 @@ class Part:
 
 
 @cache
-def parts(kind: type) -> tuple[Part, ...]:
+def parts(kind: type) -> tuple[JsonPart, ...]:
     """Return the parts of a dataclass's JSON in order.
 
     Raises
@@ -76,7 +76,7 @@ def parts(kind: type) -> tuple[Part, ...]:
     return tuple(_part(kind, text, fields) for text in getattr(kind, "JSON", tuple(fields)))
 
 
-def _part(kind: type, text: str, fields: Mapping[str, dataclasses.Field[Any]]) -> Part:
+def _part(kind: type, text: str, fields: Mapping[str, dataclasses.Field[Any]]) -> JsonPart:
     declared, _, key = text.partition(" as ")
     name = declared.strip("*?")
     if name not in fields and not isinstance(getattr(kind, name, None), property):
@@ -85,7 +85,7 @@ def _part(kind: type, text: str, fields: Mapping[str, dataclasses.Field[Any]]) -
     default = None
     if name in fields and fields[name].default is not dataclasses.MISSING:
         default = fields[name].default
-    return Part(name, None if text[0] == "*" else key or name, declared.endswith("?"), default, name not in fields)
+    return JsonPart(name, None if text[0] == "*" else key or name, declared.endswith("?"), default, name not in fields)
 
 
 def as_json(value: object) -> JsonValue:

@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import numpy as np
 
-from fraudctl.results import VERSION, JsonObject, JsonValue, Part, hint, parts
+from fraudctl.results import VERSION, JsonObject, JsonPart, JsonValue, hint, parts
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -167,7 +167,7 @@ def _is_mapping(expected: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def type_of(kind: type, part: Part) -> Any:
+def type_of(kind: type, part: JsonPart) -> Any:
     """Return the type of a part: that of its field, or what its property returns."""
     if not part.derived:
         return hint(kind, part.name)
@@ -175,7 +175,7 @@ def type_of(kind: type, part: Part) -> Any:
     return typing.get_type_hints(getter)["return"]
 
 
-def describe(kind: type, part: Part) -> str:
+def describe(kind: type, part: JsonPart) -> str:
     """Return the description of a part.
 
     Raises

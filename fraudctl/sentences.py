@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
-class Source:
+class SentenceSource:
     """What a sentence was written by and from: the function and its arguments."""
 
     writer: str
@@ -28,9 +28,9 @@ class Source:
 class Sentence(str):
     """Text with the values it was written from; a plain text (`fixed`) has none."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[SentenceSource, ...]
 
-    def __new__(cls, text: str, sources: tuple[Source, ...] = ()) -> Self:
+    def __new__(cls, text: str, sources: tuple[SentenceSource, ...] = ()) -> Self:
         """Return ``text`` with its sources."""
         made = super().__new__(cls, text)
         made.sources = sources
@@ -63,7 +63,7 @@ def sentence(write: Callable[P, str]) -> Callable[P, Sentence]:
         values = (*args, *kwargs.values())
         for value in values:
             _check(name, value)
-        return Sentence(write(*args, **kwargs), (Source(name, values),))
+        return Sentence(write(*args, **kwargs), (SentenceSource(name, values),))
 
     WRITERS[name] = written
     return written

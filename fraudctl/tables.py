@@ -26,7 +26,7 @@ from fraudctl.normal.form import WIDE, Form, exact_whole
 from fraudctl.own import outside
 from fraudctl.plain import shown, shown_all
 from fraudctl.project import Project
-from fraudctl.unreadable import MOST_DIGITS, Reason, why_not_csv, why_not_parquet
+from fraudctl.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 """Names under which the columns with a role are known everywhere behind this module."""
@@ -227,7 +227,7 @@ def explained(files: list[str]) -> Iterator[None]:
         raise DataError(msg, hint="the file may be truncated or of another format; write it again") from error
 
 
-def _why(files: Sequence[str]) -> Reason | None:
+def _why(files: Sequence[str]) -> UnreadableReason | None:
     try:
         kind = finding.kind_of(files[0])
         if kind == "csv":

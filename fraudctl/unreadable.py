@@ -29,7 +29,7 @@ class Dialect(NamedTuple):
     quote: str = '"'
 
 
-class Reason(NamedTuple):
+class UnreadableReason(NamedTuple):
     """What is wrong with a file, and what to do about it."""
 
     what: str
@@ -41,7 +41,7 @@ def too_wide(schema: pl.Schema) -> list[str]:
     return [name for name, kind in schema.items() if isinstance(kind, pl.Decimal) and kind.precision > MOST_DIGITS]
 
 
-def why_not_csv(files: Sequence[str], *, dialect: Dialect) -> Reason | None:
+def why_not_csv(files: Sequence[str], *, dialect: Dialect) -> UnreadableReason | None:
     """Return what is wrong with CSV files: their encoding, or their separator."""
     for name in files:
         if "://" in name or name.endswith((".gz", ".zst")):
@@ -49,16 +49,16 @@ def why_not_csv(files: Sequence[str], *, dialect: Dialect) -> Reason | None:
         at = not_utf8(Path(name)) if dialect.encoding.lower() in {"utf-8", "utf8"} else None
         if at is not None:
             what = f"{name}: {_place(Path(name), at, dialect.separator)} is not UTF-8"
-            return Reason(what, 'say how it is encoded, such as [data.csv] encoding = "latin-1" or "cp1252"')
+            return UnreadableReason(what, 'say how it is encoded, such as [data.csv] encoding = "latin-1" or "cp1252"')
         other = _other_separator(Path(name), dialect.separator)
         if other is not None:
             what = f"{name}: its columns are separated by {_SEPARATORS[other]}; expected {dialect.separator!r}"
             sign = "\\t" if other == "\t" else other
-            return Reason(what, f'say so: [data.csv] separator = "{sign}"')
+            return UnreadableReason(what, f'say so: [data.csv] separator = "{sign}"')
     return None
 
 
-def why_not_parquet(files: Sequence[str]) -> Reason | None:
+def why_not_parquet(files: Sequence[str]) -> UnreadableReason | None:
     """Return which of several files cannot be read, or does not have the columns and types of the first."""
     first: pl.Schema | None = None
     hint = "write the files with one schema, or name those that fit"
@@ -66,16 +66,16 @@ def why_not_parquet(files: Sequence[str]) -> Reason | None:
         try:
             schema = pl.Schema(pl.read_parquet_schema(name))
         except TROUBLE as error:
-            return Reason(f"{name}: cannot be read as Parquet ({type(error).__name__})", hint)
+            return UnreadableReason(f"{name}: cannot be read as Parquet ({type(error).__name__})", hint)
         first = first or schema
         missing, more = [c for c in first if c not in schema], [c for c in schema if c not in first]
         if missing or more:
             which = f"no column {shown(missing[0])}, which" if missing else f"a column {shown(more[0])}, which not"
-            return Reason(f"{name}: has {which} {files[0]} has", hint)
+            return UnreadableReason(f"{name}: has {which} {files[0]} has", hint)
         for column, kind in first.items():
             if schema[column] != kind:
                 what = f"{name}: column {shown(column)} is {schema[column]}; expected {kind}, as in {files[0]}"
-                return Reason(what, hint)
+                return UnreadableReason(what, hint)
     return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import Cell, CostMatrix
+from fraudctl.costs import CostCell, CostMatrix
 from fraudctl.evaluate import Evaluation, Period, decide_frame, evaluate
 from fraudctl.policy import Policy, bare_policy
 from fraudctl.project import Project, parse_project
@@ -79,4 +79,4 @@ def evaluated(scored: pl.DataFrame, project: Project) -> Evaluation:
 
 def two_actions(tp: float, fp: float, fn: float, tn: float = 0.0) -> CostMatrix:
     """Give allow and block with constant costs."""
-    return CostMatrix(("allow", "block"), ((Cell(tn), Cell(fn)), (Cell(fp), Cell(tp))))
+    return CostMatrix(("allow", "block"), ((CostCell(tn), CostCell(fn)), (CostCell(fp), CostCell(tp))))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fraudctl.calibrate import log_odds, sigmoid, undo_sampling
 from fraudctl.costs import (
-    Cell,
+    CostCell,
     CostMatrix,
     baseline,
     cost_matrix,
@@ -31,7 +31,9 @@ def frame(**columns: list[object]) -> pl.DataFrame:
 
 
 def test_cells_are_fixed_plus_rate_times_amount_plus_column() -> None:
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(15.0, 1.0, "fee")), (Cell(8.0, 0.15), Cell())))
+    matrix = CostMatrix(
+        ("allow", "block"), ((CostCell(), CostCell(15.0, 1.0, "fee")), (CostCell(8.0, 0.15), CostCell()))
+    )
     table = matrix.per_event(frame(amount=[100.0, 20.0], fee=[1.0, 2.0]))
     # allow on fraud: 15 + 100 + 1 and 15 + 20 + 2; block on legit: 8 + 15 and 8 + 3
     assert table[:, 0, 1].tolist() == [116.0, 37.0]
@@ -40,8 +42,8 @@ def test_cells_are_fixed_plus_rate_times_amount_plus_column() -> None:
 
 
 def test_a_cell_never_falls_below_its_floor() -> None:
-    block = Cell(8.0, 0.15, at_least=0.0)
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(15.0, 1.0)), (block, Cell())))
+    block = CostCell(8.0, 0.15, at_least=0.0)
+    matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(15.0, 1.0)), (block, CostCell())))
     table = matrix.per_event(frame(amount=[100.0, -100.0]))
     # block on legit: 8 + 15, and 8 - 15 = -7, which the floor lifts to 0; allow on fraud has no floor: 15 - 100
     assert table[:, 1, 0].tolist() == [23.0, 0.0]
@@ -58,7 +60,7 @@ def test_allow_comes_first_whatever_the_file_says() -> None:
 
 
 def test_a_null_amount_counts_as_nothing_in_the_rate_and_is_counted() -> None:
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(15.0, 1.0)), (Cell(8.0), Cell())))
+    matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(15.0, 1.0)), (CostCell(8.0), CostCell())))
     events = frame(amount=[None, 10.0])
     assert matrix.per_event(events)[:, 0, 1].tolist() == [15.0, 25.0]
     assert null_amounts(events, matrix) == 1
@@ -73,7 +75,7 @@ def test_a_null_amount_counts_as_nothing_in_the_rate_and_is_counted() -> None:
     ],
 )
 def test_amounts_that_cannot_be_used(events: pl.DataFrame, words: str) -> None:
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(rate=1.0)), (Cell(8.0), Cell())))
+    matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(rate=1.0)), (CostCell(8.0), CostCell())))
     with pytest.raises(DataError, match=words):
         matrix.per_event(events)
 
@@ -87,7 +89,7 @@ def test_amounts_that_cannot_be_used(events: pl.DataFrame, words: str) -> None:
     ],
 )
 def test_cost_columns_that_cannot_be_used(events: pl.DataFrame, words: str) -> None:
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fn_cost")), (Cell(8.0), Cell())))
+    matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(column="fn_cost")), (CostCell(8.0), CostCell())))
     with pytest.raises(DataError, match=words):
         matrix.per_event(events)
 
@@ -150,7 +152,9 @@ def twelve_events() -> tuple[np.ndarray, np.ndarray, np.ndarray, CostMatrix]:
     y_prob = np.array([0.1, 0.4, 0.8, 0.05, 0.35, 0.6, 0.2, 0.9, 0.15, 0.3, 0.5, 0.02])
     fp = [5.0, 7, 3, 6, 5, 8, 4, 5, 6, 7, 5, 6]
     fn = [50.0, 20, 80, 30, 60, 10, 25, 90, 15, 40, 70, 35]
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fn")), (Cell(column="fp"), Cell(2.0))))
+    matrix = CostMatrix(
+        ("allow", "block"), ((CostCell(), CostCell(column="fn")), (CostCell(column="fp"), CostCell(2.0)))
+    )
     return y_true, y_prob, matrix.per_event(pl.DataFrame({"fn": fn, "fp": fp})), matrix
 
 

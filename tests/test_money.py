@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraudctl.costs import Cell, CostMatrix, taken_cost
+from fraudctl.costs import CostCell, CostMatrix, taken_cost
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import ratios
 from fraudctl.money import LARGEST, LARGEST_RATE, LARGEST_WEIGHT
@@ -39,7 +39,7 @@ def test_amounts_and_cost_columns_beyond_the_limit_are_refused_with_their_number
         to_amount(values)
     assert refused.value.hint is not None
     assert str(value) not in str(refused.value)
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="eur")), (Cell(1.0), Cell())))
+    matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(column="eur")), (CostCell(1.0), CostCell())))
     with pytest.raises(DataError, match="the cost column 'eur': 2 of 3"):
         matrix.per_event(pl.DataFrame({"eur": [1.0, value, value]}))
 
@@ -69,7 +69,7 @@ ODD = [0.0, 5e-324, -5e-324, 1e-300, 0.01, -0.01, 12.5, LARGEST, -LARGEST, LARGE
 money = st.one_of(st.sampled_from(ODD), st.floats(-LARGEST, LARGEST), st.floats(-100, 100))
 rates = st.one_of(st.sampled_from([0.0, 1.0, -1.0, LARGEST_RATE, 1e-300]), st.floats(-LARGEST_RATE, LARGEST_RATE))
 weights = st.one_of(st.just(1.0), st.floats(1 / LARGEST_WEIGHT, LARGEST_WEIGHT))
-cells = st.builds(Cell, fixed=money, rate=rates, at_least=st.none() | money)
+cells = st.builds(CostCell, fixed=money, rate=rates, at_least=st.none() | money)
 
 
 @settings(max_examples=150, deadline=None)

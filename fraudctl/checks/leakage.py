@@ -31,7 +31,7 @@ _Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LeakageSuspect:
     """One way in which a column alone nearly gives the outcome.
 
     Attributes
@@ -103,12 +103,12 @@ def _auc_variance(auc: float, n_pos: int, n_neg: int) -> float:
     return max(0.0, auc * (1 - auc) + (n_pos - 1) * both_pos + (n_neg - 1) * both_neg) / (n_pos * n_neg)
 
 
-def suspects(column: pl.Series, label: pl.Series) -> list[Suspect]:
+def suspects(column: pl.Series, label: pl.Series) -> list[LeakageSuspect]:
     """Give every way in which ``column`` alone nearly gives ``label``; see `Outcomes.suspects`."""
-    return Outcomes(label).suspects(column)
+    return LeakageOutcomes(label).suspects(column)
 
 
-class Outcomes:
+class LeakageOutcomes:
     """The outcomes that columns are held against: what does not depend on the column is computed once.
 
     Parameters
@@ -126,7 +126,7 @@ class Outcomes:
         half = np.random.default_rng(0).integers(0, 2, len(y)).astype(np.bool_)
         self._half = pl.Series(half)
 
-    def suspects(self, column: pl.Series) -> list[Suspect]:
+    def suspects(self, column: pl.Series) -> list[LeakageSuspect]:
         """Give every way in which ``column`` alone nearly gives the outcome.
 
         Parameters
@@ -140,20 +140,20 @@ class Outcomes:
         if min(self._n_frauds, len(y) - self._n_frauds) < MIN_FRAUDS:
             return []
         known = column if self._known is None else column.filter(self._known)
-        found: list[Suspect | None] = []
+        found: list[LeakageSuspect | None] = []
         if column.null_count():
             found += [_by_filling(known, y), self._by_labelling(column, known)]
         if not known.null_count() or _thinned_frauds(known, y) >= MIN_FRAUDS:
             found += [self._by_order(known), _by_value(known, y, self._half)]
         return [item for item in found if item is not None]
 
-    def _by_order(self, known: pl.Series) -> Suspect | None:
+    def _by_order(self, known: pl.Series) -> LeakageSuspect | None:
         if not (known.dtype.is_numeric() or known.dtype == pl.Boolean):
             return None
         thin = self._thin
         return _by_order(known, self._y) if thin is None else _by_order(known.gather(thin), self._y.gather(thin))
 
-    def _by_labelling(self, column: pl.Series, known: pl.Series) -> Suspect | None:
+    def _by_labelling(self, column: pl.Series, known: pl.Series) -> LeakageSuspect | None:
         """Judge whether a column is filled only where the outcome is known: it came with the outcome, or after it."""
         if self._n_unknown < 100:
             return None
@@ -163,7 +163,7 @@ class Outcomes:
             return None
         filled_in = f"{percent(with_outcome)} of the events with an outcome"
         words = f"filled for {filled_in} and {percent(without, 1)} of those without"
-        return Suspect(column.name, "labelled", words, {"filled_known": with_outcome, "filled_unknown": without})
+        return LeakageSuspect(column.name, "labelled", words, {"filled_known": with_outcome, "filled_unknown": without})
 
 
 def _thinned_frauds(column: pl.Series, y: pl.Series) -> int:
@@ -180,7 +180,7 @@ def _thin(y: pl.Series) -> pl.Series:
     return pl.concat(parts)
 
 
-def _by_order(column: pl.Series, y: pl.Series) -> Suspect | None:
+def _by_order(column: pl.Series, y: pl.Series) -> LeakageSuspect | None:
     truth = y.to_numpy()
     if column.null_count():
         truth, column = y.filter(column.is_not_null()).to_numpy(), column.drop_nulls()
@@ -193,10 +193,10 @@ def _by_order(column: pl.Series, y: pl.Series) -> Suspect | None:
     if low < SUSPECT_AUC:
         return None
     words = f"alone it ranks fraud with an AUC of {number(auc)} (at least {number(low)})"
-    return Suspect(column.name, "separates", words, {"auc": auc, "auc_low": low, "n_frauds": n_pos})
+    return LeakageSuspect(column.name, "separates", words, {"auc": auc, "auc_low": low, "n_frauds": n_pos})
 
 
-def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> Suspect | None:
+def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> LeakageSuspect | None:
     """Judge a column of few values: values learnt on one half of the rows are tried on the other.
 
     Shares are taken over all known outcomes, for thinning would move them; halves are drawn with a fixed seed, for
@@ -225,7 +225,7 @@ def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> Suspect | Non
         f"{sure['value'].n_unique()} of its values hold {percent(recall)} of the frauds, and "
         f"{percent(n_frauds / n_rows)} of their events are fraud"
     )
-    return Suspect(column.name, "values", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows})
+    return LeakageSuspect(column.name, "values", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows})
 
 
 def _has_values(column: pl.Series) -> bool:
@@ -234,14 +234,16 @@ def _has_values(column: pl.Series) -> bool:
     return is_text and 2 <= n_unique(column) <= MAX_VALUES
 
 
-def _by_filling(column: pl.Series, y: pl.Series) -> Suspect | None:
+def _by_filling(column: pl.Series, y: pl.Series) -> LeakageSuspect | None:
     for mask, state in ((column.is_not_null(), "filled"), (column.is_null(), "null")):
         n_rows, n_frauds = int(mask.sum()), int((mask & y).sum())
         recall = n_frauds / int(y.sum())
         if n_frauds < MIN_FRAUDS or n_rows == len(y) or n_frauds < SURE * n_rows or recall < 0.1:
             continue
         words = f"where it is {state}, {percent(n_frauds / n_rows)} are fraud ({percent(recall)} of all frauds)"
-        return Suspect(column.name, "filled", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows})
+        return LeakageSuspect(
+            column.name, "filled", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows}
+        )
     return None
 
 

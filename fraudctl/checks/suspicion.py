@@ -9,7 +9,7 @@ import polars as pl
 
 from fraudctl import tables
 from fraudctl.checks.data import Data
-from fraudctl.checks.leakage import Along, Outcomes, Suspect
+from fraudctl.checks.leakage import Along, LeakageOutcomes, LeakageSuspect
 from fraudctl.checks.report import Finding, Severity
 from fraudctl.distinct import Tally, tally
 from fraudctl.errors import DataError
@@ -21,26 +21,26 @@ LATER_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Look:
+class SuspicionLook:
     """What one column alone gives away."""
 
-    suspects: tuple[Suspect, ...] = ()
+    suspects: tuple[LeakageSuspect, ...] = ()
     counts_along: bool = False
 
 
-def look(data: Data) -> dict[str, Look]:
+def look(data: Data) -> dict[str, SuspicionLook]:
     """Look at every column once: count its values, and judge those that could be leakage."""
     roles, found = data.role_of, {}
-    outcomes = None if data.label is None else Outcomes(data.label)
+    outcomes = None if data.label is None else LeakageOutcomes(data.label)
     along = None if data.event_time is None else Along(data.event_time)
 
-    def one(values: pl.Series) -> tuple[Tally, Look]:
+    def one(values: pl.Series) -> tuple[Tally, SuspicionLook]:
         counted, role = tally(values), roles.get(values.name)
         if outcomes is None or not _is_judged(values.dtype, role):
-            return counted, Look()
+            return counted, SuspicionLook()
         suspects = () if (role or "").startswith("entity ") else outcomes.suspects(values)
         rises = along is not None and role in {None, "raw"} and along.rises_or_falls(values)
-        return counted, Look(tuple(suspects), rises)
+        return counted, SuspicionLook(tuple(suspects), rises)
 
     for name, (counted, seen) in data.values.each(data.schema.names(), one):
         data.steps.begin("looking at columns")
@@ -52,7 +52,7 @@ def _is_judged(dtype: pl.DataType, role: str | None) -> bool:
     return not dtype.is_nested() and (role in {None, "raw", "amount"} or (role or "").startswith("entity "))
 
 
-def check_leakage(data: Data, looks: Mapping[str, Look]) -> Iterator[Finding]:
+def check_leakage(data: Data, looks: Mapping[str, SuspicionLook]) -> Iterator[Finding]:
     """Judge every column but ignored ones, ids and times of the project, and the label itself."""
     if data.label is None:
         return
@@ -67,7 +67,7 @@ def check_leakage(data: Data, looks: Mapping[str, Look]) -> Iterator[Finding]:
             yield from _comes_later(data, name, dtype)
 
 
-def _knows_outcome(name: str, role: str | None, found: Look) -> Iterator[Finding]:
+def _knows_outcome(name: str, role: str | None, found: SuspicionLook) -> Iterator[Finding]:
     for item in found.suspects:
         hint = (
             "is it the amount as it was at the time of the event?"
@@ -77,7 +77,7 @@ def _knows_outcome(name: str, role: str | None, found: Look) -> Iterator[Finding
         yield Finding(_IDS[item.kind], "warning", name, item.words, dict(item.figures), hint)
 
 
-def _knows_time(name: str, found: Look, *, is_feature: bool) -> Iterator[Finding]:
+def _knows_time(name: str, found: SuspicionLook, *, is_feature: bool) -> Iterator[Finding]:
     if found.counts_along:
         what = "only counts along with time: its values in a later period were never seen in training"
         severity: Severity = "warning" if is_feature else "info"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fraudctl.features.meaning.describe import Description
     from fraudctl.features.proof.audit import AuditResult
     from fraudctl.propose import Proposal
-    from fraudctl.train.summary import FoldRows, TrainingSummary
+    from fraudctl.train.summary import RowCounts, TrainingSummary
     from fraudctl.workflows.demo import DemoResult
     from fraudctl.workflows.models import ModelsResult
     from fraudctl.workflows.train import TrainResult
@@ -167,7 +167,7 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
     return [*lines, plain_table("Folds", columns, rows, right=" ".join(columns[2:])), *noted]
 
 
-def _period(rows: FoldRows, timezone: str, *, by_chance: str) -> str:
+def _period(rows: RowCounts, timezone: str, *, by_chance: str) -> str:
     return by_chance if rows.from_time is None or rows.until is None else period(rows.from_time, rows.until, timezone)
 
 

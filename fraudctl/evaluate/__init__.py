@@ -5,13 +5,28 @@
 objects. Reads no files and decides no verdict: that is `fraudctl.gate`.
 """
 
-from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.judged import EvaluatedEvents, prepare
 from fraudctl.evaluate.replay import OneMoment, Replay, Stretch, chained, decide_frame, lead_from, price_frame
 from fraudctl.evaluate.result import Evaluation, Excluded, GateResult, Period, RuleResult
 from fraudctl.evaluate.run import evaluate, pool
 from fraudctl.uncertainty import Estimate
 
 __all__ = [
-    "Estimate", "Evaluation", "Excluded", "GateResult", "Judged", "OneMoment", "Period", "Replay", "RuleResult",
-    "Stretch", "chained", "decide_frame", "evaluate", "lead_from", "pool", "prepare", "price_frame",
+    "Estimate",
+    "EvaluatedEvents",
+    "Evaluation",
+    "Excluded",
+    "GateResult",
+    "OneMoment",
+    "Period",
+    "Replay",
+    "RuleResult",
+    "Stretch",
+    "chained",
+    "decide_frame",
+    "evaluate",
+    "lead_from",
+    "pool",
+    "prepare",
+    "price_frame",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fraudctl.catalogue import TOP_K, TOP_K_SUFFIX, metric, metric_names
 from fraudctl.costs import perfect_cost
-from fraudctl.evaluate.judged import Judged
+from fraudctl.evaluate.judged import EvaluatedEvents
 from fraudctl.metrics import ratios, topk
 from fraudctl.metrics.ratios import Ratio
 from fraudctl.uncertainty import (
@@ -30,23 +30,23 @@ _AT_MOST_ONE = frozenset({"savings", "savings_of_perfect"})
 """Shares that may be negative."""
 
 
-def metric_list(judged: Judged) -> list[str]:
+def metric_list(judged: EvaluatedEvents) -> list[str]:
     """Give the names of all metrics of an evaluation, in the order of the reports."""
     return metric_names(judged.entity_codes)
 
 
-def ratio_of(name: str, judged: Judged) -> Ratio | None:
+def ratio_of(name: str, judged: EvaluatedEvents) -> Ratio | None:
     """Give the metric as a ratio of sums, or None where it is none."""
     build = RATIOS.get(name)
     return None if build is None else build(judged)
 
 
-def _savings(judged: Judged, cost_taken: npt.NDArray[np.float64]) -> Ratio:
+def _savings(judged: EvaluatedEvents, cost_taken: npt.NDArray[np.float64]) -> Ratio:
     missed = judged.cost_table[:, judged.matrix.pass_code, 1]
     return ratios.savings_against(judged.y_true, cost_taken, missed, judged.base, weight=judged.weight)
 
 
-def value_recall_of(judged: Judged, alert: npt.NDArray[np.bool_]) -> Ratio:
+def value_recall_of(judged: EvaluatedEvents, alert: npt.NDArray[np.bool_]) -> Ratio:
     """Give value_recall, undefined where the project declares no amount."""
     if judged.amount is None:
         nothing = np.zeros(judged.n_events)
@@ -54,7 +54,7 @@ def value_recall_of(judged: Judged, alert: npt.NDArray[np.bool_]) -> Ratio:
     return ratios.value_recall(judged.y_true, alert, judged.amount, weight=judged.weight)
 
 
-RATIOS: dict[str, Callable[[Judged], Ratio]] = {
+RATIOS: dict[str, Callable[[EvaluatedEvents], Ratio]] = {
     "precision": lambda j: ratios.precision(j.y_true, j.alert, weight=j.weight),
     "recall": lambda j: ratios.recall(j.y_true, j.alert, weight=j.weight),
     "value_recall": lambda j: value_recall_of(j, j.alert),
@@ -67,7 +67,7 @@ RATIOS: dict[str, Callable[[Judged], Ratio]] = {
 }
 
 
-def nothing_known(judged: Judged) -> str | None:
+def nothing_known(judged: EvaluatedEvents) -> str | None:
     """Say why no metric at all can be computed, or None."""
     if judged.n_events == 0:
         return "no events"
@@ -76,7 +76,7 @@ def nothing_known(judged: Judged) -> str | None:
     return None
 
 
-def estimate(name: str, judged: Judged, settings: RankingIntervals) -> Estimate:
+def estimate(name: str, judged: EvaluatedEvents, settings: RankingIntervals) -> Estimate:
     """Give one metric with its interval; null with a reason where it is undefined.
 
     Parameters
@@ -109,14 +109,14 @@ def _bounds(name: str, ratio: Ratio) -> tuple[float, float]:
     return _UNBOUNDED if name in _AT_MOST_ONE or metric(name).unit == "money" else (0.0, 1.0)
 
 
-def _topk(entity: str, judged: Judged, settings: RankingIntervals) -> Estimate:
+def _topk(entity: str, judged: EvaluatedEvents, settings: RankingIntervals) -> Estimate:
     codes = judged.entity_codes[entity]
     boards = topk.day_boards(judged.y_true, judged.y_prob, day=judged.day, entity=codes)
     value = topk.precision_at_k(boards, TOP_K).value
     return topk_estimate(value, boards, TOP_K, settings=settings)
 
 
-def difference(name: str, ours: Judged, theirs: Judged, settings: RankingIntervals) -> Estimate:
+def difference(name: str, ours: EvaluatedEvents, theirs: EvaluatedEvents, settings: RankingIntervals) -> Estimate:
     """Give ``ours - theirs`` of one metric on the same events, paired, with its interval.
 
     Not for ``<entity>_precision_at_100`` and ``ece``: they have no paired interval here, and say so.

@@ -28,7 +28,7 @@ from fraudctl.weights import event_weights
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedEvents:
     """Events with known outcomes, their probabilities and actions, in time order; arrays of shape ``(n_events,)``."""
 
     y_true: npt.NDArray[np.int8]
@@ -72,11 +72,11 @@ class Judged:
         """Whether an event got any action but ``allow``."""
         return np.asarray(self.codes != self.matrix.pass_code, dtype=np.bool_)
 
-    def deciding(self, y_prob: FloatArray, codes: CodeArray) -> Judged:
+    def deciding(self, y_prob: FloatArray, codes: CodeArray) -> EvaluatedEvents:
         """Give the same events with other probabilities and actions."""
         return replace(self, y_prob=y_prob, codes=codes, cost_taken=taken_cost(self.cost_table, codes, self.y_true))
 
-    def repriced(self, code: int, outcome: int, factor: float) -> Judged:
+    def repriced(self, code: int, outcome: int, factor: float) -> EvaluatedEvents:
         """Give the same decisions with one cost multiplied."""
         table = self.cost_table.copy()
         table[:, code, outcome] *= factor
@@ -87,7 +87,7 @@ class Judged:
             base=baseline(table, self.y_true, self.matrix, weight=self.weight, reach=self.reach),
         )
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> Judged:
+    def take(self, rows: npt.NDArray[np.bool_]) -> EvaluatedEvents:
         """Return some of the events, with savings against the constant action that is cheapest on these events.
 
         Slots of a capacity stay where the constant action gave them among all events.
@@ -111,7 +111,7 @@ class Judged:
         )
 
 
-def prepare(scored: pl.DataFrame, project: Project) -> Judged:
+def prepare(scored: pl.DataFrame, project: Project) -> EvaluatedEvents:
     """Read the arrays from a scored feature table.
 
     Parameters
@@ -138,7 +138,7 @@ def prepare(scored: pl.DataFrame, project: Project) -> Judged:
     weight = np.ones(scored.height) if weight is None else weight
     clusters = Clusters.of(scored, list(project.entities))
     reach = reach_of(scored, project, matrix)
-    return Judged(
+    return EvaluatedEvents(
         y_true=y_true,
         y_prob=y_prob,
         codes=codes,

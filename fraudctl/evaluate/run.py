@@ -12,7 +12,7 @@ import polars as pl
 from fraudctl.costs import null_amounts, perfect_cost
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known, ratio_of, value_recall_of
-from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.judged import EvaluatedEvents, prepare
 from fraudctl.evaluate.result import (
     ActionOutcome,
     AssumedOutcome,
@@ -110,7 +110,7 @@ def _silent(*_: object) -> None:
 
 
 def _metrics(
-    judged: Judged, settings: RankingIntervals, progress: Callable[[str, int, int], object]
+    judged: EvaluatedEvents, settings: RankingIntervals, progress: Callable[[str, int, int], object]
 ) -> dict[str, Estimate]:
     """Return every metric with its interval, in the order of the reports."""
     names, found = metric_list(judged), dict[str, Estimate]()
@@ -164,11 +164,11 @@ def _with_outcome(scored: pl.DataFrame, immature: pl.DataFrame, project: Project
     return AssumedOutcome(**values, savings_base=judged.base.chosen)
 
 
-def _clusters(judged: Judged) -> dict[str, int]:
+def _clusters(judged: EvaluatedEvents) -> dict[str, int]:
     return dict(zip(judged.clusters.names, judged.clusters.counts(judged.y_true == 1), strict=True))
 
 
-def _warnings(scored: pl.DataFrame, judged: Judged) -> tuple[str, ...]:
+def _warnings(scored: pl.DataFrame, judged: EvaluatedEvents) -> tuple[str, ...]:
     found = []
     count = null_amounts(scored, judged.matrix)
     if count:
@@ -178,13 +178,13 @@ def _warnings(scored: pl.DataFrame, judged: Judged) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _by_action(judged: Judged, confidence: float) -> dict[str, ActionOutcome]:
+def _by_action(judged: EvaluatedEvents, confidence: float) -> dict[str, ActionOutcome]:
     if nothing_known(judged) is not None:
         return {}
     return {action: _one_action(judged, code, confidence) for code, action in enumerate(judged.matrix.actions)}
 
 
-def _one_action(judged: Judged, code: int, confidence: float) -> ActionOutcome:
+def _one_action(judged: EvaluatedEvents, code: int, confidence: float) -> ActionOutcome:
     taken, y_true, w = judged.codes == code, judged.y_true, judged.weight
 
     def known(ratio: Ratio) -> Estimate:
@@ -205,7 +205,7 @@ def _one_action(judged: Judged, code: int, confidence: float) -> ActionOutcome:
     )
 
 
-def _money(judged: Judged) -> MoneyOutcome:
+def _money(judged: EvaluatedEvents) -> MoneyOutcome:
     """Return the sums behind `savings`, in the project's currency."""
     currency = judged.matrix.currency
     if nothing_known(judged) is not None:
@@ -222,7 +222,7 @@ def _money(judged: Judged) -> MoneyOutcome:
     return MoneyOutcome(currency, sums)
 
 
-def _value(judged: Judged) -> FraudValue | None:
+def _value(judged: EvaluatedEvents) -> FraudValue | None:
     if judged.amount is None:
         return None
     value = np.maximum(np.nan_to_num(judged.amount), 0.0) * judged.weight * (judged.y_true == 1)

@@ -10,7 +10,7 @@ import polars as pl
 
 from fraudctl.costs import FloatArray
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known
-from fraudctl.evaluate.judged import Judged
+from fraudctl.evaluate.judged import EvaluatedEvents
 from fraudctl.evaluate.result import (
     CalibrationError,
     ControlOutcome,
@@ -32,7 +32,7 @@ from fraudctl.weights import control_group
 CURVE_POINTS = 200
 
 
-def draw_tables(judged: Judged) -> EvaluationTables:
+def draw_tables(judged: EvaluatedEvents) -> EvaluationTables:
     """Return the tables and curves of all events; empty where nothing is known."""
     if nothing_known(judged) is not None:
         return EvaluationTables()
@@ -52,7 +52,7 @@ AT_K = (10, 20, 50, 100, 200, 500)
 
 
 def by_segment(
-    scored: pl.DataFrame, judged: Judged, project: Project, confidence: float
+    scored: pl.DataFrame, judged: EvaluatedEvents, project: Project, confidence: float
 ) -> dict[str, tuple[SegmentOutcome, ...]]:
     """Give the metrics within each segment, by column; values with fewer than 20 frauds are pooled."""
     if nothing_known(judged) is not None:
@@ -61,7 +61,7 @@ def by_segment(
 
 
 def on_control_group(
-    scored: pl.DataFrame, judged: Judged, project: Project, settings: RankingIntervals
+    scored: pl.DataFrame, judged: EvaluatedEvents, project: Project, settings: RankingIntervals
 ) -> ControlOutcome | None:
     """Give every metric on the events that were let through at random alone; None where the project names none.
 
@@ -76,7 +76,7 @@ def on_control_group(
     return ControlOutcome(inside.n_events, inside.n_frauds, metrics)
 
 
-def _segments(values: pl.Series, judged: Judged, confidence: float) -> tuple[SegmentOutcome, ...]:
+def _segments(values: pl.Series, judged: EvaluatedEvents, confidence: float) -> tuple[SegmentOutcome, ...]:
     settings = RankingIntervals(100, 0, confidence)
     rows = []
     for name, mask in split_segments(values, judged.y_true, min_frauds=SEGMENT_MIN_FRAUDS):
@@ -86,7 +86,7 @@ def _segments(values: pl.Series, judged: Judged, confidence: float) -> tuple[Seg
     return tuple(rows)
 
 
-def at_k(judged: Judged) -> tuple[ReviewQueue, ...]:
+def at_k(judged: EvaluatedEvents) -> tuple[ReviewQueue, ...]:
     """Give precision and recall of the K highest scores of each day, of events and of each entity's, ties shared.
 
     ``precision`` is the mean over days of the share of K that is fraud, with its ``lowest`` and ``highest`` over the
@@ -109,14 +109,14 @@ def _at_k(subject: str, found: topk.TopK) -> ReviewQueue:
     )  # fmt: skip
 
 
-def calibration(judged: Judged) -> CalibrationError:
+def calibration(judged: EvaluatedEvents) -> CalibrationError:
     """Compare the calibration error with what honest probabilities would show by chance, not with a round number."""
     error = expected_calibration_error(judged.y_true, judged.y_prob, weight=judged.weight)
     mean, high = honest_ece(judged.y_prob, seed=0, weight=judged.weight)
     return CalibrationError(error, mean, high, more_than_chance=error > high)
 
 
-def by_day(judged: Judged) -> tuple[DayTotals, ...]:
+def by_day(judged: EvaluatedEvents) -> tuple[DayTotals, ...]:
     """Count events, frauds and alerts, and sum money, on each local day."""
     days, index = np.unique(judged.day, return_inverse=True)
     if not judged.timed:
@@ -134,7 +134,7 @@ def by_day(judged: Judged) -> tuple[DayTotals, ...]:
     return tuple(DayTotals(day, **{key: sums[key][i] for key in sums}) for i, day in enumerate(dates))
 
 
-def pr_curve(judged: Judged) -> tuple[PrecisionRecall, ...]:
+def pr_curve(judged: EvaluatedEvents) -> tuple[PrecisionRecall, ...]:
     """Give precision and recall at up to `CURVE_POINTS` thresholds, by falling threshold."""
     if judged.n_frauds == 0:
         return ()
@@ -147,7 +147,7 @@ def pr_curve(judged: Judged) -> tuple[PrecisionRecall, ...]:
     )
 
 
-def cost_curve(judged: Judged) -> tuple[ThresholdCost, ...]:
+def cost_curve(judged: EvaluatedEvents) -> tuple[ThresholdCost, ...]:
     """Return the cost of one threshold on y_prob, from which up the harshest action is taken, by falling threshold.
 
     ``alert_rate`` is the share of events, weights included, as the metric of that name is. No capacity plays a part.

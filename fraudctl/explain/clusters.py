@@ -68,7 +68,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Clusters:
+class FoundClusters:
     """Stable clusters, the costliest first.
 
     Attributes
@@ -172,7 +172,7 @@ def find_clusters(
     is_fraud: BoolArray,
     features: Sequence[FeatureLike],
     seed: int,
-) -> Clusters:
+) -> FoundClusters:
     """Cluster some of the alerts and describe the stable clusters.
 
     Parameters
@@ -195,7 +195,7 @@ def find_clusters(
         member[code == k] = i
         items.append(_describe(frame, values, rows, code == k, cost, is_fraud, features, stable[k]))
     n_unstable = len(np.unique(code)) - len(shown) if len(stable) > 1 else 0
-    return Clusters(member, tuple(items), n_unstable)
+    return FoundClusters(member, tuple(items), n_unstable)
 
 
 def _holds(code: IntArray, stable: FloatArray, k: int) -> bool:

@@ -23,7 +23,7 @@ MIN_CLUSTERS: Final = 20
 
 
 @dataclass(frozen=True)
-class Difference:
+class ContributionDifference:
     """How much more a feature or family raised the score of the errors than of their peers, in log-odds.
 
     `low` and `high` are None where fewer than 20 entities stand behind one side.
@@ -59,9 +59,9 @@ class Contrast:
     """Errors that were compared."""
     n_peers: int
     """Events that they were compared with."""
-    features: tuple[Difference, ...]
+    features: tuple[ContributionDifference, ...]
     """Differences by feature."""
-    families: tuple[Difference, ...]
+    families: tuple[ContributionDifference, ...]
     """Differences by family of features."""
     clusters: str
 
@@ -109,7 +109,7 @@ def contrast(
     labels = [feature.name for feature in features] + names
     value = means[0] - means[1]
     rows = [
-        Difference(
+        ContributionDifference(
             labels[j], words[j], float(value[j]), None if low is None else float(low[j]),
             None if high is None else float(high[j]), float(means[0][j]), float(means[1][j]),
         )

@@ -15,10 +15,10 @@ from fraudctl.explain.campaigns import CampaignTotal
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.decided import DecidedTotal
-from fraudctl.explain.result import BrokenFeature, Finding, Totals
+from fraudctl.explain.result import BrokenFeature, ReportFinding, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
-from fraudctl.explain.threshold import Setting, Sweep
+from fraudctl.explain.threshold import Sweep, ThresholdSetting
 from fraudctl.figures import count, day, listed, money, number, percent, whole
 from fraudctl.sentences import sentence
 
@@ -81,8 +81,8 @@ class SliceOfDay:
 class Move:
     """Today's setting and another one."""
 
-    today: Setting
-    other: Setting
+    today: ThresholdSetting
+    other: ThresholdSetting
 
     @property
     def gain(self) -> float:
@@ -102,7 +102,7 @@ def find_findings(
     autopsy: Autopsy | None,
     decided: tuple[DecidedTotal, ...] = (),
     currency: str,
-) -> tuple[Finding, ...]:
+) -> tuple[ReportFinding, ...]:
     """Order the statements by the money behind them, and keep the first six.
 
     Of slices beyond chance and of days on which features broke the costliest three each are taken. A broken feature
@@ -119,11 +119,13 @@ def find_findings(
     return tuple(sorted(found, key=lambda item: -item.cost)[:MOST])
 
 
-def _slice(item: Slice, broken: tuple[BrokenFeature, ...], currency: str) -> Finding:
+def _slice(item: Slice, broken: tuple[BrokenFeature, ...], currency: str) -> ReportFinding:
     kind = "slice" if item.confirmed is not None else "day"
     days = {where.value for where in item.where if where.is_day}
     told = SliceOfDay(item, tuple(other for other in broken if other.day.isoformat() in days))
-    return Finding(kind, slice_head(item), slice_text(told, currency), item.excess, item.p_value, significant=True)
+    return ReportFinding(
+        kind, slice_head(item), slice_text(told, currency), item.excess, item.p_value, significant=True
+    )
 
 
 @sentence
@@ -160,10 +162,12 @@ def _names(broken: tuple[BrokenFeature, ...]) -> str:
     return f"{listed([*names, *more])} {'was' if len(broken) == 1 else 'were'}"
 
 
-def _broken(found: Broken, currency: str) -> Finding:
+def _broken(found: Broken, currency: str) -> ReportFinding:
     item = found.items[0]
     cost = item.day_cost - item.usual_cost
-    return Finding("broken_feature", broken_head(found), broken_text(found, currency), cost, None, significant=False)
+    return ReportFinding(
+        "broken_feature", broken_head(found), broken_text(found, currency), cost, None, significant=False
+    )
 
 
 @sentence
@@ -193,30 +197,32 @@ def _described(
     clusters: tuple[Cluster, ...],
     autopsy: Autopsy | None,
     currency: str,
-) -> Iterator[Finding]:
+) -> Iterator[ReportFinding]:
     """Give what is not tested: each says what costs most of its kind."""
     top = max(causes, key=lambda item: item.cost, default=None)
     if top is not None and top.n_missed and totals.missed_cost > 0:
         told = CauseShare(top, totals.n_missed, totals.missed_cost)
-        yield Finding("cause", cause_head(told), cause_text(told, currency), top.cost, None, significant=False)
+        yield ReportFinding("cause", cause_head(told), cause_text(told, currency), top.cost, None, significant=False)
     move = Move(sweep.today, sweep.best)
     if move.gain > LEAST_GAIN * abs(sweep.today.cost):
-        yield Finding("threshold", move_head(move, currency), move_text(move), move.gain, None, significant=False)
+        yield ReportFinding("threshold", move_head(move, currency), move_text(move), move.gain, None, significant=False)
     if campaigns is not None:
         head, text = campaign_head(campaigns), campaign_text(campaigns, currency)
-        yield Finding("campaign", head, text, campaigns.cost, None, significant=False)
+        yield ReportFinding("campaign", head, text, campaigns.cost, None, significant=False)
     if clusters:
         item = clusters[0]
         head, text = cluster_head(item, currency), cluster_text(item, currency)
-        yield Finding("cluster", head, text, item.cost, None, significant=False)
+        yield ReportFinding("cluster", head, text, item.cost, None, significant=False)
     if autopsy is not None:
         best = found_by(autopsy)
         head, text = autopsy_head(autopsy), autopsy_text(autopsy, currency)
-        yield Finding("autopsy", head, text, best.cost_recovered, None, significant=False)
+        yield ReportFinding("autopsy", head, text, best.cost_recovered, None, significant=False)
 
 
-def _rule(item: DecidedTotal, currency: str) -> Finding:
-    return Finding("rule", rule_head(item), rule_text(item, currency), item.false_alarm_cost, None, significant=False)
+def _rule(item: DecidedTotal, currency: str) -> ReportFinding:
+    return ReportFinding(
+        "rule", rule_head(item), rule_text(item, currency), item.false_alarm_cost, None, significant=False
+    )
 
 
 @sentence

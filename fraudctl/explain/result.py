@@ -93,7 +93,7 @@ class CaughtCase:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ReportFinding:
     """One statement, as short as it can be, written from typed values: see `fraudctl.sentences`.
 
     Attributes
@@ -261,7 +261,7 @@ class Explanation:
     """The costs in words, one text per action."""
     totals: Totals
     """What happened in the period."""
-    findings: tuple[Finding, ...]
+    findings: tuple[ReportFinding, ...]
     """Statements, by falling money."""
     causes: tuple[CauseTotal, ...]
     """Why frauds were missed: a partition of the missed frauds."""

@@ -15,7 +15,7 @@ from fraudctl.explain.autopsy import Autopsy, dissect
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import Campaigns, find_campaigns
 from fraudctl.explain.causes import Causes, find_causes
-from fraudctl.explain.clusters import Clusters, find_clusters, group
+from fraudctl.explain.clusters import FoundClusters, find_clusters, group
 from fraudctl.explain.contrast import Contrast, contrast
 from fraudctl.explain.decided import find_decided
 from fraudctl.explain.findings import find_findings
@@ -233,12 +233,12 @@ def _pairs(scene: Scene, interact: Interact | None, seed: int, absent: dict[str,
 
 def _clusters(
     scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str]
-) -> tuple[Clusters, dict[int, int]]:
+) -> tuple[FoundClusters, dict[int, int]]:
     """Cluster the false positives; also give the cluster of each by its position in the scene."""
     n = int((scene.false_alarm & scene.by_model).sum())
     if n < MIN_ERRORS:
         absent["clusters"] = _too_few(n, "false positives that the model made")
-        return Clusters(np.empty(0, dtype=np.int64), (), 0), {}
+        return FoundClusters(np.empty(0, dtype=np.int64), (), 0), {}
     at, mine = np.flatnonzero(scene.alert & scene.by_model), np.flatnonzero((scene.false_alarm & scene.by_model)[close])
     members = close[mine]
     found = find_clusters(

@@ -38,7 +38,7 @@ MOST: Final = 12
 
 
 @dataclass(frozen=True)
-class Part:
+class SlicePart:
     """Errors of a slice that also meet one more condition."""
 
     words: str
@@ -78,7 +78,7 @@ class Slice:
     columns: tuple[str, ...]
     """Columns of its conditions."""
     where: tuple[Condition, ...]
-    mostly: tuple[Part, ...]
+    mostly: tuple[SlicePart, ...]
     n_events: int
     n_errors: int
     expected_errors: float
@@ -119,7 +119,7 @@ class Slices:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FoundSlice:
     """A slice as it was found: its conditions (also as positions) and its tests."""
 
     where: tuple[Condition, ...]
@@ -211,7 +211,7 @@ def _search(
     watch: Callable[[str], object],
     *,
     seed: list[int],
-) -> list[_Found]:
+) -> list[_FoundSlice]:
     """Give the distinct slices of one kind of error that stand out most, each with its p-value."""
     candidates, null = _candidates(side, conditions, held, permutations, watch, seed=seed)
     found = [
@@ -252,9 +252,9 @@ def _errors_in(side: _Side, held: BoolArray, members: list[int]) -> BoolArray:
     return np.asarray(side.errors & np.logical_and.reduce(held[:, members], axis=1))
 
 
-def _distinct(found: list[tuple[_Found, BoolArray]]) -> list[_Found]:
+def _distinct(found: list[tuple[_FoundSlice, BoolArray]]) -> list[_FoundSlice]:
     """Of slices with much the same errors keep the first: significant ones before others, then the strongest."""
-    kept: list[tuple[_Found, BoolArray]] = []
+    kept: list[tuple[_FoundSlice, BoolArray]] = []
     for item, mine in sorted(found, key=lambda pair: not pair[0].significant):
         if not any(_same(mine, theirs) for _, theirs in kept):
             kept.append((item, mine))
@@ -275,7 +275,7 @@ def _p_value(value: float, null: FloatArray) -> float:
 
 
 @dataclass(frozen=True)
-class Population:
+class SlicePopulation:
     """All events of a period on which one kind of error can happen: nothing sampled, nothing thinned.
 
     Attributes
@@ -294,17 +294,17 @@ class Population:
     rate: FloatArray
 
 
-def population(scene: Scene, kind: str) -> Population:
+def population(scene: Scene, kind: str) -> SlicePopulation:
     """Give the events on which a kind of error can happen, each with the error rate of its score."""
     rows = np.flatnonzero(~scene.alert if kind == MISSED else scene.alert)
     errors = np.asarray((scene.missed if kind == MISSED else scene.false_alarm)[rows])
     stratum = strata_of(scene.y_prob[rows])
     size = int(stratum.max(initial=0)) + 1
     share = np.bincount(stratum[errors], minlength=size) / np.maximum(np.bincount(stratum, minlength=size), 1)
-    return Population(kind, rows, errors, share[stratum])
+    return SlicePopulation(kind, rows, errors, share[stratum])
 
 
-def _slice(scene: Scene, everyone: Population, found: _Found, mostly: tuple[Part, ...]) -> Slice:
+def _slice(scene: Scene, everyone: SlicePopulation, found: _FoundSlice, mostly: tuple[SlicePart, ...]) -> Slice:
     """Measure a slice on all events of its kind: its condition, its counts and its money are of the same rows."""
     timezone = scene.project.data.timezone
     frame = scene.scored[everyone.rows]
@@ -331,17 +331,17 @@ def _slice(scene: Scene, everyone: Population, found: _Found, mostly: tuple[Part
 
 def _find(
     side: _Side, conditions: list[Condition], held: BoolArray, members: list[int], p_value: float, seed: list[int]
-) -> _Found:
+) -> _FoundSlice:
     inside = np.logical_and.reduce(held[:, members], axis=1)
     is_day = conditions[members[0]].is_day
     confirm = None if is_day else score_slice(_errors(side, side.late), inside[side.late], seed=[*seed, 2])
     confirmed = None if confirm is None else confirm <= CONFIRM_LEVEL
     significant = p_value <= (DAY_LEVEL if is_day else LEVEL) and confirmed is not False
     where = tuple(conditions[j] for j in members)
-    return _Found(where, tuple(members), p_value, confirmed, confirm, significant)
+    return _FoundSlice(where, tuple(members), p_value, confirmed, confirm, significant)
 
 
-def _mostly(conditions: list[Condition], held: BoolArray, members: tuple[int, ...]) -> tuple[Part, ...]:
+def _mostly(conditions: list[Condition], held: BoolArray, members: tuple[int, ...]) -> tuple[SlicePart, ...]:
     """Name segments and days that most errors of a slice share, beyond its own conditions.
 
     Parameters
@@ -354,7 +354,7 @@ def _mostly(conditions: list[Condition], held: BoolArray, members: tuple[int, ..
     among, usual = (part.mean(axis=0) if len(part) else np.zeros(held.shape[1]) for part in (mine, held))
     named = [j for j, item in enumerate(conditions) if (item.is_segment or item.is_day) and item.column not in told]
     return tuple(
-        Part(conditions[j].words, conditions[j], int(mine[:, j].sum()))
+        SlicePart(conditions[j].words, conditions[j], int(mine[:, j].sum()))
         for j in named
         if among[j] >= MOSTLY and among[j] >= LIFT * usual[j]
     )

@@ -24,7 +24,7 @@ PLATEAU: Final = 0.01
 
 
 @dataclass(frozen=True)
-class Setting:
+class ThresholdSetting:
     """What a policy that sees all odds multiplied by `factor` would have done.
 
     Attributes
@@ -61,13 +61,13 @@ class Sweep:
         Lowest and highest factor among the neighbours of the best that cost at most 1 % more.
     """
 
-    curve: tuple[Setting, ...]
+    curve: tuple[ThresholdSetting, ...]
     """Settings over a wide range of factors."""
-    near: tuple[Setting, ...]
+    near: tuple[ThresholdSetting, ...]
     """Settings with factors near 1."""
-    today: Setting
+    today: ThresholdSetting
     """The decisions that were taken."""
-    best: Setting
+    best: ThresholdSetting
     """The cheapest of all settings, in hindsight."""
     plateau: tuple[float, float]
 
@@ -87,7 +87,7 @@ def sweep(scene: Scene, *, replay: Replay) -> Sweep:
     return Sweep(curve, near, today, best, _plateau(curve, best))
 
 
-def _plateau(curve: tuple[Setting, ...], best: Setting) -> tuple[float, float]:
+def _plateau(curve: tuple[ThresholdSetting, ...], best: ThresholdSetting) -> tuple[float, float]:
     cheap = [item.cost <= best.cost + PLATEAU * abs(best.cost) for item in curve]
     at = min(range(len(curve)), key=lambda i: abs(np.log(curve[i].factor / best.factor)))
     low = high = at
@@ -98,20 +98,20 @@ def _plateau(curve: tuple[Setting, ...], best: Setting) -> tuple[float, float]:
     return min(curve[low].factor, best.factor), max(curve[high].factor, best.factor)
 
 
-def _setting(scene: Scene, replay: Replay, factor: float) -> Setting:
+def _setting(scene: Scene, replay: Replay, factor: float) -> ThresholdSetting:
     codes = replay.codes_at(shifted(replay.y_prob, factor), scene.project).astype(np.int64)
     taken = scene.cost_table[np.arange(len(codes)), codes]
     cost = np.where(scene.y_true, taken[:, FRAUD], taken[:, LEGIT])
     return _count(scene, factor, alert=codes != 0, cost=cost)
 
 
-def _as_decided(scene: Scene) -> Setting:
+def _as_decided(scene: Scene) -> ThresholdSetting:
     return _count(scene, 1.0, alert=scene.alert, cost=scene.cost)
 
 
-def _count(scene: Scene, factor: float, *, alert: BoolArray, cost: FloatArray) -> Setting:
+def _count(scene: Scene, factor: float, *, alert: BoolArray, cost: FloatArray) -> ThresholdSetting:
     missed, false_alarm = scene.y_true & ~alert, ~scene.y_true & alert
-    return Setting(
+    return ThresholdSetting(
         factor=factor,
         n_alerts=int(alert.sum()),
         alerts_per_day=float(alert.sum()) / scene.n_days,

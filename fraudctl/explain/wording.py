@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from fraudctl.categories import quoted_values
-from fraudctl.costs import Cell, CostMatrix
+from fraudctl.costs import CostCell, CostMatrix
 from fraudctl.figures import length, money, number, plain, rounded_length, rounded_plain, whole
 from fraudctl.policy import Policy
 
@@ -20,7 +20,7 @@ def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
         f"{who[outcome]} {done.get(action, f'under {action}')} costs {_cell(cell, matrix.currency)}"
         for action, pair in zip(matrix.actions, matrix.cells, strict=True)
         for outcome, cell in enumerate(pair)
-        if cell != Cell()
+        if cell != CostCell()
     ]
     return tuple(parts) or ("all decisions cost nothing",)
 
@@ -54,7 +54,7 @@ def _cuts(thresholds: Mapping[str, float | None], actions: Sequence[str]) -> str
     return ", ".join(f"{name} {'never' if cut is None else f'from {number(cut)}'}" for name, cut in cuts)
 
 
-def _cell(cell: Cell, currency: str) -> str:
+def _cell(cell: CostCell, currency: str) -> str:
     parts = [money(cell.fixed, currency)] if cell.fixed else []
     if cell.rate:
         share = f"{number(100 * cell.rate)}\u00a0%"

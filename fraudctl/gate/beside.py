@@ -15,7 +15,7 @@ import polars as pl
 
 from fraudctl.checks import CheckReport, Finding
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix, expected_cost
-from fraudctl.evaluate.judged import Judged
+from fraudctl.evaluate.judged import EvaluatedEvents
 from fraudctl.evaluate.result import RuleResult, Verdict
 from fraudctl.gate.words import Frauds, checks_reason, drift_reason, drift_unknown
 from fraudctl.metrics.drift import (
@@ -97,7 +97,7 @@ def check_warnings(report: CheckReport, *, most: int = 3) -> Iterator[str]:
 
 def drift_rules(
     section: DriftRuleSection,
-    judged: Judged,
+    judged: EvaluatedEvents,
     reference: Reference | None,
     *,
     project: Project,
@@ -167,7 +167,7 @@ def _longest_window(project: Project) -> float:
     return max(windows, default=0) / 86_400_000_000
 
 
-def _calibration(judged: Judged, floors: Floors, seed: int, chance: float) -> Drift:
+def _calibration(judged: EvaluatedEvents, floors: Floors, seed: int, chance: float) -> Drift:
     rows = np.arange(judged.n_events)
     taken = judged.cost_table[rows, judged.codes.astype(np.int64)]
     events = Promised(

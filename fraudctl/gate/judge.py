@@ -19,7 +19,7 @@ from fraudctl.categories import Category, shown
 from fraudctl.checks import CheckReport
 from fraudctl.costs import OUTCOMES
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
-from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.judged import EvaluatedEvents, prepare
 from fraudctl.evaluate.replay import Replay
 from fraudctl.evaluate.result import (
     ChampionOutcome,
@@ -36,10 +36,10 @@ from fraudctl.figures import exact, number
 from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
 from fraudctl.gate.words import (
     Deciding,
-    Family,
     Frauds,
     Held,
     Noise,
+    TestFamily,
     after_holm,
     all_kept,
     because,
@@ -137,12 +137,14 @@ def _drift(bench: _Bench, reference: Reference | None, project: Project) -> Iter
     )
 
 
-def _paired(scored: pl.DataFrame, champion: Champion, project: Project) -> Judged:
+def _paired(scored: pl.DataFrame, champion: Champion, project: Project) -> EvaluatedEvents:
     require_same_events(champion.scored, scored, names=(f"champion {champion.version}", "the model"))
     return prepare(champion.scored, project)
 
 
-def _beside(version: str, judged: Judged, rival: Judged, settings: RankingIntervals) -> ChampionOutcome:
+def _beside(
+    version: str, judged: EvaluatedEvents, rival: EvaluatedEvents, settings: RankingIntervals
+) -> ChampionOutcome:
     """Give the champion's metrics on the same events, and the paired differences (model - champion)."""
     return ChampionOutcome(
         version,
@@ -152,7 +154,7 @@ def _beside(version: str, judged: Judged, rival: Judged, settings: RankingInterv
     )
 
 
-def _sensitivity(judged: Judged, rival: Judged, settings: RankingIntervals) -> Iterator[CostShift]:
+def _sensitivity(judged: EvaluatedEvents, rival: EvaluatedEvents, settings: RankingIntervals) -> Iterator[CostShift]:
     """Give the difference of savings with each cost from half to double, and whether the better model changes."""
     sign = np.sign(difference("savings", judged, rival, settings).value or 0.0)
     for code, action in enumerate(judged.matrix.actions):
@@ -169,8 +171,8 @@ class _Bench:
     """Rules, the events they are applied to, and what is known of them already."""
 
     gate: GateSection
-    judged: Judged
-    rival: Judged | None
+    judged: EvaluatedEvents
+    rival: EvaluatedEvents | None
     scored: pl.DataFrame
     settings: RankingIntervals
     known: Mapping[str, Estimate]
@@ -254,7 +256,7 @@ class _Bench:
         failing = holm([_tail(item.estimate, bound, direction) for item in results], _alpha(self.settings.confidence))
         for item, survives in zip(results, failing, strict=True):
             if item.verdict == "fail" and not survives:
-                reason = joined(item.reason, after_holm(Family(len(results))), by="; ")
+                reason = joined(item.reason, after_holm(TestFamily(len(results))), by="; ")
                 yield replace(item, verdict="inconclusive", reason=reason)
             else:
                 yield item
@@ -267,13 +269,13 @@ def _sides(at_least: float | None, at_most: float | None) -> Iterator[tuple[Dire
         yield "at_most", at_most
 
 
-def _lead(name: str, ours: Judged, theirs: Judged, settings: RankingIntervals) -> Estimate:
+def _lead(name: str, ours: EvaluatedEvents, theirs: EvaluatedEvents, settings: RankingIntervals) -> Estimate:
     if metric(name).higher_is_better:
         return difference(name, ours, theirs, settings)
     return difference(name, theirs, ours, settings)
 
 
-def _baseline(judged: Judged) -> Judged:
+def _baseline(judged: EvaluatedEvents) -> EvaluatedEvents:
     """Return the model that knows nothing: one probability for all events, and the cheapest constant action."""
     rate = float(np.average(judged.y_true, weights=judged.weight)) if judged.n_events else 0.0
     return judged.deciding(np.full(judged.n_events, rate), judged.base.codes)

@@ -89,14 +89,14 @@ def _too_few(frauds: Frauds) -> str:
 
 
 @dataclass(frozen=True)
-class Family:
+class TestFamily:
     """Segments that one rule judges together."""
 
     n_segments: int
 
 
 @sentence
-def after_holm(item: Family) -> str:
+def after_holm(item: TestFamily) -> str:
     """Say that a fail did not survive Holm's correction."""
     return f"no longer so after Holm's correction for {item.n_segments} segments"
 

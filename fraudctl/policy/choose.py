@@ -28,7 +28,7 @@ from fraudctl.policy.bids import Arrivals, BidPrices, fit_bids
 from fraudctl.policy.constant import limits_of, reach_among
 from fraudctl.policy.decide import Policy, PolicyRule, hindsight
 from fraudctl.policy.ground import Ground, ground_of
-from fraudctl.policy.limits import Constraint, Outcomes, alerted, constraints_of, feasible_cuts
+from fraudctl.policy.limits import AlertOutcomes, Constraint, alerted, constraints_of, feasible_cuts
 from fraudctl.policy.places import CapacityLimit
 from fraudctl.policy.report import (
     Alternative,
@@ -209,11 +209,11 @@ def _threshold_cuts(groups: ScoreGroups, ground: Ground, constraints: tuple[Cons
     return np.flatnonzero(np.r_[kept[0], kept[reached]]).astype(np.int64)
 
 
-def _outcomes(ground: Ground) -> Outcomes:
+def _outcomes(ground: Ground) -> AlertOutcomes:
     always = np.zeros(len(ground.y_true), dtype=np.bool_)
     for mask in ground.rule_masks:
         always |= mask
-    return Outcomes(ground.y_true, ground.weight, ground.amount, ground.clusters, always)
+    return AlertOutcomes(ground.y_true, ground.weight, ground.amount, ground.clusters, always)
 
 
 def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, ThresholdFound]:

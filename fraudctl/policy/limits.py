@@ -44,7 +44,7 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class AlertOutcomes:
     """What constraints need to know of each event, arrays of shape ``(n_events,)``."""
 
     y_true: npt.NDArray[Any]
@@ -82,7 +82,7 @@ class CutCurve:
         return keeps
 
 
-def cut_curve(metric: str, order_by: FloatArray, outcomes: Outcomes, *, confidence: float) -> CutCurve:
+def cut_curve(metric: str, order_by: FloatArray, outcomes: AlertOutcomes, *, confidence: float) -> CutCurve:
     """Give a metric and its interval at every cut of ``order_by`` (falling; equal values are cut together)."""
     place = np.where(outcomes.always, np.inf, order_by)
     order = np.argsort(-place, kind="stable")
@@ -119,7 +119,7 @@ def _fewest(counts: BoolArray, ways: list[IntArray], stops: IntArray, *, grows: 
     return np.asarray(np.minimum.reduce(found), dtype=np.int64)
 
 
-def alerted(metric: str, alert: BoolArray, outcomes: Outcomes) -> Ratio:
+def alerted(metric: str, alert: BoolArray, outcomes: AlertOutcomes) -> Ratio:
     """Give a constrained metric of some alerts as the ratio that an evaluation takes."""
     y_true, weight = outcomes.y_true, outcomes.weight
     if metric == "precision":
@@ -133,7 +133,7 @@ def alerted(metric: str, alert: BoolArray, outcomes: Outcomes) -> Ratio:
     return ratios.value_recall(y_true, alert, outcomes.amount, weight=weight)
 
 
-def _parts(metric: str, outcomes: Outcomes) -> tuple[FloatArray, FloatArray]:
+def _parts(metric: str, outcomes: AlertOutcomes) -> tuple[FloatArray, FloatArray]:
     """Give the numerator of an alerted event, and the denominator (of alerted events for precision, else of all)."""
     fraud, weight = outcomes.y_true == 1, outcomes.weight
     if metric == "precision":
@@ -201,7 +201,7 @@ def _sum_before(values: FloatArray, codes: IntArray) -> FloatArray:
 
 
 def feasible_cuts(
-    constraints: tuple[Constraint, ...], order_by: FloatArray, outcomes: Outcomes, *, confidence: float
+    constraints: tuple[Constraint, ...], order_by: FloatArray, outcomes: AlertOutcomes, *, confidence: float
 ) -> BoolArray:
     """Say which cuts keep every constraint, shape ``(n_cuts,)``.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from fraudctl.costs import FRAUD, LEGIT, Cell
+from fraudctl.costs import FRAUD, LEGIT, CostCell
 from fraudctl.errors import DataError
 from fraudctl.plain import shown
 from fraudctl.policy.bids import place_in
@@ -188,7 +188,7 @@ def _cheapest(priced: list[float], codes: Sequence[int]) -> int:
     return min(codes, key=priced.__getitem__)
 
 
-def _money(cell: Cell, event: Mapping[str, Any]) -> float:
+def _money(cell: CostCell, event: Mapping[str, Any]) -> float:
     """Give what `Cell.per_event` gives for one event."""
     money = cell.fixed
     if cell.rate != 0.0:

@@ -28,7 +28,7 @@ from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
-from fraudctl.propose.rest import Rest, sort_rest
+from fraudctl.propose.rest import Remainder, sort_rest
 from fraudctl.propose.roles import Choice, Entity, Flags, parse_sources
 
 __all__ = ["Flags", "Proposal", "Questions", "look", "parse_sources", "propose", "render_project"]
@@ -211,7 +211,7 @@ def _plan(
     table: Table,
     clock: Clock | None,
     entities: tuple[Entity, ...],
-    rest: Rest,
+    rest: Remainder,
     amount: Choice | None,
     *,
     calendar: bool,

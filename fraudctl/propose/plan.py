@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fraudctl.propose import names
 from fraudctl.propose.facts import DAY, EntityFacts
-from fraudctl.propose.rest import Rest
+from fraudctl.propose.rest import Remainder
 
 _WINDOWS = ("1h", "1d", "7d", "30d")
 _LABEL_WINDOWS = ("1d", "7d", "14d", "30d")
@@ -126,7 +126,7 @@ class Setting:
         return _SECONDS[window] <= self.span / 3
 
 
-def plan_features(entities: tuple[EntityFacts, ...], rest: Rest, setting: Setting) -> FeaturePlan:
+def plan_features(entities: tuple[EntityFacts, ...], rest: Remainder, setting: Setting) -> FeaturePlan:
     """Choose the features; ``entities`` come in order of importance, the payer first."""
     parties = list(_parties(entities, setting))
     has_amount = setting.usual_amount is not None

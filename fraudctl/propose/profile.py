@@ -23,7 +23,7 @@ Kind = Literal["time", "whole", "number", "bool", "text", "other"]
 
 
 @dataclass(frozen=True)
-class Column:
+class ProfiledColumn:
     """One column and its statistics; ``n_unique`` counts non-null values."""
 
     name: str
@@ -58,7 +58,7 @@ class Table:
         return self.values[name]
 
     @cached_property
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, ProfiledColumn]:
         """The statistics of every column whose name looks like a name, in the order of the file."""
         names = [name for name in self.values.schema if not looks_like_value(name)]
         found = {}
@@ -84,11 +84,11 @@ def open_table(raw: pl.LazyFrame, *, place: str, progress: Progress | None = Non
     return Table(raw, place, values.n_rows, values, Steps(progress, 2 * len(values.schema)))
 
 
-def _profile(values: pl.Series) -> Column:
+def _profile(values: pl.Series) -> ProfiledColumn:
     if values.dtype.is_float():
         values = values.fill_nan(None)
     found = tally(values)
-    return Column(values.name, values.dtype, _kind(values), len(values), found.n_null, found.n_unique)
+    return ProfiledColumn(values.name, values.dtype, _kind(values), len(values), found.n_null, found.n_unique)
 
 
 def _kind(values: pl.Series) -> Kind:

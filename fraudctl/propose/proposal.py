@@ -11,7 +11,7 @@ import polars as pl
 from fraudctl.propose.delay import Delay
 from fraudctl.propose.encoding import Mapping
 from fraudctl.propose.plan import FeaturePlan
-from fraudctl.propose.rest import Rest
+from fraudctl.propose.rest import Remainder
 from fraudctl.propose.roles import Choice, Entity
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Proposal:
     entities: tuple[Entity, ...]
     costs: dict[str, Choice]
     sources: tuple[Source, ...]
-    rest: Rest
+    rest: Remainder
     plan: FeaturePlan
     n_events: int
     n_frauds: int

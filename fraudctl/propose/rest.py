@@ -7,9 +7,9 @@ from functools import partial
 
 import polars as pl
 
-from fraudctl.checks.leakage import Along, Outcomes
+from fraudctl.checks.leakage import Along, LeakageOutcomes
 from fraudctl.propose import names
-from fraudctl.propose.profile import Column, Table
+from fraudctl.propose.profile import ProfiledColumn, Table
 from fraudctl.propose.roles import Choice
 
 MAX_CATEGORIES = 300
@@ -21,7 +21,7 @@ _CODES = frozenset(
 
 
 @dataclass(frozen=True)
-class Rest:
+class Remainder:
     """The columns without a role.
 
     Attributes
@@ -44,7 +44,7 @@ class Rest:
 
 def sort_rest(
     table: Table, *, taken: set[str], ignore: tuple[str, ...], label: pl.Series, event_time: pl.Series | None
-) -> Rest:
+) -> Remainder:
     """Sort every column outside ``taken`` into features, ignored and unused ones.
 
     Parameters
@@ -58,7 +58,7 @@ def sort_rest(
     ignored = [Choice(name, "given by --ignore") for name in dict.fromkeys(ignore)]
     left = [item for item in table.columns.values() if item.name not in taken and item.name not in ignore]
     along = None if event_time is None else Along(event_time)
-    outcomes = Outcomes(label)
+    outcomes = LeakageOutcomes(label)
     told = table.values.each([item.name for item in left], partial(_reason, outcomes=outcomes, along=along))
     for item, (_, found) in zip(left, told, strict=True):
         table.steps.begin("looking for leakage")
@@ -70,10 +70,10 @@ def sort_rest(
         else:
             raw.append(item.name)
             categorical += [item.name] if _is_category(item) else []
-    return Rest(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused))
+    return Remainder(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused))
 
 
-def _reason(values: pl.Series, *, outcomes: Outcomes, along: Along | None) -> str | None:
+def _reason(values: pl.Series, *, outcomes: LeakageOutcomes, along: Along | None) -> str | None:
     return _too_wide(values) or _suspicious(values, outcomes, along)
 
 
@@ -85,7 +85,7 @@ def _too_wide(values: pl.Series) -> str | None:
     return "whole numbers beyond 63 bits, as hashes are" if narrow.null_count() > values.null_count() else None
 
 
-def _useless(column: Column) -> str | None:
+def _useless(column: ProfiledColumn) -> str | None:
     if column.n_filled == 0:
         return "all null"
     if column.kind == "other":
@@ -95,7 +95,7 @@ def _useless(column: Column) -> str | None:
     return None
 
 
-def _never(column: Column) -> str | None:
+def _never(column: ProfiledColumn) -> str | None:
     if names.tells_outcome(column.name):
         return "its name says that it is known only after the outcome"
     if names.tells_decision(column.name):
@@ -107,7 +107,7 @@ def _never(column: Column) -> str | None:
     return None
 
 
-def _suspicious(values: pl.Series, outcomes: Outcomes, along: Along | None) -> str | None:
+def _suspicious(values: pl.Series, outcomes: LeakageOutcomes, along: Along | None) -> str | None:
     found = outcomes.suspects(values)
     if found:
         return f"suspect, known only after the outcome? {found[0].words}"
@@ -116,7 +116,7 @@ def _suspicious(values: pl.Series, outcomes: Outcomes, along: Along | None) -> s
     return None
 
 
-def _not_now(column: Column) -> str | None:
+def _not_now(column: ProfiledColumn) -> str | None:
     few_rows = column.n_unique * MIN_PER_CATEGORY > column.n_filled and column.n_unique > 30
     if column.kind == "text" and (column.n_unique > MAX_CATEGORIES or few_rows):
         return f"{column.n_unique:,} distinct values are too many for a category; --entity gives it a history"
@@ -127,7 +127,7 @@ def _not_now(column: Column) -> str | None:
     return None
 
 
-def _is_category(column: Column) -> bool:
+def _is_category(column: ProfiledColumn) -> bool:
     if column.kind == "text":
         return True
     words = set(names.tokens(column.name))

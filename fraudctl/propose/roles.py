@@ -23,7 +23,7 @@ from fraudctl.plain import shown, shown_all
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding
-from fraudctl.propose.profile import Column, Table
+from fraudctl.propose.profile import ProfiledColumn, Table
 
 MAX_ENTITIES = 5
 ROW_NUMBER = "row-number"
@@ -173,7 +173,7 @@ def choose_event_time(table: Table, flags: Flags) -> Choice:
     return _refuse_no_clock(table, [item for item in open_columns if names.looks_like_time(item.name)])
 
 
-def _refuse_no_clock(table: Table, columns: list[Column]) -> NoReturn:
+def _refuse_no_clock(table: Table, columns: list[ProfiledColumn]) -> NoReturn:
     hint = (
         "name it with --event-time COLUMN (and --time-format, or --time-unit and --time-origin); where there is none, "
         "--random-split asks for a split by chance, which says nothing about the future"
@@ -186,7 +186,7 @@ def _refuse_no_clock(table: Table, columns: list[Column]) -> NoReturn:
     raise UsageError(msg, hint=hint)
 
 
-def _why_no_clock(table: Table, column: Column) -> str:
+def _why_no_clock(table: Table, column: ProfiledColumn) -> str:
     what = f"is {column.dtype}"
     if not column.dtype.is_numeric() or not column.n_filled:
         return what
@@ -346,7 +346,7 @@ def _refuse_near_id(table: Table, excluded: set[str]) -> None:
             raise UsageError(msg, hint=f"repair the rows, or call events by their row: --event-id {ROW_NUMBER}")
 
 
-def _names_events(table: Table, column: Column) -> bool:
+def _names_events(table: Table, column: ProfiledColumn) -> bool:
     if column.n_null or column.kind not in {"whole", "text"} or column.dtype.is_float() or column.unique_share < 0.5:
         return False
     if column.n_unique == column.n_rows:
@@ -386,7 +386,7 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
     return tuple(found.values())[:MAX_ENTITIES]
 
 
-def _comes_back(column: Column) -> bool:
+def _comes_back(column: ProfiledColumn) -> bool:
     return (
         column.kind in {"whole", "text"}
         and column.n_unique >= 20
@@ -395,7 +395,7 @@ def _comes_back(column: Column) -> bool:
     )
 
 
-def _entity_reason(column: Column) -> str:
+def _entity_reason(column: ProfiledColumn) -> str:
     per_value = column.n_filled / column.n_unique
     return f"{column.n_unique:,} ids, {number(per_value)} events each"
 

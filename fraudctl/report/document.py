@@ -54,7 +54,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Segment:
+class BarSegment:
     """A part of a proportion bar; `share` of the whole in [0, 1]."""
 
     label: str
@@ -68,7 +68,7 @@ class Bar:
     """Parts of a whole side by side, with a text alternative; `name` is that of its files."""
 
     name: str
-    segments: tuple[Segment, ...]
+    segments: tuple[BarSegment, ...]
     alt: Sentence
 
 
@@ -99,7 +99,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table; numbers stand right. What its name leaves open, `help` says below the table."""
 
     name: str
@@ -118,12 +118,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Rows under columns; `tools` adds sorting and, for long ones, a filter; `folded` shows it when it is asked for."""
 
     name: str
     caption: Sentence
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[tuple[Cell, ...], ...]
     tools: bool = False
     filter_hint: str = ""
@@ -134,7 +134,7 @@ class Table:
         return tuple(f"{column.name}: {column.help}" for column in self.columns if column.help)
 
 
-Block = Text | Facts | Bar | Chart | Table
+Block = Text | Facts | Bar | Chart | ReportTable
 
 
 def _said(block: Block) -> tuple[Sentence, ...]:
@@ -142,11 +142,11 @@ def _said(block: Block) -> tuple[Sentence, ...]:
         return tuple(item.text for item in block.items)
     if isinstance(block, Text):
         return (block.text,)
-    return (block.caption,) if isinstance(block, Table) else (block.alt,)
+    return (block.caption,) if isinstance(block, ReportTable) else (block.alt,)
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A question, its answer in a sentence, and what supports it."""
 
     name: str
@@ -174,7 +174,7 @@ class Document:
     title: Sentence
     subtitle: tuple[Sentence, ...]
     cards: tuple[Card, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[ReportSection, ...]
     kicker: str = ""
     verdict: tuple[str, Tone] | None = None
     findings: tuple[tuple[Sentence, Sentence, Tone], ...] = ()

@@ -19,12 +19,12 @@ from fraudctl.report.document import (
     Card,
     Cell,
     Chart,
-    Column,
     Document,
     Fact,
     Facts,
-    Section,
-    Table,
+    ReportSection,
+    ReportTable,
+    TableColumn,
     Text,
     Tone,
 )  # fmt: skip
@@ -42,9 +42,9 @@ from fraudctl.report.facts import (
     Balance,
     ControlGroup,
     CurvePoints,
+    EvaluationScope,
     Ids,
     ImmatureBounds,
-    Judged,
     LossCurve,
     LowestRecall,
     Overlap,
@@ -93,11 +93,11 @@ def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Documen
     )
 
 
-def _judged(e: Evaluation) -> Judged:
+def _judged(e: Evaluation) -> EvaluationScope:
     when = e.when
     if isinstance(e.split, RandomSplit):
         when = f"Random split: a random {percent(e.split.test_share)} of the events"
-    return Judged(e.rows, e.frauds, e.model, when, e.as_of, e.timezone)
+    return EvaluationScope(e.rows, e.frauds, e.model, when, e.as_of, e.timezone)
 
 
 def _balance(e: Evaluation) -> Balance | None:
@@ -136,18 +136,18 @@ def _cards(e: Evaluation, balance: Balance | None) -> tuple[Card, ...]:
     return tuple(cards)
 
 
-def _money_section(e: Evaluation) -> Section:
+def _money_section(e: Evaluation) -> ReportSection:
     title = "What does it save?"
     balance, sums = _balance(e), e.money.sums
     if balance is None or sums is None:
-        return Section("money", title, fixed("Not known: the scores or the outcomes do not allow it."))
+        return ReportSection("money", title, fixed("Not known: the scores or the outcomes do not allow it."))
     lost = [(item.words[0].upper() + item.words[1:], item.cost) for item in sums.constants]
     lost += [("This model", balance.cost), (balance.perfect.capitalize(), balance.perfect_cost)]
     rows = tuple((Cell(name), Cell(money(value, balance.currency), round(value, 2))) for name, value in lost)
-    columns = (Column("Policy"), Column("Lost", "number"))
-    table = Table("money-table", fixed("Money lost over the period"), columns, rows)
+    columns = (TableColumn("Policy"), TableColumn("Lost", "number"))
+    table = ReportTable("money-table", fixed("Money lost over the period"), columns, rows)
     blocks = (table, *_cost_chart(e, sums), *_actions(e, balance.currency))
-    return Section("money", title, said.saving(balance), blocks)
+    return ReportSection("money", title, said.saving(balance), blocks)
 
 
 def _cost_chart(e: Evaluation, sums: CostSums) -> Iterator[Block]:
@@ -208,17 +208,21 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
         for name, item in e.by_action.items()
     )  # fmt: skip
     columns = (
-        Column("Action"), Column("Events", "number"), Column("Frauds", "number"), Column("Fraud among them", "number"),
-        Column("Share of all frauds", "number"), Column("Lost", "number"),
-    )  # fmt: skip
-    yield Table("actions", said.at_confidence("By action", _confidence(e)), columns, rows)
+        TableColumn("Action"),
+        TableColumn("Events", "number"),
+        TableColumn("Frauds", "number"),
+        TableColumn("Fraud among them", "number"),
+        TableColumn("Share of all frauds", "number"),
+        TableColumn("Lost", "number"),
+    )
+    yield ReportTable("actions", said.at_confidence("By action", _confidence(e)), columns, rows)
 
 
 def _confidence(e: Evaluation) -> Rate:
     return Rate("confidence", Estimate(None), e.confidence)
 
 
-def _metrics(e: Evaluation) -> Section:
+def _metrics(e: Evaluation) -> ReportSection:
     rows = tuple(
         (
             Cell(name),
@@ -230,16 +234,16 @@ def _metrics(e: Evaluation) -> Section:
         for name, item in e.metrics.items()
     )
     columns = (
-        Column("Metric", "code"), Column("What it is"), Column("Value", "number"),
-        Column(f"{percent(e.confidence)} interval", "number"), Column("Note"),
+        TableColumn("Metric", "code"), TableColumn("What it is"), TableColumn("Value", "number"),
+        TableColumn(f"{percent(e.confidence)} interval", "number"), TableColumn("Note"),
     )  # fmt: skip
     rate = _rate("recall", e)
     lead = fixed("Every figure with its uncertainty.") if rate is None else said.recall_lead(rate)
-    table = Table("metrics-table", fixed("Metrics"), columns, rows, tools=True)
-    return Section("metrics", "How good is it?", lead, (table,))
+    table = ReportTable("metrics-table", fixed("Metrics"), columns, rows, tools=True)
+    return ReportSection("metrics", "How good is it?", lead, (table,))
 
 
-def _quality(e: Evaluation) -> Section | None:
+def _quality(e: Evaluation) -> ReportSection | None:
     blocks: list[Block] = []
     curve, bins = e.tables.pr_curve, e.tables.reliability
     recall, precision = _rate("recall", e), _rate("precision", e)
@@ -270,10 +274,10 @@ def _quality(e: Evaluation) -> Section | None:
     lead = fixed("How precision falls as more fraud is caught, and whether probabilities mean what they say.")
     if ece is not None:
         lead = said.off(ece)
-    return Section("quality", "Are its scores right?", lead, tuple(blocks))
+    return ReportSection("quality", "Are its scores right?", lead, tuple(blocks))
 
 
-def _top_k(e: Evaluation) -> Section | None:
+def _top_k(e: Evaluation) -> ReportSection | None:
     """Show what a team finds that looks at the K riskiest a day."""
     rows = e.tables.at_k
     if not rows:
@@ -288,12 +292,12 @@ def _top_k(e: Evaluation) -> Section | None:
         for row in rows
     )
     columns = (
-        Column("Looked at"), Column("A day", "number"), Column("Fraud among them", "number"),
-        Column("Share of all that could be found", "number"),
+        TableColumn("Looked at"), TableColumn("A day", "number"), TableColumn("Fraud among them", "number"),
+        TableColumn("Share of all that could be found", "number"),
     )  # fmt: skip
     lead = fixed("The riskiest of each day; where scores tie at the cut, the mean over their orders and its range.")
-    table = Table("top-k", fixed("Review queues of a fixed length a day"), columns, body, tools=True)
-    return Section("top-k", "What does a team find that looks at the riskiest?", lead, (table,))
+    table = ReportTable("top-k", fixed("Review queues of a fixed length a day"), columns, body, tools=True)
+    return ReportSection("top-k", "What does a team find that looks at the riskiest?", lead, (table,))
 
 
 def _of_ties(mean: float | None, low: float | None, high: float | None) -> Cell:
@@ -306,7 +310,7 @@ def _of_ties(mean: float | None, low: float | None, high: float | None) -> Cell:
     return Cell("", round(mean, 9), lines=(text, f"{percent(low, 1)} to {percent(high, 1)}"))
 
 
-def _days(e: Evaluation) -> Section | None:
+def _days(e: Evaluation) -> ReportSection | None:
     days, sums = e.tables.by_day, e.money.sums
     if len(days) < 2 or sums is None:
         return None
@@ -323,22 +327,32 @@ def _days(e: Evaluation) -> Section | None:
     worst = tuple(row.day for row in days if row.cost == most)
     bad = sum(row.cost > row.baseline_cost for row in days)
     lead = said.worst_days(Worst("day", len(days), worst, most, bad, sums.baseline), currency)
-    table = Table(
-        "days-table", fixed("By local day"),
-        (Column("Day"), Column("Events", "number"), Column("Frauds", "number"), Column("Alerts", "number"),
-         Column("Caught", "number"), Column("Lost", "number"), Column(f"Lost by “{base}”", "number")),
+    table = ReportTable(
+        "days-table",
+        fixed("By local day"),
+        (
+            TableColumn("Day"),
+            TableColumn("Events", "number"),
+            TableColumn("Frauds", "number"),
+            TableColumn("Alerts", "number"),
+            TableColumn("Caught", "number"),
+            TableColumn("Lost", "number"),
+            TableColumn(f"Lost by “{base}”", "number"),
+        ),
         tuple(
-            (Cell(row.day.isoformat()),
-             *(Cell(whole(count), count) for count in (row.events, row.frauds, row.alerts, row.caught)),
-             *(Cell(money(lost, currency), round(lost, 2)) for lost in (row.cost, row.baseline_cost)))
+            (
+                Cell(row.day.isoformat()),
+                *(Cell(whole(count), count) for count in (row.events, row.frauds, row.alerts, row.caught)),
+                *(Cell(money(lost, currency), round(lost, 2)) for lost in (row.cost, row.baseline_cost)),
+            )
             for row in days
         ),
         tools=True,
-    )  # fmt: skip
-    return Section("days", "Does it hold day by day?", lead, (Chart("by-day", "Money by day", spec, lead), table))
+    )
+    return ReportSection("days", "Does it hold day by day?", lead, (Chart("by-day", "Money by day", spec, lead), table))
 
 
-def _periods(e: Evaluation) -> Section | None:
+def _periods(e: Evaluation) -> ReportSection | None:
     """Show the periods that were pooled, each by itself."""
     parts = e.tables.pooled
     if not parts:
@@ -354,17 +368,17 @@ def _periods(e: Evaluation) -> Section | None:
         for part in parts
     )  # fmt: skip
     columns = (
-        Column("Period"), Column("Model"), Column("Events", "number"), Column("Frauds", "number"),
-        Column("Saved", "number"), Column("By the champion", "number"), Column("Against"),
+        TableColumn("Period"), TableColumn("Model"), TableColumn("Events", "number"), TableColumn("Frauds", "number"),
+        TableColumn("Saved", "number"), TableColumn("By the champion", "number"), TableColumn("Against"),
     )  # fmt: skip
     lead = said.pooled(tuple(part.period for part in parts))
-    table = Table(
+    table = ReportTable(
         "periods",
         fixed("The share of the cheapest constant action's cost that is saved, period by period"),
         columns,
         rows,
     )
-    return Section("periods", "Does it hold in earlier periods?", lead, (table,))
+    return ReportSection("periods", "Does it hold in earlier periods?", lead, (table,))
 
 
 def _local(when: Period, e: Evaluation) -> str:
@@ -374,7 +388,7 @@ def _local(when: Period, e: Evaluation) -> str:
 _SEGMENT_METRICS: Final = ("recall", "precision", "false_positive_rate", "savings")
 
 
-def _segments(e: Evaluation) -> Section | None:
+def _segments(e: Evaluation) -> ReportSection | None:
     """Show the segments that the project names, each with its intervals."""
     by_column = e.tables.by_segment
     tables = [_segment_table(column, rows, e) for column, rows in by_column.items() if rows]
@@ -391,14 +405,14 @@ def _segments(e: Evaluation) -> Section | None:
         least = min(value for value, _ in recalls)
         names = tuple(name for value, name in recalls if value == least)
         lead = said.lowest_recall(LowestRecall(names, least, len(recalls)))
-    return Section("segments", "Does it hold for every segment?", lead, tuple(tables))
+    return ReportSection("segments", "Does it hold for every segment?", lead, tuple(tables))
 
 
-def _segment_table(column: str, rows: tuple[SegmentOutcome, ...], e: Evaluation) -> Table:
+def _segment_table(column: str, rows: tuple[SegmentOutcome, ...], e: Evaluation) -> ReportTable:
     shown = [name for name in _SEGMENT_METRICS if any(name in row.metrics for row in rows)]
     columns = (
-        Column(column), Column("Events", "number"), Column("Frauds", "number"),
-        *(Column(words(name), "number") for name in shown),
+        TableColumn(column), TableColumn("Events", "number"), TableColumn("Frauds", "number"),
+        *(TableColumn(words(name), "number") for name in shown),
     )  # fmt: skip
     body = tuple(
         (
@@ -410,28 +424,34 @@ def _segment_table(column: str, rows: tuple[SegmentOutcome, ...], e: Evaluation)
         for row in rows
     )
     caption = said.at_confidence(f"By {column}", _confidence(e))
-    return Table(f"segments-{column}", caption, columns, body, tools=True)
+    return ReportTable(f"segments-{column}", caption, columns, body, tools=True)
 
 
-def _gate(e: Evaluation) -> Section:
+def _gate(e: Evaluation) -> ReportSection:
     title = "What does the gate say?"
     gate = e.gate
     if gate.verdict == "none":
-        return Section("gate", title, fixed("There is no [gate] in the project: nothing was asked of this model."))
+        return ReportSection(
+            "gate", title, fixed("There is no [gate] in the project: nothing was asked of this model.")
+        )
     columns = (
-        Column("Rule", "code"), Column("Verdict"), Column("Figure", "number"), Column("Interval", "number"),
-        Column("Must be"), Column("Why"),
-    )  # fmt: skip
+        TableColumn("Rule", "code"),
+        TableColumn("Verdict"),
+        TableColumn("Figure", "number"),
+        TableColumn("Interval", "number"),
+        TableColumn("Must be"),
+        TableColumn("Why"),
+    )
     rows = tuple(_rule_row(rule, e) for rule in gate.rules)
     blocks: list[Block] = [
-        Table("gate-rules", fixed("Rules compare an end of the interval, never the point"), columns, rows)
+        ReportTable("gate-rules", fixed("Rules compare an end of the interval, never the point"), columns, rows)
     ]
     blocks += [Text(said.gate_note(text)) for text in gate.warnings]
     if gate.hint:
         blocks.append(Text(said.gate_note(gate.hint)))
     if gate.control is not None:
         blocks.append(Text(said.control(gate), note=True))
-    return Section("gate", title, said.gate_lead(gate), tuple(blocks))
+    return ReportSection("gate", title, said.gate_lead(gate), tuple(blocks))
 
 
 def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
@@ -444,7 +464,7 @@ def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def _method(e: Evaluation) -> Section:
+def _method(e: Evaluation) -> ReportSection:
     ids = tuple(Ids(name, n) for name, n in e.clusters.items())
     base = None if e.money.sums is None else e.money.sums.baseline
     facts = [
@@ -463,7 +483,7 @@ def _method(e: Evaluation) -> Section:
     facts += [Fact("Control group", text) for text in _control_group(e)]
     facts += [Fact("Warning", said.gate_note(text)) for text in e.warnings]
     lead = fixed("What was counted, and what it cannot say.")
-    return Section("method", "Method and limits", lead, (Facts(tuple(facts)),))
+    return ReportSection("method", "Method and limits", lead, (Facts(tuple(facts)),))
 
 
 def _meaning(name: str, item: Estimate) -> str:

@@ -9,14 +9,14 @@ from fraudctl.evaluate.result import ChampionOutcome, Evaluation
 from fraudctl.figures import number, percent
 from fraudctl.report import charts
 from fraudctl.report import evaluation_sentences as said
-from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
+from fraudctl.report.document import Block, Cell, Chart, ReportSection, ReportTable, TableColumn, Text, Tone
 from fraudctl.report.evaluation_figures import currency_of, figure, say
-from fraudctl.report.facts import Paired, Pairs
+from fraudctl.report.facts import Paired, PairedDifferences
 from fraudctl.sentences import fixed
 from fraudctl.uncertainty import Estimate
 
 
-def champion_section(e: Evaluation) -> Iterator[Section]:
+def champion_section(e: Evaluation) -> Iterator[ReportSection]:
     """Lay the champion beside the model, where there is one."""
     beside = e.champion
     if beside is None:
@@ -32,8 +32,8 @@ def champion_section(e: Evaluation) -> Iterator[Section]:
         for name, item in differences.items()
     )  # fmt: skip
     columns = (
-        Column("Metric", "code"), Column("This model", "number"), Column("Champion", "number"),
-        Column("Difference", "number"), Column(f"{percent(e.confidence)} interval", "number"),
+        TableColumn("Metric", "code"), TableColumn("This model", "number"), TableColumn("Champion", "number"),
+        TableColumn("Difference", "number"), TableColumn(f"{percent(e.confidence)} interval", "number"),
     )  # fmt: skip
     drawn = [
         {
@@ -48,19 +48,21 @@ def champion_section(e: Evaluation) -> Iterator[Section]:
     ]
     blocks: list[Block] = []
     if drawn:
-        pairs = Pairs(tuple(_paired(str(row["label"]), differences[str(row["label"])], beside) for row in drawn))
+        pairs = PairedDifferences(
+            tuple(_paired(str(row["label"]), differences[str(row["label"])], beside) for row in drawn)
+        )
         alt = said.paired(pairs)
         spec = charts.intervals(
             drawn, title="model minus champion", bars=False, width=charts.WIDE, number_format="+.4f"
         )
         blocks.append(Chart("champion", "This model minus the champion, paired on the same events", spec, alt))
-    blocks.append(Table("champion-table", said.against(beside.model), columns, rows))
+    blocks.append(ReportTable("champion-table", said.against(beside.model), columns, rows))
     blocks += _under_other_costs(beside)
     item = differences.get("savings")
     lead = said.same_events(beside.model)
     if item is not None:
         lead = said.compared(_paired("savings", item, beside))
-    yield Section("champion-section", "Is it better than the champion?", lead, tuple(blocks))
+    yield ReportSection("champion-section", "Is it better than the champion?", lead, tuple(blocks))
 
 
 def _paired(name: str, item: Estimate, beside: ChampionOutcome) -> Paired:

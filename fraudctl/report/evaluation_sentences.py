@@ -13,14 +13,14 @@ from fraudctl.report.facts import (
     Balance,
     ControlGroup,
     CurvePoints,
+    EvaluationScope,
     Ids,
     ImmatureBounds,
-    Judged,
     LossCurve,
     LowestRecall,
     Overlap,
     Paired,
-    Pairs,
+    PairedDifferences,
     RandomTest,
     Rate,
     SharedIds,
@@ -55,7 +55,7 @@ def headline(gate: GateResult, balance: Balance | None) -> str:
 
 
 @sentence
-def judged(item: Judged) -> str:
+def judged(item: EvaluationScope) -> str:
     """Say what was evaluated, and what the model knew."""
     known = "the others"
     if item.as_of is not None:
@@ -220,7 +220,7 @@ def control(gate: GateResult) -> str:
 
 
 @sentence
-def rows_timed(item: Judged, when: Period) -> str:
+def rows_timed(item: EvaluationScope, when: Period) -> str:
     """Say which events count, to the second."""
     span = f"from {when.from_time.isoformat()} until before {when.until.isoformat()}"
     return f"{count(item.rows, 'mature, labelled event')} {span}."
@@ -246,7 +246,7 @@ def left_out(out: Excluded) -> str:
 
 
 @sentence
-def known_at(item: Judged) -> str:
+def known_at(item: EvaluationScope) -> str:
     """Say what the model knew."""
     return "" if item.as_of is None else f"The model was trained on what was known at {item.as_of.isoformat()}."
 
@@ -348,7 +348,7 @@ def against(champion: str) -> str:
 
 
 @sentence
-def paired(items: Pairs) -> str:
+def paired(items: PairedDifferences) -> str:
     """Say the differences that a chart shows."""
     return "Differences from the champion: " + "; ".join(f"{row.metric} {signed(row.value)}" for row in items.items)
 

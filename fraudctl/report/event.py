@@ -10,7 +10,7 @@ from fraudctl.explain.reasons import tell
 from fraudctl.explain.wording import as_said, spoken
 from fraudctl.figures import count, moment, money, number, percent, signed
 from fraudctl.policy.provenance import decided_words
-from fraudctl.report.document import Card, Cell, Column, Document, Section, Table, Text
+from fraudctl.report.document import Card, Cell, Document, ReportSection, ReportTable, TableColumn, Text
 from fraudctl.sentences import fixed, sentence
 
 
@@ -131,14 +131,14 @@ def known_lead(entity: KnownEntity) -> str:
     )
 
 
-def _decided(item: EventExplanation) -> Section:
-    return Section("decided", "What decided?", decided_by(item))
+def _decided(item: EventExplanation) -> ReportSection:
+    return ReportSection("decided", "What decided?", decided_by(item))
 
 
-def _reasons(item: EventExplanation) -> Section:
+def _reasons(item: EventExplanation) -> ReportSection:
     title, lead = "Why?" if item.decided_by.by_model else "The model's view", reasons_lead(item)
     if not item.model_view:
-        return Section("reasons", title, lead)
+        return ReportSection("reasons", title, lead)
     rows = tuple(
         (
             Cell(reason.text),
@@ -147,14 +147,16 @@ def _reasons(item: EventExplanation) -> Section:
         )
         for reason in item.model_view
     )
-    columns = (Column("Reason"), Column("Log-odds", "number"), Column("Direction"))
-    return Section("reasons", title, lead, (Table("reasons", fixed("Reasons, the strongest first"), columns, rows),))
+    columns = (TableColumn("Reason"), TableColumn("Log-odds", "number"), TableColumn("Direction"))
+    return ReportSection(
+        "reasons", title, lead, (ReportTable("reasons", fixed("Reasons, the strongest first"), columns, rows),)
+    )
 
 
-def _change(item: EventExplanation) -> Section:
+def _change(item: EventExplanation) -> ReportSection:
     title, change = "What would have flipped it?", item.change
     notes = () if change is None else (Text(change_note(change), note=True),)
-    return Section("change", title, change_lead(item), notes)
+    return ReportSection("change", title, change_lead(item), notes)
 
 
 def _applies(item: EventExplanation) -> str:
@@ -168,7 +170,7 @@ def _applies(item: EventExplanation) -> str:
     return ""
 
 
-def _known(entity: KnownEntity, currency: str) -> Section:
+def _known(entity: KnownEntity, currency: str) -> ReportSection:
     title = f"What was known of this {entity.entity}?"
     name = f"known-{entity.entity}"
     lead = known_lead(entity)
@@ -182,6 +184,13 @@ def _known(entity: KnownEntity, currency: str) -> Section:
         for item in entity.recent
     )  # fmt: skip
     if not rows:
-        return Section(name, title, lead)
-    columns = (Column("Event", "code"), Column("Time (UTC)"), Column("Amount", "number"), Column("Label by then"))
-    return Section(name, title, lead, (Table(name + "-table", fixed("Its latest earlier events"), columns, rows),))
+        return ReportSection(name, title, lead)
+    columns = (
+        TableColumn("Event", "code"),
+        TableColumn("Time (UTC)"),
+        TableColumn("Amount", "number"),
+        TableColumn("Label by then"),
+    )
+    return ReportSection(
+        name, title, lead, (ReportTable(name + "-table", fixed("Its latest earlier events"), columns, rows),)
+    )

@@ -16,13 +16,25 @@ from fraudctl.figures import money, percent, whole
 from fraudctl.report import charts
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell
-from fraudctl.report.document import Bar, Block, Card, Cell, Chart, Column, Document, Section, Segment, Table, Tone
+from fraudctl.report.document import (
+    Bar,
+    BarSegment,
+    Block,
+    Card,
+    Cell,
+    Chart,
+    Document,
+    ReportSection,
+    ReportTable,
+    TableColumn,
+    Tone,
+)
 from fraudctl.report.explanation_decided import decided_section
 from fraudctl.report.explanation_detail import autopsy_section, cases_section, method_section, weak_section
 from fraudctl.report.explanation_model import campaigns_section, clusters_section, contrasts_section
 from fraudctl.report.explanation_money import threshold_section, where_section
 from fraudctl.report.explanation_sentences import SHORT_CAUSE
-from fraudctl.report.facts import Amount, Lookback, Parts, Span, Worst
+from fraudctl.report.facts import Amount, CauseLookback, Parts, Span, Worst
 from fraudctl.sentences import fixed, joined
 
 MOST_DAYS: Final = 45
@@ -76,14 +88,14 @@ def _cards(e: Explanation) -> tuple[Card, ...]:
     )
 
 
-def _why(e: Explanation) -> Section:
+def _why(e: Explanation) -> ReportSection:
     t = e.totals
     title = "Why was fraud missed?"
     if not t.n_missed:
-        return Section("why", title, fixed("No fraud was missed in this period."))
+        return ReportSection("why", title, fixed("No fraud was missed in this period."))
     top = max(e.causes, key=lambda item: (item.cost, item.n_missed))
     lead = joined(said.cause_lead(CauseShare(top, t.n_missed, t.missed_cost)), few(t.n_missed, "missed fraud"))
-    return Section("why", title, lead, (*_cause_bar(e), _cause_table(e), *_by_day(e)))
+    return ReportSection("why", title, lead, (*_cause_bar(e), _cause_table(e), *_by_day(e)))
 
 
 def _cause_bar(e: Explanation) -> Iterator[Block]:
@@ -93,14 +105,14 @@ def _cause_bar(e: Explanation) -> Iterator[Block]:
         return
     values = [f"{money(item.cost, e.currency)} · {whole(item.n_missed)}" for item in shown]
     segments = tuple(
-        Segment(SHORT_CAUSE[item.cause], value, item.cost / total, CAUSE_TONES[item.cause])
+        BarSegment(SHORT_CAUSE[item.cause], value, item.cost / total, CAUSE_TONES[item.cause])
         for item, value in zip(shown, values, strict=True)
     )
     parts = Parts(tuple((SHORT_CAUSE[item.cause], Amount(item.n_missed, item.cost)) for item in shown))
     yield Bar("causes-bar", segments, said.cause_parts(parts, e.currency))
 
 
-def _cause_table(e: Explanation) -> Table:
+def _cause_table(e: Explanation) -> ReportTable:
     rows = tuple(
         (
             Cell(CAUSE_WORDS[item.cause] + _entity_note(item)),
@@ -111,13 +123,13 @@ def _cause_table(e: Explanation) -> Table:
         for item in e.causes
     )
     columns = (
-        Column("What could have been known"),
-        Column("Missed", "number"),
-        Column("Lost", "number"),
-        Column("What it would take"),
+        TableColumn("What could have been known"),
+        TableColumn("Missed", "number"),
+        TableColumn("Lost", "number"),
+        TableColumn("What it would take"),
     )
-    caption = said.cause_caption(e.causes, Lookback(e.lookback_days))
-    return Table("causes", caption, columns, rows)
+    caption = said.cause_caption(e.causes, CauseLookback(e.lookback_days))
+    return ReportTable("causes", caption, columns, rows)
 
 
 def _entity_note(item: CauseTotal) -> str:

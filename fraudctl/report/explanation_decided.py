@@ -6,28 +6,30 @@ from fraudctl.explain.decided import MODEL, DecidedTotal
 from fraudctl.explain.result import Explanation
 from fraudctl.figures import count, money, whole
 from fraudctl.report.cells import count_cell, money_cell
-from fraudctl.report.document import Cell, Column, Section, Table
+from fraudctl.report.document import Cell, ReportSection, ReportTable, TableColumn
 from fraudctl.sentences import fixed, sentence
 
 _WORDS = {"capacity": "Capacity: no slot, or one that was worth more", "constraint": "Constraints on alerts",
           MODEL: "The model"}  # fmt: skip
 
 
-def decided_section(e: Explanation) -> Section | None:
+def decided_section(e: Explanation) -> ReportSection | None:
     """Say what rules and limits decided, apart from the model; None where the model decided everything."""
     others = [item for item in e.decided if item.kind != MODEL]
     if not others:
         return None
     lead = decided_lead(tuple(others), e.currency)
     columns = (
-        Column("Decided by"), Column("Events", "number"), Column("Alerts", "number"),
-        Column("Frauds alerted", "number"), Column("False positives", "number"),
-        Column("Lost on them", "number"), Column("Frauds allowed", "number"),
-        Column("Saved", "number", "money against the actions that would have been taken without it"),
+        TableColumn("Decided by"), TableColumn("Events", "number"), TableColumn("Alerts", "number"),
+        TableColumn("Frauds alerted", "number"), TableColumn("False positives", "number"),
+        TableColumn("Lost on them", "number"), TableColumn("Frauds allowed", "number"),
+        TableColumn("Saved", "number", "money against the actions that would have been taken without it"),
     )  # fmt: skip
     rows = tuple(_row(item, e) for item in e.decided)
     caption = fixed("Every event of the period once, by what decided its action")
-    return Section("decided", "What did rules and limits decide?", lead, (Table("decided", caption, columns, rows),))
+    return ReportSection(
+        "decided", "What did rules and limits decide?", lead, (ReportTable("decided", caption, columns, rows),)
+    )
 
 
 @sentence

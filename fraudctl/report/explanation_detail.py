@@ -10,9 +10,9 @@ from fraudctl.explain.slices import Slice
 from fraudctl.figures import moment, money, number, whole
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, money_cell, share_cell
-from fraudctl.report.document import Block, Cell, Column, Fact, Facts, Section, Table, Text, Tone
+from fraudctl.report.document import Block, Cell, Fact, Facts, ReportSection, ReportTable, TableColumn, Text, Tone
 from fraudctl.report.explanation_sentences import SHORT_CAUSE
-from fraudctl.report.facts import Counts, Listed, Lookback
+from fraudctl.report.facts import CauseLookback, Counts, Listed
 from fraudctl.results import as_object
 from fraudctl.sentences import fixed
 
@@ -21,7 +21,7 @@ MOST_FAINT: Final = 3
 """Slices within chance that are shown as well, to see how far they are from it."""
 
 
-def weak_section(e: Explanation) -> Section:
+def weak_section(e: Explanation) -> ReportSection:
     """Say where more is lost than the scores explain."""
     title = "Where is it weak?"
     strong = tuple(item for item in e.slices.items if item.significant)
@@ -30,18 +30,22 @@ def weak_section(e: Explanation) -> Section:
     if shown:
         rows = tuple(_slice_row(item, e) for item in shown)
         columns = (
-            Column("Where", "lines"), Column("Errors"), Column("Events", "number"), Column("Found", "number"),
-            Column("Expected", "number", "errors that events of the same scores have on average over the period"),
-            Column("Lost", "number"), Column("Beyond expected", "number"),
-            Column("p", "number", "chance of anything as extreme in the whole search, if nothing were weak"),
-            Column("Beyond chance", "text", "found by p, and again on the part of the period it was not found on"),
-        )  # fmt: skip
+            TableColumn("Where", "lines"),
+            TableColumn("Errors"),
+            TableColumn("Events", "number"),
+            TableColumn("Found", "number"),
+            TableColumn("Expected", "number", "errors that events of the same scores have on average over the period"),
+            TableColumn("Lost", "number"),
+            TableColumn("Beyond expected", "number"),
+            TableColumn("p", "number", "chance of anything as extreme in the whole search, if nothing were weak"),
+            TableColumn("Beyond chance", "text", "found by p, and again on the part of the period it was not found on"),
+        )
         caption = fixed("Slices that lose more than their scores account for, those beyond chance first")
-        blocks.append(Table("slices", caption, columns, rows, tools=True))
+        blocks.append(ReportTable("slices", caption, columns, rows, tools=True))
     blocks += [Text(said.broke(item)) for item in e.broken[:5]]
     blocks.append(Text(said.searched(e.slices), note=True))
     blocks += [Text(said.not_searched(kind, reason), note=True) for kind, reason in e.slices.reasons.items()]
-    return Section("weak", title, said.weak(strong), tuple(blocks))
+    return ReportSection("weak", title, said.weak(strong), tuple(blocks))
 
 
 def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
@@ -60,11 +64,11 @@ def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
     )
 
 
-def autopsy_section(e: Explanation) -> Section:
+def autopsy_section(e: Explanation) -> ReportSection:
     """Say whether a better model or better data would help."""
     title = "Better model or better data?"
     if e.autopsy is None:
-        return Section("autopsy", title, said.absent("Not examined", e.absent.get("autopsy", "too few errors")))
+        return ReportSection("autopsy", title, said.absent("Not examined", e.absent.get("autopsy", "too few errors")))
     a = e.autopsy
     leads = {
         "better_model": fixed("A better model: a refit on today's features finds far more of the missed frauds."),
@@ -83,40 +87,48 @@ def autopsy_section(e: Explanation) -> Section:
         for name, item in names
     )  # fmt: skip
     columns = (
-        Column("Told apart by"),
-        Column("ROC AUC", "number", "chance that a missed fraud is ranked above a passed event; 0.5 is a coin"),
-        Column("Missed frauds found", "number"), Column("Their money", "number"),
+        TableColumn("Told apart by"),
+        TableColumn("ROC AUC", "number", "chance that a missed fraud is ranked above a passed event; 0.5 is a coin"),
+        TableColumn("Missed frauds found", "number"), TableColumn("Their money", "number"),
     )  # fmt: skip
     caption = said.autopsy_caption(a)
     note = fixed(
         "Cross-validated on whole entities. Hindsight uses labels that arrived later: it is never achievable. Far "
         "more: at least 30 % of the missed frauds, and 15 points more than today's scores."
     )
-    return Section(
-        "autopsy", title, leads[a.verdict], (Table("autopsy-table", caption, columns, rows), Text(note, note=True))
+    return ReportSection(
+        "autopsy",
+        title,
+        leads[a.verdict],
+        (ReportTable("autopsy-table", caption, columns, rows), Text(note, note=True)),
     )
 
 
-def cases_section(e: Explanation) -> Section:
+def cases_section(e: Explanation) -> ReportSection:
     """List the costliest errors."""
     title = "The costliest cases"
     if not e.errors:
-        return Section("cases", title, fixed("There were no errors."))
+        return ReportSection("cases", title, fixed("There were no errors."))
     shown = e.errors[:TOP_CASES]
     cost, total = (float(sum(item.cost for item in part)) for part in (shown, e.errors))
     lead = said.costliest(Listed(len(shown), len(e.errors), cost, total, str(shown[0].event_id)))
     columns = (
-        Column("Event", "code"), Column("Time", "code"), Column("Entities", "code"), Column("Amount", "number"),
-        Column("Probability", "number"), Column("Error"), Column("Lost", "number"),
-        Column("Why the model decided so", "lines"),
-    )  # fmt: skip
+        TableColumn("Event", "code"),
+        TableColumn("Time", "code"),
+        TableColumn("Entities", "code"),
+        TableColumn("Amount", "number"),
+        TableColumn("Probability", "number"),
+        TableColumn("Error"),
+        TableColumn("Lost", "number"),
+        TableColumn("Why the model decided so", "lines"),
+    )
     rows = tuple(_case_row(item, e) for item in shown)
     hint = "Filter, e.g. missed, an id, a reason"
-    return Section(
+    return ReportSection(
         "cases",
         title,
         lead,
-        (Table("errors", fixed("Wrong decisions by cost"), columns, rows, tools=True, filter_hint=hint),),
+        (ReportTable("errors", fixed("Wrong decisions by cost"), columns, rows, tools=True, filter_hint=hint),),
     )
 
 
@@ -137,7 +149,7 @@ def _case_row(item: ErrorCase, e: Explanation) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def method_section(e: Explanation) -> Section:
+def method_section(e: Explanation) -> ReportSection:
     """Say what was done and what it cannot say."""
     m = e.method
     counts = Counts(
@@ -147,7 +159,7 @@ def method_section(e: Explanation) -> Section:
     facts = [
         Fact("Rows", said.looked_at(counts)),
         Fact("Error", fixed("A fraud that was allowed, or a legitimate event with any action but allow.")),
-        Fact("Causes", said.looked_back(Lookback(e.lookback_days))),
+        Fact("Causes", said.looked_back(CauseLookback(e.lookback_days))),
         Fact("Contributions", said.contributed(counts)),
         Fact("Groups", fixed("Ward clustering of the directions of contributions, as many groups as keep a prediction "
             "strength of 0.9; a group is shown if it comes back (Jaccard 0.75) in clusterings of random halves.")),
@@ -159,4 +171,4 @@ def method_section(e: Explanation) -> Section:
         *(Fact(key.replace("_", " ").capitalize(), said.noted(str(value))) for key, value in basis.items()),
     ]  # fmt: skip
     lead = fixed("What was done, and what it cannot say.")
-    return Section("method", "Method and limits", lead, (Facts(tuple(facts)),))
+    return ReportSection("method", "Method and limits", lead, (Facts(tuple(facts)),))

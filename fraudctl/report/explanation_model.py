@@ -7,7 +7,7 @@ from typing import Final
 
 from fraudctl.explain.campaigns import Campaign, CampaignTotal
 from fraudctl.explain.clusters import Cluster
-from fraudctl.explain.contrast import Contrast, Difference
+from fraudctl.explain.contrast import Contrast, ContributionDifference
 from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.wording import spoken
@@ -15,7 +15,7 @@ from fraudctl.figures import moment, number, percent, signed, whole
 from fraudctl.report import charts
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell, share_cell
-from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text
+from fraudctl.report.document import Block, Cell, Chart, ReportSection, ReportTable, TableColumn, Text
 from fraudctl.report.facts import Few
 from fraudctl.sentences import Sentence, fixed, joined
 
@@ -28,7 +28,7 @@ MOST_POINTS: Final = 400
 PULL: Final = "pull on the score, in log-odds (0.7 doubles the odds of fraud)"
 
 
-def contrasts_section(e: Explanation) -> Section:
+def contrasts_section(e: Explanation) -> ReportSection:
     """Say where the scores of errors part from those of their correctly handled peers."""
     title = "What did the model not see, what misled it?"
     parts: list[Sentence] = []
@@ -49,7 +49,7 @@ def contrasts_section(e: Explanation) -> Section:
     used = next((item.clusters for item in (missed, false) if item is not None and item.clusters), "")
     if used:
         blocks.append(Text(said.drawn_by(used), note=True))
-    return Section("contrast", title, joined(*parts) if parts else fixed("Too few errors to say."), tuple(blocks))
+    return ReportSection("contrast", title, joined(*parts) if parts else fixed("Too few errors to say."), tuple(blocks))
 
 
 def _contrast_charts(item: Contrast, name: str, words: str) -> list[Block]:
@@ -67,7 +67,7 @@ def _contrast_charts(item: Contrast, name: str, words: str) -> list[Block]:
     return out
 
 
-def _difference_row(row: Difference, shown: tuple[Difference, ...]) -> dict[str, object]:
+def _difference_row(row: ContributionDifference, shown: tuple[ContributionDifference, ...]) -> dict[str, object]:
     tone = "bad" if row.value < 0 else "cool"
     twins = sum(other.words == row.words for other in shown) > 1
     words = spoken(row.words)
@@ -75,16 +75,18 @@ def _difference_row(row: Difference, shown: tuple[Difference, ...]) -> dict[str,
     return {"label": label, "value": row.value, "low": row.low, "high": row.high, "tone": tone}
 
 
-def _pairs_table(pairs: Pairs) -> Table:
+def _pairs_table(pairs: Pairs) -> ReportTable:
     rows = tuple(
         (Cell("", lines=item.words), _pair_cell(item.missed), _pair_cell(item.false_alarms), _strength_cell(item))
         for item in pairs.items[:TOP_PAIRS]
     )
     columns = (
-        Column("Features that act together", "lines"), Column("Missed frauds", "number"),
-        Column("False positives", "number"), Column("Size", "number", "mean over all errors, whatever its direction"),
-    )  # fmt: skip
-    return Table("pairs", said.pairs_caption(pairs), columns, rows, tools=True)
+        TableColumn("Features that act together", "lines"),
+        TableColumn("Missed frauds", "number"),
+        TableColumn("False positives", "number"),
+        TableColumn("Size", "number", "mean over all errors, whatever its direction"),
+    )
+    return ReportTable("pairs", said.pairs_caption(pairs), columns, rows, tools=True)
 
 
 def _pair_cell(value: float | None) -> Cell:
@@ -95,13 +97,13 @@ def _strength_cell(item: PairEffect) -> Cell:
     return Cell(number(item.strength), round(item.strength, 6))
 
 
-def clusters_section(e: Explanation) -> Section:
+def clusters_section(e: Explanation) -> ReportSection:
     """Say which groups of customers are stopped for one wrong reason."""
     title = "Whom do we annoy?"
     if "clusters" in e.absent:
-        return Section("clusters", title, said.absent("Not drawn", e.absent["clusters"]))
+        return ReportSection("clusters", title, said.absent("Not drawn", e.absent["clusters"]))
     if not e.clusters:
-        return Section(
+        return ReportSection(
             "clusters",
             title,
             fixed("The model's false positives fall into no groups that would come back with other events."),
@@ -109,18 +111,22 @@ def clusters_section(e: Explanation) -> Section:
     lead = said.groups(e.clusters, e.decided, e.currency)
     rows = tuple(_cluster_row(i, item, e) for i, item in enumerate(e.clusters, 1))
     columns = (
-        Column("Group", "number"), Column("Rule in words", "lines"), Column("False positives", "number"),
-        Column("Cost", "number"),
-        Column("Precision", "number", "of the false positives that meet the rule, those in the group"),
-        Column("Recall", "number", "of the group, those that meet the rule"),
-        Column("Stability", "number", "how well the group comes back among random halves, 1 being whole"),
-        Column("Fraud in like alerts", "number", "of all alerts of the model that meet the rule, those that are fraud"),
-    )  # fmt: skip
+        TableColumn("Group", "number"),
+        TableColumn("Rule in words", "lines"),
+        TableColumn("False positives", "number"),
+        TableColumn("Cost", "number"),
+        TableColumn("Precision", "number", "of the false positives that meet the rule, those in the group"),
+        TableColumn("Recall", "number", "of the group, those that meet the rule"),
+        TableColumn("Stability", "number", "how well the group comes back among random halves, 1 being whole"),
+        TableColumn(
+            "Fraud in like alerts", "number", "of all alerts of the model that meet the rule, those that are fraud"
+        ),
+    )
     note = said.unstable(Few(e.n_unstable_clusters, 0))
-    table = Table(
+    table = ReportTable(
         "clusters", fixed("Groups of the model's false positives with the same reasons"), columns, rows, tools=True
     )
-    return Section("clusters", title, lead, (table, Text(note, note=True)))
+    return ReportSection("clusters", title, lead, (table, Text(note, note=True)))
 
 
 def _cluster_row(i: int, item: Cluster, e: Explanation) -> tuple[Cell, ...]:
@@ -142,17 +148,17 @@ def _driven_by(item: Cluster) -> tuple[str, ...]:
     return (f"driven by {drivers}",) if drivers else ()
 
 
-def campaigns_section(e: Explanation) -> Section:
+def campaigns_section(e: Explanation) -> ReportSection:
     """Say which missed frauds hang together, and how each campaign went on."""
     title = "Which campaigns did we miss?"
     several = [item for item in e.campaigns if item.n_missed > 1]
     total = e.campaign_total
     if total is None:
-        return Section("campaigns", title, fixed("No campaign holds two missed frauds."))
+        return ReportSection("campaigns", title, fixed("No campaign holds two missed frauds."))
     lead = joined(said.in_campaigns(total, e.currency), few(e.totals.n_missed, "missed fraud"))
     note = Text(said.outside_campaigns(total), note=True)
     blocks = (_course(several[:TOP_CAMPAIGNS]), _campaign_table(several[:TABLE_CAMPAIGNS], total, e), note)
-    return Section("campaigns", title, lead, blocks)
+    return ReportSection("campaigns", title, lead, blocks)
 
 
 def _course(shown: list[Campaign]) -> Chart:
@@ -184,7 +190,7 @@ def _points(shown: list[Campaign]) -> list[dict[str, object]]:
     ]
 
 
-def _campaign_table(shown: list[Campaign], total: CampaignTotal, e: Explanation) -> Table:
+def _campaign_table(shown: list[Campaign], total: CampaignTotal, e: Explanation) -> ReportTable:
     rows = tuple(
         (
             Cell(item.entity),
@@ -200,10 +206,15 @@ def _campaign_table(shown: list[Campaign], total: CampaignTotal, e: Explanation)
         for item in shown
     )
     columns = (
-        Column("Hangs on"), Column("Id", "code"), Column("Missed", "number"), Column("Caught", "number"),
-        Column("Frauds in all", "number"),
-        Column("Of its events", "number", "share of frauds between the first and the last of them"),
-        Column("Lost", "number"), Column("First fraud", "code"), Column("Last fraud", "code"),
-    )  # fmt: skip
+        TableColumn("Hangs on"),
+        TableColumn("Id", "code"),
+        TableColumn("Missed", "number"),
+        TableColumn("Caught", "number"),
+        TableColumn("Frauds in all", "number"),
+        TableColumn("Of its events", "number", "share of frauds between the first and the last of them"),
+        TableColumn("Lost", "number"),
+        TableColumn("First fraud", "code"),
+        TableColumn("Last fraud", "code"),
+    )
     caption = said.campaigns_caption(tuple(shown), total)
-    return Table("campaigns-table", caption, columns, rows, tools=True, filter_hint="Filter campaigns")
+    return ReportTable("campaigns-table", caption, columns, rows, tools=True, filter_hint="Filter campaigns")

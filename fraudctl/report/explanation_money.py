@@ -8,28 +8,32 @@ from dataclasses import replace
 from fraudctl.explain.findings import Move
 from fraudctl.explain.money import EntityTable, Loss, SegmentTable
 from fraudctl.explain.result import Explanation
-from fraudctl.explain.threshold import Setting
+from fraudctl.explain.threshold import ThresholdSetting
 from fraudctl.figures import money, number, signed
 from fraudctl.report import charts
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell
-from fraudctl.report.document import Block, Cell, Chart, Column, Section, Table, Text, Tone
+from fraudctl.report.document import Block, Cell, Chart, ReportSection, ReportTable, TableColumn, Text, Tone
 from fraudctl.sentences import fixed, joined
 
 _LOSS_COLUMNS = (
-    Column("Events", "number"), Column("Frauds", "number"), Column("Missed", "number"),
-    Column("Missed money", "number"), Column("False positives", "number"), Column("Their cost", "number"),
-    Column("Lost in all", "number"),
-)  # fmt: skip
+    TableColumn("Events", "number"),
+    TableColumn("Frauds", "number"),
+    TableColumn("Missed", "number"),
+    TableColumn("Missed money", "number"),
+    TableColumn("False positives", "number"),
+    TableColumn("Their cost", "number"),
+    TableColumn("Lost in all", "number"),
+)
 
 
-def where_section(e: Explanation) -> Section:
+def where_section(e: Explanation) -> ReportSection:
     """Say which entities and segments carry the loss."""
     title = "Where does the money go?"
     errors = e.totals.missed_cost + e.totals.false_alarm_cost
     tables = sorted((item for item in e.money.entities if item.rows and item.n_values), key=_by_share)
     if errors <= 0 or not (tables or e.money.segments):
-        return Section(
+        return ReportSection(
             "where", title, fixed("No money was lost on errors that a segment or an entity could be named for.")
         )
     told = said.concentrated(tables[0]) if tables else fixed("No entity is known that the loss could lie with.")
@@ -39,7 +43,7 @@ def where_section(e: Explanation) -> Section:
         _entity_table(item, e) for item in tables[1:]
     ]
     blocks = (*_concentration(tables), *shown, *(replace(item, folded=True) for item in folded))
-    return Section("where", title, lead, blocks)
+    return ReportSection("where", title, lead, blocks)
 
 
 def _by_share(item: EntityTable) -> float:
@@ -71,24 +75,26 @@ def _loss_row(item: Loss, e: Explanation) -> tuple[Cell, ...]:
     )
 
 
-def _segment_table(item: SegmentTable, e: Explanation) -> Table:
+def _segment_table(item: SegmentTable, e: Explanation) -> ReportTable:
     rows = tuple(_loss_row(row, e) for row in item.rows)
-    return Table(
+    return ReportTable(
         f"segment-{item.column}",
         said.segment_caption(item.words),
-        (Column(item.words), *_LOSS_COLUMNS),
+        (TableColumn(item.words), *_LOSS_COLUMNS),
         rows,
         tools=True,
     )
 
 
-def _entity_table(item: EntityTable, e: Explanation) -> Table:
+def _entity_table(item: EntityTable, e: Explanation) -> ReportTable:
     rows = tuple(_loss_row(row, e) for row in item.rows)
     caption = said.entity_caption(item)
-    return Table(f"entity-{item.entity}", caption, (Column(item.entity, "code"), *_LOSS_COLUMNS), rows, tools=True)
+    return ReportTable(
+        f"entity-{item.entity}", caption, (TableColumn(item.entity, "code"), *_LOSS_COLUMNS), rows, tools=True
+    )
 
 
-def threshold_section(e: Explanation) -> Section:
+def threshold_section(e: Explanation) -> ReportSection:
     """Say whether another threshold would have cost less."""
     title = "Is it the threshold?"
     move = Move(e.sweep.today, e.sweep.best)
@@ -97,7 +103,7 @@ def threshold_section(e: Explanation) -> Section:
         "Each row is the same policy, with its costs, rules and capacity, had it taken all odds of fraud to be a "
         "factor of what they are. Chosen on this period, the best row flatters; “fraudctl threshold” chooses a policy."
     )
-    return Section("threshold", title, lead, (*_curve(e), _near_table(e), Text(note, note=True)))
+    return ReportSection("threshold", title, lead, (*_curve(e), _near_table(e), Text(note, note=True)))
 
 
 def _curve(e: Explanation) -> Iterator[Block]:
@@ -110,7 +116,7 @@ def _curve(e: Explanation) -> Iterator[Block]:
     yield Chart("cost-curve", said.curve_title(*_plateau(e, points)), wide, alt, narrow=narrow)
 
 
-def _curve_spec(e: Explanation, points: list[Setting], width: int) -> charts.Spec:
+def _curve_spec(e: Explanation, points: list[ThresholdSetting], width: int) -> charts.Spec:
     rows = [
         {"x": item.alerts_per_day, "total": item.cost, "missed": item.missed_cost, "false": item.false_alarm_cost}
         for item in points
@@ -130,25 +136,29 @@ def _curve_spec(e: Explanation, points: list[Setting], width: int) -> charts.Spe
     )
 
 
-def _plateau(e: Explanation, points: list[Setting]) -> tuple[Setting, Setting]:
+def _plateau(e: Explanation, points: list[ThresholdSetting]) -> tuple[ThresholdSetting, ThresholdSetting]:
     """Return the settings at the ends of the range around the cheapest that costs at most 1 % more."""
     first, last = (min(points, key=lambda item: abs(item.factor - end)) for end in e.sweep.plateau)
     return first, last
 
 
-def _near_table(e: Explanation) -> Table:
+def _near_table(e: Explanation) -> ReportTable:
     today = e.sweep.today
     rows = tuple(_near_row(item, today, e) for item in e.sweep.near)
     columns = (
-        Column("Odds taken as", "number"), Column("Alerts a day", "number"), Column("Frauds caught more", "number"),
-        Column("Missed money recovered", "number"), Column("False positives more", "number"),
-        Column("Their cost", "number"), Column("Loss changes by", "number"),
-    )  # fmt: skip
+        TableColumn("Odds taken as", "number"),
+        TableColumn("Alerts a day", "number"),
+        TableColumn("Frauds caught more", "number"),
+        TableColumn("Missed money recovered", "number"),
+        TableColumn("False positives more", "number"),
+        TableColumn("Their cost", "number"),
+        TableColumn("Loss changes by", "number"),
+    )
     caption = fixed("What a lower or higher threshold would recover and cost, against today")
-    return Table("near", caption, columns, rows)
+    return ReportTable("near", caption, columns, rows)
 
 
-def _near_row(item: Setting, today: Setting, e: Explanation) -> tuple[Cell, ...]:
+def _near_row(item: ThresholdSetting, today: ThresholdSetting, e: Explanation) -> tuple[Cell, ...]:
     change = item.cost - today.cost
     tone: Tone = "good" if change < 0 else "bad" if change > 0 else "plain"
     changed = f"{'+' if change > 0 else ''}{money(change, e.currency)}"

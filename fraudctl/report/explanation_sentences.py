@@ -12,7 +12,7 @@ from fraudctl.explain.autopsy import Autopsy
 from fraudctl.explain.campaigns import Campaign, CampaignTotal
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.clusters import Cluster
-from fraudctl.explain.contrast import Contrast, Difference
+from fraudctl.explain.contrast import Contrast, ContributionDifference
 from fraudctl.explain.decided import DecidedTotal
 from fraudctl.explain.findings import CURES, CauseShare, Move
 from fraudctl.explain.money import EntityTable
@@ -20,10 +20,10 @@ from fraudctl.explain.pairs import Pairs
 from fraudctl.explain.result import BrokenFeature, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
-from fraudctl.explain.threshold import Setting, Sweep
+from fraudctl.explain.threshold import Sweep, ThresholdSetting
 from fraudctl.explain.wording import spoken
 from fraudctl.figures import count, day, listed, money, number, percent, period, signed, span, whole
-from fraudctl.report.facts import Counts, Few, Listed, Lookback, Parts, Span, Worst
+from fraudctl.report.facts import CauseLookback, Counts, Few, Listed, Parts, Span, Worst
 from fraudctl.sentences import sentence
 
 SHORT_CAUSE: Final = {
@@ -131,7 +131,7 @@ def cause_wait(item: CauseTotal) -> str:
 
 
 @sentence
-def cause_caption(causes: tuple[CauseTotal, ...], lookback: Lookback) -> str:
+def cause_caption(causes: tuple[CauseTotal, ...], lookback: CauseLookback) -> str:
     """Say how causes are counted."""
     counted = count(sum(item.n_missed for item in causes), "missed fraud")
     return (
@@ -214,7 +214,7 @@ def threshold_curve(move: Move, currency: str) -> str:
 
 
 @sentence
-def curve_title(first: Setting, last: Setting) -> str:
+def curve_title(first: ThresholdSetting, last: ThresholdSetting) -> str:
     """Name the chart and what is shaded."""
     words = "Money lost as the number of alerts changes"
     low, high = sorted((first.alerts_per_day, last.alerts_per_day))
@@ -241,12 +241,12 @@ def contrasted(item: Contrast, kind: str) -> str:
 
 
 @sentence
-def differences(rows: tuple[Difference, ...], kind: str, words: str) -> str:
+def differences(rows: tuple[ContributionDifference, ...], kind: str, words: str) -> str:
     """Say the mean contributions that a chart shows."""
     return f"Mean contribution by {kind}, {words}: " + "; ".join(_difference(row) for row in rows) + "."
 
 
-def _difference(row: Difference) -> str:
+def _difference(row: ContributionDifference) -> str:
     interval = "" if row.low is None or row.high is None else f" ({signed(row.low, 2)} to {signed(row.high, 2)})"
     return f"{row.words} {signed(row.value, 2)}{interval}"
 
@@ -400,7 +400,7 @@ def looked_at(item: Counts) -> str:
 
 
 @sentence
-def looked_back(lookback: Lookback) -> str:
+def looked_back(lookback: CauseLookback) -> str:
     """Say how causes are tested."""
     return (
         f"An event's frauds are looked back for {number(lookback.days)} days. Label not yet in: an earlier fraud of "

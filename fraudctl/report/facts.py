@@ -31,7 +31,7 @@ class Few:
 
 
 @dataclass(frozen=True)
-class Lookback:
+class CauseLookback:
     """How far back frauds of an event's entities count."""
 
     days: float
@@ -112,7 +112,7 @@ class Balance:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluationScope:
     """What was evaluated.
 
     Attributes
@@ -201,7 +201,7 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairedDifferences:
     """Paired differences that a chart shows."""
 
     items: tuple[Paired, ...]

@@ -14,9 +14,9 @@ from html import escape
 from typing import Any
 
 from fraudctl.report import charts
-from fraudctl.report.document import Bar, Block, Chart, Document, Facts, Table, Text, shown
+from fraudctl.report.document import Bar, Block, Chart, Document, Facts, ReportTable, Text, shown
 
-_MACROS = {Text: "text", Facts: "facts", Bar: "bar", Table: "table"}
+_MACROS = {Text: "text", Facts: "facts", Bar: "bar", ReportTable: "table"}
 
 
 def render_html(document: Document) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fraudctl.figures import whole
-from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Table, Text, shown
+from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, ReportTable, Text, shown
 from fraudctl.report.escape import markdown as escape
 
 __all__ = ["MOST_ROWS", "escape", "render_markdown"]
@@ -42,7 +42,7 @@ def _block(block: Block, most_rows: int) -> str:
     return _table(block, most_rows)
 
 
-def _table(table: Table, most_rows: int) -> str:
+def _table(table: ReportTable, most_rows: int) -> str:
     heads = " | ".join(escape(column.name) for column in table.columns)
     sides = " | ".join("---:" if column.kind == "number" else "---" for column in table.columns)
     rows = [" | ".join(_cell(cell) for cell in row) for row in table.rows[:most_rows]]

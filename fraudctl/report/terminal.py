@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 from fraudctl.figures import whole
-from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, Section, Table, Text, shown
+from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, ReportSection, ReportTable, Text, shown
 
 STYLES: Final = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "cool": "cyan", "muted": "dim"}
 MOST_ROWS: Final = 10
@@ -61,7 +61,7 @@ def _finding(i: int, head: str, text: str, tone: str) -> RichText:
     )
 
 
-def _section(i: int, section: Section, most_rows: int) -> RenderableType:
+def _section(i: int, section: ReportSection, most_rows: int) -> RenderableType:
     head = RichText(f"\n{i}  ", style="dim").append(section.title, style="bold not dim")
     return Group(head, RichText(section.lead), *(_block(block, most_rows) for block in section.blocks))
 
@@ -79,7 +79,7 @@ def _block(block: Block, most_rows: int) -> RenderableType:
     return _table(block, most_rows)
 
 
-def _table(block: Table, most_rows: int) -> RenderableType:
+def _table(block: ReportTable, most_rows: int) -> RenderableType:
     table = RichTable(box=None, pad_edge=False)
     for column in block.columns:
         table.add_column(RichText(column.name), justify="right" if column.kind == "number" else "left")

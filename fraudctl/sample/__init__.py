@@ -23,7 +23,7 @@ from fraudctl.sample.labels import make_labels
 from fraudctl.sample.logins import make_logins
 from fraudctl.sample.ordinary import ordinary_rows, refund_rows
 from fraudctl.sample.rows import UNKNOWN, Rows, stack
-from fraudctl.sample.world import World, make_world
+from fraudctl.sample.world import SampleWorld, make_world
 
 __all__ = ["START", "SampleData", "generate"]
 
@@ -155,7 +155,7 @@ def _refuse_small(*, n_events: int, days: int, seed: int) -> None:
             raise UsageError(msg, hint=f"give {name} a value of {least} or more")
 
 
-def _all_rows(seed: int, world: World, n: int, tell: Callable[[str], None]) -> Rows:
+def _all_rows(seed: int, world: SampleWorld, n: int, tell: Callable[[str], None]) -> Rows:
     """Make ``n`` events: fraud, its honest twins, refunds, and ordinary purchases for the rest."""
     tell("fraud and its honest twins")
     episodes = _episodes(seed, world, n)
@@ -167,7 +167,7 @@ def _all_rows(seed: int, world: World, n: int, tell: Callable[[str], None]) -> R
     return stack([bought, refund_rows(world, Draws(seed, "refunds"), bought, n_refunds)])
 
 
-def _episodes(seed: int, world: World, n: int) -> Rows:
+def _episodes(seed: int, world: SampleWorld, n: int) -> Rows:
     """Make all bursts of fraud and all honest episodes of a sample of ``n`` events."""
     plans = {}
     for name, share in _SHARES.items():

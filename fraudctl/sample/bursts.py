@@ -16,7 +16,7 @@ _FEWEST_BURSTS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class BurstPlan:
     """Bursts and their events.
 
     Attributes
@@ -60,7 +60,7 @@ class Plan:
         return np.asarray(values[np.maximum.accumulate(own)])
 
 
-def plan_bursts(calendar: Calendar, draws: Draws, n: int, *, low: int, high: int, lasts: float) -> Plan:
+def plan_bursts(calendar: Calendar, draws: Draws, n: int, *, low: int, high: int, lasts: float) -> BurstPlan:
     """Share ``n`` events out to bursts of ``low`` to ``high`` events each, spread over the period.
 
     Parameters
@@ -88,4 +88,4 @@ def plan_bursts(calendar: Calendar, draws: Draws, n: int, *, low: int, high: int
     start = np.floor(day) + calendar.daytime(draws, n_bursts) / DAY
     burst = np.repeat(np.arange(n_bursts), size)
     rank = np.arange(n) - (np.cumsum(size) - size)[burst]
-    return Plan(start=start, size=size, burst=burst, rank=rank)
+    return BurstPlan(start=start, size=size, burst=burst, rank=rank)

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 
 from fraudctl.sample.draws import Bools, Draws, Ints
-from fraudctl.sample.labels import Labels
+from fraudctl.sample.labels import SampleLabels
 from fraudctl.sample.logins import Logins
 from fraudctl.sample.rows import PATTERNS, UNKNOWN, Rows
-from fraudctl.sample.world import CATEGORIES, CHANNELS, COUNTRIES, World
+from fraudctl.sample.world import CATEGORIES, CHANNELS, COUNTRIES, SampleWorld
 
 NULL_RATE = 0.03
 NULLABLE = ("customer_id", "device_id", "ip", "category", "country")
@@ -46,7 +46,7 @@ class Names:
     merchants: pl.Series
 
 
-def make_names(seed: int, world: World, *, n_rows: int, n_devices: int) -> Names:
+def make_names(seed: int, world: SampleWorld, *, n_rows: int, n_devices: int) -> Names:
     """Deal out the names of all transactions and entities."""
     return Names(
         transactions=_numbered(Draws(seed, "names of transactions"), "T", n_rows),
@@ -58,7 +58,9 @@ def make_names(seed: int, world: World, *, n_rows: int, n_devices: int) -> Names
     )
 
 
-def transaction_frame(world: World, names: Names, rows: Rows, labels: Labels, *, start: datetime) -> pl.DataFrame:
+def transaction_frame(
+    world: SampleWorld, names: Names, rows: Rows, labels: SampleLabels, *, start: datetime
+) -> pl.DataFrame:
     """Lay out the transactions in the order of ``rows``, without gaps and duplicates."""
     return pl.DataFrame(
         {

@@ -24,7 +24,7 @@ _CLOSED_AFTER = 13.0
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class SampleLabels:
     """Outcomes as the data shows them, shape ``(n,)`` each.
 
     Attributes
@@ -39,7 +39,7 @@ class Labels:
     second: Ints
 
 
-def make_labels(calendar: Calendar, draws: Draws, rows: Rows) -> Labels:
+def make_labels(calendar: Calendar, draws: Draws, rows: Rows) -> SampleLabels:
     """Draw for every event whether and when its label arrives; never before the event itself."""
     n, fraud = len(rows), rows.is_fraud
     reported = draws.lognormal(_FRAUD_MEDIAN, _FRAUD_SIGMA, n)
@@ -49,4 +49,4 @@ def make_labels(calendar: Calendar, draws: Draws, rows: Rows) -> Labels:
     second = (np.ceil((ready - _NIGHTLY) / DAY) * DAY).astype(np.int64) + _NIGHTLY
     never = draws.chance(np.where(fraud, _NEVER_FRAUD, _NEVER_LEGIT), n)
     never |= rows.declined & draws.chance(_UNKNOWN_WHEN_DECLINED, n)
-    return Labels(is_known=~never & (second < calendar.seconds), second=second)
+    return SampleLabels(is_known=~never & (second < calendar.seconds), second=second)

@@ -16,7 +16,7 @@ from fraudctl.sample.draws import Bools, Draws, Floats, Ints
 from fraudctl.sample.lookalikes import FLASH_SALE, NEW_PHONE
 from fraudctl.sample.patterns import ACCOUNT_TAKEOVER, CARD_TESTING
 from fraudctl.sample.rows import UNKNOWN, Rows, active_customers, own_device, same_day, usual_ip, usual_place
-from fraudctl.sample.world import APP, POS, World
+from fraudctl.sample.world import APP, POS, SampleWorld
 
 _LOGIN_RATE = 0.30
 _LOGIN_RATE_STRANGE = 0.75
@@ -56,7 +56,7 @@ class Logins:
         return replace(self, device=device)
 
 
-def make_logins(world: World, draws: Draws, rows: Rows) -> Logins:
+def make_logins(world: SampleWorld, draws: Draws, rows: Rows) -> Logins:
     """Make logins before a part of the online purchases, and about one idle login per ten events."""
     online = rows.take((rows.channel != POS) & (rows.device != UNKNOWN) & (rows.amount > 0.0))
     strange = np.isin(online.kind, [ACCOUNT_TAKEOVER, NEW_PHONE])
@@ -130,7 +130,7 @@ def _series(
     return at, customer[which], device[which], ip[which], tries_before == 0
 
 
-def _idle(world: World, draws: Draws, n: int) -> tuple[Ints, Ints, Ints, Ints, Bools]:
+def _idle(world: SampleWorld, draws: Draws, n: int) -> tuple[Ints, Ints, Ints, Ints, Bools]:
     day = world.calendar.day_of_volume(draws.uniform(n))
     customer = active_customers(world, draws, day)
     device = own_device(world, draws, customer, np.full(n, APP), day)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fraudctl.sample.bursts import Plan
+from fraudctl.sample.bursts import BurstPlan
 from fraudctl.sample.calendar import DAY
 from fraudctl.sample.draws import Draws
 from fraudctl.sample.patterns import (
@@ -33,12 +33,12 @@ from fraudctl.sample.rows import (
     usual_merchant,
     usual_place,
 )
-from fraudctl.sample.world import APP, ECOM, POS, World
+from fraudctl.sample.world import APP, ECOM, POS, SampleWorld
 
 FLASH_SALE, NEW_PHONE, OPENING_OFFER, SHARED_DEVICE, SPREE = range(len(PATTERNS) + 1, 2 * len(PATTERNS) + 1)
 
 
-def flash_sale(world: World, draws: Draws, plan: Plan) -> Rows:
+def flash_sale(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """Let many customers buy small things at one online merchant within an hour or two; some of them do so again."""
     n, b = plan.n_events, plan.burst
     day = plan.start[b]
@@ -67,7 +67,7 @@ def flash_sale(world: World, draws: Draws, plan: Plan) -> Rows:
     )
 
 
-def new_phone(world: World, draws: Draws, plan: Plan) -> Rows:
+def new_phone(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """Let a customer log in from a new device, often on a journey, and buy a little more than usual."""
     n, b = plan.n_events, plan.burst
     day = plan.start[b]
@@ -95,7 +95,7 @@ def new_phone(world: World, draws: Draws, plan: Plan) -> Rows:
     )
 
 
-def opening_offer(world: World, draws: Draws, plan: Plan) -> Rows:
+def opening_offer(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """For some weeks, let a merchant draw customers who do not usually buy there."""
     n, b = plan.n_events, plan.burst
     merchant = world.merchants.draw(draws, world.merchants.weight > 0.0, len(plan))
@@ -123,7 +123,7 @@ def opening_offer(world: World, draws: Draws, plan: Plan) -> Rows:
     )
 
 
-def shared_device(world: World, draws: Draws, plan: Plan, groups: Groups) -> Rows:
+def shared_device(world: SampleWorld, draws: Draws, plan: BurstPlan, groups: Groups) -> Rows:
     """Make purchases of households and offices, one time in ten those of a ring between its strikes."""
     honest = groups.n_rings + draws.below(len(groups.size) - groups.n_rings, len(plan))
     cover = draws.below(groups.n_rings, len(plan))
@@ -131,7 +131,7 @@ def shared_device(world: World, draws: Draws, plan: Plan, groups: Groups) -> Row
     return shared_purchases(world, draws, plan, groups, group=group, kind=SHARED_DEVICE, factor=1.1)
 
 
-def spree(world: World, draws: Draws, plan: Plan) -> Rows:
+def spree(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """For a wedding, a move or a birthday, let a customer spend a lot for some days."""
     customer = active_customers(world, draws, plan.start)[plan.burst]
     return spending(world, draws, plan, customer=customer, kind=SPREE, first=1.3, growth=1.0)

@@ -26,7 +26,7 @@ from fraudctl.sample.rows import (
     usual_place,
     without_device,
 )
-from fraudctl.sample.world import World
+from fraudctl.sample.world import SampleWorld
 
 _SESSION_SIZES = np.cumsum([0.76, 0.15, 0.05, 0.03, 0.01])
 _MEAN_GAP = 900.0
@@ -35,7 +35,7 @@ _STRANGE_DEVICE_RATE = 0.02
 _DECLINE_RATE = 0.03
 
 
-def ordinary_rows(world: World, draws: Draws, n: int) -> Rows:
+def ordinary_rows(world: SampleWorld, draws: Draws, n: int) -> Rows:
     """Make exactly ``n`` honest purchases over the whole period, in sessions."""
     size = 1 + draws.pick(_SESSION_SIZES, n)
     last = int(np.searchsorted(np.cumsum(size), n))
@@ -76,7 +76,7 @@ def ordinary_rows(world: World, draws: Draws, n: int) -> Rows:
     )
 
 
-def refund_rows(world: World, draws: Draws, bought: Rows, n: int) -> Rows:
+def refund_rows(world: SampleWorld, draws: Draws, bought: Rows, n: int) -> Rows:
     """Make ``n`` refunds of honest purchases, 1 to 20 days after them, whole or in part, as negative amounts.
 
     A refund near the end of the data comes sooner: between the purchase and the last second.
@@ -94,7 +94,7 @@ def refund_rows(world: World, draws: Draws, bought: Rows, n: int) -> Rows:
     )
 
 
-def _clock(world: World, draws: Draws, customer: Ints) -> Floats:
+def _clock(world: SampleWorld, draws: Draws, customer: Ints) -> Floats:
     """Draw seconds since midnight at which a customer buys: around the own hour, one time in seven at any."""
     n = len(customer)
     habit = np.mod(world.customers.hour[customer] + 3.0 * draws.normal(n), 24.0)

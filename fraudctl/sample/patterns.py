@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fraudctl.sample.bursts import Plan
+from fraudctl.sample.bursts import BurstPlan
 from fraudctl.sample.calendar import DAY
 from fraudctl.sample.draws import Draws, Floats, Ints
 from fraudctl.sample.rows import (
@@ -30,7 +30,7 @@ from fraudctl.sample.rows import (
     usual_merchant,
     without_device,
 )
-from fraudctl.sample.world import APP, COUNTRIES, ECOM, POS, World
+from fraudctl.sample.world import APP, COUNTRIES, ECOM, POS, SampleWorld
 
 CARD_TESTING, ACCOUNT_TAKEOVER, COMPROMISED_MERCHANT, DEVICE_RING, BUST_OUT = range(1, len(PATTERNS) + 1)
 _SAME_SECOND_RATE = 0.06
@@ -59,7 +59,7 @@ class Groups:
     sites: Ints
 
 
-def make_groups(world: World, draws: Draws, n_rings: int) -> Groups:
+def make_groups(world: SampleWorld, draws: Draws, n_rings: int) -> Groups:
     """Make ``n_rings`` rings and twice as many honest groups, of 3 to 8 customers each."""
     n = 3 * n_rings
     return Groups(
@@ -72,7 +72,7 @@ def make_groups(world: World, draws: Draws, n_rings: int) -> Groups:
     )
 
 
-def victims(world: World, draws: Draws, day: Floats) -> Ints:
+def victims(world: SampleWorld, draws: Draws, day: Floats) -> Ints:
     """Choose customers to attack on each of those days; three in ten come from the list of exposed ones."""
     people = world.customers
     listed = people.exposed[draws.below(len(people.exposed), len(day))]
@@ -80,13 +80,13 @@ def victims(world: World, draws: Draws, day: Floats) -> Ints:
     return np.where(listed_now, listed, active_customers(world, draws, day))
 
 
-def gaps(draws: Draws, plan: Plan, mean: float) -> Floats:
+def gaps(draws: Draws, plan: BurstPlan, mean: float) -> Floats:
     """Draw waiting times in seconds around ``mean``; each burst has a pace of its own, and some events none at all."""
     pace = draws.lognormal(mean, 0.8, len(plan))[plan.burst]
     return draws.exponential(pace, plan.n_events) * ~draws.chance(_SAME_SECOND_RATE, plan.n_events)
 
 
-def card_testing(world: World, draws: Draws, plan: Plan) -> Rows:
+def card_testing(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """Try stolen cards with small payments at one online merchant, and cash some of them out elsewhere."""
     n, b = plan.n_events, plan.burst
     day = plan.start[b]
@@ -120,7 +120,7 @@ def card_testing(world: World, draws: Draws, plan: Plan) -> Rows:
     )
 
 
-def account_takeover(world: World, draws: Draws, plan: Plan) -> Rows:
+def account_takeover(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """Use a stolen login from a strange device and address, mostly for things that are easy to resell."""
     n, b = plan.n_events, plan.burst
     day = plan.start[b]
@@ -151,7 +151,7 @@ def account_takeover(world: World, draws: Draws, plan: Plan) -> Rows:
     )
 
 
-def compromised_merchant(world: World, draws: Draws, plan: Plan) -> Rows:
+def compromised_merchant(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """Charge the customers of a merchant again for some weeks, with cards that were read there."""
     n, b = plan.n_events, plan.burst
     merchant = world.merchants.draw(
@@ -184,7 +184,7 @@ def compromised_merchant(world: World, draws: Draws, plan: Plan) -> Rows:
     )
 
 
-def device_ring(world: World, draws: Draws, plan: Plan, groups: Groups) -> Rows:
+def device_ring(world: SampleWorld, draws: Draws, plan: BurstPlan, groups: Groups) -> Rows:
     """Let accounts that belong together buy from shared devices for a day or two; each ring strikes several times."""
     return shared_purchases(
         world, draws, plan, groups, group=np.arange(len(plan)) % groups.n_rings, kind=DEVICE_RING, factor=1.8
@@ -192,7 +192,7 @@ def device_ring(world: World, draws: Draws, plan: Plan, groups: Groups) -> Rows:
 
 
 def shared_purchases(
-    world: World, draws: Draws, plan: Plan, groups: Groups, *, group: Ints, kind: int, factor: float
+    world: SampleWorld, draws: Draws, plan: BurstPlan, groups: Groups, *, group: Ints, kind: int, factor: float
 ) -> Rows:
     """Make purchases of the members of one group per burst, mostly from a device of the group.
 
@@ -228,7 +228,7 @@ def shared_purchases(
     )
 
 
-def bust_out(world: World, draws: Draws, plan: Plan) -> Rows:
+def bust_out(world: SampleWorld, draws: Draws, plan: BurstPlan) -> Rows:
     """After an honest life, spend a card to its limit within days, more each time; some do it twice."""
     fresh = victims(world, draws, plan.start)
     earlier = draws.below(np.arange(len(plan)), len(plan))
@@ -236,7 +236,9 @@ def bust_out(world: World, draws: Draws, plan: Plan) -> Rows:
     return spending(world, draws, plan, customer=customer[plan.burst], kind=BUST_OUT, first=2.7, growth=3.8)
 
 
-def spending(world: World, draws: Draws, plan: Plan, *, customer: Ints, kind: int, first: float, growth: float) -> Rows:
+def spending(
+    world: SampleWorld, draws: Draws, plan: BurstPlan, *, customer: Ints, kind: int, first: float, growth: float
+) -> Rows:
     """Make purchases of one customer per burst with the own cards and devices, over two to six days.
 
     Prices are ``first`` to ``first + growth`` times the usual ones, rising within the burst; ``customer`` has shape
@@ -268,7 +270,7 @@ def spending(world: World, draws: Draws, plan: Plan, *, customer: Ints, kind: in
     )
 
 
-def people_near(world: World, draws: Draws, country: Ints, day: Floats) -> Ints:
+def people_near(world: SampleWorld, draws: Draws, country: Ints, day: Floats) -> Ints:
     """Choose customers who live in those countries, as far as a few tries find any, shape of ``country``."""
     chosen = active_customers(world, draws, day)
     for _ in range(12):
@@ -277,7 +279,7 @@ def people_near(world: World, draws: Draws, country: Ints, day: Floats) -> Ints:
     return chosen
 
 
-def resale_site(world: World, draws: Draws, n: int) -> Ints:
+def resale_site(world: SampleWorld, draws: Draws, n: int) -> Ints:
     """Choose online merchants, half of them of goods that are easy to resell, shape ``(n,)``."""
     merchants = world.merchants
     gift = merchants.draw(draws, merchants.is_site & merchants.is_gift, n)
@@ -285,9 +287,9 @@ def resale_site(world: World, draws: Draws, n: int) -> Ints:
 
 
 def episode_rows(
-    world: World,
+    world: SampleWorld,
     draws: Draws,
-    plan: Plan,
+    plan: BurstPlan,
     *,
     kind: int,
     second: Floats,
@@ -324,7 +326,7 @@ def episode_rows(
     )
 
 
-def _attack_place(world: World, draws: Draws, plan: Plan, customer: Ints) -> Ints:
+def _attack_place(world: SampleWorld, draws: Draws, plan: BurstPlan, customer: Ints) -> Ints:
     """Choose where the attacker seems to be: the victim's country in six of ten cases (more in the drift month)."""
     day = plan.start[plan.burst]
     base = draws.below(len(COUNTRIES), len(plan))[plan.burst]

@@ -14,7 +14,7 @@ import numpy as np
 
 from fraudctl.sample.calendar import DAY
 from fraudctl.sample.draws import Bools, Draws, Floats, Ints
-from fraudctl.sample.world import APP, ECOM, POS, World
+from fraudctl.sample.world import APP, ECOM, POS, SampleWorld
 
 PATTERNS = ("card_testing", "account_takeover", "compromised_merchant", "device_ring", "bust_out")
 ORDINARY = 0
@@ -86,7 +86,7 @@ def new_devices(kind: int, number: Ints) -> Ints:
     return np.asarray((kind + 1) * _KIND_STRIDE + number)
 
 
-def active_customers(world: World, draws: Draws, day: Floats) -> Ints:
+def active_customers(world: SampleWorld, draws: Draws, day: Floats) -> Ints:
     """Choose a customer for each position (days) who has joined by then, by activity, shape of ``day``.
 
     Who has not joined yet is drawn again, up to six times, and then replaced by one who was there from the start.
@@ -100,14 +100,14 @@ def active_customers(world: World, draws: Draws, day: Floats) -> Ints:
     return np.where(people.joined[chosen] > day, founder, chosen)
 
 
-def card_of(world: World, draws: Draws, customer: Ints) -> Ints:
+def card_of(world: SampleWorld, draws: Draws, customer: Ints) -> Ints:
     """Choose the customer's first card, or one time in four the second where there is one."""
     people = world.customers
     second = draws.chance(0.25, len(customer)) & (people.n_cards[customer] > 1)
     return np.asarray(people.first_card[customer] + second)
 
 
-def usual_channel(world: World, draws: Draws, customer: Ints, day: Floats) -> Ints:
+def usual_channel(world: SampleWorld, draws: Draws, customer: Ints, day: Floats) -> Ints:
     """Choose point of sale, web or app by the customer's habit; the app gains in the drift month."""
     people, n = world.customers, len(customer)
     drift = world.calendar.drifting(day)
@@ -116,7 +116,7 @@ def usual_channel(world: World, draws: Draws, customer: Ints, day: Floats) -> In
     return np.where(online, np.where(app, APP, ECOM), POS)
 
 
-def own_device(world: World, draws: Draws, customer: Ints, channel: Ints, day: Floats) -> Ints:
+def own_device(world: SampleWorld, draws: Draws, customer: Ints, channel: Ints, day: Floats) -> Ints:
     """Choose a device of the customer's own: the phone of that day, the laptop, or the household's tablet."""
     people, n = world.customers, len(customer)
     phone = np.where(day >= people.renewed[customer], people.next_phone[customer], people.phone[customer])
@@ -125,7 +125,7 @@ def own_device(world: World, draws: Draws, customer: Ints, channel: Ints, day: F
     return np.where(draws.chance(0.06, n), people.tablet[customer], device)
 
 
-def usual_ip(world: World, draws: Draws, customer: Ints, place: Ints) -> Ints:
+def usual_ip(world: SampleWorld, draws: Draws, customer: Ints, place: Ints) -> Ints:
     """Choose the home address, the mobile network of the place, or now and then a VPN exit."""
     people, n = world.customers, len(customer)
     away = place != people.home[customer]
@@ -134,14 +134,14 @@ def usual_ip(world: World, draws: Draws, customer: Ints, place: Ints) -> Ints:
     return np.where(draws.chance(0.06, n), world.proxies[draws.below(len(world.proxies), n)], ip)
 
 
-def proxy_ip(world: World, draws: Draws, n: int) -> Ints:
+def proxy_ip(world: SampleWorld, draws: Draws, n: int) -> Ints:
     """Choose an address that hides where somebody is: a proxy, or a stranger's home connection."""
     hidden = world.proxies[draws.below(len(world.proxies), n)]
     stranger = world.customers.address[draws.below(len(world.customers), n)]
     return np.where(draws.chance(0.55, n), hidden, stranger)
 
 
-def usual_place(world: World, customer: Ints, day: Floats) -> Ints:
+def usual_place(world: SampleWorld, customer: Ints, day: Floats) -> Ints:
     """Return the country the customer is in: home, or where the journey goes."""
     people = world.customers
     trip = people.trip[customer]
@@ -149,7 +149,7 @@ def usual_place(world: World, customer: Ints, day: Floats) -> Ints:
     return np.where(away, trip[:, 0].astype(np.int64), people.home[customer])
 
 
-def usual_merchant(world: World, draws: Draws, customer: Ints, channel: Ints, place: Ints, day: Floats) -> Ints:
+def usual_merchant(world: SampleWorld, draws: Draws, customer: Ints, channel: Ints, place: Ints, day: Floats) -> Ints:
     """Choose a favourite merchant, or another by popularity; gifts are bought more often in the drift month."""
     people, merchants, n = world.customers, world.merchants, len(customer)
     slot = np.floor(people.shops.shape[1] * draws.uniform(n) ** 1.7).astype(np.int64)
@@ -164,7 +164,7 @@ def usual_merchant(world: World, draws: Draws, customer: Ints, channel: Ints, pl
     return np.asarray(merchant)
 
 
-def price(world: World, draws: Draws, merchant: Ints, customer: Ints, day: Floats) -> Floats:
+def price(world: SampleWorld, draws: Draws, merchant: Ints, customer: Ints, day: Floats) -> Floats:
     """Draw what the customer usually pays there, EUR before rounding; an eighth more in the drift month."""
     habit = world.customers.spend[customer] ** 0.8
     season = np.where(world.calendar.drifting(day), 1.12, 1.0)

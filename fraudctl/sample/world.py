@@ -147,7 +147,7 @@ class Merchants:
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class SampleWorld:
     """All entities and the calendar.
 
     Attributes
@@ -166,7 +166,7 @@ class World:
     proxies: Ints
 
 
-def make_world(seed: int, *, calendar: Calendar, n_events: int) -> World:
+def make_world(seed: int, *, calendar: Calendar, n_events: int) -> SampleWorld:
     """Make as many entities as ``n_events`` events need: a customer per 25 events, a merchant per 150."""
     n_customers = max(40, n_events // _EVENTS_PER_CUSTOMER)
     merchants = _make_merchants(Draws(seed, "merchants"), max(60, n_events // _EVENTS_PER_MERCHANT))
@@ -174,7 +174,7 @@ def make_world(seed: int, *, calendar: Calendar, n_events: int) -> World:
     each = max(2, n_customers // 60)
     mobile = n_addresses + np.arange(len(COUNTRIES) * each).reshape(len(COUNTRIES), each)
     proxies = int(mobile.max()) + 1 + np.arange(max(6, n_customers // 12))
-    return World(calendar, customers, merchants, n_devices, mobile, proxies)
+    return SampleWorld(calendar, customers, merchants, n_devices, mobile, proxies)
 
 
 def _make_merchants(draws: Draws, n: int) -> Merchants:

@@ -60,7 +60,7 @@ def _row_of(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key not in {"type", "source"}}
 
 
-class Engine:
+class DecisionEngine:
     """Decides event after event.
 
     Parameters

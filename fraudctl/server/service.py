@@ -18,7 +18,7 @@ from fraudctl.server.telemetry import labels, resident_bytes
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider
-    from fraudctl.scoring.engine import Engine
+    from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.server.telemetry import Log
 
 Load = Callable[[], "tuple[Decider, Decider | None]"]
@@ -35,7 +35,7 @@ _MOST = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What a server lets in.
 
     Attributes
@@ -112,7 +112,9 @@ class Service:
         Log records after which the state is brought forward by another process; 0 for never.
     """
 
-    def __init__(self, engine: Engine, *, load: Load, log: Log, limits: Limits, compact_every: int = 0) -> None:
+    def __init__(
+        self, engine: DecisionEngine, *, load: Load, log: Log, limits: ServerLimits, compact_every: int = 0
+    ) -> None:
         self.engine = engine
         self.limits = limits
         self.log = log

@@ -4,10 +4,21 @@
 beat, `report` how well probabilities keep their word, and `model` one CatBoost model and the columns it takes.
 """
 
-from fraudctl.train.fit import Champion, ModelFeatures, TrainedModel, fast_project, fit_project
+from fraudctl.train.fit import ChampionModel, ModelFeatures, TrainedModel, fast_project, fit_project
 from fraudctl.train.model import ModelColumns, Scorer, fit_model, learn_columns, make_pool, params_of, predict, quantize
 
 __all__ = [
-    "Champion", "ModelColumns", "ModelFeatures", "Scorer", "TrainedModel", "fast_project", "fit_model", "fit_project",
-    "learn_columns", "make_pool", "params_of", "predict", "quantize",
-]  # fmt: skip
+    "ChampionModel",
+    "ModelColumns",
+    "ModelFeatures",
+    "Scorer",
+    "TrainedModel",
+    "fast_project",
+    "fit_model",
+    "fit_project",
+    "learn_columns",
+    "make_pool",
+    "params_of",
+    "predict",
+    "quantize",
+]

@@ -35,7 +35,7 @@ _ROWS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
-class Rows:
+class BaselineRows:
     """The rows of one fold that baselines are fitted on and judged on.
 
     Attributes
@@ -57,7 +57,7 @@ class Rows:
     columns: ModelColumns
 
 
-def baseline_scores(rows: Rows) -> dict[str, Floats]:
+def baseline_scores(rows: BaselineRows) -> dict[str, Floats]:
     """Give the log-odds of every baseline that the data allow for ``rows.valid``, each of shape ``(n_valid,)``.
 
     One column alone becomes log-odds by a logistic fit on the training rows; that keeps its order, so a ranking by it
@@ -78,7 +78,7 @@ def label_features(names: Sequence[str]) -> list[str]:
     return [name for name in names if _LABEL_FEATURE.fullmatch(name)]
 
 
-def _best_label_rate(rows: Rows) -> str | None:
+def _best_label_rate(rows: BaselineRows) -> str | None:
     """Name the label feature that ranks the training rows best; None where there is none."""
     y_true = rows.train["label"].to_numpy()
     names = [name for name in label_features(rows.columns.names) if name in rows.train.columns]
@@ -92,7 +92,7 @@ def _column(frame: pl.DataFrame, name: str) -> Floats:
     return np.asarray(values.fill_null(0.0 if least is None else least).to_numpy(), dtype=np.float64)
 
 
-def _one_column(rows: Rows, name: str) -> Floats:
+def _one_column(rows: BaselineRows, name: str) -> Floats:
     train, valid = _column(rows.train, name), _column(rows.valid, name)
     fitted = fit_calibrator(rows.train["label"].to_numpy(), train, method="logistic", weight=rows.weight)
     if fitted is None:
@@ -101,7 +101,7 @@ def _one_column(rows: Rows, name: str) -> Floats:
     return undo_sampling(slope * valid + intercept, kept=rows.kept)
 
 
-def logistic_scores(rows: Rows) -> Floats:
+def logistic_scores(rows: BaselineRows) -> Floats:
     """Fit a ridge logistic regression on the model's features and give the log-odds of the validation rows.
 
     Numbers are put on a signed logarithmic scale and standardised, with a column that marks nulls; of a category the

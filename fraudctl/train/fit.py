@@ -21,7 +21,7 @@ import polars as pl
 from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, cross_calibrated, log_odds
 from fraudctl.errors import DataError
 from fraudctl.tables import NO_TIME, known_time
-from fraudctl.train.baselines import CHAMPION, Rows, baseline_scores
+from fraudctl.train.baselines import CHAMPION, BaselineRows, baseline_scores
 from fraudctl.train.growing import Growing
 from fraudctl.train.model import (
     ModelColumns,
@@ -37,14 +37,14 @@ from fraudctl.train.model import (
     quantize,
     raw_score,
 )
-from fraudctl.train.objective import Judged, Objective, entity_groups, gain_of, jackknifed, judge_rows, make_objective
+from fraudctl.train.objective import FoldRows, Objective, entity_groups, gain_of, jackknifed, judge_rows, make_objective
 from fraudctl.train.report import calibration_report
 from fraudctl.train.summary import (
     BaselineGain,
     CalibrationReport,
     CalibrationSummary,
-    FoldRows,
     FoldSummary,
+    RowCounts,
     TrainingSummary,
 )
 from fraudctl.train.tune import Rehearsal, Tuned, Tuner
@@ -80,7 +80,7 @@ class ModelFeatures(Protocol):
         """Those of them that are categories."""
 
 
-class Champion(Scorer, Protocol):
+class ChampionModel(Scorer, Protocol):
     """A model in use, and what it may know."""
 
     @property
@@ -153,7 +153,7 @@ def fit_project(
     seed: int | None = None,
     journal: Path | None = None,
     keep: Collection[str] = (),
-    champion: Champion | None = None,
+    champion: ChampionModel | None = None,
     progress: Progress,
 ) -> TrainedModel:
     """Tune, fit and calibrate a model of ``table`` as ``split`` allows.
@@ -200,7 +200,7 @@ class _Job:
     split: Split
     seed: int
     progress: Progress
-    champion: Champion | None = None
+    champion: ChampionModel | None = None
 
     def __post_init__(self) -> None:
         self.settings = self.project.train
@@ -299,7 +299,7 @@ class _Job:
     def _labels(self, rows: NDArray[np.bool_]) -> NDArray[np.int8]:
         return self.table["label"].filter(rows).to_numpy()
 
-    def _judged(self, fold: Fold) -> Judged:
+    def _judged(self, fold: Fold) -> FoldRows:
         matrix = self.objective.matrix
         costs = [name for name in ("amount", *matrix.columns) if name in self.table.columns]
         names = ["label", *(costs if self.objective.needs_costs else [])]
@@ -410,7 +410,7 @@ class _Job:
         weight = np.ones(int(sampled.sum())) if self.weight is None else self.weight[sampled]
         amount = [name for name in ("amount",) if name in self.table.columns]
         table = self.table.select(list(dict.fromkeys(["label", *amount, *columns.names])))
-        found = baseline_scores(Rows(table.filter(sampled), weight, kept, table.filter(fold.valid), columns))
+        found = baseline_scores(BaselineRows(table.filter(sampled), weight, kept, table.filter(fold.valid), columns))
         if self.champion is not None and NO_TIME != fold.as_of >= self.champion.as_of:
             found[CHAMPION] = log_odds(predict(self.champion, self.table.filter(fold.valid))[1])
         return found
@@ -523,7 +523,7 @@ class _Job:
         labels = self._labels(self.split.train)
         return TrainingSummary(
             as_of=known_time(self.split.as_of),
-            train=FoldRows(
+            train=RowCounts(
                 known_time(self.split.train_from),
                 known_time(self.split.train_until),
                 rows=len(labels),
@@ -576,7 +576,7 @@ def _mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArra
 
 
 def _fold_summary(
-    fold: Fold, objective: Objective, judged: Judged, table: pl.DataFrame, y_score: NDArray[np.float64], best: int
+    fold: Fold, objective: Objective, judged: FoldRows, table: pl.DataFrame, y_score: NDArray[np.float64], best: int
 ) -> FoldSummary:
     train, valid = table["label"].filter(fold.train), table["label"].filter(fold.valid)
     value = objective.value(judged, y_score) if judged.has_both_classes else None
@@ -584,8 +584,8 @@ def _fold_summary(
     return FoldSummary(
         fold=fold.number,
         as_of=known_time(fold.as_of),
-        train=FoldRows(times[0], times[1], len(train), int(train.sum())),
-        valid=FoldRows(times[2], times[3], len(valid), int(valid.sum()), fold.n_blocked),
+        train=RowCounts(times[0], times[1], len(train), int(train.sum())),
+        valid=RowCounts(times[2], times[3], len(valid), int(valid.sum()), fold.n_blocked),
         best_trees=best,
         figures={objective.name: None if value is None or not np.isfinite(value) else round(value, 6)},
     )

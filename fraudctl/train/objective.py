@@ -36,7 +36,7 @@ _Z90: Final = 1.6448536269514722
 
 
 @dataclass(frozen=True)
-class Judged:
+class FoldRows:
     """The validation rows of one fold, as an objective needs them.
 
     Attributes
@@ -79,7 +79,7 @@ class Objective:
         """What savings are measured against; None for an objective that is no money."""
         return BASE_RULE if self.needs_costs else None
 
-    def value(self, rows: Judged, y_score: Floats, *, weight: Floats | None = None) -> float:
+    def value(self, rows: FoldRows, y_score: Floats, *, weight: Floats | None = None) -> float:
         """Give the figure for log-odds ``y_score`` of shape ``(n_events,)``; NaN where it is not defined.
 
         For savings each event gets the action of the lowest expected cost at the probability that the score means. No
@@ -87,7 +87,7 @@ class Objective:
         """
         return self.figure(rows, y_score)(rows.weight if weight is None else weight)
 
-    def figure(self, rows: Judged, y_score: Floats) -> Figure:
+    def figure(self, rows: FoldRows, y_score: Floats) -> Figure:
         """Return the function from weights, shape ``(n_events,)``, to `value`; what no weight changes is done once."""
         table = rows.cost_table
         if self.needs_costs and table is not None:
@@ -118,14 +118,14 @@ def entity_groups(table: pl.DataFrame, *, cluster: str | None) -> NDArray[np.int
     return np.where(codes < 0, own, codes) % N_GROUPS
 
 
-def judge_rows(rows: pl.DataFrame, *, objective: Objective, weight: Floats, group: NDArray[np.int64]) -> Judged:
+def judge_rows(rows: pl.DataFrame, *, objective: Objective, weight: Floats, group: NDArray[np.int64]) -> FoldRows:
     """Prepare the labelled rows of a fold."""
     cost_table = objective.matrix.per_event(rows) if objective.needs_costs else None
-    return Judged(rows["label"].to_numpy().astype(np.int8), weight, group, cost_table)
+    return FoldRows(rows["label"].to_numpy().astype(np.int8), weight, group, cost_table)
 
 
 def paired_gain(
-    objective: Objective, folds: Sequence[Judged], new: Sequence[Floats], old: Sequence[Floats]
+    objective: Objective, folds: Sequence[FoldRows], new: Sequence[Floats], old: Sequence[Floats]
 ) -> Gain | None:
     """Compare two sets of scores on the same rows of the same folds.
 
@@ -141,7 +141,7 @@ def paired_gain(
     return gain_of(a, b)
 
 
-def jackknifed(objective: Objective, rows: Judged, y_score: Floats) -> Floats:
+def jackknifed(objective: Objective, rows: FoldRows, y_score: Floats) -> Floats:
     """Return the figure of all rows, then without each group of entities in turn, shape ``(1 + N_GROUPS,)``."""
     figure = objective.figure(rows, y_score)
     without = (np.where(rows.group == group, 0.0, rows.weight) for group in range(N_GROUPS))

@@ -47,7 +47,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class FoldRows:
+class RowCounts:
     """Rows of one period; times are null for a random split."""
 
     JSON = ("from_time as from", "until", "rows", "frauds", "block_known?")
@@ -74,9 +74,9 @@ class FoldSummary:
     """Number of the fold, 1 for the earliest."""
     as_of: datetime | None
     """What its model knew; null for a random split."""
-    train: FoldRows
+    train: RowCounts
     """Rows that it was fitted on."""
-    valid: FoldRows
+    valid: RowCounts
     """Rows that it was judged on."""
     best_trees: int
     """Trees that early stopping kept."""
@@ -218,7 +218,7 @@ class TrainingSummary:
 
     as_of: datetime | None
     """Training knew nothing later; null for a random split."""
-    train: FoldRows
+    train: RowCounts
     """Rows that the final model was fitted on."""
     folds: tuple[FoldSummary, ...]
     """The folds, from the earliest."""

@@ -24,7 +24,7 @@ from fraudctl.calibrate import undo_sampling
 from fraudctl.errors import DataError, UsageError
 from fraudctl.figures import number
 from fraudctl.train.model import best_trees, fit_model, params_of, raw_score
-from fraudctl.train.objective import Judged, Objective, paired_gain
+from fraudctl.train.objective import FoldRows, Objective, paired_gain
 from fraudctl.train.summary import Gain, NoSearch, SearchSpan, SearchSummary, TreeLimits
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Rehearsal:
     train: Pool
     stop: Pool
     valid: Pool
-    judged: Judged
+    judged: FoldRows
     kept: float
 
 

@@ -131,7 +131,7 @@ class FeatureTable:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """What is to be built, and from what: settled before any table is read.
 
     Attributes
@@ -235,7 +235,7 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
 
 def plan_features(
     project: Project, *, also: Sequence[str] = (), fingerprint: Callable[[list[str]], str] | None = None
-) -> Plan:
+) -> BuildPlan:
     """Settle what is to be built from what, and take the fingerprint of all data.
 
     Parameters
@@ -255,7 +255,7 @@ def plan_features(
     prints = [take(found.files)]
     prints += [take(found.beside[name]) for name in sorted(found.beside)]
     joined = prints[0] if not found.beside else hashlib.sha256("".join(prints).encode()).hexdigest()
-    return Plan(project, found.features, found.carried, joined, found)
+    return BuildPlan(project, found.features, found.carried, joined, found)
 
 
 def find_features(project: Project, *, read: bool) -> FeatureFile | None:
@@ -292,11 +292,11 @@ def find_features(project: Project, *, read: bool) -> FeatureFile | None:
     return _feature_file(plan, facts, reused=True)
 
 
-def _place(plan: Plan) -> Path:
+def _place(plan: BuildPlan) -> Path:
     return plan.project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
 
 
-def _feature_file(plan: Plan, facts: Mapping[str, Any], *, reused: bool) -> FeatureFile:
+def _feature_file(plan: BuildPlan, facts: Mapping[str, Any], *, reused: bool) -> FeatureFile:
     place = _place(plan)
     return FeatureFile(
         place, rows_of(place), datetime.fromisoformat(facts["known_until"]), facts["n_duplicates"], plan.features,
@@ -434,7 +434,7 @@ def rows_of(path: Path) -> int:
     return int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
 
-def _build_in_parts(plan: Plan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
+def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
     from fraudctl import outputs, tables
     from fraudctl.chunks import spill_events, write_chunks
     from fraudctl.features.batch.spilled import Spilled, limits
@@ -506,7 +506,7 @@ def tables_roles(project: Project) -> set[str]:
     return {*ROLES, *project.entities}
 
 
-def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:
+def _build(plan: BuildPlan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:
     from fraudctl.features.batch.build import build
     from fraudctl.features.batch.loading import COMPILING, loading
 
@@ -531,7 +531,7 @@ def _build(plan: Plan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]
     return frame, facts | {"notes": _notes(plan, frame.select, progress)}
 
 
-def _notes(plan: Plan, columns: Callable[[list[str]], pl.DataFrame], progress: Progress) -> list[str]:
+def _notes(plan: BuildPlan, columns: Callable[[list[str]], pl.DataFrame], progress: Progress) -> list[str]:
     """Say once, as warnings, what the user should know of the table."""
     from fraudctl.features.batch.links import hub_notes
 

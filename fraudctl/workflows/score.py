@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.scoring.decider import Decider, Explained
-    from fraudctl.scoring.engine import Engine
+    from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.tables import NewTable
     from fraudctl.tables import Events
 
@@ -334,7 +334,7 @@ class StreamResult:
     refused: int
     """Lines that were answered with an error."""
     actions: dict[str, int]
-    dropped: Dropped
+    dropped: DroppedOutcomes
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as JSON."""
@@ -342,7 +342,7 @@ class StreamResult:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DroppedOutcomes:
     """Outcomes that no feature counts, because their event is not known: not yet, or no longer.
 
     Attributes
@@ -357,12 +357,12 @@ class Dropped:
     wait_days: float
 
     @classmethod
-    def so_far(cls, engine: Engine) -> Dropped:
+    def so_far(cls, engine: DecisionEngine) -> DroppedOutcomes:
         """Return the outcomes without an event in the features of the champion, since their state was built."""
         features = engine.live.features[engine.champion.features.digest]
         return cls(features.counters["dropped"] + len(features.early), features.wait_us / 86_400_000_000)
 
-    def since(self, before: Dropped) -> Dropped:
+    def since(self, before: DroppedOutcomes) -> DroppedOutcomes:
         """Return what came after an earlier count; events that came later may have taken some of the earlier ones."""
         return replace(self, outcomes=max(self.outcomes - before.outcomes, 0))
 
@@ -378,7 +378,7 @@ class Dropped:
         )
 
 
-def score_stream(engine: Engine, lines: Iterable[bytes], answer: Callable[[bytes], object]) -> StreamResult:
+def score_stream(engine: DecisionEngine, lines: Iterable[bytes], answer: Callable[[bytes], object]) -> StreamResult:
     """Decide on events line by line, as they come; labels and rows of other tables come in the same stream.
 
     Parameters
@@ -391,7 +391,7 @@ def score_stream(engine: Engine, lines: Iterable[bytes], answer: Callable[[bytes
     """
     from fraudctl.scoring import wire
 
-    refused, before, dropped = 0, dict(engine.live.counts), Dropped.so_far(engine)
+    refused, before, dropped = 0, dict(engine.live.counts), DroppedOutcomes.so_far(engine)
     for at, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -403,10 +403,12 @@ def score_stream(engine: Engine, lines: Iterable[bytes], answer: Callable[[bytes
         engine.flush()
         if out is not None:
             answer(out)
-    return _stream_result(engine, before, refused, Dropped.so_far(engine).since(dropped))
+    return _stream_result(engine, before, refused, DroppedOutcomes.so_far(engine).since(dropped))
 
 
-def _stream_result(engine: Engine, before: Mapping[str, int], refused: int, dropped: Dropped) -> StreamResult:
+def _stream_result(
+    engine: DecisionEngine, before: Mapping[str, int], refused: int, dropped: DroppedOutcomes
+) -> StreamResult:
     now = {key: engine.live.counts[key] - before.get(key, 0) for key in ("events", "labels", "sources", "repeated")}
     decider = engine.champion
     actions = {action: engine.actions[action] for action in decider.policy.actions}
@@ -414,7 +416,7 @@ def _stream_result(engine: Engine, before: Mapping[str, int], refused: int, drop
 
 
 def score_through(
-    engine: Engine, data: Sequence[str | Path], *, output: Path, progress: Progress | None = None
+    engine: DecisionEngine, data: Sequence[str | Path], *, output: Path, progress: Progress | None = None
 ) -> ScoreResult:
     """Decide on the events of files one by one, on top of what an engine remembers, and write one Parquet file.
 
@@ -439,7 +441,7 @@ def score_through(
     for raw in messages(new, decider):
         engine.check_any(raw)
     progress.stage("Deciding one by one")
-    delivery, dropped = _Delivery(engine), Dropped.so_far(engine)
+    delivery, dropped = _Delivery(engine), DroppedOutcomes.so_far(engine)
 
     def chunks() -> Iterator[pl.DataFrame]:
         for part in _batches(messages(new, decider), CHUNK // 20):
@@ -450,7 +452,7 @@ def score_through(
 
     nothing = _answers_frame([], decider, with_features=engine.with_features)
     write_chunks(lambda: itertools.chain(chunks(), [nothing]), output)
-    lost = Dropped.so_far(engine).since(dropped).words
+    lost = DroppedOutcomes.so_far(engine).since(dropped).words
     if lost is not None:
         progress.warn(lost)
     actions = {
@@ -475,7 +477,7 @@ class _Delivery:
         Events that had been answered before this run.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: DecisionEngine) -> None:
         self.actions = Counter[str]()
         self.duplicates = self.repeated = 0
         self._engine = engine

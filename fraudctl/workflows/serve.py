@@ -17,7 +17,7 @@ from fraudctl.workflows.state import expect_state, open_live, save_state
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Explained
-    from fraudctl.server.service import Limits, Service
+    from fraudctl.server.service import ServerLimits, Service
 
 _TOKEN = re.compile(r"[!-~]+")
 _NEEDED = ("starlette", "uvicorn", "orjson", "uvloop", "httptools")
@@ -120,7 +120,7 @@ def say_memory(service: Service) -> None:
         service.log.say("memory grows with each new entity", entities=sorted(unbounded), allowed=most)
 
 
-def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None = None) -> None:
+def serve_model(serving: Serving, limits: ServerLimits, *, progress: Progress | None = None) -> None:
     """Serve decisions until SIGTERM or SIGINT.
 
     Parameters
@@ -141,7 +141,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
     if missing:
         msg = f"serving needs {', '.join(missing)}"
         raise UsageError(msg, hint="python -m pip install 'fraudctl[serve]'")
-    from fraudctl.scoring.engine import Engine
+    from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.store import Store
     from fraudctl.server.app import App
     from fraudctl.server.run import listen, serve
@@ -159,7 +159,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
             models = [champion, *([challenger] if challenger else [])]
             live = open_live(store, models, history=serving.history, sources=serving.sources, progress=progress)
             live.warm()
-            engine = Engine(
+            engine = DecisionEngine(
                 champion.decider, live, challenger=None if challenger is None else challenger.decider, store=store,
                 explained=serving.explained, with_features=serving.with_features,
             )  # fmt: skip

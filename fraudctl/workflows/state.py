@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.scoring.decider import Explained
-    from fraudctl.scoring.engine import Engine
+    from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.live import LiveState
     from fraudctl.scoring.store import Store
     from fraudctl.tables import Events
@@ -180,9 +180,9 @@ def engine_on(
     with_features: bool = False,
     explained: Explained = "all",
     progress: Progress | None = None,
-) -> Iterator[Engine]:
+) -> Iterator[DecisionEngine]:
     """Give an engine on a saved state, or on history alone; what it took in is saved at the end."""
-    from fraudctl.scoring.engine import Engine
+    from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.store import Store
 
     if folder is not None:
@@ -190,7 +190,7 @@ def engine_on(
     store = None if folder is None else Store(folder)
     try:
         live = open_live(store, [model], history=history, sources=sources, progress=progress)
-        engine = Engine(model.decider, live, store=store, explained=explained, with_features=with_features)
+        engine = DecisionEngine(model.decider, live, store=store, explained=explained, with_features=with_features)
         if store is not None:
             engine.roll = functools.partial(roll, store, live)
         yield engine

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fraudctl.checks.leakage import MIN_FRAUDS, SURE, Along, Outcomes, counts_along, roc_auc
+from fraudctl.checks.leakage import MIN_FRAUDS, SURE, Along, LeakageOutcomes, counts_along, roc_auc
 
 
 def column(rng: np.random.Generator, y: np.ndarray) -> pl.Series:
@@ -49,7 +49,7 @@ def test_suspects_are_those_of_the_obvious_count(seed: int) -> None:
     if seed % 2:
         label = label.set(pl.Series(rng.random(len(y)) < 0.2), None)
     values = column(rng, y)
-    found = {item.kind: item.figures for item in Outcomes(label).suspects(values)}
+    found = {item.kind: item.figures for item in LeakageOutcomes(label).suspects(values)}
 
     known, fraud = values.filter(label.is_not_null()), label.drop_nulls().cast(pl.Boolean)
     filled = known.is_not_null()

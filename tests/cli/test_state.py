@@ -17,7 +17,7 @@ from faults.disk import every_fault
 
 from fraudctl.compare import read_logged
 from fraudctl.errors import BundleError, DataError, UsageError
-from fraudctl.scoring.engine import Engine
+from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.scoring.store import Store
 from fraudctl.workflows.score import Model, open_model, score_through
 from fraudctl.workflows.state import (
@@ -62,7 +62,7 @@ def built(data: Path, model: Model, events: list[dict[str, Any]]) -> tuple[Path,
     folder = data / "state"
     build_state([model], folder, history=[data / "history.parquet"])
     with Store(folder) as store:
-        engine = Engine(model.decider, open_live(store, [model]), store=store)
+        engine = DecisionEngine(model.decider, open_live(store, [model]), store=store)
         answers = []
         for event in events:
             answers.append(engine.event(event))
@@ -258,7 +258,7 @@ def test_a_run_that_died_half_way_is_repeated_as_if_it_had_not(
         state = Path(shutil.copytree(built[0], tmp_path / f"state{died}"))
         if died:
             with Store(state) as store:
-                engine = Engine(model.decider, open_live(store, [model]), store=store, explained="alerts")
+                engine = DecisionEngine(model.decider, open_live(store, [model]), store=store, explained="alerts")
                 half = more.sort("created_at", "transaction_id").head(N_NEW)
                 for line in half.write_ndjson().splitlines():
                     engine.event(json.loads(line))

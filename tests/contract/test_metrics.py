@@ -12,11 +12,11 @@ from fraudctl.catalogue import BESIDE, CONSTRAINED, METRICS, OBJECTIVE, metric, 
 from fraudctl.checks import CheckReport
 from fraudctl.compare import compare
 from fraudctl.evaluate.estimates import RATIOS, difference, estimate
-from fraudctl.evaluate.judged import Judged, prepare
+from fraudctl.evaluate.judged import EvaluatedEvents, prepare
 from fraudctl.evaluate.tables import SEGMENT_METRICS
 from fraudctl.gate import Champion, judge
 from fraudctl.policy.choose import bare_policy
-from fraudctl.policy.limits import Outcomes, alerted
+from fraudctl.policy.limits import AlertOutcomes, alerted
 from fraudctl.project.decisions import ConstrainedMetric
 from fraudctl.project.training import TrainSection
 from fraudctl.uncertainty import RankingIntervals
@@ -31,7 +31,7 @@ GATE = (
 
 
 @pytest.fixture(scope="module")
-def judged() -> Judged:
+def judged() -> EvaluatedEvents:
     return prepare(score(make_events(), make_project()), make_project())
 
 
@@ -71,7 +71,7 @@ def test_ratios_are_those_that_have_a_function() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_said_of_a_metric_holds(name: str, judged: Judged) -> None:
+def test_what_is_said_of_a_metric_holds(name: str, judged: EvaluatedEvents) -> None:
     item = metric(name)
     found = estimate(name, judged, SETTINGS)
     assert found.value is not None
@@ -90,7 +90,7 @@ def test_what_is_said_of_a_metric_holds(name: str, judged: Judged) -> None:
     "name",
     [item.name for item in METRICS if item.detects or item.name in {"false_positive_rate", "cost", "brier", "ece"}],
 )
-def test_the_direction_is_that_in_which_better_scores_go(name: str, judged: Judged) -> None:
+def test_the_direction_is_that_in_which_better_scores_go(name: str, judged: EvaluatedEvents) -> None:
     rng = np.random.default_rng(3)
     noise = rng.permutation(len(judged.y_prob))
     worse = judged.deciding(judged.y_prob[noise], judged.codes[noise])
@@ -100,10 +100,10 @@ def test_the_direction_is_that_in_which_better_scores_go(name: str, judged: Judg
     assert (good > bad) == metric(name).higher_is_better
 
 
-def test_constraints_and_objectives_are_those_of_the_catalogue(judged: Judged) -> None:
+def test_constraints_and_objectives_are_those_of_the_catalogue(judged: EvaluatedEvents) -> None:
     assert set(get_args(ConstrainedMetric)) == set(CONSTRAINED)
     nobody = np.zeros(judged.n_events, dtype=np.bool_)
-    outcomes = Outcomes(judged.y_true, judged.weight, judged.amount, judged.clusters, nobody)
+    outcomes = AlertOutcomes(judged.y_true, judged.weight, judged.amount, judged.clusters, nobody)
     for name in CONSTRAINED:
         assert alerted(name, judged.alert, outcomes).value == pytest.approx(estimate(name, judged, SETTINGS).value)
     for name in ("average_precision", "savings", f"{OBJECTIVE.name}(0.01)"):

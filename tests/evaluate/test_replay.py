@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraudctl.costs import Cell, CostMatrix
+from fraudctl.costs import CostCell, CostMatrix
 from fraudctl.errors import DataError
 from fraudctl.evaluate import OneMoment, Replay, Stretch, chained, decide_frame
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy
@@ -24,7 +24,9 @@ from fraudctl.project import Project, parse_project
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = datetime(2026, 3, 26, 22, tzinfo=UTC)  # a Thursday; clocks change on the 29th
 ACTIONS = ("allow", "review", "block")
-MATRIX = CostMatrix(ACTIONS, ((Cell(), Cell(10.0, 1.0)), (Cell(2.0), Cell(4.0)), (Cell(12.0), Cell())))
+MATRIX = CostMatrix(
+    ACTIONS, ((CostCell(), CostCell(10.0, 1.0)), (CostCell(2.0), CostCell(4.0)), (CostCell(12.0), CostCell()))
+)
 PROJECT = """
 [data]
 events = "x.parquet"

@@ -26,7 +26,7 @@ from fraudctl.explain.pairs import find_pairs
 from fraudctl.explain.reasons import choose, give_reasons, tell
 from fraudctl.explain.scene import Scene, make_scene
 from fraudctl.explain.search import Errors, draw_errors, score_slice, strata_of
-from fraudctl.explain.slices import _distinct, _Found
+from fraudctl.explain.slices import _distinct, _FoundSlice
 from fraudctl.explain.threshold import sweep
 from fraudctl.policy import Policy
 
@@ -332,8 +332,8 @@ def test_slices_with_the_same_errors_are_one_and_a_significant_one_stays() -> No
     assert len(_distinct([(named("all", significant=True), errors), (named("other", significant=True), other)])) == 2
 
 
-def named(words: str, *, significant: bool) -> _Found:
-    return _Found((Condition("x", words, "level"),), (0,), 0.01, None, None, significant)
+def named(words: str, *, significant: bool) -> _FoundSlice:
+    return _FoundSlice((Condition("x", words, "level"),), (0,), 0.01, None, None, significant)
 
 
 def test_a_feature_that_drifts_is_not_broken() -> None:

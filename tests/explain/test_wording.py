@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from fraudctl.costs import Cell, CostMatrix
+from fraudctl.costs import CostCell, CostMatrix
 from fraudctl.explain.wording import policy_words
 from fraudctl.policy import CapacityLimit, Policy, PolicyRule
 from fraudctl.policy.bids import BidPrices
 from fraudctl.policy.segments import Segments
 
-MATRIX = CostMatrix(("allow", "review", "block"), ((Cell(), Cell(9.0)), (Cell(2.0), Cell()), (Cell(5.0), Cell())))
+MATRIX = CostMatrix(
+    ("allow", "review", "block"),
+    ((CostCell(), CostCell(9.0)), (CostCell(2.0), CostCell()), (CostCell(5.0), CostCell())),
+)
 
 
 def test_expected_cost_with_scarce_places_and_rules() -> None:

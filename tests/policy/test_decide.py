@@ -10,14 +10,15 @@ from decisions_world import START, make_events, make_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraudctl.costs import Cell, CostMatrix, expected_cost, minimum_risk
+from fraudctl.costs import CostCell, CostMatrix, expected_cost, minimum_risk
 from fraudctl.errors import BundleError, DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule, bare_policy
 from fraudctl.policy.bids import BidPrices, local_moments, local_period
 from fraudctl.results import as_object
 
 MATRIX = CostMatrix(
-    ("allow", "review", "block"), ((Cell(), Cell(100.0)), (Cell(2.0), Cell(2.0)), (Cell(20.0), Cell(0.0)))
+    ("allow", "review", "block"),
+    ((CostCell(), CostCell(100.0)), (CostCell(2.0), CostCell(2.0)), (CostCell(20.0), CostCell(0.0))),
 )
 
 

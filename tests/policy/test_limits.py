@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from fraudctl.errors import ProjectError
-from fraudctl.policy.limits import Constraint, Outcomes, alerted, cut_curve, feasible_cuts
+from fraudctl.policy.limits import AlertOutcomes, Constraint, alerted, cut_curve, feasible_cuts
 from fraudctl.uncertainty import Clusters, ratio_estimate
 
 N = 300
 
 
-def world(n_entities: int = 2, *, always: int = 0) -> tuple[np.ndarray, Outcomes]:
+def world(n_entities: int = 2, *, always: int = 0) -> tuple[np.ndarray, AlertOutcomes]:
     rng = np.random.default_rng(3)
     y_true = (rng.random(N) < 0.3).astype(np.int8)
     scores = np.round(rng.random(N) * 0.6 + 0.4 * y_true, 2)
@@ -20,7 +20,7 @@ def world(n_entities: int = 2, *, always: int = 0) -> tuple[np.ndarray, Outcomes
     forced = np.zeros(N, dtype=bool)
     forced[rng.choice(N, always, replace=False)] = True
     clusters = Clusters(tuple("abc"[:n_entities]), codes, (60,) * n_entities, N)
-    return scores, Outcomes(y_true, rng.integers(1, 3, N).astype(float), rng.gamma(2, 20, N), clusters, forced)
+    return scores, AlertOutcomes(y_true, rng.integers(1, 3, N).astype(float), rng.gamma(2, 20, N), clusters, forced)
 
 
 @pytest.mark.parametrize("metric", ["precision", "recall", "false_positive_rate", "alert_rate", "value_recall"])

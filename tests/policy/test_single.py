@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.costs import Cell, CostMatrix
+from fraudctl.costs import CostCell, CostMatrix
 from fraudctl.errors import DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule
 from fraudctl.policy.bids import SLOT_MINUTES, BidPrices, Per
@@ -27,7 +27,7 @@ ACTIONS = ("allow", "review", "block")
 OWN = {"web": {"review": 0.05, "block": None}, "pos": {"review": 0.5, "block": 0.5}}
 money = st.sampled_from([0.0, 1.0, 4.0, 15.0, -2.0])
 cells = st.builds(
-    Cell, fixed=money, rate=st.sampled_from([0.0, 0.002, 0.15, 1.0]), column=st.sampled_from([None, "fee"]),
+    CostCell, fixed=money, rate=st.sampled_from([0.0, 0.002, 0.15, 1.0]), column=st.sampled_from([None, "fee"]),
     at_least=st.sampled_from([None, 0.0]),
 )  # fmt: skip
 
@@ -139,7 +139,9 @@ def test_one_by_one_decides_as_all_at_once(policy: Policy, seed: int) -> None:
 
 def test_expected_cost_by_hand() -> None:
     """p = 0.1, amount 100: allow 0.1 * (15 + 100) = 11.5; review 4; block 0.9 * (8 + 15) = 20.7."""
-    matrix = CostMatrix(ACTIONS, ((Cell(), Cell(15.0, 1.0)), (Cell(4.0), Cell(4.0)), (Cell(8.0, 0.15), Cell())))
+    matrix = CostMatrix(
+        ACTIONS, ((CostCell(), CostCell(15.0, 1.0)), (CostCell(4.0), CostCell(4.0)), (CostCell(8.0, 0.15), CostCell()))
+    )
     single = SinglePolicy(Policy("expected_cost", matrix))
     assert single.decide({"amount": 100.0}, 0.1, holds=[]) == (1, None)
     assert single.decide({"amount": 100.0}, 0.01, holds=[]) == (0, None)
@@ -147,7 +149,7 @@ def test_expected_cost_by_hand() -> None:
 
 
 def test_a_null_cost_is_refused() -> None:
-    matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(column="fee")), (Cell(1.0), Cell())))
+    matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(column="fee")), (CostCell(1.0), CostCell())))
     event: dict[str, Any] = {"fee": None}
     with pytest.raises(DataError, match="'fee' is null"):
         SinglePolicy(Policy("expected_cost", matrix)).decide(event, 0.5, holds=[])

@@ -22,7 +22,7 @@ from fraudctl.cli.session import to_json
 from fraudctl.plain import HIDDEN, visible, visible_json
 from fraudctl.project.toml import key, quoted
 from fraudctl.report import charts
-from fraudctl.report.document import Cell, Chart, Column, Document, Section, Table, shown
+from fraudctl.report.document import Cell, Chart, Document, ReportSection, ReportTable, TableColumn, shown
 from fraudctl.report.escape import github, github_property, markdown, xml
 from fraudctl.report.html import render_html
 from fraudctl.report.markdown import render_markdown
@@ -146,11 +146,13 @@ def test_no_terminal_obeys_a_text(text: str) -> None:
 @every_example
 @given(TEXTS)
 def test_a_whole_report_shows_the_text_and_nothing_it_says(text: str) -> None:
-    table = Table("t", text, (Column(text), Column("b")), ((Cell(text), Cell("", lines=(text, text))),))
-    document = Document(text, (text,), (), (Section("s", text, text, (table,)),), findings=((text, text, "plain"),))
+    table = ReportTable("t", text, (TableColumn(text), TableColumn("b")), ((Cell(text), Cell("", lines=(text, text))),))
+    document = Document(
+        text, (text,), (), (ReportSection("s", text, text, (table,)),), findings=((text, text, "plain"),)
+    )
     html = render_html(document)
     assert not HIDDEN.search(html.replace("\n", ""))
-    without = render_html(Document("x", ("x",), (), (Section("s", "x", "x", (table,)),), findings=()))
+    without = render_html(Document("x", ("x",), (), (ReportSection("s", "x", "x", (table,)),), findings=()))
     assert html.count("<script") == without.count("<script") == 1
     assert "<img" not in html
     source = render_markdown(document)

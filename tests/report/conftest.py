@@ -18,16 +18,16 @@ from fraudctl.policy import bare_policy
 from fraudctl.report import charts
 from fraudctl.report.document import (
     Bar,
+    BarSegment,
     Card,
     Cell,
     Chart,
-    Column,
     Document,
     Fact,
     Facts,
-    Section,
-    Segment,
-    Table,
+    ReportSection,
+    ReportTable,
+    TableColumn,
     Text,
 )  # fmt: skip
 from fraudctl.sentences import Sentence
@@ -53,20 +53,20 @@ def document() -> Document:
         {"label": f"{NASTY} {i}", "value": i - 2.0, "low": i - 2.5, "high": i - 1.5, "tone": "bad"} for i in range(4)
     ]
     said = Sentence(NASTY)
-    table = Table(
-        "cases", said, (Column(NASTY, "code"), Column("Lost", "number"), Column("Why", "lines")),
+    table = ReportTable(
+        "cases", said, (TableColumn(NASTY, "code"), TableColumn("Lost", "number"), TableColumn("Why", "lines")),
         tuple((Cell(f"{NASTY} {name}"), Cell(f"{cost:,.2f}", cost), Cell("", lines=(NASTY, name)))
               for name, cost in (("bravo", 3.0), ("alpha", 1000.5), ("charlie", -20.0))),
         tools=True, filter_hint="Filter",
     )  # fmt: skip
     sections = (
-        Section("first", NASTY, said, (
-            Bar("bar", (Segment(NASTY, "1", 0.7, "bad"), Segment("b", "2", 0.3, "cool")), said),
+        ReportSection("first", NASTY, said, (
+            Bar("bar", (BarSegment(NASTY, "1", 0.7, "bad"), BarSegment("b", "2", 0.3, "cool")), said),
             Text(said), Text(Sentence("note"), note=True),
             Chart("one", NASTY, charts.intervals(rows, title="x"), said, wide=False),
             Chart("two", "t", charts.intervals(rows, title="x"), said, wide=False),
         )),
-        Section("second", "Cases", Sentence("lead"), (table, Facts((Fact(NASTY, said),)))),
+        ReportSection("second", "Cases", Sentence("lead"), (table, Facts((Fact(NASTY, said),)))),
     )  # fmt: skip
     return Document(
         said, (said,), (Card("1", said, "good"),), sections, kicker=NASTY, verdict=("fail", "bad"),

@@ -208,7 +208,7 @@ def recount_days_broken(item: findings.Broken, g: Ground) -> None:
         recount_broken(one, g)
 
 
-def recount_setting(item: threshold.Setting, g: Ground) -> None:
+def recount_setting(item: threshold.ThresholdSetting, g: Ground) -> None:
     alerts, cost = g.decide(item.factor), g.cost_of(item.factor)
     both = list(zip(g.rows, alerts, cost, strict=True))
     missed = [money for row, alert, money in both if row["label"] == 1 and not alert]
@@ -267,7 +267,7 @@ def recount_contrast(item: contrast.Contrast, g: Ground) -> None:
     assert math.fsum(row.value for row in item.features) == near(math.fsum(row.value for row in item.families))
 
 
-def recount_difference(item: contrast.Difference, g: Ground) -> None:
+def recount_difference(item: contrast.ContributionDifference, g: Ground) -> None:
     assert item.value == near(item.mean_errors - item.mean_peers)
     assert item.low is None or item.high is None or item.low <= item.high
 
@@ -338,7 +338,7 @@ def recount_balance(item: facts.Balance, g: Ground) -> None:
     assert item.saved == near(item.base.cost - item.cost)
 
 
-def recount_judged(item: facts.Judged, g: Ground) -> None:
+def recount_judged(item: facts.EvaluationScope, g: Ground) -> None:
     assert (item.rows, item.frauds) == (len(g.rows), sum(row["label"] for row in g.rows))
 
 
@@ -429,7 +429,7 @@ def recount_deciding(item: gate_words.Deciding, g: Ground) -> None:
     assert 1 <= item.n_rules <= len(g.evaluation.gate.rules)
 
 
-def recount_family(item: gate_words.Family, g: Ground) -> None:
+def recount_family(item: gate_words.TestFamily, g: Ground) -> None:
     assert g.evaluation is not None
     assert 1 < item.n_segments <= len(g.evaluation.gate.rules)
 
@@ -498,12 +498,12 @@ def recount_paired(item: facts.Paired, g: Ground) -> None:
         assert item.value == near(mine - theirs)
 
 
-def recount_all_paired(item: facts.Pairs, g: Ground) -> None:
+def recount_all_paired(item: facts.PairedDifferences, g: Ground) -> None:
     for one in item.items:
         recount_paired(one, g)
 
 
-def recount_lookback(item: facts.Lookback, g: Ground) -> None:
+def recount_lookback(item: facts.CauseLookback, g: Ground) -> None:
     assert timedelta(days=item.days) == g.lookback
 
 
@@ -555,27 +555,66 @@ def recount_change(item: event.Change, g: Ground) -> None:
 
 
 RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
-    Totals: recount_totals, costs.ConstantAction: recount_base, causes.CauseTotal: recount_cause,
-    findings.CauseShare: recount_share, campaigns.Campaign: recount_campaign,
-    campaigns.CampaignTotal: recount_campaigns, clusters.Cluster: recount_cluster, slices.Slice: recount_slice,
-    findings.SliceOfDay: recount_slice_of_day, BrokenFeature: recount_broken, findings.Broken: recount_days_broken,
-    threshold.Setting: recount_setting, threshold.Sweep: recount_sweep, findings.Move: recount_move,
-    autopsy.Autopsy: recount_autopsy, money.EntityTable: recount_entities, contrast.Contrast: recount_contrast,
-    contrast.Difference: recount_difference, slices.Slices: recount_slices, pairs.Pairs: recount_pairs,
-    facts.Span: recount_span, facts.Few: recount_few, facts.Worst: recount_worst, facts.Parts: recount_parts,
-    facts.Listed: recount_listed, facts.Counts: recount_counts, facts.Balance: recount_balance,
-    facts.Judged: recount_judged, facts.Rate: recount_rate, Estimate: recount_estimate,
-    facts.LossCurve: recount_curve, facts.LowestRecall: recount_lowest, facts.CurvePoints: recount_points,
-    facts.Point: recount_point, evaluated.GateResult: recount_gate, evaluated.RuleResult: recount_rule,
-    gate_words.Held: recount_held, gate_words.Frauds: recount_frauds, gate_words.Deciding: recount_deciding,
-    gate_words.Family: recount_family, gate_words.Noise: recount_noise, Finding: recount_finding, Drift: recount_drift,
-    facts.Ids: recount_ids, facts.Overlap: recount_overlap, facts.SharedIds: recount_shared,
-    evaluated.Excluded: recount_excluded, evaluated.Period: recount_period, facts.ImmatureBounds: recount_immature,
-    facts.ControlGroup: recount_control, facts.RandomTest: recount_random, facts.Paired: recount_paired,
-    decided.DecidedTotal: recount_decided, event.EventExplanation: recount_event, event.KnownEntity: recount_known,
+    Totals: recount_totals,
+    costs.ConstantAction: recount_base,
+    causes.CauseTotal: recount_cause,
+    findings.CauseShare: recount_share,
+    campaigns.Campaign: recount_campaign,
+    campaigns.CampaignTotal: recount_campaigns,
+    clusters.Cluster: recount_cluster,
+    slices.Slice: recount_slice,
+    findings.SliceOfDay: recount_slice_of_day,
+    BrokenFeature: recount_broken,
+    findings.Broken: recount_days_broken,
+    threshold.ThresholdSetting: recount_setting,
+    threshold.Sweep: recount_sweep,
+    findings.Move: recount_move,
+    autopsy.Autopsy: recount_autopsy,
+    money.EntityTable: recount_entities,
+    contrast.Contrast: recount_contrast,
+    contrast.ContributionDifference: recount_difference,
+    slices.Slices: recount_slices,
+    pairs.Pairs: recount_pairs,
+    facts.Span: recount_span,
+    facts.Few: recount_few,
+    facts.Worst: recount_worst,
+    facts.Parts: recount_parts,
+    facts.Listed: recount_listed,
+    facts.Counts: recount_counts,
+    facts.Balance: recount_balance,
+    facts.EvaluationScope: recount_judged,
+    facts.Rate: recount_rate,
+    Estimate: recount_estimate,
+    facts.LossCurve: recount_curve,
+    facts.LowestRecall: recount_lowest,
+    facts.CurvePoints: recount_points,
+    facts.Point: recount_point,
+    evaluated.GateResult: recount_gate,
+    evaluated.RuleResult: recount_rule,
+    gate_words.Held: recount_held,
+    gate_words.Frauds: recount_frauds,
+    gate_words.Deciding: recount_deciding,
+    gate_words.TestFamily: recount_family,
+    gate_words.Noise: recount_noise,
+    Finding: recount_finding,
+    Drift: recount_drift,
+    facts.Ids: recount_ids,
+    facts.Overlap: recount_overlap,
+    facts.SharedIds: recount_shared,
+    evaluated.Excluded: recount_excluded,
+    evaluated.Period: recount_period,
+    facts.ImmatureBounds: recount_immature,
+    facts.ControlGroup: recount_control,
+    facts.RandomTest: recount_random,
+    facts.Paired: recount_paired,
+    decided.DecidedTotal: recount_decided,
+    event.EventExplanation: recount_event,
+    event.KnownEntity: recount_known,
     event.Change: recount_change,
-    facts.Pairs: recount_all_paired, facts.Lookback: recount_lookback, facts.Amount: recount_amount,
-}  # fmt: skip
+    facts.PairedDifferences: recount_all_paired,
+    facts.CauseLookback: recount_lookback,
+    facts.Amount: recount_amount,
+}
 
 
 def recount(value: Any, ground: Ground) -> int:

@@ -14,7 +14,7 @@ from world import FEATURES, World, make_world
 
 from fraudctl.explain.event import EventExplanation, explain_event
 from fraudctl.policy.provenance import DecidedBy, Slot
-from fraudctl.report.document import Document, Section
+from fraudctl.report.document import Document, ReportSection
 from fraudctl.report.event import event_document
 from fraudctl.sentences import Sentence
 
@@ -47,7 +47,7 @@ def events(world: World) -> list[Any]:
     return ids
 
 
-def section(document: Document, name: str) -> Section:
+def section(document: Document, name: str) -> ReportSection:
     return next(item for item in document.sections if item.name == name)
 
 

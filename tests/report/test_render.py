@@ -17,7 +17,7 @@ from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
 from fraudctl.report import charts
 from fraudctl.report.charts import PALETTE
-from fraudctl.report.document import Document, Table
+from fraudctl.report.document import Document, ReportTable
 from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.explanation import _weeks, explanation_document
 from fraudctl.report.explanation_model import _points
@@ -122,7 +122,7 @@ def test_an_explanation_shows_its_sections_in_their_order(explanation: Explanati
         "Where is it weak?", "Better model or better data?", "The costliest cases", "Method and limits",
     ]  # fmt: skip
     cases = next(s for s in explanation_document(explanation).sections if s.name == "cases").blocks[0]
-    assert isinstance(cases, Table)
+    assert isinstance(cases, ReportTable)
     assert [row[0].text for row in cases.rows] == [str(item.event_id) for item in explanation.errors[:150]]
 
 
@@ -132,7 +132,7 @@ def test_an_evaluation_says_its_verdict_in_words(evaluation: Evaluation) -> None
     assert document.title.startswith("This model must not ship: it ")
     assert any("recall" in head for head, _, _ in document.findings)
     gate = next(section for section in document.sections if section.name == "gate").blocks[0]
-    assert isinstance(gate, Table)
+    assert isinstance(gate, ReportTable)
     assert [row[0].text for row in gate.rows] == [rule.name for rule in evaluation.gate.rules]
     names = [section.name for section in document.sections]
     assert "champion-section" in names

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraudctl.sample.bursts import Plan, plan_bursts
+from fraudctl.sample.bursts import BurstPlan, plan_bursts
 from fraudctl.sample.calendar import make_calendar
 from fraudctl.sample.draws import Draws
 
@@ -33,7 +33,7 @@ def test_bursts_are_spread_over_the_period() -> None:
 
 
 def test_running_and_repeated_start_anew_in_each_burst() -> None:
-    plan = Plan(np.zeros(2), np.asarray([3, 2]), np.asarray([0, 0, 0, 1, 1]), np.asarray([0, 1, 2, 0, 1]))
+    plan = BurstPlan(np.zeros(2), np.asarray([3, 2]), np.asarray([0, 0, 0, 1, 1]), np.asarray([0, 1, 2, 0, 1]))
     assert plan.running(np.asarray([9.0, 1.5, 2.0, 9.0, 4.0])).tolist() == [0.0, 1.0, 3.0, 0.0, 4.0]
     again = np.asarray([True, True, False, True, True])
     assert plan.repeated(np.asarray([1, 2, 3, 4, 5]), again).tolist() == [1, 1, 3, 4, 4]

@@ -12,7 +12,7 @@ from fraudctl.train.baselines import (
     AMOUNT,
     LABEL_RATE,
     LOGISTIC,
-    Rows,
+    BaselineRows,
     baseline_scores,
     label_features,
     logistic_scores,
@@ -20,14 +20,14 @@ from fraudctl.train.baselines import (
 from fraudctl.train.model import learn_columns
 
 
-def rows(*, kept: float = 1.0, extra: pl.Expr | None = None) -> Rows:
+def rows(*, kept: float = 1.0, extra: pl.Expr | None = None) -> BaselineRows:
     frame = table(5000) if extra is None else table(5000).with_columns(extra)
     train, valid = frame.head(3500), frame.tail(1500)
     if kept < 1:
         train = train.filter((pl.col("label") == 1) | (pl.col("event_id") % round(1 / kept) == 0))
     names = [*FEATURES.names, *label_features(frame.columns)]
     columns = learn_columns(train, names=names, categorical=FEATURES.categorical, max_categories=5)
-    return Rows(train, np.ones(train.height), kept, valid, columns)
+    return BaselineRows(train, np.ones(train.height), kept, valid, columns)
 
 
 def test_the_amount_alone_ranks_as_the_amount_does() -> None:
@@ -71,7 +71,7 @@ def test_the_logistic_regression_uses_numbers_nulls_and_categories() -> None:
     label = made.valid["label"].to_numpy()
     assert average_precision_score(label, scores) > 1.5 * label.mean()
     assert np.average(sigmoid(scores)) == pytest.approx(label.mean(), rel=0.2)
-    turned = Rows(made.train, made.weight, 1.0, made.valid.with_columns(channel=pl.lit("app")), made.columns)
+    turned = BaselineRows(made.train, made.weight, 1.0, made.valid.with_columns(channel=pl.lit("app")), made.columns)
     assert not np.array_equal(logistic_scores(turned), scores)
 
 

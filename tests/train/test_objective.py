@@ -12,7 +12,7 @@ from fraudctl.calibrate import log_odds
 from fraudctl.results import as_object
 from fraudctl.train.objective import (
     N_GROUPS,
-    Judged,
+    FoldRows,
     entity_groups,
     judge_rows,
     make_objective,
@@ -27,11 +27,11 @@ block.legit = { fixed = 5 }
 """
 
 
-def judged(n: int = 3000, *, seed: int = 0) -> tuple[Judged, np.ndarray]:
+def judged(n: int = 3000, *, seed: int = 0) -> tuple[FoldRows, np.ndarray]:
     rng = np.random.default_rng(seed)
     score = rng.normal(-3, 1.5, n)
     y_true = (rng.random(n) < 1 / (1 + np.exp(-score))).astype(np.int8)
-    return Judged(y_true, np.ones(n), rng.integers(0, N_GROUPS, n), None), score
+    return FoldRows(y_true, np.ones(n), rng.integers(0, N_GROUPS, n), None), score
 
 
 def test_average_precision_is_that_of_scikit_learn() -> None:
@@ -42,7 +42,7 @@ def test_average_precision_is_that_of_scikit_learn() -> None:
 
 def test_recall_at_a_false_positive_rate_by_hand() -> None:
     # Of four legitimate events one may be alerted at 0.25: the threshold falls to 0.6, and two of three frauds are met.
-    rows = Judged(np.array([1, 0, 1, 0, 1, 0, 0], dtype=np.int8), np.ones(7), np.zeros(7, dtype=np.int64), None)
+    rows = FoldRows(np.array([1, 0, 1, 0, 1, 0, 0], dtype=np.int8), np.ones(7), np.zeros(7, dtype=np.int64), None)
     score = np.array([0.9, 0.8, 0.7, 0.5, 0.4, 0.3, 0.2])
     objective = make_objective(project(train='metric = "recall_at_fpr(0.25)"\n'))
     assert objective.value(rows, score) == pytest.approx(2 / 3)
@@ -79,7 +79,7 @@ def test_savings_of_a_summary_without_a_base_are_those_of_before() -> None:
 
 
 def test_without_fraud_there_is_no_figure() -> None:
-    rows = Judged(np.zeros(5, dtype=np.int8), np.ones(5), np.zeros(5, dtype=np.int64), None)
+    rows = FoldRows(np.zeros(5, dtype=np.int8), np.ones(5), np.zeros(5, dtype=np.int64), None)
     assert not rows.has_both_classes
     assert np.isnan(make_objective(project()).value(rows, np.arange(5.0)))
     assert paired_gain(make_objective(project()), [rows], [np.arange(5.0)], [np.arange(5.0)]) is None

@@ -13,7 +13,7 @@ from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Qu
 from fraudctl.errors import UsageError
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """What ``evaluate`` writes to stdout."""
 
     TEXT = "text"
@@ -36,8 +36,8 @@ def evaluate(
     ] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write label, y_prob, action and cost per event.")] = None,
     output_format: Annotated[
-        Format, typer.Option("--format", help="What stdout gets: tables, JSON, or a gate's verdict for CI.")
-    ] = Format.TEXT,
+        OutputFormat, typer.Option("--format", help="What stdout gets: tables, JSON, or a gate's verdict for CI.")
+    ] = OutputFormat.TEXT,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Only report; the gate has no say.")] = False,
     require_gate: Annotated[bool, typer.Option("--require-gate", help="Refuse a project without [gate].")] = False,
     as_json: AsJson = False,
@@ -56,12 +56,12 @@ def evaluate(
     if no_gate and require_gate:
         msg = "--no-gate and --require-gate contradict each other"
         raise UsageError(msg)
-    if as_json and output_format not in (Format.TEXT, Format.JSON):
+    if as_json and output_format not in (OutputFormat.TEXT, OutputFormat.JSON):
         msg = f"--json and --format {output_format.value} contradict each other"
         raise UsageError(msg)
     if predictions is not None:
         require_parquet_path(predictions)
-    as_json = as_json or output_format == Format.JSON
+    as_json = as_json or output_format == OutputFormat.JSON
     session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     opened = load_project(project)
     if predictions is not None:
@@ -84,7 +84,7 @@ def evaluate(
     if predictions is not None:
         write_predictions(result, predictions)
     session.emit(result)
-    if output_format in (Format.TEXT, Format.JSON):
+    if output_format in (OutputFormat.TEXT, OutputFormat.JSON):
         for table in evaluation_tables(result.evaluation):
             session.show(table)
         session.show(f"report: {result.report}")
