@@ -9,7 +9,7 @@ from dataclasses import replace
 from html import escape
 from typing import Final
 
-from fraudctl.report.document import Chart, Document, Section, Table
+from fraudctl.report.document import Chart, Document, ReportSection, ReportTable
 from fraudctl.report.html import render_html
 
 HEIGHT: Final = 760
@@ -18,8 +18,8 @@ HEIGHT: Final = 760
 
 def brief(document: Document) -> Document:
     """Return a document with its head, and its sections up to the first chart and the first table."""
-    kept: list[Section] = []
-    wanted: set[type] = {Chart, Table}
+    kept: list[ReportSection] = []
+    wanted: set[type] = {Chart, ReportTable}
     for section in document.sections:
         if not wanted:
             break

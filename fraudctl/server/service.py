@@ -35,7 +35,7 @@ _MOST = {
 
 
 @dataclass(frozen=True)
-class ServerLimits:
+class Limits:
     """What a server lets in.
 
     Attributes
@@ -112,9 +112,7 @@ class Service:
         Log records after which the state is brought forward by another process; 0 for never.
     """
 
-    def __init__(
-        self, engine: DecisionEngine, *, load: Load, log: Log, limits: ServerLimits, compact_every: int = 0
-    ) -> None:
+    def __init__(self, engine: DecisionEngine, *, load: Load, log: Log, limits: Limits, compact_every: int = 0) -> None:
         self.engine = engine
         self.limits = limits
         self.log = log

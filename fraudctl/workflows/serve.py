@@ -17,7 +17,7 @@ from fraudctl.workflows.state import expect_state, open_live, save_state
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Explained
-    from fraudctl.server.service import ServerLimits, Service
+    from fraudctl.server.service import Limits, Service
 
 _TOKEN = re.compile(r"[!-~]+")
 _NEEDED = ("starlette", "uvicorn", "orjson", "uvloop", "httptools")
@@ -120,7 +120,7 @@ def say_memory(service: Service) -> None:
         service.log.say("memory grows with each new entity", entities=sorted(unbounded), allowed=most)
 
 
-def serve_model(serving: Serving, limits: ServerLimits, *, progress: Progress | None = None) -> None:
+def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None = None) -> None:
     """Serve decisions until SIGTERM or SIGINT.
 
     Parameters

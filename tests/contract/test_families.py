@@ -23,7 +23,7 @@ from fraudctl.features import build, define
 from fraudctl.features.batch.engine import Dropped
 from fraudctl.features.batch.hooks import BATCH
 from fraudctl.features.batch.increment import Past, engine_after, extend, kept, remembered
-from fraudctl.features.batch.spilled import Limits, Spilled
+from fraudctl.features.batch.spilled import Spilled, SpillLimits
 from fraudctl.features.meaning.definition import SourceTable
 from fraudctl.features.meaning.families import FAMILIES
 from fraudctl.features.online import from_bytes, from_history, to_bytes
@@ -220,7 +220,7 @@ def test_features_through_files_are_those_in_memory(key, tmp_path):
         heights.append(part.height)
     folder = tmp_path / "parts"
     folder.mkdir()
-    spilled = Spilled(chunks, heights, features, ZONE, sources, folder, Limits(1, 17, least_rows=20))
+    spilled = Spilled(chunks, heights, features, ZONE, sources, folder, SpillLimits(1, 17, least_rows=20))
     spilled.compute(lambda *_: None)
     assert_frame_equal(pl.concat(list(spilled.table())).select(table_of(key).columns), table_of(key))
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from fraudctl.errors import UsageError
-from fraudctl.server.service import BusyError, ServerLimits, Service, status_of
+from fraudctl.server.service import BusyError, Limits, Service, status_of
 from fraudctl.server.telemetry import Log, labels
 from fraudctl.workflows.serve import say_memory
 
@@ -41,7 +41,7 @@ class Engine:
 
 
 def service(engine: Engine, **limits: Any) -> Service:
-    return Service(cast("Any", engine), load=cast("Any", None), log=Log(io.StringIO()), limits=ServerLimits(**limits))
+    return Service(cast("Any", engine), load=cast("Any", None), log=Log(io.StringIO()), limits=Limits(**limits))
 
 
 @pytest.mark.parametrize("sizes", [[1] * 40, [5] * 8, [3, 9, 1] * 8, [10] * 4])
@@ -119,7 +119,7 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_shows_no_text_of_errors(
 
 def test_a_state_that_cannot_be_saved_is_not_ready_and_told_once() -> None:
     engine, told = Engine(), io.StringIO()
-    found = Service(cast("Any", engine), load=cast("Any", None), log=Log(told), limits=ServerLimits())
+    found = Service(cast("Any", engine), load=cast("Any", None), log=Log(told), limits=Limits())
     engine.store.problem = "no inode"
     engine.store.on_problem("no inode")
     assert [found.unready for _ in range(5)] == ["the state cannot be saved"] * 5
@@ -132,8 +132,8 @@ def test_a_state_that_cannot_be_saved_is_not_ready_and_told_once() -> None:
     assert lines[0]["message"] == "no inode"
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ServerLimits)])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
 @pytest.mark.parametrize("value", [math.inf, math.nan, -1.0, 1e30])
 def test_limits_are_numbers_that_a_clock_and_a_system_can_hold(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"the limit {name} is"):
-        ServerLimits(**{name: value})  # type: ignore[arg-type]
+        Limits(**{name: value})  # type: ignore[arg-type]

@@ -94,14 +94,14 @@ def serve(
     """
     from fraudctl.cli.commands.score import explained_by
     from fraudctl.cli.session import Session
-    from fraudctl.server.service import ServerLimits
+    from fraudctl.server.service import Limits
     from fraudctl.workflows.serve import Serving, serve_model
 
     if new and state is None:
         msg = "--new makes a state in a folder, and --state names none"
         raise UsageError(msg)
     session = Session(quiet=quiet, verbose=verbose, no_progress=no_progress)
-    limits = ServerLimits(
+    limits = Limits(
         body=max_body, items=max_items, rate=rate, seconds=timeout, idle=idle_timeout, connections=max_connections,
         peer_connections=max_peer_connections, ahead=max_ahead, wait=max_wait, waiting=max_waiting,
         memory=None if memory is None else memory_size(memory),

@@ -37,7 +37,7 @@ _EVERYBODY = ""
 
 
 @dataclass(frozen=True)
-class Limits:
+class SpillLimits:
     """How many rows may be in memory at a time: of one partition, one piece of its results, one chunk of the table.
 
     Attributes
@@ -70,9 +70,9 @@ class Limits:
         return max(left // (_VALUE_BYTES * n_features + _ROW_BYTES), self.least_rows)
 
 
-def limits(budget: int, features: FeatureSet) -> Limits:
+def limits(budget: int, features: FeatureSet) -> SpillLimits:
     """Share out a budget in bytes."""
-    return Limits(budget, max(budget // 8 // (8 * (len(features.steps) + 10)), 1000))
+    return SpillLimits(budget, max(budget // 8 // (8 * (len(features.steps) + 10)), 1000))
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Spilled:
     timezone: str
     sources: Mapping[str, pl.DataFrame]
     folder: Path
-    limits: Limits
+    limits: SpillLimits
     workers: Workers = field(default_factory=default_workers)
     passes: list[_Pass] = field(default_factory=list)
 

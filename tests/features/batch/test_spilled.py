@@ -23,13 +23,13 @@ from fraudctl.features.batch.engine import Dropped, Engine
 from fraudctl.features.batch.groups import Workers
 from fraudctl.features.batch.increment import Past, engine_after, extend
 from fraudctl.features.batch.schedule import units
-from fraudctl.features.batch.spilled import Limits, Spilled
+from fraudctl.features.batch.spilled import Spilled, SpillLimits
 from fraudctl.project import parse_project
 from fraudctl.workflows.features import build_features_file
 
 
 def by_parts(
-    frame: pl.DataFrame, features, sizes: Limits, sources=None
+    frame: pl.DataFrame, features, sizes: SpillLimits, sources=None
 ) -> tuple[pl.DataFrame, list[tuple[str, int, int]]]:
     with tempfile.TemporaryDirectory() as name:
         folder, files = Path(name), []
@@ -47,14 +47,14 @@ def by_parts(
 def test_the_number_of_parts_changes_no_bit(columns, sizes, events_of, features_of):
     features, events = features_of(EVERYTHING), events_of(EVERYTHING, **columns)
     whole = build(events, features, timezone=ZONE)
-    parts, seen = by_parts(events.frame, features, Limits(*sizes, least_rows=1))
+    parts, seen = by_parts(events.frame, features, SpillLimits(*sizes, least_rows=1))
     assert_frame_equal(whole, parts, check_exact=True)
     assert seen[-1][1] == seen[-1][2]
 
 
 @given(budget=st.integers(0, 10**10), n_features=st.integers(0, 400), n_rows=st.integers(0, 10**8))
 def test_a_partition_that_fits_is_one_piece_and_a_larger_one_gets_what_its_history_leaves(budget, n_features, n_rows):
-    sizes = Limits(budget, 1000)
+    sizes = SpillLimits(budget, 1000)
     fitting, piece = sizes.partition_rows(n_features), sizes.piece_rows(n_rows, n_features)
     assert piece >= min(n_rows, fitting) if n_rows <= fitting else piece >= sizes.least_rows
     if n_rows > fitting and budget - 150 * n_rows > budget // 4 and piece > sizes.least_rows:
@@ -67,7 +67,7 @@ def test_other_tables_are_looked_at_by_partition_too(found, events, sizes, event
     features, table = features_with(project_of), events_frame(events_of, events)
     sources = {"logins": normalised(source_frame(found))}
     whole = build(table, features, timezone=ZONE, sources=sources)
-    parts, _ = by_parts(table.frame, features, Limits(*sizes, least_rows=1), sources)
+    parts, _ = by_parts(table.frame, features, SpillLimits(*sizes, least_rows=1), sources)
     assert_frame_equal(whole, parts, check_exact=True)
     fresh = table.frame.slice(table.frame.height // 2)
     past = Past(table.frame.head(table.frame.height // 2), Dropped())
