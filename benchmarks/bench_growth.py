@@ -45,6 +45,9 @@ RUN = [sys.executable, "-m", "fraudctl"]
 PORT = 18_733
 BASE = 200_000
 """Events of the directions that are no size."""
+SMALL = 10_000
+"""Events of the world whose scoring says what start-up of scoring costs."""
+FROM_STATE = {"train --trials 0", "state build", "score - --state, one event", "serve, until it answers"}
 DIRECTIONS = ("columns", "files", "hub", "merchant", "budgets")
 BUDGETS = ("500MB", "1GB", "2GB")
 _ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -109,7 +112,7 @@ class Run:
                 env={**os.environ, "TERM": "xterm", **self.env},
             )  # fmt: skip
         os.close(secondary)
-        expired, pending, last, code = False, b"", b"", 0
+        expired, pending, last, code, resting = False, b"", b"", 0, 0.0
         while True:
             readable, _, _ = select.select([primary], [], [], 0.05)
             if readable:
@@ -122,7 +125,7 @@ class Run:
             if found:
                 break
             if until is not None and ready is None and until():
-                ready = time.monotonic() - began
+                ready, resting = time.monotonic() - began, resident(process.pid)
                 process.send_signal(signal.SIGTERM)
             if time.monotonic() - began > limit and not expired:
                 expired = True
@@ -139,11 +142,17 @@ class Run:
             "peak_gib": round(usage.ru_maxrss / (1 << 20), 3), "still": round(screen.stillest, 1),
             "still_at": screen.at, "exit": process.returncode,
         }  # fmt: skip
-        out |= {"ready": round(ready, 2)} if ready is not None else {}
+        out |= {"ready": round(ready, 2), "resting_gib": round(resting, 3)} if ready is not None else {}
         out |= {"timeout": limit} if expired else {}
         if process.returncode not in (0, 1, 5) and until is None:
             out["said"] = _ESCAPES.sub(b"", last).decode("utf-8", "replace")[-300:]
         return out
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process in GiB."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / (1 << 20)
 
 
 def make(work: Path, name: str, n_events: int, change: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> Path:
@@ -212,22 +221,53 @@ def in_files(folder: Path, n: int) -> None:
         toml.write_text(toml.read_text().replace('"transactions.parquet"', '"parts"', 1))
 
 
-def reading(folder: Path) -> dict[str, Any]:
-    """Measure one read of the events by Polars, in a process of its own."""
-    events = tomllib.loads((folder / "fraudctl.toml").read_text())["data"]["events"]
+def in_process(code: str, *args: Path) -> dict[str, Any]:
+    """Run Python that prints wall and processor seconds, in a process of its own, with its peak of memory."""
     code = (
-        "import polars as pl, resource, sys, time; began = time.monotonic(); pl.DataFrame().height;"
-        "from pathlib import Path; p = Path(sys.argv[1]);"
-        "before = resource.getrusage(resource.RUSAGE_SELF);"
-        "pl.read_parquet(sorted(p.glob('*.parquet')) if p.is_dir() else p);"
-        "u = resource.getrusage(resource.RUSAGE_SELF);"
-        "print(time.monotonic() - began, u.ru_utime + u.ru_stime - before.ru_utime - before.ru_stime, u.ru_maxrss)"
+        "import polars as pl, resource, sys, time, hashlib; from pathlib import Path; pl.DataFrame().height\n"
+        "def cpu(): u = resource.getrusage(resource.RUSAGE_SELF); return u.ru_utime + u.ru_stime\n"
+        f"{code}\nprint(wall, used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code, str(folder / events)], check=True, capture_output=True, text=True
-    ).stdout.split()
-    wall, cpu, peak = map(float, found)
-    return {"wall": round(wall, 2), "cpu": round(cpu, 2), "peak_gib": round(peak / (1 << 20), 3), "exit": 0}
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], check=True, capture_output=True, text=True)
+    wall, used, peak = map(float, done.stdout.split())
+    return {"wall": round(wall, 2), "cpu": round(used, 2), "peak_gib": round(peak / (1 << 20), 3), "exit": 0}
+
+
+def timed(act: str, *, before: str = "") -> str:
+    """Return Python that does something, ``before`` untimed, and leaves its seconds in ``wall`` and ``used``."""
+    return (
+        f"{before}\nbegan, start = time.monotonic(), cpu()\n{act}\nwall, used = time.monotonic() - began, cpu() - start"
+    )
+
+
+def events_of(folder: Path) -> Path:
+    """Return the place of the events of a project."""
+    return folder / tomllib.loads((folder / "fraudctl.toml").read_text())["data"]["events"]
+
+
+_FIND = "p = Path(sys.argv[1]); files = sorted(p.glob('*.parquet')) if p.is_dir() else p"
+
+
+def reading(folder: Path) -> dict[str, Any]:
+    """Measure one read of the events by Polars."""
+    return in_process(timed("pl.read_parquet(files)", before=_FIND), events_of(folder))
+
+
+def sorting(folder: Path) -> dict[str, Any]:
+    """Measure what a feature table costs at least: one read of the events, a sort by time, and writing the table."""
+    table = max((folder / ".fraudctl" / "features").glob("*.parquet"), key=lambda path: path.stat().st_size)
+    act = "pl.read_parquet(files).sort('created_at'); table.write_parquet(sys.argv[3], compression='zstd')"
+    before = f"{_FIND}; table = pl.read_parquet(sys.argv[2])"
+    try:
+        return in_process(timed(act, before=before), events_of(folder), table, folder / "written.parquet")
+    finally:
+        (folder / "written.parquet").unlink(missing_ok=True)
+
+
+def hashing(folder: Path) -> dict[str, Any]:
+    """Measure reading and hashing the files of a state once, by one thread."""
+    act = "for p in Path(sys.argv[1]).glob('*.bin'): hashlib.sha256(p.read_bytes())"
+    return in_process(timed(act), folder / "state")
 
 
 def served() -> bool:
@@ -266,6 +306,16 @@ def commands(folder: Path, n_events: int, limit: float) -> Iterator[tuple[str, C
 
         return start
 
+    def with_facts(measure: Callable[[], dict[str, Any]], facts: Callable[[], dict[str, Any]]) -> Any:
+        def start() -> dict[str, Any]:
+            found = measure()
+            return found | (facts() if ended_well(found) else {})
+
+        return start
+
+    def said() -> dict[str, Any]:
+        return dict(json.loads((folder / "stdout").read_text()))
+
     yield "read", lambda: reading(folder)
     yield "sample", run("sample", "again", "--events", str(n_events), "--force")
     yield "init", run("init", "transactions.parquet", "-p", "proposed", "--force", "--source", "logins=logins.parquet")
@@ -274,14 +324,18 @@ def commands(folder: Path, n_events: int, limit: float) -> Iterator[tuple[str, C
     yield "features", cold("features")
     yield "features, cached", run("features")
     yield "audit", run("audit")
-    yield "train --trials 0", run("train", "--trials", "0")
-    yield "evaluate", run("evaluate")
+    yield "read, sort, write", lambda: sorting(folder)
+    train = run("train", "--trials", "0", "--json")
+    yield "train --trials 0", with_facts(train, lambda: {"audit": said()["timings"]["audit"]})
+    yield "evaluate", with_facts(run("evaluate", "--json"), lambda: {"metrics": len(said()["metrics"])})
     yield "explain", run("explain")
+    yield "explain --sample 5000", run("explain", "--sample", "5000")
     yield "score FILE", run("score", "new.parquet", "--history", "history.parquet", "-o", "decided.parquet")
-    yield (
-        "state build",
-        lambda: (fresh(folder, "state"), run("state", "build", "state", "--history", "history.parquet")())[1],
-    )
+    build = run("state", "build", "state", "--history", "history.parquet")
+    size = lambda: {"bytes": sum(path.stat().st_size for path in (folder / "state").glob("*.bin"))}  # noqa: E731
+    yield "state build", with_facts(lambda: (fresh(folder, "state"), build())[1], size)
+    yield "state, read and hashed", lambda: hashing(folder)
+    yield "state show", run("state", "show", "state")
     one = (folder / "one.jsonl").read_bytes()
     yield "score - --state, one event", with_state("score", "-", "--state", "state-now", text=one)
     serve = ["serve", "--state", "state-now", "--port", str(PORT), "--insecure"]
@@ -416,6 +470,61 @@ def beyond_start(value: Callable[[Runs], float | None], scale: float = 1.0) -> C
     return less
 
 
+def above_small(size: str, command: str) -> Callable[[Runs], float | None]:
+    """Return what gives processor seconds beyond those of the same command on the small world."""
+
+    def value(runs: Runs) -> float | None:
+        a, b = figure(size, command, "cpu")(runs), figure("small", command, "cpu")(runs)
+        return None if a is None or b is None else a - b
+
+    return value
+
+
+def restart(size: str) -> Callable[[Runs], float | None]:
+    """Return what gives the processor time of a restart on a state, in readings and hashings of it."""
+
+    def value(runs: Runs) -> float | None:
+        a, b = above_small(size, "serve, until it answers")(runs), figure(size, "state, read and hashed", "cpu")(runs)
+        return None if a is None or b is None else a / max(b, 0.01)
+
+    return value
+
+
+def peak_of_restart(size: str) -> Callable[[Runs], float | None]:
+    """Return what gives the peak of a server's memory in terms of what it rests at once it answers."""
+
+    def value(runs: Runs) -> float | None:
+        found = runs.get(size, {}).get("serve, until it answers", {})
+        return found["peak_gib"] / found["resting_gib"] if found.get("resting_gib") else None
+
+    return value
+
+
+def per_event(size: str, command: str, key: str) -> Callable[[Runs], float | None]:
+    """Return what gives a figure divided by the number of events."""
+
+    def value(runs: Runs) -> float | None:
+        found = figure(size, command, key)(runs)
+        return None if found is None else found / int(size)
+
+    return value
+
+
+def per_metric(size: str) -> Callable[[Runs], float | None]:
+    """Return what gives the processor time of `evaluate` for each metric."""
+
+    def value(runs: Runs) -> float | None:
+        found, n = (figure(size, "evaluate", key)(runs) for key in ("cpu", "metrics"))
+        return None if found is None or not n else (found - started(runs)) / n
+
+    return value
+
+
+def ratio_off_start(size: str) -> Callable[[Runs], float | None]:
+    """Return what gives `features` in terms of one read, sort and write, start-up off."""
+    return lambda runs: ratio(size, "features", "read, sort, write", "cpu", plus=started(runs))(runs)
+
+
 def largest(runs: Runs) -> str | None:
     """Return the largest size that was measured."""
     sizes = [name for name in runs if name.isdigit()]
@@ -445,11 +554,22 @@ def goals(runs: Runs) -> Iterator[Goal]:
         yield Goal(where, limit / (1 << 30), "GiB", figure("budgets", f"features --memory {budget}", "peak_gib"))
     for size in sizes:
         yield Goal(
-            f"score - --state, one event, {int(size):,}: above start-up",
+            f"score - --state, one event, {int(size):,}: above a state of {SMALL:,} events",
             0.5,
             "s cpu",
-            beyond_start(figure(size, "score - --state, one event", "cpu")),
+            above_small(size, "score - --state, one event"),
         )
+        yield Goal(
+            f"serve, restart, {int(size):,}: above a state of {SMALL:,} events / reading and hashing",
+            2,
+            "× cpu",
+            restart(size),
+        )
+        yield Goal(f"serve, restart, {int(size):,}: peak / resting", 1.2, "×", peak_of_restart(size))
+        yield Goal(f"state, {int(size):,}: bytes an event", 300, "B", per_event(size, "state build", "bytes"))
+        yield Goal(f"train, {int(size):,}: audit", 5, "s", figure(size, "train --trials 0", "audit"))
+        yield Goal(f"evaluate, {int(size):,}: a metric, start-up off", 3, "s cpu", per_metric(size))
+        yield Goal(f"features, {int(size):,}, start-up off / read, sort and write", 3, "× cpu", ratio_off_start(size))
         yield Goal(f"features, cached, {int(size):,}", 0.7, "s cpu", figure(size, "features, cached", "cpu"))
         yield Goal(f"features, cached, {int(size):,}: peak", 0.2, "GiB", figure(size, "features, cached", "peak_gib"))
     for command in ("init", "check"):
@@ -461,7 +581,10 @@ def goals(runs: Runs) -> Iterator[Goal]:
         yield Goal(f"{command}, 2,000 files, start-up off / one read", 4, "× cpu", _per_read("files", command))
     yield Goal("init, 10,000,000", 10, "s", figure("10000000", "init", "wall"))
     yield Goal("evaluate, 100,000", 3, "s cpu", beyond_start(figure("100000", "evaluate", "cpu")))
-    yield Goal("explain, 100,000", 3, "s cpu", beyond_start(figure("100000", "explain", "cpu")))
+    sampled = beyond_start(figure("100000", "explain --sample 5000", "cpu"))
+    yield Goal("explain --sample 5000, 100,000", 3, "s cpu", sampled)
+    for where in ("hub", "merchant"):
+        yield Goal(f"train, {where}, {BASE:,}: audit", 5, "s", figure(where, "train --trials 0", "audit"))
     for command in (
         "sample",
         "init",
@@ -471,6 +594,7 @@ def goals(runs: Runs) -> Iterator[Goal]:
         "train --trials 0",
         "evaluate",
         "explain",
+        "score FILE",
         "state build",
     ):
         for small, large in itertools.pairwise(sizes):
@@ -538,6 +662,8 @@ def main() -> None:
         work = asked.work.resolve()
         tiny = world(work, "tiny", 2_000)
         results.take("start", commands(tiny, 2_000, asked.limit), {"check"})
+        small = world(work, "small", SMALL)
+        results.take("small", commands(small, SMALL, asked.limit), FROM_STATE)
         for size in asked.sizes:
             results.take(str(size), commands(world(work, str(size), size), size, asked.limit), only)
         for name in asked.directions:
