@@ -63,7 +63,7 @@ def sweep(seen: Seen, values: Array | None, slots: Array, block: Block, *, worke
 
 
 def _swept_slowly(seen: Seen, values: Array, slots: Array, block: Block, workers: Workers) -> None:
-    """Do what `sweep` does for values too far apart for the fast loop: kind by kind."""
+    """Compute what `sweep` does, kind by kind, for values whose magnitudes lie too far apart for the fast loop."""
     asked = {kind for kind, row in zip(SWEPT, slots, strict=True) if (row >= 0).any()}
     tables = numeric(seen.queries, seen.history, seen.ranges, values, asked, workers=workers)
     if "count" in asked:

@@ -38,7 +38,7 @@ def build(
         Called with the name of a feature that is done, features done, and features in all; with `COMPILING` first
         where the loops have not been compiled on this machine yet.
     threads
-        At most so many; default: the processors, at most 8. The result does not depend on it.
+        The most threads; default: one for each processor, at most 8. The result does not depend on it.
 
     Returns
     -------

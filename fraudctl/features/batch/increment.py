@@ -51,7 +51,7 @@ def kept(past: Past, features: FeatureSet, *, before_us: int) -> Past:
 def engine_after(
     past: Past, events: pl.DataFrame, features: FeatureSet, *, timezone: str, sources: Mapping[str, pl.DataFrame]
 ) -> Engine:
-    """Return the engine for events that all come later than the past; it has looked at what no compiled loop is for."""
+    """Return the engine for events that all come later than the past; columns are prepared, loops not loaded yet."""
     frame = pl.concat([past.events, events], how="diagonal_relaxed")
     engine = Engine(
         frame, features, timezone, sources, default_workers(), asking=(past.events.height, frame.height),

@@ -65,7 +65,7 @@ def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> Links
 
 
 def hub_notes(features: FeatureSet, columns: Callable[[list[str]], pl.DataFrame]) -> list[str]:
-    """Say which links leave out hubs, and how many; ``columns`` gives entity columns of all events."""
+    """Return notes on links that leave out hubs, and how many; ``columns`` returns entity columns of all events."""
     specs = [step.spec for step in features.steps if isinstance(step.spec, LinkSpec)]
     out = []
     for entities, hub in sorted({(spec.entities, spec.hub) for spec in specs}):

@@ -28,7 +28,7 @@ from fraudctl.features.meaning.lookback import lookback_of
 Tell = Callable[[str, int, int], None]
 
 _ENGINE_BYTES = 150
-"""What the engine holds for each row of a partition beside its results."""
+"""Bytes that the engine holds for each row of a partition, without its results."""
 _VALUE_BYTES = 24
 """A result of one row: as it is computed, in its column, and while it is written."""
 _ROW_BYTES = 40
@@ -285,7 +285,7 @@ def _input_columns(entity: str, members: list[Feature]) -> list[str]:
 
 
 def _pieces(edges: Array, most_rows: int) -> Iterator[tuple[int, int]]:
-    """Return runs of chunks ``[first, stop)`` of at most so many rows, or of one chunk; rows start at ``edges``."""
+    """Return runs of chunks ``[first, stop)`` of at most ``most_rows``, or of one chunk; rows start at ``edges``."""
     first = 0
     while first < len(edges) - 1:
         stop = max(int(np.searchsorted(edges, edges[first] + most_rows, side="right")) - 1, first + 1)

@@ -96,17 +96,17 @@ class FeatureSet:
     stages
         Names of all steps, by what has to be known before what.
     carried
-        Data columns that the set needs beside roles and entities.
+        Data columns that the set needs besides roles and entities.
     entities
         The project's entities.
     digest
         SHA-256 of the definitions, of ``[data]`` and ``[entities]`` (but for the place of the events), and of the
         engine's version.
     sources
-        Other tables, and the columns that the set needs of them beside times and entities.
+        Other tables, and the columns that the set needs of them besides times and entities.
     types
-        The types of event_time, amount, the entities and the carried columns; beside the events under ``""``, the
-        same for each other table under its name.
+        The types of event_time, amount, the entities and the carried columns: of the events under ``""``, of
+        each other table under its name.
     """
 
     features: tuple[Feature, ...]

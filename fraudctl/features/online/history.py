@@ -30,7 +30,7 @@ _PART = 1 << 16
 def take_history(
     state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[str, pl.DataFrame], progress: Progress
 ) -> None:
-    """Bring a new state to where it is after the last event of a history.
+    """Fill a new state with a history, up to its last event.
 
     The events of the last instant wait, as they do for those that come at the same instant; outcomes and rows that had
     not become known by then are expected.
@@ -137,7 +137,7 @@ def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str) -> tuple[Array,
 
 
 def codes_of(values: pl.Series) -> Array:
-    """Do what `values.code_of` does for each value of a column."""
+    """Return the code of each value of a column, as `values.code_of` does for one."""
     dtype = values.dtype
     if dtype.is_integer() or dtype == pl.Boolean:
         return values.cast(pl.Int64).fill_null(NO_CODE).to_numpy()
@@ -215,7 +215,7 @@ def _remember(state: OnlineFeatures, ids: pl.Series, times: Array, slots: Array)
 
 
 def _pend(state: OnlineFeatures, frame: pl.DataFrame, own: Array, codes: Array, rows: range, number: int) -> None:
-    """Let the events of the last instant wait."""
+    """Keep the events of the last instant as pending: they count from the next instant."""
     for at in rows:
         row: list[Any] = [None] * state.reader.width
         for entity in state.features.entities:
@@ -272,7 +272,7 @@ def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: 
 
 
 def _expect_rows(state: OnlineFeatures, name: str, source: pl.DataFrame) -> None:
-    """Let rows of another table count from when they are known."""
+    """Keep rows of another table until they become usable."""
     for row in source.iter_rows(named=True):
         state.source(name, row)
 

@@ -1,7 +1,7 @@
 """What the memory of a state looks like, as one digest: a saved state is only read by code that lays it out alike.
 
 Nothing here is kept by hand: the digest is taken over every constant of the modules that own the heap, the logs and the
-ledger, over the layout that the plan has made of them, and over the names of what is saved beside the heap.
+ledger, over the layout that the plan has made of them, and over the names of what is saved with the heap.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
     Parameters
     ----------
     saved
-        Names in the document that is saved beside the heap.
+        Names in the document that is saved with the heap.
     """
     plan = Plan(state.features, wait_us=state.wait_us)  # a new one: a state notes magnitudes of its data in its own
     spaces = [[list(space.names), space.kept, space.slot_words] for space in plan.spaces]

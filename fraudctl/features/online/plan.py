@@ -219,7 +219,7 @@ class Plan:
     # ------------------------------------------------------------ the program
 
     def _rounds(self) -> tuple[Round, ...]:
-        """Put the steps in order: what the state knows as soon as it can be asked, and what one row is enough for."""
+        """Return the steps in rounds: what the state can be asked by then, then what is computed from the row."""
         wheres = {f"where {key}": expr.columns for key, expr in self.inputs[""].wheres.items()}
         steps = self.features.steps
         there = {step.name for step in steps if step.is_column}
@@ -261,7 +261,7 @@ def _in_order(features: FeatureSet) -> Iterable[Feature]:
 
 
 def _by_range(line: list[int]) -> tuple[int, ...]:
-    """Put lines over one range together: by slot, log, window."""
+    """Return a sort key that puts lines over one range together: by slot, log, window."""
     is_slot = line[answers.P_OP] >= answers.FIRST_OF_SLOT
     keys = (answers.P_SLOT, answers.P_HEADER, answers.P_WINDOW, answers.P_COLUMN, answers.P_OP)
     return (int(is_slot), *(line[key] for key in keys))

@@ -78,7 +78,7 @@ class Brought:
 
 
 def brought(inputs: Inputs, places: Mapping[str, int]) -> Brought:
-    """Say how the rows of a table are read; ``places`` are those of columns and conditions."""
+    """Return how the rows of a table are read; ``places`` are those of columns and conditions."""
     codes = tuple(_met(places[name]) if name.startswith("where ") else _coded(places[name]) for name in inputs.codes)
     return Brought(tuple(places[name] for name in inputs.numbers), codes)
 

@@ -46,7 +46,7 @@ def parts_of(state: OnlineFeatures) -> dict[str, Part]:
 
 
 def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
-    """Bring a new state to where the saved one was; it takes the arrays for its own.
+    """Fill a new state with a saved one; it takes the arrays for its own.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def _require(state: OnlineFeatures, saved: Mapping[str, Any]) -> None:
     """Refuse a state of other features or of another layout of memory."""
     if saved.get("features") != state.features.digest:
         msg = "saved state: belongs to other features than the model's"
-        raise BundleError(msg, hint="build the state anew from the history, with this model")
+        raise BundleError(msg, hint="build the state again from the history, with this model")
     if saved.get("layout") != layout.digest(state, _document(state)) or saved.get("order") != sys.byteorder:
         msg = "saved state: its memory is laid out in another way than this version of fraudctl does"
         raise BundleError(msg, hint=f"use the version that wrote it, or {_AGAIN}")
@@ -102,7 +102,7 @@ def dump(state: OnlineFeatures) -> bytes:
 
 
 def load(state: OnlineFeatures, data: bytes) -> None:
-    """Bring a new state to where the one was that `dump` saved.
+    """Fill a new state with one that `dump` saved.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def load(state: OnlineFeatures, data: bytes) -> None:
     sound = isinstance(sizes, dict) and sum(sizes.values()) == len(content)
     if not sound or not isinstance(sizes, dict) or hashlib.sha256(content).hexdigest() != head.get("sha256"):
         msg = "saved state: is damaged"
-        raise BundleError(msg, hint="take an older one, or build it anew from the history")
+        raise BundleError(msg, hint="take an older one, or build it again from the history")
     parts: dict[str, Part] = {}
     for name, size in sizes.items():
         parts[name] = bytes(content[:size]) if name == DOCUMENT else np.frombuffer(content[:size], np.int64).copy()

@@ -158,7 +158,7 @@ class OnlineFeatures:
 
         Notes
         -----
-        A position of a log takes some words of 8 bytes: one for the time, one for each column, and what stands beside
+        A position of a log takes some words of 8 bytes: one for the time, one for each column, and what is kept with it
         it (a sum 2, a sum of squares 4, a code 1.5, or 6 in logs of more than 32 positions). Logs have room for some
         positions that no window needs any more and for those to come, a third more than are needed.
         """
@@ -264,7 +264,7 @@ class OnlineFeatures:
         return number
 
     def expect(self, number: int, label: int, time: int) -> None:
-        """Let an outcome of the event with that record count from its time on."""
+        """Keep an outcome of the event with that record until the time from which it counts."""
         self.sequence += 1
         due = max(time, self.ledger.time(number) + 1)
         self.ledger.expect(number, self.sequence, due)
@@ -360,7 +360,7 @@ class OnlineFeatures:
             self._forget_early(len(self.early) - 1)
 
     def _forget_early(self, most: int) -> None:
-        """Drop the oldest outcomes whose events have not come, where there are more than so many."""
+        """Drop the oldest outcomes whose events have not come, beyond the most that are kept."""
         while len(self.early) > most:
             del self.early[next(iter(self.early))]
             self.counters["dropped"] += 1
@@ -459,7 +459,7 @@ class OnlineFeatures:
         return made
 
     def lengthen(self, words: int = 0) -> None:
-        """Make the heap longer, by a sixteenth or by so many words.
+        """Make the heap longer, by a sixteenth or by ``words``.
 
         Raises
         ------

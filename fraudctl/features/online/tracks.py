@@ -17,7 +17,7 @@ PAIR_BYTES, NAME_BYTES = 40, 200
 RECORD_ROOM = 1.5
 """Records for which the ring of remembered events has room, for each one: it doubles when it is full."""
 COSINE, SINE, MINUTE = ".cosine", ".sine", ".minute"
-"""Names of what hours are made of, beside the columns of the data."""
+"""Names of the inputs of hours; columns of the data have none that begin with a dot."""
 FRAUD_TIME, EVENT_TIME = ".fraud_time", ".event_time"
 LABELS = ".labels"
 """The name under which outcomes have their logs, as other tables have under theirs; that of the events is empty."""
@@ -25,7 +25,7 @@ LABELS = ".labels"
 
 @dataclass
 class Column:
-    """A column of numbers of a log: what stands beside it, the windows that are kept sorted, where its header is."""
+    """A column of numbers of a log: what is kept with it, the windows that are kept sorted, the place of its header."""
 
     flags: int = 0
     windows: list[int] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Track:
     at: int = 0
 
     def column(self, name: str, flags: int = 0, window_us: int | None = None) -> None:
-        """Ask for a column, and for what stands beside it."""
+        """Add a column, or what is kept with it, to the log."""
         column = self.columns.setdefault(name, Column())
         column.flags |= flags
         if window_us is not None and window_us not in column.windows:
@@ -64,12 +64,12 @@ class Track:
         )
 
     def words_of_positions(self, n: float, n_logs: float) -> float:
-        """Return the words that n positions in so many logs take, with what stands beside them."""
-        beside = {logs.NUMBER: 1, logs.SUMS: 2, logs.SQUARES: 4, logs.LARGEST: 1, logs.SMALLEST: 1}
+        """Return the words that ``n`` positions in ``n_logs`` logs take, with all that is kept with them."""
+        extra = {logs.NUMBER: 1, logs.SUMS: 2, logs.SQUARES: 4, logs.LARGEST: 1, logs.SMALLEST: 1}
         code = 1.5 if n <= logs.SMALL / 2 * n_logs else 6.0
         words = 1.0 + code * len(self.codes)
         for column in self.columns.values():
-            words += 1 + len(column.windows) + sum(size for flag, size in beside.items() if column.flags & flag)
+            words += 1 + len(column.windows) + sum(size for flag, size in extra.items() if column.flags & flag)
         return words * (POSITIONS_KEPT * n + n_logs)
 
 

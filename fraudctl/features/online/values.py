@@ -62,7 +62,7 @@ def coercion(dtype: pl.DataType) -> Coercion:
 
 
 def refused(values: Mapping[str, Any], takes: Iterable[tuple[str, pl.DataType]]) -> DataError:
-    """Say which of the values cannot be of the type of its column, without saying what it is."""
+    """Return the error for the value that its column's type cannot hold; the value is not shown."""
     for name, dtype in takes:
         try:
             coercion(dtype)(values.get(name))

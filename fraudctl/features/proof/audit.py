@@ -225,7 +225,7 @@ def _changed(table: pl.DataFrame, snapshot: pl.DataFrame, names: list[str]) -> l
 
 
 def _aligned(events: Events, table: pl.DataFrame) -> pl.DataFrame:
-    """Bring the rows of the table into the order of the events."""
+    """Return the rows of the table in the order of the events."""
     if "event_id" not in table.columns:
         msg = f"the audited table has no column 'event_id'; it has {shown_all(table.columns)}"
         raise DataError(msg)

@@ -4,7 +4,7 @@ An honest column is a function of what came before. It goes along with the futur
 bad ones stay bad; so the question is asked of what the past leaves open. For one event of each value of an entity (of
 several where there are few values), column and future are both freed of what the entity's past explains, and of the
 time; an honest column's rest has little to do with the rest of the future, a window that looks ahead has everything.
-How little is little is told by permuting the rests within slices of time, and by a share that a real gain must have.
+What is too little is decided by permuting the residuals within slices of time, and by the least share of a real gain.
 
 The past: earlier events in several windows and their mean amounts, seconds since the last, outcomes and frauds that had
 arrived, their rate, the amount. The future: later events in the same windows and seconds until the next; their mean
@@ -82,7 +82,7 @@ class Outlook:
     seed: int
 
     def of(self, values: Array) -> list[Foresight]:
-        """Say what a column, by row and NaN for null, knows of the entity's future."""
+        """Return what a column, by row and NaN for null, knows of the entity's future."""
         found = [self._ahead(kind, values) for kind in self.futures]
         return [item for item in [*found, self._own_outcome(values)] if item is not None]
 

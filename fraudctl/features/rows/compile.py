@@ -98,11 +98,11 @@ class _Compiler:
         self.left: list[str] = []
 
     def check(self, expr: RowExpr) -> None:
-        """Let the expression itself say whether it fits the types."""
+        """Raise where the expression does not fit the types."""
         expr.apply(pl.DataFrame(schema={name: self.types[name] for name in expr.columns}))
 
     def dtype(self, node: Node) -> pl.DataType:
-        """Ask Polars for the type of a node."""
+        """Return the type of a node, as Polars finds it."""
         names = sorted(_columns(node))
         frame = pl.DataFrame(schema={name: self.types[name] for name in names} or {"": pl.Int64})
         return frame.select(_expr(node).alias("result")).schema["result"]
@@ -118,7 +118,7 @@ class _Compiler:
             return self.by_polars(node), dtype
 
     def by_polars(self, node: Node) -> RowFunction:
-        """Let Polars compute a node from the row's columns."""
+        """Return a function that computes a node from the row's columns with Polars."""
         expr = _expr(node).alias("result")
         inputs = [(name, self.types[name], self.places[name]) for name in sorted(_columns(node))]
 

@@ -139,7 +139,7 @@ INT_OPERATIONS: dict[str, Callable[[int, int], int | None]] = {
 
 
 def wrapped(operation: Callable[[int, int], int | None], bits: int) -> Callable[[int, int], int | None]:
-    """Let whole numbers wrap around, as they do in Polars."""
+    """Return a function whose whole numbers wrap around at 64 bits, as they do in Polars."""
     half = 1 << (bits - 1)
 
     def wrapped(a: int, b: int) -> int | None:
@@ -150,7 +150,7 @@ def wrapped(operation: Callable[[int, int], int | None], bits: int) -> Callable[
 
 
 def wrapped_one(operation: Callable[[int], int], bits: int) -> Callable[[int], int]:
-    """Do what `wrapped` does for one whole number."""
+    """Return what `wrapped` does, for a function of one whole number."""
     half = 1 << (bits - 1)
     return lambda value: (operation(value) + half) % (2 * half) - half
 
@@ -185,7 +185,7 @@ def guarded(fast: Callable[[float], float], slow: Any, function: RowFunction) ->
 
 
 def guarded_two(fast: Callable[[float, float], float], slow: Any, a: RowFunction, b: RowFunction) -> RowFunction:
-    """Do what `guarded` does for two numbers."""
+    """Return what `guarded` does, for a function of two numbers."""
 
     def guarded(first: float, second: float) -> float:
         try:
