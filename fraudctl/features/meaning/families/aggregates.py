@@ -39,6 +39,8 @@ NUMERIC = frozenset(name for name, kind in KINDS.items() if kind.dtype == "float
 class OfWindow(Spec):
     """A spec of an aggregate over a window."""
 
+    kinds = KINDS
+
     entity: str
     window_us: int
     kind: str
