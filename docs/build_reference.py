@@ -107,7 +107,7 @@ def metrics_page() -> str:
 
 def json_page() -> str:
     """Return every key of the JSON that commands print, from their schemas."""
-    from fraudctl.workflows.schemas import Kind, json_schema_of
+    from fraudctl.workflows.schemas import SchemaKind, json_schema_of
 
     parts = [
         (
@@ -117,8 +117,8 @@ def json_page() -> str:
         )
     ]
     definitions: dict[str, Any] = {}
-    for kind in Kind:
-        if kind is not Kind.PROJECT:
+    for kind in SchemaKind:
+        if kind is not SchemaKind.PROJECT:
             schema: dict[str, Any] = json_schema_of(kind)
             definitions |= schema.get("$defs", {})
             parts.append(f"## {kind.value}\n\n{schema['title']}: {schema['description']}\n\n{_keys(schema)}")

@@ -15,7 +15,7 @@ import fraudctl
 GROUPS: Final = {
     "The project": (
         "load_project init_project write_sample run_demo json_schema_of"
-        " Project InitResult Flags SampleResult DemoResult Kind"
+        " Project InitResult Flags SampleResult DemoResult SchemaKind"
     ),
     "Data and features": (
         "check_data audit_features build_features build_features_file build_since describe_features write_features"

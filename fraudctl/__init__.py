@@ -65,7 +65,7 @@ if TYPE_CHECKING:
         show_model as show_model,
     )
     from fraudctl.workflows.sample import SampleResult as SampleResult, write_sample as write_sample
-    from fraudctl.workflows.schemas import Kind as Kind, json_schema_of as json_schema_of
+    from fraudctl.workflows.schemas import SchemaKind as SchemaKind, json_schema_of as json_schema_of
     from fraudctl.workflows.score import (
         Model as Model,
         ScoreResult as ScoreResult,
@@ -120,7 +120,7 @@ _NAMES: Final = {
     "workflows.init": "InitResult init_project",
     "workflows.models": ("ModelsResult compare_models diff_models list_models promote_model rollback_model show_model"),
     "workflows.sample": "SampleResult write_sample",
-    "workflows.schemas": "Kind json_schema_of",
+    "workflows.schemas": "SchemaKind json_schema_of",
     "workflows.score": "Model ScoreResult open_model score_files",
     "workflows.serve": "Serving serve_model",
     "workflows.state": ("Repaired StateResult Verified build_state compact_state repair_state show_state verify_state"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from fraudctl.arrays import FloatArray
 from fraudctl.errors import BundleError
 from fraudctl.figures import listed
 from fraudctl.weights import in_events
@@ -20,7 +21,6 @@ from fraudctl.weights import in_events
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
 
 Method = Literal["none", "logistic", "beta", "isotonic"]
 METHODS: Final[tuple[Method, ...]] = ("none", "logistic", "beta", "isotonic")
@@ -43,7 +43,7 @@ _EQUAL = 1e-12
 """Relative difference of two rates that is rounding: it must not decide whether blocks are merged."""
 
 
-def sigmoid(y_score: Floats) -> Floats:
+def sigmoid(y_score: FloatArray) -> FloatArray:
     """Turn log-odds into probabilities without overflow, shape kept.
 
     >>> sigmoid(np.array([0.0, -1000.0])).tolist()
@@ -53,20 +53,20 @@ def sigmoid(y_score: Floats) -> Floats:
     return np.asarray(np.where(y_score >= 0, 1.0 / (1.0 + e), e / (1.0 + e)), dtype=np.float64)
 
 
-def log_odds(y_prob: Floats) -> Floats:
+def log_odds(y_prob: FloatArray) -> FloatArray:
     """Turn probabilities into log-odds, within ±30."""
     with np.errstate(divide="ignore"):
         odds = np.log(y_prob) - np.log1p(-y_prob)
     return np.asarray(np.clip(odds, -_SCORE_LIMIT, _SCORE_LIMIT), dtype=np.float64)
 
 
-def log_losses(y_true: NDArray[Any], y_prob: Floats) -> Floats:
+def log_losses(y_true: NDArray[Any], y_prob: FloatArray) -> FloatArray:
     """Give the logarithmic loss of each event, shape ``(n_events,)``; probabilities are held within 1e-12 of 0, 1."""
     p = np.clip(y_prob, 1e-12, 1.0 - 1e-12)
     return np.asarray(-np.where(y_true == 1, np.log(p), np.log1p(-p)), dtype=np.float64)
 
 
-def undo_sampling(y_score: Floats, *, kept: float) -> Floats:
+def undo_sampling(y_score: FloatArray, *, kept: float) -> FloatArray:
     """Correct log-odds of a model that saw only a share ``kept`` of the legitimate rows: add ``log(kept)``.
 
     Dal Pozzolo et al., *Calibrating Probability with Undersampling for Unbalanced Classification* (SSCI 2015).
@@ -93,7 +93,7 @@ class Calibrator:
     method: Method
     parameters: tuple[float, ...] = ()
 
-    def predict(self, y_score: Floats) -> Floats:
+    def predict(self, y_score: FloatArray) -> FloatArray:
         """Give the probability of fraud for raw scores, both of shape ``(n_events,)``."""
         odds = self._log_odds(np.asarray(y_score, dtype=np.float64))
         within = np.clip(odds, -_SURE, _SURE)
@@ -107,7 +107,7 @@ class Calibrator:
         e = float(np.exp(-abs(bent)))
         return 1.0 / (1.0 + e) if bent >= 0 else e / (1.0 + e)
 
-    def _log_odds(self, scores: Floats) -> Floats:
+    def _log_odds(self, scores: FloatArray) -> FloatArray:
         if self.method == "none":
             return scores
         if self.method == "logistic":
@@ -142,19 +142,19 @@ class Calibrator:
         return cls(method, tuple(float(value) for value in parameters or ()))  # type: ignore[arg-type]
 
 
-def _along(scores: Floats, knots: Floats, values: Floats) -> Floats:
+def _along(scores: FloatArray, knots: FloatArray, values: FloatArray) -> FloatArray:
     """Interpolate between knots; beyond them go on with a slope that is small but keeps the order."""
     inside = np.interp(scores, knots, values)
     return np.asarray(inside + _TAIL_SLOPE * (scores - np.clip(scores, knots[0], knots[-1])), dtype=np.float64)
 
 
-def _beta_inputs(scores: Floats) -> Floats:
+def _beta_inputs(scores: FloatArray) -> FloatArray:
     """Give ``ln p``, ``-ln(1 - p)`` and 1 for the probabilities behind log-odds, shape ``(n_events, 3)``."""
     return np.column_stack([-np.logaddexp(0.0, -scores), np.logaddexp(0.0, scores), np.ones_like(scores)])
 
 
 def fit_calibrator(
-    y_true: NDArray[Any], y_score: Floats, *, method: Method, weight: Floats | None = None
+    y_true: NDArray[Any], y_score: FloatArray, *, method: Method, weight: FloatArray | None = None
 ) -> Calibrator | None:
     """Fit one calibrator.
 
@@ -190,13 +190,13 @@ def fit_calibrator(
     return _fit_isotonic(y_score, target, weights)
 
 
-def _fit_slopes(method: Method, inputs: Floats, target: Floats, weights: Floats) -> Calibrator | None:
+def _fit_slopes(method: Method, inputs: FloatArray, target: FloatArray, weights: FloatArray) -> Calibrator | None:
     theta = _bounded(inputs, target, weights)
     rises = (theta[:-1] > _TAIL_SLOPE).any()
     return Calibrator(method, tuple(float(value) for value in theta)) if rises else None
 
 
-def _bounded(inputs: Floats, target: Floats, weights: Floats) -> Floats:
+def _bounded(inputs: FloatArray, target: FloatArray, weights: FloatArray) -> FloatArray:
     """Fit slopes in [0.001, 5] and an intercept: slopes beyond are held at the end, and the rest is fitted again."""
     theta, held = np.zeros(inputs.shape[1]), np.zeros(inputs.shape[1], dtype=np.bool_)
     while True:
@@ -209,7 +209,7 @@ def _bounded(inputs: Floats, target: Floats, weights: Floats) -> Floats:
             return theta
 
 
-def _newton(inputs: Floats, target: Floats, weights: Floats, offset: Floats) -> Floats:
+def _newton(inputs: FloatArray, target: FloatArray, weights: FloatArray, offset: FloatArray) -> FloatArray:
     """Fit a logistic regression by damped Newton steps, with a ridge too small to matter; ``offset`` stays as it is.
 
     Sums run over contiguous rows in one thread, so that the same numbers come out on every machine.
@@ -233,20 +233,22 @@ def _newton(inputs: Floats, target: Floats, weights: Floats, offset: Floats) -> 
     return theta
 
 
-def _dot(inputs: Floats, theta: Floats) -> Floats:
+def _dot(inputs: FloatArray, theta: FloatArray) -> FloatArray:
     return np.asarray((inputs * theta).sum(axis=1), dtype=np.float64)
 
 
-def _sums(inputs: Floats, values: Floats) -> Floats:
+def _sums(inputs: FloatArray, values: FloatArray) -> FloatArray:
     return np.array([float((column * values).sum()) for column in inputs.T])
 
 
-def _penalised_loss(theta: Floats, inputs: Floats, target: Floats, weights: Floats, offset: Floats) -> float:
+def _penalised_loss(
+    theta: FloatArray, inputs: FloatArray, target: FloatArray, weights: FloatArray, offset: FloatArray
+) -> float:
     z = _dot(inputs, theta) + offset
     return float((weights * (np.logaddexp(0.0, z) - target * z)).sum() + _RIDGE / 2 * (theta * theta).sum())
 
 
-def _fit_isotonic(y_score: Floats, target: Floats, weights: Floats) -> Calibrator:
+def _fit_isotonic(y_score: FloatArray, target: FloatArray, weights: FloatArray) -> Calibrator:
     """Pool adjacent violators, then put each block's knot at its mean score and mean outcome.
 
     The mean outcome is shrunk by one event of mean weight towards the rate of all.
@@ -265,7 +267,9 @@ def _fit_isotonic(y_score: Floats, target: Floats, weights: Floats) -> Calibrato
     return Calibrator("isotonic", (*(float(x) for x in centres), *(float(x) for x in values)))
 
 
-def _pool_adjacent_violators(scores: Floats, hits: Floats, totals: Floats) -> list[tuple[float, float, float]]:
+def _pool_adjacent_violators(
+    scores: FloatArray, hits: FloatArray, totals: FloatArray
+) -> list[tuple[float, float, float]]:
     """Merge neighbours until the rate ``hits / totals`` rises from block to block; gives (mean score, hits, total)."""
     blocks: list[tuple[float, float, float]] = []
     for score, hit, total in zip(scores.tolist(), hits.tolist(), totals.tolist(), strict=True):
@@ -362,7 +366,7 @@ class CalibrationChoice:
     """
 
     calibrator: Calibrator
-    y_prob: Floats
+    y_prob: FloatArray
     log_loss: dict[str, float | None]
     reason: str
     compared: CalibratorReason | None
@@ -372,7 +376,7 @@ _UNJUDGED: Final = "no earlier fold with both classes to validate a calibrator o
 
 
 def choose_calibrator(
-    y_true: NDArray[Any], y_score: Floats, fold: NDArray[Any], *, weight: Floats | None = None
+    y_true: NDArray[Any], y_score: FloatArray, fold: NDArray[Any], *, weight: FloatArray | None = None
 ) -> CalibrationChoice:
     """Choose among `METHODS` by time-ordered validation, cross-fit the choice, and refit it on everything.
 
@@ -410,13 +414,13 @@ def choose_calibrator(
 def cross_calibrated(
     choice: CalibrationChoice,
     y_true: NDArray[Any],
-    y_score: Floats,
+    y_score: FloatArray,
     fold: NDArray[Any],
     *,
-    other_score: Floats,
+    other_score: FloatArray,
     like: NDArray[np.int64],
-    weight: Floats | None = None,
-) -> Floats:
+    weight: FloatArray | None = None,
+) -> FloatArray:
     """Return the cross-fitted probabilities of events without an outcome, shape ``(n_others,)``.
 
     Parameters
@@ -447,17 +451,17 @@ def _parts(fold: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _validate(
-    y_true: NDArray[Any], y_score: Floats, parts: NDArray[np.int64], weights: Floats
-) -> tuple[dict[Method, Floats | None], NDArray[np.bool_]]:
+    y_true: NDArray[Any], y_score: FloatArray, parts: NDArray[np.int64], weights: FloatArray
+) -> tuple[dict[Method, FloatArray | None], NDArray[np.bool_]]:
     """Give each method's loss on every row that has an earlier part with both classes, and the mask of those rows."""
     usable = [
         part for part in np.unique(parts)[1:]
         if len(np.unique(y_true[(parts < part) & (weights > 0)])) == 2
     ]  # fmt: skip
     judged = np.isin(parts, usable)
-    losses: dict[Method, Floats | None] = {}
+    losses: dict[Method, FloatArray | None] = {}
     for method in METHODS:
-        y_prob: Floats | None = np.full(len(y_score), np.nan)
+        y_prob: FloatArray | None = np.full(len(y_score), np.nan)
         for part in usable:
             past, now = parts < part, parts == part
             fitted = fit_calibrator(y_true[past], y_score[past], method=method, weight=weights[past])
@@ -470,12 +474,12 @@ def _validate(
     return losses, judged
 
 
-def _choose(losses: dict[Method, Floats | None], weights: Floats) -> CalibratorReason | None:
+def _choose(losses: dict[Method, FloatArray | None], weights: FloatArray) -> CalibratorReason | None:
     """Choose a method: the usual one, or the plainest that is clearly better, until no other is clearly better still.
 
     Each step lowers the mean loss, so the search ends. One that flipped by chance would move decisions.
     """
-    usable: dict[Method, Floats] = {name: loss for name, loss in losses.items() if loss is not None and len(loss)}
+    usable: dict[Method, FloatArray] = {name: loss for name, loss in losses.items() if loss is not None and len(loss)}
     if not usable:
         return None
     best: Method = USUAL if USUAL in usable else "none"
@@ -487,12 +491,12 @@ def _choose(losses: dict[Method, Floats | None], weights: Floats) -> CalibratorR
         best = better
 
 
-def _paired(chosen: Method, other: Method, usable: dict[Method, Floats], weights: Floats) -> PairedLoss:
+def _paired(chosen: Method, other: Method, usable: dict[Method, FloatArray], weights: FloatArray) -> PairedLoss:
     gain, error = _paired_gain(usable[other], usable[chosen], weights)
     return PairedLoss(other, gain, error)
 
 
-def _paired_gain(loss: Floats, other: Floats, weights: Floats) -> tuple[float, float]:
+def _paired_gain(loss: FloatArray, other: FloatArray, weights: FloatArray) -> tuple[float, float]:
     """Give the weighted mean of ``loss - other`` and its standard error."""
     share = weights / weights.sum()
     difference = loss - other

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl import tables
+from fraudctl.arrays import FloatArray
 from fraudctl.catalogue import BESIDE
-from fraudctl.costs import FloatArray
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
 from fraudctl.evaluate.judged import EvaluatedEvents, prepare

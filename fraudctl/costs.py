@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import BoolArray, CodeArray, FloatArray
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.money import refuse_beyond
 from fraudctl.own import inside
@@ -26,11 +27,6 @@ from fraudctl.results import from_json
 LEGIT: Final = 0
 FRAUD: Final = 1
 OUTCOMES: Final = ("legit", "fraud")
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-CodeArray = npt.NDArray[np.int8]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

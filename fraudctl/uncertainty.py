@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.catalogue import METRICS
 from fraudctl.costs import ConstantAction
 from fraudctl.metrics.calibration import equal_mass_bins
@@ -25,10 +26,6 @@ from fraudctl.metrics.canonical import canonical_codes
 from fraudctl.metrics.ranking import Ranking, ap_influence, ap_of, auc_influence, auc_of
 from fraudctl.metrics.ratios import Ratio
 from fraudctl.metrics.topk import BoardPlan, DayBoard
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 MIN_CLUSTERS = 20
 """With fewer clusters than this an interval cannot be known."""

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fraudctl.categories import Missing, Rest, Value, category, quoted_values, shown
 from fraudctl.evaluate.segments import split_segments
-from fraudctl.explain.wording import level_text
 from fraudctl.results import as_object
 from fraudctl.train.model import MISSING, OTHER, ModelColumns
+from fraudctl.wording import level_text
 
 OWN = ["rest", "(none)", "unknown", "all others", '"unknown"', '""unknown""', MISSING, OTHER, "((other)", "(", "",
        "all", "missing", "other", "null", "None", "nan", "yes", "common"]  # fmt: skip

@@ -8,17 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import (
-    Baseline,
-    BoolArray,
-    CodeArray,
-    CostMatrix,
-    FloatArray,
-    IntArray,
-    baseline,
-    cost_matrix,
-    taken_cost,
-)
+from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from fraudctl.costs import Baseline, CostMatrix, baseline, cost_matrix, taken_cost
 from fraudctl.errors import DataError
 from fraudctl.policy.bids import local_period
 from fraudctl.policy.constant import reach_of

@@ -16,7 +16,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import BoolArray, CodeArray, FloatArray, IntArray, cost_matrix, taken_cost
+from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from fraudctl.costs import cost_matrix, taken_cost
 from fraudctl.errors import DataError
 from fraudctl.policy.constant import ORDER, limits_of, with_order
 from fraudctl.policy.crowd import Crowd

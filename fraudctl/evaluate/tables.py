@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import FloatArray
+from fraudctl.arrays import FloatArray
 from fraudctl.evaluate.estimates import estimate, metric_list, nothing_known
 from fraudctl.evaluate.judged import EvaluatedEvents
 from fraudctl.evaluate.result import (

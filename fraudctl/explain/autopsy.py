@@ -14,8 +14,9 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.explain.campaigns import Around
-from fraudctl.explain.scene import FloatArray, IntArray, Scene
+from fraudctl.explain.scene import Scene
 from fraudctl.uncertainty import codes_by_appearance
 
 PARAMS: Final = {

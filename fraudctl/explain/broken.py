@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.explain.result import BrokenFeature
-from fraudctl.explain.scene import FeatureLike, FloatArray, IntArray, Scene
+from fraudctl.explain.scene import FeatureLike, Scene
 
 MIN_DAYS: Final = 4
 MIN_EVENTS: Final = 100

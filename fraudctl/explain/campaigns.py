@@ -13,13 +13,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import FloatArray, IntArray, ObjectArray
 from fraudctl.explain.causes import DAY_US
-from fraudctl.explain.scene import FloatArray, IntArray, Scene, micros
+from fraudctl.explain.scene import Scene, micros
 
-ObjectArray = npt.NDArray[np.object_]
 REACH_DAYS: Final = 14
 """Frauds of an entity this many days apart belong to one campaign."""
 SURPRISE: Final = 1e-3

@@ -21,8 +21,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.evaluate import Replay
-from fraudctl.explain.scene import BoolArray, FloatArray, IntArray, Scene, micros
+from fraudctl.explain.scene import Scene, micros
 from fraudctl.project import Project
 
 CAUSES: Final = ("label_delay", "near_miss", "known", "first_fraud")

@@ -15,10 +15,11 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.explain.money import segment_columns
-from fraudctl.explain.scene import BoolArray, FloatArray, IntArray, Scene
-from fraudctl.explain.wording import as_said, level_text, said, spoken
+from fraudctl.explain.scene import Scene
 from fraudctl.figures import day
+from fraudctl.wording import as_said, level_text, said, spoken
 
 MIN_SHARE: Final = 0.01
 """A condition holds for at least this share of the alerted or of the allowed events, and not for most of both."""

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.explain.scene import FeatureLike
 from fraudctl.features.meaning.families import HEADINGS
 from fraudctl.uncertainty import codes_by_appearance
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import FloatArray
 from fraudctl.errors import BundleError
 from fraudctl.figures import number
-
-FloatArray = npt.NDArray[np.float64]
 
 CHUNK = 20_000
 """Rows explained at once: bounds the working memory whatever the number of rows."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import BoolArray
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix
-from fraudctl.explain.scene import BoolArray, Scene
+from fraudctl.explain.scene import Scene
 from fraudctl.policy.provenance import MODEL_KINDS
 
 MODEL = "model"

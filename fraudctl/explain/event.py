@@ -15,15 +15,16 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import FloatArray
 from fraudctl.costs import cost_matrix, expected_cost
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.explain.reasons import Reason, Value, give_reasons
 from fraudctl.explain.result import SCHEMA_VERSION
-from fraudctl.explain.scene import Contribute, Decide, FeatureLike, FloatArray, Score
-from fraudctl.explain.wording import as_said
+from fraudctl.explain.scene import Contribute, Decide, FeatureLike, Score
 from fraudctl.figures import count
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
+from fraudctl.wording import as_said
 
 RECENT: Final = 8
 STEPS: Final = 21

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.explain.scene import Scene
-from fraudctl.explain.wording import level_text
 from fraudctl.own import COLUMNS, inside
 from fraudctl.tables import ROLES
 from fraudctl.weights import weight_columns
+from fraudctl.wording import level_text
 
 MAX_LEVELS: Final = 30
 TOP: Final = 8

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 import numpy as np
 import polars as pl
 
-from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray, Scene
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.explain.scene import FeatureLike, Scene
 
 MOST_ERRORS: Final = 2_000
 """Errors of either kind whose interactions are computed, drawn at random where there are more."""

@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.categories import UNKNOWN, quoted
-from fraudctl.explain.scene import BoolArray, FeatureLike, FloatArray, IntArray, micros
-from fraudctl.explain.wording import said, spoken
+from fraudctl.explain.scene import FeatureLike, micros
+from fraudctl.wording import said, spoken
 
 MOST: Final = 4
 FAINT: Final = 0.02

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.costs import baseline, cost_matrix, perfect_cost
 from fraudctl.evaluate import Replay
 from fraudctl.explain.autopsy import Autopsy, dissect
@@ -23,24 +24,14 @@ from fraudctl.explain.money import find_money, group_sums
 from fraudctl.explain.pairs import Interact, Pairs, find_pairs
 from fraudctl.explain.reasons import Reason, give_reasons
 from fraudctl.explain.result import Basis, CampaignLink, CaughtCase, ErrorCase, Explanation, Method, Totals
-from fraudctl.explain.scene import (
-    FALSE_ALARM,
-    MISSED,
-    BoolArray,
-    Contribute,
-    FeatureLike,
-    FloatArray,
-    IntArray,
-    Scene,
-    make_scene,
-)  # fmt: skip
+from fraudctl.explain.scene import FALSE_ALARM, MISSED, Contribute, FeatureLike, Scene, make_scene
 from fraudctl.explain.slices import PERMUTATIONS, find_slices
 from fraudctl.explain.threshold import sweep
-from fraudctl.explain.wording import cost_words
 from fraudctl.figures import whole
 from fraudctl.policy.constant import reach_of
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
+from fraudctl.wording import cost_words
 
 MIN_ERRORS: Final = 30
 """Sections with fewer errors say so instead of drawing."""

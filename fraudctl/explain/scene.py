@@ -15,16 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix
 from fraudctl.errors import DataError
 from fraudctl.policy.provenance import DECIDED_BY, FIELDS, by_model
 from fraudctl.project import Project
 from fraudctl.split import instant
 from fraudctl.weights import event_weights
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 MISSED: Final = "false_negative"
 FALSE_ALARM: Final = "false_positive"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fraudctl.explain.scene import BoolArray, FloatArray, IntArray
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 
 MIN_IN_SLICE: Final = 5
 BEAM: Final = 4

@@ -16,8 +16,9 @@ from typing import Final
 
 import numpy as np
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.explain.conditions import Condition, find_conditions, holds
-from fraudctl.explain.scene import FALSE_ALARM, MISSED, BoolArray, FloatArray, IntArray, Scene
+from fraudctl.explain.scene import FALSE_ALARM, MISSED, Scene
 from fraudctl.explain.search import Errors, best_slices, draw_errors, score_slice, single_statistics, strata_of
 
 PERMUTATIONS: Final = 500

@@ -12,10 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from fraudctl.arrays import BoolArray, FloatArray
 from fraudctl.costs import FRAUD, LEGIT
 from fraudctl.evaluate import Replay
 from fraudctl.explain.causes import shifted
-from fraudctl.explain.scene import BoolArray, FloatArray, Scene
+from fraudctl.explain.scene import Scene
 
 FACTORS: Final = tuple(float(10 ** (step / 10)) for step in range(-15, 16))
 """Factors on the odds that the curve is drawn over: 0.03 to 32."""

@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-_Words = npt.NDArray[np.uint64]
+from fraudctl.arrays import IntArray, WordArray
 
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _ROUNDS: Final = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
@@ -57,7 +56,7 @@ def canonical_codes(codes: IntArray, n_clusters: int, *content: npt.NDArray[Any]
     return place[codes]
 
 
-def _mixed(words: _Words) -> _Words:
+def _mixed(words: WordArray) -> WordArray:
     """Return the words with all bits mixed (the finaliser of SplitMix64: Steele, Lea and Flood, OOPSLA 2014)."""
     for shift, factor in _ROUNDS:
         words = (words ^ (words >> shift)) * factor

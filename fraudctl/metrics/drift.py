@@ -20,11 +20,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.metrics.calibration import equal_mass_bins
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 DRAWS: Final = 4000
 MIN_DAYS: Final = 5

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from fraudctl.arrays import AnyArray, FloatArray, IntArray
 from fraudctl.features.batch.jit import jit
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
 
 
 @jit
 def found_per_day(
-    board_start: Ints, group_start: Ints, entity: Ints, fraud: Array, weight: Floats, k: float, remove: Array
-) -> Floats:
+    board_start: IntArray,
+    group_start: IntArray,
+    entity: IntArray,
+    fraud: AnyArray,
+    weight: FloatArray,
+    k: float,
+    remove: AnyArray,
+) -> FloatArray:
     """Return the entities with fraud found on each day: expected, fewest and most, shape ``(n_days, 3)``.
 
     Of the equal scores that straddle the cut each has the same chance to be among the K. What a day finds is removed
@@ -68,7 +68,7 @@ def found_per_day(
 
 
 @jit
-def cells_drawn(drawn: Ints, cell: Array, n_cells: int) -> Ints:
+def cells_drawn(drawn: IntArray, cell: AnyArray, n_cells: int) -> IntArray:
     """Return how many drawn events lie in each cell, shape ``(n_cells,)``; an event drawn twice counts twice.
 
     Parameters
@@ -85,7 +85,7 @@ def cells_drawn(drawn: Ints, cell: Array, n_cells: int) -> Ints:
 
 
 @jit
-def groups_drawn(drawn: Ints, n_clusters: int, codes: Array, starts: Ints) -> tuple[Ints, Array]:
+def groups_drawn(drawn: IntArray, n_clusters: int, codes: AnyArray, starts: IntArray) -> tuple[IntArray, AnyArray]:
     """Return how many events of each group are drawn, shape ``(n_groups,)``, and how often each cluster was drawn.
 
     Parameters

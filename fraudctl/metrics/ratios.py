@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fraudctl.arrays import BoolArray, FloatArray
 from fraudctl.costs import Baseline, ConstantAction, CostMatrix, baseline, minimum_risk, perfect_cost, taken_cost
 from fraudctl.figures import number
 from fraudctl.money import NEGLIGIBLE
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

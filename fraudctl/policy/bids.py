@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import BoolArray, FloatArray, IntArray
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 
 Per = Literal["day", "week"]
 

@@ -13,16 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import (
-    OUTCOMES,
-    BoolArray,
-    CodeArray,
-    FloatArray,
-    IntArray,
-    baseline,
-    constant_codes,
-    cost_matrix,
-)
+from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from fraudctl.costs import OUTCOMES, baseline, constant_codes, cost_matrix
 from fraudctl.errors import ProjectError
 from fraudctl.policy.bids import Arrivals, BidPrices, fit_bids
 from fraudctl.policy.constant import limits_of, reach_among

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import BoolArray, CostMatrix, IntArray
+from fraudctl.arrays import BoolArray, IntArray
+from fraudctl.costs import CostMatrix
 from fraudctl.policy.bids import Moments, Per, local_period
 from fraudctl.policy.places import CapacityLimit
 from fraudctl.project import Project

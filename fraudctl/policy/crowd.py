@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from fraudctl.costs import BoolArray, CodeArray, FloatArray, IntArray
+from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from fraudctl.policy.bids import Moments, Per
 from fraudctl.policy.decide import Policy
 from fraudctl.policy.places import CapacityUse, Served

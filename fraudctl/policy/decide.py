@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import CodeArray, CostMatrix, FloatArray, IntArray, expected_cost
+from fraudctl.arrays import CodeArray, FloatArray, IntArray
+from fraudctl.costs import CostMatrix, expected_cost
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments

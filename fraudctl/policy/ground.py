@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import BoolArray, CodeArray, FloatArray, IntArray, taken_cost
+from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from fraudctl.costs import taken_cost
 from fraudctl.errors import DataError
 from fraudctl.metrics import ratios
 from fraudctl.policy.bids import local_period

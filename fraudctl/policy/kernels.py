@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from fraudctl.arrays import AnyArray, FloatArray, IntArray
 from fraudctl.features.batch.jit import jit
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
 
 
 @jit
-def place_values(gain: Floats, forced: Array, chance: Floats, slot: Ints, n_slots: int, n_places: int) -> Floats:
+def place_values(
+    gain: FloatArray, forced: AnyArray, chance: FloatArray, slot: IntArray, n_slots: int, n_places: int
+) -> FloatArray:
     """Give what one more place is worth, shape ``(n_slots, n_places)``: column k - 1 with k places left.
 
     ``value[k]`` is the expected benefit of what is still to come with k places left, counted backwards from the end of
@@ -47,7 +43,7 @@ def place_values(gain: Floats, forced: Array, chance: Floats, slot: Ints, n_slot
 
 
 @jit
-def cheapest(priced: Floats, room: Array, first: int, last: int) -> int:
+def cheapest(priced: FloatArray, room: AnyArray, first: int, last: int) -> int:
     """Give the cheapest action with room in ``[first, last)``, of equals the mildest; -1 where none has room."""
     code = -1
     for a in range(first, last):
@@ -57,7 +53,7 @@ def cheapest(priced: Floats, room: Array, first: int, last: int) -> int:
 
 
 @jit
-def pick(priced: Floats, room: Array, floor: int) -> int:
+def pick(priced: FloatArray, room: AnyArray, floor: int) -> int:
     """Give the action of one event; see `places.serve_in_turn`."""
     n_actions = len(priced)
     if floor > np.argmin(priced):
@@ -70,9 +66,19 @@ def pick(priced: Floats, room: Array, floor: int) -> int:
 
 @jit
 def serve(
-    cost: Floats, floor: Array, limited: Ints, period: Ints, slot: Ints, left: Ints, limit: Ints, level: Ints,
-    level_start: Ints, price: Floats, price_start: Ints, n_levels: Ints,
-) -> tuple[Array, Ints]:  # fmt: skip
+    cost: FloatArray,
+    floor: AnyArray,
+    limited: IntArray,
+    period: IntArray,
+    slot: IntArray,
+    left: IntArray,
+    limit: IntArray,
+    level: IntArray,
+    level_start: IntArray,
+    price: FloatArray,
+    price_start: IntArray,
+    n_levels: IntArray,
+) -> tuple[AnyArray, IntArray]:
     """Serve events one after the other; return the action of each, and the slots left when it came.
 
     Parameters

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fraudctl.costs import BoolArray, FloatArray, IntArray
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
 from fraudctl.figures import exact, number, percent
 from fraudctl.metrics import ratios

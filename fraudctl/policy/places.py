@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fraudctl.costs import CodeArray, FloatArray, IntArray
+from fraudctl.arrays import CodeArray, FloatArray, IntArray
 from fraudctl.policy.bids import BidPrices, Moments, Per
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import CodeArray, FloatArray, IntArray, expected_cost
+from fraudctl.arrays import CodeArray, FloatArray, IntArray
+from fraudctl.costs import expected_cost
 from fraudctl.errors import DataError
 from fraudctl.figures import number
 from fraudctl.policy.bids import Moments, Per

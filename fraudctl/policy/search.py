@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fraudctl.costs import FloatArray, IntArray
+from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.uncertainty import Clusters
 
 TOLERANCE = 0.01

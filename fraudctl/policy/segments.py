@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.costs import BoolArray, FloatArray, IntArray
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
 from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.metrics import ratios

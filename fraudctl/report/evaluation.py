@@ -10,7 +10,6 @@ from typing import Final
 
 from fraudctl.categories import shown as category_text
 from fraudctl.evaluate.result import CostSums, Evaluation, Period, RuleResult, SegmentOutcome, ThresholdCost
-from fraudctl.explain.wording import cost_words, policy_words
 from fraudctl.figures import money, percent, period, whole
 from fraudctl.report import charts
 from fraudctl.report import evaluation_sentences as said
@@ -58,6 +57,7 @@ from fraudctl.results import as_object
 from fraudctl.sentences import Sentence, fixed
 from fraudctl.split import RandomSplit
 from fraudctl.uncertainty import Estimate
+from fraudctl.wording import cost_words, policy_words
 
 VERDICT_TONES: Final[dict[str, Tone]] = {
     "pass": "good", "fail": "bad", "inconclusive": "warn", "refused": "bad", "none": "muted",

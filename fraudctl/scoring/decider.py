@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import FloatArray
 from fraudctl.bundle import understood
 from fraudctl.dependence import Dependence, of_policy
 from fraudctl.errors import BundleError, FraudctlError
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
     from fraudctl.features.online import OnlineRow
 
-Floats = npt.NDArray[np.float64]
 
 Explained = Literal["all", "alerts", "none"]
 EXPLAINED: Final[tuple[Explained, ...]] = get_args(Explained)
@@ -167,7 +167,7 @@ class Decider:
         reasons = self._reasons(row, self.forest.explain(leaves), towards_alert=alert) if wanted else ()
         return Decision(event["event_id"], y_score, y_prob, self.single.actions[code], by, reasons, place)
 
-    def _reasons(self, row: OnlineRow, values: Floats, *, towards_alert: bool) -> tuple[Reason, ...]:
+    def _reasons(self, row: OnlineRow, values: FloatArray, *, towards_alert: bool) -> tuple[Reason, ...]:
         """Do what `reasons.choose` does for one row."""
         push = values if towards_alert else -values
         push = np.where(self._closed, -np.inf, push)
@@ -237,7 +237,7 @@ class Decider:
         )
 
     def _decided(
-        self, frame: pl.DataFrame, y_prob: Floats, used: CapacityUse | None
+        self, frame: pl.DataFrame, y_prob: FloatArray, used: CapacityUse | None
     ) -> tuple[npt.NDArray[np.int8], pl.Series]:
         crowd = Crowd.of(frame, y_prob, self.policy)
         served = crowd.serve(self.policy, used=used)

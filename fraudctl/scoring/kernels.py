@@ -7,22 +7,21 @@ Float32 without NaN: the numbers of the model, then 0 or 1 for every split on a 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
 from fraudctl.features.batch.jit import jit
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
-Array = npt.NDArray[Any]
 
 
 @jit
 def score_row(
-    row: Singles, split_start: Ints, column: Array, border: Singles, leaf_start: Ints, leaf_value: Floats, leaves: Ints
+    row: SingleArray,
+    split_start: IntArray,
+    column: AnyArray,
+    border: SingleArray,
+    leaf_start: IntArray,
+    leaf_value: FloatArray,
+    leaves: IntArray,
 ) -> float:
     """Give the sum of the leaf values of one row, tree after tree, and note the positions of its leaves."""
     total = 0.0
@@ -39,7 +38,13 @@ def score_row(
 
 @jit
 def explain_row(
-    leaves: Ints, leaf_start: Ints, shap_start: Ints, feature_start: Ints, feature: Array, shap: Floats, out: Floats
+    leaves: IntArray,
+    leaf_start: IntArray,
+    shap_start: IntArray,
+    feature_start: IntArray,
+    feature: AnyArray,
+    shap: FloatArray,
+    out: FloatArray,
 ) -> None:
     """Add up what each feature contributes in the leaves of one row; ``out`` is the model's features in their order."""
     out[:] = 0.0
@@ -52,17 +57,17 @@ def explain_row(
 
 @jit
 def explain_rows(
-    rows: Singles,
-    split_start: Ints,
-    column: Array,
-    border: Singles,
-    leaf_start: Ints,
-    leaf_value: Floats,
-    shap_start: Ints,
-    feature_start: Ints,
-    feature: Array,
-    shap: Floats,
-    out: Floats,
+    rows: SingleArray,
+    split_start: IntArray,
+    column: AnyArray,
+    border: SingleArray,
+    leaf_start: IntArray,
+    leaf_value: FloatArray,
+    shap_start: IntArray,
+    feature_start: IntArray,
+    feature: AnyArray,
+    shap: FloatArray,
+    out: FloatArray,
 ) -> None:
     """Do what `score_row` and `explain_row` do for many rows; ``out`` has the shape (n_rows, n_features)."""
     leaves = np.empty(len(split_start) - 1, np.int64)
@@ -72,7 +77,7 @@ def explain_rows(
 
 
 @jit
-def bin_column(values: Singles, borders: Singles, out: Array) -> None:
+def bin_column(values: SingleArray, borders: SingleArray, out: AnyArray) -> None:
     """Count, for each value of a column, the borders that it lies above.
 
     Border after border over a stretch of rows that stays in the nearest cache: the processor compares many at once, and
@@ -96,14 +101,14 @@ def bin_column(values: Singles, borders: Singles, out: Array) -> None:
 
 @jit
 def score_block(
-    bins: Array,
-    split_start: Ints,
-    column: Array,
-    rank: Array,
-    leaf_start: Ints,
-    leaf_value: Floats,
-    leaf: Array,
-    out: Floats,
+    bins: AnyArray,
+    split_start: IntArray,
+    column: AnyArray,
+    rank: AnyArray,
+    leaf_start: IntArray,
+    leaf_value: FloatArray,
+    leaf: AnyArray,
+    out: FloatArray,
 ) -> None:
     """Give the sums of leaf values of a block of rows, added tree after tree as `score_row` adds them.
 
@@ -131,7 +136,9 @@ def score_block(
 
 
 @jit
-def known_values(depth: int, classes: Array, n_classes: int, leaf_value: Floats, leaf_weight: Floats) -> Floats:
+def known_values(
+    depth: int, classes: AnyArray, n_classes: int, leaf_value: FloatArray, leaf_weight: FloatArray
+) -> FloatArray:
     """Give what a symmetric tree expects at every leaf when only some features are known, for every set of features.
 
     Where a split is on a known feature the leaf's way is taken, elsewhere both, by their training weights; a way that
@@ -170,7 +177,7 @@ def known_values(depth: int, classes: Array, n_classes: int, leaf_value: Floats,
 
 
 @jit
-def shapley_values(known: Floats, n_classes: int, share: Floats, out: Floats) -> None:
+def shapley_values(known: FloatArray, n_classes: int, share: FloatArray, out: FloatArray) -> None:
     """Give the Shapley values of every leaf from `known_values`: its path-dependent SHAP values.
 
     Lundberg et al., *Consistent Individualized Feature Attribution for Tree Ensembles* (2018).

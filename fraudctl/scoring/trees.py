@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.files import system_errors
 from fraudctl.train.model import MISSING, ModelColumns
@@ -31,12 +31,8 @@ from fraudctl.train.model import MISSING, ModelColumns
 if TYPE_CHECKING:
     from catboost import CatBoost
 
-Floats = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
 
-ShapTables = tuple[Ints, Ints, Ints, Array, Floats]
+ShapTables = tuple[IntArray, IntArray, IntArray, AnyArray, FloatArray]
 
 AGREES_TO: Final = 1e-12
 """Largest allowed difference between our contributions and CatBoost's, relative to the score's size."""
@@ -68,18 +64,18 @@ class Forest:
     bias: float
     base: float
     codes: Mapping[str, Mapping[str, int]]
-    _trees: tuple[Ints, Array, Singles, Ints, Floats]
+    _trees: tuple[IntArray, AnyArray, SingleArray, IntArray, FloatArray]
     _shap: ShapTables
-    _virtual: tuple[tuple[int, Array], ...]
-    _high_nan: Array
-    _bins: tuple[Ints, Singles, Array]
+    _virtual: tuple[tuple[int, AnyArray], ...]
+    _high_nan: AnyArray
+    _bins: tuple[IntArray, SingleArray, AnyArray]
 
     @property
     def n_trees(self) -> int:
         """Number of trees."""
         return len(self._trees[0]) - 1
 
-    def encode(self, numbers: Sequence[float] | Floats, categories: Mapping[str, str | None]) -> Singles:
+    def encode(self, numbers: Sequence[float] | FloatArray, categories: Mapping[str, str | None]) -> SingleArray:
         """Give one row as the trees see it.
 
         Parameters
@@ -105,7 +101,7 @@ class Forest:
             at += len(table)
         return row
 
-    def score(self, row: Singles) -> tuple[float, Ints]:
+    def score(self, row: SingleArray) -> tuple[float, IntArray]:
         """Give the raw score of an encoded row, and the leaves it falls into (for `explain`)."""
         from fraudctl.scoring.kernels import score_row
 
@@ -113,7 +109,7 @@ class Forest:
         total = score_row(row, *self._trees, leaves)
         return self.scale * total + self.bias, leaves
 
-    def explain(self, leaves: Ints) -> Floats:
+    def explain(self, leaves: IntArray) -> FloatArray:
         """Give the contribution of each column, in log-odds, of the row that fell into these leaves."""
         from fraudctl.scoring.kernels import explain_row
 
@@ -121,7 +117,7 @@ class Forest:
         explain_row(leaves, *self._shap, out)
         return out
 
-    def score_frame(self, frame: pl.DataFrame, *, threads: int | None = None) -> Floats:
+    def score_frame(self, frame: pl.DataFrame, *, threads: int | None = None) -> FloatArray:
         """Give the raw scores of many rows, shape ``(n_events,)``; bit by bit those of `score`.
 
         Parameters
@@ -141,7 +137,7 @@ class Forest:
             list(pool.map(lambda part: self._score_part(columns, part, out[part]), parts))
         return np.asarray(self.scale * out + self.bias, dtype=np.float64)
 
-    def _plain_columns(self, frame: pl.DataFrame) -> dict[int, Array]:
+    def _plain_columns(self, frame: pl.DataFrame) -> dict[int, AnyArray]:
         """Give the columns that the trees look at, by position: numbers without NaN, codes of categories."""
         used = [name for at, name in enumerate(self.columns.names) if self._used[at]]
         plain = frame.select(self._plain_column(name) for name in used)
@@ -156,7 +152,7 @@ class Forest:
         known = text.replace_strict(dict(codes), default=len(codes) + 1, return_dtype=pl.Int64)
         return pl.when(text.is_null()).then(len(codes)).otherwise(known).alias(name)
 
-    def _score_part(self, columns: Mapping[int, Array], part: slice, out: Floats) -> None:
+    def _score_part(self, columns: Mapping[int, AnyArray], part: slice, out: FloatArray) -> None:
         """Bring some rows through all trees, block by block."""
         from fraudctl.scoring.kernels import score_block
 
@@ -170,7 +166,7 @@ class Forest:
                 leaf[: rows.stop - start], out[rows],
             )  # fmt: skip
 
-    def _binned(self, columns: Mapping[int, Array], part: slice) -> Array:
+    def _binned(self, columns: Mapping[int, AnyArray], part: slice) -> AnyArray:
         """Give the bins of some rows, shape (n_columns, n_rows), those of splits on categories last."""
         from fraudctl.scoring.kernels import bin_column
 
@@ -186,19 +182,19 @@ class Forest:
         return bins
 
     @cached_property
-    def _is_virtual(self) -> Array:
+    def _is_virtual(self) -> AnyArray:
         """Whether a column is looked at through virtual ones: a category."""
         return np.array([name in self.codes for name in self.columns.names])
 
     @cached_property
-    def _used(self) -> Array:
+    def _used(self) -> AnyArray:
         """Whether any tree looks at a column."""
         starts = self._bins[0]
         used = np.diff(starts)[: len(self.columns.names)] > 0
         used[[position for position, _ in self._virtual]] = True
         return used
 
-    def explain_frame(self, frame: pl.DataFrame) -> Floats:
+    def explain_frame(self, frame: pl.DataFrame) -> FloatArray:
         """Give the contributions of many rows, shape ``(n_events, n_columns)``; bit by bit those of `explain`."""
         from fraudctl.scoring.kernels import explain_rows
 
@@ -206,7 +202,7 @@ class Forest:
         explain_rows(self._wide(frame), *self._trees, *self._shap[1:], out)
         return out
 
-    def _wide(self, frame: pl.DataFrame) -> Singles:
+    def _wide(self, frame: pl.DataFrame) -> SingleArray:
         """Give rows as `encode` does, shape ``(n_events, n_columns and virtual columns)``."""
         n = len(self.columns.names)
         wide = np.zeros((frame.height, n + sum(len(table) for _, table in self._virtual)), dtype=np.float32)
@@ -312,7 +308,7 @@ class _Reader:
         msg = "the model combines several columns in one split, which cannot be scored one by one"
         raise BundleError(msg, hint="train again")
 
-    def truths(self) -> Array:
+    def truths(self) -> AnyArray:
         """Give for every split on a category whether each of its values passes, as CatBoost says; by split."""
         n_splits = sum(len(tree["splits"]) for tree in self.trees)
         levels = {name: self.columns.levels(name) for name in self.codes}
@@ -329,7 +325,7 @@ class _Reader:
                     at += 1
         return out
 
-    def virtual(self, places: Mapping[tuple[int, bytes], int]) -> tuple[tuple[tuple[int, Array], ...], Ints]:
+    def virtual(self, places: Mapping[tuple[int, bytes], int]) -> tuple[tuple[tuple[int, AnyArray], ...], IntArray]:
         """Gather the splits on categories by column; and where each of them comes to stand."""
         moved, out, at = np.zeros(len(places), dtype=np.int64), [], 0
         for position in sorted({key[0] for key in places}):
@@ -341,7 +337,7 @@ class _Reader:
                 moved[place], at = at, at + 1
         return tuple(out), moved
 
-    def high_nan(self) -> Array:
+    def high_nan(self) -> AnyArray:
         """Say for each column whether null counts as the largest value; otherwise as the smallest."""
         out = np.zeros(len(self.columns.names), dtype=np.bool_)
         for item in self.floats:
@@ -349,8 +345,8 @@ class _Reader:
         return out
 
     def shap(
-        self, feature: Array, starts: Ints, leaf_start: Ints
-    ) -> tuple[tuple[Ints, Ints, Ints, Array, Floats], float]:
+        self, feature: AnyArray, starts: IntArray, leaf_start: IntArray
+    ) -> tuple[tuple[IntArray, IntArray, IntArray, AnyArray, FloatArray], float]:
         """Compute the contributions of every leaf of every tree, and what the trees expect together."""
         from fraudctl.scoring.kernels import known_values, shapley_values
 
@@ -375,7 +371,7 @@ class _Reader:
         return arrays, base
 
 
-def _offsets(lengths: Sequence[int]) -> Ints:
+def _offsets(lengths: Sequence[int]) -> IntArray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
@@ -383,7 +379,7 @@ def _shapley(size: int, n: int) -> float:
     return math.factorial(size) * math.factorial(n - size - 1) / math.factorial(n) if size < n else 0.0
 
 
-def _bins(column: Array, border: Singles, n_columns: int) -> tuple[Ints, Singles, Array]:
+def _bins(column: AnyArray, border: SingleArray, n_columns: int) -> tuple[IntArray, SingleArray, AnyArray]:
     """Give the rising borders of each column, and the rank of every split's border among those of its column."""
     by_column = [np.unique(border[column == c]) for c in range(n_columns)]
     starts = _offsets([len(item) for item in by_column])
@@ -401,7 +397,7 @@ def _plain_rows(columns: ModelColumns, n: int) -> pl.DataFrame:
     return pl.DataFrame(series)
 
 
-def _leaves(model: CatBoost, columns: ModelColumns, frame: pl.DataFrame) -> Ints:
+def _leaves(model: CatBoost, columns: ModelColumns, frame: pl.DataFrame) -> IntArray:
     from catboost import Pool
 
     found = model.calc_leaf_indexes(Pool(frame, cat_features=columns.categorical))

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import FloatArray
 from fraudctl.calibrate import fit_calibrator, log_odds, undo_sampling
 from fraudctl.metrics.ranking import average_precision
 from fraudctl.train.model import MISSING, ModelColumns
 from fraudctl.weights import in_events
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
-    Floats = NDArray[np.float64]
 
 AMOUNT: Final = "amount alone"
 LABEL_RATE: Final = "label rate alone"
@@ -51,13 +51,13 @@ class BaselineRows:
     """
 
     train: pl.DataFrame
-    weight: Floats
+    weight: FloatArray
     kept: float
     valid: pl.DataFrame
     columns: ModelColumns
 
 
-def baseline_scores(rows: BaselineRows) -> dict[str, Floats]:
+def baseline_scores(rows: BaselineRows) -> dict[str, FloatArray]:
     """Give the log-odds of every baseline that the data allow for ``rows.valid``, each of shape ``(n_valid,)``.
 
     One column alone becomes log-odds by a logistic fit on the training rows; that keeps its order, so a ranking by it
@@ -86,13 +86,13 @@ def _best_label_rate(rows: BaselineRows) -> str | None:
     return max(ranked)[1] if ranked else None
 
 
-def _column(frame: pl.DataFrame, name: str) -> Floats:
+def _column(frame: pl.DataFrame, name: str) -> FloatArray:
     values = frame[name].cast(pl.Float64)
     least = values.min()
     return np.asarray(values.fill_null(0.0 if least is None else least).to_numpy(), dtype=np.float64)
 
 
-def _one_column(rows: BaselineRows, name: str) -> Floats:
+def _one_column(rows: BaselineRows, name: str) -> FloatArray:
     train, valid = _column(rows.train, name), _column(rows.valid, name)
     fitted = fit_calibrator(rows.train["label"].to_numpy(), train, method="logistic", weight=rows.weight)
     if fitted is None:
@@ -101,7 +101,7 @@ def _one_column(rows: BaselineRows, name: str) -> Floats:
     return undo_sampling(slope * valid + intercept, kept=rows.kept)
 
 
-def logistic_scores(rows: BaselineRows) -> Floats:
+def logistic_scores(rows: BaselineRows) -> FloatArray:
     """Fit a ridge logistic regression on the model's features and give the log-odds of the validation rows.
 
     Numbers are put on a signed logarithmic scale and standardised, with a column that marks nulls; of a category the
@@ -142,14 +142,14 @@ class _Design:
         dummies = {name: (MISSING, *values[:_MOST_DUMMIES]) for name, values in vocabularies.items()}
         return cls(numbers, {name: tuple(values) for name, values in dummies.items()})
 
-    def apply(self, matrix: pl.DataFrame) -> Floats:
+    def apply(self, matrix: pl.DataFrame) -> FloatArray:
         """Give the design, shape ``(n_events, n_columns)``, filled some rows at a time."""
         out = np.empty((matrix.height, 2 * len(self.numbers) + sum(map(len, self.dummies.values()))))
         for start in range(0, matrix.height, _ROWS_AT_ONCE):
             self._fill(out[start : start + _ROWS_AT_ONCE], matrix[start : start + _ROWS_AT_ONCE])
         return out
 
-    def _fill(self, out: Floats, matrix: pl.DataFrame) -> None:
+    def _fill(self, out: FloatArray, matrix: pl.DataFrame) -> None:
         at = 0
         for name, (mean, spread) in self.numbers.items():
             values = _signed_log(matrix[name])
@@ -164,6 +164,6 @@ class _Design:
                 at += 1
 
 
-def _signed_log(values: pl.Series) -> Floats:
+def _signed_log(values: pl.Series) -> FloatArray:
     numbers = values.cast(pl.Float64).fill_null(np.nan).to_numpy()
     return np.asarray(np.sign(numbers) * np.log1p(np.abs(numbers)), dtype=np.float64)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fraudctl.arrays import FloatArray
 from fraudctl.calibrate import sigmoid
 from fraudctl.costs import BASE_RULE, CostMatrix, cost_matrix, minimum_risk, taken_cost
 from fraudctl.metrics.ranking import Ranking, ap_of, recall_of
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
     from fraudctl.project import Project
 
-    Floats = NDArray[np.float64]
-    Figure = Callable[[Floats], float]
+    Figure = Callable[[FloatArray], float]
     """Takes the weights of the events and gives the figure of an objective."""
 
 N_GROUPS: Final = 20
@@ -52,9 +52,9 @@ class FoldRows:
     """
 
     y_true: NDArray[np.int8]
-    weight: Floats
+    weight: FloatArray
     group: NDArray[np.int64]
-    cost_table: Floats | None
+    cost_table: FloatArray | None
 
     @property
     def has_both_classes(self) -> bool:
@@ -79,7 +79,7 @@ class Objective:
         """What savings are measured against; None for an objective that is no money."""
         return BASE_RULE if self.needs_costs else None
 
-    def value(self, rows: FoldRows, y_score: Floats, *, weight: Floats | None = None) -> float:
+    def value(self, rows: FoldRows, y_score: FloatArray, *, weight: FloatArray | None = None) -> float:
         """Give the figure for log-odds ``y_score`` of shape ``(n_events,)``; NaN where it is not defined.
 
         For savings each event gets the action of the lowest expected cost at the probability that the score means. No
@@ -87,7 +87,7 @@ class Objective:
         """
         return self.figure(rows, y_score)(rows.weight if weight is None else weight)
 
-    def figure(self, rows: FoldRows, y_score: Floats) -> Figure:
+    def figure(self, rows: FoldRows, y_score: FloatArray) -> Figure:
         """Return the function from weights, shape ``(n_events,)``, to `value`; what no weight changes is done once."""
         table = rows.cost_table
         if self.needs_costs and table is not None:
@@ -118,14 +118,14 @@ def entity_groups(table: pl.DataFrame, *, cluster: str | None) -> NDArray[np.int
     return np.where(codes < 0, own, codes) % N_GROUPS
 
 
-def judge_rows(rows: pl.DataFrame, *, objective: Objective, weight: Floats, group: NDArray[np.int64]) -> FoldRows:
+def judge_rows(rows: pl.DataFrame, *, objective: Objective, weight: FloatArray, group: NDArray[np.int64]) -> FoldRows:
     """Prepare the labelled rows of a fold."""
     cost_table = objective.matrix.per_event(rows) if objective.needs_costs else None
     return FoldRows(rows["label"].to_numpy().astype(np.int8), weight, group, cost_table)
 
 
 def paired_gain(
-    objective: Objective, folds: Sequence[FoldRows], new: Sequence[Floats], old: Sequence[Floats]
+    objective: Objective, folds: Sequence[FoldRows], new: Sequence[FloatArray], old: Sequence[FloatArray]
 ) -> Gain | None:
     """Compare two sets of scores on the same rows of the same folds.
 
@@ -141,14 +141,14 @@ def paired_gain(
     return gain_of(a, b)
 
 
-def jackknifed(objective: Objective, rows: FoldRows, y_score: Floats) -> Floats:
+def jackknifed(objective: Objective, rows: FoldRows, y_score: FloatArray) -> FloatArray:
     """Return the figure of all rows, then without each group of entities in turn, shape ``(1 + N_GROUPS,)``."""
     figure = objective.figure(rows, y_score)
     without = (np.where(rows.group == group, 0.0, rows.weight) for group in range(N_GROUPS))
     return np.array([figure(rows.weight), *map(figure, without)])
 
 
-def gain_of(new: Sequence[Floats], old: Sequence[Floats]) -> Gain | None:
+def gain_of(new: Sequence[FloatArray], old: Sequence[FloatArray]) -> Gain | None:
     """Compare the figures of two sets of scores, from `jackknifed` on the same rows, one array for each fold.
 
     The interval is the estimate ± 1.645 standard errors of the delete-a-group jackknife,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from fraudctl.arrays import FloatArray
 from fraudctl.metrics.calibration import ece_of, equal_mass_bins
 from fraudctl.train.summary import CalibrationReport, FoldBin, Range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
 
 N_DRAWS: Final = 200
 """Draws of outcomes from the probabilities themselves."""
@@ -25,7 +25,7 @@ _RANGE: Final = (0.05, 0.95)
 
 
 def calibration_report(
-    y_true: NDArray[Any], y_prob: Floats, *, seed: int, weight: Floats | None = None
+    y_true: NDArray[Any], y_prob: FloatArray, *, seed: int, weight: FloatArray | None = None
 ) -> CalibrationReport:
     """Return the expected calibration error and the reliability curve, each with its 90 % range under perfection.
 
@@ -62,7 +62,7 @@ def calibration_report(
     )
 
 
-def _sums(bins: NDArray[np.int64], values: Floats) -> Floats:
+def _sums(bins: NDArray[np.int64], values: FloatArray) -> FloatArray:
     return np.bincount(bins, weights=values).astype(np.float64)
 
 

@@ -75,7 +75,7 @@ def explain_model(
     """
     from fraudctl.explain.result import Basis
     from fraudctl.explain.run import SAMPLE, explain
-    from fraudctl.explain.wording import policy_words
+    from fraudctl.wording import policy_words
 
     _require_time(project)
     progress = progress or Silent()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fraudctl.results import JsonObject
 
 
-class Kind(StrEnum):
+class SchemaKind(StrEnum):
     """A document with a JSON Schema."""
 
     PROJECT = "project"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
     """``compare --json``."""
 
 
-def json_schema_of(kind: Kind) -> JsonObject:
+def json_schema_of(kind: SchemaKind) -> JsonObject:
     """Return the JSON Schema (draft 2020-12) of a document.
 
     That of a result has an ``$id`` with its name and ``schema_version``, and a description of every key.
@@ -42,7 +42,7 @@ def json_schema_of(kind: Kind) -> JsonObject:
     kind
         Which document.
     """
-    if kind is Kind.PROJECT:
+    if kind is SchemaKind.PROJECT:
         from fraudctl.project import json_schema
 
         return json_schema()
@@ -52,7 +52,7 @@ def json_schema_of(kind: Kind) -> JsonObject:
     return schema_of(result, name=kind.value, version=_version(result))
 
 
-def _results() -> dict[Kind, type]:
+def _results() -> dict[SchemaKind, type]:
     from fraudctl.checks.report import CheckReport
     from fraudctl.compare import Comparison
     from fraudctl.evaluate.result import GateResult
@@ -62,13 +62,13 @@ def _results() -> dict[Kind, type]:
     from fraudctl.workflows.train import TrainResult
 
     return {
-        Kind.EVALUATION: EvaluationResult,
-        Kind.EXPLANATION: ExplainResult,
-        Kind.EVENT: EventExplanation,
-        Kind.TRAINING: TrainResult,
-        Kind.CHECK: CheckReport,
-        Kind.GATE: GateResult,
-        Kind.COMPARISON: Comparison,
+        SchemaKind.EVALUATION: EvaluationResult,
+        SchemaKind.EXPLANATION: ExplainResult,
+        SchemaKind.EVENT: EventExplanation,
+        SchemaKind.TRAINING: TrainResult,
+        SchemaKind.CHECK: CheckReport,
+        SchemaKind.GATE: GateResult,
+        SchemaKind.COMPARISON: Comparison,
     }
 
 

@@ -21,3 +21,14 @@ def test_no_class_name_is_defined_twice() -> None:
     left = {name for name, found in twice.items() if all(place.startswith("features/") for place in found)}
     assert left <= INSIDE_FEATURES
     assert {name: found for name, found in twice.items() if name not in left} == {}
+
+
+def test_array_types_are_named_in_one_place() -> None:
+    named = [
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith(("npt.NDArray[", "NDArray["))
+    ]
+    outside = {place for place in named if not place.startswith("features/")}
+    assert outside == {"arrays.py"}

@@ -18,10 +18,10 @@ from fraudctl.project import load_project
 from fraudctl.results import as_object, from_json
 from fraudctl.train.summary import TrainingSummary
 from fraudctl.workflows.audit import TrainingAudit
-from fraudctl.workflows.schemas import Kind, json_schema_of
+from fraudctl.workflows.schemas import SchemaKind, json_schema_of
 from fraudctl.workflows.train import choose_threshold
 
-RESULTS = [kind for kind in Kind if kind is not Kind.PROJECT]
+RESULTS = [kind for kind in SchemaKind if kind is not SchemaKind.PROJECT]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", RESULTS)
-def test_a_schema_is_versioned_closed_and_describes_every_key(kind: Kind) -> None:
+def test_a_schema_is_versioned_closed_and_describes_every_key(kind: SchemaKind) -> None:
     schema = json_schema_of(kind)
     Draft202012Validator.check_schema(schema)
     assert str(schema["$id"]).startswith(f"urn:fraudctl:schema:{kind.value}:")
@@ -68,12 +68,12 @@ def test_the_project_file_keeps_its_schema(folder: Path) -> None:
     assert "costs" in json.loads(plain.out)["properties"]
 
 
-def require_valid(kind: Kind, document: object) -> None:
+def require_valid(kind: SchemaKind, document: object) -> None:
     problems = [f"{item.json_path}: {item.message[:200]}" for item in valid(kind).iter_errors(document)]
     assert problems == []
 
 
-def valid(kind: Kind) -> Draft202012Validator:
+def valid(kind: SchemaKind) -> Draft202012Validator:
     return Draft202012Validator(json_schema_of(kind))
 
 
@@ -85,25 +85,25 @@ def printed(folder: Path, *args: str) -> Any:
 
 def test_what_commands_print_is_what_their_schemas_say(folder: Path) -> None:
     evaluation = printed(folder, "evaluate")
-    require_valid(Kind.EVALUATION, evaluation)
-    require_valid(Kind.GATE, evaluation["gate"])
+    require_valid(SchemaKind.EVALUATION, evaluation)
+    require_valid(SchemaKind.GATE, evaluation["gate"])
     assert evaluation["by_segment"]["channel"]
     assert evaluation["gate"]["rules"]
     explanation = printed(folder, "explain")
-    require_valid(Kind.EXPLANATION, explanation)
+    require_valid(SchemaKind.EXPLANATION, explanation)
     event = str(explanation["errors"][0]["event_id"])
-    require_valid(Kind.EVENT, printed(folder, "explain", "--event", event))
-    require_valid(Kind.CHECK, printed(folder, "check"))
+    require_valid(SchemaKind.EVENT, printed(folder, "explain", "--event", event))
+    require_valid(SchemaKind.CHECK, printed(folder, "check"))
     first = next(path.name for path in (folder / "models").iterdir() if (path / "manifest.json").exists())
-    require_valid(Kind.TRAINING, printed(folder, "threshold"))
-    require_valid(Kind.COMPARISON, printed(folder, "compare", first, "latest"))
-    assert list(valid(Kind.EVALUATION).iter_errors({**evaluation, "new": 1})), "a schema that takes every key"
+    require_valid(SchemaKind.TRAINING, printed(folder, "threshold"))
+    require_valid(SchemaKind.COMPARISON, printed(folder, "compare", first, "latest"))
+    assert list(valid(SchemaKind.EVALUATION).iter_errors({**evaluation, "new": 1})), "a schema that takes every key"
 
 
 def test_a_training_result_is_valid_with_all_of_its_parts(folder: Path) -> None:
     found = choose_threshold(load_project(folder))
     whole = replace(found, audit=TrainingAudit(1, 2, 3, 4), timings={"features": 0.5}, peak_memory_mb=1.5)
-    require_valid(Kind.TRAINING, as_object(whole))
+    require_valid(SchemaKind.TRAINING, as_object(whole))
 
 
 def test_a_training_summary_is_read_as_it_was_written(folder: Path) -> None:

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fraudctl.workflows.schemas import Kind
+from fraudctl.workflows.schemas import SchemaKind
 
 
 def schema(
-    *, of: Annotated[Kind, typer.Option("--of", help="The project file, or the JSON of a command.")] = Kind.PROJECT
+    *,
+    of: Annotated[
+        SchemaKind, typer.Option("--of", help="The project file, or the JSON of a command.")
+    ] = SchemaKind.PROJECT,
 ) -> None:
     """Print a JSON Schema: of fraudctl.toml, for editors, or of the JSON that a command prints."""
     from fraudctl.cli.session import to_json

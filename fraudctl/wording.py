@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from fraudctl.categories import quoted_values
-from fraudctl.costs import CostCell, CostMatrix
 from fraudctl.figures import length, money, number, plain, rounded_length, rounded_plain, whole
-from fraudctl.policy import Policy
+
+if TYPE_CHECKING:
+    from fraudctl.costs import CostCell, CostMatrix
+    from fraudctl.policy import Policy
 
 
 def cost_words(matrix: CostMatrix) -> tuple[str, ...]:

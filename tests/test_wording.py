@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fraudctl.costs import CostCell, CostMatrix
-from fraudctl.explain.wording import policy_words
 from fraudctl.policy import CapacityLimit, Policy, PolicyRule
 from fraudctl.policy.bids import BidPrices
 from fraudctl.policy.segments import Segments
+from fraudctl.wording import policy_words
 
 MATRIX = CostMatrix(
     ("allow", "review", "block"),
