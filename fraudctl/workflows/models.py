@@ -207,7 +207,7 @@ def compare_models(
     Parameters
     ----------
     a, b
-        Each a version, a path, ``latest`` or ``champion``; differences are B minus A.
+        Each a version, a path, ``latest`` or ``champion``; differences are A minus B.
     from_time, until
         Period ``[from_time, until)``; by default the test period of the model with the later as_of.
 
