@@ -71,8 +71,17 @@ def test_data(tmp_path, columns, words):
     refused(tmp_path, DataError, words)
 
 
-@pytest.mark.parametrize("other", [pl.Datetime("ms"), pl.Datetime("ns"), pl.Date, pl.Int64])
-def test_files_with_mixed_time_units(tmp_path, other):
+@pytest.mark.parametrize("unit", ["ms", "ns"])
+def test_files_with_mixed_time_units_are_read_as_the_same_instants(tmp_path, unit):
+    table().write_parquet(tmp_path / "a.parquet")
+    later = table(id=list(range(10, 10 + N)))
+    later.with_columns(pl.col("at").dt.cast_time_unit(unit)).write_parquet(tmp_path / "b.parquet")
+    times = features(tmp_path).sort("event_id")["event_time"]
+    assert times[N:].to_list() == times[:N].to_list()
+
+
+@pytest.mark.parametrize("other", [pl.Date, pl.Int64])
+def test_files_of_which_one_has_no_times_are_refused(tmp_path, other):
     table().write_parquet(tmp_path / "a.parquet")
     later = table(id=list(range(10, 10 + N)))
     later.with_columns(pl.col("at").cast(other)).write_parquet(tmp_path / "b.parquet")
