@@ -187,6 +187,6 @@ def test_training_does_not_begin_on_a_table_that_is_not_what_was_known(world, tm
     table = build_features(project)
     assert audit_before_training(project, table, progress=Silent()).events == TRAIN_SAMPLE
     name = next(item.name for item in table.features.features if item.dtype == "float" and item.family == "window")
-    leaky = replace(table, frame=table.frame.with_columns(pl.col(name).fill_null(0.0) + 1.0))
+    leaky = replace(table, loaded=table.frame.with_columns(pl.col(name).fill_null(0.0) + 1.0), path=None)
     with pytest.raises(DataError, match=f"could have been known at the event: .*{name}"):
         audit_before_training(project, leaky, progress=Silent())
