@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from fraudctl import __version__
+from fraudctl.cli.command import register
 from fraudctl.cli.commands import COMMANDS
-from fraudctl.cli.commands.models import models
-from fraudctl.cli.commands.state import state
+from fraudctl.cli.commands.models import MODELS
+from fraudctl.cli.commands.state import STATE
 from fraudctl.errors import ExitCode
 from fraudctl.plain import visible
 
@@ -47,9 +48,15 @@ def _root(
 
 
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
-app.add_typer(models, name="models")
-app.add_typer(state, name="state")
+    register(app, _name, _command)
+for _group, _help, _commands in (
+    ("models", "The versions of a project, and its champion.", MODELS),
+    ("state", "What scoring remembers: build it from history, look at it, compact it.", STATE),
+):
+    _below = typer.Typer(help=_help, no_args_is_help=True, rich_markup_mode=None)
+    for _name, _command in _commands.items():
+        register(_below, _name, _command)
+    app.add_typer(_below, name=_group)
 
 
 def run(args: list[str]) -> int:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, Verbose
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, ProjectPath
 from fraudctl.errors import ExitCode
 
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
+
+@command(
+    "fraudctl audit",
+    "fraudctl audit --sample 1000",
+    "fraudctl audit --features warehouse.parquet   # features that were computed elsewhere",
+)
 def audit(
+    session: Session,
     *,
     project: ProjectPath = HERE,
     sample: Annotated[int, typer.Option(min=1, help="Events to recompute.")] = 200,
@@ -19,18 +29,12 @@ def audit(
     snapshot: Annotated[
         Path | None, typer.Option(help="The same features as computed earlier, from fewer data.")
     ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Recompute sampled events from what was known then; exit 1 on any difference."""
     from fraudctl.cli.render import audit_tables
-    from fraudctl.cli.session import Session
     from fraudctl.project import load_project
     from fraudctl.workflows.audit import audit_features
 
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         result = audit_features(
             load_project(project), sample=sample, features_file=features, snapshot_file=snapshot, progress=progress

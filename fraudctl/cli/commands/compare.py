@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, Date, ProjectPath, moment
+
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
 
+@command(
+    "fraudctl compare champion latest",
+    'fraudctl compare champion latest --decisions "state/decisions/*.parquet"   # as decided in production',
+)
 def compare(
+    session: Session,
     a: Annotated[str, typer.Argument(help="A version, a path, latest or champion.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
     *,
@@ -20,18 +29,12 @@ def compare(
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Compare what was decided when the events came: logged Parquet.")
     ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Put two models side by side on the same events: where they disagree, and what it costs."""
     from fraudctl.cli.render import comparison_tables
-    from fraudctl.cli.session import Session
     from fraudctl.project import load_project
     from fraudctl.workflows.models import compare_logged, compare_models
 
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         opened, period = load_project(project), {"from_time": moment(from_), "until": moment(to)}
         if decisions is None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, Date, ProjectPath, moment
 from fraudctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
 
 class OutputFormat(StrEnum):
@@ -23,7 +27,13 @@ class OutputFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
+@command(
+    "fraudctl evaluate",
+    "fraudctl evaluate --require-gate --format github   # for CI",
+    "fraudctl evaluate --scores other-model.parquet --no-gate",
+)
 def evaluate(
+    session: Session,
     *,
     project: ProjectPath = HERE,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Version, path, latest or champion.")] = None,
@@ -40,14 +50,9 @@ def evaluate(
     ] = OutputFormat.TEXT,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Only report; the gate has no say.")] = False,
     require_gate: Annotated[bool, typer.Option("--require-gate", help="Refuse a project without [gate].")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Judge a model on a period that it cannot have seen, and apply the gate."""
     from fraudctl.cli.render import evaluation_tables, gate_text
-    from fraudctl.cli.session import Session
     from fraudctl.outputs import require_no_input, require_parquet_path
     from fraudctl.project import load_project
     from fraudctl.workflows.evaluate import evaluate_model, write_predictions, write_step_summary
@@ -56,13 +61,12 @@ def evaluate(
     if no_gate and require_gate:
         msg = "--no-gate and --require-gate contradict each other"
         raise UsageError(msg)
-    if as_json and output_format not in (OutputFormat.TEXT, OutputFormat.JSON):
+    if session.as_json and output_format not in (OutputFormat.TEXT, OutputFormat.JSON):
         msg = f"--json and --format {output_format.value} contradict each other"
         raise UsageError(msg)
     if predictions is not None:
         require_parquet_path(predictions)
-    as_json = as_json or output_format == OutputFormat.JSON
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
+    session.as_json = session.as_json or output_format == OutputFormat.JSON
     opened = load_project(project)
     if predictions is not None:
         require_no_input(predictions, opened, also=[] if scores is None else [str(scores)])

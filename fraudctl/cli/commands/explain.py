@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, Date, NoProgress, ProjectPath, Quiet, Verbose, moment
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, Date, ProjectPath, moment
 from fraudctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
 
 def refuse_beside_event(**options: object) -> None:
@@ -19,7 +23,13 @@ def refuse_beside_event(**options: object) -> None:
         raise UsageError(msg, hint="leave out either --event or the other")
 
 
+@command(
+    "fraudctl explain",
+    "fraudctl explain --event T1042",
+    "fraudctl explain --from 2026-01-01 --to 2026-02-01 --charts charts",
+)
 def explain(
+    session: Session,
     *,
     project: ProjectPath = HERE,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Version, path or latest.")] = None,
@@ -31,18 +41,12 @@ def explain(
     interactions: Annotated[
         bool, typer.Option("--interactions", help="Say which features act together on the errors; takes longer.")
     ] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Say what was missed, who was annoyed, and what it cost."""
-    from fraudctl.cli.session import Session
     from fraudctl.project import load_project
     from fraudctl.report.render import event_terminal, explanation_terminal
     from fraudctl.workflows.explain import explain_model, explain_one
 
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     if event is not None:
         refuse_beside_event(from_=from_, to=to, sample=sample, charts=charts, interactions=interactions)
         with session.progress() as progress:
@@ -62,5 +66,5 @@ def explain(
             progress=progress,
         )
     session.emit(result)
-    session.show(explanation_terminal(result.explanation, sections=verbose))
+    session.show(explanation_terminal(result.explanation, sections=session.verbose))
     session.show(f"report: {result.report}")

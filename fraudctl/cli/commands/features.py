@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, Verbose, memory_size, moment
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, ProjectPath, memory_size, moment
 from fraudctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from fraudctl.workflows.features import FeatureFile, FeatureTable
 
 
+@command(
+    "fraudctl features --describe",
+    "fraudctl features -o features.parquet --memory 2GB",
+    "fraudctl features -o new.parquet --since 2026-01-01",
+)
 def features(
+    session: Session,
     *,
     project: ProjectPath = HERE,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Parquet file to write the table to.")] = None,
@@ -31,20 +38,14 @@ def features(
     since: Annotated[
         str | None, typer.Option(help="Only the events at or after this date, from the state kept of earlier ones.")
     ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Build the point-in-time features, or reuse those built before."""
-    from fraudctl.cli.session import Session
     from fraudctl.outputs import require_no_input, require_parquet_path
     from fraudctl.project import load_project
 
     _refuse_contradictions(since=since, memory=memory, output=output, describe=describe)
     if output is not None:
         require_parquet_path(output)
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     opened, day = load_project(project), moment(since)
     if output is not None:
         require_no_input(output, opened)

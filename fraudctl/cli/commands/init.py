@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import HERE, AsJson, NoProgress, ProjectPath, Quiet, there
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, ProjectPath, there
+
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
 
+@command(
+    "fraudctl init transactions.parquet",
+    'fraudctl init "data/*.csv" --time-format "%d/%m/%Y %H:%M" --label is_fraud',
+    "fraudctl init payments.parquet --entity card=card_id --source logins=logins.parquet",
+)
 def init(
+    session: Session,
     data: Annotated[
         list[str], typer.Argument(help="Parquet, CSV or JSON lines: files, globs or folders with the events.")
     ],
@@ -42,17 +52,12 @@ def init(
         bool, typer.Option("--random-split", help="The data have no time: split them at random.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a project file that is there.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Look at the data and write a commented fraudctl.toml."""
     from fraudctl.cli.render import proposal_table
-    from fraudctl.cli.session import Session
     from fraudctl.propose import Flags
     from fraudctl.workflows.init import init_project
 
-    session = Session(as_json=as_json, quiet=quiet, no_progress=no_progress)
     flags = Flags(
         event_id=event_id,
         event_time=event_time,

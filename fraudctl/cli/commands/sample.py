@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import AsJson, NoProgress, Quiet, there
+from fraudctl.cli.command import command
+from fraudctl.cli.options import there
+
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
 
+@command("fraudctl sample payments", "fraudctl sample big --events 1000000 --days 365")
 def sample(
+    session: Session,
     folder: Annotated[Path, typer.Argument(help="Where the tables go.")] = Path("sample_data"),
     *,
     events: Annotated[int, typer.Option(min=1_000, help="How many transactions.")] = 80_000,
@@ -18,18 +24,13 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
     truth: Annotated[Path | None, typer.Option(help="Also write each fraud's hidden pattern to this file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Make synthetic card events with known fraud patterns.
 
     The same options give the same events; any size.
     """
-    from fraudctl.cli.session import Session
     from fraudctl.workflows.sample import write_sample
 
-    session = Session(as_json=as_json, quiet=quiet, no_progress=no_progress)
     with session.progress() as progress:
         result = write_sample(
             folder, n_events=events, days=days, seed=seed, truth=truth, force=force, progress=progress

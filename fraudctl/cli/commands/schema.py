@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from fraudctl.cli.command import command
 from fraudctl.workflows.schemas import SchemaKind
 
 
+@command("fraudctl schema > fraudctl.schema.json", "fraudctl schema --of evaluation")
 def schema(
     *,
     of: Annotated[

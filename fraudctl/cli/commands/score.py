@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import (
-    HERE,
-    AsJson,
-    Expect,
-    History,
-    Model,
-    New,
-    NoProgress,
-    ProjectPath,
-    Quiet,
-    SourceFiles,
-    Verbose,
-    memory_size,
-    named_paths,
-)
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, Expect, History, Model, New, ProjectPath, SourceFiles, memory_size, named_paths
 from fraudctl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +19,12 @@ if TYPE_CHECKING:
     from fraudctl.workflows.score import StreamResult
 
 
+@command(
+    "fraudctl score new.parquet --history transactions.parquet -o decisions.parquet",
+    "fraudctl score - --state state < events.jsonl",
+)
 def score(
+    session: Session,
     data: Annotated[list[str], typer.Argument(help="Parquet or CSV files with new events, or - for JSON lines.")],
     *,
     project: ProjectPath = HERE,
@@ -54,23 +46,17 @@ def score(
     memory: Annotated[
         str | None, typer.Option("--memory", help="Build features in parts within so much memory, such as 2GB.")
     ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
-    from fraudctl.cli.session import Session
     from fraudctl.outputs import require_no_input
     from fraudctl.workflows.score import open_model, score_files, score_stream, score_through
     from fraudctl.workflows.state import engine_on
 
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     explained = explained_by(reasons)
     if output is None and data != ["-"]:
         msg = "score needs a file to write to"
         raise UsageError(msg, hint="name one with -o FILE.parquet, or give - to read JSON lines from stdin")
-    if data == ["-"] and (output is not None or as_json):
+    if data == ["-"] and (output is not None or session.as_json):
         msg = "with - decisions go to stdout as JSON lines; --output and --json are for files"
         raise UsageError(msg)
     if memory is not None and (output is None or state is not None):

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import (
-    HERE,
-    Expect,
-    History,
-    Model,
-    New,
-    NoProgress,
-    ProjectPath,
-    Quiet,
-    SourceFiles,
-    Verbose,
-    memory_size,
-    named_paths,
-)
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, Expect, History, Model, New, ProjectPath, SourceFiles, memory_size, named_paths
 from fraudctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
 TOKEN = "FRAUDCTL_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
 
+@command(
+    "fraudctl serve --state state --new --history transactions.parquet",
+    "FRAUDCTL_TOKEN=... fraudctl serve --state state --host 0.0.0.0 --challenger latest --model champion",
+    json="never",
+)
 def serve(
+    session: Session,
     *,
     project: ProjectPath = HERE,
     model: Model = "latest",
@@ -84,23 +81,18 @@ def serve(
         bool, typer.Option("--durable", help="Flush each answer's log to the disk first: survives loss of power too.")
     ] = False,
     access_log: Annotated[bool, typer.Option("--access-log", help="Log every request, not only refused ones.")] = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Decide over HTTP. Clients have to send the token that FRAUDCTL_TOKEN in the environment holds.
 
     SIGTERM finishes what has begun; SIGHUP, and POST /admin/reload, open the models anew.
     """
     from fraudctl.cli.commands.score import explained_by
-    from fraudctl.cli.session import Session
     from fraudctl.server.service import Limits
     from fraudctl.workflows.serve import Serving, serve_model
 
     if new and state is None:
         msg = "--new makes a state in a folder, and --state names none"
         raise UsageError(msg)
-    session = Session(quiet=quiet, verbose=verbose, no_progress=no_progress)
     limits = Limits(
         body=max_body, items=max_items, rate=rate, seconds=timeout, idle=idle_timeout, connections=max_connections,
         peer_connections=max_peer_connections, ahead=max_ahead, wait=max_wait, waiting=max_waiting,
@@ -110,7 +102,7 @@ def serve(
         place=project, model=model, expect=expect, challenger=challenger, state=state, new=new, history=history or [],
         sources=named_paths(source or []), host=host, port=port, explained=explained_by(reasons),
         with_features=with_features, durable=durable, snapshot_every=snapshot_every, access_log=access_log,
-        token=os.environ.get(TOKEN), insecure=insecure, verbose=verbose,
+        token=os.environ.get(TOKEN), insecure=insecure, verbose=session.verbose,
     )  # fmt: skip
     with session.progress() as progress:
         serve_model(serving, limits, progress=progress)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudctl.cli.options import (
-    HERE,
-    AsJson,
-    History,
-    NoProgress,
-    ProjectPath,
-    Quiet,
-    SourceFiles,
-    Verbose,
-    named_paths,
-)
+from fraudctl.cli.command import command
+from fraudctl.cli.options import HERE, History, ProjectPath, SourceFiles, named_paths
 from fraudctl.errors import UsageError
 
-state = typer.Typer(help="What scoring remembers: build it from history, look at it, compact it.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from fraudctl.cli.session import Session
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the state.")]
 
 
-@state.command("build")
+@command(
+    "fraudctl state build state --history transactions.parquet",
+    'fraudctl state build state --history "data/*.parquet" --model champion --model latest',
+)
 def build(
+    session: Session,
     folder: Folder,
     *,
     project: ProjectPath = HERE,
@@ -37,20 +34,14 @@ def build(
     history: History = None,
     source: SourceFiles = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a state that is there.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Build the state from history in one go."""
-    from fraudctl.cli.session import Session
     from fraudctl.workflows.score import open_model
     from fraudctl.workflows.state import build_state
 
     if not history:
         msg = "a state is built from history"
         raise UsageError(msg, hint="name the events with --history FILE")
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         models = [open_model(project, name, progress=progress) for name in model or ["latest"]]
         result = build_state(
@@ -60,13 +51,14 @@ def build(
     session.show(f"wrote {folder}: {result.bytes:,} bytes")
 
 
-@state.command("show")
-def show(folder: Folder, *, as_json: AsJson = False) -> None:
+@command("fraudctl state show state")
+def show(
+    session: Session,
+    folder: Folder,
+) -> None:
     """Say what a state holds; all of it is checked."""
-    from fraudctl.cli.session import Session
     from fraudctl.workflows.state import show_state
 
-    session = Session(as_json=as_json)
     result = show_state(folder)
     session.emit(result.to_dict())
     counts = (
@@ -76,20 +68,14 @@ def show(folder: Folder, *, as_json: AsJson = False) -> None:
     session.show(f"snapshot: {counts}; log: {result.records:,} records; {result.bytes:,} bytes")
 
 
-@state.command("verify")
+@command("fraudctl state verify state")
 def verify(
+    session: Session,
     folder: Folder,
-    *,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Check all of a state: snapshot, log, decisions, answers. Changes nothing; a server may go on writing."""
-    from fraudctl.cli.session import Session
     from fraudctl.workflows.state import verify_state
 
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         result = verify_state(folder, progress=progress)
     session.emit(result.to_dict())
@@ -98,21 +84,15 @@ def verify(
     session.show(f"{folder} is sound: snapshot, {log}, {result.answered:,} rows of decisions and answers")
 
 
-@state.command("repair")
+@command("fraudctl state repair state repaired")
 def repair(
+    session: Session,
     folder: Folder,
     target: Annotated[Path, typer.Argument(help="New folder for what is sound; the old one is not touched.")],
-    *,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Make a new state of what is sound in a damaged one, and say what is left out."""
-    from fraudctl.cli.session import Session
     from fraudctl.workflows.state import repair_state
 
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         result = repair_state(folder, target, progress=progress)
     session.emit(result.to_dict())
@@ -123,21 +103,24 @@ def repair(
         session.show("left out: nothing but what a write that never ended had left at the end")
 
 
-@state.command("compact")
+@command("fraudctl state compact state")
 def compact(
+    session: Session,
     folder: Folder,
-    *,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_progress: NoProgress = False,
 ) -> None:
     """Bring the snapshot forward through the closed parts of the log, even while a server writes on."""
-    from fraudctl.cli.session import Session
     from fraudctl.workflows.state import compact_state
 
-    session = Session(as_json=as_json, quiet=quiet, verbose=verbose, no_progress=no_progress)
     with session.progress() as progress:
         result = compact_state(folder, progress=progress)
     session.emit(result.to_dict())
     session.show(f"{folder}: {result.bytes:,} bytes, {result.records:,} records in the log")
+
+
+STATE: dict[str, Callable[..., None]] = {
+    "build": build,
+    "show": show,
+    "verify": verify,
+    "repair": repair,
+    "compact": compact,
+}
