@@ -44,6 +44,11 @@ class CostCell:
     at_least: float | None = None
     """Least money; absent where there is no least."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the cell says nothing: no amount of money, and no least amount."""
+        return self == CostCell()
+
     def per_event(self, amount: FloatArray | None, columns: dict[str, FloatArray], n_events: int) -> FloatArray:
         """Give the money for each event, shape ``(n_events,)``."""
         money = np.full(n_events, self.fixed, dtype=np.float64)

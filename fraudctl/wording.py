@@ -23,7 +23,7 @@ def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
         f"{who[outcome]} {done.get(action, f'under {action}')} costs {_cell(cell, matrix.currency)}"
         for action, pair in zip(matrix.actions, matrix.cells, strict=True)
         for outcome, cell in enumerate(pair)
-        if cell != CostCell()
+        if not cell.is_empty
     ]
     return tuple(parts) or ("all decisions cost nothing",)
 
