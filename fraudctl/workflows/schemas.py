@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from fraudctl.results import VERSION
-
 if TYPE_CHECKING:
     from fraudctl.results import JsonObject
 
@@ -75,7 +73,7 @@ def _results() -> dict[SchemaKind, type]:
 def _version(result: type) -> int:
     """Return the version that a document carries: its own, or that of the document that it is a part of."""
     from fraudctl.evaluate.result import Evaluation
-    from fraudctl.results import parts
+    from fraudctl.results import VERSION, parts
     from fraudctl.schemas import type_of
 
     carriers = [result, *(type_of(result, part) for part in parts(result) if part.key is None), Evaluation]
