@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from fraudctl import build_features
 from fraudctl.project import Project
+from fraudctl.results import as_object
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import raw_score
 from fraudctl.train.objective import FoldRows, entity_groups, judge_rows, make_objective, paired_gain
@@ -97,7 +98,7 @@ def figures(objective: Any, judged: list[FoldRows], found: list[dict[str, Any]],
     seconds = [item[way][1] / item[AS_IS][1] for item in found]
     return {
         "average_precision": float(np.mean([objective.value(*pair) for pair in zip(judged, raw, strict=True)])),
-        "gain": None if gain is None else gain.to_dict(),
+        "gain": None if gain is None else as_object(gain.rounded()),
         "roc_auc": float(np.mean(auc)),
         "times_the_probabilities": float(np.exp(np.mean(np.log(sums)))),
         "times_the_seconds": float(np.median(seconds)),

@@ -32,6 +32,7 @@ import polars as pl
 from fraudctl import build_features, init_project, load_project, write_sample
 from fraudctl.project import Project
 from fraudctl.propose import Flags
+from fraudctl.results import as_object
 from fraudctl.split import make_split, mature
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import raw_score
@@ -169,7 +170,7 @@ def differences(objective: Any, judged: list[FoldRows], found: dict[str, list[An
     for key, item in found.items():
         gain = paired_gain(objective, judged, item, found["proposed"]) if key != "proposed" else None
         if gain is not None:
-            yield key, gain.to_dict()
+            yield key, as_object(gain.rounded())
 
 
 def on_every_set(compare: Callable[[Project, str], dict[str, Any]], title: str) -> dict[str, Any]:

@@ -437,9 +437,3 @@ def _locked(models_dir: Path) -> Iterator[None]:
         for handle in held:
             if handle is not None:
                 os.close(handle)
-
-
-def to_dict(models_dir: Path) -> dict[str, Any]:
-    """Return champion and log as JSON."""
-    entries = history(models_dir)
-    return {"champion": _champion(entries), "log": [asdict(item) for item in entries]}

@@ -204,8 +204,8 @@ def test_every_report_says_that_the_split_is_random(folder: Path) -> None:
     report = Path(found["report"]).read_text()
     assert "Random split" in report
     assert "1970" not in report
-    assert list_models(project).models[0]["as_of"] is None
-    assert list_models(project).models[0]["version"].startswith("random-")
+    assert list_models(project).models[0].as_of is None
+    assert list_models(project).models[0].version.startswith("random-")
     assert [item.id for item in check_data(project).findings if item.id.startswith("time")] == ["time-none"]
 
 
@@ -247,7 +247,7 @@ def test_scores_from_a_file_are_judged_on_the_test_events_only(folder: Path, tmp
 
 def test_a_champion_of_another_draw_has_seen_the_test(folder: Path) -> None:
     project = load_project(folder)
-    first = list_models(project).models[0]["version"]
+    first = list_models(project).models[0].version
     other = project.model_copy(update={"train": project.train.model_copy(update={"seed": 7})})
     second = train_model(other).version
     with pytest.raises(UsageError, match="split by another draw"):

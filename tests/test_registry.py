@@ -130,7 +130,7 @@ def test_rollback_goes_back_step_by_step(models: Path) -> None:
         registry.rollback(models, **back)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="needs a reason"):
         registry.rollback(models, reason=" ", now=NOW, by="bo")
-    assert [item["event"] for item in registry.to_dict(models)["log"]][-2:] == ["rollback", "rollback"]
+    assert [item.event for item in registry.history(models)][-2:] == ["rollback", "rollback"]
 
 
 def test_only_bundles_that_are_there(models: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fraudctl.propose import Proposal
     from fraudctl.train.summary import RowCounts, TrainingSummary
     from fraudctl.workflows.demo import DemoResult
-    from fraudctl.workflows.models import ModelsResult
+    from fraudctl.workflows.models import ModelEntry, ModelsResult
     from fraudctl.workflows.train import TrainResult
 
 
@@ -246,27 +246,27 @@ def models_table(result: ModelsResult) -> RenderableType:
     """List the versions of a project."""
     rows = [
         (
-            item["version"],
-            "random split" if item["as_of"] is None else item["as_of"][:10],
-            item["policy"],
+            item.version,
+            "random split" if item.as_of is None else item.as_of.isoformat()[:10],
+            item.policy,
             _gate_of(item),
-            item["parent"] or "",
-            ", ".join(name for name in ("champion", "latest") if item[name]),
+            item.parent or "",
+            ", ".join(name for name in ("champion", "latest") if getattr(item, name)),
         )
         for item in result.models
     ]
     return plain_table(None, ("version", "as of", "policy", "gate", "parent", ""), rows)
 
 
-def _gate_of(item: Mapping[str, Any]) -> str:
+def _gate_of(item: ModelEntry) -> str:
     """Say the verdict of a model's latest gate, what was chosen by hand, and a base of savings that is no longer so."""
     from fraudctl.costs import BASE_RULE
 
-    if item["gate"] is None:
+    if item.gate is None:
         return ""
-    notes = [] if item["gate_counts"] else ["by hand"]
-    notes += [] if item["savings_base"] == BASE_RULE else [f"savings against the {item['savings_base']}"]
-    return f"{item['gate']} ({'; '.join(notes)})" if notes else str(item["gate"])
+    notes = [] if item.gate_counts else ["by hand"]
+    notes += [] if item.savings_base == BASE_RULE else [f"savings against the {item.savings_base}"]
+    return f"{item.gate} ({'; '.join(notes)})" if notes else item.gate
 
 
 def comparison_tables(result: Comparison) -> list[RenderableType]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import load_project
-from fraudctl.results import as_object
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.evaluate import EvaluationResult, evaluate_model
 from fraudctl.workflows.explain import ExplainResult, explain_model
@@ -28,21 +27,28 @@ TRIALS = 3
 class DemoResult:
     """Everything that the demo made, in one folder."""
 
+    JSON = ("folder", "verdict as check", "model", "evaluation", "reports")
+
     folder: Path
     check: CheckReport
     train: TrainResult
     evaluation: EvaluationResult
     explanation: ExplainResult
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``demo --json``."""
-        return {
-            "folder": str(self.folder),
-            "check": self.check.verdict,
-            "model": self.train.version,
-            "evaluation": as_object(self.evaluation),
-            "reports": [str(self.evaluation.report), str(self.explanation.report)],
-        }
+    @property
+    def verdict(self) -> str:
+        """Verdict of the check."""
+        return self.check.verdict
+
+    @property
+    def model(self) -> str:
+        """Version of the model."""
+        return self.train.version
+
+    @property
+    def reports(self) -> tuple[str, str]:
+        """Paths of both HTML reports."""
+        return str(self.evaluation.report), str(self.explanation.report)
 
 
 def run_demo(folder: Path, *, progress: Progress | None = None) -> DemoResult:

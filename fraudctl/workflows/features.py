@@ -57,6 +57,11 @@ class FeatureTable:
         The file that holds it; its content was verified.
     """
 
+    JSON = (
+        "n_events as rows", "known as known_until", "n_duplicates as duplicates", "fingerprint as data_fingerprint",
+        "key", "reused", "notes",
+    )  # fmt: skip
+
     loaded: pl.DataFrame | None
     features: FeatureSet
     known_until: datetime
@@ -117,17 +122,15 @@ class FeatureTable:
             raise ValueError(msg)
         return tables.read_parquet(self.path, columns=columns)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the facts of the table as the document of ``features --json``."""
-        return {
-            "rows": self.spine.height,
-            "known_until": self.known_until if self.timed else None,
-            "duplicates": self.n_duplicates,
-            "data_fingerprint": self.fingerprint,
-            "key": self.key,
-            "reused": self.reused,
-            "notes": list(self.notes),
-        }
+    @property
+    def n_events(self) -> int:
+        """Number of events."""
+        return self.spine.height
+
+    @property
+    def known(self) -> datetime | None:
+        """Latest instant that the data know of; null without a time."""
+        return self.known_until if self.timed else None
 
 
 @dataclass(frozen=True)
@@ -343,6 +346,11 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
 class FeatureFile:
     """A feature table on disk, as `FeatureTable` would hold it."""
 
+    JSON = (
+        "rows", "known_until", "n_duplicates as duplicates", "fingerprint as data_fingerprint", "key", "reused",
+        "notes",
+    )  # fmt: skip
+
     path: Path
     rows: int
     known_until: datetime
@@ -358,18 +366,6 @@ class FeatureFile:
         from fraudctl import tables
 
         return tables.read_parquet(self.path, columns=[name]).to_series()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the facts of the table as the document of ``features --json``."""
-        return {
-            "rows": self.rows,
-            "known_until": self.known_until,
-            "duplicates": self.n_duplicates,
-            "data_fingerprint": self.fingerprint,
-            "key": self.key,
-            "reused": self.reused,
-            "notes": list(self.notes),
-        }
 
 
 _QUICKLY_WRITTEN = 1_000_000

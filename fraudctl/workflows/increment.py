@@ -46,20 +46,18 @@ class Increment:
         Why all features had to be built, or None where the state fitted.
     """
 
+    JSON = ("rows", "since", "rows_kept", "built_anew")
+
     frame: pl.DataFrame
     features: list[str]
     since: datetime
     rows_kept: int
     built_anew: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the facts as the document of ``features --since --json``."""
-        return {
-            "rows": self.frame.height,
-            "since": self.since,
-            "rows_kept": self.rows_kept,
-            "built_anew": self.built_anew,
-        }
+    @property
+    def rows(self) -> int:
+        """Number of events."""
+        return self.frame.height
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.errors import DataError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.results import as_object
 from fraudctl.workflows.decide import Decisions
 from fraudctl.workflows.evidence import section_digests
 from fraudctl.workflows.lineage import judging_project
@@ -25,34 +26,56 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class ModelEntry:
+    """One version of a project."""
+
+    version: str
+    """Its name."""
+    as_of: datetime | None
+    """What its training knew; null for a random split."""
+    parent: str | None
+    """The version whose policy was chosen again; null for a trained one."""
+    policy: str
+    """Kind of its policy."""
+    gate: str | None
+    """Verdict of its latest gate; null without one."""
+    savings_base: str | None
+    """What the savings of that gate are measured against."""
+    gate_counts: bool
+    """Whether a promotion may rest on that gate."""
+    latest: bool
+    """Whether it is the version that was written last."""
+    champion: bool
+    """Whether it is the champion."""
+
+
+@dataclass(frozen=True)
 class ModelsResult:
     """The versions of a project in the order in which they were written, and who is champion."""
 
+    JSON = ("champion", "champion_missing", "models", "log")
+
     champion: str | None
-    models: tuple[dict[str, Any], ...]
-    log: tuple[dict[str, Any], ...]
+    """Version of the champion; null without one."""
+    models: tuple[ModelEntry, ...]
+    """The versions in the order in which they were written."""
+    log: tuple[Entry, ...]
+    """The registry's log, oldest entry first."""
 
     @property
     def champion_missing(self) -> bool:
         """Whether the registry names a champion whose folder is not there."""
-        return self.champion is not None and all(item["version"] != self.champion for item in self.models)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as the document of ``models list --json``."""
-        return {
-            "champion": self.champion, "champion_missing": self.champion_missing, "models": list(self.models),
-            "log": list(self.log),
-        }  # fmt: skip
+        return self.champion is not None and all(item.version != self.champion for item in self.models)
 
 
 def list_models(project: Project) -> ModelsResult:
     """List the bundles of a project with the latest verdict of each."""
     from fraudctl import registry
     from fraudctl.bundle import list_bundles, load_bundle
-    from fraudctl.tables import moment
+    from fraudctl.tables import known_time
 
-    log = registry.to_dict(project.models_dir)
     entries = registry.history(project.models_dir)
+    champion = registry.champion(project.models_dir)
     gates = {entry.version: entry for entry in entries if entry.event == "gate"}
     models = []
     unknown, written = registry.in_order_of_writing(entries, [path.name for path in list_bundles(project.models_dir)])
@@ -60,19 +83,19 @@ def list_models(project: Project) -> ModelsResult:
         bundle = load_bundle(project.models_dir / version)
         gate = gates.get(bundle.version)
         models.append(
-            {
-                "version": bundle.version,
-                "as_of": moment(bundle.as_of),
-                "parent": bundle.facts.get("parent"),
-                "policy": bundle.policy["kind"],
-                "gate": None if gate is None else gate.verdict,
-                "savings_base": None if gate is None else gate.savings_base,
-                "gate_counts": gate is not None and registry.counts(gate),
-                "latest": version == [*unknown, *written][-1] and bool(written or len(unknown) == 1),
-                "champion": bundle.version == log["champion"],
-            }
+            ModelEntry(
+                version=bundle.version,
+                as_of=known_time(bundle.as_of),
+                parent=bundle.facts.get("parent"),
+                policy=bundle.policy["kind"],
+                gate=None if gate is None else gate.verdict,
+                savings_base=None if gate is None else gate.savings_base,
+                gate_counts=gate is not None and registry.counts(gate),
+                latest=version == [*unknown, *written][-1] and bool(written or len(unknown) == 1),
+                champion=bundle.version == champion,
+            )
         )
-    return ModelsResult(log["champion"], tuple(models), tuple(log["log"]))
+    return ModelsResult(champion, tuple(models), entries)
 
 
 def show_model(project: Project, reference: str, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -89,7 +112,7 @@ def show_model(project: Project, reference: str, *, progress: Progress | None = 
     from fraudctl.train.summary import savings_base_of
 
     bundle = open_bundle(project, reference, progress=progress)
-    log = [entry for entry in registry.to_dict(project.models_dir)["log"] if entry["version"] == bundle.version]
+    log = [as_object(entry) for entry in registry.history(project.models_dir) if entry.version == bundle.version]
     manifest = {key: value for key, value in bundle.manifest.items() if key != "project_file"}
     training = bundle.facts["training"]
     manifest["facts"] = {**bundle.facts, "training": {**training, "savings_base": savings_base_of(training)}}

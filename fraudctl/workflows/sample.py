@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.errors import UsageError
 from fraudctl.progress import Progress, Silent, Steps
@@ -51,10 +51,6 @@ class SampleResult:
     truth: Path | None
     n_events: int
     n_frauds: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``sample --json``."""
-        return dict(vars(self))
 
 
 def write_sample(

@@ -48,10 +48,6 @@ class ScoreResult:
     repeated: int = 0
     """Events that had been answered before, on a state: the file has the answers that they got."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as the document of ``score --json``."""
-        return {**vars(self), "output": str(self.output), "extra": list(self.extra)}
-
 
 @dataclass(frozen=True)
 class Model:
@@ -324,6 +320,10 @@ def _say_slots(wanted: _Wanted, progress: Progress) -> None:
 class StreamResult:
     """What a stream brought."""
 
+    JSON = (
+        "model", "policy", "events", "labels", "sources", "repeated", "refused", "actions", "n_dropped as dropped",
+    )  # fmt: skip
+
     model: str
     policy: str
     events: int
@@ -336,9 +336,10 @@ class StreamResult:
     actions: dict[str, int]
     dropped: DroppedOutcomes
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as JSON."""
-        return {**vars(self), "dropped": self.dropped.outcomes}
+    @property
+    def n_dropped(self) -> int:
+        """Outcomes that no feature counts."""
+        return self.dropped.outcomes
 
 
 @dataclass(frozen=True)

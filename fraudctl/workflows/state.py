@@ -38,10 +38,6 @@ class StateResult:
     records: int
     """Log records since the snapshot."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as JSON."""
-        return {**vars(self), "path": str(self.path), "features": list(self.features)}
-
 
 def build_state(
     models: Sequence[Model],
@@ -314,10 +310,6 @@ class Verified:
     answered: int
     """Rows of decisions and of answers in files; all are what was written."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON."""
-        return {**vars(self), "path": str(self.path)}
-
 
 def verify_state(folder: Path, *, progress: Progress | None = None) -> Verified:
     """Check everything in the folder of a state, and change nothing: a server may go on writing.
@@ -375,10 +367,6 @@ class Repaired:
     """Log records that were kept and applied to the snapshot."""
     left_out: tuple[str, ...]
     """Places of the log that were left out."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON."""
-        return {**vars(self), "path": str(self.path), "left_out": list(self.left_out)}
 
 
 def repair_state(folder: Path, target: Path, *, progress: Progress | None = None) -> Repaired:

@@ -9,6 +9,7 @@ import pytest
 from fraudctl import build_features, load_project, write_sample
 from fraudctl.progress import Silent
 from fraudctl.project import Project
+from fraudctl.results import as_object
 from fraudctl.workflows import features
 from fraudctl.workflows.features import describe_features, find_features, write_features
 
@@ -31,7 +32,7 @@ def test_a_table_is_found_without_being_read_and_says_the_same_facts(
         patch.setattr(features, "_facts", None)
         found = find_features(built, read=False)
     assert found is not None
-    assert found.to_dict() == table.to_dict()
+    assert as_object(found) == as_object(table)
 
 
 def test_rows_and_roles_that_are_read_alone_are_those_of_the_whole(built: Project) -> None:

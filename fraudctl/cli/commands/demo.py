@@ -26,6 +26,6 @@ def demo(
     place = folder or Path(tempfile.mkdtemp(prefix="fraudctl-demo-"))
     with session.progress() as progress:
         result = run_demo(place, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     for table in demo_tables(result):
         session.show(table)

@@ -10,6 +10,7 @@ import typer
 from fraudctl.cli.command import command
 from fraudctl.cli.options import HERE, ProjectPath, memory_size, moment
 from fraudctl.errors import UsageError
+from fraudctl.results import as_object
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -72,7 +73,7 @@ def _since(project: Project, day: datetime | date, output: Path, session: Sessio
     with session.progress() as progress:
         found = build_since(project, day, progress=progress)
     write_parquet(found.frame, output)
-    session.emit({**found.to_dict(), "output": output, "features": found.features})
+    session.emit({**as_object(found), "output": output, "features": found.features})
     if found.frame.is_empty():
         session.show(f"no event is at or after {found.since}: the table has no rows")
     else:
@@ -108,7 +109,7 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
         write_features(table, output)
     described = describe_features(table) if describe else None
     named = table.features.names if described is None else described.to_dict()["features"]
-    facts = table.to_dict()
+    facts = as_object(table)
     session.emit({**facts, "output": output, "features": named})
     if described is not None:
         session.show(feature_table(described))

@@ -26,7 +26,7 @@ def list_(session: Session, *, project: ProjectPath = HERE) -> None:
     from fraudctl.workflows.models import list_models
 
     result = list_models(load_project(project))
-    session.emit(result.to_dict())
+    session.emit(result)
     session.show(models_table(result))
     if result.champion_missing:
         session.warn(

@@ -35,7 +35,7 @@ def sample(
         result = write_sample(
             folder, n_events=events, days=days, seed=seed, truth=truth, force=force, progress=progress
         )
-    session.emit(result.to_dict())
+    session.emit(result)
     session.show(
         f"{result.n_events:,} events over {days} days, {result.n_frauds:,} of them labelled fraud, in {result.folder}"
     )

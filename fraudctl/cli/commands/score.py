@@ -87,7 +87,7 @@ def score(
                     _tell(session, score_stream(engine, sys.stdin.buffer, _print_line))
                     return
                 result = score_through(engine, data, output=output, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     session.show(f"wrote {output}: {_actions(result.actions)}")
 
 

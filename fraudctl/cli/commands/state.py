@@ -47,7 +47,7 @@ def build(
         result = build_state(
             models, folder, history=history, sources=named_paths(source or []), force=force, progress=progress
         )
-    session.emit(result.to_dict())
+    session.emit(result)
     session.show(f"wrote {folder}: {result.bytes:,} bytes")
 
 
@@ -60,7 +60,7 @@ def show(
     from fraudctl.workflows.state import show_state
 
     result = show_state(folder)
-    session.emit(result.to_dict())
+    session.emit(result)
     counts = (
         ", ".join(f"{count:,} {name}" for name, count in sorted(result.counts.items())) or "nothing since its history"
     )
@@ -78,7 +78,7 @@ def verify(
 
     with session.progress() as progress:
         result = verify_state(folder, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     skipped = f", {result.skipped:,} of them left out as refused today" if result.skipped else ""
     log = f"{result.records:,} log records in {result.segments:,} segments{skipped}"
     session.show(f"{folder} is sound: snapshot, {log}, {result.answered:,} rows of decisions and answers")
@@ -95,7 +95,7 @@ def repair(
 
     with session.progress() as progress:
         result = repair_state(folder, target, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     session.show(f"wrote {target}: the snapshot of {folder} and {result.records:,} log records after it")
     for place in result.left_out:
         session.show(f"left out: {place}")
@@ -113,7 +113,7 @@ def compact(
 
     with session.progress() as progress:
         result = compact_state(folder, progress=progress)
-    session.emit(result.to_dict())
+    session.emit(result)
     session.show(f"{folder}: {result.bytes:,} bytes, {result.records:,} records in the log")
 
 
