@@ -11,6 +11,7 @@ import polars as pl
 from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from fraudctl.costs import Baseline, CostMatrix, baseline, cost_matrix, taken_cost
 from fraudctl.errors import DataError
+from fraudctl.outcomes import KnownOutcomes
 from fraudctl.policy.bids import local_period
 from fraudctl.policy.constant import reach_of
 from fraudctl.project import Project
@@ -19,10 +20,9 @@ from fraudctl.weights import event_weights
 
 
 @dataclass(frozen=True)
-class EvaluatedEvents:
+class EvaluatedEvents(KnownOutcomes):
     """Events with known outcomes, their probabilities and actions, in time order; arrays of shape ``(n_events,)``."""
 
-    y_true: npt.NDArray[np.int8]
     y_prob: FloatArray
     codes: CodeArray
     """Action taken, as a position in ``matrix.actions``."""
@@ -31,10 +31,6 @@ class EvaluatedEvents:
     cost_table: FloatArray
     """Money, shape ``(n_events, n_actions, 2)``."""
     cost_taken: FloatArray
-    weight: FloatArray
-    amount: FloatArray | None
-    """Amount, NaN where null; None where the project declares none."""
-    clusters: Clusters
     entity_codes: dict[str, IntArray]
     """Codes per entity, -1 for null."""
     day: IntArray
@@ -47,16 +43,6 @@ class EvaluatedEvents:
     """Events whose y_prob is null, NaN or outside [0, 1]; with any, nothing is known."""
     timed: bool
     """Whether the data have a time; without one all events lie on one day, which means nothing."""
-
-    @property
-    def n_events(self) -> int:
-        """Number of events."""
-        return len(self.y_true)
-
-    @property
-    def n_frauds(self) -> int:
-        """Number of frauds."""
-        return int(self.y_true.sum())
 
     @property
     def alert(self) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-import numpy as np
 import polars as pl
 
 from fraudctl.costs import null_amounts, perfect_cost
@@ -223,9 +222,9 @@ def _money(judged: EvaluatedEvents) -> MoneyOutcome:
 
 
 def _value(judged: EvaluatedEvents) -> FraudValue | None:
-    if judged.amount is None:
+    value = judged.fraud_value
+    if value is None:
         return None
-    value = np.maximum(np.nan_to_num(judged.amount), 0.0) * judged.weight * (judged.y_true == 1)
     return FraudValue(
         fraud_amount=float(value.sum()),
         fraud_amount_alerted=float(value[judged.alert].sum()),

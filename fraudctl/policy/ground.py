@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from fraudctl.costs import taken_cost
 from fraudctl.errors import DataError
 from fraudctl.metrics import ratios
+from fraudctl.outcomes import KnownOutcomes
 from fraudctl.policy.bids import local_period
 from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.decide import Policy
@@ -24,8 +24,10 @@ DEFAULT_CONFIDENCE = 0.90
 
 
 @dataclass(frozen=True)
-class Ground:
+class Ground(KnownOutcomes):
     """What a policy is chosen on: all events of the folds are decided, those with known labels are counted.
+
+    The arrays of the base class are of the events with known labels.
 
     Attributes
     ----------
@@ -37,8 +39,8 @@ class Ground:
         Uncalibrated probabilities of the crowd, where the raw scores are there.
     days
         Number of the local day of each event of the crowd.
-    y_true, weight, amount, clusters
-        Of the judged events, arrays of shape ``(n_judged,)``.
+    confidence
+        Of the intervals.
     known_share
         Share of all events of the folds' periods that the crowd holds.
     """
@@ -48,10 +50,6 @@ class Ground:
     lead: BoolArray
     y_raw: FloatArray | None
     days: IntArray
-    y_true: npt.NDArray[np.int8]
-    weight: FloatArray
-    amount: FloatArray | None
-    clusters: Clusters
     confidence: float
     known_share: float = 1.0
 

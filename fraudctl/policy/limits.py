@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
 from fraudctl.figures import exact, number, percent
 from fraudctl.metrics import ratios
 from fraudctl.metrics.ratios import Ratio
+from fraudctl.outcomes import KnownOutcomes
 from fraudctl.project.decisions import LimitSection
-from fraudctl.uncertainty import MIN_CLUSTERS, Clusters, Estimate, normal_quantile
+from fraudctl.uncertainty import MIN_CLUSTERS, Estimate, normal_quantile
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,9 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class AlertOutcomes:
-    """What constraints need to know of each event, arrays of shape ``(n_events,)``."""
+class AlertOutcomes(KnownOutcomes):
+    """Events with known outcomes, and which of them are alerts in any case."""
 
-    y_true: npt.NDArray[Any]
-    weight: FloatArray
-    amount: FloatArray | None
-    clusters: Clusters
     always: BoolArray
     """Alerts whatever the cut, because a rule demands them."""
 
@@ -144,10 +140,10 @@ def _parts(metric: str, outcomes: AlertOutcomes) -> tuple[FloatArray, FloatArray
         return weight * ~fraud, weight * ~fraud
     if metric == "recall":
         return weight * fraud, weight * fraud
-    if outcomes.amount is None:
+    value = outcomes.fraud_value
+    if value is None:
         msg = f"policy.constraints.{metric}: the project declares no amount"
         raise ProjectError(msg)
-    value = np.maximum(np.nan_to_num(outcomes.amount), 0.0) * weight * fraud
     return value, value
 
 
