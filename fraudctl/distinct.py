@@ -45,13 +45,33 @@ def tally(values: pl.Series) -> Tally:
     >>> tally(pl.Series(["a", None, "a", "b"]))
     Tally(n_null=1, n_unique=2, largest=2)
     """
-    if values.dtype.is_float():
-        values = values.fill_nan(None)
     n_null = values.null_count()
     if values.dtype.is_nested() or n_null == len(values):
         return Tally(n_null, 0, 0)
-    runs = _runs(values.drop_nulls() if n_null else values)
+    filled = values.drop_nulls() if n_null else values
+    if filled.dtype.is_float():
+        return _floats(np.sort(filled.to_numpy()), n_null)
+    runs = _runs(filled)
     return Tally(n_null, len(runs), int(runs.max()))
+
+
+def _floats(ordered: NDArray[Any], n_null: int) -> Tally:
+    """Count sorted floats; NaN, which is sorted last, counts as null."""
+    n_filled = int(np.searchsorted(ordered, np.nan))
+    n_null += len(ordered) - n_filled
+    ordered = ordered[:n_filled]
+    if not n_filled:
+        return Tally(n_null, 0, 0)
+    changes = ordered[1:] != ordered[:-1]
+    n_values = int(np.count_nonzero(changes)) + 1
+    if n_values == n_filled:
+        return Tally(n_null, n_values, 1)
+    starts = np.flatnonzero(changes) + 1
+    return Tally(n_null, n_values, int(np.diff(starts, prepend=0, append=n_filled).max()))
+
+
+_NARROW = 2
+"""Whole numbers within a range of this many times their number are counted without a sort."""
 
 
 def n_unique(values: pl.Series) -> int:
@@ -63,7 +83,12 @@ def _runs(values: pl.Series) -> NDArray[Any]:
     """Return how many rows each distinct value has, of values without nulls."""
     if not _has_keys(values.dtype):
         return values.value_counts()["count"].to_numpy()
-    ordered = np.sort(keys(values))
+    found = keys(values)
+    low, high = (found.min(), found.max()) if found.dtype.kind in "iu" and values.dtype != pl.String else (0, 2**63)
+    if int(high) - int(low) < _NARROW * len(found):  # codes and counts: counted in place of sorting
+        counts = np.bincount((found - low).astype(np.int64, copy=False))
+        return counts[counts > 0]
+    ordered = np.sort(found)
     starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
     return np.diff(starts, prepend=0, append=len(ordered))
 

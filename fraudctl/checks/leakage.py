@@ -27,6 +27,15 @@ MIN_FRAUDS = 20
 MAX_VALUES = 1000
 """Text with more distinct values is not judged by value."""
 _MAX_PER_CLASS = 200_000
+"""Rows of each class that an AUC is taken from: enough for three digits."""
+_FIRST_LOOK = 5_000
+"""Rows of each class that are looked at first."""
+_DULL = 0.1
+"""Share of the frauds, among the rows looked at first, in values that are fraud in every second event; a suspect has a
+quarter in values that nearly always are."""
+FAR = 0.15
+"""An AUC between this and 1 less this, over `_FIRST_LOOK` rows of each class, is more than ten standard errors from
+`SUSPECT_AUC`; with `MIN_FRAUDS` frauds, three."""
 _Z = NormalDist().inv_cdf(0.975)
 
 
@@ -122,7 +131,8 @@ class LeakageOutcomes:
         y = label.drop_nulls().cast(pl.Boolean)
         self._y, self._n_frauds = y, int(y.sum())
         self._n_unknown = label.null_count()
-        self._thin = _thin(y) if max(self._n_frauds, len(y) - self._n_frauds) > _MAX_PER_CLASS else None
+        self._thin = _thin(y, _MAX_PER_CLASS) if max(self._n_frauds, len(y) - self._n_frauds) > _MAX_PER_CLASS else None
+        self._first = _thin(y, _FIRST_LOOK) if len(y) > 4 * _FIRST_LOOK else None
         half = np.random.default_rng(0).integers(0, 2, len(y)).astype(np.bool_)
         self._half = pl.Series(half)
 
@@ -144,14 +154,31 @@ class LeakageOutcomes:
         if column.null_count():
             found += [_by_filling(known, y), self._by_labelling(column, known)]
         if not known.null_count() or _thinned_frauds(known, y) >= MIN_FRAUDS:
-            found += [self._by_order(known), _by_value(known, y, self._half)]
+            found.append(self._by_order(known))
+            if not self._dull(known):
+                found.append(_by_value(known, y, self._half))
         return [item for item in found if item is not None]
 
     def _by_order(self, known: pl.Series) -> LeakageSuspect | None:
         if not (known.dtype.is_numeric() or known.dtype == pl.Boolean):
             return None
-        thin = self._thin
+        thin, first = self._thin, self._first
+        if first is not None and _far_from_suspect(known.gather(first), self._y.gather(first)):
+            return None
         return _by_order(known, self._y) if thin is None else _by_order(known.gather(thin), self._y.gather(thin))
+
+    def _dull(self, known: pl.Series) -> bool:
+        """Say whether a few rows of each class show that values of whole numbers are far from giving fraud away."""
+        first = self._first
+        if first is None or not known.dtype.is_integer() or known.null_count():
+            return False
+        truth = self._y.gather(first).to_numpy()
+        _, codes = np.unique(known.gather(first).to_numpy(), return_inverse=True)
+        frauds = np.bincount(codes, weights=truth)
+        legit = np.bincount(codes) - frauds
+        weighed = frauds * self._n_frauds / truth.sum()
+        others = legit * (len(self._y) - self._n_frauds) / (~truth).sum()
+        return float(frauds[weighed >= others].sum()) < _DULL * float(truth.sum())
 
     def _by_labelling(self, column: pl.Series, known: pl.Series) -> LeakageSuspect | None:
         """Judge whether a column is filled only where the outcome is known: it came with the outcome, or after it."""
@@ -171,12 +198,20 @@ def _thinned_frauds(column: pl.Series, y: pl.Series) -> int:
     return min(int((y & filled).sum()), int((~y & filled).sum()))
 
 
-def _thin(y: pl.Series) -> pl.Series:
-    """Give the positions of every k-th row of each class, at most 200,000 of each: enough for three digits."""
+def _far_from_suspect(column: pl.Series, y: pl.Series) -> bool:
+    """Say whether a few rows of each class show that the AUC of a column is far below that of a suspect."""
+    if column.null_count():
+        return False
+    auc = roc_auc(column.cast(pl.Float64).to_numpy(), y.to_numpy())
+    return FAR < auc < 1 - FAR
+
+
+def _thin(y: pl.Series, most: int) -> pl.Series:
+    """Give the positions of every k-th row of each class, at most ``most`` of each."""
     parts = []
     for mask in (y, ~y):
         rows = mask.arg_true()
-        parts.append(rows.gather_every(max(1, math.ceil(len(rows) / _MAX_PER_CLASS))))
+        parts.append(rows.gather_every(max(1, math.ceil(len(rows) / most))))
     return pl.concat(parts)
 
 
@@ -274,6 +309,7 @@ class Along:
         self._time = event_time
         at = event_time.cast(pl.Int64).drop_nulls().to_numpy()
         self._order = None if event_time.drop_nulls().is_sorted() else np.argsort(at, kind="stable")
+        self._whole = self._order is None and not event_time.null_count()
         ordered = at if self._order is None else at[self._order]
         self._moves = ordered[1:] != ordered[:-1]
 
@@ -285,11 +321,22 @@ class Along:
 
     def _may(self, column: pl.Series) -> bool:
         """Refuse at once what surely goes both ways; events of one instant may stand in any order."""
+        if self._whole:
+            head = column.head(_prefix(len(column))).cast(pl.Float64).to_numpy()
+            moves, most = self._moves[: len(head) - 1], 0.001 * len(self._moves)
+            falls, rises = (int((moves & found).sum()) for found in (head[1:] < head[:-1], head[1:] > head[:-1]))
+            if min(falls, rises) > most and not np.isnan(column.to_numpy()).any():
+                return False
         x = column.filter(self._time.is_not_null()).cast(pl.Float64).to_numpy()
         x = x if self._order is None else x[self._order]
         most = 0.001 * len(self._moves) + 2 * int(np.isnan(x).sum())
         falls = int((self._moves & (x[1:] < x[:-1])).sum())
         return falls <= most or int((self._moves & (x[1:] > x[:-1])).sum()) <= most
+
+
+def _prefix(n_rows: int) -> int:
+    """Return how many rows show that a column goes both ways, where it goes each way in every fourth."""
+    return min(n_rows, 1_000 + n_rows // 200)
 
 
 def _counts(column: pl.Series, event_time: pl.Series) -> bool:

@@ -85,9 +85,9 @@ def open_table(raw: pl.LazyFrame, *, place: str, progress: Progress | None = Non
 
 
 def _profile(values: pl.Series) -> ProfiledColumn:
-    if values.dtype.is_float():
-        values = values.fill_nan(None)
     found = tally(values)
+    if values.dtype.is_float() and found.n_null > values.null_count():
+        values = values.fill_nan(None)
     return ProfiledColumn(values.name, values.dtype, _kind(values), len(values), found.n_null, found.n_unique)
 
 
