@@ -630,6 +630,7 @@ def table(known: dict[str, Any]) -> str:
     for goal in goals(runs):
         value = goal.value(runs)
         held = "not measured" if value is None else "holds" if value <= goal.limit else "**does not**"
+        held = "below the noise" if value is not None and value < 0 else held
         shown = "" if value is None else "failed" if math.isinf(value) else f"{value:.2f}"
         lines.append(f"| {goal.what} | ≤ {goal.limit:.3g} {goal.unit} | {shown} | {held} |")
     return "\n".join(lines)
