@@ -72,7 +72,7 @@ class DecidedPeriod:
     Attributes
     ----------
     subject, period, excluded
-        Who decided, on which events, and what was left out.
+        Who decided, on which events, and what was left out; the period is None for a random split.
     scored
         Feature-table rows that can be judged, with ``y_prob``, ``action`` and ``cost``, in time order.
     young
@@ -82,11 +82,25 @@ class DecidedPeriod:
     """
 
     subject: Subject
-    period: Period
+    period: Period | None
     excluded: Excluded
     scored: pl.DataFrame
     young: pl.DataFrame
     replay: Replay
+
+    @property
+    def span(self) -> Period:
+        """The period.
+
+        Raises
+        ------
+        UsageError
+            The events are the test of a random split, and have no time.
+        """
+        if self.period is None:
+            msg = f"{self.subject.name} was split at random: its test events lie in no period"
+            raise UsageError(msg)
+        return self.period
 
 
 @dataclass(frozen=True)
@@ -156,7 +170,7 @@ class Decisions:
         if subject.by_chance != first.by_chance:
             msg = f"{subject.name} was split by another draw than {first.name}, and has seen some of its test events"
             raise UsageError(msg, hint="train both with the same [train] seed and [split] test_share")
-        if subject.by_chance is not None:
+        if period is None:
             return self._decide(subject, None, None, None)
         return self._decide(subject, None, period.from_time, period.until)
 
@@ -246,13 +260,22 @@ class Decisions:
         return self._settled(subject, period, excluded, events, y_prob)
 
     def _settled(
-        self, subject: Subject, period: Period, excluded: Excluded, events: pl.DataFrame, y_prob: NDArray[np.float64]
+        self,
+        subject: Subject,
+        period: Period | None,
+        excluded: Excluded,
+        events: pl.DataFrame,
+        y_prob: NDArray[np.float64],
     ) -> DecidedPeriod:
         """Decide every event in time order, those before the period too; give those that can be judged."""
+        import numpy as np
+
         from fraudctl.evaluate import Replay, Stretch
         from fraudctl.split import immature
 
-        lead = (events["event_time"] < period.from_time).to_numpy()
+        lead = np.zeros(events.height, dtype=np.bool_)
+        if period is not None:
+            lead = (events["event_time"] < period.from_time).to_numpy()
         inside = events.filter(~lead)
         young = immature(inside, label_delay=self.project.data.label_delay, known_until=self.table.known_until)
         judged = (~young & inside["label"].is_not_null()).to_numpy()
@@ -288,16 +311,15 @@ class Decisions:
         trained = found.train_from, found.train_until
         return Subject("scores", found.as_of, *trained, found.test_until, policy, None, found.by_chance)
 
-    def _period(self, subject: Subject, since: Limit, until: Limit) -> Period:
+    def _period(self, subject: Subject, since: Limit, until: Limit) -> Period | None:
         from fraudctl.evaluate import Period
         from fraudctl.split import instant
-        from fraudctl.tables import NO_TIME
 
         if subject.by_chance is not None:
             if since is not None or until is not None:
                 msg = "the data have no time, so a period cannot be chosen: the random test events are evaluated"
                 raise UsageError(msg, hint="leave --from and --to out")
-            return Period(NO_TIME, NO_TIME)
+            return None
         zone = self.project.data.timezone
         start = subject.as_of if since is None else instant(since, timezone=zone)
         end = subject.test_until if until is None else instant(until, timezone=zone)
@@ -312,7 +334,7 @@ class Decisions:
         return Period(start, end)
 
     def _events(
-        self, subject: Subject, period: Period, *, empty: bool = False, lead: bool = False
+        self, subject: Subject, period: Period | None, *, empty: bool = False, lead: bool = False
     ) -> tuple[pl.DataFrame, Excluded]:
         """Give the events of the period, less those that a block on known entities would have kept out.
 
@@ -327,6 +349,9 @@ class Decisions:
         if subject.by_chance is not None:
             test = self.table.rows(pl.Series(subject.by_chance.test_rows(frame["event_id"])))
             return test, Excluded(duplicates=self._copies(test["event_id"]))
+        if period is None:
+            msg = f"{subject.name} was split by time, and no period was given"
+            raise ValueError(msg)
         start = lead_from(period.from_time, subject.policy, self.project) if lead else period.from_time
         counted = (pl.col("event_time") >= period.from_time) & (pl.col("event_time") < period.until)
         wanted = (pl.col("event_time") >= start) & (pl.col("event_time") < period.until)

@@ -200,7 +200,7 @@ def _evaluate(
         policy=subject.policy,
         model=subject.name,
         as_of=known_time(subject.as_of),
-        period=None if subject.by_chance is not None else decided.period,
+        period=decided.period,
         excluded=decided.excluded,
         seed=seed,
         immature=decided.young,

@@ -120,7 +120,7 @@ def not_own(decisions: Decisions, decided: DecidedPeriod, *, scores: Path | None
         found.append(f"scores came from the file {scores.name}")
     until = datetime.fromisoformat(bundle.facts["test_until"])
     period = decided.period
-    if decided.subject.by_chance is None and (period.from_time, period.until) != (bundle.as_of, until):
+    if period is not None and (period.from_time, period.until) != (bundle.as_of, until):
         found.append(
             f"the period {period.from_time.isoformat()} to {period.until.isoformat()} was chosen by hand; the model's "
             f"own test period is {bundle.as_of.isoformat()} to {until.isoformat()}"

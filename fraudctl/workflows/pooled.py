@@ -88,10 +88,10 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
         raise UsageError(msg, hint="leave --pooled and [gate] pooled_folds out")
     rival = None if champion is None else decisions.of_rival(champion, decided)
     old = None if champion is None else open_bundle(decisions.present, champion)
-    length = decided.period.until - decided.period.from_time
+    length = decided.span.until - decided.span.from_time
     ours, theirs = [decided], [] if rival is None else [rival]
     for back in range(1, n_periods):
-        period = _earlier(decided.period, back * length)
+        period = _earlier(decided.span, back * length)
         decisions.progress.stage(f"Refitting for {period.from_time.date()} to {period.until.date()}")
         ours.append(_replayed(decisions, bundle, period, bundle.as_of - back * length, None))
         if old is not None:
@@ -123,7 +123,7 @@ def _together(parts: list[DecidedPeriod], project: Project) -> DecidedPeriod:
     young = decided["event_id"].is_in(pl.concat([part.young["event_id"] for part in parts]).implode())
     return replace(
         last,
-        period=replace(last.period, from_time=min(part.period.from_time for part in parts)),
+        period=replace(last.span, from_time=min(part.span.from_time for part in parts)),
         excluded=replace(last.excluded, **counted),
         scored=decided.filter(replay.judged),
         young=decided.filter(young),
@@ -140,12 +140,12 @@ def _facts(project: Project, ours: list[DecidedPeriod], joined: list[DecidedPeri
     from fraudctl.evaluate.result import PooledPeriod
 
     for place, part in enumerate(ours):
-        inside = pl.col("event_time").is_between(part.period.from_time, part.period.until, closed="left")
+        inside = pl.col("event_time").is_between(part.span.from_time, part.span.until, closed="left")
         judged = [prepare(item.scored.filter(inside), project) for item in joined]
         found = [ratio_of("savings", item) for item in judged]
         saved = [None if ratio is None or ratio.reason else ratio.value for ratio in found]
         yield PooledPeriod(
-            part.period,
+            part.span,
             as_of=part.subject.as_of,
             refitted=place > 0,
             rows=part.scored.height,
