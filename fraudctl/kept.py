@@ -16,7 +16,7 @@ import hashlib
 import io
 import mmap
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +29,10 @@ from fraudctl.documents import DocumentError, seal, unseal
 from fraudctl.outputs import whole_file
 
 _BLOCK: Final = 1 << 20
-_NUMBERED: Final = re.compile(r"(\d{12})(?:-([0-9a-f]{16}))?\.parquet")
-"""Name of a numbered table; earlier versions wrote no digest into it."""
+_NUMBERED: Final = re.compile(r"(\d{12})(?:-(\d{12}))?(?:-([0-9a-f]{16}))?\.parquet")
+"""Name of a numbered table: its number, or the first and last of several; earlier versions wrote no digest into it."""
+_MOST_MERGED: Final = 5_000
+"""Rows of a table that numbered tables are merged into, at most."""
 _END: Final = 1 << 16
 """Bytes at the end of a file that are looked at where the rest is not."""
 _STRETCH: Final = 1 << 24
@@ -187,21 +189,116 @@ def _document(path: Path) -> dict[str, Any] | None:
 
 def write_numbered(frame: pl.DataFrame, folder: Path, number: int, *, row_group: int, mode: int = 0o644) -> Path:
     """Write a table whole, under a name with its number and digest; it replaces another of that number."""
-    content = io.BytesIO()
-    frame.write_parquet(content, compression="zstd", row_group_size=row_group, statistics=True)
-    path = folder / f"{number:012d}-{_digest(content.getbuffer())}.parquet"
-    with whole_file(path, mode=mode) as temporary:
-        files.write_bytes(temporary, content.getbuffer())
+    path = _write(frame, folder, f"{number:012d}", row_group=row_group, mode=mode)
     for other in folder.glob(f"{number:012d}*.parquet"):
-        if other != path and _NUMBERED.fullmatch(other.name):
+        if other != path and _span(other) == (number, number):
             other.unlink(missing_ok=True)
     return path
 
 
+def _write(frame: pl.DataFrame, folder: Path, name: str, *, row_group: int, mode: int) -> Path:
+    content = io.BytesIO()
+    frame.write_parquet(content, compression="zstd", row_group_size=row_group, statistics=True)
+    path = folder / f"{name}-{_digest(content.getbuffer())}.parquet"
+    with whole_file(path, mode=mode) as temporary:
+        files.write_bytes(temporary, content.getbuffer())
+    return path
+
+
 def numbered(folder: Path) -> dict[int, Path]:
-    """Return the numbered tables in a folder, by number."""
-    found = ((_NUMBERED.fullmatch(path.name), path) for path in sorted(folder.glob("*.parquet")))
-    return {int(match[1]): path for match, path in found if match is not None}
+    """Return the numbered tables in a folder by number, merged ones by their last; none is part of another.
+
+    A process that died while it merged leaves tables whose rows stand in the merged one; they are not among these.
+    """
+    found = {path: span for path in sorted(folder.glob("*.parquet")) if (span := _span(path)) is not None}
+    return {span[1]: path for path, span in found.items() if not _is_part(span, found.values())}
+
+
+def is_numbered(folder: Path, number: int) -> bool:
+    """Say whether the table of a number is in a folder, by itself or merged with others."""
+    spans = map(_span, folder.glob("*.parquet"))
+    return any(span is not None and span[0] <= number <= span[1] for span in spans)
+
+
+def numbers_in(path: Path) -> range:
+    """Return the numbers that a numbered table holds; none for other names."""
+    span = _span(path)
+    return range(0) if span is None else range(span[0], span[1] + 1)
+
+
+def merge_numbered(
+    folder: Path,
+    join: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
+    *,
+    row_group: int,
+    mode: int = 0o644,
+    merged: Callable[[Path], object] = lambda _: None,
+) -> None:
+    """Merge the newest numbered tables while they are small, so that many small ones become few.
+
+    The newest is merged with the one before it where that has less than twice its rows: of n rows that come one by one
+    there are log2 n tables, and each row is written log2 n times. Only one process at a time may merge in a folder. A
+    table that is damaged, or written in another form, stays as it is.
+
+    Parameters
+    ----------
+    join
+        Makes one table of an older and a newer one.
+    merged
+        Called with each new table while those that it is made of are still there.
+    """
+    while True:
+        tables = numbered(folder)
+        _remove_parts(folder, set(tables.values()))
+        pair = [tables[number] for number in sorted(tables)[-2:]]
+        if len(pair) < 2 or not _worth_merging(*map(_n_rows, pair)):
+            return
+        old, new = map(_undamaged, pair)
+        if old is None or new is None or old.schema != new.schema:
+            return
+        name = f"{numbers_in(pair[0])[0]:012d}-{numbers_in(pair[1])[-1]:012d}"
+        merged(_write(join(old, new), folder, name, row_group=row_group, mode=mode))
+        for path in pair:
+            path.unlink(missing_ok=True)
+
+
+def _worth_merging(old: int, new: int) -> bool:
+    return 0 < old < 2 * new and old + new <= _MOST_MERGED
+
+
+def _n_rows(path: Path) -> int:
+    """Return the rows of a table by its end; 0 where it cannot be read."""
+    try:
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return 0
+
+
+def _undamaged(path: Path) -> pl.DataFrame | None:
+    try:
+        require_undamaged(path)
+        return pl.read_parquet(path)
+    except (DamagedError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+
+
+def _span(path: Path) -> tuple[int, int] | None:
+    """Return the first and last number in the name of a table; None for other names."""
+    match = _NUMBERED.fullmatch(path.name)
+    return None if match is None else (int(match[1]), int(match[2] or match[1]))
+
+
+def _is_part(span: tuple[int, int], spans: Iterable[tuple[int, int]]) -> bool:
+    return any(first <= span[0] and span[1] <= last and (first, last) != span for first, last in spans)
+
+
+def _remove_parts(folder: Path, whole: Collection[Path]) -> None:
+    """Remove the tables whose rows stand in merged ones."""
+    spans = [span for path in whole if (span := _span(path)) is not None]
+    for path in folder.glob("*.parquet"):
+        span = _span(path)
+        if span is not None and path not in whole and _is_part(span, spans):
+            path.unlink(missing_ok=True)
 
 
 def require_undamaged(path: Path) -> None:
@@ -213,11 +310,11 @@ def require_undamaged(path: Path) -> None:
         The content is not what was written under this name.
     """
     named = _NUMBERED.fullmatch(path.name)
-    if named is None or named[2] is None:
+    if named is None or named[3] is None:
         return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(named[2]):
+    if not found.startswith(named[3]):
         raise _damaged(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import tempfile
 import time
 from pathlib import Path
 
@@ -136,3 +137,46 @@ def test_damage_that_no_time_tells_of_is_found_at_the_end_at_a_glance_and_elsewh
             with pytest.raises(DamagedError):
                 unchanged(place)
         assert not is_used(place)
+
+
+def one_by_one(folder: Path, n: int) -> None:
+    for number in range(n):
+        kept.write_numbered(pl.DataFrame({"n": [number]}), folder, number, row_group=100)
+        kept.merge_numbered(folder, pl.DataFrame.vstack, row_group=100)
+
+
+def all_rows(folder: Path) -> list[int]:
+    return pl.concat([pl.read_parquet(path) for _, path in sorted(kept.numbered(folder).items())])["n"].to_list()
+
+
+@given(st.integers(1, 40))
+def test_tables_that_come_one_by_one_stay_few_and_in_order(n: int) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        one_by_one(folder, n)
+        assert all_rows(folder) == list(range(n))
+        assert len(list(folder.iterdir())) <= n.bit_length() + 1
+        assert all(kept.is_numbered(folder, number) for number in range(n))
+        assert not kept.is_numbered(folder, n)
+
+
+def test_what_a_merge_left_behind_counts_once_and_goes_with_the_next(tmp_path: Path) -> None:
+    one_by_one(tmp_path, 4)
+    left = [kept.write_numbered(pl.DataFrame({"n": [number]}), tmp_path, number, row_group=100) for number in (1, 2)]
+    assert all_rows(tmp_path) == [0, 1, 2, 3]
+    kept.merge_numbered(tmp_path, pl.DataFrame.vstack, row_group=100)
+    assert not any(path.exists() for path in left)
+    assert all_rows(tmp_path) == [0, 1, 2, 3]
+
+
+def test_a_damaged_table_and_one_of_another_form_are_not_merged(tmp_path: Path) -> None:
+    damaged = kept.write_numbered(pl.DataFrame({"n": [0, 1]}), tmp_path, 0, row_group=100)
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    kept.write_numbered(pl.DataFrame({"n": [2, 3]}), tmp_path, 1, row_group=100)
+    kept.merge_numbered(tmp_path, pl.DataFrame.vstack, row_group=100)
+    assert len(kept.numbered(tmp_path)) == 2
+    kept.write_numbered(pl.DataFrame({"n": ["4"]}), tmp_path, 2, row_group=100)
+    kept.write_numbered(pl.DataFrame({"n": [5, 6]}), tmp_path, 3, row_group=100)
+    kept.merge_numbered(tmp_path, pl.DataFrame.vstack, row_group=100)
+    assert sorted(kept.numbered(tmp_path)) == [0, 1, 2, 3]

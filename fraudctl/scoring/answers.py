@@ -115,6 +115,11 @@ class Answers:
         self._safe = self._closed
         self._trim()
 
+    def merge(self) -> None:
+        """Make fewer files of answers out of small ones."""
+        if self._older is not None:
+            self._older.merge()
+
     def _trim(self) -> None:
         while len(self._recent) > REMEMBERED:
             first = next(iter(self._recent))
@@ -149,6 +154,11 @@ def write_answers(rows: Iterable[tuple[EventId, Answered]], folder: Path, segmen
     if frame.height:
         found = frame.sort("hash", maintain_order=True)
         write_numbered(found, folder / ANSWERS, segment, row_group=_GROUP, mode=0o600)
+
+
+def _join(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Put two files of answers together; the newer answer to an id stays behind an older one."""
+    return old.vstack(new).sort("hash", maintain_order=True)
 
 
 def _frame(rows: Iterable[tuple[EventId, Answered]]) -> pl.DataFrame:
@@ -252,6 +262,17 @@ class _Files:
                 self._known[number] = path
                 self._add(hashes, number)
 
+    def merge(self) -> None:
+        """Merge the newest files while they are small; what was in them is then found in the merged one."""
+        from fraudctl.kept import merge_numbered
+
+        merge_numbered(self._folder, _join, row_group=_GROUP, mode=0o600, merged=self._moved)
+
+    def _moved(self, path: Path) -> None:
+        from fraudctl.kept import numbers_in
+
+        self._known.update({number: path for number in numbers_in(path) if number in self._known})
+
     def _add(self, hashes: npt.NDArray[np.uint64], number: int) -> None:
         self._runs.append((hashes, np.full(len(hashes), number, dtype=np.uint32)))
         while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
@@ -299,7 +320,15 @@ class _Files:
     def _rows(self, number: int, hashes: list[int]) -> list[tuple[Any, ...]]:
         """Return rows of a file that is there; what was removed was not answered."""
         path = self._known[number]
-        return _read_rows(path, np.array(hashes, dtype=np.uint64)) if path.is_file() else []
+        try:
+            found = _read_rows(path, np.array(hashes, dtype=np.uint64)) if path.is_file() else None
+        except BundleError:
+            if self._known[number] == path:
+                raise
+            found = None
+        if found is None and self._known[number] != path:  # merged in the meantime
+            return self._rows(number, hashes)
+        return found or []
 
 
 def _answered(event: str, answer: str, features: str, more: list[str]) -> Answered:

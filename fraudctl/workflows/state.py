@@ -520,12 +520,12 @@ def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
 
     The decisions come last: where they stand, so do the answers.
     """
-    from fraudctl.kept import numbered, write_numbered
+    from fraudctl.kept import is_numbered, write_numbered
     from fraudctl.outputs import ROW_GROUP
     from fraudctl.scoring.answers import write_answers
     from fraudctl.scoring.saved import DECISIONS, read_segment
 
-    if segment in numbered(folder / DECISIONS):
+    if is_numbered(folder / DECISIONS, segment):
         return
     records = list(read_segment(folder, segment, last=True))
     write_answers(live.answers_in(records), folder, segment)
@@ -543,6 +543,20 @@ def roll(store: Store, live: LiveState) -> None:
     for segment in closed_segments(store.folder)[1]:
         export_decisions(store.folder, segment, live)
     live.answers.exported()
+    with contextlib.suppress(UsageError, OSError):  # all rows are in files; the next time may make fewer of them
+        live.answers.merge()
+        merge_decisions(store.folder)
+
+
+def merge_decisions(folder: Path) -> None:
+    """Merge the newest files of decisions while they are small, in the order of the log."""
+    import polars as pl
+
+    from fraudctl.kept import merge_numbered
+    from fraudctl.outputs import ROW_GROUP
+    from fraudctl.scoring.saved import DECISIONS
+
+    merge_numbered(folder / DECISIONS, pl.DataFrame.vstack, row_group=ROW_GROUP)
 
 
 def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:

@@ -42,14 +42,35 @@ def test_every_answer_is_found_and_memory_holds_no_more_than_the_open_segment_an
             found.rotated()
             write_answers(part, folder, segment)
             found.exported()
+            found.merge()
             assert len(found) <= 3
         again = Answers(folder)
+        assert len(numbered(folder / ANSWERS)) <= 2 + len(ids).bit_length()
         for at, key in enumerate(ids):
             assert found.get(key) == item(str(at))
             assert again.get(key) == item(str(at))
             other = str(key) if isinstance(key, int) else None
             if other is not None and other not in ids:
                 assert found.get(other) is None, "the number 5 is not the text 5"
+
+
+def test_the_newest_of_two_answers_is_found_after_files_are_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "REMEMBERED", 0)
+    found = Answers(tmp_path)
+    for segment in range(9):
+        found.add(5, item(str(segment)))
+        found.rotated()
+        write_answers([(5, item(str(segment))), (f"other {segment}", item("x"))], tmp_path, segment)
+        found.exported()
+        found.merge()
+        for source in (found, Answers(tmp_path)):
+            source.fetch([])  # what was fetched before is not asked again
+            assert source.get(5) == item(str(segment))
+            source.fetch([5, "other 0"])
+            assert (source.get(5), source.get("other 0")) == (item(str(segment)), item("x"))
+    assert sum(map(verify_answers, numbered(tmp_path / ANSWERS).values())) == 18
 
 
 def test_without_a_folder_only_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
