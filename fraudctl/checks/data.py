@@ -125,16 +125,22 @@ def open_data(project: Project, raw: pl.LazyFrame, *, place: str, progress: Prog
         return plain
     trouble: list[Finding] = []
     event_time = _read_time(plain, project.data.event_time, "event_time", trouble)
-    label_time = _read_time(plain, project.data.label_time, "label_time", trouble)
+    label_time = _read_time(plain, project.data.label_time, "label_time", trouble, after=event_time)
     label = _read_label(plain, trouble)
     return replace(plain, event_time=event_time, label=label, label_time=label_time, trouble=tuple(trouble))
 
 
-def _read_time(data: Data, column: str | None, role: str, trouble: list[Finding]) -> pl.Series | None:
+def _read_time(
+    data: Data, column: str | None, role: str, trouble: list[Finding], *, after: pl.Series | None = None
+) -> pl.Series | None:
+    """Read a column of times as training does; of a label, none is taken for earlier than its event if it need not."""
     if column is None or column not in data.schema:
         return None
+    timezone = data.project.data.timezone
     try:
-        return tables.to_utc(data[column], timezone=data.project.data.timezone, role=role)
+        if after is not None:
+            return tables.arrivals(data[column], after, timezone=timezone)
+        return tables.to_utc(data[column], timezone=timezone, role=role)
     except DataError as error:
         trouble.append(Finding("time-unreadable", "error", column, error.message, hint=error.hint))
         return None

@@ -409,3 +409,20 @@ def test_every_finding_is_documented_and_every_documented_one_exists() -> None:
     source = "".join(path.read_text("utf-8") for path in sorted((root / "fraudctl" / "checks").glob("*.py")))
     used = set(re.findall(r'Finding\(\s*"([a-z0-9-]+)"', source)) | set(re.findall(r'"(leak-[a-z]+)"', source))
     assert documented == used
+
+
+def test_a_label_in_the_repeated_hour_is_not_earlier_than_its_event() -> None:
+    """Clocks went back in Berlin on 27 October 2024: 02:10 came again, 20 minutes after 02:50."""
+    begin = datetime(2024, 10, 1, tzinfo=UTC)
+    zone = "Europe/Berlin"
+    at = pl.Series([begin + i * STEP / 2 for i in range(N)])
+    local = [
+        (at + lag).dt.convert_time_zone(zone).dt.replace_time_zone(None) for lag in (timedelta(), timedelta(minutes=25))
+    ]
+    frame = healthy().with_columns(local[0].alias("at"), local[1].alias("known"))
+    report = check(frame, data=f'timezone = "{zone}"\nlabel_time = "known"\n', rest=RAW)
+    assert report.n_errors == 0
+    early = check(
+        frame.with_columns(pl.col("known") - timedelta(hours=3)), data=f'timezone = "{zone}"\nlabel_time = "known"\n'
+    )
+    assert early.n_errors > 0
