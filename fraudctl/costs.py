@@ -151,7 +151,7 @@ class CostMatrix:
 
         Examples
         --------
-        >>> matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(15.0, 1.0)), (Cell(8.0), Cell())))
+        >>> matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(15.0, 1.0)), (CostCell(8.0), CostCell())))
         >>> matrix.per_event(pl.DataFrame({"amount": [100.0]})).tolist()
         [[[0.0, 115.0], [8.0, 0.0]]]
         """
@@ -402,7 +402,7 @@ def baseline(
     A fraud costs 30 if allowed, a review 2, a block of a legitimate event 5. For one fraud and three legitimate
     events, allowing all costs 30, reviewing all 8 and blocking all 15:
 
-    >>> cells = ((Cell(), Cell(30.0)), (Cell(2.0), Cell(2.0)), (Cell(5.0), Cell()))
+    >>> cells = ((CostCell(), CostCell(30.0)), (CostCell(2.0), CostCell(2.0)), (CostCell(5.0), CostCell()))
     >>> matrix = CostMatrix(("allow", "review", "block"), cells)
     >>> table = matrix.per_event(pl.DataFrame({"x": range(4)}))
     >>> y_true = np.array([0, 1, 0, 0])

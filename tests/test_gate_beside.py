@@ -17,7 +17,8 @@ from fraudctl.gate.beside import drift_rule
 from fraudctl.gate.words import Frauds
 from fraudctl.metrics.drift import AgainstChance, Drift, Effect
 from fraudctl.policy import bare_policy
-from fraudctl.split import overlap, pooled_overlap
+from fraudctl.results import as_object
+from fraudctl.split import IdOverlap, overlap, pooled_overlap
 
 FLOOR = "[gate]\nsavings = { at_least = 0.25 }\nmin_frauds = 100\n"
 DRIFT = FLOOR + "drift = {}\n"
@@ -173,12 +174,12 @@ def test_overlap_by_hand() -> None:
                          "card": [7, 9, 7, None]})  # fmt: skip
     found = overlap(train, test, entities=["card"])
     # event 3 stands in both; card 7 of 7 and 9 was seen, and has 2 of 4 events and 1 of 2 frauds; null is no card
-    assert found == {
+    assert as_object(found) == {
         "events": 1,
         "gap_days": 2.5,
         "entities": {"card": {"ids": 2, "seen": 1, "share_of_events": 0.5, "share_of_frauds": 0.5}},
     }
-    assert overlap(train, test, entities=[], timed=False)["gap_days"] is None
+    assert overlap(train, test, entities=[], timed=False).gap_days is None
 
 
 def test_overlap_of_pooled_periods_holds_each_event_against_its_own_model() -> None:
@@ -187,8 +188,8 @@ def test_overlap_of_pooled_periods_holds_each_event_against_its_own_model() -> N
     second = (events([3, 4, 5], [1, 2, 3], day=5), events([5, 6, 7], [3, 2, 2], day=7))
     found = pooled_overlap([first, second], entities=["card"])
     # seen: 3 (card 1), not 4 (card 2), then 5 (card 3), 6 and 7 (card 2): 4 of 5 events; ids 1, 2 and 3
-    assert found["entities"]["card"] == {"ids": 3, "seen": 3, "share_of_events": 0.8, "share_of_frauds": 0.8}
-    assert (found["events"], found["gap_days"]) == (1, 2.0)
+    assert found.entities["card"] == IdOverlap(ids=3, seen=3, share_of_events=0.8, share_of_frauds=0.8)
+    assert (found.events, found.gap_days) == (1, 2.0)
     assert pooled_overlap([first], entities=["card"]) == overlap(*first, entities=["card"])
 
 

@@ -187,8 +187,8 @@ def savings(
 
     Examples
     --------
-    >>> from fraudctl.costs import Cell
-    >>> matrix = CostMatrix(("allow", "block"), ((Cell(), Cell(10.0)), (Cell(1.0), Cell())))
+    >>> from fraudctl.costs import CostCell
+    >>> matrix = CostMatrix(("allow", "block"), ((CostCell(), CostCell(10.0)), (CostCell(1.0), CostCell())))
     >>> table = np.tile([[0.0, 10.0], [1.0, 0.0]], (4, 1, 1))
 
     Blocking all costs 3, allowing all 10; the model blocks the fraud and one legitimate event:

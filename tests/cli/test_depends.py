@@ -147,7 +147,7 @@ def test_an_answer_is_found_after_it_left_the_memory(
     assert found[40] == before
     assert found[41] == found[2]
     assert "'fee'" in found[42]["error"]
-    assert len(list((state / "answers").glob("*.parquet"))) > 4
+    assert list((state / "answers").glob("*.parquet"))  # the log was rolled six times, and small files are merged
 
 
 def test_a_rule_is_named_and_the_models_reasons_are_not_given_for_it(ruled: Path, event: dict[str, Any]) -> None:

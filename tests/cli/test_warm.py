@@ -13,7 +13,7 @@ CODE = """
 import json, sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from fraudctl.scoring.engine import Engine
+from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.workflows.score import open_model
 from fraudctl.workflows.state import open_live
 
@@ -29,7 +29,7 @@ live = open_live(None, [model])
 cold = loaded()
 live.warm()
 warm = loaded()
-engine = Engine(model.decider, live)
+engine = DecisionEngine(model.decider, live)
 events = [json.loads(line) for line in Path(sys.argv[2]).read_text().splitlines()]
 for line in Path(sys.argv[3]).read_text().splitlines():
     engine.sources("logins", [json.loads(line)])

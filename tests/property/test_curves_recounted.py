@@ -30,17 +30,17 @@ def test_points_of_both_curves_are_what_their_threshold_does(seed: int) -> None:
     weight = events["w"].to_list() if plan.data.weight else [1.0] * n_events
     cells = cost_matrix(plan.costs).cells
     rows = list(zip(scored.iter_rows(named=True), weight, strict=True))
-    for point in tables["cost_curve"]:
+    for point in tables.cost_curve:
         lost = alerts = 0.0
         for row, w in rows:
-            alert = row["y_prob"] >= point["threshold"]
+            alert = row["y_prob"] >= point.threshold
             cell = cells[2 if alert else 0][row["label"]]
             lost += w * (cell.fixed + cell.rate * row["amount"])
             alerts += w * alert
-        assert point["cost"] == pytest.approx(lost)
-        assert point["alert_rate"] == pytest.approx(alerts / sum(weight))
-    for point in tables["pr_curve"]:
-        flagged = [(row["label"], w) for row, w in rows if row["y_prob"] >= point["threshold"]]
+        assert point.cost == pytest.approx(lost)
+        assert point.alert_rate == pytest.approx(alerts / sum(weight))
+    for point in tables.pr_curve:
+        flagged = [(row["label"], w) for row, w in rows if row["y_prob"] >= point.threshold]
         caught = sum(w for label, w in flagged if label)
-        assert point["precision"] == pytest.approx(caught / sum(w for _, w in flagged))
-        assert point["recall"] == pytest.approx(caught / sum(w for row, w in rows if row["label"]))
+        assert point.precision == pytest.approx(caught / sum(w for _, w in flagged))
+        assert point.recall == pytest.approx(caught / sum(w for row, w in rows if row["label"]))

@@ -30,7 +30,7 @@ from fraudctl.report.gate_formats import github, junit, markdown
 from fraudctl.report.render import evaluation_report
 from fraudctl.results import as_object
 from fraudctl.uncertainty import RankingIntervals
-from fraudctl.workflows.models import ModelsResult
+from fraudctl.workflows.models import ModelEntry, ModelsResult
 
 SETTINGS = RankingIntervals(50, 0, 0.90)
 GATE = "[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 10\n"
@@ -308,10 +308,21 @@ def test_wherever_savings_stand_their_base_is_named(limits: dict[str, str]) -> N
 
 
 def test_the_list_of_models_names_the_base_of_an_old_gate() -> None:
-    row = {"version": "v", "as_of": None, "policy": "thresholds", "gate": "pass", "gate_counts": True, "parent": None,
-           "champion": False, "latest": False}  # fmt: skip
     bases = (BASE_RULE, OLD_BASE_RULE, None)
-    rows = ({**row, "savings_base": base, "gate": "pass" if base else None} for base in bases)
+    rows = [
+        ModelEntry(
+            version="v",
+            as_of=None,
+            parent=None,
+            policy="thresholds",
+            gate="pass" if base else None,
+            savings_base=base,
+            gate_counts=True,
+            latest=False,
+            champion=False,
+        )
+        for base in bases
+    ]
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(models_table(ModelsResult(None, tuple(rows), ())))
     lines = console.export_text().splitlines()[1:]

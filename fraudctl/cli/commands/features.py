@@ -10,7 +10,6 @@ import typer
 from fraudctl.cli.command import command
 from fraudctl.cli.options import HERE, ProjectPath, memory_size, moment
 from fraudctl.errors import UsageError
-from fraudctl.results import as_object
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -68,6 +67,7 @@ def _refuse_contradictions(*, since: str | None, memory: str | None, output: Pat
 def _since(project: Project, day: datetime | date, output: Path, session: Session) -> None:
     """Build the features of the events since a day, and write them."""
     from fraudctl.outputs import write_parquet
+    from fraudctl.results import as_object
     from fraudctl.workflows.increment import build_since
 
     with session.progress() as progress:
@@ -84,6 +84,7 @@ def _since(project: Project, day: datetime | date, output: Path, session: Sessio
 def _all(project: Project, memory: str | None, output: Path | None, session: Session, *, describe: bool) -> None:
     """Build the features of all events, or reuse those built before."""
     from fraudctl.cli.render import feature_table
+    from fraudctl.results import as_object
     from fraudctl.workflows.features import (
         build_features,
         build_features_file,
