@@ -16,7 +16,7 @@ from fraudctl.costs import cost_matrix
 @given(st.integers(0, 2**32 - 1))
 def test_points_of_both_curves_are_what_their_threshold_does(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    n_events = int(rng.integers(50, 400))
+    n_events = int(rng.integers(50, 200))
     events = make_events(n_events, max(2, n_events // 10), seed=seed)
     digits = int(rng.integers(1, 4))
     events = events.with_columns(
