@@ -6,11 +6,15 @@ Owns the wording of that refusal: each question with the flags that settle it, a
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fraudctl.errors import UsageError
+
+_FLAG = re.compile(r"(--[a-z][a-z-]+) ([A-Z=]{4,})")
+"""The flag that a hint names, with what stands for the user's answer: ``--label COLUMN``."""
 
 
 @dataclass
@@ -33,6 +37,9 @@ class Questions:
             yield
         except UsageError as error:
             self.asked.append((error.message, error.hint or ""))
+            flag = _FLAG.search(error.hint or "")
+            if flag is not None and flag[1] not in self.flags:
+                self.flags += flag.groups()
 
     def settle(self) -> None:
         """Raise a UsageError with all open questions, if there are any."""

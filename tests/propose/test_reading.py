@@ -13,9 +13,11 @@ import pytest
 from command_line import run_in
 
 from fraudctl import tables
+from fraudctl.errors import UsageError
 from fraudctl.project import load_project
 from fraudctl.propose import notation
 from fraudctl.propose.encoding import encoding
+from fraudctl.propose.questions import Questions
 
 N = 1500
 
@@ -136,3 +138,14 @@ def test_a_part_of_an_id_is_no_currency() -> None:
     assert notation.number_readings(pl.Series(["C123", "C456"])) == []
     assert [form.prefix for form in notation.number_readings(pl.Series(["$1.50", "$2.25"]))] == ["$"]
     assert len(notation.number_readings(pl.Series(["1,234", "2,500"]))) == 2  # thousands, or decimals
+
+
+def test_the_line_of_flags_answers_every_question() -> None:
+    questions = Questions()
+    with questions.collected():
+        raise UsageError("no column is surely the outcome", hint="name it: --label COLUMN")
+    questions.ask("how late are labels?", ["--label-delay", "7d"], "say it")
+    with pytest.raises(UsageError) as refused:
+        questions.settle()
+    assert refused.value.hint is not None
+    assert refused.value.hint.endswith("All at once, with your own answers: --label COLUMN --label-delay 7d")
