@@ -1,7 +1,7 @@
 """How texts and numbers of a column are written: the notations that read every row, and whether they say one thing.
 
 Owns the search only. A notation counts where it reads **all** rows; where two of them read all rows differently, both
-are returned, and `fraudctl.propose.reading` asks.
+are returned, and `fraudctl.propose.reading` and `event_time` ask.
 """
 
 from __future__ import annotations

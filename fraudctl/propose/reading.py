@@ -1,38 +1,33 @@
-"""How a stranger's files are read: the dialect, the notations and the time of the event that `init` writes down.
+"""How files from elsewhere are read: the dialect and the notations that `init` writes into the project file.
 
-Owns the questions that only a person can answer (which number is the day, what an offset counts from, what a comma in
-a number means); each names the flag that settles it. What reads all rows in exactly one way is taken, with its reason.
+Owns the questions about the notation of numbers and of further times; each names the flag that answers it. What reads
+all rows in exactly one way is taken, with its reason.
 """
 
 from __future__ import annotations
 
 import csv as lines
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from fraudctl import tables
 from fraudctl.columns import hold
-from fraudctl.errors import UsageError
 from fraudctl.normal import files as finding
 from fraudctl.normal.form import Form
-from fraudctl.normal.formats import WEEKDAYS, FormatError, compile_format
-from fraudctl.normal.times import by_formats
 from fraudctl.plain import looks_like_value, shown
 from fraudctl.project.reading import (
-    MADE_TIME,
     CsvSection,
     NumberSection,
-    NumbersSection,
     ReadingSection,
     TimeSection,
 )
-from fraudctl.propose import names, notation
+from fraudctl.propose import notation
+from fraudctl.propose.event_time import event_time
+from fraudctl.propose.found import Found, first_values
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.roles import Flags
@@ -41,14 +36,9 @@ from fraudctl.unreadable import not_utf8
 MISSING: Final = ("?", "NA", "N/A", "n/a", "na", "#N/A", "NULL", "null", "None", "none", "nil", "-", "--", "NaN", "nan",
                   "\\N", "(null)", "missing", "MISSING", "unknown", "Unknown", ".")  # fmt: skip
 """Words that stand for a missing value."""
-INVENTED: Final = date(2000, 1, 1)
-"""The origin that is made up where nobody knows it."""
 FEW_UNTIMED: Final = 0.001
 """Share of rows without a time of the event that may be left out; more are refused."""
-_SAMPLE: Final = 2_000
 _SEPARATORS: Final = (",", ";", "\t", "|")
-_CLOCK: Final = r"^[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?$"
-_PARTS: Final = ("year", "month", "week", "day", "weekday", "time", "hour", "minute", "second")
 
 
 @dataclass(frozen=True)
@@ -86,29 +76,6 @@ class Look:
     """Rows without a time of the event, which are left out."""
 
 
-@dataclass
-class _Found:
-    """What is being found."""
-
-    csv: CsvSection | None = None
-    time: TimeSection | None = None
-    event_time: str | None = None
-    times: dict[str, TimeSection] = field(default_factory=dict)
-    numbers: dict[str, NumberSection] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    types: dict[str, str] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    span: float | None = None
-
-    def section(self) -> ReadingSection:
-        return ReadingSection(
-            csv=self.csv or CsvSection(), time=self.time, times=self.times,
-            numbers=NumbersSection(columns=self.numbers), missing=tuple(self.missing),
-            types=self.types,  # type: ignore[arg-type]
-        )  # fmt: skip
-
-
 def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
     """Find how files are written, and read them so.
 
@@ -119,7 +86,7 @@ def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
     UsageError
         A flag that does not fit the data.
     """
-    found = _Found()
+    found = Found()
     untyped = finding.kind_of(files[0]) == "csv"
     if untyped:
         found.csv = _dialect(files)
@@ -127,13 +94,15 @@ def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
     raw = hold(tables.scan(files, form=Form(found.section())), files=files)
     schema = raw.collect_schema()
     texts = {
-        name: _head(raw, name) for name, kind in schema.items() if kind == pl.String and not looks_like_value(name)
+        name: first_values(raw, name)
+        for name, kind in schema.items()
+        if kind == pl.String and not looks_like_value(name)
     }
     _missing(found, texts)
     if found.missing:
         raw = hold(tables.scan(files, form=Form(found.section())), files=files)
         schema = raw.collect_schema()
-        texts = {name: _head(raw, name) for name in texts if schema[name] == pl.String}
+        texts = {name: first_values(raw, name) for name in texts if schema[name] == pl.String}
     readings = {name: notation.time_readings(head) for name, head in texts.items() if _may_be_time(head)}
     readings = {name: _of_all(raw, name) for name, some in readings.items() if some}
     readings = {name: some for name, some in readings.items() if some}
@@ -142,7 +111,7 @@ def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
     )
     before = len(questions.asked)
     if not flags.random_split:
-        _event_time(found, raw, readings, flags, questions)
+        event_time(found, raw, readings, flags, questions)
     unsettled = len(questions.asked) > before
     _other_times(found, readings, flags, questions)
     untimed = 0
@@ -175,10 +144,6 @@ def _zoned(form: TimeSection | None) -> bool:
 def _kept(normal: pl.LazyFrame, raw: pl.LazyFrame) -> pl.LazyFrame:
     """Return the table with what was read of it, in memory where the raw one is."""
     return normal if normal is raw else hold(normal, files=["DATA"])
-
-
-def _head(raw: pl.LazyFrame, name: str) -> pl.Series:
-    return raw.select(pl.col(name).drop_nulls().head(_SAMPLE)).collect().to_series()
 
 
 def _of_all(raw: pl.LazyFrame, name: str) -> list[Reading]:
@@ -225,7 +190,7 @@ def _separator(text: Sequence[str], name: str) -> str:
     return best
 
 
-def _missing(found: _Found, texts: dict[str, pl.Series]) -> None:
+def _missing(found: Found, texts: dict[str, pl.Series]) -> None:
     """Note words for "missing" in columns that are numbers without them."""
     for name, head in texts.items():
         words = [word for word in head.unique().to_list() if word in MISSING]
@@ -236,7 +201,7 @@ def _missing(found: _Found, texts: dict[str, pl.Series]) -> None:
 
 
 def _numbers(
-    found: _Found,
+    found: Found,
     raw: pl.LazyFrame,
     texts: dict[str, pl.Series],
     flags: Flags,
@@ -266,328 +231,7 @@ def _plain(form: NumberSection) -> bool:
     return form.decimal == "." and not (form.grouping or form.prefix or form.suffix or form.accounting)
 
 
-# The time of the event
-
-
-def _event_time(
-    found: _Found, raw: pl.LazyFrame, readings: dict[str, list[Reading]], flags: Flags, questions: Questions
-) -> None:
-    """Settle what the time of the event is, where its notation has to be declared; else leave it to the roles."""
-    schema = raw.collect_schema()
-    asked = flags.event_time
-    if asked is not None and asked not in schema and "," in asked:
-        _join(found, raw, [part.strip() for part in asked.split(",")], flags, questions)
-        return
-    if asked is not None:
-        if asked in schema:
-            _declare(found, raw, asked, readings, flags, questions)
-        return
-    if _already(schema, flags):
-        _date_and_clock(found, raw, schema)
-        return
-    ranked = _best([(names.event_time_rank(name), name) for name in readings if name not in flags.ignore])
-    if len(ranked) == 1:
-        partner = _clock_beside(raw, schema, readings[ranked[0]], ranked[0])
-        if partner is not None:
-            _join(found, raw, [ranked[0], partner], flags, questions)
-        else:
-            _declare(found, raw, ranked[0], readings, flags, questions)
-        return
-    if ranked:
-        flag = ["--event-time", ranked[0]]
-        told = ", ".join(map(shown, ranked))
-        questions.ask(f"{len(ranked)} columns could be the time of the event: {told}", flag, "say which")
-        return
-    epochs = [name for name in _counters(raw, schema, flags) if notation.epoch_unit(_column(raw, name)) is not None]
-    if len(epochs) == 1:
-        _declare(found, raw, epochs[0], readings, flags, questions)
-        return
-    parts = _calendar(schema, flags)
-    if parts:
-        _join(found, raw, parts, flags, questions)
-        return
-    offsets = [name for name in _counters(raw, schema, flags) if names.counts_time(name)]
-    if len(offsets) == 1:
-        _declare(found, raw, offsets[0], readings, flags, questions)
-
-
-def _already(schema: pl.Schema, flags: Flags) -> bool:
-    """Say whether a column is a time as it is."""
-    return any(
-        (kind == pl.Date or isinstance(kind, pl.Datetime)) and name not in flags.ignore and names.event_time_rank(name)
-        for name, kind in schema.items()
-    )
-
-
-def _best(ranked: list[tuple[int, str]]) -> list[str]:
-    top = max((rank for rank, _ in ranked), default=0)
-    return [name for rank, name in ranked if rank == top > 0]
-
-
-def _column(raw: pl.LazyFrame, name: str) -> pl.Series:
-    return raw.select(name).collect().to_series()
-
-
-def _counters(raw: pl.LazyFrame, schema: pl.Schema, flags: Flags) -> list[str]:
-    """Return the columns of numbers whose names speak of a time."""
-    return [
-        name for name, kind in schema.items()
-        if kind.is_numeric() and name not in flags.ignore and (names.event_time_named(name) or names.counts_time(name))
-        and not _column(raw, name).null_count()
-    ]  # fmt: skip
-
-
-def _date_and_clock(found: _Found, raw: pl.LazyFrame, schema: pl.Schema) -> None:
-    """Join a column of dates with the time of the day beside it."""
-    dates = [name for name, kind in schema.items() if kind == pl.Date and names.event_time_rank(name)]
-    clocks = [name for name, kind in schema.items() if isinstance(kind, pl.Datetime) and names.event_time_rank(name)]
-    if len(dates) != 1 or clocks:
-        return
-    partner = _clock_of(raw, schema)
-    if partner is None:
-        return
-    form = "%Y-%m-%d " + _clock_format(_column(raw, partner))
-    _made(found, raw, TimeSection(columns=(dates[0], partner), format=form))
-
-
-def _clock_beside(raw: pl.LazyFrame, schema: pl.Schema, readings: list[Reading], name: str) -> str | None:
-    dated = all(item.dated for item in readings)
-    return _clock_of(raw, schema) if dated and name else None
-
-
-def _clock_of(raw: pl.LazyFrame, schema: pl.Schema) -> str | None:
-    """Return the only column with a time of the day and no date."""
-    found = [
-        name for name, kind in schema.items()
-        if kind == pl.String and not looks_like_value(name) and "time" in names.tokens(name)
-        and bool(_head(raw, name).head(100).str.contains(_CLOCK).all()) and len(_head(raw, name))
-    ]  # fmt: skip
-    return found[0] if len(found) == 1 else None
-
-
-def _clock_format(values: pl.Series) -> str:
-    longest = values.drop_nulls().head(_SAMPLE)
-    if longest.str.contains(r"\.").all():
-        return "%H:%M:%S.%f"
-    return "%H:%M:%S" if bool((longest.str.count_matches(":") == 2).all()) else "%H:%M"
-
-
-def _calendar(schema: pl.Schema, flags: Flags) -> list[str]:
-    """Return columns named as parts of a day: year, month and day, or year, month, week of the month and weekday."""
-    parts: dict[str, str] = {}
-    for name in schema:
-        part = names.calendar_part(name)
-        if part is not None and name not in flags.ignore and part not in parts:
-            parts[part] = name
-    for wanted in (("year", "month", "day"), ("year", "month", "week", "weekday")):
-        if all(part in parts for part in wanted):
-            of_day = next((parts[key] for key in ("time",) if key in parts), None)
-            hours = [parts[key] for key in ("hour", "minute", "second") if key in parts]
-            return [parts[part] for part in wanted] + ([of_day] if of_day else hours)
-    return []
-
-
-def _join(found: _Found, raw: pl.LazyFrame, columns: list[str], flags: Flags, questions: Questions) -> None:
-    """Declare the time of the event as several columns, by the format that reads all rows."""
-    schema = raw.collect_schema()
-    lost = [name for name in columns if name not in schema]
-    if lost:
-        msg = f"--event-time: no column {', '.join(map(shown, lost))} to join"
-        raise UsageError(msg, hint="--event-time takes a column, or several with commas between them")
-    if flags.time_formats:
-        _made(found, raw, TimeSection(columns=tuple(columns), format=flags.time_formats))
-        return
-    heads = raw.select(columns).collect()
-    texts = pl.select(pl.concat_str([_as_part(heads[name]) for name in columns], separator=" ")).to_series()
-    fits = _joined_formats(columns, heads, texts)
-    if not fits:
-        questions.ask(
-            f"columns {', '.join(map(shown, columns))} could be the time of the event, and no format reads all rows",
-            ["--event-time", ",".join(columns), "--time-format", "%Y %m %d"], "give the format of their joined text",
-        )  # fmt: skip
-    elif len(fits) == 1:
-        _made(found, raw, TimeSection(columns=tuple(columns), format=fits[0]))
-    else:
-        told = " and ".join(f'"{text}"' for text in fits)
-        questions.ask(
-            f"columns {', '.join(map(shown, columns))} are the time of the event, which two formats read: {told}",
-            ["--event-time", ",".join(columns), "--time-format", fits[0]], _weeks(fits),
-        )  # fmt: skip
-
-
-def _weeks(fits: Sequence[str]) -> str:
-    if all("week" in text for text in fits):
-        return "say on which day a week of the month begins"
-    return "say which number is the day"
-
-
-def _as_part(values: pl.Series) -> pl.Series:
-    if values.dtype.is_float():
-        return values.cast(pl.Int64, strict=False).cast(pl.String)
-    if values.dtype == pl.Date:
-        return values.dt.to_string("%Y-%m-%d")
-    return values.cast(pl.String)
-
-
-def _joined_formats(columns: Sequence[str], heads: pl.DataFrame, texts: pl.Series) -> list[str]:
-    """Return the formats of joined text that read all rows differently."""
-    pieces = [_piece(name, heads[name]) for name in columns]
-    if all(piece is not None for piece in pieces):
-        tails = [" ".join(parts) for parts in _products([list(piece) for piece in pieces if piece is not None])]
-        strict = _distinct(texts, tails)
-        loose = [text.replace("%{week:days}", "%{week:nth}") for text in tails if "%{week:days}" in text]
-        return strict or _distinct(texts, loose)
-    return [item.formats[0] for item in notation.time_readings(texts)]
-
-
-def _products(parts: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
-    if not parts:
-        yield ()
-        return
-    for first in parts[0]:
-        for rest in _products(parts[1:]):
-            yield (first, *rest)
-
-
-def _distinct(texts: pl.Series, formats: Sequence[str]) -> list[str]:
-    found: list[tuple[str, pl.Series]] = []
-    for text in formats:
-        try:
-            compile_format(text)
-        except FormatError:
-            continue
-        read = by_formats(texts, (text,), timezone="UTC", role="event_time")
-        if read.null_count() == texts.null_count() and not any(read.equals(other) for _, other in found):
-            found.append((text, read))
-    return [text for text, _ in found]
-
-
-def _piece(name: str, values: pl.Series) -> tuple[str, ...] | None:
-    """Return the directives that a part of a day may be written in; None where it is none of these."""
-    part = names.calendar_part(name)
-    words = values.dtype == pl.String and bool(values.drop_nulls().head(1).str.contains("[A-Za-z]").any())
-    if part == "month":
-        return ("%b", "%B") if words else ("%m",)
-    if part == "weekday":
-        known = {word[:3] for word in values.drop_nulls().unique().str.to_lowercase().to_list()} if words else set()
-        return ("%A", "%a") if words and known <= set(WEEKDAYS) else None
-    if part == "week":
-        return ("%{week:sunday}", "%{week:monday}", "%{week:days}")
-    if part == "time":
-        if values.dtype != pl.String or not bool(values.drop_nulls().head(100).str.contains(_CLOCK).all()):
-            return None
-        return (_clock_format(values),)
-    simple = {"year": ("%Y", "%y"), "day": ("%d",), "hour": ("%H",), "minute": ("%M",), "second": ("%S",)}
-    return simple.get(part or "")
-
-
-def _made(found: _Found, raw: pl.LazyFrame, form: TimeSection) -> None:
-    name = MADE_TIME if MADE_TIME not in raw.collect_schema() else "happened_at"
-    found.time, found.event_time = form, name
-    found.reasons["time"] = "joined: the parts of the time stand in columns of their own"
-    if any("%{week:nth}" in text for text in form.formats):
-        found.notes.append("weeks of the month are counted loosely in the data: a day may be off by a week")
-    if all("%H" not in text and "%I" not in text for text in form.formats):
-        _note_days(found, name)
-
-
-def _note_days(found: _Found, name: str) -> None:
-    found.notes.append(
-        f"the time of the event ({name}) is a day without a time of the day: events of one day never see each other"
-    )
-
-
-def _declare(
-    found: _Found, raw: pl.LazyFrame, name: str, readings: dict[str, list[Reading]], flags: Flags, questions: Questions
-) -> None:
-    """Declare how one column that is the time of the event is written, or ask."""
-    kind = raw.collect_schema()[name]
-    if kind == pl.Date or isinstance(kind, pl.Datetime):
-        return
-    if flags.time_formats:
-        form = TimeSection(format=flags.time_formats if len(flags.time_formats) > 1 else flags.time_formats[0])
-        found.time, found.event_time, found.reasons["time"] = form, name, "given by --time-format"
-        return
-    if flags.time_unit is not None:
-        found.time, found.event_time = _counted(flags), name
-        found.reasons["time"] = "given by --time-unit"
-        if found.time.invented_origin is not None:
-            found.notes.append("the origin of the times is made up: dates, weekdays and hours of the day mean nothing")
-        return
-    if kind.is_numeric():
-        _ask_number(found, raw, name, questions)
-        return
-    ways = readings.get(name, [])
-    if len(ways) == 1:
-        found.time, found.event_time = TimeSection(format=ways[0].formats[0]), name
-        found.reasons["time"] = "the format that reads all rows in one way"
-        if ways[0].dated:
-            _note_days(found, name)
-    elif ways:
-        told = " and ".join(f'"{way.formats[0]}"' for way in ways[:3])
-        questions.ask(
-            f"column {shown(name)} is the time of the event, and day and month cannot be told apart: {told} read all",
-            ["--time-format", ways[0].formats[0]], "say which",
-        )  # fmt: skip
-    elif not tables.are_iso(_column(raw, name)):
-        questions.ask(
-            f"column {shown(name)}: no single format reads all of its texts as times",
-            ["--event-time", name, "--time-format", "%d/%m/%Y %H:%M"], "give one or several formats, tried in order",
-        )  # fmt: skip
-
-
-def _ask_number(found: _Found, raw: pl.LazyFrame, name: str, questions: Questions) -> None:
-    values = _column(raw, name)
-    unit = notation.epoch_unit(values)
-    if unit is not None:
-        found.time, found.event_time = TimeSection(unit=unit), name  # type: ignore[arg-type]
-        found.reasons["time"] = "numbers within 1989 to 2096 in this unit, counted from 1970"
-        return
-    ways = notation.time_readings(values) if values.dtype.is_integer() else []
-    if len(ways) == 1:
-        found.time, found.event_time = TimeSection(format=ways[0].formats[0]), name
-        found.reasons["time"] = "digits of a date, which read all rows in one way"
-        return
-    if _numbers_rows(values):
-        msg = f"column {shown(name)} numbers the rows: a row number is no clock"
-        raise UsageError(msg, hint="name another column with --event-time COLUMN, or --random-split")
-    high = values.max()
-    usual = "h" if isinstance(high, (int, float)) and high < 20_000 else "s"
-    low = values.min()
-    if isinstance(high, (int, float)) and isinstance(low, (int, float)):
-        found.span = float(high - low) * (3_600 if usual == "h" else 1)
-    questions.ask(
-        f"column {shown(name)} counts time from an origin that the data do not say",
-        ["--event-time", name, "--time-unit", usual, "--time-origin", "unknown"],
-        "give its unit (s, ms, us, ns, min, h, d) and the date it counts from, or `unknown`",
-    )
-
-
-def _numbers_rows(values: pl.Series) -> bool:
-    low, high = values.min(), values.max()
-    whole = isinstance(low, int) and isinstance(high, int)
-    return whole and high - low == len(values) - 1 and values.n_unique() == len(values)  # type: ignore[operator]
-
-
-def _counted(flags: Flags) -> TimeSection:
-    unit: Any = flags.time_unit
-    if unit not in {"ns", "us", "ms", "s", "min", "h", "d"}:
-        msg = f"--time-unit {unit}: expected s, ms, us, ns, min, h or d"
-        raise UsageError(msg)
-    if flags.time_origin is None:
-        return TimeSection(unit=unit)
-    if flags.time_origin == "unknown":
-        return TimeSection(unit=unit, invented_origin=INVENTED)
-    text = flags.time_origin
-    try:
-        whole = re.fullmatch(r"\d{4}-\d{2}-\d{2}", text)
-        return TimeSection(unit=unit, origin=date.fromisoformat(text) if whole else datetime.fromisoformat(text))
-    except ValueError as error:
-        msg = f"--time-origin {text}: expected a date such as 2017-12-01, or unknown"
-        raise UsageError(msg) from error
-
-
-def _other_times(found: _Found, readings: dict[str, list[Reading]], flags: Flags, questions: Questions) -> None:
+def _other_times(found: Found, readings: dict[str, list[Reading]], flags: Flags, questions: Questions) -> None:
     """Declare further columns of times that are read in one way, and ask for the arrival of labels."""
     joined = found.time.columns if found.time is not None else ()
     for name, ways in readings.items():
