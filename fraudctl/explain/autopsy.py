@@ -77,12 +77,22 @@ class Autopsy:
     verdict: Literal["better_model", "better_data", "new_signals"]
 
 
-def dissect(scene: Scene, *, seed: int, threads: int = -1, watch: Callable[[str], object] = lambda _: None) -> Autopsy:
-    """Try to tell the missed frauds from the legitimate events that passed; ``watch`` is told what is being done."""
+def dissect(
+    scene: Scene,
+    *,
+    seed: int,
+    most_legit: int = MOST_LEGIT,
+    threads: int = -1,
+    watch: Callable[[str], object] = lambda _: None,
+) -> Autopsy:
+    """Compare the missed frauds with at most ``most_legit`` legitimate events that passed.
+
+    ``watch`` is called with the name of each step.
+    """
     rng = np.random.default_rng([seed, 7])
     passed = np.flatnonzero(scene.passed)
-    if len(passed) > MOST_LEGIT:
-        passed = np.sort(rng.choice(passed, MOST_LEGIT, replace=False))
+    if len(passed) > most_legit:
+        passed = np.sort(rng.choice(passed, most_legit, replace=False))
     rows = np.concatenate([np.flatnonzero(scene.missed), passed])
     y_true = scene.y_true[rows].astype(np.int64)
     fold = _folds(scene, rows, rng)

@@ -12,7 +12,7 @@ import polars as pl
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.costs import baseline, cost_matrix, perfect_cost
 from fraudctl.evaluate import Replay
-from fraudctl.explain.autopsy import Autopsy, dissect
+from fraudctl.explain.autopsy import MOST_LEGIT, Autopsy, dissect
 from fraudctl.explain.broken import find_broken
 from fraudctl.explain.campaigns import Campaigns, find_campaigns
 from fraudctl.explain.causes import Causes, find_causes
@@ -80,8 +80,9 @@ def explain(
         The period: ``start <= event_time < until``, both or neither. By default it is the local days from that of the
         first event to that of the last.
     sample
-        Most legitimate passed events that are looked at closely (contributions, slices); totals, causes, campaigns and
-        the sweep always take all events. All errors and all alerts are always looked at, up to 50,000.
+        Most legitimate passed events that are looked at closely, in slices, contributions (at most 20,000) and the
+        autopsy (at most 8,000). Totals, causes, campaigns and the sweep always take all events.
+        All errors and all alerts are always looked at, up to 50,000.
     permutations
         Of the slice search; at least 200.
     basis
@@ -116,7 +117,7 @@ def explain(
     campaigns = find_campaigns(scene)
     step("contributions")
     rows, weight = choose_rows(scene, sample=sample, seed=seed)
-    close = np.concatenate([_explained(scene, seed), _peers(scene, seed)])
+    close = np.concatenate([_explained(scene, seed), _peers(scene, seed, most=min(sample, MOST_PEERS))])
     values = np.asarray(contribute(scene.scored[close])[:, :-1], dtype=np.float64)
     step("contrasts")
     contrasts = _contrasts(scene, close, values, seed, absent)
@@ -127,7 +128,7 @@ def explain(
     step("slices")
     slices = find_slices(scene, rows=rows, weight=weight, seed=seed, permutations=permutations, watch=say)
     step("autopsy")
-    autopsy = _autopsy(scene, seed, threads, absent, say)
+    autopsy = _autopsy(scene, seed, sample, threads, absent, say)
     totals = _totals(scene)
     broken = find_broken(scene)
     decided = find_decided(scene)
@@ -181,11 +182,12 @@ def _explained(scene: Scene, seed: int) -> IntArray:
     return np.concatenate([errors, np.sort(caught)])
 
 
-def _peers(scene: Scene, seed: int) -> IntArray:
+def _peers(scene: Scene, seed: int, *, most: int) -> IntArray:
+    """Return the positions of the passed legitimate events that errors are compared with: all, or ``most`` of them."""
     passed = np.flatnonzero(scene.passed)
-    if len(passed) <= MOST_PEERS:
+    if len(passed) <= most:
         return passed
-    return np.sort(np.random.default_rng([seed, 13]).choice(passed, MOST_PEERS, replace=False))
+    return np.sort(np.random.default_rng([seed, 13]).choice(passed, most, replace=False))
 
 
 def _too_few(n: int, what: str) -> str:
@@ -248,13 +250,13 @@ def _caught(scene: Scene, close: IntArray, values: FloatArray, seed: int) -> tup
 
 
 def _autopsy(
-    scene: Scene, seed: int, threads: int, absent: dict[str, str], watch: Callable[[str], object]
+    scene: Scene, seed: int, sample: int, threads: int, absent: dict[str, str], watch: Callable[[str], object]
 ) -> Autopsy | None:
     n = min(int(scene.missed.sum()), int(scene.passed.sum()))
     if n < MIN_ERRORS:
         absent["autopsy"] = _too_few(n, "missed frauds or passed events")
         return None
-    return dissect(scene, seed=seed, threads=threads, watch=watch)
+    return dissect(scene, seed=seed, most_legit=min(sample, MOST_LEGIT), threads=threads, watch=watch)
 
 
 def _totals(scene: Scene) -> Totals:

@@ -135,6 +135,8 @@ def test_a_sample_keeps_frauds_and_alerts_and_weighs_the_rest(world: World) -> N
     found = explain_world(world, sample=500)
     assert found.method.sampled
     assert found.method.n_searched == len(rows)
+    assert found.autopsy is not None
+    assert found.autopsy.n_passed == 500
 
 
 def test_ignored_and_protected_columns_are_never_a_condition_or_a_reason(explanation: Explanation) -> None:
