@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fraudctl.data.tables import Events
 from fraudctl.features import build
 from fraudctl.features.online import OnlineFeatures, from_history
 from fraudctl.project import load_project
-from fraudctl.tables import Events
 from fraudctl.workflows.features import plan_features
 
 SAMPLE = Path(__file__).parent.parent / "sample_data"

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fraudctl.data.tables import load_events, load_schema
 from fraudctl.features import build, define
 from fraudctl.project import Project, parse_project
-from fraudctl.tables import load_events, load_schema
 
 PROJECT = """
 [data]

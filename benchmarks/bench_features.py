@@ -63,10 +63,10 @@ by = "customer"
 
 def ours(data: Path, out: Path) -> None:
     """Compute with fraudctl."""
+    from fraudctl.data.outputs import write_parquet
+    from fraudctl.data.tables import load_events, load_schema
     from fraudctl.features import build, define, loading
-    from fraudctl.outputs import write_parquet
     from fraudctl.project import parse_project
-    from fraudctl.tables import load_events, load_schema
 
     project = parse_project(PROJECT, path=data.parent / "fraudctl.toml")
     with loading():

@@ -21,8 +21,8 @@ from catboost import CatBoost
 from sklearn.metrics import roc_auc_score
 
 from fraudctl import build_features
+from fraudctl.documents.results import as_object
 from fraudctl.project import Project
-from fraudctl.results import as_object
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import raw_score
 from fraudctl.train.objective import FoldRows, entity_groups, judge_rows, make_objective, paired_gain

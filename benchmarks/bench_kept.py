@@ -21,9 +21,9 @@ from typing import BinaryIO
 import numpy as np
 import polars as pl
 
-from fraudctl.kept import DamagedError, verified, vouch
-from fraudctl.outputs import write_parquet
-from fraudctl.tables import read_parquet
+from fraudctl.data.outputs import write_parquet
+from fraudctl.data.tables import read_parquet
+from fraudctl.disk.kept import DamagedError, verified, vouch
 
 
 def table(rows: int) -> pl.DataFrame:

@@ -20,9 +20,9 @@ import numpy as np
 import polars as pl
 from acceptance_online import handbook_project
 
+from fraudctl.data.tables import Events
 from fraudctl.features.online import from_bytes, from_history, to_bytes
 from fraudctl.project import load_project
-from fraudctl.tables import Events
 from fraudctl.workflows.features import plan_features
 
 HOT_SHARE = 0.088

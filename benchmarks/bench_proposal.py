@@ -30,9 +30,9 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl import build_features, init_project, load_project, write_sample
+from fraudctl.documents.results import as_object
 from fraudctl.project import Project
 from fraudctl.propose import Flags
-from fraudctl.results import as_object
 from fraudctl.split import make_split, mature
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import raw_score

@@ -114,7 +114,7 @@ def _say(stream: TextIO, text: str) -> None:
 
 def _explain(error: BaseException, args: list[str]) -> int:
     """Say what went wrong on stderr, and with --json as a document on stdout; give the exit code."""
-    from fraudctl.plain import visible
+    from fraudctl.text.plain import visible
 
     code, message, hint = _verdict(error)
     _say(sys.stderr, f"error: {visible(message, lines=True)}\n")
@@ -134,7 +134,7 @@ def _verdict(error: BaseException) -> tuple[int, str, str | None]:
     code = getattr(error, "exit_code", None)
     if code is not None:
         return int(code), str(getattr(error, "message", error)), getattr(error, "hint", None)
-    from fraudctl.files import system_error
+    from fraudctl.disk.files import system_error
 
     system = system_error(error)
     if system is not None:
@@ -158,7 +158,7 @@ def _print_traceback(error: BaseException, *, values: bool) -> None:
     """Print where an error arose; its text only with ``values``, since texts of libraries may hold cell values."""
     import traceback
 
-    from fraudctl.plain import visible
+    from fraudctl.text.plain import visible
 
     if values:
         text = "".join(traceback.format_exception(error))

@@ -25,11 +25,11 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from fraudctl import files as disk
 from fraudctl.calibrate import Calibrator
-from fraudctl.documents import DocumentError, canonical, read_object, seal, unseal
+from fraudctl.data.tables import NO_TIME
+from fraudctl.disk import files as disk
+from fraudctl.documents.sealed import DocumentError, canonical, read_object, seal, unseal
 from fraudctl.errors import BundleError
-from fraudctl.tables import NO_TIME
 from fraudctl.train import ModelColumns
 
 if TYPE_CHECKING:

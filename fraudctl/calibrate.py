@@ -15,7 +15,7 @@ import numpy as np
 
 from fraudctl.arrays import FloatArray
 from fraudctl.errors import BundleError
-from fraudctl.figures import listed
+from fraudctl.text.figures import listed
 from fraudctl.weights import in_events
 
 if TYPE_CHECKING:

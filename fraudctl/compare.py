@@ -10,18 +10,18 @@ from typing import ClassVar, Final
 import numpy as np
 import polars as pl
 
-from fraudctl import tables
 from fraudctl.arrays import FloatArray
 from fraudctl.catalogue import BESIDE
+from fraudctl.data import tables
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
 from fraudctl.evaluate.judged import EvaluatedEvents, prepare
 from fraudctl.evaluate.result import Period, when_of
 from fraudctl.metrics import ratios
-from fraudctl.plain import shown_all
 from fraudctl.populations import require_same_events
 from fraudctl.project import Project
 from fraudctl.split import RandomSplit, TimeSplit
+from fraudctl.text.plain import shown_all
 from fraudctl.uncertainty import Estimate, RankingIntervals, difference_estimate
 
 SCHEMA_VERSION: Final = 2
@@ -228,7 +228,7 @@ def read_logged(decisions: Path, model: str) -> pl.DataFrame:
 
 
 def _require_undamaged(path: Path) -> None:
-    from fraudctl.kept import DamagedError, require_undamaged
+    from fraudctl.disk.kept import DamagedError, require_undamaged
 
     try:
         require_undamaged(path)

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.arrays import BoolArray, CodeArray, FloatArray
+from fraudctl.data.own import inside
+from fraudctl.documents.results import from_json
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.money import refuse_beyond
-from fraudctl.own import inside
-from fraudctl.plain import shown
 from fraudctl.project.decisions import ALLOW, ActionSection, CostSection, CostsSection
-from fraudctl.results import from_json
+from fraudctl.text.plain import shown
 
 LEGIT: Final = 0
 FRAUD: Final = 1
@@ -181,7 +181,7 @@ class CostMatrix:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> CostMatrix:
-        """Read what `fraudctl.results.as_json` wrote.
+        """Read what `fraudctl.documents.results.as_json` wrote.
 
         Raises
         ------

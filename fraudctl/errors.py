@@ -2,14 +2,15 @@
 
 A message says what is wrong, where, what was found and what was expected; ``hint`` says what to do. Messages hold
 names, types and counts, never values of cells: those may be card data. Names that come from data are shown through
-`fraudctl.plain.shown`; what still looks like a card number, an account or an address is masked here, for every error.
+`fraudctl.text.plain.shown`; what still looks like a card number, an account or an address is masked here, for every
+error.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-from fraudctl.plain import masked
+from fraudctl.text.plain import masked
 
 
 class ExitCode(IntEnum):

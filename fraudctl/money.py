@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from fraudctl.errors import DataError
-from fraudctl.figures import exact
+from fraudctl.text.figures import exact
 
 LARGEST: Final = 1e15
 """Largest size of an amount or a cost. Neighbouring double precision numbers are an eighth of a unit apart here."""

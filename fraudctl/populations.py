@@ -13,7 +13,7 @@ from enum import Enum
 import polars as pl
 
 from fraudctl.errors import DataError
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 
 class Population(Enum):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from fraudctl.figures import whole
 from fraudctl.project.evaluation import GateSection
 from fraudctl.split import immature, least_history, periods
+from fraudctl.text.figures import whole
 
 if TYPE_CHECKING:
     import polars as pl

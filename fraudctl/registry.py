@@ -20,8 +20,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from fraudctl import files, outputs
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
+from fraudctl.data import outputs
+from fraudctl.disk import files
 from fraudctl.errors import BundleError, UsageError
 
 LOG_NAME: Final = "registry.jsonl"

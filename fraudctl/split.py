@@ -8,7 +8,7 @@ random, by a hash of the event id, where the project asks for that by name. It f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from fraudctl import figures
+from fraudctl.data.tables import NO_TIME
 from fraudctl.errors import DataError, UsageError
-from fraudctl.tables import NO_TIME
+from fraudctl.text import figures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,7 +167,7 @@ class Split:
     warnings
         Sentences about what the data did not allow.
     by_chance
-        The random split, where the data have no time; all times are then `fraudctl.tables.NO_TIME`.
+        The random split, where the data have no time; all times are then `fraudctl.data.tables.NO_TIME`.
     """
 
     as_of: datetime
@@ -354,90 +354,6 @@ def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) ->
         for k in range(n_folds)
     )
     return Split(NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, rest, folds, tuple(warnings), by_chance)
-
-
-@dataclass(frozen=True)
-class IdOverlap:
-    """Ids of one entity in the test, and how many of them training had seen."""
-
-    ids: int
-    """Different ids in the test."""
-    seen: int
-    """Ids of the test that are in the training of the model that decided their event."""
-    share_of_events: float | None
-    """Share of the test's events that have such an id; null without events."""
-    share_of_frauds: float | None
-    """Share of the test's frauds that have such an id; null without frauds."""
-
-
-@dataclass(frozen=True)
-class SplitOverlap:
-    """What the rows trained on and the evaluated ones have in common."""
-
-    events: int
-    """Events that are in both."""
-    gap_days: float | None
-    """Days from the last event trained on to the first evaluated, the least of all periods; null without a time."""
-    entities: dict[str, IdOverlap]
-    """Entity -> the ids that are in both."""
-
-
-def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], timed: bool = True) -> SplitOverlap:
-    """Return what training and test have in common, as `pooled_overlap` does for several periods."""
-    return pooled_overlap([(train, test)], entities=entities, timed=timed)
-
-
-def pooled_overlap(
-    periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, entities: list[str], timed: bool = True
-) -> SplitOverlap:
-    """Return what training and test have in common: events, time, and ids of each entity.
-
-    Shared ids are no fault, for a card that was seen is scored again; but what a model knows of them it need not know
-    of others, so the share is worth knowing. Each event is held against the training of the model that decided it.
-
-    Parameters
-    ----------
-    periods
-        For each period the rows trained on and the rows evaluated, with ``event_id``, ``event_time``, ``label`` and the
-        entities.
-    entities
-        Their names.
-    timed
-        Whether the times mean anything.
-
-    Returns
-    -------
-    SplitOverlap
-        ``gap_days`` is negative where training and test interleave.
-    """
-    gaps = [gap for train, test in periods if timed and (gap := _gap_days(train, test)) is not None]
-    return SplitOverlap(
-        events=sum(int(test["event_id"].is_in(train["event_id"].implode()).sum()) for train, test in periods),
-        gap_days=min(gaps, default=None),
-        entities={name: _shared(periods, name) for name in entities},
-    )
-
-
-def _gap_days(train: pl.DataFrame, test: pl.DataFrame) -> float | None:
-    last, first = train["event_time"].max(), test["event_time"].min()
-    if not isinstance(last, datetime) or not isinstance(first, datetime):
-        return None
-    return round((first - last) / timedelta(days=1), 3)
-
-
-def _shared(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], name: str) -> IdOverlap:
-    test = pl.concat([test.select("label", name) for _, test in periods])
-    seen = pl.concat([
-        test[name].is_in(train[name].drop_nulls().unique().implode()).fill_null(value=False) for train, test in periods
-    ])  # fmt: skip
-    fraud = (test["label"] == 1).fill_null(value=False)
-    n_frauds = int(fraud.sum())
-    return IdOverlap(
-        ids=test[name].drop_nulls().n_unique(),
-        seen=test[name].filter(seen).n_unique(),
-        share_of_events=float(seen.sum()) / test.height if test.height else None,
-        share_of_frauds=int((seen & fraud).sum()) / n_frauds if n_frauds else None,
-    )
 
 
 def _microseconds(moment: datetime) -> int:

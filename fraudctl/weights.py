@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from fraudctl.errors import DataError
-from fraudctl.figures import exact
 from fraudctl.money import LARGEST_WEIGHT
-from fraudctl.plain import shown
+from fraudctl.text.figures import exact
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ import pytest
 
 from fraudctl.bundle import FILES, BundleContents, find_bundle, list_bundles, load_bundle, write_bundle
 from fraudctl.calibrate import Calibrator
-from fraudctl.documents import canonical, seal, unseal
+from fraudctl.documents.sealed import canonical, seal, unseal
 from fraudctl.errors import BundleError
 from fraudctl.project.training import TrainSection
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, predict, quantize

@@ -7,10 +7,10 @@ import pytest
 from decisions_world import PERIOD, make_events, make_project, score
 
 from fraudctl.compare import compare
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError
-from fraudctl.figures import percent
-from fraudctl.results import as_object
 from fraudctl.split import RandomSplit
+from fraudctl.text.figures import percent
 
 
 def test_disagreements_add_up_to_the_difference() -> None:

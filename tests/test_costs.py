@@ -19,9 +19,9 @@ from fraudctl.costs import (
     perfect_cost,
     taken_cost,
 )
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import savings, savings_ratio
-from fraudctl.results import as_object
 
 MONEY = st.floats(-100, 100, allow_nan=False)
 

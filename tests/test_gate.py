@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from fraudctl.catalogue import metric as known_metric
 from fraudctl.catalogue import metric_names
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ExitCode, ProjectError
 from fraudctl.evaluate import Evaluation, GateResult
 from fraudctl.evaluate.result import Direction
 from fraudctl.gate import Champion, compare, holm, judge
 from fraudctl.policy import bare_policy
-from fraudctl.results import as_object
 from fraudctl.uncertainty import Estimate, normal_quantile
 
 FLOOR = "[gate]\nsavings = { at_least = 0.3 }\nmin_frauds = 100\n"

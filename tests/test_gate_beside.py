@@ -11,14 +11,14 @@ from decisions_world import START, evaluated, make_events, make_project, score
 
 from fraudctl.checks import CheckReport, Finding
 from fraudctl.checks.report import ColumnFacts
+from fraudctl.documents.results import as_object
 from fraudctl.evaluate import GateResult
 from fraudctl.gate import Reference, judge
 from fraudctl.gate.beside import drift_rule
 from fraudctl.gate.words import Frauds
 from fraudctl.metrics.drift import AgainstChance, Drift, Effect
+from fraudctl.overlap import IdOverlap, overlap, pooled_overlap
 from fraudctl.policy import bare_policy
-from fraudctl.results import as_object
-from fraudctl.split import IdOverlap, overlap, pooled_overlap
 
 FLOOR = "[gate]\nsavings = { at_least = 0.25 }\nmin_frauds = 100\n"
 DRIFT = FLOOR + "drift = {}\n"

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.costs import CostCell, CostMatrix, taken_cost
+from fraudctl.data.tables import to_amount
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import ratios
 from fraudctl.money import LARGEST, LARGEST_RATE, LARGEST_WEIGHT
 from fraudctl.project import parse_project
-from fraudctl.tables import to_amount
 from fraudctl.uncertainty import Clusters, difference_estimate, ratio_estimate
 from fraudctl.weights import event_weights
 

@@ -12,13 +12,13 @@ from command_line import run_in
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudctl.data.tables import NO_TIME
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.progress import Silent
 from fraudctl.project import Project, load_project, parse_project
 from fraudctl.propose import Flags
-from fraudctl.results import as_object
 from fraudctl.split import RandomSplit, make_split, random_split
-from fraudctl.tables import NO_TIME
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.evaluate import evaluate_model, write_predictions
 from fraudctl.workflows.explain import explain_model, explain_one

@@ -27,9 +27,9 @@ from fraudctl.checks.structure import (
 from fraudctl.checks.suspicion import check_leakage, look
 from fraudctl.checks.times import check_times
 from fraudctl.errors import FraudctlError
-from fraudctl.plain import shown
 from fraudctl.progress import Progress
 from fraudctl.project import Project
+from fraudctl.text.plain import shown
 
 __all__ = ["CheckReport", "ColumnFacts", "Finding", "Severity", "Week", "run_checks"]
 
@@ -65,11 +65,11 @@ def run_checks(
     project
         The project whose roles, entities, label delay and features the table has to serve.
     raw
-        The table as `fraudctl.tables.scan` opens it.
+        The table as `fraudctl.data.tables.scan` opens it.
     place
         What messages call it.
     sources
-        By name: each table of ``[sources]`` as `fraudctl.tables.scan` opens it, or why it cannot be opened.
+        By name: each table of ``[sources]`` as `fraudctl.data.tables.scan` opens it, or why it cannot be opened.
     used
         By name: the columns of these tables that features read; None where the features cannot be defined.
     features

@@ -7,15 +7,15 @@ from datetime import datetime
 
 import polars as pl
 
-from fraudctl import tables
 from fraudctl.checks.report import Finding
-from fraudctl.columns import Columns
-from fraudctl.distinct import Tally, tally
+from fraudctl.data import tables
+from fraudctl.data.columns import Columns
+from fraudctl.data.distinct import Tally, tally
+from fraudctl.data.own import outside
 from fraudctl.errors import DataError
-from fraudctl.own import outside
-from fraudctl.plain import shown
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
+from fraudctl.text.plain import shown
 
 
 @dataclass(frozen=True)

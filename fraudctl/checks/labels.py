@@ -8,15 +8,15 @@ from datetime import datetime
 
 import polars as pl
 
-from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Week, counted
-from fraudctl.distinct import repeats
+from fraudctl.data import tables
+from fraudctl.data.distinct import repeats
 from fraudctl.errors import DataError, FraudctlError
-from fraudctl.figures import number, percent
 from fraudctl.power import power_of
 from fraudctl.project import Project
 from fraudctl.split import make_split, periods
+from fraudctl.text.figures import number, percent
 
 MANY_UNKNOWN = 0.5
 FEW_FRAUDS = 30

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fraudctl.distinct import n_unique
-from fraudctl.figures import number, percent
+from fraudctl.data.distinct import n_unique
+from fraudctl.text.figures import number, percent
 
 SUSPECT_AUC = 0.95
 """A single column whose AUC is surely above this is suspect; honest fraud models rarely reach it with all columns."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import ClassVar, Final, Literal
 
-from fraudctl.plain import described, masked
+from fraudctl.text.plain import described, masked
 
 SCHEMA_VERSION: Final = 1
 

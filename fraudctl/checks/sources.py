@@ -7,9 +7,9 @@ from datetime import datetime
 
 import polars as pl
 
-from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, counted
+from fraudctl.data import tables
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.features.batch.sources import normalise_source
 from fraudctl.project.sources import SourceSection
@@ -30,7 +30,7 @@ def check_sources(
     Parameters
     ----------
     sources
-        By name: the table as `fraudctl.tables.scan` opens it, or why it cannot be opened.
+        By name: the table as `fraudctl.data.tables.scan` opens it, or why it cannot be opened.
     used
         By name: the columns that features read; None where the features cannot be defined.
     now

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
-from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
-from fraudctl.distinct import Tally, repeats, tally
+from fraudctl.data import tables
+from fraudctl.data.distinct import Tally, repeats, tally
+from fraudctl.data.own import outside
 from fraudctl.errors import DataError
-from fraudctl.figures import percent
-from fraudctl.own import outside
 from fraudctl.project import Project
+from fraudctl.text.figures import percent
 from fraudctl.weights import control_group, event_weights
 
 ALMOST_UNIQUE = 0.9

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from fraudctl import tables
 from fraudctl.checks.data import Data
 from fraudctl.checks.leakage import Along, LeakageOutcomes, LeakageSuspect
 from fraudctl.checks.report import Finding, Severity
-from fraudctl.distinct import Tally, tally
+from fraudctl.data import tables
+from fraudctl.data.distinct import Tally, tally
 from fraudctl.errors import DataError
-from fraudctl.figures import percent
-from fraudctl.plain import shown
+from fraudctl.text.figures import percent
+from fraudctl.text.plain import shown
 
 _IDS = {"separates": "leak-separates", "values": "leak-values", "filled": "leak-filled", "labelled": "leak-labelled"}
 LATER_SHARE = 0.9

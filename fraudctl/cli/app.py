@@ -15,7 +15,7 @@ from fraudctl.cli.commands import COMMANDS
 from fraudctl.cli.commands.models import MODELS
 from fraudctl.cli.commands.state import STATE
 from fraudctl.errors import ExitCode
-from fraudctl.plain import visible
+from fraudctl.text.plain import visible
 
 app = typer.Typer(
     name="fraudctl",

@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from fraudctl.plain import visible
+from fraudctl.text.plain import visible
 
 OFF_TERMINAL = 120
 """Columns where the output is no terminal and COLUMNS says nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fraudctl.cli.render import figure, plain_table
-from fraudctl.figures import money, number, percent, whole
+from fraudctl.text.figures import money, number, percent, whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from rich.table import Table
 
-from fraudctl.figures import count as counted
-from fraudctl.figures import number, percent, period, whole
-from fraudctl.plain import visible
+from fraudctl.text.figures import count as counted
+from fraudctl.text.figures import number, percent, period, whole
+from fraudctl.text.plain import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

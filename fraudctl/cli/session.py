@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from fraudctl.plain import masked, visible_json
-from fraudctl.results import as_json
+from fraudctl.documents.results import as_json
+from fraudctl.text.plain import masked, visible_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -47,7 +47,7 @@ class Session:
             self._console(stderr=False).print(renderable, markup=False, soft_wrap=isinstance(renderable, str))
 
     def emit(self, document: object) -> None:
-        """Print a result as JSON on stdout, where it was asked for: see `fraudctl.results.as_json`."""
+        """Print a result as JSON on stdout, where it was asked for: see `fraudctl.documents.results.as_json`."""
         if self.as_json:
             sys.stdout.write(to_json(document) + "\n")
 
@@ -151,7 +151,7 @@ class TerminalProgress:
 
 
 def to_json(document: object) -> str:
-    """Return a result as JSON text; see `fraudctl.results.as_json`.
+    """Return a result as JSON text; see `fraudctl.documents.results.as_json`.
 
     Characters that a terminal would obey are written as escapes of JSON: the document is the same.
     """

@@ -1,4 +1,4 @@
-"""What an evaluation and a gate say: frozen values, whose JSON is that of `fraudctl.results`."""
+"""What an evaluation and a gate say: frozen values, whose JSON is that of `fraudctl.documents.results`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import ClassVar, Final, Literal
 
-from fraudctl.categories import Category
 from fraudctl.costs import BASE_RULE, ConstantAction, CostMatrix
+from fraudctl.data.categories import Category
 from fraudctl.errors import ExitCode
-from fraudctl.figures import percent, period
 from fraudctl.metrics.calibration import ReliabilityBin
+from fraudctl.overlap import SplitOverlap
 from fraudctl.policy.decide import Policy
-from fraudctl.sentences import Sentence, fixed
-from fraudctl.split import RandomSplit, SplitOverlap, TimeSplit
+from fraudctl.split import RandomSplit, TimeSplit
+from fraudctl.text.figures import percent, period
+from fraudctl.text.sentences import Sentence, fixed
 from fraudctl.uncertainty import Estimate
 
 SCHEMA_VERSION: Final = 2

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fraudctl.categories import Category, Rest, category
+from fraudctl.data.categories import Category, Rest, category
 
 MAX_SEGMENTS = 8
 

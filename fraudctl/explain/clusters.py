@@ -17,7 +17,7 @@ from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.explain.conditions import Condition, digits_for, holds, number_condition, numbers
 from fraudctl.explain.contrast import family_sums
 from fraudctl.explain.scene import FeatureLike
-from fraudctl.wording import spoken
+from fraudctl.text.wording import spoken
 
 MOST_CLUSTERS: Final = 7
 MOST_ROWS: Final = 3_000

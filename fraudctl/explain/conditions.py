@@ -18,8 +18,8 @@ import polars as pl
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.explain.money import segment_columns
 from fraudctl.explain.scene import Scene
-from fraudctl.figures import day
-from fraudctl.wording import as_said, level_text, said, spoken
+from fraudctl.text.figures import day
+from fraudctl.text.wording import as_said, level_text, said, spoken
 
 MIN_SHARE: Final = 0.01
 """A condition holds for at least this share of the alerted or of the allowed events, and not for most of both."""

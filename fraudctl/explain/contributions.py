@@ -14,7 +14,7 @@ import polars as pl
 
 from fraudctl.arrays import FloatArray
 from fraudctl.errors import BundleError
-from fraudctl.figures import number
+from fraudctl.text.figures import number
 
 CHUNK = 20_000
 """Rows explained at once: bounds the working memory whatever the number of rows."""

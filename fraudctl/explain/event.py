@@ -21,10 +21,10 @@ from fraudctl.errors import DataError, ProjectError
 from fraudctl.explain.reasons import Reason, Value, give_reasons
 from fraudctl.explain.result import SCHEMA_VERSION
 from fraudctl.explain.scene import Contribute, Decide, FeatureLike, Score
-from fraudctl.figures import count
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
-from fraudctl.wording import as_said
+from fraudctl.text.figures import count
+from fraudctl.text.wording import as_said
 
 RECENT: Final = 8
 STEPS: Final = 21

@@ -19,8 +19,8 @@ from fraudctl.explain.result import BrokenFeature, ReportFinding, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
 from fraudctl.explain.threshold import Sweep, ThresholdSetting
-from fraudctl.figures import count, day, listed, money, number, percent, whole
-from fraudctl.sentences import sentence
+from fraudctl.text.figures import count, day, listed, money, number, percent, whole
+from fraudctl.text.sentences import sentence
 
 CAUSE_WORDS: Final = {
     "label_delay": "An earlier fraud of the same entity had happened, and its label had not arrived",

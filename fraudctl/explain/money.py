@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.data.own import COLUMNS, inside
+from fraudctl.data.tables import ROLES
 from fraudctl.explain.scene import Scene
-from fraudctl.own import COLUMNS, inside
-from fraudctl.tables import ROLES
+from fraudctl.text.wording import level_text
 from fraudctl.weights import weight_columns
-from fraudctl.wording import level_text
 
 MAX_LEVELS: Final = 30
 TOP: Final = 8

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
-from fraudctl.categories import UNKNOWN, quoted
+from fraudctl.data.categories import UNKNOWN, quoted
 from fraudctl.explain.scene import FeatureLike, micros
-from fraudctl.wording import said, spoken
+from fraudctl.text.wording import said, spoken
 
 MOST: Final = 4
 FAINT: Final = 0.02

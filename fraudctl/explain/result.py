@@ -1,6 +1,6 @@
 """The result of an explanation: one frozen value that every rendering takes its figures from.
 
-Owns the form of ``explain --json``, which `fraudctl.results` writes. Nothing here computes.
+Owns the form of ``explain --json``, which `fraudctl.documents.results` writes. Nothing here computes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fraudctl.explain.reasons import Reason, Value
 from fraudctl.explain.slices import Slices
 from fraudctl.explain.threshold import Sweep
 from fraudctl.policy.provenance import DecidedBy
-from fraudctl.sentences import Sentence
+from fraudctl.text.sentences import Sentence
 
 SCHEMA_VERSION: Final = 3
 
@@ -94,7 +94,7 @@ class CaughtCase:
 
 @dataclass(frozen=True)
 class ReportFinding:
-    """One statement, as short as it can be, written from typed values: see `fraudctl.sentences`.
+    """One statement, as short as it can be, written from typed values: see `fraudctl.text.sentences`.
 
     Attributes
     ----------

@@ -27,11 +27,11 @@ from fraudctl.explain.result import Basis, CampaignLink, CaughtCase, ErrorCase, 
 from fraudctl.explain.scene import FALSE_ALARM, MISSED, Contribute, FeatureLike, Scene, make_scene
 from fraudctl.explain.slices import PERMUTATIONS, find_slices
 from fraudctl.explain.threshold import sweep
-from fraudctl.figures import whole
 from fraudctl.policy.constant import reach_of
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
-from fraudctl.wording import cost_words
+from fraudctl.text.figures import whole
+from fraudctl.text.wording import cost_words
 
 MIN_ERRORS: Final = 30
 """Sections with fewer errors say so instead of drawing."""

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from fraudctl.catalogue import BESIDE, metric
-from fraudctl.categories import Category, shown
 from fraudctl.checks import CheckReport
 from fraudctl.costs import OUTCOMES
+from fraudctl.data.categories import Category, shown
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
 from fraudctl.evaluate.judged import EvaluatedEvents, prepare
 from fraudctl.evaluate.replay import Replay
@@ -32,7 +32,6 @@ from fraudctl.evaluate.result import (
     Verdict,
 )
 from fraudctl.evaluate.segments import split_segments
-from fraudctl.figures import exact, number
 from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
 from fraudctl.gate.words import (
     Deciding,
@@ -52,7 +51,8 @@ from fraudctl.policy.decide import Policy
 from fraudctl.populations import require_same_events
 from fraudctl.project import Project
 from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
-from fraudctl.sentences import Sentence, fixed, joined
+from fraudctl.text.figures import exact, number
+from fraudctl.text.sentences import Sentence, fixed, joined
 from fraudctl.uncertainty import Estimate, RankingIntervals, normal_quantile, undefined
 
 CONTROL_REPLICATES = 200

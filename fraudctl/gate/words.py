@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from fraudctl.checks import Finding
 from fraudctl.evaluate.result import Direction, Verdict
-from fraudctl.figures import count, digits_apart, exact, number, percent, whole
 from fraudctl.metrics.drift import Drift, Effect
-from fraudctl.sentences import Sentence, fixed, joined, sentence
+from fraudctl.text.figures import count, digits_apart, exact, number, percent, whole
+from fraudctl.text.sentences import Sentence, fixed, joined, sentence
 from fraudctl.uncertainty import Estimate
 
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from fraudctl.arrays import BoolArray, FloatArray
 from fraudctl.costs import Baseline, ConstantAction, CostMatrix, baseline, minimum_risk, perfect_cost, taken_cost
-from fraudctl.figures import number
 from fraudctl.money import NEGLIGIBLE
+from fraudctl.text.figures import number
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.normal import kinds, numbers, times
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.project.reading import EventId, NumberSection, ReadingSection, TimeSection

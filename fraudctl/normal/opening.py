@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from fraudctl.disk.unreadable import Dialect, too_wide, why_not_csv
 from fraudctl.errors import DataError
 from fraudctl.normal import files, times
 from fraudctl.normal.form import Form
-from fraudctl.plain import looks_like_value, shown
-from fraudctl.unreadable import Dialect, too_wide, why_not_csv
+from fraudctl.text.plain import looks_like_value, shown
 
 if TYPE_CHECKING:
     from fraudctl.project.reading import CsvSection

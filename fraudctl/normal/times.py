@@ -16,7 +16,7 @@ import polars as pl
 from fraudctl.errors import DataError
 from fraudctl.normal import moments
 from fraudctl.normal.formats import compile_format
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.project.reading import TimeSection

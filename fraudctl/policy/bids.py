@@ -113,7 +113,7 @@ class BidPrices:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> BidPrices:
-        """Return the prices that `fraudctl.results.as_json` wrote.
+        """Return the prices that `fraudctl.documents.results.as_json` wrote.
 
         Raises
         ------

@@ -18,13 +18,13 @@ import polars as pl
 
 from fraudctl.arrays import CodeArray, FloatArray, IntArray
 from fraudctl.costs import CostMatrix, expected_cost
+from fraudctl.documents.results import fields_from_json, keys_of
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
 from fraudctl.policy.expressions import readable
 from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, Served, serve_alone, serve_in_turn
 from fraudctl.policy.segments import Segments, Thresholds
-from fraudctl.results import fields_from_json, keys_of
 from fraudctl.split import period_start
 
 SCHEMA_VERSION: Final = 2
@@ -243,7 +243,7 @@ class Policy:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Policy:
-        """Return the policy that `fraudctl.results.as_json` wrote.
+        """Return the policy that `fraudctl.documents.results.as_json` wrote.
 
         Raises
         ------

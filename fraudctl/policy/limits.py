@@ -14,11 +14,11 @@ import numpy as np
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.errors import ProjectError
-from fraudctl.figures import exact, number, percent
 from fraudctl.metrics import ratios
 from fraudctl.metrics.ratios import Ratio
 from fraudctl.outcomes import KnownOutcomes
 from fraudctl.project.decisions import LimitSection
+from fraudctl.text.figures import exact, number, percent
 from fraudctl.uncertainty import MIN_CLUSTERS, Estimate, normal_quantile
 
 

@@ -18,9 +18,9 @@ import polars as pl
 from fraudctl.arrays import CodeArray, FloatArray, IntArray
 from fraudctl.costs import expected_cost
 from fraudctl.errors import DataError
-from fraudctl.figures import number
 from fraudctl.policy.bids import Moments, Per
 from fraudctl.policy.places import Scarce, Served
+from fraudctl.text.figures import number
 
 if TYPE_CHECKING:
     from fraudctl.policy.decide import Policy

@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 from fraudctl.costs import FRAUD, LEGIT, CostCell
 from fraudctl.errors import DataError
-from fraudctl.plain import shown
 from fraudctl.policy.bids import place_in
 from fraudctl.policy.decide import Policy
 from fraudctl.policy.places import CapacityUse
 from fraudctl.policy.provenance import DecidedBy, Slot, chosen_by
 from fraudctl.policy.segments import Thresholds
+from fraudctl.text.plain import shown
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY: Final = _EPOCH.toordinal()

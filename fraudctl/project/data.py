@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from fraudctl.own import DataColumn
+from fraudctl.data.own import DataColumn
 from fraudctl.project.messages import found
 from fraudctl.project.reading import MADE_TIME, EventId, ReadingSection
 from fraudctl.project.types import Duration

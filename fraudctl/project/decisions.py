@@ -10,11 +10,11 @@ from pydantic import Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHand
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from fraudctl.figures import whole
+from fraudctl.data.own import DataColumn
 from fraudctl.money import Money, Rate
-from fraudctl.own import DataColumn
 from fraudctl.project.messages import found
 from fraudctl.project.types import Section
+from fraudctl.text.figures import whole
 
 ALLOW = "allow"
 _MOST_SLOTS = 1_000_000_000

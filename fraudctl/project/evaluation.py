@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from fraudctl.own import DataColumn
+from fraudctl.data.own import DataColumn
 from fraudctl.project.decisions import LimitSection
 from fraudctl.project.types import Section
 

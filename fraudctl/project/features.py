@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fraudctl.own import DataColumn
+from fraudctl.data.own import DataColumn
 from fraudctl.project.types import Aggregate, PositiveDuration, Section
 
 

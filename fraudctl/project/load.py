@@ -16,8 +16,9 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError
 
 from fraudctl.catalogue import metric, metric_names
+from fraudctl.data.own import inside, outside
+from fraudctl.documents.results import JsonObject
 from fraudctl.errors import ProjectError
-from fraudctl.own import inside, outside
 from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
 from fraudctl.project.evaluation import EvaluateSection, GateSection
@@ -26,7 +27,6 @@ from fraudctl.project.messages import mistake
 from fraudctl.project.sources import SourceSection
 from fraudctl.project.training import SplitSection, TrainSection
 from fraudctl.project.types import Section
-from fraudctl.results import JsonObject
 
 FILE_NAME = "fraudctl.toml"
 

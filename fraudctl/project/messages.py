@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
-from fraudctl.figures import exact
+from fraudctl.text.figures import exact
 
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "a truth value"), (int, "a whole number"), (float, "a number"), (str, "text"), (datetime, "a time"),

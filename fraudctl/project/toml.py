@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
 from typing import Any
 
-from fraudctl.plain import HIDDEN
+from fraudctl.text.plain import HIDDEN
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 

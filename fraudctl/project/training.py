@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fraudctl.figures import exact
-from fraudctl.own import DataColumn
+from fraudctl.data.own import DataColumn
 from fraudctl.project.types import PositiveDuration, Section
+from fraudctl.text.figures import exact
 
 Parameter = Literal["depth", "learning_rate", "l2_leaf_reg", "random_strength", "subsample", "rsm"]
 

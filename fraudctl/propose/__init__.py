@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import DataError, UsageError
-from fraudctl.plain import shown
 from fraudctl.progress import Progress
 from fraudctl.project.reading import EventId
 from fraudctl.propose import roles
@@ -30,6 +29,7 @@ from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
 from fraudctl.propose.rest import Remainder, sort_rest
 from fraudctl.propose.roles import Choice, Entity, Flags, parse_sources
+from fraudctl.text.plain import shown
 
 __all__ = ["Flags", "Proposal", "Questions", "look", "parse_sources", "propose", "render_project"]
 
@@ -50,7 +50,7 @@ def propose(
     Parameters
     ----------
     raw
-        The table as `fraudctl.tables.scan` opens it.
+        The table as `fraudctl.data.tables.scan` opens it.
     events
         Its paths as they are to stand in the project file.
     name

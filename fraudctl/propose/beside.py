@@ -12,15 +12,15 @@ from typing import Any
 
 import polars as pl
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import UsageError
-from fraudctl.plain import shown_all
 from fraudctl.propose import names, roles
 from fraudctl.propose.facts import DAY
 from fraudctl.propose.plan import Group
 from fraudctl.propose.profile import Table
 from fraudctl.propose.proposal import Clock
 from fraudctl.propose.roles import Choice, Entity, Flags
+from fraudctl.text.plain import shown_all
 
 _WINDOWS = {"1h": DAY / 24, "1d": DAY, "7d": 7 * DAY}
 _BY_HAND = "describe the table under [sources] by hand; docs/features.md tells how"

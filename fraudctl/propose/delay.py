@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from fraudctl.errors import DataError, UsageError
-from fraudctl.plain import shown
 from fraudctl.project import Duration
+from fraudctl.text.plain import shown
 
 _QUANTILE = 0.95
 _DAY = 86_400.0

@@ -13,17 +13,17 @@ from typing import Any, Final
 
 import polars as pl
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import UsageError
 from fraudctl.normal.formats import WEEKDAYS, FormatError, compile_format
 from fraudctl.normal.times import by_formats
-from fraudctl.plain import looks_like_value, shown
 from fraudctl.project.reading import MADE_TIME, TimeSection
 from fraudctl.propose import names, notation
 from fraudctl.propose.found import SAMPLE, Found, all_values, first_values
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.roles import Flags
+from fraudctl.text.plain import looks_like_value, shown
 
 INVENTED: Final = date(2000, 1, 1)
 """The origin that is made up where nobody knows it."""

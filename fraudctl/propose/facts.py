@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from fraudctl.distinct import spells
+from fraudctl.data.distinct import spells
 
 DAY = 86_400.0
 

@@ -1,7 +1,7 @@
 """What is in each column: type, nulls, distinct values, and what kind of thing that makes it.
 
-Owns one pass over the columns, read in groups, so that a table larger than `fraudctl.columns.HOLD` never lies in memory
-whole.
+Owns one pass over the columns, read in groups, so that a table larger than `fraudctl.data.columns.HOLD` never lies in
+memory whole.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Literal
 
 import polars as pl
 
-from fraudctl import tables
-from fraudctl.columns import Columns
-from fraudctl.distinct import tally
+from fraudctl.data import tables
+from fraudctl.data.columns import Columns
+from fraudctl.data.distinct import tally
 from fraudctl.errors import DataError
-from fraudctl.plain import looks_like_value
 from fraudctl.progress import Progress, Silent, Steps
+from fraudctl.text.plain import looks_like_value
 
 Kind = Literal["time", "whole", "number", "bool", "text", "other"]
 

@@ -14,11 +14,11 @@ from typing import Final
 
 import polars as pl
 
-from fraudctl import tables
-from fraudctl.columns import hold
+from fraudctl.data import tables
+from fraudctl.data.columns import hold
+from fraudctl.disk.unreadable import not_utf8
 from fraudctl.normal import files as finding
 from fraudctl.normal.form import Form
-from fraudctl.plain import looks_like_value, shown
 from fraudctl.project.reading import (
     CsvSection,
     NumberSection,
@@ -31,7 +31,7 @@ from fraudctl.propose.found import Found, first_values
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.roles import Flags
-from fraudctl.unreadable import not_utf8
+from fraudctl.text.plain import looks_like_value, shown
 
 MISSING: Final = ("?", "NA", "N/A", "n/a", "na", "#N/A", "NULL", "null", "None", "none", "nil", "-", "--", "NaN", "nan",
                   "\\N", "(null)", "missing", "MISSING", "unknown", "Unknown", ".")  # fmt: skip

@@ -9,13 +9,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
-from fraudctl.plain import visible
 from fraudctl.project.reading import EventId, TimeSection
 from fraudctl.project.toml import key, quoted
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.reading import Look
 from fraudctl.propose.roles import Choice
+from fraudctl.text.plain import visible
 
 _WIDTH = 118
 _HEAD = """Proposed by `fraudctl init` from the data; every line is yours to change. `fraudctl schema` gives all keys

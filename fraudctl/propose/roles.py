@@ -15,15 +15,15 @@ from typing import NoReturn
 
 import polars as pl
 
-from fraudctl import tables
-from fraudctl.distinct import repeats
+from fraudctl.data import tables
+from fraudctl.data.distinct import repeats
 from fraudctl.errors import DataError, UsageError
-from fraudctl.figures import number
-from fraudctl.plain import shown, shown_all
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding
 from fraudctl.propose.profile import ProfiledColumn, Table
+from fraudctl.text.figures import number
+from fraudctl.text.plain import shown, shown_all
 
 MAX_ENTITIES = 5
 ROW_NUMBER = "row-number"

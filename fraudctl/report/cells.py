@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.run import MIN_ERRORS
-from fraudctl.figures import money, percent, whole
 from fraudctl.report.document import Cell, Tone
 from fraudctl.report.explanation_sentences import hint
 from fraudctl.report.facts import Few
-from fraudctl.sentences import Sentence
+from fraudctl.text.figures import money, percent, whole
+from fraudctl.text.sentences import Sentence
 
 
 def few(n: int, one: str) -> Sentence | None:

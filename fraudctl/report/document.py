@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from fraudctl.plain import visible
-from fraudctl.sentences import Sentence
+from fraudctl.text.plain import visible
+from fraudctl.text.sentences import Sentence
 
 T = TypeVar("T")
 

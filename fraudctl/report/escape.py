@@ -1,14 +1,14 @@
 """One escaper per format: Markdown, GitHub workflow commands, XML. Whatever comes from data reads back as text.
 
-All of them first make hidden characters visible (`fraudctl.plain`). HTML is escaped by the template engine, TOML by
-`fraudctl.project.toml`, terminals by `fraudctl.cli.session`.
+All of them first make hidden characters visible (`fraudctl.text.plain`). HTML is escaped by the template engine, TOML
+by `fraudctl.project.toml`, terminals by `fraudctl.cli.session`.
 """
 
 from __future__ import annotations
 
 import re
 
-from fraudctl.plain import visible
+from fraudctl.text.plain import visible
 
 BREAK = "&#8203;"
 """A zero-width space: behind ``@`` and ``#`` it keeps GitHub from reading a mention or a reference. Those of data are

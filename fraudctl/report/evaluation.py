@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from fraudctl.categories import shown as category_text
+from fraudctl.data.categories import shown as category_text
+from fraudctl.documents.results import as_object
 from fraudctl.evaluate.result import CostSums, Evaluation, Period, RuleResult, SegmentOutcome, ThresholdCost
-from fraudctl.figures import money, percent, period, whole
 from fraudctl.report import charts
 from fraudctl.report import evaluation_sentences as said
 from fraudctl.report.document import (
@@ -53,11 +53,11 @@ from fraudctl.report.facts import (
     SharedIds,
     Worst,
 )  # fmt: skip
-from fraudctl.results import as_object
-from fraudctl.sentences import Sentence, fixed
 from fraudctl.split import RandomSplit
+from fraudctl.text.figures import money, percent, period, whole
+from fraudctl.text.sentences import Sentence, fixed
+from fraudctl.text.wording import cost_words, policy_words
 from fraudctl.uncertainty import Estimate
-from fraudctl.wording import cost_words, policy_words
 
 VERDICT_TONES: Final[dict[str, Tone]] = {
     "pass": "good", "fail": "bad", "inconclusive": "warn", "refused": "bad", "none": "muted",

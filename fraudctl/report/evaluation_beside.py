@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from fraudctl.catalogue import metric
 from fraudctl.evaluate.result import ChampionOutcome, Evaluation
-from fraudctl.figures import number, percent
 from fraudctl.report import charts
 from fraudctl.report import evaluation_sentences as said
 from fraudctl.report.document import Block, Cell, Chart, ReportSection, ReportTable, TableColumn, Text, Tone
 from fraudctl.report.evaluation_figures import currency_of, figure, say
 from fraudctl.report.facts import Paired, PairedDifferences
-from fraudctl.sentences import fixed
+from fraudctl.text.figures import number, percent
+from fraudctl.text.sentences import fixed
 from fraudctl.uncertainty import Estimate
 
 

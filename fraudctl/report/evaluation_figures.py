@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fraudctl.catalogue import metric
 from fraudctl.evaluate.result import Evaluation
-from fraudctl.figures import money, number, percent, whole
 from fraudctl.report.document import Cell
+from fraudctl.text.figures import money, number, percent, whole
 from fraudctl.uncertainty import Estimate
 
 

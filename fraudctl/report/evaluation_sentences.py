@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from fraudctl.costs import ConstantAction
 from fraudctl.evaluate.result import Excluded, GateResult, Period, RuleResult
-from fraudctl.figures import count, day, listed, money, number, percent, signed, whole
 from fraudctl.report.evaluation_figures import say, words
 from fraudctl.report.facts import (
     Balance,
@@ -26,7 +25,8 @@ from fraudctl.report.facts import (
     SharedIds,
     Worst,
 )  # fmt: skip
-from fraudctl.sentences import sentence
+from fraudctl.text.figures import count, day, listed, money, number, percent, signed, whole
+from fraudctl.text.sentences import sentence
 from fraudctl.uncertainty import Estimate
 
 MAY: Final = {

@@ -7,11 +7,11 @@ import math
 from fraudctl.explain.conditions import DIGITS
 from fraudctl.explain.event import Change, EventExplanation, KnownEntity
 from fraudctl.explain.reasons import tell
-from fraudctl.figures import count, moment, money, number, percent, signed
 from fraudctl.policy.provenance import decided_words
 from fraudctl.report.document import Card, Cell, Document, ReportSection, ReportTable, TableColumn, Text
-from fraudctl.sentences import fixed, sentence
-from fraudctl.wording import as_said, spoken
+from fraudctl.text.figures import count, moment, money, number, percent, signed
+from fraudctl.text.sentences import fixed, sentence
+from fraudctl.text.wording import as_said, spoken
 
 
 def event_document(item: EventExplanation) -> Document:

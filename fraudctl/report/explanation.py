@@ -12,7 +12,6 @@ from typing import Final
 from fraudctl.explain.causes import CauseTotal
 from fraudctl.explain.findings import CAUSE_WORDS, CURES, CauseShare, overlap_words
 from fraudctl.explain.result import Explanation
-from fraudctl.figures import money, percent, whole
 from fraudctl.report import charts
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell
@@ -35,7 +34,8 @@ from fraudctl.report.explanation_model import campaigns_section, clusters_sectio
 from fraudctl.report.explanation_money import threshold_section, where_section
 from fraudctl.report.explanation_sentences import SHORT_CAUSE
 from fraudctl.report.facts import Amount, CauseLookback, Parts, Span, Worst
-from fraudctl.sentences import fixed, joined
+from fraudctl.text.figures import money, percent, whole
+from fraudctl.text.sentences import fixed, joined
 
 MOST_DAYS: Final = 45
 """Days that are drawn one by one; a longer period is drawn by week."""

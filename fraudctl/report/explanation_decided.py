@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fraudctl.explain.decided import MODEL, DecidedTotal
 from fraudctl.explain.result import Explanation
-from fraudctl.figures import count, money, whole
 from fraudctl.report.cells import count_cell, money_cell
 from fraudctl.report.document import Cell, ReportSection, ReportTable, TableColumn
-from fraudctl.sentences import fixed, sentence
+from fraudctl.text.figures import count, money, whole
+from fraudctl.text.sentences import fixed, sentence
 
 _WORDS = {"capacity": "Capacity: no slot, or one that was worth more", "constraint": "Constraints on alerts",
           MODEL: "The model"}  # fmt: skip

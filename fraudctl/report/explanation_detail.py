@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from fraudctl.documents.results import as_object
 from fraudctl.explain.result import ErrorCase, Explanation
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice
-from fraudctl.figures import moment, money, number, whole
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Fact, Facts, ReportSection, ReportTable, TableColumn, Text, Tone
 from fraudctl.report.explanation_sentences import SHORT_CAUSE
 from fraudctl.report.facts import CauseLookback, Counts, Listed
-from fraudctl.results import as_object
-from fraudctl.sentences import fixed
+from fraudctl.text.figures import moment, money, number, whole
+from fraudctl.text.sentences import fixed
 
 TOP_CASES: Final = 150
 MOST_FAINT: Final = 3

@@ -10,14 +10,14 @@ from fraudctl.explain.clusters import Cluster
 from fraudctl.explain.contrast import Contrast, ContributionDifference
 from fraudctl.explain.pairs import PairEffect, Pairs
 from fraudctl.explain.result import Explanation
-from fraudctl.figures import moment, number, percent, signed, whole
 from fraudctl.report import charts
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell, share_cell
 from fraudctl.report.document import Block, Cell, Chart, ReportSection, ReportTable, TableColumn, Text
 from fraudctl.report.facts import Few
-from fraudctl.sentences import Sentence, fixed, joined
-from fraudctl.wording import spoken
+from fraudctl.text.figures import moment, number, percent, signed, whole
+from fraudctl.text.sentences import Sentence, fixed, joined
+from fraudctl.text.wording import spoken
 
 TOP_CAMPAIGNS: Final = 12
 TABLE_CAMPAIGNS: Final = 40

@@ -9,12 +9,12 @@ from fraudctl.explain.findings import Move
 from fraudctl.explain.money import EntityTable, Loss, SegmentTable
 from fraudctl.explain.result import Explanation
 from fraudctl.explain.threshold import ThresholdSetting
-from fraudctl.figures import money, number, signed
 from fraudctl.report import charts
 from fraudctl.report import explanation_sentences as said
 from fraudctl.report.cells import count_cell, few, money_cell
 from fraudctl.report.document import Block, Cell, Chart, ReportSection, ReportTable, TableColumn, Text, Tone
-from fraudctl.sentences import fixed, joined
+from fraudctl.text.figures import money, number, signed
+from fraudctl.text.sentences import fixed, joined
 
 _LOSS_COLUMNS = (
     TableColumn("Events", "number"),

@@ -21,10 +21,10 @@ from fraudctl.explain.result import BrokenFeature, Totals
 from fraudctl.explain.scene import MISSED
 from fraudctl.explain.slices import Slice, Slices
 from fraudctl.explain.threshold import Sweep, ThresholdSetting
-from fraudctl.figures import count, day, listed, money, number, percent, period, signed, span, whole
 from fraudctl.report.facts import CauseLookback, Counts, Few, Listed, Parts, Span, Worst
-from fraudctl.sentences import sentence
-from fraudctl.wording import spoken
+from fraudctl.text.figures import count, day, listed, money, number, percent, period, signed, span, whole
+from fraudctl.text.sentences import sentence
+from fraudctl.text.wording import spoken
 
 SHORT_CAUSE: Final = {
     "label_delay": "label not yet in",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 from fraudctl.evaluate.result import Evaluation, GateResult, RuleResult
-from fraudctl.figures import count, number, percent, whole
 from fraudctl.report.escape import github as github_message
 from fraudctl.report.escape import github_property, xml
 from fraudctl.report.escape import markdown as escape
+from fraudctl.text.figures import count, number, percent, whole
 from fraudctl.uncertainty import Estimate
 
 MARKDOWN_LIMIT = 64_000

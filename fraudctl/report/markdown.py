@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fraudctl.figures import whole
 from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, ReportTable, Text, shown
 from fraudctl.report.escape import markdown as escape
+from fraudctl.text.figures import whole
 
 __all__ = ["MOST_ROWS", "escape", "render_markdown"]
 

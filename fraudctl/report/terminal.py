@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from fraudctl.figures import whole
 from fraudctl.report.document import Bar, Block, Cell, Chart, Document, Facts, ReportSection, ReportTable, Text, shown
+from fraudctl.text.figures import whole
 
 STYLES: Final = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "cool": "cyan", "muted": "dim"}
 MOST_ROWS: Final = 10

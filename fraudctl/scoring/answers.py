@@ -148,7 +148,7 @@ class Answers:
 
 def write_answers(rows: Iterable[tuple[EventId, Answered]], folder: Path, segment: int) -> None:
     """Write the answers of a closed log segment, readable by its owner alone; nothing where there are none."""
-    from fraudctl.kept import write_numbered
+    from fraudctl.disk.kept import write_numbered
 
     frame = _frame(rows)
     if frame.height:
@@ -217,7 +217,7 @@ def _read_hashes(path: Path) -> npt.NDArray[np.uint64]:
     """Return the id hashes in a file, sorted, after verifying all of the file."""
     import polars as pl
 
-    from fraudctl.kept import DamagedError, require_undamaged
+    from fraudctl.disk.kept import DamagedError, require_undamaged
 
     try:
         require_undamaged(path)
@@ -254,7 +254,7 @@ class _Files:
 
     def refresh(self) -> None:
         """Take in files that are new."""
-        from fraudctl.kept import numbered
+        from fraudctl.disk.kept import numbered
 
         for number, path in sorted(numbered(self._folder).items()):
             if number not in self._known:
@@ -264,12 +264,12 @@ class _Files:
 
     def merge(self) -> None:
         """Merge the newest files while they are small; what was in them is then found in the merged one."""
-        from fraudctl.kept import merge_numbered
+        from fraudctl.disk.kept import merge_numbered
 
         merge_numbered(self._folder, _join, row_group=_GROUP, mode=0o600, merged=self._moved)
 
     def _moved(self, path: Path) -> None:
-        from fraudctl.kept import numbers_in
+        from fraudctl.disk.kept import numbers_in
 
         self._known.update({number: path for number in numbers_in(path) if number in self._known})
 

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from fraudctl.data.own import inside
 from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.rows.compile import compile_row
 from fraudctl.features.rows.read import RowExpr, compile_row_sql
-from fraudctl.own import inside
 from fraudctl.policy import Policy
 from fraudctl.policy.segments import as_text
 from fraudctl.project.decisions import SEGMENTS

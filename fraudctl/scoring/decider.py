@@ -18,12 +18,11 @@ import polars as pl
 
 from fraudctl.arrays import FloatArray
 from fraudctl.bundle import understood
+from fraudctl.data.own import outside
 from fraudctl.dependence import Dependence, of_policy
 from fraudctl.errors import BundleError, FraudctlError
 from fraudctl.explain.reasons import FAINT, MOST, Reason, choose, reason_for, reason_text
 from fraudctl.features.meaning.definition import FeatureSet, SourceTable, define
-from fraudctl.own import outside
-from fraudctl.plain import shown
 from fraudctl.policy import CapacityUse, Policy
 from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.provenance import DECIDED_BY, DecidedBy, by_model
@@ -34,6 +33,7 @@ from fraudctl.scoring.conditions import Conditions, typed
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import DataSchema
 from fraudctl.scoring.trees import Forest, read_forest
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.bundle import Bundle

@@ -16,17 +16,17 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from fraudctl.data.own import outside
+from fraudctl.data.tables import own_form, source_form
 from fraudctl.errors import DataError
 from fraudctl.features.meaning.definition import FeatureSet
-from fraudctl.figures import exact
 from fraudctl.money import LARGEST
 from fraudctl.normal.times import iso_one
-from fraudctl.own import outside
-from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.scoring import wire
 from fraudctl.scoring.schema import DataSchema, kind_of, time_column
-from fraudctl.tables import own_form, source_form
+from fraudctl.text.figures import exact
+from fraudctl.text.plain import shown
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**63 - 1

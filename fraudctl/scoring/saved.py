@@ -20,8 +20,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from fraudctl.disk.files import Folder, locked
 from fraudctl.errors import BundleError, UsageError
-from fraudctl.files import Folder, locked
 from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, parse, salvage
 
 Part = bytes | npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ import polars as pl
 
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rows.read import wide_dtype
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.project import Project
@@ -59,7 +59,7 @@ class DataSchema:
 
 def data_schema(project: Project) -> DataSchema:
     """Give the columns and types of a project's own tables."""
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     sources = {}
     for name, section in project.sources.items():

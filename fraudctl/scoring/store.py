@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from fraudctl.disk.files import Folder, locked, prepared, write_all
 from fraudctl.errors import BundleError, UsageError
-from fraudctl.files import Folder, locked, prepared, write_all
 from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, batch, frame, opening
 from fraudctl.scoring.saved import (
     BUILD,

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fraudctl import tables
+from fraudctl.data import tables
+from fraudctl.data.own import outside
 from fraudctl.errors import DataError
-from fraudctl.own import outside
-from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns, time_column
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider

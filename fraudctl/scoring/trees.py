@@ -24,8 +24,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
+from fraudctl.disk.files import system_errors
 from fraudctl.errors import BundleError, UsageError
-from fraudctl.files import system_errors
 from fraudctl.train.model import MISSING, ModelColumns
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, cross_calibrated, log_odds
+from fraudctl.data.tables import NO_TIME, known_time
 from fraudctl.errors import DataError
-from fraudctl.tables import NO_TIME, known_time
 from fraudctl.train.baselines import CHAMPION, BaselineRows, baseline_scores
 from fraudctl.train.growing import Growing
 from fraudctl.train.model import (

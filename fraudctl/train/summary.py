@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fraudctl.costs import OLD_BASE_RULE
+from fraudctl.documents.results import fields_from_json
 from fraudctl.errors import BundleError
-from fraudctl.results import fields_from_json
 
 
 @dataclass(frozen=True)

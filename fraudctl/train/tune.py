@@ -22,7 +22,7 @@ import numpy as np
 
 from fraudctl.calibrate import undo_sampling
 from fraudctl.errors import DataError, UsageError
-from fraudctl.figures import number
+from fraudctl.text.figures import number
 from fraudctl.train.model import best_trees, fit_model, params_of, raw_score
 from fraudctl.train.objective import FoldRows, Objective, paired_gain
 from fraudctl.train.summary import Gain, NoSearch, SearchSpan, SearchSummary, TreeLimits

@@ -77,7 +77,7 @@ def audit_features(
 
 
 def _read(path: Path, option: str) -> pl.DataFrame:
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     files = tables.find_files(str(path.resolve()), root=Path.cwd(), what=option)
     return tables.collect(tables.scan(files), files=files)
@@ -105,8 +105,8 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
     DataError
         A feature is not what could have been known.
     """
+    from fraudctl.data.tables import Events
     from fraudctl.features.proof.audit import audit
-    from fraudctl.tables import Events
 
     progress.stage(f"Auditing {TRAIN_SAMPLE} events")
     events = Events(table.frame, table.known_until, table.n_duplicates)

@@ -28,9 +28,9 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
     DataError
         The files are missing or cannot be read at all.
     """
-    from fraudctl import tables
     from fraudctl.checks import run_checks
-    from fraudctl.columns import hold
+    from fraudctl.data import tables
+    from fraudctl.data.columns import hold
 
     progress = progress or Silent()
     files = tables.find_files(project.data.events, root=project.root)
@@ -50,7 +50,7 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
 
 def _open_sources(project: Project) -> dict[str, pl.LazyFrame | FraudctlError]:
     """Open each table of ``[sources]``, or say why it cannot be."""
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     out: dict[str, pl.LazyFrame | FraudctlError] = {}
     for name, section in project.sources.items():

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraudctl.errors import BundleError, DataError, UsageError
-from fraudctl.plain import shown
 from fraudctl.progress import Progress
 from fraudctl.project import Project
+from fraudctl.text.plain import shown
 from fraudctl.workflows.features import FeatureTable, build_features
 from fraudctl.workflows.lineage import judging_project, say_differences, table_as_of
 from fraudctl.workflows.versions import LATEST, open_bundle
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
     from fraudctl.evaluate import Excluded, OneMoment, Period, Replay
     from fraudctl.gate import Reference
+    from fraudctl.overlap import SplitOverlap
     from fraudctl.policy import Policy
-    from fraudctl.split import RandomSplit, SplitOverlap
+    from fraudctl.split import RandomSplit
 
 Limit = datetime | date | None
 
@@ -235,7 +236,7 @@ class Decisions:
 
     def overlap(self, parts: Sequence[DecidedPeriod]) -> SplitOverlap:
         """Return what the rows that were trained on and those that are judged have in common, over all periods."""
-        from fraudctl.split import pooled_overlap
+        from fraudctl.overlap import pooled_overlap
 
         periods = [(self._trained_on(part.subject), part.scored) for part in parts]
         return pooled_overlap(periods, entities=list(self.project.entities), timed=self.project.data.has_time)
@@ -377,7 +378,7 @@ class Decisions:
 
     def _copies(self, ids: pl.Series) -> int:
         """Return how many rows of the data repeat one of these events, and were dropped."""
-        from fraudctl import tables
+        from fraudctl.data import tables
 
         if not self.table.n_duplicates:
             return 0
@@ -396,7 +397,7 @@ class Decisions:
         """Return the events with a rival's own features and columns; roles and labels stay the leading model's."""
         if self.bundle is None or bundle.version == self.bundle.version:
             return events
-        from fraudctl.tables import ROLES
+        from fraudctl.data.tables import ROLES
 
         table = table_as_of(bundle, self.present, progress=self.progress).frame
         kept = [name for name in (*ROLES, *self.project.entities) if name in events.columns]
@@ -455,7 +456,7 @@ def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFr
     """
     import polars as pl
 
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     files = tables.find_files(str(path.resolve()), root=Path.cwd(), what="--scores")
     frame = tables.collect(tables.scan(files), files=files)

@@ -188,9 +188,9 @@ def _evaluate(
     gate: bool,
     progress: Progress,
 ) -> Evaluation:
+    from fraudctl.data.tables import known_time
     from fraudctl.evaluate import evaluate
     from fraudctl.gate import Champion, judge
-    from fraudctl.tables import known_time
 
     progress.stage("Evaluating")
     subject, seed = decided.subject, project.train.seed
@@ -220,7 +220,7 @@ def _evaluate(
 
 def _write_report(project: Project, evaluation: Evaluation, *, named: bool) -> Path:
     """Write the HTML report; that of a period named by hand replaces none that the registry has a hash of."""
-    from fraudctl import outputs
+    from fraudctl.data import outputs
     from fraudctl.report.render import evaluation_report
 
     period = evaluation.period
@@ -240,7 +240,7 @@ def write_predictions(result: EvaluationResult, path: Path) -> None:
     path
         The file to write; one that is there is replaced.
     """
-    from fraudctl import outputs
+    from fraudctl.data import outputs
 
     timed = result.evaluation.period is not None
     columns = [name for name in PREDICTION_COLUMNS if timed or name != "event_time"]
@@ -249,7 +249,7 @@ def write_predictions(result: EvaluationResult, path: Path) -> None:
 
 def write_step_summary(evaluation: Evaluation, output_format: str) -> None:
     """With the format ``github``, append the verdict to the step summary that a GitHub job names in its environment."""
-    from fraudctl.files import append_whole
+    from fraudctl.disk.files import append_whole
     from fraudctl.report.gate_formats import markdown
 
     place = os.environ.get("GITHUB_STEP_SUMMARY")

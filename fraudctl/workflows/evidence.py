@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.documents.results import as_json
 from fraudctl.project import Project
-from fraudctl.results import as_json
 
 if TYPE_CHECKING:
     import polars as pl

@@ -75,7 +75,7 @@ def explain_model(
     """
     from fraudctl.explain.result import Basis
     from fraudctl.explain.run import SAMPLE, explain
-    from fraudctl.wording import policy_words
+    from fraudctl.text.wording import policy_words
 
     _require_time(project)
     progress = progress or Silent()
@@ -201,7 +201,7 @@ def interactions_of(
 
 
 def _write_report(project: Project, explanation: Explanation, charts: Path | None) -> Path:
-    from fraudctl import outputs
+    from fraudctl.data import outputs
     from fraudctl.report.explanation import explanation_document
     from fraudctl.report.render import chart_files, explanation_report
 

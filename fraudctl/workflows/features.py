@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import UsageError
-from fraudctl.figures import whole
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.text.figures import whole
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.data.tables import Events
     from fraudctl.features.meaning.definition import FeatureSet
     from fraudctl.features.meaning.describe import Description
-    from fraudctl.tables import Events
 
 _CACHE_VERSION = 2
 """Raised when the normalisation of tables or the meaning of a feature changes: old caches are then built anew."""
@@ -50,7 +50,7 @@ class FeatureTable:
     reused
         Whether it was built before.
     timed
-        Whether the data have an event_time; else that column holds `fraudctl.tables.NO_TIME`.
+        Whether the data have an event_time; else that column holds `fraudctl.data.tables.NO_TIME`.
     notes
         What the user should know of it: hubs that links leave out.
     path
@@ -81,7 +81,7 @@ class FeatureTable:
     @cached_property
     def spine(self) -> pl.DataFrame:
         """Roles and entities of every event: enough to say which rows are wanted."""
-        from fraudctl.tables import ROLES
+        from fraudctl.data.tables import ROLES
 
         names = [name for name in dict.fromkeys([*ROLES, *self.features.entities]) if name in self.columns]
         return self.frame.select(names) if self._in_memory else self._read(names)
@@ -89,7 +89,7 @@ class FeatureTable:
     @cached_property
     def columns(self) -> list[str]:
         """Names of all columns."""
-        from fraudctl import tables
+        from fraudctl.data import tables
 
         return self.frame.columns if self._in_memory else list(tables.scan([str(self.path)]).collect_schema())
 
@@ -101,7 +101,7 @@ class FeatureTable:
         wanted
             True for the rows to return, shape ``(n_events,)``.
         """
-        from fraudctl import tables
+        from fraudctl.data import tables
 
         if self._in_memory:
             return self.frame.filter(wanted)
@@ -115,7 +115,7 @@ class FeatureTable:
         return self.loaded is not None or "frame" in self.__dict__
 
     def _read(self, columns: list[str] | None) -> pl.DataFrame:
-        from fraudctl import tables
+        from fraudctl.data import tables
 
         if self.path is None:
             msg = "a feature table is in memory or in a file"
@@ -170,7 +170,7 @@ class BuildPlan:
 
     def load(self) -> Events:
         """Load the events with every column that travels along."""
-        from fraudctl import tables
+        from fraudctl.data import tables
 
         return tables.load_events(self.project, columns=self.carried)
 
@@ -191,7 +191,7 @@ class Definitions:
 
     def load_sources(self) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised."""
-        from fraudctl import tables
+        from fraudctl.data import tables
         from fraudctl.features.batch.sources import normalise_source
 
         zone, columns, loaded = self.project.data.timezone, self.features.sources, {}
@@ -217,7 +217,7 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
     DataError, ProjectError
         Files that are missing or unreadable; definitions that do not fit the data.
     """
-    from fraudctl import tables
+    from fraudctl.data import tables
     from fraudctl.features.meaning.definition import SourceTable, define
 
     files = tables.find_files(project.data.events, root=project.root)
@@ -251,7 +251,7 @@ def plan_features(
     DataError, ProjectError
         As `load_definitions` does.
     """
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     found = load_definitions(project, also=also)
     take = fingerprint or tables.fingerprint
@@ -264,7 +264,7 @@ def plan_features(
 def find_features(project: Project, *, read: bool) -> FeatureFile | None:
     """Return the feature table that was built before from the same data and definitions; None where there is none.
 
-    Nothing of it is read. Data files that the system says are unchanged are not read either, see `fraudctl.prints`.
+    The table itself is not read, nor are data files that the system reports as unchanged (`fraudctl.disk.prints`).
 
     Parameters
     ----------
@@ -276,8 +276,8 @@ def find_features(project: Project, *, read: bool) -> FeatureFile | None:
     DataError, ProjectError
         As `load_definitions` does.
     """
-    from fraudctl.kept import DamagedError, unchanged, verified
-    from fraudctl.prints import Prints
+    from fraudctl.disk.kept import DamagedError, unchanged, verified
+    from fraudctl.disk.prints import Prints
 
     if not project.data.has_time:
         return None
@@ -318,7 +318,7 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
     Raises
     ------
     DataError, ProjectError
-        As `fraudctl.tables.load_events` and `fraudctl.features.meaning.definition.define` do.
+        As `fraudctl.data.tables.load_events` and `fraudctl.features.meaning.definition.define` do.
     """
     plan = plan_features(project, also=also)
     place = _place(plan)
@@ -363,7 +363,7 @@ class FeatureFile:
 
     def column(self, name: str) -> pl.Series:
         """Read one column."""
-        from fraudctl import tables
+        from fraudctl.data import tables
 
         return tables.read_parquet(self.path, columns=[name]).to_series()
 
@@ -414,7 +414,7 @@ def require_memory(memory: int) -> None:
 
 def _facts(place: Path, progress: Progress) -> dict[str, Any] | None:
     """Return the facts of a table that was built before, if its file is what was written."""
-    from fraudctl.kept import DamagedError, verified
+    from fraudctl.disk.kept import DamagedError, verified
 
     try:
         return verified(place)
@@ -431,11 +431,11 @@ def rows_of(path: Path) -> int:
 
 
 def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
-    from fraudctl import outputs, tables
-    from fraudctl.chunks import spill_events, write_chunks
+    from fraudctl.data import outputs, tables
+    from fraudctl.data.chunks import spill_events, write_chunks
+    from fraudctl.disk.files import temporary_folder
+    from fraudctl.disk.kept import keep
     from fraudctl.features.batch.spilled import Spilled, limits
-    from fraudctl.files import temporary_folder
-    from fraudctl.kept import keep
 
     sizes = limits(budget, plan.features)
     outputs.require_writable(place)
@@ -485,9 +485,9 @@ def carried_columns(
     project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType], *, also: Sequence[str] = ()
 ) -> list[str]:
     """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
+    from fraudctl.data.own import inside
     from fraudctl.dependence import judged_columns, of_project
     from fraudctl.features.meaning.definition import usable_columns
-    from fraudctl.own import inside
 
     usable = [*usable_columns(project, schema), *features.names]
     wanted = [*of_project(project, features, readable=usable).data, *judged_columns(project), *also]
@@ -497,7 +497,7 @@ def carried_columns(
 
 def tables_roles(project: Project) -> set[str]:
     """Give the names of the columns that every feature table of the project has."""
-    from fraudctl.tables import ROLES
+    from fraudctl.data.tables import ROLES
 
     return {*ROLES, *project.entities}
 
@@ -538,9 +538,9 @@ def _notes(plan: BuildPlan, columns: Callable[[list[str]], pl.DataFrame], progre
 
 
 def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path, progress: Progress) -> None:
-    from fraudctl.chunks import write_chunks
-    from fraudctl.kept import keep
-    from fraudctl.outputs import ROW_GROUP, write_parquet
+    from fraudctl.data.chunks import write_chunks
+    from fraudctl.data.outputs import ROW_GROUP, write_parquet
+    from fraudctl.disk.kept import keep
 
     def pieces() -> Iterator[pl.DataFrame]:
         for start in range(0, frame.height, 5 * ROW_GROUP):
@@ -569,8 +569,8 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
     """
     import polars as pl
 
-    from fraudctl import outputs
-    from fraudctl.own import outside
+    from fraudctl.data import outputs
+    from fraudctl.data.own import outside
 
     names = table.features.names
     taken = [name for name in names if outside(name) != name]

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, UsageError
-from fraudctl.plain import shown
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.text.plain import shown
 from fraudctl.workflows.features import Definitions, load_definitions
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _State:
 
     def past(self) -> Past:
         """Return the earlier events."""
-        from fraudctl import outputs
+        from fraudctl.data import outputs
         from fraudctl.features.batch.engine import Dropped
         from fraudctl.features.batch.increment import Past
 
@@ -151,7 +151,7 @@ def _place(project: Project, found: Definitions) -> Path:
 
 def _open(project: Project, found: Definitions) -> tuple[_State | None, str]:
     """Return the state, if its file is what was written; else None and why there is none."""
-    from fraudctl.kept import DamagedError, verified
+    from fraudctl.disk.kept import DamagedError, verified
 
     place = _place(project, found)
     try:
@@ -183,7 +183,7 @@ def _day(micros: int) -> str:
 
 def _unchanged(name: str, noted: dict[str, Any]) -> bool:
     """Say whether a file has the size and time of change that were noted, or else the same content."""
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     found = Path(name).stat()
     if [found.st_size, found.st_mtime_ns] == noted["stat"]:
@@ -257,7 +257,7 @@ def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
 
 
 def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     raw = tables.scan(files, form=tables.form_of(found.project))
     return tables.normalise(raw, project=found.project, files=files, columns=found.carried).frame
@@ -265,7 +265,7 @@ def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
 
 def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:
     """Give what is to be noted of every file, and why the files do not fit the state, if so."""
-    from fraudctl import tables
+    from fraudctl.data import tables
 
     data = found.project.data
     noted: dict[str, Any] = {} if state is None else dict(state.facts["files"])
@@ -299,8 +299,8 @@ def _keep(
 
 def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any], digests: dict[str, str]) -> None:
     """Write the state, the facts last, and remove those of other definitions."""
-    from fraudctl import outputs
-    from fraudctl.kept import keep
+    from fraudctl.data import outputs
+    from fraudctl.disk.kept import keep
 
     place = _place(found.project, found)
     facts = {

@@ -10,20 +10,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.documents.results import as_json
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME, Project, parse_project
-from fraudctl.results import as_json
 from fraudctl.workflows.features import load_definitions
 from fraudctl.workflows.sample import refuse_overwriting
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.data.tables import Events
     from fraudctl.power import Power
     from fraudctl.propose import Flags, Proposal
     from fraudctl.split import Periods
-    from fraudctl.tables import Events
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def init_project(
     DataError
         The data are missing, unreadable or unusable, or the proposed file would not fit them.
     """
-    from fraudctl import outputs, tables
     from fraudctl.checks import left_out_note
+    from fraudctl.data import outputs, tables
     from fraudctl.propose import Questions, look, parse_sources, propose, render_project
 
     progress = progress or Silent()
@@ -119,7 +119,7 @@ def _tried(
     ProjectError, DataError
         It does not fit: with the reason, and the flag that leaves a column out.
     """
-    from fraudctl import tables
+    from fraudctl.data import tables
     from fraudctl.power import power_of
 
     try:

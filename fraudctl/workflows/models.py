@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
-from fraudctl.results import as_object
 from fraudctl.workflows.decide import Decisions
 from fraudctl.workflows.evidence import section_digests
 from fraudctl.workflows.lineage import judging_project
@@ -72,7 +72,7 @@ def list_models(project: Project) -> ModelsResult:
     """List the bundles of a project with the latest verdict of each."""
     from fraudctl import registry
     from fraudctl.bundle import list_bundles, load_bundle
-    from fraudctl.tables import known_time
+    from fraudctl.data.tables import known_time
 
     entries = registry.history(project.models_dir)
     champion = registry.champion(project.models_dir)
@@ -127,7 +127,7 @@ def diff_models(project: Project, a: str, b: str, *, progress: Progress | None =
     a, b
         Each a version, a path, ``latest`` or ``champion``.
     """
-    from fraudctl.tables import moment
+    from fraudctl.data.tables import moment
 
     one, other = _open_both(project, a, b, progress or Silent())
     names = [{item["name"] for item in bundle.features["features"]} for bundle in (one, other)]

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project
-from fraudctl.results import as_object
 from fraudctl.workflows.decide import DecidedPeriod, Decisions, Subject
 from fraudctl.workflows.features import FeatureTable
 from fraudctl.workflows.lineage import own_project, table_as_of
@@ -200,8 +200,8 @@ def _key(bundle: Bundle, table: FeatureTable, as_of: datetime, period: Period) -
 
 def _kept(place: Path, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]] | None:
     """Return scores and policy of a fit that was made before, if its file is what was written."""
-    from fraudctl import tables
-    from fraudctl.kept import DamagedError, verified
+    from fraudctl.data import tables
+    from fraudctl.disk.kept import DamagedError, verified
 
     try:
         policy = verified(place)
@@ -217,9 +217,9 @@ def _refit(
     """Fit, calibrate and choose the policy; score every event of the period and of the day or week it begins in."""
     import polars as pl
 
-    from fraudctl import outputs
+    from fraudctl.data import outputs
+    from fraudctl.disk.kept import keep
     from fraudctl.evaluate import lead_from
-    from fraudctl.kept import keep
     from fraudctl.policy import choose_policy
     from fraudctl.train import fit_project, predict
 

@@ -85,7 +85,7 @@ def write_sample(
     UsageError
         A file is already there and ``force`` was not given.
     """
-    from fraudctl.outputs import whole_file, write_parquet, write_text
+    from fraudctl.data.outputs import whole_file, write_parquet, write_text
     from fraudctl.sample import STEPS, generate
 
     progress = progress or Silent()
@@ -111,8 +111,8 @@ def write_sample(
 
 def _write(frame: pl.DataFrame, place: Path, progress: Progress, *, smallest: bool) -> None:
     """Write a table; as small as can be takes twenty times as long, and is for the sample that is shipped."""
-    from fraudctl.chunks import write_chunks
-    from fraudctl.outputs import ROW_GROUP, write_parquet
+    from fraudctl.data.chunks import write_chunks
+    from fraudctl.data.outputs import ROW_GROUP, write_parquet
 
     if smallest:
         write_parquet(frame, place, smallest=True)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fraudctl.results import JsonObject
+    from fraudctl.documents.results import JsonObject
 
 
 class SchemaKind(StrEnum):
@@ -44,7 +44,7 @@ def json_schema_of(kind: SchemaKind) -> JsonObject:
         from fraudctl.project import json_schema
 
         return json_schema()
-    from fraudctl.schemas import schema_of
+    from fraudctl.documents.schemas import schema_of
 
     result = _results()[kind]
     return schema_of(result, name=kind.value, version=_version(result))
@@ -72,9 +72,9 @@ def _results() -> dict[SchemaKind, type]:
 
 def _version(result: type) -> int:
     """Return the version that a document carries: its own, or that of the document that it is a part of."""
+    from fraudctl.documents.results import VERSION, parts
+    from fraudctl.documents.schemas import type_of
     from fraudctl.evaluate.result import Evaluation
-    from fraudctl.results import VERSION, parts
-    from fraudctl.schemas import type_of
 
     carriers = [result, *(type_of(result, part) for part in parts(result) if part.key is None), Evaluation]
     return int(next(getattr(item, VERSION) for item in carriers if hasattr(item, VERSION)))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
-from fraudctl.figures import count, number
-from fraudctl.plain import shown_all
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project, load_project
+from fraudctl.text.figures import count, number
+from fraudctl.text.plain import shown_all
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.bundle import Bundle
+    from fraudctl.data.tables import Events
     from fraudctl.scoring.decider import Decider, Explained
     from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.tables import NewTable
-    from fraudctl.tables import Events
 
 CHUNK = 200_000
 """Events decided and written at once."""
@@ -179,8 +179,8 @@ def score_files(
     DataError
         Files that are missing, unreadable, or not like the data that the model was trained on.
     """
-    from fraudctl.files import temporary_folder
-    from fraudctl.outputs import require_parquet_path
+    from fraudctl.data.outputs import require_parquet_path
+    from fraudctl.disk.files import temporary_folder
     from fraudctl.scoring.tables import events_of, first_time, ids_of, open_new, raw_of
     from fraudctl.workflows.slots import lead_from
 
@@ -236,7 +236,7 @@ class _Work:
 
     def in_parts(self, raw: pl.LazyFrame, folder: Path, memory: int) -> tuple[Iterator[pl.DataFrame], int]:
         """Build the table through files, so that no more than so many bytes are taken."""
-        from fraudctl.chunks import spill_events
+        from fraudctl.data.chunks import spill_events
         from fraudctl.features.batch.spilled import Spilled, limits
         from fraudctl.workflows.features import BASE_MEMORY, require_memory
 
@@ -262,7 +262,7 @@ def _tell_extra(new: NewTable, progress: Progress) -> None:
 
 def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dict[str, pl.DataFrame]:
     """Read the other tables that the model uses, normalised."""
-    from fraudctl import tables
+    from fraudctl.data import tables
     from fraudctl.features.batch.sources import normalise_source
 
     decider, loaded = model.decider, {}
@@ -430,8 +430,8 @@ def score_through(
     DataError
         As `score_files` does; an event differs from the one that was answered under its id.
     """
-    from fraudctl.chunks import write_chunks
-    from fraudctl.outputs import require_parquet_path
+    from fraudctl.data.chunks import write_chunks
+    from fraudctl.data.outputs import require_parquet_path
     from fraudctl.scoring.tables import messages, open_new
 
     require_parquet_path(output)
@@ -520,8 +520,8 @@ def _answers_frame(documents: list[dict[str, Any]], decider: Decider, *, with_fe
     """Give answers as the table that batch scoring writes."""
     import polars as pl
 
+    from fraudctl.data.own import outside, shown_beside
     from fraudctl.features.meaning.definition import POLARS_TYPES
-    from fraudctl.own import outside, shown_beside
     from fraudctl.scoring.decider import answer_schema
 
     schema = answer_schema(decider.schema.events[decider.project.data.event_id])
@@ -544,8 +544,8 @@ def _write(
     progress: Progress,
 ) -> Counter[str]:
     """Decide piece by piece and write as it goes; give the number of events by action."""
-    from fraudctl.chunks import write_chunks
-    from fraudctl.own import shown_beside
+    from fraudctl.data.chunks import write_chunks
+    from fraudctl.data.own import shown_beside
     from fraudctl.policy import CapacityUse
 
     progress.stage("Deciding")

@@ -106,8 +106,8 @@ def say_memory(service: Service) -> None:
     UsageError
         The process takes more than `Limits.memory` before the first request.
     """
-    from fraudctl.figures import whole
     from fraudctl.server.telemetry import resident_bytes
+    from fraudctl.text.figures import whole
 
     most, now = service.limits.memory, resident_bytes()
     if most is not None and now >= most:

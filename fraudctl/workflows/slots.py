@@ -16,8 +16,8 @@ from fraudctl.policy import CapacityUse
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.data.tables import Events
     from fraudctl.scoring.decider import Decider
-    from fraudctl.tables import Events
 
 
 def lead_from(decider: Decider, first: datetime | None) -> datetime | None:

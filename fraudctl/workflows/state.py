@@ -17,11 +17,11 @@ from fraudctl.workflows.slots import taken_by_history
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.data.tables import Events
     from fraudctl.scoring.decider import Explained
     from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.live import LiveState
     from fraudctl.scoring.store import Store
-    from fraudctl.tables import Events
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def compact_state(folder: Path, *, progress: Progress | None = None) -> StateRes
 
 
 def _compact(folder: Path, progress: Progress) -> None:
-    from fraudctl.files import Folder
+    from fraudctl.disk.files import Folder
     from fraudctl.scoring.live import LiveState
     from fraudctl.scoring.saved import closed_segments, read_segment, read_snapshot, remove_covered, write_snapshot
 
@@ -346,8 +346,8 @@ def verify_state(folder: Path, *, progress: Progress | None = None) -> Verified:
 
 def _rows_of(path: Path) -> int:
     """Read a file of decisions whole; return the number of its rows."""
-    from fraudctl.kept import DamagedError, require_undamaged
-    from fraudctl.tables import read_parquet
+    from fraudctl.data.tables import read_parquet
+    from fraudctl.disk.kept import DamagedError, require_undamaged
 
     try:
         require_undamaged(path)
@@ -391,7 +391,7 @@ def repair_state(folder: Path, target: Path, *, progress: Progress | None = None
     """
     import os
 
-    from fraudctl.files import locked
+    from fraudctl.disk.files import locked
     from fraudctl.scoring.saved import explained
 
     require_state(folder)
@@ -520,8 +520,8 @@ def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
 
     The decisions come last: where they stand, so do the answers.
     """
-    from fraudctl.kept import is_numbered, write_numbered
-    from fraudctl.outputs import ROW_GROUP
+    from fraudctl.data.outputs import ROW_GROUP
+    from fraudctl.disk.kept import is_numbered, write_numbered
     from fraudctl.scoring.answers import write_answers
     from fraudctl.scoring.saved import DECISIONS, read_segment
 
@@ -552,8 +552,8 @@ def merge_decisions(folder: Path) -> None:
     """Merge the newest files of decisions while they are small, in the order of the log."""
     import polars as pl
 
-    from fraudctl.kept import merge_numbered
-    from fraudctl.outputs import ROW_GROUP
+    from fraudctl.data.outputs import ROW_GROUP
+    from fraudctl.disk.kept import merge_numbered
     from fraudctl.scoring.saved import DECISIONS
 
     merge_numbered(folder / DECISIONS, pl.DataFrame.vstack, row_group=ROW_GROUP)
@@ -563,9 +563,9 @@ def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
     """Give what champion and challenger decided, as a table in the order of the log."""
     import polars as pl
 
+    from fraudctl.data.tables import UTC_US
     from fraudctl.policy.provenance import DECIDED_BY
     from fraudctl.scoring import wire
-    from fraudctl.tables import UTC_US
 
     rows = []
     for record in records:

@@ -10,12 +10,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from fraudctl.documents.results import as_json, as_object
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.policy.choose import PolicyChoice
 from fraudctl.power import Power
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
-from fraudctl.results import as_json, as_object
 from fraudctl.train.summary import TrainingSummary
 from fraudctl.workflows.audit import TrainingAudit, audit_before_training
 from fraudctl.workflows.features import FeatureTable, build_features, load_definitions
@@ -95,7 +95,7 @@ def train_model(
     ProjectError, DataError, UsageError
         As building features, splitting and fitting do.
     """
-    from fraudctl.outputs import require_writable
+    from fraudctl.data.outputs import require_writable
     from fraudctl.policy import check_expressions, choose_policy
     from fraudctl.power import power_of
     from fraudctl.split import make_split

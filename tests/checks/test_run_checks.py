@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from fraudctl.checks import CheckReport, run_checks
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.project import Project, parse_project
-from fraudctl.results import as_object
 
 START = datetime(2024, 1, 1)
 N = 3_000

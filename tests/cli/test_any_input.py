@@ -205,9 +205,9 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_header_of_names_is_asked_for(tmp_path: Path) -> None:
+    from fraudctl.data.tables import scan
     from fraudctl.errors import DataError
-    from fraudctl.plain import looks_like_value, shown, shown_all
-    from fraudctl.tables import scan
+    from fraudctl.text.plain import looks_like_value, shown, shown_all
 
     names = {"id": 1, "V17": 2, "2": 3, "amount_30d": 4}
     pl.DataFrame(names).write_csv(tmp_path / "good.csv")

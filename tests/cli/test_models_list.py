@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fraudctl.results import as_object
+from fraudctl.documents.results import as_object
 from fraudctl.workflows.models import ModelEntry, ModelsResult
 
 

@@ -14,7 +14,7 @@ import pytest
 from fraudctl.__main__ import main
 from fraudctl.checks.report import ColumnFacts, Finding
 from fraudctl.errors import BundleError, DataError, FraudctlError, ProjectError, UsageError
-from fraudctl.plain import masked
+from fraudctl.text.plain import masked
 
 CARD, GAPPED, MAIL, IBAN = "4111111111111111", "5500 0000 0000 0004", "max.muster@example.org", "GB29NWBK60161331926819"
 LONG = "surname " * 625

@@ -14,8 +14,8 @@ from command_line import run_in
 from jsonschema import Draft202012Validator
 from worlds import built_once, trained_sample
 
+from fraudctl.documents.results import as_object, from_json
 from fraudctl.project import load_project
-from fraudctl.results import as_object, from_json
 from fraudctl.train.summary import TrainingSummary
 from fraudctl.workflows.audit import TrainingAudit
 from fraudctl.workflows.schemas import SchemaKind, json_schema_of

@@ -15,11 +15,11 @@ import fraudctl
 
 ROOT = Path(fraudctl.__file__).parent
 OWNERS = {
-    "files.py": "the way that all others take",
-    "outputs.py": "tables and texts, through files.py",
-    "kept.py": "writes to memory, then through files.py",
+    "disk/files.py": "the way that all others take",
+    "data/outputs.py": "tables and texts, through files.py",
+    "disk/kept.py": "writes to memory, then through files.py",
     "bundle.py": "a folder of files, each flushed, that gets its name at the end (tests/faults/test_writers.py)",
-    "chunks.py": "parts in a folder that goes away; what it leaves goes through outputs.py",
+    "data/chunks.py": "parts in a folder that goes away; what it leaves goes through outputs.py",
     "features/batch/spilled.py": "parts in a folder that goes away",
     "train/tune.py": "a journal of lines with digests (tests/faults/test_writers.py)",
     "train/model.py": "a folder of the system's temporary place",
@@ -100,4 +100,4 @@ def test_what_vouches_for_a_kept_file_is_written_by_one_function() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and named(node) == "vouch"
     ]
-    assert calls == [("kept.py", "vouch")]
+    assert calls == [("disk/kept.py", "vouch")]

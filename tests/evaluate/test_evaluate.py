@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from decisions_world import PERIOD, START, evaluated, make_events, make_project, score
 
-from fraudctl.categories import Rest, Value
 from fraudctl.costs import ConstantAction
+from fraudctl.data.categories import Rest, Value
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError
 from fraudctl.evaluate import Excluded, decide_frame, evaluate, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate, metric_list
@@ -16,7 +17,6 @@ from fraudctl.evaluate.segments import split_segments
 from fraudctl.metrics import average_precision, precision_at_k
 from fraudctl.metrics.topk import day_boards
 from fraudctl.policy import bare_policy
-from fraudctl.results import as_object
 from fraudctl.uncertainty import RankingIntervals
 
 SETTINGS = RankingIntervals(100, 0, 0.9)

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError
 from fraudctl.project import load_project
-from fraudctl.results import as_object
 from fraudctl.workflows.evaluate import evaluate_model
 
 TOML = """

@@ -12,6 +12,7 @@ import pytest
 from world import FEATURES, PROJECT, World, decided, explain_world, make_world, project, weighted
 
 from fraudctl.cli.commands.explain import refuse_beside_event
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.explain.event import explain_event
 from fraudctl.explain.result import SCHEMA_VERSION, Explanation
@@ -20,7 +21,6 @@ from fraudctl.explain.scene import make_scene
 from fraudctl.explain.slices import find_slices
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.report.event import event_document
-from fraudctl.results import as_object
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def no_larger_files(size: int) -> Iterator[None]:
 
 def kept_table(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
     """Return the feature table that is kept at a place, and its facts, if its file is what was written."""
-    from fraudctl import tables
+    from fraudctl.data import tables
     from fraudctl.progress import Silent
     from fraudctl.workflows import features
 

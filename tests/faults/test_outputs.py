@@ -20,10 +20,10 @@ import pytest
 from evaluate.test_scores_alone import world
 from faults.disk import every_fault, faulty, no_larger_files
 
-from fraudctl import files
 from fraudctl.__main__ import _verdict
+from fraudctl.disk import files
+from fraudctl.disk.kept import verified
 from fraudctl.errors import UsageError
-from fraudctl.kept import verified
 from fraudctl.project import load_project
 from fraudctl.propose import Flags
 from fraudctl.report.render import evaluation_report

@@ -23,9 +23,11 @@ from faults.deaths import write_contents
 from faults.disk import Faults, every_fault, faulty, kept_table, no_larger_files
 from test_bundle import contents
 
-from fraudctl import files, outputs, registry
+from fraudctl import registry
 from fraudctl.bundle import list_bundles, load_bundle
-from fraudctl.chunks import write_chunks
+from fraudctl.data import outputs
+from fraudctl.data.chunks import write_chunks
+from fraudctl.disk import files
 from fraudctl.errors import BundleError, FraudctlError, UsageError
 from fraudctl.progress import Silent
 from fraudctl.scoring.answers import Answered, Answers, write_answers

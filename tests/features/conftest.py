@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from fraudctl.data.tables import Events, normalise
 from fraudctl.features import FeatureSet, define
 from fraudctl.project import Project, parse_project
-from fraudctl.tables import Events, normalise
 
 HEAD = """
 [data]

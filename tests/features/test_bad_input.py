@@ -7,10 +7,10 @@ from datetime import datetime
 import polars as pl
 import pytest
 
+from fraudctl.data.tables import load_events, load_schema
 from fraudctl.errors import DataError, FraudctlError, ProjectError
 from fraudctl.features import build, define
 from fraudctl.project import parse_project
-from fraudctl.tables import load_events, load_schema
 
 TOML = """
 [data]

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from fraudctl import build_features, load_project, write_sample
+from fraudctl.documents.results import as_object
 from fraudctl.progress import Silent
 from fraudctl.project import Project
-from fraudctl.results import as_object
 from fraudctl.workflows import features
 from fraudctl.workflows.features import describe_features, find_features, write_features
 

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import DataError
 from fraudctl.features.meaning.definition import define
 from fraudctl.project import Project, parse_project

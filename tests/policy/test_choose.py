@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.costs import cost_matrix, expected_cost, taken_cost
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.policy import choose_policy
 from fraudctl.policy.decide import Policy
-from fraudctl.results import as_object
 
 
 def choose(events: pl.DataFrame, more: str = "") -> tuple[Policy, dict[str, object]]:

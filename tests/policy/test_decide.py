@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.costs import CostCell, CostMatrix, expected_cost, minimum_risk
+from fraudctl.documents.results import as_object
 from fraudctl.errors import BundleError, DataError
 from fraudctl.policy import CapacityLimit, CapacityUse, Policy, PolicyRule, bare_policy
 from fraudctl.policy.bids import BidPrices, local_moments, local_period
-from fraudctl.results import as_object
 
 MATRIX = CostMatrix(
     ("allow", "review", "block"),

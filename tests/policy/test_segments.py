@@ -10,12 +10,12 @@ import pytest
 from decisions_world import make_events, make_project
 
 from fraudctl.costs import CostMatrix, cost_matrix
+from fraudctl.documents.results import as_object
 from fraudctl.errors import ProjectError
 from fraudctl.policy import Policy, choose_policy
 from fraudctl.policy.choose import _floored, bare_policy
 from fraudctl.policy.ground import ground_of
 from fraudctl.policy.segments import Cases, SegmentFound, Segments, choose_segments
-from fraudctl.results import as_object
 from fraudctl.uncertainty import Clusters
 
 TWO = '[policy]\nkind = "thresholds"\nsegments = "channel"'

@@ -19,7 +19,6 @@ from markdown_it.token import Token
 from fraudctl.cli.console import SafeConsole
 from fraudctl.cli.render import plain_table
 from fraudctl.cli.session import to_json
-from fraudctl.plain import HIDDEN, visible, visible_json
 from fraudctl.project.toml import key, quoted
 from fraudctl.report import charts
 from fraudctl.report.document import Cell, Chart, Document, ReportSection, ReportTable, TableColumn, shown
@@ -27,6 +26,7 @@ from fraudctl.report.escape import github, github_property, markdown, xml
 from fraudctl.report.html import render_html
 from fraudctl.report.markdown import render_markdown
 from fraudctl.report.terminal import render_terminal
+from fraudctl.text.plain import HIDDEN, visible, visible_json
 
 HOSTILE = (
     "![x](https://t.example/p.png) [pay](https://t.example) @team #12 GH-3 www.t.example :smile: $x$",

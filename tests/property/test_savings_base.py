@@ -19,6 +19,7 @@ from rich.console import Console
 from fraudctl.cli.render import evaluation_tables, models_table
 from fraudctl.compare import compare
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE, baseline, cost_matrix, taken_cost
+from fraudctl.documents.results import as_object
 from fraudctl.evaluate import Replay, Stretch, decide_frame, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import Champion, judge
@@ -28,7 +29,6 @@ from fraudctl.policy.constant import ORDER, reach_of, with_order
 from fraudctl.project import Project
 from fraudctl.report.gate_formats import github, junit, markdown
 from fraudctl.report.render import evaluation_report
-from fraudctl.results import as_object
 from fraudctl.uncertainty import RankingIntervals
 from fraudctl.workflows.models import ModelEntry, ModelsResult
 

@@ -14,11 +14,11 @@ from training_data import FEATURES, project, table
 
 from fraudctl.calibrate import METHODS, choose_calibrator, fit_calibrator
 from fraudctl.costs import BASE_RULE
+from fraudctl.documents.results import as_json, as_object
 from fraudctl.gate import Champion, judge
 from fraudctl.policy import bare_policy, choose_policy
 from fraudctl.progress import Silent
 from fraudctl.project import Project
-from fraudctl.results import as_json, as_object
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_project
 from fraudctl.weights import WEIGHT, in_events

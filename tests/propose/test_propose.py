@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import DataError, FraudctlError, UsageError
 from fraudctl.features.meaning.definition import define
 from fraudctl.project import Project, parse_project

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from command_line import run_in
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import UsageError
 from fraudctl.project import load_project
 from fraudctl.propose import notation

@@ -11,7 +11,7 @@ import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import DataError
 from fraudctl.power import power_of
 from fraudctl.project import Duration, Project, load_project

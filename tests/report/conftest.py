@@ -30,7 +30,7 @@ from fraudctl.report.document import (
     TableColumn,
     Text,
 )  # fmt: skip
-from fraudctl.sentences import Sentence
+from fraudctl.text.sentences import Sentence
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "explain")]
 

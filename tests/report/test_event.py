@@ -16,7 +16,7 @@ from fraudctl.explain.event import EventExplanation, explain_event
 from fraudctl.policy.provenance import DecidedBy, Slot
 from fraudctl.report.document import Document, ReportSection
 from fraudctl.report.event import event_document
-from fraudctl.sentences import Sentence
+from fraudctl.text.sentences import Sentence
 
 
 def explained(world: World, event_id: Any, by: DecidedBy | None = None) -> EventExplanation:

@@ -20,6 +20,7 @@ from world import FEATURES, PROJECT, START, Described, World, decided, explain_w
 
 import fraudctl
 from fraudctl.costs import ConstantAction, cost_matrix, minimum_risk, taken_cost
+from fraudctl.documents.results import as_object
 from fraudctl.evaluate import Period, decide_frame, evaluate
 from fraudctl.evaluate.result import Evaluation
 from fraudctl.explain.result import Totals
@@ -31,9 +32,8 @@ from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.explanation import explanation_document
 from fraudctl.report.explanation_sentences import verdict
 from fraudctl.report.facts import Span
-from fraudctl.results import as_object
 from fraudctl.sample import generate
-from fraudctl.sentences import WRITERS, Sentence, fixed, joined, sentence
+from fraudctl.text.sentences import WRITERS, Sentence, fixed, joined, sentence
 
 HERE = Path(fraudctl.__file__).parent
 CONSTANTS = ("1 %", "60 %", "90 %", "0.9", "0.75", "14 days", "30 %", "15 points", "1 - cost")
@@ -290,7 +290,7 @@ EXEMPT = {"telemetry.py", "bids.py", "plan.py", "training.py", "figures.py", "pl
 
 
 def test_no_module_rounds_a_number_in_its_own_way() -> None:
-    """Look for the formats that round: a message has its figures from `fraudctl.figures`, as reports do."""
+    """Look for the formats that round: a message has its figures from `fraudctl.text.figures`, as reports do."""
     known = {("service.py", ":g"), ("app.py", ":g"), ("calibrate.py", ":g"), ("base.py", ":g"), ("trees.py", ":.2g"),
              ("summary.py", ":+.4f")}  # fmt: skip
     found = set()

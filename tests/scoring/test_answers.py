@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudctl.disk.kept import numbered
 from fraudctl.errors import BundleError
-from fraudctl.kept import numbered
 from fraudctl.scoring import answers
 from fraudctl.scoring.answers import ANSWERS, Answered, Answers, verify_answers, write_answers
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudctl.disk.files import Folder, locked
 from fraudctl.errors import BundleError, UsageError
-from fraudctl.files import Folder, locked
 from fraudctl.scoring.log import DamagedLogError, Position, batch
 from fraudctl.scoring.saved import (
     MARK,

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 from training_data import project, table
 
 from fraudctl.calibrate import log_odds
-from fraudctl.results import as_object
+from fraudctl.documents.results import as_object
 from fraudctl.train.objective import (
     N_GROUPS,
     FoldRows,

@@ -53,7 +53,7 @@ def evaluate(
 ) -> None:
     """Judge a model on a period that it cannot have seen, and apply the gate."""
     from fraudctl.cli.render import evaluation_tables, gate_text
-    from fraudctl.outputs import require_no_input, require_parquet_path
+    from fraudctl.data.outputs import require_no_input, require_parquet_path
     from fraudctl.project import load_project
     from fraudctl.workflows.evaluate import evaluate_model, write_predictions, write_step_summary
     from fraudctl.workflows.versions import user_name

@@ -40,7 +40,7 @@ def features(
     ] = None,
 ) -> None:
     """Build the point-in-time features, or reuse those built before."""
-    from fraudctl.outputs import require_no_input, require_parquet_path
+    from fraudctl.data.outputs import require_no_input, require_parquet_path
     from fraudctl.project import load_project
 
     _refuse_contradictions(since=since, memory=memory, output=output, describe=describe)
@@ -66,8 +66,8 @@ def _refuse_contradictions(*, since: str | None, memory: str | None, output: Pat
 
 def _since(project: Project, day: datetime | date, output: Path, session: Session) -> None:
     """Build the features of the events since a day, and write them."""
-    from fraudctl.outputs import write_parquet
-    from fraudctl.results import as_object
+    from fraudctl.data.outputs import write_parquet
+    from fraudctl.documents.results import as_object
     from fraudctl.workflows.increment import build_since
 
     with session.progress() as progress:
@@ -84,7 +84,7 @@ def _since(project: Project, day: datetime | date, output: Path, session: Sessio
 def _all(project: Project, memory: str | None, output: Path | None, session: Session, *, describe: bool) -> None:
     """Build the features of all events, or reuse those built before."""
     from fraudctl.cli.render import feature_table
-    from fraudctl.results import as_object
+    from fraudctl.documents.results import as_object
     from fraudctl.workflows.features import (
         build_features,
         build_features_file,

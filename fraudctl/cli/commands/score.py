@@ -48,7 +48,7 @@ def score(
     ] = None,
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
-    from fraudctl.outputs import require_no_input
+    from fraudctl.data.outputs import require_no_input
     from fraudctl.workflows.score import open_model, score_files, score_stream, score_through
     from fraudctl.workflows.state import engine_on
 

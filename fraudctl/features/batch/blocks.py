@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fraudctl.data.outputs import Handed
 from fraudctl.features.batch.groups import Array, Strips, Workers
 from fraudctl.features.meaning.definition import Feature
-from fraudctl.outputs import Handed
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from fraudctl.data.tables import Events
 from fraudctl.features.batch.engine import Engine
 from fraudctl.features.batch.loading import COMPILING, compiled_before, default_workers
 from fraudctl.features.batch.schedule import Progress, run
 from fraudctl.features.meaning.definition import FeatureSet
-from fraudctl.tables import Events
 
 
 def build(

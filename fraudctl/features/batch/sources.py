@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fraudctl.data.tables import to_entity, to_utc
 from fraudctl.errors import DataError
 from fraudctl.features.batch import groups
 from fraudctl.features.batch.groups import Array, History, Queries, Workers
-from fraudctl.plain import shown, shown_all
 from fraudctl.project.sources import SourceSection
-from fraudctl.tables import to_entity, to_utc
+from fraudctl.text.plain import shown, shown_all
 
 
 def normalise_source(

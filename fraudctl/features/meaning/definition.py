@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from fraudctl.data.own import COLUMNS, inside, outside
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.features.meaning.families.base import Draft, Spec, Types, is_column
 from fraudctl.features.meaning.frozen import data_text, source_text
@@ -21,10 +22,9 @@ from fraudctl.features.meaning.near import near
 from fraudctl.features.meaning.sections import drafts
 from fraudctl.features.meaning.shadowed import refuse_two_meanings
 from fraudctl.features.rows.read import wide_dtype
-from fraudctl.own import COLUMNS, inside, outside
-from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.project.sources import SourceSection
+from fraudctl.text.plain import shown
 from fraudctl.weights import weight_columns
 
 ENGINE_VERSION = 1

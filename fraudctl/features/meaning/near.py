@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
-from fraudctl.plain import shown, shown_all
+from fraudctl.text.plain import shown, shown_all
 
 
 def near(name: str, known: Collection[str]) -> str:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from fraudctl.data.own import inside
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.families import FAMILIES
 from fraudctl.features.meaning.families.aggregates import NUMERIC
 from fraudctl.features.meaning.families.base import Draft
 from fraudctl.features.meaning.near import near
 from fraudctl.features.rows.read import RowExpr, compile_row_sql
-from fraudctl.own import inside
-from fraudctl.plain import shown
 from fraudctl.project import Project
 from fraudctl.project.types import Aggregate
+from fraudctl.text.plain import shown
 
 
 def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Collection[str]]) -> list[Draft]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from fraudctl.data.own import COLUMNS, outside
+from fraudctl.data.tables import ROLES
 from fraudctl.errors import ProjectError
 from fraudctl.features.rows.read import words_of
-from fraudctl.own import COLUMNS, outside
-from fraudctl.tables import ROLES
 from fraudctl.weights import weight_columns
 
 if TYPE_CHECKING:

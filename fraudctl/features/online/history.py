@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fraudctl.data.tables import Events
 from fraudctl.features.batch.build import build
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.batch.hooks import CIRCLE
@@ -21,7 +22,6 @@ from fraudctl.features.online.reading import Seen
 from fraudctl.features.online.state import OnlineFeatures
 from fraudctl.features.online.tracks import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.values import code_of
-from fraudctl.tables import Events
 
 Progress = Callable[[str, int, int], None]
 _PART = 1 << 16

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.data.tables import Events
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.online import history, snapshot
 from fraudctl.features.online.state import OnlineFeatures
-from fraudctl.tables import Events
 
 
 def from_history(

@@ -15,7 +15,7 @@ import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.features.online.logs import NO_CODE
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 Coercion = Callable[[Any], Any]
 EPOCH = datetime(1970, 1, 1)

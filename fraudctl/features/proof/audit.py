@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fraudctl.data.tables import Events
 from fraudctl.errors import DataError
 from fraudctl.features.batch import aggregates, groups
 from fraudctl.features.batch.build import build
@@ -25,8 +26,7 @@ from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.meaning.lookback import seen_rows
 from fraudctl.features.proof.foresight import Outlook, auc_of, outlook
 from fraudctl.features.proof.reference import History, TooLongError, World
-from fraudctl.plain import shown_all
-from fraudctl.tables import Events
+from fraudctl.text.plain import shown_all
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 

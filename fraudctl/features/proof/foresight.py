@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.features.batch.groups import Array
-from fraudctl.figures import percent
+from fraudctl.text.figures import percent
 
 HORIZONS = (3_600, 86_400, 7 * 86_400, 30 * 86_400)
 """Seconds ahead and back."""

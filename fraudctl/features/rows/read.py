@@ -16,9 +16,9 @@ from functools import cached_property
 
 import polars as pl
 
+from fraudctl.data.own import inside
 from fraudctl.errors import DataError, ProjectError
-from fraudctl.own import inside
-from fraudctl.plain import shown, shown_all
+from fraudctl.text.plain import shown, shown_all
 
 DATE_PARTS = ("year", "quarter", "month", "week", "day", "hour", "minute", "second")
 """Functions of event_time, in the project's local time; ``extract(dow FROM event_time)`` gives the weekday."""

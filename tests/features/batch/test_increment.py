@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from fraudctl.disk.kept import verified, vouch
 from fraudctl.errors import DataError
 from fraudctl.features import build
 from fraudctl.features.batch.engine import Dropped
 from fraudctl.features.batch.increment import Past, engine_after, extend, kept, remembered
-from fraudctl.kept import verified, vouch
 from fraudctl.progress import Silent
 from fraudctl.project import load_project
 from fraudctl.workflows.features import build_features

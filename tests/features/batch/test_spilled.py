@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from fraudctl import chunks
+from fraudctl.data import chunks
 from fraudctl.errors import DataError, UsageError
 from fraudctl.features import build
 from fraudctl.features.batch.engine import Dropped, Engine
@@ -123,7 +123,7 @@ def test_chunks_hold_the_events_in_order_without_repetition(tmp_path, raw, shuff
         raw = pl.concat([raw, raw.sample(40, seed=1)]).sample(fraction=1.0, shuffle=True, seed=2)
     raw.write_parquet(tmp_path / "events.parquet", row_group_size=700)
     project = parse_project(TOML, path=tmp_path / "fraudctl.toml")
-    from fraudctl.tables import load_events
+    from fraudctl.data.tables import load_events
 
     folder = tmp_path / "parts"
     folder.mkdir()

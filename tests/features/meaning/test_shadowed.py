@@ -5,12 +5,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fraudctl.data.own import COLUMNS
+from fraudctl.data.tables import ROLES
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.definition import define
 from fraudctl.features.meaning.shadowed import shadowed
-from fraudctl.own import COLUMNS
 from fraudctl.project import Project, parse_project
-from fraudctl.tables import ROLES
 
 SCHEMA = {
     "id": pl.String(), "at": pl.Datetime("us", "UTC"), "paid": pl.Float64(), "y": pl.Int64(), "card_id": pl.String(),

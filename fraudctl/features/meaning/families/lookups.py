@@ -12,7 +12,7 @@ from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.families.base import Draft, Family, OfSource, Spec, Types, span
 from fraudctl.features.meaning.lookback import Lookback
 from fraudctl.features.meaning.near import near
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader

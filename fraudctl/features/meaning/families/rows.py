@@ -12,7 +12,7 @@ from fraudctl.features.meaning.families.base import NO_TABLES, Draft, Family, Sp
 from fraudctl.features.meaning.lookback import Lookback
 from fraudctl.features.meaning.near import near
 from fraudctl.features.rows.read import RowExpr
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader

@@ -1,4 +1,4 @@
-"""Costs, policies and values of features in words. Numbers and times are written by `fraudctl.figures`."""
+"""Costs, policies and values of features in words. Numbers and times are written by `fraudctl.text.figures`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from fraudctl.categories import quoted_values
-from fraudctl.figures import length, money, number, plain, rounded_length, rounded_plain, whole
+from fraudctl.data.categories import quoted_values
+from fraudctl.text.figures import length, money, number, plain, rounded_length, rounded_plain, whole
 
 if TYPE_CHECKING:
     from fraudctl.costs import CostCell, CostMatrix

@@ -54,7 +54,7 @@ def sentence(write: Callable[P, str]) -> Callable[P, Sentence]:
     (Missed(n=3),)
     >>> say(3)
     Traceback (most recent call last):
-    TypeError: fraudctl.sentences.say takes frozen dataclasses and texts; got int
+    TypeError: fraudctl.text.sentences.say takes frozen dataclasses and texts; got int
     """
     name = f"{write.__module__}.{write.__qualname__}"
 

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fraudctl.distinct import repeats
+from fraudctl.data.distinct import repeats
+from fraudctl.data.own import outside
+from fraudctl.disk.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
 from fraudctl.errors import DataError
 from fraudctl.money import refuse_beyond
 from fraudctl.normal import files as finding
 from fraudctl.normal import opening, times
 from fraudctl.normal.form import WIDE, Form, exact_whole
-from fraudctl.own import outside
-from fraudctl.plain import shown, shown_all
 from fraudctl.project import Project
-from fraudctl.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
+from fraudctl.text.plain import shown, shown_all
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 """Names under which the columns with a role are known everywhere behind this module."""

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fraudctl import outputs, tables
+from fraudctl.data import outputs, tables
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project import Project, parse_project
 

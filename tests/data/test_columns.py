@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_series_equal
 
-from fraudctl import tables
-from fraudctl.columns import Columns, hold
+from fraudctl.data import tables
+from fraudctl.data.columns import Columns, hold
 
 N_ROWS, NAMES = 1_000, [f"c{i}" for i in range(40)]
 

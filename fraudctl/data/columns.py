@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import polars as pl
 
-from fraudctl import tables
+from fraudctl.data import tables
 
 Found = TypeVar("Found")
 
@@ -47,7 +47,7 @@ class Columns:
     Parameters
     ----------
     raw
-        The table as `fraudctl.tables.scan` or `hold` opens it.
+        The table as `fraudctl.data.tables.scan` or `hold` opens it.
     place
         What messages call it.
     """

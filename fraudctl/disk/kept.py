@@ -24,9 +24,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from fraudctl import files
-from fraudctl.documents import DocumentError, seal, unseal
-from fraudctl.outputs import whole_file
+from fraudctl.data.outputs import whole_file
+from fraudctl.disk import files
+from fraudctl.documents.sealed import DocumentError, seal, unseal
 
 _BLOCK: Final = 1 << 20
 _NUMBERED: Final = re.compile(r"(\d{12})(?:-(\d{12}))?(?:-([0-9a-f]{16}))?\.parquet")

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fraudctl
-from fraudctl import own
+from fraudctl.data import own
+from fraudctl.data.tables import ROLES
 from fraudctl.errors import ProjectError
 from fraudctl.features.rows.read import compile_row_sql
 from fraudctl.policy.constant import ORDER
 from fraudctl.scoring.decider import answer_schema
-from fraudctl.tables import ROLES
 from fraudctl.weights import WEIGHT
 
 ROOT = Path(fraudctl.__file__).parent

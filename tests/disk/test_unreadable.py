@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraudctl import tables
+from fraudctl.data import tables
 from fraudctl.errors import DataError
 
 FRAME = pl.DataFrame({"id": [1, 2, 3], "place": ["Wien", "Bern", "Graz"], "cost": [1.5, 2.5, 3.5]})

@@ -9,9 +9,9 @@ differs says so in a class variable ``JSON``, one text for each key in its order
 - ``"*name"``: the keys of the value (a dataclass, a mapping, or None for no keys) stand here themselves.
 
 What ``JSON`` does not name is not written. A class variable ``SCHEMA_VERSION`` is written first, as
-``schema_version``. `fraudctl.schemas` derives the JSON Schema from the same declarations.
+``schema_version``. `fraudctl.documents.schemas` derives the JSON Schema from the same declarations.
 
-Refuses nothing but what it cannot write. It reads no file: that is `fraudctl.documents`.
+Refuses nothing but what it cannot write. It reads no file: that is `fraudctl.documents.sealed`.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from fraudctl import files as disk
-from fraudctl import tables
-from fraudctl.documents import DocumentError, seal, unseal
+from fraudctl.data import tables
+from fraudctl.disk import files as disk
+from fraudctl.documents.sealed import DocumentError, seal, unseal
 
 RACY_NS: Final = 2_000_000_000
 """Nanoseconds between a change and the reading that may share one time on a coarse clock."""

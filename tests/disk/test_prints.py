@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fraudctl import prints, tables
-from fraudctl.prints import Prints
+from fraudctl.data import tables
+from fraudctl.disk import prints
+from fraudctl.disk.prints import Prints
 
 LATER = 1 << 62
 """A time at which every file has long been as it is."""

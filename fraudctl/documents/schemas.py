@@ -1,4 +1,4 @@
-"""JSON Schema of results: what `fraudctl.results` writes, described from the dataclasses themselves.
+"""JSON Schema of results: what `fraudctl.documents.results` writes, described from the dataclasses themselves.
 
 Draft 2020-12. The description of a key is the text below its field, or its entry in the section ``Attributes`` (or
 ``Parameters``) of the class's docstring; of a property the first sentence of its docstring. Objects
@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import numpy as np
 
-from fraudctl.results import VERSION, JsonObject, JsonPart, JsonValue, hint, parts
+from fraudctl.documents.results import VERSION, JsonObject, JsonPart, JsonValue, hint, parts
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -39,7 +39,7 @@ _SIMPLE: Final[dict[Any, JsonObject]] = {
 
 
 def schema_of(kind: type, *, name: str, version: int) -> JsonObject:
-    """Return the JSON Schema of a dataclass as `fraudctl.results.as_json` writes it.
+    """Return the JSON Schema of a dataclass as `fraudctl.documents.results.as_json` writes it.
 
     Parameters
     ----------

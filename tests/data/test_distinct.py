@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.distinct import _grouped, n_unique, repeats, spells, tally
+from fraudctl.data.distinct import _grouped, n_unique, repeats, spells, tally
 
 KINDS = {
     "text": (pl.String, ["a", "b", "", "bb", "é"]),

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import polars as pl
 
-from fraudctl import outputs, tables
+from fraudctl.data import outputs, tables
 from fraudctl.errors import DataError
-from fraudctl.plain import shown
 from fraudctl.project import Project
+from fraudctl.text.plain import shown
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from fraudctl.costs import CostCell, CostMatrix
 from fraudctl.policy import CapacityLimit, Policy, PolicyRule
 from fraudctl.policy.bids import BidPrices
 from fraudctl.policy.segments import Segments
-from fraudctl.wording import policy_words
+from fraudctl.text.wording import policy_words
 
 MATRIX = CostMatrix(
     ("allow", "review", "block"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from fraudctl.plain import shown
+from fraudctl.text.plain import shown
 
 TROUBLE = (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError)
 """What reading a file may end with."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from fraudctl import files as disk
+from fraudctl.data.tables import find_files
+from fraudctl.disk import files as disk
 from fraudctl.errors import DataError, UsageError
-from fraudctl.tables import find_files
 
 if TYPE_CHECKING:
     import pyarrow as pa

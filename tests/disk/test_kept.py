@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl import kept
-from fraudctl.documents import DocumentError, canonical, read_object, seal, unseal
-from fraudctl.kept import DamagedError, content_hash, facts_place, unchanged, verified, vouch
+from fraudctl.disk import kept
+from fraudctl.disk.kept import DamagedError, content_hash, facts_place, unchanged, verified, vouch
+from fraudctl.documents.sealed import DocumentError, canonical, read_object, seal, unseal
 
 FACTS = {"known_until": "2026-01-01T00:00:00+00:00", "n_duplicates": 3, "notes": ["ü"]}
 

@@ -7,11 +7,11 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraudctl.categories import Missing, Rest, Value, category, quoted_values, shown
+from fraudctl.data.categories import Missing, Rest, Value, category, quoted_values, shown
+from fraudctl.documents.results import as_object
 from fraudctl.evaluate.segments import split_segments
-from fraudctl.results import as_object
+from fraudctl.text.wording import level_text
 from fraudctl.train.model import MISSING, OTHER, ModelColumns
-from fraudctl.wording import level_text
 
 OWN = ["rest", "(none)", "unknown", "all others", '"unknown"', '""unknown""', MISSING, OTHER, "((other)", "(", "",
        "all", "missing", "other", "null", "None", "nan", "yes", "common"]  # fmt: skip

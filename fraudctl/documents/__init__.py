@@ -1,0 +1,1 @@
+"""JSON documents: results as JSON and back, their schemas, and documents sealed with a digest of themselves."""
