@@ -9,20 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 
-from fraudctl.arrays import FloatArray
+from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.calibrate import fit_calibrator, log_odds, undo_sampling
 from fraudctl.metrics.ranking import average_precision
 from fraudctl.train.model import MISSING, ModelColumns
 from fraudctl.weights import in_events
-
-if TYPE_CHECKING:
-    pass
-
 
 AMOUNT: Final = "amount alone"
 LABEL_RATE: Final = "label rate alone"
@@ -32,6 +28,8 @@ CHAMPION: Final = "champion"
 _LABEL_FEATURE = re.compile(r".+_(smoothed_rate|fraud_rate|fraud_count)_\d+[smhdw]")
 _MOST_DUMMIES = 30
 _ROWS_AT_ONCE = 16_384
+_MOST_LEGIT: Final = 100_000
+"""Legitimate rows that the logistic regression is fitted on: its 300 coefficients do not need more."""
 
 
 @dataclass(frozen=True)
@@ -106,21 +104,44 @@ def logistic_scores(rows: BaselineRows) -> FloatArray:
 
     Numbers are put on a signed logarithmic scale and standardised, with a column that marks nulls; of a category the
     most frequent values get a column each. It runs in one thread, so that its sums do not depend on the machine.
+    Of more than 100,000 legitimate training rows it takes that number, evenly spaced, each with the weight of those it
+    stands for; the columns' means and spreads are those of the rows that it takes.
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     spelled = {name: rows.columns.levels(name)[:-2] for name in rows.columns.categorical}
-    train = rows.columns.matrix(rows.train)
-    design = _Design.learn(train, spelled)
     y_true = rows.train["label"].to_numpy()
     if len(np.unique(y_true[rows.weight > 0])) < 2:
         return np.full(rows.valid.height, log_odds(np.array([y_true.mean()]))[0])
+    taken, weight = thinned(y_true, rows.weight)
+    train = rows.columns.matrix(rows.train[taken])
+    design = _Design.learn(train, spelled)
     with threadpool_limits(limits=1):
         model = LogisticRegression(C=1.0, max_iter=300, tol=1e-4)
-        model.fit(design.apply(train), y_true, sample_weight=in_events(rows.weight))
+        model.fit(design.apply(train), y_true[taken], sample_weight=in_events(weight))
         scores = model.decision_function(design.apply(rows.columns.matrix(rows.valid)))
     return undo_sampling(np.asarray(scores, dtype=np.float64), kept=rows.kept)
+
+
+def thinned(y_true: IntArray, weight: FloatArray, *, most: int = _MOST_LEGIT) -> tuple[IntArray, FloatArray]:
+    """Return the positions and weights of all frauds and of at most ``most`` legitimate rows, in the rows' order.
+
+    The legitimate rows are evenly spaced, and their weights are scaled so that they sum to that of all of them.
+
+    Parameters
+    ----------
+    y_true, weight
+        Shape ``(n_events,)``; only rows with a weight above zero count and are taken.
+    """
+    legit = np.flatnonzero((y_true == 0) & (weight > 0))
+    if len(legit) <= most:
+        return np.arange(len(y_true)), weight
+    chosen = legit[np.linspace(0, len(legit) - 1, most).astype(np.int64)]
+    scaled = weight.copy()
+    scaled[chosen] *= weight[legit].sum() / weight[chosen].sum()
+    taken = np.sort(np.concatenate([np.flatnonzero(y_true == 1), chosen]))
+    return taken, scaled[taken]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fraudctl.train.baselines import (
     baseline_scores,
     label_features,
     logistic_scores,
+    thinned,
 )
 from fraudctl.train.model import learn_columns
 
@@ -90,3 +91,18 @@ def test_constant_and_empty_features_do_no_harm() -> None:
 def test_one_class_gives_one_score() -> None:
     made = rows(extra=pl.lit(0, pl.Int8).alias("label"))
     assert len(np.unique(logistic_scores(made))) == 1
+
+
+def test_thinned_rows_keep_every_fraud_and_the_weight_of_each_class() -> None:
+    rng = np.random.default_rng(4)
+    y_true = (rng.random(5_000) < 0.03).astype(np.int64)
+    weight = np.where(rng.random(5_000) < 0.1, 0.0, rng.uniform(0.5, 3.0, 5_000))
+    taken, scaled = thinned(y_true, weight, most=400)
+    assert (np.diff(taken) > 0).all()
+    assert set(np.flatnonzero(y_true == 1)) <= set(taken)
+    assert (y_true[taken] == 0).sum() == 400
+    for label in (0, 1):
+        assert scaled[y_true[taken] == label].sum() == pytest.approx(weight[y_true == label].sum())
+    everything, same = thinned(y_true, weight)
+    assert len(everything) == len(y_true)
+    assert (same == weight).all()
