@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from fraudctl.policy.decide import Policy
     from fraudctl.project import Project
 
-_ROLES = ("event_id", "event_time", "amount", "label", "label_time")
-
 
 @dataclass(frozen=True)
 class Dependence:

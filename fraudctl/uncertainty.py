@@ -19,7 +19,6 @@ import numpy.typing as npt
 import polars as pl
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
-from fraudctl.catalogue import METRICS
 from fraudctl.costs import ConstantAction
 from fraudctl.metrics.calibration import equal_mass_bins
 from fraudctl.metrics.canonical import canonical_codes
@@ -293,9 +292,6 @@ def widest_way(psi: FloatArray, clusters: Clusters) -> WidestWay:
     best = int(np.argmax(ways))
     stretch = math.sqrt(clustered_variance(psi, clusters) / ways[best]) if ways[best] > 0 else 1.0
     return WidestWay(clusters.codes[best], clusters.sizes[best], stretch)
-
-
-RANKING_METRICS = tuple(item.name for item in METRICS if item.way == "ranking")
 
 
 def ranking_influence(name: str, y_true: npt.NDArray[Any], y_score: FloatArray, weight: FloatArray) -> FloatArray:

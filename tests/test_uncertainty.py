@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudctl.catalogue import METRICS
 from fraudctl.metrics import average_precision, day_boards, precision_at_k, ratios, roc_auc
 from fraudctl.metrics.ranking import Ranking
 from fraudctl.uncertainty import (
-    RANKING_METRICS,
     Clusters,
     RankingIntervals,
     bootstrap,
@@ -32,6 +32,7 @@ from fraudctl.uncertainty import (
 )
 
 SETTINGS = RankingIntervals(100, 0, 0.90)
+RANKING = tuple(item.name for item in METRICS if item.way == "ranking")
 
 
 def clusters(*codes: list[int] | np.ndarray) -> Clusters:
@@ -270,7 +271,7 @@ def test_intervals_do_not_depend_on_names_codes_or_rows(seed: int) -> None:
         found.append(
             [
                 topk_estimate(precision_at_k(boards, 20).value, boards, 20, settings=SETTINGS),
-                *(ranking_estimate(name, y, s, np.ones(len(y)), groups, settings=SETTINGS) for name in RANKING_METRICS),
+                *(ranking_estimate(name, y, s, np.ones(len(y)), groups, settings=SETTINGS) for name in RANKING),
                 ranking_difference("roc_auc", y, s, s**2 * (1 - y), np.ones(len(y)), groups, settings=SETTINGS),
                 calibration_estimate(y, s, np.ones(len(y)), groups, settings=SETTINGS),
             ]

@@ -38,7 +38,6 @@ JsonObject = dict[str, JsonValue]
 T = TypeVar("T")
 
 VERSION: Final = "SCHEMA_VERSION"
-ABSENT: Final = object()
 
 
 @dataclass(frozen=True)

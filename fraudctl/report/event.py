@@ -1,4 +1,4 @@
-"""The explanation of one event as a document, for the terminal and Markdown."""
+"""The explanation of one event as a document, for the terminal."""
 
 from __future__ import annotations
 

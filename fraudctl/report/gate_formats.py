@@ -93,10 +93,6 @@ def markdown(evaluation: Evaluation) -> str:
     return "\n".join(kept) + "\n"
 
 
-step_summary = markdown
-"""What goes to the file that ``$GITHUB_STEP_SUMMARY`` names."""
-
-
 def _markdown_lines(evaluation: Evaluation) -> Iterator[str]:
     gate = evaluation.gate
     yield f"## {_MARKS[gate.verdict]} fraudctl gate: {gate.verdict}"

@@ -15,58 +15,42 @@ from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.event import event_document
 from fraudctl.report.explanation import explanation_document
 from fraudctl.report.html import render_html
-from fraudctl.report.markdown import render_markdown
 from fraudctl.report.notebook import render_notebook
 from fraudctl.report.terminal import render_terminal
 
 
 def explanation_report(explanation: Explanation) -> str:
-    """Give the explanation as one self-contained HTML page."""
+    """Return the explanation as one self-contained HTML page."""
     return render_html(explanation_document(explanation))
 
 
-def explanation_markdown(explanation: Explanation) -> str:
-    """Give the explanation as Markdown."""
-    return render_markdown(explanation_document(explanation))
-
-
 def explanation_notebook(explanation: Explanation) -> str:
-    """Give the explanation for a notebook: its head, and its first chart and table."""
+    """Return the explanation for a notebook: its head, and its first chart and table."""
     return render_notebook(explanation_document(explanation))
 
 
 def explanation_terminal(explanation: Explanation, *, sections: bool = False) -> RenderableType:
-    """Give the explanation for a terminal: verdict, figures and findings; all sections on request."""
+    """Return the explanation for a terminal: verdict, figures and findings; all sections on request."""
     return render_terminal(explanation_document(explanation), sections=sections)
 
 
 def event_terminal(event: EventExplanation) -> RenderableType:
-    """Give the explanation of one event for a terminal."""
+    """Return the explanation of one event for a terminal."""
     return render_terminal(event_document(event))
 
 
 def evaluation_report(evaluation: Evaluation, *, project: str = "") -> str:
-    """Give the evaluation as one self-contained HTML page."""
+    """Return the evaluation as one self-contained HTML page."""
     return render_html(evaluation_document(evaluation, project=project))
 
 
-def evaluation_markdown(evaluation: Evaluation, *, project: str = "") -> str:
-    """Give the evaluation as Markdown."""
-    return render_markdown(evaluation_document(evaluation, project=project))
-
-
 def evaluation_notebook(evaluation: Evaluation) -> str:
-    """Give the evaluation for a notebook: its head, and its first chart and table."""
+    """Return the evaluation for a notebook: its head, and its first chart and table."""
     return render_notebook(evaluation_document(evaluation))
 
 
-def evaluation_terminal(evaluation: Evaluation, *, project: str = "", sections: bool = False) -> RenderableType:
-    """Give the evaluation for a terminal."""
-    return render_terminal(evaluation_document(evaluation, project=project), sections=sections)
-
-
 def chart_files(document: Document) -> dict[str, bytes]:
-    """Give every chart and bar of a document as files: name -> bytes of an SVG or PNG, for slides."""
+    """Return every chart and bar of a document as files: name -> bytes of an SVG or PNG, for slides."""
     specs = {bar.name: charts.parts([asdict(part) for part in bar.segments]) for bar in document.bars()}
     specs |= {chart.name: dict(chart.spec) for chart in document.charts()}
     files: dict[str, bytes] = {}

@@ -48,10 +48,6 @@ class Calendar:
         """Whether each position (days) lies in the drift month."""
         return np.asarray((day >= DRIFT_FROM * self.days) & (day < DRIFT_UNTIL * self.days))
 
-    def share_before(self, day: Floats) -> Floats:
-        """Share of the ordinary volume before each position (days)."""
-        return np.interp(day, np.arange(self.days + 1), self.volume)
-
     def day_of_volume(self, share: Floats) -> Floats:
         """Return the position (days) before which that share of the ordinary volume lies."""
         return np.interp(share, self.volume, np.arange(self.days + 1))

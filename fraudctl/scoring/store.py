@@ -198,11 +198,6 @@ class Store:
         return self.covered == 0 and self._n_records == 0
 
     @property
-    def log_bytes(self) -> int:
-        """Bytes of the newest segment."""
-        return self._size
-
-    @property
     def idle(self) -> bool:
         """Whether the newest segment holds no record."""
         return self._position.sequence == self._begin.sequence

@@ -30,8 +30,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _JSON: Final = (b"content-type", b"application/json")
-_OPEN: Final = frozenset({"/healthz", "/readyz"})
-"""Routes that need no token."""
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault of ours

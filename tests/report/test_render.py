@@ -22,7 +22,6 @@ from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.explanation import _weeks, explanation_document
 from fraudctl.report.explanation_model import _points
 from fraudctl.report.html import render_html
-from fraudctl.report.markdown import render_markdown
 from fraudctl.report.render import chart_files, evaluation_report, explanation_report
 from fraudctl.report.terminal import render_terminal
 
@@ -154,15 +153,6 @@ def test_an_evaluation_shows_ties_the_policy_and_what_other_costs_would_change(e
     tied = ReviewQueue("event", 5, 0.5, 0.4, 0.6, None, None, None)
     shown = evaluation_report(replace(evaluation, tables=replace(evaluation.tables, at_k=(tied,))), project="p")
     assert "40.0" in shown
-
-
-def test_markdown_escapes_and_says_what_it_leaves_out(document: Document, explanation: Explanation) -> None:
-    text = render_markdown(document)
-    assert "<script" not in text
-    assert "<img" not in text
-    long = render_markdown(explanation_document(explanation), most_rows=5)
-    assert "_5 of " in long
-    assert long.startswith("# The model ")
 
 
 def test_the_terminal_reads_no_markup(document: Document) -> None:

@@ -145,6 +145,21 @@ def scatter(values: Array, order: Array, out: Array, i0: int, i1: int) -> None:
 
 
 @jit
+def _first_inside(
+    q_times: Ints, q_starts: Ints, h_times: Ints, h_starts: Ints, windows: Ints, lo: Array, hi: Array, g0: int, g1: int
+) -> None:
+    """Write the first position in ``(t - window, hi)`` of every query to ``lo``."""
+    for g in range(g0, g1):
+        for w in range(windows.shape[0]):
+            left = h_starts[g]
+            for i in range(q_starts[g], q_starts[g + 1]):
+                edge = q_times[i] - windows[w]
+                while left < hi[i] and h_times[left] <= edge:
+                    left += 1
+                lo[w, i] = left
+
+
+@jit
 def event_bounds(
     q_times: Ints, q_starts: Ints, h_times: Ints, h_starts: Ints, windows: Ints, lo: Array, hi: Array, g0: int, g1: int
 ) -> None:
@@ -169,13 +184,7 @@ def event_bounds(
             while h0 < h1 and h_times[h0] < q_times[i]:
                 h0 += 1
             hi[i] = h0
-        for w in range(windows.shape[0]):
-            left = h_starts[g]
-            for i in range(q_starts[g], q_starts[g + 1]):
-                edge = q_times[i] - windows[w]
-                while left < hi[i] and h_times[left] <= edge:
-                    left += 1
-                lo[w, i] = left
+    _first_inside(q_times, q_starts, h_times, h_starts, windows, lo, hi, g0, g1)
 
 
 @jit
@@ -203,13 +212,7 @@ def label_bounds(
             while h0 < h1 and (label_times[h0] < t or (label_times[h0] == t and event_times[h0] < t)):
                 h0 += 1
             hi[i] = h0
-        for w in range(windows.shape[0]):
-            left = h_starts[g]
-            for i in range(q_starts[g], q_starts[g + 1]):
-                edge = q_times[i] - windows[w]
-                while left < hi[i] and label_times[left] <= edge:
-                    left += 1
-                lo[w, i] = left
+    _first_inside(q_times, q_starts, label_times, h_starts, windows, lo, hi, g0, g1)
 
 
 # ---------------------------------------------------------------- extremes, distinct values, ranges
