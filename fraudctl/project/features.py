@@ -117,6 +117,58 @@ class HoursSection(Section):
     """hour_distance (hours from the circular mean, 0 to 12), hour_concentration (0 evenly spread, 1 one hour)."""
 
 
+class HabitsSection(Section):
+    """The event against latest and usual values of an entity's earlier events, event_time in ``(t - window, t)``."""
+
+    by: Names
+    """Entities whose history is looked at; each gives its own features."""
+    windows: Windows = (PositiveDuration(90 * 86_400, "90d"),)
+    """How far back."""
+    aggregates: Aggregates
+    """last(x), previous(x), changed(x), same(x), seconds_same(x), share(x), rank(x)."""
+
+
+class SpacingSection(Section):
+    """Gaps between the event and the latest earlier events of an entity, in seconds."""
+
+    by: Names
+    """Entities whose history is looked at; each gives its own features."""
+    last: int = Field(default=5, ge=1, le=64)
+    """How many gaps: those before the event and before each of the latest earlier events."""
+    windows: Windows = (PositiveDuration(30 * 86_400, "30d"),)
+    """How far back events are looked at."""
+    aggregates: Aggregates = (Aggregate("median_gap"), Aggregate("min_gap"), Aggregate("equal_gaps"))
+    """median_gap, min_gap (seconds), equal_gaps (the most gaps that are equal in whole seconds)."""
+
+
+class GeoSection(Section):
+    """Distances on the Earth, in km, and the speed that they ask for, in km/h."""
+
+    at: tuple[DataColumn, DataColumn]
+    """Latitude and longitude of the event, in degrees: data columns or features, such as those of a look-up."""
+    to: tuple[DataColumn, DataColumn] | None = None
+    """Latitude and longitude of another point of the same event, for `distance`."""
+    by: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Entities whose earlier places are looked at; `distance` needs none."""
+    windows: Windows = (PositiveDuration(90 * 86_400, "90d"),)
+    """How far back."""
+    aggregates: Aggregates
+    """distance_from_last, speed_from_last, distance_from_usual (spherical mean); distance (between `at` and `to`)."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z_0-9]*$")
+    """Word put into the features' names: name = "shop" gives card_shop_distance_from_last_90d."""
+
+    @model_validator(mode="after")
+    def _each_aggregate_has_what_it_needs(self) -> GeoSection:
+        kinds = {item.kind for item in self.aggregates}
+        if "distance" in kinds and self.to is None:
+            msg = 'distance needs another point of the event, such as to = ["shop_lat", "shop_lon"]'
+            raise ValueError(msg)
+        if kinds - {"distance"} and not self.by:
+            msg = f'{min(kinds - {"distance"})} needs entities, such as by = "card"'
+            raise ValueError(msg)
+        return self
+
+
 class LinksSection(Section):
     """Entities joined by what they share: cards that used one device, and the devices of those cards, and so on.
 
@@ -165,6 +217,12 @@ class FeaturesSection(Section):
     """Short windows against long ones."""
     hours: tuple[HoursSection, ...] = ()
     """Hours of the day against an entity's usual ones."""
+    habits: tuple[HabitsSection, ...] = ()
+    """Latest and usual values of entities."""
+    spacing: tuple[SpacingSection, ...] = ()
+    """Gaps between the latest events of entities."""
+    geo: tuple[GeoSection, ...] = ()
+    """Distances and speeds."""
     links: tuple[LinksSection, ...] = ()
     """Components of entities that share something."""
     lookup: tuple[LookupSection, ...] = ()

@@ -327,7 +327,9 @@ def _without_time(file: ProjectFile) -> Iterator[str]:
     histories = {
         "features.window": features.window, "features.labels": features.labels, "features.recency": features.recency,
         "features.hours": features.hours, "features.pairs": features.pairs, "features.links": features.links,
-        "features.trend": features.trend, "sources": file.sources, "policy.capacity": file.policy.capacity,
+        "features.trend": features.trend, "features.habits": features.habits, "features.spacing": features.spacing,
+        "features.geo": any(section.by for section in features.geo), "sources": file.sources,
+        "policy.capacity": file.policy.capacity,
     }  # fmt: skip
     for key, used in histories.items():
         if used:

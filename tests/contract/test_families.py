@@ -80,6 +80,29 @@ by = "card"
 windows = ["2d"]
 aggregates = ["hour_distance", "hour_concentration"]
 """,
+    "habits": """
+[[features.habits]]
+by = ["card", "shop"]
+windows = ["1h", "3d"]
+aggregates = ["last(amount)", "previous(size)", "last(online)", "changed(status)", "same(status)",
+  "seconds_same(online)", "share(amount)", "share(status)", "share(shop)", "rank(amount)", "rank(items)"]
+[[features.habits]]
+by = "card"
+aggregates = ["last(large)", "same(shop)", "changed(shop)"]
+[features.columns]
+large = "amount > 90 and online"
+""",
+    "spacing": '[[features.spacing]]\nby = ["card", "shop"]\nwindows = ["1h", "3d"]\nlast = 4\n',
+    "geo": """
+[[features.geo]]
+by = ["card", "shop"]
+at = ["size", "items"]
+to = ["lat", "amount"]
+windows = ["1d", "30d"]
+aggregates = ["distance_from_last", "speed_from_last", "distance_from_usual", "distance"]
+[features.columns]
+lat = "size * 80 - 40"
+""",
     "links": '[[features.links]]\nof = ["card", "shop"]\n[[features.links]]\nof = ["shop", "card"]\nhub = 2\n',
     "lookup": """
 [[features.lookup]]

@@ -5,9 +5,10 @@ A function takes the engine and features of one family that one pass gives, and 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,18 +19,23 @@ from fraudctl.features.batch.aggregates import Seen
 from fraudctl.features.batch.blocks import Block
 from fraudctl.features.batch.groups import (
     FOREVER,
+    POSITION,
     Array,
     Labels,
     Queries,
     Ranges,
+    codes_of,
     event_history,
     event_ranges,
+    gathered,
     label_ranges,
 )
 from fraudctl.features.batch.links import linked
 from fraudctl.features.batch.sources import latest_rows, masked, source_history
-from fraudctl.features.meaning.definition import Feature, FeatureSet
+from fraudctl.features.meaning.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.meaning.families.base import Spec
+from fraudctl.features.meaning.families.geo import GeoSpec
+from fraudctl.features.meaning.families.habits import NUMERIC, HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
 from fraudctl.features.meaning.families.links import LinkSpec
@@ -38,6 +44,7 @@ from fraudctl.features.meaning.families.pairs import PairSpec
 from fraudctl.features.meaning.families.recency import RecencySpec
 from fraudctl.features.meaning.families.rows import RawSpec, RowSpec
 from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
+from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
 
@@ -351,6 +358,86 @@ CIRCLE = _circle()
 """Cosine and sine of each minute of the day."""
 
 
+# ---------------------------------------------------------------- latest and usual values, gaps, places
+
+
+def habits(engine: Engine, unit: list[Feature]) -> None:
+    """Compare events with the latest and the usual values of their entity."""
+    from fraudctl.features.batch import recent
+
+    specs = _with_specs(unit, HabitSpec)
+    queries, lengths = engine.queries(specs[0][1].entity), _lengths(spec.window_us for _, spec in specs)
+    history = event_history(queries, None, include_current=False)
+    ranges = event_ranges(queries, history, lengths, workers=engine.workers)
+    block = _block_of_floats(unit, queries)
+    for name, features in _by_column(unit).items():
+        slots = _slots(block, features, lengths, recent.HABITS)
+        values, codes, n_codes = np.empty(0), np.empty(0, POSITION), 0
+        if any(_kind(feature) in NUMERIC for feature in features):
+            values = gathered(engine.floats(str(name)), queries.rows, engine.workers)
+        if any(_kind(feature) not in NUMERIC for feature in features):
+            by_row, n_codes = codes_of(engine.looked_back_on(str(name)))
+            codes = gathered(by_row, queries.rows, engine.workers)
+
+        work = functools.partial(
+            recent.habits, values, codes, n_codes, history.times, history.starts, queries.times, queries.starts,
+            block.strips.places, queries.at, ranges.lo, ranges.hi, slots, block.values.view(np.float64),
+        )  # fmt: skip
+        engine.workers.run(queries.starts, work)
+    _keep_floats(engine, unit, block)
+
+
+def _look_at_habit(engine: Engine, spec: HabitSpec) -> None:
+    if spec.kind in NUMERIC and spec.column in engine.frame.columns:
+        engine.floats(spec.column)
+
+
+def spacings(engine: Engine, unit: list[Feature]) -> None:
+    """Measure the gaps between the latest events of an entity."""
+    from fraudctl.features.batch import recent
+
+    (_, spec), *_ = _with_specs(unit, SpacingSpec)
+    queries = engine.queries(spec.entity)
+    history = event_history(queries, None, include_current=False)
+    ranges = event_ranges(queries, history, [spec.window_us], workers=engine.workers)
+    block = _block_of_floats(unit, queries)
+    slots = _slots(block, unit, [spec.window_us], recent.SPACINGS)[:, 0]
+    out = block.values.view(np.float64)
+
+    def work(start: int, stop: int) -> None:
+        recent.spacings(
+            history.times, queries.times, block.strips.places, ranges.lo[0], ranges.hi, spec.gaps, slots, out, start,
+            stop,
+        )  # fmt: skip
+
+    engine.workers.spread(len(queries.order), work)
+    _keep_floats(engine, unit, block)
+
+
+def places(engine: Engine, unit: list[Feature]) -> None:
+    """Compute distances and speeds from values of each row."""
+    from fraudctl.features.batch import sphere
+
+    for feature, spec in _with_specs(unit, GeoSpec):
+        rows = np.stack([floats(engine.column(name)) for name in spec.places], axis=1)
+        out = np.empty(len(rows))
+        engine.workers.spread(len(rows), functools.partial(sphere.geos, sphere.GEO.index(spec.kind), rows, out))
+        engine.keep(feature, pl.Series(out))
+
+
+def _block_of_floats(unit: Iterable[Feature], queries: Queries) -> Block:
+    """Return a block in which every feature, of whatever type, is a float that may be null."""
+    return Block.empty([replace(feature, dtype="float") for feature in unit], queries.strips)
+
+
+def _keep_floats(engine: Engine, unit: Iterable[Feature], block: Block) -> None:
+    """Keep the features of a block of floats, each as its own type."""
+    engine.keep_block(block)
+    for feature in unit:
+        if feature.dtype != "float":
+            engine.results[feature.name] = engine.results[feature.name].cast(POLARS_TYPES[feature.dtype])
+
+
 # ---------------------------------------------------------------- shared
 
 
@@ -416,5 +503,8 @@ BATCH: Mapping[type[Spec], BatchHook] = {
     PairSpec: BatchHook(pairs, lambda spec: spec.entities),
     LinkSpec: BatchHook(links, lambda spec: (spec.entities, spec.hub)),
     HourSpec: BatchHook(hours, lambda spec: spec.entity),
+    HabitSpec: BatchHook(habits, lambda spec: spec.entity, _look_at_habit),
+    SpacingSpec: BatchHook(spacings, lambda spec: (spec.entity, spec.window_us, spec.gaps)),
+    GeoSpec: BatchHook(places, lambda spec: spec.text),
 }
 """Type of spec -> how the batch engine computes it."""

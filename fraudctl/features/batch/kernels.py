@@ -389,7 +389,7 @@ def latest(
 
 
 @jit
-def _change(tree: Array, size: int, rank: int, by: int) -> None:
+def change(tree: Array, size: int, rank: int, by: int) -> None:
     """Add to the count of a rank in a Fenwick tree (1-based, ``size`` a power of two)."""
     at = rank + 1
     while at <= size:
@@ -477,17 +477,17 @@ def medians(  # noqa: C901
             for i in range(q_starts[g], q_starts[g + 1]):
                 while seen < hi[i]:
                     if ranks[seen - start] >= 0:
-                        _change(tree, size, ranks[seen - start], 1)
+                        change(tree, size, ranks[seen - start], 1)
                         n += 1
                     seen += 1
                 while left < lo[w, i]:
                     if ranks[left - start] >= 0:
-                        _change(tree, size, ranks[left - start], -1)
+                        change(tree, size, ranks[left - start], -1)
                         n -= 1
                     left += 1
                 own = ranks[current[i] - start] if current[i] >= 0 else -1
                 if own >= 0:
-                    _change(tree, size, own, 1)
+                    change(tree, size, own, 1)
                     n += 1
                 out_median[w, i] = math.nan
                 out_mad[w, i] = math.nan
@@ -501,7 +501,7 @@ def medians(  # noqa: C901
                         lower = _kth_distance(tree, size, by_rank, n, centre, n // 2 - 1)
                         out_mad[w, i] = 0.5 * lower + 0.5 * upper
                 if own >= 0:
-                    _change(tree, size, own, -1)
+                    change(tree, size, own, -1)
                     n -= 1
 
 

@@ -11,8 +11,7 @@ from typing import Any
 from fraudctl.data.own import inside
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.families import FAMILIES
-from fraudctl.features.meaning.families.aggregates import NUMERIC
-from fraudctl.features.meaning.families.base import Draft
+from fraudctl.features.meaning.families.base import Draft, Kind
 from fraudctl.features.meaning.near import near
 from fraudctl.features.rows.read import RowExpr, compile_row_sql
 from fraudctl.project import Project
@@ -104,34 +103,38 @@ class Reader:
                 msg = f"{place}: no entity {name!r}{near(name, list(self.project.entities))}"
                 raise ProjectError(msg)
 
-    def check_section(self, section: Any, kinds: Collection[str], place: str) -> None:
-        """Raise unless a section's ``by`` are entities and its ``aggregates`` are of these kinds."""
+    def check_section(self, section: Any, kinds: Mapping[str, Kind], place: str) -> list[str | None]:
+        """Return the columns of a section's ``aggregates``; raise unless they and its ``by`` are right."""
         self.check_entities(section.by, f"{place}.by")
-        for aggregate in section.aggregates:
-            self.checked(aggregate, kinds, f"{place}.aggregates")
+        return [self.checked(aggregate, kinds, f"{place}.aggregates") for aggregate in section.aggregates]
 
     def checked(
-        self, aggregate: Aggregate, kinds: Collection[str], place: str, *, known: Collection[str] | None = None
+        self, aggregate: Aggregate, kinds: Mapping[str, Kind], place: str, *, known: Collection[str] | None = None
     ) -> str | None:
         """Return the column of an aggregate under the name it is known by, or raise.
 
-        ``known`` are the columns that it may use, by default those of the events and the names of features.
+        ``known`` are the columns that it may use, by default those of the events and the names of features. An
+        aggregate takes a column where its words name one.
         """
         kind, column = aggregate.kind, aggregate.column
         if kind not in kinds:
             msg = f"{place}: no aggregate {kind!r}{near(kind, sorted(kinds))}"
             raise ProjectError(msg)
-        takes_column = kind in NUMERIC or kind == "nunique"
+        takes_column = "{column}" in kinds[kind].words
         if takes_column != (column is not None):
             wanted = f"a column, such as {kind}(amount)" if takes_column else f"no column: {kind}"
             msg = f"{place}: {str(aggregate)!r}; {kind} takes {wanted}"
             raise ProjectError(msg)
-        if column is None or (self.finding_names and known is None):
+        return None if column is None else self.named(column, f"{place}: {str(aggregate)!r};", known=known)
+
+    def named(self, column: str, place: str, *, known: Collection[str] | None = None) -> str:
+        """Return the name that a column of the events, or a feature, is known by, or raise; ``known`` as above."""
+        if self.finding_names and known is None:
             return column
         known_as = column if known is not None else self._roles().get(column, inside(column))
         known = self.known if known is None else known
         if column not in known and known_as not in known:
-            msg = f"{place}: {str(aggregate)!r}; no column {shown(column)} that a feature may use{near(column, known)}"
+            msg = f"{place} no column {shown(column)} that a feature may use{near(column, known)}"
             raise ProjectError(msg, hint=self._later(column))
         return column if column in known and inside(column) == column else known_as
 

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from fraudctl.features.batch import recent
 from fraudctl.features.batch.exact import (
     difference,
     make_positive,
@@ -49,6 +50,7 @@ from fraudctl.features.online.arena import (
     Words,
 )
 from fraudctl.features.online.logs import (
+    D_CODES,
     H_BLOCK,
     H_END,
     H_START,
@@ -88,12 +90,15 @@ OF_OUTCOMES = 2
     COUNTED, DISTINCT, SUM, MEAN, STD, MIN, MAX, MEDIAN, MAD, FRAUD_COUNT, FRAUD_RATE, SMOOTHED, FIRST_FRAUD,
     LATEST_FRAUD, HOUR_DISTANCE, HOUR_CONCENTRATION,
 ) = range(16)  # fmt: skip
+FIRST_HABIT = 16
+"""The kinds of `recent.HABITS` and then those of `recent.SPACINGS`, in their order."""
+FIRST_SPACING = FIRST_HABIT + len(recent.HABITS)
+FIRST_OF_SLOT = FIRST_SPACING + len(recent.SPACINGS)
 # operations on a slot
 (
     SINCE_LAST, SINCE_FIRST, SINCE_FRAUD, SINCE_RUN, PAIR_NEW, PAIR_COUNT, PAIR_SINCE,
     LINK_SIZE, LINK_AGE, LINK_RATE, LINK_DEGREE,
-) = range(16, 27)  # fmt: skip
-FIRST_OF_SLOT = SINCE_LAST
+) = range(FIRST_OF_SLOT, FIRST_OF_SLOT + 11)  # fmt: skip
 FIRST_OF_LINK = LINK_SIZE
 
 SCRATCH = 512
@@ -296,6 +301,36 @@ def hour(n: int, cosines: float, sines: float, minute: float, concentration: int
     return min(apart, 24.0 - apart)
 
 
+# ---------------------------------------------------------------- latest and usual values, gaps
+
+
+@jit
+def recently(
+    heap: Ints, values: Floats, line: Ints, header: int, lo: int, hi: int, own: Floats, codes: Ints, now: int
+) -> float:
+    """Answer a line about the positions ``[lo, hi)`` of a log, and the event itself."""
+    op, column, times = line[P_OP], header + line[P_COLUMN], heap[header + H_BLOCK]
+    if op >= FIRST_SPACING:
+        found = np.empty(line[P_EXTRA], np.int64)
+        return recent.gap(op - FIRST_SPACING, heap, times, lo, hi, now, line[P_EXTRA], found)
+    op -= FIRST_HABIT
+    if op in (recent.LAST, recent.PREVIOUS):
+        at = hi - 1 if op == recent.LAST else hi - 2
+        return values[heap[column + V_VALUES] + at] if at >= lo else math.nan
+    if op == recent.RANK:
+        return recent.rank_in(values, heap[column + V_VALUES], lo, hi, own[line[P_OWN]])
+    code, place = codes[line[P_OWN]], heap[column + D_CODES]
+    if op == recent.SHARE:
+        return recent.share_of(heap, place, lo, hi, code, NO_CODE)
+    if op == recent.CHANGED:
+        before = heap[place + hi - 1] if hi > lo else NO_CODE
+        return math.nan if code == NO_CODE or before == NO_CODE else (0.0 if before == code else 1.0)
+    begin = recent.run_start(heap, place, lo, hi, code, NO_CODE)
+    if op == recent.SAME:
+        return math.nan if code == NO_CODE else np.float64(hi - begin)
+    return (now - heap[times + begin]) / 1e6 if begin < hi else math.nan
+
+
 # ---------------------------------------------------------------- slots
 
 
@@ -412,6 +447,9 @@ def answer(  # noqa: C901
         if header != known_header or window != known_window:
             known_header, known_window, known_column = header, window, -1
             lo = first_after(heap, heap[header + H_BLOCK], heap[header + H_START], end, now - window)
+        if op >= FIRST_HABIT:
+            out[program[r, P_OUT]] = recently(heap, values, program[r], header, lo, end, own, codes, now)
+            continue
         current = program[r, P_CURRENT] == 1 and (program[r, P_WHERE] < 0 or codes[program[r, P_WHERE]] == 1)
         value, at = math.nan, program[r, P_OUT]
         if op == COUNTED:

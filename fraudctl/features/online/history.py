@@ -216,12 +216,13 @@ def _remember(state: OnlineFeatures, ids: pl.Series, times: Array, slots: Array)
 
 def _pend(state: OnlineFeatures, frame: pl.DataFrame, own: Array, codes: Array, rows: range, number: int) -> None:
     """Keep the events of the last instant as pending: they count from the next instant."""
+    ids = frame["event_id"]
     for at in rows:
         row: list[Any] = [None] * state.reader.width
         for entity in state.features.entities:
             row[state.reader.places[entity]] = frame[entity][at]
         time = int(_micros(frame["event_time"][at : at + 1])[0])
-        state.pending.append((Seen(time, row, own[at].copy(), codes[at].copy()), number + at))
+        state.pending.append((Seen(time, row, own[at].copy(), codes[at].copy()), number + at, ids[at]))
 
 
 def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots: Array, number: int) -> None:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from fraudctl.features.batch import recent, sphere
 from fraudctl.features.meaning.definition import Feature
 from fraudctl.features.meaning.families.base import Spec
+from fraudctl.features.meaning.families.geo import GeoSpec
+from fraudctl.features.meaning.families.habits import NUMERIC, HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
 from fraudctl.features.meaning.families.links import LinkSpec
@@ -24,6 +27,7 @@ from fraudctl.features.meaning.families.pairs import PairSpec
 from fraudctl.features.meaning.families.recency import RecencySpec
 from fraudctl.features.meaning.families.rows import RawSpec, RowSpec
 from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
+from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
 from fraudctl.features.online import answers, arena, logs
@@ -170,6 +174,38 @@ def _hour_line(plan: Plan, spec: HourSpec, out: int) -> Line:
     return [_HOURS[spec.kind], out, track.space, track.place, place, spec.window_us, 0, own, -1, more, 0]
 
 
+# ---------------------------------------------------------------- latest and usual values, gaps
+
+
+def _remember_habit(plan: Plan, spec: HabitSpec) -> None:
+    track = plan.track("", spec.entity, None, spec.window_us)
+    track.in_order = track.in_order or spec.kind not in {"share", "rank"}
+    if spec.kind in NUMERIC:
+        track.column(spec.column)
+    else:
+        track.codes.setdefault(spec.column, 0)
+
+
+def _habit_line(plan: Plan, spec: HabitSpec, out: int) -> Line:
+    track, inputs = plan.track("", spec.entity, None, 0), plan.inputs[""]
+    operation = answers.FIRST_HABIT + recent.HABITS.index(spec.kind)
+    if spec.kind in NUMERIC:
+        place, own = track.columns[spec.column].header, inputs.number(spec.column)
+    else:
+        place, own = track.codes[spec.column], inputs.code(spec.column)
+    return [operation, out, track.space, track.place, place, spec.window_us, 1, own, -1, 0, 0]
+
+
+def _remember_spacing(plan: Plan, spec: SpacingSpec) -> None:
+    plan.track("", spec.entity, None, spec.window_us)
+
+
+def _spacing_line(plan: Plan, spec: SpacingSpec, out: int) -> Line:
+    track = plan.track("", spec.entity, None, 0)
+    operation = answers.FIRST_SPACING + recent.SPACINGS.index(spec.kind)
+    return [operation, out, track.space, track.place, 0, spec.window_us, 0, -1, -1, 0, spec.gaps]
+
+
 # ---------------------------------------------------------------- recency, pairs, links
 
 
@@ -240,6 +276,19 @@ def _ratio(reader: Reader, _step: Feature, spec: RatioSpec) -> Getter:
     return ratio
 
 
+def _place(reader: Reader, _step: Feature, spec: GeoSpec) -> Getter:
+    kind, places = sphere.GEO.index(spec.kind), [reader.places[name] for name in spec.places]
+
+    def place(row: list[Any]) -> float | None:
+        values = [row[at] for at in places]
+        if None in values:
+            return None
+        found = sphere.geo(kind, np.array(values, np.float64))
+        return found if math.isfinite(found) else None
+
+    return place
+
+
 ONLINE: Mapping[type[Spec], OnlineHook] = {
     RawSpec: OnlineHook(),
     RowSpec: OnlineHook(row=_row_level),
@@ -252,5 +301,8 @@ ONLINE: Mapping[type[Spec], OnlineHook] = {
     PairSpec: OnlineHook(_remember_pair, _pair_line),
     LinkSpec: OnlineHook(_remember_links, _link_line),
     HourSpec: OnlineHook(_remember_hours, _hour_line),
+    HabitSpec: OnlineHook(_remember_habit, _habit_line),
+    SpacingSpec: OnlineHook(_remember_spacing, _spacing_line),
+    GeoSpec: OnlineHook(row=_place),
 }
 """Type of spec -> how the state remembers and answers it."""

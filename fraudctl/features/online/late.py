@@ -15,6 +15,7 @@ from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.answers import (
     COUNTED,
     DISTINCT,
+    FIRST_HABIT,
     FIRST_OF_LINK,
     FIRST_OF_SLOT,
     FRAUD_COUNT,
@@ -45,6 +46,7 @@ from fraudctl.features.online.answers import (
     link,
     middle,
     of_slot,
+    recently,
     scanned_moments,
     smoothed,
     values_of,
@@ -139,6 +141,9 @@ def answer_late(heap: Ints, program: Ints, slots: Ints, own: Floats, codes: Ints
             out[at] = _outcomes(heap, values, line, header, lo, first_after(heap, times, lo, end, now), now)
             continue
         hi = first_after(heap, times, lo, end, now - 1)
+        if op >= FIRST_HABIT:
+            out[at] = recently(heap, values, line, header, lo, hi, own, codes, now)
+            continue
         current = line[P_CURRENT] == 1 and (line[P_WHERE] < 0 or codes[line[P_WHERE]] == 1)
         if op == COUNTED:
             out[at] = hi - lo + (1 if current else 0)

@@ -66,6 +66,8 @@ class Plan:
         How long an idle entity is remembered whole.
     needs_labels
         Whether outcomes matter at all.
+    in_order
+        Whether any answer depends on the order of events of one instant, which is that of their ids.
     """
 
     def __init__(self, features: FeatureSet, *, wait_us: int) -> None:
@@ -82,6 +84,7 @@ class Plan:
         self.lookback = lookback_of(features)
         for space in self.spaces:
             space.kept = any(set(space.names) <= set(key) for key in self.lookback.for_ever)
+        self.in_order = any(track.in_order for track in self.tracks)
         self.needs_labels = self.lookback.outcomes
         self.horizon_us = max(self.lookback.longest_us, wait_us if self.needs_labels else 0)
         self._give_headers()

@@ -137,8 +137,9 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
             [None if value != value else value for value in seen.own.tolist()],
             seen.codes.tolist(),
             number,
+            *([key] if state.plan.in_order else []),
         ]
-        for seen, number in state.pending
+        for seen, number, key in state.pending
     ]
     return {
         "now": state.now, "n_events": state.n_events, "counters": state.counters, "sequence": state.sequence,
@@ -173,13 +174,20 @@ def _parsed(document: bytes) -> dict[str, Any]:
 
 
 def _seen(
-    state: OnlineFeatures, when: int, entities: Mapping[str, Any], own: list[Any], codes: list[int], number: int
-) -> tuple[Seen, int]:
+    state: OnlineFeatures,
+    when: int,
+    entities: Mapping[str, Any],
+    own: list[Any],
+    codes: list[int],
+    number: int,
+    key: int | str = "",
+) -> tuple[Seen, int, int | str]:
+    """Return an event of the last instant; its id is saved only where a feature depends on the order of ids."""
     row: list[Any] = [None] * state.reader.width
     for entity, value in entities.items():
         row[state.reader.places[entity]] = value
     numbers = np.array([np.nan if value is None else value for value in own], np.float64)
-    return Seen(when, row, numbers, np.array(codes, np.int64)), number
+    return Seen(when, row, numbers, np.array(codes, np.int64)), number, key
 
 
 def _plain(value: Any) -> Any:

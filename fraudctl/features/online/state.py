@@ -53,6 +53,11 @@ def _id(key: Any) -> int | str:
     raise DataError(msg)
 
 
+def _by_id(waiting: tuple[Seen, int, int | str]) -> tuple[bool, int | str]:
+    """Return the sort key of events of one instant: their ids, in the order in which the batch engine has them."""
+    return type(waiting[2]) is str, waiting[2]
+
+
 @dataclass(slots=True)
 class OnlineRow:
     """The features of one event.
@@ -108,7 +113,7 @@ class OnlineFeatures:
         entities = [number for number, space in enumerate(self.plan.spaces) if not space.is_pair]
         self.ledger = Ledger(len(self.plan.spaces), entities, bytes.fromhex(features.digest)[:64])
         self.now = -(1 << 62)
-        self.pending: list[tuple[Seen, int]] = []
+        self.pending: list[tuple[Seen, int, int | str]] = []
         self.due: list[tuple[int, int, str, tuple[Any, ...]]] = []
         self.early: dict[Any, tuple[int, int]] = {}
         self.sequence = 0
@@ -200,7 +205,7 @@ class OnlineFeatures:
             self.counters["late"] += 1
             self._take_event(seen, number)
         else:
-            self.pending.append((seen, number))
+            self.pending.append((seen, number, key))
         waiting = self.early.pop(key, None)
         if waiting is not None and waiting[1] < seen.time:
             self.counters["dropped"] += 1
@@ -318,7 +323,7 @@ class OnlineFeatures:
         if now <= self.now:
             return
         if self.pending and self.pending[0][0].time < now:
-            for event, number in self.pending:
+            for event, number, _ in sorted(self.pending, key=_by_id):
                 self._take_event(event, number)
             self.pending.clear()
         due = self.due

@@ -34,7 +34,10 @@ class Column:
 
 @dataclass
 class Track:
-    """One kind of log: whose, of what, over how long; its columns and codes, its place in a body and in the layout."""
+    """One kind of log: whose, of what, over how long; its columns and codes, its place in a body and in the layout.
+
+    ``in_order`` says whether events of one instant have to stand in the order of their ids.
+    """
 
     table: str
     space: int
@@ -44,6 +47,7 @@ class Track:
     codes: dict[str, int] = field(default_factory=dict)
     place: int = 0
     at: int = 0
+    in_order: bool = False
 
     def column(self, name: str, flags: int = 0, window_us: int | None = None) -> None:
         """Add a column, or what is kept with it, to the log."""

@@ -11,6 +11,7 @@ no code with the engines that it checks.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -24,6 +25,8 @@ import polars as pl
 
 from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.meaning.families.base import Spec, is_column
+from fraudctl.features.meaning.families.geo import AXES, EARTH_KM, GRID, GeoSpec
+from fraudctl.features.meaning.families.habits import HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
 from fraudctl.features.meaning.families.links import LinkSpec
@@ -32,6 +35,7 @@ from fraudctl.features.meaning.families.pairs import PairSpec
 from fraudctl.features.meaning.families.recency import RecencySpec
 from fraudctl.features.meaning.families.rows import RawSpec, RowSpec
 from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
+from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
 from fraudctl.features.rows.read import RowExpr
@@ -391,6 +395,50 @@ class World:
         local: list[datetime] = [time.astimezone(zone) for time in self.frame["event_time"].gather(rows).to_list()]
         return [time.hour * 60 + time.minute for time in local]
 
+    # ------------------------------------------------------------ latest and usual values, gaps, places
+
+    def habit(self, row: int, spec: HabitSpec) -> Value:
+        """Return the event against the latest or the usual values of its entity."""
+        rows = self.before(row, spec.entity, window_us=spec.window_us).tolist()
+        *earlier, own = self.values([*rows, row], spec.column)
+        if spec.kind in {"last", "previous"}:
+            back = 1 if spec.kind == "last" else 2
+            return None if len(earlier) < back or earlier[-back] is None else _number(earlier[-back])
+        if own is None:
+            return None
+        if spec.kind == "changed":
+            return None if not earlier or earlier[-1] is None else earlier[-1] != own
+        if spec.kind in {"same", "seconds_same"}:
+            n = next((i for i, value in enumerate(reversed(earlier)) if value != own), len(earlier))
+            if spec.kind == "same":
+                return n
+            return (self.time(row) - self.time(rows[-n])) / 1e6 if n else None
+        known = [value for value in earlier if value is not None]
+        equal = sum(value == own for value in known)
+        if spec.kind == "share":
+            return equal / len(known) if known else None
+        below = sum(_number(value) < _number(own) for value in known)
+        return (below + 0.5 * equal) / len(known) if known else None
+
+    def spacing(self, row: int, spec: SpacingSpec) -> Value:
+        """Return something of the gaps between the latest events."""
+        rows = [*self.before(row, spec.entity, window_us=spec.window_us).tolist(), row][-spec.gaps - 1 :]
+        times = [self.time(other) for other in rows]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+        if not gaps:
+            return None
+        if spec.kind == "min_gap":
+            return min(gaps) / 1e6
+        if spec.kind == "equal_gaps":
+            return max(Counter(gap // 1_000_000 for gap in gaps).values())
+        middle = sorted(gaps)[(len(gaps) - 1) // 2 : len(gaps) // 2 + 1]
+        return sum(middle) / (len(middle) * 1e6)
+
+    def geo(self, rows: list[int], spec: GeoSpec) -> list[Value]:
+        """Return distances, speeds or coordinates of several events."""
+        columns = [self.values(rows, name) for name in spec.places]
+        return [_place(spec.kind, *map(_number, row)) for row in zip(*columns, strict=True)]
+
     # ------------------------------------------------------------ links
 
     def link(self, row: int, spec: LinkSpec) -> Value:
@@ -518,6 +566,40 @@ def aggregate(kind: str, values: list[float]) -> float | None:
     return total if kind == "sum" else total / len(values)
 
 
+def _place(kind: str, lat: float, lon: float, *other: float) -> Value:
+    """Return a coordinate on the unit sphere, a distance in km or a speed in km/h; NaN are nulls."""
+    if not (abs(lat) <= 90 and abs(lon) <= 180):
+        return None
+    if kind in AXES:
+        return _on_sphere(lat, lon)[AXES.index(kind)]
+    if kind == "distance_from_usual":
+        return _from_direction(_on_sphere(lat, lon), other)
+    lat2, lon2, *seconds = other
+    if not (abs(lat2) <= 90 and abs(lon2) <= 180):
+        return None
+    up, along = (math.sin(math.radians(b - a) / 2) ** 2 for a, b in ((lat, lat2), (lon, lon2)))
+    half = math.sqrt(up + math.cos(math.radians(lat)) * math.cos(math.radians(lat2)) * along)
+    km = 2 * EARTH_KM * math.asin(min(half, 1.0))
+    if not seconds:
+        return km
+    return km * 3600 / seconds[0] if seconds[0] > 0 else None
+
+
+def _on_sphere(lat: float, lon: float) -> tuple[float, ...]:
+    phi, lam = math.radians(lat), math.radians(lon)
+    exact = math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)
+    return tuple(math.floor(value * GRID + 0.5) / GRID for value in exact)
+
+
+def _from_direction(own: tuple[float, ...], mean: tuple[float, ...]) -> Value:
+    length = math.sqrt(sum(value * value for value in mean))
+    if not length >= 1e-9:
+        return None
+    chord = math.dist(own, [value / length for value in mean])
+    km = 2 * EARTH_KM * math.asin(min(chord / 2, 1.0))
+    return km if km >= 1e-6 else 0.0
+
+
 def _median(values: list[float]) -> float:
     ordered, n = sorted(values), len(values)
     return ordered[n // 2] if n % 2 else 0.5 * ordered[n // 2 - 1] + 0.5 * ordered[n // 2]
@@ -583,5 +665,8 @@ REFERENCE: Mapping[type[Spec], Compute] = {
     PairSpec: _each(World.pair),
     LinkSpec: _each(World.link),
     HourSpec: _each(World.hour),
+    HabitSpec: _each(World.habit),
+    SpacingSpec: _each(World.spacing),
+    GeoSpec: World.geo,
 }
 """Type of spec -> how the reference computes it, for some rows."""

@@ -1,0 +1,165 @@
+"""Latest and usual values, gaps and places: by hand, against brute force, and whatever order events come in."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from features.online.test_online import assert_same, messages_of, new_state, send
+from features.proof.test_against_reference import same
+
+from fraudctl.errors import ProjectError
+from fraudctl.features import build
+from fraudctl.features.batch import recent
+from fraudctl.features.proof.reference import recompute
+
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
+HABITS = """
+[[features.habits]]
+by = "card"
+windows = ["1h", "30d"]
+aggregates = ["last(amount)", "previous(amount)", "changed(shop)", "same(shop)", "seconds_same(shop)", "share(shop)",
+  "share(amount)", "rank(amount)"]
+[[features.spacing]]
+by = "card"
+last = 3
+"""
+PLACES = """
+[[features.geo]]
+at = ["size", "items"]
+by = "card"
+windows = ["30d"]
+aggregates = ["distance_from_last", "speed_from_last", "distance_from_usual"]
+"""
+
+
+def table_of(text, events_of, features_of, **columns):
+    columns = {"id": range(len(columns["at"])), "card_id": ["a"] * len(columns["at"]), **columns}
+    events = events_of(text, **columns)
+    return build(events, features_of(text), timezone="UTC").sort("event_id"), events, features_of(text)
+
+
+def test_the_latest_values_and_gaps_by_hand(events_of, features_of):
+    """Events at 0, 60, 120, 120 and 180 s, the fourth in another shop; the last one is asked."""
+    at = [NOW + timedelta(seconds=s) for s in (0, 60, 120, 120, 180)]
+    table, *_ = table_of(HABITS, events_of, features_of, at=at, eur=[5.0, 7.0, 5.0, 9.0, 7.0], shop_id=[1, 2, 3, 2, 2])
+    row = table.row(4, named=True)
+    assert row["card_last_amount_1h"] == 9.0  # ids 2 and 3 share an instant: the larger one is the later
+    assert row["card_previous_amount_1h"] == 5.0
+    assert (row["card_changed_shop_1h"], row["card_same_shop_1h"], row["card_seconds_same_shop_1h"]) == (False, 1, 60.0)
+    assert row["card_share_shop_1h"] == 2 / 4  # 1, 2, 3, 2
+    assert row["card_rank_amount_1h"] == (2 + 0.5) / 4  # two below 7, one equal
+    assert row["card_median_gap_3_30d"] == 60.0  # 60, 0, 60
+    assert (row["card_min_gap_3_30d"], row["card_equal_gaps_3_30d"]) == (0.0, 2)
+    first, twin = table.row(0, named=True), table.row(3, named=True)
+    assert [first[name] for name in features_of(HABITS).names] == [*([None] * 3 + [0] + [None] * 4) * 2, *[None] * 3]
+    assert twin["card_last_amount_1h"] == 7.0  # not that of its twin
+
+
+def test_places_by_hand(events_of, features_of):
+    """London, Paris an hour later, a latitude that is none, and Paris again; then the antimeridian."""
+    at = [NOW + timedelta(hours=i) for i in range(5)]
+    table, *_ = table_of(
+        PLACES, events_of, features_of, at=at, eur=[1.0] * 5, size=[51.5, 48.0, 91.0, 48.0, 48.0], items=[0, 2, 2, 2, 2]
+    )
+    far = table["card_distance_from_last_30d"].to_list()
+    # haversine by hand: a = sin²(1.75°) + cos(51.5°) cos(48°) sin²(1°), 2 · 6371.0088 · asin(√a)
+    a = (
+        math.sin(math.radians(1.75)) ** 2
+        + math.cos(math.radians(51.5)) * math.cos(math.radians(48)) * math.sin(math.radians(1)) ** 2
+    )
+    assert far[1] == pytest.approx(2 * 6371.0088 * math.asin(math.sqrt(a)), rel=1e-14)
+    assert [far[0], *far[2:4]] == [None, None, None]
+    assert far[4] == 0.0
+    assert table["card_speed_from_last_30d"][1] == far[1]  # one hour
+    usual = table["card_distance_from_usual_30d"].to_list()
+    assert usual[1] == pytest.approx(far[1], rel=1e-12)
+    assert usual[3] == pytest.approx(far[1] / 2, rel=1e-12)  # half way, on the great circle
+    assert usual[2] is None
+
+
+@pytest.mark.parametrize("n", [40, 400])  # ranges that are looked through, and those that are counted
+def test_batch_equals_reference_over_long_histories(n, events_of, features_of):
+    rng = np.random.default_rng(n)
+    at = [NOW + timedelta(seconds=int(s)) for s in np.sort(rng.integers(0, 30 * n, n))]
+    eur = [None if k == 0 else float(k) for k in rng.integers(0, 12, n)]
+    places = {"size": rng.uniform(-95, 95, n).tolist(), "items": rng.integers(-128, 127, n).tolist()}
+    shops = [int(s) if s else None for s in rng.integers(0, 3, n)]
+    table, events, features = table_of(HABITS + PLACES, events_of, features_of, at=at, eur=eur, shop_id=shops, **places)
+    for row in range(0, n, n // 20):
+        found = recompute(events.frame, row, features, timezone="UTC")
+        for name in features.names:
+            value = table.row(by_predicate=pl.col("event_id") == events.frame["event_id"][row], named=True)[name]
+            assert same(name, value, found[name]), (name, row, value, found[name])
+
+
+def test_events_of_one_instant_are_told_apart_by_id_in_whatever_order_they_come(events_of, features_of):
+    rng = np.random.default_rng(3)
+    at = [NOW + timedelta(minutes=int(m)) for m in np.sort(rng.integers(0, 12, 40))]
+    columns = {
+        "at": at,
+        "eur": rng.integers(1, 5, 40).astype(float).tolist(),
+        "shop_id": rng.integers(1, 3, 40).tolist(),
+    }
+    columns |= {"id": rng.permutation(40).tolist(), "card_id": rng.choice(["a", "b"], 40).tolist()}
+    table, events, features = table_of(HABITS, events_of, features_of, **columns)
+    messages = [item for item in messages_of(events) if item[1] == 1]
+    mixed = []
+    for _, group in itertools.groupby(messages, key=lambda item: item[0]):
+        found = list(group)
+        mixed += [found[i] for i in rng.permutation(len(found))]
+    assert mixed != messages
+    assert_same(table, features, send(new_state(features, "UTC"), mixed))
+
+
+def test_late_events_go_to_their_place(events_of, features_of):
+    rng = np.random.default_rng(5)
+    at = [NOW + timedelta(seconds=int(s)) for s in rng.choice(3_000, 30, replace=False)]
+    columns = {
+        "at": at,
+        "eur": rng.integers(1, 5, 30).astype(float).tolist(),
+        "shop_id": rng.integers(1, 3, 30).tolist(),
+    }
+    columns |= {"size": rng.uniform(-60, 60, 30).tolist(), "items": rng.integers(-90, 90, 30).tolist()}
+    text = HABITS + PLACES.replace('"speed_from_last", ', "")
+    table, events, features = table_of(text, events_of, features_of, **columns)
+    messages = [item for item in messages_of(events) if item[1] == 1]
+    late = messages.pop(11)
+    state = new_state(features, "UTC")
+    send(state, messages[:20])
+    assert_same(table, features, send(state, [late]))
+    assert state.counters["late"] == 1
+    assert_same(table, features, send(state, messages[20:]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[features.habits]]\nby = "card"\naggregates = ["last(status)"]', "needs a number"),
+        ('[[features.habits]]\nby = "card"\naggregates = ["share"]', "takes a column"),
+        ('[[features.habits]]\nby = "card"\naggregates = ["shar(shop)"]', "did you mean 'share'"),
+        ('[[features.geo]]\nat = ["size", "status"]\nby = "card"\naggregates = ["distance_from_last"]', "number"),
+        ('[[features.geo]]\nat = ["size", "itms"]\nby = "card"\naggregates = ["distance_from_last"]', "'items'"),
+        ('[[features.geo]]\nat = ["size", "items"]\nby = "card"\naggregates = ["x"]', "no aggregate 'x'"),
+        ('[[features.geo]]\nat = ["size", "items"]\naggregates = ["distance"]', "needs another point"),
+        ('[[features.geo]]\nat = ["size", "items"]\naggregates = ["speed_from_last"]', "needs entities"),
+        ('[[features.spacing]]\nby = "card"\nlast = 65', "64"),
+    ],
+)
+def test_sections_that_cannot_be_are_refused(text, message, features_of):
+    with pytest.raises(ProjectError) as raised:
+        features_of(text)
+    assert message in f"{raised.value} {raised.value.hint}"
+
+
+def test_the_kinds_of_the_loops_are_those_of_the_families():
+    from fraudctl.features.batch import sphere
+    from fraudctl.features.meaning.families import geo, habits, spacing
+
+    assert (*recent.HABITS,) == tuple(habits.KINDS)
+    assert (*recent.SPACINGS,) == tuple(spacing.KINDS)
+    assert set(sphere.GEO) == set(geo.KINDS)
