@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 import polars as pl
 
 from fraudctl.checks.report import Finding
-from fraudctl.data import tables
+from fraudctl.data import identities, tables
 from fraudctl.data.columns import Columns
 from fraudctl.data.distinct import Tally, tally
 from fraudctl.data.own import outside
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
@@ -57,13 +58,46 @@ class Data:
             self.tallies[name] = tally(self[name])
         return self.tallies[name]
 
+    @cached_property
+    def id_columns(self) -> dict[str, tuple[str, ...]]:
+        """The columns of the data that each entity's ids are read from."""
+        return id_columns(self.project)
+
+    def ids(self, entity: str) -> pl.Series | None:
+        """Return the ids of an entity; None where a column is missing or the SQL is refused.
+
+        Raises
+        ------
+        DataError
+            The columns hold what no id can be.
+        """
+        columns = self.id_columns.get(entity)
+        if columns is None or not set(columns) <= set(self.schema):
+            return None
+        key = self.project.entities[entity]
+        if not key.made:
+            return tables.to_entity(self[key.column])
+        return identities.made_ids(self.project)[entity].ids(self._part)
+
+    def _part(self, name: str) -> pl.Series:
+        roles = identities.made_ids(self.project)
+        role = next((item.roles[name] for item in roles.values() if name in item.roles), None)
+        if role == "event_time" and self.event_time is not None:
+            return self.event_time
+        if role == "amount" and self.project.data.amount is not None:
+            return tables.to_amount(self[self.project.data.amount], part=True)
+        return self[name]
+
     @property
     def role_of(self) -> dict[str, str]:
         """Data column -> its role: event_id, event_time, ..., entity <name>, ignored or raw; others are missing."""
         data = self.project.data
         found = {name: "raw" for name in map(outside, self.project.features.raw) if name in self.schema}
         found |= dict.fromkeys(data.ignore, "ignored")
-        found |= {column: f"entity {name}" for name, column in self.project.entities.items()}
+        for name, columns in self.id_columns.items():
+            made = self.project.entities[name].made
+            free = [column for column in columns if found.get(column) != "raw" and not (made and column in found)]
+            found |= dict.fromkeys(free, f"entity {name}")
         found |= {
             outside(column): role
             for role in ("weight", "exposure_prob", "control_group")
@@ -101,8 +135,18 @@ def role_columns(project: Project) -> dict[str, str]:
     """Give what the project file asks of the data: place in the file -> column."""
     data = project.data
     asked = {f"data.{role}": getattr(data, role) for role in tables.ROLES}
-    asked |= {f"entities.{name}": column for name, column in project.entities.items()}
-    return {place: column for place, column in asked.items() if column is not None}
+    out = {place: column for place, column in asked.items() if column is not None}
+    for name, columns in id_columns(project).items():
+        out |= {f"entities.{name}" + (f" ({i})" if i else ""): column for i, column in enumerate(columns)}
+    return out
+
+
+def id_columns(project: Project) -> dict[str, tuple[str, ...]]:
+    """Return the columns of the data that each entity's ids are read from; of refused SQL none."""
+    try:
+        return identities.event_columns(project)
+    except ProjectError:
+        return {name: (key.column,) for name, key in project.entities.items() if not key.made}
 
 
 def open_data(project: Project, raw: pl.LazyFrame, *, place: str, progress: Progress | None = None) -> Data:

@@ -68,13 +68,12 @@ def _table(
 
 
 def _ids(data: Data, where: str, entity: str, theirs: pl.Series) -> Iterator[Finding]:
-    column = data.project.entities.get(entity)
-    if column is None or column not in data.schema:
-        return
     try:
-        own = tables.to_entity(data[column])
+        own = data.ids(entity) if entity in data.project.entities else None
     except DataError:
         return  # `check_entities` reports it
+    if own is None:
+        return  # `missing-column` reports it
     if theirs.dtype != own.dtype:
         what = f"ids are {theirs.dtype} there and {own.dtype} in the events"
         yield Finding("source-id-type", "error", where, what, hint="write both as integers or both as text")

@@ -101,16 +101,15 @@ def check_amount(data: Data) -> Iterator[Finding]:
 
 def check_entities(data: Data) -> Iterator[Finding]:
     """Find entities without a history: almost unique, constant, mostly null, or ruled by one id."""
-    for name, column in data.project.entities.items():
-        if column not in data.schema:
-            continue
-        where = f"{column} (entity {name})"
+    for name, key in data.project.entities.items():
+        where = f"{key.words} (entity {name})"
         try:
-            ids = tables.to_entity(data[column])
+            ids = data.ids(name)
         except DataError as error:
             yield Finding("entity-unreadable", "error", where, error.message, hint=error.hint)
             continue
-        yield from _entity(where, len(ids), tally(ids) if ids.dtype.is_float() else data.tally(column))
+        if ids is not None:
+            yield from _entity(where, len(ids), tally(ids) if key.made else data.tally(key.column))
 
 
 def _entity(where: str, n_rows: int, ids: Tally) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fraudctl.data import identities
 from fraudctl.data.distinct import repeats
 from fraudctl.data.own import outside
 from fraudctl.disk.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
@@ -26,6 +27,7 @@ from fraudctl.normal import files as finding
 from fraudctl.normal import opening, times
 from fraudctl.normal.form import WIDE, Form, exact_whole
 from fraudctl.project import Project
+from fraudctl.project.entities import EntityKey
 from fraudctl.text.plain import shown, shown_all
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
@@ -96,13 +98,15 @@ def form_of(project: Project) -> Form:
     An id that is text in one table of ``[sources]`` and an integer in another is text in all of them.
     """
     base = own_form(project)
-    return replace(base, agreed=frozenset(project.entities[name] for name in _agreed(project)))
+    keys = (project.entities[name] for name in _agreed(project))
+    return replace(base, agreed=frozenset(key.column for key in keys if not key.made))
 
 
 def form_of_source(project: Project, name: str) -> Form:
     """Return the normal form of a table of ``[sources]``."""
     section = project.sources[name]
-    agreed = frozenset(column for entity, column in section.entities.items() if entity in _agreed(project))
+    named = _agreed(project)
+    agreed = frozenset(key.column for entity, key in section.entities.items() if entity in named and not key.made)
     return replace(source_form(project, name), agreed=agreed)
 
 
@@ -120,18 +124,25 @@ def form_to_score(project: Project, trained: Mapping[str, pl.DataType]) -> Form:
 def own_form(project: Project) -> Form:
     """Return what `form_of` does without a look at other tables."""
     data = project.data
-    ids = frozenset({str(data.event_id), *project.entities.values()})
+    ids = frozenset({str(data.event_id), *_text_ids(identities.event_columns(project), project)})
     categories = frozenset(map(outside, project.features.categorical))
     clocks = frozenset(name for name in (data.event_time, data.label_time) if name is not None)
     return Form(data, data.timezone, data.event_time, data.event_id, ids, categories, clocks=clocks,
                 timed=data.untimed == "leave out")  # fmt: skip
 
 
+def _text_ids(columns: Mapping[str, tuple[str, ...]], project: Project) -> Iterator[str]:
+    """Yield the columns of ids that are text in files without types: parts of made ids unless they are features."""
+    raw = set(map(outside, project.features.raw))
+    for name, parts in columns.items():
+        yield from (part for part in parts if not project.entities[name].made or part not in raw)
+
+
 def source_form(project: Project, name: str) -> Form:
     """Return what `form_of_source` does without a look at other tables."""
     section = project.sources[name]
     clocks = frozenset(column for column in (section.event_time, section.known_time) if column is not None)
-    ids = frozenset(section.entities.values())
+    ids = frozenset(identities.flat(identities.source_columns(project, name)))
     return Form(section, project.data.timezone, section.event_time, None, ids, clocks=clocks)
 
 
@@ -141,9 +152,11 @@ def _agreed(project: Project) -> frozenset[str]:
         return frozenset()
     found: dict[str, set[pl.DataType]] = {}
 
-    def note(entity: str, schema: Mapping[str, pl.DataType], column: str) -> None:
-        if column in schema and schema[column] != pl.Null:
-            kind = schema[column]
+    def note(entity: str, schema: Mapping[str, pl.DataType], key: EntityKey) -> None:
+        if key.made:
+            found.setdefault(entity, set()).add(pl.String())
+        elif key.column in schema and schema[key.column] != pl.Null:
+            kind = schema[key.column]
             found.setdefault(entity, set()).add(pl.Int64() if kind.is_numeric() else pl.String())
 
     tables = [(project.data.events, "[data] events", own_form(project), project.entities)]
@@ -154,8 +167,8 @@ def _agreed(project: Project) -> frozenset[str]:
             schema = scan(find_files(events, root=project.root, what=what), form=form).collect_schema()
         except DataError:
             continue  # whoever reads the table says what is wrong
-        for entity, column in entities.items():
-            note(entity, schema, column)
+        for entity, key in entities.items():
+            note(entity, schema, key)
     return frozenset(entity for entity, types in found.items() if len(types) > 1)
 
 
@@ -300,7 +313,10 @@ def wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
     """Give the raw columns behind roles, entities and carried columns."""
     data = project.data
     roles = [data.event_id, data.event_time, data.amount, data.label, data.label_time]
-    return [name for name in roles if name is not None] + [*project.entities.values(), *map(outside, columns)]
+    return [name for name in roles if name is not None] + [
+        *identities.flat(identities.event_columns(project)),
+        *map(outside, columns),
+    ]
 
 
 def require_columns(wanted: Collection[str], schema: pl.Schema, *, where: str) -> None:
@@ -378,10 +394,22 @@ def with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str], 
     if data.amount is not None:
         out.append(to_amount(frame[data.amount], part=part).alias("amount"))
     out += [label.alias("label"), _label_time(frame, project, event_time, label).alias("label_time")]
-    out += [to_entity(frame[column]).alias(name) for name, column in project.entities.items()]
+    out += _entities(frame, project, {series.name: series for series in out})
     taken = {series.name for series in out}
     out += [_plain(frame[outside(name)]).alias(name) for name in columns if name not in taken]
     return pl.DataFrame(out)
+
+
+def _entities(frame: pl.DataFrame, project: Project, roles: Mapping[str, pl.Series]) -> Iterator[pl.Series]:
+    """Yield the ids of every entity, under its name."""
+    made = identities.made_ids(project)
+    for name, key in project.entities.items():
+        if name in made:
+            of = made[name].roles
+            held = {part: roles[of[part]] if part in of else frame[part] for part in made[name].parts}
+            yield made[name].ids(held.__getitem__).alias(name)
+        else:
+            yield to_entity(frame[key.column]).alias(name)
 
 
 def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from functools import cached_property
@@ -176,7 +176,7 @@ class Form:
         def read(parts: pl.Series) -> pl.Series:
             return times.declared(parts.alias(name), form, timezone=self.timezone, role="event_time")
 
-        parts = [_text_of(column, schema[column]) for column in form.columns]
+        parts = [text_of(column, schema[column]) for column in form.columns]
         whole = pl.concat_str(parts, separator=" ").map_batches(read, return_dtype=times.UTC_US)
         return raw.with_columns(whole.alias(name))
 
@@ -185,14 +185,8 @@ class Form:
         if made is None or not made.columns:
             return raw
         schema = raw.collect_schema()
-        parts = [
-            _text_of(column, schema[column])
-            .fill_null("")
-            .str.replace_all("\\", "\\\\", literal=True)
-            .str.replace_all("|", "\\|", literal=True)
-            for column in made.columns
-        ]
-        return raw.with_columns(pl.concat_str(parts, separator="|").alias(str(made)))
+        parts = [text_of(column, schema[column]).fill_null("") for column in made.columns]
+        return raw.with_columns(joined(parts).alias(str(made)))
 
     def _readers(self, raw: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> Readers:
         """Return how each column is read whose notation or type is declared, and what it then is."""
@@ -325,7 +319,7 @@ class Form:
                     out[name] = _one_number(self.common)(out[name])
         if self.event_id is not None and self.event_id.columns and all(n in out for n in self.event_id.columns):
             parts = ["" if out[name] is None else id_text(out[name]) for name in self.event_id.columns]
-            out[str(self.event_id)] = "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
+            out[str(self.event_id)] = one_joined(parts)
         return out
 
 
@@ -356,15 +350,41 @@ def id_text(value: Any) -> str:
     return value.isoformat() if isinstance(value, (datetime, date, time)) else str(value)
 
 
-def _text_of(name: str, kind: pl.DataType) -> pl.Expr:
+def text_of(name: str, kind: pl.DataType) -> pl.Expr:
     """Return the expression for `id_text` of a column."""
     column = pl.col(name)
     if kind == pl.String or kind.is_integer():
         return column.cast(pl.String)
-    return column.map_batches(
-        lambda values: pl.Series(values.name, [None if v is None else id_text(v) for v in values], dtype=pl.String),
-        return_dtype=pl.String(),
-    )
+    return column.map_batches(id_texts, return_dtype=pl.String())
+
+
+def id_texts(values: pl.Series) -> pl.Series:
+    """Return `id_text` of every value; null stays null."""
+    if values.dtype.is_float() and bool(((values == values.floor()) & (values.abs() <= EXACT)).all()):
+        return values.cast(pl.Int64).cast(pl.String)
+    if values.dtype == pl.String or values.dtype.is_integer():
+        return values.cast(pl.String)
+    return pl.Series(values.name, [None if v is None else id_text(v) for v in values], dtype=pl.String)
+
+
+def joined(parts: Sequence[pl.Expr]) -> pl.Expr:
+    """Return texts joined so that no two rows of different parts are one text; null where a part is.
+
+    A bar stands between parts, and a backslash before bars and backslashes within them.
+    """
+    escaped = [
+        part.str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True) for part in parts
+    ]
+    return pl.concat_str(escaped, separator="|")
+
+
+def one_joined(parts: Sequence[str]) -> str:
+    r"""Return what `joined` gives for one row.
+
+    >>> one_joined(["a", "bc"]), one_joined(["a|b", "c"])
+    ('a|bc', 'a\|b|c')
+    """
+    return "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
 
 
 def to_text(values: pl.Series) -> pl.Series:

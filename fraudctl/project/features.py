@@ -228,7 +228,7 @@ class FeaturesSection(Section):
     lookup: tuple[LookupSection, ...] = ()
     """Attributes from other tables, as of the event."""
     raw: tuple[DataColumn, ...] = ()
-    """Columns that enter the model as they are; entity ids never do."""
+    """Columns, or made ids of [entities], that enter the model as they are; ids of entities enter it only from here."""
     categorical: tuple[DataColumn, ...] = ()
     """Those of `raw` and `columns` that are categories."""
     columns: dict[str, str] = Field(default_factory=dict)

@@ -21,6 +21,7 @@ from fraudctl.documents.results import JsonObject
 from fraudctl.errors import ProjectError
 from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
+from fraudctl.project.entities import EntityKey
 from fraudctl.project.evaluation import EvaluateSection, GateSection
 from fraudctl.project.features import FeaturesSection
 from fraudctl.project.messages import mistake
@@ -43,8 +44,9 @@ class ProjectFile(Section):
 
     project: NameSection = NameSection()
     data: DataSection
-    entities: dict[str, str] = Field(default_factory=dict)
-    """Entity name -> column with its id: who or what has a history (card, customer, merchant, device)."""
+    entities: dict[str, EntityKey] = Field(default_factory=dict)
+    """Entity name -> column with its id: who or what has a history (card, customer, merchant, device). Or
+    { columns = ["card1", "addr1"] }, which name it together, or { sql = "substr(card_number, 1, 6)" } of one row."""
     sources: dict[str, SourceSection] = Field(default_factory=dict)
     """Source name -> another table whose rows are used as of the event (logins, sessions, account changes)."""
     features: FeaturesSection = FeaturesSection()
@@ -293,15 +295,16 @@ def _unknown_metrics(file: ProjectFile) -> Iterator[str]:
 
 
 def _misplaced_columns(file: ProjectFile) -> Iterator[str]:
-    ids = {column: name for name, column in file.entities.items()}
+    outcome = {file.data.label, file.data.label_time}
+    for name, key in file.entities.items():
+        for column in sorted(filter(None, outcome.intersection({key.column, *key.columns}))):
+            yield f"entities.{name}: {column!r} is the label or its time, and so names nobody"
     for i, column in enumerate(map(outside, file.features.raw)):
         is_role = column == "amount" and file.data.amount is not None
         if column in file.data.ignore and not is_role:
             yield f"features.raw[{i}]: {column!r} is in data.ignore, and so never a feature"
         if column in {file.data.label, file.data.label_time, file.data.event_id}:
             yield f"features.raw[{i}]: {column!r} is the label, its time or the event id, and so never a feature"
-        if column in ids:
-            yield f"features.raw[{i}]: {column!r} is the id of entity {ids[column]!r}, and so never a feature"
     usable = {*file.features.raw, *map(inside, file.features.columns)}
     for i, column in enumerate(file.features.categorical):
         if column not in usable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from fraudctl.project.data import Paths
+from fraudctl.project.entities import EntityKey
 from fraudctl.project.reading import ReadingSection
 
 
@@ -18,12 +19,12 @@ class SourceSection(ReadingSection):
     its [time] columns are joined to."""
     known_time: str | None = None
     """Column with the instant at which the row became known, where that is later; it is never used before."""
-    entities: dict[str, str]
-    """Entity name -> column of this table with its id."""
+    entities: dict[str, EntityKey]
+    """Entity name -> column of this table with its id, or { columns = [...] } or { sql = "..." } of this table."""
 
     @field_validator("entities")
     @classmethod
-    def _some_entity(cls, value: dict[str, str]) -> dict[str, str]:
+    def _some_entity(cls, value: dict[str, EntityKey]) -> dict[str, EntityKey]:
         if not value:
             msg = 'needs at least one entity, such as { customer = "customer_id" }'
             raise ValueError(msg)

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from fraudctl.data import identities
 from fraudctl.data.own import outside
 from fraudctl.data.tables import own_form, source_form
 from fraudctl.errors import DataError
@@ -89,17 +90,27 @@ class EventReader:
         ]
         if data.amount is not None:
             roles.append(("amount", data.amount, _number))
-        roles += [(name, column, _optional(_id(schema.events[column]))) for name, column in project.entities.items()]
+        plain = [(name, key.column) for name, key in project.entities.items() if not key.made]
+        roles += [(name, column, _optional(_id(schema.events[column]))) for name, column in plain]
         carried = [(name, outside(name)) for name in dict.fromkeys([*features.carried, *more])]
         roles += [(name, column, self._plain(schema.events[column])) for name, column in carried]
         roles = [(name, column, _cost(read) if name in priced else read) for name, column, read in roles]
         self._event: Fields = tuple(roles)
-        self.columns = tuple(dict.fromkeys(column for _, column, _ in roles))
+        self._made = [
+            _MadeId(name, item, schema.events, self._plain) for name, item in identities.made_ids(project).items()
+        ]
+        self._read: Fields = (*self._event, *(field for item in self._made for field in item.fields))
+        self.columns = tuple(dict.fromkeys(column for _, column, _ in self._read))
         """The data's columns that an event must have."""
-        self.names = tuple(name for name, _, _ in roles)
+        self.names = (*(name for name, _, _ in roles), *(item.name for item in self._made))
         """What they are called once they are read."""
         self._sources = {name: self._source_fields(project, features, schema, name) for name in features.sources}
         self._source_columns = {name: frozenset(schema.sources[name]) for name in features.sources}
+        self._source_made = {
+            name: [_MadeId(entity, item, schema.sources[name], self._plain) for entity, item in made.items()]
+            for name in features.sources
+            if (made := identities.made_in_source(project, name))
+        }
         self._ids = ("event_id", *project.entities)
         self._money = tuple(name for name in self.names if name == "amount" or name in priced)
         self._source_ids = {name: tuple(project.sources[name].entities) for name in features.sources}
@@ -127,7 +138,7 @@ class EventReader:
         """
         first = self._normal(first)
         held = self._normal(again) if isinstance(again, dict) else {}
-        read = [(column, convert) for _, column, convert in self._event if column in first]
+        read = [(column, convert) for _, column, convert in self._read if column in first]
         return [name for name, convert in read if name not in held or not _equal(first[name], held[name], convert)]
 
     def _normal(self, raw: Any) -> Any:
@@ -144,7 +155,8 @@ class EventReader:
         fields: list[tuple[str, str, Convert]] = [("event_time", section.event_time, self.time)]
         if section.known_time is not None:
             fields.append(("usable_time", section.known_time, _optional(self.time)))
-        fields += [(entity, column, _optional(_id(columns[column]))) for entity, column in section.entities.items()]
+        plain = [(entity, key.column) for entity, key in section.entities.items() if not key.made]
+        fields += [(entity, column, _optional(_id(columns[column]))) for entity, column in plain]
         fields += [(column, column, self._plain(columns[column])) for column in features.sources[name]]
         return tuple(fields)
 
@@ -168,6 +180,8 @@ class EventReader:
         if strict and not raw.keys() <= self.known:
             raise _strangers(raw.keys() - self.known, self.known, "event")
         event = _read(self._event, raw, "event")
+        for made in self._made:
+            event[made.name] = made.id_of(raw, event, "event")
         if strict:
             _require_short(event, self._ids, "event")
             _require_money(event, self._money, "event")
@@ -198,6 +212,8 @@ class EventReader:
         if not raw.keys() <= self._source_columns[name]:
             raise _strangers(raw.keys() - self._source_columns[name], self._source_columns[name], f"source {name}")
         row = _read(self._sources[name], raw, f"source {name}")
+        for made in self._source_made.get(name, ()):
+            row[made.name] = made.id_of(raw, row, f"source {name}")
         if strict:
             _require_short(row, self._source_ids[name], f"source {name}")
         row["usable_time"] = max(row["event_time"], row.get("usable_time") or row["event_time"])
@@ -281,6 +297,43 @@ class EventReader:
 
     def _moment(self, value: Any) -> datetime:
         return EPOCH + timedelta(microseconds=self.time(value))
+
+
+class _MadeId:
+    """Makes the id of an entity that no column holds, of one message.
+
+    Parameters
+    ----------
+    schema
+        Types of the columns in training.
+    plain
+        Gives what reads a column of a type.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        made: identities.Made,
+        schema: Mapping[str, pl.DataType],
+        plain: Callable[[pl.DataType], Convert],
+    ) -> None:
+        self.name = name
+        self.fields: Fields = tuple((column, column, plain(schema[column])) for column in made.columns)
+        self._roles = [(part, made.roles[part]) for part in made.parts if part in made.roles]
+        self._answer = made.of_one(schema)
+
+    def id_of(self, raw: Mapping[str, Any], row: Mapping[str, Any], what: str) -> str | None:
+        """Return the id; ``row`` holds the roles as they were read.
+
+        Raises
+        ------
+        DataError
+            A column is missing or of another type than in training.
+        """
+        parts = _read(self.fields, raw, what)
+        for part, role in self._roles:
+            parts[part] = row[role]
+        return self._answer(parts)
 
 
 def _equal(one: Any, other: Any, convert: Convert) -> bool:

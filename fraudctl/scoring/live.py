@@ -175,10 +175,10 @@ class LiveState:
         from fraudctl.features.online import OnlineFeatures
 
         for item in self.definitions.values():
-            features, types = OnlineFeatures(item.features, **item.settings), DataSchema.from_dict(item.schema).events
+            features = OnlineFeatures(item.features, **item.settings)
             row: dict[str, Any] = dict.fromkeys(item.reader.names)
-            entities = item.project.entities.items()
-            ids: dict[str, Any] = {name: 1 if types[column].is_numeric() else "1" for name, column in entities}
+            kinds = item.features.types[""]
+            ids: dict[str, Any] = {name: 1 if kinds[name].is_numeric() else "1" for name in item.features.entities}
             for number in range(1, _WARM_EVENTS + 1):
                 time = number * _WARM_STEP
                 for name, columns in item.features.sources.items():

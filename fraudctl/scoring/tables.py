@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fraudctl.data import tables
+from fraudctl.data.identities import event_columns, flat
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError
 from fraudctl.project import Project
@@ -68,7 +69,12 @@ def open_new(
     with tables.explained(files):
         found = raw.collect_schema()
     data, place = project.data, files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    roles = [data.event_id, time_column(project), *([data.amount] if data.amount else []), *project.entities.values()]
+    roles = [
+        data.event_id,
+        time_column(project),
+        *([data.amount] if data.amount else []),
+        *flat(event_columns(project)),
+    ]
     wanted = list(dict.fromkeys([*roles, *map(outside, carried)]))
     require_columns(found, wanted=wanted, known=schema.events, place=place)
     outcome = [name for name in (data.label, data.label_time) if name is not None]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from fraudctl.data.identities import flat, source_columns
 from fraudctl.policy.provenance import FIELDS, KINDS, SLOT_FIELDS
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
     for name in decider.reader.source_names:
         section = decider.project.sources[name]
         times = [section.event_time, *([section.known_time] if section.known_time else [])]
-        columns = [*times, *section.entities.values(), *decider.features.sources[name]]
+        columns = [*times, *flat(source_columns(decider.project, name)), *decider.features.sources[name]]
         row = _object(schema.sources[name], columns, ids=[], times=times)
         components["schemas"][f"Source-{name}"] = row
         paths[f"/sources/{name}"] = {

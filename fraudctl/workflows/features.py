@@ -161,7 +161,7 @@ class BuildPlan:
         settings = {
             "version": _CACHE_VERSION,
             "data": self.project.data.model_dump(mode="json", exclude={"events"}),
-            "entities": self.project.entities,
+            "entities": {name: key.plain() for name, key in self.project.entities.items()},
             "features": self.features.digest,
             "carried": self.carried,
             "fingerprint": self.fingerprint,

@@ -86,11 +86,11 @@ def test_what_one_section_says_against_another(extra: str, expected: str) -> Non
     assert expected in mistakes(MINIMAL + extra)
 
 
-def test_ignored_columns_and_entity_ids_are_never_features() -> None:
+def test_ignored_columns_are_never_features_and_entities_are_where_they_are_listed() -> None:
     text = MINIMAL + 'ignore = ["later"]\n[entities]\ncard = "c"\n[features]\nraw = ["later", "c"]\n'
     message = mistakes(text)
     assert "'later' is in data.ignore" in message
-    assert "'c' is the id of entity 'card'" in message
+    assert "1 mistake" in message
 
 
 def test_missing_file_and_broken_toml(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fraudctl.data import identities
 from fraudctl.data.tables import to_entity, to_utc
 from fraudctl.errors import DataError
 from fraudctl.features.batch import groups
@@ -48,7 +49,8 @@ def normalise_source(
     """
     schema = raw.collect_schema()
     times = [section.event_time, *([section.known_time] if section.known_time else [])]
-    wanted = [*times, *section.entities.values(), *columns]
+    made = identities.made_in(section.entities, f"sources.{name}.entities", timezone)
+    wanted = [*times, *identities.flat(identities.id_columns(section.entities, made)), *columns]
     missing = sorted(set(wanted) - set(schema))
     if missing:
         msg = f"sources.{name}: no column {', '.join(map(shown, missing))}; the table has {shown_all(schema)}"
@@ -59,7 +61,10 @@ def normalise_source(
         msg = f"sources.{name}: {happened.null_count()} times are null in {shown(section.event_time)}"
         raise DataError(msg)
     usable = pl.select(pl.max_horizontal(happened, *known)).to_series() if known else happened
-    entities = [to_entity(frame[column]).alias(entity) for entity, column in section.entities.items()]
+    entities = [
+        (made[entity].ids(frame.get_column) if entity in made else to_entity(frame[key.column])).alias(entity)
+        for entity, key in section.entities.items()
+    ]
     kept = [_plain(frame[column]) for column in columns]
     out = pl.DataFrame([happened.alias("event_time"), usable.alias("usable_time"), *entities, *kept])
     return out.sort(out.columns, nulls_last=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from fraudctl.data import identities
 from fraudctl.data.own import COLUMNS, inside, outside
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.features.meaning.families.base import Draft, Spec, Types, is_column
@@ -197,19 +198,17 @@ def usable_source_columns(
     """Return the columns of another table that definitions may use: event_time, entities, and all without a role."""
     section = table.section
     out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")}
-    for entity, column in section.entities.items():
+    made, columns_of = identities.made_in_source(project, name), identities.source_columns(project, name)
+    for entity in section.entities:
         if entity not in project.entities:
             msg = f"sources.{name}.entities: no entity {entity!r}{near(entity, list(project.entities))}"
             raise ProjectError(msg)
-        if column not in table.schema:
-            more = near(column, list(table.schema))
-            msg = f"sources.{name}.entities.{entity}: no column {shown(column)} in the data{more}"
-            raise DataError(msg)
-        out[entity] = pl.Int64() if table.schema[column].is_numeric() else pl.String()
+        _require_columns(columns_of[entity], table.schema, f"sources.{name}.entities.{entity}")
+        out[entity] = _id_type(entity, columns_of, made, table.schema)
         if out[entity] != columns[entity]:
             msg = f"sources.{name}: entity {entity!r} is {out[entity]} there and {columns[entity]} in the events"
             raise DataError(msg, hint="write both as integers or both as text")
-    roles = {section.event_time, section.known_time, *section.entities.values(), *out}
+    roles = {section.event_time, section.known_time, *identities.flat(_plain_ids(columns_of, made)), *out}
     return out | {column: wide_dtype(dtype) for column, dtype in table.schema.items() if column not in roles}
 
 
@@ -221,15 +220,15 @@ def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[
     data = project.data
     weights = map(outside, weight_columns(project))
     roles = {data.event_id, data.event_time, data.amount, data.label, data.label_time, *weights}
-    not_usable = roles | set(data.ignore) | set(project.entities.values())
+    made, columns_of = identities.made_ids(project), identities.event_columns(project)
+    ids = set(identities.flat(_plain_ids(columns_of, made))) - set(map(outside, project.features.raw))
+    not_usable = roles | set(data.ignore) | ids
     out: dict[str, pl.DataType] = {"event_time": pl.Datetime("us", "UTC")} if data.has_time else {}
     if data.amount is not None:
         out["amount"] = pl.Float64()
-    for name, column in project.entities.items():
-        if column not in schema:
-            msg = f"entities.{name}: no column {shown(column)} in the data{near(column, list(schema))}"
-            raise DataError(msg)
-        out[name] = pl.Int64() if schema[column].is_numeric() else pl.String()
+    for name, names in columns_of.items():
+        _require_columns(names, schema, f"entities.{name}")
+        out[name] = _id_type(name, columns_of, made, schema)
     taken = {"event_id", "event_time", "label", "label_time", *out}
     usable = [item for item in schema.items() if item[0] not in not_usable and item[0] not in taken]
     found = {inside(name): wide_dtype(dtype) for name, dtype in usable}
@@ -239,6 +238,31 @@ def usable_columns(project: Project, schema: Mapping[str, pl.DataType]) -> dict[
         msg = f"the data have a column {both}, which means the same here"
         raise DataError(msg, hint="rename one of them, or name it in [data] ignore")
     return out | found
+
+
+def _require_columns(names: Sequence[str], schema: Mapping[str, pl.DataType], where: str) -> None:
+    for name in names:
+        if name not in schema:
+            msg = f"{where}: no column {shown(name)} in the data{near(name, list(schema))}"
+            raise DataError(msg)
+
+
+def _id_type(
+    name: str,
+    columns: Mapping[str, Sequence[str]],
+    made: Mapping[str, identities.Made],
+    schema: Mapping[str, pl.DataType],
+) -> pl.DataType:
+    """Return the type of an entity's ids; made ones are text."""
+    if name in made:
+        made[name].check(schema)
+        return pl.String()
+    return pl.Int64() if schema[columns[name][0]].is_numeric() else pl.String()
+
+
+def _plain_ids(columns: Mapping[str, Sequence[str]], made: Mapping[str, identities.Made]) -> dict[str, Sequence[str]]:
+    """Return the columns that hold the ids of an entity as they are."""
+    return {name: names for name, names in columns.items() if name not in made}
 
 
 def _refuse_clashes(planned: list[Draft], columns: Mapping[str, pl.DataType]) -> None:

@@ -140,7 +140,7 @@ class Reader:
 
     def _roles(self) -> dict[str, str]:
         """Return raw column name -> the name that it is known by, for entities and roles that may be used."""
-        names = {column: name for name, column in self.project.entities.items()}
+        names = {key.column: name for name, key in self.project.entities.items() if not key.made}
         if self.project.data.amount is not None:
             names[self.project.data.amount] = "amount"
         if self.project.data.event_time is not None:

@@ -53,7 +53,7 @@ def shadowed(project: Project, schema: Collection[str]) -> dict[str, str]:
     stand = {role: (column, f"[data] {role}") for role, column in zip(ROLES, columns, strict=True)}
     if data.amount is None:  # the only role that does not exist where it is not given
         del stand["amount"]
-    stand |= {name: (column, f"the entity {name!r}") for name, column in project.entities.items()}
+    stand |= {name: (key.column or None, f"the entity {name!r}") for name, key in project.entities.items()}
     return {
         name: what
         for name, (column, what) in stand.items()

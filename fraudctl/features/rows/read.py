@@ -167,7 +167,7 @@ def _widened(values: pl.Series) -> pl.Series:
     return values.set(~values.is_finite().fill_null(value=True), None)
 
 
-def compile_row_sql(text: str, *, allowed: Collection[str], where: str) -> RowExpr:
+def compile_row_sql(text: str, *, allowed: Collection[str] | None, where: str) -> RowExpr:
     """Read an expression in Polars SQL over one row.
 
     Parameters
@@ -175,7 +175,7 @@ def compile_row_sql(text: str, *, allowed: Collection[str], where: str) -> RowEx
     text
         The expression, such as ``amount / card_mean_amount_30d`` or ``hour(event_time) <= 6``.
     allowed
-        Names of the columns that it may use.
+        Names of the columns that it may use; None where every name is taken for a column, for the caller to check.
     where
         Where it stands, for messages: ``features.columns.is_night``.
 
@@ -198,7 +198,7 @@ def compile_row_sql(text: str, *, allowed: Collection[str], where: str) -> RowEx
     if not tokens:
         msg = f"{where}: is empty; expected an expression in Polars SQL"
         raise ProjectError(msg)
-    columns = tuple(dict.fromkeys(_columns(tokens, frozenset(allowed), where)))
+    columns = tuple(dict.fromkeys(_columns(tokens, None if allowed is None else frozenset(allowed), where)))
     row = RowExpr(text=text, sql=f"( {_without_overflow(tokens)} )", columns=columns, where=where)
     try:
         names = set(row.expr.meta.root_names())
@@ -262,7 +262,7 @@ def _tokens(text: str, where: str) -> Iterator[Token]:
         position = match.end()
 
 
-def _columns(tokens: list[Token], allowed: frozenset[str], where: str) -> Iterator[str]:
+def _columns(tokens: list[Token], allowed: frozenset[str] | None, where: str) -> Iterator[str]:
     """Yield the columns that the tokens name; raise for a word that is not allowed."""
     for i, token in enumerate(tokens):
         if token.kind not in {"word", "quoted"}:
@@ -274,7 +274,7 @@ def _columns(tokens: list[Token], allowed: frozenset[str], where: str) -> Iterat
                 raise ProjectError(*_refused_function(token.text, where))
         elif token.kind == "word" and (word in _KEYWORDS or _is_grammar(tokens, i)):
             continue
-        elif token.name in allowed:
+        elif allowed is None or token.name in allowed:
             yield token.name
         else:
             raise ProjectError(*_unknown_column(token.name, allowed, where))

@@ -89,7 +89,7 @@ def test_a_hidden_feature_is_not_in_the_table(features_of, events_of):
         ('[features]\nraw = ["known"]\n', "no column 'known' that may be a feature"),
         ('[features]\nraw = ["status"]\n', "'status' is String; expected a number"),
         ('[features.columns]\nx = "fraud + 1"\n', "no column 'fraud'"),
-        ('[features.columns]\nx = "card"\n', "is the id of entity 'card'"),
+        ('[features.columns]\nx = "card"\n', "is nothing but the id of entity 'card'"),
         ('[features.columns]\namount = "items"\n', "name of a feature and of a column"),
         ('[features.columns]\nx = "event_time"\n', "expected a number, a truth value or a category"),
         ('[features.columns]\nx = "y + 1"\ny = "x + 1"\n', "in a circle: x -> y -> x"),

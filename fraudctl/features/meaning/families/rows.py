@@ -95,7 +95,8 @@ class RowSpec(Spec):
 
 def _raw(reader: Reader) -> Iterator[Draft]:
     project = reader.project
-    usable = [name for name in reader.columns if name != "event_time" and name not in project.entities]
+    hidden = {"event_time", *(name for name, key in project.entities.items() if not key.made and key.column != name)}
+    usable = [name for name in reader.columns if name not in hidden]
     for i, name in enumerate(project.features.raw):
         column = "amount" if name == project.data.amount else name
         if column not in usable:
@@ -111,8 +112,8 @@ def _columns(reader: Reader) -> Iterator[Draft]:
             continue
         expr = reader.sql(text, reader.known, f"features.columns.{name}")
         if len(expr.columns) == 1 and expr.columns[0] in reader.project.entities and expr.bare:
-            msg = f"features.columns.{name}: is the id of entity {shown(expr.columns[0])}, and so never a feature"
-            raise ProjectError(msg)
+            msg = f"features.columns.{name}: is nothing but the id of entity {shown(expr.columns[0])}"
+            raise ProjectError(msg, hint="an id with few values may be a feature: list its column in features.raw")
         yield Draft(name, COLUMN, None, RowSpec(expr))
 
 
