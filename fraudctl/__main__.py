@@ -113,7 +113,7 @@ def _say(stream: TextIO, text: str) -> None:
 
 
 def _explain(error: BaseException, args: list[str]) -> int:
-    """Say what went wrong on stderr, and with --json as a document on stdout; give the exit code."""
+    """Return what went wrong on stderr, and with --json as a document on stdout; give the exit code."""
     from fraudctl.text.plain import visible
 
     code, message, hint = _verdict(error)

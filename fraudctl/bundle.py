@@ -114,7 +114,7 @@ def write_bundle(models_dir: Path, contents: BundleContents, *, announce: Callab
 
 @contextlib.contextmanager
 def _hidden_folder(models_dir: Path) -> Iterator[Path]:
-    """Give a new hidden folder that goes away at the end; what processes that died have left goes first."""
+    """Return a new hidden folder that goes away at the end; what processes that died have left goes first."""
     for left in models_dir.glob(".writing-*"):
         with contextlib.suppress(OSError):
             handle = disk.locked_strictly(left)
@@ -248,7 +248,7 @@ class Bundle:
             raise BundleError(msg, hint="it may come from a newer CatBoost; the manifest names its version") from error
 
     def predictions(self) -> pl.DataFrame:
-        """Give what the folds predicted; the file's hash is checked again.
+        """Return what the folds predicted; the file's hash is checked again.
 
         Raises
         ------
@@ -259,7 +259,7 @@ class Bundle:
         return pl.read_parquet(io.BytesIO(content))
 
     def contents(self, *, policy: Mapping[str, Any], project_file: str, facts: Mapping[str, Any]) -> BundleContents:
-        """Give the same model with another policy, to be written as a new version."""
+        """Return the same model with another policy, to be written as a new version."""
         return BundleContents(
             self.as_of, self._model_bytes, self.columns, self.calibrator, policy, self.features, self.predictions(),
             project_file, self.manifest["timezone"], facts,

@@ -61,7 +61,7 @@ def log_odds(y_prob: FloatArray) -> FloatArray:
 
 
 def log_losses(y_true: NDArray[Any], y_prob: FloatArray) -> FloatArray:
-    """Give the logarithmic loss of each event, shape ``(n_events,)``; probabilities are held within 1e-12 of 0, 1."""
+    """Return the logarithmic loss of each event, shape ``(n_events,)``; probabilities are held within 1e-12 of 0, 1."""
     p = np.clip(y_prob, 1e-12, 1.0 - 1e-12)
     return np.asarray(-np.where(y_true == 1, np.log(p), np.log1p(-p)), dtype=np.float64)
 
@@ -94,13 +94,13 @@ class Calibrator:
     parameters: tuple[float, ...] = ()
 
     def predict(self, y_score: FloatArray) -> FloatArray:
-        """Give the probability of fraud for raw scores, both of shape ``(n_events,)``."""
+        """Return the probability of fraud for raw scores, both of shape ``(n_events,)``."""
         odds = self._log_odds(np.asarray(y_score, dtype=np.float64))
         within = np.clip(odds, -_SURE, _SURE)
         return sigmoid(np.asarray(within + _TAIL_SLOPE * (odds - within), dtype=np.float64))
 
     def predict_one(self, y_score: float) -> float:
-        """Give the probability of fraud for one raw score, bit for bit that of `predict`."""
+        """Return the probability of fraud for one raw score, bit for bit that of `predict`."""
         odds = float(self._log_odds(np.array([y_score], dtype=np.float64))[0])
         within = min(max(odds, -_SURE), _SURE)
         bent = within + _TAIL_SLOPE * (odds - within)
@@ -119,7 +119,7 @@ class Calibrator:
         return _along(scores, np.asarray(self.parameters[:half]), np.asarray(self.parameters[half:]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the calibrator as JSON."""
+        """Return the calibrator as JSON."""
         return {"method": self.method, "parameters": list(self.parameters)}
 
     @classmethod
@@ -149,7 +149,7 @@ def _along(scores: FloatArray, knots: FloatArray, values: FloatArray) -> FloatAr
 
 
 def _beta_inputs(scores: FloatArray) -> FloatArray:
-    """Give ``ln p``, ``-ln(1 - p)`` and 1 for the probabilities behind log-odds, shape ``(n_events, 3)``."""
+    """Return ``ln p``, ``-ln(1 - p)`` and 1 for the probabilities behind log-odds, shape ``(n_events, 3)``."""
     return np.column_stack([-np.logaddexp(0.0, -scores), np.logaddexp(0.0, scores), np.ones_like(scores)])
 
 
@@ -453,7 +453,7 @@ def _parts(fold: NDArray[Any]) -> NDArray[np.int64]:
 def _validate(
     y_true: NDArray[Any], y_score: FloatArray, parts: NDArray[np.int64], weights: FloatArray
 ) -> tuple[dict[Method, FloatArray | None], NDArray[np.bool_]]:
-    """Give each method's loss on every row that has an earlier part with both classes, and the mask of those rows."""
+    """Return each method's loss on every row that has an earlier part with both classes, and the mask of those rows."""
     usable = [
         part for part in np.unique(parts)[1:]
         if len(np.unique(y_true[(parts < part) & (weights > 0)])) == 2
@@ -497,7 +497,7 @@ def _paired(chosen: Method, other: Method, usable: dict[Method, FloatArray], wei
 
 
 def _paired_gain(loss: FloatArray, other: FloatArray, weights: FloatArray) -> tuple[float, float]:
-    """Give the weighted mean of ``loss - other`` and its standard error."""
+    """Return the weighted mean of ``loss - other`` and its standard error."""
     share = weights / weights.sum()
     difference = loss - other
     mean = float((share * difference).sum())

@@ -50,7 +50,7 @@ class CostCell:
         return self == CostCell()
 
     def per_event(self, amount: FloatArray | None, columns: dict[str, FloatArray], n_events: int) -> FloatArray:
-        """Give the money for each event, shape ``(n_events,)``."""
+        """Return the money for each event, shape ``(n_events,)``."""
         money = np.full(n_events, self.fixed, dtype=np.float64)
         if self.rate != 0.0 and amount is not None:
             money += self.rate * amount
@@ -116,7 +116,7 @@ class CostMatrix:
         return any(cell.rate != 0.0 for pair in self.cells for cell in pair)
 
     def code(self, action: str) -> int:
-        """Give the position of an action.
+        """Return the position of an action.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class CostMatrix:
         return self.actions.index(action)
 
     def per_event(self, frame: pl.DataFrame) -> FloatArray:
-        """Give the money of each action on each outcome of each event.
+        """Return the money of each action on each outcome of each event.
 
         A null amount counts as 0 in the rate part (the fixed part stays); `null_amounts` counts such events. A null in
         a cost column has no such reading and is an error.
@@ -236,7 +236,7 @@ def null_amounts(frame: pl.DataFrame, matrix: CostMatrix) -> int:
 
 
 def taken_cost(cost_table: FloatArray, actions: npt.NDArray[Any], y_true: npt.NDArray[Any]) -> FloatArray:
-    """Give the money of the action taken on the true outcome of each event.
+    """Return the money of the action taken on the true outcome of each event.
 
     Parameters
     ----------
@@ -252,13 +252,13 @@ def taken_cost(cost_table: FloatArray, actions: npt.NDArray[Any], y_true: npt.ND
 
 
 def perfect_cost(cost_table: FloatArray, y_true: npt.NDArray[Any]) -> FloatArray:
-    """Give the money of the cheapest action for the true outcome of each event: what a perfect model would cost."""
+    """Return the money of the cheapest action for the true outcome of each event: what a perfect model would cost."""
     known = np.take_along_axis(cost_table, y_true.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
     return np.asarray(known.min(axis=1), dtype=np.float64)
 
 
 def expected_cost(cost_table: FloatArray, y_prob: FloatArray) -> FloatArray:
-    """Give the expected money of each action: ``p × cost if fraud + (1 - p) × cost if legitimate``.
+    """Return the expected money of each action: ``p × cost if fraud + (1 - p) × cost if legitimate``.
 
     The conditional risk of Elkan, *The Foundations of Cost-Sensitive Learning* (IJCAI 2001), with costs of each event
     as in Bahnsen et al., *Cost Sensitive Credit Card Fraud Detection Using Bayes Minimum Risk* (ICMLA 2013).
@@ -272,7 +272,7 @@ def expected_cost(cost_table: FloatArray, y_prob: FloatArray) -> FloatArray:
 
 
 def minimum_risk(cost_table: FloatArray, y_prob: FloatArray) -> CodeArray:
-    """Give the action with the lowest expected cost for each event; of equals the mildest.
+    """Return the action with the lowest expected cost for each event; of equals the mildest.
 
     Examples
     --------

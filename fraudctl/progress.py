@@ -12,10 +12,10 @@ class Progress(Protocol):
         """Begin a new piece of work."""
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Say how far the present stage is."""
+        """Report the progress of the present stage."""
 
     def note(self, text: str) -> None:
-        """Say a fact about the run, such as the model that is used."""
+        """State a fact about the run, such as the model that is used."""
 
     def warn(self, text: str) -> None:
         """Say something that the user should know whatever the result."""

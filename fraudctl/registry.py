@@ -219,7 +219,7 @@ def latest(entries: Sequence[Entry], versions: Collection[str]) -> str:
 def record_written(
     models_dir: Path, version: str, *, event: Literal["train", "threshold"], parent: str | None, now: datetime, by: str
 ) -> Entry:
-    """Note that a version was written; it is `latest` until the next one is."""
+    """Record that a version was written; it is `latest` until the next one is."""
     reason = "trained" if parent is None else f"policy of {parent} chosen again"
     return _add(models_dir, Entry(now.isoformat(), event, version, by, reason, previous=parent))
 
@@ -235,7 +235,7 @@ def record_gate(
     by: str,
     evidence: Mapping[str, Any] | None = None,
 ) -> Entry:
-    """Note the verdict of a gate, so that a promotion can rest on it.
+    """Record the verdict of a gate, so that a promotion can rest on it.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ class RandomSplit:
     """Share of the events that are the test."""
 
     def draws(self, event_id: pl.Series) -> NDArray[np.float64]:
-        """Give a number in [0, 1) per event id, shape ``(n_events,)``; those below ``test_share`` are the test.
+        """Return a number in [0, 1) per event id, shape ``(n_events,)``; those below ``test_share`` are the test.
 
         >>> RandomSplit(0, 0.2).draws(pl.Series([1, 2])).round(3).tolist()
         [0.274, 0.877]
@@ -97,7 +97,7 @@ class RandomSplit:
 
 
 def random_split(project: Project) -> RandomSplit | None:
-    """Give the random split that a project asks for, or None where it is split by time."""
+    """Return the random split that a project asks for, or None where it is split by time."""
     share = project.split.test_share
     if project.split.kind != "random":
         return None
@@ -193,7 +193,7 @@ class Periods:
 
 
 def instant(value: datetime | date, *, timezone: str) -> datetime:
-    """Give the UTC instant of a date (its local midnight) or of a time (local where it names no zone).
+    """Return the UTC instant of a date (its local midnight) or of a time (local where it names no zone).
 
     >>> instant(date(2026, 6, 1), timezone="Europe/Berlin").isoformat()
     '2026-05-31T22:00:00+00:00'
@@ -271,7 +271,7 @@ def known_blocked(frame: pl.DataFrame, *, entity: str, since: datetime, timezone
 
 
 def block_since(project: Project, *, as_of: datetime, split_as_of: datetime, train_from: datetime) -> datetime:
-    """Give the time from which frauds block, for the model or fold of ``as_of``.
+    """Return the time from which frauds block, for the model or fold of ``as_of``.
 
     Without ``since`` that is the start of its own training period. An explicit ``since`` is meant for the project's
     ``as_of``; a fold looks back equally far from its own.
@@ -370,7 +370,7 @@ def least_history(validated: timedelta) -> timedelta:
 
 
 def _default_test(span: timedelta) -> timedelta:
-    """Give a fifth of the mature span, at most 30 days, in whole days where there are any."""
+    """Return a fifth of the mature span, at most 30 days, in whole days where there are any."""
     fifth = min(span / 5, _LONGEST_DEFAULT_TEST)
     whole = timedelta(days=fifth.days)
     return whole or fifth
@@ -476,7 +476,7 @@ class _Layout:
         return before & ~self._blocked(fold.valid_from, fold.train_from)
 
     def _fold(self, back: int) -> Fold | None:
-        """Give the fold on the ``back``-th last validation period, or None with a warning where it cannot be."""
+        """Return the fold on the ``back``-th last validation period, or None with a warning where it cannot be."""
         valid_from = self.as_of - self.delay - back * self.test
         start, end = self.train_period(valid_from)
         name = f"the fold validated from {valid_from:%Y-%m-%d}"

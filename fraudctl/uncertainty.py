@@ -83,7 +83,7 @@ class Clusters:
         return cls(tuple(entities), tuple(coded), sizes, frame.height)
 
     def take(self, rows: BoolArray | IntArray) -> Clusters:
-        """Give the clusters of some of the events."""
+        """Return the clusters of some of the events."""
         found = [_renumbered(item[rows], size) for item, size in zip(self.codes, self.sizes, strict=True)]
         codes, sizes = tuple(item[0] for item in found), tuple(item[1] for item in found)
         return Clusters(self.names, codes, sizes, len(np.arange(self.n_events)[rows]))
@@ -105,7 +105,7 @@ def _n_used(codes: IntArray, size: int) -> int:
 
 
 def _renumbered(codes: IntArray, size: int) -> tuple[IntArray, int]:
-    """Give numbers without gaps to the clusters that are left, and their count."""
+    """Return numbers without gaps to the clusters that are left, and their count."""
     used = np.zeros(size, dtype=np.int64)
     used[codes] = 1
     return (np.cumsum(used) - 1)[codes], int(used.sum())
@@ -146,12 +146,12 @@ def clustered_variance(psi: FloatArray, clusters: Clusters) -> float:
 
 
 def normal_quantile(confidence: float) -> float:
-    """Give the z of a two-sided interval: 1.645 at 0.90."""
+    """Return the z of a two-sided interval: 1.645 at 0.90."""
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
 def too_few(clusters: Clusters, support: BoolArray) -> str | None:
-    """Say why an interval cannot be known, or None where it can."""
+    """Return why an interval cannot be known, or None where it can."""
     count, name = clusters.fewest(support)
     if count >= MIN_CLUSTERS:
         return None
@@ -161,7 +161,7 @@ def too_few(clusters: Clusters, support: BoolArray) -> str | None:
 def ratio_estimate(
     ratio: Ratio, clusters: Clusters, *, confidence: float, bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> Estimate:
-    """Give a ratio of sums with its interval.
+    """Return a ratio of sums with its interval.
 
     ``SE^2 = clustered variance + (share of one typical event in the base)^2``: the last term keeps small samples
     honest, where the events seen may happen to agree.
@@ -295,7 +295,7 @@ def widest_way(psi: FloatArray, clusters: Clusters) -> WidestWay:
 
 
 def ranking_influence(name: str, y_true: npt.NDArray[Any], y_score: FloatArray, weight: FloatArray) -> FloatArray:
-    """Give what each event moves ``roc_auc`` or ``average_precision`` by."""
+    """Return what each event moves ``roc_auc`` or ``average_precision`` by."""
     return (auc_influence if name == "roc_auc" else ap_influence)(y_true, y_score, weight)
 
 
@@ -371,7 +371,7 @@ def ranking_estimate(
     *,
     settings: RankingIntervals,
 ) -> Estimate:
-    """Give ROC AUC or average precision with a clustered bootstrap interval.
+    """Return ROC AUC or average precision with a clustered bootstrap interval.
 
     Clusters of the entity with the largest linearised variance are drawn; where two entities together widen it
     further, the percentiles are stretched by that factor.
@@ -400,7 +400,7 @@ def ranking_difference(
     *,
     settings: RankingIntervals,
 ) -> Estimate:
-    """Give the paired difference ``ours - theirs`` of ROC AUC or average precision: both see the same draws."""
+    """Return the paired difference ``ours - theirs`` of ROC AUC or average precision: both see the same draws."""
     reason = _ranking_reason(name, y_true) or too_few(clusters, y_true == 1)
     if reason is not None:
         return undefined(reason)
@@ -428,7 +428,7 @@ def _ranking_reason(name: str, y_true: npt.NDArray[Any]) -> str | None:
 def calibration_estimate(
     y_true: npt.NDArray[Any], y_prob: FloatArray, weight: FloatArray, clusters: Clusters, *, settings: RankingIntervals
 ) -> Estimate:
-    """Give the expected calibration error with a clustered bootstrap interval; the bins stay as they are."""
+    """Return the expected calibration error with a clustered bootstrap interval; the bins stay as they are."""
     if len(y_prob) == 0:
         return undefined("no events")
     bins = equal_mass_bins(y_prob)

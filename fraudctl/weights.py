@@ -47,13 +47,13 @@ def in_events(weight: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def weight_columns(project: Project) -> list[str]:
-    """Give the data columns that weights and the control group are read from."""
+    """Return the data columns that weights and the control group are read from."""
     data = project.data
     return [name for name in (data.weight, data.exposure_prob, data.control_group) if name is not None]
 
 
 def event_weights(frame: pl.DataFrame, project: Project) -> NDArray[np.float64] | None:
-    """Give ``weight / max(exposure_prob, 0.05)`` of every event, shape ``(n_events,)``; a column not named counts as 1.
+    """Return ``weight / max(exposure_prob, 0.05)`` of each event, shape ``(n_events,)``; an undeclared column is 1.
 
     Returns
     -------

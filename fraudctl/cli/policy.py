@@ -29,7 +29,7 @@ _KINDS = {"expected_cost": "the action with the lowest expected cost for each ev
 
 
 def policy_tables(choice: PolicyChoice, *, brief: bool = False) -> list[RenderableType]:
-    """Say how scores become actions, and what that cost on the fold predictions.
+    """Return how scores become actions, and what that cost on the fold predictions.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def _text(cell: str) -> Any:
 
 
 def proposal_table(proposal: Proposal) -> RenderableType:
-    """Say what ``init`` proposes and why."""
+    """Return what ``init`` proposes and why."""
     document = proposal.to_dict()
     rows = [(role, item["column"], item["reason"]) for role, item in document["roles"].items() if item]
     rows += [(f"entity {name}", item["column"], item["reason"]) for name, item in document["entities"].items()]
@@ -72,7 +72,7 @@ def proposal_table(proposal: Proposal) -> RenderableType:
 
 
 def feature_table(described: Description) -> RenderableType:
-    """Say what each feature means and how it looks."""
+    """Return what each feature means and how it looks."""
     rows = []
     for item in described.features:
         found = item.distribution
@@ -89,7 +89,7 @@ def figure(value: Any) -> str:
 
 
 def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
-    """Say what ``check`` found: findings, then the weeks; with ``verbose`` every column too."""
+    """Return what ``check`` found: findings, then the weeks; with ``verbose`` every column too."""
     parts: list[RenderableType] = []
     rows = [(item.severity, item.where, item.what, item.hint or "") for item in report.findings]
     if rows:
@@ -125,14 +125,14 @@ _WEEKS_SHOWN = 8
 
 
 def _trees(summary: TrainingSummary) -> str:
-    """Say how many trees there are, of how many models, and what share of the legitimate rows they were fitted on."""
+    """Return the number of trees and models, and the share of legitimate rows they were fitted on, as text."""
     models, share = summary.models, summary.fit_negatives
     many = f"{models} models of {summary.trees} trees, averaged" if models > 1 else f"{summary.trees} trees"
     return many if share == 1.0 else f"{many}, on {percent(share)} of the legitimate rows"
 
 
 def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
-    """Say how a model came about: what was known, the folds, the search, the calibration; days are local ones."""
+    """Return how a model came about: what was known, the folds, the search, the calibration; days are local ones."""
     summary = result.summary
     train, metric = summary.train, summary.metric
     known = "random split" if summary.as_of is None else f"as of {_day(summary.as_of, timezone)}"
@@ -176,7 +176,7 @@ def _day(moment: datetime, timezone: str) -> str:
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
-    """Say what an evaluation found: the events, the metrics with intervals, the actions, the gate."""
+    """Return what an evaluation found: the events, the metrics with intervals, the actions, the gate."""
     excluded = asdict(evaluation.excluded)
     left_out = ", ".join(f"{whole(count)} {name.replace('_', ' ')}" for name, count in excluded.items() if count)
     judged = f"{counted(evaluation.rows, 'event')} with {counted(evaluation.frauds, 'fraud')}"
@@ -205,7 +205,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
 
 
 def gate_text(evaluation: Evaluation, form: str) -> str:
-    """Give the verdict of a gate as ``junit``, ``github`` or ``markdown``."""
+    """Return the verdict of a gate as ``junit``, ``github`` or ``markdown``."""
     from fraudctl.report import gate_formats
 
     forms = {"junit": gate_formats.junit, "github": gate_formats.github, "markdown": gate_formats.markdown}
@@ -213,7 +213,7 @@ def gate_text(evaluation: Evaluation, form: str) -> str:
 
 
 def audit_tables(result: AuditResult) -> list[RenderableType]:
-    """Say what an audit found."""
+    """Return what an audit found."""
     parts: list[RenderableType] = []
     differences = [
         (item.feature, item.check, f"{whole(item.n_differing)} of {whole(item.n_checked)}", figure(item.largest))
@@ -259,7 +259,7 @@ def models_table(result: ModelsResult) -> RenderableType:
 
 
 def _gate_of(item: ModelEntry) -> str:
-    """Say the verdict of a model's latest gate, what was chosen by hand, and a base of savings that is no longer so."""
+    """Describe a model's latest gate: verdict, what was chosen by hand, and an outdated base of savings."""
     from fraudctl.costs import BASE_RULE
 
     if item.gate is None:
@@ -270,7 +270,7 @@ def _gate_of(item: ModelEntry) -> str:
 
 
 def comparison_tables(result: Comparison) -> list[RenderableType]:
-    """Say how two models differ on the same events."""
+    """Return how two models differ on the same events."""
     rows = []
     for name, difference in result.differences.items():
         low, high = difference.low, difference.high
@@ -303,7 +303,7 @@ def comparison_tables(result: Comparison) -> list[RenderableType]:
 
 
 def demo_tables(result: DemoResult) -> list[RenderableType]:
-    """Say what the demo found: the verdict in a sentence, the figures, where to look."""
+    """Return what the demo found: the verdict in a sentence, the figures, where to look."""
     from fraudctl.report.gate_formats import sentence
 
     evaluation = result.evaluation.evaluation

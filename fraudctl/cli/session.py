@@ -52,19 +52,19 @@ class Session:
             sys.stdout.write(to_json(document) + "\n")
 
     def note(self, text: str) -> None:
-        """Say something on stderr unless the user wants quiet."""
+        """Print a message to stderr unless ``--quiet`` was given."""
         if not self.quiet:
             self._console(stderr=True).print(masked(text), style="dim", markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """Say a warning on stderr, once."""
+        """Print a warning to stderr, unless it was printed before."""
         text = masked(text)
         if text not in self.warnings:
             self.warnings.append(text)
             self._console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     def progress(self) -> TerminalProgress:
-        """Give the listener for long work."""
+        """Return the listener for long work."""
         return TerminalProgress(self)
 
     def _console(self, *, stderr: bool) -> Console:
@@ -102,7 +102,7 @@ class TerminalProgress:
             self._session.note(f"{name} ...")
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Say how far the present stage is."""
+        """Draw the progress of the present stage."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=note)
         elif not self._silent and time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
@@ -111,14 +111,14 @@ class TerminalProgress:
             self._session.note(f"{self._stage}: {of}{', ' + note if note else ''}")
 
     def note(self, text: str) -> None:
-        """Say a fact above whatever is drawn, unless the user wants quiet."""
+        """Print a message above the progress bar, unless ``--quiet`` was given."""
         if self._bar is not None:
             self._bar.console.print(masked(text), style="dim", markup=False)
         else:
             self._session.note(text)
 
     def warn(self, text: str) -> None:
-        """Say a warning above whatever is drawn."""
+        """Print a warning above the progress bar."""
         text = masked(text)
         if self._bar is not None:
             self._bar.console.print(f"warning: {text}", style="yellow", markup=False)

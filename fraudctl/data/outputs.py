@@ -31,7 +31,7 @@ PAGE_BYTES = 1 << 17
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
-    """Give a hidden path beside ``path`` that takes its place when the block ends well, and vanishes otherwise.
+    """Return a hidden path beside ``path`` that takes its place when the block ends well, and vanishes otherwise.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class Handed:
     data: pa.Table | pa.ChunkedArray
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Give the stream of Arrow's C interface."""
+        """Return the stream of Arrow's C interface."""
         return self.data.__arrow_c_stream__(requested_schema)
 
 

@@ -47,7 +47,7 @@ def known_time(value: datetime) -> datetime | None:
 
 
 def moment(value: datetime) -> str | None:
-    """Give an instant as ISO 8601, or None where it only stands for a time that the data do not have."""
+    """Return an instant as ISO 8601, or None where it only stands for a time that the data do not have."""
     return None if value == NO_TIME else value.isoformat()
 
 
@@ -75,7 +75,7 @@ class Events:
 
 
 def find_files(events: str | tuple[str, ...], *, root: Path, what: str = "[data] events") -> list[str]:
-    """Give the files behind one or several paths, globs or folders, sorted within each; URLs are passed on as they are.
+    """Return the files behind one or several paths, globs or folders, sorted within each; URLs are returned unchanged.
 
     Raises
     ------
@@ -251,7 +251,7 @@ def _why(files: Sequence[str]) -> UnreadableReason | None:
 
 
 def load_schema(project: Project) -> pl.Schema:
-    """Give the columns and types of the project's data files."""
+    """Return the columns and types of the project's data files."""
     return scan(find_files(project.data.events, root=project.root), form=form_of(project)).collect_schema()
 
 
@@ -274,7 +274,7 @@ def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
 
 
 def normalise(raw: pl.LazyFrame, *, project: Project, files: Collection[str], columns: Collection[str]) -> Events:
-    """Give the columns of a raw table their roles; see `load_events`."""
+    """Return the columns of a raw table their roles; see `load_events`."""
     schema = raw.collect_schema()
     wanted = wanted_columns(project, columns)
     require_columns(wanted, schema, where=place(files))
@@ -299,7 +299,7 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def rising(ids: pl.Series) -> bool:
-    """Say whether each id is larger than the one before, so that none can be there twice."""
+    """Return whether each id is larger than the one before, so that none can be there twice."""
     return bool((ids > ids.shift(1))[1:].all())
 
 
@@ -310,7 +310,7 @@ def place(files: Collection[str]) -> str:
 
 
 def wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
-    """Give the raw columns behind roles, entities and carried columns."""
+    """Return the raw columns behind roles, entities and carried columns."""
     data = project.data
     roles = [data.event_id, data.event_time, data.amount, data.label, data.label_time]
     return [name for name in roles if name is not None] + [
@@ -386,7 +386,7 @@ def refuse_differing(raw: pl.LazyFrame, repeated: pl.Series, event_id: str, file
 
 
 def with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str], *, part: bool = False) -> pl.DataFrame:
-    """Give the columns of a raw table, or of ``part`` of one, their roles; see `Events`."""
+    """Return the columns of a raw table, or of ``part`` of one, their roles; see `Events`."""
     data = project.data
     event_time = _event_time(frame, project)
     label = to_label(frame[data.label], mapping=data.label_values)
@@ -446,7 +446,7 @@ def to_label(values: pl.Series, *, mapping: Mapping[str, int | None]) -> pl.Seri
 
 
 def _as_text(values: pl.Series) -> pl.Series:
-    """Give the text of each value; integral floats are written as integers, as a file with nulls may hold them."""
+    """Return the text of each value; integral floats are written as integers, as a file with nulls may hold them."""
     if values.dtype.is_float() or isinstance(values.dtype, pl.Decimal):
         values = values.cast(pl.Float64).fill_nan(None)
         whole = values.cast(pl.Int64, strict=False)
@@ -507,7 +507,7 @@ def _finite(values: pl.Series) -> pl.Series:
 
 
 def _plain(values: pl.Series) -> pl.Series:
-    """Give a carried column a plain type: text for categories, finite floats."""
+    """Return a carried column a plain type: text for categories, finite floats."""
     if values.dtype == pl.Categorical or isinstance(values.dtype, pl.Enum):
         return values.cast(pl.String)
     if isinstance(values.dtype, pl.Decimal):
@@ -553,7 +553,7 @@ def check_label_times(frame: pl.DataFrame) -> None:
 
 
 def fingerprint(files: Collection[str]) -> str:
-    """Give the SHA-256 of the files' bytes in the given order; files behind a URL count by their content as a table."""
+    """Return the SHA-256 of the files' bytes in the given order; a file behind a URL is hashed as a table."""
     digest = hashlib.sha256()
     for name in files:
         if "://" in name:

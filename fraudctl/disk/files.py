@@ -78,7 +78,7 @@ def flush(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
-    """Give a hidden path beside ``path`` that takes its name when the block ends well, and is removed otherwise.
+    """Return a hidden path beside ``path`` that takes its name when the block ends well, and is removed otherwise.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def locked_strictly(place: Path) -> int | None:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Give a folder that goes away at the end; those that dead processes have left under this name go first.
+    """Return a folder that goes away at the end; those that dead processes have left under this name go first.
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ class Folder:
         return handle
 
     def publish(self, name: str) -> None:
-        """Give a prepared file its name, in one step. The names are not flushed yet: see `flush`."""
+        """Rename a prepared file to its final name, in one step. The folder is not flushed yet: see `flush`."""
         try:
             os.rename(prepared(name), name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
         except OSError:
@@ -293,7 +293,7 @@ class Folder:
                 raise
 
     def has(self, name: str) -> bool:
-        """Say whether there is a file of that name."""
+        """Return whether there is a file of that name."""
         try:
             os.stat(name, dir_fd=self.handle)
         except FileNotFoundError:

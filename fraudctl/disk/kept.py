@@ -215,7 +215,7 @@ def numbered(folder: Path) -> dict[int, Path]:
 
 
 def is_numbered(folder: Path, number: int) -> bool:
-    """Say whether the table of a number is in a folder, by itself or merged with others."""
+    """Return whether the table of a number is in a folder, by itself or merged with others."""
     spans = map(_span, folder.glob("*.parquet"))
     return any(span is not None and span[0] <= number <= span[1] for span in spans)
 

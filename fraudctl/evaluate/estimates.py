@@ -31,12 +31,12 @@ _AT_MOST_ONE = frozenset({"savings", "savings_of_perfect"})
 
 
 def metric_list(judged: EvaluatedEvents) -> list[str]:
-    """Give the names of all metrics of an evaluation, in the order of the reports."""
+    """Return the names of all metrics of an evaluation, in the order of the reports."""
     return metric_names(judged.entity_codes)
 
 
 def ratio_of(name: str, judged: EvaluatedEvents) -> Ratio | None:
-    """Give the metric as a ratio of sums, or None where it is none."""
+    """Return the metric as a ratio of sums, or None where it is none."""
     build = RATIOS.get(name)
     return None if build is None else build(judged)
 
@@ -47,7 +47,7 @@ def _savings(judged: EvaluatedEvents, cost_taken: npt.NDArray[np.float64]) -> Ra
 
 
 def value_recall_of(judged: EvaluatedEvents, alert: npt.NDArray[np.bool_]) -> Ratio:
-    """Give value_recall, undefined where the project declares no amount."""
+    """Return value_recall, undefined where the project declares no amount."""
     if judged.amount is None:
         nothing = np.zeros(judged.n_events)
         return Ratio(nothing, nothing, 0.0, nothing != 0, reason="the project declares no amount")
@@ -68,7 +68,7 @@ RATIOS: dict[str, Callable[[EvaluatedEvents], Ratio]] = {
 
 
 def nothing_known(judged: EvaluatedEvents) -> str | None:
-    """Say why no metric at all can be computed, or None."""
+    """Return why no metric at all can be computed, or None."""
     if judged.n_events == 0:
         return "no events"
     if judged.missing_scores:
@@ -77,7 +77,7 @@ def nothing_known(judged: EvaluatedEvents) -> str | None:
 
 
 def estimate(name: str, judged: EvaluatedEvents, settings: RankingIntervals) -> Estimate:
-    """Give one metric with its interval; null with a reason where it is undefined.
+    """Return one metric with its interval; null with a reason where it is undefined.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def estimate(name: str, judged: EvaluatedEvents, settings: RankingIntervals) -> 
 
 
 def _bounds(name: str, ratio: Ratio) -> tuple[float, float]:
-    """Give the range that a metric cannot leave; savings exceed 1 only where some action gains money."""
+    """Return the range that a metric cannot leave; savings exceed 1 only where some action gains money."""
     if name in _AT_MOST_ONE and ratio.reason is None:
         return -math.inf, max(1.0, ratio.value)
     return _UNBOUNDED if name in _AT_MOST_ONE or metric(name).unit == "money" else (0.0, 1.0)
@@ -117,7 +117,7 @@ def _topk(entity: str, judged: EvaluatedEvents, settings: RankingIntervals) -> E
 
 
 def difference(name: str, ours: EvaluatedEvents, theirs: EvaluatedEvents, settings: RankingIntervals) -> Estimate:
-    """Give ``ours - theirs`` of one metric on the same events, paired, with its interval.
+    """Return ``ours - theirs`` of one metric on the same events, paired, with its interval.
 
     Not for ``<entity>_precision_at_100`` and ``ece``: they have no paired interval here, and say so.
     """

@@ -50,11 +50,11 @@ class EvaluatedEvents(KnownOutcomes):
         return np.asarray(self.codes != self.matrix.pass_code, dtype=np.bool_)
 
     def deciding(self, y_prob: FloatArray, codes: CodeArray) -> EvaluatedEvents:
-        """Give the same events with other probabilities and actions."""
+        """Return the same events with other probabilities and actions."""
         return replace(self, y_prob=y_prob, codes=codes, cost_taken=taken_cost(self.cost_table, codes, self.y_true))
 
     def repriced(self, code: int, outcome: int, factor: float) -> EvaluatedEvents:
-        """Give the same decisions with one cost multiplied."""
+        """Return the same decisions with one cost multiplied."""
         table = self.cost_table.copy()
         table[:, code, outcome] *= factor
         return replace(
@@ -149,7 +149,7 @@ def _check(scored: pl.DataFrame, project: Project) -> None:
 
 
 def _action_codes(action: pl.Series, matrix: CostMatrix) -> CodeArray:
-    """Give positions; a null action (no usable score) stands as ``allow`` and is counted with the missing scores."""
+    """Return positions; a null action (no usable score) stands as ``allow`` and is counted with the missing scores."""
     unknown = set(action.drop_nulls().unique()) - set(matrix.actions)
     if unknown:
         msg = f"actions {', '.join(sorted(unknown))} are not in [costs]; expected {', '.join(matrix.actions)}"

@@ -154,7 +154,7 @@ class Replay:
         return price_frame(self._ordered(pl.concat([frame.select(names) for frame in frames]), project), project)
 
     def _ordered(self, decided: pl.DataFrame, project: Project) -> pl.DataFrame:
-        """Note each event's place in its day or week among all events, unless they carry it from a larger table."""
+        """Record each event's place in its day or week among all events, unless they carry it from a larger table."""
         names = list(dict.fromkeys(ORDER[limit.per] for limit in limits_of(project)))
         if all(name in decided.columns for name in names):
             return decided

@@ -147,7 +147,7 @@ def pool(weeks: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _immature_bounds(scored: pl.DataFrame, immature: pl.DataFrame | None, project: Project) -> ImmatureOutcomes | None:
-    """Give what a few metrics would be if every immature event turned out fraud, and if every one legitimate."""
+    """Return what a few metrics would be if every immature event turned out fraud, and if every one legitimate."""
     if immature is None or immature.height == 0:
         return None
     legit, fraud = (_with_outcome(scored, immature, project, outcome) for outcome in (0, 1))

@@ -54,7 +54,7 @@ AT_K = (10, 20, 50, 100, 200, 500)
 def by_segment(
     scored: pl.DataFrame, judged: EvaluatedEvents, project: Project, confidence: float
 ) -> dict[str, tuple[SegmentOutcome, ...]]:
-    """Give the metrics within each segment, by column; values with fewer than 20 frauds are pooled."""
+    """Return the metrics within each segment, by column; values with fewer than 20 frauds are pooled."""
     if nothing_known(judged) is not None:
         return {}
     return {name: _segments(scored[name], judged, confidence) for name in project.segment_columns}
@@ -63,7 +63,7 @@ def by_segment(
 def on_control_group(
     scored: pl.DataFrame, judged: EvaluatedEvents, project: Project, settings: RankingIntervals
 ) -> ControlOutcome | None:
-    """Give every metric on the events that were let through at random alone; None where the project names none.
+    """Return every metric on the events that were let through at random alone; None where the project names none.
 
     Their outcomes were seen whatever a model said of them, so they carry no selection. The decisions are those that
     the events got among all others.
@@ -87,7 +87,7 @@ def _segments(values: pl.Series, judged: EvaluatedEvents, confidence: float) -> 
 
 
 def at_k(judged: EvaluatedEvents) -> tuple[ReviewQueue, ...]:
-    """Give precision and recall of the K highest scores of each day, of events and of each entity's, ties shared.
+    """Return precision and recall of the K highest scores of each day, of events and of each entity's, ties shared.
 
     ``precision`` is the mean over days of the share of K that is fraud, with its ``lowest`` and ``highest`` over the
     orders of ties; ``recall`` the share of all that could be found, with the same range. An entity once found is not
@@ -135,7 +135,7 @@ def by_day(judged: EvaluatedEvents) -> tuple[DayTotals, ...]:
 
 
 def pr_curve(judged: EvaluatedEvents) -> tuple[PrecisionRecall, ...]:
-    """Give precision and recall at up to `CURVE_POINTS` thresholds, by falling threshold."""
+    """Return precision and recall at up to `CURVE_POINTS` thresholds, by falling threshold."""
     if judged.n_frauds == 0:
         return ()
     ranking = Ranking.of(judged.y_true, judged.y_prob)

@@ -147,7 +147,7 @@ def _folds(scene: Scene, rows: IntArray, rng: np.random.Generator) -> IntArray:
 
 
 def _matrix(scene: Scene, rows: IntArray) -> FloatArray:
-    """Give the features as numbers; categories become codes in the order of their frequency."""
+    """Return the features as numbers; categories become codes in the order of their frequency."""
     columns = []
     for item in scene.features:
         series = scene.scored[item.name].gather(rows)

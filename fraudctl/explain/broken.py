@@ -64,13 +64,13 @@ def _broken(
 
 
 def _next_of_kin(shares: FloatArray, day: int) -> float:
-    """Give the distance to the nearer of the days before and after."""
+    """Return the distance to the nearer of the days before and after."""
     near = [k for k in (day - 1, day + 1) if 0 <= k < len(shares)]
     return float(min(0.5 * np.abs(shares[day] - shares[k]).sum() for k in near))
 
 
 def _shares(series: pl.Series, code: IntArray, n_days: int) -> FloatArray:
-    """Give the share of each bin on each day, shape ``(n_days, n_bins)``; null is a bin of its own."""
+    """Return the share of each bin on each day, shape ``(n_days, n_bins)``; null is a bin of its own."""
     if series.dtype.is_numeric():
         values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
         known = values[np.isfinite(values)]

@@ -165,7 +165,7 @@ def _mine(item: Campaign, places: IntArray, entity: ObjectArray) -> IntArray:
 
 
 def link(events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...]) -> ObjectArray:
-    """Give the entity that best explains each fraud, or None: the least likely count of other frauds around it.
+    """Return the entity that best explains each fraud, or None: the least likely count of other frauds around it.
 
     For each entity, the frauds among its other labelled events within `REACH_DAYS` on either side are compared with a
     binomial at the overall fraud rate; the entity with the smallest tail probability wins if that is below `SURPRISE`.

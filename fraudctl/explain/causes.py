@@ -94,13 +94,13 @@ class _Past:
 
 
 def lookback(project: Project) -> int:
-    """Give the microseconds that a fraud is remembered: the longest label window, or 30 days without any."""
+    """Return the microseconds that a fraud is remembered: the longest label window, or 30 days without any."""
     windows = [window.us for spec in project.features.labels for window in spec.windows]
     return max(windows, default=LOOKBACK_DAYS * DAY_US)
 
 
 def shifted(y_prob: FloatArray, factor: float) -> FloatArray:
-    """Give the probabilities with all odds multiplied by ``factor``.
+    """Return the probabilities with all odds multiplied by ``factor``.
 
     >>> shifted(np.array([0.5, 0.0, 1.0]), 3.0).tolist()
     [0.75, 0.0, 1.0]
@@ -109,7 +109,7 @@ def shifted(y_prob: FloatArray, factor: float) -> FloatArray:
 
 
 def find_causes(scene: Scene, *, replay: Replay) -> Causes:
-    """Give every missed fraud its cause; see the module for their definitions.
+    """Return every missed fraud its cause; see the module for their definitions.
 
     Parameters
     ----------

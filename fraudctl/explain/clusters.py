@@ -142,7 +142,7 @@ def _halves(space: FloatArray, ks: list[int], seed: int) -> list[tuple[IntArray,
 
 
 def _prediction_strength(code: IntArray, halves: list[tuple[IntArray, IntArray]]) -> float:
-    """Give the share of a group's pairs that stay together in a half, of the worst group, as a mean over the halves."""
+    """Return the share of pairs of the worst group that stay together in a half, averaged over the halves."""
     return float(np.mean([_worst_group(code[rows], again) for rows, again in halves]))
 
 
@@ -155,7 +155,7 @@ def _worst_group(code: IntArray, again: IntArray) -> float:
 
 
 def _stability(code: IntArray, halves: list[tuple[IntArray, IntArray]]) -> FloatArray:
-    """Give each group's mean Jaccard similarity with its nearest in each half."""
+    """Return each group's mean Jaccard similarity with its nearest in each half."""
     out = np.zeros(int(code.max()) + 1)
     for rows, again in halves:
         for k in range(len(out)):

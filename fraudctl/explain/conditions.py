@@ -140,7 +140,7 @@ def number_condition(
 
 
 def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], BoolArray, int]:
-    """Give conditions, where they hold, and how many there would be without `MOST`.
+    """Return conditions, where they hold, and how many there would be without `MOST`.
 
     Where they hold has the shape ``(len(rows), n_conditions)``.
     """

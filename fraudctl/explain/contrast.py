@@ -143,7 +143,7 @@ def _interval(
 
 
 def _draw(rows: FloatArray, group: IntArray, *, seed: list[int]) -> FloatArray:
-    """Give the means over drawn clusters, shape ``(REPLICATES, n_columns)``."""
+    """Return the means over drawn clusters, shape ``(REPLICATES, n_columns)``."""
     rng = np.random.default_rng(seed)
     n_groups = int(group.max()) + 1
     sums = np.zeros((n_groups, rows.shape[1]))

@@ -108,7 +108,7 @@ def _require_columns(model: Any, frame: pl.DataFrame) -> None:
 
 
 def strongest_pairs(model: Any, *, most: int = MOST_PAIRS) -> list[tuple[int, int]]:
-    """Give the pairs of features that the model's trees use together most, the strongest first, as positions."""
+    """Return the pairs of features that the model's trees use together most, the strongest first, as positions."""
     found = model.get_feature_importance(type="Interaction")
     return [(int(a), int(b)) for a, b, _ in found[:most]]
 
@@ -122,7 +122,7 @@ def interactions(
     threads: int = -1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> FloatArray:
-    """Give what each pair of features adds to each score beyond what the two add by themselves.
+    """Return what each pair of features adds to each score beyond what the two add by themselves.
 
     Exact SHAP interaction values (Lundberg et al. 2018), one pair at a time: all pairs of 80 features would take
     minutes whatever the number of rows. Meant for errors, not for whole periods.

@@ -200,7 +200,7 @@ def explain_event(
 
 
 def _known(history: pl.DataFrame, row: dict[str, Any], entity: str) -> KnownEntity:
-    """Give the known world of one entity: earlier events, labels that had arrived."""
+    """Return the known world of one entity: earlier events, labels that had arrived."""
     value, t = row[entity], row["event_time"]
     if value is None:
         return KnownEntity(entity, None, 0, 0, 0, ())
@@ -246,7 +246,7 @@ def find_change(
 
 
 def _changeable(project: Project, features: Sequence[FeatureLike]) -> list[FeatureLike]:
-    """Give the declared signals, or all features where none are declared; never a protected one."""
+    """Return the declared signals, or all features where none are declared; never a protected one."""
     signals, names = project.features.signals, {feature.name for feature in features}
     lost = [name for name in signals if name not in names]
     if lost:
@@ -302,7 +302,7 @@ def _said(feature: FeatureLike, values: FloatArray) -> FloatArray:
 
 
 def _moved(ordered: FloatArray, now: float | None, values: FloatArray) -> FloatArray:
-    """Give how far each value is from the present one: the larger of its shares of all values and of their range."""
+    """Return how far each value is from the present one: the larger of its shares of all values and of their range."""
     rank = np.searchsorted(ordered, values, side="right") / len(ordered)
     if now is None:
         return np.full(len(values), 0.5)
@@ -316,7 +316,7 @@ def _first_flip(
     event: pl.DataFrame, feature: FeatureLike, options: list[Any], sizes: FloatArray, base: int, project: Project,
     score: Score, decide: Decide,
 ) -> Change | None:  # fmt: skip
-    """Give the option with the smallest size that flips the decision."""
+    """Return the option with the smallest size that flips the decision."""
     if not options:
         return None
     dtype = event.schema[feature.name]

@@ -130,7 +130,7 @@ def _slice(item: Slice, broken: tuple[BrokenFeature, ...], currency: str) -> Rep
 
 @sentence
 def slice_head(item: Slice) -> str:
-    """Say where more is lost than the scores account for."""
+    """Return where more is lost than the scores account for."""
     said = " and ".join(item.conditions)
     where = f"on {said.removeprefix('it is ')}" if item.confirmed is None else f"where {said}"
     what = "Fraud slips through" if item.kind == MISSED else "Legitimate events are stopped too often"
@@ -139,7 +139,7 @@ def slice_head(item: Slice) -> str:
 
 @sentence
 def slice_text(told: SliceOfDay, currency: str) -> str:
-    """Say how many errors a slice has and how many its scores account for, in the same events."""
+    """Return how many errors a slice has and how many its scores account for, in the same events."""
     item = told.item
     noun = ("missed fraud", "allowed event") if item.kind == MISSED else ("false positive", "alert")
     text = (
@@ -180,7 +180,7 @@ def broken_head(found: Broken) -> str:
 
 @sentence
 def broken_text(found: Broken, currency: str) -> str:
-    """Say how far the most broken feature moved, and what the errors of that day cost."""
+    """Return how far the most broken feature moved, and what the errors of that day cost."""
     item = found.items[0]
     return (
         f"{percent(item.distance)} of the values of {item.words} moved; on the median of the other days "
@@ -198,7 +198,7 @@ def _described(
     autopsy: Autopsy | None,
     currency: str,
 ) -> Iterator[ReportFinding]:
-    """Give what is not tested: each says what costs most of its kind."""
+    """Return what is not tested: each says what costs most of its kind."""
     top = max(causes, key=lambda item: item.cost, default=None)
     if top is not None and top.n_missed and totals.missed_cost > 0:
         told = CauseShare(top, totals.n_missed, totals.missed_cost)
@@ -227,13 +227,13 @@ def _rule(item: DecidedTotal, currency: str) -> ReportFinding:
 
 @sentence
 def rule_head(item: DecidedTotal) -> str:
-    """Say how many of all false positives a rule made."""
+    """Return how many of all false positives a rule made."""
     return f"The rule {item.rule!r} made {whole(item.n_false_alarms)} of {count(item.n_all_false, 'false positive')}."
 
 
 @sentence
 def rule_text(item: DecidedTotal, currency: str) -> str:
-    """Say what the false positives of a rule cost, and what all its decisions brought."""
+    """Return what the false positives of a rule cost, and what all its decisions brought."""
     gain = item.gain or 0.0
     against = f"{money(abs(gain), currency)} {'less' if gain >= 0 else 'more'}"
     return (
@@ -244,7 +244,7 @@ def rule_text(item: DecidedTotal, currency: str) -> str:
 
 @sentence
 def cause_head(told: CauseShare) -> str:
-    """Say what share of the missed money, or of the missed frauds, has a cause."""
+    """Return what share of the missed money, or of the missed frauds, has a cause."""
     words = CAUSE_WORDS[told.cause.cause]
     part = f"{whole(told.cause.n_missed)} of {count(told.n_all, 'missed fraud')}"
     part = part if told.share is None else f"{percent(told.share)} of the missed money"
@@ -253,7 +253,7 @@ def cause_head(told: CauseShare) -> str:
 
 @sentence
 def cause_text(told: CauseShare, currency: str) -> str:
-    """Say how many missed frauds have a cause, what they cost, which other causes hold of them too, and what helps."""
+    """Return the missed frauds of a cause in words: their number, their loss, their other causes, and what helps."""
     item = told.cause
     amount = money(item.cost, currency)
     text = f"{whole(item.n_missed)} of {count(told.n_all, 'missed fraud')}, {amount}."
@@ -262,7 +262,7 @@ def cause_text(told: CauseShare, currency: str) -> str:
 
 
 def overlap_words(item: CauseTotal) -> str:
-    """Say of how many frauds of a cause the condition of a cause that is tried later holds too; "" of none."""
+    """State of how many frauds of a cause the condition of a cause that is tried later holds too; "" of none."""
     parts = []
     if item.cause == "label_delay" and item.n_near:
         parts.append(f"{whole(item.n_near)} would be alerted at twice the odds")
@@ -273,7 +273,7 @@ def overlap_words(item: CauseTotal) -> str:
 
 @sentence
 def move_head(move: Move, currency: str) -> str:
-    """Say that another threshold would have cost less."""
+    """State that another threshold would have cost less."""
     return f"Another threshold: {_more(move)} would have cost {money(move.gain, currency)} less."
 
 
@@ -284,7 +284,7 @@ def _more(move: Move) -> str:
 
 @sentence
 def move_text(move: Move) -> str:
-    """Say how many alerts two settings have."""
+    """Return how many alerts two settings have."""
     today, other = move.today, move.other
     if today.n_alerts == other.n_alerts:
         return f"{count(other.n_alerts, 'alert')} as today ({number(other.alerts_per_day)} a day), in hindsight."
@@ -296,7 +296,7 @@ def move_text(move: Move) -> str:
 
 @sentence
 def campaign_head(total: CampaignTotal) -> str:
-    """Say how many missed frauds lie in campaigns; one that lies in two counts once."""
+    """Return how many missed frauds lie in campaigns; one that lies in two counts once."""
     hang = "that hangs on one entity" if total.n_campaigns == 1 else "that hang on one entity each"
     return (
         f"{whole(total.n_missed)} of {count(total.n_all, 'missed fraud')} come in "
@@ -306,7 +306,7 @@ def campaign_head(total: CampaignTotal) -> str:
 
 @sentence
 def campaign_text(total: CampaignTotal, currency: str) -> str:
-    """Say what the frauds of campaigns cost, and which campaign cost most."""
+    """Return what the frauds of campaigns cost, and which campaign cost most."""
     worst = total.worst
     most = "The costliest" if total.n_worst == 1 else f"One of the {whole(total.n_worst)} costliest"
     shared = f" {whole(total.n_shared)} of them lie in more than one." if total.n_shared else ""
@@ -318,14 +318,14 @@ def campaign_text(total: CampaignTotal, currency: str) -> str:
 
 @sentence
 def cluster_head(item: Cluster, currency: str) -> str:
-    """Say how many false positives form a group, and what they cost."""
+    """Return how many false positives form a group, and what they cost."""
     reason = f", most of all {item.drivers[0][0]}" if item.drivers else ""
     return f"{count(item.n, 'false positive')} that cost {money(item.cost, currency)} have the same reasons{reason}."
 
 
 @sentence
 def cluster_text(item: Cluster, currency: str) -> str:
-    """Say what meets the rule of a group: all alerts of the model, frauds and false positives among them, its own."""
+    """Return the counts of events that match a group's rule: alerts, frauds, false positives, and the group's own."""
     if not item.rule:
         return "No rule over single features describes them."
     return (
@@ -337,13 +337,13 @@ def cluster_text(item: Cluster, currency: str) -> str:
 
 
 def found_by(item: Autopsy) -> Separation:
-    """Give the separation that a verdict speaks of."""
+    """Return the separation that a verdict speaks of."""
     return item.refit if item.verdict == "better_model" else item.hindsight
 
 
 @sentence
 def autopsy_head(item: Autopsy) -> str:
-    """Say what would find more of the missed frauds."""
+    """Return what would find more of the missed frauds."""
     heads = {
         "better_model": "A better model would help: a refit on today's features finds far more of the missed frauds.",
         "better_data": "Better data before a better model: labels in hindsight find far more of the missed frauds.",
@@ -354,7 +354,7 @@ def autopsy_head(item: Autopsy) -> str:
 
 @sentence
 def autopsy_text(item: Autopsy, currency: str) -> str:
-    """Say what three scores find of the missed frauds at the same share of false positives."""
+    """Return what three scores find of the missed frauds at the same share of false positives."""
     return (
         "In diagnosis, at one false positive per hundred passed events: today's scores "
         f"{_found(item.model, currency)} of {count(item.n_missed, 'missed fraud')}, a refit "

@@ -113,7 +113,7 @@ def find_money(scene: Scene) -> Money:
 
 
 def segment_columns(scene: Scene) -> list[str]:
-    """Give the columns whose values name segments: text, booleans and integers with 2 to 30 values."""
+    """Return the columns whose values name segments: text, booleans and integers with 2 to 30 values."""
     ignored = map(inside, scene.project.data.ignore)
     taken = {*ROLES, *COLUMNS, *scene.entities, *ignored, *scene.clock_features, *weight_columns(scene.project)}
     histories = {item.name for item in scene.features if item.entity is not None}
@@ -184,5 +184,5 @@ def _entity(frame: pl.DataFrame, name: str) -> EntityTable:
 
 
 def _steps(n: int) -> list[int]:
-    """Give 1, 2, 5, 10, 20, 50 and so on below n, and n itself."""
+    """Return 1, 2, 5, 10, 20, 50 and so on below n, and n itself."""
     return [*(m * 10**k for k in range(9) for m in (1, 2, 5) if m * 10**k < n), *([n] if n else [])]

@@ -60,7 +60,7 @@ class Reason:
 def choose(
     values: FloatArray, *, towards_alert: BoolArray, features: Sequence[FeatureLike], protected: Sequence[str]
 ) -> list[list[int]]:
-    """Give positions of up to four features per decision, the strongest first.
+    """Return positions of up to four features per decision, the strongest first.
 
     Of an alert the features that raise the risk most, of an allowed event those that lower it most.
 
@@ -88,7 +88,7 @@ def give_reasons(
     history: pl.DataFrame | None = None,
     entities: Sequence[str] = (),
 ) -> list[tuple[Reason, ...]]:
-    """Give the reasons of every decision.
+    """Return the reasons of every decision.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def reason_for(feature: FeatureLike, value: Any, contribution: float, usual: tup
 
 
 def reason_text(feature: FeatureLike, value: Any) -> str:
-    """Say a feature and its value, for people."""
+    """State a feature and its value, for people."""
     words = feature.words or feature.name
     return f"{spoken(words)}: {tell(words, value)}"
 
@@ -152,7 +152,7 @@ def usual_values(
     history: pl.DataFrame | None,
     entities: Sequence[str],
 ) -> dict[tuple[int, int], tuple[str, Value]]:
-    """Give the usual value behind each reason: (event, feature) -> (entity, median or most frequent value).
+    """Return the usual value behind each reason: (event, feature) -> (entity, median or most frequent value).
 
     Taken from the entity's latest `USUAL_EVENTS` events strictly before the event.
     """

@@ -174,7 +174,7 @@ def choose_rows(scene: Scene, *, sample: int, seed: int) -> tuple[IntArray, Floa
 
 
 def _explained(scene: Scene, seed: int) -> IntArray:
-    """Give all errors and all alerts; of very many caught frauds a sample."""
+    """Return all errors and all alerts; of very many caught frauds a sample."""
     errors = np.flatnonzero(scene.missed | scene.false_alarm)
     caught = np.flatnonzero(scene.caught)
     if len(caught) > MOST_EXPLAINED:

@@ -246,5 +246,5 @@ def _roots(text: str) -> set[str]:
 
 
 def micros(times: pl.Series) -> IntArray:
-    """Give instants as microseconds since 1970 UTC, shape ``(n,)``; no nulls."""
+    """Return instants as microseconds since 1970 UTC, shape ``(n,)``; no nulls."""
     return np.asarray(times.dt.timestamp("us").to_numpy(), dtype=np.int64)

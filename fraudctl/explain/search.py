@@ -98,7 +98,7 @@ def _standard(errors: Errors, hit: FloatArray, count: IntArray, mean: FloatArray
 
 
 def single_statistics(errors: Errors, held: BoolArray, drawn: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Give the statistic of each condition, shape ``(n_conditions,)``, and under permutation ``(n, n_conditions)``."""
+    """Return the statistics of the conditions, shape ``(n_conditions,)``; under permutation ``(n, n_conditions)``."""
     mean = held.T @ (errors.weight * errors.stake * errors.rate)
     spread = held.T @ errors.spread
     own = np.flatnonzero(errors.error)
@@ -137,7 +137,7 @@ class _Search:
         return rows, (worth, worth * (self.errors.stake * (1.0 - self.errors.rate))[rows])
 
     def run(self, rows: IntArray) -> list[tuple[float, tuple[int, ...]]]:
-        """Give the best slices for these errors, best first."""
+        """Return the best slices for these errors, best first."""
         hit = self.matrix[rows]
         paid = hit * self.errors.stake[rows].astype(np.float32)[:, None]
         count = hit.T @ hit
@@ -193,7 +193,7 @@ def _simplest(top: list[tuple[float, tuple[int, ...]]]) -> list[tuple[float, tup
 
 
 def score_slice(errors: Errors, inside: BoolArray, *, seed: list[int], draws: int = 400) -> float:
-    """Give the one-sided p-value of one slice by itself, on a part of the data it was not found on."""
+    """Return the one-sided p-value of one slice by itself, on a part of the data it was not found on."""
     if not errors.error.any() or not inside.any():
         return 1.0
     observed = float(errors.stake[errors.error & inside].sum())

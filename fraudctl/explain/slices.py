@@ -213,7 +213,7 @@ def _search(
     *,
     seed: list[int],
 ) -> list[_FoundSlice]:
-    """Give the distinct slices of one kind of error that stand out most, each with its p-value."""
+    """Return the distinct slices of one kind of error that stand out most, each with its p-value."""
     candidates, null = _candidates(side, conditions, held, permutations, watch, seed=seed)
     found = [
         (_find(side, conditions, held, members, _p_value(value, null), seed), _errors_in(side, held, members))
@@ -296,7 +296,7 @@ class SlicePopulation:
 
 
 def population(scene: Scene, kind: str) -> SlicePopulation:
-    """Give the events on which a kind of error can happen, each with the error rate of its score."""
+    """Return the events on which a kind of error can happen, each with the error rate of its score."""
     rows = np.flatnonzero(~scene.alert if kind == MISSED else scene.alert)
     errors = np.asarray((scene.missed if kind == MISSED else scene.false_alarm)[rows])
     stratum = strata_of(scene.y_prob[rows])

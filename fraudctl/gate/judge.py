@@ -145,7 +145,7 @@ def _paired(scored: pl.DataFrame, champion: Champion, project: Project) -> Evalu
 def _beside(
     version: str, judged: EvaluatedEvents, rival: EvaluatedEvents, settings: RankingIntervals
 ) -> ChampionOutcome:
-    """Give the champion's metrics on the same events, and the paired differences (model - champion)."""
+    """Return the champion's metrics on the same events, and the paired differences (model - champion)."""
     return ChampionOutcome(
         version,
         metrics={name: estimate(name, rival, settings) for name in BESIDE},
@@ -155,7 +155,7 @@ def _beside(
 
 
 def _sensitivity(judged: EvaluatedEvents, rival: EvaluatedEvents, settings: RankingIntervals) -> Iterator[CostShift]:
-    """Give the difference of savings with each cost from half to double, and whether the better model changes."""
+    """Return the difference of savings with each cost from half to double, and whether the better model changes."""
     sign = np.sign(difference("savings", judged, rival, settings).value or 0.0)
     for code, action in enumerate(judged.matrix.actions):
         for outcome, name in enumerate(OUTCOMES):
@@ -213,7 +213,7 @@ class _Bench:
             yield self._rule("champion.better_than", section.metric, found, section.better_than, "at_least")
 
     def _lead(self, metric: str, if_none: str) -> Estimate:
-        """Give by how much the model is better than the champion; positive is better, whatever the metric."""
+        """Return by how much the model is better than the champion; positive is better, whatever the metric."""
         rival = self.rival
         if rival is None and if_none == "baseline":
             rival = _baseline(self.judged)
@@ -336,7 +336,7 @@ PLAINLY = 3.0
 
 
 def _plainly_broken(found: Estimate, bound: float, direction: Direction, confidence: float) -> bool:
-    """Say whether a bound is broken so widely that even a rough standard error of few clusters shows it.
+    """Return whether a bound is broken so widely that even a rough standard error of few clusters shows it.
 
     A pass needs a known interval; a fail may come earlier.
     """
@@ -369,7 +369,7 @@ def _tail(found: Estimate, bound: float, direction: Direction) -> float:
 
 
 def holm(p_values: list[float], alpha: float) -> list[bool]:
-    """Say which hypotheses are rejected at family-wise level alpha (Holm, Scandinavian Journal of Statistics 1979).
+    """Return which hypotheses are rejected at family-wise level alpha (Holm, Scandinavian Journal of Statistics 1979).
 
     >>> holm([0.01, 0.04, 0.03], 0.05)
     [True, False, False]
@@ -439,7 +439,7 @@ def _because(verdict: str, rules: tuple[RuleResult, ...]) -> Sentence:
 
 
 def _refusal(gate: GateSection, control: _Control) -> tuple[Sentence, Sentence]:
-    """Say that noise passes, and which floor is missing."""
+    """State that noise passes, and which floor is missing."""
     high = control.savings.high if control.savings.high is not None else 0.0
     noise = Noise(high, max(0.1, round(high + 0.1, 1)))
     asked = any(metric(name).detects for name in gate.metrics)

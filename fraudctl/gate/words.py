@@ -56,7 +56,7 @@ class Held:
 
 @sentence
 def held_reason(item: Held) -> str:
-    """Say on which side of the bound the interval lies, or why there is none."""
+    """State on which side of the bound the interval lies, or why there is none."""
     found = item.found
     named = item.metric if found.base is None else f"{item.metric} against {found.base.words}:"
     asked = f"asked {item.direction.replace('_', ' ')} {exact(item.bound)}"
@@ -97,12 +97,12 @@ class TestFamily:
 
 @sentence
 def after_holm(item: TestFamily) -> str:
-    """Say that a fail did not survive Holm's correction."""
+    """State that a fail did not survive Holm's correction."""
     return f"no longer so after Holm's correction for {item.n_segments} segments"
 
 
 def checks_reason(errors: tuple[Finding, ...], unread: str | None) -> Sentence:
-    """Say what `fraudctl check` finds, or that it could know nothing."""
+    """Return what `fraudctl check` finds, or that it could know nothing."""
     if errors:
         return _errors(errors)
     return fixed("`fraudctl check` finds no error" if unread is None else f"nothing is known: {unread}")
@@ -116,13 +116,13 @@ def _errors(errors: tuple[Finding, ...]) -> str:
 
 @sentence
 def drift_unknown(metric: str, missing: str) -> str:
-    """Say why drift cannot be measured."""
+    """Return why drift cannot be measured."""
     return f"{metric}: {missing}"
 
 
 @sentence
 def drift_reason(metric: str, found: Drift, frauds: Frauds) -> str:
-    """Say how far a statistic is from what chance shows, and what the shift does."""
+    """Return how far a statistic is from what chance shows, and what the shift does."""
     figure = found.statistic
     digits = digits_apart((figure.value, figure.limit), figure.usual)
     value, usual, limit = (number(item, digits) for item in (figure.value, figure.usual, figure.limit))
@@ -162,7 +162,7 @@ class Deciding:
 
 @sentence
 def all_kept(item: Deciding) -> str:
-    """Say that every rule passes."""
+    """State that every rule passes."""
     if item.n_rules == 1:
         return "the one rule is kept by the end of its interval"
     return f"all {whole(item.n_rules)} rules are kept by the ends of their intervals"
@@ -189,13 +189,13 @@ class Noise:
 
 @sentence
 def missing_floor(item: Noise) -> str:
-    """Say that no rule asks that fraud is found, and which one to add."""
+    """State that no rule asks that fraud is found, and which one to add."""
     return f"no rule asks that fraud is found; add savings = {{ at_least = {exact(item.floor)} }} to [gate]"
 
 
 @sentence
 def higher_floor(item: Noise) -> str:
-    """Say that the floors are too low, and which one to add."""
+    """State that the floors are too low, and which one to add."""
     return (
         f"the floors are too low; shuffled scores save up to {number(item.savings)}: "
         f"add savings = {{ at_least = {exact(item.floor)} }}"

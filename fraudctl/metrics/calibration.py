@@ -73,7 +73,7 @@ def _bin_sums(
 
 
 def ece_of(size: FloatArray, promised: FloatArray, seen: FloatArray) -> float:
-    """Give the error from the sums of weight, of y_prob and of fraud in each bin."""
+    """Return the error from the sums of weight, of y_prob and of fraud in each bin."""
     total = size.sum()
     return float(np.abs(promised - seen).sum() / total) if total > 0 else math.nan
 
@@ -81,7 +81,7 @@ def ece_of(size: FloatArray, promised: FloatArray, seen: FloatArray) -> float:
 def honest_ece(
     y_prob: FloatArray, *, seed: int, replicates: int = 200, weight: FloatArray | None = None, n_bins: int = N_BINS
 ) -> tuple[float, float]:
-    """Give mean and 95 % quantile of the calibration error that perfectly honest probabilities would show.
+    """Return mean and 95 % quantile of the calibration error that perfectly honest probabilities would show.
 
     The error of a finite sample is never 0. Outcomes are drawn from ``y_prob`` itself, and the error is measured as
     `expected_calibration_error` does; what lies above the quantile is more than chance.
@@ -96,7 +96,7 @@ def honest_ece(
 def reliability(
     y_true: npt.NDArray[Any], y_prob: FloatArray, *, weight: FloatArray | None = None, n_bins: int = N_BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """Give promised and seen fraud rates, weighted, over bins of equal count, by rising probability."""
+    """Return promised and seen fraud rates, weighted, over bins of equal count, by rising probability."""
     if len(y_prob) == 0:
         return ()
     w = np.ones(len(y_prob)) if weight is None else weight

@@ -39,7 +39,7 @@ class Ranking:
         return cls(order, starts.astype(np.int64), np.asarray(y_true)[order] == 1)
 
     def totals(self, weight_sorted: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Give the weight of fraud and of all events in each group."""
+        """Return the weight of fraud and of all events in each group."""
         if len(self.starts) == 0:
             return np.empty(0), np.empty(0)
         weight = np.ones(len(self.order)) if weight_sorted is None else weight_sorted
@@ -152,7 +152,7 @@ def recall_of(fraud: FloatArray, every: FloatArray, max_fpr: float) -> float:
 
 
 def auc_influence(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], weight: FloatArray) -> FloatArray:
-    """Give the derivative of ROC AUC by each event's weight, times that weight, shape ``(n_events,)``; sums to 0.
+    """Return the derivative of ROC AUC by each event's weight, times that weight, shape ``(n_events,)``; sums to 0.
 
     The variance that follows is that of DeLong, DeLong and Clarke-Pearson (Biometrics 1988).
     """
@@ -168,7 +168,7 @@ def auc_influence(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], weight: F
 
 
 def ap_influence(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], weight: FloatArray) -> FloatArray:
-    """Give the derivative of average precision by each event's weight, times that weight; sums to 0.
+    """Return the derivative of average precision by each event's weight, times that weight; sums to 0.
 
     With ``T_g, N_g`` the weight of fraud and of all events at or above group g, ``f_g`` its own fraud, ``F`` all fraud:
     ``AP = sum f_g T_g / N_g / F``; an event of group h moves ``f_h``, and ``T_g, N_g`` of every ``g`` at or below h.

@@ -241,7 +241,7 @@ class Form:
         return (lambda values: times.utc(values, timezone=zone, role="time"), times.UTC_US)
 
     def _typed(self, raw: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
-        """Give columns of texts the types that all their rows have, or those of training."""
+        """Return columns of texts the types that all their rows have, or those of training."""
         fixed = {name: kind for name, kind in self.trained if name in names}
         as_text = (self.ids | self.text) - fixed.keys()
         open_names = [name for name in names if name not in as_text and name not in fixed]

@@ -133,6 +133,6 @@ def _of_all(values: pl.Series) -> pl.DataType:
 
 
 def _partly_zoned(texts: pl.Series) -> bool:
-    """Say whether some texts have a zone and others have none: only a role's zone can read these."""
+    """Return whether some texts have a zone and others have none: only a role's zone can read these."""
     zoned = texts.str.contains(times.ISO_ZONE)
     return not bool(zoned.all())

@@ -76,5 +76,5 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def plain(form: NumberSection) -> bool:
-    """Say whether a notation is the usual one: a point and nothing else."""
+    """Return whether a notation is the usual one: a point and nothing else."""
     return form.decimal == "." and not (form.grouping or form.prefix or form.suffix or form.accounting)

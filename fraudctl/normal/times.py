@@ -95,7 +95,7 @@ def iso_times(times: pl.Series, *, timezone: str, role: str) -> pl.Series:
 
 
 def are_iso(times: pl.Series) -> bool:
-    """Say whether all texts are ISO 8601 times."""
+    """Return whether all texts are ISO 8601 times."""
     return iso_read(times, timezone="UTC", role="time")[0] == 0
 
 

@@ -43,18 +43,18 @@ class Moments:
     """Part of the period, by the wall clock, in steps of `SLOT_MINUTES`."""
 
     def take(self, rows: npt.NDArray[Any]) -> Moments:
-        """Give those of some of the events."""
+        """Return those of some of the events."""
         return Moments(self.period[rows], self.slot[rows])
 
 
 def local_period(event_time: pl.Series, per: Per, timezone: str) -> IntArray:
-    """Give the number of the local day or week (from Monday) of each instant; days count from 1970-01-01."""
+    """Return the number of the local day or week (from Monday) of each instant; days count from 1970-01-01."""
     days = event_time.dt.convert_time_zone(timezone).dt.date().cast(pl.Int32).cast(pl.Int64).to_numpy()
     return days if per == "day" else (days + 3) // 7
 
 
 def local_moments(event_time: pl.Series, per: Per, timezone: str) -> Moments:
-    """Give the local day or week of each instant, and the part of it."""
+    """Return the local day or week of each instant, and the part of it."""
     local = event_time.dt.convert_time_zone(timezone)
     minutes = (local.dt.hour().cast(pl.Int64) * 60 + local.dt.minute().cast(pl.Int64)).to_numpy()
     days = local_period(event_time, "day", timezone)
@@ -62,7 +62,7 @@ def local_moments(event_time: pl.Series, per: Per, timezone: str) -> Moments:
 
 
 def place_in(day: Any, minute: Any, per: Per) -> tuple[Any, Any]:
-    """Give period and slot of a local day, counted from 1970-01-01 (a Thursday), and a minute of it.
+    """Return period and slot of a local day, counted from 1970-01-01 (a Thursday), and a minute of it.
 
     >>> place_in(4, 90, "day"), place_in(4, 90, "week")
     ((4, 3), (1, 1))
@@ -98,7 +98,7 @@ class BidPrices:
         return [0, *(np.searchsorted(self.levels, np.arange(1, self.levels[-1] + 1), side="right") - 1).tolist()]
 
     def price(self, slot: int, left: int) -> float:
-        """Give the price in a slot with so many places left."""
+        """Return the price in a slot with so many places left."""
         return self.prices[slot][self.level[min(max(left, 0), self.levels[-1])]]
 
     @property
@@ -185,7 +185,7 @@ def fit_bids(arrivals: Arrivals, *, limit: int, per: Per) -> BidPrices | None:
 
 
 def _expected(arrivals: Arrivals, wanted: IntArray, per: Per) -> tuple[IntArray, FloatArray, FloatArray, BoolArray]:
-    """Give slot, chance to come in one period, gain and need of the events that want a place, by falling time.
+    """Return slot, chance to come in one period, gain and need of the events that want a place, by falling time.
 
     An event that came on one of n days comes with chance 1 / n, and more where it stands for others too. For weeks the
     days are those of its weekday; where a weekday was never observed, all days stand for each.
@@ -209,7 +209,7 @@ def _expected(arrivals: Arrivals, wanted: IntArray, per: Per) -> tuple[IntArray,
 
 
 def _level_starts(limit: int) -> tuple[int, ...]:
-    """Give every number up to `FINE`, then steps of a tenth, up to the limit, which is the last.
+    """Return every number up to `FINE`, then steps of a tenth, up to the limit, which is the last.
 
     >>> _level_starts(3), _level_starts(40)[-3:]
     ((1, 2, 3), (35, 38, 40))

@@ -118,7 +118,7 @@ def check_expressions(project: Project, frame: pl.DataFrame) -> None:
 
 
 def bare_policy(project: Project) -> Policy:
-    """Give the policy as the project file states it, before anything is chosen: no thresholds, no prices."""
+    """Return the policy as the project file states it, before anything is chosen: no thresholds, no prices."""
     rules = tuple(
         PolicyRule(rule.name or f"rule {i + 1}", rule.when, rule.action) for i, rule in enumerate(project.rules)
     )
@@ -175,7 +175,7 @@ def _with_thresholds(
 def _with_segments(
     policy: Policy, by: str, values: pl.Series, ground: Ground, fit: FitReport
 ) -> tuple[Policy, FitReport]:
-    """Give thresholds of their own to the segments whose gain is shown, and report every segment."""
+    """Return thresholds of their own to the segments whose gain is shown, and report every segment."""
     cases = Cases(ground.y_true, ground.y_prob, _floored(policy, ground), ground.clusters)
     found, held = choose_segments(values, cases, policy.actions[1:])
     rest = ~values.is_in([item.value for item in found]).fill_null(value=False).to_numpy()
@@ -186,14 +186,14 @@ def _with_segments(
 
 
 def _floored(bare: Policy, ground: Ground) -> FloatArray:
-    """Give the money of each threshold's action on the true outcome, a rule's demand taken into account."""
+    """Return the money of each threshold's action on the true outcome, a rule's demand taken into account."""
     outcome = ground.outcome
     wanted = np.maximum(np.arange(outcome.shape[1])[None, :], ground.floor(bare)[:, None])
     return np.asarray(np.take_along_axis(outcome, wanted, axis=1), dtype=np.float64)
 
 
 def _threshold_cuts(groups: ScoreGroups, ground: Ground, constraints: tuple[Constraint, ...]) -> IntArray:
-    """Give the cuts of the mildest threshold that keep the constraints."""
+    """Return the cuts of the mildest threshold that keep the constraints."""
     outcomes = _outcomes(ground)
     kept = feasible_cuts(constraints, ground.y_prob, outcomes, confidence=ground.confidence)
     free = np.unique(ground.y_prob[~outcomes.always])[::-1]
@@ -216,14 +216,14 @@ def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, Th
 
 
 def _benefit(policy: Policy, ground: Ground) -> FloatArray:
-    """Give what the best alert of each event saves in expectation against allowing it, the usual prices taken off."""
+    """Return what the best alert of each event saves in expectation against allowing it, the usual prices taken off."""
     expected = policy.priced(ground.y_prob, ground.table) + _usual_prices(policy)
     allow = policy.matrix.pass_code
     return np.asarray(expected[:, allow] - np.delete(expected, allow, axis=1).min(axis=1), dtype=np.float64)
 
 
 def _alert_price(policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> float:
-    """Give the money per alert that keeps the constraints at the least expected cost; 0 where none is needed.
+    """Return the money per alert that keeps the constraints at the least expected cost; 0 where none is needed.
 
     With a price, alerts are the events whose expected benefit exceeds it, so every price is a cut by benefit.
     """
@@ -268,12 +268,12 @@ def _held_under_capacity(policy: Policy, ground: Ground, constraints: tuple[Cons
 
 
 def _usual_prices(policy: Policy) -> FloatArray:
-    """Give the price of a place as a day or week begins, for each action, shape ``(n_actions,)``."""
+    """Return the price of a place as a day or week begins, for each action, shape ``(n_actions,)``."""
     return np.array([policy.bids[name].opening if name in policy.bids else 0.0 for name in policy.actions])
 
 
 def _with_bids(bare: Policy, ground: Ground) -> Policy:
-    """Give each scarce action the price of its places; of several, one after the other, twice."""
+    """Price the slots of each capacity-limited action; with several, one after the other, twice."""
     policy = bare
     for _round in range(2 if len(bare.capacity) > 1 else 1):
         for limit in bare.capacity:
@@ -285,7 +285,7 @@ def _with_bids(bare: Policy, ground: Ground) -> Policy:
 
 
 def _arrivals(policy: Policy, ground: Ground, limit: CapacityLimit) -> Arrivals:
-    """Give what a scarce action would gain on each event against the best other one, and where a rule demands it."""
+    """Return what a scarce action would gain on each event against the best other one, and where a rule demands it."""
     came = ground.crowd.take(~ground.lead)
     code, floor = policy.matrix.code(limit.action), came.floor(policy)
     expected = policy.priced(came.y_prob, came.table) + _usual_prices(policy)
@@ -339,7 +339,7 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
 
 
 def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> dict[str, CodeArray | None]:
-    """Give the actions of the policy that is chosen without a part, by its name; None where the rest cannot be kept."""
+    """Return the actions of the policy chosen without one of its parts; None if the remaining limits cannot be met."""
     found: dict[str, CodeArray | None] = {}
     if ground.y_raw is not None:
         found["calibration"] = _chosen(bare, replace(ground, crowd=ground.crowd.seeing(ground.y_raw)), constraints)
@@ -358,7 +358,7 @@ def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, 
 
 
 def _chosen(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> CodeArray | None:
-    """Give the actions of the policy chosen on a ground; None where the constraints cannot be kept there."""
+    """Return the actions of the policy chosen on a ground; None where the constraints cannot be kept there."""
     try:
         return ground.decide(_fitted(bare, ground, constraints)[0])
     except ProjectError:
@@ -385,7 +385,7 @@ def _rules_backtest(policy: Policy, ground: Ground) -> RulesReport:
 
 
 def _with_rules(policy: Policy, ground: Ground, places: list[int]) -> CodeArray:
-    """Give the actions with some of the rules alone."""
+    """Return the actions with some of the rules alone."""
     masks = [ground.crowd.rule_masks[place] for place in places]
     some = replace(ground, crowd=replace(ground.crowd, rule_masks=masks))
     return some.decide(replace(policy, rules=tuple(policy.rules[place] for place in places)))
@@ -451,7 +451,7 @@ def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) ->
 
 
 def _as_good(item: Alternative, cost: float) -> bool:
-    """Say whether a simpler policy costs at most the tolerance of a plateau more, and is not shown to cost more."""
+    """Return whether a simpler policy costs at most the tolerance of a plateau more, and is not shown to cost more."""
     value, low = item.dearer_by.value, item.dearer_by.low
     return low is not None and low <= 0 and value is not None and value <= TOLERANCE * abs(cost)
 
@@ -485,7 +485,7 @@ def _one_threshold(free: Policy, ground: Ground, action: str) -> Policy:
 
 
 def _hindsight_cost(policy: Policy, ground: Ground) -> float:
-    """Give the money if the scarce places went to the highest expected benefits of the whole day or week."""
+    """Return the money if the scarce places went to the highest expected benefits of the whole day or week."""
     crowd = ground.crowd
     codes = hindsight(policy, policy.priced(crowd.y_prob, crowd.table), crowd.floor(policy), crowd.when)
     return ground.cost(codes[ground.judged])

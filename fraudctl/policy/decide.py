@@ -42,7 +42,7 @@ class PolicyRule:
     """The action that it demands at least."""
 
     def holds(self, frame: pl.DataFrame, *, timezone: str) -> npt.NDArray[np.bool_]:
-        """Say for which rows the condition is true; null is false. Shape ``(n_events,)``."""
+        """Return for which rows the condition is true; null is false. Shape ``(n_events,)``."""
         expr = compile_row_sql(self.when, allowed=readable(frame), where=f"rule {self.name!r}")
         result = expr.apply(frame, timezone=timezone)
         if result.dtype != pl.Boolean:
@@ -108,7 +108,7 @@ class Policy:
         return self if self.segments is None or self.segments.thresholds else replace(self, segments=None)
 
     def decide(self, frame: pl.DataFrame, y_prob: FloatArray, *, used: CapacityUse | None = None) -> CodeArray:
-        """Give the action of each event.
+        """Return the action of each event.
 
         Parameters
         ----------
@@ -140,13 +140,13 @@ class Policy:
         return self.decide_arrays(y_prob, table, rule_masks=masks, when=when, segment=segment, used=used)
 
     def segment(self, frame: pl.DataFrame) -> IntArray | None:
-        """Give the position of each event's segment among those with thresholds of their own, -1 for the rest."""
+        """Return the position of each event's segment among those with thresholds of their own, -1 for the rest."""
         if self.segments is None or not self.segments.thresholds:
             return None
         return self.segments.place(self.segments.values(frame, timezone=self.timezone))
 
     def when(self, frame: pl.DataFrame) -> dict[Per, Moments]:
-        """Give where the events lie in the days or weeks that the policy has capacities for."""
+        """Return where the events lie in the days or weeks that the policy has capacities for."""
         pers = dict.fromkeys(item.per for item in self.capacity)
         return {per: local_moments(frame["event_time"], per, self.timezone) for per in pers}
 
@@ -199,14 +199,14 @@ class Policy:
         return serve_in_turn(priced, floor, scarce, used=used)
 
     def scarce(self, when: Mapping[Per, Moments]) -> list[Scarce]:
-        """Give the scarce actions with their places and prices."""
+        """Return the scarce actions with their places and prices."""
         return [
             Scarce(self.matrix.code(item.action), item, self.bids.get(item.action), when[item.per])
             for item in self.capacity
         ]
 
     def cut(self, y_prob: FloatArray, segment: IntArray | None) -> CodeArray:
-        """Give the harshest action whose threshold each probability reaches, by the thresholds of its segment."""
+        """Return the harshest action whose threshold each probability reaches, by the thresholds of its segment."""
         code = self._reached(y_prob, self.thresholds)
         if self.segments is not None and segment is not None:
             for place, own in enumerate(self.segments.thresholds.values()):
@@ -222,20 +222,20 @@ class Policy:
         return code
 
     def priced(self, y_prob: FloatArray, cost_table: FloatArray | None) -> FloatArray:
-        """Give the expected cost of each action and the price of an alert, shape ``(n_events, n_actions)``."""
+        """Return the expected cost of each action and the price of an alert, shape ``(n_events, n_actions)``."""
         if cost_table is None:
             msg = "a policy by expected cost needs the costs of each event"
             raise DataError(msg)
         return expected_cost(cost_table, y_prob) + self.price_row()
 
     def price_row(self) -> FloatArray:
-        """Give the price of an alert for each action, shape ``(n_actions,)``."""
+        """Return the price of an alert for each action, shape ``(n_actions,)``."""
         row = np.full(len(self.actions), self.alert_price)
         row[self.matrix.pass_code] = 0.0
         return row
 
     def floor(self, rule_masks: list[npt.NDArray[np.bool_]], n_events: int) -> CodeArray:
-        """Give the harshest action that a rule demands of each event; 0 where none holds."""
+        """Return the harshest action that a rule demands of each event; 0 where none holds."""
         found = np.zeros(n_events, dtype=np.int8)
         for rule, mask in zip(self.rules, rule_masks, strict=True):
             found = np.maximum(found, mask * np.int8(self.matrix.code(rule.action)))

@@ -12,5 +12,5 @@ _UNREADABLE: Final = frozenset({"label", "label_time", "y_score", "y_prob", "fol
 
 
 def readable(frame: pl.DataFrame) -> list[str]:
-    """Give the columns that an expression may read: nothing of the outcome, and nothing of the model."""
+    """Return the columns that an expression may read: nothing of the outcome, and nothing of the model."""
     return [name for name in frame.columns if name not in _UNREADABLE]

@@ -91,11 +91,11 @@ class Ground(KnownOutcomes):
         return self.seen.floor(policy)
 
     def cost(self, codes: CodeArray) -> float:
-        """Give the money of actions on the true outcomes."""
+        """Return the money of actions on the true outcomes."""
         return float((self.weight * taken_cost(self.table, codes, self.y_true)).sum())
 
     def dearer(self, codes: CodeArray, than: CodeArray) -> Estimate:
-        """Give by how much actions cost more than others, in money, with the paired interval."""
+        """Return by how much actions cost more than others, in money, with the paired interval."""
         pair = [
             ratios.cost(self.y_true, taken_cost(self.table, item, self.y_true), weight=self.weight)
             for item in (codes, than)

@@ -12,7 +12,7 @@ from fraudctl.features.batch.jit import jit
 def place_values(
     gain: FloatArray, forced: AnyArray, chance: FloatArray, slot: IntArray, n_slots: int, n_places: int
 ) -> FloatArray:
-    """Give what one more place is worth, shape ``(n_slots, n_places)``: column k - 1 with k places left.
+    """Return what one more place is worth, shape ``(n_slots, n_places)``: column k - 1 with k places left.
 
     ``value[k]`` is the expected benefit of what is still to come with k places left, counted backwards from the end of
     the period: an event that comes with probability q and would gain g is served where g exceeds the value of the place
@@ -44,7 +44,7 @@ def place_values(
 
 @jit
 def cheapest(priced: FloatArray, room: AnyArray, first: int, last: int) -> int:
-    """Give the cheapest action with room in ``[first, last)``, of equals the mildest; -1 where none has room."""
+    """Return the cheapest action with room in ``[first, last)``, of equals the mildest; -1 where none has room."""
     code = -1
     for a in range(first, last):
         if room[a] and (code < 0 or priced[a] < priced[code]):
@@ -54,7 +54,7 @@ def cheapest(priced: FloatArray, room: AnyArray, first: int, last: int) -> int:
 
 @jit
 def pick(priced: FloatArray, room: AnyArray, floor: int) -> int:
-    """Give the action of one event; see `places.serve_in_turn`."""
+    """Return the action of one event; see `places.serve_in_turn`."""
     n_actions = len(priced)
     if floor > np.argmin(priced):
         for a in range(floor, n_actions):

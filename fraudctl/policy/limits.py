@@ -36,7 +36,7 @@ class Constraint:
         return f"{self.metric} {' and '.join(parts)}"
 
     def kept_by(self, found: Estimate) -> bool:
-        """Say whether the end of an interval keeps the bound; never where it is not known."""
+        """Return whether the end of an interval keeps the bound; never where it is not known."""
         if found.low is None or found.high is None:
             return False
         low, high = self.at_least, self.at_most
@@ -69,7 +69,7 @@ class CutCurve:
     high: FloatArray
 
     def feasible(self, constraint: Constraint) -> BoolArray:
-        """Say at which cuts the interval keeps the bound; never where it is undefined."""
+        """State at which cuts the interval keeps the bound; never where it is undefined."""
         keeps = np.isfinite(self.low) & np.isfinite(self.high)
         if constraint.at_least is not None:
             keeps &= self.low >= constraint.at_least
@@ -79,7 +79,7 @@ class CutCurve:
 
 
 def cut_curve(metric: str, order_by: FloatArray, outcomes: AlertOutcomes, *, confidence: float) -> CutCurve:
-    """Give a metric and its interval at every cut of ``order_by`` (falling; equal values are cut together)."""
+    """Return a metric and its interval at every cut of ``order_by`` (falling; equal values are cut together)."""
     place = np.where(outcomes.always, np.inf, order_by)
     order = np.argsort(-place, kind="stable")
     ranked = place[order]
@@ -104,7 +104,7 @@ def cut_curve(metric: str, order_by: FloatArray, outcomes: AlertOutcomes, *, con
 
 
 def _fewest(counts: BoolArray, ways: list[IntArray], stops: IntArray, *, grows: bool) -> IntArray:
-    """Give how many clusters carry information at every cut, of the entity that has the fewest."""
+    """Return how many clusters carry information at every cut, of the entity that has the fewest."""
     found = []
     for codes in ways or [np.arange(len(counts))]:
         rows = np.flatnonzero(counts)
@@ -116,7 +116,7 @@ def _fewest(counts: BoolArray, ways: list[IntArray], stops: IntArray, *, grows: 
 
 
 def alerted(metric: str, alert: BoolArray, outcomes: AlertOutcomes) -> Ratio:
-    """Give a constrained metric of some alerts as the ratio that an evaluation takes."""
+    """Return a constrained metric of some alerts as the ratio that an evaluation takes."""
     y_true, weight = outcomes.y_true, outcomes.weight
     if metric == "precision":
         return ratios.precision(y_true, alert, weight=weight)
@@ -130,7 +130,7 @@ def alerted(metric: str, alert: BoolArray, outcomes: AlertOutcomes) -> Ratio:
 
 
 def _parts(metric: str, outcomes: AlertOutcomes) -> tuple[FloatArray, FloatArray]:
-    """Give the numerator of an alerted event, and the denominator (of alerted events for precision, else of all)."""
+    """Return the numerator of an alerted event, and the denominator (of alerted events for precision, else of all)."""
     fraud, weight = outcomes.y_true == 1, outcomes.weight
     if metric == "precision":
         return weight * fraud, weight
@@ -177,7 +177,7 @@ class _Sums:
         return cls(_cumulated(a), np.full(size, b.sum()), aa, _cumulated(a * whole), np.full(size, squares))
 
     def variance(self, stops: IntArray, value: FloatArray) -> FloatArray:
-        """Give the variance of the ratio ``value`` at the given numbers of alerted events."""
+        """Return the variance of the ratio ``value`` at the given numbers of alerted events."""
         spread = self.aa[stops] - 2 * value * self.ab[stops] + value**2 * self.bb[stops]
         return np.asarray(np.maximum(spread, 0.0) / self.denominator[stops] ** 2, dtype=np.float64)
 
@@ -187,7 +187,7 @@ def _cumulated(values: FloatArray) -> FloatArray:
 
 
 def _sum_before(values: FloatArray, codes: IntArray) -> FloatArray:
-    """Give for each event the sum of ``values`` over earlier events of its cluster."""
+    """Return for each event the sum of ``values`` over earlier events of its cluster."""
     order = np.argsort(codes, kind="stable")
     running = np.cumsum(values[order]) - values[order]
     ranked = codes[order]
@@ -199,7 +199,7 @@ def _sum_before(values: FloatArray, codes: IntArray) -> FloatArray:
 def feasible_cuts(
     constraints: tuple[Constraint, ...], order_by: FloatArray, outcomes: AlertOutcomes, *, confidence: float
 ) -> BoolArray:
-    """Say which cuts keep every constraint, shape ``(n_cuts,)``.
+    """Return which cuts keep every constraint, shape ``(n_cuts,)``.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def _explain(curves: dict[Constraint, CutCurve], kept: dict[Constraint, BoolArra
 
 
 def _best(item: Constraint, curve: CutCurve, rates: FloatArray) -> str:
-    """Say how near a constraint that binds alone can be come to."""
+    """Return how near a constraint that binds alone can be come to."""
     if not np.isfinite(curve.low).any():
         why = "" if np.isnan(curve.value).all() else f": fewer than {MIN_CLUSTERS} clusters carry information"
         return f"{item} has no known interval at any threshold{why}"

@@ -31,19 +31,19 @@ class CapacityUse:
         self._counts: Counter[tuple[str, int]] = Counter()
 
     def take(self, action: str, period: IntArray) -> None:
-        """Note one more place for each of the given periods."""
+        """Record one more place for each of the given periods."""
         self._counts.update((action, int(number)) for number in period)
 
     def count(self, action: str, period: int) -> int:
-        """Give the places that an action has taken in one period."""
+        """Return the places that an action has taken in one period."""
         return self._counts[action, period]
 
     def add(self, action: str, period: int) -> None:
-        """Note one more place in one period."""
+        """Record one more place in one period."""
         self._counts[action, period] += 1
 
     def to_list(self) -> list[list[Any]]:
-        """Give what was taken as JSON: action, period, places."""
+        """Return what was taken as JSON: action, period, places."""
         return [[action, period, places] for (action, period), places in sorted(self._counts.items())]
 
     @classmethod
@@ -157,7 +157,7 @@ def _served(cost: FloatArray, floor: CodeArray, scarce: list[Scarce], periods: I
 
 
 def _places(scarce: list[Scarce], used: CapacityUse | None, n_events: int) -> tuple[IntArray, IntArray]:
-    """Give for each scarce action the place of every event's period in the second array: the places left in each."""
+    """Return for each scarce action the place of every event's period in the second array: the places left in each."""
     rows, left, start = np.empty((len(scarce), n_events), dtype=np.int64), [], 0
     for j, item in enumerate(scarce):
         numbers, place = np.unique(item.moments.period, return_inverse=True)

@@ -301,7 +301,7 @@ def _named(names: Sequence[str], codes: npt.NDArray[Any]) -> pl.Series:
 
 
 def by_model(decided_by: pl.Series) -> npt.NDArray[np.bool_]:
-    """Say for each row of a `DECIDED_BY` column whether the model's probability decided; null is not."""
+    """State for each row of a `DECIDED_BY` column whether the model's probability decided; null is not."""
     kinds = decided_by.struct.field("kind")
     return np.asarray(kinds.is_in(list(MODEL_KINDS)).fill_null(value=False).to_numpy(), dtype=np.bool_)
 

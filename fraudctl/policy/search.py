@@ -125,7 +125,7 @@ def _forbid(step: FloatArray, alert_cuts: IntArray | None) -> FloatArray:
 
 
 def _plateau(step: FloatArray, cut: int, slack: float) -> tuple[int, int]:
-    """Give the first and last cut of the unbroken run around ``cut`` that costs at most ``slack`` more."""
+    """Return the first and last cut of the unbroken run around ``cut`` that costs at most ``slack`` more."""
     dear = np.flatnonzero(step > step[cut] + slack)
     place = np.searchsorted(dear, cut)
     first = int(dear[place - 1]) + 1 if place > 0 else 0
@@ -161,7 +161,7 @@ def threshold_interval(
     confidence: float,
     replicates: int = 200,
 ) -> list[tuple[float | None, float | None]]:
-    """Give the bootstrap interval of each exact threshold: whole clusters of the coarsest entity are drawn.
+    """Return the bootstrap interval of each exact threshold: whole clusters of the coarsest entity are drawn.
 
     An end is None where in that tail the best is that no event gets the action.
     """
@@ -182,7 +182,7 @@ def threshold_interval(
 
 
 def coarsest(clusters: Clusters) -> tuple[IntArray, int]:
-    """Give the cluster of each event for the entity that has the fewest, and how many there are."""
+    """Return the cluster of each event for the entity that has the fewest, and how many there are."""
     if not clusters.codes:
         return np.arange(clusters.n_events), clusters.n_events
     place = int(np.argmin(clusters.sizes))

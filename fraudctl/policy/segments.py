@@ -51,7 +51,7 @@ class Segments:
     thresholds: dict[str, Thresholds] = field(default_factory=dict)
 
     def values(self, frame: pl.DataFrame, *, timezone: str) -> pl.Series:
-        """Give the segment of each event as text, null where there is none.
+        """Return the segment of each event as text, null where there is none.
 
         Raises
         ------
@@ -67,13 +67,13 @@ class Segments:
         return found.cast(pl.String)
 
     def place(self, values: pl.Series) -> IntArray:
-        """Give the position of each value in `thresholds`, -1 for the common ones."""
+        """Return the position of each value in `thresholds`, -1 for the common ones."""
         places = {value: at for at, value in enumerate(self.thresholds)}
         return values.replace_strict(places, default=-1, return_dtype=pl.Int64).to_numpy()
 
 
 def as_text(value: Any) -> str | None:
-    """Give one value as `Segments.values` gives it.
+    """Return one value as `Segments.values` gives it.
 
     >>> as_text("web"), as_text(5), as_text(True), as_text(None)
     ('web', '5', 'true', None)
@@ -130,7 +130,7 @@ class SegmentFound:
 
     @property
     def why(self) -> str:
-        """Say in words what was decided."""
+        """State in words what was decided."""
         if self.gain.low is None or self.gain.high is None:
             return "common: the gain is not known"
         if self.thresholds is None:
@@ -168,7 +168,7 @@ def choose_segments(values: pl.Series, cases: Cases, actions: tuple[str, ...]) -
 
 
 def _gain(cases: Cases, rows: BoolArray, common: FloatArray, own: FloatArray, *, confidence: float) -> Estimate:
-    """Give by how much the common thresholds cost more than a segment's own.
+    """Return by how much the common thresholds cost more than a segment's own.
 
     Where both differ on a few events only, these may happen to agree; so the standard error is never below what one
     typical fraud is worth, caught against missed.
@@ -186,7 +186,7 @@ def _tried(values: pl.Series, y_true: npt.NDArray[np.int8]) -> list[str]:
 
 
 def _out_of_sample(cases: Cases, masks: list[BoolArray]) -> tuple[FloatArray, list[FloatArray]]:
-    """Give the money of each event under common thresholds, and under each segment's own, chosen without its part."""
+    """Return the money of each event under common thresholds, and under each segment's own, chosen without its part."""
     codes, n_clusters = coarsest(cases.clusters)
     part = np.random.default_rng(0).permutation(n_clusters)[codes] % PARTS
     common = np.zeros(len(part))
@@ -206,7 +206,7 @@ def _best(cases: Cases, rows: BoolArray) -> list[float | None]:
 
 
 def _money(cases: Cases, rows: BoolArray, thresholds: list[float | None]) -> FloatArray:
-    """Give the money of some events under thresholds, which rise with harshness."""
+    """Return the money of some events under thresholds, which rise with harshness."""
     y_prob = cases.y_prob[rows]
     reached = [np.zeros(len(y_prob), dtype=bool) if cut is None else y_prob >= cut for cut in thresholds]
     code = np.maximum.reduce([taken * (at + 1) for at, taken in enumerate(reached)])

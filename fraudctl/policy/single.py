@@ -58,7 +58,7 @@ class SinglePolicy:
         segment: str | None = None,
         used: CapacityUse | None = None,
     ) -> tuple[int, tuple[str, int] | None]:
-        """Give the position of the event's action in `actions`, and the place of a limited action that it took.
+        """Return the position of the event's action in `actions`, and the place of a limited action that it took.
 
         Parameters
         ----------
@@ -184,12 +184,12 @@ class SinglePolicy:
 
 
 def _cheapest(priced: list[float], codes: Sequence[int]) -> int:
-    """Give the code of lowest cost; of equals the mildest."""
+    """Return the code of lowest cost; of equals the mildest."""
     return min(codes, key=priced.__getitem__)
 
 
 def _money(cell: CostCell, event: Mapping[str, Any]) -> float:
-    """Give what `Cell.per_event` gives for one event."""
+    """Return what `Cell.per_event` gives for one event."""
     money = cell.fixed
     if cell.rate != 0.0:
         money += cell.rate * (event.get("amount") or 0.0)

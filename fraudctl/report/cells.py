@@ -12,7 +12,7 @@ from fraudctl.text.sentences import Sentence
 
 
 def few(n: int, one: str) -> Sentence | None:
-    """Say that there are too few errors to conclude from; None where there are enough."""
+    """State that there are too few errors to conclude from; None where there are enough."""
     return hint(Few(n, MIN_ERRORS), one) if n < MIN_ERRORS else None
 
 

@@ -58,7 +58,7 @@ def ticks(kind: Literal["money", "number", "share"], count: int = 5) -> Spec:
 
 
 def colour(name: str) -> str:
-    """Give the light colour of a name in `PALETTE`."""
+    """Return the light colour of a name in `PALETTE`."""
     return PALETTE[name][0]
 
 

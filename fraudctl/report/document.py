@@ -130,7 +130,7 @@ class ReportTable:
     folded: bool = False
 
     def glossary(self) -> tuple[str, ...]:
-        """Give what the names of columns leave open, one sentence part each."""
+        """Return what the names of columns leave open, one sentence part each."""
         return tuple(f"{column.name}: {column.help}" for column in self.columns if column.help)
 
 
@@ -181,7 +181,7 @@ class Document:
     footer: str = ""
 
     def sentences(self) -> tuple[Sentence, ...]:
-        """Give every sentence, in the order in which they appear."""
+        """Return every sentence, in the order in which they appear."""
         blocks = [block for section in self.sections for block in section.blocks]
         leads = [section.lead for section in self.sections]
         return (
@@ -194,11 +194,11 @@ class Document:
         )
 
     def charts(self) -> tuple[Chart, ...]:
-        """Give all charts in the order in which they appear."""
+        """Return all charts in the order in which they appear."""
         return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Chart))
 
     def bars(self) -> tuple[Bar, ...]:
-        """Give all proportion bars in the order in which they appear."""
+        """Return all proportion bars in the order in which they appear."""
         return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Bar))
 
 

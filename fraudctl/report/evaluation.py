@@ -101,7 +101,7 @@ def _judged(e: Evaluation) -> EvaluationScope:
 
 
 def _balance(e: Evaluation) -> Balance | None:
-    """Give the money behind savings with the base that it was measured against; None where it is not known."""
+    """Return the money behind savings with the base that it was measured against; None where it is not known."""
     sums = e.money.sums
     if sums is None:
         return None

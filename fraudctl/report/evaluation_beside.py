@@ -91,7 +91,7 @@ def _difference_range(name: str, item: Estimate, e: Evaluation) -> Cell:
 
 
 def _under_other_costs(beside: ChampionOutcome) -> Iterator[Block]:
-    """Say whether the better model would be another if a cost were half to double what the project says."""
+    """Return whether the better model would be another if a cost were half to double what the project says."""
     rows = beside.cost_sensitivity
     changed = tuple(f"{row.cost} × {number(row.factor)}" for row in rows if row.changes)
     if changed:

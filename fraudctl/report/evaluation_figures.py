@@ -19,14 +19,14 @@ def words(name: str) -> str:
 
 
 def figure(name: str, value: float | None, e: Evaluation) -> Cell:
-    """Give the value of a metric."""
+    """Return the value of a metric."""
     if value is None:
         return Cell("–", "")
     return Cell(say(name, value, currency_of(e)), round(value, 9))
 
 
 def currency_of(e: Evaluation) -> str:
-    """Give the currency of an evaluation."""
+    """Return the currency of an evaluation."""
     return e.money.currency
 
 
@@ -41,14 +41,14 @@ def say(name: str, value: float, currency: str) -> str:
 
 
 def interval(name: str, item: Estimate, e: Evaluation) -> Cell:
-    """Give the interval of a metric."""
+    """Return the interval of a metric."""
     if item.low is None or item.high is None:
         return Cell("–", "")
     return Cell(f"{say(name, item.low, currency_of(e))} to {say(name, item.high, currency_of(e))}", round(item.low, 9))
 
 
 def estimate(name: str, item: Estimate) -> Cell:
-    """Give a metric as a share or a number."""
+    """Return a metric as a share or a number."""
     if item.value is None:
         return Cell("–", "")
     return Cell(percent(item.value, 1) if _share(name) else number(item.value), round(item.value, 9))

@@ -40,7 +40,7 @@ MAY: Final = {
 
 @sentence
 def headline(gate: GateResult, balance: Balance | None) -> str:
-    """Say the verdict and what the model saves against the base that was used."""
+    """State the verdict and what the model saves against the base that was used."""
     may = MAY[gate.verdict]
     if balance is None:
         return f"{may}its figures are not known" if may else "The figures of this model are not known"
@@ -56,7 +56,7 @@ def headline(gate: GateResult, balance: Balance | None) -> str:
 
 @sentence
 def judged(item: EvaluationScope) -> str:
-    """Say what was evaluated, and what the model knew."""
+    """Return what was evaluated, and what the model knew."""
     known = "the others"
     if item.as_of is not None:
         known = f"what was known on {day(item.as_of.astimezone(ZoneInfo(item.timezone)))}"
@@ -66,13 +66,13 @@ def judged(item: EvaluationScope) -> str:
 
 @sentence
 def costs(words: tuple[str, ...]) -> str:
-    """Say the cost model."""
+    """State the cost model."""
     return f"Costs: {'; '.join(words)}."
 
 
 @sentence
 def rule_head(rule: RuleResult) -> str:
-    """Say the verdict of a rule."""
+    """State the verdict of a rule."""
     return f"{rule.name}: {rule.verdict}."
 
 
@@ -84,7 +84,7 @@ def saved(balance: Balance) -> str:
 
 @sentence
 def rate(item: Rate) -> str:
-    """Say what a rate is, with its interval."""
+    """Return what a rate is, with its interval."""
     told = {"recall": "of frauds are alerted", "precision": "of alerts are fraud"}
     return told[item.name] + _between(item.estimate)
 
@@ -95,13 +95,13 @@ def _between(item: Estimate) -> str:
 
 @sentence
 def recall_lead(item: Rate) -> str:
-    """Say the recall."""
+    """State the recall."""
     return f"It alerts on {percent(item.estimate.value or 0.0)} of the frauds{_between(item.estimate)}."
 
 
 @sentence
 def saving(balance: Balance) -> str:
-    """Say what is saved, against what, and how much of what a perfect model would save."""
+    """Return what is saved, against what, and how much of what a perfect model would save."""
     if balance.saved == 0:
         return f"Nothing: it costs what “{balance.base.words}” would, the cheapest constant action."
     if balance.saved < 0:
@@ -115,7 +115,7 @@ def saving(balance: Balance) -> str:
 
 @sentence
 def loss_curve(item: LossCurve) -> str:
-    """Say the lowest loss by one threshold, and what the policy lost."""
+    """State the lowest loss by one threshold, and what the policy lost."""
     return (
         f"Money lost by one threshold. Of {count(item.n, 'threshold')} the lowest is "
         f"{money(item.cost, item.currency)} at probability {number(item.threshold)}; within 1 % from "
@@ -139,27 +139,27 @@ def _range(low: float, high: float) -> str:
 
 @sentence
 def at_confidence(words: str, item: Rate) -> str:
-    """Say the confidence of a table's intervals."""
+    """State the confidence of a table's intervals."""
     return f"{words}; intervals at {percent(item.confidence)}"
 
 
 @sentence
 def precision_recall(item: CurvePoints) -> str:
-    """Say where the curve begins, and where the policy stands."""
+    """Return where the curve begins, and where the policy stands."""
     now = "" if item.here is None else f" This policy: {percent(item.here.y)} at {percent(item.here.x)}."
     return f"Precision against recall at all thresholds, from {percent(item.points[0].y)} at the highest.{now}"
 
 
 @sentence
 def reliability(item: CurvePoints) -> str:
-    """Say the observed share of fraud by predicted probability."""
+    """State the observed share of fraud by predicted probability."""
     points = "; ".join(f"{number(point.x)} → {number(point.y)}" for point in item.points)
     return f"Observed share of fraud against predicted probability: {points}"
 
 
 @sentence
 def off(item: Rate) -> str:
-    """Say how far probabilities are off."""
+    """Return how far probabilities are off."""
     error = number(100 * (item.estimate.value or 0.0), 2)
     return (
         f"Probabilities are off by {error} percentage points on average over bins of equal size; the diagonal is "
@@ -169,7 +169,7 @@ def off(item: Rate) -> str:
 
 @sentence
 def worst_days(item: Worst, currency: str) -> str:
-    """Say which day lost most, and on how many days the model cost more than the base of savings."""
+    """Return which day lost most, and on how many days the model cost more than the base of savings."""
     shown = [day(at) for at in item.at[:3]]
     days = listed([*shown, f"{len(item.at) - 3} more"] if len(item.at) > 3 else shown)
     each = "" if len(item.at) == 1 else " each"
@@ -182,7 +182,7 @@ def worst_days(item: Worst, currency: str) -> str:
 
 @sentence
 def pooled(parts: tuple[Period, ...]) -> str:
-    """Say how many periods are judged together, and how."""
+    """Return how many periods are judged together, and how."""
     return (
         f"{count(len(parts), 'period')} are judged together. For all but the last, model and champion were refitted on "
         "what was known before the period, with the settings that they have; the settings themselves were searched "
@@ -201,7 +201,7 @@ def lowest_recall(item: LowestRecall) -> str:
 
 @sentence
 def gate_lead(gate: GateResult) -> str:
-    """Say why the verdict is what it is."""
+    """Return why the verdict is what it is."""
     text = gate.reason or f"The verdict is {gate.verdict}."
     return text[0].upper() + text[1:].removesuffix(".") + "."
 
@@ -214,21 +214,21 @@ def gate_note(text: str) -> str:
 
 @sentence
 def control(gate: GateResult) -> str:
-    """Say what shuffled scores do under the same rules."""
+    """Return what shuffled scores do under the same rules."""
     told = "pass, so these rules cannot tell a model from noise"
     return f"Negative control: shuffled scores {told if gate.control == 'pass' else 'do not pass, as they should'}."
 
 
 @sentence
 def rows_timed(item: EvaluationScope, when: Period) -> str:
-    """Say which events count, to the second."""
+    """Return which events count, to the second."""
     span = f"from {when.from_time.isoformat()} until before {when.until.isoformat()}"
     return f"{count(item.rows, 'mature, labelled event')} {span}."
 
 
 @sentence
 def rows_by_chance(item: RandomTest) -> str:
-    """Say which events count under a random split."""
+    """Return which events count under a random split."""
     share = percent(item.share)
     return (
         f"{count(item.rows, 'labelled event')}: those of a random {share} (seed {item.seed}) that were not trained on."
@@ -237,7 +237,7 @@ def rows_by_chance(item: RandomTest) -> str:
 
 @sentence
 def left_out(out: Excluded) -> str:
-    """Say how many events of the period were left out."""
+    """Return how many events of the period were left out."""
     known = f"{whole(out.block_known)} of entities already known to be defrauded"
     return (
         f"{whole(out.immature)} immature, {whole(out.unlabelled)} unlabelled, {known}, {whole(out.duplicates)} "
@@ -247,19 +247,19 @@ def left_out(out: Excluded) -> str:
 
 @sentence
 def known_at(item: EvaluationScope) -> str:
-    """Say what the model knew."""
+    """Return what the model knew."""
     return "" if item.as_of is None else f"The model was trained on what was known at {item.as_of.isoformat()}."
 
 
 @sentence
 def policy(words: tuple[str, ...]) -> str:
-    """Say the policy."""
+    """State the policy."""
     return " ".join(words)
 
 
 @sentence
 def clustered(ids: tuple[Ids, ...], item: Rate) -> str:
-    """Say what intervals are drawn over."""
+    """Return what intervals are drawn over."""
     counted = "; ".join(f"{whole(one.n)} {one.entity} ids with fraud" for one in ids)
     return (
         f"{percent(item.confidence)}, two-sided, by entity: events of one card or merchant stand and fall together. "
@@ -269,7 +269,7 @@ def clustered(ids: tuple[Ids, ...], item: Rate) -> str:
 
 @sentence
 def savings_rule(base: ConstantAction | None) -> str:
-    """Say what savings are measured against."""
+    """Return what savings are measured against."""
     rule = (
         "1 - cost / cost of the cheapest constant action: each action taken for all events, as far as its capacity "
         "reaches. A model that only equals it saves nothing; each segment has its own."
@@ -279,7 +279,7 @@ def savings_rule(base: ConstantAction | None) -> str:
 
 @sentence
 def overlap(item: Overlap) -> str:
-    """Say how many events are in training and test, and how far apart the two are."""
+    """Return how many events are in training and test, and how far apart the two are."""
     gap = item.gap_days
     trained = f"{count(item.events, 'event')} of the test {'was' if item.events == 1 else 'were'} trained on."
     if gap is None:
@@ -289,7 +289,7 @@ def overlap(item: Overlap) -> str:
 
 @sentence
 def shared_ids(item: SharedIds) -> str:
-    """Say how many ids of the test were in training."""
+    """Return how many ids of the test were in training."""
     share = "" if item.share_of_frauds is None else f" and {percent(item.share_of_frauds)} of the frauds"
     return (
         f"{whole(item.seen)} of {whole(item.ids)} {item.entity} ids were in training; they have "
@@ -299,7 +299,7 @@ def shared_ids(item: SharedIds) -> str:
 
 @sentence
 def immature(item: ImmatureBounds) -> str:
-    """Say what savings would be at both ends of what immature events may turn out to be."""
+    """Return what savings would be at both ends of what immature events may turn out to be."""
     return (
         f"Savings would be {percent(item.legit, 1)} (against “{item.legit_base}”) if all immature events were "
         f"legitimate, {percent(item.fraud, 1)} (against “{item.fraud_base}”) if all were fraud."
@@ -308,7 +308,7 @@ def immature(item: ImmatureBounds) -> str:
 
 @sentence
 def control_group(item: ControlGroup) -> str:
-    """Say how many events were let through at random."""
+    """Return how many events were let through at random."""
     return (
         f"{count(item.rows, 'event')} with {count(item.frauds, 'fraud')} were let through at random, so no decision "
         "chose the outcomes that were seen."
@@ -317,7 +317,7 @@ def control_group(item: ControlGroup) -> str:
 
 @sentence
 def alone(item: Rate, currency: str) -> str:
-    """Say a metric of the control group."""
+    """State a metric of the control group."""
     found, name = item.estimate, item.name
     if found.value is None or found.low is None or found.high is None:
         return f"{words(name)}, on these alone: {found.reason or 'no interval'}."
@@ -327,7 +327,7 @@ def alone(item: Rate, currency: str) -> str:
 
 @sentence
 def compared(item: Paired) -> str:
-    """Say how much more or less of the base's cost the model saves than the champion."""
+    """Return how much more or less of the base's cost the model saves than the champion."""
     side = "more" if item.value >= 0 else "less"
     clear = item.low is not None and item.high is not None and (item.low > 0 or item.high < 0)
     sure = "beyond what chance allows" if clear else "within what chance allows"
@@ -337,7 +337,7 @@ def compared(item: Paired) -> str:
 
 @sentence
 def same_events(champion: str) -> str:
-    """Say which champion stands beside the model."""
+    """Return which champion stands beside the model."""
     return f"Compared with champion {champion} on the same events."
 
 
@@ -349,7 +349,7 @@ def against(champion: str) -> str:
 
 @sentence
 def paired(items: PairedDifferences) -> str:
-    """Say the differences that a chart shows."""
+    """State the differences that a chart shows."""
     return "Differences from the champion: " + "; ".join(f"{row.metric} {signed(row.value)}" for row in items.items)
 
 

@@ -43,13 +43,13 @@ def headline(item: EventExplanation) -> str:
 
 @sentence
 def decided_at(item: EventExplanation) -> str:
-    """Say when the event was decided, and by which model."""
+    """Return when the event was decided, and by which model."""
     return f"{moment(item.event_time)} UTC · model {item.model}"
 
 
 @sentence
 def hindsight(item: EventExplanation) -> str:
-    """Say the outcome, where it is known by now."""
+    """State the outcome, where it is known by now."""
     outcome = {1: "fraud", 0: "legitimate", None: "not known yet"}[item.label]
     return f"In hindsight: {outcome}."
 
@@ -62,13 +62,13 @@ def expected_loss(action: str) -> str:
 
 @sentence
 def decided_by(item: EventExplanation) -> str:
-    """Say by what the action was decided."""
+    """State by what the action was decided."""
     return decided_words(item.decided_by, item.action)
 
 
 @sentence
 def reasons_lead(item: EventExplanation) -> str:
-    """Say what speaks most for a decision of the model, or that the model did not decide."""
+    """Return what speaks most for a decision of the model, or that the model did not decide."""
     by = item.decided_by
     if not by.by_model:
         return f"These did not decide: a {by.kind} did. By the model alone it would have been {by.instead_of}."
@@ -80,7 +80,7 @@ def reasons_lead(item: EventExplanation) -> str:
 
 @sentence
 def change_lead(item: EventExplanation) -> str:
-    """Say which single change would have flipped the decision."""
+    """Return which single change would have flipped the decision."""
     change, applies = item.change, _applies(item)
     if change is None:
         return f"{applies} No change of a single feature flips this decision.".strip()
@@ -110,7 +110,7 @@ def _in_full(change: Change, digits: int) -> bool:
 
 @sentence
 def change_note(change: Change) -> str:
-    """Say how large a change is, where it is a change from one number to another."""
+    """Return how large a change is, where it is a change from one number to another."""
     smallest = "The smallest single change that was found, with all other features as they were"
     if change.value is None or isinstance(change.value, (bool, str)):
         return f"{smallest}."
@@ -122,7 +122,7 @@ def change_note(change: Change) -> str:
 
 @sentence
 def known_lead(entity: KnownEntity) -> str:
-    """Say what was known of an entity when the event came."""
+    """Return what was known of an entity when the event came."""
     if entity.value is None:
         return f"The event has no {entity.entity}."
     return (

@@ -133,7 +133,7 @@ def _cause_table(e: Explanation) -> ReportTable:
 
 
 def _entity_note(item: CauseTotal) -> str:
-    """Say by which entities a cause shows, and which causes hold as well; a fraud may count under several entities."""
+    """Return the entities by which a cause shows, and the causes that also hold; entities may share a fraud."""
     parts = [f"{name} {whole(n)}" for name, n in item.entities.items() if n]
     overlap = overlap_words(item)
     return (f" ({', '.join(parts)})" if parts else "") + (f". {overlap}" if overlap else "")

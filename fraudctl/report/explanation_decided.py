@@ -14,7 +14,7 @@ _WORDS = {"capacity": "Capacity: no slot, or one that was worth more", "constrai
 
 
 def decided_section(e: Explanation) -> ReportSection | None:
-    """Say what rules and limits decided, apart from the model; None where the model decided everything."""
+    """Return what rules and limits decided, apart from the model; None where the model decided everything."""
     others = [item for item in e.decided if item.kind != MODEL]
     if not others:
         return None
@@ -34,7 +34,7 @@ def decided_section(e: Explanation) -> ReportSection | None:
 
 @sentence
 def decided_lead(others: tuple[DecidedTotal, ...], currency: str) -> str:
-    """Say how many events rules and limits decided, with their alerts and false positives."""
+    """Return how many events rules and limits decided, with their alerts and false positives."""
     n_events, n_alerts = sum(item.n_events for item in others), sum(item.n_alerts for item in others)
     n_false, lost = sum(item.n_false_alarms for item in others), sum(item.false_alarm_cost for item in others)
     return (

@@ -22,7 +22,7 @@ MOST_FAINT: Final = 3
 
 
 def weak_section(e: Explanation) -> ReportSection:
-    """Say where more is lost than the scores explain."""
+    """Return where more is lost than the scores explain."""
     title = "Where is it weak?"
     strong = tuple(item for item in e.slices.items if item.significant)
     blocks: list[Block] = []
@@ -65,7 +65,7 @@ def _slice_row(item: Slice, e: Explanation) -> tuple[Cell, ...]:
 
 
 def autopsy_section(e: Explanation) -> ReportSection:
-    """Say whether a better model or better data would help."""
+    """Return whether a better model or better data would help."""
     title = "Better model or better data?"
     if e.autopsy is None:
         return ReportSection("autopsy", title, said.absent("Not examined", e.absent.get("autopsy", "too few errors")))
@@ -150,7 +150,7 @@ def _case_row(item: ErrorCase, e: Explanation) -> tuple[Cell, ...]:
 
 
 def method_section(e: Explanation) -> ReportSection:
-    """Say what was done and what it cannot say."""
+    """Return what was done and what it cannot say."""
     m = e.method
     counts = Counts(
         m.n_events, m.n_searched, m.n_explained, m.n_features, m.permutations, m.seed, m.sampled, m.weighted

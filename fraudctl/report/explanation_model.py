@@ -29,7 +29,7 @@ PULL: Final = "pull on the score, in log-odds (0.7 doubles the odds of fraud)"
 
 
 def contrasts_section(e: Explanation) -> ReportSection:
-    """Say where the scores of errors part from those of their correctly handled peers."""
+    """Return where the scores of errors part from those of their correctly handled peers."""
     title = "What did the model not see, what misled it?"
     parts: list[Sentence] = []
     blocks: list[Block] = []
@@ -98,7 +98,7 @@ def _strength_cell(item: PairEffect) -> Cell:
 
 
 def clusters_section(e: Explanation) -> ReportSection:
-    """Say which groups of customers are stopped for one wrong reason."""
+    """Return which groups of customers are stopped for one wrong reason."""
     title = "Whom do we annoy?"
     if "clusters" in e.absent:
         return ReportSection("clusters", title, said.absent("Not drawn", e.absent["clusters"]))
@@ -149,7 +149,7 @@ def _driven_by(item: Cluster) -> tuple[str, ...]:
 
 
 def campaigns_section(e: Explanation) -> ReportSection:
-    """Say which missed frauds hang together, and how each campaign went on."""
+    """Return which missed frauds hang together, and how each campaign went on."""
     title = "Which campaigns did we miss?"
     several = [item for item in e.campaigns if item.n_missed > 1]
     total = e.campaign_total
@@ -170,7 +170,7 @@ def _course(shown: list[Campaign]) -> Chart:
 
 
 def _points(shown: list[Campaign]) -> list[dict[str, object]]:
-    """Give the frauds as points, those of the same kind close together joined until there are `MOST_POINTS` at most."""
+    """Return the frauds as points; close points of one kind are merged until at most `MOST_POINTS` are left."""
     start, end = min(item.start for item in shown), max(item.end for item in shown)
     n_bins = 400
     while True:

@@ -28,7 +28,7 @@ _LOSS_COLUMNS = (
 
 
 def where_section(e: Explanation) -> ReportSection:
-    """Say which entities and segments carry the loss."""
+    """Return which entities and segments carry the loss."""
     title = "Where does the money go?"
     errors = e.totals.missed_cost + e.totals.false_alarm_cost
     tables = sorted((item for item in e.money.entities if item.rows and item.n_values), key=_by_share)
@@ -95,7 +95,7 @@ def _entity_table(item: EntityTable, e: Explanation) -> ReportTable:
 
 
 def threshold_section(e: Explanation) -> ReportSection:
-    """Say whether another threshold would have cost less."""
+    """Return whether another threshold would have cost less."""
     title = "Is it the threshold?"
     move = Move(e.sweep.today, e.sweep.best)
     lead = joined(said.threshold_lead(move, e.sweep, e.currency), few(len(e.errors), "error"))

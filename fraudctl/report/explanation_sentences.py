@@ -38,7 +38,7 @@ LITTLE: Final = 0.02
 
 @sentence
 def verdict(t: Totals, when: Span, currency: str) -> str:
-    """Say what was lost in a period, and what the largest part of it is."""
+    """Return what was lost in a period, and what the largest part of it is."""
     length = span(when.start, when.until)
     if t.cost <= 0:
         return _no_loss(t, length, currency)
@@ -54,7 +54,7 @@ def verdict(t: Totals, when: Span, currency: str) -> str:
 
 
 def _no_loss(t: Totals, length: str, currency: str) -> str:
-    """Say that decisions brought money, as those on refunds may, or cost nothing."""
+    """State that decisions brought money, as those on refunds may, or cost nothing."""
     if t.cost == 0:
         return f"The model lost nothing in {length} ({count(t.n_frauds, 'fraud')})"
     worse = f", {money(-t.saved, currency)} less than “{t.base.words}” would have gained" if t.saved < 0 else ""
@@ -65,14 +65,14 @@ def _no_loss(t: Totals, length: str, currency: str) -> str:
 
 @sentence
 def judged(t: Totals, when: Span, model: str) -> str:
-    """Say which events are explained."""
+    """Return which events are explained."""
     counts = f"{count(t.n_events, 'event')} · {count(t.n_frauds, 'fraud')}"
     return f"{period(when.start, when.until, when.timezone)} · {counts} · model {model}"
 
 
 @sentence
 def costs(words: tuple[str, ...]) -> str:
-    """Say the cost model."""
+    """State the cost model."""
     return f"What counts as lost: {'; '.join(words)}."
 
 
@@ -85,31 +85,31 @@ def saved(t: Totals, currency: str) -> str:
 
 @sentence
 def missed(t: Totals, currency: str) -> str:
-    """Say how many frauds there were and what the missed ones cost."""
+    """Return how many frauds there were and what the missed ones cost."""
     return f"missed of {count(t.n_frauds, 'fraud')}: {money(t.missed_cost, currency)}"
 
 
 @sentence
 def false_alarms(t: Totals, currency: str) -> str:
-    """Say what false positives cost."""
+    """Return what false positives cost."""
     return f"false positives: {money(t.false_alarm_cost, currency)}"
 
 
 @sentence
 def precision(t: Totals) -> str:
-    """Say how many alerts there were."""
+    """Return how many alerts there were."""
     return f"of {count(t.n_alerts, 'alert')} are fraud"
 
 
 @sentence
 def hint(item: Few, one: str) -> str:
-    """Say that there are too few errors to conclude from."""
+    """State that there are too few errors to conclude from."""
     return f"Only {count(item.n, one)}: a hint at most." if item.n < item.least else ""
 
 
 @sentence
 def cause_lead(told: CauseShare) -> str:
-    """Say which cause lost most."""
+    """Return which cause lost most."""
     part = f"{whole(told.cause.n_missed)} of {count(told.n_all, 'missed fraud')}"
     part = part if told.share is None else f"{percent(told.share)} of the missed money"
     return f"{part}: {SHORT_CAUSE[told.cause.cause]}. {CURES[told.cause.cause]}"
@@ -117,14 +117,14 @@ def cause_lead(told: CauseShare) -> str:
 
 @sentence
 def cause_parts(parts: Parts, currency: str) -> str:
-    """Say the missed money and frauds of each cause."""
+    """State the missed money and frauds of each cause."""
     said = "; ".join(f"{name} {money(item.cost, currency)} · {whole(item.n)}" for name, item in parts.items)
     return f"Missed money and frauds by cause: {said}"
 
 
 @sentence
 def cause_wait(item: CauseTotal) -> str:
-    """Say how soon the label that was missing came."""
+    """Return how soon the label that was missing came."""
     if item.median_wait_days is None:
         return ""
     return f"Its first label came {number(item.median_wait_days)} days after the event (median)."
@@ -132,7 +132,7 @@ def cause_wait(item: CauseTotal) -> str:
 
 @sentence
 def cause_caption(causes: tuple[CauseTotal, ...], lookback: CauseLookback) -> str:
-    """Say how causes are counted."""
+    """Return how causes are counted."""
     counted = count(sum(item.n_missed for item in causes), "missed fraud")
     return (
         f"{counted} by cause, each counted once, under the first that holds; looking back {number(lookback.days)} days"
@@ -141,7 +141,7 @@ def cause_caption(causes: tuple[CauseTotal, ...], lookback: CauseLookback) -> st
 
 @sentence
 def worst_days(item: Worst, currency: str) -> str:
-    """Say which day or week lost most."""
+    """Return which day or week lost most."""
     what = "day" if item.unit == "day" else "week from"
     worst = f"the worst is the {what}" if len(item.at) == 1 else f"the worst are the {what}"
     return (
@@ -157,7 +157,7 @@ def _days(item: Worst) -> str:
 
 @sentence
 def concentrated(item: EntityTable) -> str:
-    """Say how few ids carry the money."""
+    """Return how few ids carry the money."""
     return (
         f"{count(len(item.rows), item.entity)} of {whole(item.n_values)} carry {percent(item.share_of_top)} of the "
         f"money lost on errors with a known {item.entity}; half of it lies with "
@@ -167,14 +167,14 @@ def concentrated(item: EntityTable) -> str:
 
 @sentence
 def concentration(items: tuple[EntityTable, ...]) -> str:
-    """Say with how many ids half of the loss lies."""
+    """State with how many ids half of the loss lies."""
     said = "; ".join(f"half of it lies with {count(item.half_of_loss, item.entity)}" for item in items)
     return f"Share of the loss over the number of costliest ids: {said}."
 
 
 @sentence
 def entity_caption(item: EntityTable) -> str:
-    """Say what share of the loss the listed ids have."""
+    """Return what share of the loss the listed ids have."""
     return (
         f"The costliest of {count(item.n_values, item.entity)}: {percent(item.share_of_top)} of what errors with a "
         f"known {item.entity} cost"
@@ -189,7 +189,7 @@ def segment_caption(words: str) -> str:
 
 @sentence
 def threshold_lead(move: Move, swept: Sweep, currency: str) -> str:
-    """Say whether another threshold would have cost less."""
+    """Return whether another threshold would have cost less."""
     if move.gain <= LITTLE * abs(move.today.cost):
         n = len(swept.curve) + len(swept.near)
         return f"No: none of the {whole(n)} other settings would have cost noticeably less."
@@ -205,7 +205,7 @@ def threshold_lead(move: Move, swept: Sweep, currency: str) -> str:
 
 @sentence
 def threshold_curve(move: Move, currency: str) -> str:
-    """Say what today's setting and the cheapest one cost."""
+    """Return what today's setting and the cheapest one cost."""
     return (
         f"Money lost against alerts per day. Today {number(move.today.alerts_per_day)} alerts a day cost "
         f"{money(move.today.cost, currency)}; the lowest is {money(move.other.cost, currency)} at "
@@ -227,7 +227,7 @@ def curve_title(first: ThresholdSetting, last: ThresholdSetting) -> str:
 
 @sentence
 def contrasted(item: Contrast, kind: str) -> str:
-    """Say what parts errors from their peers, as a factor on the odds of fraud."""
+    """Return what parts errors from their peers, as a factor on the odds of fraud."""
     sides = {
         "missed": "Frauds that the model missed differ from those that it caught",
         "false": "The model's false positives differ from legitimate events that it passed",
@@ -242,7 +242,7 @@ def contrasted(item: Contrast, kind: str) -> str:
 
 @sentence
 def differences(rows: tuple[ContributionDifference, ...], kind: str, words: str) -> str:
-    """Say the mean contributions that a chart shows."""
+    """State the mean contributions that a chart shows."""
     return f"Mean contribution by {kind}, {words}: " + "; ".join(_difference(row) for row in rows) + "."
 
 
@@ -253,13 +253,13 @@ def _difference(row: ContributionDifference) -> str:
 
 @sentence
 def absent(side: str, reason: str) -> str:
-    """Say why a part is not there."""
+    """Return why a part is not there."""
     return f"{side}: {reason}."
 
 
 @sentence
 def drawn_by(entity: str) -> str:
-    """Say what the intervals of contributions are drawn over."""
+    """Return what the intervals of contributions are drawn over."""
     return (
         f"Mean contributions to the score; whiskers are 90 % intervals that redraw whole {entity} ids. A difference "
         "shows where the scores differ, not why."
@@ -268,7 +268,7 @@ def drawn_by(entity: str) -> str:
 
 @sentence
 def pairs_caption(pairs: Pairs) -> str:
-    """Say of how many errors pairs of features are summarised."""
+    """State of how many errors pairs of features are summarised."""
     return (
         f"What pairs of features add to the scores of {count(pairs.n_missed, 'missed fraud')} and "
         f"{count(pairs.n_false_alarms, 'false positive')} beyond each by itself, mean in log-odds"
@@ -277,7 +277,7 @@ def pairs_caption(pairs: Pairs) -> str:
 
 @sentence
 def groups(items: tuple[Cluster, ...], decided: tuple[DecidedTotal, ...], currency: str) -> str:
-    """Say how many false positives of the model fall into groups; groups are disjoint, and none is made by a rule."""
+    """Return the number of the model's false positives in groups; groups are disjoint and hold no error of a rule."""
     n, worst = sum(item.n for item in items), items[0]
     n_false = sum(item.n_false_alarms for item in decided if item.by_model)
     reason = f", most of all {worst.drivers[0][0]}" if worst.drivers else ""
@@ -290,14 +290,14 @@ def groups(items: tuple[Cluster, ...], decided: tuple[DecidedTotal, ...], curren
 
 @sentence
 def unstable(hidden: Few) -> str:
-    """Say how the groups were made, and how many are not shown."""
+    """Return how the groups were made, and how many are not shown."""
     more = f" {count(hidden.n, 'group')} did not come back and are not shown." if hidden.n else ""
     return f"Grouped by why the model alerted.{more}"
 
 
 @sentence
 def in_campaigns(total: CampaignTotal, currency: str) -> str:
-    """Say how many missed frauds lie in campaigns, each counted once."""
+    """Return how many missed frauds lie in campaigns, each counted once."""
     kinds = listed([count(n, name) for name, n in total.kinds])
     shared = f" {whole(total.n_shared)} of them lie in more than one." if total.n_shared else ""
     return (
@@ -308,7 +308,7 @@ def in_campaigns(total: CampaignTotal, currency: str) -> str:
 
 @sentence
 def outside_campaigns(total: CampaignTotal) -> str:
-    """Say how many missed frauds lie in no campaign, and with what knowledge campaigns were found."""
+    """Return how many missed frauds lie in no campaign, and with what knowledge campaigns were found."""
     return (
         "Found with labels in hindsight, on both sides of each event: nobody had them then. Missed frauds in none of "
         f"these campaigns: {whole(total.n_all - total.n_missed)}."
@@ -317,7 +317,7 @@ def outside_campaigns(total: CampaignTotal) -> str:
 
 @sentence
 def courses(shown: tuple[Campaign, ...]) -> str:
-    """Say the missed and caught frauds of the campaigns that are drawn."""
+    """State the missed and caught frauds of the campaigns that are drawn."""
     said = "; ".join(
         f"{item.entity} {item.value} {whole(item.n_missed)} missed, {whole(item.n_caught)} caught" for item in shown
     )
@@ -326,7 +326,7 @@ def courses(shown: tuple[Campaign, ...]) -> str:
 
 @sentence
 def campaigns_caption(shown: tuple[Campaign, ...], total: CampaignTotal) -> str:
-    """Say which campaigns a table lists."""
+    """Return which campaigns a table lists."""
     first = f"The {whole(len(shown))} costliest of " if len(shown) < total.n_campaigns else ""
     return f"{first}{count(total.n_campaigns, 'campaign')} with at least two missed frauds"
 
@@ -344,7 +344,7 @@ def weak(strong: tuple[Slice, ...]) -> str:
 
 @sentence
 def broke(item: BrokenFeature) -> str:
-    """Say how far a feature moved on a day."""
+    """Return how far a feature moved on a day."""
     return (
         f"On {day(item.day)}, {item.words} was unlike all other days ({percent(item.distance)} of its values moved; on "
         f"the median of the other days {percent(item.typical)} do)."
@@ -353,7 +353,7 @@ def broke(item: BrokenFeature) -> str:
 
 @sentence
 def searched(item: Slices) -> str:
-    """Say what the search for weak slices covered."""
+    """Return what the search for weak slices covered."""
     return (
         f"{whole(item.n_conditions)} of {whole(item.n_possible)} conditions, up to three joined; found on the first "
         f"60 % of the events and tested again on the rest. Permutation test with {whole(item.n_permutations)} searches "
@@ -363,13 +363,13 @@ def searched(item: Slices) -> str:
 
 @sentence
 def not_searched(kind: str, reason: str) -> str:
-    """Say why one kind of error was not searched."""
+    """Return why one kind of error was not searched."""
     return f"{'Missed frauds' if kind == MISSED else 'False positives'} were not searched: {reason}."
 
 
 @sentence
 def autopsy_caption(item: Autopsy) -> str:
-    """Say what is told apart."""
+    """Return what is told apart."""
     return (
         f"{count(item.n_missed, 'missed fraud')} against {count(item.n_passed, 'passed legitimate event')}, at 1 % of "
         "the latter alerted"
@@ -378,7 +378,7 @@ def autopsy_caption(item: Autopsy) -> str:
 
 @sentence
 def costliest(item: Listed) -> str:
-    """Say what share of the loss the listed errors have."""
+    """Return what share of the loss the listed errors have."""
     share = f", {percent(item.cost / item.cost_all)} of what errors cost" if 0 < item.cost <= item.cost_all else ""
     return (
         f"The top {whole(item.n)} of {count(item.n_all, 'error')}{share}. In a terminal, “fraudctl explain --event "
@@ -388,7 +388,7 @@ def costliest(item: Listed) -> str:
 
 @sentence
 def looked_at(item: Counts) -> str:
-    """Say which events were looked at."""
+    """Return which events were looked at."""
     sampled = (
         f"Of {count(item.n_events, 'event')} {whole(item.n_searched)} were searched closely (all frauds, all alerts, "
         "and a random sample of the rest, weighted)."
@@ -401,7 +401,7 @@ def looked_at(item: Counts) -> str:
 
 @sentence
 def looked_back(lookback: CauseLookback) -> str:
-    """Say how causes are tested."""
+    """Return how causes are tested."""
     return (
         f"An event's frauds are looked back for {number(lookback.days)} days. Label not yet in: an earlier fraud of "
         "one of its entities whose label arrived after the event; near miss: alerted at twice the odds; fraud known "
@@ -411,7 +411,7 @@ def looked_back(lookback: CauseLookback) -> str:
 
 @sentence
 def contributed(item: Counts) -> str:
-    """Say what contributions are."""
+    """Return what contributions are."""
     return (
         f"CatBoost's own SHAP values over {count(item.n_features, 'feature')}, in log-odds; they add up to the score "
         "exactly. They say how this model came to its score, not what causes fraud; features that carry the same "
@@ -421,7 +421,7 @@ def contributed(item: Counts) -> str:
 
 @sentence
 def seeded(item: Counts) -> str:
-    """Say the seed."""
+    """State the seed."""
     return f"{item.seed}; {count(item.n_permutations, 'permutation')}. The same inputs give the same bytes."
 
 

@@ -28,12 +28,12 @@ _LEVELS = {"pass": "notice", "fail": "error", "inconclusive": "warning"}
 
 
 def sentence(gate: GateResult) -> str:
-    """Say the verdict in one sentence for readers who know no statistics."""
+    """State the verdict in one sentence for readers who know no statistics."""
     return _WORDS[gate.verdict].format(reason=gate.reason or "no rule was applied")
 
 
 def junit(evaluation: Evaluation) -> str:
-    """Give JUnit XML with one test case per rule.
+    """Return JUnit XML with one test case per rule.
 
     A broken rule is a failure, an inconclusive one an error: neither is a pass, nor skipped, which some readers count
     as one. A gate that refuses its rules is one more test case in error.
@@ -65,7 +65,7 @@ def _junit_case(suite: ET.Element, rule: RuleResult) -> None:
 
 
 def github(evaluation: Evaluation) -> str:
-    """Give GitHub workflow commands: the verdict and then its rules, worst first, at most 10 annotations."""
+    """Return GitHub workflow commands: the verdict and then its rules, worst first, at most 10 annotations."""
     gate = evaluation.gate
     level = {"pass": "notice", "none": "notice", "inconclusive": "warning"}.get(gate.verdict, "error")
     lines = [_annotation(level, f"fraudctl gate: {gate.verdict}", sentence(gate))]
@@ -80,7 +80,7 @@ def _annotation(level: str, title: str, text: str) -> str:
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """Give the verdict, rules, money and metrics as Markdown under 64 KB, for a comment or a step summary."""
+    """Return the verdict, rules, money and metrics as Markdown under 64 KB, for a comment or a step summary."""
     lines = list(_markdown_lines(evaluation))
     kept: list[str] = []
     size = 0

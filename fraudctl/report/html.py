@@ -106,5 +106,5 @@ def _source(environment: Any, name: str) -> str:
 
 
 def _hash_source(script: str) -> str:
-    """Give the policy's name for exactly this script."""
+    """Return the policy's name for exactly this script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -105,11 +105,11 @@ class Answers:
         self._fetched = {} if self._older is None else self._older.get_all(wanted)
 
     def rotated(self) -> None:
-        """Note that the log segment with all answers so far is closed."""
+        """Record that the log segment with all answers so far is closed."""
         self._closed = self._added
 
     def exported(self) -> None:
-        """Note that the answers of closed segments stand in files: memory may forget all but the latest."""
+        """Record that the answers of closed segments stand in files: memory may forget all but the latest."""
         if self._older is not None:
             self._older.refresh()
         self._safe = self._closed

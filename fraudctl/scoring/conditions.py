@@ -58,20 +58,20 @@ class Conditions:
         self._segment = compile_row(segments[0], seen, places) if segments else None
 
     def holds(self, event: Mapping[str, Any], row: OnlineRow) -> list[bool]:
-        """Say for each rule whether its condition is true of an event; null is false."""
+        """State for each rule whether its condition is true of an event; null is false."""
         if not self._functions:
             return []
         values = [self._value(name, event, row) for name in self._used]
         return [function(values) is True for function in self._functions]
 
     def segment(self, event: Mapping[str, Any], row: OnlineRow) -> str | None:
-        """Give the segment of an event as text; None where it has none, or where no segment has its own thresholds."""
+        """Return the segment of an event as text; None if it has none, or if no segment has its own thresholds."""
         if self._segment is None:
             return None
         return as_text(self._segment([self._value(name, event, row) for name in self._used]))
 
     def _value(self, name: str, event: Mapping[str, Any], row: OnlineRow) -> Any:
-        """Give a feature, or what the event holds; times as they are on the wall in the project's zone."""
+        """Return a feature, or what the event holds; times as they are on the wall in the project's zone."""
         at = self._at.get(name)
         if at is not None:
             return typed(row, name, self._dtypes[name], at)
@@ -84,7 +84,7 @@ class Conditions:
 
 
 def typed(row: OnlineRow, name: str, dtype: str, at: int) -> float | int | str | bool | None:
-    """Give the value of the feature at position ``at`` of a row in the feature's own type."""
+    """Return the value of the feature at position ``at`` of a row in the feature's own type."""
     if dtype == "category":
         return row.categories[name]
     value = float(row.numbers[at])

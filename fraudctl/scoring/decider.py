@@ -75,7 +75,7 @@ class Decision:
     """The place of a limited action that it took: the action, and the day or week."""
 
     def to_dict(self, *, model: str, policy: str) -> dict[str, Any]:
-        """Give the decision as JSON."""
+        """Return the decision as JSON."""
         return {
             "event_id": self.event_id,
             "probability": self.probability,
@@ -177,12 +177,12 @@ class Decider:
         )
 
     def value(self, row: OnlineRow, position: int) -> float | int | str | bool | None:
-        """Give the value of a column of the model, by its position there, in its own type."""
+        """Return the value of a column of the model, by its position there, in its own type."""
         feature = self._described[position]
         return typed(row, feature.name, feature.dtype, int(self._positions[position]))
 
     def feature_values(self, row: OnlineRow) -> dict[str, float | int | str | bool | None]:
-        """Give all features of an event by name, in their own types."""
+        """Return all features of an event by name, in their own types."""
         return {
             outside(feature.name): typed(row, feature.name, feature.dtype, at)
             for at, feature in enumerate(self.features.features)
@@ -246,7 +246,7 @@ class Decider:
     def _reasons_of(
         self, frame: pl.DataFrame, alerts: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64], n_rows: int
     ) -> pl.Series:
-        """Give the reasons of some rows as a column of ``n_rows``; the other rows get an empty list.
+        """Return the reasons of some rows as a column of ``n_rows``; the other rows get an empty list.
 
         Parameters
         ----------
@@ -270,7 +270,7 @@ class Decider:
 
 
 def listed(values: pl.Series, lengths: npt.NDArray[np.int64]) -> pl.Series:
-    """Give a column of lists: the first ``lengths[0]`` values, then ``lengths[1]``, and so on.
+    """Return a column of lists: the first ``lengths[0]`` values, then ``lengths[1]``, and so on.
 
     >>> listed(pl.Series([1, 2, 3]), np.array([2, 0, 1])).to_list()
     [[1, 2], [], [3]]
@@ -282,7 +282,7 @@ def listed(values: pl.Series, lengths: npt.NDArray[np.int64]) -> pl.Series:
 
 
 def answer_schema(event_id: pl.DataType) -> dict[str, pl.DataType]:
-    """Give the columns of decisions as a table."""
+    """Return the columns of decisions as a table."""
     text = pl.String()
     return {
         "event_id": pl.Int64() if event_id.is_numeric() else text, "probability": pl.Float64(), "action": text,

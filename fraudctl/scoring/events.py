@@ -161,7 +161,7 @@ class EventReader:
         return tuple(fields)
 
     def event(self, raw: Any, *, strict: bool = True) -> dict[str, Any]:
-        """Give an event under role names: times in µs UTC, numbers, entity ids, carried columns.
+        """Return an event under role names: times in µs UTC, numbers, entity ids, carried columns.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class EventReader:
         return row
 
     def label(self, raw: Any) -> tuple[Any, int | None, int]:
-        """Give event id, outcome (1, 0 or None) and µs UTC of its arrival.
+        """Return event id, outcome (1, 0 or None) and µs UTC of its arrival.
 
         Raises
         ------
@@ -284,7 +284,7 @@ class EventReader:
         return micros
 
     def _plain(self, dtype: pl.DataType) -> Convert:
-        """Give what reads a carried column of a type; null stays null."""
+        """Return what reads a carried column of a type; null stays null."""
         if dtype.is_integer():
             return _optional(_whole)
         if dtype.is_numeric():
@@ -337,7 +337,7 @@ class _MadeId:
 
 
 def _equal(one: Any, other: Any, convert: Convert) -> bool:
-    """Say whether two values are read alike; where one cannot be read, whether they are the same JSON."""
+    """Return whether two values are read alike; where one cannot be read, whether they are the same JSON."""
     try:
         return bool(convert(one) == convert(other))
     except MisfitError:
@@ -360,7 +360,7 @@ def _read(fields: Fields, raw: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 
 def _strangers(found: Collection[str], known: Collection[str], what: str) -> DataError:
-    """Give the error for fields that training never saw; their names are shown as far as they look like names."""
+    """Return the error for fields that training never saw; their names are shown as far as they look like names."""
     told = []
     for name in sorted(found)[:_MOST_NAMED]:
         near = difflib.get_close_matches(name[:200], known, n=1)

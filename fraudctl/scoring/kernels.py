@@ -23,7 +23,7 @@ def score_row(
     leaf_value: FloatArray,
     leaves: IntArray,
 ) -> float:
-    """Give the sum of the leaf values of one row, tree after tree, and note the positions of its leaves."""
+    """Return the sum of the leaf values of one row, tree after tree, and note the positions of its leaves."""
     total = 0.0
     for tree in range(len(split_start) - 1):
         first = split_start[tree]
@@ -110,7 +110,7 @@ def score_block(
     leaf: AnyArray,
     out: FloatArray,
 ) -> None:
-    """Give the sums of leaf values of a block of rows, added tree after tree as `score_row` adds them.
+    """Write the sums of leaf values of a block of rows, added tree after tree as `score_row` adds them.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def score_block(
 def known_values(
     depth: int, classes: AnyArray, n_classes: int, leaf_value: FloatArray, leaf_weight: FloatArray
 ) -> FloatArray:
-    """Give what a symmetric tree expects at every leaf when only some features are known, for every set of features.
+    """Return what a symmetric tree expects at every leaf when only some features are known, for every set of features.
 
     Where a split is on a known feature the leaf's way is taken, elsewhere both, by their training weights; a way that
     no training row took counts nothing.
@@ -178,7 +178,7 @@ def known_values(
 
 @jit
 def shapley_values(known: FloatArray, n_classes: int, share: FloatArray, out: FloatArray) -> None:
-    """Give the Shapley values of every leaf from `known_values`: its path-dependent SHAP values.
+    """Write the path-dependent SHAP values of every leaf, computed from `known_values`.
 
     Lundberg et al., *Consistent Individualized Feature Attribution for Tree Ensembles* (2018).
 

@@ -59,11 +59,11 @@ class Definition:
 
     @classmethod
     def of(cls, decider: Decider) -> Definition:
-        """Give the definition behind a bundle."""
+        """Return the definition behind a bundle."""
         return cls(decider.features.digest, decider.bundle.manifest["project_file"], decider.schema.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the definition as JSON."""
+        """Return the definition as JSON."""
         return {"digest": self.digest, "project_file": self.project_file, "schema": self.schema}
 
     @cached_property
@@ -312,7 +312,7 @@ class LiveState:
             self.answers.add(event["event_id"], Answered(wire.dumps(raw), wire.dumps(answer), digest, tuple(more)))
 
     def answers_in(self, records: Iterable[bytes]) -> Iterator[tuple[EventId, Answered]]:
-        """Give the answered events of log records by their id; of one id that was answered twice, both."""
+        """Return the answered events of log records by their id; of one id that was answered twice, both."""
         for record in records:
             kind, *rest = wire.loads(record)
             if kind == "event" and rest[1] is not None:

@@ -235,7 +235,7 @@ def _records(content: bytes, at: int, stop: int, count: int, name: str) -> list[
 
 
 def _torn(content: bytes, at: int, head: _Head | None, after: Position) -> bool:
-    """Say whether what stands at the end of the newest segment is a batch whose write never ended."""
+    """Return whether what stands at the end of the newest segment is a batch whose write never ended."""
     rest = len(content) - at
     if rest < _HEAD.size:
         return True
@@ -250,7 +250,7 @@ def _torn(content: bytes, at: int, head: _Head | None, after: Position) -> bool:
 
 
 def _unwritten(content: bytes, start: int, stop: int, end: int) -> bool:
-    """Say whether a sector with bytes of ``[start, stop)`` reads as zeros from ``start`` or its begin to ``end``."""
+    """Return whether a sector with bytes of ``[start, stop)`` reads as zeros from ``start`` or its begin to ``end``."""
     for sector in range(start // _SECTOR * _SECTOR, stop, _SECTOR):
         part = content[max(sector, start) : min(sector + _SECTOR, end)]
         if part and not any(part):
@@ -259,7 +259,7 @@ def _unwritten(content: bytes, start: int, stop: int, end: int) -> bool:
 
 
 def _later_batch(content: bytes, at: int) -> bool:
-    """Say whether any sound header follows: then what stands at ``at`` was complete once."""
+    """Return whether any sound header follows: then what stands at ``at`` was complete once."""
     return any(_head(content, place) is not None for place in range(at + 1, len(content) - _HEAD.size + 1))
 
 

@@ -35,7 +35,7 @@ class DataSchema:
     sources: Mapping[str, Columns] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the schema as JSON; the order of columns is kept by lists."""
+        """Return the schema as JSON; the order of columns is kept by lists."""
         tables = {"events": self.events, **{f"sources.{name}": columns for name, columns in self.sources.items()}}
         return {key: [[name, _text(dtype)] for name, dtype in columns.items()] for key, columns in tables.items()}
 
@@ -58,7 +58,7 @@ class DataSchema:
 
 
 def data_schema(project: Project) -> DataSchema:
-    """Give the columns and types of a project's own tables."""
+    """Return the columns and types of a project's own tables."""
     from fraudctl.data import tables
 
     sources = {}
@@ -87,7 +87,7 @@ def _dtype(text: Any) -> pl.DataType:
 
 
 def time_column(project: Project) -> str:
-    """Give the column with the time of events.
+    """Return the column with the time of events.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def require_columns(found: Collection[str], *, wanted: Collection[str], known: C
 
 
 def kind_of(dtype: pl.DataType) -> str:
-    """Say a type in words that fit JSON and tables alike.
+    """State a type in words that fit JSON and tables alike.
 
     >>> kind_of(pl.Int64()), kind_of(pl.Datetime("us"))
     ('a whole number', 'a time')
@@ -138,7 +138,7 @@ def kind_of(dtype: pl.DataType) -> str:
 
 
 def fits(found: pl.DataType, expected: pl.DataType) -> bool:
-    """Say whether a column of one type can stand for a column that was of another in training.
+    """Return whether a column of one type can stand for a column that was of another in training.
 
     Whole numbers may stand for numbers; numbers for whole ones where no digit is lost, which the reading checks. Times
     may be written as text.

@@ -150,7 +150,7 @@ class Store:
             self.rotate()
 
     def _finish_replacing(self) -> None:
-        """Give the segment of a snapshot its name, where the process that replaced a state died before it could."""
+        """Rename the segment of a snapshot if the process that replaced the state died before doing so."""
         name = segment_name(self.covered)
         if self.covered and not self._files.has(name) and self._files.has(prepared(name)):
             self._files.publish(name)
@@ -178,7 +178,7 @@ class Store:
             self._mark = self._files.open(MARK, os.O_RDWR)
 
     def let_compact(self) -> None:
-        """Say that snapshot and log have been read: from now on another process may bring the snapshot forward.
+        """State that snapshot and log have been read: from now on another process may bring the snapshot forward.
 
         Until then none may, not even one that a killed process has left behind: it would take away what is being read.
         What the snapshot covers goes now, for only now all of the snapshot was checked.
@@ -231,7 +231,7 @@ class Store:
         return read_snapshot_position(self.folder, self.covered) if self.covered else None
 
     def records(self) -> Iterator[bytes]:
-        """Give every record after the snapshot, in the order in which they were written."""
+        """Return every record after the snapshot, in the order in which they were written."""
         loaded, self._loaded = self._loaded, {}
         after = self._snapshot_position()
         for number in range(self.covered, self.segment + 1):
@@ -275,7 +275,7 @@ class Store:
             self._dirty = False
 
     def _note_acknowledged(self) -> None:
-        """Note that the batches so far were written: they may have been answered. Without the note, all goes on."""
+        """Record that the batches so far were written: they may have been answered. Without the note, all goes on."""
         slot = mark_slot(self.segment, self._position.sequence, durable=self.durable)
         self._turn = MARK_APART - self._turn
         try:  # noqa: SIM105 - quicker, and on the way of every decision
@@ -323,7 +323,7 @@ class Store:
         return handle
 
     def _publish(self, number: int) -> None:
-        """Give a prepared segment its name. From then on it is the newest, even where the folder cannot be flushed."""
+        """Give a prepared segment its name. From then on it is the newest, even if the folder cannot be flushed."""
         self._files.publish(segment_name(number))
         self._unflushed = True
         with contextlib.suppress(OSError):
@@ -394,7 +394,7 @@ class Store:
 
     @contextlib.contextmanager
     def _watched(self, what: str) -> Iterator[None]:
-        """Note why writing fails, and that it works again."""
+        """Record why writing fails, and that it works again."""
         try:
             yield
         except OSError as error:
@@ -402,7 +402,7 @@ class Store:
         self._tell(what, None)
 
     def _failed(self, what: str, error: OSError) -> UsageError:
-        """Note why something could not be done; give the error to raise."""
+        """Record why something could not be done; give the error to raise."""
         found = unwritable(self.folder, error)
         self._tell(what, f"{found.message}; it could not be {what}, and the log so far goes on")
         return found
@@ -417,7 +417,7 @@ class Store:
             self.on_problem(self.problem)
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         if self._log != -1:
             with contextlib.suppress(OSError):  # without --durable, records survive the process, and no more
                 os.fsync(self._log)

@@ -93,7 +93,7 @@ def _refuse_types(found: pl.Schema, schema: DataSchema, wanted: Collection[str],
 
 
 def _as_trained(name: str, found: pl.Schema, schema: DataSchema) -> pl.Expr:
-    """Give a column in the type of training; one that is missing (an outcome) as unknown."""
+    """Return a column in the type of training; one that is missing (an outcome) as unknown."""
     expected = schema.events[name]
     if name not in found:
         return pl.lit(None, dtype=expected).alias(name)
@@ -103,7 +103,7 @@ def _as_trained(name: str, found: pl.Schema, schema: DataSchema) -> pl.Expr:
 
 
 def events_of(history: NewTable | None, new: NewTable, project: Project, *, carried: Collection[str]) -> tables.Events:
-    """Give history and new events as one normalised table.
+    """Return history and new events as one normalised table.
 
     Raises
     ------
@@ -116,13 +116,13 @@ def events_of(history: NewTable | None, new: NewTable, project: Project, *, carr
 
 
 def raw_of(history: NewTable | None, new: NewTable, project: Project) -> pl.LazyFrame:
-    """Give history and new events as one table under the data's own names, times in UTC."""
+    """Return history and new events as one table under the data's own names, times in UTC."""
     parts = [new] if history is None else [history, new]
     return pl.concat([_timed(part, project) for part in parts], how="vertical_relaxed")
 
 
 def _timed(part: NewTable, project: Project) -> pl.LazyFrame:
-    """Give a table whose times are in UTC, so that text and timestamps can stand in one column."""
+    """Return a table whose times are in UTC, so that text and timestamps can stand in one column."""
     data, schema = project.data, part.raw.collect_schema()
     columns = [(data.event_time, "event_time"), (data.label_time, "label_time")]
 
@@ -136,7 +136,7 @@ def _timed(part: NewTable, project: Project) -> pl.LazyFrame:
 
 
 def ids_of(new: NewTable, project: Project) -> pl.Series:
-    """Give the ids of the new events, each once, in the type of ``event_id``."""
+    """Return the ids of the new events, each once, in the type of ``event_id``."""
     found = tables.collect(new.raw.select(project.data.event_id), files=new.files)[project.data.event_id]
     return tables.to_entity(found).unique().alias("event_id")
 
@@ -149,7 +149,7 @@ def first_time(new: NewTable, project: Project) -> datetime | None:
 
 
 def messages(new: NewTable, decider: Decider) -> Iterator[dict[str, Any]]:
-    """Give the events and outcomes of a table as a stream would bring them, in the order of time.
+    """Return the events and outcomes of a table as a stream would bring them, in the order of time.
 
     An outcome comes when it arrived (its label time, or the label delay after its event), before events of that
     instant; outcomes that arrive after the last event do not come.
@@ -173,7 +173,7 @@ def messages(new: NewTable, decider: Decider) -> Iterator[dict[str, Any]]:
 
 
 def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dict[str, Any]]]:
-    """Give the outcomes in a table by the time at which they arrived."""
+    """Return the outcomes in a table by the time at which they arrived."""
     data = project.data
     label = tables.to_label(frame[data.label], mapping=data.label_values)
     arrived = frame[".at"] + data.label_delay.timedelta
@@ -188,7 +188,7 @@ def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dic
 
 
 def _as_json(value: Any) -> Any:
-    """Give a cell as JSON holds it: times as ISO 8601 text, floats that are not finite as null."""
+    """Return a cell as JSON holds it: times as ISO 8601 text, floats that are not finite as null."""
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     return None if isinstance(value, float) and not math.isfinite(value) else value

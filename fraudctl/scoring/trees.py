@@ -76,7 +76,7 @@ class Forest:
         return len(self._trees[0]) - 1
 
     def encode(self, numbers: Sequence[float] | FloatArray, categories: Mapping[str, str | None]) -> SingleArray:
-        """Give one row as the trees see it.
+        """Return one row as the trees see it.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Forest:
         return row
 
     def score(self, row: SingleArray) -> tuple[float, IntArray]:
-        """Give the raw score of an encoded row, and the leaves it falls into (for `explain`)."""
+        """Return the raw score of an encoded row, and the leaves it falls into (for `explain`)."""
         from fraudctl.scoring.kernels import score_row
 
         leaves = np.empty(self.n_trees, dtype=np.int64)
@@ -110,7 +110,7 @@ class Forest:
         return self.scale * total + self.bias, leaves
 
     def explain(self, leaves: IntArray) -> FloatArray:
-        """Give the contribution of each column, in log-odds, of the row that fell into these leaves."""
+        """Return the contribution of each column, in log-odds, of the row that fell into these leaves."""
         from fraudctl.scoring.kernels import explain_row
 
         out = np.empty(len(self.columns.names), dtype=np.float64)
@@ -118,7 +118,7 @@ class Forest:
         return out
 
     def score_frame(self, frame: pl.DataFrame, *, threads: int | None = None) -> FloatArray:
-        """Give the raw scores of many rows, shape ``(n_events,)``; bit by bit those of `score`.
+        """Return the raw scores of many rows, shape ``(n_events,)``; bit by bit those of `score`.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Forest:
         return np.asarray(self.scale * out + self.bias, dtype=np.float64)
 
     def _plain_columns(self, frame: pl.DataFrame) -> dict[int, AnyArray]:
-        """Give the columns that the trees look at, by position: numbers without NaN, codes of categories."""
+        """Return the columns that the trees look at, by position: numbers without NaN, codes of categories."""
         used = [name for at, name in enumerate(self.columns.names) if self._used[at]]
         plain = frame.select(self._plain_column(name) for name in used)
         return {self.columns.names.index(name): plain[name].to_numpy() for name in used}
@@ -167,7 +167,7 @@ class Forest:
             )  # fmt: skip
 
     def _binned(self, columns: Mapping[int, AnyArray], part: slice) -> AnyArray:
-        """Give the bins of some rows, shape (n_columns, n_rows), those of splits on categories last."""
+        """Return the bins of some rows, shape (n_columns, n_rows), those of splits on categories last."""
         from fraudctl.scoring.kernels import bin_column
 
         border_start, borders, _ = self._bins
@@ -195,7 +195,7 @@ class Forest:
         return used
 
     def explain_frame(self, frame: pl.DataFrame) -> FloatArray:
-        """Give the contributions of many rows, shape ``(n_events, n_columns)``; bit by bit those of `explain`."""
+        """Return the contributions of many rows, shape ``(n_events, n_columns)``; bit by bit those of `explain`."""
         from fraudctl.scoring.kernels import explain_rows
 
         out = np.empty((frame.height, len(self.columns.names)), dtype=np.float64)
@@ -203,7 +203,7 @@ class Forest:
         return out
 
     def _wide(self, frame: pl.DataFrame) -> SingleArray:
-        """Give rows as `encode` does, shape ``(n_events, n_columns and virtual columns)``."""
+        """Return rows as `encode` does, shape ``(n_events, n_columns and virtual columns)``."""
         n = len(self.columns.names)
         wide = np.zeros((frame.height, n + sum(len(table) for _, table in self._virtual)), dtype=np.float32)
         columns, at = self._plain_columns(frame), n
@@ -292,7 +292,7 @@ class _Reader:
         )  # fmt: skip
 
     def position(self, split: Mapping[str, Any]) -> int:
-        """Give the model's column that a split looks at."""
+        """Return the model's column that a split looks at."""
         if split["split_type"] == "FloatFeature":
             return int(self.floats[split["float_feature_index"]]["flat_feature_index"])
         if split["split_type"] == "OneHotFeature":
@@ -309,7 +309,7 @@ class _Reader:
         raise BundleError(msg, hint="train again")
 
     def truths(self) -> AnyArray:
-        """Give for every split on a category whether each of its values passes, as CatBoost says; by split."""
+        """Return for every split on a category whether each of its values passes, as CatBoost says; by split."""
         n_splits = sum(len(tree["splits"]) for tree in self.trees)
         levels = {name: self.columns.levels(name) for name in self.codes}
         widest = max((len(spelled) for spelled in levels.values()), default=0)
@@ -338,7 +338,7 @@ class _Reader:
         return tuple(out), moved
 
     def high_nan(self) -> AnyArray:
-        """Say for each column whether null counts as the largest value; otherwise as the smallest."""
+        """State for each column whether null counts as the largest value; otherwise as the smallest."""
         out = np.zeros(len(self.columns.names), dtype=np.bool_)
         for item in self.floats:
             out[item["flat_feature_index"]] = item.get("nan_value_treatment") == "AsTrue"
@@ -380,7 +380,7 @@ def _shapley(size: int, n: int) -> float:
 
 
 def _bins(column: AnyArray, border: SingleArray, n_columns: int) -> tuple[IntArray, SingleArray, AnyArray]:
-    """Give the rising borders of each column, and the rank of every split's border among those of its column."""
+    """Return the rising borders of each column, and the rank of every split's border among those of its column."""
     by_column = [np.unique(border[column == c]) for c in range(n_columns)]
     starts = _offsets([len(item) for item in by_column])
     rank = np.array([np.searchsorted(by_column[c], b) for c, b in zip(column, border, strict=True)], dtype=np.uint8)
@@ -431,7 +431,7 @@ def _unseen(known: Mapping[str, int]) -> str:
 
 
 def _probe_rows(forest: Forest) -> pl.DataFrame:
-    """Give rows whose values lie on, just above and just below the borders of the trees, or are null."""
+    """Return rows whose values lie on, just above and just below the borders of the trees, or are null."""
     random = np.random.default_rng(0)
     starts, borders, _ = forest._bins  # noqa: SLF001 - its own
     series = []

@@ -262,7 +262,7 @@ def _refusal(error: FraudctlError) -> Refused:
 
 
 def _headers(status: int) -> list[tuple[bytes, bytes]]:
-    """Give what goes with a refusal; a connection whose request was not read to its end is closed."""
+    """Return what goes with a refusal; a connection whose request was not read to its end is closed."""
     more = {401: [(b"www-authenticate", b"Bearer")], 429: [(b"retry-after", b"1")], 503: [(b"retry-after", b"1")]}
     closing = [(b"connection", b"close")] if status in {401, 408, 413, 415} else []
     return [_JSON, *more.get(status, []), *closing]

@@ -33,7 +33,7 @@ _REFUSALS = {
 
 
 def document(service: Service, *, secured: bool) -> dict[str, Any]:
-    """Give the OpenAPI 3.1 document.
+    """Return the OpenAPI 3.1 document.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Places:
     peers: dict[str, _Peer] = field(default_factory=dict)
 
     def enter(self, peer: str, connection: Holder) -> bool:
-        """Give a new connection a place; another one may lose its own. Return False where there is none."""
+        """Return a new connection a place; another one may lose its own. Return False where there is none."""
         known = self.peers.get(peer)
         if known is not None and known.open >= self.most_of_peer and not self._evict(known):
             return False
@@ -47,13 +47,13 @@ class Places:
         return True
 
     def waits(self, peer: str, connection: Holder) -> None:
-        """Note that a connection begins to wait for its peer."""
+        """Record that a connection begins to wait for its peer."""
         waiting = self.peers[peer].waiting
         waiting.pop(connection, None)
         waiting[connection] = None
 
     def works(self, peer: str, connection: Holder) -> None:
-        """Note that a connection no longer waits: its request is being answered."""
+        """Record that a connection no longer waits: its request is being answered."""
         self.peers[peer].waiting.pop(connection, None)
 
     def leave(self, peer: str, connection: Holder) -> None:

@@ -167,7 +167,7 @@ class Connection(HttpToolsProtocol):
         self._deadline.set(self.loop.time() + self.waits.request)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
+        """Free the connection's slot."""
         self._deadline.close()
         self._unset_slow_reader()
         self._leave()
@@ -184,7 +184,7 @@ class Connection(HttpToolsProtocol):
             self._peer = None
 
     def _waits_for_peer(self, until: float | None) -> None:
-        """Note that the peer has to send something by a time of the loop; None while it has not."""
+        """Record that the peer has to send something by a time of the loop; None while it has not."""
         self._deadline.set(until)
         if self._peer is not None:
             note = self.places.works if until is None else self.places.waits

@@ -62,7 +62,7 @@ def serve(app: App, service: Service, opened: socket.socket, *, finish: Callable
             yield
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            """Say that it listens once it does: whoever waits for that line may connect."""
+            """State that it listens once it does: whoever waits for that line may connect."""
             await super().startup(sockets)
             host, port, *_ = opened.getsockname()
             service.log.say("listening", host=host, port=port, **service.version())

@@ -369,7 +369,7 @@ class Service:
             return self.version()
 
     def version(self) -> dict[str, Any]:
-        """Say what decides."""
+        """Return what decides."""
         from fraudctl import __version__
 
         champion, challenger = self.engine.champion, self.engine.challenger
@@ -382,7 +382,7 @@ class Service:
         }
 
     def gauges(self) -> dict[str, tuple[str, str, dict[str, float]]]:
-        """Give what is counted beside requests, for Prometheus."""
+        """Return what is counted beside requests, for Prometheus."""
         engine = self.engine
         version = self.version()
         info = labels(model=version["model"], policy=version["policy"], challenger=version["challenger"] or "")
@@ -429,12 +429,12 @@ def _require_soon(time_us: int, latest: int, what: str) -> None:
 
 
 def error_document(error: FraudctlError) -> dict[str, Any]:
-    """Give an error as JSON."""
+    """Return an error as JSON."""
     return {"message": error.message, "hint": error.hint}
 
 
 def status_of(error: FraudctlError) -> int:
-    """Give the HTTP status that an error of a request is answered with."""
+    """Return the HTTP status that an error of a request is answered with."""
     if isinstance(error, RepeatedEventError):
         return 409
     if isinstance(error, DataError):

@@ -48,12 +48,12 @@ class Metrics:
         self.requests[route, status] += 1
 
     def took(self, seconds: float) -> None:
-        """Note how long a request for decisions took."""
+        """Record how long a request for decisions took."""
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
     def text(self, gauges: Mapping[str, tuple[str, str, Mapping[str, float]]]) -> str:
-        """Give everything in Prometheus' text format.
+        """Return everything in Prometheus' text format.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
-    """Say the cost model, one sentence part per cell that is not nothing."""
+    """State the cost model, one sentence part per cell that is not nothing."""
     who = ("a legitimate event", "a fraud")
     done = {"allow": "let through", "review": "reviewed", "block": "blocked"}
     parts = [
@@ -29,7 +29,7 @@ def cost_words(matrix: CostMatrix) -> tuple[str, ...]:
 
 
 def policy_words(policy: Policy) -> tuple[str, ...]:
-    """Say in sentences how probabilities become actions."""
+    """State in sentences how probabilities become actions."""
     currency = policy.matrix.currency
     if policy.kind == "thresholds":
         parts = [f"By probability: {_cuts(policy.thresholds, policy.actions)}."]
@@ -76,7 +76,7 @@ def level_text(series: pl.Series) -> pl.Series:
 
 
 def spoken(words: str) -> str:
-    """Give the words of a feature as they are said: lengths of time are not said in seconds."""
+    """Return the words of a feature as they are said: lengths of time are not said in seconds."""
     return words.replace("seconds since", "time since", 1) if words.startswith("seconds since") else words
 
 

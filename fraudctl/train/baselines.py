@@ -56,7 +56,7 @@ class BaselineRows:
 
 
 def baseline_scores(rows: BaselineRows) -> dict[str, FloatArray]:
-    """Give the log-odds of every baseline that the data allow for ``rows.valid``, each of shape ``(n_valid,)``.
+    """Return the log-odds of every baseline that the data allow for ``rows.valid``, each of shape ``(n_valid,)``.
 
     One column alone becomes log-odds by a logistic fit on the training rows; that keeps its order, so a ranking by it
     is a ranking by the column. Nulls count as the least value.
@@ -72,7 +72,7 @@ def baseline_scores(rows: BaselineRows) -> dict[str, FloatArray]:
 
 
 def label_features(names: Sequence[str]) -> list[str]:
-    """Give the features that say how often an entity was fraudulent, by their names."""
+    """Return the features that say how often an entity was fraudulent, by their names."""
     return [name for name in names if _LABEL_FEATURE.fullmatch(name)]
 
 
@@ -164,7 +164,7 @@ class _Design:
         return cls(numbers, {name: tuple(values) for name, values in dummies.items()})
 
     def apply(self, matrix: pl.DataFrame) -> FloatArray:
-        """Give the design, shape ``(n_events, n_columns)``, filled some rows at a time."""
+        """Return the design, shape ``(n_events, n_columns)``, filled some rows at a time."""
         out = np.empty((matrix.height, 2 * len(self.numbers) + sum(map(len, self.dummies.values()))))
         for start in range(0, matrix.height, _ROWS_AT_ONCE):
             self._fill(out[start : start + _ROWS_AT_ONCE], matrix[start : start + _ROWS_AT_ONCE])

@@ -124,7 +124,7 @@ class TrainedModel:
 
 
 def fast_project(project: Project) -> Project:
-    """Give the project as it is trained for a first look: two folds at most, no search, one model, few and large steps.
+    """Return the project as it is trained for a first look: at most two folds, no search, one model, few large steps.
 
     The result is a model like any other; its bundle tells by its training summary that nothing was searched.
     """
@@ -278,7 +278,7 @@ class _Job:
         return np.flatnonzero(rows & (self.table["label"] == 0).fill_null(value=False).to_numpy())
 
     def _share(self, rows: NDArray[np.bool_], wanted: float) -> float:
-        """Give the share of the legitimate rows to keep, where `LEAST_NEGATIVES` are kept at least."""
+        """Return the share of the legitimate rows to keep, where `LEAST_NEGATIVES` are kept at least."""
         return min(1.0, max(wanted, LEAST_NEGATIVES / max(1, len(self._legit(rows)))))
 
     def _sample(self, rows: NDArray[np.bool_], share: float, seeds: Sequence[int]) -> tuple[NDArray[np.bool_], float]:
@@ -465,7 +465,7 @@ class _Job:
         return both.sort("fold", "event_time", "event_id", maintain_order=True)
 
     def _other_rows(self, keep: Collection[str]) -> pl.DataFrame:
-        """Give the events of `_others` of all folds without their labels; those before the first fold are of fold 0."""
+        """Return the events of `_others` of all folds without labels; events before the first fold are in fold 0."""
         table = self.table.select(list(dict.fromkeys(["event_id", "event_time", *self._carried(keep)])))
         parts = []
         for fold in self.split.folds:
@@ -548,7 +548,7 @@ class _Job:
 
 
 def _constant(column: pl.Series, rows: NDArray[np.bool_]) -> bool:
-    """Say whether a column has one value, or none, in some rows; most columns show a second one soon."""
+    """Return whether a column has one value, or none, in some rows; most columns show a second one soon."""
     first = column.gather(np.flatnonzero(rows)[:_FIRST_ROWS])
     return first.n_unique() <= 1 and column.filter(rows).n_unique() <= 1
 
@@ -559,7 +559,7 @@ def _others(fold: Fold) -> NDArray[np.bool_]:
 
 
 def _like(rows: pl.DataFrame, others: pl.DataFrame) -> NDArray[np.int64]:
-    """Give for each event without a label the last row of its fold before it, or the first; fold 0 is the earliest."""
+    """Return the last earlier row of the fold of each event without a label, or the first; 0 is the earliest fold."""
     fold, other = rows["fold"].to_numpy(), others["fold"].to_numpy()
     at, when = rows["event_time"].to_physical().to_numpy(), others["event_time"].to_physical().to_numpy()
     found = np.empty(len(other), dtype=np.int64)
@@ -570,7 +570,7 @@ def _like(rows: pl.DataFrame, others: pl.DataFrame) -> NDArray[np.int64]:
 
 
 def _mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArray[np.float64]:
-    """Give the mean log-odds of the models, of at most so many trees each, shape ``(n_events,)``."""
+    """Return the mean log-odds of the models, of at most so many trees each, shape ``(n_events,)``."""
     scores = [raw_score(model, pool, trees=min(trees, model.tree_count_)) for model in models]
     return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 
@@ -592,7 +592,7 @@ def _fold_summary(
 
 
 def _cluster(project: Project) -> str | None:
-    """Give the entity whose events belong together: the one that is blocked, else the first."""
+    """Return the entity whose events belong together: the one that is blocked, else the first."""
     if project.evaluate.block_known is not None:
         return project.evaluate.block_known.entity
     return next(iter(project.entities), None)

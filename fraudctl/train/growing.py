@@ -38,14 +38,14 @@ class Growing:
         self._say(0, doing)
 
     def tree(self, number: int) -> None:
-        """Note that the present fit has its tree ``number``, counted from 1."""
+        """Record that the present fit has its tree ``number``, counted from 1."""
         now = time.monotonic()
         if now - self._last >= _EVERY_SECONDS:
             self._last = now
             self._say(number, f"tree {number}")
 
     def end(self) -> None:
-        """Note that the last fit is complete."""
+        """Record that the last fit is complete."""
         self._progress.update(self._n_fits * self._n_trees, self._n_fits * self._n_trees)
 
     def _say(self, trees: int, doing: str) -> None:

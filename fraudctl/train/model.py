@@ -79,7 +79,7 @@ class ModelColumns:
         return [name for name in self.names if name in self.vocabularies]
 
     def matrix(self, table: pl.DataFrame, *, rows: NDArray[np.bool_] | None = None) -> pl.DataFrame:
-        """Give the model's input: Float32 numbers (null where unknown) and String categories, in model order.
+        """Return the model's input: Float32 numbers (null where unknown) and String categories, in model order.
 
         ``rows``, a mask of shape ``(n_events,)``, takes out a part without a copy of the whole table.
 
@@ -120,7 +120,7 @@ class ModelColumns:
         return pl.when(text.is_null()).then(pl.lit(MISSING)).when(known).then(text).otherwise(pl.lit(OTHER)).alias(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the columns as JSON."""
+        """Return the columns as JSON."""
         vocabularies = {name: list(values) for name, values in self.vocabularies.items()}
         return {"names": list(self.names), "vocabularies": vocabularies, "spelling": self.spelling}
 
@@ -186,7 +186,7 @@ def make_pool(
     label: NDArray[Any] | None = None,
     weight: NDArray[np.float64] | None = None,
 ) -> Pool:
-    """Give the checked rows as a CatBoost pool, its columns in model order (for SHAP values, use it too).
+    """Return the checked rows as a CatBoost pool, its columns in model order (for SHAP values, use it too).
 
     ``label`` and ``weight`` are those of the rows that ``rows`` takes out. Weights are brought to a mean of 1:
     penalties of a fit are absolute numbers.
@@ -268,7 +268,7 @@ def _catboost_params(
 
 
 def best_trees(model: CatBoost) -> int:
-    """Give the number of trees with the lowest loss on the early-stopping rows, at least 1."""
+    """Return the number of trees with the lowest loss on the early-stopping rows, at least 1."""
     return int(model.best_iteration_ or 0) + 1
 
 
@@ -312,7 +312,7 @@ def _digest(*texts: str) -> str:
 
 
 def member_seeds(seed: int, n_models: int) -> list[int]:
-    """Give the seeds of the models that are averaged into one: the first is ``seed`` itself, the others follow from it.
+    """Return the seeds of the averaged models: the first is ``seed`` itself, the others are derived from it.
 
     >>> member_seeds(7, 1)
     [7]
@@ -348,12 +348,12 @@ def average_models(models: Sequence[CatBoost]) -> CatBoost:
 
 
 def params_of(section: ParamsSection) -> dict[str, float]:
-    """Give ``[train.params]`` as CatBoost takes them."""
+    """Return ``[train.params]`` as CatBoost takes them."""
     return dict(section.model_dump())
 
 
 def raw_score(model: CatBoost, pool: Pool, *, trees: int = 0) -> NDArray[np.float64]:
-    """Give the log-odds of each row, shape ``(n_events,)``, of the first ``trees`` trees (0 = all)."""
+    """Return the log-odds of each row, shape ``(n_events,)``, of the first ``trees`` trees (0 = all)."""
     scores = model.predict(pool, prediction_type="RawFormulaVal", ntree_end=trees)
     return np.asarray(scores, dtype=np.float64)
 

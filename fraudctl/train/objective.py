@@ -80,7 +80,7 @@ class Objective:
         return BASE_RULE if self.needs_costs else None
 
     def value(self, rows: FoldRows, y_score: FloatArray, *, weight: FloatArray | None = None) -> float:
-        """Give the figure for log-odds ``y_score`` of shape ``(n_events,)``; NaN where it is not defined.
+        """Return the figure for log-odds ``y_score`` of shape ``(n_events,)``; NaN where it is not defined.
 
         For savings each event gets the action of the lowest expected cost at the probability that the score means. No
         capacity limits these decisions, nor the constant action that they are measured against.
@@ -101,12 +101,12 @@ class Objective:
 
 
 def make_objective(project: Project) -> Objective:
-    """Give the objective that ``[train] metric`` names."""
+    """Return the objective that ``[train] metric`` names."""
     return Objective(project.train.metric, cost_matrix(project.costs))
 
 
 def entity_groups(table: pl.DataFrame, *, cluster: str | None) -> NDArray[np.int64]:
-    """Give the jackknife group of every event, shape ``(n_events,)``: all events of an entity value share one.
+    """Return the jackknife group of every event, shape ``(n_events,)``: all events of an entity value share one.
 
     A null entity value, and every event where ``cluster`` is None, stands for itself. Groups follow from the order in
     which entities appear, not from their names.

@@ -199,7 +199,7 @@ class Tuner:
         return params
 
     def _judge(self, trial: optuna.Trial, params: Mapping[str, float]) -> float | None:
-        """Give the mean objective over the folds that have one; None where the trial is pruned on the way."""
+        """Return the mean objective over the folds that have one; None where the trial is pruned on the way."""
         values = []
         settings, brief = self._brief(params)
         for i, rehearsal in enumerate(self.rehearsals):
@@ -213,7 +213,7 @@ class Tuner:
         return float(np.mean(values))
 
     def _brief(self, params: Mapping[str, float]) -> tuple[TrainSection, dict[str, float]]:
-        """Give settings and parameters for fewer trees: larger steps and less patience in the same proportion."""
+        """Return settings and parameters for fewer trees: larger steps and less patience in the same proportion."""
         trees = min(self.settings.iterations, self.settings.search_iterations)
         factor = self.settings.iterations / trees
         patience = max(1, round(self.settings.early_stopping / factor))
@@ -317,7 +317,7 @@ def _trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _gate(journal: Path | None) -> Gate:
-    """Give a lock between the processes of a study: a trial is opened and signed, or given up, by one at a time."""
+    """Return a lock between the processes of a study: a trial is opened and signed, or given up, by one at a time."""
     if journal is None:
         return contextlib.nullcontext
     return _FileLock(journal.with_name(journal.name + ".gate")).held
@@ -337,14 +337,14 @@ def _identity() -> str:
 
 
 def _birth(pid: int) -> str:
-    """Give the start of a process in clock ticks, which tells it from a later one of the same id; "" where unknown."""
+    """Return the start of a process in clock ticks, to distinguish it from a later one with its id; "" if unknown."""
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     return ""
 
 
 def _alive(owner: str) -> bool:
-    """Tell whether another process that owns a trial may still be at work; this process runs one trial at a time."""
+    """Return whether another process that owns a trial may still be at work; this process runs one trial at a time."""
     host, _, rest = owner.partition(":")
     pid, _, birth = rest.partition(":")
     if host != socket.gethostname():

@@ -182,7 +182,7 @@ class Decisions:
         return self._settled(subject, period, excluded, events, found["y_prob"].fill_null(float("nan")).to_numpy())
 
     def alone(self, bundle: Bundle, event_id: int | str) -> OneMoment:
-        """Give the bundle's policy on variants of one event of the table, each in the state of the event's moment.
+        """Return the bundle's policy on variants of one event of the table, each in the state of the event's moment.
 
         Slots that earlier events of its local day or week took are gone; variants take none from each other.
 
@@ -214,7 +214,7 @@ class Decisions:
         return OneMoment.after(events, np.asarray(y_prob), subject.policy, self.project)
 
     def reference(self, decided: DecidedPeriod) -> Reference | None:
-        """Give the model's decisions in its test period, and on the events just before that it was not trained on.
+        """Return the model's decisions in its test period, and on the events just before that it was not trained on.
 
         Both sides are all events that were decided, labelled or not.
         """
@@ -337,7 +337,7 @@ class Decisions:
     def _events(
         self, subject: Subject, period: Period | None, *, empty: bool = False, lead: bool = False
     ) -> tuple[pl.DataFrame, Excluded]:
-        """Give the events of the period, less those that a block on known entities would have kept out.
+        """Return the events of the period, less those that a block on known entities would have kept out.
 
         With ``lead`` also those before it, from the start of the local day or week of a capacity that had begun.
         """
@@ -437,7 +437,7 @@ def refuse_the_past(start: datetime, as_of: datetime, *, who: str) -> None:
 
 
 def unfitted_policy(project: Project) -> Policy:
-    """Give the policy of a project that needs no fold predictions: the lowest expected cost, and nothing else."""
+    """Return the policy of a project that needs no fold predictions: the lowest expected cost, and nothing else."""
     from fraudctl.policy import bare_policy
 
     if project.policy.kind != "expected_cost" or project.policy.constraints or project.policy.capacity:

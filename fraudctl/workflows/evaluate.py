@@ -132,7 +132,7 @@ def evaluate_model(
 
 
 def _n_periods(project: Project, pooled: int | None, *, named: bool) -> int:
-    """Say how many periods are pooled; a period or scores that are named by hand stand alone."""
+    """Return how many periods are pooled; a period or scores that are named by hand stand alone."""
     asked = 1 if project.gate is None or named else project.gate.pooled_folds
     if pooled is None:
         return asked
@@ -146,7 +146,7 @@ def _n_periods(project: Project, pooled: int | None, *, named: bool) -> int:
 
 
 def _registered_champion(project: Project, decided: DecidedPeriod) -> str | None:
-    """Give the champion that the gate has a rule on, unless it is the very model that is judged."""
+    """Return the champion that the gate has a rule on, unless it is the very model that is judged."""
     from fraudctl.registry import champion
 
     if project.gate is None or project.gate.champion is None:

@@ -168,7 +168,7 @@ def _require_time(project: Project) -> None:
 
 
 def bundle_of(decided: DecidedPeriod) -> Bundle:
-    """Give the bundle that decided; only a bundle can be explained."""
+    """Return the bundle that decided; only a bundle can be explained."""
     if decided.subject.bundle is None:
         msg = "only the decisions of a bundle can be explained"
         raise BundleError(msg, hint="`fraudctl train` writes one")
@@ -176,7 +176,7 @@ def bundle_of(decided: DecidedPeriod) -> Bundle:
 
 
 def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]:
-    """Give exact SHAP values, shape ``(n_events, n_features + 1)``, the base last."""
+    """Return exact SHAP values, shape ``(n_events, n_features + 1)``, the base last."""
     import numpy as np
 
     from fraudctl.explain.contributions import contributions
@@ -188,7 +188,7 @@ def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]
 def interactions_of(
     bundle: Bundle, frame: pl.DataFrame, *, progress: Progress
 ) -> tuple[list[tuple[int, int]], NDArray[np.float64]]:
-    """Give the pairs of features that the model uses together most, and their interactions on each event."""
+    """Return the pairs of features that the model uses together most, and their interactions on each event."""
     from fraudctl.explain.contributions import interactions, strongest_pairs
 
     pairs = strongest_pairs(bundle.model)

@@ -484,7 +484,7 @@ class _Pace:
 def carried_columns(
     project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType], *, also: Sequence[str] = ()
 ) -> list[str]:
-    """Give the data columns that travel with the features: for the features, rules, costs, segments and weights."""
+    """Return the data columns that travel with the features: for the features, rules, costs, segments and weights."""
     from fraudctl.data.own import inside
     from fraudctl.dependence import judged_columns, of_project
     from fraudctl.features.meaning.definition import usable_columns
@@ -496,7 +496,7 @@ def carried_columns(
 
 
 def tables_roles(project: Project) -> set[str]:
-    """Give the names of the columns that every feature table of the project has."""
+    """Return the names of the columns that every feature table of the project has."""
     from fraudctl.data.tables import ROLES
 
     return {*ROLES, *project.entities}
@@ -585,7 +585,7 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
 
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:
-    """Say for each feature what it means, what it takes in, when it is null, and how its values are distributed.
+    """State for each feature what it means, what it takes in, when it is null, and how its values are distributed.
 
     Parameters
     ----------

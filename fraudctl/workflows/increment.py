@@ -133,7 +133,7 @@ def _at_or_after(since_us: int) -> pl.Expr:
 
 
 def _state_columns(found: Definitions) -> list[str]:
-    """Give what the state has to hold: roles, entities, columns that are read, and remembered features."""
+    """Return what the state has to hold: roles, entities, columns that are read, and remembered features."""
     from fraudctl.features.batch.increment import remembered
     from fraudctl.workflows.features import tables_roles
 
@@ -162,7 +162,7 @@ def _open(project: Project, found: Definitions) -> tuple[_State | None, str]:
 
 
 def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[str], str | None]:
-    """Give the files that have to be read, and why the state does not fit, if so."""
+    """Return the files that have to be read, and why the state does not fit, if so."""
     if since_us < state.before_us:
         return found.files, f"it was kept for {_day(state.before_us)}, which is later"
     if any("://" in name for name in found.files):
@@ -182,7 +182,7 @@ def _day(micros: int) -> str:
 
 
 def _unchanged(name: str, noted: dict[str, Any]) -> bool:
-    """Say whether a file has the size and time of change that were noted, or else the same content."""
+    """Return whether a file has the size and time of change that were noted, or else the same content."""
     from fraudctl.data import tables
 
     found = Path(name).stat()
@@ -218,7 +218,7 @@ def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int
 
 
 def _digests(found: Definitions, sources: Mapping[str, pl.DataFrame], before_us: int) -> dict[str, str]:
-    """Give a digest of each other table's rows that events before a date could see, if the state depends on them.
+    """Return a digest of each other table's rows that events before a date could see, if the state depends on them.
 
     It does where windows look back on features: these are kept as they were computed.
     """
@@ -234,7 +234,7 @@ def _digests(found: Definitions, sources: Mapping[str, pl.DataFrame], before_us:
 
 
 def _rewritten(state: _State, found: Definitions, sources: Mapping[str, pl.DataFrame]) -> str | None:
-    """Say which other table is no longer the one that the state was made from."""
+    """Return which other table is no longer the one that the state was made from."""
     known = state.facts.get("sources", {})
     now = _digests(found, sources, state.before_us)
     changed = [name for name in now if now[name] != known.get(name)]
@@ -264,7 +264,7 @@ def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
 
 
 def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:
-    """Give what is to be noted of every file, and why the files do not fit the state, if so."""
+    """Return what is to be noted of every file, and why the files do not fit the state, if so."""
     from fraudctl.data import tables
 
     data = found.project.data

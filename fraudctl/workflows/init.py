@@ -217,5 +217,5 @@ def _found_here(project: Project, files: list[str], sources: dict[str, str]) -> 
 
 
 def _seen_from(project_file: Path, text: str) -> str:
-    """Give a path of the working directory as it is to stand in the project file."""
+    """Return a path of the working directory as it is to stand in the project file."""
     return text if "://" in text else os.path.relpath(Path.cwd() / text, project_file.parent)

@@ -157,7 +157,7 @@ def differences(bundle: Bundle, project: Project) -> list[str]:
 
 
 def say_differences(bundle: Bundle, project: Project, *, progress: Progress) -> None:
-    """Say which present definitions are not used because the bundle has its own."""
+    """Warn about present definitions that are not used because the bundle has its own."""
     changed = differences(bundle, project)
     if changed:
         speak = progress.warn if any(name.split(".")[0] in MEANING for name in changed) else progress.note

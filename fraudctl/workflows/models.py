@@ -120,7 +120,7 @@ def show_model(project: Project, reference: str, *, progress: Progress | None = 
 
 
 def diff_models(project: Project, a: str, b: str, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Say in what the project files, the features, the policies and the fits of two bundles differ.
+    """State in what the project files, the features, the policies and the fits of two bundles differ.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def diff_models(project: Project, a: str, b: str, *, progress: Progress | None =
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Give the leaves of nested tables and lists by their key paths."""
+    """Return the leaves of nested tables and lists by their key paths."""
     if isinstance(tree, dict):
         parts = [_flat(item, f"{prefix}.{key}" if prefix else key) for key, item in tree.items()]
     elif isinstance(tree, list) and any(isinstance(item, dict) for item in tree):

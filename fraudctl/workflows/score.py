@@ -57,7 +57,7 @@ class Model:
     project: Project | None
 
     def source_paths(self, given: Mapping[str, Sequence[str | Path]]) -> dict[str, tuple[str, ...]]:
-        """Give where the rows of the other tables are: as given, else as the project says.
+        """Return where the rows of the other tables are: as given, else as the project says.
 
         Raises
         ------
@@ -306,7 +306,7 @@ class _Wanted:
 
 
 def _say_slots(wanted: _Wanted, progress: Progress) -> None:
-    """Say where the slots of a capacity count from."""
+    """Report the time from which slots of a capacity are counted."""
     if wanted.lead is None:
         return
     if wanted.ids is None:
@@ -369,7 +369,7 @@ class DroppedOutcomes:
 
     @property
     def words(self) -> str | None:
-        """Say how many there are and where they would count; None where there is none."""
+        """Return how many there are and where they would count; None where there is none."""
         if not self.outcomes:
             return None
         return (
@@ -517,7 +517,7 @@ def _batches(items: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[s
 
 
 def _answers_frame(documents: list[dict[str, Any]], decider: Decider, *, with_features: bool) -> pl.DataFrame:
-    """Give answers as the table that batch scoring writes."""
+    """Return answers as the table that batch scoring writes."""
     import polars as pl
 
     from fraudctl.data.own import outside, shown_beside

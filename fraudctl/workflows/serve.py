@@ -99,7 +99,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def say_memory(service: Service) -> None:
-    """Say at the start what memory grows with for ever, and refuse a limit that is passed already.
+    """State at the start what memory grows with for ever, and refuse a limit that is passed already.
 
     Raises
     ------

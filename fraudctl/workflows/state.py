@@ -140,7 +140,7 @@ def open_live(
     sources: Mapping[str, Sequence[str | Path]] | None = None,
     progress: Progress | None = None,
 ) -> LiveState:
-    """Give the state in a store, brought up to its last record; or a new one, which is saved at once.
+    """Return the state in a store, brought up to its last record; or a new one, which is saved at once.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def engine_on(
     explained: Explained = "all",
     progress: Progress | None = None,
 ) -> Iterator[DecisionEngine]:
-    """Give an engine on a saved state, or on history alone; what it took in is saved at the end."""
+    """Return an engine on a saved state, or on history alone; what it took in is saved at the end."""
     from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.store import Store
 
@@ -470,7 +470,7 @@ def expect_state(folder: Path, *, new: bool) -> None:
 
 
 def require_state(folder: Path) -> int:
-    """Give the number of the newest snapshot in a folder.
+    """Return the number of the newest snapshot in a folder.
 
     Raises
     ------
@@ -487,7 +487,7 @@ def require_state(folder: Path) -> int:
 
 
 def show_state(folder: Path) -> StateResult:
-    """Say what a saved state holds, from the head of its snapshot and its log; `verify_state` checks all of it.
+    """Return what a saved state holds, from the head of its snapshot and its log; `verify_state` checks all of it.
 
     Parameters
     ----------
@@ -560,7 +560,7 @@ def merge_decisions(folder: Path) -> None:
 
 
 def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
-    """Give what champion and challenger decided, as a table in the order of the log."""
+    """Return what champion and challenger decided, as a table in the order of the log."""
     import polars as pl
 
     from fraudctl.data.tables import UTC_US

@@ -220,7 +220,7 @@ def _redefined(bundle: Bundle, project: Project, table: FeatureTable) -> list[st
 
 
 def decision_columns(project: Project, table: FeatureTable) -> list[str]:
-    """Give the columns beside roles and scores that costs, rules and segments read."""
+    """Return the columns beside roles and scores that costs, rules and segments read."""
     from fraudctl.dependence import of_project
 
     found = of_project(project, table.features, readable=table.frame.columns).policy
@@ -266,7 +266,7 @@ def _contents(
 
 
 def definition_document(table: FeatureTable) -> dict[str, Any]:
-    """Give the definitions of the features as JSON: what each means, and the digest of all."""
+    """Return the definitions of the features as JSON: what each means, and the digest of all."""
     shown = ("name", "family", "words", "entity", "dtype", "interval", "nulls")
     return {
         "digest": table.features.digest,

@@ -42,7 +42,7 @@ def explain(
         bool, typer.Option("--interactions", help="Say which features act together on the errors; takes longer.")
     ] = False,
 ) -> None:
-    """Say what was missed, who was annoyed, and what it cost."""
+    """Explain the decisions of a period: missed frauds, false positives, their causes and their cost."""
     from fraudctl.project import load_project
     from fraudctl.report.render import event_terminal, explanation_terminal
     from fraudctl.workflows.explain import explain_model, explain_one

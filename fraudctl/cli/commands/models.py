@@ -80,7 +80,7 @@ def promote(
 
 @command('fraudctl models rollback --reason "alerts doubled"')
 def rollback(session: Session, *, reason: Reason, project: ProjectPath = HERE) -> None:
-    """Give the crown back to the champion before this one."""
+    """Make the previous champion the champion again."""
     from fraudctl.project import load_project
     from fraudctl.workflows.models import rollback_model
     from fraudctl.workflows.versions import user_name

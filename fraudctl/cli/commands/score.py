@@ -92,7 +92,7 @@ def score(
 
 
 def _tell(session: Session, result: StreamResult) -> None:
-    """Say what a stream brought; lines that could not be taken are the data's fault."""
+    """Report the counts of a stream; raise DataError if lines could not be read."""
     session.note(f"{result.events:,} events: {_actions(result.actions)}; {result.labels:,} labels")
     if result.dropped.words is not None:
         session.warn(result.dropped.words)

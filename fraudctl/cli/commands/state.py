@@ -56,7 +56,7 @@ def show(
     session: Session,
     folder: Folder,
 ) -> None:
-    """Say what a state holds, by the heads of its snapshot and log; `verify` checks all of it."""
+    """Show what a state holds, by the heads of its snapshot and log; `verify` checks all of it."""
     from fraudctl.workflows.state import show_state
 
     result = show_state(folder)

@@ -33,7 +33,7 @@ _HIDDEN = np.int64(1 << 52)
 
 @jit
 def exponent_range(bits: Ints) -> tuple[int, int]:
-    """Give the binary grid of values: the exponent of the lowest set bit and of the highest, over all of them.
+    """Return the binary grid of values: the exponent of the lowest set bit and of the highest, over all of them.
 
     ``bits`` holds the values' IEEE 754 patterns; NaN and zero have no bits and are skipped. Without any value that has,
     the range is (0, 0).
@@ -63,7 +63,7 @@ def exponent_range(bits: Ints) -> tuple[int, int]:
 
 @jit
 def mantissa_of(bits: int, low: int) -> tuple[np.uint64, int]:
-    """Give a value as integer × 2 ** (low + shift), sign apart."""
+    """Return a value as integer × 2 ** (low + shift), sign apart."""
     exponent = (bits >> 52) & 0x7FF
     fraction = bits & _FRACTION
     if exponent == 0:
@@ -105,7 +105,7 @@ def put_part(words: Words, base: int, n_words: int, part: np.uint64, shift: int,
 
 @jit
 def square_of(part: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """Give the low and high word of the square of a word."""
+    """Return the low and high word of the square of a word."""
     a, b = part & _LOW32, part >> _U32
     low, mid, high = a * a, a * b, b * b
     out = low + (mid << np.uint64(33))
@@ -138,7 +138,7 @@ def make_positive(words: Words, n_words: int) -> int:
 
 @jit
 def rounded_words(words: Words, n_words: int) -> tuple[float, int]:
-    """Give a positive integer as f × 2 ** e, f in [2 ** 63, 2 ** 64] rounded to nearest, ties to even; 0 as (0, 0)."""
+    """Return a positive integer as (f, e): f × 2 ** e, f in [2 ** 63, 2 ** 64], rounded half to even; 0 is (0, 0)."""
     top = n_words - 1
     while top >= 0 and words[top] == _ZERO:
         top -= 1
@@ -171,7 +171,7 @@ _POWERS = np.array([math.ldexp(1.0, exponent) for exponent in range(-1000, 900)]
 
 @jit
 def scaled(mantissa: float, exponent: int) -> float:
-    """Give mantissa × 2 ** exponent; the mantissa is 0 or in [2 ** 31, 2 ** 65]."""
+    """Return mantissa × 2 ** exponent; the mantissa is 0 or in [2 ** 31, 2 ** 65]."""
     if -1000 <= exponent < 900:
         scaled: float = mantissa * _POWERS[exponent + 1000]
         return scaled
@@ -319,7 +319,7 @@ def moments(  # noqa: C901
 
 
 def grid_of(values: Floats, *, longest: int, squares: bool) -> tuple[int, int, int]:
-    """Give the grid on which sums of ``longest`` + 1 of the values are exact: exponent, words, words of squares."""
+    """Return the grid on which sums of ``longest`` + 1 of the values are exact: exponent, words, words of squares."""
     low, high = exponent_range(values.view(np.int64))
     headroom = (longest + 1).bit_length()
     span = high - low

@@ -59,7 +59,7 @@ def jit(function: F) -> F:
 
 
 def _high_product(_context: Any, _first: Any, _second: Any) -> Any:
-    """Give the high word of the product of two words."""
+    """Return the high word of the product of two words."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         wide = ir.IntType(128)

@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 
 def compiled_before() -> bool:
-    """Say whether compiled loops are on disk, so that the first call need not compile them (some 10 s, once)."""
+    """Return whether compiled loops are on disk, so that the first call need not compile them (some 10 s, once)."""
     stats = getattr(group_order, "stats", None)  # there is none where compilation is switched off
     path = None if stats is None else stats.cache_path
     return stats is None or (path is not None and any(Path(path).glob("kernels.group_order-*.nbi")))
@@ -399,7 +399,7 @@ def change(tree: Array, size: int, rank: int, by: int) -> None:
 
 @jit
 def _kth(tree: Array, size: int, k: int) -> int:
-    """Give the rank of the k-th smallest (from 0) of what is in the tree."""
+    """Return the rank of the k-th smallest (from 0) of what is in the tree."""
     at, step = 0, size
     while step > 0:
         if at + step <= size and tree[at + step] <= k:
@@ -420,7 +420,7 @@ def _middle(tree: Array, size: int, by_rank: Floats, n: int) -> float:
 
 @jit
 def _kth_distance(tree: Array, size: int, by_rank: Floats, n: int, centre: float, k: int) -> float:
-    """Give the k-th smallest (from 0) distance from the median, by merging the two sides of it."""
+    """Return the k-th smallest (from 0) distance from the median, by merging the two sides of it."""
     left = n // 2
     low, high = max(0, k + 1 - (n - left)), min(k + 1, left)
     while low < high:

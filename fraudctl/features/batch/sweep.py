@@ -73,7 +73,7 @@ def _signed_sum(s0: Any, s1: Any, x0: Any, x1: Any, negative: int) -> tuple[Any,
 def _moments(
     prefix: Words, left: int, right: int, own: float, own_bits: int, low: int, spread: int
 ) -> tuple[Any, float, float]:
-    """Give count, sum and standard deviation of the values in a range, and of ``own`` unless it is NaN."""
+    """Return count, sum and standard deviation of the values in a range, and of ``own`` unless it is NaN."""
     lo, hi = left * _STRIDE, right * _STRIDE
     n: Any = np.int64(prefix[hi] - prefix[lo])
     extra = not math.isnan(own)
@@ -106,7 +106,7 @@ def _moments(
 
 @jit
 def _std(n: int, s0: Any, s1: Any, q0: Any, q1: Any, q2: Any, q3: Any, x0: Any, x1: Any, low: int) -> float:
-    """Give the standard deviation from an exact sum, the exact sum of squares, and one more value's size."""
+    """Return the standard deviation from an exact sum, the exact sum of squares, and one more value's size."""
     if x0 | x1 != _ZERO:
         a0, a1, a2, a3 = square(x0, x1)
         q0, q1, q2, q3 = add(q0, q1, q2, q3, a0, a1, a2, a3)
@@ -155,7 +155,7 @@ def _longest(starts: Ints, g0: int, g1: int) -> int:
 
 @jit
 def _used(slots: Ints, n_columns: int) -> Ints:
-    """Give the columns that some slot names."""
+    """Return the columns that some slot names."""
     wanted = np.zeros(n_columns, np.int64)
     for kind in range(slots.shape[0]):
         for w in range(slots.shape[1]):
@@ -324,7 +324,7 @@ def label_sweep(
 
 @jit
 def strew(rows: Ints, shift: int, places: Array, back: Array) -> None:
-    """Give each query a place in the strip of ``2 ** shift`` rows that its row belongs to, in the order of queries.
+    """Assign each query, in order, the next free place in the strip of ``2 ** shift`` rows that holds its row.
 
     Parameters
     ----------

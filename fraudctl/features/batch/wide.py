@@ -23,7 +23,7 @@ _ONE = np.uint64(1)
 
 @jit
 def placed(bits: int, low: int) -> tuple[Word, Word]:
-    """Give the size of a float, by its bit pattern, on the grid 2 ** ``low``."""
+    """Return the size of a float, by its bit pattern, on the grid 2 ** ``low``."""
     part, shift = mantissa_of(bits, low)
     if shift >= 64:
         return _ZERO, part << np.uint64(shift - 64)
@@ -87,7 +87,7 @@ def times(n: Word, a0: Word, a1: Word, a2: Word, a3: Word) -> tuple[Word, Word, 
 
 @jit
 def rounded(a0: Word, a1: Word, a2: Word, a3: Word) -> tuple[float, int]:
-    """Give a positive integer as f × 2 ** e, f in [2 ** 63, 2 ** 64] rounded to nearest, ties to even; 0 as (0, 0)."""
+    """Return a positive integer as (f, e): f × 2 ** e, f in [2 ** 63, 2 ** 64], rounded half to even; 0 is (0, 0)."""
     exponent = 192
     while a3 == _ZERO and exponent > 0:
         a3, a2, a1, a0 = a2, a1, a0, _ZERO

@@ -106,14 +106,14 @@ SCRATCH = 512
 
 @jit
 def values_of(pattern: int) -> float:
-    """Give the float that an integer is the pattern of."""
+    """Return the float that an integer is the pattern of."""
     number: float = np.int64(pattern).view(np.float64)
     return number
 
 
 @jit
 def pattern_of(value: float) -> int:
-    """Give the IEEE 754 pattern of a float as an integer."""
+    """Return the IEEE 754 pattern of a float as an integer."""
     pattern: int = np.float64(value).view(np.int64)  # type: ignore[assignment]
     return pattern
 
@@ -232,13 +232,13 @@ def _extreme(heap: Ints, values: Floats, header: int, column: int, lo: int, own:
 
 @jit
 def beaten(best: float, own: float, sign: float) -> float:
-    """Give ``own`` where it beats the best so far, or there is none."""
+    """Return ``own`` where it beats the best so far, or there is none."""
     return own if not math.isnan(own) and not sign * best >= sign * own else best
 
 
 @jit
 def _kth_distance(values: Floats, at: int, n: int, centre: float, k: int) -> float:
-    """Give the k-th smallest (from 0) distance of n sorted values from their median, by merging its two sides."""
+    """Return the k-th smallest (from 0) distance of n sorted values from their median, by merging its two sides."""
     left = n // 2
     low, high = max(0, k + 1 - (n - left)), min(k + 1, left)
     while low < high:
@@ -257,7 +257,7 @@ def _kth_distance(values: Floats, at: int, n: int, centre: float, k: int) -> flo
 
 @jit
 def middle(values: Floats, at: int, n: int, spread: int) -> float:
-    """Give the median of n sorted values, or the median distance from it; NaN where there is none."""
+    """Return the median of n sorted values, or the median distance from it; NaN where there is none."""
     if n == 0:
         return math.nan
     odd = n & 1
@@ -272,7 +272,7 @@ def middle(values: Floats, at: int, n: int, spread: int) -> float:
 def _middle(
     heap: Ints, values: Floats, header: int, column: int, window: int, edge: int, own: float, spread: int
 ) -> float:
-    """Give the median, or the median distance from it, of a sorted window and ``own``."""
+    """Return the median, or the median distance from it, of a sorted window and ``own``."""
     if heap[header + H_BLOCK] == 0:
         return math.nan if math.isnan(own) else (0.0 if spread else own)
     slide_sorted(heap, values, header, column, window, edge)

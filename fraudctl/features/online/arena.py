@@ -194,7 +194,7 @@ def unlist(heap: Ints, number: int, slot: int) -> None:
 
 @jit
 def touch(heap: Ints, number: int, slot: int, now: int) -> None:
-    """Note that something of a slot was seen now: it moves to the end of the list of its key space."""
+    """Record that something of a slot was seen now: it moves to the end of the list of its key space."""
     heap[slot + TOUCHED] = max(heap[slot + TOUCHED], now)
     newest = heap[LISTS + 2 * number + 1]
     if newest == slot:

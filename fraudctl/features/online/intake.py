@@ -80,7 +80,7 @@ MOST_REMOVED = 64
 
 @jit
 def _wanted(layout: Ints, track: int, slots: Ints, codes: Ints, time: int, now: int) -> int:
-    """Give the slot whose log a row belongs to, or 0 where it belongs to none or comes too late for any window."""
+    """Return the slot whose log a row belongs to, or 0 where it belongs to none or comes too late for any window."""
     where, slot = layout[track + T_WHERE], slots[layout[track + T_NUMBER]]
     if slot in (NULL, EMPTY) or time <= now - layout[track + T_WINDOW]:
         return 0

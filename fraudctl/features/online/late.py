@@ -71,7 +71,7 @@ def _distinct(heap: Ints, codes: int, lo: int, hi: int, own: int) -> int:
 
 @jit
 def _middle(values: Floats, at: int, lo: int, hi: int, own: float, spread: int) -> float:
-    """Give the median of a range and of one's own value, or the median distance from it."""
+    """Return the median of a range and of one's own value, or the median distance from it."""
     found = np.empty(hi - lo + 1, np.float64)
     n = 0
     for p in range(at + lo, at + hi):

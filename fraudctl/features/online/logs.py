@@ -135,7 +135,7 @@ def distinct_from(heap: Ints, words: Words, header: int, coded: int, lo: int) ->
 
 @jit
 def exponents(bits: int) -> tuple[int, int]:
-    """Give the exponents of a value's lowest and highest bit, from its IEEE 754 pattern; none for 0 and NaN."""
+    """Return the exponents of a value's lowest and highest bit, from its IEEE 754 pattern; none for 0 and NaN."""
     exponent, fraction = (bits >> 52) & 0x7FF, bits & _FRACTION
     if exponent == 0x7FF or (exponent == 0 and fraction == 0):
         return NO_LOW, NO_HIGH
@@ -310,7 +310,7 @@ def _sort_anew(heap: Ints, values: Floats, layout: Ints, track: int, header: int
 
 @jit
 def grid_words(low: int, high: int, cap: int, squares: int) -> int:
-    """Give the words in which sums (or sums of squares) of up to ``cap`` + 1 values on a grid are exact."""
+    """Return the words in which sums (or sums of squares) of up to ``cap`` + 1 values on a grid are exact."""
     bits, n = 0, cap + 1
     while n > 0:
         bits += 1
@@ -323,7 +323,7 @@ def grid_words(low: int, high: int, cap: int, squares: int) -> int:
 
 @jit
 def _fits(heap: Ints, layout: Ints, track: int, header: int, own: Floats) -> bool:
-    """Say whether one more position fits, and its values fit the grids."""
+    """Return whether one more position fits, and its values fit the grids."""
     if heap[header + H_BLOCK] == 0 or heap[header + H_END] >= heap[header + H_CAP]:
         return False
     bits = own.view(np.int64)
@@ -591,7 +591,7 @@ def append(
 
 @jit
 def drop(heap: Ints, layout: Ints, track: int, body: int) -> None:
-    """Give a log's block back."""
+    """Free the block of a log."""
     place = body + layout[track + T_PLACE]
     header = heap[place]
     if header != NO_LOG:
