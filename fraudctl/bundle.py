@@ -62,7 +62,7 @@ class BundleContents:
         From scores to actions, as JSON; written as ``policy.json``.
     features
         Definitions of the features and the columns that the data had, as JSON; ``features.json`` holds them under
-        ``definition`` beside ``columns``.
+        ``definition`` as well as ``columns``.
     predictions
         What the folds predicted.
     project_file
@@ -238,7 +238,7 @@ class Bundle:
 
     @cached_property
     def model(self) -> CatBoost:
-        """The model, read from the very bytes that were checked."""
+        """The model, read from the same bytes that were checked."""
         from catboost import CatBoost, CatBoostError
 
         try:

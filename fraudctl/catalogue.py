@@ -37,7 +37,7 @@ class Metric:
         How it is computed, in words.
     paired
         Whether two models can be compared by it, with a paired interval.
-    beside
+    side_by_side
         Whether reports show it for two models side by side.
     needs_fraud
         Whether it is undefined without a fraud; of savings, where legitimate events that are allowed cost nothing.
@@ -54,7 +54,7 @@ class Metric:
     way: Way
     formula: str
     paired: bool = False
-    beside: bool = False
+    side_by_side: bool = False
     needs_fraud: bool = False
     detects: bool = False
     constrains: bool = False
@@ -69,44 +69,44 @@ METRICS: Final = (
     Metric(
         "roc_auc", "Chance that a fraud scores above a legitimate event", "number", "higher", "ranking",
         "share of pairs (fraud, legitimate) in which the fraud has the higher score; ties count half",
-        paired=True, beside=True, needs_fraud=True, detects=True,
+        paired=True, side_by_side=True, needs_fraud=True, detects=True,
     ),
     Metric(
         "average_precision", "Precision averaged over recall", "number", "higher", "ranking",
         "sum over thresholds of the gain in recall times the precision there",
-        paired=True, beside=True, needs_fraud=True, detects=True,
+        paired=True, side_by_side=True, needs_fraud=True, detects=True,
     ),
     Metric(
         "precision", "Alerts that are fraud", "share", "higher", "ratio", "alerted frauds / alerts",
-        paired=True, beside=True, detects=True, constrains=True,
+        paired=True, side_by_side=True, detects=True, constrains=True,
     ),
     Metric(
         "recall", "Frauds that are alerted", "share", "higher", "ratio", "alerted frauds / frauds",
-        paired=True, beside=True, needs_fraud=True, detects=True, constrains=True,
+        paired=True, side_by_side=True, needs_fraud=True, detects=True, constrains=True,
     ),
     Metric(
         "value_recall", "Fraud money that is alerted", "share", "higher", "ratio",
         "amount of alerted frauds / amount of frauds",
-        paired=True, beside=True, needs_fraud=True, detects=True, constrains=True,
+        paired=True, side_by_side=True, needs_fraud=True, detects=True, constrains=True,
     ),
     Metric(
         "alert_rate", "Events that are alerted", "share", "lower", "ratio", "alerts / events",
-        paired=True, beside=True, constrains=True,
+        paired=True, side_by_side=True, constrains=True,
     ),
     Metric(
         "false_positive_rate", "Legitimate events that are alerted", "share", "lower", "ratio",
         "alerted legitimate events / legitimate events",
-        paired=True, beside=True, constrains=True,
+        paired=True, side_by_side=True, constrains=True,
     ),
     Metric(
         "cost", "Money lost", "money", "lower", "ratio",
         "sum over events of the cost of the action on the true outcome",
-        paired=True, beside=True,
+        paired=True, side_by_side=True,
     ),
     Metric(
         "savings", "Share of the cost of the cheapest constant action that is saved", "share", "higher", "ratio",
         "1 - cost / cost of the cheapest constant action",
-        paired=True, beside=True, needs_fraud=True, detects=True,
+        paired=True, side_by_side=True, needs_fraud=True, detects=True,
     ),
     Metric(
         "savings_of_perfect", "Share that a perfect model would save, capacities aside", "share", "higher", "ratio",
@@ -116,7 +116,7 @@ METRICS: Final = (
     Metric(
         "brier", "Mean squared error of the probability", "number", "lower", "ratio",
         "mean over events of (y_prob - outcome)^2",
-        paired=True, beside=True,
+        paired=True, side_by_side=True,
     ),
     Metric(
         "ece", "Mean gap between probability and outcome", "number", "lower", "bins",
@@ -138,7 +138,7 @@ GATE_FIGURES: Final = (
         "population stability index of the scores against those before the period",
     ),
 )  # fmt: skip
-"""What rules of the gate compare beside metrics."""
+"""What rules of the gate compare in addition to metrics."""
 
 
 def top_k_metric(entity: str) -> Metric:
@@ -178,7 +178,7 @@ def metric_names(entities: Iterable[str]) -> list[str]:
     return [*(item.name for item in METRICS), *(top_k_metric(entity).name for entity in entities)]
 
 
-BESIDE: Final = tuple(item.name for item in METRICS if item.beside)
+SIDE_BY_SIDE: Final = tuple(item.name for item in METRICS if item.side_by_side)
 """Metrics that are shown for two models side by side."""
 CONSTRAINED: Final = tuple(item.name for item in METRICS if item.constrains)
 """Metrics that ``[policy] constraints`` may bound."""

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.arrays import FloatArray
-from fraudctl.catalogue import BESIDE
+from fraudctl.catalogue import SIDE_BY_SIDE
 from fraudctl.data import tables
 from fraudctl.errors import DataError
 from fraudctl.evaluate.estimates import difference, estimate, nothing_known
@@ -170,7 +170,7 @@ def compare(
             raise DataError(msg)
     a, b = pair
     settings = RankingIntervals(project.evaluate.replicates, seed, confidence)
-    found = tuple({name: estimate(name, judged, settings) for name in BESIDE} for judged in pair)
+    found = tuple({name: estimate(name, judged, settings) for name in SIDE_BY_SIDE} for judged in pair)
     return Comparison(
         a=names[0],
         b=names[1],
@@ -182,7 +182,7 @@ def compare(
         confidence=confidence,
         currency=a.matrix.currency,
         metrics=BothMetrics(found[0], found[1]),
-        differences={name: difference(name, a, b, settings) for name in BESIDE},
+        differences={name: difference(name, a, b, settings) for name in SIDE_BY_SIDE},
         disagreements=_disagreements(a, b, confidence),
         agreed=int((a.codes == b.codes).sum()),
         rank_correlation=_spearman(a.y_prob, b.y_prob),

@@ -54,7 +54,7 @@ class Dependence:
 
     @cached_property
     def data(self) -> tuple[str, ...]:
-        """Data columns beside the roles that every event must have: behind features, in costs, rules and segments."""
+        """Data columns that every event must have, apart from roles: behind features, in costs, rules and segments."""
         computed = {*self.features, *self.roles, "event_time", "amount"} - set(self.behind_features)
         wanted = dict.fromkeys([*self.behind_features, *self.policy])
         return tuple(name for name in wanted if name not in computed)

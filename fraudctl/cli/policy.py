@@ -119,7 +119,7 @@ def _rules(rules: RulesReport, currency: str) -> RenderableType:
         "rule", "action", "events", "frauds", "of them allowed by the model", f"alone brings {currency}",
         "with the others", "interval",
     )  # fmt: skip
-    return plain_table("Rules beside the model", columns, rows, right="events frauds")
+    return plain_table("Rules and the model", columns, rows, right="events frauds")
 
 
 def _rule_row(name: str, item: RuleWorth | RulesTogether, *, action: str, alone: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""A category of the data, or one of fraudctl's own beside them: null, and all others together.
+"""A category of the data, or one of fraudctl's own: null, and all others together.
 
 Owns the difference. A value of the data and a word of fraudctl are never both plain text: values may be called "rest"
-or "unknown" too. Code keeps the types of this module, JSON has a ``kind`` beside the value, and text that people read
+or "unknown" too. Code keeps the types of this module, JSON has a ``kind`` with the value, and text that people read
 puts a value in quotes where it could be taken for one of fraudctl's words.
 """
 

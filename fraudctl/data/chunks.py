@@ -93,7 +93,7 @@ def _first_pass(
 
 
 def _by_time(paths: list[Path], folder: Path, rows: int) -> list[Path]:
-    """Sort what does not lie in order: every chunk anew, from those rows of all that belong to its stretch of time."""
+    """Re-sort overlapping chunks: build each output chunk from all input rows in its time range."""
     times = pl.concat([_read(path, ["event_time"])["event_time"].gather_every(100) for path in paths]).sort()
     n_chunks = max(1, len(times) * 100 // rows)
     edges = [times[len(times) * i // n_chunks] for i in range(1, n_chunks)]

@@ -31,7 +31,7 @@ PAGE_BYTES = 1 << 17
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
-    """Return a hidden path beside ``path`` that takes its place when the block ends well, and vanishes otherwise.
+    """Yield a hidden path in the folder of ``path``; it replaces ``path`` if the block succeeds, else it is removed.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def require_no_input(path: Path, project: Project | None, *, also: Collection[st
         named += [(texts, project.root) for texts in of_project]
     read: list[str] = []
     for texts, root in named:
-        with contextlib.suppress(DataError):  # what is missing is told by who reads it
+        with contextlib.suppress(DataError):  # reading reports what is missing
             read += find_files(texts, root=root)
     if any(Path(name).is_file() and path.samefile(name) for name in read):
         msg = f"{path} is a file that is read; writing would replace it"

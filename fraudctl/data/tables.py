@@ -261,7 +261,7 @@ def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
     Parameters
     ----------
     columns
-        Data columns to carry along under their own names, beside roles and entities.
+        Further data columns to carry along under their own names.
 
     Raises
     ------

@@ -78,7 +78,7 @@ def flush(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
-    """Return a hidden path beside ``path`` that takes its name when the block ends well, and is removed otherwise.
+    """Yield a hidden path in the folder of ``path``; it is renamed to ``path`` if the block succeeds, else removed.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Why a table cannot be read: the file, the column and the reason, without a value of a cell.
 
-Texts of Polars may hold cells and are never shown; what is wrong is looked for anew, with the file at hand.
+Messages of Polars may hold cells and are never shown; the reason is searched for in the file itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an evaluation and a gate say: frozen values, whose JSON is that of `fraudctl.documents.results`."""
+"""Results of an evaluation and a gate: frozen values, written as JSON by `fraudctl.documents.results`."""
 
 from __future__ import annotations
 
@@ -413,7 +413,7 @@ class PooledPeriod:
 
 @dataclass(frozen=True)
 class EvaluationTables:
-    """What reports draw beside the metrics; empty where nothing is known."""
+    """Tables and curves for reports; empty if no outcome is known."""
 
     by_day: tuple[DayTotals, ...] = ()
     """Totals by local day; empty for a random split."""
@@ -474,7 +474,7 @@ class Evaluation:
     confidence: float
     """Two-sided confidence of the intervals."""
     tables: EvaluationTables = field(default_factory=EvaluationTables)
-    """What reports draw beside the metrics."""
+    """Tables and curves for reports."""
     clusters: dict[str, int] = field(default_factory=dict)
     """Entity -> number of its ids with a fraud."""
     gate: GateResult = field(default_factory=lambda: GateResult("none", reason=fixed("the project has no [gate]")))

@@ -1,4 +1,4 @@
-"""What reports draw beside the metrics: by day, reliability, precision against recall, cost against threshold."""
+"""Tables and curves of an evaluation: totals by day, reliability, precision-recall and threshold curves."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Better model or better data? How well missed frauds can be told from passed legitimate events at all.
+"""Better model or better data? How well missed frauds can be separated from passed legitimate events.
 
-Owns a diagnosis: a fresh classifier, cross-validated on whole entities, tries to tell them apart, once with today's
-features and once with labels in hindsight besides. Neither is achievable in production: the first has seen errors of
-this very period, the second knows labels that nobody had.
+Owns a diagnosis: a new classifier, cross-validated on whole entities, separates the two, once with today's features and
+once with labels in hindsight as well. Neither is achievable in production: the first has seen errors of this period,
+the second knows labels that had not arrived.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GAIN: Final = 0.15
 
 @dataclass(frozen=True)
 class Separation:
-    """How well two groups are told apart, out of fold.
+    """How well two groups are separated, out of fold.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Groups of decisions that the model took for the same reasons: clusters of contributions, each with a rule in words.
 
 Owns clustering (Ward on the direction of the contributions), its stability under resampling, and the rules. How many
-clusters there are, and which of them are shown, depends on what comes back when events are drawn anew.
+clusters there are, and which of them are shown, depends on which are found again in resampled events.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def group(values: FloatArray, *, seed: int) -> Grouping:
     """Group decisions by the direction of their contributions, so that the size of the score does not tell them apart.
 
     Ward clustering. The number of groups is the largest, up to `MOST_CLUSTERS`, whose prediction strength is at least
-    `STRONG`: of the pairs of each group, so many stay together when random halves are clustered anew (Tibshirani and
-    Walther, *Cluster Validation by Prediction Strength*, 2005). Where none reaches it, the strongest.
+    `STRONG`: the share of pairs of each group that stay together when random halves are clustered again (Tibshirani
+    and Walther, *Cluster Validation by Prediction Strength*, 2005). If none reaches it, the strongest.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def _chunk(model: Any, part: pl.DataFrame, categorical: list[str], threads: int)
     gap = np.abs(shap.sum(axis=1) - score) / np.maximum(1.0, np.abs(score))
     if gap.max(initial=0.0) > ADDITIVE_TO:
         msg = f"contributions miss the raw score by up to {number(gap.max())}; expected at most {number(ADDITIVE_TO)}"
-        raise BundleError(msg, hint="the model file does not fit this version of CatBoost; train it anew")
+        raise BundleError(msg, hint="the model file does not fit this version of CatBoost; train it again")
     return shap[:, :-1], float(shap[0, -1])
 
 

@@ -76,7 +76,7 @@ class EntityTable:
     half_of_loss
         Fewest values that together carry half of it.
     concentration
-        (values, share of the loss that so many costliest values carry): 1, 2, 5, 10, ... up to all.
+        (n, share of the loss of the n costliest values), for n = 1, 2, 5, 10, ... up to all.
     """
 
     entity: str

@@ -170,7 +170,7 @@ def best_slices(
 ) -> tuple[list[tuple[float, tuple[int, ...]]], FloatArray]:
     """Search for the best slices, and give the best statistic of the same search on each permutation.
 
-    ``watch`` is told how many permutations are searched.
+    ``watch`` is called with the number of permutations that are done.
     """
     if held.shape[1] == 0 or not errors.error.any():
         return [], np.full(len(drawn), -np.inf)

@@ -164,7 +164,7 @@ def find_slices(
     permutations
         How often the search is repeated on permuted errors; at least 200.
     watch
-        Is told what is being done.
+        Is called with the step that begins.
     """
     from threadpoolctl import threadpool_limits
 

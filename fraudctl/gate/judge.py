@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
-from fraudctl.catalogue import BESIDE, metric
+from fraudctl.catalogue import SIDE_BY_SIDE, metric
 from fraudctl.checks import CheckReport
 from fraudctl.costs import OUTCOMES
 from fraudctl.data.categories import Category, shown
@@ -32,7 +32,7 @@ from fraudctl.evaluate.result import (
     Verdict,
 )
 from fraudctl.evaluate.segments import split_segments
-from fraudctl.gate.beside import Reference, check_rules, check_warnings, drift_rules
+from fraudctl.gate.data_rules import Reference, check_rules, check_warnings, drift_rules
 from fraudctl.gate.words import (
     Deciding,
     Frauds,
@@ -79,7 +79,7 @@ def judge(
     checks: CheckReport | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Apply the rules of ``[gate]`` and give the evaluation with its verdict and the champion beside it.
+    """Apply the rules of ``[gate]``; return the evaluation with its verdict and the champion's figures.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def _beside(
     """Return the champion's metrics on the same events, and the paired differences (model - champion)."""
     return ChampionOutcome(
         version,
-        metrics={name: estimate(name, rival, settings) for name in BESIDE},
-        differences={name: difference(name, judged, rival, settings) for name in BESIDE},
+        metrics={name: estimate(name, rival, settings) for name in SIDE_BY_SIDE},
+        differences={name: difference(name, judged, rival, settings) for name in SIDE_BY_SIDE},
         cost_sensitivity=tuple(_sensitivity(judged, rival, settings)),
     )
 

@@ -49,7 +49,7 @@ class Ranking:
     def condensed(self) -> Ranking:
         """Merge neighbouring groups without fraud: rankings stay the same, with at most two groups per fraud and one.
 
-        ROC AUC and average precision only ask how much lies above, beside and below each fraud.
+        ROC AUC and average precision depend only on the weight above, level with and below each fraud.
         """
         if len(self.starts) == 0:
             return self

@@ -3,7 +3,7 @@
 A format is read by its own regular expression first, so that both ways accept the same texts: digits are ASCII, years
 have four digits (%Y), and nothing may stand before or behind. Directives beyond those of ``strftime``:
 ``%{week:sunday}``, ``%{week:monday}`` and ``%{week:days}`` are the week of the month (rows of a calendar whose weeks
-start on that day, or blocks of seven days), which needs a weekday beside it. ``%{week:nth}`` is the n-th such weekday
+start on that day, or blocks of seven days), which also needs a weekday. ``%{week:nth}`` is the n-th such weekday
 of the month, or its last where the month has fewer: a day that is near where the data count weeks loosely.
 """
 

@@ -187,7 +187,7 @@ def by_formats(texts: pl.Series, formats: tuple[str, ...], *, timezone: str, rol
 
 
 def _counted(values: pl.Series, form: TimeSection, *, timezone: str, role: str, part: str) -> pl.Series:
-    """Return numbers, or texts of numbers, as instants: so many units since the origin."""
+    """Return numbers, or texts of numbers, as instants: each counts units since the origin."""
     unit = str(form.unit)
     if values.dtype == pl.String:
         whole = values.cast(pl.Int64, strict=False)

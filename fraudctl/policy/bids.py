@@ -1,10 +1,10 @@
-"""What one of a scarce action's places is worth, by the time of the day or week and by how many are left.
+"""Bid prices for capacity-limited actions: the opportunity cost of one slot, by time and remaining capacity.
 
-A place that is taken now is not there for a better case later; one that is left over at midnight was worth nothing. So
-its price, the expected benefit from which on an event is worth it, falls as the period passes, and rises as places go.
-It is the difference in expected benefit that one more place would make, found backwards from the end of the period
-(Talluri and van Ryzin, *The Theory and Practice of Revenue Management*, 2004, section 2.5; the bid price of a seat).
-What comes is taken to come independently, by the times and benefits of the fold predictions. Labels have no part in it.
+A slot that is used now is not available for a better case later; a slot left over at the end of the period was worth
+nothing. So the price of a slot, the least expected benefit that justifies using it, falls as the period passes and
+rises as slots are used. It is the expected benefit that one more slot would add, computed backwards from the end of
+the period (Talluri and van Ryzin, *The Theory and Practice of Revenue Management*, 2004, section 2.5; the bid price of
+a seat). Arrivals are assumed independent, with the times and benefits of the fold predictions. Labels are not used.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Per = Literal["day", "week"]
 SLOT_MINUTES: Final[dict[Per, int]] = {"day": 30, "week": 60}
 """How long a price holds, on the wall clock."""
 FINE: Final = 32
-"""Up to so many places left each number has a price of its own; beyond, those within a tenth share one."""
+"""Up to this many remaining slots each number has its own price; above, numbers within a tenth share one."""
 MOST_PLACES: Final = 512
-"""So many places are told apart; where there are more, several are looked at as one."""
+"""The dynamic program distinguishes at most this many slots; with more, several are treated as one."""
 
 _MINUTES: Final[dict[Per, int]] = {"day": 1440, "week": 7 * 1440}
 
@@ -74,7 +74,7 @@ def place_in(day: Any, minute: Any, per: Per) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class BidPrices:
-    """The price of a place of one scarce action.
+    """Bid prices of one capacity-limited action.
 
     Attributes
     ----------
@@ -94,16 +94,16 @@ class BidPrices:
 
     @cached_property
     def level(self) -> list[int]:
-        """Column of `prices` for each number of places left, from 0, where the price no longer matters."""
+        """Column of `prices` for each number of remaining slots, from 0, where the price does not matter."""
         return [0, *(np.searchsorted(self.levels, np.arange(1, self.levels[-1] + 1), side="right") - 1).tolist()]
 
     def price(self, slot: int, left: int) -> float:
-        """Return the price in a slot with so many places left."""
+        """Return the price at a time of the period with this number of slots left."""
         return self.prices[slot][self.level[min(max(left, 0), self.levels[-1])]]
 
     @property
     def opening(self) -> float:
-        """The price when a period begins with all places free: what the last of them is worth."""
+        """The price at the start of a period, when all slots are free."""
         return self.prices[0][-1]
 
     @property
@@ -156,7 +156,7 @@ class Arrivals:
 
 
 def fit_bids(arrivals: Arrivals, *, limit: int, per: Per) -> BidPrices | None:
-    """Find the price of a place; None where there is no place or nothing that wants one.
+    """Compute the bid prices; None if there are no slots or no event that would use one.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Choosing the policy of a project on fold predictions.
 
-Never on a test period: what is chosen here is frozen with the model and only then evaluated. Beside the policy stands a
-report, in money: what calibration, deciding by amount, each constraint, each capacity and each rule bring or cost, and
-whether a simpler policy would do as well.
+Never on a test period: the policy is frozen with the model and only then evaluated. A report in money accompanies it:
+the gain or cost of calibration, of deciding by amount, of each constraint, capacity and rule, and whether a simpler
+policy would do as well.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def choose_policy(
 
 
 def check_expressions(project: Project, frame: pl.DataFrame) -> None:
-    """Refuse rules and segments that a table cannot give, or that are no such thing, before anything is trained.
+    """Check that rules and segments can be evaluated on a table, before anything is trained.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def check_expressions(project: Project, frame: pl.DataFrame) -> None:
 
 
 def bare_policy(project: Project) -> Policy:
-    """Return the policy as the project file states it, before anything is chosen: no thresholds, no prices."""
+    """Return the policy as the project file states it, without chosen thresholds and prices."""
     rules = tuple(
         PolicyRule(rule.name or f"rule {i + 1}", rule.when, rule.action) for i, rule in enumerate(project.rules)
     )
@@ -147,7 +147,7 @@ def _fitted(
 
 
 def _slot_prices(bids: BidPrices | None) -> SlotPrices:
-    """Return what a slot is worth: as a period begins, and at least and at most while there are any."""
+    """Return the price of a slot at the start of a period, its minimum and its maximum."""
     every = [0.0] if bids is None else [price for row in bids.prices for price in row]
     return SlotPrices(0.0 if bids is None else bids.opening, min(every), max(every))
 
@@ -175,7 +175,7 @@ def _with_thresholds(
 def _with_segments(
     policy: Policy, by: str, values: pl.Series, ground: Ground, fit: FitReport
 ) -> tuple[Policy, FitReport]:
-    """Return thresholds of their own to the segments whose gain is shown, and report every segment."""
+    """Give separate thresholds to the segments whose gain is significant, and report every segment."""
     cases = Cases(ground.y_true, ground.y_prob, _floored(policy, ground), ground.clusters)
     found, held = choose_segments(values, cases, policy.actions[1:])
     rest = ~values.is_in([item.value for item in found]).fill_null(value=False).to_numpy()
@@ -186,7 +186,7 @@ def _with_segments(
 
 
 def _floored(bare: Policy, ground: Ground) -> FloatArray:
-    """Return the money of each threshold's action on the true outcome, a rule's demand taken into account."""
+    """Return the cost of each threshold's action given the true outcome, with the rules applied."""
     outcome = ground.outcome
     wanted = np.maximum(np.arange(outcome.shape[1])[None, :], ground.floor(bare)[:, None])
     return np.asarray(np.take_along_axis(outcome, wanted, axis=1), dtype=np.float64)
@@ -216,16 +216,16 @@ def _describe(actions: tuple[str, ...], search: ThresholdSearch) -> dict[str, Th
 
 
 def _benefit(policy: Policy, ground: Ground) -> FloatArray:
-    """Return what the best alert of each event saves in expectation against allowing it, the usual prices taken off."""
+    """Return the expected saving of the best alert of each event against allowing it, net of the usual slot prices."""
     expected = policy.priced(ground.y_prob, ground.table) + _usual_prices(policy)
     allow = policy.matrix.pass_code
     return np.asarray(expected[:, allow] - np.delete(expected, allow, axis=1).min(axis=1), dtype=np.float64)
 
 
 def _alert_price(policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> float:
-    """Return the money per alert that keeps the constraints at the least expected cost; 0 where none is needed.
+    """Return the price per alert that meets the constraints at the lowest expected cost; 0 if none is needed.
 
-    With a price, alerts are the events whose expected benefit exceeds it, so every price is a cut by benefit.
+    Alerts are the events whose expected benefit exceeds the price, so each price is a cut by benefit.
     """
     benefit, outcomes = _benefit(policy, ground), _outcomes(ground)
     kept = feasible_cuts(constraints, benefit, outcomes, confidence=ground.confidence)
@@ -245,10 +245,10 @@ def _alert_price(policy: Policy, ground: Ground, constraints: tuple[Constraint, 
 
 
 def _held_under_capacity(policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> Policy:
-    """Raise the price of an alert until the constraints hold for the actions that are really taken.
+    """Raise the price of an alert until the constraints hold for the actions that are taken under the capacities.
 
-    The price follows from a cut by benefit, and places are given out by another: theirs changes with the hour. Where no
-    price helps, as where more alerts are demanded than there are places, it stays, and the report says what holds.
+    The price comes from a cut by benefit without capacities; slots have prices that change with the hour. If no price
+    helps (more alerts demanded than slots, say), the price stays, and the report says which constraints hold.
     """
 
     def holds(candidate: Policy) -> bool:
@@ -268,7 +268,7 @@ def _held_under_capacity(policy: Policy, ground: Ground, constraints: tuple[Cons
 
 
 def _usual_prices(policy: Policy) -> FloatArray:
-    """Return the price of a place as a day or week begins, for each action, shape ``(n_actions,)``."""
+    """Return the price of a slot at the start of a day or week, for each action, shape ``(n_actions,)``."""
     return np.array([policy.bids[name].opening if name in policy.bids else 0.0 for name in policy.actions])
 
 
@@ -285,7 +285,7 @@ def _with_bids(bare: Policy, ground: Ground) -> Policy:
 
 
 def _arrivals(policy: Policy, ground: Ground, limit: CapacityLimit) -> Arrivals:
-    """Return what a scarce action would gain on each event against the best other one, and where a rule demands it."""
+    """Return the gain of a capacity-limited action over the best other one by event, and where a rule forces it."""
     came = ground.crowd.take(~ground.lead)
     code, floor = policy.matrix.code(limit.action), came.floor(policy)
     expected = policy.priced(came.y_prob, came.table) + _usual_prices(policy)
@@ -313,7 +313,7 @@ def _report(policy: Policy, ground: Ground, fit: FitReport, worth: WorthReport) 
 
 
 def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> WorthReport:
-    """Return what each part of the policy brings (positive) in money, with intervals, and how simpler ones would do."""
+    """Return the gain (positive) of each part of the policy, with intervals, and the cost of simpler policies."""
     chosen = ground.decide(policy)
     limited = bool(constraints or bare.capacity)
     alternatives = _alternatives(bare, ground, limited=limited)
@@ -358,7 +358,7 @@ def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, 
 
 
 def _chosen(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> CodeArray | None:
-    """Return the actions of the policy chosen on a ground; None where the constraints cannot be kept there."""
+    """Return the actions of the policy chosen on these events; None if the constraints cannot be met."""
     try:
         return ground.decide(_fitted(bare, ground, constraints)[0])
     except ProjectError:
@@ -366,7 +366,7 @@ def _chosen(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -
 
 
 def _rules_backtest(policy: Policy, ground: Ground) -> RulesReport:
-    """Return what rules match and catch that the model alone allows, and what they bring in money."""
+    """Return the events and frauds that rules match and the model alone allows, and the money that rules save."""
     chosen = ground.decide(policy)
     alone = _with_rules(policy, ground, [])
     missed = alone == policy.matrix.pass_code
@@ -408,9 +408,9 @@ SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
 def _sensitivity(
     bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]
 ) -> Iterator[PolicyShift]:
-    """Choose again with each cost from half to double: which decisions change, and what the old ones would cost more.
+    """Choose again with each cost halved to doubled; return the changed decisions and the extra cost of the old ones.
 
-    The policy ``changes`` where its old decisions would cost more than the tolerance of a plateau.
+    The policy ``changes`` if its old decisions would cost more than the tolerance of a plateau.
     """
     chosen = ground.decide(policy)
     for code, action in enumerate(policy.actions):
@@ -427,7 +427,7 @@ def _sensitivity(
 def _chosen_again(
     shift: PolicyShift, bare: Policy, other: Ground, constraints: tuple[Constraint, ...], chosen: CodeArray
 ) -> PolicyShift:
-    """Return what is chosen under other costs; if no policy keeps the constraints then, the reason."""
+    """Return the choice under other costs, or the reason why no policy meets the constraints."""
     try:
         again = _fitted(bare, other, constraints)[0]
     except ProjectError as error:
@@ -444,22 +444,22 @@ def _chosen_again(
 
 
 def _held(item: Constraint, codes: CodeArray, ground: Ground, policy: Policy) -> ConstraintHeld:
-    """Return the constrained metric of the actions really taken, capacity and rules included, and whether it holds."""
+    """Return the constrained metric of the actions taken, with capacity and rules, and whether it meets its bound."""
     ratio = alerted(item.metric, codes != policy.matrix.pass_code, _outcomes(ground))
     found = ratio_estimate(ratio, ground.clusters, confidence=ground.confidence, bounds=(0.0, 1.0))
     return ConstraintHeld(found, holds=item.kept_by(found))
 
 
 def _as_good(item: Alternative, cost: float) -> bool:
-    """Return whether a simpler policy costs at most the tolerance of a plateau more, and is not shown to cost more."""
+    """Return whether a simpler policy costs at most a plateau's tolerance more, and not significantly more."""
     value, low = item.dearer_by.value, item.dearer_by.low
     return low is not None and low <= 0 and value is not None and value <= TOLERANCE * abs(cost)
 
 
 def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, CodeArray]:
-    """Return the actions of simpler policies, simplest first; only the constant ones where limits hold.
+    """Return the actions of simpler policies, simplest first; under constraints only the constant ones.
 
-    A constant action whose capacity does not reach is given to events as they come; the rest are allowed.
+    A constant action with a capacity goes to the first events of each period; the others are allowed.
     """
     matrix, free = bare.matrix, replace(bare, capacity=())
     reach = reach_among(ground.crowd.when, bare.capacity, matrix)
@@ -485,7 +485,7 @@ def _one_threshold(free: Policy, ground: Ground, action: str) -> Policy:
 
 
 def _hindsight_cost(policy: Policy, ground: Ground) -> float:
-    """Return the money if the scarce places went to the highest expected benefits of the whole day or week."""
+    """Return the cost if the slots went to the highest expected benefits of the whole day or week."""
     crowd = ground.crowd
     codes = hindsight(policy, policy.priced(crowd.y_prob, crowd.table), crowd.floor(policy), crowd.when)
     return ground.cost(codes[ground.judged])

@@ -2,7 +2,7 @@
 
 Two kinds. ``expected_cost`` takes for each event the action of lowest expected cost; ``thresholds`` cuts y_prob. To the
 first belong prices (what an action costs beyond its money, because alerts are limited or its places are scarce) and a
-running capacity per day or week, served in time order. Beside either stand rules.
+running capacity per day or week, served in time order. Rules apply to both kinds.
 """
 
 from __future__ import annotations
@@ -183,8 +183,8 @@ class Policy:
     ) -> Served:
         """Return the actions and the slots that were left when each event came.
 
-        ``left``, shape ``(n_limited, n_events)``, decides each event by itself with so many slots, instead of one after
-        the other.
+        ``left``, shape ``(n_limited, n_events)``, are the free slots of each event: each is then decided by itself,
+        instead of one after the other.
         """
         floor = self.floor(rule_masks or [], len(y_prob))
         none = np.zeros((0, len(y_prob)), dtype=np.int64)
@@ -252,7 +252,7 @@ class Policy:
         """
         if document.get("schema_version") != SCHEMA_VERSION:
             msg = f"the policy has schema version {document.get('schema_version')!r}; expected {SCHEMA_VERSION}"
-            raise BundleError(msg, hint="`fraudctl threshold` chooses it anew; or use the fraudctl that wrote it")
+            raise BundleError(msg, hint="`fraudctl threshold` chooses it again; or use the fraudctl that wrote it")
         lost = sorted(keys_of(cls) - set(document))
         if lost:
             msg = f"the policy of the bundle cannot be read: it has no {', '.join(lost)}"

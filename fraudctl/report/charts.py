@@ -183,8 +183,8 @@ def intervals(
 ) -> Spec:
     """Draw one bar or dot per row with its interval; rows have label, value, low, high (or null) and tone.
 
-    Rows keep their order; the value is written beside the bar. Labels stand left of the bars and go on in a second line
-    where they are long; with a ``label_width`` of 0, as on a phone, they stand above them.
+    Rows keep their order; the value is written next to the bar. Labels stand left of the bars, long ones on two lines;
+    with a ``label_width`` of 0, as on a phone, they stand above the bars.
     """
     above = label_width == 0
     rows = [{**row, "lines": _wrapped(str(row["label"]), label_width or width)} for row in rows]

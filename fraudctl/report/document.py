@@ -166,7 +166,7 @@ class Document:
     subtitle
         What it is about: period, rows, model, costs.
     verdict
-        Word and tone of a badge beside the title, such as ("pass", "good"); None for none.
+        Word and tone of a badge next to the title, such as ("pass", "good"); None for no badge.
     findings
         The most important statements, first things first.
     """

@@ -27,7 +27,7 @@ from fraudctl.report.document import (
     Text,
     Tone,
 )  # fmt: skip
-from fraudctl.report.evaluation_beside import champion_section
+from fraudctl.report.evaluation_champion import champion_section
 from fraudctl.report.evaluation_figures import (
     currency_of,
     estimate,

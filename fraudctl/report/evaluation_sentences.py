@@ -337,7 +337,7 @@ def compared(item: Paired) -> str:
 
 @sentence
 def same_events(champion: str) -> str:
-    """Return which champion stands beside the model."""
+    """Name the champion that the model is compared with."""
     return f"Compared with champion {champion} on the same events."
 
 

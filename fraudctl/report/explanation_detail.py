@@ -87,7 +87,7 @@ def autopsy_section(e: Explanation) -> ReportSection:
         for name, item in names
     )  # fmt: skip
     columns = (
-        TableColumn("Told apart by"),
+        TableColumn("Separated by"),
         TableColumn("ROC AUC", "number", "chance that a missed fraud is ranked above a passed event; 0.5 is a coin"),
         TableColumn("Missed frauds found", "number"), TableColumn("Their money", "number"),
     )  # fmt: skip

@@ -369,7 +369,7 @@ def not_searched(kind: str, reason: str) -> str:
 
 @sentence
 def autopsy_caption(item: Autopsy) -> str:
-    """Return what is told apart."""
+    """Describe the groups that the autopsy separates."""
     return (
         f"{count(item.n_missed, 'missed fraud')} against {count(item.n_passed, 'passed legitimate event')}, at 1 % of "
         "the latter alerted"

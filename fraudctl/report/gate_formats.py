@@ -19,7 +19,7 @@ MAX_ANNOTATIONS = 10
 _WORDS = {
     "pass": "The model may ship: {reason}.",
     "fail": "The model must not ship: {reason}.",
-    "inconclusive": "It cannot be told whether the model may ship: {reason}.",
+    "inconclusive": "It is not known whether the model may ship: {reason}.",
     "none": "No verdict: {reason}.",
     "refused": "These rules cannot judge a model: {reason}.",
 }

@@ -101,7 +101,7 @@ def generate(
     start
         First instant; a naive one is taken as UTC.
     tell
-        Is told what comes next, `STEPS` times.
+        Is called with the next step, `STEPS` times.
 
     Returns
     -------

@@ -102,7 +102,7 @@ def _clock(world: SampleWorld, draws: Draws, customer: Ints) -> Floats:
 
 
 def _offsets(draws: Draws, size: Ints) -> Floats:
-    """Draw seconds since the first purchase of the session; some follow in the very same second."""
+    """Draw seconds since the first purchase of the session; some follow in the same second."""
     n = int(size.sum())
     gap = draws.exponential(_MEAN_GAP, n) * ~draws.chance(_SAME_SECOND_RATE, n)
     first = np.cumsum(size) - size

@@ -1,7 +1,7 @@
 """The cards, customers, devices, addresses and merchants among which events happen.
 
 Owns the entities and their lasting habits. Entities are numbers here; the names that a file shows are dealt out at
-random at the very end (``frames``), so that no name tells when or by whom an entity was made.
+random at the end (``frames``), so that a name does not reveal when or by what an entity was made.
 """
 
 from __future__ import annotations

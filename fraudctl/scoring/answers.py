@@ -1,4 +1,4 @@
-"""Answers that were given, found again however long ago: the latest in memory, all others in files beside the log.
+"""Answers that were given, found again however long ago: the latest in memory, all others in files.
 
 Owns the promise behind a repeated event id: the same parameters get the same answer, other parameters are refused. An
 answer stays in memory until it stands in a file of ``answers/``; of the files only 12 bytes an answer are kept in
@@ -50,7 +50,7 @@ class Answered:
     features
         Digest of the feature set that it was read for.
     more
-        Data columns that the decision depended on beside those of the features.
+        Data columns, apart from those of the features, that the decision depended on.
     """
 
     event: bytes

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Decision, Explained
 
 ROLL_AFTER: Final = 50_000
-"""Log records after which a stream begins a new segment: so many answers, and some, are in memory at most."""
+"""Log records after which a stream begins a new segment; about as many answers are in memory at most."""
 T = TypeVar("T")
 
 

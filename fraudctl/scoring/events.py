@@ -59,7 +59,7 @@ class EventReader:
     schema
         What the columns were in training.
     more
-        Data columns that rules read beside those of the features.
+        Data columns, apart from those of the features, that rules read.
     priced
         Data columns that costs read; they must not be null.
     """

@@ -86,10 +86,10 @@ class Definition:
             found = define(self.project, schema.events, sources=others)
         except FraudctlError as error:
             msg = f"the features behind the state cannot be rebuilt: {error.message}"
-            raise BundleError(msg, hint="build the state anew from history") from error
+            raise BundleError(msg, hint="build the state again from history") from error
         if found.digest != self.digest:
             msg = "the features behind the state mean something else in this version of fraudctl"
-            raise BundleError(msg, hint="build the state anew from history")
+            raise BundleError(msg, hint="build the state again from history")
         return found
 
     @cached_property

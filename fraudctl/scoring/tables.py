@@ -55,7 +55,7 @@ def open_new(
     Parameters
     ----------
     carried
-        Data columns that features, costs and rules use beside the roles.
+        Data columns, apart from roles, that features, costs and rules use.
     what
         What the files are called in messages.
 

@@ -125,7 +125,7 @@ class Forest:
         frame
             The model's columns, checked by `ModelColumns.require`, in any order.
         threads
-            At most so many; default: the processors. The result does not depend on it.
+            Most threads to use; default: the processors. The result does not depend on it.
         """
         out = np.empty(frame.height, dtype=np.float64)
         if frame.is_empty():

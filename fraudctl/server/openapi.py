@@ -59,7 +59,7 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
     paths = {
         "/decisions": {"post": _post("Decide on one event or several", "Event", "Decision", service.limits.items)},
         "/labels": {"post": _post("Outcomes that have arrived", "Label", "Taken", service.limits.items)},
-        "/admin/reload": {"post": _get("Open the bundles anew", {"type": "object"}, refused="They cannot be used")},
+        "/admin/reload": {"post": _get("Reload the bundles", {"type": "object"}, refused="They cannot be used")},
         "/healthz": {"get": _get("Whether the process lives", {"type": "object"})},
         "/readyz": {"get": _get("Whether it takes requests", {"type": "object"})},
         "/version": {"get": _get("What decides", {"type": "object"})},

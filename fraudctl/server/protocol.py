@@ -48,9 +48,9 @@ class Waits:
 
 
 class Deadline:
-    """A time by which something must have happened: it moves with every request, and is hardly ever met.
+    """A deadline that moves with every request and rarely expires.
 
-    Its timer is set anew only where it would ring too late; one that rings too early looks at the time and sleeps on.
+    The timer is only replaced if it would fire too late; a timer that fires too early is set again for the rest.
 
     Parameters
     ----------

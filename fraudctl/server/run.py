@@ -1,4 +1,4 @@
-"""Sockets, signals and the end of a server: SIGTERM finishes what has begun, SIGHUP opens the bundles anew."""
+"""Sockets, signals and shutdown of a server: SIGTERM finishes open requests, SIGHUP reloads the bundles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fraudctl.server.telemetry import Log
 
 _GRACE_SECONDS: Final = 20
 _OTHER_DESCRIPTORS: Final = 64
-"""Files that a server has open beside its connections."""
+"""Files that a server has open in addition to its connections."""
 _SWITCH_SECONDS: Final = 0.0005
 """How long another thread may hold the interpreter before a decision gets its turn."""
 
@@ -87,7 +87,7 @@ def require_descriptors(connections: int) -> None:
     Raises
     ------
     UsageError
-        The system's hard limit is lower than what so many connections need.
+        The system's hard limit is lower than these connections need.
     """
     needed = connections + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

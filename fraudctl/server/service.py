@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fraudctl.server.telemetry import Log
 
 Load = Callable[[], "tuple[Decider, Decider | None]"]
-"""Opens champion and challenger anew, as they are called on the command line."""
+"""Opens champion and challenger again, by the references given on the command line."""
 
 
 _CENTURY = 100 * 365 * 86_400
@@ -144,7 +144,7 @@ class Service:
         Raises
         ------
         BusyError
-            There is no room for so many.
+            The rate limit does not allow this number of events now.
         """
         rate = self.limits.rate
         if rate is None:
@@ -328,7 +328,7 @@ class Service:
             return
         try:
             store.rotate()
-        except FraudctlError:  # `Store.on_problem` has told it; the log so far goes on, and it is tried again later
+        except FraudctlError:  # `Store.on_problem` has reported it; the current log stays in use, with a retry later
             self._compact_at = self.engine.logged + max(1, self._compact_every // 10)
             self._compaction = None
             return
@@ -354,7 +354,7 @@ class Service:
             await asyncio.shield(self._compaction)
 
     async def reload(self) -> dict[str, Any]:
-        """Open the bundles anew and go on with them; decisions go on meanwhile, with the old ones.
+        """Load the bundles again and switch to them; until then decisions are made with the old ones.
 
         Raises
         ------
@@ -382,7 +382,7 @@ class Service:
         }
 
     def gauges(self) -> dict[str, tuple[str, str, dict[str, float]]]:
-        """Return what is counted beside requests, for Prometheus."""
+        """Return the gauges for Prometheus (requests are counted elsewhere)."""
         engine = self.engine
         version = self.version()
         info = labels(model=version["model"], policy=version["policy"], challenger=version["challenger"] or "")

@@ -177,7 +177,7 @@ def fit_project(
     champion
         The model in use, compared on the folds that begin at or after its as_of; its features must be in ``table``.
     progress
-        Is told what is being done.
+        Is called with the step that begins.
 
     Raises
     ------
@@ -570,7 +570,7 @@ def _like(rows: pl.DataFrame, others: pl.DataFrame) -> NDArray[np.int64]:
 
 
 def _mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArray[np.float64]:
-    """Return the mean log-odds of the models, of at most so many trees each, shape ``(n_events,)``."""
+    """Return the mean log-odds of the models, with at most ``trees`` trees each, shape ``(n_events,)``."""
     scores = [raw_score(model, pool, trees=min(trees, model.tree_count_)) for model in models]
     return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 

@@ -144,7 +144,7 @@ class Tuner:
         )  # fmt: skip
 
     def _fail_stale(self, study: optuna.Study) -> None:
-        """Give up trials whose process is gone: they never finish, and their place is run anew."""
+        """Mark trials whose process is gone as failed; new trials are run in their place."""
         from optuna.trial import TrialState
 
         for trial in _trials(study):

@@ -146,7 +146,7 @@ def _n_periods(project: Project, pooled: int | None, *, named: bool) -> int:
 
 
 def _registered_champion(project: Project, decided: DecidedPeriod) -> str | None:
-    """Return the champion that the gate has a rule on, unless it is the very model that is judged."""
+    """Return the champion that a rule of the gate needs; None if it is the model itself."""
     from fraudctl.registry import champion
 
     if project.gate is None or project.gate.champion is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fraudctl.features.meaning.describe import Description
 
 _CACHE_VERSION = 2
-"""Raised when the normalisation of tables or the meaning of a feature changes: old caches are then built anew."""
+"""Raised when the normalisation of tables or the meaning of a feature changes: old caches are then rebuilt."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 The state lies in ``.fraudctl/increments/``: the earlier events that still matter (see `features.increment`), up to the
 date of the last ``--since``, and which files they came from. It fits as long as the definitions stay the same, these
-files are unchanged, and no event of another file lies before that date. Where it does not fit, the reason is told, all
-features are built anew, and the state is kept for the next time.
+files are unchanged, and no event of another file lies before that date. Otherwise the reason is reported, all features
+are built, and a new state is kept for the next time.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[s
     if since_us < state.before_us:
         return found.files, f"it was kept for {_day(state.before_us)}, which is later"
     if any("://" in name for name in found.files):
-        return found.files, "files behind a URL cannot be told to be unchanged"
+        return found.files, "whether files behind a URL are unchanged cannot be known"
     known: dict[str, Any] = state.facts["files"]
     gone = sorted(set(known) - set(found.files))
     if gone:
@@ -211,7 +211,7 @@ def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int
             _refuse_repeated(after, past, found.project)
             return _Read(past, after, noted, None, state.before_us)
     progress.stage("Reading all events")
-    progress.warn(f"no state fits ({reason}): all features are built anew, and the state is kept")
+    progress.warn(f"no state fits ({reason}): all features are built again, and a new state is kept")
     events = _events(found, found.files)
     noted, _ = _noted(found, None, found.files)
     return _Read(Past(events.clear(), Dropped()), events, noted, reason, None)

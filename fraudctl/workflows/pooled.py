@@ -80,7 +80,7 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
     UsageError
         Scores from a file or data without a time: nothing there can be refitted.
     DataError
-        There is too little history for so many periods.
+        There is too little history for this number of periods.
     """
     bundle = decided.subject.bundle
     if bundle is None or decided.subject.name != bundle.version or decided.subject.by_chance is not None:

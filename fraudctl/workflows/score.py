@@ -235,7 +235,7 @@ class _Work:
         return (table.slice(start, CHUNK) for start in range(0, table.height, CHUNK)), events.n_duplicates
 
     def in_parts(self, raw: pl.LazyFrame, folder: Path, memory: int) -> tuple[Iterator[pl.DataFrame], int]:
-        """Build the table through files, so that no more than so many bytes are taken."""
+        """Build the table through files, within the given number of bytes of memory."""
         from fraudctl.data.chunks import spill_events
         from fraudctl.features.batch.spilled import Spilled, limits
         from fraudctl.workflows.features import BASE_MEMORY, require_memory

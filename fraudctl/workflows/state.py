@@ -158,7 +158,7 @@ def open_live(
         return live
     if history:
         msg = f"{store.folder} holds a state already, which has its history in it"
-        raise UsageError(msg, hint="leave out --history, or build the state anew with `fraudctl state build --force`")
+        raise UsageError(msg, hint="leave out --history, or build the state again with `fraudctl state build --force`")
     live = restored(store, progress=progress)
     for model in models:
         live.require(model.decider, where=str(store.folder))

@@ -1,4 +1,4 @@
-"""``train`` and ``threshold``: from the feature table to a bundle, and a bundle's policy chosen anew."""
+"""``train`` and ``threshold``: from the feature table to a bundle, and a new policy for a bundle."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def train_model(
 def choose_threshold(
     project: Project, *, model: str = "latest", by: str | None = None, progress: Progress | None = None
 ) -> TrainResult:
-    """Choose the policy of a bundle anew, with the project's present costs, and write it as a new version.
+    """Choose a new policy for a bundle with the project's present costs, and write it as a new version.
 
     The choice is made on the bundle's own fold predictions, never on a test period.
 
@@ -220,7 +220,7 @@ def _redefined(bundle: Bundle, project: Project, table: FeatureTable) -> list[st
 
 
 def decision_columns(project: Project, table: FeatureTable) -> list[str]:
-    """Return the columns beside roles and scores that costs, rules and segments read."""
+    """Return the columns other than roles and scores that costs, rules and segments read."""
     from fraudctl.dependence import of_project
 
     found = of_project(project, table.features, readable=table.frame.columns).policy

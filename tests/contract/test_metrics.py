@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from decisions_world import evaluated, make_events, make_project, score
 
-from fraudctl.catalogue import BESIDE, CONSTRAINED, METRICS, OBJECTIVE, metric, metric_names, top_k_metric
+from fraudctl.catalogue import CONSTRAINED, METRICS, OBJECTIVE, SIDE_BY_SIDE, metric, metric_names, top_k_metric
 from fraudctl.checks import CheckReport
 from fraudctl.compare import compare
 from fraudctl.evaluate.estimates import RATIOS, difference, estimate
@@ -57,9 +57,9 @@ def test_every_figure_of_a_result_is_in_the_catalogue_and_the_other_way_round() 
     )
     assert list(found.metrics) == NAMES
     assert found.champion is not None
-    assert list(found.champion.metrics) == list(found.champion.differences) == list(BESIDE)
+    assert list(found.champion.metrics) == list(found.champion.differences) == list(SIDE_BY_SIDE)
     both = compare(scored, weaker, project=project, names=("a", "b"))
-    assert list(both.metrics.a) == list(both.metrics.b) == list(both.differences) == list(BESIDE)
+    assert list(both.metrics.a) == list(both.metrics.b) == list(both.differences) == list(SIDE_BY_SIDE)
     assert set(SEGMENT_METRICS) <= set(NAMES)
     assert all(list(row.metrics) == list(SEGMENT_METRICS) for row in found.tables.by_segment["channel"])
     assert {rule.metric for rule in found.gate.rules} >= {*NAMES, "errors", "score_psi"}
@@ -80,7 +80,7 @@ def test_what_is_said_of_a_metric_holds(name: str, judged: EvaluatedEvents) -> N
     paired = difference(name, judged, judged, SETTINGS)
     if item.paired:
         assert paired.value == 0.0
-    if item.beside:
+    if item.side_by_side:
         assert item.paired
     calm = judged.take(judged.y_true == 0)
     assert (estimate(name, calm, SETTINGS).value is None) == item.needs_fraud

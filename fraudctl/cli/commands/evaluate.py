@@ -42,7 +42,7 @@ def evaluate(
     from_: Annotated[Date, typer.Option("--from", help="Start of the period. Default: as_of.")] = None,
     to: Annotated[Date, typer.Option("--to", help="End of the period, itself left out.")] = None,
     pooled: Annotated[
-        int | None, typer.Option(help="Judge so many test periods together, refitting both models for earlier ones.")
+        int | None, typer.Option(help="Test periods to judge together; both models are refitted for earlier ones.")
     ] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write label, y_prob, action and cost per event.")] = None,
     output_format: Annotated[

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def refuse_beside_event(**options: object) -> None:
-    """Refuse options of a period beside ``--event``, which they would mean nothing to."""
+    """Reject period options given with ``--event``; they have no effect there."""
     given = [f"--{name.rstrip('_')}" for name, value in options.items() if value]
     if given:
         msg = f"--event explains one decision; {' and '.join(given)} belong to the report on a period"

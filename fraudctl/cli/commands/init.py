@@ -45,9 +45,7 @@ def init(
     label_delay: Annotated[str | None, typer.Option(help="How late labels arrive, such as 7d.")] = None,
     entity: Annotated[list[str] | None, typer.Option(help="NAME=COLUMN of who or what has a history.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Column that must never be a feature.")] = None,
-    source: Annotated[
-        list[str] | None, typer.Option(help="NAME=PATH of a table beside the events, such as logins.")
-    ] = None,
+    source: Annotated[list[str] | None, typer.Option(help="NAME=PATH of another table, such as logins.")] = None,
     random_split: Annotated[
         bool, typer.Option("--random-split", help="The data have no time: split them at random.")
     ] = False,

@@ -84,7 +84,7 @@ def serve(
 ) -> None:
     """Decide over HTTP. Clients have to send the token that FRAUDCTL_TOKEN in the environment holds.
 
-    SIGTERM finishes what has begun; SIGHUP, and POST /admin/reload, open the models anew.
+    SIGTERM finishes open requests; SIGHUP and POST /admin/reload load the models again.
     """
     from fraudctl.cli.commands.score import explained_by
     from fraudctl.server.service import Limits

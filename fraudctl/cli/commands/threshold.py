@@ -18,7 +18,7 @@ def threshold(
     project: ProjectPath = HERE,
     model: Model = "latest",
 ) -> None:
-    """Choose a model's policy anew, with the project's present costs, and write a new version."""
+    """Choose a new policy for a model with the project's present costs, and write it as a new version."""
     from fraudctl.cli.policy import policy_tables
     from fraudctl.project import load_project
     from fraudctl.workflows.train import choose_threshold

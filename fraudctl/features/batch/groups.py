@@ -82,7 +82,7 @@ class Queries:
         n = len(self.out)
         shift = max(_STRIP_BITS, (n // _MOST_STRIPS).bit_length())
         places, rows = np.empty(n, np.int32), np.empty(n, np.int32)
-        sweep.strew(self.out, shift, places, rows)
+        sweep.assign_places(self.out, shift, places, rows)
         return Strips(places, rows, shift)
 
 

@@ -47,8 +47,8 @@ def load() -> None:
 def jit(function: F) -> F:
     """Compile a function on its first call with arguments of these types.
 
-    The compiled code is kept beside the module, or in the user's cache folder; where neither can be written, every
-    process compiles anew.
+    The compiled code is cached next to the module, or in the user's cache folder; if neither can be written, every
+    process compiles it again.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:

@@ -3,9 +3,9 @@
 Entities come in an order of their own, and the table is in the order of time: to write each value where it belongs
 would be a visit to far memory per value, which costs more than all arithmetic. So a sweep puts the values of one event
 side by side into a slab that stays in the processor's cache, and a full slab is copied into a block, 64 bits a value,
-in which every strip of rows of the table (`strew`) is filled from its start to its end; `unpack` puts the events of a
-strip into their order and turns them into columns. Ranges are those of the ``*_bounds`` kernels; sums are exact
-(`wide`, and `exact` for what does not fit there).
+in which every strip of rows of the table (`assign_places`) is filled from its start to its end; `unpack` puts the
+events of a strip into their order and turns them into columns. Ranges are those of the ``*_bounds`` kernels; sums are
+exact (`wide`, and `exact` for values that do not fit there).
 """
 
 from __future__ import annotations
@@ -323,7 +323,7 @@ def label_sweep(
 
 
 @jit
-def strew(rows: Ints, shift: int, places: Array, back: Array) -> None:
+def assign_places(rows: Ints, shift: int, places: Array, back: Array) -> None:
     """Assign each query, in order, the next free place in the strip of ``2 ** shift`` rows that holds its row.
 
     Parameters
@@ -361,7 +361,7 @@ def unpack(
     block
         Shape (n * k,): a strip of m rows holds (m, k) values before, and (k, m) after.
     rows
-        Shape (n,): the row of each place, see `strew`.
+        Shape (n,): the row of each place, see `assign_places`.
     real
         Shape (k,): whether a column holds floats by their bits, whose NaN is null.
     valid, n_nulls

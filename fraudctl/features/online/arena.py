@@ -93,7 +93,7 @@ def new_heap(words: int, header_words: int) -> Ints:
 
 @jit
 def size_class(words: int) -> int:
-    """Return the number of the smallest block size that holds so many words: 4, 5, ..., 15, 16, 18, 20, ..."""
+    """Return the number of the smallest block size of at least ``words``: 4, 5, ..., 15, 16, 18, 20, ..."""
     octave, eighths = 0, max(words, SMALLEST)
     while eighths >= 16:
         octave += 1

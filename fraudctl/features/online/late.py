@@ -1,8 +1,7 @@
 """Questions as of a time that has passed: the same program as in `answers`, from a look at every position; compiled.
 
-Logs hold later positions too by then, so that nothing that stands beside the values can be used. What is kept without
-times (how often, how long ago, links, the overall share of frauds) is answered as it is now known, and an age that
-would be negative is null.
+By then logs hold later positions too, so prefix sums, queues and marks cannot be used. Aggregates that are kept without
+times (counts, last times, links, the overall fraud rate) have their present value; a negative age is null.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ holds the 128-bit keyed hash of the id (BLAKE2b), not the id: with 2^40 ids in a
 hash is below 2^-48, and the key is drawn from the features, so that nobody finds two without knowing them. A repeated
 event gets its stored answer after its values were compared, whatever stands here (see `scoring.answers`).
 
-A record whose outcome is known already, and only has to come due, is kept beside the ring until it has counted.
+A record whose outcome is known but not yet due is kept outside the ring until it has counted.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class Ledger:
         return int(self._records[self._at(number), TIME]) if found is None else found[0]
 
     def keep_waiting(self, number: int, time: int, slots: Array) -> None:
-        """Make a record beside the ring, of an event from before its first one."""
+        """Add a record outside the ring, for an event that is older than the first one in it."""
         self.waiting[number] = time, slots[self._entities].tolist()
 
     def keep_slots(self, number: int, slots: Array) -> None:

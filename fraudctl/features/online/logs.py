@@ -1,12 +1,12 @@
-"""Logs: what is remembered of one entity, kept so that any window that ends now is answered at once; compiled.
+"""Logs: the history of one entity, stored so that any window that ends now is a lookup; compiled.
 
-A log holds times and values in the order of time. Beside them stand prefix sums on a binary grid (see `exact`), queues
-of the positions that no later one beats, marks on the last occurrence of each code, and, where medians are asked for,
-the sorted values of each window. A range ``[lo, end)`` is then answered without looking at what is in it.
+A log holds times and values in time order, with prefix sums on a binary grid (see `exact`), monotonic stacks for
+extremes, marks on the last occurrence of each code, and the sorted values of each window that has a median. A range
+``[lo, end)`` is answered from these without reading its positions.
 
-The layout (see `plan`) says what a log has. Its header and all of its arrays lie in one block of the heap; when it is
-full, what no window needs any more is left behind, and the rest moves to a block that is a quarter longer. The body of
-a slot says where the block is: `arena.NO_LOG`, a header of zeros, where there is none.
+The layout (see `plan`) lists the arrays of a log. Header and arrays lie in one block of the heap. When the block is
+full, positions that no window needs are dropped, and the rest moves to a block that is a quarter longer. The body of a
+slot holds the offset of the block, or `arena.NO_LOG`, a header of zeros, if the entity has no log.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def distinct_from(heap: Ints, words: Words, header: int, coded: int, lo: int) ->
     return n
 
 
-# ---------------------------------------------------------------- what stands beside the values
+# ---------------------------------------------------------------- prefix sums, queues, marks
 
 
 @jit
@@ -210,7 +210,7 @@ def _mark(heap: Ints, words: Words, header: int, coded: int, i: int) -> None:
 
 @jit
 def _derive(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int, i: int) -> None:
-    """Bring all that stands beside the values, but for sorted windows, up to position i, the last before the end."""
+    """Update prefix sums, queues and marks (not sorted windows) for position i, the last before the end."""
     for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
         column, flags = header + layout[described + C_HEADER], layout[described + C_FLAGS]

@@ -2,7 +2,7 @@
 
 A pair is three words of the heap, handed out from chunks: they stay where they are, so that a pair can be named by its
 offset as a slot is. An index of 32-bit offsets finds them by the two slots of their entities (open addressing with
-linear probing, at most half full). It lies beside the heap, is not saved, and is built from the chunks.
+linear probing, at most half full). It is separate from the heap, is not saved, and is rebuilt from the chunks.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def fill(heap: Ints, index: Index) -> None:
 
 
 def has_room(heap: Ints, index: Index, more: int) -> bool:
-    """Return whether an index stays at most half full with so many more pairs."""
+    """Return whether an index stays at most half full after adding ``more`` pairs."""
     return 2 * (int(heap[N_PAIRS]) + more) <= len(index)
 
 

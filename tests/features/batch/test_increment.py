@@ -112,7 +112,7 @@ def full(project) -> pl.DataFrame:
 def test_days_that_come_one_by_one(project):
     heard = Heard()
     assert since(project, 5, heard).built_anew == "none was kept for these definitions"
-    assert "all features are built anew" in heard.warnings[0]
+    assert "all features are built again" in heard.warnings[0]
     for number, date in ((5, 6), (6, 7)):
         day(number, first=1000 * number).write_parquet(project / "data" / f"{number}.parquet")
         done = since(project, date)

@@ -1,4 +1,4 @@
-"""The champion beside the model: paired differences, and whether other costs would change which is better."""
+"""The champion compared with the model: paired differences, and whether other costs would change which is better."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fraudctl.uncertainty import Estimate
 
 
 def champion_section(e: Evaluation) -> Iterator[ReportSection]:
-    """Lay the champion beside the model, where there is one."""
+    """Return the section that compares the model with the champion; nothing without a champion."""
     beside = e.champion
     if beside is None:
         return

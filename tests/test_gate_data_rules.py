@@ -14,7 +14,7 @@ from fraudctl.checks.report import ColumnFacts
 from fraudctl.documents.results import as_object
 from fraudctl.evaluate import GateResult
 from fraudctl.gate import Reference, judge
-from fraudctl.gate.beside import drift_rule
+from fraudctl.gate.data_rules import drift_rule
 from fraudctl.gate.words import Frauds
 from fraudctl.metrics.drift import AgainstChance, Drift, Effect
 from fraudctl.overlap import IdOverlap, overlap, pooled_overlap

@@ -1,4 +1,4 @@
-"""Rules of the gate beside those on decisions: whether the data are in order, and scores and probabilities still hold.
+"""Rules of the gate on data and scores: whether the data are in order, and whether the distribution of scores holds.
 
 A rule on data counts errors; one on drift asks whether a shift matters and is more than chance. They never tell a model
 from noise, and so take no part in the negative control.
