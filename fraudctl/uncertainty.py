@@ -74,6 +74,8 @@ class Clusters:
     sizes: tuple[int, ...]
     """Number of clusters of each entity."""
     n_events: int
+    left: tuple[str, ...] = ()
+    """Entities that are left out, since they cannot carry an interval."""
 
     @classmethod
     def of(cls, frame: pl.DataFrame, entities: Sequence[str]) -> Clusters:
@@ -82,11 +84,32 @@ class Clusters:
         sizes = tuple(int(codes.max()) + 1 if len(codes) else 0 for codes in coded)
         return cls(tuple(entities), tuple(coded), sizes, frame.height)
 
+    @classmethod
+    def carried(cls, frame: pl.DataFrame, entities: Sequence[str]) -> Clusters:
+        """Read the clusters of the entities that can carry an interval, or of all where none can.
+
+        One can where its clusters count for at least `MIN_CLUSTERS` equal ones: ``n² / sum of squared sizes``, which few
+        or dominant ids make small (Carter, Schnepel and Steigerwald, *Asymptotic Behavior of a t-Test Robust to Cluster
+        Heterogeneity*, 2017). No outcome is looked at.
+
+        >>> frame = pl.DataFrame({"card": range(40), "device": ["mobile"] * 30 + ["desktop"] * 10})
+        >>> Clusters.carried(frame, ["device", "card"]).names
+        ('card',)
+        """
+        found = cls.of(frame, entities)
+        able = [place for place, codes in enumerate(found.codes) if _equal_clusters(codes) >= MIN_CLUSTERS]
+        if not able:
+            return found
+        kept = [(found.names[place], found.codes[place], found.sizes[place]) for place in able]
+        names, codes, sizes = zip(*kept, strict=True)
+        left = tuple(name for name in found.names if name not in names)
+        return cls(names, codes, sizes, found.n_events, left)
+
     def take(self, rows: BoolArray | IntArray) -> Clusters:
         """Return the clusters of some of the events."""
         found = [_renumbered(item[rows], size) for item, size in zip(self.codes, self.sizes, strict=True)]
         codes, sizes = tuple(item[0] for item in found), tuple(item[1] for item in found)
-        return Clusters(self.names, codes, sizes, len(np.arange(self.n_events)[rows]))
+        return Clusters(self.names, codes, sizes, len(np.arange(self.n_events)[rows]), self.left)
 
     def fewest(self, support: BoolArray) -> tuple[int, str]:
         """Count the clusters that hold an event of ``support``, for the entity that has the fewest, and name it."""
@@ -95,6 +118,12 @@ class Clusters:
     def counts(self, support: BoolArray) -> list[int]:
         """Count the clusters of each entity that hold an event of ``support``."""
         return [_n_used(codes[support], size) for codes, size in zip(self.codes, self.sizes, strict=True)]
+
+
+def _equal_clusters(codes: IntArray) -> float:
+    """Return how many clusters of equal size would be as uneven as these."""
+    sizes = np.bincount(codes)
+    return float(sizes.sum()) ** 2 / max(1.0, float((sizes.astype(np.float64) ** 2).sum()))
 
 
 def _n_used(codes: IntArray, size: int) -> int:

@@ -324,3 +324,21 @@ def test_no_entities_in_a_top_list() -> None:
 
 def test_quantile() -> None:
     assert normal_quantile(0.90) == pytest.approx(1.6448536)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_entity_that_one_id_dominates_draws_no_interval_and_costs_none_of_its_width(seed):
+    rng = np.random.default_rng(seed)
+    n = 400
+    frame = pl.DataFrame({
+        "card": rng.integers(0, 120, n), "device": np.where(rng.random(n) < 0.6, 0, rng.integers(1, 90, n)),
+        "channel": rng.integers(0, 4, n),
+    })  # fmt: skip
+    found = Clusters.carried(frame, ["device", "card", "channel"])
+    assert (found.names, found.left) == (("card",), ("device", "channel"))
+    assert found.take(np.arange(n) < 100).left == found.left
+    alone = Clusters.of(frame, ["card"])
+    assert found.sizes == alone.sizes
+    assert np.array_equal(found.codes[0], alone.codes[0])
+    none_can = Clusters.carried(frame, ["device", "channel"])  # nothing better: they stay, and say that they are few
+    assert (none_can.names, none_can.left) == (("device", "channel"), ())

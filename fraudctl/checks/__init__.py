@@ -12,6 +12,7 @@ from functools import partial
 
 import polars as pl
 
+from fraudctl.checks.clock import check_clock
 from fraudctl.checks.data import Data, missing_columns, open_data
 from fraudctl.checks.labels import check_label_time, check_labels, check_power, check_weeks, label_delays, weeks
 from fraudctl.checks.report import CheckReport, ColumnFacts, Finding, Severity, Week, worst_first
@@ -19,12 +20,13 @@ from fraudctl.checks.sources import check_sources
 from fraudctl.checks.structure import (
     check_amount,
     check_columns,
+    check_copies,
     check_entities,
     check_event_id,
     check_exposure,
     check_weight,
 )
-from fraudctl.checks.suspicion import check_leakage, look
+from fraudctl.checks.suspicion import check_leakage, check_results, look
 from fraudctl.checks.times import check_times
 from fraudctl.errors import FraudctlError
 from fraudctl.progress import Progress
@@ -149,6 +151,9 @@ def _all_checks(data: Data, now: datetime | None) -> Iterator[Finding]:
     looks = look(data)
     yield from check_columns(data)
     yield from check_leakage(data, looks)
+    yield from check_copies(data)
+    yield from check_results(data)
+    yield from check_clock(data)
 
 
 def _facts(data: Data) -> Iterator[ColumnFacts]:

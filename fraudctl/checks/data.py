@@ -19,6 +19,24 @@ from fraudctl.project import Project
 from fraudctl.text.plain import shown
 
 
+class Copies:
+    """Counts rows that are alike in all columns it is given, one after the other."""
+
+    def __init__(self) -> None:
+        self._hash: pl.Series | None = None
+
+    def take(self, values: pl.Series) -> None:
+        """Take in a column, shape ``(n_events,)``."""
+        mine = values.hash(seed=len(values.name))
+        self._hash = mine if self._hash is None else pl.DataFrame({"a": self._hash, "b": mine}).hash_rows(seed=1)
+
+    def n_copies(self, ids: pl.Series) -> int:
+        """Return the rows that repeat an earlier one of another id in every column that was taken in."""
+        if self._hash is None:
+            return 0
+        return pl.DataFrame({"hash": self._hash, "id": ids}).n_unique() - self._hash.n_unique()
+
+
 @dataclass(frozen=True)
 class Data:
     """The raw table and what could be read of its roles; None is what the table lacks or could not be read.
@@ -45,6 +63,7 @@ class Data:
     label_time: pl.Series | None = None
     trouble: tuple[Finding, ...] = field(default=())
     tallies: dict[str, Tally] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies)
     steps: Steps = field(default_factory=lambda: Steps(Silent(), 0))
 
     def __getitem__(self, name: str) -> pl.Series:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 
 import polars as pl
 
+from fraudctl.checks.clock import one_class_periods
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Week, counted
 from fraudctl.data import tables
@@ -195,7 +196,8 @@ def check_weeks(data: Data, found: tuple[Week, ...]) -> Iterator[Finding]:
     with at least ten frauds, or, for less than a third, at least fifteen expected (a chance below one in a thousand).
     """
     column = data.project.data.label
-    ripe = [week for week in found if week.n_mature]
+    odd = set() if data.event_time is None or data.label is None else _one_sided(data)
+    ripe = [week for week in found if week.n_mature and week.start not in odd]
     broken = [week for week in ripe if _breaks(week, [other for other in ripe if other is not week])]
     if broken:
         listed = ", ".join(f"{week.start} ({percent(week.fraud_rate or 0.0, 2)})" for week in broken[:5])
@@ -208,6 +210,12 @@ def check_weeks(data: Data, found: tuple[Week, ...]) -> Iterator[Finding]:
         if between:
             what = f"{counted(len(between), 'week')} without a single outcome in between"
             yield Finding("weeks-unlabelled", "warning", column, what, {"n_weeks": len(between)}, "are labels missing?")
+
+
+def _one_sided(data: Data) -> set[date]:
+    """Return the weeks with one class only, which `one-class` names: no other week is to be held against them."""
+    periods = one_class_periods(data, "1w").filter(pl.col("only").is_not_null())
+    return {at.date() for at in periods["at"]}
 
 
 def _breaks(week: Week, others: list[Week]) -> bool:

@@ -21,7 +21,7 @@ from fraudctl.text.figures import number, percent
 SUSPECT_AUC = 0.95
 """A single column whose AUC is surely above this is suspect; honest fraud models rarely reach it with all columns."""
 SURE = 0.9
-"""Fraud rate from which a value, or being filled, is said to give fraud away."""
+"""Fraud rate from which a value, or being filled, is said to give fraud away; see `sure_rate` for frequent fraud."""
 MIN_FRAUDS = 20
 """With fewer frauds nothing is said."""
 MAX_VALUES = 1000
@@ -110,6 +110,21 @@ def _auc_variance(auc: float, n_pos: int, n_neg: int) -> float:
     both_pos = auc / (2 - auc) - auc**2
     both_neg = 2 * auc**2 / (1 + auc) - auc**2
     return max(0.0, auc * (1 - auc) + (n_pos - 1) * both_pos + (n_neg - 1) * both_neg) / (n_pos * n_neg)
+
+
+def sure_rate(base: float) -> float:
+    """Return the fraud rate that gives fraud away where the base rate is ``base``: four in five legit events are gone.
+
+    >>> [round(sure_rate(base), 3) for base in (0.01, 0.5, 0.95)]
+    [0.9, 0.9, 0.99]
+    """
+    return max(SURE, 1 - 0.2 * (1 - base))
+
+
+def _surely_fraud(n_frauds: int, n_rows: int, base: float) -> bool:
+    """Say whether rows are fraud at `sure_rate`, and three standard errors above the base rate."""
+    beyond = n_frauds - n_rows * base > 3 * math.sqrt(n_rows * base * (1 - base))
+    return beyond and n_frauds >= sure_rate(base) * n_rows
 
 
 def suspects(column: pl.Series, label: pl.Series) -> list[LeakageSuspect]:
@@ -239,6 +254,8 @@ def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> LeakageSuspec
     """
     if not _has_values(column):
         return None
+    base = float(y.sum()) / max(1, len(y))
+    rate = sure_rate(base)
     value = column.cast(pl.String) if column.dtype == pl.Categorical or isinstance(column.dtype, pl.Enum) else column
     frame = pl.DataFrame({"value": value, "y": y, "half": half, "both": y & half})
     counts = frame.group_by("value").agg(pl.len().alias("n"), pl.col("y", "half", "both").sum())
@@ -250,11 +267,11 @@ def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> LeakageSuspec
         for one, other in ((first, second), (second, first))
     ]
     sure = pl.concat(sides).filter(
-        pl.col("n") > 0, pl.col("frauds_other") >= SURE * pl.col("n_other"), pl.col("frauds_other") >= 3
+        pl.col("n") > 0, pl.col("frauds_other") >= rate * pl.col("n_other"), pl.col("frauds_other") >= 3
     )
     n_rows, n_frauds = int(sure["n"].sum()), int(sure["frauds"].sum())
     recall = n_frauds / int(y.sum())
-    if n_frauds < MIN_FRAUDS or n_frauds < SURE * n_rows or recall < 0.25:
+    if n_frauds < MIN_FRAUDS or recall < 0.25 or not _surely_fraud(n_frauds, n_rows, base):
         return None
     words = (
         f"{sure['value'].n_unique()} of its values hold {percent(recall)} of the frauds, and "
@@ -272,8 +289,10 @@ def _has_values(column: pl.Series) -> bool:
 def _by_filling(column: pl.Series, y: pl.Series) -> LeakageSuspect | None:
     for mask, state in ((column.is_not_null(), "filled"), (column.is_null(), "null")):
         n_rows, n_frauds = int(mask.sum()), int((mask & y).sum())
-        recall = n_frauds / int(y.sum())
-        if n_frauds < MIN_FRAUDS or n_rows == len(y) or n_frauds < SURE * n_rows or recall < 0.1:
+        n_all = int(y.sum())
+        recall = n_frauds / n_all
+        few = n_frauds < MIN_FRAUDS or n_rows == len(y) or recall < 0.1
+        if few or not _surely_fraud(n_frauds, n_rows, n_all / len(y)):
             continue
         words = f"where it is {state}, {percent(n_frauds / n_rows)} are fraud ({percent(recall)} of all frauds)"
         return LeakageSuspect(

@@ -156,9 +156,19 @@ class CheckReport:
         return "errors" if self.n_errors else "warnings" if self.n_warnings else "clean"
 
 
+_MISLEADS: Final = ("column-drift", "one-class", "time-tells", "event-result", "leak-separates", "leak-values")
+"""Findings that make a model wrong from its first day on; they come before the others of their severity."""
+
+
 def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Order findings by severity, keeping the order of the checks within one."""
-    return tuple(sorted(findings, key=lambda item: _ORDER[item.severity]))
+    """Order findings by severity, then those that mislead a model most, keeping the order of the checks within."""
+    ranks = {name: place for place, name in enumerate(_MISLEADS)}
+
+    def rank(item: Finding) -> tuple[int, int, float]:
+        strength = -item.counts.get("auc", 0.0) if item.id == "column-drift" else 0.0
+        return _ORDER[item.severity], ranks.get(item.id, len(ranks)), strength
+
+    return tuple(sorted(findings, key=rank))
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -44,6 +44,20 @@ def check_event_id(data: Data) -> Iterator[Finding]:
         yield from _duplicates(data, column, repeated)
 
 
+def check_copies(data: Data) -> Iterator[Finding]:
+    """Find rows that repeat another in every column but the id of the event."""
+    if data.project.data.event_id not in data.schema:
+        return
+    n_copies = data.copies.n_copies(data[data.project.data.event_id])
+    if not n_copies:
+        return
+    many = n_copies > MANY_DUPLICATES * data.n_rows
+    what = f"{counted(n_copies, 'row')} ({percent(n_copies / data.n_rows, 1)}) repeat another in everything but the id"
+    hint = "are they events, or was a file read twice under new ids? then leave the copies out"
+    counts: dict[str, float] = {"n_rows": n_copies}
+    yield Finding("copies", "warning" if many else "info", data.project.data.event_id, what, counts, hint)
+
+
 def _is_id(ids: pl.Series) -> bool:
     try:
         tables.to_entity(ids.head(0))

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from fraudctl.checks.data import Data
+from fraudctl.checks.drift import TimeDrift, TimeDrifts
 from fraudctl.checks.leakage import Along, LeakageOutcomes, LeakageSuspect
 from fraudctl.checks.report import Finding, Severity
+from fraudctl.checks.results import find_results
+from fraudctl.checks.sentinels import Sentinel, sentinel
 from fraudctl.data import tables
 from fraudctl.data.distinct import Tally, tally
 from fraudctl.errors import DataError
@@ -26,6 +29,8 @@ class SuspicionLook:
 
     suspects: tuple[LeakageSuspect, ...] = ()
     counts_along: bool = False
+    drift: TimeDrift | None = None
+    sentinel: Sentinel | None = None
 
 
 def look(data: Data) -> dict[str, SuspicionLook]:
@@ -33,14 +38,20 @@ def look(data: Data) -> dict[str, SuspicionLook]:
     roles, found = data.role_of, {}
     outcomes = None if data.label is None else LeakageOutcomes(data.label)
     along = None if data.event_time is None else Along(data.event_time)
+    drifts = None if data.event_time is None or data.label is None else TimeDrifts(data.event_time, data.label)
+    own = data.project.data.event_id
 
     def one(values: pl.Series) -> tuple[Tally, SuspicionLook]:
         counted, role = tally(values), roles.get(values.name)
+        if values.name != own and not values.dtype.is_nested():
+            data.copies.take(values)
         if outcomes is None or not _is_judged(values.dtype, role):
             return counted, SuspicionLook()
         suspects = () if (role or "").startswith("entity ") else outcomes.suspects(values)
         rises = along is not None and role in {None, "raw"} and along.rises_or_falls(values)
-        return counted, SuspicionLook(tuple(suspects), rises)
+        drift = drifts.judge(values) if drifts is not None and role in {None, "raw"} and not rises else None
+        odd = sentinel(values) if role in {None, "raw", "amount"} or (role or "").startswith("entity ") else None
+        return counted, SuspicionLook(tuple(suspects), rises, drift, odd)
 
     for name, (counted, seen) in data.values.each(data.schema.names(), one):
         data.steps.begin("looking at columns")
@@ -62,9 +73,28 @@ def check_leakage(data: Data, looks: Mapping[str, SuspicionLook]) -> Iterator[Fi
         if not _is_judged(dtype, role):
             continue
         yield from _knows_outcome(name, role, looks[name])
+        yield from _sentinel(name, looks[name])
         if data.event_time is not None and role in {None, "raw"}:
-            yield from _knows_time(name, looks[name], is_feature=role == "raw")
+            yield from _knows_time(name, looks[name], n_features=len(data.project.features.raw) if role == "raw" else 0)
             yield from _comes_later(data, name, dtype)
+
+
+def check_results(data: Data) -> Iterator[Finding]:
+    """Find columns that are another one plus or minus the amount: what the event left behind."""
+    amount, roles = data.project.data.amount, data.role_of
+    if amount is None or amount not in data.schema:
+        return
+    names = [name for name in data.schema if roles.get(name) in {None, "raw"} and data.schema[name].is_numeric()]
+    try:
+        money = tables.to_amount(data[amount], part=True)
+    except DataError:
+        return  # `check_amount` reports it
+    for item in find_results([data[name] for name in names], money.alias(amount), data.label):
+        both = all(roles.get(name) == "raw" for name in (item.before, item.after))
+        figures = {"share": item.share} | ({} if item.fraud_share is None else {"fraud_share": item.fraud_share})
+        hint = f"add {shown(item.after)} to [data] ignore: a score has to be given before it is known"
+        used = roles.get(item.after) == "raw"
+        yield Finding("event-result", "warning" if both or used else "info", item.after, item.words, figures, hint)
 
 
 def _knows_outcome(name: str, role: str | None, found: SuspicionLook) -> Iterator[Finding]:
@@ -77,10 +107,25 @@ def _knows_outcome(name: str, role: str | None, found: SuspicionLook) -> Iterato
         yield Finding(_IDS[item.kind], "warning", name, item.words, dict(item.figures), hint)
 
 
-def _knows_time(name: str, found: SuspicionLook, *, is_feature: bool) -> Iterator[Finding]:
+def _sentinel(name: str, found: SuspicionLook) -> Iterator[Finding]:
+    odd = found.sentinel
+    if odd is not None:
+        counts: dict[str, float] = {"n_rows": odd.n_rows, "share": odd.share}
+        value = f'"{odd.value}"' if odd.kind == "word" else odd.value
+        hint = f"if so, [data] missing_in = {{ {shown(name)} = [{value}] }} reads it as null"
+        yield Finding("sentinel", "info", name, odd.words, counts, hint)
+
+
+def _knows_time(name: str, found: SuspicionLook, *, n_features: int) -> Iterator[Finding]:
+    severity: Severity = "warning" if n_features else "info"
+    if found.drift is not None:
+        share = f" It is one of {n_features} columns that the model takes as they are" if n_features else ""
+        figures = {"auc": found.drift.auc, "auc_before": found.drift.before, "auc_after": found.drift.after}
+        counts = {key: value for key, value in figures.items() if value is not None}
+        hint = f"take {shown(name)} out of [features] raw unless its values come back; was one class sorted by it?"
+        yield Finding("column-drift", severity, name, f"{found.drift.words}.{share}".rstrip("."), counts, hint)
     if found.counts_along:
         what = "only counts along with time: its values in a later period were never seen in training"
-        severity: Severity = "warning" if is_feature else "info"
         yield Finding("counts-along", severity, name, what, hint=f"add {shown(name)} to [data] ignore")
 
 

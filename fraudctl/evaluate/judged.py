@@ -15,7 +15,7 @@ from fraudctl.outcomes import KnownOutcomes
 from fraudctl.policy.bids import local_period
 from fraudctl.policy.constant import reach_of
 from fraudctl.project import Project
-from fraudctl.uncertainty import Clusters
+from fraudctl.uncertainty import Clusters, codes_by_appearance
 from fraudctl.weights import event_weights
 
 
@@ -113,7 +113,7 @@ def prepare(scored: pl.DataFrame, project: Project) -> EvaluatedEvents:
     table = matrix.per_event(scored)
     weight = event_weights(scored, project)
     weight = np.ones(scored.height) if weight is None else weight
-    clusters = Clusters.of(scored, list(project.entities))
+    clusters = Clusters.carried(scored, list(project.entities))
     reach = reach_of(scored, project, matrix)
     return EvaluatedEvents(
         y_true=y_true,
@@ -125,10 +125,7 @@ def prepare(scored: pl.DataFrame, project: Project) -> EvaluatedEvents:
         weight=weight,
         amount=scored["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in scored.columns else None,
         clusters=clusters,
-        entity_codes={
-            name: np.where(scored[name].is_null().to_numpy(), -1, codes)
-            for name, codes in zip(clusters.names, clusters.codes, strict=True)
-        },
+        entity_codes={name: codes_by_appearance(scored[name]) for name in project.entities},
         day=local_period(scored["event_time"], "day", project.data.timezone),
         reach=reach,
         base=baseline(table, y_true, matrix, weight=weight, reach=reach),

@@ -445,7 +445,8 @@ class Evaluation:
 
     SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
     JSON = (
-        "model", "as_of", "period", "split", "rows", "frauds", "immature_rows", "excluded", "clusters", "confidence",
+        "model", "as_of", "period", "split", "rows", "frauds", "immature_rows", "excluded", "clusters",
+        "not_clustered", "confidence",
         "metrics", "by_action", "money", "policy", "costs", "gate", "champion", "warnings", "*tables",
     )  # fmt: skip
 
@@ -476,7 +477,9 @@ class Evaluation:
     tables: EvaluationTables = field(default_factory=EvaluationTables)
     """Tables and curves for reports."""
     clusters: dict[str, int] = field(default_factory=dict)
-    """Entity -> number of its ids with a fraud."""
+    """Entity that intervals are drawn over -> number of its ids with a fraud."""
+    not_clustered: tuple[str, ...] = ()
+    """Entities with too few or too uneven ids to draw intervals over."""
     gate: GateResult = field(default_factory=lambda: GateResult("none", reason=fixed("the project has no [gate]")))
     """Verdict of the gate."""
     champion: ChampionOutcome | None = None

@@ -98,6 +98,7 @@ def evaluate(
             immature=_immature_bounds(scored, immature, project),
         ),
         clusters=_clusters(judged),
+        not_clustered=judged.clusters.left,
         warnings=_warnings(scored, judged),
         split=split or TimeSplit(),
         timezone=project.data.timezone,

@@ -139,6 +139,6 @@ def ground_of(project: Project, bare: Policy, frame: pl.DataFrame, y_prob: Float
         y_true=seen["label"].cast(pl.Int8).to_numpy(),
         weight=seen[WEIGHT].to_numpy() if WEIGHT in columns else np.ones(seen.height),
         amount=seen["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in columns else None,
-        clusters=Clusters.of(seen, [name for name in project.entities if name in columns]),
+        clusters=Clusters.carried(seen, [name for name in project.entities if name in columns]),
         confidence=DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence,
     )

@@ -258,12 +258,15 @@ def policy(words: tuple[str, ...]) -> str:
 
 
 @sentence
-def clustered(ids: tuple[Ids, ...], item: Rate) -> str:
+def clustered(ids: tuple[Ids, ...], left: tuple[str, ...], item: Rate) -> str:
     """Return what intervals are drawn over."""
+    if not ids:
+        return f"{percent(item.confidence)}, two-sided, by event."
     counted = "; ".join(f"{whole(one.n)} {one.entity} ids with fraud" for one in ids)
+    few = f" Not by {' or '.join(left)}: too few ids, or one of them holds too many events." if left else ""
     return (
-        f"{percent(item.confidence)}, two-sided, by entity: events of one card or merchant stand and fall together. "
-        f"{counted}."
+        f"{percent(item.confidence)}, two-sided, by entity: the events of one {' or '.join(one.entity for one in ids)} "
+        f"stand and fall together. {counted}.{few}"
     )
 
 

@@ -117,7 +117,7 @@ def test_unseen_and_null_get_the_common_thresholds() -> None:
 
 def test_small_segments_and_few_clusters_keep_the_common_thresholds() -> None:
     events = overrated(make_events(8000, 600, strength=2.0), "web")
-    few = events.with_columns(card=pl.col("card") % 15)
+    few = events.with_columns(card=pl.col("card") % 15, terminal=pl.col("card") % 16)
     kept = tried(few)["web"]
     assert kept.thresholds is None
     assert kept.why == "common: the gain is not known"

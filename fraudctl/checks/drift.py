@@ -1,0 +1,154 @@
+"""Columns whose values move with time so far that a later period has not been trained on.
+
+Owns the statistic: how well a column alone tells the last fifth of the events from the others, within frauds and within
+legitimate events, learnt on one half of the rows and tried on the other. It decides nothing about projects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fraudctl.checks.leakage import auc_low, roc_auc
+from fraudctl.text.figures import number
+
+LATE: Final = 0.2
+"""Share of the events, by time, that are late."""
+MOVED: Final = 0.85
+"""AUC between early and late from which a later period is said not to have been trained on; an even mix has 0.5."""
+MIN_ROWS: Final = 200
+"""With fewer events of a class nothing is said about it."""
+_MOST_ROWS: Final = 50_000
+_BINS: Final = 32
+"""Numbers are judged by quantile bins, so that values in the middle may move, too."""
+Codes = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TimeDrift:
+    """A column that tells early from late events.
+
+    Attributes
+    ----------
+    side
+        ``legitimate events`` or ``frauds``: where it does.
+    auc
+        Of late against early events of that class, by the column alone.
+    before, after
+        AUC of fraud by the column alone, learnt on early events: on early events left out, and on late ones. None where
+        a class is missing.
+    """
+
+    column: str
+    side: str
+    auc: float
+    before: float | None
+    after: float | None
+
+    @property
+    def words(self) -> str:
+        """The finding in words."""
+        moved = (
+            f"its values move with time: alone they tell the last fifth of the {self.side} from the others with an AUC "
+            f"of {number(self.auc)}, so that later values were hardly trained on"
+        )
+        if self.before is None or self.after is None:
+            return moved
+        ranks = f"learnt on the earlier events it ranks fraud with an AUC of {number(self.before)} there"
+        return f"{moved}; {ranks} and {number(self.after)} later"
+
+
+class TimeDrifts:
+    """The times and outcomes that columns are held against, thinned once for all.
+
+    Parameters
+    ----------
+    event_time
+        Shape ``(n_events,)``; rows without one are left out.
+    label
+        Int8 1, 0 or null, the same shape; rows without an outcome are left out.
+    """
+
+    def __init__(self, event_time: pl.Series, label: pl.Series) -> None:
+        rows = (event_time.is_not_null() & label.is_not_null()).arg_true()
+        self._rows = rows.gather_every(max(1, -(-len(rows) // _MOST_ROWS)))
+        times = event_time.gather(self._rows).cast(pl.Int64).to_numpy()
+        self._fraud: Mask = label.gather(self._rows).to_numpy() == 1
+        self._half: Mask = np.random.default_rng(0).integers(0, 2, len(times)).astype(np.bool_)
+        self._late = {side: _late(times, rows) for side, rows in self._sides().items()}
+        self._all_late = _late(times, np.ones(len(times), dtype=np.bool_)) if len(times) else np.empty(0, np.bool_)
+
+    def _sides(self) -> dict[str, Mask]:
+        sides = {"legitimate events": ~self._fraud, "frauds": self._fraud}
+        return {side: rows for side, rows in sides.items() if int(rows.sum()) >= MIN_ROWS}
+
+    def judge(self, column: pl.Series) -> TimeDrift | None:
+        """Return how far a column moves with time, where that is surely above `MOVED`; shape ``(n_events,)``."""
+        if not self._late or column.dtype.is_temporal() or column.dtype.is_nested():
+            return None
+        codes = _codes(column.gather(self._rows))
+        worst: tuple[float, str] | None = None
+        for side, rows in self._sides().items():
+            found = self._moved(codes[rows], self._late[side][rows], self._half[rows])
+            if found is not None and (worst is None or found > worst[0]):
+                worst = found, side
+        if worst is None:
+            return None
+        before, after = self._outcome(codes)
+        return TimeDrift(column.name, worst[1], worst[0], before, after)
+
+    def _moved(self, codes: Codes, late: Mask, half: Mask) -> float | None:
+        score = _cross_fitted(codes, late, half)
+        n_late = int(late.sum())
+        if not 0 < n_late < len(late):
+            return None
+        auc = roc_auc(score, late)
+        return auc if auc_low(auc, n_pos=n_late, n_neg=len(late) - n_late) >= MOVED else None
+
+    def _outcome(self, codes: Codes) -> tuple[float | None, float | None]:
+        """Return how well the column ranks fraud on early events, by halves, and on late ones, by all early ones."""
+        early, fraud = ~self._all_late, self._fraud
+        classes = [int((fraud & part).sum()) for part in (early, ~early)]
+        totals = [int(part.sum()) for part in (early, ~early)]
+        if any(not 0 < n < total for n, total in zip(classes, totals, strict=True)):
+            return None, None
+        own = _cross_fitted(codes[early], fraud[early], self._half[early])
+        learnt = _rates(codes[early], fraud[early], int(codes.max()) + 1)
+        return roc_auc(own, fraud[early]), roc_auc(learnt[codes[~early]], fraud[~early])
+
+
+def _late(times: NDArray[np.int64], rows: Mask) -> Mask:
+    """Return which events lie in the last fifth of those in ``rows``."""
+    return np.asarray(times > np.quantile(times[rows], 1 - LATE), dtype=np.bool_)
+
+
+def _codes(values: pl.Series) -> Codes:
+    """Return a code of each value: of each text, of each quantile bin of numbers; null is one of its own."""
+    if values.dtype.is_numeric() and values.n_unique() > _BINS:
+        ranks = values.cast(pl.Float64).fill_nan(None).rank("average")
+        values = (ranks * _BINS / len(values)).floor()
+    frame = pl.DataFrame({"value": values.cast(pl.String)})
+    return frame.select((pl.col("value").rank("dense").fill_null(0)).cast(pl.Int64)).to_series().to_numpy()
+
+
+def _rates(codes: Codes, truth: Mask, n_codes: int) -> NDArray[np.float64]:
+    """Return the share of ``truth`` by code, drawn to that of all as by one event more."""
+    n = np.bincount(codes, minlength=n_codes)
+    hits = np.bincount(codes, weights=truth, minlength=n_codes)
+    rates: NDArray[np.float64] = (hits + float(truth.mean())) / (n + 1.0)
+    return rates
+
+
+def _cross_fitted(codes: Codes, truth: Mask, half: Mask) -> NDArray[np.float64]:
+    """Return for each row the rate of its code in the other half of the rows."""
+    n_codes = int(codes.max(initial=0)) + 1
+    out = np.zeros(len(codes))
+    for mine in (half, ~half):
+        if mine.any() and not mine.all():
+            out[mine] = _rates(codes[~mine], truth[~mine], n_codes)[codes[mine]]
+    return out

@@ -1,0 +1,136 @@
+"""What makes a model wrong before it is trained: each is named, first where it matters most, and its repair is not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fraudctl.checks import CheckReport, run_checks
+from fraudctl.checks.leakage import suspects
+from fraudctl.project import parse_project
+
+N = 4000
+START = datetime(2023, 1, 1)
+TEXT = """
+[data]
+events = "x.parquet"
+event_id = "id"
+event_time = "at"
+amount = "amount"
+label = "y"
+label_delay = "7d"
+[features]
+raw = ["amount", "kind", "score", "old", "new"]
+categorical = ["kind"]
+"""
+KINDS = np.array(["bread", "fuel", "gas", "milk", "pets", "shoes", "travel", "zoo"])
+
+
+def world(seed: int) -> dict[str, np.ndarray]:
+    """Columns of a year in which nothing misleads: kinds, a score, balances that no amount moves."""
+    rng = np.random.default_rng(seed)
+    seconds = np.sort(rng.integers(0, 365 * 86400, N))
+    y = (rng.random(N) < 0.12).astype(int)
+    return {
+        "seconds": seconds, "y": y, "amount": rng.gamma(2, 30, N).round(2), "kind": rng.integers(0, len(KINDS), N),
+        "score": rng.normal(0, 1, N) + y, "old": rng.gamma(2, 400, N).round(2), "new": rng.gamma(2, 400, N).round(2),
+    }  # fmt: skip
+
+
+def frame_of(columns: dict[str, np.ndarray], **more: object) -> pl.DataFrame:
+    kinds = KINDS[columns["kind"]]
+    held = {name: values for name, values in columns.items() if name not in {"seconds", "kind"}}
+    times = [START + timedelta(seconds=int(s)) for s in columns["seconds"]]
+    return pl.DataFrame({"id": np.arange(len(times)), "at": times, "kind": kinds, **held, **more})
+
+
+def check(frame: pl.DataFrame) -> CheckReport:
+    return run_checks(parse_project(TEXT, path=Path("fraudctl.toml")), frame.lazy())
+
+
+def drifted(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Sort the values of some rows, which lie in the order of time."""
+    out = values.copy()
+    out[rows] = np.sort(values[rows])
+    return out
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("name", "side"), [("kind", 0), ("score", 0), ("kind", None)])
+def test_a_column_that_moves_with_time_is_named_first_and_its_repaired_twin_is_not(seed, name, side):
+    columns = world(seed)
+    rows = np.flatnonzero(columns["y"] == side) if side is not None else np.arange(N)
+    good = check(frame_of(columns))
+    assert "column-drift" not in {item.id for item in good.findings}
+    assert not good.n_warnings
+    moved = {**columns, name: drifted(columns[name], rows)}
+    found = check(frame_of(moved)).findings[0]
+    counts_along = name == "score" and side is None
+    assert (found.id, found.where) == ("counts-along" if counts_along else "column-drift", name)
+
+
+def test_hours_days_and_weeks_with_one_class_are_named_by_the_odd_side():
+    columns = world(1)
+    assert "one-class" not in {item.id for item in check(frame_of(columns)).findings}
+    frame = frame_of(columns)
+    kept = frame.filter((pl.col("y") == 1) | (pl.col("at") < START + timedelta(days=60)))
+    report = check(kept)
+    found = report.findings[0]
+    assert found.id == "one-class"
+    assert "frauds only" in found.what
+    ripe = kept.filter(pl.col("at") <= kept["at"].max() - timedelta(days=7))
+    unit = next(name for word, name in (("week", "1w"), ("day", "1d"), ("hour", "1h")) if f" {word}" in found.what)
+    alone = ripe.group_by(pl.col("at").dt.truncate(unit)).agg(n=pl.len(), y=pl.col("y").min()).filter(pl.col("y") == 1)
+    assert (found.counts["n_periods"], found.counts["n_rows"]) == (alone.height, alone["n"].sum())
+    assert "fraud-rate-break" not in {item.id for item in report.findings}
+
+
+def test_an_outcome_that_the_time_tells_is_named():
+    frame = frame_of(world(2))
+    even = frame.with_columns(at=pl.when(pl.col("y") == 1).then(pl.col("at").dt.truncate("1m")).otherwise(
+        pl.col("at").dt.truncate("1m") + pl.duration(seconds=7)))  # fmt: skip
+    assert check(even).findings[0].id == "time-tells"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_balance_after_the_event_is_found_by_its_values(sign):
+    columns = world(3)
+    after = columns["old"] + sign * columns["amount"]
+    fraud = columns["y"] == 1
+    moved = np.where(fraud | (np.arange(N) % 4 == 0), after, columns["new"])
+    found = check(frame_of({**columns, "new": moved})).findings[0]
+    assert (found.id, found.where) == ("event-result", "new")
+    assert found.counts["fraud_share"] == 1.0
+    holds = np.isclose(moved, after)
+    assert found.counts["share"] == pytest.approx(holds.mean(), abs=0.01)
+
+
+def test_copies_under_new_ids_and_values_that_stand_for_missing_ones_are_named():
+    frame = frame_of(world(4)).with_columns(
+        score=pl.when(pl.int_range(N) % 5 == 0).then(-1.0).otherwise(pl.col("score").abs()),
+        kind=pl.when(pl.int_range(N) % 3 == 0).then(pl.lit("?")).otherwise("kind"),
+    )  # fmt: skip
+    twice = pl.concat([frame, frame.head(500).with_columns(id=pl.col("id") + N), frame.head(7)])
+    found = {item.id: item for item in check(twice).findings}
+    assert found["copies"].counts["n_rows"] == 500
+    odd = {item.where: item for item in check(twice).findings if item.id == "sentinel"}
+    assert odd["score"].counts["n_rows"] == int((twice["score"] == -1).sum())
+    assert odd["kind"].counts["share"] == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize("base", [0.02, 0.5, 0.95])
+def test_columns_of_chance_are_no_suspects_at_any_base_rate(base):
+    rng = np.random.default_rng(7)
+    label = pl.Series((rng.random(N) < base).astype(int))
+    chance = {
+        "code": pl.Series(rng.integers(0, 30, N)),
+        "filled": pl.Series(np.where(rng.random(N) < 0.3, None, 1.0)),
+        "kind": pl.Series(KINDS[rng.integers(0, 8, N)]),
+    }  # fmt: skip
+    assert [suspects(values.alias(name), label) for name, values in chance.items()] == [[], [], []]
+    tells = pl.Series("tells", np.where((label == 1).to_numpy() & (rng.random(N) < 0.6), "x", "y"))
+    assert suspects(tells, label)
