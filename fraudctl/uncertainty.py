@@ -88,9 +88,9 @@ class Clusters:
     def carried(cls, frame: pl.DataFrame, entities: Sequence[str]) -> Clusters:
         """Read the clusters of the entities that can carry an interval, or of all where none can.
 
-        One can where its clusters count for at least `MIN_CLUSTERS` equal ones: ``n² / sum of squared sizes``, which few
-        or dominant ids make small (Carter, Schnepel and Steigerwald, *Asymptotic Behavior of a t-Test Robust to Cluster
-        Heterogeneity*, 2017). No outcome is looked at.
+        One can where its clusters count for at least `MIN_CLUSTERS` equal ones: ``n² / sum of squared sizes``, which
+        few or dominant ids make small (Carter, Schnepel and Steigerwald, *Asymptotic Behavior of a t-Test Robust to
+        Cluster Heterogeneity*, 2017). No outcome is looked at.
 
         >>> frame = pl.DataFrame({"card": range(40), "device": ["mobile"] * 30 + ["desktop"] * 10})
         >>> Clusters.carried(frame, ["device", "card"]).names
