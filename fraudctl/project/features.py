@@ -141,6 +141,17 @@ class SpacingSection(Section):
     """median_gap, min_gap (seconds), equal_gaps (the most gaps that are equal in whole seconds)."""
 
 
+class DecaySection(Section):
+    """Sums over an entity's earlier events, each of which counts half as much for every half-life that it is older."""
+
+    by: Names
+    """Entities whose history is looked at; each gives its own features."""
+    half_lives: Windows
+    """In what time the weight of an event halves; it counts for 16 to 32 half-lives."""
+    aggregates: Aggregates
+    """count, sum(x), mean(x)."""
+
+
 class GeoSection(Section):
     """Distances on the Earth, in km, and the speed that they ask for, in km/h."""
 
@@ -221,6 +232,8 @@ class FeaturesSection(Section):
     """Latest and usual values of entities."""
     spacing: tuple[SpacingSection, ...] = ()
     """Gaps between the latest events of entities."""
+    decay: tuple[DecaySection, ...] = ()
+    """Fading counts, sums and means."""
     geo: tuple[GeoSection, ...] = ()
     """Distances and speeds."""
     links: tuple[LinksSection, ...] = ()

@@ -331,8 +331,8 @@ def _without_time(file: ProjectFile) -> Iterator[str]:
         "features.window": features.window, "features.labels": features.labels, "features.recency": features.recency,
         "features.hours": features.hours, "features.pairs": features.pairs, "features.links": features.links,
         "features.trend": features.trend, "features.habits": features.habits, "features.spacing": features.spacing,
-        "features.geo": any(section.by for section in features.geo), "sources": file.sources,
-        "policy.capacity": file.policy.capacity,
+        "features.decay": features.decay, "features.geo": any(section.by for section in features.geo),
+        "sources": file.sources, "policy.capacity": file.policy.capacity,
     }  # fmt: skip
     for key, used in histories.items():
         if used:

@@ -93,6 +93,18 @@ aggregates = ["last(large)", "same(shop)", "changed(shop)"]
 large = "amount > 90 and online"
 """,
     "spacing": '[[features.spacing]]\nby = ["card", "shop"]\nwindows = ["1h", "3d"]\nlast = 4\n',
+    "decay": """
+[[features.decay]]
+by = ["card", "shop"]
+half_lives = ["10m", "1d"]
+aggregates = ["count", "sum(amount)", "mean(size)"]
+[[features.decay]]
+by = "card"
+half_lives = ["1h"]
+aggregates = ["mean(large)"]
+[features.columns]
+large = "amount > 90 and online"
+""",
     "geo": """
 [[features.geo]]
 by = ["card", "shop"]

@@ -14,7 +14,7 @@ from features.proof.test_against_reference import same
 
 from fraudctl.errors import ProjectError
 from fraudctl.features import build
-from fraudctl.features.batch import recent
+from fraudctl.features.batch import fading, recent
 from fraudctl.features.proof.reference import recompute
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -27,6 +27,12 @@ aggregates = ["last(amount)", "previous(amount)", "changed(shop)", "same(shop)",
 [[features.spacing]]
 by = "card"
 last = 3
+"""
+DECAY = """
+[[features.decay]]
+by = "card"
+half_lives = ["1m"]
+aggregates = ["count", "sum(amount)", "mean(amount)"]
 """
 PLACES = """
 [[features.geo]]
@@ -60,6 +66,26 @@ def test_the_latest_values_and_gaps_by_hand(events_of, features_of):
     assert twin["card_last_amount_1h"] == 7.0  # not that of its twin
 
 
+def test_fading_sums_by_hand(events_of, features_of):
+    """Events at 0, 60 and 60 s, asked at 120 s: weights 1/4, 1/2 and 1/2; 16 to 32 half-lives later none counts."""
+    at = [NOW + timedelta(seconds=s) for s in (0, 60, 60, 120, 120 + 32 * 60)]
+    table, events, features = table_of(DECAY, events_of, features_of, at=at, eur=[4.0, 8.0, None, 1.0, 1.0])
+    names = features.names
+    assert [table[name][3] for name in names] == [1.25, 5.0, 5.0 / 0.75]
+    assert [table[name][0] for name in names] == [0.0, None, None] == [table[name][4] for name in names]
+    for rows in (1, 3):  # bits do not depend on where a history begins, beyond two blocks
+        found = build(type(events)(events.frame[rows:], NOW, 0), features, timezone="UTC")
+        assert found[names].rows()[-1] == table[names].rows()[-1]
+
+
+def test_a_late_event_counts_with_the_weight_that_is_left(features_of):
+    state = new_state(features_of(DECAY), "UTC")
+    for key, seconds in enumerate((0, 120, 60, 180)):
+        time = 1_700_000_000_000_000 + seconds * 1_000_000
+        last = state.observe({"event_id": key, "event_time": time, "amount": 8.0, "card": "a"}).numbers.tolist()
+    assert last == [0.125 + 0.5 + 0.25, 7.0, 8.0]
+
+
 def test_places_by_hand(events_of, features_of):
     """London, Paris an hour later, a latitude that is none, and Paris again; then the antimeridian."""
     at = [NOW + timedelta(hours=i) for i in range(5)]
@@ -72,7 +98,7 @@ def test_places_by_hand(events_of, features_of):
         math.sin(math.radians(1.75)) ** 2
         + math.cos(math.radians(51.5)) * math.cos(math.radians(48)) * math.sin(math.radians(1)) ** 2
     )
-    assert far[1] == pytest.approx(2 * 6371.0088 * math.asin(math.sqrt(a)), rel=1e-14)
+    assert far[1] == pytest.approx(2 * 6371.0088 * math.asin(math.sqrt(a)), rel=1e-12)
     assert [far[0], *far[2:4]] == [None, None, None]
     assert far[4] == 0.0
     assert table["card_speed_from_last_30d"][1] == far[1]  # one hour
@@ -106,14 +132,17 @@ def test_events_of_one_instant_are_told_apart_by_id_in_whatever_order_they_come(
         "shop_id": rng.integers(1, 3, 40).tolist(),
     }
     columns |= {"id": rng.permutation(40).tolist(), "card_id": rng.choice(["a", "b"], 40).tolist()}
-    table, events, features = table_of(HABITS, events_of, features_of, **columns)
+    table, events, features = table_of(HABITS + DECAY, events_of, features_of, **columns)
     messages = [item for item in messages_of(events) if item[1] == 1]
     mixed = []
     for _, group in itertools.groupby(messages, key=lambda item: item[0]):
         found = list(group)
         mixed += [found[i] for i in rng.permutation(len(found))]
     assert mixed != messages
-    assert_same(table, features, send(new_state(features, "UTC"), mixed))
+    answers = send(new_state(features, "UTC"), mixed)
+    assert_same(table, features, answers)
+    for key, answer in send(new_state(features, "UTC"), messages).items():
+        assert answer.numbers.tobytes() == answers[key].numbers.tobytes()
 
 
 def test_late_events_go_to_their_place(events_of, features_of):
@@ -147,6 +176,7 @@ def test_late_events_go_to_their_place(events_of, features_of):
         ('[[features.geo]]\nat = ["size", "items"]\nby = "card"\naggregates = ["x"]', "no aggregate 'x'"),
         ('[[features.geo]]\nat = ["size", "items"]\naggregates = ["distance"]', "needs another point"),
         ('[[features.geo]]\nat = ["size", "items"]\naggregates = ["speed_from_last"]', "needs entities"),
+        ('[[features.decay]]\nby = "card"\nhalf_lives = ["1d"]\naggregates = ["sum(status)"]', "needs a number"),
         ('[[features.spacing]]\nby = "card"\nlast = 65', "64"),
     ],
 )
@@ -158,8 +188,9 @@ def test_sections_that_cannot_be_are_refused(text, message, features_of):
 
 def test_the_kinds_of_the_loops_are_those_of_the_families():
     from fraudctl.features.batch import sphere
-    from fraudctl.features.meaning.families import geo, habits, spacing
+    from fraudctl.features.meaning.families import decay, geo, habits, spacing
 
+    assert tuple(decay.KINDS) == fading.DECAYS
     assert (*recent.HABITS,) == tuple(habits.KINDS)
     assert (*recent.SPACINGS,) == tuple(spacing.KINDS)
     assert set(sphere.GEO) == set(geo.KINDS)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SWEPT = ("count", "sum", "mean", "std", "min", "max")
 """Aggregates that `sweep` writes, in the order of its ``slots``."""
+_PLAIN = 900
+"""Exponents of grids, up or down, whose units and their inverses are floats."""
 SWEPT_LABELS = ("known_count", "fraud_count", "fraud_rate")
 """Aggregates that `label_sweep` writes, in the order of its ``slots``."""
 
@@ -53,8 +55,11 @@ def sweep(seen: Seen, values: Array | None, slots: Array, block: Block, *, worke
         _swept_slowly(seen, here, slots, block, workers)
         return
 
+    few = grid[1] == 1 and abs(grid[0]) < _PLAIN and bool((slots[SWEPT.index("std") :] < 0).all())
+    loop = kernels.narrow if values is not None and few else kernels.sweep
+
     def work(g0: int, g1: int) -> None:
-        kernels.sweep(
+        loop(
             here, history.starts, queries.starts, block.strips.places, ranges.lo, ranges.hi, history.current,
             grid[0], slots, block.values, g0, g1,
         )  # fmt: skip

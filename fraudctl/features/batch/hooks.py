@@ -34,7 +34,8 @@ from fraudctl.features.batch.links import linked
 from fraudctl.features.batch.sources import latest_rows, masked, source_history
 from fraudctl.features.meaning.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.meaning.families.base import Spec
-from fraudctl.features.meaning.families.geo import GeoSpec
+from fraudctl.features.meaning.families.decay import DecaySpec
+from fraudctl.features.meaning.families.geo import AXES, GeoSpec
 from fraudctl.features.meaning.families.habits import NUMERIC, HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
@@ -114,8 +115,9 @@ def windows(engine: Engine, unit: list[Feature]) -> None:
 def window_lengths(features: FeatureSet) -> dict[tuple[str, str], list[int]]:
     """Return the windows over each history, shortest first: their ranges are found at once."""
     found: dict[tuple[str, str], set[int]] = {}
-    for _, spec in _with_specs(features.steps, WindowSpec):
-        found.setdefault(_history_key(spec), set()).add(spec.window_us)
+    for step in features.steps:
+        if isinstance(step.spec, (WindowSpec, HabitSpec, SpacingSpec)):
+            found.setdefault(_history_key(step.spec), set()).add(step.spec.window_us)
     return {key: sorted(lengths) for key, lengths in found.items()}
 
 
@@ -124,12 +126,13 @@ def _look_at_window(engine: Engine, spec: WindowSpec) -> None:
         engine.floats(spec.column)
 
 
-def _history_key(spec: WindowSpec) -> tuple[str, str]:
-    return spec.entity, "" if spec.where is None else spec.where.sql
+def _history_key(spec: WindowSpec | HabitSpec | SpacingSpec) -> tuple[str, str]:
+    where = spec.where if isinstance(spec, WindowSpec) else None
+    return spec.entity, "" if where is None else where.sql
 
 
 def _shared_ranges(
-    engine: Engine, queries: Queries, spec: WindowSpec, lengths: list[int]
+    engine: Engine, queries: Queries, spec: WindowSpec | HabitSpec | SpacingSpec, lengths: list[int]
 ) -> tuple[Array | None, Ranges]:
     """Return the rows that meet the condition, and the ranges of these windows.
 
@@ -139,7 +142,7 @@ def _shared_ranges(
     every = engine.lengths[key]
     if key not in engine.ranges:
         mask = None
-        if spec.where is not None:
+        if isinstance(spec, WindowSpec) and spec.where is not None:
             mask = engine.row_level(spec.where, engine.looked_back_on).fill_null(value=False).to_numpy()
         history = event_history(queries, mask, include_current=False)
         engine.ranges[key] = mask, event_ranges(queries, history, every, workers=engine.workers)
@@ -365,10 +368,10 @@ def habits(engine: Engine, unit: list[Feature]) -> None:
     """Compare events with the latest and the usual values of their entity."""
     from fraudctl.features.batch import recent
 
-    specs = _with_specs(unit, HabitSpec)
-    queries, lengths = engine.queries(specs[0][1].entity), _lengths(spec.window_us for _, spec in specs)
+    (_, spec), *_ = specs = _with_specs(unit, HabitSpec)
+    queries, lengths = engine.queries(spec.entity), _lengths(item.window_us for _, item in specs)
     history = event_history(queries, None, include_current=False)
-    ranges = event_ranges(queries, history, lengths, workers=engine.workers)
+    _, ranges = _shared_ranges(engine, queries, spec, lengths)
     block = _block_of_floats(unit, queries)
     for name, features in _by_column(unit).items():
         slots = _slots(block, features, lengths, recent.HABITS)
@@ -399,7 +402,7 @@ def spacings(engine: Engine, unit: list[Feature]) -> None:
     (_, spec), *_ = _with_specs(unit, SpacingSpec)
     queries = engine.queries(spec.entity)
     history = event_history(queries, None, include_current=False)
-    ranges = event_ranges(queries, history, [spec.window_us], workers=engine.workers)
+    _, ranges = _shared_ranges(engine, queries, spec, [spec.window_us])
     block = _block_of_floats(unit, queries)
     slots = _slots(block, unit, [spec.window_us], recent.SPACINGS)[:, 0]
     out = block.values.view(np.float64)
@@ -414,15 +417,43 @@ def spacings(engine: Engine, unit: list[Feature]) -> None:
     _keep_floats(engine, unit, block)
 
 
+def decays(engine: Engine, unit: list[Feature]) -> None:
+    """Compute sums that fade."""
+    from fraudctl.features.batch import fading
+
+    (_, spec), *_ = specs = _with_specs(unit, DecaySpec)
+    queries = engine.queries(spec.entity)
+    history = event_history(queries, None, include_current=False)
+    hi = event_ranges(queries, history, [], workers=engine.workers).hi
+    block = _block_of_floats(unit, queries)
+    for column, half_life in dict.fromkeys((item.column, item.half_life_us) for _, item in specs):
+        slots = np.full(len(fading.DECAYS), -1, np.int64)
+        for feature, item in specs:
+            if (item.column, item.half_life_us) == (column, half_life):
+                slots[fading.DECAYS.index(item.kind)] = block.slot(feature)
+        values = np.empty(0) if column is None else gathered(engine.floats(column), history.rows, engine.workers)
+        work = functools.partial(
+            fading.decays, values, history.times, history.starts, queries.times, queries.starts, block.strips.places,
+            hi, half_life, slots, block.values.view(np.float64),
+        )  # fmt: skip
+        engine.workers.run(queries.starts, work)
+    _keep_floats(engine, unit, block)
+
+
 def places(engine: Engine, unit: list[Feature]) -> None:
-    """Compute distances and speeds from values of each row."""
+    """Compute coordinates, distances and speeds from values of each row."""
     from fraudctl.features.batch import sphere
 
-    for feature, spec in _with_specs(unit, GeoSpec):
-        rows = np.stack([floats(engine.column(name)) for name in spec.places], axis=1)
-        out = np.empty(len(rows))
-        engine.workers.spread(len(rows), functools.partial(sphere.geos, sphere.GEO.index(spec.kind), rows, out))
-        engine.keep(feature, pl.Series(out))
+    specs = _with_specs(unit, GeoSpec)
+    columns = {name: floats(engine.column(name)) for name in dict.fromkeys(n for _, spec in specs for n in spec.places)}
+    for feature, spec in specs:
+        used = [columns[name] for name in spec.places]
+        if spec.kind not in AXES:
+            used += used[: 7 - len(used)]  # seconds, where no kind but speed looks
+        loop: Callable[..., None] = sphere.coordinates if spec.kind in AXES else sphere.distances
+        out = np.empty(engine.asked.height)
+        engine.workers.spread(len(out), functools.partial(loop, sphere.GEO.index(spec.kind), *used, out))
+        engine.results[feature.name] = pl.Series(feature.name, out, nan_to_null=True)
 
 
 def _block_of_floats(unit: Iterable[Feature], queries: Queries) -> Block:
@@ -505,6 +536,7 @@ BATCH: Mapping[type[Spec], BatchHook] = {
     HourSpec: BatchHook(hours, lambda spec: spec.entity),
     HabitSpec: BatchHook(habits, lambda spec: spec.entity, _look_at_habit),
     SpacingSpec: BatchHook(spacings, lambda spec: (spec.entity, spec.window_us, spec.gaps)),
-    GeoSpec: BatchHook(places, lambda spec: spec.text),
+    DecaySpec: BatchHook(decays, lambda spec: spec.entity),
+    GeoSpec: BatchHook(places, lambda spec: spec.kind in AXES),
 }
 """Type of spec -> how the batch engine computes it."""

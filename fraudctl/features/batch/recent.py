@@ -60,37 +60,38 @@ def run_start(codes: Array, at: int, lo: int, hi: int, code: int, null: int) -> 
 
 
 @jit
-def gap(kind: int, times: Ints, at: int, lo: int, hi: int, now: int, most: int, found: Ints) -> float:
-    """Return the median, the shortest, or the most frequent of the last gaps up to ``now``; NaN without any.
+def gaps_before(times: Ints, at: int, lo: int, hi: int, now: int, most: int, found: Ints) -> int:
+    """Write the last gaps (µs, at most ``most``) up to ``now``, sorted; return how many there are.
 
-    Parameters
-    ----------
-    times, at, lo, hi
-        µs of the positions; the range lies before ``now``.
-    most
-        Gaps, at most; ``found`` (most,) is room for them.
+    The positions ``[lo, hi)`` lie before ``now``; ``found`` (most,) is room for the gaps.
     """
     n, later = 0, now
     for p in range(hi - 1, max(lo, hi - most) - 1, -1):
-        found[n] = later - times[at + p]
+        new = later - times[at + p]
         later = times[at + p]
+        place = n
+        while place > 0 and found[place - 1] > new:
+            found[place] = found[place - 1]
+            place -= 1
+        found[place] = new
         n += 1
+    return n
+
+
+@jit
+def of_gaps(kind: int, gaps: Ints, n: int) -> float:
+    """Return the median or the shortest of n sorted gaps, or how many of them are equal; NaN without any."""
     if n == 0:
         return math.nan
-    gaps = found[:n]
-    if kind == EQUAL_GAPS:
-        for i in range(n):
-            gaps[i] = gaps[i] // 1_000_000
-    gaps.sort()
     if kind == MIN_GAP:
         return float(gaps[0] / 1e6)
     if kind == MEDIAN_GAP:
         return float(gaps[n // 2] / 1e6 if n & 1 else (gaps[n // 2 - 1] + gaps[n // 2]) / 2e6)
     best, run = 1, 1
     for i in range(1, n):
-        run = run + 1 if gaps[i] == gaps[i - 1] else 1
+        run = run + 1 if gaps[i] // 1_000_000 == gaps[i - 1] // 1_000_000 else 1
         best = max(best, run)
-    return np.float64(best)
+    return float(best)
 
 
 # ---------------------------------------------------------------- all events
@@ -244,6 +245,7 @@ def spacings(
     """Write the gaps of events ``[i0, i1)`` for one window; ``lo`` and ``hi`` (n,), ``slots`` (len(SPACINGS),)."""
     found = np.empty(most, np.int64)
     for i in range(i0, i1):
+        n = gaps_before(h_times, 0, lo[i], hi[i], q_times[i], most, found)
         for kind in range(slots.shape[0]):
             if slots[kind] >= 0:
-                out[places[i], slots[kind]] = gap(kind, h_times, 0, lo[i], hi[i], q_times[i], most, found)
+                out[places[i], slots[kind]] = of_gaps(kind, found, n)

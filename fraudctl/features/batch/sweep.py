@@ -288,6 +288,38 @@ def sweep(
 
 
 @jit
+def narrow(
+    values: Floats, h_starts: Ints, q_starts: Ints, places: Array, lo: Array, hi: Array, current: Array, low: int,
+    slots: Ints, out: Ints, g0: int, g1: int,
+) -> None:  # fmt: skip
+    """Do what `sweep` does for counts, sums and means only, where sums on the grid fit 64 bits: see `exact.grid_of`."""
+    n_windows, scale, unit, floats = lo.shape[0], math.ldexp(1.0, -low), math.ldexp(1.0, low), out.view(np.float64)
+    longest = _longest(h_starts, g0, g1)
+    prefix, number = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
+    for g in range(g0, g1):
+        if q_starts[g] == q_starts[g + 1]:
+            continue
+        start = np.int64(lo[n_windows - 1, q_starts[g]])
+        for p in range(start, h_starts[g + 1]):
+            there = not math.isnan(values[p])
+            prefix[p + 1 - start] = prefix[p - start] + (np.int64(values[p] * scale) if there else 0)
+            number[p + 1 - start] = number[p - start] + (1 if there else 0)
+        for i in range(q_starts[g], q_starts[g + 1]):
+            own = current[i]
+            counts, stop, place = own >= 0 and not math.isnan(values[own]), hi[i] - start, places[i]
+            for w in range(n_windows):
+                first = lo[w, i] - start
+                n = number[stop] - number[first] + (1 if counts else 0)
+                total = prefix[stop] - prefix[first] + (np.int64(values[own] * scale) if counts else 0)
+                if slots[0, w] >= 0:
+                    out[place, slots[0, w]] = stop - first + (1 if own >= 0 else 0)
+                if slots[1, w] >= 0:
+                    floats[place, slots[1, w]] = total * unit if n > 0 else math.nan
+                if slots[2, w] >= 0:
+                    floats[place, slots[2, w]] = total * unit / n if n > 0 else math.nan
+
+
+@jit
 def label_sweep(
     outcome: Array, h_starts: Ints, q_starts: Ints, places: Array, lo: Array, hi: Array, slots: Ints, out: Ints,
     g0: int, g1: int,

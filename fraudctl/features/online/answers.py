@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fraudctl.features.batch import recent
+from fraudctl.features.batch import fading, recent
 from fraudctl.features.batch.exact import (
     difference,
     make_positive,
@@ -99,6 +99,8 @@ FIRST_OF_SLOT = FIRST_SPACING + len(recent.SPACINGS)
     SINCE_LAST, SINCE_FIRST, SINCE_FRAUD, SINCE_RUN, PAIR_NEW, PAIR_COUNT, PAIR_SINCE,
     LINK_SIZE, LINK_AGE, LINK_RATE, LINK_DEGREE,
 ) = range(FIRST_OF_SLOT, FIRST_OF_SLOT + 11)  # fmt: skip
+FIRST_OF_DECAY = FIRST_OF_SLOT + 11
+"""The kinds of `fading.DECAYS`, in their order."""
 FIRST_OF_LINK = LINK_SIZE
 
 SCRATCH = 512
@@ -312,7 +314,8 @@ def recently(
     op, column, times = line[P_OP], header + line[P_COLUMN], heap[header + H_BLOCK]
     if op >= FIRST_SPACING:
         found = np.empty(line[P_EXTRA], np.int64)
-        return recent.gap(op - FIRST_SPACING, heap, times, lo, hi, now, line[P_EXTRA], found)
+        n = recent.gaps_before(heap, times, lo, hi, now, line[P_EXTRA], found)
+        return recent.of_gaps(op - FIRST_SPACING, found, n)
     op -= FIRST_HABIT
     if op in (recent.LAST, recent.PREVIOUS):
         at = hi - 1 if op == recent.LAST else hi - 2
@@ -433,7 +436,10 @@ def answer(  # noqa: C901
     for r in range(program.shape[0]):
         op, slot = program[r, P_OP], slots[program[r, P_SLOT]]
         if op >= FIRST_OF_SLOT:
-            if op >= FIRST_OF_LINK:
+            if op >= FIRST_OF_DECAY:
+                cell, kind = slot + program[r, P_MORE], op - FIRST_OF_DECAY
+                out[program[r, P_OUT]] = fading.faded(heap, values, cell, now, kind, program[r, P_WINDOW])
+            elif op >= FIRST_OF_LINK:
                 met = heap[slots[program[r, P_EXTRA]] + COUNT] > 0
                 second = slots[program[r, P_OWN]]
                 out[program[r, P_OUT]] = link(

@@ -47,12 +47,22 @@ def take_history(
     slots = _event_slots(state, frame, times)
     before = int(np.searchsorted(times, until))
     layout, links = state.plan.layout, state.plan.links
-    tracks = state.tracks[""]
+    tracks, decays = state.tracks[""], state.plan.decays
     _in_full(
         state,
         before,
         lambda at: intake.take_events(
-            state.heap, layout, tracks, links, slots[:before], own[:before], codes[:before], times[:before], until, at
+            state.heap,
+            layout,
+            tracks,
+            links,
+            decays,
+            slots[:before],
+            own[:before],
+            codes[:before],
+            times[:before],
+            until,
+            at,
         ),
     )
     state.now, state.n_events = until, frame.height

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from fraudctl.features.batch import recent, sphere
+from fraudctl.features.batch import fading, recent, sphere
 from fraudctl.features.meaning.definition import Feature
 from fraudctl.features.meaning.families.base import Spec
-from fraudctl.features.meaning.families.geo import GeoSpec
+from fraudctl.features.meaning.families.decay import DecaySpec
+from fraudctl.features.meaning.families.geo import AXES, GeoSpec
 from fraudctl.features.meaning.families.habits import NUMERIC, HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
@@ -80,6 +81,10 @@ def _nothing(_plan: Plan, _spec: Any) -> None:
 
 def _needs(spec: Spec) -> tuple[str, ...]:
     return spec.needs
+
+
+def _nothing_now(_spec: Spec) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,21 @@ def _spacing_line(plan: Plan, spec: SpacingSpec, out: int) -> Line:
     return [operation, out, track.space, track.place, 0, spec.window_us, 0, -1, -1, 0, spec.gaps]
 
 
+def _remember_decay(plan: Plan, spec: DecaySpec) -> None:
+    space = plan.spaces[plan.space(spec.entity)]
+    if (spec.half_life_us, spec.column) not in space.decays:
+        space.decays.append((spec.half_life_us, spec.column))
+    if spec.column is not None:
+        plan.inputs[""].number(spec.column)
+
+
+def _decay_line(plan: Plan, spec: DecaySpec, out: int) -> Line:
+    number = plan.space(spec.entity)
+    space, operation = plan.spaces[number], answers.FIRST_OF_DECAY + fading.DECAYS.index(spec.kind)
+    place = space.decay_at(space.decays.index((spec.half_life_us, spec.column)))
+    return [operation, out, number, 0, 0, spec.half_life_us, 0, -1, -1, place, 0]
+
+
 # ---------------------------------------------------------------- recency, pairs, links
 
 
@@ -278,12 +298,14 @@ def _ratio(reader: Reader, _step: Feature, spec: RatioSpec) -> Getter:
 
 def _place(reader: Reader, _step: Feature, spec: GeoSpec) -> Getter:
     kind, places = sphere.GEO.index(spec.kind), [reader.places[name] for name in spec.places]
+    coordinates, seconds = spec.kind in AXES, (1.0,) * (7 - len(places))
 
     def place(row: list[Any]) -> float | None:
         values = [row[at] for at in places]
         if None in values:
             return None
-        found = sphere.geo(kind, np.array(values, np.float64))
+        values = [float(value) for value in values]
+        found = sphere.coordinate(kind, *values) if coordinates else sphere.apart(kind, *values, *seconds)
         return found if math.isfinite(found) else None
 
     return place
@@ -303,6 +325,7 @@ ONLINE: Mapping[type[Spec], OnlineHook] = {
     HourSpec: OnlineHook(_remember_hours, _hour_line),
     HabitSpec: OnlineHook(_remember_habit, _habit_line),
     SpacingSpec: OnlineHook(_remember_spacing, _spacing_line),
+    DecaySpec: OnlineHook(_remember_decay, _decay_line, needs_now=_nothing_now),
     GeoSpec: OnlineHook(row=_place),
 }
 """Type of spec -> how the state remembers and answers it."""

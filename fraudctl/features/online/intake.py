@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fraudctl.features.batch import fading
 from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.answers import root_of
 from fraudctl.features.online.arena import (
@@ -205,8 +206,9 @@ def _join(heap: Ints, links: Ints, slots: Ints, time: int) -> None:
 
 @jit
 def take_event(
-    heap: Ints, layout: Ints, tracks: Ints, links: Ints, slots: Ints, own: Floats, codes: Ints, time: int, now: int
-) -> int:
+    heap: Ints, layout: Ints, tracks: Ints, links: Ints, decays: Ints, slots: Ints, own: Floats, codes: Ints,
+    time: int, now: int,
+) -> int:  # fmt: skip
     """Take an event in; 0 where the heap is too short.
 
     Parameters
@@ -215,6 +217,8 @@ def take_event(
         Offsets (in the layout) of the logs that events go to.
     links
         Shape (n_families, FAMILY_WORDS).
+    decays
+        Shape (n_decays, 4): key space, place of the cell in its slots, place in ``own`` or -1, half-life in µs.
     slots
         Slot of the event in each key space, NULL where it has no value there.
     own, codes
@@ -226,6 +230,11 @@ def take_event(
         return 0
     take_row(heap, layout, tracks, slots, own, codes, time, now)
     _join(heap, links, slots, time)
+    values = heap.view(np.float64)
+    for d in range(decays.shape[0]):
+        slot, number = slots[decays[d, 0]], decays[d, 2]
+        if slot != NULL:
+            fading.take(heap, values, slot + decays[d, 1], time, own[number] if number >= 0 else 1.0, decays[d, 3])
     for number in range(slots.shape[0]):
         slot = slots[number]
         if slot != NULL:
@@ -244,6 +253,7 @@ def take_events(
     layout: Ints,
     tracks: Ints,
     links: Ints,
+    decays: Ints,
     slots: Ints,
     own: Floats,
     codes: Ints,
@@ -253,7 +263,7 @@ def take_events(
 ) -> int:
     """Take events in, from the one at ``at`` on, as of now; give the first without room."""
     for i in range(at, times.shape[0]):
-        if not take_event(heap, layout, tracks, links, slots[i], own[i], codes[i], times[i], now):
+        if not take_event(heap, layout, tracks, links, decays, slots[i], own[i], codes[i], times[i], now):
             return i
     return len(times)
 

@@ -10,11 +10,13 @@ import math
 
 import numpy as np
 
+from fraudctl.features.batch import fading
 from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.answers import (
     COUNTED,
     DISTINCT,
     FIRST_HABIT,
+    FIRST_OF_DECAY,
     FIRST_OF_LINK,
     FIRST_OF_SLOT,
     FRAUD_COUNT,
@@ -125,6 +127,9 @@ def answer_late(heap: Ints, program: Ints, slots: Ints, own: Floats, codes: Ints
     for r in range(program.shape[0]):
         line = program[r]
         op, slot, at = line[P_OP], slots[line[P_SLOT]], line[P_OUT]
+        if op >= FIRST_OF_DECAY:
+            out[at] = fading.faded(heap, values, slot + line[P_MORE], now, op - FIRST_OF_DECAY, line[P_WINDOW])
+            continue
         if op >= FIRST_OF_LINK:
             met = heap[slots[line[P_EXTRA]] + COUNT] > 0
             out[at] = link(heap, op, slot, slots[line[P_OWN]], met, line[P_MORE], line[P_WINDOW], now)

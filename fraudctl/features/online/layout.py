@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from fraudctl.features.batch import fading
 from fraudctl.features.online import arena, intake, ledger, logs, pairs
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.state import OnlineFeatures
@@ -45,4 +46,6 @@ def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
         "record": state.ledger.width,
         "saved": sorted(saved),
     }
+    if len(plan.decays):
+        about["decays"] = [plan.decays.tolist(), constants(fading)]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

@@ -29,6 +29,8 @@ SUMS, SQUARES, LARGEST, SMALLEST, NUMBER = 1, 2, 4, 8, 16
 
 # a track in the layout: first its place in a body, last the words of its header
 T_PLACE, T_WINDOW, T_N_COLUMNS, T_N_CODES, T_WHERE, T_SPACE, T_COLUMNS, T_CODES, T_NUMBER, T_WORDS = range(10)
+TRACK_WORDS = 10
+"""Words of a track; like every constant here it is part of the digest of saved states (see `layout`)."""
 # a column in the layout; the last says where in its header its sorted windows begin
 C_HEADER, C_OWN, C_FLAGS, C_N_SORTED, C_WINDOWS, C_LOW, C_HIGH, C_SORTED = range(8)
 COLUMN_WORDS = 8

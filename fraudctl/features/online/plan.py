@@ -56,6 +56,8 @@ class Plan:
         The same for the compiled loops.
     links
         The families of links, for the compiled loops.
+    decays
+        The fading sums, for the compiled loops: see `intake.take_event`.
     rounds
         In which order an event's features are answered.
     lookups
@@ -84,13 +86,14 @@ class Plan:
         self.lookback = lookback_of(features)
         for space in self.spaces:
             space.kept = any(set(space.names) <= set(key) for key in self.lookback.for_ever)
-        self.in_order = any(track.in_order for track in self.tracks)
+        self.in_order = any(track.in_order for track in self.tracks) or any(space.decays for space in self.spaces)
         self.needs_labels = self.lookback.outcomes
         self.horizon_us = max(self.lookback.longest_us, wait_us if self.needs_labels else 0)
         self._give_headers()
         self.layout = self._layout()
         families = [self.link_words(family) for family in self.link_families]
         self.links = np.array(families, np.int64).reshape(-1, intake.FAMILY_WORDS)
+        self.decays = np.array(list(self._decays()), np.int64).reshape(-1, 4)
         self.rounds = self._rounds()
 
     def tracks_of(self, table: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -212,6 +215,16 @@ class Plan:
         entities, hub = family
         numbers = [self.space(entities[0]), self.space(entities[1]), self.space(*entities)]
         return [*numbers, *(self._node(family, entity) for entity in entities), hub]
+
+    def _decays(self) -> Iterable[list[int]]:
+        """Return the fading sums: key space, place in its slots, place of the number (-1: events count), half-life."""
+        for number, space in enumerate(self.spaces):
+            if space.slot_words > arena.MAX_SLOT:
+                msg = f"features.decay: more fading sums of {space.names[0]!r} than a state can hold"
+                raise ProjectError(msg, hint="use fewer half-lives or columns")
+            for i, (half_life, column) in enumerate(space.decays):
+                own = -1 if column is None else self.inputs[""].number(column)
+                yield [number, space.decay_at(i), own, half_life]
 
     def _node(self, family: LinkFamily, entity: str) -> int:
         """Return where the node of a family is in the slots of an entity."""

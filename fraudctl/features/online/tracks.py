@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fraudctl.features.batch import fading
 from fraudctl.features.online import arena, logs
 from fraudctl.features.rows.read import RowExpr
 
@@ -86,6 +87,7 @@ class Space:
     gaps: list[int] = field(default_factory=list)
     links: list[tuple[int, int]] = field(default_factory=list)
     tracks: list[Track] = field(default_factory=list)
+    decays: list[tuple[int, str | None]] = field(default_factory=list)
 
     @property
     def is_pair(self) -> bool:
@@ -104,7 +106,11 @@ class Space:
     @property
     def slot_words(self) -> int:
         """Words of a slot."""
-        return self.link_at(len(self.links))
+        return self.decay_at(len(self.decays))
+
+    def decay_at(self, i: int) -> int:
+        """Where the i-th of its fading sums, each of a half-life and a column, is in a slot."""
+        return self.link_at(len(self.links)) + fading.CELL_WORDS * i
 
 
 @dataclass

@@ -25,6 +25,7 @@ import polars as pl
 
 from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.meaning.families.base import Spec, is_column
+from fraudctl.features.meaning.families.decay import BLOCK, DecaySpec
 from fraudctl.features.meaning.families.geo import AXES, EARTH_KM, GRID, GeoSpec
 from fraudctl.features.meaning.families.habits import HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
@@ -434,6 +435,22 @@ class World:
         middle = sorted(gaps)[(len(gaps) - 1) // 2 : len(gaps) // 2 + 1]
         return sum(middle) / (len(middle) * 1e6)
 
+    def decay(self, row: int, spec: DecaySpec) -> Value:
+        """Return a sum over the events of two blocks, each with its weight."""
+        t, block = self.time(row), BLOCK * spec.half_life_us
+        rows = [
+            other for other in self.before(row, spec.entity).tolist() if self.time(other) // block >= t // block - 1
+        ]
+        values = [1.0] * len(rows) if spec.column is None else [_number(v) for v in self.values(rows, spec.column)]
+        weights = [2.0 ** ((self.time(other) - t) / spec.half_life_us) for other in rows]
+        there = [(value, weight) for value, weight in zip(values, weights, strict=True) if value == value]
+        if spec.kind == "count":
+            return math.fsum(weights)
+        if not there:
+            return None
+        total = math.fsum(value * weight for value, weight in there)
+        return total if spec.kind == "sum" else total / math.fsum(weight for _, weight in there)
+
     def geo(self, rows: list[int], spec: GeoSpec) -> list[Value]:
         """Return distances, speeds or coordinates of several events."""
         columns = [self.values(rows, name) for name in spec.places]
@@ -566,38 +583,27 @@ def aggregate(kind: str, values: list[float]) -> float | None:
     return total if kind == "sum" else total / len(values)
 
 
-def _place(kind: str, lat: float, lon: float, *other: float) -> Value:
+def _place(kind: str, *values: float) -> Value:
     """Return a coordinate on the unit sphere, a distance in km or a speed in km/h; NaN are nulls."""
-    if not (abs(lat) <= 90 and abs(lon) <= 180):
-        return None
     if kind in AXES:
-        return _on_sphere(lat, lon)[AXES.index(kind)]
-    if kind == "distance_from_usual":
-        return _from_direction(_on_sphere(lat, lon), other)
-    lat2, lon2, *seconds = other
-    if not (abs(lat2) <= 90 and abs(lon2) <= 180):
+        lat, lon = values
+        if not (abs(lat) <= 90 and abs(lon) <= 180):
+            return None
+        phi, lam = math.radians(lat), math.radians(lon)
+        exact = math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)
+        return math.floor(exact[AXES.index(kind)] * GRID + 0.5) / GRID
+    if any(value != value for value in values):
         return None
-    up, along = (math.sin(math.radians(b - a) / 2) ** 2 for a, b in ((lat, lat2), (lon, lon2)))
-    half = math.sqrt(up + math.cos(math.radians(lat)) * math.cos(math.radians(lat2)) * along)
+    length = math.hypot(*values[3:6])
+    if kind == "distance_from_usual" and length < 1e-9:
+        return None
+    ends = values[:3], [value / length for value in values[3:6]]
+    half = math.sqrt(sum((b - a) ** 2 for a, b in zip(*ends, strict=True))) / 2
     km = 2 * EARTH_KM * math.asin(min(half, 1.0))
-    if not seconds:
+    km = km if km >= 1e-6 else 0.0
+    if kind != "speed_from_last":
         return km
-    return km * 3600 / seconds[0] if seconds[0] > 0 else None
-
-
-def _on_sphere(lat: float, lon: float) -> tuple[float, ...]:
-    phi, lam = math.radians(lat), math.radians(lon)
-    exact = math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)
-    return tuple(math.floor(value * GRID + 0.5) / GRID for value in exact)
-
-
-def _from_direction(own: tuple[float, ...], mean: tuple[float, ...]) -> Value:
-    length = math.sqrt(sum(value * value for value in mean))
-    if not length >= 1e-9:
-        return None
-    chord = math.dist(own, [value / length for value in mean])
-    km = 2 * EARTH_KM * math.asin(min(chord / 2, 1.0))
-    return km if km >= 1e-6 else 0.0
+    return km * 3600 / values[6] if values[6] > 0 else None
 
 
 def _median(values: list[float]) -> float:
@@ -667,6 +673,7 @@ REFERENCE: Mapping[type[Spec], Compute] = {
     HourSpec: _each(World.hour),
     HabitSpec: _each(World.habit),
     SpacingSpec: _each(World.spacing),
+    DecaySpec: _each(World.decay),
     GeoSpec: World.geo,
 }
 """Type of spec -> how the reference computes it, for some rows."""

@@ -1,5 +1,6 @@
 """The families of features, one file each; `FAMILIES` is the one list of them, in the order of the model."""
 
+from fraudctl.features.meaning.families.decay import DECAY
 from fraudctl.features.meaning.families.geo import GEO
 from fraudctl.features.meaning.families.habits import HABITS
 from fraudctl.features.meaning.families.hours import HOURS
@@ -13,6 +14,6 @@ from fraudctl.features.meaning.families.spacing import SPACING
 from fraudctl.features.meaning.families.trends import TRENDS
 from fraudctl.features.meaning.families.windows import WINDOWS
 
-FAMILIES = (RAW, WINDOWS, LABELS, RECENCY, PAIRS, TRENDS, HOURS, LINKS, LOOKUPS, HABITS, SPACING, GEO, COLUMNS)
+FAMILIES = (RAW, WINDOWS, LABELS, RECENCY, PAIRS, TRENDS, HOURS, LINKS, LOOKUPS, HABITS, SPACING, DECAY, GEO, COLUMNS)
 HEADINGS = {COLUMN if family is COLUMNS else family.key: family.heading for family in FAMILIES}
 """`Feature.family` -> what reports call the features of the family together."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EARTH_KM = 6371.0088
 """Mean radius of the Earth (IUGG): distances are those on a sphere of that radius."""
-GRID = float(2**48)
+GRID = float(2**40)
 """Coordinates of places on the unit sphere are whole multiples of 1 / GRID, so that their sums are exact."""
 AXES = ("x", "y", "z")
 _NULL_PLACE = "null where a coordinate is null or out of range"
@@ -50,8 +50,8 @@ KINDS |= {axis: Kind(axis + " of {first} on the unit sphere", "float", _NULL_PLA
 class GeoSpec(OfKind):
     """A distance in km (haversine, on a sphere of `EARTH_KM`), a speed in km/h, or a coordinate, from one row.
 
-    ``places`` are the columns that it is computed from, in the order that the kind asks for: latitude and longitude;
-    then those of the other place, its x, y and z, or its latitude, longitude and the seconds since.
+    ``places`` are what it is computed from: latitude and longitude of a place for a coordinate; for all others the
+    coordinates of two places, and the seconds between them for a speed.
     """
 
     title = "GeoSpec"
@@ -80,15 +80,21 @@ class GeoSpec(OfKind):
 
     @property
     def named(self) -> Mapping[str, str]:
-        """The entity, or the two places."""
-        first, second = (" and ".join(self.places[i : i + 2]) for i in (0, 2))
-        return {"entity": str(self.entity), "first": first, "second": second}
+        """The entity, and the first columns."""
+        return {"entity": str(self.entity), "first": " and ".join(self.places[:2])}
+
+    def meaning(self, name: str, others: Mapping[str, Spec]) -> str:
+        """Return the words of the kind; a place is named by the columns of its coordinates."""
+        if self.kind != "distance":
+            return super().meaning(name, others)
+        first, second = (" and ".join(others[self.places[i]].needs) for i in (0, 3))
+        return self.kinds[self.kind].words.format(first=first, second=second)
 
     def dtype(self, name: str, types: Types) -> str:
         """Return float; raise unless all that it needs are numbers."""
         for column in self.needs:
             if not types.columns[column].is_numeric():
-                msg = f"features: {name}: {column!r} is {types.columns[column]}; expected degrees as a number"
+                msg = f"features: places need numbers of degrees, but the column {column!r} is {types.columns[column]}"
                 raise ProjectError(msg)
         return super().dtype(name, types)
 
@@ -113,29 +119,24 @@ class _Steps:
         return new
 
 
-def _last(steps: _Steps, entity: str, at: tuple[str, str], window: int) -> tuple[str, ...]:
-    specs = [HabitSpec(entity, window, "last", column) for column in at]
-    return tuple(steps.name(spec, f"{entity}_last_{spec.column}_{window}", "habits", entity) for spec in specs)
+def _place(steps: _Steps, at: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the coordinates of a place of the event."""
+    lat, lon = at
+    return tuple(steps.name(GeoSpec(axis, (lat, lon)), f"{axis}_of_{lat}_{lon}", "geo", None) for axis in AXES)
 
 
-def _usual(steps: _Steps, entity: str, at: tuple[str, str], window: int) -> tuple[str, ...]:
+def _other(steps: _Steps, kind: str, entity: str, here: tuple[str, ...], window: int) -> tuple[str, ...]:
+    """Return the names of the coordinates of the place that the event's own is compared with, and of the seconds."""
     out = []
-    for axis in AXES:
-        words = f"{axis}_of_{at[0]}_{at[1]}"
-        point = steps.name(GeoSpec(axis, at), words, "geo", None)
-        mean = WindowSpec(entity, window, "mean", point)
-        out.append(steps.name(mean, f"{entity}_mean_{words}_{window}", "window", entity))
+    for point in here:
+        usual = kind == "distance_from_usual"
+        spec = WindowSpec(entity, window, "mean", point) if usual else HabitSpec(entity, window, "last", point)
+        family, what = ("window", "mean") if usual else ("habits", "last")
+        out.append(steps.name(spec, f"{entity}_{what}_{point.removeprefix('.')}_{window}", family, entity))
+    if kind == "speed_from_last":
+        since = RecencySpec(entity, "seconds_since_last")
+        out.append(steps.name(since, f"{entity}_seconds_since_last", "recency", entity))
     return tuple(out)
-
-
-def _needed(steps: _Steps, kind: str, entity: str, at: tuple[str, str], window: int) -> tuple[str, ...]:
-    if kind == "distance_from_usual":
-        return _usual(steps, entity, at, window)
-    found = _last(steps, entity, at, window)
-    if kind == "distance_from_last":
-        return found
-    since = RecencySpec(entity, "seconds_since_last")
-    return (*found, steps.name(since, f"{entity}_seconds_since_last", "recency", entity))
 
 
 def _drafts(reader: Reader) -> Iterator[Draft]:
@@ -145,13 +146,16 @@ def _drafts(reader: Reader) -> Iterator[Draft]:
         tag = "" if section.name is None else f"_{section.name}"
         for item in section.aggregates:
             if item.kind == "distance":
+                places = (*_place(steps, at), *_place(steps, to))
+                yield from steps.taken()
                 name = f"{section.name or at[0]}_distance" + (f"_{to[0]}" if section.name is None else "")
-                yield Draft(name, "geo", None, GeoSpec("distance", (*at, *to)))
+                yield Draft(name, "geo", None, GeoSpec("distance", places))
         for entity in section.by:
             for length in section.windows:
                 for item in section.aggregates:
                     if item.kind != "distance":
-                        places = (*at, *_needed(steps, item.kind, entity, at, length.us))
+                        here = _place(steps, at)
+                        places = (*here, *_other(steps, item.kind, entity, here, length.us))
                         yield from steps.taken()
                         spec = GeoSpec(item.kind, places, entity)
                         yield Draft(f"{entity}{tag}_{item.kind}_{length}", "geo", entity, spec)
@@ -173,7 +177,7 @@ GEO = Family(
         (
             "`[[features.geo]]`",
             "the event's own place, and earlier ones of *v*",
-            GeoSpec("distance", ("lat", "lon", "shop_lat", "shop_lon")),
+            GeoSpec("distance", ("x", "y", "z", "x2", "y2", "z2")),
         ),
     ),
 )
