@@ -22,6 +22,7 @@ from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator,
 from fraudctl.data.tables import NO_TIME, known_time
 from fraudctl.errors import DataError
 from fraudctl.train.baselines import CHAMPION, BaselineRows, baseline_scores
+from fraudctl.train.cautions import FIRST_LOOK, cap_sentence, capped_trees, constant, out_of_range, range_sentence
 from fraudctl.train.growing import Growing
 from fraudctl.train.model import (
     ModelColumns,
@@ -32,10 +33,10 @@ from fraudctl.train.model import (
     fit_model,
     learn_columns,
     make_pool,
+    mean_score,
     member_seeds,
     predict,
     quantize,
-    raw_score,
 )
 from fraudctl.train.objective import FoldRows, Objective, entity_groups, gain_of, jackknifed, judge_rows, make_objective
 from fraudctl.train.report import calibration_report
@@ -44,6 +45,7 @@ from fraudctl.train.summary import (
     CalibrationReport,
     CalibrationSummary,
     FoldSummary,
+    OutOfRange,
     RowCounts,
     TrainingSummary,
 )
@@ -59,11 +61,7 @@ if TYPE_CHECKING:
     from fraudctl.split import Fold, Split
 
 FAST_LEARNING_RATE: Final = 0.2
-FAST_ITERATIONS: Final = 150
-
-_FIRST_ROWS: Final = 4_096
-"""Rows that are looked at before all others where one value too many settles a question."""
-
+FAST_ITERATIONS: Final = FIRST_LOOK
 LEAST_NEGATIVES: Final = 20_000
 """Legitimate rows that sampling leaves at least, where there are as many."""
 
@@ -208,6 +206,7 @@ class _Job:
         self.weight = event_weights(self.table, self.project)
         self.group = entity_groups(self.table, cluster=_cluster(self.project))
         self.warnings: list[str] = []
+        self.out_of_range: tuple[OutOfRange, ...] = ()
         self._known_columns: dict[bytes, ModelColumns] = {}
 
     def run(self, trials: int, journal: Path | None, keep: Collection[str]) -> TrainedModel:
@@ -246,7 +245,7 @@ class _Job:
 
     def _warn_useless(self, columns: ModelColumns) -> None:
         """Name the features that say nothing in the training rows; without any other there is nothing to learn from."""
-        useless = [name for name in columns.names if _constant(self.table[name], self.split.train)]
+        useless = [name for name in columns.names if constant(self.table[name], self.split.train)]
         if len(useless) == len(columns.names):
             msg = (
                 f"each of the {len(useless)} features is constant or null in the {self.split.train.sum()} training rows"
@@ -365,18 +364,31 @@ class _Job:
         trees = [int(np.median([best_trees(model) for model in models])) for models, _ in fitted]
         n_trees = max(1, int(np.median(trees)))
         growing.end()
-        scores = [_mean_score(models, valid, trees=n_trees) for models, valid in fitted]
+        self._warn_fits([models for models, _ in fitted])
+        scores = [mean_score(models, valid, trees=n_trees) for models, valid in fitted]
         unseen = [
             self._score_others(models, fold, n_trees)
             for (models, _), fold in zip(fitted, self.split.folds, strict=True)
         ]
         return scores, trees, unseen
 
+    def _warn_fits(self, fitted: Sequence[Sequence[CatBoost]]) -> None:
+        """Warn of folds that were ended by the cap on trees, and of features that leave their training range."""
+        cap = self.settings.iterations
+        capped = capped_trees(fitted, iterations=cap, patience=self.settings.early_stopping)
+        if self.split.by_chance is None:
+            fold, model = self.split.folds[-1], fitted[-1][0]
+            columns = self._columns(fold.train)
+            self.out_of_range = out_of_range(self.table, columns, model, train=fold.train, later=fold.valid)
+        said = cap_sentence(capped, folds=len(fitted), iterations=cap), range_sentence(self.out_of_range)
+        for text in filter(None, said):
+            self._warn(text)
+
     def _score_others(self, models: Sequence[CatBoost], fold: Fold, n_trees: int) -> NDArray[np.float64]:
         rows = _others(fold)
         if not rows.any():
             return np.empty(0, dtype=np.float64)
-        return _mean_score(models, make_pool(self._columns(fold.train), self.table, rows=rows), trees=n_trees)
+        return mean_score(models, make_pool(self._columns(fold.train), self.table, rows=rows), trees=n_trees)
 
     def _baselines(self, scores: Sequence[NDArray[np.float64]]) -> dict[str, BaselineGain]:
         """Compare the folds' predictions with what costs nothing, on the same rows; what is not beaten is said."""
@@ -544,13 +556,8 @@ class _Job:
             ),
             features=len(self.features.names),
             warnings=tuple(self.warnings),
+            out_of_range=self.out_of_range,
         )
-
-
-def _constant(column: pl.Series, rows: NDArray[np.bool_]) -> bool:
-    """Return whether a column has one value, or none, in some rows; most columns show a second one soon."""
-    first = column.gather(np.flatnonzero(rows)[:_FIRST_ROWS])
-    return first.n_unique() <= 1 and column.filter(rows).n_unique() <= 1
 
 
 def _others(fold: Fold) -> NDArray[np.bool_]:
@@ -567,12 +574,6 @@ def _like(rows: pl.DataFrame, others: pl.DataFrame) -> NDArray[np.int64]:
         mine, place = other == number, np.flatnonzero(fold == (number or fold.min()))
         found[mine] = place[np.maximum(np.searchsorted(at[place], when[mine], side="right") - 1, 0)]
     return found
-
-
-def _mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArray[np.float64]:
-    """Return the mean log-odds of the models, with at most ``trees`` trees each, shape ``(n_events,)``."""
-    scores = [raw_score(model, pool, trees=min(trees, model.tree_count_)) for model in models]
-    return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 
 
 def _fold_summary(

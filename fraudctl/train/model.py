@@ -358,6 +358,12 @@ def raw_score(model: CatBoost, pool: Pool, *, trees: int = 0) -> NDArray[np.floa
     return np.asarray(scores, dtype=np.float64)
 
 
+def mean_score(models: Sequence[CatBoost], pool: Pool, *, trees: int) -> NDArray[np.float64]:
+    """Return the mean log-odds of the models, of at most ``trees`` trees each, shape ``(n_events,)``."""
+    scores = [raw_score(model, pool, trees=min(trees, model.tree_count_)) for model in models]
+    return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
+
+
 class Scorer(Protocol):
     """What can score: a trained model or a loaded bundle."""
 

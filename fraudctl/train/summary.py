@@ -208,12 +208,24 @@ class BaselineGain:
 
 
 @dataclass(frozen=True)
+class OutOfRange:
+    """A numeric feature whose values in the latest fold lie outside of all that the fold's model was fitted on."""
+
+    feature: str
+    """Name of the feature."""
+    rows: float
+    """Share of the validation rows below its least or above its greatest training value."""
+    weight: float
+    """Its share of the feature importance of the fold's model."""
+
+
+@dataclass(frozen=True)
 class TrainingSummary:
     """Folds, search, calibration and warnings of a training run; the same in every run on the same inputs."""
 
     JSON = (
         "as_of", "train", "folds", "savings_base", "tuning", "params", "models", "fit_negatives", "trees",
-        "calibration", "features", "warnings", "baselines",
+        "calibration", "features", "warnings", "baselines", "out_of_range",
     )  # fmt: skip
 
     as_of: datetime | None
@@ -242,6 +254,8 @@ class TrainingSummary:
     """Share of the legitimate rows that the final model was fitted on."""
     baselines: dict[str, BaselineGain] = field(default_factory=dict)
     """Baseline -> what the model gains over it."""
+    out_of_range: tuple[OutOfRange, ...] = ()
+    """Features that leave their training range in the latest fold, the weightiest first."""
 
     @property
     def metric(self) -> str:
