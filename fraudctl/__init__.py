@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from fraudctl.scoring.decider import Explained as Explained
     from fraudctl.server.service import Limits as Limits
     from fraudctl.uncertainty import Estimate as Estimate
+    from fraudctl.workflows.account import (
+        CardResult as CardResult,
+        PapersResult as PapersResult,
+        verify_models as verify_models,
+        write_card as write_card,
+    )
     from fraudctl.workflows.audit import audit_features as audit_features
     from fraudctl.workflows.check import check_data as check_data
     from fraudctl.workflows.demo import DemoResult as DemoResult, run_demo as run_demo
@@ -108,6 +114,7 @@ _NAMES: Final = {
     "scoring.decider": "Explained",
     "server.service": "Limits",
     "uncertainty": "Estimate",
+    "workflows.account": "CardResult PapersResult verify_models write_card",
     "workflows.audit": "audit_features",
     "workflows.check": "check_data",
     "workflows.demo": "DemoResult run_demo",

@@ -303,7 +303,7 @@ def promote(
         if before == version:
             msg = f"{version} is the champion already"
             raise UsageError(msg)
-        gate = _deciding_gate(log.entries, version)
+        gate = deciding_gate(log.entries, version)
         problems = list(_objections(log.entries, gate, version, before, sections or {}))
         if problems and not reason:
             raise UsageError("; ".join(problems), hint=_REMEDY)
@@ -327,7 +327,7 @@ def counts(gate: Entry) -> bool:
     return gate.evidence is not None and not gate.evidence.get("not_own", ["unknown"])
 
 
-def _deciding_gate(entries: Sequence[Entry], version: str) -> Entry | None:
+def deciding_gate(entries: Sequence[Entry], version: str) -> Entry | None:
     """Return the latest gate that counts; where none does, the latest of all."""
     gates = [item for item in reversed(entries) if item.event == "gate" and item.version == version]
     return next((item for item in gates if counts(item)), gates[0] if gates else None)

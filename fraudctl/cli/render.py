@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fraudctl.features.proof.audit import AuditResult
     from fraudctl.propose import Proposal
     from fraudctl.train.summary import RowCounts, TrainingSummary
+    from fraudctl.workflows.account import PapersResult
     from fraudctl.workflows.demo import DemoResult
     from fraudctl.workflows.models import ModelEntry, ModelsResult
     from fraudctl.workflows.train import TrainResult
@@ -256,6 +257,12 @@ def models_table(result: ModelsResult) -> RenderableType:
         for item in result.models
     ]
     return plain_table(None, ("version", "as of", "policy", "gate", "parent", ""), rows)
+
+
+def verified_table(result: PapersResult) -> RenderableType:
+    """List what was verified."""
+    rows = [(item.name, item.kind, item.found, item.reason or "") for item in result.items]
+    return plain_table(f"{counted(result.entries, 'line')} in the log", ("file", "kind", "found", "why"), rows)
 
 
 def _gate_of(item: ModelEntry) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from fraudctl.documents.results import as_json
+from fraudctl.documents.results import as_text
 from fraudctl.text.plain import masked, visible_json
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Session:
             self._console(stderr=False).print(renderable, markup=False, soft_wrap=isinstance(renderable, str))
 
     def emit(self, document: object) -> None:
-        """Print a result as JSON on stdout, where it was asked for: see `fraudctl.documents.results.as_json`."""
+        """Print a result as JSON on stdout, where it was asked for: see `fraudctl.documents.results.as_text`."""
         if self.as_json:
             sys.stdout.write(to_json(document) + "\n")
 
@@ -151,8 +150,8 @@ class TerminalProgress:
 
 
 def to_json(document: object) -> str:
-    """Return a result as JSON text; see `fraudctl.documents.results.as_json`.
+    """Return a result as JSON text; see `fraudctl.documents.results.as_text`.
 
     Characters that a terminal would obey are written as escapes of JSON: the document is the same.
     """
-    return visible_json(json.dumps(as_json(document), indent=2, ensure_ascii=False, allow_nan=False))
+    return visible_json(as_text(document))

@@ -21,14 +21,10 @@ _OWN: Final = frozenset({UNKNOWN, OTHERS})
 class Value:
     """A value of the data, as text."""
 
-    JSON = ("segment", "kind")
+    JSON = ("text as segment", "kind")
 
     text: str
-
-    @property
-    def segment(self) -> str:
-        """The value, or null."""
-        return self.text
+    """The value, or null."""
 
     @property
     def kind(self) -> Literal["value"]:

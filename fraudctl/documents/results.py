@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
 import sys
 import types
@@ -119,6 +120,11 @@ def as_json(value: object) -> JsonValue:
     return _plain(value)
 
 
+def as_text(value: object) -> str:
+    """Return a value as the text of a JSON document with two spaces of indent; see `as_json`."""
+    return json.dumps(as_json(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def _plain(value: object) -> JsonValue:
     if isinstance(value, (datetime, date)):
         return value.isoformat()
@@ -179,8 +185,9 @@ def hint(kind: type, name: str) -> Any:
 def from_json(kind: type[T], document: object, *, where: str = "") -> T:
     """Return the value of a dataclass that `as_json` wrote.
 
-    A key that is absent takes the field's default. Properties are not read: they follow from the fields. A class with
-    a ``from_dict`` reads itself, and may use `fields_from_json`.
+    A key that is absent takes the field's default. Properties are not read, for they follow from the fields, but one of
+    a literal type must have a value of that type: so the classes of a union are told apart. A class with a
+    ``from_dict`` reads itself, and may use `fields_from_json`.
 
     Parameters
     ----------
@@ -277,12 +284,23 @@ def _read_fields(kind: Any, document: Mapping[str, Any], where: str) -> Any:
             found[part.name] = _read(expected, own or None, where)
         elif part.key in document and not part.derived:
             found[part.name] = _read(expected, document[part.key], path)
+        elif part.key in document and (only := _constants(kind, part.name)) and document[part.key] not in only:
+            _refuse(f"one of {only}", document[part.key], path)
     lost = [name for name in _needed(kind) if name not in found]
     if lost or others:
         what = f"{', '.join(lost)} missing" if lost else f"unknown key {', '.join(sorted(others))}"
         msg = f"{where or kind.__name__}: {what}"
         raise ValueError(msg)
     return kind(**found)
+
+
+@cache
+def _constants(kind: Any, name: str) -> tuple[Any, ...] | None:
+    """Return the values that a property of a literal type may have; None of any other property."""
+    getter = getattr(kind, name).fget
+    if not str(getter.__annotations__["return"]).startswith("Literal["):
+        return None
+    return get_args(typing.get_type_hints(getter)["return"])
 
 
 def _needed(kind: Any) -> list[str]:

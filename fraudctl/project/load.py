@@ -19,6 +19,7 @@ from fraudctl.catalogue import metric, metric_names
 from fraudctl.data.own import inside, outside
 from fraudctl.documents.results import JsonObject
 from fraudctl.errors import ProjectError
+from fraudctl.project.card import CardSection
 from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
 from fraudctl.project.entities import EntityKey
@@ -57,6 +58,7 @@ class ProjectFile(Section):
     rules: tuple[RuleSection, ...] = ()
     evaluate: EvaluateSection = EvaluateSection()
     gate: GateSection | None = None
+    card: CardSection = CardSection()
 
 
 class Project(ProjectFile):

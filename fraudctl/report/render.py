@@ -6,15 +6,18 @@ from dataclasses import asdict
 
 from rich.console import RenderableType
 
+from fraudctl.account.card import ModelCard
 from fraudctl.evaluate.result import Evaluation
 from fraudctl.explain.event import EventExplanation
 from fraudctl.explain.result import Explanation
 from fraudctl.report import charts
+from fraudctl.report.card import card_document
 from fraudctl.report.document import Document
 from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.event import event_document
 from fraudctl.report.explanation import explanation_document
 from fraudctl.report.html import render_html
+from fraudctl.report.markdown import render_markdown
 from fraudctl.report.notebook import render_notebook
 from fraudctl.report.terminal import render_terminal
 
@@ -47,6 +50,26 @@ def evaluation_report(evaluation: Evaluation, *, project: str = "") -> str:
 def evaluation_notebook(evaluation: Evaluation) -> str:
     """Return the evaluation for a notebook: its head, and its first chart and table."""
     return render_notebook(evaluation_document(evaluation))
+
+
+def card_report(card: ModelCard) -> str:
+    """Return a model card as one self-contained HTML page."""
+    return render_html(card_document(card))
+
+
+def card_markdown(card: ModelCard) -> str:
+    """Return a model card as Markdown, with every row of its tables."""
+    return render_markdown(card_document(card))
+
+
+def card_notebook(card: ModelCard) -> str:
+    """Return a model card for a notebook: its head, and its first table."""
+    return render_notebook(card_document(card))
+
+
+def card_terminal(card: ModelCard) -> RenderableType:
+    """Return a model card for a terminal: its head."""
+    return render_terminal(card_document(card), sections=False)
 
 
 def chart_files(document: Document) -> dict[str, bytes]:

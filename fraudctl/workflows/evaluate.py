@@ -219,13 +219,18 @@ def _evaluate(
 
 
 def _write_report(project: Project, evaluation: Evaluation, *, named: bool) -> Path:
-    """Write the HTML report; that of a period named by hand replaces none that the registry has a hash of."""
+    """Write the evaluation as JSON, for model cards, and the HTML report beside it.
+
+    Those of a period named by hand replace none that the registry has a hash of.
+    """
     from fraudctl.data import outputs
+    from fraudctl.documents.results import as_text
     from fraudctl.report.render import evaluation_report
 
     period = evaluation.period
     when = f"-{period.from_time:%Y-%m-%d}-{period.until:%Y-%m-%d}" if named and period is not None else ""
     path = project.reports_dir / f"evaluation-{evaluation.model}{when}.html"
+    outputs.write_text(as_text(evaluation), path.with_name(f"{path.stem}.json"))
     outputs.write_text(evaluation_report(evaluation, project=project.project.name), path)
     return path
 

@@ -50,6 +50,11 @@ def _digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def evaluation_digest(evaluation: Evaluation) -> str:
+    """Return the SHA-256 of an evaluation by which the registry knows it."""
+    return _digest(as_json(evaluation))
+
+
 def gate_evidence(
     decisions: Decisions,
     decided: DecidedPeriod,
@@ -87,7 +92,7 @@ def gate_evidence(
         "data": decisions.table.fingerprint,
         "scores": None if scores is None else hashlib.sha256(scores.read_bytes()).hexdigest(),
         "project_file": hashlib.sha256(decisions.present.text.encode()).hexdigest(),
-        "evaluation": _digest(as_json(evaluation)),
+        "evaluation": evaluation_digest(evaluation),
         "report": None if report is None else hashlib.sha256(report.read_bytes()).hexdigest(),
     }
 

@@ -28,6 +28,8 @@ class SchemaKind(StrEnum):
     """The key ``gate`` of an evaluation; it has the version of the evaluation."""
     COMPARISON = "comparison"
     """``compare --json``."""
+    CARD = "card"
+    """``models card --json``."""
 
 
 def json_schema_of(kind: SchemaKind) -> JsonObject:
@@ -55,6 +57,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.compare import Comparison
     from fraudctl.evaluate.result import GateResult
     from fraudctl.explain.event import EventExplanation
+    from fraudctl.workflows.account import CardResult
     from fraudctl.workflows.evaluate import EvaluationResult
     from fraudctl.workflows.explain import ExplainResult
     from fraudctl.workflows.train import TrainResult
@@ -67,6 +70,7 @@ def _results() -> dict[SchemaKind, type]:
         SchemaKind.CHECK: CheckReport,
         SchemaKind.GATE: GateResult,
         SchemaKind.COMPARISON: Comparison,
+        SchemaKind.CARD: CardResult,
     }
 
 

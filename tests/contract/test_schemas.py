@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from worlds import built_once, trained_sample
 
 from fraudctl.documents.results import as_object, from_json
+from fraudctl.evaluate import Evaluation
 from fraudctl.project import load_project
 from fraudctl.train.summary import TrainingSummary
 from fraudctl.workflows.audit import TrainingAudit
@@ -97,6 +98,12 @@ def test_what_commands_print_is_what_their_schemas_say(folder: Path) -> None:
     first = next(path.name for path in (folder / "models").iterdir() if (path / "manifest.json").exists())
     require_valid(SchemaKind.TRAINING, printed(folder, "threshold"))
     require_valid(SchemaKind.COMPARISON, printed(folder, "compare", first, "latest"))
+    card = printed(folder, "models", "card", first)
+    require_valid(SchemaKind.CARD, card)
+    assert card["evaluation"]["by_segment"] == evaluation["by_segment"]
+    own = {key: item for key, item in evaluation.items() if key != "report"}
+    assert {item["kind"] for item in own["by_segment"]["channel"]} >= {"value", "rest"}
+    assert as_object(from_json(Evaluation, own)) == own
     assert list(valid(SchemaKind.EVALUATION).iter_errors({**evaluation, "new": 1})), "a schema that takes every key"
 
 

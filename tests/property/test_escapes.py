@@ -24,6 +24,7 @@ from fraudctl.report import charts
 from fraudctl.report.document import Cell, Chart, Document, ReportSection, ReportTable, TableColumn, shown
 from fraudctl.report.escape import github, github_property, markdown, xml
 from fraudctl.report.html import render_html
+from fraudctl.report.markdown import render_markdown
 from fraudctl.report.terminal import render_terminal
 from fraudctl.text.plain import HIDDEN, visible, visible_json
 
@@ -154,6 +155,10 @@ def test_a_whole_report_shows_the_text_and_nothing_it_says(text: str) -> None:
     without = render_html(Document("x", ("x",), (), (ReportSection("s", "x", "x", (table,)),), findings=()))
     assert html.count("<script") == without.count("<script") == 1
     assert "<img" not in html
+    source = render_markdown(document)
+    assert not HIDDEN.search(source.replace("\n", ""))
+    kinds = {item.type for token in parsed(source) for item in token.children or []}
+    assert kinds <= {*SAFE, "strong_open", "strong_close"}
     file = io.StringIO()
     SafeConsole(file).print(render_terminal(document))
     assert not HIDDEN.search(file.getvalue().replace("\n", ""))

@@ -42,6 +42,8 @@ class Ground:
     cost_of: Callable[[float], list[float]]
     explanation: Explanation | None = None
     evaluation: evaluated.Evaluation | None = None
+    sample: int = 100_000
+    """Most legitimate passed events that were looked at closely."""
     conditions: dict[str, Callable[[Row], bool]] = field(default_factory=dict)
     """Conditions that were read, by their words: each is asked of thousands of rows."""
 

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 from recount import RECOUNT, Ground, numbers_that_exceed, recount
+from recount_card import RECOUNT_CARD
 from world import FEATURES, PROJECT, START, Described, World, decided, explain_world, make_world, project, weighted
 
 import fraudctl
@@ -179,7 +180,7 @@ def told(request: pytest.FixtureRequest) -> tuple[Document, Ground]:
         contribute=contribute_of(world, features), replay=world.replay, model="v1", permutations=200, threads=1,
         sample=700,
     )  # fmt: skip
-    return explanation_document(found), Ground.of(world, features, explanation=found)
+    return explanation_document(found), Ground.of(world, features, explanation=found, sample=700)
 
 
 def check(document: Document, ground: Ground) -> int:
@@ -241,7 +242,7 @@ def test_each_writer_takes_frozen_values_that_have_a_recount() -> None:
     assert len(WRITERS) > 60
     for name, write in WRITERS.items():
         for hint in typing.get_type_hints(write.__wrapped__).values():  # type: ignore[attr-defined]
-            assert not set(types_of(hint)) - set(RECOUNT), name
+            assert not set(types_of(hint)) - {*RECOUNT, *RECOUNT_CARD}, name
             assert hint not in {int, float, dict, list}, name
 
 

@@ -1,15 +1,17 @@
-"""``fraudctl models``: list, show, promote, rollback, diff."""
+"""``fraudctl models``: list, show, promote, rollback, diff, card, verify."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fraudctl.cli.command import command
 from fraudctl.cli.options import HERE, ProjectPath
+from fraudctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from fraudctl.cli.session import Session
@@ -90,10 +92,51 @@ def rollback(session: Session, *, reason: Reason, project: ProjectPath = HERE) -
     session.show(f"champion: {entry.version}")
 
 
+@command("fraudctl models card", "fraudctl models card champion --strict")
+def card(
+    session: Session,
+    model: Reference = "latest",
+    *,
+    project: ProjectPath = HERE,
+    evaluation: Annotated[Path | None, typer.Option(help="What `evaluate --json` printed for this version.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a part of the card is missing.")] = False,
+) -> None:
+    """Write the model card: use, worth, data, features, decisions, evidence, limits; no data are read."""
+    from fraudctl.project import load_project
+    from fraudctl.report.render import card_terminal
+    from fraudctl.workflows.account import write_card
+
+    with session.progress() as progress:
+        result = write_card(load_project(project), model, evaluation=evaluation, progress=progress)
+    session.emit(result)
+    session.show(card_terminal(result.card))
+    for path in result.pages:
+        session.show(f"card: {path}")
+    if strict and result.card.missing:
+        raise typer.Exit(ExitCode.NO)
+
+
+@command("fraudctl models verify")
+def verify(session: Session, *, project: ProjectPath = HERE) -> None:
+    """Verify the log line by line, every bundle byte by byte, and the papers of evaluations; exit 4 if not sound."""
+    from fraudctl.cli.render import verified_table
+    from fraudctl.project import load_project
+    from fraudctl.workflows.account import verify_models
+
+    with session.progress() as progress:
+        result = verify_models(load_project(project), progress=progress)
+    session.emit(result)
+    session.show(verified_table(result))
+    if not result.sound:
+        raise typer.Exit(ExitCode.BUNDLE)
+
+
 MODELS: dict[str, Callable[..., None]] = {
     "list": list_,
     "show": show,
     "diff": diff,
     "promote": promote,
     "rollback": rollback,
+    "card": card,
+    "verify": verify,
 }

@@ -1,0 +1,152 @@
+"""The sentences of a model card: functions from typed values to text. Owns wording only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from fraudctl.account.card import CardGate, ModelCard, OwnerWord, PolicyOnFolds, TrainingData
+from fraudctl.text.figures import count, listed, moment, money, number, period, whole
+from fraudctl.text.sentences import sentence
+from fraudctl.train.summary import CalibrationSummary, TrainingSummary
+
+MISSING = "missing: the project file does not say it"
+
+
+@sentence
+def headline(card: ModelCard) -> str:
+    """Say what the model is, and whether it decides now."""
+    what = f"The card of fraud model {card.version}"
+    return f"{what}, the champion of {card.project}" if card.champion else f"{what} of {card.project}"
+
+
+@sentence
+def standing(card: ModelCard) -> str:
+    """Say what the card lacks."""
+    if not card.missing:
+        return "Nothing that a complete card has is missing."
+    lacking = listed(list(card.missing))
+    return f"{count(len(card.missing), 'part')} of a complete card {_are(card.missing)} missing: {lacking}."
+
+
+def _are(items: Sequence[str]) -> str:
+    return "is" if len(items) == 1 else "are"
+
+
+@sentence
+def owner(word: OwnerWord) -> str:
+    """Give the owner's words, or say that they are missing."""
+    return word.text or MISSING
+
+
+@sentence
+def worth(gate: CardGate) -> str:
+    """Say what a gate said, on which events, and whether a promotion may rest on it."""
+    on = f" on {whole(gate.events)} events with {count(gate.frauds or 0, 'fraud')}" if gate.events is not None else ""
+    verdict = f"The gate says {gate.verdict}{on}: {gate.reason}."
+    if gate.counts:
+        return f"{verdict} It judged the model's own test period by the project's rules."
+    why = f" ({'; '.join(gate.not_own)})" if gate.not_own else ""
+    return f"{verdict} A promotion cannot rest on it{why}."
+
+
+@sentence
+def judged(gate: CardGate, data: TrainingData) -> str:
+    """Say when and by whom a gate was run, and on which days."""
+    text = f"Run {moment(gate.at)} UTC by {gate.by}"
+    if gate.period is not None:
+        text += f" on {period(gate.period.from_time, gate.period.until, data.timezone)}"
+    return text + (f", compared with {gate.compared_with}." if gate.compared_with else ", without a champion.")
+
+
+@sentence
+def trained(data: TrainingData) -> str:
+    """Say which rows the model was fitted on, and what it knew."""
+    rows = f"{whole(data.rows)} events with {count(data.frauds, 'fraud')}"
+    if data.start is None or data.until is None or data.as_of is None:
+        return f"Fitted on {rows}, drawn at random: the data have no time."
+    when = period(data.start, data.until, data.timezone)
+    return f"Fitted on {rows}, {when}. It knew nothing that came after {_at(data.as_of)} UTC."
+
+
+def _at(value: datetime) -> str:
+    return moment(value)
+
+
+@sentence
+def available(data: TrainingData) -> str:
+    """Say how many events the data had, and until when."""
+    until = "" if data.known_until is None else f", the last at {_at(data.known_until)} UTC"
+    return f"{count(data.events, 'event')}{until}; SHA-256 {data.fingerprint}."
+
+
+@sentence
+def maturity(data: TrainingData) -> str:
+    """Say when an outcome counts."""
+    return f"An outcome counts once the event is {data.label_delay} old. A label that is not known is never legitimate."
+
+
+@sentence
+def test_period(data: TrainingData) -> str:
+    """Say which events the model is judged on."""
+    if data.as_of is None or data.test_until is None:
+        return "A random part of the events was kept for the test."
+    when = period(data.as_of, data.test_until, data.timezone)
+    return f"{when}: {count(data.test_events, 'event')}, none of which was known in training."
+
+
+@sentence
+def looked_at(card: ModelCard) -> str:
+    """Say how many features there are."""
+    kinds = len({item.family for item in card.features})
+    return f"{count(len(card.features), 'feature')} of {count(kinds, 'kind')}, each known at the time of the event."
+
+
+@sentence
+def fitted(training: TrainingSummary) -> str:
+    """Say what the model is, and how well it ranked on the folds."""
+    models = f"{count(training.models, 'model')} of " if training.models > 1 else ""
+    text = f"CatBoost: {models}{count(training.trees, 'tree')}, {count(training.features, 'feature')}"
+    folds = [item.figures.get(training.metric) for item in training.folds]
+    known = [value for value in folds if value is not None]
+    if not known:
+        return f"{text}."
+    figures = listed([number(value) for value in known])
+    return f"{text}. On {count(len(known), 'fold')} of later events: {training.metric} {figures}."
+
+
+@sentence
+def settings(training: TrainingSummary) -> str:
+    """Give the settings of the fit."""
+    return ", ".join(f"{name} {number(value)}" for name, value in training.params.items())
+
+
+@sentence
+def calibrated(found: CalibrationSummary) -> str:
+    """Say how scores become probabilities."""
+    error = f"expected calibration error {number(found.report.ece)}"
+    chance = f"{number(found.report.ece_if_perfect.low)} to {number(found.report.ece_if_perfect.high)}"
+    return f"{found.method}: {found.reason}. On the folds: {error}, {chance} if the probabilities were perfect."
+
+
+@sentence
+def baselines(training: TrainingSummary) -> str:
+    """Say what simple scores reach on the same rows."""
+    parts = [
+        f"{name} {number(item.value)}, the model {item.gain.words()} more" for name, item in training.baselines.items()
+    ]
+    return "; ".join(parts) or "no baseline could be computed"
+
+
+@sentence
+def on_folds(found: PolicyOnFolds) -> str:
+    """Say what the policy did on the events that it was chosen on."""
+    actions = listed([f"{name} {whole(n)}" for name, n in found.actions.items()])
+    rows = f"{whole(found.events)} events with {count(found.frauds, 'fraud')}"
+    return f"On the fold predictions ({rows}): {actions}; {money(found.cost, found.currency)} lost."
+
+
+@sentence
+def quoted(text: str) -> str:
+    """Return a text of the training summary or of the log."""
+    return text
