@@ -26,7 +26,10 @@ GROUPS: Final = {
         "evaluate_model write_predictions explain_model explain_one compare_models EvaluationResult Evaluation Estimate"
         " ExplainResult Explanation EventExplanation Comparison"
     ),
-    "Versions": "list_models show_model diff_models promote_model rollback_model ModelsResult Entry Bundle",
+    "Versions": (
+        "list_models show_model diff_models promote_model rollback_model write_card verify_models"
+        " ModelsResult CardResult PapersResult Entry Bundle"
+    ),
     "Scoring": (
         "open_model score_files build_state show_state verify_state repair_state compact_state serve_model Model"
         " ScoreResult StateResult Verified Repaired Serving Limits Explained"
