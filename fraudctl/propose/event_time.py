@@ -19,7 +19,7 @@ from fraudctl.normal.formats import WEEKDAYS, FormatError, compile_format
 from fraudctl.normal.times import by_formats
 from fraudctl.project.reading import MADE_TIME, TimeSection
 from fraudctl.propose import names, notation
-from fraudctl.propose.found import SAMPLE, Found, all_values, first_values
+from fraudctl.propose.found import SAMPLE, FoundNotation, all_values, first_values
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.roles import Flags
@@ -31,7 +31,7 @@ _CLOCK: Final = r"^[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?$"
 
 
 def event_time(
-    found: Found, raw: pl.LazyFrame, readings: dict[str, list[Reading]], flags: Flags, questions: Questions
+    found: FoundNotation, raw: pl.LazyFrame, readings: dict[str, list[Reading]], flags: Flags, questions: Questions
 ) -> None:
     """Settle what the time of the event is, where its notation has to be declared; else leave it to the roles."""
     schema = raw.collect_schema()
@@ -94,7 +94,7 @@ def _counters(raw: pl.LazyFrame, schema: pl.Schema, flags: Flags) -> list[str]:
     ]  # fmt: skip
 
 
-def _date_and_clock(found: Found, raw: pl.LazyFrame, schema: pl.Schema) -> None:
+def _date_and_clock(found: FoundNotation, raw: pl.LazyFrame, schema: pl.Schema) -> None:
     """Join a column of dates with the time of the day beside it."""
     dates = [name for name, kind in schema.items() if kind == pl.Date and names.event_time_rank(name)]
     clocks = [name for name, kind in schema.items() if isinstance(kind, pl.Datetime) and names.event_time_rank(name)]
@@ -144,7 +144,7 @@ def _calendar(schema: pl.Schema, flags: Flags) -> list[str]:
     return []
 
 
-def _join(found: Found, raw: pl.LazyFrame, columns: list[str], flags: Flags, questions: Questions) -> None:
+def _join(found: FoundNotation, raw: pl.LazyFrame, columns: list[str], flags: Flags, questions: Questions) -> None:
     """Declare the time of the event as several columns, by the format that reads all rows."""
     schema = raw.collect_schema()
     lost = [name for name in columns if name not in schema]
@@ -238,7 +238,7 @@ def _piece(name: str, values: pl.Series) -> tuple[str, ...] | None:
     return simple.get(part or "")
 
 
-def _made(found: Found, raw: pl.LazyFrame, form: TimeSection) -> None:
+def _made(found: FoundNotation, raw: pl.LazyFrame, form: TimeSection) -> None:
     name = MADE_TIME if MADE_TIME not in raw.collect_schema() else "happened_at"
     found.time, found.event_time = form, name
     found.reasons["time"] = "joined: the parts of the time stand in columns of their own"
@@ -248,14 +248,19 @@ def _made(found: Found, raw: pl.LazyFrame, form: TimeSection) -> None:
         _note_days(found, name)
 
 
-def _note_days(found: Found, name: str) -> None:
+def _note_days(found: FoundNotation, name: str) -> None:
     found.notes.append(
         f"the time of the event ({name}) is a day without a time of the day: events of one day never see each other"
     )
 
 
 def _declare(
-    found: Found, raw: pl.LazyFrame, name: str, readings: dict[str, list[Reading]], flags: Flags, questions: Questions
+    found: FoundNotation,
+    raw: pl.LazyFrame,
+    name: str,
+    readings: dict[str, list[Reading]],
+    flags: Flags,
+    questions: Questions,
 ) -> None:
     """Declare how one column that is the time of the event is written, or ask."""
     kind = raw.collect_schema()[name]
@@ -293,7 +298,7 @@ def _declare(
         )  # fmt: skip
 
 
-def _ask_number(found: Found, raw: pl.LazyFrame, name: str, questions: Questions) -> None:
+def _ask_number(found: FoundNotation, raw: pl.LazyFrame, name: str, questions: Questions) -> None:
     values = all_values(raw, name)
     unit = notation.epoch_unit(values)
     if unit is not None:

@@ -1,4 +1,4 @@
-"""What is being found of the notation of files, and the values that are looked at for it."""
+"""The notation of files as far as it is known, and the values that are looked at for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAMPLE: Final = 2_000
 
 
 @dataclass
-class Found:
+class FoundNotation:
     """Declarations found so far, each with its reason. `look` fills them in; the caller gets a `Look`."""
 
     csv: CsvSection | None = None

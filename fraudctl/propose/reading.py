@@ -27,7 +27,7 @@ from fraudctl.project.reading import (
 )
 from fraudctl.propose import notation
 from fraudctl.propose.event_time import event_time
-from fraudctl.propose.found import Found, first_values
+from fraudctl.propose.found import FoundNotation, first_values
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.roles import Flags
@@ -86,7 +86,7 @@ def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
     UsageError
         A flag that does not fit the data.
     """
-    found = Found()
+    found = FoundNotation()
     untyped = finding.kind_of(files[0]) == "csv"
     if untyped:
         found.csv = _dialect(files)
@@ -190,7 +190,7 @@ def _separator(text: Sequence[str], name: str) -> str:
     return best
 
 
-def _missing(found: Found, texts: dict[str, pl.Series]) -> None:
+def _missing(found: FoundNotation, texts: dict[str, pl.Series]) -> None:
     """Note words for "missing" in columns that are numbers without them."""
     for name, head in texts.items():
         words = [word for word in head.unique().to_list() if word in MISSING]
@@ -201,7 +201,7 @@ def _missing(found: Found, texts: dict[str, pl.Series]) -> None:
 
 
 def _numbers(
-    found: Found,
+    found: FoundNotation,
     raw: pl.LazyFrame,
     texts: dict[str, pl.Series],
     flags: Flags,
@@ -231,7 +231,7 @@ def _plain(form: NumberSection) -> bool:
     return form.decimal == "." and not (form.grouping or form.prefix or form.suffix or form.accounting)
 
 
-def _other_times(found: Found, readings: dict[str, list[Reading]], flags: Flags, questions: Questions) -> None:
+def _other_times(found: FoundNotation, readings: dict[str, list[Reading]], flags: Flags, questions: Questions) -> None:
     """Declare further columns of times that are read in one way, and ask for the arrival of labels."""
     joined = found.time.columns if found.time is not None else ()
     for name, ways in readings.items():
