@@ -141,6 +141,12 @@ def test_events_of_one_instant_are_told_apart_by_id_in_whatever_order_they_come(
     assert mixed != messages
     answers = send(new_state(features, "UTC"), mixed)
     assert_same(table, features, answers)
+    for at, name in enumerate(features.names):
+        if "decayed" in name:
+            numbers = {key: answer.numbers[at] for key, answer in answers.items()}
+            assert numbers == pytest.approx(
+                dict(table.select("event_id", pl.col(name).fill_null(math.nan)).rows()), abs=0, rel=0, nan_ok=True
+            )
     for key, answer in send(new_state(features, "UTC"), messages).items():
         assert answer.numbers.tobytes() == answers[key].numbers.tobytes()
 

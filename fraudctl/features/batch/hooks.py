@@ -426,12 +426,16 @@ def decays(engine: Engine, unit: list[Feature]) -> None:
     history = event_history(queries, None, include_current=False)
     hi = event_ranges(queries, history, [], workers=engine.workers).hi
     block = _block_of_floats(unit, queries)
-    for column, half_life in dict.fromkeys((item.column, item.half_life_us) for _, item in specs):
-        slots = np.full(len(fading.DECAYS), -1, np.int64)
+    columns = list(dict.fromkeys(item.column for _, item in specs))
+    values = np.ones((len(columns), len(history.rows)))
+    for at, column in enumerate(columns):
+        if column is not None:
+            values[at] = gathered(engine.floats(column), history.rows, engine.workers)
+    for half_life in _lengths(item.half_life_us for _, item in specs):
+        slots = np.full((len(columns), len(fading.DECAYS)), -1, np.int64)
         for feature, item in specs:
-            if (item.column, item.half_life_us) == (column, half_life):
-                slots[fading.DECAYS.index(item.kind)] = block.slot(feature)
-        values = np.empty(0) if column is None else gathered(engine.floats(column), history.rows, engine.workers)
+            if item.half_life_us == half_life:
+                slots[columns.index(item.column), fading.DECAYS.index(item.kind)] = block.slot(feature)
         work = functools.partial(
             fading.decays, values, history.times, history.starts, queries.times, queries.starts, block.strips.places,
             hi, half_life, slots, block.values.view(np.float64),
