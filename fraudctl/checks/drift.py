@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.checks.leakage import auc_low, roc_auc
 from fraudctl.text.figures import number
 
@@ -25,8 +25,6 @@ MIN_ROWS: Final = 200
 _MOST_ROWS: Final = 50_000
 _BINS: Final = 32
 """Numbers are judged by quantile bins, so that values in the middle may move, too."""
-Codes = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -78,12 +76,12 @@ class TimeDrifts:
         rows = (event_time.is_not_null() & label.is_not_null()).arg_true()
         self._rows = rows.gather_every(max(1, -(-len(rows) // _MOST_ROWS)))
         times = event_time.gather(self._rows).cast(pl.Int64).to_numpy()
-        self._fraud: Mask = label.gather(self._rows).to_numpy() == 1
-        self._half: Mask = np.random.default_rng(0).integers(0, 2, len(times)).astype(np.bool_)
+        self._fraud: BoolArray = label.gather(self._rows).to_numpy() == 1
+        self._half: BoolArray = np.random.default_rng(0).integers(0, 2, len(times)).astype(np.bool_)
         self._late = {side: _late(times, rows) for side, rows in self._sides().items()}
         self._all_late = _late(times, np.ones(len(times), dtype=np.bool_)) if len(times) else np.empty(0, np.bool_)
 
-    def _sides(self) -> dict[str, Mask]:
+    def _sides(self) -> dict[str, BoolArray]:
         sides = {"legitimate events": ~self._fraud, "frauds": self._fraud}
         return {side: rows for side, rows in sides.items() if int(rows.sum()) >= MIN_ROWS}
 
@@ -102,7 +100,7 @@ class TimeDrifts:
         before, after = self._outcome(codes)
         return TimeDrift(column.name, worst[1], worst[0], before, after)
 
-    def _moved(self, codes: Codes, late: Mask, half: Mask) -> float | None:
+    def _moved(self, codes: IntArray, late: BoolArray, half: BoolArray) -> float | None:
         score = _cross_fitted(codes, late, half)
         n_late = int(late.sum())
         if not 0 < n_late < len(late):
@@ -110,7 +108,7 @@ class TimeDrifts:
         auc = roc_auc(score, late)
         return auc if auc_low(auc, n_pos=n_late, n_neg=len(late) - n_late) >= MOVED else None
 
-    def _outcome(self, codes: Codes) -> tuple[float | None, float | None]:
+    def _outcome(self, codes: IntArray) -> tuple[float | None, float | None]:
         """Return how well the column ranks fraud on early events, by halves, and on late ones, by all early ones."""
         early, fraud = ~self._all_late, self._fraud
         classes = [int((fraud & part).sum()) for part in (early, ~early)]
@@ -122,12 +120,12 @@ class TimeDrifts:
         return roc_auc(own, fraud[early]), roc_auc(learnt[codes[~early]], fraud[~early])
 
 
-def _late(times: NDArray[np.int64], rows: Mask) -> Mask:
+def _late(times: IntArray, rows: BoolArray) -> BoolArray:
     """Return which events lie in the last fifth of those in ``rows``."""
     return np.asarray(times > np.quantile(times[rows], 1 - LATE), dtype=np.bool_)
 
 
-def _codes(values: pl.Series) -> Codes:
+def _codes(values: pl.Series) -> IntArray:
     """Return a code of each value: of each text, of each quantile bin of numbers; null is one of its own."""
     if values.dtype.is_numeric() and values.n_unique() > _BINS:
         ranks = values.cast(pl.Float64).fill_nan(None).rank("average")
@@ -136,15 +134,15 @@ def _codes(values: pl.Series) -> Codes:
     return frame.select((pl.col("value").rank("dense").fill_null(0)).cast(pl.Int64)).to_series().to_numpy()
 
 
-def _rates(codes: Codes, truth: Mask, n_codes: int) -> NDArray[np.float64]:
+def _rates(codes: IntArray, truth: BoolArray, n_codes: int) -> FloatArray:
     """Return the share of ``truth`` by code, drawn to that of all as by one event more."""
     n = np.bincount(codes, minlength=n_codes)
     hits = np.bincount(codes, weights=truth, minlength=n_codes)
-    rates: NDArray[np.float64] = (hits + float(truth.mean())) / (n + 1.0)
+    rates: FloatArray = (hits + float(truth.mean())) / (n + 1.0)
     return rates
 
 
-def _cross_fitted(codes: Codes, truth: Mask, half: Mask) -> NDArray[np.float64]:
+def _cross_fitted(codes: IntArray, truth: BoolArray, half: BoolArray) -> FloatArray:
     """Return for each row the rate of its code in the other half of the rows."""
     n_codes = int(codes.max(initial=0)) + 1
     out = np.zeros(len(codes))
