@@ -16,6 +16,7 @@ from fraudctl.data import tables
 from fraudctl.errors import DataError, FraudctlError, UsageError
 from fraudctl.features.meaning.definition import define
 from fraudctl.project import Project, parse_project
+from fraudctl.project.entities import EntityKey
 from fraudctl.propose import Flags, Proposal, propose, render_project
 
 START = datetime(2024, 1, 1)
@@ -65,7 +66,9 @@ def test_roles_of_a_plain_table() -> None:
     assert (project.data.event_id, project.data.event_time) == ("transaction_id", "created_at")
     assert (project.data.amount, project.data.label) == ("amount", "is_fraud")
     assert project.data.label_time == "label_available_at"
-    assert project.entities == {"card": "card_id", "merchant": "merchant_id"}
+    assert {name: key.plain() for name, key in project.entities.items()} == {
+        "card": "card_id", "merchant": "merchant_id",
+    }  # fmt: skip
     assert project.features.raw == ("amount", "channel", "age")
     assert project.features.categorical == ("channel",)
     assert str(project.data.label_delay) == "10d"  # uniform on [1, 10] days: the 95th percentile is about 9.55
@@ -98,7 +101,7 @@ def test_given_roles_are_taken() -> None:
         "d",
         "3d",
     )
-    assert parsed(proposal).entities == {"card": "card_id"}
+    assert parsed(proposal).entities == {"card": EntityKey("card_id")}
     assert proposal.event_id.reason == "given by --event-id"
 
 
