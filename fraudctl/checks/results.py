@@ -20,6 +20,8 @@ from fraudctl.text.plain import shown
 
 HOLDS: Final = 0.2
 """Share of all events, or of the frauds, in which the sum has to hold."""
+_TELLING: Final = 10
+"""Events with something left in which the sum has to hold, at least."""
 _MOST_ROWS: Final = 20_000
 _MOST_COLUMNS: Final = 60
 _AFTER: Final = ("new", "after", "post", "closing", "end", "later", "remaining")
@@ -96,9 +98,13 @@ def _pair(
         for sign in (1, -1):
             holds = known & (np.abs(moved - sign * money) < close)
             frauds = int((known & fraud).sum()) if fraud is not None else 0
+            moving = known & (held[after] != 0)  # where nothing is left, many sums hold by chance
+            telling = int((holds & moving).sum())
+            if _rank(after) < 0 or telling < max(_TELLING, HOLDS / 2 * int(moving.sum())):
+                continue
             share = float(holds.sum()) / max(1, int(known.sum()))
             fraud_share = float((holds & fraud).sum()) / frauds if fraud is not None and frauds else None
-            if int(holds.sum()) >= 10 and max(share, fraud_share or 0.0) >= HOLDS:
+            if max(share, fraud_share or 0.0) >= HOLDS:
                 yield EventResult(before, after, amount, sign, share, fraud_share)
 
 

@@ -17,6 +17,7 @@ from fraudctl.errors import DataError, UsageError
 from fraudctl.progress import Progress
 from fraudctl.project.reading import EventId
 from fraudctl.propose import roles
+from fraudctl.propose.afterwards import Fresh
 from fraudctl.propose.beside import Source, Tables, propose_source, with_sources
 from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay, usual_delay
 from fraudctl.propose.encoding import Mapping
@@ -27,9 +28,9 @@ from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
-from fraudctl.propose.rest import Remainder, sort_rest
+from fraudctl.propose.rest import Past, Remainder, sort_rest, with_entities
 from fraudctl.propose.roles import Choice, Entity, Flags, parse_sources
-from fraudctl.text.plain import shown
+from fraudctl.text.plain import shown, shown_all
 
 __all__ = ["Flags", "Proposal", "Questions", "look", "parse_sources", "propose", "render_project"]
 
@@ -92,7 +93,9 @@ def propose(
     outcomes = tables.to_label(table[label.column], mapping=mapping)
     clock = None if times is None else _clock(table, flags, label_time, times, outcomes, reading)
     used = {*taken, *(item.column for item in entities)}
-    rest = sort_rest(table, taken=used, ignore=flags.ignore, label=outcomes, event_time=times)
+    fresh = None if clock is None else Fresh.of(clock.times, clock.delay.duration.timedelta)
+    past = Past(outcomes, times, None if amount is None else amount.column, fresh)
+    rest = with_entities(sort_rest(table, taken=used, ignore=flags.ignore, past=past), entities, table)
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
     plan = _plan(table, clock, entities, rest, amount, calendar=reading is None or reading.calendar)
     beside = tuple(_beside(sources or {}, table, entities, clock, progress))
@@ -104,6 +107,7 @@ def propose(
         notes=(
             *(reading.notes if reading is not None else ()),
             *_copies(table, event_id),
+            *_moving(rest),
             *_notes(mapping, amount or next(iter(costs.values()), None), entities, plan, clock, n_frauds),
             *_of_names(table),
         ),
@@ -225,12 +229,17 @@ def _plan(
         columns=frozenset(table.columns),
         weekdays=calendar and (clock.last - clock.first).days >= 14,
         hours=calendar and _has_hours(clock.times),
+        with_hours=frozenset(name for name in rest.times if calendar and _has_hours(_read(table, name))),
     )
     facts = []
     for item in entities:
         table.steps.begin("measuring entities")
         facts.append(entity_facts(item.name, tables.to_entity(table[item.column]), clock.times))
     return plan_features(by_importance(facts), rest, setting)
+
+
+def _read(table: Table, name: str) -> pl.Series:
+    return tables.to_utc(table[name], timezone="UTC", role="a time").drop_nulls()
 
 
 def _has_hours(times: pl.Series) -> bool:
@@ -280,6 +289,14 @@ def _timezone(table: Table, column: str) -> Choice:
     if zone is None:
         return _UNZONED
     return Choice(zone, "as the times are written")
+
+
+def _moving(rest: Remainder) -> Iterator[str]:
+    """Name the columns whose later values were hardly trained on, the most moved first."""
+    moved = sorted(rest.drifts, key=lambda item: -item.auc)
+    if moved:
+        listed = shown_all([item.column for item in moved])
+        yield f"{listed}: values move with time, so that a later period is not what is trained on; `check` says more"
 
 
 def _of_names(table: Table) -> Iterator[str]:

@@ -45,6 +45,9 @@ _PARTIES = (
     "pan", "shop", "store", "wallet", "fingerprint", "address", "employee", "agent",
 )  # fmt: skip
 
+_SHORT = {"cc": "card", "acct": "account", "cust": "customer", "merch": "merchant"}
+"""Parties as they are often shortened."""
+
 RECEIVING = frozenset(
     {"merchant", "terminal", "seller", "payee", "beneficiary", "recipient", "receiver", "target", "shop", "store"}
 )
@@ -69,6 +72,19 @@ def tells_outcome(name: str) -> bool:
 def tells_decision(name: str) -> bool:
     """Say whether a name belongs to what was decided about the event, which no score could have known."""
     return bool(_DECISION.intersection(tokens(name)))
+
+
+_FILL = _LABEL_FILL | {"code", "date", "at", "time", "status", "result", "final"}
+
+
+def only_tells_outcome(name: str) -> bool:
+    """Say whether a name is nothing but that of an outcome or a decision.
+
+    >>> only_tells_outcome("is_declined"), only_tells_outcome("days_since_last_chargeback")
+    (True, False)
+    """
+    words = set(tokens(name))
+    return bool(words & (_AFTER | _DECISION)) and words <= _AFTER | _DECISION | _FILL
 
 
 def event_time_rank(name: str) -> int:
@@ -161,11 +177,11 @@ def event_id_rank(name: str) -> int:
 def party(name: str) -> str | None:
     """Give the party to the transaction that a name speaks of, as an entity name; None where it speaks of none.
 
-    >>> party("CUSTOMER_ID"), party("card_hash"), party("session_id"), party("merchant_category"), party("Source")
-    ('customer', 'card', 'session', None, 'source')
+    >>> party("CUSTOMER_ID"), party("card_hash"), party("session_id"), party("merchant_category"), party("cc_num")
+    ('customer', 'card', 'session', None, 'card')
     """
     words = tokens(name)
-    kept = [word for word in words if word not in _ID | _SUBJECT]
+    kept = [_SHORT.get(word, word) for word in words if word not in _ID | _SUBJECT]
     if not kept:
         return None
     if any(word in _SURE_ID | {"hash", "token"} for word in words):

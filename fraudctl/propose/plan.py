@@ -112,6 +112,8 @@ class Setting:
         Columns of the data, which row-level columns must not be named like.
     weekdays, hours
         Whether weekdays, and hours of the day, come back in the data and mean something.
+    with_hours
+        Times before the event whose hours of the day do.
     """
 
     span: float
@@ -120,6 +122,7 @@ class Setting:
     columns: frozenset[str] = frozenset()
     weekdays: bool = True
     hours: bool = True
+    with_hours: frozenset[str] = frozenset()
 
     def fits(self, window: str) -> bool:
         """Whether a window goes three times into the data."""
@@ -142,7 +145,7 @@ def plan_features(entities: tuple[EntityFacts, ...], rest: Remainder, setting: S
         pairs=tuple(_pairs(parties)),
         raw=(*(("amount",) if has_amount else ()), *rest.raw),
         categorical=rest.categorical,
-        columns=tuple(_columns(parties, setting)),
+        columns=(*_columns(parties, setting), *_ages(rest.times, setting)),
         words=tuple(words for _, group_words in highs for words in group_words),
     )
 
@@ -251,6 +254,28 @@ def _columns(parties: list[Party], setting: Setting) -> Iterator[RowColumn]:
             yield RowColumn(f"amount_to_{party.name}_mean", sql, words)
         if party.is_payer and "1d" in party.windows[:-1]:
             yield _pace(party.name, "1d", party.longest)
+
+
+def _ages(times: tuple[str, ...], setting: Setting) -> Iterator[RowColumn]:
+    """Give the age of each earlier time at the event, and its hour of the day."""
+    for name in times:
+        column, plain = quoted_column(name), "_".join(names.tokens(name)) or "time"
+        ages = [
+            (
+                f"seconds_since_{plain}",
+                f"extract(epoch FROM event_time) - extract(epoch FROM cast({column} AS timestamp))",
+                f"seconds from {spoken(plain)} to the event",
+            )
+        ]
+        if name in setting.with_hours:
+            ages.append((f"{plain}_hour", f"hour({column})", f"hour of the day of {spoken(plain)}"))
+        yield from (RowColumn(*age) for age in ages if age[0] not in setting.columns)
+
+
+def quoted_column(name: str) -> str:
+    """Return a column as row-level SQL takes it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _floor(usual_amount: float) -> str:

@@ -93,15 +93,35 @@ def _data(proposal: Proposal) -> list[str]:
     lines += _reading_keys(proposal.reading)
     lines += _clock(proposal.clock)
     if proposal.rest.ignored:
-        lines += ["# Known only after the outcome, or without meaning: never a feature.", "ignore = ["]
-        for choice in proposal.rest.ignored:
-            lines += [f"  {line}" for line in _with_reason(f"{quoted(choice.column)},", choice.reason)]
+        lines += [
+            "# Known only after the outcome, or without meaning: never a feature. To use a column all the same, move",
+            "# it from here to [features] raw, and to categorical where it is text.",
+            "ignore = [",
+        ]
+        for reason, names in _by_reason(proposal.rest.ignored):
+            lines += [f"  {line}" for line in _ignored(names, reason)]
         lines.append("]")
     if proposal.label_values:
         lines += ["", "[data.label_values]  # 1 fraud, 0 legitimate; unknown is never counted as legitimate"]
         shown = {None: '"unknown"', 0: "0", 1: "1"}
         lines += [f"{key(text)} = {shown[value]}" for text, value in proposal.label_values.items()]
     return [*lines, *_reading_tables(proposal.reading)]
+
+
+def _by_reason(choices: Iterable[Choice]) -> list[tuple[str, list[str]]]:
+    """Return columns by their reason, each reason once."""
+    found: dict[str, list[str]] = {}
+    for choice in choices:
+        found.setdefault(choice.reason, []).append(choice.column)
+    return list(found.items())
+
+
+def _ignored(names: list[str], reason: str) -> list[str]:
+    if len(names) == 1:
+        return _with_reason(f"{quoted(names[0])},", reason)
+    listed = textwrap.wrap(", ".join(map(quoted, names)) + ",", _WIDTH, break_long_words=False, break_on_hyphens=False)
+    safe = all(" " not in name for name in names)
+    return [*_comment(f"{len(names)} columns: {reason}"), *(listed if safe else [f"{quoted(name)}," for name in names])]
 
 
 def _column(choice: Choice) -> str:
@@ -177,7 +197,7 @@ def _clock(clock: Clock | None) -> list[str]:
 
 
 def _entities(proposal: Proposal) -> list[str]:
-    lines = ["[entities]  # who has a history; their ids never enter the model themselves"]
+    lines = ["[entities]  # who has a history; their ids enter the model themselves only where raw names them"]
     if not proposal.entities:
         return [*lines, '# card = "card_id"']
     for item in proposal.entities:
@@ -205,7 +225,12 @@ def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[st
         f"raw = {_list(plan.raw)}",
         f"categorical = {_list(plan.categorical)}",
     ]
-    lines += [line for item in unused for line in _comment(f"not used: {item.column}: {item.reason}")]
+    for reason, names in _by_reason(unused):
+        lines += _comment(f"not used: {', '.join(names)}: {reason}")
+    if unused:
+        lines += _comment(
+            "A column that is not used becomes a feature where it is added to raw (text: categorical, too)."
+        )
     yield lines
     if plan.columns:
         yield [

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
 
+from fraudctl.checks.drift import TimeDrift, TimeDrifts
 from fraudctl.checks.leakage import Along, LeakageOutcomes
+from fraudctl.checks.results import find_results
+from fraudctl.data import tables
 from fraudctl.propose import names
+from fraudctl.propose.afterwards import Fresh, known_afterwards
 from fraudctl.propose.profile import ProfiledColumn, Table
-from fraudctl.propose.roles import Choice
+from fraudctl.propose.roles import FEW_VALUES, Choice, Entity
+from fraudctl.text.figures import percent
 
 MAX_CATEGORIES = 300
 MIN_PER_CATEGORY = 40
@@ -18,6 +23,8 @@ MIN_PER_CATEGORY = 40
 _CODES = frozenset(
     {"mcc", "code", "type", "category", "class", "kind", "country", "region", "zip", "channel", "status", "group"}
 )
+_LATER_TIMES = 0.05
+"""Share of times after the event from which a column was written later."""
 
 
 @dataclass(frozen=True)
@@ -34,47 +41,131 @@ class Remainder:
         Columns that must never be a feature, with the reason.
     unused
         Columns that could be of use some day, with the reason why not now.
+    times
+        Times before the event, whose age at the event is a feature.
+    drifts
+        Those of ``raw`` whose values move with time.
     """
 
     raw: tuple[str, ...]
     categorical: tuple[str, ...]
     ignored: tuple[Choice, ...]
     unused: tuple[Choice, ...]
+    times: tuple[str, ...] = ()
+    drifts: tuple[TimeDrift, ...] = ()
 
 
-def sort_rest(
-    table: Table, *, taken: set[str], ignore: tuple[str, ...], label: pl.Series, event_time: pl.Series | None
-) -> Remainder:
-    """Sort every column outside ``taken`` into features, ignored and unused ones.
+@dataclass(frozen=True)
+class Past:
+    """What columns are held against.
 
-    Parameters
+    Attributes
     ----------
     label
         Int8 1, 0 or null, shape ``(n_events,)`` in the order of the table.
     event_time
         µs UTC, the same shape; None where the data have none.
+    amount
+        The column with the amount; None without one.
+    fresh
+        Which events are young; None where that cannot be said.
     """
-    raw, categorical, unused = [], [], []
+
+    label: pl.Series
+    event_time: pl.Series | None = None
+    amount: str | None = None
+    fresh: Fresh | None = None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the values of one column say: why it must be ignored, or left out, and whether it moves with time."""
+
+    ignored: str | None
+    unused: str | None = None
+    drift: TimeDrift | None = None
+
+
+def sort_rest(table: Table, *, taken: set[str], ignore: tuple[str, ...], past: Past) -> Remainder:
+    """Sort every column outside ``taken`` into features, ignored and unused ones."""
     ignored = [Choice(name, "given by --ignore") for name in dict.fromkeys(ignore)]
-    left = [item for item in table.columns.values() if item.name not in taken and item.name not in ignore]
-    along = None if event_time is None else Along(event_time)
-    outcomes = LeakageOutcomes(label)
-    told = table.values.each([item.name for item in left], partial(_reason, outcomes=outcomes, along=along))
-    for item, (_, found) in zip(left, told, strict=True):
+    left = {item.name: item for item in table.columns.values() if item.name not in taken and item.name not in ignore}
+    told = dict(table.values.each(list(left), partial(_look, columns=left, judge=_Judge(past))))
+    after = _results(table, past, [item for item in left.values() if told[item.name].ignored is None])
+    raw, categorical, unused, times = [], [], [], []
+    for name, item in left.items():
         table.steps.begin("looking for leakage")
-        reason = _useless(item) or found or _never(item)
+        found = told[name]
+        reason = found.ignored or after.get(name)
         if reason is not None:
-            ignored.append(Choice(item.name, reason))
-        elif (reason := _not_now(item)) is not None:
-            unused.append(Choice(item.name, reason))
+            ignored.append(Choice(name, reason))
+        elif item.kind == "time" and found.unused is None:
+            times.append(name)
+        elif found.unused is not None:
+            unused.append(Choice(name, found.unused))
         else:
-            raw.append(item.name)
-            categorical += [item.name] if _is_category(item) else []
-    return Remainder(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused))
+            raw.append(name)
+            categorical += [name] if _is_category(item) else []
+    drifts = tuple(drift for name in raw if (drift := told[name].drift) is not None)
+    return Remainder(tuple(raw), tuple(categorical), tuple(ignored), tuple(unused), tuple(times), drifts)
 
 
-def _reason(values: pl.Series, *, outcomes: LeakageOutcomes, along: Along | None) -> str | None:
-    return _too_wide(values) or _suspicious(values, outcomes, along)
+def with_entities(rest: Remainder, entities: tuple[Entity, ...], table: Table) -> Remainder:
+    """Return the columns with the entities that are categories, too: text with few ids and many rows for each."""
+    columns = [table.columns[item.column] for item in entities]
+    few = tuple(item.name for item in columns if item.kind == "text" and few_values(item, FEW_VALUES))
+    return replace(rest, raw=(*rest.raw, *few), categorical=(*rest.categorical, *few))
+
+
+class _Judge:
+    """What is computed once for all columns."""
+
+    def __init__(self, past: Past) -> None:
+        self.past = past
+        self.outcomes = LeakageOutcomes(past.label)
+        self.along = None if past.event_time is None else Along(past.event_time)
+        self.drifts = None if past.event_time is None else TimeDrifts(past.event_time, past.label)
+
+
+def _look(values: pl.Series, *, columns: dict[str, ProfiledColumn], judge: _Judge) -> _Told:
+    """Judge one column by its values."""
+    item = columns[values.name]
+    reason = _too_wide(values) or _useless(item)
+    if reason is None:
+        reason = _suspicious(values, judge) or known_afterwards(item, values, judge.past.fresh)
+    if reason is not None:
+        return _Told(reason)
+    if item.kind == "time":
+        return _time(values, judge)
+    if item.unique_share > 0.5 and item.n_unique > 1000 and item.kind == "text":
+        return _Told("nearly every row has its own value")
+    unused = _not_now(item)
+    return _Told(None, unused, None if unused or judge.drifts is None else judge.drifts.judge(values))
+
+
+def _time(values: pl.Series, judge: _Judge) -> _Told:
+    """Judge a second time: its age at the event is a feature where it lies before the event and can be read."""
+    if judge.past.event_time is None:
+        return _Told("a time, in data whose events have none: of no use as it stands")
+    if not isinstance(values.dtype, pl.Datetime) and values.dtype != pl.Date:
+        return _Told(None, 'a time in text: [data.types] COLUMN = "time" reads it, and then its age may be a feature')
+    times = tables.to_utc(values, timezone="UTC", role="a time")
+    later = int((times > judge.past.event_time).sum()) / max(1, len(times) - times.null_count())
+    if later > _LATER_TIMES:
+        return _Told(f"{percent(later)} of its times lie after the event: written later, or not its past")
+    age = (judge.past.event_time - times).dt.total_seconds()
+    if judge.along is not None and judge.along.rises_or_falls(age):
+        return _Told("its age at the event only counts along with time")
+    return _Told(None)
+
+
+def _results(table: Table, past: Past, items: list[ProfiledColumn]) -> dict[str, str]:
+    """Return the numbers that are another one plus or minus the amount, with the reason."""
+    numbers = [item.name for item in items if item.dtype.is_numeric() and item.kind in {"whole", "number"}]
+    if past.amount is None or len(numbers) < 2:
+        return {}
+    money = tables.to_amount(table[past.amount], part=True).alias(past.amount)
+    return {item.after: item.words for item in find_results([table[name] for name in numbers], money, past.label)}
 
 
 def _too_wide(values: pl.Series) -> str | None:
@@ -95,40 +186,34 @@ def _useless(column: ProfiledColumn) -> str | None:
     return None
 
 
-def _never(column: ProfiledColumn) -> str | None:
-    if names.tells_outcome(column.name):
-        return "its name says that it is known only after the outcome"
-    if names.tells_decision(column.name):
-        return "its name speaks of the decision on the event, which a score has to come before"
-    if column.kind == "time":
-        return "a time beside the event's own: of no use as it stands"
-    if column.unique_share > 0.5 and column.n_unique > 1000 and column.kind == "text":
-        return "nearly every row has its own value"
-    return None
-
-
-def _suspicious(values: pl.Series, outcomes: LeakageOutcomes, along: Along | None) -> str | None:
-    found = outcomes.suspects(values)
+def _suspicious(values: pl.Series, judge: _Judge) -> str | None:
+    found = judge.outcomes.suspects(values)
     if found:
         return f"suspect, known only after the outcome? {found[0].words}"
-    if along is not None and along.rises_or_falls(values):
+    if judge.along is not None and judge.along.rises_or_falls(values):
         return "only counts along with time: its values in a later period were never seen in training"
     return None
 
 
 def _not_now(column: ProfiledColumn) -> str | None:
-    few_rows = column.n_unique * MIN_PER_CATEGORY > column.n_filled and column.n_unique > 30
-    if column.kind == "text" and (column.n_unique > MAX_CATEGORIES or few_rows):
-        return f"{column.n_unique:,} distinct values are too many for a category; --entity gives it a history"
+    if column.kind == "text" and not few_values(column, MAX_CATEGORIES):
+        return "too many distinct values for a category; --entity NAME=COLUMN gives it a history"
     party = names.party(column.name)
     is_id = party is not None and (names.is_known_party(party) or column.n_unique > MAX_CATEGORIES)
-    if is_id and column.kind in {"whole", "text"}:
-        return "an id is neither a quantity nor a category; --entity gives it a history"
+    if is_id and column.kind == "whole" and not few_values(column, MAX_CATEGORIES):
+        return "an id is neither a quantity nor a category; --entity NAME=COLUMN gives it a history"
     return None
+
+
+def few_values(column: ProfiledColumn, most: int) -> bool:
+    """Say whether a column has at most so many values, with rows enough for each."""
+    few_rows = column.n_unique * MIN_PER_CATEGORY > column.n_filled and column.n_unique > 30
+    return column.n_unique <= most and not few_rows
 
 
 def _is_category(column: ProfiledColumn) -> bool:
     if column.kind == "text":
         return True
-    words = set(names.tokens(column.name))
-    return column.kind == "whole" and column.n_unique <= MAX_CATEGORIES and bool(words & (_CODES | {"id"}))
+    party, words = names.party(column.name), set(names.tokens(column.name))
+    coded = words & (_CODES | {"id"}) or (party is not None and names.is_known_party(party))
+    return column.kind == "whole" and column.n_unique <= MAX_CATEGORIES and bool(coded)

@@ -16,16 +16,25 @@ from typing import NoReturn
 import polars as pl
 
 from fraudctl.data import tables
-from fraudctl.data.distinct import repeats
+from fraudctl.data.distinct import repeats, tally
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding
 from fraudctl.propose.profile import ProfiledColumn, Table
-from fraudctl.text.figures import number
+from fraudctl.text.figures import number, percent
 from fraudctl.text.plain import shown, shown_all
 
 MAX_ENTITIES = 5
+FEW_VALUES = 50
+"""An entity with at most as many ids may be a category of the model, too."""
+DOMINANT = 0.2
+"""Share of the events that one id of an entity may hold."""
+_RARE = 0.8
+"""Share of distinct ids from which most of them are new."""
+_RETURNS = 0.01
+_FEW_RETURNS = 20
+"""Share and number of events whose id was there before, at least."""
 ROW_NUMBER = "row-number"
 """What --event-id takes where no column names an event."""
 _OWN_ID = 3
@@ -373,7 +382,7 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
     found: dict[str, Entity] = {}
     for item in table.columns.values():
         name = names.party(item.name)
-        if name is None or item.name in excluded or not _comes_back(item) or names.tells_outcome(item.name):
+        if name is None or item.name in excluded or not _comes_back(item) or _dominated(table, item):
             continue
         name = f"{name}_id" if name in _RESERVED else name
         if name in found:
@@ -387,17 +396,28 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
 
 
 def _comes_back(column: ProfiledColumn) -> bool:
+    """Say whether ids are many and come back: in one event of a hundred at least, however rare each of them is."""
+    again = column.n_filled - column.n_unique
     return (
         column.kind in {"whole", "text"}
         and column.n_unique >= 20
-        and column.unique_share <= 0.8
+        and again >= max(_FEW_RETURNS, _RETURNS * column.n_filled)
         and column.n_null <= 0.5 * column.n_rows
     )
 
 
+def _dominated(table: Table, column: ProfiledColumn) -> bool:
+    """Say whether one id holds so many events that it is nobody's: a stand-in, or a kind and no party."""
+    return tally(table[column.name]).largest > DOMINANT * column.n_filled
+
+
 def _entity_reason(column: ProfiledColumn) -> str:
+    if column.unique_share > _RARE:
+        again = percent((column.n_filled - column.n_unique) / column.n_filled, 1)
+        return f"{column.n_unique:,} ids, most of them new; {again} of the events come back"
     per_value = column.n_filled / column.n_unique
-    return f"{column.n_unique:,} ids, {number(per_value)} events each"
+    few = "; few ids: a category of the model, too" if column.n_unique <= FEW_VALUES and column.kind == "text" else ""
+    return f"{column.n_unique:,} ids, {number(per_value)} events each{few}"
 
 
 def _best(ranked: list[tuple[int, str]]) -> list[str]:

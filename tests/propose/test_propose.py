@@ -270,9 +270,14 @@ IGNORED: dict[str, tuple[Callable[[pl.DataFrame], pl.Expr], str]] = {
     "day number": (lambda f: pl.int_range(pl.len()) // 100, "counts along with time"),
     "unique text": (lambda f: pl.format("n{}", pl.int_range(pl.len())), "its own value"),
     "list": (lambda f: pl.concat_list("age", "age"), "no feature can use"),
-    "chargeback_code": (lambda f: pl.col("age") % 7, "only after the outcome"),
-    "auth_status": (lambda f: pl.col("channel"), "decision on the event"),
-    "expiry_date": (lambda f: pl.col("created_at") + timedelta(days=900), "of no use as it stands"),
+    "is_disputed": (lambda f: pl.col("age") % 2, "a flag that is named as the outcome"),
+    "auth_status": (
+        lambda f: pl.when(pl.col("age") % 9 == 0).then(pl.lit("declined")).otherwise(pl.lit("approved")),
+        "speak of the decision",
+    ),
+    "expiry_date": (lambda f: pl.col("created_at") + timedelta(days=900), "lie after the event"),
+    "settled_amount": (lambda f: pl.when(pl.col("created_at") < START + timedelta(days=112)).then("age"), "lack it"),
+    "closing": (lambda f: pl.col("amount") * 2, "equals 'opening' + 'amount'"),
 }
 
 
@@ -280,7 +285,8 @@ IGNORED: dict[str, tuple[Callable[[pl.DataFrame], pl.Expr], str]] = {
 def test_columns_that_must_not_be_features_are_ignored(name: str) -> None:
     make, reason = IGNORED[name]
     frame = payments()
-    proposal = proposed(frame.with_columns(make(frame).alias(name)))
+    more = {"opening": pl.col("amount")} if name == "closing" else {}
+    proposal = proposed(frame.with_columns(make(frame).alias(name), **more))
     told = {item.column: item.reason for item in proposal.rest.ignored}
     assert list(told) == [name]
     assert reason in told[name]
@@ -295,7 +301,8 @@ def test_wide_categories_and_ids_without_entity_are_left_out_with_a_reason() -> 
         city=pl.Series([f"c{i}" for i in rng.integers(0, 300, N)]), seller_id=pl.Series(rng.integers(0, 3_900, N))
     )
     proposal = proposed(frame, Flags(entities=("card=card_id",)))
-    assert {item.column for item in proposal.rest.unused} == {"city", "merchant_id", "seller_id"}
+    assert {item.column for item in proposal.rest.unused} == {"city", "seller_id"}
+    assert "merchant_id" in proposal.rest.categorical  # 60 values with 66 rows each
     assert "city" in render_project(proposal)
 
 
@@ -466,3 +473,59 @@ def test_a_cell_that_two_columns_could_be_and_a_cost_with_gaps_are_left_to_the_u
     assert propose(table.lazy(), events=("x.parquet",)).costs == {}
     with_gaps = payments().with_columns(fp_cost=pl.when(pl.col("age") > 30).then(pl.col("age")))
     assert propose(with_gaps.lazy(), events=("x.parquet",)).costs == {}
+
+
+def test_a_word_in_a_name_takes_no_column_out_where_its_values_are_harmless() -> None:
+    rng = np.random.default_rng(4)
+    harmless = {
+        "marital_status": rng.choice(["single", "married", "widowed"], N),
+        "claim_type": rng.choice(["auto", "home"], N),
+        "days_since_last_chargeback": rng.integers(0, 900, N),
+        "device": rng.choice(["mobile", "desktop", "tablet"], N),
+        "response_time_ms": rng.gamma(2, 80, N), "previous_disputes": rng.integers(0, 4, N),
+        "employment_status": rng.choice(["full", "part", "none_of_it"], N), "open_claims": rng.integers(0, 5, N),
+    }  # fmt: skip
+    proposal = proposed(payments().with_columns(**{name: pl.Series(values) for name, values in harmless.items()}))
+    assert set(harmless) <= set(proposal.rest.raw)
+    assert proposal.rest.ignored == proposal.rest.unused == ()
+    assert {"marital_status", "device"} <= set(proposal.rest.categorical)
+
+
+def test_entities_are_proposed_by_what_their_ids_do() -> None:
+    rng = np.random.default_rng(8)
+    first = np.arange(N) + 10_000
+    rare = np.where(rng.random(N) < 0.04, first[0], first)  # one id of many events, all others are new
+    again = np.where(rng.random(N) < 0.04, rng.permutation(first), first)
+    half = np.where(rng.random(N) < 0.5, 7, rng.integers(100, 300, N))
+    frame = payments().with_columns(
+        cc_num=pl.col("card_id") + 4_000_000_000_000_000, device_id=pl.Series(again), wallet_id=pl.Series(half),
+        phone_no=pl.Series(first), email=pl.Series(rare),
+    ).drop("card_id")  # fmt: skip
+    proposal = proposed(frame)
+    found = {item.name: item for item in proposal.entities}
+    assert {"card", "device", "merchant"} <= set(found)
+    assert "come back" in found["device"].reason
+    assert not {"wallet", "phone"} & set(found)
+    assert len(define(parsed(proposal), frame.schema).names) == proposal.plan.n_features
+
+
+def test_a_second_time_gives_its_age_and_its_hour() -> None:
+    rng = np.random.default_rng(9)
+    frame = payments().with_columns(
+        signup_time=pl.col("created_at") - pl.Series(rng.integers(60, 9_000_000, N)) * timedelta(seconds=1),
+        policy_start=pl.col("created_at").dt.date() - timedelta(days=30),
+    )
+    proposal = proposed(frame)
+    columns = {item.name: item.sql for item in proposal.plan.columns}
+    assert {"seconds_since_signup_time", "signup_time_hour", "seconds_since_policy_start"} <= set(columns)
+    assert "policy_start_hour" not in columns
+    features = define(parsed(proposal), frame.schema)
+    assert features["seconds_since_signup_time"].dtype in {"int", "float"}
+    assert len(features.names) == proposal.plan.n_features
+
+
+def test_one_reason_is_given_once_for_a_group_of_columns() -> None:
+    frame = payments().with_columns(**{f"empty_{i}": pl.lit(None, dtype=pl.Float64) for i in range(40)})
+    text = render_project(proposed(frame))
+    assert text.count("all null") == 1
+    assert set(parsed(proposed(frame)).data.ignore) == {f"empty_{i}" for i in range(40)}

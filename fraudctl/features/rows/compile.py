@@ -166,7 +166,9 @@ class _Compiler:
             return ops.decided(a, b, by=op != "And")
         if dtype == pl.String and op == "Plus":
             return ops.strict(operator.add, self._typed(left, dtype), self._typed(right, dtype))
-        if op not in ops.ARITHMETIC or not (dtype.is_numeric()):
+        if op == "RustDivide":  # what EXTRACT(epoch ...) divides by
+            op = "Floor" if dtype.is_integer() else "Div"
+        if op not in {*ops.ARITHMETIC, "Floor"} or not (dtype.is_numeric()):
             raise _LeftToPolarsError
         return self._arithmetic(op, left, right, dtype)
 
@@ -244,6 +246,11 @@ class _Compiler:
         ):
             part, value = ops.PARTS[name], self._typed(inputs[0], self.dtype(inputs[0]))
             return lambda row: None if (at := value(row)) is None else part(at)
+        if family == "TemporalExpr" and name == {"TimeStamp": "Nanoseconds"}:
+            if self.dtype(inputs[0]) != pl.Datetime("us"):
+                raise _LeftToPolarsError
+            value = self._typed(inputs[0], self.dtype(inputs[0]))
+            return lambda row: None if (at := value(row)) is None else ops.nanoseconds(at)
         if family == "StringExpr":
             return self._text(name, inputs)
         if family == "ListExpr" and name == {"Get": True}:

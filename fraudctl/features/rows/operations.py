@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -134,8 +134,14 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
 FLOAT_OPERATIONS = {name: ARITHMETIC[name] for name in ("Plus", "Minus", "Mul", "Div", "Rem")}
 INT_OPERATIONS: dict[str, Callable[[int, int], int | None]] = {
     "Plus": operator.add, "Minus": operator.sub, "Mul": operator.mul, "IntDiv": _whole_quotient,
-    "Rem": _whole_remainder,
+    "Rem": _whole_remainder, "Floor": lambda a, b: None if b == 0 else a // b,
 }  # fmt: skip
+
+
+def nanoseconds(at: datetime) -> int:
+    """Return a time as nanoseconds since 1970; beyond 64 bits (1677 to 2262) it wraps around, as it does in Polars."""
+    found = (at - datetime(1970, 1, 1)) // timedelta(microseconds=1) * 1000
+    return (found + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def wrapped(operation: Callable[[int, int], int | None], bits: int) -> Callable[[int, int], int | None]:
@@ -239,6 +245,7 @@ PARTS: dict[Any, Callable[[datetime], int]] = {
     "Hour": lambda at: at.hour,
     "Minute": lambda at: at.minute,
     "Second": lambda at: at.second,
+    "Nanosecond": lambda at: at.microsecond * 1000,
 }
 
 # ---------------------------------------------------------------- text

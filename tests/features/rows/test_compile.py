@@ -48,7 +48,9 @@ TEXTS = [
     "trim(s)", "regexp_like(s, 'b')", "reverse(s)", "s || r", "s || '!'", "1.5", "'abc'", "true", "null", "7",
     "i * 0.5", "i + 0.1", "i * 0.1 = 0.3", "x * 1.4826 + 0.7", "(x - y) / (1.4826 * i + 0.7)", "4 * (1.4826 * x + 0.7)",
     "i * 30 / nullif(j, 0)", "x / 0 > 1", "coalesce(x / 0, 5)", "ln(0 * x) < 0", "i * 1000000000000 * j", "b + 1",
-    "length(s) > 2 and s like 'a%' or i = 3",
+    "length(s) > 2 and s like 'a%' or i = 3", "extract(epoch from event_time)",
+    "extract(epoch from event_time) - extract(epoch from timestamp '1969-06-01 00:00:01')",
+    "extract(epoch from cast(event_time as timestamp))",
 ]  # fmt: skip
 
 LEFT = {
@@ -66,7 +68,7 @@ rows = st.tuples(
     st.one_of(st.none(), st.text("abc", max_size=3)),
     st.sampled_from([True, False, None]),
     st.sampled_from([True, False, None]),
-    st.datetimes(datetime(1999, 12, 30), datetime(2027, 1, 5)),
+    st.datetimes(datetime(1960, 12, 30), datetime(2027, 1, 5)),
 )
 
 
