@@ -7,6 +7,7 @@ random, by a hash of the event id, where the project asks for that by name. It f
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from fraudctl.data.labels import known_labels, spells
 from fraudctl.data.tables import NO_TIME
 from fraudctl.errors import DataError, UsageError
 from fraudctl.text import figures
@@ -261,13 +263,29 @@ def known_blocked(frame: pl.DataFrame, *, entity: str, since: datetime, timezone
     Returns
     -------
     numpy.ndarray
-        Shape ``(n_events,)``: a fraud of the same entity value has a label_time before the event's local day began.
+        Shape ``(n_events,)``: an event of the same entity value was known as fraud just before the event's local day
+        began.
     """
     day = frame["event_time"].dt.convert_time_zone(timezone).dt.truncate("1d").dt.convert_time_zone("UTC")
-    frauds = frame.filter((pl.col("label") == 1) & (pl.col("event_time") >= since) & pl.col(entity).is_not_null())
-    known = frauds.group_by(entity).agg(pl.col("label_time").min().alias("known_at"))
-    rows = frame.select(entity, day.alias("day")).join(known, on=entity, how="left", maintain_order="left")
-    return (rows["known_at"] < rows["day"]).fill_null(value=False).to_numpy()
+    known = spells(frame).filter(pl.col("label") == 1)
+    rows = frame.select(entity, "event_time").with_row_index("row")
+    frauds = known.join(rows, on="row").filter((pl.col("event_time") >= since) & pl.col(entity).is_not_null())
+    taken_back = frauds.filter(pl.col("until").is_not_null())
+    if taken_back.is_empty():
+        first = frauds.group_by(entity).agg(pl.col("since").min().alias("known_at"))
+        found = frame.select(entity, day.alias("day")).join(first, on=entity, how="left", maintain_order="left")
+        return (found["known_at"] < found["day"]).fill_null(value=False).to_numpy()
+    steps = pl.concat([
+        frauds.select(entity, at="since", step=pl.lit(1)), taken_back.select(entity, at="until", step=pl.lit(-1)),
+    ])  # fmt: skip
+    steps = steps.group_by(entity, "at").agg(pl.col("step").sum()).sort("at")
+    steps = steps.with_columns(pl.col("step").cum_sum().over(entity).alias("n_known"))
+    asked = frame.select(entity, day.dt.cast_time_unit("us").alias("day")).with_row_index("row").sort("day")
+    found = asked.join_asof(
+        steps, left_on="day", right_on="at", by=entity, strategy="backward", allow_exact_matches=False,
+        check_sortedness=False,
+    )  # fmt: skip
+    return (found.sort("row")["n_known"].fill_null(0) > 0).to_numpy()
 
 
 def block_since(project: Project, *, as_of: datetime, split_as_of: datetime, train_from: datetime) -> datetime:
@@ -384,9 +402,6 @@ class _Layout:
     ) -> None:
         self.frame, self.project = frame, project
         self.times = frame["event_time"].to_physical().to_numpy()
-        self.label_times = frame["label_time"].to_physical().fill_null(np.iinfo(np.int64).max).to_numpy()
-        self.labels = frame["label"].fill_null(-1).to_numpy()
-        self.labelled = self.labels >= 0
         self.first = _EPOCH + timedelta(microseconds=int(self.times.min()))
         self.delay = project.data.label_delay.timedelta
         self.warnings: list[str] = []
@@ -416,7 +431,7 @@ class _Layout:
     def split(self) -> Split:
         start, end = self.train_period(self.as_of)
         train = self._known_rows(start, end, known_at=self.as_of)
-        n_fraud, n_legit = self._counts(train)
+        n_fraud, n_legit = self._counts(train, known_at=self.as_of)
         if not n_fraud or not n_legit:
             raise self._one_class("the training period", start, end, n_fraud=n_fraud, n_legit=n_legit)
         if n_fraud < FEW_FRAUDS:
@@ -432,7 +447,7 @@ class _Layout:
             )
             hint = "a later as_of, a shorter test period or more history helps"
             raise DataError(msg, hint="\n".join([*self.warnings, hint]))
-        if not any(self._counts(fold.valid)[0] for fold in folds):
+        if not any(self._counts(fold.valid, known_at=self.as_of)[0] for fold in folds):
             msg = (
                 f"no fold has a fraud to validate on: {figures.count(len(folds), 'fold')} of {_long(self.test)} before "
                 f"{self.as_of - self.delay:%Y-%m-%d}, {figures.count(n_fraud, 'fraud')} to train on. Without "
@@ -457,12 +472,16 @@ class _Layout:
         return (self.times >= _microseconds(start)) & (self.times < _microseconds(end))
 
     def _known_rows(self, start: datetime, end: datetime, *, known_at: datetime) -> NDArray[np.bool_]:
-        known = self.labelled & (self.label_times <= _microseconds(known_at))
-        rows: NDArray[np.bool_] = self._between(start, end) & known
+        rows: NDArray[np.bool_] = self._between(start, end) & (self._labels(known_at) >= 0)
         return rows
 
-    def _counts(self, rows: NDArray[np.bool_]) -> tuple[int, int]:
-        return int((self.labels[rows] == 1).sum()), int((self.labels[rows] == 0).sum())
+    @functools.cache  # noqa: B019 - lives as long as one split is laid out
+    def _labels(self, known_at: datetime) -> NDArray[np.int8]:
+        return known_labels(self.frame, known_at)
+
+    def _counts(self, rows: NDArray[np.bool_], *, known_at: datetime) -> tuple[int, int]:
+        labels = self._labels(known_at)[rows]
+        return int((labels == 1).sum()), int((labels == 0).sum())
 
     def _folds(self) -> Iterator[Fold]:
         found = [self._fold(back) for back in range(self.project.split.folds, 0, -1)]
@@ -488,7 +507,7 @@ class _Layout:
             self._warn(f"{name} is left out: it has {had} days of history, and needs {least}")
             return None
         train = self._known_rows(start, end, known_at=valid_from)
-        n_fraud, n_legit = self._counts(train)
+        n_fraud, n_legit = self._counts(train, known_at=valid_from)
         if not n_fraud or not n_legit:
             had = f"{figures.count(n_fraud, 'fraud')} and {figures.count(n_legit, 'legitimate row')}"
             self._warn(f"{name} is left out: {had} to train on")
@@ -498,7 +517,7 @@ class _Layout:
         inside, blocked = self._between(valid_from, valid_until), self._blocked(valid_from, start)
         others = inside & ~valid & ~blocked
         blocked &= valid
-        n_valid_fraud, n_valid_legit = self._counts(valid & ~blocked)
+        n_valid_fraud, n_valid_legit = self._counts(valid & ~blocked, known_at=self.as_of)
         if not n_valid_legit:
             self._warn(f"{name} is left out: no legitimate row to validate on")
             return None

@@ -53,6 +53,7 @@ def run_checks(
     *,
     place: str = "data",
     sources: Mapping[str, pl.LazyFrame | FraudctlError] | None = None,
+    verdicts: Mapping[str, pl.LazyFrame | FraudctlError] | None = None,
     used: Mapping[str, Collection[str]] | None = None,
     features: FraudctlError | None = None,
     now: datetime | None = None,
@@ -72,6 +73,8 @@ def run_checks(
         What messages call it.
     sources
         By name: each table of ``[sources]`` as `fraudctl.data.tables.scan` opens it, or why it cannot be opened.
+    verdicts
+        By name: each table of ``[labels]``, likewise.
     used
         By name: the columns of these tables that features read; None where the features cannot be defined.
     features
@@ -93,7 +96,7 @@ def run_checks(
     DataError
         Only where the files themselves cannot be read.
     """
-    data = open_data(project, raw, place=place, progress=progress)
+    data = open_data(project, raw, place=place, verdicts=verdicts, progress=progress)
     if data.n_rows == 0:
         empty = Finding("no-rows", "error", place, "the table has no rows", {"n_rows": 0})
         return CheckReport(worst_first([*missing_columns(data), empty]), 0)

@@ -8,10 +8,12 @@ from functools import cached_property
 
 import polars as pl
 
+from fraudctl.checks.label_tables import Opened, ReadTables, read_label_tables
 from fraudctl.checks.report import Finding
 from fraudctl.data import identities, tables
 from fraudctl.data.columns import Columns
 from fraudctl.data.distinct import Tally, tally
+from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent, Steps
@@ -61,6 +63,9 @@ class Data:
     event_time: pl.Series | None = None
     label: pl.Series | None = None
     label_time: pl.Series | None = None
+    verdicts: ReadTables = field(default_factory=lambda: ReadTables({}, ()))
+    changes: pl.DataFrame | None = None
+    """Of labels in tables of their own, what `fraudctl.data.labels.resolved` made of them."""
     trouble: tuple[Finding, ...] = field(default=())
     tallies: dict[str, Tally] = field(default_factory=dict)
     copies: Copies = field(default_factory=Copies)
@@ -129,6 +134,22 @@ class Data:
         return found
 
     @property
+    def label_place(self) -> str:
+        """What findings about labels name: the column, or the section with the tables."""
+        return self.project.data.label or "labels"
+
+    @property
+    def event_ids(self) -> pl.DataFrame | None:
+        """``event_id`` and ``event_time`` of all rows; None where one of them cannot be read."""
+        column = self.project.data.event_id
+        if self.event_time is None or column not in self.schema:
+            return None
+        try:
+            return pl.DataFrame([tables.to_id(self[column]).alias("event_id"), self.event_time.alias("event_time")])
+        except DataError:
+            return None
+
+    @property
     def known_until(self) -> datetime | None:
         """The latest event_time."""
         latest = None if self.event_time is None else self.event_time.max()
@@ -154,6 +175,8 @@ def role_columns(project: Project) -> dict[str, str]:
     """Give what the project file asks of the data: place in the file -> column."""
     data = project.data
     asked = {f"data.{role}": getattr(data, role) for role in tables.ROLES}
+    if project.labels.declined is not None:
+        asked["labels.declined.column"] = project.labels.declined.column
     out = {place: column for place, column in asked.items() if column is not None}
     for name, columns in id_columns(project).items():
         out |= {f"entities.{name}" + (f" ({i})" if i else ""): column for i, column in enumerate(columns)}
@@ -168,7 +191,14 @@ def id_columns(project: Project) -> dict[str, tuple[str, ...]]:
         return {name: (key.column,) for name, key in project.entities.items() if not key.made}
 
 
-def open_data(project: Project, raw: pl.LazyFrame, *, place: str, progress: Progress | None = None) -> Data:
+def open_data(
+    project: Project,
+    raw: pl.LazyFrame,
+    *,
+    place: str,
+    verdicts: Opened | None = None,
+    progress: Progress | None = None,
+) -> Data:
     """Read the role columns of a table; what cannot be read becomes a finding instead of an exception."""
     values = Columns(raw, place=place)
     schema = values.schema
@@ -190,7 +220,24 @@ def open_data(project: Project, raw: pl.LazyFrame, *, place: str, progress: Prog
     event_time = _read_time(plain, project.data.event_time, "event_time", trouble)
     label_time = _read_time(plain, project.data.label_time, "label_time", trouble, after=event_time)
     label = _read_label(plain, trouble)
-    return replace(plain, event_time=event_time, label=label, label_time=label_time, trouble=tuple(trouble))
+    found = replace(plain, event_time=event_time, label=label, label_time=label_time, trouble=tuple(trouble))
+    return _with_tables(found, verdicts) if project.labels.tables else found
+
+
+def _with_tables(data: Data, opened: Opened | None) -> Data:
+    """Return the data with labels from tables of their own, as they were known at the latest event."""
+    read = read_label_tables(data.project, opened or {})
+    events, entries, rule = data.event_ids, read.entries(), data.project.labels
+    data = replace(data, verdicts=read)
+    if events is None or entries is None or events["event_time"].null_count() or data.known_until is None:
+        return data
+    if rule.declined is not None and rule.declined.column not in data.schema:
+        return data
+    declined = None if rule.declined is None else tables.declined_rows(data.roles, data.project)
+    delay = data.project.data.label_delay.us
+    changes = resolved(events, entries, delay_us=delay, by_silence=rule.by_silence, declined=declined)
+    known = as_known(changes, data.known_until)
+    return replace(data, changes=changes, label=known["label"], label_time=known["label_time"])
 
 
 def _read_time(
@@ -211,7 +258,7 @@ def _read_time(
 
 def _read_label(data: Data, trouble: list[Finding]) -> pl.Series | None:
     column = data.project.data.label
-    if column not in data.schema:
+    if column is None or column not in data.schema:
         return None
     try:
         return tables.to_label(data[column], mapping=data.project.data.label_values)

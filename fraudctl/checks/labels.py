@@ -10,9 +10,11 @@ import polars as pl
 
 from fraudctl.checks.clock import one_class_periods
 from fraudctl.checks.data import Data
+from fraudctl.checks.label_tables import check_label_tables, delays_of
 from fraudctl.checks.report import Finding, Week, counted
 from fraudctl.data import tables
 from fraudctl.data.distinct import repeats
+from fraudctl.data.labels import CHANGES
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.power import power_of
 from fraudctl.project import Project
@@ -32,7 +34,7 @@ def check_labels(data: Data) -> Iterator[Finding]:
     label, mature = data.label, data.mature
     if label is None:
         return
-    column = data.project.data.label
+    column = data.label_place
     n_frauds, n_legit = int((label == 1).sum()), int((label == 0).sum())
     n_known = n_frauds + n_legit
     if not n_frauds or not n_legit:
@@ -76,9 +78,10 @@ def check_power(data: Data) -> Iterator[Finding]:
     arrived = times + data.project.data.label_delay.timedelta
     if data.label_time is not None:
         arrived = data.label_time.zip_with(data.label_time.is_not_null(), arrived)
-    frame = pl.DataFrame(
-        {"event_id": data[column], "event_time": times, "label": data.label, "label_time": arrived}
-    ).drop_nulls("event_time")
+    frame = pl.DataFrame({"event_id": data[column], "event_time": times, "label": data.label, "label_time": arrived})
+    if data.changes is not None:
+        frame = frame.with_columns(data.changes[CHANGES])
+    frame = frame.drop_nulls("event_time")
     rows = repeats(frame["event_id"])  # rows that repeat another are dropped when events are read
     if len(rows):
         again = rows[~frame["event_id"].gather(rows).is_first_distinct().to_numpy()]
@@ -124,12 +127,18 @@ def _delays(data: Data) -> pl.Series | None:
     """Give the delays in seconds of the outcomes that have a label_time."""
     if data.event_time is None or data.label_time is None or data.label is None:
         return None
+    if data.changes is not None:
+        events, entries = data.event_ids, data.verdicts.entries()
+        return None if events is None or entries is None else delays_of(entries, events)
     delays = (data.label_time - data.event_time).dt.total_seconds()
     return delays.filter(data.label.is_not_null() & delays.is_not_null())
 
 
 def check_label_time(data: Data) -> Iterator[Finding]:
     """Find labels before their event, labels later than the data, and a delay that does not fit what is observed."""
+    if data.project.labels.tables:
+        yield from _check_tables(data)
+        return
     column, delays = data.project.data.label_time, _delays(data)
     if column is None or delays is None or data.label is None or data.label_time is None:
         return
@@ -150,6 +159,16 @@ def check_label_time(data: Data) -> Iterator[Finding]:
         what = f"{counted(n_later, 'label')} later than the latest event: they do not count yet"
         yield Finding("label-time-later", "info", column, what, {"n_rows": n_later})
     if len(delays):
+        yield from _delay_fit(data, delays)
+
+
+def _check_tables(data: Data) -> Iterator[Finding]:
+    events, delays = data.event_ids, _delays(data)
+    if events is None or data.changes is None:
+        yield from data.verdicts.trouble
+        return
+    yield from check_label_tables(data.verdicts, events, data.changes)
+    if delays is not None and len(delays):
         yield from _delay_fit(data, delays)
 
 
@@ -195,7 +214,7 @@ def check_weeks(data: Data, found: tuple[Week, ...]) -> Iterator[Finding]:
     The usual rate is the median of the other weeks. "Surely" is five Poisson standard errors above the expected count
     with at least ten frauds, or, for less than a third, at least fifteen expected (a chance below one in a thousand).
     """
-    column = data.project.data.label
+    column = data.label_place
     odd = set() if data.event_time is None or data.label is None else _one_sided(data)
     ripe = [week for week in found if week.n_mature and week.start not in odd]
     broken = [week for week in ripe if _breaks(week, [other for other in ripe if other is not week])]

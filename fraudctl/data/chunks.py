@@ -40,8 +40,16 @@ class _Span:
     last: tuple[datetime, object]
 
 
-def spill_events(project: Project, *, columns: Collection[str], folder: Path, rows: int) -> Chunks:
+def spill_events(
+    project: Project, *, columns: Collection[str], folder: Path, rows: int, entries: pl.DataFrame | None = None
+) -> Chunks:
     """Write the project's events to chunk files of about ``rows`` rows in ``folder``.
+
+    Parameters
+    ----------
+    entries
+        What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own: label and label_time
+        are then those after the last change.
 
     Raises
     ------
@@ -52,7 +60,7 @@ def spill_events(project: Project, *, columns: Collection[str], folder: Path, ro
     raw = tables.scan(files, form=tables.form_of(project))
     wanted = list(dict.fromkeys(tables.wanted_columns(project, columns)))
     tables.require_columns(wanted, raw.collect_schema(), where=tables.place(files))
-    spans, rising = _first_pass(raw.select(wanted), project, columns, files, folder, rows)
+    spans, rising = _first_pass(raw.select(wanted), project, columns, files, folder, rows, entries)
     if not spans:
         msg = f"{tables.place(files)}: the table has no rows"
         raise DataError(msg)
@@ -71,7 +79,13 @@ def spill_events(project: Project, *, columns: Collection[str], folder: Path, ro
 
 
 def _first_pass(
-    raw: pl.LazyFrame, project: Project, columns: Collection[str], files: list[str], folder: Path, rows: int
+    raw: pl.LazyFrame,
+    project: Project,
+    columns: Collection[str],
+    files: list[str],
+    folder: Path,
+    rows: int,
+    entries: pl.DataFrame | None,
 ) -> tuple[list[_Span], bool]:
     """Write chunks in the order of the files, each sorted; say whether ids rise from row to row throughout."""
     spans: list[_Span] = []
@@ -80,7 +94,7 @@ def _first_pass(
         for batch in raw.collect_batches(chunk_size=rows, maintain_order=True):
             ids = batch[project.data.event_id]
             tables.refuse_empty_ids(ids, where=f"column {shown(project.data.event_id)}")
-            frame = tables.with_roles(batch, project, columns, part=True)
+            frame = tables.with_roles(batch, project, columns, part=True, entries=entries)
             rising = rising and tables.rising(frame["event_id"]) and (last_id is None or last_id < frame["event_id"][0])
             last_id = frame["event_id"][-1]
             frame = tables.in_order(frame)

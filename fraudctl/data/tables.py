@@ -19,6 +19,7 @@ import polars as pl
 
 from fraudctl.data import identities
 from fraudctl.data.distinct import repeats
+from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
 from fraudctl.disk.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
 from fraudctl.errors import DataError
@@ -61,7 +62,9 @@ class Events:
         Columns in this order: ``event_id``; ``event_time`` (µs UTC, never null, `NO_TIME` throughout where the data
         have none); ``amount`` (Float64, finite or null;
         only where the project declares one); ``label`` (Int8: 1, 0 or null); ``label_time`` (µs UTC, null where and
-        only where ``label`` is); one column per entity under the entity's name; the carried data columns.
+        only where ``label`` is); where labels are in tables of their own, all changes of the label
+        (`fraudctl.data.labels.CHANGES`), and label and label_time as they were known at ``known_until``; one column per
+        entity under the entity's name; the carried data columns.
         Sorted by ``event_time``, then ``event_id``.
     known_until
         The latest event_time: nothing later is known.
@@ -255,13 +258,15 @@ def load_schema(project: Project) -> pl.Schema:
     return scan(find_files(project.data.events, root=project.root), form=form_of(project)).collect_schema()
 
 
-def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
+def load_events(project: Project, *, columns: Collection[str] = (), entries: pl.DataFrame | None = None) -> Events:
     """Load the project's events with their roles, normalised as `Events` says.
 
     Parameters
     ----------
     columns
         Further data columns to carry along under their own names.
+    entries
+        What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own.
 
     Raises
     ------
@@ -270,11 +275,25 @@ def load_events(project: Project, *, columns: Collection[str] = ()) -> Events:
         times, one id with differing rows, labels beyond 1, 0 and null, a label_time before its event_time.
     """
     files = find_files(project.data.events, root=project.root)
-    return normalise(scan(files, form=form_of(project)), project=project, files=files, columns=columns)
+    raw = scan(files, form=form_of(project))
+    return normalise(raw, project=project, files=files, columns=columns, entries=entries)
 
 
-def normalise(raw: pl.LazyFrame, *, project: Project, files: Collection[str], columns: Collection[str]) -> Events:
-    """Return the columns of a raw table their roles; see `load_events`."""
+def normalise(
+    raw: pl.LazyFrame,
+    *,
+    project: Project,
+    files: Collection[str],
+    columns: Collection[str],
+    entries: pl.DataFrame | None = None,
+) -> Events:
+    """Return the columns of a raw table their roles; see `load_events`.
+
+    Parameters
+    ----------
+    entries
+        What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own.
+    """
     schema = raw.collect_schema()
     wanted = wanted_columns(project, columns)
     require_columns(wanted, schema, where=place(files))
@@ -283,10 +302,10 @@ def normalise(raw: pl.LazyFrame, *, project: Project, files: Collection[str], co
         msg = f"{place(files)}: the table has no rows"
         raise DataError(msg)
     frame, n_duplicates = drop_duplicates(frame, raw, project.data.event_id, files)
-    out = in_order(with_roles(frame, project, columns))
+    out = in_order(with_roles(frame, project, columns, entries=entries))
     check_label_times(out)
     known_until = out["event_time"][-1]
-    return Events(out, known_until, n_duplicates)
+    return Events(as_known(out, known_until), known_until, n_duplicates)
 
 
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
@@ -313,6 +332,8 @@ def wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
     """Return the raw columns behind roles, entities and carried columns."""
     data = project.data
     roles = [data.event_id, data.event_time, data.amount, data.label, data.label_time]
+    if project.labels.declined is not None:
+        roles.append(project.labels.declined.column)
     return [name for name in roles if name is not None] + [
         *identities.flat(identities.event_columns(project)),
         *map(outside, columns),
@@ -385,15 +406,21 @@ def refuse_differing(raw: pl.LazyFrame, repeated: pl.Series, event_id: str, file
         raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
 
 
-def with_roles(frame: pl.DataFrame, project: Project, columns: Collection[str], *, part: bool = False) -> pl.DataFrame:
+def with_roles(
+    frame: pl.DataFrame,
+    project: Project,
+    columns: Collection[str],
+    *,
+    part: bool = False,
+    entries: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Return the columns of a raw table, or of ``part`` of one, their roles; see `Events`."""
     data = project.data
     event_time = _event_time(frame, project)
-    label = to_label(frame[data.label], mapping=data.label_values)
-    out = [_to_id(frame[data.event_id]).alias("event_id"), event_time.alias("event_time")]
+    out = [to_id(frame[data.event_id]).alias("event_id"), event_time.alias("event_time")]
     if data.amount is not None:
         out.append(to_amount(frame[data.amount], part=part).alias("amount"))
-    out += [label.alias("label"), _label_time(frame, project, event_time, label).alias("label_time")]
+    out += _labels(frame, project, out[0], event_time, entries)
     out += _entities(frame, project, {series.name: series for series in out})
     taken = {series.name for series in out}
     out += [_plain(frame[outside(name)]).alias(name) for name in columns if name not in taken]
@@ -412,6 +439,30 @@ def _entities(frame: pl.DataFrame, project: Project, roles: Mapping[str, pl.Seri
             yield to_entity(frame[key.column]).alias(name)
 
 
+def _labels(
+    frame: pl.DataFrame, project: Project, event_id: pl.Series, event_time: pl.Series, entries: pl.DataFrame | None
+) -> list[pl.Series]:
+    """Return label and label_time, and all changes of the label where labels are in tables of their own."""
+    data = project.data
+    if data.label is not None:
+        label = to_label(frame[data.label], mapping=data.label_values)
+        return [label.alias("label"), _label_time(frame, project, event_time, label).alias("label_time")]
+    if entries is None:
+        msg = "the labels are in tables of their own, and no entries were given"
+        raise ValueError(msg)
+    events = pl.DataFrame([event_id, event_time.alias("event_time")])
+    silence, declined = project.labels.by_silence, declined_rows(frame, project)
+    return resolved(events, entries, delay_us=data.label_delay.us, by_silence=silence, declined=declined).get_columns()
+
+
+def declined_rows(frame: pl.DataFrame, project: Project) -> pl.Series | None:
+    """Return which events were declined, as ``[labels] declined`` says, never null; None where it says nothing."""
+    section = project.labels.declined
+    if section is None:
+        return None
+    return _as_text(frame[section.column]).is_in(list(section.texts)).fill_null(value=False).alias("declined")
+
+
 def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
     column = project.data.event_time
     if column is None:
@@ -423,25 +474,26 @@ def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
     return times
 
 
-def to_label(values: pl.Series, *, mapping: Mapping[str, int | None]) -> pl.Series:
-    """Normalise outcomes to Int8 1, 0 or null, through ``mapping`` (text of the value -> 1, 0, None) where given."""
+def to_label(values: pl.Series, *, mapping: Mapping[str, int | None], where: str = "[data.label_values]") -> pl.Series:
+    """Normalise outcomes to Int8 1, 0 or null, through ``mapping`` (text of the value -> 1, 0, None) where given.
+
+    ``where`` is what the place of the mapping in the project file is called.
+    """
     if mapping:
         text = _as_text(values)
         unknown = text.filter(text.is_not_null() & ~text.is_in(list(mapping)))
         if len(unknown):
-            msg = f"column {shown(values.name)} (label): {len(unknown)} values are not in [data.label_values]"
+            msg = f"column {shown(values.name)} (label): {len(unknown)} values are not in {where}"
             raise DataError(msg, hint='map every value to 1, 0 or "unknown"')
         return text.replace_strict(mapping, default=None, return_dtype=pl.Int8)
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
         msg = f"column {shown(values.name)} (label): is {values.dtype}; expected 1, 0 or null"
-        raise DataError(
-            msg, hint='map its values in [data.label_values], such as fraud = 1, legit = 0, open = "unknown"'
-        )
+        raise DataError(msg, hint=f'map its values in {where}, such as fraud = 1, legit = 0, open = "unknown"')
     numbers = values if values.dtype.is_integer() else values.cast(pl.Float64).fill_nan(None)
     odd = int(((numbers != 0) & (numbers != 1)).sum())
     if odd:
         msg = f"column {shown(values.name)} (label): {odd} of {len(values)} values are neither 1, 0 nor null"
-        raise DataError(msg, hint='map them in [data.label_values], such as 2 = "unknown"')
+        raise DataError(msg, hint=f'map them in {where}, such as 2 = "unknown"')
     return numbers.cast(pl.Int8)
 
 
@@ -476,10 +528,11 @@ def to_entity(values: pl.Series) -> pl.Series:
 
     Floats must be whole numbers that a float holds exactly.
     """
-    return exact_whole(values) if values.dtype.is_float() else _to_id(values)
+    return exact_whole(values) if values.dtype.is_float() else to_id(values)
 
 
-def _to_id(values: pl.Series) -> pl.Series:
+def to_id(values: pl.Series) -> pl.Series:
+    """Return ids as Int64 or String; nulls stay null. Raise a DataError for other types, floats among them."""
     dtype = values.dtype
     if dtype.is_integer() and dtype not in WIDE:
         return values.cast(pl.Int64)

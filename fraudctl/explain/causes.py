@@ -4,11 +4,12 @@ Owns four causes, tried in this order; the first that holds is the cause:
 
 ``label_delay``
     An earlier fraud of one of its entities had happened but its label had not arrived: ``event_time < t < label_time``
-    (and ``event_time > t - lookback``).
+    (and ``event_time > t - lookback``); where the label was changed, the first time it was known as fraud.
 ``near_miss``
     Alerted if its odds alone were `NEAR` times as high, with the slots that were left when it came.
 ``known``
-    The label of an earlier fraud of one of its entities had arrived: ``label_time`` in ``(t - lookback, t]``.
+    The label of an earlier fraud of one of its entities had arrived, ``label_time`` in ``(t - lookback, t]``, and had
+    not been taken back.
 ``first_fraud``
     None of these: nothing of its entities was known to be fraud.
 """
@@ -22,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.data.labels import spells
 from fraudctl.evaluate import Replay
 from fraudctl.explain.scene import Scene, micros
 from fraudctl.project import Project
@@ -154,7 +156,7 @@ def _total(
 def _past(events: pl.DataFrame, history: pl.DataFrame, entity: str, reach: int) -> _Past:
     """Look up the frauds of one entity before each event, some events at a time, so that few pairs are held at once."""
     key = events.select(pl.col(entity).alias("key"), pl.col("event_time").alias("t")).with_row_index("row")
-    frauds = history.filter(pl.col("label") == 1).select(pl.col(entity).alias("key"), "event_time", "label_time")
+    frauds = _fraud_spells(history, entity)
     no, never = np.zeros(len(key), dtype=bool), np.full(len(key), np.iinfo(np.int64).max)
     past = _Past(no, no.copy(), never)
     counts = key.join(frauds.group_by("key").len(), on="key", how="left", maintain_order="left")["len"].fill_null(0)
@@ -162,9 +164,22 @@ def _past(events: pl.DataFrame, history: pl.DataFrame, entity: str, reach: int) 
     for some in key.with_columns(part).partition_by("part", include_key=False):
         pairs = some.join(frauds, on="key", how="inner", nulls_equal=False).filter(pl.col("event_time") < pl.col("t"))
         row = pairs["row"].to_numpy()
-        t, at, arrived = micros(pairs["t"]), micros(pairs["event_time"]), micros(pairs["label_time"])
-        pending = (arrived > t) & (at > t - reach)
+        t, at, arrived = micros(pairs["t"]), micros(pairs["event_time"]), micros(pairs["since"])
+        over = pairs["until"].is_null().to_numpy() | (micros(pairs["until"].fill_null(pairs["t"])) > t)
+        pending = (arrived > t) & (at > t - reach) & pairs["first"].to_numpy()
         past.pending[row[pending]] = True
-        past.known[row[(arrived <= t) & (arrived > t - reach)]] = True
+        past.known[row[(arrived <= t) & (arrived > t - reach) & over]] = True
         np.minimum.at(past.wait_us, row[pending], (arrived - t)[pending])
     return past
+
+
+def _fraud_spells(history: pl.DataFrame, entity: str) -> pl.DataFrame:
+    """Return when events of an entity were known as fraud: ``key``, ``event_time``, ``since``, ``until``, ``first``.
+
+    ``first`` is true for the first such time of an event that is fraud by all that is known today.
+    """
+    known = spells(history).filter(pl.col("label") == 1)
+    known = known.with_columns(first=pl.col("row").is_first_distinct())
+    names = history.select(pl.col(entity).alias("key"), "event_time", fraud=pl.col("label") == 1).with_row_index("row")
+    found = known.join(names, on="row").with_columns(pl.col("first") & pl.col("fraud"))
+    return found.select("key", "event_time", "since", "until", "first")

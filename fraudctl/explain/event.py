@@ -17,6 +17,7 @@ import polars as pl
 
 from fraudctl.arrays import FloatArray
 from fraudctl.costs import cost_matrix, expected_cost
+from fraudctl.data.labels import as_known
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.explain.reasons import Reason, Value, give_reasons
 from fraudctl.explain.result import SCHEMA_VERSION
@@ -205,6 +206,7 @@ def _known(history: pl.DataFrame, row: dict[str, Any], entity: str) -> KnownEnti
     if value is None:
         return KnownEntity(entity, None, 0, 0, 0, ())
     past = history.filter(pl.col(entity) == value, pl.col("event_time") < t).sort("event_time", "event_id")
+    past = as_known(past, t)
     arrived = (pl.col("label_time") <= t).fill_null(value=False)
     past = past.with_columns(pl.when(arrived).then(pl.col("label")).alias(".label"))
     has_amount = "amount" in past.columns

@@ -15,6 +15,17 @@ from fraudctl.project.types import Duration
 Paths = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+def outcome_words(value: object) -> object:
+    """Return words for outcomes with "unknown" as null; raise ValueError where one means nothing of 1, 0, "unknown"."""
+    if not isinstance(value, dict):
+        return value
+    for key, item in value.items():
+        if item not in (0, 1, "unknown"):
+            msg = f'{key} is {found(item)}; expected 1, 0 or "unknown"'
+            raise ValueError(msg)
+    return {str(key): None if item == "unknown" else item for key, item in value.items()}
+
+
 class DataSection(ReadingSection):
     """The events table: its place, the roles of its columns, and the maturity of its labels."""
 
@@ -29,8 +40,9 @@ class DataSection(ReadingSection):
     only be split at random, which [split] has to say."""
     amount: str | None = None
     """Column with the amount in the project's currency; refunds are negative. Needed for costs with a `rate`."""
-    label: str
-    """Column with the outcome: 1 fraud, 0 legitimate, null unknown. Unknown is never counted as legitimate."""
+    label: str | None = None
+    """Column with the outcome: 1 fraud, 0 legitimate, null unknown. Unknown is never counted as legitimate. Needed
+    unless the labels are in tables of their own, [labels.NAME]."""
     label_values: dict[str, Literal[0, 1] | None] = Field(default_factory=dict)
     """Other encodings of the label: text of the value -> 1 or 0; a value mapped to "unknown" is null."""
     label_time: str | None = None
@@ -86,13 +98,7 @@ class DataSection(ReadingSection):
     @field_validator("label_values", mode="before")
     @classmethod
     def _unknown_is_null(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        for key, item in value.items():
-            if item not in (0, 1, "unknown"):
-                msg = f'{key} is {found(item)}; expected 1, 0 or "unknown"'
-                raise ValueError(msg)
-        return {str(key): None if item == "unknown" else item for key, item in value.items()}
+        return outcome_words(value)
 
     @field_validator("timezone")
     @classmethod

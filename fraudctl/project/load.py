@@ -25,6 +25,7 @@ from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, Ru
 from fraudctl.project.entities import EntityKey
 from fraudctl.project.evaluation import EvaluateSection, GateSection
 from fraudctl.project.features import FeaturesSection
+from fraudctl.project.labels import LabelTablesSection
 from fraudctl.project.messages import mistake
 from fraudctl.project.sources import SourceSection
 from fraudctl.project.training import SplitSection, TrainSection
@@ -50,6 +51,7 @@ class ProjectFile(Section):
     { columns = ["card1", "addr1"] }, which name it together, or { sql = "substr(card_number, 1, 6)" } of one row."""
     sources: dict[str, SourceSection] = Field(default_factory=dict)
     """Source name -> another table whose rows are used as of the event (logins, sessions, account changes)."""
+    labels: LabelTablesSection = LabelTablesSection()
     features: FeaturesSection = FeaturesSection()
     split: SplitSection = SplitSection()
     train: TrainSection = TrainSection()
@@ -161,6 +163,9 @@ def json_schema() -> JsonObject:
     gate = schema["$defs"]["GateSection"]
     gate["additionalProperties"] = {"$ref": "#/$defs/LimitSection"}
     gate["properties"].pop("metrics")
+    labels = schema["$defs"]["LabelTablesSection"]
+    labels["additionalProperties"] = {"$ref": "#/$defs/LabelTableSection"}
+    labels["properties"].pop("tables")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": FILE_NAME}
 
 
@@ -183,7 +188,10 @@ def _key_path(loc: tuple[int | str, ...]) -> str:
 
 def _is_branch(part: int | str) -> bool:
     """Pydantic adds the name of the union branch to the path; it is no key of the file."""
-    return isinstance(part, str) and (part in {"str", "int", "datetime", "date"} or "[" in part or part == "metrics")
+    return isinstance(part, str) and (part in _BRANCHES or "[" in part)
+
+
+_BRANCHES = frozenset({"str", "int", "datetime", "date", "bool", "metrics", "tables", "VerdictSection"})
 
 
 def _nearest(name: str, valid: list[str]) -> str:
@@ -237,6 +245,7 @@ def _contradictions(file: ProjectFile) -> Iterator[str]:
     for i, name in enumerate(names):
         if name in names[:i]:
             yield f"rules[{i}].name: {name!r} names another rule already"
+    yield from _labels_twice_or_never(file)
     yield from _unknown_metrics(file)
     yield from _misplaced_columns(file)
     yield from _without_time(file)
@@ -272,6 +281,23 @@ def _source_references(file: ProjectFile) -> Iterator[str]:
         for name in names:
             if name in file.entities and name not in table.entities:
                 yield f"{key}.by: [sources.{source}] has no entity {name!r}{_nearest(name, list(table.entities))}"
+
+
+def _labels_twice_or_never(file: ProjectFile) -> Iterator[str]:
+    """Yield what contradicts itself about where labels are: a column of the events, or tables of their own."""
+    labels, data = file.labels, file.data
+    if not labels.tables:
+        if data.label is None:
+            yield "data.label: missing; name the column with the outcome, or a table of labels: [labels.chargebacks]"
+        if labels != LabelTablesSection():
+            yield "labels: legit_after and declined go with tables of labels, and there is no [labels.NAME]"
+        return
+    given = [key for key, value in (("label", data.label), ("label_time", data.label_time)) if value is not None]
+    given += ["label_values"] if data.label_values else []
+    for key in given:
+        yield f"data.{key}: the labels are in [labels.{next(iter(labels.tables))}], so the events have no such column"
+    if data.event_id.row_number:
+        yield "data.event_id: a table of labels has to name events, and a row number names none outside its file"
 
 
 def _unknown_metrics(file: ProjectFile) -> Iterator[str]:
@@ -335,6 +361,7 @@ def _without_time(file: ProjectFile) -> Iterator[str]:
         "features.trend": features.trend, "features.habits": features.habits, "features.spacing": features.spacing,
         "features.decay": features.decay, "features.geo": any(section.by for section in features.geo),
         "sources": file.sources, "policy.capacity": file.policy.capacity,
+        "labels": file.labels.tables,
     }  # fmt: skip
     for key, used in histories.items():
         if used:

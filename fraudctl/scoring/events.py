@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from fraudctl.data import identities
+from fraudctl.data.labels import DECLINED
 from fraudctl.data.own import outside
 from fraudctl.data.tables import own_form, source_form
 from fraudctl.errors import DataError
@@ -96,6 +97,7 @@ class EventReader:
         roles += [(name, column, self._plain(schema.events[column])) for name, column in carried]
         roles = [(name, column, _cost(read) if name in priced else read) for name, column, read in roles]
         self._event: Fields = tuple(roles)
+        self._declined = project.labels.declined
         self._made = [
             _MadeId(name, item, schema.events, self._plain) for name, item in identities.made_ids(project).items()
         ]
@@ -182,6 +184,8 @@ class EventReader:
         event = _read(self._event, raw, "event")
         for made in self._made:
             event[made.name] = made.id_of(raw, event, "event")
+        if self._declined is not None:
+            event[DECLINED] = _json_text(raw.get(self._declined.column)) in self._declined.texts
         if strict:
             _require_short(event, self._ids, "event")
             _require_money(event, self._money, "event")
@@ -334,6 +338,15 @@ class _MadeId:
         for part, role in self._roles:
             parts[part] = row[role]
         return self._answer(parts)
+
+
+def _json_text(value: Any) -> str | None:
+    """Return a value of an event as the project file writes it: truth values as true and false, 5.0 as 5."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return None if value is None else str(value)
 
 
 def _equal(one: Any, other: Any, convert: Convert) -> bool:

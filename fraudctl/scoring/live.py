@@ -185,6 +185,7 @@ class LiveState:
                     features.source(name, {**dict.fromkeys(columns), **ids, "event_time": time})
                 features.observe({**row, **ids, "event_id": number, "event_time": time})
                 features.label(number, 1, time)
+                features.label(number, 0, time + 1)  # a label that is taken back, where labels may change
             features.observe({**row, **ids, "event_id": 0, "event_time": time - 1})  # one that comes late
 
     def check_label(self, event_id: int | str, label: int | None, label_time: int) -> None:

@@ -18,6 +18,7 @@ import polars as pl
 
 from fraudctl.data import tables
 from fraudctl.data.identities import event_columns, flat
+from fraudctl.data.labels import same_ids
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError
 from fraudctl.project import Project
@@ -77,7 +78,9 @@ def open_new(
     ]
     wanted = list(dict.fromkeys([*roles, *map(outside, carried)]))
     require_columns(found, wanted=wanted, known=schema.events, place=place)
-    outcome = [name for name in (data.label, data.label_time) if name is not None]
+    declined = project.labels.declined
+    after = (data.label, data.label_time, None if declined is None else declined.column)
+    outcome = [name for name in after if name is not None]
     _refuse_types(found, schema, [*wanted, *(name for name in outcome if name in found)], place)
     columns = [_as_trained(name, found, schema) for name in dict.fromkeys([*wanted, *outcome])]
     extra = tuple(name for name in found if name not in schema.events)
@@ -102,8 +105,20 @@ def _as_trained(name: str, found: pl.Schema, schema: DataSchema) -> pl.Expr:
     return pl.col(name).cast(expected) if expected.is_numeric() or expected == pl.String else pl.col(name)
 
 
-def events_of(history: NewTable | None, new: NewTable, project: Project, *, carried: Collection[str]) -> tables.Events:
+def events_of(
+    history: NewTable | None,
+    new: NewTable,
+    project: Project,
+    *,
+    carried: Collection[str],
+    entries: pl.DataFrame | None = None,
+) -> tables.Events:
     """Return history and new events as one normalised table.
+
+    Parameters
+    ----------
+    entries
+        What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own.
 
     Raises
     ------
@@ -112,7 +127,7 @@ def events_of(history: NewTable | None, new: NewTable, project: Project, *, carr
     """
     files = [name for part in (history, new) if part is not None for name in part.files]
     raw = raw_of(history, new, project)
-    return tables.normalise(raw, project=project, files=files, columns=carried)
+    return tables.normalise(raw, project=project, files=files, columns=carried, entries=entries)
 
 
 def raw_of(history: NewTable | None, new: NewTable, project: Project) -> pl.LazyFrame:
@@ -148,11 +163,20 @@ def first_time(new: NewTable, project: Project) -> datetime | None:
     return value if isinstance(value, datetime) else None
 
 
-def messages(new: NewTable, decider: Decider) -> Iterator[dict[str, Any]]:
+def messages(
+    new: NewTable, decider: Decider, *, entries: pl.DataFrame | None = None, after_us: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Return the events and outcomes of a table as a stream would bring them, in the order of time.
 
     An outcome comes when it arrived (its label time, or the label delay after its event), before events of that
     instant; outcomes that arrive after the last event do not come.
+
+    Parameters
+    ----------
+    entries
+        What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own.
+    after_us
+        Of events that are not in the table, only entries known later than this come.
     """
     project, data = decider.project, decider.project.data
     frame = tables.collect(_timed(new, project), files=new.files)
@@ -161,9 +185,12 @@ def messages(new: NewTable, decider: Decider) -> Iterator[dict[str, Any]]:
     ids = tables.to_entity(frame[data.event_id]).alias(".id")
     at = frame[time_column(project)].alias(".at")
     frame = frame.with_columns(ids, at).sort(".at", ".id")
-    outcomes = iter(_outcomes(frame, project))
+    found = _outcomes(frame, project) if entries is None else _entry_messages(frame, entries, after_us)
+    outcomes = iter(found)
     outcome = next(outcomes, None)
-    events = frame.select(".at", *decider.reader.columns)
+    declined = project.labels.declined
+    more = [] if declined is None else [declined.column]
+    events = frame.select(".at", *dict.fromkeys([*decider.reader.columns, *more]))
     for row in events.iter_rows(named=True):
         now = row.pop(".at")
         while outcome is not None and outcome[0] <= now:
@@ -175,6 +202,8 @@ def messages(new: NewTable, decider: Decider) -> Iterator[dict[str, Any]]:
 def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dict[str, Any]]]:
     """Return the outcomes in a table by the time at which they arrived."""
     data = project.data
+    if data.label is None:
+        return []
     label = tables.to_label(frame[data.label], mapping=data.label_values)
     arrived = frame[".at"] + data.label_delay.timedelta
     if data.label_time is not None:
@@ -184,6 +213,20 @@ def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dic
     return [
         (at, {"type": "label", "event_id": event_id, "label": _as_json(value), "label_time": at.isoformat()})
         for event_id, value, at in known.sort("at", "id").iter_rows()
+    ]
+
+
+def _entry_messages(
+    frame: pl.DataFrame, entries: pl.DataFrame, after_us: int | None
+) -> list[tuple[datetime, dict[str, Any]]]:
+    """Give entries of tables of labels by the time at which they were known."""
+    known = entries.with_columns(same_ids(entries["event_id"], frame.schema[".id"])).drop_nulls("event_id")
+    inside = pl.col("event_id").is_in(frame[".id"].implode())
+    if after_us is not None:
+        inside |= pl.col("time").dt.epoch("us") > after_us
+    return [
+        (at, {"type": "label", "event_id": event_id, "label": label, "label_time": at.isoformat()})
+        for event_id, at, label in known.filter(inside).sort("time", "event_id", "label").iter_rows()
     ]
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, cross_calibrated, log_odds
+from fraudctl.data.labels import CHANGES, as_known, known_labels
 from fraudctl.data.tables import NO_TIME, known_time
 from fraudctl.errors import DataError
 from fraudctl.train.baselines import CHAMPION, BaselineRows, baseline_scores
@@ -201,6 +202,7 @@ class _Job:
     champion: ChampionModel | None = None
 
     def __post_init__(self) -> None:
+        self.table = as_known(self.table, self.split.as_of)
         self.settings = self.project.train
         self.objective = make_objective(self.project)
         self.weight = event_weights(self.table, self.project)
@@ -219,7 +221,7 @@ class _Job:
         n_trees = max(1, int(np.median(trees)))
         growing = self._growing(1, n_trees, what="model")
         model = average_models(
-            self._fit(final_columns, self.split.train, tuned.params, growing, number=0, iterations=n_trees)
+            self._fit(final_columns, self.split.train, tuned.params, growing, None, iterations=n_trees)
         )
         growing.end()
         self.progress.stage("calibrating")
@@ -267,36 +269,42 @@ class _Job:
     def _rehearse(self, fold: Fold) -> Rehearsal:
         """Sample a fold and quantise it once for all trials."""
         columns = self._columns(fold.train)
-        share = self._share(fold.train, self.settings.keep_negatives)
-        sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0])
-        stop, _ = self._sample(fold.valid, kept, [self.seed, fold.number, 1])
-        train = quantize(self._pool(columns, sampled))
-        return Rehearsal(train, self._pool(columns, stop), self._pool(columns, fold.valid), self._judged(fold), kept)
+        label = self._known(fold)
+        share = self._share(fold.train, self.settings.keep_negatives, label)
+        sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0], label)
+        stop, _ = self._sample(fold.valid, kept, [self.seed, fold.number, 1], self._known())
+        train = quantize(self._pool(columns, sampled, label))
+        stopping, valid = (self._pool(columns, rows, self._known()) for rows in (stop, fold.valid))
+        return Rehearsal(train, stopping, valid, self._judged(fold), kept)
 
-    def _legit(self, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.flatnonzero(rows & (self.table["label"] == 0).fill_null(value=False).to_numpy())
+    def _known(self, fold: Fold | None = None) -> pl.Series:
+        """Return the label of each event as a fold's model may know it; of no fold, as the final model may."""
+        if fold is None or CHANGES not in self.table.columns:
+            return self.table["label"]
+        known = pl.Series("label", known_labels(self.table, fold.as_of))
+        return known.set(known < 0, None)
 
-    def _share(self, rows: NDArray[np.bool_], wanted: float) -> float:
+    def _share(self, rows: NDArray[np.bool_], wanted: float, label: pl.Series) -> float:
         """Return the share of the legitimate rows to keep, where `LEAST_NEGATIVES` are kept at least."""
-        return min(1.0, max(wanted, LEAST_NEGATIVES / max(1, len(self._legit(rows)))))
+        return min(1.0, max(wanted, LEAST_NEGATIVES / max(1, len(_rows_of(rows, label, 0)))))
 
-    def _sample(self, rows: NDArray[np.bool_], share: float, seeds: Sequence[int]) -> tuple[NDArray[np.bool_], float]:
+    def _sample(
+        self, rows: NDArray[np.bool_], share: float, seeds: Sequence[int], label: pl.Series
+    ) -> tuple[NDArray[np.bool_], float]:
         """Keep all frauds and a share of the legitimate rows; gives the mask and the share that was kept."""
         if share == 1.0:
             return rows, 1.0
-        legit = self._legit(rows)
+        legit = _rows_of(rows, label, 0)
         n_keep = max(1, round(share * len(legit)))
         kept = np.random.default_rng(list(seeds)).permutation(legit)[:n_keep]
-        sampled = rows & (self.table["label"] == 1).fill_null(value=False).to_numpy()
+        sampled = np.zeros(len(rows), dtype=np.bool_)
+        sampled[_rows_of(rows, label, 1)] = True
         sampled[kept] = True
         return sampled, n_keep / len(legit)
 
-    def _pool(self, columns: ModelColumns, rows: NDArray[np.bool_]) -> Any:
+    def _pool(self, columns: ModelColumns, rows: NDArray[np.bool_], label: pl.Series) -> Any:
         weight = None if self.weight is None else self.weight[rows]
-        return make_pool(columns, self.table, rows=rows, label=self._labels(rows), weight=weight)
-
-    def _labels(self, rows: NDArray[np.bool_]) -> NDArray[np.int8]:
-        return self.table["label"].filter(rows).to_numpy()
+        return make_pool(columns, self.table, rows=rows, label=label.filter(rows).to_numpy(), weight=weight)
 
     def _judged(self, fold: Fold) -> FoldRows:
         matrix = self.objective.matrix
@@ -312,21 +320,22 @@ class _Job:
         rows: NDArray[np.bool_],
         params: dict[str, float],
         growing: Growing,
+        fold: Fold | None,
         *,
-        number: int,
         iterations: int,
         stop: Any = None,
     ) -> list[CatBoost]:
-        """Fit the models of one recipe for fold ``number`` (0: the final model), log-odds corrected for sampling."""
-        share = self._share(rows, self.settings.fit_negatives)
+        """Fit the models of one recipe for a fold (None: the final model), log-odds corrected for sampling."""
+        number, label = 0 if fold is None else fold.number, self._known(fold)
+        share = self._share(rows, self.settings.fit_negatives, label)
         alike = share == 1.0 or bool(columns.categorical)
         models: list[CatBoost] = []
         first = pool = None
         for i, seed in enumerate(member_seeds(self.seed, self.settings.models)):
             growing.begin("reading the rows")
             if pool is None or not alike:
-                sampled, kept = self._sample(rows, share, [self.seed, number, 2, i])
-                pool = quantize(self._pool(columns, sampled), like=first)
+                sampled, kept = self._sample(rows, share, [self.seed, number, 2, i], label)
+                pool = quantize(self._pool(columns, sampled, label), like=first)
                 first = first or pool
             model = fit_model(
                 pool, params, settings=self.settings, iterations=iterations, seed=seed, valid=stop, watch=growing.tree
@@ -343,12 +352,13 @@ class _Job:
     def _fit_fold(self, fold: Fold, params: dict[str, float], growing: Growing) -> tuple[list[CatBoost], Pool]:
         """Fit a fold, stopping early on validation rows sampled likewise; gives the pool of all of these besides."""
         columns = self._columns(fold.train)
-        valid = self._pool(columns, fold.valid)
-        share = self._share(fold.train, self.settings.fit_negatives)
-        sampled, kept = self._sample(fold.valid, share, [self.seed, fold.number, 3])
-        stop = valid if kept == 1.0 else self._pool(columns, sampled)
+        known = self._known()
+        valid = self._pool(columns, fold.valid, known)
+        share = self._share(fold.train, self.settings.fit_negatives, self._known(fold))
+        sampled, kept = self._sample(fold.valid, share, [self.seed, fold.number, 3], known)
+        stop = valid if kept == 1.0 else self._pool(columns, sampled, known)
         iterations = self.settings.iterations
-        models = self._fit(columns, fold.train, params, growing, number=fold.number, iterations=iterations, stop=stop)
+        models = self._fit(columns, fold.train, params, growing, fold, iterations=iterations, stop=stop)
         return models, valid
 
     def _fit_folds(
@@ -417,12 +427,14 @@ class _Job:
 
     def _baseline_scores(self, fold: Fold) -> dict[str, NDArray[np.float64]]:
         columns = self._columns(fold.train)
-        share = self._share(fold.train, self.settings.keep_negatives)
-        sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0])
+        label = self._known(fold)
+        share = self._share(fold.train, self.settings.keep_negatives, label)
+        sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0], label)
         weight = np.ones(int(sampled.sum())) if self.weight is None else self.weight[sampled]
         amount = [name for name in ("amount",) if name in self.table.columns]
         table = self.table.select(list(dict.fromkeys(["label", *amount, *columns.names])))
-        found = baseline_scores(BaselineRows(table.filter(sampled), weight, kept, table.filter(fold.valid), columns))
+        train = table.with_columns(label.alias("label")).filter(sampled)
+        found = baseline_scores(BaselineRows(train, weight, kept, table.filter(fold.valid), columns))
         if self.champion is not None and NO_TIME != fold.as_of >= self.champion.as_of:
             found[CHAMPION] = log_odds(predict(self.champion, self.table.filter(fold.valid))[1])
         return found
@@ -447,7 +459,7 @@ class _Job:
         return choose_calibrator(rows["label"].to_numpy(), y_score, rows["fold"].to_numpy(), weight=weight)
 
     def _calibration_report(self, choice: CalibrationChoice) -> CalibrationReport:
-        y_true = np.concatenate([self._labels(fold.valid) for fold in self.split.folds])
+        y_true = np.concatenate([self._known().filter(fold.valid).to_numpy() for fold in self.split.folds])
         return calibration_report(y_true, choice.y_prob, seed=self.seed, weight=self._fold_weight())
 
     def _fold_weight(self) -> NDArray[np.float64] | None:
@@ -518,6 +530,8 @@ class _Job:
         used = np.logical_or.reduce([fold.train | fold.valid for fold in self.split.folds])
         digest.update(self.table.select(columns).filter(used).hash_rows(seed=0).to_numpy().tobytes())
         digest.update(b"" if self.weight is None else self.weight[used].tobytes())
+        for fold in self.split.folds if CHANGES in self.table.columns else ():
+            digest.update(self._known(fold).filter(fold.train).to_numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def _summary(
@@ -529,10 +543,10 @@ class _Job:
         choice: CalibrationChoice,
     ) -> TrainingSummary:
         folds = tuple(
-            _fold_summary(fold, self.objective, self._judged(fold), self.table, score, best)
+            _fold_summary(fold, self.objective, self._judged(fold), self._known(fold), self._known(), score, best)
             for fold, score, best in zip(self.split.folds, scores, trees, strict=True)
         )
-        labels = self._labels(self.split.train)
+        labels = self._known().filter(self.split.train).to_numpy()
         return TrainingSummary(
             as_of=known_time(self.split.as_of),
             train=RowCounts(
@@ -546,7 +560,7 @@ class _Job:
             tuning=tuned.summary,
             params=tuned.params,
             models=self.settings.models,
-            fit_negatives=self._share(self.split.train, self.settings.fit_negatives),
+            fit_negatives=self._share(self.split.train, self.settings.fit_negatives, self._known()),
             trees=n_trees,
             calibration=CalibrationSummary(
                 choice.calibrator.method,
@@ -558,6 +572,11 @@ class _Job:
             warnings=tuple(self.warnings),
             out_of_range=self.out_of_range,
         )
+
+
+def _rows_of(rows: NDArray[np.bool_], label: pl.Series, outcome: int) -> NDArray[np.int64]:
+    """Return those of some rows whose label is ``outcome``."""
+    return np.flatnonzero(rows & (label == outcome).fill_null(value=False).to_numpy())
 
 
 def _others(fold: Fold) -> NDArray[np.bool_]:
@@ -577,9 +596,15 @@ def _like(rows: pl.DataFrame, others: pl.DataFrame) -> NDArray[np.int64]:
 
 
 def _fold_summary(
-    fold: Fold, objective: Objective, judged: FoldRows, table: pl.DataFrame, y_score: NDArray[np.float64], best: int
+    fold: Fold,
+    objective: Objective,
+    judged: FoldRows,
+    trained: pl.Series,
+    known: pl.Series,
+    y_score: NDArray[np.float64],
+    best: int,
 ) -> FoldSummary:
-    train, valid = table["label"].filter(fold.train), table["label"].filter(fold.valid)
+    train, valid = trained.filter(fold.train), known.filter(fold.valid)
     value = objective.value(judged, y_score) if judged.has_both_classes else None
     times = [known_time(item) for item in (fold.train_from, fold.train_until, fold.valid_from, fold.valid_until)]
     return FoldSummary(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fraudctl.errors import FraudctlError
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.checks import CheckReport
+    from fraudctl.normal.form import Form
 
 
 def check_data(project: Project, *, now: datetime | None = None, progress: Progress | None = None) -> CheckReport:
@@ -42,7 +45,7 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
     with tables.explained(files):
         raw = hold(tables.scan(files, form=tables.form_of(project)), files=files)
         return run_checks(
-            project, raw, place=place, sources=sources, used=used, features=wrong,
+            project, raw, place=place, sources=sources, verdicts=_open_labels(project), used=used, features=wrong,
             now=now, left_out=tables.left_out(files), behind=tables.left_behind(project.data.events, root=project.root),
             progress=progress,
         )  # fmt: skip
@@ -52,17 +55,37 @@ def _open_sources(project: Project) -> dict[str, pl.LazyFrame | FraudctlError]:
     """Open each table of ``[sources]``, or say why it cannot be."""
     from fraudctl.data import tables
 
-    out: dict[str, pl.LazyFrame | FraudctlError] = {}
-    for name, section in project.sources.items():
-        try:
-            files = tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
-            with tables.explained(files):
-                raw = tables.scan(files, form=tables.form_of_source(project, name))
-                raw.collect_schema()
-            out[name] = raw
-        except FraudctlError as error:
-            out[name] = error
-    return out
+    return {
+        name: _opened(
+            project, section.events, f"[sources.{name}] events", partial(tables.form_of_source, project, name)
+        )
+        for name, section in project.sources.items()
+    }
+
+
+def _open_labels(project: Project) -> dict[str, pl.LazyFrame | FraudctlError]:
+    """Open each table of ``[labels]``, or say why it cannot be."""
+    from fraudctl.data.entries import form_of_labels
+
+    return {
+        name: _opened(project, section.events, f"[labels.{name}] events", partial(form_of_labels, project, name))
+        for name, section in project.labels.tables.items()
+    }
+
+
+def _opened(
+    project: Project, events: str | tuple[str, ...], what: str, form: Callable[[], Form]
+) -> pl.LazyFrame | FraudctlError:
+    from fraudctl.data import tables
+
+    try:
+        files = tables.find_files(events, root=project.root, what=what)
+        with tables.explained(files):
+            raw = tables.scan(files, form=form())
+            raw.collect_schema()
+    except FraudctlError as error:
+        return error
+    return raw
 
 
 def _defined(project: Project) -> tuple[dict[str, list[str]] | None, FraudctlError | None]:

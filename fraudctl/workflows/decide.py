@@ -397,10 +397,11 @@ class Decisions:
         """Return the events with a rival's own features and columns; roles and labels stay the leading model's."""
         if self.bundle is None or bundle.version == self.bundle.version:
             return events
+        from fraudctl.data.labels import CHANGES
         from fraudctl.data.tables import ROLES
 
         table = table_as_of(bundle, self.present, progress=self.progress).frame
-        kept = [name for name in (*ROLES, *self.project.entities) if name in events.columns]
+        kept = [name for name in (*ROLES, CHANGES, *self.project.entities) if name in events.columns]
         strangers = events.join(table, on="event_id", how="anti").height
         if strangers:
             msg = (

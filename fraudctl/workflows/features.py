@@ -81,9 +81,10 @@ class FeatureTable:
     @cached_property
     def spine(self) -> pl.DataFrame:
         """Roles and entities of every event: enough to say which rows are wanted."""
+        from fraudctl.data.labels import CHANGES
         from fraudctl.data.tables import ROLES
 
-        names = [name for name in dict.fromkeys([*ROLES, *self.features.entities]) if name in self.columns]
+        names = [name for name in dict.fromkeys([*ROLES, CHANGES, *self.features.entities]) if name in self.columns]
         return self.frame.select(names) if self._in_memory else self._read(names)
 
     @cached_property
@@ -144,7 +145,7 @@ class BuildPlan:
     carried
         Data columns that travel along.
     fingerprint
-        SHA-256 of the events' files, and of the sources' where there are any.
+        SHA-256 of the events' files, and of those of other tables and of labels where there are any.
     definitions
         Where all of it comes from.
     """
@@ -166,13 +167,17 @@ class BuildPlan:
             "carried": self.carried,
             "fingerprint": self.fingerprint,
         }
+        if self.project.labels.tables:
+            settings["labels"] = self.project.labels.model_dump(
+                mode="json", exclude={"tables": {"__all__": {"events"}}}
+            )
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def load(self) -> Events:
         """Load the events with every column that travels along."""
         from fraudctl.data import tables
 
-        return tables.load_events(self.project, columns=self.carried)
+        return tables.load_events(self.project, columns=self.carried, entries=self.definitions.load_entries())
 
     def load_sources(self) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised."""
@@ -188,6 +193,14 @@ class Definitions:
     carried: list[str]
     files: list[str]
     beside: dict[str, list[str]]
+    verdicts: dict[str, list[str]]
+    """Files of each table of labels."""
+
+    def load_entries(self) -> pl.DataFrame | None:
+        """Load the entries of the tables of labels; None where labels are a column."""
+        from fraudctl.data.entries import load_entries
+
+        return load_entries(self.project, self.verdicts)
 
     def load_sources(self) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised."""
@@ -218,6 +231,7 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
         Files that are missing or unreadable; definitions that do not fit the data.
     """
     from fraudctl.data import tables
+    from fraudctl.data.entries import label_files
     from fraudctl.features.meaning.definition import SourceTable, define
 
     files = tables.find_files(project.data.events, root=project.root)
@@ -233,7 +247,8 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
         for name, found in beside.items()
     }
     features = define(project, schema, sources=others)
-    return Definitions(project, features, carried_columns(project, features, schema, also=also), files, beside)
+    carried = carried_columns(project, features, schema, also=also)
+    return Definitions(project, features, carried, files, beside, label_files(project))
 
 
 def plan_features(
@@ -257,7 +272,8 @@ def plan_features(
     take = fingerprint or tables.fingerprint
     prints = [take(found.files)]
     prints += [take(found.beside[name]) for name in sorted(found.beside)]
-    joined = prints[0] if not found.beside else hashlib.sha256("".join(prints).encode()).hexdigest()
+    prints += [take(found.verdicts[name]) for name in sorted(found.verdicts)]
+    joined = prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
     return BuildPlan(project, found.features, found.carried, joined, found)
 
 
@@ -433,6 +449,7 @@ def rows_of(path: Path) -> int:
 def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
     from fraudctl.data import outputs, tables
     from fraudctl.data.chunks import spill_events, write_chunks
+    from fraudctl.data.labels import as_known
     from fraudctl.disk.files import temporary_folder
     from fraudctl.disk.kept import keep
     from fraudctl.features.batch.spilled import Spilled, limits
@@ -441,7 +458,8 @@ def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progres
     outputs.require_writable(place)
     with temporary_folder(place.parent, "parts") as folder:
         progress.stage("Reading events into parts")
-        chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows)
+        entries = plan.definitions.load_entries()
+        chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows, entries=entries)
         progress.stage(f"Building {len(plan.features.names)} features for {sum(chunks.heights):,} events in parts")
         spilled = Spilled(
             chunks.files, chunks.heights, plan.features, plan.project.data.timezone, plan.load_sources(), folder, sizes,
@@ -453,7 +471,7 @@ def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progres
         def pieces() -> Iterator[pl.DataFrame]:
             done = 0
             for piece in spilled.table():
-                yield piece
+                yield as_known(piece, chunks.known_until)
                 done += piece.height
                 pace("written", done, sum(chunks.heights))
 
@@ -570,15 +588,16 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
     import polars as pl
 
     from fraudctl.data import outputs
+    from fraudctl.data.labels import CHANGES
     from fraudctl.data.own import outside
 
     names = table.features.names
-    taken = [name for name in names if outside(name) != name]
-    if table.path is not None and (isinstance(table, FeatureFile) or table.timed) and not taken:
+    changed = any(outside(name) != name for name in names) or table.features.labels is not None
+    if table.path is not None and (isinstance(table, FeatureFile) or table.timed) and not changed:
         outputs.copy_file(table.path, path)
     elif table.path is not None and (isinstance(table, FeatureFile) or table.timed):
         with outputs.whole_file(path) as temporary:
-            pl.scan_parquet(table.path).rename(outside).sink_parquet(temporary)
+            pl.scan_parquet(table.path).drop(CHANGES, strict=False).rename(outside).sink_parquet(temporary)
     elif isinstance(table, FeatureTable):
         stand_ins = [] if table.timed else ["event_time", "label_time"]
         outputs.write_parquet(table.frame.drop(stand_ins).rename(outside), path)

@@ -101,14 +101,17 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     since_us = round(asked.timestamp() * 1_000_000)
     with loading():
         found = load_definitions(project)
-        sources = found.load_sources()
-        read = _read(found, sources, since_us, progress)
+        sources, entries = found.load_sources(), found.load_entries()
+        read = _read(found, sources, entries, since_us, progress)
         engine = engine_after(read.past, read.fresh, found.features, timezone=project.data.timezone, sources=sources)
     progress.stage(f"Building {len(found.features.names)} features for {read.fresh.height:,} events")
     table = extend(engine, read.fresh)
     names = [name for name in read.fresh.columns if name not in set(found.features.names)] + found.features.names
     wanted = table.filter(_at_or_after(since_us)).select(names)
-    rows_kept = read.past.events.height if read.before_us == since_us else _keep(found, sources, read, table, since_us)
+    if read.before_us == since_us:
+        rows_kept = read.past.events.height
+    else:
+        rows_kept = _keep(found, sources, entries, read, table, since_us)
     return Increment(wanted, found.features.names, asked.astimezone(UTC), rows_kept, read.reason)
 
 
@@ -134,11 +137,13 @@ def _at_or_after(since_us: int) -> pl.Expr:
 
 def _state_columns(found: Definitions) -> list[str]:
     """Return what the state has to hold: roles, entities, columns that are read, and remembered features."""
+    from fraudctl.data.labels import CHANGES
     from fraudctl.features.batch.increment import remembered
     from fraudctl.workflows.features import tables_roles
 
     roles = tables_roles(found.project) - (set() if found.project.data.amount else {"amount"})
-    return list(dict.fromkeys([*sorted(roles), *found.carried, *remembered(found.features)]))
+    changes = [CHANGES] if found.features.labels is not None else []
+    return list(dict.fromkeys([*sorted(roles), *changes, *found.carried, *remembered(found.features)]))
 
 
 def _place(project: Project, found: Definitions) -> Path:
@@ -191,7 +196,13 @@ def _unchanged(name: str, noted: dict[str, Any]) -> bool:
     return bool(tables.fingerprint([name]) == noted["sha256"])
 
 
-def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int, progress: Progress) -> _Read:
+def _read(
+    found: Definitions,
+    sources: Mapping[str, pl.DataFrame],
+    entries: pl.DataFrame | None,
+    since_us: int,
+    progress: Progress,
+) -> _Read:
     """Read the state and what is new, or, where no state fits, everything."""
     from fraudctl.features.batch.engine import Dropped
     from fraudctl.features.batch.increment import Past
@@ -206,13 +217,15 @@ def _read(found: Definitions, sources: Mapping[str, pl.DataFrame], since_us: int
         if reason is None:
             past = state.past()
             # where no file can hold a new event, one is read for its columns alone
-            events = _events(found, files) if files else _events(found, found.files[:1]).clear()
+            events = _events(found, files, entries) if files else _events(found, found.files[:1], entries).clear()
             after = events.filter(_at_or_after(state.before_us))
             _refuse_repeated(after, past, found.project)
-            return _Read(past, after, noted, None, state.before_us)
+            reason = _relabelled(state, entries, after)
+            if reason is None:
+                return _Read(past, after, noted, None, state.before_us)
     progress.stage("Reading all events")
     progress.warn(f"no state fits ({reason}): all features are built again, and a new state is kept")
-    events = _events(found, found.files)
+    events = _events(found, found.files, entries)
     noted, _ = _noted(found, None, found.files)
     return _Read(Past(events.clear(), Dropped()), events, noted, reason, None)
 
@@ -256,11 +269,29 @@ def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
         raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
 
 
-def _events(found: Definitions, files: list[str]) -> pl.DataFrame:
+def _events(found: Definitions, files: list[str], entries: pl.DataFrame | None) -> pl.DataFrame:
     from fraudctl.data import tables
 
     raw = tables.scan(files, form=tables.form_of(found.project))
-    return tables.normalise(raw, project=found.project, files=files, columns=found.carried).frame
+    return tables.normalise(raw, project=found.project, files=files, columns=found.carried, entries=entries).frame
+
+
+def _label_digest(entries: pl.DataFrame | None, after: pl.DataFrame) -> str | None:
+    """Give a digest of the entries of all other events than these; None where labels are a column of the events."""
+    from fraudctl.data.labels import same_ids
+
+    if entries is None:
+        return None
+    ids = same_ids(entries["event_id"], after.schema["event_id"])
+    earlier = entries.with_columns(ids).join(after.select("event_id"), on="event_id", how="anti")
+    rows = earlier.sort("event_id", "time", "label").hash_rows(seed=0).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()
+
+
+def _relabelled(state: _State, entries: pl.DataFrame | None, after: pl.DataFrame) -> str | None:
+    """Say that labels of the events before a state are no longer those that it was made from, if so."""
+    same = _label_digest(entries, after) == state.facts.get("labels")
+    return None if same else "tables of [labels] say something else of earlier events now"
 
 
 def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:
@@ -284,7 +315,12 @@ def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[
 
 
 def _keep(
-    found: Definitions, sources: Mapping[str, pl.DataFrame], read: _Read, table: pl.DataFrame, since_us: int
+    found: Definitions,
+    sources: Mapping[str, pl.DataFrame],
+    entries: pl.DataFrame | None,
+    read: _Read,
+    table: pl.DataFrame,
+    since_us: int,
 ) -> int:
     """Write the state for a date, and give the number of events that it holds."""
     import polars as pl
@@ -293,11 +329,19 @@ def _keep(
 
     everything = pl.concat([read.past.events, table.filter(~_at_or_after(since_us))], how="diagonal_relaxed")
     past = kept(Past(everything.select(_state_columns(found)), read.past.dropped), found.features, before_us=since_us)
-    _write(found, past, since_us, read.files, _digests(found, sources, since_us))
+    labels = _label_digest(entries, table.filter(_at_or_after(since_us)))
+    _write(found, past, since_us, read.files, _digests(found, sources, since_us), labels)
     return past.events.height
 
 
-def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any], digests: dict[str, str]) -> None:
+def _write(
+    found: Definitions,
+    past: Past,
+    before_us: int,
+    files: dict[str, Any],
+    digests: dict[str, str],
+    labels: str | None,
+) -> None:
     """Write the state, the facts last, and remove those of other definitions."""
     from fraudctl.data import outputs
     from fraudctl.disk.kept import keep
@@ -305,7 +349,7 @@ def _write(found: Definitions, past: Past, before_us: int, files: dict[str, Any]
     place = _place(found.project, found)
     facts = {
         "before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files,
-        "sources": digests,
+        "sources": digests, **({} if labels is None else {"labels": labels}),
     }  # fmt: skip
     keep(place, write=lambda path: outputs.write_arrow(past.events, path), facts=lambda: facts)
     for other in place.parent.iterdir():

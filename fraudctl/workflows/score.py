@@ -66,20 +66,40 @@ class Model:
         DataError
             A table that the model uses is neither given nor known from the project.
         """
-        used = list(self.decider.features.sources)
+        used, verdicts = list(self.decider.features.sources), list(self.decider.project.labels.tables)
         for name in given:
-            if name not in used:
-                msg = f"--source {name}: the model uses no source of that name; it uses {', '.join(used) or 'none'}"
+            if name not in used and name not in verdicts:
+                told = ", ".join([*used, *verdicts]) or "none"
+                msg = f"--source {name}: the model uses no source of that name; it uses {told}"
                 raise UsageError(msg)
         return {name: self._source_path(name, given) for name in used}
+
+    def label_paths(self, given: Mapping[str, Sequence[str | Path]]) -> dict[str, tuple[str, ...]]:
+        """Give where the tables of labels are, as `source_paths` does; none where labels are a column.
+
+        Raises
+        ------
+        DataError
+            A table is neither given nor known from the project.
+        """
+        return {name: self._source_path(name, given) for name in self.decider.project.labels.tables}
+
+    def knows_labels(self, given: Mapping[str, Sequence[str | Path]]) -> bool:
+        """Say whether it is known where every table of labels is."""
+        known = {*given, *(() if self.project is None else self.project.labels.tables)}
+        return known.issuperset(self.decider.project.labels.tables)
 
     def _source_path(self, name: str, given: Mapping[str, Sequence[str | Path]]) -> tuple[str, ...]:
         if name in given:
             return tuple(str(Path(path).resolve()) for path in given[name])
-        if self.project is None or name not in self.project.sources:
-            msg = f"the model uses the source {name!r}, and it is not known where its rows are"
+        known = self.project
+        places = {} if known is None else {name: table.events for name, table in known.sources.items()}
+        places |= {} if known is None else {name: table.events for name, table in known.labels.tables.items()}
+        if self.project is None or name not in places:
+            what = "table of labels" if name in self.decider.project.labels.tables else "source"
+            msg = f"the model uses the {what} {name!r}, and it is not known where its rows are"
             raise DataError(msg, hint=f"give them with --source {name}=FILE")
-        events, root = self.project.sources[name].events, self.project.root
+        events, root = places[name], self.project.root
         return tuple(str(root / text) if "://" not in text else text for text in _tuple(events))
 
 
@@ -195,13 +215,15 @@ def score_files(
     _tell_extra(new, progress)
     progress.stage("Reading events")
     work = _Work(decider, read_sources(model, sources or {}), progress)
+    entries = read_entries(model, sources or {})
     ids = None if before is None else ids_of(new, decider.project)
     with temporary_folder(output.parent, f".{output.name}") if memory is not None else nullcontext(None) as place:
         if memory is None or place is None:
-            pieces, n_duplicates = work.at_once(events_of(before, new, decider.project, carried=decider.carried))
+            found = events_of(before, new, decider.project, carried=decider.carried, entries=entries)
+            pieces, n_duplicates = work.at_once(found)
         else:
             raw = raw_of(before, new, decider.project)
-            pieces, n_duplicates = work.in_parts(raw, place, memory)
+            pieces, n_duplicates = work.in_parts(raw, place, memory, entries)
         wanted = _Wanted(ids, lead_from(decider, first_time(new, decider.project)))
         _say_slots(wanted, progress)
         counts = _write(
@@ -234,7 +256,9 @@ class _Work:
         )
         return (table.slice(start, CHUNK) for start in range(0, table.height, CHUNK)), events.n_duplicates
 
-    def in_parts(self, raw: pl.LazyFrame, folder: Path, memory: int) -> tuple[Iterator[pl.DataFrame], int]:
+    def in_parts(
+        self, raw: pl.LazyFrame, folder: Path, memory: int, entries: pl.DataFrame | None
+    ) -> tuple[Iterator[pl.DataFrame], int]:
         """Build the table through files, within the given number of bytes of memory."""
         from fraudctl.data.chunks import spill_events
         from fraudctl.features.batch.spilled import Spilled, limits
@@ -246,7 +270,7 @@ class _Work:
         data = decider.project.data.model_copy(update={"events": str(whole)})
         project = decider.project.model_copy(update={"data": data})
         sizes = limits(memory - BASE_MEMORY, decider.features)
-        chunks = spill_events(project, columns=decider.carried, folder=folder, rows=sizes.chunk_rows)
+        chunks = spill_events(project, columns=decider.carried, folder=folder, rows=sizes.chunk_rows, entries=entries)
         total = sum(chunks.heights)
         self.progress.stage(f"Building {len(decider.features.names)} features for {total:,} events in parts")
         spilled = Spilled(chunks.files, chunks.heights, decider.features, data.timezone, self.sources, folder, sizes)
@@ -277,6 +301,18 @@ def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dic
                 columns=decider.features.sources[name],
             )
     return loaded
+
+
+def read_entries(model: Model, given: Mapping[str, Sequence[str | Path]]) -> pl.DataFrame | None:
+    """Read the tables of labels that the model uses; None where labels are a column of the events."""
+    from fraudctl.data import tables
+    from fraudctl.data.entries import load_entries
+
+    files = {
+        name: tables.find_files(paths, root=Path.cwd(), what=f"--source {name}")
+        for name, paths in model.label_paths(given).items()
+    }
+    return load_entries(model.decider.project, files)
 
 
 @dataclass(frozen=True)
@@ -361,7 +397,7 @@ class DroppedOutcomes:
     def so_far(cls, engine: DecisionEngine) -> DroppedOutcomes:
         """Return the outcomes without an event in the features of the champion, since their state was built."""
         features = engine.live.features[engine.champion.features.digest]
-        return cls(features.counters["dropped"] + len(features.early), features.wait_us / 86_400_000_000)
+        return cls(features.counters["dropped"] + features.n_early, features.wait_us / 86_400_000_000)
 
     def since(self, before: DroppedOutcomes) -> DroppedOutcomes:
         """Return what came after an earlier count; events that came later may have taken some of the earlier ones."""
@@ -417,13 +453,24 @@ def _stream_result(
 
 
 def score_through(
-    engine: DecisionEngine, data: Sequence[str | Path], *, output: Path, progress: Progress | None = None
+    engine: DecisionEngine,
+    data: Sequence[str | Path],
+    *,
+    output: Path,
+    entries: pl.DataFrame | None = None,
+    progress: Progress | None = None,
 ) -> ScoreResult:
     """Decide on the events of files one by one, on top of what an engine remembers, and write one Parquet file.
 
     Events and outcomes are taken in the order of time, an outcome at the instant at which it arrived. All of them are
     checked before the first is taken. An event whose id was answered before gets the answer that it got, so that a run
     that was killed can be repeated, and a finished run gives the same file again.
+
+    Parameters
+    ----------
+    entries
+        What `read_entries` returned, where labels are in tables of their own: the entries of the events in the files,
+        and those of others that became known since the latest event that the engine remembers.
 
     Raises
     ------
@@ -439,13 +486,14 @@ def score_through(
     new = open_new(data, decider.project, decider.schema, carried=decider.carried, what="DATA")
     _tell_extra(new, progress)
     progress.stage("Checking events")
-    for raw in messages(new, decider):
+    after_us = engine.live.features[decider.features.digest].now
+    for raw in messages(new, decider, entries=entries, after_us=after_us):
         engine.check_any(raw)
     progress.stage("Deciding one by one")
     delivery, dropped = _Delivery(engine), DroppedOutcomes.so_far(engine)
 
     def chunks() -> Iterator[pl.DataFrame]:
-        for part in _batches(messages(new, decider), CHUNK // 20):
+        for part in _batches(messages(new, decider, entries=entries, after_us=after_us), CHUNK // 20):
             answers = delivery.answers(part)
             engine.flush()
             progress.update(delivery.actions.total())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.progress import Progress, Silent
-from fraudctl.workflows.score import Model, read_sources
+from fraudctl.workflows.score import Model, read_entries, read_sources
 from fraudctl.workflows.slots import taken_by_history
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def seeded(
         return LiveState(definitions)
     features = {}
     for item, model in zip(definitions, by_digest.values(), strict=True):
-        events = _history_of(model, history, model.decider.features.carried, progress)
+        events = _history_of(model, history, sources, model.decider.features.carried, progress)
         progress.stage(f"Taking in {events.frame.height:,} events")
         features[item.digest] = from_history(
             events, model.decider.features, **item.settings, sources=read_sources(model, sources),
@@ -118,18 +118,25 @@ def seeded(
     live = LiveState(definitions, features)
     for role, model in zip(ROLES, models, strict=False):
         if model.decider.policy.capacity:
-            events = _history_of(model, history, model.decider.carried, progress)
+            events = _history_of(model, history, sources, model.decider.carried, progress)
             live.used[role] = taken_by_history(model.decider, events, read_sources(model, sources))
     return live
 
 
-def _history_of(model: Model, history: Sequence[str | Path], carried: Collection[str], progress: Progress) -> Events:
+def _history_of(
+    model: Model,
+    history: Sequence[str | Path],
+    sources: Mapping[str, Sequence[str | Path]],
+    carried: Collection[str],
+    progress: Progress,
+) -> Events:
     from fraudctl.scoring.tables import events_of, open_new
 
     decider = model.decider
     progress.stage("Reading history")
     table = open_new(history, decider.project, decider.schema, carried=carried, what="--history")
-    return events_of(None, table, decider.project, carried=carried)
+    entries = read_entries(model, sources)
+    return events_of(None, table, decider.project, carried=carried, entries=entries)
 
 
 def open_live(

@@ -49,7 +49,7 @@ def score(
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
     from fraudctl.data.outputs import require_no_input
-    from fraudctl.workflows.score import open_model, score_files, score_stream, score_through
+    from fraudctl.workflows.score import open_model, read_entries, score_files, score_stream, score_through
     from fraudctl.workflows.state import engine_on
 
     explained = explained_by(reasons)
@@ -86,7 +86,8 @@ def score(
                 if output is None:
                     _tell(session, score_stream(engine, sys.stdin.buffer, _print_line))
                     return
-                result = score_through(engine, data, output=output, progress=progress)
+                entries = read_entries(opened, beside) if opened.knows_labels(beside) else None
+                result = score_through(engine, data, output=output, entries=entries, progress=progress)
     session.emit(result)
     session.show(f"wrote {output}: {_actions(result.actions)}")
 

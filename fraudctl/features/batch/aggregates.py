@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from fraudctl.features.batch.groups import Array, History, Queries, Ranges, Workers, codes_of, gathered
+from fraudctl.features.batch.groups import Array, History, Labels, Queries, Ranges, Workers, codes_of, gathered
 
 if TYPE_CHECKING:
     from fraudctl.features.batch.blocks import Block
@@ -120,6 +120,44 @@ def fraud_counts(queries: Queries, history: History, ranges: Ranges, outcome: Ar
 
     out = np.empty(ranges.lo.shape, np.int64)
     kernels.count_true(outcome, history.starts, queries.starts, ranges.lo, ranges.hi, out, 0, queries.n_groups)
+    return out
+
+
+def outcome_counts(queries: Queries, labels: Labels, ranges: Ranges, *, workers: Workers) -> tuple[Array, Array]:
+    """Count the events in each range whose outcome was known, and the frauds among them."""
+    from fraudctl.features.batch import revised
+
+    history, replaced = labels.history, labels.replaced
+    if replaced is None:
+        return counts(queries, history, ranges), fraud_counts(queries, history, ranges, labels.outcome)
+    known, frauds = np.empty(ranges.lo.shape, np.int64), np.empty(ranges.lo.shape, np.int64)
+
+    def work(g0: int, g1: int) -> None:
+        revised.counts(
+            labels.outcome, replaced, history.starts, queries.starts, ranges.lo, ranges.hi, known, frauds, g0, g1
+        )
+
+    workers.run(queries.starts, work)
+    return known, frauds
+
+
+def fraud_times(queries: Queries, labels: Labels, ranges: Ranges, *, latest: int, workers: Workers) -> Array:
+    """Find the µs of the latest (or the earliest) event in each range that was known as fraud; NaN without one."""
+    from fraudctl.features.batch import revised
+
+    history, replaced = labels.history, labels.replaced
+    if replaced is None:
+        times = np.where(labels.outcome == 1, history.times.astype(np.float64), np.nan)
+        return extremes(queries, history, ranges, times, 1.0 if latest else -1.0, workers=workers)
+    out = np.empty(ranges.lo.shape, np.float64)
+
+    def work(g0: int, g1: int) -> None:
+        revised.fraud_times(
+            labels.outcome, replaced, history.times, history.starts, queries.starts, ranges.lo, ranges.hi, latest, out,
+            g0, g1,
+        )  # fmt: skip
+
+    workers.run(queries.starts, work)
     return out
 
 

@@ -156,7 +156,7 @@ class Engine:
     @cached_property
     def outcomes(self) -> Outcomes:
         """The outcomes of all events."""
-        return Outcomes.of(self.frame["label"], self.frame["label_time"])
+        return Outcomes.of_frame(self.frame)
 
     def codes(self, name: str) -> tuple[Array, int]:
         """Return the values of a column as numbers from 0, with -1 for null."""
@@ -201,10 +201,9 @@ class Engine:
         queries = self.queries(_EVERYONE)
         labels = self.label_history(queries)
         ranges = label_ranges(queries, labels, [FOREVER], workers=self.workers)
-        frauds = aggregates.fraud_counts(queries, labels.history, ranges, labels.outcome)[0]
-        known = aggregates.counts(queries, labels.history, ranges)[0] + self.dropped.known
+        known, frauds = aggregates.outcome_counts(queries, labels, ranges, workers=self.workers)
         with np.errstate(invalid="ignore", divide="ignore"):
-            rate: Array = (frauds + self.dropped.frauds) / known
+            rate: Array = (frauds[0] + self.dropped.frauds) / (known[0] + self.dropped.known)
         return rate
 
     @cached_property

@@ -6,13 +6,15 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from fraudctl.data.labels import CHANGES, spells
 
 Array = npt.NDArray[Any]
 _R = TypeVar("_R")
@@ -110,11 +112,16 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Labels:
-    """A history of outcomes, by arrival: µs of arrival, and 1 for fraud; each (m,)."""
+    """A history of outcomes, by arrival: µs of arrival, and 1 for fraud; each (m,).
+
+    Where labels were changed, each change is a position of its own, and ``replaced`` (m,) says which position of the
+    same event it takes the place of, -1 for its first; else None.
+    """
 
     history: History
     arrived: Array
     outcome: Array
+    replaced: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -209,17 +216,29 @@ def event_ranges(queries: Queries, history: History, windows: list[int], *, work
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became known of each event, each (n,) by row: whether anything did, when (µs), and 1 for fraud."""
+    """What became known of each event, each (n,) by row: whether anything did, when (µs), and 1 for fraud.
+
+    ``changes`` is there where the label of an event was changed: `fraudctl.data.labels.spells` of all events.
+    """
 
     known: Array
     arrived: Array
     fraud: Array
+    changes: pl.DataFrame | None = None
 
     @classmethod
     def of(cls, label: pl.Series, label_time: pl.Series) -> Outcomes:
-        """Take them from the columns of events."""
+        """Take them from the columns of events, each of which became known once."""
         arrived = label_time.dt.epoch("us")
         return cls(label_time.is_not_null().to_numpy(), arrived.fill_null(0).to_numpy(), label.fill_null(0).to_numpy())
+
+    @classmethod
+    def of_frame(cls, frame: pl.DataFrame) -> Outcomes:
+        """Take them from a table of events, with all changes of labels."""
+        found = cls.of(frame["label"], frame["label_time"])
+        if CHANGES not in frame.columns or not frame[CHANGES].count():
+            return found
+        return replace(found, changes=spells(frame.select("label", "label_time", CHANGES)))
 
     @cached_property
     def all_known(self) -> bool:
@@ -235,10 +254,30 @@ class Outcomes:
 
 def label_history(queries: Queries, outcomes: Outcomes, times: Array, *, workers: Workers) -> Labels:
     """Return the outcomes of the events as history, sorted by arrival within each group."""
+    if outcomes.changes is not None:
+        return _changed_labels(queries, outcomes.changes, times)
     rows, happened, starts = _by_arrival(queries, outcomes, times)
     starts = np.concatenate([starts, np.full(queries.n_groups - queries.n_codes, starts[-1], np.int64)])
     fraud, when = gathered(outcomes.fraud, rows, workers), gathered(outcomes.arrived, rows, workers)
     return Labels(History(rows, starts, happened, queries.nowhere), when, fraud)
+
+
+def _changed_labels(queries: Queries, changes: pl.DataFrame, times: Array) -> Labels:
+    """Return every change of a label as history, sorted by when it was known within each group."""
+    from fraudctl.features.batch import kernels
+
+    rows, arrived = changes["row"].to_numpy().astype(POSITION), changes["since"].dt.epoch("us").to_numpy()
+    asked = np.append(np.diff(queries.starts[: queries.n_codes + 1]) > 0, False)
+    kept = np.flatnonzero(asked[queries.codes[rows]])
+    kept = kept[np.argsort(arrived[kept], kind="stable")]
+    order, starts = kernels.group_order(queries.codes[rows[kept]], queries.n_codes)
+    kept = kept[order]
+    place = np.full(len(rows) + 1, -1, np.int64)
+    place[kept] = np.arange(len(kept))
+    replaced = place[np.where(np.append(False, rows[1:] == rows[:-1]), np.arange(len(rows)) - 1, -1)[kept]]
+    starts = np.concatenate([starts, np.full(queries.n_groups - queries.n_codes, starts[-1], np.int64)])
+    history = History(rows[kept], starts, times[rows[kept]], queries.nowhere)
+    return Labels(history, arrived[kept], changes["label"].to_numpy()[kept], replaced)
 
 
 def _by_arrival(queries: Queries, outcomes: Outcomes, times: Array) -> tuple[Array, Array, Array]:

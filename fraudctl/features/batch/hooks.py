@@ -217,21 +217,20 @@ def labels(engine: Engine, unit: list[Feature]) -> None:
     lengths, kinds = _lengths(spec.window_us for _, spec in specs), {spec.kind for _, spec in specs}
     found = engine.label_history(queries)
     ranges = label_ranges(queries, found, lengths, workers=engine.workers)
-    seen = Seen(queries, found.history, ranges)
     block = Block.empty(unit, queries.strips)
-    slots = _slots(block, unit, lengths, aggregates.SWEPT_LABELS)
-    aggregates.label_sweep(seen, found.outcome, slots, block, workers=engine.workers)
-    tables = _label_times(engine, seen, found, kinds)
-    if "smoothed_rate" in kinds:
-        known = aggregates.counts(queries, found.history, ranges)
-        frauds = aggregates.fraud_counts(queries, found.history, ranges, found.outcome)
-        prior = engine.known_fraud_rate[queries.out]
+    if found.replaced is None:
+        slots = _slots(block, unit, lengths, aggregates.SWEPT_LABELS)
+        seen = Seen(queries, found.history, ranges)
+        aggregates.label_sweep(seen, found.outcome, slots, block, workers=engine.workers)
+        kinds -= set(aggregates.SWEPT_LABELS)
+    tables = _label_tables(engine, queries, found, ranges, kinds)
     for feature, spec in specs:
-        if spec.kind in aggregates.SWEPT_LABELS:
+        if spec.kind not in kinds:
             continue
         at, weight = lengths.index(spec.window_us), spec.prior_strength
         if spec.kind == "smoothed_rate":
-            values = (frauds[at] + weight * prior) / (known[at] + weight)
+            prior = engine.known_fraud_rate[queries.out]
+            values = (tables["fraud_count"][at] + weight * prior) / (tables["known_count"][at] + weight)
         else:
             values = tables[spec.kind][at]
         block.put(feature, values, engine.workers)
@@ -242,18 +241,17 @@ def _look_at_outcomes(engine: Engine, _spec: LabelSpec) -> None:
     _ = engine.outcomes.in_order
 
 
-def _label_times(engine: Engine, seen: Seen, found: Labels, kinds: set[str]) -> dict[str, Array]:
-    """Return, by aggregate, the seconds since the first and last fraud in each range."""
-    signs = {"seconds_since_last_fraud": 1.0, "seconds_since_first_fraud": -1.0}
-    tables = {}
-    if not kinds.isdisjoint(signs):
-        fraud_times = np.where(found.outcome == 1, found.history.times.astype(np.float64), np.nan)
-    for kind, sign in signs.items():
+def _label_tables(engine: Engine, queries: Queries, found: Labels, ranges: Ranges, kinds: set[str]) -> dict[str, Array]:
+    """Return the aggregates of these kinds, by kind, each (n_windows, n_events); for a smoothed rate its counts."""
+    tables: dict[str, Array] = {}
+    if not kinds.isdisjoint({*aggregates.SWEPT_LABELS, "smoothed_rate"}):
+        known, frauds = aggregates.outcome_counts(queries, found, ranges, workers=engine.workers)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            tables |= {"known_count": known, "fraud_count": frauds, "fraud_rate": frauds / known}
+    for kind, latest in (("seconds_since_first_fraud", 0), ("seconds_since_last_fraud", 1)):
         if kind in kinds:
-            when = aggregates.extremes(
-                seen.queries, seen.history, seen.ranges, fraud_times, sign, workers=engine.workers
-            )
-            tables[kind] = (seen.queries.times - when) / 1e6
+            when = aggregates.fraud_times(queries, found, ranges, latest=latest, workers=engine.workers)
+            tables[kind] = (queries.times - when) / 1e6
     return tables
 
 
@@ -290,16 +288,21 @@ def _since_event(engine: Engine, queries: Queries, *, latest: bool) -> Array:
 
 def _since_fraud(engine: Engine, queries: Queries, spec: RecencySpec) -> Array:
     """Return the seconds since the latest known fraud, or since its run began."""
-    from fraudctl.features.batch import kernels
+    from fraudctl.features.batch import kernels, revised
 
     found = engine.label_history(queries)
     ranges = label_ranges(queries, found, [FOREVER], workers=engine.workers)
     if spec.kind == "seconds_since_last_known_fraud":
-        times = np.where(found.outcome == 1, found.history.times.astype(np.float64), np.nan)
-        latest = aggregates.extremes(queries, found.history, ranges, times, 1.0, workers=engine.workers)[0]
+        latest = aggregates.fraud_times(queries, found, ranges, latest=1, workers=engine.workers)[0]
         since: Array = (queries.times - latest) / 1e6
         return since
     out = np.empty(len(queries.order), np.float64)
+    if found.replaced is not None:
+        revised.since_run_began(
+            queries.times, queries.starts, found.history.times, found.outcome, found.replaced, found.history.starts,
+            ranges.hi, spec.gap_us, out, 0, queries.n_groups,
+        )  # fmt: skip
+        return out
     kernels.since_run_began(
         queries.times, queries.starts, found.history.times, found.outcome, found.history.starts, ranges.hi,
         spec.gap_us, out, 0, queries.n_groups,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from fraudctl.data.labels import last_label
 from fraudctl.features.batch.engine import Dropped, Engine
 from fraudctl.features.batch.loading import default_workers
 from fraudctl.features.batch.schedule import run
@@ -42,8 +43,9 @@ def kept(past: Past, features: FeatureSet, *, before_us: int) -> Past:
         Events in the order of time; those at ``before_us`` or later are left out.
     """
     events = past.events.filter(pl.col("event_time").dt.epoch("us") < before_us)
-    flags = events.select(lookback_of(features).matters(before_us=before_us).alias("kept")).to_series()
-    gone = events.filter(~flags)["label"].drop_nulls()
+    seen = lookback_of(features).matters(before_us=before_us, columns=events.columns)
+    flags = events.select(seen.alias("kept")).to_series()
+    gone = events.filter(~flags).select(last_label(events.columns).alias("label"))["label"].drop_nulls()
     dropped = Dropped(past.dropped.known + len(gone), past.dropped.frauds + int((gone == 1).sum()))
     return Past(events.filter(flags), dropped)
 

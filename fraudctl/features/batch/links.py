@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fraudctl.data.labels import spells
 from fraudctl.features.batch.groups import Array, codes_of, joint_codes
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.meaning.families.links import LinkSpec
@@ -50,18 +51,37 @@ def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> Links
 
     first, second = (codes_of(frame[entity]) for entity in entities)
     pairs = joint_codes(first, second)
-    arrived = frame["label_time"].dt.epoch("us").fill_null(0).to_numpy()
-    labelled = np.flatnonzero(frame["label_time"].is_not_null().to_numpy())
-    labelled = labelled[np.argsort(arrived[labelled], kind="stable")]
-    outcomes = frame["label"].fill_null(0).cast(pl.Int64).to_numpy()[labelled]
+    found = _outcomes(frame)
     n = frame.height
     out = Links(np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n, np.int64))
     unions.components(
         frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0], (first[1], second[1], pairs[1]),
-        labelled, arrived[labelled], outcomes, hub,
+        found.rows, found.arrived, found.outcome, found.sign, hub,
         out.component_size, out.component_age_seconds, out.component_fraud_rate, out.degree,
     )  # fmt: skip
     return out
+
+
+@dataclass(frozen=True)
+class _Arrivals:
+    """Outcomes by arrival, each (m,): row, µs, 1 for fraud, and 1 for one that counts from then or -1 for no longer."""
+
+    rows: Array
+    arrived: Array
+    outcome: Array
+    sign: Array
+
+
+def _outcomes(frame: pl.DataFrame) -> _Arrivals:
+    """Return the outcomes of events; where a label was changed, the earlier one stops to count at that instant."""
+    known = spells(frame)
+    ended = known.filter(pl.col("until").is_not_null())
+    rows = np.concatenate([known["row"].to_numpy(), ended["row"].to_numpy()]).astype(np.int64)
+    arrived = pl.concat([known["since"], ended["until"]]).dt.epoch("us").to_numpy()
+    outcome = pl.concat([known["label"], ended["label"]]).cast(pl.Int64).to_numpy()
+    sign = np.concatenate([np.ones(known.height, np.int64), np.full(ended.height, -1, np.int64)])
+    order = np.lexsort((rows, arrived))
+    return _Arrivals(rows[order], arrived[order], outcome[order], sign[order])
 
 
 def hub_notes(features: FeatureSet, columns: Callable[[list[str]], pl.DataFrame]) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fraudctl.data.labels import CHANGES
 from fraudctl.features.batch.engine import PRIOR, Engine
 from fraudctl.features.batch.groups import Array, Workers
 from fraudctl.features.batch.loading import default_workers
@@ -188,6 +189,7 @@ class Spilled:
     def _scatter(self, entity: str, members: list[Feature], folder: Path) -> Packing:
         """Write the columns that features need by partition; remember where each row came from."""
         names = _input_columns(entity, members)
+        names += [CHANGES] if "label" in names and CHANGES in pl.read_ipc_schema(self.chunks[0]) else []
         packing = self._packing(entity, len(members))
         firsts = np.concatenate([[0], np.cumsum(self.heights)]).tolist()
 

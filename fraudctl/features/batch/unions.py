@@ -50,6 +50,7 @@ def components(  # noqa: C901
     labelled: Ints,
     label_times: Ints,
     outcomes: Array,
+    signs: Ints,
     hub: int,
     out_size: Ints,
     out_age: Floats,
@@ -64,8 +65,9 @@ def components(  # noqa: C901
         Shape (n,): µs, sorted; the two entities and their pair as numbers, -1 for null.
     sizes
         How many numbers there are of each.
-    labelled, label_times, outcomes
-        Shape (m,): rows with an outcome, its arrival and 1 for fraud, sorted by arrival, then event time.
+    labelled, label_times, outcomes, signs
+        Shape (m,): rows with an outcome, when it arrived or was taken back, 1 for fraud, and 1 or -1 for which of the
+        two; sorted by that time, then by when its event was where it can be that of its event.
     hub
         Most partners of a value that may still join.
     out_size, out_age, out_rate, out_degree
@@ -92,11 +94,11 @@ def components(  # noqa: C901
             node = a_codes[row] if a_codes[row] >= 0 else n_a + b_codes[row]
             if a_codes[row] >= 0 or b_codes[row] >= 0:
                 root = _root(parent, node)
-                known[root] += 1
-                frauds[root] += outcomes[arrived]
+                known[root] += signs[arrived]
+                frauds[root] += signs[arrived] * outcomes[arrived]
             if a_codes[row] >= 0:
-                own_known[a_codes[row]] += 1
-                own_frauds[a_codes[row]] += outcomes[arrived]
+                own_known[a_codes[row]] += signs[arrived]
+                own_frauds[a_codes[row]] += signs[arrived] * outcomes[arrived]
             arrived += 1
         stop = start
         while stop < n and times[stop] == t:

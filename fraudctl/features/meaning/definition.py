@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from fraudctl.data import identities
+from fraudctl.data.labels import LabelRule
 from fraudctl.data.own import COLUMNS, inside, outside
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.features.meaning.families.base import Draft, Spec, Types, is_column
-from fraudctl.features.meaning.frozen import data_text, source_text
+from fraudctl.features.meaning.frozen import data_text, labels_text, source_text
 from fraudctl.features.meaning.graph import CycleError, stages
 from fraudctl.features.meaning.near import near
 from fraudctl.features.meaning.sections import drafts
@@ -108,6 +109,8 @@ class FeatureSet:
     types
         The types of event_time, amount, the entities and the carried columns: of the events under ``""``, of
         each other table under its name.
+    labels
+        How labels in tables of their own are read; None where they are a column.
     """
 
     features: tuple[Feature, ...]
@@ -118,6 +121,7 @@ class FeatureSet:
     digest: str
     sources: Mapping[str, list[str]] = field(default_factory=dict)
     types: Mapping[str, Mapping[str, pl.DataType]] = field(default_factory=dict)
+    labels: LabelRule | None = None
 
     @property
     def names(self) -> list[str]:
@@ -184,7 +188,9 @@ def define(
     held = {"": {name: dtype for name, dtype in columns.items() if name in kept}}
     for name, found in others.items():
         held[name] = {column: dtype for column, dtype in found.items() if column in {*kept, *used[name]}}
-    return FeatureSet(features, steps, order, carried, tuple(project.entities), digest, used, held)
+    tables = project.labels
+    rule = LabelRule(tables.by_silence, tables.declined is not None) if tables.tables else None
+    return FeatureSet(features, steps, order, carried, tuple(project.entities), digest, used, held, rule)
 
 
 def _source_columns(source: str, steps: tuple[Feature, ...], entities: list[str]) -> list[str]:
@@ -331,6 +337,7 @@ def _refuse_strangers(project: Project, steps: tuple[Feature, ...]) -> None:
 def _digest(project: Project, steps: tuple[Feature, ...], sources: Mapping[str, SourceTable]) -> str:
     parts = [f"engine {ENGINE_VERSION}", data_text(project.data), repr(dict(project.entities))]
     parts += [f"{name} {source_text(table.section)}" for name, table in sorted(sources.items())]
+    parts += [labels_text(project.labels)] if project.labels.tables else []
     parts += [f"{step.name} {step.dtype} {step.hidden} {step.spec.text}" for step in steps]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fraudctl.project.data import DataSection
+from fraudctl.project.labels import LabelTablesSection
 from fraudctl.project.sources import SourceSection
 from fraudctl.project.types import Duration
 
@@ -20,6 +21,7 @@ _DATA = (
     "events", "event_id", "event_time", "amount", "label", "label_values", "label_time", "label_delay", "timezone",
     "ignore", "weight", "exposure_prob", "control_group",
 )  # fmt: skip
+_LABELS = ("events", "event_id", "time", "label")
 _SOURCE = ("events", "event_time", "known_time", "entities")
 
 
@@ -49,6 +51,16 @@ def data_text(section: DataSection) -> str:
 def source_text(section: SourceSection) -> str:
     """Return the text of another table's section, without the place of its rows."""
     return written("SourceSection", _SOURCE, section.model_copy(update={"events": ""}))
+
+
+def labels_text(section: LabelTablesSection) -> str:
+    """Return the text of ``[labels]``, without the places of the tables."""
+    tables = [
+        f"{name} {written('LabelTableSection', _LABELS, table.model_copy(update={'events': ''}))}"
+        for name, table in sorted(section.tables.items())
+    ]
+    rule = written("LabelTablesSection", ("legit_after", "declined"), section.model_copy(update={"tables": {}}))
+    return "\n".join([rule, *tables])
 
 
 def _defaults(value: Any) -> dict[str, Any]:

@@ -7,12 +7,14 @@ state, the state of ``--since`` and the batch engine all ask here what they may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
+
+from fraudctl.data.labels import ever_fraud, last_change
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.definition import FeatureSet
@@ -89,14 +91,20 @@ class Lookback:
         """Return the horizons of an entity's events and of its outcomes, in µs; 0 for none."""
         return self.within_us.get(entity, 0), self.labels_within_us.get(entity, 0)
 
-    def matters(self, *, before_us: int) -> pl.Expr:
+    def matters(self, *, before_us: int, columns: Sequence[str] = ()) -> pl.Expr:
         """Return which rows of an event table an event at ``before_us`` (µs UTC) or later can see.
 
-        The rows are in the order of time, all before ``before_us``; an outcome counts as one that will arrive.
+        The rows are in the order of time, all before ``before_us``; an outcome counts as one that will arrive. A label
+        that was changed is seen from its last change on.
+
+        Parameters
+        ----------
+        columns
+            The table's columns: they say whether labels were changed.
         """
         if self.everything:
             return pl.lit(value=True)
-        event, label = pl.col("event_time").dt.epoch("us"), pl.col("label_time").dt.epoch("us")
+        event, label = pl.col("event_time").dt.epoch("us"), last_change(columns).dt.epoch("us")
         found = [pl.lit(value=False)]
         found += [(event > before_us - us) & pl.col(name).is_not_null() for name, us in self.within_us.items()]
         found += [(label > before_us - us) & pl.col(name).is_not_null() for name, us in self.labels_within_us.items()]
@@ -104,7 +112,7 @@ class Lookback:
             found.append(label >= before_us)
         if self.frauds:
             named = pl.any_horizontal(_value(key).is_not_null() for key in sorted(self.frauds))
-            found.append((pl.col("label") == 1) & named)
+            found.append(ever_fraud(columns) & named)
         found += [_value(key).is_first_distinct() for key in sorted(self.first)]
         found += [_value(key).is_last_distinct() for key in sorted(self.last)]
         return pl.any_horizontal(found).fill_null(value=False)

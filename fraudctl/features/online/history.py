@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fraudctl.data.labels import last_change, spells
 from fraudctl.data.tables import Events
 from fraudctl.features.batch.build import build
 from fraudctl.features.batch.groups import Array
@@ -22,6 +23,7 @@ from fraudctl.features.online.reading import Seen
 from fraudctl.features.online.state import OnlineFeatures
 from fraudctl.features.online.tracks import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.values import code_of
+from fraudctl.features.online.verdicts import Verdicts
 
 Progress = Callable[[str, int, int], None]
 _PART = 1 << 16
@@ -173,7 +175,8 @@ def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array) -> Ar
     come.
     """
     out = np.full((frame.height, len(state.plan.spaces)), arena.NULL, np.int64)
-    until, arrived = int(times[-1]), frame["label_time"].dt.epoch("us").fill_null(arena.NEVER).to_numpy()
+    last = frame.select(last_change(frame.columns).dt.epoch("us").fill_null(arena.NEVER)).to_series()
+    until, arrived = int(times[-1]), last.to_numpy()
     may_come = times > until - state.wait_us if state.plan.needs_labels else np.zeros(len(times), np.bool_)
     for number, space in enumerate(state.plan.spaces):
         if len(space.names) == 1:
@@ -237,6 +240,9 @@ def _pend(state: OnlineFeatures, frame: pl.DataFrame, own: Array, codes: Array, 
 
 def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots: Array, number: int) -> None:
     """Take in the outcomes that had arrived, and expect the others."""
+    if state.verdicts is not None:
+        _take_verdicts(state, state.verdicts, frame, times, slots, number)
+        return
     rows = np.flatnonzero(frame["label_time"].is_not_null().to_numpy())
     arrived = _micros(frame["label_time"])[rows]
     due = np.maximum(arrived, times[rows] + 1)
@@ -258,6 +264,54 @@ def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots
         if row + number < 0:
             state.ledger.keep_waiting(row + number, int(times[row]), slots[row])
         state.expect(row + number, int(label), time)
+
+
+def _take_verdicts(
+    state: OnlineFeatures, verdicts: Verdicts, frame: pl.DataFrame, times: Array, slots: Array, number: int
+) -> None:
+    """Take in, of labels that may change, the change that was known of each event, and expect the others."""
+    until, delay = state.now, state.label_delay_us
+    changes = spells(frame)
+    row, label = changes["row"].to_numpy().astype(np.int64), changes["label"].to_numpy()
+    since, ended = _micros(changes["since"]), changes["until"].dt.epoch("us").fill_null(arena.LATER).to_numpy()
+    first = np.append(True, row[1:] != row[:-1])[: len(row)]
+    silent = first & (label == 0) & (since == times[row] + delay) & verdicts.by_silence
+    ended = np.where(ended == arena.LATER, ended, np.maximum(ended, times[row] + 1))
+    counts = (np.maximum(since, times[row] + 1) <= until) & (ended > until)
+    at = np.flatnonzero(counts)
+    at = at[np.argsort(since[at], kind="stable")]
+    happened = times[row[at]].astype(np.float64)
+    own = np.stack([np.where(label[at] == 1, happened, np.nan), happened], axis=1)
+    layout, links, tracks = state.plan.layout, state.plan.links, state.tracks[LABELS]
+    of_rows, arrivals = slots[row[at]], since[at]
+    _in_full(
+        state,
+        len(at),
+        lambda i: intake.take_labels(state.heap, layout, tracks, links, of_rows, own, arrivals, until, i),
+    )
+    known = dict(zip(row[at].tolist(), zip(arrivals.tolist(), label[at].tolist(), strict=True), strict=True))
+    begins = np.full(len(times), arena.LATER, np.int64)
+    begins[row[first]] = since[first]
+    declined = np.flatnonzero(begins > times + delay)
+    for one in declined[declined + number >= 0].tolist():
+        verdicts.decline(one + number)
+    state.ledger.settle_all(row[at][silent[at]] + number)
+    later = np.unique(row[np.maximum(since, times[row] + 1) > until])
+    spoken = np.unique(row[~silent])
+    wanted = spoken[(spoken + number >= 0) | np.isin(spoken, later)]
+    keep = ~silent & np.isin(row, wanted)
+    for one in wanted[wanted + number < 0].tolist():
+        state.ledger.keep_waiting(one + number, int(times[one]), slots[one])
+    verdicts.declined.update((declined[np.isin(declined, wanted)] + number).tolist())
+    for one, time, outcome in zip(row[keep].tolist(), since[keep].tolist(), label[keep].tolist(), strict=True):
+        verdicts.add(one + number, time, outcome)
+    for one in wanted.tolist():
+        if one in known:
+            verdicts.applied[one + number] = known[one]
+    for one, time in zip(row[keep].tolist(), since[keep].tolist(), strict=True):
+        if max(time, int(times[one]) + 1) > until:
+            state.expect_change(one + number, time)
+    verdicts.silent = max(0, int(np.searchsorted(times, until - max(delay, 1), side="right")) + number)
 
 
 def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int) -> None:

@@ -32,7 +32,7 @@ from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
 from fraudctl.features.online import answers, arena, logs
-from fraudctl.features.online.tracks import COSINE, EVENT_TIME, FRAUD_TIME, LABELS, MINUTE, SINE
+from fraudctl.features.online.tracks import COSINE, EVENT_TIME, EVERY_FRAUD, FRAUD_TIME, LABELS, MINUTE, SINE
 from fraudctl.features.online.values import as_text
 from fraudctl.features.rows.compile import compile_row
 
@@ -231,6 +231,8 @@ def _decay_line(plan: Plan, spec: DecaySpec, out: int) -> Line:
 
 def _remember_recency(plan: Plan, spec: RecencySpec) -> None:
     space = plan.spaces[plan.space(spec.entity)]
+    if spec.of_frauds and plan.features.labels is not None and EVERY_FRAUD not in space.gaps:
+        space.gaps.append(EVERY_FRAUD)
     if spec.kind == "seconds_since_fraud_run_began" and spec.gap_us not in space.gaps:
         space.gaps.append(spec.gap_us)
 

@@ -68,6 +68,7 @@ from fraudctl.features.online.logs import (
     T_WINDOW,
     append,
     drop,
+    remove,
     reserve,
 )
 
@@ -338,19 +339,19 @@ def _add_to_runs(heap: Ints, part: int, time: int, gap: int) -> None:
 
 
 @jit
-def _link_outcome(heap: Ints, links: Ints, slots: Ints, fraud: int) -> None:
-    """Count an outcome where its event belongs: to its first entity, or else its second."""
+def _link_outcome(heap: Ints, links: Ints, slots: Ints, fraud: int, sign: int) -> None:
+    """Count an outcome (``sign`` -1: no longer) where its event belongs: to its first entity, or else its second."""
     for f in range(links.shape[0]):
         first, second = slots[links[f, F_FIRST]], slots[links[f, F_SECOND]]
         if first == NULL and second == NULL:
             continue
         node = first + links[f, F_PLACE_A] if first != NULL else second + links[f, F_PLACE_B]
         root = root_of(heap, node)
-        heap[root + LINK_KNOWN] += 1
-        heap[root + LINK_FRAUDS] += fraud
+        heap[root + LINK_KNOWN] += sign
+        heap[root + LINK_FRAUDS] += sign * fraud
         if first != NULL:
-            heap[node + OWN_KNOWN] += 1
-            heap[node + OWN_FRAUDS] += fraud
+            heap[node + OWN_KNOWN] += sign
+            heap[node + OWN_FRAUDS] += sign * fraud
 
 
 @jit
@@ -377,7 +378,7 @@ def take_label(
     fraud = 1 if own[0] == own[0] else 0
     heap[KNOWN] += 1
     heap[FRAUDS] += fraud
-    _link_outcome(heap, links, slots, fraud)
+    _link_outcome(heap, links, slots, fraud, 1)
     time = int(own[1])
     for number in range(slots.shape[0]):
         space, slot = layout[G_SPACES] + number * SPACE_WORDS, slots[number]
@@ -387,6 +388,57 @@ def take_label(
         for g in range(layout[space + S_N_RUNS]):
             gap = layout[layout[space + S_GAPS] + g]
             _add_to_runs(heap, slot + layout[space + S_RUNS] + g * RUN_WORDS, time, gap)
+    return 1
+
+
+@jit
+def _take_back_fraud(heap: Ints, layout: Ints, space: int, slot: int, time: int) -> None:
+    """Take a fraud out of those of a slot, where every one is kept, and build its runs from the others."""
+    every = 0
+    for g in range(layout[space + S_N_RUNS]):
+        if layout[layout[space + S_GAPS] + g] < 0:
+            every = slot + layout[space + S_RUNS] + g * RUN_WORDS
+    if every == 0:
+        return
+    at, n = heap[every + RUN_BLOCK], heap[every + RUN_N]
+    i = 0
+    while i < n and heap[at + 2 * i] != time:
+        i += 1
+    if i == n:
+        return
+    for j in range(2 * i, 2 * n - 2):
+        heap[at + j] = heap[at + j + 2]
+    n -= 1
+    heap[every + RUN_N] = n
+    heap[slot + LAST_FRAUD] = heap[at + 2 * n - 2] if n > 0 else NEVER
+    for g in range(layout[space + S_N_RUNS]):
+        gap, part = layout[layout[space + S_GAPS] + g], slot + layout[space + S_RUNS] + g * RUN_WORDS
+        if gap >= 0:
+            heap[part + RUN_N] = 0
+            for k in range(n):
+                _add_to_runs(heap, part, heap[at + 2 * k], gap)
+
+
+@jit
+def take_back(heap: Ints, layout: Ints, tracks: Ints, links: Ints, slots: Ints, own: Floats, arrived: int) -> int:
+    """Take an outcome out again that `take_label` took in; 0 where the heap is too short. Parameters as there."""
+    if not _room_for_runs(heap, layout, slots):
+        return 0
+    values, words = heap.view(np.float64), heap.view(np.uint64)
+    for track in tracks:
+        slot = slots[layout[track + T_NUMBER]]
+        if slot in (NULL, EMPTY) or heap[slot + BODY] == NO_BODY:
+            continue
+        header = heap[heap[slot + BODY] + layout[track + T_PLACE]]
+        remove(heap, values, words, layout, track, header, arrived, own)
+    fraud = 1 if own[0] == own[0] else 0
+    heap[KNOWN] -= 1
+    heap[FRAUDS] -= fraud
+    _link_outcome(heap, links, slots, fraud, -1)
+    for number in range(slots.shape[0]):
+        space, slot = layout[G_SPACES] + number * SPACE_WORDS, slots[number]
+        if slot != NULL and fraud and not layout[space + S_PAIR]:
+            _take_back_fraud(heap, layout, space, slot, int(own[1]))
     return 1
 
 

@@ -247,6 +247,24 @@ class Ledger:
         """Return whether the outcome of an event has counted."""
         return number not in self.waiting and bool(self._halves[self._at(number), len(self._entities)])
 
+    def holds(self, number: int) -> bool:
+        """Return whether there still is a record of that number."""
+        return number >= self.first or number in self.waiting
+
+    def fulfilled(self, number: int) -> bool:
+        """Note that nothing more is expected of an event; return whether it is forgotten with that."""
+        self.expected.pop(number, None)
+        return self.waiting.pop(number, None) is not None
+
+    def flags(self, number: int) -> int:
+        """Return the bits that are kept of an event whose label may change; 0 beside the ring."""
+        return 0 if number in self.waiting else int(self._halves[self._at(number), len(self._entities)])
+
+    def set_flags(self, number: int, flags: int) -> None:
+        """Keep the bits of an event whose label may change; beside the ring none are kept."""
+        if number not in self.waiting:
+            self._halves[self._at(number), len(self._entities)] = flags
+
     def settle_all(self, numbers: Array) -> None:
         """Note, in a new ledger, that the outcomes of these events have counted; negative ones are not known."""
         self._halves[numbers[numbers >= 0], len(self._entities)] = 1

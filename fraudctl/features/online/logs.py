@@ -599,3 +599,44 @@ def drop(heap: Ints, layout: Ints, track: int, body: int) -> None:
     if header != NO_LOG:
         release(heap, header, heap[header + H_WORDS])
         heap[place] = NO_LOG
+
+
+@jit
+def _holds(values: Floats, heap: Ints, layout: Ints, track: int, header: int, i: int, own: Floats) -> bool:
+    """Say whether a position has these values."""
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        held = values[heap[header + layout[described + C_HEADER] + V_VALUES] + i]
+        wanted = own[layout[described + C_OWN]]
+        if held != wanted and not (math.isnan(held) and math.isnan(wanted)):
+            return False
+    return True
+
+
+@jit
+def remove(
+    heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int, time: int, own: Floats
+) -> None:
+    """Take a position with this time and these values out of a log without codes, where it is there."""
+    times, end = heap[header + H_BLOCK], heap[header + H_END]
+    if times == 0:
+        return
+    at = first_after(heap, times, heap[header + H_START], end, time - 1)
+    while at < end and heap[times + at] == time and not _holds(values, heap, layout, track, header, at, own):
+        at += 1
+    if at == end or heap[times + at] != time:
+        return
+    for i in range(at, end - 1):
+        heap[times + i] = heap[times + i + 1]
+    for c in range(layout[track + T_N_COLUMNS]):
+        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
+        column = header + layout[described + C_HEADER]
+        place = heap[column + V_VALUES]
+        for i in range(at, end - 1):
+            heap[place + i] = heap[place + i + 1]
+        for s in range(layout[described + C_N_SORTED]):
+            window = column + layout[described + C_SORTED] + s * SORTED_WORDS
+            if at < heap[window + S_LEFT]:
+                heap[window + S_LEFT] -= 1
+    heap[header + H_END] = end - 1
+    _derive_all(heap, values, words, layout, track, header)

@@ -24,6 +24,7 @@ from fraudctl.errors import BundleError
 from fraudctl.features.online import arena, layout, pairs
 from fraudctl.features.online.reading import Seen
 from fraudctl.features.online.state import OnlineFeatures
+from fraudctl.features.online.verdicts import Verdicts
 
 Part = bytes | npt.NDArray[np.int64]
 MAGIC = b"fraudctl online state 3\n"
@@ -73,6 +74,12 @@ def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
     state.due = [(due, sequence, kind, _back(content)) for due, sequence, kind, content in saved["due"]]
     state.early = {key: (label, when) for key, label, when in saved["early"]}
     state.pending = [_seen(state, *item) for item in saved["pending"]]
+    if state.verdicts is not None:
+        verdicts, said = state.verdicts, saved["verdicts"]
+        verdicts.entries = {number: [tuple(item) for item in found] for number, found in said["entries"]}
+        verdicts.applied = {number: (since, label) for number, since, label in said["applied"]}
+        verdicts.declined, verdicts.silent = set(said["declined"]), said["silent"]
+        verdicts.early = {key: [tuple(item) for item in found] for key, found in said["early"]}
     for name, latest in saved["latest"].items():
         for entity, rows in latest.items():
             found = ((key, (_back(order), _back(kept))) for key, order, kept in rows)
@@ -141,7 +148,9 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
         ]
         for seen, number, key in state.pending
     ]
+    more = {} if state.verdicts is None else {"verdicts": _said(state.verdicts)}
     return {
+        **more,
         "now": state.now, "n_events": state.n_events, "counters": state.counters, "sequence": state.sequence,
         "turns": state.turns, "forgotten": state.forgotten,
         "first": ledger.first,
@@ -158,6 +167,15 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
             }
             for name, other in state.others.items()
         },
+    }  # fmt: skip
+
+
+def _said(verdicts: Verdicts) -> dict[str, Any]:
+    return {
+        "entries": [[number, found] for number, found in verdicts.entries.items()],
+        "applied": [[number, *change] for number, change in verdicts.applied.items()],
+        "declined": sorted(verdicts.declined), "silent": verdicts.silent,
+        "early": [[key, found] for key, found in verdicts.early.items()],
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fraudctl.data.labels import DECLINED
 from fraudctl.errors import DataError
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.meaning.definition import FeatureSet
@@ -29,6 +30,7 @@ from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import Reader, Seen
 from fraudctl.features.online.tracks import LABELS
 from fraudctl.features.online.values import micros
+from fraudctl.features.online.verdicts import Verdicts
 
 _DAY = 86_400_000_000
 _LEAST_WAIT = 30 * _DAY
@@ -104,6 +106,8 @@ class OnlineFeatures:
         self.timezone = timezone
         self.label_delay_us = label_delay_us
         self.wait_us = max(3 * label_delay_us, _LEAST_WAIT) if wait_us is None else wait_us
+        if features.labels is not None:
+            self.wait_us = max(self.wait_us, label_delay_us)
         self.counters = {"late": 0, "duplicates": 0, "dropped": 0}
         self.n_events = 0
         self.plan = Plan(features, wait_us=self.wait_us)
@@ -112,6 +116,8 @@ class OnlineFeatures:
         self.names: list[dict[int, Any]] = [{} for _ in self.plan.spaces]
         entities = [number for number, space in enumerate(self.plan.spaces) if not space.is_pair]
         self.ledger = Ledger(len(self.plan.spaces), entities, bytes.fromhex(features.digest)[:64])
+        rule = features.labels
+        self.verdicts = None if rule is None else Verdicts(rule, label_delay_us, self.ledger)
         self.now = -(1 << 62)
         self.pending: list[tuple[Seen, int, int | str]] = []
         self.due: list[tuple[int, int, str, tuple[Any, ...]]] = []
@@ -140,6 +146,11 @@ class OnlineFeatures:
     def n_entities(self) -> int:
         """Values of entities (and pairs of them) that are remembered."""
         return sum(len(slots) for slots in self.slots) + int(self.heap[arena.N_PAIRS])
+
+    @property
+    def n_early(self) -> int:
+        """Events that outcomes came for and that have not come themselves."""
+        return len(self.early if self.verdicts is None else self.verdicts.early)
 
     @property
     def nbytes(self) -> int:
@@ -201,11 +212,16 @@ class OnlineFeatures:
             return answered
         self.n_events += 1
         number = self.ledger.add(key, seen.time)
+        if self.verdicts is not None and event.get(DECLINED):
+            self.verdicts.decline(number)
         if seen.time < self.now:
             self.counters["late"] += 1
             self._take_event(seen, number)
         else:
             self.pending.append((seen, number, key))
+        if self.verdicts is not None:
+            self._open_verdicts(key, number, self.verdicts)
+            return answered
         waiting = self.early.pop(key, None)
         if waiting is not None and waiting[1] < seen.time:
             self.counters["dropped"] += 1
@@ -228,12 +244,19 @@ class OnlineFeatures:
         that comes before the event's outcome counted is taken; later ones are counted as duplicates. None is no
         outcome.
 
+        Where labels are in tables of their own, every outcome is an entry: of several the latest by label_time counts,
+        of two at one instant fraud, and one that is dated before its event counts from the event on. None says that the
+        event was declined: it never becomes legitimate by silence.
+
         Raises
         ------
         DataError
             A label that is neither 1, 0 nor None, or a label_time before its event.
         """
         number = self.check_label(event_id, label, label_time_us)
+        if self.verdicts is not None:
+            self._take_verdict(event_id, number, label, micros(label_time_us, name="label_time"), self.verdicts)
+            return
         if label is None or not self.plan.needs_labels:
             return
         time = micros(label_time_us, name="label_time")
@@ -263,7 +286,8 @@ class OnlineFeatures:
         if label not in (None, 0, 1):
             msg = "label: is neither 1, 0 nor null"
             raise DataError(msg)
-        if label is not None and number is not None and time < self.ledger.time(number):
+        dated_before = label is not None and number is not None and time < self.ledger.time(number)
+        if dated_before and self.verdicts is None:
             msg = "label_time: the label arrived before its event; expected none"
             raise DataError(msg, hint="are both times in the same zone?")
         return number
@@ -275,6 +299,66 @@ class OnlineFeatures:
         self.ledger.expect(number, self.sequence, due)
         self.hold(number)
         self._schedule(due, LABELS, (number, label, time))
+
+    # ------------------------------------------------------------ labels that may change
+
+    def _take_verdict(
+        self, event_id: Any, number: int | None, label: int | None, stated: int, verdicts: Verdicts
+    ) -> None:
+        if not self.plan.needs_labels:
+            return
+        if number is None:
+            found = verdicts.early.pop(event_id, [])
+            verdicts.early[event_id] = [*found, (stated, label)]
+            self._forget_early(_MOST_EARLY)
+            return
+        if self.ledger.time(number) <= self.forgotten - self.wait_us:
+            self.counters["dropped"] += 1
+            return
+        if label is None:
+            verdicts.decline(number)
+            self._settle(number)
+        elif verdicts.add(number, stated, label):
+            self.expect_change(number, stated)
+        else:
+            self.counters["duplicates"] += 1
+
+    def _open_verdicts(self, key: Any, number: int, verdicts: Verdicts) -> None:
+        """Take in what was said of an event before it came, and expect silence about one that came late."""
+        for stated, label in verdicts.early.pop(key, []):
+            self._take_verdict(key, number, label, stated, verdicts)
+        due = verdicts.silence_due(number)
+        if due is not None and self.plan.needs_labels and self.ledger.time(number) < self.now:
+            self.expect_change(number, due)
+
+    def expect_change(self, number: int, stated: int) -> None:
+        """Let what is known of an event count by now, or, where it is stated for later, by then."""
+        due = max(stated, self.ledger.time(number) + 1)
+        if due <= self.now:
+            self._settle(number)
+            return
+        self.sequence += 1
+        self.ledger.expect(number, self.sequence, max(due, self.ledger.due(number)))
+        self.hold(number)
+        self._schedule(due, LABELS, (number,))
+
+    def _settle(self, number: int) -> None:
+        """Bring what the logs hold of the label of an event to what is known by now."""
+        found = None if self.verdicts is None else self.verdicts.settle(number, self.now)
+        if found is None:
+            return
+        happened, slots = self.ledger.time(number), self.ledger.slots(number)
+        old, new = found
+        if old is not None:
+            self._take_back(happened, slots, old[1], old[0])
+        if new is not None:
+            self._take_label(happened, slots, new[1], new[0])
+
+    def _take_back(self, happened: int, slots: Array, label: int, time: int) -> None:
+        self.turns += 1
+        own = np.array([happened if label == 1 else math.nan, happened], np.float64)
+        while not intake.take_back(self.heap, self.plan.layout, self.tracks[LABELS], self.plan.links, slots, own, time):
+            self.lengthen()
 
     def hold(self, number: int) -> None:
         """Keep the slots of an event until its outcome counts, where one is expected and it was taken in."""
@@ -328,6 +412,9 @@ class OnlineFeatures:
             self.pending.clear()
         due = self.due
         self.now = now
+        if self.verdicts is not None and self.plan.needs_labels:
+            for number in self.verdicts.due_by_silence(now):
+                self._settle(number)
         while due and due[0][0] <= now:
             _, sequence, kind, content = heapq.heappop(due)
             self._apply(kind, content, sequence)
@@ -338,6 +425,12 @@ class OnlineFeatures:
     def _apply(self, kind: str, content: tuple[Any, ...], sequence: int) -> None:
         if kind != LABELS:
             self._take_row(kind, content)
+            return
+        if self.verdicts is not None:
+            if self.ledger.holds(content[0]):
+                self._settle(content[0])
+            if self.ledger.due(content[0]) <= self.now and self.ledger.fulfilled(content[0]):
+                self.verdicts.drop(content[0])
             return
         number, label, time = content
         settled = self.ledger.settle(number, sequence)
@@ -358,16 +451,27 @@ class OnlineFeatures:
                 del self.slots[number][self.names[number].pop(slot)]
             if n < intake.MOST_REMOVED:
                 break
+        first = self.ledger.first
         self.ledger.forget(now - max(self.wait_us, 0), most=2 * n_taken)
+        if self.verdicts is not None:
+            self.verdicts.forget(first, self.ledger.first)
         for other in self.others.values():
             other.forget(now, most=2 * n_taken)
+        while self.verdicts is not None and self._early_is_old(self.verdicts, now):
+            self._forget_early(len(self.verdicts.early) - 1)
         while self.early and self.early[next(iter(self.early))][1] <= now - self.wait_us:
             self._forget_early(len(self.early) - 1)
 
+    def _early_is_old(self, verdicts: Verdicts, now: int) -> bool:
+        """Say whether the oldest event that was spoken of and has not come is not waited for any longer."""
+        oldest = next(iter(verdicts.early.values()), None)
+        return oldest is not None and max(stated for stated, _ in oldest) <= now - self.wait_us
+
     def _forget_early(self, most: int) -> None:
         """Drop the oldest outcomes whose events have not come, beyond the most that are kept."""
-        while len(self.early) > most:
-            del self.early[next(iter(self.early))]
+        early: dict[Any, Any] = self.early if self.verdicts is None else self.verdicts.early
+        while len(early) > most:
+            del early[next(iter(early))]
             self.counters["dropped"] += 1
 
     # ------------------------------------------------------------ answering

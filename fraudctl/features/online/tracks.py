@@ -20,6 +20,8 @@ RECORD_ROOM = 1.5
 COSINE, SINE, MINUTE = ".cosine", ".sine", ".minute"
 """Names of the inputs of hours; columns of the data have none that begin with a dot."""
 FRAUD_TIME, EVENT_TIME = ".fraud_time", ".event_time"
+EVERY_FRAUD = -1
+"""Gap of runs in which every known fraud is a run of its own: kept where a fraud may be taken back."""
 LABELS = ".labels"
 """The name under which outcomes have their logs, as other tables have under theirs; that of the events is empty."""
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fraudctl.data.labels import CHANGES
 from fraudctl.data.tables import Events
 from fraudctl.errors import DataError
 from fraudctl.features.batch import aggregates, groups
@@ -376,14 +377,19 @@ def _with_another_future(frame: pl.DataFrame, cut: Any, seed: int) -> pl.DataFra
     later = pl.col("event_time") > cut
     past, future = frame.filter(~later), frame.filter(later)
     random = np.random.default_rng(seed)
-    fixed = {"event_id", "event_time", "label", "label_time"}
+    fixed = {"event_id", "event_time", "label", "label_time", CHANGES}
     shuffled = [
         series if series.name in fixed else series.gather(random.permutation(future.height))
         for series in future.get_columns()
     ]
     unknown = pl.col("label_time") > cut
     turned = pl.when(unknown).then((1 - pl.col("label")).cast(pl.Int8)).otherwise("label")
-    return pl.concat([past, pl.DataFrame(shuffled)]).with_columns(label=turned)
+    out = pl.concat([past, pl.DataFrame(shuffled)]).with_columns(label=turned)
+    if CHANGES not in frame.columns:
+        return out
+    time, label = pl.element().struct.field("time"), pl.element().struct.field("label")
+    other = pl.when(time > cut).then((1 - label).cast(pl.Int8)).otherwise(label).alias("label")
+    return out.with_columns(pl.col(CHANGES).list.eval(pl.struct(time.alias("time"), other)))
 
 
 # ---------------------------------------------------------------- columns that nothing declares

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from fraudctl.data.labels import CHANGES
 from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.meaning.families.base import Spec, is_column
 from fraudctl.features.meaning.families.decay import BLOCK, DecaySpec
@@ -74,6 +75,13 @@ class History:
         self.arrivals: Rows = frame["label_time"].dt.epoch("us").fill_null(_NEVER).to_numpy()
         """label_time in µs, shape ``(n_events,)``; the largest integer where there is none."""
         self.labels: Rows = frame["label"].cast(pl.Int64).fill_null(0).to_numpy()
+        changes = frame[CHANGES].to_list() if CHANGES in frame.columns else []
+        self.changed = {
+            row: [(_micros(item["time"]), int(item["label"])) for item in found]
+            for row, found in enumerate(changes)
+            if found is not None
+        }
+        """Row -> µs and label of every change, of the events whose label was changed."""
         self._numbers: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
         self._found: dict[Node, tuple[pl.Series, int]] = {}
         self._passes: Counter[str] = Counter()
@@ -107,6 +115,22 @@ class History:
         self.find(entity, [value])
         found = self._found.get((entity, value))
         return _NO_ROWS if found is None else found[0][found[1]].to_numpy()
+
+    def known(self, rows: Rows, t: int) -> tuple[Rows, Rows]:
+        """Return since when the label of each event was what it was at ``t``, and that label.
+
+        Returns
+        -------
+        µs, at most ``t`` where a label was known by then, and the label (without meaning where none was).
+        """
+        arrivals, labels = self.arrivals[rows], self.labels[rows]
+        for at, row in enumerate(rows.tolist() if self.changed else ()):
+            if row in self.changed:
+                arrivals[at], labels[at] = _NEVER, 0
+                for since, label in self.changed[row]:
+                    if since <= t:
+                        arrivals[at], labels[at] = since, label
+        return arrivals, labels
 
 
 _NO_ROWS: Rows = np.empty(0, np.int64)
@@ -230,18 +254,18 @@ class World:
         return rows[start:stop]
 
     def outcomes(self, row: int, entity: str, window_us: int | None = None) -> tuple[int, list[int]]:
-        """Return what was known of earlier events of the same entity, label_time in ``(t - window, t]``.
+        """Return what was known of earlier events of the same entity, since an instant in ``(t - window, t]``.
 
         Returns
         -------
         How many labels, and the event times of the frauds among them.
         """
         t, rows = self.time(row), self.before(row, entity)
-        arrivals = self.history.arrivals[rows]
-        seen = rows[(arrivals <= t) & (arrivals > (t - window_us if window_us is not None else -_NEVER))]
-        frauds: list[int] = self.history.times[seen[self.history.labels[seen] == 1]].tolist()
+        arrivals, labels = self.history.known(rows, t)
+        seen = (arrivals <= t) & (arrivals > (t - window_us if window_us is not None else -_NEVER))
+        frauds: list[int] = self.history.times[rows[seen & (labels == 1)]].tolist()
         self.spend(len(frauds))
-        return len(seen), frauds
+        return int(np.count_nonzero(seen)), frauds
 
     # ------------------------------------------------------------ families
 
@@ -340,8 +364,9 @@ class World:
         """Return how many labels of earlier events had arrived by an event, and how many of them are fraud."""
         t = self.time(row)
         stop = int(np.searchsorted(self.history.times, t, side="left"))
-        known = self.history.arrivals[:stop] <= t
-        return int(np.count_nonzero(known)), int(np.count_nonzero(self.history.labels[:stop][known] == 1))
+        arrivals, labels = self.history.known(np.arange(stop), t)
+        known = arrivals <= t
+        return int(np.count_nonzero(known)), int(np.count_nonzero(labels[known] == 1))
 
     def recency(self, row: int, spec: RecencySpec) -> Value:
         """Return the seconds since something earlier."""
@@ -482,8 +507,9 @@ class World:
             first = self.frame[own[0]][row]
             home = own[0] if first is not None else shared
             other = (home, self.frame[home][row]) in component and first != own[1]
-            if other and self.history.arrivals[row] <= t:
-                outcomes.append(int(self.history.labels[row]))
+            arrivals, labels = self.history.known(np.array([row]), t)
+            if other and arrivals[0] <= t:
+                outcomes.append(int(labels[0]))
         return sum(outcomes) / len(outcomes) if outcomes else None
 
 
