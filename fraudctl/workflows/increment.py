@@ -90,6 +90,7 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     DataError, ProjectError
         As `build_features` does; ids are looked at within the new events and the kept ones.
     """
+    from fraudctl.data.labels import CHANGES
     from fraudctl.features.batch.increment import engine_after, extend
     from fraudctl.features.batch.loading import loading
     from fraudctl.split import instant
@@ -106,7 +107,8 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
         engine = engine_after(read.past, read.fresh, found.features, timezone=project.data.timezone, sources=sources)
     progress.stage(f"Building {len(found.features.names)} features for {read.fresh.height:,} events")
     table = extend(engine, read.fresh)
-    names = [name for name in read.fresh.columns if name not in set(found.features.names)] + found.features.names
+    left_out = {CHANGES, *found.features.names}
+    names = [name for name in read.fresh.columns if name not in left_out] + found.features.names
     wanted = table.filter(_at_or_after(since_us)).select(names)
     if read.before_us == since_us:
         rows_kept = read.past.events.height
