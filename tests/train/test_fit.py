@@ -435,8 +435,10 @@ def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
     drawn = []
     sample = fit_module._Job._sample
 
-    def seen(job: object, rows: np.ndarray, share: float, seeds: Sequence[int]) -> tuple[np.ndarray, float]:
-        found = sample(job, rows, share, seeds)  # type: ignore[arg-type]
+    def seen(
+        job: object, rows: np.ndarray, share: float, seeds: Sequence[int], label: pl.Series
+    ) -> tuple[np.ndarray, float]:
+        found = sample(job, rows, share, seeds, label)  # type: ignore[arg-type]
         if seeds[2] == 2 and seeds[1] == 0:
             drawn.append(found[0])
         return found
