@@ -6,6 +6,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -48,6 +49,7 @@ def command(*examples: str, json: Literal["option", "always", "never"] = "option
 
         @functools.wraps(function)
         def run(*args: Any, **options: Any) -> None:
+            _require_local(options)
             if not takes_session:
                 function(*args, **options)
                 return
@@ -62,6 +64,17 @@ def command(*examples: str, json: Literal["option", "always", "never"] = "option
         return run
 
     return declare
+
+
+def _require_local(options: dict[str, Any]) -> None:
+    """Refuse addresses of object stores among the options that take paths of this machine."""
+    values = [item for value in options.values() for item in (value if isinstance(value, list) else [value])]
+    paths = [item for item in values if isinstance(item, Path)]
+    if any(":" in str(path) for path in paths):
+        from fraudctl.data.outputs import require_local
+
+        for path in paths:
+            require_local(path)
 
 
 def register(app: typer.Typer, name: str, function: Command) -> None:

@@ -59,14 +59,29 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
     )
 
 
+def require_local(path: Path) -> None:
+    """Refuse an address such as ``s3://bucket/x``: as a path it would be a folder called ``s3:`` on this machine.
+
+    Raises
+    ------
+    UsageError
+        The path was made of an address.
+    """
+    address = disk.address_of(path)
+    if address is not None:
+        msg = f"{address} is an address; expected a path on this machine"
+        raise UsageError(msg, hint="take a local path, and copy what is there from or to the store; or mount the store")
+
+
 def require_writable(path: Path) -> None:
     """Make the folder of a file that is to be written, and refuse a place where none can be.
 
     Raises
     ------
     UsageError
-        The path is a folder, or its folder cannot be made or written to.
+        The path is an address or a folder, or its folder cannot be made or written to.
     """
+    require_local(path)
     if path.is_dir():
         msg = f"{path} is a folder; expected the path of a file"
         raise UsageError(msg)

@@ -32,6 +32,20 @@ _NUMBERED: Final = re.compile(r"\(os error (\d+)\)|^\(Error (\d+): ")
 """How Polars and CatBoost write the number of a system error in the text of their own."""
 
 
+_ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+"""A scheme of at least two letters, and what follows; `Path` has made one slash of two."""
+
+
+def address_of(path: Path) -> str | None:
+    """Return the address that a path was made of, such as ``s3://bucket/x``; None of a path on this machine.
+
+    >>> address_of(Path("s3://bucket/x")), address_of(Path("a:b/c")), address_of(Path("/tmp/s3:/x"))
+    ('s3://bucket/x', None, None)
+    """
+    found = _ADDRESS.fullmatch(str(path))
+    return None if found is None else f"{found[1]}://{found[2]}"
+
+
 def system_error(error: BaseException) -> OSError | None:
     """Return the error of the system that an exception stands for, whichever library raised it; None for another.
 

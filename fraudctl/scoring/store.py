@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from fraudctl.data.outputs import require_local
 from fraudctl.disk.files import Folder, locked, prepared, write_all
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, batch, frame, opening
@@ -104,6 +105,7 @@ class Store:
         self._position = self._begin = Position(0, NO_DIGEST)
         self._size = self._n_records = self._turn = self._closed_bytes = 0
         self._dirty = self._unflushed = False
+        require_local(folder)
         try:
             with explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)

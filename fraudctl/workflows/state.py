@@ -398,10 +398,12 @@ def repair_state(folder: Path, target: Path, *, progress: Progress | None = None
     """
     import os
 
+    from fraudctl.data.outputs import require_local
     from fraudctl.disk.files import locked
     from fraudctl.scoring.saved import explained
 
     require_state(folder)
+    require_local(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         msg = f"{target} is there already, and not an empty folder"
         raise UsageError(msg, hint="name a new folder")
