@@ -38,6 +38,8 @@ def definitions(rng) -> str:
     listed = lambda items: "[" + ", ".join(f'"{item}"' for item in items) + "]"  # noqa: E731
     by = lambda: str(rng.choice(["card", "shop"]))  # noqa: E731
     labels = ["known_count", "fraud_count", "fraud_rate", "smoothed_rate", "seconds_since_last_fraud"]
+    habits = ["last(amount)", "same(shop)", "share(shop)", "rank(amount)"]
+    decays = ["count", "mean(amount)"]
     events = ["count", "sum(amount)", "median(amount)"]
     out = [
         f'[[features.labels]]\nby = "{by()}"\nwindows = {listed(spans())}\naggregates = {listed(labels)}\n',
@@ -48,8 +50,11 @@ def definitions(rng) -> str:
         f'[[features.hours]]\nby = "{by()}"\nwindows = {listed(spans())}\naggregates = ["hour_concentration"]\n',
         '[[features.pairs]]\nof = ["card", "shop"]\naggregates = ["seconds_since_last"]\n',
         '[[features.links]]\nof = ["card", "shop"]\n',
+        f'[[features.habits]]\nby = "{by()}"\nwindows = {listed(spans())}\naggregates = {listed(habits)}\n',
+        f'[[features.spacing]]\nby = "{by()}"\nwindows = {listed(spans())}\nlast = {rng.integers(1, 6)}\n',
+        f'[[features.decay]]\nby = "{by()}"\nhalf_lives = ["{rng.choice([2, 40])}h"]\naggregates = {listed(decays)}\n',
     ]
-    chances = [0.8, 0.5, 0.5, 0.3, 0.25, 0.2, 0.2, 0.15]
+    chances = [0.8, 0.5, 0.5, 0.3, 0.25, 0.2, 0.2, 0.15, 0.3, 0.2, 0.3]
     drawn = [text for text, chance in zip(out, chances, strict=True) if rng.random() < chance]
     return "\n".join(drawn or out[:1])
 

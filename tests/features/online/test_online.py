@@ -357,6 +357,11 @@ def definitions(draw):
         )
     if draw(st.booleans()):
         parts.append(f"[[features.hours]]\nby = {draw(entities)}\nwindows = {draw(spans)}")
+    if draw(st.booleans()):
+        parts.append(f"[[features.habits]]\nby = {draw(entities)}\nwindows = {draw(spans)}")
+        parts.append('aggregates = ["last(amount)", "previous(ratio)", "changed(shop)", "same(status)", "rank(items)"]')
+        parts.append(f"[[features.spacing]]\nby = {draw(entities)}\nlast = {draw(st.integers(1, 4))}")
+        parts.append(f'[[features.decay]]\nby = {draw(entities)}\nhalf_lives = {draw(spans)}\naggregates = ["count"]')
     return "\n".join(parts)
 
 

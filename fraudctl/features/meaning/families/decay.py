@@ -34,7 +34,7 @@ So an event counts for 16 half-lives at least, and for 32 at most; its weight is
 with every block, so that what is long past changes not a bit of them, wherever a history begins.
 """
 _NO_VALUE = "null where no value of the last 16 to 32 half-lives is known"
-_LESS = ", each half as much for every {half_life} that it is older"
+_LESS = ", with a half-life of {half_life}"
 KINDS = {
     "count": Kind(
         "number of earlier events of the {entity}" + _LESS, "float", "never null; 0 where no event counts any more"
