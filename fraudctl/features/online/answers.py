@@ -1,8 +1,8 @@
-"""Questions to the state: one pass over a program that has a line for each feature; compiled.
+"""Compute the features of an event from the state: one pass over a program with a line per feature; compiled.
 
-A line says what is asked (its operation), of which slot and log, for which window, and where the answer goes. Lines
-over one log and window stand together, so that the range is found once. Ranges end with the log: whoever asks has to
-have taken in everything before the event, and nothing else. Where that is not so, `late` answers.
+A line names an operation, a slot, a log, a window and the place of the result. Lines with the same log and window are
+adjacent, so that their range is computed once. Ranges end at the end of the log, so the log must hold all rows before
+the event and no others; otherwise `late` computes the answer.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def scanned_moments(
 def _moments(
     heap: Ints, values: Floats, words: Words, header: int, column: int, lo: int, own: float, scratch: Words, out: Floats
 ) -> int:
-    """Do the same for the positions from ``lo`` to the end of a log, by its prefix sums."""
+    """Compute sum and spread of the positions from ``lo`` to the end of a log from its prefix sums."""
     end, low = heap[header + H_END], heap[column + V_LOW]
     if heap[header + H_BLOCK] == 0 or lo == end:
         return scanned_moments(heap, values, 0, 0, 0, own, scratch, out)
@@ -348,7 +348,7 @@ def root_of(heap: Ints, node: int) -> int:
 
 @jit
 def link(heap: Ints, op: int, first: int, second: int, met: int, places: int, hub: int, now: int) -> float:
-    """Answer what is known of linked entities; ``places`` holds where the two slots keep their nodes."""
+    """Answer a line about linked entities; ``places`` holds the places of the nodes in the two slots."""
     a, b = first + (places & 0xFFFF), second + (places >> 16)
     degree_a = heap[a + DEGREE] if first != EMPTY else 0
     degree_b = heap[b + DEGREE] if second != EMPTY and second != NULL else 0
@@ -378,7 +378,7 @@ def link(heap: Ints, op: int, first: int, second: int, met: int, places: int, hu
 
 @jit
 def of_slot(heap: Ints, op: int, slot: int, more: int, now: int) -> float:
-    """Answer what a slot itself knows: how long ago, how often."""
+    """Answer a line from the slot itself: time since the last event, and counts."""
     if op in (PAIR_NEW, PAIR_COUNT):
         if slot == NULL:
             return math.nan
@@ -401,7 +401,7 @@ def of_slot(heap: Ints, op: int, slot: int, more: int, now: int) -> float:
 
 @jit
 def smoothed(heap: Ints, n: int, frauds: int, strength: float) -> float:
-    """Draw a share of frauds to the overall one."""
+    """Shrink a fraud rate towards the overall rate."""
     if heap[KNOWN] == 0:
         return math.nan
     prior: float = heap[FRAUDS] / heap[KNOWN]

@@ -1,12 +1,12 @@
-"""Memory of the online state: one array of 64-bit words, handed out in blocks; compiled.
+"""Memory of the online state: one array of 64-bit words, allocated in blocks with free lists; compiled.
 
-Everything that the state remembers of entities lies in this one array (the heap), so that a compiled loop takes few
-arguments and a snapshot is a copy. The first words are the heap's own; offset 0 therefore never names a block.
+All state of entities lies in this one array (the heap), so that compiled loops take few arguments and a snapshot is a
+copy. The first words are a header; therefore offset 0 never names a block.
 
-A *slot* is what is remembered of one value of an entity for as long as anybody may ask; its *body* says where its logs
-are (see `logs`) and goes when the value has been idle for longer than any window. ``EMPTY`` is the slot of a value
-never seen, ``NULL`` that of no value at all; both answer as an empty history does. Of a pair of entities only how often
-and when last they met is remembered (see `pairs`); it stands where it does in a slot.
+A *slot* is the permanent state of one value of an entity. Its *body* holds the offsets of its logs (see `logs`) and is
+freed when the value has been idle for longer than any window. ``EMPTY`` is the slot of a value that was never seen,
+``NULL`` the slot of null; both answer like an empty history. A pair of entities has only a count and a last time (see
+`pairs`), at the same places as in a slot.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ LAYOUT_WORDS = 3
 
 
 def new_heap(words: int, header_words: int) -> Ints:
-    """Return a heap with its own words in place; ``header_words`` are those of the largest header of a log."""
+    """Return an empty heap with its header; ``header_words`` is the length of the largest header of a log."""
     heap = np.zeros(max(words, NO_LOG + header_words + 1024), np.int64)
     heap[TOP] = NO_LOG + header_words
     heap[NO_BODY : NO_BODY + MAX_TRACKS] = NO_LOG
@@ -109,7 +109,7 @@ def size_of(c: int) -> int:
 
 @jit
 def allocate(heap: Ints, words: int) -> int:
-    """Hand out a block; 0 where the heap is too short."""
+    """Allocate a block and return its offset; 0 if the heap is too short."""
     c = size_class(words)
     at: int = heap[FREE + c]
     if at != 0:
@@ -125,7 +125,7 @@ def allocate(heap: Ints, words: int) -> int:
 
 @jit
 def release(heap: Ints, at: int, words: int) -> None:
-    """Take a block back."""
+    """Put a block on the free list of its size."""
     c = size_class(words)
     heap[at] = heap[FREE + c]
     heap[FREE + c] = at
@@ -133,7 +133,7 @@ def release(heap: Ints, at: int, words: int) -> None:
 
 @jit
 def new_slot(heap: Ints, layout: Ints, space: int) -> int:
-    """Make the slot of a new value; 0 where the heap is too short."""
+    """Allocate the slot of a new value; 0 if the heap is too short."""
     words = layout[space + S_SLOT]
     at = allocate(heap, words)
     if at == 0:
@@ -154,7 +154,7 @@ def new_slot(heap: Ints, layout: Ints, space: int) -> int:
 
 @jit
 def new_slots(heap: Ints, layout: Ints, space: int, out: Ints, at: int) -> int:
-    """Make slots from the one at ``at`` on and write where they are; give the first that the heap was too short for."""
+    """Allocate slots from number ``at`` on and write their offsets; return the first that did not fit into the heap."""
     for i in range(at, out.shape[0]):
         out[i] = new_slot(heap, layout, space)
         if out[i] == 0:
@@ -164,7 +164,7 @@ def new_slots(heap: Ints, layout: Ints, space: int, out: Ints, at: int) -> int:
 
 @jit
 def give_body(heap: Ints, layout: Ints, space: int, slot: int) -> int:
-    """Make sure that a slot has a body; 0 where the heap is too short."""
+    """Allocate the body of a slot if it has none; 0 if the heap is too short."""
     if heap[slot + BODY] != NO_BODY:
         return 1
     words = layout[space + S_BODY]
@@ -178,7 +178,7 @@ def give_body(heap: Ints, layout: Ints, space: int, slot: int) -> int:
 
 @jit
 def unlist(heap: Ints, number: int, slot: int) -> None:
-    """Take a slot out of the list of the key space with that number."""
+    """Remove a slot from the idle list of its key space."""
     before, after = heap[slot + BEFORE], heap[slot + AFTER]
     if before != 0:
         heap[before + AFTER] = after
@@ -194,7 +194,7 @@ def unlist(heap: Ints, number: int, slot: int) -> None:
 
 @jit
 def touch(heap: Ints, number: int, slot: int, now: int) -> None:
-    """Record that something of a slot was seen now: it moves to the end of the list of its key space."""
+    """Mark a slot as used now: move it to the end of the idle list of its key space."""
     heap[slot + TOUCHED] = max(heap[slot + TOUCHED], now)
     newest = heap[LISTS + 2 * number + 1]
     if newest == slot:

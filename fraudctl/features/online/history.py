@@ -1,4 +1,4 @@
-"""The state after a whole history, built in one go: columns by the batch engine, logs by compiled loops."""
+"""Build the state after a whole history at once: columns by the batch engine, logs by compiled loops."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _micros(times: pl.Series) -> Array:
 
 
 def _in_full(state: OnlineFeatures, n: int, work: Callable[[int], int]) -> None:
-    """Call a loop that stops where the heap is too short until it has come to the end."""
+    """Call a loop until it reaches the end; each time that it stops, lengthen the heap."""
     at = work(0)
     while at < n:
         state.lengthen()
@@ -127,7 +127,7 @@ def _is_column(features: FeatureSet, name: str) -> bool:
 
 
 def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str) -> tuple[Array, Array]:
-    """Return the numbers (n, n_numbers) and codes (n, n_codes) that rows bring."""
+    """Return the numbers (n, n_numbers) and codes (n, n_codes) that rows add to logs."""
     minutes = None
     if MINUTE in inputs.numbers or COSINE in inputs.numbers:
         local = table["event_time"].dt.convert_time_zone(timezone).dt
@@ -221,14 +221,14 @@ def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:
 
 
 def _remember(state: OnlineFeatures, ids: pl.Series, times: Array, slots: Array) -> int:
-    """Keep records of the events that wait; give the number that row 0 has or would have had."""
+    """Keep records of the events that wait for outcomes; return the number of row 0 (also if it has no record)."""
     first = int(np.searchsorted(times, times[-1] - state.wait_us, side="right"))
     state.ledger.add_all(ids[first:].to_list(), times[first:], slots[first:])
     return -first
 
 
 def _pend(state: OnlineFeatures, frame: pl.DataFrame, own: Array, codes: Array, rows: range, number: int) -> None:
-    """Keep the events of the last instant as pending: they count from the next instant."""
+    """Keep the events of the last instant as pending; they count from the next instant on."""
     ids = frame["event_id"]
     for at in rows:
         row: list[Any] = [None] * state.reader.width
@@ -239,7 +239,7 @@ def _pend(state: OnlineFeatures, frame: pl.DataFrame, own: Array, codes: Array, 
 
 
 def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots: Array, number: int) -> None:
-    """Take in the outcomes that had arrived, and expect the others."""
+    """Apply the outcomes that had arrived, and schedule the others."""
     if state.verdicts is not None:
         _take_verdicts(state, state.verdicts, frame, times, slots, number)
         return
@@ -315,7 +315,7 @@ def _take_verdicts(
 
 
 def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int) -> None:
-    """Take in the rows of another table that events after the last one may see, and expect the others."""
+    """Add the rows of another table that later events may see, and schedule rows that are not usable yet."""
     usable = _micros(source["usable_time"])
     known = usable < until
     _look_up(state.others[name], source.filter(pl.Series(known)))

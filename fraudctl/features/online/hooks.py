@@ -1,7 +1,7 @@
-"""How the online state remembers and answers each family: one entry a family in `ONLINE`.
+"""The online implementation of each family: one entry per family in `ONLINE`.
 
-A family that looks back asks the plan for key spaces and logs, and answers by one line of the program of compiled
-loops. A family of one row is a function of the row.
+A family that looks back requests key spaces and logs from the plan, and writes one line of the compiled program. A
+family that needs one row only is a function of that row.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class OnlineHook:
     Attributes
     ----------
     remember
-        Asks the plan for what has to be remembered.
+        Requests the slots and logs of a feature from the plan.
     line
         Writes the line of the program that answers a feature; its last argument is the feature's place. None where one
         row, or the latest row of another table, is enough.

@@ -1,7 +1,7 @@
-"""Taking in what has happened: events, outcomes and rows of other tables; compiled.
+"""Add events, outcomes and rows of other tables to the state; compiled.
 
-Each of these first makes all the room it needs, and gives 0 where the heap is too short, before anything that could be
-seen has changed: the caller lengthens the heap and calls again.
+Each function first reserves all the memory it needs. If the heap is too short it returns 0 and has changed nothing
+that an answer could depend on: the caller lengthens the heap and calls again.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ MOST_REMOVED = 64
 
 @jit
 def _wanted(layout: Ints, track: int, slots: Ints, codes: Ints, time: int, now: int) -> int:
-    """Return the slot whose log a row belongs to, or 0 where it belongs to none or comes too late for any window."""
+    """Return the slot whose log gets a row; 0 if there is none, or if the row is too old for any window."""
     where, slot = layout[track + T_WHERE], slots[layout[track + T_NUMBER]]
     if slot in (NULL, EMPTY) or time <= now - layout[track + T_WINDOW]:
         return 0
@@ -93,7 +93,7 @@ def _wanted(layout: Ints, track: int, slots: Ints, codes: Ints, time: int, now: 
 def make_room(
     heap: Ints, layout: Ints, tracks: Ints, slots: Ints, own: Floats, codes: Ints, time: int, now: int
 ) -> bool:
-    """Make room for a row in every log that it belongs to; False where the heap is too short."""
+    """Reserve memory for a row in each of its logs; False if the heap is too short."""
     values, words = heap.view(np.float64), heap.view(np.uint64)
     for track in tracks:
         slot = _wanted(layout, track, slots, codes, time, now)
@@ -111,7 +111,7 @@ def make_room(
 def take_row(
     heap: Ints, layout: Ints, tracks: Ints, slots: Ints, own: Floats, codes: Ints, time: int, now: int
 ) -> None:
-    """Take a row into every log that it belongs to, where `make_room` has made room."""
+    """Append a row to each of its logs, after `make_room`."""
     values, words = heap.view(np.float64), heap.view(np.uint64)
     for track in tracks:
         slot = _wanted(layout, track, slots, codes, time, now)
@@ -128,7 +128,7 @@ def take_row(
 
 @jit
 def hold(heap: Ints, slots: Ints, until: int) -> None:
-    """Keep the slots of an event, NULL for pairs, until a time to come, however long they are idle."""
+    """Keep the slots of an event (NULL for pairs) until a future time, even if they are idle."""
     for slot in slots:
         if slot not in (0, NULL):
             heap[slot + TOUCHED] = max(heap[slot + TOUCHED], until)
@@ -172,7 +172,7 @@ def forget(heap: Ints, layout: Ints, now: int, removed: Ints) -> int:
 
 @jit
 def _absorb(heap: Ints, a: int, b: int) -> None:
-    """Join two components into one."""
+    """Merge two components (union-find)."""
     a, b = root_of(heap, a), root_of(heap, b)
     if a == b:
         return
@@ -188,7 +188,7 @@ def _absorb(heap: Ints, a: int, b: int) -> None:
 
 @jit
 def _join(heap: Ints, links: Ints, slots: Ints, time: int) -> None:
-    """Join what an event shares."""
+    """Merge the components of the entities of an event."""
     for f in range(links.shape[0]):
         first, second = slots[links[f, F_FIRST]], slots[links[f, F_SECOND]]
         a, b = first + links[f, F_PLACE_A], second + links[f, F_PLACE_B]
@@ -210,7 +210,7 @@ def take_event(
     heap: Ints, layout: Ints, tracks: Ints, links: Ints, decays: Ints, slots: Ints, own: Floats, codes: Ints,
     time: int, now: int,
 ) -> int:  # fmt: skip
-    """Take an event in; 0 where the heap is too short.
+    """Add an event to the state; 0 if the heap is too short.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def take_events(
     now: int,
     at: int,
 ) -> int:
-    """Take events in, from the one at ``at`` on, as of now; give the first without room."""
+    """Add events from number ``at`` on, as of now; return the first that did not fit."""
     for i in range(at, times.shape[0]):
         if not take_event(heap, layout, tracks, links, decays, slots[i], own[i], codes[i], times[i], now):
             return i
@@ -273,7 +273,7 @@ def take_events(
 def take_other(
     heap: Ints, layout: Ints, tracks: Ints, slots: Ints, own: Floats, codes: Ints, time: int, now: int
 ) -> int:
-    """Take a row of another table in, ``time`` being when it became usable; 0 where the heap is too short."""
+    """Add a row of another table, usable since ``time``; 0 if the heap is too short."""
     if not make_room(heap, layout, tracks, slots, own, codes, time, now):
         return 0
     take_row(heap, layout, tracks, slots, own, codes, time, now)
@@ -284,7 +284,7 @@ def take_other(
 def take_rows(
     heap: Ints, layout: Ints, tracks: Ints, slots: Ints, own: Floats, codes: Ints, times: Ints, now: int, at: int
 ) -> int:
-    """Take rows of another table in, from the one at ``at`` on, as of now; give the first without room."""
+    """Add rows of another table from number ``at`` on, as of now; return the first that did not fit."""
     for i in range(at, times.shape[0]):
         if not take_other(heap, layout, tracks, slots[i], own[i], codes[i], times[i], now):
             return i
@@ -358,7 +358,7 @@ def _link_outcome(heap: Ints, links: Ints, slots: Ints, fraud: int, sign: int) -
 def take_label(
     heap: Ints, layout: Ints, tracks: Ints, links: Ints, slots: Ints, own: Floats, arrived: int, now: int
 ) -> int:
-    """Take an outcome in; 0 where the heap is too short.
+    """Add an outcome to the state; 0 if the heap is too short.
 
     Parameters
     ----------
@@ -446,7 +446,7 @@ def take_back(heap: Ints, layout: Ints, tracks: Ints, links: Ints, slots: Ints, 
 def take_labels(
     heap: Ints, layout: Ints, tracks: Ints, links: Ints, slots: Ints, own: Floats, arrived: Ints, now: int, at: int
 ) -> int:
-    """Take outcomes in, from the one at ``at`` on, as of now; give the first without room."""
+    """Add outcomes from number ``at`` on, as of now; return the first that did not fit."""
     for i in range(at, arrived.shape[0]):
         if not take_label(heap, layout, tracks, links, slots[i], own[i], arrived[i], now):
             return i

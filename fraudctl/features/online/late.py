@@ -1,4 +1,4 @@
-"""Questions as of a time that has passed: the same program as in `answers`, from a look at every position; compiled.
+"""Answers as of an earlier time: the program of `answers`, computed from each position of the logs; compiled.
 
 By then logs hold later positions too, so prefix sums, queues and marks cannot be used. Aggregates that are kept without
 times (counts, last times, links, the overall fraud rate) have their present value; a negative age is null.
@@ -58,7 +58,7 @@ from fraudctl.features.online.logs import D_CODES, H_BLOCK, H_END, H_START, NO_C
 
 @jit
 def _distinct(heap: Ints, codes: int, lo: int, hi: int, own: int) -> int:
-    """Count the distinct codes of a range and of one's own."""
+    """Count the distinct codes of a range and the event's own code."""
     found = np.empty(hi - lo + 1, np.int64)
     found[: hi - lo] = heap[codes + lo : codes + hi]
     found[hi - lo] = own
@@ -72,7 +72,7 @@ def _distinct(heap: Ints, codes: int, lo: int, hi: int, own: int) -> int:
 
 @jit
 def _middle(values: Floats, at: int, lo: int, hi: int, own: float, spread: int) -> float:
-    """Return the median of a range and of one's own value, or the median distance from it."""
+    """Return the median of a range and the event's own value, or the median distance from it."""
     found = np.empty(hi - lo + 1, np.float64)
     n = 0
     for p in range(at + lo, at + hi):
@@ -88,7 +88,7 @@ def _middle(values: Floats, at: int, lo: int, hi: int, own: float, spread: int) 
 
 @jit
 def _extreme(values: Floats, at: int, lo: int, hi: int, own: float, sign: float) -> float:
-    """Find the largest (sign 1) or smallest (-1) value of a range and of one's own."""
+    """Return the largest (sign 1) or smallest (-1) of a range and the event's own value."""
     best = own
     for p in range(at + lo, at + hi):
         best = beaten(best, values[p], sign)

@@ -1,4 +1,4 @@
-"""What the memory of a state looks like, as one digest: a saved state is only read by code that lays it out alike.
+"""A digest of the memory layout of a state: a saved state is only read by code with the same layout.
 
 Nothing here is kept by hand: the digest is taken over every constant of the modules that own the heap, the logs and the
 ledger, over the layout that the plan has made of them, and over the names of what is saved with the heap.

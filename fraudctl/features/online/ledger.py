@@ -1,9 +1,9 @@
-"""The events that are remembered by their id: to know a duplicate, and to know whose outcome arrives.
+"""Records of recent events by id, to recognise duplicates and to match outcomes with their events.
 
-A ring of records in the order of their arrival; the oldest are forgotten once they have waited long enough. A record
-holds the 128-bit keyed hash of the id (BLAKE2b), not the id: with 2^40 ids in a state, the chance that any two share a
-hash is below 2^-48, and the key is drawn from the features, so that nobody finds two without knowing them. A repeated
-event gets its stored answer after its values were compared, whatever stands here (see `scoring.answers`).
+A ring buffer in order of arrival; the oldest records are dropped once they have waited long enough. A record holds a
+128-bit keyed hash of the id (BLAKE2b), not the id: with 2^40 ids, the chance of any collision is below 2^-48, and the
+key is derived from the features, so that collisions cannot be constructed without knowing them. A repeated event gets
+its stored answer only after its values were compared, whatever this ledger says (see `scoring.answers`).
 
 A record whose outcome is known but not yet due is kept outside the ring until it has counted.
 """
@@ -37,7 +37,7 @@ _WORDS = struct.Struct("<qq")
 
 @jit
 def _find(index: Index, records: Ints, a: int, b: int) -> int:
-    """Return the place in the index of a hash, or the empty place where it belongs."""
+    """Return the place of a hash in the index, or the empty place for it."""
     mask = index.shape[0] - 1
     at: int = a & mask
     while index[at] != 0:
@@ -66,7 +66,7 @@ def _insert(index: Index, records: Ints, start: int, stop: int) -> None:
 
 @jit
 def _remove(index: Index, records: Ints, row: int) -> None:
-    """Take a row out of the index, and move up what was pushed behind it (Knuth, TAOCP 3, 6.4, algorithm R)."""
+    """Remove a row from the index and close the gap (linear probing; Knuth, TAOCP 3, 6.4, algorithm R)."""
     mask = index.shape[0] - 1
     hole = _find(index, records, records[row, HASH_A], records[row, HASH_B])
     if np.int64(index[hole]) != row + 1:
@@ -240,7 +240,7 @@ class Ledger:
         return self.expected.get(number, (0, 0))[1]
 
     def expect(self, number: int, sequence: int, due: int) -> None:
-        """Expect the outcome from this message at ``due`` µs, and no longer from one before it."""
+        """Schedule the outcome of this message at ``due`` µs; it replaces any earlier message."""
         self.expected[number] = sequence, due
 
     def is_settled(self, number: int) -> bool:
@@ -248,7 +248,7 @@ class Ledger:
         return number not in self.waiting and bool(self._halves[self._at(number), len(self._entities)])
 
     def holds(self, number: int) -> bool:
-        """Return whether there still is a record of that number."""
+        """Return whether a record of this number exists."""
         return number >= self.first or number in self.waiting
 
     def fulfilled(self, number: int) -> bool:
@@ -257,11 +257,11 @@ class Ledger:
         return self.waiting.pop(number, None) is not None
 
     def flags(self, number: int) -> int:
-        """Return the bits that are kept of an event whose label may change; 0 beside the ring."""
+        """Return the bits that are kept of an event whose label may change; 0 outside the ring."""
         return 0 if number in self.waiting else int(self._halves[self._at(number), len(self._entities)])
 
     def set_flags(self, number: int, flags: int) -> None:
-        """Keep the bits of an event whose label may change; beside the ring none are kept."""
+        """Keep the bits of an event whose label may change; outside the ring none are kept."""
         if number not in self.waiting:
             self._halves[self._at(number), len(self._entities)] = flags
 
@@ -270,7 +270,7 @@ class Ledger:
         self._halves[numbers[numbers >= 0], len(self._entities)] = 1
 
     def settle(self, number: int, sequence: int) -> tuple[int, Array] | None:
-        """Let the outcome count; return the event's µs and slots, or None where another message is expected.
+        """Mark the outcome as counted; return the event's µs and slots, or None if another message is scheduled.
 
         The outcome counts if it comes from the message it is expected from; it is then expected no longer.
         """

@@ -158,7 +158,7 @@ def exponents(bits: int) -> tuple[int, int]:
 
 @jit
 def _queue(heap: Ints, values: Floats, column: int, own: int, tail: int, queue: int, i: int, sign: float) -> None:
-    """Append a position to a queue, after taking out those that it beats."""
+    """Push a position onto a monotonic stack, after popping the positions with no better value."""
     at, n = heap[queue], heap[tail]
     while n > 0 and sign * values[column + heap[at + n - 1]] <= sign * values[own]:
         n -= 1
@@ -250,7 +250,7 @@ def rank_of(values: Floats, at: int, n: int, value: float) -> int:
 
 @jit
 def slide_sorted(heap: Ints, values: Floats, header: int, column: int, window: int, edge: int) -> None:
-    """Take what is not after ``edge`` out of a sorted window (given by its words in the header)."""
+    """Remove values with a time at or before ``edge`` from a sorted window (given by its words in the header)."""
     times, end = heap[header + H_BLOCK], heap[header + H_END]
     at, n, left = heap[window + S_AT], heap[window + S_N], heap[window + S_LEFT]
     while left < end and heap[times + left] <= edge:
@@ -266,7 +266,7 @@ def slide_sorted(heap: Ints, values: Floats, header: int, column: int, window: i
 
 @jit
 def sorted_insert(values: Floats, at: int, n: int, value: float) -> None:
-    """Put a value among n sorted ones."""
+    """Insert a value into n sorted ones."""
     rank = rank_of(values, at, n, value)
     for j in range(n, rank, -1):
         values[at + j] = values[at + j - 1]
@@ -275,7 +275,7 @@ def sorted_insert(values: Floats, at: int, n: int, value: float) -> None:
 
 @jit
 def _sort_in(heap: Ints, values: Floats, layout: Ints, track: int, header: int, i: int) -> None:
-    """Put the value at position i into the sorted windows that end there."""
+    """Insert the value at position i into all sorted windows."""
     now = heap[heap[header + H_BLOCK] + i]
     for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
@@ -291,7 +291,7 @@ def _sort_in(heap: Ints, values: Floats, layout: Ints, track: int, header: int, 
 
 @jit
 def _sort_anew(heap: Ints, values: Floats, layout: Ints, track: int, header: int) -> None:
-    """Fill all sorted windows from their left end on."""
+    """Rebuild all sorted windows from their left ends."""
     for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
         column = header + layout[described + C_HEADER]
@@ -341,7 +341,7 @@ def _fits(heap: Ints, layout: Ints, track: int, header: int, own: Floats) -> boo
 
 @jit
 def _grid(heap: Ints, layout: Ints, described: int, column: int, start: int, end: int, own: int) -> tuple[int, int]:
-    """Find a grid for the values that are kept, the new one, and what the column usually holds."""
+    """Choose a grid that holds the values kept, the new value, and the usual range of the column."""
     low, high = exponents(own)
     usual_low, usual_high = layout[described + C_LOW], layout[described + C_HIGH]
     wide_low, wide_high = min(low, usual_low), max(high, usual_high)
@@ -428,7 +428,7 @@ def _lay_out(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: in
 
 @jit
 def _clear(heap: Ints, layout: Ints, track: int, header: int) -> None:
-    """Set what is derived to that of an empty log."""
+    """Reset prefix sums, queues and marks to those of an empty log."""
     cap, start = heap[header + H_CAP], heap[header + H_START]
     for c in range(layout[track + T_N_COLUMNS]):
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
@@ -454,7 +454,7 @@ def _clear(heap: Ints, layout: Ints, track: int, header: int) -> None:
 
 @jit
 def _derive_all(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, header: int) -> None:
-    """Build all that is derived, but for the left ends of sorted windows, from the times and values."""
+    """Rebuild prefix sums, queues and marks from times and values (not the left ends of sorted windows)."""
     _clear(heap, layout, track, header)
     end = heap[header + H_END]
     start = heap[header + H_START]
@@ -467,7 +467,7 @@ def _derive_all(heap: Ints, values: Floats, words: Words, layout: Ints, track: i
 
 @jit
 def expire(heap: Ints, layout: Ints, track: int, header: int, now: int) -> int:
-    """Move the start of a log past what no window needs after ``now``; give how many positions are left."""
+    """Move the start of a log past positions that no window needs after ``now``; return the number left."""
     start, end = heap[header + H_START], heap[header + H_END]
     start = first_after(heap, heap[header + H_BLOCK], start, end, now - layout[track + T_WINDOW])
     heap[header + H_START] = start
@@ -478,7 +478,7 @@ def expire(heap: Ints, layout: Ints, track: int, header: int, now: int) -> int:
 def reserve(
     heap: Ints, values: Floats, words: Words, layout: Ints, track: int, place: int, now: int, own: Floats
 ) -> bool:
-    """Make room in a log for one more position with these values; False where the heap is too short.
+    """Reserve memory in a log for one more position with these values; False if the heap is too short.
 
     Parameters
     ----------
@@ -520,7 +520,7 @@ def reserve(
 
 @jit
 def _move(heap: Ints, layout: Ints, track: int, old: int, header: int, cap: int, live: int, grids: Ints) -> None:
-    """Copy what is live in a log, given by its header, to a new block."""
+    """Copy the live positions of a log, given by its header, to a new block."""
     start, words = heap[old + H_START], layout[track + T_WORDS]
     for i in range(words):
         heap[header + i] = heap[old + i]
@@ -557,7 +557,7 @@ def append(
     own: Floats,
     codes: Ints,
 ) -> None:
-    """Take one position in, for which `reserve` has made room; a time before the last one goes to its place."""
+    """Add one position after `reserve`; a time before the last one is inserted at its place."""
     times, start, end = heap[header + H_BLOCK], heap[header + H_START], heap[header + H_END]
     at = end
     if end > start and heap[times + end - 1] > time:

@@ -1,4 +1,4 @@
-"""How a state begins: from a history, or from one that was saved; and how it is saved."""
+"""Create a state from a history or from a saved one, and save it."""
 
 from __future__ import annotations
 

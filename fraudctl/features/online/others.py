@@ -1,4 +1,4 @@
-"""Other tables: how their rows are read, and the attributes that are looked up in them."""
+"""Rows of other tables: reading them, and looking up their attributes as of an event."""
 
 from __future__ import annotations
 

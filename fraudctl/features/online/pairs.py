@@ -119,7 +119,7 @@ def make(heap: Ints, index: Index, pairs: Ints, slots: Ints) -> bool:
 
 @jit
 def make_all(heap: Ints, index: Index, pairs: Ints, slots: Ints, at: int, stop: int) -> int:
-    """Do the same for events from the one at ``at`` to ``stop``; return the first that the heap was too short for."""
+    """Do the same for events ``[at, stop)``; return the first that did not fit into the heap."""
     for i in range(at, stop):
         if not make(heap, index, pairs, slots[i]):
             return i

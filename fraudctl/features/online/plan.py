@@ -1,8 +1,7 @@
-"""From the features of a project to what the state remembers, and to the program that answers an event.
+"""Compile the features of a project into a memory layout and a program that answers an event.
 
-Owns the layout of slots and logs: which entities there are, which logs each has, which columns a log holds and what
-is kept with them, and the order in which kernels and row-level expressions have to run. What a family asks for is in
-`hooks`.
+Owns the layout of slots and logs (entities, logs of each, columns of a log and their derived arrays), and the order in
+which kernels and row-level expressions run. The requests of each family are in `hooks`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a message to the row that is answered: values by place, the program in its rounds, and what goes to the logs."""
+"""Read a message into a row of values by place, run the program round by round, and collect the values for the logs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""A state as parts: a document, and arrays that are saved from where they lie; versioned, without pickle.
+"""A state as parts: a document, and arrays that are written without a copy; versioned, without pickle.
 
-The document says to which features the state belongs and how its memory is laid out (see `layout`). Whoever saves the
-parts checks them: the store of a scorer has one checksum for all of its parts. `dump` and `load` put the parts into one
-string of bytes with a checksum of its own: one line says what it is; the next, in JSON, has the SHA-256 of the rest and
-name and size of each part.
+The document names the features and the memory layout (see `layout`). The caller protects the parts: the store of a
+scorer has one checksum for all of them. `dump` and `load` use one string of bytes with its own checksum: a line with
+the format, a line of JSON with the SHA-256 of the rest and the name and size of each part, then the parts.
 """
 
 from __future__ import annotations

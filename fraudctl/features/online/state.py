@@ -1,11 +1,11 @@
-"""The state that events are answered from, one after another, and that takes in what happens.
+"""The online state: it computes the features of one event after another, and is updated by messages.
 
-Everything is a message with a time at which it begins to count: an event from the instant after its own, an outcome
-from its label_time (of an event before it), a row of another table from the instant after it became usable. Before an
-event is answered, all that counts by then is taken in; what is not due yet waits.
+Every message has a time from which it counts: an event from the instant after its own, an outcome from its label_time
+(of an event before it), a row of another table from the instant after it became usable. Before an event is answered,
+all messages that are due are applied; the others wait.
 
-An event that comes after later ones have been answered is *late*: it is answered as of its own time from what is kept,
-and goes to its place in the logs for those that come after it. What was answered stays answered.
+An event that comes after later ones were answered is *late*: it is answered as of its own time from the state that is
+kept, and inserted at its place in the logs for later events. Answers that were given do not change.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ class OnlineFeatures:
         return number
 
     def expect(self, number: int, label: int, time: int) -> None:
-        """Keep an outcome of the event with that record until the time from which it counts."""
+        """Schedule an outcome of the event with this record for the time from which it counts."""
         self.sequence += 1
         due = max(time, self.ledger.time(number) + 1)
         self.ledger.expect(number, self.sequence, due)
