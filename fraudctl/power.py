@@ -18,10 +18,49 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.project import Project
+    from fraudctl.split import Split
 
 FEW = 30
 """Fewer frauds than this are warned about even where no gate asks for more."""
 _Z = 1.959963984540054
+
+
+def recall_half_width(n_frauds: int) -> float:
+    """Return half the width of the 95 % interval of a recall of 50 % (Wilson 1927), frauds being independent."""
+    return _Z / (2.0 * math.sqrt(n_frauds + _Z * _Z))
+
+
+@dataclass(frozen=True)
+class FoldPower:
+    """What the folds can show that settings, calibration and policy are chosen on.
+
+    Attributes
+    ----------
+    frauds
+        Mature frauds that each fold validates on, in the order of time.
+    """
+
+    frauds: tuple[int, ...]
+
+    @classmethod
+    def of(cls, split: Split, label: pl.Series) -> FoldPower:
+        """Count the frauds of the folds; ``label`` has the order of the table that was split."""
+        fraud = (label == 1).fill_null(value=False).to_numpy()
+        return cls(tuple(int((fraud & fold.valid).sum()) for fold in split.folds))
+
+    @property
+    def few(self) -> bool:
+        """Whether the folds together hold under 30 frauds."""
+        return sum(self.frauds) < FEW
+
+    @property
+    def sentence(self) -> str:
+        """What the folds hold, in one sentence."""
+        each = [f"{n:,}" for n in self.frauds]
+        listed = " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)
+        known = f"± {whole(100 * recall_half_width(sum(self.frauds)))} percentage points (95 %)"
+        folds = "the only fold validates" if len(each) == 1 else f"the {len(each)} folds validate"
+        return f"{folds} on {listed} frauds: what is chosen on them knows a recall to {known}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +107,7 @@ class Power:
         >>> round(Power(96, 4000, 300, True, None, None, None, None).half_width, 3)
         0.098
         """
-        return _Z / (2.0 * math.sqrt(self.n_frauds + _Z * _Z))
+        return recall_half_width(self.n_frauds)
 
     @property
     def severity(self) -> Literal["warning", "info"] | None:

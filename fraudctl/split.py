@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -405,6 +406,9 @@ class _Layout:
         self.first = _EPOCH + timedelta(microseconds=int(self.times.min()))
         self.delay = project.data.label_delay.timedelta
         self.warnings: list[str] = []
+        self.lost: list[str] = []
+        """Why folds are left out: "history", "frauds" or "legitimate events", one each."""
+        self.given = as_of is not None
         self.test = self._test_length(known_until)
         self.as_of = self._as_of(known_until, as_of)
 
@@ -440,13 +444,7 @@ class _Layout:
             )
         folds = tuple(self._folds())
         if not folds:
-            msg = (
-                f"no fold is possible: the first event is of {figures.moment(self.first)}, as_of is "
-                f"{figures.moment(self.as_of)} (UTC), and a fold needs a training period, the label delay twice "
-                f"({_long(self.delay)} each) and {_long(self.test)} to validate"
-            )
-            hint = "a later as_of, a shorter test period or more history helps"
-            raise DataError(msg, hint="\n".join([*self.warnings, hint]))
+            raise self._no_fold()
         if not any(self._counts(fold.valid, known_at=self.as_of)[0] for fold in folds):
             msg = (
                 f"no fold has a fraud to validate on: {figures.count(len(folds), 'fold')} of {_long(self.test)} before "
@@ -459,6 +457,44 @@ class _Layout:
         return Split(
             self.as_of, self.as_of, self.as_of + self.test, start, end, train, folds, tuple(self.warnings)
         )  # fmt: skip
+
+    def _no_fold(self) -> DataError:
+        """Return the error of a history without a fold: the cause that applies, and a remedy that works."""
+        lacking = [what for what in ("frauds", "legitimate events") if what in self.lost]
+        if lacking and "history" not in self.lost:
+            msg = (
+                f"no fold is possible: there are no {' and no '.join(lacking)} with a mature outcome in or before the "
+                f"{figures.count(len(self.lost), 'validation period')} of {_long(self.test)} that end by "
+                f"{figures.moment(self.as_of - self.delay)} (UTC)"
+            )
+        else:
+            msg = (
+                f"no fold is possible: the first event is of {figures.moment(self.first)}, as_of is "
+                f"{figures.moment(self.as_of)} (UTC), and a fold needs a training period, the label delay twice "
+                f"({_long(self.delay)} each) and {_long(self.test)} to validate"
+            )
+        return DataError(msg, hint="\n".join([*self.warnings, self._remedy(lacking)]))
+
+    def _remedy(self, lacking: Sequence[str]) -> str:
+        """Return what makes a fold possible: a shorter test period where one does, else what is missing."""
+        from fraudctl.project import Duration
+
+        for part in (2, 4, 8, 16):
+            hours = math.floor(self.test / timedelta(hours=part))
+            length = f"{hours // 24}d" if hours >= 24 else f"{hours}h"
+            if hours and self._folds_with(Duration.parse(length)):
+                return f'[split] test = "{length}" leaves a fold'
+        if lacking:
+            return f"add the {' and '.join(lacking)} of these days, or a later as_of"
+        return "a later as_of or more history helps, and no shorter test period does"
+
+    def _folds_with(self, test: Duration) -> bool:
+        """Say whether a test period of another length leaves a fold with a fraud to validate on."""
+        split = self.project.split.model_copy(update={"test": test})
+        known_until, moved = self.as_of + self.delay + self.test, self.project.split.as_of is None and not self.given
+        as_of = known_until - self.delay - test.timedelta if moved else self.as_of
+        other = _Layout(self.frame, self.project.model_copy(update={"split": split}), known_until, as_of)
+        return any(other._counts(fold.valid, known_at=other.as_of)[0] for fold in other._folds())
 
     def _warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
@@ -505,12 +541,14 @@ class _Layout:
         if history < wanted:
             had, least = (figures.number(max(part, timedelta(0)) / timedelta(days=1)) for part in (history, wanted))
             self._warn(f"{name} is left out: it has {had} days of history, and needs {least}")
+            self.lost.append("history")
             return None
         train = self._known_rows(start, end, known_at=valid_from)
         n_fraud, n_legit = self._counts(train, known_at=valid_from)
         if not n_fraud or not n_legit:
             had = f"{figures.count(n_fraud, 'fraud')} and {figures.count(n_legit, 'legitimate row')}"
             self._warn(f"{name} is left out: {had} to train on")
+            self.lost.append("legitimate events" if n_fraud else "frauds")
             return None
         valid_until = valid_from + self.test
         valid = self._known_rows(valid_from, valid_until, known_at=self.as_of)
@@ -520,6 +558,7 @@ class _Layout:
         n_valid_fraud, n_valid_legit = self._counts(valid & ~blocked, known_at=self.as_of)
         if not n_valid_legit:
             self._warn(f"{name} is left out: no legitimate row to validate on")
+            self.lost.append("legitimate events")
             return None
         if not n_valid_fraud:
             self._warn(f"{name} has no fraud to validate on: it counts for calibration, not for ranking")

@@ -141,6 +141,23 @@ def test_not_one_fold_is_an_error_of_the_data() -> None:
     assert caught.value.exit_code == 3
 
 
+def test_no_fold_names_the_cause_that_applies_and_a_remedy_that_works() -> None:
+    long = project(delay="20d", split='test = "15d"')
+    with pytest.raises(DataError, match="no fold is possible: the first event is of") as caught:
+        split_of(table(), long)
+    assert "no shorter test period does" in str(caught.value.hint)
+    with pytest.raises(DataError, match="no fold is possible"):
+        split_of(table(), project(delay="20d", split='test = "3d"'))
+    plan = project(split='as_of = 2026-02-20\ntest = "6d"\nfolds = 2')
+    late = pl.col("event_time") >= split_of(table(), plan).folds[-1].valid_from
+    for only, missing in ((1, "legitimate events"), (0, "frauds")):
+        early = table().with_columns(label=pl.when(late).then("label").otherwise(only).cast(pl.Int8))
+        with pytest.raises(DataError) as caught:
+            split_of(early.filter(late | (pl.col("label") == only)), plan)
+        assert caught.value.message.startswith(f"no fold is possible: there are no {missing} with")
+        assert f"add the {missing}" in str(caught.value.hint) or "leaves a fold" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("only", [0, 1])
 def test_one_class_is_an_error_that_counts_both(only: int) -> None:
     frame = table().with_columns(label=pl.lit(only, pl.Int8))

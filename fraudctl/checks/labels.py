@@ -16,7 +16,7 @@ from fraudctl.data import tables
 from fraudctl.data.distinct import repeats
 from fraudctl.data.labels import CHANGES
 from fraudctl.errors import DataError, FraudctlError
-from fraudctl.power import power_of
+from fraudctl.power import FoldPower, power_of
 from fraudctl.project import Project
 from fraudctl.split import make_split, periods
 from fraudctl.text.figures import number, percent
@@ -106,7 +106,10 @@ def _check_folds(frame: pl.DataFrame, project: Project, known_until: datetime) -
     except FraudctlError:
         return  # `label-immature` says why
     try:
-        make_split(frame, evaluated, known_until=known_until)
+        split = make_split(frame, evaluated, known_until=known_until)
+        folds = FoldPower.of(split, frame["label"])
+        counts: dict[str, float] = {f"frauds_{number}": n for number, n in enumerate(folds.frauds, start=1)}
+        yield Finding("fold-frauds", "warning" if folds.few else "info", "split.folds", folds.sentence, counts)
     except DataError as error:
         hint = (error.hint or "").rpartition("\n")[2]
         yield Finding(

@@ -200,7 +200,7 @@ def _not_now(column: ProfiledColumn) -> str | None:
         return "too many distinct values for a category; --entity NAME=COLUMN gives it a history"
     party = names.party(column.name)
     is_id = party is not None and (names.is_known_party(party) or column.n_unique > MAX_CATEGORIES)
-    if is_id and column.kind == "whole" and not few_values(column, MAX_CATEGORIES):
+    if is_id and column.kind == "whole":
         return "an id is neither a quantity nor a category; --entity NAME=COLUMN gives it a history"
     return None
 
@@ -214,6 +214,5 @@ def few_values(column: ProfiledColumn, most: int) -> bool:
 def _is_category(column: ProfiledColumn) -> bool:
     if column.kind == "text":
         return True
-    party, words = names.party(column.name), set(names.tokens(column.name))
-    coded = words & (_CODES | {"id"}) or (party is not None and names.is_known_party(party))
-    return column.kind == "whole" and column.n_unique <= MAX_CATEGORIES and bool(coded)
+    words = set(names.tokens(column.name))
+    return column.kind == "whole" and column.n_unique <= MAX_CATEGORIES and bool(words & (_CODES | {"id"}))

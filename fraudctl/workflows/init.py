@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.data.tables import Events
-    from fraudctl.power import Power
+    from fraudctl.power import FoldPower, Power
     from fraudctl.propose import Flags, Proposal
     from fraudctl.split import Periods
 
@@ -34,6 +34,8 @@ class InitResult:
     proposal: Proposal
     power: Power
     """What the test period of the project can show."""
+    folds: FoldPower
+    """What the folds can show that settings and policy are chosen on."""
 
     @property
     def notes(self) -> list[str]:
@@ -41,6 +43,8 @@ class InitResult:
         notes = [*self.proposal.notes]
         if self.power.severity is not None:
             notes.append(f"{self.power.sentence}. What helps: {self.power.hint}")
+        if self.folds.few or self.power.severity == "warning":
+            notes.append(self.folds.sentence)
         return notes
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,14 +105,14 @@ def init_project(
         return _found_here(parse_project(render_project(shape), path=path), files, sources)
 
     progress.stage("Holding the proposal against all rows")
-    proposal, power = _tried(proposal, parsed, found.raw, Steps(progress, 4))
+    proposal, power, folds = _tried(proposal, parsed, found.raw, Steps(progress, 4))
     outputs.write_text(render_project(proposal), path)
-    return InitResult(path, proposal, power)
+    return InitResult(path, proposal, power, folds)
 
 
 def _tried(
     proposal: Proposal, parsed: Callable[[Proposal], Project], raw: pl.LazyFrame, steps: Steps
-) -> tuple[Proposal, Power]:
+) -> tuple[Proposal, Power, FoldPower]:
     """Return a proposal that can be trained, and what its test period can show.
 
     The proposal is held against all that it reads. Where the history is too short for the default test period, the
@@ -131,33 +135,34 @@ def _tried(
         steps.begin("reading other tables")
         found.load_sources()
         steps.begin("dividing the time")
-        chosen = _divided(proposal, parsed, loaded)
+        chosen, folds = _divided(proposal, parsed, loaded)
         steps.begin("counting frauds of the test period")
-        return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.known_until)
+        return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.known_until), folds
     except (ProjectError, DataError) as error:
         msg = f"no file is written, for it would not fit the data: {error.message}"
         hint = f"{error.hint}; --ignore COLUMN leaves a column out" if error.hint else "--ignore COLUMN leaves one out"
         raise type(error)(msg, hint=hint) from error
 
 
-def _divided(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded: Events) -> Proposal:
-    """Return the proposal with the first division of the events that leaves something to train and to validate on.
+def _divided(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded: Events) -> tuple[Proposal, FoldPower]:
+    """Return the proposal with the first division that leaves something to train and to validate on, and its folds.
 
     Raises
     ------
     DataError
         There is none: with the reason for the default division.
     """
+    from fraudctl.power import FoldPower
     from fraudctl.split import make_split
 
     refused: DataError | None = None
     for shape in _divisions(proposal, parsed, loaded):
         try:
-            make_split(loaded.frame, parsed(shape), known_until=loaded.known_until)
+            split = make_split(loaded.frame, parsed(shape), known_until=loaded.known_until)
         except DataError as error:
             refused = refused or error
         else:
-            return shape
+            return shape, FoldPower.of(split, loaded.frame["label"])
     raise refused or DataError("there are no events to train on")
 
 
