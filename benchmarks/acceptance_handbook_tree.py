@@ -70,8 +70,10 @@ def tree_scores(folder: Path) -> pl.DataFrame:
     """Fit the tree on the training week and score the test week: ``event_id`` and ``y_prob``."""
     table = build_features(load_project(folder))
     frame = table.frame.with_columns(pl.col(table.features.names).cast(pl.Float64).fill_null(0.0))
-    train, test = (frame.filter(pl.col("event_time").is_between(start, start + WEEK, closed="left"))
-                   for start in (AS_OF - 2 * WEEK, AS_OF))  # fmt: skip
+    train, test = (
+        frame.filter(pl.col("event_time").is_between(start, start + WEEK, closed="left"))
+        for start in (AS_OF - 2 * WEEK, AS_OF)
+    )
     tree = DecisionTreeClassifier(max_depth=2, random_state=0)
     tree.fit(train.select(table.features.names).to_numpy(), train["label"].to_numpy())
     y_prob = tree.predict_proba(test.select(table.features.names).to_numpy())[:, 1]

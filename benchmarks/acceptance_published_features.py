@@ -72,8 +72,9 @@ def recounted(table: pl.DataFrame) -> pl.DataFrame:
     cents = (table["amount"] * 100).round().cast(pl.Int64).to_numpy()
     frauds = table["label"].cast(pl.Int64).to_numpy()
     for entity, prefix, late, summed, name in (
-        ("customer", "CUSTOMER_ID", 0, cents, "AVG_AMOUNT"), ("terminal", "TERMINAL_ID", 7, frauds, "RISK"),
-    ):  # fmt: skip
+        ("customer", "CUSTOMER_ID", 0, cents, "AVG_AMOUNT"),
+        ("terminal", "TERMINAL_ID", 7, frauds, "RISK"),
+    ):
         keys = table[entity].to_numpy().astype(np.int64) * 10**11 + seconds
         order = np.argsort(keys, kind="stable")
         totals = np.concatenate([[0], np.cumsum(summed[order])])

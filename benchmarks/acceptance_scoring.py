@@ -122,15 +122,19 @@ def compare(work: Path, *, with_features: bool) -> dict[str, Any]:
         "labels": engine.live.counts["labels"],
         "actions": dict(a["action"].value_counts().sort("action").rows()),
         "other_actions": int((a["action"] != b["action"]).sum()),
-        "other_reasons": int((a["reasons"].list.eval(pl.element().struct.field("feature")) != b["reasons"].list.eval(
-            pl.element().struct.field("feature"))).sum()),
+        "other_reasons": int(
+            (
+                a["reasons"].list.eval(pl.element().struct.field("feature"))
+                != b["reasons"].list.eval(pl.element().struct.field("feature"))
+            ).sum()
+        ),
         "largest_probability_gap": float((a["probability"] - b["probability"]).abs().max()),
         "features_compared": len(names),
         "features_differing": {name: n for name in names if (n := _differing(a[name], b[name]))},
         "batch_seconds": batch_seconds,
         "single_events_per_second": a.height / single_seconds,
         "machine": machine(),
-    }  # fmt: skip
+    }
 
 
 def _differing(a: pl.Series, b: pl.Series) -> int:

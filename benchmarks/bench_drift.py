@@ -149,9 +149,13 @@ class Stream:
         _, taken = self.decided(y_prob, rows)
         p = y_prob[rows]
         events = Promised(
-            self.frame["label"].to_numpy()[rows], p, np.ones(len(rows)), taken[:, 1] - taken[:, 0],
-            p * taken[:, 1] + (1 - p) * taken[:, 0], self.clusters.take(rows).codes,
-        )  # fmt: skip
+            self.frame["label"].to_numpy()[rows],
+            p,
+            np.ones(len(rows)),
+            taken[:, 1] - taken[:, 0],
+            p * taken[:, 1] + (1 - p) * taken[:, 0],
+            self.clusters.take(rows).codes,
+        )
         return calibration_drift(events, floors=FLOORS, seed=0, chance=SECTION.chance)
 
 

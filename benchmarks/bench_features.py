@@ -110,9 +110,12 @@ def polars_rolling(data: Path, out: Path) -> None:
         amount = pl.col("amount")
         for window in WINDOWS:
             part = ordered.rolling("event_time", period=window, closed="none", group_by=entity).agg(
-                pl.len().alias("count"), amount.sum().alias("sum"), amount.mean().alias("mean"),
-                amount.std().alias("std"), amount.max().alias("max"),
-            )  # fmt: skip
+                pl.len().alias("count"),
+                amount.sum().alias("sum"),
+                amount.mean().alias("mean"),
+                amount.std().alias("std"),
+                amount.max().alias("max"),
+            )
             names = {kind: f"{entity}_{kind}_{window}" for kind in ("count", "sum", "mean", "std", "max")}
             part = part.select(list(names)).rename(names).with_columns(ordered["event_id"])
             table = table.join(part, on="event_id", how="left", maintain_order="left")
@@ -126,13 +129,17 @@ def _polars_frame(data: Path):
     return (
         pl.scan_parquet(data)
         .select(
-            event_id="TRANSACTION_ID", event_time="TX_DATETIME", amount="TX_AMOUNT", label="TX_FRAUD",
-            customer="CUSTOMER_ID", terminal="TERMINAL_ID",
+            event_id="TRANSACTION_ID",
+            event_time="TX_DATETIME",
+            amount="TX_AMOUNT",
+            label="TX_FRAUD",
+            customer="CUSTOMER_ID",
+            terminal="TERMINAL_ID",
         )
         .sort("event_time", "event_id")
         .with_columns(one=pl.lit(1, pl.Int64))
         .collect()
-    )  # fmt: skip
+    )
 
 
 def _polars_labels(frame):
@@ -392,11 +399,13 @@ def summary(runs: list[dict[str, float | str]], data: Path) -> dict[str, object]
             found["times_floor"] = round(found["seconds"] / methods["floor"]["seconds"], 2)
             found["cpu_times_floor"] = round(found["cpu_seconds"] / methods["floor"]["cpu_seconds"], 2)
     return {
-        "n_events": pl.scan_parquet(data).select(pl.len()).collect().item(), "n_columns": 50,
+        "n_events": pl.scan_parquet(data).select(pl.len()).collect().item(),
+        "n_columns": 50,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), "polars": pl.__version__, "numba": numba.__version__},
-        "pandas_share_of_entities": PANDAS_SHARE, "methods": methods,
-    }  # fmt: skip
+        "pandas_share_of_entities": PANDAS_SHARE,
+        "methods": methods,
+    }
 
 
 def main() -> None:

@@ -77,12 +77,16 @@ def main() -> int:
     first = {name: sum(place is not None and place < 3 for place in found) for name, found in places.items()}
     alarms = sum(alarmed(seed) for seed in range(options.runs))
     document = {
-        "events": N_EVENTS, "permutations": PERMUTATIONS, "planted_runs_each": options.plants,
-        "named": hits, "named_in_first_three": first, "runs_with_nothing": options.runs,
+        "events": N_EVENTS,
+        "permutations": PERMUTATIONS,
+        "planted_runs_each": options.plants,
+        "named": hits,
+        "named_in_first_three": first,
+        "runs_with_nothing": options.runs,
         "runs_with_a_significant_finding": alarms,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("fraudctl", "polars", "numpy", "scipy", "catboost")},
-    }  # fmt: skip
+    }
     print(json.dumps(document, indent=1))
     if options.out is not None:
         options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -40,8 +40,9 @@ def balanced(label: npt.NDArray[np.int8]) -> Floats:
 def fits(table: FeatureTable, project: Project, one: Round) -> dict[str, tuple[Floats, float]]:
     """Fit each way on one training period; give the raw scores of the period after, and the processor seconds."""
     frame, names = table.frame, table.features.names
-    columns = learn_columns(frame, names=names, categorical=table.features.categorical, max_categories=200,
-                            rows=one.train)  # fmt: skip
+    columns = learn_columns(
+        frame, names=names, categorical=table.features.categorical, max_categories=200, rows=one.train
+    )
     label = frame["label"].filter(one.train).to_numpy()
     plain = quantize(make_pool(columns, frame, rows=one.train, label=label))
     heavy = quantize(make_pool(columns, frame, rows=one.train, label=label, weight=balanced(label)))
@@ -84,8 +85,9 @@ def compare(project: Project, name: str) -> dict[str, Any]:
         rows = frame.filter(one.valid)
         judged.append(judge_rows(rows, objective=objective, weight=np.ones(rows.height), group=group[one.valid]))
         found.append(fits(table, project, one))
-        print(name, len(judged), {way: round(objective.value(judged[-1], raw), 4) for way, (raw, _) in
-                                  found[-1].items()})  # fmt: skip
+        print(
+            name, len(judged), {way: round(objective.value(judged[-1], raw), 4) for way, (raw, _) in found[-1].items()}
+        )
     return {way: figures(objective, judged, found, way) for way in (AS_IS, WEIGHTED, STEPS)}
 
 

@@ -424,12 +424,15 @@ def origins(args: argparse.Namespace) -> list[date]:
 def judge_all(args: argparse.Namespace, places: dict[tuple[date, str], Path]) -> dict[str, Any]:
     """Calibrate, decide and judge all models under every question."""
     results: dict[str, Any] = {
-        "train": args.train, "training": TRAININGS[args.training].splitlines(), "margin": MARGIN,
+        "train": args.train,
+        "training": TRAININGS[args.training].splitlines(),
+        "margin": MARGIN,
         "savings_base": BASE_RULE,
         "weeks": [str(day) for day in origins(args)],
-        "python": platform.python_version(), "machine": platform.machine(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
         "packages": {name: version(name) for name in ("fraudctl", "catboost", "polars", "numpy")},
-    }  # fmt: skip
+    }
     for name, (kind, actions) in QUESTIONS.items():
         project = project_of(args, name)
         decided = [{r.name: judged_of(places[day, r.name], project) for r in RECIPES} for day in origins(args)]

@@ -108,9 +108,13 @@ class Run:
         began, screen, ready = time.monotonic(), Screen(), None
         with source.open("rb") as stdin, (self.cwd / "stdout").open("wb") as stdout:
             process = subprocess.Popen(
-                [*RUN, *self.args], cwd=self.cwd, stdin=stdin, stdout=stdout, stderr=secondary,
+                [*RUN, *self.args],
+                cwd=self.cwd,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=secondary,
                 env={**os.environ, "TERM": "xterm", **self.env},
-            )  # fmt: skip
+            )
         os.close(secondary)
         expired, pending, last, code, resting = False, b"", b"", 0, 0.0
         while True:
@@ -138,10 +142,13 @@ class Run:
         os.close(primary)
         screen.still("")
         out = {
-            "wall": round(wall, 2), "cpu": round(usage.ru_utime + usage.ru_stime, 2),
-            "peak_gib": round(usage.ru_maxrss / (1 << 20), 3), "still": round(screen.stillest, 1),
-            "still_at": screen.at, "exit": process.returncode,
-        }  # fmt: skip
+            "wall": round(wall, 2),
+            "cpu": round(usage.ru_utime + usage.ru_stime, 2),
+            "peak_gib": round(usage.ru_maxrss / (1 << 20), 3),
+            "still": round(screen.stillest, 1),
+            "still_at": screen.at,
+            "exit": process.returncode,
+        }
         out |= {"ready": round(ready, 2), "resting_gib": round(resting, 3)} if ready is not None else {}
         out |= {"timeout": limit} if expired else {}
         if process.returncode not in (0, 1, 5) and until is None:

@@ -80,9 +80,11 @@ def measured(folder: Path, text: str, rounds: int) -> dict[str, float]:
         seconds.append(time.process_time() - start)
     low, high = online(events, features)
     return {
-        "columns": len(features.names), "cpu_seconds": round(statistics.median(seconds), 3),
-        "p50_us": round(low, 1), "p99_us": round(high, 1),
-    }  # fmt: skip
+        "columns": len(features.names),
+        "cpu_seconds": round(statistics.median(seconds), 3),
+        "p50_us": round(low, 1),
+        "p99_us": round(high, 1),
+    }
 
 
 def online(events: object, features: object) -> tuple[float, float]:

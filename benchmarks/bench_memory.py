@@ -108,9 +108,13 @@ def steady(*, days: int = 120, events_per_day: int = 1440) -> dict[str, Any]:
             })  # fmt: skip
     later = [item["state_mb"] for item in read if item["day"] > 60]
     return {
-        "events": n_events, "new_entities": 3 * n_events, "longest_window_days": 7, "ids_wait_days": 42, "read": read,
+        "events": n_events,
+        "new_entities": 3 * n_events,
+        "longest_window_days": 7,
+        "ids_wait_days": 42,
+        "read": read,
         "growth_after_day_60": later[-1] / later[0] - 1,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -64,11 +64,15 @@ def measured(data: Path, folder: Path, n: int, *, hot: bool) -> dict[str, object
     from_bytes(saved, features, **options)
     restore = time.perf_counter() - started
     result = {
-        "features": len(features.names), "history_events": first.height, "history_seconds": round(history, 2),
-        "observe": percentiles(took[100:]), "state_mb": round(state.nbytes / 1e6, 1),
-        "snapshot_mb": round(len(saved) / 1e6, 1), "snapshot_seconds": round(save, 2),
+        "features": len(features.names),
+        "history_events": first.height,
+        "history_seconds": round(history, 2),
+        "observe": percentiles(took[100:]),
+        "state_mb": round(state.nbytes / 1e6, 1),
+        "snapshot_mb": round(len(saved) / 1e6, 1),
+        "snapshot_seconds": round(save, 2),
         "restore_seconds": round(restore, 2),
-    }  # fmt: skip
+    }
     if hot:
         at_hot = np.array([row["terminal"] == 0 for row in rows])
         at_hot[:100] = False
@@ -88,10 +92,12 @@ def main() -> None:
     results: dict[str, object] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "versions": {
-            "python": platform.python_version(), "polars": pl.__version__, "numba": numba.__version__,
+            "python": platform.python_version(),
+            "polars": pl.__version__,
+            "numba": numba.__version__,
             "numpy": np.__version__,
         },
-    }  # fmt: skip
+    }
     for name, hot in (("as_it_is", False), ("hot_terminal", True)):
         with tempfile.TemporaryDirectory() as folder:
             data = options.folder / "transactions.parquet"

@@ -73,10 +73,14 @@ def handbook_project(place: Path, source: Path) -> Project:
     """Let `init` propose for the handbook's events, as of the week that its authors test on."""
     place.mkdir(parents=True, exist_ok=True)
     flags = Flags(
-        event_id="TRANSACTION_ID", event_time="TX_DATETIME", amount="TX_AMOUNT", label="TX_FRAUD", label_delay="7d",
+        event_id="TRANSACTION_ID",
+        event_time="TX_DATETIME",
+        amount="TX_AMOUNT",
+        label="TX_FRAUD",
+        label_delay="7d",
         entities=("customer=CUSTOMER_ID", "terminal=TERMINAL_ID"),
         ignore=("TX_FRAUD_SCENARIO", "TX_TIME_SECONDS", "TX_TIME_DAYS"),
-    )  # fmt: skip
+    )
     path = init_project([str(source.resolve())], place=place, flags=flags, force=True).path
     split = '[split]\nas_of = 2018-08-08\ntest = "7d"\ntrain = "82d"\n'
     path.write_text(path.read_text(encoding="utf-8").replace("[split]\n", split, 1), encoding="utf-8")

@@ -50,14 +50,18 @@ def difference(both: pl.DataFrame) -> dict[str, object]:
     drawn = []
     for _ in range(RESAMPLED):
         weight = rng.multinomial(groups.max() + 1, np.full(groups.max() + 1, 1 / (groups.max() + 1)))[groups]
-        drawn.append(average_precision_score(y, a, sample_weight=weight)
-                     - average_precision_score(y, b, sample_weight=weight))  # fmt: skip
+        drawn.append(
+            average_precision_score(y, a, sample_weight=weight) - average_precision_score(y, b, sample_weight=weight)
+        )
     low, high = np.quantile(drawn, [0.025, 0.975])
     with_, without = average_precision_score(y, a), average_precision_score(y, b)
     return {
-        "frauds": int(y.sum()), "with": round(with_, 4), "without": round(without, 4),
-        "difference": round(with_ - without, 4), "interval": [round(float(low), 4), round(float(high), 4)],
-    }  # fmt: skip
+        "frauds": int(y.sum()),
+        "with": round(with_, 4),
+        "without": round(without, 4),
+        "difference": round(with_ - without, 4),
+        "interval": [round(float(low), 4), round(float(high), 4)],
+    }
 
 
 def of_seed(seed: int, n_events: int) -> dict[str, object]:

@@ -102,8 +102,9 @@ def one_event(project: Path, folder: Path, times: int = 2) -> dict[str, Any]:
         sizes.append(written(folder, before))
     return {
         "cpu_seconds_above_one_event_without_state": min(on_state[1:]) - min(alone[1:]),
-        "cpu_seconds_without_state": min(alone[1:]), "bytes_written": max(sizes[1:]),
-    }  # fmt: skip
+        "cpu_seconds_without_state": min(alone[1:]),
+        "bytes_written": max(sizes[1:]),
+    }
 
 
 def main() -> None:

@@ -83,9 +83,13 @@ def events(seed: int = 0) -> pl.DataFrame:
     step = timedelta(days=1) / ROWS_PER_DAY
     times = pl.datetime_range(START, START + (n - 1) * step, step, eager=True, time_unit="us")
     roles = {
-        "event_id": np.arange(n), "event_time": times, "amount": random.lognormal(3, 1, n), "label": label,
-        "label_time": times + timedelta(days=DELAY_DAYS), "card": random.integers(0, 20_000, n),
-    }  # fmt: skip
+        "event_id": np.arange(n),
+        "event_time": times,
+        "amount": random.lognormal(3, 1, n),
+        "label": label,
+        "label_time": times + timedelta(days=DELAY_DAYS),
+        "card": random.integers(0, 20_000, n),
+    }
     return pl.DataFrame({**roles, **{f"f{i}": values[:, i] for i in range(N_FEATURES)}})
 
 

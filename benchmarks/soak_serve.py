@@ -277,9 +277,12 @@ def main() -> None:
     events.slice(N_HISTORY).write_parquet(args.work / "after.parquet")
     model = open_model(project, "latest")
     new = open_new(
-        [args.work / "after.parquet"], model.decider.project, model.decider.schema, carried=model.decider.carried,
+        [args.work / "after.parquet"],
+        model.decider.project,
+        model.decider.schema,
+        carried=model.decider.carried,
         what="DATA",
-    )  # fmt: skip
+    )
     sent = list(messages(new, model.decider))
     counts = dict.fromkeys(
         (

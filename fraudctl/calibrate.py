@@ -454,10 +454,7 @@ def _validate(
     y_true: NDArray[Any], y_score: FloatArray, parts: NDArray[np.int64], weights: FloatArray
 ) -> tuple[dict[Method, FloatArray | None], NDArray[np.bool_]]:
     """Return each method's loss on every row that has an earlier part with both classes, and the mask of those rows."""
-    usable = [
-        part for part in np.unique(parts)[1:]
-        if len(np.unique(y_true[(parts < part) & (weights > 0)])) == 2
-    ]  # fmt: skip
+    usable = [part for part in np.unique(parts)[1:] if len(np.unique(y_true[(parts < part) & (weights > 0)])) == 2]
     judged = np.isin(parts, usable)
     losses: dict[Method, FloatArray | None] = {}
     for method in METHODS:

@@ -134,20 +134,28 @@ OBJECTIVE: Final = Metric(
 GATE_FIGURES: Final = (
     Metric("errors", "Errors that `fraudctl check` finds", "count", "lower", "checks", "number of findings"),
     Metric(
-        "score_psi", "Shift of the scores", "number", "lower", "drift",
+        "score_psi",
+        "Shift of the scores",
+        "number",
+        "lower",
+        "drift",
         "population stability index of the scores against those before the period",
     ),
-)  # fmt: skip
+)
 """What rules of the gate compare in addition to metrics."""
 
 
 def top_k_metric(entity: str) -> Metric:
     """Return the metric ``<entity>_precision_at_100``."""
     return Metric(
-        entity + TOP_K_SUFFIX, f"Frauds among the {TOP_K} riskiest {entity} ids of a day", "share", "higher", "queue",
+        entity + TOP_K_SUFFIX,
+        f"Frauds among the {TOP_K} riskiest {entity} ids of a day",
+        "share",
+        "higher",
+        "queue",
         f"mean over days of the share of the {TOP_K} highest-scored ids that is fraud; an id once found is not ranked "
         "again",
-    )  # fmt: skip
+    )
 
 
 _BY_NAME: Final = {item.name: item for item in (*METRICS, *GATE_FIGURES)}

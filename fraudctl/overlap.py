@@ -80,9 +80,12 @@ def _gap_days(train: pl.DataFrame, test: pl.DataFrame) -> float | None:
 
 def _shared(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], name: str) -> IdOverlap:
     test = pl.concat([test.select("label", name) for _, test in periods])
-    seen = pl.concat([
-        test[name].is_in(train[name].drop_nulls().unique().implode()).fill_null(value=False) for train, test in periods
-    ])  # fmt: skip
+    seen = pl.concat(
+        [
+            test[name].is_in(train[name].drop_nulls().unique().implode()).fill_null(value=False)
+            for train, test in periods
+        ]
+    )
     fraud = (test["label"] == 1).fill_null(value=False)
     n_frauds = int(fraud.sum())
     return IdOverlap(

@@ -276,9 +276,9 @@ def known_blocked(frame: pl.DataFrame, *, entity: str, since: datetime, timezone
         first = frauds.group_by(entity).agg(pl.col("since").min().alias("known_at"))
         found = frame.select(entity, day.alias("day")).join(first, on=entity, how="left", maintain_order="left")
         return (found["known_at"] < found["day"]).fill_null(value=False).to_numpy()
-    steps = pl.concat([
-        frauds.select(entity, at="since", step=pl.lit(1)), taken_back.select(entity, at="until", step=pl.lit(-1)),
-    ])  # fmt: skip
+    steps = pl.concat(
+        [frauds.select(entity, at="since", step=pl.lit(1)), taken_back.select(entity, at="until", step=pl.lit(-1))]
+    )
     steps = steps.group_by(entity, "at").agg(pl.col("step").sum()).sort("at")
     steps = steps.with_columns(pl.col("step").cum_sum().over(entity).alias("n_known"))
     asked = frame.select(entity, day.dt.cast_time_unit("us").alias("day")).with_row_index("row").sort("day")
@@ -454,9 +454,7 @@ class _Layout:
             raise DataError(msg, hint="longer periods ([split] test), another as_of, or more history")
         if len(folds) < self.project.split.folds:
             self._warn(f"{len(folds)} of the {self.project.split.folds} folds are possible with this history")
-        return Split(
-            self.as_of, self.as_of, self.as_of + self.test, start, end, train, folds, tuple(self.warnings)
-        )  # fmt: skip
+        return Split(self.as_of, self.as_of, self.as_of + self.test, start, end, train, folds, tuple(self.warnings))
 
     def _no_fold(self) -> DataError:
         """Return the error of a history without a fold: the cause that applies, and a remedy that works."""
@@ -566,9 +564,8 @@ class _Layout:
             self._warn(f"{name} trains on only {figures.count(n_fraud, 'fraud')}")
         number = self.project.split.folds - back + 1
         return Fold(
-            number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum()),
-            others,
-        )  # fmt: skip
+            number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum()), others
+        )
 
     def _blocked(self, as_of: datetime, train_from: datetime) -> NDArray[np.bool_]:
         block = self.project.evaluate.block_known

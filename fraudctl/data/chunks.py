@@ -71,8 +71,9 @@ def spill_events(
     if not rising:
         n_duplicates = _drop_repeated(paths, raw, project, files, rows)
     heights = [_read(path, ["event_time"]).height for path in paths]
-    if project.data.amount is not None and all(_read(path, ["amount"])["amount"].null_count() == n
-                                               for path, n in zip(paths, heights, strict=True)):  # fmt: skip
+    if project.data.amount is not None and all(
+        _read(path, ["amount"])["amount"].null_count() == n for path, n in zip(paths, heights, strict=True)
+    ):
         tables.to_amount(_read(paths[0], ["amount"])["amount"].alias(project.data.amount))
     known_until = _read(paths[-1], ["event_time"])["event_time"][-1]
     return Chunks(paths, heights, known_until, n_duplicates)
@@ -178,6 +179,10 @@ def write_chunks(
                 ready = following.result()
 
         register_io_source(source, schema=first.schema).sink_parquet(
-            temporary, compression="zstd", compression_level=3, row_group_size=min(rows, outputs.ROW_GROUP),
-            data_page_size=outputs.PAGE_BYTES, maintain_order=True,
-        )  # fmt: skip
+            temporary,
+            compression="zstd",
+            compression_level=3,
+            row_group_size=min(rows, outputs.ROW_GROUP),
+            data_page_size=outputs.PAGE_BYTES,
+            maintain_order=True,
+        )

@@ -90,11 +90,15 @@ def resolved(
         pl.struct("time", "label").alias(CHANGES),
     )
     several = pl.when(pl.col("n") > 1).then(pl.col(CHANGES))
-    return keyed.select("row").join(by_row, on="row", how="left", maintain_order="left").select(
-        pl.col("last").cast(pl.Int8).alias("label"),
-        pl.col("since").cast(UTC_US).alias("label_time"),
-        several.cast(CHANGE_TYPE).alias(CHANGES),
-    )  # fmt: skip
+    return (
+        keyed.select("row")
+        .join(by_row, on="row", how="left", maintain_order="left")
+        .select(
+            pl.col("last").cast(pl.Int8).alias("label"),
+            pl.col("since").cast(UTC_US).alias("label_time"),
+            several.cast(CHANGE_TYPE).alias(CHANGES),
+        )
+    )
 
 
 def same_ids(ids: pl.Series, kind: pl.DataType) -> pl.Series:

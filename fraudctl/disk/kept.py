@@ -107,9 +107,13 @@ def vouch(path: Path, facts: Mapping[str, Any]) -> None:
     """Write facts about a file that has just been written whole, and its hash: the last step of `keep`."""
     found = path.stat()
     document = {
-        "facts": facts, "size": found.st_size, "written": [found.st_ino, found.st_mtime_ns], "end": _end_hash(path),
-        "content": content_hash(path), "polars": pl.__version__,
-    }  # fmt: skip
+        "facts": facts,
+        "size": found.st_size,
+        "written": [found.st_ino, found.st_mtime_ns],
+        "end": _end_hash(path),
+        "content": content_hash(path),
+        "polars": pl.__version__,
+    }
     with whole_file(facts_place(path), durable=False) as temporary:
         files.write_bytes(temporary, seal(document))
 

@@ -24,9 +24,12 @@ def state_of(path: Path) -> dict[str, int]:
     """Return what the system says of a file, which any ordinary change of its content alters."""
     found = path.stat()
     return {
-        "size": found.st_size, "inode": found.st_ino, "device": found.st_dev, "modified": found.st_mtime_ns,
+        "size": found.st_size,
+        "inode": found.st_ino,
+        "device": found.st_dev,
+        "modified": found.st_mtime_ns,
         "changed": found.st_ctime_ns,
-    }  # fmt: skip
+    }
 
 
 class Prints:

@@ -152,9 +152,11 @@ class _Book:
         properties: JsonObject = {}
         for key in dict.fromkeys(key for table in tables if isinstance(table, dict) for key in table):
             forms = [table[key] for table in tables if isinstance(table, dict) and key in table]
-            properties[key] = forms[0] if all(form == forms[0] for form in forms) else {
-                "anyOf": forms, "description": forms[0]["description"] if isinstance(forms[0], dict) else "",
-            }  # fmt: skip
+            properties[key] = (
+                forms[0]
+                if all(form == forms[0] for form in forms)
+                else {"anyOf": forms, "description": forms[0]["description"] if isinstance(forms[0], dict) else ""}
+            )
         always = [] if types.NoneType in choices else [
             str(key) for key in properties
             if all(isinstance(item["required"], list) and key in item["required"] for item in found)

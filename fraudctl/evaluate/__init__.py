@@ -29,4 +29,4 @@ __all__ = [
     "pool",
     "prepare",
     "price_frame",
-]  # fmt: skip
+]

@@ -37,9 +37,7 @@ _EXIT_CODES: dict[str, ExitCode] = {
 class RuleResult:
     """One rule of the gate: the figure, the bound, and why that is its verdict."""
 
-    JSON = (
-        "name", "verdict", "metric", "*estimate", "bound", "direction", "reason", "frauds_to_settle",
-    )  # fmt: skip
+    JSON = ("name", "verdict", "metric", "*estimate", "bound", "direction", "reason", "frauds_to_settle")
 
     name: str
     """Key path in the project file: ``savings.at_least``, ``champion``, ``segments[0] channel=web``."""
@@ -309,9 +307,7 @@ class ThresholdCost:
 class ReviewQueue:
     """What a review queue of the K highest scores of each day holds; the order of tied scores is drawn."""
 
-    JSON = (
-        "subject as of", "k", "precision", "lowest", "highest", "recall", "recall_lowest", "recall_highest",
-    )  # fmt: skip
+    JSON = ("subject as of", "k", "precision", "lowest", "highest", "recall", "recall_lowest", "recall_highest")
 
     subject: str
     """What is ranked: ``event``, or the name of an entity, each of whose ids is ranked until found."""
@@ -389,9 +385,7 @@ class ImmatureOutcomes:
 class PooledPeriod:
     """One of the periods that are judged together."""
 
-    JSON = (
-        "*period", "as_of", "refitted", "rows", "frauds", "savings", "savings_of_champion", "savings_base",
-    )  # fmt: skip
+    JSON = ("*period", "as_of", "refitted", "rows", "frauds", "savings", "savings_of_champion", "savings_base")
 
     period: Period
     """The period."""

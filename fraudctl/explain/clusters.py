@@ -336,6 +336,10 @@ def _bounded(feature: FeatureLike, whole: bool, values: FloatArray, ends: _Ends)
     low, high = (float(np.floor(end)) if whole and np.isfinite(end) else end for end in (ends.low, ends.high))
     finite = tuple(end for end in (low, high) if np.isfinite(end))
     return number_condition(
-        feature.name, words, low=low if np.isfinite(low) else None, high=high if np.isfinite(high) else None,
-        or_unknown=ends.unknown and bool(missing.any()), digits=digits_for(words, finite, values[~missing]),
-    )  # fmt: skip
+        feature.name,
+        words,
+        low=low if np.isfinite(low) else None,
+        high=high if np.isfinite(high) else None,
+        or_unknown=ends.unknown and bool(missing.any()),
+        digits=digits_for(words, finite, values[~missing]),
+    )

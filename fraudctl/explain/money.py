@@ -143,10 +143,14 @@ def _losses(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     sums = group_sums(
         frame[column],
         {
-            "frauds": frame[".fraud"].to_numpy(), "missed": missed, "missed_cost": np.where(missed, cost, 0.0),
-            "false": false, "false_cost": np.where(false, cost, 0.0), "cost": cost,
+            "frauds": frame[".fraud"].to_numpy(),
+            "missed": missed,
+            "missed_cost": np.where(missed, cost, 0.0),
+            "false": false,
+            "false_cost": np.where(false, cost, 0.0),
+            "cost": cost,
         },
-    )  # fmt: skip
+    )
     named = sums.with_columns(text=level_text(sums["key"]))
     return named.sort(["cost", "text"], descending=[True, False])
 

@@ -65,8 +65,11 @@ def _days(fields: pl.DataFrame, year: pl.Expr, form: Format) -> tuple[pl.Expr, p
         return pl.col(name).cast(pl.Int32, strict=False)
 
     spread = pl.col("a" if "a" in have else "A").str.slice(0, 3) if have & {"a", "A"} else None
-    weekday = None if spread is None else spread.replace_strict({n: i for i, n in enumerate(WEEKDAYS)}, default=None,
-                                                               return_dtype=pl.Int32)  # fmt: skip
+    weekday = (
+        None
+        if spread is None
+        else spread.replace_strict({n: i for i, n in enumerate(WEEKDAYS)}, default=None, return_dtype=pl.Int32)
+    )
     if "j" in have:
         day = _date(year, pl.lit(1), pl.lit(1)) + pl.duration(days=number("j") - 1)
         exists = day.dt.year() == year
@@ -96,9 +99,11 @@ def _days(fields: pl.DataFrame, year: pl.Expr, form: Format) -> tuple[pl.Expr, p
 def _date(year: pl.Expr, month: pl.Expr, day: pl.Expr) -> pl.Expr:
     """Return a date; null where there is no such day."""
     text = pl.concat_str(
-        year.cast(pl.String).str.zfill(4), month.cast(pl.String).str.zfill(2), day.cast(pl.String).str.zfill(2),
+        year.cast(pl.String).str.zfill(4),
+        month.cast(pl.String).str.zfill(2),
+        day.cast(pl.String).str.zfill(2),
         separator="-",
-    )  # fmt: skip
+    )
     return text.str.to_date("%Y-%m-%d", strict=False)
 
 

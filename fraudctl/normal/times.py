@@ -40,9 +40,7 @@ ISO_DATE: Final = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}"
 """What a time in text starts with where no format is declared: of other notations nobody can say which number is the
 day."""
 ISO_ZONE: Final = r"[T ][0-9]{2}:[0-9]{2}.*(?:[Zz]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)\s*$"
-_ISO_FORMS: Final = (
-    "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
-)  # fmt: skip
+_ISO_FORMS: Final = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 
 
 def utc(times: pl.Series, *, timezone: str, role: str) -> pl.Series:

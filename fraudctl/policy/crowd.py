@@ -71,9 +71,12 @@ class Crowd:
             self.table[rows],
             [mask[rows] for mask in self.rule_masks],
             {per: item.take(rows) for per, item in self.when.items()},
-            None if self.segment is None else self.segment.filter(pl.Series(rows)) if rows.dtype == np.bool_
+            None
+            if self.segment is None
+            else self.segment.filter(pl.Series(rows))
+            if rows.dtype == np.bool_
             else self.segment.gather(rows),
-        )  # fmt: skip
+        )
 
     def floor(self, policy: Policy) -> CodeArray:
         """Return the mildest action that the rules of the policy allow for each event."""

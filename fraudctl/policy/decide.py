@@ -78,9 +78,7 @@ class Policy:
     """
 
     SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
-    JSON = (
-        "kind", "matrix as costs", "thresholds", "segments", "bids", "alert_price", "capacity", "rules", "timezone",
-    )  # fmt: skip
+    JSON = ("kind", "matrix as costs", "thresholds", "segments", "bids", "alert_price", "capacity", "rules", "timezone")
 
     kind: Literal["expected_cost", "thresholds"]
     matrix: CostMatrix
@@ -165,9 +163,7 @@ class Policy:
         used: CapacityUse | None = None,
     ) -> CodeArray:
         """Decide from arrays that are ready: costs, which rules hold, where events lie in time and in which segment."""
-        found = self.serve_arrays(
-            y_prob, cost_table, rule_masks=rule_masks, when=when, segment=segment, used=used
-        )  # fmt: skip
+        found = self.serve_arrays(y_prob, cost_table, rule_masks=rule_masks, when=when, segment=segment, used=used)
         return found.codes
 
     def serve_arrays(

@@ -31,12 +31,19 @@ MODEL_KINDS: Final[frozenset[Kind]] = frozenset({"expected_cost", "threshold", "
 """Kinds in which the model's probability decided."""
 
 SLOT_FIELDS: Final[dict[str, pl.DataType]] = {
-    "action": pl.String(), "per": pl.String(), "left": pl.Int64(), "price": pl.Float64(),
-}  # fmt: skip
+    "action": pl.String(),
+    "per": pl.String(),
+    "left": pl.Int64(),
+    "price": pl.Float64(),
+}
 FIELDS: Final[dict[str, pl.DataType]] = {
-    "kind": pl.String(), "rule": pl.String(), "instead_of": pl.String(), "threshold": pl.Float64(),
-    "segment": pl.String(), "slot": pl.Struct(SLOT_FIELDS),
-}  # fmt: skip
+    "kind": pl.String(),
+    "rule": pl.String(),
+    "instead_of": pl.String(),
+    "threshold": pl.Float64(),
+    "segment": pl.String(),
+    "slot": pl.Struct(SLOT_FIELDS),
+}
 DECIDED_BY: Final = pl.Struct(FIELDS)
 """How provenance stands in a table."""
 
@@ -101,9 +108,13 @@ class DecidedBy:
     def to_dict(self) -> dict[str, Any]:
         """Return the provenance as JSON."""
         return {
-            "kind": self.kind, "rule": self.rule, "instead_of": self.instead_of, "threshold": self.threshold,
-            "segment": self.segment, "slot": None if self.slot is None else self.slot.to_dict(),
-        }  # fmt: skip
+            "kind": self.kind,
+            "rule": self.rule,
+            "instead_of": self.instead_of,
+            "threshold": self.threshold,
+            "segment": self.segment,
+            "slot": None if self.slot is None else self.slot.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> DecidedBy:
@@ -262,8 +273,10 @@ def _thresholds(
     ruled = served.codes > cut
     places = np.full(len(y_prob), -1, dtype=np.int64) if segment is None else segment
     own = {} if policy.segments is None else policy.segments.thresholds
-    table = [[decisive_threshold(policy, cuts, code) for code in range(len(policy.actions))]
-             for cuts in (*own.values(), policy.thresholds)]  # fmt: skip
+    table = [
+        [decisive_threshold(policy, cuts, code) for code in range(len(policy.actions))]
+        for cuts in (*own.values(), policy.thresholds)
+    ]
     decisive = np.array(table, dtype=np.float64)[places, cut]
     known = pl.Series(~ruled & ~np.isnan(decisive))
     kind = np.where(ruled, KINDS.index("rule"), KINDS.index("threshold"))

@@ -26,7 +26,7 @@ from fraudctl.report.document import (
     TableColumn,
     Text,
     Tone,
-)  # fmt: skip
+)
 from fraudctl.report.evaluation import VERDICT_TONES
 from fraudctl.report.evaluation_figures import figure, interval, say, with_interval, words
 from fraudctl.text.figures import moment, number, percent, whole
@@ -118,17 +118,20 @@ def _metrics(e: Evaluation) -> ReportTable:
 def _segments(e: Evaluation) -> Iterator[ReportTable]:
     for column, rows in e.tables.by_segment.items():
         columns = (
-            TableColumn(column), TableColumn("Events", "number"), TableColumn("Frauds", "number"),
+            TableColumn(column),
+            TableColumn("Events", "number"),
+            TableColumn("Frauds", "number"),
             *(TableColumn(words(name), "number") for name in SEGMENT_METRICS),
-        )  # fmt: skip
+        )
         body = tuple(
             (
-                Cell(category_text(row.category)), Cell(whole(row.events), row.events),
+                Cell(category_text(row.category)),
+                Cell(whole(row.events), row.events),
                 Cell(whole(row.frauds), row.frauds),
                 *(with_interval(name, row.metrics.get(name), e) for name in SEGMENT_METRICS),
             )
             for row in rows
-        )  # fmt: skip
+        )
         yield ReportTable(f"segments-{column}", said.quoted(f"By {column}"), columns, body)
 
 
@@ -152,9 +155,11 @@ def _names(names: tuple[str, ...]) -> Sentence:
 def _features(card: ModelCard) -> ReportSection:
     kinds = Counter(item.family for item in card.features)
     by_kind = ReportTable(
-        "families", fixed("By kind"), (TableColumn("Kind"), TableColumn("Features", "number")),
+        "families",
+        fixed("By kind"),
+        (TableColumn("Kind"), TableColumn("Features", "number")),
         tuple((Cell(kind), Cell(whole(n), n)) for kind, n in kinds.most_common()),
-    )  # fmt: skip
+    )
     columns = (TableColumn("Feature", "code"), TableColumn("What it is"), TableColumn("What it sees"))
     rows = tuple((Cell(item.name), Cell(item.words), Cell(item.interval)) for item in card.features)
     every = ReportTable("features", fixed("Every feature"), columns, rows, tools=True, folded=True)
@@ -165,18 +170,24 @@ def _features(card: ModelCard) -> ReportSection:
 def _training(card: ModelCard) -> ReportSection:
     training = card.training
     columns = (
-        TableColumn("Fold", "number"), TableColumn("Training rows", "number"), TableColumn("Judged rows", "number"),
-        TableColumn("Frauds", "number"), TableColumn("Trees", "number"),
+        TableColumn("Fold", "number"),
+        TableColumn("Training rows", "number"),
+        TableColumn("Judged rows", "number"),
+        TableColumn("Frauds", "number"),
+        TableColumn("Trees", "number"),
         TableColumn(training.metric or "Metric", "number"),
-    )  # fmt: skip
+    )
     rows = tuple(
         (
-            Cell(whole(item.fold), item.fold), Cell(whole(item.train.rows)), Cell(whole(item.valid.rows)),
-            Cell(whole(item.valid.frauds)), Cell(whole(item.best_trees)),
+            Cell(whole(item.fold), item.fold),
+            Cell(whole(item.train.rows)),
+            Cell(whole(item.valid.rows)),
+            Cell(whole(item.valid.frauds)),
+            Cell(whole(item.best_trees)),
             Cell(_or_dash(item.figures.get(training.metric))),
         )
         for item in training.folds
-    )  # fmt: skip
+    )
     facts = (
         Fact("Settings", said.settings(training)),
         Fact("Calibration", said.calibrated(training.calibration)),
@@ -201,9 +212,12 @@ def _evidence(card: ModelCard) -> ReportSection:
     blocks: list[Block] = []
     if card.gate is not None and card.gate.rules:
         columns = (
-            TableColumn("Rule", "code"), TableColumn("Verdict"), TableColumn("Figure", "number"),
-            TableColumn("Interval", "number"), TableColumn("Must be"),
-        )  # fmt: skip
+            TableColumn("Rule", "code"),
+            TableColumn("Verdict"),
+            TableColumn("Figure", "number"),
+            TableColumn("Interval", "number"),
+            TableColumn("Must be"),
+        )
         rules = tuple(_rule(rule, card.costs.currency) for rule in card.gate.rules)
         blocks.append(ReportTable("rules", fixed("Rules of that gate"), columns, rules))
     columns = (
@@ -238,9 +252,12 @@ def _entry(item: CardEntry) -> tuple[Cell, ...]:
     why = (item.reason, *(f"against the objection: {text}" for text in item.objections))
     tone: Tone = "warn" if item.forced else VERDICT_TONES.get(item.verdict or "", "plain")
     return (
-        Cell(moment(item.at)), Cell(f"{what}, forced" if item.forced else what, tone=tone), Cell(item.version),
-        Cell(item.by), Cell("", lines=why),
-    )  # fmt: skip
+        Cell(moment(item.at)),
+        Cell(f"{what}, forced" if item.forced else what, tone=tone),
+        Cell(item.version),
+        Cell(item.by),
+        Cell("", lines=why),
+    )
 
 
 def _limits(card: ModelCard) -> ReportSection:
@@ -253,7 +270,7 @@ def _limits(card: ModelCard) -> ReportSection:
         Fact("Selection", fixed("Events that were blocked have no outcome unless a control group let them through.")),
         Fact("Change", fixed("Figures are of one past period. Fraudsters adapt, and the next period may differ.")),
         Fact("Causes", fixed("Contributions of features say what moved a score. They do not say what causes fraud.")),
-    ]  # fmt: skip
+    ]
     lead = fixed("Read this before its figures are used.")
     return ReportSection("limits", "What does it not see?", lead, (Facts(tuple(facts)),))
 
@@ -265,11 +282,13 @@ def _watched(card: ModelCard) -> ReportSection:
 
 def _proof(card: ModelCard) -> ReportSection:
     packages = ", ".join(f"{name} {version}" for name, version in card.packages.items())
-    facts = Facts((
-        Fact("Packages", said.quoted(packages)),
-        Fact("Seed", said.quoted(whole(card.seed))),
-        Fact("Project file", said.quoted(f"SHA-256 {card.project_file}")),
-    ))  # fmt: skip
+    facts = Facts(
+        (
+            Fact("Packages", said.quoted(packages)),
+            Fact("Seed", said.quoted(whole(card.seed))),
+            Fact("Project file", said.quoted(f"SHA-256 {card.project_file}")),
+        )
+    )
     columns = (TableColumn("File", "code"), TableColumn("SHA-256", "code"))
     files = tuple((Cell(name), Cell(digest)) for name, digest in card.files.items())
     lead = fixed(
@@ -282,9 +301,11 @@ def _proof(card: ModelCard) -> ReportSection:
 def _index(sections: tuple[ReportSection, ...]) -> ReportSection:
     numbers = {section.name: f"{i}. {section.title}" for i, section in enumerate(sections, 1)}
     columns = (
-        TableColumn("What a reviewer asks for"), TableColumn("Section"), TableColumn("Model risk guidance (SR 26-2)"),
+        TableColumn("What a reviewer asks for"),
+        TableColumn("Section"),
+        TableColumn("Model risk guidance (SR 26-2)"),
         TableColumn("EU AI Act, voluntarily"),
-    )  # fmt: skip
+    )
     rows = tuple(
         (Cell(what), Cell(numbers.get(name, "–")), Cell(guidance), Cell(act)) for what, name, guidance, act in INDEX
     )

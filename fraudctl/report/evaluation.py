@@ -26,17 +26,9 @@ from fraudctl.report.document import (
     TableColumn,
     Text,
     Tone,
-)  # fmt: skip
+)
 from fraudctl.report.evaluation_champion import champion_section
-from fraudctl.report.evaluation_figures import (
-    currency_of,
-    estimate,
-    figure,
-    interval,
-    say,
-    with_interval,
-    words,
-)  # fmt: skip
+from fraudctl.report.evaluation_figures import currency_of, estimate, figure, interval, say, with_interval, words
 from fraudctl.report.facts import (
     Balance,
     ControlGroup,
@@ -52,7 +44,7 @@ from fraudctl.report.facts import (
     Rate,
     SharedIds,
     Worst,
-)  # fmt: skip
+)
 from fraudctl.split import RandomSplit
 from fraudctl.text.figures import money, percent, period, whole
 from fraudctl.text.sentences import Sentence, fixed
@@ -60,8 +52,12 @@ from fraudctl.text.wording import cost_words, policy_words
 from fraudctl.uncertainty import Estimate
 
 VERDICT_TONES: Final[dict[str, Tone]] = {
-    "pass": "good", "fail": "bad", "inconclusive": "warn", "refused": "bad", "none": "muted",
-}  # fmt: skip
+    "pass": "good",
+    "fail": "bad",
+    "inconclusive": "warn",
+    "refused": "bad",
+    "none": "muted",
+}
 
 
 def evaluation_document(evaluation: Evaluation, *, project: str = "") -> Document:
@@ -106,9 +102,13 @@ def _balance(e: Evaluation) -> Balance | None:
     if sums is None:
         return None
     return Balance(
-        e.money.currency, sums.cost, sums.baseline, sums.perfect_cost, sums.share_of_perfect,
+        e.money.currency,
+        sums.cost,
+        sums.baseline,
+        sums.perfect_cost,
+        sums.share_of_perfect,
         unlimited=sums.perfect_without_capacity,
-    )  # fmt: skip
+    )
 
 
 def _rate(name: str, e: Evaluation) -> Rate | None:
@@ -201,12 +201,15 @@ def _actions(e: Evaluation, currency: str) -> Iterator[Block]:
         return
     rows = tuple(
         (
-            Cell(name), Cell(whole(item.events), item.events), Cell(whole(item.frauds), item.frauds),
-            estimate("precision", item.precision), estimate("recall", item.recall),
+            Cell(name),
+            Cell(whole(item.events), item.events),
+            Cell(whole(item.frauds), item.frauds),
+            estimate("precision", item.precision),
+            estimate("recall", item.recall),
             Cell(money(item.cost, currency), round(item.cost, 2)),
         )
         for name, item in e.by_action.items()
-    )  # fmt: skip
+    )
     columns = (
         TableColumn("Action"),
         TableColumn("Events", "number"),
@@ -234,9 +237,12 @@ def _metrics(e: Evaluation) -> ReportSection:
         for name, item in e.metrics.items()
     )
     columns = (
-        TableColumn("Metric", "code"), TableColumn("What it is"), TableColumn("Value", "number"),
-        TableColumn(f"{percent(e.confidence)} interval", "number"), TableColumn("Note"),
-    )  # fmt: skip
+        TableColumn("Metric", "code"),
+        TableColumn("What it is"),
+        TableColumn("Value", "number"),
+        TableColumn(f"{percent(e.confidence)} interval", "number"),
+        TableColumn("Note"),
+    )
     rate = _rate("recall", e)
     lead = fixed("Every figure with its uncertainty.") if rate is None else said.recall_lead(rate)
     table = ReportTable("metrics-table", fixed("Metrics"), columns, rows, tools=True)
@@ -292,9 +298,11 @@ def _top_k(e: Evaluation) -> ReportSection | None:
         for row in rows
     )
     columns = (
-        TableColumn("Looked at"), TableColumn("A day", "number"), TableColumn("Fraud among them", "number"),
+        TableColumn("Looked at"),
+        TableColumn("A day", "number"),
+        TableColumn("Fraud among them", "number"),
         TableColumn("Share of all that could be found", "number"),
-    )  # fmt: skip
+    )
     lead = fixed("The riskiest of each day; where scores tie at the cut, the mean over their orders and its range.")
     table = ReportTable("top-k", fixed("Review queues of a fixed length a day"), columns, body, tools=True)
     return ReportSection("top-k", "What does a team find that looks at the riskiest?", lead, (table,))
@@ -361,12 +369,14 @@ def _periods(e: Evaluation) -> ReportSection | None:
         (
             Cell(_local(part.period, e), part.period.from_time.isoformat()),
             Cell("refitted" if part.refitted else "itself"),
-            Cell(whole(part.rows), part.rows), Cell(whole(part.frauds), part.frauds),
-            figure("savings", part.savings, e), figure("savings", part.savings_of_champion, e),
+            Cell(whole(part.rows), part.rows),
+            Cell(whole(part.frauds), part.frauds),
+            figure("savings", part.savings, e),
+            figure("savings", part.savings_of_champion, e),
             Cell(part.savings_base.words),
         )
         for part in parts
-    )  # fmt: skip
+    )
     columns = (
         TableColumn("Period"), TableColumn("Model"), TableColumn("Events", "number"), TableColumn("Frauds", "number"),
         TableColumn("Saved", "number"), TableColumn("By the champion", "number"), TableColumn("Against"),
@@ -411,9 +421,11 @@ def _segments(e: Evaluation) -> ReportSection | None:
 def _segment_table(column: str, rows: tuple[SegmentOutcome, ...], e: Evaluation) -> ReportTable:
     shown = [name for name in _SEGMENT_METRICS if any(name in row.metrics for row in rows)]
     columns = (
-        TableColumn(column), TableColumn("Events", "number"), TableColumn("Frauds", "number"),
+        TableColumn(column),
+        TableColumn("Events", "number"),
+        TableColumn("Frauds", "number"),
         *(TableColumn(words(name), "number") for name in shown),
-    )  # fmt: skip
+    )
     body = tuple(
         (
             Cell(category_text(row.category)),
@@ -458,10 +470,13 @@ def _rule_row(rule: RuleResult, e: Evaluation) -> tuple[Cell, ...]:
     item = rule.estimate
     sign = "≥" if rule.direction == "at_least" else "≤"
     return (
-        Cell(rule.name), Cell(rule.verdict, tone=VERDICT_TONES[rule.verdict]), figure(rule.metric, item.value, e),
-        interval(rule.metric, item, e), Cell(f"{sign} {say(rule.metric, rule.bound, currency_of(e))}"),
+        Cell(rule.name),
+        Cell(rule.verdict, tone=VERDICT_TONES[rule.verdict]),
+        figure(rule.metric, item.value, e),
+        interval(rule.metric, item, e),
+        Cell(f"{sign} {say(rule.metric, rule.bound, currency_of(e))}"),
         Cell(rule.reason),
-    )  # fmt: skip
+    )
 
 
 def _method(e: Evaluation) -> ReportSection:

@@ -24,17 +24,21 @@ def champion_section(e: Evaluation) -> Iterator[ReportSection]:
     differences = {name: item for name, item in beside.differences.items() if item.value is not None}
     rows = tuple(
         (
-            Cell(name), figure(name, e.metrics[name].value if name in e.metrics else None, e),
+            Cell(name),
+            figure(name, e.metrics[name].value if name in e.metrics else None, e),
             figure(name, beside.metrics[name].value if name in beside.metrics else None, e),
             _difference_cell(name, item, e),
             _difference_range(name, item, e),
         )
         for name, item in differences.items()
-    )  # fmt: skip
+    )
     columns = (
-        TableColumn("Metric", "code"), TableColumn("This model", "number"), TableColumn("Champion", "number"),
-        TableColumn("Difference", "number"), TableColumn(f"{percent(e.confidence)} interval", "number"),
-    )  # fmt: skip
+        TableColumn("Metric", "code"),
+        TableColumn("This model", "number"),
+        TableColumn("Champion", "number"),
+        TableColumn("Difference", "number"),
+        TableColumn(f"{percent(e.confidence)} interval", "number"),
+    )
     drawn = [
         {
             "label": name,

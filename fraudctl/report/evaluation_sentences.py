@@ -24,7 +24,7 @@ from fraudctl.report.facts import (
     Rate,
     SharedIds,
     Worst,
-)  # fmt: skip
+)
 from fraudctl.text.figures import count, day, listed, money, number, percent, signed, whole
 from fraudctl.text.sentences import sentence
 from fraudctl.uncertainty import Estimate

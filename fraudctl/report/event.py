@@ -177,12 +177,13 @@ def _known(entity: KnownEntity, currency: str) -> ReportSection:
     words = {1: "fraud", 0: "legitimate", None: "not yet in"}
     rows = tuple(
         (
-            Cell(str(item.event_id)), Cell(moment(item.event_time)),
+            Cell(str(item.event_id)),
+            Cell(moment(item.event_time)),
             Cell("–" if item.amount is None else money(item.amount, currency)),
             Cell(words[item.label], tone="bad" if item.label == 1 else "plain"),
         )
         for item in entity.recent
-    )  # fmt: skip
+    )
     if not rows:
         return ReportSection(name, title, lead)
     columns = (

@@ -9,8 +9,11 @@ from fraudctl.report.document import Cell, ReportSection, ReportTable, TableColu
 from fraudctl.text.figures import count, money, whole
 from fraudctl.text.sentences import fixed, sentence
 
-_WORDS = {"capacity": "Capacity: no slot, or one that was worth more", "constraint": "Constraints on alerts",
-          MODEL: "The model"}  # fmt: skip
+_WORDS = {
+    "capacity": "Capacity: no slot, or one that was worth more",
+    "constraint": "Constraints on alerts",
+    MODEL: "The model",
+}
 
 
 def decided_section(e: Explanation) -> ReportSection | None:
@@ -20,11 +23,15 @@ def decided_section(e: Explanation) -> ReportSection | None:
         return None
     lead = decided_lead(tuple(others), e.currency)
     columns = (
-        TableColumn("Decided by"), TableColumn("Events", "number"), TableColumn("Alerts", "number"),
-        TableColumn("Frauds alerted", "number"), TableColumn("False positives", "number"),
-        TableColumn("Lost on them", "number"), TableColumn("Frauds allowed", "number"),
+        TableColumn("Decided by"),
+        TableColumn("Events", "number"),
+        TableColumn("Alerts", "number"),
+        TableColumn("Frauds alerted", "number"),
+        TableColumn("False positives", "number"),
+        TableColumn("Lost on them", "number"),
+        TableColumn("Frauds allowed", "number"),
         TableColumn("Saved", "number", "money against the actions that would have been taken without it"),
-    )  # fmt: skip
+    )
     rows = tuple(_row(item, e) for item in e.decided)
     caption = fixed("Every event of the period once, by what decided its action")
     return ReportSection(

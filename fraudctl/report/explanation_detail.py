@@ -77,20 +77,26 @@ def autopsy_section(e: Explanation) -> ReportSection:
             "New signals: neither a refit nor labels in hindsight find far more of the missed frauds."
         ),
     }
-    names = (("The scores as they are", a.model), ("Refitted on these errors, today's features", a.refit),
-             ("The same, with labels in hindsight (diagnosis only)", a.hindsight))  # fmt: skip
+    names = (
+        ("The scores as they are", a.model),
+        ("Refitted on these errors, today's features", a.refit),
+        ("The same, with labels in hindsight (diagnosis only)", a.hindsight),
+    )
     rows = tuple(
         (
-            Cell(name), Cell(number(item.roc_auc), round(item.roc_auc, 4)), share_cell(item.recall),
+            Cell(name),
+            Cell(number(item.roc_auc), round(item.roc_auc, 4)),
+            share_cell(item.recall),
             money_cell(item.cost_recovered, e),
         )
         for name, item in names
-    )  # fmt: skip
+    )
     columns = (
         TableColumn("Separated by"),
         TableColumn("ROC AUC", "number", "chance that a missed fraud is ranked above a passed event; 0.5 is a coin"),
-        TableColumn("Missed frauds found", "number"), TableColumn("Their money", "number"),
-    )  # fmt: skip
+        TableColumn("Missed frauds found", "number"),
+        TableColumn("Their money", "number"),
+    )
     caption = said.autopsy_caption(a)
     note = fixed(
         "Cross-validated on whole entities. Hindsight uses labels that arrived later: it is never achievable. Far "
@@ -141,12 +147,15 @@ def _case_row(item: ErrorCase, e: Explanation) -> tuple[Cell, ...]:
     amount = "" if item.amount is None else money(item.amount, "").strip()
     who = tuple(f"{name} {value}" for name, value in item.entities.items() if value is not None)
     return (
-        Cell(str(item.event_id)), Cell(moment(item.event_time), item.event_time.isoformat()),
+        Cell(str(item.event_id)),
+        Cell(moment(item.event_time), item.event_time.isoformat()),
         Cell("", who[0] if who else "", lines=who),
-        Cell(amount, "" if item.amount is None else item.amount), Cell(number(item.y_prob), round(item.y_prob, 9)),
-        Cell(what, f"{what} {detail}", tone, lines=(what, detail) if detail else (what,)), money_cell(item.cost, e),
+        Cell(amount, "" if item.amount is None else item.amount),
+        Cell(number(item.y_prob), round(item.y_prob, 9)),
+        Cell(what, f"{what} {detail}", tone, lines=(what, detail) if detail else (what,)),
+        money_cell(item.cost, e),
         Cell("", lines=tuple(reason.text for reason in item.reasons[:3])),
-    )  # fmt: skip
+    )
 
 
 def method_section(e: Explanation) -> ReportSection:

@@ -163,9 +163,11 @@ def _near_row(item: ThresholdSetting, today: ThresholdSetting, e: Explanation) -
     tone: Tone = "good" if change < 0 else "bad" if change > 0 else "plain"
     changed = f"{'+' if change > 0 else ''}{money(change, e.currency)}"
     return (
-        Cell(f"{number(item.factor)} ×", item.factor), Cell(number(item.alerts_per_day), item.alerts_per_day),
+        Cell(f"{number(item.factor)} ×", item.factor),
+        Cell(number(item.alerts_per_day), item.alerts_per_day),
         Cell(signed(today.n_missed - item.n_missed), float(today.n_missed - item.n_missed)),
         money_cell(today.missed_cost - item.missed_cost, e),
         Cell(signed(item.n_false_alarms - today.n_false_alarms), float(item.n_false_alarms - today.n_false_alarms)),
-        money_cell(item.false_alarm_cost - today.false_alarm_cost, e), Cell(changed, round(change, 2), tone),
-    )  # fmt: skip
+        money_cell(item.false_alarm_cost - today.false_alarm_cost, e),
+        Cell(changed, round(change, 2), tone),
+    )

@@ -45,8 +45,10 @@ EXPLAINED: Final[tuple[Explained, ...]] = get_args(Explained)
 """Which decisions get reasons."""
 
 REASON_FIELDS: Final[dict[str, pl.DataType]] = {
-    "feature": pl.String(), "text": pl.String(), "contribution": pl.Float64(),
-}  # fmt: skip
+    "feature": pl.String(),
+    "text": pl.String(),
+    "contribution": pl.Float64(),
+}
 REASON_TYPE: Final = pl.List(pl.Struct(REASON_FIELDS))
 """How reasons stand in a table."""
 

@@ -240,8 +240,11 @@ class EventReader:
         if raw.get("type", "label") != "label":
             msg = "label: field 'type' is not 'label'"
             raise DataError(msg)
-        fields = (("event_id", "event_id", self._event[0][2]), ("label", "label", self.outcome),
-                  ("label_time", "label_time", self.time))  # fmt: skip
+        fields = (
+            ("event_id", "event_id", self._event[0][2]),
+            ("label", "label", self.outcome),
+            ("label_time", "label_time", self.time),
+        )
         row = _read(fields, raw, "label")
         _require_short(row, ("event_id",), "label")
         return row["event_id"], row["label"], row["label_time"]

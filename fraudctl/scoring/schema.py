@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from fraudctl.project import Project
 
 _PLAIN: Final[dict[str, pl.DataType]] = {
-    "Int64": pl.Int64(), "Float64": pl.Float64(), "String": pl.String(), "Boolean": pl.Boolean(), "Date": pl.Date(),
+    "Int64": pl.Int64(),
+    "Float64": pl.Float64(),
+    "String": pl.String(),
+    "Boolean": pl.Boolean(),
+    "Date": pl.Date(),
     "Time": pl.Time(),
-}  # fmt: skip
+}
 
 Columns = Mapping[str, pl.DataType]
 

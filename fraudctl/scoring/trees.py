@@ -365,9 +365,12 @@ class _Reader:
             feature_start.append(feature_start[-1] + k)
             shap_start.append(shap_start[-1] + len(table))
         arrays = (
-            leaf_start, np.array(shap_start, np.int64), np.array(feature_start, np.int64),
-            np.concatenate([*features, np.empty(0)]).astype(np.int32), np.concatenate([*tables, np.empty(0)]),
-        )  # fmt: skip
+            leaf_start,
+            np.array(shap_start, np.int64),
+            np.array(feature_start, np.int64),
+            np.concatenate([*features, np.empty(0)]).astype(np.int32),
+            np.concatenate([*tables, np.empty(0)]),
+        )
         return arrays, base
 
 

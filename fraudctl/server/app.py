@@ -177,9 +177,11 @@ class App:
                 Route("/openapi.json", self._openapi),
             ],
             exception_handlers={
-                HTTPException: _http_error, Refused: _refused, FraudctlError: _fraudctl_error,
+                HTTPException: _http_error,
+                Refused: _refused,
+                FraudctlError: _fraudctl_error,
             },
-        )  # fmt: skip
+        )
         rest.router.redirect_slashes = False  # such an answer would lead where the client's Host says
         return rest
 

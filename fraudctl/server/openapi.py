@@ -97,9 +97,11 @@ def _object(
         for name, dtype in columns.items()
     }
     return {
-        "type": "object", "additionalProperties": False, "properties": properties,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
         "required": list(dict.fromkeys(needed)),
-    }  # fmt: skip
+    }
 
 
 def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
@@ -147,12 +149,16 @@ def _decision(id_type: Any, actions: tuple[str, ...]) -> dict[str, Any]:
         "type": "object",
         "required": ["event_id", "probability", "action", "decided_by", "reasons", "policy", "model"],
         "properties": {
-            "event_id": id_type, "probability": {"type": "number", "minimum": 0, "maximum": 1},
-            "action": {"enum": list(actions)}, "decided_by": by,
+            "event_id": id_type,
+            "probability": {"type": "number", "minimum": 0, "maximum": 1},
+            "action": {"enum": list(actions)},
+            "decided_by": by,
             "reasons": {"type": "array", "maxItems": 4, "items": reason},
-            "policy": {"type": "string"}, "model": {"type": "string"}, "features": {"type": "object"},
+            "policy": {"type": "string"},
+            "model": {"type": "string"},
+            "features": {"type": "object"},
         },
-    }  # fmt: skip
+    }
 
 
 def _taken() -> dict[str, Any]:

@@ -46,9 +46,7 @@ def calibration_report(
     bins = equal_mass_bins(y_prob)
     size, promised, seen = (_sums(bins, item) for item in (weights, weights * y_prob, weights * (y_true == 1)))
     random = np.random.default_rng([seed, 2])
-    drawn = np.array([
-        _sums(bins, weights * (random.random(len(y_prob)) < y_prob)) for _ in range(N_DRAWS)
-    ])  # fmt: skip
+    drawn = np.array([_sums(bins, weights * (random.random(len(y_prob)) < y_prob)) for _ in range(N_DRAWS)])
     errors = np.array([ece_of(size, promised, item) for item in drawn])
     some = size > 0
     low, high = np.quantile(drawn[:, some] / size[some], _RANGE, axis=0)

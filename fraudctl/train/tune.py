@@ -141,7 +141,7 @@ class Tuner:
         pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS)
         return optuna.create_study(
             storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
-        )  # fmt: skip
+        )
 
     def _fail_stale(self, study: optuna.Study) -> None:
         """Mark trials whose process is gone as failed; new trials are run in their place."""

@@ -194,9 +194,12 @@ def interactions_of(
     pairs = strongest_pairs(bundle.model)
     matrix = bundle.columns.matrix(frame)
     values = interactions(
-        bundle.model, matrix, pairs=pairs, categorical=bundle.columns.categorical,
+        bundle.model,
+        matrix,
+        pairs=pairs,
+        categorical=bundle.columns.categorical,
         progress=lambda name, done, total: progress.update(done, total, name),
-    )  # fmt: skip
+    )
     return pairs, values
 
 

@@ -350,9 +350,13 @@ def _write(
 
     place = _place(found.project, found)
     facts = {
-        "before_us": before_us, "known": past.dropped.known, "frauds": past.dropped.frauds, "files": files,
-        "sources": digests, **({} if labels is None else {"labels": labels}),
-    }  # fmt: skip
+        "before_us": before_us,
+        "known": past.dropped.known,
+        "frauds": past.dropped.frauds,
+        "files": files,
+        "sources": digests,
+        **({} if labels is None else {"labels": labels}),
+    }
     keep(place, write=lambda path: outputs.write_arrow(past.events, path), facts=lambda: facts)
     for other in place.parent.iterdir():
         if other.stem != place.stem:

@@ -50,9 +50,11 @@ class InitResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as the document of ``init --json``."""
         return {
-            "project_file": str(self.path), **self.proposal.to_dict(), "notes": self.notes,
+            "project_file": str(self.path),
+            **self.proposal.to_dict(),
+            "notes": self.notes,
             "test_period": as_json(self.power),
-        }  # fmt: skip
+        }
 
 
 def init_project(

@@ -334,9 +334,13 @@ def compare_logged(
     )
     both = [events.join(item, on="event_id", how="left", maintain_order="left") for item in logged]
     return compare(
-        price_frame(both[0], project), price_frame(both[1], project), project=project, names=(names[0], names[1]),
-        period=span, seed=project.train.seed,
-    )  # fmt: skip
+        price_frame(both[0], project),
+        price_frame(both[1], project),
+        project=project,
+        names=(names[0], names[1]),
+        period=span,
+        seed=project.train.seed,
+    )
 
 
 def _decided_by_both(events: pl.DataFrame, logged: list[pl.DataFrame]) -> pl.DataFrame:

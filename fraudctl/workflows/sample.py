@@ -132,9 +132,13 @@ def _proposed(made: SampleData, names: tuple[str, str], progress: Progress) -> s
 
     transactions, logins = names
     proposal = propose(
-        made.transactions.lazy(), events=(transactions,), name="sample", flags=Flags(sources=(f"logins={logins}",)),
-        sources={"logins": (made.logins.lazy(), [logins])}, progress=progress,
-    )  # fmt: skip
+        made.transactions.lazy(),
+        events=(transactions,),
+        name="sample",
+        flags=Flags(sources=(f"logins={logins}",)),
+        sources={"logins": (made.logins.lazy(), [logins])},
+        progress=progress,
+    )
     return render_project(proposal).rstrip() + "\n" + _LOOKUP + _GATE
 
 

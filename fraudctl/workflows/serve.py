@@ -160,9 +160,13 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
             live = open_live(store, models, history=serving.history, sources=serving.sources, progress=progress)
             live.warm()
             engine = DecisionEngine(
-                champion.decider, live, challenger=None if challenger is None else challenger.decider, store=store,
-                explained=serving.explained, with_features=serving.with_features,
-            )  # fmt: skip
+                champion.decider,
+                live,
+                challenger=None if challenger is None else challenger.decider,
+                store=store,
+                explained=serving.explained,
+                with_features=serving.with_features,
+            )
 
             def load() -> tuple[Decider, Decider | None]:
                 one, other = serving.open()

@@ -92,7 +92,7 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
         find_features,
         require_memory,
         write_features,
-    )  # fmt: skip
+    )
 
     if memory is not None:
         require_memory(memory_size(memory))

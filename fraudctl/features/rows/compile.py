@@ -321,9 +321,11 @@ class _Compiler:
         own = self.dtype(inputs[0])
         if name in ("Abs", "Sign", "Floor", "Ceil") and own.is_integer() and dtype == own:
             whole: dict[str, Callable[[int], int]] = {
-                "Abs": ops.wrapped_one(abs, _BITS[dtype]), "Sign": lambda x: (x > 0) - (x < 0),
-                "Floor": int, "Ceil": int,
-            }  # fmt: skip
+                "Abs": ops.wrapped_one(abs, _BITS[dtype]),
+                "Sign": lambda x: (x > 0) - (x < 0),
+                "Floor": int,
+                "Ceil": int,
+            }
             return ops.one(whole[name], self._typed(inputs[0], dtype))
         if not dtype.is_float():
             raise _LeftToPolarsError

@@ -21,9 +21,13 @@ SPACE = " \t\n\x0b\x0c\r"
 
 PYTHON: dict[Any, type] = {pl.String: str, pl.Boolean: bool}
 COMPARED: dict[str, Callable[[Any, Any], bool]] = {
-    "Eq": operator.eq, "NotEq": operator.ne, "Lt": operator.lt, "LtEq": operator.le, "Gt": operator.gt,
+    "Eq": operator.eq,
+    "NotEq": operator.ne,
+    "Lt": operator.lt,
+    "LtEq": operator.le,
+    "Gt": operator.gt,
     "GtEq": operator.ge,
-}  # fmt: skip
+}
 
 
 def constant(value: Any) -> RowFunction:
@@ -128,14 +132,22 @@ def _whole_remainder(a: int, b: int) -> int | None:
 
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "Plus": operator.add, "Minus": operator.sub, "Mul": operator.mul, "Div": _divided, "IntDiv": _whole_quotient,
+    "Plus": operator.add,
+    "Minus": operator.sub,
+    "Mul": operator.mul,
+    "Div": _divided,
+    "IntDiv": _whole_quotient,
     "Rem": _remainder,
-}  # fmt: skip
+}
 FLOAT_OPERATIONS = {name: ARITHMETIC[name] for name in ("Plus", "Minus", "Mul", "Div", "Rem")}
 INT_OPERATIONS: dict[str, Callable[[int, int], int | None]] = {
-    "Plus": operator.add, "Minus": operator.sub, "Mul": operator.mul, "IntDiv": _whole_quotient,
-    "Rem": _whole_remainder, "Floor": lambda a, b: None if b == 0 else a // b,
-}  # fmt: skip
+    "Plus": operator.add,
+    "Minus": operator.sub,
+    "Mul": operator.mul,
+    "IntDiv": _whole_quotient,
+    "Rem": _whole_remainder,
+    "Floor": lambda a, b: None if b == 0 else a // b,
+}
 
 
 def nanoseconds(at: datetime) -> int:
