@@ -195,7 +195,8 @@ class LinksSection(Section):
         Aggregate("component_fraud_rate"),
         Aggregate("degree"),
     )
-    """component_size, component_age_seconds, component_fraud_rate (without the event's own entity), degree."""
+    """component_size, component_age_seconds, component_fraud_rate (without the event's own entity), degree,
+    neighbours, neighbour_frauds (other cards that used this card's devices, and their known frauds)."""
     hub: int = Field(default=50, ge=2)
     """A value that has been seen with more partners than this joins no further ones."""
 

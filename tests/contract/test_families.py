@@ -115,7 +115,16 @@ aggregates = ["distance_from_last", "speed_from_last", "distance_from_usual", "d
 [features.columns]
 lat = "size * 80 - 40"
 """,
-    "links": '[[features.links]]\nof = ["card", "shop"]\n[[features.links]]\nof = ["shop", "card"]\nhub = 2\n',
+    "links": """
+[[features.links]]
+of = ["card", "shop"]
+aggregates = ["component_size", "component_age_seconds", "component_fraud_rate", "degree", "neighbours",
+  "neighbour_frauds"]
+[[features.links]]
+of = ["shop", "card"]
+hub = 2
+aggregates = ["component_size", "component_fraud_rate", "neighbours", "neighbour_frauds"]
+""",
     "lookup": """
 [[features.lookup]]
 source = "logins"

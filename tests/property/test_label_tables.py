@@ -53,8 +53,10 @@ aggregates = ["seconds_since_last_known_fraud", "seconds_since_fraud_run_began"]
 run_gap = "5h"
 [[features.links]]
 of = ["card", "shop"]
+aggregates = ["component_fraud_rate", "neighbours", "neighbour_frauds"]
 [[features.links]]
 of = ["shop", "card"]
+aggregates = ["component_fraud_rate", "neighbour_frauds"]
 hub = 2
 [[features.window]]
 by = "card"

@@ -329,7 +329,8 @@ def pairs(engine: Engine, unit: list[Feature]) -> None:
 def links(engine: Engine, unit: list[Feature]) -> None:
     """Compute what is known of linked entities."""
     (_, spec), *_ = pairs_of = _with_specs(unit, LinkSpec)
-    found = linked(engine.frame, spec.entities, hub=spec.hub)
+    second_hop = any(item.kind.startswith("neighbour") for _, item in pairs_of)
+    found = linked(engine.frame, spec.entities, hub=spec.hub, second_hop=second_hop)
     for feature, item in pairs_of:
         values = pl.Series(getattr(found, item.kind)[slice(*engine.asking)])
         engine.keep(feature, values if values.dtype.is_float() else values.replace(-1, None))

@@ -26,16 +26,19 @@ class Links:
 
     ``component_size`` counts values of the first entity; ``component_age_seconds``; ``component_fraud_rate`` leaves out
     the outcomes of the event's own value of the first entity; ``degree`` counts partners of the second entity's value.
-    Null is -1 in counts, and NaN.
+    ``neighbours`` counts other values of the first entity that met the partners of the event's own, and
+    ``neighbour_frauds`` their known frauds. Null is -1 in counts, and NaN.
     """
 
     component_size: Array
     component_age_seconds: Array
     component_fraud_rate: Array
     degree: Array
+    neighbours: Array
+    neighbour_frauds: Array
 
 
-def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> Links:
+def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int, second_hop: bool = False) -> Links:
     """Find the components of two entities as of every event.
 
     Parameters
@@ -46,6 +49,8 @@ def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> Links
         The entity that is counted and the one that is shared.
     hub
         Most partners of a value that may still join.
+    second_hop
+        Whether neighbours are counted, too.
     """
     from fraudctl.features.batch import unions
 
@@ -53,12 +58,18 @@ def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int) -> Links
     pairs = joint_codes(first, second)
     found = _outcomes(frame)
     n = frame.height
-    out = Links(np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n, np.int64))
+    out = Links(np.empty(n, np.int64), np.empty(n), np.empty(n), *(np.empty(n, np.int64) for _ in range(3)))
     unions.components(
         frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0], (first[1], second[1], pairs[1]),
         found.rows, found.arrived, found.outcome, found.sign, hub,
         out.component_size, out.component_age_seconds, out.component_fraud_rate, out.degree,
     )  # fmt: skip
+    if second_hop:
+        unions.hops(
+            frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0],
+            (first[1], second[1], pairs[1]), found.rows, found.arrived, found.outcome, found.sign, hub,
+            out.neighbours, out.neighbour_frauds,
+        )  # fmt: skip
     return out
 
 

@@ -138,3 +138,86 @@ def components(  # noqa: C901
                 if degree[a] <= hub and degree[n_a + b] <= hub:
                     _absorb(parent, size, first, known, frauds, weight, a, n_a + b)
         start = stop
+
+
+@jit
+def _append(edge: int, node: int, hub: int, heads: Ints, tails: Ints, following: Ints, n: Ints) -> None:
+    """Append an edge to the list of a node, while that is not longer than the hub."""
+    n[node] += 1
+    if n[node] > hub:
+        return
+    if n[node] == 1:
+        heads[node] = edge
+    else:
+        following[tails[node]] = edge
+    tails[node] = edge
+
+
+@jit
+def _visit(
+    start: int, partner: int, own: int, stamp: int, heads: Ints, following: Ints, edges: Ints, stamps: Ints,
+    frauds: Ints,
+) -> tuple[int, int]:  # fmt: skip
+    """Count the values in the list of a partner that were not visited yet, and their frauds."""
+    total, known, edge = 0, 0, heads[start + partner]
+    while edge >= 0:
+        a = edges[edge]
+        if a != own and stamps[a] != stamp:
+            stamps[a] = stamp
+            total += 1
+            known += frauds[a]
+        edge = following[edge]
+    return total, known
+
+
+@jit
+def hops(
+    times: Ints, a_codes: Ints, b_codes: Ints, pairs: Ints, sizes: tuple[int, int, int], labelled: Ints,
+    label_times: Ints, outcomes: Array, signs: Ints, hub: int, out_neighbours: Ints, out_frauds: Ints,
+) -> None:  # fmt: skip
+    """Count, for every event, the other values of the first entity that met the partners of its own.
+
+    The first ``hub`` partners of a value are looked at, and the event's own; a partner that met more than ``hub``
+    values leads to none. Parameters as in `components`; -1 is null.
+    """
+    n_a, n_b, n_pairs = sizes
+    heads, tails = np.full(n_a + n_b, -1, np.int64), np.full(n_a + n_b, -1, np.int64)
+    degree, stamps = np.zeros(n_a + n_b, np.int64), np.full(n_a, -1, np.int64)
+    firsts, seconds = np.empty(n_pairs, np.int64), np.empty(n_pairs, np.int64)
+    next_a, next_b = np.full(n_pairs, -1, np.int64), np.full(n_pairs, -1, np.int64)
+    met, own_frauds = np.zeros(n_pairs, np.bool_), np.zeros(n_a, np.int64)
+    arrived, start, n_edges, n = 0, 0, 0, times.shape[0]
+    while start < n:
+        t = times[start]
+        while arrived < labelled.shape[0]:
+            row = labelled[arrived]
+            if label_times[arrived] > t or (label_times[arrived] == t and times[row] >= t):
+                break
+            if a_codes[row] >= 0:
+                own_frauds[a_codes[row]] += signs[arrived] * outcomes[arrived]
+            arrived += 1
+        stop = start
+        while stop < n and times[stop] == t:
+            a, b = a_codes[stop], b_codes[stop]
+            total, known = (0, 0) if a >= 0 else (-1, -1)
+            if a >= 0:
+                edge = heads[a]
+                while edge >= 0:
+                    if degree[n_a + seconds[edge]] <= hub:
+                        more = _visit(n_a, seconds[edge], a, stop, heads, next_b, firsts, stamps, own_frauds)
+                        total, known = total + more[0], known + more[1]
+                    edge = next_a[edge]
+                if b >= 0 and degree[n_a + b] <= hub:
+                    more = _visit(n_a, b, a, stop, heads, next_b, firsts, stamps, own_frauds)
+                    total, known = total + more[0], known + more[1]
+            out_neighbours[stop], out_frauds[stop] = total, known
+            stop += 1
+        for row in range(start, stop):
+            a, b = a_codes[row], b_codes[row]
+            if a >= 0 and b >= 0 and not met[pairs[row]]:
+                met[pairs[row]] = True
+                firsts[n_edges], seconds[n_edges] = a, b
+                _append(n_edges, a, hub, heads, tails, next_a, degree)
+                _append(n_edges, n_a + b, hub, heads, tails, next_b, degree)
+                n_edges += 1
+        start = stop

@@ -23,6 +23,7 @@ from fraudctl.features.batch.exact import (
     square_of,
 )
 from fraudctl.features.batch.jit import jit
+from fraudctl.features.online import hops
 from fraudctl.features.online.arena import (
     BODY,
     COUNT,
@@ -101,6 +102,8 @@ FIRST_OF_SLOT = FIRST_SPACING + len(recent.SPACINGS)
 ) = range(FIRST_OF_SLOT, FIRST_OF_SLOT + 11)  # fmt: skip
 FIRST_OF_DECAY = FIRST_OF_SLOT + 11
 """The kinds of `fading.DECAYS`, in their order."""
+FIRST_OF_HOP = FIRST_OF_DECAY + len(fading.DECAYS)
+"""The kinds of `hops.HOPS`, in their order; P_HEADER and P_COLUMN say where the partners are in the two slots."""
 FIRST_OF_LINK = LINK_SIZE
 
 SCRATCH = 512
@@ -436,7 +439,12 @@ def answer(  # noqa: C901
     for r in range(program.shape[0]):
         op, slot = program[r, P_OP], slots[program[r, P_SLOT]]
         if op >= FIRST_OF_SLOT:
-            if op >= FIRST_OF_DECAY:
+            if op >= FIRST_OF_HOP:
+                out[program[r, P_OUT]] = hops.hop(
+                    heap, op - FIRST_OF_HOP, slot, slots[program[r, P_OWN]], program[r, P_HEADER], program[r, P_COLUMN],
+                    program[r, P_MORE], program[r, P_WINDOW],
+                )  # fmt: skip
+            elif op >= FIRST_OF_DECAY:
                 cell, kind = slot + program[r, P_MORE], op - FIRST_OF_DECAY
                 out[program[r, P_OUT]] = fading.faded(heap, values, cell, now, kind, program[r, P_WINDOW])
             elif op >= FIRST_OF_LINK:

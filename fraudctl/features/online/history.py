@@ -49,7 +49,7 @@ def take_history(
     slots = _event_slots(state, frame, times)
     before = int(np.searchsorted(times, until))
     layout, links = state.plan.layout, state.plan.links
-    tracks, decays = state.tracks[""], state.plan.decays
+    tracks, decays, hops = state.tracks[""], state.plan.decays, state.plan.hops
     _in_full(
         state,
         before,
@@ -59,6 +59,7 @@ def take_history(
             tracks,
             links,
             decays,
+            hops,
             slots[:before],
             own[:before],
             codes[:before],

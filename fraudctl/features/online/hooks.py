@@ -31,7 +31,7 @@ from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
 from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
-from fraudctl.features.online import answers, arena, logs
+from fraudctl.features.online import answers, arena, hops, logs
 from fraudctl.features.online.tracks import COSINE, EVENT_TIME, EVERY_FRAUD, FRAUD_TIME, LABELS, MINUTE, SINE
 from fraudctl.features.online.values import as_text
 from fraudctl.features.rows.compile import compile_row
@@ -262,10 +262,19 @@ def _remember_links(plan: Plan, spec: LinkSpec) -> None:
         plan.link_families.append(family)
         for size, entity in ((1, spec.entities[0]), (0, spec.entities[1])):
             plan.spaces[plan.space(entity)].links.append((number, size))
+    number = plan.link_families.index(family)
+    if spec.kind in hops.HOPS and number not in plan.second_hops:
+        plan.second_hops.append(number)
+        for entity in spec.entities:
+            plan.spaces[plan.space(entity)].hops.append(number)
 
 
 def _link_line(plan: Plan, spec: LinkSpec, out: int) -> Line:
     first, second, pair, place_a, place_b, hub = plan.link_words((spec.entities, spec.hub))
+    if spec.kind in hops.HOPS:
+        operation, (*_, list_a, list_b, _) = hops.HOPS.index(spec.kind), plan.hop_words((spec.entities, spec.hub))
+        nodes = place_a | place_b << 16
+        return [answers.FIRST_OF_HOP + operation, out, first, list_a, list_b, hub, 0, second, -1, nodes, pair]
     return [_LINKS[spec.kind], out, first, 0, 0, hub, 0, second, -1, place_a | place_b << 16, pair]
 
 

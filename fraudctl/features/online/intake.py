@@ -10,6 +10,7 @@ import numpy as np
 
 from fraudctl.features.batch import fading
 from fraudctl.features.batch.jit import jit
+from fraudctl.features.online import hops
 from fraudctl.features.online.answers import root_of
 from fraudctl.features.online.arena import (
     AFTER,
@@ -207,8 +208,8 @@ def _join(heap: Ints, links: Ints, slots: Ints, time: int) -> None:
 
 @jit
 def take_event(
-    heap: Ints, layout: Ints, tracks: Ints, links: Ints, decays: Ints, slots: Ints, own: Floats, codes: Ints,
-    time: int, now: int,
+    heap: Ints, layout: Ints, tracks: Ints, links: Ints, decays: Ints, partners: Ints, slots: Ints, own: Floats,
+    codes: Ints, time: int, now: int,
 ) -> int:  # fmt: skip
     """Add an event to the state; 0 if the heap is too short.
 
@@ -220,6 +221,8 @@ def take_event(
         Shape (n_families, FAMILY_WORDS).
     decays
         Shape (n_decays, 4): key space, place of the cell in its slots, place in ``own`` or -1, half-life in µs.
+    partners
+        Shape (n_families, hops.HOP_WORDS).
     slots
         Slot of the event in each key space, NULL where it has no value there.
     own, codes
@@ -227,9 +230,10 @@ def take_event(
     time, now
         µs of the event, and the latest time that was answered.
     """
-    if not make_room(heap, layout, tracks, slots, own, codes, time, now):
+    if not make_room(heap, layout, tracks, slots, own, codes, time, now) or not hops.make_room(heap, partners, slots):
         return 0
     take_row(heap, layout, tracks, slots, own, codes, time, now)
+    hops.join(heap, partners, slots)
     _join(heap, links, slots, time)
     values = heap.view(np.float64)
     for d in range(decays.shape[0]):
@@ -255,6 +259,7 @@ def take_events(
     tracks: Ints,
     links: Ints,
     decays: Ints,
+    partners: Ints,
     slots: Ints,
     own: Floats,
     codes: Ints,
@@ -264,7 +269,7 @@ def take_events(
 ) -> int:
     """Add events from number ``at`` on, as of now; return the first that did not fit."""
     for i in range(at, times.shape[0]):
-        if not take_event(heap, layout, tracks, links, decays, slots[i], own[i], codes[i], times[i], now):
+        if not take_event(heap, layout, tracks, links, decays, partners, slots[i], own[i], codes[i], times[i], now):
             return i
     return len(times)
 

@@ -12,11 +12,13 @@ import numpy as np
 
 from fraudctl.features.batch import fading
 from fraudctl.features.batch.jit import jit
+from fraudctl.features.online import hops
 from fraudctl.features.online.answers import (
     COUNTED,
     DISTINCT,
     FIRST_HABIT,
     FIRST_OF_DECAY,
+    FIRST_OF_HOP,
     FIRST_OF_LINK,
     FIRST_OF_SLOT,
     FRAUD_COUNT,
@@ -120,13 +122,21 @@ def _outcomes(heap: Ints, values: Floats, line: Ints, header: int, lo: int, hi: 
 
 
 @jit
-def answer_late(heap: Ints, program: Ints, slots: Ints, own: Floats, codes: Ints, now: int, out: Floats) -> None:
+def answer_late(  # noqa: C901
+    heap: Ints, program: Ints, slots: Ints, own: Floats, codes: Ints, now: int, out: Floats
+) -> None:
     """Answer all lines of a program for one event, as of its time; parameters as in `answers.answer`."""
     values = heap.view(np.float64)
     scratch, pair = np.empty(SCRATCH, np.uint64), np.empty(2, np.float64)
     for r in range(program.shape[0]):
         line = program[r]
         op, slot, at = line[P_OP], slots[line[P_SLOT]], line[P_OUT]
+        if op >= FIRST_OF_HOP:
+            out[at] = hops.hop(
+                heap, op - FIRST_OF_HOP, slot, slots[line[P_OWN]], line[P_HEADER], line[P_COLUMN], line[P_MORE],
+                line[P_WINDOW],
+            )  # fmt: skip
+            continue
         if op >= FIRST_OF_DECAY:
             out[at] = fading.faded(heap, values, slot + line[P_MORE], now, op - FIRST_OF_DECAY, line[P_WINDOW])
             continue

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from fraudctl.features.batch import fading
-from fraudctl.features.online import arena, intake, ledger, logs, pairs
+from fraudctl.features.online import arena, hops, intake, ledger, logs, pairs
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.state import OnlineFeatures
 
@@ -48,4 +48,6 @@ def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
     }
     if len(plan.decays):
         about["decays"] = [plan.decays.tolist(), constants(fading)]
+    if len(plan.hops):
+        about["hops"] = [plan.hops.tolist(), constants(hops)]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

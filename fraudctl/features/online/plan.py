@@ -14,7 +14,7 @@ import numpy as np
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.definition import Feature, FeatureSet
 from fraudctl.features.meaning.lookback import lookback_of
-from fraudctl.features.online import answers, arena, intake, logs
+from fraudctl.features.online import answers, arena, hops, intake, logs
 from fraudctl.features.online.hooks import ONLINE, LinkFamily
 from fraudctl.features.online.tracks import (
     EVENT_TIME,
@@ -55,6 +55,8 @@ class Plan:
         The same for the compiled loops.
     links
         The families of links, for the compiled loops.
+    second_hops, hops
+        Numbers of the families of links whose second hop is asked for; the same for the compiled loops.
     decays
         The fading sums, for the compiled loops: see `intake.take_event`.
     rounds
@@ -79,13 +81,16 @@ class Plan:
         self.inputs = {name: Inputs() for name in ("", LABELS, *features.sources)}
         self.inputs[LABELS].numbers += [FRAUD_TIME, EVENT_TIME]
         self.link_families: list[LinkFamily] = []
+        self.second_hops: list[int] = []
         self.lookups: list[tuple[str, str]] = []
         for step in features.steps:
             ONLINE[type(step.spec)].remember(self, step.spec)
         self.lookback = lookback_of(features)
         for space in self.spaces:
             space.kept = any(set(space.names) <= set(key) for key in self.lookback.for_ever)
-        self.in_order = any(track.in_order for track in self.tracks) or any(space.decays for space in self.spaces)
+        self.in_order = any(track.in_order for track in self.tracks) or any(
+            space.decays or space.hops for space in self.spaces
+        )
         self.needs_labels = self.lookback.outcomes
         self.horizon_us = max(self.lookback.longest_us, wait_us if self.needs_labels else 0)
         self._give_headers()
@@ -93,6 +98,8 @@ class Plan:
         families = [self.link_words(family) for family in self.link_families]
         self.links = np.array(families, np.int64).reshape(-1, intake.FAMILY_WORDS)
         self.decays = np.array(list(self._decays()), np.int64).reshape(-1, 4)
+        families = [self.hop_words(self.link_families[number]) for number in self.second_hops]
+        self.hops = np.array(families, np.int64).reshape(-1, hops.HOP_WORDS)
         self.rounds = self._rounds()
 
     def tracks_of(self, table: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -224,6 +231,13 @@ class Plan:
             for i, (half_life, column) in enumerate(space.decays):
                 own = -1 if column is None else self.inputs[""].number(column)
                 yield [number, space.decay_at(i), own, half_life]
+
+    def hop_words(self, family: LinkFamily) -> list[int]:
+        """Return the second hop of a family of links as the compiled loops read it: see `hops`."""
+        first, second, pair, *_, hub = self.link_words(family)
+        number = self.link_families.index(family)
+        places = [space.hop_at(space.hops.index(number)) for space in (self.spaces[first], self.spaces[second])]
+        return [first, second, pair, *places, hub]
 
     def _node(self, family: LinkFamily, entity: str) -> int:
         """Return where the node of a family is in the slots of an entity."""

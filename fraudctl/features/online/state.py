@@ -510,8 +510,8 @@ class OnlineFeatures:
         self.turns += 1
         slots = self._made(event.row)
         while not intake.take_event(
-            self.heap, self.plan.layout, self.tracks[""], self.plan.links, self.plan.decays, slots, event.own,
-            event.codes, event.time, self.now,
+            self.heap, self.plan.layout, self.tracks[""], self.plan.links, self.plan.decays, self.plan.hops, slots,
+            event.own, event.codes, event.time, self.now,
         ):  # fmt: skip
             self.lengthen()
         self.ledger.keep_slots(number, slots)

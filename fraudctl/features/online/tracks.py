@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fraudctl.features.batch import fading
-from fraudctl.features.online import arena, logs
+from fraudctl.features.online import arena, hops, logs
 from fraudctl.features.rows.read import RowExpr
 
 POSITIONS_KEPT = 1.35
@@ -90,6 +90,7 @@ class Space:
     links: list[tuple[int, int]] = field(default_factory=list)
     tracks: list[Track] = field(default_factory=list)
     decays: list[tuple[int, str | None]] = field(default_factory=list)
+    hops: list[int] = field(default_factory=list)
 
     @property
     def is_pair(self) -> bool:
@@ -108,7 +109,11 @@ class Space:
     @property
     def slot_words(self) -> int:
         """Words of a slot."""
-        return self.decay_at(len(self.decays))
+        return self.hop_at(len(self.hops))
+
+    def hop_at(self, i: int) -> int:
+        """Where the partners of its i-th second hop are in a slot."""
+        return self.decay_at(len(self.decays)) + hops.PARTNER_WORDS * i
 
     def decay_at(self, i: int) -> int:
         """Where the i-th of its fading sums, each of a half-life and a column, is in a slot."""

@@ -492,6 +492,8 @@ class World:
         if a[1] is None:
             return None
         graph = _Graph(self, spec, t)
+        if spec.kind.startswith("neighbour"):
+            return self._neighbours(graph, own, spec, t)
         component = graph.component(own)
         if spec.kind == "component_size":
             return sum(entity == a[0] for entity, _ in component)
@@ -499,6 +501,18 @@ class World:
         if spec.kind == "component_age_seconds":
             return (t - self.time(inside[0])) / 1e6 if inside else None
         return self._link_rate(t, a, b[0], component, inside)
+
+    def _neighbours(self, graph: _Graph, own: tuple[Node, ...], spec: LinkSpec, t: int) -> Value:
+        """Return how many other values met the partners of an event's own, or their known frauds."""
+        partners = {*graph.partners_of(own[0])[: spec.hub], *(end for end in own[1:] if end[1] is not None)}
+        met = [graph.partners_of(partner) for partner in partners]
+        others = {end for found in met if len(found) <= spec.hub for end in found} - {own[0]}
+        if spec.kind == "neighbours":
+            return len(others)
+        rows = [self.earlier(*end, t) for end in others]
+        self.spend(sum(map(len, rows)))
+        known = [self.history.known(found, t) for found in rows]
+        return sum(int(np.count_nonzero(labels[arrivals <= t] == 1)) for arrivals, labels in known)
 
     def _link_rate(self, t: int, own: Node, shared: str, component: set[Node], inside: list[int]) -> Value:
         """Return the fraud rate of others; an event belongs where its first entity does, or else its second."""

@@ -14,7 +14,13 @@ from fraudctl.features.batch.links import hub_notes, hubs
 from fraudctl.features.proof.reference import recompute
 
 BASE = datetime(2024, 1, 1, tzinfo=UTC)
-TEXT = '[[features.links]]\nof = ["card", "shop"]\nhub = {}\n'
+TEXT = """
+[[features.links]]
+of = ["card", "shop"]
+hub = {}
+aggregates = ["component_size", "component_age_seconds", "component_fraud_rate", "degree", "neighbours",
+  "neighbour_frauds"]
+"""
 
 events_strategy = st.lists(
     st.tuples(
@@ -58,6 +64,9 @@ def test_a_ring_grows_and_its_fraud_rate_leaves_out_the_own_card(events_of, feat
     assert table["card_shop_component_age_seconds"].to_list() == [None, 1.0, 2.0, 10.0, 20.0]
     assert table["card_shop_component_fraud_rate"].to_list() == [None, 1.0, 1.0, pytest.approx(1 / 3), 0.0]
     assert table["card_shop_degree"].to_list() == [0, 1, 0, 1, 0]
+    # shop 0 was used by cards 0 and 1, shop 1 by card 1; the fraud of card 0 was known after a second
+    assert table["card_shop_neighbours"].to_list() == [0, 1, 1, 1, 1]
+    assert table["card_shop_neighbour_frauds"].to_list() == [0, 1, 1, 0, 0]
 
 
 def test_hubs_join_no_further_ones_and_are_counted(events_of, features_of):

@@ -355,6 +355,7 @@ def definitions(draw):
         parts.append(
             f"[[features.links]]\nof = {draw(st.permutations(['card', 'shop']))}\nhub = {draw(st.integers(2, 4))}"
         )
+        parts.append('aggregates = ["component_size", "component_fraud_rate", "neighbours", "neighbour_frauds"]')
     if draw(st.booleans()):
         parts.append(f"[[features.hours]]\nby = {draw(entities)}\nwindows = {draw(spans)}")
     if draw(st.booleans()):

@@ -28,6 +28,16 @@ KINDS = {
         "float",
         "null where no outcome of another linked {first} is known",
     ),
+    "neighbours": Kind(
+        "number of other {first}s seen before with the {second}s of this {first}",
+        "int",
+        "null where the {first} is null",
+    ),
+    "neighbour_frauds": Kind(
+        "number of known frauds of other {first}s seen before with the {second}s of this {first}",
+        "int",
+        "null where the {first} is null",
+    ),
     "degree": Kind("number of {first}s seen before with the same {second}", "int", "null where the {second} is null"),
 }
 
