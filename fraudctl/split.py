@@ -459,10 +459,11 @@ class _Layout:
     def _no_fold(self) -> DataError:
         """Return the error of a history without a fold: the cause that applies, and a remedy that works."""
         lacking = [what for what in ("frauds", "legitimate events") if what in self.lost]
-        if lacking and "history" not in self.lost:
+        if lacking:
+            n_folds = sum(what in lacking for what in self.lost)
             msg = (
-                f"no fold is possible: there are no {' and no '.join(lacking)} with a mature outcome in or before the "
-                f"{figures.count(len(self.lost), 'validation period')} of {_long(self.test)} that end by "
+                f"no fold is possible: there are no {' and no '.join(lacking)} with a mature outcome in or before "
+                f"{figures.count(n_folds, 'validation period')} of {_long(self.test)}, the last of which ends at "
                 f"{figures.moment(self.as_of - self.delay)} (UTC)"
             )
         else:
@@ -483,7 +484,7 @@ class _Layout:
             if hours and self._folds_with(Duration.parse(length)):
                 return f'[split] test = "{length}" leaves a fold'
         if lacking:
-            return f"add the {' and '.join(lacking)} of these days, or a later as_of"
+            return f"are the {' and '.join(lacking)} of these days missing from the data? add them"
         return "a later as_of or more history helps, and no shorter test period does"
 
     def _folds_with(self, test: Duration) -> bool:

@@ -6,6 +6,9 @@ import re
 
 import polars as pl
 
+from fraudctl.errors import UsageError
+from fraudctl.text.plain import shown
+
 Mapping = dict[str, int | None]
 """Text of a value -> 1, 0 or None for unknown; empty where the column holds 1, 0 and null already."""
 
@@ -26,6 +29,43 @@ _MAX_VALUES = 10
 
 _BETWEEN = re.compile(r"(?<=[a-z])[\s_-]+(?=[a-z])")
 """What may stand between the words of an outcome; nothing else is left out: "fraud?" and "-1" are no fraud."""
+
+
+def given_encoding(values: pl.Series, given: Mapping) -> Mapping:
+    """Return the mapping of a column's values that flags gave; the other values by the words that are known.
+
+    Raises
+    ------
+    UsageError
+        A value that neither a flag nor the known words map; how many, not which.
+    """
+    distinct = values.drop_nulls().unique()
+    texts = sorted(text_of_label(distinct))
+    words = {word.strip().lower(): value for word, value in given.items()}
+    out = {text: words[text.strip().lower()] for text in texts if text.strip().lower() in words}
+    rest = [text for text in texts if text not in out]
+    vocabularies: tuple[tuple[int | None, frozenset[str]], ...] = ((1, _FRAUD), (0, _LEGIT), (None, _UNKNOWN))
+    for text in rest:
+        word = _BETWEEN.sub("", text.strip().lower())
+        found = [value for value, vocabulary in vocabularies if word in vocabulary]
+        out |= dict.fromkeys([text], found[0]) if found else {}
+    if len(out) < len(texts):
+        msg = f"column {shown(values.name)} (label): {len(texts) - len(out)} of its {len(texts)} values are not mapped"
+        raise UsageError(msg, hint="map each: --label-value WORD=1 or WORD=0, or WORD=unknown")
+    return out
+
+
+def text_of_label(values: pl.Series) -> list[str]:
+    """Return the texts under which values of a label stand in [data.label_values]."""
+    if values.dtype.is_float() and bool((values == values.floor()).all()):
+        values = values.cast(pl.Int64)
+    return [str(text) for text in values.cast(pl.String)]
+
+
+def has_few_words(values: pl.Series) -> bool:
+    """Say whether a column holds a few words that could be outcomes in another language."""
+    distinct = values.drop_nulls().unique()
+    return distinct.dtype == pl.String and 2 <= len(distinct) <= _MAX_VALUES and _of_words(distinct) is None
 
 
 def encoding(values: pl.Series) -> Mapping | None:

@@ -20,7 +20,7 @@ from fraudctl.data.distinct import repeats, tally
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
-from fraudctl.propose.encoding import Mapping, encoding
+from fraudctl.propose.encoding import Mapping, encoding, given_encoding, has_few_words
 from fraudctl.propose.profile import ProfiledColumn, Table
 from fraudctl.text.figures import number, percent
 from fraudctl.text.plain import shown, shown_all
@@ -65,6 +65,8 @@ class Flags:
         What numbers count that are the time of the event, and from when; "unknown" where nobody knows.
     decimal
         The sign before decimals, where a notation leaves it open.
+    label_values
+        Texts ``WORD=1``, ``WORD=0`` or ``WORD=unknown``: what words of the outcome mean.
     """
 
     event_id: str | None = None
@@ -81,6 +83,7 @@ class Flags:
     time_unit: str | None = None
     time_origin: str | None = None
     decimal: str | None = None
+    label_values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,19 @@ def parse_entities(texts: Iterable[str]) -> dict[str, str]:
             raise UsageError(msg)
         found[name] = column
     return found
+
+
+def parse_label_values(texts: Iterable[str]) -> Mapping:
+    """Read ``WORD=1``, ``WORD=0`` and ``WORD=unknown`` texts into word -> outcome."""
+    known: dict[str, int | None] = {"1": 1, "0": 0, "unknown": None}
+    out: Mapping = {}
+    for text in texts:
+        word, sign, value = text.rpartition("=")
+        if not sign or value not in known:
+            msg = "--label-value: expected WORD=1, WORD=0 or WORD=unknown"
+            raise UsageError(msg, hint="for example: --label-value ja=1 --label-value nein=0")
+        out[word] = known[value]
+    return out
 
 
 def parse_sources(texts: Iterable[str]) -> dict[str, str]:
@@ -211,9 +227,15 @@ def _why_no_clock(table: Table, column: ProfiledColumn) -> str:
 
 def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[Choice, Mapping]:
     """Choose the outcome among columns whose name says so and whose values are 1, 0 and null, or map to them."""
+    given = parse_label_values(flags.label_values)
     if flags.label is not None:
         choice = Choice(flags.label, "given by --label")
-        mapping = encoding(table[choice.column])
+        mapping: Mapping | None = encoding(table[choice.column])
+        if given:
+            mapping = given_encoding(table[choice.column], given)
+    elif given:
+        choice = _named_label(table, taken={*taken, *flags.ignore})
+        mapping = given_encoding(table[choice.column], given)
     else:
         choice, mapping = _find_label(table, taken={*taken, *flags.ignore})
     if mapping is None:
@@ -222,7 +244,8 @@ def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[C
             f"column {shown(choice.column)} (label): {column.dtype} with {column.n_unique} distinct values that are "
             "not surely fraud, legitimate and unknown; expected 1, 0 and null"
         )
-        raise UsageError(msg, hint="write the outcome as 1, 0 and null, or name another column with --label COLUMN")
+        hint = "say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)"
+        raise UsageError(msg, hint=f"{hint}; or name another column with --label COLUMN")
     outcomes = tables.to_label(table[choice.column], mapping=mapping).drop_nulls()
     if outcomes.n_unique() < 2:
         found = f"only {outcomes[0]}" if len(outcomes) else "no outcome at all"
@@ -231,6 +254,24 @@ def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[C
             msg, hint="add the frauds (or the legitimate events), or name another column with --label COLUMN"
         )
     return choice, mapping
+
+
+def _label_names(table: Table, taken: set[str | None]) -> list[str]:
+    """Return the columns of the highest rank that are named as the outcome."""
+    kinds = {"bool", "whole", "number", "text"}
+    open_columns = [item for item in table.columns.values() if item.name not in taken and item.kind in kinds]
+    return _best([(names.label_rank(item.name), item.name) for item in open_columns])
+
+
+def _named_label(table: Table, *, taken: set[str | None]) -> Choice:
+    """Choose the outcome by its name alone, for words that flags explain."""
+    best = _label_names(table, taken)
+    if len(best) > 1:
+        _refuse_two("the outcome", best, "--label")
+    if not best:
+        msg = f"{table.place}: no column is named as the outcome, whose words --label-value explains"
+        raise UsageError(msg, hint="name it: --label COLUMN")
+    return Choice(best[0], "its name is that of an outcome")
 
 
 def _find_label(table: Table, *, taken: set[str | None]) -> tuple[Choice, Mapping | None]:
@@ -245,7 +286,11 @@ def _find_label(table: Table, *, taken: set[str | None]) -> tuple[Choice, Mappin
     best = _best(ranked)
     if not best:
         msg = f"{table.place}: no column is surely the outcome (1 fraud, 0 legitimate, null unknown)"
-        raise UsageError(msg, hint="name it: --label COLUMN")
+        worded = [name for name in _label_names(table, taken) if has_few_words(table[name])]
+        if not worded:
+            raise UsageError(msg, hint="name it: --label COLUMN")
+        msg += f"; {shown(worded[0])} is named as one, and holds words that are not known"
+        raise UsageError(msg, hint="say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)")
     if len(best) > 1:
         _refuse_two("the outcome", best, "--label")
     return Choice(best[0], "its name and its values are those of an outcome"), mappings[best[0]]

@@ -529,3 +529,18 @@ def test_one_reason_is_given_once_for_a_group_of_columns() -> None:
     text = render_project(proposed(frame))
     assert text.count("all null") == 1
     assert set(parsed(proposed(frame)).data.ignore) == {f"empty_{i}" for i in range(40)}
+
+
+def test_words_of_another_language_are_asked_and_taken() -> None:
+    words = pl.when(pl.col("is_fraud") == 1).then(pl.lit("Ja")).otherwise(pl.lit("Nein"))
+    frame = payments().with_columns(is_fraud=pl.when(pl.int_range(N) % 7 == 0).then(pl.lit("offen")).otherwise(words))
+    asked = refused(frame)
+    assert "'is_fraud' is named as one, and holds words that are not known" in asked.message
+    assert "--label-value WORD=1" in str(asked.hint)
+    few = refused(frame, Flags(label_values=("ja=1", "nein=0")))
+    assert "1 of its 3 values are not mapped" in few.message
+    assert "offen" not in f"{asked.message}{asked.hint}{few.message}{few.hint}"
+    proposal = proposed(frame, Flags(label_values=("ja=1", "nein=0", "offen=unknown")))
+    assert parsed(proposal).data.label_values == {"Ja": 1, "Nein": 0, "offen": None}
+    assert proposal.n_frauds == int((frame["is_fraud"] == "Ja").sum())
+    assert "expected WORD=1" in refused(frame, Flags(label_values=("ja",))).message

@@ -41,6 +41,9 @@ def init(
     decimal: Annotated[str | None, typer.Option(help="The sign before decimals, where data leave it open.")] = None,
     amount: Annotated[str | None, typer.Option(help="Column with the amount.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the outcome.")] = None,
+    label_value: Annotated[
+        list[str] | None, typer.Option(help="What a word of the outcome means: WORD=1, WORD=0 or WORD=unknown.")
+    ] = None,
     label_time: Annotated[str | None, typer.Option(help="Column with the time at which the label arrived.")] = None,
     label_delay: Annotated[str | None, typer.Option(help="How late labels arrive, such as 7d.")] = None,
     entity: Annotated[list[str] | None, typer.Option(help="NAME=COLUMN of who or what has a history.")] = None,
@@ -71,6 +74,7 @@ def init(
         time_unit=time_unit,
         time_origin=time_origin,
         decimal=decimal,
+        label_values=tuple(label_value or ()),
     )
     with session.progress() as progress:
         result = init_project(data, place=project, flags=flags, force=force, progress=progress)
