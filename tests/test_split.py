@@ -155,7 +155,9 @@ def test_no_fold_names_the_cause_that_applies_and_a_remedy_that_works() -> None:
         with pytest.raises(DataError) as caught:
             split_of(early.filter(late | (pl.col("label") == only)), plan)
         assert caught.value.message.startswith(f"no fold is possible: there are no {missing} with")
-        assert f"are the {missing} of these days missing" in str(caught.value.hint) or "leaves a fold" in str(caught.value.hint)
+        assert f"are the {missing} of these days missing" in str(caught.value.hint) or "leaves a fold" in str(
+            caught.value.hint
+        )
 
 
 @pytest.mark.parametrize("only", [0, 1])
