@@ -37,7 +37,7 @@ def check_times(data: Data, *, now: datetime | None) -> Iterator[Finding]:
     yield from _zone(data, column)
     form = data.project.data.time
     if form is not None and form.invented_origin is not None:
-        what = "the origin of the times is made up: dates, weekdays and hours of the day mean nothing, in any report"
+        what = f"{data.project.data.times_note}, in any report"
         yield Finding("time-origin", "info", column, what, hint="[data.time] origin, where it is known")
     yield from _range(column, times, now)
     yield from _order(column, times)

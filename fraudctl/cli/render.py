@@ -17,7 +17,7 @@ from fraudctl.text.plain import visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from fraudctl.checks import CheckReport
+    from fraudctl.checks import CheckReport, Finding
     from fraudctl.compare import Comparison
     from fraudctl.evaluate import Estimate, Evaluation
     from fraudctl.features.meaning.describe import Description
@@ -89,10 +89,30 @@ def figure(value: Any) -> str:
     return "" if value is None else number(value, 4)
 
 
+_ALIKE = 4
+"""Columns with one finding from which they share a line."""
+
+
+def _finding_rows(findings: Sequence[Finding], *, verbose: bool) -> Iterator[tuple[str, str, str, str]]:
+    """Yield a line for each finding, and one for all columns of which one check found the same."""
+    by: dict[tuple[str, str], list[Finding]] = {}
+    for item in findings:
+        by.setdefault((item.severity, item.id), []).append(item)
+    for (severity, _), items in by.items():
+        first = items[0]
+        if len(items) < _ALIKE or verbose:
+            yield from ((severity, item.where, item.what, item.hint or "") for item in items)
+            continue
+        where = f"{', '.join(item.where for item in items[:3])} and {len(items) - 3} more"
+        same = len({item.what for item in items}) == 1
+        what = first.what if same else f"{first.where}: {first.what}; the others alike (--verbose lists them)"
+        yield severity, where, what, first.hint or ""
+
+
 def check_tables(report: CheckReport, *, verbose: bool) -> list[RenderableType]:
     """Return what ``check`` found: findings, then the weeks; with ``verbose`` every column too."""
     parts: list[RenderableType] = []
-    rows = [(item.severity, item.where, item.what, item.hint or "") for item in report.findings]
+    rows = list(_finding_rows(report.findings, verbose=verbose))
     if rows:
         parts.append(plain_table("Findings", ("severity", "where", "what", "hint"), rows))
     weeks = [

@@ -99,7 +99,7 @@ def evaluate(
         ),
         clusters=_clusters(judged),
         not_clustered=judged.clusters.left,
-        warnings=_warnings(scored, judged),
+        warnings=_warnings(scored, judged, project),
         split=split or TimeSplit(),
         timezone=project.data.timezone,
     )
@@ -168,8 +168,8 @@ def _clusters(judged: EvaluatedEvents) -> dict[str, int]:
     return dict(zip(judged.clusters.names, judged.clusters.counts(judged.y_true == 1), strict=True))
 
 
-def _warnings(scored: pl.DataFrame, judged: EvaluatedEvents) -> tuple[str, ...]:
-    found = []
+def _warnings(scored: pl.DataFrame, judged: EvaluatedEvents, project: Project) -> tuple[str, ...]:
+    found = [] if project.data.times_note is None else [project.data.times_note]
     count = null_amounts(scored, judged.matrix)
     if count:
         found.append(f"{count} of {judged.n_events} events have no amount; a cost with a rate counts it as 0")

@@ -190,7 +190,7 @@ class Totals:
 class Basis:
     """What the explained decisions rest on."""
 
-    JSON = ("data_fingerprint", "policy", "*excluded")
+    JSON = ("data_fingerprint", "policy", "times", "*excluded")
 
     data_fingerprint: str
     """Fingerprint of the data."""
@@ -198,6 +198,8 @@ class Basis:
     """The policy in words."""
     excluded: Excluded
     """Events of the period that were left out."""
+    times: str | None = None
+    """That the origin of the times is made up; null where it is not."""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,16 @@ class DataSection(ReadingSection):
         """Whether the data say when an event happened."""
         return self.event_time is not None
 
+    @property
+    def times_note(self) -> str | None:
+        """What reports say of the times: that their origin is made up; None where it is not."""
+        if self.time is None or self.time.invented_origin is None:
+            return None
+        origin = self.time.invented_origin
+        return (
+            f"the origin of the times is made up ({origin:%Y-%m-%d}): dates, weekdays and hours of the day mean nothing"
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _delay_goes_with_time(cls, value: Any) -> Any:

@@ -177,7 +177,11 @@ def method_section(e: Explanation) -> ReportSection:
         Fact("Slices", fixed("Within strata of equal score, errors are permuted; p-values hold for the whole search "
             "(maximum statistic).")),
         Fact("Seed", said.seeded(counts)),
-        *(Fact(key.replace("_", " ").capitalize(), said.noted(str(value))) for key, value in basis.items()),
+        *(
+            Fact(key.replace("_", " ").capitalize(), said.noted(str(value)))
+            for key, value in basis.items()
+            if value is not None
+        ),
     ]  # fmt: skip
     lead = fixed("What was done, and what it cannot say.")
     return ReportSection("method", "Method and limits", lead, (Facts(tuple(facts)),))

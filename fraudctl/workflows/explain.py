@@ -100,7 +100,12 @@ def explain_model(
         until=min(decided.span.until, _judged_until(project, table.known_until)),
         seed=project.train.seed,
         sample=sample or SAMPLE,
-        basis=Basis(table.fingerprint, " ".join(policy_words(decided.subject.policy)), decided.excluded),
+        basis=Basis(
+            table.fingerprint,
+            " ".join(policy_words(decided.subject.policy)),
+            decided.excluded,
+            project.data.times_note,
+        ),
         progress=lambda name, done, total: progress.update(done, total, name),
     )
     return ExplainResult(explanation, _write_report(project, explanation, charts))

@@ -11,6 +11,7 @@ import pytest
 
 from fraudctl.checks import CheckReport, run_checks
 from fraudctl.checks.leakage import suspects
+from fraudctl.cli.render import _finding_rows
 from fraudctl.project import parse_project
 
 N = 4000
@@ -134,3 +135,11 @@ def test_columns_of_chance_are_no_suspects_at_any_base_rate(base):
     assert [suspects(values.alias(name), label) for name, values in chance.items()] == [[], [], []]
     tells = pl.Series("tells", np.where((label == 1).to_numpy() & (rng.random(N) < 0.6), "x", "y"))
     assert suspects(tells, label)
+
+
+def test_many_columns_with_one_finding_share_a_line():
+    empty = {f"v{i}": np.full(N, np.nan) for i in range(30)}
+    report = check(frame_of(world(5), **empty))
+    lines = [row for row in _finding_rows(report.findings, verbose=False) if "v0" in row[1]]
+    assert [row[1:3] for row in lines] == [("v0, v1, v2 and 27 more", "all null")]
+    assert len(list(_finding_rows(report.findings, verbose=True))) == len(report.findings)
