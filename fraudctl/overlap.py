@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from fraudctl.data.labels import CHANGES, known_labels
+
 
 @dataclass(frozen=True)
 class IdOverlap:
@@ -24,6 +26,37 @@ class IdOverlap:
 
 
 @dataclass(frozen=True)
+class Relabelled:
+    """Events trained on whose label is another one by what is known at the end of the data."""
+
+    rows: int
+    """Events trained on whose label was known then."""
+    taken_back: int
+    """Of these, frauds that are legitimate now."""
+    reported: int
+    """Of these, legitimate events that are fraud now."""
+
+
+def relabelled(trained: pl.DataFrame, *, as_of: datetime, known_until: datetime) -> Relabelled | None:
+    """Count the labels of a training period that were changed since; None where labels are a column of the events.
+
+    Parameters
+    ----------
+    trained
+        The events of the training period with all changes of their labels.
+    as_of
+        The model knew the labels of this instant.
+    known_until
+        The labels of now are those of this instant.
+    """
+    if CHANGES not in trained.columns:
+        return None
+    then, now = known_labels(trained, as_of), known_labels(trained, known_until)
+    taken_back, reported = int(((then == 1) & (now == 0)).sum()), int(((then == 0) & (now == 1)).sum())
+    return Relabelled(int((then >= 0).sum()), taken_back, reported)
+
+
+@dataclass(frozen=True)
 class SplitOverlap:
     """What the rows trained on and the evaluated ones have in common."""
 
@@ -33,6 +66,8 @@ class SplitOverlap:
     """Days from the last event trained on to the first evaluated, the least of all periods; null without a time."""
     entities: dict[str, IdOverlap]
     """Entity -> the ids that are in both."""
+    relabelled: Relabelled | None = None
+    """Labels that were changed since the model was trained; null where labels are a column of the events."""
 
 
 def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], timed: bool = True) -> SplitOverlap:

@@ -526,6 +526,8 @@ def _overlap(e: Evaluation) -> Iterator[Sentence]:
     if shared is None:
         return
     yield said.overlap(Overlap(shared.events, shared.gap_days))
+    if shared.relabelled is not None:
+        yield said.relabelled(shared.relabelled)
     for name, item in shared.entities.items():
         share = item.share_of_events or 0.0
         yield said.shared_ids(SharedIds(name, item.seen, item.ids, share, item.share_of_frauds))

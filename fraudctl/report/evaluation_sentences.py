@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from fraudctl.costs import ConstantAction
 from fraudctl.evaluate.result import Excluded, GateResult, Period, RuleResult
+from fraudctl.overlap import Relabelled
 from fraudctl.report.evaluation_figures import say, words
 from fraudctl.report.facts import (
     Balance,
@@ -288,6 +289,15 @@ def overlap(item: Overlap) -> str:
     if gap is None:
         return trained
     return f"{trained} Between the last event trained on and the first evaluated lie {number(gap)} days."
+
+
+@sentence
+def relabelled(item: Relabelled) -> str:
+    """Return how many labels of the training were changed since."""
+    return (
+        f"Of {count(item.rows, 'event')} trained on, {whole(item.taken_back + item.reported)} have another label now: "
+        f"{whole(item.taken_back)} reported as fraud and taken back, {whole(item.reported)} reported since."
+    )
 
 
 @sentence

@@ -236,10 +236,13 @@ class Decisions:
 
     def overlap(self, parts: Sequence[DecidedPeriod]) -> SplitOverlap:
         """Return what the rows that were trained on and those that are judged have in common, over all periods."""
-        from fraudctl.overlap import pooled_overlap
+        from fraudctl.overlap import pooled_overlap, relabelled
 
         periods = [(self._trained_on(part.subject), part.scored) for part in parts]
-        return pooled_overlap(periods, entities=list(self.project.entities), timed=self.project.data.has_time)
+        found = pooled_overlap(periods, entities=list(self.project.entities), timed=self.project.data.has_time)
+        last = max(range(len(parts)), key=lambda at: parts[at].subject.as_of)
+        as_of, until = parts[last].subject.as_of, self.table.known_until
+        return replace(found, relabelled=relabelled(periods[last][0], as_of=as_of, known_until=until))
 
     def _trained_on(self, subject: Subject) -> pl.DataFrame:
         import polars as pl

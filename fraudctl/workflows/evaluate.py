@@ -119,7 +119,12 @@ def evaluate_model(
     drifts = gate and project.gate is not None and project.gate.drift is not None
     reference = decisions.reference(decided) if drifts else None
     evaluation = _evaluate(project, whole, rival, reference, gate=gate, progress=progress)
-    shared = replace(evaluation.tables, overlap=decisions.overlap(parts), pooled=facts)
+    from fraudctl.report.evaluation_sentences import relabelled
+
+    overlap = decisions.overlap(parts)
+    if overlap.relabelled is not None:
+        progress.note(relabelled(overlap.relabelled))
+    shared = replace(evaluation.tables, overlap=overlap, pooled=facts)
     evaluation = replace(evaluation, tables=shared)
     named = from_time is not None or until is not None
     path = _write_report(project, evaluation, named=named) if report else None

@@ -29,6 +29,26 @@ columns = ["success"]
 max_age = "7d"
 """
 
+_TABLES = """
+# Labels are in tables of their own: an event may have several entries, and a dispute that is won takes a chargeback
+# back. Without an entry an event is legitimate once it is as old as label_delay, unless it was declined.
+[labels]
+legit_after = "label_delay"
+declined = { column = "status", values = ["declined"] }
+
+[labels.chargebacks]
+events = "chargebacks.parquet"
+event_id = "transaction_id"
+time = "reported_at"
+label = 1
+
+[labels.disputes]
+events = "disputes.parquet"
+event_id = "transaction_id"
+time = "decided_at"
+label = { column = "outcome", values = { won = 0, lost = 1 } }
+"""
+
 _GATE = """
 # The floors of the sample: far below what the model reaches, and far above what shuffled scores do.
 [gate]
@@ -49,6 +69,8 @@ class SampleResult:
     logins: Path
     project_file: Path
     truth: Path | None
+    label_tables: tuple[Path, ...]
+    """Chargebacks and disputes, where labels are in tables of their own."""
     n_events: int
     n_frauds: int
 
@@ -60,6 +82,7 @@ def write_sample(
     days: int = DAYS,
     seed: int = SEED,
     truth: Path | None = None,
+    label_tables: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> SampleResult:
@@ -77,6 +100,8 @@ def write_sample(
         The same seed gives the same files.
     truth
         A Parquet file for what the generator knows: the fraud pattern of each event; None writes none.
+    label_tables
+        Write the labels as tables of chargebacks and disputes, some taken back, instead of as columns of the payments.
     force
         Replace files that are there.
 
@@ -87,26 +112,44 @@ def write_sample(
     """
     from fraudctl.data.outputs import whole_file, write_parquet, write_text
     from fraudctl.sample import STEPS, generate
+    from fraudctl.sample.draws import Draws
+    from fraudctl.sample.verdicts import label_tables as split_labels
 
     progress = progress or Silent()
     transactions, logins, project_file = (
         folder / name for name in ("transactions.parquet", "logins.parquet", FILE_NAME)
     )
-    targets = [transactions, logins, project_file] + ([truth] if truth is not None else [])
+    verdicts = tuple(folder / f"{name}.parquet" for name in ("chargebacks", "disputes") if label_tables)
+    targets = [transactions, logins, *verdicts, project_file] + ([truth] if truth is not None else [])
     refuse_overwriting(targets, force=force)
     progress.stage(f"Making {n_events:,} events")
     made = generate(n_events=n_events, days=days, seed=seed, tell=Steps(progress, STEPS).begin)
+    frames = {transactions: made.transactions, logins: made.logins}
+    if label_tables:
+        found = split_labels(made.transactions, Draws(seed, "chargebacks and disputes"))
+        frames = dict(zip(frames, (found.transactions, made.logins), strict=True))
+        frames |= dict(zip(verdicts, (found.chargebacks, found.disputes), strict=True))
     with contextlib.ExitStack() as stack:  # all of them, or none; the project file gets its name last
-        hidden = {path: stack.enter_context(whole_file(path)) for path in [project_file, *targets[:2], *targets[3:]]}
-        for frame, place in ((made.transactions, transactions), (made.logins, logins)):
+        order = [project_file, *(path for path in targets if path != project_file)]
+        hidden = {path: stack.enter_context(whole_file(path)) for path in order}
+        for place, frame in frames.items():
             progress.stage(f"Writing {place.name}")
             _write(frame, hidden[place], progress, smallest=n_events <= N_EVENTS)
         if truth is not None:
             write_parquet(made.truth, hidden[truth])
         text = _proposed(made, (transactions.name, logins.name), progress)
-        write_text(text, hidden[project_file])
+        write_text(_with_tables(text) if label_tables else text, hidden[project_file])
     n_frauds = int((made.transactions["is_fraud"] == 1).sum())
-    return SampleResult(folder, transactions, logins, project_file, truth, made.transactions.height, n_frauds)
+    return SampleResult(
+        folder, transactions, logins, project_file, truth, verdicts, made.transactions.height, n_frauds
+    )  # fmt: skip
+
+
+def _with_tables(text: str) -> str:
+    """Return the proposed project with its labels in tables: their two columns give way to a section."""
+    kept = [line for line in text.splitlines() if not line.startswith(("label = ", "label_time = "))]
+    at = next(number for number, line in enumerate(kept) if line.startswith("[entities]"))
+    return "\n".join([*kept[:at], *_TABLES.strip().splitlines(), "", *kept[at:]]) + "\n"
 
 
 def _write(frame: pl.DataFrame, place: Path, progress: Progress, *, smallest: bool) -> None:

@@ -173,7 +173,7 @@ def alike(a, b):
     return a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-12))
 
 
-@settings(max_examples=120, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds())
 def test_batch_is_the_definition_and_the_reference(world):
     features, events = project_of(world[0])[1], events_of(*world)
@@ -185,7 +185,7 @@ def test_batch_is_the_definition_and_the_reference(world):
             assert alike(found[name], value), name
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds(), share=st.floats(0, 1))
 def test_since_a_date_and_through_files_are_a_full_build(world, share, tmp_path_factory):
     features, events = project_of(world[0])[1], events_of(*world)
@@ -243,7 +243,7 @@ def assert_answers(table, features, answers):
             assert alike(got, row[name]), (name, event, got, row[name])
 
 
-@settings(max_examples=120, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds(), data=st.data())
 def test_a_replay_a_snapshot_and_a_history_are_the_batch(world, data):
     features, events = project_of(world[0])[1], events_of(*world)
@@ -263,7 +263,7 @@ def test_a_replay_a_snapshot_and_a_history_are_the_batch(world, data):
     assert_answers(table, features, send(bulk, left))
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds(), hours=st.integers(0, 90))
 def test_what_was_known_at_an_instant_is_the_latest_entry_by_then(world, hours):
     events, at = events_of(*world).frame, BASE + timedelta(hours=hours)

@@ -37,6 +37,7 @@ from fraudctl.explain import (
 from fraudctl.explain.result import BrokenFeature, Totals
 from fraudctl.gate import words as gate_words
 from fraudctl.metrics.drift import Drift
+from fraudctl.overlap import Relabelled
 from fraudctl.report import facts
 from fraudctl.uncertainty import Estimate
 
@@ -461,6 +462,11 @@ def recount_overlap(item: facts.Overlap, g: Ground) -> None:
     assert 0 <= item.events <= len(g.rows)
 
 
+def recount_relabelled(item: Relabelled, g: Ground) -> None:
+    assert g.rows
+    assert 0 <= item.taken_back + item.reported <= item.rows
+
+
 def recount_shared(item: facts.SharedIds, g: Ground) -> None:
     assert item.ids == len({row[item.entity] for row in g.rows} - {None})
     assert item.seen <= item.ids
@@ -600,6 +606,7 @@ RECOUNT: dict[type, Callable[[Any, Ground], None]] = {
     Drift: recount_drift,
     facts.Ids: recount_ids,
     facts.Overlap: recount_overlap,
+    Relabelled: recount_relabelled,
     facts.SharedIds: recount_shared,
     evaluated.Excluded: recount_excluded,
     evaluated.Period: recount_period,

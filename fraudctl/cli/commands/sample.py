@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from fraudctl.cli.session import Session
 
 
-@command("fraudctl sample payments", "fraudctl sample big --events 1000000 --days 365")
+@command(
+    "fraudctl sample payments",
+    "fraudctl sample big --events 1000000 --days 365",
+    "fraudctl sample teams --label-tables",
+)
 def sample(
     session: Session,
     folder: Annotated[Path, typer.Argument(help="Where the tables go.")] = Path("sample_data"),
@@ -23,6 +27,9 @@ def sample(
     days: Annotated[int, typer.Option(min=30, max=3_650, help="How many days they span.")] = 120,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
     truth: Annotated[Path | None, typer.Option(help="Also write each fraud's hidden pattern to this file.")] = None,
+    label_tables: Annotated[
+        bool, typer.Option("--label-tables", help="Write labels as tables of chargebacks and disputes.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Make synthetic card events with known fraud patterns.
@@ -33,8 +40,9 @@ def sample(
 
     with session.progress() as progress:
         result = write_sample(
-            folder, n_events=events, days=days, seed=seed, truth=truth, force=force, progress=progress
-        )
+            folder, n_events=events, days=days, seed=seed, truth=truth, label_tables=label_tables, force=force,
+            progress=progress,
+        )  # fmt: skip
     session.emit(result)
     session.show(
         f"{result.n_events:,} events over {days} days, {result.n_frauds:,} of them labelled fraud, in {result.folder}"
