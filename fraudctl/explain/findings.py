@@ -267,8 +267,8 @@ def overlap_words(item: CauseTotal) -> str:
     if item.cause == "label_delay" and item.n_near:
         parts.append(f"{whole(item.n_near)} would be alerted at twice the odds")
     if item.cause in {"label_delay", "near_miss"} and item.n_known:
-        parts.append(f"of {whole(item.n_known)} a fraud of the same entity was known as well")
-    return f"Of these {listed(parts)}" if parts else ""
+        parts.append(f"{whole(item.n_known)} had another fraud of the same entity that was known")
+    return f"Of these, {listed(parts)}" if parts else ""
 
 
 @sentence
