@@ -178,6 +178,7 @@ def test_overlap_by_hand() -> None:
         "events": 1,
         "gap_days": 2.5,
         "entities": {"card": {"ids": 2, "seen": 1, "share_of_events": 0.5, "share_of_frauds": 0.5}},
+        "relabelled": None,
     }
     assert overlap(train, test, entities=[], timed=False).gap_days is None
 
