@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from fraudctl.text.figures import percent
+from fraudctl.text.figures import exact, percent
 
 WORDS: Final = ("?", "na", "n/a", "#n/a", "null", "none", "nil", "-", "--", "nan", "\\n", "(null)", "missing",
                 "unknown", ".", "n.a.", "not available")  # fmt: skip
@@ -82,7 +82,7 @@ def _number(values: pl.Series) -> Sentinel | None:
         if n_rows < _least(len(values)) or rest.n_unique() < 3:
             continue
         if _stands_apart(float(value), rest):
-            return Sentinel("number", f"{value:g}", n_rows, n_rows / len(values))
+            return Sentinel("number", exact(value), n_rows, n_rows / len(values))
     return None
 
 

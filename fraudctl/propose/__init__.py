@@ -28,7 +28,7 @@ from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
-from fraudctl.propose.rest import Past, Remainder, sort_rest, with_entities
+from fraudctl.propose.rest import KnownPast, Remainder, sort_rest, with_entities
 from fraudctl.propose.roles import Choice, Entity, Flags, parse_sources
 from fraudctl.text.plain import shown, shown_all
 
@@ -94,7 +94,7 @@ def propose(
     clock = None if times is None else _clock(table, flags, label_time, times, outcomes, reading)
     used = {*taken, *(item.column for item in entities)}
     fresh = None if clock is None else Fresh.of(clock.times, clock.delay.duration.timedelta)
-    past = Past(outcomes, times, None if amount is None else amount.column, fresh)
+    past = KnownPast(outcomes, times, None if amount is None else amount.column, fresh)
     rest = with_entities(sort_rest(table, taken=used, ignore=flags.ignore, past=past), entities, table)
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
     plan = _plan(table, clock, entities, rest, amount, calendar=reading is None or reading.calendar)

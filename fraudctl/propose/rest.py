@@ -56,7 +56,7 @@ class Remainder:
 
 
 @dataclass(frozen=True)
-class Past:
+class KnownPast:
     """What columns are held against.
 
     Attributes
@@ -86,7 +86,7 @@ class _Told:
     drift: TimeDrift | None = None
 
 
-def sort_rest(table: Table, *, taken: set[str], ignore: tuple[str, ...], past: Past) -> Remainder:
+def sort_rest(table: Table, *, taken: set[str], ignore: tuple[str, ...], past: KnownPast) -> Remainder:
     """Sort every column outside ``taken`` into features, ignored and unused ones."""
     ignored = [Choice(name, "given by --ignore") for name in dict.fromkeys(ignore)]
     left = {item.name: item for item in table.columns.values() if item.name not in taken and item.name not in ignore}
@@ -120,7 +120,7 @@ def with_entities(rest: Remainder, entities: tuple[Entity, ...], table: Table) -
 class _Judge:
     """What is computed once for all columns."""
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: KnownPast) -> None:
         self.past = past
         self.outcomes = LeakageOutcomes(past.label)
         self.along = None if past.event_time is None else Along(past.event_time)
@@ -159,7 +159,7 @@ def _time(values: pl.Series, judge: _Judge) -> _Told:
     return _Told(None)
 
 
-def _results(table: Table, past: Past, items: list[ProfiledColumn]) -> dict[str, str]:
+def _results(table: Table, past: KnownPast, items: list[ProfiledColumn]) -> dict[str, str]:
     """Return the numbers that are another one plus or minus the amount, with the reason."""
     numbers = [item.name for item in items if item.dtype.is_numeric() and item.kind in {"whole", "number"}]
     if past.amount is None or len(numbers) < 2:
