@@ -81,7 +81,7 @@ def test_drift_is_inconclusive_where_it_cannot_be_known() -> None:
     gate = run(honest(), reference=short)
     assert verdicts(gate)["drift.scores"] == "inconclusive"
     assert "days on one side" in gate.reason
-    few = run(honest().with_columns(card=pl.col("card") % 10), reference=before())
+    few = run(honest().with_columns(card=pl.col("card") % 10, terminal=pl.col("terminal") % 10), reference=before())
     assert verdicts(few)["drift.calibration"] == "inconclusive"
     needs = run(honest(), DRIFT.replace("100", "5000"), reference=before())
     assert set(verdicts(needs).values()) == {"inconclusive"}
