@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import zlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 import polars as pl
 
+from fraudctl.arrays import WordArray
 from fraudctl.checks.label_tables import Opened, ReadTables, read_label_tables
 from fraudctl.checks.report import Finding
 from fraudctl.data import identities, tables
@@ -22,21 +25,26 @@ from fraudctl.text.plain import shown
 
 
 class Copies:
-    """Counts rows that are alike in all columns it is given, one after the other."""
+    """Finds rows that may be alike in all columns it is given, in any order and from several threads."""
 
     def __init__(self) -> None:
-        self._hash: pl.Series | None = None
+        self._lock = threading.Lock()
+        self._sums: WordArray | None = None
+        self.columns: list[str] = []
 
     def take(self, values: pl.Series) -> None:
         """Take in a column, shape ``(n_events,)``."""
-        mine = values.hash(seed=len(values.name))
-        self._hash = mine if self._hash is None else pl.DataFrame({"a": self._hash, "b": mine}).hash_rows(seed=1)
+        own = zlib.crc32(values.name.encode())
+        hashes: WordArray = values.hash(seed=own).to_numpy()
+        with self._lock:
+            self.columns.append(values.name)
+            self._sums = hashes if self._sums is None else self._sums + hashes
 
-    def n_copies(self, ids: pl.Series) -> int:
-        """Return the rows that repeat an earlier one of another id in every column that was taken in."""
-        if self._hash is None:
-            return 0
-        return pl.DataFrame({"hash": self._hash, "id": ids}).n_unique() - self._hash.n_unique()
+    def candidates(self) -> pl.Series:
+        """Return the positions of all rows that are alike, and of few others: sums of hashes may meet by chance."""
+        if self._sums is None:
+            return pl.Series(dtype=pl.UInt32)
+        return pl.Series(self._sums).is_duplicated().arg_true()
 
 
 @dataclass(frozen=True)

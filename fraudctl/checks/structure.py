@@ -48,7 +48,7 @@ def check_copies(data: Data) -> Iterator[Finding]:
     """Find rows that repeat another in every column but the id of the event."""
     if data.project.data.event_id not in data.schema:
         return
-    n_copies = data.copies.n_copies(data[data.project.data.event_id])
+    n_copies = _n_copies(data, data.project.data.event_id)
     if not n_copies:
         return
     many = n_copies > MANY_DUPLICATES * data.n_rows
@@ -56,6 +56,17 @@ def check_copies(data: Data) -> Iterator[Finding]:
     hint = "are they events, or was a file read twice under new ids? then leave the copies out"
     counts: dict[str, float] = {"n_rows": n_copies}
     yield Finding("copies", "warning" if many else "info", data.project.data.event_id, what, counts, hint)
+
+
+def _n_copies(data: Data, own: str) -> int:
+    """Return the rows that repeat an earlier one of another id in every column but the id and nested ones."""
+    at, others = data.copies.candidates(), sorted(data.copies.columns)
+    if not len(at):
+        return 0
+    rows = tables.collect(
+        data.raw.select(own, *others).filter(pl.int_range(pl.len()).is_in(at.implode())), files=[data.place]
+    )
+    return rows.n_unique() - rows.n_unique(subset=others)
 
 
 def _is_id(ids: pl.Series) -> bool:

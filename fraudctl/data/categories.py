@@ -27,6 +27,11 @@ class Value:
     """The value, or null."""
 
     @property
+    def segment(self) -> str:
+        """The value, or null."""
+        return self.text
+
+    @property
     def kind(self) -> Literal["value"]:
         """``value`` of the column, ``missing`` (null), or ``rest``: all values that are not named."""
         return "value"

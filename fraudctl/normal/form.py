@@ -381,8 +381,8 @@ def joined(parts: Sequence[pl.Expr]) -> pl.Expr:
 def one_joined(parts: Sequence[str]) -> str:
     r"""Return what `joined` gives for one row.
 
-    >>> one_joined(["a", "bc"]), one_joined(["a|b", "c"])
-    ('a|bc', 'a\|b|c')
+    >>> print(one_joined(["a", "bc"]), one_joined(["a|b", "c"]))
+    a|bc a\|b|c
     """
     return "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
 

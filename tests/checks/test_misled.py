@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 from fraudctl.checks import CheckReport, run_checks
+from fraudctl.checks.data import Copies
 from fraudctl.checks.leakage import suspects
 from fraudctl.cli.render import _finding_rows
 from fraudctl.project import parse_project
@@ -143,3 +145,26 @@ def test_many_columns_with_one_finding_share_a_line():
     lines = [row for row in _finding_rows(report.findings, verbose=False) if "v0" in row[1]]
     assert [row[1:3] for row in lines] == [("v0, v1, v2 and 27 more", "all null")]
     assert len(list(_finding_rows(report.findings, verbose=True))) == len(report.findings)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_are_counted_exactly_from_rows_with_few_values(seed):
+    columns = world(seed)
+    few = {name: columns[name].astype(int) % 2 for name in ("score", "old", "new")}
+    frame = frame_of({**columns, **few, "amount": columns["amount"].round(-2), "seconds": np.arange(N) // 50 * 86400})
+    others = [name for name in frame.columns if name != "id"]
+    n_copies = sum(n - 1 for n in Counter(frame.select(others).rows()).values())
+    assert n_copies > 100
+    for order in (others, others[::-1]):
+        found = {item.id: item for item in check(frame.select(*order, "id")).findings}
+        assert found["copies"].counts["n_rows"] == n_copies
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_alike_row_is_left_out_of_the_candidates(seed):
+    rng = np.random.default_rng(seed)
+    frame = pl.DataFrame({f"c{i}": rng.integers(0, 4, 300) for i in range(4)})
+    counts, copies = Counter(frame.rows()), Copies()
+    for place in rng.permutation(4):
+        copies.take(frame.to_series(int(place)))
+    assert copies.candidates().to_list() == [i for i, row in enumerate(frame.rows()) if counts[row] > 1]
