@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.progress import Progress, Silent
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fraudctl.data.tables import Events
     from fraudctl.scoring.decider import Explained
     from fraudctl.scoring.engine import DecisionEngine
-    from fraudctl.scoring.live import LiveState
+    from fraudctl.scoring.live import Definition, LiveState
     from fraudctl.scoring.store import Store
 
 
@@ -538,7 +538,7 @@ def export_decisions(folder: Path, segment: int, live: LiveState) -> None:
         return
     records = list(read_segment(folder, segment, last=True))
     write_answers(live.answers_in(records), folder, segment)
-    rows = decision_rows(records, live)
+    rows = decision_rows(records, live.definitions)
     if rows.height:
         write_numbered(rows, folder / DECISIONS, segment, row_group=ROW_GROUP)
 
@@ -568,7 +568,7 @@ def merge_decisions(folder: Path) -> None:
     merge_numbered(folder / DECISIONS, pl.DataFrame.vstack, row_group=ROW_GROUP)
 
 
-def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
+def decision_rows(records: Iterable[bytes], definitions: Mapping[str, Definition]) -> pl.DataFrame:
     """Return what champion and challenger decided, as a table in the order of the log."""
     import polars as pl
 
@@ -581,17 +581,18 @@ def decision_rows(records: Any, live: LiveState) -> pl.DataFrame:
         kind, *rest = wire.loads(record)
         if kind == "event":
             raw, answer, shadow, _, digest, *_ = rest
-            event = live.definitions[digest].reader.event(raw, strict=False)
+            event = definitions[digest].reader.event(raw, strict=False)
             for role, found in (("champion", answer), ("challenger", shadow)):
                 if found is not None:
                     rows.append(
                         {**{key: found[key] for key in ("event_id", "model", "policy", "probability", "action")},
-                         "event_time": event["event_time"], "role": role, "decided_by": found.get("decided_by")}
+                         "event_time": event["event_time"], "amount": event.get("amount"), "role": role,
+                         "decided_by": found.get("decided_by")}
                     )  # fmt: skip
     kind_of_id = pl.Int64() if rows and isinstance(rows[0]["event_id"], int) else pl.String()
     schema: dict[str, pl.DataType] = {
-        "event_id": kind_of_id, "event_time": pl.Int64(), "role": pl.String(), "model": pl.String(),
-        "policy": pl.String(), "probability": pl.Float64(), "action": pl.String(),
+        "event_id": kind_of_id, "event_time": pl.Int64(), "amount": pl.Float64(), "role": pl.String(),
+        "model": pl.String(), "policy": pl.String(), "probability": pl.Float64(), "action": pl.String(),
         "decided_by": DECIDED_BY,
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema).with_columns(pl.col("event_time").cast(pl.Datetime("us")).cast(UTC_US))

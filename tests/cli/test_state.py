@@ -17,8 +17,11 @@ from faults.disk import every_fault
 
 from fraudctl.compare import read_logged
 from fraudctl.errors import BundleError, DataError, UsageError
+from fraudctl.project import load_project
 from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.scoring.store import Store
+from fraudctl.workflows.logged import read_logged as read_taken
+from fraudctl.workflows.logged import with_outcomes
 from fraudctl.workflows.score import Model, open_model, score_through
 from fraudctl.workflows.state import (
     build_state,
@@ -338,3 +341,26 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def _n_decisions(folder: Path) -> int:
     return sum(pl.read_parquet(path).height for path in folder.glob("decisions/*.parquet"))
+
+
+def test_decisions_are_read_from_the_open_log_and_from_files_alike(trained: Path, state: Path, events: Any) -> None:
+    project = load_project(trained)
+    told = read_taken(project, [state])
+    assert told.frame["event_id"].to_list() == [item["transaction_id"] for item in events]
+    assert told.frame["event_time"].null_count() == 0
+    compact_state(state)
+    again, _ = with_outcomes(project, read_taken(project, [state]))
+    wanted = told.frame.sort("event_time", "event_id")
+    assert again.frame.select("event_id", "y_prob", "action", "decided_by").equals(
+        wanted.select("event_id", "y_prob", "action", "decided_by")
+    )
+    assert again.frame["amount"].null_count() == 0
+    assert again.frame["label"].is_not_null().any()
+    flip(log_of(state), log_of(state).stat().st_size // 2)
+    with pytest.raises(BundleError):
+        read_taken(project, [state])
+
+
+def test_decisions_of_state_and_files_do_not_mix(trained: Path, state: Path, data: Path) -> None:
+    with pytest.raises(DataError, match="expected it alone"):
+        read_taken(load_project(trained), [state, data / "new.parquet"])

@@ -1,0 +1,144 @@
+"""Decisions that were taken, from the folder of a state or from files, with what is known of their outcomes.
+
+Shared by what looks at a model after its training. A state may be in use: its log is read as far as it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fraudctl.errors import DataError
+from fraudctl.project import Project
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from fraudctl.monitor.decisions import LoggedDecisions
+
+_TRIES = 3
+"""How often a state is read again because its files were merged in the meantime."""
+
+
+def read_logged(project: Project, places: Sequence[str | Path], *, role: str = "champion") -> LoggedDecisions:
+    """Read decisions as they were taken.
+
+    Parameters
+    ----------
+    places
+        The folder of a state of `serve` or `score --state`, or Parquet files of decisions.
+    role
+        Of the rows of a log that holds champion and challenger.
+
+    Raises
+    ------
+    DataError
+        As `fraudctl.monitor.decisions.read_decisions` does; a folder with files, or several folders.
+    BundleError
+        The log of the state is damaged.
+    """
+    from fraudctl.monitor.decisions import from_frame, read_decisions
+
+    folders = [Path(place) for place in places if (Path(place) / "lock").is_file() or _has_log(Path(place))]
+    if not folders:
+        return read_decisions(places, project, role=role)
+    if len(places) > 1:
+        msg = f"{folders[0]} is the folder of a state; expected it alone, got {len(places)} places"
+        raise DataError(msg, hint="name one state, or the files in its folder `decisions`")
+    frame = _of_state(folders[0])
+    return from_frame(frame, project, files=[str(folders[0])], role=role, first=True)
+
+
+def _has_log(place: Path) -> bool:
+    return place.is_dir() and any(place.glob("log-*.bin"))
+
+
+def _of_state(folder: Path) -> pl.DataFrame:
+    """Return all decisions of a state: those in files, then those of its log that stand in none yet."""
+    for _ in range(_TRIES):
+        logged = _in_log(folder)
+        try:
+            return _joined(folder, logged)
+        except FileNotFoundError:  # files were merged while they were read
+            continue
+    msg = f"{folder}: its files of decisions change too often to be read"
+    raise DataError(msg, hint="try again, or copy the folder and name the copy")
+
+
+def _in_log(folder: Path) -> dict[int, pl.DataFrame]:
+    """Return the decisions of the log segments after the snapshot, by segment."""
+    from fraudctl.scoring import wire
+    from fraudctl.scoring.live import Definition
+    from fraudctl.scoring.saved import bytes_of, latest, read_part, read_state
+    from fraudctl.workflows.state import decision_rows
+
+    snapshot, segments = read_state(folder, read=partial(read_part, name="about"))
+    about = wire.loads(bytes_of(snapshot.parts, "about"))
+    definitions = {item["digest"]: Definition(**item) for item in about["definitions"]}
+    first = latest(folder)
+    numbers = [first + at if item.number is None else item.number for at, item in enumerate(segments)]
+    return {number: decision_rows(item, definitions) for number, item in zip(numbers, segments, strict=True)}
+
+
+def _joined(folder: Path, logged: dict[int, pl.DataFrame]) -> pl.DataFrame:
+    import polars as pl
+
+    from fraudctl.data.tables import read_parquet
+    from fraudctl.disk.kept import DamagedError, numbered, numbers_in, require_undamaged
+    from fraudctl.scoring.saved import DECISIONS
+
+    files = sorted(numbered(folder / DECISIONS).items())
+    try:
+        for _, path in files:
+            require_undamaged(path)
+        tables = [read_parquet(path) for _, path in files]
+    except DamagedError as error:
+        raise DataError(str(error), hint="restore the file; without it the decisions are not complete") from error
+    inside = {number for _, path in files for number in numbers_in(path)}
+    rest = [rows for number, rows in sorted(logged.items()) if number not in inside]
+    return pl.concat([rows for rows in [*tables, *rest] if rows.height] or rest or tables, how="diagonal_relaxed")
+
+
+def with_outcomes(
+    project: Project, decisions: LoggedDecisions, *, columns: Sequence[str] = ()
+) -> tuple[LoggedDecisions, datetime]:
+    """Complete decisions from the events of the project, and join their outcomes.
+
+    Parameters
+    ----------
+    columns
+        Further data columns of the events to join under their own names.
+
+    Returns
+    -------
+    The decisions with ``label``, ``label_time`` and changes of labels, and the latest event_time of data and decisions:
+    nothing later is known.
+
+    Raises
+    ------
+    DataError
+        The events or the tables of labels cannot be read, or a decision has no time.
+    """
+    import polars as pl
+
+    from fraudctl.data.entries import load_entries
+    from fraudctl.data.tables import load_events
+    from fraudctl.monitor.decisions import with_events
+    from fraudctl.weights import control_group
+
+    data = project.data
+    named = [name for name in (data.control_group, data.exposure_prob) if name is not None]
+    events = load_events(project, columns=[*named, *columns], entries=load_entries(project))
+    frame = events.frame
+    control = control_group(frame, project)
+    if control is not None:
+        frame = frame.with_columns(pl.Series("control_group", control))
+    if data.exposure_prob is not None:
+        frame = frame.with_columns(pl.col(data.exposure_prob).cast(pl.Float64).alias("exposure_prob"))
+    found = with_events(decisions, frame, columns=columns)
+    last = found.frame["event_time"][-1]
+    return found, max(events.known_until, last)
