@@ -1,9 +1,9 @@
-"""LoggedDecisions as they were taken, and their outcomes as they come.
+"""Decisions as they were taken, and their outcomes as they come.
 
-Owns one value, `LoggedDecisions`: each event once, with what was decided, by which model, and by what. It is read from any
-Parquet of decisions (what `score -o` and the log of a state hold, or a file of one's own), completed from the events
-of the project, and joined with labels. A column that no file has is null throughout and named; a file that cannot be
-read, or rows that contradict each other, are errors: nothing is read in part.
+Owns one value, `LoggedDecisions`: each event once, with what was decided, by which model, and by what. It is read from
+any Parquet of decisions (what `score -o` and the log of a state hold, or a file of one's own), completed from the
+events of the project, and joined with labels. A column that no file has is null throughout and named; a file that
+cannot be read, or rows that contradict each other, are errors: nothing is read in part.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class LoggedDecisions:
     ----------
     frame
         ``event_id`` and `COLUMNS`, shape ``(n_events, 10)``. ``y_prob`` and ``action`` are never null. ``decided_by``
-        is the kind of provenance (`fraudctl.policy.provenance.KINDS`). After `with_events` also ``label``, ``label_time``
-        and, where labels were changed, `fraudctl.data.labels.CHANGES`; ``event_time`` is then never null, and rows are
-        sorted by ``event_time``, then ``event_id``.
+        is the kind of provenance (`fraudctl.policy.provenance.KINDS`). After `with_events` also ``label``,
+        ``label_time`` and, where labels were changed, `fraudctl.data.labels.CHANGES`; ``event_time`` is then never
+        null, and rows are sorted by ``event_time``, then ``event_id``.
     files
         Where they come from.
     unknown

@@ -109,7 +109,7 @@ def test_missing_columns_files_and_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         read_decisions([path], make_project())
     raw().drop("action").write_parquet(path)
-    with pytest.raises(DataError, match="no column .?action"):
+    with pytest.raises(DataError, match=r"no column .?action"):
         read_decisions([path], make_project())
     raw().clear().write_parquet(path)
     with pytest.raises(DataError, match="there are no decisions"):
