@@ -128,12 +128,12 @@ class Form:
             raw = raw.filter(pl.col(self.event_time).is_not_null())
         return self._joined_id(raw)
 
-    def numbered(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Return a table with the number of each row as its id, from 1, where the id is declared so."""
+    def numbered(self, frame: pl.LazyFrame, *, after: int = 0) -> pl.LazyFrame:
+        """Return a table with the number of each row as its id, from ``after + 1``, where the id is declared so."""
         name = self.event_id
         if name is None or not name.row_number or str(name) in frame.collect_schema():
             return frame
-        return frame.with_row_index(str(name), offset=1).with_columns(pl.col(str(name)).cast(pl.Int64))
+        return frame.with_row_index(str(name), offset=after + 1).with_columns(pl.col(str(name)).cast(pl.Int64))
 
     def _require(self, schema: Mapping[str, pl.DataType], place: str) -> None:
         """Raise a DataError where a declared column is not there, or one that is made is there already."""

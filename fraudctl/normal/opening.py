@@ -200,14 +200,15 @@ def _scan_csv(names: Sequence[str], dialect: Dialect, **more: str) -> pl.LazyFra
     quote = dialect.quote or None
     if dialect.encoding.lower().replace("_", "-") in {"utf-8", "utf8", "utf-8-sig"}:
         return pl.scan_csv(
-            list(names), infer_schema=False, separator=dialect.separator, quote_char=quote, raise_if_empty=False, **more  # type: ignore[arg-type]
+            list(names), infer_schema=False, separator=dialect.separator, quote_char=quote, raise_if_empty=False,
+            null_values="", **more,  # type: ignore[arg-type]
         )  # fmt: skip
     frames = []
     for name in names:
         text = files.unpacked(name).decode(dialect.encoding)
         frame = pl.read_csv(
             io.BytesIO(text.encode()), infer_schema=False, separator=dialect.separator, quote_char=quote,
-            raise_if_empty=False,
+            raise_if_empty=False, null_values="",
         )  # fmt: skip
         key = more.get("include_file_paths")
         frames.append(frame if key is None else frame.with_columns(pl.lit(name).alias(key)))

@@ -38,6 +38,8 @@ _FIRST, _LAST = (
 """Times that every time zone can write: a day from the ends of what Python, Polars and ISO 8601 hold."""
 LONGEST_ID: Final = 1024
 """Characters of an event id or an entity id: every one of them is kept in memory."""
+_ALL_FIELDS: Final = "give every column that the model uses; null is a value"
+_OWN_ID: Final = "; rows were numbered in training: event_id is a whole number larger than the rows of the history"
 _MOST_NAMED: Final = 5
 
 Convert = Callable[[Any], Any]
@@ -97,6 +99,7 @@ class EventReader:
         roles += [(name, column, self._plain(schema.events[column])) for name, column in carried]
         roles = [(name, column, _cost(read) if name in priced else read) for name, column, read in roles]
         self._event: Fields = tuple(roles)
+        self._hint = _ALL_FIELDS + (_OWN_ID if data.event_id.row_number else "")
         self._declined = project.labels.declined
         self._made = [
             _MadeId(name, item, schema.events, self._plain) for name, item in identities.made_ids(project).items()
@@ -181,7 +184,7 @@ class EventReader:
         raw = self._normal(raw)
         if strict and not raw.keys() <= self.known:
             raise _strangers(raw.keys() - self.known, self.known, "event")
-        event = _read(self._event, raw, "event")
+        event = _read(self._event, raw, "event", hint=self._hint)
         for made in self._made:
             event[made.name] = made.id_of(raw, event, "event")
         if self._declined is not None:
@@ -360,7 +363,7 @@ def _equal(one: Any, other: Any, convert: Convert) -> bool:
         return wire.dumps(one) == wire.dumps(other)
 
 
-def _read(fields: Fields, raw: Mapping[str, Any], what: str) -> dict[str, Any]:
+def _read(fields: Fields, raw: Mapping[str, Any], what: str, *, hint: str = _ALL_FIELDS) -> dict[str, Any]:
     out: dict[str, Any] = {}
     try:
         for name, column, convert in fields:
@@ -368,7 +371,7 @@ def _read(fields: Fields, raw: Mapping[str, Any], what: str) -> dict[str, Any]:
     except KeyError:
         missing = [column for _, column, _ in fields if column not in raw]
         msg = f"{what}: no field {', '.join(map(shown, missing[:_MOST_NAMED]))}, which the model was trained with"
-        raise DataError(msg, hint="give every column that the model uses; null is a value") from None
+        raise DataError(msg, hint=hint) from None
     except MisfitError as problem:
         msg = f"{what}: field {shown(column)} {problem}"
         raise DataError(msg) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns, 
 from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
+    from fraudctl.normal.form import Form
     from fraudctl.scoring.decider import Decider
 
 
@@ -41,15 +42,24 @@ class NewTable:
         Where it comes from.
     extra
         Columns that training never saw, left out.
+    numbered
+        Whether the ids are the numbers of the rows.
     """
 
     raw: pl.LazyFrame
     files: list[str]
     extra: tuple[str, ...]
+    numbered: bool = False
 
 
 def open_new(
-    paths: Sequence[str | Path], project: Project, schema: DataSchema, *, carried: Collection[str], what: str
+    paths: Sequence[str | Path],
+    project: Project,
+    schema: DataSchema,
+    *,
+    carried: Collection[str],
+    what: str,
+    after: NewTable | None = None,
 ) -> NewTable:
     """Open Parquet or CSV files and check them against the data that the model was trained on.
 
@@ -59,6 +69,8 @@ def open_new(
         Data columns, apart from roles, that features, costs and rules use.
     what
         What the files are called in messages.
+    after
+        Events before them: where rows are numbered, theirs go on from the largest id there.
 
     Raises
     ------
@@ -66,7 +78,7 @@ def open_new(
         No such file, a column that is missing or of another type than in training.
     """
     files = tables.find_files(tuple(str(Path(path).resolve()) for path in paths), root=Path.cwd(), what=what)
-    raw = tables.scan(files, form=tables.form_to_score(project, schema.events))
+    raw, numbered = _with_ids(files, tables.form_to_score(project, schema.events), after)
     with tables.explained(files):
         found = raw.collect_schema()
     data, place = project.data, files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
@@ -79,12 +91,42 @@ def open_new(
     wanted = list(dict.fromkeys([*roles, *map(outside, carried)]))
     require_columns(found, wanted=wanted, known=schema.events, place=place)
     declined = project.labels.declined
-    after = (data.label, data.label_time, None if declined is None else declined.column)
-    outcome = [name for name in after if name is not None]
+    later = (data.label, data.label_time, None if declined is None else declined.column)
+    outcome = [name for name in later if name is not None]
     _refuse_types(found, schema, [*wanted, *(name for name in outcome if name in found)], place)
     columns = [_as_trained(name, found, schema) for name in dict.fromkeys([*wanted, *outcome])]
     extra = tuple(name for name in found if name not in schema.events)
-    return NewTable(raw.select(columns), files, extra)
+    return NewTable(raw.select(columns), files, extra, numbered)
+
+
+def _with_ids(files: list[str], form: Form, after: NewTable | None) -> tuple[pl.LazyFrame, bool]:
+    """Open files; where the project numbers rows, and they bring no ids of their own, number theirs; say whether."""
+    if form.event_id is None or not form.event_id.row_number:
+        return tables.scan(files, form=form), False
+    raw, name = tables.scan(files, form=replace(form, event_id=None)), str(form.event_id)
+    if name in raw.collect_schema():
+        return raw, False
+    last = 0 if after is None else tables.collect(after.raw.select(pl.col(name).max()), files=after.files).item() or 0
+    return form.numbered(raw, after=last), True
+
+
+def require_ids(new: NewTable, project: Project) -> None:
+    """Raise a DataError where rows were numbered: a state has taken events whose numbers it does not know.
+
+    The same file scored again, or another one, would have ids that others had before.
+    """
+    if not new.numbered:
+        return
+    name = shown(str(project.data.event_id))
+    msg = (
+        f"{tables.place(new.files)}: no column {name}, and a state cannot number rows: another file would have the "
+        "same ids; expected an id for each event"
+    )
+    hint = (
+        f"write whole numbers into a column {name}, larger than the number of rows in the history; or score the file "
+        "with --history, which goes on numbering"
+    )
+    raise DataError(msg, hint=hint)
 
 
 def _refuse_types(found: pl.Schema, schema: DataSchema, wanted: Collection[str], place: str) -> None:

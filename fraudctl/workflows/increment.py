@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fraudctl.features.batch.increment import Past
 
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,9 @@ def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[s
     gone = sorted(set(known) - set(found.files))
     if gone:
         return found.files, f"{Path(gone[0]).name} is not there any more"
+    order: list[str] = state.facts["order"]
+    if found.project.data.event_id.row_number and found.files[: len(order)] != order:
+        return found.files, "rows are numbered, and those of earlier files have other numbers now"
     changed = [name for name in known if not _unchanged(name, known[name])]
     if changed:
         return found.files, f"{Path(changed[0]).name} has changed"
@@ -219,7 +222,9 @@ def _read(
         if reason is None:
             past = state.past()
             # where no file can hold a new event, one is read for its columns alone
-            events = _events(found, files, entries) if files else _events(found, found.files[:1], entries).clear()
+            some = files or found.files[:1]
+            events = _events(found, some, entries, numbers=_row_numbers(found, some, noted))
+            events = events if files else events.clear()
             after = events.filter(_at_or_after(state.before_us))
             _refuse_repeated(after, past, found.project)
             reason = _relabelled(state, entries, after)
@@ -271,10 +276,35 @@ def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
         raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
 
 
-def _events(found: Definitions, files: list[str], entries: pl.DataFrame | None) -> pl.DataFrame:
+def _row_numbers(found: Definitions, files: list[str], noted: Mapping[str, Any]) -> pl.Series | None:
+    """Return the numbers that the rows of some files have among all, where rows are numbered."""
+    import numpy as np
+    import polars as pl
+
+    if not found.project.data.event_id.row_number:
+        return None
+    first, ranges = 1, {}
+    for name in found.files:
+        ranges[name] = np.arange(first, first + noted[name]["rows"])
+        first += noted[name]["rows"]
+    return pl.Series("number", np.concatenate([ranges[name] for name in files]))
+
+
+def _events(
+    found: Definitions, files: list[str], entries: pl.DataFrame | None, *, numbers: pl.Series | None = None
+) -> pl.DataFrame:
+    """Read events; ``numbers`` are the ids of their rows, where rows are numbered and not all files are read."""
+    import polars as pl
+
     from fraudctl.data import tables
 
+    def among_all(ids: pl.Series) -> pl.Series:
+        return ids if numbers is None else numbers.gather(ids - 1).alias(ids.name)
+
     raw = tables.scan(files, form=tables.form_of(found.project))
+    if numbers is not None:
+        name = str(found.project.data.event_id)
+        raw = raw.with_columns(pl.col(name).map_batches(among_all, return_dtype=pl.Int64()))
     return tables.normalise(raw, project=found.project, files=files, columns=found.carried, entries=entries).frame
 
 
@@ -312,7 +342,8 @@ def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[
         if "://" not in name:
             stat = Path(name).stat()
             digest = noted[name]["sha256"] if name in noted else tables.fingerprint([name])
-            noted[name] = {"stat": [stat.st_size, stat.st_mtime_ns], "sha256": digest, "until_us": utc.max() or 0}
+            stats = [stat.st_size, stat.st_mtime_ns]
+            noted[name] = {"stat": stats, "sha256": digest, "until_us": utc.max() or 0, "rows": len(utc)}
     return noted, None
 
 
@@ -354,6 +385,7 @@ def _write(
         "known": past.dropped.known,
         "frauds": past.dropped.frauds,
         "files": files,
+        "order": found.files,
         "sources": digests,
         **({} if labels is None else {"labels": labels}),
     }

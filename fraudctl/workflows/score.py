@@ -206,12 +206,10 @@ def score_files(
 
     require_parquet_path(output)
     progress, decider = progress or Silent(), model.decider
-    opened = [
-        open_new(paths, decider.project, decider.schema, carried=decider.carried, what=what)
-        for paths, what in ((history, "--history"), (data, "DATA"))
-        if paths
-    ]
-    new, before = opened[-1], opened[0] if len(opened) > 1 else None
+    before: NewTable | None = None
+    if history:
+        before = open_new(history, decider.project, decider.schema, carried=decider.carried, what="--history")
+    new = open_new(data, decider.project, decider.schema, carried=decider.carried, what="DATA", after=before)
     _tell_extra(new, progress)
     progress.stage("Reading events")
     work = _Work(decider, read_sources(model, sources or {}), progress)
@@ -479,11 +477,12 @@ def score_through(
     """
     from fraudctl.data.chunks import write_chunks
     from fraudctl.data.outputs import require_parquet_path
-    from fraudctl.scoring.tables import messages, open_new
+    from fraudctl.scoring.tables import messages, open_new, require_ids
 
     require_parquet_path(output)
     progress, decider = progress or Silent(), engine.champion
     new = open_new(data, decider.project, decider.schema, carried=decider.carried, what="DATA")
+    require_ids(new, decider.project)
     _tell_extra(new, progress)
     progress.stage("Checking events")
     after_us = engine.live.features[decider.features.digest].now

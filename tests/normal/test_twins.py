@@ -1,174 +1,89 @@
-"""Odd files and their normalised twins: equal events, equal features, and equal messages."""
+"""Odd files and their normalised twins: equal events, features, bundles and scores, and equal messages."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
+from odd_forms import FORMS, N, Write, digits, epochs, joined, project, slashed, world, zones
 from polars.testing import assert_frame_equal
 
 from fraudctl.data import tables
 from fraudctl.errors import DataError
 from fraudctl.features.meaning.definition import define
-from fraudctl.project import Project, parse_project
+from fraudctl.project import Project
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import data_schema
-
-N = 60
-HEAD = """
-[data]
-events = "{events}"
-event_id = {id}
-event_time = "{time}"
-amount = "amount"
-label = "y"
-label_delay = "7d"
-timezone = "{zone}"
-"""
-TAIL = """
-[entities]
-card = "card"
-[features]
-raw = ["amount", "mcc", "n"]
-categorical = ["mcc"]
-[[features.window]]
-by = "card"
-windows = ["7d"]
-aggregates = ["count", "mean(amount)"]
-"""
+from fraudctl.workflows.features import build_features
+from fraudctl.workflows.increment import build_since
+from fraudctl.workflows.score import open_model, score_files, score_through
+from fraudctl.workflows.state import build_state, engine_on
+from fraudctl.workflows.train import train_model
 
 
-def world() -> pl.DataFrame:
-    """Events in their normal form: text ids with leading zeros, instants, floats, codes."""
-    rng = np.random.default_rng(3)
-    times = [datetime(2024, 3, 1) + timedelta(minutes=int(m)) for m in np.sort(rng.integers(0, 40 * 1440, N))]
-    return pl.DataFrame({
-        "id": [f"{i:05d}" for i in range(N)],
-        "t": pl.Series(times).dt.replace_time_zone("UTC"),
-        "amount": [None if i % 11 == 0 else round(float(a), 2) for i, a in enumerate(rng.gamma(2, 900, N))],
-        "card": [None if i % 13 == 0 else f"0{c}" if c % 2 else f"{c}" for i, c in enumerate(rng.integers(1, 9, N))],
-        "mcc": [f"0{m}" for m in rng.integers(100, 103, N)],
-        "n": [None if i % 7 == 0 else int(v) for i, v in enumerate(rng.integers(0, 50, N))],
-        "y": [int(v) for v in rng.random(N) < 0.3],
-    })  # fmt: skip
+@dataclass(frozen=True)
+class Trained:
+    """A project, its events, its feature table, and a model trained on it."""
+
+    project: Project
+    events: pl.DataFrame
+    features: pl.DataFrame
+    bundle: dict[str, bytes]
+    scores: pl.DataFrame
 
 
-def project(
-    folder: Path, events: str, more: str = "", *, time: str = "t", zone: str = "UTC", event_id: str = '"id"'
-) -> Project:
-    text = HEAD.format(events=events, time=time, zone=zone, id=event_id) + more + TAIL
-    return parse_project(text, path=folder / "fraudctl.toml")
+def trained(found: Project) -> Trained:
+    """Do with a project what a user does: build, train, and score its own files."""
+    events = tables.load_events(found, columns=["mcc", "n"]).frame
+    built = build_features(found).frame
+    version = train_model(found).version
+    root, out = found.root, found.root / "scores.parquet"
+    names = ("model.cbm", "calibration.json", "policy.json", "predictions.parquet")
+    bundle = {name: (root / "models" / version / name).read_bytes() for name in names}
+    files = tables.find_files(found.data.events, root=root)
+    score_files(open_model(root, version), files, output=out)
+    return Trained(found, events, built, bundle, pl.read_parquet(out))
 
 
-def comma(value: float | None) -> str | None:
-    return None if value is None else f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
-
-
-def texts(frame: pl.DataFrame, **columns: Any) -> pl.DataFrame:
-    out = frame.with_columns([pl.Series(name, values) for name, values in columns.items()])
-    return out.select(pl.all().cast(pl.String))
-
-
-Write = Callable[[pl.DataFrame, Path], Project]
-
-
-def slashed(frame: pl.DataFrame, folder: Path) -> Project:
-    words = ["fraud" if v else "legit" for v in frame["y"]]
-    odd = texts(frame, t=frame["t"].dt.to_string("%d/%m/%Y %H:%M"), amount=[comma(v) for v in frame["amount"]],
-                n=["?" if v is None else str(v) for v in frame["n"]], y=words)  # fmt: skip
-    odd.write_csv(folder / "x.csv", separator=";")
-    more = (
-        'missing = ["?"]\n[data.csv]\nseparator = ";"\n[data.time]\nformat = "%d/%m/%Y %H:%M"\n'
-        '[data.numbers]\ndecimal = ","\ngrouping = "."\n[data.label_values]\nfraud = 1\nlegit = 0\n'
-    )
-    return project(folder, "x.csv", more)
-
-
-def joined(frame: pl.DataFrame, folder: Path) -> Project:
-    odd = texts(frame, day=frame["t"].dt.to_string("%b %d, %Y"), time=frame["t"].dt.to_string("%I:%M %p"),
-                amount=[None if v is None else f"${v:,.2f}" for v in frame["amount"]]).drop("t")  # fmt: skip
-    (folder / "x.csv.gz").write_bytes(gzip.compress(odd.write_csv(include_bom=True).encode()))
-    more = (
-        '[data.time]\ncolumns = ["day", "time"]\nformat = "%b %d, %Y %I:%M %p"\n'
-        '[data.numbers.columns]\namount = { prefix = "$", grouping = "," }\n'
-    )
-    return project(folder, "x.csv.gz", more)
-
-
-def epochs(frame: pl.DataFrame, folder: Path) -> Project:
-    seconds = (frame["t"] - pl.Series([datetime(2023, 12, 1)]).dt.replace_time_zone("UTC")[0]).dt.total_seconds()
-    frame.with_columns(t=seconds, n=pl.col("n").fill_null(-999)).write_ndjson(folder / "x.jsonl")
-    return project(folder, "x.jsonl", 'missing_in = { n = [-999] }\n[data.time]\nunit = "s"\norigin = 2023-12-01\n')
-
-
-def zones(frame: pl.DataFrame, folder: Path) -> Project:
-    local = frame["t"].dt.convert_time_zone("Asia/Kolkata")
-    mixed = [
-        f"{a:%Y-%m-%d %H:%M:%S}" if i % 2 else f"{a:%Y-%m-%d %H:%M:%S} UTC" if i % 4 else f"{a:%Y-%m-%dT%H:%M:%S%z}"
-        for i, (a, u) in enumerate(zip(local, frame["t"], strict=True))
-    ]
-    mixed = [
-        text if not text.endswith(" UTC") else f"{u:%Y-%m-%d %H:%M:%S} UTC"
-        for text, u in zip(mixed, frame["t"], strict=True)
-    ]
-    texts(frame, t=mixed).write_csv(folder / "x.csv")
-    return project(folder, "x.csv", zone="Asia/Kolkata")
-
-
-def two_kinds(frame: pl.DataFrame, folder: Path) -> Project:
-    local = frame.with_columns(pl.col("t").dt.convert_time_zone("Asia/Kolkata").dt.replace_time_zone(None))
-    (folder / "ev").mkdir()
-    local[::2].write_parquet(folder / "ev/a.parquet")
-    frame[1::2].with_columns(pl.col("t").dt.cast_time_unit("ns")).write_parquet(folder / "ev/b.parquet")
-    return project(folder, "ev", zone="Asia/Kolkata")
-
-
-def weekly(frame: pl.DataFrame, folder: Path) -> Project:
-    odd = texts(frame, t=frame["t"].dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
-    for i in range(12):
-        part = odd[i * 5 : (i + 1) * 5]
-        (folder / f"ev/week={i:02d}").mkdir(parents=True)
-        part = part.with_columns(n=pl.lit(None, pl.String)) if part["n"].null_count() == 5 else part
-        part.select(sorted(part.columns, reverse=i % 2 == 0)).write_csv(folder / f"ev/week={i:02d}/part.csv")
-    (folder / "ev/week=99").mkdir()
-    odd[:0].write_csv(folder / "ev/week=99/part.csv")
-    (folder / "ev/_temporary").mkdir()
-    odd.write_csv(folder / "ev/_temporary/part.csv")
-    return project(folder, "ev")
-
-
-def latin(frame: pl.DataFrame, folder: Path) -> Project:
-    odd = texts(frame, t=frame["t"].dt.to_string("%Y-%m-%dT%H:%M:%SZ"), place=["Österreich"] * N)
-    (folder / "x.csv").write_bytes(odd.write_csv(separator="\t").encode("latin-1"))
-    return project(folder, "x.csv", '[data.csv]\nseparator = "\\t"\nencoding = "latin-1"\n')
-
-
-FORMS: list[Write] = [slashed, joined, epochs, zones, two_kinds, weekly, latin]
+Twins = Callable[[str], Trained]
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("twin")
-    world().write_parquet(folder / "x.parquet")
-    return project(folder, "x.parquet")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """The normalised twin by time zone: a policy and its folds' predictions know the days of their zone."""
+
+    @cache
+    def twin(zone: str) -> Trained:
+        folder = tmp_path_factory.mktemp("twin")
+        world().write_parquet(folder / "x.parquet")
+        return trained(project(folder, "x.parquet", zone=zone))
+
+    return twin
 
 
 @pytest.mark.parametrize("write", FORMS)
-def test_an_odd_file_gives_the_events_of_its_twin(write: Write, tmp_path: Path, twin: Project) -> None:
-    found = write(world(), tmp_path)
-    odd, want = (tables.load_events(item, columns=["mcc", "n"]) for item in (found, twin))
-    assert_frame_equal(odd.frame, want.frame)
+def test_an_odd_file_gives_the_events_features_bundle_and_scores_of_its_twin(
+    write: Write, tmp_path: Path, twins: Twins
+) -> None:
+    odd = trained(write(world(), tmp_path))
+    twin = twins(odd.project.data.timezone)
+    assert_frame_equal(odd.events, twin.events)
+    assert_frame_equal(odd.features, twin.features)
+    assert [name for name in twin.bundle if odd.bundle[name] != twin.bundle[name]] == []
+    assert_frame_equal(odd.scores.drop("model"), twin.scores.drop("model"))
+    assert odd.scores["probability"].n_unique() > 5
 
 
-@pytest.mark.parametrize("write", [slashed, joined, epochs, zones])
-def test_a_message_in_the_odd_notation_is_the_row_of_the_file(write: Write, tmp_path: Path, twin: Project) -> None:
+@pytest.mark.parametrize("write", [slashed, joined, epochs, zones, digits])
+def test_a_message_in_the_odd_notation_is_the_row_of_the_file(write: Write, tmp_path: Path) -> None:
     found = write(world(), tmp_path)
     path = next(tmp_path.glob("x.*"))
     raw = tables.scan([str(path)], form=None if path.suffix == ".jsonl" else _dialect(found)).collect()
@@ -200,7 +115,7 @@ def _typed(value: Any, kind: pl.DataType | None) -> Any:
             return json.loads(value)
         except ValueError:
             return value
-    return value
+    return float(value) if isinstance(value, Decimal) else value
 
 
 @pytest.mark.parametrize("kind", [pl.UInt64, pl.Int128])
@@ -238,6 +153,53 @@ def test_ids_of_floats_that_are_no_longer_exact_are_refused(kind: Any, tmp_path:
     frame.write_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"ids are Float.* beyond .*neighbouring ids are one number"):
         tables.load_events(project(tmp_path, "x.parquet"))
+
+
+def test_numbers_of_rows_go_on_over_files_and_after_a_history(tmp_path: Path) -> None:
+    parts = dict(zip("abc", (world()[:200], world()[200:400], world()[400:]), strict=True))
+    for name, part in parts.items():
+        part.drop("id").write_csv(tmp_path / f"{name}.csv")
+    files = [tmp_path / f"{name}.csv" for name in parts]
+    found = project(tmp_path, '["a.csv", "b.csv"]', event_id="{ row_number = true }")
+    model = open_model(tmp_path, train_model(found).version)
+    score_files(model, files[2:], history=files[:2], output=tmp_path / "new.parquet")
+    scores = pl.read_parquet(tmp_path / "new.parquet")
+    assert scores["event_id"].to_list() == list(range(401, N + 1))
+    score_files(model, files, output=tmp_path / "all.parquet")
+    assert_frame_equal(scores, pl.read_parquet(tmp_path / "all.parquet")[400:])
+
+    t = world()["t"]
+    build_since(found, t[250])
+    more = project(tmp_path, '["a.csv", "b.csv", "c.csv"]', event_id="{ row_number = true }")
+    new = build_since(more, t[410])
+    assert new.built_anew is None
+    whole = build_features(more).frame
+    assert_frame_equal(new.frame, whole.filter(whole["event_time"] >= t[410]).select(new.frame.columns))
+    other = project(tmp_path, '["c.csv", "a.csv", "b.csv"]', event_id="{ row_number = true }")
+    assert "other numbers" in str(build_since(other, t[410]).built_anew)
+
+
+def test_a_state_refuses_files_whose_rows_it_would_have_to_number(tmp_path: Path) -> None:
+    frame = world().drop("id")
+    frame[:400].write_parquet(tmp_path / "a.parquet")
+    frame[400:].write_parquet(tmp_path / "b.parquet")
+    named = frame[400:].with_columns(event_id=pl.int_range(1001, 1081, eager=True))
+    named.write_parquet(tmp_path / "named.parquet")
+    found = project(tmp_path, "a.parquet", event_id="{ row_number = true }")
+    model, state, out = open_model(tmp_path, train_model(found).version), tmp_path / "state", tmp_path / "out.parquet"
+    build_state([model], state, history=[tmp_path / "a.parquet"])
+    with engine_on(model, state, explained="alerts") as engine:
+        with pytest.raises(DataError, match="no column 'event_id', and a state cannot number rows"):
+            score_through(engine, [tmp_path / "b.parquet"], output=out)
+        score_through(engine, [tmp_path / "named.parquet"], output=out)
+        message = {"t": "2024-05-01T00:00:00Z", "amount": 1.0, "card": "2", "mcc": "0100", "n": 1}
+        with pytest.raises(DataError, match="no field 'event_id'") as caught:
+            engine.take(message)
+        assert "larger than" in str(caught.value.hint)
+        answer = engine.take(message | {"event_id": 2000})
+    assert answer is not None
+    assert b'"event_id":2000' in answer
+    assert pl.read_parquet(out)["event_id"].to_list() == list(range(1001, 1081))
 
 
 def test_made_ids_name_rows_or_contents(tmp_path: Path) -> None:
