@@ -2,7 +2,7 @@
 
 Ratios of sums (precision, recall, money, savings) get a linearised variance clustered on every entity at once. Rankings
 (ROC AUC, average precision, precision at K) get a bootstrap of whole clusters. Below 20 clusters nothing can be said,
-and nothing is.
+and nothing is; an entity of 4 to 20 widens the intervals of one that has more.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from fraudctl.metrics.topk import BoardPlan, DayBoard
 
 MIN_CLUSTERS = 20
 """With fewer clusters than this an interval cannot be known."""
+
+FEWEST_CLUSTERS = 4
+"""With fewer an entity says nothing of the variance: its ids are kinds of events, not a sample of clusters."""
 
 ROWS = "event"
 """Name of the clustering in which every event stands alone."""
@@ -64,6 +67,32 @@ def undefined(reason: str, *, base: ConstantAction | None = None) -> Estimate:
 
 
 @dataclass(frozen=True)
+class CoarseWay:
+    """An entity with 4 to 20 clusters: too few for an interval, enough to widen that of an entity with more."""
+
+    name: str
+    codes: IntArray
+    """Cluster of each event, shape ``(n_events,)``."""
+    inflation: float
+    """What its variance is multiplied by, which few clusters give too small: see `few_clusters_inflation`."""
+
+
+def few_clusters_inflation(n_clusters: float) -> float:
+    """Return what a variance over few clusters is multiplied by: ``G / (G - 1) × (t / z)²``.
+
+    Both quantiles are of a two-sided interval at 90 %, t with ``G - 1`` degrees of freedom (Cameron and Miller, *A
+    Practitioner's Guide to Cluster-Robust Inference*, 2015, section VI).
+
+    >>> round(few_clusters_inflation(5), 2)
+    2.1
+    """
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(n_clusters - 1, 0.95))
+    return n_clusters / (n_clusters - 1) * (quantile / normal_quantile(0.90)) ** 2
+
+
+@dataclass(frozen=True)
 class Clusters:
     """Which events belong together, once per entity."""
 
@@ -74,8 +103,10 @@ class Clusters:
     sizes: tuple[int, ...]
     """Number of clusters of each entity."""
     n_events: int
+    coarse: tuple[CoarseWay, ...] = ()
+    """Entities with few clusters, which can widen an interval and not carry one."""
     left: tuple[str, ...] = ()
-    """Entities that are left out, since they cannot carry an interval."""
+    """Entities that are left out, for their clusters are fewer still."""
 
     @classmethod
     def of(cls, frame: pl.DataFrame, entities: Sequence[str]) -> Clusters:
@@ -90,26 +121,35 @@ class Clusters:
 
         One can where its clusters count for at least `MIN_CLUSTERS` equal ones: ``n² / sum of squared sizes``, which
         few or dominant ids make small (Carter, Schnepel and Steigerwald, *Asymptotic Behavior of a t-Test Robust to
-        Cluster Heterogeneity*, 2017). No outcome is looked at.
+        Cluster Heterogeneity*, 2017). One that counts for `FEWEST_CLUSTERS` or more still widens the intervals of the
+        others. No outcome is looked at.
 
         >>> frame = pl.DataFrame({"card": range(40), "device": ["mobile"] * 30 + ["desktop"] * 10})
-        >>> Clusters.carried(frame, ["device", "card"]).names
-        ('card',)
+        >>> found = Clusters.carried(frame, ["device", "card"])
+        >>> found.names, found.left
+        (('card',), ('device',))
         """
         found = cls.of(frame, entities)
-        able = [place for place, codes in enumerate(found.codes) if _equal_clusters(codes) >= MIN_CLUSTERS]
+        equal = [_equal_clusters(codes) for codes in found.codes]
+        able = [place for place, size in enumerate(equal) if size >= MIN_CLUSTERS]
         if not able:
             return found
         kept = [(found.names[place], found.codes[place], found.sizes[place]) for place in able]
         names, codes, sizes = zip(*kept, strict=True)
-        left = tuple(name for name in found.names if name not in names)
-        return cls(names, codes, sizes, found.n_events, left)
+        coarse = tuple(
+            CoarseWay(found.names[place], found.codes[place], few_clusters_inflation(size))
+            for place, size in enumerate(equal)
+            if FEWEST_CLUSTERS <= size < MIN_CLUSTERS
+        )
+        left = tuple(name for name in found.names if name not in {*names, *(way.name for way in coarse)})
+        return cls(names, codes, sizes, found.n_events, coarse, left)
 
     def take(self, rows: BoolArray | IntArray) -> Clusters:
         """Return the clusters of some of the events."""
         found = [_renumbered(item[rows], size) for item, size in zip(self.codes, self.sizes, strict=True)]
         codes, sizes = tuple(item[0] for item in found), tuple(item[1] for item in found)
-        return Clusters(self.names, codes, sizes, len(np.arange(self.n_events)[rows]), self.left)
+        coarse = tuple(replace(way, codes=way.codes[rows]) for way in self.coarse)
+        return Clusters(self.names, codes, sizes, len(np.arange(self.n_events)[rows]), coarse, self.left)
 
     def fewest(self, support: BoolArray) -> tuple[int, str]:
         """Count the clusters that hold an event of ``support``, for the entity that has the fewest, and name it."""
@@ -166,12 +206,18 @@ def clustered_variance(psi: FloatArray, clusters: Clusters) -> float:
 
     With ``V_k`` the sum over clusters of entity k of their squared sums and ``V_row`` that of single events: for two
     entities ``max(V_1 + V_2 - V_row, V_1, V_2, V_row)`` (Cameron, Gelbach and Miller, *Robust Inference With Multiway
-    Clustering*, 2011, never below one way alone); for three or more the largest one-way variance.
+    Clustering*, 2011, never below one way alone); for three or more the largest one-way variance. Never below the
+    inflated variance of an entity with few clusters.
     """
     v_row = float(np.sum(psi**2))
-    one_way = [float(np.sum(np.bincount(codes, weights=psi) ** 2)) for codes in clusters.codes]
+    one_way = [_squared_sums(codes, psi) for codes in clusters.codes]
     both = [sum(one_way) - v_row] if len(one_way) == 2 else []
-    return max([v_row, *one_way, *both])
+    few = [way.inflation * _squared_sums(way.codes, psi) for way in clusters.coarse]
+    return max([v_row, *one_way, *both, *few])
+
+
+def _squared_sums(codes: IntArray, psi: FloatArray) -> float:
+    return float(np.sum(np.bincount(codes, weights=psi) ** 2))
 
 
 def normal_quantile(confidence: float) -> float:
@@ -305,7 +351,7 @@ def percentile_estimate(
 
 @dataclass(frozen=True)
 class WidestWay:
-    """The entity whose clusters widen a ranking's interval most, and how much two entities together widen it more."""
+    """The entity whose clusters widen a ranking's interval most, and how much others or two together widen it more."""
 
     codes: IntArray
     n_clusters: int
@@ -315,11 +361,12 @@ class WidestWay:
 def widest_way(psi: FloatArray, clusters: Clusters) -> WidestWay:
     """Find by linearisation which entity to resample, so that one bootstrap is enough."""
     v_row = float(np.sum(psi**2))
-    ways = [float(np.sum(np.bincount(codes, weights=psi) ** 2)) for codes in clusters.codes]
-    if not ways or max(ways) < v_row:
-        return WidestWay(np.arange(clusters.n_events), clusters.n_events, 1.0)
+    ways = [_squared_sums(codes, psi) for codes in clusters.codes]
+    widest = max(ways, default=0.0)
+    stretch = math.sqrt(clustered_variance(psi, clusters) / max(widest, v_row)) if max(widest, v_row) > 0 else 1.0
+    if not ways or widest < v_row:
+        return WidestWay(np.arange(clusters.n_events), clusters.n_events, stretch)
     best = int(np.argmax(ways))
-    stretch = math.sqrt(clustered_variance(psi, clusters) / ways[best]) if ways[best] > 0 else 1.0
     return WidestWay(clusters.codes[best], clusters.sizes[best], stretch)
 
 

@@ -331,6 +331,18 @@ def test_few_clusters_never_pass() -> None:
     assert "clusters carry information" in gate.reason
 
 
+def test_one_entity_with_few_ids_widens_what_the_gate_looks_at() -> None:
+    events = make_events().with_columns(terminal=pl.col("event_id") % 10)
+    good = pl.col("y_prob") >= events.filter(pl.col("label") == 1)["y_prob"].median()
+    half = pl.when(good).then(pl.col("event_id") % 5).otherwise(5 + pl.col("event_id") % 5)
+    apart = events.with_columns(terminal=half)  # the same scores, but five terminals hold all that are missed
+    lows = [full(FLOOR, table).metrics["recall"].low for table in (events, apart)]
+    assert lows[1] < lows[0] - 0.05
+    rule = f"[gate]\nmin_frauds = 100\nsavings = {{ at_least = 0.01 }}\nrecall = {{ at_least = {sum(lows) / 2} }}"
+    assert run(rule, events).verdict == "pass"
+    assert run(rule, apart).verdict == "inconclusive"
+
+
 def test_few_clusters_may_fail_where_it_is_plain() -> None:
     few = {"card": pl.col("card") % 10, "terminal": pl.col("terminal") % 10}
     lost = run(FLOOR, shuffled(make_events(40_000, 400)).with_columns(**few))

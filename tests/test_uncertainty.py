@@ -336,9 +336,45 @@ def test_an_entity_that_one_id_dominates_draws_no_interval_and_costs_none_of_its
     })  # fmt: skip
     found = Clusters.carried(frame, ["device", "card", "channel"])
     assert (found.names, found.left) == (("card",), ("device", "channel"))
+    assert found.coarse == ()
     assert found.take(np.arange(n) < 100).left == found.left
     alone = Clusters.of(frame, ["card"])
     assert found.sizes == alone.sizes
     assert np.array_equal(found.codes[0], alone.codes[0])
     none_can = Clusters.carried(frame, ["device", "channel"])  # nothing better: they stay, and say that they are few
     assert (none_can.names, none_can.left) == (("device", "channel"), ())
+
+
+def test_an_entity_with_few_ids_widens_an_interval_where_its_events_differ_and_carries_none() -> None:
+    n = 3000
+    card, country = np.arange(n) % 600, np.arange(n) % 600 % 10
+    found = Clusters.carried(pl.DataFrame({"card": card, "country": country}), ["country", "card"])
+    assert (found.names, found.left, [way.name for way in found.coarse]) == (("card",), (), ["country"])
+    alone = clusters(card)
+    caught = np.random.default_rng(0).random(n) < 0.5
+    for alert, wider in ((caught, False), (country < 5, True)):
+        ratio = ratios.recall(np.ones(n, dtype=int), alert)
+        ours, by_card = (ratio_estimate(ratio, ways, confidence=0.9) for ways in (found, alone))
+        assert ours.known
+        assert (ours.se > 3 * by_card.se) == wider
+    # ten sums of 150 or -150 halves, times G / (G - 1) and the square of t (9 degrees of freedom, 1.8331) over 1.6449
+    few = 10 * (300 * 0.5 / n) ** 2 * (10 / 9) * (1.8331 / 1.6449) ** 2
+    assert ours.se == pytest.approx(math.sqrt(few + (1 / n) ** 2), rel=1e-4)
+    half = found.take(np.arange(n) < n // 2)
+    assert len(half.coarse[0].codes) == n // 2
+
+
+def test_bootstrap_intervals_are_widened_for_few_ids_too() -> None:
+    rng = np.random.default_rng(1)
+    n = 4000
+    card = np.arange(n) % 800
+    country = card % 8
+    y_true = (rng.random(n) < np.where(country < 4, 0.30, 0.05)).astype(int)
+    score = np.where(country < 4, y_true * 0.6, 0.0) + rng.random(n) * 0.5
+    frame = pl.DataFrame({"card": card, "country": country})
+    settings = RankingIntervals(replicates=60, seed=0, confidence=0.9, threads=1)
+    widths = []
+    for ways in (Clusters.carried(frame, ["card", "country"]), Clusters.of(frame, ["card"])):
+        found = ranking_estimate("average_precision", y_true, score, np.ones(n), ways, settings=settings)
+        widths.append(found.high - found.low)
+    assert widths[0] > 1.5 * widths[1]

@@ -440,7 +440,7 @@ class Evaluation:
     SCHEMA_VERSION: ClassVar = SCHEMA_VERSION
     JSON = (
         "model", "as_of", "period", "split", "rows", "frauds", "immature_rows", "excluded", "clusters",
-        "not_clustered", "confidence",
+        "widened_for", "not_clustered", "confidence",
         "metrics", "by_action", "money", "policy", "costs", "gate", "champion", "warnings", "*tables",
     )  # fmt: skip
 
@@ -472,8 +472,10 @@ class Evaluation:
     """Tables and curves for reports."""
     clusters: dict[str, int] = field(default_factory=dict)
     """Entity that intervals are drawn over -> number of its ids with a fraud."""
+    widened_for: tuple[str, ...] = ()
+    """Entities with few ids: where their events differ by more than chance explains, intervals are wider."""
     not_clustered: tuple[str, ...] = ()
-    """Entities with too few or too uneven ids to draw intervals over."""
+    """Entities with too few or too uneven ids to draw intervals over, which none allows for."""
     gate: GateResult = field(default_factory=lambda: GateResult("none", reason=fixed("the project has no [gate]")))
     """Verdict of the gate."""
     champion: ChampionOutcome | None = None

@@ -98,6 +98,7 @@ def evaluate(
             immature=_immature_bounds(scored, immature, project),
         ),
         clusters=_clusters(judged),
+        widened_for=tuple(way.name for way in judged.clusters.coarse),
         not_clustered=judged.clusters.left,
         warnings=_warnings(scored, judged, project),
         split=split or TimeSplit(),

@@ -90,16 +90,21 @@ def cut_curve(metric: str, order_by: FloatArray, outcomes: AlertOutcomes, *, con
     numerator, denominator = parts[0][order], parts[1][order]
     grows = metric == "precision"
     sums = _Sums.grown(numerator, denominator, None, grows=grows)
-    ways = [_Sums.grown(numerator, denominator, codes[order], grows=grows) for codes in outcomes.clusters.codes]
+
+    def sums_of(codes: IntArray) -> _Sums:
+        return _Sums.grown(numerator, denominator, codes[order], grows=grows)
+
+    ways = [sums_of(codes) for codes in outcomes.clusters.codes]
     n_sum, d_sum = sums.numerator[stops], sums.denominator[stops]
     count = np.r_[0, np.cumsum(denominator != 0)][stops] if grows else np.full(len(stops), (denominator != 0).sum())
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.where(d_sum > 0, n_sum / d_sum, np.nan)
         one_way = [way.variance(stops, value) for way in (sums, *ways)]
         both = [one_way[1] + one_way[2] - one_way[0]] if len(ways) == 2 else []
-        se = np.sqrt(np.maximum.reduce([*one_way, *both]) + 1.0 / count.astype(np.float64) ** 2)
-    few = _fewest(denominator != 0, [codes[order] for codes in outcomes.clusters.codes], stops, grows=grows)
-    reach = np.where(few < MIN_CLUSTERS, np.nan, normal_quantile(confidence) * se)
+        few = [way.inflation * sums_of(way.codes).variance(stops, value) for way in outcomes.clusters.coarse]
+        se = np.sqrt(np.maximum.reduce([*one_way, *both, *few]) + 1.0 / count.astype(np.float64) ** 2)
+    fewest = _fewest(denominator != 0, [codes[order] for codes in outcomes.clusters.codes], stops, grows=grows)
+    reach = np.where(fewest < MIN_CLUSTERS, np.nan, normal_quantile(confidence) * se)
     return CutCurve(value, np.maximum(value - reach, 0.0), np.minimum(value + reach, 1.0))
 
 

@@ -488,7 +488,7 @@ def _method(e: Evaluation) -> ReportSection:
         Fact("Known world", _known_fact(e)),
         Fact("Policy", said.policy(policy_words(e.policy))),
         Fact("Alert", fixed("Any action but allow. Precision, recall and rates refer to alerts.")),
-        Fact("Intervals", said.clustered(ids, e.not_clustered, _confidence(e))),
+        Fact("Intervals", said.clustered(ids, e.widened_for, e.not_clustered, _confidence(e))),
         Fact("Savings", said.savings_rule(base)),
         Fact("Limits", fixed("One period of one portfolio. Costs are those of the project file; fraud that was never "
             "labelled is not in it.")),

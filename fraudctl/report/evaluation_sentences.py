@@ -259,15 +259,16 @@ def policy(words: tuple[str, ...]) -> str:
 
 
 @sentence
-def clustered(ids: tuple[Ids, ...], left: tuple[str, ...], item: Rate) -> str:
+def clustered(ids: tuple[Ids, ...], coarse: tuple[str, ...], left: tuple[str, ...], item: Rate) -> str:
     """Return what intervals are drawn over."""
     if not ids:
         return f"{percent(item.confidence)}, two-sided, by event."
     counted = "; ".join(f"{whole(one.n)} {one.entity} ids with fraud" for one in ids)
+    wider = f" Wider where the few ids of {' and '.join(coarse)} differ by more." if coarse else ""
     few = f" Not by {' or '.join(left)}: too few ids, or one of them holds too many events." if left else ""
     return (
         f"{percent(item.confidence)}, two-sided, by entity: the events of one {' or '.join(one.entity for one in ids)} "
-        f"stand and fall together. {counted}.{few}"
+        f"stand and fall together. {counted}.{wider}{few}"
     )
 
 

@@ -7,27 +7,31 @@ import pytest
 
 from fraudctl.errors import ProjectError
 from fraudctl.policy.limits import AlertOutcomes, Constraint, alerted, cut_curve, feasible_cuts
-from fraudctl.uncertainty import Clusters, ratio_estimate
+from fraudctl.uncertainty import Clusters, CoarseWay, ratio_estimate
 
 N = 300
 
 
-def world(n_entities: int = 2, *, always: int = 0) -> tuple[np.ndarray, AlertOutcomes]:
+def world(n_entities: int = 2, *, always: int = 0, coarse: bool = False) -> tuple[np.ndarray, AlertOutcomes]:
     rng = np.random.default_rng(3)
     y_true = (rng.random(N) < 0.3).astype(np.int8)
     scores = np.round(rng.random(N) * 0.6 + 0.4 * y_true, 2)
     codes = tuple(rng.integers(0, 60, N) for _ in range(n_entities))
     forced = np.zeros(N, dtype=bool)
     forced[rng.choice(N, always, replace=False)] = True
-    clusters = Clusters(tuple("abc"[:n_entities]), codes, (60,) * n_entities, N)
+    few = (CoarseWay("country", np.floor(scores * 8).astype(np.int64), 1.5),) if coarse else ()
+    clusters = Clusters(tuple("abc"[:n_entities]), codes, (60,) * n_entities, N, few)
     return scores, AlertOutcomes(y_true, rng.integers(1, 3, N).astype(float), rng.gamma(2, 20, N), clusters, forced)
 
 
 @pytest.mark.parametrize("metric", ["precision", "recall", "false_positive_rate", "alert_rate", "value_recall"])
 @pytest.mark.parametrize("n_entities", [0, 1, 2, 3])
 @pytest.mark.parametrize("always", [0, 7])
-def test_every_cut_has_the_interval_that_the_evaluation_would_give(metric: str, n_entities: int, always: int) -> None:
-    scores, outcomes = world(n_entities, always=always)
+@pytest.mark.parametrize("coarse", [False, True])
+def test_every_cut_has_the_interval_that_the_evaluation_would_give(
+    metric: str, n_entities: int, always: int, coarse: bool
+) -> None:
+    scores, outcomes = world(n_entities, always=always, coarse=coarse)
     curve = cut_curve(metric, scores, outcomes, confidence=0.9)
     cuts = np.unique(scores[~outcomes.always])[::-1]
     assert len(curve.value) == len(cuts) + 1

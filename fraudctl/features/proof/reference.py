@@ -16,7 +16,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,7 +26,7 @@ from fraudctl.data.labels import CHANGES
 from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
 from fraudctl.features.meaning.families.base import Spec, is_column
 from fraudctl.features.meaning.families.decay import BLOCK, DecaySpec
-from fraudctl.features.meaning.families.geo import AXES, EARTH_KM, GRID, GeoSpec
+from fraudctl.features.meaning.families.geo import GeoSpec
 from fraudctl.features.meaning.families.habits import HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
@@ -40,12 +39,11 @@ from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
 from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
+from fraudctl.features.proof.aggregates import Value, aggregate, number, place, plain
+from fraudctl.features.proof.graph import Graph, Node
 from fraudctl.features.rows.read import RowExpr
 
-Value = float | int | str | bool | None
 Rows = np.ndarray[Any, np.dtype[np.int64]]
-Node = tuple[str, Any]
-"""An entity's name and one of its values."""
 
 _NEVER = np.iinfo(np.int64).max
 _MOST_PASSES = 3
@@ -224,11 +222,11 @@ class World:
         values = self.history.values(name, rows)
         if dtype is None or (dtype == pl.Float64 and self._schema[name].is_float()):
             return values
-        return [_plain(value) for value in pl.Series(values, dtype=self._schema[name]).cast(dtype).to_list()]
+        return [plain(value) for value in pl.Series(values, dtype=self._schema[name]).cast(dtype).to_list()]
 
     def _typed(self, name: str, values: list[Value]) -> list[Value]:
-        finite = [_plain(value) for value in values]
-        return [_plain(value) for value in pl.Series(finite, strict=False).cast(self.dtypes[name]).to_list()]
+        finite = [plain(value) for value in values]
+        return [plain(value) for value in pl.Series(finite, strict=False).cast(self.dtypes[name]).to_list()]
 
     def _compute(self, rows: list[int], spec: Spec) -> list[Value]:
         for entity in spec.grouped_by[:1]:
@@ -272,7 +270,7 @@ class World:
     def ratio(self, rows: list[int], spec: RatioSpec) -> list[Value]:
         """Return one feature over another, times a factor, of several events."""
         pairs = zip(self.values(rows, spec.upper), self.values(rows, spec.lower), strict=True)
-        return [None if a is None or not b else _number(a) / _number(b) * spec.factor for a, b in pairs]
+        return [None if a is None or not b else number(a) / number(b) * spec.factor for a, b in pairs]
 
     def row_level(self, rows: list[int], expr: RowExpr) -> list[Value]:
         """Return a row-level expression of several events."""
@@ -283,7 +281,7 @@ class World:
             else self.frame[name].gather(rows)
             for name in names
         }
-        return [_plain(value) for value in expr.apply(pl.DataFrame(columns), timezone=self.timezone).to_list()]
+        return [plain(value) for value in expr.apply(pl.DataFrame(columns), timezone=self.timezone).to_list()]
 
     def window(self, row: int, spec: WindowSpec) -> Value:
         """Return a window aggregate over earlier events."""
@@ -311,7 +309,7 @@ class World:
             seen = [other for other, keep in zip(seen, kept, strict=True) if keep is True]
         if spec.kind == "count" or spec.column is None:
             return len(seen)
-        values = [other[spec.column] for other in seen if _plain(other[spec.column]) is not None]
+        values = [other[spec.column] for other in seen if plain(other[spec.column]) is not None]
         return len(set(values)) if spec.kind == "nunique" else aggregate(spec.kind, [float(value) for value in values])
 
     def lookup(self, row: int, spec: LookupSpec) -> Value:
@@ -322,7 +320,7 @@ class World:
             return None
         age = spec.max_age_us
         too_old = age is not None and _micros(latest["event_time"]) <= self.time(row) - age
-        return None if too_old else _plain(latest[spec.column])
+        return None if too_old else plain(latest[spec.column])
 
     def _usable(self, row: int, source: str, entity: str) -> list[dict[str, Any]]:
         """Return the rows of another table about the entity of an event that were usable before it."""
@@ -429,7 +427,7 @@ class World:
         *earlier, own = self.values([*rows, row], spec.column)
         if spec.kind in {"last", "previous"}:
             back = 1 if spec.kind == "last" else 2
-            return None if len(earlier) < back or earlier[-back] is None else _number(earlier[-back])
+            return None if len(earlier) < back or earlier[-back] is None else number(earlier[-back])
         if own is None:
             return None
         if spec.kind == "changed":
@@ -443,7 +441,7 @@ class World:
         equal = sum(value == own for value in known)
         if spec.kind == "share":
             return equal / len(known) if known else None
-        below = sum(_number(value) < _number(own) for value in known)
+        below = sum(number(value) < number(own) for value in known)
         return (below + 0.5 * equal) / len(known) if known else None
 
     def spacing(self, row: int, spec: SpacingSpec) -> Value:
@@ -466,7 +464,7 @@ class World:
         rows = [
             other for other in self.before(row, spec.entity).tolist() if self.time(other) // block >= t // block - 1
         ]
-        values = [1.0] * len(rows) if spec.column is None else [_number(v) for v in self.values(rows, spec.column)]
+        values = [1.0] * len(rows) if spec.column is None else [number(v) for v in self.values(rows, spec.column)]
         weights = [2.0 ** ((self.time(other) - t) / spec.half_life_us) for other in rows]
         there = [(value, weight) for value, weight in zip(values, weights, strict=True) if value == value]
         if spec.kind == "count":
@@ -479,7 +477,7 @@ class World:
     def geo(self, rows: list[int], spec: GeoSpec) -> list[Value]:
         """Return distances, speeds or coordinates of several events."""
         columns = [self.values(rows, name) for name in spec.places]
-        return [_place(spec.kind, *map(_number, row)) for row in zip(*columns, strict=True)]
+        return [place(spec.kind, *map(number, row)) for row in zip(*columns, strict=True)]
 
     # ------------------------------------------------------------ links
 
@@ -488,10 +486,10 @@ class World:
         a, b = own = tuple((entity, self.frame[entity][row]) for entity in spec.entities)
         t = self.time(row)
         if spec.kind == "degree":
-            return None if b[1] is None else len(_Graph(self, spec, t).partners_of(b))
+            return None if b[1] is None else len(Graph(self, spec, t).partners_of(b))
         if a[1] is None:
             return None
-        graph = _Graph(self, spec, t)
+        graph = Graph(self, spec, t)
         if spec.kind.startswith("neighbour"):
             return self._neighbours(graph, own, spec, t)
         component = graph.component(own)
@@ -502,7 +500,7 @@ class World:
             return (t - self.time(inside[0])) / 1e6 if inside else None
         return self._link_rate(t, a, b[0], component, inside)
 
-    def _neighbours(self, graph: _Graph, own: tuple[Node, ...], spec: LinkSpec, t: int) -> Value:
+    def _neighbours(self, graph: Graph, own: tuple[Node, ...], spec: LinkSpec, t: int) -> Value:
         """Return how many other values met the partners of an event's own, or their known frauds."""
         partners = {*graph.partners_of(own[0])[: spec.hub], *(end for end in own[1:] if end[1] is not None)}
         met = [graph.partners_of(partner) for partner in partners]
@@ -527,158 +525,8 @@ class World:
         return sum(outcomes) / len(outcomes) if outcomes else None
 
 
-class _Graph:
-    """Entities linked by shared events before an instant; only the part around one event is ever read.
-
-    An edge counts from the first event that has both ends, and joins only while neither end has more than ``hub``
-    partners. A node is read once all its earlier events are known here; only edges between read nodes are judged, so
-    that a component is right once the first ``hub`` partners of each of its nodes are read.
-    """
-
-    def __init__(self, world: World, spec: LinkSpec, t: int) -> None:
-        self._world, self._spec, self._t = world, spec, t
-        self._edges: dict[int, tuple[Node, ...]] = {}
-        self._rows: dict[Node, list[int]] = {}
-
-    def read(self, nodes: Iterable[Node]) -> None:
-        """Read all earlier events of nodes."""
-        world, new = self._world, {node for node in nodes if node[1] is not None}.difference(self._rows)
-        for entity in self._spec.entities:
-            world.history.find(entity, [value for name, value in new if name == entity])
-        for node in new:
-            rows: list[int] = world.earlier(node[0], node[1], self._t).tolist()
-            world.spend(len(rows))
-            ends = [
-                [(name, value) for value in world.frame[name].gather(rows).to_list()] for name in self._spec.entities
-            ]
-            self._rows[node] = rows
-            self._edges.update(zip(rows, zip(*ends, strict=True), strict=True))
-
-    def partners_of(self, node: Node) -> list[Node]:
-        """Return the distinct partners of a node, in the order in which they came."""
-        self.read([node])
-        others = (end for row in self._rows[node] for end in self._edges[row] if end != node and end[1] is not None)
-        return list(dict.fromkeys(others))
-
-    def component(self, own: tuple[Node, ...]) -> set[Node]:
-        """Return the nodes that hang together with an event's first entity, the event's own edge included."""
-        found, grown = {own[0]}, set[Node]()
-        while fresh := found - grown:
-            for node in fresh:
-                self.read([*self.partners_of(node)[: self._spec.hub], *own])
-            grown |= fresh
-            found = self._reached(own)
-        return found
-
-    def _reached(self, own: tuple[Node, ...]) -> set[Node]:
-        linked = self._joined(own)
-        found, edge = {own[0]}, [own[0]]
-        while edge:
-            fresh = linked.get(edge.pop(), set()) - found
-            found |= fresh
-            edge += fresh
-        return found
-
-    def _joined(self, own: tuple[Node, ...]) -> dict[Node, set[Node]]:
-        """Return the neighbours of read nodes by edges that join, judged in the order of time."""
-        partners: dict[Node, set[Node]] = {}
-        linked: dict[Node, set[Node]] = {}
-        for ends in [*(self._edges[row] for row in sorted(self._edges)), own]:
-            if any(value is None for _, value in ends) or ends[1] in partners.get(ends[0], set()):
-                continue
-            for one, other in (ends, ends[::-1]):
-                partners.setdefault(one, set()).add(other)
-            if all(end in self._rows and len(partners[end]) <= self._spec.hub for end in ends):
-                for one, other in (ends, ends[::-1]):
-                    linked.setdefault(one, set()).add(other)
-        return linked
-
-    def events_of(self, component: set[Node]) -> list[int]:
-        """Return the rows of all earlier events of a component, in the order of time."""
-        self.read(component)
-        return sorted(row for row, ends in self._edges.items() if not component.isdisjoint(ends))
-
-
-def aggregate(kind: str, values: list[float]) -> float | None:
-    """Aggregate values that are not null; return None where that is undefined or not finite.
-
-    >>> aggregate("mad", [1.0, 2.0, 6.0]), aggregate("std", [1.0])
-    (1.0, None)
-    """
-    if not values or (kind == "std" and len(values) < 2):
-        return None
-    if kind == "min":
-        return min(values)
-    if kind == "max":
-        return max(values)
-    if kind == "std":
-        return _std(values)
-    if kind in {"median", "mad"}:
-        centre = _median(values)
-        return centre if kind == "median" else _median([abs(value - centre) for value in values])
-    try:
-        total = math.fsum(values)
-    except OverflowError:
-        return None
-    return total if kind == "sum" else total / len(values)
-
-
-def _place(kind: str, *values: float) -> Value:
-    """Return a coordinate on the unit sphere, a distance in km or a speed in km/h; NaN are nulls."""
-    if kind in AXES:
-        lat, lon = values
-        if not (abs(lat) <= 90 and abs(lon) <= 180):
-            return None
-        phi, lam = math.radians(lat), math.radians(lon)
-        exact = math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)
-        return math.floor(exact[AXES.index(kind)] * GRID + 0.5) / GRID
-    if any(value != value for value in values):
-        return None
-    length = math.hypot(*values[3:6])
-    if kind == "distance_from_usual" and length < 1e-9:
-        return None
-    ends = values[:3], [value / length for value in values[3:6]]
-    half = math.sqrt(sum((b - a) ** 2 for a, b in zip(*ends, strict=True))) / 2
-    km = 2 * EARTH_KM * math.asin(min(half, 1.0))
-    km = km if km >= 1e-6 else 0.0
-    if kind != "speed_from_last":
-        return km
-    return km * 3600 / values[6] if values[6] > 0 else None
-
-
-def _median(values: list[float]) -> float:
-    ordered, n = sorted(values), len(values)
-    return ordered[n // 2] if n % 2 else 0.5 * ordered[n // 2 - 1] + 0.5 * ordered[n // 2]
-
-
-def _std(values: list[float]) -> float | None:
-    """Return the standard deviation with ddof 1, from the exact variance scaled near to 1.
-
-    Floats are integers over powers of two; over their common denominator the sums of values and squares are exact.
-    """
-    ratios, n = [value.as_integer_ratio() for value in values], len(values)
-    common = max(denominator for _, denominator in ratios)
-    whole = [numerator * (common // denominator) for numerator, denominator in ratios]
-    total = sum(whole)
-    variance = Fraction(n * sum(value * value for value in whole) - total * total, n * (n - 1) * common * common)
-    scale = (variance.numerator.bit_length() - variance.denominator.bit_length()) // 2
-    try:
-        return math.ldexp(math.sqrt(variance * (Fraction(1, 4**scale) if scale >= 0 else 4**-scale)), scale)
-    except OverflowError:
-        return None
-
-
 def _micros(time: datetime) -> int:
     return (time - datetime.fromisoformat("1970-01-01T00:00:00+00:00")) // timedelta(microseconds=1)
-
-
-def _number(value: Value) -> float:
-    return float(value) if value is not None else math.nan
-
-
-def _plain(value: Any) -> Value:
-    """Return None for NaN and infinities."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ---------------------------------------------------------------- the table
