@@ -1,0 +1,128 @@
+"""How long outcomes take to become known: delay curves from censored arrivals, and what the shape of a cohort says.
+
+Owns the share of the frauds that is known at an age, estimated from what had arrived, and the evidence in the delays
+of a cohort for its stretch: by which factor they are longer than those of the curve. Ages and delays are seconds since
+the event. Nothing here knows of probabilities or money.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fraudctl.arrays import FloatArray, IntArray
+
+N_BINS: Final = 128
+"""Bins of age between 0 and the horizon."""
+STRETCHES: Final[FloatArray] = np.exp(np.linspace(-1.2, 1.2, 33))
+"""Factors by which the delays of a cohort may be longer than those of the curve: from 0.3 to 3.3."""
+CLASSES: Final = 10
+"""Classes of delay, each with about the same share of the curve, by which shapes are compared."""
+TEMPER: Final = 0.7
+"""Weight of the evidence in a shape: labels arrive in batches, so that delays of one cohort are not independent."""
+
+
+@dataclass(frozen=True)
+class DelayCurve:
+    """Share of outcomes that is known at an age.
+
+    Attributes
+    ----------
+    horizon
+        Age in seconds at which all are known.
+    known
+        Share known by age ``j * horizon / N_BINS``, shape ``(N_BINS + 1,)``, rising from 0 or above to 1.
+    n_outcomes
+        How many arrivals it was estimated from.
+    """
+
+    horizon: float
+    known: FloatArray
+    n_outcomes: int
+
+    def share(self, age: FloatArray, stretch: float = 1.0) -> FloatArray:
+        """Return the share known at each age, where delays are ``stretch`` times as long; same shape as ``age``."""
+        grid = np.linspace(0.0, self.horizon, N_BINS + 1)
+        return np.interp(np.asarray(age) / stretch, grid, self.known)
+
+    def class_edges(self) -> FloatArray:
+        """Return ages that cut the curve into at most `CLASSES` classes of about equal share; from 0 to infinity."""
+        grid = np.linspace(0.0, self.horizon, N_BINS + 1)
+        levels = np.arange(1, CLASSES) / CLASSES
+        inner = grid[np.searchsorted(self.known, levels)]
+        inner = np.unique(inner[(inner > 0.0) & (inner < self.horizon)])
+        return np.concatenate([[0.0], inner, [np.inf]])
+
+
+def delay_curve(delay: FloatArray, age: FloatArray, *, horizon: float) -> DelayCurve:
+    """Estimate the share of outcomes known by age from the arrivals so far, by the reverse hazard.
+
+    An outcome that arrived after ``delay`` is seen only where its event is older than that: the sample is truncated on
+    the right. The reverse hazard of a bin is the share of the outcomes with a delay up to the bin that arrived in it,
+    among events old enough to show the whole bin; the share known by a bin is the product of one minus the reverse
+    hazards of all later bins. On a triangle of cohorts this is the chain ladder.
+
+    Parameters
+    ----------
+    delay
+        Seconds from event to arrival of each outcome that has arrived, shape ``(n_outcomes,)``.
+    age
+        Seconds from each of these events to the instant of the estimate, at least ``delay``.
+    horizon
+        Age at which every outcome is known.
+
+    Notes
+    -----
+    J. F. Lawless, *Adjustments for reporting delays and the prediction of occurred but not reported events*, Canadian
+    Journal of Statistics 1994; T. Mack, *Distribution-free calculation of the standard error of chain ladder reserve
+    estimates*, ASTIN Bulletin 1993.
+    """
+    width = horizon / N_BINS
+    arrived = np.minimum(delay / width, N_BINS - 1).astype(np.int64)
+    whole = np.minimum(age / width, N_BINS).astype(np.int64)  # bins that the event has lived through
+    seen = arrived < whole
+    arrived, whole = arrived[seen], whole[seen]
+    in_bin = np.bincount(arrived, minlength=N_BINS).astype(np.float64)
+    up_to = np.cumsum(in_bin)
+    # of the arrivals up to a bin, those whose events are too young to show the whole bin say nothing of it
+    at_risk = up_to - np.cumsum(np.bincount(whole, minlength=N_BINS + 1))[:N_BINS]
+    hazard = np.divide(in_bin, at_risk, out=np.zeros(N_BINS), where=at_risk > 0)
+    later = np.concatenate([np.cumprod((1.0 - hazard)[::-1])[::-1], [1.0]])
+    return DelayCurve(horizon, np.maximum.accumulate(later), int(seen.sum()))
+
+
+def assumed_curve(horizon: float, *, by: float) -> DelayCurve:
+    """Return a curve that rises evenly up to the age ``by``: what is assumed where nothing has arrived yet."""
+    grid = np.linspace(0.0, horizon, N_BINS + 1)
+    return DelayCurve(horizon, np.minimum(grid / by, 1.0), 0)
+
+
+def blended(own: DelayCurve, pooled: DelayCurve, *, enough: float) -> DelayCurve:
+    """Return a curve between a stratum's own and that of all strata: its own counts by the arrivals behind it."""
+    weight = own.n_outcomes / (own.n_outcomes + enough)
+    return DelayCurve(own.horizon, weight * own.known + (1.0 - weight) * pooled.known, own.n_outcomes)
+
+
+def shape_evidence(
+    curve: DelayCurve, delay: FloatArray, age: FloatArray, cohort: IntArray, *, n_cohorts: int
+) -> FloatArray:
+    """Return the log likelihood of each stretch by the delays of each cohort, ``(n_cohorts, n_stretches)``.
+
+    A delay is seen only up to the age of its event, so its density is that of the curve up to there.
+    """
+    out = np.zeros((n_cohorts, len(STRETCHES)))
+    if len(delay) == 0:
+        return out
+    edges = curve.class_edges()
+    which = np.searchsorted(edges, delay, side="right") - 1
+    low, high = edges[which], np.minimum(edges[which + 1], np.maximum(age, edges[which]))
+    for position, stretch in enumerate(STRETCHES):
+        whole = curve.share(age, stretch)
+        part = curve.share(high, stretch) - curve.share(low, stretch)
+        share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 1e-9)
+        out[:, position] = np.bincount(
+            cohort, weights=np.log(0.98 * share + 0.02 / (len(edges) - 1)), minlength=n_cohorts
+        )
+    return TEMPER * out

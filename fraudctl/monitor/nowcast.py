@@ -1,0 +1,474 @@
+"""What young cohorts will have been: frauds and money of periods whose labels have not all arrived, with intervals.
+
+Owns one estimate per cohort and stratum (flagged or not) that glides from calibrated probabilities to arrived labels.
+Events come as arrays, as known at one instant; nothing is read, and no clock is looked at. Strata are estimated apart,
+for flagged frauds are confirmed in days and missed ones come back as chargebacks in weeks.
+
+The model of a cohort and stratum: its frauds are ``rate × calibrated expectation``, and each is known by age ``a`` with
+probability ``F(a / stretch)``, where F is the delay curve of the stratum. Rate and stretch follow those of the cohorts
+before (`fraudctl.monitor.levels`); what has arrived, how many and after which delays, tells of both. What is missing is
+drawn from the events that may still become fraud.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.monitor.delays import (
+    N_BINS,
+    STRETCHES,
+    DelayCurve,
+    assumed_curve,
+    blended,
+    delay_curve,
+    shape_evidence,
+)
+from fraudctl.monitor.levels import RATES, Arrived, Levels, levels
+
+FINAL: Final = 0.95
+"""Share matured from which a cohort is final."""
+HIDDEN: Final = 0.15
+"""Share matured below which an estimate says nothing, and is not shown."""
+ENOUGH: Final = 30.0
+"""Arrivals at which a stratum's own delay curve counts as much as that of all strata."""
+FEW_CLOSED: Final = 60
+"""Arrivals in closed cohorts from which these alone make the curve."""
+PROB_BINS: Final = 32
+"""Bins of probability in which events that may still become fraud are counted."""
+
+
+@dataclass(frozen=True)
+class CohortEvents:
+    """Events as known at one instant, arrays of shape ``(n_events,)``.
+
+    Attributes
+    ----------
+    cohort
+        Number of the period, from 0 in the order of time.
+    stratum
+        Number of the stratum, from 0: 1 for flagged events, 0 for others.
+    age
+        Seconds from the event to the instant.
+    y_prob
+        Calibrated probability at the decision; NaN where there is none.
+    known
+        1 known as fraud, 0 a verdict "legitimate" was given, -1 nothing was said. Silence is no verdict.
+    fraud_after
+        Seconds until the event was first known as fraud; NaN where it never was.
+    cleared_after
+        Seconds until the last verdict "legitimate"; NaN where there was none.
+    """
+
+    cohort: IntArray
+    stratum: IntArray
+    age: FloatArray
+    y_prob: FloatArray
+    known: npt.NDArray[np.int8]
+    fraud_after: FloatArray
+    cleared_after: FloatArray
+
+    def take(self, rows: BoolArray) -> CohortEvents:
+        """Return some of the events."""
+        return CohortEvents(
+            self.cohort[rows],
+            self.stratum[rows],
+            self.age[rows],
+            self.y_prob[rows],
+            self.known[rows],
+            self.fraud_after[rows],
+            self.cleared_after[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Nowcast:
+    """Sums over the frauds of each cohort and stratum, once all labels will have arrived.
+
+    Attributes
+    ----------
+    matured
+        Share of the frauds of each cohort that is expected to be known, shape ``(n_cohorts,)``; NaN without events.
+    closed
+        Cohorts all of whose events are as old as the label delay, shape ``(n_cohorts,)``.
+    known
+        Sums over known frauds, shape ``(n_cohorts, n_strata, n_values)``.
+    estimate
+        Expected sums, the same shape.
+    draws
+        Draws of them from their joint distribution, shape ``(n_draws, n_cohorts, n_strata, n_values)``.
+    stretch
+        Expected factor by which delays are longer than those of the curve, shape ``(n_cohorts, n_strata)``.
+    curves
+        Delay curve of each stratum.
+    """
+
+    matured: FloatArray
+    closed: BoolArray
+    known: FloatArray
+    estimate: FloatArray
+    draws: FloatArray
+    stretch: FloatArray
+    curves: tuple[DelayCurve, ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """How cohorts are estimated.
+
+    Attributes
+    ----------
+    n_cohorts, n_strata
+        How many there are.
+    label_delay
+        Age in seconds from which the labels of an event are taken as complete; delays may be twice as long.
+    cohort_seconds
+        Length of a cohort.
+    half_life
+        Cohorts this many seconds older count half for the level of the rate.
+    n_draws
+        Draws from the joint distribution.
+    seed
+        Of the draws: same events and seed, same numbers.
+    """
+
+    n_cohorts: int
+    n_strata: int
+    label_delay: float
+    cohort_seconds: float
+    half_life: float = 56 * 86_400.0
+    n_draws: int = 1000
+    seed: int = 0
+
+    @property
+    def horizon(self) -> float:
+        """Age in seconds at which every fraud is taken as known."""
+        return 2.0 * self.label_delay
+
+
+def level_of_closed(frauds: FloatArray, expected: FloatArray, *, half_life: float) -> float:
+    """Return frauds per sum of probabilities in closed cohorts, one fraud of one expected added.
+
+    Parameters
+    ----------
+    frauds, expected
+        Frauds and sums of probabilities of closed cohorts, in the order of time, shape ``(n_closed,)``.
+    half_life
+        In cohorts: older ones count less.
+    """
+    fade = 0.5 ** (np.arange(len(frauds))[::-1] / half_life)
+    return float((frauds @ fade + 1.0) / (expected @ fade + 1.0))
+
+
+def survival(events: CohortEvents, horizon: float) -> FloatArray:
+    """Return the share of frauds known at each bin of age that will stay fraud, shape ``(N_BINS + 1,)``.
+
+    Kaplan and Meier over the age of the event, with frauds entering when they become known.
+    """
+    fraud = ~np.isnan(events.fraud_after)
+    reversed_ = fraud & (events.known == 0)
+    width = horizon / N_BINS
+    enter = np.minimum(events.fraud_after[fraud] / width, N_BINS - 1).astype(np.int64)
+    leave_at = np.where(reversed_, events.cleared_after, events.age)[fraud]
+    leave = np.minimum(leave_at / width, N_BINS - 1).astype(np.int64)
+    entered = np.cumsum(np.bincount(enter, minlength=N_BINS))
+    left = np.cumsum(np.bincount(leave, minlength=N_BINS))
+    exposed = (entered - np.concatenate([[0], left[:-1]])).astype(np.float64)
+    gone = np.bincount(leave[reversed_[fraud]], minlength=N_BINS).astype(np.float64)
+    hazard = np.divide(gone, exposed, out=np.zeros(N_BINS), where=exposed > 0)
+    return np.concatenate([np.cumprod((1.0 - hazard)[::-1])[::-1], [1.0]])
+
+
+def cleared_by_age(events: CohortEvents, horizon: float) -> FloatArray:
+    """Return the share of legitimate events with a verdict by each bin of age, shape ``(N_BINS + 1,)``."""
+    legitimate = events.known != 1
+    total = int(legitimate.sum())
+    if total == 0:
+        return np.zeros(N_BINS + 1)
+    after = events.cleared_after[legitimate & (events.known == 0)]
+    bins = np.minimum(after / (horizon / N_BINS), N_BINS - 1).astype(np.int64)
+    return np.concatenate([[0.0], np.cumsum(np.bincount(bins, minlength=N_BINS)) / total])
+
+
+@dataclass(frozen=True)
+class _Stratum:
+    """What all cohorts of a stratum share."""
+
+    curve: DelayCurve
+    cleared: FloatArray
+    stays: FloatArray
+    stays_at_last: float
+    level: float
+    y_prob: FloatArray
+
+    def unknown_share(self, age: FloatArray, stretch: float) -> FloatArray:
+        """Return the share of legitimate events without a verdict at each age."""
+        grid = np.linspace(0.0, self.curve.horizon, N_BINS + 1)
+        return 1.0 - np.interp(age / stretch, grid, self.cleared)
+
+    def still_fraud(self, y_prob: FloatArray, age: FloatArray, stretch: float) -> FloatArray:
+        """Return the probability that an event of which nothing was said will become fraud (Bayes)."""
+        prior = np.minimum(self.level * y_prob, 0.999)
+        late = prior * (1.0 - self.curve.share(age, stretch))
+        other = (1.0 - prior) * np.maximum(self.unknown_share(age, stretch), 1e-6)
+        return late / (late + other)
+
+
+def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast:
+    """Estimate sums over the frauds of each cohort, as they will be when all labels have arrived.
+
+    Parameters
+    ----------
+    events
+        Events as known at one instant.
+    values
+        What each event adds where it is fraud, shape ``(n_events, n_values)``: 1 for a count, its amount for money.
+    """
+    n_cohorts, n_strata = design.n_cohorts, design.n_strata
+    youngest = np.full(n_cohorts, np.inf)
+    np.minimum.at(youngest, events.cohort, events.age)
+    closed = (youngest >= design.label_delay) & np.isfinite(youngest)
+    shape = (n_cohorts, n_strata, values.shape[1])
+    known, estimate = np.zeros(shape), np.zeros(shape)
+    draws = np.zeros((design.n_draws, *shape))
+    stretch, weight, arrived = np.ones(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2])
+    pooled = _curve(events, closed, design)
+    rng = np.random.default_rng(design.seed)
+    curves = []
+    for number in range(n_strata):
+        rows = events.stratum == number
+        part = events.take(rows)
+        fitted = _fit(part, closed, pooled, design)
+        curves.append(fitted.curve)
+        result = _cohorts(part, values[rows], fitted, design, rng)
+        known[:, number], estimate[:, number], draws[:, :, number] = result.known, result.estimate, result.draws
+        stretch[:, number], weight[:, number], arrived[:, number] = result.stretch, result.expected, result.arrived
+    total = weight.sum(axis=1)
+    matured = np.divide((weight * arrived).sum(axis=1), total, out=np.full(n_cohorts, np.nan), where=total > 0)
+    return Nowcast(matured, closed, known, estimate, draws, stretch, tuple(curves))
+
+
+def _curve(events: CohortEvents, closed: BoolArray, design: Design) -> DelayCurve:
+    """Estimate a delay curve from closed cohorts where they hold enough, else from all."""
+    arrived = ~np.isnan(events.fraud_after)
+    whole = arrived & closed[events.cohort]
+    chosen = whole if whole.sum() >= FEW_CLOSED else arrived
+    curve = delay_curve(events.fraud_after[chosen], events.age[chosen], horizon=design.horizon)
+    oldest = float(events.age.max(initial=0.0))
+    assumed = assumed_curve(design.horizon, by=design.label_delay)
+    seen = min(oldest / design.label_delay, 1.0)  # no event is old enough to show the rest
+    known = seen * curve.known + (1.0 - seen) * assumed.known
+    return blended(DelayCurve(curve.horizon, known, curve.n_outcomes), assumed, enough=3.0)
+
+
+def _fit(part: CohortEvents, closed: BoolArray, pooled: DelayCurve, design: Design) -> _Stratum:
+    curve = blended(_curve(part, closed, design), pooled, enough=ENOUGH)
+    whole = closed[part.cohort]
+    ever = ~np.isnan(part.fraud_after)
+    frauds = np.bincount(part.cohort[ever], minlength=design.n_cohorts).astype(np.float64)
+    y_prob = _filled(part, whole)
+    expected = np.bincount(part.cohort, weights=y_prob, minlength=design.n_cohorts).astype(np.float64)
+    level = level_of_closed(frauds[closed], expected[closed], half_life=design.half_life / design.cohort_seconds)
+    stays = survival(part, design.horizon)
+    settled = part.known[whole & ever]
+    last = float((settled == 1).mean()) if len(settled) else 1.0
+    return _Stratum(curve, cleared_by_age(part.take(whole), design.horizon), stays, last, level, y_prob)
+
+
+def _filled(part: CohortEvents, whole: BoolArray) -> FloatArray:
+    """Return probabilities; where there is none, the share of frauds in closed cohorts."""
+    known = part.known == 1
+    n_whole = int(whole.sum())
+    share = (float(known[whole].sum()) + 0.5) / (n_whole + 1.0) if n_whole else float(known.mean()) if len(known) else 0
+    return np.where(np.isnan(part.y_prob), share, part.y_prob)
+
+
+@dataclass(frozen=True)
+class _Cohorts:
+    """Results of a stratum, first axis cohorts (of draws the second)."""
+
+    known: FloatArray
+    estimate: FloatArray
+    draws: FloatArray
+    stretch: FloatArray
+    expected: FloatArray
+    arrived: FloatArray
+
+
+@dataclass(frozen=True)
+class _Open:
+    """Events of which nothing was said, counted by cohort, age and probability."""
+
+    cohort: IntArray
+    age: FloatArray
+    y_prob: FloatArray
+    n: FloatArray
+
+    def missing(self, fitted: _Stratum, n_cohorts: int) -> tuple[FloatArray, FloatArray]:
+        """Return the expected late frauds, and the sum of squared probabilities; ``(n_cohorts, n_stretches)``."""
+        first, second = np.empty((n_cohorts, len(STRETCHES))), np.empty((n_cohorts, len(STRETCHES)))
+        for column, stretch in enumerate(STRETCHES):
+            late = fitted.still_fraud(self.y_prob, self.age, float(stretch))
+            first[:, column] = np.bincount(self.cohort, weights=self.n * late, minlength=n_cohorts)
+            second[:, column] = np.bincount(self.cohort, weights=self.n * late**2, minlength=n_cohorts)
+        return first, second
+
+
+def _counted(part: CohortEvents, y_prob: FloatArray, horizon: float) -> _Open:
+    open_ = (part.known == -1) & (part.age < horizon * STRETCHES[-1])
+    width = horizon / N_BINS
+    age_bin = (part.age[open_] / width).astype(np.int64)
+    log_prob = np.log(np.clip(y_prob[open_], 1e-6, 1.0)) / np.log(1e-6)
+    prob_bin = np.minimum(log_prob * PROB_BINS, PROB_BINS - 1).astype(np.int64)
+    n_ages = int(age_bin.max(initial=0)) + 1
+    key = (part.cohort[open_] * n_ages + age_bin) * PROB_BINS + prob_bin
+    cells, inverse = np.unique(key, return_inverse=True)
+    n = np.bincount(inverse, minlength=len(cells)).astype(np.float64)
+    mean_prob = np.bincount(inverse, weights=y_prob[open_], minlength=len(cells)) / np.maximum(n, 1.0)
+    mean_age = np.bincount(inverse, weights=part.age[open_], minlength=len(cells)) / np.maximum(n, 1.0)
+    return _Open(cells // PROB_BINS // n_ages, mean_age, mean_prob, n)
+
+
+def _arrived_share(part: CohortEvents, fitted: _Stratum, n_cohorts: int) -> tuple[FloatArray, FloatArray]:
+    """Return the share of the frauds of each cohort known by now, ``(n_cohorts, n_stretches)``, and expected frauds."""
+    width = fitted.curve.horizon / N_BINS
+    n_bins = int(N_BINS * STRETCHES[-1]) + 1
+    bins = np.minimum(part.age / width, n_bins - 1).astype(np.int64)
+    key = part.cohort * n_bins + bins
+    mass = np.bincount(key, weights=fitted.y_prob, minlength=n_cohorts * n_bins).reshape(n_cohorts, n_bins)
+    total = mass.sum(axis=1)
+    middle = np.asarray((np.arange(n_bins) + 0.5) * width, dtype=np.float64)
+    shares = np.array([fitted.curve.share(middle, float(stretch)) for stretch in STRETCHES])
+    arrived = np.divide(
+        mass @ shares.T, total[:, None], out=np.ones((n_cohorts, len(STRETCHES))), where=total[:, None] > 0
+    )
+    return arrived, fitted.level * total
+
+
+def _cohorts(
+    part: CohortEvents, values: FloatArray, fitted: _Stratum, design: Design, rng: np.random.Generator
+) -> _Cohorts:
+    n_cohorts = design.n_cohorts
+    ever = ~np.isnan(part.fraud_after)
+    n_known = np.bincount(part.cohort[ever], minlength=n_cohorts).astype(np.float64)
+    share, expected = _arrived_share(part, fitted, n_cohorts)
+    by_shape = shape_evidence(
+        fitted.curve, part.fraud_after[ever], part.age[ever], part.cohort[ever], n_cohorts=n_cohorts
+    )
+    found = levels(Arrived(n_known, expected, share, by_shape))
+    missing, squares = _counted(part, fitted.y_prob, design.horizon).missing(fitted, n_cohorts)
+    state = _State(found, n_known, share * expected[:, None], missing, squares)
+    known, estimate, draws = _sums(part, values, fitted, design, state=state, rng=rng)
+    stretches = found.joint.sum(axis=2)
+    mean_share = (stretches * share).sum(axis=1)
+    rate = found.joint.sum(axis=1) @ RATES
+    return _Cohorts(known, estimate, draws, stretches @ STRETCHES, rate * expected, mean_share)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is known of the rate and the stretch of each cohort.
+
+    ``mean`` is how many frauds should be known at a rate of 1; ``missing`` how many are to come, and ``squares`` the
+    sum of their squared probabilities; each of shape ``(n_cohorts, n_stretches)``.
+    """
+
+    levels: Levels
+    n_known: FloatArray
+    mean: FloatArray
+    missing: FloatArray
+    squares: FloatArray
+
+    def late(self, cohort: int) -> float:
+        """Return the expected number of late frauds."""
+        shape = self.levels.own_shape
+        mean = self.mean[cohort][:, None] * RATES
+        rate = RATES * (shape + self.n_known[cohort]) / (shape + mean)
+        return float((self.levels.joint[cohort] * rate * self.missing[cohort][:, None]).sum())
+
+    def draw(self, cohort: int, n_open: int, n_draws: int, rng: np.random.Generator) -> IntArray:
+        """Draw numbers of late frauds of a cohort, at most as many as events are open."""
+        joint = self.levels.joint[cohort]
+        stretch, place = np.divmod(rng.choice(joint.size, size=n_draws, p=joint.ravel() / joint.sum()), len(RATES))
+        shape, rate = self.levels.own_shape, RATES[place]
+        own = rng.gamma(shape + self.n_known[cohort], size=n_draws) / (shape + rate * self.mean[cohort, stretch])
+        missing, squares = self.missing[cohort, stretch], self.squares[cohort, stretch]
+        # Bernoulli trials of unequal probabilities, as binomial ones with the same mean and variance
+        trials = np.ceil(np.divide(missing**2, squares, out=np.ones(n_draws), where=squares > 0))
+        trials = np.maximum(trials, np.ceil(rate * own * missing))
+        chance = np.clip(rate * own * missing / np.maximum(trials, 1.0), 0.0, 1.0)
+        late = rng.binomial(trials.astype(np.int64), chance)
+        return np.asarray(np.minimum(late, n_open), dtype=np.int64)
+
+
+def _sums(
+    part: CohortEvents,
+    values: FloatArray,
+    fitted: _Stratum,
+    design: Design,
+    *,
+    state: _State,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return sums of values over known frauds, their estimates, and draws of them."""
+    n_cohorts, n_values = design.n_cohorts, values.shape[1]
+    fraud = part.known == 1
+    grid = np.linspace(0.0, design.horizon, N_BINS + 1)
+    stays = np.interp(part.age, grid, fitted.stays)
+    known, kept = np.zeros((n_cohorts, n_values)), np.zeros((n_cohorts, n_values))
+    for column in range(n_values):
+        known[:, column] = np.bincount(part.cohort[fraud], weights=values[fraud, column], minlength=n_cohorts)
+        staying = values[fraud, column] * stays[fraud]
+        kept[:, column] = np.bincount(part.cohort[fraud], weights=staying, minlength=n_cohorts)
+    estimate = kept.copy()
+    draws = np.broadcast_to(kept, (design.n_draws, n_cohorts, n_values)).copy()
+    order = np.argsort(part.cohort, kind="stable")
+    bounds = np.searchsorted(part.cohort[order], np.arange(n_cohorts + 1))
+    for cohort in range(n_cohorts):
+        rows = order[bounds[cohort] : bounds[cohort + 1]]
+        surviving = _surviving(stays[rows[fraud[rows]]], design.n_draws, rng)
+        draws[:, cohort] *= surviving[:, None]
+        rows = rows[part.known[rows] == -1]
+        late = state.late(cohort)
+        if late <= 0 or len(rows) == 0:
+            continue
+        mean_stretch = float(state.levels.joint[cohort].sum(axis=1) @ STRETCHES)
+        chance = fitted.still_fraud(fitted.y_prob[rows], part.age[rows], mean_stretch)
+        numbers = state.draw(cohort, len(rows), design.n_draws, rng)
+        numbers = rng.binomial(numbers, fitted.stays_at_last)
+        added, mean = _late_values(values[rows], chance, numbers, rng)
+        draws[:, cohort] += added
+        estimate[cohort] += min(late, len(rows)) * fitted.stays_at_last * mean
+    return known, estimate, draws
+
+
+def _surviving(stays: FloatArray, n_draws: int, rng: np.random.Generator) -> FloatArray:
+    """Draw how many known frauds stay fraud, as a share of the number that is expected to."""
+    mean = float(stays.sum())
+    if mean <= 0 or (stays >= 1.0).all():
+        return np.ones(n_draws)
+    return rng.binomial(len(stays), mean / len(stays), size=n_draws) / mean
+
+
+def _late_values(
+    values: FloatArray, chance: FloatArray, numbers: IntArray, rng: np.random.Generator, n_pool: int = 4096
+) -> tuple[FloatArray, FloatArray]:
+    """Draw sums of values over so many late frauds, ``(n_draws, n_values)``; and the mean of one, ``(n_values,)``.
+
+    Late frauds are drawn by their chance, from a systematic sample of the events.
+    """
+    total = float(chance.sum())
+    if total <= 0:
+        chance, total = np.ones(len(chance)), float(len(chance))
+    mean = chance @ values / total
+    ends = np.cumsum(chance)
+    places = np.searchsorted(ends, (np.arange(n_pool) + rng.random()) / n_pool * ends[-1], side="right")
+    pool = values[np.minimum(places, len(chance) - 1)]
+    picked = rng.integers(0, n_pool, size=int(numbers.sum()))
+    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(pool[picked], axis=0)])
+    ends_of = np.cumsum(numbers)
+    return sums[ends_of] - sums[ends_of - numbers], mean

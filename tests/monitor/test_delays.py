@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraudctl.monitor.delays import (
+    N_BINS,
+    STRETCHES,
+    DelayCurve,
+    assumed_curve,
+    blended,
+    delay_curve,
+    shape_evidence,
+)
+
+HORIZON = float(N_BINS)
+"""Bins of one second."""
+
+
+def curve_by_hand(delay: list[float], age: list[float]) -> np.ndarray:
+    """The share known by the end of each bin: one minus the reverse hazards of all later bins, loop by loop."""
+    pairs = [(min(int(d), N_BINS - 1), min(int(a), N_BINS)) for d, a in zip(delay, age, strict=True)]
+    pairs = [(d, a) for d, a in pairs if d < a]
+    known = [0.0] * (N_BINS + 1)
+    for edge in range(N_BINS + 1):
+        share = 1.0
+        for x in range(edge, N_BINS):
+            at_risk = [d for d, a in pairs if d <= x < a]
+            if at_risk:
+                share *= 1.0 - sum(d == x for d in at_risk) / len(at_risk)
+        known[edge] = share
+    return np.array(known)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.floats(0, 140), st.floats(0, 140)), max_size=30))
+def test_the_reverse_hazard_is_that_of_the_loops(pairs: list[tuple[float, float]]) -> None:
+    delay = [min(pair) for pair in pairs]
+    age = [max(pair) for pair in pairs]
+    found = delay_curve(np.array(delay), np.array(age), horizon=HORIZON)
+    assert found.known == pytest.approx(curve_by_hand(delay, age))
+    assert found.known[-1] == 1.0
+    assert (np.diff(found.known) >= -1e-12).all()
+
+
+def test_the_reverse_hazard_by_hand() -> None:
+    # two old events, known after .5 and 2.5 s; one of age 2 known after .5 s. By 3 s all are known. In the third bin
+    # one of the two that can show it arrived: 1/2 were known by 2 s, all of them in the first bin: F(1) = F(2) = 1/2
+    found = delay_curve(np.array([0.5, 2.5, 0.5]), np.array([99.0, 99.0, 2.0]), horizon=HORIZON)
+    assert found.known[[0, 1, 2, 3]] == pytest.approx([0.0, 0.5, 0.5, 1.0])
+    assert found.share(np.array([1.5, 2.5])) == pytest.approx([0.5, 0.75])
+    assert found.share(np.array([3.0]), 2.0) == pytest.approx([0.5])
+
+
+def test_it_is_the_chain_ladder_of_a_triangle() -> None:
+    # cohorts of age 3, 2 and 1, known counts by age: 40 60 80 | 50 70 | 60
+    new = [[40, 20, 20], [50, 20], [60]]
+    delay = np.array([bin_ + 0.5 for row in new for bin_, n in enumerate(row) for _ in range(n)])
+    age = np.array([float(len(row)) for row in new for n in row for _ in range(n)])
+    found = delay_curve(delay, age, horizon=HORIZON)
+    to_third = 80 / 60
+    to_second = (60 + 70) / (40 + 50)
+    assert found.known[3] == 1.0
+    assert found.known[2] == pytest.approx(1 / to_third)
+    assert found.known[1] == pytest.approx(1 / to_third / to_second)
+
+
+def test_without_truncation_it_is_the_empirical_distribution() -> None:
+    delay = np.random.default_rng(0).uniform(0, 100, 500)
+    found = delay_curve(delay, np.full(500, 1000.0), horizon=HORIZON)
+    assert found.known == pytest.approx([(delay < edge).mean() for edge in range(N_BINS + 1)])
+
+
+def test_a_curve_of_few_arrivals_is_that_of_all() -> None:
+    own, pooled = DelayCurve(HORIZON, np.ones(N_BINS + 1), 10), assumed_curve(HORIZON, by=64.0)
+    assert pooled.share(np.array([32.0, 64.0, 100.0])) == pytest.approx([0.5, 1.0, 1.0])
+    assert blended(own, pooled, enough=30.0).known[32] == pytest.approx(0.25 * 1.0 + 0.75 * 0.5)
+
+
+def test_the_evidence_in_a_shape_by_hand() -> None:
+    # even delays up to 100 s, classes of 10 s; an event of age 50 that was known after 5 s, delays 1 and 2 times as
+    # long: 10 of 50 and (10 / 2) of (50 / 2), the same share: an even curve says nothing, however it is stretched
+    even = DelayCurve(HORIZON, np.minimum(np.arange(N_BINS + 1) / 100, 1.0), 100)
+    said = shape_evidence(even, np.array([5.0]), np.array([50.0]), np.array([0]), n_cohorts=2)
+    slow = np.log(STRETCHES) >= -0.1
+    assert np.ptp(said[0, slow]) == pytest.approx(0.0, abs=0.05)
+    assert (said[1] == 0).all()
+    # one that took 90 of its 95 s speaks for long delays: no short curve has so late ones
+    late = shape_evidence(even, np.full(5, 90.0), np.full(5, 95.0), np.zeros(5, int), n_cohorts=1)[0]
+    assert late[-1] > late[8]

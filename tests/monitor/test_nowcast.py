@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fraudctl.monitor.delays import N_BINS, DelayCurve
+from fraudctl.monitor.nowcast import (
+    CohortEvents,
+    Design,
+    _Stratum,
+    cleared_by_age,
+    level_of_closed,
+    nowcast,
+    survival,
+)
+
+DAY = 86_400.0
+WEEK = 7 * DAY
+DESIGN = Design(n_cohorts=16, n_strata=2, label_delay=42 * DAY, cohort_seconds=WEEK, n_draws=400)
+
+
+def world(seed: int, *, n_weeks: int = 16, per_week: int = 1500, slow: float = 1.0, slow_from: int = 99) -> dict:
+    """Payments with all that will ever be known: flagged frauds in days, missed ones in weeks."""
+    rng = np.random.default_rng(seed)
+    week = np.repeat(np.arange(n_weeks), per_week)
+    time = (week + rng.random(len(week))) * WEEK
+    y_prob = rng.beta(0.12, 1.6, len(week))
+    stratum = (y_prob > 0.3).astype(np.int64)
+    fraud = rng.random(len(week)) < y_prob
+    delay = np.where(stratum == 1, rng.gamma(2.0, 1.5 * DAY, len(week)), rng.gamma(4.0, 4.5 * DAY, len(week)))
+    delay = np.minimum(delay, 40 * DAY) * np.where(week >= slow_from, slow, 1.0)
+    return {"time": time, "week": week, "y_prob": y_prob, "stratum": stratum, "fraud": fraud, "delay": delay}
+
+
+def known_at(w: dict, at: float) -> CohortEvents:
+    seen = w["fraud"] & (w["time"] + w["delay"] <= at)
+    none = np.full(len(seen), np.nan)
+    return CohortEvents(
+        w["week"], w["stratum"], at - w["time"], w["y_prob"], np.where(seen, 1, -1).astype(np.int8),
+        np.where(seen, w["delay"], none), none,
+    )  # fmt: skip
+
+
+def ones(events: CohortEvents) -> np.ndarray:
+    return np.ones((len(events.cohort), 1))
+
+
+def test_the_level_by_hand() -> None:
+    # the older cohort counts half: (50 + 120 + 1) / (50 + 100 + 1)
+    assert level_of_closed(np.array([100.0, 120.0]), np.array([100.0, 100.0]), half_life=1.0) == 171 / 151
+    assert level_of_closed(np.zeros(0), np.zeros(0), half_life=1.0) == 1.0
+
+
+def test_probabilities_of_the_unknown_follow_bayes() -> None:
+    curve = DelayCurve(100.0, np.minimum(np.arange(N_BINS + 1) / N_BINS, 1.0), 50)
+    cleared = np.full(N_BINS + 1, 0.75)
+    fitted = _Stratum(curve, cleared, np.ones(N_BINS + 1), 1.0, 1.0, np.zeros(0))
+    # of 100 such events 20 are frauds, 10 of them known at half of the horizon; of 80 legitimate ones 60 have a verdict
+    assert fitted.still_fraud(np.array([0.2]), np.array([50.0]), 1.0) == pytest.approx(10 / (10 + 20))
+    assert fitted.still_fraud(np.array([0.2]), np.array([100.0]), 1.0) == pytest.approx(0.0)
+
+
+def test_reversals_by_hand() -> None:
+    # two frauds known at once; after 10 of 128 s one of two is reversed, the other stays for ever
+    events = CohortEvents(
+        np.zeros(2, int), np.zeros(2, int), np.full(2, 128.0), np.full(2, 0.5),
+        np.array([0, 1], np.int8), np.zeros(2), np.array([10.5, np.nan]),
+    )  # fmt: skip
+    stays = survival(events, 128.0)
+    assert stays[[0, 5, 10, 11, 128]] == pytest.approx([0.5, 0.5, 0.5, 1.0, 1.0])
+    # of the legitimate events one of one has a verdict from its 10th second on
+    assert cleared_by_age(events, 128.0)[[0, 10, 11]] == pytest.approx([0.0, 0.0, 1.0])
+
+
+def test_what_has_matured_is_what_is_known() -> None:
+    w = world(1, per_week=300)
+    found = nowcast(known_at(w, 60 * WEEK), ones(known_at(w, 60 * WEEK)), DESIGN)
+    final = np.bincount(w["week"][w["fraud"]], minlength=16)
+    assert found.known.sum(axis=(1, 2)) == pytest.approx(final)
+    assert found.estimate == pytest.approx(found.known)
+    assert (found.draws == found.known).all()
+    assert found.matured == pytest.approx(np.ones(16))
+    assert found.closed.all()
+
+
+def test_without_a_label_the_probabilities_speak() -> None:
+    w = world(2, per_week=400)
+    events = known_at(w, 16 * WEEK)
+    fresh = events.cohort == 15
+    quiet = replace(
+        events,
+        age=np.where(fresh, 1.0, events.age),
+        known=np.where(fresh, -1, events.known).astype(np.int8),
+        fraud_after=np.where(fresh, np.nan, events.fraud_after),
+    )
+    found = nowcast(quiet, ones(quiet), DESIGN)
+    assert found.matured[15] < 0.05
+    expected = np.bincount(w["stratum"][fresh], weights=w["y_prob"][fresh])
+    assert found.estimate[15, :, 0] == pytest.approx(expected, rel=0.25)
+
+
+def test_estimates_are_near_and_intervals_hold_the_truth() -> None:
+    errors, naive, held = [], [], []
+    for seed in range(4):
+        w = world(10 + seed)
+        events = known_at(w, 16 * WEEK)
+        found = nowcast(events, ones(events), DESIGN)
+        truth = np.zeros((16, 2))
+        np.add.at(truth, (w["week"][w["fraud"]], w["stratum"][w["fraud"]]), 1.0)
+        for week in range(10, 16):
+            errors.append(found.estimate[week].sum() / truth[week].sum() - 1)
+            naive.append(found.known[week].sum() / truth[week].sum() - 1)
+            low, high = np.quantile(found.draws[:, week, :, 0].sum(axis=1), [0.05, 0.95])
+            held.append(low <= truth[week].sum() <= high)
+    assert np.abs(errors).mean() < 0.5 * np.abs(naive).mean()
+    assert abs(np.mean(errors)) < 0.05
+    assert np.mean(held) > 0.75
+
+
+def test_delays_that_double_are_seen_and_widen_intervals() -> None:
+    plain, slow = world(3), world(3, slow=2.0, slow_from=10)
+    events = known_at(slow, 16 * WEEK)
+    found = nowcast(events, ones(events), DESIGN)
+    before = nowcast(known_at(plain, 16 * WEEK), ones(events), DESIGN)
+    assert found.stretch[12, 0] > 1.4 > before.stretch[12, 0]
+    truth = np.bincount(slow["week"][slow["fraud"]])
+    total = found.draws[:, :, :, 0].sum(axis=2)
+    low, high = np.quantile(total, [0.02, 0.98], axis=0)
+    assert (low[10:] <= truth[10:]).sum() >= 5
+    assert (high[10:] >= truth[10:]).sum() >= 5
+
+
+def test_two_cohorts_and_a_hard_shift_do_not_blow_up() -> None:
+    w = world(4, n_weeks=2, per_week=200, slow=0.2, slow_from=1)
+    events = known_at(w, 2 * WEEK)
+    design = replace(DESIGN, n_cohorts=2)
+    found = nowcast(events, ones(events), design)
+    truth = np.bincount(w["week"][w["fraud"]])
+    assert (found.estimate.sum(axis=(1, 2)) < 2.5 * truth).all()
+    assert (found.draws.sum(axis=(2, 3)) <= 200).all()
+
+
+def test_reversed_frauds_leave_the_estimate() -> None:
+    w = world(5, per_week=600)
+    rng = np.random.default_rng(0)
+    events = known_at(w, 16 * WEEK)
+    back = w["delay"] + 3 * DAY
+    gone = (events.known == 1) & (rng.random(len(w["week"])) < 0.3) & (back <= events.age)
+    mixed = replace(
+        events,
+        known=np.where(gone, 0, events.known).astype(np.int8),
+        cleared_after=np.where(gone, back, np.nan),
+    )
+    honest, kept = nowcast(mixed, ones(mixed), DESIGN), nowcast(events, ones(events), DESIGN)
+    share = honest.estimate[12:15].sum() / kept.estimate[12:15].sum()
+    assert 0.6 < share < 0.85
+    assert (honest.estimate[:6] <= kept.estimate[:6]).all()
+
+
+def test_verdicts_of_both_classes_leave_little_open() -> None:
+    w = world(6, per_week=600)
+    events = known_at(w, 16 * WEEK)
+    said = (events.known == -1) & ~w["fraud"] & (w["delay"] <= events.age)
+    both = replace(
+        events,
+        known=np.where(said, 0, events.known).astype(np.int8),
+        cleared_after=np.where(said, w["delay"], np.nan),
+    )
+    truth = np.bincount(w["week"][w["fraud"]], minlength=16)
+    found = nowcast(both, ones(both), DESIGN)
+    assert found.estimate[8:].sum() == pytest.approx(truth[8:].sum(), rel=0.08)
+    spread = found.draws.sum(axis=(2, 3)).std(axis=0)
+    assert spread[15] < nowcast(events, ones(events), DESIGN).draws.sum(axis=(2, 3)).std(axis=0)[15]
+
+
+def test_no_fraud_no_event_no_probability() -> None:
+    n = 32
+    nothing = CohortEvents(
+        np.repeat(np.arange(16), 2), np.zeros(n, int), np.linspace(100, 1, n) * DAY, np.full(n, np.nan),
+        np.full(n, -1, np.int8), np.full(n, np.nan), np.full(n, np.nan),
+    )  # fmt: skip
+    found = nowcast(nothing, ones(nothing), DESIGN)
+    assert (found.known == 0).all()
+    assert (found.estimate < 1).all()
+    empty = nothing.take(np.zeros(n, bool))
+    found = nowcast(empty, np.zeros((0, 1)), DESIGN)
+    assert np.isnan(found.matured).all()
+    assert (found.estimate == 0).all()
+
+
+def test_same_events_same_bits() -> None:
+    events = known_at(world(7, per_week=200), 16 * WEEK)
+    first, second = nowcast(events, ones(events), DESIGN), nowcast(events, ones(events), DESIGN)
+    assert first.draws.tobytes() == second.draws.tobytes()
+    assert first.estimate.tobytes() == second.estimate.tobytes()
