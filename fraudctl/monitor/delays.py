@@ -20,8 +20,14 @@ STRETCHES: Final[FloatArray] = np.exp(np.linspace(-1.2, 1.2, 33))
 """Factors by which the delays of a cohort may be longer than those of the curve: from 0.3 to 3.3."""
 CLASSES: Final = 10
 """Classes of delay, each with about the same share of the curve, by which shapes are compared."""
-TEMPER: Final = 0.7
+TEMPER: Final = 0.85
 """Weight of the evidence in a shape: labels arrive in batches, so that delays of one cohort are not independent."""
+SHORTEST_STOP: Final = 1.5 * 86_400.0
+"""Seconds without any label from which they may have stopped."""
+SURE_STOP: Final = 12.0
+"""Labels that should have come in that time, so that chance is no explanation (exp(-12))."""
+RELEASE: Final = 86_400.0
+"""Seconds after a stop in which the labels that waited are taken to arrive."""
 
 
 @dataclass(frozen=True)
@@ -105,24 +111,78 @@ def blended(own: DelayCurve, pooled: DelayCurve, *, enough: float) -> DelayCurve
     return DelayCurve(own.horizon, weight * own.known + (1.0 - weight) * pooled.known, own.n_outcomes)
 
 
+@dataclass(frozen=True)
+class LabelStops:
+    """Stretches of time in which no label came although some should have: a holiday, a broken feed, weekly files.
+
+    Attributes
+    ----------
+    start, end
+        Seconds, on the clock of the arrivals, shape ``(n_stops,)``; the last may end at the instant of the estimate.
+    """
+
+    start: FloatArray
+    end: FloatArray
+
+    def earliest(self, arrived: FloatArray) -> FloatArray:
+        """Return since when a label may have waited: the start of a stop that it followed, else its own arrival."""
+        if len(self.start) == 0:
+            return arrived
+        place = np.searchsorted(self.end, arrived, side="right") - 1
+        within = (place >= 0) & (arrived < self.end[np.maximum(place, 0)] + RELEASE)
+        return np.where(within, self.start[np.maximum(place, 0)], arrived)
+
+    def still(self, at: float) -> float:
+        """Return for how many seconds no label has come at an instant."""
+        return float(at - self.start[-1]) if len(self.end) and self.end[-1] >= at else 0.0
+
+
+def label_stops(arrived: FloatArray, *, at: float) -> LabelStops:
+    """Find stops in a stream of labels of any class.
+
+    Parameters
+    ----------
+    arrived
+        When each came, in seconds, at most ``at``.
+    at
+        The instant of the estimate.
+    """
+    if len(arrived) < SURE_STOP:
+        return LabelStops(np.zeros(0), np.zeros(0))
+    times = np.append(np.sort(arrived), at)
+    gaps = np.diff(times)
+    per_second = len(arrived) / max(float(at - times[0]), 1.0)
+    stops = np.flatnonzero((gaps >= SHORTEST_STOP) & (gaps * per_second >= SURE_STOP))
+    return LabelStops(times[stops], times[stops + 1])
+
+
 def shape_evidence(
-    curve: DelayCurve, delay: FloatArray, age: FloatArray, cohort: IntArray, *, n_cohorts: int
+    curve: DelayCurve,
+    delay: FloatArray,
+    age: FloatArray,
+    cohort: IntArray,
+    *,
+    n_cohorts: int,
+    at_least: FloatArray | None = None,
 ) -> FloatArray:
     """Return the log likelihood of each stretch by the delays of each cohort, ``(n_cohorts, n_stretches)``.
 
-    A delay is seen only up to the age of its event, so its density is that of the curve up to there.
+    A delay is seen only up to the age of its event, so its density is that of the curve up to there. Where labels
+    waited for the end of a stop, ``at_least`` says how long they would have taken at least; else it is the delay.
     """
     out = np.zeros((n_cohorts, len(STRETCHES)))
     if len(delay) == 0:
         return out
     edges = curve.class_edges()
-    which = np.searchsorted(edges, delay, side="right") - 1
-    low, high = edges[which], np.minimum(edges[which + 1], np.maximum(age, edges[which]))
+    first = np.searchsorted(edges, delay if at_least is None else np.minimum(at_least, delay), side="right") - 1
+    last = np.searchsorted(edges, delay, side="right") - 1
+    low, high = edges[first], np.minimum(edges[last + 1], np.maximum(age, edges[last]))
+    n_classes = last - first + 1
     for position, stretch in enumerate(STRETCHES):
         whole = curve.share(age, stretch)
         part = curve.share(high, stretch) - curve.share(low, stretch)
         share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 1e-9)
         out[:, position] = np.bincount(
-            cohort, weights=np.log(0.98 * share + 0.02 / (len(edges) - 1)), minlength=n_cohorts
+            cohort, weights=np.log(0.98 * share + 0.02 * n_classes / (len(edges) - 1)), minlength=n_cohorts
         )
     return TEMPER * out

@@ -21,7 +21,7 @@ RATES: Final[FloatArray] = np.exp(np.linspace(-1.5, 1.5, 31))
 
 
 @dataclass(frozen=True)
-class Steps:
+class LevelSteps:
     """How the logarithm of a level moves from cohort to cohort.
 
     Attributes
@@ -56,8 +56,8 @@ class Steps:
         return step, first[0]
 
 
-STRETCH_STEPS: Final = Steps(spreads=(0.02, 0.05, 0.1, 0.2), keeps=0.9, jump=0.04, wide=0.5)
-RATE_STEPS: Final = Steps(spreads=(0.02, 0.06, 0.15), keeps=0.97, jump=0.04, wide=0.6)
+STRETCH_STEPS: Final = LevelSteps(spreads=(0.02, 0.05, 0.1, 0.2), keeps=0.9, jump=0.04, wide=0.5)
+RATE_STEPS: Final = LevelSteps(spreads=(0.02, 0.06, 0.15), keeps=0.97, jump=0.08, wide=0.6)
 OWN_SPREADS: Final = (0.04, 0.15)
 """Coefficients of variation of a cohort around its rate that are tried: what it shares with no other."""
 LEAST_WEIGHT: Final = 0.01

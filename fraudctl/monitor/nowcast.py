@@ -12,7 +12,7 @@ drawn from the events that may still become fraud.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from fraudctl.monitor.delays import (
     assumed_curve,
     blended,
     delay_curve,
+    label_stops,
     shape_evidence,
 )
 from fraudctl.monitor.levels import RATES, Arrived, Levels, levels
@@ -71,6 +72,22 @@ class CohortEvents:
     known: npt.NDArray[np.int8]
     fraud_after: FloatArray
     cleared_after: FloatArray
+
+    def after_stops(self) -> tuple[CohortEvents, FloatArray]:
+        """Return events whose labels did not wait, and how long each fraud took at least, shape ``(n_events,)``.
+
+        Labels that waited for the end of a stop are taken to have come in the middle of the time they may have; while
+        no label comes, events are as old as when the last one came.
+        """
+        arrived = np.concatenate([self.fraud_after - self.age, self.cleared_after - self.age])
+        arrived = arrived[~np.isnan(arrived)]
+        # without new events labels dry up: that is no stop
+        now = max(float(arrived.max(initial=-np.inf)), -float(self.age.min(initial=np.inf)))
+        stops = label_stops(arrived, at=now)
+        at_least = np.maximum(stops.earliest(self.fraud_after - self.age) + self.age, 0.0)
+        middle = 0.5 * (at_least + self.fraud_after)
+        age = np.maximum(self.age - stops.still(now), 0.0)
+        return replace(self, fraud_after=np.minimum(middle, age), age=age), at_least
 
     def take(self, rows: BoolArray) -> CohortEvents:
         """Return some of the events."""
@@ -232,6 +249,7 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
     youngest = np.full(n_cohorts, np.inf)
     np.minimum.at(youngest, events.cohort, events.age)
     closed = (youngest >= design.label_delay) & np.isfinite(youngest)
+    events, at_least = events.after_stops()
     shape = (n_cohorts, n_strata, values.shape[1])
     known, estimate = np.zeros(shape), np.zeros(shape)
     draws = np.zeros((design.n_draws, *shape))
@@ -244,7 +262,7 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
         part = events.take(rows)
         fitted = _fit(part, closed, pooled, design)
         curves.append(fitted.curve)
-        result = _cohorts(part, values[rows], fitted, design, rng)
+        result = _cohorts(part, values[rows], at_least[rows], fitted, design, rng)
         known[:, number], estimate[:, number], draws[:, :, number] = result.known, result.estimate, result.draws
         stretch[:, number], weight[:, number], arrived[:, number] = result.stretch, result.expected, result.arrived
     total = weight.sum(axis=1)
@@ -350,18 +368,28 @@ def _arrived_share(part: CohortEvents, fitted: _Stratum, n_cohorts: int) -> tupl
 
 
 def _cohorts(
-    part: CohortEvents, values: FloatArray, fitted: _Stratum, design: Design, rng: np.random.Generator
+    part: CohortEvents,
+    values: FloatArray,
+    at_least: FloatArray,
+    fitted: _Stratum,
+    design: Design,
+    rng: np.random.Generator,
 ) -> _Cohorts:
     n_cohorts = design.n_cohorts
     ever = ~np.isnan(part.fraud_after)
     n_known = np.bincount(part.cohort[ever], minlength=n_cohorts).astype(np.float64)
     share, expected = _arrived_share(part, fitted, n_cohorts)
     by_shape = shape_evidence(
-        fitted.curve, part.fraud_after[ever], part.age[ever], part.cohort[ever], n_cohorts=n_cohorts
+        fitted.curve,
+        part.fraud_after[ever],
+        part.age[ever],
+        part.cohort[ever],
+        n_cohorts=n_cohorts,
+        at_least=at_least[ever],
     )
     found = levels(Arrived(n_known, expected, share, by_shape))
     missing, squares = _counted(part, fitted.y_prob, design.horizon).missing(fitted, n_cohorts)
-    state = _State(found, n_known, share * expected[:, None], missing, squares)
+    state = _CohortState(found, n_known, share * expected[:, None], missing, squares)
     known, estimate, draws = _sums(part, values, fitted, design, state=state, rng=rng)
     stretches = found.joint.sum(axis=2)
     mean_share = (stretches * share).sum(axis=1)
@@ -370,7 +398,7 @@ def _cohorts(
 
 
 @dataclass(frozen=True)
-class _State:
+class _CohortState:
     """What is known of the rate and the stretch of each cohort.
 
     ``mean`` is how many frauds should be known at a rate of 1; ``missing`` how many are to come, and ``squares`` the
@@ -411,7 +439,7 @@ def _sums(
     fitted: _Stratum,
     design: Design,
     *,
-    state: _State,
+    state: _CohortState,
     rng: np.random.Generator,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return sums of values over known frauds, their estimates, and draws of them."""

@@ -12,6 +12,7 @@ from fraudctl.monitor.delays import (
     assumed_curve,
     blended,
     delay_curve,
+    label_stops,
     shape_evidence,
 )
 
@@ -88,5 +89,29 @@ def test_the_evidence_in_a_shape_by_hand() -> None:
     assert np.ptp(said[0, slow]) == pytest.approx(0.0, abs=0.05)
     assert (said[1] == 0).all()
     # one that took 90 of its 95 s speaks for long delays: no short curve has so late ones
+    # a label that may have waited since the second second says as little as one that came at once
+    waited = shape_evidence(
+        even, np.array([90.0]), np.array([95.0]), np.array([0]), n_cohorts=1, at_least=np.array([0.5])
+    )
+    assert np.ptp(waited[0]) < 0.2
     late = shape_evidence(even, np.full(5, 90.0), np.full(5, 95.0), np.zeros(5, int), n_cohorts=1)[0]
     assert late[-1] > late[8]
+
+
+DAY = 86_400.0
+
+
+def test_a_stop_of_labels_by_hand() -> None:
+    # 12 labels a day for 20 days, none for 5 days, then 60 that waited, all within half a day
+    before = np.arange(240) / 12 * DAY
+    after = 25 * DAY + np.linspace(0, 0.5, 60) * DAY
+    stops = label_stops(np.concatenate([after, before]), at=26 * DAY)
+    assert (stops.start, stops.end) == (pytest.approx([before[-1]]), pytest.approx([25 * DAY]))
+    asked = np.array([3 * DAY, 25.2 * DAY, 26.5 * DAY])
+    assert stops.earliest(asked) == pytest.approx([3 * DAY, before[-1], 26.5 * DAY])
+    assert stops.still(26 * DAY) == 0.0
+    # while none comes, the stop is not over
+    quiet = label_stops(before, at=25 * DAY)
+    assert quiet.still(25 * DAY) == pytest.approx(25 * DAY - before[-1])
+    assert len(label_stops(before, at=20.5 * DAY).start) == 0
+    assert len(label_stops(before[:3], at=99 * DAY).start) == 0
