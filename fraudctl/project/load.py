@@ -27,6 +27,7 @@ from fraudctl.project.evaluation import EvaluateSection, GateSection
 from fraudctl.project.features import FeaturesSection
 from fraudctl.project.labels import LabelTablesSection
 from fraudctl.project.messages import mistake
+from fraudctl.project.monitor import MonitorSection
 from fraudctl.project.sources import SourceSection
 from fraudctl.project.training import SplitSection, TrainSection
 from fraudctl.project.types import Section
@@ -60,6 +61,7 @@ class ProjectFile(Section):
     rules: tuple[RuleSection, ...] = ()
     evaluate: EvaluateSection = EvaluateSection()
     gate: GateSection | None = None
+    monitor: MonitorSection = MonitorSection()
     card: CardSection = CardSection()
 
 

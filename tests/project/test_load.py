@@ -132,3 +132,21 @@ def test_a_block_of_features_that_would_give_none_is_refused_and_one_value_needs
         parse_project(
             MINIMAL + "[entities]\ncard = 'c'\n[[features.window]]\n" + block.replace(values[key], "[]"), path=PATH
         )
+
+
+def test_bounds_of_harm_and_the_calendar() -> None:
+    text = MINIMAL + (
+        "[monitor.harm]\nrecall = { at_least = 0.6 }\nfraud_loss_bps = { at_most = 12 }\n"
+        '[[monitor.incidents]]\nname = "attack"\nstart = 2026-01-05\nuntil = 2026-01-09\n'
+        '[[monitor.holidays]]\nname = "New Year"\nday = 2026-01-01\n'
+    )
+    monitor = parse_project(text, path=PATH).monitor
+    assert [(name, limit.at_least, limit.at_most) for name, limit in monitor.harm.limits()] == [
+        ("fraud_loss_bps", None, 12.0),
+        ("recall", 0.6, None),
+    ]
+    assert (monitor.incidents[0].name, monitor.holidays[0].day.day) == ("attack", 1)
+    with pytest.raises(ProjectError, match="is not after start"):
+        parse_project(text.replace("until = 2026-01-09", "until = 2026-01-05"), path=PATH)
+    with pytest.raises(ProjectError, match="finite"):
+        parse_project(text.replace("at_least = 0.6", "at_least = nan"), path=PATH)
