@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from fraudctl.data.labels import as_known
 from fraudctl.project.evaluation import GateSection
 from fraudctl.split import immature, least_history, periods
 from fraudctl.text.figures import whole
@@ -43,9 +44,9 @@ class FoldPower:
     frauds: tuple[int, ...]
 
     @classmethod
-    def of(cls, split: Split, label: pl.Series) -> FoldPower:
-        """Count the frauds of the folds; ``label`` has the order of the table that was split."""
-        fraud = (label == 1).fill_null(value=False).to_numpy()
+    def of(cls, split: Split, frame: pl.DataFrame) -> FoldPower:
+        """Count the frauds of the folds of a table that was split, by the labels that training would know."""
+        fraud = (as_known(frame, split.as_of)["label"] == 1).fill_null(value=False).to_numpy()
         return cls(tuple(int((fraud & fold.valid).sum()) for fold in split.folds))
 
     @property

@@ -18,6 +18,7 @@ from fraudctl.features import define
 from fraudctl.features.online import OnlineFeatures, from_bytes, from_history, to_bytes
 from fraudctl.overlap import Relabelled, relabelled
 from fraudctl.project import parse_project
+from fraudctl.server import openapi
 from fraudctl.split import known_blocked, make_split
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.features import build_features, build_features_file
@@ -262,3 +263,14 @@ def test_checks_say_why_there_are_no_labels_where_a_table_is_missing(tmp_path: P
     assert [(item.id, item.what) for item in report.findings if item.severity == "error"] == [
         ("labels-unreadable", "no such file")
     ]
+
+
+def test_the_document_of_a_server_says_what_the_column_of_declined_means() -> None:
+    project = parse_project(PROJECT, path=Path("fraudctl.toml"))
+    event = {"properties": {"id": {"type": "string"}, "status": {"description": "Not looked at"}}, "required": ["id"]}
+    openapi._describe_declined(event, project)
+    told = event["properties"]["status"]["description"]
+    assert told.startswith('["declined"] say that the event was declined')
+    label = openapi._label({"type": "integer"}, {}, in_tables=True)["properties"]["label"]
+    assert "null: the event was declined" in label["description"]
+    assert None in label["enum"]

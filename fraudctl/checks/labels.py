@@ -107,7 +107,7 @@ def _check_folds(frame: pl.DataFrame, project: Project, known_until: datetime) -
         return  # `label-immature` says why
     try:
         split = make_split(frame, evaluated, known_until=known_until)
-        folds = FoldPower.of(split, frame["label"])
+        folds = FoldPower.of(split, frame)
         counts: dict[str, float] = {f"frauds_{number}": n for number, n in enumerate(folds.frauds, start=1)}
         yield Finding("fold-frauds", "warning" if folds.few else "info", "split.folds", folds.sentence, counts)
     except DataError as error:

@@ -63,6 +63,14 @@ def proposal_table(proposal: Proposal) -> RenderableType:
     rows = [(role, item["column"], item["reason"]) for role, item in document["roles"].items() if item]
     rows += [(f"entity {name}", item["column"], item["reason"]) for name, item in document["entities"].items()]
     rows += [(f"cost {cell}", item["column"], item["reason"]) for cell, item in document["costs"].items()]
+    if document["labels"] is not None:
+        for name, item in document["labels"]["tables"].items():
+            rows += [
+                (f"{name}: {role}", item[role]["column"], item[role]["reason"])
+                for role in ("event_id", "time", "label")
+            ]
+        declined = document["labels"]["declined"]
+        rows += [("declined", declined["column"], declined["reason"])] if declined else []
     rows += [
         (f"source {name}", ", ".join(item["entities"].values()), f"at {item['event_time']}")
         for name, item in document["sources"].items()

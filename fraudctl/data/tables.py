@@ -460,7 +460,7 @@ def declined_rows(frame: pl.DataFrame, project: Project) -> pl.Series | None:
     section = project.labels.declined
     if section is None:
         return None
-    return _as_text(frame[section.column]).is_in(list(section.texts)).fill_null(value=False).alias("declined")
+    return as_text(frame[section.column]).is_in(list(section.texts)).fill_null(value=False).alias("declined")
 
 
 def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
@@ -480,7 +480,7 @@ def to_label(values: pl.Series, *, mapping: Mapping[str, int | None], where: str
     ``where`` is what the place of the mapping in the project file is called.
     """
     if mapping:
-        text = _as_text(values)
+        text = as_text(values)
         unknown = text.filter(text.is_not_null() & ~text.is_in(list(mapping)))
         if len(unknown):
             msg = f"column {shown(values.name)} (label): {len(unknown)} values are not in {where}"
@@ -497,7 +497,7 @@ def to_label(values: pl.Series, *, mapping: Mapping[str, int | None], where: str
     return numbers.cast(pl.Int8)
 
 
-def _as_text(values: pl.Series) -> pl.Series:
+def as_text(values: pl.Series) -> pl.Series:
     """Return the text of each value; integral floats are written as integers, as a file with nulls may hold them."""
     if values.dtype.is_float() or isinstance(values.dtype, pl.Decimal):
         values = values.cast(pl.Float64).fill_nan(None)

@@ -6,7 +6,7 @@ guess: where two columns could have one role, the error names the flag that sett
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -19,9 +19,26 @@ from fraudctl.project.reading import EventId
 from fraudctl.propose import roles
 from fraudctl.propose.afterwards import Fresh
 from fraudctl.propose.beside import Source, Tables, propose_source, with_sources
-from fraudctl.propose.delay import Delay, given_delay, observed_delay, refuse_delay, usual_delay
-from fraudctl.propose.encoding import Mapping
+from fraudctl.propose.delay import (
+    Delay,
+    given_delay,
+    observed_delay,
+    refuse_delay,
+    reported_delay,
+    usual_delay,
+)
+from fraudctl.propose.encoding import Mapping as Encoded
 from fraudctl.propose.facts import entity_facts
+from fraudctl.propose.label_tables import (
+    GivenTable,
+    LabelFlags,
+    LabelTable,
+    ProposedLabels,
+    delays_of,
+    find_declined,
+    propose_tables,
+    silence,
+)
 from fraudctl.propose.plan import FeaturePlan, Setting, by_importance, plan_features
 from fraudctl.propose.profile import Table, open_table
 from fraudctl.propose.proposal import Clock, Proposal
@@ -29,10 +46,20 @@ from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
 from fraudctl.propose.rest import KnownPast, Remainder, sort_rest, with_entities
-from fraudctl.propose.roles import Choice, Entity, Flags, parse_sources
+from fraudctl.propose.roles import Choice, Entity, Flags, parse_labels, parse_sources
 from fraudctl.text.plain import shown, shown_all
 
-__all__ = ["Flags", "Proposal", "Questions", "look", "parse_sources", "propose", "render_project"]
+__all__ = [
+    "Flags",
+    "GivenTable",
+    "Proposal",
+    "Questions",
+    "look",
+    "parse_labels",
+    "parse_sources",
+    "propose",
+    "render_project",
+]
 
 
 def propose(
@@ -42,6 +69,7 @@ def propose(
     name: str = "fraud-model",
     flags: Flags | None = None,
     sources: Tables | None = None,
+    labels: Mapping[str, GivenTable] | None = None,
     reading: Look | None = None,
     questions: Questions | None = None,
     progress: Progress | None = None,
@@ -60,6 +88,8 @@ def propose(
         What the user has settled.
     sources
         Tables beside the events, used as of each event.
+    labels
+        Tables of labels; without them the label is a column of the events.
     reading
         How the files are written; ``raw`` is the table in that normal form.
     questions
@@ -78,20 +108,30 @@ def propose(
         flags = replace(flags, event_time=reading.event_time)
     table = open_table(raw, place=", ".join(events), progress=progress)
     unsettled = reading is not None and reading.unsettled
-    chosen = _roles(table, flags, questions, timed=not flags.random_split and not unsettled)
-    if (unsettled or chosen.event_time is not None) and flags.label_delay is None and chosen.label_time is None:
+    chosen = _roles(table, flags, questions, timed=not flags.random_split and not unsettled, labelled=bool(labels))
+    verdicts = _verdict_tables(table, labels or {}, chosen, flags, questions)
+    if (
+        (unsettled or chosen.event_time is not None)
+        and flags.label_delay is None
+        and chosen.label_time is None
+        and not labels
+    ):
         _ask_delay(questions, _span(table, chosen.event_time) or (reading.span if reading is not None else None))
     questions.settle()
     event_time, label, label_time, amount = chosen.event_time, chosen.label, chosen.label_time, chosen.amount
     mapping, costs, event_id, entities, taken = (
         chosen.mapping, chosen.costs, chosen.event_id, chosen.entities, chosen.taken,
     )  # fmt: skip
-    assert label is not None  # noqa: S101 - a missing one is an open question
-    assert event_id is not None  # noqa: S101
+    assert event_id is not None  # noqa: S101 - a missing one is an open question
 
     times = _times(table, event_time.column) if event_time else None
-    outcomes = tables.to_label(table[label.column], mapping=mapping)
-    clock = None if times is None else _clock(table, flags, label_time, times, outcomes, reading)
+    if label is not None:
+        outcomes, said = tables.to_label(table[label.column], mapping=mapping), None
+        delay = None if times is None else _delay(table, flags, label_time, times, outcomes)
+    else:
+        assert times is not None  # noqa: S101 - tables of labels need a time, which is an open question
+        outcomes, delay, said = _from_tables(table, verdicts, event_id, times, flags)
+    clock = None if times is None or delay is None else _clock(table, delay, times, reading)
     used = {*taken, *(item.column for item in entities)}
     fresh = None if clock is None else Fresh.of(clock.times, clock.delay.duration.timedelta)
     past = KnownPast(outcomes, times, None if amount is None else amount.column, fresh)
@@ -111,8 +151,51 @@ def propose(
             *_notes(mapping, amount or next(iter(costs.values()), None), entities, plan, clock, n_frauds),
             *_of_names(table),
         ),
-        reading=reading,
+        reading=reading, labels=said,
     )  # fmt: skip
+
+
+def _verdict_tables(
+    table: Table, given: Mapping[str, GivenTable], chosen: _Roles, flags: Flags, questions: Questions
+) -> tuple[LabelTable, ...]:
+    """Propose the tables of labels, as far as it is known what names the events and when they were."""
+    if not given or chosen.event_id is None:
+        return ()
+    with questions.collected():
+        if isinstance(chosen.event_id.column, EventId):
+            msg = f"{table.place}: tables of labels name events, and no column names each event once"
+            raise UsageError(msg, hint="name the column that the tables speak of: --event-id COLUMN")
+        events = _keyed(table, chosen.event_id, None if chosen.event_time is None else chosen.event_time.column)
+        values = roles.parse_label_values(flags.label_values)
+        told = LabelFlags.of(flags.labels_ids, flags.labels_times, flags.labels_outcomes, values)
+        return propose_tables(given, events, told, questions)
+    return ()
+
+
+def _keyed(table: Table, event_id: Choice, event_time: str | None) -> pl.DataFrame:
+    """Return ``event_id`` of every row and, where it is known, ``event_time``."""
+    ids = tables.to_id(table[event_id.column]).alias("event_id")
+    return pl.DataFrame([ids] if event_time is None else [ids, _times(table, event_time).alias("event_time")])
+
+
+def _from_tables(
+    table: Table, found: tuple[LabelTable, ...], event_id: Choice, times: pl.Series, flags: Flags
+) -> tuple[pl.Series, Delay, ProposedLabels]:
+    """Return the outcomes that tables of labels give at the end of the data, how late they come, and the proposal."""
+    events = _keyed(table, event_id, times.name)
+    said = ProposedLabels(found, Choice("label_delay", ""), find_declined(table, {event_id.column, times.name}))
+    if flags.label_delay is not None:
+        delay = given_delay(flags.label_delay)
+    else:
+        delay = reported_delay(delays_of(said.entries, events))
+    said = replace(said, silence=silence(said.entries, events, delay.duration))
+    raw = None if said.declined is None else table[said.declined[0].column]
+    outcomes = said.outcomes(events, delay.duration, raw)
+    if outcomes.n_unique() - bool(outcomes.null_count()) < 2:
+        kind = "no outcome at all" if outcomes.null_count() == len(outcomes) else f"only {outcomes.drop_nulls()[0]}"
+        msg = f"tables of labels: {kind} is known of {table.n_rows:,} events at the end of the data; expected 1 and 0"
+        raise DataError(msg, hint="do the ids and the times of all tables fit together?")
+    return outcomes, delay, said
 
 
 @dataclass
@@ -121,7 +204,7 @@ class _Roles:
 
     event_time: Choice | None = None
     label: Choice | None = None
-    mapping: Mapping = field(default_factory=dict)
+    mapping: Encoded = field(default_factory=dict)
     label_time: Choice | None = None
     amount: Choice | None = None
     costs: dict[str, Choice] = field(default_factory=dict)
@@ -130,8 +213,11 @@ class _Roles:
     taken: list[str] = field(default_factory=list)
 
 
-def _roles(table: Table, flags: Flags, questions: Questions, *, timed: bool) -> _Roles:
-    """Settle all roles; what a role lacks is asked, and the others are settled without it."""
+def _roles(table: Table, flags: Flags, questions: Questions, *, timed: bool, labelled: bool = False) -> _Roles:
+    """Settle all roles; what a role lacks is asked, and the others are settled without it.
+
+    ``labelled`` says that labels are in tables of their own.
+    """
     roles.check_flags(flags, table)
     given = [*_named([flags.event_id, flags.amount, flags.label]), *roles.parse_entities(flags.entities).values()]
     out = _Roles()
@@ -139,10 +225,11 @@ def _roles(table: Table, flags: Flags, questions: Questions, *, timed: bool) -> 
         with questions.collected():
             out.event_time = roles.choose_event_time(table, flags)
             out.taken.append(out.event_time.column)
-    with questions.collected():
-        out.label, out.mapping = roles.choose_label(table, flags, taken=[*out.taken, *given])
-        out.taken.append(out.label.column)
-    if out.event_time is not None:
+    if not labelled:
+        with questions.collected():
+            out.label, out.mapping = roles.choose_label(table, flags, taken=[*out.taken, *given])
+            out.taken.append(out.label.column)
+    if out.event_time is not None and not labelled:
         with questions.collected():
             out.label_time = roles.choose_label_time(table, flags, out.event_time.column)
             out.taken += _named([out.label_time.column if out.label_time else None])
@@ -190,11 +277,8 @@ def _copies(table: Table, event_id: Choice) -> Iterator[str]:
 _UNZONED = Choice("UTC", "the times carry no zone and are read as UTC; set it to where they were written")
 
 
-def _clock(
-    table: Table, flags: Flags, label_time: Choice | None, times: pl.Series, outcomes: pl.Series, reading: Look | None
-) -> Clock:
+def _clock(table: Table, delay: Delay, times: pl.Series, reading: Look | None) -> Clock:
     first, last = _period(times)
-    delay = _delay(table, flags, label_time, times, outcomes)
     zone = _timezone(table, times.name) if reading is None or reading.zoned else _UNZONED
     return Clock(times, first, last, delay, zone)
 
@@ -308,7 +392,7 @@ def _of_names(table: Table) -> Iterator[str]:
 
 
 def _notes(
-    mapping: Mapping,
+    mapping: Encoded,
     priced: Choice | None,
     entities: tuple[Entity, ...],
     plan: FeaturePlan,

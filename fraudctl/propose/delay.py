@@ -54,6 +54,15 @@ def refuse_delay(span: float | None) -> UsageError:
     return UsageError(msg, hint=hint)
 
 
+def reported_delay(seconds: pl.Series) -> Delay:
+    """Measure the horizon on the delays of reports of fraud, in seconds; at least one."""
+    if not len(seconds):
+        msg = "no entry of the tables of labels says fraud of an event"
+        raise DataError(msg, hint="a table may say it of every row: --labels-outcome NAME=1")
+    days = _whole_days(_quantile(seconds))
+    return Delay(Duration.parse(f"{days}d"), f"95 % of the {len(seconds):,} frauds were reported by then")
+
+
 def observed_delay(event_time: pl.Series, label_time: pl.Series, label: pl.Series) -> Delay:
     """Measure the horizon on the labels that have a time of arrival.
 
@@ -69,7 +78,9 @@ def observed_delay(event_time: pl.Series, label_time: pl.Series, label: pl.Serie
     DataError
         No labelled row has a label_time, or some labels precede their event.
     """
-    frame = pl.DataFrame({"delay": (label_time - event_time).dt.total_seconds(), "label": label}).drop_nulls()
+    frame = pl.DataFrame(
+        {"delay": (label_time - event_time).dt.total_microseconds() / 1e6, "label": label}
+    ).drop_nulls()
     if frame.height == 0:
         msg = f"column {shown(label_time.name)} (label_time): no labelled event has one"
         raise DataError(msg, hint="give --label-delay instead, and --ignore that column")

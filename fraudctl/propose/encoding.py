@@ -44,11 +44,9 @@ def given_encoding(values: pl.Series, given: Mapping) -> Mapping:
     words = {word.strip().lower(): value for word, value in given.items()}
     out = {text: words[text.strip().lower()] for text in texts if text.strip().lower() in words}
     rest = [text for text in texts if text not in out]
-    vocabularies: tuple[tuple[int | None, frozenset[str]], ...] = ((1, _FRAUD), (0, _LEGIT), (None, _UNKNOWN))
     for text in rest:
-        word = _BETWEEN.sub("", text.strip().lower())
-        found = [value for value, vocabulary in vocabularies if word in vocabulary]
-        out |= dict.fromkeys([text], found[0]) if found else {}
+        found = of_word(text)
+        out |= {} if found is None else {text: found[0]}
     if len(out) < len(texts):
         msg = f"column {shown(values.name)} (label): {len(texts) - len(out)} of its {len(texts)} values are not mapped"
         raise UsageError(msg, hint="map each: --label-value WORD=1 or WORD=0, or WORD=unknown")
@@ -66,6 +64,17 @@ def has_few_words(values: pl.Series) -> bool:
     """Say whether a column holds a few words that could be outcomes in another language."""
     distinct = values.drop_nulls().unique()
     return distinct.dtype == pl.String and 2 <= len(distinct) <= _MAX_VALUES and _of_words(distinct) is None
+
+
+def of_word(text: str) -> tuple[int | None] | None:
+    """Return what a word of an outcome means, in a tuple; None where it is not known.
+
+    >>> of_word("Not fraud"), of_word("pending"), of_word("maybe")
+    ((0,), (None,), None)
+    """
+    word = _BETWEEN.sub("", text.strip().lower())
+    vocabularies: tuple[tuple[int | None, frozenset[str]], ...] = ((1, _FRAUD), (0, _LEGIT), (None, _UNKNOWN))
+    return next(((value,) for value, vocabulary in vocabularies if word in vocabulary), None)
 
 
 def encoding(values: pl.Series) -> Mapping | None:

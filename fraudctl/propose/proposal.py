@@ -16,6 +16,7 @@ from fraudctl.propose.roles import Choice, Entity
 
 if TYPE_CHECKING:
     from fraudctl.propose.beside import Source
+    from fraudctl.propose.label_tables import ProposedLabels
     from fraudctl.propose.reading import Look
 
 SCHEMA_VERSION = 1
@@ -54,10 +55,10 @@ class Proposal:
         Name of the project.
     events
         Paths of the data as they are to stand in the project file.
-    event_id, label
-        The roles that every project has.
-    event_time, amount, label_time
-        Roles that it may lack.
+    event_id
+        The role that every project has.
+    event_time, amount, label, label_time
+        Roles that it may lack; there is a label where ``labels`` is None.
     label_values
         Text of a label value -> 1, 0 or None for unknown; empty where the column holds 1, 0 and null.
     clock
@@ -75,6 +76,8 @@ class Proposal:
         Periods, or parts of data without a time, that a model is chosen on.
     reading
         How the files are written; None as timestamps and plain numbers.
+    labels
+        Labels in tables of their own; None where they are a column.
     """
 
     name: str
@@ -82,7 +85,7 @@ class Proposal:
     event_id: Choice
     event_time: Choice | None
     amount: Choice | None
-    label: Choice
+    label: Choice | None
     label_values: Mapping
     label_time: Choice | None
     clock: Clock | None
@@ -99,6 +102,7 @@ class Proposal:
     test_reason: str = ""
     folds: int = 3
     reading: Look | None = None
+    labels: ProposedLabels | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the proposal as JSON values: every choice with its reason."""
@@ -126,6 +130,7 @@ class Proposal:
             "timezone": None if clock is None else {"value": clock.timezone.column, "reason": clock.timezone.reason},
             "entities": {item.name: {"column": item.column, "reason": item.reason} for item in self.entities},
             "costs": {cell: {"column": item.column, "reason": item.reason} for cell, item in self.costs.items()},
+            "labels": None if self.labels is None else self.labels.to_dict(),
             "sources": {item.name: item.to_dict() for item in self.sources},
             "ignored": {item.column: item.reason for item in self.rest.ignored},
             "unused": {item.column: item.reason for item in self.rest.unused},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv as lines
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +74,8 @@ class Look:
     """Whether the time of the event says its zone."""
     n_untimed: int = 0
     """Rows without a time of the event, which are left out."""
+    ambiguous: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns of times that several formats read in different ways, with a format for each."""
 
 
 def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
@@ -134,6 +136,7 @@ def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
         found.time is None or found.time.invented_origin is None,
         _zoned(found.time),
         untimed,
+        {name: tuple(way.formats[0] for way in ways) for name, ways in readings.items() if name not in found.times},
     )
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
-from fraudctl.project.reading import EventId, TimeSection
+from fraudctl.project.labels import VerdictSection
+from fraudctl.project.reading import CsvSection, EventId, TimeSection
 from fraudctl.project.toml import key, quoted
+from fraudctl.propose.label_tables import LabelTable, ProposedLabels
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.reading import Look
@@ -23,6 +25,9 @@ with their meaning, `fraudctl check` looks for trouble in the data, `fraudctl tr
 rest."""
 _FEATURES = """A window holds what came strictly before the event; a label counts from when it arrived. Only the columns
 listed in `raw` enter the model as they are."""
+_LABELS = """Labels are in tables of their own: an event may have several entries, and the latest one that was known
+at an instant counts then. Without an entry an event is legitimate once it is as old as label_delay (legit_after),
+unless it was declined."""
 _SOURCES = """Tables beside the events, used as of each event. Where a row becomes known later than it happened, name
 the column with that time as `known_time`."""
 _COLUMNS = """Row by row, in Polars SQL over data columns and other features; the same text runs in batch and for one
@@ -43,7 +48,7 @@ low (at_least) or high (at_most) end of the interval. Take the lines in, with fl
 def render_project(proposal: Proposal) -> str:
     """Write a proposal as the text of a project file."""
     blocks = [
-        _head(proposal), _data(proposal), _entities(proposal), *_sources(proposal),
+        _head(proposal), _data(proposal), *_labels(proposal.labels), _entities(proposal), *_sources(proposal),
         *_features(proposal.plan, proposal.rest.unused),
         _split(proposal), _train(), _costs(proposal), _policy(proposal.clock), _rules(proposal),
         _evaluate(proposal), _gate(),
@@ -168,6 +173,52 @@ def _reading_tables(look: Look | None) -> list[str]:
         lines.append(f"{key(name)} = {{ {told} }}")
     if section.types:
         lines += ["", "[data.types]", *(f"{key(name)} = {quoted(kind)}" for name, kind in section.types.items())]
+    return lines
+
+
+def _labels(labels: ProposedLabels | None) -> Iterator[list[str]]:
+    """Give ``[labels]`` and its tables."""
+    if labels is None:
+        return
+    lines = [
+        *_comment(_LABELS),
+        "[labels]",
+        *_with_reason(f"legit_after = {quoted(labels.silence.column)}", labels.silence.reason),
+    ]
+    if labels.declined is not None:
+        section, reason = labels.declined
+        values = ", ".join(quoted(v) if isinstance(v, str) else str(v).lower() for v in section.values)
+        lines += _with_reason(f"declined = {{ column = {quoted(section.column)}, values = [{values}] }}", reason)
+    yield lines
+    for table in labels.tables:
+        yield _label_table(table)
+
+
+def _label_table(table: LabelTable) -> list[str]:
+    section, place = table.section, f"labels.{key(table.name)}"
+    events = quoted(section.events) if isinstance(section.events, str) else _list(section.events)
+    if isinstance(section.label, VerdictSection):
+        told = {None: '"unknown"', 0: "0", 1: "1"}
+        values = ", ".join(f"{key(text)} = {told[value]}" for text, value in section.label.values.items())
+        said = f"column = {quoted(section.label.column)}" + (f", values = {{ {values} }}" if values else "")
+        label = f"label = {{ {said} }}"
+    else:
+        label = f"label = {section.label}"
+    lines = [
+        f"[{place}]",
+        f"events = {events}",
+        *_with_reason(f"event_id = {quoted(table.event_id.column)}", table.event_id.reason),
+        *_with_reason(f"time = {quoted(table.time.column)}", table.time.reason),
+        *_with_reason(label, table.label.reason),
+    ]
+    if section.missing:
+        words = ", ".join(quoted(word) if isinstance(word, str) else str(word) for word in section.missing)
+        lines.append(f"missing = [{words}]")
+    if section.csv != CsvSection():
+        separator, encoding = quoted(section.csv.separator or ","), quoted(section.csv.encoding)
+        lines.append(f"csv = {{ separator = {separator}, encoding = {encoding} }}")
+    for name, form in section.times.items():
+        lines += ["", f"[{place}.times.{key(name)}]", *_time(form)]
     return lines
 
 

@@ -67,6 +67,11 @@ class Flags:
         The sign before decimals, where a notation leaves it open.
     label_values
         Texts ``WORD=1``, ``WORD=0`` or ``WORD=unknown``: what words of the outcome mean.
+    labels
+        Texts ``NAME=PATH`` of tables of labels.
+    labels_ids, labels_times, labels_outcomes
+        Texts ``NAME=COLUMN``: which column of such a table names the event, says when and says what (or 1 or 0, of
+        every row).
     """
 
     event_id: str | None = None
@@ -84,6 +89,10 @@ class Flags:
     time_origin: str | None = None
     decimal: str | None = None
     label_values: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    labels_ids: tuple[str, ...] = ()
+    labels_times: tuple[str, ...] = ()
+    labels_outcomes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,17 +144,33 @@ def parse_label_values(texts: Iterable[str]) -> Mapping:
 
 
 def parse_sources(texts: Iterable[str]) -> dict[str, str]:
-    """Read ``NAME=PATH`` texts into name -> path."""
+    """Read ``NAME=PATH`` texts of ``--source`` into name -> path."""
+    return parse_pairs(texts, "--source", "PATH", example="logins=logins.parquet")
+
+
+def parse_labels(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=PATH`` texts of ``--labels`` into name -> path."""
+    found = parse_pairs(texts, "--labels", "PATH", example="chargebacks=chargebacks.parquet")
+    for name in found:
+        if name in {"legit_after", "declined"}:
+            msg = f"--labels {name}=...: {name} is a word of [labels] itself"
+            raise UsageError(msg, hint="choose another name for the table")
+    return found
+
+
+def parse_pairs(texts: Iterable[str], flag: str, value: str, *, example: str = "") -> dict[str, str]:
+    """Read ``NAME=VALUE`` texts of a flag that may be repeated, each name once."""
     found: dict[str, str] = {}
     for text in texts:
-        name, sign, path = text.partition("=")
-        if not sign or not path or not _ENTITY_NAME.fullmatch(name):
-            msg = f"--source {text}: expected NAME=PATH, with a name of small letters, digits and underscores"
-            raise UsageError(msg, hint="for example: --source logins=logins.parquet")
+        name, sign, given = text.partition("=")
+        if not sign or not given or not _ENTITY_NAME.fullmatch(name):
+            msg = f"{flag} {text}: expected NAME={value}, with a name of small letters, digits and underscores"
+            raise UsageError(msg, hint=f"for example: {flag} {example}" if example else None)
         if name in found:
-            msg = f"--source {text}: the source {name!r} is given twice"
-            raise UsageError(msg, hint="a glob or a folder may name several files of one table")
-        found[name] = path
+            msg = f"{flag} {text}: {name!r} is given twice"
+            more = "a glob or a folder may name several files of one table" if value == "PATH" else None
+            raise UsageError(msg, hint=more)
+        found[name] = given
     return found
 
 
@@ -157,6 +182,14 @@ def check_flags(flags: Flags, table: Table) -> None:
     if flags.random_split and clash:
         msg = f"--random-split is for data without a time, and {' and '.join(clash)} speak of one"
         raise UsageError(msg, hint="with a time the split goes by time; leave --random-split out")
+    both = {"--label": flags.label, "--label-time": flags.label_time}
+    twice = [flag for flag, value in both.items() if value is not None and flags.labels]
+    if twice:
+        msg = f"{twice[0]} names a column of the events, and --labels says that labels are in tables of their own"
+        raise UsageError(msg, hint="give one of the two")
+    if flags.labels and flags.random_split:
+        msg = "--labels says when events became known as fraud, and --random-split is for data without a time"
+        raise UsageError(msg, hint="leave one of the two out")
     given = {
         "--event-id": flags.event_id, "--event-time": flags.event_time, "--amount": flags.amount,
         "--label": flags.label, "--label-time": flags.label_time,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from fraudctl.policy.provenance import FIELDS, KINDS, SLOT_FIELDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fraudctl.project import Project
     from fraudctl.server.service import Service
 
 _ERROR = {
@@ -47,10 +49,11 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
     needed = list(decider.reader.columns)
     event = _object(schema.events, needed, ids=[data.event_id], times=[data.event_time or ""])
     id_type = event["properties"][data.event_id]
+    _describe_declined(event, decider.project)
     components: dict[str, Any] = {
         "schemas": {
             "Event": event,
-            "Label": _label(id_type, data.label_values),
+            "Label": _label(id_type, data.label_values, in_tables=bool(decider.project.labels.tables)),
             "Decision": _decision(id_type, decider.policy.actions),
             "Error": _ERROR,
             "Taken": _taken(),
@@ -104,6 +107,20 @@ def _object(
     }
 
 
+def _describe_declined(event: dict[str, Any], project: Project) -> None:
+    """Say what the column of ``[labels] declined`` means in an event, which may be without it."""
+    section = project.labels.declined
+    if section is None:
+        return
+    told = (
+        f"{json.dumps(list(section.values))} say that the event was declined: it never becomes legitimate for want of "
+        "a report. Usually decided after the score: leave it out, and send a label of null"
+    )
+    properties = event["properties"]
+    known = {} if section.column not in event["required"] else properties[section.column]
+    properties[section.column] = {**known, "description": told}
+
+
 def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
     if time or isinstance(dtype, pl.Datetime):
         out: dict[str, Any] = {"type": "string", "format": "date-time"}
@@ -120,11 +137,17 @@ def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
     return {**out, "type": [out["type"], "null"]} if nullable else out
 
 
-def _label(id_type: Any, values: Mapping[str, int | None]) -> dict[str, Any]:
+def _label(id_type: Any, values: Mapping[str, int | None], *, in_tables: bool) -> dict[str, Any]:
+    told = "As in the data; null says that the outcome is not known"
+    if in_tables:
+        told = (
+            "1 fraud, 0 legitimate, null: the event was declined, and silence says nothing of it. An event may have "
+            "several: the one with the latest label_time counts"
+        )
     known = [*values, *(int(text) for text in values if text.isdigit())] if values else [0, 1, True, False]
     return {
         "type": "object", "additionalProperties": False, "required": ["event_id", "label", "label_time"],
-        "properties": {"event_id": id_type, "label": {"description": "As in the data", "enum": [*known, None]},
+        "properties": {"event_id": id_type, "label": {"description": told, "enum": [*known, None]},
                        "label_time": {"type": "string", "format": "date-time"}, "type": {"const": "label"}},
     }  # fmt: skip
 

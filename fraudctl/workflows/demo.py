@@ -60,7 +60,7 @@ def run_demo(folder: Path, *, progress: Progress | None = None) -> DemoResult:
         The folder already holds a sample.
     """
     progress = progress or Silent()
-    sample = write_sample(folder, progress=progress)
+    sample = write_sample(folder, label_tables=True, progress=progress)
     project = load_project(sample.project_file)
     check = check_data(project, progress=progress)
     trained = train_model(project, trials=TRIALS, progress=progress)

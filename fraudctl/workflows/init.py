@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fraudctl.data.tables import Events
     from fraudctl.power import FoldPower, Power
-    from fraudctl.propose import Flags, Proposal
+    from fraudctl.propose import Flags, GivenTable, Proposal
     from fraudctl.split import Periods
 
 
@@ -80,7 +80,7 @@ def init_project(
     """
     from fraudctl.checks import left_out_note
     from fraudctl.data import outputs, tables
-    from fraudctl.propose import Questions, look, parse_sources, propose, render_project
+    from fraudctl.propose import Questions, look, parse_labels, parse_sources, propose, render_project
 
     progress = progress or Silent()
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
@@ -96,12 +96,12 @@ def init_project(
     found = look(files, flags, questions)
     proposal = propose(
         found.raw, events=events, name=path.parent.name, flags=flags, sources=beside, reading=found,
-        questions=questions, progress=progress,
+        labels=_label_tables(parse_labels(flags.labels), flags, path), questions=questions, progress=progress,
     )  # fmt: skip
     left = tables.left_behind(tuple(data), root=Path.cwd())
     if left:
         proposal = replace(proposal, notes=(*proposal.notes, left_out_note(left)))
-    sources = parse_sources(flags.sources)
+    sources = parse_sources(flags.sources) | parse_labels(flags.labels)
 
     def parsed(shape: Proposal) -> Project:
         return _found_here(parse_project(render_project(shape), path=path), files, sources)
@@ -110,6 +110,19 @@ def init_project(
     proposal, power, folds = _tried(proposal, parsed, found.raw, Steps(progress, 4))
     outputs.write_text(render_project(proposal), path)
     return InitResult(path, proposal, power, folds)
+
+
+def _label_tables(given: dict[str, str], flags: Flags, path: Path) -> dict[str, GivenTable]:
+    """Open tables of labels, with the notation that their files are found to have."""
+    from fraudctl.data import tables
+    from fraudctl.propose import Flags, GivenTable, Questions, look
+
+    out, own = {}, Flags(random_split=True, time_formats=flags.time_formats)
+    for name, text in given.items():
+        files = tables.find_files(text, root=Path.cwd(), what=f"--labels {name}")
+        found = look(files, own, Questions())
+        out[name] = GivenTable(found.raw, (_seen_from(path, text),), found)
+    return out
 
 
 def _tried(
@@ -126,6 +139,7 @@ def _tried(
         It does not fit: with the reason, and the flag that leaves a column out.
     """
     from fraudctl.data import tables
+    from fraudctl.data.entries import load_entries
     from fraudctl.power import power_of
 
     try:
@@ -133,7 +147,8 @@ def _tried(
         found = load_definitions(project)
         steps.begin("reading events")
         raw = tables.own_form(project).numbered(raw)
-        loaded = tables.normalise(raw, project=project, files=found.files, columns=found.carried)
+        entries = load_entries(project)
+        loaded = tables.normalise(raw, project=project, files=found.files, columns=found.carried, entries=entries)
         steps.begin("reading other tables")
         found.load_sources()
         steps.begin("dividing the time")
@@ -164,7 +179,7 @@ def _divided(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded: 
         except DataError as error:
             refused = refused or error
         else:
-            return shape, FoldPower.of(split, loaded.frame["label"])
+            return shape, FoldPower.of(split, loaded.frame)
     raise refused or DataError("there are no events to train on")
 
 
@@ -215,12 +230,15 @@ def _length(hours: int) -> str:
     return f"{hours // 24}d" if hours >= 24 else f"{hours}h"
 
 
-def _found_here(project: Project, files: list[str], sources: dict[str, str]) -> Project:
+def _found_here(project: Project, files: list[str], others: dict[str, str]) -> Project:
     """Return the project with the files that were found, for its folder may not be there yet."""
-    places = {name: str(Path.cwd() / text) if "://" not in text else text for name, text in sources.items()}
+    places = {name: str(Path.cwd() / text) if "://" not in text else text for name, text in others.items()}
     beside = {name: table.model_copy(update={"events": places[name]}) for name, table in project.sources.items()}
+    verdicts = project.labels.tables.items()
+    labels = {name: table.model_copy(update={"events": places[name]}) for name, table in verdicts}
     data = project.data.model_copy(update={"events": tuple(files)})
-    return project.model_copy(update={"data": data, "sources": beside})
+    told = project.labels.model_copy(update={"tables": labels})
+    return project.model_copy(update={"data": data, "sources": beside, "labels": told})
 
 
 def _seen_from(project_file: Path, text: str) -> str:

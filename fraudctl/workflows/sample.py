@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,6 @@ from fraudctl.project import FILE_NAME
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.sample import SampleData
-
 N_EVENTS, DAYS, SEED = 80_000, 120, 7
 """The sample that the project itself ships in ``sample_data/``."""
 
@@ -27,26 +25,6 @@ source = "logins"
 by = "customer"
 columns = ["success"]
 max_age = "7d"
-"""
-
-_TABLES = """
-# Labels are in tables of their own: an event may have several entries, and a dispute that is won takes a chargeback
-# back. Without an entry an event is legitimate once it is as old as label_delay, unless it was declined.
-[labels]
-legit_after = "label_delay"
-declined = { column = "status", values = ["declined"] }
-
-[labels.chargebacks]
-events = "chargebacks.parquet"
-event_id = "transaction_id"
-time = "reported_at"
-label = 1
-
-[labels.disputes]
-events = "disputes.parquet"
-event_id = "transaction_id"
-time = "decided_at"
-label = { column = "outcome", values = { won = 0, lost = 1 } }
 """
 
 _GATE = """
@@ -137,19 +115,11 @@ def write_sample(
             _write(frame, hidden[place], progress, smallest=n_events <= N_EVENTS)
         if truth is not None:
             write_parquet(made.truth, hidden[truth])
-        text = _proposed(made, (transactions.name, logins.name), progress)
-        write_text(_with_tables(text) if label_tables else text, hidden[project_file])
+        write_text(_proposed({path.name: frame for path, frame in frames.items()}, progress), hidden[project_file])
     n_frauds = int((made.transactions["is_fraud"] == 1).sum())
     return SampleResult(
         folder, transactions, logins, project_file, truth, verdicts, made.transactions.height, n_frauds
     )  # fmt: skip
-
-
-def _with_tables(text: str) -> str:
-    """Return the proposed project with its labels in tables: their two columns give way to a section."""
-    kept = [line for line in text.splitlines() if not line.startswith(("label = ", "label_time = "))]
-    at = next(number for number, line in enumerate(kept) if line.startswith("[entities]"))
-    return "\n".join([*kept[:at], *_TABLES.strip().splitlines(), "", *kept[at:]]) + "\n"
 
 
 def _write(frame: pl.DataFrame, place: Path, progress: Progress, *, smallest: bool) -> None:
@@ -169,17 +139,21 @@ def _write(frame: pl.DataFrame, place: Path, progress: Progress, *, smallest: bo
     write_chunks(pieces, place)
 
 
-def _proposed(made: SampleData, names: tuple[str, str], progress: Progress) -> str:
-    """Return what ``init --source logins=...`` proposes for the sample, with a lookup and a gate."""
-    from fraudctl.propose import Flags, propose, render_project
+def _proposed(frames: Mapping[str, pl.DataFrame], progress: Progress) -> str:
+    """Return what ``init --source logins=... --labels ...`` proposes for the sample, with a lookup and a gate.
 
-    transactions, logins = names
+    ``frames`` are the tables by the names of their files: the payments, the logins, and those of labels.
+    """
+    from fraudctl.propose import Flags, GivenTable, propose, render_project
+
+    (transactions, payments), (logins, beside), *verdicts = frames.items()
     proposal = propose(
-        made.transactions.lazy(),
+        payments.lazy(),
         events=(transactions,),
         name="sample",
-        flags=Flags(sources=(f"logins={logins}",)),
-        sources={"logins": (made.logins.lazy(), [logins])},
+        flags=Flags(sources=(f"logins={logins}",), labels=tuple(f"{Path(name).stem}={name}" for name, _ in verdicts)),
+        sources={"logins": (beside.lazy(), [logins])},
+        labels={Path(name).stem: GivenTable(frame.lazy(), (name,)) for name, frame in verdicts},
         progress=progress,
     )
     return render_project(proposal).rstrip() + "\n" + _LOOKUP + _GATE

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     "fraudctl init transactions.parquet",
     'fraudctl init "data/*.csv" --time-format "%d/%m/%Y %H:%M" --label is_fraud',
     "fraudctl init payments.parquet --entity card=card_id --source logins=logins.parquet",
+    "fraudctl init payments.parquet --labels chargebacks=chargebacks.csv --labels disputes=disputes.csv",
 )
 def init(
     session: Session,
@@ -48,6 +49,19 @@ def init(
     label_delay: Annotated[str | None, typer.Option(help="How late labels arrive, such as 7d.")] = None,
     entity: Annotated[list[str] | None, typer.Option(help="NAME=COLUMN of who or what has a history.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Column that must never be a feature.")] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PATH of a table of labels, such as chargebacks; no label column then."),
+    ] = None,
+    labels_id: Annotated[
+        list[str] | None, typer.Option(help="NAME=COLUMN of a table of labels that names the event.")
+    ] = None,
+    labels_time: Annotated[
+        list[str] | None, typer.Option(help="NAME=COLUMN that says when an entry was known here.")
+    ] = None,
+    labels_outcome: Annotated[
+        list[str] | None, typer.Option(help="NAME=COLUMN with the outcome, or NAME=1 or NAME=0 for every row.")
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="NAME=PATH of another table, such as logins.")] = None,
     random_split: Annotated[
         bool, typer.Option("--random-split", help="The data have no time: split them at random.")
@@ -75,6 +89,10 @@ def init(
         time_origin=time_origin,
         decimal=decimal,
         label_values=tuple(label_value or ()),
+        labels=tuple(labels or ()),
+        labels_ids=tuple(labels_id or ()),
+        labels_times=tuple(labels_time or ()),
+        labels_outcomes=tuple(labels_outcome or ()),
     )
     with session.progress() as progress:
         result = init_project(data, place=project, flags=flags, force=force, progress=progress)
