@@ -238,7 +238,7 @@ def performance(
     status = [calendar.status(number, found) for number in range(seen.n_cohorts)]
     first = 0 if period_days is None else calendar.first_of(period_days)
     shown_ = [number for number in range(seen.n_cohorts) if number >= first and seen_any(seen, number)]
-    judge = _Judge(seen, found, _base_action(seen, found, status))
+    judge = _CohortSums(seen, found, _base_action(seen, found, status))
     models = _models(taken["model"], seen)
     cohorts = tuple(_cohort(number, seen, found, calendar, judge, project, status[number], models) for number in shown_)
     open_ = [number for number in shown_ if status[number] != "hidden"]
@@ -386,7 +386,7 @@ UNDEFINED: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _CohortSums:
     """Turns sums into figures; strata may be those of several groups, two each."""
 
     seen: SeenEvents
@@ -448,7 +448,7 @@ def _cohort(
     seen: SeenEvents,
     found: Nowcast,
     calendar: _Calendar,
-    judge: _Judge,
+    judge: _CohortSums,
     project: Project,
     status: Status,
     models: dict[int, tuple[str, ...]],
@@ -534,7 +534,7 @@ def _groups(
     ).to_numpy()
     events = seen.regrouped(codes[seen.counted], len(listed))
     found = nowcast(events, seen.values, _regrouped(design, 2 * len(listed)))
-    judges = [_Judge(seen, found, base_action, number, codes) for number in range(len(listed))]
+    judges = [_CohortSums(seen, found, base_action, number, codes) for number in range(len(listed))]
     made = [judge.group(name, numbers) for name, judge in zip(listed, judges, strict=True)]
     return tuple(item for item in made if item is not None)
 
