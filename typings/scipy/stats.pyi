@@ -8,6 +8,8 @@ class _Binomial:
 
 binom: _Binomial
 
+def theilslopes(y: Any, x: Any, alpha: float) -> tuple[float, float, float, float]: ...
+
 class _StudentT:
     def ppf(self, q: float, df: float) -> float: ...
 

@@ -1,0 +1,313 @@
+"""The dashboard as a value: performance, limits and the light, marks, health, versions.
+
+Owns the light: green, amber or red, and each reason for it. A limit is broken where the whole interval lies beyond it,
+kept where the whole interval lies within, else open. Limits are those of ``[monitor.harm]``; none is built in. Nothing
+is read here, and no clock is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+
+from fraudctl.monitor.performance import LabelledFigure, Performance, performance
+from fraudctl.monitor.rhythm import WeekRhythm, rhythm
+from fraudctl.monitor.seen import Every
+from fraudctl.policy.bids import local_period
+from fraudctl.project import Project
+
+if TYPE_CHECKING:
+    from fraudctl.project.decisions import LimitSection
+    from fraudctl.registry import Entry
+
+Light = Literal["green", "amber", "red", "none"]
+LimitState = Literal["kept", "open", "broken", "unknown"]
+HealthKind = Literal["labels slow", "labels missing", "decisions missing", "nothing final", "blocked unseen"]
+
+SLOW: Final = 1.3
+"""Delays this many times as long as those of the past are a reason for amber."""
+UNLABELLED: Final = 0.05
+"""Share of old events without a label above which it is a reason for amber."""
+SILENT: Final = timedelta(days=2)
+"""Time without a decision after which it is a reason for amber."""
+DAILY_UNTIL: Final = 200
+"""Longest period in days that is shown by day; longer ones are shown by week."""
+FIGURES: Final = {
+    "fraud_loss_bps": "missed_bps",
+    "recall": "recall",
+    "value_recall": "value_recall",
+    "precision": "precision",
+    "savings": "savings",
+    "false_positives_per_1000": "false_positives_per_1000",
+}
+"""Key of ``[monitor.harm]`` -> figure of `OutcomeFigures`; ``alerts_per_day`` is counted."""
+
+
+@dataclass(frozen=True)
+class LimitVerdict:
+    """What the latest 28 days say of a limit of the project file."""
+
+    figure: str
+    """Key of ``[monitor.harm]``."""
+    at_least: float | None
+    """The figure must not be lower."""
+    at_most: float | None
+    """The figure must not be higher."""
+    value: float | None
+    """The figure, as expected once all labels have arrived; null where it is unknown."""
+    low: float | None
+    """Low end of the 90 % interval."""
+    high: float | None
+    """High end of the 90 % interval."""
+    state: LimitState
+    """`kept`, `broken`, `open` where the interval holds the limit, `unknown` where there is no figure."""
+    reason: str | None
+    """Why there is no figure."""
+
+
+@dataclass(frozen=True)
+class HealthFinding:
+    """Something that weakens what the figures say."""
+
+    kind: HealthKind
+    """What was found."""
+    value: float
+    """How much: times as long, share of events, days, or events."""
+    limit: float
+    """What it is held against; 0 where there is nothing to hold it against."""
+
+
+@dataclass(frozen=True)
+class DashboardMark:
+    """A mark in the charts."""
+
+    kind: Literal["model", "incident", "holiday"]
+    """What it marks."""
+    name: str
+    """Version of the model, or what the project file calls it."""
+    start: date
+    """Its first local day."""
+    until: date
+    """The first local day after it."""
+
+
+@dataclass(frozen=True)
+class DashboardModel:
+    """A model that decided."""
+
+    version: str
+    """The model; `unknown` where decisions do not say."""
+    first: datetime
+    """Its first decision of the period."""
+    last: datetime
+    """Its last decision of the period."""
+    events: int
+    """Decisions of the period."""
+
+
+@dataclass(frozen=True)
+class DashboardEntry:
+    """A line of the log of models."""
+
+    at: str
+    """When."""
+    event: str
+    """``train``, ``threshold``, ``gate``, ``promote`` or ``rollback``."""
+    version: str
+    """The model."""
+    verdict: str | None
+    """Of a gate; null for other lines."""
+    reason: str
+    """Why."""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """Everything that the dashboard shows."""
+
+    SCHEMA_VERSION: ClassVar = 1
+
+    JSON = (
+        "project", "light", "limits", "health", "performance", "rhythms", "marks", "models", "log", "n_repeated",
+    )  # fmt: skip
+
+    project: str
+    """Name of the project."""
+    light: Light
+    """The worst of all reasons; `none` where no limit is set and nothing else is found."""
+    limits: tuple[LimitVerdict, ...]
+    """Each limit of the project file."""
+    health: tuple[HealthFinding, ...]
+    """What weakens the figures."""
+    performance: Performance
+    """Performance by week or day."""
+    rhythms: tuple[WeekRhythm, ...]
+    """Weekdays and trend of events, flagged events and money."""
+    marks: tuple[DashboardMark, ...]
+    """Model changes, incidents and holidays of the period."""
+    models: tuple[DashboardModel, ...]
+    """Models that decided in the period."""
+    log: tuple[DashboardEntry, ...]
+    """What the log of models says, newest first."""
+    n_repeated: int
+    """Decisions that were left out because an earlier one was of the same event."""
+
+
+def dashboard(
+    frame: pl.DataFrame,
+    project: Project,
+    as_of: datetime,
+    *,
+    period_days: int = 182,
+    by: str | None = None,
+    entries: Sequence[Entry] = (),
+    n_repeated: int = 0,
+) -> Dashboard:
+    """Return the dashboard as of an instant.
+
+    Parameters
+    ----------
+    frame
+        As for `fraudctl.monitor.performance.performance`.
+    as_of
+        The instant; aware.
+    period_days
+        Days before it that are shown.
+    by
+        Column to group by.
+    entries
+        The log of models.
+
+    Raises
+    ------
+    DataError
+        As `fraudctl.monitor.performance.performance`.
+    """
+    every: Every | None = "week" if period_days > DAILY_UNTIL else None
+    found = performance(frame, project, as_of, period_days=period_days, by=by, every=every)
+    first, until = found.cohorts[0].first_day, found.cohorts[-1].until_day
+    zone = project.data.timezone
+    shown = frame.filter(pl.col("event_time") <= as_of).with_columns(
+        pl.col("event_time").dt.convert_timeZoneInfo(zone).dt.date().alias("day")
+    )
+    shown = shown.filter(pl.col("day") >= first)
+    limits = tuple(_limit(name, limit, found) for name, limit in project.monitor.harm.limits())
+    health = tuple(_health(found, shown["event_time"].max(), as_of))
+    return Dashboard(
+        project=project.project.name,
+        light=_light(limits, health),
+        limits=limits,
+        health=health,
+        performance=found,
+        rhythms=_rhythms(shown, zone, as_of),
+        marks=tuple(_marks(shown, project, first, until)),
+        models=_models(shown),
+        log=tuple(
+            DashboardEntry(item.at, item.event, item.version, item.verdict, item.reason) for item in reversed(entries)
+        )[:20],
+        n_repeated=n_repeated,
+    )
+
+
+def _limit(name: str, limit: LimitSection, found: Performance) -> LimitVerdict:
+    figure = _recent(name, found)
+    bounds = (limit.at_least, limit.at_most)
+    if figure.value is None or figure.low is None or figure.high is None:
+        return LimitVerdict(name, *bounds, None, None, None, "unknown", figure.reason or "no week is open or final")
+    low, high = figure.low, figure.high
+    broken = (limit.at_least is not None and high < limit.at_least) or (
+        limit.at_most is not None and low > limit.at_most
+    )
+    kept = (limit.at_least is None or low >= limit.at_least) and (limit.at_most is None or high <= limit.at_most)
+    state: LimitState = "broken" if broken else "kept" if kept else "open"
+    return LimitVerdict(name, *bounds, figure.value, low, high, state, None)
+
+
+def _recent(name: str, found: Performance) -> LabelledFigure:
+    """Return the figure of the latest 28 days; alerts a day are counted over all days of complete cohorts."""
+    if name == "alerts_per_day":
+        whole = [cohort for cohort in found.cohorts if cohort.complete]
+        whole = whole[-(28 if found.every == "day" else 4) :]
+        if not whole:
+            return LabelledFigure(None, None, None, None, "no week is over")
+        days = sum((cohort.until_day - cohort.first_day).days for cohort in whole)
+        value = sum(cohort.flagged for cohort in whole) / days
+        return LabelledFigure(value, value, value, value)
+    if found.recent is None:
+        return LabelledFigure(None, None, None, None, "no week is open or final")
+    figure: LabelledFigure = getattr(found.recent.outcomes, FIGURES[name])
+    return figure
+
+
+def _health(found: Performance, last: object, as_of: datetime) -> list[HealthFinding]:
+    out = []
+    if isinstance(last, datetime) and as_of - last > SILENT:
+        out.append(HealthFinding("decisions missing", (as_of - last) / timedelta(days=1), SILENT / timedelta(days=1)))
+    if found.delays.latest_stretch > SLOW:
+        out.append(HealthFinding("labels slow", found.delays.latest_stretch, SLOW))
+    events = sum(cohort.events for cohort in found.cohorts)
+    unlabelled = sum(cohort.unlabelled for cohort in found.cohorts) / events
+    if found.blocked == "not observable":
+        blocked = sum(item.events for cohort in found.cohorts for item in cohort.work[-1:])
+        out.append(HealthFinding("blocked unseen", blocked, 0.0))
+    elif unlabelled > UNLABELLED:
+        out.append(HealthFinding("labels missing", unlabelled, UNLABELLED))
+    if found.final is None:
+        out.append(HealthFinding("nothing final", 0.0, 0.0))
+    return out
+
+
+def _light(limits: Sequence[LimitVerdict], health: Sequence[HealthFinding]) -> Light:
+    states = {item.state for item in limits}
+    if "broken" in states:
+        return "red"
+    if health or states & {"open", "unknown"}:
+        return "amber"
+    return "green" if limits else "none"
+
+
+def _rhythms(shown: pl.DataFrame, zone: str, as_of: datetime) -> tuple[WeekRhythm, ...]:
+    """Return rhythms of whole days: the unfinished last one is left out."""
+    now = as_of.astimezone(ZoneInfo(zone))
+    over = (now + timedelta(minutes=15)).date() > now.date()  # the last minutes of a day make it a whole one
+    whole = shown if over else shown.filter(pl.col("day") < now.date())
+    if whole.is_empty():
+        return ()
+    day = local_period(whole["event_time"], "day", zone)
+    first, n_days = int(day.min()), int(day.max()) - int(day.min()) + 1
+    flagged = (whole["action"] != "allow").to_numpy()
+    series = {"events": np.ones(whole.height), "flagged events": flagged.astype(np.float64)}
+    if whole["amount"].count():
+        series["money of events"] = np.maximum(whole["amount"].fill_null(0.0).to_numpy(), 0.0)
+    days = np.arange(first, first + n_days)
+    return tuple(
+        rhythm(name, days, np.bincount(day - first, weights=value, minlength=n_days).astype(np.float64))
+        for name, value in series.items()
+    )
+
+
+def _marks(shown: pl.DataFrame, project: Project, first: date, until: date) -> list[DashboardMark]:
+    day = timedelta(days=1)
+    begins = shown.drop_nulls("model").group_by("model").agg(pl.col("day").min()).sort("day", "model")
+    out = [
+        DashboardMark("model", str(model), at, at + day) for model, at in begins.iter_rows() if at > shown["day"].min()
+    ]
+    calendar = project.monitor
+    out += [
+        DashboardMark("incident", item.name, item.start, item.until or item.start + day) for item in calendar.incidents
+    ]
+    out += [DashboardMark("holiday", item.name, item.day, item.day + day) for item in calendar.holidays]
+    return sorted((mark for mark in out if mark.until > first and mark.start < until), key=lambda mark: mark.start)
+
+
+def _models(shown: pl.DataFrame) -> tuple[DashboardModel, ...]:
+    spans = shown.group_by(pl.col("model").fill_null("unknown")).agg(
+        pl.col("event_time").min().alias("first"), pl.col("event_time").max().alias("last"), pl.len()
+    )
+    return tuple(DashboardModel(*row) for row in spans.sort("first", "model").iter_rows())
