@@ -21,7 +21,7 @@ GROUPS: Final = {
         "check_data audit_features build_features build_features_file build_since describe_features write_features"
         " CheckReport AuditResult FeatureTable FeatureFile Increment Description"
     ),
-    "Training": "train_model choose_threshold TrainResult",
+    "Training": "train_model choose_threshold retrain_model acknowledge_failures TrainResult RetrainResult",
     "Evaluation and explanation": (
         "evaluate_model write_predictions explain_model explain_one compare_models EvaluationResult Evaluation Estimate"
         " ExplainResult Explanation EventExplanation Comparison"

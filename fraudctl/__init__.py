@@ -70,6 +70,11 @@ if TYPE_CHECKING:
         rollback_model as rollback_model,
         show_model as show_model,
     )
+    from fraudctl.workflows.retrain import (
+        RetrainResult as RetrainResult,
+        acknowledge_failures as acknowledge_failures,
+        retrain_model as retrain_model,
+    )
     from fraudctl.workflows.sample import SampleResult as SampleResult, write_sample as write_sample
     from fraudctl.workflows.schemas import SchemaKind as SchemaKind, json_schema_of as json_schema_of
     from fraudctl.workflows.score import (
@@ -126,6 +131,7 @@ _NAMES: Final = {
     "workflows.increment": "Increment build_since",
     "workflows.init": "InitResult init_project",
     "workflows.models": ("ModelsResult compare_models diff_models list_models promote_model rollback_model show_model"),
+    "workflows.retrain": "RetrainResult acknowledge_failures retrain_model",
     "workflows.sample": "SampleResult write_sample",
     "workflows.schemas": "SchemaKind json_schema_of",
     "workflows.score": "Model ScoreResult open_model score_files",

@@ -31,8 +31,13 @@ _LOCK_NAME: Final = ".registry.lock"
 _CHAINED: Final = re.compile(rb'(\{.*), "chain": "([0-9a-f]{64})"\}', re.DOTALL)
 _START: Final = hashlib.sha256(b"fraudctl registry").hexdigest()
 
-Event = Literal["train", "threshold", "gate", "promote", "rollback"]
-_WRITTEN: Final = ("train", "threshold")
+WrittenBy = Literal["train", "threshold", "refit"]
+Event = Literal["train", "threshold", "refit", "gate", "promote", "rollback"]
+_WRITTEN: Final = get_args(WrittenBy)
+
+
+class PromotionError(UsageError):
+    """Evidence, or the lack of it, speaks against a promotion (exit code 2)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Entry:
     """Of a gate: what its savings are measured against."""
     evidence: Mapping[str, Any] | None = None
     """Of a gate: period, events, frauds, rules, hashes, and under ``not_own`` what the person who ran it chose by hand.
-    Of a promotion: the gate entry that it rests on, and the objections that were overruled."""
+    Of a promotion: the gate entry that it rests on with what that judged, and the objections that were overruled."""
 
 
 @dataclass(frozen=True)
@@ -217,10 +222,11 @@ def latest(entries: Sequence[Entry], versions: Collection[str]) -> str:
 
 
 def record_written(
-    models_dir: Path, version: str, *, event: Literal["train", "threshold"], parent: str | None, now: datetime, by: str
+    models_dir: Path, version: str, *, event: WrittenBy, parent: str | None, now: datetime, by: str
 ) -> Entry:
     """Record that a version was written; it is `latest` until the next one is."""
-    reason = "trained" if parent is None else f"policy of {parent} chosen again"
+    again = "fitted again on newer labels" if event == "refit" else "policy of {parent} chosen again"
+    reason = "trained" if parent is None else again.format(parent=parent)
     return _add(models_dir, Entry(now.isoformat(), event, version, by, reason, previous=parent))
 
 
@@ -276,6 +282,7 @@ def promote(
     by: str,
     force_reason: str | None = None,
     sections: Mapping[str, str] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Entry:
     """Make a version the champion.
 
@@ -287,11 +294,15 @@ def promote(
     ----------
     sections
         Digests of the sections of the present project file, as in the evidence of a gate; None compares none.
+    facts
+        What else the entry's evidence says, as JSON.
 
     Raises
     ------
-    UsageError
+    PromotionError
         There is an objection and no reason, or the version is the champion already.
+    UsageError
+        The log cannot be written.
     BundleError
         There is no such bundle, or the log is damaged.
     """
@@ -302,18 +313,30 @@ def promote(
         before = _champion(log.entries)
         if before == version:
             msg = f"{version} is the champion already"
-            raise UsageError(msg)
+            raise PromotionError(msg)
         gate = deciding_gate(log.entries, version)
         problems = list(_objections(log.entries, gate, version, before, sections or {}))
         if problems and not reason:
-            raise UsageError("; ".join(problems), hint=_REMEDY)
+            raise PromotionError("; ".join(problems), hint=_REMEDY)
         why = reason if problems or gate is None else gate.reason
-        evidence = {"gate_at": gate.at if gate else None, "objections": problems, "sections": dict(sections or {})}
+        evidence = {**_judged_on(gate), "objections": problems, "sections": dict(sections or {}), **(facts or {})}
         entry = Entry(
             now.isoformat(), "promote", version, by, why, previous=before, forced=bool(problems), evidence=evidence
         )
         _append(models_dir, log, entry)
     return entry
+
+
+_JUDGED = ("period", "events", "frauds", "evaluation", "report", "refit_of", "agreement")
+
+
+def _judged_on(gate: Entry | None) -> dict[str, Any]:
+    """Return what a promotion was judged on: the gate's entry, its period, its counts and the hashes of its papers."""
+    if gate is None:
+        return {"gate_at": None}
+    found = gate.evidence or {}
+    judged = {name: found[name] for name in _JUDGED if found.get(name) is not None}
+    return {"gate_at": gate.at, "verdict": gate.verdict, "judged": judged}
 
 
 _REMEDY = (

@@ -89,6 +89,11 @@ class Project(ProjectFile):
         return self.root / "models"
 
     @property
+    def runs_dir(self) -> Path:
+        """Where the receipts of retraining are kept."""
+        return self.root / "runs"
+
+    @property
     def reports_dir(self) -> Path:
         """Where reports are kept."""
         return self.root / "reports"

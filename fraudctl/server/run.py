@@ -20,6 +20,8 @@ from fraudctl.server.telemetry import Log
 _GRACE_SECONDS: Final = 20
 _OTHER_DESCRIPTORS: Final = 64
 """Files that a server has open in addition to its connections."""
+_FOLLOW_SECONDS: Final = 5.0
+"""Between two looks at which versions the registry names."""
 _SWITCH_SECONDS: Final = 0.0005
 """How long another thread may hold the interpreter before a decision gets its turn."""
 
@@ -45,8 +47,21 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-def serve(app: App, service: Service, opened: socket.socket, *, finish: Callable[[], None]) -> None:
-    """Answer requests until SIGTERM or SIGINT; then finish what has begun and call ``finish``."""
+def serve(
+    app: App,
+    service: Service,
+    opened: socket.socket,
+    *,
+    finish: Callable[[], None],
+    named: Callable[[], object] | None = None,
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; then finish what has begun and call ``finish``.
+
+    Parameters
+    ----------
+    named
+        Returns what the models are called now; where it is given, the server reloads when that changes.
+    """
     import uvicorn
 
     from fraudctl.server.protocol import Waits, limited
@@ -76,7 +91,7 @@ def serve(app: App, service: Service, opened: socket.socket, *, finish: Callable
     sys.setswitchinterval(_SWITCH_SECONDS)
     server = Server(config)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(server, service, opened))
+        runner.run(_serve(server, service, opened, named))
     finish()
     service.log.say("stopped")
 
@@ -123,7 +138,7 @@ def speak_through(log: Log) -> None:
         logger.handlers, logger.propagate = [_Speaker(log)], False
 
 
-async def _serve(server: Any, service: Service, opened: socket.socket) -> None:
+async def _serve(server: Any, service: Service, opened: socket.socket, named: Callable[[], object] | None) -> None:
     loop = asyncio.get_running_loop()
     running: set[asyncio.Task[None]] = set()
 
@@ -139,7 +154,10 @@ async def _serve(server: Any, service: Service, opened: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    following = None if named is None else loop.create_task(service.follow(named, every=_FOLLOW_SECONDS))
     await server.serve(sockets=[opened])
+    if following is not None:
+        following.cancel()
     service.log.say("draining")
     await service.settled()
 

@@ -368,6 +368,32 @@ class Service:
             self.log.say("reloaded", **self.version())
             return self.version()
 
+    async def follow(self, named: Callable[[], object], *, every: float) -> None:
+        """Reload whenever the models are called otherwise than when last looked at; goes on until it is cancelled.
+
+        A reload that is refused is logged once, and tried again when the names change again.
+
+        Parameters
+        ----------
+        named
+            Returns what the models are called now; may read files.
+        every
+            Seconds between two looks.
+        """
+        known, problem = await asyncio.to_thread(named), ""
+        while True:
+            await asyncio.sleep(every)
+            try:
+                now = await asyncio.to_thread(named)
+                changed, known = now != known, now
+                if changed:
+                    await self.reload()
+                problem = ""
+            except FraudctlError as error:
+                if error.message != problem:
+                    self.log.say("reload refused", "error", message=error.message)
+                problem = error.message
+
     def version(self) -> dict[str, Any]:
         """Return what decides."""
         from fraudctl import __version__

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from fraudctl.account.card import ModelCard
 from fraudctl.errors import BundleError, DataError
@@ -139,7 +139,7 @@ def _write(project: Project, card: ModelCard) -> tuple[Path, ...]:
 class CheckedPaper:
     """One thing that was verified."""
 
-    kind: Literal["log", "bundle", "report", "evaluation"]
+    kind: Literal["log", "bundle", "report", "evaluation", "runs"]
     """What it is."""
     name: str
     """Its path, relative to the project."""
@@ -159,7 +159,8 @@ class PapersResult:
     entries: int
     """Lines of the log."""
     items: tuple[CheckedPaper, ...]
-    """What was verified: the log, every bundle, every paper of an evaluation that the log has a digest of."""
+    """What was verified: the log, every bundle, every paper of an evaluation that the log has a digest of, and the
+    receipts of retraining."""
 
     @property
     def sound(self) -> bool:
@@ -182,9 +183,23 @@ def verify_models(project: Project, *, progress: Progress | None = None) -> Pape
         entries = registry.history(project.models_dir)
     except BundleError as error:
         broken = CheckedPaper("log", _place(log, project), "damaged", error.message)
-        return PapersResult(0, (broken, *_bundles(project, ())))
+        return PapersResult(0, (broken, *_bundles(project, ()), *_runs(project)))
     first = CheckedPaper("log", _place(log, project), "sound")
-    return PapersResult(len(entries), (first, *_bundles(project, entries), *_papers(project, entries)))
+    items = (first, *_bundles(project, entries), *_papers(project, entries), *_runs(project))
+    return PapersResult(len(entries), items)
+
+
+def _runs(project: Project) -> Iterator[CheckedPaper]:
+    """Yield the receipts of retraining, where there are any."""
+    from fraudctl import runs
+
+    if project.runs_dir.is_dir():
+        try:
+            runs.history(project.runs_dir)
+        except BundleError as error:
+            yield CheckedPaper("runs", _place(project.runs_dir, project), "damaged", error.message)
+        else:
+            yield CheckedPaper("runs", _place(project.runs_dir, project), "sound")
 
 
 def _place(path: Path, project: Project) -> str:
@@ -196,7 +211,7 @@ def _bundles(project: Project, entries: Sequence[Entry]) -> Iterator[CheckedPape
     from fraudctl.bundle import list_bundles, load_bundle
 
     there = list_bundles(project.models_dir)
-    written = {item.version for item in entries if item.event in ("train", "threshold")}
+    written = {item.version for item in entries if item.event in get_args(registry.WrittenBy)}
     for path in there:
         try:
             load_bundle(path).predictions()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fraudctl.overlap import SplitOverlap
     from fraudctl.policy import Policy
     from fraudctl.split import RandomSplit
+    from fraudctl.train.model import Scorer
 
 Limit = datetime | date | None
 
@@ -154,11 +155,11 @@ class Decisions:
         if self.bundle is None:
             msg = "only a bundle can decide"
             raise BundleError(msg, hint="`fraudctl train` writes one")
-        return self._decide(self._subject(self.bundle), None, since, until)
+        return self._decide(self.subject(self.bundle), None, since, until)
 
     def of_scores(self, scores: Path, *, since: Limit = None, until: Limit = None) -> DecidedPeriod:
         """Decide on scores from a file, with the policy of a bundle where there is one."""
-        subject = replace(self._subject(self.bundle), name="scores") if self.bundle else self._without_bundle()
+        subject = replace(self.subject(self.bundle), name="scores") if self.bundle else self._without_bundle()
         return self._decide(subject, scores, since, until)
 
     def of_rival(self, rival: str | Bundle, leading: DecidedPeriod) -> DecidedPeriod:
@@ -167,7 +168,7 @@ class Decisions:
         other = rival
         if isinstance(other, str):
             other = open_bundle(self.present, other, progress=self.progress, role="compared with", newer=False)
-        subject = replace(self._subject(other), train_from=first.train_from)
+        subject = replace(self.subject(other), train_from=first.train_from)
         if subject.by_chance != first.by_chance:
             msg = f"{subject.name} was split by another draw than {first.name}, and has seen some of its test events"
             raise UsageError(msg, hint="train both with the same [train] seed and [split] test_share")
@@ -197,7 +198,7 @@ class Decisions:
 
         from fraudctl.evaluate import OneMoment, Period
 
-        subject = self._subject(bundle)
+        subject = self.subject(bundle)
         frame = self.table.spine
         here = (frame["event_id"].cast(pl.String) == str(event_id)).arg_true()
         if len(here) != 1 or not subject.policy.capacity:
@@ -218,21 +219,39 @@ class Decisions:
 
         Both sides are all events that were decided, labelled or not.
         """
-        import numpy as np
-
-        from fraudctl.evaluate import Period, Replay, Stretch
+        from fraudctl.evaluate import Period
         from fraudctl.gate import Reference
 
         subject = decided.subject
         if subject.bundle is None or subject.name != subject.bundle.version or subject.by_chance is not None:
             return None
-        period = Period(subject.train_until, subject.as_of)
+        before = self.decided(subject, Period(subject.train_until, subject.as_of))
+        return Reference(before, decided.replay.decided(self.project))
+
+    def decided(self, subject: Subject, period: Period, scorer: Scorer | None = None) -> pl.DataFrame:
+        """Return all events of a period as they are decided, labelled or not, whatever their outcomes.
+
+        Parameters
+        ----------
+        scorer
+            What scores them, on the features of this table; by default the subject's bundle.
+        """
+        import numpy as np
+
+        from fraudctl.evaluate import Replay, Stretch
+        from fraudctl.train import predict
+
         events, _ = self._events(subject, period, empty=True, lead=True)
-        events, y_prob = self._bundle_scores(subject.bundle, events)
+        if scorer is not None:
+            y_prob = predict(scorer, events)[1]
+        elif subject.bundle is not None:
+            events, y_prob = self._bundle_scores(subject.bundle, events)
+        else:
+            msg = "only a bundle can decide"
+            raise BundleError(msg, hint="`fraudctl train` writes one")
         lead = (events["event_time"] < period.from_time).to_numpy()
         nobody = np.zeros(int((~lead).sum()), dtype=np.bool_)
-        before = Replay((Stretch(events, y_prob, subject.policy, lead),), nobody)
-        return Reference(before.decided(self.project), decided.replay.decided(self.project))
+        return Replay((Stretch(events, y_prob, subject.policy, lead),), nobody).decided(self.project)
 
     def overlap(self, parts: Sequence[DecidedPeriod]) -> SplitOverlap:
         """Return what the rows that were trained on and those that are judged have in common, over all periods."""
@@ -291,7 +310,8 @@ class Decisions:
             raise _nothing_to_judge(inside.height, excluded)
         return DecidedPeriod(subject, period, excluded, decided.filter(judged), decided.filter(young), replay)
 
-    def _subject(self, bundle: Bundle) -> Subject:
+    def subject(self, bundle: Bundle) -> Subject:
+        """Return a bundle as what is judged, with its training and test period and its policy."""
         from fraudctl.policy import Policy
         from fraudctl.split import RandomSplit
 

@@ -162,7 +162,7 @@ def _replayed(
     """Decide a period with a recipe refitted as of an earlier time; refits are kept and reused."""
     from fraudctl.policy import Policy
 
-    own = _recipe(decisions.present, bundle)
+    own = found_recipe(decisions.present, bundle)
     table = table_as_of(bundle, decisions.present, progress=decisions.progress)
     split = _split(own, table, as_of)
     start = split.train_from if block_from is None else block_from
@@ -174,7 +174,7 @@ def _replayed(
     return decisions.of_known(subject, period, scores)
 
 
-def _recipe(project: Project, bundle: Bundle) -> Project:
+def found_recipe(project: Project, bundle: Bundle) -> Project:
     """Return the project that a bundle was trained with, on the present data, with the settings its search found."""
     theirs = own_project(bundle, project)
     found = theirs.train.params.model_copy(update=dict(bundle.facts["training"]["params"]))

@@ -30,6 +30,8 @@ class SchemaKind(StrEnum):
     """``compare --json``."""
     CARD = "card"
     """``models card --json``."""
+    RETRAINING = "retraining"
+    """``retrain --json``."""
 
 
 def json_schema_of(kind: SchemaKind) -> JsonObject:
@@ -60,6 +62,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.workflows.account import CardResult
     from fraudctl.workflows.evaluate import EvaluationResult
     from fraudctl.workflows.explain import ExplainResult
+    from fraudctl.workflows.retrain import RetrainResult
     from fraudctl.workflows.train import TrainResult
 
     return {
@@ -71,6 +74,7 @@ def _results() -> dict[SchemaKind, type]:
         SchemaKind.GATE: GateResult,
         SchemaKind.COMPARISON: Comparison,
         SchemaKind.CARD: CardResult,
+        SchemaKind.RETRAINING: RetrainResult,
     }
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from fraudctl.errors import UsageError
 from fraudctl.progress import Progress
+from fraudctl.project import load_project
 from fraudctl.workflows.score import Model, open_model
 from fraudctl.workflows.state import expect_state, open_live, save_state
+from fraudctl.workflows.versions import CHAMPION, LATEST, version_of
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Explained
@@ -45,6 +47,8 @@ class Serving:
         Whether an address beyond this machine may be served without a token.
     snapshot_every
         Log records between snapshots.
+    follow
+        Whether the models are loaded again when the registry calls others `latest` or `champion`.
     """
 
     place: Path
@@ -65,6 +69,7 @@ class Serving:
     token: str | None = None
     insecure: bool = False
     verbose: bool = False
+    follow: bool = False
 
     def require_closed(self) -> None:
         """Refuse a server that would let everyone in by mistake.
@@ -82,6 +87,26 @@ class Serving:
         if self.token is None and not self.insecure and not _is_loopback(self.host):
             msg = f"--host {self.host}: others can reach this address, and FRAUDCTL_TOKEN is not set"
             raise UsageError(msg, hint="set FRAUDCTL_TOKEN, or let everyone in with --insecure")
+
+    def require_followed(self) -> None:
+        """Refuse to follow names that never change.
+
+        Raises
+        ------
+        UsageError
+            Both models are named by version or path, or only one version may be served.
+        """
+        if self.follow and not {self.model, self.challenger} & {LATEST, CHAMPION}:
+            msg = "--follow: neither --model nor --challenger is `latest` or `champion`, so there is nothing to follow"
+            raise UsageError(msg, hint="--model champion")
+        if self.follow and self.expect is not None:
+            msg = "--follow and --expect contradict each other: one version alone is expected"
+            raise UsageError(msg)
+
+    def named(self) -> tuple[str | None, str | None]:
+        """Return the versions that champion and challenger are called now; no bundle is opened."""
+        project = load_project(self.place)
+        return version_of(project, self.model), self.challenger and version_of(project, self.challenger)
 
     def open(self, *, progress: Progress | None = None) -> tuple[Model, Model | None]:
         """Open champion and challenger as they are called now."""
@@ -149,6 +174,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
     from fraudctl.server.telemetry import Log
 
     serving.require_closed()
+    serving.require_followed()
     opened = listen(serving.host, serving.port)
     try:
         champion, challenger = serving.open(progress=progress)
@@ -181,7 +207,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
             service = Service(engine, load=load, log=Log(verbose=serving.verbose), limits=limits, compact_every=every)
             say_memory(service)
             app = App(service, token=serving.token, access_log=serving.access_log)
-            serve(app, service, opened, finish=finish)
+            serve(app, service, opened, finish=finish, named=serving.named if serving.follow else None)
         finally:
             if store is not None:
                 store.close()

@@ -125,7 +125,7 @@ def train_model(
     y_prob = trained.predictions["y_prob"].to_numpy()
     choice = choose_policy(project, trained.predictions, y_prob)
     clock.lap("policy")
-    contents = _contents(project, table, split, trained, choice)
+    contents = bundle_contents(project, table, split, trained, choice)
     path = write_noted(project, contents, event="train", parent=None, by=by)
     return TrainResult(path, path.name, trained.summary, choice, clock.laps, _peak_memory_mb(), audited, power)
 
@@ -227,9 +227,22 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     return [name for name in found if name not in {"event_time", "amount"}]
 
 
-def _contents(
-    project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice
+def bundle_contents(
+    project: Project,
+    table: FeatureTable,
+    split: Split,
+    trained: TrainedModel,
+    choice: PolicyChoice,
+    *,
+    refit_of: str | None = None,
 ) -> BundleContents:
+    """Return what a bundle holds.
+
+    Parameters
+    ----------
+    refit_of
+        The version whose settings were fitted again on newer labels.
+    """
     from fraudctl.bundle import BundleContents
     from fraudctl.scoring.schema import data_schema
     from fraudctl.split import TimeSplit
@@ -250,6 +263,7 @@ def _contents(
         "recipe": recipe_facts(project),
         "policy_report": as_json(choice.report),
         "parent": None,
+        **({} if refit_of is None else {"refit_of": refit_of}),
     }
     return BundleContents(
         as_of=split.as_of,

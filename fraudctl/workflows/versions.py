@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.progress import Progress
@@ -16,6 +16,7 @@ from fraudctl.project import Project
 
 if TYPE_CHECKING:
     from fraudctl.bundle import Bundle, BundleContents
+    from fraudctl.registry import WrittenBy
 
 LATEST = "latest"
 CHAMPION = "champion"
@@ -49,7 +50,7 @@ def open_bundle(
     if not reference:
         msg = "the name of a model is empty"
         raise UsageError(msg, hint="give a version, a path, `latest` or `champion`")
-    bundle = load_bundle(find_bundle(_resolved(project, reference), project.models_dir))
+    bundle = load_bundle(find_bundle(version_of(project, reference), project.models_dir))
     name = bundle.facts.get("project")
     if name != project.project.name:
         msg = f"bundle {bundle.version} is of project {name!r}; this is {project.project.name!r}"
@@ -94,7 +95,7 @@ def _versions(project: Project) -> list[str]:
     return [path.name for path in list_bundles(project.models_dir)]
 
 
-def _resolved(project: Project, reference: str) -> str:
+def version_of(project: Project, reference: str) -> str:
     """Return the version behind ``latest`` or ``champion``; other references stand for themselves."""
     from fraudctl import registry
 
@@ -116,7 +117,7 @@ def write_noted(
     project: Project,
     contents: BundleContents,
     *,
-    event: Literal["train", "threshold"],
+    event: WrittenBy,
     parent: str | None,
     by: str | None = None,
 ) -> Path:

@@ -23,3 +23,23 @@ def project(trained: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     shutil.copytree(trained, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project whose gate its model passes; the gate was there before the model."""
+
+    def build(folder: Path) -> None:
+        trained_sample(
+            folder, ("[evaluate]", "[evaluate]\nreplicates = 100"), ("savings = { at_least = 0.30 }\nrecall", "recall"),
+            ("false_positive_rate = { at_most = 0.10 }\nconfidence = 0.90", "savings = { at_least = 0.4 }"),
+        )  # fmt: skip
+
+    with built_once(tmp_path_factory, "gated", build) as folder:
+        yield folder
+
+
+@pytest.fixture
+def passing(gated: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(gated, tmp_path / "project"))

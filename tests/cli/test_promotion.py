@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,29 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 from command_line import run_in
-from worlds import built_once, trained_sample
 
 from fraudctl.bundle import load_bundle
-
-
-@pytest.fixture(scope="session")
-def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project whose gate its model passes; the gate was there before the model."""
-
-    def build(folder: Path) -> None:
-        trained_sample(
-            folder, ("[evaluate]", "[evaluate]\nreplicates = 100"), ("savings = { at_least = 0.30 }\nrecall", "recall"),
-            ("false_positive_rate = { at_most = 0.10 }\nconfidence = 0.90", "savings = { at_least = 0.4 }"),
-        )  # fmt: skip
-
-    with built_once(tmp_path_factory, "gated", build) as folder:
-        yield folder
-
-
-@pytest.fixture
-def passing(gated: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
-    return Path(shutil.copytree(gated, tmp_path / "project"))
 
 
 def version(project: Path) -> str:

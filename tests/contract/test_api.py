@@ -33,6 +33,7 @@ OFFERED = {
         "verify_models",
         "write_card",
     },
+    "retrain": {"retrain_model", "acknowledge_failures"},
     "sample": {"write_sample"},
     "schema": {"json_schema_of"},
     "score": {"open_model", "score_files"},

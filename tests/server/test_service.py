@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +16,7 @@ import pytest
 from fraudctl.errors import UsageError
 from fraudctl.server.service import BusyError, Limits, Service, status_of
 from fraudctl.server.telemetry import Log, labels
-from fraudctl.workflows.serve import say_memory
+from fraudctl.workflows.serve import Serving, say_memory
 
 
 class Engine:
@@ -74,6 +76,38 @@ def test_while_the_log_cannot_be_written_nothing_is_taken_and_readiness_says_so(
     assert found.decide({}) == b"{}"
     found.draining = True
     assert found.unready == "draining"
+
+
+def test_following_reloads_when_names_change_and_reports_a_refusal_once() -> None:
+    names = ["a", "a", "b", "c", "c", "c"]
+    loaded: list[int] = []
+    out = io.StringIO()
+
+    def load() -> Any:
+        loaded.append(1)
+        if len(loaded) == 2:
+            msg = "other features"
+            raise UsageError(msg)
+        return "champion", None
+
+    engine = SimpleNamespace(store=None, swap=lambda *_: None)
+    found = Service(cast("Any", engine), load=load, log=Log(out), limits=Limits())
+    found.version = dict  # type: ignore[method-assign]
+
+    with pytest.raises(IndexError):  # the names are at their end
+        asyncio.run(found.follow(lambda: names.pop(0), every=0.0))
+    assert (len(loaded), found.reloads) == (2, 1)
+    assert out.getvalue().count("reload refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "challenger", "expect"), [("v", None, None), ("champion", None, "v"), ("v", "w", None)]
+)
+def test_names_that_never_change_cannot_be_followed(model: str, challenger: str | None, expect: str | None) -> None:
+    serving = Serving(Path(), model, expect=expect, challenger=challenger, follow=True)
+    with pytest.raises(UsageError, match="--follow"):
+        serving.require_followed()
+    Serving(Path(), "v", challenger="latest", follow=True).require_followed()
 
 
 def test_when_memory_is_full_nothing_is_taken_and_readiness_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from fraudctl.cli.commands.evaluate import evaluate
 from fraudctl.cli.commands.explain import explain
 from fraudctl.cli.commands.features import features
 from fraudctl.cli.commands.init import init
+from fraudctl.cli.commands.retrain import retrain
 from fraudctl.cli.commands.sample import sample
 from fraudctl.cli.commands.schema import schema
 from fraudctl.cli.commands.score import score
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "explain": explain,
     "compare": compare,
+    "retrain": retrain,
     "score": score,
     "serve": serve,
     "sample": sample,

@@ -36,6 +36,9 @@ def serve(
         Path | None, typer.Option("--state", help="Folder that remembers; without it a restart forgets.")
     ] = None,
     new: New = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Reload when the registry names another latest or champion.")
+    ] = False,
     history: History = None,
     source: SourceFiles = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -84,7 +87,8 @@ def serve(
 ) -> None:
     """Decide over HTTP. Clients have to send the token that FRAUDCTL_TOKEN in the environment holds.
 
-    SIGTERM finishes open requests; SIGHUP and POST /admin/reload load the models again.
+    SIGTERM finishes open requests; SIGHUP and POST /admin/reload load the models again, and --follow does so whenever
+    a promotion or a training changes what they are called.
     """
     from fraudctl.cli.commands.score import explained_by
     from fraudctl.server.service import Limits
@@ -102,7 +106,7 @@ def serve(
         place=project, model=model, expect=expect, challenger=challenger, state=state, new=new, history=history or [],
         sources=named_paths(source or []), host=host, port=port, explained=explained_by(reasons),
         with_features=with_features, durable=durable, snapshot_every=snapshot_every, access_log=access_log,
-        token=os.environ.get(TOKEN), insecure=insecure, verbose=session.verbose,
+        token=os.environ.get(TOKEN), insecure=insecure, verbose=session.verbose, follow=follow,
     )  # fmt: skip
     with session.progress() as progress:
         serve_model(serving, limits, progress=progress)
