@@ -170,13 +170,14 @@ def link(events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...]
     For each entity, the frauds among its other labelled events within `REACH_DAYS` on either side are compared with a
     binomial at the overall fraud rate; the entity with the smallest tail probability wins if that is below `SURPRISE`.
     """
-    from scipy.stats import binom
+    from scipy.special import betainc
 
     rate = float((known["label"] == 1).sum()) / max(known.height, 1)
     surprise = np.zeros((events.height, len(entities)))
     for j, name in enumerate(entities):
         n, frauds = around(events, known, name, reach_days=REACH_DAYS)
-        tail = -binom.logsf(frauds - 1, n, rate)
+        with np.errstate(divide="ignore"):
+            tail = -np.log(betainc(frauds, n - frauds + 1, rate))  # of a binomial, from ``frauds`` on
         surprise[:, j] = np.where(frauds > 0, np.nan_to_num(tail, posinf=1e6), 0.0)
     out = np.full(events.height, None, dtype=object)
     if entities:

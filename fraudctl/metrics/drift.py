@@ -227,12 +227,12 @@ def _freedom(events: Scored) -> int:
 
 def _effect(name: str, events: Scored, values: FloatArray, scale: float | None, floor: float, chance: float) -> Effect:
     """Return by what share the mean of a value changed, and by how much chance seldom changes it."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     before, now = float(values[~events.now].mean()), float(values[events.now].mean())
     base = before if scale is None else scale
     error = math.sqrt(float(_covariance(events, values)[0, 0]))
-    reach = float(t.ppf(1.0 - chance / 4.0, _freedom(events))) * error
+    reach = float(stdtrit(_freedom(events), 1.0 - chance / 4.0)) * error
 
     def share(difference: float) -> float:
         return 0.0 if difference == 0 else difference / base if base > 0 else math.inf
