@@ -30,7 +30,7 @@ from fraudctl.data.tables import Events
 from fraudctl.features import build
 from fraudctl.features.online import OnlineFeatures, from_history
 from fraudctl.project import load_project
-from fraudctl.workflows.features import plan_features
+from fraudctl.workflows.definitions import plan_features
 
 SAMPLE = Path(__file__).parent.parent / "sample_data"
 MORE_FEATURES = """

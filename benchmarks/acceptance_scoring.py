@@ -23,8 +23,9 @@ import polars as pl
 from bench_scoring import machine
 
 from fraudctl import load_project, train_model
-from fraudctl.workflows.score import open_model, score_files, score_through
+from fraudctl.workflows.score import open_model, score_files
 from fraudctl.workflows.state import engine_on
+from fraudctl.workflows.stream import score_through
 
 DAYS = 30
 PROJECT = """

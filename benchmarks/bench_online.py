@@ -23,7 +23,7 @@ from acceptance_online import handbook_project
 from fraudctl.data.tables import Events
 from fraudctl.features.online import from_bytes, from_history, to_bytes
 from fraudctl.project import load_project
-from fraudctl.workflows.features import plan_features
+from fraudctl.workflows.definitions import plan_features
 
 HOT_SHARE = 0.088
 

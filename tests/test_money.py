@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.costs import CostCell, CostMatrix, taken_cost
-from fraudctl.data.tables import to_amount
+from fraudctl.data.typed import to_amount
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.metrics import ratios
 from fraudctl.money import LARGEST, LARGEST_RATE, LARGEST_WEIGHT

@@ -13,7 +13,7 @@ import polars as pl
 from fraudctl.arrays import WordArray
 from fraudctl.checks.label_tables import Opened, ReadTables, read_label_tables
 from fraudctl.checks.report import Finding
-from fraudctl.data import identities, tables
+from fraudctl.data import identities, tables, typed
 from fraudctl.data.columns import Columns
 from fraudctl.data.distinct import Tally, tally
 from fraudctl.data.labels import as_known, resolved
@@ -108,7 +108,7 @@ class Data:
             return None
         key = self.project.entities[entity]
         if not key.made:
-            return tables.to_entity(self[key.column])
+            return typed.to_entity(self[key.column])
         return identities.made_ids(self.project)[entity].ids(self._part)
 
     def _part(self, name: str) -> pl.Series:
@@ -117,7 +117,7 @@ class Data:
         if role == "event_time" and self.event_time is not None:
             return self.event_time
         if role == "amount" and self.project.data.amount is not None:
-            return tables.to_amount(self[self.project.data.amount], part=True)
+            return typed.to_amount(self[self.project.data.amount], part=True)
         return self[name]
 
     @property
@@ -153,7 +153,7 @@ class Data:
         if self.event_time is None or column not in self.schema:
             return None
         try:
-            return pl.DataFrame([tables.to_id(self[column]).alias("event_id"), self.event_time.alias("event_time")])
+            return pl.DataFrame([typed.to_id(self[column]).alias("event_id"), self.event_time.alias("event_time")])
         except DataError:
             return None
 
@@ -257,7 +257,7 @@ def _read_time(
     timezone = data.project.data.timezone
     try:
         if after is not None:
-            return tables.arrivals(data[column], after, timezone=timezone)
+            return typed.arrivals(data[column], after, timezone=timezone)
         return tables.to_utc(data[column], timezone=timezone, role=role)
     except DataError as error:
         trouble.append(Finding("time-unreadable", "error", column, error.message, hint=error.hint))
@@ -269,7 +269,7 @@ def _read_label(data: Data, trouble: list[Finding]) -> pl.Series | None:
     if column is None or column not in data.schema:
         return None
     try:
-        return tables.to_label(data[column], mapping=data.project.data.label_values)
+        return typed.to_label(data[column], mapping=data.project.data.label_values)
     except DataError as error:
         trouble.append(Finding("label-values", "error", column, error.message, hint=error.hint))
         return None

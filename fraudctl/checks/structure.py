@@ -8,7 +8,7 @@ import polars as pl
 
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.data.distinct import Tally, repeats, tally
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError
@@ -71,7 +71,7 @@ def _n_copies(data: Data, own: str) -> int:
 
 def _is_id(ids: pl.Series) -> bool:
     try:
-        tables.to_entity(ids.head(0))
+        typed.to_entity(ids.head(0))
     except DataError:
         return False
     return True
@@ -102,7 +102,7 @@ def check_amount(data: Data) -> Iterator[Finding]:
         return
     values = data[column]
     try:
-        amounts = tables.to_amount(values)
+        amounts = typed.to_amount(values)
     except DataError as error:
         yield Finding("amount-unreadable", "error", column, error.message, hint=error.hint)
         return

@@ -13,7 +13,7 @@ from fraudctl.checks.leakage import Along, LeakageOutcomes, LeakageSuspect
 from fraudctl.checks.report import Finding, Severity
 from fraudctl.checks.results import find_results
 from fraudctl.checks.sentinels import Sentinel, sentinel
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.data.distinct import Tally, tally
 from fraudctl.errors import DataError
 from fraudctl.text.figures import percent
@@ -86,7 +86,7 @@ def check_results(data: Data) -> Iterator[Finding]:
         return
     names = [name for name in data.schema if roles.get(name) in {None, "raw"} and data.schema[name].is_numeric()]
     try:
-        money = tables.to_amount(data[amount], part=True)
+        money = typed.to_amount(data[amount], part=True)
     except DataError:
         return  # `check_amount` reports it
     for item in find_results([data[name] for name in names], money.alias(amount), data.label):

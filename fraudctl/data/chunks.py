@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fraudctl.data import outputs, tables
+from fraudctl.data import outputs, tables, typed
 from fraudctl.errors import DataError
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
@@ -74,7 +74,7 @@ def spill_events(
     if project.data.amount is not None and all(
         _read(path, ["amount"])["amount"].null_count() == n for path, n in zip(paths, heights, strict=True)
     ):
-        tables.to_amount(_read(paths[0], ["amount"])["amount"].alias(project.data.amount))
+        typed.to_amount(_read(paths[0], ["amount"])["amount"].alias(project.data.amount))
     known_until = _read(paths[-1], ["event_time"])["event_time"][-1]
     return Chunks(paths, heights, known_until, n_duplicates)
 

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 
 import polars as pl
 
-from fraudctl.data.tables import collect, find_files, place, require_columns, scan, to_id, to_label, to_utc
+from fraudctl.data.tables import collect, find_files, place, require_columns, scan, to_utc
+from fraudctl.data.typed import to_id, to_label
 from fraudctl.errors import DataError
 from fraudctl.normal.form import Form
 from fraudctl.project import Project

@@ -17,16 +17,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fraudctl.data import identities
+from fraudctl.data import identities, typed
 from fraudctl.data.distinct import repeats
 from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
 from fraudctl.disk.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
 from fraudctl.errors import DataError
-from fraudctl.money import refuse_beyond
 from fraudctl.normal import files as finding
 from fraudctl.normal import opening, times
-from fraudctl.normal.form import WIDE, Form, exact_whole
+from fraudctl.normal.form import Form
 from fraudctl.project import Project
 from fraudctl.project.entities import EntityKey
 from fraudctl.text.plain import shown, shown_all
@@ -417,13 +416,13 @@ def with_roles(
     """Return the columns of a raw table, or of ``part`` of one, their roles; see `Events`."""
     data = project.data
     event_time = _event_time(frame, project)
-    out = [to_id(frame[data.event_id]).alias("event_id"), event_time.alias("event_time")]
+    out = [typed.to_id(frame[data.event_id]).alias("event_id"), event_time.alias("event_time")]
     if data.amount is not None:
-        out.append(to_amount(frame[data.amount], part=part).alias("amount"))
+        out.append(typed.to_amount(frame[data.amount], part=part).alias("amount"))
     out += _labels(frame, project, out[0], event_time, entries)
     out += _entities(frame, project, {series.name: series for series in out})
     taken = {series.name for series in out}
-    out += [_plain(frame[outside(name)]).alias(name) for name in columns if name not in taken]
+    out += [typed.plain(frame[outside(name)]).alias(name) for name in columns if name not in taken]
     return pl.DataFrame(out)
 
 
@@ -436,7 +435,7 @@ def _entities(frame: pl.DataFrame, project: Project, roles: Mapping[str, pl.Seri
             held = {part: roles[of[part]] if part in of else frame[part] for part in made[name].parts}
             yield made[name].ids(held.__getitem__).alias(name)
         else:
-            yield to_entity(frame[key.column]).alias(name)
+            yield typed.to_entity(frame[key.column]).alias(name)
 
 
 def _labels(
@@ -445,7 +444,7 @@ def _labels(
     """Return label and label_time, and all changes of the label where labels are in tables of their own."""
     data = project.data
     if data.label is not None:
-        label = to_label(frame[data.label], mapping=data.label_values)
+        label = typed.to_label(frame[data.label], mapping=data.label_values)
         return [label.alias("label"), _label_time(frame, project, event_time, label).alias("label_time")]
     if entries is None:
         msg = "the labels are in tables of their own, and no entries were given"
@@ -460,7 +459,7 @@ def declined_rows(frame: pl.DataFrame, project: Project) -> pl.Series | None:
     section = project.labels.declined
     if section is None:
         return None
-    return as_text(frame[section.column]).is_in(list(section.texts)).fill_null(value=False).alias("declined")
+    return typed.as_text(frame[section.column]).is_in(list(section.texts)).fill_null(value=False).alias("declined")
 
 
 def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
@@ -474,127 +473,12 @@ def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
     return times
 
 
-def to_label(values: pl.Series, *, mapping: Mapping[str, int | None], where: str = "[data.label_values]") -> pl.Series:
-    """Normalise outcomes to Int8 1, 0 or null, through ``mapping`` (text of the value -> 1, 0, None) where given.
-
-    ``where`` is what the place of the mapping in the project file is called.
-    """
-    if mapping:
-        text = as_text(values)
-        unknown = text.filter(text.is_not_null() & ~text.is_in(list(mapping)))
-        if len(unknown):
-            msg = f"column {shown(values.name)} (label): {len(unknown)} values are not in {where}"
-            raise DataError(msg, hint='map every value to 1, 0 or "unknown"')
-        return text.replace_strict(mapping, default=None, return_dtype=pl.Int8)
-    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
-        msg = f"column {shown(values.name)} (label): is {values.dtype}; expected 1, 0 or null"
-        raise DataError(msg, hint=f'map its values in {where}, such as fraud = 1, legit = 0, open = "unknown"')
-    numbers = values if values.dtype.is_integer() else values.cast(pl.Float64).fill_nan(None)
-    odd = int(((numbers != 0) & (numbers != 1)).sum())
-    if odd:
-        msg = f"column {shown(values.name)} (label): {odd} of {len(values)} values are neither 1, 0 nor null"
-        raise DataError(msg, hint=f'map them in {where}, such as 2 = "unknown"')
-    return numbers.cast(pl.Int8)
-
-
-def as_text(values: pl.Series) -> pl.Series:
-    """Return the text of each value; integral floats are written as integers, as a file with nulls may hold them."""
-    if values.dtype.is_float() or isinstance(values.dtype, pl.Decimal):
-        values = values.cast(pl.Float64).fill_nan(None)
-        whole = values.cast(pl.Int64, strict=False)
-        if ((whole.cast(pl.Float64) == values) | values.is_null()).all():
-            values = whole
-    return values.cast(pl.String)
-
-
-def to_amount(values: pl.Series, *, part: bool = False) -> pl.Series:
-    """Normalise amounts to Float64; NaN and infinities become null.
-
-    A column (no ``part``) without any amount, or with one larger than `fraudctl.money.LARGEST`, is an error.
-    """
-    if not (values.dtype.is_numeric() or values.dtype == pl.Null):
-        msg = f"column {shown(values.name)} (amount): is {values.dtype}; expected a number"
-        raise DataError(msg)
-    amounts = _finite(values.cast(pl.Float64))
-    refuse_beyond(amounts.to_numpy(), where=f"column {shown(values.name)} (amount)")
-    if amounts.null_count() == len(amounts) and not part:
-        msg = f"column {shown(values.name)} (amount): all {len(amounts)} values are null"
-        raise DataError(msg, hint="name another column in [data] amount, or leave it out where costs need none")
-    return amounts
-
-
-def to_entity(values: pl.Series) -> pl.Series:
-    """Normalise entity ids to Int64 or String; nulls stay null.
-
-    Floats must be whole numbers that a float holds exactly.
-    """
-    return exact_whole(values) if values.dtype.is_float() else to_id(values)
-
-
-def to_id(values: pl.Series) -> pl.Series:
-    """Return ids as Int64 or String; nulls stay null. Raise a DataError for other types, floats among them."""
-    dtype = values.dtype
-    if dtype.is_integer() and dtype not in WIDE:
-        return values.cast(pl.Int64)
-    if isinstance(dtype, pl.Decimal) and dtype.scale == 0:
-        return values.cast(pl.String)
-    if dtype == pl.Binary:
-        return _utf8(values)
-    if dtype in (pl.String, pl.Categorical, pl.Null) or dtype.is_integer() or isinstance(dtype, pl.Enum):
-        return values.cast(pl.String)
-    msg = f"column {shown(values.name)}: is {dtype}; expected integers or text as ids"
-    raise DataError(msg)
-
-
-def _utf8(values: pl.Series) -> pl.Series:
-    """Return bytes as the text that they are in UTF-8, as some writers store it."""
-    found = values.cast(pl.String, strict=False)
-    if found.null_count() > values.null_count():
-        msg = f"column {shown(values.name)}: is Binary and no UTF-8 text; expected integers or text as ids"
-        raise DataError(msg, hint="write the ids as text, for example in hexadecimal")
-    return found
-
-
-def _finite(values: pl.Series) -> pl.Series:
-    return values.set(~values.is_finite().fill_null(value=True), None)
-
-
-def _plain(values: pl.Series) -> pl.Series:
-    """Return a carried column a plain type: text for categories, finite floats."""
-    if values.dtype == pl.Categorical or isinstance(values.dtype, pl.Enum):
-        return values.cast(pl.String)
-    if isinstance(values.dtype, pl.Decimal):
-        return values.cast(pl.Float64)
-    return _finite(values) if values.dtype.is_float() else values
-
-
 def _label_time(frame: pl.DataFrame, project: Project, event_time: pl.Series, label: pl.Series) -> pl.Series:
     arrived = event_time + project.data.label_delay.timedelta
     if project.data.label_time is not None:
-        stated = arrivals(frame[project.data.label_time], event_time, timezone=project.data.timezone)
+        stated = typed.arrivals(frame[project.data.label_time], event_time, timezone=project.data.timezone)
         arrived = stated.zip_with(stated.is_not_null(), arrived)
     return arrived.set(label.is_null(), None)
-
-
-def arrivals(stated: pl.Series, event_time: pl.Series, *, timezone: str) -> pl.Series:
-    """Return when labels arrived (µs UTC); of a local time that happens twice, the first not before its event.
-
-    An event at 02:50 and its label at 02:10 of the same night lie 20 minutes apart when clocks go back in between.
-    """
-    first = to_utc(stated, timezone=timezone, role="label_time")
-    if timezone == "UTC" or not (first < event_time).any():
-        return first
-    if isinstance(stated.dtype, pl.Datetime) and stated.dtype.time_zone is None:
-        local = stated.dt.cast_time_unit("us")
-    elif stated.dtype == pl.String:
-        local = times.iso_times(stated, timezone=timezone, role="label_time")
-        if not isinstance(local.dtype, pl.Datetime) or local.dtype.time_zone is not None:
-            return first
-    else:
-        return first
-    second = times.localised(local, timezone=timezone, role="label_time", ambiguous="latest")
-    later = ((first < event_time) & (second >= event_time)).fill_null(value=False)
-    return second.zip_with(later, first)
 
 
 def check_label_times(frame: pl.DataFrame) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 import polars as pl
 
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.data.labels import CHANGES, same_ids
 from fraudctl.errors import DataError
 from fraudctl.policy.provenance import KINDS
@@ -137,7 +137,7 @@ def _names(columns: Collection[str], project: Project) -> dict[str, str]:
 
 
 def _id(values: pl.Series, where: str) -> pl.Series:
-    ids = tables.to_id(values)
+    ids = typed.to_id(values)
     if ids.null_count():
         msg = f"{where}: {count(ids.null_count(), 'decision')} without an event id"
         raise DataError(msg, hint="every decision names the event that it is of")

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.errors import DataError, UsageError
 from fraudctl.progress import Progress
 from fraudctl.project.reading import EventId
@@ -126,7 +126,7 @@ def propose(
 
     times = _times(table, event_time.column) if event_time else None
     if label is not None:
-        outcomes, said = tables.to_label(table[label.column], mapping=mapping), None
+        outcomes, said = typed.to_label(table[label.column], mapping=mapping), None
         delay = None if times is None else _delay(table, flags, label_time, times, outcomes)
     else:
         assert times is not None  # noqa: S101 - tables of labels need a time, which is an open question
@@ -174,7 +174,7 @@ def _verdict_tables(
 
 def _keyed(table: Table, event_id: Choice, event_time: str | None) -> pl.DataFrame:
     """Return ``event_id`` of every row and, where it is known, ``event_time``."""
-    ids = tables.to_id(table[event_id.column]).alias("event_id")
+    ids = typed.to_id(table[event_id.column]).alias("event_id")
     return pl.DataFrame([ids] if event_time is None else [ids, _times(table, event_time).alias("event_time")])
 
 
@@ -318,7 +318,7 @@ def _plan(
     facts = []
     for item in entities:
         table.steps.begin("measuring entities")
-        facts.append(entity_facts(item.name, tables.to_entity(table[item.column]), clock.times))
+        facts.append(entity_facts(item.name, typed.to_entity(table[item.column]), clock.times))
     return plan_features(by_importance(facts), rest, setting)
 
 
@@ -344,7 +344,7 @@ def _times(table: Table, column: str) -> pl.Series:
 
 
 def _usual_amount(table: Table, column: str) -> float:
-    median = tables.to_amount(table[column]).abs().median()
+    median = typed.to_amount(table[column]).abs().median()
     return float(median) if isinstance(median, (int, float)) else 0.0
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.data.entries import entries_in
 from fraudctl.data.labels import as_known, resolved, same_ids
 from fraudctl.errors import UsageError
@@ -272,7 +272,7 @@ class _Table:
     def _share_of_events(self, item: ProfiledColumn) -> float:
         """Return the share of a column's rows that name an event."""
         kind = self.events.schema["event_id"]
-        ids = same_ids(tables.to_id(self.table[item.name].drop_nulls()), kind)
+        ids = same_ids(typed.to_id(self.table[item.name].drop_nulls()), kind)
         if item.n_unique < min(20, 0.05 * item.n_filled):  # a few small numbers are ids of events by chance
             return 0.0
         return float(ids.is_in(self.events["event_id"].implode()).fill_null(value=False).mean() or 0.0)  # type: ignore[arg-type]
@@ -312,7 +312,7 @@ class _Table:
         """Return ``time`` of the table and ``event_time``, for rows that name an event."""
         frame = self.table.values.frame([event_id, name])
         time = tables.to_utc(frame[name], timezone="UTC", role="a time")
-        ids = same_ids(tables.to_id(frame[event_id]), self.events.schema["event_id"])
+        ids = same_ids(typed.to_id(frame[event_id]), self.events.schema["event_id"])
         rows = pl.DataFrame([ids.alias("event_id"), time.alias("time")]).drop_nulls()
         return rows.join(self.events.unique("event_id", keep="first"), on="event_id")
 
@@ -450,7 +450,7 @@ def _declined_values(item: ProfiledColumn, table: Table) -> tuple[str | int | bo
 
 
 def _is_declined(values: pl.Series, section: DeclinedSection) -> pl.Series:
-    text = tables.as_text(values)
+    text = typed.as_text(values)
     return text.is_in(list(section.texts)).fill_null(value=False)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from fraudctl.checks.drift import TimeDrift, TimeDrifts
 from fraudctl.checks.leakage import Along, LeakageOutcomes
 from fraudctl.checks.results import find_results
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.propose import names
 from fraudctl.propose.afterwards import Fresh, known_afterwards
 from fraudctl.propose.profile import ProfiledColumn, Table
@@ -164,7 +164,7 @@ def _results(table: Table, past: KnownPast, items: list[ProfiledColumn]) -> dict
     numbers = [item.name for item in items if item.dtype.is_numeric() and item.kind in {"whole", "number"}]
     if past.amount is None or len(numbers) < 2:
         return {}
-    money = tables.to_amount(table[past.amount], part=True).alias(past.amount)
+    money = typed.to_amount(table[past.amount], part=True).alias(past.amount)
     return {item.after: item.words for item in find_results([table[name] for name in numbers], money, past.label)}
 
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import polars as pl
 
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.data.distinct import repeats, tally
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project.reading import EventId
@@ -279,7 +279,7 @@ def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[C
         )
         hint = "say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)"
         raise UsageError(msg, hint=f"{hint}; or name another column with --label COLUMN")
-    outcomes = tables.to_label(table[choice.column], mapping=mapping).drop_nulls()
+    outcomes = typed.to_label(table[choice.column], mapping=mapping).drop_nulls()
     if outcomes.n_unique() < 2:
         found = f"only {outcomes[0]}" if len(outcomes) else "no outcome at all"
         msg = f"column {shown(choice.column)} (label): {found} in {table.n_rows} rows; expected both 1 and 0"
@@ -365,7 +365,7 @@ def _never_precedes(table: Table, name: str, event_time: str) -> bool:
 def choose_amount(table: Table, flags: Flags, *, taken: Iterable[str]) -> Choice | None:
     """Choose the amount among numbers whose name says so; None where there is none."""
     if flags.amount is not None:
-        values = tables.to_amount(table[flags.amount])
+        values = typed.to_amount(table[flags.amount])
         return Choice(values.name, "given by --amount")
     excluded = {*taken, *flags.ignore}
     ranked = [
@@ -454,7 +454,7 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
     given = parse_entities(flags.entities)
     if given:
         for column in given.values():
-            tables.to_entity(table[column])
+            typed.to_entity(table[column])
         return tuple(Entity(name, column, "given by --entity") for name, column in given.items())
     excluded = {*taken, *flags.ignore}
     found: dict[str, Entity] = {}

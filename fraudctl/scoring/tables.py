@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.data.identities import event_columns, flat
 from fraudctl.data.labels import same_ids
 from fraudctl.data.own import outside
@@ -195,7 +195,7 @@ def _timed(part: NewTable, project: Project) -> pl.LazyFrame:
 def ids_of(new: NewTable, project: Project) -> pl.Series:
     """Return the ids of the new events, each once, in the type of ``event_id``."""
     found = tables.collect(new.raw.select(project.data.event_id), files=new.files)[project.data.event_id]
-    return tables.to_entity(found).unique().alias("event_id")
+    return typed.to_entity(found).unique().alias("event_id")
 
 
 def first_time(new: NewTable, project: Project) -> datetime | None:
@@ -224,7 +224,7 @@ def messages(
     frame = tables.collect(_timed(new, project), files=new.files)
     if frame.is_empty():
         return
-    ids = tables.to_entity(frame[data.event_id]).alias(".id")
+    ids = typed.to_entity(frame[data.event_id]).alias(".id")
     at = frame[time_column(project)].alias(".at")
     frame = frame.with_columns(ids, at).sort(".at", ".id")
     found = _outcomes(frame, project) if entries is None else _entry_messages(frame, entries, after_us)
@@ -246,7 +246,7 @@ def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dic
     data = project.data
     if data.label is None:
         return []
-    label = tables.to_label(frame[data.label], mapping=data.label_values)
+    label = typed.to_label(frame[data.label], mapping=data.label_values)
     arrived = frame[".at"] + data.label_delay.timedelta
     if data.label_time is not None:
         stated = frame[data.label_time].cast(tables.UTC_US)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from fraudctl.errors import DataError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
-from fraudctl.workflows.features import FeatureTable, build_features, load_definitions, plan_features
+from fraudctl.workflows.definitions import load_definitions, plan_features
+from fraudctl.workflows.features import FeatureTable, build_features
 
 if TYPE_CHECKING:
     import polars as pl

@@ -90,7 +90,7 @@ def _opened(
 
 def _defined(project: Project) -> tuple[dict[str, list[str]] | None, FraudctlError | None]:
     """Return which columns of other tables the features read; or why features, rules or segments cannot be defined."""
-    from fraudctl.workflows.features import load_definitions
+    from fraudctl.workflows.definitions import load_definitions
 
     try:
         found = load_definitions(project)

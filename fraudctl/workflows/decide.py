@@ -401,13 +401,13 @@ class Decisions:
 
     def _copies(self, ids: pl.Series) -> int:
         """Return how many rows of the data repeat one of these events, and were dropped."""
-        from fraudctl.data import tables
+        from fraudctl.data import tables, typed
 
         if not self.table.n_duplicates:
             return 0
         files, column = tables.find_files(self.project.data.events, root=self.project.root), self.project.data.event_id
         raw = tables.collect(tables.scan(files, form=tables.form_of(self.project)).select(column), files=files)[column]
-        return int(tables.to_entity(raw).is_in(ids.implode()).sum()) - len(ids)
+        return int(typed.to_entity(raw).is_in(ids.implode()).sum()) - len(ids)
 
     def _bundle_scores(self, bundle: Bundle, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:
         """Score the events with the features that the bundle was trained on; give both."""

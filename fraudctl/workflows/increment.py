@@ -20,7 +20,7 @@ from fraudctl.errors import DataError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
-from fraudctl.workflows.features import Definitions, load_definitions
+from fraudctl.workflows.definitions import Definitions, load_definitions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,7 +141,7 @@ def _state_columns(found: Definitions) -> list[str]:
     """Return what the state has to hold: roles, entities, columns that are read, and remembered features."""
     from fraudctl.data.labels import CHANGES
     from fraudctl.features.batch.increment import remembered
-    from fraudctl.workflows.features import tables_roles
+    from fraudctl.workflows.definitions import tables_roles
 
     roles = tables_roles(found.project) - (set() if found.project.data.amount else {"amount"})
     changes = [CHANGES] if found.features.labels is not None else []

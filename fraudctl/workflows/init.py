@@ -14,7 +14,7 @@ from fraudctl.documents.results import as_json
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME, Project, parse_project
-from fraudctl.workflows.features import load_definitions
+from fraudctl.workflows.definitions import load_definitions
 from fraudctl.workflows.sample import refuse_overwriting
 
 if TYPE_CHECKING:

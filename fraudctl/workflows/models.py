@@ -306,7 +306,7 @@ def compare_logged(
     from fraudctl.evaluate import price_frame
     from fraudctl.policy.constant import with_order
     from fraudctl.split import instant, mature
-    from fraudctl.workflows.features import plan_features
+    from fraudctl.workflows.definitions import plan_features
 
     progress = progress or Silent()
     bundles = _open_both(project, a, b, progress)

@@ -18,7 +18,8 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.train.summary import TrainingSummary
 from fraudctl.workflows.audit import TrainingAudit, audit_before_training
-from fraudctl.workflows.features import FeatureTable, build_features, load_definitions
+from fraudctl.workflows.definitions import load_definitions
+from fraudctl.workflows.features import FeatureTable, build_features
 from fraudctl.workflows.lineage import (
     choosing_project,
     own_project,

@@ -22,7 +22,7 @@ from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.scoring.store import Store
 from fraudctl.workflows.logged import read_logged as read_taken
 from fraudctl.workflows.logged import with_outcomes
-from fraudctl.workflows.score import Model, open_model, score_through
+from fraudctl.workflows.score import Model, open_model
 from fraudctl.workflows.state import (
     build_state,
     compact_state,
@@ -33,6 +33,7 @@ from fraudctl.workflows.state import (
     show_state,
     verify_state,
 )
+from fraudctl.workflows.stream import score_through
 
 N_NEW = 40
 
@@ -155,7 +156,7 @@ def fresh(data: Path, model: Model, tmp_path: Path) -> Callable[[], Path]:
 def test_a_file_whose_scoring_died_anywhere_is_scored_as_if_nothing_had_happened(
     fresh: Callable[[], Path], model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fraudctl.workflows.score.CHUNK", 100)  # batches of five events
+    monkeypatch.setattr("fraudctl.workflows.stream.BATCH", 5)
 
     def run(folder: Path) -> None:
         with engine_on(model, folder / "state", explained="alerts") as engine:

@@ -195,10 +195,10 @@ def write_contents(models_dir: Path, made: BundleContents) -> Path:
 def score_on_state(place: Path) -> None:
     """Score a file on a state, on the command line, in batches of five events."""
     from fraudctl.__main__ import main as command
-    from fraudctl.workflows import score
+    from fraudctl.workflows import stream
 
     os.chdir(place)
-    score.CHUNK = 100
+    stream.BATCH = 5
     code = command(["score", "new.parquet", "--state", "state", "-o", "out.parquet", "--quiet"])
     assert code == 0, code
 

@@ -24,8 +24,9 @@ from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import data_schema
 from fraudctl.workflows.features import build_features
 from fraudctl.workflows.increment import build_since
-from fraudctl.workflows.score import open_model, score_files, score_through
+from fraudctl.workflows.score import open_model, score_files
 from fraudctl.workflows.state import build_state, engine_on
+from fraudctl.workflows.stream import score_through
 from fraudctl.workflows.train import train_model
 
 

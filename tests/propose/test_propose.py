@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.errors import DataError, FraudctlError, UsageError
 from fraudctl.features.meaning.definition import define
 from fraudctl.project import Project, parse_project
@@ -234,7 +234,7 @@ def test_label_encodings_are_mapped(name: str) -> None:
     proposal = proposed(frame)
     project = parsed(proposal)
     assert project.data.label_values == expected
-    outcome = tables.to_label(frame["is_fraud"], mapping=project.data.label_values)
+    outcome = typed.to_label(frame["is_fraud"], mapping=project.data.label_values)
     assert int((outcome == 1).sum()) == proposal.n_frauds > 0
     assert (None in expected.values()) == any("read as unknown" in note for note in proposal.notes)
 

@@ -16,7 +16,7 @@ from fraudctl.errors import DataError, UsageError
 if TYPE_CHECKING:
     from fraudctl.cli.session import Session
     from fraudctl.scoring.decider import Explained
-    from fraudctl.workflows.score import StreamResult
+    from fraudctl.workflows.stream import StreamResult
 
 
 @command(
@@ -49,8 +49,9 @@ def score(
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
     from fraudctl.data.outputs import require_no_input
-    from fraudctl.workflows.score import open_model, read_entries, score_files, score_stream, score_through
+    from fraudctl.workflows.score import open_model, read_entries, score_files
     from fraudctl.workflows.state import engine_on
+    from fraudctl.workflows.stream import score_stream, score_through
 
     explained = explained_by(reasons)
     if output is None and data != ["-"]:

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl.data import identities
-from fraudctl.data.tables import to_entity, to_utc
+from fraudctl.data.tables import to_utc
+from fraudctl.data.typed import to_entity
 from fraudctl.errors import DataError
 from fraudctl.features.batch import groups
 from fraudctl.features.batch.groups import Array, History, Queries, Workers

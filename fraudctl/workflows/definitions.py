@@ -1,0 +1,185 @@
+"""What a build of features is made from: the project, its features, the columns they read, tables and files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fraudctl.project import Project
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.data.tables import Events
+    from fraudctl.features.meaning.definition import FeatureSet
+
+
+_CACHE_VERSION = 2
+"""Raised when the normalisation of tables or the meaning of a feature changes: old caches are then rebuilt."""
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What is to be built, and from what: settled before any table is read.
+
+    Attributes
+    ----------
+    features
+        The definitions.
+    carried
+        Data columns that travel along.
+    fingerprint
+        SHA-256 of the events' files, and of those of other tables and of labels where there are any.
+    definitions
+        Where all of it comes from.
+    """
+
+    project: Project
+    features: FeatureSet
+    carried: list[str]
+    fingerprint: str
+    definitions: Definitions
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that the feature table depends on."""
+        settings = {
+            "version": _CACHE_VERSION,
+            "data": self.project.data.model_dump(mode="json", exclude={"events"}),
+            "entities": {name: key.plain() for name, key in self.project.entities.items()},
+            "features": self.features.digest,
+            "carried": self.carried,
+            "fingerprint": self.fingerprint,
+        }
+        if self.project.labels.tables:
+            settings["labels"] = self.project.labels.model_dump(
+                mode="json", exclude={"tables": {"__all__": {"events"}}}
+            )
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def load(self) -> Events:
+        """Load the events with every column that travels along."""
+        from fraudctl.data import tables
+
+        return tables.load_events(self.project, columns=self.carried, entries=self.definitions.load_entries())
+
+    def load_sources(self) -> dict[str, pl.DataFrame]:
+        """Load the other tables, normalised."""
+        return self.definitions.load_sources()
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """The definitions of a project as they fit its data, and the files of both; no data are read for it."""
+
+    project: Project
+    features: FeatureSet
+    carried: list[str]
+    files: list[str]
+    beside: dict[str, list[str]]
+    verdicts: dict[str, list[str]]
+    """Files of each table of labels."""
+
+    def load_entries(self) -> pl.DataFrame | None:
+        """Load the entries of the tables of labels; None where labels are a column."""
+        from fraudctl.data.entries import load_entries
+
+        return load_entries(self.project, self.verdicts)
+
+    def load_sources(self) -> dict[str, pl.DataFrame]:
+        """Load the other tables, normalised."""
+        from fraudctl.data import tables
+        from fraudctl.features.batch.sources import normalise_source
+
+        zone, columns, loaded = self.project.data.timezone, self.features.sources, {}
+        for name, files in self.beside.items():
+            if name in columns:
+                section = self.project.sources[name]
+                scan = tables.scan(files, form=tables.form_of_source(self.project, name))
+                with tables.explained([f"[sources.{name}]"]):
+                    loaded[name] = normalise_source(scan, section, name=name, timezone=zone, columns=columns[name])
+        return loaded
+
+
+def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitions:
+    """Read the definitions and fit them to the columns of the data.
+
+    Parameters
+    ----------
+    also
+        Further data columns that travel along.
+
+    Raises
+    ------
+    DataError, ProjectError
+        Files that are missing or unreadable; definitions that do not fit the data.
+    """
+    from fraudctl.data import tables
+    from fraudctl.data.entries import label_files
+    from fraudctl.features.meaning.definition import SourceTable, define
+
+    files = tables.find_files(project.data.events, root=project.root)
+    schema = tables.load_schema(project)
+    beside = {
+        name: tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
+        for name, section in project.sources.items()
+    }
+    others = {
+        name: SourceTable(
+            project.sources[name], tables.scan(found, form=tables.form_of_source(project, name)).collect_schema()
+        )
+        for name, found in beside.items()
+    }
+    features = define(project, schema, sources=others)
+    carried = carried_columns(project, features, schema, also=also)
+    return Definitions(project, features, carried, files, beside, label_files(project))
+
+
+def plan_features(
+    project: Project, *, also: Sequence[str] = (), fingerprint: Callable[[list[str]], str] | None = None
+) -> BuildPlan:
+    """Settle what is to be built from what, and take the fingerprint of all data.
+
+    Parameters
+    ----------
+    fingerprint
+        Takes the fingerprint of files; by default their bytes are read.
+
+    Raises
+    ------
+    DataError, ProjectError
+        As `load_definitions` does.
+    """
+    from fraudctl.data import tables
+
+    found = load_definitions(project, also=also)
+    take = fingerprint or tables.fingerprint
+    prints = [take(found.files)]
+    prints += [take(found.beside[name]) for name in sorted(found.beside)]
+    prints += [take(found.verdicts[name]) for name in sorted(found.verdicts)]
+    joined = prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
+    return BuildPlan(project, found.features, found.carried, joined, found)
+
+
+def carried_columns(
+    project: Project, features: FeatureSet, schema: Mapping[str, pl.DataType], *, also: Sequence[str] = ()
+) -> list[str]:
+    """Return the data columns that travel with the features: for the features, rules, costs, segments and weights."""
+    from fraudctl.data.own import inside
+    from fraudctl.dependence import judged_columns, of_project
+    from fraudctl.features.meaning.definition import usable_columns
+
+    usable = [*usable_columns(project, schema), *features.names]
+    wanted = [*of_project(project, features, readable=usable).data, *judged_columns(project), *also]
+    present = {*tables_roles(project), *(set(features.names) - set(map(inside, schema)))}
+    return [name for name in dict.fromkeys(wanted) if name not in present]
+
+
+def tables_roles(project: Project) -> set[str]:
+    """Return the names of the columns that every feature table of the project has."""
+    from fraudctl.data.tables import ROLES
+
+    return {*ROLES, *project.entities}
