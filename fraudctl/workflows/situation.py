@@ -168,7 +168,7 @@ def look(project: Project) -> Situation:
         The data cannot be read.
     """
     from fraudctl.split import periods
-    from fraudctl.workflows.features import load_definitions
+    from fraudctl.workflows.definitions import load_definitions
 
     if not project.data.has_time:
         msg = "the data have no time, so there is no newer period to train on"
