@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     )
     from fraudctl.workflows.audit import audit_features as audit_features
     from fraudctl.workflows.check import check_data as check_data
+    from fraudctl.workflows.dashboard import (
+        DashboardResult as DashboardResult,
+        make_dashboard as make_dashboard,
+    )
     from fraudctl.workflows.demo import DemoResult as DemoResult, run_demo as run_demo
     from fraudctl.workflows.evaluate import (
         EvaluationResult as EvaluationResult,
@@ -122,6 +126,7 @@ _NAMES: Final = {
     "workflows.account": "CardResult PapersResult verify_models write_card",
     "workflows.audit": "audit_features",
     "workflows.check": "check_data",
+    "workflows.dashboard": "DashboardResult make_dashboard",
     "workflows.demo": "DemoResult run_demo",
     "workflows.evaluate": "EvaluationResult evaluate_model write_predictions",
     "workflows.explain": "ExplainResult explain_model explain_one",

@@ -54,6 +54,25 @@ def moment(text: str | None) -> datetime | date | None:
         raise UsageError(msg) from error
 
 
+def length_of_days(text: str, option: str) -> int:
+    """Read a length of time in whole days.
+
+    >>> length_of_days("26w", "--period")
+    182
+    """
+    from fraudctl.project.types import Duration
+
+    try:
+        seconds = Duration.parse(text).seconds
+    except ValueError as error:
+        msg = f"{option}: {error}"
+        raise UsageError(msg) from error
+    if seconds % 86_400:
+        msg = f"{option}: {text!r} is no whole number of days"
+        raise UsageError(msg)
+    return seconds // 86_400
+
+
 def named_paths(texts: list[str]) -> dict[str, list[str]]:
     """Read ``NAME=FILE``, several of one name together."""
     found: dict[str, list[str]] = {}

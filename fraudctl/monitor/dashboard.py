@@ -194,7 +194,7 @@ def dashboard(
     first, until = found.cohorts[0].first_day, found.cohorts[-1].until_day
     zone = project.data.timezone
     shown = frame.filter(pl.col("event_time") <= as_of).with_columns(
-        pl.col("event_time").dt.convert_timeZoneInfo(zone).dt.date().alias("day")
+        pl.col("event_time").dt.convert_time_zone(zone).dt.date().alias("day")
     )
     shown = shown.filter(pl.col("day") >= first)
     limits = tuple(_limit(name, limit, found) for name, limit in project.monitor.harm.limits())

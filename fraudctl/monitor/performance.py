@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.monitor.nowcast import FINAL, HIDDEN, Design, Nowcast, nowcast
 from fraudctl.monitor.seen import CONSTANTS, COST, FRAUDS, LEGIT_COST, LOSS, Every, SeenEvents, see
 from fraudctl.project import Project
@@ -238,7 +238,7 @@ def performance(
     status = [calendar.status(number, found) for number in range(seen.n_cohorts)]
     first = 0 if period_days is None else calendar.first_of(period_days)
     shown_ = [number for number in range(seen.n_cohorts) if number >= first and seen_any(seen, number)]
-    judge = _CohortSums(seen, found, _base_action(seen, found, status))
+    judge = _CohortSums(seen, found, _base_action(seen, found, status), _Tally.of(seen))
     models = _models(taken["model"], seen)
     cohorts = tuple(_cohort(number, seen, found, calendar, judge, project, status[number], models) for number in shown_)
     open_ = [number for number in shown_ if status[number] != "hidden"]
@@ -263,7 +263,7 @@ def performance(
 
 def seen_any(seen: SeenEvents, number: int) -> bool:
     """Return whether a cohort has events."""
-    return bool((seen.cohort == number).any())
+    return bool(np.diff(np.searchsorted(seen.cohort, [number, number + 1]))[0])
 
 
 def _design(seen: SeenEvents, project: Project, seed: int, *, n_strata: int) -> Design:
@@ -386,19 +386,44 @@ UNDEFINED: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
+class _Tally:
+    """What does not depend on outcomes, by cohort and group.
+
+    ``base`` has the shape ``(n_cohorts, 2 * n_groups, n)``, with strata ``2 * group + flagged``; the others
+    ``(n_cohorts, n_groups)``.
+    """
+
+    base: FloatArray
+    volume: FloatArray
+    events: FloatArray
+    flagged: FloatArray
+
+    @classmethod
+    def of(cls, seen: SeenEvents, group: IntArray | None = None, n_groups: int = 1) -> _Tally:
+        """Count the events; ``group`` has the shape ``(n_events,)``."""
+        which = np.zeros(len(seen.cohort), dtype=np.int64) if group is None else group
+        place = seen.cohort * n_groups + which
+        size = seen.n_cohorts * n_groups
+        strata = 2 * place[seen.counted] + seen.events.stratum
+        base = np.stack([np.bincount(strata, weights=column, minlength=2 * size) for column in seen.base.T], axis=1)
+        flagged = (seen.codes != seen.matrix.pass_code).astype(np.float64)
+        sums = [
+            np.bincount(place, weights=value, minlength=size).reshape(seen.n_cohorts, n_groups)
+            for value in (seen.volume, None, flagged)
+        ]
+        shaped = base.reshape(seen.n_cohorts, 2 * n_groups, -1).astype(np.float64)
+        return cls(shaped, *(item.astype(np.float64) for item in sums))
+
+
+@dataclass(frozen=True)
 class _CohortSums:
     """Turns sums into figures; strata may be those of several groups, two each."""
 
     seen: SeenEvents
     found: Nowcast
     base_action: int
+    tally: _Tally
     group_number: int = 0
-    group_of: IntArray | None = None
-    """Group of each event, shape ``(n_events,)``; None where all are one."""
-
-    def _inside(self, numbers: list[int]) -> BoolArray:
-        rows = np.isin(self.seen.cohort, numbers)
-        return rows if self.group_of is None else rows & (self.group_of == self.group_number)
 
     def outcomes(self, numbers: list[int], *, hidden: str | None = None) -> OutcomeFigures:
         """Return the figures of some cohorts together."""
@@ -406,10 +431,9 @@ class _CohortSums:
         known = self.found.known[numbers][:, strata].sum(axis=0)
         value = self.found.estimate[numbers][:, strata].sum(axis=0)
         draws = self.found.draws[:, numbers][:, :, strata].sum(axis=1)
-        rows = self._inside(numbers)[self.seen.counted]
-        base = np.stack([self.seen.base[rows & (self.seen.events.stratum == flag)].sum(axis=0) for flag in (0, 1)])
-        inside = self._inside(numbers)
-        volume = None if self.seen.volume is None else float(self.seen.volume[inside].sum())
+        base = self.tally.base[numbers][:, strata].sum(axis=0)
+        money = self.tally.volume[numbers, self.group_number].sum()
+        volume = None if self.seen.volume is None else float(money)
         sums = (known, value, value[None] if (self.found.matured[numbers] >= SURE).all() else draws)
         now, then, drawn = (figures_of(item, base, volume=volume, base_action=self.base_action) for item in sums)
         unseen = NEEDS_BLOCKED if self.seen.blocked == "not observable" else frozenset()
@@ -421,11 +445,11 @@ class _CohortSums:
 
     def group(self, name: str, numbers: list[int]) -> PerformanceGroup | None:
         """Return some cohorts together; None without any event."""
-        rows = self._inside(numbers)
-        if not rows.any():
+        events = int(self.tally.events[numbers, self.group_number].sum())
+        if events == 0:
             return None
-        flagged = float((self.seen.codes[rows] != self.seen.matrix.pass_code).mean())
-        return PerformanceGroup(name, int(rows.sum()), flagged, self.outcomes(numbers))
+        flagged = float(self.tally.flagged[numbers, self.group_number].sum()) / events
+        return PerformanceGroup(name, events, flagged, self.outcomes(numbers))
 
 
 def _figure(name: str, known: FloatArray, value: FloatArray, draws: FloatArray, reason: str | None) -> LabelledFigure:
@@ -453,8 +477,8 @@ def _cohort(
     status: Status,
     models: dict[int, tuple[str, ...]],
 ) -> PerformanceCohort:
-    rows = seen.cohort == number
-    n_events = int(rows.sum())
+    rows = slice(*np.searchsorted(seen.cohort, [number, number + 1]).tolist())  # in the order of time
+    n_events = rows.stop - rows.start
     flagged = int((seen.codes[rows] != seen.matrix.pass_code).sum())
     matured = None if math.isnan(float(found.matured[number])) else float(found.matured[number])
     start = calendar.first_day(number)
@@ -483,7 +507,7 @@ def _hidden(complete: bool, matured: float | None, status: Status) -> str | None
     return "nothing is known" if matured is None else f"only {percent(matured)} matured"
 
 
-def _work(rows: BoolArray, seen: SeenEvents, project: Project) -> tuple[ActionWork, ...]:
+def _work(rows: slice, seen: SeenEvents, project: Project) -> tuple[ActionWork, ...]:
     codes, day = seen.codes[rows], seen.day[rows]
     out = []
     for code, action in enumerate(seen.matrix.actions):
@@ -534,7 +558,8 @@ def _groups(
     ).to_numpy()
     events = seen.regrouped(codes[seen.counted], len(listed))
     found = nowcast(events, seen.values, _regrouped(design, 2 * len(listed)))
-    judges = [_CohortSums(seen, found, base_action, number, codes) for number in range(len(listed))]
+    tally = _Tally.of(seen, codes, len(listed))
+    judges = [_CohortSums(seen, found, base_action, tally, number) for number in range(len(listed))]
     made = [judge.group(name, numbers) for name, judge in zip(listed, judges, strict=True)]
     return tuple(item for item in made if item is not None)
 

@@ -31,6 +31,9 @@ PALETTE: dict[str, tuple[str, str]] = {
 }
 """Name -> its colour on light and on dark paper."""
 
+HATCHED: dict[str, str] = {"bad": "#b4432d", "good": "#3c7a58"}
+"""Name -> stand-in of its colour in a specification; `to_svg` draws hatches of the colour there."""
+
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 VEGALITE = "6.4"
 FONT = "Liberation Sans"
@@ -60,6 +63,11 @@ def ticks(kind: Literal["money", "number", "share"], count: int = 5) -> Spec:
 def colour(name: str) -> str:
     """Return the light colour of a name in `PALETTE`."""
     return PALETTE[name][0]
+
+
+def paint(name: str) -> str:
+    """Return the light colour of a name in `PALETTE`; with a slash behind it, the stand-in of its hatches."""
+    return HATCHED[name[:-1]] if name.endswith("/") else colour(name)
 
 
 def _config() -> Spec:
@@ -352,7 +360,24 @@ def to_svg(chart: Mapping[str, Any], *, name: str) -> str:
     text = re.sub(r"<[^>]+>", _shorter, text)
     ids = {found: f"{name}-{i}" for i, found in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', text)))}
     text = re.sub(r'( id="|url\(#)([^")]+)', lambda found: found[1] + ids.get(found[2], found[2]), text)
-    return text.replace(' opacity="1"', "").replace('<path d="M0,0h0v0h0Z"/>', "").replace("<g></g>", "")
+    text = text.replace(' opacity="1"', "").replace('<path d="M0,0h0v0h0Z"/>', "").replace("<g></g>", "")
+    return _with_hatches(text, name)
+
+
+def _with_hatches(svg: str, name: str) -> str:
+    """Replace stand-ins by patterns of diagonal lines."""
+    patterns = ""
+    for tone, stand_in in HATCHED.items():
+        if stand_in not in svg:
+            continue
+        key = f"{name}-hatch-{tone}"
+        svg = svg.replace(f'fill="{stand_in}"', f'fill="url(#{key})"').replace(stand_in, colour(tone))
+        patterns += (
+            f'<pattern id="{key}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+            f'<path d="M1.5,0v6" stroke="{colour(tone)}" stroke-width="2.4"/></pattern>'
+        )
+    head, rest = svg.split(">", 1)
+    return f"{head}><defs>{patterns}</defs>{rest}" if patterns else svg
 
 
 def _drawable(chart: Spec) -> Spec:

@@ -8,6 +8,8 @@ for their format.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -119,7 +121,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Rows under columns; `tools` adds sorting and, for long ones, a filter; `folded` shows it when it is asked for."""
+    """Rows under columns; `tools` adds sorting and, for long ones, a filter; `folded` shows it when it is asked for.
+
+    `csv` names a file that a page offers with the same rows: what cells sort by, else their text.
+    """
 
     name: str
     caption: Sentence
@@ -128,10 +133,24 @@ class ReportTable:
     tools: bool = False
     filter_hint: str = ""
     folded: bool = False
+    csv: str = ""
+
+    def as_csv(self) -> str:
+        """Return the rows as CSV; a text that a spreadsheet would take for a formula begins with an apostrophe."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([_inert(column.name) for column in self.columns])
+        for row in self.rows:
+            writer.writerow([_inert(cell.text) if cell.sort is None else _inert(cell.sort) for cell in row])
+        return text.getvalue()
 
     def glossary(self) -> tuple[str, ...]:
         """Return what the names of columns leave open, one sentence part each."""
         return tuple(f"{column.name}: {column.help}" for column in self.columns if column.help)
+
+
+def _inert(value: float | str) -> float | str:
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 Block = Text | Facts | Bar | Chart | ReportTable

@@ -29,6 +29,7 @@ def render_html(document: Document) -> str:
         loader=PackageLoader("fraudctl.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
     environment.filters["grouped"] = grouped
+    environment.filters["csv_link"] = csv_link
     macros: Any = environment.get_template("blocks.html.j2").module
 
     def render(kind: str, blocks: Sequence[Block]) -> Markup:
@@ -73,6 +74,11 @@ def _render_block(macros: Any, block: Block) -> Any:
     if isinstance(block, Chart):
         return macros.figure(block, inline_svg(block))
     return getattr(macros, _MACROS[type(block)])(block)
+
+
+def csv_link(table: ReportTable) -> str:
+    """Return the rows of a table as the address of a download; nothing is requested from anywhere."""
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(table.as_csv().encode()).decode()
 
 
 def inline_svg(chart: Chart) -> Any:

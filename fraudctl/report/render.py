@@ -10,8 +10,10 @@ from fraudctl.account.card import ModelCard
 from fraudctl.evaluate.result import Evaluation
 from fraudctl.explain.event import EventExplanation
 from fraudctl.explain.result import Explanation
+from fraudctl.monitor.dashboard import Dashboard
 from fraudctl.report import charts
 from fraudctl.report.card import card_document
+from fraudctl.report.dashboard import dashboard_document
 from fraudctl.report.document import Document
 from fraudctl.report.evaluation import evaluation_document
 from fraudctl.report.event import event_document
@@ -70,6 +72,21 @@ def card_notebook(card: ModelCard) -> str:
 def card_terminal(card: ModelCard) -> RenderableType:
     """Return a model card for a terminal: its head."""
     return render_terminal(card_document(card), sections=False)
+
+
+def dashboard_report(board: Dashboard) -> str:
+    """Return a dashboard as one self-contained HTML page."""
+    return render_html(dashboard_document(board))
+
+
+def dashboard_notebook(board: Dashboard) -> str:
+    """Return a dashboard for a notebook: its head, and its first chart and table."""
+    return render_notebook(dashboard_document(board))
+
+
+def dashboard_terminal(board: Dashboard) -> RenderableType:
+    """Return a dashboard for a terminal: light, reasons and figures."""
+    return render_terminal(dashboard_document(board), sections=False)
 
 
 def chart_files(document: Document) -> dict[str, bytes]:

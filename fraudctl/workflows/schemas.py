@@ -32,6 +32,8 @@ class SchemaKind(StrEnum):
     """``models card --json``."""
     RETRAINING = "retraining"
     """``retrain --json``."""
+    DASHBOARD = "dashboard"
+    """``dashboard --json``."""
 
 
 def json_schema_of(kind: SchemaKind) -> JsonObject:
@@ -60,6 +62,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.evaluate.result import GateResult
     from fraudctl.explain.event import EventExplanation
     from fraudctl.workflows.account import CardResult
+    from fraudctl.workflows.dashboard import DashboardResult
     from fraudctl.workflows.evaluate import EvaluationResult
     from fraudctl.workflows.explain import ExplainResult
     from fraudctl.workflows.retrain import RetrainResult
@@ -75,6 +78,7 @@ def _results() -> dict[SchemaKind, type]:
         SchemaKind.COMPARISON: Comparison,
         SchemaKind.CARD: CardResult,
         SchemaKind.RETRAINING: RetrainResult,
+        SchemaKind.DASHBOARD: DashboardResult,
     }
 
 
