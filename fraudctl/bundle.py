@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version as package_version
@@ -35,12 +35,16 @@ from fraudctl.train import ModelColumns
 if TYPE_CHECKING:
     from catboost import CatBoost
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
+_NO_REFERENCE: Final = 3
+"""Schema version of bundles without a frozen reference."""
 _UNSEALED: Final = 2
 """Schema version of bundles whose manifest has no digest of itself: the folder's name alone vouches for them."""
+_READ: Final = (_UNSEALED, _NO_REFERENCE, SCHEMA_VERSION)
 MANIFEST: Final = "manifest.json"
-FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json", "predictions.parquet")
-"""The files that a manifest vouches for."""
+REFERENCE: Final = "reference.json"
+FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json", "predictions.parquet", REFERENCE)
+"""The files that a manifest vouches for; before schema version 4 there was no reference."""
 
 PACKAGES: Final = ("fraudctl", "catboost", "numpy", "polars", "optuna")
 
@@ -84,6 +88,8 @@ class BundleContents:
     project_file: str
     timezone: str
     facts: Mapping[str, Any]
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    """What ordinary days were, as counts (`fraudctl.monitor.reference`); empty where there is none."""
 
 
 def write_bundle(models_dir: Path, contents: BundleContents, *, announce: Callable[[str], object] = str) -> Path:
@@ -146,7 +152,10 @@ def _write(folder: Path, models_dir: Path, contents: BundleContents, announce: C
     model = contents.model if isinstance(contents.model, bytes) else _model_bytes(contents.model)
     disk.write_bytes(folder / "model.cbm", model)
     features = {"columns": contents.columns.to_dict(), "definition": contents.features}
-    documents = {"calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features}
+    documents = {
+        "calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features,
+        "reference": contents.reference,
+    }  # fmt: skip
     for name, document in documents.items():
         disk.write_bytes(folder / f"{name}.json", canonical(document))
     contents.predictions.write_parquet(folder / "predictions.parquet", compression="zstd", statistics=False)
@@ -212,6 +221,8 @@ class Bundle:
         ``manifest.json``.
     policy, features
         ``policy.json``, and the definitions in ``features.json``.
+    reference
+        ``reference.json``: what ordinary days were (`fraudctl.monitor.reference`); empty for a bundle without one.
     columns, calibrator
         What the model takes, and how its scores become probabilities.
     """
@@ -221,6 +232,7 @@ class Bundle:
     manifest: Mapping[str, Any]
     policy: Mapping[str, Any]
     features: Mapping[str, Any]
+    reference: Mapping[str, Any]
     columns: ModelColumns
     calibrator: Calibrator
     _model_bytes: bytes
@@ -262,7 +274,7 @@ class Bundle:
         """Return the same model with another policy, to be written as a new version."""
         return BundleContents(
             self.as_of, self._model_bytes, self.columns, self.calibrator, policy, self.features, self.predictions(),
-            project_file, self.manifest["timezone"], facts,
+            project_file, self.manifest["timezone"], facts, self.reference,
         )  # fmt: skip
 
 
@@ -281,12 +293,15 @@ def load_bundle(path: Path) -> Bundle:
     _refuse_strangers(path)
     raw = _read(path / MANIFEST)
     manifest = _manifest_of(raw, path)
-    found = {name: _checked(path / name, manifest["files"][name]) for name in FILES}
+    if REFERENCE not in manifest["files"] and (path / REFERENCE).exists():
+        msg = f"{path / REFERENCE} does not belong into a bundle of schema version {manifest['schema_version']}"
+        raise BundleError(msg, hint="remove it")
+    found = {name: _checked(path / name, digest) for name, digest in manifest["files"].items()}
     version = _version_of(raw, datetime.fromisoformat(manifest["as_of"]), manifest["timezone"])
     if _VERSION.fullmatch(path.name) and path.name != version:
         msg = f"the manifest of {path} was changed: its content is that of version {version}"
         raise BundleError(msg, hint="take the bundle from where it was trained, or train again")
-    documents = {name: _parse(found[name], path / name) for name in FILES if name.endswith(".json")}
+    documents = {name: _parse(found[name], path / name) for name in found if name.endswith(".json")}
     features = documents["features.json"]
     with understood(path):
         return Bundle(
@@ -294,6 +309,7 @@ def load_bundle(path: Path) -> Bundle:
             version=version,
             manifest=manifest,
             policy=documents["policy.json"],
+            reference=documents.get(REFERENCE, {}),
             features=dict(features["definition"]),
             columns=ModelColumns.from_dict(features["columns"]),
             calibrator=Calibrator.from_dict(documents["calibration.json"]),
@@ -372,13 +388,14 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
 
 def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     schema = manifest.get("schema_version")
-    if type(schema) is not int or schema not in (_UNSEALED, SCHEMA_VERSION):
+    if type(schema) is not int or schema not in _READ:
         found = schema if type(schema) is int and 0 <= schema < 1000 else type(schema).__name__
-        msg = f"{path / MANIFEST} has schema version {found}; this fraudctl reads {_UNSEALED} and {SCHEMA_VERSION}"
+        msg = f"{path / MANIFEST} has schema version {found}; this fraudctl reads {_UNSEALED} to {SCHEMA_VERSION}"
         raise BundleError(msg, hint="use the fraudctl version that wrote it, or train again")
     files = manifest.get("files")
     texts = all(isinstance(manifest.get(key), str) for key in ("as_of", "timezone", "project_file"))
-    sound = isinstance(files, dict) and set(files) == set(FILES) and all(isinstance(x, str) for x in files.values())
+    expected = set(FILES) - ({REFERENCE} if schema < SCHEMA_VERSION else set())
+    sound = isinstance(files, dict) and set(files) == expected and all(isinstance(x, str) for x in files.values())
     try:
         as_of = datetime.fromisoformat(manifest["as_of"]) if texts else None
         aware = as_of is not None and as_of.tzinfo is not None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date
+from typing import Final
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fraudctl.project.decisions import LimitSection
-from fraudctl.project.types import Section
+from fraudctl.project.types import PositiveDuration, Section
+
+LEAST_DAYS: Final = 28
+"""A shorter reference says too little of how much days differ."""
 
 
 class IncidentSection(Section):
@@ -64,12 +69,46 @@ class HarmSection(Section):
                 yield name, limit
 
 
+_PROMISE = re.compile(r"(\d+(?:\.\d+)?) per (year|month|quarter)")
+_PER_YEAR = {"year": 1.0, "quarter": 4.0, "month": 12.0}
+
+
 class MonitorSection(Section):
     """What is watched after training."""
 
+    false_alarms: str = "1 per year"
+    """How many false alarms over everything that is watched are accepted, such as "1 per year" or "2 per quarter": the
+    only dial of `fraudctl monitor`."""
+    reference: PositiveDuration = Field(default_factory=lambda: PositiveDuration.parse("56d"))
+    """How much time before as_of is what ordinary days look like, frozen in the bundle; at least 28d."""
+    max_age: PositiveDuration = Field(default_factory=lambda: PositiveDuration.parse("2d"))
+    """Decisions that are older than this at the time of a run are an alarm: nothing is seen."""
     harm: HarmSection = HarmSection()
     """Bounds; without one nothing is judged."""
     incidents: tuple[IncidentSection, ...] = ()
     """Known incidents: marks in charts, and no reference of ordinary days."""
     holidays: tuple[HolidaySection, ...] = ()
     """Marks in charts."""
+
+    @field_validator("false_alarms")
+    @classmethod
+    def _is_a_promise(cls, value: str) -> str:
+        found = _PROMISE.fullmatch(value.strip())
+        if found is None or not 0.1 <= float(found[1]) * _PER_YEAR[found[2]] <= 50:
+            msg = f'{value!r} is no rate of alarms; expected such as "1 per year", from 0.1 to 50 a year'
+            raise ValueError(msg)
+        return value.strip()
+
+    @field_validator("reference")
+    @classmethod
+    def _is_long_enough(cls, value: PositiveDuration) -> PositiveDuration:
+        if value.seconds < LEAST_DAYS * 86_400 or value.seconds % 86_400:
+            msg = f"{value} is no reference; expected whole days, at least {LEAST_DAYS}d"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def alarms_per_year(self) -> float:
+        """Accepted false alarms a year."""
+        number, unit = self.false_alarms.split(" per ")
+        return float(number) * _PER_YEAR[unit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -27,6 +27,7 @@ from fraudctl.workflows.lineage import (
     require_digest,
     say_differences,
 )
+from fraudctl.workflows.reference import Trained, frozen_reference, reference_with
 from fraudctl.workflows.versions import open_bundle, write_noted
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def choose_threshold(
     summary = TrainingSummary.from_dict(bundle.facts["training"])
     facts = {**bundle.facts, "policy_report": as_json(choice.report), "parent": bundle.version}
     contents = bundle.contents(policy=as_object(choice.policy), project_file=project.text, facts=facts)
+    contents = replace(contents, reference=reference_with(bundle, choice.policy, project))
     path = write_noted(project, contents, event="threshold", parent=bundle.version, by=by)
     return TrainResult(path, path.name, summary, choice)
 
@@ -277,6 +279,7 @@ def bundle_contents(
         project_file=project.text,
         timezone=project.data.timezone,
         facts=facts,
+        reference=frozen_reference(Trained(project, table, split, trained, choice.policy)),
     )
 
 
