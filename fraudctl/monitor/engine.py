@@ -230,7 +230,7 @@ class _Null:
 
 
 @dataclass(frozen=True)
-class Path:
+class WatchedPath:
     """Deviations of watched days, and how far their memories went.
 
     Attributes
@@ -253,7 +253,7 @@ class Path:
         return np.asarray(np.abs(self.memories).max(axis=0), dtype=np.float64)
 
 
-def follow(watch: Watch, found: Figures, days: IntArray, accepted: FloatArray | None = None) -> Path:
+def follow(watch: Watch, found: Figures, days: IntArray, accepted: FloatArray | None = None) -> WatchedPath:
     """Follow watched days after the reference.
 
     Parameters
@@ -266,7 +266,7 @@ def follow(watch: Watch, found: Figures, days: IntArray, accepted: FloatArray | 
     if accepted is not None:
         z = z - np.nan_to_num(accepted)
     memories = np.stack([memory(z, length) / watch.scale[at] for at, length in enumerate(MEMORIES)])
-    return Path(days, z, memories)
+    return WatchedPath(days, z, memories)
 
 
 @dataclass(frozen=True)

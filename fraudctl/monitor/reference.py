@@ -38,7 +38,7 @@ CALENDAR: Final = "of the calendar: it changes by itself"
 
 
 @dataclass(frozen=True)
-class Reference:
+class FrozenReference:
     """What is watched, and how it was on the days before as_of.
 
     Attributes
@@ -74,7 +74,7 @@ class Reference:
         }
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Reference:
+    def from_dict(cls, document: Mapping[str, Any]) -> FrozenReference:
         """Return what `to_dict` wrote.
 
         Raises
@@ -91,7 +91,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WatchPlan:
     """Which columns are watched, and why others are not.
 
     Attributes
@@ -112,7 +112,7 @@ class Plan:
     window_days: float
 
 
-def plan(features: FeatureSet, used: Collection[str], schema: Mapping[str, pl.DataType], *, days: int) -> Plan:
+def plan(features: FeatureSet, used: Collection[str], schema: Mapping[str, pl.DataType], *, days: int) -> WatchPlan:
     """Choose what is watched of the columns of a feature table.
 
     Parameters
@@ -145,7 +145,7 @@ def plan(features: FeatureSet, used: Collection[str], schema: Mapping[str, pl.Da
     for name in [*(["amount"] if "amount" in schema else []), *features.entities, *through]:
         if name in schema and name not in columns:
             columns[name] = "presence" if name in features.entities else _dtype(schema[name])
-    return Plan(columns, {name: tuple(found) for name, found in through.items()}, left_out, longest)
+    return WatchPlan(columns, {name: tuple(found) for name, found in through.items()}, left_out, longest)
 
 
 def _specs(feature: Feature, features: FeatureSet) -> list[Feature]:
@@ -193,14 +193,14 @@ def _dtype(dtype: pl.DataType) -> str:
 
 def freeze(
     table: pl.DataFrame,
-    chosen: Plan,
+    chosen: WatchPlan,
     decided: pl.DataFrame | None,
     *,
     days: IntArray,
     timezone: str,
     borders: Sequence[float],
     actions: Sequence[str],
-) -> Reference:
+) -> FrozenReference:
     """Freeze a reference.
 
     Parameters
@@ -229,7 +229,7 @@ def freeze(
         cells += score_cells(decided["y_prob"].to_numpy(), borders, actions)
         found = count_decided(decided, cells[-2:], timezone=timezone, days=days)
         counts = DayCounts(counts.days, counts.events, {**counts.cells, **found.cells}, found.sums)
-    return Reference(timezone, tuple(cells), counts, chosen.window_days, chosen.left_out)
+    return FrozenReference(timezone, tuple(cells), counts, chosen.window_days, chosen.left_out)
 
 
 def score_cells(y_prob: FloatArray, borders: Sequence[float], actions: Sequence[str]) -> list[Cells]:

@@ -153,11 +153,11 @@ def with_expected_cost(decided: pl.DataFrame, policy: Policy) -> pl.DataFrame:
 def reference_with(bundle: Bundle, policy: Policy, project: Project) -> dict[str, Any]:
     """Return the reference of a bundle with the scores and actions of another policy, on what its folds predicted."""
     from fraudctl.monitor.counts import DayCounts
-    from fraudctl.monitor.reference import Reference, count_decided, score_cells
+    from fraudctl.monitor.reference import FrozenReference, count_decided, score_cells
 
     if not bundle.reference:
         return {}
-    old = Reference.from_dict(bundle.reference)
+    old = FrozenReference.from_dict(bundle.reference)
     folds = _latest_folds(bundle.predictions(), bundle.as_of)
     decided = decided_events(folds.sort("event_time", "event_id"), policy, project)
     cells = score_cells(decided["y_prob"].to_numpy(), borders(policy), policy.actions)

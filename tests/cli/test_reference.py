@@ -12,7 +12,7 @@ import pytest
 
 from fraudctl.bundle import FILES, REFERENCE, load_bundle
 from fraudctl.errors import BundleError
-from fraudctl.monitor.reference import CALENDAR, Reference
+from fraudctl.monitor.reference import CALENDAR, FrozenReference
 from fraudctl.project import load_project
 from fraudctl.workflows.reference import borders, reference_with
 
@@ -23,7 +23,7 @@ def bundle_of(folder: Path) -> Path:
 
 def test_counts_are_those_of_the_days_before_as_of(trained: Path) -> None:
     bundle = load_bundle(bundle_of(trained))
-    found = Reference.from_dict(bundle.reference)
+    found = FrozenReference.from_dict(bundle.reference)
     assert found.to_dict() == bundle.reference
     events = pl.read_parquet(trained / "transactions.parquet").unique("transaction_id")
     local = events["created_at"].dt.convert_time_zone(found.timezone).dt.date().cast(pl.Int32)
@@ -42,7 +42,7 @@ def test_counts_are_those_of_the_days_before_as_of(trained: Path) -> None:
 
 
 def test_long_windows_are_watched_through_their_inputs_and_calendar_not_at_all(trained: Path) -> None:
-    found = Reference.from_dict(load_bundle(bundle_of(trained)).reference)
+    found = FrozenReference.from_dict(load_bundle(bundle_of(trained)).reference)
     names = {item.name for item in found.watched}
     assert not names & set(found.left_out)
     assert {"hour", "score", "action", "amount"} <= names
@@ -79,8 +79,8 @@ def test_another_policy_gets_its_own_scores_and_actions(trained: Path) -> None:
 
     bundle, project = load_bundle(bundle_of(trained)), load_project(trained)
     policy = Policy.from_dict(dict(bundle.policy))
-    found = Reference.from_dict(reference_with(bundle, policy, project))
-    old = Reference.from_dict(bundle.reference)
+    found = FrozenReference.from_dict(reference_with(bundle, policy, project))
+    old = FrozenReference.from_dict(bundle.reference)
     assert [item.name for item in found.watched] == [item.name for item in old.watched]
     assert np.array_equal(found.counts.cells["amount"], old.counts.cells["amount"])
     actions = found.counts.cells["action"]
