@@ -9,27 +9,20 @@ times and names are given.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
-from fraudctl.data import outputs
-from fraudctl.disk import files
+from fraudctl.disk.chained import ChainedLog, LogLines
 from fraudctl.errors import BundleError, UsageError
 
 LOG_NAME: Final = "registry.jsonl"
 HEAD_NAME: Final = ".registry.head"
 _LOCK_NAME: Final = ".registry.lock"
-_CHAINED: Final = re.compile(rb'(\{.*), "chain": "([0-9a-f]{64})"\}', re.DOTALL)
-_START: Final = hashlib.sha256(b"fraudctl registry").hexdigest()
 
 WrittenBy = Literal["train", "threshold", "refit"]
 Event = Literal["train", "threshold", "refit", "gate", "promote", "rollback"]
@@ -70,10 +63,8 @@ class Entry:
 class _Log:
     """The log as it was read and verified."""
 
-    content: bytes
+    lines: LogLines
     entries: tuple[Entry, ...]
-    chain: str
-    """Hash after the last line."""
 
 
 def history(models_dir: Path) -> tuple[Entry, ...]:
@@ -87,81 +78,29 @@ def history(models_dir: Path) -> tuple[Entry, ...]:
     return _read(models_dir).entries
 
 
+def _chained(models_dir: Path) -> ChainedLog:
+    return ChainedLog(models_dir, LOG_NAME, HEAD_NAME, _LOCK_NAME, b"fraudctl registry", "the registry")
+
+
 def _read(models_dir: Path) -> _Log:
-    """Read the log and verify every line. The head is read first: a writer replaces the log before the head."""
-    head, path = _read_head(models_dir), models_dir / LOG_NAME
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        content = b""
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
-        raise BundleError(msg) from error
-    lines = content.split(b"\n")
-    last = lines.pop()
-    if last:
-        lines.append(last)
-    entries, chains, chained = [], [_START], False
-    for number, line in enumerate(lines, start=1):
-        found = _CHAINED.fullmatch(line)
-        if found is None and chained:
-            raise _damaged(path, number, "was changed: it has no valid chain")
-        body = line if found is None else found[1] + b"}"
-        chains.append(_link(chains[-1], body))
-        if found is not None and found[2].decode() != chains[-1]:
-            raise _damaged(path, number, "does not follow from the lines before it: it, or one before it, was changed")
-        entries.append(_entry(body, number, path))
-        chained = found is not None
-    if last and chained:
-        raise _damaged(path, len(lines), "is cut: its end is missing")
-    if head is not None and (head[0] >= len(chains) or chains[head[0]] != head[1]):
-        cut = head[0] >= len(chains)
-        what = f"is missing: the log had {head[0]:,} lines" if cut else "is not the one that was written"
-        raise _damaged(path, min(head[0], len(chains)), what)
-    return _Log(content, tuple(entries), chains[-1])
+    """Read the log and verify every line."""
+    log = _chained(models_dir)
+    lines = log.read()
+    return _Log(lines, tuple(_entry(body, number, log) for number, body in enumerate(lines.bodies, start=1)))
 
 
-def _link(chain: str, body: bytes) -> str:
-    return hashlib.sha256(chain.encode() + b"\n" + body).hexdigest()
-
-
-def _damaged(path: Path, number: int, what: str) -> BundleError:
-    hint = f"restore {LOG_NAME} and {HEAD_NAME} from version control or a backup"
-    return BundleError(f"{path}, line {number}: {what}", hint=f"{hint}; to keep a shorter log, delete {HEAD_NAME}")
-
-
-def _read_head(models_dir: Path) -> tuple[int, str] | None:
-    """Return the least number of lines that the log has, and the hash after that line."""
-    path = models_dir / HEAD_NAME
-    try:
-        document = json.loads(path.read_bytes())
-        lines, chain = document["lines"], document["chain"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _bad_head(path) from error
-    if type(lines) is not int or lines < 0 or not isinstance(chain, str):
-        raise _bad_head(path)
-    return lines, chain
-
-
-def _bad_head(path: Path) -> BundleError:
-    hint = f"restore it from a backup; delete it only if {LOG_NAME} is known to be whole"
-    return BundleError(f"{path} is damaged: expected a number of lines and a hash", hint=hint)
-
-
-def _entry(body: bytes, number: int, path: Path) -> Entry:
+def _entry(body: bytes, number: int, log: ChainedLog) -> Entry:
     try:
         entry = Entry(**_with_base(json.loads(body)))
     except (ValueError, TypeError) as error:
-        raise _damaged(path, number, "is not an entry of the registry") from error
+        raise log.damaged(number, "is not an entry of the registry") from error
     texts = (entry.at, entry.event, entry.version, entry.by, entry.reason)
     optional = (entry.previous, entry.verdict, entry.savings_base)
     sound = all(isinstance(item, str) for item in texts) and isinstance(entry.forced, bool)
     sound &= all(item is None or isinstance(item, str) for item in optional)
     sound &= entry.evidence is None or isinstance(entry.evidence, dict)
     if not sound or entry.event not in get_args(Event):
-        raise _damaged(path, number, "is not an entry that this fraudctl knows")
+        raise log.damaged(number, "is not an entry that this fraudctl knows")
     return entry
 
 
@@ -269,7 +208,7 @@ def record_gate(
 
 
 def _add(models_dir: Path, entry: Entry) -> Entry:
-    with _locked(models_dir):
+    with _chained(models_dir).locked():
         _append(models_dir, _read(models_dir), entry)
     return entry
 
@@ -308,7 +247,7 @@ def promote(
     """
     _must_exist(models_dir, version)
     reason = (force_reason or "").strip()
-    with _locked(models_dir):
+    with _chained(models_dir).locked():
         log = _read(models_dir)
         before = _champion(log.entries)
         if before == version:
@@ -395,7 +334,7 @@ def rollback(models_dir: Path, *, reason: str, now: datetime, by: str) -> Entry:
     if not reason.strip():
         msg = "a rollback needs a reason"
         raise UsageError(msg, hint="say why with --reason")
-    with _locked(models_dir):
+    with _chained(models_dir).locked():
         log = _read(models_dir)
         line = succession(log.entries)
         if len(line) < 2:
@@ -428,36 +367,4 @@ def _append(models_dir: Path, log: _Log, entry: Entry) -> None:
     """Add a line: the log is written whole and flushed before it takes its name, then the head."""
     document = {key: value for key, value in asdict(entry).items() if key != "evidence" or value is not None}
     body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    before = log.content + b"\n" if log.content and not log.content.endswith(b"\n") else log.content
-    chain = _link(log.chain, body)
-    line = body[:-1] + f', "chain": "{chain}"}}\n'.encode()
-    head = {"lines": len(log.entries) + 1, "chain": chain}
-    _replace(models_dir / LOG_NAME, before + line)
-    _replace(models_dir / HEAD_NAME, json.dumps(head).encode() + b"\n")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with outputs.whole_file(path) as temporary:
-        files.write_bytes(temporary, content)
-
-
-@contextmanager
-def _locked(models_dir: Path) -> Iterator[None]:
-    """Keep other processes out while the log is read and written.
-
-    The folder itself is locked too, so that deleting the lock file lets nobody in.
-    """
-    held = []
-    try:
-        try:
-            models_dir.mkdir(parents=True, exist_ok=True)
-            held.append(files.locked(models_dir / _LOCK_NAME, wait=True))
-            held.append(files.locked(models_dir, wait=True, create=False))
-        except OSError as error:
-            msg = f"the registry in {models_dir} cannot be locked: {error.strerror or type(error).__name__}"
-            raise UsageError(msg, hint="check space and permissions of the folder") from error
-        yield
-    finally:
-        for handle in held:
-            if handle is not None:
-                os.close(handle)
+    _chained(models_dir).append(log.lines, body)

@@ -291,7 +291,7 @@ def test_nothing_is_lost_when_the_disk_is_full(models: Path, monkeypatch: pytest
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(registry.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UsageError, match="cannot be written"):
         gate(models, "b")
     assert (models / registry.LOG_NAME).read_bytes() == before

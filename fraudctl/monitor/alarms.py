@@ -1,0 +1,331 @@
+"""From deviations to alarms: what moved, since when, how far, together with what, and whether it matters.
+
+Owns which deviations are one alarm, and the floors below which nothing is one. A series is in alarm while it was beyond
+the threshold in the latest week. Series whose first days may be the same moved together: they are one alarm, named by
+the one that is farthest out. A drift counts only where it moves what is done or what it costs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Literal
+
+import numpy as np
+
+from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.monitor.counts import DayCounts
+from fraudctl.monitor.engine import MEMORIES, QUIET, Onset, Watch, WatchedPath, onset
+from fraudctl.monitor.series import Figures, Series, Tier
+
+LEAST_SHARE: Final = 0.002
+"""A share of null or unknown values that is less than this above what it was is no alarm."""
+LEAST_EVENTS: Final = 5
+"""Nor is one of fewer events."""
+HALF: Final = 0.5
+"""Below this part of the expected volume, events are missing."""
+LEAST_VOLUME: Final = 0.10
+"""A change of the volume by less is no alarm."""
+EPOCH: Final = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class MovedSeries:
+    """One watched figure that is not what it was."""
+
+    column: str
+    """What is watched: a feature, ``score``, ``action``, ``hour`` or ``volume``."""
+    figure: str
+    """Which figure of it."""
+    before: float | None
+    """What was expected by the reference."""
+    now: float | None
+    """What it has been since the first day of the change."""
+    excess: float
+    """How far beyond the threshold it went: 1 is the threshold."""
+    memory_days: int
+    """Days that the mean remembers which went farthest."""
+    first_day: date
+    """The likeliest first day of the change."""
+    first_day_low: date
+    """Start of the 90 % interval of the first day."""
+    first_day_high: date
+    """End of the 90 % interval of the first day."""
+
+
+@dataclass(frozen=True)
+class ShiftEffect:
+    """What a shift does to something that people act on or pay for."""
+
+    name: Literal["alert rate", "expected cost", "events a day"]
+    """What is affected."""
+    before: float
+    """Per event in the reference; events a day for the volume."""
+    now: float
+    """Since the first day of the change."""
+    change: float
+    """Change as a share of what it was."""
+    floor: float
+    """The share up to which a change does not matter."""
+    beyond: float
+    """The share that days of the reference differ by in the same time, at most, in 95 of 100 cases."""
+
+    @property
+    def matters(self) -> bool:
+        """Whether the change exceeds the floor and what days differ by."""
+        return abs(self.change) > self.floor and abs(self.change) > self.beyond
+
+
+@dataclass(frozen=True)
+class MovedGroup:
+    """Series that moved together."""
+
+    tier: Tier
+    moved: tuple[MovedSeries, ...]
+    """The one that is farthest out first."""
+    effects: tuple[ShiftEffect, ...]
+    """What it does to alerts, cost and volume."""
+    money_per_day: float | None
+    """Expected cost a day now, less what it was; null where it is not known."""
+
+    @property
+    def leading(self) -> MovedSeries:
+        """The series that is farthest out."""
+        return self.moved[0]
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an alarm: data always, drift where it matters or nothing is known of its effects."""
+        return self.tier == "data" or not self.effects or any(item.matters for item in self.effects)
+
+
+@dataclass(frozen=True)
+class WatchedDays:
+    """Reference and watched days with their series.
+
+    Attributes
+    ----------
+    reference, now
+        Counts of the days of the reference and of those that are judged.
+    figures
+        Series of the judged days.
+    """
+
+    watch: Watch
+    reference: DayCounts
+    now: DayCounts
+    figures: Figures
+    path: WatchedPath
+
+
+@dataclass(frozen=True)
+class EffectFloors:
+    """Shares up to which changes do not matter."""
+
+    alert_rate: float = 0.05
+    expected_cost: float = 0.10
+
+
+def moved_groups(days: WatchedDays, floors: EffectFloors) -> tuple[MovedGroup, ...]:
+    """Return what moved, data before drift, the farthest first."""
+    if not len(days.path.days):
+        return ()
+    beyond = days.path.height / days.watch.threshold
+    latest = beyond[-QUIET:]
+    found = [
+        (at, item, _moved(days, at, item, beyond[:, at]))
+        for at, item in enumerate(days.watch.series)
+        if latest[:, at].max() > 1.0
+    ]
+    kept = [(item, moved) for at, item, moved in found if _large(days, at, item, moved)]
+    tiers = [(_tier(item, moved), moved) for item, moved in kept]
+    groups = [_group(days, members, floors) for members in _together(tiers)]
+    return tuple(sorted(groups, key=lambda item: (item.tier != "data", -item.leading.excess)))
+
+
+def _moved(days: WatchedDays, at: int, item: Series, beyond: FloatArray) -> MovedSeries:
+    stop = int(np.flatnonzero(beyond > 1.0)[-1]) + 1
+    numbers = days.path.days
+    weight = 2.0 / (MEMORIES[-1] + 1.0)
+    spread = float(days.watch.scale[-1, at]) / math.sqrt(weight / (2.0 - weight))
+    since: Onset = onset(days.path.z[:stop, at], numbers[:stop], spread=max(spread, 1.0))
+    rows = (numbers >= since.day) & (numbers <= numbers[stop - 1])
+    peak = np.abs(days.path.memories[:, :, at]).max(axis=1)
+    before, now = _values(days, at, item, rows)
+    return MovedSeries(
+        column=item.column,
+        figure=item.what,
+        before=before,
+        now=now,
+        excess=round(float(beyond[-QUIET:].max()), 3),
+        memory_days=int(MEMORIES[int(peak.argmax())]),
+        first_day=day_of(since.day),
+        first_day_low=day_of(since.low),
+        first_day_high=day_of(since.high),
+    )
+
+
+def day_of(number: int) -> date:
+    """Return the date of a day counted from 1970-01-01."""
+    return EPOCH + timedelta(days=int(number))
+
+
+def _values(days: WatchedDays, at: int, item: Series, rows: BoolArray) -> tuple[float | None, float | None]:
+    """Return what a series was expected to be and what it was on some days."""
+    weekday = (days.path.days[rows] + 3) % 7
+    x, n = days.figures.x[rows, at], days.figures.n[rows, at]
+    known = np.isfinite(x)
+    if not known.any():
+        return None, None
+    rate = days.watch.expected.rate[at]
+    before = float(rate) if math.isfinite(rate) else float(days.watch.expected.mean[weekday[known], at].mean())
+    if item.column == "volume":
+        return _rounded(math.exp(before)), _rounded(float(n[known].mean()))
+    return _rounded(before), _rounded(float((x[known] * n[known]).sum() / n[known].sum()))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _tier(item: Series, moved: MovedSeries) -> Tier:
+    """Return the tier: a volume that is less than half of what is expected means that events are missing."""
+    lost = item.column == "volume" and moved.now is not None and moved.before and moved.now < HALF * moved.before
+    return "data" if lost else item.tier
+
+
+def _large(days: WatchedDays, at: int, item: Series, moved: MovedSeries) -> bool:
+    """Return whether a deviation is worth a word: shares of null, other and unknown by their size, volume too."""
+    if moved.before is None or moved.now is None:
+        return False
+    if item.column == "volume":
+        return abs(moved.now / max(moved.before, 1e-9) - 1.0) > LEAST_VOLUME
+    if not item.share:
+        return True
+    since = (moved.first_day - EPOCH).days
+    rows = days.path.days >= since
+    events = abs(moved.now - moved.before) * float(np.nansum(days.figures.n[rows, at]))
+    least = LEAST_SHARE if item.tier == "data" else 0.0
+    return abs(moved.now - moved.before) >= least and events >= LEAST_EVENTS
+
+
+def _together(found: Sequence[tuple[Tier, MovedSeries]]) -> list[list[tuple[Tier, MovedSeries]]]:
+    """Group series whose intervals of the first day overlap, transitively."""
+    groups: list[list[tuple[Tier, MovedSeries]]] = []
+    reach = date.min
+    for tier, item in sorted(found, key=lambda pair: (pair[1].first_day_low, pair[1].column, pair[1].figure)):
+        if groups and item.first_day_low <= reach:
+            groups[-1].append((tier, item))
+            reach = max(reach, item.first_day_high)
+        else:
+            groups.append([(tier, item)])
+            reach = item.first_day_high
+    return groups
+
+
+def _group(days: WatchedDays, members: Sequence[tuple[Tier, MovedSeries]], floors: EffectFloors) -> MovedGroup:
+    """Return one group; where data moved, the rest of it is a consequence."""
+    tier: Tier = "data" if any(item == "data" for item, _ in members) else "drift"
+    order = sorted(members, key=lambda pair: (pair[0] != tier, -pair[1].excess, pair[1].column, pair[1].figure))
+    moved = tuple(item for _, item in order)
+    since = (moved[0].first_day - EPOCH).days
+    rows = days.now.days >= since
+    effects, money = _effects(days, rows, floors)
+    if any(item.column == "volume" for item in moved) and rows.any():
+        effects = (*effects, _volume(days, rows))
+    return MovedGroup(tier, moved, effects, money)
+
+
+def _effects(days: WatchedDays, rows: BoolArray, floors: EffectFloors) -> tuple[tuple[ShiftEffect, ...], float | None]:
+    """Return what changed in alerts and expected cost on some days, and the money a day."""
+    before, now = days.reference.sums, days.now.sums
+    if not {"alerts", "expected_cost", "decided"} <= set(before) & set(now) or not rows.any():
+        return (), None
+    alerts = _ratio("alert rate", before, now, "alerts", rows, floors.alert_rate)
+    cost = _ratio("expected cost", before, now, "expected_cost", rows, floors.expected_cost)
+    found = tuple(item for item in (alerts, cost) if item is not None)
+    if cost is None:
+        return found, None
+    per_day = float(np.nanmean(now["decided"][rows]))
+    return found, round((cost.now - cost.before) * per_day, 2)
+
+
+def _volume(days: WatchedDays, rows: BoolArray) -> ShiftEffect:
+    """Return what changed in the number of events a day."""
+    before, now = float(days.reference.events.mean()), float(days.now.events[rows].mean())
+    spread = float(days.reference.events.std(ddof=1)) / max(before, 1e-9)
+    beyond = 1.96 * spread / math.sqrt(int(rows.sum()))
+    change = now / max(before, 1e-9) - 1.0
+    return ShiftEffect("events a day", _rounded(before), _rounded(now), change, LEAST_VOLUME, beyond)
+
+
+def _ratio(
+    name: Literal["alert rate", "expected cost"],
+    reference: Mapping[str, FloatArray],
+    now: Mapping[str, FloatArray],
+    key: str,
+    rows: BoolArray,
+    floor: float,
+) -> ShiftEffect | None:
+    """Compare a mean per event before and now; days of the reference say how much it differs by itself."""
+    top, base = reference[key], reference["decided"]
+    known = np.isfinite(top) & (base > 0)
+    late = np.isfinite(now[key]) & rows & (now["decided"] > 0)
+    if known.sum() < 2 or not late.any():
+        return None
+    before = float(top[known].sum() / base[known].sum())
+    after = float(now[key][late].sum() / now["decided"][late].sum())
+    rest = (top[known] - before * base[known]) / base[known].mean()
+    error = float(rest.std(ddof=1)) * math.sqrt(1.0 / int(known.sum()) + 1.0 / int(late.sum()))
+    scale = abs(before) if before else math.nan
+    if math.isnan(scale):
+        return None
+    change = (after - before) / scale
+    return ShiftEffect(name, _rounded(before), _rounded(after), change, floor, 1.96 * error / scale)
+
+
+def alarm_id(model: str, tier: str, name: str, since: str) -> str:
+    """Return the id of an alarm: 8 hex of what it is about."""
+    return hashlib.sha256("\n".join((model, tier, name, since)).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """An alarm that a person took note of.
+
+    Attributes
+    ----------
+    series
+        Names of the series (`Series.name`).
+    since, until
+        Numbers of the first day of the change and of the last day that was judged then.
+    """
+
+    series: tuple[str, ...]
+    since: int
+    until: int
+
+
+def accepted_deviations(
+    z: FloatArray, days: IntArray, series: Sequence[Series], notes: Sequence[Acknowledged]
+) -> FloatArray:
+    """Return what is no longer held against series that were acknowledged, shape ``(n_days, n_series)``.
+
+    Up to the acknowledgement that is all of the deviation. Later it is its mean since the change: the new level is
+    what is expected, and the series is armed again. The mean is taken over at least a week, whose days are not judged.
+    """
+    out = np.zeros_like(z)
+    names = [item.name for item in series]
+    for note in notes:
+        until = max(note.until, note.since + QUIET - 1)
+        changed = (days >= note.since) & (days <= until)
+        for name in note.series:
+            if name not in names or not changed.any():
+                continue
+            at = names.index(name)
+            level = float(z[changed, at].mean())
+            out[:, at] = np.where(days <= until, z[:, at], level)
+    return out
