@@ -197,7 +197,7 @@ def dashboard(
         pl.col("event_time").dt.convert_time_zone(zone).dt.date().alias("day")
     )
     shown = shown.filter(pl.col("day") >= first)
-    limits = tuple(_limit(name, limit, found) for name, limit in project.monitor.harm.limits())
+    limits = limit_verdicts(found, project)
     health = tuple(_health(found, shown["event_time"].max(), as_of))
     return Dashboard(
         project=project.project.name,
@@ -213,6 +213,11 @@ def dashboard(
         )[:20],
         n_repeated=n_repeated,
     )
+
+
+def limit_verdicts(found: Performance, project: Project) -> tuple[LimitVerdict, ...]:
+    """Return what the latest 28 days say of each limit of ``[monitor.harm]``."""
+    return tuple(_limit(name, limit, found) for name, limit in project.monitor.harm.limits())
 
 
 def _limit(name: str, limit: LimitSection, found: Performance) -> LimitVerdict:

@@ -56,16 +56,24 @@ class LoggedDecisions:
         Columns that no file states: null throughout.
     n_repeated
         Rows left out because an earlier one decided the same event.
+    values
+        ``event_id`` and the values of features that were logged with the decisions; None where there are none.
     """
 
     frame: pl.DataFrame
     files: tuple[str, ...]
     unknown: tuple[str, ...]
     n_repeated: int = 0
+    values: pl.DataFrame | None = None
 
 
 def read_decisions(
-    paths: Sequence[str | Path], project: Project, *, role: str = "champion", what: str = "DECISIONS"
+    paths: Sequence[str | Path],
+    project: Project,
+    *,
+    role: str = "champion",
+    what: str = "DECISIONS",
+    features: Collection[str] = (),
 ) -> LoggedDecisions:
     """Read Parquet files of decisions.
 
@@ -80,6 +88,8 @@ def read_decisions(
         Of the rows of a log that holds champion and challenger.
     what
         What the files are called in messages.
+    features
+        Names of features whose logged values are kept, where the files have them.
 
     Raises
     ------
@@ -90,11 +100,17 @@ def read_decisions(
     files = tables.find_files(tuple(str(Path(path).resolve()) for path in paths), root=Path.cwd(), what=what)
     _require_undamaged(files)
     raw = tables.collect(tables.scan(files), files=files)
-    return from_frame(raw, project, files=files, role=role)
+    return from_frame(raw, project, files=files, role=role, features=features)
 
 
 def from_frame(
-    raw: pl.DataFrame, project: Project, *, files: Sequence[str], role: str = "champion", first: bool = False
+    raw: pl.DataFrame,
+    project: Project,
+    *,
+    files: Sequence[str],
+    role: str = "champion",
+    first: bool = False,
+    features: Collection[str] = (),
 ) -> LoggedDecisions:
     """Return a raw table of decisions as the value; see `read_decisions`.
 
@@ -121,7 +137,21 @@ def from_frame(
     n_repeated = frame.height - unique.height
     if n_repeated and not first:
         _refuse_contradictions(frame, where)
-    return LoggedDecisions(unique, tuple(files), tuple(name for name in COLUMNS if name not in names), n_repeated)
+    unknown = tuple(name for name in COLUMNS if name not in names)
+    return LoggedDecisions(unique, tuple(files), unknown, n_repeated, _values(raw, frame["event_id"], features))
+
+
+def _values(raw: pl.DataFrame, ids: pl.Series, features: Collection[str]) -> pl.DataFrame | None:
+    """Return logged values of features under their own names, each event once."""
+    from fraudctl.data.own import shown_beside
+
+    own = (*COLUMNS, "event_id", "probability", "reasons", "role")
+    found = {name: shown_beside(name, own) for name in features}
+    there = {name: column for name, column in found.items() if column in raw.columns and column not in own}
+    if not there:
+        return None
+    values = raw.select(pl.col(column).alias(name) for name, column in there.items())
+    return values.insert_column(0, ids).unique("event_id", keep="first", maintain_order=True)
 
 
 def _names(columns: Collection[str], project: Project) -> dict[str, str]:

@@ -180,9 +180,9 @@ def _calendar(feature: Feature, features: FeatureSet) -> bool:
 
 
 def _words(window: float, days: int, inputs: Sequence[str]) -> str:
-    length = "no end" if window == float("inf") else f"a window of {window:g} days"
+    length = "it looks back without an end" if window == float("inf") else f"its window has {window:g} days"
     where = f"watched through {', '.join(inputs)}" if inputs else "not watched: its inputs are in no column"
-    return f"it has {length}, more than a quarter of the {days} days of the reference; {where}"
+    return f"{length}, more than a quarter of the {days} days of the reference; {where}"
 
 
 def _dtype(dtype: pl.DataType) -> str:

@@ -24,7 +24,9 @@ _TRIES = 3
 """How often a state is read again because its files were merged in the meantime."""
 
 
-def read_logged(project: Project, places: Sequence[str | Path], *, role: str = "champion") -> LoggedDecisions:
+def read_logged(
+    project: Project, places: Sequence[str | Path], *, role: str = "champion", features: Sequence[str] = ()
+) -> LoggedDecisions:
     """Read decisions as they were taken.
 
     Parameters
@@ -33,6 +35,8 @@ def read_logged(project: Project, places: Sequence[str | Path], *, role: str = "
         The folder of a state of `serve` or `score --state`, or Parquet files of decisions.
     role
         Of the rows of a log that holds champion and challenger.
+    features
+        Features whose logged values are kept, where files have them (`score --with-features`).
 
     Raises
     ------
@@ -45,7 +49,7 @@ def read_logged(project: Project, places: Sequence[str | Path], *, role: str = "
 
     folders = [Path(place) for place in places if (Path(place) / "lock").is_file() or _has_log(Path(place))]
     if not folders:
-        return read_decisions(places, project, role=role)
+        return read_decisions(places, project, role=role, features=features)
     if len(places) > 1:
         msg = f"{folders[0]} is the folder of a state; expected it alone, got {len(places)} places"
         raise DataError(msg, hint="name one state, or the files in its folder `decisions`")

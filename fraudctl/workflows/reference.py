@@ -126,10 +126,9 @@ def decided_events(scored: pl.DataFrame, policy: Policy, project: Project) -> pl
     scored
         All events of a period in the order of time, with ``y_prob`` and what costs, rules and segments read.
     """
-    from fraudctl.evaluate import decide_frame
+    from fraudctl.evaluate import Replay
 
-    y_prob = scored["y_prob"].to_numpy()
-    found = decide_frame(scored.drop("y_prob"), y_prob, policy=policy, project=project)
+    found = Replay.of(scored.drop("y_prob"), scored["y_prob"].to_numpy(), policy).decided(project)
     return with_expected_cost(found, policy)
 
 

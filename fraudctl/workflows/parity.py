@@ -1,0 +1,82 @@
+"""Logged answers recomputed in batch from the raw data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fraudctl.monitor.outcome import MonitorAlarm, ParityFeature, ParityResult, parity_words
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fraudctl.monitor.decisions import LoggedDecisions
+    from fraudctl.workflows.watched import Watching
+
+TOLERANCE: Final = 1e-6
+"""Probabilities that differ by less are the same."""
+
+
+def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityResult:
+    """Recompute decisions that are spread evenly over time, and compare what was logged.
+
+    Parameters
+    ----------
+    n
+        Decisions to recompute; all of them where there are fewer.
+    """
+    import numpy as np
+    import polars as pl
+
+    from fraudctl.train import predict
+
+    frame = logged.frame
+    rows = np.unique(np.linspace(0, frame.height - 1, min(n, frame.height)).round().astype(np.int64))
+    sample = frame[rows].select("event_id", pl.col("y_prob").alias(".logged"))
+    table = watched.recomputed(sample["event_id"])
+    both = table.join(sample, on="event_id", how="inner", maintain_order="left")
+    found = np.abs(predict(watched.bundle, both)[1] - both[".logged"].to_numpy())
+    features = () if logged.values is None else _differing(both, logged.values, watched)
+    wrong = found > TOLERANCE
+    return ParityResult(
+        sampled=both.height,
+        differing=int(wrong.sum()),
+        missing=sample.height - both.height,
+        largest=float(f"{found.max(initial=0.0):.6g}"),
+        features=features,
+        with_values=logged.values is not None,
+    )
+
+
+def _differing(both: pl.DataFrame, values: pl.DataFrame, watched: Watching) -> tuple[ParityFeature, ...]:
+    """Return the features whose logged values are not the recomputed ones, the most frequent first."""
+    import polars as pl
+
+    names = [name for name in watched.bundle.columns.names if name in values.columns]
+    own = values.select("event_id", *(pl.col(name).alias(f".{name}") for name in names))
+    joined = both.select("event_id", *names).join(own, on="event_id", how="inner")
+    found = []
+    for name in names:
+        a, b = joined[name], joined[f".{name}"]
+        if a.dtype.is_numeric() and b.dtype.is_numeric():
+            a, b = a.cast(pl.Float64).fill_nan(None), b.cast(pl.Float64).fill_nan(None)
+            near = (a - b).abs() <= TOLERANCE * pl.Series([1.0]).append((a.abs()).fill_null(0.0)).tail(len(a)).clip(1.0)
+            same = near.fill_null(value=False) | (a.is_null() & b.is_null())
+        else:
+            same = a.cast(pl.String).eq_missing(b.cast(pl.String))
+        differing = int((~same).sum())
+        if differing:
+            found.append(ParityFeature(name, differing))
+    return tuple(sorted(found, key=lambda item: (-item.differing, item.feature)))
+
+
+def alarm_of_parity(found: ParityResult, model: str) -> MonitorAlarm:
+    """Return the alarm that logged answers are not what a recomputation gives."""
+    from fraudctl.monitor.alarms import alarm_id
+
+    return MonitorAlarm(
+        id=alarm_id(model, "data", "parity", ""),
+        tier="data",
+        kind="parity",
+        what=parity_words(found),
+        next="fraudctl audit",
+    )
