@@ -321,7 +321,8 @@ def _find_label(table: Table, *, taken: set[str | None]) -> tuple[Choice, Mappin
         msg = f"{table.place}: no column is surely the outcome (1 fraud, 0 legitimate, null unknown)"
         worded = [name for name in _label_names(table, taken) if has_few_words(table[name])]
         if not worded:
-            raise UsageError(msg, hint="name it: --label COLUMN")
+            hint = "name it: --label COLUMN; where outcomes are in tables of their own, name each: --labels NAME=PATH"
+            raise UsageError(msg, hint=hint)
         msg += f"; {shown(worded[0])} is named as one, and holds words that are not known"
         raise UsageError(msg, hint="say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)")
     if len(best) > 1:
