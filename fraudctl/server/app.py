@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.scoring import wire
+from fraudctl.server.pages import WrittenPage
 from fraudctl.server.places import DEADLINE
 from fraudctl.server.service import BusyError, Service, error_document, status_of
 from fraudctl.server.telemetry import Metrics
@@ -52,10 +53,20 @@ class App:
         What clients have to bring as ``Authorization: Bearer ...``; None lets everyone in.
     access_log
         Whether every request gets a line in the log, not only those that were refused.
+    dashboard
+        The page of ``GET /dashboard``.
     """
 
-    def __init__(self, service: Service, *, token: str | None = None, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        token: str | None = None,
+        access_log: bool = False,
+        dashboard: WrittenPage | None = None,
+    ) -> None:
         self.service = service
+        self._page = dashboard
         self.metrics = Metrics()
         self._bearer = None if token is None else f"Bearer {token}".encode()
         self._access_log = access_log
@@ -174,6 +185,7 @@ class App:
                 Route("/readyz", self._ready),
                 Route("/metrics", self._metrics),
                 Route("/version", self._version),
+                Route("/dashboard", self._dashboard),
                 Route("/openapi.json", self._openapi),
             ],
             exception_handlers={
@@ -216,6 +228,18 @@ class App:
         self._authorise(request.scope["headers"])
         return _response(self.service.version())
 
+    async def _dashboard(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        self._authorise(request.scope["headers"])
+        content = None if self._page is None else self._page.content()
+        if content is None:
+            raise Refused(
+                404, "there is no dashboard", "`fraudctl dashboard` writes it; run it as often as it is wanted"
+            )
+        headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+        return Response(content, headers=headers, media_type="text/html; charset=utf-8")
+
     async def _openapi(self, request: Request) -> Response:
         from fraudctl.server.openapi import document
 
@@ -228,7 +252,17 @@ class App:
 
 
 _ROUTES: Final = frozenset(
-    {"/decisions", "/labels", "/admin/reload", "/healthz", "/readyz", "/metrics", "/version", "/openapi.json"}
+    {
+        "/decisions",
+        "/labels",
+        "/admin/reload",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/version",
+        "/openapi.json",
+        "/dashboard",
+    }
 )
 
 

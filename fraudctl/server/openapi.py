@@ -67,6 +67,7 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
         "/readyz": {"get": _get("Whether it takes requests", {"type": "object"})},
         "/version": {"get": _get("What decides", {"type": "object"})},
         "/openapi.json": {"get": _get("This document", {"type": "object"})},
+        "/dashboard": {"get": _get("The page that `fraudctl dashboard` wrote last", None, text="text/html")},
         "/metrics": {"get": _get("Counters for Prometheus", None)},
     }
     for name in decider.reader.source_names:
@@ -217,8 +218,8 @@ def _post(summary: str, takes: str, gives: str, most: int) -> dict[str, Any]:
     }
 
 
-def _get(summary: str, gives: Any, *, refused: str | None = None) -> dict[str, Any]:
-    content = {"text/plain": {"schema": {"type": "string"}}} if gives is None else _content(gives)
+def _get(summary: str, gives: Any, *, refused: str | None = None, text: str = "text/plain") -> dict[str, Any]:
+    content = {text: {"schema": {"type": "string"}}} if gives is None else _content(gives)
     answers: dict[str, Any] = {"200": {"description": summary, "content": content}}
     for status in ("401", "503"):
         answers[status] = {"description": _REFUSALS[status], "content": _content(_ref("Error"))}

@@ -169,6 +169,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
     from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.store import Store
     from fraudctl.server.app import App
+    from fraudctl.server.pages import WrittenPage
     from fraudctl.server.run import listen, serve
     from fraudctl.server.service import Service
     from fraudctl.server.telemetry import Log
@@ -206,7 +207,8 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
             every = serving.snapshot_every if store is not None else 0
             service = Service(engine, load=load, log=Log(verbose=serving.verbose), limits=limits, compact_every=every)
             say_memory(service)
-            app = App(service, token=serving.token, access_log=serving.access_log)
+            page = WrittenPage(load_project(serving.place).reports_dir / "dashboard.html")
+            app = App(service, token=serving.token, access_log=serving.access_log, dashboard=page)
             serve(app, service, opened, finish=finish, named=serving.named if serving.follow else None)
         finally:
             if store is not None:
