@@ -6,6 +6,7 @@ as fit are kept, and the others are read again, a group at a time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -17,15 +18,26 @@ from fraudctl.data import tables
 Found = TypeVar("Found")
 
 HOLD: Final = 1 << 30
-"""Bytes of columns that are kept."""
+"""Bytes of columns that are kept at least."""
+MOST: Final = 4 << 30
+"""Bytes of columns that are kept at most, where a quarter of the free memory is more than `HOLD`."""
 GROUP: Final = 1 << 28
 """Bytes of columns that one scan reads."""
 _TEXT, _OTHER = 24, 8
 """Bytes of a cell in memory, about."""
 
 
-def hold(raw: pl.LazyFrame, *, files: Collection[str], budget: int = HOLD) -> pl.LazyFrame:
-    """Return the table in memory if it fits into ``budget`` bytes, else as it is.
+def room() -> int:
+    """Return the bytes of columns that are kept: a quarter of the free memory, within `HOLD` and `MOST`."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # systems that do not say
+        free = 0
+    return max(HOLD, min(MOST, free // 4))
+
+
+def hold(raw: pl.LazyFrame, *, files: Collection[str], budget: int | None = None) -> pl.LazyFrame:
+    """Return the table in memory if it fits into ``budget`` bytes (by default `room`), else as it is.
 
     Raises
     ------
@@ -34,7 +46,8 @@ def hold(raw: pl.LazyFrame, *, files: Collection[str], budget: int = HOLD) -> pl
     """
     row = sum(map(_cell, raw.collect_schema().values()))
     n_rows = int(tables.collect(raw.select(pl.len()), files=files).item())
-    return tables.collect(raw, files=files).lazy() if n_rows * row <= budget else raw
+    fits = n_rows * row <= (room() if budget is None else budget)
+    return tables.collect(raw, files=files).lazy() if fits else raw
 
 
 def _cell(dtype: pl.DataType) -> int:
@@ -52,10 +65,10 @@ class Columns:
         What messages call it.
     """
 
-    def __init__(self, raw: pl.LazyFrame, *, place: str, hold: int = HOLD, group: int = GROUP) -> None:
+    def __init__(self, raw: pl.LazyFrame, *, place: str, hold: int | None = None, group: int = GROUP) -> None:
         self.schema = raw.collect_schema()
         self.n_rows = int(tables.collect(raw.select(pl.len()), files=[place]).item())
-        self._raw, self._place, self._hold, self._group = raw, place, hold, group
+        self._raw, self._place, self._hold, self._group = raw, place, room() if hold is None else hold, group
         self._kept: dict[str, pl.Series] = {}
 
     def __getitem__(self, name: str) -> pl.Series:

@@ -285,6 +285,7 @@ def normalise(
     files: Collection[str],
     columns: Collection[str],
     entries: pl.DataFrame | None = None,
+    ordered: bool = True,
 ) -> Events:
     """Return the columns of a raw table their roles; see `load_events`.
 
@@ -292,6 +293,8 @@ def normalise(
     ----------
     entries
         What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own.
+    ordered
+        Whether rows are sorted; else they stay as they are, for who only counts.
     """
     schema = raw.collect_schema()
     wanted = wanted_columns(project, columns)
@@ -301,9 +304,10 @@ def normalise(
         msg = f"{place(files)}: the table has no rows"
         raise DataError(msg)
     frame, n_duplicates = drop_duplicates(frame, raw, project.data.event_id, files)
-    out = in_order(with_roles(frame, project, columns, entries=entries))
+    out = with_roles(frame, project, columns, entries=entries)
+    out = in_order(out) if ordered else out
     check_label_times(out)
-    known_until = out["event_time"][-1]
+    known_until: datetime = out["event_time"].max()  # type: ignore[assignment]
     return Events(as_known(out, known_until), known_until, n_duplicates)
 
 

@@ -67,6 +67,10 @@ class Format:
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(self.regex, re.ASCII)
 
+    def begins(self, text: str) -> bool:
+        """Say whether a text begins as this format does, whatever follows."""
+        return self._pattern.match(text.strip(" ").lower()) is not None
+
     def one(self, text: str) -> datetime | None:
         """Return the time of one text, aware where the format has a zone; None where it is not of the format."""
         match = self._pattern.fullmatch(text.strip(" ").lower())

@@ -318,8 +318,10 @@ def _plan(
     facts = []
     for item in entities:
         table.steps.begin("measuring entities")
-        facts.append(entity_facts(item.name, typed.to_entity(table[item.column]), clock.times))
-    return plan_features(by_importance(facts), rest, setting)
+        n_ids = table.columns[item.column].n_unique
+        facts.append(entity_facts(item.name, typed.to_entity(table[item.column]), clock.times, n_ids=n_ids))
+    plan = plan_features(by_importance(facts), rest, setting)
+    return replace(plan, one_in=max((item.one_in for item in facts), default=1))
 
 
 def _read(table: Table, name: str) -> pl.Series:
@@ -410,6 +412,11 @@ def _notes(
         notes.append("no entity was found, so no history and few features; --entity NAME=COLUMN adds one")
     elif clock is not None and not plan.window:
         notes.append("the data are too short or too sparse for any window of history")
+    if plan.one_in > 1:
+        notes.append(
+            f"how soon ids come back, by which windows are chosen, was measured on one id in {plan.one_in} of the "
+            "entity with the most, with all of their events"
+        )
     if clock is not None and (clock.last - clock.first).total_seconds() < 3 * clock.delay.duration.seconds:
         notes.append("the data span less than three label delays: little will be left to train and to test on")
     if n_frauds < 300:

@@ -86,7 +86,8 @@ def _candidates(text: str) -> Iterator[Format]:
     else:
         signs = dict.fromkeys(sign for sign in text[:12] if sign in "/-. ")
         heads = [(date.replace("{s}", sign), time) for sign in signs for date in _DATES for time in _TIMES]
-    for date, time in dict.fromkeys(heads):
+    begun = {date for date in dict.fromkeys(date for date, _ in heads) if compile_format(date).begins(text)}
+    for date, time in dict.fromkeys(head for head in heads if head[0] in begun):
         joints = ("",) if not time or time in _COMPACT_TIMES[1:] else _JOINTS
         for joint in (*joints, " ") if time in _COMPACT_TIMES[1:] else joints:
             for zone in _ZONES if time else ("",):

@@ -42,7 +42,10 @@ class RowColumn:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """Everything that goes into ``[features]``; ``words`` are those beside the row-level columns' own."""
+    """Everything that goes into ``[features]``; ``words`` are those beside the row-level columns' own.
+
+    How soon ids come back was measured on one id in ``one_in``.
+    """
 
     window: tuple[Group, ...] = ()
     labels: tuple[Group, ...] = ()
@@ -53,6 +56,7 @@ class FeaturePlan:
     categorical: tuple[str, ...] = ()
     columns: tuple[RowColumn, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
+    one_in: int = 1
 
     @property
     def n_features(self) -> int:

@@ -1,6 +1,6 @@
 """What is in each column: type, nulls, distinct values, and what kind of thing that makes it.
 
-Owns one pass over the columns, read in groups, so that a table larger than `fraudctl.data.columns.HOLD` never lies in
+Owns one pass over the columns, read in groups, so that a table larger than `fraudctl.data.columns.room` never lies in
 memory whole.
 """
 
@@ -24,7 +24,7 @@ Kind = Literal["time", "whole", "number", "bool", "text", "other"]
 
 @dataclass(frozen=True)
 class ProfiledColumn:
-    """One column and its statistics; ``n_unique`` counts non-null values."""
+    """One column and its statistics; ``n_unique`` counts non-null values, ``largest`` rows of the most frequent one."""
 
     name: str
     dtype: pl.DataType
@@ -32,6 +32,7 @@ class ProfiledColumn:
     n_rows: int
     n_null: int
     n_unique: int
+    largest: int = 0
 
     @property
     def n_filled(self) -> int:
@@ -88,7 +89,9 @@ def _profile(values: pl.Series) -> ProfiledColumn:
     found = tally(values)
     if values.dtype.is_float() and found.n_null > values.null_count():
         values = values.fill_nan(None)
-    return ProfiledColumn(values.name, values.dtype, _kind(values), len(values), found.n_null, found.n_unique)
+    return ProfiledColumn(
+        values.name, values.dtype, _kind(values), len(values), found.n_null, found.n_unique, found.largest
+    )
 
 
 def _kind(values: pl.Series) -> Kind:

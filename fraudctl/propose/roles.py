@@ -16,7 +16,7 @@ from typing import NoReturn
 import polars as pl
 
 from fraudctl.data import tables, typed
-from fraudctl.data.distinct import repeats, tally
+from fraudctl.data.distinct import repeats
 from fraudctl.errors import DataError, UsageError
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
@@ -39,8 +39,8 @@ ROW_NUMBER = "row-number"
 """What --event-id takes where no column names an event."""
 _OWN_ID = 3
 """Rank of a name that is nothing but the id of the event."""
-_FIRST_LOOK = 100
-"""Repeated ids that are looked at before all are."""
+_FIRST_LOOK, _MANY = 100, 200_000
+"""Repeated ids that are looked at before all are, and how many there have to be for that."""
 _ENTITY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED = frozenset({*tables.ROLES, "rest", "y_prob", "y_score", "action", "cost", "fold"})
 
@@ -441,7 +441,9 @@ def _names_events(table: Table, column: ProfiledColumn) -> bool:
         return True
     ids = table[column.name]
     repeated = ids.gather(repeats(ids)).unique()
-    return _are_copies(table, repeated.head(_FIRST_LOOK)) and _are_copies(table, repeated)
+    if len(repeated) > _MANY and not _are_copies(table, repeated.head(_FIRST_LOOK)):
+        return False
+    return _are_copies(table, repeated)
 
 
 def _are_copies(table: Table, ids: pl.Series) -> bool:
@@ -461,7 +463,7 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
     found: dict[str, Entity] = {}
     for item in table.columns.values():
         name = names.party(item.name)
-        if name is None or item.name in excluded or not _comes_back(item) or _dominated(table, item):
+        if name is None or item.name in excluded or not _comes_back(item) or _dominated(item):
             continue
         name = f"{name}_id" if name in _RESERVED else name
         if name in found:
@@ -485,9 +487,9 @@ def _comes_back(column: ProfiledColumn) -> bool:
     )
 
 
-def _dominated(table: Table, column: ProfiledColumn) -> bool:
+def _dominated(column: ProfiledColumn) -> bool:
     """Say whether one id holds so many events that it is nobody's: a stand-in, or a kind and no party."""
-    return tally(table[column.name]).largest > DOMINANT * column.n_filled
+    return column.largest > DOMINANT * column.n_filled
 
 
 def _entity_reason(column: ProfiledColumn) -> str:

@@ -147,8 +147,11 @@ def _tried(
         found = load_definitions(project)
         steps.begin("reading events")
         raw = tables.own_form(project).numbered(raw)
+        tables.require_columns(
+            tables.wanted_columns(project, found.carried), raw.collect_schema(), where=tables.place(found.files)
+        )
         entries = load_entries(project)
-        loaded = tables.normalise(raw, project=project, files=found.files, columns=found.carried, entries=entries)
+        loaded = tables.normalise(raw, project=project, files=found.files, columns=(), entries=entries, ordered=False)
         steps.begin("reading other tables")
         found.load_sources()
         steps.begin("dividing the time")

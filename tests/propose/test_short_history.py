@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from fraudctl.errors import DataError
 from fraudctl.power import power_of
 from fraudctl.project import Duration, Project, load_project
 from fraudctl.propose import Flags
+from fraudctl.propose.facts import entity_facts
 from fraudctl.split import make_split, periods
 from fraudctl.workflows.init import init_project
 
@@ -70,3 +72,17 @@ def test_what_init_writes_can_be_trained_and_a_longer_test_is_only_named_where_i
             longer = project.model_copy(update={"split": split})
             assert fold_history(events, longer) > timedelta(0)
         assert found.power == power_of(events.frame, project, known_until=events.known_until)
+
+
+def test_large_entities_are_measured_on_some_ids_with_all_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    ids = pl.Series(rng.integers(0, 4_000, 40_000))
+    times = pl.Series(np.sort(rng.integers(0, 10**13, 40_000)), dtype=pl.Datetime("us", "UTC"))
+    whole = entity_facts("card", ids, times, n_ids=ids.n_unique())
+    monkeypatch.setattr("fraudctl.propose.facts.ROWS", 10_000)
+    monkeypatch.setattr("fraudctl.propose.facts.IDS", 2_000)
+    some = entity_facts("card", ids, times, n_ids=ids.n_unique())
+    assert (whole.one_in, some.one_in) == (1, 4)
+    assert some.n_values == whole.n_values
+    assert some.per_value == pytest.approx(whole.per_value, rel=0.1)
+    assert some.gaps[1:] == pytest.approx(whole.gaps[1:], rel=0.15)
