@@ -31,7 +31,8 @@ LimitState = Literal["kept", "open", "broken", "unknown"]
 HealthKind = Literal["labels slow", "labels missing", "decisions missing", "nothing final", "blocked unseen"]
 
 SLOW: Final = 1.3
-"""Delays this many times as long as those of the past are a reason for amber."""
+"""Delays this many times as long as those of the past are a reason for amber, where that is sure."""
+SURE_SLOW: Final = 0.95
 UNLABELLED: Final = 0.05
 """Share of old events without a label above which it is a reason for amber."""
 SILENT: Final = timedelta(days=2)
@@ -254,7 +255,7 @@ def _health(found: Performance, last: object, as_of: datetime) -> list[HealthFin
     out = []
     if isinstance(last, datetime) and as_of - last > SILENT:
         out.append(HealthFinding("decisions missing", (as_of - last) / timedelta(days=1), SILENT / timedelta(days=1)))
-    if found.delays.latest_stretch > SLOW:
+    if found.delays.latest_stretch > SLOW and found.delays.slower > SURE_SLOW:
         out.append(HealthFinding("labels slow", found.delays.latest_stretch, SLOW))
     events = sum(cohort.events for cohort in found.cohorts)
     unlabelled = sum(cohort.unlabelled for cohort in found.cohorts) / events

@@ -39,6 +39,8 @@ ENOUGH: Final = 30.0
 """Arrivals at which a stratum's own delay curve counts as much as that of all strata."""
 FEW_CLOSED: Final = 60
 """Arrivals in closed cohorts from which these alone make the curve."""
+SLOWER: Final = 1.1
+"""Stretch from which delays count as longer than before."""
 PROB_BINS: Final = 32
 """Bins of probability in which events that may still become fraud are counted."""
 
@@ -120,6 +122,8 @@ class Nowcast:
         Draws of them from their joint distribution, shape ``(n_draws, n_cohorts, n_strata, n_values)``.
     stretch
         Expected factor by which delays are longer than those of the curve, shape ``(n_cohorts, n_strata)``.
+    slower
+        Probability that they are longer by more than a tenth, the same shape.
     curves
         Delay curve of each stratum.
     """
@@ -130,6 +134,7 @@ class Nowcast:
     estimate: FloatArray
     draws: FloatArray
     stretch: FloatArray
+    slower: FloatArray
     curves: tuple[DelayCurve, ...]
 
 
@@ -253,7 +258,7 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
     shape = (n_cohorts, n_strata, values.shape[1])
     known, estimate = np.zeros(shape), np.zeros(shape)
     draws = np.zeros((design.n_draws, *shape))
-    stretch, weight, arrived = np.ones(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2])
+    stretch, weight, arrived, slower = np.ones(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2])
     pooled = _curve(events, closed, design)
     rng = np.random.default_rng(design.seed)
     curves = []
@@ -264,10 +269,11 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
         curves.append(fitted.curve)
         result = _cohorts(part, values[rows], at_least[rows], fitted, design, rng)
         known[:, number], estimate[:, number], draws[:, :, number] = result.known, result.estimate, result.draws
-        stretch[:, number], weight[:, number], arrived[:, number] = result.stretch, result.expected, result.arrived
+        stretch[:, number], slower[:, number] = result.stretch, result.slower
+        weight[:, number], arrived[:, number] = result.expected, result.arrived
     total = weight.sum(axis=1)
     matured = np.divide((weight * arrived).sum(axis=1), total, out=np.full(n_cohorts, np.nan), where=total > 0)
-    return Nowcast(matured, closed, known, estimate, draws, stretch, tuple(curves))
+    return Nowcast(matured, closed, known, estimate, draws, stretch, slower, tuple(curves))
 
 
 def _curve(events: CohortEvents, closed: BoolArray, design: Design) -> DelayCurve:
@@ -313,6 +319,7 @@ class _Cohorts:
     estimate: FloatArray
     draws: FloatArray
     stretch: FloatArray
+    slower: FloatArray
     expected: FloatArray
     arrived: FloatArray
 
@@ -394,7 +401,8 @@ def _cohorts(
     stretches = found.joint.sum(axis=2)
     mean_share = (stretches * share).sum(axis=1)
     rate = found.joint.sum(axis=1) @ RATES
-    return _Cohorts(known, estimate, draws, stretches @ STRETCHES, rate * expected, mean_share)
+    slower = stretches @ (STRETCHES > SLOWER)
+    return _Cohorts(known, estimate, draws, stretches @ STRETCHES, slower, rate * expected, mean_share)
 
 
 @dataclass(frozen=True)

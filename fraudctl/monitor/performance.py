@@ -160,6 +160,8 @@ class LabelDelays:
     """Days in which half of the allowed frauds were known; null without any."""
     latest_stretch: float
     """How many times as long delays of the newest open cohorts are as those of the past."""
+    slower: float
+    """Probability that they are longer by more than a tenth: of flagged or of allowed frauds, whichever is more."""
 
 
 @dataclass(frozen=True)
@@ -541,8 +543,11 @@ def _delays(found: Nowcast, open_: list[int]) -> LabelDelays:
         return float(place * curve.horizon / (len(curve.known) - 1) / 86_400)
 
     latest = [number for number in open_ if found.matured[number] < FINAL][-4:]
-    stretch = float(found.stretch[latest].mean()) if latest else 1.0
-    return LabelDelays(half(1), half(0), stretch)
+    if not latest:
+        return LabelDelays(half(1), half(0), 1.0, 0.0)
+    slower, stretch = found.slower[latest].mean(axis=0), found.stretch[latest].mean(axis=0)
+    most = int(np.argmax(slower))
+    return LabelDelays(half(1), half(0), float(stretch[most]), float(slower[most]))
 
 
 def _groups(

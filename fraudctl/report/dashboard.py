@@ -39,6 +39,7 @@ LIGHTS: Final[dict[str, tuple[str, Tone]]] = {
 }
 STATES: Final[dict[str, Tone]] = {"kept": "good", "open": "warn", "broken": "bad", "unknown": "warn"}
 MONEY: Final = {"caught_loss", "missed_loss", "false_positive_cost", "cost"}
+COUNTS: Final = {"frauds", "false_positives"}
 SHARES: Final = {"fraud_rate", "precision", "recall", "value_recall", "savings"}
 WORDS: Final = {
     "frauds": "Frauds", "fraud_rate": "Fraud rate", "caught_loss": "Caught", "missed_loss": "Missed",
@@ -99,15 +100,12 @@ def _reasons(board: Dashboard) -> tuple[Sentence, ...]:
     """Give the reasons of the light, the worst first; at most three."""
     order = ("broken", "unknown", "open", "kept")
     limits = sorted(board.limits, key=lambda item: order.index(item.state))
-    bad = [said.limit_reason(item) for item in limits if item.state == "broken"]
-    doubt = [said.limit_reason(item) for item in limits if item.state in ("unknown", "open")]
-    health = [said.health_reason(item) for item in board.health]
-    reasons = [*bad, *health, *doubt] or [said.all_kept(board)]
-    return tuple(joined(fixed(_light_word(board)), reason, by=": ") for reason in reasons[:3])
-
-
-def _light_word(board: Dashboard) -> str:
-    return {"none": "No light"}.get(board.light, board.light.capitalize())
+    bad = [("Red", said.limit_reason(item)) for item in limits if item.state == "broken"]
+    doubt = [("Amber", said.limit_reason(item)) for item in limits if item.state in ("unknown", "open")]
+    health = [("Amber", said.health_reason(item)) for item in board.health]
+    good = [("Green" if board.limits else "No light", said.all_kept(board))]
+    reasons = [*bad, *health, *doubt] or good
+    return tuple(joined(fixed(word), reason, by=": ") for word, reason in reasons[:3])
 
 
 def _cards(board: Dashboard, shown: ShownCohorts) -> Iterator[Card]:
@@ -133,7 +131,7 @@ def say(name: str, value: float, currency: str) -> str:
         return money(value, currency)
     if name in SHARES:
         return percent(value, 1)
-    return number(value, 4)
+    return whole(value) if name in COUNTS else number(value, 4)
 
 
 def _cell(name: str, value: float | None, currency: str) -> Cell:
@@ -148,7 +146,7 @@ def _table(name: str, caption: str, board: Dashboard, figures: Sequence[str]) ->
         words = WORDS[item]
         columns += [TableColumn(f"{words}{part}", "number") for part in ("", ": low", ": high", ": labels so far")]
     rows = tuple(_row(cohort, figures, found) for cohort in found.cohorts)
-    return ReportTable(name, fixed(caption), tuple(columns), rows, folded=True, csv=f"{name}.csv")
+    return ReportTable(f"{name}-table", fixed(caption), tuple(columns), rows, folded=True, csv=f"{name}.csv")
 
 
 def _row(cohort: PerformanceCohort, figures: Sequence[str], found: Performance) -> tuple[Cell, ...]:
@@ -257,7 +255,7 @@ def _actions(board: Dashboard) -> ReportTable:
             cells += [Cell(whole(item.events), item.events), Cell(percent(item.share, 2), round(item.share, 9)), places]
         rows.append(tuple(cells))
     caption = fixed("Events and actions as a table")
-    return ReportTable("actions", caption, tuple(columns), tuple(rows), folded=True, csv="actions.csv")
+    return ReportTable("actions-table", caption, tuple(columns), tuple(rows), folded=True, csv="actions.csv")
 
 
 def _work(board: Dashboard, frame: drawn.TimeFrame) -> ReportSection:
@@ -312,7 +310,7 @@ def _groups(board: Dashboard) -> Iterator[ReportSection]:
         for group in found.groups
     )  # fmt: skip
     caption = fixed(f"By {found.by}, over all final and open {found.every}s")
-    table = ReportTable("groups", caption, tuple(columns), rows, csv="groups.csv")
+    table = ReportTable("groups-table", caption, tuple(columns), rows, csv="groups.csv")
     lead = said.groups_lead(found.groups, found)
     yield ReportSection("groups", f"Where? By {found.by}", lead, (table,))
 
@@ -364,7 +362,7 @@ def _rhythm(board: Dashboard) -> ReportSection:
     caption = fixed(
         "Factor of each weekday (1 is the mean of its week), and growth from week to week with its 90 % interval"
     )
-    table = ReportTable("rhythm", caption, tuple(columns), tuple(rows), csv="rhythm.csv")
+    table = ReportTable("rhythm-table", caption, tuple(columns), tuple(rows), csv="rhythm.csv")
     return ReportSection("rhythm", "Weekdays and trend", lead, (table,) if rows else ())
 
 

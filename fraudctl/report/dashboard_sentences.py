@@ -109,8 +109,9 @@ def period_line(shown: ShownCohorts, found: Performance) -> str:
     if shown.open:
         parts.append(f"{shown.open} still open (hatched, with intervals)")
     if shown.hidden:
-        young = f"{shown.hidden} too young to show"
-        parts.append(f"{young}, {shown.running} of them not over" if shown.running else young)
+        young = shown.hidden - shown.running
+        parts += [f"{young} too young to show"] if young else []
+        parts += [f"{shown.running} not over yet"] if shown.running else []
     text = days(shown.first, shown.last - timedelta(days=1))
     return f"{text}: {listed(parts)}. As of {moment(found.as_of)} UTC."
 
@@ -156,8 +157,11 @@ def limit_reason(item: LimitVerdict) -> str:
     if item.value is None or item.low is None or item.high is None:
         return f"{name} cannot be told ({item.reason}); the limit is {bound}"
     where = _range(item.figure, item.low, item.high)
-    verb = {"kept": "is within the limit", "broken": "is beyond the limit", "open": "may or may not keep the limit"}
-    return f"{name} of the latest 28 days is {where} and {verb[item.state]}: {bound}"
+    if item.state == "broken":
+        low_side = item.at_least is not None and item.high < item.at_least
+        return f"{name} of the latest 28 days is {where}, {'below' if low_side else 'above'} the limit of {bound}"
+    verb = "within the limit" if item.state == "kept" else "which may or may not keep the limit"
+    return f"{name} of the latest 28 days is {where}, {verb} of {bound}"
 
 
 @sentence

@@ -140,12 +140,12 @@ def test_every_sentence_with_a_number_has_its_values(document: Document) -> None
 def test_every_chart_has_its_table_and_csv(document: Document, board: Dashboard) -> None:
     found = tables(document)
     assert {"lost", "quality", "customers", "maturity"} <= {section.name for section in document.sections}
-    rows = list(csv.DictReader(io.StringIO(found["loss"].as_csv())))
+    rows = list(csv.DictReader(io.StringIO(found["loss-table"].as_csv())))
     assert [row["From"] for row in rows] == [item.first_day.isoformat() for item in board.performance.cohorts]
     for row, cohort in zip(rows, board.performance.cohorts, strict=True):
         value = cohort.outcomes.missed_loss.value
         assert row["Missed"] == ("" if value is None else str(round(value, 9)))
-    groups = list(csv.DictReader(io.StringIO(found["groups"].as_csv())))
+    groups = list(csv.DictReader(io.StringIO(found["groups-table"].as_csv())))
     assert {row["channel"] for row in groups} == {"web", "shop", "'=app"}  # no formula for a spreadsheet
 
 
