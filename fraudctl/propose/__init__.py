@@ -28,6 +28,7 @@ from fraudctl.propose.delay import (
     usual_delay,
 )
 from fraudctl.propose.encoding import Mapping as Encoded
+from fraudctl.propose.extras import extras_of
 from fraudctl.propose.facts import entity_facts
 from fraudctl.propose.label_tables import (
     GivenTable,
@@ -152,6 +153,7 @@ def propose(
             *_of_names(table),
         ),
         reading=reading, labels=said,
+        extras=extras_of(table, entities, plan, (item.column for item in rest.ignored), has_amount=amount is not None),
     )  # fmt: skip
 
 

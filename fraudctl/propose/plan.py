@@ -17,7 +17,7 @@ from fraudctl.propose.rest import Remainder
 _WINDOWS = ("1h", "1d", "7d", "30d")
 _LABEL_WINDOWS = ("1d", "7d", "14d", "30d")
 _SECONDS = {"1h": 3_600.0, "1d": DAY, "7d": 7 * DAY, "14d": 14 * DAY, "30d": 30 * DAY, "90d": 90 * DAY}
-_HOLDERS = frozenset({"customer", "client", "account", "user", "cardholder", "card", "payer", "sender", "source"})
+HOLDERS = frozenset({"customer", "client", "account", "user", "cardholder", "card", "payer", "sender", "source"})
 """Parties that are the payer under another name: meeting them for the first time says little."""
 
 
@@ -44,7 +44,8 @@ class RowColumn:
 class FeaturePlan:
     """Everything that goes into ``[features]``; ``words`` are those beside the row-level columns' own.
 
-    How soon ids come back was measured on one id in ``one_in``.
+    How soon ids come back was measured on one id in ``one_in``; ``payer`` is the entity whose habits amounts are set
+    against, None where no entity has a past.
     """
 
     window: tuple[Group, ...] = ()
@@ -57,6 +58,7 @@ class FeaturePlan:
     columns: tuple[RowColumn, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
     one_in: int = 1
+    payer: str | None = None
 
     @property
     def n_features(self) -> int:
@@ -151,6 +153,7 @@ def plan_features(entities: tuple[EntityFacts, ...], rest: Remainder, setting: S
         categorical=rest.categorical,
         columns=(*_columns(parties, setting), *_ages(rest.times, setting)),
         words=tuple(words for _, group_words in highs for words in group_words),
+        payer=parties[0].name if parties else None,
     )
 
 
@@ -226,14 +229,14 @@ def _counterparties(parties: list[Party]) -> Iterator[Group]:
     """Count whom an entity was seen with: the payer with every other one, the others with the payer."""
     for party in parties:
         others = [other for other in parties if other is not party and (party.full or other.is_payer)]
-        strangers = [other.name for other in others if not (party.is_payer and other.name in _HOLDERS)]
+        strangers = [other.name for other in others if not (party.is_payer and other.name in HOLDERS)]
         yield Group((party.name,), tuple(f"nunique({name})" for name in strangers), (party.longest,))
 
 
 def _pairs(parties: list[Party]) -> Iterator[tuple[str, str]]:
     """Give the meetings of the payer with what is not the payer by another name."""
     for other in parties[1:]:
-        if other.name not in _HOLDERS:
+        if other.name not in HOLDERS:
             yield parties[0].name, other.name
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from fraudctl.propose.delay import Delay
 from fraudctl.propose.encoding import Mapping
+from fraudctl.propose.extras import Extra, as_json
 from fraudctl.propose.plan import FeaturePlan
 from fraudctl.propose.rest import Remainder
 from fraudctl.propose.roles import Choice, Entity
@@ -78,6 +79,8 @@ class Proposal:
         How the files are written; None as timestamps and plain numbers.
     labels
         Labels in tables of their own; None where they are a column.
+    extras
+        Further features that the columns allow, active where a later period says that they pay.
     """
 
     name: str
@@ -103,6 +106,12 @@ class Proposal:
     folds: int = 3
     reading: Look | None = None
     labels: ProposedLabels | None = None
+    extras: tuple[Extra, ...] = ()
+
+    @property
+    def n_features(self) -> int:
+        """How many features the model will see."""
+        return self.plan.n_features + sum(item.n_features for item in self.extras if item.active)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the proposal as JSON values: every choice with its reason."""
@@ -136,7 +145,8 @@ class Proposal:
             "unused": {item.column: item.reason for item in self.rest.unused},
             "raw": list(self.plan.raw),
             "categorical": list(self.plan.categorical),
-            "n_features": self.plan.n_features,
+            "n_features": self.n_features,
+            "more_features": as_json(self.extras),
             "notes": list(self.notes),
             "reading": {}
             if self.reading is None

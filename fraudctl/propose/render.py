@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fraudctl.project.labels import VerdictSection
 from fraudctl.project.reading import CsvSection, EventId, TimeSection
 from fraudctl.project.toml import key, quoted
+from fraudctl.propose.extras import Extra
 from fraudctl.propose.label_tables import LabelTable, ProposedLabels
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
@@ -33,6 +34,8 @@ the column with that time as `known_time`."""
 _COLUMNS = """Row by row, in Polars SQL over data columns and other features; the same text runs in batch and for one
 event."""
 _PRIOR = "prior_strength = 5  # smoothed_rate starts from so many outcomes at the overall rate known by then"
+_EXTRAS = """More that fraud teams use, active where later periods say that it pays. Take the signs of comment away to
+have it."""
 _SPLIT = """Training knows nothing after as_of, and the test period starts there. The defaults: as_of = the end of the
 data less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."""
 _RANDOM = """The data have no time, so the test is drawn by chance: what is found says nothing about the future, and
@@ -49,7 +52,7 @@ def render_project(proposal: Proposal) -> str:
     """Write a proposal as the text of a project file."""
     blocks = [
         _head(proposal), _data(proposal), *_labels(proposal.labels), _entities(proposal), *_sources(proposal),
-        *_features(proposal.plan, proposal.rest.unused),
+        *_features(proposal.plan, proposal.rest.unused, proposal.n_features), *_extras(proposal.extras),
         _split(proposal), _train(), _costs(proposal), _policy(proposal.clock), _rules(proposal),
         _evaluate(proposal), _gate(),
     ]  # fmt: skip
@@ -269,9 +272,9 @@ def _sources(proposal: Proposal) -> Iterator[list[str]]:
         ]
 
 
-def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[str]]:
+def _features(plan: FeaturePlan, unused: tuple[Choice, ...], n_features: int) -> Iterator[list[str]]:
     lines = [
-        *_comment(f"{plan.n_features} features. {_FEATURES}"),
+        *_comment(f"{n_features} features. {_FEATURES}"),
         "[features]",
         f"raw = {_list(plan.raw)}",
         f"categorical = {_list(plan.categorical)}",
@@ -301,6 +304,14 @@ def _features(plan: FeaturePlan, unused: tuple[Choice, ...]) -> Iterator[list[st
     for i, pair in enumerate(plan.pairs):
         words = _comment("Whether two parties meet for the first time.") if i == 0 else []
         yield [*words, "[[features.pairs]]", f"of = {_list(pair)}"]
+
+
+def _extras(extras: tuple[Extra, ...]) -> Iterator[list[str]]:
+    """Give further features: as they are where they pay, else as comments with the reason."""
+    for i, item in enumerate(extras):
+        head = _comment(_EXTRAS) if i == 0 else []
+        about = _comment(f"{item.words[0].upper()}{item.words[1:]}: {item.reason}.")
+        yield [*head, *about, *(item.lines if item.active else [f"# {line}" for line in item.lines])]
 
 
 def _groups(kind: str, groups: tuple[Group, ...], words: str, *more: str) -> Iterator[list[str]]:

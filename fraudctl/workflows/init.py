@@ -15,6 +15,7 @@ from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME, Project, parse_project
 from fraudctl.workflows.definitions import load_definitions
+from fraudctl.workflows.measure import measured
 from fraudctl.workflows.sample import refuse_overwriting
 
 if TYPE_CHECKING:
@@ -58,7 +59,13 @@ class InitResult:
 
 
 def init_project(
-    data: list[str], *, place: Path, flags: Flags, force: bool = False, progress: Progress | None = None
+    data: list[str],
+    *,
+    place: Path,
+    flags: Flags,
+    measure: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> InitResult:
     """Look at the data, propose a project, and write its file.
 
@@ -70,6 +77,8 @@ def init_project(
         The project file to write, or its folder.
     flags
         What the user has settled.
+    measure
+        Fit models with and without further features on earlier periods, and propose those that pay in later ones.
 
     Raises
     ------
@@ -108,6 +117,8 @@ def init_project(
 
     progress.stage("Holding the proposal against all rows")
     proposal, power, folds = _tried(proposal, parsed, found.raw, Steps(progress, 4))
+    if measure and proposal.extras:
+        proposal = measured(proposal, parsed, found.raw, progress)
     outputs.write_text(render_project(proposal), path)
     return InitResult(path, proposal, power, folds)
 

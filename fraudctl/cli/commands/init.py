@@ -66,6 +66,9 @@ def init(
     random_split: Annotated[
         bool, typer.Option("--random-split", help="The data have no time: split them at random.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Fit with and without further features, and take in those that pay.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a project file that is there.")] = False,
 ) -> None:
     """Look at the data and write a commented fraudctl.toml."""
@@ -95,7 +98,7 @@ def init(
         labels_outcomes=tuple(labels_outcome or ()),
     )
     with session.progress() as progress:
-        result = init_project(data, place=project, flags=flags, force=force, progress=progress)
+        result = init_project(data, place=project, flags=flags, measure=measure, force=force, progress=progress)
     session.emit(result.to_dict())
     session.show(proposal_table(result.proposal))
     for text in result.notes:
