@@ -34,7 +34,7 @@ GROUPS: Final = {
         "open_model score_files build_state show_state verify_state repair_state compact_state serve_model Model"
         " ScoreResult StateResult Verified Repaired Serving Limits Explained"
     ),
-    "After training": "make_dashboard DashboardResult",
+    "After training": "make_dashboard DashboardResult monitor_model acknowledge_alarm MonitorResult AlarmRecord",
     "Errors and progress": "FraudctlError UsageError ProjectError DataError BundleError Progress",
 }
 """Heading -> the public names below it, calls first."""

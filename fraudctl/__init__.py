@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fraudctl.explain.result import Explanation as Explanation
     from fraudctl.features.meaning.describe import Description as Description
     from fraudctl.features.proof.audit import AuditResult as AuditResult
+    from fraudctl.monitor.outcome import MonitorResult as MonitorResult
     from fraudctl.progress import Progress as Progress
     from fraudctl.project import Project as Project, load_project as load_project
     from fraudctl.propose.roles import Flags as Flags
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
         rollback_model as rollback_model,
         show_model as show_model,
     )
+    from fraudctl.workflows.monitor import monitor_model as monitor_model
+    from fraudctl.workflows.monitor_log import AlarmRecord as AlarmRecord, acknowledge_alarm as acknowledge_alarm
     from fraudctl.workflows.retrain import (
         RetrainResult as RetrainResult,
         acknowledge_failures as acknowledge_failures,
@@ -116,6 +119,7 @@ _NAMES: Final = {
     "explain.result": "Explanation",
     "features.meaning.describe": "Description",
     "features.proof.audit": "AuditResult",
+    "monitor.outcome": "MonitorResult",
     "progress": "Progress",
     "project": "Project load_project",
     "propose.roles": "Flags",
@@ -136,6 +140,8 @@ _NAMES: Final = {
     "workflows.increment": "Increment build_since",
     "workflows.init": "InitResult init_project",
     "workflows.models": ("ModelsResult compare_models diff_models list_models promote_model rollback_model show_model"),
+    "workflows.monitor": "monitor_model",
+    "workflows.monitor_log": "AlarmRecord acknowledge_alarm",
     "workflows.retrain": "RetrainResult acknowledge_failures retrain_model",
     "workflows.sample": "SampleResult write_sample",
     "workflows.schemas": "SchemaKind json_schema_of",

@@ -84,6 +84,7 @@ class MovedGroup:
     """Series that moved together."""
 
     tier: Tier
+    """``data`` where what is null, unknown or missing moved, or the times of day; else ``drift``."""
     moved: tuple[MovedSeries, ...]
     """The one that is farthest out first."""
     effects: tuple[ShiftEffect, ...]

@@ -44,6 +44,8 @@ class Cells:
         Of categories and actions.
     through
         Features that are watched through this column, because their windows are too long to be watched themselves.
+    derived
+        Whether it is computed from other events: it may be null, or not, for want of a history.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Cells:
     edges: tuple[float, ...] = ()
     values: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
+    derived: bool = False
 
     @property
     def n(self) -> int:
@@ -92,7 +95,7 @@ class Cells:
         return cells
 
 
-def cells_of(name: str, values: pl.Series, dtype: str, *, through: Sequence[str] = ()) -> Cells:
+def cells_of(name: str, values: pl.Series, dtype: str, *, through: Sequence[str] = (), derived: bool = False) -> Cells:
     """Freeze the cells of a column from its values in the reference.
 
     Parameters
@@ -101,15 +104,15 @@ def cells_of(name: str, values: pl.Series, dtype: str, *, through: Sequence[str]
         Type of the feature: int, float, bool or category.
     """
     if dtype == "bool":
-        return Cells(name, "flag", through=tuple(through))
+        return Cells(name, "flag", through=tuple(through), derived=derived)
     if dtype == "category":
         counted = values.drop_nulls().cast(pl.String).value_counts(sort=False).rename({values.name: "value"})
         frequent = counted.filter(pl.col("count") >= RARE * max(len(values), 1))
         top = frequent.sort(["count", "value"], descending=[True, False])["value"].head(MOST_VALUES)
-        return Cells(name, "category", values=tuple(top.to_list()), through=tuple(through))
+        return Cells(name, "category", values=tuple(top.to_list()), through=tuple(through), derived=derived)
     numbers = values.cast(pl.Float64).drop_nulls().to_numpy()
     numbers = numbers[np.isfinite(numbers)]
-    return Cells(name, "number", edges=edges_of(numbers), through=tuple(through))
+    return Cells(name, "number", edges=edges_of(numbers), through=tuple(through), derived=derived)
 
 
 def edges_of(numbers: FloatArray) -> tuple[float, ...]:
@@ -208,7 +211,7 @@ def cells_to_dict(item: Cells) -> dict[str, Any]:
     """Return cells as JSON."""
     return {
         "name": item.name, "kind": item.kind, "edges": list(item.edges), "values": list(item.values),
-        "through": list(item.through),
+        "through": list(item.through), "derived": item.derived,
     }  # fmt: skip
 
 
@@ -216,7 +219,7 @@ def cells_from_dict(document: Mapping[str, Any]) -> Cells:
     """Return what `cells_to_dict` wrote."""
     return Cells(
         document["name"], document["kind"], tuple(document["edges"]), tuple(document["values"]),
-        tuple(document["through"]),
+        tuple(document["through"]), document.get("derived", False),
     )  # fmt: skip
 
 

@@ -37,10 +37,10 @@ MEMORIES: Final = (1, 7, 28)
 YEAR: Final = 365
 QUIET: Final = 7
 """Days without an excess that end an episode."""
-SCALES: Final = 60
+SCALES: Final = 50
 MIXED: Final = 8
 """Days that one drawn day is made of."""
-DRAWS: Final = 160
+DRAWS: Final = 150
 """Drawn years for the scale of each memory, and for the threshold."""
 
 
@@ -110,19 +110,19 @@ def block_days(n_days: int, window_days: float) -> int:
     return min(wanted, most)
 
 
-def memory(z: FloatArray, days: int, start: FloatArray | None = None) -> FloatArray:
+def memory(z: FloatArray, days: int) -> FloatArray:
     """Return the exponentially weighted mean of past deviations, over the first axis; it starts at 0.
 
     >>> memory(np.array([[1.0], [0.0]]), 3).ravel().tolist()  # weight 2 / (3 + 1)
     [0.5, 0.25]
     """
-    from scipy.signal import lfilter
-
     weight = 2.0 / (days + 1.0)
     if weight == 1.0:
         return z
-    begin = np.zeros((1, z.shape[1])) if start is None else (1.0 - weight) * start[None, :]
-    return np.asarray(lfilter([weight], [1.0, weight - 1.0], z, axis=0, zi=begin)[0], dtype=np.float64)
+    out = weight * z
+    for day in range(1, len(out)):
+        out[day] += (1.0 - weight) * out[day - 1]
+    return out
 
 
 def peak(z: FloatArray, scale: FloatArray) -> FloatArray:
@@ -225,8 +225,10 @@ class _Null:
         true = rng.gamma(seen + 0.5) / np.maximum(total, 1.0)
         again = rng.poisson(true * total)
         learned = (again + 0.5) / np.maximum(total, 1.0)
-        found = rng.poisson(true * events, (YEAR, int(rare.sum()))).astype(np.float64)
-        return poisson_deviations(found, np.broadcast_to(learned * events, found.shape))
+        found = rng.poisson(true * events, (YEAR, int(rare.sum())))
+        counts = np.arange(int(found.max(initial=0)) + 1, dtype=np.float64)[:, None]
+        by_count = poisson_deviations(counts, np.broadcast_to(learned * events, (len(counts), len(learned))))
+        return np.take_along_axis(by_count, found, axis=0)
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ class MonitorResult:
     """Why, in one sentence."""
     exit_code: int
     """0 quiet or warn, 1 act, 5 cannot tell."""
+    fail_on_drift: bool
+    """Whether drift alone is a reason to act."""
     as_of: datetime
     """Nothing later is known."""
     model: str

@@ -104,12 +104,15 @@ class WatchPlan:
         Feature -> why.
     window_days
         Longest window of a watched feature.
+    derived
+        Columns that are computed from other events.
     """
 
     columns: Mapping[str, str]
     through: Mapping[str, tuple[str, ...]]
     left_out: Mapping[str, str]
     window_days: float
+    derived: frozenset[str] = frozenset()
 
 
 def plan(features: FeatureSet, used: Collection[str], schema: Mapping[str, pl.DataType], *, days: int) -> WatchPlan:
@@ -127,7 +130,7 @@ def plan(features: FeatureSet, used: Collection[str], schema: Mapping[str, pl.Da
     columns: dict[str, str] = {}
     through: dict[str, list[str]] = {}
     left_out: dict[str, str] = {}
-    longest = 0.0
+    longest, derived = 0.0, set[str]()
     for feature in features.features:
         if feature.name not in used:
             continue
@@ -142,10 +145,12 @@ def plan(features: FeatureSet, used: Collection[str], schema: Mapping[str, pl.Da
         else:
             columns[feature.name] = feature.dtype
             longest = max(longest, window)
+            derived |= set() if all(item.spec.of_one_row for item in _specs(feature, features)) else {feature.name}
     for name in [*(["amount"] if "amount" in schema else []), *features.entities, *through]:
         if name in schema and name not in columns:
             columns[name] = "presence" if name in features.entities else _dtype(schema[name])
-    return WatchPlan(columns, {name: tuple(found) for name, found in through.items()}, left_out, longest)
+    found = {name: tuple(names) for name, names in through.items()}
+    return WatchPlan(columns, found, left_out, longest, frozenset(derived))
 
 
 def _specs(feature: Feature, features: FeatureSet) -> list[Feature]:
@@ -220,7 +225,7 @@ def freeze(
     cells = [
         Cells(name, "presence", through=chosen.through.get(name, ()))
         if dtype == "presence"
-        else cells_of(name, table[name], dtype, through=chosen.through.get(name, ()))
+        else cells_of(name, table[name], dtype, through=chosen.through.get(name, ()), derived=name in chosen.derived)
         for name, dtype in chosen.columns.items()
     ]
     cells.append(Cells("hour", "hour"))

@@ -60,6 +60,9 @@ class Series:
 def series_of(cells: Cells, totals: IntArray) -> list[Series]:
     """Return the series of a watched column.
 
+    Null values are a matter of the data, but in a column that is computed from other events and is null at times for
+    want of them.
+
     Parameters
     ----------
     totals
@@ -84,7 +87,8 @@ def series_of(cells: Cells, totals: IntArray) -> list[Series]:
     elif cells.kind == "number":
         found += _numeric(cells, totals)
     if cells.null is not None:
-        found.append(share("null share", cells.null, tier="data"))
+        usual = cells.derived and totals[cells.null] > 0
+        found.append(share("null share", cells.null, tier="drift" if usual else "data"))
     if cells.other is not None:
         words = "share of values that are not finite" if cells.kind == "number" else "share of values not seen before"
         found.append(share(words, cells.other, tier="data" if cells.kind != "action" else "drift"))

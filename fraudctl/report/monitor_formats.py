@@ -110,7 +110,7 @@ def monitor_junit(found: MonitorResult) -> str:
     Where nothing could be judged, data and drift are errors: neither a pass nor skipped.
     """
     cases = {tier: [item for item in found.alarms if item.tier == tier and item.acknowledged is None] for tier in TIERS}
-    failing = {tier: items for tier, items in cases.items() if items and (tier != "drift" or found.verdict == "act")}
+    failing = {tier: items for tier, items in cases.items() if items and (tier != "drift" or found.fail_on_drift)}
     unknown = [tier for tier in TIERS if found.verdict == "cannot tell" and tier not in failing]
     counts = {"tests": str(len(TIERS)), "failures": str(len(failing)), "errors": str(len(unknown))}
     root = ET.Element("testsuites", counts)

@@ -14,7 +14,7 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
 from fraudctl.text.figures import count, listed
-from fraudctl.workflows.monitor_log import Note, notes_of, record_run
+from fraudctl.workflows.monitor_log import AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
 from fraudctl.workflows.watched import Judged, Watching, score_causes, watching
 
@@ -33,7 +33,7 @@ EXPLAINED: Final = 3
 """Alarms whose causes are computed."""
 
 
-def monitor(
+def monitor_model(
     project: Project,
     decisions: Sequence[str | Path] = (),
     *,
@@ -100,7 +100,7 @@ class _Run:
     logged: LoggedDecisions
     mine: LoggedDecisions
     as_of: datetime
-    notes: tuple[Note, ...]
+    notes: tuple[AlarmRecord, ...]
     progress: Progress
 
     def judge(self, *, fail_on_drift: bool, parity: int | None) -> MonitorResult:
@@ -122,6 +122,7 @@ class _Run:
             verdict=verdict,
             reason=reason,
             exit_code=int(code),
+            fail_on_drift=fail_on_drift,
             as_of=self.as_of,
             model=self.bundle.version,
             timezone=self.project.data.timezone,
@@ -146,7 +147,7 @@ class _Run:
         refuse_incidents(self.project, self.bundle)
         return watching(self.project, self.bundle, self.mine, self.as_of, progress=self.progress)
 
-    def _accepted(self) -> list[Note]:
+    def _accepted(self) -> list[AlarmRecord]:
         return [note for note in self.notes if note.series and note.model == self.bundle.version]
 
     def _limits(self) -> tuple[LimitVerdict, ...]:
@@ -333,3 +334,31 @@ def refuse_incidents(project: Project, bundle: Bundle) -> None:
             left = (last - until).days + 1
             shorter = f'set [monitor] reference = "{left}d"' if left >= LEAST_DAYS else "train with a later as_of"
             raise ProjectError(msg, hint=shorter)
+
+
+def monitor_text(result: MonitorResult, form: str) -> str:
+    """Return what a run found as ``junit``, ``github`` or ``markdown``."""
+    from fraudctl.report import monitor_formats as forms
+
+    write = {"junit": forms.monitor_junit, "github": forms.monitor_github, "markdown": forms.monitor_markdown}
+    return write[form](result)
+
+
+def write_prometheus(result: MonitorResult, path: Path) -> None:
+    """Write what a run found as a text file for Prometheus' node exporter, whole or not at all."""
+    from fraudctl.data import outputs
+    from fraudctl.report.monitor_formats import monitor_prometheus
+
+    outputs.write_text(monitor_prometheus(result), path)
+
+
+def write_monitor_summary(result: MonitorResult, output_format: str) -> None:
+    """With the format ``github``, append what was found to the step summary that a GitHub job names."""
+    import os
+
+    from fraudctl.disk.files import append_whole
+    from fraudctl.report.monitor_formats import monitor_markdown
+
+    place = os.environ.get("GITHUB_STEP_SUMMARY")
+    if output_format == "github" and place:
+        append_whole(Path(place), monitor_markdown(result).encode())

@@ -21,7 +21,7 @@ _EPOCH: Final = 719_163
 
 
 @dataclass(frozen=True)
-class Note:
+class AlarmRecord:
     """What a person wrote about an alarm."""
 
     id: str
@@ -104,7 +104,7 @@ def _append(project: Project, document: dict[str, Any]) -> None:
         log.append(log.read(), json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
-def acknowledge(project: Project, alarm: str, *, note: str, now: datetime, by: str) -> Note:
+def acknowledge_alarm(project: Project, alarm: str, *, note: str, now: datetime, by: str) -> AlarmRecord:
     """Take note of an alarm: its figures are armed again at their present level.
 
     Parameters
@@ -133,7 +133,7 @@ def acknowledge(project: Project, alarm: str, *, note: str, now: datetime, by: s
         msg = f"no run of `monitor` showed an alarm {alarm!r}"
         raise UsageError(msg, hint=f"the latest run showed {', '.join(known) or 'none'}")
     run, item = found[-1]
-    entry = Note(
+    entry = AlarmRecord(
         id=alarm, at=now.isoformat(), by=by, note=note.strip(), as_of=datetime.fromisoformat(run["as_of"]),
         model=run["model"], what=item["what"], series=tuple(item["series"]), since=item["since"],
         until=run["last_day"],
@@ -142,7 +142,7 @@ def acknowledge(project: Project, alarm: str, *, note: str, now: datetime, by: s
     return entry
 
 
-def _as_dict(entry: Note) -> dict[str, Any]:
+def _as_dict(entry: AlarmRecord) -> dict[str, Any]:
     return {
         "id": entry.id, "at": entry.at, "by": entry.by, "note": entry.note, "as_of": entry.as_of.isoformat(),
         "model": entry.model, "what": entry.what, "series": list(entry.series), "since": entry.since,
@@ -150,7 +150,7 @@ def _as_dict(entry: Note) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def notes_of(project: Project) -> list[Note]:
+def notes_of(project: Project) -> list[AlarmRecord]:
     """Return all notes, oldest first.
 
     Raises
@@ -164,7 +164,7 @@ def notes_of(project: Project) -> list[Note]:
             fields = {key: value for key, value in item.items() if key != "kind"}
             try:
                 fields["as_of"] = datetime.fromisoformat(fields["as_of"])
-                found.append(Note(**{**fields, "series": tuple(fields["series"])}))
+                found.append(AlarmRecord(**{**fields, "series": tuple(fields["series"])}))
             except (TypeError, ValueError, KeyError) as error:
                 msg = f"{project.root / FOLDER / LOG} holds a note that this fraudctl does not know"
                 raise BundleError(msg) from error

@@ -30,6 +30,8 @@ class SchemaKind(StrEnum):
     """``compare --json``."""
     CARD = "card"
     """``models card --json``."""
+    MONITOR = "monitor"
+    """``monitor --json``."""
     RETRAINING = "retraining"
     """``retrain --json``."""
     DASHBOARD = "dashboard"
@@ -61,6 +63,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.compare import Comparison
     from fraudctl.evaluate.result import GateResult
     from fraudctl.explain.event import EventExplanation
+    from fraudctl.monitor.outcome import MonitorResult
     from fraudctl.workflows.account import CardResult
     from fraudctl.workflows.dashboard import DashboardResult
     from fraudctl.workflows.evaluate import EvaluationResult
@@ -77,6 +80,7 @@ def _results() -> dict[SchemaKind, type]:
         SchemaKind.GATE: GateResult,
         SchemaKind.COMPARISON: Comparison,
         SchemaKind.CARD: CardResult,
+        SchemaKind.MONITOR: MonitorResult,
         SchemaKind.RETRAINING: RetrainResult,
         SchemaKind.DASHBOARD: DashboardResult,
     }

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fraudctl.monitor.decisions import LoggedDecisions
     from fraudctl.monitor.reference import FrozenReference
     from fraudctl.policy import Policy
-    from fraudctl.workflows.monitor_log import Note
+    from fraudctl.workflows.monitor_log import AlarmRecord
 
 SAMPLE: Final = 4_000
 """Events on each side whose contributions are averaged."""
@@ -114,7 +114,7 @@ class Watching:
         spine = self.table.table.spine["event_id"]
         return self.table.table.rows(spine.is_in(ids.cast(spine.dtype).implode()))
 
-    def judge(self, accepted: Sequence[Note]) -> Judged:
+    def judge(self, accepted: Sequence[AlarmRecord]) -> Judged:
         """Judge the whole days after the reference."""
         import numpy as np
 

@@ -34,6 +34,7 @@ OFFERED = {
         "verify_models",
         "write_card",
     },
+    "monitor": {"monitor_model", "acknowledge_alarm"},
     "retrain": {"retrain_model", "acknowledge_failures"},
     "sample": {"write_sample"},
     "schema": {"json_schema_of"},

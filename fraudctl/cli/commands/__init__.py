@@ -14,6 +14,7 @@ from fraudctl.cli.commands.evaluate import evaluate
 from fraudctl.cli.commands.explain import explain
 from fraudctl.cli.commands.features import features
 from fraudctl.cli.commands.init import init
+from fraudctl.cli.commands.monitor import monitor
 from fraudctl.cli.commands.retrain import retrain
 from fraudctl.cli.commands.sample import sample
 from fraudctl.cli.commands.schema import schema
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "explain": explain,
     "compare": compare,
+    "monitor": monitor,
     "retrain": retrain,
     "score": score,
     "serve": serve,
