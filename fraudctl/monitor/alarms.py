@@ -71,7 +71,7 @@ class ShiftEffect:
     floor: float
     """The share up to which a change does not matter."""
     beyond: float
-    """The share that days of the reference differ by in the same time, at most, in 95 of 100 cases."""
+    """The share that the mean of so many days differs by itself: one standard error."""
 
     @property
     def matters(self) -> bool:
@@ -127,7 +127,7 @@ class EffectFloors:
     """Shares up to which changes do not matter."""
 
     alert_rate: float = 0.05
-    expected_cost: float = 0.10
+    expected_cost: float = 0.05
 
 
 def moved_groups(days: WatchedDays, floors: EffectFloors) -> tuple[MovedGroup, ...]:
@@ -258,7 +258,7 @@ def _volume(days: WatchedDays, rows: BoolArray) -> ShiftEffect:
     """Return what changed in the number of events a day."""
     before, now = float(days.reference.events.mean()), float(days.now.events[rows].mean())
     spread = float(days.reference.events.std(ddof=1)) / max(before, 1e-9)
-    beyond = 1.96 * spread / math.sqrt(int(rows.sum()))
+    beyond = spread / math.sqrt(int(rows.sum()))
     change = now / max(before, 1e-9) - 1.0
     return ShiftEffect("events a day", _rounded(before), _rounded(now), change, LEAST_VOLUME, beyond)
 
@@ -285,7 +285,7 @@ def _ratio(
     if math.isnan(scale):
         return None
     change = (after - before) / scale
-    return ShiftEffect(name, _rounded(before), _rounded(after), change, floor, 1.96 * error / scale)
+    return ShiftEffect(name, _rounded(before), _rounded(after), change, floor, error / scale)
 
 
 def alarm_id(model: str, tier: str, name: str, since: str) -> str:

@@ -34,7 +34,8 @@ def watched(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def planted(watched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a feature that is null in every third decision of the last ten days."""
+    """The same with a feature that is null in every third decision of the last ten days, and another policy on the last
+    day."""
     folder = tmp_path_factory.mktemp("planted") / "project"
     shutil.copytree(watched, folder)
     decisions = pl.read_parquet(folder / "decisions.parquet")
@@ -45,6 +46,8 @@ def planted(watched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     start = late["at"].max() - timedelta(days=10)
     dead = (pl.col("at") >= start) & (pl.int_range(pl.len()) % 3 == 0)
     late = late.with_columns(pl.when(dead).then(None).otherwise("card_count_1d").alias("card_count_1d"))
+    last = pl.col("at") >= late["at"].max() - timedelta(days=1)
+    late = late.with_columns(pl.when(last).then(pl.lit("00000000")).otherwise("policy").alias("policy"))
     late.drop("at").write_parquet(folder / "decisions.parquet")
     return folder
 
@@ -88,6 +91,7 @@ def test_a_dead_feature_is_one_alarm_with_its_first_day_and_can_be_noted(planted
         sum(item["now"] for item in causes) - sum(item["before"] for item in causes), abs=1e-4
     )
     assert [item["feature"] for item in done.json["parity"]["features"]] == ["card_count_1d"]
+    assert any("taken by another policy" in note for note in done.json["notes"])
     metrics = (planted / "out.prom").read_text()
     assert 'fraudctl_monitor_alarms{tier="data"}' in metrics
     assert all(re.fullmatch(r"(#.*|[a-z_]+(\{.*\})? \S+)", line) for line in metrics.splitlines())
