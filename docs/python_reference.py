@@ -31,8 +31,9 @@ GROUPS: Final = {
         " ModelsResult CardResult PapersResult Entry Bundle"
     ),
     "Scoring": (
-        "open_model score_files build_state show_state verify_state repair_state compact_state serve_model Model"
-        " ScoreResult StateResult Verified Repaired Serving Limits Explained"
+        "open_model score_files build_state show_state verify_state repair_state compact_state serve_model"
+        " consume_topics Model ScoreResult StateResult Verified Repaired Serving Limits Explained"
+        " Consuming ConsumeResult"
     ),
     "After training": "make_dashboard DashboardResult monitor_model acknowledge_alarm MonitorResult AlarmRecord",
     "Errors and progress": "FraudctlError UsageError ProjectError DataError BundleError Progress",

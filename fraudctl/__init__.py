@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     )
     from fraudctl.workflows.audit import audit_features as audit_features
     from fraudctl.workflows.check import check_data as check_data
+    from fraudctl.workflows.consume import (
+        ConsumeResult as ConsumeResult,
+        Consuming as Consuming,
+        consume_topics as consume_topics,
+    )
     from fraudctl.workflows.dashboard import (
         DashboardResult as DashboardResult,
         make_dashboard as make_dashboard,
@@ -130,6 +135,7 @@ _NAMES: Final = {
     "workflows.account": "CardResult PapersResult verify_models write_card",
     "workflows.audit": "audit_features",
     "workflows.check": "check_data",
+    "workflows.consume": "ConsumeResult Consuming consume_topics",
     "workflows.dashboard": "DashboardResult make_dashboard",
     "workflows.demo": "DemoResult run_demo",
     "workflows.evaluate": "EvaluationResult evaluate_model write_predictions",

@@ -29,6 +29,7 @@ from fraudctl.project.labels import LabelTablesSection
 from fraudctl.project.messages import mistake
 from fraudctl.project.monitor import MonitorSection
 from fraudctl.project.sources import SourceSection
+from fraudctl.project.stream import StreamSection
 from fraudctl.project.training import SplitSection, TrainSection
 from fraudctl.project.types import Section
 
@@ -62,6 +63,7 @@ class ProjectFile(Section):
     evaluate: EvaluateSection = EvaluateSection()
     gate: GateSection | None = None
     monitor: MonitorSection = MonitorSection()
+    stream: StreamSection | None = None
     card: CardSection = CardSection()
 
 
@@ -276,7 +278,10 @@ def _entity_references(file: ProjectFile) -> Iterator[tuple[str, str]]:
 
 
 def _source_references(file: ProjectFile) -> Iterator[str]:
-    """Yield what windows and lookups say of other tables that ``[sources]`` does not."""
+    """Yield what windows, lookups and streams say of other tables that ``[sources]`` does not."""
+    for name in () if file.stream is None else file.stream.sources:
+        if name not in file.sources:
+            yield f"stream.sources.{name}: no source {name!r}{_nearest(name, list(file.sources))}"
     windows, lookups = enumerate(file.features.window), enumerate(file.features.lookup)
     asked = [(f"features.window[{i}]", item.source, item.by) for i, item in windows if item.source is not None]
     asked += [(f"features.lookup[{i}]", item.source, item.by) for i, item in lookups]

@@ -268,6 +268,11 @@ class DecisionEngine:
         else:
             self.check(raw)
 
+    def note(self, kind: str, *parts: Any) -> None:
+        """Take in and log what the reader of a stream says of itself (`consumed.KINDS`), with the events so far."""
+        self.live.note(kind, *parts)
+        self._note(wire.dumps([kind, *parts]))
+
     def _note(self, record: bytes) -> None:
         if self.store is not None:
             self._pending.append(frame(record))

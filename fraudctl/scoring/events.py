@@ -136,6 +136,16 @@ class EventReader:
             return None
         return found
 
+    def event_time(self, raw: Any) -> int | None:
+        """Return the time of an event as it came, in µs UTC; None where it has none that can be read."""
+        raw = self._normal(raw)
+        _, column, read = self._event[1]
+        try:
+            found: int | None = read(raw[column]) if isinstance(raw, dict) and column in raw else None
+        except MisfitError:
+            return None
+        return found
+
     def differing(self, first: Mapping[str, Any], again: Any) -> list[str]:
         """Return the columns of this reader that the first event has and that the other one lacks or has otherwise.
 

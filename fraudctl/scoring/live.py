@@ -19,6 +19,7 @@ from fraudctl.policy import CapacityUse
 from fraudctl.project import Project, parse_project
 from fraudctl.scoring import wire
 from fraudctl.scoring.answers import Answered, Answers, EventId
+from fraudctl.scoring.consumed import Consumed
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.saved import Part, bytes_of
 from fraudctl.scoring.schema import DataSchema
@@ -116,7 +117,7 @@ class Definition:
 
 
 class LiveState:
-    """Features of one or several sets, places taken, and the latest answers.
+    """Features of one or several sets, places taken, the latest answers, and what was taken from topics.
 
     Parameters
     ----------
@@ -137,10 +138,14 @@ class LiveState:
         self.used = {role: CapacityUse() for role in ROLES}
         self.answers = Answers()
         self.counts = Counter[str]()
+        self.consumed = Consumed()
         self._kinds: dict[str, tuple[Callable[..., None], range]] = {
             "event": (self._apply_event, range(5, 7)),
             "label": (self.label, range(3, 4)),
             "source": (self.source, range(2, 3)),
+            "assigned": (self.consumed.assigned, range(2, 3)),
+            "batch": (self.consumed.batch, range(3, 4)),
+            "sent": (self.consumed.sent, range(1, 2)),
         }
         """Every kind of log record: what takes it in, and how many parts it may have."""
 
@@ -299,6 +304,10 @@ class LiveState:
         except DataError:
             self.counts["skipped"] += 1
 
+    def note(self, kind: str, *parts: Any) -> None:
+        """Take in what the reader of a stream says of itself: a record of a kind in `consumed.KINDS`."""
+        self._kinds[kind][0](*parts)
+
     def _apply_event(
         self, raw: Any, answer: Any, _shadow: Any, places: Mapping[str, Any], digest: str, more: Iterable[str] = ()
     ) -> None:
@@ -334,6 +343,8 @@ class LiveState:
             "used": {role: used.to_list() for role, used in self.used.items()},
             "counts": dict(self.counts),
         }
+        if self.consumed.offsets:
+            about["stream"] = self.consumed.to_dict()
         features = {
             f"{_FEATURES}{digest}:{name}": part
             for digest, item in self.features.items()
@@ -362,6 +373,8 @@ class LiveState:
         state = cls(definitions, features)
         state.used = {role: CapacityUse.from_list(taken) for role, taken in about["used"].items()}
         state.counts.update(about["counts"])
+        if "stream" in about:
+            state.consumed.read_dict(about["stream"])
         state.answers.read_list(wire.loads(bytes_of(parts, "answers")))
         return state
 

@@ -35,13 +35,43 @@ def resident_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+class Histogram:
+    """Times in the buckets of Prometheus.
+
+    Parameters
+    ----------
+    name, words
+        What Prometheus calls it, and what it is.
+    """
+
+    def __init__(self, name: str, words: str) -> None:
+        self._name, self._words = name, words
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def took(self, seconds: float) -> None:
+        """Record a time."""
+        self._buckets[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds += seconds
+
+    def lines(self) -> Iterator[str]:
+        """Yield it in Prometheus' text format."""
+        name, running = self._name, 0
+        yield f"# HELP {name} {self._words}"
+        yield f"# TYPE {name} histogram"
+        for end, count in zip([*map(str, BUCKETS), "+Inf"], self._buckets, strict=True):
+            running += count
+            yield f'{name}_bucket{{le="{end}"}} {running}'
+        yield f"{name}_sum {self._seconds:.6f}"
+        yield f"{name}_count {running}"
+
+
 class Metrics:
     """Requests by route and status, and how long those for decisions took."""
 
     def __init__(self) -> None:
         self.requests = Counter[tuple[str, int]]()
-        self._buckets = [0] * (len(BUCKETS) + 1)
-        self._seconds = 0.0
+        self._decisions = Histogram("fraudctl_decision_seconds", "Time from a request to its answer.")
 
     def count(self, route: str, status: int) -> None:
         """Count a request."""
@@ -49,8 +79,7 @@ class Metrics:
 
     def took(self, seconds: float) -> None:
         """Record how long a request for decisions took."""
-        self._buckets[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds += seconds
+        self._decisions.took(seconds)
 
     def text(self, gauges: Mapping[str, tuple[str, str, Mapping[str, float]]]) -> str:
         """Return everything in Prometheus' text format.
@@ -60,21 +89,17 @@ class Metrics:
         gauges
             Name -> its type, its meaning, and values by labels, which `labels` writes.
         """
-        lines = list(_series("fraudctl_requests_total", "counter", "Requests by route and status.", {
+        lines = list(series("fraudctl_requests_total", "counter", "Requests by route and status.", {
             labels(route=route, status=str(status)): count for (route, status), count in sorted(self.requests.items())
         }))  # fmt: skip
-        name, running = "fraudctl_decision_seconds", 0
-        lines += [f"# HELP {name} Time from a request to its answer.", f"# TYPE {name} histogram"]
-        for end, count in zip([*map(str, BUCKETS), "+Inf"], self._buckets, strict=True):
-            running += count
-            lines.append(f'{name}_bucket{{le="{end}"}} {running}')
-        lines += [f"{name}_sum {self._seconds:.6f}", f"{name}_count {running}"]
+        lines += self._decisions.lines()
         for key, (kind, words, values) in gauges.items():
-            lines += _series(key, kind, words, values)
+            lines += series(key, kind, words, values)
         return "\n".join(lines) + "\n"
 
 
-def _series(name: str, kind: str, words: str, values: Mapping[str, float]) -> Iterator[str]:
+def series(name: str, kind: str, words: str, values: Mapping[str, float]) -> Iterator[str]:
+    """Yield values by labels in Prometheus' text format."""
     yield f"# HELP {name} {words}"
     yield f"# TYPE {name} {kind}"
     for labels, value in values.items():

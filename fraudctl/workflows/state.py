@@ -182,6 +182,7 @@ def engine_on(
     sources: Mapping[str, Sequence[str | Path]] | None = None,
     with_features: bool = False,
     explained: Explained = "all",
+    durable: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[DecisionEngine]:
     """Return an engine on a saved state, or on history alone; what it took in is saved at the end."""
@@ -190,7 +191,7 @@ def engine_on(
 
     if folder is not None:
         expect_state(folder, new=new or bool(history))
-    store = None if folder is None else Store(folder)
+    store = None if folder is None else Store(folder, durable=durable)
     try:
         live = open_live(store, [model], history=history, sources=sources, progress=progress)
         engine = DecisionEngine(model.decider, live, store=store, explained=explained, with_features=with_features)

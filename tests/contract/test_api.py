@@ -19,6 +19,7 @@ OFFERED = {
     "audit": {"audit_features"},
     "check": {"check_data"},
     "compare": {"compare_models"},
+    "consume": {"consume_topics"},
     "dashboard": {"make_dashboard"},
     "demo": {"run_demo"},
     "evaluate": {"evaluate_model", "write_predictions"},

@@ -8,6 +8,7 @@ from typing import Any
 from fraudctl.cli.commands.audit import audit
 from fraudctl.cli.commands.check import check
 from fraudctl.cli.commands.compare import compare
+from fraudctl.cli.commands.consume import consume
 from fraudctl.cli.commands.dashboard import dashboard
 from fraudctl.cli.commands.demo import demo
 from fraudctl.cli.commands.evaluate import evaluate
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "score": score,
     "serve": serve,
     "dashboard": dashboard,
+    "consume": consume,
     "sample": sample,
     "demo": demo,
     "schema": schema,
