@@ -117,7 +117,8 @@ def propose(
         and chosen.label_time is None
         and not labels
     ):
-        _ask_delay(questions, _span(table, chosen.event_time) or (reading.span if reading is not None else None))
+        span = _span(table, chosen.event_time) or (reading.span if reading is not None else None)
+        _ask_delay(questions, span, _other_times(table, {*chosen.taken, *flags.ignore}))
     questions.settle()
     event_time, label, label_time, amount = chosen.event_time, chosen.label, chosen.label_time, chosen.amount
     mapping, costs, event_id, entities, taken = (
@@ -257,8 +258,12 @@ def _span(table: Table, event_time: Choice | None) -> float | None:
     return span.total_seconds() if isinstance(span, timedelta) else None
 
 
-def _ask_delay(questions: Questions, span: float | None) -> None:
-    refusal = refuse_delay(span)
+def _other_times(table: Table, taken: set[str]) -> list[str]:
+    return [name for name, item in table.columns.items() if item.kind == "time" and name not in taken]
+
+
+def _ask_delay(questions: Questions, span: float | None, times: list[str]) -> None:
+    refusal = refuse_delay(span, times)
     questions.asked.append((refusal.message, refusal.hint or ""))
     questions.flags += ["--label-delay", usual_delay(span)]
 

@@ -8,6 +8,8 @@ data say nothing about delays, nothing is guessed.
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -44,13 +46,23 @@ def usual_delay(span: float | None) -> str:
     return fits[0] if fits else "1h"
 
 
-def refuse_delay(span: float | None) -> UsageError:
-    """Give the error of data that do not say how late labels arrive; ``span`` is their length in seconds."""
+def refuse_delay(span: float | None, times: Sequence[str] = ()) -> UsageError:
+    """Give the error of data that do not say how late labels arrive.
+
+    Parameters
+    ----------
+    span
+        Length of the data in seconds.
+    times
+        Other columns with times, one of which may be that of the label.
+    """
     msg = "nothing in the data says how late labels arrive, and every honest number depends on it"
     hint = (
         f"say after how many days nearly all labels are in, such as --label-delay {usual_delay(span)} (chargebacks "
-        "take weeks to months, analysts' verdicts days), or name a column with their arrival: --label-time COLUMN"
+        "take weeks to months, analysts' verdicts days)"
     )
+    if times:
+        hint += f", or name a column with their arrival, such as --label-time {shlex.quote(times[0])}"
     return UsageError(msg, hint=hint)
 
 

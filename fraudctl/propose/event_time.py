@@ -54,6 +54,10 @@ def event_time(
         else:
             _declare(found, raw, ranked[0], readings, flags, questions)
         return
+    alone = [name for name in readings if name not in flags.ignore and names.may_be_event_time(name)]
+    if not ranked and len(alone) == 1 and not any(kind.is_temporal() for kind in schema.values()):
+        _declare(found, raw, alone[0], readings, flags, questions)
+        return
     if ranked:
         flag = ["--event-time", ranked[0]]
         told = ", ".join(map(shown, ranked))

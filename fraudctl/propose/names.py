@@ -96,6 +96,21 @@ def event_time_rank(name: str) -> int:
     return 2 if rest <= _SUBJECT | {"created", "occurred", "utc", "local"} else 1
 
 
+_NO_CLOCK = frozenset(
+    {"birth", "dob", "born", "expiry", "expires", "expiration", "valid", "registered", "signup", "joined", "since",
+     "first", "previous", "prev", "next", "opened", "end"}
+)  # fmt: skip
+
+
+def may_be_event_time(name: str) -> bool:
+    """Say whether the only time of a table can be that of the event under this name.
+
+    >>> may_be_event_time("booked"), may_be_event_time("date_of_birth"), may_be_event_time("reported_at")
+    (True, False, False)
+    """
+    return not tells_outcome(name) and not _NO_CLOCK.intersection(tokens(name))
+
+
 _COUNTS = frozenset({"step", "dt", "elapsed", "offset", "tick", "ticks", "epoch", "unix", "unixtime"})
 _CALENDAR = {
     frozenset({"year"}): "year", frozenset({"month"}): "month", frozenset({"day"}): "day",

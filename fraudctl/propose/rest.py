@@ -130,7 +130,7 @@ class _Judge:
 def _look(values: pl.Series, *, columns: dict[str, ProfiledColumn], judge: _Judge) -> _Told:
     """Judge one column by its values."""
     item = columns[values.name]
-    reason = _too_wide(values) or _useless(item)
+    reason = _too_wide(values) or _useless(item) or _named_as_role(item.name)
     if reason is None:
         reason = _suspicious(values, judge) or known_afterwards(item, values, judge.past.fresh)
     if reason is not None:
@@ -166,6 +166,13 @@ def _results(table: Table, past: KnownPast, items: list[ProfiledColumn]) -> dict
         return {}
     money = typed.to_amount(table[past.amount], part=True).alias(past.amount)
     return {item.after: item.words for item in find_results([table[name] for name in numbers], money, past.label)}
+
+
+def _named_as_role(name: str) -> str | None:
+    """Return why a column cannot be a feature whose name means something else in features and reports."""
+    if name not in tables.ROLES:
+        return None
+    return f"the role {name} is another column, and features call it so: rename this one to use it"
 
 
 def _too_wide(values: pl.Series) -> str | None:

@@ -37,6 +37,8 @@ _FEW_RETURNS = 20
 """Share and number of events whose id was there before, at least."""
 ROW_NUMBER = "row-number"
 """What --event-id takes where no column names an event."""
+_FEW_TIMES = 20
+"""Different values that a clock has at least."""
 _OWN_ID = 3
 """Rank of a name that is nothing but the id of the event."""
 _FIRST_LOOK, _MANY = 100, 200_000
@@ -223,12 +225,28 @@ def choose_event_time(table: Table, flags: Flags) -> Choice:
         return Choice(best[0], only)
     if best:
         _refuse_two("the time of the event", best, "--event-time")
+    if len(times) == 1 and _is_clock(table, times[0]):
+        return Choice(times[0].name, "the only time in the data, without gaps, and its values are those of a clock")
     if times:
         listed = shown_all([item.name for item in times])
         msg = f"{table.place}: no column is surely the time of the event; times here: {listed}"
-        raise UsageError(msg, hint="name it: --event-time COLUMN (it may hold no nulls)")
+        example = next((item.name for item in times if not item.n_null), times[0].name)
+        raise UsageError(msg, hint=f"name it: --event-time {example} (it may hold no nulls)")
     open_columns = [item for item in table.columns.values() if item.name not in taken]
     return _refuse_no_clock(table, [item for item in open_columns if names.looks_like_time(item.name)])
+
+
+def _is_clock(table: Table, column: ProfiledColumn) -> bool:
+    """Say whether the only time of the data is that of the event, whatever its name says of it.
+
+    It has no gaps, and its values are in order or mostly of their own, with times of the day: a date of birth or of a
+    contract is neither. Names that speak of the outcome or of a person's or contract's dates are no clock.
+    """
+    if column.n_null or column.n_unique < _FEW_TIMES or not names.may_be_event_time(column.name):
+        return False
+    times = tables.to_utc(table[column.name], timezone="UTC", role="event_time")
+    with_hours = times.dt.time().n_unique() > 1
+    return times.is_sorted() or times.is_sorted(descending=True) or (with_hours and column.unique_share > 0.5)
 
 
 def _refuse_no_clock(table: Table, columns: list[ProfiledColumn]) -> NoReturn:
@@ -321,7 +339,12 @@ def _find_label(table: Table, *, taken: set[str | None]) -> tuple[Choice, Mappin
         msg = f"{table.place}: no column is surely the outcome (1 fraud, 0 legitimate, null unknown)"
         worded = [name for name in _label_names(table, taken) if has_few_words(table[name])]
         if not worded:
-            hint = "name it: --label COLUMN; where outcomes are in tables of their own, name each: --labels NAME=PATH"
+            fits = [
+                item.name for item in table.columns.values()
+                if item.name not in taken and item.n_unique == 2 and encoding(table[item.name]) is not None
+            ]  # fmt: skip
+            hint = f"name it: --label {fits[0] if fits else 'COLUMN'}; where outcomes are in tables of their own, name "
+            hint += "each: --labels NAME=PATH"
             raise UsageError(msg, hint=hint)
         msg += f"; {shown(worded[0])} is named as one, and holds words that are not known"
         raise UsageError(msg, hint="say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)")

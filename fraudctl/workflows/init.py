@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from fraudctl.documents.results import as_json
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME, Project, parse_project
+from fraudctl.text.plain import shown
 from fraudctl.workflows.definitions import load_definitions
 from fraudctl.workflows.measure import measured
 from fraudctl.workflows.sample import refuse_overwriting
@@ -171,8 +173,9 @@ def _tried(
         return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.known_until), folds
     except (ProjectError, DataError) as error:
         msg = f"no file is written, for it would not fit the data: {error.message}"
-        hint = f"{error.hint}; --ignore COLUMN leaves a column out" if error.hint else "--ignore COLUMN leaves one out"
-        raise type(error)(msg, hint=hint) from error
+        told = [name for name in raw.collect_schema() if shown(name) in error.message]
+        leave = f"--ignore {shlex.quote(told[0])} leaves the column out" if told else None
+        raise type(error)(msg, hint="; ".join(filter(None, [error.hint, leave])) or None) from error
 
 
 def _divided(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded: Events) -> tuple[Proposal, FoldPower]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -110,16 +111,25 @@ def test_without_a_source_nothing_is_said_of_one() -> None:
     assert "sources" not in render_project(proposal)
 
 
+def test_a_column_with_the_name_of_a_role_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    renamed = events().rename({"amount": "amount_eur"}).with_columns(amount=pl.lit(1.5) * pl.col("amount_eur"))
+    renamed.write_parquet(tmp_path / "e.parquet")
+    flags = Flags(label_delay="7d", amount="amount_eur")
+    found = init_project([str(tmp_path / "e.parquet")], place=tmp_path, flags=flags).proposal
+    assert "rename this one" in {item.column: item.reason for item in found.rest.ignored}["amount"]
+
+
 def test_no_file_is_written_that_would_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    renamed = events().rename({"amount": "amount_eur"}).with_columns(amount=pl.lit(1.5) * pl.col("amount_eur"))
-    renamed.write_parquet("events.parquet")
+    events().with_columns(channel=pl.Series(["web", "app"] * (N // 2))).write_parquet("events.parquet")
+    flags = Flags(label_delay="7d", entities=("channel=customer_id",))
     with pytest.raises(ProjectError, match="no file is written") as caught:
-        init_project(["events.parquet"], place=tmp_path, flags=Flags(label_delay="7d", amount="amount_eur"))
-    assert "--ignore COLUMN" in (caught.value.hint or "")
+        init_project(["events.parquet"], place=tmp_path, flags=flags)
+    assert "--ignore channel leaves the column out" in (caught.value.hint or "")
     assert not (tmp_path / "fraudctl.toml").exists()
-    flags = Flags(label_delay="7d", amount="amount_eur", ignore=("amount",))
-    assert init_project(["events.parquet"], place=tmp_path, flags=flags).power.n_frauds > 0
+    assert (
+        init_project(["events.parquet"], place=tmp_path, flags=replace(flags, ignore=("channel",))).power.n_frauds > 0
+    )
 
 
 def test_a_hash_of_64_bits_is_ignored_with_its_reason() -> None:

@@ -116,7 +116,7 @@ def test_encoding_and_separator_are_found_once(tmp_path: Path) -> None:
     frame = events().with_columns(kind=pl.lit("Österreich") + pl.col("kind"))
     text = frame.select(pl.all().cast(pl.String)).write_csv(separator="\t")
     (tmp_path / "x.csv").write_bytes(text.encode("cp1252"))
-    assert read(tmp_path, "--label-delay", "7d").height == N
+    assert read(tmp_path, "--label-delay", "7d", "--force").height == N
     assert load_project(tmp_path).data.csv.encoding == "cp1252"
     assert load_project(tmp_path).data.csv.separator == "\t"
 
@@ -149,3 +149,33 @@ def test_the_line_of_flags_answers_every_question() -> None:
         questions.settle()
     assert refused.value.hint is not None
     assert refused.value.hint.endswith("All at once, with your own answers: --label COLUMN --label-delay 7d")
+
+
+def test_the_only_time_is_taken_under_any_name_where_its_values_are_those_of_a_clock(tmp_path: Path) -> None:
+    frame = events()
+    written(tmp_path, frame.rename({"time": "booked"}))
+    assert (
+        read(tmp_path, "--label-delay", "7d")["event_time"].dt.replace_time_zone(None).to_list()
+        == frame["time"].to_list()
+    )
+    odd = frame.with_columns(pl.col("time").dt.to_string("%d.%m.%Y %H:%M")).rename({"time": "settled"})
+    written(tmp_path, odd)
+    assert read(tmp_path, "--label-delay", "7d", "--force").height == N
+    for name in ("date_of_birth", "reported"):
+        written(tmp_path, frame.rename({"time": name}))
+        done = run_in(tmp_path, "init", "x.csv", "--label-delay", "7d", "--quiet", "--force")
+        assert done.code == 2
+        assert f"--event-time {name}" in done.err
+    shuffled = frame.with_columns(pl.col("time").dt.truncate("7d").shuffle(seed=1)).rename({"time": "booked"})
+    written(tmp_path, shuffled)
+    assert run_in(tmp_path, "init", "x.csv", "--label-delay", "7d", "--quiet", "--force").code == 2
+
+
+def test_hints_name_columns_where_some_are_known(tmp_path: Path) -> None:
+    frame = events().rename({"is_fraud": "bad"}).with_columns(closed=pl.col("time") + pl.duration(days=2))
+    written(tmp_path, frame)
+    done = run_in(tmp_path, "init", "x.csv", "--event-time", "time", "--quiet")
+    assert done.code == 2
+    assert "--label bad" in done.err
+    assert "--label-time closed" in done.err
+    assert "COLUMN" not in done.err
