@@ -134,7 +134,7 @@ def propose(
         assert times is not None  # noqa: S101 - tables of labels need a time, which is an open question
         outcomes, delay, said = _from_tables(table, verdicts, event_id, times, flags)
     clock = None if times is None or delay is None else _clock(table, delay, times, reading)
-    used = {*taken, *(item.column for item in entities)}
+    used = {*taken, *(item.column for item in entities if not item.parts)}
     fresh = None if clock is None else Fresh.of(clock.times, clock.delay.duration.timedelta)
     past = KnownPast(outcomes, times, None if amount is None else amount.column, fresh)
     rest = with_entities(sort_rest(table, taken=used, ignore=flags.ignore, past=past), entities, table)
@@ -325,8 +325,8 @@ def _plan(
     facts = []
     for item in entities:
         table.steps.begin("measuring entities")
-        n_ids = table.columns[item.column].n_unique
-        facts.append(entity_facts(item.name, typed.to_entity(table[item.column]), clock.times, n_ids=n_ids))
+        n_ids = 0 if item.parts else table.columns[item.column].n_unique
+        facts.append(entity_facts(item.name, item.ids(table), clock.times, n_ids=n_ids))
     plan = plan_features(by_importance(facts), rest, setting)
     return replace(plan, one_in=max((item.one_in for item in facts), default=1))
 

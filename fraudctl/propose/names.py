@@ -206,6 +206,23 @@ def party(name: str) -> str | None:
     return None
 
 
+_PAYER_PARTS = frozenset({"card", "account", "customer", "user", "client", "payer", "sender"})
+_PLACE_PARTS = frozenset({"addr", "address", "zip", "zipcode", "postcode", "postal", "city"})
+
+
+def id_part(name: str) -> str | None:
+    """Give what a name is a part of: the ``payer``, or the ``place`` where it lives, with or without a number.
+
+    >>> id_part("card1"), id_part("P_addr2"), id_part("card_zip"), id_part("amount")
+    ('payer', 'place', 'place', None)
+    """
+    words = {re.sub(r"[0-9]+$", "", word) for word in tokens(name)}
+    words = {_SHORT.get(word, word) for word in words}
+    if words & _PLACE_PARTS:
+        return "place"
+    return "payer" if words & _PAYER_PARTS and len(words) <= 2 else None
+
+
 def is_known_party(entity: str) -> bool:
     """Say whether an entity name is one of the usual parties, and not just anything with an id."""
     return entity.rsplit("_", maxsplit=1)[-1] in _PARTIES

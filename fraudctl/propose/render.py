@@ -255,7 +255,8 @@ def _entities(proposal: Proposal) -> list[str]:
     if not proposal.entities:
         return [*lines, '# card = "card_id"']
     for item in proposal.entities:
-        lines += _with_reason(f"{key(item.name)} = {quoted(item.column)}", item.reason)
+        ids = f"{{ columns = {_list(item.parts)} }}" if item.parts else quoted(item.column)
+        lines += _with_reason(f"{key(item.name)} = {ids}", item.reason)
     return lines
 
 

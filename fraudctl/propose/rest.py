@@ -112,7 +112,7 @@ def sort_rest(table: Table, *, taken: set[str], ignore: tuple[str, ...], past: K
 
 def with_entities(rest: Remainder, entities: tuple[Entity, ...], table: Table) -> Remainder:
     """Return the columns with the entities that are categories, too: text with few ids and many rows for each."""
-    columns = [table.columns[item.column] for item in entities]
+    columns = [table.columns[item.column] for item in entities if not item.parts]
     few = tuple(item.name for item in columns if item.kind == "text" and few_values(item, FEW_VALUES))
     return replace(rest, raw=(*rest.raw, *few), categorical=(*rest.categorical, *few))
 

@@ -16,8 +16,9 @@ from typing import NoReturn
 import polars as pl
 
 from fraudctl.data import tables, typed
-from fraudctl.data.distinct import repeats
+from fraudctl.data.distinct import repeats, tally
 from fraudctl.errors import DataError, UsageError
+from fraudctl.normal.form import joined, text_of
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding, given_encoding, has_few_words
@@ -107,11 +108,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity: its name in features, its column, and why."""
+    """An entity: its name in features, its column, and why; or ``parts``, the columns that are it together."""
 
     name: str
     column: str
     reason: str
+    parts: tuple[str, ...] = ()
+
+    def ids(self, table: Table) -> pl.Series:
+        """Return its id of every event, shape ``(n_events,)``."""
+        return _joined_ids(table, self.parts) if self.parts else typed.to_entity(table[self.column])
 
 
 def parse_entities(texts: Iterable[str]) -> dict[str, str]:
@@ -496,7 +502,42 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
                 msg, hint=f"say which with --entity NAME=COLUMN for every entity, or --ignore {shown(item.name)}"
             )
         found[name] = Entity(name, item.name, _entity_reason(item))
-    return tuple(found.values())[:MAX_ENTITIES]
+    return tuple(found.values())[:MAX_ENTITIES] or _together(table, excluded)
+
+
+def _together(table: Table, excluded: set[str]) -> tuple[Entity, ...]:
+    """Return the columns that name a payer together, where none does alone; nothing where they do not come back.
+
+    Names nominate: parts of a card or an account, and of an address (card1, addr1). Of each the column with the most
+    values is taken, for these say the most.
+    """
+    best: dict[str, ProfiledColumn] = {}
+    for item in table.columns.values():
+        part = names.id_part(item.name)
+        fits = item.kind in {"whole", "text"} and item.name not in excluded and item.n_null <= 0.5 * item.n_rows
+        if part is None or not fits or item.unique_share > _RARE or item.largest > 0.5 * item.n_filled:
+            continue
+        if part not in best or item.n_unique > best[part].n_unique:
+            best[part] = item
+    if len(best) < 2 or best["payer"].n_unique < _FEW_RETURNS:
+        return ()
+    parts = (best["payer"].name, best["place"].name)
+    found = tally(_joined_ids(table, parts).drop_nulls())
+    n_filled = table.n_rows - table.values.frame(parts).select(pl.any_horizontal(pl.all().is_null()).sum()).item()
+    again = n_filled - found.n_unique
+    usable = again >= max(_FEW_RETURNS, 0.1 * n_filled) and found.largest <= DOMINANT * n_filled
+    if not usable or 2 * n_filled < table.n_rows:
+        return ()
+    each = number(n_filled / found.n_unique)
+    reason = f"no column names a payer alone; together {found.n_unique:,} ids, {each} events each"
+    return (Entity("payer", " + ".join(parts), reason, parts),)
+
+
+def _joined_ids(table: Table, parts: tuple[str, ...]) -> pl.Series:
+    """Return the joined ids of columns; null where one of them is."""
+    frame = table.values.frame(parts)
+    texts = [text_of(name, kind) for name, kind in frame.schema.items()]
+    return frame.select(joined(texts).alias("id")).to_series()
 
 
 def _comes_back(column: ProfiledColumn) -> bool:

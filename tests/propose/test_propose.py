@@ -544,3 +544,24 @@ def test_words_of_another_language_are_asked_and_taken() -> None:
     assert parsed(proposal).data.label_values == {"Ja": 1, "Nein": 0, "offen": None}
     assert proposal.n_frauds == int((frame["is_fraud"] == "Ja").sum())
     assert "expected WORD=1" in refused(frame, Flags(label_values=("ja",))).message
+
+
+def test_two_columns_name_a_payer_together_where_none_does_alone() -> None:
+    rng = np.random.default_rng(4)
+    who = rng.integers(0, 400, N)
+    parts = payments().drop("card_id", "merchant_id").with_columns(
+        card1=pl.Series(who % 150 + 1000), card2=pl.Series(who % 7).cast(pl.Float64), addr1=pl.Series(who // 40),
+        R_addr2=pl.Series(["x"] * N),
+    )  # fmt: skip
+    proposal = proposed(parts)
+    (payer,) = proposal.entities
+    assert (payer.name, payer.parts) == ("payer", ("card1", "addr1"))
+    project = parsed(proposal)
+    assert project.entities["payer"].columns == ("card1", "addr1")
+    assert {"card1", "addr1", "card2"} <= set(proposal.plan.raw)
+    assert any("payer" in group.by for group in proposal.plan.window)
+    events = tables.normalise(parts.lazy(), project=project, files=["x"], columns=()).frame
+    assert events["payer"].n_unique() == pl.DataFrame({"c": who % 150, "a": who // 40}).n_unique()
+    assert proposed(payments().with_columns(addr1=pl.Series(who // 40))).entities[0].parts == ()
+    new = proposed(parts.with_columns(card1=pl.Series(range(N)) * 3))
+    assert new.entities == ()
