@@ -6,6 +6,7 @@ are joined; columns that are null throughout one file take the type of the other
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -241,7 +242,9 @@ def _refuse_repeated(columns: Sequence[str], file: str, separator: str) -> None:
     """Refuse CSV whose header names a column twice: which of the two is meant cannot be known."""
     if not any(_RENAMED.search(name) for name in columns):
         return
-    header = pl.scan_csv(file, has_header=False, n_rows=1, infer_schema=False, separator=separator).collect().row(0)
+    dialect = _opened.get(file, Dialect(separator, "utf-8"))
+    head = files.head_of(file, 1 << 20).decode(dialect.encoding, "replace")
+    header = next(csv.reader(io.StringIO(head), delimiter=separator, quotechar=dialect.quote or None))
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         msg = f"{file}: the header names {', '.join(map(shown, repeated))} more than once"

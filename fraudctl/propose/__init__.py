@@ -118,7 +118,7 @@ def propose(
         and not labels
     ):
         span = _span(table, chosen.event_time) or (reading.span if reading is not None else None)
-        _ask_delay(questions, span, _other_times(table, {*chosen.taken, *flags.ignore}))
+        _ask_delay(questions, span, _later_times(table, {*chosen.taken, *flags.ignore}, chosen.event_time))
     questions.settle()
     event_time, label, label_time, amount = chosen.event_time, chosen.label, chosen.label_time, chosen.amount
     mapping, costs, event_id, entities, taken = (
@@ -258,8 +258,12 @@ def _span(table: Table, event_time: Choice | None) -> float | None:
     return span.total_seconds() if isinstance(span, timedelta) else None
 
 
-def _other_times(table: Table, taken: set[str]) -> list[str]:
-    return [name for name, item in table.columns.items() if item.kind == "time" and name not in taken]
+def _later_times(table: Table, taken: set[str], event_time: Choice | None) -> list[str]:
+    """Return the columns with times that never precede the event."""
+    times = [name for name, item in table.columns.items() if item.kind == "time" and name not in taken]
+    if event_time is None:
+        return []
+    return [name for name in times if roles.never_precedes(table, name, event_time.column)]
 
 
 def _ask_delay(questions: Questions, span: float | None, times: list[str]) -> None:

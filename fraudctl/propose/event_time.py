@@ -27,7 +27,7 @@ from fraudctl.text.plain import looks_like_value, shown
 
 INVENTED: Final = date(2000, 1, 1)
 """The origin that is made up where nobody knows it."""
-_CLOCK: Final = r"^[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?$"
+_CLOCK: Final = r"^(?:[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?|[0-2][0-9][0-5][0-9][0-5][0-9])$"
 
 
 def event_time(
@@ -46,34 +46,61 @@ def event_time(
     if _already(schema, flags):
         _date_and_clock(found, raw, schema)
         return
+    if not _from_texts(found, raw, readings, flags, questions):
+        _from_numbers(found, raw, flags, questions)
+
+
+def _from_texts(
+    found: FoundNotation, raw: pl.LazyFrame, readings: dict[str, list[Reading]], flags: Flags, questions: Questions
+) -> bool:
+    """Settle the time among columns of text that formats read; say whether that did it, or asked."""
+    schema = raw.collect_schema()
     ranked = _best([(names.event_time_rank(name), name) for name in readings if name not in flags.ignore])
-    if len(ranked) == 1:
-        partner = _clock_beside(raw, schema, readings[ranked[0]], ranked[0])
-        if partner is not None:
-            _join(found, raw, [ranked[0], partner], flags, questions)
-        else:
-            _declare(found, raw, ranked[0], readings, flags, questions)
-        return
     alone = [name for name in readings if name not in flags.ignore and names.may_be_event_time(name)]
     if not ranked and len(alone) == 1 and not any(kind.is_temporal() for kind in schema.values()):
-        _declare(found, raw, alone[0], readings, flags, questions)
-        return
-    if ranked:
+        ranked = alone
+    if len(ranked) == 1:
+        dated = all(item.dated for item in readings[ranked[0]])
+        _whole(found, raw, ranked[0], _clock_of(raw, schema) if dated else None, readings, flags, questions)
+    elif ranked:
         flag = ["--event-time", ranked[0]]
         told = ", ".join(map(shown, ranked))
         questions.ask(f"{len(ranked)} columns could be the time of the event: {told}", flag, "say which")
-        return
-    epochs = [name for name in _counters(raw, schema, flags) if notation.epoch_unit(all_values(raw, name)) is not None]
-    if len(epochs) == 1:
-        _declare(found, raw, epochs[0], readings, flags, questions)
-        return
+    return bool(ranked)
+
+
+def _from_numbers(found: FoundNotation, raw: pl.LazyFrame, flags: Flags, questions: Questions) -> None:
+    """Settle the time among columns of numbers: digits of a date, seconds since 1970, parts of a day, offsets."""
+    schema = raw.collect_schema()
+    counters = {name: all_values(raw, name) for name in _counters(raw, schema, flags)}
+    digits = [name for name, values in counters.items() if _is_date_in_digits(values)]
+    epochs = [name for name, values in counters.items() if notation.epoch_unit(values) is not None]
     parts = _calendar(schema, flags)
-    if parts:
+    offsets = [name for name in counters if names.counts_time(name)] or list(counters)
+    if len(digits) == 1:
+        _whole(found, raw, digits[0], _clock_of(raw, schema), {}, flags, questions)
+    elif len(epochs) == 1:
+        _declare(found, raw, epochs[0], {}, flags, questions)
+    elif parts:
         _join(found, raw, parts, flags, questions)
-        return
-    offsets = [name for name in _counters(raw, schema, flags) if names.counts_time(name)]
-    if len(offsets) == 1:
-        _declare(found, raw, offsets[0], readings, flags, questions)
+    elif len(offsets) == 1:
+        _declare(found, raw, offsets[0], {}, flags, questions)
+
+
+def _whole(
+    found: FoundNotation,
+    raw: pl.LazyFrame,
+    name: str,
+    clock: str | None,
+    readings: dict[str, list[Reading]],
+    flags: Flags,
+    questions: Questions,
+) -> None:
+    """Declare a column as the time, together with the time of the day beside it where there is one."""
+    if clock is not None:
+        _join(found, raw, [name, clock], flags, questions)
+    else:
+        _declare(found, raw, name, readings, flags, questions)
 
 
 def _already(schema: pl.Schema, flags: Flags) -> bool:
@@ -98,6 +125,11 @@ def _counters(raw: pl.LazyFrame, schema: pl.Schema, flags: Flags) -> list[str]:
     ]  # fmt: skip
 
 
+def _is_date_in_digits(values: pl.Series) -> bool:
+    """Say whether whole numbers are dates in digits, such as 20240131, that one format reads in one way."""
+    return values.dtype.is_integer() and len(notation.time_readings(values)) == 1
+
+
 def _date_and_clock(found: FoundNotation, raw: pl.LazyFrame, schema: pl.Schema) -> None:
     """Join a column of dates with the time of the day beside it."""
     dates = [name for name, kind in schema.items() if kind == pl.Date and names.event_time_rank(name)]
@@ -109,11 +141,6 @@ def _date_and_clock(found: FoundNotation, raw: pl.LazyFrame, schema: pl.Schema) 
         return
     form = "%Y-%m-%d " + _clock_format(all_values(raw, partner))
     _made(found, raw, TimeSection(columns=(dates[0], partner), format=form))
-
-
-def _clock_beside(raw: pl.LazyFrame, schema: pl.Schema, readings: list[Reading], name: str) -> str | None:
-    dated = all(item.dated for item in readings)
-    return _clock_of(raw, schema) if dated and name else None
 
 
 def _clock_of(raw: pl.LazyFrame, schema: pl.Schema) -> str | None:
@@ -128,6 +155,8 @@ def _clock_of(raw: pl.LazyFrame, schema: pl.Schema) -> str | None:
 
 def _clock_format(values: pl.Series) -> str:
     longest = values.drop_nulls().head(SAMPLE)
+    if not longest.str.contains(":").any():
+        return "%H%M%S"
     if longest.str.contains(r"\.").all():
         return "%H:%M:%S.%f"
     return "%H:%M:%S" if bool((longest.str.count_matches(":") == 2).all()) else "%H:%M"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from fraudctl.errors import UsageError
 
-_FLAG = re.compile(r"(--[a-z][a-z-]+) ([A-Z=]{4,})")
-"""The flag that a hint names, with what stands for the user's answer: ``--label COLUMN``."""
+_FLAG = re.compile(r"(--[a-z][a-z-]+) ([^\s();,]+)")
+"""The flag that a hint names, with an example or what stands for the user's answer: ``--label COLUMN``."""
 
 
 @dataclass
@@ -37,9 +37,9 @@ class Questions:
             yield
         except UsageError as error:
             self.asked.append((error.message, error.hint or ""))
-            flag = _FLAG.search(error.hint or "")
-            if flag is not None and flag[1] not in self.flags:
-                self.flags += flag.groups()
+            told = _FLAG.findall((error.hint or "").partition(";")[0])
+            if told and told[0][0] not in self.flags:
+                self.flags += [text for pair in told if pair[0] == told[0][0] for text in pair]
 
     def settle(self) -> None:
         """Raise a UsageError with all open questions, if there are any."""

@@ -373,7 +373,7 @@ def choose_label_time(table: Table, flags: Flags, event_time: str) -> Choice | N
         for item in table.columns.values()
         if item.kind == "time" and item.name not in taken and item.n_filled and _speaks_of_label(item.name)
     ]
-    candidates = [name for name in candidates if _never_precedes(table, name, event_time)]
+    candidates = [name for name in candidates if never_precedes(table, name, event_time)]
     if len(candidates) > 1:
         _refuse_two("the arrival of the label", candidates, "--label-time")
     if not candidates:
@@ -387,7 +387,8 @@ def _speaks_of_label(name: str) -> bool:
     )
 
 
-def _never_precedes(table: Table, name: str, event_time: str) -> bool:
+def never_precedes(table: Table, name: str, event_time: str) -> bool:
+    """Say whether no time of a column lies before the event."""
     later = tables.to_utc(table[name], timezone="UTC", role="label_time")
     return not bool((later < tables.to_utc(table[event_time], timezone="UTC", role="event_time")).any())
 

@@ -179,3 +179,33 @@ def test_hints_name_columns_where_some_are_known(tmp_path: Path) -> None:
     assert "--label bad" in done.err
     assert "--label-time closed" in done.err
     assert "COLUMN" not in done.err
+
+
+def test_a_date_in_digits_takes_the_time_of_the_day_beside_it(tmp_path: Path) -> None:
+    frame = events()
+    odd = frame.with_columns(
+        TRX_DATE=pl.col("time").dt.to_string("%Y%m%d").cast(pl.Int64), TRX_TIME=pl.col("time").dt.to_string("%H%M%S")
+    ).drop("time")
+    written(tmp_path, odd)
+    found = read(tmp_path, "--label-delay", "7d")["event_time"].dt.replace_time_zone(None)
+    assert found.to_list() == frame["time"].to_list()
+    project = load_project(tmp_path)
+    assert project.data.time is not None
+    assert (project.data.time.columns, project.data.time.format) == (("TRX_DATE", "TRX_TIME"), "%Y%m%d %H%M%S")
+
+
+def test_a_number_named_as_the_time_is_asked_for_as_an_offset_with_all_else(tmp_path: Path) -> None:
+    frame = events().rename({"is_fraud": "outcome"}).with_columns(pl.col("outcome").replace_strict({1: "J", 0: "O"}))
+    seconds = (pl.col("time") - datetime(2024, 1, 1)).dt.total_seconds().cast(pl.Float64)
+    written(tmp_path, frame.with_columns(Time=seconds).drop("time"))
+    _, flags = asked(tmp_path)
+    assert set(flags) >= {"--event-time", "Time", "--time-unit", "s", "--label-delay"}
+    assert [text for text in flags if text.startswith("WORD")] == ["WORD=1", "WORD=0"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_name_given_twice_in_a_header_is_refused_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes("id;größe;größe\n1;2;3\n4;5;6\n".encode(encoding))
+    done = run_in(tmp_path, "init", "x.csv", "--quiet")
+    assert done.code == 3
+    assert "the header names 'größe' more than once" in done.err
