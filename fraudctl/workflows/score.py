@@ -262,13 +262,14 @@ class _Work:
         require_memory(memory)
         decider, whole = self.decider, folder / "events.parquet"
         raw.sink_parquet(whole)
-        data = decider.project.data.model_copy(update={"events": str(whole)})
-        project = decider.project.model_copy(update={"data": data})
+        project = _as_written(decider.project, whole)
         sizes = limits(memory - BASE_MEMORY, decider.features)
         chunks = spill_events(project, columns=decider.carried, folder=folder, rows=sizes.chunk_rows, entries=entries)
         total = sum(chunks.heights)
         self.progress.stage(f"Building {len(decider.features.names)} features for {total:,} events in parts")
-        spilled = Spilled(chunks.files, chunks.heights, decider.features, data.timezone, self.sources, folder, sizes)
+        spilled = Spilled(
+            chunks.files, chunks.heights, decider.features, project.data.timezone, self.sources, folder, sizes
+        )
         spilled.compute(lambda name, done, of: self.progress.update(done, of, name))
         return spilled.table(), chunks.n_duplicates
 
@@ -309,6 +310,16 @@ def read_entries(model: Model, given: Mapping[str, Sequence[str | Path]]) -> pl.
         for name, paths in model.label_paths(given).items()
     }
     return load_entries(model.decider.project, files)
+
+
+def _as_written(project: Project, whole: Path) -> Project:
+    """Return the project that reads a file of events in their normal form: notations were read, and ids made."""
+    from fraudctl.project.reading import EventId, ReadingSection
+
+    plain = ReadingSection()
+    read = {name: getattr(plain, name) for name in ReadingSection.model_fields}
+    made = {"events": str(whole.resolve()), "event_id": EventId(str(project.data.event_id)), "untimed": "refuse"}
+    return project.model_copy(update={"data": project.data.model_copy(update={**read, **made})})
 
 
 @dataclass(frozen=True)

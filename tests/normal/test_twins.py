@@ -83,6 +83,19 @@ def test_an_odd_file_gives_the_events_features_bundle_and_scores_of_its_twin(
     assert odd.scores["probability"].n_unique() > 5
 
 
+@pytest.mark.parametrize("write", [joined, epochs])
+def test_a_file_scored_within_some_memory_has_the_same_scores(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = write(world(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    model = open_model(tmp_path, train_model(found).version)
+    files = tables.find_files(found.data.events, root=tmp_path)
+    for name, memory in (("whole.parquet", None), ("parts.parquet", 600_000_000)):
+        score_files(model, files[:1], output=Path(name), memory=memory)
+    assert_frame_equal(pl.read_parquet("whole.parquet"), pl.read_parquet("parts.parquet"))
+
+
 @pytest.mark.parametrize("write", [slashed, joined, epochs, zones, digits])
 def test_a_message_in_the_odd_notation_is_the_row_of_the_file(write: Write, tmp_path: Path) -> None:
     found = write(world(), tmp_path)
@@ -166,6 +179,8 @@ def test_numbers_of_rows_go_on_over_files_and_after_a_history(tmp_path: Path) ->
     score_files(model, files[2:], history=files[:2], output=tmp_path / "new.parquet")
     scores = pl.read_parquet(tmp_path / "new.parquet")
     assert scores["event_id"].to_list() == list(range(401, N + 1))
+    score_files(model, files[2:], history=files[:2], output=tmp_path / "parts.parquet", memory=600_000_000)
+    assert_frame_equal(scores, pl.read_parquet(tmp_path / "parts.parquet"))
     score_files(model, files, output=tmp_path / "all.parquet")
     assert_frame_equal(scores, pl.read_parquet(tmp_path / "all.parquet")[400:])
 
