@@ -205,15 +205,21 @@ def survival(events: CohortEvents, horizon: float) -> FloatArray:
     return np.concatenate([np.cumprod((1.0 - hazard)[::-1])[::-1], [1.0]])
 
 
-def cleared_by_age(events: CohortEvents, horizon: float) -> FloatArray:
-    """Return the share of legitimate events with a verdict by each bin of age, shape ``(N_BINS + 1,)``."""
-    legitimate = events.known != 1
-    total = int(legitimate.sum())
-    if total == 0:
-        return np.zeros(N_BINS + 1)
-    after = events.cleared_after[legitimate & (events.known == 0)]
-    bins = np.minimum(after / (horizon / N_BINS), N_BINS - 1).astype(np.int64)
-    return np.concatenate([[0.0], np.cumsum(np.bincount(bins, minlength=N_BINS)) / total])
+def silent_share(events: CohortEvents, horizon: float) -> FloatArray:
+    """Return of how many legitimate events nothing was said yet, among those of its cohort and age, per event.
+
+    Shape ``(n_events,)``. It is counted and not taken from older cohorts: verdicts come, and silence turns into
+    "legitimate", when they do, whether frauds are reported slowly or not.
+    """
+    width = horizon / N_BINS
+    age_bin = (events.age / width).astype(np.int64)
+    n_ages = int(age_bin.max(initial=0)) + 1
+    cell = events.cohort * n_ages + age_bin
+    n_cells = int(cell.max(initial=0)) + 1
+    silent = np.bincount(cell[events.known == -1], minlength=n_cells)
+    legitimate = np.bincount(cell[events.known != 1], minlength=n_cells)
+    share = np.divide(silent, legitimate, out=np.ones(n_cells), where=legitimate > 0)
+    return np.asarray(share[cell], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -221,23 +227,19 @@ class _Stratum:
     """What all cohorts of a stratum share."""
 
     curve: DelayCurve
-    cleared: FloatArray
     stays: FloatArray
     stays_at_last: float
     level: float
     y_prob: FloatArray
 
-    def unknown_share(self, age: FloatArray, stretch: float) -> FloatArray:
-        """Return the share of legitimate events without a verdict at each age."""
-        grid = np.linspace(0.0, self.curve.horizon, N_BINS + 1)
-        return 1.0 - np.interp(age / stretch, grid, self.cleared)
+    def still_fraud(self, y_prob: FloatArray, age: FloatArray, silent: FloatArray, stretch: float) -> FloatArray:
+        """Return the probability that an event of which nothing was said will become fraud (Bayes).
 
-    def still_fraud(self, y_prob: FloatArray, age: FloatArray, stretch: float) -> FloatArray:
-        """Return the probability that an event of which nothing was said will become fraud (Bayes)."""
+        ``silent`` is the probability that nothing was said yet of a legitimate one; see `silent_share`.
+        """
         prior = np.minimum(self.level * y_prob, 0.999)
         late = prior * (1.0 - self.curve.share(age, stretch))
-        other = (1.0 - prior) * np.maximum(self.unknown_share(age, stretch), 1e-6)
-        return late / (late + other)
+        return late / (late + (1.0 - prior) * silent)
 
 
 def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast:
@@ -300,7 +302,7 @@ def _fit(part: CohortEvents, closed: BoolArray, pooled: DelayCurve, design: Desi
     stays = survival(part, design.horizon)
     settled = part.known[whole & ever]
     last = float((settled == 1).mean()) if len(settled) else 1.0
-    return _Stratum(curve, cleared_by_age(part.take(whole), design.horizon), stays, last, level, y_prob)
+    return _Stratum(curve, stays, last, level, y_prob)
 
 
 def _filled(part: CohortEvents, whole: BoolArray) -> FloatArray:
@@ -331,19 +333,20 @@ class _Open:
     cohort: IntArray
     age: FloatArray
     y_prob: FloatArray
+    silent: FloatArray
     n: FloatArray
 
     def missing(self, fitted: _Stratum, n_cohorts: int) -> tuple[FloatArray, FloatArray]:
         """Return the expected late frauds, and the sum of squared probabilities; ``(n_cohorts, n_stretches)``."""
         first, second = np.empty((n_cohorts, len(STRETCHES))), np.empty((n_cohorts, len(STRETCHES)))
         for column, stretch in enumerate(STRETCHES):
-            late = fitted.still_fraud(self.y_prob, self.age, float(stretch))
+            late = fitted.still_fraud(self.y_prob, self.age, self.silent, float(stretch))
             first[:, column] = np.bincount(self.cohort, weights=self.n * late, minlength=n_cohorts)
             second[:, column] = np.bincount(self.cohort, weights=self.n * late**2, minlength=n_cohorts)
         return first, second
 
 
-def _counted(part: CohortEvents, y_prob: FloatArray, horizon: float) -> _Open:
+def _counted(part: CohortEvents, y_prob: FloatArray, silent: FloatArray, horizon: float) -> _Open:
     open_ = (part.known == -1) & (part.age < horizon * STRETCHES[-1])
     width = horizon / N_BINS
     age_bin = (part.age[open_] / width).astype(np.int64)
@@ -353,9 +356,11 @@ def _counted(part: CohortEvents, y_prob: FloatArray, horizon: float) -> _Open:
     key = (part.cohort[open_] * n_ages + age_bin) * PROB_BINS + prob_bin
     cells, inverse = np.unique(key, return_inverse=True)
     n = np.bincount(inverse, minlength=len(cells)).astype(np.float64)
-    mean_prob = np.bincount(inverse, weights=y_prob[open_], minlength=len(cells)) / np.maximum(n, 1.0)
-    mean_age = np.bincount(inverse, weights=part.age[open_], minlength=len(cells)) / np.maximum(n, 1.0)
-    return _Open(cells // PROB_BINS // n_ages, mean_age, mean_prob, n)
+    mean_prob, mean_age, mean_silent = (
+        np.bincount(inverse, weights=of[open_], minlength=len(cells)) / np.maximum(n, 1.0)
+        for of in (y_prob, part.age, silent)
+    )
+    return _Open(cells // PROB_BINS // n_ages, mean_age, mean_prob, mean_silent, n)
 
 
 def _arrived_share(part: CohortEvents, fitted: _Stratum, n_cohorts: int) -> tuple[FloatArray, FloatArray]:
@@ -395,8 +400,9 @@ def _cohorts(
         at_least=at_least[ever],
     )
     found = levels(Arrived(n_known, expected, share, by_shape))
-    missing, squares = _counted(part, fitted.y_prob, design.horizon).missing(fitted, n_cohorts)
-    state = _CohortState(found, n_known, share * expected[:, None], missing, squares)
+    silent = silent_share(part, design.horizon)
+    missing, squares = _counted(part, fitted.y_prob, silent, design.horizon).missing(fitted, n_cohorts)
+    state = _CohortState(found, n_known, share * expected[:, None], missing, squares, silent)
     known, estimate, draws = _sums(part, values, fitted, design, state=state, rng=rng)
     stretches = found.joint.sum(axis=2)
     mean_share = (stretches * share).sum(axis=1)
@@ -410,7 +416,7 @@ class _CohortState:
     """What is known of the rate and the stretch of each cohort.
 
     ``mean`` is how many frauds should be known at a rate of 1; ``missing`` how many are to come, and ``squares`` the
-    sum of their squared probabilities; each of shape ``(n_cohorts, n_stretches)``.
+    sum of their squared probabilities; each of shape ``(n_cohorts, n_stretches)``. ``silent`` is `silent_share`.
     """
 
     levels: Levels
@@ -418,6 +424,7 @@ class _CohortState:
     mean: FloatArray
     missing: FloatArray
     squares: FloatArray
+    silent: FloatArray
 
     def late(self, cohort: int) -> float:
         """Return the expected number of late frauds."""
@@ -473,7 +480,7 @@ def _sums(
         if late <= 0 or len(rows) == 0:
             continue
         mean_stretch = float(state.levels.joint[cohort].sum(axis=1) @ STRETCHES)
-        chance = fitted.still_fraud(fitted.y_prob[rows], part.age[rows], mean_stretch)
+        chance = fitted.still_fraud(fitted.y_prob[rows], part.age[rows], state.silent[rows], mean_stretch)
         numbers = state.draw(cohort, len(rows), design.n_draws, rng)
         numbers = rng.binomial(numbers, fitted.stays_at_last)
         added, mean = _late_values(values[rows], chance, numbers, rng)

@@ -10,9 +10,9 @@ from fraudctl.monitor.nowcast import (
     CohortEvents,
     Design,
     _Stratum,
-    cleared_by_age,
     level_of_closed,
     nowcast,
+    silent_share,
     survival,
 )
 
@@ -55,11 +55,11 @@ def test_the_level_by_hand() -> None:
 
 def test_probabilities_of_the_unknown_follow_bayes() -> None:
     curve = DelayCurve(100.0, np.minimum(np.arange(N_BINS + 1) / N_BINS, 1.0), 50)
-    cleared = np.full(N_BINS + 1, 0.75)
-    fitted = _Stratum(curve, cleared, np.ones(N_BINS + 1), 1.0, 1.0, np.zeros(0))
+    quarter = np.array([0.25])
+    fitted = _Stratum(curve, np.ones(N_BINS + 1), 1.0, 1.0, np.zeros(0))
     # of 100 such events 20 are frauds, 10 of them known at half of the horizon; of 80 legitimate ones 60 have a verdict
-    assert fitted.still_fraud(np.array([0.2]), np.array([50.0]), 1.0) == pytest.approx(10 / (10 + 20))
-    assert fitted.still_fraud(np.array([0.2]), np.array([100.0]), 1.0) == pytest.approx(0.0)
+    assert fitted.still_fraud(np.array([0.2]), np.array([50.0]), quarter, 1.0) == pytest.approx(10 / (10 + 20))
+    assert fitted.still_fraud(np.array([0.2]), np.array([100.0]), quarter, 1.0) == pytest.approx(0.0)
 
 
 def test_reversals_by_hand() -> None:
@@ -70,8 +70,37 @@ def test_reversals_by_hand() -> None:
     )  # fmt: skip
     stays = survival(events, 128.0)
     assert stays[[0, 5, 10, 11, 128]] == pytest.approx([0.5, 0.5, 0.5, 1.0, 1.0])
-    # of the legitimate events one of one has a verdict from its 10th second on
-    assert cleared_by_age(events, 128.0)[[0, 10, 11]] == pytest.approx([0.0, 0.0, 1.0])
+
+
+def test_the_share_of_silence_by_hand() -> None:
+    # bins of one second; in cohort 0 nothing was said of one of two legitimate events that are 5 s old
+    known = np.array([-1, 0, 1, -1, -1], np.int8)
+    none = np.full(5, np.nan)
+    events = CohortEvents(
+        np.array([0, 0, 0, 0, 1]), np.zeros(5, int), np.array([5.1, 5.2, 5.3, 9.0, 5.1]), np.full(5, 0.5), known,
+        none, none,
+    )  # fmt: skip
+    assert silent_share(events, 128.0) == pytest.approx([0.5, 0.5, 0.5, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("slow", [1.0, 1.3])
+def test_silence_that_becomes_a_verdict_says_nothing_of_the_frauds_that_are_missing(seed: int, slow: float) -> None:
+    """Nearly all are known, and all older cohorts have a verdict for every event at the very age of the label delay."""
+    w = world(40 + seed, slow=slow, slow_from=0)
+    at = 16 * WEEK
+    events = known_at(w, at)
+    silent = (events.known == -1) & (events.age >= DESIGN.label_delay)
+    events = replace(
+        events,
+        known=np.where(silent, 0, events.known).astype(np.int8),
+        cleared_after=np.where(silent, DESIGN.label_delay, np.nan),
+    )
+    found = nowcast(events, ones(events), DESIGN)
+    truth = np.bincount(w["week"][w["fraud"]], minlength=16)
+    ripe = (found.matured > 0.85) & (found.matured < 1.0)
+    assert ripe.any()
+    assert found.estimate.sum(axis=(1, 2))[ripe] == pytest.approx(truth[ripe], rel=0.1)
 
 
 def test_what_has_matured_is_what_is_known() -> None:
