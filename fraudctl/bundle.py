@@ -30,21 +30,25 @@ from fraudctl.data.tables import NO_TIME
 from fraudctl.disk import files as disk
 from fraudctl.documents.sealed import DocumentError, canonical, read_object, seal, unseal
 from fraudctl.errors import BundleError
-from fraudctl.train import ModelColumns
+from fraudctl.train import ModelColumns, Partner
 
 if TYPE_CHECKING:
     from catboost import CatBoost
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
+_NO_PARTNER: Final = 4
+"""Schema version of bundles that never have a partner."""
 _NO_REFERENCE: Final = 3
 """Schema version of bundles without a frozen reference."""
 _UNSEALED: Final = 2
 """Schema version of bundles whose manifest has no digest of itself: the folder's name alone vouches for them."""
-_READ: Final = (_UNSEALED, _NO_REFERENCE, SCHEMA_VERSION)
+_READ: Final = (_UNSEALED, _NO_REFERENCE, _NO_PARTNER, SCHEMA_VERSION)
 MANIFEST: Final = "manifest.json"
 REFERENCE: Final = "reference.json"
+PARTNER: Final = "partner.txt"
+"""The text of the partner's trees, in bundles that have one; their manifest gives its weight."""
 FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json", "predictions.parquet", REFERENCE)
-"""The files that a manifest vouches for; before schema version 4 there was no reference."""
+"""The files that every manifest vouches for; before schema version 4 there was no reference."""
 
 PACKAGES: Final = ("fraudctl", "catboost", "numpy", "polars", "optuna")
 
@@ -90,6 +94,8 @@ class BundleContents:
     facts: Mapping[str, Any]
     reference: Mapping[str, Any] = field(default_factory=dict)
     """What ordinary days were, as counts (`fraudctl.monitor.reference`); empty where there is none."""
+    partner: Partner | None = None
+    """LightGBM trees that have a share of the score; None where CatBoost scores alone."""
 
 
 def write_bundle(models_dir: Path, contents: BundleContents, *, announce: Callable[[str], object] = str) -> Path:
@@ -151,6 +157,8 @@ def _locked_folder(models_dir: Path) -> tuple[Path, int | None]:
 def _write(folder: Path, models_dir: Path, contents: BundleContents, announce: Callable[[str], object]) -> Path:
     model = contents.model if isinstance(contents.model, bytes) else _model_bytes(contents.model)
     disk.write_bytes(folder / "model.cbm", model)
+    if contents.partner is not None:
+        disk.write_bytes(folder / PARTNER, contents.partner.text.encode())
     features = {"columns": contents.columns.to_dict(), "definition": contents.features}
     documents = {
         "calibration": contents.calibrator.to_dict(), "policy": contents.policy, "features": features,
@@ -187,14 +195,18 @@ def _model_bytes(model: CatBoost) -> bytes:
 
 
 def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
+    files, weight = list(FILES), {}
+    if contents.partner is not None:
+        files, weight = [*FILES, PARTNER], {"partner_weight": contents.partner.weight}
     return {
         "schema_version": SCHEMA_VERSION,
         "as_of": contents.as_of.isoformat(),
         "timezone": contents.timezone,
-        "files": {name: _sha256((folder / name).read_bytes()) for name in FILES},
+        "files": {name: _sha256((folder / name).read_bytes()) for name in files},
         "packages": {name: package_version(name) for name in PACKAGES},
         "project_file": contents.project_file,
         "facts": contents.facts,
+        **weight,
     }
 
 
@@ -235,12 +247,20 @@ class Bundle:
     reference: Mapping[str, Any]
     columns: ModelColumns
     calibrator: Calibrator
+    partner: Partner | None
+    """LightGBM trees that have a share of the score; None where CatBoost scores alone."""
     _model_bytes: bytes
 
     @property
     def as_of(self) -> datetime:
         """What the model may know, in UTC or the project's zone, aware."""
         return datetime.fromisoformat(self.manifest["as_of"])
+
+    @property
+    def trees(self) -> tuple[str | float | None, ...]:
+        """Return what the score of an event follows from: the digests of its trees, and the partner's weight."""
+        files = self.manifest["files"]
+        return files["model.cbm"], files.get(PARTNER), self.manifest.get("partner_weight")
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -274,7 +294,7 @@ class Bundle:
         """Return the same model with another policy, to be written as a new version."""
         return BundleContents(
             self.as_of, self._model_bytes, self.columns, self.calibrator, policy, self.features, self.predictions(),
-            project_file, self.manifest["timezone"], facts, self.reference,
+            project_file, self.manifest["timezone"], facts, self.reference, self.partner,
         )  # fmt: skip
 
 
@@ -293,9 +313,10 @@ def load_bundle(path: Path) -> Bundle:
     _refuse_strangers(path)
     raw = _read(path / MANIFEST)
     manifest = _manifest_of(raw, path)
-    if REFERENCE not in manifest["files"] and (path / REFERENCE).exists():
-        msg = f"{path / REFERENCE} does not belong into a bundle of schema version {manifest['schema_version']}"
-        raise BundleError(msg, hint="remove it")
+    for name, what in ((REFERENCE, "reference"), (PARTNER, "partner")):
+        if name not in manifest["files"] and (path / name).exists():
+            msg = f"{path / name} does not belong into this bundle: its manifest names no {what}"
+            raise BundleError(msg, hint="remove it")
     found = {name: _checked(path / name, digest) for name, digest in manifest["files"].items()}
     version = _version_of(raw, datetime.fromisoformat(manifest["as_of"]), manifest["timezone"])
     if _VERSION.fullmatch(path.name) and path.name != version:
@@ -304,6 +325,7 @@ def load_bundle(path: Path) -> Bundle:
     documents = {name: _parse(found[name], path / name) for name in found if name.endswith(".json")}
     features = documents["features.json"]
     with understood(path):
+        columns = ModelColumns.from_dict(features["columns"])
         return Bundle(
             path=path,
             version=version,
@@ -311,10 +333,17 @@ def load_bundle(path: Path) -> Bundle:
             policy=documents["policy.json"],
             reference=documents.get(REFERENCE, {}),
             features=dict(features["definition"]),
-            columns=ModelColumns.from_dict(features["columns"]),
+            columns=columns,
             calibrator=Calibrator.from_dict(documents["calibration.json"]),
+            partner=_partner(found, manifest, columns),
             _model_bytes=found["model.cbm"],
         )
+
+
+def _partner(found: Mapping[str, bytes], manifest: Mapping[str, Any], columns: ModelColumns) -> Partner | None:
+    if PARTNER not in found:
+        return None
+    return Partner(found[PARTNER].decode(), float(manifest["partner_weight"]), columns)
 
 
 @contextlib.contextmanager
@@ -344,7 +373,7 @@ def _manifest_of(raw: bytes, path: Path) -> dict[str, Any]:
 
 
 def _refuse_strangers(path: Path) -> None:
-    known = {MANIFEST, *FILES}
+    known = {MANIFEST, *FILES, PARTNER}
     try:
         files = sorted(path.iterdir())
     except OSError as error:
@@ -394,8 +423,8 @@ def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
         raise BundleError(msg, hint="use the fraudctl version that wrote it, or train again")
     files = manifest.get("files")
     texts = all(isinstance(manifest.get(key), str) for key in ("as_of", "timezone", "project_file"))
-    expected = set(FILES) - ({REFERENCE} if schema < SCHEMA_VERSION else set())
-    sound = isinstance(files, dict) and set(files) == expected and all(isinstance(x, str) for x in files.values())
+    sound = isinstance(files, dict) and set(files) == _expected(manifest)
+    sound = sound and all(isinstance(item, str) for item in manifest["files"].values())
     try:
         as_of = datetime.fromisoformat(manifest["as_of"]) if texts else None
         aware = as_of is not None and as_of.tzinfo is not None
@@ -406,6 +435,15 @@ def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     if not (sound and aware and isinstance(manifest.get("facts"), dict)):
         msg = f"{path / MANIFEST} is not a manifest: files, as_of, timezone, project_file and facts are expected"
         raise BundleError(msg, hint="the bundle is damaged: copy it again, or train again")
+
+
+def _expected(manifest: Mapping[str, Any]) -> set[str]:
+    """Return the files that a manifest has to vouch for; those of a partner where it gives a weight in (0, 1)."""
+    weight, schema = manifest.get("partner_weight"), manifest["schema_version"]
+    files = set(FILES) - ({REFERENCE} if schema <= _NO_REFERENCE else set())
+    if weight is None or schema <= _NO_PARTNER:
+        return files
+    return {*files, PARTNER} if isinstance(weight, float) and 0.0 < weight < 1.0 else set()
 
 
 def find_bundle(reference: str, models_dir: Path) -> Path:

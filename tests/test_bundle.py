@@ -19,7 +19,7 @@ from fraudctl.calibrate import Calibrator
 from fraudctl.documents.sealed import canonical, seal, unseal
 from fraudctl.errors import BundleError
 from fraudctl.project.training import TrainSection
-from fraudctl.train import fit_model, learn_columns, make_pool, params_of, predict, quantize
+from fraudctl.train import Partner, fit_model, learn_columns, make_pool, params_of, predict, quantize
 
 AS_OF = datetime(2026, 6, 1, 22, tzinfo=UTC)
 
@@ -50,9 +50,83 @@ def contents() -> BundleContents:
     )
 
 
+TREES = """tree
+num_class=1
+num_tree_per_iteration=1
+max_feature_idx=0
+objective=binary sigmoid:1
+
+Tree=0
+num_leaves=2
+num_cat=0
+split_feature=0
+threshold=0.25
+decision_type=10
+left_child=-1
+right_child=-2
+leaf_value=-0.5 1.5
+leaf_count=300 100
+internal_count=400
+is_linear=0
+
+end of trees
+"""
+"""A partner of one split on ``x``."""
+
+
+def blended() -> BundleContents:
+    before = contents()
+    return replace(before, partner=Partner(TREES, 0.3, before.columns))
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "models", contents())
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """A bundle with a partner."""
+    return write_bundle(tmp_path / "pairs", blended())
+
+
+def test_a_partner_is_saved_and_scores_to_the_same_bits(made: Path, pair: Path) -> None:
+    alone, both = predict(contents(), rows())[0], predict(load_bundle(pair), rows())[0]
+    partner = np.where(rows()["x"].cast(pl.Float32) <= 0.25, -0.5, 1.5)
+    assert np.array_equal(both, (1.0 - 0.3) * alone + 0.3 * partner)
+    assert np.array_equal(both, predict(blended(), rows())[0])
+    assert load_bundle(made).partner is None
+    assert load_bundle(made).trees != load_bundle(pair).trees
+    bundle = load_bundle(pair)
+    copied = load_bundle(write_bundle(pair.parent, bundle.contents(policy={}, project_file="", facts={})))
+    assert copied.trees == bundle.trees
+    assert copied.partner == bundle.partner
+
+
+def test_a_partner_is_held_by_its_manifest(made: Path, pair: Path) -> None:
+    (made / "partner.txt").write_text(TREES)
+    with pytest.raises(BundleError, match="names no partner"):
+        load_bundle(made)
+    (pair / "partner.txt").write_text(TREES.replace("1.5", "2.5"))
+    with pytest.raises(BundleError, match="was changed"):
+        load_bundle(pair)
+    (pair / "partner.txt").unlink()
+    with pytest.raises(BundleError, match="missing"):
+        load_bundle(pair)
+
+
+@pytest.mark.parametrize("weight", [None, 0.0, 1.0, 1.5, "0.3", True])
+def test_a_weight_that_is_no_share_is_refused(pair: Path, weight: object) -> None:
+    manifest = {**unseal((pair / "manifest.json").read_bytes()), "partner_weight": weight}
+    (pair / "manifest.json").write_bytes(seal(manifest))
+    with pytest.raises(BundleError, match="not a manifest"):
+        load_bundle(pair.rename(pair.parent / "x"))
+
+
+def test_bundles_from_before_there_were_partners_load(made: Path) -> None:
+    manifest = {**unseal((made / "manifest.json").read_bytes()), "schema_version": 3}
+    (made / "manifest.json").write_bytes(seal(manifest))
+    assert load_bundle(made.rename(made.parent / "old")).partner is None
 
 
 def test_saved_loaded_and_scored_to_the_same_bits(made: Path) -> None:

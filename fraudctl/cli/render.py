@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fraudctl.features.meaning.describe import Description
     from fraudctl.features.proof.audit import AuditResult
     from fraudctl.propose import Proposal
-    from fraudctl.train.summary import RowCounts, TrainingSummary
+    from fraudctl.train.summary import PartnerSummary, RowCounts, TrainingSummary
     from fraudctl.workflows.account import PapersResult
     from fraudctl.workflows.demo import DemoResult
     from fraudctl.workflows.models import ModelEntry, ModelsResult
@@ -160,6 +160,14 @@ def _trees(summary: TrainingSummary) -> str:
     return many if share == 1.0 else f"{many}, on {percent(share)} of the legitimate rows"
 
 
+def _partner(partner: PartnerSummary, metric: str, timings: Mapping[str, float]) -> str:
+    """Return whether a partner is used, what it gains on the folds, and what it cost."""
+    used = f"LightGBM has {percent(partner.weight)} of the score" if partner.weight else "none, CatBoost scores alone"
+    gain = "" if partner.gain is None else f", {metric} {partner.gain.words()}"
+    cost = f"; it took {timings['partner']:.1f} of {timings['training']:.1f} s" if "partner" in timings else ""
+    return f"partner: {used} ({partner.reason}{gain}{cost})"
+
+
 def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
     """Return how a model came about: what was known, the folds, the search, the calibration; days are local ones."""
     summary = result.summary
@@ -170,6 +178,7 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
             f"{known}: trained on {counted(train.rows, 'event')} with {counted(train.frauds, 'fraud')}, "
             f"{_period(train, timezone, by_chance='drawn by chance')}; {summary.features} features, {_trees(summary)}"
         ),
+        *([] if summary.partner is None else [_partner(summary.partner, summary.metric, result.timings)]),
         f"calibration: {summary.calibration.method} ({summary.calibration.reason})",
     ]
     if result.audit is not None:

@@ -1,13 +1,14 @@
-"""Contributions of features to a score: CatBoost's own SHAP values, in chunks.
+"""Contributions of features to a score: exact SHAP values of all trees of a model, in chunks.
 
-Owns the call and its check: values of a row plus the base add up to the model's raw score.
+Owns the calls and their check: values of a row plus the base add up to the model's raw score. CatBoost computes those
+of its trees; those of a partner come from `fraudctl.train.leafwise`, and both are mixed as the scores are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,9 @@ import polars as pl
 from fraudctl.arrays import FloatArray
 from fraudctl.errors import BundleError
 from fraudctl.text.figures import number
+
+if TYPE_CHECKING:
+    from fraudctl.train import Partner
 
 CHUNK = 20_000
 """Rows explained at once: bounds the working memory whatever the number of rows."""
@@ -50,6 +54,7 @@ def contributions(
     frame: pl.DataFrame,
     *,
     categorical: list[str],
+    partner: Partner | None = None,
     threads: int = -1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Contributions:
@@ -66,6 +71,8 @@ def contributions(
         Exactly the model's columns, in its order; categories are text without nulls.
     categorical
         Names of the category columns.
+    partner
+        LightGBM trees that have a share of the score.
     threads
         -1 takes all cores.
 
@@ -79,7 +86,10 @@ def contributions(
     base = 0.0
     for start in range(0, frame.height, CHUNK):
         part = frame.slice(start, CHUNK)
-        values[start : start + part.height], base = _chunk(model, part, categorical, threads)
+        own, base = _chunk(model, part, categorical, threads)
+        if partner is not None:
+            own, base = _with_partner(partner, part, own, base)
+        values[start : start + part.height] = own
         if progress is not None:
             progress("contributions", min(start + CHUNK, frame.height), frame.height)
     return Contributions(values, base)
@@ -98,6 +108,16 @@ def _chunk(model: Any, part: pl.DataFrame, categorical: list[str], threads: int)
     return shap[:, :-1], float(shap[0, -1])
 
 
+def _with_partner(partner: Partner, part: pl.DataFrame, own: FloatArray, base: float) -> tuple[FloatArray, float]:
+    rows = partner.numbers(part)
+    values, score = partner.trees.explain_rows(rows), partner.trees.score_rows(rows)
+    gap = np.abs(values.sum(axis=1) + partner.trees.base - score) / np.maximum(1.0, np.abs(score))
+    if gap.max(initial=0.0) > ADDITIVE_TO:
+        msg = f"contributions miss the partner's score by up to {number(gap.max())}"
+        raise BundleError(msg, hint="train again")
+    return partner.explained(own, values), partner.mixed(base, partner.trees.base)
+
+
 def _require_columns(model: Any, frame: pl.DataFrame) -> None:
     expected = list(model.feature_names_)
     if frame.columns != expected:
@@ -107,10 +127,22 @@ def _require_columns(model: Any, frame: pl.DataFrame) -> None:
         raise BundleError(msg)
 
 
-def strongest_pairs(model: Any, *, most: int = MOST_PAIRS) -> list[tuple[int, int]]:
-    """Return the pairs of features that the model's trees use together most, the strongest first, as positions."""
+def strongest_pairs(model: Any, *, partner: Partner | None = None, most: int = MOST_PAIRS) -> list[tuple[int, int]]:
+    """Return the pairs of features that the model's trees use together most, the strongest first, as positions.
+
+    With a partner, a pair counts by its share among the pairs of each family of trees, weighted as their log-odds are.
+    """
     found = model.get_feature_importance(type="Interaction")
-    return [(int(a), int(b)) for a, b, _ in found[:most]]
+    if partner is None:
+        return [(int(a), int(b)) for a, b, _ in found[:most]]
+    shares: dict[tuple[int, int], float] = {}
+    for first, second, share in found:
+        a, b = sorted((int(first), int(second)))
+        shares[a, b] = shares.get((a, b), 0.0) + (1.0 - partner.weight) * float(share) / 100.0
+    for pair, share in partner.trees.pair_strength.items():
+        a, b = (int(partner.positions[at]) for at in pair)
+        shares[a, b] = shares.get((a, b), 0.0) + partner.weight * share
+    return sorted(shares, key=lambda pair: (-shares[pair], pair))[:most]
 
 
 def interactions(
@@ -119,6 +151,7 @@ def interactions(
     *,
     pairs: Sequence[tuple[int, int]],
     categorical: list[str],
+    partner: Partner | None = None,
     threads: int = -1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> FloatArray:
@@ -144,4 +177,16 @@ def interactions(
             pool, type="ShapInteractionValues", interaction_indices=list(pair), thread_count=threads
         )
         out[:, k] = values[:, 0, 1] + values[:, 1, 0]
-    return out
+    return out if partner is None else _interactions_with(partner, frame, pairs, out)
+
+
+def _interactions_with(
+    partner: Partner, frame: pl.DataFrame, pairs: Sequence[tuple[int, int]], own: FloatArray
+) -> FloatArray:
+    """Mix CatBoost's interactions with the partner's, which are 0 for a pair with a category."""
+    place = {int(at): k for k, at in enumerate(partner.positions)}
+    shared = [k for k, pair in enumerate(pairs) if all(at in place for at in pair)]
+    found = np.zeros_like(own)
+    known = [(place[pairs[k][0]], place[pairs[k][1]]) for k in shared]
+    found[:, shared] = partner.trees.interactions(partner.numbers(frame), known)
+    return partner.mixed(own, found)

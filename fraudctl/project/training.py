@@ -121,6 +121,9 @@ class TrainSection(Section):
     """A fold's fit stops after this many trees without a lower logarithmic loss."""
     threads: int = Field(default=4, ge=1, le=64)
     """Threads of a fit. They change how long it takes, and no byte of the model."""
+    partner: Literal["auto", "lightgbm", "none"] = "auto"
+    """LightGBM trees that share the score with CatBoost's where the folds say that they help: `auto` tries them where
+    LightGBM is installed, `lightgbm` needs it, `none` leaves them out."""
     max_categories: int = Field(default=200, ge=1, le=10_000)
     """Most values of a categorical feature told apart: the most frequent in training; the others are one."""
     params: ParamsSection = ParamsSection()

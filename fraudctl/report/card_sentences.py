@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fraudctl.account.card import CardGate, ModelCard, OwnerWord, PolicyOnFolds, TrainingData
-from fraudctl.text.figures import count, listed, moment, money, number, period, whole
+from fraudctl.text.figures import count, listed, moment, money, number, percent, period, whole
 from fraudctl.text.sentences import sentence
 from fraudctl.train.summary import CalibrationSummary, TrainingSummary
 
@@ -107,6 +107,9 @@ def fitted(training: TrainingSummary) -> str:
     """Say what the model is, and how well it ranked on the folds."""
     models = f"{count(training.models, 'model')} of " if training.models > 1 else ""
     text = f"CatBoost: {models}{count(training.trees, 'tree')}, {count(training.features, 'feature')}"
+    if training.partner is not None and training.partner.weight:
+        share = percent(training.partner.weight)
+        text += f"; LightGBM: {count(training.partner.trees, 'tree')} on the numeric features, {share} of the log-odds"
     folds = [item.figures.get(training.metric) for item in training.folds]
     known = [value for value in folds if value is not None]
     if not known:

@@ -413,8 +413,8 @@ def looked_back(lookback: CauseLookback) -> str:
 def contributed(item: Counts) -> str:
     """Return what contributions are."""
     return (
-        f"CatBoost's own SHAP values over {count(item.n_features, 'feature')}, in log-odds; they add up to the score "
-        "exactly. They say how this model came to its score, not what causes fraud; features that carry the same "
+        f"SHAP values of the model's trees over {count(item.n_features, 'feature')}, in log-odds; they add up to the "
+        "score exactly. They say how this model came to its score, not what causes fraud; features that carry the same "
         "information share the credit."
     )
 

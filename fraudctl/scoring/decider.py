@@ -29,10 +29,10 @@ from fraudctl.policy.provenance import DECIDED_BY, DecidedBy, by_model
 from fraudctl.policy.single import SinglePolicy
 from fraudctl.project import Project, parse_project
 from fraudctl.scoring import wire
+from fraudctl.scoring.blend import read_trees
 from fraudctl.scoring.conditions import Conditions, typed
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import DataSchema
-from fraudctl.scoring.trees import Forest, read_forest
 from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Decider:
             self.features = _features_of(bundle, self.project, self.schema)
             self.policy = Policy.from_dict(dict(bundle.policy)).effective
             self.single = SinglePolicy(self.policy)
-        self.forest: Forest = read_forest(bundle.model, bundle.columns)
+        self.forest = read_trees(bundle)
         self.conditions = Conditions(self.policy, self.features, self.schema)
         self.dependence = of_policy(self.project, self.features, self.policy, readable=self.conditions.readable)
         _require_described(self.dependence, self.schema, bundle)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import FloatArray
 from fraudctl.text.figures import count, percent
 from fraudctl.train.model import ModelColumns, best_trees
 from fraudctl.train.summary import OutOfRange
@@ -79,7 +80,7 @@ def cap_sentence(capped: Sequence[int], *, folds: int, iterations: int) -> str |
 def out_of_range(
     table: pl.DataFrame,
     columns: ModelColumns,
-    model: CatBoost,
+    shares: FloatArray,
     *,
     train: NDArray[np.bool_],
     later: NDArray[np.bool_],
@@ -90,8 +91,8 @@ def out_of_range(
     ----------
     table
         The feature table.
-    columns, model
-        A fold's columns and its fitted model.
+    columns, shares
+        A fold's columns and their shares of the feature importance of its model, shape ``(n_columns,)``.
     train, later
         Masks of the rows that it was fitted on and of later ones, shape ``(n_events,)``.
 
@@ -101,9 +102,8 @@ def out_of_range(
         Features with at least `OUTSIDE_ROWS` of the later rows below the least or above the greatest training value,
         and at least `OUTSIDE_WEIGHT` of the model's weight; the weightiest first. Nulls lie within.
     """
-    weights = np.asarray(model.get_feature_importance(), dtype=np.float64) / 100.0
     found = []
-    for name, weight in zip(columns.names, weights, strict=True):
+    for name, weight in zip(columns.names, shares, strict=True):
         if weight < OUTSIDE_WEIGHT or name in columns.vocabularies:
             continue
         share = _share_outside(table[name], train, later)

@@ -23,6 +23,7 @@ from fraudctl.data.labels import CHANGES, as_known, known_labels
 from fraudctl.data.tables import NO_TIME, known_time
 from fraudctl.errors import DataError
 from fraudctl.train.baselines import CHAMPION, BaselineRows, baseline_scores
+from fraudctl.train.blending import Blended, Blending, Drawn, others_of
 from fraudctl.train.cautions import FIRST_LOOK, cap_sentence, capped_trees, constant, out_of_range, range_sentence
 from fraudctl.train.growing import Growing
 from fraudctl.train.model import (
@@ -31,6 +32,7 @@ from fraudctl.train.model import (
     average_models,
     best_trees,
     check_monotone,
+    feature_shares,
     fit_model,
     learn_columns,
     make_pool,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from fraudctl.progress import Progress
     from fraudctl.project import Project
     from fraudctl.split import Fold, Split
+    from fraudctl.train.partner import Partner
 
 FAST_LEARNING_RATE: Final = 0.2
 FAST_ITERATIONS: Final = FIRST_LOOK
@@ -95,6 +98,10 @@ class TrainedModel:
     ----------
     model
         The final fit, on all training rows known at ``as_of``: one model, or the average of ``[train] models``.
+    partner
+        LightGBM trees of the same rows that have a share of the score; None where the folds give them none.
+    partner_seconds
+        Time that fitting and judging it took, in this run.
     columns
         What the model takes, in order.
     calibrator
@@ -120,10 +127,12 @@ class TrainedModel:
     params: dict[str, float]
     n_trees: int
     summary: TrainingSummary
+    partner: Partner | None = None
+    partner_seconds: float = 0.0
 
 
 def fast_project(project: Project) -> Project:
-    """Return the project as it is trained for a first look: at most two folds, no search, one model, few large steps.
+    """Return the project as it is trained for a first look: two folds at most, no search, one model, few large steps.
 
     The result is a model like any other; its bundle tells by its training summary that nothing was searched.
     """
@@ -134,6 +143,7 @@ def fast_project(project: Project) -> Project:
         update={
             "trials": 0,
             "models": 1,
+            "partner": "none",
             "iterations": min(project.train.iterations, FAST_ITERATIONS),
             "params": params,
         }
@@ -209,14 +219,21 @@ class _Job:
         self.group = entity_groups(self.table, cluster=_cluster(self.project))
         self.warnings: list[str] = []
         self.out_of_range: tuple[OutOfRange, ...] = ()
+        self.shares = np.empty(0)
+        """Feature importance of the latest fold's CatBoost model."""
         self._known_columns: dict[bytes, ModelColumns] = {}
 
     def run(self, trials: int, journal: Path | None, keep: Collection[str]) -> TrainedModel:
         final_columns = self._columns(self.split.train)
+        blending = Blending(self.table, self.settings, self.seed, self.progress, self._columns, self._drawn)
         check_monotone(self.settings, final_columns)
         self._warn_useless(final_columns)
         tuned = self._tune(trials, journal)
         scores, trees, unseen = self._fit_folds(tuned.params)
+        judged = [self._judged(fold) for fold in self.split.folds]
+        blended = blending.rehearse(self.objective, self.split.folds, judged, scores, unseen)
+        scores, unseen = blended.scores, blended.unseen
+        self._warn_range(blended)
         self.progress.stage("final fit")
         n_trees = max(1, int(np.median(trees)))
         growing = self._growing(1, n_trees, what="model")
@@ -224,13 +241,26 @@ class _Job:
             self._fit(final_columns, self.split.train, tuned.params, growing, None, iterations=n_trees)
         )
         growing.end()
+        partner = blending.final(self.split.train, blended)
         self.progress.stage("calibrating")
         fold_rows = self._fold_rows(keep)
         choice = self._calibrate(fold_rows, np.concatenate(scores))
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice, np.concatenate(unseen), keep)
         baselines = self._baselines(scores)
-        summary = replace(self._summary(tuned, scores, trees, n_trees, choice), baselines=baselines)
-        return TrainedModel(model, final_columns, choice.calibrator, predictions, tuned.params, n_trees, summary)
+        summary = replace(
+            self._summary(tuned, scores, trees, n_trees, choice), baselines=baselines, partner=blended.summary
+        )
+        return TrainedModel(
+            model,
+            final_columns,
+            choice.calibrator,
+            predictions,
+            tuned.params,
+            n_trees,
+            summary,
+            partner,
+            blending.seconds,
+        )
 
     def _columns(self, rows: NDArray[np.bool_]) -> ModelColumns:
         """Learn the columns from some rows, once for the same rows."""
@@ -302,6 +332,14 @@ class _Job:
         sampled[kept] = True
         return sampled, n_keep / len(legit)
 
+    def _drawn(self, rows: NDArray[np.bool_], fold: Fold | None) -> Drawn:
+        """Return the rows that the first model of a recipe is fitted on, for a fold or (None) the final model."""
+        number, label = 0 if fold is None else fold.number, self._known(fold)
+        share = self._share(rows, self.settings.fit_negatives, label)
+        sampled, kept = self._sample(rows, share, [self.seed, number, 2, 0], label)
+        weight = None if self.weight is None else self.weight[sampled]
+        return Drawn(sampled, label.filter(sampled).to_numpy(), weight, kept)
+
     def _pool(self, columns: ModelColumns, rows: NDArray[np.bool_], label: pl.Series) -> Any:
         weight = None if self.weight is None else self.weight[rows]
         return make_pool(columns, self.table, rows=rows, label=label.filter(rows).to_numpy(), weight=weight)
@@ -366,7 +404,7 @@ class _Job:
     ) -> tuple[list[NDArray[np.float64]], list[int], list[NDArray[np.float64]]]:
         """Fit every fold; score its validation rows with as many trees as the final model will have.
 
-        The last are the scores of the events of `_others`, which have no known label.
+        The last are the scores of the events of `others_of`, which have no known label.
         """
         self.progress.stage("fitting folds")
         growing = self._growing(len(self.split.folds), self.settings.iterations, what="fit")
@@ -383,19 +421,29 @@ class _Job:
         return scores, trees, unseen
 
     def _warn_fits(self, fitted: Sequence[Sequence[CatBoost]]) -> None:
-        """Warn of folds that were ended by the cap on trees, and of features that leave their training range."""
+        """Warn of folds that were ended by the cap on trees."""
         cap = self.settings.iterations
         capped = capped_trees(fitted, iterations=cap, patience=self.settings.early_stopping)
-        if self.split.by_chance is None:
-            fold, model = self.split.folds[-1], fitted[-1][0]
-            columns = self._columns(fold.train)
-            self.out_of_range = out_of_range(self.table, columns, model, train=fold.train, later=fold.valid)
-        said = cap_sentence(capped, folds=len(fitted), iterations=cap), range_sentence(self.out_of_range)
-        for text in filter(None, said):
+        self.shares = feature_shares(fitted[-1][0])
+        text = cap_sentence(capped, folds=len(fitted), iterations=cap)
+        if text is not None:
+            self._warn(text)
+
+    def _warn_range(self, blended: Blended) -> None:
+        """Warn of features that leave their training range in the latest fold; a split by chance has no later rows."""
+        if self.split.by_chance is not None:
+            return
+        fold, shares = self.split.folds[-1], self.shares
+        if blended.latest is not None:
+            shares = blended.latest.shares(shares)
+        columns = self._columns(fold.train)
+        self.out_of_range = out_of_range(self.table, columns, shares, train=fold.train, later=fold.valid)
+        text = range_sentence(self.out_of_range)
+        if text is not None:
             self._warn(text)
 
     def _score_others(self, models: Sequence[CatBoost], fold: Fold, n_trees: int) -> NDArray[np.float64]:
-        rows = _others(fold)
+        rows = others_of(fold)
         if not rows.any():
             return np.empty(0, dtype=np.float64)
         return mean_score(models, make_pool(self._columns(fold.train), self.table, rows=rows), trees=n_trees)
@@ -483,17 +531,17 @@ class _Job:
             choice, rows["label"].to_numpy(), y_score, rows["fold"].to_numpy(), other_score=unseen, like=like,
             weight=weight,
         )  # fmt: skip
-        masks = [_others(fold) for fold in self.split.folds]
+        masks = [others_of(fold) for fold in self.split.folds]
         heavy = None if self.weight is None else np.concatenate([self.weight[mask] for mask in masks])
         both = pl.concat([known, self._predicted(others, unseen, y_prob, heavy, keep)])
         return both.sort("fold", "event_time", "event_id", maintain_order=True)
 
     def _other_rows(self, keep: Collection[str]) -> pl.DataFrame:
-        """Return the events of `_others` of all folds without labels; events before the first fold are in fold 0."""
+        """Return the events of `others_of` of all folds without labels; events before the first fold are in fold 0."""
         table = self.table.select(list(dict.fromkeys(["event_id", "event_time", *self._carried(keep)])))
         parts = []
         for fold in self.split.folds:
-            rows = _others(fold)
+            rows = others_of(fold)
             lead = np.zeros(len(rows), dtype=np.bool_) if fold.lead is None else fold.lead
             number = pl.Series("fold", np.where(lead, 0, fold.number)[rows], dtype=pl.Int32)
             parts.append(table.filter(rows).with_columns(number, pl.lit(None, dtype=pl.Int8).alias("label")))
@@ -514,7 +562,7 @@ class _Job:
 
     def _study_name(self) -> str:
         """Hash everything that a trial depends on, so that a journal is only resumed by the same search."""
-        settings = self.settings.model_dump(mode="json", exclude={"trials", "threads"})
+        settings = self.settings.model_dump(mode="json", exclude={"trials", "threads", "partner"})
         told = [
             settings,
             self.features.names,
@@ -577,11 +625,6 @@ class _Job:
 def _rows_of(rows: NDArray[np.bool_], label: pl.Series, outcome: int) -> NDArray[np.int64]:
     """Return those of some rows whose label is ``outcome``."""
     return np.flatnonzero(rows & (label == outcome).fill_null(value=False).to_numpy())
-
-
-def _others(fold: Fold) -> NDArray[np.bool_]:
-    """Tell the events that take slots and are not counted: without a known label, or before the earliest fold."""
-    return fold.others if fold.lead is None else fold.others | fold.lead
 
 
 def _like(rows: pl.DataFrame, others: pl.DataFrame) -> NDArray[np.int64]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fraudctl.project.training import ParamsSection, TrainSection
+    from fraudctl.train.partner import Partner
 
 MISSING: Final = "(missing)"
 """How a null category is spelled in the model; no value is, see `ModelColumns.spelled`."""
@@ -352,6 +353,11 @@ def params_of(section: ParamsSection) -> dict[str, float]:
     return dict(section.model_dump())
 
 
+def feature_shares(model: CatBoost) -> NDArray[np.float64]:
+    """Return the share of each column in the model's feature importance, shape ``(n_columns,)``."""
+    return np.asarray(model.get_feature_importance(), dtype=np.float64) / 100.0
+
+
 def raw_score(model: CatBoost, pool: Pool, *, trees: int = 0) -> NDArray[np.float64]:
     """Return the log-odds of each row, shape ``(n_events,)``, of the first ``trees`` trees (0 = all)."""
     scores = model.predict(pool, prediction_type="RawFormulaVal", ntree_end=trees)
@@ -373,7 +379,11 @@ class Scorer(Protocol):
 
     @property
     def model(self) -> CatBoost:
-        """The model itself."""
+        """The CatBoost model."""
+
+    @property
+    def partner(self) -> Partner | None:
+        """The LightGBM trees that have a share of the score; None where CatBoost scores alone."""
 
     @property
     def calibrator(self) -> Calibrator:
@@ -397,4 +407,6 @@ def predict(scorer: Scorer, table: pl.DataFrame) -> tuple[NDArray[np.float64], N
         scorer.columns.matrix(table)
         return np.empty(0), np.empty(0)
     y_score = raw_score(scorer.model, make_pool(scorer.columns, table))
+    if scorer.partner is not None:
+        y_score = scorer.partner.score(y_score, scorer.columns.matrix(table))
     return y_score, scorer.calibrator.predict(y_score)

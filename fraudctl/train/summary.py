@@ -216,7 +216,26 @@ class OutOfRange:
     rows: float
     """Share of the validation rows below its least or above its greatest training value."""
     weight: float
-    """Its share of the feature importance of the fold's model."""
+    """Its share of the feature importance of the fold's model; of two tree families, their mean by their weights."""
+
+
+@dataclass(frozen=True)
+class PartnerSummary:
+    """A second family of trees beside CatBoost's: whether it is used, and what it gains on the folds."""
+
+    library: str
+    """Library of the partner's trees."""
+    version: str | None
+    """Its version; null where it was not tried."""
+    weight: float
+    """The partner's share of the log-odds; 0 where it is not used."""
+    trees: int
+    """Trees of the partner; 0 where it is not used."""
+    gain: Gain | None
+    """Objective of equal shares minus that of CatBoost alone, folds averaged by the frauds that their models learned
+    from; null where it was not tried or no fold can judge it."""
+    reason: str
+    """Why it is used or not."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +244,7 @@ class TrainingSummary:
 
     JSON = (
         "as_of", "train", "folds", "savings_base", "tuning", "params", "models", "fit_negatives", "trees",
-        "calibration", "features", "warnings", "baselines", "out_of_range",
+        "calibration", "features", "warnings", "baselines", "out_of_range", "partner?",
     )  # fmt: skip
 
     as_of: datetime | None
@@ -256,6 +275,8 @@ class TrainingSummary:
     """Baseline -> what the model gains over it."""
     out_of_range: tuple[OutOfRange, ...] = ()
     """Features that leave their training range in the latest fold, the weightiest first."""
+    partner: PartnerSummary | None = None
+    """The partner that was tried or left out; absent in old bundles."""
 
     @property
     def metric(self) -> str:

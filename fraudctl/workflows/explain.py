@@ -186,7 +186,9 @@ def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]
 
     from fraudctl.explain.contributions import contributions
 
-    found = contributions(bundle.model, bundle.columns.matrix(frame), categorical=bundle.columns.categorical)
+    found = contributions(
+        bundle.model, bundle.columns.matrix(frame), categorical=bundle.columns.categorical, partner=bundle.partner
+    )
     return np.column_stack([found.values, np.full(frame.height, found.base)])
 
 
@@ -196,13 +198,14 @@ def interactions_of(
     """Return the pairs of features that the model uses together most, and their interactions on each event."""
     from fraudctl.explain.contributions import interactions, strongest_pairs
 
-    pairs = strongest_pairs(bundle.model)
+    pairs = strongest_pairs(bundle.model, partner=bundle.partner)
     matrix = bundle.columns.matrix(frame)
     values = interactions(
         bundle.model,
         matrix,
         pairs=pairs,
         categorical=bundle.columns.categorical,
+        partner=bundle.partner,
         progress=lambda name, done, total: progress.update(done, total, name),
     )
     return pairs, values

@@ -140,7 +140,7 @@ def diff_models(project: Project, a: str, b: str, *, progress: Progress | None =
         "project_file": {key: pair for key, pair in changed.items() if pair[0] != pair[1]},
         "features_only_in_a": sorted(names[0] - names[1]),
         "features_only_in_b": sorted(names[1] - names[0]),
-        "same_model": one.manifest["files"]["model.cbm"] == other.manifest["files"]["model.cbm"],
+        "same_model": one.trees == other.trees,
         "policy": [dict(one.policy), dict(other.policy)] if one.policy != other.policy else None,
     }
 

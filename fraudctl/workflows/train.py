@@ -61,7 +61,7 @@ class TrainResult:
     policy: PolicyChoice
     """The chosen policy, and what it cost on the fold predictions."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Stage -> seconds of this run; empty where only a policy was chosen."""
+    """Stage -> seconds of this run (training holds those of the partner); empty where only a policy was chosen."""
     peak_memory_mb: float | None = None
     """Most resident memory of this run, in 10^6 bytes; null where only a policy was chosen."""
     audit: TrainingAudit | None = None
@@ -123,6 +123,8 @@ def train_model(
         champion=_champion(project, table, progress=progress), progress=progress,
     )  # fmt: skip
     clock.lap("training")
+    if trained.partner_seconds:
+        clock.laps["partner"] = round(trained.partner_seconds, 3)
     progress.stage("Choosing the policy")
     y_prob = trained.predictions["y_prob"].to_numpy()
     choice = choose_policy(project, trained.predictions, y_prob)
@@ -279,7 +281,11 @@ def bundle_contents(
         project_file=project.text,
         timezone=project.data.timezone,
         facts=facts,
+<<<<<<< HEAD
         reference=frozen_reference(Trained(project, table, split, trained, choice.policy)),
+=======
+        partner=trained.partner,
+>>>>>>> 5adc294 (A LightGBM partner shares the score where the folds say that it helps)
     )
 
 

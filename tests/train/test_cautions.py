@@ -11,6 +11,7 @@ from fraudctl.progress import Silent
 from fraudctl.split import make_split
 from fraudctl.train import cautions, fit_model, fit_project, learn_columns, make_pool, params_of
 from fraudctl.train.cautions import cap_sentence, capped_trees, constant, out_of_range, range_sentence
+from fraudctl.train.model import feature_shares
 from fraudctl.train.summary import OutOfRange, TrainingSummary
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -60,7 +61,7 @@ def test_rows_outside_of_the_training_range_are_those_that_a_recount_finds(seed:
     pool = make_pool(columns, frame, rows=train, label=label[train])
     model = fit_model(pool, params_of(plan.train.params), settings=plan.train, iterations=15, seed=seed)
     weights = dict(zip(columns.names, np.asarray(model.get_feature_importance()) / 100, strict=True))
-    found = out_of_range(frame, columns, model, train=train, later=later)
+    found = out_of_range(frame, columns, feature_shares(model), train=train, later=later)
     expected = {}
     for name in ("clock", "mixed", "still"):
         values = frame[name].to_numpy().astype(np.float32)

@@ -19,7 +19,7 @@ from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.scoring.trees import read_forest
 from fraudctl.split import Split, make_split
-from fraudctl.train import TrainedModel, fast_project, fit_model, fit_project, make_pool, predict, quantize
+from fraudctl.train import Partner, TrainedModel, fast_project, fit_model, fit_project, make_pool, predict, quantize
 from fraudctl.train import fit as fit_module
 from fraudctl.train.model import member_seeds, raw_score
 
@@ -355,6 +355,10 @@ class InUse:
     @property
     def columns(self) -> object:
         return self.trained.columns
+
+    @property
+    def partner(self) -> Partner | None:
+        return self.trained.partner
 
     @property
     def calibrator(self) -> Calibrator:

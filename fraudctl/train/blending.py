@@ -1,0 +1,167 @@
+"""A partner beside the CatBoost model of a training run: rehearsed on the folds, weighed, and fitted once more.
+
+Owns the order of that work on the rows of a run. What a partner is, and how its weight is chosen, is
+`fraudctl.train.partner`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from fraudctl.arrays import FloatArray
+from fraudctl.train.partner import (
+    LEAST_FRAUDS,
+    Partner,
+    choose_weight,
+    fit_partner,
+    numbers_of,
+    numeric_positions,
+    partner_wanted,
+    summary_of,
+)
+from fraudctl.train.summary import PartnerSummary
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fraudctl.progress import Progress
+    from fraudctl.project.training import TrainSection
+    from fraudctl.split import Fold
+    from fraudctl.train.model import ModelColumns
+    from fraudctl.train.objective import FoldRows, Objective
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The rows of a fit: mask, shape ``(n_events,)``, labels and weights, and the share of legitimate rows kept."""
+
+    rows: NDArray[np.bool_]
+    label: NDArray[Any]
+    weight: FloatArray | None
+    kept: float
+
+
+@dataclass(frozen=True)
+class Blended:
+    """The folds' log-odds with the partner's share, and what was found of it.
+
+    Attributes
+    ----------
+    scores, unseen
+        Of the validation rows of each fold, and of its events of `others_of`.
+    latest
+        The partner of the latest fold; None where the partner has no share.
+    """
+
+    scores: list[FloatArray]
+    unseen: list[FloatArray]
+    summary: PartnerSummary
+    latest: Partner | None
+
+
+def others_of(fold: Fold) -> NDArray[np.bool_]:
+    """Return which events take slots and are not counted: without a known label, or before the earliest fold."""
+    return fold.others if fold.lead is None else fold.others | fold.lead
+
+
+@dataclass
+class Blending:
+    """The partner of one training run.
+
+    Parameters
+    ----------
+    columns
+        Gives the columns learned from some rows.
+    drawn
+        Gives the rows that a fold's model, or (None) the final one, is fitted on, of some rows.
+
+    Raises
+    ------
+    UsageError
+        The project wants a library that is not installed.
+    """
+
+    table: pl.DataFrame
+    settings: TrainSection
+    seed: int
+    progress: Progress
+    columns: Callable[[NDArray[np.bool_]], ModelColumns]
+    drawn: Callable[[NDArray[np.bool_], Fold | None], Drawn]
+    seconds: float = field(default=0.0, init=False)
+    """Time that the partner took."""
+
+    def __post_init__(self) -> None:
+        self.left_out = partner_wanted(self.settings)
+
+    def rehearse(
+        self,
+        objective: Objective,
+        folds: Sequence[Fold],
+        judged: Sequence[FoldRows],
+        scores: list[FloatArray],
+        unseen: list[FloatArray],
+    ) -> Blended:
+        """Fit a partner on every fold, choose its weight, and return the folds' log-odds of both.
+
+        Parameters
+        ----------
+        scores, unseen
+            CatBoost's log-odds of the validation rows of each fold, and of its events of `others_of`.
+        """
+        self.left_out = self.left_out or self._hopeless(folds[-1])
+        if self.left_out is not None:
+            return Blended(scores, unseen, PartnerSummary("lightgbm", None, 0.0, 0, None, self.left_out), None)
+        begun = time.monotonic()
+        self.progress.stage("fitting the partner")
+        partners = [self._fit_fold(fold, len(folds)) for fold in folds]
+        theirs = [self._scores(one, fold.valid) for one, fold in zip(partners, folds, strict=True)]
+        learned = [int(self.drawn(fold.train, fold).label.sum()) for fold in folds]
+        choice = choose_weight(objective, judged, scores, theirs, learned=learned)
+        summary = summary_of(choice)
+        if choice.weight > 0.0:
+            partners = [Partner(one.text, choice.weight, one.columns) for one in partners]
+            scores = [one.mixed(own, their) for one, own, their in zip(partners, scores, theirs, strict=True)]
+            others = [self._scores(one, others_of(fold)) for one, fold in zip(partners, folds, strict=True)]
+            unseen = [one.mixed(own, their) for one, own, their in zip(partners, unseen, others, strict=True)]
+        self.seconds += time.monotonic() - begun
+        return Blended(scores, unseen, summary, partners[-1] if choice.weight > 0.0 else None)
+
+    def _hopeless(self, latest: Fold) -> str | None:
+        """Return why a partner need not be tried, from the latest fold; None where it may help."""
+        if not len(numeric_positions(self.columns(latest.train))):
+            return "no feature is a number"
+        frauds = int(self.drawn(latest.train, latest).label.sum())
+        if frauds < LEAST_FRAUDS:
+            return f"{frauds} frauds to learn from in the latest fold; it takes {LEAST_FRAUDS}"
+        return None
+
+    def final(self, rows: NDArray[np.bool_], blended: Blended) -> Partner | None:
+        """Fit the partner of the final model on its rows; None where the folds gave it no weight."""
+        if blended.latest is None:
+            return None
+        begun = time.monotonic()
+        partner = self._fit(rows, None, blended.summary.weight)
+        self.seconds += time.monotonic() - begun
+        return partner
+
+    def _fit_fold(self, fold: Fold, n_folds: int) -> Partner:
+        self.progress.update(fold.number - 1, n_folds)
+        return self._fit(fold.train, fold, 0.0)
+
+    def _fit(self, rows: NDArray[np.bool_], fold: Fold | None, weight: float) -> Partner:
+        columns, drawn = self.columns(rows), self.drawn(rows, fold)
+        numbers = numbers_of(columns, columns.matrix(self.table, rows=drawn.rows))
+        text = fit_partner(
+            numbers, drawn.label, weight=drawn.weight, columns=columns, settings=self.settings, seed=self.seed,
+            shift=float(np.log(drawn.kept)) if drawn.kept < 1.0 else 0.0,
+        )  # fmt: skip
+        return Partner(text, weight, columns)
+
+    def _scores(self, partner: Partner, rows: NDArray[np.bool_]) -> FloatArray:
+        return partner.trees.score_rows(partner.numbers(partner.columns.matrix(self.table, rows=rows)))

@@ -1,0 +1,270 @@
+"""A LightGBM partner of the CatBoost model: its fit, its share of the log-odds, and whether it is worth having.
+
+Owns the fit (fixed settings, the same bytes for any number of threads), the weight that the folds give it, and the
+value that stands for it in a bundle. It takes numeric features alone; categories stay CatBoost's. Scoring needs no
+LightGBM: its trees are read by `fraudctl.train.leafwise`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+import polars as pl
+
+from fraudctl.arrays import FloatArray, IntArray, SingleArray
+from fraudctl.errors import BundleError, UsageError
+from fraudctl.train.leafwise import MOST_FEATURES, LeafwiseTrees, plain_scores, read_leafwise
+from fraudctl.train.objective import FoldRows, Objective, gain_of, jackknifed
+from fraudctl.train.summary import Gain, PartnerSummary
+from fraudctl.weights import in_events
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fraudctl.project.training import TrainSection
+    from fraudctl.train.model import ModelColumns
+
+TREES: Final = 250
+_SETTINGS: Final[dict[str, Any]] = {
+    "objective": "binary", "num_leaves": 15, "max_depth": MOST_FEATURES, "learning_rate": 0.03, "min_data_in_leaf": 50,
+    "lambda_l2": 5.0, "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "deterministic": True,
+    "force_row_wise": True, "verbosity": -1,
+}  # fmt: skip
+"""Small trees in small steps: measured on eight sets, and not searched."""
+WEIGHTS: Final = tuple(round(0.1 * k, 1) for k in range(1, 10))
+"""Shares of the log-odds that a partner may have."""
+_EQUAL: Final = 0.5
+"""The share with which it is judged whether it has any."""
+LEAST_FRAUDS: Final = 100
+"""Frauds that the latest fold has to learn from for a partner to be tried."""
+_MANY_ROWS: Final = 50_000
+"""With fewer rows, threads wait for each other longer than they work."""
+_PROBES: Final = 64
+
+Score = TypeVar("Score", float, FloatArray)
+
+
+@dataclass(frozen=True)
+class Partner:
+    """A partner's trees and its share of the log-odds.
+
+    Attributes
+    ----------
+    text
+        LightGBM's text of the trees, without its settings and importances.
+    weight
+        The score is ``(1 - weight)`` times CatBoost's log-odds plus ``weight`` times the partner's; in (0, 1).
+    columns
+        The model's columns; the partner takes the numeric ones, in their order.
+    """
+
+    text: str
+    weight: float
+    columns: ModelColumns
+
+    @cached_property
+    def positions(self) -> IntArray:
+        """Positions of the partner's features among the model's columns."""
+        return numeric_positions(self.columns)
+
+    @cached_property
+    def trees(self) -> LeafwiseTrees:
+        """The partner's trees.
+
+        Raises
+        ------
+        BundleError
+            The text is no model that can be read.
+        """
+        return read_leafwise(self.text, n_features=len(self.positions))
+
+    def numbers(self, matrix: pl.DataFrame) -> SingleArray:
+        """Return the partner's rows of the model's input (`ModelColumns.matrix`), NaN where null."""
+        return numbers_of(self.columns, matrix)
+
+    def mixed(self, own: Score, partners: Score) -> Score:
+        """Return the log-odds of both together, from CatBoost's and the partner's."""
+        return (1.0 - self.weight) * own + self.weight * partners
+
+    def score(self, own: FloatArray, matrix: pl.DataFrame) -> FloatArray:
+        """Return the log-odds of rows, shape ``(n_events,)``, from CatBoost's ``own`` and the model's input."""
+        return self.mixed(own, self.trees.score_rows(self.numbers(matrix)))
+
+    def explained(self, own: FloatArray, partners: FloatArray) -> FloatArray:
+        """Return the contributions of the model's columns (the last axis), from CatBoost's and the partner's."""
+        out = (1.0 - self.weight) * own
+        out[..., self.positions] += self.weight * partners
+        return out
+
+    def shares(self, own: FloatArray) -> FloatArray:
+        """Return the feature importance of both by column, from CatBoost's shares: their weighted mean."""
+        return self.explained(own, self.trees.importance)
+
+    def prove(self) -> None:
+        """Compare scores and contributions of probe rows, on and beside the thresholds, with an evaluation in Python.
+
+        Raises
+        ------
+        BundleError
+            A score differs, or contributions do not add up to it.
+        """
+        rows = _probe_rows(self.trees)
+        scores, explained = self.trees.score_rows(rows), self.trees.explain_rows(rows)
+        wrong = int((scores != plain_scores(self.trees, rows)).sum())
+        gap = np.abs(explained.sum(axis=1) + self.trees.base - scores) / np.maximum(1.0, np.abs(scores))
+        if wrong or gap.max(initial=0.0) > 1e-9:
+            msg = f"the partner's trees were read differently: {wrong} of {len(rows)} scores differ"
+            raise BundleError(msg, hint="train again")
+
+
+def numeric_positions(columns: ModelColumns) -> IntArray:
+    """Return the positions of the numeric columns of a model."""
+    return np.array([at for at, name in enumerate(columns.names) if name not in columns.vocabularies], dtype=np.int64)
+
+
+def numbers_of(columns: ModelColumns, matrix: pl.DataFrame) -> SingleArray:
+    """Return the numeric columns of a model's input as rows of Float32, NaN where null."""
+    out = np.empty((matrix.height, len(numeric_positions(columns))), dtype=np.float32)
+    for k, at in enumerate(numeric_positions(columns)):
+        out[:, k] = matrix[columns.names[at]].fill_null(np.nan).to_numpy()
+    return out
+
+
+def _probe_rows(trees: LeafwiseTrees) -> SingleArray:
+    """Return rows whose values lie on, just above and just below the thresholds, or are null."""
+    random = np.random.default_rng(0)
+    rows = np.zeros((_PROBES, trees.n_features), dtype=np.float32)
+    by_feature: dict[int, list[float]] = {}
+    for tree in trees.trees:
+        for feature, threshold in zip(tree.feature, tree.threshold, strict=True):
+            by_feature.setdefault(feature, []).append(threshold)
+    for feature, thresholds in by_feature.items():
+        with np.errstate(over="ignore"):
+            values = random.choice(np.array(thresholds), _PROBES).astype(np.float32)
+            up, down = np.nextafter(values, np.float32(np.inf)), np.nextafter(values, np.float32(-np.inf))
+        values = np.select([random.random(_PROBES) < share for share in (0.3, 0.4)], [up, down], values)
+        rows[:, feature] = np.where(random.random(_PROBES) < 0.1, np.float32(np.nan), values)
+    return rows
+
+
+def partner_wanted(settings: TrainSection) -> str | None:
+    """Return None where a partner is to be tried, else why there is none.
+
+    Raises
+    ------
+    UsageError
+        ``[train] partner`` names a library that is not installed.
+    """
+    if settings.partner == "none":
+        return 'left out ([train] partner = "none")'
+    if find_spec("lightgbm") is not None:
+        return None
+    hint = "python -m pip install 'fraudctl[blend]'"
+    if settings.partner == "lightgbm":
+        msg = 'train.partner = "lightgbm": LightGBM is not installed'
+        raise UsageError(msg, hint=hint)
+    return f"LightGBM is not installed ({hint})"
+
+
+def fit_partner(
+    rows: SingleArray,
+    label: NDArray[Any],
+    *,
+    weight: FloatArray | None,
+    columns: ModelColumns,
+    settings: TrainSection,
+    seed: int,
+    shift: float = 0.0,
+) -> str:
+    """Fit a partner and return LightGBM's text of its trees; the same inputs give the same text.
+
+    Parameters
+    ----------
+    rows
+        From `numbers_of`.
+    label, weight
+        Outcomes and weights of the rows, shape ``(n_rows,)``.
+    shift
+        Added to the log-odds: the logarithm of the share of legitimate rows that were kept.
+    """
+    import lightgbm
+
+    names = [columns.names[at] for at in numeric_positions(columns)]
+    threads = min(settings.threads, os.cpu_count() or 1) if len(rows) >= _MANY_ROWS else 1
+    given = {**_SETTINGS, "seed": seed, "num_threads": threads}
+    if settings.monotone:
+        ways = {"increasing": 1, "decreasing": -1}
+        given["monotone_constraints"] = [ways.get(settings.monotone.get(name, ""), 0) for name in names]
+    heavy = None if weight is None else in_events(weight)
+    data = lightgbm.Dataset(rows, label, weight=heavy, feature_name=[f"f{k}" for k in range(len(names))], params=given)
+    model = lightgbm.train(given, data, TREES)
+    for leaf in range(model.dump_model(num_iteration=1)["tree_info"][0]["num_leaves"]) if shift else ():
+        model.set_leaf_output(0, leaf, model.get_leaf_output(0, leaf) + shift)
+    text: str = model.model_to_string(num_iteration=-1)
+    return f"{text.partition('end of trees')[0]}end of trees\n"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The weight that the folds give a partner, 0 where its gain is not sure, and the gain with equal shares."""
+
+    weight: float
+    gain: Gain | None
+
+
+def choose_weight(
+    objective: Objective,
+    folds: Sequence[FoldRows],
+    own: Sequence[FloatArray],
+    partners: Sequence[FloatArray],
+    *,
+    learned: Sequence[int],
+) -> Choice:
+    """Choose the partner's share of the log-odds by the objective, where it surely gains with equal shares.
+
+    Equal shares are judged, not chosen, so that the interval of their gain needs no correction. Where its lower end is
+    above zero, the weight with the best figure is taken. Figures of the folds are averaged by the frauds that their
+    models learned from: the final model has more than any of them, and a fold with few says little of it.
+
+    Parameters
+    ----------
+    own, partners
+        Log-odds of each fold's rows by CatBoost and by the partner.
+    learned
+        Frauds that each fold's models were fitted on.
+    """
+    usable = [i for i, rows in enumerate(folds) if rows.has_both_classes]
+    if not usable:
+        return Choice(0.0, None)
+    counts = np.array([learned[i] for i in usable], dtype=np.float64)
+    counts /= counts.mean()
+
+    def mixed(i: int, weight: float) -> FloatArray:
+        return (1.0 - weight) * own[i] + weight * partners[i]
+
+    both, alone = ([jackknifed(objective, folds[i], mixed(i, w)) for i in usable] for w in (_EQUAL, 0.0))
+    gain = gain_of(*([count * one for count, one in zip(counts, each, strict=True)] for each in (both, alone)))
+    if gain is None or not gain.low > 0:
+        return Choice(0.0, gain)
+    figures = [counts @ [objective.value(folds[i], mixed(i, weight)) for i in usable] for weight in WEIGHTS]
+    return Choice(WEIGHTS[int(np.argmax(figures))], gain)
+
+
+def summary_of(choice: Choice) -> PartnerSummary:
+    """Return what a training summary says of a partner that was tried."""
+    if choice.gain is None:
+        reason = "the folds cannot judge it"
+    elif choice.gain.low > 0:
+        reason = "surely better with equal shares"
+    else:
+        reason = "not surely better with equal shares"
+    gain = None if choice.gain is None else choice.gain.rounded()
+    trees = TREES if choice.weight else 0
+    return PartnerSummary("lightgbm", version("lightgbm"), choice.weight, trees, gain, reason)
