@@ -38,7 +38,7 @@ Nodes = tuple[IntArray, AnyArray, FloatArray, AnyArray, AnyArray, AnyArray]
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree as its text says: nodes, children (``~leaf`` where below 0) and training rows of nodes and leaves."""
+    """One tree as its text says: nodes, children (``~leaf`` where below 0), leaves and their training rows."""
 
     feature: tuple[int, ...]
     threshold: tuple[float, ...]
@@ -46,12 +46,20 @@ class Tree:
     left: tuple[int, ...]
     right: tuple[int, ...]
     value: tuple[float, ...]
-    node_rows: tuple[float, ...]
     leaf_rows: tuple[float, ...]
 
     def rows(self, child: int) -> float:
         """Return the training rows of a node or a leaf."""
-        return self.node_rows[child] if child >= 0 else self.leaf_rows[~child]
+        return self._node_rows[child] if child >= 0 else self.leaf_rows[~child]
+
+    @cached_property
+    def _node_rows(self) -> tuple[float, ...]:
+        """Rows of the leaves below each node."""
+        found = [0.0] * len(self.feature)
+        for node in reversed(_order(self)):
+            sides = self.left[node], self.right[node]
+            found[node] = sum(found[side] if side >= 0 else self.leaf_rows[~side] for side in sides)
+        return tuple(found)
 
     @property
     def expected(self) -> float:
@@ -92,7 +100,7 @@ class LeafwiseTrees:
         from fraudctl.train.leafwise_kernels import explain_turns
 
         out = np.empty(self.n_features, dtype=np.float64)
-        explain_turns(turns, out, *self._edges)
+        explain_turns(turns, out, self._nodes[0], *self._leaves, *self._steps)
         return out
 
     def score_rows(self, rows: SingleArray, *, threads: int | None = None) -> FloatArray:
@@ -116,7 +124,7 @@ class LeafwiseTrees:
         from fraudctl.train.leafwise_kernels import explain_rows
 
         out = np.empty((len(rows), self.n_features), dtype=np.float64)
-        tables: tuple[Any, ...] = (*self._nodes, *self._leaves, *self._edges)
+        tables: tuple[Any, ...] = (*self._nodes, *self._leaves, *self._steps)
         self._each_part(len(rows), threads, lambda at: explain_rows(rows[at], out[at], *tables))
         return out
 
@@ -179,7 +187,7 @@ class LeafwiseTrees:
 
         starts = _offsets([len(tree.feature) for tree in self.trees])
         return (
-            starts, flat("feature", np.int32), flat("threshold", np.float64), flat("null_left", np.bool_),
+            starts, flat("feature", np.uint32), flat("threshold", np.float64), flat("null_left", np.bool_),
             flat("left", np.int32), flat("right", np.int32),
         )  # fmt: skip
 
@@ -190,13 +198,13 @@ class LeafwiseTrees:
         return (*self._leaves, *self._paths, points, weights)
 
     @cached_property
-    def _edges(self) -> tuple[Any, ...]:
-        """What `explain_turns` reads of all trees."""
-        edges = [_tree_edges(tree) for tree in self.trees]
-        kinds = (np.uint8, np.uint8, np.uint8, np.int64, np.uint32, np.float64, np.float64)
-        columns = zip(*[edge for tree in edges for edge in tree], strict=True) if any(edges) else [()] * len(kinds)
+    def _steps(self) -> tuple[Any, ...]:
+        """What `explain_turns` reads of all nodes, each after its parent."""
+        steps = [step for tree in self.trees for step in _tree_steps(tree)]
+        kinds = (np.int64, np.uint8, np.uint8, np.uint32, np.float64, np.float64)
+        columns = zip(*steps, strict=True) if steps else [(), np.empty((0, 2)), (), (), (), ()]
         flat = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))
-        return (_offsets([len(tree) for tree in edges]), *flat, _quadrature(_POINTS))
+        return (*flat, _quadrature(_POINTS))
 
     @cached_property
     def _leaves(self) -> Leaves:
@@ -254,7 +262,7 @@ def _leaf_paths(tree: Tree) -> list[dict[int, tuple[int, int, float]]]:
         node, steps = open_nodes.pop()
         for child, goes_left in ((tree.left[node], 1), (tree.right[node], 0)):
             nodes, lefts, share = steps.get(tree.feature[node], (0, 0, 1.0))
-            passed = share * tree.rows(child) / tree.node_rows[node]
+            passed = share * tree.rows(child) / tree.rows(node)
             on = {**steps, tree.feature[node]: (nodes | 1 << node, lefts | goes_left << node, passed)}
             if child < 0:
                 found[~child] = on
@@ -263,19 +271,20 @@ def _leaf_paths(tree: Tree) -> list[dict[int, tuple[int, int, float]]]:
     return found
 
 
-def _tree_edges(tree: Tree) -> list[tuple[int, int, int, int, int, float, float]]:
-    """Return the edges of a tree as `explain_turns` takes them, each after the edge above it."""
-    found: list[tuple[int, int, int, int, int, float, float]] = []
-    open_nodes: list[tuple[int, int, dict[int, int]]] = [(0, 0, {})] if tree.feature else []
-    while open_nodes:
-        node, above, last = open_nodes.pop()
-        feature, again = tree.feature[node], last.get(tree.feature[node], 0)
-        for child, goes_left in ((tree.left[node], 1), (tree.right[node], 0)):
-            share = (found[again - 1][5] if again else 1.0) * tree.rows(child) / tree.node_rows[node]
-            value = tree.value[~child] if child < 0 else 0.0
-            found.append((above, again, node, goes_left, feature, share, value))
-            if child >= 0:
-                open_nodes.append((child, len(found), {**last, feature: len(found)}))
+def _tree_steps(tree: Tree) -> list[tuple[int, tuple[int, int], int, int, float, float]]:
+    """Return the nodes of a tree as `explain_turns` takes them: bit, sides, again, feature, share and earlier share."""
+    order = _order(tree)
+    place = {node: k for k, node in enumerate(order)} | {~leaf: len(order) + leaf for leaf in range(len(tree.value))}
+    above: dict[int, dict[int, tuple[int, float]]] = {0: {}}
+    found = []
+    for k, node in enumerate(order):
+        last, feature = above[node], tree.feature[node]
+        again, earlier = last.get(feature, (0, 1.0))
+        sides = tree.left[node], tree.right[node]
+        shares = [earlier * tree.rows(side) / tree.rows(node) for side in sides]
+        for right, side in enumerate(sides):
+            above[side] = {**last, feature: (1 + 2 * k + right, shares[right])}
+        found.append((node, (place[sides[0]], place[sides[1]]), again, feature, shares[0], earlier))
     return found
 
 
@@ -321,13 +330,13 @@ def _tree(facts: Mapping[str, str], n_features: int) -> Tree:
 
     value = real("leaf_value", n_leaves)
     if n == 0:
-        tree = Tree((), (), (), (), (), value, (), (1.0,))
+        tree = Tree((), (), (), (), (), value, (1.0,))
     else:
         kinds, threshold = whole("decision_type", n), real("threshold", n)
         null_left = tuple(itertools.starmap(_null_left, zip(kinds, threshold, strict=True)))
         tree = Tree(
             whole("split_feature", n), threshold, null_left, whole("left_child", n), whole("right_child", n), value,
-            real("internal_count", n), real("leaf_count", n_leaves),
+            real("leaf_count", n_leaves),
         )  # fmt: skip
     _check(tree, n_features)
     return tree
@@ -356,8 +365,8 @@ def _check(tree: Tree, n_features: int) -> None:
         raise ValueError("the nodes do not make a tree")
     if not all(0 <= feature < n_features for feature in tree.feature):
         raise ValueError("a split is on no feature of the model")
-    rows = (*tree.node_rows, *tree.leaf_rows)
-    if not all(map(math.isfinite, (*tree.value, *rows))) or any(map(math.isnan, tree.threshold)) or min(rows) <= 0:
+    finite = all(map(math.isfinite, (*tree.value, *tree.leaf_rows)))
+    if not finite or any(map(math.isnan, tree.threshold)) or min(tree.leaf_rows) <= 0:
         raise ValueError("a threshold is no number, a leaf value is not finite, or a leaf has no rows")
     if max(map(len, _leaf_paths(tree))) > MOST_FEATURES:
         raise ValueError(f"a path has more than {MOST_FEATURES} features")

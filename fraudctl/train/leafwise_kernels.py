@@ -15,8 +15,8 @@ import numpy as np
 from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
 from fraudctl.features.batch.jit import jit
 
-_EDGES: Final = 128
-"""Room for the edges of one tree and what is above them all."""
+_PLACES: Final = 130
+"""Room for the nodes and leaves of one tree, or for both sides of its nodes and one more."""
 
 
 @jit
@@ -84,14 +84,15 @@ def score_turns(
 def explain_turns(
     turns: AnyArray,
     out: FloatArray,
-    edge_start: IntArray,
-    above: AnyArray,
+    node_start: IntArray,
+    leaf_start: IntArray,
+    leaf_value: FloatArray,
+    bit: AnyArray,
+    sides: AnyArray,
     again: AnyArray,
-    node: AnyArray,
-    goes_left: AnyArray,
     feature: AnyArray,
     share: FloatArray,
-    value: FloatArray,
+    earlier_share: FloatArray,
     quadrature: FloatArray,
 ) -> None:
     """Add up what each feature contributes to the score of one row, in log-odds.
@@ -102,67 +103,77 @@ def explain_turns(
     integral from 0 to 1 of the product of ``f_j = o_j t + z_j (1 - t)`` over the other features on the path: the weight
     of a set of s of D - 1 features is the integral of ``t^s (1 - t)^(D - 1 - s)``. The integrand is a polynomial of
     degree D - 1, for which Gauss-Legendre quadrature with 4 points is exact to D = 8.
-    The leaves below an edge share the product of the factors above it, and pass up the sum of their values times the
-    factors below (Yu et al., *Linear TreeShap*, NeurIPS 2022). Where a feature comes again on a path, its new factor
-    takes the place of the earlier one. The four points are written out, so that they are computed at once.
+    The leaves below a node share the product of the factors above it (down), and pass up the sum of their values times
+    the factors below (Yu et al., *Linear TreeShap*, NeurIPS 2022). The factors of both sides of a node sum to 1, or to
+    the earlier factor of the feature where it comes again on the path and is replaced. So a node contributes by the
+    difference of its sides alone. The four points are written out, so that they are computed at once.
 
     Parameters
     ----------
     out
         Shape (n_features,).
-    edge_start
-        Tree -> its edges, each after the edge above it, shape (n_trees + 1,).
-    above, again
-        For each edge, numbered from 1 in its tree, the edge above it and the last one above on the same feature; 0 for
-        none.
-    node, goes_left, feature, share
-        The node that it leaves, whether to the left, the node's feature, and the share of training rows that meet all
-        conditions on that feature down to here; above 0.
-    value
-        Value of the leaf that it leads to; 0 for a node.
+    bit, feature
+        The bit of a node in the turns and its feature, by tree, each node after its parent, shape (n_nodes,).
+    sides
+        Places of its left and right side in the tree: nodes in their order, then leaves; shape (n_nodes, 2).
+    again
+        The last side above on the same feature: 1 + 2 times the place of its node, plus 1 for a right side; 0 for none.
+    share, earlier_share
+        Share of the training rows that meet all conditions on the feature down to the left side, and down to the side
+        that ``again`` names (1 for none); above 0.
     quadrature
         ``t``, ``1 - t`` and weights, shape (3, 4).
     """
     out[:] = 0.0
     t0, t1, t2, t3 = quadrature[0, 0], quadrature[0, 1], quadrature[0, 2], quadrature[0, 3]
     r0, r1, r2, r3 = quadrature[1, 0], quadrature[1, 1], quadrature[1, 2], quadrature[1, 3]
-    met, rows = np.ones(_EDGES), np.zeros(_EDGES)
-    factor, down, up = np.ones((_EDGES, 4)), np.empty((_EDGES, 4)), np.empty((_EDGES, 4))
+    met = np.ones(_PLACES)
+    factor, down, up = np.empty((_PLACES, 4)), np.empty((_PLACES, 4)), np.empty((_PLACES, 4))
     down[0] = quadrature[2]
-    for tree in range(len(edge_start) - 1):
-        word, first = turns[tree], edge_start[tree]
-        n = edge_start[tree + 1] - first
-        for e in range(n):
-            k, at = np.uint64(e + 1), np.uint64(first + e)
-            parent, earlier = above[at], again[at]
-            passed = np.float64(((word >> node[at]) & 1) == goes_left[at]) * met[earlier]
-            z, leaf = share[at], value[at]
-            met[k], rows[k] = passed, z
+    for tree in range(len(node_start) - 1):
+        word, first = turns[tree], node_start[tree]
+        n, leaf = node_start[tree + 1] - first, leaf_start[tree]
+        for k in range(leaf_start[tree + 1] - leaf):
+            place, value = np.uint64(n + k), leaf_value[leaf + k]
+            up[place, 0], up[place, 1], up[place, 2], up[place, 3] = value, value, value, value
+        for k in range(n):
+            at, place = np.uint64(first + k), np.uint64(k)
+            earlier, z = again[at], share[at]
+            before = met[earlier]
+            passed = before * np.float64((word >> bit[at]) & 1)
+            met[2 * place + np.uint64(1)], met[2 * place + np.uint64(2)] = passed, before - passed
             f0, f1, f2, f3 = passed * t0 + z * r0, passed * t1 + z * r1, passed * t2 + z * r2, passed * t3 + z * r3
-            d0, d1, d2, d3 = down[parent, 0], down[parent, 1], down[parent, 2], down[parent, 3]
             if earlier:
-                d0, d1 = d0 / factor[earlier, 0], d1 / factor[earlier, 1]
-                d2, d3 = d2 / factor[earlier, 2], d3 / factor[earlier, 3]
-            d0, d1, d2, d3 = d0 * f0, d1 * f1, d2 * f2, d3 * f3
-            factor[k, 0], factor[k, 1], factor[k, 2], factor[k, 3] = f0, f1, f2, f3
-            down[k, 0], down[k, 1], down[k, 2], down[k, 3] = d0, d1, d2, d3
-            up[k, 0], up[k, 1], up[k, 2], up[k, 3] = leaf, leaf, leaf, leaf
-        for e in range(n - 1, -1, -1):
-            k, at = np.uint64(e + 1), np.uint64(first + e)
-            parent, earlier = above[at], again[at]
-            d0, d1, d2, d3 = down[parent, 0], down[parent, 1], down[parent, 2], down[parent, 3]
-            u0, u1, u2, u3 = up[k, 0], up[k, 1], up[k, 2], up[k, 3]
-            f0, f1, f2, f3 = factor[k, 0], factor[k, 1], factor[k, 2], factor[k, 3]
-            p0, p1, p2, p3 = up[parent, 0], up[parent, 1], up[parent, 2], up[parent, 3]
+                z = earlier_share[at]
+                f0, f1 = f0 / (before * t0 + z * r0), f1 / (before * t1 + z * r1)
+                f2, f3 = f2 / (before * t2 + z * r2), f3 / (before * t3 + z * r3)
+            d0, d1, d2, d3 = down[place, 0], down[place, 1], down[place, 2], down[place, 3]
+            left, right = sides[at, 0], sides[at, 1]
+            factor[place, 0], factor[place, 1], factor[place, 2], factor[place, 3] = f0, f1, f2, f3
+            f0, f1, f2, f3 = f0 * d0, f1 * d1, f2 * d2, f3 * d3
+            down[left, 0], down[left, 1], down[left, 2], down[left, 3] = f0, f1, f2, f3
+            d0, d1, d2, d3 = d0 - f0, d1 - f1, d2 - f2, d3 - f3
+            down[right, 0], down[right, 1], down[right, 2], down[right, 3] = d0, d1, d2, d3
+        for k in range(n - 1, -1, -1):
+            at, place = np.uint64(first + k), np.uint64(k)
+            left, right, earlier, z = sides[at, 0], sides[at, 1], again[at], share[at]
+            u0, u1, u2, u3 = up[right, 0], up[right, 1], up[right, 2], up[right, 3]
+            l0, l1, l2, l3 = up[left, 0] - u0, up[left, 1] - u1, up[left, 2] - u2, up[left, 3] - u3
+            f0, f1, f2, f3 = factor[place, 0], factor[place, 1], factor[place, 2], factor[place, 3]
+            u0, u1, u2, u3 = u0 + f0 * l0, u1 + f1 * l1, u2 + f2 * l2, u3 + f3 * l3
+            up[place, 0], up[place, 1], up[place, 2], up[place, 3] = u0, u1, u2, u3
+            d0, d1, d2, d3 = down[place, 0] * l0, down[place, 1] * l1, down[place, 2] * l2, down[place, 3] * l3
+            moved = met[2 * place + np.uint64(1)] - z
             if earlier:
-                e0, e1, e2, e3 = factor[earlier, 0], factor[earlier, 1], factor[earlier, 2], factor[earlier, 3]
-                u0, u1, u2, u3 = u0 / e0, u1 / e1, u2 / e2, u3 / e3
-                twice = (d0 * u0 * f0 / e0 + d1 * u1 * f1 / e1) + (d2 * u2 * f2 / e2 + d3 * u3 * f3 / e3)
-                out[feature[at]] -= (met[earlier] - rows[earlier]) * twice
-            up[parent, 0], up[parent, 1], up[parent, 2], up[parent, 3] = (
-                p0 + f0 * u0, p1 + f1 * u1, p2 + f2 * u2, p3 + f3 * u3,
-            )  # fmt: skip
-            out[feature[at]] += (met[k] - rows[k]) * ((d0 * u0 + d1 * u1) + (d2 * u2 + d3 * u3))
+                z = earlier_share[at]
+                before = met[earlier]
+                own = before - z
+                d0 = d0 * (moved - own * f0) / (before * t0 + z * r0)
+                d1 = d1 * (moved - own * f1) / (before * t1 + z * r1)
+                d2 = d2 * (moved - own * f2) / (before * t2 + z * r2)
+                d3 = d3 * (moved - own * f3) / (before * t3 + z * r3)
+                moved = 1.0
+            out[feature[at]] += moved * ((d0 + d1) + (d2 + d3))
 
 
 @jit
@@ -177,21 +188,22 @@ def explain_rows(
     right: AnyArray,
     leaf_start: IntArray,
     leaf_value: FloatArray,
-    edge_start: IntArray,
-    above: AnyArray,
+    bit: AnyArray,
+    sides: AnyArray,
     again: AnyArray,
-    node: AnyArray,
-    goes_left: AnyArray,
     feature: AnyArray,
     share: FloatArray,
-    value: FloatArray,
+    earlier_share: FloatArray,
     quadrature: FloatArray,
 ) -> None:
     """Do what `score_turns` and `explain_turns` do for many rows; ``out`` has the shape (n_rows, n_features)."""
     turns = np.empty(len(node_start) - 1, np.int64)
     for i in range(rows.shape[0]):
         score_turns(rows[i], node_start, split, threshold, null_left, left, right, leaf_start, leaf_value, turns)
-        explain_turns(turns, out[i], edge_start, above, again, node, goes_left, feature, share, value, quadrature)
+        explain_turns(
+            turns, out[i], node_start, leaf_start, leaf_value, bit, sides, again, feature, share, earlier_share,
+            quadrature,
+        )  # fmt: skip
 
 
 @jit

@@ -38,17 +38,9 @@ def drawn_tree(seed: int) -> Tree:
         threshold.append(float(rng.choice([-1.0, 0.0, 0.5, 1.0, math.inf])))
         null_left.append(bool(rng.random() < 0.5))
     leaf_rows = rng.integers(1, 60, n_splits + 1).astype(float)
-    tree = Tree(
-        tuple(feature), tuple(threshold), tuple(null_left), tuple(left), tuple(right),
-        tuple(rng.normal(size=n_splits + 1)), (0.0,) * n_splits, tuple(leaf_rows),
-    )  # fmt: skip
-
-    def rows(child: int) -> float:
-        return leaf_rows[~child] if child < 0 else rows(left[child]) + rows(right[child])
-
     return Tree(
-        tree.feature, tree.threshold, tree.null_left, tree.left, tree.right, tree.value,
-        tuple(rows(node) for node in range(n_splits)), tree.leaf_rows,
+        tuple(feature), tuple(threshold), tuple(null_left), tuple(left), tuple(right),
+        tuple(rng.normal(size=n_splits + 1)), tuple(leaf_rows),
     )  # fmt: skip
 
 
@@ -141,9 +133,7 @@ def test_importance_by_hand() -> None:
     # Root on feature 1: 40 rows of -1 and 60 below node 1, which has 20 rows of 2 and 40 of 5 by feature 0.
     # Mean of node 1: (20*2 + 40*5) / 60 = 4; of the root: (40*-1 + 60*4) / 100 = 2.
     # Feature 1: 40*(−1−2)² + 60*(4−2)² = 600; feature 0: 20*(2−4)² + 40*(5−4)² = 120.
-    tree = Tree(
-        (1, 0), (0.0, 0.0), (True, True), (~0, ~1), (1, ~2), (-1.0, 2.0, 5.0), (100.0, 60.0), (40.0, 20.0, 40.0)
-    )
+    tree = Tree((1, 0), (0.0, 0.0), (True, True), (~0, ~1), (1, ~2), (-1.0, 2.0, 5.0), (40.0, 20.0, 40.0))
     trees = LeafwiseTrees((tree,), 3)
     assert trees.importance == pytest.approx([120 / 720, 600 / 720, 0.0])
     assert trees.base == pytest.approx(2.0)
@@ -166,7 +156,6 @@ left_child=1 -1
 right_child=-2 -3
 leaf_value=-1 2 0.25
 leaf_count=10 20 5
-internal_count=35 15
 is_linear=0
 
 end of trees
@@ -212,7 +201,6 @@ def test_a_path_of_too_many_features_is_refused() -> None:
     chain = {
         "split_feature": range(n), "threshold": [0] * n, "decision_type": [2] * n, "left_child": [*range(1, n), ~0],
         "right_child": [~k for k in range(1, n + 1)], "leaf_value": [1] * (n + 1), "leaf_count": [1] * (n + 1),
-        "internal_count": range(n + 1, 1, -1),
     }  # fmt: skip
     text = TEXT.replace("max_feature_idx=1", f"max_feature_idx={n - 1}").replace("num_leaves=3", f"num_leaves={n + 1}")
     for name, values in chain.items():
