@@ -124,7 +124,7 @@ def test_a_weight_that_is_no_share_is_refused(pair: Path, weight: object) -> Non
 
 
 def test_bundles_from_before_there_were_partners_load(made: Path) -> None:
-    manifest = {**unseal((made / "manifest.json").read_bytes()), "schema_version": 3}
+    manifest = {**unseal((made / "manifest.json").read_bytes()), "schema_version": 4}
     (made / "manifest.json").write_bytes(seal(manifest))
     assert load_bundle(made.rename(made.parent / "old")).partner is None
 

@@ -281,11 +281,8 @@ def bundle_contents(
         project_file=project.text,
         timezone=project.data.timezone,
         facts=facts,
-<<<<<<< HEAD
         reference=frozen_reference(Trained(project, table, split, trained, choice.policy)),
-=======
         partner=trained.partner,
->>>>>>> 5adc294 (A LightGBM partner shares the score where the folds say that it helps)
     )
 
 
