@@ -16,7 +16,7 @@ from fraudctl.project.training import TrainSection
 from fraudctl.scoring.blend import Blend, read_trees
 from fraudctl.train import Partner, fit_model, learn_columns, make_pool, params_of, predict, quantize
 from fraudctl.train.model import ModelColumns, raw_score
-from fraudctl.train.partner import fit_partner, numbers_of
+from fraudctl.train.partner import TREES, fit_partner, numbers_of
 
 lightgbm = pytest.importorskip("lightgbm")
 
@@ -88,7 +88,7 @@ def test_scores_are_the_mixture_of_both_libraries_to_the_last_bit(
     wanted = native_scores(made, frame)
     assert np.array_equal(blend.score_frame(frame), wanted)
     assert np.array_equal(predict(made, frame)[0], wanted)
-    assert blend.n_trees == 15 + 250
+    assert blend.n_trees == 15 + TREES
 
 
 def test_one_event_has_the_bits_of_many(blend: Blend, frame: pl.DataFrame) -> None:
