@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,14 +141,14 @@ class Blending:
             return f"{frauds} frauds to learn from in the latest fold; it takes {LEAST_FRAUDS}"
         return None
 
-    def final(self, rows: NDArray[np.bool_], blended: Blended) -> Partner | None:
-        """Fit the partner of the final model on its rows; None where the folds gave it no weight."""
+    def final(self, rows: NDArray[np.bool_], blended: Blended) -> tuple[Partner | None, PartnerSummary]:
+        """Fit the partner of the final model on its rows, None where the folds gave it no weight; and what is said."""
         if blended.latest is None:
-            return None
+            return None, blended.summary
         begun = time.monotonic()
         partner = self._fit(rows, None, blended.summary.weight)
         self.seconds += time.monotonic() - begun
-        return partner
+        return partner, replace(blended.summary, trees=len(partner.trees.trees))
 
     def _fit_fold(self, fold: Fold, n_folds: int) -> Partner:
         self.progress.update(fold.number - 1, n_folds)

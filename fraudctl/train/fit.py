@@ -241,15 +241,13 @@ class _Job:
             self._fit(final_columns, self.split.train, tuned.params, growing, None, iterations=n_trees)
         )
         growing.end()
-        partner = blending.final(self.split.train, blended)
+        partner, told = blending.final(self.split.train, blended)
         self.progress.stage("calibrating")
         fold_rows = self._fold_rows(keep)
         choice = self._calibrate(fold_rows, np.concatenate(scores))
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice, np.concatenate(unseen), keep)
         baselines = self._baselines(scores)
-        summary = replace(
-            self._summary(tuned, scores, trees, n_trees, choice), baselines=baselines, partner=blended.summary
-        )
+        summary = replace(self._summary(tuned, scores, trees, n_trees, choice), baselines=baselines, partner=told)
         return TrainedModel(
             model,
             final_columns,

