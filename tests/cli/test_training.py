@@ -139,7 +139,8 @@ def test_the_summary_has_folds_trials_timings_and_peak_memory(tmp_path: Path) ->
     found = done.json
     assert [fold["fold"] for fold in found["summary"]["folds"]] == [1, 2]
     assert found["summary"]["tuning"]["trials"] == 2
-    assert set(found["timings"]) == {"features", "audit", "training", "policy"}
+    assert set(found["timings"]) - {"partner"} == {"features", "audit", "training", "policy"}
+    assert ("partner" in found["timings"]) == (found["summary"]["partner"]["gain"] is not None)
     assert all(seconds >= 0 for seconds in found["timings"].values())
     assert found["peak_memory_mb"] > 50
     assert set(found["summary"]["baselines"]) == {"amount alone", "logistic regression"}
