@@ -7,7 +7,7 @@ beat, `report` how well probabilities keep their word, `model` one CatBoost mode
 
 from fraudctl.train.fit import ChampionModel, ModelFeatures, TrainedModel, fast_project, fit_project
 from fraudctl.train.model import ModelColumns, Scorer, fit_model, learn_columns, make_pool, params_of, predict, quantize
-from fraudctl.train.partner import Partner
+from fraudctl.train.partner import Partner, partner_wanted
 
 __all__ = [
     "ChampionModel",
@@ -22,6 +22,7 @@ __all__ = [
     "learn_columns",
     "make_pool",
     "params_of",
+    "partner_wanted",
     "predict",
     "quantize",
 ]

@@ -30,8 +30,16 @@ CHOOSING = ("costs", "policy", "rules")
 
 
 def recipe_facts(project: Project) -> dict[str, Any]:
-    """Return, as JSON, the training settings in effect, which options such as ``--fast`` may have changed."""
-    return {name: getattr(project, name).model_dump(mode="json") for name in RECIPE}
+    """Return, as JSON, the training settings in effect, which options such as ``--fast`` may have changed.
+
+    Whether a partner is tried depends on what is installed; it is written down, so that a refit elsewhere is no other
+    recipe.
+    """
+    from fraudctl.train import partner_wanted
+
+    partner = "lightgbm" if partner_wanted(project.train) is None else "none"
+    settled = project.model_copy(update={"train": project.train.model_copy(update={"partner": partner})})
+    return {name: getattr(settled, name).model_dump(mode="json") for name in RECIPE}
 
 
 def own_project(bundle: Bundle, project: Project) -> Project:

@@ -19,6 +19,7 @@ from fraudctl.train import Partner, TrainedModel, fit_project, learn_columns, pr
 from fraudctl.train.model import ModelColumns, make_pool, raw_score
 from fraudctl.train.objective import FoldRows, Objective
 from fraudctl.train.partner import TREES, WEIGHTS, choose_weight, fit_partner, numbers_of, partner_wanted
+from fraudctl.workflows.lineage import recipe_facts
 
 lightgbm = pytest.importorskip("lightgbm")
 
@@ -204,3 +205,10 @@ def test_a_partner_that_helps_is_used_everywhere() -> None:
     assert alone.summary.partner is not None
     assert alone.summary.partner.weight == 0.0
     assert not np.array_equal(made.predictions["y_score"], alone.predictions["y_score"])
+
+
+def test_a_bundle_writes_down_whether_a_partner_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recipe_facts(project())["train"]["partner"] == "lightgbm"
+    assert recipe_facts(project(train='partner = "none"'))["train"]["partner"] == "none"
+    monkeypatch.setattr("fraudctl.train.partner.find_spec", lambda _: None)
+    assert recipe_facts(project())["train"]["partner"] == "none"
