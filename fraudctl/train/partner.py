@@ -212,7 +212,7 @@ def fit_partner(
 
 
 @dataclass(frozen=True)
-class Choice:
+class PartnerChoice:
     """The weight that the folds give a partner, 0 where its gain is not sure, and the gain with equal shares."""
 
     weight: float
@@ -226,7 +226,7 @@ def choose_weight(
     partners: Sequence[FloatArray],
     *,
     learned: Sequence[int],
-) -> Choice:
+) -> PartnerChoice:
     """Choose the partner's share of the log-odds by the objective, where it surely gains with equal shares.
 
     Equal shares are judged, not chosen, so that the interval of their gain needs no correction. Where its lower end is
@@ -242,7 +242,7 @@ def choose_weight(
     """
     usable = [i for i, rows in enumerate(folds) if rows.has_both_classes]
     if not usable:
-        return Choice(0.0, None)
+        return PartnerChoice(0.0, None)
     counts = np.array([learned[i] for i in usable], dtype=np.float64)
     counts /= counts.mean()
 
@@ -252,12 +252,12 @@ def choose_weight(
     both, alone = ([jackknifed(objective, folds[i], mixed(i, w)) for i in usable] for w in (_EQUAL, 0.0))
     gain = gain_of(*([count * one for count, one in zip(counts, each, strict=True)] for each in (both, alone)))
     if gain is None or not gain.low > 0:
-        return Choice(0.0, gain)
+        return PartnerChoice(0.0, gain)
     figures = [counts @ [objective.value(folds[i], mixed(i, weight)) for i in usable] for weight in WEIGHTS]
-    return Choice(WEIGHTS[int(np.argmax(figures))], gain)
+    return PartnerChoice(WEIGHTS[int(np.argmax(figures))], gain)
 
 
-def summary_of(choice: Choice) -> PartnerSummary:
+def summary_of(choice: PartnerChoice) -> PartnerSummary:
     """Return what a training summary says of a partner that was tried, its trees to be counted."""
     if choice.gain is None:
         reason = "the folds cannot judge it"
