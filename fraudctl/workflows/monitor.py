@@ -112,9 +112,7 @@ class _Run:
         found = [*self._harm(limits), *self._blind(), *watched.unreadable, *self._shifts(watched, judged)]
         if recomputed is not None and recomputed.differing:
             found.append(alarm_of_parity(recomputed, self.bundle.version))
-        order = {"harm": 0, "data": 1, "drift": 2}
-        noted = [self._with_note(item) for item in found]
-        alarms = tuple(sorted(noted, key=lambda item: (item.acknowledged is not None, order[item.tier])))
+        alarms = self._in_order(found)
         something = judged.n_days > 0 or any(item.state != "unknown" for item in limits) or recomputed is not None
         verdict, reason, code = verdict_of(alarms, judged=something, fail_on_drift=fail_on_drift)
         return MonitorResult(
@@ -142,6 +140,12 @@ class _Run:
             left_out=watched.left_out,
             notes=(*self._own_notes(), *watched.notes, *judged.notes),
         )
+
+    def _in_order(self, found: Sequence[MonitorAlarm]) -> tuple[MonitorAlarm, ...]:
+        """Return alarms with the notes on them: those without a note first, then harm, data, drift."""
+        order = {"harm": 0, "data": 1, "drift": 2}
+        noted = [self._with_note(item) for item in found]
+        return tuple(sorted(noted, key=lambda item: (item.acknowledged is not None, order[item.tier])))
 
     def _watch(self) -> Watching:
         refuse_incidents(self.project, self.bundle)

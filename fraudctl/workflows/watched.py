@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fraudctl.monitor.alarms import MovedGroup
     from fraudctl.monitor.counts import DayCounts
     from fraudctl.monitor.decisions import LoggedDecisions
+    from fraudctl.monitor.engine import Watch
     from fraudctl.monitor.reference import FrozenReference
     from fraudctl.policy import Policy
     from fraudctl.workflows.monitor_log import AlarmRecord
@@ -116,18 +117,7 @@ class Watching:
 
     def judge(self, accepted: Sequence[AlarmRecord]) -> Judged:
         """Judge the whole days after the reference."""
-        import numpy as np
-
-        from fraudctl.monitor.alarms import (
-            Acknowledged,
-            EffectFloors,
-            WatchedDays,
-            accepted_deviations,
-            day_of,
-            moved_groups,
-        )
-        from fraudctl.monitor.engine import follow, learn, weekdays
-        from fraudctl.monitor.series import VOLUME, deviations, figures, series_of
+        from fraudctl.monitor.alarms import day_of
 
         if self.reference is None:
             return Judged()
@@ -138,30 +128,48 @@ class Watching:
         days = self._days()
         self.progress.stage("Learning what is usual")
         before = self.reference.counts.between(int(used[0]), int(used[-1]) + 1)
-        totals = {item.name: _known_sum(before, item.name) for item in self.reference.watched}
-        series = [one for item in self.reference.watched for one in series_of(item, totals[item.name])] + [VOLUME]
-        watch = learn(
-            figures(before, series), before.days, series, per_year=self.project.monitor.alarms_per_year,
-            window_days=self.reference.window_days, seed=SEED,
+        watch = self._learned(self.reference, before)
+        usual = Judged(
+            reference_days=len(used), n_series=len(watch.series), threshold=round(watch.threshold, 4),
+            notes=() if len(days) else ("no whole day was decided after the reference",),
         )  # fmt: skip
-        common = {"reference_days": len(used), "n_series": len(series), "threshold": round(watch.threshold, 4)}
         if not len(days):
-            return Judged(**common, notes=("no whole day was decided after the reference",))  # type: ignore[arg-type]
+            return usual
         self.progress.stage(f"Watching {len(days)} days")
         now = self._counts(days)
-        found = figures(now, series)
+        unknown = [item.name for item in self.reference.watched if (now.cells[item.name][:, 0] < 0).all()]
+        return replace(
+            usual, groups=self._moved(watch, before, now, accepted), n_days=len(days), first_day=day_of(int(days[0])),
+            last_day=day_of(int(days[-1])),
+            notes=(f"not known of these decisions, and not watched: {', '.join(unknown)}",) if unknown else (),
+        )  # fmt: skip
+
+    def _learned(self, reference: FrozenReference, before: DayCounts) -> Watch:
+        """Learn what is usual from the days of the reference that are used."""
+        from fraudctl.monitor.engine import learn
+        from fraudctl.monitor.series import VOLUME, figures, series_of
+
+        totals = {item.name: _known_sum(before, item.name) for item in reference.watched}
+        series = [*(one for item in reference.watched for one in series_of(item, totals[item.name])), VOLUME]
+        per_year = self.project.monitor.alarms_per_year
+        found = figures(before, series)
+        return learn(found, before.days, series, per_year=per_year, window_days=reference.window_days, seed=SEED)
+
+    def _moved(
+        self, watch: Watch, before: DayCounts, now: DayCounts, accepted: Sequence[AlarmRecord]
+    ) -> tuple[MovedGroup, ...]:
+        """Return what moved, less what was accepted."""
+        from fraudctl.monitor.alarms import Acknowledged, EffectFloors, WatchedDays, accepted_deviations, moved_groups
+        from fraudctl.monitor.engine import follow, weekdays
+        from fraudctl.monitor.series import deviations, figures
+
+        found = figures(now, watch.series)
         notes = [Acknowledged(item.series, item.since, item.until) for item in accepted]
         z = deviations(found, weekdays(now.days), watch.expected)
-        path = follow(watch, found, now.days, accepted_deviations(z, now.days, series, notes) if notes else None)
+        path = follow(watch, found, now.days, accepted_deviations(z, now.days, watch.series, notes) if notes else None)
         drift = None if self.project.gate is None else self.project.gate.drift
         floors = EffectFloors() if drift is None else EffectFloors(drift.alert_rate, drift.expected_cost)
-        groups = moved_groups(WatchedDays(watch, before, now, found, path), floors)
-        unknown = [item.name for item in self.reference.watched if (now.cells[item.name][:, 0] < 0).all()]
-        missing = (f"not known of these decisions, and not watched: {', '.join(unknown)}",) if unknown else ()
-        return Judged(
-            groups=groups, n_days=len(days), first_day=day_of(int(days[0])), last_day=day_of(int(np.max(days))),
-            notes=missing, **common,  # type: ignore[arg-type]
-        )  # fmt: skip
+        return moved_groups(WatchedDays(watch, before, now, found, path), floors)
 
     def _days(self) -> IntArray:
         """Return the whole local days after the reference: begun before the first decision, and over at as_of."""
@@ -245,7 +253,7 @@ def watching(
         reference = FrozenReference.from_dict(bundle.reference) if bundle.reference else None
     notes: list[str] = []
     if reference is None:
-        reference = _of_folds(project, bundle, policy)
+        reference = reference_of_folds(project, bundle, policy)
         told = "scores, actions, amounts and hours alone are watched, on what its folds predicted"
         notes.append(
             f"bundle {bundle.version} has no frozen reference, as earlier versions wrote it: {told}; "
@@ -280,7 +288,7 @@ def _policy_notes(frame: pl.DataFrame, bundle: Bundle) -> list[str]:
     return [f"{told} than that of {bundle.version}: actions of these days are not compared"]
 
 
-def _of_folds(project: Project, bundle: Bundle, policy: Policy) -> FrozenReference | None:
+def reference_of_folds(project: Project, bundle: Bundle, policy: Policy) -> FrozenReference | None:
     """Return a reference of what the folds of an older bundle predicted: score, action, amount and hour."""
     import numpy as np
     import polars as pl

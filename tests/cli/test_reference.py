@@ -87,3 +87,17 @@ def test_another_policy_gets_its_own_scores_and_actions(trained: Path) -> None:
     decided = found.counts.sums["decided"]
     assert np.array_equal(actions[actions[:, 0] >= 0].sum(axis=1), decided[np.isfinite(decided)])
     assert all(value > 0 for value in borders(policy))
+
+
+def test_a_bundle_without_a_reference_is_watched_on_what_its_folds_predicted(trained: Path) -> None:
+    from fraudctl.policy import Policy
+    from fraudctl.workflows.watched import reference_of_folds
+
+    bundle, project = load_bundle(bundle_of(trained)), load_project(trained)
+    found = reference_of_folds(project, bundle, Policy.from_dict(dict(bundle.policy)))
+    assert found is not None
+    assert [item.name for item in found.watched] == ["amount", "hour", "score", "action"]
+    folds = bundle.predictions().filter(pl.col("fold") > 0)
+    inside = folds["event_time"].dt.date().cast(pl.Int32).is_in(found.counts.days.tolist())
+    assert found.counts.events.sum() == inside.sum()
+    assert found.counts.cells["score"][found.counts.events > 0].sum() == inside.sum()
