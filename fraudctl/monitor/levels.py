@@ -16,7 +16,7 @@ import numpy as np
 from fraudctl.arrays import FloatArray
 from fraudctl.monitor.delays import STRETCHES
 
-RATES: Final[FloatArray] = np.exp(np.linspace(-1.5, 1.5, 31))
+RATES: Final[FloatArray] = np.exp(np.linspace(-1.5, 1.5, 41))
 """Factors by which the frauds of a cohort may be more than calibrated probabilities say: from 0.22 to 4.5."""
 
 
@@ -27,16 +27,16 @@ class LevelSteps:
     Attributes
     ----------
     spreads
-        Standard deviations that are tried; each counts by its evidence.
+        Standard deviations that are tried, each with its probability beforehand; each counts by its evidence.
     keeps
         Share of the level before that a cohort keeps.
     jump
-        Probability that a cohort owes nothing to the one before it: a backlog, a holiday, a new pattern.
+        Probability that a cohort is unlike the one before it: a backlog, a holiday, a new pattern.
     wide
-        Standard deviation after a jump.
+        Standard deviation of a jump.
     """
 
-    spreads: tuple[float, ...]
+    spreads: dict[float, float]
     keeps: float
     jump: float
     wide: float
@@ -50,15 +50,16 @@ class LevelSteps:
             shape = np.exp(-0.5 * ((grid[None, :] - middle[:, None]) / wide) ** 2)
             return np.asarray(shape / shape.sum(axis=1, keepdims=True), dtype=np.float64)
 
-        anywhere = bell(np.zeros(1), self.wide)
-        step = (1.0 - self.jump) * bell(self.keeps * grid, spread) + self.jump * anywhere
-        first = (1.0 - self.jump) * bell(np.zeros(1), spread / np.sqrt(1.0 - self.keeps**2)) + self.jump * anywhere
+        before, nothing = self.keeps * grid, np.zeros(1)
+        step = (1.0 - self.jump) * bell(before, spread) + self.jump * bell(before, self.wide)
+        settled = spread / np.sqrt(1.0 - self.keeps**2)
+        first = (1.0 - self.jump) * bell(nothing, settled) + self.jump * bell(nothing, self.wide)
         return step, first[0]
 
 
-STRETCH_STEPS: Final = LevelSteps(spreads=(0.02, 0.05, 0.1, 0.2), keeps=0.9, jump=0.04, wide=0.5)
-RATE_STEPS: Final = LevelSteps(spreads=(0.02, 0.06, 0.15), keeps=0.97, jump=0.08, wide=0.6)
-OWN_SPREADS: Final = (0.04, 0.15)
+STRETCH_STEPS: Final = LevelSteps(spreads={0.02: 0.4, 0.05: 0.3, 0.1: 0.2, 0.2: 0.1}, keeps=0.9, jump=0.04, wide=0.5)
+RATE_STEPS: Final = LevelSteps(spreads={0.02: 0.5, 0.06: 0.3, 0.15: 0.2}, keeps=0.97, jump=0.08, wide=0.6)
+OWN_SPREADS: Final = {0.04: 0.6, 0.1: 0.3, 0.2: 0.1}
 """Coefficients of variation of a cohort around its rate that are tried: what it shares with no other."""
 LEAST_WEIGHT: Final = 0.01
 """Settings with less weight than this are left out."""
@@ -122,14 +123,18 @@ def levels(arrived: Arrived) -> Levels:
     widen what is said of the next.
     """
     if len(arrived.n_known) == 0:
-        return Levels(np.zeros((0, len(STRETCHES), len(RATES))), 1.0 / OWN_SPREADS[0] ** 2)
+        return Levels(np.zeros((0, len(STRETCHES), len(RATES))), 1.0 / min(OWN_SPREADS) ** 2)
     settings = list(itertools.product(OWN_SPREADS, STRETCH_STEPS.spreads, RATE_STEPS.spreads))
+    beforehand = [
+        OWN_SPREADS[own] * STRETCH_STEPS.spreads[by_stretch] * RATE_STEPS.spreads[by_rate]
+        for own, by_stretch, by_rate in settings
+    ]
     seen = {own: arrived.evidence(1.0 / own**2) for own in OWN_SPREADS}
     total = np.array([forward(seen[own], by_stretch, by_rate)[1] for own, by_stretch, by_rate in settings])
-    weight = np.exp(total - total.max())
+    weight = np.array(beforehand) * np.exp(total - total.max())
     weight = np.where(weight < LEAST_WEIGHT * weight.sum(), 0.0, weight)
     weight /= weight.sum()
-    joint = np.zeros_like(seen[OWN_SPREADS[0]])
+    joint = np.zeros((len(arrived.n_known), len(STRETCHES), len(RATES)))
     for share, (own, by_stretch, by_rate) in zip(weight, settings, strict=True):
         if share > 0:
             joint += share * smoothed(seen[own], by_stretch, by_rate)

@@ -35,7 +35,7 @@ FINAL: Final = 0.95
 """Share matured from which a cohort is final."""
 HIDDEN: Final = 0.15
 """Share matured below which an estimate says nothing, and is not shown."""
-ENOUGH: Final = 30.0
+ENOUGH: Final = 8.0
 """Arrivals at which a stratum's own delay curve counts as much as that of all strata."""
 FEW_CLOSED: Final = 60
 """Arrivals in closed cohorts from which these alone make the curve."""
