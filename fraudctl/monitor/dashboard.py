@@ -99,6 +99,26 @@ class DashboardMark:
 
 
 @dataclass(frozen=True)
+class DashboardAlarm:
+    """An alarm of `fraudctl monitor`."""
+
+    id: str
+    """8 hex, as `fraudctl monitor ack` takes it."""
+    tier: Literal["harm", "data", "drift"]
+    """What kind of thing it is about."""
+    what: str
+    """What happened, in the words of the run."""
+    first: date
+    """Local day of the first run that showed it."""
+    last: date
+    """Local day of the latest run that showed it."""
+    current: bool
+    """Whether the latest run shows it."""
+    noted: bool
+    """Whether a person took note of it."""
+
+
+@dataclass(frozen=True)
 class DashboardModel:
     """A model that decided."""
 
@@ -129,13 +149,32 @@ class DashboardEntry:
 
 
 @dataclass(frozen=True)
+class MonitorRunAlarm:
+    """An alarm of one run of `monitor`."""
+
+    id: str
+    tier: Literal["harm", "data", "drift"]
+    what: str
+    noted: bool
+
+
+@dataclass(frozen=True)
+class MonitorRun:
+    """One run of `monitor`: the instant that it looked at, and its alarms."""
+
+    as_of: datetime
+    alarms: tuple[MonitorRunAlarm, ...]
+
+
+@dataclass(frozen=True)
 class Dashboard:
     """Everything that the dashboard shows."""
 
     SCHEMA_VERSION: ClassVar = 1
 
     JSON = (
-        "project", "light", "limits", "health", "performance", "rhythms", "marks", "models", "log", "n_repeated",
+        "project", "light", "limits", "health", "monitored", "alarms", "performance", "rhythms", "marks", "models",
+        "log", "n_repeated",
     )  # fmt: skip
 
     project: str
@@ -146,6 +185,10 @@ class Dashboard:
     """Each limit of the project file."""
     health: tuple[HealthFinding, ...]
     """What weakens the figures."""
+    monitored: date | None
+    """Local day of the latest run of `fraudctl monitor`; null without one."""
+    alarms: tuple[DashboardAlarm, ...]
+    """Alarms of its runs in the period, those of the latest run first."""
     performance: Performance
     """Performance by week or day."""
     rhythms: tuple[WeekRhythm, ...]
@@ -168,6 +211,7 @@ def dashboard(
     period_days: int = 182,
     by: str | None = None,
     entries: Sequence[Entry] = (),
+    runs: Sequence[MonitorRun] = (),
     n_repeated: int = 0,
 ) -> Dashboard:
     """Return the dashboard as of an instant.
@@ -184,6 +228,8 @@ def dashboard(
         Column to group by.
     entries
         The log of models.
+    runs
+        Runs of `monitor`, oldest first; those after ``as_of`` are left out.
 
     Raises
     ------
@@ -200,11 +246,15 @@ def dashboard(
     shown = shown.filter(pl.col("day") >= first)
     limits = limit_verdicts(found, project)
     health = tuple(_health(found, shown["event_time"].max(), as_of))
+    seen = [run for run in runs if run.as_of <= as_of]
+    alarms = _alarms(seen, first, ZoneInfo(zone))
     return Dashboard(
         project=project.project.name,
-        light=_light(limits, health),
+        light=_light(limits, health, alarms),
         limits=limits,
         health=health,
+        monitored=seen[-1].as_of.astimezone(ZoneInfo(zone)).date() if seen else None,
+        alarms=alarms,
         performance=found,
         rhythms=_rhythms(shown, zone, as_of),
         marks=tuple(_marks(shown, project, first, until)),
@@ -269,11 +319,28 @@ def _health(found: Performance, last: object, as_of: datetime) -> list[HealthFin
     return out
 
 
-def _light(limits: Sequence[LimitVerdict], health: Sequence[HealthFinding]) -> Light:
+def _alarms(runs: Sequence[MonitorRun], first: date, zone: ZoneInfo) -> tuple[DashboardAlarm, ...]:
+    """Return each alarm once, with the runs that showed it; those of the latest run first, then the newest."""
+    found: dict[str, DashboardAlarm] = {}
+    for number, run in enumerate(runs):
+        day = run.as_of.astimezone(zone).date()
+        for item in run.alarms:
+            before = found.get(item.id)
+            began = day if before is None else before.first
+            current = number == len(runs) - 1
+            found[item.id] = DashboardAlarm(item.id, item.tier, item.what, began, day, current, item.noted)
+    kept = [item for item in found.values() if item.last >= first]
+    return tuple(sorted(kept, key=lambda item: (not item.current, -item.last.toordinal(), item.id)))
+
+
+def _light(
+    limits: Sequence[LimitVerdict], health: Sequence[HealthFinding], alarms: Sequence[DashboardAlarm] = ()
+) -> Light:
     states = {item.state for item in limits}
-    if "broken" in states:
+    tiers = {item.tier for item in alarms if item.current and not item.noted}
+    if "broken" in states or tiers & {"harm", "data"}:
         return "red"
-    if health or states & {"open", "unknown"}:
+    if health or tiers or states & {"open", "unknown"}:
         return "amber"
     return "green" if limits else "none"
 

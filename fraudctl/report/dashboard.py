@@ -103,6 +103,10 @@ def _reasons(board: Dashboard) -> tuple[Sentence, ...]:
     bad = [("Red", said.limit_reason(item)) for item in limits if item.state == "broken"]
     doubt = [("Amber", said.limit_reason(item)) for item in limits if item.state in ("unknown", "open")]
     health = [("Amber", said.health_reason(item)) for item in board.health]
+    tiers = {"harm": "Red", "data": "Red", "drift": "Amber"}
+    alarms = [(tiers[item.tier], said.alarm_reason(item)) for item in board.alarms if item.current and not item.noted]
+    bad += [item for item in alarms if item[0] == "Red"]
+    health += [item for item in alarms if item[0] == "Amber"]
     good = [("Green" if board.limits else "No light", said.all_kept(board))]
     reasons = [*bad, *health, *doubt] or good
     return tuple(joined(fixed(word), reason, by=": ") for word, reason in reasons[:3])
@@ -335,7 +339,20 @@ def _health(board: Dashboard) -> ReportSection:
     blocks += [Text(said.health_reason(item)) for item in board.health]
     if not board.limits:
         blocks.append(Text(said.all_kept(board), note=True))
-    return ReportSection("health", "Why the light?", said.health_lead(board), tuple(blocks))
+    blocks.append(Text(said.monitored_line(board)))
+    if board.alarms:
+        names = ("Alarm", "Tier", "First", "Last", "State", "What")
+        rows = tuple(
+            (
+                Cell(item.id), Cell(item.tier), Cell(day(item.first), item.first.isoformat()),
+                Cell(day(item.last), item.last.isoformat()),
+                Cell("noted" if item.noted else "open" if item.current else "over"), Cell(item.what),
+            )
+            for item in board.alarms
+        )  # fmt: skip
+        heads = (TableColumn(names[0], "code"), *(TableColumn(name) for name in names[1:]))
+        blocks.append(ReportTable("alarms", fixed("Alarms of fraudctl monitor"), heads, rows, csv="alarms.csv"))
+    return ReportSection("health", "Why the light? Limits, data and alarms", said.health_lead(board), tuple(blocks))
 
 
 def _limit_row(item: LimitVerdict) -> tuple[Cell, ...]:

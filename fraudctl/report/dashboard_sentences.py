@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from fraudctl.monitor.dashboard import Dashboard, DashboardModel, HealthFinding, LimitVerdict
+from fraudctl.monitor.dashboard import Dashboard, DashboardAlarm, DashboardModel, HealthFinding, LimitVerdict
 from fraudctl.monitor.performance import (
     LabelDelays,
     LabelledFigure,
@@ -176,6 +176,23 @@ def health_reason(item: HealthFinding) -> str:
         "recall, precision and savings cannot be told",
     }
     return texts[item.kind]
+
+
+@sentence
+def alarm_reason(item: DashboardAlarm) -> str:
+    """Give an alarm in its own words."""
+    return f"{item.tier} alarm since {day(item.first)}: {item.what}"
+
+
+@sentence
+def monitored_line(board: Dashboard) -> str:
+    """Say when `monitor` ran last, and what its latest run showed."""
+    if board.monitored is None:
+        return "`fraudctl monitor` has not run: drift and data are not watched."
+    current = [item for item in board.alarms if item.current]
+    noted = sum(item.noted for item in current)
+    text = f"`fraudctl monitor` looked at {day(board.monitored)} last, with {count(len(current), 'alarm')}"
+    return f"{text}, {noted} of them noted." if noted else f"{text}."
 
 
 @sentence

@@ -10,7 +10,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from fraudctl.errors import DataError, UsageError
-from fraudctl.monitor.dashboard import Dashboard
+from fraudctl.monitor.dashboard import Dashboard, MonitorRun, MonitorRunAlarm
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 
@@ -74,6 +74,8 @@ def make_dashboard(
         The period is shorter than a week, or the page would not be HTML.
     DataError
         There are no decisions, or they or their outcomes cannot be read.
+    BundleError
+        The log of models or that of runs of `monitor` is damaged.
     """
     from fraudctl import registry
     from fraudctl.data import outputs
@@ -101,6 +103,7 @@ def make_dashboard(
         period_days=period_days,
         by=by,
         entries=registry.history(project.models_dir),
+        runs=_runs(project),
         n_repeated=logged.n_repeated,
     )
     if not write:
@@ -120,6 +123,27 @@ def _places(project: Project, decisions: Sequence[str | Path]) -> list[str | Pat
             msg, hint="`fraudctl dashboard decisions.parquet`, or name the folder of a state of `fraudctl serve`"
         )
     return [folder]
+
+
+def _runs(project: Project) -> list[MonitorRun]:
+    """Return the runs of `monitor` on this project, oldest first."""
+    from fraudctl.errors import BundleError
+    from fraudctl.workflows.monitor_log import read_log
+
+    found = []
+    for item in read_log(project):
+        if item["kind"] != "run":
+            continue
+        try:
+            alarms = tuple(
+                MonitorRunAlarm(alarm["id"], alarm["tier"], alarm["what"], bool(alarm["noted"]))
+                for alarm in item["alarms"]
+            )
+            found.append(MonitorRun(datetime.fromisoformat(item["as_of"]), alarms))
+        except (KeyError, TypeError, ValueError) as error:
+            msg = "the log of runs of `monitor` holds a run that this fraudctl does not know"
+            raise BundleError(msg, hint="`fraudctl monitor` of the same version reads it") from error
+    return sorted(found, key=lambda run: run.as_of)
 
 
 def _columns(project: Project, by: str | None) -> list[str]:

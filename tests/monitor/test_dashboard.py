@@ -11,7 +11,15 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fraudctl.documents.results import as_object, as_text
-from fraudctl.monitor.dashboard import Dashboard, LimitVerdict, _light, _limit, dashboard
+from fraudctl.monitor.dashboard import (
+    Dashboard,
+    LimitVerdict,
+    MonitorRun,
+    MonitorRunAlarm,
+    _light,
+    _limit,
+    dashboard,
+)
 from fraudctl.monitor.performance import LabelledFigure
 from fraudctl.project.decisions import LimitSection
 from fraudctl.report import dashboard_sentences as said
@@ -191,6 +199,32 @@ def test_health_is_named(decisions: pl.DataFrame, as_of: datetime) -> None:
     assert "nothing final" in [item.kind for item in young.health]
     assert "can be judged yet" in dashboard_document(young).title
     render_html(dashboard_document(young))
+
+
+def test_alarms_of_monitor_are_shown_with_their_days(decisions: pl.DataFrame, as_of: datetime) -> None:
+    def run(days_before: int, *alarms: MonitorRunAlarm) -> MonitorRun:
+        return MonitorRun(as_of - timedelta(days=days_before, hours=1), alarms)
+
+    old, drift = (
+        MonitorRunAlarm("a" * 8, "data", "nulls", False),
+        MonitorRunAlarm("b" * 8, "drift", "scores fell", False),
+    )
+    runs = [run(20, old), run(9, old, drift), run(2, drift), run(-3, MonitorRunAlarm("c" * 8, "harm", "later", False))]
+    found = dashboard(decisions, project_of(), as_of, runs=runs)
+    assert [(item.id[0], item.current, (item.last - item.first).days) for item in found.alarms] == [
+        ("b", True, 7),
+        ("a", False, 11),
+    ]
+    assert found.monitored == (as_of - timedelta(days=2, hours=1)).date()
+    assert found.light == "amber"
+    page = dashboard_document(found)
+    assert any(text.startswith("Amber: drift alarm since") and "scores fell" in text for text in page.subtitle)
+    assert "with 1 alarm." in said.monitored_line(found)
+    assert [row[4].text for row in tables(page)["alarms"].rows] == ["open", "over"]
+    noted = dashboard(decisions, project_of(), as_of, runs=[run(2, replace(drift, noted=True))])
+    assert noted.light == dashboard(decisions, project_of(), as_of).light
+    assert dashboard(decisions, project_of(), as_of, runs=[run(2, old)]).light == "red"
+    assert dashboard(decisions, project_of(), as_of).monitored is None
 
 
 def test_slow_labels_turn_the_light_amber(decisions: pl.DataFrame, as_of: datetime) -> None:
