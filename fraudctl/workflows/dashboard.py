@@ -17,6 +17,7 @@ from fraudctl.project import Project
 STATE = "state"
 """Folder of the project where decisions are looked for by default."""
 LEAST_DAYS = 7
+ROLES = ("champion", "challenger")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def make_dashboard(
     Raises
     ------
     UsageError
-        The period is shorter than a week, or the page would not be HTML.
+        The period is shorter than a week, there is no such role, or the page would not be HTML.
     DataError
         There are no decisions, or they or their outcomes cannot be read.
     BundleError
@@ -86,6 +87,9 @@ def make_dashboard(
     if period_days < LEAST_DAYS:
         msg = f"a period of {period_days} days is shorter than a week"
         raise UsageError(msg, hint="--period takes a length such as 26w or 90d")
+    if role not in ROLES:
+        msg = f"--role {role!r} is neither champion nor challenger"
+        raise UsageError(msg)
     page = project.reports_dir / "dashboard.html" if output is None else output
     if page.suffix.lower() not in (".html", ".htm"):
         msg = f"{page} is no name of a page; expected one that ends in .html"
