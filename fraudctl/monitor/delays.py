@@ -20,7 +20,7 @@ STRETCHES: Final[FloatArray] = np.exp(np.linspace(-1.2, 1.2, 33))
 """Factors by which the delays of a cohort may be longer than those of the curve: from 0.3 to 3.3."""
 CLASSES: Final = 10
 """Classes of delay, each with about the same share of the curve, by which shapes are compared."""
-TEMPER: Final = 0.85
+TEMPER: Final = 0.6
 """Weight of the evidence in a shape: labels arrive in batches, so that delays of one cohort are not independent."""
 SHORTEST_STOP: Final = 1.5 * 86_400.0
 """Seconds without any label from which they may have stopped."""

@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import theilslopes
 
-from fraudctl.monitor.rhythm import rhythm
+from fraudctl.monitor.rhythm import median_slope, rhythm
 
 
 def test_factors_and_trend_by_hand() -> None:
@@ -30,6 +31,15 @@ def test_the_trend_is_the_median_of_all_slopes() -> None:
     assert found.per_week == pytest.approx(math.expm1(float(np.median(slopes))))
     assert found.low <= found.per_week <= found.high
     assert found.direction == "rising"
+
+
+@pytest.mark.parametrize("n", [6, 7, 20, 53])
+def test_the_interval_is_that_of_the_library(n: int) -> None:
+    rng = np.random.default_rng(n)
+    x = np.cumsum(rng.integers(1, 3, n)).astype(float)
+    for y in (rng.normal(size=n), rng.integers(0, 3, n).astype(float)):
+        slope, _, low, high = theilslopes(y, x, alpha=0.9)
+        assert median_slope(x, y, confidence=0.9) == pytest.approx((slope, low, high))
 
 
 def test_an_incident_of_some_days_moves_neither() -> None:

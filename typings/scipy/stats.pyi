@@ -1,3 +1,0 @@
-from typing import Any
-
-def theilslopes(y: Any, x: Any, alpha: float) -> tuple[float, float, float, float]: ...
