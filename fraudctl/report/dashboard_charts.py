@@ -124,7 +124,7 @@ def loss(frame: TimeFrame, *, currency: str, width: int = charts.WIDE) -> Spec:
     scale = {"domain": used, "range": [charts.paint(kinds[kind]) for kind in used]}
     x = frame.x("from", width)
     y = field("y", title=currency, axis=ticks("money"))
-    legend = {"orient": "top", "title": None, "symbolType": "square", "columns": 4 if width > NARROW else 2}
+    legend = {"orient": "bottom", "title": None, "symbolType": "square", "columns": 4 if width > NARROW else 2}
     layers: list[Spec] = [
         *frame.behind(width),
         {
@@ -155,7 +155,7 @@ def loss(frame: TimeFrame, *, currency: str, width: int = charts.WIDE) -> Spec:
 
 
 def _drawn(frame: TimeFrame, layers: list[Spec], rows: Rows, width: int, height: int) -> Spec:
-    padding = {"left": 0, "right": 14, "top": 8, "bottom": 5}
+    padding = {"left": 0, "right": 14, "top": 24 if frame.marks else 8, "bottom": 5}  # names of marks in two rows
     all_layers = [*layers, *frame.before(width)]
     return spec(all_layers, rows=rows, width=width - 75, height=height, padding=padding)
 
@@ -203,7 +203,7 @@ def figures(
                 )  # fmt: skip
     x = frame.x("middle", width)
     scale_of = {"domain": [line.words for line in series], "range": [colour(line.tone) for line in series]}
-    legend = {"orient": "top", "title": None, "symbolOpacity": 1, "symbolType": "stroke", "symbolStrokeWidth": 2.5}
+    legend = {"orient": "bottom", "title": None, "symbolOpacity": 1, "symbolType": "stroke", "symbolStrokeWidth": 2.5}
     paint = field("what", "nominal", scale=scale_of, legend=legend if len(series) > 1 else None)
     shared = {"x": x, "color": paint}
     grey = {"type": "line", "color": colour("soft"), "strokeWidth": 1.2}
@@ -239,7 +239,9 @@ def shares(frame: TimeFrame, *, actions: Sequence[str], width: int = charts.HALF
     encoding = {
         "x": frame.x("middle", width),
         "y": field("value", title=None, axis=ticks("share")),
-        "color": field("what", "nominal", scale=scale, legend={"orient": "top", "title": None, "symbolType": "stroke"}),
+        "color": field(
+            "what", "nominal", scale=scale, legend={"orient": "bottom", "title": None, "symbolType": "stroke"}
+        ),
     }
     layers: list[Spec] = [{"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": encoding}]
     return _drawn(frame, layers, rows, width, 190)
@@ -279,7 +281,7 @@ def maturity(frame: TimeFrame, *, width: int = charts.WIDE) -> Spec:
             "mark": {"type": "rect"},
             "encoding": {
                 "x": frame.x("from", width), "x2": {"field": "to"}, "y": y, "y2": {"datum": 0},
-                "color": field("status", "nominal", scale=scale, legend={"orient": "top", "title": None}),
+                "color": field("status", "nominal", scale=scale, legend={"orient": "bottom", "title": None}),
             },
         }
     ]  # fmt: skip

@@ -122,7 +122,8 @@ def lost_card(item: MoneyFigure) -> str:
     low, high = item.figure.low or 0.0, item.figure.high or 0.0
     if low == high:
         return "of fraud got through"
-    return f"of fraud got through: {money(low, item.currency)} to {money(high, item.currency)} once all labels are here"
+    ends = f"{money(low, item.currency)} to {money(high, item.currency)}"
+    return f"of fraud got through: {ends} once all labels have come"
 
 
 @sentence
