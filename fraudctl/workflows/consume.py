@@ -155,7 +155,7 @@ def consume_topics(consuming: Consuming, *, progress: Progress | None = None) ->
         with_features=consuming.with_features, explained=consuming.explained, durable=consuming.durable,
         progress=progress,
     ) as engine:  # fmt: skip
-        run = _Run(consuming, section, engine, progress)
+        run = _ConsumeRun(consuming, section, engine, progress)
         try:
             return run.run()
         finally:
@@ -175,7 +175,7 @@ def require_package() -> None:
         raise UsageError(msg, hint="python -m pip install 'fraudctl[kafka]'")
 
 
-class _Run:
+class _ConsumeRun:
     """One run: its clients, its loop, what it says."""
 
     def __init__(
