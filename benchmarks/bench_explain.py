@@ -95,7 +95,9 @@ def contributions_alone(model: Any, threads: int) -> dict[str, Any]:
     rows = make_events(100_000, seed=2).select(NAMES)
     pool = catboost.Pool(rows, cat_features=CATEGORICAL)
     direct, direct_cpu, raw = timed(lambda: model.get_feature_importance(pool, type="ShapValues", thread_count=threads))
-    ours, ours_cpu, found = timed(lambda: contributions(model, rows, categorical=CATEGORICAL, threads=threads))
+    ours, ours_cpu, found = timed(
+        lambda: contributions(model, rows, categorical=CATEGORICAL, partner=None, threads=threads)
+    )
     score = model.predict(pool, prediction_type="RawFormulaVal")
     return {
         "rows": rows.height, "features": len(NAMES), "categorical": len(CATEGORICAL), "trees": model.tree_count_,
@@ -111,7 +113,7 @@ def whole(model: Any, n: int, *, sample: int, threads: int) -> dict[str, Any]:
     matrix = cost_matrix(project.costs)
 
     def contribute(frame: pl.DataFrame) -> Any:
-        item = contributions(model, frame.select(NAMES), categorical=CATEGORICAL, threads=threads)
+        item = contributions(model, frame.select(NAMES), categorical=CATEGORICAL, partner=None, threads=threads)
         return np.column_stack([item.values, np.full(frame.height, item.base)])
 
     def decide(frame: pl.DataFrame, y_prob: Any) -> Any:

@@ -54,7 +54,7 @@ def contributions(
     frame: pl.DataFrame,
     *,
     categorical: list[str],
-    partner: Partner | None = None,
+    partner: Partner | None,
     threads: int = -1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Contributions:
@@ -72,7 +72,7 @@ def contributions(
     categorical
         Names of the category columns.
     partner
-        LightGBM trees that have a share of the score.
+        LightGBM trees that have a share of the score; None where CatBoost scores alone.
     threads
         -1 takes all cores.
 
@@ -127,7 +127,7 @@ def _require_columns(model: Any, frame: pl.DataFrame) -> None:
         raise BundleError(msg)
 
 
-def strongest_pairs(model: Any, *, partner: Partner | None = None, most: int = MOST_PAIRS) -> list[tuple[int, int]]:
+def strongest_pairs(model: Any, *, partner: Partner | None, most: int = MOST_PAIRS) -> list[tuple[int, int]]:
     """Return the pairs of features that the model's trees use together most, the strongest first, as positions.
 
     With a partner, a pair counts by its share among the pairs of each family of trees, weighted as their log-odds are.
@@ -151,7 +151,7 @@ def interactions(
     *,
     pairs: Sequence[tuple[int, int]],
     categorical: list[str],
-    partner: Partner | None = None,
+    partner: Partner | None,
     threads: int = -1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> FloatArray:

@@ -341,7 +341,9 @@ def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
     for side in (before, now):
         rows = np.unique(np.linspace(0, side.height - 1, min(SAMPLE, side.height)).round().astype(np.int64))
         inputs = watched.bundle.columns.matrix(side[rows].select(names))
-        found = contributions(watched.bundle.model, inputs, categorical=watched.bundle.columns.categorical)
+        found = contributions(
+            watched.bundle.model, inputs, categorical=watched.bundle.columns.categorical, partner=watched.bundle.partner
+        )
         means.append(found.values.mean(axis=0))
     change = means[1] - means[0]
     order = sorted(range(len(names)), key=lambda at: (-abs(change[at]), names[at]))

@@ -111,7 +111,7 @@ def test_contributions_add_up_and_are_those_of_both_libraries(made: Made, blend:
     assert found.y_score == pytest.approx(native_scores(made, frame), abs=1e-10)
     assert found.values == pytest.approx(blend.explain_frame(frame), abs=1e-12)
     assert found.base == pytest.approx(blend.base, abs=1e-12)
-    own = contributions(made.model, matrix, categorical=["shop"])
+    own = contributions(made.model, matrix, categorical=["shop"], partner=None)
     numbers = frame.select(pl.col("amount", "count", "night").cast(pl.Float32)).to_numpy()
     assert made.partner is not None
     theirs = lightgbm.Booster(model_str=made.partner.text).predict(numbers, pred_contrib=True)
@@ -126,7 +126,7 @@ def test_interactions_of_pairs_sum_to_the_contributions_of_a_feature(made: Made,
     assert made.partner is not None
     matrix, pairs = made.columns.matrix(frame.head(40)), [(0, 2), (0, 1), (2, 3)]
     found = interactions(made.model, matrix, pairs=pairs, categorical=["shop"], partner=made.partner)
-    own = interactions(made.model, matrix, pairs=pairs, categorical=["shop"])
+    own = interactions(made.model, matrix, pairs=pairs, categorical=["shop"], partner=None)
     theirs = made.partner.trees.interactions(made.partner.numbers(matrix), [(0, 1), (1, 2)])
     assert found[:, 0] == pytest.approx((1 - WEIGHT) * own[:, 0] + WEIGHT * theirs[:, 0], abs=1e-12)
     assert found[:, 1] == pytest.approx((1 - WEIGHT) * own[:, 1], abs=1e-12)
