@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from fraudctl.scoring.saved import latest
 from fraudctl.scoring.store import Store
 from fraudctl.stream import flow, intake
 from fraudctl.stream.outbox import Outbox
+from fraudctl.workflows.state import restored
 
 
 def test_decisions_are_those_of_the_same_lines_in_order_of_time(stream: Stream, ground: Ground) -> None:
@@ -85,6 +87,15 @@ def dying(owner: type, name: str, at: int, *, after: bool) -> Callable[..., Any]
     return call
 
 
+def remembered(folder: Path) -> dict[str, bytes]:
+    """Return all that the features of a state remember."""
+    with Store(folder) as store:
+        parts = restored(store).to_parts()
+    found = {name: bytes(memoryview(part).cast("B")) for name, part in parts.items() if name.startswith("features:")}
+    assert sum(map(len, found.values())) > 100_000
+    return found
+
+
 POINTS: list[tuple[str, type, str, int, bool]] = [
     ("before the offsets of the start are logged", Store, "append", 0, False),
     ("before the first batch", flow.Flow, "resend", 0, False),
@@ -115,6 +126,7 @@ def test_a_run_that_dies_loses_nothing_and_repeats_only_what_is_equal(
     assert result.behind == 0
     assert stream.decisions() == ground.answers
     assert {item.value() for item in stream.cluster.read(stream.topics["dead"])} == {b"{no json"}
+    assert remembered(stream.consuming.state) == remembered(ground.state.parent / "scored")
     produced = len(stream.cluster.read(stream.topics["decisions"]))
     assert produced - len(ground.answers) <= result.sent_again <= 40
     assert stream.run().sent_again == 0
