@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from rich.table import Table
 
 from fraudctl.text.figures import count as counted
-from fraudctl.text.figures import number, percent, period, whole
+from fraudctl.text.figures import length, number, percent, period, whole
 from fraudctl.text.plain import visible
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _partner(partner: PartnerSummary, metric: str, timings: Mapping[str, float])
     """Return whether a partner is used, what it gains on the folds, and what it cost."""
     used = f"LightGBM has {percent(partner.weight)} of the score" if partner.weight else "none, CatBoost scores alone"
     gain = "" if partner.gain is None else f", {metric} {partner.gain.words()}"
-    cost = f"; it took {timings['partner']:.1f} of {timings['training']:.1f} s" if "partner" in timings else ""
+    cost = f"; it took {length(timings['partner'])} of {length(timings['training'])}" if "partner" in timings else ""
     return f"partner: {used} ({partner.reason}{gain}{cost})"
 
 

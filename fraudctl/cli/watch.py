@@ -58,7 +58,7 @@ def _alarm(alarm: MonitorAlarm) -> Iterator[RenderableType]:
             item.figure,
             number(item.before, 4),
             number(item.now, 4),
-            f"{item.excess:.1f}",
+            number(item.excess, 2),
             f"{item.first_day}",
         )
         for item in alarm.moved[:MOST_MOVED]

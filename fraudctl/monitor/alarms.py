@@ -20,6 +20,7 @@ from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.monitor.counts import DayCounts
 from fraudctl.monitor.engine import MEMORIES, QUIET, Onset, Watch, WatchedPath, onset
 from fraudctl.monitor.series import Figures, Series, Tier
+from fraudctl.text.figures import rounded_figure
 
 LEAST_SHARE: Final = 0.002
 """A share of null or unknown values that is less than this above what it was is no alarm."""
@@ -189,7 +190,7 @@ def _values(days: WatchedDays, at: int, item: Series, rows: BoolArray) -> tuple[
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+    return rounded_figure(value)
 
 
 def _tier(item: Series, moved: MovedSeries) -> Tier:

@@ -27,6 +27,7 @@ from fraudctl.monitor.counts import (
     counts_from_dict,
     counts_to_dict,
 )
+from fraudctl.text.figures import number
 
 VERSION: Final = 1
 DAY_US: Final = 86_400_000_000
@@ -185,7 +186,7 @@ def _calendar(feature: Feature, features: FeatureSet) -> bool:
 
 
 def _words(window: float, days: int, inputs: Sequence[str]) -> str:
-    length = "it looks back without an end" if window == float("inf") else f"its window has {window:g} days"
+    length = "it looks back without an end" if window == float("inf") else f"its window has {number(window)} days"
     where = f"watched through {', '.join(inputs)}" if inputs else "not watched: its inputs are in no column"
     return f"{length}, more than a quarter of the {days} days of the reference; {where}"
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.monitor.counts import Cells, DayCounts
+from fraudctl.text.figures import number
 
 Tier = Literal["harm", "data", "drift"]
 FEW: Final = 10.0
@@ -76,7 +77,8 @@ def series_of(cells: Cells, totals: IntArray) -> list[Series]:
         return Series(cells.name, what, weights, every, share=True, tier=tier)
 
     if cells.kind == "score":
-        return [share(f"share at {edge:.3g} or more", *range(at + 1, cells.n)) for at, edge in enumerate(cells.edges)]
+        names = [f"share at {number(edge)} or more" for edge in cells.edges]
+        return [share(name, *range(at, cells.n)) for at, name in enumerate(names, start=1)]
     if cells.kind == "hour":
         return _harmonics(cells, every)
     found: list[Series] = []

@@ -313,7 +313,7 @@ def _groups(board: Dashboard) -> Iterator[ReportSection]:
         )
         for group in found.groups
     )  # fmt: skip
-    caption = fixed(f"By {found.by}, over all final and open {found.every}s")
+    caption = said.groups_caption(found)
     table = ReportTable("groups-table", caption, tuple(columns), rows, csv="groups.csv")
     lead = said.groups_lead(found.groups, found)
     yield ReportSection("groups", f"Where? By {found.by}", lead, (table,))
@@ -377,7 +377,7 @@ def _rhythm(board: Dashboard) -> ReportSection:
         rows.append((Cell(item.name), *factors, *growth))
     lead = joined(said.trend_lead(items), *(said.busiest(item) for item in items[:1]))
     caption = fixed(
-        "Factor of each weekday (1 is the mean of its week), and growth from week to week with its 90 % interval"
+        "Factor of each weekday (one is the mean of its week), and growth from week to week with its interval"
     )
     table = ReportTable("rhythm-table", caption, tuple(columns), tuple(rows), csv="rhythm.csv")
     return ReportSection("rhythm", "Weekdays and trend", lead, (table,) if rows else ())

@@ -399,6 +399,12 @@ def groups_lead(groups: tuple[PerformanceGroup, ...], found: Performance) -> str
 
 
 @sentence
+def groups_caption(found: Performance) -> str:
+    """Say what is grouped, and over which cohorts."""
+    return f"By {found.by}, over all final and open {found.every}s"
+
+
+@sentence
 def bound(item: LimitVerdict) -> str:
     """Write the bound of a limit."""
     texts = [f"at least {exact(item.at_least)}"] if item.at_least is not None else []

@@ -142,17 +142,17 @@ def _metrics(found: MonitorResult) -> Iterator[str]:
     for tier in TIERS:
         yield f'fraudctl_monitor_alarms{{tier="{tier}"}} {sum(item.tier == tier for item in open_)}'
     yield from _gauge("fraudctl_monitor_as_of_timestamp_seconds", "Nothing later is known to the run.")
-    yield f"fraudctl_monitor_as_of_timestamp_seconds {found.as_of.timestamp():.3f}"
+    yield f"fraudctl_monitor_as_of_timestamp_seconds {round(found.as_of.timestamp(), 3)}"
     yield from _gauge("fraudctl_monitor_last_decision_timestamp_seconds", "Time of the latest decision.")
-    yield f"fraudctl_monitor_last_decision_timestamp_seconds {found.last_decision.timestamp():.3f}"
+    yield f"fraudctl_monitor_last_decision_timestamp_seconds {round(found.last_decision.timestamp(), 3)}"
     yield from _gauge("fraudctl_monitor_excess_ratio", "Largest deviation in units of the threshold, by tier.")
     for tier in ("data", "drift"):
-        yield f'fraudctl_monitor_excess_ratio{{tier="{tier}"}} {_largest(open_, tier):g}'
+        yield f'fraudctl_monitor_excess_ratio{{tier="{tier}"}} {_largest(open_, tier)}'
     if found.limits:
         yield from _gauge("fraudctl_monitor_limit_value", "Figure of the latest 28 days that has a limit.")
         for item in found.limits:
             if item.value is not None:
-                yield f'fraudctl_monitor_limit_value{{figure="{_label(item.figure)}"}} {item.value:g}'
+                yield f'fraudctl_monitor_limit_value{{figure="{_label(item.figure)}"}} {item.value}'
         yield from _gauge("fraudctl_monitor_limit_broken", "Whether a limit is broken.")
         for item in found.limits:
             yield f'fraudctl_monitor_limit_broken{{figure="{_label(item.figure)}"}} {int(item.state == "broken")}'

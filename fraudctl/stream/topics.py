@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.scoring.consumed import Consumed, Place
+from fraudctl.text.figures import length
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -199,7 +200,7 @@ def ends_of(client: Consumer, places: Iterable[Place]) -> dict[Place, tuple[int,
             msg = f"{place}: the broker does not say which offsets it has: {error.args[0].name()}"
             raise UsageError(msg) from error
         if ends is None:
-            msg = f"{place}: the broker does not say which offsets it has within {SECONDS:g} s"
+            msg = f"{place}: the broker does not say which offsets it has within {length(SECONDS)}"
             raise UsageError(msg)
         found[place] = ends
     return found

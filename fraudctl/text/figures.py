@@ -153,6 +153,15 @@ def rounded_length(seconds: float, digits: int = 2) -> float:
     return float(_significant(seconds / size, digits, "")) * size
 
 
+def rounded_figure(value: float) -> float:
+    """Return a figure with six significant digits, in which sums agree whatever order they are added in.
+
+    >>> rounded_figure(1 / 3)
+    0.333333
+    """
+    return float(f"{value:.6g}")
+
+
 def rounded_plain(value: float, digits: int = 3) -> float:
     """Return the number that `plain` writes.
 

@@ -13,7 +13,7 @@ from fraudctl.monitor.outcome import AlarmNote, MonitorAlarm, MonitorResult, lim
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
-from fraudctl.text.figures import count, listed
+from fraudctl.text.figures import count, listed, number
 from fraudctl.workflows.monitor_log import AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
 from fraudctl.workflows.watched import Judged, Watching, score_causes, watching
@@ -191,7 +191,9 @@ class _Run:
         if age <= self.project.monitor.max_age.timedelta:
             return []
         days = age / timedelta(days=1)
-        what = f"blind: the latest decision is {days:.1f} days old, and max_age is {self.project.monitor.max_age}"
+        what = (
+            f"blind: the latest decision is {number(days, 2)} days old, and max_age is {self.project.monitor.max_age}"
+        )
         command = "fraudctl state show STATE   # is it written?"
         return [MonitorAlarm(alarm_id("", "data", "blind", ""), "data", "blind", what, next=command)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fraudctl.monitor.outcome import MonitorAlarm, ParityFeature, ParityResult, parity_words
+from fraudctl.text.figures import rounded_figure
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +42,7 @@ def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityRe
         sampled=both.height,
         differing=int(wrong.sum()),
         missing=sample.height - both.height,
-        largest=float(f"{found.max(initial=0.0):.6g}"),
+        largest=rounded_figure(float(found.max(initial=0.0))),
         features=features,
         with_values=logged.values is not None,
     )

@@ -15,7 +15,7 @@ from fraudctl import runs
 from fraudctl.errors import BundleError, DataError, ExitCode, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
-from fraudctl.text.figures import count
+from fraudctl.text.figures import count, percent
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.evaluate import evaluate_model
 from fraudctl.workflows.evidence import section_digests
@@ -562,7 +562,7 @@ def _rest(run: Run) -> str:
         return str(said)
     alike = f"acts like {gate['version']} on {refit['alike']:,} of {refit['events']:,} events of the last week"
     if refit["version"] is None:
-        return f"the refit {alike}, asked {refit['asked']:.0%}, so that the gated model ships; {said}"
+        return f"the refit {alike}, asked {percent(refit['asked'])}, so that the gated model ships; {said}"
     return f"refitted on the newest labels, it {alike}; {said}"
 
 

@@ -287,7 +287,7 @@ def test_numbers_are_formatted_in_one_module() -> None:
 
 
 EXEMPT = {"telemetry.py", "bids.py", "plan.py", "training.py", "figures.py", "plain.py"}
-"""Formats of machines, not for people: metrics of the server, rounded prices, SQL and keys of the project file."""
+"""Formats of machines, not for people: metrics, rounded prices, SQL and keys of the project file."""
 
 
 def test_no_module_rounds_a_number_in_its_own_way() -> None:
