@@ -47,25 +47,65 @@ WORDS: Final = {
     "false_positives": "False positives", "false_positives_per_1000": "False positives per 1,000",
     "false_positive_cost": "Their cost", "cost": "Cost", "savings": "Savings",
 }  # fmt: skip
-DEFINITIONS: Final[dict[str, str]] = {
-    "Final, open, hidden": """A week (or day) is final when 95 % of its frauds are expected to be known, hidden below
-        15 % or before it is over, else open: its figures are estimates, with an interval that is made to hold the final
-        figure nine times in ten.""",
-    "Labels so far": """What labels say that had arrived on the date of this page. Flagged frauds are confirmed sooner
-        than missed ones come back, so young weeks look better by their labels than they are.""",
-    "Estimate": """From labels so far, calibrated probabilities and how long labels took in earlier weeks, apart for
-        flagged and allowed events. It follows delays and fraud rates that change.""",
-    "Missed, caught": """Money of frauds that were allowed, and of those that got any other action. Where events have no
-        amount, what allowing them costs.""",
-    "Missed per 10,000": "Missed fraud money per 10,000 of the money of all events (basis points).",
-    "Recall, recall by money": "Share of the frauds, and of the fraud money, that was flagged.",
-    "Precision": "Share of the flagged events that are fraud.",
-    "False positives": "Flagged legitimate events; their cost is that of the actions taken on them.",
-    "Savings": "1 - cost of all decisions / cost of the constant action that is cheapest over the final weeks.",
-    "Light": """Red: a limit of the project file is broken, its interval lies beyond it. Amber: an interval holds a
-        limit, a figure cannot be told, or data are not as they should be. Green: all limits are kept. Limits are judged
-        on the latest 28 days.""",
-}
+DEFINITIONS: Final = (
+    Fact(
+        "Final, open, hidden",
+        fixed(
+            "A week (or day) is final when 95 % of its frauds are expected to be known, hidden below 15 % or "
+            "before it is over, else open: its figures are estimates, with an interval that is made to hold the "
+            "final figure nine times in ten."
+        ),
+    ),
+    Fact(
+        "Labels so far",
+        fixed(
+            "What labels say that had arrived on the date of this page. Flagged frauds are confirmed sooner than "
+            "missed ones come back, so young weeks look better by their labels than they are."
+        ),
+    ),
+    Fact(
+        "Estimate",
+        fixed(
+            "From labels so far, calibrated probabilities and how long labels took in earlier weeks, apart for "
+            "flagged and allowed events. It follows delays and fraud rates that change."
+        ),
+    ),
+    Fact(
+        "Missed, caught",
+        fixed(
+            "Money of frauds that were allowed, and of those that got any other action. Where events have no "
+            "amount, what allowing them costs."
+        ),
+    ),
+    Fact(
+        "Missed per 10,000",
+        fixed("Missed fraud money per 10,000 of the money of all events (basis points)."),
+    ),
+    Fact(
+        "Recall, recall by money",
+        fixed("Share of the frauds, and of the fraud money, that was flagged."),
+    ),
+    Fact(
+        "Precision",
+        fixed("Share of the flagged events that are fraud."),
+    ),
+    Fact(
+        "False positives",
+        fixed("Flagged legitimate events; their cost is that of the actions taken on them."),
+    ),
+    Fact(
+        "Savings",
+        fixed("1 - cost of all decisions / cost of the constant action that is cheapest over the final weeks."),
+    ),
+    Fact(
+        "Light",
+        fixed(
+            "Red: a limit of the project file is broken, its interval lies beyond it. Amber: an interval holds a "
+            "limit, a figure cannot be told, or data are not as they should be. Green: all limits are kept. "
+            "Limits are judged on the latest 28 days."
+        ),
+    ),
+)
 
 
 def dashboard_document(board: Dashboard) -> Document:
@@ -96,20 +136,23 @@ def dashboard_document(board: Dashboard) -> Document:
     )
 
 
+_RED, _AMBER, _GREEN, _NO_LIGHT = fixed("Red"), fixed("Amber"), fixed("Green"), fixed("No light")
+
+
 def _reasons(board: Dashboard) -> tuple[Sentence, ...]:
     """Give the reasons of the light, the worst first; at most three."""
     order = ("broken", "unknown", "open", "kept")
     limits = sorted(board.limits, key=lambda item: order.index(item.state))
-    bad = [("Red", said.limit_reason(item)) for item in limits if item.state == "broken"]
-    doubt = [("Amber", said.limit_reason(item)) for item in limits if item.state in ("unknown", "open")]
-    health = [("Amber", said.health_reason(item)) for item in board.health]
-    tiers = {"harm": "Red", "data": "Red", "drift": "Amber"}
+    bad = [(_RED, said.limit_reason(item)) for item in limits if item.state == "broken"]
+    doubt = [(_AMBER, said.limit_reason(item)) for item in limits if item.state in ("unknown", "open")]
+    health = [(_AMBER, said.health_reason(item)) for item in board.health]
+    tiers = {"harm": _RED, "data": _RED, "drift": _AMBER}
     alarms = [(tiers[item.tier], said.alarm_reason(item)) for item in board.alarms if item.current and not item.noted]
-    bad += [item for item in alarms if item[0] == "Red"]
-    health += [item for item in alarms if item[0] == "Amber"]
-    good = [("Green" if board.limits else "No light", said.all_kept(board))]
+    bad += [item for item in alarms if item[0] is _RED]
+    health += [item for item in alarms if item[0] is _AMBER]
+    good = [(_GREEN if board.limits else _NO_LIGHT, said.all_kept(board))]
     reasons = [*bad, *health, *doubt] or good
-    return tuple(joined(fixed(word), reason, by=": ") for word, reason in reasons[:3])
+    return tuple(joined(word, reason, by=": ") for word, reason in reasons[:3])
 
 
 def _cards(board: Dashboard, shown: ShownCohorts) -> Iterator[Card]:
@@ -142,7 +185,7 @@ def _cell(name: str, value: float | None, currency: str) -> Cell:
     return Cell("–", "") if value is None else Cell(say(name, value, currency), round(value, 9))
 
 
-def _table(name: str, caption: str, board: Dashboard, figures: Sequence[str]) -> ReportTable:
+def _table(name: str, caption: Sentence, board: Dashboard, figures: Sequence[str]) -> ReportTable:
     """Return the table of a chart: the figure, its interval, and what labels say so far."""
     found = board.performance
     columns = [TableColumn("From"), TableColumn("Status"), TableColumn("Matured", "number")]
@@ -150,7 +193,7 @@ def _table(name: str, caption: str, board: Dashboard, figures: Sequence[str]) ->
         words = WORDS[item]
         columns += [TableColumn(f"{words}{part}", "number") for part in ("", ": low", ": high", ": labels so far")]
     rows = tuple(_row(cohort, figures, found) for cohort in found.cohorts)
-    return ReportTable(f"{name}-table", fixed(caption), tuple(columns), rows, folded=True, csv=f"{name}.csv")
+    return ReportTable(f"{name}-table", caption, tuple(columns), rows, folded=True, csv=f"{name}.csv")
 
 
 def _row(cohort: PerformanceCohort, figures: Sequence[str], found: Performance) -> tuple[Cell, ...]:
@@ -178,7 +221,7 @@ def _loss(board: Dashboard, frame: drawn.TimeFrame) -> ReportSection:
         blocks.append(_pair("loss", title, said.loss_alt(found, found.all), specs))
         most = max(frame.shown, key=lambda cohort: cohort.outcomes.missed_loss.value or 0.0)
         lead = joined(lead, said.worst(CohortOf(most, found.every, found.currency)))
-    blocks.append(_table("loss", "Fraud money as a table", board, ("missed_loss", "caught_loss", "missed_bps")))
+    blocks.append(_table("loss", fixed("Fraud money as a table"), board, ("missed_loss", "caught_loss", "missed_bps")))
     blocks += _limit_note(board, "fraud_loss_bps", "value_recall")
     return ReportSection("lost", "What was lost, and what was caught?", lead, tuple(blocks))
 
@@ -209,7 +252,9 @@ def _quality(board: Dashboard, frame: drawn.TimeFrame) -> ReportSection:
         }
         title = "Recall and precision; hollow: still open, grey: by the labels so far, dashed: limit"
         blocks.append(_pair("quality", title, said.quality_alt(found.all), specs))
-    blocks.append(_table("quality", "Recall and precision as a table", board, ("recall", "precision", "value_recall")))
+    blocks.append(
+        _table("quality", fixed("Recall and precision as a table"), board, ("recall", "precision", "value_recall"))
+    )
     blocks += _limit_note(board, "recall", "precision", "savings")
     return ReportSection(
         "quality", "How much is caught, and how often rightly?", said.quality_lead(found.all), tuple(blocks)
@@ -233,7 +278,7 @@ def _customers(board: Dashboard, frame: drawn.TimeFrame) -> ReportSection:
         title = "False positives per 1,000 legitimate events"
         blocks.append(_pair("false-positives", title, said.customers_lead(found.all, found), specs, wide=False))
     names = ("false_positives", "false_positives_per_1000", "false_positive_cost")
-    blocks.append(_table("customers", "False positives as a table", board, names))
+    blocks.append(_table("customers", fixed("False positives as a table"), board, names))
     blocks.append(_actions(board))
     blocks += _limit_note(board, "false_positives_per_1000", "alerts_per_day")
     return ReportSection("customers", "Who was disturbed?", said.customers_lead(found.all, found), tuple(blocks))
@@ -294,7 +339,7 @@ def _totals(found: Performance) -> tuple[ActionTotal, ...]:
 def _maturity(board: Dashboard, frame: drawn.TimeFrame, shown: ShownCohorts) -> ReportSection:
     specs = {width: drawn.maturity(frame, width=width) for width in (charts.WIDE, charts.NARROW)}
     chart = _pair("maturity", "Share of frauds that is expected to be known", said.maturity_alt(shown), specs)
-    table = _table("maturity", "Frauds and maturity as a table", board, ("frauds", "fraud_rate"))
+    table = _table("maturity", fixed("Frauds and maturity as a table"), board, ("frauds", "fraud_rate"))
     lead = said.maturity_lead(shown, board.performance.delays)
     return ReportSection("maturity", f"Which {shown.every}s are still open?", lead, (chart, table))
 
@@ -415,5 +460,5 @@ def _versions(board: Dashboard) -> ReportSection:
 
 
 def _words() -> ReportSection:
-    facts = Facts(tuple(Fact(term, fixed(" ".join(text.split()))) for term, text in DEFINITIONS.items()))
-    return ReportSection("words", "What the words mean", fixed("Every figure of this page, in words."), (facts,))
+    lead = fixed("Every figure of this page, in words.")
+    return ReportSection("words", "What the words mean", lead, (Facts(DEFINITIONS),))

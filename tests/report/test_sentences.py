@@ -37,7 +37,8 @@ from fraudctl.sample import generate
 from fraudctl.text.sentences import WRITERS, Sentence, fixed, joined, sentence
 
 HERE = Path(fraudctl.__file__).parent
-CONSTANTS = ("1 %", "60 %", "90 %", "0.9", "0.75", "14 days", "30 %", "15 points", "1 - cost")
+CONSTANTS = ("1 %", "60 %", "90 %", "0.9", "0.75", "14 days", "30 %", "15 points", "1 - cost", "95 %", "15 %",
+             "28 days", "10,000")  # fmt: skip
 """Numbers of fixed texts: settings of the method, not figures of a result."""
 
 
