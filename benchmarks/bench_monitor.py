@@ -293,14 +293,14 @@ class Tally:
     warnings: list[int] | None = None
 
 
-def run(rate: int, change: str | None, *, lively: bool, replicates: int, seed: int) -> dict[str, object]:
+def run(rate: int, change: str | None, *, lively: bool, replicates: int, rivals: int, seed: int) -> dict[str, object]:
     """Run all rules on worlds of one kind."""
     n_days = QUIET_DAYS if change is None else AFTER
     tallies = {name: Tally(delays=[], warnings=[]) for name in ("fraudctl", "Evidently", "NannyML")}
     for number in range(replicates):
         found = world(rate, n_days, lively=lively, seed=seed + number, change=change)
         rules = {"fraudctl": ours(found)}
-        if number < RIVALS:
+        if number < rivals:
             rules |= {"Evidently": alike(evidently(found)), "NannyML": alike(nannyml(found))}
         for name, item in rules.items():
             tally = tallies[name]
@@ -346,19 +346,30 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=20, help="worlds of a kind at 3,000 events a day")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rates", type=int, nargs="+", default=[300, 3000, 10_000])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--planted", nargs="+", choices=["nothing", *CHANGES], default=["nothing", *CHANGES])
+    parser.add_argument("--rivals", type=int, default=RIVALS, help="worlds of a kind that the other rules see too")
+    parser.add_argument("--out", type=Path, help="JSON; results that are there are kept, and those of a kind replaced")
     options = parser.parse_args()
-    started, results = time.time(), []
+    started, results = time.time(), kept(options.out)
     for rate, lively, change in kinds(options.rates):
+        if (change or "nothing") not in options.planted:
+            continue
         share = {300: 2.0, 3000: 1.0}.get(rate, 0.3) * (1.0 if change is None else 0.5)
         n = max(2, round(options.replicates * share))
-        found = run(rate, change, lively=lively, replicates=n, seed=options.seed * 10_000)
+        found = run(rate, change, lively=lively, replicates=n, rivals=options.rivals, seed=options.seed * 10_000)
         kind = {"events_per_day": rate, "world": "lively" if lively else "plain", "planted": change, "worlds": n}
+        same = ("events_per_day", "world", "planted")
+        results = [item for item in kept(options.out) or results if any(item[key] != kind[key] for key in same)]
         results.append({**kind, "rules": found})
         print(json.dumps(results[-1]), flush=True)
         if options.out is not None:
             text = json.dumps(document(results, time.time() - started), indent=1, ensure_ascii=False)
             options.out.write_text(text + "\n", encoding="utf-8")
+
+
+def kept(path: Path | None) -> list[dict[str, object]]:
+    """Return the results that are in a file."""
+    return list(json.loads(path.read_text())["results"]) if path is not None and path.is_file() else []
 
 
 def kinds(rates: list[int]) -> Iterator[tuple[int, bool, str | None]]:

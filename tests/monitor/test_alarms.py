@@ -162,6 +162,13 @@ def test_lost_events_are_missing_and_many_are_drift() -> None:
     )
 
 
+def test_days_without_an_event_after_a_jump_of_the_clock_are_missing_events() -> None:
+    found = groups(after(keep=0.0))
+    assert [item.tier for item in found] == ["data"]
+    assert (found[0].leading.figure, found[0].leading.now) == (VOLUME.what, 0.0)
+    assert found[0].leading.first_day == first_day()
+
+
 def test_what_moves_neither_alerts_nor_cost_is_no_alarm() -> None:
     swapped = pl.when(pl.col("channel") == "shop").then(pl.lit("app")).otherwise("channel")
     found = groups(after({"channel": swapped}))
