@@ -26,6 +26,7 @@ GROUPS: Final = {
         "evaluate_model write_predictions explain_model explain_one compare_models EvaluationResult Evaluation Estimate"
         " ExplainResult Explanation EventExplanation Comparison"
     ),
+    "Experiments": "compare_experiment plan_experiment AbResult AbPlan",
     "Versions": (
         "list_models show_model diff_models promote_model rollback_model write_card verify_models"
         " ModelsResult CardResult PapersResult Entry Bundle"
@@ -34,6 +35,8 @@ GROUPS: Final = {
         "open_model score_files build_state show_state verify_state repair_state compact_state serve_model"
         " consume_topics Model ScoreResult StateResult Verified Repaired Serving Limits Explained"
         " Consuming ConsumeResult"
+        "open_model score_files build_state show_state verify_state repair_state compact_state serve_model Model"
+        " Experiment ScoreResult StateResult Verified Repaired Serving Limits Explained"
     ),
     "After training": "make_dashboard DashboardResult monitor_model acknowledge_alarm MonitorResult AlarmRecord",
     "Errors and progress": "FraudctlError UsageError ProjectError DataError BundleError Progress",

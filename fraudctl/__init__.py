@@ -31,8 +31,15 @@ if TYPE_CHECKING:
     from fraudctl.propose.roles import Flags as Flags
     from fraudctl.registry import Entry as Entry
     from fraudctl.scoring.decider import Explained as Explained
+    from fraudctl.scoring.experiment import Experiment as Experiment
     from fraudctl.server.service import Limits as Limits
     from fraudctl.uncertainty import Estimate as Estimate
+    from fraudctl.workflows.ab import (
+        AbPlan as AbPlan,
+        AbResult as AbResult,
+        compare_experiment as compare_experiment,
+        plan_experiment as plan_experiment,
+    )
     from fraudctl.workflows.account import (
         CardResult as CardResult,
         PapersResult as PapersResult,
@@ -132,6 +139,8 @@ _NAMES: Final = {
     "scoring.decider": "Explained",
     "server.service": "Limits",
     "uncertainty": "Estimate",
+    "scoring.experiment": "Experiment",
+    "workflows.ab": "AbPlan AbResult compare_experiment plan_experiment",
     "workflows.account": "CardResult PapersResult verify_models write_card",
     "workflows.audit": "audit_features",
     "workflows.check": "check_data",

@@ -98,7 +98,7 @@ def read_decisions(
         event that differ.
     """
     files = tables.find_files(tuple(str(Path(path).resolve()) for path in paths), root=Path.cwd(), what=what)
-    _require_undamaged(files)
+    require_undamaged_files(files)
     raw = tables.collect(tables.scan(files), files=files)
     return from_frame(raw, project, files=files, role=role, features=features)
 
@@ -219,7 +219,8 @@ def _refuse_contradictions(frame: pl.DataFrame, where: str) -> None:
         raise DataError(msg, hint="name the files of one model, each event decided once")
 
 
-def _require_undamaged(files: Sequence[str]) -> None:
+def require_undamaged_files(files: Sequence[str]) -> None:
+    """Refuse files that are not what was written, as their names say; raises a DataError."""
     from fraudctl.disk.kept import DamagedError, require_undamaged
 
     for name in files:

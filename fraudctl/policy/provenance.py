@@ -25,7 +25,7 @@ from fraudctl.text.figures import number
 if TYPE_CHECKING:
     from fraudctl.policy.decide import Policy
 
-Kind = Literal["expected_cost", "threshold", "constraint", "capacity", "rule"]
+Kind = Literal["expected_cost", "threshold", "constraint", "capacity", "rule", "control"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 MODEL_KINDS: Final[frozenset[Kind]] = frozenset({"expected_cost", "threshold", "constraint"})
 """Kinds in which the model's probability decided."""
@@ -81,7 +81,8 @@ class DecidedBy:
     kind
         ``expected_cost``: the lowest expected cost. ``threshold``: the thresholds, of ``segment`` where it has its own.
         ``constraint``: the price of an alert. ``capacity``: no slot was left, or one was worth more than it would have
-        gained here. ``rule``: a rule demanded more.
+        gained here. ``rule``: a rule demanded more. ``control``: the event was drawn for the control group, and let
+        through.
     rule
         The rule that decided; with ``capacity`` the rule that demanded more than the model and found no slot. The first
         in the project's order of those that demand the harshest action.

@@ -82,6 +82,16 @@ class SinglePolicy:
         code, place, _ = self.explained(event, y_prob, holds=holds, segment=segment, used=used)
         return code, place
 
+    def let_through_cost(self, event: Mapping[str, Any]) -> float:
+        """Return what an event costs if it is let through and is fraud; parameters are those of `decide`."""
+        matrix = self.policy.matrix
+        return _money(matrix.cells[matrix.pass_code][FRAUD], event)
+
+    def local_day(self, event: Mapping[str, Any]) -> int:
+        """Return the number of the event's local day since 1970-01-01."""
+        local = (_EPOCH + timedelta(microseconds=event["event_time"])).astimezone(self._zone)
+        return local.toordinal() - _EPOCH_DAY
+
     def explained(
         self,
         event: Mapping[str, Any],

@@ -1,20 +1,23 @@
 """Events in order to answers: what a stream and a server have in common.
 
 Owns the order of things: read, take into the state, decide, note in the log; an answer counts only after `flush`. The
-champion answers; a challenger decides the same events in its shadow and is only logged. An event that is sent again
-gets the answer that it got.
+champion answers; a challenger decides the same events in its shadow and is only logged, unless an experiment has it
+answer a part of them. An event that is sent again gets the answer that it got.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from fraudctl.errors import DataError
+from fraudctl.errors import DataError, UsageError
+from fraudctl.policy.provenance import DecidedBy
 from fraudctl.scoring import wire
 from fraudctl.scoring.answers import Answered
-from fraudctl.scoring.live import LiveState, RepeatedEventError
+from fraudctl.scoring.experiment import Arm, Experiment, agreed
+from fraudctl.scoring.live import CONTROL, ROLES, LiveState, RepeatedEventError
 from fraudctl.scoring.store import Store, frame
 
 if TYPE_CHECKING:
@@ -60,6 +63,16 @@ def _row_of(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key not in {"type", "source"}}
 
 
+@dataclass(frozen=True)
+class _Decided:
+    """A decision, by whom, and on what."""
+
+    decider: Decider
+    event: Mapping[str, Any]
+    row: OnlineRow
+    decision: Decision
+
+
 class DecisionEngine:
     """Decides event after event.
 
@@ -77,6 +90,13 @@ class DecisionEngine:
         Which decisions get reasons.
     with_features
         Whether answers hold the value of every feature.
+    experiment
+        Which model answers which events, and which are let through; None: the champion answers all.
+
+    Raises
+    ------
+    UsageError
+        The salt of the experiment was used for another one on this state, or it needs a challenger.
     """
 
     def __init__(
@@ -88,9 +108,13 @@ class DecisionEngine:
         store: Store | None = None,
         explained: Explained = "all",
         with_features: bool = False,
+        experiment: Experiment | None = None,
     ) -> None:
         self.champion, self.challenger = champion, challenger
         self.live = live
+        self.experiment = experiment
+        self.drawn = Counter[str]()
+        """What the experiment drew: events by arm, null units, control group."""
         self.store = store
         self.explained: Explained = explained
         self.with_features = with_features
@@ -103,6 +127,7 @@ class DecisionEngine:
         """Records since the last snapshot or rotation."""
         self.roll: Callable[[], None] | None = None
         """Closes the log segment and writes its answers to a file; called after `ROLL_AFTER` records."""
+        self._agree(champion, challenger)
 
     def event(self, raw: Any) -> bytes:
         """Decide on an event under the data's own column names; give the answer as one line of JSON.
@@ -125,13 +150,24 @@ class DecisionEngine:
         except DataError:
             self._note(b'["event",%b,null,null,{},%b]' % (content, told))
             raise
-        answer = self._answer(decision, rows[digest])
-        shadow, places = self._shadow(raw, rows)
-        if decision.place is not None:
-            places["champion"] = decision.place
+        drawn_arm = self._arm(event)
+        arm = drawn_arm or "champion"
+        found = [_Decided(champion, event, rows[digest], decision)]
+        found += self._other(raw, rows, explained=self.explained if arm == "challenger" else "none")
+        places: dict[str, Any] = {
+            role: item.decision.place
+            for role, item in zip(ROLES, found, strict=False)
+            if item.decision.place is not None
+        }
+        if arm == "challenger" and len(found) == 2:
+            found = found[::-1]
+        found[0], drawn = self._controlled(found[0], places)
+        answer = wire.dumps(self._document(found[0]) | self._drawn(drawn_arm) | drawn)
+        shadow = wire.dumps(self._document(found[1], plain=True)) if len(found) == 2 else b"null"
         self._note(b'["event",%b,%b,%b,%b,%b]' % (content, answer, shadow, wire.dumps(places), told))
         self.live.answers.add(event["event_id"], Answered(content, answer, digest, more))
-        self.actions[decision.action] += 1
+        for counter, item in zip((self.actions, self.shadow_actions), found, strict=False):
+            counter[item.decision.action] += 1
         return answer
 
     def answered(self, raw: Any) -> bytes | None:
@@ -178,30 +214,83 @@ class DecisionEngine:
             raise DataError(msg, hint="correct the clock that stamps the events, or raise --max-ahead")
         return event
 
-    def _answer(self, decision: Decision, row: OnlineRow) -> bytes:
-        champion = self.champion
-        document = decision.to_dict(model=champion.model, policy=champion.policy_version)
-        if self.with_features:
-            document["features"] = champion.feature_values(row)
-        return wire.dumps(document)
+    def _document(self, answer: _Decided, *, plain: bool = False) -> dict[str, Any]:
+        """Return an answer as JSON; ``plain`` is without features."""
+        decider = answer.decider
+        document = answer.decision.to_dict(model=decider.model, policy=decider.policy_version)
+        if self.with_features and not plain:
+            document["features"] = decider.feature_values(answer.row)
+        return document
 
-    def _shadow(self, raw: Any, rows: Mapping[str, OnlineRow]) -> tuple[bytes, dict[str, tuple[str, int]]]:
-        """Let the challenger decide; whatever it meets, the champion's answer stands."""
+    def _other(self, raw: Any, rows: Mapping[str, OnlineRow], *, explained: Explained) -> list[_Decided]:
+        """Let the challenger decide; whatever it meets, the champion's decision stands."""
         challenger = self.challenger
         if challenger is None or challenger.features.digest not in rows:
-            return b"null", {}
+            return []
+        row = rows[challenger.features.digest]
         try:
             event = challenger.reader.event(raw, strict=False)
-            decision = challenger.decide(
-                event, rows[challenger.features.digest], used=self.live.used["challenger"], explained="none"
-            )
+            decision = challenger.decide(event, row, used=self.live.used["challenger"], explained=explained)
         except DataError:
             self.live.counts["shadow_failed"] += 1
-            return b"null", {}
-        self.shadow_actions[decision.action] += 1
-        document = decision.to_dict(model=challenger.model, policy=challenger.policy_version)
-        place = {} if decision.place is None else {"challenger": decision.place}
-        return wire.dumps(document), place
+            return []
+        return [_Decided(challenger, event, row, decision)]
+
+    # ------------------------------------------------------------ experiments
+
+    def _agree(self, champion: Decider, challenger: Decider | None) -> None:
+        """Note what the salt of the experiment stands for, or refuse one that stands for something else."""
+        experiment = self.experiment
+        if experiment is None or not experiment.challenger:
+            return
+        if challenger is None:
+            msg = "--split needs a challenger"
+            raise UsageError(msg, hint="name it with --challenger")
+        names = {"champion": champion.model, "challenger": challenger.model}
+        now = agreed(self.live.experiments, experiment, **names)
+        if experiment.unit not in champion.project.entities:
+            known = ", ".join(champion.project.entities) or "none"
+            msg = f"--unit {experiment.unit} is no entity of {champion.model}; it has {known}"
+            raise UsageError(msg)
+        if experiment.salt not in self.live.experiments:
+            self.live.experiments[experiment.salt] = now
+            self._note(wire.dumps(["experiment", experiment.salt, now]))
+
+    def _arm(self, event: Mapping[str, Any]) -> Arm | None:
+        """Return the arm of an event; None without an experiment, or without a unit."""
+        experiment = self.experiment
+        if experiment is None or experiment.unit is None:
+            return None
+        unit = event[experiment.unit]
+        arm = None if unit is None else experiment.arm(unit)
+        self.drawn[arm or "null_unit"] += 1
+        return arm
+
+    def _drawn(self, arm: Arm | None) -> dict[str, Any]:
+        split = self.experiment is not None and self.experiment.challenger > 0
+        return {"experiment": self.experiment.facts(arm)} if self.experiment is not None and split else {}
+
+    def _controlled(self, answer: _Decided, places: dict[str, Any]) -> tuple[_Decided, dict[str, Any]]:
+        """Let a blocked event through if it is drawn; never one that a rule blocked, or that may cost too much."""
+        experiment = self.experiment
+        if experiment is None or not experiment.control:
+            return answer, {}
+        event, decision, decider = answer.event, answer.decision, answer.decider
+        matrix, drawn = decider.policy.matrix, experiment.drawn(answer.event["event_id"])
+        if decision.action != matrix.actions[matrix.block_code]:
+            return answer, {"control_group": drawn, "exposure_prob": 1.0}
+        loss = decision.probability * max(decider.single.let_through_cost(event), 0.0)
+        day = decider.single.local_day(event)
+        may = decision.decided_by.kind != "rule" and loss <= self.live.control.left(day, experiment.control_cap)
+        if not (drawn and may):
+            self.drawn["control_capped"] += drawn
+            return answer, {"control_group": False, "exposure_prob": experiment.exposure if may else 0.0}
+        self.drawn["control"] += 1
+        self.live.control.add(day, loss)
+        places[CONTROL] = [day, loss]
+        by = DecidedBy("control", instead_of=decision.action)
+        through = replace(decision, action=matrix.actions[matrix.pass_code], decided_by=by, reasons=())
+        return replace(answer, decision=through), {"control_group": True, "exposure_prob": experiment.exposure}
 
     def label(self, raw: Any) -> None:
         """Take in one outcome; see `labels`."""
@@ -300,8 +389,11 @@ class DecisionEngine:
         ------
         BundleError
             The state does not hold the features of one of them; nothing has changed.
+        UsageError
+            An experiment compares the present bundles; nothing has changed.
         """
         for decider in (champion, challenger):
             if decider is not None:
                 self.live.require(decider, where="this process")
+        self._agree(champion, challenger)
         self.champion, self.challenger = champion, challenger

@@ -21,6 +21,7 @@ from fraudctl.scoring import wire
 from fraudctl.scoring.answers import Answered, Answers, EventId
 from fraudctl.scoring.consumed import Consumed
 from fraudctl.scoring.events import EventReader
+from fraudctl.scoring.experiment import ControlBudget
 from fraudctl.scoring.saved import Part, bytes_of
 from fraudctl.scoring.schema import DataSchema
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider
 
 ROLES: Final = ("champion", "challenger")
+CONTROL: Final = "control"
+"""Where the places of a log record have what the control group cost."""
 
 _FEATURES: Final = "features:"
 _WARM_EVENTS: Final = 40
@@ -136,6 +139,9 @@ class LiveState:
             for digest, item in self.definitions.items()
         }
         self.used = {role: CapacityUse() for role in ROLES}
+        self.control = ControlBudget()
+        self.experiments: dict[str, dict[str, Any]] = {}
+        """Salt -> what it was used for."""
         self.answers = Answers()
         self.counts = Counter[str]()
         self.consumed = Consumed()
@@ -146,6 +152,7 @@ class LiveState:
             "assigned": (self.consumed.assigned, range(2, 3)),
             "batch": (self.consumed.batch, range(3, 4)),
             "sent": (self.consumed.sent, range(1, 2)),
+            "experiment": (self.experiments.__setitem__, range(2, 3)),
         }
         """Every kind of log record: what takes it in, and how many parts it may have."""
 
@@ -317,7 +324,7 @@ class LiveState:
         event = self.definitions[digest].reader.event(raw, strict=False)
         self.observe(raw, event, digest)
         for role, place in places.items():
-            self.used[role].add(*place)
+            (self.control if role == CONTROL else self.used[role]).add(*place)
         if answer is not None:
             self.answers.add(event["event_id"], Answered(wire.dumps(raw), wire.dumps(answer), digest, tuple(more)))
 
@@ -342,6 +349,8 @@ class LiveState:
             "definitions": [item.to_dict() for item in self.definitions.values()],
             "used": {role: used.to_list() for role, used in self.used.items()},
             "counts": dict(self.counts),
+            "control": self.control.to_list(),
+            "experiments": self.experiments,
         }
         if self.consumed.offsets:
             about["stream"] = self.consumed.to_dict()
@@ -375,6 +384,9 @@ class LiveState:
         state.counts.update(about["counts"])
         if "stream" in about:
             state.consumed.read_dict(about["stream"])
+        day, spent = about.get("control", (0, 0.0))
+        state.control.add(int(day), float(spent))
+        state.experiments.update(about.get("experiments", {}))
         state.answers.read_list(wire.loads(bytes_of(parts, "answers")))
         return state
 

@@ -181,6 +181,9 @@ def _decision(id_type: Any, actions: tuple[str, ...]) -> dict[str, Any]:
             "policy": {"type": "string"},
             "model": {"type": "string"},
             "features": {"type": "object"},
+            "experiment": {"type": "object", "description": "With --split: which arm the event belongs to"},
+            "control_group": {"type": "boolean", "description": "With --control: drawn, whatever the model said"},
+            "exposure_prob": {"type": "number", "minimum": 0, "maximum": 1},
         },
     }
 

@@ -399,12 +399,14 @@ class Service:
         from fraudctl import __version__
 
         champion, challenger = self.engine.champion, self.engine.challenger
+        experiment = self.engine.experiment
         return {
             "fraudctl": __version__,
             "model": champion.model,
             "policy": champion.policy_version,
             "challenger": None if challenger is None else challenger.model,
             "features": champion.features.digest,
+            **({} if experiment is None else {"experiment": experiment.salt}),
         }
 
     def gauges(self) -> dict[str, tuple[str, str, dict[str, float]]]:
@@ -419,10 +421,12 @@ class Service:
             for digest, features in engine.live.features.items()
             for what, count in features.counters.items()
         }
+        drawn = {labels(what=key): float(count) for key, count in engine.drawn.items()}
         taken = {labels(what=key): float(count) for key, count in engine.live.counts.items()}
         return {
             "fraudctl_info": ("gauge", "What decides.", {info: 1.0}),
             "fraudctl_decisions_total": ("counter", "Decisions by role and action.", actions),
+            "fraudctl_drawn_total": ("counter", "Events by arm of the experiment, and control group.", drawn),
             "fraudctl_taken_total": ("counter", "What was taken in, since the state was built.", taken),
             "fraudctl_odd_events_total": ("counter", "Events that came late, twice, or too late to count.", odd),
             "fraudctl_log_records": ("gauge", "Log records since the last rotation.", {"": float(engine.logged)}),

@@ -47,14 +47,35 @@ def read_logged(
     """
     from fraudctl.monitor.decisions import from_frame, read_decisions
 
-    folders = [Path(place) for place in places if (Path(place) / "lock").is_file() or _has_log(Path(place))]
-    if not folders:
+    folder = _state_among(places)
+    if folder is None:
         return read_decisions(places, project, role=role, features=features)
-    if len(places) > 1:
+    return from_frame(_of_state(folder), project, files=[str(folder)], role=role, first=True)
+
+
+def raw_decisions(places: Sequence[str | Path], *, what: str = "DECISIONS") -> tuple[pl.DataFrame, list[str]]:
+    """Return all that was logged, of every model, with whatever an experiment drew, and where it comes from.
+
+    Parameters and errors are those of `read_logged`.
+    """
+    from fraudctl.data import tables
+    from fraudctl.monitor.decisions import require_undamaged_files
+
+    folder = _state_among(places)
+    if folder is not None:
+        return _of_state(folder), [str(folder)]
+    files = tables.find_files(tuple(str(Path(place).resolve()) for place in places), root=Path.cwd(), what=what)
+    require_undamaged_files(files)
+    return tables.collect(tables.scan(files), files=files), files
+
+
+def _state_among(places: Sequence[str | Path]) -> Path | None:
+    """Return the folder of a state that is named alone; None where files are."""
+    folders = [Path(place) for place in places if (Path(place) / "lock").is_file() or _has_log(Path(place))]
+    if folders and len(places) > 1:
         msg = f"{folders[0]} is the folder of a state; expected it alone, got {len(places)} places"
         raise DataError(msg, hint="name one state, or the files in its folder `decisions`")
-    frame = _of_state(folders[0])
-    return from_frame(frame, project, files=[str(folders[0])], role=role, first=True)
+    return folders[0] if folders else None
 
 
 def _has_log(place: Path) -> bool:
@@ -108,7 +129,7 @@ def _joined(folder: Path, logged: dict[int, pl.DataFrame]) -> pl.DataFrame:
 
 
 def with_outcomes(
-    project: Project, decisions: LoggedDecisions, *, columns: Sequence[str] = ()
+    project: Project, decisions: LoggedDecisions, *, columns: Sequence[str] = (), entities: Sequence[str] = ()
 ) -> tuple[LoggedDecisions, datetime]:
     """Complete decisions from the events of the project, and join their outcomes.
 
@@ -116,6 +137,8 @@ def with_outcomes(
     ----------
     columns
         Further data columns of the events to join under their own names.
+    entities
+        Entities whose ids are joined, under the entity's name.
 
     Returns
     -------
@@ -143,6 +166,6 @@ def with_outcomes(
         frame = frame.with_columns(pl.Series("control_group", control))
     if data.exposure_prob is not None:
         frame = frame.with_columns(pl.col(data.exposure_prob).cast(pl.Float64).alias("exposure_prob"))
-    found = with_events(decisions, frame, columns=columns)
+    found = with_events(decisions, frame, columns=[*columns, *entities])
     last = found.frame["event_time"][-1]
     return found, max(events.known_until, last)

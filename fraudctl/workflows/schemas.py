@@ -36,6 +36,10 @@ class SchemaKind(StrEnum):
     """``retrain --json``."""
     DASHBOARD = "dashboard"
     """``dashboard --json``."""
+    AB = "ab"
+    """``ab NAME --json``."""
+    AB_PLAN = "ab-plan"
+    """``ab plan --json``."""
 
 
 def json_schema_of(kind: SchemaKind) -> JsonObject:
@@ -64,6 +68,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.evaluate.result import GateResult
     from fraudctl.explain.event import EventExplanation
     from fraudctl.monitor.outcome import MonitorResult
+    from fraudctl.workflows.ab import AbPlan, AbResult
     from fraudctl.workflows.account import CardResult
     from fraudctl.workflows.dashboard import DashboardResult
     from fraudctl.workflows.evaluate import EvaluationResult
@@ -83,6 +88,8 @@ def _results() -> dict[SchemaKind, type]:
         SchemaKind.MONITOR: MonitorResult,
         SchemaKind.RETRAINING: RetrainResult,
         SchemaKind.DASHBOARD: DashboardResult,
+        SchemaKind.AB: AbResult,
+        SchemaKind.AB_PLAN: AbPlan,
     }
 
 

@@ -19,6 +19,7 @@ from fraudctl.workflows.versions import CHAMPION, LATEST, version_of
 
 if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Explained
+    from fraudctl.scoring.experiment import Experiment
     from fraudctl.server.service import Limits, Service
 
 _TOKEN = re.compile(r"[!-~]+")
@@ -47,6 +48,8 @@ class Serving:
         Whether an address beyond this machine may be served without a token.
     snapshot_every
         Log records between snapshots.
+    experiment
+        Which events the challenger answers, and which are let through; None: the champion answers all.
     follow
         Whether the models are loaded again when the registry calls others `latest` or `champion`.
     """
@@ -70,6 +73,7 @@ class Serving:
     insecure: bool = False
     verbose: bool = False
     follow: bool = False
+    experiment: Experiment | None = None
 
     def require_closed(self) -> None:
         """Refuse a server that would let everyone in by mistake.
@@ -193,6 +197,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
                 store=store,
                 explained=serving.explained,
                 with_features=serving.with_features,
+                experiment=serving.experiment,
             )
 
             def load() -> tuple[Decider, Decider | None]:

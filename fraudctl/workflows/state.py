@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import BundleError, DataError, UsageError
 from fraudctl.progress import Progress, Silent
@@ -569,6 +569,18 @@ def merge_decisions(folder: Path) -> None:
     merge_numbered(folder / DECISIONS, pl.DataFrame.vstack, row_group=ROW_GROUP)
 
 
+def _drawn(answer: Mapping[str, Any] | None, *, own: bool) -> dict[str, Any]:
+    """Return what an experiment drew for an event; the control group stands with what was answered alone."""
+    answer = answer or {}
+    drawn = answer.get("experiment") or {}
+    return {
+        "experiment": drawn.get("name"), "unit": drawn.get("unit"), "arm": drawn.get("arm"),
+        "arm_share": drawn.get("share"),
+        "control_group": answer.get("control_group") if own else None,
+        "exposure_prob": answer.get("exposure_prob") if own else None,
+    }  # fmt: skip
+
+
 def decision_rows(records: Iterable[bytes], definitions: Mapping[str, Definition]) -> pl.DataFrame:
     """Return what champion and challenger decided, as a table in the order of the log."""
     import polars as pl
@@ -588,12 +600,14 @@ def decision_rows(records: Iterable[bytes], definitions: Mapping[str, Definition
                     rows.append(
                         {**{key: found[key] for key in ("event_id", "model", "policy", "probability", "action")},
                          "event_time": event["event_time"], "amount": event.get("amount"), "role": role,
-                         "decided_by": found.get("decided_by")}
+                         "decided_by": found.get("decided_by"), **_drawn(answer, own=found is answer)}
                     )  # fmt: skip
     kind_of_id = pl.Int64() if rows and isinstance(rows[0]["event_id"], int) else pl.String()
     schema: dict[str, pl.DataType] = {
         "event_id": kind_of_id, "event_time": pl.Int64(), "amount": pl.Float64(), "role": pl.String(),
         "model": pl.String(), "policy": pl.String(), "probability": pl.Float64(), "action": pl.String(),
-        "decided_by": DECIDED_BY,
+        "decided_by": DECIDED_BY, "experiment": pl.String(), "unit": pl.String(), "arm": pl.String(),
+        "arm_share": pl.Float64(),
+        "control_group": pl.Boolean(), "exposure_prob": pl.Float64(),
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema).with_columns(pl.col("event_time").cast(pl.Datetime("us")).cast(UTC_US))

@@ -16,6 +16,7 @@ from fraudctl.cli.commands import COMMANDS
 SOURCE = Path(fraudctl.__file__).read_text(encoding="utf-8")
 CALLS = [name for name in fraudctl.__all__ if inspect.isfunction(getattr(fraudctl, name))]
 OFFERED = {
+    "ab": {"compare_experiment", "plan_experiment"},
     "audit": {"audit_features"},
     "check": {"check_data"},
     "compare": {"compare_models"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fraudctl.cli.commands.ab import ab
 from fraudctl.cli.commands.audit import audit
 from fraudctl.cli.commands.check import check
 from fraudctl.cli.commands.compare import compare
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve,
     "dashboard": dashboard,
     "consume": consume,
+    "ab": ab,
     "sample": sample,
     "demo": demo,
     "schema": schema,

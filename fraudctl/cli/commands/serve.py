@@ -20,6 +20,8 @@ TOKEN = "FRAUDCTL_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
 @command(
     "fraudctl serve --state state --new --history transactions.parquet",
+    "fraudctl serve --state state --challenger latest --model champion --split champion=90,challenger=10 --unit card "
+    "--salt exp7 --control 0.5% --control-cap 2000",
     "FRAUDCTL_TOKEN=... fraudctl serve --state state --host 0.0.0.0 --challenger latest --model champion",
     json="never",
 )
@@ -36,6 +38,17 @@ def serve(
         Path | None, typer.Option("--state", help="Folder that remembers; without it a restart forgets.")
     ] = None,
     new: New = False,
+    split: Annotated[
+        str | None, typer.Option("--split", help="The challenger answers a part: champion=90,challenger=10.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option("--unit", help="Entity that --split draws by, such as card.")] = None,
+    salt: Annotated[str | None, typer.Option("--salt", help="Name of the experiment, and key of its draws.")] = None,
+    control: Annotated[
+        str | None, typer.Option("--control", help="Share of events let through if they would be blocked: 0.5%.")
+    ] = None,
+    control_cap: Annotated[
+        float | None, typer.Option("--control-cap", help="Most expected loss of the control group a day, in money.")
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Reload when the registry names another latest or champion.")
     ] = False,
@@ -91,6 +104,7 @@ def serve(
     a promotion or a training changes what they are called.
     """
     from fraudctl.cli.commands.score import explained_by
+    from fraudctl.scoring.experiment import experiment_of
     from fraudctl.server.service import Limits
     from fraudctl.workflows.serve import Serving, serve_model
 
@@ -107,6 +121,7 @@ def serve(
         sources=named_paths(source or []), host=host, port=port, explained=explained_by(reasons),
         with_features=with_features, durable=durable, snapshot_every=snapshot_every, access_log=access_log,
         token=os.environ.get(TOKEN), insecure=insecure, verbose=session.verbose, follow=follow,
+        experiment=experiment_of(salt=salt, split=split, unit=unit, control=control, control_cap=control_cap),
     )  # fmt: skip
     with session.progress() as progress:
         serve_model(serving, limits, progress=progress)

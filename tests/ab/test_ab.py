@@ -1,0 +1,212 @@
+"""Experiments compared: by hand, by brute force, with every way in which there is no result."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from ab_frames import START, answered, project
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudctl.ab.arms import ArmsCompared, compare_arms, days_needed
+from fraudctl.ab.sequence import half_width, ratio_of_units, sample_ratio_evidence, target_of
+from fraudctl.errors import DataError
+
+LATER = START + timedelta(days=60)
+
+
+def compared(frame: pl.DataFrame, *, margin: float = 0.05, shadow: pl.DataFrame | None = None) -> ArmsCompared:
+    return compare_arms(frame, project(), LATER, margin=margin, confidence=0.95, shadow=shadow)
+
+
+def test_cost_per_event_and_its_error_by_hand() -> None:
+    # units with (cost, events) (4, 2), (0, 2), (2, 1): 6 / 5 a event; residuals 1.6, -2.4, 0.8
+    # se = sqrt(3/2 (2.56 + 5.76 + 0.64)) / 5 = sqrt(13.44) / 5
+    value, se = ratio_of_units(np.array([4.0, 0.0, 2.0]), np.array([2.0, 2.0, 1.0]))
+    assert (value, se) == (pytest.approx(1.2), pytest.approx(math.sqrt(13.44) / 5))
+
+
+def test_the_error_is_that_of_drawing_units_again() -> None:
+    rng = np.random.default_rng(0)
+    n = rng.integers(1, 9, 300).astype(float)
+    cost = n * rng.gamma(0.5, 2.0, 300)
+    _, se = ratio_of_units(cost, n)
+    rows = rng.integers(0, 300, (4000, 300))
+    drawn = cost[rows].sum(axis=1) / n[rows].sum(axis=1)
+    assert se == pytest.approx(float(drawn.std()), rel=0.08)
+
+
+def test_the_arms_are_what_a_loop_counts() -> None:
+    frame = answered(3000, units=400)
+    found = compared(frame)
+    for item in found.arms:
+        rows = frame.filter(pl.col("arm") == item.arm)
+        cost = sum(
+            2.0 if action == "review" else 10.0 * label
+            for action, label in zip(rows["action"], rows["label"], strict=True)
+        )
+        assert item.cost_per_event == pytest.approx(cost / rows.height)
+        assert (item.units, item.events, item.frauds) == (rows["unit"].n_unique(), rows.height, rows["label"].sum())
+    difference = found.difference
+    assert difference is not None
+    assert difference.value == pytest.approx(found.arms[1].cost_per_event - found.arms[0].cost_per_event)
+    # the cheapest constant action is to allow all: 10 for each fraud
+    base = 10.0 * frame["label"].mean()  # type: ignore[operator]
+    assert difference.savings == pytest.approx(-difference.value / base)
+    assert difference.savings_low < difference.savings < difference.savings_high
+    assert (found.verdict, int(found.exit_code)) == ("inconclusive", 5)
+
+
+def test_what_is_known_early_is_scaled_to_what_will_be_known() -> None:
+    """Half of the frauds come after two days, half after eight: at any instant the cost is near the final one."""
+    frame = answered(40_000, units=2000, days=40, fraud_rate=0.1)
+    late = pl.col("event_id") % 2 == 0
+    delay = pl.when(pl.col("label") == 0).then(10).when(late).then(8).otherwise(2)
+    frame = frame.with_columns(label_time=pl.col("event_time") + pl.duration(days=delay))
+    final = compared(frame)
+    young = compare_arms(frame, project(), START + timedelta(days=20), margin=0.05, confidence=0.95)
+    assert young.too_young > 0
+    for now, then in zip(young.arms, final.arms, strict=True):
+        assert now.cost_per_event == pytest.approx(then.cost_per_event, rel=0.05)
+
+
+def test_a_surely_worse_challenger_fails_and_a_same_one_passes_with_enough_events() -> None:
+    frame = answered(60_000, units=5000, fraud_rate=0.2)
+    assert compared(frame, margin=0.1).verdict == "pass"
+    worse = frame.with_columns(action=pl.when(pl.col("arm") == "challenger").then(pl.lit("allow")).otherwise("action"))
+    found = compared(worse)
+    assert (found.verdict, int(found.exit_code)) == ("fail", 1)
+    assert "worse than the champion" in found.reason
+
+
+def test_the_paired_shadow_is_narrower_than_the_arms() -> None:
+    frame = answered(5000, units=500)
+    rng = np.random.default_rng(1)
+    changed = pl.Series(rng.random(frame.height) < 0.02)
+    shadow = frame.select("event_id", action=pl.when(changed).then(pl.lit("allow")).otherwise("action"))
+    found = compared(frame, shadow=shadow)
+    assert found.paired is not None
+    assert found.difference is not None
+    assert found.paired.high - found.paired.low < 0.5 * (found.difference.high - found.difference.low)
+    # the shadow is the challenger in the champion's arm, and the champion in the other
+    swap = (frame["arm"] == "challenger").to_numpy()
+    cost = {"allow": 10.0, "review": 2.0}
+
+    def money(action: str, label: int) -> float:
+        return cost[action] * label if action == "allow" else 2.0
+
+    gaps = [
+        (money(a, y) - money(b, y)) if s else (money(b, y) - money(a, y))
+        for a, b, y, s in zip(frame["action"], shadow["action"], frame["label"], swap, strict=True)
+    ]
+    assert found.paired.value == pytest.approx(sum(gaps) / len(gaps))
+
+
+def test_shares_that_are_not_as_planned_give_no_result() -> None:
+    frame = answered(4000, units=800)
+    gone = frame.filter((pl.col("arm") == "champion") | (pl.col("unit").cast(pl.Int64) % 2 != 0))
+    found = compared(gone)
+    assert not found.sample_ratio.sound
+    assert (found.difference, int(found.exit_code)) == (None, 3)
+    assert "cannot be compared" in found.reason
+
+
+def test_an_empty_arm_is_inconclusive_while_chance_may_be_the_reason_and_else_no_result() -> None:
+    few = answered(300, units=60, share=0.02)
+    few = few.with_columns(arm=pl.lit("champion"), model=pl.lit("A"))
+    found = compared(few)
+    assert (found.verdict, int(found.exit_code), found.difference) == ("inconclusive", 5, None)
+    assert "the challenger's arm has 0 units" in found.reason
+    assert found.arms[1].cost_per_event is None
+    many = answered(5000, units=1000, share=0.1).with_columns(arm=pl.lit("champion"))
+    assert int(compared(many).exit_code) == 3
+
+
+def test_null_units_and_earlier_shares_are_left_out_and_counted() -> None:
+    frame = answered(3000, units=400)
+    part = frame.with_columns(
+        unit=pl.when(pl.col("event_id") % 10 == 9).then(None).otherwise("unit"),
+        arm_share=pl.when(pl.col("event_id") < 1000).then(0.2).otherwise(0.5),
+    )
+    found = compared(part)
+    assert (found.other_shares, found.null_units) == (1000, 200)
+    assert found.since == part["event_time"][1000]
+    assert sum(item.events for item in found.arms) == 1800
+
+
+def test_events_that_were_blocked_without_a_control_group_are_unseen() -> None:
+    frame = answered(4000, units=400, fraud_rate=0.2).with_columns(
+        action=pl.when(pl.col("action") == "review").then(pl.lit("block")).otherwise("action")
+    )
+    hidden = pl.when(pl.col("action") == "block").then(None)
+    frame = frame.with_columns(label=hidden.otherwise("label"), label_time=hidden.otherwise("label_time"))
+    blind = compared(frame)
+    assert blind.unseen == (frame["action"] == "block").sum()
+    assert blind.paired is None
+    control = pl.Series(np.random.default_rng(2).random(frame.height) < 0.3)
+    blocked = frame["action"] == "block"
+    seen = frame.with_columns(
+        control_group=control, exposure_prob=pl.when(blocked).then(0.3).otherwise(1.0),
+        action=pl.when(blocked & control).then(pl.lit("allow")).otherwise("action"),
+        label=pl.when(blocked & control).then(1).otherwise("label").cast(pl.Int8),
+        label_time=pl.when(blocked & control).then(pl.col("event_time") + timedelta(days=5)).otherwise("label_time"),
+    )  # fmt: skip
+    found = compared(seen)
+    assert found.unseen == (blocked & ~control).sum()
+    total = sum(item.events for item in found.arms)
+    assert total == frame.height - found.unseen
+
+
+def test_no_event_and_no_second_arm_are_errors() -> None:
+    frame = answered(100, units=50)
+    with pytest.raises(DataError, match="no event up to"):
+        compare_arms(frame, project(), START - timedelta(days=1), margin=0.05, confidence=0.95)
+    with pytest.raises(DataError, match="nothing to compare"):
+        compared(frame.with_columns(arm_share=0.0))
+
+
+def test_a_plan_needs_four_times_as_long_for_half_the_loss() -> None:
+    frame = answered(5000, units=500).drop("arm", "arm_share")
+    days = [days_needed(frame, project(), LATER, loss=loss, share=0.5, confidence=0.95)[0] for loss in (0.1, 0.05)]
+    assert days[1] == pytest.approx(4 * days[0])
+    one_in_ten, _ = days_needed(frame, project(), LATER, loss=0.1, share=0.1, confidence=0.95)
+    assert one_in_ten == pytest.approx(days[0] * (1 / 0.1 + 1 / 0.9) / 4)
+    with pytest.raises(DataError, match="expected at least 20"):
+        days_needed(frame[:10], project(), LATER, loss=0.1, share=0.5, confidence=0.95)
+
+
+@given(st.floats(0.01, 100.0), st.floats(0.01, 100.0), st.floats(0.001, 0.2))
+def test_the_sequence_is_wider_than_one_look_and_narrows(se: float, target: float, alpha: float) -> None:
+    from statistics import NormalDist
+
+    width = half_width(se, target_se=target, alpha=alpha)
+    assert width > se * NormalDist().inv_cdf(1 - alpha / 2)
+    assert half_width(se / 2, target_se=target, alpha=alpha) < width
+    assert half_width(target_of(se, alpha=alpha), target_se=target_of(se, alpha=alpha), alpha=alpha) == pytest.approx(
+        se
+    )
+
+
+def test_the_sequence_leaves_out_the_truth_no_more_often_than_promised_over_all_looks() -> None:
+    rng = np.random.default_rng(0)
+    sums = rng.normal(size=(4000, 500)).cumsum(axis=1)
+    n = np.arange(1, 501)
+    widths = np.array([half_width(1 / math.sqrt(k), target_se=0.1, alpha=0.1) for k in n])
+    ever = (np.abs(sums / n) > widths).any(axis=1).mean()
+    assert ever <= 0.1
+    fixed = (np.abs(sums / n) > 1.645 / np.sqrt(n)).any(axis=1).mean()
+    assert fixed > 0.4  # what looking at a fixed interval does
+
+
+def test_the_sample_ratio_test_accuses_a_true_plan_no_more_often_than_promised_over_all_looks() -> None:
+    rng = np.random.default_rng(0)
+    challenger = (rng.random((1000, 300)) < 0.1).cumsum(axis=1)
+    ever = [
+        any(sample_ratio_evidence(int(k), n - int(k), share=0.1) > math.log(20) for n, k in enumerate(row, start=1))
+        for row in challenger
+    ]
+    assert np.mean(ever) <= 0.05
