@@ -18,11 +18,11 @@ from fraudctl import registry
 from fraudctl.bundle import BundleContents, load_bundle
 from fraudctl.checks.report import CheckReport, Finding
 from fraudctl.project import Project, parse_project
-from fraudctl.workflows import refit, retrain
+from fraudctl.workflows import monitor_log, refit, retrain
 from fraudctl.workflows.evidence import section_digests
 from fraudctl.workflows.lineage import judging_project, recipe_facts
 from fraudctl.workflows.retrain import RetrainResult, retrain_model
-from fraudctl.workflows.situation import InputFile, Situation
+from fraudctl.workflows.situation import InputFile, Situation, monitor_state
 from fraudctl.workflows.versions import write_noted
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -116,9 +116,19 @@ class World:
         version = registry.champion(project.models_dir)
         champion = None if version is None else load_bundle(project.models_dir / version)
         as_of = self.known_until - timedelta(days=44)
-        return Situation(
-            self.known_until, as_of, champion, 40, (InputFile("events.parquet", 10, self.data),), self.data
-        )
+        files = (InputFile("events.parquet", 10, self.data),)
+        return Situation(self.known_until, as_of, champion, 40, files, self.data, monitor_state(project))
+
+    def watch(self, *tiers: str, noted: bool = False, again: str = "") -> None:
+        """Note a run of `monitor` with an alarm of each tier."""
+        same = {"kind": "shift", "series": [], "since": 0, "noted": noted}
+        alarms = [{"id": tier + again, "tier": tier, "what": f"{tier} moved", **same} for tier in tiers]
+        run = {"kind": "run", "as_of": self.known_until.isoformat(), "model": "m", "verdict": "act", "reason": "r"}
+        monitor_log._append(self.project, {**run, "decisions": 1, "last_day": 0, "alarms": alarms})
+
+    def acknowledge(self, tier: str) -> None:
+        """Take note of the alarm of a tier."""
+        monitor_log.acknowledge(self.project, tier, note="known", now=NOW, by="Ada")
 
     def check(self, project: Project, **_: object) -> CheckReport:
         self.calls.append("check")

@@ -21,7 +21,17 @@ from fraudctl.workflows.evaluate import evaluate_model
 from fraudctl.workflows.evidence import section_digests
 from fraudctl.workflows.lineage import judging_project, recipe_facts
 from fraudctl.workflows.refit import AGREEMENT, refit_model
-from fraudctl.workflows.situation import DueRule, InputFile, Situation, differing, frozen, look, too_soon
+from fraudctl.workflows.situation import (
+    DueRule,
+    InputFile,
+    MonitorState,
+    Situation,
+    differing,
+    frozen,
+    look,
+    monitor_state,
+    too_soon,
+)
 from fraudctl.workflows.train import train_model
 from fraudctl.workflows.versions import open_bundle, user_name
 
@@ -31,14 +41,15 @@ if TYPE_CHECKING:
     from fraudctl.runs import Run, Step
 
 Outcome = Literal[
-    "promoted", "passed", "gate failed", "inconclusive", "refused", "check failed", "objected", "superseded", "not due",
-    "running", "stopped", "planned",
+    "promoted", "passed", "gate failed", "inconclusive", "refused", "check failed", "data alarm", "objected",
+    "superseded", "not due", "running", "stopped", "planned",
 ]  # fmt: skip
 EXITS: Final[Mapping[Outcome, ExitCode]] = {
     "gate failed": ExitCode.NO,
     "check failed": ExitCode.NO,
     "objected": ExitCode.NO,
     "stopped": ExitCode.NO,
+    "data alarm": ExitCode.NO,
     "refused": ExitCode.USAGE,
     "inconclusive": ExitCode.INCONCLUSIVE,
 }
@@ -135,7 +146,8 @@ class RetrainResult:
 
     outcome: Outcome
     """``promoted``; ``passed``: the gate lets it ship, and nobody asked to promote; ``gate failed``, ``inconclusive``,
-    ``refused``, ``check failed``; ``objected``: the registry refused the promotion; ``superseded``: the inputs changed
+    ``refused``, ``check failed``; ``data alarm``: `monitor` says that the data are not as they were, so that nothing is
+    promoted; ``objected``: the registry refused the promotion; ``superseded``: the inputs changed
     before an earlier run was done; ``not due``, ``running``, ``stopped``: nothing was done; ``planned``: a dry run."""
     sentence: str
     """What happened and why."""
@@ -182,7 +194,7 @@ def retrain_model(
     Parameters
     ----------
     conditions
-        ``always``, ``age=30d``, ``frauds=300``: a run begins where any of them holds.
+        ``always``, ``monitor``, ``age=30d``, ``frauds=300``: a run begins where any of them holds.
     refit
         Fit the gated model again on the newest labels; it ships if it acts alike on 99 % of the last week's events.
     promote
@@ -276,7 +288,7 @@ class _Desk:
     def plan(self, asked: Sequence[DueRule]) -> RetrainResult:
         """Return what would be done, without doing it."""
         situation, history = look(self.project), runs.history(self.project.runs_dir)
-        due, words = _due(asked, situation)
+        due, words = self._due(asked, situation)
         found = self._result("planned", "", situation=situation, conditions=words)
         unfinished = _unfinished(history)
         against = self._not_now(situation, history)
@@ -301,6 +313,7 @@ class _Desk:
     def begin(self, asked: Sequence[DueRule]) -> RetrainResult:
         """Go on with a run that was killed, repeat the answer of one on the same inputs, or begin a new one."""
         situation, history = look(self.project), runs.history(self.project.runs_dir)
+        due, words = self._due(asked, situation)
         unfinished = _unfinished(history)
         if unfinished is not None and self._continues(unfinished, situation):
             self.progress.note(f"run {unfinished.name} goes on")
@@ -309,7 +322,6 @@ class _Desk:
         last = history[-1] if history else None
         if last is not None and last.ended and last.facts("inputs")["key"] == inputs["key"]:
             return self._said_before(last, situation)
-        due, words = _due(asked, situation)
         if not due:
             return self._result("not due", "; ".join(words), situation=situation, conditions=words)
         against = self._not_now(situation, history)
@@ -344,12 +356,24 @@ class _Desk:
         ships = run.facts("refit").get("version") or run.facts("train").get("version")
         return bool(before["same"] == now["same"] and now["champion"] in {before["champion"], ships})
 
+    def _due(self, asked: Sequence[DueRule], situation: Situation) -> tuple[bool, tuple[str, ...]]:
+        """Return whether a condition holds, and each in words; drift alone takes the promotion out."""
+        found = [(item.kind, *item.asked(situation)) for item in asked]
+        words = tuple(text for _, _, text in found)
+        holding = {kind for kind, holds, _ in found if holds}
+        if self.promote and holding == {"monitor"} and situation.monitor is not None and not situation.monitor.harm:
+            self.promote = False
+            words += ("drift starts a training, never a promotion",)
+        return bool(holding), words
+
     def _not_now(self, situation: Situation, history: Sequence[Run]) -> tuple[Outcome, str] | None:
         """Return why no run may begin, whatever the conditions say."""
         n = runs.failures_in_a_row(history)
         if n >= MOST_FAILURES:
             text = f"{n} gates failed in a row; no run begins until that is acknowledged: --acknowledge NOTE"
             return "stopped", text
+        if self.promote and situation.monitor is not None and situation.monitor.data:
+            return "data alarm", _alarmed(situation.monitor)
         nothing = situation.nothing_new(self.project)
         if nothing is None and self.promote:
             nothing = too_soon(self.project, self._log(), situation.known_until)
@@ -492,6 +516,9 @@ class _Desk:
         if run.get("promote") is None:
             entry = _promoted_before(self._log()[inputs["log"] :], version)
             if entry is None:
+                alarm = monitor_state(self.project)
+                if alarm is not None and alarm.data:
+                    return run, ("data alarm", f"{version} passed its gate, and is not promoted: {_alarmed(alarm)}")
                 held = too_soon(self.project, self._log(), situation.known_until)
                 if held is not None:
                     return run, ("passed", f"{version} passed its gate, and is not promoted: {held}")
@@ -535,9 +562,11 @@ class _Desk:
         )
 
 
-def _due(asked: Sequence[DueRule], situation: Situation) -> tuple[bool, tuple[str, ...]]:
-    found = [item.asked(situation) for item in asked]
-    return any(holds for holds, _ in found), tuple(words for _, words in found)
+def _alarmed(state: MonitorState) -> str:
+    """Return the sentence on an alarm of the data."""
+    said = "; ".join(state.data[:2])
+    at = f"{state.as_of:%Y-%m-%d %H:%M}"
+    return f"`monitor` says of the data, as of {at}: {said}; nothing is promoted until that is acknowledged"
 
 
 def _unfinished(history: Sequence[Run]) -> Run | None:

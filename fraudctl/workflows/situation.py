@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fraudctl.project import Duration
     from fraudctl.registry import Entry
 
-_FORMS = "expected always, age=30d or frauds=300"
+_FORMS = "expected always, monitor, age=30d or frauds=300"
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,20 @@ class DueRule:
     Attributes
     ----------
     kind
-        ``always``; ``age``: the champion was trained on data that end so long before today's; ``frauds``: so many more
-        frauds with a mature label can be trained on.
+        ``always``; ``monitor``: its last run has an alarm of harm or drift that nobody acknowledged; ``age``: the
+        champion was trained on data that end so long before today's; ``frauds``: so many more frauds with a mature
+        label can be trained on.
     age, frauds
         The limit of that kind.
     """
 
-    kind: Literal["always", "age", "frauds"]
+    kind: Literal["always", "monitor", "age", "frauds"]
     age: Duration | None = None
     frauds: int = 0
 
     @classmethod
     def parse(cls, text: str) -> DueRule:
-        """Read ``always``, ``age=30d`` or ``frauds=300``.
+        """Read ``always``, ``monitor``, ``age=30d`` or ``frauds=300``.
 
         Raises
         ------
@@ -80,8 +81,8 @@ class DueRule:
         except ValueError as error:
             msg = f"--if {text}: {error}; {_FORMS}"
             raise UsageError(msg) from error
-        if text == "always":
-            return cls("always")
+        if text in ("always", "monitor"):
+            return cls("always" if text == "always" else "monitor")
         msg = f"--if {text}: {_FORMS}"
         raise UsageError(msg)
 
@@ -90,6 +91,8 @@ class DueRule:
         champion = situation.champion
         if self.kind == "always":
             return True, "always"
+        if self.kind == "monitor":
+            return _asked_monitor(situation.monitor)
         if champion is None:
             return True, "there is no champion yet"
         if self.age is not None:
@@ -103,6 +106,53 @@ class DueRule:
             n >= self.frauds,
             f"frauds: {count(n, 'mature fraud')} that the champion did not learn; asked {self.frauds:,}",
         )
+
+
+@dataclass(frozen=True)
+class MonitorState:
+    """What the last run of `monitor` said, less the alarms that were acknowledged.
+
+    Attributes
+    ----------
+    as_of
+        Of that run.
+    harm, data, drift
+        Each open alarm of the tier, in words.
+    """
+
+    as_of: datetime
+    harm: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+
+
+def _asked_monitor(state: MonitorState | None) -> tuple[bool, str]:
+    if state is None:
+        return False, "monitor: it has not run yet"
+    found = [("harm", state.harm), ("drift", state.drift)]
+    said = [f"{tier}: {texts[0]}" for tier, texts in found if texts]
+    at = f"{state.as_of:%Y-%m-%d %H:%M}"
+    return bool(said), f"monitor, as of {at}: {'; '.join(said) or 'no open alarm of harm or drift'}"
+
+
+def monitor_state(project: Project) -> MonitorState | None:
+    """Return what the last run of `monitor` said; None where it never ran.
+
+    Raises
+    ------
+    BundleError
+        Its log was changed.
+    """
+    from fraudctl.workflows.monitor_log import read_log
+
+    entries = read_log(project)
+    last = next((item for item in reversed(entries) if item["kind"] == "run"), None)
+    if last is None:
+        return None
+    noted = {item["id"] for item in entries if item["kind"] == "note"}
+    alarms = [item for item in last["alarms"] if not item["noted"] and item["id"] not in noted]
+    tiers = {tier: tuple(item["what"] for item in alarms if item["tier"] == tier) for tier in ("harm", "data", "drift")}
+    return MonitorState(datetime.fromisoformat(last["as_of"]), **tiers)
 
 
 def _long(span: timedelta) -> str:
@@ -123,6 +173,8 @@ class Situation:
         Frauds that a model of ``as_of`` learns and the champion did not.
     files, fingerprint
         Every file of the data, and the fingerprint by which bundles know them all.
+    monitor
+        What the last run of `monitor` said; None where it never ran.
     """
 
     known_until: datetime
@@ -131,6 +183,7 @@ class Situation:
     new_frauds: int
     files: tuple[InputFile, ...]
     fingerprint: str
+    monitor: MonitorState | None = None
 
     @property
     def age(self) -> timedelta | None:
@@ -188,6 +241,7 @@ def look(project: Project) -> Situation:
         _new_frauds(frame, champion, newest.train_until, newest.as_of),
         tuple(item for group in files for item in group),
         _joined(files),
+        monitor_state(project),
     )
 
 

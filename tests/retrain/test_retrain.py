@@ -339,3 +339,56 @@ def test_the_same_inputs_write_the_same_bundle(world: World, tmp_path: Path) -> 
     other.folder.mkdir()
     assert other.write(FIRST, "a" * 64) == version
     assert load_bundle(other.project.models_dir / version).facts["data_fingerprint"] == "a" * 64
+
+
+def test_an_alarm_of_harm_starts_a_run_that_may_promote(world: World) -> None:
+    world.crown()
+    never = world.retrain(conditions=("monitor",), promote=True)
+    assert (never.outcome, never.exit_code) == ("not due", 0)
+    assert "it has not run yet" in never.sentence
+    world.watch()
+    assert "no open alarm" in world.retrain(conditions=("monitor",), promote=True).sentence
+    world.watch("harm", "drift")
+    done = world.retrain(conditions=("monitor",), promote=True)
+    assert done.outcome == "promoted"
+    assert "harm: harm moved" in done.conditions[0]
+
+
+def test_drift_starts_a_training_and_never_a_promotion(world: World) -> None:
+    champion = world.crown()
+    world.watch("drift")
+    done = world.retrain(conditions=("monitor",), promote=True)
+    assert (done.outcome, done.exit_code) == ("passed", 0)
+    assert "never a promotion" in done.conditions[-1]
+    assert registry.champion(world.project.models_dir) == champion
+    by_age = world.retrain(conditions=("monitor", "age=1d"), promote=True)  # another reason, too
+    assert by_age.outcome == "promoted"
+
+
+def test_an_acknowledged_alarm_starts_nothing(world: World) -> None:
+    world.crown()
+    world.watch("harm")
+    world.acknowledge("harm")
+    assert world.retrain(conditions=("monitor",)).outcome == "not due"
+    world.watch("harm", noted=True)
+    assert world.retrain(conditions=("monitor",)).outcome == "not due"
+
+
+def test_nothing_is_promoted_while_the_data_are_in_alarm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    champion = world.crown()
+    world.watch("data")
+    stopped = world.retrain(promote=True)
+    assert (stopped.outcome, stopped.exit_code, world.calls) == ("data alarm", 1, [])
+    assert "data moved" in stopped.sentence
+    assert world.retrain(conditions=("monitor",)).outcome == "not due"  # nor does it start a training
+    world.acknowledge("data")
+    real = world.evaluate
+
+    def alarmed(*args: Any, **options: Any) -> None:
+        real(*args, **options)
+        world.watch("data", again="-2")
+
+    monkeypatch.setattr(retrain, "evaluate_model", alarmed)  # the alarm comes while the run is under way
+    late = world.retrain(promote=True)
+    assert (late.outcome, late.exit_code) == ("data alarm", 1)
+    assert registry.champion(world.project.models_dir) == champion

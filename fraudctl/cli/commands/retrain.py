@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @command(
     "fraudctl retrain --dry-run",
-    "fraudctl retrain --if age=30d --if frauds=300 --refit --promote",
+    "fraudctl retrain --if monitor --if age=30d --if frauds=300 --refit --promote",
     "fraudctl retrain --resume",
     'fraudctl retrain --acknowledge "the label feed lacked a week; loaded again"',
 )
@@ -26,7 +26,7 @@ def retrain(
     project: ProjectPath = HERE,
     if_: Annotated[
         list[str] | None,
-        typer.Option("--if", help="always (the default), age=30d or frauds=300; several: if any holds."),
+        typer.Option("--if", help="always (the default), monitor, age=30d or frauds=300; several: if any holds."),
     ] = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Fit again on the newest labels; ships if it acts alike on 99 %.")
