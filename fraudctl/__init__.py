@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     )
     from fraudctl.workflows.account import (
         CardResult as CardResult,
+        LineageResult as LineageResult,
         PapersResult as PapersResult,
         verify_models as verify_models,
         write_card as write_card,
+        write_lineage as write_lineage,
     )
     from fraudctl.workflows.audit import audit_features as audit_features
     from fraudctl.workflows.check import check_data as check_data
@@ -141,7 +143,7 @@ _NAMES: Final = {
     "uncertainty": "Estimate",
     "scoring.experiment": "Experiment",
     "workflows.ab": "AbPlan AbResult compare_experiment plan_experiment",
-    "workflows.account": "CardResult PapersResult verify_models write_card",
+    "workflows.account": "CardResult LineageResult PapersResult verify_models write_card write_lineage",
     "workflows.audit": "audit_features",
     "workflows.check": "check_data",
     "workflows.consume": "ConsumeResult Consuming consume_topics",

@@ -1,8 +1,8 @@
 """The life of models as OpenLineage events: what was trained on which data, judged, promoted and rolled back.
 
 Owns the form of the events (https://openlineage.io, run events of version 2-0-2): one for each line of the registry's
-log, all complete, with an id that depends on the line alone, so that the same log gives the same bytes. It reads nothing
-and sends nothing.
+log, all complete, with an id that depends on the line alone, so that the same log gives the same bytes. It reads
+nothing and sends nothing.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class LineageWriter:
         bundle = self._bundles.get(version)
         more: dict[str, Any] = {}
         if bundle is not None:
-            columns = bundle.features.get("schema", {}).get("events", {})
-            fields = [{"name": name, "type": str(kind)} for name, kind in columns.items()]
+            columns = bundle.features.get("schema", {}).get("events", [])
+            fields = [{"name": name, "type": kind if isinstance(kind, str) else kind[0]} for name, kind in columns]
             schema = f"{_FACETS}/1-1-1/SchemaDatasetFacet.json#/$defs/SchemaDatasetFacet"
             more["schema"] = self._facet(schema, fields=fields)
         digest = None if bundle is None else bundle.facts.get("data_fingerprint")

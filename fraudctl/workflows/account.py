@@ -136,6 +136,60 @@ def _write(project: Project, card: ModelCard) -> tuple[Path, ...]:
 
 
 @dataclass(frozen=True)
+class LineageResult:
+    """The life of a project's models as OpenLineage events, and where they were written."""
+
+    SCHEMA_VERSION: ClassVar = 1
+
+    path: Path
+    """The file: one event a line."""
+    events: int
+    """Events: the lines of the registry's log."""
+    missing: tuple[str, ...]
+    """Versions that the log names and whose bundle is not there: their data are named without their content."""
+
+
+def write_lineage(project: Project, path: Path | None = None, *, progress: Progress | None = None) -> LineageResult:
+    """Write the registry's log as OpenLineage run events, one JSON object a line.
+
+    Nothing is sent anywhere. The same log and bundles give the same bytes.
+
+    Parameters
+    ----------
+    path
+        The file; by default ``lineage.ndjson`` among the reports.
+
+    Raises
+    ------
+    BundleError
+        The log is damaged, or a bundle is.
+    """
+    import json
+
+    from fraudctl import __version__, registry
+    from fraudctl.account.openlineage import LineageWriter
+    from fraudctl.bundle import list_bundles, load_bundle
+    from fraudctl.data import outputs
+
+    (progress or Silent()).stage("Writing lineage")
+    entries = registry.history(project.models_dir)
+    bundles = {item.name: load_bundle(item) for item in list_bundles(project.models_dir)}
+    places = project.data.events
+    writer = LineageWriter(
+        project.project.name,
+        [places] if isinstance(places, str) else list(places),
+        producer=f"urn:fraudctl:{__version__}",
+        bundles=bundles,
+    )
+    lines = [json.dumps(writer.event(number, entry), ensure_ascii=False) for number, entry in enumerate(entries, 1)]
+    target = path or project.reports_dir / "lineage.ndjson"
+    outputs.require_no_input(target, project)
+    outputs.write_text("".join(f"{line}\n" for line in lines), target)
+    missing = tuple(dict.fromkeys(entry.version for entry in entries if entry.version not in bundles))
+    return LineageResult(target, len(lines), missing)
+
+
+@dataclass(frozen=True)
 class CheckedPaper:
     """One thing that was verified."""
 

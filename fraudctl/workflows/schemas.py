@@ -32,6 +32,8 @@ class SchemaKind(StrEnum):
     """``models card --json``."""
     MONITOR = "monitor"
     """``monitor --json``."""
+    LINEAGE = "lineage"
+    """``models lineage --json``; the file that it names holds OpenLineage events."""
     RETRAINING = "retraining"
     """``retrain --json``."""
     DASHBOARD = "dashboard"
@@ -69,7 +71,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.explain.event import EventExplanation
     from fraudctl.monitor.outcome import MonitorResult
     from fraudctl.workflows.ab import AbPlan, AbResult
-    from fraudctl.workflows.account import CardResult
+    from fraudctl.workflows.account import CardResult, LineageResult
     from fraudctl.workflows.dashboard import DashboardResult
     from fraudctl.workflows.evaluate import EvaluationResult
     from fraudctl.workflows.explain import ExplainResult
@@ -86,6 +88,7 @@ def _results() -> dict[SchemaKind, type]:
         SchemaKind.COMPARISON: Comparison,
         SchemaKind.CARD: CardResult,
         SchemaKind.MONITOR: MonitorResult,
+        SchemaKind.LINEAGE: LineageResult,
         SchemaKind.RETRAINING: RetrainResult,
         SchemaKind.DASHBOARD: DashboardResult,
         SchemaKind.AB: AbResult,

@@ -35,6 +35,7 @@ OFFERED = {
         "rollback_model",
         "verify_models",
         "write_card",
+        "write_lineage",
     },
     "monitor": {"monitor_model", "acknowledge_alarm"},
     "retrain": {"retrain_model", "acknowledge_failures"},

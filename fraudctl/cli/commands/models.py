@@ -1,4 +1,4 @@
-"""``fraudctl models``: list, show, promote, rollback, diff, card, verify."""
+"""``fraudctl models``: list, show, promote, rollback, diff, card, lineage, verify."""
 
 from __future__ import annotations
 
@@ -116,6 +116,27 @@ def card(
         raise typer.Exit(ExitCode.NO)
 
 
+@command("fraudctl models lineage", "fraudctl models lineage -o lineage.ndjson")
+def lineage(
+    session: Session,
+    *,
+    project: ProjectPath = HERE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file. Default: reports/lineage.ndjson.")
+    ] = None,
+) -> None:
+    """Write the log as OpenLineage events, one a line: data, models, gates, promotions. Nothing is sent."""
+    from fraudctl.project import load_project
+    from fraudctl.workflows.account import write_lineage
+
+    with session.progress() as progress:
+        result = write_lineage(load_project(project), output, progress=progress)
+    session.emit(result)
+    session.show(f"{result.events} events: {result.path}")
+    for version in result.missing:
+        session.warn(f"{version} has no folder: what it was made of is not known")
+
+
 @command("fraudctl models verify")
 def verify(session: Session, *, project: ProjectPath = HERE) -> None:
     """Verify the log line by line, every bundle byte by byte, and the papers of evaluations; exit 4 if not sound."""
@@ -138,5 +159,6 @@ MODELS: dict[str, Callable[..., None]] = {
     "promote": promote,
     "rollback": rollback,
     "card": card,
+    "lineage": lineage,
     "verify": verify,
 }
