@@ -128,7 +128,7 @@ class World:
 
     def acknowledge(self, tier: str) -> None:
         """Take note of the alarm of a tier."""
-        monitor_log.acknowledge(self.project, tier, note="known", now=NOW, by="Ada")
+        monitor_log.acknowledge_alarm(self.project, tier, note="known", now=NOW, by="Ada")
 
     def check(self, project: Project, **_: object) -> CheckReport:
         self.calls.append("check")
