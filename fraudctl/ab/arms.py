@@ -324,6 +324,8 @@ def _judged(
     if min(found) < FEW_UNITS:
         name, n = ARMS[int(np.argmin(found))], min(found)
         return None, "inconclusive", f"the {name}'s arm has {count(n, 'unit')}; below {FEW_UNITS} nothing is known"
+    if not units.constant > 0.0:
+        return None, "inconclusive", "no fraud is known yet: the cheapest constant action costs nothing to compare with"
     rates = [
         ratio_of_units(units.cost[units.challenger == flag], units.n[units.challenger == flag])
         for flag in (False, True)
@@ -390,7 +392,7 @@ def _take(priced: PricedEvents, rows: BoolArray) -> PricedEvents:
 
 
 def _one_sample(units: _Units, *, margin: float, confidence: float) -> AbDifference | None:
-    if len(units.n) < FEW_UNITS:
+    if len(units.n) < FEW_UNITS or not units.constant > 0.0:
         return None
     value, se = ratio_of_units(units.cost, units.n)
     return _difference(value, se, units.constant, margin=margin, confidence=confidence)
@@ -421,6 +423,9 @@ def days_needed(
     frame = frame.filter(pl.col("unit").is_not_null()).with_columns(arm=pl.lit("champion"))
     priced = price(frame, project, as_of)
     units = _Units.of(frame, priced)
+    if not units.constant > 0.0:
+        msg = "the history has no known fraud, so that no loss can be measured"
+        raise DataError(msg, hint="name decisions whose outcomes have arrived")
     if len(units.n) < FEW_UNITS:
         msg = f"the history has {count(len(units.n), 'unit')} with a known outcome; expected at least {FEW_UNITS}"
         raise DataError(msg, hint="name decisions of a longer time")

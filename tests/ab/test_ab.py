@@ -126,6 +126,15 @@ def test_an_empty_arm_is_inconclusive_while_chance_may_be_the_reason_and_else_no
     assert int(compared(many).exit_code) == 3
 
 
+def test_without_a_known_fraud_nothing_can_be_compared() -> None:
+    frame = answered(2000, units=300).with_columns(label=pl.lit(0, dtype=pl.Int8))
+    found = compared(frame, shadow=frame.select("event_id", "action"))
+    assert (found.verdict, found.difference, found.paired) == ("inconclusive", None, None)
+    assert "no fraud is known yet" in found.reason
+    with pytest.raises(DataError, match="no known fraud"):
+        days_needed(frame, project(), LATER, loss=0.1, share=0.5, confidence=0.95)
+
+
 def test_null_units_and_earlier_shares_are_left_out_and_counted() -> None:
     frame = answered(3000, units=400)
     part = frame.with_columns(
