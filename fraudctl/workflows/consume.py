@@ -156,7 +156,6 @@ def consume_topics(consuming: Consuming, *, progress: Progress | None = None) ->
         progress=progress,
     ) as engine:  # fmt: skip
         run = _ConsumeRun(consuming, section, engine, progress)
-        run = _Stream(consuming, section, engine, progress)
         try:
             return run.run()
         finally:
@@ -177,7 +176,6 @@ def require_package() -> None:
 
 
 class _ConsumeRun:
-class _Stream:
     """One run: its clients, its loop, what it says."""
 
     def __init__(
