@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from jsonschema import Draft202012Validator
+from recount_dashboard import Decided, recount_dashboard
 
 from fraudctl.documents.results import as_object, as_text
 from fraudctl.monitor.dashboard import (
@@ -129,6 +130,12 @@ def test_the_first_screen_is_recounted_from_the_rows(
     statuses = [cohort.status for cohort in board.performance.cohorts]
     assert document.cards[-1].value == str(len(statuses) - statuses.count("final"))
     assert f"{statuses.count('open')} still open" in document.subtitle[-1]
+
+
+def test_every_value_of_a_sentence_is_recounted_from_the_rows(decisions: pl.DataFrame, as_of: datetime) -> None:
+    at = as_of + timedelta(days=90)
+    page = dashboard_document(dashboard(decisions, project_of(), at, by="channel"))
+    assert recount_dashboard(page, Decided(decisions.to_dicts(), at)) > 25
 
 
 def said_totals(board: Dashboard) -> tuple[said.ActionTotal, ...]:
