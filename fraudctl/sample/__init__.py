@@ -7,53 +7,24 @@ can see it, and every fraud pattern has an honest twin. This module writes no fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
 import polars as pl
 
 from fraudctl.errors import UsageError
-from fraudctl.sample import frames, lookalikes, patterns
-from fraudctl.sample.bursts import plan_bursts
-from fraudctl.sample.calendar import make_calendar
+from fraudctl.sample import frames
+from fraudctl.sample.after import CHANGES, Change, LaterData, make_later
 from fraudctl.sample.draws import Draws
-from fraudctl.sample.labels import make_labels
-from fraudctl.sample.logins import make_logins
-from fraudctl.sample.ordinary import ordinary_rows, refund_rows
-from fraudctl.sample.rows import UNKNOWN, Rows, stack
-from fraudctl.sample.world import SampleWorld, make_world
+from fraudctl.sample.making import make_sample, transactions_of
 
-__all__ = ["START", "SampleData", "generate"]
+__all__ = ["CHANGES", "START", "Change", "LaterData", "SampleData", "generate", "generate_after"]
 
 START = datetime(2025, 9, 15, tzinfo=UTC)
 """First instant of the sample: its drift month is then December."""
 
-_FEWEST_EVENTS, _FEWEST_DAYS = 1_000, 30
-_FRAUD_RATE = 0.0185
-_REFUND_RATE = 0.02
-_COPY_RATE = 0.004
-
-
-@dataclass(frozen=True)
-class _Share:
-    """A pattern's share of all fraud, its honest twin's events per fraud event, and the shape of their bursts."""
-
-    fraud: float
-    twin: float
-    low: int
-    high: int
-    lasts: float
-
-
-_SHARES = {
-    "card_testing": _Share(fraud=0.20, twin=0.6, low=7, high=18, lasts=1.5),
-    "account_takeover": _Share(fraud=0.20, twin=0.5, low=2, high=6, lasts=0.2),
-    "compromised_merchant": _Share(fraud=0.22, twin=0.6, low=16, high=32, lasts=20.0),
-    "device_ring": _Share(fraud=0.20, twin=0.8, low=6, high=14, lasts=1.0),
-    "bust_out": _Share(fraud=0.18, twin=0.7, low=6, high=14, lasts=4.5),
-}
+_FEWEST_EVENTS, _FEWEST_DAYS, _FEWEST_DAYS_AFTER = 1_000, 30, 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,30 +92,63 @@ def generate(
     """
     _refuse_small(n_events=n_events, days=days, seed=seed)
     start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
-    calendar = make_calendar(start=start, days=days)
-    tell("customers and merchants")
-    world = make_world(seed, calendar=calendar, n_events=n_events)
-    n_copies = round(_COPY_RATE * n_events)
-    rows = _all_rows(seed, world, n_events - n_copies, tell)
-    tell("logins")
-    logins = make_logins(world, Draws(seed, "logins"), rows)
-    used, number = np.unique(np.concatenate([rows.device, logins.device]), return_inverse=True)
-    number = number - int(used[0] == UNKNOWN)
-    rows, logins = rows.with_columns(device=number[: len(rows)]), logins.with_device(number[len(rows) :])
-    tell("names")
-    names = frames.make_names(seed, world, n_rows=len(rows), n_devices=int(number.max()) + 1)
-
-    labels = make_labels(calendar, Draws(seed, "labels"), rows)
+    made = make_sample(n_events=n_events, days=days, seed=seed, start=start, tell=tell)
     tell("columns")
-    table = frames.transaction_frame(world, names, rows, labels, start=start)
-    table = frames.with_gaps(table, Draws(seed, "gaps"), frames.NULLABLE)
+    transactions = transactions_of(made)
     tell("order of time")
-    log = frames.login_frame(names, Draws(seed, "fingerprints"), logins, start=start)
+    prints = frames.fingerprints(Draws(seed, "fingerprints"), len(made.names.devices))
+    log = frames.login_frame(made.names, prints, made.logins, start=start)
     return SampleData(
-        transactions=frames.with_copies(table, Draws(seed, "copies"), n_copies),
+        transactions=transactions,
         logins=frames.with_gaps(log, Draws(seed, "gaps in logins"), frames.NULLABLE_IN_LOGINS),
-        truth=frames.truth_frame(names, rows),
+        truth=frames.truth_frame(made.names, made.rows),
     )
+
+
+def generate_after(
+    after_days: int,
+    changes: Sequence[Change] = (),
+    *,
+    n_events: int = 80_000,
+    days: int = 120,
+    seed: int = 7,
+    start: datetime = START,
+) -> LaterData:
+    """Make the days after a sample: the same customers, cards, devices and merchants, and changes that are planted.
+
+    Parameters
+    ----------
+    after_days
+        Length, at least 14. As many events come as at the end of the sample; there is no growth and no drift month.
+    changes
+        Each from a day on to the end, counted from the first day after the sample; at most one of a name.
+    n_events, days, seed, start
+        Those of the sample.
+
+    Raises
+    ------
+    UsageError
+        Where an argument is out of its range.
+
+    Examples
+    --------
+    >>> later = generate_after(28, [Change("dead-feature", 14)], n_events=2_000, days=60)
+    >>> day = (pl.col("created_at") - START).dt.total_days() - 60
+    >>> later.transactions.group_by(dead=day >= 14).agg(pl.col("category").count() > 0).sort("dead").rows()
+    [(False, True), (True, False)]
+    """
+    _refuse_small(n_events=n_events, days=days, seed=seed)
+    if after_days < _FEWEST_DAYS_AFTER:
+        msg = f"sample: {after_days} days after it, expected at least {_FEWEST_DAYS_AFTER}"
+        raise UsageError(msg, hint=f"give {_FEWEST_DAYS_AFTER} or more")
+    names = [change.name for change in changes]
+    for change in changes:
+        if change.name not in CHANGES or names.count(change.name) > 1 or not 0 < change.day < after_days:
+            msg = f"sample: change {change.name!r} from day {change.day}: expected one of each of {', '.join(CHANGES)}"
+            raise UsageError(f"{msg}, from day 1 to {after_days - 1}")
+    start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+    made = make_sample(n_events=n_events, days=days, seed=seed, start=start, tell=lambda _: None)
+    return make_later(made, after_days, changes)
 
 
 def _refuse_small(*, n_events: int, days: int, seed: int) -> None:
@@ -153,42 +157,3 @@ def _refuse_small(*, n_events: int, days: int, seed: int) -> None:
         if value < least:
             msg = f"sample: {name} is {value}, expected at least {least}"
             raise UsageError(msg, hint=f"give {name} a value of {least} or more")
-
-
-def _all_rows(seed: int, world: SampleWorld, n: int, tell: Callable[[str], None]) -> Rows:
-    """Make ``n`` events: fraud, its honest twins, refunds, and ordinary purchases for the rest."""
-    tell("fraud and its honest twins")
-    episodes = _episodes(seed, world, n)
-    n_refunds = round(_REFUND_RATE * n)
-    tell("purchases")
-    ordinary = ordinary_rows(world, Draws(seed, "ordinary"), n - len(episodes) - n_refunds)
-    bought = stack([ordinary, episodes])
-    tell("refunds")
-    return stack([bought, refund_rows(world, Draws(seed, "refunds"), bought, n_refunds)])
-
-
-def _episodes(seed: int, world: SampleWorld, n: int) -> Rows:
-    """Make all bursts of fraud and all honest episodes of a sample of ``n`` events."""
-    plans = {}
-    for name, share in _SHARES.items():
-        n_fraud = max(1, round(_FRAUD_RATE * share.fraud * n))
-        for role, size in (("fraud", n_fraud), ("twin", round(n_fraud * share.twin))):
-            draws = Draws(seed, f"plan of {name}, {role}")
-            plans[name, role] = plan_bursts(
-                world.calendar, draws, size, low=share.low, high=share.high, lasts=share.lasts
-            )
-    groups = patterns.make_groups(world, Draws(seed, "groups"), max(1, len(plans["device_ring", "fraud"]) // 5))
-    return stack(
-        [
-            patterns.card_testing(world, Draws(seed, "card testing"), plans["card_testing", "fraud"]),
-            patterns.account_takeover(world, Draws(seed, "takeover"), plans["account_takeover", "fraud"]),
-            patterns.compromised_merchant(world, Draws(seed, "compromised"), plans["compromised_merchant", "fraud"]),
-            patterns.device_ring(world, Draws(seed, "ring"), plans["device_ring", "fraud"], groups),
-            patterns.bust_out(world, Draws(seed, "bust-out"), plans["bust_out", "fraud"]),
-            lookalikes.flash_sale(world, Draws(seed, "flash sale"), plans["card_testing", "twin"]),
-            lookalikes.new_phone(world, Draws(seed, "new phone"), plans["account_takeover", "twin"]),
-            lookalikes.opening_offer(world, Draws(seed, "opening offer"), plans["compromised_merchant", "twin"]),
-            lookalikes.shared_device(world, Draws(seed, "shared device"), plans["device_ring", "twin"], groups),
-            lookalikes.spree(world, Draws(seed, "spree"), plans["bust_out", "twin"]),
-        ]
-    )

@@ -33,11 +33,18 @@ class Calendar:
         Length of the period, whole days.
     volume, attacks
         Running sums of the daily weights of ordinary events and of fraud, shape ``(days + 1,)``, from 0 to 1.
+    total, total_attacks
+        What the weights add up to; a weight of 1 is an ordinary Thursday at the start of the sample.
+    season
+        The drift month as a share of the period, ``[from, until)``.
     """
 
     days: int
     volume: Floats
     attacks: Floats
+    total: float
+    total_attacks: float
+    season: tuple[float, float] = (DRIFT_FROM, DRIFT_UNTIL)
 
     @property
     def seconds(self) -> int:
@@ -46,7 +53,8 @@ class Calendar:
 
     def drifting(self, day: Floats) -> Bools:
         """Whether each position (days) lies in the drift month."""
-        return np.asarray((day >= DRIFT_FROM * self.days) & (day < DRIFT_UNTIL * self.days))
+        begin, end = self.season
+        return np.asarray((day >= begin * self.days) & (day < end * self.days))
 
     def day_of_volume(self, share: Floats) -> Floats:
         """Return the position (days) before which that share of the ordinary volume lies."""
@@ -77,10 +85,32 @@ def make_calendar(*, start: datetime, days: int) -> Calendar:
     """
     day = np.arange(days, dtype=np.float64)
     season = (day >= DRIFT_FROM * days) & (day < DRIFT_UNTIL * days)
-    weekday = np.asarray(_WEEKDAY)[(start.weekday() + np.arange(days)) % 7]
-    volume = (1.0 + _GROWTH * day / days) * weekday * np.where(season, _SEASON_VOLUME, 1.0)
-    attacks = volume * np.where(season, _SEASON_FRAUD, 1.0)
-    return Calendar(days=days, volume=_running_share(volume), attacks=_running_share(attacks))
+    volume = (1.0 + _GROWTH * day / days) * _weekdays(start, days) * np.where(season, _SEASON_VOLUME, 1.0)
+    return _calendar(volume, volume * np.where(season, _SEASON_FRAUD, 1.0))
+
+
+def later_calendar(*, start: datetime, days: int, busier: Floats) -> Calendar:
+    """Lay out days after the sample: as many events as at its end, no growth, no drift month.
+
+    ``busier`` multiplies the ordinary events of each day, shape ``(days,)``, and leaves attacks as they are.
+    """
+    level = (1.0 + _GROWTH) * _weekdays(start, days)
+    return _calendar(level * busier, level, season=(1.0, 1.0))
+
+
+def _calendar(volume: Floats, attacks: Floats, *, season: tuple[float, float] = (DRIFT_FROM, DRIFT_UNTIL)) -> Calendar:
+    return Calendar(
+        days=len(volume),
+        volume=_running_share(volume),
+        attacks=_running_share(attacks),
+        total=float(volume.sum()),
+        total_attacks=float(attacks.sum()),
+        season=season,
+    )
+
+
+def _weekdays(start: datetime, days: int) -> Floats:
+    return np.asarray(_WEEKDAY)[(start.weekday() + np.arange(days)) % 7]
 
 
 def _running_share(weights: Floats) -> Floats:

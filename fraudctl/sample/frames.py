@@ -6,8 +6,8 @@ of them, so a name says nothing about time, origin or outcome; nulls fall on eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 from fraudctl.sample.draws import Bools, Draws, Ints
 from fraudctl.sample.labels import SampleLabels
 from fraudctl.sample.logins import Logins
-from fraudctl.sample.rows import PATTERNS, UNKNOWN, Rows
+from fraudctl.sample.rows import NEW_ATTACK, PATTERNS, UNKNOWN, Rows
 from fraudctl.sample.world import CATEGORIES, CHANNELS, COUNTRIES, SampleWorld
 
 NULL_RATE = 0.03
@@ -58,6 +58,13 @@ def make_names(seed: int, world: SampleWorld, *, n_rows: int, n_devices: int) ->
     )
 
 
+def more_names(names: Names, seed: int, *, n_rows: int, n_devices: int) -> Names:
+    """Deal out names of further transactions, and of devices beyond those that have one, none of them used before."""
+    rows = _numbered(Draws(seed, "names of transactions after"), "T", n_rows, after=names.transactions)
+    devices = _numbered(Draws(seed, "names of devices after"), "D", n_devices - len(names.devices), after=names.devices)
+    return replace(names, transactions=rows, devices=pl.concat([names.devices, devices]))
+
+
 def transaction_frame(
     world: SampleWorld, names: Names, rows: Rows, labels: SampleLabels, *, start: datetime
 ) -> pl.DataFrame:
@@ -86,7 +93,9 @@ def transaction_frame(
 def truth_frame(names: Names, rows: Rows) -> pl.DataFrame:
     """Return transaction id, pattern and burst of every fraud, labelled or not, in order of time, then of id."""
     hidden = np.flatnonzero(rows.is_fraud)
-    pattern = _spell(PATTERNS, rows.kind[hidden] - 1)
+    pattern = _spell(
+        (*PATTERNS, "new_attack"), np.where(rows.kind == NEW_ATTACK, len(PATTERNS) + 1, rows.kind)[hidden] - 1
+    )
     burst = pl.Series(rows.burst[hidden]).cast(pl.String).str.zfill(4)
     table = pl.DataFrame(
         {
@@ -99,13 +108,14 @@ def truth_frame(names: Names, rows: Rows) -> pl.DataFrame:
     return table.sort("second", "transaction_id").drop("second")
 
 
-def login_frame(names: Names, draws: Draws, logins: Logins, *, start: datetime) -> pl.DataFrame:
-    """Lay out the logins in order of time; operating system, browser and screen belong to the device."""
-    n_devices = len(names.devices)
-    traits = {
-        trait: _spell(list(shares), draws.pick(np.cumsum(list(shares.values())), n_devices)[logins.device])
-        for trait, shares in _FINGERPRINTS.items()
-    }
+def fingerprints(draws: Draws, n_devices: int) -> dict[str, Ints]:
+    """Draw operating system, browser and screen of each device, as positions among their values."""
+    return {trait: draws.pick(np.cumsum(list(shares.values())), n_devices) for trait, shares in _FINGERPRINTS.items()}
+
+
+def login_frame(names: Names, prints: Mapping[str, Ints], logins: Logins, *, start: datetime) -> pl.DataFrame:
+    """Lay out the logins in order of time; the fingerprint belongs to the device."""
+    traits = {trait: _spell(list(shares), prints[trait][logins.device]) for trait, shares in _FINGERPRINTS.items()}
     return pl.DataFrame(
         {
             "at": _times(start, logins.second),
@@ -130,8 +140,14 @@ def with_copies(frame: pl.DataFrame, draws: Draws, n: int) -> pl.DataFrame:
     return pl.concat([frame, frame[copied]]).sort("created_at", "transaction_id")
 
 
-def _numbered(draws: Draws, prefix: str, n: int) -> pl.Series:
-    """Make names of a prefix and a number of equally many digits, dealt out in a random order."""
+def _numbered(draws: Draws, prefix: str, n: int, *, after: pl.Series | None = None) -> pl.Series:
+    """Make names of a prefix and a number of equally many digits, dealt out in a random order.
+
+    With ``after`` the numbers follow the largest of those names.
+    """
+    if after is not None:
+        last = after.str.slice(len(prefix)).cast(pl.Int64).max()
+        return prefix + (pl.Series(1 + draws.order(n)) + last).cast(pl.String)
     digits = _FEWEST_DIGITS
     while 9 * 10 ** (digits - 1) < n:
         digits += 1

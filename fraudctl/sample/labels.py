@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fraudctl.sample.calendar import DAY, Calendar
-from fraudctl.sample.draws import Bools, Draws, Ints
+from fraudctl.sample.draws import Bools, Draws, Floats, Ints
 from fraudctl.sample.rows import Rows
 
 _NIGHTLY = 4 * 3600
@@ -39,13 +39,16 @@ class SampleLabels:
     second: Ints
 
 
-def make_labels(calendar: Calendar, draws: Draws, rows: Rows) -> SampleLabels:
-    """Draw for every event whether and when its label arrives; never before the event itself."""
+def make_labels(calendar: Calendar, draws: Draws, rows: Rows, *, slower: Floats | float = 1.0) -> SampleLabels:
+    """Draw for every event whether and when its label arrives; never before the event itself.
+
+    ``slower`` multiplies the usual delay, one for all or shape ``(n,)``; the data end with ``calendar``.
+    """
     n, fraud = len(rows), rows.is_fraud
     reported = draws.lognormal(_FRAUD_MEDIAN, _FRAUD_SIGMA, n)
     looked_at = draws.chance(_LOOKED_AT, n)
     cleared = np.where(looked_at, draws.between(0.5, _CLOSED_AFTER, n), _CLOSED_AFTER)
-    ready = rows.second + np.where(fraud, reported, cleared) * DAY
+    ready = rows.second + np.where(fraud, reported, cleared) * slower * DAY
     second = (np.ceil((ready - _NIGHTLY) / DAY) * DAY).astype(np.int64) + _NIGHTLY
     never = draws.chance(np.where(fraud, _NEVER_FRAUD, _NEVER_LEGIT), n)
     never |= rows.declined & draws.chance(_UNKNOWN_WHEN_DECLINED, n)

@@ -19,6 +19,8 @@ from fraudctl.sample.world import APP, ECOM, POS, SampleWorld
 PATTERNS = ("card_testing", "account_takeover", "compromised_merchant", "device_ring", "bust_out")
 ORDINARY = 0
 """Kinds: 0 is ordinary; ``1 .. 5`` are the fraud patterns; ``6 .. 10`` are honest episodes that look like them."""
+NEW_ATTACK = 2 * len(PATTERNS) + 1
+"""The kind of fraud that begins only after the sample."""
 
 UNKNOWN = -1
 _KIND_STRIDE = 1 << 40
@@ -64,7 +66,7 @@ class Rows:
     @property
     def is_fraud(self) -> Bools:
         """Whether each event is fraud."""
-        return np.asarray((self.kind >= 1) & (self.kind <= len(PATTERNS)))
+        return np.asarray((self.kind >= 1) & (self.kind <= len(PATTERNS)) | (self.kind == NEW_ATTACK))
 
     def take(self, positions: Ints | Bools) -> Rows:
         """Return the events at those positions, or under that mask."""

@@ -7,11 +7,14 @@ the frauds that are disputed, few are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
+from fraudctl.sample.after import LaterData
 from fraudctl.sample.draws import Draws, Floats
 
 _HONEST_CLAIMS = 0.004
@@ -35,16 +38,19 @@ class LabelTables:
     disputes: pl.DataFrame
 
 
-def label_tables(transactions: pl.DataFrame, draws: Draws) -> LabelTables:
+def label_tables(transactions: pl.DataFrame, draws: Draws, *, until: datetime | None = None) -> LabelTables:
     """Return the sample with its labels in tables of their own.
 
     Parameters
     ----------
     transactions
         As `generate` makes them.
+    until
+        The instant of the extract; by default that of the last payment.
     """
     once = transactions.unique("transaction_id", keep="first", maintain_order=True)
-    until, n = once["created_at"].max(), once.height
+    last = once["created_at"].max() if until is None else until
+    n = once.height
     honest_payment = (once["is_fraud"] == 0) & (once["status"] == "approved")
     claims = draws.chance(_HONEST_CLAIMS, n) & honest_payment.fill_null(value=False).to_numpy()
     waited = once["created_at"] + _spans(draws.lognormal(6.0, 0.5, n))
@@ -65,8 +71,44 @@ def label_tables(transactions: pl.DataFrame, draws: Draws) -> LabelTables:
     ).filter(pl.Series(disputed))
     return LabelTables(
         transactions.drop(_LABELS),
-        chargebacks.filter(pl.col("reported_at") <= until).sort("reported_at", "transaction_id"),
-        disputes.filter(pl.col("decided_at") <= until).sort("decided_at", "transaction_id"),
+        chargebacks.filter(pl.col("reported_at") <= last).sort("reported_at", "transaction_id"),
+        disputes.filter(pl.col("decided_at") <= last).sort("decided_at", "transaction_id"),
+    )
+
+
+def later_label_tables(
+    sample: pl.DataFrame, later: LaterData, streams: Callable[[str], Draws]
+) -> tuple[LabelTables, LabelTables]:
+    """Return the tables of the sample as `label_tables` makes them, and further rows of them.
+
+    What becomes known of the sample's payments after its end is among the further rows.
+
+    Parameters
+    ----------
+    sample
+        As `generate` makes it.
+    streams
+        From a name to a stream; "chargebacks and disputes" is that of the sample.
+    """
+    last = sample["created_at"].max()
+    known = label_tables(sample, streams("chargebacks and disputes"), until=later.end)
+    unknown = sample.filter(pl.col("is_fraud").is_null()).select("transaction_id").unique()
+    late = later.sample.filter(pl.col("is_fraud").is_not_null()).join(unknown, on="transaction_id", how="semi")
+    further = label_tables(
+        pl.concat([late, later.transactions]), streams("chargebacks and disputes, after"), until=later.end
+    )
+    charged = further.chargebacks.filter(pl.col("reported_at") > last)
+    decided = further.disputes.join(charged, on="transaction_id", how="semi")
+    is_known = {"chargebacks": pl.col("reported_at") <= last, "disputes": pl.col("decided_at") <= last}
+    sooner = {name: getattr(known, name).filter(seen) for name, seen in is_known.items()}
+    later_on = {name: getattr(known, name).filter(~seen) for name, seen in is_known.items()}
+    return (
+        LabelTables(known.transactions, **sooner),
+        LabelTables(
+            later.transactions.drop(_LABELS),
+            pl.concat([later_on["chargebacks"], charged]).sort("reported_at", "transaction_id"),
+            pl.concat([later_on["disputes"], decided]).sort("decided_at", "transaction_id"),
+        ),
     )
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fraudctl.documents.results import as_json
 from fraudctl.errors import UsageError
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import FILE_NAME
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from fraudctl.sample import Change
 
 N_EVENTS, DAYS, SEED = 80_000, 120, 7
 """The sample that the project itself ships in ``sample_data/``."""
@@ -39,6 +44,37 @@ min_frauds = 300
 
 
 @dataclass(frozen=True)
+class PlantedChange:
+    """A change of the weeks after the sample, from a day on to their end."""
+
+    JSON = ("name", "begins as from", "what")
+
+    name: str
+    begins: date
+    what: str
+
+
+@dataclass(frozen=True)
+class PlantedWeeks:
+    """The days after the sample, ``[start, until)``, and what was planted in them."""
+
+    start: date
+    until: date
+    changes: tuple[PlantedChange, ...]
+
+    @property
+    def days(self) -> int:
+        """How many there are."""
+        return (self.until - self.start).days
+
+    def planted(self) -> list[Change]:
+        """Return the changes as the generator takes them."""
+        from fraudctl.sample import Change
+
+        return [Change(change.name, (change.begins - self.start).days) for change in self.changes]
+
+
+@dataclass(frozen=True)
 class SampleResult:
     """Where the synthetic tables are, and how many rows and frauds they hold."""
 
@@ -51,6 +87,11 @@ class SampleResult:
     """Chargebacks and disputes, where labels are in tables of their own."""
     n_events: int
     n_frauds: int
+    after: tuple[Path, ...] = ()
+    """Further files of the tables: the weeks after the sample."""
+    changes_file: Path | None = None
+    """The truth about what was planted in them."""
+    changes: tuple[PlantedChange, ...] = ()
 
 
 def write_sample(
@@ -61,6 +102,8 @@ def write_sample(
     seed: int = SEED,
     truth: Path | None = None,
     label_tables: bool = False,
+    after_days: int = 0,
+    changes: Sequence[str] = (),
     force: bool = False,
     progress: Progress | None = None,
 ) -> SampleResult:
@@ -80,46 +123,144 @@ def write_sample(
         A Parquet file for what the generator knows: the fraud pattern of each event; None writes none.
     label_tables
         Write the labels as tables of chargebacks and disputes, some taken back, instead of as columns of the payments.
+    after_days
+        Days after the sample, at least 14, written as further files of the tables; 0 writes none. Labels are then those
+        that had arrived by the end of these days, also of the sample's own events.
+    changes
+        What is planted there: names of `fraudctl.sample.CHANGES`, each alone or as ``NAME=WHEN`` with a day or the time
+        since the end of the sample; ``none`` for nothing. By default all of them, one after the other, in the second
+        half. Their truth is written to ``changes.json``.
     force
         Replace files that are there.
 
     Raises
     ------
     UsageError
-        A file is already there and ``force`` was not given.
+        A file is already there and ``force`` was not given; or a change cannot be planted.
     """
     from fraudctl.data.outputs import whole_file, write_parquet, write_text
-    from fraudctl.sample import STEPS, generate
-    from fraudctl.sample.draws import Draws
-    from fraudctl.sample.verdicts import label_tables as split_labels
 
     progress = progress or Silent()
-    transactions, logins, project_file = (
-        folder / name for name in ("transactions.parquet", "logins.parquet", FILE_NAME)
-    )
-    verdicts = tuple(folder / f"{name}.parquet" for name in ("chargebacks", "disputes") if label_tables)
-    targets = [transactions, logins, *verdicts, project_file] + ([truth] if truth is not None else [])
+    weeks = plan_weeks(changes, days=days, after_days=after_days)
+    names = ["transactions", "logins", *(("chargebacks", "disputes") if label_tables else ())]
+    tables = [folder / f"{name}.parquet" for name in names]
+    later = [folder / f"{name}_after.parquet" for name in names] if after_days else []
+    project_file, changes_file = folder / FILE_NAME, folder / "changes.json" if after_days else None
+    targets = [*tables, *later, project_file, *(path for path in (truth, changes_file) if path is not None)]
     refuse_overwriting(targets, force=force)
     progress.stage(f"Making {n_events:,} events")
-    made = generate(n_events=n_events, days=days, seed=seed, tell=Steps(progress, STEPS).begin)
-    frames = {transactions: made.transactions, logins: made.logins}
-    if label_tables:
-        found = split_labels(made.transactions, Draws(seed, "chargebacks and disputes"))
-        frames = dict(zip(frames, (found.transactions, made.logins), strict=True))
-        frames |= dict(zip(verdicts, (found.chargebacks, found.disputes), strict=True))
+    made = _make(n_events, days, seed, weeks, label_tables=label_tables, progress=progress)
     with contextlib.ExitStack() as stack:  # all of them, or none; the project file gets its name last
         order = [project_file, *(path for path in targets if path != project_file)]
         hidden = {path: stack.enter_context(whole_file(path)) for path in order}
-        for place, frame in frames.items():
+        for place, frame in zip([*tables, *later], [*made.tables, *made.later], strict=True):
             progress.stage(f"Writing {place.name}")
             _write(frame, hidden[place], progress, smallest=n_events <= N_EVENTS)
         if truth is not None:
             write_parquet(made.truth, hidden[truth])
-        write_text(_proposed({path.name: frame for path, frame in frames.items()}, progress), hidden[project_file])
-    n_frauds = int((made.transactions["is_fraud"] == 1).sum())
+        if changes_file is not None:
+            write_text(json.dumps(as_json(weeks), indent=2) + "\n", hidden[changes_file])
+        write_text(_proposed(made.whole(names), progress), hidden[project_file])
     return SampleResult(
-        folder, transactions, logins, project_file, truth, verdicts, made.transactions.height, n_frauds
+        folder, tables[0], tables[1], project_file, truth, tuple(tables[2:]), made.n_events, made.n_frauds,
+        tuple(later), changes_file, weeks.changes,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """The tables in their order, further rows of each (or none at all), and the truth about frauds."""
+
+    tables: list[pl.DataFrame]
+    later: list[pl.DataFrame]
+    truth: pl.DataFrame
+    n_events: int
+    n_frauds: int
+
+    def whole(self, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """Return each table with its further rows, by the file or glob that reads both."""
+        import polars as pl
+
+        if not self.later:
+            return {f"{name}.parquet": frame for name, frame in zip(names, self.tables, strict=True)}
+        both = zip(names, self.tables, self.later, strict=True)
+        return {f"{name}*.parquet": pl.concat([frame, more]) for name, frame, more in both}
+
+
+def _make(n_events: int, days: int, seed: int, weeks: PlantedWeeks, *, label_tables: bool, progress: Progress) -> _Made:
+    """Make the sample, and the weeks after it."""
+    import polars as pl
+
+    from fraudctl.sample import STEPS, generate, generate_after
+    from fraudctl.sample.draws import Draws
+    from fraudctl.sample.verdicts import label_tables as split_labels
+    from fraudctl.sample.verdicts import later_label_tables
+
+    made = generate(n_events=n_events, days=days, seed=seed, tell=Steps(progress, STEPS).begin)
+    payments, truth = [made.transactions], [made.truth]
+    tables, further = [made.transactions, made.logins], []
+    if weeks.days:
+        progress.stage(f"Making the {weeks.days} days after them")
+        later = generate_after(weeks.days, weeks.planted(), n_events=n_events, days=days, seed=seed)
+        payments, truth = [later.sample, later.transactions], [made.truth, later.truth]
+        tables, further = [later.sample, made.logins], [later.transactions, later.logins]
+    if label_tables and weeks.days:
+        found, more = later_label_tables(made.transactions, later, lambda name: Draws(seed, name))
+        tables = [found.transactions, made.logins, found.chargebacks, found.disputes]
+        further = [more.transactions, later.logins, more.chargebacks, more.disputes]
+    elif label_tables:
+        found = split_labels(made.transactions, Draws(seed, "chargebacks and disputes"))
+        tables = [found.transactions, made.logins, found.chargebacks, found.disputes]
+    n_frauds = sum(int((frame["is_fraud"] == 1).sum()) for frame in payments)
+    return _Made(tables, further, pl.concat(truth), sum(frame.height for frame in payments), n_frauds)
+
+
+def plan_weeks(changes: Sequence[str], *, days: int, after_days: int) -> PlantedWeeks:
+    """Read which changes are planted in the days after a sample, and from when.
+
+    Texts are ``NAME``, ``NAME=2026-03-02`` or ``NAME=9w``, counted from the end of the sample. Without a day they share
+    the second half; none at all are all of them, and ``none`` is nothing.
+
+    Raises
+    ------
+    UsageError
+        There is no such change, it is named twice, or its day is not within the days after.
+    """
+    from fraudctl.sample import CHANGES, START
+
+    start = (START + timedelta(days=days)).date()
+    if changes and not after_days:
+        msg = "a change is planted in the weeks after the sample, and there are none"
+        raise UsageError(msg, hint="--after 16w makes them")
+    texts = [] if list(changes) == ["none"] or not after_days else list(changes or CHANGES)
+    named = [text.partition("=") for text in texts]
+    waiting = [name for name, _, when in named if not when]
+    found = []
+    for name, _, when in named:
+        if name not in CHANGES or [item[0] for item in named].count(name) > 1:
+            msg = f"--change {name}: expected each of {', '.join(CHANGES)} at most once, or none alone"
+            raise UsageError(msg)
+        share = 0.5 + 0.5 * waiting.index(name) / len(waiting) if not when else 0.0
+        day = _day(name, when, start) if when else int(after_days * share)
+        if not 0 < day < after_days:
+            last = start + timedelta(days=after_days - 1)
+            msg = f"--change {name}={when}: expected a day from {start + timedelta(days=1)} to {last}"
+            raise UsageError(msg)
+        found.append(PlantedChange(name, start + timedelta(days=day), CHANGES[name]))
+    found.sort(key=lambda change: change.begins)
+    return PlantedWeeks(start, start + timedelta(days=after_days), tuple(found))
+
+
+def _day(name: str, when: str, start: date) -> int:
+    """Return the day of a change, counted from ``start``."""
+    from fraudctl.project.types import Duration
+
+    with contextlib.suppress(ValueError):
+        return (date.fromisoformat(when) - start).days
+    with contextlib.suppress(ValueError):
+        return Duration.parse(when).seconds // 86_400
+    msg = f"--change {name}={when}: expected a day such as {start + timedelta(weeks=9)}, or a time such as 9w"
+    raise UsageError(msg)
 
 
 def _write(frame: pl.DataFrame, place: Path, progress: Progress, *, smallest: bool) -> None:

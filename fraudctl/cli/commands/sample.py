@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudctl.cli.command import command
-from fraudctl.cli.options import there
+from fraudctl.cli.options import length_of_days, there
 
 if TYPE_CHECKING:
     from fraudctl.cli.session import Session
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "fraudctl sample payments",
     "fraudctl sample big --events 1000000 --days 365",
     "fraudctl sample teams --label-tables",
+    "fraudctl sample life --after 16w --change attack --change clock=2026-04-06",
 )
 def sample(
     session: Session,
@@ -30,6 +31,18 @@ def sample(
     label_tables: Annotated[
         bool, typer.Option("--label-tables", help="Write labels as tables of chargebacks and disputes.")
     ] = False,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="LENGTH", help="Also write the weeks after, such as 16w, as further files of the tables."),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=WHEN]",
+            help="With --after: attack, dead-feature, clock, volume or label-delay, from a day (2026-03-16) or a time "
+            "after the sample (9w) on; or none. Default: all, one after the other, in the second half.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Make synthetic card events with known fraud patterns.
@@ -38,13 +51,18 @@ def sample(
     """
     from fraudctl.workflows.sample import write_sample
 
+    later = 0 if after is None else length_of_days(after, "--after")
     with session.progress() as progress:
         result = write_sample(
-            folder, n_events=events, days=days, seed=seed, truth=truth, label_tables=label_tables, force=force,
+            folder, n_events=events, days=days, seed=seed, truth=truth, label_tables=label_tables,
+            after_days=later, changes=change or (), force=force,
             progress=progress,
         )  # fmt: skip
     session.emit(result)
     session.show(
-        f"{result.n_events:,} events over {days} days, {result.n_frauds:,} of them labelled fraud, in {result.folder}"
+        f"{result.n_events:,} events over {days + later} days, {result.n_frauds:,} of them labelled fraud, in "
+        f"{result.folder}"
     )
+    for planted in result.changes:
+        session.show(f"from {planted.begins}: {planted.name}: {planted.what}")
     session.note(f"next: fraudctl train{there(folder)}")
