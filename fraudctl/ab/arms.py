@@ -23,7 +23,7 @@ from fraudctl.monitor.delays import DelayCurve, blended, delay_curve
 from fraudctl.monitor.nowcast import HIDDEN
 from fraudctl.monitor.seen import CONSTANTS, COST, SeenEvents, see
 from fraudctl.project import Project
-from fraudctl.text.figures import count, number
+from fraudctl.text.figures import count, number, percent
 
 ARMS: Final = ("champion", "challenger")
 RATIO_LIMIT: Final = math.log(1000.0)
@@ -232,7 +232,7 @@ def compare_arms(
         raise DataError(msg, hint="name a later --as-of")
     share = float(frame["arm_share"][-1])
     if not 0.0 < share < 1.0:
-        msg = f"the challenger's share is {share:.0%}: there is nothing to compare"
+        msg = f"the challenger's share is {percent(share)}: there is nothing to compare"
         raise DataError(msg)
     changed = (frame["arm_share"] != share).arg_true()
     start = 0 if len(changed) == 0 else int(changed[-1]) + 1
@@ -316,7 +316,7 @@ def _judged(
     units: _Units, ratio: SampleRatio, *, margin: float, confidence: float
 ) -> tuple[AbDifference | None, Verdict, str]:
     if not ratio.sound:
-        planned = f"{ratio.planned:.1%} of the units were to be the challenger's"
+        planned = f"{percent(ratio.planned, 1)} of the units were to be the challenger's"
         n = ratio.champion_units + ratio.challenger_units
         seen = f"{count(ratio.challenger_units, 'of them is', 'of them are')} of {n:,}"
         return None, "inconclusive", f"sample ratio: {planned}, {seen}: the arms cannot be compared"

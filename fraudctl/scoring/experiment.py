@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fraudctl.errors import UsageError
+from fraudctl.text.figures import exact
 
 Arm = Literal["champion", "challenger"]
 BUCKETS: Final = 1_000_000
@@ -72,7 +73,7 @@ def parse_split(text: str) -> int:
         raise UsageError(msg)
     shares = [parse_share(f"{parts[name]}%", option=f"--split {text}") for name in ("champion", "challenger")]
     if sum(shares) != BUCKETS:
-        msg = f"--split {text}: the shares are {sum(shares) * 100 / BUCKETS:g} together; expected 100"
+        msg = f"--split {text}: the shares are {exact(sum(shares) * 100 / BUCKETS)} together; expected 100"
         raise UsageError(msg)
     return shares[1]
 

@@ -12,6 +12,7 @@ from fraudctl.ab.arms import ArmsCompared
 from fraudctl.errors import DataError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.text.figures import exact
 from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _margin(project: Project) -> float:
 
 def _require_between(what: str, value: float, low: float, high: float) -> None:
     if not low < value < high:
-        msg = f"{what} {value:g}: expected a number above {low:g} and below {high:g}"
+        msg = f"{what} {exact(value)}: expected a number above {exact(low)} and below {exact(high)}"
         raise UsageError(msg)
 
 

@@ -12,8 +12,10 @@ import jsonschema
 import polars as pl
 import pytest
 from command_line import Outcome, run_alone, run_in
+from recount_monitor import Watched, recount_parity
 
 from fraudctl.bundle import load_bundle
+from fraudctl.monitor.outcome import ParityFeature, ParityResult
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,8 @@ def test_unchanged_days_are_quiet_and_logged_answers_are_those_of_a_recomputatio
     assert bodies[0] == bodies[1]
 
 
-def test_a_dead_feature_is_one_alarm_with_its_first_day_and_can_be_noted(planted: Path) -> None:
-    done = watch(planted, "--json", "--parity", "200", "--prometheus", "out.prom")
+def test_a_dead_feature_is_one_alarm_with_its_first_day_and_can_be_noted(planted: Path, watched: Path) -> None:
+    done = watch(planted, "--json", "--parity", "100000", "--prometheus", "out.prom")
     assert done.code == 1
     alarms = {item["tier"]: item for item in done.json["alarms"] if item["kind"] == "shift"}
     shift = alarms["data"]
@@ -90,7 +92,13 @@ def test_a_dead_feature_is_one_alarm_with_its_first_day_and_can_be_noted(planted
     assert sum(item["change"] for item in causes) == pytest.approx(
         sum(item["now"] for item in causes) - sum(item["before"] for item in causes), abs=1e-4
     )
-    assert [item["feature"] for item in done.json["parity"]["features"]] == ["card_count_1d"]
+    parity = done.json["parity"]
+    assert [item["feature"] for item in parity["features"]] == ["card_count_1d"]
+    taken, again = (pl.read_parquet(folder / "decisions.parquet").to_dicts() for folder in (planted, watched))
+    recount_parity(
+        ParityResult(**{**parity, "features": tuple(ParityFeature(**item) for item in parity["features"])}),
+        Watched(now=taken, again={row["event_id"]: row for row in again}),
+    )
     assert any("taken by another policy" in note for note in done.json["notes"])
     metrics = (planted / "out.prom").read_text()
     assert 'fraudctl_monitor_alarms{tier="data"}' in metrics

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
+from recount_monitor import RECOUNT_MONITOR, Watched
 
 from fraudctl.monitor.alarms import (
     Acknowledged,
@@ -95,9 +96,8 @@ def counted(
     return DayCounts(days, one.events, {**one.cells, **two.cells}, two.sums)
 
 
-def after(change: dict[str, pl.Expr] | None = None, *, since: int = CHANGE, keep: float = 1.0) -> WatchedDays:
-    """Watch the days after the reference, with columns changed, or events lost, from a day on."""
-    watch, before, plain, scored = learned()
+def changed(change: dict[str, pl.Expr] | None = None, *, since: int = CHANGE, keep: float = 1.0) -> pl.DataFrame:
+    """Give the days after the reference, with columns changed, or events lost, from a day on."""
     frame = world().filter(pl.col("day") >= REFERENCE)
     late = pl.col("day") >= REFERENCE + since
     frame = frame.with_columns(
@@ -105,6 +105,13 @@ def after(change: dict[str, pl.Expr] | None = None, *, since: int = CHANGE, keep
     )
     if keep < 1.0:
         frame = frame.filter(~late | (pl.int_range(pl.len()) * 7919 % 1000 < 1000 * keep))
+    return frame
+
+
+def after(change: dict[str, pl.Expr] | None = None, *, since: int = CHANGE, keep: float = 1.0) -> WatchedDays:
+    """Watch the days after the reference, changed so."""
+    watch, before, plain, scored = learned()
+    frame = changed(change, since=since, keep=keep)
     now = counted(frame, plain, scored, REFERENCE, REFERENCE + AFTER)
     found = figures(now, watch.series)
     return WatchedDays(watch, before, now, found, follow(watch, found, now.days))
@@ -189,6 +196,20 @@ def test_higher_scores_are_drift_with_their_cost() -> None:
     cost = days.now.sums["expected_cost"][late].sum() / PER_DAY / late.sum()
     usual = days.reference.sums["expected_cost"].sum() / PER_DAY / REFERENCE
     assert found[0].money_per_day == pytest.approx((cost - usual) * PER_DAY, rel=0.25)
+
+
+@pytest.mark.parametrize(("change", "keep"), [({"y_prob": (pl.col("y_prob") * 1.6).clip(0, 1)}, 1.0), ({}, 0.3)])
+def test_effects_of_a_shift_are_recounted_from_the_rows(change: dict[str, pl.Expr], keep: float) -> None:
+    found = groups(after(change, keep=keep))
+    assert found
+    assert all(item.effects for item in found)
+    local = decided(world()).with_columns(date=pl.col("event_time").dt.convert_time_zone(ZONE).dt.date())
+    before = local.filter(pl.col("day") < REFERENCE).to_dicts()
+    now = decided(changed(change, keep=keep)).with_columns(
+        date=pl.col("event_time").dt.convert_time_zone(ZONE).dt.date()
+    )
+    for item in found:
+        RECOUNT_MONITOR[type(item)](item, Watched(before, now.to_dicts()))
 
 
 def test_a_world_without_alerts_has_no_effect_to_speak_of() -> None:

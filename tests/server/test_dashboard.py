@@ -26,6 +26,7 @@ def service() -> Service:
     engine = SimpleNamespace(
         champion=decider, challenger=decider, actions={"allow": 1, "review": 2, "block": 3},
         shadow_actions={"allow": 6}, live=live, logged=7, not_after=None, waiting=0,
+        experiment=None, drawn={},
         store=SimpleNamespace(problem=None),
     )  # fmt: skip
     return Service(cast("Any", engine), load=cast("Any", None), log=Log(io.StringIO()), limits=Limits())
