@@ -14,8 +14,8 @@ import fraudctl
 
 GROUPS: Final = {
     "The project": (
-        "load_project init_project write_sample run_demo json_schema_of"
-        " Project InitResult Flags SampleResult DemoResult SchemaKind"
+        "load_project init_project write_sample run_demo run_life json_schema_of"
+        " Project InitResult Flags SampleResult DemoResult LifeResult SchemaKind"
     ),
     "Data and features": (
         "check_data audit_features build_features build_features_file build_since describe_features write_features"

@@ -59,7 +59,12 @@ if TYPE_CHECKING:
         DashboardResult as DashboardResult,
         make_dashboard as make_dashboard,
     )
-    from fraudctl.workflows.demo import DemoResult as DemoResult, run_demo as run_demo
+    from fraudctl.workflows.demo import (
+        DemoResult as DemoResult,
+        LifeResult as LifeResult,
+        run_demo as run_demo,
+        run_life as run_life,
+    )
     from fraudctl.workflows.evaluate import (
         EvaluationResult as EvaluationResult,
         evaluate_model as evaluate_model,
@@ -148,7 +153,7 @@ _NAMES: Final = {
     "workflows.check": "check_data",
     "workflows.consume": "ConsumeResult Consuming consume_topics",
     "workflows.dashboard": "DashboardResult make_dashboard",
-    "workflows.demo": "DemoResult run_demo",
+    "workflows.demo": "DemoResult LifeResult run_demo run_life",
     "workflows.evaluate": "EvaluationResult evaluate_model write_predictions",
     "workflows.explain": "ExplainResult explain_model explain_one",
     "workflows.features": (

@@ -134,7 +134,7 @@ def generate_after(
     --------
     >>> later = generate_after(28, [Change("dead-feature", 14)], n_events=2_000, days=60)
     >>> day = (pl.col("created_at") - START).dt.total_days() - 60
-    >>> later.transactions.group_by(dead=day >= 14).agg(pl.col("category").count() > 0).sort("dead").rows()
+    >>> later.transactions.group_by(dead=day >= 14).agg(pl.col("ip").count() > 0).sort("dead").rows()
     [(False, True), (True, False)]
     """
     _refuse_small(n_events=n_events, days=days, seed=seed)

@@ -27,7 +27,7 @@ from fraudctl.sample.world import APP, COUNTRIES, ECOM, Customers, SampleWorld
 
 CHANGES = {
     "attack": "a fraud pattern that the sample has not: costly goods, each with another card and a new device",
-    "dead-feature": "category of the transactions is null",
+    "dead-feature": "ip of the transactions is null",
     "clock": "created_at of the transactions is one hour too early",
     "volume": "60 % more ordinary payments",
     "label-delay": "outcomes of events arrive after twice the time",
@@ -237,5 +237,5 @@ def _transactions(
         frames.transaction_frame(world, names, shown, labels, start=start), streams("gaps"), frames.NULLABLE
     )
     dead = pl.Series(rows.second >= begins.get("dead-feature", never) * DAY)
-    table = table.with_columns(category=pl.when(dead).then(None).otherwise(pl.col("category")))
+    table = table.with_columns(ip=pl.when(dead).then(None).otherwise(pl.col("ip")))
     return frames.with_copies(table, streams("copies"), round(COPY_RATE * table.height))

@@ -22,7 +22,7 @@ OFFERED = {
     "compare": {"compare_models"},
     "consume": {"consume_topics"},
     "dashboard": {"make_dashboard"},
-    "demo": {"run_demo"},
+    "demo": {"run_demo", "run_life"},
     "evaluate": {"evaluate_model", "write_predictions"},
     "explain": {"explain_model", "explain_one"},
     "features": {"build_features", "build_features_file", "build_since", "describe_features", "write_features"},

@@ -9,23 +9,44 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudctl.cli.command import command
+from fraudctl.cli.options import there
 
 if TYPE_CHECKING:
     from fraudctl.cli.session import Session
 
 
-@command("fraudctl demo", "fraudctl demo my-folder")
+@command("fraudctl demo", "fraudctl demo my-folder", "fraudctl demo --life")
 def demo(
     session: Session,
     folder: Annotated[Path | None, typer.Argument(help="Where to work. Default: a new temporary folder.")] = None,
+    *,
+    life: Annotated[
+        bool, typer.Option("--life", help="Life after training: weeks in which something changes, watched.")
+    ] = False,
 ) -> None:
     """Run everything on synthetic card payments and say where the reports are."""
     from fraudctl.cli.render import demo_tables
     from fraudctl.workflows.demo import run_demo
 
     place = folder or Path(tempfile.mkdtemp(prefix="fraudctl-demo-"))
+    if life:
+        _live(session, place)
+        return
     with session.progress() as progress:
         result = run_demo(place, progress=progress)
     session.emit(result)
     for table in demo_tables(result):
         session.show(table)
+
+
+def _live(session: Session, place: Path) -> None:
+    """Show weeks after training."""
+    from fraudctl.cli.watch import life_tables
+    from fraudctl.workflows.demo import run_life
+
+    with session.progress() as progress:
+        result = run_life(place, progress=progress)
+    session.emit(result)
+    for table in life_tables(result):
+        session.show(table)
+    session.note(f"next: fraudctl retrain --if monitor --dry-run{there(place)}")
