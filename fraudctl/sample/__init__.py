@@ -15,11 +15,11 @@ import polars as pl
 
 from fraudctl.errors import UsageError
 from fraudctl.sample import frames
-from fraudctl.sample.after import CHANGES, Change, LaterData, make_later
+from fraudctl.sample.after import CHANGES, LaterData, SampleChange, make_later
 from fraudctl.sample.draws import Draws
 from fraudctl.sample.making import make_sample, transactions_of
 
-__all__ = ["CHANGES", "START", "Change", "LaterData", "SampleData", "generate", "generate_after"]
+__all__ = ["CHANGES", "START", "LaterData", "SampleChange", "SampleData", "generate", "generate_after"]
 
 START = datetime(2025, 9, 15, tzinfo=UTC)
 """First instant of the sample: its drift month is then December."""
@@ -107,7 +107,7 @@ def generate(
 
 def generate_after(
     after_days: int,
-    changes: Sequence[Change] = (),
+    changes: Sequence[SampleChange] = (),
     *,
     n_events: int = 80_000,
     days: int = 120,
@@ -132,7 +132,7 @@ def generate_after(
 
     Examples
     --------
-    >>> later = generate_after(28, [Change("dead-feature", 14)], n_events=2_000, days=60)
+    >>> later = generate_after(28, [SampleChange("dead-feature", 14)], n_events=2_000, days=60)
     >>> day = (pl.col("created_at") - START).dt.total_days() - 60
     >>> later.transactions.group_by(dead=day >= 14).agg(pl.col("ip").count() > 0).sort("dead").rows()
     [(False, True), (True, False)]

@@ -20,7 +20,7 @@ from fraudctl.sample.calendar import DAY, Calendar, later_calendar
 from fraudctl.sample.draws import Draws, Floats, Ints
 from fraudctl.sample.labels import make_labels
 from fraudctl.sample.logins import Logins, make_logins
-from fraudctl.sample.making import COPY_RATE, FRAUD_RATE, Made, Streams, all_rows, make_plans, transactions_of
+from fraudctl.sample.making import COPY_RATE, FRAUD_RATE, NumberedSample, Streams, all_rows, make_plans, transactions_of
 from fraudctl.sample.ordinary import ordinary_rows
 from fraudctl.sample.rows import NEW_ATTACK, UNKNOWN, Rows, card_of, new_devices, price, proxy_ip, stack
 from fraudctl.sample.world import APP, COUNTRIES, ECOM, Customers, SampleWorld
@@ -47,7 +47,7 @@ _MOSTLY = 0.7
 
 
 @dataclass(frozen=True)
-class Change:
+class SampleChange:
     """A planted change: a name of ``CHANGES``, and its first day, counted from the first after the sample."""
 
     name: str
@@ -76,7 +76,7 @@ class LaterData:
     truth: pl.DataFrame
 
 
-def make_later(made: Made, days: int, changes: Sequence[Change]) -> LaterData:
+def make_later(made: NumberedSample, days: int, changes: Sequence[SampleChange]) -> LaterData:
     """Make ``days`` days after the sample, in which ``changes`` begin."""
 
     def streams(name: str) -> Draws:
@@ -102,7 +102,7 @@ def make_later(made: Made, days: int, changes: Sequence[Change]) -> LaterData:
 
 
 def _events(
-    made: Made, streams: Streams, start: datetime, days: int, begins: dict[str, int]
+    made: NumberedSample, streams: Streams, start: datetime, days: int, begins: dict[str, int]
 ) -> tuple[SampleWorld, Rows]:
     """Make all events from some weeks before the period to some weeks after it, in seconds since the earliest."""
     whole = days + 2 * _PADDING
@@ -179,7 +179,7 @@ def _attack(world: SampleWorld, draws: Draws, first: int, per_day: int) -> Rows:
     )
 
 
-def _renumbered(rows: Rows, made: Made, part: int) -> Rows:
+def _renumbered(rows: Rows, made: NumberedSample, part: int) -> Rows:
     """Return the rows with other numbers for the devices that are seen in no other part, nor in the sample."""
     first, phones = (int(new_devices(kind, np.asarray(0))) for kind in (0, _PHONES))
     strange = (rows.device >= first) & (rows.device < phones) & ~np.isin(rows.device, made.groups.devices)
@@ -200,7 +200,7 @@ def _logins_within(logins: Logins, days: int) -> Logins:
     )
 
 
-def _numbered_devices(made: Made, rows: Rows, logins: Logins) -> tuple[Rows, Logins, int]:
+def _numbered_devices(made: NumberedSample, rows: Rows, logins: Logins) -> tuple[Rows, Logins, int]:
     """Return both with devices numbered as in the sample, new ones after them, and how many devices there are."""
     both = np.concatenate([rows.device, logins.device])
     fresh = np.setdiff1d(both[both != UNKNOWN], made.used)
@@ -210,7 +210,7 @@ def _numbered_devices(made: Made, rows: Rows, logins: Logins) -> tuple[Rows, Log
     return rows.with_columns(device=number[: len(rows)]), logins.with_device(number[len(rows) :]), len(known)
 
 
-def _fingerprints(made: Made, streams: Streams, n_devices: int) -> dict[str, Ints]:
+def _fingerprints(made: NumberedSample, streams: Streams, n_devices: int) -> dict[str, Ints]:
     """Return fingerprints of the devices: of those that the sample knows, the same."""
     n_known = len(made.names.devices)
     known = frames.fingerprints(Draws(made.seed, "fingerprints"), n_known)

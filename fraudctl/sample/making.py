@@ -53,7 +53,7 @@ Plans = dict[tuple[str, str], BurstPlan]
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class NumberedSample:
     """The sample as numbers.
 
     Attributes
@@ -82,7 +82,7 @@ class Made:
         return round(COPY_RATE * self.n_events)
 
 
-def make_sample(*, n_events: int, days: int, seed: int, start: datetime, tell: Callable[[str], None]) -> Made:
+def make_sample(*, n_events: int, days: int, seed: int, start: datetime, tell: Callable[[str], None]) -> NumberedSample:
     """Make the events of a sample as numbers."""
 
     def streams(name: str) -> Draws:
@@ -104,10 +104,10 @@ def make_sample(*, n_events: int, days: int, seed: int, start: datetime, tell: C
     rows, logins = rows.with_columns(device=number[: len(rows)]), logins.with_device(number[len(rows) :])
     tell("names")
     names = frames.make_names(seed, world, n_rows=len(rows), n_devices=int(number.max()) + 1)
-    return Made(seed, start, n_events, world, groups, rows, logins, used[used != UNKNOWN], names)
+    return NumberedSample(seed, start, n_events, world, groups, rows, logins, used[used != UNKNOWN], names)
 
 
-def transactions_of(made: Made, *, later_days: int = 0) -> pl.DataFrame:
+def transactions_of(made: NumberedSample, *, later_days: int = 0) -> pl.DataFrame:
     """Lay out the transactions as an extract that is taken ``later_days`` after the end of the sample."""
     calendar = replace(made.world.calendar, days=made.world.calendar.days + later_days)
     labels = make_labels(calendar, Draws(made.seed, "labels"), made.rows)

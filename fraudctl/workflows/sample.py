@@ -18,7 +18,7 @@ from fraudctl.project import FILE_NAME
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.sample import Change
+    from fraudctl.sample import SampleChange
 
 N_EVENTS, DAYS, SEED = 80_000, 120, 7
 """The sample that the project itself ships in ``sample_data/``."""
@@ -67,11 +67,11 @@ class PlantedWeeks:
         """How many there are."""
         return (self.until - self.start).days
 
-    def planted(self) -> list[Change]:
+    def planted(self) -> list[SampleChange]:
         """Return the changes as the generator takes them."""
-        from fraudctl.sample import Change
+        from fraudctl.sample import SampleChange
 
-        return [Change(change.name, (change.begins - self.start).days) for change in self.changes]
+        return [SampleChange(change.name, (change.begins - self.start).days) for change in self.changes]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from fraudctl.errors import UsageError
-from fraudctl.sample import CHANGES, START, Change, LaterData, SampleData, generate, generate_after
+from fraudctl.sample import CHANGES, START, LaterData, SampleChange, SampleData, generate, generate_after
 from fraudctl.sample.draws import Draws
 from fraudctl.sample.verdicts import label_tables, later_label_tables
 
@@ -30,7 +30,7 @@ def calm() -> LaterData:
 
 
 def changed(name: str) -> LaterData:
-    return generate_after(DAYS, [Change(name, BEGINS)], **SIZE)
+    return generate_after(DAYS, [SampleChange(name, BEGINS)], **SIZE)
 
 
 def per_day(frame: pl.DataFrame) -> tuple[float, float]:
@@ -166,12 +166,12 @@ def test_label_tables_go_on_where_they_ended(before: SampleData, calm: LaterData
     ("days", "changes"),
     [
         (13, []),
-        (28, [Change("storm", 3)]),
-        (28, [Change("clock", 0)]),
-        (28, [Change("clock", 28)]),
-        (28, [Change("clock", 3), Change("clock", 4)]),
+        (28, [SampleChange("storm", 3)]),
+        (28, [SampleChange("clock", 0)]),
+        (28, [SampleChange("clock", 28)]),
+        (28, [SampleChange("clock", 3), SampleChange("clock", 4)]),
     ],
 )
-def test_what_cannot_be_planted_is_refused(days: int, changes: list[Change]) -> None:
+def test_what_cannot_be_planted_is_refused(days: int, changes: list[SampleChange]) -> None:
     with pytest.raises(UsageError):
         generate_after(days, changes, n_events=1_000, days=30)
