@@ -21,6 +21,7 @@ from fraudctl.data import identities, typed
 from fraudctl.data.distinct import repeats
 from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
+from fraudctl.disk.files import no_room
 from fraudctl.disk.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
 from fraudctl.errors import DataError
 from fraudctl.normal import files as finding
@@ -231,6 +232,9 @@ def explained(files: list[str]) -> Iterator[None]:
         kind = type(error).__name__
         if isinstance(error, pl.exceptions.PanicException) and "KeyboardInterrupt" in str(error):
             raise KeyboardInterrupt from error
+        full = no_room(error)
+        if full is not None:  # what is computed while files are read may be written at once
+            raise full from error
         found = _why(files)
         if found is not None:
             raise DataError(found.what, hint=found.hint) from error

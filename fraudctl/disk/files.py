@@ -26,12 +26,12 @@ _LIBRARIES: Final = ("polars", "_catboost")
 """Where exceptions come from that may stand for an error of the system."""
 _UNLOCKABLE: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
 """What file systems answer that know no locks on folders."""
-
-
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+"""Errors of a write for which a disk, a limit or a quota has no room."""
+_UNWRITTEN: Final = "Invalid thrift: transport error"
+"""What Polars says, without a number, where the end of a Parquet file cannot be written."""
 _NUMBERED: Final = re.compile(r"\(os error (\d+)\)|^\(Error (\d+): ")
 """How Polars and CatBoost write the number of a system error in the text of their own."""
-
-
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 """A scheme of at least two letters, and what follows; `Path` has made one slash of two."""
 
@@ -56,10 +56,18 @@ def system_error(error: BaseException) -> OSError | None:
         return error
     may = isinstance(error, OSError) or type(error).__module__.startswith(_LIBRARIES)
     number = _NUMBERED.search(str(error)) if may else None
+    if may and number is None and _UNWRITTEN in str(error):
+        return OSError(errno.EIO, os.strerror(errno.EIO))
     if number is None:
         return error if isinstance(error, OSError) else None
     code = int(number[1] or number[2])
     return OSError(code, os.strerror(code))
+
+
+def no_room(error: BaseException) -> OSError | None:
+    """Return the error of a write for which a disk, a quota or a limit leaves no room; None where it is another."""
+    found = system_error(error)
+    return found if found is not None and found.errno in _NO_ROOM else None
 
 
 @contextlib.contextmanager

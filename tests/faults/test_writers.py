@@ -7,6 +7,7 @@ there before is still there where the new is not, and the next run works.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -25,7 +26,7 @@ from test_bundle import contents
 
 from fraudctl import registry
 from fraudctl.bundle import list_bundles, load_bundle
-from fraudctl.data import outputs
+from fraudctl.data import outputs, tables
 from fraudctl.data.chunks import write_chunks
 from fraudctl.disk import files
 from fraudctl.errors import BundleError, FraudctlError, UsageError
@@ -391,6 +392,22 @@ def test_errors_of_the_disk_are_known_whichever_library_says_so() -> None:
         assert found.errno == number
     assert files.system_error(ValueError("(os error 28)")) is None
     assert files.system_error(pl.exceptions.ComputeError("a column of another type")) is None
+    unwritten = pl.exceptions.ComputeError("parquet: File out of specification: Invalid thrift: transport error")
+    found = files.system_error(unwritten)
+    assert found is not None
+    assert found.errno == errno.EIO
+    assert files.no_room(unwritten) is None
+    assert files.no_room(FileNotFoundError(errno.ENOENT, "x")) is None
+    full = files.no_room(OSError("File too large (os error 27)"))
+    assert full is not None
+    assert full.errno == errno.EFBIG
+
+
+def test_a_full_disk_is_not_a_damaged_table(tmp_path: Path) -> None:
+    table = tmp_path / "events.parquet"
+    pl.DataFrame({"a": [1]}).write_parquet(table)
+    with pytest.raises(OSError, match="File too large"), tables.explained([str(table)]):
+        raise OSError("File too large (os error 27)")
 
 
 def test_a_hidden_file_goes_with_the_next_writer_unless_its_own_still_lives(tmp_path: Path) -> None:
