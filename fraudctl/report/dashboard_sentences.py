@@ -182,7 +182,7 @@ def health_reason(item: HealthFinding) -> str:
 @sentence
 def alarm_reason(item: DashboardAlarm) -> str:
     """Give an alarm in its own words."""
-    return f"{item.tier} alarm since {day(item.first)}: {item.what}"
+    return f"{item.tier} alarm, first raised on {day(item.first)}: {item.what}"
 
 
 @sentence
