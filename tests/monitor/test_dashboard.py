@@ -225,7 +225,9 @@ def test_alarms_of_monitor_are_shown_with_their_days(decisions: pl.DataFrame, as
     assert found.monitored == (as_of - timedelta(days=2, hours=1)).date()
     assert found.light == "amber"
     page = dashboard_document(found)
-    assert any(text.startswith("Amber: drift alarm, first raised on") and "scores fell" in text for text in page.subtitle)
+    assert any(
+        text.startswith("Amber: drift alarm, first raised on") and "scores fell" in text for text in page.subtitle
+    )
     assert "with 1 alarm." in said.monitored_line(found)
     assert [row[4].text for row in tables(page)["alarms"].rows] == ["open", "over"]
     noted = dashboard(decisions, project_of(), as_of, runs=[run(2, replace(drift, noted=True))])
