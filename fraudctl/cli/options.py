@@ -55,7 +55,7 @@ def moment(text: str | None) -> datetime | date | None:
 
 
 def length_of_days(text: str, option: str) -> int:
-    """Read a length of time in whole days.
+    """Read a length of time in whole days, at least one.
 
     >>> length_of_days("26w", "--period")
     182
@@ -70,6 +70,9 @@ def length_of_days(text: str, option: str) -> int:
     if seconds % 86_400:
         msg = f"{option}: {text!r} is no whole number of days"
         raise UsageError(msg)
+    if seconds == 0:
+        msg = f"{option}: {text!r} is no time at all"
+        raise UsageError(msg, hint=f"give a length of at least a day, such as {option} 16w")
     return seconds // 86_400
 
 

@@ -13,6 +13,7 @@ from fraudctl.errors import DataError, UsageError
 from fraudctl.monitor.dashboard import Dashboard, MonitorRun, MonitorRunAlarm
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.text.plain import shown, shown_all
 
 STATE = "state"
 """Folder of the project where decisions are looked for by default."""
@@ -159,8 +160,19 @@ def _columns(project: Project, by: str | None) -> list[str]:
     if project.data.weight is not None:
         names.append(project.data.weight)
     if by is not None and by not in COLUMNS:
+        _require_by(project, by)
         names.append(by)
     return list(dict.fromkeys(names))
+
+
+def _require_by(project: Project, by: str) -> None:
+    from fraudctl.data.tables import load_schema
+    from fraudctl.features.meaning.near import near
+
+    known = load_schema(project)
+    if by not in known:
+        msg = f"--by {shown(by)}: the data have no such column{near(by, list(known))}"
+        raise DataError(msg, hint=f"name one of {shown_all(list(known), most=8)}")
 
 
 def _instant(as_of: datetime | date, project: Project) -> datetime:

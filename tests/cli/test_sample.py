@@ -23,6 +23,14 @@ def test_the_shipped_sample_is_the_output_of_the_command(tmp_path: Path) -> None
     assert run_in(tmp_path, "sample", "here").code == 2  # nothing is overwritten unasked
 
 
+@pytest.mark.parametrize("length", ["0w", "0d"])
+def test_no_weeks_after_it_are_refused(tmp_path: Path, length: str) -> None:
+    done = run_in(tmp_path, "sample", "here", "--after", length)
+    assert done.code == 2
+    assert "no time at all" in done.err
+    assert not (tmp_path / "here").exists()
+
+
 def test_weeks_after_it_are_further_files_that_the_project_reads(tmp_path: Path) -> None:
     small = ("--events", "2000", "--days", "40", "--label-tables")
     assert run_in(tmp_path, "sample", "plain", *small).code == 0

@@ -54,7 +54,7 @@ def test_the_page_and_the_same_figures_as_json(folder: Path) -> None:
         (["decisions.parquet", "--period", "1y"], 2, "--period: '1y' is not a duration"),
         (["decisions.parquet", "--period", "36h"], 2, "no whole number of days"),
         (["decisions.parquet", "-o", "page.pdf"], 2, "expected one that ends in .html"),
-        (["decisions.parquet", "--by", "colour"], 3, "colour"),
+        (["decisions.parquet", "--by", "colour"], 3, "--by 'colour': the data have no such column"),
         (["decisions.parquet", "--as-of", "2020-01-01"], 3, "no decision on an event up to"),
         (["nowhere.parquet"], 3, "nowhere.parquet"),
         (["decisions.parquet", "--role", "challengr"], 2, "challengr"),

@@ -127,12 +127,13 @@ def lineage(
 ) -> None:
     """Write the log as OpenLineage events, one a line: data, models, gates, promotions. Nothing is sent."""
     from fraudctl.project import load_project
+    from fraudctl.text.figures import count
     from fraudctl.workflows.account import write_lineage
 
     with session.progress() as progress:
         result = write_lineage(load_project(project), output, progress=progress)
     session.emit(result)
-    session.show(f"{result.events} events: {result.path}")
+    session.show(f"{count(result.events, 'event')}: {result.path}")
     for version in result.missing:
         session.warn(f"{version} has no folder: what it was made of is not known")
 
