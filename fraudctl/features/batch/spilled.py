@@ -22,9 +22,9 @@ from fraudctl.features.batch.engine import PRIOR, Engine
 from fraudctl.features.batch.groups import Array, Workers
 from fraudctl.features.batch.loading import default_workers
 from fraudctl.features.batch.partition import N_BUCKETS, Packing, buckets_of, packed
+from fraudctl.features.batch.passes import EVERYBODY, Pass, RowLevel, passes
 from fraudctl.features.batch.schedule import units
-from fraudctl.features.meaning.definition import Feature, FeatureSet
-from fraudctl.features.meaning.lookback import lookback_of
+from fraudctl.features.meaning.definition import FeatureSet
 
 Tell = Callable[[str, int, int], None]
 
@@ -34,7 +34,6 @@ _VALUE_BYTES = 24
 """A result of one row: as it is computed, in its column, and while it is written."""
 _ROW_BYTES = 40
 """What a row of results takes whatever their number."""
-_EVERYBODY = ""
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ def limits(budget: int, features: FeatureSet) -> SpillLimits:
 
 
 @dataclass
-class _Pass:
-    """The results of one entity's features in one stage: where they are, and how to bring them into a chunk."""
+class _Results:
+    """The results of one pass: where they are, and how to bring them into a chunk."""
 
     folder: Path
     n_partitions: int
@@ -113,7 +112,7 @@ class Spilled:
     folder: Path
     limits: SpillLimits
     workers: Workers = field(default_factory=default_workers)
-    passes: list[_Pass] = field(default_factory=list)
+    results: list[_Results] = field(default_factory=list)
 
     @property
     def n_rows(self) -> int:
@@ -122,41 +121,37 @@ class Spilled:
 
     def compute(self, tell: Tell) -> None:
         """Compute everything that looks beyond a row; ``tell`` hears rows done, and in all."""
-        todo = list(_passes(self.features))
+        todo = passes(self.features)
         total, done = self.n_rows * len(todo), 0
-        for number, (entity, members) in enumerate(todo):
+        for number, item in enumerate(todo):
             folder = self.folder / f"pass{number}"
             folder.mkdir()
-            packing = self._scatter(entity, members, folder)
+            packing = self._scatter(item, folder)
             for p in range(packing.n_partitions):
-                name, before = entity or "everybody", done
+                name, before = item.entity or "everybody", done
 
                 def moved(rows: int, name: str = name, before: int = before) -> None:
                     tell(name, before + rows, total)
 
-                self._partition(entity, members, folder, p, packing, moved)
+                self._partition(item, folder, p, packing, moved)
                 done += int(packing.sizes[p])
                 tell(name, done, total)
             for file in folder.glob("in*.arrow"):
                 file.unlink()
-            names = [PRIOR] if members == [] else [feature.name for feature in members]
-            self.passes.append(_Pass(folder, packing.n_partitions, names))
+            self.results.append(_Results(folder, packing.n_partitions, item.names))
 
     def columns(self, chunk: int, names: Sequence[str]) -> pl.DataFrame:
         """Return columns of the events, or features, of a chunk."""
-        wanted, row_level = self._with_needs(names)
-        base = pl.read_ipc(self.chunks[chunk], columns=[n for n in wanted if self._is_base(n)])
+        rows = RowLevel(self.features)
+        wanted = rows.with_needs(names)
+        base = pl.read_ipc(self.chunks[chunk], columns=[n for n in wanted if self._is_base(n, rows)])
         held = [base]
-        for item in self.passes:
+        for item in self.results:
             found = [name for name in item.names if name in wanted]
             if found:
                 held.append(item.columns(chunk, found))
         frame = pl.concat(held, how="horizontal")
-        engine = Engine(frame, self.features, self.timezone, {}, self.workers)
-        raw = [step for step in self.features.features if step.is_column and step.name in names]
-        for feature in [*raw, *row_level]:
-            engine.compute([feature])
-        return pl.DataFrame([engine.column(name) for name in names])
+        return rows.computed(frame, names, self.timezone, self.workers, as_features=True)
 
     def table(self) -> Iterator[pl.DataFrame]:
         """Return the feature table, chunk by chunk, with the columns that `batch.build` gives."""
@@ -167,36 +162,20 @@ class Spilled:
 
     # ------------------------------------------------------------ parts
 
-    def _is_base(self, name: str) -> bool:
-        return not any(name in item.names for item in self.passes) and not self._is_row_level(name)
+    def _is_base(self, name: str, rows: RowLevel) -> bool:
+        return not any(name in item.names for item in self.results) and not rows.is_one(name)
 
-    def _is_row_level(self, name: str) -> bool:
-        step = next((step for step in self.features.steps if step.name == name), None)
-        return step is not None and step.spec.of_one_row and not step.is_column
-
-    def _with_needs(self, names: Sequence[str]) -> tuple[list[str], list[Feature]]:
-        """Return the names with what row-level ones need; and the row-level ones, in the order of computation."""
-        wanted, edge = dict.fromkeys(names), list(names)
-        while edge:
-            name = edge.pop()
-            needs = (self.features[name].spec.needs or ("event_time",)) if self._is_row_level(name) else ()
-            edge += [need for need in needs if need not in wanted]
-            wanted.update(dict.fromkeys(needs))
-        order = [name for stage in self.features.stages for name in stage]
-        rows = [self.features[name] for name in order if name in wanted and self._is_row_level(name)]
-        return list(wanted), rows
-
-    def _scatter(self, entity: str, members: list[Feature], folder: Path) -> Packing:
+    def _scatter(self, item: Pass, folder: Path) -> Packing:
         """Write the columns that features need by partition; remember where each row came from."""
-        names = _input_columns(entity, members)
+        names, entity = item.reads, item.entity
         names += [CHANGES] if "label" in names and CHANGES in pl.read_ipc_schema(self.chunks[0]) else []
-        packing = self._packing(entity, len(members))
+        packing = self._packing(entity, len(item.members))
         firsts = np.concatenate([[0], np.cumsum(self.heights)]).tolist()
 
         def work(chunk: int) -> None:
             frame = self.columns(chunk, names)
             partition = np.zeros(frame.height, np.int64)
-            if entity != _EVERYBODY:
+            if entity != EVERYBODY:
                 partition = packing.partition_of[buckets_of(frame[entity], first_row=firsts[chunk])]
             order = np.argsort(partition, kind="stable")
             np.save(folder / f"order{chunk}.npy", order.astype(np.int32))
@@ -207,7 +186,7 @@ class Spilled:
         return packing
 
     def _packing(self, entity: str, n_features: int) -> Packing:
-        if entity == _EVERYBODY:
+        if entity == EVERYBODY:
             return Packing(np.zeros(N_BUCKETS, np.int64), np.array([self.n_rows]))
         counts, first = np.zeros(N_BUCKETS, np.int64), 0
         for chunk in self.chunks:
@@ -218,8 +197,7 @@ class Spilled:
 
     def _partition(
         self,
-        entity: str,
-        members: list[Feature],
+        item: Pass,
         folder: Path,
         p: int,
         packing: Packing,
@@ -230,13 +208,13 @@ class Spilled:
         sizes = [part.height for part in parts]
         frame = pl.concat(parts).rechunk()
         del parts
-        sources = {name: _own_rows(source, entity, p, packing) for name, source in self.sources.items()}
+        sources = {name: _own_rows(source, item.entity, p, packing) for name, source in self.sources.items()}
         edges = np.concatenate([[0], np.cumsum(sizes)])
         with _Writer(folder / f"out{p}.arrow") as write, ThreadPoolExecutor(1) as pool:
             writing: Future[None] | None = None
-            for first, stop in _pieces(edges, self.limits.piece_rows(frame.height, len(members) or 1)):
+            for first, stop in _pieces(edges, self.limits.piece_rows(frame.height, len(item.members) or 1)):
                 asking = int(edges[first]), int(edges[stop])
-                found = self._computed(frame, members, sources, asking, moved)
+                found = self._computed(frame, item, sources, asking, moved)
                 if writing is not None:
                     writing.result()
                 writing = pool.submit(_write_all, write, found, sizes[first:stop])
@@ -247,43 +225,19 @@ class Spilled:
     def _computed(
         self,
         frame: pl.DataFrame,
-        members: list[Feature],
+        item: Pass,
         sources: Mapping[str, pl.DataFrame],
         asking: tuple[int, int],
         moved: Callable[[int], None],
     ) -> pl.DataFrame:
         engine = Engine(frame, self.features, self.timezone, sources, self.workers, asking=asking)
-        if not members:
+        if not item.members:
             return pl.DataFrame({PRIOR: engine.known_fraud_rate})
-        every, (first, stop) = units(members), asking
+        every, (first, stop) = units(item.members), asking
         for done, unit in enumerate(every):
             moved(first + (stop - first) * done // len(every))
             engine.compute(unit)
-        return pl.DataFrame([engine.results[feature.name] for feature in members])
-
-
-def _passes(features: FeatureSet) -> Iterator[tuple[str, list[Feature]]]:
-    """Give, stage by stage, the entities and their features that are computed together; no features means the prior."""
-    if lookback_of(features).prior:
-        yield _EVERYBODY, []
-    for stage in features.stages:
-        found: dict[str, list[Feature]] = {}
-        for name in stage:
-            spec = features[name].spec
-            if not spec.of_one_row:
-                found.setdefault(spec.partitioned_by or _EVERYBODY, []).append(features[name])
-        yield from found.items()
-
-
-def _input_columns(entity: str, members: list[Feature]) -> list[str]:
-    """Return the columns that the engine reads for these features, or for the prior."""
-    names = {"event_time": None} | ({entity: None} if entity else {})
-    if not members:
-        names |= {"label": None, "label_time": None}
-    for spec in (feature.spec for feature in members):
-        names |= dict.fromkeys(spec.reads)
-        names |= {PRIOR: None} if spec.lookback.prior else {}
-    return list(names)
+        return pl.DataFrame([engine.results[feature.name] for feature in item.members])
 
 
 def _pieces(edges: Array, most_rows: int) -> Iterator[tuple[int, int]]:
