@@ -209,7 +209,9 @@ class LookupSection(Section):
     by: Names
     """Entities whose attributes are looked up."""
     columns: tuple[str, ...]
-    """Columns of the source; gives customer_profiles_segment. Text becomes a category."""
+    """Columns of the source; gives customer_profiles_segment. Text becomes a category, and a date or a time its age:
+    customer_profiles_seconds_since_opened_at. hour(opened_at) is a time's local hour, same_second(opened_at) whether it
+    lies in the second of the event."""
     max_age: PositiveDuration | None = None
     """Rows that became valid longer ago are not used. Default: any age."""
 

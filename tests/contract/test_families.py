@@ -85,12 +85,17 @@ aggregates = ["hour_distance", "hour_concentration"]
 by = ["card", "shop"]
 windows = ["1h", "3d"]
 aggregates = ["last(amount)", "previous(size)", "last(online)", "changed(status)", "same(status)",
-  "seconds_same(online)", "share(amount)", "share(status)", "share(shop)", "rank(amount)", "rank(items)"]
+  "seconds_same(online)", "share(amount)", "share(status)", "share(shop)", "rank(amount)", "rank(items)",
+  "previous(status)"]
 [[features.habits]]
 by = "card"
-aggregates = ["last(large)", "same(shop)", "changed(shop)"]
+aggregates = ["last(large)", "same(shop)", "changed(shop)", "last(status)", "previous(status)", "last(size_band)",
+  "previous(card_last_status_90d)"]
 [features.columns]
 large = "amount > 90 and online"
+size_band = "case when size > 1 then 'l' when size > 0.5 then 'm' end"
+[features]
+categorical = ["size_band"]
 """,
     "spacing": '[[features.spacing]]\nby = ["card", "shop"]\nwindows = ["1h", "3d"]\nlast = 4\n',
     "decay": """
@@ -129,7 +134,8 @@ aggregates = ["component_size", "component_fraud_rate", "neighbours", "neighbour
 [[features.lookup]]
 source = "logins"
 by = ["card", "shop"]
-columns = ["city", "score"]
+columns = ["city", "score", "ok", "born_on", "opened_at", "hour(opened_at)", "same_second(opened_at)", "renewed_at",
+  "hour(renewed_at)", "same_second(renewed_at)"]
 max_age = "9d"
 """,
     "columns": """
@@ -149,13 +155,13 @@ DAY = 86_400_000_000
 @functools.cache
 def features_of(key):
     assert key in SECTIONS, f"the family {key!r} is not in {Path(__file__).name}: add its sections to SECTIONS"
-    tables = {"logins": SourceTable(SECTION, SOURCE_SCHEMA)}
+    tables = {"logins": SourceTable(SECTION, {**SOURCE_SCHEMA, **complete.TIMES})}
     return define(_project(TABLE + SECTIONS[key]), SCHEMA, sources=tables)
 
 
 @functools.cache
 def world():
-    return complete.columns(), complete.events(), complete.sources()
+    return complete.columns(), complete.events(), complete.sources_with_times()
 
 
 @functools.cache

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import lzma
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from features.batch.test_sources import SCHEMA as SOURCE_SCHEMA
@@ -72,6 +73,36 @@ def sources() -> dict[str, pl.DataFrame]:
         for i in range(40)
     ]  # fmt: skip
     return {"logins": normalised(source_frame(rows))}
+
+
+TIMES = {"born_on": pl.Date(), "opened_at": pl.Datetime("us"), "renewed_at": pl.Datetime("ms", "America/New_York")}
+"""Columns with dates, local times and instants of `sources_with_times`."""
+
+
+def sources_with_times() -> dict[str, pl.DataFrame]:
+    """Return such rows with dates and times: local hours that come twice or never, times after events or at them."""
+    from fraudctl.features.batch.sources import normalise_source
+
+    rows, at = [], columns()["at"]
+    for i in range(40):
+        near = at[i * 7 % N] - timedelta(seconds=(0, 1, 86_400, -3_600)[i % 4])
+        local = near.astimezone(ZoneInfo(ZONE)).replace(tzinfo=None) + timedelta(milliseconds=i * 31 % 900)
+        local = (local, datetime(2024, 3, 31, 2, 30), datetime(2023, 10, 29, 2, 15), None)[i * 3 % 8 % 4]
+        started = i * 9_973 % 300_000 * 3
+        rows.append(
+            {
+                "at": BASE + timedelta(seconds=started), "seen_at": None if i % 4 else BASE + timedelta(days=i % 3),
+                "card_id": ("a", "b", None, "c")[i * i % 7 % 4], "shop_no": (1, 2, None)[i % 3],
+                "city": ("x", "y", None)[i * i % 5 % 3], "score": float(i), "ok": (True, False, None)[i % 3],
+                "born_on": None if i % 5 == 1 else datetime(1990, 1 + i % 12, 1).date(), "opened_at": local,
+                "renewed_at": None if i % 6 == 2 else near,
+            }
+        )  # fmt: skip
+    schema = {**SOURCE_SCHEMA, **{name: dtype for name, dtype in TIMES.items() if name != "renewed_at"}}
+    frame = pl.DataFrame(rows, schema={**schema, "renewed_at": pl.Datetime("us", "UTC")})
+    frame = frame.with_columns(pl.col("renewed_at").dt.convert_time_zone("America/New_York").cast(TIMES["renewed_at"]))
+    names = sorted(["city", "ok", "score", *TIMES])
+    return {"logins": normalise_source(frame.lazy(), SECTION, name="logins", timezone=ZONE, columns=names)}
 
 
 def messages():

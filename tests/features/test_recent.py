@@ -15,6 +15,7 @@ from features.proof.test_against_reference import same
 from fraudctl.errors import ProjectError
 from fraudctl.features import build
 from fraudctl.features.batch import fading, recent
+from fraudctl.features.online import from_bytes, from_history, to_bytes
 from fraudctl.features.proof.reference import recompute
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -171,10 +172,90 @@ def test_late_events_go_to_their_place(events_of, features_of):
     assert_same(table, features, send(state, messages[20:]))
 
 
+TEXTS = """
+[[features.habits]]
+by = "card"
+windows = ["1h", "30d"]
+aggregates = ["last(status)", "previous(status)", "changed(status)", "same(status)", "last(band)"]
+[features.columns]
+band = "case when amount > 3 then 'high' end"
+[features]
+categorical = ["band"]
+"""
+
+
+def test_the_latest_texts_by_hand(events_of, features_of):
+    """Events at 0, 60, 120 and 120 s; the twins do not see each other, and later events see the larger id last."""
+    at = [NOW + timedelta(seconds=s) for s in (0, 60, 120, 120, 180, 7_200)]
+    status = ["new", None, "old", "odd", "odd", "new"]
+    table, _, features = table_of(
+        TEXTS, events_of, features_of, at=at, eur=[5.0, 1.0, 4.0, 2.0, 1.0, 1.0], status=status
+    )
+    assert features["card_last_status_1h"].dtype == features["card_last_band_1h"].dtype == "category"
+    assert table["card_last_status_1h"].to_list() == [None, "new", None, None, "odd", None]
+    assert table["card_previous_status_1h"].to_list() == [None, None, "new", "new", "old", None]
+    assert table["card_last_status_30d"].to_list() == [None, "new", None, None, "odd", "odd"]
+    assert table["card_changed_status_1h"].to_list() == [None, None, None, None, False, None]
+    assert table["card_same_status_1h"].to_list() == [0, None, 0, 0, 1, 0]
+    assert table["card_last_band_1h"].to_list() == [None, "high", None, None, None, None]
+
+
+def _texts(rng, n, span):
+    at = [NOW + timedelta(seconds=int(s)) for s in np.sort(rng.integers(0, span, n))]
+    status = rng.choice(np.array(["a", "b", "c", "", "ü", None], dtype=object), n).tolist()
+    cards = rng.choice(np.array(["a", "b", None], dtype=object), n).tolist()
+    return {"at": at, "eur": rng.integers(1, 6, n).astype(float).tolist(), "status": status, "card_id": cards}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_agree_in_every_engine_and_through_saved_states(seed, events_of, features_of):
+    rng = np.random.default_rng(seed)
+    columns = _texts(rng, 60, 9_000)
+    table, events, features = table_of(TEXTS, events_of, features_of, **columns)
+    for row in range(60):
+        found = recompute(events.frame, row, features, timezone="UTC")
+        mine = table.row(by_predicate=pl.col("event_id") == events.frame["event_id"][row], named=True)
+        assert {name: mine[name] for name in features.names} == pytest.approx(found)
+    messages = [item for item in messages_of(events) if item[1] == 1]
+    state, cut = new_state(features, "UTC"), int(rng.integers(1, 59))
+    assert_same(table, features, send(state, messages[:cut]))
+    again = from_bytes(to_bytes(state), features, timezone="UTC", label_delay_us=state.label_delay_us)
+    assert to_bytes(again) == to_bytes(state)
+    assert_same(table, features, send(again, messages[cut:]))
+    first = events.frame.head(cut)
+    past = type(events)(first, first["event_time"][-1], 0)
+    bulk = from_history(past, features, timezone="UTC", label_delay_us=state.label_delay_us)
+    assert_same(table, features, send(bulk, messages[cut:]))
+
+
+def test_texts_that_no_window_reaches_are_forgotten(features_of):
+    features = features_of(TEXTS.replace(', "30d"', ""))
+    state, sizes = new_state(features, "UTC"), []
+    for key in range(6_000):
+        event = {"event_id": key, "event_time": 1_700_000_000_000_000 + key * 10_000_000, "amount": 1.0, "card": "a"}
+        found = state.observe(event | {"status": f"text {key}"}).categories["card_last_status_1h"]
+        assert found == (f"text {key - 1}" if key else None)
+        sizes.append(len(state.texts.kept))
+    assert max(sizes) <= 2 * 360 + 40  # twice an hour of events of 10 s
+    assert state.texts.nbytes > 0
+
+
+def test_a_late_event_sees_the_text_of_its_own_time(features_of):
+    state = new_state(features_of(TEXTS), "UTC")
+    for key, (seconds, status) in enumerate([(0, "one"), (120, "three"), (60, "two"), (180, "four")]):
+        event = {"event_id": key, "event_time": 1_700_000_000_000_000 + seconds * 1_000_000, "amount": 8.0, "card": "a"}
+        last = state.observe(event | {"status": status})
+        expected = (None, "one", "one", "three")[key]
+        assert last.categories["card_last_status_1h"] == expected
+    assert last.categories["card_previous_status_1h"] == "two"
+    assert np.isnan(last.numbers[state.features.names.index("card_last_status_1h")])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[[features.habits]]\nby = "card"\naggregates = ["last(status)"]', "needs a number"),
+        ('[[features.habits]]\nby = "card"\naggregates = ["rank(status)"]', "needs a number"),
+        ('[[features.habits]]\nby = "card"\naggregates = ["last(event_time)"]', "needs a number or a text"),
         ('[[features.habits]]\nby = "card"\naggregates = ["share"]', "takes a column"),
         ('[[features.habits]]\nby = "card"\naggregates = ["shar(shop)"]', "did you mean 'share'"),
         ('[[features.geo]]\nat = ["size", "status"]\nby = "card"\naggregates = ["distance_from_last"]', "number"),

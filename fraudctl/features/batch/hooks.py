@@ -31,7 +31,7 @@ from fraudctl.features.batch.groups import (
     label_ranges,
 )
 from fraudctl.features.batch.links import linked
-from fraudctl.features.batch.sources import latest_rows, masked, source_history
+from fraudctl.features.batch.sources import latest_rows, masked, of_moments, source_history
 from fraudctl.features.meaning.definition import POLARS_TYPES, Feature, FeatureSet
 from fraudctl.features.meaning.families.base import Spec
 from fraudctl.features.meaning.families.decay import DecaySpec
@@ -40,7 +40,7 @@ from fraudctl.features.meaning.families.habits import NUMERIC, HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
 from fraudctl.features.meaning.families.links import LinkSpec
-from fraudctl.features.meaning.families.lookups import LookupSpec
+from fraudctl.features.meaning.families.lookups import VALUE, LookupSpec
 from fraudctl.features.meaning.families.pairs import PairSpec
 from fraudctl.features.meaning.families.recency import RecencySpec
 from fraudctl.features.meaning.families.rows import RawSpec, RowSpec
@@ -204,7 +204,8 @@ def lookups(engine: Engine, unit: list[Feature]) -> None:
     rows[found.queries.order] = latest_rows(found, spec.max_age_us)
     at = pl.Series(rows).replace(-1, None)
     for feature, item in pairs_of:
-        engine.keep(feature, source[item.column].gather(at))
+        values = source[item.column].gather(at)
+        engine.keep(feature, values if item.kind == VALUE else of_moments(item.kind, values, asking, engine.timezone))
 
 
 # ---------------------------------------------------------------- outcomes
@@ -381,7 +382,9 @@ def habits(engine: Engine, unit: list[Feature]) -> None:
         slots = _slots(block, features, lengths, recent.HABITS)
         values, codes, n_codes = np.empty(0), np.empty(0, POSITION), 0
         if any(_kind(feature) in NUMERIC for feature in features):
-            values = gathered(engine.floats(str(name)), queries.rows, engine.workers)
+            is_text = any(feature.dtype == "category" for feature in features)
+            found = _rows_of(engine.looked_back_on(str(name))) if is_text else engine.floats(str(name))
+            values = gathered(found, queries.rows, engine.workers)
         if any(_kind(feature) not in NUMERIC for feature in features):
             by_row, n_codes = codes_of(engine.looked_back_on(str(name)))
             codes = gathered(by_row, queries.rows, engine.workers)
@@ -392,10 +395,19 @@ def habits(engine: Engine, unit: list[Feature]) -> None:
         )  # fmt: skip
         engine.workers.run(queries.starts, work)
     _keep_floats(engine, unit, block)
+    for feature, item in specs:
+        if feature.dtype == "category":
+            rows = engine.results[feature.name].cast(pl.Int64)
+            engine.results[feature.name] = engine.looked_back_on(item.column).gather(rows).alias(feature.name)
+
+
+def _rows_of(texts: pl.Series) -> Array:
+    """Return the row of each text as a float, NaN for null: loops of numbers then find rows whose text is wanted."""
+    return np.where(texts.is_null().to_numpy(), math.nan, np.arange(len(texts), dtype=np.float64))
 
 
 def _look_at_habit(engine: Engine, spec: HabitSpec) -> None:
-    if spec.kind in NUMERIC and spec.column in engine.frame.columns:
+    if spec.kind in NUMERIC and engine.frame.schema.get(spec.column, pl.String()) != pl.String:
         engine.floats(spec.column)
 
 
@@ -470,10 +482,10 @@ def _block_of_floats(unit: Iterable[Feature], queries: Queries) -> Block:
 
 
 def _keep_floats(engine: Engine, unit: Iterable[Feature], block: Block) -> None:
-    """Keep the features of a block of floats, each as its own type."""
+    """Keep the features of a block of floats, each as its own type; those of categories stay floats."""
     engine.keep_block(block)
     for feature in unit:
-        if feature.dtype != "float":
+        if feature.dtype not in {"float", "category"}:
             engine.results[feature.name] = engine.results[feature.name].cast(POLARS_TYPES[feature.dtype])
 
 

@@ -15,6 +15,8 @@ from fraudctl.features.batch.kernels import Array, Floats, Ints, change
 
 HABITS = ("last", "previous", "changed", "same", "seconds_same", "share", "rank")
 LAST, PREVIOUS, CHANGED, SAME, SECONDS_SAME, SHARE, RANK = range(7)
+OF_CODES = 1
+"""What a line of the online program says where the latest value is one of the codes, and not of the numbers."""
 SPACINGS = ("median_gap", "min_gap", "equal_gaps")
 MEDIAN_GAP, MIN_GAP, EQUAL_GAPS = range(3)
 _SHORT = 128

@@ -78,6 +78,27 @@ def _plain(values: pl.Series) -> pl.Series:
     return values.cast(pl.String) if values.dtype == pl.Categorical or isinstance(values.dtype, pl.Enum) else values
 
 
+def of_moments(kind: str, moments: pl.Series, times: Array, timezone: str) -> pl.Series:
+    """Return what dates or times of other tables give at events: ``seconds_since``, ``hour`` or ``same_second``.
+
+    Parameters
+    ----------
+    moments
+        Shape (n,): those without a zone are local to ``timezone``; a local time that happens twice is the earlier one,
+        one that never happens is null. A date is its first instant.
+    times
+        Shape (n,): µs UTC of the events.
+    """
+    local = moments.cast(pl.Datetime("us")) if moments.dtype == pl.Date else moments
+    if isinstance(local.dtype, pl.Datetime) and local.dtype.time_zone is None:
+        local = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    if kind == "hour":
+        return local.dt.convert_time_zone(timezone).dt.hour()
+    at = local.dt.epoch("us").fill_null(0).to_numpy()
+    found = at // 1_000_000 == times // 1_000_000 if kind == "same_second" else (times - at) / 1e6
+    return pl.Series(found).set(local.is_null(), None)
+
+
 @dataclass(frozen=True)
 class SourceHistory:
     """Rows of another table by entity: the events that ask, the history by µs of use, and its µs of validity."""

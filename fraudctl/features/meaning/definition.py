@@ -133,6 +133,11 @@ class FeatureSet:
         """Names of the features that are categories."""
         return [feature.name for feature in self.features if feature.dtype == "category"]
 
+    def is_text(self, name: str) -> bool:
+        """Say whether a feature, or a carried column of the events, is a text."""
+        step = next((step for step in self.steps if step.name == name), None)
+        return self.types.get("", {}).get(name) == pl.String if step is None else step.dtype == "category"
+
     def __getitem__(self, name: str) -> Feature:
         """Return the feature, or hidden step, of that name."""
         return next(feature for feature in self.steps if feature.name == name)
@@ -172,7 +177,7 @@ def define(
     refuse_two_meanings(project, schema)
     columns = usable_columns(project, schema)
     others = {name: usable_source_columns(project, name, table, columns) for name, table in (sources or {}).items()}
-    planned = drafts(project, list(columns), {name: list(found) for name, found in others.items()})
+    planned = drafts(project, list(columns), others)
     _refuse_clashes(planned, columns)
     order = _stages(planned)
     dtypes = _dtypes(planned, order, columns, others, project)

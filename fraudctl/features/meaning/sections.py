@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import polars as pl
+
 from fraudctl.data.own import inside
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.families import FAMILIES
@@ -18,8 +20,11 @@ from fraudctl.project import Project
 from fraudctl.project.types import Aggregate
 from fraudctl.text.plain import shown
 
+SourceTypes = Mapping[str, pl.DataType]
+"""Column of another table -> its type."""
 
-def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Collection[str]]) -> list[Draft]:
+
+def drafts(project: Project, columns: Collection[str], sources: Mapping[str, SourceTypes]) -> list[Draft]:
     """Return all features that the project asks for, and those they are built on, in the order of the model.
 
     Parameters
@@ -27,7 +32,7 @@ def drafts(project: Project, columns: Collection[str], sources: Mapping[str, Col
     columns
         Names of data columns, entities and roles that features may use.
     sources
-        For each other table, the names of its columns and entities that features may use.
+        For each other table, the names and types of its columns and entities that features may use.
 
     Raises
     ------
@@ -57,7 +62,7 @@ class Reader:
         self,
         project: Project,
         columns: Collection[str],
-        sources: Mapping[str, Collection[str]],
+        sources: Mapping[str, SourceTypes],
         names: Collection[str],
     ) -> None:
         self.project = project
@@ -78,8 +83,8 @@ class Reader:
         for i, section in enumerate(getattr(self.project.features, key)):
             yield f"features.{key}[{i}]", section
 
-    def source(self, source: str, entities: Collection[str], place: str) -> Collection[str]:
-        """Return the columns of a source that features may use, entities among them; or raise."""
+    def source(self, source: str, entities: Collection[str], place: str) -> SourceTypes:
+        """Return the columns of a source that features may use, entities among them, with their types; or raise."""
         if source not in self.sources:
             msg = f"{place}.source: no source {source!r}{near(source, list(self.sources))}"
             raise ProjectError(msg, hint=f"describe the table in [sources.{source}]")

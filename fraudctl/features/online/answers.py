@@ -322,6 +322,8 @@ def recently(
     op -= FIRST_HABIT
     if op in (recent.LAST, recent.PREVIOUS):
         at = hi - 1 if op == recent.LAST else hi - 2
+        if line[P_EXTRA] == recent.OF_CODES:
+            return values_of(heap[heap[column + D_CODES] + at] if at >= lo else NO_CODE)
         return values[heap[column + V_VALUES] + at] if at >= lo else math.nan
     if op == recent.RANK:
         return recent.rank_in(values, heap[column + V_VALUES], lo, hi, own[line[P_OWN]])

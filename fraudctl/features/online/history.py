@@ -45,6 +45,7 @@ def take_history(
     until = int(times[-1])
     table = _with_features(state, frame, sources)
     progress("columns", 1, 4)
+    state.texts.take_all(table, times)
     own, codes = _brought(state.plan.inputs[""], table, state.timezone)
     slots = _event_slots(state, frame, times)
     before = int(np.searchsorted(times, until))

@@ -19,7 +19,7 @@ from fraudctl.features.meaning.definition import Feature
 from fraudctl.features.meaning.families.base import Spec
 from fraudctl.features.meaning.families.decay import DecaySpec
 from fraudctl.features.meaning.families.geo import AXES, GeoSpec
-from fraudctl.features.meaning.families.habits import NUMERIC, HabitSpec
+from fraudctl.features.meaning.families.habits import AS_THEY_ARE, NUMERIC, HabitSpec
 from fraudctl.features.meaning.families.hours import HourSpec
 from fraudctl.features.meaning.families.labels import LabelSpec
 from fraudctl.features.meaning.families.links import LinkSpec
@@ -185,15 +185,26 @@ def _hour_line(plan: Plan, spec: HourSpec, out: int) -> Line:
 def _remember_habit(plan: Plan, spec: HabitSpec) -> None:
     track = plan.track("", spec.entity, None, spec.window_us)
     track.in_order = track.in_order or spec.kind not in {"share", "rank"}
-    if spec.kind in NUMERIC:
+    if _is_text(plan, spec):
+        plan.texts[spec.column] = max(plan.texts.get(spec.column, 0), spec.window_us)
+        track.codes.setdefault(spec.column, 0)
+    elif spec.kind in NUMERIC:
         track.column(spec.column)
     else:
         track.codes.setdefault(spec.column, 0)
 
 
+def _is_text(plan: Plan, spec: HabitSpec) -> bool:
+    """Say whether the answer is a text: the program then gives its code, which `texts.Texts` knows the text of."""
+    return spec.kind in AS_THEY_ARE and plan.features.is_text(spec.column)
+
+
 def _habit_line(plan: Plan, spec: HabitSpec, out: int) -> Line:
     track, inputs = plan.track("", spec.entity, None, 0), plan.inputs[""]
     operation = answers.FIRST_HABIT + recent.HABITS.index(spec.kind)
+    if _is_text(plan, spec):
+        place = track.codes[spec.column]
+        return [operation, out, track.space, track.place, place, spec.window_us, 0, -1, -1, 0, recent.OF_CODES]
     if spec.kind in NUMERIC:
         place, own = track.columns[spec.column].header, inputs.number(spec.column)
     else:

@@ -14,7 +14,7 @@ import numpy as np
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.definition import Feature, FeatureSet
 from fraudctl.features.meaning.lookback import lookback_of
-from fraudctl.features.online import answers, arena, hops, intake, logs
+from fraudctl.features.online import answers, arena, hops, intake, logs, texts
 from fraudctl.features.online.hooks import ONLINE, LinkFamily
 from fraudctl.features.online.tracks import (
     EVENT_TIME,
@@ -61,6 +61,8 @@ class Plan:
         The fading sums, for the compiled loops: see `intake.take_event`.
     rounds
         In which order an event's features are answered.
+    texts
+        Columns of texts that answers give again, each with the longest window that does, in µs.
     lookups
         Other table and entity of each attribute that is looked up.
     lookback
@@ -83,6 +85,7 @@ class Plan:
         self.link_families: list[LinkFamily] = []
         self.second_hops: list[int] = []
         self.lookups: list[tuple[str, str]] = []
+        self.texts: dict[str, int] = {}
         for step in features.steps:
             ONLINE[type(step.spec)].remember(self, step.spec)
         self.lookback = lookback_of(features)
@@ -132,6 +135,7 @@ class Plan:
             n = (events_per_day if track.table in ("", LABELS) else rows_per_day) * track.window_us / _DAY
             n_logs = min(n, n_entities.get("+".join(self.spaces[track.space].names), 0))
             size += 8 * ROUNDED * (track.words_of_positions(n, n_logs) + track.words * n_logs)
+        size += sum(texts.OBJECT * n_entities.get(name, 0) for name in self.texts)
         for space in self.spaces:
             n = n_entities.get("+".join(space.names), 0)
             words = space.slot_words + max(len(space.tracks), arena.SMALLEST)

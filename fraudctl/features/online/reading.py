@@ -14,10 +14,12 @@ import polars as pl
 from fraudctl.errors import DataError
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.batch.hooks import CIRCLE
-from fraudctl.features.meaning.definition import POLARS_TYPES, FeatureSet
-from fraudctl.features.meaning.families.lookups import LookupSpec
+from fraudctl.features.meaning.definition import POLARS_TYPES, Feature, FeatureSet
+from fraudctl.features.meaning.families.lookups import VALUE, LookupSpec
+from fraudctl.features.online import moments
 from fraudctl.features.online.hooks import ONLINE, Getter
 from fraudctl.features.online.plan import Plan, Round
+from fraudctl.features.online.texts import Texts
 from fraudctl.features.online.tracks import COSINE, MINUTE, SINE, Inputs
 from fraudctl.features.online.values import as_text, code_of, coercion, local_clock, micros, refused
 from fraudctl.features.rows.compile import compile_row
@@ -49,7 +51,7 @@ class Turn:
     uses_event
         Whether the program looks at what the event itself brings.
     asked
-        (place in the answers, place in the row, type) of answers that others use.
+        (place in the answers, place in the row, type) of answers that others use, and of texts.
     computed
         (function of the row, place in the row, place in the answers or -1) of what one row is enough for.
     """
@@ -97,6 +99,7 @@ class Reader:
     def __init__(self, features: FeatureSet, plan: Plan, timezone: str) -> None:
         self.features = features
         self.plan = plan
+        self.timezone = timezone
         self.local = local_clock(timezone)
         self.types: dict[str, pl.DataType] = {**features.types.get("", {}), "event_time": LOCAL}
         self.types |= {step.name: POLARS_TYPES[step.dtype] for step in features.steps}
@@ -133,10 +136,11 @@ class Reader:
 
     def _turn(self, item: Round, wheres: Mapping[str, RowExpr]) -> Turn:
         used = self._used()
+        dtypes = {name: self.features[name].dtype for name in item.asked}
         asked = tuple(
-            (self.plan.places[name], self.places[name], self.features[name].dtype)
-            for name in item.asked
-            if name in used
+            (self.plan.places[name], self.places[name], dtype)
+            for name, dtype in dtypes.items()
+            if name in used or dtype == "category"
         )
         computed = [self._computed(name, wheres) for name in item.computed]
         from fraudctl.features.online import answers
@@ -187,7 +191,9 @@ class Reader:
             msg = "event_time: lies outside the years 1 to 9999"
             raise DataError(msg) from None
 
-    def answer(self, time: int, row: list[Any], ask: Callable[[Array, Array, Array, Array], None], out: Array) -> Seen:
+    def answer(
+        self, time: int, row: list[Any], ask: Callable[[Array, Array, Array, Array], None], out: Array, texts: Texts
+    ) -> Seen:
         """Run all rounds: fill ``row`` and ``out``, and give what the event brings.
 
         ``ask`` takes a program, the event's numbers and codes, and the answers to write.
@@ -204,7 +210,7 @@ class Reader:
             if turn.asked:
                 found = out.tolist()
                 for at, place, dtype in turn.asked:
-                    row[place] = _typed(found[at], dtype)
+                    row[place] = texts.taken(out, at) if dtype == "category" else _typed(found[at], dtype)
             complete = complete and not turn.asked and not turn.computed
             for function, place, at in turn.computed:
                 value = function(row)
@@ -219,22 +225,32 @@ class Reader:
         """Return the features of a row that are categories."""
         return {name: row[place] for name, place in self._categories}
 
-    def lookups(self) -> list[tuple[LookupSpec, int, int, Callable[[Any], Any]]]:
-        """Return each look-up, its places in row and answers (-1 for a category), and how its value becomes typed."""
+    def lookups(self) -> list[tuple[LookupSpec, int, int, Callable[[Any, int], Any]]]:
+        """Return each look-up, its places in row and answers (-1 for a category), and how its value becomes typed.
+
+        The function takes the value and the µs of the event.
+        """
         out = []
         for step in self.features.steps:
             if isinstance(step.spec, LookupSpec):
-                found = self.features.types[step.spec.source][step.spec.column]
-                text = as_text(found) if step.dtype == "category" and found != pl.String else _same
                 answer = -1 if step.dtype == "category" else self.plan.places[step.name]
-                out.append((step.spec, self.places[step.name], answer, text))
+                out.append((step.spec, self.places[step.name], answer, self._looked_up(step, step.spec)))
         return out
+
+    def _looked_up(self, step: Feature, spec: LookupSpec) -> Callable[[Any, int], Any]:
+        if spec.kind != VALUE:
+            return moments.at_event(spec.kind, self.timezone)
+        found = self.features.types[spec.source][spec.column]
+        if step.dtype != "category" or found == pl.String:
+            return _same
+        text = as_text(found)
+        return lambda value, _time: text(value)
 
 
 _NO_NUMBERS, _NO_CODES = np.empty(0), np.empty(0, np.int64)
 
 
-def _same(value: Any) -> Any:
+def _same(value: Any, _time: int) -> Any:
     return value
 
 

@@ -73,6 +73,7 @@ def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
     state.due = [(due, sequence, kind, _back(content)) for due, sequence, kind, content in saved["due"]]
     state.early = {key: (label, when) for key, label, when in saved["early"]}
     state.pending = [_seen(state, *item) for item in saved["pending"]]
+    state.texts.restore(saved.get("texts", ()))
     if state.verdicts is not None:
         verdicts, said = state.verdicts, saved["verdicts"]
         verdicts.entries = {number: [tuple(item) for item in found] for number, found in said["entries"]}
@@ -147,7 +148,8 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
         ]
         for seen, number, key in state.pending
     ]
-    more = {} if state.verdicts is None else {"verdicts": _said(state.verdicts)}
+    more: dict[str, Any] = {} if state.verdicts is None else {"verdicts": _said(state.verdicts)}
+    more |= {"texts": state.texts.saved()} if state.texts.columns else {}
     return {
         **more,
         "now": state.now, "n_events": state.n_events, "counters": state.counters, "sequence": state.sequence,

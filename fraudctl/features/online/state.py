@@ -28,6 +28,7 @@ from fraudctl.features.online.ledger import LARGEST_SLOT, Ledger
 from fraudctl.features.online.others import Other
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import Reader, Seen
+from fraudctl.features.online.texts import Texts
 from fraudctl.features.online.tracks import LABELS
 from fraudctl.features.online.values import micros
 from fraudctl.features.online.verdicts import Verdicts
@@ -126,6 +127,7 @@ class OnlineFeatures:
         self.turns = 0
         self.forgotten = self.now
         self.reader = Reader(features, self.plan, timezone)
+        self.texts = Texts(self.plan.texts, self.reader.places)
         self.others = {name: Other(name, features, self.plan, timezone) for name in features.sources}
         self._lookups = self.reader.lookups()
         self.tracks = {name: self.plan.tracks_of(name) for name in self.plan.inputs}
@@ -158,7 +160,7 @@ class OnlineFeatures:
         names = sum(sys.getsizeof(slots) + _OBJECT * len(slots) for slots in (*self.slots, *self.names))
         n_rows = sum(len(found) for other in self.others.values() for found in other.latest.values())
         arrays = 8 * int(self.heap[arena.TOP]) + self.pair_index.nbytes
-        return int(arrays + names + self.ledger.nbytes + _MESSAGE * (len(self.due) + n_rows))
+        return int(arrays + names + self.ledger.nbytes + self.texts.nbytes + _MESSAGE * (len(self.due) + n_rows))
 
     def predicted_bytes(self, events_per_day: float, n_entities: Mapping[str, int], *, rows_per_day: float = 0) -> int:
         """Return what the state takes at most once its longest window is full.
@@ -168,7 +170,8 @@ class OnlineFeatures:
         events_per_day
             Events, all of which get an outcome.
         n_entities
-            Entity, or pair as ``card+shop`` -> values that are remembered at a time.
+            Entity, pair as ``card+shop``, or column whose latest text is an answer -> values that are remembered at
+            a time.
         rows_per_day
             Rows of other tables.
 
@@ -210,6 +213,7 @@ class OnlineFeatures:
         if key in self.ledger:
             self.counters["duplicates"] += 1
             return answered
+        self.texts.take(seen.row, self.now)
         self.n_events += 1
         number = self.ledger.add(key, seen.time)
         if self.verdicts is not None and event.get(DECLINED):
@@ -457,6 +461,7 @@ class OnlineFeatures:
             self.verdicts.forget(first, self.ledger.first)
         for other in self.others.values():
             other.forget(now, most=2 * n_taken)
+        self.texts.forget(now, most=2 * n_taken * max(1, len(self.texts.columns)))
         while self.verdicts is not None and self._early_is_old(self.verdicts, now):
             self._forget_early(len(self.verdicts.early) - 1)
         while self.early and self.early[next(iter(self.early))][1] <= now - self.wait_us:
@@ -486,11 +491,11 @@ class OnlineFeatures:
             ask(self.heap, program, slots, own, codes, time, out)
 
         for spec, place, at, typed in self._lookups:
-            value = typed(self.others[spec.source].looked_up(spec, row[self.reader.places[spec.entity]], time))
+            value = typed(self.others[spec.source].looked_up(spec, row[self.reader.places[spec.entity]], time), time)
             row[place] = value
             if at >= 0 and value is not None:
                 out[at] = value
-        seen = self.reader.answer(time, row, asked, out)
+        seen = self.reader.answer(time, row, asked, out, self.texts)
         return seen, OnlineRow(out[: len(self.features.features)], self.reader.categories(row))
 
     def _slots_of(self, row: list[Any]) -> Array:

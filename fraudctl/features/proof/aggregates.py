@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fraudctl.features.meaning.families.geo import AXES, EARTH_KM, GRID
 
@@ -89,3 +91,20 @@ def number(value: Value) -> float:
 def plain(value: Any) -> Value:
     """Return None for NaN and infinities."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def of_moment(kind: str, moment: date | None, event: datetime, timezone: str) -> Value:
+    """Return the seconds from a date or time to an event, its local hour, or whether both share a second."""
+    if moment is None:
+        return None
+    found = datetime.combine(moment, time()) if not isinstance(moment, datetime) else moment
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=ZoneInfo(timezone))
+        there = found.astimezone(UTC).astimezone(ZoneInfo(timezone))
+        if (there.hour, there.minute) != (found.hour, found.minute):
+            return None
+    if kind == "hour":
+        return found.astimezone(ZoneInfo(timezone)).hour
+    if kind == "same_second":
+        return found.astimezone(UTC).replace(microsecond=0) == event.astimezone(UTC).replace(microsecond=0)
+    return (event.astimezone(UTC) - found.astimezone(UTC)) / timedelta(seconds=1)

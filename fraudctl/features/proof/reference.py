@@ -39,7 +39,7 @@ from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
 from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
-from fraudctl.features.proof.aggregates import Value, aggregate, number, place, plain
+from fraudctl.features.proof.aggregates import Value, aggregate, number, of_moment, place, plain
 from fraudctl.features.proof.graph import Graph, Node
 from fraudctl.features.rows.read import RowExpr
 
@@ -320,7 +320,9 @@ class World:
             return None
         age = spec.max_age_us
         too_old = age is not None and _micros(latest["event_time"]) <= self.time(row) - age
-        return None if too_old else plain(latest[spec.column])
+        if too_old or spec.kind == "value":
+            return None if too_old else plain(latest[spec.column])
+        return of_moment(spec.kind, latest[spec.column], self.frame["event_time"][row], self.timezone)
 
     def _usable(self, row: int, source: str, entity: str) -> list[dict[str, Any]]:
         """Return the rows of another table about the entity of an event that were usable before it."""
@@ -427,7 +429,8 @@ class World:
         *earlier, own = self.values([*rows, row], spec.column)
         if spec.kind in {"last", "previous"}:
             back = 1 if spec.kind == "last" else 2
-            return None if len(earlier) < back or earlier[-back] is None else number(earlier[-back])
+            value = None if len(earlier) < back else earlier[-back]
+            return value if value is None or isinstance(value, str) else number(value)
         if own is None:
             return None
         if spec.kind == "changed":

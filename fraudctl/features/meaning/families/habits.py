@@ -63,6 +63,8 @@ KINDS = {
 }
 NUMERIC = frozenset({"last", "previous", "rank"})
 """Aggregates of numbers and truth values; all others take a column of any type."""
+AS_THEY_ARE = frozenset({"last", "previous"})
+"""Those of `NUMERIC` that take texts, too, and then are categories."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,13 @@ class HabitSpec(OfEntity, OfKind):
         return f"event_time in (t - {span(self.window_us)}, t)"
 
     def dtype(self, name: str, types: Types) -> str:
-        """Return the type of the kind; raise where it needs numbers and the column has none."""
+        """Return the type of the kind, a category for a value that is a text; raise where it needs numbers."""
         found = types.columns[self.column]
+        if self.kind in AS_THEY_ARE and found == pl.String:
+            return "category"
         if self.kind in NUMERIC and not (found.is_numeric() or found == pl.Boolean):
-            msg = f"features: {name}: {self.kind}({self.column}) needs a number, but the column is {found}"
+            wanted = "a number or a text" if self.kind in AS_THEY_ARE else "a number"
+            msg = f"features: {name}: {self.kind}({self.column}) needs {wanted}, but the column is {found}"
             other = "share" if self.kind == "rank" else "changed"
             raise ProjectError(msg, hint=f"{other}({self.column}) takes values of any type")
         return super().dtype(name, types)
