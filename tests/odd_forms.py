@@ -186,6 +186,7 @@ def hive(frame: pl.DataFrame, folder: Path) -> Project:
         place = folder / f"ev/mcc={code[0]}"
         place.mkdir(parents=True)
         part.drop("mcc").sample(fraction=1.0, shuffle=True, seed=1).write_ndjson(place / "a.jsonl")
+        (place / "b.jsonl").write_text("\n")  # a day without events
     return project(
         folder, "ev", '[data.time]\nformat = ["%d.%m.%Y %H:%M", "%d.%m.%y %H.%M"]\n', zone="America/New_York"
     )

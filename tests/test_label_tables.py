@@ -18,6 +18,7 @@ from fraudctl.features import define
 from fraudctl.features.online import OnlineFeatures, from_bytes, from_history, to_bytes
 from fraudctl.overlap import Relabelled, relabelled
 from fraudctl.project import parse_project
+from fraudctl.sample.verdicts import LABEL_TABLES
 from fraudctl.server import openapi
 from fraudctl.split import known_blocked, make_split
 from fraudctl.workflows.check import check_data
@@ -242,7 +243,8 @@ def test_the_sample_has_its_labels_in_tables_in_every_engine(tmp_path: Path) -> 
     families += '\n[[features.recency]]\nby = "merchant"\naggregates = ["seconds_since_last_known_fraud"]\n'
     project = parse_project(families.replace("[features]\n", "[features]\n", 1), path=made.project_file)
     report = check_data(project)
-    assert {"labels-delay", "labels-changed"} <= {item.id for item in report.findings}
+    assert set(project.labels.tables) == set(LABEL_TABLES)
+    assert {"labels-delay", "labels-changed", "labels-orphans"} <= {item.id for item in report.findings}
     assert report.verdict != "error"
     table = build_features(project)
     assert table.frame[CHANGES].count() > 0

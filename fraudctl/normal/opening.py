@@ -265,7 +265,8 @@ def _refuse_differing(headers: Sequence[Sequence[str]], members: Sequence[Sequen
 
 
 def _json_lines(names: Sequence[str]) -> pl.LazyFrame:
-    """Open JSON lines: columns that are absent in some rows or files are null there."""
+    """Open JSON lines: columns that are absent in some rows or files are null there; a file may be without rows."""
+    names = [name for name in names if not _no_lines(name)] or _refuse_no_lines(names)
     parts = [pl.scan_ndjson(name, infer_schema_length=None) for name in names]
     frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal_relaxed")
     found = files.partitions(list(names))
@@ -274,6 +275,17 @@ def _json_lines(names: Sequence[str]) -> pl.LazyFrame:
     frames = [part.with_columns([pl.lit(values[i], pl.String).alias(key) for key, values in found.items()])
               for i, part in enumerate(parts)]  # fmt: skip
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _no_lines(name: str) -> bool:
+    """Return whether a file of JSON lines has no line: a day without events."""
+    return not name.lower().endswith(".zst") and "://" not in name and not files.head_of(name, 1 << 12).strip()
+
+
+def _refuse_no_lines(names: Sequence[str]) -> Sequence[str]:
+    place = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    msg = f"{place}: there is no line; expected a JSON object in each"
+    raise DataError(msg, hint="an export without rows says nothing of its columns: leave it out")
 
 
 def _lake(names: Sequence[str], kind: str) -> pl.LazyFrame:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fraudctl.workflows.sample import PlantedChange, SampleResult
     from fraudctl.workflows.score import ScoreResult
 
+LABEL_TABLES = ("chargebacks", "disputes")
+"""What the demo knows of outcomes: the two tables that every merchant has."""
+
 TRIALS = 3
 """Settings tried: enough to show the search, few enough for two minutes."""
 
@@ -75,7 +78,7 @@ def run_demo(folder: Path, *, progress: Progress | None = None) -> DemoResult:
         The folder already holds a sample.
     """
     progress = progress or Silent()
-    sample = write_sample(folder, label_tables=True, progress=progress)
+    sample = write_sample(folder, label_tables=LABEL_TABLES, progress=progress)
     project = load_project(sample.project_file)
     check = check_data(project, progress=progress)
     trained = train_model(project, trials=TRIALS, progress=progress)
@@ -148,8 +151,8 @@ def run_life(folder: Path, *, n_events: int | None = None, progress: Progress | 
 
     progress = progress or Silent()
     sample = write_sample(
-        folder, n_events=n_events or N_EVENTS, label_tables=True, after_days=7 * LIFE_WEEKS, changes=LIFE_CHANGES,
-        progress=progress,
+        folder, n_events=n_events or N_EVENTS, label_tables=LABEL_TABLES, after_days=7 * LIFE_WEEKS,
+        changes=LIFE_CHANGES, progress=progress,
     )  # fmt: skip
     write_text(sample.project_file.read_text(encoding="utf-8") + _LIMITS, sample.project_file)
     project = load_project(sample.project_file)

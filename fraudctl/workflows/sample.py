@@ -84,7 +84,7 @@ class SampleResult:
     project_file: Path
     truth: Path | None
     label_tables: tuple[Path, ...]
-    """Chargebacks and disputes, where labels are in tables of their own."""
+    """Chargebacks, disputes and others, where labels are in tables of their own."""
     n_events: int
     n_frauds: int
     after: tuple[Path, ...] = ()
@@ -101,7 +101,7 @@ def write_sample(
     days: int = DAYS,
     seed: int = SEED,
     truth: Path | None = None,
-    label_tables: bool = False,
+    label_tables: bool | Sequence[str] = False,
     after_days: int = 0,
     changes: Sequence[str] = (),
     force: bool = False,
@@ -122,7 +122,8 @@ def write_sample(
     truth
         A Parquet file for what the generator knows: the fraud pattern of each event; None writes none.
     label_tables
-        Write the labels as tables of chargebacks and disputes, some taken back, instead of as columns of the payments.
+        Write the labels as tables of their own, some taken back, instead of as columns of the payments: the names of
+        `fraudctl.sample.verdicts.LABEL_TABLES`, or True for all five.
     after_days
         Days after the sample, at least 14, written as further files of the tables; 0 writes none. Labels are then those
         that had arrived by the end of these days, also of the sample's own events.
@@ -139,17 +140,19 @@ def write_sample(
         A file is already there and ``force`` was not given; or a change cannot be planted.
     """
     from fraudctl.data.outputs import whole_file, write_parquet, write_text
+    from fraudctl.sample.verdicts import LABEL_TABLES
 
     progress = progress or Silent()
     weeks = plan_weeks(changes, days=days, after_days=after_days)
-    names = ["transactions", "logins", *(("chargebacks", "disputes") if label_tables else ())]
+    verdicts = _label_tables(tuple(LABEL_TABLES) if label_tables is True else label_tables or ())
+    names = ["transactions", "logins", *verdicts]
     tables = [folder / f"{name}.parquet" for name in names]
     later = [folder / f"{name}_after.parquet" for name in names] if after_days else []
     project_file, changes_file = folder / FILE_NAME, folder / "changes.json" if after_days else None
     targets = [*tables, *later, project_file, *(path for path in (truth, changes_file) if path is not None)]
     refuse_overwriting(targets, force=force)
     progress.stage(f"Making {n_events:,} events")
-    made = _make(n_events, days, seed, weeks, label_tables=label_tables, progress=progress)
+    made = _make(n_events, days, seed, weeks, verdicts=verdicts, progress=progress)
     with contextlib.ExitStack() as stack:  # all of them, or none; the project file gets its name last
         order = [project_file, *(path for path in targets if path != project_file)]
         hidden = {path: stack.enter_context(whole_file(path)) for path in order}
@@ -187,14 +190,29 @@ class _Made:
         return {f"{name}*.parquet": pl.concat([frame, more]) for name, frame, more in both}
 
 
-def _make(n_events: int, days: int, seed: int, weeks: PlantedWeeks, *, label_tables: bool, progress: Progress) -> _Made:
+def _label_tables(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the tables of labels in their order."""
+    from fraudctl.sample.verdicts import LABEL_TABLES
+
+    for name in names:
+        if name not in LABEL_TABLES:
+            msg = f"the sample has no table of labels named {name!r}; it has {', '.join(LABEL_TABLES)}"
+            raise UsageError(msg, hint="name some of these, or True for all")
+    return tuple(name for name in LABEL_TABLES if name in names)
+
+
+def _make(
+    n_events: int, days: int, seed: int, weeks: PlantedWeeks, *, verdicts: Sequence[str], progress: Progress
+) -> _Made:
     """Make the sample, and the weeks after it."""
     import polars as pl
 
     from fraudctl.sample import STEPS, generate, generate_after
     from fraudctl.sample.draws import Draws
-    from fraudctl.sample.verdicts import label_tables as split_labels
-    from fraudctl.sample.verdicts import later_label_tables
+    from fraudctl.sample.verdicts import label_tables, later_label_tables
+
+    def streams(name: str) -> Draws:
+        return Draws(seed, name)
 
     made = generate(n_events=n_events, days=days, seed=seed, tell=Steps(progress, STEPS).begin)
     payments, truth = [made.transactions], [made.truth]
@@ -204,13 +222,13 @@ def _make(n_events: int, days: int, seed: int, weeks: PlantedWeeks, *, label_tab
         later = generate_after(weeks.days, weeks.planted(), n_events=n_events, days=days, seed=seed)
         payments, truth = [later.sample, later.transactions], [made.truth, later.truth]
         tables, further = [later.sample, made.logins], [later.transactions, later.logins]
-    if label_tables and weeks.days:
-        found, more = later_label_tables(made.transactions, later, lambda name: Draws(seed, name))
-        tables = [found.transactions, made.logins, found.chargebacks, found.disputes]
-        further = [more.transactions, later.logins, more.chargebacks, more.disputes]
-    elif label_tables:
-        found = split_labels(made.transactions, Draws(seed, "chargebacks and disputes"))
-        tables = [found.transactions, made.logins, found.chargebacks, found.disputes]
+    if verdicts and weeks.days:
+        found, more = later_label_tables(made.transactions, made.truth, later, streams, names=verdicts)
+        tables = [found.transactions, made.logins, *found.tables.values()]
+        further = [more.transactions, later.logins, *more.tables.values()]
+    elif verdicts:
+        found = label_tables(made.transactions, made.truth, streams, names=verdicts)
+        tables = [found.transactions, made.logins, *found.tables.values()]
     n_frauds = sum(int((frame["is_fraud"] == 1).sum()) for frame in payments)
     return _Made(tables, further, pl.concat(truth), sum(frame.height for frame in payments), n_frauds)
 

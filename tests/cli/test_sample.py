@@ -43,7 +43,7 @@ def test_weeks_after_it_are_further_files_that_the_project_reads(tmp_path: Path)
     begins = [(change["name"], change["from"]) for change in truth["changes"]]
     assert (truth["start"], truth["until"]) == ("2025-10-25", "2025-12-06")
     assert begins == [("clock", "2025-11-15"), ("attack", "2025-11-20"), ("volume", "2025-11-29")]
-    for name in ("transactions", "logins", "chargebacks", "disputes"):
+    for name in ("transactions", "logins", "chargebacks", "disputes", "verdicts", "customer_reports", "tc40"):
         plain, life, after = (
             pl.read_parquet(tmp_path / place)
             for place in (f"plain/{name}.parquet", f"life/{name}.parquet", f"life/{name}_after.parquet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from fraudctl.data import labels
+from fraudctl.data.entries import load_entries
 from fraudctl.data.tables import Events, normalise
 from fraudctl.features import build, define
 from fraudctl.features.batch.engine import Dropped
@@ -42,6 +44,32 @@ events = "chargebacks.parquet"
 event_id = "event"
 time = "known"
 label = 1
+[labels.disputes]
+events = "disputes.parquet"
+event_id = "event"
+time = "decided"
+label = {{ column = "outcome", values = {{ lost = 1, won = 0, open = "unknown" }} }}
+[labels.verdicts]
+events = "verdicts.csv"
+event_id = "event"
+time = "closed"
+label = {{ column = "verdict", values = {{ confirmed = 1, cleared = 0, undecided = "unknown" }} }}
+[labels.verdicts.times]
+closed = {{ format = "%d.%m.%Y %H:%M" }}
+[labels.verdicts.csv]
+separator = ";"
+[labels.reports]
+events = "reports.jsonl"
+event_id = "event"
+time = "received"
+label = {{ column = "status" }}
+[labels.reports.times]
+received = {{ unit = "s" }}
+[labels.reversals]
+events = "reversals.parquet"
+event_id = "event"
+time = "known"
+label = 0
 [[features.labels]]
 by = ["card", "shop"]
 windows = ["1h", "1d"]
@@ -70,13 +98,23 @@ SCHEMA = {
     "shop_id": pl.Int64,
     "status": pl.String,
 }
-ENTRY = {"event_id": pl.Int64, "time": pl.Datetime("us", "UTC"), "label": pl.Int8}
+SAYS = {
+    "chargebacks": {1: "1"},
+    "disputes": {1: "lost", 0: "won", None: "open"},
+    "verdicts": {1: "confirmed", 0: "cleared", None: "undecided"},
+    "reports": {1: "1", 0: "0", None: None},
+    "reversals": {0: "0"},
+}
+"""Table -> what it can say, and how."""
 
 
 @functools.cache
-def project_of(after):
-    project = parse_project(TEXT.format(after=after), path=Path("fraudctl.toml"))
-    return project, define(project, SCHEMA)
+def features_of(after):
+    return define(project_in(after, Path()), SCHEMA)
+
+
+def project_in(after, folder):
+    return parse_project(TEXT.format(after=after), path=folder / "fraudctl.toml")
 
 
 @st.composite
@@ -91,17 +129,53 @@ def worlds(draw, most=14):
         "shop_id": of(st.sampled_from([1, 1, 2, None])),
         "status": of(st.sampled_from(["ok", "ok", "declined", None])),
     }
-    one = st.tuples(st.integers(-1, n), st.one_of(hours, st.integers(-30, 90)), st.sampled_from([1, 1, 0]))
+    said = st.sampled_from([(name, label) for name, words in SAYS.items() for label in words])
+    one = st.tuples(st.integers(-1, n), st.one_of(hours, st.integers(-30, 90)), said)
     found = draw(st.lists(one, max_size=2 * n))  # ids of no event and times before the event are among them
-    entries = [(event, BASE + timedelta(hours=h), label) for event, h, label in found]
-    return draw(st.sampled_from(["label_delay", "never"])), rows, entries
+    tables = {name: [] for name in SAYS}
+    for event, h, (name, label) in found:
+        tables[name].append((event, BASE + timedelta(hours=h), label))
+    return draw(st.sampled_from(["label_delay", "never"])), rows, tables
 
 
-def events_of(after, rows, entries):
-    project, features = project_of(after)
+def stated(tables):
+    """Return what all tables say: event, instant and label, without entries that say nothing."""
+    return [entry for found in tables.values() for entry in found if entry[2] is not None]
+
+
+def write_tables(tables, folder):
+    """Write each table in a form of its own."""
+    frames = {
+        name: pl.DataFrame(
+            [(event, time, SAYS[name][label]) for event, time, label in found],
+            schema={"event": pl.Int64, "time": pl.Datetime("us", "UTC"), "says": pl.String}, orient="row",
+        )
+        for name, found in tables.items()
+    }  # fmt: skip
+    frames["chargebacks"].select("event", known="time").write_parquet(folder / "chargebacks.parquet")
+    disputes = frames["disputes"].select(
+        "event", decided=pl.col("time").dt.convert_time_zone("Asia/Kolkata"), outcome="says"
+    )
+    disputes.write_parquet(folder / "disputes.parquet")
+    verdicts = frames["verdicts"].select("event", closed=pl.col("time").dt.to_string("%d.%m.%Y %H:%M"), verdict="says")
+    verdicts.write_csv(folder / "verdicts.csv", separator=";")
+    reports = frames["reports"].select(
+        "event", received=pl.col("time").dt.epoch("s"), status=pl.col("says").cast(pl.Int8)
+    )
+    orphan = '{"event":-7,"received":0,"status":null}\n'  # a file needs a line to have columns
+    (folder / "reports.jsonl").write_text(orphan + reports.write_ndjson())
+    frames["reversals"].select("event", known="time").write_parquet(folder / "reversals.parquet")
+
+
+def events_of(after, rows, tables):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_tables(tables, folder)
+        project = project_in(after, folder)
+        entries = load_entries(project)
+    assert entries.height == len(stated(tables))
     raw = pl.DataFrame(rows, schema=SCHEMA).lazy()
-    table = pl.DataFrame(entries, schema=ENTRY, orient="row")
-    return normalise(raw, project=project, files=["events"], columns=features.carried, entries=table)
+    return normalise(raw, project=project, files=["events"], columns=features_of(after).carried, entries=entries)
 
 
 # ---------------------------------------------------------------- the double: from raw entries alone
@@ -109,15 +183,15 @@ def events_of(after, rows, entries):
 
 def known_of(world, event, t):
     """Return (since when, label) of what was known of an event at t; None where nothing was."""
-    after, rows, entries = world
+    after, rows, entries = world[0], world[1], stated(world[2])
     at = dict(zip(rows["id"], rows["at"], strict=True))[event]
     declined = dict(zip(rows["id"], rows["status"], strict=True))[event] == "declined"
     silent_from = at + timedelta(seconds=DELAY) if after == "label_delay" and not declined else None
 
     def label_at(moment):
-        stated = [(time, label) for one, time, label in entries if one == event and max(time, at) <= moment]
-        if stated:
-            return max(stated)[1]  # the latest; of two at one instant fraud
+        said = [(time, label) for one, time, label in entries if one == event and max(time, at) <= moment]
+        if said:
+            return max(said)[1]  # the latest; of two at one instant fraud
         return 0 if silent_from is not None and silent_from <= moment else None
 
     now = label_at(t)
@@ -176,7 +250,7 @@ def alike(a, b):
 @settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds())
 def test_batch_is_the_definition_and_the_reference(world):
-    features, events = project_of(world[0])[1], events_of(*world)
+    features, events = features_of(world[0]), events_of(*world)
     table = build(events, features, timezone="UTC")
     for row, event in enumerate(table["event_id"].to_list()):
         found = recompute(events.frame, row, features, timezone="UTC")
@@ -188,7 +262,7 @@ def test_batch_is_the_definition_and_the_reference(world):
 @settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds(), share=st.floats(0, 1))
 def test_since_a_date_and_through_files_are_a_full_build(world, share, tmp_path_factory):
-    features, events = project_of(world[0])[1], events_of(*world)
+    features, events = features_of(world[0]), events_of(*world)
     frame, table = events.frame, build(events, features, timezone="UTC")
     all_steps = type(features)(
         features.steps, features.steps, features.stages, features.carried, features.entities, features.digest,
@@ -215,7 +289,7 @@ def test_since_a_date_and_through_files_are_a_full_build(world, share, tmp_path_
 
 def messages_of(world):
     """Return (instant, 0 for an entry and 1 for an event, content) in the order in which a stream brings them."""
-    _, rows, entries = world
+    _, rows, entries = world[0], world[1], stated(world[2])
     events = zip(rows["id"], rows["at"], rows["card_id"], rows["shop_id"], rows["status"], strict=True)
     out = [
         (t, 1, {"event_id": i, "event_time": t, "card": c, "shop": s, "declined": d == "declined"})
@@ -246,7 +320,7 @@ def assert_answers(table, features, answers):
 @settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(world=worlds(), data=st.data())
 def test_a_replay_a_snapshot_and_a_history_are_the_batch(world, data):
-    features, events = project_of(world[0])[1], events_of(*world)
+    features, events = features_of(world[0]), events_of(*world)
     table, messages = build(events, features, timezone="UTC"), messages_of(world)
     settings = {"timezone": "UTC", "label_delay_us": DELAY * 1_000_000}
     state, cut = OnlineFeatures(features, **settings), data.draw(st.integers(0, len(messages)))

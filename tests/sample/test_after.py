@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from fraudctl.errors import UsageError
 from fraudctl.sample import CHANGES, START, LaterData, SampleChange, SampleData, generate, generate_after
 from fraudctl.sample.draws import Draws
-from fraudctl.sample.verdicts import label_tables, later_label_tables
+from fraudctl.sample.verdicts import LABEL_TABLES, label_tables, later_label_tables
 
 SIZE = {"n_events": 12_000, "days": 60, "seed": 5}
 DAYS, BEGINS = 42, 28
@@ -151,15 +151,21 @@ def test_label_tables_go_on_where_they_ended(before: SampleData, calm: LaterData
     def streams(name: str) -> Draws:
         return Draws(SIZE["seed"], name)
 
-    alone = label_tables(before.transactions, streams("chargebacks and disputes"))
-    mine, further = later_label_tables(before.transactions, calm, streams)
-    for name in ("transactions", "chargebacks", "disputes"):
-        assert_frame_equal(getattr(mine, name), getattr(alone, name), check_exact=True)
-    assert further.chargebacks["reported_at"].is_between(before.transactions["created_at"].max(), calm.end).all()
+    alone = label_tables(before.transactions, before.truth, streams)
+    mine, further = later_label_tables(before.transactions, before.truth, calm, streams)
+    assert_frame_equal(mine.transactions, alone.transactions, check_exact=True)
+    assert list(mine.tables) == list(further.tables) == list(LABEL_TABLES)
+    for name, time in LABEL_TABLES.items():
+        assert_frame_equal(mine[name], alone[name], check_exact=True)
+        assert further[name].height
+        assert further[name][time].is_between(before.transactions["created_at"].max(), calm.end).all()
+    two, more = later_label_tables(before.transactions, before.truth, calm, streams, names=("chargebacks", "disputes"))
+    assert list(two.tables) == list(more.tables) == ["chargebacks", "disputes"]
+    assert_frame_equal(more["chargebacks"], further["chargebacks"], check_exact=True)
     frauds = pl.concat([calm.sample, calm.transactions]).filter(pl.col("is_fraud") == 1)["transaction_id"].unique()
-    charged = pl.concat([mine.chargebacks, further.chargebacks])["transaction_id"]
+    charged = pl.concat([mine["chargebacks"], further["chargebacks"]])["transaction_id"]
     assert frauds.is_in(charged.implode()).all()
-    assert set(further.chargebacks["transaction_id"]) & set(before.transactions["transaction_id"])
+    assert set(further["chargebacks"]["transaction_id"]) & set(before.transactions["transaction_id"])
 
 
 @pytest.mark.parametrize(

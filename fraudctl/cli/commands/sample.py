@@ -29,7 +29,12 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
     truth: Annotated[Path | None, typer.Option(help="Also write each fraud's hidden pattern to this file.")] = None,
     label_tables: Annotated[
-        bool, typer.Option("--label-tables", help="Write labels as tables of chargebacks and disputes.")
+        bool,
+        typer.Option(
+            "--label-tables",
+            help="Write labels as five tables: chargebacks, disputes, verdicts of analysts, reports of customers and "
+            "of card issuers.",
+        ),
     ] = False,
     after: Annotated[
         str | None,
