@@ -337,8 +337,17 @@ def codes_of(values: pl.Series) -> tuple[Array, int]:
     low, high = (values.min(), values.max()) if values.dtype == pl.Int64 else (None, None)
     if isinstance(low, int) and isinstance(high, int) and high - low < 2 * len(values) + 1000:
         return _above(values, low), high - low + 1
+    if values.dtype == pl.String or values.dtype.is_integer():
+        return _encoded(values)
     ranks = (values.rank("dense").cast(pl.Int64) - 1).fill_null(-1).to_numpy()
     return ranks.astype(POSITION), int(ranks.max()) + 1
+
+
+def _encoded(values: pl.Series) -> tuple[Array, int]:
+    """Return values as numbers in the order in which they first appear, null as -1; a hash table is enough for that."""
+    found = values.rechunk().to_arrow().dictionary_encode()
+    codes: Array = found.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes.astype(POSITION, copy=False), len(found.dictionary)
 
 
 def _above(values: pl.Series, low: int) -> Array:

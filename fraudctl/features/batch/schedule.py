@@ -9,7 +9,8 @@ nothing needs it any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from fraudctl.features.batch.hooks import BATCH
@@ -71,18 +72,24 @@ def _by_grouping(found: list[Unit]) -> list[list[Unit]]:
 
 
 def _side_by_side(engine: Engine, stages: list[list[list[Unit]]], tell: Callable[[Unit], None]) -> None:
+    """Compute the groups of each stage at the same time; the calling thread tells of each unit when it is done."""
+    finished: SimpleQueue[Unit | None] = SimpleQueue()
     with ThreadPoolExecutor(engine.workers.threads) as pool:
         for groups in stages:
-            running = {pool.submit(_compute, engine, group): group for group in groups}
-            for future in as_completed(running):
-                future.result()
-                for unit in running[future]:
+            running = [pool.submit(_compute, engine, group, finished.put) for group in groups]
+            for future in running:
+                future.add_done_callback(lambda _: finished.put(None))
+            for _ in running:
+                while (unit := finished.get()) is not None:
                     tell(unit)
+            for future in running:
+                future.result()
 
 
-def _compute(engine: Engine, group: list[Unit]) -> None:
+def _compute(engine: Engine, group: list[Unit], tell: Callable[[Unit], None]) -> None:
     for unit in group:
         engine.compute(unit)
+        tell(unit)
 
 
 def _one_by_one(engine: Engine, groups: list[list[Unit]], tell: Callable[[Unit], None]) -> None:
