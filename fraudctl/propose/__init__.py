@@ -27,9 +27,10 @@ from fraudctl.propose.delay import (
     reported_delay,
     usual_delay,
 )
+from fraudctl.propose.derived import derived_entities
 from fraudctl.propose.encoding import Mapping as Encoded
-from fraudctl.propose.extras import extras_of
-from fraudctl.propose.facts import entity_facts
+from fraudctl.propose.extras import Extra, extras_of, of_derived
+from fraudctl.propose.facts import EntityFacts, entity_facts
 from fraudctl.propose.label_tables import (
     GivenTable,
     LabelFlags,
@@ -46,7 +47,7 @@ from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
-from fraudctl.propose.rest import KnownPast, Remainder, sort_rest, with_entities
+from fraudctl.propose.rest import NOTHING_LEFT, OWN_VALUES, KnownPast, Remainder, sort_rest, with_entities
 from fraudctl.propose.roles import Choice, Entity, Flags, parse_labels, parse_sources
 from fraudctl.text.plain import shown, shown_all
 
@@ -134,12 +135,17 @@ def propose(
         assert times is not None  # noqa: S101 - tables of labels need a time, which is an open question
         outcomes, delay, said = _from_tables(table, verdicts, event_id, times, flags)
     clock = None if times is None or delay is None else _clock(table, delay, times, reading)
-    used = {*taken, *(item.column for item in entities if not item.parts)}
+    used = {*taken, *(item.column for item in entities if not item.made)}
     fresh = None if clock is None else Fresh.of(clock.times, clock.delay.duration.timedelta)
     past = KnownPast(outcomes, times, None if amount is None else amount.column, fresh)
     rest = with_entities(sort_rest(table, taken=used, ignore=flags.ignore, past=past), entities, table)
+    derived = () if clock is None else _derived(table, rest, entities, chosen.taken)
+    entities, derived = (entities, derived) if entities else (derived, ())
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
-    plan = _plan(table, clock, entities, rest, amount, calendar=reading is None or reading.calendar)
+    setting = (
+        None if clock is None else _setting(table, clock, rest, amount, calendar=reading is None or reading.calendar)
+    )
+    plan = _plan(table, clock, entities, rest, setting, has_amount=amount is not None)
     beside = tuple(_beside(sources or {}, table, entities, clock, progress))
     plan = replace(plan, window=with_sources(plan.window, beside))
     return Proposal(
@@ -154,8 +160,30 @@ def propose(
             *_of_names(table),
         ),
         reading=reading, labels=said,
-        extras=extras_of(table, entities, plan, (item.column for item in rest.ignored), has_amount=amount is not None),
+        extras=(
+            *extras_of(table, entities, plan, (item.column for item in rest.ignored), has_amount=amount is not None),
+            *_histories(table, clock, derived, plan.payer, setting),
+        ),
     )  # fmt: skip
+
+
+def _derived(table: Table, rest: Remainder, entities: tuple[Entity, ...], taken: list[str]) -> tuple[Entity, ...]:
+    """Return the entities that SQL makes of columns that were known at the event."""
+    later = {item.column for item in rest.ignored if item.reason != OWN_VALUES}
+    named = {*table.columns, *(item.name for item in entities), *roles.RESERVED}
+    return derived_entities(table, excluded={*taken, *later}, names_taken=named)
+
+
+def _histories(
+    table: Table, clock: Clock | None, derived: tuple[Entity, ...], payer: str | None, setting: Setting | None
+) -> Iterator[Extra]:
+    """Give the features of derived entities, which are measured like others that the columns allow."""
+    if clock is None or setting is None:
+        return
+    for item in derived:
+        extra = of_derived(item, plan_features((_facts(table, item, clock),), NOTHING_LEFT, setting), payer)
+        if extra is not None:
+            yield extra
 
 
 def _verdict_tables(
@@ -311,13 +339,22 @@ def _plan(
     clock: Clock | None,
     entities: tuple[Entity, ...],
     rest: Remainder,
-    amount: Choice | None,
+    setting: Setting | None,
     *,
-    calendar: bool,
+    has_amount: bool,
 ) -> FeaturePlan:
-    if clock is None:
-        return FeaturePlan(raw=(*(("amount",) if amount else ()), *rest.raw), categorical=rest.categorical)
-    setting = Setting(
+    if clock is None or setting is None:
+        return FeaturePlan(raw=(*(("amount",) if has_amount else ()), *rest.raw), categorical=rest.categorical)
+    facts = []
+    for item in entities:
+        table.steps.begin("measuring entities")
+        facts.append(_facts(table, item, clock))
+    plan = plan_features(by_importance(facts), rest, setting)
+    return replace(plan, one_in=max((item.one_in for item in facts), default=1))
+
+
+def _setting(table: Table, clock: Clock, rest: Remainder, amount: Choice | None, *, calendar: bool) -> Setting:
+    return Setting(
         span=max(1.0, (clock.last - clock.first).total_seconds()),
         delay=float(clock.delay.duration.seconds),
         usual_amount=None if amount is None else _usual_amount(table, amount.column),
@@ -326,13 +363,11 @@ def _plan(
         hours=calendar and _has_hours(clock.times),
         with_hours=frozenset(name for name in rest.times if calendar and _has_hours(_read(table, name))),
     )
-    facts = []
-    for item in entities:
-        table.steps.begin("measuring entities")
-        n_ids = 0 if item.parts else table.columns[item.column].n_unique
-        facts.append(entity_facts(item.name, item.ids(table), clock.times, n_ids=n_ids))
-    plan = plan_features(by_importance(facts), rest, setting)
-    return replace(plan, one_in=max((item.one_in for item in facts), default=1))
+
+
+def _facts(table: Table, entity: Entity, clock: Clock) -> EntityFacts:
+    n_ids = 0 if entity.made else table.columns[entity.column].n_unique
+    return entity_facts(entity.name, entity.ids(table), clock.times, n_ids=n_ids)
 
 
 def _read(table: Table, name: str) -> pl.Series:

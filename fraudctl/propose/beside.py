@@ -92,7 +92,7 @@ def _time(name: str, table: Table) -> Choice:
 def _entities(
     name: str, table: Table, events: Table, entities: Sequence[Entity], *, taken: set[str]
 ) -> Iterator[tuple[str, str]]:
-    for entity in (item for item in entities if not item.parts):
+    for entity in (item for item in entities if not item.made):
         dtype = typed.to_entity(events[entity.column].head(0)).dtype
         fits = [
             item.name

@@ -26,6 +26,10 @@ _MOST_COLUMNS: Final = 4
 _GAPS: Final = ("median_gap", "min_gap", "equal_gaps")
 
 
+Section = dict[str, str | int | tuple[str, ...]]
+"""One table of the project file."""
+
+
 @dataclass(frozen=True)
 class Extra:
     """Features of one family that the columns allow.
@@ -33,36 +37,44 @@ class Extra:
     Attributes
     ----------
     family
-        Key of the section, as in ``[[features.habits]]``.
+        Key of the section, as in ``[[features.habits]]``; of the features of an entity ``entities.NAME``.
     words
         What they are.
     sections
-        The tables: key -> value, texts and lists of texts or a whole number.
+        The tables, each after the key of its section: key -> value, texts and lists of texts or a whole number.
     n_features
         How many features they make.
     active
         Whether they are in the project.
     reason
         What a later period says, or that none was asked.
+    entity
+        The entity whose features they all are, which is in the project where they are; None of entities that are there.
     """
 
     family: str
     words: str
-    sections: tuple[dict[str, str | int | tuple[str, ...]], ...]
+    sections: tuple[tuple[str, Section], ...]
     n_features: int
     active: bool = False
     reason: str = NOT_MEASURED
+    entity: Entity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON values."""
-        return {"n_features": self.n_features, "active": self.active, "reason": self.reason}
+        found: dict[str, Any] = {"n_features": self.n_features, "active": self.active, "reason": self.reason}
+        return found if self.entity is None else found | {"sql": self.entity.sql}
+
+    def owns(self, family: str, entity: str | None) -> bool:
+        """Say whether a feature of this family and entity is one of these."""
+        return family == self.family if self.entity is None else entity == self.entity.name
 
     @property
     def lines(self) -> list[str]:
         """Its lines in the project file."""
         out = []
-        for section in self.sections:
-            out += [f"[[features.{self.family}]]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
+        for family, section in self.sections:
+            out += [f"[[features.{family}]]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
         return out
 
 
@@ -94,7 +106,7 @@ def extras_of(
         _habits(party, longest, plan.categorical, others, has_amount=has_amount),
         Extra(
             "spacing", f"the rhythm of the {spoken(party)}'s latest events: machines keep one",
-            ({"by": (party,), "last": 5, "windows": (longest,), "aggregates": _GAPS},), 3,
+            (("spacing", {"by": (party,), "last": 5, "windows": (longest,), "aggregates": _GAPS}),), 3,
         ),
         _decay(party, longest, has_amount=has_amount),
         *_geo(party, longest, table, set(taken)),
@@ -114,16 +126,16 @@ def _habits(party: str, longest: str, columns: Sequence[str], others: Sequence[s
     aggregates += [f"share({name})" for name in (*compared, *others[:2])]
     aggregates += [f"changed({name})" for name in compared[:2]]
     words = f"how usual the event's values are for the {spoken(party)}"
-    return Extra("habits", words, ({"by": (party,), "windows": (longest,), "aggregates": tuple(aggregates)},),
-                 len(aggregates))  # fmt: skip
+    section: Section = {"by": (party,), "windows": (longest,), "aggregates": tuple(aggregates)}
+    return Extra("habits", words, (("habits", section),), len(aggregates))
 
 
 def _decay(party: str, longest: str, *, has_amount: bool) -> Extra:
     lives = tuple(text for text in ("1h", "1d", "7d") if _seconds(text) * 4 <= max(_seconds(longest), 4 * 3_600.0))
     aggregates = ("count", "sum(amount)") if has_amount else ("count",)
     words = f"events of the {spoken(party)}, the less the older they are"
-    section: dict[str, str | int | tuple[str, ...]] = {"by": (party,), "half_lives": lives, "aggregates": aggregates}
-    return Extra("decay", words, (section,), len(lives) * len(aggregates))
+    section: Section = {"by": (party,), "half_lives": lives, "aggregates": aggregates}
+    return Extra("decay", words, (("decay", section),), len(lives) * len(aggregates))
 
 
 def _geo(party: str, longest: str, table: Table, taken: set[str]) -> Iterator[Extra]:
@@ -132,14 +144,14 @@ def _geo(party: str, longest: str, table: Table, taken: set[str]) -> Iterator[Ex
     if not pairs:
         return
     pairs.sort(key=lambda pair: -table.columns[pair[0]].n_unique)  # the event's own place takes the most values
-    section: dict[str, str | int | tuple[str, ...]] = {"at": pairs[0]}
+    section: Section = {"at": pairs[0]}
     aggregates = ["distance_from_last", "speed_from_last", "distance_from_usual"]
     if len(pairs) > 1:
         section["to"] = pairs[1]
         aggregates.append("distance")
     section |= {"by": (party,), "windows": (longest,), "aggregates": tuple(aggregates)}
     words = f"how far the event is from where the {spoken(party)} was, and how fast it would have had to travel"
-    yield Extra("geo", words, (section,), len(aggregates))
+    yield Extra("geo", words, (("geo", section),), len(aggregates))
 
 
 def places(table: Table, taken: set[str]) -> dict[tuple[str, ...], tuple[str, str]]:
@@ -165,13 +177,43 @@ def _links(party: str, others: Sequence[str]) -> Iterator[Extra]:
     """Give what the payer shares with strangers: the first other entity that is not meant to be shared."""
     shared = [name for name in others if set(name.split("_")) & _SHARED and name != "ip"]
     if shared:
-        section: dict[str, str | int | tuple[str, ...]] = {
-            "of": (party, shared[0]), "aggregates": ("neighbours", "neighbour_frauds"),
-        }  # fmt: skip
+        section: Section = {"of": (party, shared[0]), "aggregates": ("neighbours", "neighbour_frauds")}
         words = (
             f"other {spoken(party)}s that used a {spoken(shared[0])} of this {spoken(party)}, and their known frauds"
         )
-        yield Extra("links", words, (section,), 2)
+        yield Extra("links", words, (("links", section),), 2)
+
+
+def of_derived(entity: Entity, plan: FeaturePlan, payer: str | None) -> Extra | None:
+    """Return the features of a derived entity that the plan for it alone has; None where it has no past.
+
+    Parameters
+    ----------
+    plan
+        From `plan_features` with this entity alone.
+    payer
+        The entity whose different ids are counted.
+    """
+    if not plan.window:
+        return None
+    windows = [
+        group for group in plan.window if entity.name in group.by and "amount_is_high" not in group.aggregates[0]
+    ]
+    lengths = sorted({window for group in windows for window in group.windows}, key=_seconds)
+    ends, by = tuple(dict.fromkeys((lengths[0], lengths[-1]))), (entity.name,)
+    sections: list[tuple[str, Section]] = [("window", {"by": by, "windows": ends, "aggregates": ("count",)})]
+    n_features = len(ends)
+    if payer is not None:
+        sections.append(("window", {"by": by, "windows": ends[-1:], "aggregates": (f"nunique({payer})",)}))
+        n_features += 1
+    known = sorted({window for group in plan.labels for window in group.windows}, key=_seconds)[-1:]
+    if known:
+        rates = ("fraud_count", "smoothed_rate")
+        sections.append(("labels", {"by": by, "windows": tuple(known), "aggregates": rates, "prior_strength": 5}))
+        n_features += len(rates)
+    sections.append(("recency", {"by": by, "aggregates": ("seconds_since_last",)}))
+    words = f"histories of {spoken(entity.name)} ({entity.reason})"
+    return Extra(f"entities.{entity.name}", words, tuple(sections), n_features + 1, entity=entity)
 
 
 def as_json(extras: Iterable[Extra]) -> Mapping[str, Any]:

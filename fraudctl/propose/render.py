@@ -17,7 +17,7 @@ from fraudctl.propose.label_tables import LabelTable, ProposedLabels
 from fraudctl.propose.plan import FeaturePlan, Group
 from fraudctl.propose.proposal import Clock, Proposal
 from fraudctl.propose.reading import Look
-from fraudctl.propose.roles import Choice
+from fraudctl.propose.roles import Choice, Entity
 from fraudctl.text.plain import visible
 
 _WIDTH = 118
@@ -35,7 +35,7 @@ _COLUMNS = """Row by row, in Polars SQL over data columns and other features; th
 event."""
 _PRIOR = "prior_strength = 5  # smoothed_rate starts from so many outcomes at the overall rate known by then"
 _EXTRAS = """More that fraud teams use, active where later periods say that it pays. Take the signs of comment away to
-have it."""
+have it; the features of an entity need its line in [entities], too."""
 _SPLIT = """Training knows nothing after as_of, and the test period starts there. The defaults: as_of = the end of the
 data less label_delay less test; test = a fifth of the mature data, at most 30 days; train = all before."""
 _RANDOM = """The data have no time, so the test is drawn by chance: what is found says nothing about the future, and
@@ -253,11 +253,20 @@ def _clock(clock: Clock | None) -> list[str]:
 def _entities(proposal: Proposal) -> list[str]:
     lines = ["[entities]  # who has a history; their ids enter the model themselves only where raw names them"]
     if not proposal.entities:
-        return [*lines, '# card = "card_id"']
+        lines.append('# card = "card_id"')
     for item in proposal.entities:
-        ids = f"{{ columns = {_list(item.parts)} }}" if item.parts else quoted(item.column)
-        lines += _with_reason(f"{key(item.name)} = {ids}", item.reason)
+        lines += _with_reason(f"{key(item.name)} = {_ids(item)}", item.reason)
+    for extra in proposal.extras:
+        if extra.entity is not None:
+            line = f"{key(extra.entity.name)} = {_ids(extra.entity)}"
+            lines += _with_reason(line if extra.active else f"# {line}", extra.entity.reason)
     return lines
+
+
+def _ids(entity: Entity) -> str:
+    if entity.sql:
+        return f"{{ sql = {quoted(entity.sql)} }}"
+    return f"{{ columns = {_list(entity.parts)} }}" if entity.parts else quoted(entity.column)
 
 
 def _sources(proposal: Proposal) -> Iterator[list[str]]:

@@ -23,6 +23,8 @@ MIN_PER_CATEGORY = 40
 _CODES = frozenset(
     {"mcc", "code", "type", "category", "class", "kind", "country", "region", "zip", "channel", "status", "group"}
 )
+OWN_VALUES = "nearly every row has its own value"
+"""Why a column is ignored that may have been known at the event."""
 _LATER_TIMES = 0.05
 """Share of times after the event from which a column was written later."""
 
@@ -53,6 +55,9 @@ class Remainder:
     unused: tuple[Choice, ...]
     times: tuple[str, ...] = ()
     drifts: tuple[TimeDrift, ...] = ()
+
+
+NOTHING_LEFT = Remainder((), (), (), ())
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def sort_rest(table: Table, *, taken: set[str], ignore: tuple[str, ...], past: K
 
 def with_entities(rest: Remainder, entities: tuple[Entity, ...], table: Table) -> Remainder:
     """Return the columns with the entities that are categories, too: text with few ids and many rows for each."""
-    columns = [table.columns[item.column] for item in entities if not item.parts]
+    columns = [table.columns[item.column] for item in entities if not item.made]
     few = tuple(item.name for item in columns if item.kind == "text" and few_values(item, FEW_VALUES))
     return replace(rest, raw=(*rest.raw, *few), categorical=(*rest.categorical, *few))
 
@@ -138,7 +143,7 @@ def _look(values: pl.Series, *, columns: dict[str, ProfiledColumn], judge: _Judg
     if item.kind == "time":
         return _time(values, judge)
     if item.unique_share > 0.5 and item.n_unique > 1000 and item.kind == "text":
-        return _Told("nearly every row has its own value")
+        return _Told(OWN_VALUES)
     unused = _not_now(item)
     return _Told(None, unused, None if unused or judge.drifts is None else judge.drifts.judge(values))
 

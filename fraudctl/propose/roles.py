@@ -17,8 +17,10 @@ import polars as pl
 
 from fraudctl.data import tables, typed
 from fraudctl.data.distinct import repeats, tally
+from fraudctl.data.identities import Made
 from fraudctl.errors import DataError, UsageError
 from fraudctl.normal.form import joined, text_of
+from fraudctl.project.entities import EntityKey
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding, given_encoding, has_few_words
@@ -34,7 +36,7 @@ DOMINANT = 0.2
 _RARE = 0.8
 """Share of distinct ids from which most of them are new."""
 _RETURNS = 0.01
-_FEW_RETURNS = 20
+FEW_RETURNS = 20
 """Share and number of events whose id was there before, at least."""
 ROW_NUMBER = "row-number"
 """What --event-id takes where no column names an event."""
@@ -45,7 +47,7 @@ _OWN_ID = 3
 _FIRST_LOOK, _MANY = 100, 200_000
 """Repeated ids that are looked at before all are, and how many there have to be for that."""
 _ENTITY_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_RESERVED = frozenset({*tables.ROLES, "rest", "y_prob", "y_score", "action", "cost", "fold"})
+RESERVED = frozenset({*tables.ROLES, "rest", "y_prob", "y_score", "action", "cost", "fold"})
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,26 @@ class Choice:
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity: its name in features, its column, and why; or ``parts``, the columns that are it together."""
+    """An entity: its name in features, its column, and why.
+
+    ``parts`` are the columns that are it together; ``sql`` makes it of its column.
+    """
 
     name: str
     column: str
     reason: str
     parts: tuple[str, ...] = ()
+    sql: str = ""
+
+    @property
+    def made(self) -> bool:
+        """Whether no column holds its ids."""
+        return bool(self.parts or self.sql)
 
     def ids(self, table: Table) -> pl.Series:
         """Return its id of every event, shape ``(n_events,)``."""
+        if self.sql:
+            return Made(EntityKey(sql=self.sql), "init", {}, "UTC").ids(lambda name: table[name])
         return _joined_ids(table, self.parts) if self.parts else typed.to_entity(table[self.column])
 
 
@@ -128,7 +141,7 @@ def parse_entities(texts: Iterable[str]) -> dict[str, str]:
         if not sign or not column or not _ENTITY_NAME.fullmatch(name):
             msg = f"--entity {text}: expected NAME=COLUMN, with a name of small letters, digits and underscores"
             raise UsageError(msg, hint="for example: --entity card=CARD_ID")
-        if name in _RESERVED:
+        if name in RESERVED:
             msg = f"--entity {text}: {name!r} already means something else in features and reports"
             raise UsageError(msg, hint="choose another name for the entity")
         if name in found:
@@ -495,7 +508,7 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
         name = names.party(item.name)
         if name is None or item.name in excluded or not _comes_back(item) or _dominated(item):
             continue
-        name = f"{name}_id" if name in _RESERVED else name
+        name = f"{name}_id" if name in RESERVED else name
         if name in found:
             both = f"{shown(found[name].column)} and {shown(item.name)}"
             msg = f"{table.place}: {both} could both be the entity {name!r}"
@@ -520,13 +533,13 @@ def _together(table: Table, excluded: set[str]) -> tuple[Entity, ...]:
             continue
         if part not in best or item.n_unique > best[part].n_unique:
             best[part] = item
-    if len(best) < 2 or best["payer"].n_unique < _FEW_RETURNS:
+    if len(best) < 2 or best["payer"].n_unique < FEW_RETURNS:
         return ()
     parts = (best["payer"].name, best["place"].name)
     found = tally(_joined_ids(table, parts).drop_nulls())
     n_filled = table.n_rows - table.values.frame(parts).select(pl.any_horizontal(pl.all().is_null()).sum()).item()
     again = n_filled - found.n_unique
-    usable = again >= max(_FEW_RETURNS, 0.1 * n_filled) and found.largest <= DOMINANT * n_filled
+    usable = again >= max(FEW_RETURNS, 0.1 * n_filled) and found.largest <= DOMINANT * n_filled
     if not usable or 2 * n_filled < table.n_rows:
         return ()
     each = number(n_filled / found.n_unique)
@@ -547,7 +560,7 @@ def _comes_back(column: ProfiledColumn) -> bool:
     return (
         column.kind in {"whole", "text"}
         and column.n_unique >= 20
-        and again >= max(_FEW_RETURNS, _RETURNS * column.n_filled)
+        and again >= max(FEW_RETURNS, _RETURNS * column.n_filled)
         and column.n_null <= 0.5 * column.n_rows
     )
 

@@ -90,8 +90,8 @@ def _judged(
 
     objective = make_objective(found.project)
     group = entity_groups(table, cluster=next(iter(found.project.entities), None))
-    families = {item.name: item.family for item in found.features.features}
-    base = [name for name, family in families.items() if family not in {item.family for item in extras}]
+    features = found.features.features
+    base = [one.name for one in features if not any(item.owns(one.family, one.entity) for item in extras)]
     judged = []
     for fold in split.folds:
         rows = table.filter(fold.valid)
@@ -105,7 +105,7 @@ def _judged(
     without, out = _scores(table, base, split, found), []
     for i, item in enumerate(extras, start=1):
         progress.update(i * len(split.folds), total, item.family)
-        names = [name for name, family in families.items() if name in base or family == item.family]
+        names = [one.name for one in features if one.name in base or item.owns(one.family, one.entity)]
         gain = paired_gain(objective, judged, _scores(table, names, split, found), without)
         out.append(_said(item, gain, n_frauds=n_frauds, n_folds=len(split.folds)))
     return out
