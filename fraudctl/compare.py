@@ -211,7 +211,7 @@ def read_logged(decisions: Path, model: str) -> pl.DataFrame:
     DataError
         There is no such file, it is damaged or not of that form, or the model has decided nothing.
     """
-    files = tables.find_files(str(decisions.resolve()), root=Path.cwd(), what="--decisions")
+    files = tables.given_files([decisions], what="--decisions")
     for name in files:
         _require_undamaged(Path(name))
     found = tables.collect(tables.scan(files), files=files)

@@ -54,6 +54,28 @@ def moment(text: str | None) -> datetime | date | None:
         raise UsageError(msg) from error
 
 
+def file_or_version(text: str | None, *, timezone: str) -> tuple[Path | None, int | datetime | None]:
+    """Read a file or folder that exists, or else a version of a table: a number, or an instant.
+
+    >>> file_or_version("12", timezone="UTC")
+    (None, 12)
+    """
+    from zoneinfo import ZoneInfo
+
+    if text is None:
+        return None, None
+    if Path(text).exists():
+        return Path(text), None
+    if text.isdigit():
+        return None, int(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{text!r} is no file, and neither the number of a version nor an instant such as 2026-06-01T12:00:00Z"
+        raise UsageError(msg) from error
+    return None, at if at.tzinfo is not None else at.replace(tzinfo=ZoneInfo(timezone))
+
+
 def length_of_days(text: str, option: str) -> int:
     """Read a length of time in whole days, at least one.
 

@@ -56,7 +56,7 @@ def spill_events(
     DataError
         As `tables.load_events` does.
     """
-    files = tables.find_files(project.data.events, root=project.root)
+    files = tables.event_files(project)
     raw = tables.scan(files, form=tables.form_of(project))
     wanted = list(dict.fromkeys(tables.wanted_columns(project, columns)))
     tables.require_columns(wanted, raw.collect_schema(), where=tables.place(files))

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 
 import polars as pl
 
-from fraudctl.data.tables import collect, find_files, place, require_columns, scan, to_utc
+from fraudctl.data import tables
+from fraudctl.data.tables import collect, place, require_columns, scan, to_utc
 from fraudctl.data.typed import to_id, to_label
 from fraudctl.errors import DataError
 from fraudctl.normal.form import Form
@@ -27,10 +28,7 @@ def form_of_labels(project: Project, name: str) -> Form:
 
 def label_files(project: Project) -> dict[str, list[str]]:
     """Return the files of each table of ``[labels]``."""
-    return {
-        name: find_files(section.events, root=project.root, what=f"[labels.{name}] events")
-        for name, section in project.labels.tables.items()
-    }
+    return {name: tables.label_files(project, name) for name in project.labels.tables}
 
 
 def load_entries(project: Project, files: Mapping[str, Collection[str]] | None = None) -> pl.DataFrame | None:
@@ -53,11 +51,11 @@ def load_entries(project: Project, files: Mapping[str, Collection[str]] | None =
     if not project.labels.tables:
         return None
     found = label_files(project) if files is None else files
-    tables = [_entries_of(project, name, found[name]) for name in project.labels.tables]
-    kinds = {table.schema["event_id"] for table in tables}
+    parts = [_entries_of(project, name, found[name]) for name in project.labels.tables]
+    kinds = {part.schema["event_id"] for part in parts}
     if len(kinds) > 1:
-        tables = [table.with_columns(pl.col("event_id").cast(pl.String)) for table in tables]
-    return pl.concat(tables)
+        parts = [part.with_columns(pl.col("event_id").cast(pl.String)) for part in parts]
+    return pl.concat(parts)
 
 
 def _entries_of(project: Project, name: str, files: Collection[str]) -> pl.DataFrame:

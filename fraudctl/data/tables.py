@@ -12,12 +12,13 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from fraudctl.data import identities, typed
+from fraudctl.data import identities, located, typed
 from fraudctl.data.distinct import repeats
 from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
@@ -25,7 +26,7 @@ from fraudctl.disk.files import no_room
 from fraudctl.disk.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
 from fraudctl.errors import DataError
 from fraudctl.normal import files as finding
-from fraudctl.normal import opening, times
+from fraudctl.normal import lake, opening, times
 from fraudctl.normal.form import Form
 from fraudctl.project import Project
 from fraudctl.project.entities import EntityKey
@@ -33,6 +34,13 @@ from fraudctl.text.plain import shown, shown_all
 
 ROLES = ("event_id", "event_time", "amount", "label", "label_time")
 """Names under which the columns with a role are known everywhere behind this module."""
+
+find_files = located.find_files
+given_files = located.given_files
+event_files = located.event_files
+source_files = located.source_files
+label_files = located.label_files
+left_behind = located.left_behind
 
 UTC_US = times.UTC_US
 to_utc = times.utc
@@ -75,24 +83,6 @@ class Events:
     frame: pl.DataFrame
     known_until: datetime
     n_duplicates: int
-
-
-def find_files(events: str | tuple[str, ...], *, root: Path, what: str = "[data] events") -> list[str]:
-    """Return the files behind one or several paths, globs or folders, sorted within each; URLs are returned unchanged.
-
-    Raises
-    ------
-    DataError
-        A path that does not exist, a glob or folder without a single file, or with files of several kinds.
-    """
-    paths = (events,) if isinstance(events, str) else events
-    return [name for text in paths for name in finding.find(text, root=root, what=what).files]
-
-
-def left_behind(events: str | tuple[str, ...], *, root: Path) -> list[str]:
-    """Return the files of folders and globs that `find_files` leaves out: hidden ones, and those of unknown kinds."""
-    paths = (events,) if isinstance(events, str) else events
-    return [name for text in paths for name in finding.find(text, root=root, what="events").left_out]
 
 
 def form_of(project: Project) -> Form:
@@ -162,12 +152,12 @@ def _agreed(project: Project) -> frozenset[str]:
             kind = schema[key.column]
             found.setdefault(entity, set()).add(pl.Int64() if kind.is_numeric() else pl.String())
 
-    tables = [(project.data.events, "[data] events", own_form(project), project.entities)]
+    tables = [(partial(event_files, project), own_form(project), project.entities)]
     for name, section in project.sources.items():
-        tables.append((section.events, f"[sources.{name}] events", source_form(project, name), section.entities))
-    for events, what, form, entities in tables:
+        tables.append((partial(source_files, project, name), source_form(project, name), section.entities))
+    for find, form, entities in tables:
         try:
-            schema = scan(find_files(events, root=project.root, what=what), form=form).collect_schema()
+            schema = scan(find(), form=form).collect_schema()
         except DataError:
             continue  # whoever reads the table says what is wrong
         for entity, key in entities.items():
@@ -225,7 +215,7 @@ def read_parquet(path: Path, *, columns: list[str] | None = None) -> pl.DataFram
 @contextlib.contextmanager
 def explained(files: list[str]) -> Iterator[None]:
     """Turn trouble with files into a DataError without Polars' text, which may carry cell values."""
-    place = files[0] if len(files) == 1 else f"{len(files)} files such as {files[0]}"
+    place = f"{len(files)} files such as {files[0]}" if len(files) > 1 else _named(files[0])
     try:
         yield
     except (pl.exceptions.PanicException, pl.exceptions.PolarsError, OSError) as error:
@@ -258,7 +248,7 @@ def _why(files: Sequence[str]) -> UnreadableReason | None:
 
 def load_schema(project: Project) -> pl.Schema:
     """Return the columns and types of the project's data files."""
-    return scan(find_files(project.data.events, root=project.root), form=form_of(project)).collect_schema()
+    return scan(event_files(project), form=form_of(project)).collect_schema()
 
 
 def load_events(project: Project, *, columns: Collection[str] = (), entries: pl.DataFrame | None = None) -> Events:
@@ -277,7 +267,7 @@ def load_events(project: Project, *, columns: Collection[str] = (), entries: pl.
         Missing or unreadable files, no rows, missing columns, columns of a type that the role cannot have, null ids or
         times, one id with differing rows, labels beyond 1, 0 and null, a label_time before its event_time.
     """
-    files = find_files(project.data.events, root=project.root)
+    files = event_files(project)
     raw = scan(files, form=form_of(project))
     return normalise(raw, project=project, files=files, columns=columns, entries=entries)
 
@@ -332,7 +322,12 @@ def rising(ids: pl.Series) -> bool:
 def place(files: Collection[str]) -> str:
     """Name one file, or the first of several."""
     names = list(files)
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    first = _named(names[0])
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
+
+
+def _named(name: str) -> str:
+    return lake.words(name) if lake.is_lake(name) else name
 
 
 def wanted_columns(project: Project, columns: Collection[str]) -> list[str]:
@@ -498,9 +493,15 @@ def check_label_times(frame: pl.DataFrame) -> None:
 
 
 def fingerprint(files: Collection[str]) -> str:
-    """Return the SHA-256 of the files' bytes in the given order; a file behind a URL is hashed as a table."""
+    """Return the SHA-256 of the files' bytes in the given order.
+
+    A file behind a URL is hashed as a table; a Delta or Iceberg table by its id, version, schema and files.
+    """
     digest = hashlib.sha256()
     for name in files:
+        if lake.is_lake(name):
+            digest.update(bytes.fromhex(lake.fingerprint(name)))
+            continue
         if "://" in name:
             digest.update(collect(scan([name]), files=[name]).hash_rows(seed=0).to_numpy().tobytes())
             continue

@@ -53,7 +53,7 @@ class Prints:
 
     def fingerprint(self, names: Collection[str]) -> str:
         """Return what `tables.fingerprint` does, reading only files that are not known."""
-        if any("://" in name for name in names):
+        if any("://" in name for name in names):  # addresses, and tables that say what they hold
             return tables.fingerprint(names)
         return hashlib.sha256(b"".join(map(self._digest, names))).hexdigest()
 

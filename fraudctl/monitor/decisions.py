@@ -97,7 +97,7 @@ def read_decisions(
         No such file, one that is damaged or lacks a column, a value that no decision can have, or two decisions of one
         event that differ.
     """
-    files = tables.find_files(tuple(str(Path(path).resolve()) for path in paths), root=Path.cwd(), what=what)
+    files = tables.given_files(paths, what=what)
     require_undamaged_files(files)
     raw = tables.collect(tables.scan(files), files=files)
     return from_frame(raw, project, files=files, role=role, features=features)

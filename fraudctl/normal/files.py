@@ -15,6 +15,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from fraudctl.errors import DataError
+from fraudctl.normal import lake
 
 Kind = Literal["parquet", "csv", "jsonl", "delta", "iceberg"]
 _SUFFIXES: Final[dict[str, Kind]] = {
@@ -24,8 +25,6 @@ _SUFFIXES: Final[dict[str, Kind]] = {
 _PACKED: Final = frozenset({".gz", ".zst"})
 _WORDS: Final = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines", "delta": "Delta", "iceberg": "Iceberg"}
 _SIDE: Final = frozenset({".crc", ".md", ".html", ".pdf"})
-DELTA: Final = "delta://"
-ICEBERG: Final = "iceberg://"
 NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -39,10 +38,8 @@ class Found:
 
 def kind_of(name: str) -> Kind | None:
     """Return the kind of a file by its first bytes, else by its name; None where it is of no kind that can be read."""
-    if name.startswith(DELTA):
-        return "delta"
-    if name.startswith(ICEBERG):
-        return "iceberg"
+    if lake.is_lake(name):
+        return "delta" if name.startswith(lake.DELTA) else "iceberg"
     path = Path(name)
     if "://" not in name and path.is_file():
         with path.open("rb") as file:
@@ -66,22 +63,29 @@ def words_of(kind: Kind | None) -> str:
     return "Parquet" if kind is None else _WORDS[kind]
 
 
-def find(text: str, *, root: Path, what: str) -> Found:
+def find(text: str, *, root: Path, what: str, as_of: lake.AsOf | None = None) -> Found:
     """Return the files behind a path, glob or folder; a URL is passed on as it is.
+
+    Parameters
+    ----------
+    as_of
+        Version of a Delta or Iceberg table that is read; by default the newest one.
 
     Raises
     ------
     DataError
-        There is none; the files are of several kinds.
+        There is none; the files are of several kinds; a version was asked for, and it is no table that has any.
     """
+    path = root / text
+    if "://" not in text and (table := lake.lake_of(path, as_of=as_of)) is not None:
+        return Found([table])
+    if as_of is not None and not lake.is_lake(text):
+        msg = f"{text}: is neither a Delta nor an Iceberg table, and has no version that table_as_of could name"
+        raise DataError(msg, hint="leave table_as_of out, or name the folder of a table")
     if "://" in text:
         return Found([text])
-    path = root / text
     if path.is_file():
         return Found([str(path)])
-    lake = lake_of(path)
-    if lake is not None:
-        return Found([lake])
     if path.is_dir():
         found = _sorted_out(path, (item for item in path.rglob("*") if item.is_file()), pattern="")
     elif any(sign in text for sign in "*?["):
@@ -105,25 +109,13 @@ def _until_sign(path: Path) -> Iterator[str]:
         yield part
 
 
-def lake_of(path: Path) -> str | None:
-    """Return the name of a Delta or Iceberg table at a path; None where it is none."""
-    if not path.is_dir():
-        return None
-    if (path / "_delta_log").is_dir():
-        return f"{DELTA}{path}"
-    metadata = path / "metadata"
-    if metadata.is_dir() and any(metadata.glob("*.metadata.json")):
-        return f"{ICEBERG}{path}"
-    return None
-
-
 def _sorted_out(folder: Path, items: Iterator[Path], *, pattern: str) -> Found:
     taken: list[str] = []
     left: list[str] = []
     for item in sorted(items):
         inner = item.relative_to(folder)
         for parent in [folder / part for part in inner.parents]:
-            if lake_of(parent) is not None:
+            if lake.kind_at(parent) is not None:
                 _refuse_inside(parent)
         hidden = [part for part in inner.parts if part[0] in "._" and f"/{part[0]}" not in f"/{pattern}"]
         if item.stat().st_size == 0 and (hidden or kind_of(str(item)) is None):
@@ -142,8 +134,7 @@ def _sorted_out(folder: Path, items: Iterator[Path], *, pattern: str) -> Found:
 
 
 def _refuse_inside(folder: Path) -> None:
-    kind = "Delta" if (folder / "_delta_log").is_dir() else "Iceberg"
-    msg = f"{folder} is a {kind} table: its files hold rows that were deleted or replaced since"
+    msg = f"{folder} is a {lake.kind_at(folder)} table: its files hold rows that were deleted or replaced since"
     raise DataError(msg, hint="name the folder of the table itself")
 
 

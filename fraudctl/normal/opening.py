@@ -17,7 +17,7 @@ import polars as pl
 
 from fraudctl.disk.unreadable import Dialect, too_wide, why_not_csv
 from fraudctl.errors import DataError
-from fraudctl.normal import files, times
+from fraudctl.normal import files, lake, times
 from fraudctl.normal.form import Form
 from fraudctl.text.plain import looks_like_value, shown
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _RENAMED: Final = re.compile(r"_duplicated_\d+$")
 """What Polars adds to the second column of a name."""
 _SOURCE: Final = "\ufdd0file"
-_LAKE: Final = "install the extra: pip install 'fraudctl[lake]'"
 _opened: dict[str, Dialect] = {}
 
 
@@ -51,7 +50,7 @@ def opened(names: Sequence[str], form: Form) -> pl.LazyFrame:
     elif kind == "jsonl":
         frame = form.applied(_json_lines(names), untyped=False, place=place)
     elif kind in {"delta", "iceberg"}:
-        frame = form.applied(_lake(names, kind), untyped=False, place=place)
+        frame = form.applied(_lake(names, form), untyped=False, place=lake.words(names[0]))
     else:
         frame = form.applied(_parquet(names, form), untyped=False, place=place)
     return form.numbered(frame)
@@ -261,7 +260,7 @@ def _refuse_differing(headers: Sequence[Sequence[str]], members: Sequence[Sequen
             raise DataError(msg, hint="write the files with one schema, or name those that fit")
 
 
-# JSON lines, Delta, Iceberg
+# JSON lines, Delta and Iceberg tables
 
 
 def _json_lines(names: Sequence[str]) -> pl.LazyFrame:
@@ -288,17 +287,10 @@ def _refuse_no_lines(names: Sequence[str]) -> Sequence[str]:
     raise DataError(msg, hint="an export without rows says nothing of its columns: leave it out")
 
 
-def _lake(names: Sequence[str], kind: str) -> pl.LazyFrame:
-    """Open a Delta or Iceberg table by its own log, which says which rows of its files are there."""
-    module, title = ("deltalake", "Delta") if kind == "delta" else ("pyiceberg", "Iceberg")
-    paths = [name.partition("://")[2] for name in names]
-    try:
-        __import__(module)
-    except ImportError as error:
-        msg = f"{paths[0]} is a {title} table, and {module} is not installed"
-        raise DataError(msg, hint=_LAKE) from error
-    if kind == "delta":
-        frames = [pl.scan_delta(path) for path in paths]
-    else:
-        frames = [pl.scan_iceberg(str(max((Path(path) / "metadata").glob("*.metadata.json")))) for path in paths]
+def _lake(names: Sequence[str], form: Form) -> pl.LazyFrame:
+    """Open versions of Delta or Iceberg tables: their logs say which rows of their files are there."""
+    if form.event_id is not None and form.event_id.row_number:
+        msg = f"{lake.words(names[0])}: its rows have no order, and cannot be numbered"
+        raise DataError(msg, hint="name the column that names each event once: [data] event_id")
+    frames = [lake.opened(name) for name in names]
     return frames[0] if len(frames) == 1 else pl.concat(frames)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fraudctl.project.data import Paths, outcome_words
-from fraudctl.project.reading import CsvSection, EventId, Kind, Missing, ReadingSection, TimeSection
+from fraudctl.project.reading import CsvSection, EventId, Kind, Missing, ReadingSection, TimeSection, VersionedSection
 from fraudctl.project.types import Section
 
 
@@ -26,7 +26,7 @@ class VerdictSection(Section):
         return outcome_words(value)
 
 
-class LabelTableSection(Section):
+class LabelTableSection(VersionedSection):
     """``[labels.NAME]``: one table of entries, such as chargebacks, disputes or verdicts."""
 
     events: Paths

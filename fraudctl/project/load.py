@@ -19,6 +19,7 @@ from fraudctl.catalogue import metric, metric_names
 from fraudctl.data.own import inside, outside
 from fraudctl.documents.results import JsonObject
 from fraudctl.errors import ProjectError
+from fraudctl.normal import lake
 from fraudctl.project.card import CardSection
 from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
@@ -132,6 +133,7 @@ def load_project(place: Path | str) -> Project:
         The file is missing, is not TOML, or has mistakes; the message lists all of them with their key paths.
     """
     path = find_project(place)
+    lake.begin()
     try:
         text = path.read_bytes().decode("utf-8")  # ends of lines stay as they are: bundles keep the text
     except (OSError, UnicodeDecodeError) as error:

@@ -18,10 +18,39 @@ from fraudctl.project.types import Section
 Unit = Literal["ns", "us", "ms", "s", "min", "h", "d"]
 Kind = Literal["text", "number", "whole", "truth", "time"]
 Missing = tuple[str | int | float, ...]
+PLACE = frozenset({"events", "csv", "table_as_of"})
+"""Keys of a table that say where it is and how it is stored, and not what it means."""
 MADE_ID = "event_id"
 """Name of the column that an event id is made into."""
 MADE_TIME = "event_time"
 """Name of the column that joined columns are made into, unless ``event_time`` gives another."""
+
+
+class VersionedSection(Section):
+    """A table that may be a version of a Delta or Iceberg table."""
+
+    table_as_of: datetime | date | int | None = None
+    """Which version of a Delta or Iceberg table is read: the number of a Delta version, the id of an Iceberg snapshot,
+    or an instant, for the version that held then. By default the newest, when the project file is read."""
+
+    @field_validator("table_as_of", mode="before")
+    @classmethod
+    def _a_version(cls, value: object) -> object:
+        return instant_or_number(value)
+
+
+def instant_or_number(value: object) -> object:
+    """Return a version of a table as a whole number or an instant; raise ValueError for what is neither."""
+    if isinstance(value, str):
+        try:
+            return int(value) if value.isdigit() else datetime.fromisoformat(value)
+        except ValueError as error:
+            msg = 'is a text; expected the number of a version, or an instant such as "2026-03-01T00:00:00Z"'
+            raise ValueError(msg) from error
+    if value is None or (isinstance(value, (int, date)) and not isinstance(value, bool)):
+        return value
+    msg = f"is {found(value)}; expected the number of a version, or an instant"
+    raise ValueError(msg)
 
 
 class CsvSection(Section):
@@ -116,7 +145,7 @@ class TimeSection(Section):
         return self
 
 
-class ReadingSection(Section):
+class ReadingSection(VersionedSection):
     """How a table is written."""
 
     csv: CsvSection = CsvSection()
@@ -149,7 +178,7 @@ class ReadingSection(Section):
         fields = type(self).model_fields
         for name, value in super().__repr_args__():
             added = name in {*ReadingSection.model_fields, "untimed"}
-            if not added or (name != "csv" and value != fields[str(name)].get_default(call_default_factory=True)):
+            if not added or (name not in PLACE and value != fields[str(name)].get_default(call_default_factory=True)):
                 yield name, value
 
 

@@ -66,8 +66,8 @@ def data_schema(project: Project) -> DataSchema:
     from fraudctl.data import tables
 
     sources = {}
-    for name, section in project.sources.items():
-        files = tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
+    for name in project.sources:
+        files = tables.source_files(project, name)
         form = tables.form_of_source(project, name)
         sources[name] = _wide(tables.scan(files, form=form).collect_schema())
     return DataSchema(_wide(tables.load_schema(project)), sources)

@@ -77,7 +77,7 @@ def open_new(
     DataError
         No such file, a column that is missing or of another type than in training.
     """
-    files = tables.find_files(tuple(str(Path(path).resolve()) for path in paths), root=Path.cwd(), what=what)
+    files = tables.given_files(paths, what=what)
     raw, numbered = _with_ids(files, tables.form_to_score(project, schema.events), after)
     with tables.explained(files):
         found = raw.collect_schema()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from fraudctl.workflows.features import FeatureTable, build_features
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.features.proof.audit import AuditResult
+    from fraudctl.data.tables import Events
+    from fraudctl.features.proof.audit import AuditResult, Suspect
 
 DEFAULT_SAMPLE = 200
 TRAIN_SAMPLE = 12
@@ -34,6 +36,7 @@ def audit_features(
     sample: int = DEFAULT_SAMPLE,
     features_file: Path | None = None,
     snapshot_file: Path | None = None,
+    snapshot_version: int | datetime | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Recompute sampled events from the world that was known at each, and alter the future to see that nothing moves.
@@ -47,11 +50,14 @@ def audit_features(
         own table as far as their definitions are declared.
     snapshot_file
         The same features as they were computed earlier, from fewer data.
+    snapshot_version
+        An earlier version of the Delta or Iceberg table of the events: number, or an instant, for which other tables
+        of such kinds are taken as they were then, too. Features, events and labels by its end have to be the same.
 
     Raises
     ------
     DataError
-        As building features does, or the file does not fit the events.
+        As building features does, or the file does not fit the events; the events have no versions.
     """
     from fraudctl.features.proof.audit import audit
 
@@ -60,9 +66,14 @@ def audit_features(
     table = build_features(project, progress=progress).frame
     if features_file is not None:
         table = _read(features_file, "--features")
-    progress.stage(f"Auditing {sample} events")
+    snapshot = None if snapshot_file is None else _read(snapshot_file, "--snapshot")
+    suspects: list[Suspect] = []
     events = plan.load()
-    return audit(
+    if snapshot_version is not None:
+        progress.stage("Building the features of the earlier version")
+        snapshot, suspects = _earlier(project, snapshot_version, events, progress)
+    progress.stage(f"Auditing {sample} events")
+    result = audit(
         events,
         plan.features,
         table,
@@ -73,14 +84,27 @@ def audit_features(
         progress=lambda name, done, total: progress.update(done, total, name),
         future_rows=min(events.frame.height, _FUTURE_ROWS),
         steps=_STEPS,
-        snapshot=None if snapshot_file is None else _read(snapshot_file, "--snapshot"),
+        snapshot=snapshot,
     )
+    return replace(result, suspects=(*result.suspects, *suspects))
+
+
+def _earlier(
+    project: Project, version: int | datetime, later: Events, progress: Progress
+) -> tuple[pl.DataFrame, list[Suspect]]:
+    """Build the features from an earlier version of the data; find what was changed of it afterwards."""
+    from fraudctl.data.located import in_version
+    from fraudctl.features.proof.snapshots import changed_afterwards
+
+    before = in_version(project, version)
+    table = build_features(before, progress=progress).frame
+    return table, changed_afterwards(plan_features(before).load(), later)
 
 
 def _read(path: Path, option: str) -> pl.DataFrame:
     from fraudctl.data import tables
 
-    files = tables.find_files(str(path.resolve()), root=Path.cwd(), what=option)
+    files = tables.given_files([path], what=option)
     return tables.collect(tables.scan(files), files=files)
 
 

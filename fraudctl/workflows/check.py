@@ -36,7 +36,7 @@ def check_data(project: Project, *, now: datetime | None = None, progress: Progr
     from fraudctl.data.columns import hold
 
     progress = progress or Silent()
-    files = tables.find_files(project.data.events, root=project.root)
+    files = tables.event_files(project)
     progress.stage("Checking the data")
     progress.update(0, None, "reading")
     place = files[0] if len(files) == 1 else f"{len(files)} files"
@@ -56,30 +56,27 @@ def _open_sources(project: Project) -> dict[str, pl.LazyFrame | FraudctlError]:
     from fraudctl.data import tables
 
     return {
-        name: _opened(
-            project, section.events, f"[sources.{name}] events", partial(tables.form_of_source, project, name)
-        )
+        name: _opened(partial(tables.source_files, project, name), partial(tables.form_of_source, project, name))
         for name, section in project.sources.items()
     }
 
 
 def _open_labels(project: Project) -> dict[str, pl.LazyFrame | FraudctlError]:
     """Open each table of ``[labels]``, or say why it cannot be."""
+    from fraudctl.data import tables
     from fraudctl.data.entries import form_of_labels
 
     return {
-        name: _opened(project, section.events, f"[labels.{name}] events", partial(form_of_labels, project, name))
+        name: _opened(partial(tables.label_files, project, name), partial(form_of_labels, project, name))
         for name, section in project.labels.tables.items()
     }
 
 
-def _opened(
-    project: Project, events: str | tuple[str, ...], what: str, form: Callable[[], Form]
-) -> pl.LazyFrame | FraudctlError:
+def _opened(find: Callable[[], list[str]], form: Callable[[], Form]) -> pl.LazyFrame | FraudctlError:
     from fraudctl.data import tables
 
     try:
-        files = tables.find_files(events, root=project.root, what=what)
+        files = find()
         with tables.explained(files):
             raw = tables.scan(files, form=form())
             raw.collect_schema()

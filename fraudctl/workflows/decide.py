@@ -405,7 +405,7 @@ class Decisions:
 
         if not self.table.n_duplicates:
             return 0
-        files, column = tables.find_files(self.project.data.events, root=self.project.root), self.project.data.event_id
+        files, column = tables.event_files(self.project), self.project.data.event_id
         raw = tables.collect(tables.scan(files, form=tables.form_of(self.project)).select(column), files=files)[column]
         return int(typed.to_entity(raw).is_in(ids.implode()).sum()) - len(ids)
 
@@ -482,7 +482,7 @@ def read_scores(path: Path, project: Project, id_type: pl.DataType) -> pl.DataFr
 
     from fraudctl.data import tables
 
-    files = tables.find_files(str(path.resolve()), root=Path.cwd(), what="--scores")
+    files = tables.given_files([path], what="--scores")
     frame = tables.collect(tables.scan(files), files=files)
     both = [item for item in dict.fromkeys(["event_id", project.data.event_id]) if item in frame.columns]
     if len(both) == 2 and not frame[both[0]].cast(pl.String).equals(frame[both[1]].cast(pl.String)):

@@ -48,7 +48,7 @@ class BuildPlan:
         """Digest of everything that the feature table depends on."""
         settings = {
             "version": _CACHE_VERSION,
-            "data": self.project.data.model_dump(mode="json", exclude={"events"}),
+            "data": self.project.data.model_dump(mode="json", exclude={"events", "table_as_of"}),
             "entities": {name: key.plain() for name, key in self.project.entities.items()},
             "features": self.features.digest,
             "carried": self.carried,
@@ -56,7 +56,7 @@ class BuildPlan:
         }
         if self.project.labels.tables:
             settings["labels"] = self.project.labels.model_dump(
-                mode="json", exclude={"tables": {"__all__": {"events"}}}
+                mode="json", exclude={"tables": {"__all__": {"events", "table_as_of"}}}
             )
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
@@ -121,12 +121,9 @@ def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitio
     from fraudctl.data.entries import label_files
     from fraudctl.features.meaning.definition import SourceTable, define
 
-    files = tables.find_files(project.data.events, root=project.root)
+    files = tables.event_files(project)
     schema = tables.load_schema(project)
-    beside = {
-        name: tables.find_files(section.events, root=project.root, what=f"[sources.{name}] events")
-        for name, section in project.sources.items()
-    }
+    beside = {name: tables.source_files(project, name) for name in project.sources}
     others = {
         name: SourceTable(
             project.sources[name], tables.scan(found, form=tables.form_of_source(project, name)).collect_schema()

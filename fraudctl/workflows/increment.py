@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import DataError, UsageError
+from fraudctl.normal.lake import is_lake, words
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
@@ -172,10 +173,12 @@ def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[s
     """Return the files that have to be read, and why the state does not fit, if so."""
     if since_us < state.before_us:
         return found.files, f"it was kept for {_day(state.before_us)}, which is later"
-    if any("://" in name for name in found.files):
-        return found.files, "whether files behind a URL are unchanged cannot be known"
     known: dict[str, Any] = state.facts["files"]
     gone = sorted(set(known) - set(found.files))
+    if gone and is_lake(gone[0]):
+        return found.files, f"it was made from {words(gone[0])}, and another version is read now"
+    if any("://" in name and not is_lake(name) for name in found.files):
+        return found.files, "whether files behind a URL are unchanged cannot be known"
     if gone:
         return found.files, f"{Path(gone[0]).name} is not there any more"
     order: list[str] = state.facts["order"]
@@ -195,6 +198,8 @@ def _unchanged(name: str, noted: dict[str, Any]) -> bool:
     """Return whether a file has the size and time of change that were noted, or else the same content."""
     from fraudctl.data import tables
 
+    if is_lake(name):
+        return bool(tables.fingerprint([name]) == noted["sha256"])
     found = Path(name).stat()
     if [found.st_size, found.st_mtime_ns] == noted["stat"]:
         return True
@@ -339,10 +344,10 @@ def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[
         early = 0 if state is None or name in noted else int((utc < state.before_us).sum())
         if early:
             return noted, f"{Path(name).name} holds {early} events before it"
-        if "://" not in name:
-            stat = Path(name).stat()
+        if is_lake(name) or "://" not in name:
+            stat = None if is_lake(name) else Path(name).stat()
             digest = noted[name]["sha256"] if name in noted else tables.fingerprint([name])
-            stats = [stat.st_size, stat.st_mtime_ns]
+            stats = None if stat is None else [stat.st_size, stat.st_mtime_ns]
             noted[name] = {"stat": stats, "sha256": digest, "until_us": utc.max() or 0, "rows": len(utc)}
     return noted, None
 

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from fraudctl.errors import BundleError, DataError, ProjectError
 from fraudctl.progress import Progress
 from fraudctl.project import Project, parse_project
+from fraudctl.project.reading import PLACE
 from fraudctl.project.toml import render_toml
 from fraudctl.workflows.features import FeatureTable, build_features
 
 if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
+    from fraudctl.project.data import DataSection
+    from fraudctl.project.sources import SourceSection
 
 MEANING = ("data", "entities", "sources", "features")
 """Sections that say what the features and the outcome of a model are."""
@@ -103,13 +106,15 @@ def _located(own: Project, bundle: Bundle, project: Project) -> Project:
     """Return a bundle's project with the places of the present data, and the training settings that were in effect."""
     sources = dict(own.sources)
     for name in sources.keys() & project.sources.keys():
-        there = project.sources[name]
-        sources[name] = sources[name].model_copy(update={"events": there.events, "csv": there.csv})
-    place = {"events": project.data.events, "csv": project.data.csv}
-    update: dict[str, Any] = {"data": own.data.model_copy(update=place), "sources": sources}
+        sources[name] = sources[name].model_copy(update=_place(project.sources[name]))
+    update: dict[str, Any] = {"data": own.data.model_copy(update=_place(project.data)), "sources": sources}
     for name, facts in bundle.facts.get("recipe", {}).items():
         update[name] = type(getattr(own, name)).model_validate(facts)
     return own.model_copy(update=update)
+
+
+def _place(section: DataSection | SourceSection) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in sorted(PLACE)}
 
 
 def table_as_of(bundle: Bundle, project: Project, *, progress: Progress) -> FeatureTable:
@@ -159,7 +164,8 @@ def require_digest(bundle: Bundle, digest: str) -> None:
 def differences(bundle: Bundle, project: Project) -> list[str]:
     """Return the key paths of `MEANING` and `RECIPE` in which the present project file differs from a bundle's."""
     own, now = (_leaves(tomllib.loads(text)) for text in (bundle.manifest["project_file"], project.text))
-    places = {"data.events", *(f"sources.{name}.events" for name in project.sources)}
+    tables = ("data", *(f"sources.{name}" for name in project.sources))
+    places = {f"{table}.{key}" for table in tables for key in ("events", "table_as_of")}
     keys = [name for name in sorted({*own, *now}) if name.split(".")[0].split("[")[0] in (*MEANING, *RECIPE)]
     return [name for name in keys if own.get(name) != now.get(name) and name not in places]
 

@@ -64,7 +64,7 @@ def raw_decisions(places: Sequence[str | Path], *, what: str = "DECISIONS") -> t
     folder = _state_among(places)
     if folder is not None:
         return _of_state(folder), [str(folder)]
-    files = tables.find_files(tuple(str(Path(place).resolve()) for place in places), root=Path.cwd(), what=what)
+    files = tables.given_files(places, what=what)
     require_undamaged_files(files)
     return tables.collect(tables.scan(files), files=files), files
 

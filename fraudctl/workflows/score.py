@@ -87,21 +87,17 @@ class Model:
         return known.issuperset(self.decider.project.labels.tables)
 
     def _source_path(self, name: str, given: Mapping[str, Sequence[str | Path]]) -> tuple[str, ...]:
+        from fraudctl.data import tables
+
         if name in given:
-            return tuple(str(Path(path).resolve()) for path in given[name])
-        known = self.project
-        places = {} if known is None else {name: table.events for name, table in known.sources.items()}
-        places |= {} if known is None else {name: table.events for name, table in known.labels.tables.items()}
-        if self.project is None or name not in places:
-            what = "table of labels" if name in self.decider.project.labels.tables else "source"
-            msg = f"the model uses the {what} {name!r}, and it is not known where its rows are"
-            raise DataError(msg, hint=f"give them with --source {name}=FILE")
-        events, root = places[name], self.project.root
-        return tuple(str(root / text) if "://" not in text else text for text in _tuple(events))
-
-
-def _tuple(paths: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (paths,) if isinstance(paths, str) else paths
+            return tuple(tables.given_files(given[name], what=f"--source {name}"))
+        if self.project is not None and name in self.project.sources:
+            return tuple(tables.source_files(self.project, name))
+        if self.project is not None and name in self.project.labels.tables:
+            return tuple(tables.label_files(self.project, name))
+        what = "table of labels" if name in self.decider.project.labels.tables else "source"
+        msg = f"the model uses the {what} {name!r}, and it is not known where its rows are"
+        raise DataError(msg, hint=f"give them with --source {name}=FILE")
 
 
 def open_model(
@@ -287,8 +283,8 @@ def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dic
     from fraudctl.features.batch.sources import normalise_source
 
     decider, loaded = model.decider, {}
-    for name, paths in model.source_paths(given).items():
-        files = tables.find_files(paths, root=Path.cwd(), what=f"--source {name}")
+    for name, found in model.source_paths(given).items():
+        files = list(found)
         with tables.explained(files):
             loaded[name] = normalise_source(
                 tables.scan(files, form=tables.form_of_source(decider.project, name)),
@@ -302,14 +298,9 @@ def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dic
 
 def read_entries(model: Model, given: Mapping[str, Sequence[str | Path]]) -> pl.DataFrame | None:
     """Read the tables of labels that the model uses; None where labels are a column of the events."""
-    from fraudctl.data import tables
     from fraudctl.data.entries import load_entries
 
-    files = {
-        name: tables.find_files(paths, root=Path.cwd(), what=f"--source {name}")
-        for name, paths in model.label_paths(given).items()
-    }
-    return load_entries(model.decider.project, files)
+    return load_entries(model.decider.project, model.label_paths(given))
 
 
 def _as_written(project: Project, whole: Path) -> Project:

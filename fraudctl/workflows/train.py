@@ -249,13 +249,16 @@ def bundle_contents(
         The version whose settings were fitted again on newer labels.
     """
     from fraudctl.bundle import BundleContents
+    from fraudctl.data.located import versions
     from fraudctl.scoring.schema import data_schema
     from fraudctl.split import TimeSplit
     from fraudctl.workflows.evidence import events_between
 
+    read = versions(project)
     facts = {
         "project": project.project.name,
         "data_fingerprint": table.fingerprint,
+        **({"table_versions": read} if read else {}),
         "rows": table.frame.height,
         "known_until": table.known_until.isoformat(),
         "seed": project.train.seed,
