@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fraudctl.monitor import dashboard, performance, rhythm
+from fraudctl.monitor import dashboard, harm, performance, rhythm
 from fraudctl.report import dashboard_sentences as said
 from fraudctl.report.document import Document
 
@@ -92,7 +92,7 @@ def recount_money(item: said.MoneyFigure, decided: Decided) -> None:
     assert any(item.figure.value == pytest.approx(sums[name]) for name in ("missed_loss", "caught_loss"))
 
 
-def recount_limit(item: dashboard.LimitVerdict, decided: Decided) -> None:
+def recount_limit(item: harm.LimitVerdict, decided: Decided) -> None:
     rows = decided.latest()
     found = decided.sums(rows)
     value = {
@@ -102,6 +102,13 @@ def recount_limit(item: dashboard.LimitVerdict, decided: Decided) -> None:
     assert item.value == pytest.approx(value)
     kept = (item.at_least is None or value >= item.at_least) and (item.at_most is None or value <= item.at_most)
     assert kept == (item.state == "kept")
+    if item.sure is not None:
+        rows = decided.between(item.sure.first_day, item.sure.until_day)
+        found = decided.sums(rows)
+        assert item.sure.value == pytest.approx(
+            {"recall": found["recall"], "fraud_loss_bps": found["missed_bps"]}[item.figure]
+        )
+        assert item.sure.low < item.sure.value < item.sure.high
 
 
 def recount_health(item: dashboard.HealthFinding, decided: Decided) -> None:
@@ -157,7 +164,7 @@ RECOUNT_DASHBOARD: dict[type, Any] = {
     performance.PerformanceGroup: recount_group,
     performance.Performance: recount_performance,
     performance.LabelDelays: recount_delays,
-    dashboard.LimitVerdict: recount_limit,
+    harm.LimitVerdict: recount_limit,
     dashboard.HealthFinding: recount_health,
     dashboard.DashboardAlarm: recount_alarm,
     dashboard.DashboardModel: recount_model,

@@ -16,13 +16,13 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from fraudctl.ab.sequence import half_width, ratio_of_units, sample_ratio_evidence, target_of
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.errors import DataError, ExitCode
 from fraudctl.monitor.delays import DelayCurve, blended, delay_curve
 from fraudctl.monitor.nowcast import HIDDEN
 from fraudctl.monitor.seen import CONSTANTS, COST, SeenEvents, see
 from fraudctl.project import Project
+from fraudctl.sequences import half_width, ratio_of_units, sample_ratio_evidence, target_of
 from fraudctl.text.figures import count, number, percent
 
 ARMS: Final = ("champion", "challenger")

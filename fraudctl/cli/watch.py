@@ -32,7 +32,8 @@ def monitor_tables(found: MonitorResult) -> Iterator[RenderableType]:
         rows = [
             (item.figure, number(item.value), "" if item.low is None else f"{number(item.low)} to {number(item.high)}",
              f"≥ {number(item.at_least)}" if item.at_least is not None else f"≤ {number(item.at_most)}",
-             item.state + ("" if item.reason is None else f": {item.reason}"))
+             item.state + (", by the estimate alone" if item.estimate_alone else "")
+             + ("" if item.reason is None else f": {item.reason}"))
             for item in found.limits
         ]  # fmt: skip
         columns = ("figure", "value", "interval", "limit", "state")

@@ -18,8 +18,8 @@ import numpy as np
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.monitor.counts import DayCounts
-from fraudctl.monitor.engine import MEMORIES, QUIET, Onset, Watch, WatchedPath, onset
-from fraudctl.monitor.series import Figures, Series, Tier
+from fraudctl.monitor.engine import MEMORIES, QUIET, Onset, Watch, WatchedPath, onset, weekdays
+from fraudctl.monitor.series import Figures, Series, Tier, shrunk_means
 from fraudctl.text.figures import rounded_figure
 
 LEAST_SHARE: Final = 0.002
@@ -30,6 +30,8 @@ HALF: Final = 0.5
 """Below this part of the expected volume, events are missing."""
 LEAST_VOLUME: Final = 0.10
 """A change of the volume by less is no alarm."""
+BY_ITSELF: Final = 1.645
+"""Standard errors up to which a mean differs by itself: nine in ten lie within."""
 EPOCH: Final = date(1970, 1, 1)
 
 
@@ -64,7 +66,7 @@ class ShiftEffect:
     name: Literal["alert rate", "expected cost", "events a day"]
     """What is affected."""
     before: float
-    """Per event in the reference; events a day for the volume."""
+    """Per event in the reference; for the volume what days of the same weekdays had."""
     now: float
     """Since the first day of the change."""
     change: float
@@ -72,7 +74,7 @@ class ShiftEffect:
     floor: float
     """The share up to which a change does not matter."""
     beyond: float
-    """The share that the mean of so many days differs by itself: one standard error."""
+    """The share that the mean of so many days differs by itself: 1.645 standard errors, up to which nine in ten lie."""
 
     @property
     def matters(self) -> bool:
@@ -256,10 +258,13 @@ def _effects(days: WatchedDays, rows: BoolArray, floors: EffectFloors) -> tuple[
 
 
 def _volume(days: WatchedDays, rows: BoolArray) -> ShiftEffect:
-    """Return what changed in the number of events a day."""
-    before, now = float(days.reference.events.mean()), float(days.now.events[rows].mean())
-    spread = float(days.reference.events.std(ddof=1)) / max(before, 1e-9)
-    beyond = spread / math.sqrt(int(rows.sum()))
+    """Return what changed in the number of events a day, held against the same weekdays of the reference."""
+    usual, weekday = days.reference.events.astype(np.float64), weekdays(days.reference.days)
+    means, variance = shrunk_means(usual[:, None], weekday)
+    before = float(means[weekdays(days.now.days[rows]), 0].mean())
+    now = float(days.now.events[rows].mean())
+    spread = math.sqrt(float(variance[0])) / max(before, 1e-9)
+    beyond = BY_ITSELF * spread / math.sqrt(int(rows.sum()))
     change = now / max(before, 1e-9) - 1.0
     return ShiftEffect("events a day", _rounded(before), _rounded(now), change, LEAST_VOLUME, beyond)
 
@@ -281,7 +286,7 @@ def _ratio(
     before = float(top[known].sum() / base[known].sum())
     after = float(now[key][late].sum() / now["decided"][late].sum())
     rest = (top[known] - before * base[known]) / base[known].mean()
-    error = float(rest.std(ddof=1)) * math.sqrt(1.0 / int(known.sum()) + 1.0 / int(late.sum()))
+    error = BY_ITSELF * float(rest.std(ddof=1)) * math.sqrt(1.0 / int(known.sum()) + 1.0 / int(late.sum()))
     scale = abs(before) if before else math.nan
     if math.isnan(scale):
         return None

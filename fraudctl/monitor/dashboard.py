@@ -1,8 +1,7 @@
 """The dashboard as a value: performance, limits and the light, marks, health, versions.
 
-Owns the light: green, amber or red, and each reason for it. A limit is broken where the whole interval lies beyond it,
-kept where the whole interval lies within, else open. Limits are those of ``[monitor.harm]``; none is built in. Nothing
-is read here, and no clock is looked at.
+Owns the light: green, amber or red, and each reason for it. Limits are those of ``[monitor.harm]``, judged by
+`fraudctl.monitor.harm`; none is built in. Nothing is read here, and no clock is looked at.
 """
 
 from __future__ import annotations
@@ -16,18 +15,17 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from fraudctl.monitor.performance import LabelledFigure, Performance, performance
+from fraudctl.monitor.harm import LimitVerdict, PromisedSavings, limit_verdicts
+from fraudctl.monitor.performance import Performance, judged_cohorts, performance_of
 from fraudctl.monitor.rhythm import WeekRhythm, rhythm
 from fraudctl.monitor.seen import Every
 from fraudctl.policy.bids import local_period
 from fraudctl.project import Project
 
 if TYPE_CHECKING:
-    from fraudctl.project.decisions import LimitSection
     from fraudctl.registry import Entry
 
 Light = Literal["green", "amber", "red", "none"]
-LimitState = Literal["kept", "open", "broken", "unknown"]
 HealthKind = Literal["labels slow", "labels missing", "decisions missing", "nothing final", "blocked unseen"]
 
 SLOW: Final = 1.3
@@ -39,37 +37,6 @@ SILENT: Final = timedelta(days=2)
 """Time without a decision after which it is a reason for amber."""
 DAILY_UNTIL: Final = 200
 """Longest period in days that is shown by day; longer ones are shown by week."""
-FIGURES: Final = {
-    "fraud_loss_bps": "missed_bps",
-    "recall": "recall",
-    "value_recall": "value_recall",
-    "precision": "precision",
-    "savings": "savings",
-    "false_positives_per_1000": "false_positives_per_1000",
-}
-"""Key of ``[monitor.harm]`` -> figure of `OutcomeFigures`; ``alerts_per_day`` is counted."""
-
-
-@dataclass(frozen=True)
-class LimitVerdict:
-    """What the latest 28 days say of a limit of the project file."""
-
-    figure: str
-    """Key of ``[monitor.harm]``."""
-    at_least: float | None
-    """The figure must not be lower."""
-    at_most: float | None
-    """The figure must not be higher."""
-    value: float | None
-    """The figure, as expected once all labels have arrived; null where it is unknown."""
-    low: float | None
-    """Low end of the 90 % interval."""
-    high: float | None
-    """High end of the 90 % interval."""
-    state: LimitState
-    """`kept`, `broken`, `open` where the interval holds the limit, `unknown` where there is no figure."""
-    reason: str | None
-    """Why there is no figure."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +180,7 @@ def dashboard(
     entries: Sequence[Entry] = (),
     runs: Sequence[MonitorRun] = (),
     n_repeated: int = 0,
+    promised: PromisedSavings | None = None,
 ) -> Dashboard:
     """Return the dashboard as of an instant.
 
@@ -230,6 +198,8 @@ def dashboard(
         The log of models.
     runs
         Runs of `monitor`, oldest first; those after ``as_of`` are left out.
+    promised
+        Savings at the promotion of the model that took the latest decision.
 
     Raises
     ------
@@ -237,14 +207,15 @@ def dashboard(
         As `fraudctl.monitor.performance.performance`.
     """
     every: Every | None = "week" if period_days > DAILY_UNTIL else None
-    found = performance(frame, project, as_of, period_days=period_days, by=by, every=every)
+    judged = judged_cohorts(frame, project, as_of, every=every)
+    found = performance_of(judged, period_days=period_days, by=by)
     first, until = found.cohorts[0].first_day, found.cohorts[-1].until_day
     zone = project.data.timezone
     shown = frame.filter(pl.col("event_time") <= as_of).with_columns(
         pl.col("event_time").dt.convert_time_zone(zone).dt.date().alias("day")
     )
     shown = shown.filter(pl.col("day") >= first)
-    limits = limit_verdicts(found, project)
+    limits = limit_verdicts(judged, found, project, promised=promised)
     health = tuple(_health(found, shown["event_time"].max(), as_of))
     seen = [run for run in runs if run.as_of <= as_of]
     alarms = _alarms(seen, first, ZoneInfo(zone))
@@ -264,41 +235,6 @@ def dashboard(
         )[:20],
         n_repeated=n_repeated,
     )
-
-
-def limit_verdicts(found: Performance, project: Project) -> tuple[LimitVerdict, ...]:
-    """Return what the latest 28 days say of each limit of ``[monitor.harm]``."""
-    return tuple(_limit(name, limit, found) for name, limit in project.monitor.harm.limits())
-
-
-def _limit(name: str, limit: LimitSection, found: Performance) -> LimitVerdict:
-    figure = _recent(name, found)
-    bounds = (limit.at_least, limit.at_most)
-    if figure.value is None or figure.low is None or figure.high is None:
-        return LimitVerdict(name, *bounds, None, None, None, "unknown", figure.reason or "no week is open or final")
-    low, high = figure.low, figure.high
-    broken = (limit.at_least is not None and high < limit.at_least) or (
-        limit.at_most is not None and low > limit.at_most
-    )
-    kept = (limit.at_least is None or low >= limit.at_least) and (limit.at_most is None or high <= limit.at_most)
-    state: LimitState = "broken" if broken else "kept" if kept else "open"
-    return LimitVerdict(name, *bounds, figure.value, low, high, state, None)
-
-
-def _recent(name: str, found: Performance) -> LabelledFigure:
-    """Return the figure of the latest 28 days; alerts a day are counted over all days of complete cohorts."""
-    if name == "alerts_per_day":
-        whole = [cohort for cohort in found.cohorts if cohort.complete]
-        whole = whole[-(28 if found.every == "day" else 4) :]
-        if not whole:
-            return LabelledFigure(None, None, None, None, "no week is over")
-        days = sum((cohort.until_day - cohort.first_day).days for cohort in whole)
-        value = sum(cohort.flagged for cohort in whole) / days
-        return LabelledFigure(value, value, value, value)
-    if found.recent is None:
-        return LabelledFigure(None, None, None, None, "no week is open or final")
-    figure: LabelledFigure = getattr(found.recent.outcomes, FIGURES[name])
-    return figure
 
 
 def _health(found: Performance, last: object, as_of: datetime) -> list[HealthFinding]:

@@ -126,6 +126,9 @@ class Nowcast:
         Probability that they are longer by more than a tenth, the same shape.
     curves
         Delay curve of each stratum.
+    chance
+        How much of a fraud each event is expected to be, shape ``(n_events,)``: `estimate` is the sum of these times
+        the values.
     """
 
     matured: FloatArray
@@ -136,6 +139,7 @@ class Nowcast:
     stretch: FloatArray
     slower: FloatArray
     curves: tuple[DelayCurve, ...]
+    chance: FloatArray
 
 
 @dataclass(frozen=True)
@@ -263,7 +267,7 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
     stretch, weight, arrived, slower = np.ones(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2])
     pooled = _curve(events, closed, design)
     rng = np.random.default_rng(design.seed)
-    curves = []
+    curves, chance = [], np.zeros(len(events.cohort))
     for number in range(n_strata):
         rows = events.stratum == number
         part = events.take(rows)
@@ -271,11 +275,12 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
         curves.append(fitted.curve)
         result = _cohorts(part, values[rows], at_least[rows], fitted, design, rng)
         known[:, number], estimate[:, number], draws[:, :, number] = result.known, result.estimate, result.draws
+        chance[rows] = result.chance
         stretch[:, number], slower[:, number] = result.stretch, result.slower
         weight[:, number], arrived[:, number] = result.expected, result.arrived
     total = weight.sum(axis=1)
     matured = np.divide((weight * arrived).sum(axis=1), total, out=np.full(n_cohorts, np.nan), where=total > 0)
-    return Nowcast(matured, closed, known, estimate, draws, stretch, slower, tuple(curves))
+    return Nowcast(matured, closed, known, estimate, draws, stretch, slower, tuple(curves), chance)
 
 
 def _curve(events: CohortEvents, closed: BoolArray, design: Design) -> DelayCurve:
@@ -320,6 +325,7 @@ class _Cohorts:
     known: FloatArray
     estimate: FloatArray
     draws: FloatArray
+    chance: FloatArray
     stretch: FloatArray
     slower: FloatArray
     expected: FloatArray
@@ -403,12 +409,12 @@ def _cohorts(
     silent = silent_share(part, design.horizon)
     missing, squares = _counted(part, fitted.y_prob, silent, design.horizon).missing(fitted, n_cohorts)
     state = _CohortState(found, n_known, share * expected[:, None], missing, squares, silent)
-    known, estimate, draws = _sums(part, values, fitted, design, state=state, rng=rng)
+    sums = _sums(part, values, fitted, design, state=state, rng=rng)
     stretches = found.joint.sum(axis=2)
     mean_share = (stretches * share).sum(axis=1)
     rate = found.joint.sum(axis=1) @ RATES
     slower = stretches @ (STRETCHES > SLOWER)
-    return _Cohorts(known, estimate, draws, stretches @ STRETCHES, slower, rate * expected, mean_share)
+    return _Cohorts(*sums, stretches @ STRETCHES, slower, rate * expected, mean_share)
 
 
 @dataclass(frozen=True)
@@ -456,8 +462,8 @@ def _sums(
     *,
     state: _CohortState,
     rng: np.random.Generator,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return sums of values over known frauds, their estimates, and draws of them."""
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return sums of values over known frauds, their estimates, draws of them, and how much of a fraud events are."""
     n_cohorts, n_values = design.n_cohorts, values.shape[1]
     fraud = part.known == 1
     grid = np.linspace(0.0, design.horizon, N_BINS + 1)
@@ -467,7 +473,7 @@ def _sums(
         known[:, column] = np.bincount(part.cohort[fraud], weights=values[fraud, column], minlength=n_cohorts)
         staying = values[fraud, column] * stays[fraud]
         kept[:, column] = np.bincount(part.cohort[fraud], weights=staying, minlength=n_cohorts)
-    estimate = kept.copy()
+    estimate, expected = kept.copy(), np.where(fraud, stays, 0.0)
     draws = np.broadcast_to(kept, (design.n_draws, n_cohorts, n_values)).copy()
     order = np.argsort(part.cohort, kind="stable")
     bounds = np.searchsorted(part.cohort[order], np.arange(n_cohorts + 1))
@@ -485,8 +491,11 @@ def _sums(
         numbers = rng.binomial(numbers, fitted.stays_at_last)
         added, mean = _late_values(values[rows], chance, numbers, rng)
         draws[:, cohort] += added
-        estimate[cohort] += min(late, len(rows)) * fitted.stays_at_last * mean
-    return known, estimate, draws
+        late_frauds = min(late, len(rows)) * fitted.stays_at_last
+        estimate[cohort] += late_frauds * mean
+        total = float(chance.sum())
+        expected[rows] = late_frauds * (chance / total if total > 0 else 1.0 / len(rows))
+    return known, estimate, draws, expected
 
 
 def _surviving(stays: FloatArray, n_draws: int, rng: np.random.Generator) -> FloatArray:

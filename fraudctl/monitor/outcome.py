@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import ClassVar, Final, Literal
 
 from fraudctl.errors import ExitCode
 from fraudctl.monitor.alarms import MovedGroup, MovedSeries, ShiftEffect
-from fraudctl.monitor.dashboard import LimitVerdict
+from fraudctl.monitor.harm import LimitVerdict
 from fraudctl.monitor.series import Tier
-from fraudctl.text.figures import count, day, listed, money, number, percent
+from fraudctl.text.figures import count, day, days, listed, money, number, percent
 from fraudctl.text.sentences import Sentence, sentence
 
 MonitorVerdict = Literal["quiet", "warn", "act", "cannot tell"]
@@ -231,11 +231,30 @@ def _moved_words(item: MovedSeries) -> str:
 @sentence
 def limit_words(item: LimitVerdict) -> str:
     """State a broken limit."""
-    low = item.at_least is not None and item.high is not None and item.high < item.at_least
+    high = item.high if item.sure is None else item.sure.high
+    low = item.at_least is not None and high is not None and high < item.at_least
     bound, side = (item.at_least, "at least") if low else (item.at_most, "at most")
     figure = item.figure.replace("_", " ")
-    interval = "" if item.low == item.high else f" ({number(item.low)} to {number(item.high)})"
-    return f"{figure} of the latest 28 days is {number(item.value)}{interval}; the limit is {side} {number(bound)}"
+    limit = f"the limit is {side} {number(bound)}{_promise(item)}"
+    if item.sure is None:
+        return f"{figure} of the latest 28 days is {number(item.value)}; {limit}"
+    sure = item.sure
+    when = days(sure.first_day, sure.until_day - timedelta(days=1))
+    interval = f"{number(sure.low)} to {number(sure.high)}, however often one looks"
+    return f"{figure} of {when} is {number(sure.value)} ({interval}); {limit}{_by_estimate(item)}"
+
+
+def _promise(item: LimitVerdict) -> str:
+    if item.promised is None or item.no_worse_than is None:
+        return ""
+    return f" ({number(item.promised)} at promotion, no worse than by {number(item.no_worse_than)})"
+
+
+def _by_estimate(item: LimitVerdict) -> str:
+    """Say that labels which are yet to come decide, where they do."""
+    if not item.estimate_alone or item.sure is None:
+        return ""
+    return f"; by the estimate alone, with {percent(item.sure.matured)} of its frauds known"
 
 
 @sentence

@@ -13,18 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import ClassVar, Final, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from fraudctl.arrays import FloatArray, IntArray
-from fraudctl.monitor.nowcast import FINAL, HIDDEN, Design, Nowcast, nowcast
+from fraudctl.monitor.cohort_days import CohortDays, Status, seen_any
+from fraudctl.monitor.nowcast import FINAL, Design, Nowcast, nowcast
 from fraudctl.monitor.seen import CONSTANTS, COST, FRAUDS, LEGIT_COST, LOSS, Every, SeenEvents, see
 from fraudctl.project import Project
 from fraudctl.text.figures import percent
 
-Status = Literal["final", "open", "hidden"]
 INTERVAL: Final = (0.05, 0.95)
 """Quantiles of the ends of an interval: 90 %."""
 SURE: Final = 0.9995
@@ -232,80 +231,105 @@ def performance(
     DataError
         As `fraudctl.monitor.seen.see`.
     """
+    return performance_of(judged_cohorts(frame, project, as_of, every=every, seed=seed), period_days=period_days, by=by)
+
+
+@dataclass(frozen=True)
+class JudgedCohorts:
+    """Decisions up to an instant with what their cohorts will have been.
+
+    Attributes
+    ----------
+    taken
+        The decisions, in the order of time.
+    seen
+        The same as arrays.
+    found
+        Estimates of the cohorts.
+    status
+        What can be said of each cohort.
+    base_action
+        Position of the constant action that savings are measured against.
+    """
+
+    project: Project
+    as_of: datetime
+    taken: pl.DataFrame
+    seen: SeenEvents
+    design: Design
+    found: Nowcast
+    calendar: CohortDays
+    status: tuple[Status, ...]
+    base_action: int
+
+    def shown(self, *, days: int | None = None) -> list[int]:
+        """Return the cohorts that are final or open, all or those of the latest days."""
+        first = 0 if days is None else self.calendar.first_of(days)
+        return [
+            number
+            for number, status in enumerate(self.status)
+            if status != "hidden" and number >= first and seen_any(self.seen, number)
+        ]
+
+    def base_sums(self, numbers: list[int]) -> FloatArray:
+        """Return sums of `SeenEvents.base` over the events of some cohorts, allowed and flagged."""
+        rows, flagged = np.isin(self.seen.events.cohort, numbers), self.seen.events.stratum == 1
+        base = self.seen.base
+        return np.stack([base[rows & ~flagged].sum(axis=0), base[rows & flagged].sum(axis=0)])
+
+    def matured(self, numbers: list[int]) -> float:
+        """Return the share of the frauds of some cohorts that is known."""
+        total = self.found.estimate[numbers][..., FRAUDS].sum(axis=1)
+        share = self.found.matured[numbers]
+        return float((share * total).sum() / total.sum()) if total.sum() > 0 else float(share.mean())
+
+
+def judged_cohorts(
+    frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every | None = None, seed: int = 0
+) -> JudgedCohorts:
+    """Estimate all cohorts as they were known at an instant; see `performance`."""
     seen = see(frame, project, as_of, every=every)
-    taken = frame.filter(pl.col("event_time") <= as_of)
     design = _design(seen, project, seed, n_strata=2)
     found = nowcast(seen.events, seen.values, design)
-    calendar = _Calendar(seen, as_of, project.data.timezone)
-    status = [calendar.status(number, found) for number in range(seen.n_cohorts)]
+    calendar = CohortDays(seen, as_of, project.data.timezone)
+    status = tuple(calendar.status(number, found) for number in range(seen.n_cohorts))
+    taken = frame.filter(pl.col("event_time") <= as_of)
+    base_action = _base_action(seen, found, list(status))
+    return JudgedCohorts(project, as_of, taken, seen, design, found, calendar, status, base_action)
+
+
+def performance_of(judged: JudgedCohorts, *, period_days: int | None = None, by: str | None = None) -> Performance:
+    """Return performance from estimated cohorts; see `performance`."""
+    seen, found, calendar, status, project = judged.seen, judged.found, judged.calendar, judged.status, judged.project
     first = 0 if period_days is None else calendar.first_of(period_days)
     shown_ = [number for number in range(seen.n_cohorts) if number >= first and seen_any(seen, number)]
-    judge = _CohortSums(seen, found, _base_action(seen, found, status), _Tally.of(seen))
-    models = _models(taken["model"], seen)
+    judge = _CohortSums(seen, found, judged.base_action, _Tally.of(seen))
+    models = _models(judged.taken["model"], seen)
     cohorts = tuple(_cohort(number, seen, found, calendar, judge, project, status[number], models) for number in shown_)
     open_ = [number for number in shown_ if status[number] != "hidden"]
     late = [number for number in open_ if number >= calendar.first_of(28)]
     return Performance(
-        as_of=as_of,
+        as_of=judged.as_of,
         timezone=project.data.timezone,
         currency=seen.matrix.currency,
         every=seen.every,
         label_delay_days=project.data.label_delay.seconds / 86_400,
         blocked=seen.blocked,
-        base_action=seen.matrix.actions[judge.base_action],
+        base_action=seen.matrix.actions[judged.base_action],
         delays=_delays(found, open_),
         cohorts=cohorts,
         final=judge.group("final", [number for number in open_ if status[number] == "final"]),
         all=judge.group("all", open_),
         recent=judge.group("latest 28 days", late),
         by=by,
-        groups=() if by is None else _groups(taken[by], seen, design, judge.base_action, open_),
+        groups=() if by is None else _groups(judged.taken[by], seen, judged.design, judged.base_action, open_),
     )
-
-
-def seen_any(seen: SeenEvents, number: int) -> bool:
-    """Return whether a cohort has events."""
-    return bool(np.diff(np.searchsorted(seen.cohort, [number, number + 1]))[0])
 
 
 def _design(seen: SeenEvents, project: Project, seed: int, *, n_strata: int) -> Design:
     length = 7 * 86_400.0 if seen.every == "week" else 86_400.0
     delay = max(float(project.data.label_delay.seconds), 60.0)
     return Design(seen.n_cohorts, n_strata, delay, length, seed=seed)
-
-
-@dataclass(frozen=True)
-class _Calendar:
-    """The days of cohorts."""
-
-    seen: SeenEvents
-    as_of: datetime
-    timezone: str
-
-    def first_day(self, number: int) -> date:
-        """Return the first local day of a cohort."""
-        at = self.seen.first + number
-        return date(1970, 1, 1) + timedelta(days=at if self.seen.every == "day" else 7 * at - 3)
-
-    def complete(self, number: int) -> bool:
-        """Return whether a cohort was over at the instant, but for a hundredth of its length."""
-        length = timedelta(days=1 if self.seen.every == "day" else 7)
-        day = self.first_day(number) + length
-        until = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.timezone))
-        return until - length / 100 <= self.as_of
-
-    def first_of(self, days: int) -> int:
-        """Return the first cohort of the latest ``days`` days before the last complete cohort's end."""
-        last = max((n for n in range(self.seen.n_cohorts) if self.complete(n)), default=self.seen.n_cohorts - 1)
-        length = 1 if self.seen.every == "day" else 7
-        return last - max(math.ceil(days / length), 1) + 1
-
-    def status(self, number: int, found: Nowcast) -> Status:
-        """Return what can be said of a cohort."""
-        matured = float(found.matured[number])
-        if not self.complete(number) or math.isnan(matured) or matured < HIDDEN:
-            return "hidden"
-        return "final" if matured >= FINAL else "open"
 
 
 def _base_action(seen: SeenEvents, found: Nowcast, status: list[Status]) -> int:
@@ -473,7 +497,7 @@ def _cohort(
     number: int,
     seen: SeenEvents,
     found: Nowcast,
-    calendar: _Calendar,
+    calendar: CohortDays,
     judge: _CohortSums,
     project: Project,
     status: Status,

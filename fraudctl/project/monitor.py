@@ -43,8 +43,22 @@ class HolidaySection(Section):
     """The local day."""
 
 
+class SavingsLimitSection(LimitSection):
+    """A bound on savings: a number, or how much less than at promotion they may be."""
+
+    no_worse_than: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Savings may be less by this than in the gate that the promotion of the deciding model rests on."""
+
+    @model_validator(mode="after")
+    def _one_side(self) -> SavingsLimitSection:
+        if self.at_least is None and self.at_most is None and self.no_worse_than is None:
+            msg = "needs no_worse_than, at_least or at_most"
+            raise ValueError(msg)
+        return self
+
+
 class HarmSection(Section):
-    """Bounds that figures of recent weeks must keep; each compares an end of an interval, never the point."""
+    """Bounds that figures of recent weeks must keep; each is held against an interval, never against the point."""
 
     fraud_loss_bps: LimitSection | None = None
     """Missed fraud money per 10,000 of the money of all events."""
@@ -54,8 +68,8 @@ class HarmSection(Section):
     """Share of fraud money that was flagged."""
     precision: LimitSection | None = None
     """Share of flagged events that are fraud."""
-    savings: LimitSection | None = None
-    """Share of the cost of the cheapest constant action that was saved."""
+    savings: SavingsLimitSection | None = None
+    """Share of the cost of the cheapest constant action that was saved; also against the figure at promotion."""
     false_positives_per_1000: LimitSection | None = None
     """Flagged legitimate events per 1,000 legitimate events."""
     alerts_per_day: LimitSection | None = None

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fraudctl.monitor.dashboard import FIGURES, Dashboard, LimitVerdict
+from fraudctl.monitor.dashboard import Dashboard
+from fraudctl.monitor.harm import FIGURES, LimitVerdict
 from fraudctl.monitor.performance import LabelledFigure, OutcomeFigures, Performance, PerformanceCohort
 from fraudctl.report import charts
 from fraudctl.report import dashboard_charts as drawn
@@ -100,9 +101,9 @@ DEFINITIONS: Final = (
     Fact(
         "Light",
         fixed(
-            "Red: a limit of the project file is broken, its interval lies beyond it. Amber: an interval holds a "
-            "limit, a figure cannot be told, or data are not as they should be. Green: all limits are kept. "
-            "Limits are judged on the latest 28 days."
+            "Red: a limit of the project file is broken by more than chance, however often one looks. Amber: a limit "
+            "may or may not be kept, a figure cannot be told, or data are not as they should be. Green: all limits "
+            "are kept. Limits are judged on the latest 28 days, and on those whose labels are complete."
         ),
     ),
 )
@@ -406,7 +407,8 @@ def _limit_row(item: LimitVerdict) -> tuple[Cell, ...]:
         for value in (item.value, item.low, item.high)
     ]
     state = Cell(item.state, tone=STATES[item.state])
-    return (Cell(said.WORDS[item.figure]), Cell(said.bound(item)), *ends, state, Cell(item.reason or ""))
+    note = item.reason or ("by the estimate alone" if item.estimate_alone else "")
+    return (Cell(said.WORDS[item.figure]), Cell(said.bound(item)), *ends, state, Cell(note))
 
 
 def _rhythm(board: Dashboard) -> ReportSection:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from fraudctl.monitor.dashboard import Dashboard, DashboardAlarm, DashboardModel, HealthFinding, LimitVerdict
+from fraudctl.monitor.dashboard import Dashboard, DashboardAlarm, DashboardModel, HealthFinding
+from fraudctl.monitor.harm import LimitVerdict
 from fraudctl.monitor.performance import (
     LabelDelays,
     LabelledFigure,
@@ -155,14 +156,32 @@ def limit_reason(item: LimitVerdict) -> str:
     bound = f"at least {figure_text(item.figure, item.at_least)}" if item.at_least is not None else ""
     if item.at_most is not None:
         bound += (" and " if bound else "") + f"at most {figure_text(item.figure, item.at_most)}"
+    if item.promised is not None and item.no_worse_than is not None:
+        was = figure_text(item.figure, item.promised)
+        bound += f" ({was} at promotion, no worse than by {figure_text(item.figure, item.no_worse_than)})"
+    if item.state == "broken":
+        return _broken_reason(item, name, bound)
     if item.value is None or item.low is None or item.high is None:
         return f"{name} cannot be told ({item.reason}); the limit is {bound}"
     where = _range(item.figure, item.low, item.high)
-    if item.state == "broken":
-        low_side = item.at_least is not None and item.high < item.at_least
-        return f"{name} of the latest 28 days is {where}, {'below' if low_side else 'above'} the limit of {bound}"
     verb = "within the limit" if item.state == "kept" else "which may or may not keep the limit"
     return f"{name} of the latest 28 days is {where}, {verb} of {bound}"
+
+
+def _broken_reason(item: LimitVerdict, name: str, bound: str) -> str:
+    """Say over which days a limit is broken, and whether labels that are yet to come decide."""
+    from datetime import timedelta
+
+    sure = item.sure
+    low, high = (item.low or 0.0, item.high or 0.0) if sure is None else (sure.low, sure.high)
+    side = "below" if item.at_least is not None and high < item.at_least else "above"
+    when = "the latest 28 days" if sure is None else days(sure.first_day, sure.until_day - timedelta(days=1))
+    alone = (
+        f", by the estimate alone: {percent(sure.matured)} of its frauds are known"
+        if sure is not None and item.estimate_alone
+        else ""
+    )
+    return f"{name} of {when} is {_range(item.figure, low, high)}, {side} the limit of {bound}{alone}"
 
 
 @sentence

@@ -83,6 +83,7 @@ def make_dashboard(
     from fraudctl.data import outputs
     from fraudctl.monitor.dashboard import dashboard
     from fraudctl.report.render import dashboard_report
+    from fraudctl.workflows.evidence import promised_savings
     from fraudctl.workflows.logged import read_logged, with_outcomes
 
     if period_days < LEAST_DAYS:
@@ -98,7 +99,7 @@ def make_dashboard(
     progress = progress or Silent()
     progress.stage("Reading decisions and outcomes")
     logged = read_logged(project, _places(project, decisions), role=role)
-    logged, known_until = with_outcomes(project, logged, columns=_columns(project, by))
+    logged, known_until = with_outcomes(project, logged, columns=_columns(project, by), entities=list(project.entities))
     at = known_until if as_of is None else min(_instant(as_of, project), known_until)
     progress.stage("Judging")
     board = dashboard(
@@ -110,6 +111,7 @@ def make_dashboard(
         entries=registry.history(project.models_dir),
         runs=_runs(project),
         n_repeated=logged.n_repeated,
+        promised=promised_savings(project, logged.frame.filter(logged.frame["event_time"] <= at)),
     )
     if not write:
         return DashboardResult(board)

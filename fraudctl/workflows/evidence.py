@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fraudctl.evaluate import Evaluation
     from fraudctl.evaluate.result import RuleResult
+    from fraudctl.monitor.harm import PromisedSavings
     from fraudctl.workflows.decide import DecidedPeriod, Decisions
 
 DECIDING = ("costs", "evaluate", "gate")
@@ -87,6 +88,7 @@ def gate_evidence(
         "events": evaluation.rows,
         "frauds": evaluation.frauds,
         "rules": [_rule(rule) for rule in evaluation.gate.rules],
+        "savings": _savings(evaluation),
         "gate": None if rules is None else gate_document(rules),
         "sections": section_digests(project),
         "data": decisions.table.fingerprint,
@@ -106,6 +108,50 @@ def _rule(rule: RuleResult) -> dict[str, Any]:
         "direction": rule.direction,
         **{name: _finite(value) for name, value in figures.items()},
     }
+
+
+def _savings(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Return savings with their standard error and what they are measured against; None where there are none.
+
+    `monitor` holds later savings against these.
+    """
+    found = evaluation.metrics.get("savings")
+    if found is None or found.value is None:
+        return None
+    base = None if found.base is None else found.base.action
+    return {"value": _finite(found.value), "se": _finite(found.se), "base": base}
+
+
+def promised_savings(project: Project, decided: pl.DataFrame) -> PromisedSavings | None:
+    """Return the savings of the gate that the promotion of a model rests on; None where it was never promoted.
+
+    Parameters
+    ----------
+    decided
+        Decisions in the order of time: the model that took the latest one is meant.
+
+    Raises
+    ------
+    BundleError
+        The log of the registry is damaged.
+    """
+    from fraudctl.monitor.harm import PromisedSavings
+    from fraudctl.registry import deciding_gate, history
+
+    named = decided["model"].drop_nulls()
+    if not len(named):
+        return None
+    version, entries = str(named[-1]), history(project.models_dir)
+    places = [
+        at for at, item in enumerate(entries) if item.event in ("promote", "rollback") and item.version == version
+    ]
+    if not places:
+        return None
+    gate = deciding_gate(entries[: places[-1]], version)
+    found = None if gate is None or gate.evidence is None else gate.evidence.get("savings")
+    if found is None or found.get("value") is None:
+        return PromisedSavings(version, None)
+    return PromisedSavings(version, float(found["value"]), float(found.get("se") or 0.0), found.get("base"))
 
 
 def _finite(value: float | None) -> float | None:

@@ -14,6 +14,7 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
 from fraudctl.text.figures import count, listed, number
+from fraudctl.workflows.evidence import promised_savings
 from fraudctl.workflows.monitor_log import AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
 from fraudctl.workflows.watched import Judged, Watching, score_causes, watching
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.bundle import Bundle
-    from fraudctl.monitor.dashboard import LimitVerdict
     from fraudctl.monitor.decisions import LoggedDecisions
+    from fraudctl.monitor.harm import LimitVerdict
 
 STATE: Final = "state"
 """Folder of the project where decisions are looked for by default."""
@@ -156,13 +157,15 @@ class _Run:
 
     def _limits(self) -> tuple[LimitVerdict, ...]:
         """Return what the latest 28 days say of each limit; of all models, for customers meet whichever decides."""
-        from fraudctl.monitor.dashboard import limit_verdicts
-        from fraudctl.monitor.performance import performance
+        from fraudctl.monitor.harm import limit_verdicts
+        from fraudctl.monitor.performance import judged_cohorts, performance_of
 
         if not any(True for _ in self.project.monitor.harm.limits()):
             return ()
         self.progress.stage("Judging performance")
-        return limit_verdicts(performance(self.logged.frame, self.project, self.as_of), self.project)
+        judged = judged_cohorts(self.logged.frame, self.project, self.as_of)
+        promised = promised_savings(self.project, self.logged.frame)
+        return limit_verdicts(judged, performance_of(judged), self.project, promised=promised)
 
     def _harm(self, limits: Sequence[LimitVerdict]) -> list[MonitorAlarm]:
         from fraudctl.monitor.alarms import alarm_id
@@ -267,7 +270,8 @@ def _open(
     names = _feature_names(project, model)
     logged = read_logged(project, places or [project.root / STATE], features=names)
     weight = [] if project.data.weight is None else [project.data.weight]
-    logged, known_until = with_outcomes(project, logged, columns=[*cost_matrix(project.costs).columns, *weight])
+    columns = [*cost_matrix(project.costs).columns, *weight]
+    logged, known_until = with_outcomes(project, logged, columns=columns, entities=list(project.entities))
     at = known_until if as_of is None else _instant(as_of, project)
     frame = logged.frame.filter(pl.col("event_time") <= at)
     if frame.is_empty():

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudctl.ab.arms import ArmsCompared, compare_arms, days_needed
-from fraudctl.ab.sequence import half_width, ratio_of_units, sample_ratio_evidence, target_of
 from fraudctl.errors import DataError
+from fraudctl.sequences import half_width, ratio_of_units, sample_ratio_evidence, target_of
 
 LATER = START + timedelta(days=60)
 

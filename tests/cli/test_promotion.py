@@ -35,6 +35,9 @@ def test_a_gate_chosen_by_hand_promotes_only_by_force_and_the_log_says_so(passin
     evidence = gate["evidence"]
     assert (train["event"], gate["verdict"], evidence["not_own"]) == ("train", "pass", [])
     assert evidence["frauds"] >= 20
+    assert 0 < evidence["savings"]["value"] <= 1  # `monitor` holds later savings against these
+    assert evidence["savings"]["se"] > 0
+    assert evidence["savings"]["base"] in ("review", "block", "allow")
     assert [rule["name"] for rule in evidence["rules"] if rule["bound"]] == ["recall.at_least", "savings.at_least"]
     assert (evidence["gate"]["min_frauds"], evidence["pooled"], len(evidence["report"])) == (20, 1, 64)
     scores = pl.read_parquet(project / "transactions.parquet").select(

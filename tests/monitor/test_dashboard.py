@@ -14,15 +14,12 @@ from recount_dashboard import Decided, recount_dashboard
 from fraudctl.documents.results import as_object, as_text
 from fraudctl.monitor.dashboard import (
     Dashboard,
-    LimitVerdict,
     MonitorRun,
     MonitorRunAlarm,
     _light,
-    _limit,
     dashboard,
 )
-from fraudctl.monitor.performance import LabelledFigure
-from fraudctl.project.decisions import LimitSection
+from fraudctl.monitor.harm import LimitVerdict
 from fraudctl.report import dashboard_sentences as said
 from fraudctl.report.dashboard import dashboard_document
 from fraudctl.report.document import Document, ReportTable
@@ -50,23 +47,12 @@ def tables(document: Document) -> dict[str, ReportTable]:
     }
 
 
-def test_limits_are_judged_by_the_ends_of_the_interval(board: Dashboard) -> None:
+def test_limits_have_the_figures_of_the_latest_28_days(board: Dashboard) -> None:
     recent = board.performance.recent
     assert recent is not None
     found = {item.figure: item for item in board.limits}
     assert found["recall"].value == recent.outcomes.recall.value
     assert found["fraud_loss_bps"].value == recent.outcomes.missed_bps.value
-    figure = LabelledFigure(0.5, 0.5, 0.4, 0.6)
-    performance = replace(board.performance, recent=replace(recent, outcomes=replace(recent.outcomes, recall=figure)))
-    states = {
-        at_least: _limit("recall", LimitSection(at_least=at_least), performance).state
-        for at_least in (0.39, 0.4, 0.41, 0.6, 0.61)
-    }
-    assert states == {0.39: "kept", 0.4: "kept", 0.41: "open", 0.6: "open", 0.61: "broken"}
-    assert _limit("recall", LimitSection(at_most=0.39), performance).state == "broken"
-    assert _limit("recall", LimitSection(at_least=0.3, at_most=0.7), performance).state == "kept"
-    unknown = replace(performance, recent=None)
-    assert _limit("recall", LimitSection(at_least=0.1), unknown).state == "unknown"
 
 
 def test_the_light_is_the_worst_of_all() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from fraudctl.documents.results import as_text
 from fraudctl.monitor.alarms import MovedGroup, MovedSeries, ShiftEffect
-from fraudctl.monitor.dashboard import LimitVerdict
+from fraudctl.monitor.harm import LimitVerdict, SureFigure
 from fraudctl.monitor.outcome import (
     AlarmNote,
     MonitorAlarm,
@@ -29,7 +29,8 @@ from fraudctl.report.monitor_formats import monitor_github, monitor_junit, monit
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 MOVED = MovedSeries("amount", "null share", 0.0, 0.25, 3.0, 7, date(2026, 2, 20), date(2026, 2, 19), date(2026, 2, 21))
 EFFECT = ShiftEffect("alert rate", 0.02, 0.03, 0.5, 0.05, 0.2)
-BROKEN = LimitVerdict("recall", 0.6, None, 0.5, 0.45, 0.55, "broken", None)
+SURE = SureFigure("estimate", date(2026, 2, 2), date(2026, 3, 2), 0.62, 0.5, 0.42, 0.58)
+BROKEN = LimitVerdict("recall", 0.6, None, 0.5, 0.45, 0.55, "broken", None, sure=SURE)
 NASTY = 'x" @all | <b> ::error::\n%'
 
 
