@@ -1,9 +1,9 @@
 """Two arms of an experiment as values: sample ratio, cost per event by unit, the difference, and the verdict.
 
 Owns the comparison of decisions that were acted on. Outcomes are those known at one instant: an event counts with what
-its action costs if it is legitimate, and each fraud that is known adds what fraud changes, divided by the share of such
-frauds that is known at that age, by one delay curve for both arms. Units whose share was changed stand out of it, as do
-events whose outcome cannot be seen. It reads no file and no clock.
+its action costs if it is legitimate, and what fraud adds is a rate per event in which it would be known by then, by one
+delay curve for both arms (`fraudctl.ab.rates`). Units whose share was changed stand out of it, as do events whose
+outcome cannot be seen. It reads no file and no clock.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.ab.paired import PairedEvents, swapped
+from fraudctl.ab.rates import Delays, RateSum, UnitEvents, UnitRate
+from fraudctl.arrays import FloatArray
 from fraudctl.errors import DataError, ExitCode
-from fraudctl.monitor.delays import DelayCurve, blended, delay_curve
 from fraudctl.monitor.nowcast import HIDDEN
-from fraudctl.monitor.seen import CONSTANTS, COST, SeenEvents, see
+from fraudctl.monitor.seen import CONSTANTS, COST, LOSS, SeenEvents, see
 from fraudctl.project import Project
-from fraudctl.sequences import half_width, ratio_of_units, sample_ratio_evidence, target_of
+from fraudctl.sequences import half_width, sample_ratio_evidence, target_of
 from fraudctl.text.figures import count, number, percent
 
 ARMS: Final = ("champion", "challenger")
@@ -30,9 +31,8 @@ RATIO_LIMIT: Final = math.log(1000.0)
 """Evidence against the planned shares from which no result is given: by chance once in a thousand experiments."""
 FEW_UNITS: Final = 20
 """Units of an arm below which no uncertainty is known, as with clusters in the gate."""
-_OWN_CURVE: Final = 30.0
-"""Arrivals of a stratum from which its own delays count as much as those of all."""
-_FEW_ARRIVALS: Final = 20
+CATCH_AIM: Final = 0.1
+"""Relative loss of catches at which their interval is narrowest."""
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 
@@ -96,6 +96,22 @@ class AbDifference:
 
 
 @dataclass(frozen=True)
+class AbCatches:
+    """Frauds that the challenger stops or reviews, against those of the champion, on the same events."""
+
+    only_champion: int
+    """Known frauds that only the champion stops or reviews."""
+    only_challenger: int
+    """Known frauds that only the challenger stops or reviews."""
+    relative: float
+    """Catches of the challenger over those of the champion, less 1: -0.1 is a tenth fewer."""
+    low: float
+    """Low end of an interval that holds however often one looks."""
+    high: float
+    """High end."""
+
+
+@dataclass(frozen=True)
 class ArmsCompared:
     """What the arms say at an instant."""
 
@@ -111,8 +127,11 @@ class ArmsCompared:
     """By the arms; null where the sample ratio is not sound, or an arm has too few units."""
     paired: AbDifference | None
     """By both models' decisions on all events; null where one is missing, or outcomes hang on who acted."""
+    catches: AbCatches | None
+    """The frauds that only one of the models catches; null where ``paired`` is, or where nothing is caught yet."""
     verdict: Verdict
-    """``pass``: surely no worse than the margin; ``fail``: surely worse; by the arms."""
+    """``fail``: surely worse, paired or by the arms; ``pass``: surely no worse than the margin, paired where there is
+    such a comparison, else by the arms."""
     reason: str
     """Why this verdict."""
     null_units: int
@@ -122,7 +141,7 @@ class ArmsCompared:
     unseen: int
     """Events whose outcome cannot be seen: blocked without a control group, or without a label."""
     too_young: int
-    """Events at whose age less than 15 % of the frauds are known."""
+    """Events at whose age less than 15 % of the frauds are known: they hardly count yet."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -130,70 +149,6 @@ class ArmsCompared:
         if not self.sample_ratio.sound:
             return ExitCode.DATA
         return {"pass": ExitCode.OK, "fail": ExitCode.NO, "inconclusive": ExitCode.INCONCLUSIVE}[self.verdict]
-
-
-@dataclass(frozen=True)
-class PricedEvents:
-    """Events whose outcome counts, arrays of shape ``(n_counted,)``.
-
-    Attributes
-    ----------
-    row
-        Place in the frame.
-    n
-        How many events each stands for.
-    cost, constant
-        What its action costs as far as is known, and the same for each constant action, ``(n_counted, n_actions)``.
-    fraud
-        Whether it is known as fraud.
-    """
-
-    row: IntArray
-    n: FloatArray
-    cost: FloatArray
-    constant: FloatArray
-    fraud: BoolArray
-    seen: SeenEvents
-    too_young: int
-
-
-def price(frame: pl.DataFrame, project: Project, as_of: datetime) -> PricedEvents:
-    """Price decisions by what is known at an instant.
-
-    Parameters
-    ----------
-    frame
-        Of `fraudctl.monitor.decisions.with_events`, up to ``as_of``.
-    """
-    seen = see(frame, project, as_of)
-    events, horizon = seen.events, float(project.data.label_delay.seconds)
-    known = _known_share(seen, horizon)
-    old = known >= HIDDEN
-    fraud = events.known == 1
-    weight = np.where(fraud, 1.0 / np.maximum(known, HIDDEN), 0.0)
-    cost = seen.base[:, 1] + seen.values[:, COST] * weight
-    constant = seen.base[:, 2:] + seen.values[:, CONSTANTS:] * weight[:, None]
-    row = np.flatnonzero(seen.counted)
-    return PricedEvents(row[old], seen.base[old, 0], cost[old], constant[old], fraud[old], seen, int((~old).sum()))
-
-
-def _known_share(seen: SeenEvents, horizon: float) -> FloatArray:
-    """Return the share of the frauds of each event's stratum that is known at its age; 1 from the label delay on."""
-    events = seen.events
-    arrived = ~np.isnan(events.fraud_after)
-    if int(arrived.sum()) < _FEW_ARRIVALS:
-        return np.where(events.age >= horizon, 1.0, 0.0)
-
-    def curve(rows: BoolArray) -> DelayCurve:
-        return delay_curve(events.fraud_after[rows], events.age[rows], horizon=horizon)
-
-    pooled = curve(arrived)
-    out = np.ones(len(events.age))
-    for stratum in (0, 1):
-        mine = events.stratum == stratum
-        own = blended(curve(arrived & mine), pooled, enough=_OWN_CURVE)
-        out[mine] = own.share(events.age[mine])
-    return np.where(events.age >= horizon, 1.0, out)
 
 
 def compare_arms(
@@ -204,6 +159,7 @@ def compare_arms(
     margin: float,
     confidence: float,
     shadow: pl.DataFrame | None = None,
+    earlier: pl.DataFrame | None = None,
 ) -> ArmsCompared:
     """Compare the arms of an experiment as they were known at an instant.
 
@@ -220,6 +176,8 @@ def compare_arms(
         Of the confidence sequences, both ends together.
     shadow
         What the model that did not answer decided: ``event_id``, ``action``, ``y_prob``; None without.
+    earlier
+        Decisions before the experiment, as ``frame`` but without arms: how long outcomes take is learned from them too.
 
     Raises
     ------
@@ -233,29 +191,34 @@ def compare_arms(
     share = float(frame["arm_share"][-1])
     if not 0.0 < share < 1.0:
         msg = f"the challenger's share is {percent(share)}: there is nothing to compare"
-        raise DataError(msg)
+        raise DataError(msg, hint="`fraudctl serve --split champion=90,challenger=10` gives both models a share")
     changed = (frame["arm_share"] != share).arg_true()
     start = 0 if len(changed) == 0 else int(changed[-1]) + 1
     present = frame[start:]
     with_unit = present.filter(pl.col("unit").is_not_null())
     ratio = _ratio(with_unit, share)
-    priced = price(present, project, as_of)
-    units = _Units.of(present, priced)
-    difference, verdict, reason = _judged(units, ratio, margin=margin, confidence=confidence)
-    paired = None if shadow is None else _paired(present, shadow, project, as_of, margin=margin, confidence=confidence)
+    delays = _delays([frame, *([] if earlier is None else [earlier])], project, as_of)
+    arms = _Arms.of(present, project, as_of, delays, shadow)
+    aim = _Aim(margin, 1.0 - confidence)
+    difference, lacking = arms.difference(ratio, aim)
+    paired, catches = (
+        (None, None) if shadow is None or not ratio.sound else _paired(present, shadow, project, as_of, delays, aim)
+    )
+    verdict, reason = _verdict(difference, paired, margin) if difference or paired else ("inconclusive", lacking)
     return ArmsCompared(
         as_of,
         present["event_time"][0],
         ratio,
-        tuple(units.outcome(arm, present) for arm in ARMS),
+        tuple(arms.outcome(arm, present) for arm in ARMS),
         difference,
         paired,
+        catches,
         verdict,
         reason,
         null_units=present.height - with_unit.height,
         other_shares=start,
-        unseen=int((~priced.seen.counted).sum()),
-        too_young=priced.too_young,
+        unseen=int((~arms.seen.counted).sum()),
+        too_young=arms.too_young(),
     )
 
 
@@ -268,134 +231,171 @@ def _ratio(frame: pl.DataFrame, share: float) -> SampleRatio:
 
 
 @dataclass(frozen=True)
-class _Units:
-    """Totals by unit, shape ``(n_units,)`` each, and the priced events behind them."""
+class _Aim:
+    """What intervals are aimed at."""
 
-    challenger: BoolArray
-    n: FloatArray
-    cost: FloatArray
-    constant: float
-    """Cost per event of the cheapest constant action."""
-    priced: PricedEvents
-    event_arm: BoolArray
-    """Whether each priced event with a unit was in the challenger's arm."""
-    with_unit: BoolArray
+    margin: float
+    alpha: float
+
+    def reach(self, se: float, effect: float) -> float:
+        """Return half the width of the interval that is narrowest where it is as wide as an effect."""
+        return 0.0 if se == 0.0 else half_width(se, target_se=target_of(effect, alpha=self.alpha), alpha=self.alpha)
+
+    def difference(self, value: float, se: float, base: float) -> AbDifference:
+        """Return a difference of cost with its interval, also as savings."""
+        reach = self.reach(se, self.margin * base)
+        low, high = value - reach, value + reach
+        return AbDifference(value, low, high, se, -value / base, -high / base, -low / base)
+
+
+@dataclass(frozen=True)
+class _Arms:
+    """Answered events by unit, and what is known of them."""
+
+    seen: SeenEvents
+    events: UnitEvents
+    delays: Delays
+    expected: FloatArray | None
+    """Expected loss of each event by both models together; None where only one of them has a probability."""
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, priced: PricedEvents, cost: FloatArray | None = None) -> _Units:
-        unit = frame["unit"].gather(priced.row)
-        with_unit = unit.is_not_null().to_numpy()
-        challenger = (frame["arm"].gather(priced.row) == "challenger").to_numpy()
-        code = unit.filter(pl.Series(with_unit)).rank("dense").to_numpy().astype(np.int64) - 1
-        n_units = int(code.max(initial=-1)) + 1
-        money = priced.cost if cost is None else cost
+    def of(
+        cls, frame: pl.DataFrame, project: Project, as_of: datetime, delays: Delays, shadow: pl.DataFrame | None = None
+    ) -> _Arms:
+        seen = see(frame, project, as_of)
+        events = UnitEvents.of(frame, seen, delays)
+        y_prob = None if shadow is None else _mean_probability(frame, shadow)
+        expected = None if y_prob is None else y_prob[events.place] * seen.values[events.row, LOSS]
+        return cls(seen, events, delays, expected)
 
-        def total(values: FloatArray) -> FloatArray:
-            return np.asarray(np.bincount(code, weights=values[with_unit], minlength=n_units), dtype=np.float64)
+    def too_young(self) -> int:
+        """Return the counted events at whose age less than 15 % of the frauds are known."""
+        share = self.delays.share(self.seen.events.age)
+        return int((share[np.arange(len(share)), self.seen.events.stratum] < HIDDEN).sum())
 
-        arm = np.zeros(n_units, dtype=np.bool_)
-        arm[code] = challenger[with_unit]
-        n = total(priced.n)
-        everything = priced.constant[with_unit].sum(axis=0)
-        base = float(everything.min(initial=np.inf)) / max(float(n.sum()), 1e-300)
-        return cls(arm, n, total(money), base, priced, challenger[with_unit], with_unit)
+    def base(self) -> float:
+        """Return the cost per event of the cheapest constant action."""
+        events, everything = self.events, np.ones(len(self.events.row), dtype=np.bool_)
+
+        def always(position: int) -> float:
+            legit = events.rate(self.seen.base[events.row, 2 + position], events.n)
+            fraud = events.fraud_rates(self.seen.values[events.row, CONSTANTS + position], everything)
+            return RateSum.of([legit, *fraud]).value
+
+        n_actions = self.seen.base.shape[1] - 2
+        return min(always(position) for position in range(n_actions))
+
+    def rates(self, challenger: bool, *, coefficient: float = 1.0) -> list[UnitRate]:  # noqa: FBT001
+        """Return the rates whose sum is the cost per event of an arm."""
+        events, rows = self.events, self.events.row
+        who = events.challenger == challenger
+        legit = events.rate(self.seen.base[rows, 1], events.n, who, coefficient=coefficient)
+        return [legit, *events.fraud_rates(self.seen.values[rows, COST], who, coefficient=coefficient)]
+
+    def gap(self) -> RateSum:
+        """Return the cost per event of the challenger's arm less that of the champion's."""
+        gap = RateSum.of([*self.rates(challenger=True), *self.rates(challenger=False, coefficient=-1.0)])
+        if self.expected is None:
+            return gap
+        events = self.events
+        part = events.exposed.min(axis=1)  # as much of each event as is known of it, whatever was done
+        share = np.divide(part, events.n, out=np.zeros_like(part), where=events.n > 0)
+        sides = [
+            events.rate(self.expected * share, part, events.challenger == flag, coefficient=sign)
+            for flag, sign in ((True, 1.0), (False, -1.0))
+        ]
+        return gap.less(RateSum.of(sides))
+
+    def difference(self, ratio: SampleRatio, aim: _Aim) -> tuple[AbDifference | None, str]:
+        """Return the difference of the arms, or None and why there is none."""
+        if not ratio.sound:
+            planned = f"{percent(ratio.planned, 1)} of the units were to be the challenger's"
+            n = ratio.champion_units + ratio.challenger_units
+            seen = f"{count(ratio.challenger_units, 'of them is', 'of them are')} of {n:,}"
+            return None, f"sample ratio: {planned}, {seen}: the arms cannot be compared"
+        arm = self.events.arm_of_units()
+        found = [int((arm == flag).sum()) for flag in (False, True)]
+        if min(found) < FEW_UNITS:
+            name, n = ARMS[int(np.argmin(found))], min(found)
+            return None, f"the {name}'s arm has {count(n, 'unit')}; below {FEW_UNITS} nothing is known"
+        base = self.base()
+        if not base > 0.0:
+            return None, "no fraud is known yet: the cheapest constant action costs nothing to compare with"
+        gap = self.gap()
+        return aim.difference(gap.value, gap.se(arm), base), ""
 
     def outcome(self, arm: str, frame: pl.DataFrame) -> ArmOutcome:
-        mine = self.challenger == (arm == "challenger")
-        events = self.event_arm == (arm == "challenger")
+        """Return one arm by itself."""
+        challenger = arm == "challenger"
+        units = int((self.events.arm_of_units() == challenger).sum())
+        mine = self.events.challenger == challenger
         models = frame.filter(pl.col("arm") == arm, pl.col("unit").is_not_null())["model"].unique().drop_nulls().sort()
-        fraud = self.priced.fraud[self.with_unit]
-        n = float(self.n[mine].sum())
+        cost = RateSum.of(self.rates(challenger)).value if units else None
         return ArmOutcome(
-            arm, tuple(models.to_list()), int(mine.sum()), int(events.sum()), int((fraud & events).sum()),
-            float(self.cost[mine].sum()) / n if n else None,
-        )  # fmt: skip
+            arm, tuple(models.to_list()), units, int(mine.sum()), int((self.events.fraud & mine).sum()), cost
+        )
 
 
-def _judged(
-    units: _Units, ratio: SampleRatio, *, margin: float, confidence: float
-) -> tuple[AbDifference | None, Verdict, str]:
-    if not ratio.sound:
-        planned = f"{percent(ratio.planned, 1)} of the units were to be the challenger's"
-        n = ratio.champion_units + ratio.challenger_units
-        seen = f"{count(ratio.challenger_units, 'of them is', 'of them are')} of {n:,}"
-        return None, "inconclusive", f"sample ratio: {planned}, {seen}: the arms cannot be compared"
-    found = [int((units.challenger == flag).sum()) for flag in (False, True)]
-    if min(found) < FEW_UNITS:
-        name, n = ARMS[int(np.argmin(found))], min(found)
-        return None, "inconclusive", f"the {name}'s arm has {count(n, 'unit')}; below {FEW_UNITS} nothing is known"
-    if not units.constant > 0.0:
-        return None, "inconclusive", "no fraud is known yet: the cheapest constant action costs nothing to compare with"
-    rates = [
-        ratio_of_units(units.cost[units.challenger == flag], units.n[units.challenger == flag])
-        for flag in (False, True)
-    ]
-    value = rates[1][0] - rates[0][0]
-    difference = _difference(
-        value, math.hypot(rates[0][1], rates[1][1]), units.constant, margin=margin, confidence=confidence
+def _delays(frames: list[pl.DataFrame], project: Project, as_of: datetime) -> Delays:
+    """RateSum delays from all decisions up to an instant."""
+    seen = [see(frame, project, as_of) for frame in frames if not frame.is_empty()]
+    return Delays.of(seen, float(project.data.label_delay.seconds))
+
+
+def _mean_probability(frame: pl.DataFrame, shadow: pl.DataFrame) -> FloatArray | None:
+    """Return the mean of both models' probabilities, ``(n_events,)``, the same whichever arm answered; None without."""
+    if "y_prob" not in shadow.columns:
+        return None
+    other = frame.select("event_id", "y_prob").join(
+        shadow.select("event_id", pl.col("y_prob").alias(".other")), on="event_id", how="left", maintain_order="left"
     )
-    return (difference, *_verdict(difference, margin))
+    if other[".other"].null_count() or other["y_prob"].null_count():
+        return None
+    return np.asarray(0.5 * (other["y_prob"].to_numpy() + other[".other"].to_numpy()), dtype=np.float64)
 
 
-def _difference(value: float, se: float, base: float, *, margin: float, confidence: float) -> AbDifference:
-    alpha = 1.0 - confidence
-    reach = 0.0 if se == 0.0 else half_width(se, target_se=target_of(margin * base, alpha=alpha), alpha=alpha)
-    low, high = value - reach, value + reach
-    return AbDifference(value, low, high, se, -value / base, -high / base, -low / base)
-
-
-def _verdict(difference: AbDifference, margin: float) -> tuple[Verdict, str]:
-    span = (
-        f"savings {number(difference.savings)} ({number(difference.savings_low)} to {number(difference.savings_high)})"
+def _verdict(difference: AbDifference | None, paired: AbDifference | None, margin: float) -> tuple[Verdict, str]:
+    """Judge: worse by either comparison fails; no worse by the paired one passes, or by the arms without it."""
+    both = [("both models on all events", paired), ("the arms", difference)]
+    there = [(name, item) for name, item in both if item is not None]
+    said = "; ".join(
+        f"{name}: savings {number(item.savings)} ({number(item.savings_low)} to {number(item.savings_high)})"
+        for name, item in there
     )
-    if difference.savings_low > -margin:
-        return "pass", f"{span}: no worse than the champion by {number(margin)}"
-    if difference.savings_high < 0.0:
-        return "fail", f"{span}: worse than the champion"
-    return "inconclusive", f"{span}: it may be worse by {number(margin)} or more"
+    worse = [name for name, item in there if item.savings_high < 0.0]
+    if worse:
+        return "fail", f"{said}: worse than the champion by {' and '.join(worse)}"
+    if there[0][1].savings_low > -margin:
+        return "pass", f"{said}: no worse than the champion by {number(margin)}"
+    return "inconclusive", f"{said}: it may be worse by {number(margin)} or more"
 
 
 def _paired(
-    frame: pl.DataFrame, shadow: pl.DataFrame, project: Project, as_of: datetime, *, margin: float, confidence: float
-) -> AbDifference | None:
+    frame: pl.DataFrame, shadow: pl.DataFrame, project: Project, as_of: datetime, delays: Delays, aim: _Aim
+) -> tuple[AbDifference | None, AbCatches | None]:
     """Compare both models' decisions on the same events; None where the outcomes hang on who acted."""
-    other = shadow.select("event_id", pl.col("action").alias(".action"))
-    both = frame.join(other, on="event_id", how="inner", maintain_order="left").filter(pl.col("unit").is_not_null())
+    both, *sides = swapped(frame, shadow)
     if both.is_empty():
+        return None, None
+    arms = _Arms.of(both, project, as_of, delays)
+    decided = [see(side, project, as_of) for side in sides]
+    if any(item.blocked not in ("labels", "none blocked") for item in (arms.seen, *decided)):
+        return None, None
+    pairs = PairedEvents.of(arms.events, (decided[0], decided[1]))
+    base, weights = arms.base(), pairs.weights()
+    if arms.events.n_units < FEW_UNITS or not base > 0.0 or weights is None:
+        return None, None
+    gap = pairs.cost_difference(weights)
+    return aim.difference(gap.value, gap.se(), base), _catches(pairs, weights, aim)
+
+
+def _catches(pairs: PairedEvents, weights: FloatArray, aim: _Aim) -> AbCatches | None:
+    gap, champion = pairs.catch_difference(weights)
+    if not champion > 0.0:
         return None
-    swap = pl.col("arm") == "challenger"
-    sides = [pl.when(swap).then(".action").otherwise("action"), pl.when(swap).then("action").otherwise(".action")]
-    priced = [price(both.with_columns(action=side), project, as_of) for side in sides]
-    if any(item.seen.blocked not in ("labels", "none blocked") for item in priced):
-        return None
-    if len(priced[0].row) != len(priced[1].row) or (priced[0].row != priced[1].row).any():
-        return _on_shared(both, priced, margin=margin, confidence=confidence)
-    units = _Units.of(both, priced[0], cost=priced[1].cost - priced[0].cost)
-    return _one_sample(units, margin=margin, confidence=confidence)
-
-
-def _on_shared(
-    both: pl.DataFrame, priced: list[PricedEvents], *, margin: float, confidence: float
-) -> AbDifference | None:
-    """Compare on the events that are old enough under both models' actions."""
-    shared = np.intersect1d(priced[0].row, priced[1].row)
-    cut = [_take(item, np.isin(item.row, shared)) for item in priced]
-    units = _Units.of(both, cut[0], cost=cut[1].cost - cut[0].cost)
-    return _one_sample(units, margin=margin, confidence=confidence)
-
-
-def _take(priced: PricedEvents, rows: BoolArray) -> PricedEvents:
-    return PricedEvents(
-        priced.row[rows], priced.n[rows], priced.cost[rows], priced.constant[rows], priced.fraud[rows], priced.seen,
-        priced.too_young,
-    )  # fmt: skip
-
-
-def _one_sample(units: _Units, *, margin: float, confidence: float) -> AbDifference | None:
-    if len(units.n) < FEW_UNITS or not units.constant > 0.0:
-        return None
-    value, se = ratio_of_units(units.cost, units.n)
-    return _difference(value, se, units.constant, margin=margin, confidence=confidence)
+    reach = aim.reach(gap.se(), CATCH_AIM * champion)
+    alone = pairs.known_alone()
+    return AbCatches(*alone, gap.value / champion, (gap.value - reach) / champion, (gap.value + reach) / champion)
 
 
 def days_needed(
@@ -421,17 +421,17 @@ def days_needed(
         Fewer than 20 units have an event whose outcome is known.
     """
     frame = frame.filter(pl.col("unit").is_not_null()).with_columns(arm=pl.lit("champion"))
-    priced = price(frame, project, as_of)
-    units = _Units.of(frame, priced)
-    if not units.constant > 0.0:
+    arms = _Arms.of(frame, project, as_of, _delays([frame], project, as_of))
+    base, n_units = arms.base(), arms.events.n_units
+    if not base > 0.0:
         msg = "the history has no known fraud, so that no loss can be measured"
         raise DataError(msg, hint="name decisions whose outcomes have arrived")
-    if len(units.n) < FEW_UNITS:
-        msg = f"the history has {count(len(units.n), 'unit')} with a known outcome; expected at least {FEW_UNITS}"
+    if n_units < FEW_UNITS:
+        msg = f"the history has {count(n_units, 'unit')} with a known outcome; expected at least {FEW_UNITS}"
         raise DataError(msg, hint="name decisions of a longer time")
-    times = frame["event_time"].gather(priced.row)
+    times = frame["event_time"].gather(arms.events.place)
     days = max((times.max() - times.min()).total_seconds() / 86_400.0, 1.0)  # type: ignore[operator,union-attr]
-    _, se = ratio_of_units(units.cost, units.n)
+    se = RateSum.of(arms.rates(challenger=False)).se()
     both = se * math.sqrt(1.0 / share + 1.0 / (1.0 - share))
-    aim = target_of(loss * units.constant, alpha=1.0 - confidence)
+    aim = target_of(loss * base, alpha=1.0 - confidence)
     return days * (both / aim) ** 2, days

@@ -12,7 +12,7 @@ from fraudctl.text.figures import count, number, percent, whole
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from fraudctl.ab.arms import AbDifference
+    from fraudctl.ab.arms import AbCatches, AbDifference
     from fraudctl.workflows.ab import AbPlan, AbResult
     from fraudctl.workflows.retrain import RetrainResult
 
@@ -75,12 +75,24 @@ def ab_tables(result: AbResult) -> list[RenderableType]:
     if there:
         head = ("challenger - champion", f"{money} per event", f"{percent(result.confidence)}, always", "savings", "")
         parts.append(plain_table("Differences", head, there))
+    if found.catches is not None:
+        parts.append(catches_text(found.catches))
     left_out = {
         "without a unit": found.null_units, "under other shares": found.other_shares,
         "whose outcome cannot be seen": found.unseen, "too young": found.too_young,
     }  # fmt: skip
     said = ", ".join(f"{whole(n)} {name}" for name, n in left_out.items() if n)
     return [*parts, *([f"left out: {said}"] if said else []), f"{found.verdict}: {found.reason}"]
+
+
+def catches_text(item: AbCatches) -> str:
+    """Return which frauds only one model catches, and what that is in all."""
+    more = "fewer" if item.relative < 0 else "more"
+    ends = f"{percent(item.low, 1)} to {percent(item.high, 1)}"
+    return (
+        f"catches: {count(item.only_champion, 'known fraud')} only the champion stops or reviews, "
+        f"{whole(item.only_challenger)} only the challenger: {percent(abs(item.relative), 1)} {more} ({ends})"
+    )
 
 
 def _difference(item: AbDifference) -> tuple[str, str, str, str]:

@@ -82,19 +82,16 @@ def length_of_days(text: str, option: str) -> int:
     >>> length_of_days("26w", "--period")
     182
     """
-    from fraudctl.project.types import Duration
+    from fraudctl.project.types import PositiveDuration
 
     try:
-        seconds = Duration.parse(text).seconds
+        seconds = PositiveDuration.parse(text).seconds
     except ValueError as error:
         msg = f"{option}: {error}"
-        raise UsageError(msg) from error
+        raise UsageError(msg, hint=f"give a length of at least a day, such as {option} 16w") from error
     if seconds % 86_400:
         msg = f"{option}: {text!r} is no whole number of days"
         raise UsageError(msg)
-    if seconds == 0:
-        msg = f"{option}: {text!r} is no time at all"
-        raise UsageError(msg, hint=f"give a length of at least a day, such as {option} 16w")
     return seconds // 86_400
 
 

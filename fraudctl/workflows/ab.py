@@ -114,16 +114,21 @@ def compare_experiment(
     _require_between("--margin", margin, 0.0, 1.0)
     _require_between("--confidence", confidence, 0.5, 1.0)
     progress.stage("Reading decisions")
-    raw, files = _of_experiment(name, decisions)
+    raw, others, files = _of_experiment(name, decisions)
     unit = _unit_of(raw, project, name)
     frame, known_until = _answered(project, raw, files, unit)
+    earlier = None if others.is_empty() else _answered(project, others, files, unit)[0]
+    if earlier is not None:
+        earlier = earlier.filter(pl.col("event_time") < frame["event_time"].min())
     drawn = raw.unique("event_id", keep="first").select("event_id", "arm", "arm_share")
     frame = frame.join(_same_ids(drawn, frame), on="event_id", how="left", maintain_order="left")
     frame = frame.with_columns(unit=pl.when(pl.col("arm").is_not_null()).then("unit"))
     _require_as_drawn(frame, name, unit)
     progress.stage("Comparing")
     until = known_until if as_of is None else instant(as_of, timezone=project.data.timezone)
-    compared = compare_arms(frame, project, until, margin=margin, confidence=confidence, shadow=_shadow(raw, frame))
+    compared = compare_arms(
+        frame, project, until, margin=margin, confidence=confidence, shadow=_shadow(raw, frame), earlier=earlier
+    )
     return AbResult(name, unit, project.costs.currency, confidence, margin, compared)
 
 
@@ -193,8 +198,8 @@ def _require_entity(project: Project, unit: str) -> None:
         raise UsageError(msg)
 
 
-def _of_experiment(name: str, decisions: Sequence[str | Path]) -> tuple[pl.DataFrame, list[str]]:
-    """Return the rows of an experiment, of answers and shadows."""
+def _of_experiment(name: str, decisions: Sequence[str | Path]) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+    """Return the rows of an experiment, of answers and shadows, and the answers to other events."""
     import polars as pl
 
     from fraudctl.workflows.logged import raw_decisions
@@ -203,13 +208,16 @@ def _of_experiment(name: str, decisions: Sequence[str | Path]) -> tuple[pl.DataF
     missing = [column for column in (*_DRAWN, "role", "event_id", "action") if column not in raw.columns]
     if missing:
         msg = f"{files[0]}: no column {', '.join(missing)}; expected decisions that `serve --split` logged"
-        raise DataError(msg)
+        raise DataError(
+            msg, hint="`fraudctl serve --split champion=90,challenger=10 --unit ENTITY --salt NAME` writes them"
+        )
     mine = raw.filter(pl.col("experiment") == name)
     if mine.is_empty():
         known = sorted(raw["experiment"].drop_nulls().unique().to_list())
         msg = f"{files[0]}: no event of experiment {shown(name)}; there are {', '.join(map(shown, known)) or 'none'}"
         raise DataError(msg, hint="the name is what `serve --split` got as --salt")
-    return mine, files
+    others = raw.filter(pl.col("experiment").ne_missing(pl.lit(name)), pl.col("role") != "challenger")
+    return mine, others, files
 
 
 def _unit_of(raw: pl.DataFrame, project: Project, name: str) -> str:
@@ -247,7 +255,7 @@ def _shadow(raw: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame | None:
     import polars as pl
 
     rows = raw.filter(pl.col("role") == "challenger").unique("event_id", keep="first", maintain_order=True)
-    return None if rows.is_empty() else _same_ids(rows.select("event_id", "action"), frame)
+    return None if rows.is_empty() else _same_ids(rows.select("event_id", "action", "y_prob"), frame)
 
 
 def _require_as_drawn(frame: pl.DataFrame, name: str, unit: str) -> None:

@@ -70,12 +70,12 @@ class DueRule:
         >>> DueRule.parse("frauds=300").frauds
         300
         """
-        from fraudctl.project import Duration
+        from fraudctl.project.types import PositiveDuration
 
         kind, _, limit = text.partition("=")
         try:
             if kind == "age":
-                return cls("age", age=Duration.parse(limit))
+                return cls("age", age=PositiveDuration.parse(limit))
             if kind == "frauds" and int(limit) > 0:
                 return cls("frauds", frauds=int(limit))
         except ValueError as error:

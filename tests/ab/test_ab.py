@@ -188,6 +188,115 @@ def test_a_plan_needs_four_times_as_long_for_half_the_loss() -> None:
         days_needed(frame[:10], project(), LATER, loss=0.1, share=0.5, confidence=0.95)
 
 
+def with_shadow(frame: pl.DataFrame, *, seed: int = 3, changed: float = 0.1) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return events with labels that come by what was done, and what the other model decided."""
+    rng = np.random.default_rng(seed)
+    flip = pl.Series(rng.random(frame.height) < changed)
+    other = pl.when(pl.col("action") == "review").then(pl.lit("allow")).otherwise(pl.lit("review"))
+    shadow = frame.select("event_id", pl.when(flip).then(other).otherwise("action").alias("action"), y_prob="y_prob")
+    days = pl.when(pl.col("label") == 0).then(10.0).when(pl.col("action") == "review").then(1.0).otherwise(6.0)
+    spread = pl.Series(rng.uniform(0.5, 1.5, frame.height))
+    late = (days * spread).clip(upper_bound=10.0)
+    return frame.with_columns(label_time=pl.col("event_time") + (late * 86_400e6).cast(pl.Duration("us"))), shadow
+
+
+def test_models_that_change_places_change_the_sign_of_what_is_compared_in_pairs() -> None:
+    """Whatever the shares, the delays and what is known: no model is treated unlike the other."""
+    frame, shadow = with_shadow(answered(6000, units=900, share=0.2, fraud_rate=0.1).with_columns(arm_share=0.2))
+    other = pl.when(pl.col("arm") == "champion").then(pl.lit("challenger")).otherwise(pl.lit("champion"))
+    mirrored = frame.with_columns(arm=other, arm_share=1.0 - pl.col("arm_share"))
+    as_of = START + timedelta(days=20)
+    one, two = (
+        compare_arms(item, project(), as_of, margin=0.05, confidence=0.95, shadow=shadow) for item in (frame, mirrored)
+    )
+    assert one.paired is not None
+    assert two.paired is not None
+    assert two.paired.value == pytest.approx(-one.paired.value)
+    assert two.paired.se == pytest.approx(one.paired.se)
+    assert one.difference is not None
+    assert two.difference is not None
+    assert two.difference.value == pytest.approx(-one.difference.value)
+    assert one.catches is not None
+    assert two.catches is not None
+    assert (two.catches.only_champion, two.catches.only_challenger) == (
+        one.catches.only_challenger, one.catches.only_champion,
+    )  # fmt: skip
+
+
+def test_the_catches_are_what_a_loop_counts() -> None:
+    frame, shadow = with_shadow(answered(5000, units=500, fraud_rate=0.1))
+    found = compared(frame, shadow=shadow).catches
+    assert found is not None
+    caught = {"champion": 0, "challenger": 0}
+    alone = {"champion": 0, "challenger": 0}
+    for arm, acted, other, label in zip(frame["arm"], frame["action"], shadow["action"], frame["label"], strict=True):
+        if not label:
+            continue
+        by = {arm: acted == "review", "champion" if arm == "challenger" else "challenger": other == "review"}
+        for name in caught:
+            caught[name] += by[name]
+            alone[name] += by[name] and sum(by.values()) == 1
+    assert (found.only_champion, found.only_challenger) == (alone["champion"], alone["challenger"])
+    assert found.relative == pytest.approx(caught["challenger"] / caught["champion"] - 1.0)
+    assert found.low < found.relative < found.high
+
+
+def test_a_loss_of_catches_is_seen_before_the_money_is_sure_and_young_labels_do_not_bend_it() -> None:
+    frame, shadow = with_shadow(answered(30_000, units=6000, fraud_rate=0.1, days=40), changed=0.0)
+    lost = pl.Series(np.random.default_rng(5).random(frame.height) < 0.2) & (frame["action"] == "review")
+    mine = frame["arm"] == "challenger"
+    acted = frame.with_columns(action=pl.when(mine & lost).then(pl.lit("allow")).otherwise("action"))
+    shadow = shadow.with_columns(action=pl.when(~mine & lost).then(pl.lit("allow")).otherwise("action"))
+    young = compare_arms(acted, project(), START + timedelta(days=25), margin=0.02, confidence=0.95, shadow=shadow)
+    assert young.catches is not None
+    assert young.catches.only_challenger == 0
+    assert young.catches.low < -0.2 < young.catches.high < 0.0
+
+
+def test_probabilities_of_both_models_narrow_the_arms_and_do_not_move_them() -> None:
+    rng = np.random.default_rng(7)
+    ends, widths, gaps = [], [], []
+    for seed in range(8):
+        frame = answered(8000, units=1500, seed=seed, fraud_rate=0.1)
+        sure = np.where(frame["label"].to_numpy() == 1, rng.beta(6, 2, frame.height), rng.beta(1, 20, frame.height))
+        frame = frame.with_columns(y_prob=pl.Series(sure))
+        known = frame.select("event_id", "action", "y_prob")
+        plain, adjusted = (compared(frame, shadow=item).difference for item in (known.drop("y_prob"), known))
+        assert plain is not None
+        assert adjusted is not None
+        widths.append(adjusted.se / plain.se)
+        gaps.append(adjusted.value / adjusted.se)
+        ends.append(plain.value / plain.se)
+    assert np.mean(widths) < 0.8
+    assert abs(float(np.mean(gaps))) < 1.2  # both arms act alike: the difference is 0
+
+
+def test_delays_longer_than_the_experiment_are_learned_from_the_time_before() -> None:
+    before, _ = with_shadow(answered(20_000, units=2000, seed=1, fraud_rate=0.1, days=40))
+    before = before.with_columns(pl.col("event_time", "label_time") - timedelta(days=40))
+    frame, _ = with_shadow(answered(150_000, units=20_000, seed=2, fraud_rate=0.1, days=40))
+    as_of = START + timedelta(days=7)
+    final = compared(frame.filter(pl.col("event_time") <= as_of))
+    alone, helped = (
+        compare_arms(frame, project(), as_of, margin=0.05, confidence=0.95, earlier=item)
+        for item in (None, before.drop("arm", "arm_share"))
+    )
+    for arm in (0, 1):
+        truth = final.arms[arm].cost_per_event
+        assert truth is not None
+        assert alone.arms[arm].cost_per_event < 0.8 * truth  # type: ignore[operator]
+        assert helped.arms[arm].cost_per_event == pytest.approx(truth, rel=0.12)
+
+
+def test_worse_by_either_comparison_fails() -> None:
+    frame = answered(60_000, units=5000, fraud_rate=0.2)
+    worse = frame.with_columns(action=pl.when(pl.col("arm") == "challenger").then(pl.lit("allow")).otherwise("action"))
+    found = compared(worse, shadow=worse.select("event_id", "action", "y_prob"))  # in the shadow both act alike
+    assert found.paired is not None
+    assert (found.verdict, int(found.exit_code)) == ("fail", 1)
+    assert "worse than the champion by the arms" in found.reason
+
+
 @given(st.floats(0.01, 100.0), st.floats(0.01, 100.0), st.floats(0.001, 0.2))
 def test_the_sequence_is_wider_than_one_look_and_narrows(se: float, target: float, alpha: float) -> None:
     from statistics import NormalDist

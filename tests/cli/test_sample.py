@@ -27,7 +27,7 @@ def test_the_shipped_sample_is_the_output_of_the_command(tmp_path: Path) -> None
 def test_no_weeks_after_it_are_refused(tmp_path: Path, length: str) -> None:
     done = run_in(tmp_path, "sample", "here", "--after", length)
     assert done.code == 2
-    assert "no time at all" in done.err
+    assert "no length of time" in done.err
     assert not (tmp_path / "here").exists()
 
 

@@ -32,3 +32,23 @@ def test_array_types_are_named_in_one_place() -> None:
     ]
     outside = {place for place in named if not place.startswith("features/")}
     assert outside == {"arrays.py"}
+
+
+MAY_BE_NOTHING = {
+    "project/data.py": "a label delay: labels known at once",
+    "propose/delay.py": "the same, proposed",
+    "workflows/sample.py": "when a change of the sample begins",
+    "split.py": "a length that was made from hours above 0",
+    "project/types.py": "its definition",
+}
+"""Where a length of time of zero is read, and what it means there."""
+
+
+def test_a_length_of_no_time_is_read_only_where_it_means_something() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Duration.parse"
+    }
+    assert found == set(MAY_BE_NOTHING)

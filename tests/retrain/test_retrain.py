@@ -300,7 +300,7 @@ def test_conditions(world: World) -> None:
     assert world.retrain(conditions=("age=47d", "frauds=41")).outcome == "not due"
     assert world.calls == []
     assert world.retrain(conditions=("age=47d", "frauds=40")).outcome == "passed"
-    for text in ("age=soon", "frauds=0", "frauds=many", "drift", "age"):
+    for text in ("age=soon", "age=0d", "age=0s", "frauds=0", "frauds=many", "drift", "age"):
         with pytest.raises(UsageError, match=f"--if {text}"):
             DueRule.parse(text)
 
