@@ -16,6 +16,7 @@ import platform
 import statistics
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 from bench_features import PROJECT, synthetic
@@ -47,6 +48,7 @@ windows = ["30d"]
 aggregates = ["distance_from_last", "speed_from_last", "distance_from_usual"]
 """,
 }
+BASE = "windows and outcomes"
 N_ASKED = 20_000
 
 
@@ -113,27 +115,35 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("n_events", type=int, nargs="?", default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", action="append", help="measure this set alone (may be repeated); default: all sets")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "kinds.json")
     options = parser.parse_args()
+    load = [round(item, 1) for item in os.getloadavg()]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         events_of(folder, options.n_events)
-        sets = {"windows and outcomes": PROJECT, **{kind: HEAD + text for kind, text in KINDS.items()}}
+        sets = {BASE: PROJECT, **{kind: HEAD + text for kind, text in KINDS.items()}}
         sets["all newer kinds"] = HEAD + "".join(KINDS.values())
-        found = {kind: measured(folder, text, options.rounds) for kind, text in sets.items()}
-    base = found["windows and outcomes"]
+        found = {}
+        for kind, text in sets.items():
+            if not options.only or kind in (BASE, *options.only):
+                found[kind] = measured(folder, text, options.rounds)
+                print(kind, found[kind], flush=True)
+    base = found[BASE]
     for item in found.values():
         item["ratio_per_column"] = round(
             item["cpu_seconds"] / item["columns"] / (base["cpu_seconds"] / base["columns"]), 2
         )
     result = {
         "n_events": options.n_events,
+        "rounds": options.rounds,
+        "load_average": {"before": load, "after": [round(item, 1) for item in os.getloadavg()]},
+        "packages": {key: version(key) for key in ("fraudctl", "polars", "numpy", "numba")},
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "sets": found,
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

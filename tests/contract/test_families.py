@@ -89,13 +89,9 @@ aggregates = ["last(amount)", "previous(size)", "last(online)", "changed(status)
   "previous(status)"]
 [[features.habits]]
 by = "card"
-aggregates = ["last(large)", "same(shop)", "changed(shop)", "last(status)", "previous(status)", "last(size_band)",
-  "previous(card_last_status_90d)"]
+aggregates = ["last(large)", "same(shop)", "changed(shop)", "last(status)", "previous(card_last_status_90d)"]
 [features.columns]
 large = "amount > 90 and online"
-size_band = "case when size > 1 then 'l' when size > 0.5 then 'm' end"
-[features]
-categorical = ["size_band"]
 """,
     "spacing": '[[features.spacing]]\nby = ["card", "shop"]\nwindows = ["1h", "3d"]\nlast = 4\n',
     "decay": """
@@ -145,7 +141,35 @@ share = "amount / (items + 20)"
 hour = "hour(event_time)"
 """,
 }
-"""Key of a family -> sections of a project file that ask for all that it has."""
+"""Key of a family -> sections of a project file that ask for all that it has, and go together with those of others."""
+
+BUILT_ON = {
+    "habits": """
+[[features.habits]]
+by = "card"
+windows = ["5d"]
+aggregates = ["last(size_band)", "share(card_logins_city)", "last(card_logins_city)", "rank(card_logins_score)"]
+[[features.lookup]]
+source = "logins"
+by = "card"
+columns = ["city", "score"]
+[features]
+categorical = ["size_band"]
+""",
+    "geo": """
+[[features.geo]]
+by = "card"
+at = ["card_logins_score", "items"]
+to = ["size", "shop_logins_score"]
+name = "home"
+aggregates = ["distance_from_last", "distance_from_usual", "distance"]
+[[features.lookup]]
+source = "logins"
+by = ["card", "shop"]
+columns = ["score"]
+""",
+}
+"""Key of a family -> more sections of it, over columns of other tables and computed texts."""
 
 TABLES = {"BATCH": BATCH, "ONLINE": ONLINE, "REFERENCE": REFERENCE}
 EVERY = pytest.mark.parametrize("key", [family.key for family in FAMILIES])
@@ -156,7 +180,9 @@ DAY = 86_400_000_000
 def features_of(key):
     assert key in SECTIONS, f"the family {key!r} is not in {Path(__file__).name}: add its sections to SECTIONS"
     tables = {"logins": SourceTable(SECTION, {**SOURCE_SCHEMA, **complete.TIMES})}
-    return define(_project(TABLE + SECTIONS[key]), SCHEMA, sources=tables)
+    more = BUILT_ON.get(key, "")
+    band = "size_band = \"case when size > 1 then 'l' when size > 0.5 then 'm' end\"\n" if "size_band" in more else ""
+    return define(_project(TABLE + SECTIONS[key] + band + more), SCHEMA, sources=tables)
 
 
 @functools.cache

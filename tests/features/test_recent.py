@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -14,7 +15,8 @@ from features.proof.test_against_reference import same
 
 from fraudctl.errors import ProjectError
 from fraudctl.features import build
-from fraudctl.features.batch import fading, recent
+from fraudctl.features.batch import fading, journeys, recent
+from fraudctl.features.batch.journeys import built_in
 from fraudctl.features.online import from_bytes, from_history, to_bytes
 from fraudctl.features.proof.reference import recompute
 
@@ -107,6 +109,35 @@ def test_places_by_hand(events_of, features_of):
     assert usual[1] == pytest.approx(far[1], rel=1e-12)
     assert usual[3] == pytest.approx(far[1] / 2, rel=1e-12)  # half way, on the great circle
     assert usual[2] is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_pass_over_places_gives_the_bits_of_the_hidden_features(seed, events_of, features_of, monkeypatch):
+    """Distances are defined on hidden features; with all steps shown, or long histories, these are built."""
+    rng = np.random.default_rng(seed)
+    n = 300
+    text = PLACES.replace('["30d"]', '["20m", "30d"]').replace('"card"', '["card", "shop"]')
+    columns = {
+        "at": [NOW + timedelta(seconds=int(s)) for s in np.sort(rng.integers(0, 6_000, n))],
+        "card_id": rng.choice(np.array(["a", "b", "c", None], dtype=object), n).tolist(),
+        "shop_id": rng.choice([1, 2, 3], n).tolist(),
+        "eur": [1.0] * n,
+        "size": [None if k % 9 == 0 else float(v) for k, v in enumerate(rng.uniform(-95, 95, n))],
+        "items": rng.choice([-120, 0, 7, 7, 90], n).tolist(),
+    }
+    table, events, features = table_of(text, events_of, features_of, **columns)
+    assert built_in(features) == {name for name in (step.name for step in features.steps) if "_of_" in name} - {
+        ".x_of_size_items", ".y_of_size_items", ".z_of_size_items"
+    } | {".card_seconds_since_last", ".shop_seconds_since_last"}  # fmt: skip
+    every = replace(features, features=features.steps)
+    assert not built_in(every)
+    shown = build(events, every, timezone="UTC").sort("event_id")
+    monkeypatch.setattr(journeys, "MOST", 1)
+    slow = build(events, features, timezone="UTC", threads=1).sort("event_id")
+    for name in features.names:
+        assert table[name].equals(shown[name])
+        assert table[name].equals(slow[name])
+        assert 0 < table[name].null_count() < n
 
 
 @pytest.mark.parametrize("n", [40, 400])  # ranges that are looked through, and those that are counted

@@ -30,6 +30,7 @@ from fraudctl.features.batch.groups import (
     gathered,
     label_ranges,
 )
+from fraudctl.features.batch.journeys import fits, journeys, other_place
 from fraudctl.features.batch.links import linked
 from fraudctl.features.batch.sources import latest_rows, masked, of_moments, source_history
 from fraudctl.features.meaning.definition import POLARS_TYPES, Feature, FeatureSet
@@ -464,7 +465,13 @@ def places(engine: Engine, unit: list[Feature]) -> None:
     """Compute coordinates, distances and speeds from values of each row."""
     from fraudctl.features.batch import sphere
 
-    specs = _with_specs(unit, GeoSpec)
+    back = [feature for feature in unit if other_place(feature, engine.features) and fits(engine, feature)]
+    _walked(engine, back)
+    rest = [feature for feature in unit if feature not in back]
+    for need in dict.fromkeys(need for feature in rest for need in feature.spec.needs):
+        if need not in engine.results and need not in engine.frame.columns:
+            engine.compute([engine.features[need]])
+    specs = _with_specs(rest, GeoSpec)
     columns = {name: floats(engine.column(name)) for name in dict.fromkeys(n for _, spec in specs for n in spec.places)}
     for feature, spec in specs:
         used = [columns[name] for name in spec.places]
@@ -474,6 +481,21 @@ def places(engine: Engine, unit: list[Feature]) -> None:
         out = np.empty(engine.asked.height)
         engine.workers.spread(len(out), functools.partial(loop, sphere.GEO.index(spec.kind), *used, out))
         engine.results[feature.name] = pl.Series(feature.name, out, nan_to_null=True)
+
+
+def _walked(engine: Engine, unit: list[Feature]) -> None:
+    """Compute distances from other places of an entity, by window and place, in one pass each."""
+    together: dict[tuple[str, int, tuple[str, ...]], list[tuple[Feature, GeoSpec]]] = {}
+    for feature, spec in _with_specs(unit, GeoSpec):
+        other = other_place(feature, engine.features)
+        if other is not None:
+            together.setdefault((other.entity, other.window_us, spec.places[:3]), []).append((feature, spec))
+    for (entity, window, _), alike in together.items():
+        queries = engine.queries(entity)
+        _, ranges = _shared_ranges(engine, queries, HabitSpec(entity, window, "last", ""), [window])
+        block = _block_of_floats([feature for feature, _ in alike], queries)
+        journeys(engine, queries, ranges, block, alike)
+        engine.keep_block(block)
 
 
 def _block_of_floats(unit: Iterable[Feature], queries: Queries) -> Block:
@@ -557,6 +579,6 @@ BATCH: Mapping[type[Spec], BatchHook] = {
     HabitSpec: BatchHook(habits, lambda spec: spec.entity, _look_at_habit),
     SpacingSpec: BatchHook(spacings, lambda spec: (spec.entity, spec.window_us, spec.gaps)),
     DecaySpec: BatchHook(decays, lambda spec: spec.entity),
-    GeoSpec: BatchHook(places, lambda spec: spec.kind in AXES),
+    GeoSpec: BatchHook(places, lambda spec: (spec.kind in AXES, spec.entity)),
 }
 """Type of spec -> how the batch engine computes it."""

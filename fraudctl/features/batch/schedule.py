@@ -14,7 +14,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from fraudctl.features.batch.hooks import BATCH
-from fraudctl.features.meaning.definition import Feature, FeatureSet
+from fraudctl.features.batch.journeys import built_in
+from fraudctl.features.meaning.definition import Feature
 
 if TYPE_CHECKING:
     from fraudctl.features.batch.engine import Engine
@@ -44,22 +45,25 @@ def grouping(unit: Unit) -> tuple[str, ...]:
 def run(engine: Engine, *, progress: Progress | None = None) -> None:
     """Compute all steps of the engine's set."""
     features = engine.features
-    stages = [_by_grouping(units([features[name] for name in stage])) for stage in features.stages]
+    left_out = built_in(features)
+    wanted = [[name for name in stage if name not in left_out] for stage in features.stages]
+    stages = [_by_grouping(units([features[name] for name in stage])) for stage in wanted if stage]
+    tell = _teller(len(features.steps) - len(left_out), progress)
     if engine.asked.height <= _MOST_SIDE_BY_SIDE and engine.workers.threads > 1:
-        _side_by_side(engine, stages, _teller(features, progress))
+        _side_by_side(engine, stages, tell)
     else:
-        _one_by_one(engine, [group for stage in stages for group in stage], _teller(features, progress))
+        _one_by_one(engine, [group for stage in stages for group in stage], tell)
 
 
-def _teller(features: FeatureSet, progress: Progress | None) -> Callable[[Unit], None]:
-    """Return a function that reports a finished unit to ``progress``."""
+def _teller(n_steps: int, progress: Progress | None) -> Callable[[Unit], None]:
+    """Return a function that reports a finished unit, of so many features in all, to ``progress``."""
     done = 0
 
     def tell(unit: Unit) -> None:
         nonlocal done
         done += len(unit)
         if progress is not None:
-            progress(unit[0].name, done, len(features.steps))
+            progress(unit[0].name, done, n_steps)
 
     return tell
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from fraudctl.features.batch.jit import jit
-from fraudctl.features.batch.kernels import Floats
+from fraudctl.features.batch.kernels import Array, Floats, Ints
 from fraudctl.features.meaning.families.geo import EARTH_KM, GRID
 
 GEO = ("x", "y", "z", "distance", "distance_from_last", "speed_from_last", "distance_from_usual")
@@ -65,3 +67,65 @@ def distances(
     """Write what `apart` gives of rows ``[i0, i1)``; all arrays have shape (n,)."""
     for i in range(i0, i1):
         out[i] = apart(kind, x[i], y[i], z[i], x2[i], y2[i], z2[i], seconds[i])
+
+
+@jit
+def journeys(  # noqa: C901
+    x: Floats, y: Floats, z: Floats, h_times: Ints, q_times: Ints, q_starts: Ints, at: Array, lo: Array, hi: Array,
+    places: Array, slots: Ints, out: Floats, g0: int, g1: int,
+) -> None:  # fmt: skip
+    """Write the distance and the speed from the latest place of a range, and the distance from its mean.
+
+    Parameters
+    ----------
+    x, y, z, h_times
+        Shape (m,): coordinates (all NaN for null) and µs by position, in the order of entities and time.
+    at, lo, hi
+        Shape (n,): the position of each event, and the range that it sees.
+    slots
+        Shape (3,): columns of ``out``, or -1.
+    out
+        Shape (n, n_features): a block's floats, at the places of the events.
+    g0, g1
+        The groups to work on; none has 2^22 events.
+    """
+    from_last, speed, usual = slots[0], slots[1], slots[2]
+    for g in range(g0, g1):
+        if q_starts[g] == q_starts[g + 1]:
+            continue
+        left = seen = np.int64(lo[q_starts[g]])
+        n, sum_x, sum_y, sum_z = 0, np.int64(0), np.int64(0), np.int64(0)
+        for i in range(q_starts[g], q_starts[g + 1]):
+            own, place = at[i], places[i]
+            if from_last >= 0 or speed >= 0:
+                last = hi[i] - 1
+                there = last >= lo[i]
+                before = (x[last], y[last], z[last]) if there else (math.nan, math.nan, math.nan)
+                seconds = (q_times[i] - h_times[last]) / 1e6 if there else 0.0
+                km = apart(FROM_LAST, x[own], y[own], z[own], before[0], before[1], before[2], 0.0)
+                if from_last >= 0:
+                    out[place, from_last] = km
+                if speed >= 0:
+                    out[place, speed] = km / (seconds / 3600.0) if seconds > 0.0 else math.nan
+            if usual < 0:
+                continue
+            while seen < hi[i]:
+                if not math.isnan(x[seen]):
+                    n += 1
+                    sum_x += np.int64(x[seen] * GRID)
+                    sum_y += np.int64(y[seen] * GRID)
+                    sum_z += np.int64(z[seen] * GRID)
+                seen += 1
+            while left < lo[i]:
+                if not math.isnan(x[left]):
+                    n -= 1
+                    sum_x -= np.int64(x[left] * GRID)
+                    sum_y -= np.int64(y[left] * GRID)
+                    sum_z -= np.int64(z[left] * GRID)
+                left += 1
+            if n == 0:
+                out[place, usual] = math.nan
+                continue
+            out[place, usual] = apart(
+                FROM_USUAL, x[own], y[own], z[own], sum_x / GRID / n, sum_y / GRID / n, sum_z / GRID / n, 0.0
+            )

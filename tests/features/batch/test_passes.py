@@ -15,6 +15,7 @@ from fraudctl.features.batch.engine import PRIOR
 from fraudctl.features.batch.passes import EVERYBODY, RowLevel, passes
 from fraudctl.features.meaning.definition import SourceTable
 
+SOURCES = {**SOURCE_SCHEMA, **complete.TIMES}
 COLUMNS = {"event_id", "event_time", "amount", "label", "label_time", "card", "shop", *SCHEMA}
 BUILT_ON = """
 [[features.window]]
@@ -31,7 +32,7 @@ def features_of(keys):
     parts = [SECTIONS[key].partition("[features.columns]") for key in keys]
     columns = dict.fromkeys(line for *_, below in parts for line in below.splitlines() if "=" in line)
     text = TABLE + "".join(above for above, *_ in parts) + "\n[features.columns]\n" + "\n".join(columns)
-    return define(_project(text), SCHEMA, sources={"logins": SourceTable(SECTION, SOURCE_SCHEMA)})
+    return define(_project(text), SCHEMA, sources={"logins": SourceTable(SECTION, SOURCES)})
 
 
 def check(features):

@@ -63,10 +63,14 @@ class GeoSpec(OfKind):
     entity: str | None = None
 
     source_reads = NO_TABLES
-    grouped_by = ()
     partitioned_by = None
     lookback = Lookback()
     interval = "that of the features it uses"
+
+    @property
+    def grouped_by(self) -> tuple[str, ...]:
+        """The entity whose other places are compared."""
+        return () if self.entity is None else (self.entity,)
 
     @property
     def needs(self) -> tuple[str, ...]:
