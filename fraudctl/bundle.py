@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version as package_version
@@ -26,6 +26,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from fraudctl.calibrate import Calibrator
+from fraudctl.challengers import Challenger
+from fraudctl.challengers.program import PICKLES
 from fraudctl.data.tables import NO_TIME
 from fraudctl.disk import files as disk
 from fraudctl.documents.sealed import DocumentError, canonical, read_object, seal, unseal
@@ -35,25 +37,33 @@ from fraudctl.train import ModelColumns, Partner
 if TYPE_CHECKING:
     from catboost import CatBoost
 
-SCHEMA_VERSION: Final = 5
+    from fraudctl.project import Project
+
+SCHEMA_VERSION: Final = 6
+_NO_CHALLENGER: Final = 5
+"""Schema version of bundles that are never of a challenger."""
 _NO_PARTNER: Final = 4
 """Schema version of bundles that never have a partner."""
 _NO_REFERENCE: Final = 3
 """Schema version of bundles without a frozen reference."""
 _UNSEALED: Final = 2
 """Schema version of bundles whose manifest has no digest of itself: the folder's name alone vouches for them."""
-_READ: Final = (_UNSEALED, _NO_REFERENCE, _NO_PARTNER, SCHEMA_VERSION)
+_READ: Final = (_UNSEALED, _NO_REFERENCE, _NO_PARTNER, _NO_CHALLENGER, SCHEMA_VERSION)
 MANIFEST: Final = "manifest.json"
 REFERENCE: Final = "reference.json"
 PARTNER: Final = "partner.txt"
 """The text of the partner's trees, in bundles that have one; their manifest gives its weight."""
-FILES: Final = ("model.cbm", "calibration.json", "policy.json", "features.json", "predictions.parquet", REFERENCE)
+TREES: Final = "model.cbm"
+"""CatBoost's model, in every bundle that is not of a challenger."""
+CHALLENGER: Final = "challenger.json"
+"""What a challenger is, in bundles of one; the files of its model begin with `MODEL_FILE`."""
+MODEL_FILE: Final = "challenger."
+FILES: Final = (TREES, "calibration.json", "policy.json", "features.json", "predictions.parquet", REFERENCE)
 """The files that every manifest vouches for; before schema version 4 there was no reference."""
 
 PACKAGES: Final = ("fraudctl", "catboost", "numpy", "polars", "optuna")
 
 _VERSION = re.compile(r"(\d{4}-\d{2}-\d{2}|random)-[0-9a-f]{8}")
-_PICKLES = {".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class BundleContents:
     as_of
         What the model may know; aware.
     model, columns, calibrator
-        From `fraudctl.train.TrainedModel`; the model may also be the bytes of a ``model.cbm``.
+        From `fraudctl.train.TrainedModel`; the model may also be the bytes of a ``model.cbm``, or a challenger.
     policy
         From scores to actions, as JSON; written as ``policy.json``.
     features
@@ -83,7 +93,7 @@ class BundleContents:
     """
 
     as_of: datetime
-    model: CatBoost | bytes
+    model: CatBoost | bytes | Challenger
     columns: ModelColumns
     calibrator: Calibrator
     policy: Mapping[str, Any]
@@ -96,6 +106,11 @@ class BundleContents:
     """What ordinary days were, as counts (`fraudctl.monitor.reference`); empty where there is none."""
     partner: Partner | None = None
     """LightGBM trees that have a share of the score; None where CatBoost scores alone."""
+
+    @property
+    def challenger(self) -> Challenger | None:
+        """The challenger that scores instead of CatBoost; None where CatBoost does."""
+        return self.model if isinstance(self.model, Challenger) else None
 
 
 def write_bundle(models_dir: Path, contents: BundleContents, *, announce: Callable[[str], object] = str) -> Path:
@@ -155,8 +170,8 @@ def _locked_folder(models_dir: Path) -> tuple[Path, int | None]:
 
 
 def _write(folder: Path, models_dir: Path, contents: BundleContents, announce: Callable[[str], object]) -> Path:
-    model = contents.model if isinstance(contents.model, bytes) else _model_bytes(contents.model)
-    disk.write_bytes(folder / "model.cbm", model)
+    for name, content in _model_files(contents.model).items():
+        disk.write_bytes(folder / name, content)
     if contents.partner is not None:
         disk.write_bytes(folder / PARTNER, contents.partner.text.encode())
     features = {"columns": contents.columns.to_dict(), "definition": contents.features}
@@ -185,6 +200,14 @@ def _write(folder: Path, models_dir: Path, contents: BundleContents, announce: C
     return target
 
 
+def _model_files(model: CatBoost | bytes | Challenger) -> dict[str, bytes]:
+    """Return the files that scores follow from."""
+    if not isinstance(model, Challenger):
+        return {TREES: model if isinstance(model, bytes) else _model_bytes(model)}
+    learned = {f"{MODEL_FILE}{name}": content for name, content in model.model.files.items()}
+    return {CHALLENGER: canonical(model.to_dict()), **learned}
+
+
 def _model_bytes(model: CatBoost) -> bytes:
     """Return what `CatBoost.save_model` writes, without a file.
 
@@ -195,9 +218,13 @@ def _model_bytes(model: CatBoost) -> bytes:
 
 
 def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
-    files, weight = list(FILES), {}
+    files, more = list(FILES), dict[str, Any]()
+    if isinstance(contents.model, Challenger):
+        learned = [f"{MODEL_FILE}{name}" for name in sorted(contents.model.model.files)]
+        files = [CHALLENGER, *learned, *(name for name in FILES if name != TREES)]
+        more = {"challenger": contents.model.name}
     if contents.partner is not None:
-        files, weight = [*FILES, PARTNER], {"partner_weight": contents.partner.weight}
+        files, more = [*FILES, PARTNER], {"partner_weight": contents.partner.weight}
     return {
         "schema_version": SCHEMA_VERSION,
         "as_of": contents.as_of.isoformat(),
@@ -206,7 +233,7 @@ def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
         "packages": {name: package_version(name) for name in PACKAGES},
         "project_file": contents.project_file,
         "facts": contents.facts,
-        **weight,
+        **more,
     }
 
 
@@ -250,6 +277,8 @@ class Bundle:
     partner: Partner | None
     """LightGBM trees that have a share of the score; None where CatBoost scores alone."""
     _model_bytes: bytes
+    challenger: Challenger | None = None
+    """The challenger that scores instead of CatBoost; None where CatBoost does."""
 
     @property
     def as_of(self) -> datetime:
@@ -258,9 +287,10 @@ class Bundle:
 
     @property
     def trees(self) -> tuple[str | float | None, ...]:
-        """Return what the score of an event follows from: the digests of its trees, and the partner's weight."""
+        """Return what a score follows from: digests of trees or of a challenger's files, and the partner's weight."""
         files = self.manifest["files"]
-        return files["model.cbm"], files.get(PARTNER), self.manifest.get("partner_weight")
+        learned = sorted(digest for name, digest in files.items() if name.startswith(MODEL_FILE))
+        return files.get(TREES), files.get(PARTNER), self.manifest.get("partner_weight"), *learned
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -270,14 +300,31 @@ class Bundle:
 
     @cached_property
     def model(self) -> CatBoost:
-        """The model, read from the same bytes that were checked."""
+        """The CatBoost model, read from the same bytes that were checked.
+
+        Raises
+        ------
+        BundleError
+            The bundle is of a challenger, or this CatBoost cannot read it.
+        """
         from catboost import CatBoost, CatBoostError
 
+        self.require_trees()
         try:
             return CatBoost().load_model(blob=self._model_bytes)
         except CatBoostError as error:
             msg = f"{self.path / 'model.cbm'} is no model that this CatBoost can read"
             raise BundleError(msg, hint="it may come from a newer CatBoost; the manifest names its version") from error
+
+    def require_trees(self) -> None:
+        """Raise a BundleError where a challenger scores: it cannot be explained exactly, nor answer event by event."""
+        if self.challenger is not None:
+            msg = (
+                f"{self.version} is of the challenger {self.challenger.name}, whose own program scores: it decides in "
+                "batch alone, and has no trees to explain, or to decide online with"
+            )
+            hint = "`score`, `evaluate`, `compare` and `gate` take it; here, name a model of plain `fraudctl train`"
+            raise BundleError(msg, hint=hint)
 
     def predictions(self) -> pl.DataFrame:
         """Return what the folds predicted; the file's hash is checked again.
@@ -290,11 +337,15 @@ class Bundle:
         content = _checked(self.path / "predictions.parquet", self.manifest["files"]["predictions.parquet"])
         return pl.read_parquet(io.BytesIO(content))
 
+    def within(self, project: Project) -> Bundle:
+        """Return the bundle ready to score in a project; a challenger runs its program there."""
+        return self if self.challenger is None else replace(self, challenger=self.challenger.within(project))
+
     def contents(self, *, policy: Mapping[str, Any], project_file: str, facts: Mapping[str, Any]) -> BundleContents:
         """Return the same model with another policy, to be written as a new version."""
         return BundleContents(
-            self.as_of, self._model_bytes, self.columns, self.calibrator, policy, self.features, self.predictions(),
-            project_file, self.manifest["timezone"], facts, self.reference, self.partner,
+            self.as_of, self.challenger or self._model_bytes, self.columns, self.calibrator, policy, self.features,
+            self.predictions(), project_file, self.manifest["timezone"], facts, self.reference, self.partner,
         )  # fmt: skip
 
 
@@ -313,16 +364,14 @@ def load_bundle(path: Path) -> Bundle:
     _refuse_strangers(path)
     raw = _read(path / MANIFEST)
     manifest = _manifest_of(raw, path)
-    for name, what in ((REFERENCE, "reference"), (PARTNER, "partner")):
-        if name not in manifest["files"] and (path / name).exists():
-            msg = f"{path / name} does not belong into this bundle: its manifest names no {what}"
-            raise BundleError(msg, hint="remove it")
+    _refuse_unnamed(path, manifest)
     found = {name: _checked(path / name, digest) for name, digest in manifest["files"].items()}
     version = _version_of(raw, datetime.fromisoformat(manifest["as_of"]), manifest["timezone"])
     if _VERSION.fullmatch(path.name) and path.name != version:
         msg = f"the manifest of {path} was changed: its content is that of version {version}"
         raise BundleError(msg, hint="take the bundle from where it was trained, or train again")
-    documents = {name: _parse(found[name], path / name) for name in found if name.endswith(".json")}
+    known = [name for name in found if name.endswith(".json") and (name in FILES or name == CHALLENGER)]
+    documents = {name: _parse(found[name], path / name) for name in known}
     features = documents["features.json"]
     with understood(path):
         columns = ModelColumns.from_dict(features["columns"])
@@ -336,7 +385,8 @@ def load_bundle(path: Path) -> Bundle:
             columns=columns,
             calibrator=Calibrator.from_dict(documents["calibration.json"]),
             partner=_partner(found, manifest, columns),
-            _model_bytes=found["model.cbm"],
+            _model_bytes=found.get(TREES, b""),
+            challenger=_challenger(found, documents),
         )
 
 
@@ -344,6 +394,14 @@ def _partner(found: Mapping[str, bytes], manifest: Mapping[str, Any], columns: M
     if PARTNER not in found:
         return None
     return Partner(found[PARTNER].decode(), float(manifest["partner_weight"]), columns)
+
+
+def _challenger(found: Mapping[str, bytes], documents: Mapping[str, Any]) -> Challenger | None:
+    if CHALLENGER not in documents:
+        return None
+    learned = {name.removeprefix(MODEL_FILE): found[name] for name in found if name.startswith(MODEL_FILE)}
+    learned.pop(CHALLENGER.removeprefix(MODEL_FILE))
+    return Challenger.from_dict(documents[CHALLENGER], learned)
 
 
 @contextlib.contextmanager
@@ -373,22 +431,31 @@ def _manifest_of(raw: bytes, path: Path) -> dict[str, Any]:
 
 
 def _refuse_strangers(path: Path) -> None:
-    known = {MANIFEST, *FILES, PARTNER}
+    known = {MANIFEST, *FILES, PARTNER}  # a challenger's files are named by its manifest: see `_refuse_unnamed`
     try:
         files = sorted(path.iterdir())
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror})"
         raise BundleError(msg, hint="check the permissions of the folder") from error
     for file in files:
-        if file.suffix in _PICKLES:
+        if file.suffix.lower() in PICKLES:
             msg = f"{file} is a pickle or the like: loading one can run any code, so no bundle holds one"
             raise BundleError(msg, hint="remove it")
-        if file.name not in known:
+        if file.name not in known and not file.name.startswith(MODEL_FILE):
             msg = f"{file} does not belong into a bundle; expected only {', '.join(sorted(known))}"
             raise BundleError(msg, hint="remove it")
         if not file.is_file():
             msg = f"{file} is not a file"
             raise BundleError(msg, hint="the bundle is incomplete: copy it again, or train again")
+
+
+def _refuse_unnamed(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse files that some bundles have and that this one's manifest does not vouch for."""
+    for file in sorted(path.iterdir()):
+        if file.name not in manifest["files"] and file.name != MANIFEST:
+            what = {REFERENCE: "reference", PARTNER: "partner", TREES: "CatBoost model"}.get(file.name, "such file")
+            msg = f"{file} does not belong into this bundle: its manifest names no {what}"
+            raise BundleError(msg, hint="remove it")
 
 
 def _read(path: Path) -> bytes:
@@ -438,9 +505,15 @@ def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
 
 
 def _expected(manifest: Mapping[str, Any]) -> set[str]:
-    """Return the files that a manifest has to vouch for; those of a partner where it gives a weight in (0, 1)."""
+    """Return the files that a manifest has to vouch for; a partner's where it gives a weight in (0, 1)."""
     weight, schema = manifest.get("partner_weight"), manifest["schema_version"]
     files = set(FILES) - ({REFERENCE} if schema <= _NO_REFERENCE else set())
+    if schema > _NO_CHALLENGER and "challenger" in manifest:
+        learned = {name for name in manifest["files"] if name.startswith(MODEL_FILE)}
+        sound = (
+            weight is None and len(learned) > 1 and CHALLENGER in learned and all("/" not in name for name in learned)
+        )
+        return (files - {TREES}) | learned if sound else set()
     if weight is None or schema <= _NO_PARTNER:
         return files
     return {*files, PARTNER} if isinstance(weight, float) and 0.0 < weight < 1.0 else set()

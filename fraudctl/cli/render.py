@@ -156,6 +156,8 @@ _WEEKS_SHOWN = 8
 def _trees(summary: TrainingSummary) -> str:
     """Return the number of trees and models, and the share of legitimate rows they were fitted on, as text."""
     models, share = summary.models, summary.fit_negatives
+    if summary.challenger is not None:
+        return f"challenger {summary.challenger.name} ({summary.challenger.program})"
     many = f"{models} models of {summary.trees} trees, averaged" if models > 1 else f"{summary.trees} trees"
     return many if share == 1.0 else f"{many}, on {percent(share)} of the legitimate rows"
 
@@ -166,6 +168,17 @@ def _partner(partner: PartnerSummary, metric: str, timings: Mapping[str, float])
     gain = "" if partner.gain is None else f", {metric} {partner.gain.words()}"
     cost = f"; it took {length(timings['partner'])} of {length(timings['training'])}" if "partner" in timings else ""
     return f"partner: {used} ({partner.reason}{gain}{cost})"
+
+
+def _proved(summary: TrainingSummary) -> list[str]:
+    """Return what was proved of a challenger's program."""
+    challenger = summary.challenger
+    if challenger is None:
+        return []
+    apart = [] if summary.as_of is None else ["scores do not change when earlier and later events are scored apart"]
+    twice = {None: [], True: ["a second fit gave the same scores"], False: ["a second fit gave other scores"]}
+    found = [*apart, *twice[challenger.repeated]]
+    return [f"program: {'; '.join(found)} (on the latest fold)"] if found else []
 
 
 def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
@@ -179,6 +192,7 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
             f"{_period(train, timezone, by_chance='drawn by chance')}; {summary.features} features, {_trees(summary)}"
         ),
         *([] if summary.partner is None else [_partner(summary.partner, summary.metric, result.timings)]),
+        *_proved(summary),
         f"calibration: {summary.calibration.method} ({summary.calibration.reason})",
     ]
     if result.audit is not None:
@@ -194,7 +208,7 @@ def train_tables(result: TrainResult, *, timezone: str) -> list[RenderableType]:
             whole(fold.train.rows),
             whole(fold.valid.rows),
             whole(fold.valid.frauds),
-            str(fold.best_trees),
+            "-" if summary.challenger is not None else str(fold.best_trees),
             figure(fold.figures.get(metric)),
         )
         for fold in summary.folds

@@ -21,6 +21,7 @@ from fraudctl.documents.results import JsonObject
 from fraudctl.errors import ProjectError
 from fraudctl.normal import lake
 from fraudctl.project.card import CardSection
+from fraudctl.project.challengers import ChallengerName, ChallengerSection
 from fraudctl.project.data import DataSection
 from fraudctl.project.decisions import SEGMENTS, CostsSection, PolicySection, RuleSection
 from fraudctl.project.entities import EntityKey
@@ -58,6 +59,8 @@ class ProjectFile(Section):
     features: FeaturesSection = FeaturesSection()
     split: SplitSection = SplitSection()
     train: TrainSection = TrainSection()
+    challengers: dict[ChallengerName, ChallengerSection] = Field(default_factory=dict)
+    """Challenger name -> a model from elsewhere, trained on the same folds with `fraudctl train --challenger NAME`."""
     costs: CostsSection = CostsSection()
     policy: PolicySection = PolicySection()
     rules: tuple[RuleSection, ...] = ()

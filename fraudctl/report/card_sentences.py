@@ -106,10 +106,17 @@ def looked_at(card: ModelCard) -> str:
 def fitted(training: TrainingSummary) -> str:
     """Say what the model is, and how well it ranked on the folds."""
     models = f"{count(training.models, 'model')} of " if training.models > 1 else ""
+    if training.challenger is not None:
+        program = f"the challenger {training.challenger.name}, {training.challenger.program}"
+        return _with_folds(f"A program of the owner's: {program}; {count(training.features, 'feature')}", training)
     text = f"CatBoost: {models}{count(training.trees, 'tree')}, {count(training.features, 'feature')}"
     if training.partner is not None and training.partner.weight:
         share = percent(training.partner.weight)
         text += f"; LightGBM: {count(training.partner.trees, 'tree')} on the numeric features, {share} of the log-odds"
+    return _with_folds(text, training)
+
+
+def _with_folds(text: str, training: TrainingSummary) -> str:
     folds = [item.figures.get(training.metric) for item in training.folds]
     known = [value for value in folds if value is not None]
     if not known:

@@ -29,15 +29,19 @@ from fraudctl.policy.provenance import DECIDED_BY, DecidedBy, by_model
 from fraudctl.policy.single import SinglePolicy
 from fraudctl.project import Project, parse_project
 from fraudctl.scoring import wire
-from fraudctl.scoring.blend import read_trees
+from fraudctl.scoring.blend import Blend, read_trees
 from fraudctl.scoring.conditions import Conditions, typed
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.schema import DataSchema
 from fraudctl.text.plain import shown
+from fraudctl.train import predict
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from fraudctl.bundle import Bundle
     from fraudctl.features.online import OnlineRow
+    from fraudctl.scoring.trees import Forest
 
 
 Explained = Literal["all", "alerts", "none"]
@@ -98,6 +102,9 @@ class Decider:
     ----------
     bundle
         Checked by `fraudctl.bundle.load_bundle`.
+    batch
+        Whether it decides on tables alone, by `decide_frame`. Only then a challenger may decide: its program takes
+        seconds to start, and there are no trees to give reasons.
 
     Raises
     ------
@@ -105,7 +112,7 @@ class Decider:
         Its features cannot be rebuilt from what it says, or its trees cannot be scored one by one.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, batch: bool = False) -> None:
         self.bundle = bundle
         self.model = bundle.version
         self.policy_version = str(bundle.manifest["files"]["policy.json"])[:8]
@@ -115,7 +122,7 @@ class Decider:
             self.features = _features_of(bundle, self.project, self.schema)
             self.policy = Policy.from_dict(dict(bundle.policy)).effective
             self.single = SinglePolicy(self.policy)
-        self.forest = read_trees(bundle)
+        self._forest = None if batch and bundle.challenger is not None else read_trees(bundle)
         self.conditions = Conditions(self.policy, self.features, self.schema)
         self.dependence = of_policy(self.project, self.features, self.policy, readable=self.conditions.readable)
         _require_described(self.dependence, self.schema, bundle)
@@ -131,8 +138,22 @@ class Decider:
 
     def warm(self) -> None:
         """Load the compiled loops, so that the first event does not wait for them."""
+        if self._forest is None:
+            return
         numbers = np.zeros(len(self.bundle.columns.names))
         self.forest.explain(self.forest.score(self.forest.encode(numbers, dict.fromkeys(self.forest.codes)))[1])
+
+    @property
+    def forest(self) -> Forest | Blend:
+        """The trees; a BundleError where a challenger decides."""
+        return self._forest or read_trees(self.bundle)
+
+    @property
+    def looks_back(self) -> timedelta | None:
+        """How far before an event `decide_frame` needs other events; None where it needs none."""
+        challenger = self.bundle.challenger
+        history = None if challenger is None else challenger.section.history
+        return None if history is None else history.timedelta
 
     @cached_property
     def carried(self) -> list[str]:
@@ -197,6 +218,7 @@ class Decider:
         used: CapacityUse | None = None,
         explained: Explained = "all",
         answered: pl.Series | None = None,
+        whole: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
         """Decide on many events.
 
@@ -210,15 +232,21 @@ class Decider:
             Which decisions get reasons.
         answered
             Which rows get an answer, shape ``(n_rows,)``; the others only take slots. Default: all.
+        whole
+            These rows and those up to `looks_back` before them.
 
         Returns
         -------
         DataFrame
             ``event_id``, ``probability``, ``action``, ``decided_by`` (`DECIDED_BY`), ``reasons`` (`REASON_TYPE`),
-            ``policy``, ``model``. A decision that a rule or a capacity made has no reasons of the model's.
+            ``policy``, ``model``. A decision that a rule or a capacity made has no reasons of the model's, and none
+            of a challenger has any.
         """
         self.bundle.columns.require(frame)
-        y_prob = self.bundle.calibrator.predict(self.forest.score_frame(frame))
+        if self._forest is None:
+            y_prob, explained = predict(self.bundle, frame, whole=whole)[1], "none"
+        else:
+            y_prob = self.bundle.calibrator.predict(self._forest.score_frame(frame))
         codes, by = self._decided(frame, y_prob, used)
         if answered is not None:
             frame, by, rows = frame.filter(answered), by.filter(answered), answered.to_numpy()
@@ -257,7 +285,7 @@ class Decider:
         rows
             Where they stand in the column.
         """
-        values = self.forest.explain_frame(frame)
+        values = np.empty((0, len(self._described))) if frame.is_empty() else self.forest.explain_frame(frame)
         chosen = choose(values, towards_alert=alerts, features=self._described, protected=self._protected)
         cells = {j: frame[self._described[j].name].to_list() for j in {j for row in chosen for j in row}}
         found = [

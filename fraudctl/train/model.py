@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from catboost import CatBoost, Pool
     from numpy.typing import NDArray
 
+    from fraudctl.challengers import Challenger, ChallengerFacts
     from fraudctl.project.training import ParamsSection, TrainSection
     from fraudctl.train.partner import Partner
 
@@ -386,12 +387,31 @@ class Scorer(Protocol):
         """The LightGBM trees that have a share of the score; None where CatBoost scores alone."""
 
     @property
+    def challenger(self) -> Challenger | None:
+        """The challenger that scores instead of CatBoost; None where CatBoost does."""
+
+    @property
     def calibrator(self) -> Calibrator:
         """From raw score to probability."""
 
 
-def predict(scorer: Scorer, table: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def challenger_rows(columns: ModelColumns, table: pl.DataFrame, facts: ChallengerFacts) -> pl.DataFrame:
+    """Return events of a feature table as a challenger sees them."""
+    from fraudctl.challengers.contract import plain_rows
+
+    return plain_rows(table, columns.matrix(table), facts.entities)
+
+
+def predict(
+    scorer: Scorer, table: pl.DataFrame, *, whole: pl.DataFrame | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score a feature table.
+
+    Parameters
+    ----------
+    whole
+        The feature table that the rows are a part of: what a challenger that looks back on earlier events finds them
+        in. By default there are none.
 
     Returns
     -------
@@ -406,7 +426,20 @@ def predict(scorer: Scorer, table: pl.DataFrame) -> tuple[NDArray[np.float64], N
     if table.is_empty():
         scorer.columns.matrix(table)
         return np.empty(0), np.empty(0)
+    if scorer.challenger is not None:
+        y_score = _challenged(scorer.challenger, scorer.columns, table, whole)
+        return y_score, scorer.calibrator.predict(y_score)
     y_score = raw_score(scorer.model, make_pool(scorer.columns, table))
     if scorer.partner is not None:
         y_score = scorer.partner.score(y_score, scorer.columns.matrix(table))
     return y_score, scorer.calibrator.predict(y_score)
+
+
+def _challenged(
+    challenger: Challenger, columns: ModelColumns, table: pl.DataFrame, whole: pl.DataFrame | None
+) -> NDArray[np.float64]:
+    from fraudctl.challengers.fitted import nearby
+
+    context = nearby(table.clear() if whole is None else whole, table, challenger.section)
+    rows, others = (challenger_rows(columns, part, challenger.facts) for part in (table, context))
+    return challenger.score(rows, others)

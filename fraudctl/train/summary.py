@@ -79,7 +79,7 @@ class FoldSummary:
     valid: RowCounts
     """Rows that it was judged on."""
     best_trees: int
-    """Trees that early stopping kept."""
+    """Trees that early stopping kept; 0 for a challenger."""
     figures: dict[str, float | None] = field(default_factory=dict)
     """``[train] metric`` -> its value on the validation rows; null where it is undefined."""
 
@@ -239,12 +239,26 @@ class PartnerSummary:
 
 
 @dataclass(frozen=True)
+class ChallengerSummary:
+    """A challenger that was trained instead of CatBoost: its program, and whether it repeats itself."""
+
+    name: str
+    """Its name in the project file."""
+    program: str
+    """Its command or its entry."""
+    seed: int
+    """Seed that it was given."""
+    repeated: bool | None
+    """Whether a second fit of the latest fold gave the same scores; null where none was asked for."""
+
+
+@dataclass(frozen=True)
 class TrainingSummary:
     """Folds, search, calibration and warnings of a training run; the same in every run on the same inputs."""
 
     JSON = (
         "as_of", "train", "folds", "savings_base", "tuning", "params", "models", "fit_negatives", "trees",
-        "calibration", "features", "warnings", "baselines", "out_of_range", "partner?",
+        "calibration", "features", "warnings", "baselines", "out_of_range", "partner?", "challenger?",
     )  # fmt: skip
 
     as_of: datetime | None
@@ -258,7 +272,7 @@ class TrainingSummary:
     params: dict[str, float]
     """Parameters of the fit."""
     trees: int
-    """Trees of the final model, of each where several are averaged."""
+    """Trees of the final model, of each where several are averaged; 0 for a challenger."""
     calibration: CalibrationSummary
     """The calibrator."""
     features: int
@@ -276,7 +290,9 @@ class TrainingSummary:
     out_of_range: tuple[OutOfRange, ...] = ()
     """Features that leave their training range in the latest fold, the weightiest first."""
     partner: PartnerSummary | None = None
-    """The partner that was tried or left out; absent in old bundles."""
+    """The partner that was tried or left out; absent in old bundles and for challengers."""
+    challenger: ChallengerSummary | None = None
+    """The challenger that was trained; absent where CatBoost was."""
 
     @property
     def metric(self) -> str:

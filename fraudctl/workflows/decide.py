@@ -243,7 +243,7 @@ class Decisions:
 
         events, _ = self._events(subject, period, empty=True, lead=True)
         if scorer is not None:
-            y_prob = predict(scorer, events)[1]
+            y_prob = predict(scorer, events, whole=self._around(scorer, self.table, events))[1]
         elif subject.bundle is not None:
             events, y_prob = self._bundle_scores(subject.bundle, events)
         else:
@@ -413,17 +413,30 @@ class Decisions:
         """Score the events with the features that the bundle was trained on; give both."""
         from fraudctl.train import predict
 
-        events = self._features_of(bundle, events)
-        return events, predict(bundle, events)[1]
+        own = self.bundle is None or bundle.version == self.bundle.version
+        table = self.table if own else table_as_of(bundle, self.present, progress=self.progress)
+        events = self._features_of(bundle, table, events)
+        return events, predict(bundle, events, whole=self._around(bundle, table, events))[1]
 
-    def _features_of(self, bundle: Bundle, events: pl.DataFrame) -> pl.DataFrame:
+    def _around(self, scorer: Scorer, table: FeatureTable, events: pl.DataFrame) -> pl.DataFrame | None:
+        """Return the rows of a table in which a challenger that looks back finds earlier events; else None."""
+        import polars as pl
+
+        history = None if scorer.challenger is None else scorer.challenger.section.history
+        if history is None or events.is_empty():
+            return None
+        time, span = table.spine["event_time"], events.select(pl.col("event_time"))
+        first, last = span.min().item(), span.max().item()
+        return table.rows((time >= first - history.timedelta) & (time <= last))
+
+    def _features_of(self, bundle: Bundle, theirs: FeatureTable, events: pl.DataFrame) -> pl.DataFrame:
         """Return the events with a rival's own features and columns; roles and labels stay the leading model's."""
         if self.bundle is None or bundle.version == self.bundle.version:
             return events
         from fraudctl.data.labels import CHANGES
         from fraudctl.data.tables import ROLES
 
-        table = table_as_of(bundle, self.present, progress=self.progress).frame
+        table = theirs.frame
         kept = [name for name in (*ROLES, CHANGES, *self.project.entities) if name in events.columns]
         strangers = events.join(table, on="event_id", how="anti").height
         if strangers:
@@ -431,8 +444,8 @@ class Decisions:
                 f"bundle {bundle.version} names events otherwise: {strangers:,} of {events.height:,} are unknown to it"
             )
             raise DataError(msg, hint="both models must be trained with the same [data] event_id")
-        theirs = table.select("event_id", *(name for name in table.columns if name not in kept))
-        found = events.select(kept).join(theirs, on="event_id", how="left", maintain_order="left")
+        features = table.select("event_id", *(name for name in table.columns if name not in kept))
+        found = events.select(kept).join(features, on="event_id", how="left", maintain_order="left")
         return found.hstack(events.select(name for name in events.columns if name not in found.columns))
 
     def _file_scores(self, path: Path, events: pl.DataFrame) -> NDArray[np.float64]:

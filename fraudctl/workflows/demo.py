@@ -175,7 +175,7 @@ def _decide(sample: SampleResult, as_of: date, progress: Progress) -> ScoreResul
     from fraudctl.disk.files import temporary_folder
     from fraudctl.workflows.score import open_model, score_files
 
-    model = open_model(sample.project_file, "champion", progress=progress)
+    model = open_model(sample.project_file, "champion", batch=True, progress=progress)
     events = pl.concat([pl.read_parquet(path) for path in (sample.transactions, sample.after[0])])
     since = pl.col("created_at").dt.date() >= as_of
     with temporary_folder(sample.folder, ".weeks") as place:

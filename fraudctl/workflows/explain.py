@@ -79,6 +79,7 @@ def explain_model(
 
     _require_time(project)
     progress = progress or Silent()
+    _require_trees(project, model)
     decisions = Decisions.open(project, model, progress=progress)
     project, table = decisions.project, decisions.table
     _require_time(project)
@@ -141,6 +142,7 @@ def explain_one(
     _require_time(project)
     progress = progress or Silent()
     bundle = open_bundle(project, LATEST if model is None else model, progress=progress)
+    bundle.require_trees()
     decisions = Decisions.of_bundle(project, bundle, progress=progress)
     project, table = decisions.project, decisions.table
     _require_time(project)
@@ -170,6 +172,11 @@ def _require_time(project: Project) -> None:
     if not project.data.has_time:
         msg = "the data have no event_time, and an explanation tells what was known before each event"
         raise UsageError(msg, hint="`fraudctl evaluate --predictions FILE` writes every decision with its cost")
+
+
+def _require_trees(project: Project, model: str | None) -> None:
+    """Refuse a challenger before its features are built: contributions are exact, and only trees have them."""
+    open_bundle(project, LATEST if model is None else model).require_trees()
 
 
 def bundle_of(decided: DecidedPeriod) -> Bundle:

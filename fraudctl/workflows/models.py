@@ -186,6 +186,8 @@ def promote_model(
     from fraudctl import registry
 
     bundle = open_bundle(project, reference, progress=progress)
+    if bundle.challenger is not None and progress is not None:
+        progress.warn(f"{bundle.version} is of a challenger: it decides in batch, and `serve` and `state` refuse it")
     return registry.promote(
         project.models_dir,
         bundle.version,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fraudctl.evaluate.result import PooledPeriod
     from fraudctl.progress import Progress
     from fraudctl.split import Split
+    from fraudctl.train import TrainedModel
 
 
 _KEPT_FORM = 3
@@ -167,7 +168,7 @@ def _replayed(
     split = _split(own, table, as_of)
     start = split.train_from if block_from is None else block_from
     place = decisions.project.cache_dir / "pooled" / f"{_key(bundle, table, as_of, period)}.parquet"
-    scores, document = _kept(place, decisions.progress) or _refit(own, table, split, period, place, decisions)
+    scores, document = _kept(place, decisions.progress) or _refit(bundle, own, table, split, period, place, decisions)
     policy = Policy.from_dict(document)
     name = f"{bundle.version} as of {as_of.date()}"
     subject = Subject(name, as_of, start, split.train_until, period.until, policy, None)
@@ -180,6 +181,28 @@ def found_recipe(project: Project, bundle: Bundle) -> Project:
     found = theirs.train.params.model_copy(update=dict(bundle.facts["training"]["params"]))
     train = theirs.train.model_copy(update={"params": found, "trials": 0})
     return theirs.model_copy(update={"train": train})
+
+
+def fit_again(bundle: Bundle, own: Project, table: FeatureTable, split: Split, *, progress: Progress) -> TrainedModel:
+    """Fit the recipe of a bundle on another split: CatBoost with the settings its search found, or its challenger.
+
+    Parameters
+    ----------
+    own
+        From `found_recipe`.
+
+    Raises
+    ------
+    BundleError
+        The bundle is of a challenger whose program is not there any more.
+    """
+    from fraudctl.train import fit_challenger, fit_project
+
+    keep = decision_columns(own, table)
+    if bundle.challenger is None:
+        return fit_project(table.frame, table.features, own, split, trials=0, keep=keep, progress=progress)
+    program = bundle.challenger.program_now()
+    return fit_challenger(table.frame, table.features, own, split, program, keep=keep, progress=progress)
 
 
 def _split(own: Project, table: FeatureTable, as_of: datetime) -> Split:
@@ -212,7 +235,7 @@ def _kept(place: Path, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]
 
 
 def _refit(
-    own: Project, table: FeatureTable, split: Split, period: Period, place: Path, decisions: Decisions
+    bundle: Bundle, own: Project, table: FeatureTable, split: Split, period: Period, place: Path, decisions: Decisions
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Fit, calibrate and choose the policy; score every event of the period and of the day or week it begins in."""
     import polars as pl
@@ -221,16 +244,15 @@ def _refit(
     from fraudctl.disk.kept import keep
     from fraudctl.evaluate import lead_from
     from fraudctl.policy import choose_policy
-    from fraudctl.train import fit_project, predict
+    from fraudctl.train import predict
 
-    trained = fit_project(
-        table.frame, table.features, own, split, trials=0, keep=decision_columns(own, table),
-        progress=decisions.progress,
-    )  # fmt: skip
+    trained = fit_again(bundle, own, table, split, progress=decisions.progress)
     y_prob = trained.predictions["y_prob"].to_numpy()
     policy = choose_policy(own, trained.predictions, y_prob).policy
     start = lead_from(period.from_time, policy, decisions.project)
     events = table.frame.filter(pl.col("event_time").is_between(start, period.until, closed="left"))
-    scores = events.select("event_id", y_prob=pl.Series(predict(trained, events)[1], dtype=pl.Float64))
+    scores = events.select(
+        "event_id", y_prob=pl.Series(predict(trained, events, whole=table.frame)[1], dtype=pl.Float64)
+    )
     known = keep(place, write=lambda path: outputs.write_parquet(scores, path), facts=lambda: as_object(policy))
     return scores, known

@@ -101,7 +101,7 @@ def _decided(trained: Trained) -> pl.DataFrame:
     folds = _latest_folds(trained.model.predictions, split.as_of)
     time = table.spine["event_time"]
     gap = table.rows((time >= split.train_until) & (time < split.as_of))
-    gap = gap.with_columns(pl.Series("y_prob", predict(trained.model, gap)[1]))
+    gap = gap.with_columns(pl.Series("y_prob", predict(trained.model, gap, whole=table.frame)[1]))
     shared = [name for name in folds.columns if name in gap.columns]
     both = pl.concat([folds.select(shared), gap.select(shared)], how="vertical_relaxed")
     return decided_events(both.sort("event_time", "event_id"), trained.policy, trained.project)

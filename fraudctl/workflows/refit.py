@@ -15,8 +15,8 @@ from fraudctl.errors import BundleError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.decide import Decisions, Subject
-from fraudctl.workflows.pooled import found_recipe
-from fraudctl.workflows.train import bundle_contents, decision_columns
+from fraudctl.workflows.pooled import fit_again, found_recipe
+from fraudctl.workflows.train import bundle_contents
 from fraudctl.workflows.versions import user_name, write_noted
 
 if TYPE_CHECKING:
@@ -79,16 +79,13 @@ def refit_model(
     from fraudctl.evaluate import Period
     from fraudctl.policy import choose_policy
     from fraudctl.split import make_split
-    from fraudctl.train import fit_project
 
     progress = progress or Silent()
     decisions = Decisions.of_bundle(project, gated, progress=progress)
     table, own = decisions.table, found_recipe(project, gated)
     split = make_split(table.frame, own, known_until=table.known_until, as_of=table.known_until)
     progress.stage("Fitting again on the newest labels")
-    trained = fit_project(
-        table.frame, table.features, own, split, trials=0, keep=decision_columns(own, table), progress=progress
-    )
+    trained = fit_again(gated, own, table, split, progress=progress)
     choice = choose_policy(own, trained.predictions, trained.predictions["y_prob"].to_numpy())
     week = Period(split.as_of - LAST, split.as_of + timedelta(microseconds=1))
     subject = Subject(

@@ -15,7 +15,7 @@ from fraudctl.project import Project, load_project
 from fraudctl.text.plain import shown_all
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import polars as pl
 
@@ -105,6 +105,7 @@ def open_model(
     reference: str = "latest",
     *,
     expect: str | None = None,
+    batch: bool = False,
     progress: Progress | None = None,
     role: str = "model",
 ) -> Model:
@@ -118,6 +119,8 @@ def open_model(
         A version, a path of a bundle, ``latest`` or ``champion``.
     expect
         The only version that is opened; None for any.
+    batch
+        Whether it decides on files at once, by `score_files`. Only then a challenger's bundle can be opened.
     role
         What messages call it.
 
@@ -132,7 +135,7 @@ def open_model(
     if expect is not None and bundle.version != expect:
         msg = f"{bundle.path} is version {bundle.version}; --expect asks for {expect}"
         raise BundleError(msg, hint="name the bundle of that version with --model")
-    return Model(Decider(bundle), project)
+    return Model(Decider(bundle, batch=batch), project)
 
 
 def find_model(
@@ -350,6 +353,28 @@ def _say_slots(wanted: _Wanted, progress: Progress) -> None:
     progress.note(f"capacity: {text}")
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A piece of the feature table, and the rows before it that are looked back on; None where none are."""
+
+    new: pl.DataFrame
+    with_earlier: pl.DataFrame | None
+
+
+def _looking_back(pieces: Iterator[pl.DataFrame], span: timedelta | None) -> Iterator[_Piece]:
+    """Yield pieces in the order of time, each with the rows up to ``span`` before its first."""
+    import polars as pl
+
+    earlier: pl.DataFrame | None = None
+    for piece in pieces:
+        if span is None or piece.is_empty():
+            yield _Piece(piece, None)
+            continue
+        whole = piece if earlier is None else pl.concat([earlier, piece])
+        yield _Piece(piece, whole)
+        earlier = whole.filter(pl.col("event_time") >= pl.col("event_time").last() - span)
+
+
 def _write(
     decider: Decider,
     pieces: Iterator[pl.DataFrame],
@@ -369,8 +394,11 @@ def _write(
     used, counts = CapacityUse(), Counter[str]()
 
     def decided() -> Iterator[pl.DataFrame]:
-        for piece, answered in map(wanted.part, pieces):
-            found = decider.decide_frame(piece, used=used, explained=explained, answered=answered)
+        for whole in _looking_back(pieces, decider.looks_back):
+            piece, answered = wanted.part(whole.new)
+            found = decider.decide_frame(
+                piece, used=used, explained=explained, answered=answered, whole=whole.with_earlier
+            )
             counts.update(found["action"].to_list())
             progress.update(counts.total())
             names = {name: shown_beside(name, found.columns) for name in decider.features.names}

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from fraudctl.documents.results import as_json, as_object
-from fraudctl.errors import DataError, ProjectError
+from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.policy.choose import PolicyChoice
 from fraudctl.power import Power
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.text.plain import shown
 from fraudctl.train.summary import TrainingSummary
 from fraudctl.workflows.audit import TrainingAudit, audit_before_training
 from fraudctl.workflows.definitions import load_definitions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.bundle import Bundle, BundleContents
+    from fraudctl.challengers.program import Program
     from fraudctl.split import Split
     from fraudctl.train import TrainedModel
 
@@ -76,6 +78,8 @@ def train_model(
     as_of: datetime | date | None = None,
     trials: int | None = None,
     fast: bool = False,
+    challenger: str | None = None,
+    twice: bool = False,
     by: str | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
@@ -89,20 +93,28 @@ def train_model(
         Overrides ``[train] trials``.
     fast
         A first look: no search, two folds at most, few and large steps.
+    challenger
+        Name of a ``[challengers.NAME]`` that is trained instead of CatBoost, on the same folds.
+    twice
+        Fit the latest fold of a challenger a second time: the scores must be the same.
     by
         Who trains, for the registry's log; by default the user of this process.
 
     Raises
     ------
     ProjectError, DataError, UsageError
-        As building features, splitting and fitting do.
+        As building features, splitting and fitting do; there is no challenger of that name, or its program fails.
     """
     from fraudctl.data.outputs import require_writable
     from fraudctl.policy import check_expressions, choose_policy
     from fraudctl.power import power_of
     from fraudctl.split import make_split
-    from fraudctl.train import fast_project, fit_project
+    from fraudctl.train import fast_project, fit_challenger, fit_project
 
+    program = None if challenger is None else _program(project, challenger, trials=trials)
+    if twice and program is None:
+        msg = "--twice is for a challenger: what CatBoost gives depends on its inputs and the seed alone"
+        raise UsageError(msg, hint="name one with --challenger, or leave --twice out")
     if fast:
         project = fast_project(project)
     progress, clock = progress or Silent(), _Clock()
@@ -116,12 +128,19 @@ def train_model(
     if power.severity is not None:
         progress.warn(f"{power.sentence}. What helps: {power.hint}")
     keep = decision_columns(project, table)
-    journal = project.cache_dir / "tuning.journal"
-    require_writable(journal)
-    trained = fit_project(
-        table.frame, table.features, project, split, trials=trials, journal=journal, keep=keep,
-        champion=_champion(project, table, progress=progress), progress=progress,
-    )  # fmt: skip
+    champion = _champion(project, table, progress=progress)
+    if program is not None:
+        trained = fit_challenger(
+            table.frame, table.features, project, split, program, keep=keep, champion=champion, twice=twice,
+            progress=progress,
+        )  # fmt: skip
+    else:
+        journal = project.cache_dir / "tuning.journal"
+        require_writable(journal)
+        trained = fit_project(
+            table.frame, table.features, project, split, trials=trials, journal=journal, keep=keep, champion=champion,
+            progress=progress,
+        )  # fmt: skip
     clock.lap("training")
     if trained.partner_seconds:
         clock.laps["partner"] = round(trained.partner_seconds, 3)
@@ -132,6 +151,21 @@ def train_model(
     contents = bundle_contents(project, table, split, trained, choice)
     path = write_noted(project, contents, event="train", parent=None, by=by)
     return TrainResult(path, path.name, trained.summary, choice, clock.laps, _peak_memory_mb(), audited, power)
+
+
+def _program(project: Project, name: str, *, trials: int | None) -> Program:
+    """Return the program of a challenger, before anything is built."""
+    from fraudctl.challengers.program import read_program
+
+    section = project.challengers.get(name)
+    if section is None:
+        there = ", ".join(sorted(project.challengers)) or "none"
+        msg = f"--challenger {shown(name)}: the project file has no such section; there is: {there}"
+        raise UsageError(msg, hint="write [challengers.NAME] with a command or an entry")
+    if trials:
+        msg = f"--trials {trials}: a challenger is not searched"
+        raise UsageError(msg, hint="leave --trials out; its settings are [challengers.NAME.params]")
+    return read_program(name, section, project.root)
 
 
 def choose_threshold(
@@ -275,7 +309,7 @@ def bundle_contents(
     }
     return BundleContents(
         as_of=split.as_of,
-        model=trained.model,
+        model=trained.fitted,
         columns=trained.columns,
         calibrator=trained.calibrator,
         policy=as_object(choice.policy),

@@ -50,7 +50,7 @@ def open_bundle(
     if not reference:
         msg = "the name of a model is empty"
         raise UsageError(msg, hint="give a version, a path, `latest` or `champion`")
-    bundle = load_bundle(find_bundle(version_of(project, reference), project.models_dir))
+    bundle = load_bundle(find_bundle(version_of(project, reference), project.models_dir)).within(project)
     name = bundle.facts.get("project")
     if name != project.project.name:
         msg = f"bundle {bundle.version} is of project {name!r}; this is {project.project.name!r}"

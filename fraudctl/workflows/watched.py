@@ -319,14 +319,14 @@ def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
     """Return which features moved the mean raw score since a day: differences of mean contributions, which add up.
 
     Before are decided events before the day, or, where there are fewer than a sample, the events of the four weeks
-    before it in the data. None where the features are not at hand.
+    before it in the data. None where the features are not at hand, or a challenger scores.
     """
     import numpy as np
     import polars as pl
 
     from fraudctl.explain.contributions import contributions
 
-    if watched.table is None:
+    if watched.table is None or watched.bundle.challenger is not None:
         return ()
     start = instant_of(first_day.toordinal() - 719_163, watched.project)
     time = watched.table.table.spine["event_time"]

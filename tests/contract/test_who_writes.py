@@ -22,6 +22,11 @@ OWNERS = {
     "data/chunks.py": "parts in a folder that goes away; what it leaves goes through outputs.py",
     "features/batch/spilled.py": "parts in a folder that goes away",
     "train/tune.py": "a journal of lines with digests (tests/faults/test_writers.py)",
+    "challengers/program.py": "a folder of the system's temporary place",
+    **{
+        f"challengers/{name}.py": "a program in a working folder that goes away"
+        for name in ("runner", "logistic", "lightgbm", "xgboost", "gru")
+    },
     "train/model.py": "a folder of the system's temporary place",
     "scoring/trees.py": "a folder of the system's temporary place",
     "workflows/score.py": "events in a folder that goes away",

@@ -21,6 +21,7 @@ from fraudctl.scoring.trees import read_forest
 from fraudctl.split import Split, make_split
 from fraudctl.train import Partner, TrainedModel, fast_project, fit_model, fit_project, make_pool, predict, quantize
 from fraudctl.train import fit as fit_module
+from fraudctl.train import job as job_module
 from fraudctl.train.model import member_seeds, raw_score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -251,7 +252,7 @@ def test_weights_count_as_copies_do_in_the_mean_probability(frame: pl.DataFrame)
 def test_sampling_of_negatives_leaves_the_probabilities_right(
     frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit_module, "LEAST_NEGATIVES", 100)
+    monkeypatch.setattr(job_module, "LEAST_NEGATIVES", 100)
     plan = project(split=SPLIT, trials=2, train="keep_negatives = 0.2\n")
     summary = train(frame, plan).summary
     assert summary.tuning.trials == 2
@@ -435,7 +436,7 @@ def _labels(frame: pl.DataFrame, plan: Project) -> np.ndarray:
 def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
     frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, features: Features
 ) -> None:
-    monkeypatch.setattr(fit_module, "LEAST_NEGATIVES", 100)
+    monkeypatch.setattr(job_module, "LEAST_NEGATIVES", 100)
     drawn = []
     sample = fit_module._Job._sample
 

@@ -68,13 +68,14 @@ def score(
         raise UsageError(msg)
     budget = None if memory is None else memory_size(memory)
     with session.progress() as progress:
-        opened = open_model(project, model, expect=expect, progress=progress)
+        at_once = output is not None and state is None
+        opened = open_model(project, model, expect=expect, batch=at_once, progress=progress)
         before, beside = history or [], named_paths(source or [])
         if output is not None:
             require_no_input(
                 output, opened.project, also=[*data, *map(str, before), *itertools.chain(*beside.values())]
             )
-        if output is not None and state is None:
+        if output is not None and at_once:
             result = score_files(
                 opened, data, output=output, history=before, sources=beside, with_features=with_features,
                 explained=explained, memory=budget, progress=progress,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     "fraudctl train",
     "fraudctl train --fast   # a first look",
     "fraudctl train --as-of 2026-01-01 --trials 0",
+    "fraudctl train --challenger gru --twice   # [challengers.gru] instead of CatBoost",
 )
 def train(
     session: Session,
@@ -25,6 +26,10 @@ def train(
     as_of: Annotated[Date, typer.Option(help="Training knows nothing later; overrides [split] as_of.")] = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Settings tried; overrides [train] trials.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A first look: no search, two folds, few large steps.")] = False,
+    challenger: Annotated[
+        str | None, typer.Option("--challenger", metavar="NAME", help="Train [challengers.NAME] on the same folds.")
+    ] = None,
+    twice: Annotated[bool, typer.Option("--twice", help="Fit a challenger's latest fold again and compare.")] = False,
 ) -> None:
     """Tune, fit, calibrate, choose the policy and write a bundle."""
     from fraudctl.cli.policy import policy_tables
@@ -34,7 +39,10 @@ def train(
 
     with session.progress() as progress:
         loaded = load_project(project)
-        result = train_model(loaded, as_of=moment(as_of), trials=trials, fast=fast, progress=progress)
+        result = train_model(
+            loaded, as_of=moment(as_of), trials=trials, fast=fast, challenger=challenger, twice=twice,
+            progress=progress,
+        )  # fmt: skip
     session.emit(result)
     for table in (*train_tables(result, timezone=loaded.data.timezone), *policy_tables(result.policy, brief=True)):
         session.show(table)
