@@ -5,13 +5,49 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _MAGIC = 1681511377
+
+
+N = 600
+TOML = """
+[data]
+events = "events"
+event_id = "id"
+event_time = "at"
+amount = "amount"
+label = "fraud"
+label_time = "known"
+label_delay = "5d"
+{more}
+[entities]
+holder = "card"
+[[features.window]]
+by = "holder"
+windows = ["1d", "7d"]
+aggregates = ["count", "sum(amount)", "mean(amount)"]
+[[features.labels]]
+by = "holder"
+windows = ["30d"]
+aggregates = ["fraud_count"]
+"""
+
+
+def events() -> pl.DataFrame:
+    rng = np.random.default_rng(3)
+    at = [datetime(2024, 1, 1) + timedelta(minutes=int(m)) for m in np.sort(rng.integers(0, 60 * 1440, N))]
+    return pl.DataFrame({
+        "id": range(N), "at": at, "amount": rng.gamma(2, 30, N).round(2),
+        "card": [f"c{i}" for i in rng.integers(0, 40, N)], "fraud": rng.random(N) < 0.1,
+        "known": [t + timedelta(days=3) for t in at],
+    }).with_columns(pl.col("fraud").cast(pl.Int8))  # fmt: skip
 
 
 def z85(content: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -24,7 +24,9 @@ SHARED: Final[dict[str, Any]] = {
 Command = Callable[..., None]
 
 
-def command(*examples: str, json: Literal["option", "always", "never"] = "option") -> Callable[[Command], Command]:
+def command(
+    *examples: str, json: Literal["option", "always", "never"] = "option", stores: Collection[str] = ()
+) -> Callable[[Command], Command]:
     """Declare a command: a function whose first parameter is the ``session`` that it speaks through.
 
     Parameters
@@ -33,6 +35,8 @@ def command(*examples: str, json: Literal["option", "always", "never"] = "option
         Command lines for its help.
     json
         Whether ``--json`` is an option, or stdout always or never gets a JSON document.
+    stores
+        Options for paths that may be addresses in an object store; all others are of this machine.
     """
 
     def declare(function: Command) -> Command:
@@ -49,7 +53,7 @@ def command(*examples: str, json: Literal["option", "always", "never"] = "option
 
         @functools.wraps(function)
         def run(*args: Any, **options: Any) -> None:
-            _require_local(options)
+            _require_local({name: value for name, value in options.items() if name not in stores})
             if not takes_session:
                 function(*args, **options)
                 return
@@ -61,6 +65,7 @@ def command(*examples: str, json: Literal["option", "always", "never"] = "option
         run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
         run.__annotations__ = {part.name: part.annotation for part in (*own, *shared)}
         run.examples = examples  # type: ignore[attr-defined]
+        run.stores = frozenset(stores)  # type: ignore[attr-defined]
         return run
 
     return declare

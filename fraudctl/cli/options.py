@@ -43,6 +43,17 @@ def there(project: Path) -> str:
     return "" if project == HERE else f" --project {shlex.quote(str(project))}"
 
 
+def shown_path(path: Path) -> str:
+    """Return a path as the user wrote it: `Path` makes one slash of the two of an address.
+
+    >>> shown_path(Path("s3://bucket/x.parquet")), shown_path(Path("x.parquet"))
+    ('s3://bucket/x.parquet', 'x.parquet')
+    """
+    from fraudctl.disk.files import address_of
+
+    return address_of(path) or str(path)
+
+
 def moment(text: str | None) -> datetime | date | None:
     """Read a date, or a time in ISO 8601; both are local to the project where they name no zone."""
     if text is None:

@@ -17,6 +17,7 @@ import polars as pl
 
 from fraudctl.data.tables import find_files
 from fraudctl.disk import files as disk
+from fraudctl.disk import stores
 from fraudctl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ PAGE_BYTES = 1 << 17
 def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterator[Path]:
     """Yield a hidden path in the folder of ``path``; it replaces ``path`` if the block succeeds, else it is removed.
 
+    Where ``path`` was made of an address in an object store, the object is written by one request at the end.
+
     Parameters
     ----------
     durable
@@ -45,6 +48,11 @@ def whole_file(path: Path, *, durable: bool = True, mode: int = 0o644) -> Iterat
     UsageError
         The file cannot be written; what was there before is still there.
     """
+    address = disk.address_of(path)
+    if address is not None and stores.is_address(address):
+        with stores.whole_object(address) as temporary:
+            yield temporary
+        return
     require_writable(path)
     try:
         with disk.whole_file(path, durable=durable, mode=mode) as temporary:
@@ -79,8 +87,13 @@ def require_writable(path: Path) -> None:
     Raises
     ------
     UsageError
-        The path is an address or a folder, or its folder cannot be made or written to.
+        The path is a folder, or its folder cannot be made or written to; or it is an address that is none of an object
+        store, or whose store refuses.
     """
+    address = disk.address_of(path)
+    if address is not None and stores.is_address(address):
+        stores.require_reachable(address)
+        return
     require_local(path)
     if path.is_dir():
         msg = f"{path} is a folder; expected the path of a file"
@@ -103,7 +116,8 @@ def require_no_input(path: Path, project: Project | None, *, also: Collection[st
     UsageError
         The path is one of these files.
     """
-    if not path.is_file():
+    address = disk.address_of(path)
+    if address is None and not path.is_file():
         return
     named: list[tuple[str | tuple[str, ...], Path]] = [(text, Path()) for text in also]
     if project is not None:
@@ -113,8 +127,8 @@ def require_no_input(path: Path, project: Project | None, *, also: Collection[st
     for texts, root in named:
         with contextlib.suppress(DataError):  # reading reports what is missing
             read += find_files(texts, root=root)
-    if any(Path(name).is_file() and path.samefile(name) for name in read):
-        msg = f"{path} is a file that is read; writing would replace it"
+    if address in read or any(Path(name).is_file() and path.samefile(name) for name in read if address is None):
+        msg = f"{address or path} is a file that is read; writing would replace it"
         raise UsageError(msg, hint="choose another place")
 
 

@@ -22,6 +22,7 @@ from fraudctl.data import identities, located, typed
 from fraudctl.data.distinct import repeats
 from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
+from fraudctl.disk import stores
 from fraudctl.disk.files import no_room
 from fraudctl.disk.unreadable import MOST_DIGITS, UnreadableReason, why_not_csv, why_not_parquet
 from fraudctl.errors import DataError
@@ -195,7 +196,7 @@ def left_out(files: Collection[str]) -> dict[str, pl.DataType]:
     if finding.kind_of(names[0]) != "parquet":
         return {}
     with explained(names):
-        return opening.too_wide_columns(names)
+        return opening.too_wide_columns(stores.on_disk(names))
 
 
 def collect(frame: pl.LazyFrame, *, files: Collection[str]) -> pl.DataFrame:
@@ -238,10 +239,14 @@ def explained(files: list[str]) -> Iterator[None]:
 
 def _why(files: Sequence[str]) -> UnreadableReason | None:
     try:
-        kind = finding.kind_of(files[0])
+        copies = stores.on_disk(files)
+        kind = finding.kind_of(copies[0])
         if kind == "csv":
-            return why_not_csv(files, dialect=opening.dialect_of(files[0]))
-        return why_not_parquet(files) if kind in {"parquet", None} else None
+            reason = why_not_csv(copies, dialect=opening.dialect_of(copies[0]))
+        else:
+            reason = why_not_parquet(copies) if kind in {"parquet", None} else None
+        objects = [name for name in files if stores.is_address(name)]
+        return reason._replace(what=stores.with_addresses(reason.what, objects)) if reason is not None else None
     except OSError:
         return None
 
@@ -495,12 +500,13 @@ def check_label_times(frame: pl.DataFrame) -> None:
 def fingerprint(files: Collection[str]) -> str:
     """Return the SHA-256 of the files' bytes in the given order.
 
-    A file behind a URL is hashed as a table; a Delta or Iceberg table by its id, version, schema and files.
+    An object of a store stands for its bytes by address, size, ETag and version; a Delta or Iceberg table by its id,
+    version, schema and files. A file behind another URL is hashed as a table.
     """
     digest = hashlib.sha256()
     for name in files:
-        if lake.is_lake(name):
-            digest.update(bytes.fromhex(lake.fingerprint(name)))
+        if lake.is_lake(name) or stores.is_address(name):
+            digest.update(bytes.fromhex(lake.fingerprint(name) if lake.is_lake(name) else stores.known(name).sha256))
             continue
         if "://" in name:
             digest.update(collect(scan([name]), files=[name]).hash_rows(seed=0).to_numpy().tobytes())

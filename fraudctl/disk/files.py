@@ -19,7 +19,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 _LIBRARIES: Final = ("polars", "_catboost")
@@ -36,7 +36,7 @@ _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 """A scheme of at least two letters, and what follows; `Path` has made one slash of two."""
 
 
-def address_of(path: Path) -> str | None:
+def address_of(path: PurePath) -> str | None:
     """Return the address that a path was made of, such as ``s3://bucket/x``; None of a path on this machine.
 
     >>> address_of(Path("s3://bucket/x")), address_of(Path("a:b/c")), address_of(Path("/tmp/s3:/x"))

@@ -33,6 +33,8 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 
+from fraudctl.disk.files import address_of
+
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 JsonObject = dict[str, JsonValue]
 
@@ -131,7 +133,7 @@ def _plain(value: object) -> JsonValue:
     if isinstance(value, Enum):
         return as_json(value.value)
     if isinstance(value, PurePath):
-        return str(value)
+        return address_of(value) or str(value)
     if isinstance(value, np.ndarray):
         return [as_json(item) for item in value.tolist()]
     if isinstance(value, np.generic):

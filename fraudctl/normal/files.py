@@ -8,12 +8,13 @@ named by `Found.left_out`. Folders of Delta and Iceberg tables are no plain Parq
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 from urllib.parse import unquote
 
+from fraudctl.disk import stores
 from fraudctl.errors import DataError
 from fraudctl.normal import lake
 
@@ -82,6 +83,8 @@ def find(text: str, *, root: Path, what: str, as_of: lake.AsOf | None = None) ->
     if as_of is not None and not lake.is_lake(text):
         msg = f"{text}: is neither a Delta nor an Iceberg table, and has no version that table_as_of could name"
         raise DataError(msg, hint="leave table_as_of out, or name the folder of a table")
+    if stores.is_address(text):
+        return _in_store(text, what)
     if "://" in text:
         return Found([text])
     if path.is_file():
@@ -100,6 +103,45 @@ def find(text: str, *, root: Path, what: str, as_of: lake.AsOf | None = None) ->
         msg = f"{kind}: {path}"
         raise DataError(msg, hint=f"{what} takes a file, a glob or a folder, relative to {root}")
     return found
+
+
+def _in_store(address: str, what: str) -> Found:
+    """Return the objects behind an address, sorted out as the files of a folder are."""
+    objects = stores.found(address)
+    if len(objects) == 1 and objects[0].address == address:
+        return Found([address])
+    fixed = address.rstrip("/") + "/"
+    if any(sign in address for sign in "*?["):
+        fixed = "/".join(_until(address.split("/"))) + "/"
+    inner = {item.address: PurePosixPath(item.address.removeprefix(fixed)) for item in objects if item.size}
+    for path in inner.values():
+        if "_delta_log" in path.parts or path.name.endswith(".metadata.json"):
+            msg = f"{address}: is a Delta or Iceberg table; its files hold rows that were deleted or replaced since"
+            raise DataError(msg, hint="such tables are read from folders of this machine: mount or copy it")
+    found = _taken(fixed, inner, pattern=address)
+    if not found.files:
+        msg = f"no Parquet, CSV or JSON lines object at {address}"
+        raise DataError(msg, hint=f"{what} takes the address of an object, a glob or a folder")
+    return found
+
+
+def _taken(fixed: str, inner: Mapping[str, PurePosixPath], *, pattern: str) -> Found:
+    """Part objects into those that are read and those that are left out, by their names."""
+    hidden = {
+        name: any(part[0] in "._" and f"/{part[0]}" not in f"/{pattern}" for part in path.parts)
+        for name, path in inner.items()
+    }
+    taken = [name for name in inner if not hidden[name] and kind_of(name) is not None]
+    left = [str(path) for name, path in inner.items() if name not in taken and path.suffix.lower() not in _SIDE]
+    _refuse_kinds(fixed, taken)
+    return Found(taken, tuple(left))
+
+
+def _until(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts:
+        if any(sign in part for sign in "*?["):
+            return
+        yield part
 
 
 def _until_sign(path: Path) -> Iterator[str]:
@@ -125,12 +167,16 @@ def _sorted_out(folder: Path, items: Iterator[Path], *, pattern: str) -> Found:
                 left.append(str(inner))
             continue
         taken.append(str(item))
+    _refuse_kinds(str(folder), taken)
+    return Found(taken, tuple(left))
+
+
+def _refuse_kinds(folder: str, taken: Sequence[str]) -> None:
     kinds = [words_of(kind_of(name)) for name in taken]
     if len(set(kinds)) > 1:
         counts = ", ".join(f"{kinds.count(word)} {word}" for word in sorted(set(kinds)))
         msg = f"{folder}: files of several kinds: {counts}"
         raise DataError(msg, hint="name files of one kind, by a glob such as *.parquet")
-    return Found(taken, tuple(left))
 
 
 def _refuse_inside(folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from fraudctl.disk import stores
 from fraudctl.disk.unreadable import Dialect, too_wide, why_not_csv
 from fraudctl.errors import DataError
 from fraudctl.normal import files, lake, times
@@ -38,6 +39,8 @@ def opened(names: Sequence[str], form: Form) -> pl.LazyFrame:
     DataError
         Files of several kinds, columns that do not fit together, values that the declared notation does not read.
     """
+    if any(map(stores.is_address, names)):
+        return _from_store(names, form)
     kinds = {files.kind_of(name) or "parquet" for name in names}
     if len(kinds) > 1:
         words = " and partly ".join(sorted(files.words_of(kind) for kind in kinds))
@@ -54,6 +57,15 @@ def opened(names: Sequence[str], form: Form) -> pl.LazyFrame:
     else:
         frame = form.applied(_parquet(names, form), untyped=False, place=place)
     return form.numbered(frame)
+
+
+def _from_store(names: Sequence[str], form: Form) -> pl.LazyFrame:
+    """Open copies of objects as files of this machine; errors name the objects."""
+    copies = [str(path) for path in stores.fetched(names)]
+    try:
+        return opened(copies, form)
+    except DataError as error:
+        raise DataError(stores.with_addresses(error.message, names), hint=error.hint) from error
 
 
 def dialect_of(name: str) -> Dialect:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fraudctl.catalogue import metric, metric_names
 from fraudctl.data.own import inside, outside
+from fraudctl.disk import stores
 from fraudctl.documents.results import JsonObject
 from fraudctl.errors import ProjectError
 from fraudctl.normal import lake
@@ -31,6 +32,7 @@ from fraudctl.project.labels import LabelTablesSection
 from fraudctl.project.messages import mistake
 from fraudctl.project.monitor import MonitorSection
 from fraudctl.project.sources import SourceSection
+from fraudctl.project.storage import StorageSection
 from fraudctl.project.stream import StreamSection
 from fraudctl.project.training import SplitSection, TrainSection
 from fraudctl.project.types import Section
@@ -68,6 +70,7 @@ class ProjectFile(Section):
     gate: GateSection | None = None
     monitor: MonitorSection = MonitorSection()
     stream: StreamSection | None = None
+    storage: StorageSection = StorageSection()
     card: CardSection = CardSection()
 
 
@@ -142,7 +145,11 @@ def load_project(place: Path | str) -> Project:
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read as UTF-8 text: {type(error).__name__}"
         raise ProjectError(msg) from error
-    return parse_project(text, path=path)
+    project = parse_project(text, path=path)
+    storage = project.storage
+    settings = stores.Settings(storage.endpoint, storage.region, storage.profile)
+    stores.begin(settings, project.cache_dir / "objects")
+    return project
 
 
 def parse_project(text: str, *, path: Path) -> Project:

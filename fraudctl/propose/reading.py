@@ -16,6 +16,7 @@ import polars as pl
 
 from fraudctl.data import tables
 from fraudctl.data.columns import hold
+from fraudctl.disk import stores
 from fraudctl.disk.unreadable import not_utf8
 from fraudctl.normal import files as finding
 from fraudctl.normal.form import Form
@@ -160,6 +161,7 @@ def _may_be_time(head: pl.Series) -> bool:
 
 def _dialect(files: Sequence[str]) -> CsvSection:
     """Return separator and encoding, from the first lines of the first file."""
+    files = stores.on_disk(files)
     name = files[0]
     if "://" in name:
         return CsvSection()

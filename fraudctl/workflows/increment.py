@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.disk.stores import is_address
 from fraudctl.errors import DataError, UsageError
 from fraudctl.normal.lake import is_lake, words
 from fraudctl.progress import Progress, Silent
@@ -177,7 +178,7 @@ def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[s
     gone = sorted(set(known) - set(found.files))
     if gone and is_lake(gone[0]):
         return found.files, f"it was made from {words(gone[0])}, and another version is read now"
-    if any("://" in name and not is_lake(name) for name in found.files):
+    if any("://" in name and not _says_itself(name) for name in found.files):
         return found.files, "whether files behind a URL are unchanged cannot be known"
     if gone:
         return found.files, f"{Path(gone[0]).name} is not there any more"
@@ -194,11 +195,16 @@ def _day(micros: int) -> str:
     return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
 
 
+def _says_itself(name: str) -> bool:
+    """Return whether a name is that of a table or object whose fingerprint is known without reading it."""
+    return is_lake(name) or is_address(name)
+
+
 def _unchanged(name: str, noted: dict[str, Any]) -> bool:
     """Return whether a file has the size and time of change that were noted, or else the same content."""
     from fraudctl.data import tables
 
-    if is_lake(name):
+    if _says_itself(name):
         return bool(tables.fingerprint([name]) == noted["sha256"])
     found = Path(name).stat()
     if [found.st_size, found.st_mtime_ns] == noted["stat"]:
@@ -344,8 +350,8 @@ def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[
         early = 0 if state is None or name in noted else int((utc < state.before_us).sum())
         if early:
             return noted, f"{Path(name).name} holds {early} events before it"
-        if is_lake(name) or "://" not in name:
-            stat = None if is_lake(name) else Path(name).stat()
+        if _says_itself(name) or "://" not in name:
+            stat = None if _says_itself(name) else Path(name).stat()
             digest = noted[name]["sha256"] if name in noted else tables.fingerprint([name])
             stats = None if stat is None else [stat.st_size, stat.st_mtime_ns]
             noted[name] = {"stat": stats, "sha256": digest, "until_us": utc.max() or 0, "rows": len(utc)}

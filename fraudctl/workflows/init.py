@@ -91,11 +91,15 @@ def init_project(
     """
     from fraudctl.checks import left_out_note
     from fraudctl.data import outputs, tables
+    from fraudctl.disk import stores
+    from fraudctl.normal import lake
     from fraudctl.propose import Questions, look, parse_labels, parse_sources, propose, render_project
 
     progress = progress or Silent()
     path = (place if place.suffix == ".toml" else place / FILE_NAME).resolve()
     refuse_overwriting([path], force=force)
+    lake.begin()
+    stores.begin(stores.Settings(), path.parent / ".fraudctl" / "objects")
     files = tables.find_files(tuple(data), root=Path.cwd(), what="DATA")
     beside = {
         name: (tables.scan(tables.find_files(text, root=Path.cwd(), what=f"--source {name}")), [_seen_from(path, text)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -196,7 +197,7 @@ def score_files(
         Files that are missing, unreadable, or not like the data that the model was trained on.
     """
     from fraudctl.data.outputs import require_parquet_path
-    from fraudctl.disk.files import temporary_folder
+    from fraudctl.disk.files import address_of, temporary_folder
     from fraudctl.scoring.tables import events_of, first_time, ids_of, open_new, raw_of
     from fraudctl.workflows.slots import lead_from
 
@@ -211,7 +212,8 @@ def score_files(
     work = _Work(decider, read_sources(model, sources or {}), progress)
     entries = read_entries(model, sources or {})
     ids = None if before is None else ids_of(new, decider.project)
-    with temporary_folder(output.parent, f".{output.name}") if memory is not None else nullcontext(None) as place:
+    beside = Path(tempfile.gettempdir()) if address_of(output) is not None else output.parent
+    with temporary_folder(beside, f".{output.name}") if memory is not None else nullcontext(None) as place:
         if memory is None or place is None:
             found = events_of(before, new, decider.project, carried=decider.carried, entries=entries)
             pieces, n_duplicates = work.at_once(found)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from command_line import run_in
-from lakes import iceberg_catalog, iceberg_table, write_delta
+from lakes import TOML, N, events, iceberg_catalog, iceberg_table, write_delta
 from polars.testing import assert_frame_equal
 
 from fraudctl.data.located import versions
@@ -22,39 +21,6 @@ from fraudctl.workflows.features import build_features
 pytest.importorskip("deltalake")
 pytest.importorskip("pyiceberg")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries that write tables
-
-N = 600
-TOML = """
-[data]
-events = "events"
-event_id = "id"
-event_time = "at"
-amount = "amount"
-label = "fraud"
-label_time = "known"
-label_delay = "5d"
-{more}
-[entities]
-holder = "card"
-[[features.window]]
-by = "holder"
-windows = ["1d", "7d"]
-aggregates = ["count", "sum(amount)", "mean(amount)"]
-[[features.labels]]
-by = "holder"
-windows = ["30d"]
-aggregates = ["fraud_count"]
-"""
-
-
-def events() -> pl.DataFrame:
-    rng = np.random.default_rng(3)
-    at = [datetime(2024, 1, 1) + timedelta(minutes=int(m)) for m in np.sort(rng.integers(0, 60 * 1440, N))]
-    return pl.DataFrame({
-        "id": range(N), "at": at, "amount": rng.gamma(2, 30, N).round(2),
-        "card": [f"c{i}" for i in rng.integers(0, 40, N)], "fraud": rng.random(N) < 0.1,
-        "known": [t + timedelta(days=3) for t in at],
-    }).with_columns(pl.col("fraud").cast(pl.Int8))  # fmt: skip
 
 
 def project(folder: Path, more: str = "") -> Path:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     "fraudctl ab exp7 --decisions state",
     "fraudctl ab exp7 --decisions state --as-of 2026-06-01 --margin 0.01",
     "fraudctl ab plan --decisions state --unit card --split champion=90,challenger=10 --loss 0.02",
+    stores=("decisions",),
 )
 def ab(
     session: Session,

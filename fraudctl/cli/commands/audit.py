@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     "fraudctl audit --sample 1000",
     "fraudctl audit --features warehouse.parquet   # features that were computed elsewhere",
     "fraudctl audit --snapshot 2024-06-01   # what of a Delta or Iceberg table was changed after the fact",
+    stores=("features",),
 )
 def audit(
     session: Session,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @command(
     "fraudctl compare champion latest",
     'fraudctl compare champion latest --decisions "state/decisions/*.parquet"   # as decided in production',
+    stores=("decisions",),
 )
 def compare(
     session: Session,

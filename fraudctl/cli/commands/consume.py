@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "fraudctl consume --state state",
     "fraudctl consume --state shard-0 --partitions 0-3 --properties kafka.properties --metrics consume.prom",
     "fraudctl consume --state state --new --history transactions.parquet --until-end --json",
+    stores=("history",),
 )
 def consume(
     session: Session,

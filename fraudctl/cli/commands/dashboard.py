@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "fraudctl dashboard",
     "fraudctl dashboard decisions.parquet -o week.html --by channel",
     "fraudctl dashboard --period 52w --as-of 2026-06-30 --json",
+    stores=("decisions",),
 )
 def dashboard(
     session: Session,

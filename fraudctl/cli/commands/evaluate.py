@@ -31,6 +31,7 @@ class OutputFormat(StrEnum):
     "fraudctl evaluate",
     "fraudctl evaluate --require-gate --format github   # for CI",
     "fraudctl evaluate --scores other-model.parquet --no-gate",
+    stores=("scores",),
 )
 def evaluate(
     session: Session,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudctl.cli.command import command
-from fraudctl.cli.options import HERE, ProjectPath, memory_size, moment
+from fraudctl.cli.options import HERE, ProjectPath, memory_size, moment, shown_path
 from fraudctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "fraudctl features --describe",
     "fraudctl features -o features.parquet --memory 2GB",
     "fraudctl features -o new.parquet --since 2026-01-01",
+    stores=("output",),
 )
 def features(
     session: Session,
@@ -44,10 +45,9 @@ def features(
     from fraudctl.project import load_project
 
     _refuse_contradictions(since=since, memory=memory, output=output, describe=describe)
-    if output is not None:
-        require_parquet_path(output)
     opened, day = load_project(project), moment(since)
     if output is not None:
+        require_parquet_path(output)
         require_no_input(output, opened)
     if day is not None and output is not None:
         _since(opened, day, output, session)
@@ -73,12 +73,12 @@ def _since(project: Project, day: datetime | date, output: Path, session: Sessio
     with session.progress() as progress:
         found = build_since(project, day, progress=progress)
     write_parquet(found.frame, output)
-    session.emit({**as_object(found), "output": output, "features": found.features})
+    session.emit({**as_object(found), "output": shown_path(output), "features": found.features})
     if found.frame.is_empty():
         session.show(f"no event is at or after {found.since}: the table has no rows")
     else:
         session.show(f"built {len(found.features)} features for {found.frame.height:,} events since {found.since}")
-    session.show(f"wrote {output}")
+    session.show(f"wrote {shown_path(output)}")
 
 
 def _all(project: Project, memory: str | None, output: Path | None, session: Session, *, describe: bool) -> None:
@@ -111,7 +111,7 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
     described = describe_features(table) if describe else None
     named = table.features.names if described is None else described.to_dict()["features"]
     facts = as_object(table)
-    session.emit({**facts, "output": output, "features": named})
+    session.emit({**facts, "output": None if output is None else shown_path(output), "features": named})
     if described is not None:
         session.show(feature_table(described))
         for note in table.notes:
@@ -119,4 +119,4 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
     how = "reused" if table.reused else "built"
     session.show(f"{how} {len(table.features.names)} features for {facts['rows']:,} events")
     if output is not None:
-        session.show(f"wrote {output}")
+        session.show(f"wrote {shown_path(output)}")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudctl.cli.command import command
-from fraudctl.cli.options import HERE, Expect, History, Model, New, ProjectPath, SourceFiles, memory_size, named_paths
+from fraudctl.cli.options import (
+    HERE,
+    Expect,
+    History,
+    Model,
+    New,
+    ProjectPath,
+    SourceFiles,
+    memory_size,
+    named_paths,
+    shown_path,
+)
 from fraudctl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +33,7 @@ if TYPE_CHECKING:
 @command(
     "fraudctl score new.parquet --history transactions.parquet -o decisions.parquet",
     "fraudctl score - --state state < events.jsonl",
+    stores=("output", "history"),
 )
 def score(
     session: Session,
@@ -91,7 +103,7 @@ def score(
                 entries = read_entries(opened, beside) if opened.knows_labels(beside) else None
                 result = score_through(engine, data, output=output, entries=entries, progress=progress)
     session.emit(result)
-    session.show(f"wrote {output}: {_actions(result.actions)}")
+    session.show(f"wrote {shown_path(output)}: {_actions(result.actions)}")
 
 
 def _tell(session: Session, result: StreamResult) -> None:

@@ -24,6 +24,7 @@ TOKEN = "FRAUDCTL_TOKEN"  # noqa: S105 - the name of a variable, not a secret
     "--salt exp7 --control 0.5% --control-cap 2000",
     "FRAUDCTL_TOKEN=... fraudctl serve --state state --host 0.0.0.0 --challenger latest --model champion",
     json="never",
+    stores=("history",),
 )
 def serve(
     session: Session,

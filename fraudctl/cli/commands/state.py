@@ -21,6 +21,7 @@ Folder = Annotated[Path, typer.Argument(help="Folder of the state.")]
 @command(
     "fraudctl state build state --history transactions.parquet",
     'fraudctl state build state --history "data/*.parquet" --model champion --model latest',
+    stores=("history",),
 )
 def build(
     session: Session,
