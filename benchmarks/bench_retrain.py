@@ -77,7 +77,7 @@ def prepare(folder: Path, events: int) -> None:
         "false_positive_rate = { at_most = 0.10 }": "false_positive_rate = { at_most = 0.40 }",
         "[evaluate]": "[evaluate]\nreplicates = 100", "savings = { at_least = 0.30 }\nrecall": "recall",
         "recall = { at_least = 0.30 }": (
-            'savings = { at_least = 0.05 }\nchampion = { metric = "savings", no_worse_than = 0.5 }'
+            'roc_auc = { at_least = 0.6 }\nchampion = { metric = "savings", no_worse_than = 0.5 }'
         ),
     }  # fmt: skip
     text = toml.read_text()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fraudctl.account import card
+from fraudctl.features.proof import receipt
 from fraudctl.report.document import Document
 from fraudctl.train import summary
 
@@ -55,6 +56,11 @@ def recount_data(item: card.TrainingData, papers: Papers) -> None:
     assert item.fingerprint == papers.facts["data_fingerprint"]
 
 
+def recount_audit(item: receipt.TrainingAudit, papers: Papers) -> None:
+    assert vars(item) == papers.facts["audit"]
+    assert item.features == len(papers.features)
+
+
 def recount_training(item: summary.TrainingSummary, papers: Papers) -> None:
     training = papers.facts["training"]
     assert (item.trees, item.features, item.params) == (training["trees"], training["features"], training["params"])
@@ -81,6 +87,7 @@ RECOUNT_CARD: dict[type, Any] = {
     card.OwnerWord: recount_word,
     card.CardGate: recount_gate,
     card.TrainingData: recount_data,
+    receipt.TrainingAudit: recount_audit,
     summary.TrainingSummary: recount_training,
     summary.CalibrationSummary: recount_calibration,
     card.PolicyOnFolds: recount_folds,

@@ -16,6 +16,7 @@ from fraudctl.account.evidence import CardGate, EvidenceRule, gate_of
 from fraudctl.costs import CostMatrix
 from fraudctl.data.tables import known_time
 from fraudctl.evaluate.result import Evaluation
+from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.policy import Policy
 from fraudctl.registry import Entry
 from fraudctl.train.summary import TrainingSummary
@@ -147,7 +148,8 @@ class ModelCard:
 
     SCHEMA_VERSION: ClassVar = 1
     JSON = (
-        "project", "version", "parent", "champion", "words", "missing", "data", "training", "features", "protected",
+        "project", "version", "parent", "champion", "words", "missing", "data", "audit", "training", "features",
+        "protected",
         "policy", "costs", "policy_on_folds", "gate", "gates", "evaluation", "log", "files", "packages", "seed",
         "project_file",
     )  # fmt: skip
@@ -164,6 +166,8 @@ class ModelCard:
     """The owner's words, key by key."""
     data: TrainingData
     """The data that it was trained on."""
+    audit: TrainingAudit | None
+    """The audit of its features before training; null without times, and in bundles from before it was kept."""
     training: TrainingSummary
     """Folds, search, calibration, baselines and warnings."""
     features: tuple[CardFeature, ...]
@@ -244,6 +248,7 @@ def model_card(
         champion=version == champion,
         words=tuple(OwnerWord(key, title, getattr(words, key)) for key, title in TITLES.items()),
         data=_data(bundle, own),
+        audit=TrainingAudit(**bundle.facts["audit"]) if "audit" in bundle.facts else None,
         training=TrainingSummary.from_dict(bundle.facts["training"]),
         features=tuple(
             CardFeature(item["name"], item["words"], item["family"], item["interval"])

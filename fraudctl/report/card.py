@@ -163,7 +163,12 @@ def _features(card: ModelCard) -> ReportSection:
     columns = (TableColumn("Feature", "code"), TableColumn("What it is"), TableColumn("What it sees"))
     rows = tuple((Cell(item.name), Cell(item.words), Cell(item.interval)) for item in card.features)
     every = ReportTable("features", fixed("Every feature"), columns, rows, tools=True, folded=True)
-    facts = Facts((Fact("Protected columns, which reports never name as a reason", _names(card.protected)),))
+    facts = Facts(
+        (
+            Fact("Proof that it knew no more", said.audited(card.audit) if card.audit else fixed("none was kept")),
+            Fact("Protected columns, which reports never name as a reason", _names(card.protected)),
+        )
+    )
     return ReportSection("features", "What does it look at?", said.looked_at(card), (facts, by_kind, every))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fraudctl.account.card import CardGate, ModelCard, OwnerWord, PolicyOnFolds, TrainingData
+from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.text.figures import count, listed, moment, money, number, percent, period, whole
 from fraudctl.text.sentences import sentence
 from fraudctl.train.summary import CalibrationSummary, TrainingSummary
@@ -100,6 +101,19 @@ def looked_at(card: ModelCard) -> str:
     """Say how many features there are."""
     kinds = len({item.family for item in card.features})
     return f"{count(len(card.features), 'feature')} of {count(kinds, 'kind')}, each known at the time of the event."
+
+
+@sentence
+def audited(found: TrainingAudit) -> str:
+    """Say what was recomputed before training, and how much of it was not."""
+    text = (
+        f"Before training, {count(found.features, 'feature')} of {count(found.events, 'event')} were recomputed from "
+        "what was known at each event, and "
+        f"{count(found.future_events, 'latest event')} were built again with another future: nothing differed."
+    )
+    if found.passed_over:
+        text += f" {count(found.passed_over, 'value')} would have taken too long and were not recomputed."
+    return text if found.digest is None else f"{text} SHA-256 of the recomputed values: {found.digest}."
 
 
 @sentence

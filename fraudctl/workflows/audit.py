@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraudctl.errors import DataError
+from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.workflows.definitions import load_definitions, plan_features
@@ -108,20 +109,6 @@ def _read(path: Path, option: str) -> pl.DataFrame:
     return tables.collect(tables.scan(files), files=files)
 
 
-@dataclass(frozen=True)
-class TrainingAudit:
-    """What was recomputed before training; nothing differed."""
-
-    events: int
-    """Events that were recomputed from what was known at their time."""
-    features: int
-    """Features of each of them."""
-    future_events: int
-    """Latest events whose future was altered."""
-    passed_over: int
-    """Values that were not recomputed because that would have read too many earlier events."""
-
-
 def audit_before_training(project: Project, table: FeatureTable, *, progress: Progress) -> TrainingAudit:
     """Recompute a few events of the table that a model is about to learn from, and alter the future of the latest.
 
@@ -145,4 +132,4 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
         names = ", ".join(dict.fromkeys(item.feature for item in result.differences))
         msg = f"features are not what could have been known at the event: {names}"
         raise DataError(msg, hint="`fraudctl audit` says where; remove .fraudctl/features if its files were changed")
-    return TrainingAudit(result.n_events, result.n_features, result.n_future, result.n_passed_over)
+    return TrainingAudit(result.n_events, result.n_features, result.n_future, result.n_passed_over, result.digest)

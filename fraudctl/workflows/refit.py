@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from fraudctl.errors import BundleError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.workflows.audit import audit_before_training
 from fraudctl.workflows.decide import Decisions, Subject
 from fraudctl.workflows.pooled import fit_again, found_recipe
 from fraudctl.workflows.train import bundle_contents
@@ -96,7 +97,8 @@ def refit_model(
     found = Refit(None, split.as_of, len(ours), int((ours == theirs).sum()))
     if found.agreement < AGREEMENT:
         return found
-    contents = bundle_contents(own, table, split, trained, choice, refit_of=gated.version)
+    audited = audit_before_training(own, table, progress=progress)
+    contents = bundle_contents(own, table, split, trained, choice, audited=audited, refit_of=gated.version)
     path = write_noted(project, contents, event="refit", parent=gated.version, by=by)
     _note(project, gated.version, Refit(path.name, found.as_of, found.n_events, found.n_alike), by=by, now=now)
     return Refit(path.name, found.as_of, found.n_events, found.n_alike)

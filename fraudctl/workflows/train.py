@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from fraudctl.documents.results import as_json, as_object
 from fraudctl.errors import DataError, ProjectError, UsageError
+from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.policy.choose import PolicyChoice
 from fraudctl.power import Power
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
 from fraudctl.train.summary import TrainingSummary
-from fraudctl.workflows.audit import TrainingAudit, audit_before_training
+from fraudctl.workflows.audit import audit_before_training
 from fraudctl.workflows.definitions import load_definitions
 from fraudctl.workflows.features import FeatureTable, build_features
 from fraudctl.workflows.lineage import (
@@ -148,7 +149,7 @@ def train_model(
     y_prob = trained.predictions["y_prob"].to_numpy()
     choice = choose_policy(project, trained.predictions, y_prob)
     clock.lap("policy")
-    contents = bundle_contents(project, table, split, trained, choice)
+    contents = bundle_contents(project, table, split, trained, choice, audited=audited)
     path = write_noted(project, contents, event="train", parent=None, by=by)
     return TrainResult(path, path.name, trained.summary, choice, clock.laps, _peak_memory_mb(), audited, power)
 
@@ -273,12 +274,15 @@ def bundle_contents(
     trained: TrainedModel,
     choice: PolicyChoice,
     *,
+    audited: TrainingAudit | None,
     refit_of: str | None = None,
 ) -> BundleContents:
     """Return what a bundle holds.
 
     Parameters
     ----------
+    audited
+        The receipt of the audit of its features; None without times.
     refit_of
         The version whose settings were fitted again on newer labels.
     """
@@ -304,6 +308,7 @@ def bundle_contents(
         "training": as_json(trained.summary),
         "recipe": recipe_facts(project),
         "policy_report": as_json(choice.report),
+        **({} if audited is None else {"audit": as_json(audited)}),
         "parent": None,
         **({} if refit_of is None else {"refit_of": refit_of}),
     }

@@ -16,9 +16,9 @@ from worlds import built_once, trained_sample
 
 from fraudctl.documents.results import as_object, from_json
 from fraudctl.evaluate import Evaluation
+from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.project import load_project
 from fraudctl.train.summary import TrainingSummary
-from fraudctl.workflows.audit import TrainingAudit
 from fraudctl.workflows.schemas import SchemaKind, json_schema_of
 from fraudctl.workflows.train import choose_threshold
 

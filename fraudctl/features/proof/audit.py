@@ -9,6 +9,8 @@ explain (`foresight`)?
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -102,6 +104,8 @@ class AuditResult:
         Columns that were not recomputed, for nothing declares what they mean.
     n_future
         Latest events that features were built from twice, the second time with another future.
+    digest
+        SHA-256 of the values that were recomputed, with event ids and names, one JSON list a line.
     passed_over
         Feature -> sampled events at which it was not recomputed, because that would have read too many earlier events.
     """
@@ -113,6 +117,7 @@ class AuditResult:
     undeclared: tuple[str, ...]
     n_future: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    digest: str | None = None
 
     @property
     def n_passed_over(self) -> int:
@@ -201,6 +206,7 @@ def audit(
         tuple(foreign),
         n_future=late.frame.height if declared else 0,
         passed_over=recomputing.passed_over,
+        digest=recomputing.digest.hexdigest() if declared else None,
     )
 
 
@@ -282,6 +288,7 @@ class _Recomputing:
         self._history, self._features, self._rows, self._declared = History(frame), features, rows, declared
         self._timezone, self._sources, self._steps = timezone, sources, steps
         self._spent = 0
+        self.digest = hashlib.sha256()
         self.passed_over: Counter[str] = Counter()
         for entity in features.entities:
             self._history.find(entity, frame[entity].gather(rows).to_list())
@@ -290,13 +297,15 @@ class _Recomputing:
         """Return the features of the table that differ at any of the events."""
         expected: dict[str, list[Any]] = {name: [] for name in self._declared}
         places: dict[str, list[int]] = {name: [] for name in self._declared}
+        ids = self._history.frame["event_id"]
         for done, row in enumerate(self._rows, start=1):
             for name, value in self._event(done - 1, row):
+                line = json.dumps([str(ids[row]), name, value], default=str, ensure_ascii=False)
+                self.digest.update(f"{line}\n".encode())
                 expected[name].append(value)
                 places[name].append(row)
             if progress is not None:
                 progress("recomputed", done, len(self._rows))
-        ids = self._history.frame["event_id"]
         found = (
             _compared(name, "recomputed", table[name].gather(at).to_list(), expected[name], ids.gather(at).to_list())
             for name, at in places.items()

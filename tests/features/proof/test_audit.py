@@ -11,7 +11,7 @@ import pytest
 
 from fraudctl.errors import DataError
 from fraudctl.features import build
-from fraudctl.features.proof.audit import audit
+from fraudctl.features.proof.audit import _sample, audit
 
 ZONE = "Europe/Berlin"
 TEXT = """
@@ -55,6 +55,21 @@ def test_an_honest_table_passes(world):
     assert result.n_events == 40
     assert result.n_features == 9
     assert json.loads(json.dumps(result.to_dict()))["passed"] is True
+
+
+def test_the_digest_is_that_of_the_values_of_the_table_at_the_recomputed_events(world):
+    """An honest table holds what the reference recomputes, so the digest can be made again from it."""
+    import hashlib
+
+    events, features, table = world
+    names = ["card_count_7d"]  # whole numbers: the same text whichever engine computes them
+    few = table.select("event_id", *names)
+    found = run(world, few)
+    ids = sorted(_sample(events.frame, 40, 1))
+    lines = [json.dumps([str(few["event_id"][row]), name, few[name][row]]) + "\n" for row in ids for name in names]
+    assert found.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert run(world, few).digest == found.digest
+    assert audit(events, features, few, sample=40, seed=2, timezone=ZONE).digest != found.digest
 
 
 def test_progress_counts_the_sample(world):
