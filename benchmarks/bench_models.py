@@ -3,9 +3,10 @@
 Every set is trained as of the start of its test period, with `[train] trials = 0`, and judged by average precision on
 the mature events of that period. Rivals are fitted on our training rows with the settings that their libraries come
 with: CatBoost, LightGBM, XGBoost and HistGradientBoosting take all columns, categories as their own kind of category;
-small-leaved LightGBM and the logistic regression are those that `train` knows. Each difference (the rival minus ours)
-has a 90 % interval from a jackknife over groups of entities. Times are processor seconds in one thread: ours hold the
-folds that give trees, calibration, policy scores and the partner's weight, those of the rivals are of one fit.
+small-leaved LightGBM is the partner of `train`; LightGBM, XGBoost, the logistic regression and the GRU are the shipped
+challengers, in programs of their own. Each difference (the rival minus ours) has a 90 % interval from a jackknife over
+groups of entities. Times are processor seconds in one thread: ours hold the folds that give trees, calibration, policy
+scores and the partner's weight, those of the rivals are of one fit; a challenger's hold its start and its tables.
 
     python benchmarks/bench_models.py --seeds 0 1 --sffsd sffsd.parquet --handbook transactions.parquet \
         --claims fraud_oracle.csv --out benchmarks/results/models.json
@@ -20,9 +21,8 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,19 @@ import polars as pl
 from bench_proposal import handbook_project, sffsd_project
 
 from fraudctl import build_features, init_project, load_project, write_sample
+from fraudctl.challengers.contract import training_rows
+from fraudctl.challengers.fitted import nearby
+from fraudctl.challengers.program import read_program
 from fraudctl.documents.results import as_object
 from fraudctl.progress import Silent
 from fraudctl.project import Project
+from fraudctl.project.challengers import ChallengerSection
 from fraudctl.propose import Flags
 from fraudctl.split import make_split, mature
 from fraudctl.train import Partner, fit_project, learn_columns, make_pool
-from fraudctl.train.baselines import BaselineRows, logistic_scores
 from fraudctl.train.blending import Blending
-from fraudctl.train.model import ModelColumns, predict, raw_score
+from fraudctl.train.challenging import facts_of
+from fraudctl.train.model import ModelColumns, challenger_rows, predict, raw_score
 from fraudctl.train.objective import FoldRows, entity_groups, judge_rows, make_objective, paired_gain
 from fraudctl.train.partner import fit_partner, numbers_of
 from fraudctl.workflows.features import FeatureTable
@@ -121,14 +125,19 @@ def ours(ground: Ground) -> tuple[dict[str, Scores], dict[str, float], dict[str,
     frame, project = ground.table.frame, ground.project
     split = make_split(frame, project, known_until=ground.table.known_until)
     with _timed(Blending, "rehearse", "final") as partner:
-        begun = time.process_time()
+        begun = _spent()
         made = fit_project(frame, ground.table.features, project, split, progress=Silent())
-        seconds = time.process_time() - begun
+        seconds = _spent() - begun
     alone = raw_score(made.model, make_pool(made.columns, ground.test))
     told = made.summary.partner
     share = as_object(told) if told is not None else {}
     scores = {OURS: predict(made, ground.test)[0], ALONE: alone}
     return scores, {OURS: seconds, ALONE: seconds - sum(partner)}, {"trees": made.n_trees, "partner": share}
+
+
+def _spent() -> float:
+    """Return the processor seconds of this process and of the programs that it ran to their end."""
+    return sum(os.times()[:4])
 
 
 @contextlib.contextmanager
@@ -139,11 +148,11 @@ def _timed(kind: type, *names: str) -> Iterator[list[float]]:
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **named: Any) -> Any:
-            begun = time.process_time()
+            begun = _spent()
             try:
                 return call(*arguments, **named)
             finally:
-                found.append(time.process_time() - begun)
+                found.append(_spent() - begun)
 
         return run
 
@@ -165,17 +174,21 @@ def catboost_defaults(ground: Ground) -> Scores:
     return raw_score(model, make_pool(ground.columns, ground.test))
 
 
-def lightgbm_defaults(ground: Ground) -> Scores:
-    """Fit LightGBM as it comes, categories as its own."""
-    import lightgbm
+def challenged(entry: str, *, history: str | None = None, **params: float) -> Callable[[Ground], Scores]:
+    """Return a fit of a shipped challenger by its contract: rows with labels in, files out, rows without labels in."""
 
-    train, test = (_codes(frame) for frame in ground.matrices())
-    at = [train.columns.index(name) for name in ground.columns.categorical]
-    data = lightgbm.Dataset(
-        train.to_numpy(), ground.label, categorical_feature=at, feature_name=[f"f{k}" for k in range(train.width)]
-    )
-    given = {"objective": "binary", "num_threads": 1, "verbosity": -1, "seed": 0, "deterministic": True}
-    return np.asarray(lightgbm.train(given, data, 100).predict(test.to_numpy(), raw_score=True), dtype=np.float64)
+    def fit(ground: Ground) -> Scores:
+        given = {"entry": f"fraudctl.challengers.{entry}", "params": params, "history": history}
+        program = read_program(entry, ChallengerSection.model_validate(given), Path())
+        split = make_split(ground.table.frame, ground.project, known_until=ground.table.known_until)
+        facts = facts_of(ground.columns, program, ground.project, step="fit", as_of=split.as_of)
+        own = training_rows(challenger_rows(ground.columns, ground.train, facts), ground.label, None)
+        model = program.fit(own, facts, where="benchmark")
+        others = nearby(ground.table.frame, ground.test, program.section)
+        rows, context = (challenger_rows(ground.columns, part, facts) for part in (ground.test, others))
+        return program.score(rows, context, model.files, replace(facts, step="score"), where="benchmark")
+
+    return fit
 
 
 def small_leaved(ground: Ground) -> Scores:
@@ -184,19 +197,6 @@ def small_leaved(ground: Ground) -> Scores:
     text = fit_partner(rows, ground.label, weight=None, columns=ground.columns, settings=ground.project.train, seed=0)
     trees = Partner(text, 0.5, ground.columns).trees
     return trees.score_rows(numbers_of(ground.columns, ground.columns.matrix(ground.test)), threads=1)
-
-
-def xgboost_defaults(ground: Ground) -> Scores:
-    """Fit XGBoost as it comes (100 trees of depth 6), categories as its own."""
-    import xgboost
-
-    train, test = (_codes(frame).to_numpy() for frame in ground.matrices())
-    kinds = ["c" if name in ground.columns.vocabularies else "q" for name in ground.columns.names]
-    given = {"objective": "binary:logistic", "nthread": 1, "seed": 0}
-    data = xgboost.DMatrix(train, ground.label, feature_types=kinds, enable_categorical=True)
-    model = xgboost.train(given, data, 100)
-    rows = xgboost.DMatrix(test, feature_types=kinds, enable_categorical=True)
-    return np.asarray(model.predict(rows, output_margin=True), dtype=np.float64)
 
 
 def histogram_defaults(ground: Ground) -> Scores:
@@ -210,19 +210,14 @@ def histogram_defaults(ground: Ground) -> Scores:
     return np.asarray(model.decision_function(test), dtype=np.float64)
 
 
-def logistic(ground: Ground) -> Scores:
-    """Fit the logistic regression that `train` compares with."""
-    ones = np.ones(ground.train.height)
-    return logistic_scores(BaselineRows(ground.train, ones, 1.0, ground.test, ground.columns))
-
-
 RIVALS: dict[str, Callable[[Ground], Scores]] = {
     "CatBoost, defaults": catboost_defaults,
-    "LightGBM, defaults": lightgbm_defaults,
+    "LightGBM, defaults": challenged("lightgbm"),
     "LightGBM, small leaves": small_leaved,
-    "XGBoost, defaults": xgboost_defaults,
+    "XGBoost, defaults": challenged("xgboost"),
     "HistGradientBoosting, defaults": histogram_defaults,
-    "logistic regression": logistic,
+    "logistic regression": challenged("logistic"),
+    "GRU": challenged("gru", history="90d"),
 }
 
 
@@ -240,9 +235,9 @@ def compare(name: str, project: Project) -> dict[str, Any]:
     objective = make_objective(ground.project)
     scores, seconds, facts = ours(ground)
     for rival, fit in RIVALS.items():
-        begun = time.process_time()
+        begun = _spent()
         scores[rival] = fit(ground)
-        seconds[rival] = time.process_time() - begun
+        seconds[rival] = _spent() - begun
     found = {}
     for model, score in scores.items():
         gain = None if model == OURS else paired_gain(objective, [ground.judged], [score], [scores[OURS]])
@@ -271,7 +266,7 @@ def _options() -> argparse.Namespace:
 
 def main() -> int:
     """Run the benchmark; 1 where a rival's interval lies wholly above ours."""
-    options, sets = _options(), {}
+    options, sets, load = _options(), {}, os.getloadavg()[:1]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         makers: dict[str, Callable[[], Project]] = {
@@ -287,9 +282,15 @@ def main() -> int:
             sets[name] = compare(name, make_project())
     document = {
         "sets": sets,
-        "machine": {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()},
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "cpus": os.cpu_count(),
+            "load": [round(one, 1) for one in (*load, os.getloadavg()[0])],
+        },
         "packages": {
-            key: version(key) for key in ("fraudctl", "catboost", "lightgbm", "xgboost", "scikit-learn", "numpy")
+            key: version(key)
+            for key in ("fraudctl", "catboost", "lightgbm", "xgboost", "scikit-learn", "torch", "numpy")
         },
     }
     if options.out is not None:

@@ -95,11 +95,8 @@ def earlier_events(events: pl.DataFrame, facts: ChallengerFacts) -> tuple[IntArr
 
 
 def _torch(facts: ChallengerFacts) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        msg = "PyTorch is not installed; hint: python -m pip install 'fraudctl[neural]'"
-        raise SystemExit(msg) from error
+    import torch
+
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(facts.seed)

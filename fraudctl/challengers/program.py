@@ -39,7 +39,7 @@ from fraudctl.challengers.contract import (
     read_scores,
 )  # fmt: skip
 from fraudctl.disk import files as disk
-from fraudctl.errors import DataError, ProjectError
+from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.text.figures import count
 from fraudctl.text.plain import shown, visible
 
@@ -48,6 +48,12 @@ if TYPE_CHECKING:
 
 PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".pt", ".pth"})
 """Endings of files that can run code when they are loaded; no bundle holds one."""
+NEEDED: Final = {
+    "fraudctl.challengers.lightgbm": ("lightgbm", "LightGBM", "'fraudctl[blend]'"),
+    "fraudctl.challengers.xgboost": ("xgboost", "XGBoost", "xgboost"),
+    "fraudctl.challengers.gru": ("torch", "PyTorch", "'fraudctl[neural]'"),
+}
+"""Shipped entry -> its library: module, name, and what pip installs it by."""
 LARGEST: Final = 1 << 30
 """Most bytes of a fitted model."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -181,6 +187,8 @@ def read_program(name: str, section: ChallengerSection, root: Path) -> Program:
     ------
     ProjectError
         A file or module is not there, or a pattern finds none.
+    UsageError
+        A shipped challenger's library is not installed.
     """
     code: dict[str, bytes] = {}
     for pattern in section.files:
@@ -190,6 +198,7 @@ def read_program(name: str, section: ChallengerSection, root: Path) -> Program:
             raise ProjectError(msg, hint="patterns are relative to the folder of the project file")
         code |= {path.relative_to(root).as_posix(): _bytes(path) for path in found}
     if section.entry is not None:
+        _require_library(name, section.entry)
         own, installed = _module_files(name, section.entry.partition(":")[0], root)
         return Program(name, section, code | own, installed)
     for word in section.command:
@@ -202,6 +211,13 @@ def read_program(name: str, section: ChallengerSection, root: Path) -> Program:
         msg = f"challengers.{name}.command: there is no file {shown(missing[0])} beside the project file"
         raise ProjectError(msg)
     return Program(name, section, code)
+
+
+def _require_library(name: str, entry: str) -> None:
+    module, library, package = NEEDED.get(entry, ("polars", "", ""))
+    if importlib.util.find_spec(module) is None:
+        msg = f"challengers.{name}.entry: {library} is not installed"
+        raise UsageError(msg, hint=f"python -m pip install {package}")
 
 
 def _module_files(name: str, module: str, root: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:

@@ -33,6 +33,8 @@ from fraudctl.train.model import ModelColumns, challenger_rows
 from fraudctl.train.summary import ChallengerSummary
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from numpy.typing import NDArray
 
     from fraudctl.progress import Progress
@@ -125,19 +127,8 @@ class _ChallengerJob(Job):
         return TrainedModel(challenger, columns, choice.calibrator, predictions, {}, 0, summary)
 
     def _facts(self, step: Step, columns: ModelColumns, fold: Fold | None) -> ChallengerFacts:
-        names, history = columns.names, self._rival.section.history
-        vocabularies = {name: tuple(columns.levels(name)) for name in columns.categorical}
-        return ChallengerFacts(
-            step=step,
-            challenger=self._rival.name,
-            seed=self.seed,
-            threads=self.settings.threads,
-            features=tuple(ChallengerFeature(name, vocabularies.get(name)) for name in names),
-            entities=entity_columns(list(self.project.entities), names),
-            as_of=known_time(self.split.as_of if fold is None else fold.as_of),
-            history=None if history is None else history.seconds,
-            params=self._rival.section.params,
-        )
+        as_of = self.split.as_of if fold is None else fold.as_of
+        return facts_of(columns, self._rival, self.project, step=step, as_of=as_of, seed=self.seed)
 
     def _fit(self, columns: ModelColumns, rows: NDArray[np.bool_], fold: Fold | None) -> FittedModel:
         facts, label = self._facts("fit", columns, fold), self._known(fold)
@@ -203,6 +194,25 @@ class _ChallengerJob(Job):
             raise DataError(text, hint="fix its seed and threads, or set deterministic = false")
         self._warn(text)
         return False
+
+
+def facts_of(
+    columns: ModelColumns, program: Program, project: Project, *, step: Step, as_of: datetime, seed: int | None = None
+) -> ChallengerFacts:
+    """Return what a challenger is told in a step, for a model with these columns that may know what ``as_of`` says."""
+    names, section = columns.names, program.section
+    levels = {name: tuple(columns.levels(name)) for name in columns.categorical}
+    return ChallengerFacts(
+        step=step,
+        challenger=program.name,
+        seed=project.train.seed if seed is None else seed,
+        threads=project.train.threads,
+        features=tuple(ChallengerFeature(name, levels.get(name)) for name in names),
+        entities=entity_columns(list(project.entities), names),
+        as_of=known_time(as_of),
+        history=None if section.history is None else section.history.seconds,
+        params=section.params,
+    )
 
 
 def _where(fold: Fold | None) -> str:

@@ -411,7 +411,7 @@ def predict(
     ----------
     whole
         The feature table that the rows are a part of: what a challenger that looks back on earlier events finds them
-        in. By default there are none.
+        in. Others need none.
 
     Returns
     -------
@@ -422,6 +422,8 @@ def predict(
     ------
     DataError
         Names or types of columns are not those of the model. Their order in the table does not matter.
+    BundleError
+        A challenger looks back, and ``whole`` was not given; or its program is not the one that was fitted.
     """
     if table.is_empty():
         scorer.columns.matrix(table)
@@ -440,6 +442,9 @@ def _challenged(
 ) -> NDArray[np.float64]:
     from fraudctl.challengers.fitted import nearby
 
+    if whole is None and challenger.section.history is not None:
+        msg = f"the challenger {challenger.name} looks back on earlier events, and none were given"
+        raise BundleError(msg, hint="give the table that the rows are a part of")
     context = nearby(table.clear() if whole is None else whole, table, challenger.section)
     rows, others = (challenger_rows(columns, part, challenger.facts) for part in (table, context))
     return challenger.score(rows, others)

@@ -35,7 +35,8 @@ def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityRe
     sample = frame[rows].select("event_id", pl.col("y_prob").alias(".logged"))
     table = watched.recomputed(sample["event_id"])
     both = table.join(sample, on="event_id", how="inner", maintain_order="left")
-    found = np.abs(predict(watched.bundle, both)[1] - both[".logged"].to_numpy())
+    whole = None if watched.bundle.challenger is None else watched.whole
+    found = np.abs(predict(watched.bundle, both, whole=whole)[1] - both[".logged"].to_numpy())
     features = () if logged.values is None else _differing(both, logged.values, watched)
     wrong = found > TOLERANCE
     return ParityResult(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fraudctl.monitor.engine import Watch
     from fraudctl.monitor.reference import FrozenReference
     from fraudctl.policy import Policy
+    from fraudctl.workflows.features import FeatureTable
     from fraudctl.workflows.monitor_log import AlarmRecord
 
 SAMPLE: Final = 4_000
@@ -109,11 +110,20 @@ class Watching:
         DataError
             The data cannot be read as they were for training.
         """
+        table = self._own_table()
+        spine = table.spine["event_id"]
+        return table.rows(spine.is_in(ids.cast(spine.dtype).implode()))
+
+    @property
+    def whole(self) -> pl.DataFrame:
+        """The whole feature table; raises as `recomputed` does."""
+        return self._own_table().frame
+
+    def _own_table(self) -> FeatureTable:
         if self.table is None:
             msg = "the features cannot be computed from the data"
             raise DataError(msg, hint="`fraudctl check` says what is wrong with them")
-        spine = self.table.table.spine["event_id"]
-        return self.table.table.rows(spine.is_in(ids.cast(spine.dtype).implode()))
+        return self.table.table
 
     def judge(self, accepted: Sequence[AlarmRecord]) -> Judged:
         """Judge the whole days after the reference."""

@@ -199,10 +199,12 @@ def test_rows_of_a_period_find_their_history_when_they_are_scored_alone() -> Non
     older = frame.filter(frame["event_time"] < frame["event_time"][4500]).rename({"card": "entity.card"})
     known = [before(own, older, 5), before(own, older.clear(), 5)]
     object.__setattr__(made.challenger, "program_now", lambda: rival)
-    for whole, wanted in zip((frame, None), known, strict=True):
+    for whole, wanted in zip((frame, late), known, strict=True):
         found, _ = predict(made, late, whole=whole)
         np.testing.assert_allclose(found, made.challenger.scale.apply(wanted))
     assert (known[0] != known[1]).any()
+    with pytest.raises(BundleError, match="looks back on earlier events, and none were given"):
+        predict(made, late)
 
 
 def test_a_second_fit_must_give_the_same_scores_where_it_says_so() -> None:

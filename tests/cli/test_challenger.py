@@ -120,6 +120,11 @@ def test_score_answers_as_the_evaluation_does_and_gives_no_reasons(rivals: Path,
     assert both["action"].equals(both["action_scored"])
     assert scored["reasons"].list.len().max() == 0
     assert scored["model"].unique().to_list() == [version(rivals)]
+    watched = run(
+        rivals, "monitor", str(tmp_path / "s.parquet"), "--model", version(rivals), "--parity", "20", "--json"
+    )
+    assert watched.code in (0, 1, 5), watched.err
+    assert (watched.json["parity"]["sampled"], watched.json["parity"]["differing"]) == (20, 0)
 
 
 def test_it_is_compared_listed_and_verified(rivals: Path) -> None:

@@ -354,6 +354,10 @@ class InUse:
         return self.trained.model
 
     @property
+    def challenger(self) -> object:
+        return self.trained.challenger
+
+    @property
     def columns(self) -> object:
         return self.trained.columns
 
