@@ -58,13 +58,13 @@ def sample_project(place: Path, seed: int) -> Project:
     return load_project(place)
 
 
-def sffsd_project(place: Path, source: Path) -> Project:
-    """Give every row of S-FFSD a time of its own, and let `init` propose."""
+def sffsd_project(place: Path, source: Path, *, minutes: float = 3) -> Project:
+    """Give every row of S-FFSD a time of its own, so many minutes after the one before, and let `init` propose."""
     place.mkdir(parents=True, exist_ok=True)
     frame = pl.read_parquet(source)
-    clock = pl.datetime(2025, 1, 1) + pl.duration(minutes=3 * pl.col("Time"))
+    clock = pl.datetime(2025, 1, 1) + pl.duration(seconds=(60 * minutes * pl.col("Time")).round().cast(pl.Int64))
     frame.with_columns(id="Time", at=clock).drop("Time").write_parquet(place / "events.parquet")
-    flags = Flags(event_id="id", event_time="at", label="Labels", label_delay="7d")
+    flags = Flags(event_id="id", event_time="at", label="Labels", label_delay="7d" if minutes >= 1 else "1h")
     init_project([str(place / "events.parquet")], place=place, flags=flags, force=True)
     return load_project(place)
 

@@ -111,6 +111,7 @@ def compare(project: Project, name: str) -> dict[str, Any]:
         "frauds": [int(item.y_true.sum()) for item in rows],
         "trees": [one.trees, ten.trees],
         "times_the_seconds": round(ten.seconds / one.seconds, 2),
+        "load_average": round(os.getloadavg()[0], 1),
     }  # fmt: skip
     print(name, json.dumps(out))
     return out
@@ -134,26 +135,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--claims", type=Path, help="fraud_oracle.csv")
     parser.add_argument("--sffsd", type=Path, help="sffsd.parquet")
-    parser.add_argument("--seeds", type=int, default=2, help="worlds of fraudctl sample")
-    parser.add_argument("--out", type=Path, help="where the figures are written as JSON")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3], help="worlds of fraudctl sample")
+    parser.add_argument("--minutes", type=float, nargs="*", default=[3.0, 1 / 60], help="minutes a row of S-FFSD")
+    parser.add_argument("--out", type=Path, help="JSON to which the figures of each set are added")
     options = parser.parse_args()
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         if options.claims is not None:
             place = folder / "claims"
             place.mkdir()
             init(place, options.claims.resolve())
             found["vehicle claims"] = compare(load_project(place), "vehicle claims")
-        for seed in range(options.seeds):
+        for seed in options.seeds:
             found[f"sample, seed {seed}"] = compare(sample_project(folder / f"s{seed}", seed), f"sample, seed {seed}")
         if options.sffsd is not None:
-            found["S-FFSD, 180 s a row"] = compare(
-                sffsd_project(folder / "sffsd", options.sffsd), "S-FFSD, 180 s a row"
-            )
+            for minutes in options.minutes:
+                name = f"S-FFSD, {60 * minutes:.0f} s a row"
+                found[name] = compare(sffsd_project(folder / name, options.sffsd, minutes=minutes), name)
+    before = json.loads(options.out.read_text(encoding="utf-8"))["sets"] if options.out and options.out.exists() else {}
     document = {
-        "load_average": [round(item, 1) for item in os.getloadavg()],
-        "sets": found,
+        "sets": before | found,
         "machine": {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()},
         "packages": {key: version(key) for key in ("fraudctl", "catboost", "polars", "numpy")},
     }

@@ -16,7 +16,7 @@ Made by `make docs` from `benchmarks/results/`. What the steps are is told in [T
 
 def training_page() -> str:
     """Give the page: one section for each benchmark whose results are there."""
-    makers = {"handbook": _handbook, "proposal": _proposal, "fit": _fit, "tuning": _tuning}
+    makers = {"handbook": _handbook, "proposal": _proposal, "fit": _fit, "steps": _steps, "tuning": _tuning}
     parts = [_HEAD]
     for name, maker in makers.items():
         file = RESULTS / f"{name}.json"
@@ -73,6 +73,25 @@ def _fit(found: Mapping[str, Any]) -> Iterator[str]:
         for way, item in ways.items():
             numbers = f"{item['roc_auc']:.3f} | {item['times_the_probabilities']:.1f} | {item['times_the_seconds']:.1f}"
             yield f"| {way} | {item['average_precision']:.4f} | {_gain(item['gain'])} | {numbers} |"
+
+
+def _steps(found: Mapping[str, Any]) -> Iterator[str]:
+    loads = [item["load_average"] for item in found["sets"].values()]
+    yield "## Whether folds can choose the steps per leaf"
+    yield ""
+    yield (
+        "Trained as `train` does it without a search, folds stopping early, once with one step per leaf and once with "
+        "ten (`benchmarks/bench_steps.py`). Folds would choose ten where their 90 % interval lies above zero. The last "
+        f"column is the processor time of the folds' fits, of ten to one; the load average was up to {max(loads):.0f}."
+    )
+    yield ""
+    yield "| set | one step | ten steps | test period, ten less one | folds, ten less one | folds choose | time |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, item in found["sets"].items():
+        one, ten = (item["average_precision"][steps] for steps in ("1", "10"))
+        chosen = "ten" if item["folds"]["low"] > 0 else "one"
+        figures = f"{one:.4f} | {ten:.4f} | {_gain(item['test'])} | {_gain(item['folds'])}"
+        yield f"| {name} | {figures} | {chosen} | {item['times_the_seconds']:.2f} |"
 
 
 def _gain(gain: Mapping[str, float] | None) -> str:

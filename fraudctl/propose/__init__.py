@@ -27,9 +27,9 @@ from fraudctl.propose.delay import (
     reported_delay,
     usual_delay,
 )
-from fraudctl.propose.derived import derived_entities
+from fraudctl.propose.derived import Derived, derived_entities
 from fraudctl.propose.encoding import Mapping as Encoded
-from fraudctl.propose.extras import Extra, extras_of, of_derived
+from fraudctl.propose.extras import Extra, extras_of, of_derived, of_sources
 from fraudctl.propose.facts import EntityFacts, entity_facts
 from fraudctl.propose.label_tables import (
     GivenTable,
@@ -139,8 +139,9 @@ def propose(
     fresh = None if clock is None else Fresh.of(clock.times, clock.delay.duration.timedelta)
     past = KnownPast(outcomes, times, None if amount is None else amount.column, fresh)
     rest = with_entities(sort_rest(table, taken=used, ignore=flags.ignore, past=past), entities, table)
-    derived = () if clock is None else _derived(table, rest, entities, chosen.taken)
-    entities, derived = (entities, derived) if entities else (derived, ())
+    derived = () if clock is None else _derived(table, clock, rest, entities, chosen.taken)
+    if not entities:
+        entities, derived = tuple(item.entity for item in derived), ()
     n_frauds, n_labelled = int((outcomes == 1).sum()), len(outcomes) - outcomes.null_count()
     setting = (
         None if clock is None else _setting(table, clock, rest, amount, calendar=reading is None or reading.calendar)
@@ -162,26 +163,27 @@ def propose(
         reading=reading, labels=said,
         extras=(
             *extras_of(table, entities, plan, (item.column for item in rest.ignored), has_amount=amount is not None),
-            *_histories(table, clock, derived, plan.payer, setting),
+            *of_sources(beside),
+            *_histories(derived, plan.payer, setting),
         ),
     )  # fmt: skip
 
 
-def _derived(table: Table, rest: Remainder, entities: tuple[Entity, ...], taken: list[str]) -> tuple[Entity, ...]:
+def _derived(
+    table: Table, clock: Clock, rest: Remainder, entities: tuple[Entity, ...], taken: list[str]
+) -> tuple[Derived, ...]:
     """Return the entities that SQL makes of columns that were known at the event."""
     later = {item.column for item in rest.ignored if item.reason != OWN_VALUES}
     named = {*table.columns, *(item.name for item in entities), *roles.RESERVED}
-    return derived_entities(table, excluded={*taken, *later}, names_taken=named)
+    return derived_entities(table, clock.times, excluded={*taken, *later}, names_taken=named)
 
 
-def _histories(
-    table: Table, clock: Clock | None, derived: tuple[Entity, ...], payer: str | None, setting: Setting | None
-) -> Iterator[Extra]:
+def _histories(derived: tuple[Derived, ...], payer: str | None, setting: Setting | None) -> Iterator[Extra]:
     """Give the features of derived entities, which are measured like others that the columns allow."""
-    if clock is None or setting is None:
-        return
     for item in derived:
-        extra = of_derived(item, plan_features((_facts(table, item, clock),), NOTHING_LEFT, setting), payer)
+        if setting is None:
+            return
+        extra = of_derived(item.entity, plan_features((item.facts,), NOTHING_LEFT, setting), payer)
         if extra is not None:
             yield extra
 

@@ -17,12 +17,15 @@ from fraudctl.errors import UsageError
 from fraudctl.propose import names, roles
 from fraudctl.propose.facts import DAY
 from fraudctl.propose.plan import Group
-from fraudctl.propose.profile import Table
+from fraudctl.propose.profile import ProfiledColumn, Table
 from fraudctl.propose.proposal import Clock
+from fraudctl.propose.rest import MAX_CATEGORIES, few_values
 from fraudctl.propose.roles import Choice, Entity, Flags
 from fraudctl.text.plain import shown_all
 
 _WINDOWS = {"1h": DAY / 24, "1d": DAY, "7d": 7 * DAY}
+MOST_ATTRIBUTES = 8
+"""Columns of a table that are proposed as attributes, the first ones."""
 _BY_HAND = "describe the table under [sources] by hand; docs/features.md tells how"
 
 
@@ -42,6 +45,10 @@ class Source:
         Entity of the events -> column here.
     groups
         The windows over it.
+    attributes
+        Columns that may be looked up: truth values, numbers, text with few values, dates and times.
+    texts_of_times
+        Those of them whose times are in text.
     """
 
     name: str
@@ -49,6 +56,8 @@ class Source:
     event_time: Choice
     entities: dict[str, str]
     groups: tuple[Group, ...]
+    attributes: tuple[str, ...] = ()
+    texts_of_times: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the source as JSON values."""
@@ -78,7 +87,21 @@ def propose_source(
     span = (clock.last - clock.first).total_seconds()
     windows = tuple(window for window, seconds in _WINDOWS.items() if 3 * seconds <= span)
     truths = [item.name for item in table.columns.values() if item.kind == "bool" and item.n_unique > 1]
-    return Source(name, tuple(paths), time, found, tuple(_groups(name, list(found), windows, truths)))
+    attributes = [item for item in table.columns.values() if item.name not in {time.column, *found.values()}]
+    attributes = [item for item in attributes if _may_be_looked_up(item)][:MOST_ATTRIBUTES]
+    texts = tuple(item.name for item in attributes if item.kind == "time" and item.dtype == pl.String)
+    groups = tuple(_groups(name, list(found), windows, truths))
+    return Source(name, tuple(paths), time, found, groups, tuple(item.name for item in attributes), texts)
+
+
+def _may_be_looked_up(column: ProfiledColumn) -> bool:
+    """Say whether a column can be an attribute: known before an outcome or a decision, with values that come back."""
+    if column.n_unique < 2 or names.tells_outcome(column.name) or names.tells_decision(column.name):
+        return False
+    if column.kind == "text":
+        return column.dtype == pl.String and few_values(column, MAX_CATEGORIES)
+    is_id = names.party(column.name) is not None or names.event_id_rank(column.name) > 1
+    return column.kind in {"bool", "number", "time"} or (column.kind == "whole" and not is_id)
 
 
 def _time(name: str, table: Table) -> Choice:

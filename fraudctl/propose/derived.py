@@ -15,6 +15,7 @@ import polars as pl
 
 from fraudctl.data.distinct import tally
 from fraudctl.propose import names
+from fraudctl.propose.facts import EntityFacts, entity_facts
 from fraudctl.propose.profile import ProfiledColumn, Table
 from fraudctl.propose.roles import DOMINANT, FEW_RETURNS, Entity
 from fraudctl.text.figures import number, percent
@@ -40,6 +41,14 @@ _FIRST_IP, _LAST_IP = 1 << 24, (1 << 32) - 1
 
 
 @dataclass(frozen=True)
+class Derived:
+    """An entity by SQL that has histories, and how often its ids come back."""
+
+    entity: Entity
+    facts: EntityFacts
+
+
+@dataclass(frozen=True)
 class _Candidate:
     """An entity by SQL that is not judged yet: ``words`` say what it is of the column."""
 
@@ -48,24 +57,28 @@ class _Candidate:
     words: str
 
 
-def derived_entities(table: Table, *, excluded: Collection[str], names_taken: Collection[str]) -> tuple[Entity, ...]:
+def derived_entities(
+    table: Table, times: pl.Series, *, excluded: Collection[str], names_taken: Collection[str]
+) -> tuple[Derived, ...]:
     """Return what can be derived from the columns and has histories, in the order of the columns.
 
     Parameters
     ----------
+    times
+        µs UTC of the events, by row.
     excluded
         Columns that must not be read: other roles, and those that are known only afterwards.
     names_taken
         Names that already mean something.
     """
-    found: dict[str, Entity] = {}
+    found: dict[str, Derived] = {}
     for item in table.columns.values():
         if item.name in excluded or item.kind not in {"text", "whole", "number"} or 2 * item.n_null > item.n_rows:
             continue
         for candidate in _candidates(item, table):
-            entity = None if candidate.name in {*names_taken, *found} else _judged(candidate, item, table)
-            if entity is not None:
-                found[entity.name] = entity
+            judged = None if candidate.name in {*names_taken, *found} else _judged(candidate, item, table, times)
+            if judged is not None:
+                found[candidate.name] = judged
                 break
     return tuple(found.values())
 
@@ -116,10 +129,11 @@ def _are(values: pl.Series, written: Callable[[pl.Series], pl.Series]) -> bool:
     return len(some) > 0 and int(written(some).sum()) >= WRITTEN * len(some)
 
 
-def _judged(candidate: _Candidate, item: ProfiledColumn, table: Table) -> Entity | None:
+def _judged(candidate: _Candidate, item: ProfiledColumn, table: Table, times: pl.Series) -> Derived | None:
     """Return the entity with its reason where its ids have histories and join ids of the column; else None."""
     entity = Entity(candidate.name, item.name, "", sql=candidate.sql)
-    found = tally(entity.ids(table))
+    ids = entity.ids(table)
+    found = tally(ids)
     n_filled = table.n_rows - found.n_null
     again = n_filled - found.n_unique
     dense = n_filled >= _FILLED * table.n_rows and again >= max(FEW_RETURNS, RETURNS * n_filled)
@@ -132,7 +146,8 @@ def _judged(candidate: _Candidate, item: ProfiledColumn, table: Table) -> Entity
         f"{candidate.words}: {found.n_unique:,} ids, {each} events each, the largest {largest} of the events; "
         f"joins {item.n_unique:,} values"
     )
-    return replace(entity, reason=reason)
+    facts = entity_facts(entity.name, ids, times, n_ids=found.n_unique)
+    return Derived(replace(entity, reason=reason), facts)
 
 
 def _quoted(name: str) -> str:

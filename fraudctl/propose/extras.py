@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.data import typed
 from fraudctl.project.toml import quoted
@@ -16,6 +16,9 @@ from fraudctl.propose import names
 from fraudctl.propose.plan import HOLDERS, FeaturePlan, spoken
 from fraudctl.propose.profile import Table
 from fraudctl.propose.roles import Entity
+
+if TYPE_CHECKING:
+    from fraudctl.propose.beside import Source
 
 NOT_MEASURED: Final = "not measured: `fraudctl init --measure` holds it against later periods"
 _SHARED: Final = frozenset({"device", "ip", "email", "phone", "address", "fingerprint", "wallet", "iban"})
@@ -182,6 +185,18 @@ def _links(party: str, others: Sequence[str]) -> Iterator[Extra]:
             f"other {spoken(party)}s that used a {spoken(shared[0])} of this {spoken(party)}, and their known frauds"
         )
         yield Extra("links", words, (("links", section),), 2)
+
+
+def of_sources(sources: Sequence[Source]) -> Iterator[Extra]:
+    """Give the attributes of other tables, each of the first entity of its table, as they were known at the event."""
+    found = [(item, next(iter(item.entities))) for item in sources if item.attributes]
+    if found:
+        sections: list[tuple[str, Section]] = [
+            ("lookup", {"source": item.name, "by": (entity,), "columns": item.attributes}) for item, entity in found
+        ]
+        tables = ", ".join(f"{spoken(entity)} in {spoken(item.name)}" for item, entity in found)
+        words = f"attributes of the {tables}, as known at the event; of dates and times their age"
+        yield Extra("lookup", words, tuple(sections), sum(len(item.attributes) for item, _ in found))
 
 
 def of_derived(entity: Entity, plan: FeaturePlan, payer: str | None) -> Extra | None:

@@ -279,6 +279,8 @@ def _sources(proposal: Proposal) -> Iterator[list[str]]:
             f"events = {events}",
             *_with_reason(f"event_time = {quoted(source.event_time.column)}", source.event_time.reason),
             f"entities = {{ {pairs} }}",
+            *([f"[sources.{key(source.name)}.types]"] if source.texts_of_times else []),
+            *(f'{key(name)} = "time"' for name in source.texts_of_times),
         ]
 
 

@@ -136,3 +136,46 @@ def test_a_hash_of_64_bits_is_ignored_with_its_reason() -> None:
     hashed = events().with_columns(pl.Series("digest", [2**63 + 7919 * i for i in range(N)], dtype=pl.UInt64))
     found = propose(hashed.lazy(), events=("e.parquet",), flags=Flags(label_delay="7d"))
     assert {item.column: item.reason for item in found.rest.ignored}["digest"].startswith("whole numbers beyond 63")
+
+
+def accounts(*, texts: bool) -> pl.DataFrame:
+    """Return one row for each customer, with attributes of every kind."""
+    opened = [START - timedelta(days=i % 90, hours=i % 5) for i in range(200)]
+    return pl.DataFrame({
+        "updated_at": [START + timedelta(days=i % 40) for i in range(200)],
+        "customer_id": range(200),
+        "opened_at": [str(item) for item in opened] if texts else opened,
+        "segment": ["retail", "business"] * 100, "credit_limit": [i * 10.5 for i in range(200)],
+        "vip": [i % 3 == 0 for i in range(200)],
+        "fraud_status": [i % 7 for i in range(200)], "note": [f"n{i}" for i in range(200)], "one": [1] * 200,
+        "device_ref": range(200),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_attributes_and_ages_are_proposed_and_can_be_taken_in(tmp_path: Path, *, texts: bool) -> None:
+    events().write_parquet(tmp_path / "events.parquet")
+    frame = accounts(texts=texts)
+    frame = frame.rename({"updated_at": "event_time"})  # what names the time of a row
+    frame.write_parquet(tmp_path / "accounts.parquet")
+    flags = Flags(label_delay="7d", sources=(f"accounts={tmp_path / 'accounts.parquet'}",))
+    result = init_project([str(tmp_path / "events.parquet")], place=tmp_path / "fraudctl.toml", flags=flags)
+    (extra,) = [item for item in result.proposal.extras if item.family == "lookup"]
+    columns = ("opened_at", "segment", "credit_limit", "vip")
+    assert extra.sections == (("lookup", {"source": "accounts", "by": ("customer",), "columns": columns}),)
+    text = result.path.read_text(encoding="utf-8")
+    before = load_project(result.path)
+    assert not before.features.lookup
+    result.path.write_text(
+        text.replace("\n".join(f"# {line}" for line in extra.lines), "\n".join(extra.lines)), encoding="utf-8"
+    )
+    table = build_features(load_project(result.path)).frame
+    last = table.row(-1, named=True)
+    opened = START - timedelta(days=last["customer"] % 90, hours=last["customer"] % 5)
+    seconds = (last["event_time"].replace(tzinfo=None) - opened).total_seconds()
+    assert last["customer_accounts_seconds_since_opened_at"] == seconds
+    assert last["customer_accounts_segment"] == ("retail", "business")[last["customer"] % 2]
+    assert extra.n_features == sum(name.startswith("customer_accounts_") for name in table.columns) - sum(
+        name.startswith(("customer_accounts_count", "customer_accounts_nunique", "customer_accounts_mean"))
+        for name in table.columns
+    )

@@ -48,13 +48,16 @@ def init(folder: Path, frame: pl.DataFrame, *, measure: bool = False) -> InitRes
 
 def derived(frame: pl.DataFrame, *, excluded: tuple[str, ...] = (), taken: tuple[str, ...] = ()) -> dict[str, str]:
     """Give name -> SQL of what a table's columns allow."""
-    found = derived_entities(open_table(frame.lazy(), place="x"), excluded=excluded, names_taken=taken)
-    return {item.name: item.sql for item in found}
+    found = derived_entities(
+        open_table(frame.lazy(), place="x"), frame["created_at"], excluded=excluded, names_taken=taken
+    )
+    return {item.entity.name: item.entity.sql for item in found}
 
 
 def ids(name: str, frame: pl.DataFrame) -> list[str | None]:
-    found = derived_entities(open_table(frame.lazy(), place="x"), excluded=(), names_taken=())
-    return next(item for item in found if item.name == name).ids(open_table(frame.lazy(), place="x")).to_list()
+    table = open_table(frame.lazy(), place="x")
+    found = derived_entities(table, frame["created_at"], excluded=(), names_taken=())
+    return next(item.entity for item in found if item.entity.name == name).ids(table).to_list()
 
 
 def test_each_kind_is_found_and_its_ids_are_right() -> None:
