@@ -1,12 +1,14 @@
 # A server for one model: the package, nothing else. Built from the repository's root; runs as nobody in particular, on a
 # read-only file system, and writes only to /state and /loops.
 #   docker build -t fraudctl . && docker compose up
+# For batch jobs, Kafka and object stores on the same image: --build-arg EXTRAS=serve,kafka,cloud,lake
 FROM python:3.13-slim AS build
+ARG EXTRAS=serve
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY fraudctl ./fraudctl
 RUN python -m venv /opt/fraudctl \
-    && /opt/fraudctl/bin/python -m pip install --no-cache-dir --constraint constraints.txt '.[serve]'
+    && /opt/fraudctl/bin/python -m pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
 
 FROM python:3.13-slim
 RUN groupadd --gid 10001 fraudctl \
