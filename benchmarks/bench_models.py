@@ -21,7 +21,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -229,14 +229,14 @@ def _codes(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def compare(name: str, project: Project) -> dict[str, Any]:
+def compare(name: str, project: Project, rivals: Sequence[str]) -> dict[str, Any]:
     """Fit all models of a set; the figure of each, its difference from ours, and its seconds."""
     ground = ground_of(project)
     objective = make_objective(ground.project)
     scores, seconds, facts = ours(ground)
-    for rival, fit in RIVALS.items():
+    for rival in rivals:
         begun = _spent()
-        scores[rival] = fit(ground)
+        scores[rival] = RIVALS[rival](ground)
         seconds[rival] = _spent() - begun
     found = {}
     for model, score in scores.items():
@@ -260,13 +260,31 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sffsd", type=Path, help="S-FFSD as Parquet")
     parser.add_argument("--handbook", type=Path, help="the handbook's transactions as Parquet")
     parser.add_argument("--claims", type=Path, help="vehicle claims as CSV")
-    parser.add_argument("--out", type=Path, help="where the figures are written as JSON, once all sets are complete")
+    parser.add_argument("--models", nargs="*", choices=list(RIVALS), help="rivals to fit; default: all")
+    parser.add_argument("--out", type=Path, help="where the figures are written as JSON, after each set")
     return parser.parse_args()
+
+
+def document_of(sets: dict[str, Any], load: float) -> dict[str, Any]:
+    """Return the figures with the versions and the load of the machine before and after."""
+    return {
+        "sets": sets,
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "cpus": os.cpu_count(),
+            "load": [round(one, 1) for one in (load, os.getloadavg()[0])],
+        },
+        "packages": {
+            key: version(key)
+            for key in ("fraudctl", "catboost", "lightgbm", "xgboost", "scikit-learn", "torch", "numpy")
+        },
+    }
 
 
 def main() -> int:
     """Run the benchmark; 1 where a rival's interval lies wholly above ours."""
-    options, sets, load = _options(), {}, os.getloadavg()[:1]
+    options, sets, load = _options(), {}, os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         makers: dict[str, Callable[[], Project]] = {
@@ -279,22 +297,9 @@ def main() -> int:
             if source is not None:
                 makers[name] = lambda make=make, source=source, at=place / name: make(at, source)  # type: ignore[misc]
         for name, make_project in makers.items():
-            sets[name] = compare(name, make_project())
-    document = {
-        "sets": sets,
-        "machine": {
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "cpus": os.cpu_count(),
-            "load": [round(one, 1) for one in (*load, os.getloadavg()[0])],
-        },
-        "packages": {
-            key: version(key)
-            for key in ("fraudctl", "catboost", "lightgbm", "xgboost", "scikit-learn", "torch", "numpy")
-        },
-    }
-    if options.out is not None:
-        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            sets[name] = compare(name, make_project(), [item for item in RIVALS if item in (options.models or RIVALS)])
+            if options.out is not None:
+                options.out.write_text(json.dumps(document_of(sets, load), indent=1) + "\n", encoding="utf-8")
     ahead = [
         f"{rival} on {name}"
         for name, found in sets.items()

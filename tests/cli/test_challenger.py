@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -141,6 +142,31 @@ def test_it_is_compared_listed_and_verified(rivals: Path) -> None:
     assert "CatBoost:" not in text
     changed = run(rivals, "models", "diff", older(rivals), version(rivals)).json
     assert changed["same_model"] is False
+
+
+def test_its_shadow_is_in_batch(rivals: Path, tmp_path: Path) -> None:
+    events = pl.read_parquet(rivals / "transactions.parquet").sort("created_at")
+    day = pl.col("created_at").dt.date().is_between(date(2025, 12, 9), date(2025, 12, 14))
+    events.filter(day).write_parquet(tmp_path / "day.parquet")
+    events.filter(pl.col("created_at").dt.date() < date(2025, 12, 9)).tail(4000).write_parquet(tmp_path / "old.parquet")
+    (tmp_path / "decisions").mkdir()
+    for name in (older(rivals), version(rivals)):
+        given = ("score", str(tmp_path / "day.parquet"), "--history", str(tmp_path / "old.parquet"), "--model", name)
+        assert run(rivals, *given, "-o", str(tmp_path / "decisions" / f"{name}.parquet")).code == 0
+    decisions = str(tmp_path / "decisions" / "*.parquet")
+    done = run(rivals, "compare", older(rivals), version(rivals), "--decisions", decisions, "--json")
+    assert done.code == 0, done.err
+    assert 0 < done.json["rows"] <= events.filter(day).height
+    assert done.json["differences"]["cost"]["value"] is not None
+
+
+def test_a_promotion_says_that_it_decides_in_batch_alone(rivals: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(rivals, tmp_path / "p"))
+    done = run(folder, "models", "promote", version(folder), "--force", "it decides nightly")
+    assert done.code == 0, done.err
+    assert "is of a challenger: it decides in batch, and `serve` and `state` refuse it" in done.err
+    done = run_in(folder, "serve", "--model", "champion", "--state", "s", "--new", "--no-progress")
+    assert (done.code, "whose own program scores" in done.err) == (4, True)
 
 
 def test_another_policy_keeps_its_program(rivals: Path, tmp_path: Path) -> None:
