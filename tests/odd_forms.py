@@ -192,4 +192,43 @@ def hive(frame: pl.DataFrame, folder: Path) -> Project:
     )
 
 
-FORMS: list[Write] = [slashed, joined, epochs, zones, two_kinds, weekly, latin, digits, accounting, hive]
+def clocks(frame: pl.DataFrame, folder: Path) -> Project:
+    """Dates and times of the day as numbers without leading zeros; dates in another column that mean "never"."""
+    numbers = pl.Series([10_000 * at.hour + 100 * at.minute for at in frame["t"]])
+    days = pl.Series([int(f"{at:%Y%m%d}") for at in frame["t"]])
+    closed = [None if i % 3 else datetime(9999, 12, 31) if i % 2 else datetime(2024, 1, 9) for i in range(N)]
+    odd = frame.with_columns(day=days, clock=numbers, closed=pl.Series(closed, dtype=pl.Datetime("us"))).drop("t")
+    odd.write_parquet(folder / "x.parquet")
+    more = (
+        'missing_in = { closed = ["9999-12-31"] }\n[data.time]\ncolumns = ["day", "clock"]\nformat = "%Y%m%d %{hms}"\n'
+    )
+    return project(folder, "x.parquet", more)
+
+
+def weeks(frame: pl.DataFrame, folder: Path) -> Project:
+    """ISO weeks, padded with spaces, and minutes since 1970 as the arrival of nothing."""
+    stamps = [f"  {at:%G-W%V-%u}   {at.hour:2d}:{at:%M}" for at in frame["t"]]
+    texts(frame, t=stamps).write_csv(folder / "x.csv", separator="|")
+    return project(folder, "x.csv", '[data.csv]\nseparator = "|"\n[data.time]\nformat = "%G-W%V-%u %H:%M"\n')
+
+
+def minutes(frame: pl.DataFrame, folder: Path) -> Project:
+    frame.with_columns(t=frame["t"].dt.epoch("s") // 60).write_parquet(folder / "x.parquet")
+    return project(folder, "x.parquet", '[data.time]\nunit = "min"\n')
+
+
+FORMS: list[Write] = [
+    slashed,
+    joined,
+    epochs,
+    zones,
+    two_kinds,
+    weekly,
+    latin,
+    digits,
+    accounting,
+    hive,
+    clocks,
+    weeks,
+    minutes,
+]

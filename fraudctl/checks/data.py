@@ -108,7 +108,7 @@ class Data:
             return None
         key = self.project.entities[entity]
         if not key.made:
-            return typed.to_entity(self[key.column])
+            return typed.to_id(self[key.column])
         return identities.made_ids(self.project)[entity].ids(self._part)
 
     def _part(self, name: str) -> pl.Series:

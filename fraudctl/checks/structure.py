@@ -13,6 +13,7 @@ from fraudctl.data.distinct import Tally, repeats, tally
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError
 from fraudctl.project import Project
+from fraudctl.project.toml import key, quoted
 from fraudctl.text.figures import percent
 from fraudctl.weights import control_group, event_weights
 
@@ -71,7 +72,7 @@ def _n_copies(data: Data, own: str) -> int:
 
 def _is_id(ids: pl.Series) -> bool:
     try:
-        typed.to_entity(ids.head(0))
+        typed.to_id(ids.head(0))
     except DataError:
         return False
     return True
@@ -126,15 +127,35 @@ def check_amount(data: Data) -> Iterator[Finding]:
 
 def check_entities(data: Data) -> Iterator[Finding]:
     """Find entities without a history: almost unique, constant, mostly null, or ruled by one id."""
-    for name, key in data.project.entities.items():
-        where = f"{key.words} (entity {name})"
+    for name, made in data.project.entities.items():
+        where = f"{made.words} (entity {name})"
         try:
             ids = data.ids(name)
         except DataError as error:
             yield Finding("entity-unreadable", "error", where, error.message, hint=error.hint)
             continue
         if ids is not None:
-            yield from _entity(where, len(ids), tally(ids) if key.made else data.tally(key.column))
+            yield from _entity(where, len(ids), tally(ids) if made.made else data.tally(made.column))
+            if not made.made:
+                yield from _padded(name, where, made.column, ids)
+
+
+def _padded(name: str, where: str, column: str, ids: pl.Series) -> Iterator[Finding]:
+    """Find ids that are another id but for spaces around them: one party is two then."""
+    if ids.dtype != pl.String:
+        return
+    odd = ids.filter(ids.str.contains(r"^\s|\s$")).unique()
+    if not len(odd):
+        return
+    n_two = int(odd.str.strip_chars().is_in(ids.unique().implode()).sum())
+    what = (
+        f"{counted(len(odd), 'id')} with spaces around, and so another id than without; {n_two:,} are there both ways"
+    )
+    doubled = column.replace('"', '""')
+    sql = quoted(f'trim("{doubled}")')
+    hint = f"[entities] {key(name)} = {{ sql = {sql} }}"
+    severity: Severity = "warning" if n_two else "info"
+    yield Finding("entity-spaces", severity, where, what, {"n_unique": len(odd), "n_both": n_two}, hint)
 
 
 def _entity(where: str, n_rows: int, ids: Tally) -> Iterator[Finding]:

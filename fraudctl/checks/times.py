@@ -90,7 +90,8 @@ def _days(column: str, local: pl.Series) -> Iterator[Finding]:
         what = f"{counted(n_rows, 'event')} {days:,} days {side} all others"
         hint = "the latest event decides which outcomes count as mature: leave strays out, or repair their times"
         yield Finding("time-stray", "warning", column, what, {"n_rows": n_rows, "days": days}, hint)
-    missing = _missing_days(counts["day"])
+    usual = counts["day"].diff().dt.total_days().median()
+    missing = _missing_days(counts["day"]) if isinstance(usual, (int, float)) and usual <= 1 else []
     if missing:
         longest = _longest_run(missing)
         what = f"{counted(len(missing), 'day')} without any event, {longest} in a row at most"

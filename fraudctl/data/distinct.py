@@ -122,7 +122,7 @@ def repeats(values: pl.Series) -> NDArray[np.uint32]:
 
 
 def spells(values: pl.Series, times: pl.Series) -> tuple[int, NDArray[np.int64]]:
-    """Return the number of distinct values, and the time since the value's previous row.
+    """Return the number of distinct values, and the time since the value's previous row, which is at an earlier time.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def spells(values: pl.Series, times: pl.Series) -> tuple[int, NDArray[np.int64]]
     Returns
     -------
     tuple
-        The count, and one difference for each row but the first of each value, in no particular order.
+        The count, and one difference for each row but those at the first time of each value, in no particular order.
     """
     at, found = times.to_numpy(), values.hash(seed=0).to_numpy()
     if not times.is_sorted():
@@ -140,7 +140,17 @@ def spells(values: pl.Series, times: pl.Series) -> tuple[int, NDArray[np.int64]]
         at, found = at[order], found[order]
     rows = _grouped(found)
     same = found[rows[1:]] == found[rows[:-1]]
-    return int(len(at) - same.sum()), np.diff(at[rows])[same]
+    return int(len(at) - same.sum()), _since_earlier(np.diff(at[rows]), same)
+
+
+def _since_earlier(gaps: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the gap to the row before where it is of the same value; rows at one time have that of their first."""
+    tied = same & (gaps == 0)
+    if not tied.any():
+        return gaps[same]
+    first = np.maximum.accumulate(np.where(tied, -1, np.arange(len(gaps))))
+    has = (first >= 0) & same[np.maximum(first, 0)]
+    return gaps[first[has]]
 
 
 def _grouped(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:

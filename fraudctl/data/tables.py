@@ -443,7 +443,7 @@ def _entities(frame: pl.DataFrame, project: Project, roles: Mapping[str, pl.Seri
             held = {part: roles[of[part]] if part in of else frame[part] for part in made[name].parts}
             yield made[name].ids(held.__getitem__).alias(name)
         else:
-            yield typed.to_entity(frame[key.column]).alias(name)
+            yield typed.to_id(frame[key.column]).alias(name)
 
 
 def _labels(

@@ -62,16 +62,18 @@ def to_amount(values: pl.Series, *, part: bool = False) -> pl.Series:
     return amounts
 
 
-def to_entity(values: pl.Series) -> pl.Series:
-    """Normalise entity ids to Int64 or String; nulls stay null.
-
-    Floats must be whole numbers that a float holds exactly.
-    """
-    return exact_whole(values) if values.dtype.is_float() else to_id(values)
-
-
 def to_id(values: pl.Series) -> pl.Series:
-    """Return ids as Int64 or String; nulls stay null. Raise a DataError for other types, floats among them."""
+    """Return ids of events or entities as Int64 or String; nulls stay null.
+
+    Floats must be whole numbers that a float holds exactly, as integers beside nulls are often written.
+
+    Raises
+    ------
+    DataError
+        Another type, or floats that are no ids.
+    """
+    if values.dtype.is_float():
+        return exact_whole(values)
     dtype = values.dtype
     if dtype.is_integer() and dtype not in WIDE:
         return values.cast(pl.Int64)

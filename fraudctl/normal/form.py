@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
@@ -159,6 +160,9 @@ class Form:
         if kind == pl.String or isinstance(kind, (pl.Categorical, pl.Enum)):
             texts = sorted({text for value in words for text in _spellings(value)})
             return pl.when(column.cast(pl.String).is_in(texts)).then(None).otherwise(column).alias(name)
+        if kind.is_temporal():
+            same = [column == moment for word in words if (moment := _moment(word, kind)) is not None]
+            return pl.when(pl.any_horizontal(same)).then(None).otherwise(column).alias(name) if same else column
         if not kind.is_numeric():
             return column
         found = [value for value in words if not isinstance(value, str)]
@@ -329,12 +333,36 @@ def _spellings(value: str | float) -> set[str]:
     return {str(value), repr(float(value))} | ({str(int(value))} if float(value).is_integer() else set())
 
 
+def _moment(word: str | float, kind: pl.DataType) -> pl.Expr | None:
+    """Return a declared ISO 8601 text as a value of a column of times; None where it is none."""
+    if not isinstance(word, str) or not (kind == pl.Date or isinstance(kind, pl.Datetime)):
+        return None
+    try:
+        moment = times.iso_one(word).replace(tzinfo=None)
+    except ValueError:
+        return None
+    local = pl.lit(moment, dtype=pl.Datetime("us"))
+    if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
+        return local.dt.replace_time_zone(kind.time_zone)
+    return local.cast(kind)
+
+
 def _is_missing(value: Any, words: Collection[str | int | float]) -> bool:
     if isinstance(value, str):
-        return any(value in _spellings(word) for word in words)
+        return any(value in _spellings(word) or _same_time(value, word) for word in words)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return any(not isinstance(word, str) and value == word for word in words)
     return False
+
+
+def _same_time(value: str, word: str | float) -> bool:
+    """Say whether two ISO 8601 texts are one time, zones aside: 9999-12-31 and 9999-12-31T00:00:00Z."""
+    if not isinstance(word, str) or value[:10] != word[:10] or not re.match(times.ISO_DATE, word):
+        return False
+    try:
+        return times.iso_one(value).replace(tzinfo=None) == times.iso_one(word).replace(tzinfo=None)
+    except ValueError:
+        return False
 
 
 def id_text(value: Any) -> str:
@@ -404,7 +432,8 @@ def exact_whole(values: pl.Series) -> pl.Series:
     whole = values.cast(pl.Int64, strict=False)
     broken = int((whole.is_null() & values.is_not_null()).sum()) + int((whole.cast(values.dtype) != values).sum())
     if broken:
-        msg = f"column {shown(values.name)} (entity): {broken} ids are not whole numbers; expected integers or text"
+        what = f"is {values.dtype}, and {broken} ids are not whole numbers"
+        msg = f"column {shown(values.name)}: {what}; expected integers or text"
         raise DataError(msg)
     beyond = int((values.abs() > largest).sum())
     if beyond:

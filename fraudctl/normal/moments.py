@@ -21,19 +21,21 @@ def many(values: pl.Series, form: Format) -> pl.Series:
 
 
 def _read(values: pl.Series, form: Format) -> pl.Series:
-    text = values.str.strip_chars(" ").str.to_lowercase()
+    text = values.str.strip_chars(" ").str.replace_all(" +", " ").str.to_lowercase()
     fields = text.str.extract_groups(f"^(?:{form.regex})$").struct.unnest()
     return _moments(fields, form).alias(values.name)
 
 
 def _moments(fields: pl.DataFrame, form: Format) -> pl.Series:
     """Return what `_moment` does, for a frame of text fields; null where there is no such day or time."""
+    fields = _with_clock(fields)
     have = set(fields.columns)
 
     def number(name: str) -> pl.Expr:
         return pl.col(name).cast(pl.Int32, strict=False)
 
-    year = number("Y") if "Y" in have else (number("y") + pl.when(number("y") < 69).then(2000).otherwise(1900))
+    century = pl.when(number("y") < 69).then(2000).otherwise(1900)
+    year = number("y") + century if "y" in have else number("Y" if "Y" in have else "G")
     hour = number("H") if "H" in have else pl.lit(0)
     if "I" in have:
         hour = number("I") % 12 + pl.when(pl.col("p") == "pm").then(12).otherwise(0)
@@ -57,6 +59,16 @@ def _moments(fields: pl.DataFrame, form: Format) -> pl.Series:
     return found.dt.replace_time_zone("UTC") if form.zoned else found
 
 
+def _with_clock(fields: pl.DataFrame) -> pl.DataFrame:
+    """Return the fields with hour, minute and second of a time of the day that was written as a number."""
+    name = next((name for name in ("hms", "hm") if name in fields.columns), None)
+    if name is None:
+        return fields
+    clock = pl.col(name).cast(pl.Int32, strict=False) * (1 if name == "hms" else 100)
+    parts = {"H": clock // 10_000, "M": clock // 100 % 100, "S": clock % 100}
+    return fields.with_columns(**{key: value.cast(pl.String) for key, value in parts.items()})
+
+
 def _days(fields: pl.DataFrame, year: pl.Expr, form: Format) -> tuple[pl.Expr, pl.Expr]:
     """Return the day of each row, and whether it is the day that its fields say."""
     have = set(fields.columns)
@@ -64,12 +76,11 @@ def _days(fields: pl.DataFrame, year: pl.Expr, form: Format) -> tuple[pl.Expr, p
     def number(name: str) -> pl.Expr:
         return pl.col(name).cast(pl.Int32, strict=False)
 
-    spread = pl.col("a" if "a" in have else "A").str.slice(0, 3) if have & {"a", "A"} else None
-    weekday = (
-        None
-        if spread is None
-        else spread.replace_strict({n: i for i, n in enumerate(WEEKDAYS)}, default=None, return_dtype=pl.Int32)
-    )
+    weekday = _weekday(have)
+    if "V" in have and weekday is not None:
+        start = _date(year, pl.lit(1), pl.lit(4)).dt.truncate("1w")  # the 4th of January lies in the first week
+        day = start + pl.duration(days=7 * (number("V") - 1) + weekday)
+        return day, (number("V") >= 1) & (day.dt.iso_year() == year)
     if "j" in have:
         day = _date(year, pl.lit(1), pl.lit(1)) + pl.duration(days=number("j") - 1)
         exists = day.dt.year() == year
@@ -94,6 +105,16 @@ def _days(fields: pl.DataFrame, year: pl.Expr, form: Format) -> tuple[pl.Expr, p
     if weekday is not None:
         exists &= day.dt.weekday().cast(pl.Int32) - 1 == weekday
     return day, exists
+
+
+def _weekday(have: set[str]) -> pl.Expr | None:
+    """Return the weekday of each row, 0 for Monday; None where the format has none."""
+    if "u" in have:
+        return pl.col("u").cast(pl.Int32, strict=False) - 1
+    if not have & {"a", "A"}:
+        return None
+    word = pl.col("a" if "a" in have else "A").str.slice(0, 3)
+    return word.replace_strict({n: i for i, n in enumerate(WEEKDAYS)}, default=None, return_dtype=pl.Int32)
 
 
 def _date(year: pl.Expr, month: pl.Expr, day: pl.Expr) -> pl.Expr:

@@ -18,7 +18,7 @@ import polars as pl
 from fraudctl.disk import stores
 from fraudctl.disk.unreadable import Dialect, too_wide, why_not_csv
 from fraudctl.errors import DataError
-from fraudctl.normal import files, lake, times
+from fraudctl.normal import files, lake, nested, times
 from fraudctl.normal.form import Form
 from fraudctl.text.plain import looks_like_value, shown
 
@@ -51,11 +51,11 @@ def opened(names: Sequence[str], form: Form) -> pl.LazyFrame:
     if kind == "csv":
         frame = form.applied(_csv(names, form), untyped=True, place=place)
     elif kind == "jsonl":
-        frame = form.applied(_json_lines(names), untyped=False, place=place)
+        frame = form.applied(nested.flat(_json_lines(names)), untyped=False, place=place)
     elif kind in {"delta", "iceberg"}:
-        frame = form.applied(_lake(names, form), untyped=False, place=lake.words(names[0]))
+        frame = form.applied(nested.flat(_lake(names, form)), untyped=False, place=lake.words(names[0]))
     else:
-        frame = form.applied(_parquet(names, form), untyped=False, place=place)
+        frame = form.applied(nested.flat(_parquet(names, form)), untyped=False, place=place)
     return form.numbered(frame)
 
 

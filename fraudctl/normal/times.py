@@ -6,6 +6,7 @@ Times without a zone are local to the project.
 
 from __future__ import annotations
 
+import calendar
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -27,15 +28,16 @@ UTC_US: Final = pl.Datetime("us", "UTC")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER: Final = {
     "ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000,
-    "d": 86_400_000_000_000,
+    "d": 86_400_000_000_000, "w": 7 * 86_400_000_000_000,
 }  # fmt: skip
 _UNIT_WORDS: Final = {
     "ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours",
-    "d": "days",
+    "d": "days", "w": "weeks", "month": "months",
 }  # fmt: skip
 _FIRST_US: Final = -62_135_510_400_000_000
 _LAST_US: Final = 253_402_128_000_000_000
 """Microseconds of 0001-01-02 and 9999-12-30: times that every zone can write."""
+_MOST_MONTHS: Final = 12 * 10_000
 ISO_DATE: Final = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}"
 """What a time in text starts with where no format is declared: of other notations nobody can say which number is the
 day."""
@@ -195,16 +197,10 @@ def _counted(values: pl.Series, form: TimeSection, *, timezone: str, role: str, 
     else:
         msg = f"column {shown(values.name)} ({role}): is {values.dtype}; expected a number of {_UNIT_WORDS[unit]}"
         raise DataError(msg, hint=f"correct [{part}]")
-    ns = _NS_PER[unit]
-    if numbers.dtype == pl.Int64:
-        limit = (2**62) // max(1, ns // 1_000)
-        numbers = numbers.set((numbers.abs() > limit).fill_null(value=False), None)
-        micros = numbers * (ns // 1_000) if ns >= 1_000 else numbers // 1_000
+    if unit == "month":
+        micros = _months(numbers, form, timezone)
     else:
-        scaled = numbers * (ns / 1_000)
-        scaled = scaled.set(~(scaled.is_finite() & (scaled.abs() < 9e18)).fill_null(value=True), None)
-        micros = scaled.round(mode="half_to_even").cast(pl.Int64)
-    micros = micros + origin_micros(form, timezone)
+        micros = _micros(numbers, _NS_PER[unit]) + origin_micros(form, timezone)
     micros = micros.set(~micros.is_between(_FIRST_US, _LAST_US).fill_null(value=True), None)
     lost = micros.null_count() - values.null_count()
     if lost:
@@ -216,15 +212,55 @@ def _counted(values: pl.Series, form: TimeSection, *, timezone: str, role: str, 
     return micros.cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias(values.name)
 
 
+def _micros(numbers: pl.Series, ns: int) -> pl.Series:
+    """Return counts of ``ns`` nanoseconds as whole microseconds; null where they are beyond the years 1 to 9999."""
+    if numbers.dtype == pl.Int64:
+        limit = (2**62) // max(1, ns // 1_000)
+        numbers = numbers.set((numbers.abs() > limit).fill_null(value=False), None)
+        return numbers * (ns // 1_000) if ns >= 1_000 else numbers // 1_000
+    scaled = numbers * (ns / 1_000)
+    scaled = scaled.set(~(scaled.is_finite() & (scaled.abs() < 9e18)).fill_null(value=True), None)
+    return scaled.round(mode="half_to_even").cast(pl.Int64)
+
+
+def _months(numbers: pl.Series, form: TimeSection, timezone: str) -> pl.Series:
+    """Return whole months since the origin as microseconds since 1970; each different number is counted once."""
+    distinct = numbers.unique().drop_nulls()
+    found = [_month_micros(value, form, timezone) for value in distinct]
+    return numbers.replace_strict(distinct, pl.Series(found, dtype=pl.Int64), default=None, return_dtype=pl.Int64)
+
+
+def _month_micros(number: float, form: TimeSection, timezone: str) -> int | None:
+    """Return the µs of the day of the month of the origin so many months later, or of the month's last day.
+
+    None where the number is not whole, or the time does not exist.
+    """
+    if number != number or abs(number) > _MOST_MONTHS or not float(number).is_integer():
+        return None
+    start, zone = _origin(form), ZoneInfo(timezone) if _origin(form).tzinfo is None else None
+    months = 12 * start.year + start.month - 1 + int(number)
+    year, month = months // 12, months % 12 + 1
+    if not 1 <= year <= 9999:
+        return None
+    local = start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))
+    found = local.astimezone(UTC) if zone is None else _exists(local, zone)
+    return None if found is None else (found - EPOCH) // timedelta(microseconds=1)
+
+
 def origin_micros(form: TimeSection, timezone: str) -> int:
     """Return the µs since 1970 in UTC at which a count begins."""
-    origin = form.origin if form.origin is not None else form.invented_origin
-    if origin is None:
-        return 0
-    moment = origin if isinstance(origin, datetime) else datetime(origin.year, origin.month, origin.day)
+    moment = _origin(form)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(timezone))
     return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def _origin(form: TimeSection) -> datetime:
+    """Return the instant that a count begins at; without a zone it is local."""
+    origin = form.origin if form.origin is not None else form.invented_origin
+    if origin is None:
+        return EPOCH
+    return origin if isinstance(origin, datetime) else datetime(origin.year, origin.month, origin.day)
 
 
 def one_declared(value: Any, form: TimeSection, *, timezone: str) -> str | None:
@@ -265,6 +301,9 @@ def _count_of(value: Any, form: TimeSection, timezone: str) -> int | None:
         number = value
     else:
         return None
+    if form.unit == "month":
+        found = _month_micros(number, form, timezone)
+        return found if found is not None and _FIRST_US <= found <= _LAST_US else None
     ns = _NS_PER[str(form.unit)]
     if isinstance(number, int):
         micros = number * (ns // 1_000) if ns >= 1_000 else number // 1_000

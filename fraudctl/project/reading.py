@@ -15,7 +15,7 @@ from fraudctl.normal.formats import FormatError, compile_format
 from fraudctl.project.messages import found
 from fraudctl.project.types import Section
 
-Unit = Literal["ns", "us", "ms", "s", "min", "h", "d"]
+Unit = Literal["ns", "us", "ms", "s", "min", "h", "d", "w", "month"]
 Kind = Literal["text", "number", "whole", "truth", "time"]
 Missing = tuple[str | int | float, ...]
 PLACE = frozenset({"events", "csv", "table_as_of"})
@@ -111,7 +111,7 @@ class TimeSection(Section):
     format: str | Annotated[tuple[str, ...], Field(min_length=1)] = ()
     """The format of texts (%Y %m %d %H:%M:%S and so on; docs/data.md lists all), or several, tried in order."""
     unit: Unit | None = None
-    """Numbers count these since the origin: "ns", "us", "ms", "s", "min", "h" or "d"."""
+    """Numbers count these since the origin: "ns", "us", "ms", "s", "min", "h", "d", "w" or "month" (whole months)."""
     origin: date | datetime | None = None
     """What numbers count from, in [data] timezone; by default 1970-01-01 in UTC."""
     invented_origin: date | datetime | None = None

@@ -6,6 +6,7 @@ guess: where two columns could have one role, the error names the flag that sett
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from fraudctl.data import tables, typed
 from fraudctl.errors import DataError, UsageError
 from fraudctl.progress import Progress
 from fraudctl.project.reading import EventId
-from fraudctl.propose import roles
+from fraudctl.propose import names, roles
 from fraudctl.propose.afterwards import Fresh
 from fraudctl.propose.beside import Source, Tables, propose_source, with_sources
 from fraudctl.propose.delay import (
@@ -197,7 +198,9 @@ def _verdict_tables(
     with questions.collected():
         if isinstance(chosen.event_id.column, EventId):
             msg = f"{table.place}: tables of labels name events, and no column names each event once"
-            raise UsageError(msg, hint="name the column that the tables speak of: --event-id COLUMN")
+            likely = [item.name for item in table.columns.values() if names.event_id_rank(item.name)]
+            example = shlex.quote((likely or list(table.columns))[0])
+            raise UsageError(msg, hint=f"name the column that the tables speak of: --event-id {example}")
         events = _keyed(table, chosen.event_id, None if chosen.event_time is None else chosen.event_time.column)
         values = roles.parse_label_values(flags.label_values)
         told = LabelFlags.of(flags.labels_ids, flags.labels_times, flags.labels_outcomes, values)
@@ -389,7 +392,7 @@ def _times(table: Table, column: str) -> pl.Series:
     times = tables.to_utc(table[column], timezone="UTC", role="event_time")
     if times.null_count():
         msg = f"column {shown(column)} (event_time): {times.null_count()} of {len(times)} times are null"
-        raise DataError(msg, hint="every event needs its time; name another column with --event-time COLUMN")
+        raise DataError(msg, hint=f"every event needs its time: fill them, or --ignore {shlex.quote(column)}")
     return times
 
 
@@ -455,9 +458,9 @@ def _notes(
     if any(value is None for value in mapping.values()):
         notes.append("some label values are read as unknown (see [data.label_values]): never trained on, never scored")
     if priced is None:
-        notes.append("no amount was found: costs are fixed per event; --amount COLUMN adds it")
+        notes.append('no amount was found: costs are fixed per event; amount = "..." in [data] adds it')
     if clock is not None and not entities:
-        notes.append("no entity was found, so no history and few features; --entity NAME=COLUMN adds one")
+        notes.append("no entity was found, so no history and few features; a line in [entities] adds one")
     elif clock is not None and not plan.window:
         notes.append("the data are too short or too sparse for any window of history")
     if plan.one_in > 1:

@@ -116,14 +116,14 @@ def _entities(
     name: str, table: Table, events: Table, entities: Sequence[Entity], *, taken: set[str]
 ) -> Iterator[tuple[str, str]]:
     for entity in (item for item in entities if not item.made):
-        dtype = typed.to_entity(events[entity.column].head(0)).dtype
+        dtype = typed.to_id(events[entity.column].head(0)).dtype
         fits = [
             item.name
             for item in table.columns.values()
             if item.name not in taken
             and item.kind in {"whole", "text"}
             and (item.name == entity.column or names.party(item.name) == entity.name)
-            and typed.to_entity(table[item.name].head(0)).dtype == dtype
+            and typed.to_id(table[item.name].head(0)).dtype == dtype
         ]
         same = [column for column in fits if column == entity.column] or fits
         if len(same) > 1:

@@ -20,6 +20,8 @@ from fraudctl.text.plain import shown
 
 _QUANTILE = 0.95
 _DAY = 86_400.0
+_YEARS = 20
+_LONGEST = _YEARS * 365.25 * _DAY
 _USUAL = {"30d": 30 * _DAY, "7d": 7 * _DAY, "3d": 3 * _DAY, "1d": _DAY, "6h": _DAY / 4, "2h": _DAY / 12}
 
 
@@ -99,14 +101,21 @@ def observed_delay(event_time: pl.Series, label_time: pl.Series, label: pl.Serie
     early = frame.filter(pl.col("delay") < 0).height
     if early:
         msg = f"column {shown(label_time.name)} (label_time): {early} labels arrived before their event; expected none"
-        raise DataError(msg, hint="is it another time? name the right one with --label-time COLUMN, or --ignore it")
+        raise DataError(msg, hint=f"is it another time? {_without(label_time.name)} leaves it out")
     seconds = _quantile(frame["delay"])
+    if seconds > _LONGEST:
+        msg = f"column {shown(label_time.name)} (label_time): one label in twenty or more arrives after {_YEARS} years"
+        raise DataError(msg, hint=f'do some dates stand for "never"? {_without(label_time.name)} leaves it out')
     days = _whole_days(seconds)
     fraud_delays = frame.filter(pl.col("label") == 1)["delay"]
     if len(fraud_delays) and float((fraud_delays <= days * _DAY).mean() or 0.0) < 0.9:  # type: ignore[arg-type]
         days = _whole_days(_quantile(fraud_delays))
         return Delay(Duration.parse(f"{days}d"), f"95 % of the {len(fraud_delays):,} frauds were known by then")
     return Delay(Duration.parse(f"{days}d"), f"95 % of the {frame.height:,} labels with a time had arrived by then")
+
+
+def _without(name: str) -> str:
+    return f"--label-delay 30d --ignore {shlex.quote(name)}"
 
 
 def _quantile(delays: pl.Series) -> float:

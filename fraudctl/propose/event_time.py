@@ -27,6 +27,7 @@ from fraudctl.text.plain import looks_like_value, shown
 
 INVENTED: Final = date(2000, 1, 1)
 """The origin that is made up where nobody knows it."""
+_FEW_CLOCKS: Final = 20
 _CLOCK: Final = r"^(?:[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?|[0-2][0-9][0-5][0-9][0-5][0-9])$"
 
 
@@ -85,6 +86,22 @@ def _from_numbers(found: FoundNotation, raw: pl.LazyFrame, flags: Flags, questio
         _join(found, raw, parts, flags, questions)
     elif len(offsets) == 1:
         _declare(found, raw, offsets[0], {}, flags, questions)
+    elif not counters:
+        _from_numbered(found, raw, flags, questions)
+
+
+def _from_numbered(found: FoundNotation, raw: pl.LazyFrame, flags: Flags, questions: Questions) -> None:
+    """Ask about the only column that numbers months, weeks or days, where nothing else of the table is a time."""
+    schema = raw.collect_schema()
+    if any(kind.is_temporal() for kind in schema.values()):
+        return
+    numbered = [
+        name for name, kind in schema.items()
+        if kind.is_integer() and name not in flags.ignore and names.counted_unit(name)
+        and not all_values(raw, name).null_count()
+    ]  # fmt: skip
+    if len(numbered) == 1:
+        _declare(found, raw, numbered[0], {}, flags, questions)
 
 
 def _whole(
@@ -144,16 +161,36 @@ def _date_and_clock(found: FoundNotation, raw: pl.LazyFrame, schema: pl.Schema) 
 
 
 def _clock_of(raw: pl.LazyFrame, schema: pl.Schema) -> str | None:
-    """Return the only column with a time of the day and no date."""
-    found = [
+    """Return the only column with a time of the day and no date: one that is named so, else by its values alone."""
+    clocks = [
         name for name, kind in schema.items()
-        if kind == pl.String and not looks_like_value(name) and "time" in names.tokens(name)
-        and bool(first_values(raw, name).head(100).str.contains(_CLOCK).all()) and len(first_values(raw, name))
+        if not looks_like_value(name) and names.may_be_event_time(name) and _is_clock(raw, name, kind)
     ]  # fmt: skip
+    found = [name for name in clocks if "time" in names.tokens(name)] or [
+        name for name in clocks if schema[name] == pl.String
+    ]
     return found[0] if len(found) == 1 else None
 
 
+def _is_clock(raw: pl.LazyFrame, name: str, kind: pl.DataType) -> bool:
+    """Say whether the values of a column are times of the day; numbers have to be named so."""
+    if kind.is_integer():
+        if "time" not in names.tokens(name):
+            return False
+        values = all_values(raw, name)
+        fits = values.is_between(0, 235_959) & (values // 100 % 100 < 60) & (values % 100 < 60)
+        return not values.null_count() and bool(fits.all()) and values.n_unique() >= _FEW_CLOCKS
+    if kind != pl.String:
+        return False
+    head = first_values(raw, name)
+    named = "time" in names.tokens(name) or bool(head.head(100).str.contains(":").all())
+    return named and len(head) > 0 and bool(head.head(100).str.contains(_CLOCK).all())
+
+
 def _clock_format(values: pl.Series) -> str:
+    if values.dtype.is_integer():
+        high = values.max()
+        return "%{hms}" if isinstance(high, int) and high > 2_359 else "%{hm}"
     longest = values.drop_nulls().head(SAMPLE)
     if not longest.str.contains(":").any():
         return "%H%M%S"
@@ -163,13 +200,16 @@ def _clock_format(values: pl.Series) -> str:
 
 
 def _calendar(schema: pl.Schema, flags: Flags) -> list[str]:
-    """Return columns named as parts of a day: year, month and day, or year, month, week of the month and weekday."""
+    """Return columns named as parts of a day.
+
+    These are year, month and day; year, month, week of the month and weekday; or year, week of the year and weekday.
+    """
     parts: dict[str, str] = {}
     for name in schema:
         part = names.calendar_part(name)
         if part is not None and name not in flags.ignore and part not in parts:
             parts[part] = name
-    for wanted in (("year", "month", "day"), ("year", "month", "week", "weekday")):
+    for wanted in (("year", "month", "day"), ("year", "month", "week", "weekday"), ("year", "week", "weekday")):
         if all(part in parts for part in wanted):
             of_day = next((parts[key] for key in ("time",) if key in parts), None)
             hours = [parts[key] for key in ("hour", "minute", "second") if key in parts]
@@ -222,11 +262,19 @@ def _as_part(values: pl.Series) -> pl.Series:
 def _joined_formats(columns: Sequence[str], heads: pl.DataFrame, texts: pl.Series) -> list[str]:
     """Return the formats of joined text that read all rows differently."""
     pieces = [_piece(name, heads[name]) for name in columns]
+    if "month" not in map(names.calendar_part, columns):
+        of_year = {"year": ("%G",), "week": ("%V",)}
+        pieces = [
+            of_year.get(names.calendar_part(name) or "", piece) for name, piece in zip(columns, pieces, strict=True)
+        ]
     if all(piece is not None for piece in pieces):
         tails = [" ".join(parts) for parts in _products([list(piece) for piece in pieces if piece is not None])]
         strict = _distinct(texts, tails)
         loose = [text.replace("%{week:days}", "%{week:nth}") for text in tails if "%{week:days}" in text]
         return strict or _distinct(texts, loose)
+    if len(columns) == 2 and heads[columns[1]].dtype.is_integer():  # a time of the day without leading zeros
+        days = notation.time_readings(_as_part(heads[columns[0]])) or []
+        return _distinct(texts, [f"{way.formats[0]} {_clock_format(heads[columns[1]])}" for way in days])
     return [item.formats[0] for item in notation.time_readings(texts)]
 
 
@@ -264,9 +312,8 @@ def _piece(name: str, values: pl.Series) -> tuple[str, ...] | None:
     if part == "week":
         return ("%{week:sunday}", "%{week:monday}", "%{week:days}")
     if part == "time":
-        if values.dtype != pl.String or not bool(values.drop_nulls().head(100).str.contains(_CLOCK).all()):
-            return None
-        return (_clock_format(values),)
+        text = values.dtype == pl.String and bool(values.drop_nulls().head(100).str.contains(_CLOCK).all())
+        return (_clock_format(values),) if text or values.dtype.is_integer() else None
     simple = {"year": ("%Y", "%y"), "day": ("%d",), "hour": ("%H",), "minute": ("%M",), "second": ("%S",)}
     return simple.get(part or "")
 
@@ -275,6 +322,8 @@ def _made(found: FoundNotation, raw: pl.LazyFrame, form: TimeSection) -> None:
     name = MADE_TIME if MADE_TIME not in raw.collect_schema() else "happened_at"
     found.time, found.event_time = form, name
     found.reasons["time"] = "joined: the parts of the time stand in columns of their own"
+    if any("%V" in text for text in form.formats):
+        found.notes.append("weeks of the year are read as those of ISO 8601: the first has the year's first Thursday")
     if any("%{week:nth}" in text for text in form.formats):
         found.notes.append("weeks of the month are counted loosely in the data: a day may be off by a week")
     if all("%H" not in text and "%I" not in text for text in form.formats):
@@ -345,17 +394,30 @@ def _ask_number(found: FoundNotation, raw: pl.LazyFrame, name: str, questions: Q
         return
     if _numbers_rows(values):
         msg = f"column {shown(name)} numbers the rows: a row number is no clock"
-        raise UsageError(msg, hint="name another column with --event-time COLUMN, or --random-split")
-    high = values.max()
-    usual = "h" if isinstance(high, (int, float)) and high < 20_000 else "s"
-    low = values.min()
+        raise UsageError(msg, hint="without a time, --random-split asks for a split by chance")
+    high, low = values.max(), values.min()
+    usual = names.counted_unit(name) or ("h" if isinstance(high, (int, float)) and high < 20_000 else "s")
+    likely = notation.likely_counts(values)
+    told, origin = "", "unknown"
+    if likely:
+        usual, origin = likely[0].unit, likely[0].origin.isoformat()
+        told = "; " + ", or ".join(_told(count) for count in likely)
     if isinstance(high, (int, float)) and isinstance(low, (int, float)):
-        found.span = float(high - low) * (3_600 if usual == "h" else 1)
+        found.span = float(high - low) * _SECONDS[usual]
     questions.ask(
-        f"column {shown(name)} counts time from an origin that the data do not say",
-        ["--event-time", name, "--time-unit", usual, "--time-origin", "unknown"],
-        "give its unit (s, ms, us, ns, min, h, d) and the date it counts from, or `unknown`",
+        f"column {shown(name)} counts time from an origin that the data do not say{told}",
+        ["--event-time", name, "--time-unit", usual, "--time-origin", origin],
+        "give its unit (s, ms, us, ns, min, h, d, w, month) and the date it counts from, or `unknown`",
     )
+
+
+_SECONDS: Final = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "month": 30 * 86_400}
+_WORDS: Final = {"min": "minutes", "h": "hours", "d": "days"}
+
+
+def _told(count: notation.Count) -> str:
+    since = "days of a spreadsheet" if count.origin.year < 1970 else f"{_WORDS[count.unit]} since 1970"
+    return f"as {since} it goes from {count.first} to {count.last}"
 
 
 def _numbers_rows(values: pl.Series) -> bool:
@@ -366,8 +428,8 @@ def _numbers_rows(values: pl.Series) -> bool:
 
 def _counted(flags: Flags) -> TimeSection:
     unit: Any = flags.time_unit
-    if unit not in {"ns", "us", "ms", "s", "min", "h", "d"}:
-        msg = f"--time-unit {unit}: expected s, ms, us, ns, min, h or d"
+    if unit not in {"ns", "us", "ms", "s", "min", "h", "d", "w", "month"}:
+        msg = f"--time-unit {unit}: expected s, ms, us, ns, min, h, d, w or month"
         raise UsageError(msg)
     if flags.time_origin is None:
         return TimeSection(unit=unit)

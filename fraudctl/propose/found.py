@@ -23,6 +23,7 @@ class FoundNotation:
     times: dict[str, TimeSection] = field(default_factory=dict)
     numbers: dict[str, NumberSection] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    missing_in: dict[str, tuple[str, ...]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -33,6 +34,7 @@ class FoundNotation:
         return ReadingSection(
             csv=self.csv or CsvSection(), time=self.time, times=self.times,
             numbers=NumbersSection(columns=self.numbers), missing=tuple(self.missing),
+            missing_in=dict(self.missing_in),
             types=self.types,  # type: ignore[arg-type]
         )  # fmt: skip
 

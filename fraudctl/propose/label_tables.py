@@ -6,8 +6,10 @@ time is one that does not precede them, an outcome is in words that are known. W
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import time as day_time
 from typing import Any, Final
 
 import polars as pl
@@ -21,7 +23,7 @@ from fraudctl.project import Duration
 from fraudctl.project.labels import DeclinedSection, LabelTableSection, VerdictSection
 from fraudctl.project.reading import EventId, ReadingSection, TimeSection
 from fraudctl.propose import encoding, names, notation
-from fraudctl.propose.profile import ProfiledColumn, Table, open_table
+from fraudctl.propose.profile import ProfiledColumn, Table, may_hold_ids, open_table
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look
 from fraudctl.propose.roles import Choice, parse_pairs
@@ -233,7 +235,7 @@ class _Table:
             "events": self.given.paths[0] if len(self.given.paths) == 1 else self.given.paths,
             "event_id": EventId(event_id.column), "time": time.column, "label": said, "csv": self.reading.csv,
             "times": {name: form for name, form in self.reading.times.items() if name == time.column},
-            "missing": self.reading.missing,
+            "missing": self.reading.missing, "missing_in": self.reading.missing_in,
         }  # fmt: skip
         section = LabelTableSection.model_validate(keys)
         frame = self.table.values.frame(list(dict.fromkeys(section.columns)))
@@ -257,7 +259,7 @@ class _Table:
         shares = {
             item.name: self._share_of_events(item)
             for item in self.table.columns.values()
-            if item.kind in {"whole", "text"} and not item.dtype.is_float() and item.n_filled
+            if item.n_filled and may_hold_ids(item, self.table[item.name])
         }
         best = max(shares.values(), default=0.0)
         fits = [name for name, share in shares.items() if share >= OF_EVENTS and share >= 0.95 * best]
@@ -300,8 +302,9 @@ class _Table:
             raise UsageError(msg, hint=f'say which: --time-format "{formats[0]}"')
         found = f"times here: {shown_all([item.name for item in times])}" if times else "it has no time without gaps"
         msg = f"{self.what}: no column says when an entry was known here; {found}"
-        example = next((n for n in self.table.columns if names.looks_like_time(n)), "reported_at")
-        raise UsageError(msg, hint=f"name it: --labels-time {self.name}={example}")
+        likely = [item.name for item in times] or [n for n in self.table.columns if names.looks_like_time(n)]
+        example = shlex.quote(f"{self.name}={(likely or [n for n in self.table.columns if n != event_id])[0]}")
+        raise UsageError(msg, hint=f"name it: --labels-time {example}")
 
     def _require_time(self, name: str) -> None:
         if self.table.columns[name].kind != "time":
@@ -320,7 +323,10 @@ class _Table:
         found = self._joined(name, event_id)
         if "event_time" not in found.columns:
             return True
-        early = (found["time"] < found["event_time"]).mean()
+        happened = found["event_time"]
+        if not len(found.filter(pl.col("time").dt.time() != day_time())):  # days alone: known on the day of the event
+            happened = happened.dt.truncate("1d")
+        early = (found["time"] < happened).mean()
         same = (found["time"] == found["event_time"]).mean()
         return bool(found.height) and float(early or 0.0) <= _PRECEDES and float(same or 0.0) < 0.9  # type: ignore[arg-type]
 

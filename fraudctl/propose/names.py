@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 
 _SUBJECT = frozenset({"event", "transaction", "trans", "trx", "txn", "tx", "payment", "order", "auth"})
-_TIME = frozenset({"time", "timestamp", "ts", "datetime", "date", "at", "instant", "when"})
+_TIME = frozenset(
+    {"time", "timestamp", "ts", "datetime", "date", "at", "instant", "when", "created", "occurred", "happened", "datum",
+     "zeit", "zeitpunkt", "fecha"}
+)  # fmt: skip
 _OTHER_TIME = frozenset(
     {
         "updated", "modified", "loaded", "ingested", "inserted", "exported", "settled", "settlement", "posted",
@@ -29,10 +32,25 @@ _AFTER = frozenset(
 _DECISION = frozenset(
     {"status", "decision", "decline", "declined", "approved", "approval", "response", "refunded", "reviewed", "blocked"}
 )
-_LABEL = frozenset({"fraud", "isfraud", "fraudulent", "label", "labels", "class", "target", "chargeback", "outcome"})
+_LABEL = frozenset(
+    {
+        "fraud",
+        "isfraud",
+        "fraudulent",
+        "label",
+        "labels",
+        "class",
+        "target",
+        "chargeback",
+        "outcome",
+        "betrug",
+        "fraude",
+        "frode",
+    }
+)
 _LABEL_FILL = frozenset({"is", "flag", "ind", "indicator", "y", "has", "was", "confirmed", "known"}) | _SUBJECT
 _AMOUNT = frozenset({"amount", "amt", "amnt"})
-_WEAK_AMOUNT = frozenset({"value", "price", "total", "sum"})
+_WEAK_AMOUNT = frozenset({"value", "price", "total", "sum", "betrag", "montant", "importe", "importo", "bedrag"})
 _CELLS = (
     ("fn", ("false", "negative"), "allow.fraud"), ("fp", ("false", "positive"), "block.legit"),
     ("tp", ("true", "positive"), "block.fraud"), ("tn", ("true", "negative"), "allow.legit"),
@@ -42,7 +60,8 @@ _SURE_ID = frozenset({"id", "uuid", "guid", "ref", "reference", "key"})
 _PARTIES = (
     "card", "customer", "client", "account", "user", "cardholder", "payer", "sender", "source", "device", "terminal",
     "merchant", "seller", "payee", "beneficiary", "recipient", "receiver", "target", "ip", "email", "phone", "iban",
-    "pan", "shop", "store", "wallet", "fingerprint", "address", "employee", "agent",
+    "pan", "member", "policy", "policyholder", "buyer", "vendor", "provider", "patient", "driver", "subscriber", "shop",
+    "store", "wallet", "fingerprint", "address", "employee", "agent",
 )  # fmt: skip
 
 _SHORT = {"cc": "card", "acct": "account", "cust": "customer", "merch": "merchant"}
@@ -114,11 +133,29 @@ def may_be_event_time(name: str) -> bool:
 _COUNTS = frozenset({"step", "dt", "elapsed", "offset", "tick", "ticks", "epoch", "unix", "unixtime"})
 _CALENDAR = {
     frozenset({"year"}): "year", frozenset({"month"}): "month", frozenset({"day"}): "day",
+    frozenset({"week"}): "week", frozenset({"iso", "week"}): "week", frozenset({"week", "of", "year"}): "week",
     frozenset({"week", "of", "month"}): "week", frozenset({"weekofmonth"}): "week",
     frozenset({"day", "of", "week"}): "weekday", frozenset({"weekday"}): "weekday",
     frozenset({"dayofweek"}): "weekday", frozenset({"time"}): "time", frozenset({"hour"}): "hour",
     frozenset({"minute"}): "minute", frozenset({"second"}): "second", frozenset({"day", "of", "month"}): "day",
 }  # fmt: skip
+
+
+_UNITS = {"month": "month", "months": "month", "week": "w", "weeks": "w", "day": "d", "days": "d", "hour": "h",
+          "hours": "h", "minute": "min", "minutes": "min", "second": "s", "seconds": "s"}  # fmt: skip
+_NUMBERED = frozenset({"no", "nr", "num", "number", "index", "idx", "id", "seq", "counter", "step", "period"})
+
+
+def counted_unit(name: str) -> str | None:
+    """Give the unit of time that a name numbers, and nothing else: month_no, week_index, step_hours.
+
+    >>> counted_unit("month_no"), counted_unit("WeekIndex"), counted_unit("months_as_customer"), counted_unit("month")
+    ('month', 'w', None, None)
+    """
+    words = tokens(name)
+    units = [_UNITS[word] for word in words if word in _UNITS]
+    rest = {word for word in words if word not in _UNITS}
+    return units[0] if len(units) == 1 and rest and rest <= _NUMBERED | _COUNTS else None
 
 
 def counts_time(name: str) -> bool:

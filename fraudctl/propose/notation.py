@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
@@ -21,7 +22,7 @@ _SAMPLE: Final = 400
 _DATES: Final = (
     "%Y{s}%m{s}%d", "%m{s}%d{s}%Y", "%d{s}%m{s}%Y", "%m{s}%d{s}%y", "%d{s}%m{s}%y", "%d{s}%b{s}%Y", "%b{s}%d{s}%Y",
     "%d{s}%B{s}%Y", "%B{s}%d{s}%Y", "%d{s}%b{s}%y", "%b{s}%d,{s}%Y", "%B{s}%d,{s}%Y", "%a,{s}%d{s}%b{s}%Y",
-    "%a{s}%b{s}%d{s}%Y",
+    "%a{s}%b{s}%d{s}%Y", "%G{s}W%V{s}%u",
 )  # fmt: skip
 _COMPACT: Final = ("%Y%m%d", "%d%m%Y", "%m%d%Y")
 _TIMES: Final = (
@@ -39,6 +40,8 @@ _CURRENCIES: Final = frozenset(_CODES.split())
 _MONEY: Final = re.compile(r"^\s*\(?\s*[+-]?\s*([^\d\s.,()+-][^\d.,()+-]{0,4})?\s*[+-]?[\d.,' \u00a0\u202f]*\d[\d.,]*"
                            r"\s*([^\d\s.,()][^\d.,()]{0,4})?\s*\)?\s*$")  # fmt: skip
 EPOCHS: Final = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+EPOCH: Final = date(1970, 1, 1)
+_LARGEST: Final = 1e15
 _EPOCH_FIRST, _EPOCH_LAST = 6e8, 4e9
 """1989 and 2096 in seconds since 1970."""
 
@@ -80,19 +83,19 @@ def _candidates(text: str) -> Iterator[Format]:
     text = text.strip()
     digits = re.match(r"\d+", text)
     if digits and len(digits[0]) >= 8:
-        heads = [(date, time) for date in _COMPACT for time in _COMPACT_TIMES] + [
+        heads = [(day, time) for day in _COMPACT for time in _COMPACT_TIMES] + [
             (d, t) for d in _COMPACT for t in _TIMES
         ]
     else:
-        signs = dict.fromkeys(sign for sign in text[:12] if sign in "/-. ")
-        heads = [(date.replace("{s}", sign), time) for sign in signs for date in _DATES for time in _TIMES]
-    begun = {date for date in dict.fromkeys(date for date, _ in heads) if compile_format(date).begins(text)}
-    for date, time in dict.fromkeys(head for head in heads if head[0] in begun):
+        signs = dict.fromkeys([*(sign for sign in text[:12] if sign in "/-. "), ""])
+        heads = [(day.replace("{s}", sign), time) for sign in signs for day in _DATES for time in _TIMES]
+    begun = {day for day in dict.fromkeys(day for day, _ in heads) if compile_format(day).begins(text)}
+    for day, time in dict.fromkeys(head for head in heads if head[0] in begun):
         joints = ("",) if not time or time in _COMPACT_TIMES[1:] else _JOINTS
         for joint in (*joints, " ") if time in _COMPACT_TIMES[1:] else joints:
             for zone in _ZONES if time else ("",):
                 try:
-                    form = compile_format(f"{date}{joint}{time}{zone}")
+                    form = compile_format(f"{day}{joint}{time}{zone}")
                 except FormatError:
                     continue
                 if form.one(text) is not None:
@@ -107,6 +110,46 @@ def epoch_unit(values: pl.Series) -> str | None:
         return None
     fits = [unit for unit, factor in EPOCHS.items() if _EPOCH_FIRST * factor <= low and high <= _EPOCH_LAST * factor]
     return fits[0] if len(fits) == 1 else None
+
+
+_EXCEL: Final = date(1899, 12, 30)
+_COUNTS: Final = (("min", 60.0, EPOCH), ("h", 3_600.0, EPOCH), ("d", 86_400.0, EPOCH), ("d", 86_400.0, _EXCEL))
+_LIKELY: Final = (date(1995, 1, 1), date(2050, 1, 1))
+
+
+@dataclass(frozen=True)
+class Count:
+    """What numbers would be if they counted a unit since an origin: the first and the last day."""
+
+    unit: str
+    origin: date
+    first: date
+    last: date
+
+
+def likely_counts(values: pl.Series) -> list[Count]:
+    """Return what numbers may count so that all of them lie between 1995 and 2050.
+
+    Minutes, hours and days since 1970, and days as spreadsheets count them (since 1899-12-30). These are no surer than
+    an offset from elsewhere, and so a question.
+    """
+    filled = values.drop_nulls().cast(pl.Float64)
+    low, high = filled.min(), filled.max()
+    if not isinstance(low, float) or not isinstance(high, float) or not abs(low) + abs(high) < _LARGEST:
+        return []
+    found = []
+    for unit, seconds, origin in _COUNTS:
+        first, last = (_day(origin, value * seconds) for value in (low, high))
+        if first is not None and last is not None and _LIKELY[0] <= first <= last < _LIKELY[1]:
+            found.append(Count(unit, origin, first, last))
+    return found
+
+
+def _day(origin: date, seconds: float) -> date | None:
+    try:
+        return origin + timedelta(days=seconds // 86_400.0)
+    except OverflowError:
+        return None
 
 
 def _is_money(word: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import polars as pl
 
-from fraudctl.data import tables
+from fraudctl.data import tables, typed
 from fraudctl.data.columns import Columns
 from fraudctl.data.distinct import tally
 from fraudctl.errors import DataError
@@ -72,6 +72,19 @@ class Table:
     def n_odd_names(self) -> int:
         """Columns whose names look like values of cells: nothing is proposed for these, and nothing shows them."""
         return sum(map(looks_like_value, self.values.schema))
+
+
+def may_hold_ids(column: ProfiledColumn, values: pl.Series) -> bool:
+    """Say whether values can be ids: integers, text, or whole numbers that were written as floats."""
+    if not column.dtype.is_float():
+        return column.kind in {"whole", "text"}
+    if column.kind not in {"whole", "number"} or column.n_unique < 2:
+        return False
+    try:
+        typed.to_id(values)
+    except DataError:
+        return False
+    return True
 
 
 def open_table(raw: pl.LazyFrame, *, place: str, progress: Progress | None = None) -> Table:

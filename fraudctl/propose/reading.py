@@ -29,6 +29,7 @@ from fraudctl.project.reading import (
 from fraudctl.propose import notation
 from fraudctl.propose.event_time import event_time
 from fraudctl.propose.found import FoundNotation, first_values
+from fraudctl.propose.never import never_times
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.roles import Flags
@@ -102,7 +103,8 @@ def look(files: Sequence[str], flags: Flags, questions: Questions) -> Look:
         if kind == pl.String and not looks_like_value(name)
     }
     _missing(found, texts)
-    if found.missing:
+    found.missing_in = {name: words for name, words in never_times(raw).items() if name not in flags.ignore}
+    if found.missing or found.missing_in:
         raw = hold(tables.scan(files, form=Form(found.section())), files=files)
         schema = raw.collect_schema()
         texts = {name: first_values(raw, name) for name in texts if schema[name] == pl.String}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
-from fraudctl.project.labels import VerdictSection
-from fraudctl.project.reading import CsvSection, EventId, TimeSection
+from fraudctl.project.labels import LabelTableSection, VerdictSection
+from fraudctl.project.reading import CsvSection, EventId, ReadingSection, TimeSection
 from fraudctl.project.toml import key, quoted
 from fraudctl.propose.extras import Extra
 from fraudctl.propose.label_tables import LabelTable, ProposedLabels
@@ -143,10 +143,20 @@ def _reading_keys(look: Look | None) -> list[str]:
         return []
     untimed = _with_reason('untimed = "leave out"', f"{look.n_untimed:,} of the rows have no time of the event")
     out = untimed if look.n_untimed else []
-    if not look.section.missing:
-        return out
-    words = ", ".join(quoted(word) if isinstance(word, str) else str(word) for word in look.section.missing)
-    return out + _with_reason(f"missing = [{words}]", look.reasons.get("missing", "read as null"))
+    if look.section.missing:
+        out += _with_reason(f"missing = {_words(look.section.missing)}", look.reasons.get("missing", "read as null"))
+    if look.section.missing_in:
+        out += _with_reason(_missing_in(look.section), 'dates that stand for "never" or "unknown" are read as null')
+    return out
+
+
+def _words(values: Iterable[str | int | float]) -> str:
+    return "[" + ", ".join(quoted(value) if isinstance(value, str) else str(value) for value in values) + "]"
+
+
+def _missing_in(section: ReadingSection | LabelTableSection) -> str:
+    pairs = ", ".join(f"{key(name)} = {_words(values)}" for name, values in section.missing_in.items())
+    return f"missing_in = {{ {pairs} }}"
 
 
 def _reading_tables(look: Look | None) -> list[str]:
@@ -215,8 +225,9 @@ def _label_table(table: LabelTable) -> list[str]:
         *_with_reason(label, table.label.reason),
     ]
     if section.missing:
-        words = ", ".join(quoted(word) if isinstance(word, str) else str(word) for word in section.missing)
-        lines.append(f"missing = [{words}]")
+        lines.append(f"missing = {_words(section.missing)}")
+    if section.missing_in:
+        lines.append(_missing_in(section))
     if section.csv != CsvSection():
         separator, encoding = quoted(section.csv.separator or ","), quoted(section.csv.encoding)
         lines.append(f"csv = {{ separator = {separator}, encoding = {encoding} }}")

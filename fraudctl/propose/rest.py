@@ -11,6 +11,7 @@ from fraudctl.checks.drift import TimeDrift, TimeDrifts
 from fraudctl.checks.leakage import Along, LeakageOutcomes
 from fraudctl.checks.results import find_results
 from fraudctl.data import tables, typed
+from fraudctl.project.toml import key
 from fraudctl.propose import names
 from fraudctl.propose.afterwards import Fresh, known_afterwards
 from fraudctl.propose.profile import ProfiledColumn, Table
@@ -153,7 +154,8 @@ def _time(values: pl.Series, judge: _Judge) -> _Told:
     if judge.past.event_time is None:
         return _Told("a time, in data whose events have none: of no use as it stands")
     if not isinstance(values.dtype, pl.Datetime) and values.dtype != pl.Date:
-        return _Told(None, 'a time in text: [data.types] COLUMN = "time" reads it, and then its age may be a feature')
+        line = f'[data.types] {key(values.name)} = "time"'
+        return _Told(None, f"a time in text: {line} reads it, and then its age may be a feature")
     times = tables.to_utc(values, timezone="UTC", role="a time")
     later = int((times > judge.past.event_time).sum()) / max(1, len(times) - times.null_count())
     if later > _LATER_TIMES:
@@ -209,11 +211,11 @@ def _suspicious(values: pl.Series, judge: _Judge) -> str | None:
 
 def _not_now(column: ProfiledColumn) -> str | None:
     if column.kind == "text" and not few_values(column, MAX_CATEGORIES):
-        return "too many distinct values for a category; --entity NAME=COLUMN gives it a history"
+        return "too many distinct values for a category; a line in [entities] gives it a history"
     party = names.party(column.name)
     is_id = party is not None and (names.is_known_party(party) or column.n_unique > MAX_CATEGORIES)
     if is_id and column.kind == "whole":
-        return "an id is neither a quantity nor a category; --entity NAME=COLUMN gives it a history"
+        return "an id is neither a quantity nor a category; a line in [entities] gives it a history"
     return None
 
 

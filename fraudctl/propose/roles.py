@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -24,7 +25,7 @@ from fraudctl.project.entities import EntityKey
 from fraudctl.project.reading import EventId
 from fraudctl.propose import names
 from fraudctl.propose.encoding import Mapping, encoding, given_encoding, has_few_words
-from fraudctl.propose.profile import ProfiledColumn, Table
+from fraudctl.propose.profile import ProfiledColumn, Table, may_hold_ids
 from fraudctl.text.figures import number, percent
 from fraudctl.text.plain import shown, shown_all
 
@@ -44,6 +45,7 @@ _FEW_TIMES = 20
 """Different values that a clock has at least."""
 _OWN_ID = 3
 """Rank of a name that is nothing but the id of the event."""
+_WORDS = "say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)"
 _FIRST_LOOK, _MANY = 100, 200_000
 """Repeated ids that are looked at before all are, and how many there have to be for that."""
 _ENTITY_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -130,7 +132,7 @@ class Entity:
         """Return its id of every event, shape ``(n_events,)``."""
         if self.sql:
             return Made(EntityKey(sql=self.sql), "init", {}, "UTC").ids(lambda name: table[name])
-        return _joined_ids(table, self.parts) if self.parts else typed.to_entity(table[self.column])
+        return _joined_ids(table, self.parts) if self.parts else typed.to_id(table[self.column])
 
 
 def parse_entities(texts: Iterable[str]) -> dict[str, str]:
@@ -270,8 +272,8 @@ def _is_clock(table: Table, column: ProfiledColumn) -> bool:
 
 def _refuse_no_clock(table: Table, columns: list[ProfiledColumn]) -> NoReturn:
     hint = (
-        "name it with --event-time COLUMN (and --time-format, or --time-unit and --time-origin); where there is none, "
-        "--random-split asks for a split by chance, which says nothing about the future"
+        f"name it, and how it is written, such as {_time_flags(table, columns)}; where there is none, --random-split "
+        "asks for a split by chance, which says nothing about the future"
     )
     if not columns:
         msg = f"{table.place}: no column holds a time; everything here depends on when an event happened"
@@ -279,6 +281,16 @@ def _refuse_no_clock(table: Table, columns: list[ProfiledColumn]) -> NoReturn:
     told = "; ".join(f"column {shown(item.name)} {_why_no_clock(table, item)}" for item in columns)
     msg = f"{table.place}: no time of the event: {told}; expected a timestamp, a date or ISO 8601 text"
     raise UsageError(msg, hint=hint)
+
+
+def _time_flags(table: Table, columns: list[ProfiledColumn]) -> str:
+    """Return flags for a column that may be a time: of those named so the first, else the one of the most values."""
+    open_columns = columns or [item for item in table.columns.values() if item.kind != "other"]
+    best = max(open_columns, key=lambda item: (not item.n_null, item.n_unique), default=None)
+    chosen = "event_time" if best is None else shlex.quote((columns[0] if columns else best).name)
+    if best is not None and (columns[0] if columns else best).dtype.is_numeric():
+        return f"--event-time {chosen} --time-unit s --time-origin unknown"
+    return f'--event-time {chosen} --time-format "%d/%m/%Y %H:%M"'
 
 
 def _why_no_clock(table: Table, column: ProfiledColumn) -> str:
@@ -314,15 +326,12 @@ def choose_label(table: Table, flags: Flags, *, taken: Iterable[str]) -> tuple[C
             f"column {shown(choice.column)} (label): {column.dtype} with {column.n_unique} distinct values that are "
             "not surely fraud, legitimate and unknown; expected 1, 0 and null"
         )
-        hint = "say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)"
-        raise UsageError(msg, hint=f"{hint}; or name another column with --label COLUMN")
+        raise UsageError(msg, hint=_WORDS)
     outcomes = typed.to_label(table[choice.column], mapping=mapping).drop_nulls()
     if outcomes.n_unique() < 2:
         found = f"only {outcomes[0]}" if len(outcomes) else "no outcome at all"
         msg = f"column {shown(choice.column)} (label): {found} in {table.n_rows} rows; expected both 1 and 0"
-        raise DataError(
-            msg, hint="add the frauds (or the legitimate events), or name another column with --label COLUMN"
-        )
+        raise DataError(msg, hint="add the frauds (or the legitimate events), or leave that column out with --ignore")
     return choice, mapping
 
 
@@ -340,7 +349,7 @@ def _named_label(table: Table, *, taken: set[str | None]) -> Choice:
         _refuse_two("the outcome", best, "--label")
     if not best:
         msg = f"{table.place}: no column is named as the outcome, whose words --label-value explains"
-        raise UsageError(msg, hint="name it: --label COLUMN")
+        raise UsageError(msg, hint=f"name it: --label {_label_example(table, taken)}")
     return Choice(best[0], "its name is that of an outcome")
 
 
@@ -358,18 +367,22 @@ def _find_label(table: Table, *, taken: set[str | None]) -> tuple[Choice, Mappin
         msg = f"{table.place}: no column is surely the outcome (1 fraud, 0 legitimate, null unknown)"
         worded = [name for name in _label_names(table, taken) if has_few_words(table[name])]
         if not worded:
-            fits = [
-                item.name for item in table.columns.values()
-                if item.name not in taken and item.n_unique == 2 and encoding(table[item.name]) is not None
-            ]  # fmt: skip
-            hint = f"name it: --label {fits[0] if fits else 'COLUMN'}; where outcomes are in tables of their own, name "
-            hint += "each: --labels NAME=PATH"
+            hint = f"name it: --label {_label_example(table, taken)}; where outcomes are in tables of their own, name "
+            hint += "each, such as --labels chargebacks=chargebacks.csv"
             raise UsageError(msg, hint=hint)
         msg += f"; {shown(worded[0])} is named as one, and holds words that are not known"
-        raise UsageError(msg, hint="say what each means: --label-value WORD=1 --label-value WORD=0 (or WORD=unknown)")
+        raise UsageError(msg, hint=_WORDS)
     if len(best) > 1:
         _refuse_two("the outcome", best, "--label")
     return Choice(best[0], "its name and its values are those of an outcome"), mappings[best[0]]
+
+
+def _label_example(table: Table, taken: set[str | None]) -> str:
+    """Return the column that may be the outcome: of two values that can be mapped, else of the fewest values."""
+    open_columns = [item for item in table.columns.values() if item.name not in taken and item.n_unique >= 2]
+    fits = [item for item in open_columns if item.n_unique == 2 and encoding(table[item.name]) is not None]
+    fewest = sorted(fits or open_columns, key=lambda item: item.n_unique)
+    return shlex.quote(fewest[0].name) if fewest else "is_fraud"
 
 
 def choose_label_time(table: Table, flags: Flags, event_time: str) -> Choice | None:
@@ -478,7 +491,7 @@ def _refuse_near_id(table: Table, excluded: set[str]) -> None:
 
 
 def _names_events(table: Table, column: ProfiledColumn) -> bool:
-    if column.n_null or column.kind not in {"whole", "text"} or column.dtype.is_float() or column.unique_share < 0.5:
+    if column.n_null or column.unique_share < 0.5 or not _ids(table, column):
         return False
     if column.n_unique == column.n_rows:
         return True
@@ -487,6 +500,13 @@ def _names_events(table: Table, column: ProfiledColumn) -> bool:
     if len(repeated) > _MANY and not _are_copies(table, repeated.head(_FIRST_LOOK)):
         return False
     return _are_copies(table, repeated)
+
+
+def _ids(table: Table, column: ProfiledColumn) -> bool:
+    """Say whether a column may hold the ids of events; floats have to be named as an id."""
+    if column.dtype.is_float() and not names.event_id_rank(column.name):
+        return False
+    return may_hold_ids(column, table[column.name])
 
 
 def _are_copies(table: Table, ids: pl.Series) -> bool:
@@ -500,7 +520,7 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
     given = parse_entities(flags.entities)
     if given:
         for column in given.values():
-            typed.to_entity(table[column])
+            typed.to_id(table[column])
         return tuple(Entity(name, column, "given by --entity") for name, column in given.items())
     excluded = {*taken, *flags.ignore}
     found: dict[str, Entity] = {}
@@ -512,9 +532,7 @@ def choose_entities(table: Table, flags: Flags, *, taken: Iterable[str]) -> tupl
         if name in found:
             both = f"{shown(found[name].column)} and {shown(item.name)}"
             msg = f"{table.place}: {both} could both be the entity {name!r}"
-            raise UsageError(
-                msg, hint=f"say which with --entity NAME=COLUMN for every entity, or --ignore {shown(item.name)}"
-            )
+            raise UsageError(msg, hint=f"leave one of the two out: --ignore {shlex.quote(item.name)}")
         found[name] = Entity(name, item.name, _entity_reason(item))
     return tuple(found.values())[:MAX_ENTITIES] or _together(table, excluded)
 

@@ -23,6 +23,7 @@ from fraudctl.data.tables import own_form, source_form
 from fraudctl.errors import DataError
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.money import LARGEST
+from fraudctl.normal.nested import flat_row
 from fraudctl.normal.times import iso_one
 from fraudctl.project import Project
 from fraudctl.scoring import wire
@@ -158,7 +159,10 @@ class EventReader:
 
     def _normal(self, raw: Any) -> Any:
         """Return an event in the normal form that the project declares; what is no object is left as it is."""
-        return raw if self._form.idle or not isinstance(raw, dict) else self._form.row(raw, numeric=self._numeric)
+        if not isinstance(raw, dict):
+            return raw
+        raw = flat_row(raw, self.known)
+        return raw if self._form.idle else self._form.row(raw, numeric=self._numeric)
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -225,6 +229,7 @@ class EventReader:
             msg = f"a row of source {name} is {_said(raw)}; expected an object with the table's columns as fields"
             raise DataError(msg)
         form = self._source_forms[name]
+        raw = flat_row(raw, self._source_columns[name])
         raw = raw if form.idle else form.row(raw, numeric=self._source_numeric[name])
         if not raw.keys() <= self._source_columns[name]:
             raise _strangers(raw.keys() - self._source_columns[name], self._source_columns[name], f"source {name}")

@@ -195,7 +195,7 @@ def _timed(part: NewTable, project: Project) -> pl.LazyFrame:
 def ids_of(new: NewTable, project: Project) -> pl.Series:
     """Return the ids of the new events, each once, in the type of ``event_id``."""
     found = tables.collect(new.raw.select(project.data.event_id), files=new.files)[project.data.event_id]
-    return typed.to_entity(found).unique().alias("event_id")
+    return typed.to_id(found).unique().alias("event_id")
 
 
 def first_time(new: NewTable, project: Project) -> datetime | None:
@@ -224,7 +224,7 @@ def messages(
     frame = tables.collect(_timed(new, project), files=new.files)
     if frame.is_empty():
         return
-    ids = typed.to_entity(frame[data.event_id]).alias(".id")
+    ids = typed.to_id(frame[data.event_id]).alias(".id")
     at = frame[time_column(project)].alias(".at")
     frame = frame.with_columns(ids, at).sort(".at", ".id")
     found = _outcomes(frame, project) if entries is None else _entry_messages(frame, entries, after_us)

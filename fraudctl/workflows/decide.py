@@ -407,7 +407,7 @@ class Decisions:
             return 0
         files, column = tables.event_files(self.project), self.project.data.event_id
         raw = tables.collect(tables.scan(files, form=tables.form_of(self.project)).select(column), files=files)[column]
-        return int(typed.to_entity(raw).is_in(ids.implode()).sum()) - len(ids)
+        return int(typed.to_id(raw).is_in(ids.implode()).sum()) - len(ids)
 
     def _bundle_scores(self, bundle: Bundle, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:
         """Score the events with the features that the bundle was trained on; give both."""

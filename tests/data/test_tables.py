@@ -107,7 +107,7 @@ def test_a_time_that_happens_twice_is_the_earlier_and_one_that_never_happens_an_
         ({"a": [None, None, None]}, "all 3 values are null"),
         ({"a": ["1", "2", "3"]}, "is String; expected a number"),
         ({"id": ["a", None, "b"]}, "1 event ids are null"),
-        ({"id": [1.5, 2.5, 3.5]}, "is Float64; expected integers or text"),
+        ({"id": [1.5, 2.5, 3.5]}, "is Float64, and 3 ids are not whole numbers; expected integers or text"),
     ],
 )
 def test_bad_columns_give_one_clear_error(load: Load, changes: dict[str, Any], message: str) -> None:

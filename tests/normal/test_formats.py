@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
 import pytest
@@ -15,7 +15,7 @@ from fraudctl.project.reading import NumberSection, TimeSection
 
 FORMATS = [
     "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d-%b-%Y %I:%M %p", "%Y%m%d%H%M%S", "%d.%m.%y", "%B %d, %Y %H:%M:%S.%f",
-    "%Y-%m-%d %H:%M:%S%z", "%a, %d %b %Y %H:%M", "%Y %j %H",
+    "%Y-%m-%d %H:%M:%S%z", "%a, %d %b %Y %H:%M", "%Y %j %H", "%G-W%V-%u", "%G %V %A %H:%M", "%GW%V%u",
 ]  # fmt: skip
 WEEKS = ["%Y %b %{week:sunday} %A", "%Y %m %{week:monday} %a", "%Y %b %{week:days} %A", "%Y %b %{week:nth} %A"]
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31))
@@ -45,6 +45,48 @@ def test_what_a_format_writes_it_reads(text: str, at: datetime) -> None:
 def test_one_text_is_read_as_a_column_of_texts_is(text: str, texts: list[str]) -> None:
     form = compile_format(text)
     assert moments.many(pl.Series(texts), form).to_list() == [form.one(item) for item in texts]
+
+
+@pytest.mark.parametrize("text", ["%G-W%V-%u", "%G %V %a", "%Y%m%d %{hms}", "%Y-%m-%d %{hm}", "%b %d %Y %I:%M%p"])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_weeks_numbers_and_padded_days_are_read_alike_for_one_and_many(text: str, data: st.DataObject) -> None:
+    """Texts of any such numbers, of which many are no day or no time of the day."""
+    draw, form = data.draw, compile_format(text)
+    year, number = draw(st.integers(1999, 2030)), draw(st.integers(0, 240_000))
+    written = {
+        "%G-W%V-%u": f"{year}-W{number % 56:02d}-{number % 9}",
+        "%G %V %a": f"{year}  {number % 56} {['Mon', 'SUN', 'Xyz'][number % 3]}",
+        "%Y%m%d %{hms}": f"{year}0131 {number}",
+        "%Y-%m-%d %{hm}": f"{year}-02-{number % 31} {number % 2500}",
+        "%b %d %Y %I:%M%p": f"Feb {number % 31:2d} {year} {number % 14:2d}:{number % 61:02d}{'AP'[number % 2]}M",
+    }[text]
+    found = form.one(written)
+    assert moments.many(pl.Series([written]), form).to_list() == [found]
+    if text == "%G-W%V-%u" and found is not None:
+        assert found.isocalendar() == (year, number % 56, number % 9)
+    if text == "%Y%m%d %{hms}" and found is not None:
+        assert 10_000 * found.hour + 100 * found.minute + found.second == number
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.one_of(st.integers(-500, 2_000), st.sampled_from([0.5, 7.0, 10**9])), min_size=1),
+    origin=st.dates(datetime(1950, 1, 1).date(), datetime(2030, 12, 31).date()),
+)
+def test_months_end_on_the_day_of_the_origin_or_the_last_of_the_month(counts: list[float], origin: date) -> None:
+    form = TimeSection(unit="month", origin=origin)
+    good = [count for count in counts if float(count).is_integer() and abs(count) < 10**6]
+    for count in counts:
+        one = times.one_declared(count, form, timezone="UTC")
+        assert (one is None) == (count not in good)
+    if not good:
+        return
+    found = times.declared(pl.Series([float(count) for count in good]), form, timezone="UTC", role="time")
+    assert [at.isoformat() for at in found] == [times.one_declared(count, form, timezone="UTC") for count in good]
+    for at, count in zip(found, good, strict=True):
+        assert 12 * at.year + at.month == 12 * origin.year + origin.month + count
+        assert at.day == origin.day or (at + timedelta(days=1)).month != at.month
 
 
 @pytest.mark.parametrize("text", WEEKS)

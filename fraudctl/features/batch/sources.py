@@ -14,7 +14,7 @@ import polars as pl
 
 from fraudctl.data import identities
 from fraudctl.data.tables import to_utc
-from fraudctl.data.typed import to_entity
+from fraudctl.data.typed import to_id
 from fraudctl.errors import DataError
 from fraudctl.features.batch import groups
 from fraudctl.features.batch.groups import Array, History, Queries, Workers
@@ -63,7 +63,7 @@ def normalise_source(
         raise DataError(msg)
     usable = pl.select(pl.max_horizontal(happened, *known)).to_series() if known else happened
     entities = [
-        (made[entity].ids(frame.get_column) if entity in made else to_entity(frame[key.column])).alias(entity)
+        (made[entity].ids(frame.get_column) if entity in made else to_id(frame[key.column])).alias(entity)
         for entity, key in section.entities.items()
     ]
     kept = [_plain(frame[column]) for column in columns]
