@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +31,21 @@ SourceFiles = Annotated[
     typer.Option("--source", help="NAME=FILE for a table of [sources]. Default: where the project file says."),
 ]
 
+Spark = Annotated[
+    str | None,
+    typer.Option(
+        "--spark",
+        metavar="WHERE",
+        help="Compute on a cluster: a master such as local[4], a server as sc://HOST:PORT, or sail for one of its own.",
+    ),
+]
+Partitions = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=100_000, help="Tasks that a cluster works on at a time. Default: twice this machine's processors."
+    ),
+]
+
 Date = str | None
 
 HERE = Path()
@@ -52,6 +69,35 @@ def shown_path(path: Path) -> str:
     from fraudctl.disk.files import address_of
 
     return address_of(path) or str(path)
+
+
+def partitions_of(given: int | None) -> int:
+    """Return the partitions that were asked for; by default twice the processors of this machine."""
+    return given or 2 * (os.cpu_count() or 1)
+
+
+def refuse_beside_spark(
+    spark: str | None, partitions: int | None, output: Path | None, others: Mapping[str, bool]
+) -> None:
+    """Reject options that mean nothing on a cluster, and ``--partitions`` without one.
+
+    Parameters
+    ----------
+    others
+        By option: whether it was given.
+    """
+    given = [name for name, is_given in others.items() if is_given]
+    if spark is None:
+        if partitions is not None:
+            msg = "--partitions is for --spark; one process needs none"
+            raise UsageError(msg, hint="leave it out, or name a cluster with --spark")
+        return
+    if given:
+        msg = f"--spark and {given[0]} exclude each other"
+        raise UsageError(msg, hint=f"leave {given[0]} out: one process knows it")
+    if output is None:
+        msg = "--spark needs --output: a cluster writes its table as files"
+        raise UsageError(msg, hint="name a folder that all workers see with -o FOLDER")
 
 
 def moment(text: str | None) -> datetime | date | None:

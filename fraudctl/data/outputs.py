@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -114,10 +115,10 @@ def require_no_input(path: Path, project: Project | None, *, also: Collection[st
     Raises
     ------
     UsageError
-        The path is one of these files.
+        The path is one of these files, or a folder that holds one.
     """
     address = disk.address_of(path)
-    if address is None and not path.is_file():
+    if address is None and not path.exists():
         return
     named: list[tuple[str | tuple[str, ...], Path]] = [(text, Path()) for text in also]
     if project is not None:
@@ -127,8 +128,10 @@ def require_no_input(path: Path, project: Project | None, *, also: Collection[st
     for texts, root in named:
         with contextlib.suppress(DataError):  # reading reports what is missing
             read += find_files(texts, root=root)
-    if address in read or any(Path(name).is_file() and path.samefile(name) for name in read if address is None):
-        msg = f"{address or path} is a file that is read; writing would replace it"
+    files = [Path(name).resolve() for name in read if address is None and Path(name).is_file()]
+    if address in read or any(path.samefile(file) or path.resolve() in file.parents for file in files):
+        what = "folder with files that are" if path.is_dir() else "file that is"
+        msg = f"{address or path} is a {what} read; writing would replace it"
         raise UsageError(msg, hint="choose another place")
 
 
@@ -149,6 +152,43 @@ def write_parquet(frame: pl.DataFrame, path: Path, *, smallest: bool = False, du
         frame.write_parquet(
             temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP, data_page_size=PAGE_BYTES
         )
+
+
+PART = re.compile(r"part-\d{5,}\.parquet")
+"""Names of the files of a table that is a folder."""
+
+
+def require_folder(path: Path) -> None:
+    """Refuse, before any work is done, a place where no folder of Parquet files can be written.
+
+    Raises
+    ------
+    UsageError
+        The path is an address or a file, or a folder with anything but such files; or its folder is read-only.
+    """
+    require_local(path)
+    if path.is_file():
+        msg = f"{path} is a file; expected the path of a folder: a cluster writes a table as several files"
+        raise UsageError(msg, hint="name a folder, or remove the file")
+    if path.is_dir() and not all(PART.fullmatch(item.name) for item in path.iterdir()):
+        msg = f"{path} is a folder with other files than those of a table; it would be replaced"
+        raise UsageError(msg, hint="name a folder that does not exist yet")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if not writable:
+        msg = f"{path} cannot be written: its folder is read-only"
+        raise UsageError(msg, hint="choose another place")
+
+
+def publish_folder(prepared: Path, path: Path) -> None:
+    """Give a folder of finished files its name; one that is there is replaced, and stays if that fails."""
+    try:
+        disk.publish_folder(prepared, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def write_arrow(frame: pl.DataFrame, path: Path) -> None:

@@ -299,15 +299,20 @@ def normalise(
     wanted = wanted_columns(project, columns)
     require_columns(wanted, schema, where=place(files))
     frame = collect(raw.select(list(dict.fromkeys(wanted))), files=files)
-    if frame.height == 0:
-        msg = f"{place(files)}: the table has no rows"
-        raise DataError(msg)
+    refuse_no_rows(frame.height, files)
     frame, n_duplicates = drop_duplicates(frame, raw, project.data.event_id, files)
     out = with_roles(frame, project, columns, entries=entries)
     out = in_order(out) if ordered else out
     check_label_times(out)
     known_until: datetime = out["event_time"].max()  # type: ignore[assignment]
     return Events(as_known(out, known_until), known_until, n_duplicates)
+
+
+def refuse_no_rows(n_rows: int, files: Collection[str]) -> None:
+    """Raise a DataError where a table has no rows."""
+    if n_rows == 0:
+        msg = f"{place(files)}: the table has no rows"
+        raise DataError(msg)
 
 
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:

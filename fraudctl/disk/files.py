@@ -209,6 +209,30 @@ def _begun_folder(parent: Path, name: str) -> tuple[int, Path]:
         os.close(handle)
 
 
+def publish_folder(prepared_folder: Path, path: Path) -> None:
+    """Rename a folder of finished files, flushed first, to its final name.
+
+    A folder that has the name is moved away and removed; if the process dies between the two renames, it is beside
+    the place under a hidden name.
+    """
+    for file in sorted(prepared_folder.iterdir()):
+        flush(file)
+    flush(prepared_folder)
+    old = None
+    if path.is_dir():
+        old = Path(tempfile.mkdtemp(prefix=_hidden_start(path), suffix=".old", dir=path.parent))
+        path.replace(old)
+    try:
+        prepared_folder.rename(path)
+    except OSError:
+        if old is not None:
+            old.replace(path)
+        raise
+    flush(path.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def append_whole(path: Path, content: bytes) -> None:
     """Add bytes to the end of a file that others write too; where that fails, it is as long as before."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudctl.cli.command import command
-from fraudctl.cli.options import HERE, ProjectPath, memory_size, moment, shown_path
+from fraudctl.cli.options import (
+    HERE,
+    Partitions,
+    ProjectPath,
+    Spark,
+    memory_size,
+    moment,
+    partitions_of,
+    refuse_beside_spark,
+    shown_path,
+)
 from fraudctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,13 +33,17 @@ if TYPE_CHECKING:
     "fraudctl features --describe",
     "fraudctl features -o features.parquet --memory 2GB",
     "fraudctl features -o new.parquet --since 2026-01-01",
+    "fraudctl features -o features --spark sc://spark.internal:15002 --partitions 64",
     stores=("output",),
 )
 def features(
     session: Session,
     *,
     project: ProjectPath = HERE,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Parquet file to write the table to.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Parquet file to write the table to; with --spark a folder of them."),
+    ] = None,
     describe: Annotated[
         bool, typer.Option("--describe", help="Say what each feature means, and how it looks.")
     ] = False,
@@ -39,17 +53,25 @@ def features(
     since: Annotated[
         str | None, typer.Option(help="Only the events at or after this date, from the state kept of earlier ones.")
     ] = None,
+    spark: Spark = None,
+    partitions: Partitions = None,
 ) -> None:
     """Build the point-in-time features, or reuse those built before."""
-    from fraudctl.data.outputs import require_no_input, require_parquet_path
+    from fraudctl.data.outputs import require_folder, require_no_input, require_parquet_path
     from fraudctl.project import load_project
 
     _refuse_contradictions(since=since, memory=memory, output=output, describe=describe)
+    refuse_beside_spark(
+        spark, partitions, output,
+        {"--since": since is not None, "--memory": memory is not None, "--describe": describe},
+    )  # fmt: skip
     opened, day = load_project(project), moment(since)
     if output is not None:
-        require_parquet_path(output)
+        (require_parquet_path if spark is None else require_folder)(output)
         require_no_input(output, opened)
-    if day is not None and output is not None:
+    if spark is not None and output is not None:
+        _on_cluster(opened, spark, partitions, output, session)
+    elif day is not None and output is not None:
         _since(opened, day, output, session)
     else:
         _all(opened, memory, output, session, describe=describe)
@@ -62,6 +84,22 @@ def _refuse_contradictions(*, since: str | None, memory: str | None, output: Pat
     if since is not None and output is None:
         msg = "--since needs --output: the table of the new events is kept nowhere else"
         raise UsageError(msg, hint="add -o new.parquet")
+
+
+def _on_cluster(project: Project, spark: str, partitions: int | None, output: Path, session: Session) -> None:
+    """Build the features of all events on a cluster."""
+    from fraudctl.cluster.session import open_engine
+    from fraudctl.documents.results import as_object
+    from fraudctl.workflows.cluster import build_on
+
+    with session.progress() as progress:
+        progress.stage(f"Opening {spark}")
+        with open_engine(spark, partitions=partitions_of(partitions)) as engine:
+            found = build_on(project, engine, output, progress=progress)
+    names = found.features.names
+    session.emit({**as_object(found), "output": output, "features": names})
+    session.show(f"built {len(names)} features for {found.rows:,} events")
+    session.show(f"wrote {output} ({found.files:,} {'file' if found.files == 1 else 'files'})")
 
 
 def _since(project: Project, day: datetime | date, output: Path, session: Session) -> None:

@@ -1,0 +1,1 @@
+"""Features and scores on an existing engine with Spark's DataFrame API (extra `spark`): the same loops and bits."""
