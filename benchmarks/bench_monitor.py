@@ -33,9 +33,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import wasserstein_distance
+from scipy.stats import beta, gamma, wasserstein_distance
 
 from fraudctl.monitor.alarms import EffectFloors, WatchedDays, moved_groups
+from fraudctl.monitor.alarms import day_of as day_of_number
 from fraudctl.monitor.counts import Cells, DayCounts, cells_of, count_days
 from fraudctl.monitor.engine import WatchedPath, episodes, follow, learn
 from fraudctl.monitor.reference import count_decided, score_cells
@@ -184,6 +185,8 @@ class Alarms:
 
     any: npt.NDArray[np.bool_]
     act: npt.NDArray[np.bool_]
+    covered: bool | None = None
+    """Whether the interval of the first day of the last alarm holds the true one; None without an alarm or a change."""
 
 
 def ours(found: World) -> Alarms:
@@ -204,6 +207,7 @@ def ours(found: World) -> Alarms:
     path = follow(watch, figures(now, series), now.days)
     over = (path.height > watch.threshold).any(axis=1)
     any_, act = np.zeros(len(over), dtype=np.bool_), np.zeros(len(over), dtype=np.bool_)
+    truth, covered = day_of_number(start + REFERENCE + CHANGE_AT), None
     for at in np.flatnonzero(over):
         seen = slice(0, int(at) + 1)
         until = now.between(int(now.days[0]), int(now.days[at]) + 1)
@@ -211,7 +215,9 @@ def ours(found: World) -> Alarms:
         groups = moved_groups(WatchedDays(watch, before, until, figures(until, series), so_far), EffectFloors())
         any_[at] = any(item.counts for item in groups)
         act[at] = any(item.counts and item.tier == "data" for item in groups)
-    return Alarms(any_, act)
+        first = next((item.leading for item in groups if item.counts), None)
+        covered = covered if first is None else first.first_day_low <= truth <= first.first_day_high
+    return Alarms(any_, act, covered)
 
 
 def day_of(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
@@ -291,12 +297,13 @@ class Tally:
     acting: int = 0
     delays: list[int] | None = None
     warnings: list[int] | None = None
+    dated: list[bool] | None = None
 
 
 def run(rate: int, change: str | None, *, lively: bool, replicates: int, rivals: int, seed: int) -> dict[str, object]:
     """Run all rules on worlds of one kind."""
     n_days = QUIET_DAYS if change is None else AFTER
-    tallies = {name: Tally(delays=[], warnings=[]) for name in ("fraudctl", "Evidently", "NannyML")}
+    tallies = {name: Tally(delays=[], warnings=[], dated=[]) for name in ("fraudctl", "Evidently", "NannyML")}
     for number in range(replicates):
         found = world(rate, n_days, lively=lively, seed=seed + number, change=change)
         rules = {"fraudctl": ours(found)}
@@ -312,6 +319,8 @@ def run(rate: int, change: str | None, *, lively: bool, replicates: int, rivals:
                 after = np.flatnonzero(item.any[CHANGE_AT:])
                 tally.delays.append(int(after[0]) + 1 if len(after) else 0)  # type: ignore[union-attr]
                 tally.warnings.append(episodes(item.any[CHANGE_AT:]))  # type: ignore[union-attr]
+                if item.covered is not None:
+                    tally.dated.append(item.covered)  # type: ignore[union-attr]
     return {name: summary(item, change) for name, item in tallies.items()}
 
 
@@ -325,8 +334,13 @@ def summary(item: Tally, change: str | None) -> dict[str, object]:
     if change is None:
         return {
             "worlds": item.worlds,
+            "days": item.days,
+            "episodes": item.episodes,
             "episodes_per_30_days": round(30 * item.episodes / item.days, 3),
+            "interval": [round(30 * end / item.days, 3) for end in poisson_interval(item.episodes)],
+            "acting": item.acting,
             "acting_per_30_days": round(30 * item.acting / item.days, 3),
+            "acting_interval": [round(30 * end / item.days, 3) for end in poisson_interval(item.acting)],
         }
     delays = item.delays or []
     seen = [value for value in delays if value]
@@ -335,9 +349,27 @@ def summary(item: Tally, change: str | None) -> dict[str, object]:
         "median_days": float(np.median(seen)) if seen else None,
         "latest_days": max(seen, default=None),
         "missed": round(1 - len(seen) / len(delays), 3),
+        "missed_interval": binomial_interval(len(delays) - len(seen), len(delays)),
         "warnings_mean": round(float(np.mean(item.warnings or [0])), 2),
+        "warnings_most": max(item.warnings or [0]),
         "acting_mean": round(item.acting / len(delays), 2),
+        "first_day_covered": sum(item.dated or []) / len(item.dated) if item.dated else None,
+        "first_day_covered_interval": binomial_interval(sum(item.dated or []), len(item.dated or [])),
     }
+
+
+def binomial_interval(n_of: int, n: int) -> list[float] | None:
+    """Return the exact 90 % interval of a share (Clopper and Pearson); None without a case."""
+    if n == 0:
+        return None
+    low = 0.0 if n_of == 0 else float(beta.ppf(0.05, n_of, n - n_of + 1))
+    high = 1.0 if n_of == n else float(beta.ppf(0.95, n_of + 1, n - n_of))
+    return [round(low, 3), round(high, 3)]
+
+
+def poisson_interval(n: int) -> tuple[float, float]:
+    """Return the exact 90 % interval of a mean of which n were counted (Garwood)."""
+    return float(gamma.ppf(0.05, n)) if n else 0.0, float(gamma.ppf(0.95, n + 1))
 
 
 def main() -> None:
@@ -348,28 +380,22 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=[300, 3000, 10_000])
     parser.add_argument("--planted", nargs="+", choices=["nothing", *CHANGES], default=["nothing", *CHANGES])
     parser.add_argument("--rivals", type=int, default=RIVALS, help="worlds of a kind that the other rules see too")
-    parser.add_argument("--out", type=Path, help="JSON; results that are there are kept, and those of a kind replaced")
+    parser.add_argument("--shares", type=float, nargs=3, default=[2.0, 1.0, 0.3], help="of --replicates, by rate")
+    parser.add_argument("--out", type=Path, help="JSON; written anew after each kind of world")
     options = parser.parse_args()
-    started, results = time.time(), kept(options.out)
+    started, results = time.time(), []
     for rate, lively, change in kinds(options.rates):
         if (change or "nothing") not in options.planted:
             continue
-        share = {300: 2.0, 3000: 1.0}.get(rate, 0.3) * (1.0 if change is None else 0.5)
+        share = dict(zip((300, 3000, 10_000), options.shares, strict=True))[rate] * (1.0 if change is None else 0.5)
         n = max(2, round(options.replicates * share))
         found = run(rate, change, lively=lively, replicates=n, rivals=options.rivals, seed=options.seed * 10_000)
         kind = {"events_per_day": rate, "world": "lively" if lively else "plain", "planted": change, "worlds": n}
-        same = ("events_per_day", "world", "planted")
-        results = [item for item in kept(options.out) or results if any(item[key] != kind[key] for key in same)]
         results.append({**kind, "rules": found})
         print(json.dumps(results[-1]), flush=True)
         if options.out is not None:
-            text = json.dumps(document(results, time.time() - started), indent=1, ensure_ascii=False)
+            text = json.dumps(document(results, time.time() - started, options.seed), indent=1, ensure_ascii=False)
             options.out.write_text(text + "\n", encoding="utf-8")
-
-
-def kept(path: Path | None) -> list[dict[str, object]]:
-    """Return the results that are in a file."""
-    return list(json.loads(path.read_text())["results"]) if path is not None and path.is_file() else []
 
 
 def kinds(rates: list[int]) -> Iterator[tuple[int, bool, str | None]]:
@@ -383,7 +409,7 @@ def kinds(rates: list[int]) -> Iterator[tuple[int, bool, str | None]]:
                 yield rate, lively, change
 
 
-def document(results: list[dict[str, object]], seconds: float) -> dict[str, object]:
+def document(results: list[dict[str, object]], seconds: float, seed: int) -> dict[str, object]:
     """Return the results with what they were measured on."""
     sd = "any column beyond 3 standard deviations of the reference's days"
     return {
@@ -391,6 +417,7 @@ def document(results: list[dict[str, object]], seconds: float) -> dict[str, obje
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": {name: version(name) for name in ("numpy", "polars", "scipy")},
         "seconds": round(seconds),
+        "seed": seed,
         "reference_days": REFERENCE,
         "unchanged_days": QUIET_DAYS,
         "days_after_the_change": AFTER - CHANGE_AT,

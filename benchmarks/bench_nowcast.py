@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudctl.monitor.delays import delay_curve
-from fraudctl.monitor.nowcast import CohortEvents, Design, nowcast
+from fraudctl.monitor.nowcast import HIDDEN, CohortEvents, Design, Nowcast, nowcast
 
 DAY = 86_400.0
 WEEK = 7 * DAY
@@ -191,8 +191,12 @@ def chain_ladder(events: CohortEvents, strata: npt.NDArray[np.int64], n_cohorts:
     return out
 
 
-def judge(world: World, at: float, seed: int) -> list[Row]:
-    """Estimate all complete weeks at an instant, by every method."""
+Period = dict[str, dict[str, bool]]
+"""How draws of weeks were summed -> figure -> whether the interval of the sum over all open weeks held the truth."""
+
+
+def judge(world: World, at: float, seed: int) -> tuple[list[Row], Period]:
+    """Estimate all complete weeks at an instant, by every method, and all open ones together."""
     events, seen = as_known(world, at)
     n_cohorts = int(at // WEEK)
     whole = events.cohort < n_cohorts
@@ -220,7 +224,34 @@ def judge(world: World, at: float, seed: int) -> list[Row]:
             continue
         out.append(_row(near[0], truth[cohort], {k: v[cohort] for k, v in guesses.items()}, pooled[cohort],
                         result.draws[:, cohort], result.estimate[cohort]))  # fmt: skip
-    return out
+    return out, period(result, truth, np.random.default_rng(seed))
+
+
+def period(result: Nowcast, truth: npt.NDArray[np.float64], rng: np.random.Generator) -> Period:
+    """Return whether intervals of the total over all weeks that can be shown held it, draws summed in two ways."""
+    shown = np.flatnonzero(result.matured >= HIDDEN)
+    draws = result.draws[:, shown]
+    apart = np.stack([rng.permutation(draws[:, at]) for at in range(len(shown))], axis=1)
+    whole = truth[shown].sum(axis=0)
+    return {
+        name: covered_figures(sample.sum(axis=1), whole) for name, sample in (("together", draws), ("apart", apart))
+    }
+
+
+def covered_figures(draws: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> dict[str, bool]:
+    """Return whether the 90 % interval of each figure holds the truth."""
+    total, n = draws[:, :, 0].sum(axis=1), truth[:, 0].sum()
+    figures = {
+        "count": (total, n),
+        "recall": (draws[:, 1, 0] / np.maximum(total, 1e-9), truth[1, 0] / n),
+        "loss": (draws[:, :, 1].sum(axis=1), truth[:, 1].sum()),
+        "missed loss": (draws[:, 0, 1], truth[0, 1]),
+    }
+    covered = {}
+    for name, (sample, true) in figures.items():
+        low, high = np.quantile(sample, 0.05, method="lower"), np.quantile(sample, 0.95, method="higher")
+        covered[name] = bool(low - 1e-9 <= true <= high + 1e-9)
+    return covered
 
 
 def _row(
@@ -242,22 +273,11 @@ def _row(
     }
     errors["pooled chain ladder"] = {"count": float(pooled / n - 1.0)}
     errors["nowcast"]["loss"] = float(estimate[:, 1].sum() / loss - 1.0)
-    total = draws[:, :, 0].sum(axis=1)
-    figures = {
-        "count": (total, n),
-        "recall": (draws[:, 1, 0] / np.maximum(total, 1e-9), recall),
-        "loss": (draws[:, :, 1].sum(axis=1), loss),
-        "missed loss": (draws[:, 0, 1], truth[0, 1]),
-    }
-    covered = {}
-    for name, (sample, true) in figures.items():
-        low, high = np.quantile(sample, 0.05, method="lower"), np.quantile(sample, 0.95, method="higher")
-        covered[name] = bool(low - 1e-9 <= true <= high + 1e-9)
-    return Row(maturity, errors, covered)
+    return Row(maturity, errors, covered_figures(draws, truth))
 
 
-def summary(rows: list[Row]) -> dict[str, object]:
-    """Return mean absolute errors, bias and coverage by maturity."""
+def summary(rows: list[Row], periods: list[Period]) -> dict[str, object]:
+    """Return mean absolute errors, bias and coverage by maturity, and coverage of totals over all open weeks."""
     out: dict[str, object] = {}
     for level in MATURITIES:
         here = [row for row in rows if row.maturity == level]
@@ -276,18 +296,28 @@ def summary(rows: list[Row]) -> dict[str, object]:
         out[f"{level:.0%}"] = {"n": len(here), "methods": methods, "coverage": covered}
     covered = {figure: round(float(np.mean([row.covered[figure] for row in rows])), 3) for figure in rows[0].covered}
     out["all"] = {"n": len(rows), "coverage": covered}
+    out["period"] = {
+        "n": len(periods),
+        "coverage": {
+            how: {name: round(float(np.mean([item[how][name] for item in periods])), 3) for name in figures}
+            for how, figures in periods[0].items()
+        },
+    }
     return out
 
 
 def run(name: str, scenario: Scenario, replicates: int, seed: int) -> dict[str, object]:
     """Simulate a scenario and judge all methods."""
     rows: list[Row] = []
+    periods: list[Period] = []
     for replicate in range(replicates):
         rng = np.random.default_rng([seed, replicate, list(SCENARIOS).index(name)])
         world = simulate(scenario, rng)
         for at in np.arange(FIRST_AS_OF, N_WEEKS, AS_OF_STEP):
-            rows.extend(judge(world, float(at) * WEEK, replicate))
-    return {"scenario": asdict(scenario), **summary(rows)}
+            found, total = judge(world, float(at) * WEEK, replicate)
+            rows.extend(found)
+            periods.append(total)
+    return {"scenario": asdict(scenario), **summary(rows, periods)}
 
 
 def show(name: str, result: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final, Literal
@@ -19,7 +19,7 @@ import numpy as np
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.monitor.counts import DayCounts
 from fraudctl.monitor.engine import MEMORIES, QUIET, Onset, Watch, WatchedPath, onset, weekdays
-from fraudctl.monitor.series import Figures, Series, Tier, shrunk_means
+from fraudctl.monitor.series import WEEK, Figures, Series, Tier, shrunk_means
 from fraudctl.text.figures import rounded_figure
 
 LEAST_SHARE: Final = 0.002
@@ -57,6 +57,8 @@ class MovedSeries:
     """Start of the 90 % interval of the first day."""
     first_day_high: date
     """End of the 90 % interval of the first day."""
+    or_before: bool = False
+    """Whether the interval begins with the first day that is watched: then the change may be older."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,10 @@ def _moved(days: WatchedDays, at: int, item: Series, beyond: FloatArray) -> Move
     numbers = days.path.days
     weight = 2.0 / (MEMORIES[-1] + 1.0)
     spread = float(days.watch.scale[-1, at]) / math.sqrt(weight / (2.0 - weight))
-    since: Onset = onset(days.path.z[:stop, at], numbers[:stop], spread=max(spread, 1.0))
-    rows = (numbers >= since.day) & (numbers <= numbers[stop - 1])
     peak = np.abs(days.path.memories[:, :, at]).max(axis=1)
+    ramps = MEMORIES[: int(peak.argmax()) + 1]
+    since: Onset = onset(days.path.z[:stop, at], numbers[:stop], spread=max(spread, 1.0), ramps=ramps)
+    rows = (numbers >= since.day) & (numbers <= numbers[stop - 1])
     before, now = _values(days, at, item, rows)
     return MovedSeries(
         column=item.column,
@@ -169,6 +172,7 @@ def _moved(days: WatchedDays, at: int, item: Series, beyond: FloatArray) -> Move
         first_day=day_of(since.day),
         first_day_low=day_of(since.low),
         first_day_high=day_of(since.high),
+        or_before=since.low == int(numbers[0]),
     )
 
 
@@ -217,17 +221,27 @@ def _large(days: WatchedDays, at: int, item: Series, moved: MovedSeries) -> bool
 
 
 def _together(found: Sequence[tuple[Tier, MovedSeries]]) -> list[list[tuple[Tier, MovedSeries]]]:
-    """Group series whose intervals of the first day overlap, transitively."""
+    """Group series whose intervals of the first day overlap with that of the one that is dated best.
+
+    A series that is dated badly joins the group whose first day is nearest to its own; it joins no two.
+    """
     groups: list[list[tuple[Tier, MovedSeries]]] = []
-    reach = date.min
-    for tier, item in sorted(found, key=lambda pair: (pair[1].first_day_low, pair[1].column, pair[1].figure)):
-        if groups and item.first_day_low <= reach:
-            groups[-1].append((tier, item))
-            reach = max(reach, item.first_day_high)
+    for tier, item in sorted(found, key=lambda pair: (_width(pair[1]), pair[1].column, pair[1].figure)):
+        near = [group for group in groups if _overlap(group[0][1], item)]
+        if near:
+            nearest = min(near, key=lambda group: abs((group[0][1].first_day - item.first_day).days))
+            nearest.append((tier, item))
         else:
             groups.append([(tier, item)])
-            reach = item.first_day_high
     return groups
+
+
+def _width(item: MovedSeries) -> int:
+    return (item.first_day_high - item.first_day_low).days
+
+
+def _overlap(one: MovedSeries, other: MovedSeries) -> bool:
+    return one.first_day_low <= other.first_day_high and other.first_day_low <= one.first_day_high
 
 
 def _group(days: WatchedDays, members: Sequence[tuple[Tier, MovedSeries]], floors: EffectFloors) -> MovedGroup:
@@ -239,7 +253,7 @@ def _group(days: WatchedDays, members: Sequence[tuple[Tier, MovedSeries]], floor
     rows = days.now.days >= since
     effects, money = _effects(days, rows, floors)
     if any(item.column == "volume" for item in moved) and rows.any():
-        effects = (*effects, _volume(days, rows))
+        effects = (*effects, *_volume(days, rows))
     return MovedGroup(tier, moved, effects, money)
 
 
@@ -257,16 +271,22 @@ def _effects(days: WatchedDays, rows: BoolArray, floors: EffectFloors) -> tuple[
     return found, round((cost.now - cost.before) * per_day, 2)
 
 
-def _volume(days: WatchedDays, rows: BoolArray) -> ShiftEffect:
-    """Return what changed in the number of events a day, held against the same weekdays of the reference."""
+def _volume(days: WatchedDays, rows: BoolArray) -> Iterator[ShiftEffect]:
+    """Yield what changed in the number of events a day, held against the same weekdays of the reference.
+
+    Where the latest week as a whole has as many as ever, its weekdays made up for each other: that is no effect.
+    """
     usual, weekday = days.reference.events.astype(np.float64), weekdays(days.reference.days)
     means, variance = shrunk_means(usual[:, None], weekday)
+    week = float(means[weekdays(days.now.days[-WEEK:]), 0].mean())
+    if abs(float(days.now.events[-WEEK:].mean()) / max(week, 1e-9) - 1.0) <= LEAST_VOLUME:
+        return
     before = float(means[weekdays(days.now.days[rows]), 0].mean())
     now = float(days.now.events[rows].mean())
     spread = math.sqrt(float(variance[0])) / max(before, 1e-9)
     beyond = BY_ITSELF * spread / math.sqrt(int(rows.sum()))
     change = now / max(before, 1e-9) - 1.0
-    return ShiftEffect("events a day", _rounded(before), _rounded(now), change, LEAST_VOLUME, beyond)
+    yield ShiftEffect("events a day", _rounded(before), _rounded(now), change, LEAST_VOLUME, beyond)
 
 
 def _ratio(

@@ -40,6 +40,8 @@ QUIET: Final = 7
 SCALES: Final = 50
 MIXED: Final = 8
 """Days that one drawn day is made of."""
+WITHIN: Final = 2.97
+"""Log-likelihood below that of the likeliest first day up to which a day may be the first: 90 % of the time."""
 DRAWS: Final = 150
 """Drawn years for the scale of each memory, and for the threshold."""
 
@@ -280,11 +282,13 @@ class Onset:
     high: int
 
 
-def onset(z: FloatArray, days: IntArray, *, spread: float) -> Onset:
+def onset(z: FloatArray, days: IntArray, *, spread: float, ramps: Sequence[int] = (1,)) -> Onset:
     """Return since when the mean of deviations is not 0, with a 90 % interval, for one series that still deviates.
 
-    A change at day k has the log-likelihood ratio ``(sum of z from k on)² / (2 n_k s²)``; days within 1.35 (half of
-    the 90 % quantile of chi-square with one degree of freedom) of the largest are in the interval.
+    A change that begins at day k and takes L days to be whole is ``r_t = min(1, (t - k + 1) / L)`` from k on; its
+    log-likelihood ratio is ``(sum of r z)² / (2 s² sum of r²)``. Days within 2.97 of the largest, over all L, are in
+    the interval: of a change point the ratio is that of a Brownian motion with drift, which stays within c of its
+    maximum with probability ``(1 - exp(-c))²`` (D. Siegmund, *Confidence sets in change-point problems*, 1988).
 
     Parameters
     ----------
@@ -292,10 +296,20 @@ def onset(z: FloatArray, days: IntArray, *, spread: float) -> Onset:
         Deviations of the days, shape ``(n_days,)``.
     spread
         Standard deviation ``s`` of a deviation beyond independent days: the memory's scale against independence.
+    ramps
+        Days that the change may take to be whole: what is remembered for long may change slowly.
     """
-    after = np.cumsum(z[::-1])[::-1]
-    length = np.arange(len(z), 0, -1)
-    gain = after**2 / (2.0 * length * spread**2)
+    gain = np.max([_gain(z, length) for length in ramps], axis=0) / spread**2
     best = int(np.argmax(gain))
-    near = np.flatnonzero(gain >= gain[best] - 1.35)
+    near = np.flatnonzero(gain >= gain[best] - WITHIN)
     return Onset(int(days[best]), int(days[near.min()]), int(days[near.max()]))
+
+
+def _gain(z: FloatArray, length: int) -> FloatArray:
+    """Return ``(sum of r z)² / (2 sum of r²)`` of a ramp from each day on, shape ``(n_days,)``."""
+    n = len(z)
+    out = np.empty(n)
+    for day in range(n):
+        shape = np.minimum(np.arange(1, n - day + 1) / length, 1.0)
+        out[day] = float(shape @ z[day:]) ** 2 / (2.0 * float(shape @ shape))
+    return out

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from fraudctl.arrays import FloatArray
+from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.monitor.delays import STRETCHES
 
 RATES: Final[FloatArray] = np.exp(np.linspace(-1.5, 1.5, 41))
@@ -75,10 +75,14 @@ class Levels:
         Probabilities, shape ``(n_cohorts, n_stretches, n_rates)``; each cohort sums to 1.
     own_shape
         Shape of the gamma distribution of a cohort around its rate.
+    paths
+        Draws of stretch and rate of all cohorts together, as positions in their grids, shape
+        ``(n_draws, n_cohorts, 2)``: what is unknown of one cohort is unknown of its neighbours too.
     """
 
     joint: FloatArray
     own_shape: float
+    paths: IntArray
 
 
 @dataclass(frozen=True)
@@ -116,14 +120,15 @@ class Arrived:
         return np.asarray(self.by_shape[:, :, None] + chance + log, dtype=np.float64)
 
 
-def levels(arrived: Arrived) -> Levels:
-    """Return the posterior of stretch and rate of each cohort, given the arrivals of all.
+def levels(arrived: Arrived, *, n_draws: int, rng: np.random.Generator) -> Levels:
+    """Return the posterior of stretch and rate of each cohort, given the arrivals of all, and draws of their paths.
 
     Spreads are weighed by how well they explain all cohorts, so that delays or rates that differed between past cohorts
     widen what is said of the next.
     """
     if len(arrived.n_known) == 0:
-        return Levels(np.zeros((0, len(STRETCHES), len(RATES))), 1.0 / min(OWN_SPREADS) ** 2)
+        nothing = np.zeros((n_draws, 0, 2), np.int64)
+        return Levels(np.zeros((0, len(STRETCHES), len(RATES))), 1.0 / min(OWN_SPREADS) ** 2, nothing)
     settings = list(itertools.product(OWN_SPREADS, STRETCH_STEPS.spreads, RATE_STEPS.spreads))
     beforehand = [
         OWN_SPREADS[own] * STRETCH_STEPS.spreads[by_stretch] * RATE_STEPS.spreads[by_rate]
@@ -135,11 +140,41 @@ def levels(arrived: Arrived) -> Levels:
     weight = np.where(weight < LEAST_WEIGHT * weight.sum(), 0.0, weight)
     weight /= weight.sum()
     joint = np.zeros((len(arrived.n_known), len(STRETCHES), len(RATES)))
-    for share, (own, by_stretch, by_rate) in zip(weight, settings, strict=True):
+    paths: list[IntArray] = []
+    for share, n_of, (own, by_stretch, by_rate) in zip(weight, rng.multinomial(n_draws, weight), settings, strict=True):
         if share > 0:
             joint += share * smoothed(seen[own], by_stretch, by_rate)
+        if n_of > 0:
+            paths.append(drawn_paths(seen[own], by_stretch, by_rate, n_draws=int(n_of), rng=rng))
     variance = sum(share * own**2 for share, (own, _, _) in zip(weight, settings, strict=True))
-    return Levels(joint, 1.0 / float(variance))
+    return Levels(joint, 1.0 / float(variance), rng.permutation(np.concatenate(paths)))
+
+
+def drawn_paths(
+    evidence: FloatArray, by_stretch: float, by_rate: float, *, n_draws: int, rng: np.random.Generator
+) -> IntArray:
+    """Draw stretch and rate of all cohorts from their joint posterior, shape ``(n_draws, n_cohorts, 2)``.
+
+    Forward filtering, backward sampling: the last cohort first, each earlier one given the one after it.
+    """
+    step_a, _ = STRETCH_STEPS.transition(np.log(STRETCHES), by_stretch)
+    step_b, _ = RATE_STEPS.transition(np.log(RATES), by_rate)
+    before, _ = forward(evidence, by_stretch, by_rate)
+    out = np.empty((n_draws, len(evidence), 2), dtype=np.int64)
+    to_a, to_b = np.ones((n_draws, len(STRETCHES))), np.ones((n_draws, len(RATES)))
+    for row in range(len(evidence) - 1, -1, -1):
+        stretch = _pick(to_a * (to_b @ before[row].T), rng)
+        rate = _pick(before[row][stretch] * to_b, rng)
+        out[:, row, 0], out[:, row, 1] = stretch, rate
+        to_a, to_b = step_a[:, stretch].T, step_b[:, rate].T
+    return out
+
+
+def _pick(weights: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Draw a column of each row by its weights."""
+    ends = np.cumsum(weights, axis=1)
+    found = (ends < rng.random((len(ends), 1)) * ends[:, -1:]).sum(axis=1)
+    return np.asarray(np.minimum(found, weights.shape[1] - 1), dtype=np.int64)
 
 
 def forward(evidence: FloatArray, by_stretch: float, by_rate: float) -> tuple[FloatArray, float]:

@@ -405,7 +405,7 @@ def _cohorts(
         n_cohorts=n_cohorts,
         at_least=at_least[ever],
     )
-    found = levels(Arrived(n_known, expected, share, by_shape))
+    found = levels(Arrived(n_known, expected, share, by_shape), n_draws=design.n_draws, rng=rng)
     silent = silent_share(part, design.horizon)
     missing, squares = _counted(part, fitted.y_prob, silent, design.horizon).missing(fitted, n_cohorts)
     state = _CohortState(found, n_known, share * expected[:, None], missing, squares, silent)
@@ -439,10 +439,10 @@ class _CohortState:
         rate = RATES * (shape + self.n_known[cohort]) / (shape + mean)
         return float((self.levels.joint[cohort] * rate * self.missing[cohort][:, None]).sum())
 
-    def draw(self, cohort: int, n_open: int, n_draws: int, rng: np.random.Generator) -> IntArray:
-        """Draw numbers of late frauds of a cohort, at most as many as events are open."""
-        joint = self.levels.joint[cohort]
-        stretch, place = np.divmod(rng.choice(joint.size, size=n_draws, p=joint.ravel() / joint.sum()), len(RATES))
+    def draw(self, cohort: int, n_open: int, rng: np.random.Generator) -> IntArray:
+        """Draw numbers of late frauds of a cohort along the paths, at most as many as events are open."""
+        n_draws = len(self.levels.paths)
+        stretch, place = self.levels.paths[:, cohort].T
         shape, rate = self.levels.own_shape, RATES[place]
         own = rng.gamma(shape + self.n_known[cohort], size=n_draws) / (shape + rate * self.mean[cohort, stretch])
         missing, squares = self.missing[cohort, stretch], self.squares[cohort, stretch]
@@ -487,7 +487,7 @@ def _sums(
             continue
         mean_stretch = float(state.levels.joint[cohort].sum(axis=1) @ STRETCHES)
         chance = fitted.still_fraud(fitted.y_prob[rows], part.age[rows], state.silent[rows], mean_stretch)
-        numbers = state.draw(cohort, len(rows), design.n_draws, rng)
+        numbers = state.draw(cohort, len(rows), rng)
         numbers = rng.binomial(numbers, fitted.stays_at_last)
         added, mean = _late_values(values[rows], chance, numbers, rng)
         draws[:, cohort] += added

@@ -191,11 +191,13 @@ def shift_words(group: MovedGroup, currency: str) -> str:
     since = f"since {day(first.first_day)}"
     if first.first_day_low != first.first_day_high:
         since += f" (between {day(first.first_day_low)} and {day(first.first_day_high)})"
+    if first.or_before:
+        since += " or before, as far as these days say"
     text = f"{_moved_words(first)} {since}"
     others = list(dict.fromkeys(item.column for item in group.moved[1:] if item.column != first.column))
     if others:
-        rest = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        text += f", together with {listed(others[:MOST_NAMED])}{rest}"
+        rest = [f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else []
+        text += f", together with {listed([*others[:MOST_NAMED], *rest])}"
     said = [
         f"{item.name} {number(item.before)} to {number(item.now)} ({_signed(item.change)})"
         for item in group.effects

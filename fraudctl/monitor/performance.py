@@ -167,7 +167,8 @@ class LabelDelays:
 class Performance:
     """Performance of decisions as it was known at an instant.
 
-    `final` and `all` sum over cohorts of the period; of `all`, draws of cohorts are summed as independent.
+    `final` and `all` sum over cohorts of the period, draw by draw: what is unknown of the rate and the delays of one
+    cohort is unknown of its neighbours too.
     """
 
     SCHEMA_VERSION: ClassVar = 1

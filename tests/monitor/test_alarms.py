@@ -16,15 +16,18 @@ from fraudctl.monitor.alarms import (
     Acknowledged,
     EffectFloors,
     MovedGroup,
+    MovedSeries,
     WatchedDays,
+    _together,
+    _volume,
     accepted_deviations,
     alarm_id,
     moved_groups,
 )
 from fraudctl.monitor.counts import Cells, DayCounts, cells_of, count_days
-from fraudctl.monitor.engine import Watch, follow, learn, weekdays
+from fraudctl.monitor.engine import Watch, follow, learn, onset, weekdays
 from fraudctl.monitor.reference import count_decided, score_cells
-from fraudctl.monitor.series import VOLUME, Series, deviations, figures, series_of
+from fraudctl.monitor.series import VOLUME, Series, Tier, deviations, figures, series_of
 
 REFERENCE, AFTER, CHANGE, PER_DAY = 42, 20, 10, 400
 FIRST = date(2026, 2, 2)
@@ -244,3 +247,47 @@ def test_ids_depend_on_what_an_alarm_is_about() -> None:
     assert alarm_id("m", "data", "x", "2026-01-01") == alarm_id("m", "data", "x", "2026-01-01")
     assert len({alarm_id("m", tier, name, "d") for tier in ("data", "drift") for name in ("a", "b")}) == 4
     assert datetime(2026, 3, 29, 12, tzinfo=UTC).astimezone(ZoneInfo(ZONE)).hour == 14
+
+
+def test_a_badly_dated_figure_joins_the_nearest_first_day_and_joins_no_two() -> None:
+    def moved(column: str, first: int, low: int, high: int) -> tuple[Tier, MovedSeries]:
+        days = [date(2026, 3, day) for day in (first, low, high)]
+        return "drift", MovedSeries(column, "level", 0.0, 0.1, 2.0, 7, *days)
+
+    groups = _together(
+        [
+            moved("slow", 8, 1, 20),
+            moved("a", 5, 4, 6),
+            moved("b", 15, 14, 16),
+            moved("c", 6, 5, 7),
+            moved("d", 28, 27, 29),
+        ]
+    )
+    assert sorted(sorted(item.column for _, item in group) for group in groups) == [["a", "c", "slow"], ["b"], ["d"]]
+
+
+def test_another_mix_of_weekdays_is_no_change_of_the_volume() -> None:
+    """Weekends and workdays that change places move single days far, and the week as a whole not at all."""
+    reference = np.tile([100.0, 100, 100, 100, 100, 40, 40], 8)
+    for now, expected in (
+        (np.tile([40.0, 40, 100, 100, 100, 100, 100], 2), 0),
+        (np.tile([200.0, 200, 200, 200, 200, 80, 80], 2), 1),
+    ):
+        before = DayCounts(np.arange(4, 60), reference.astype(np.int64), {})  # day 4 was a Monday
+        late = DayCounts(np.arange(60, 74), now.astype(np.int64), {})
+        days = WatchedDays(None, before, late, None, None)  # type: ignore[arg-type]
+        found = list(_volume(days, np.arange(14) == 0))
+        assert len(found) == expected
+        if found:
+            assert found[0].before == pytest.approx(100, rel=0.05)
+            assert found[0].change == pytest.approx(1.0, abs=0.1)
+            assert found[0].matters
+
+
+def test_a_figure_that_is_off_from_the_first_day_on_may_have_been_so_before() -> None:
+    days = np.arange(40)
+    for first in (0, 20):
+        z = np.where(days >= first, 3.0, 0.0) + np.random.default_rng(3).normal(0, 0.3, 40)
+        found = onset(z, days, spread=1.0, ramps=(1, 7))
+        assert found.low <= first <= found.high
+        assert (found.low == 0) == (first == 0)

@@ -210,3 +210,24 @@ def test_the_same_reference_gives_the_same_threshold() -> None:
     assert watched_world(6)[0] == watched_world(6)[0]
     z = np.random.default_rng(0).normal(size=(40, 3))
     assert np.allclose(peak(z, np.ones((3, 3))), np.abs([memory(z, days) for days in (1, 7, 28)]).max(axis=(0, 2)))
+
+
+@pytest.mark.parametrize(("length", "ramps"), [(1, (1,)), (7, (1, 7)), (28, (1, 7, 28))])
+@pytest.mark.parametrize("memory_of_days", [0.0, 0.6])
+def test_the_first_day_of_a_change_lies_in_its_interval(
+    length: int, ramps: tuple[int, ...], memory_of_days: float
+) -> None:
+    """In nine worlds of ten at least, whether it comes at once or slowly, and whether days depend on each other."""
+    rng = np.random.default_rng([length, int(10 * memory_of_days)])
+    spread = np.sqrt((1 + memory_of_days) / (1 - memory_of_days))
+    held = 0
+    for _ in range(100):
+        noise = rng.normal(size=60)
+        for day in range(1, 60):
+            noise[day] = memory_of_days * noise[day - 1] + np.sqrt(1 - memory_of_days**2) * noise[day]
+        first = int(rng.integers(8, 35))
+        shape = np.clip((np.arange(60) - first + 1) / length, 0.0, 1.0)
+        found = onset(noise + 2.0 * spread * shape, np.arange(60), spread=float(spread), ramps=ramps)
+        held += found.low <= first <= found.high
+        assert found.low <= found.day <= found.high
+    assert held >= 90

@@ -5,7 +5,17 @@ import pytest
 from scipy.stats import nbinom
 
 from fraudctl.monitor.delays import STRETCHES
-from fraudctl.monitor.levels import RATE_STEPS, RATES, STRETCH_STEPS, Arrived, forward, levels, smoothed
+from fraudctl.monitor.levels import (
+    RATE_STEPS,
+    RATES,
+    STRETCH_STEPS,
+    Arrived,
+    Levels,
+    drawn_paths,
+    forward,
+    levels,
+    smoothed,
+)
 
 
 def test_the_posterior_is_that_of_all_paths() -> None:
@@ -39,11 +49,16 @@ def test_the_evidence_is_the_negative_binomial() -> None:
     assert arrived.evidence(4.0)[0, 3] == pytest.approx(by_library)
 
 
-def said(counts: list[float], *, share: list[float] | None = None, by_shape: np.ndarray | None = None) -> np.ndarray:
+def said_of(counts: list[float], *, share: list[float] | None = None, by_shape: np.ndarray | None = None) -> Levels:
     n = len(counts)
     known = np.array(share if share is not None else [1.0] * n)
     shape = np.zeros((n, len(STRETCHES))) if by_shape is None else by_shape
-    return levels(Arrived(np.array(counts), np.full(n, 100.0), np.tile(known[:, None], len(STRETCHES)), shape)).joint
+    arrived = Arrived(np.array(counts), np.full(n, 100.0), np.tile(known[:, None], len(STRETCHES)), shape)
+    return levels(arrived, n_draws=1000, rng=np.random.default_rng(0))
+
+
+def said(counts: list[float], *, share: list[float] | None = None, by_shape: np.ndarray | None = None) -> np.ndarray:
+    return said_of(counts, share=share, by_shape=by_shape).joint
 
 
 def spread_of(posterior: np.ndarray, grid: np.ndarray) -> float:
@@ -71,3 +86,34 @@ def test_cohorts_that_differed_widen_what_is_said_of_the_next() -> None:
     noisy = said([100.0, 180.0, 60.0, 150.0, 70.0, 160.0, 60.0, 0.0], share=[1.0] * 7 + [0.0])[-1].sum(axis=0)
     calm = said([100.0, 101.0, 99.0, 100.0, 102.0, 98.0, 100.0, 0.0], share=[1.0] * 7 + [0.0])[-1].sum(axis=0)
     assert spread_of(noisy, rates) > spread_of(calm, rates)
+
+
+def test_drawn_paths_have_the_joint_probabilities_of_neighbours() -> None:
+    rng = np.random.default_rng(2)
+    evidence = np.full((2, len(STRETCHES), len(RATES)), -50.0)
+    places = [(3, 5), (4, 6), (9, 30)]
+    for stretch, rate in places:  # few places are likely at all, so that pairs of them can be counted
+        evidence[:, stretch, rate] = rng.normal(0, 1, 2)
+    step_a, first_a = STRETCH_STEPS.transition(np.log(STRETCHES), 0.1)
+    step_b, first_b = RATE_STEPS.transition(np.log(RATES), 0.06)
+    weights = np.exp(evidence)
+    expected = {
+        (one, two): first_a[one[0]] * first_b[one[1]] * weights[0][one]
+        * step_a[one[0], two[0]] * step_b[one[1], two[1]] * weights[1][two]
+        for one in places for two in places
+    }  # fmt: skip
+    total = sum(expected.values())
+    paths = drawn_paths(evidence, 0.1, 0.06, n_draws=20_000, rng=rng)
+    assert paths.shape == (20_000, 2, 2)
+    for (one, two), weight in expected.items():
+        share = float(((paths[:, 0] == one).all(axis=1) & (paths[:, 1] == two).all(axis=1)).mean())
+        assert share == pytest.approx(weight / total, abs=0.012)
+
+
+def test_what_is_unknown_of_a_cohort_is_unknown_of_its_neighbour() -> None:
+    found = said_of([100.0] * 10 + [3.0, 3.0], share=[1.0] * 10 + [0.03, 0.03])
+    rates = np.log(RATES)[found.paths[:, -2:, 1]]
+    assert np.corrcoef(rates.T)[0, 1] > 0.5
+    for at in (10, 11):
+        by_path = np.bincount(found.paths[:, at, 1], minlength=len(RATES)) / len(found.paths)
+        assert np.abs(np.cumsum(by_path) - np.cumsum(found.joint[at].sum(axis=0))).max() < 0.05

@@ -101,6 +101,8 @@ def test_sentences_say_what_moved_and_what_it_does() -> None:
     assert "together with count" in said
     assert "alert rate 0.02 to 0.03 (+50" in said
     assert "a day more" in said
+    older = replace(group, moved=(replace(MOVED, or_before=True),))
+    assert "and 21 Feb 2026) or before, as far as these days say" in shift_words(older, "EUR")
     small = replace(EFFECT, change=0.04)
     assert not small.matters
     assert not replace(EFFECT, beyond=0.6).matters
