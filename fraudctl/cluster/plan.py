@@ -290,6 +290,11 @@ class TableFacts:
         return max(item.last_time for item in self.facts)
 
     @property
+    def first_time(self) -> int:
+        """About the earliest time in µs: of the times that splits report."""
+        return int(min(item.times[0] for item in self.facts))
+
+    @property
     def rising(self) -> bool:
         """Whether each id is larger than the one before throughout: then none is there twice."""
         ends = zip(self.facts[:-1], self.facts[1:], strict=True)

@@ -227,7 +227,7 @@ class Repeats(ClusterStage):
 
     def work(self, rows: list[BlobRow]) -> Iterator[BlobRow]:
         """Return the rows of each task that repeat an id that an earlier row has."""
-        for _, held in _by_task(rows):
+        for _, held in rows_by_task(rows):
             frame = pl.concat([from_blob(row.blob) for row in held]).sort(_ROW)
             again = frame.filter(~pl.col("id").is_first_distinct())
             if again.height:
@@ -260,7 +260,7 @@ class Everybody(ClusterStage):
         """Compute the features; say what the user should know of them."""
         from fraudctl.data import outputs
 
-        for _, held in _by_task(rows):
+        for _, held in rows_by_task(rows):
             frame = ordered(pl.concat([from_blob(row.blob) for row in held]))
             engine = Engine(frame, self.desk.meaning.features, self.desk.meaning.timezone, {}, Workers(1))
             for unit in units(self.item.members):
@@ -322,7 +322,7 @@ def ordered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame if (np.diff(order) == 1).all() else frame[pl.Series(order)]
 
 
-def _by_task(rows: list[BlobRow]) -> Iterator[tuple[int, list[BlobRow]]]:
+def rows_by_task(rows: list[BlobRow]) -> Iterator[tuple[int, list[BlobRow]]]:
     """Return rows by task, in the order of tasks; ``rows`` is emptied on the way, so that memory is given back."""
     held: dict[int, list[BlobRow]] = {}
     while rows:
@@ -332,7 +332,8 @@ def _by_task(rows: list[BlobRow]) -> Iterator[tuple[int, list[BlobRow]]]:
         yield task, held.pop(task)
 
 
-def _frame(rows: list[BlobRow], kind: int) -> pl.DataFrame | None:
+def frame_of(rows: list[BlobRow], kind: int) -> pl.DataFrame | None:
+    """Return the rows of a kind in order, in one frame; None where there are none."""
     found = [from_blob(row.blob) for row in rows if row.kind == kind]
     return ordered(pl.concat(found)) if found else None
 
@@ -346,8 +347,8 @@ class Compute(ClusterStage):
 
     def work(self, rows: list[BlobRow]) -> Iterator[BlobRow]:
         """Compute the features of each task, and send its rows on."""
-        for _, held in _by_task(rows):
-            own, past = _frame(held, OWN), _frame(held, PAST)
+        for _, held in rows_by_task(rows):
+            own, past = frame_of(held, OWN), frame_of(held, PAST)
             held.clear()
             if own is not None:
                 yield from sent(self.route, computed(self.desk, self.stop.passes, own, past))
@@ -416,8 +417,8 @@ class Write(ClusterStage):
         """Write the files of the tasks; say how many rows they have."""
         from fraudctl.data import outputs
 
-        for task, held in _by_task(rows):
-            own = _frame(held, OWN)
+        for task, held in rows_by_task(rows):
+            own = frame_of(held, OWN)
             held.clear()
             if own is not None:
                 outputs.write_parquet(self.finished(own), Path(self.output) / part_name(task))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
 
 from fraudctl.errors import UsageError
 from fraudctl.progress import Progress, Silent
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from fraudctl.cluster.flow import Journey, Shuffles
     from fraudctl.cluster.told import Told
     from fraudctl.features.meaning.definition import FeatureSet
+    from fraudctl.scoring.decider import Explained
+    from fraudctl.workflows.score import Model, ScoreResult
 
 TASK_ROWS = 1_250_000
 """Most rows of a task, unless they cannot be parted: they take some 1.5 GB with 50 features."""
@@ -91,8 +97,10 @@ def build_on(
         raise UsageError(msg)
     found = load_definitions(project)
     with _folders(output) as (shared, parts):
-        flow = _flow(engine, told_project(found), found, shared, task_rows, file_rows, progress)
-        base = _ahead(flow, project, found.files)
+        told = told_project(found)
+        tables = _Tables(found.load_entries(), found.load_sources())
+        flow = _flow(engine, told, tables, shared, task_rows, file_rows, progress)
+        base = _ahead(flow, project)
         last = flow.by_time(base)
         write = Write(flow.desk, base, flow.known_until, str(parts))
         what = f"Building {len(found.features.names)} features for {whole(flow.world.rows)} events on a cluster"
@@ -104,6 +112,80 @@ def build_on(
             sum(item.rows for item in done), flow.known_until, flow.n_duplicates, len(done), found.features,
             tuple(flow.notes),
         )  # fmt: skip
+
+
+def score_on(
+    model: Model,
+    data: Sequence[str | Path],
+    engine: Shuffles,
+    output: Path,
+    *,
+    history: Sequence[str | Path] = (),
+    sources: Mapping[str, Sequence[str | Path]] | None = None,
+    with_features: bool = False,
+    explained: Explained = "alerts",
+    task_rows: int | None = None,
+    file_rows: int = FILE_ROWS,
+    progress: Progress | None = None,
+) -> ScoreResult:
+    """Decide on the events of files on a cluster, as `fraudctl.workflows.score.score_files` does in one process.
+
+    Workers have to see the bundle, the files and the folder of ``output`` under the same paths.
+
+    Raises
+    ------
+    UsageError
+        A place that cannot be written; a worker that differs from this process.
+    BundleError
+        A worker that sees another bundle.
+    DataError
+        As `fraudctl.workflows.score.score_files` does.
+    """
+    from fraudctl.cluster.scores import NEW_FILE, Decide, ToldModel, period_edges
+    from fraudctl.cluster.task import part_name
+    from fraudctl.data import outputs
+    from fraudctl.scoring.decider import answer_schema
+    from fraudctl.scoring.tables import first_time, ids_of, open_new
+    from fraudctl.workflows.score import ScoreResult, read_entries, read_sources, tell_extra
+    from fraudctl.workflows.slots import lead_from
+
+    progress, decider = progress or Silent(), model.decider
+    project, schema, carried = decider.project, decider.schema, decider.carried
+    before = open_new(history, project, schema, carried=carried, what="--history") if history else None
+    new = open_new(data, project, schema, carried=carried, what="DATA", after=before)
+    tell_extra(new, progress)
+    told = ToldModel(
+        str(decider.bundle.path.resolve()),
+        decider.model,
+        _absolute(new.files),
+        _absolute(before.files if before else ()),
+    )
+    with _folders(output) as (shared, parts):
+        beside = _Tables(read_entries(model, sources or {}), read_sources(model, sources or {}))
+        if before is not None:
+            outputs.write_arrow(ids_of(new, project).to_frame(), shared / NEW_FILE)
+        flow = _flow(engine, told, beside, shared, task_rows, file_rows, progress)
+        base = _ahead(flow, project)
+        times = np.array([flow.world.first_time, flow.world.last_time])
+        last = flow.by_time(base, period_edges(decider, times) if decider.policy.capacity else None)
+        lead = lead_from(decider, first_time(new, project)) if before is not None else None
+        decide = Decide(flow.desk, base, told.path, told.version, str(parts), lead, explained, with_features)
+        done = flow.through(base, last, decide, f"Deciding on {whole(flow.world.rows)} events on a cluster")
+        if not done:
+            outputs.write_parquet(
+                pl.DataFrame(schema=answer_schema(schema.events[project.data.event_id])), parts / part_name(0)
+            )
+        _require_all(parts, max(len(done), 1))
+    counts: Counter[str] = Counter()
+    for item in done:
+        counts.update(item.counts)
+    actions = {action: counts[action] for action in decider.policy.actions}
+    rows = sum(item.rows for item in done)
+    return ScoreResult(output, decider.model, decider.policy_version, rows, actions, flow.n_duplicates, new.extra)
+
+
+def _absolute(files: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name if "://" in name else str(Path(name).resolve()) for name in files)
 
 
 def told_project(found: Definitions) -> Told:
@@ -118,32 +200,37 @@ def told_project(found: Definitions) -> Told:
     }
     return ToldProject(
         project.text, str(project.path.resolve()), dict(tables.load_schema(project)), beside, found.features.digest,
-        found.carried, [name if "://" in name else str(Path(name).resolve()) for name in found.files],
+        found.carried, list(_absolute(found.files)),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What every worker reads besides the events: entries of labels, and other tables by name."""
+
+    entries: pl.DataFrame | None
+    sources: Mapping[str, pl.DataFrame]
 
 
 def _flow(
     engine: Shuffles,
     told: Told,
-    found: Definitions,
+    beside: _Tables,
     shared: Path,
     task_rows: int | None,
     file_rows: int,
     progress: Progress,
 ) -> Journey:
     """Put what all workers read into the shared folder, and have them take a first look."""
-    import polars as pl
-
     from fraudctl.cluster.flow import Journey
     from fraudctl.cluster.plan import Sizes
     from fraudctl.cluster.task import ENTRIES_FILE, Desk, source_file
     from fraudctl.cluster.told import traits
     from fraudctl.data import outputs, tables
 
-    entries = found.load_entries()
-    if entries is not None:
-        outputs.write_arrow(entries, shared / ENTRIES_FILE)
-    for name, table in found.load_sources().items():
+    if beside.entries is not None:
+        outputs.write_arrow(beside.entries, shared / ENTRIES_FILE)
+    for name, table in beside.sources.items():
         outputs.write_arrow(table, shared / source_file(name))
     n_rows = int(tables.collect(told.raw().select(pl.len()), files=told.files).item())
     tables.refuse_no_rows(n_rows, told.files)
@@ -152,7 +239,7 @@ def _flow(
     return Journey(engine, Desk(told, traits(), str(shared)), Sizes(n, each, file_rows), n_rows, progress)
 
 
-def _ahead(flow: Journey, project: Project, files: Sequence[str]) -> list[str]:
+def _ahead(flow: Journey, project: Project) -> list[str]:
     """Settle what tasks need of all rows; return the columns that the events have."""
     from fraudctl.cluster.plan import RowRange
     from fraudctl.cluster.task import events_of
@@ -160,7 +247,7 @@ def _ahead(flow: Journey, project: Project, files: Sequence[str]) -> list[str]:
 
     told = flow.desk.told
     flow.require_amounts(project)
-    flow.ahead(lambda ids: tables.refuse_differing(told.raw(), ids, str(project.data.event_id), files))
+    flow.ahead(lambda ids: tables.refuse_differing(told.raw(), ids, str(project.data.event_id), told.files))
     return events_of(flow.desk, RowRange(0, 0, 1), flow.desk.meaning.carried).columns
 
 

@@ -16,10 +16,14 @@ from fraudctl.cli.options import (
     History,
     Model,
     New,
+    Partitions,
     ProjectPath,
     SourceFiles,
+    Spark,
     memory_size,
     named_paths,
+    partitions_of,
+    refuse_beside_spark,
     shown_path,
 )
 from fraudctl.errors import DataError, UsageError
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 @command(
     "fraudctl score new.parquet --history transactions.parquet -o decisions.parquet",
     "fraudctl score - --state state < events.jsonl",
+    "fraudctl score new.parquet --history transactions.parquet -o decisions --spark sc://spark.internal:15002",
     stores=("output", "history"),
 )
 def score(
@@ -43,7 +48,8 @@ def score(
     model: Model = "latest",
     expect: Expect = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Parquet file that gets the decisions; needed for files.")
+        Path | None,
+        typer.Option("--output", "-o", help="Parquet file for the decisions; with --spark a folder."),
     ] = None,
     history: History = None,
     source: SourceFiles = None,
@@ -58,6 +64,8 @@ def score(
     memory: Annotated[
         str | None, typer.Option("--memory", help="Build features in parts within so much memory, such as 2GB.")
     ] = None,
+    spark: Spark = None,
+    partitions: Partitions = None,
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
     from fraudctl.data.outputs import require_no_input
@@ -78,6 +86,9 @@ def score(
     if new and state is None:
         msg = "--new makes a state in a folder, and --state names none"
         raise UsageError(msg)
+    refuse_beside_spark(
+        spark, partitions, output, {"--state": state is not None, "--memory": memory is not None, "-": data == ["-"]}
+    )
     budget = None if memory is None else memory_size(memory)
     with session.progress() as progress:
         at_once = output is not None and state is None
@@ -87,7 +98,16 @@ def score(
             require_no_input(
                 output, opened.project, also=[*data, *map(str, before), *itertools.chain(*beside.values())]
             )
-        if output is not None and at_once:
+        if output is not None and spark is not None:
+            from fraudctl.cluster.session import open_engine
+            from fraudctl.workflows.cluster import score_on
+
+            with open_engine(spark, partitions=partitions_of(partitions)) as cluster:
+                result = score_on(
+                    opened, data, cluster, output, history=before, sources=beside, with_features=with_features,
+                    explained=explained, progress=progress,
+                )  # fmt: skip
+        elif output is not None and at_once:
             result = score_files(
                 opened, data, output=output, history=before, sources=beside, with_features=with_features,
                 explained=explained, memory=budget, progress=progress,
