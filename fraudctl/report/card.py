@@ -188,13 +188,14 @@ def _training(card: ModelCard) -> ReportSection:
             Cell(whole(item.train.rows)),
             Cell(whole(item.valid.rows)),
             Cell(whole(item.valid.frauds)),
-            Cell(whole(item.best_trees)),
+            Cell("–" if training.challenger is not None else whole(item.best_trees)),
             Cell(_or_dash(item.figures.get(training.metric))),
         )
         for item in training.folds
     )
     facts = (
         Fact("Settings", said.settings(training)),
+        *([] if training.challenger is None else [Fact("Repeats itself", said.repeats(training.challenger))]),
         Fact("Calibration", said.calibrated(training.calibration)),
         Fact("Baselines", said.baselines(training)),
     )
@@ -265,6 +266,15 @@ def _entry(item: CardEntry) -> tuple[Cell, ...]:
     )
 
 
+_NO_CAUSES = "Contributions of features say what moved a score. They do not say what causes fraud."
+_NO_TREES = "The scores are those of a program, which does not say what moved them."
+_SAME_BYTES = "The same data, project file and versions give the same bytes. Every file is checked before it is used."
+_SAME_PROGRAM = (
+    "With the same data, project file, program and versions, as far as the program repeats itself. Every file, and the "
+    "program, is checked before it is used."
+)
+
+
 def _limits(card: ModelCard) -> ReportSection:
     facts = _owner(card, "limits")
     facts += [Fact("Training", said.quoted(text)) for text in card.training.warnings]
@@ -274,7 +284,7 @@ def _limits(card: ModelCard) -> ReportSection:
         Fact("Labels", fixed("Fraud that was never reported is not in the labels.")),
         Fact("Selection", fixed("Events that were blocked have no outcome unless a control group let them through.")),
         Fact("Change", fixed("Figures are of one past period. Fraudsters adapt, and the next period may differ.")),
-        Fact("Causes", fixed("Contributions of features say what moved a score. They do not say what causes fraud.")),
+        Fact("Causes", fixed(_NO_TREES if card.training.challenger is not None else _NO_CAUSES)),
     ]
     lead = fixed("Read this before its figures are used.")
     return ReportSection("limits", "What does it not see?", lead, (Facts(tuple(facts)),))
@@ -287,18 +297,19 @@ def _watched(card: ModelCard) -> ReportSection:
 
 def _proof(card: ModelCard) -> ReportSection:
     packages = ", ".join(f"{name} {version}" for name, version in card.packages.items())
-    facts = Facts(
-        (
-            Fact("Packages", said.quoted(packages)),
-            Fact("Seed", said.quoted(whole(card.seed))),
-            Fact("Project file", said.quoted(f"SHA-256 {card.project_file}")),
-        )
-    )
+    found = [
+        Fact("Packages", said.quoted(packages)),
+        Fact("Seed", said.quoted(whole(card.seed))),
+        Fact("Project file", said.quoted(f"SHA-256 {card.project_file}")),
+    ]
+    challenger = card.training.challenger
+    if challenger is not None:
+        found.append(Fact("Program, which the bundle does not hold", said.program_files(challenger)))
+        found.append(Fact("Packages of the program", said.ran_on(challenger)))
+    facts = Facts(tuple(found))
     columns = (TableColumn("File", "code"), TableColumn("SHA-256", "code"))
     files = tuple((Cell(name), Cell(digest)) for name, digest in card.files.items())
-    lead = fixed(
-        "The same data, project file and versions give the same bytes. Every file is checked before it is used."
-    )
+    lead = fixed(_SAME_BYTES if challenger is None else _SAME_PROGRAM)
     table = ReportTable("files", fixed("Files of the bundle"), columns, files)
     return ReportSection("proof", "Can it be made again?", lead, (facts, table))
 

@@ -9,7 +9,7 @@ from fraudctl.account.card import CardGate, ModelCard, OwnerWord, PolicyOnFolds,
 from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.text.figures import count, listed, moment, money, number, percent, period, whole
 from fraudctl.text.sentences import sentence
-from fraudctl.train.summary import CalibrationSummary, TrainingSummary
+from fraudctl.train.summary import CalibrationSummary, ChallengerSummary, TrainingSummary
 
 MISSING = "missing: the project file does not say it"
 
@@ -142,7 +142,31 @@ def _with_folds(text: str, training: TrainingSummary) -> str:
 @sentence
 def settings(training: TrainingSummary) -> str:
     """Give the settings of the fit."""
+    if training.challenger is not None:
+        given = training.challenger.settings
+        return ", ".join(f"{name} {value}" for name, value in given.items()) or "none were given to its program"
     return ", ".join(f"{name} {number(value)}" for name, value in training.params.items())
+
+
+@sentence
+def repeats(challenger: ChallengerSummary) -> str:
+    """Say whether a program gives the same scores again."""
+    if challenger.repeated is None:
+        return "not tried (`train --twice` fits the latest fold again)"
+    same = "the same scores" if challenger.repeated else "other scores"
+    return f"a second fit of the latest fold, with the same seed, gave {same}"
+
+
+@sentence
+def ran_on(challenger: ChallengerSummary) -> str:
+    """Give the versions that a program says it ran on."""
+    return ", ".join(f"{name} {version}" for name, version in challenger.versions.items()) or "its program does not say"
+
+
+@sentence
+def program_files(challenger: ChallengerSummary) -> str:
+    """Give the digest of each file of a program."""
+    return ", ".join(f"{name} {digest}" for name, digest in challenger.files.items())
 
 
 @sentence

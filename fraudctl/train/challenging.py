@@ -6,6 +6,7 @@ asked for, that it repeats itself. What a program gets and returns is `fraudctl.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -120,11 +121,18 @@ class _ChallengerJob(Job):
         rows = self._fold_rows(keep)
         choice = self._calibrate(rows, np.concatenate(scores))
         predictions = self._predictions(rows, np.concatenate(scores), choice, unseen, keep)
-        runs = rival.section.entry or " ".join(rival.section.command)
-        told = ChallengerSummary(rival.name, runs, self.seed, repeated)
+        told = self._told(model, repeated=repeated)
         summary = replace(self._summary(scores, choice, self._baselines(scores)), challenger=told)
         summary = replace(summary, warnings=tuple(self.warnings))
         return TrainedModel(challenger, columns, choice.calibrator, predictions, {}, 0, summary)
+
+    def _told(self, model: FittedModel, *, repeated: bool | None) -> ChallengerSummary:
+        rival, section = self._rival, self._rival.section
+        settings = {name: json.dumps(value) for name, value in section.params.items()}
+        if section.history is not None:
+            settings["history"] = str(section.history)
+        runs = section.entry or " ".join(section.command)
+        return ChallengerSummary(rival.name, runs, self.seed, repeated, settings, rival.hashes, dict(model.versions))
 
     def _facts(self, step: Step, columns: ModelColumns, fold: Fold | None) -> ChallengerFacts:
         as_of = self.split.as_of if fold is None else fold.as_of

@@ -250,6 +250,12 @@ class ChallengerSummary:
     """Seed that it was given."""
     repeated: bool | None
     """Whether a second fit of the latest fold gave the same scores; null where none was asked for."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Setting that its program was given -> its value as JSON; ``history`` is how far it looks back."""
+    files: dict[str, str] = field(default_factory=dict)
+    """File of the program, or installed module -> its SHA-256."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """What the program ran on -> its version, as far as it says so."""
 
 
 @dataclass(frozen=True)

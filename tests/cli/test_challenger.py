@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from datetime import date
@@ -82,8 +83,10 @@ def run(folder: Path, *args: str) -> Outcome:
 
 def test_what_was_trained_is_said_and_kept(rivals: Path) -> None:
     told = json.loads((rivals / "summary.json").read_text())
+    digest = hashlib.sha256((rivals / "rival.py").read_bytes()).hexdigest()
     assert told["summary"]["challenger"] == {
-        "name": "rival", "program": "python rival.py", "seed": 0, "repeated": True,
+        "name": "rival", "program": "python rival.py", "seed": 0, "repeated": True, "settings": {"history": "3d"},
+        "files": {"rival.py": digest}, "versions": {},
     }  # fmt: skip
     assert told["summary"]["folds"][0]["best_trees"] == 0
     assert told["summary"]["folds"][0]["average_precision"] > 0.02
@@ -140,6 +143,9 @@ def test_it_is_compared_listed_and_verified(rivals: Path) -> None:
     text = (rivals / "reports" / f"card-{version(rivals)}.md").read_text()
     assert "the challenger rival, python rival.py" in text
     assert "CatBoost:" not in text
+    assert f"rival.py {hashlib.sha256((rivals / 'rival.py').read_bytes()).hexdigest()}" in text
+    assert "a second fit of the latest fold, with the same seed, gave the same scores" in text
+    assert "history 3d" in text
     changed = run(rivals, "models", "diff", older(rivals), version(rivals)).json
     assert changed["same_model"] is False
 
