@@ -30,6 +30,7 @@ from fraudctl.challengers import Challenger
 from fraudctl.challengers.program import PICKLES
 from fraudctl.data.tables import NO_TIME
 from fraudctl.disk import files as disk
+from fraudctl.disk import shared
 from fraudctl.documents.sealed import DocumentError, canonical, read_object, seal, unseal
 from fraudctl.errors import BundleError
 from fraudctl.train import ModelColumns, Partner
@@ -189,6 +190,7 @@ def _write(folder: Path, models_dir: Path, contents: BundleContents, announce: C
     target = models_dir / _version_of(manifest, contents.as_of, contents.timezone)
     if target.exists():
         load_bundle(target)
+    shared.put(folder, models_dir, target.name)
     announce(target.name)
     try:
         folder.replace(target)

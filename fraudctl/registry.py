@@ -9,6 +9,7 @@ times and names are given.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,10 +19,13 @@ from typing import Any, Final, Literal, get_args
 
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
 from fraudctl.disk.chained import ChainedLog, LogLines
+from fraudctl.disk.stores import RacedError
 from fraudctl.errors import BundleError, UsageError
 
 LOG_NAME: Final = "registry.jsonl"
 HEAD_NAME: Final = ".registry.head"
+_TRIES: Final = 20
+"""How often an entry is tried while other machines write a registry that is shared."""
 _LOCK_NAME: Final = ".registry.lock"
 
 WrittenBy = Literal["train", "threshold", "refit"]
@@ -208,9 +212,12 @@ def record_gate(
 
 
 def _add(models_dir: Path, entry: Entry) -> Entry:
-    with _chained(models_dir).locked():
-        _append(models_dir, _read(models_dir), entry)
-    return entry
+    for _ in range(_TRIES):
+        with _chained(models_dir).locked(), contextlib.suppress(RacedError):
+            _append(models_dir, _read(models_dir), entry)
+            return entry
+    msg = f"other machines have written the registry {_TRIES} times meanwhile; nothing was noted"
+    raise UsageError(msg, hint="run the command again")
 
 
 def promote(
@@ -247,7 +254,7 @@ def promote(
     """
     _must_exist(models_dir, version)
     reason = (force_reason or "").strip()
-    with _chained(models_dir).locked():
+    with _chained(models_dir).locked(), _nobody_else(models_dir, version):
         log = _read(models_dir)
         before = _champion(log.entries)
         if before == version:
@@ -264,6 +271,18 @@ def promote(
         )
         _append(models_dir, log, entry)
     return entry
+
+
+@contextlib.contextmanager
+def _nobody_else(models_dir: Path, version: str) -> Iterator[None]:
+    """Raise a PromotionError where another machine has written the shared registry first: its word holds."""
+    try:
+        yield
+    except RacedError as error:
+        last = _read(models_dir).entries[-1]
+        what = f"{last.by} noted {last.event} of {last.version} at {last.at}"
+        msg = f"another machine wrote the registry first ({what}); {version} was not promoted"
+        raise PromotionError(msg, hint="look at `fraudctl models list`, and decide again") from error
 
 
 _JUDGED = ("period", "events", "frauds", "evaluation", "report", "refit_of", "agreement")
@@ -334,7 +353,7 @@ def rollback(models_dir: Path, *, reason: str, now: datetime, by: str) -> Entry:
     if not reason.strip():
         msg = "a rollback needs a reason"
         raise UsageError(msg, hint="say why with --reason")
-    with _chained(models_dir).locked():
+    with _chained(models_dir).locked(), _nobody_else(models_dir, "nothing"):
         log = _read(models_dir)
         line = succession(log.entries)
         if len(line) < 2:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudctl.data import outputs
-from fraudctl.disk import files
+from fraudctl.disk import files, shared, stores
 from fraudctl.errors import BundleError, UsageError
 
 _CHAINED: Final = re.compile(rb'(\{.*), "chain": "([0-9a-f]{64})"\}', re.DOTALL)
@@ -37,11 +37,14 @@ class LogLines:
         The documents, oldest first, without their chains.
     chain
         Hash after the last line.
+    etag
+        Of the object that it was read from, where several machines share the log; null where there was none.
     """
 
     content: bytes
     bodies: tuple[bytes, ...]
     chain: str
+    etag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,11 @@ class ChainedLog:
     what: str
 
     @property
+    def address(self) -> str | None:
+        """Address of the log, where several machines share it."""
+        return shared.address_of(self.folder)
+
+    @property
     def path(self) -> Path:
         """Its file."""
         return self.folder / self.name
@@ -80,14 +88,9 @@ class ChainedLog:
         BundleError
             It cannot be read, or a line was changed, removed or cut.
         """
-        head, path = self._read_head(), self.path
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            content = b""
-        except OSError as error:
-            msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
-            raise BundleError(msg) from error
+        head, content, etag = self._read_head(), self._content(), None
+        if self.address is not None:
+            content, etag = self._shared(content)
         lines = content.split(b"\n")
         last = lines.pop()
         if last:
@@ -111,7 +114,39 @@ class ChainedLog:
             cut = head[0] >= len(chains)
             what = f"is missing: the log had {head[0]:,} lines" if cut else "is not the one that was written"
             raise self.damaged(min(head[0], len(chains)), what)
-        return LogLines(content, tuple(bodies), chains[-1])
+        return LogLines(content, tuple(bodies), chains[-1], etag)
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            msg = f"{self.path} cannot be read: {error.strerror or type(error).__name__}"
+            raise BundleError(msg) from error
+
+    def _shared(self, own: bytes) -> tuple[bytes, str | None]:
+        """Return the log that is shared, and its ETag; it goes on where the copy here ended, and replaces it.
+
+        The copy was read before: whoever writes writes the log that is shared first.
+        """
+        there = stores.read(f"{self.address}/{self.name}")
+        if there is None and own:
+            msg = f"{self.what} is in {self.folder}, and there is none at {self.address}"
+            raise BundleError(msg, hint="copy the folder there first, such as with `aws s3 cp --recursive`")
+        if there is None:
+            return b"", None
+        content, etag = there
+        if not content.startswith(own):
+            msg = f"{self.what} at {self.address} does not go on from the one in {self.folder}"
+            raise BundleError(
+                msg, hint="one of them was changed or belongs to another project; restore it from a backup"
+            )
+        if content != own:
+            shared.forget(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _replace(self.path, content)
+        return content, etag
 
     def damaged(self, number: int, what: str) -> BundleError:
         """Return the error of a line that is not what was written."""
@@ -121,13 +156,21 @@ class ChainedLog:
         )
 
     def append(self, lines: LogLines, body: bytes) -> None:
-        """Add a document, a JSON object as bytes, while the log is locked."""
+        """Add a document, a JSON object as bytes, while the log is locked.
+
+        Raises
+        ------
+        RacedError
+            The log is shared, and another machine has written it since it was read; nothing was written.
+        """
         before = lines.content
         if before and not before.endswith(b"\n"):
             before += b"\n"
         chain = _link(lines.chain, body)
         line = body[:-1] + f', "chain": "{chain}"}}\n'.encode()
         head = {"lines": len(lines.bodies) + 1, "chain": chain}
+        if self.address is not None:
+            stores.replace(f"{self.address}/{self.name}", before + line, seen=lines.etag)
         _replace(self.path, before + line)
         _replace(self.folder / self.head, json.dumps(head).encode() + b"\n")
 

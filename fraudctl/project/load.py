@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fraudctl.catalogue import metric, metric_names
 from fraudctl.data.own import inside, outside
-from fraudctl.disk import stores
+from fraudctl.disk import shared, stores
 from fraudctl.documents.results import JsonObject
 from fraudctl.errors import ProjectError
 from fraudctl.normal import lake
@@ -94,7 +94,8 @@ class Project(ProjectFile):
 
     @property
     def models_dir(self) -> Path:
-        """Where bundles are kept."""
+        """Where bundles are kept; where they are shared, those that are missing here are fetched first."""
+        shared.fetch(self.root / "models")
         return self.root / "models"
 
     @property
@@ -149,6 +150,7 @@ def load_project(place: Path | str) -> Project:
     storage = project.storage
     settings = stores.Settings(storage.endpoint, storage.region, storage.profile)
     stores.begin(settings, project.cache_dir / "objects")
+    shared.begin(project.root / "models", storage.models)
     return project
 
 

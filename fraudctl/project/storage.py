@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from fraudctl.disk.stores import is_address
 from fraudctl.project.types import Section
 
 _SECRET: Final = re.compile(
@@ -24,6 +25,18 @@ class StorageSection(Section):
     """Region of the buckets; by default AWS_REGION."""
     profile: str | None = Field(default=None, min_length=1, max_length=128)
     """Profile of ~/.aws/config that credentials of S3 come from; by default the environment of the process."""
+
+    models: str | None = None
+    """Address of models and their registry that several machines share, such as "s3://bank/fraud/models": the folder
+    models/ is then a copy. By default that folder alone."""
+
+    @field_validator("models")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not is_address(value):
+            msg = f'{value!r} is no address of an object store; expected one such as "s3://bank/fraud/models"'
+            raise ValueError(msg)
+        return value
 
     @model_validator(mode="before")
     @classmethod

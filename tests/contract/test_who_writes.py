@@ -40,7 +40,7 @@ WRITES = frozenset({
     "sink_parquet", "sink_ipc", "sink_csv", "copy", "copy2", "copyfile", "copytree", "move", "save_model", "save",
     "savez", "tofile", "NamedTemporaryFile", "TemporaryDirectory", "mkstemp", "mkdtemp",
 })  # fmt: skip
-SAFE = frozenset({"whole_file", "temporary_folder"})
+SAFE = frozenset({"whole_file", "temporary_folder", "whole_object"})
 OURS = frozenset({"outputs", "files", "disk"})
 """Names under which the modules that write safely are imported."""
 
