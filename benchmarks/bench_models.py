@@ -182,10 +182,10 @@ def challenged(entry: str, *, history: str | None = None, **params: float) -> Ca
         program = read_program(entry, ChallengerSection.model_validate(given), Path())
         split = make_split(ground.table.frame, ground.project, known_until=ground.table.known_until)
         facts = facts_of(ground.columns, program, ground.project, step="fit", as_of=split.as_of)
-        own = training_rows(challenger_rows(ground.columns, ground.train, facts), ground.label, None)
-        model = program.fit(own, facts, where="benchmark")
-        others = nearby(ground.table.frame, ground.test, program.section)
-        rows, context = (challenger_rows(ground.columns, part, facts) for part in (ground.test, others))
+        known = [nearby(ground.table.frame, part, program.section) for part in (ground.train, ground.test)]
+        parts = (ground.train, known[0], ground.test, known[1])
+        train, before, rows, context = (challenger_rows(ground.columns, part, facts) for part in parts)
+        model = program.fit(training_rows(train, ground.label, None), before, facts, where="benchmark")
         return program.score(rows, context, model.files, replace(facts, step="score"), where="benchmark")
 
     return fit

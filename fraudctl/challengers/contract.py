@@ -100,7 +100,7 @@ class ChallengerFacts:
 
     def to_json(self, folder: Path) -> bytes:
         """Return the facts as JSON, with the paths of a step's tables below ``folder``."""
-        tables = {"train": TRAIN} if self.step == "fit" else {"rows": ROWS, "context": CONTEXT}
+        tables = {"train": TRAIN, "context": CONTEXT} if self.step == "fit" else {"rows": ROWS, "context": CONTEXT}
         document = {
             "contract": CONTRACT,
             "step": self.step,

@@ -3,7 +3,7 @@
 For each event, a GRU reads the features of the last earlier events of its entity, the oldest first, and how long ago
 each was; a second layer joins that with the event's own features. It reads nothing of the event's own instant or later,
 nothing older than ``history``, and no label but the one that it is fitted on. ``params``: ``entity`` (the first),
-``length`` (20 events), ``width`` (32), ``epochs`` (8), ``step`` (0.003). One thread, so that it repeats itself.
+``length`` (50 events), ``width`` (32), ``epochs`` (8), ``step`` (0.003). One thread, so that it repeats itself.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ _FILE = "network.json"
 _BATCH = 512
 
 
-def fit(train: pl.DataFrame, facts: ChallengerFacts, model: Path) -> None:
+def fit(train: pl.DataFrame, context: pl.DataFrame, facts: ChallengerFacts, model: Path) -> None:
     """Fit on rows with labels and weights, and write scaling and weights as JSON."""
     torch = _torch(facts)
     numbers = _logarithmic(train, facts)
     with np.errstate(all="ignore"):
         mean, spread = (np.nan_to_num(of(numbers, axis=0)) for of in (np.nanmean, np.nanstd))
     scaling = {"mean": mean.tolist(), "spread": np.where(spread > 0, spread, 1.0).tolist()}
-    inputs, earlier = _inputs(train, facts, scaling), earlier_events(train, facts)
+    both = pl.concat([train.drop(LABEL, WEIGHT), context])
+    inputs, earlier = _inputs(both, facts, scaling), earlier_events(both, facts)
     network = _network(facts, inputs.shape[1])
     optimiser = torch.optim.AdamW(network.parameters(), lr=float(facts.params.get("step", 0.003)), weight_decay=0.01)
     target = torch.from_numpy(train[LABEL].to_numpy().astype(np.float32))
@@ -73,7 +74,7 @@ def earlier_events(events: pl.DataFrame, facts: ChallengerFacts) -> tuple[IntArr
     if entity not in facts.entities:
         msg = f"params.entity: there is no entity of that name; there is: {', '.join(facts.entities) or 'none'}"
         raise SystemExit(msg)
-    length = int(facts.params.get("length", 20))
+    length = int(facts.params.get("length", 50))
     keys = events.select(pl.col(facts.entities[entity]).alias("key"), EVENT_TIME, EVENT_ID).with_row_index("row")
     keys = keys.drop_nulls("key").sort("key", EVENT_TIME, EVENT_ID)
     row, at = keys["row"].to_numpy().astype(np.int64), keys[EVENT_TIME].dt.epoch("us").to_numpy()

@@ -18,7 +18,7 @@ from fraudctl.challengers.contract import LABEL, WEIGHT, ChallengerFacts
 _FILE = "coefficients.json"
 
 
-def fit(train: pl.DataFrame, facts: ChallengerFacts, model: Path) -> None:
+def fit(train: pl.DataFrame, _context: pl.DataFrame, facts: ChallengerFacts, model: Path) -> None:
     """Fit on rows with labels and weights, and write the coefficients as JSON."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits

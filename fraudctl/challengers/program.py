@@ -93,11 +93,13 @@ class Program:
         named = {**self.code, **{f"module {name}": content for name, content in self.installed.items()}}
         return {path: hashlib.sha256(content).hexdigest() for path, content in sorted(named.items())}
 
-    def fit(self, train: pl.DataFrame, facts: ChallengerFacts, *, where: str) -> FittedModel:
+    def fit(self, train: pl.DataFrame, context: pl.DataFrame, facts: ChallengerFacts, *, where: str) -> FittedModel:
         """Fit on `training_rows` and return the model that the program wrote.
 
         Parameters
         ----------
+        context
+            Other events of the time before and between the rows, without labels.
         where
             Which fit it is, for messages: "fold 2".
 
@@ -110,6 +112,7 @@ class Program:
         with self._folder() as folder:
             (folder / MODEL).mkdir()
             train.write_parquet(folder / TRAIN)
+            context.write_parquet(folder / CONTEXT)
             self._run(folder, facts, who)
             return FittedModel(_model_files(folder / MODEL, who), _versions(folder / VERSIONS))
 

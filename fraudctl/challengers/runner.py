@@ -1,7 +1,7 @@
 """Run one step of a challenger that is written in Python: ``python -m fraudctl.challengers.runner ENTRY FACTS``.
 
-Owns the reading and writing around the two functions of an entry: ``fit(train, facts, model)`` writes what it learns
-into the folder ``model``, and ``score(rows, context, facts, model)`` returns one number per row, in their order.
+Owns the reading and writing around the two functions of an entry: ``fit(train, context, facts, model)`` writes what it
+learns into the folder ``model``, and ``score(rows, context, facts, model)`` returns one number per row, in their order.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def run(entry: str, place: Path) -> None:
     program = entry_of(entry)
     facts, document = ChallengerFacts.read(place)
     tables, model = document["tables"], Path(document["model"])
+    context = pl.read_parquet(tables["context"])
     if facts.step == "fit":
-        program.fit(pl.read_parquet(tables["train"]), facts, model)
+        program.fit(pl.read_parquet(tables["train"]), context, facts, model)
         place.with_name(VERSIONS).write_text(json.dumps(_loaded()), encoding="utf-8")
         return
-    rows, context = pl.read_parquet(tables["rows"]), pl.read_parquet(tables["context"])
+    rows = pl.read_parquet(tables["rows"])
     scores = pl.Series(SCORE, program.score(rows, context, facts, model), dtype=pl.Float64)
     if len(scores) != rows.height:
         msg = f"score returned {len(scores)} numbers for {rows.height} rows"

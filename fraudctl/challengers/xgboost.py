@@ -16,7 +16,7 @@ from fraudctl.challengers.contract import LABEL, WEIGHT, ChallengerFacts, as_num
 _FILE = "model.json"
 
 
-def fit(train: pl.DataFrame, facts: ChallengerFacts, model: Path) -> None:
+def fit(train: pl.DataFrame, _context: pl.DataFrame, facts: ChallengerFacts, model: Path) -> None:
     """Fit on rows with labels and weights, and write XGBoost's JSON."""
     import xgboost
 

@@ -28,8 +28,7 @@ class ChallengerSection(Section):
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Settings that are handed to the program as they are."""
     history: PositiveDuration | None = None
-    """Length of time before the events to score whose other events the program sees too, without labels. Default:
-    none."""
+    """Length of time before its rows whose other events the program sees too, without labels. Default: none."""
     scores: Literal["raw", "probability"] = "raw"
     """What it returns: any number that rises with fraud, or a probability. Either is calibrated."""
     deterministic: bool = True

@@ -140,10 +140,12 @@ class _ChallengerJob(Job):
 
     def _fit(self, columns: ModelColumns, rows: NDArray[np.bool_], fold: Fold | None) -> FittedModel:
         facts, label = self._facts("fit", columns, fold), self._known(fold)
-        plain = challenger_rows(columns, self.table.filter(rows), facts)
+        own = self.table.filter(rows)
+        context = nearby(self.table, own, self._rival.section)
+        plain, others = (challenger_rows(columns, part, facts) for part in (own, context))
         weight = None if self.weight is None else self.weight[rows]
         train = training_rows(plain, label.filter(rows), weight)
-        return self._rival.fit(train, facts, where=_where(fold))
+        return self._rival.fit(train, others, facts, where=_where(fold))
 
     def _fold(self, fold: Fold) -> _Scored:
         self.progress.update(fold.number - 1, len(self.split.folds))

@@ -80,7 +80,7 @@ def test_facts_are_read_as_they_were_written(tmp_path: Path) -> None:
     read, document = ChallengerFacts.read(tmp_path / "facts.json")
     assert read == FACTS
     assert (read.numbers, list(read.categories)) == (["x"], ["kind"])
-    assert document["tables"] == {"train": str(tmp_path / "train.parquet")}
+    assert document["tables"] == {name: str(tmp_path / f"{name}.parquet") for name in ("train", "context")}
     assert "output" not in document
     scoring = json.loads(ChallengerFacts(**{**vars(FACTS), "step": "score"}).to_json(tmp_path))
     assert set(scoring["tables"]) == {"rows", "context"}

@@ -84,7 +84,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pl.DataFrame
     before = np.where(places[:, 0] >= 0, frame["x"].to_numpy()[places].max(axis=1, where=places >= 0, initial=-9), -9)
     frame = frame.with_columns(label=pl.Series((before > 1.5).astype(np.int8)), event_weight=pl.lit(1.0))
     folder = tmp_path_factory.mktemp("gru")
-    gru.fit(frame, facts(4, epochs=12), folder)
+    gru.fit(frame, frame.drop("label", "event_weight").clear(), facts(4, epochs=12), folder)
     return folder, frame.drop("label", "event_weight")
 
 
@@ -121,5 +121,5 @@ def test_a_second_fit_gives_the_same_bytes(fitted: tuple[Path, pl.DataFrame], tm
     labelled = labelled.with_columns(pl.col("label").cast(pl.Int8))
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        gru.fit(labelled[:600], facts(3, epochs=1), tmp_path / name)
+        gru.fit(labelled[:600], frame.clear(), facts(3, epochs=1), tmp_path / name)
     assert (tmp_path / "a" / "network.json").read_bytes() == (tmp_path / "b" / "network.json").read_bytes()

@@ -56,10 +56,10 @@ def program(folder: Path, source: str, **given: object) -> Program:
 
 def test_a_program_finds_its_tables_and_its_own_files_alone(tmp_path: Path) -> None:
     rival = program(tmp_path / "p", GOOD)
-    fitted = rival.fit(TRAIN, told("fit"), where="fold 1")
+    fitted = rival.fit(TRAIN, ROWS.clear(), told("fit"), where="fold 1")
     assert fitted.versions == {"rival": "3.1"}
     learned = pl.read_json(fitted.files["model.json"]).row(0, named=True)
-    assert learned["found"] == ["facts.json", "helper.py", "rival.py", "train.parquet"]
+    assert learned["found"] == ["context.parquet", "facts.json", "helper.py", "rival.py", "train.parquet"]
     assert Path(learned["python"]).parent == Path(sys.executable).parent
     assert {"label", "event_weight"} <= set(learned["columns"])
     scores = rival.score(ROWS, ROWS.clear(), fitted.files, told("score"), where="fold 1")
@@ -92,7 +92,7 @@ def test_its_files_are_known_by_their_content(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_program_that_fails_is_named_with_what_it_wrote(tmp_path: Path, source: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        program(tmp_path / "p", source).fit(TRAIN, told("fit"), where="fold 2")
+        program(tmp_path / "p", source).fit(TRAIN, ROWS.clear(), told("fit"), where="fold 2")
     assert caught.value.message.startswith("challenger rival, fold 2, fit")
     assert "\x1b" not in caught.value.message
 
@@ -105,7 +105,7 @@ def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(tmp_pat
         "time.sleep(600)\n"
     )
     with pytest.raises(DataError, match="took longer than 20s"):
-        program(tmp_path / "p", source, timeout="20s").fit(TRAIN, told("fit"), where="fold 1")
+        program(tmp_path / "p", source, timeout="20s").fit(TRAIN, ROWS.clear(), told("fit"), where="fold 1")
     if (tmp_path / "child").exists():
         state = Path(f"/proc/{(tmp_path / 'child').read_text()}/stat")
         assert not state.exists() or state.read_text().split(")")[1].split()[0] == "Z"
@@ -129,7 +129,7 @@ def test_a_program_that_is_not_there_is_refused_before_anything_is_built(
 def test_a_command_that_is_not_installed_is_refused(tmp_path: Path) -> None:
     rival = program(tmp_path / "p", GOOD, command=["no-such-program-here", "rival.py"])
     with pytest.raises(ProjectError, match="there is no program 'no-such-program-here'"):
-        rival.fit(TRAIN, told("fit"), where="fold 1")
+        rival.fit(TRAIN, ROWS.clear(), told("fit"), where="fold 1")
 
 
 def test_an_entry_beside_the_project_file_runs_with_its_package(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_an_entry_beside_the_project_file_runs_with_its_package(tmp_path: Path) 
     (tmp_path / "pack" / "own.py").write_text(
         "from pack import SHIFT\n"
         "class Rival:\n"
-        "    def fit(self, train, facts, model):\n"
+        "    def fit(self, train, context, facts, model):\n"
         "        (model / 'm.txt').write_text(str(train['x'].sum() + facts.seed))\n"
         "    def score(self, rows, context, facts, model):\n"
         "        return rows['x'] + float((model / 'm.txt').read_text()) + SHIFT\n"
@@ -147,7 +147,7 @@ def test_an_entry_beside_the_project_file_runs_with_its_package(tmp_path: Path) 
     section = ChallengerSection.model_validate({"entry": "pack.own:rival"})
     rival = read_program("rival", section, tmp_path)
     assert set(rival.hashes) == {"pack/__init__.py", "pack/own.py"}
-    fitted = rival.fit(TRAIN, told("fit"), where="fold 1")
+    fitted = rival.fit(TRAIN, ROWS.clear(), told("fit"), where="fold 1")
     assert {"polars", "python"} <= set(fitted.versions)
     found = rival.score(ROWS, ROWS.clear(), fitted.files, told("score"), where="fold 1")
     np.testing.assert_allclose(found, ROWS["x"] + 6.0 + 7 + 5.0)
@@ -157,4 +157,4 @@ def test_a_place_without_room_is_an_error_of_its_own(tmp_path: Path, monkeypatch
     rival = program(tmp_path / "p", GOOD)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"cannot be run in .*nowhere: No such file or directory"):
-        rival.fit(TRAIN, told("fit"), where="fold 1")
+        rival.fit(TRAIN, ROWS.clear(), told("fit"), where="fold 1")

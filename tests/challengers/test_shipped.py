@@ -57,7 +57,7 @@ def test_it_learns_repeats_itself_and_says_of_a_row_what_it_says_of_it_alone(
     plain = new.drop("label", "event_weight")
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        shipped.fit(train, facts(), tmp_path / name)
+        shipped.fit(train, train.clear(), facts(), tmp_path / name)
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b")]
     assert files[0] == files[1]
     scores = np.asarray(shipped.score(plain, plain.clear(), facts(), tmp_path / "a"))
@@ -75,11 +75,11 @@ def test_weights_count_as_that_many_events(shipped: ModuleType, tmp_path: Path) 
     found = []
     for name, table in (("a", train), ("b", double)):
         (tmp_path / name).mkdir()
-        shipped.fit(table, facts(**given), tmp_path / name)
+        shipped.fit(table, table.clear(), facts(**given), tmp_path / name)
         found.append(np.asarray(shipped.score(train, train.clear(), facts(**given), tmp_path / name)))
     equal = np.corrcoef(*found)[0, 1]
     (tmp_path / "c").mkdir()
-    shipped.fit(train.with_columns(event_weight=pl.lit(1.0)), facts(**given), tmp_path / "c")
+    shipped.fit(train.with_columns(event_weight=pl.lit(1.0)), train.clear(), facts(**given), tmp_path / "c")
     other = np.asarray(shipped.score(train, train.clear(), facts(**given), tmp_path / "c"))
     assert equal > np.corrcoef(found[0], other)[0, 1]
 
@@ -88,7 +88,7 @@ def test_the_logistic_regression_is_that_of_scikit_learn(tmp_path: Path) -> None
     from fraudctl.challengers import logistic
 
     train = rows()
-    logistic.fit(train, facts(), tmp_path)
+    logistic.fit(train, train.clear(), facts(), tmp_path)
     x = as_numbers(train, facts())[:, :2].astype(np.float64)
     x = np.sign(x) * np.log1p(np.abs(x))
     x = (x - np.nanmean(x, axis=0)) / np.nanstd(x, axis=0)

@@ -44,8 +44,8 @@ class Direct(Program):
     say: Score = by_ratio
     seen: list[tuple[str, ChallengerFacts, pl.DataFrame, pl.DataFrame]] = field(default_factory=list)
 
-    def fit(self, train: pl.DataFrame, facts: ChallengerFacts, *, where: str) -> FittedModel:
-        self.seen.append((where, facts, train, train.clear()))
+    def fit(self, train: pl.DataFrame, context: pl.DataFrame, facts: ChallengerFacts, *, where: str) -> FittedModel:
+        self.seen.append((where, facts, train, context))
         held = io.BytesIO()
         train.select(pl.col("ratio").mean()).write_ipc(held)
         return FittedModel({"model.arrow": held.getvalue()}, {"rival": "1"})
@@ -107,6 +107,19 @@ def test_each_fold_gets_the_rows_and_labels_that_it_may_know(sparse: pl.DataFram
     last = rival.seen[-1]
     assert (last[0], last[1].step) == ("final fit", "fit")
     assert last[2].height == int(split.train.sum())
+
+
+def test_a_fit_that_looks_back_sees_the_events_without_a_known_outcome_too(sparse: pl.DataFrame) -> None:
+    rival, plan = direct(lambda rows, context, _: before(rows, context, 5), history="5d"), project(split=SPLIT)
+    split = make_split(sparse, plan, known_until=sparse["event_time"].max())  # type: ignore[arg-type]
+    train(rival, frame=sparse)
+    for fold in split.folds:
+        context = next(item[3] for item in rival.seen if item[0] == f"fold {fold.number}")
+        last = sparse.filter(fold.train)["event_time"].max()
+        wanted = sparse.filter((sparse["event_time"] <= last) & ~pl.Series(fold.train))
+        assert context["event_id"].to_list() == wanted["event_id"].to_list()
+        assert context.height > 50
+        assert "label" not in context.columns
 
 
 def test_categories_are_those_of_the_training_rows_alone() -> None:
