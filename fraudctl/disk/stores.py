@@ -384,6 +384,25 @@ def _credentials(profile: str | None) -> dict[str, Any]:
     return {"credential_provider": Boto3CredentialProvider(session)}
 
 
+def options_of(address: str) -> dict[str, str]:
+    """Return settings and credentials of S3 as other libraries take them; what the environment says they find there."""
+    settings = _present.settings
+    out: dict[str, str] = {}
+    endpoint = settings.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not address.startswith("s3"):
+        return out
+    if endpoint is not None:
+        out |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http://")).lower()}
+    if settings.region is not None:
+        out["AWS_REGION"] = settings.region
+    if settings.profile is not None:
+        found = _credentials(settings.profile)["credential_provider"]()
+        names = {"access_key_id": "AWS_ACCESS_KEY_ID", "secret_access_key": "AWS_SECRET_ACCESS_KEY"}
+        names["token"] = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
+        out |= {name: found[key] for key, name in names.items() if found.get(key)}
+    return out
+
+
 _REASONS: Final = (
     ("NoSuchBucket|ContainerNotFound|bucket does not exist", "there is no bucket {bucket!r}",
      "check its name, and [storage] region and endpoint"),

@@ -80,11 +80,10 @@ def find(text: str, *, root: Path, what: str, as_of: lake.AsOf | None = None) ->
     path = root / text
     if "://" not in text and (table := lake.lake_of(path, as_of=as_of)) is not None:
         return Found([table])
-    if as_of is not None and not lake.is_lake(text):
-        msg = f"{text}: is neither a Delta nor an Iceberg table, and has no version that table_as_of could name"
-        raise DataError(msg, hint="leave table_as_of out, or name the folder of a table")
     if stores.is_address(text):
-        return _in_store(text, what)
+        return _in_store(text, what, as_of)
+    if as_of is not None and not lake.is_lake(text):
+        raise _no_table(text)
     if "://" in text:
         return Found([text])
     if path.is_file():
@@ -105,9 +104,21 @@ def find(text: str, *, root: Path, what: str, as_of: lake.AsOf | None = None) ->
     return found
 
 
-def _in_store(address: str, what: str) -> Found:
-    """Return the objects behind an address, sorted out as the files of a folder are."""
+def _no_table(text: str) -> DataError:
+    return DataError(
+        f"{text}: is neither a Delta nor an Iceberg table, and has no version that table_as_of could name",
+        hint="leave table_as_of out, or name the folder of a table",
+    )
+
+
+def _in_store(address: str, what: str, as_of: lake.AsOf | None) -> Found:
+    """Return the objects behind an address, sorted out as the files of a folder are; or the Delta table that it is."""
     objects = stores.found(address)
+    folder = address.rstrip("/")
+    if any(item.address.startswith(f"{folder}/_delta_log/") for item in objects):
+        return Found([lake.delta_in_store(folder, as_of=as_of)])
+    if as_of is not None:
+        raise _no_table(address)
     if len(objects) == 1 and objects[0].address == address:
         return Found([address])
     fixed = address.rstrip("/") + "/"
@@ -116,8 +127,10 @@ def _in_store(address: str, what: str) -> Found:
     inner = {item.address: PurePosixPath(item.address.removeprefix(fixed)) for item in objects if item.size}
     for path in inner.values():
         if "_delta_log" in path.parts or path.name.endswith(".metadata.json"):
-            msg = f"{address}: is a Delta or Iceberg table; its files hold rows that were deleted or replaced since"
-            raise DataError(msg, hint="such tables are read from folders of this machine: mount or copy it")
+            kind, hint = ("Delta", "name the folder of the table itself") if "_delta_log" in path.parts else (
+                "Iceberg", "Iceberg is read from folders of this machine: mount or copy it")  # fmt: skip
+            msg = f"{address}: holds files of a table of {kind}, with rows that were deleted or replaced since"
+            raise DataError(msg, hint=hint)
     found = _taken(fixed, inner, pattern=address)
     if not found.files:
         msg = f"no Parquet, CSV or JSON lines object at {address}"

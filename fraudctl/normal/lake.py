@@ -14,8 +14,9 @@ import contextlib
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,7 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
+from fraudctl.disk import stores
 from fraudctl.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 AsOf = int | datetime
 """A version: the number of a Delta commit, the id of an Iceberg snapshot, or an instant: what held then."""
+_Version = tuple[Callable[[], pl.LazyFrame], pl.Schema, list[str]]
+"""What opens the files of a version, its columns, and what else its fingerprint is taken of."""
 DELTA: Final = "delta://"
 ICEBERG: Final = "iceberg://"
 _METADATA: Final = ".metadata.json"
@@ -114,6 +118,11 @@ def lake_of(path: Path, *, as_of: AsOf | None = None) -> str | None:
     return None
 
 
+def delta_in_store(address: str, *, as_of: AsOf | None = None) -> str:
+    """Return the address of a version of the Delta table at an address of an object store; raises as `lake_of` does."""
+    return _pinned(DELTA, address, as_of)
+
+
 def kind_at(path: Path) -> str | None:
     """Return whether a folder is a "Delta" or an "Iceberg" table, without a look into it; None where it is neither."""
     if (path / "_delta_log").is_dir():
@@ -137,7 +146,7 @@ def opened(name: str) -> pl.LazyFrame:
         The extra is not installed; the table is damaged, or uses something that cannot be read without bringing back
         rows that were deleted.
     """
-    return _opened(name)[0]
+    return _opened(name)[0]()
 
 
 def fingerprint(name: str) -> str:
@@ -150,12 +159,11 @@ def fingerprint(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _opened(name: str) -> tuple[pl.LazyFrame, str]:
-    frame, facts = _open_delta(name) if name.startswith(DELTA) else _open_iceberg(name)
-    with _explained(words(name)):
-        schema = frame.collect_schema()
+def _opened(name: str) -> tuple[Callable[[], pl.LazyFrame], str]:
+    """Return what opens the files of a version, and its fingerprint, for which only the log is read."""
+    make, schema, facts = _open_delta(name) if name.startswith(DELTA) else _open_iceberg(name)
     text = "\n".join([name.partition("://")[0], version_of(name), str(dict(schema)), *facts])
-    return frame, hashlib.sha256(text.encode()).hexdigest()
+    return make, hashlib.sha256(text.encode()).hexdigest()
 
 
 def _module(module: str, place: str, title: str) -> ModuleType:
@@ -198,7 +206,8 @@ def _of_a_reader(error: BaseException) -> bool:
 
 
 def _delta(place: str, version: int | None = None) -> DeltaTable:
-    table: DeltaTable = _module("deltalake", place, "Delta").DeltaTable(place, version=version)
+    options = stores.options_of(place) if stores.is_address(place) else None
+    table: DeltaTable = _module("deltalake", place, "Delta").DeltaTable(place, version=version, storage_options=options)
     return table
 
 
@@ -233,7 +242,7 @@ def _no_version(what: str, missing: str, there: str) -> DataError:
     )
 
 
-def _open_delta(name: str) -> tuple[pl.LazyFrame, list[str]]:
+def _open_delta(name: str) -> _Version:
     what = words(name)
     with _explained(what):
         table = _delta(_place(name), int(version_of(name)))
@@ -244,7 +253,7 @@ def _open_delta(name: str) -> tuple[pl.LazyFrame, list[str]]:
         removed = _removed_rows(table, files, what)
         facts = [f"{file} {size}" for file, size in sorted(zip(files["file"], files["size_bytes"], strict=True))]
         gone = [f"{file} {hashlib.sha256(rows.tobytes()).hexdigest()}" for file, rows in sorted(removed.items())]
-        return _delta_frame(files, removed, schema), [str(table.metadata().id), *facts, *gone]
+        return partial(_delta_frame, files, removed, schema), schema, [str(table.metadata().id), *facts, *gone]
 
 
 def _delta_files(table: DeltaTable, place: str) -> pl.DataFrame:
@@ -275,6 +284,9 @@ def _delta_frame(files: pl.DataFrame, removed: Mapping[str, IntArray], schema: p
     kind = files.schema["partition"]
     keys = [field.name for field in kind.fields if field.name in schema] if isinstance(kind, pl.Struct) else []
     inside = pl.Schema({name: kind for name, kind in schema.items() if name not in keys})
+    if files.height and stores.is_address(files["path"][0]):
+        copies = [str(path) for path in stores.fetched(files["path"].to_list())]
+        files = files.with_columns(pl.Series("path", copies, dtype=pl.String))
     parts = [pl.LazyFrame(schema=schema)]
     whole = files.filter(~pl.col("file").is_in(list(removed)))
     if whole.height:
@@ -361,12 +373,13 @@ def _iceberg_version(place: str, as_of: AsOf | None) -> str:
     return str(found.snapshot_id)
 
 
-def _open_iceberg(name: str) -> tuple[pl.LazyFrame, list[str]]:
+def _open_iceberg(name: str) -> _Version:
     version, what = version_of(name), words(name)
     with _explained(what):
         table = _iceberg(_place(name))
         if version == _EMPTY:
-            return pl.scan_iceberg(table), [str(table.metadata.table_uuid)]
+            frame = pl.scan_iceberg(table)
+            return frame.lazy, frame.collect_schema(), [str(table.metadata.table_uuid)]
         snapshot = table.snapshot_by_id(int(version))
         if snapshot is None:
             msg = f"{what}: there is no such snapshot"
@@ -375,7 +388,7 @@ def _open_iceberg(name: str) -> tuple[pl.LazyFrame, list[str]]:
         current = table.current_snapshot()
         newest = current is not None and current.snapshot_id == snapshot.snapshot_id
         frame = pl.scan_iceberg(table, snapshot_id=None if newest else snapshot.snapshot_id)
-        return frame, [str(table.metadata.table_uuid)]
+        return frame.lazy, frame.collect_schema(), [str(table.metadata.table_uuid)]
 
 
 def _refuse_equality_deletes(what: str, table: StaticTable, snapshot: Snapshot) -> None:

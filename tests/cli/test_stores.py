@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
 from command_line import run_in
-from lakes import TOML, events, write_delta
+from lakes import TOML, delete_by_vector, events, write_delta
 from object_store import SECRETS, ObjectStore, running_store
 from polars.testing import assert_frame_equal
 
@@ -282,21 +283,64 @@ def test_a_profile_gives_credentials(store: ObjectStore, tmp_path: Path, monkeyp
     env = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "aws"), "AWS_CONFIG_FILE": str(tmp_path / "none")}
     folder = project(tmp_path / "p", store, storage='profile = "fraud"\n')
     assert run_in(folder, "features", env=env).code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        options = stores.options_of("s3://fraud/table")
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
+    assert [options[name] for name in names] == ["x", "y", store.endpoint]
     other = run_in(project(tmp_path / "q", store, storage='profile = "nobody"\n'), "features", env=env)
     assert other.code == 3
     assert "there is no profile 'nobody'" in other.err
 
 
-def test_tables_of_a_lake_in_a_store_are_refused_and_never_read_as_plain_files(
-    store: ObjectStore, tmp_path: Path
-) -> None:
-    write_delta(tmp_path / "t", events())
-    for path in (tmp_path / "t").rglob("*"):
+def upload(store: ObjectStore, folder: Path, key: str) -> None:
+    for path in folder.rglob("*"):
         if path.is_file():
-            store.put(f"tx/{path.relative_to(tmp_path / 't')}", path.read_bytes())
+            store.put(f"{key}/{path.relative_to(folder)}", path.read_bytes())
+
+
+def test_a_delta_table_in_a_store_is_read_by_version(
+    store: ObjectStore, tmp_path: Path, expected: pl.DataFrame
+) -> None:
+    parted = events().with_columns(part=pl.col("card").str.replace("c", "ü c/%"))
+    write_delta(tmp_path / "t", parted, partition_by=["part"], configuration={"delta.enableDeletionVectors": "true"})
+    gone = delete_first_rows(tmp_path / "t")
+    upload(store, tmp_path / "t", "tx")
+    folder = project(tmp_path / "p", store)
+    with store.counted() as asked:
+        left = built(folder)
+    assert left["event_id"].to_list() == [i for i in expected["event_id"].to_list() if i not in gone]
+    data = [path for method, path in asked if method == "GET" and path.endswith(".parquet")]
+    assert len(data) == len(set(data)) == parted["part"].n_unique()
+    with store.counted() as again:
+        built(folder)
+    assert not [path for _, path in again if path.endswith(".parquet")]
+    text = (folder / "fraudctl.toml").read_text()
+    (folder / "fraudctl.toml").write_text(text.replace('event_id = "id"', 'event_id = "id"\ntable_as_of = 0'))
+    assert_frame_equal(built(folder), expected)
+    inside = run_in(project(tmp_path / "q", store, "s3://fraud/*/**"), "features")
+    assert inside.code == 3
+    assert "holds files of a table of Delta" in inside.err
+
+
+def delete_first_rows(path: Path) -> set[int]:
+    """Delete the first row of three files by vectors; give the ids."""
+    from deltalake import DeltaTable
+
+    gone = set()
+    for file in sorted(pl.DataFrame(DeltaTable(str(path)).get_add_actions())["path"])[:3]:
+        gone.add(pl.read_parquet(path / unquote(file), glob=False, hive_partitioning=False)["id"][0])
+        delete_by_vector(path, file, [0])
+    return gone
+
+
+def test_iceberg_in_a_store_is_refused_and_never_read_as_plain_files(store: ObjectStore, tmp_path: Path) -> None:
+    store.put("tx/metadata/v1.metadata.json", b"{}")
+    put_frames(store, events(), "tx/data/a.parquet")
     done = run_in(project(tmp_path, store), "features")
     assert done.code == 3
-    assert "is a Delta or Iceberg table" in done.err
+    assert "holds files of a table of Iceberg" in done.err
 
 
 def test_without_the_extra_the_hint_says_how_to_install_it(
