@@ -34,7 +34,7 @@ GROUPS: Final = {
     "Scoring": (
         "open_model score_files build_state show_state verify_state repair_state compact_state serve_model"
         " consume_topics Model ScoreResult StateResult Verified Repaired Serving Limits Explained"
-        " Consuming ConsumeResult Experiment"
+        " Consuming ConsumeResult Experiment warm_loops WarmResult"
     ),
     "After training": "make_dashboard DashboardResult monitor_model acknowledge_alarm MonitorResult AlarmRecord",
     "Errors and progress": "FraudctlError UsageError ProjectError DataError BundleError Progress",

@@ -125,6 +125,7 @@ if TYPE_CHECKING:
         choose_threshold as choose_threshold,
         train_model as train_model,
     )
+    from fraudctl.workflows.warm import WarmResult as WarmResult, warm_loops as warm_loops
 
 __version__ = "0.1.0"
 
@@ -171,6 +172,7 @@ _NAMES: Final = {
     "workflows.serve": "Serving serve_model",
     "workflows.state": ("Repaired StateResult Verified build_state compact_state repair_state show_state verify_state"),
     "workflows.train": "TrainResult choose_threshold train_model",
+    "workflows.warm": "WarmResult warm_loops",
 }
 """Module below the package -> the public names that it holds."""
 _HOME: Final = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -91,12 +91,19 @@ def test_the_service_cannot_write_but_where_it_must(service: dict[str, Any]) -> 
     assert any(mount[-1] == "/state" for mount in mounts)
 
 
-def test_compiled_loops_outlive_the_container(service: dict[str, Any], last_stage: list[tuple[str, str]]) -> None:
-    cache = re.search(r"NUMBA_CACHE_DIR=(\S+)", dict(last_stage)["ENV"])
-    assert cache is not None
-    assert cache[1] in json.loads(dict(last_stage)["VOLUME"])
-    assert any(text.endswith(f":{cache[1]}") for text in service["volumes"])
-    assert not any(text.startswith(f"{cache[1]}:") for text in service["tmpfs"])
+def test_compiled_loops_are_in_the_image(service: dict[str, Any], last_stage: list[tuple[str, str]]) -> None:
+    (environment,) = [rest for word, rest in last_stage if word == "ENV" and "NUMBA" in rest]
+    settings = dict(re.findall(r"(\w+)=(\S*)", environment))
+    cache, words = settings["NUMBA_CACHE_DIR"], [word for word, _ in last_stage]
+    assert settings["NUMBA_CPU_FEATURES"] == ""
+    assert settings["NUMBA_CPU_NAME"] == "$LOOPS_CPU"
+    assert ("ARG", "LOOPS_CPU=generic") in last_stage
+    (warming,) = [at for at, (word, rest) in enumerate(last_stage) if word == "RUN" and "fraudctl warm" in rest]
+    assert f"chmod -R a-w,a+rX {cache}" in last_stage[warming][1]
+    assert max(at for at, word in enumerate(words) if word in {"COPY", "ENV"}) < warming < words.index("USER")
+    assert cache not in json.loads(dict(last_stage)["VOLUME"])
+    assert not any(text.endswith(f":{cache}") for text in service["volumes"])
+    assert not any(text.startswith(f"{cache}:") for text in service["tmpfs"])
 
 
 def test_only_a_token_opens_it(service: dict[str, Any]) -> None:

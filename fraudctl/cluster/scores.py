@@ -100,7 +100,7 @@ class ToldModel:
 
 
 @dataclass(frozen=True)
-class Decide(ClusterStage):
+class DecideParts(ClusterStage):
     """Decisions on the events of whole periods of time, a file for each.
 
     Attributes
@@ -139,7 +139,7 @@ class Decide(ClusterStage):
                 yield facts_row(PartFacts(task, found.height, Counter(found["action"].to_list())))
 
     def decided(self, table: pl.DataFrame, ids: pl.DataFrame | None) -> pl.DataFrame:
-        """Decide on the rows of a task in the order of time."""
+        """DecideParts on the rows of a task in the order of time."""
         decider, used = opened(self.path, self.version), CapacityUse()
         return pl.concat(
             self._piece(decider, used, table[start : start + _PIECE], ids) for start in range(0, table.height, _PIECE)

@@ -128,7 +128,7 @@ def score_on(
     file_rows: int = FILE_ROWS,
     progress: Progress | None = None,
 ) -> ScoreResult:
-    """Decide on the events of files on a cluster, as `fraudctl.workflows.score.score_files` does in one process.
+    """DecideParts on the events of files on a cluster, as `fraudctl.workflows.score.score_files` does in one process.
 
     Workers have to see the bundle, the files and the folder of ``output`` under the same paths.
 
@@ -141,7 +141,7 @@ def score_on(
     DataError
         As `fraudctl.workflows.score.score_files` does.
     """
-    from fraudctl.cluster.scores import NEW_FILE, Decide, ToldModel, period_edges
+    from fraudctl.cluster.scores import NEW_FILE, DecideParts, ToldModel, period_edges
     from fraudctl.cluster.task import part_name
     from fraudctl.data import outputs
     from fraudctl.scoring.decider import answer_schema
@@ -169,7 +169,7 @@ def score_on(
         times = np.array([flow.world.first_time, flow.world.last_time])
         last = flow.by_time(base, period_edges(decider, times) if decider.policy.capacity else None)
         lead = lead_from(decider, first_time(new, project)) if before is not None else None
-        decide = Decide(flow.desk, base, told.path, told.version, str(parts), lead, explained, with_features)
+        decide = DecideParts(flow.desk, base, told.path, told.version, str(parts), lead, explained, with_features)
         done = flow.through(base, last, decide, f"Deciding on {whole(flow.world.rows)} events on a cluster")
         if not done:
             outputs.write_parquet(

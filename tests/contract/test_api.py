@@ -46,6 +46,7 @@ OFFERED = {
     "state": {"build_state", "show_state", "verify_state", "repair_state", "compact_state"},
     "threshold": {"choose_threshold"},
     "train": {"train_model"},
+    "warm": {"warm_loops"},
 }
 
 

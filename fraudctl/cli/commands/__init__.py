@@ -24,6 +24,7 @@ from fraudctl.cli.commands.score import score
 from fraudctl.cli.commands.serve import serve
 from fraudctl.cli.commands.threshold import threshold
 from fraudctl.cli.commands.train import train
+from fraudctl.cli.commands.warm import warm
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "init": init,
@@ -44,5 +45,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "ab": ab,
     "sample": sample,
     "demo": demo,
+    "warm": warm,
     "schema": schema,
 }

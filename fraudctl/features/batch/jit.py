@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 
@@ -30,10 +33,64 @@ with _hidden("scipy.linalg.cython_blas"):
     import numba.np.arraymath
 from llvmlite import ir  # noqa: E402
 from numba import types  # noqa: E402
-from numba.core import cgutils  # noqa: E402
+from numba.core import caching, cgutils  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ReadOnlyLocator(caching.UserProvidedCacheLocator):
+    """Finds loops that were compiled into ``NUMBA_CACHE_DIR`` before, where nothing can be written: as in an image.
+
+    numba itself uses a cache only where it can write one.
+    """
+
+    def ensure_cache_path(self) -> None:
+        """Raise an OSError where the folder is not there, or can be written: then numba's own way is right."""
+        path = str(self._cache_path)
+        if not os.path.isdir(path) or os.access(path, os.W_OK):  # noqa: PTH112 - numba's own kind of path
+            raise OSError(path)
+
+
+caching.CacheImpl._locator_classes.insert(0, ReadOnlyLocator)  # noqa: SLF001
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Loops that are on the disk.
+
+    Attributes
+    ----------
+    loops
+        Compiled versions of them.
+    folder
+        ``NUMBA_CACHE_DIR``; None where each module has its own.
+    cpu
+        The processor that this process compiles for, as LLVM calls it.
+    host
+        Whether it was found by looking at this machine, and not by ``NUMBA_CPU_NAME``.
+    """
+
+    loops: int
+    folder: Path | None
+    cpu: str
+    host: bool
+
+
+def kept() -> Kept:
+    """Count the compiled loops on the disk."""
+    from numba.core.registry import cpu_target
+
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(named) if named else None
+    cpu = str(cpu_target.target_context.codegen().magic_tuple()[1])
+    places = [folder] if folder is not None else list({Path(place) for place in _places})
+    loops = sum(1 for place in places for _ in place.rglob("*.nbc"))
+    return Kept(loops, folder, cpu, not os.environ.get("NUMBA_CPU_NAME"))
+
+
+_places: list[str] = []
+"""Folders that loops of this process are kept in."""
 
 
 def load() -> None:
@@ -54,8 +111,20 @@ def jit(function: F) -> F:
     try:
         compiled: F = numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        compiled = numba.njit(**options)(function)
+        plain: F = numba.njit(**options)(function)
+        return plain
+    _noted(compiled)
     return compiled
+
+
+def _noted(compiled: Any) -> None:
+    """Note where a loop is kept; what is compiled beyond a cache that cannot be written is kept by nobody."""
+    cache = getattr(compiled, "_cache", None)
+    if cache is None:  # compilation is switched off
+        return
+    _places.append(cache.cache_path)
+    if isinstance(cache._impl.locator, ReadOnlyLocator):  # noqa: SLF001 - numba has no other way
+        cache.save_overload = lambda *_: None
 
 
 def _high_product(_context: Any, _first: Any, _second: Any) -> Any:
