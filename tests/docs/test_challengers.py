@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -27,3 +28,21 @@ def test_the_sections_of_the_page_can_be_read_and_every_key_is_told() -> None:
     assert set(sections) == {"boosted", "gru", "own"}
     told = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
     assert set(ChallengerSection.model_fields) <= told
+
+
+def test_the_measured_figures_are_those_of_the_committed_run() -> None:
+    found = json.loads((Path(__file__).parents[2] / "benchmarks/results/challengers.json").read_text())["sets"]
+    wanted = [row for name, item in found.items() for row in rows_of(name, item["models"])]
+    assert [line for line in PAGE.splitlines() if line.startswith(("| sample,", "| S-FFSD"))] == wanted
+
+
+def rows_of(name: str, models: dict[str, dict[str, object]]) -> list[str]:
+    rows = []
+    for model, item in models.items():
+        gap = item["against_ours"]
+        if model.startswith("ours") or not isinstance(gap, dict):
+            continue
+        words = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+        figures = f"{item['average_precision']:.3f} | {words} | {item['cpu_seconds']:.0f}"
+        rows.append(f"| {name} | {models['ours']['average_precision']:.3f} | {model} | {figures} |")
+    return rows
