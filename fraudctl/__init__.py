@@ -75,6 +75,10 @@ if TYPE_CHECKING:
         explain_model as explain_model,
         explain_one as explain_one,
     )
+    from fraudctl.workflows.export import (
+        ExportResult as ExportResult,
+        export_model as export_model,
+    )
     from fraudctl.workflows.features import (
         FeatureFile as FeatureFile,
         FeatureTable as FeatureTable,
@@ -157,6 +161,7 @@ _NAMES: Final = {
     "workflows.demo": "DemoResult LifeResult run_demo run_life",
     "workflows.evaluate": "EvaluationResult evaluate_model write_predictions",
     "workflows.explain": "ExplainResult explain_model explain_one",
+    "workflows.export": "ExportResult export_model",
     "workflows.features": (
         "FeatureFile FeatureTable build_features build_features_file describe_features write_features"
     ),

@@ -107,6 +107,13 @@ def _evaluation(
     return None
 
 
+def noted_evaluation(project: Project, bundle: Bundle) -> Evaluation | None:
+    """Return the evaluation that lies among the reports, if the log of the registry has its digest; else None."""
+    from fraudctl import registry
+
+    return _evaluation(project, bundle, registry.history(project.models_dir), None, progress=Silent())
+
+
 def _read(path: Path) -> Evaluation:
     from fraudctl.documents.results import from_json
     from fraudctl.documents.sealed import DocumentError, read_object

@@ -34,6 +34,8 @@ class SchemaKind(StrEnum):
     """``monitor --json``."""
     LINEAGE = "lineage"
     """``models lineage --json``; the file that it names holds OpenLineage events."""
+    EXPORT = "export"
+    """``models export --json``."""
     RETRAINING = "retraining"
     """``retrain --json``."""
     DASHBOARD = "dashboard"
@@ -75,6 +77,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.workflows.dashboard import DashboardResult
     from fraudctl.workflows.evaluate import EvaluationResult
     from fraudctl.workflows.explain import ExplainResult
+    from fraudctl.workflows.export import ExportResult
     from fraudctl.workflows.retrain import RetrainResult
     from fraudctl.workflows.train import TrainResult
 
@@ -89,6 +92,7 @@ def _results() -> dict[SchemaKind, type]:
         SchemaKind.CARD: CardResult,
         SchemaKind.MONITOR: MonitorResult,
         SchemaKind.LINEAGE: LineageResult,
+        SchemaKind.EXPORT: ExportResult,
         SchemaKind.RETRAINING: RetrainResult,
         SchemaKind.DASHBOARD: DashboardResult,
         SchemaKind.AB: AbResult,

@@ -36,6 +36,7 @@ OFFERED = {
         "verify_models",
         "write_card",
         "write_lineage",
+        "export_model",
     },
     "monitor": {"monitor_model", "acknowledge_alarm"},
     "retrain": {"retrain_model", "acknowledge_failures"},

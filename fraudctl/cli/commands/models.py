@@ -1,4 +1,4 @@
-"""``fraudctl models``: list, show, promote, rollback, diff, card, lineage, verify."""
+"""``fraudctl models``: list, show, promote, rollback, diff, card, lineage, export, verify."""
 
 from __future__ import annotations
 
@@ -138,6 +138,35 @@ def lineage(
         session.warn(f"{version} has no folder: what it was made of is not known")
 
 
+@command(
+    "fraudctl models export champion --mlflow http://127.0.0.1:5000",
+    "fraudctl models export --mlflow sqlite:///mlflow.db --experiment cards",
+)
+def export(
+    session: Session,
+    model: Reference = "latest",
+    *,
+    mlflow: Annotated[
+        str, typer.Option("--mlflow", help="Tracking server or store: http://…, sqlite:///… or a folder.")
+    ],
+    project: ProjectPath = HERE,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Experiment and registered model. Default: the project's name.")
+    ] = None,
+) -> None:
+    """Write a version to MLflow: run, metrics with intervals, papers, a registered pyfunc model, aliases."""
+    from fraudctl.project import load_project
+    from fraudctl.workflows.export import export_model
+
+    with session.progress() as progress:
+        result = export_model(load_project(project), model, uri=mlflow, experiment=experiment, progress=progress)
+    session.emit(result)
+    done = "written" if result.new else "was there already"
+    names = "".join(f", {alias}: version {number}" for alias, number in result.aliases.items())
+    where = f"run {result.run}, {result.registered} version {result.registered_version}{names}"
+    session.show(f"{result.model} {done}: {where}")
+
+
 @command("fraudctl models verify")
 def verify(session: Session, *, project: ProjectPath = HERE) -> None:
     """Verify the log line by line, every bundle byte by byte, and the papers of evaluations; exit 4 if not sound."""
@@ -161,5 +190,6 @@ MODELS: dict[str, Callable[..., None]] = {
     "rollback": rollback,
     "card": card,
     "lineage": lineage,
+    "export": export,
     "verify": verify,
 }
