@@ -29,6 +29,8 @@ OWNERS = {
     },
     "train/model.py": "a folder of the system's temporary place",
     "scoring/trees.py": "a folder of the system's temporary place",
+    "workflows/export.py": "a folder of the system's temporary place",
+    "workflows/pyfunc.py": "a folder of the system's temporary place",
     "workflows/score.py": "events in a folder that goes away",
     "workflows/state.py": "sound files of a state, into a new folder that counts once a snapshot is in it",
     "scoring/store.py": "the log, by descriptors (tests/faults/test_writers.py)",
