@@ -28,8 +28,8 @@ GROUPS: Final = {
     ),
     "Experiments": "compare_experiment plan_experiment AbResult AbPlan",
     "Versions": (
-        "list_models show_model diff_models promote_model rollback_model write_card write_lineage export_model verify_models"
-        " ModelsResult CardResult LineageResult ExportResult PapersResult Entry Bundle"
+        "list_models show_model diff_models promote_model rollback_model write_card write_lineage export_model"
+        " verify_models ModelsResult CardResult LineageResult ExportResult PapersResult Entry Bundle"
     ),
     "Scoring": (
         "open_model score_files build_state show_state verify_state repair_state compact_state serve_model"
