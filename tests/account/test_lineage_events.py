@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import uuid
 from dataclasses import replace
@@ -66,6 +67,41 @@ def test_every_event_has_what_the_specification_asks_for(events: tuple[World, li
         kind = event["job"]["facets"]["jobType"]
         assert {"processingType", "integration"} <= set(kind)
     assert len({event["run"]["runId"] for event in found}) == len(found)
+
+
+SPEC = os.environ.get("OPENLINEAGE_SPEC", "")
+"""Folder ``spec`` of a copy of OpenLineage, whose schemas are not part of this project."""
+
+
+@pytest.mark.skipif(not SPEC, reason="OPENLINEAGE_SPEC names no folder with the published schemas")
+def test_the_events_and_their_facets_are_valid_by_the_published_schemas(
+    events: tuple[World, list[dict[str, Any]]],
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    referencing = pytest.importorskip("referencing")
+
+    def read(path: Path) -> tuple[str, Any]:
+        schema = json.loads(path.read_text())
+        return schema["$id"], referencing.Resource.from_contents(schema)
+
+    files = {
+        path.name: read(path) for path in [Path(SPEC) / "OpenLineage.json", *(Path(SPEC) / "facets").glob("*.json")]
+    }
+    known = referencing.Registry().with_resources(files.values())
+
+    def require_valid(item: Any, url: str) -> None:
+        place, _, pointer = url.partition("#")
+        name = f"{files[place.rsplit('/', 1)[-1]][0]}#{pointer}"
+        jsonschema.Draft202012Validator({"$ref": name}, registry=known).validate(item)
+
+    n_facets = 0
+    for event in events[1]:
+        require_valid(event, event["schemaURL"])
+        for _, facet in facets(event):
+            if facet["_schemaURL"].startswith("https://openlineage.io/"):
+                require_valid(facet, facet["_schemaURL"])
+                n_facets += 1
+    assert n_facets > len(events[1])
 
 
 def test_the_events_say_what_the_log_says(events: tuple[World, list[dict[str, Any]]]) -> None:
