@@ -135,34 +135,36 @@ def levels(arrived: Arrived, *, n_draws: int, rng: np.random.Generator) -> Level
         for own, by_stretch, by_rate in settings
     ]
     seen = {own: arrived.evidence(1.0 / own**2) for own in OWN_SPREADS}
-    total = np.array([forward(seen[own], by_stretch, by_rate)[1] for own, by_stretch, by_rate in settings])
+    filtered = [forward(seen[own], by_stretch, by_rate) for own, by_stretch, by_rate in settings]
+    total = np.array([found[1] for found in filtered])
     weight = np.array(beforehand) * np.exp(total - total.max())
     weight = np.where(weight < LEAST_WEIGHT * weight.sum(), 0.0, weight)
     weight /= weight.sum()
     joint = np.zeros((len(arrived.n_known), len(STRETCHES), len(RATES)))
     paths: list[IntArray] = []
-    for share, n_of, (own, by_stretch, by_rate) in zip(weight, rng.multinomial(n_draws, weight), settings, strict=True):
-        if share > 0:
-            joint += share * smoothed(seen[own], by_stretch, by_rate)
+    for at, n_of in enumerate(rng.multinomial(n_draws, weight)):
+        (own, by_stretch, by_rate), before = settings[at], filtered[at][0]
+        if weight[at] > 0:
+            joint += weight[at] * smoothed(seen[own], before, by_stretch, by_rate)
         if n_of > 0:
-            paths.append(drawn_paths(seen[own], by_stretch, by_rate, n_draws=int(n_of), rng=rng))
+            paths.append(drawn_paths(before, by_stretch, by_rate, n_draws=int(n_of), rng=rng))
     variance = sum(share * own**2 for share, (own, _, _) in zip(weight, settings, strict=True))
     return Levels(joint, 1.0 / float(variance), rng.permutation(np.concatenate(paths)))
 
 
 def drawn_paths(
-    evidence: FloatArray, by_stretch: float, by_rate: float, *, n_draws: int, rng: np.random.Generator
+    before: FloatArray, by_stretch: float, by_rate: float, *, n_draws: int, rng: np.random.Generator
 ) -> IntArray:
     """Draw stretch and rate of all cohorts from their joint posterior, shape ``(n_draws, n_cohorts, 2)``.
 
-    Forward filtering, backward sampling: the last cohort first, each earlier one given the one after it.
+    Forward filtering, backward sampling: the last cohort first, each earlier one given the one after it. ``before`` is
+    the posterior of each cohort given itself and those before it, of `forward`.
     """
     step_a, _ = STRETCH_STEPS.transition(np.log(STRETCHES), by_stretch)
     step_b, _ = RATE_STEPS.transition(np.log(RATES), by_rate)
-    before, _ = forward(evidence, by_stretch, by_rate)
-    out = np.empty((n_draws, len(evidence), 2), dtype=np.int64)
+    out = np.empty((n_draws, len(before), 2), dtype=np.int64)
     to_a, to_b = np.ones((n_draws, len(STRETCHES))), np.ones((n_draws, len(RATES)))
-    for row in range(len(evidence) - 1, -1, -1):
+    for row in range(len(before) - 1, -1, -1):
         stretch = _pick(to_a * (to_b @ before[row].T), rng)
         rate = _pick(before[row][stretch] * to_b, rng)
         out[:, row, 0], out[:, row, 1] = stretch, rate
@@ -195,11 +197,13 @@ def forward(evidence: FloatArray, by_stretch: float, by_rate: float) -> tuple[Fl
     return out, total
 
 
-def smoothed(evidence: FloatArray, by_stretch: float, by_rate: float) -> FloatArray:
-    """Return the posterior of each cohort given all, shape ``(n_cohorts, n_stretches, n_rates)``."""
+def smoothed(evidence: FloatArray, before: FloatArray, by_stretch: float, by_rate: float) -> FloatArray:
+    """Return the posterior of each cohort given all, shape ``(n_cohorts, n_stretches, n_rates)``.
+
+    ``before`` is that given itself and those before it, of `forward`.
+    """
     step_a, _ = STRETCH_STEPS.transition(np.log(STRETCHES), by_stretch)
     step_b, _ = RATE_STEPS.transition(np.log(RATES), by_rate)
-    before, _ = forward(evidence, by_stretch, by_rate)
     seen = np.exp(evidence - evidence.max(axis=(1, 2), keepdims=True))
     after = np.ones_like(seen)
     for row in range(len(seen) - 2, -1, -1):

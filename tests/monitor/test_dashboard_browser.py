@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from fraudctl.report.render import dashboard_report
 from .conftest import project_of
 
 pytestmark = needs_chromium
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -111,3 +113,33 @@ def test_it_can_be_printed(page: str, tmp_path: Path) -> None:
     content = paper.read_bytes()
     assert content.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 16
+
+
+AXE = next(
+    (
+        path
+        for path in (Path(os.environ.get("AXE_CORE", "/nowhere")), ROOT / "node_modules" / "axe-core" / "axe.min.js")
+        if path.is_file()
+    ),
+    None,
+)
+"""The script of axe-core, from the npm registry: `npm install --no-save axe-core@4` in the project's folder."""
+RULES = """
+axe.run({exclude: [["#probe"]]}, {resultTypes: ["violations"]}).then(found => {
+  document.getElementById("probe").textContent = JSON.stringify({passed: found.passes.length,
+    broken: found.violations.map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.target.join(" ")).join(", "))});
+}).catch(e => { document.getElementById("probe").textContent = JSON.stringify({broken: [String(e)], passed: 0}); });
+"""
+
+
+@pytest.mark.skipif(
+    AXE is None, reason="no axe-core: npm install --no-save axe-core@4, or AXE_CORE names its axe.min.js"
+)
+@pytest.mark.parametrize(("scheme", "size"), [(LIGHT, "1200,900"), (DARK, "1200,900"), (LIGHT, "500,900")])
+def test_axe_core_finds_nothing_that_keeps_somebody_out(page: str, tmp_path: Path, scheme: str, size: str) -> None:
+    assert AXE is not None
+    script = AXE.read_text(encoding="utf-8").replace("</script>", "<\\/script>") + ";" + RULES
+    opened = page.replace("<details", "<details open")
+    found = probed(opened, script, tmp_path, scheme, f"--window-size={size}", "--virtual-time-budget=120000")
+    assert found["broken"] == []
+    assert found["passed"] > 20

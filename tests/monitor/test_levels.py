@@ -26,7 +26,7 @@ def test_the_posterior_is_that_of_all_paths() -> None:
     weights = np.exp(evidence)
     # every path through both cohorts: (stretch, rate) then (stretch, rate)
     paths = np.einsum("a,b,ab,ac,bd,cd->abcd", first_a, first_b, weights[0], step_a, step_b, weights[1])
-    found = smoothed(evidence, 0.1, 0.06)
+    found = smoothed(evidence, forward(evidence, 0.1, 0.06)[0], 0.1, 0.06)
     assert found[0] == pytest.approx(paths.sum(axis=(2, 3)) / paths.sum())
     assert found[1] == pytest.approx(paths.sum(axis=(0, 1)) / paths.sum())
     assert forward(evidence, 0.1, 0.06)[1] == pytest.approx(np.log(paths.sum()))
@@ -103,7 +103,7 @@ def test_drawn_paths_have_the_joint_probabilities_of_neighbours() -> None:
         for one in places for two in places
     }  # fmt: skip
     total = sum(expected.values())
-    paths = drawn_paths(evidence, 0.1, 0.06, n_draws=20_000, rng=rng)
+    paths = drawn_paths(forward(evidence, 0.1, 0.06)[0], 0.1, 0.06, n_draws=20_000, rng=rng)
     assert paths.shape == (20_000, 2, 2)
     for (one, two), weight in expected.items():
         share = float(((paths[:, 0] == one).all(axis=1) & (paths[:, 1] == two).all(axis=1)).mean())
