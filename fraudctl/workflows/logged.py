@@ -109,6 +109,51 @@ def _in_log(folder: Path) -> dict[int, pl.DataFrame]:
     return {number: decision_rows(item, definitions) for number, item in zip(numbers, segments, strict=True)}
 
 
+def replayed_values(folder: Path, names: Sequence[str]) -> pl.DataFrame | None:
+    """Return the features that a state answered with, of the events in its log after the snapshot, each event once.
+
+    A log holds events as they came and no features. They are what the state of the snapshot gives when it takes the log
+    in again, record by record.
+
+    Parameters
+    ----------
+    names
+        Features that are wanted: events that were answered from other feature sets are left out.
+
+    Returns
+    -------
+    ``event_id`` and the features by name; None where no event of the log has them.
+
+    Raises
+    ------
+    BundleError
+        The log of the state is damaged.
+    """
+    import polars as pl
+
+    from fraudctl.scoring import wire
+    from fraudctl.scoring.live import LiveState
+    from fraudctl.scoring.saved import read_state
+
+    snapshot, segments = read_state(folder)
+    state, rows = LiveState.from_parts(snapshot.parts), dict[int | str, dict[str, float | str | None]]()
+    for record in (item for segment in segments for item in segment.records):
+        kind, *rest = wire.loads(record)
+        if kind != "event" or rest[4] not in state.definitions:
+            state.apply(record)
+            continue
+        raw, answer, digest = rest[0], rest[1], rest[4]
+        found = state.observe(raw, state.definitions[digest].reader.event(raw, strict=False), digest)[digest]
+        own = state.features[digest].features.names
+        if answer is not None and set(names) <= set(own):
+            numbers = dict(zip(own, found.numbers.tolist(), strict=True))
+            rows.setdefault(answer["event_id"], {**numbers, **found.categories})
+    if not rows:
+        return None
+    columns = {name: [row[name] for row in rows.values()] for name in names}
+    return pl.DataFrame({"event_id": list(rows), **columns}, nan_to_null=True)
+
+
 def _joined(folder: Path, logged: dict[int, pl.DataFrame]) -> pl.DataFrame:
     import polars as pl
 

@@ -109,7 +109,7 @@ class _Run:
         watched = self._watch()
         judged = watched.judge(self._accepted())
         limits = self._limits()
-        recomputed = None if parity is None else check_parity(watched, self.mine, parity)
+        recomputed = None if parity is None else check_parity(watched, self._with_values(), parity)
         found = [*self._harm(limits), *self._blind(), *watched.unreadable, *self._shifts(watched, judged)]
         if recomputed is not None and recomputed.differing:
             found.append(alarm_of_parity(recomputed, self.bundle.version))
@@ -151,6 +151,16 @@ class _Run:
     def _watch(self) -> Watching:
         refuse_incidents(self.project, self.bundle)
         return watching(self.project, self.bundle, self.mine, self.as_of, progress=self.progress)
+
+    def _with_values(self) -> LoggedDecisions:
+        """Return the decisions with the values that they were taken on, as far as these are to be had."""
+        from fraudctl.workflows.logged import replayed_values
+
+        folder = Path(self.mine.files[0])
+        if self.mine.values is not None or not folder.is_dir():
+            return self.mine
+        self.progress.stage("Taking in the log again")
+        return replace(self.mine, values=replayed_values(folder, self.bundle.columns.names))
 
     def _accepted(self) -> list[AlarmRecord]:
         return [note for note in self.notes if note.series and note.model == self.bundle.version]

@@ -10,6 +10,7 @@ from fraudctl.text.figures import rounded_figure
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.arrays import IntArray
     from fraudctl.monitor.decisions import LoggedDecisions
     from fraudctl.workflows.watched import Watching
 
@@ -20,6 +21,8 @@ TOLERANCE: Final = 1e-6
 def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityResult:
     """Recompute decisions that are spread evenly over time, and compare what was logged.
 
+    Where the values of features are known of some decisions only, half of the sample is of these.
+
     Parameters
     ----------
     n
@@ -28,10 +31,15 @@ def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityRe
     import numpy as np
     import polars as pl
 
+    from fraudctl.data.labels import same_ids
     from fraudctl.train import predict
 
     frame = logged.frame
-    rows = np.unique(np.linspace(0, frame.height - 1, min(n, frame.height)).round().astype(np.int64))
+    rows = _spread(np.arange(frame.height), n)
+    if logged.values is not None and logged.values.height < frame.height:
+        ids = same_ids(logged.values["event_id"], frame.schema["event_id"])
+        valued = frame["event_id"].is_in(ids.implode()).arg_true().to_numpy().astype(np.int64)
+        rows = np.union1d(_spread(np.arange(frame.height), n - n // 2), _spread(valued, n // 2))
     sample = frame[rows].select("event_id", pl.col("y_prob").alias(".logged"))
     table = watched.recomputed(sample["event_id"])
     both = table.join(sample, on="event_id", how="inner", maintain_order="left")
@@ -49,16 +57,29 @@ def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityRe
     )
 
 
+def _spread(places: IntArray, n: int) -> IntArray:
+    """Return n of the places, spread evenly; all of them where there are fewer."""
+    import numpy as np
+
+    if not len(places) or n == 0:
+        return places[:0]
+    at = np.unique(np.linspace(0, len(places) - 1, min(n, len(places))).round().astype(np.int64))
+    return np.asarray(places[at], dtype=np.int64)
+
+
 def _differing(both: pl.DataFrame, values: pl.DataFrame, watched: Watching) -> tuple[ParityFeature, ...]:
     """Return the features whose logged values are not the recomputed ones, the most frequent first."""
     import polars as pl
 
+    from fraudctl.data.labels import same_ids
+
     names = [name for name in watched.bundle.columns.names if name in values.columns]
+    values = values.with_columns(same_ids(values["event_id"], both.schema["event_id"]))
     own = values.select("event_id", *(pl.col(name).alias(f".{name}") for name in names))
     joined = both.select("event_id", *names).join(own, on="event_id", how="inner")
     found = []
     for name in names:
-        a, b = joined[name], joined[f".{name}"]
+        a, b = (side.cast(pl.Int8) if side.dtype == pl.Boolean else side for side in (joined[name], joined[f".{name}"]))
         if a.dtype.is_numeric() and b.dtype.is_numeric():
             a, b = a.cast(pl.Float64).fill_nan(None), b.cast(pl.Float64).fill_nan(None)
             near = (a - b).abs() <= TOLERANCE * pl.Series([1.0]).append((a.abs()).fill_null(0.0)).tail(len(a)).clip(1.0)
