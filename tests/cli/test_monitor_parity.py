@@ -52,9 +52,7 @@ def test_unchanged_data_give_the_same_values_and_answers(served: Path) -> None:
     assert values.height == N
 
 
-def test_data_that_are_not_what_was_answered_on_are_an_alarm_that_names_the_feature(
-    served: Path, tmp_path: Path
-) -> None:
+def test_data_that_are_not_what_was_answered_on_name_the_feature(served: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(served, tmp_path / "project"))
     ids = [json.loads(line)["transaction_id"] for line in (folder / "new.jsonl").read_text().splitlines()]
     frame = pl.read_parquet(folder / "transactions.parquet")
@@ -67,9 +65,6 @@ def test_data_that_are_not_what_was_answered_on_are_an_alarm_that_names_the_feat
     found = done.json["parity"]
     assert [item["feature"] for item in found["features"]] == ["category"]
     assert found["features"][0]["differing"] == changed
-    assert done.code == 1
-    (alarm,) = [item for item in done.json["alarms"] if item["kind"] == "parity"]
-    assert "features that differ: category" in alarm["what"]
 
 
 def test_half_of_a_sample_is_of_decisions_whose_values_are_known(served: Path, tmp_path: Path) -> None:
