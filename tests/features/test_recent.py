@@ -17,7 +17,8 @@ from fraudctl.errors import ProjectError
 from fraudctl.features import build
 from fraudctl.features.batch import fading, journeys, recent
 from fraudctl.features.batch.journeys import built_in
-from fraudctl.features.online import from_bytes, from_history, to_bytes
+from fraudctl.features.online import from_bytes, from_history, sorted_blocks, to_bytes
+from fraudctl.features.online.logs import NO_CODE
 from fraudctl.features.proof.reference import recompute
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -181,6 +182,58 @@ def test_events_of_one_instant_are_told_apart_by_id_in_whatever_order_they_come(
             )
     for key, answer in send(new_state(features, "UTC"), messages).items():
         assert answer.numbers.tobytes() == answers[key].numbers.tobytes()
+
+
+def test_blocks_of_a_log_give_the_bits_of_a_look_at_each_position():
+    rng = np.random.default_rng(8)
+    n = cap = 3 * sorted_blocks.BLOCK + 700
+    values = rng.integers(0, 40, n).astype(float)
+    values[rng.random(n) < 0.1] = math.nan
+    codes = rng.integers(-3, 20, n)
+    codes[rng.random(n) < 0.1] = NO_CODE
+    numbers, coded = np.full(7 + 2 * cap, math.nan), np.zeros(7 + 2 * cap, np.int64)
+    numbers[7 : 7 + n], coded[7 : 7 + n] = values, codes
+    for i in range(n):
+        sorted_blocks.sort_numbers(numbers, 7, cap, i)
+        sorted_blocks.sort_codes(coded, 7, cap, i)
+    edges = [(0, n), (1, n), (0, sorted_blocks.BLOCK), (sorted_blocks.BLOCK, 2 * sorted_blocks.BLOCK), (5, 5)]
+    for lo, hi in [*edges, *(sorted(pair) for pair in rng.integers(0, n, (200, 2)).tolist())]:
+        value, code = float(rng.integers(-1, 41)), int(rng.integers(-4, 21))
+        pairs = [
+            (sorted_blocks.rank_in(numbers, 7, cap, lo, hi, value), recent.rank_in(numbers, 7, lo, hi, value)),
+            (
+                sorted_blocks.share_of(coded, 7, cap, lo, hi, code, NO_CODE),
+                recent.share_of(coded, 7, lo, hi, code, NO_CODE),
+            ),
+        ]
+        for new, old in pairs:
+            assert new == old or (math.isnan(new) and math.isnan(old))
+
+
+def test_long_histories_are_answered_from_blocks_after_a_late_event_and_a_saved_state(events_of, features_of):
+    rng = np.random.default_rng(9)
+    n = 2 * sorted_blocks.BLOCK + 900
+    columns = {
+        "at": [NOW + timedelta(seconds=int(s)) for s in np.sort(rng.choice(40_000, n, replace=False))],
+        "eur": [None if k == 0 else float(k) for k in rng.integers(0, 50, n)],
+        "shop_id": [int(s) if s else None for s in rng.integers(0, 9, n)],
+    }
+    text = """
+[[features.habits]]
+by = "card"
+windows = ["8h", "30d"]
+aggregates = ["share(shop)", "share(amount)", "rank(amount)"]
+"""
+    table, events, features = table_of(text, events_of, features_of, **columns)
+    messages = [item for item in messages_of(events) if item[1] == 1]
+    late = messages.pop(3_000)
+    state = new_state(features, "UTC")
+    found = send(state, messages[:4_200])
+    assert_same(table, features, {key: found[key] for key in list(found)[:3_000:60]})
+    assert_same(table, features, send(state, [late]))
+    state = from_bytes(to_bytes(state), features, timezone="UTC", label_delay_us=state.label_delay_us)
+    found = send(state, messages[4_200:])
+    assert_same(table, features, {key: found[key] for key in list(found)[::20]})
 
 
 def test_late_events_go_to_their_place(events_of, features_of):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -113,6 +114,7 @@ def jit(function: F) -> F:
     except RuntimeError:
         plain: F = numba.njit(**options)(function)
         return plain
+    _renew_with(compiled, Path(function.__code__.co_filename).parent)
     _noted(compiled)
     return compiled
 
@@ -125,6 +127,27 @@ def _noted(compiled: Any) -> None:
     _places.append(cache.cache_path)
     if isinstance(cache._impl.locator, ReadOnlyLocator):  # noqa: SLF001 - numba has no other way
         cache.save_overload = lambda *_: None
+
+
+def _renew_with(compiled: Any, folder: Path) -> None:
+    """Make compiled code stale when any module changes whose loops it may hold.
+
+    Loops that a loop calls are compiled into it, and numba looks at the file of the loop alone: after a change of
+    another module, old and new code would share one memory.
+    """
+    index = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(index, "_source_stamp"):
+        vars(index)["_source_stamp"] = (vars(index)["_source_stamp"], _stamp(folder), _stamp(Path(__file__).parent))
+
+
+@functools.cache
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return name, time of change and size of the modules of a folder; nothing where they are in no folder."""
+    try:
+        found = [(entry.name, entry.stat()) for entry in os.scandir(folder) if entry.name.endswith(".py")]
+    except OSError:
+        return ()
+    return tuple(sorted((name, status.st_mtime_ns, status.st_size) for name, status in found))
 
 
 def _high_product(_context: Any, _first: Any, _second: Any) -> Any:

@@ -23,7 +23,7 @@ from fraudctl.features.batch.exact import (
     square_of,
 )
 from fraudctl.features.batch.jit import jit
-from fraudctl.features.online import hops
+from fraudctl.features.online import hops, sorted_blocks
 from fraudctl.features.online.arena import (
     BODY,
     COUNT,
@@ -53,6 +53,7 @@ from fraudctl.features.online.arena import (
 from fraudctl.features.online.logs import (
     D_CODES,
     H_BLOCK,
+    H_CAP,
     H_END,
     H_START,
     NO_CODE,
@@ -326,10 +327,10 @@ def recently(
             return values_of(heap[heap[column + D_CODES] + at] if at >= lo else NO_CODE)
         return values[heap[column + V_VALUES] + at] if at >= lo else math.nan
     if op == recent.RANK:
-        return recent.rank_in(values, heap[column + V_VALUES], lo, hi, own[line[P_OWN]])
+        return sorted_blocks.rank_in(values, heap[column + V_VALUES], heap[header + H_CAP], lo, hi, own[line[P_OWN]])
     code, place = codes[line[P_OWN]], heap[column + D_CODES]
     if op == recent.SHARE:
-        return recent.share_of(heap, place, lo, hi, code, NO_CODE)
+        return sorted_blocks.share_of(heap, place, heap[header + H_CAP], lo, hi, code, NO_CODE)
     if op == recent.CHANGED:
         before = heap[place + hi - 1] if hi > lo else NO_CODE
         return math.nan if code == NO_CODE or before == NO_CODE else (0.0 if before == code else 1.0)

@@ -31,7 +31,7 @@ from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
 from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
-from fraudctl.features.online import answers, arena, hops, logs
+from fraudctl.features.online import answers, arena, hops, logs, sorted_blocks
 from fraudctl.features.online.tracks import COSINE, EVENT_TIME, EVERY_FRAUD, FRAUD_TIME, LABELS, MINUTE, SINE
 from fraudctl.features.online.values import as_text
 from fraudctl.features.rows.compile import compile_row
@@ -189,9 +189,10 @@ def _remember_habit(plan: Plan, spec: HabitSpec) -> None:
         plan.texts[spec.column] = max(plan.texts.get(spec.column, 0), spec.window_us)
         track.codes.setdefault(spec.column, 0)
     elif spec.kind in NUMERIC:
-        track.column(spec.column)
+        track.column(spec.column, sorted_blocks.SORTED if spec.kind == "rank" else 0)
     else:
         track.codes.setdefault(spec.column, 0)
+        track.sorted_codes |= {spec.column} if spec.kind == "share" else set()
 
 
 def _is_text(plan: Plan, spec: HabitSpec) -> bool:

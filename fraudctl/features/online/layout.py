@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from fraudctl.features.batch import fading
-from fraudctl.features.online import arena, hops, intake, ledger, logs, pairs
+from fraudctl.features.online import arena, hops, intake, ledger, logs, pairs, sorted_blocks
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.state import OnlineFeatures
 
@@ -48,6 +48,10 @@ def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
     }
     if len(plan.decays):
         about["decays"] = [plan.decays.tolist(), constants(fading)]
+    if any(track.sorted_codes for track in plan.tracks) or any(
+        column.flags & sorted_blocks.SORTED for track in plan.tracks for column in track.columns.values()
+    ):
+        about["blocks"] = constants(sorted_blocks)
     if len(plan.hops):
         about["hops"] = [plan.hops.tolist(), constants(hops)]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

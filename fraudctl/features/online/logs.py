@@ -17,6 +17,7 @@ import numpy as np
 
 from fraudctl.features.batch.exact import mantissa_of, put_part, square_of
 from fraudctl.features.batch.jit import jit
+from fraudctl.features.online import sorted_blocks
 from fraudctl.features.online.arena import NO_LOG, Floats, Ints, Words, allocate, release
 
 NO_CODE = -(1 << 63)
@@ -227,9 +228,14 @@ def _derive(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, 
             _queue(heap, values, at, at + i, column + V_LARGEST_TAIL, column + V_LARGEST, i, 1.0)
         if flags & SMALLEST and not missing:
             _queue(heap, values, at, at + i, column + V_SMALLEST_TAIL, column + V_SMALLEST, i, -1.0)
+        if flags & sorted_blocks.SORTED:
+            sorted_blocks.sort_numbers(values, at, heap[header + H_CAP], i)
     for c in range(layout[track + T_N_CODES]):
-        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
+        described = layout[track + T_CODES] + c * CODE_WORDS
+        coded = header + layout[described + K_HEADER]
         _mark(heap, words, header, coded, i)
+        if layout[described + K_OWN] & sorted_blocks.CODED:
+            sorted_blocks.sort_codes(heap, heap[coded + D_CODES], heap[header + H_CAP], i)
 
 
 # ---------------------------------------------------------------- sorted windows
@@ -372,7 +378,7 @@ def _lay_out_column(heap: Ints, column: int, flags: int, at: int, cap: int, low:
     write, begin = at != 0, at
     if write:
         heap[column + V_VALUES] = at
-    at += cap
+    at += cap + sorted_blocks.room(cap, flags & sorted_blocks.SORTED)
     if flags & NUMBER:
         if write:
             heap[column + V_N] = at
@@ -414,15 +420,16 @@ def _lay_out(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: in
                 heap[column + layout[described + C_SORTED] + s * SORTED_WORDS + S_AT] = at + words
             words += cap + 1  # a query may put its own value there for a moment
     for c in range(layout[track + T_N_CODES]):
-        coded = header + layout[layout[track + T_CODES] + c * CODE_WORDS + K_HEADER]
-        table = _table_size(cap)
+        described = layout[track + T_CODES] + c * CODE_WORDS
+        coded, copies = header + layout[described + K_HEADER], layout[described + K_OWN] & sorted_blocks.CODED
+        table, room = _table_size(cap), cap + sorted_blocks.room(cap, copies)
         if at:
             heap[coded + D_CODES] = at + words
-            heap[coded + D_BITS] = at + words + cap
+            heap[coded + D_BITS] = at + words + room
             heap[coded + D_BLOCKS] = heap[coded + D_BITS] + (cap >> 6) + 1
             heap[coded + D_HASH] = heap[coded + D_BLOCKS] + (cap >> 9) + 1 if table else 0
             heap[coded + D_MASK] = table - 1
-        words += cap + (cap >> 6) + 1 + (cap >> 9) + 1 + 2 * table
+        words += room + (cap >> 6) + 1 + (cap >> 9) + 1 + 2 * table
     return words
 
 
@@ -581,7 +588,7 @@ def append(
         place = heap[header + layout[described + K_HEADER] + D_CODES]
         for i in range(end, at, -1):
             heap[place + i] = heap[place + i - 1]
-        heap[place + at] = codes[layout[described + K_OWN]]
+        heap[place + at] = codes[layout[described + K_OWN] & ~sorted_blocks.CODED]
     if at < end:
         heap[header + H_END] = end + 1
         _derive_all(heap, values, words, layout, track, header)

@@ -14,7 +14,7 @@ import numpy as np
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.definition import Feature, FeatureSet
 from fraudctl.features.meaning.lookback import lookback_of
-from fraudctl.features.online import answers, arena, hops, intake, logs, texts
+from fraudctl.features.online import answers, arena, hops, intake, logs, sorted_blocks, texts
 from fraudctl.features.online.hooks import ONLINE, LinkFamily
 from fraudctl.features.online.tracks import (
     EVENT_TIME,
@@ -198,7 +198,8 @@ class Plan:
                 words += column.windows
             words[track.at + logs.T_COLUMNS], words[track.at + logs.T_CODES] = columns_at, len(words)
             for name, header in track.codes.items():
-                words += [header, self.inputs[track.table].code(name)]
+                copies = sorted_blocks.CODED if name in track.sorted_codes else 0
+                words += [header, self.inputs[track.table].code(name) | copies]
         for number, space in enumerate(self.spaces):
             at = spaces_at + number * arena.SPACE_WORDS
             body = len(space.tracks)

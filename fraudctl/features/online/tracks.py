@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fraudctl.features.batch import fading
-from fraudctl.features.online import arena, hops, logs
+from fraudctl.features.online import arena, hops, logs, sorted_blocks
 from fraudctl.features.rows.read import RowExpr
 
 POSITIONS_KEPT = 1.35
@@ -39,7 +39,8 @@ class Column:
 class Track:
     """One kind of log: whose, of what, over how long; its columns and codes, its place in a body and in the layout.
 
-    ``in_order`` says whether events of one instant have to stand in the order of their ids.
+    ``sorted_codes`` are the codes whose blocks are sorted; ``in_order`` says whether events of one instant have to
+    stand in the order of their ids.
     """
 
     table: str
@@ -48,6 +49,7 @@ class Track:
     window_us: int = 0
     columns: dict[str, Column] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
+    sorted_codes: set[str] = field(default_factory=set)
     place: int = 0
     at: int = 0
     in_order: bool = False
@@ -72,9 +74,16 @@ class Track:
 
     def words_of_positions(self, n: float, n_logs: float) -> float:
         """Return the words that ``n`` positions in ``n_logs`` logs take, with all that is kept with them."""
-        extra = {logs.NUMBER: 1, logs.SUMS: 2, logs.SQUARES: 4, logs.LARGEST: 1, logs.SMALLEST: 1}
+        extra = {
+            sorted_blocks.SORTED: 1,
+            logs.NUMBER: 1,
+            logs.SUMS: 2,
+            logs.SQUARES: 4,
+            logs.LARGEST: 1,
+            logs.SMALLEST: 1,
+        }
         code = 1.5 if n <= logs.SMALL / 2 * n_logs else 6.0
-        words = 1.0 + code * len(self.codes)
+        words = 1.0 + code * len(self.codes) + len(self.sorted_codes)
         for column in self.columns.values():
             words += 1 + len(column.windows) + sum(size for flag, size in extra.items() if column.flags & flag)
         return words * (POSITIONS_KEPT * n + n_logs)

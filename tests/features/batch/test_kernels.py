@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from fractions import Fraction
 
 import numba
@@ -113,3 +115,22 @@ def test_kernels_compile_where_nothing_can_be_cached(monkeypatch):
 
     monkeypatch.setattr(jit.numba, "njit", without_cache)
     assert jit.jit(lambda x: x + 1)(1) == 2
+
+
+def test_a_change_of_a_loop_reaches_the_loops_that_call_it(tmp_path):
+    """Loops are compiled into those that call them, from other modules, too; what was kept of these is stale then."""
+    (tmp_path / "outer.py").write_text(
+        "from fraudctl.features.batch.jit import jit\nfrom inner import loop\n"
+        "@jit\ndef called(n):\n    return loop(n) + 1\n"
+    )
+
+    def answer(factor):
+        (tmp_path / "inner.py").write_text(
+            f"from fraudctl.features.batch.jit import jit\n@jit\ndef loop(n):\n    return n * {factor}\n"
+        )
+        words = [sys.executable, "-c", "import outer; print(outer.called(5))"]
+        return int(subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout)
+
+    assert answer(2) == 11
+    assert list(tmp_path.glob("**/outer.called*.nbi"))
+    assert answer(300) == 1501
