@@ -15,10 +15,11 @@ from fraudctl.checks.label_tables import Opened, ReadTables, read_label_tables
 from fraudctl.checks.report import Finding
 from fraudctl.data import identities, tables, typed
 from fraudctl.data.columns import Columns
-from fraudctl.data.distinct import Tally, tally
+from fraudctl.data.distinct import Tally
 from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError, ProjectError
+from fraudctl.metrics.tallies import tally
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
 from fraudctl.text.plain import shown

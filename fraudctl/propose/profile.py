@@ -14,8 +14,8 @@ import polars as pl
 
 from fraudctl.data import tables, typed
 from fraudctl.data.columns import Columns
-from fraudctl.data.distinct import tally
 from fraudctl.errors import DataError
+from fraudctl.metrics.tallies import tally
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.text.plain import looks_like_value
 
