@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from fraudctl.data.exposure import CONTROL, EXPOSURE, exposure_of
 from fraudctl.errors import DataError
 from fraudctl.money import LARGEST_WEIGHT
 from fraudctl.text.figures import exact
@@ -47,7 +48,7 @@ def in_events(weight: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def weight_columns(project: Project) -> list[str]:
-    """Return the data columns that weights and the control group are read from."""
+    """Return the data columns that weights and the control group are read from; decisions are no columns."""
     data = project.data
     return [name for name in (data.weight, data.exposure_prob, data.control_group) if name is not None]
 
@@ -55,19 +56,24 @@ def weight_columns(project: Project) -> list[str]:
 def event_weights(frame: pl.DataFrame, project: Project) -> NDArray[np.float64] | None:
     """Return ``weight / max(exposure_prob, 0.05)`` of each event, shape ``(n_events,)``; an undeclared column is 1.
 
+    Parameters
+    ----------
+    frame
+        The events with the named columns; where the project names decisions, with ``event_id``.
+
     Returns
     -------
     numpy.ndarray or None
-        None where the project names neither column: all events count alike.
+        None where the project names neither a column nor decisions: all events count alike.
 
     Raises
     ------
     DataError
         A named column is missing or no number; a weight is not positive or beyond `LARGEST_WEIGHT`; a
-        probability is not in [0, 1].
+        probability is not in [0, 1]; decisions that cannot be read or contradict each other.
     """
     data = project.data
-    if data.weight is None and data.exposure_prob is None:
+    if data.weight is None and data.exposure_prob is None and data.decisions is None:
         return None
     weight = np.ones(frame.height)
     if data.weight is not None:
@@ -76,7 +82,25 @@ def event_weights(frame: pl.DataFrame, project: Project) -> NDArray[np.float64] 
     if data.exposure_prob is not None:
         seen = _numbers(frame, data.exposure_prob, "exposure_prob", "in [0, 1]", low=0.0, high=1.0)
         weight = weight / np.maximum(seen, EXPOSURE_FLOOR)
+    if data.decisions is not None:
+        weight = weight / np.maximum(exposure_of(frame["event_id"], project)[EXPOSURE].to_numpy(), EXPOSURE_FLOOR)
     return weight
+
+
+def with_exposure(frame: pl.DataFrame, project: Project) -> pl.DataFrame:
+    """Return events with ``control_group`` (Boolean) and ``exposure_prob`` (Float64), each where the project says it.
+
+    Raises
+    ------
+    DataError
+        As `control_group` does; decisions that cannot be read or contradict each other.
+    """
+    if project.data.decisions is not None:
+        return frame.with_columns(exposure_of(frame["event_id"], project).get_columns())
+    control, exposure = control_group(frame, project), project.data.exposure_prob
+    told = [] if control is None else [pl.Series(CONTROL, control)]
+    told += [] if exposure is None else [frame[exposure].cast(pl.Float64).alias(EXPOSURE)]
+    return frame.with_columns(told)
 
 
 def _numbers(
@@ -100,13 +124,16 @@ def control_group(frame: pl.DataFrame, project: Project) -> NDArray[np.bool_] | 
     Returns
     -------
     numpy.ndarray or None
-        Shape ``(n_events,)``; None where the project names no such column.
+        Shape ``(n_events,)``; None where the project names neither such a column nor decisions.
 
     Raises
     ------
     DataError
-        The column is missing, or holds something else than true and false (or 1 and 0).
+        The column is missing, or holds something else than true and false (or 1 and 0); decisions that cannot be read
+        or contradict each other.
     """
+    if project.data.decisions is not None:
+        return exposure_of(frame["event_id"], project)[CONTROL].to_numpy()
     column = project.data.control_group
     if column is None:
         return None

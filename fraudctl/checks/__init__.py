@@ -21,6 +21,7 @@ from fraudctl.checks.structure import (
     check_amount,
     check_columns,
     check_copies,
+    check_decisions,
     check_entities,
     check_event_id,
     check_exposure,
@@ -147,6 +148,7 @@ def _all_checks(data: Data, now: datetime | None) -> Iterator[Finding]:
         ("entities", check_entities),
         ("weights", check_weight),
         ("exposure", check_exposure),
+        ("decisions", check_decisions),
     )
     for what, check in checks:
         data.steps.begin(what)

@@ -10,6 +10,7 @@ from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
 from fraudctl.data import tables, typed
 from fraudctl.data.distinct import Tally, repeats, tally
+from fraudctl.data.exposure import CONTROL, EXPOSURE, exposure_of, read_exposure
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError
 from fraudctl.project import Project
@@ -245,12 +246,37 @@ def check_exposure(data: Data) -> Iterator[Finding]:
         yield Finding("control-group-unusable", "error", column, error.message, hint=error.hint)
 
 
+def check_decisions(data: Data) -> Iterator[Finding]:
+    """Find decisions that cannot be read, are of other events, or are of blocked events that have become legitimate."""
+    ids = data.event_ids
+    if data.project.data.decisions is None or ids is None:
+        return
+    try:
+        decided = read_exposure(data.project)
+        found = exposure_of(ids["event_id"], data.project)
+    except DataError as error:
+        yield Finding("decisions-unusable", "error", "data.decisions", error.message, hint=error.hint)
+        return
+    kept = decided["event_id"].cast(pl.String).is_in(ids["event_id"].cast(pl.String).implode()).sum()
+    if decided.height and not kept:
+        what = f"none of {decided.height:,} decisions is of an event of the data: all events count alike"
+        yield Finding("decisions-unmatched", "warning", "data.decisions", what, {"n_decisions": decided.height})
+    if data.label is None:
+        return
+    n = int(((found[EXPOSURE] < 1) & ~found[CONTROL] & (data.label == 0)).sum())
+    if n:
+        what = f"{n:,} events were blocked, are outside of the control group, and have a legitimate outcome"
+        hint = "where nobody has looked into them, their label is null: silence says nothing of a blocked event"
+        yield Finding("blocked-legit", "warning", "data.decisions", what, {"n_events": n}, hint)
+
+
 def _trouble(data: Data, role: str, read: Callable[[pl.DataFrame, Project], object]) -> Iterator[tuple[str, DataError]]:
     """Read the column of one role alone, and give what is wrong with it."""
     column = getattr(data.project.data, role)
     if column is None or column not in data.schema:
         return
-    alone = data.project.data.model_copy(update={"weight": None, "exposure_prob": None, role: column})
+    others = {"weight": None, "exposure_prob": None, "decisions": None}
+    alone = data.project.data.model_copy(update={**others, role: column})
     try:
         read(data[column].to_frame(), data.project.model_copy(update={"data": alone}))
     except DataError as error:

@@ -56,6 +56,12 @@ def label_files(project: Project, name: str) -> list[str]:
     return _files_of(project, project.labels.tables[name], f"[labels.{name}] events")
 
 
+def decision_files(project: Project) -> list[str]:
+    """Return the files of ``[data] decisions``, none where the project names none; raises as `find_files` does."""
+    named = project.data.decisions
+    return [] if named is None else _found_files(named, project.root, "[data] decisions", None)
+
+
 def _files_of(project: Project, section: DataSection | SourceSection | LabelTableSection, what: str) -> list[str]:
     as_of = section.table_as_of
     if isinstance(as_of, date):

@@ -41,6 +41,7 @@ given_files = located.given_files
 event_files = located.event_files
 source_files = located.source_files
 label_files = located.label_files
+decision_files = located.decision_files
 left_behind = located.left_behind
 
 UTC_US = times.UTC_US

@@ -16,6 +16,7 @@ from typing import Final
 import polars as pl
 
 from fraudctl.data import tables, typed
+from fraudctl.data.exposure import require_undamaged_files
 from fraudctl.data.labels import CHANGES, same_ids
 from fraudctl.errors import DataError
 from fraudctl.policy.provenance import KINDS
@@ -217,20 +218,6 @@ def _refuse_contradictions(frame: pl.DataFrame, where: str) -> None:
     if differing:
         msg = f"{where}: {count(differing, 'event')} with two decisions that differ"
         raise DataError(msg, hint="name the files of one model, each event decided once")
-
-
-def require_undamaged_files(files: Sequence[str]) -> None:
-    """Refuse files that are not what was written, as their names say; raises a DataError."""
-    from fraudctl.disk.kept import DamagedError, require_undamaged
-    from fraudctl.disk.stores import is_address
-
-    for name in files:
-        if is_address(name):  # a store verifies what it holds
-            continue
-        try:
-            require_undamaged(Path(name))
-        except DamagedError as error:
-            raise DataError(str(error), hint="restore the file; without it the decisions are not complete") from error
 
 
 def with_events(decisions: LoggedDecisions, events: pl.DataFrame, *, columns: Sequence[str] = ()) -> LoggedDecisions:

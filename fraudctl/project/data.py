@@ -66,6 +66,10 @@ class DataSection(ReadingSection):
     """Column that is true where an event was let through at random, whatever a model said: evaluations give every
     metric on these alone too, for there no decision chose the outcomes that were seen. Not a feature."""
 
+    decisions: Paths | None = None
+    """Decisions as they were logged, such as "state/decisions" of `fraudctl serve --control`: exposure_prob and
+    control_group of each event by its id, in place of columns. An event without such a decision was let through."""
+
     @property
     def has_time(self) -> bool:
         """Whether the data say when an event happened."""
@@ -104,6 +108,20 @@ class DataSection(ReadingSection):
             )
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _exposure_once(self) -> DataSection:
+        """Refuse exposure that is told twice, and decisions that no event can be found for."""
+        if self.decisions is None:
+            return self
+        both = [key for key in ("exposure_prob", "control_group") if getattr(self, key) is not None]
+        if both:
+            msg = f"decisions and {' and '.join(both)} both say which events were let through; expected one of them"
+            raise ValueError(msg)
+        if self.event_id.row_number:
+            msg = "decisions name events by their id, and event_id is a row number; expected a column"
+            raise ValueError(msg)
+        return self
 
     @field_validator("label_values", mode="before")
     @classmethod

@@ -318,6 +318,11 @@ def _labels_twice_or_never(file: ProjectFile) -> Iterator[str]:
         if labels != LabelTablesSection():
             yield "labels: legit_after and declined go with tables of labels, and there is no [labels.NAME]"
         return
+    if data.decisions is not None and labels.by_silence and labels.declined is None:
+        yield (
+            "labels: [data] decisions tell of blocked events, which nobody reports, and silence would make them "
+            'legitimate; name them in declined, or set legit_after = "never"'
+        )
     given = [key for key, value in (("label", data.label), ("label_time", data.label_time)) if value is not None]
     given += ["label_values"] if data.label_values else []
     for key in given:

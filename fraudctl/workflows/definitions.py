@@ -32,7 +32,7 @@ class BuildPlan:
     carried
         Data columns that travel along.
     fingerprint
-        SHA-256 of the events' files, and of those of other tables and of labels where there are any.
+        SHA-256 of the events' files, and of those of other tables, labels and decisions where there are any.
     definitions
         Where all of it comes from.
     """
@@ -48,7 +48,7 @@ class BuildPlan:
         """Digest of everything that the feature table depends on."""
         settings = {
             "version": _CACHE_VERSION,
-            "data": self.project.data.model_dump(mode="json", exclude={"events", "table_as_of"}),
+            "data": self.project.data.model_dump(mode="json", exclude={"events", "table_as_of", "decisions"}),
             "entities": {name: key.plain() for name, key in self.project.entities.items()},
             "features": self.features.digest,
             "carried": self.carried,
@@ -157,6 +157,8 @@ def plan_features(
     prints = [take(found.files)]
     prints += [take(found.beside[name]) for name in sorted(found.beside)]
     prints += [take(found.verdicts[name]) for name in sorted(found.verdicts)]
+    decided = tables.decision_files(project)
+    prints += [take(decided)] if decided else []
     joined = prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
     return BuildPlan(project, found.features, found.carried, joined, found)
 

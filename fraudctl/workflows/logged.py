@@ -59,7 +59,7 @@ def raw_decisions(places: Sequence[str | Path], *, what: str = "DECISIONS") -> t
     Parameters and errors are those of `read_logged`.
     """
     from fraudctl.data import tables
-    from fraudctl.monitor.decisions import require_undamaged_files
+    from fraudctl.data.exposure import require_undamaged_files
 
     folder = _state_among(places)
     if folder is not None:
@@ -195,22 +195,14 @@ def with_outcomes(
     DataError
         The events or the tables of labels cannot be read, or a decision has no time.
     """
-    import polars as pl
-
     from fraudctl.data.entries import load_entries
     from fraudctl.data.tables import load_events
     from fraudctl.monitor.decisions import with_events
-    from fraudctl.weights import control_group
+    from fraudctl.weights import with_exposure
 
     data = project.data
     named = [name for name in (data.control_group, data.exposure_prob) if name is not None]
     events = load_events(project, columns=[*named, *columns], entries=load_entries(project))
-    frame = events.frame
-    control = control_group(frame, project)
-    if control is not None:
-        frame = frame.with_columns(pl.Series("control_group", control))
-    if data.exposure_prob is not None:
-        frame = frame.with_columns(pl.col(data.exposure_prob).cast(pl.Float64).alias("exposure_prob"))
-    found = with_events(decisions, frame, columns=[*columns, *entities])
+    found = with_events(decisions, with_exposure(events.frame, project), columns=[*columns, *entities])
     last = found.frame["event_time"][-1]
     return found, max(events.known_until, last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,42 @@ def test_ab_counts_what_was_answered(two: Path, run: tuple[Path, list[dict[str, 
     assert "there are 'exp7'" in unknown.err
     assert run_in(two, "ab", "exp7", "--decisions", str(state), "--unit", "card").code == 2
     assert run_in(two, "ab", "plan", "--decisions", str(state), "--unit", "card").code == 2
+
+
+def test_the_control_group_of_a_state_reaches_training_and_evaluation_by_the_project_file(
+    two: Path, run: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    import shutil
+
+    state, answers = run
+    folder = Path(shutil.copytree(two, tmp_path / "project"))
+    shutil.copytree(state, folder / "state")
+    week = (datetime(2025, 12, 28, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC))
+    later = stream(folder).filter(pl.col("created_at").is_between(*week))
+    through = later.select(event_id="transaction_id", exposure_prob=pl.lit(0.5), control_group=pl.lit(value=True))
+    through.write_parquet(folder / "later.parquet")
+    rewrite(folder, ("[data]\n", '[data]\ndecisions = ["state/decisions", "later.parquet"]\n'),
+            ("[split]\n", "[split]\nas_of = 2025-12-28\n"))  # fmt: skip
+
+    told = {item["id"]: item for item in run_in(folder, "check", "--json", "--quiet").json["findings"]}
+    known = {row["transaction_id"]: row["is_fraud"] for row in stream(folder).to_dicts()}
+    legit = [a for a in answers if a["exposure_prob"] < 1 and not a["control_group"] and known[a["event_id"]] == 0]
+    assert told["blocked-legit"]["counts"]["n_events"] == len(legit) > 0
+    assert not {"decisions-unusable", "decisions-unmatched"} & told.keys()
+
+    trained = run_in(folder, "train", "--fast", "--json", "--quiet")
+    assert trained.code == 0, trained.err
+    rows = pl.read_parquet(Path(trained.json["path"]) / "predictions.parquet").filter(pl.col("fold") >= 0)
+    weight = {answer["event_id"]: 1 / max(answer["exposure_prob"], 0.05) for answer in answers}
+    assert rows["event_weight"].to_list() == pytest.approx([weight.get(name, 1.0) for name in rows["event_id"]])
+    assert rows["event_weight"].n_unique() >= 2
+    judged = run_in(folder, "evaluate", "--json", "--quiet")
+    assert judged.code in {0, 1, 5}, judged.err  # what the gate says of so few frauds is not the point
+    n_judged = later["is_fraud"].count()
+    assert 0 < judged.json["control_group"]["rows"] <= n_judged
+
+    through.with_columns(exposure_prob=pl.lit(0.4)).write_parquet(folder / "state" / "again.parquet")
+    rewrite(folder, ('"later.parquet"]', '"later.parquet", "state/again.parquet"]'))
+    refused = run_in(folder, "train", "--fast", "--quiet")
+    assert refused.code == 3
+    assert f"{through.height:,} events with decisions that differ" in refused.err

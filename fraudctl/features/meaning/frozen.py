@@ -44,8 +44,8 @@ def written(title: str, always: Iterable[str], value: Any) -> str:
 
 
 def data_text(section: DataSection) -> str:
-    """Return the text of ``[data]``, without the place of the events."""
-    return written("DataSection", _DATA, section.model_copy(update={"events": ""}))
+    """Return the text of ``[data]``, without the place of the events, and of decisions."""
+    return written("DataSection", _DATA, section.model_copy(update={"events": "", "decisions": None}))
 
 
 def source_text(section: SourceSection) -> str:
