@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from fraudctl.monitor.alarms import MovedGroup
+from fraudctl.monitor.feed import LabelFlow, RewrittenLabels, TakenBack
 from fraudctl.monitor.outcome import ParityResult
 
 Row = dict[str, Any]
@@ -50,4 +52,57 @@ def recount_parity(item: ParityResult, watched: Watched) -> None:
         assert each.differing == sum(row[each.feature] != other[each.feature] for row, other in pairs)
 
 
-RECOUNT_MONITOR: dict[type, Any] = {MovedGroup: recount_moved, ParityResult: recount_parity}
+@dataclass
+class Fed:
+    """Events as rows, with ``event_time``, what was ``reported`` of them (times and labels), ``fold`` and ``then``."""
+
+    rows: list[Row]
+    as_of: datetime
+    until: datetime
+
+    def label(self, row: Row, at: datetime) -> tuple[datetime, int] | None:
+        """Return the last report of an event by an instant."""
+        return max((item for item in row["reported"] if item[0] <= at), default=None)
+
+    def frauds(self, at: datetime) -> list[datetime]:
+        """Return since when the frauds that are known at an instant have been known."""
+        found = (self.label(row, at) for row in self.rows)
+        return sorted(item[0] for item in found if item is not None and item[1] == 1)
+
+
+def recount_flow(item: LabelFlow, fed: Fed) -> None:
+    """Count reports and events of both times, one by one."""
+    since = fed.until - timedelta(days=item.days)
+    assert item.reported == sum(at > since for at in fed.frauds(fed.until))
+    known = fed.frauds(fed.as_of)
+    began = max(known[0], fed.as_of - timedelta(days=56))
+    assert item.before == sum(at >= began for at in known)
+    now = sum(since <= row["event_time"] < fed.until for row in fed.rows)
+    earlier = sum(began <= row["event_time"] < fed.as_of for row in fed.rows)
+    assert item.expected == pytest.approx(item.before * now / earlier)
+
+
+def recount_taken_back(item: TakenBack, fed: Fed) -> None:
+    """Count the frauds of the time before as_of, and those that are none at the end."""
+    pairs = [(fed.label(row, fed.as_of), fed.label(row, fed.until)) for row in fed.rows]
+    since = fed.as_of - timedelta(days=56)
+    frauds = [(then, now) for then, now in pairs if then is not None and then[1] == 1 and then[0] >= since]
+    assert item.frauds == len(frauds)
+    assert item.taken_back == sum(now is not None and now[1] == 0 for _, now in frauds)
+
+
+def recount_rewritten(item: RewrittenLabels, fed: Fed) -> None:
+    """Count the labels that were others at as_of."""
+    pairs = [(row["then"], fed.label(row, fed.as_of)) for row in fed.rows if row["fold"] and row["then"] is not None]
+    both = [(then, now[1]) for then, now in pairs if now is not None]
+    assert item.rows == len(both)
+    assert item.frauds == sum(then == 1 for then, _ in both)
+    assert item.taken_back == both.count((1, 0))
+    assert item.reported == both.count((0, 1))
+
+
+RECOUNT_MONITOR: dict[type, Any] = {
+    TakenBack: recount_taken_back,
+    MovedGroup: recount_moved, ParityResult: recount_parity, LabelFlow: recount_flow,
+    RewrittenLabels: recount_rewritten,
+}  # fmt: skip

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from fraudctl.data.tables import Events
     from fraudctl.monitor.decisions import LoggedDecisions
 
 _TRIES = 3
@@ -176,6 +177,14 @@ def _joined(folder: Path, logged: dict[int, pl.DataFrame]) -> pl.DataFrame:
 def with_outcomes(
     project: Project, decisions: LoggedDecisions, *, columns: Sequence[str] = (), entities: Sequence[str] = ()
 ) -> tuple[LoggedDecisions, datetime]:
+    """Do what `with_events_of` does; give the latest event_time of data and decisions: nothing later is known."""
+    found, events = with_events_of(project, decisions, columns=columns, entities=entities)
+    return found, max(events.known_until, found.frame["event_time"][-1])
+
+
+def with_events_of(
+    project: Project, decisions: LoggedDecisions, *, columns: Sequence[str] = (), entities: Sequence[str] = ()
+) -> tuple[LoggedDecisions, Events]:
     """Complete decisions from the events of the project, and join their outcomes.
 
     Parameters
@@ -187,8 +196,7 @@ def with_outcomes(
 
     Returns
     -------
-    The decisions with ``label``, ``label_time`` and changes of labels, and the latest event_time of data and decisions:
-    nothing later is known.
+    The decisions with ``label``, ``label_time`` and changes of labels, and all events of the project.
 
     Raises
     ------
@@ -203,6 +211,4 @@ def with_outcomes(
     data = project.data
     named = [name for name in (data.control_group, data.exposure_prob) if name is not None]
     events = load_events(project, columns=[*named, *columns], entries=load_entries(project))
-    found = with_events(decisions, with_exposure(events.frame, project), columns=[*columns, *entities])
-    last = found.frame["event_time"][-1]
-    return found, max(events.known_until, last)
+    return with_events(decisions, with_exposure(events.frame, project), columns=[*columns, *entities]), events

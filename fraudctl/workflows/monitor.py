@@ -15,7 +15,8 @@ from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
 from fraudctl.text.figures import count, listed, number
 from fraudctl.workflows.evidence import promised_savings
-from fraudctl.workflows.monitor_log import AlarmRecord, notes_of, record_run
+from fraudctl.workflows.label_feed import feed_alarms
+from fraudctl.workflows.monitor_log import HELD, AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
 from fraudctl.workflows.watched import Judged, Watching, score_causes, watching
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 STATE: Final = "state"
 """Folder of the project where decisions are looked for by default."""
-HELD: Final = timedelta(days=28)
-"""How long a note on a limit or on missing decisions holds."""
 EXPLAINED: Final = 3
 """Alarms whose causes are computed."""
 
@@ -94,6 +93,8 @@ class _Run:
         Decisions of all models up to as_of, with outcomes.
     mine
         Those of the watched model.
+    feed
+        Alarms on the labels.
     """
 
     project: Project
@@ -102,6 +103,7 @@ class _Run:
     mine: LoggedDecisions
     as_of: datetime
     notes: tuple[AlarmRecord, ...]
+    feed: tuple[MonitorAlarm, ...]
     progress: Progress
 
     def judge(self, *, fail_on_drift: bool, parity: int | None) -> MonitorResult:
@@ -110,7 +112,7 @@ class _Run:
         judged = watched.judge(self._accepted())
         limits = self._limits()
         recomputed = None if parity is None else check_parity(watched, self._with_values(), parity)
-        found = [*self._harm(limits), *self._blind(), *watched.unreadable, *self._shifts(watched, judged)]
+        found = [*self._harm(limits), *self._blind(), *self.feed, *watched.unreadable, *self._shifts(watched, judged)]
         if recomputed is not None and recomputed.differing:
             found.append(alarm_of_parity(recomputed, self.bundle.version))
         alarms = self._in_order(found)
@@ -274,14 +276,15 @@ def _open(
     import polars as pl
 
     from fraudctl.costs import cost_matrix
-    from fraudctl.workflows.logged import read_logged, with_outcomes
+    from fraudctl.workflows.logged import read_logged, with_events_of
 
     progress.stage("Reading decisions and outcomes")
     names = _feature_names(project, model)
     logged = read_logged(project, places or [project.root / STATE], features=names)
     weight = [] if project.data.weight is None else [project.data.weight]
     columns = [*cost_matrix(project.costs).columns, *weight]
-    logged, known_until = with_outcomes(project, logged, columns=columns, entities=list(project.entities))
+    logged, events = with_events_of(project, logged, columns=columns, entities=list(project.entities))
+    known_until = max(events.known_until, logged.frame["event_time"][-1])
     at = known_until if as_of is None else _instant(as_of, project)
     frame = logged.frame.filter(pl.col("event_time") <= at)
     if frame.is_empty():
@@ -294,7 +297,8 @@ def _open(
         msg = f"model {bundle.version} has decided nothing there"
         raise DataError(msg, hint="name with --model the one that decided")
     notes = tuple(note for note in notes_of(project) if note.as_of <= at)
-    return _Run(project, bundle, logged, replace(logged, frame=mine), at, notes, progress)
+    feed = tuple(feed_alarms(project, bundle, events.frame, until=at))
+    return _Run(project, bundle, logged, replace(logged, frame=mine), at, notes, feed, progress)
 
 
 def _feature_names(project: Project, model: str | None) -> list[str]:

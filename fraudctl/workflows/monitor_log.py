@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.errors import BundleError, UsageError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "monitor"
 LOG: Final = "runs.jsonl"
+HELD: Final = timedelta(days=28)
+"""How long a note holds on an alarm that no figure is behind: a limit, missing decisions, the feed of labels."""
 _EPOCH: Final = 719_163
 """Ordinal of 1970-01-01."""
 

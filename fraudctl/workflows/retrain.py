@@ -374,6 +374,8 @@ class _Desk:
             return "stopped", text
         if self.promote and situation.monitor is not None and situation.monitor.data:
             return "data alarm", _alarmed(situation.monitor)
+        if self.promote and situation.labels:
+            return "data alarm", _mistrusted(situation.labels)
         nothing = situation.nothing_new(self.project)
         if nothing is None and self.promote:
             nothing = too_soon(self.project, self._log(), situation.known_until)
@@ -567,6 +569,12 @@ def _alarmed(state: MonitorState) -> str:
     said = "; ".join(state.data[:2])
     at = f"{state.as_of:%Y-%m-%d %H:%M}"
     return f"`monitor` says of the data, as of {at}: {said}; nothing is promoted until that is acknowledged"
+
+
+def _mistrusted(faults: Sequence[str]) -> str:
+    """Return the sentence on labels that may judge no model."""
+    acknowledge = "nothing is promoted until `fraudctl monitor` has shown that, and it is acknowledged"
+    return f"{'; '.join(faults)}; {acknowledge}"
 
 
 def _unfinished(history: Sequence[Run]) -> Run | None:

@@ -175,6 +175,8 @@ class Situation:
         Every file of the data, and the fingerprint by which bundles know them all.
     monitor
         What the last run of `monitor` said; None where it never ran.
+    labels
+        What is wrong with the feed of labels, against the champion's training, and nobody acknowledged.
     """
 
     known_until: datetime
@@ -184,6 +186,7 @@ class Situation:
     files: tuple[InputFile, ...]
     fingerprint: str
     monitor: MonitorState | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def age(self) -> timedelta | None:
@@ -242,6 +245,7 @@ def look(project: Project) -> Situation:
         tuple(item for group in files for item in group),
         _joined(files),
         monitor_state(project),
+        _label_faults(project, champion, frame, known_until),
     )
 
 
@@ -264,6 +268,20 @@ def _champion(project: Project) -> Bundle | None:
         msg = f"the folder of the champion {version} is gone, so that no model can be held against it"
         raise BundleError(msg, hint=f"restore {project.models_dir / version}, or promote another version by hand")
     return open_bundle(project, CHAMPION)
+
+
+def _label_faults(
+    project: Project, champion: Bundle | None, frame: pl.DataFrame, known_until: datetime
+) -> tuple[str, ...]:
+    """Return what is wrong with the feed of labels by what is known now, less what was acknowledged in `monitor`."""
+    from fraudctl.workflows.label_feed import feed_alarms
+    from fraudctl.workflows.monitor_log import HELD, notes_of
+
+    if champion is None:
+        return ()
+    noted = {note.id for note in notes_of(project) if note.as_of + HELD >= known_until}
+    found = feed_alarms(project, champion, frame, until=known_until)
+    return tuple(alarm.what for alarm in found if alarm.id not in noted)
 
 
 def _new_frauds(frame: pl.DataFrame, champion: Bundle | None, train_until: datetime, as_of: datetime) -> int:
