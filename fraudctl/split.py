@@ -434,6 +434,8 @@ class _Layout:
 
     def split(self) -> Split:
         start, end = self.train_period(self.as_of)
+        if end <= self.first:
+            raise self._no_history(end)
         train = self._known_rows(start, end, known_at=self.as_of)
         n_fraud, n_legit = self._counts(train, known_at=self.as_of)
         if not n_fraud or not n_legit:
@@ -455,6 +457,16 @@ class _Layout:
         if len(folds) < self.project.split.folds:
             self._warn(f"{len(folds)} of the {self.project.split.folds} folds are possible with this history")
         return Split(self.as_of, self.as_of, self.as_of + self.test, start, end, train, folds, tuple(self.warnings))
+
+    def _no_history(self, end: datetime) -> DataError:
+        """Return the error of an as_of whose training period ends before the first event."""
+        msg = (
+            f"no event is left to train on: as of {figures.moment(self.as_of)} (UTC) those before "
+            f"{figures.moment(end)} are mature, and the first is at {figures.moment(self.first)}"
+        )
+        delay, given = _long(self.delay), self.given or self.project.split.as_of is not None
+        long = f"[data] label_delay, {delay}, is too long: training and test each end that long before what is known"
+        return DataError(msg, hint=f"a later as_of, or {long}" if given else f"more history is needed, or {long}")
 
     def _no_fold(self) -> DataError:
         """Return the error of a history without a fold: the cause that applies, and a remedy that works."""

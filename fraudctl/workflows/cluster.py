@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fraudctl.workflows.score import Model, ScoreResult
 
 TASK_ROWS = 1_250_000
-"""Most rows of a task, unless they cannot be parted: they take some 1.5 GB with 50 features."""
+"""Most rows of a task, unless they cannot be parted."""
 FILE_ROWS = 1_000_000
 """Rows of one file of a result."""
 _LEAST_TASK = 20_000
