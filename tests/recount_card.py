@@ -71,6 +71,14 @@ def recount_training(item: summary.TrainingSummary, papers: Papers) -> None:
     }
 
 
+def recount_challenger(item: summary.ChallengerSummary, papers: Papers) -> None:
+    found = papers.facts["training"]["challenger"]
+    assert (item.name, item.program, item.seed, item.repeated) == tuple(
+        found[key] for key in ("name", "program", "seed", "repeated")
+    )
+    assert (item.settings, item.files, item.versions) == (found["settings"], found["files"], found["versions"])
+
+
 def recount_calibration(item: summary.CalibrationSummary, papers: Papers) -> None:
     found = papers.facts["training"]["calibration"]
     assert (item.method, item.reason, item.report.ece) == (found["method"], found["reason"], found["ece"])
@@ -90,6 +98,7 @@ RECOUNT_CARD: dict[type, Any] = {
     receipt.TrainingAudit: recount_audit,
     summary.TrainingSummary: recount_training,
     summary.CalibrationSummary: recount_calibration,
+    summary.ChallengerSummary: recount_challenger,
     card.PolicyOnFolds: recount_folds,
 }
 

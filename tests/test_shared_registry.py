@@ -142,6 +142,8 @@ def test_of_two_promotions_one_wins_and_the_other_says_so(machine: Machines, mon
 def test_notes_of_many_machines_are_all_kept(machine: Machines) -> None:
     machines = [machine(name) for name in "abc"]
     version = written(machines[0], 1)
+    for project in machines:
+        open_bundle(project, version)
     threads = [
         threading.Thread(target=lambda p=project: [judged(p, version) for _ in range(4)]) for project in machines
     ]

@@ -161,7 +161,7 @@ def test_no_fold_names_the_cause_that_applies_and_a_remedy_that_works() -> None:
 
 
 def test_an_as_of_without_history_says_so_and_not_that_a_class_is_missing() -> None:
-    with pytest.raises(DataError, match="no event is left to train on: as of .* and the first is at") as caught:
+    with pytest.raises(DataError, match=r"no event is left to train on: as of .* and the first is at") as caught:
         split_of(table(), project(delay="35d"))
     assert str(caught.value.hint).startswith("more history is needed, or [data] label_delay, 35 days, is too long")
     with pytest.raises(DataError, match="no event is left to train on") as caught:

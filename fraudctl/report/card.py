@@ -266,16 +266,9 @@ def _entry(item: CardEntry) -> tuple[Cell, ...]:
     )
 
 
-_NO_CAUSES = "Contributions of features say what moved a score. They do not say what causes fraud."
-_NO_TREES = "The scores are those of a program, which does not say what moved them."
-_SAME_BYTES = "The same data, project file and versions give the same bytes. Every file is checked before it is used."
-_SAME_PROGRAM = (
-    "With the same data, project file, program and versions, as far as the program repeats itself. Every file, and the "
-    "program, is checked before it is used."
-)
-
-
 def _limits(card: ModelCard) -> ReportSection:
+    trees = fixed("Contributions of features say what moved a score. They do not say what causes fraud.")
+    program = fixed("The scores are those of a program, which does not say what moved them.")
     facts = _owner(card, "limits")
     facts += [Fact("Training", said.quoted(text)) for text in card.training.warnings]
     if card.evaluation is not None:
@@ -284,7 +277,7 @@ def _limits(card: ModelCard) -> ReportSection:
         Fact("Labels", fixed("Fraud that was never reported is not in the labels.")),
         Fact("Selection", fixed("Events that were blocked have no outcome unless a control group let them through.")),
         Fact("Change", fixed("Figures are of one past period. Fraudsters adapt, and the next period may differ.")),
-        Fact("Causes", fixed(_NO_TREES if card.training.challenger is not None else _NO_CAUSES)),
+        Fact("Causes", trees if card.training.challenger is None else program),
     ]
     lead = fixed("Read this before its figures are used.")
     return ReportSection("limits", "What does it not see?", lead, (Facts(tuple(facts)),))
@@ -309,7 +302,14 @@ def _proof(card: ModelCard) -> ReportSection:
     facts = Facts(tuple(found))
     columns = (TableColumn("File", "code"), TableColumn("SHA-256", "code"))
     files = tuple((Cell(name), Cell(digest)) for name, digest in card.files.items())
-    lead = fixed(_SAME_BYTES if challenger is None else _SAME_PROGRAM)
+    same = fixed(
+        "The same data, project file and versions give the same bytes. Every file is checked before it is used."
+    )
+    program = fixed(
+        "With the same data, project file, program and versions, as far as the program repeats itself. Every file, and "
+        "the program, is checked before it is used."
+    )
+    lead = same if challenger is None else program
     table = ReportTable("files", fixed("Files of the bundle"), columns, files)
     return ReportSection("proof", "Can it be made again?", lead, (facts, table))
 

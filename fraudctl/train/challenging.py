@@ -27,7 +27,7 @@ from fraudctl.challengers.fitted import Challenger, ScoreScale, nearby
 from fraudctl.challengers.program import FittedModel, Program
 from fraudctl.data.tables import known_time
 from fraudctl.errors import DataError, ProjectError
-from fraudctl.text.figures import percent
+from fraudctl.text.figures import percent, plain
 from fraudctl.train.blending import others_of
 from fraudctl.train.job import ChampionModel, Job, ModelFeatures, TrainedModel
 from fraudctl.train.model import ModelColumns, challenger_rows
@@ -198,7 +198,7 @@ class _ChallengerJob(Job):
         text = (
             f"challenger {self._rival.name}: a second fit of the latest fold with the same seed gives other scores for "
             f"{percent(n_other / len(valid))} of {len(valid):,} events, by up to "
-            f"{float(np.abs(again - valid).max()) / spread:.2g} of their standard deviation"
+            f"{plain(float(np.abs(again - valid).max()) / spread, 2)} of their standard deviation"
         )
         if self._rival.section.deterministic:
             raise DataError(text, hint="fix its seed and threads, or set deterministic = false")

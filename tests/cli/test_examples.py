@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from typing import Any
@@ -32,7 +33,7 @@ def test_every_command_has_an_example() -> None:
 @pytest.mark.parametrize(("path", "item", "line"), EXAMPLES, ids=lambda value: value if isinstance(value, str) else "")
 def test_an_example_is_taken(path: tuple[str, ...], item: Any, line: str) -> None:
     words = shlex.split(re.split("[<>]", line)[0], comments=True)
-    words = [word for word in words if not word.startswith("FRAUDCTL_TOKEN=")]
+    words = list(itertools.dropwhile(lambda word: re.fullmatch(r"[A-Z_]+=.*", word), words))
     assert words[: 1 + len(path)] == ["fraudctl", *path]
     with item.make_context(path[-1], words[1 + len(path) :]) as context:
         assert context.params

@@ -83,11 +83,7 @@ def test_partitions_slices_of_time_and_the_order_of_rows_change_no_bit(
 
 @pytest.mark.parametrize("key", sorted(SECTIONS))
 def test_every_family_survives_cuts_in_time(key, tmp_path):
-    logins = [
-        (i * 9_973 % 300_000, (None, 0, 40)[i % 3], ("a", "b", None)[i % 3], (1, 2, None)[i % 3], "x", i / 4, True)
-        for i in range(40)
-    ]
-    folder = project_in(tmp_path, SECTIONS[key], raw_of(complete.columns()), source_frame(logins))
+    folder = project_in(tmp_path, SECTIONS[key], raw_of(complete.columns()), complete.rows_with_times())
     engine = Shuffled(3)
     table = clustered(folder, engine, task_rows=7, file_rows=20)
     assert_frame_equal(table, whole(folder), check_exact=True)

@@ -79,10 +79,8 @@ TIMES = {"born_on": pl.Date(), "opened_at": pl.Datetime("us"), "renewed_at": pl.
 """Columns with dates, local times and instants of `sources_with_times`."""
 
 
-def sources_with_times() -> dict[str, pl.DataFrame]:
+def rows_with_times() -> pl.DataFrame:
     """Return such rows with dates and times: local hours that come twice or never, times after events or at them."""
-    from fraudctl.features.batch.sources import normalise_source
-
     rows, at = [], columns()["at"]
     for i in range(40):
         near = at[i * 7 % N] - timedelta(seconds=(0, 1, 86_400, -3_600)[i % 4])
@@ -100,9 +98,15 @@ def sources_with_times() -> dict[str, pl.DataFrame]:
         )  # fmt: skip
     schema = {**SOURCE_SCHEMA, **{name: dtype for name, dtype in TIMES.items() if name != "renewed_at"}}
     frame = pl.DataFrame(rows, schema={**schema, "renewed_at": pl.Datetime("us", "UTC")})
-    frame = frame.with_columns(pl.col("renewed_at").dt.convert_time_zone("America/New_York").cast(TIMES["renewed_at"]))
+    return frame.with_columns(pl.col("renewed_at").dt.convert_time_zone("America/New_York").cast(TIMES["renewed_at"]))
+
+
+def sources_with_times() -> dict[str, pl.DataFrame]:
+    """Return these rows as the engines take them."""
+    from fraudctl.features.batch.sources import normalise_source
+
     names = sorted(["city", "ok", "score", *TIMES])
-    return {"logins": normalise_source(frame.lazy(), SECTION, name="logins", timezone=ZONE, columns=names)}
+    return {"logins": normalise_source(rows_with_times().lazy(), SECTION, name="logins", timezone=ZONE, columns=names)}
 
 
 def messages():

@@ -63,7 +63,7 @@ def test_good_input_is_taken(tmp_path):
         ({"id": [0, 0, 2, 3, 4, 5]}, "2 rows share their event id with a row that differs"),
         ({"at": [None, *[datetime(2024, 1, 2)] * (N - 1)]}, "'at': 1 times are null"),
         ({"at": list(range(N))}, r"'at' \(event_time\): is Int64; expected a timestamp"),
-        ({"card": [1.0, 2.5, 3.0, 4.0, 5.0, 6.0]}, r"'card' \(entity\): 1 ids are not whole numbers"),
+        ({"card": [1.0, 2.5, 3.0, 4.0, 5.0, 6.0]}, "'card': is Float64, and 1 ids are not whole numbers"),
     ],
 )
 def test_data(tmp_path, columns, words):

@@ -31,6 +31,7 @@ class Made:
     columns: ModelColumns
     partner: Partner | None
     calibrator: Calibrator
+    challenger: None = None
 
 
 def events(n: int = 600) -> pl.DataFrame:
