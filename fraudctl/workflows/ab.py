@@ -126,9 +126,8 @@ def compare_experiment(
     _require_as_drawn(frame, name, unit)
     progress.stage("Comparing")
     until = known_until if as_of is None else instant(as_of, timezone=project.data.timezone)
-    compared = compare_arms(
-        frame, project, until, margin=margin, confidence=confidence, shadow=_shadow(raw, frame), earlier=earlier
-    )
+    shadow = _shadow(project, raw, files, frame)
+    compared = compare_arms(frame, project, until, margin=margin, confidence=confidence, shadow=shadow, earlier=earlier)
     return AbResult(name, unit, project.costs.currency, confidence, margin, compared)
 
 
@@ -250,12 +249,14 @@ def _same_ids(other: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     return other.with_columns(same_ids(other["event_id"], frame.schema["event_id"]))
 
 
-def _shadow(raw: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame | None:
+def _shadow(project: Project, raw: pl.DataFrame, files: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame | None:
     """Return what the model decided that did not answer; None where no model decided in the shadow."""
-    import polars as pl
+    from fraudctl.monitor.decisions import from_frame
 
-    rows = raw.filter(pl.col("role") == "challenger").unique("event_id", keep="first", maintain_order=True)
-    return None if rows.is_empty() else _same_ids(rows.select("event_id", "action", "y_prob"), frame)
+    if "challenger" not in raw["role"]:
+        return None
+    found = from_frame(raw, project, files=files, role="challenger", first=True).frame
+    return _same_ids(found.select("event_id", "action", "y_prob"), frame)
 
 
 def _require_as_drawn(frame: pl.DataFrame, name: str, unit: str) -> None:
