@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import UsageError
-from fraudctl.evaluate.result import Evaluation
+from fraudctl.evaluate.result import Evaluation, GateResult
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
+from fraudctl.text.sentences import fixed
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
 from fraudctl.workflows.evidence import gate_evidence
@@ -213,7 +214,8 @@ def _evaluate(
         progress=lambda name, done, total: progress.update(done, total, name),
     )
     if not gate:
-        return evaluation
+        left_out = GateResult("none", reason=fixed("the [gate] of the project was not applied, as asked for"))
+        return evaluation if project.gate is None else replace(evaluation, gate=left_out)
     progress.stage("Applying the gate")
     champion = None if rival is None else Champion(rival.subject.name, rival.scored)
     checks = check_data(project, progress=progress) if project.gate is not None and project.gate.checks else None

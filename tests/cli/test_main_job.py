@@ -52,7 +52,9 @@ def test_evaluate_prints_one_document_and_the_gate_decides_the_exit_code(project
 
 
 def test_predictions_are_written_and_shuffled_or_missing_scores_never_pass(project: Path) -> None:
-    assert run_in(project, "evaluate", "--no-gate", "--predictions", "p.parquet", "--quiet").code == 0
+    left_out = run_in(project, "evaluate", "--no-gate", "--predictions", "p.parquet", "--quiet")
+    assert left_out.code == 0
+    assert "was not applied, as asked for" in left_out.out
     frame = pl.read_parquet(project / "p.parquet")
     assert frame.columns == ["event_id", "event_time", "label", "y_prob", "action", "decided_by", "cost"]
     scores = frame.select("event_id", "y_prob")
