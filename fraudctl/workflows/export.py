@@ -68,7 +68,7 @@ def export_model(
     reference
         A version, a path, ``latest`` or ``champion``.
     uri
-        Of the tracking server or store: ``http://127.0.0.1:5000``, ``sqlite:///mlflow.db``, or a folder.
+        Of the tracking server or store: ``http://127.0.0.1:5000``, ``sqlite:///mlflow.db``.
     experiment
         Name of the experiment and of the registered model; by default that of the project.
 
@@ -85,37 +85,40 @@ def export_model(
 
     progress = progress or Silent()
     bundle = open_bundle(project, reference, progress=progress)
-    client = _client(uri)
+    _require_store(uri)
     from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
 
     name = experiment or project.project.name
     try:
         progress.stage(f"Exporting {bundle.version}")
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         run, new = _run_of(client, bundle, project, name, uri)
         registered = _registered(client, run, name, bundle)
         aliases = _aliases(client, project, name)
     except MlflowException as error:
         msg = f"{uri}: MLflow refuses: {str(error).splitlines()[0]}"
-        raise DataError(msg, hint="is it a tracking store of this version of MLflow?") from error
+        raise DataError(
+            msg, hint="is it a tracking store that this version of MLflow takes? sqlite:///mlflow.db is one"
+        ) from error
     return ExportResult(bundle.version, run.info.run_id, name, registered, new, aliases)
 
 
-def _client(uri: str) -> MlflowClient:
-    """Return a client; nothing but the tracking store is ever called."""
+def _require_store(uri: str) -> None:
+    """Refuse what cannot be a tracking store; nothing but that store is ever called."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     parts = urlsplit(uri)
     if parts.scheme.split("+")[0] not in _SCHEMES:
         msg = f"--mlflow {uri}: no tracking store has this form"
-        raise UsageError(msg, hint="such as http://127.0.0.1:5000, sqlite:///mlflow.db or a folder")
+        raise UsageError(msg, hint="such as http://127.0.0.1:5000 or sqlite:///mlflow.db")
     try:
-        from mlflow.tracking import MlflowClient
+        import mlflow.tracking  # noqa: F401 - whether it is there
     except ImportError as error:
         msg = "`models export --mlflow` needs MLflow, which is not installed"
         raise UsageError(msg, hint="python -m pip install 'fraudctl[mlflow]'") from error
     if parts.scheme in ("http", "https"):
         _require_reachable(uri, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _require_reachable(uri: str, host: str | None, port: int) -> None:

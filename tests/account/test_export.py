@@ -151,6 +151,13 @@ def test_what_cannot_be_a_store_is_refused_and_what_does_not_answer_is_said(
     strange = run_in(project, "models", "export", "--mlflow", "ftp://127.0.0.1/x", "--quiet")
     assert strange.code == 2
     assert "hint: such as http://127.0.0.1:5000" in strange.err
+    (project / "taken").write_text("a file")
+    folder = run_in(project, "models", "export", "--mlflow", str(project / "taken" / "store"), "--quiet")
+    assert folder.code in {2, 3}  # newer versions of MLflow take no folder at all
+    assert "hint: " in folder.err
+    database = run_in(project, "models", "export", "--mlflow", f"sqlite:///{project / 'taken' / 'x.db'}", "--quiet")
+    assert database.code == 2
+    assert "cannot be used" in database.err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     closed = run_in(project, "models", "export", "--mlflow", f"http://127.0.0.1:{port}", "--quiet")

@@ -147,7 +147,7 @@ def export(
     model: Reference = "latest",
     *,
     mlflow: Annotated[
-        str, typer.Option("--mlflow", help="Tracking server or store: http://…, sqlite:///… or a folder.")
+        str, typer.Option("--mlflow", help="Tracking server or store: http://… or sqlite:///…")
     ],
     project: ProjectPath = HERE,
     experiment: Annotated[
