@@ -146,9 +146,7 @@ def export(
     session: Session,
     model: Reference = "latest",
     *,
-    mlflow: Annotated[
-        str, typer.Option("--mlflow", help="Tracking server or store: http://… or sqlite:///…")
-    ],
+    mlflow: Annotated[str, typer.Option("--mlflow", help="Tracking server or store: http://… or sqlite:///…")],
     project: ProjectPath = HERE,
     experiment: Annotated[
         str | None, typer.Option("--experiment", help="Experiment and registered model. Default: the project's name.")
