@@ -94,9 +94,15 @@ def _earlier(
     project: Project, version: int | datetime, later: Events, progress: Progress
 ) -> tuple[pl.DataFrame, list[Suspect]]:
     """Build the features from an earlier version of the data; find what was changed of it afterwards."""
-    from fraudctl.data.located import in_version
+    from fraudctl.data.located import event_files, in_version
+    from fraudctl.data.tables import place
     from fraudctl.features.proof.snapshots import changed_afterwards
+    from fraudctl.normal.lake import is_lake
 
+    files = event_files(project)
+    if not is_lake(files[0]):
+        msg = f"{place(files)}: is neither a Delta nor an Iceberg table, and has no earlier version"
+        raise DataError(msg, hint="--snapshot FILE takes the same features as computed earlier")
     before = in_version(project, version)
     table = build_features(before, progress=progress).frame
     return table, changed_afterwards(plan_features(before).load(), later)

@@ -162,4 +162,5 @@ def test_audit_takes_files_versions_and_instants_and_nothing_else(tmp_path: Path
     none = run_in(folder, "audit", "--snapshot", "0")
     assert none.code == 3
     assert "neither a Delta nor an Iceberg table" in none.err
+    assert "hint: --snapshot FILE" in none.err
     lake.begin()
