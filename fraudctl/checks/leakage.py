@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fraudctl.data.distinct import n_unique
+from fraudctl.data.distinct import keys, n_unique
 from fraudctl.text.figures import number, percent
 
 SUSPECT_AUC = 0.95
@@ -183,12 +183,12 @@ class LeakageOutcomes:
         return _by_order(known, self._y) if thin is None else _by_order(known.gather(thin), self._y.gather(thin))
 
     def _dull(self, known: pl.Series) -> bool:
-        """Say whether a few rows of each class show that values of whole numbers are far from giving fraud away."""
+        """Say whether a few rows of each class show that whole numbers or texts are far from giving fraud away."""
         first = self._first
-        if first is None or not known.dtype.is_integer() or known.null_count():
+        if first is None or not (known.dtype.is_integer() or known.dtype == pl.String):
             return False
         truth = self._y.gather(first).to_numpy()
-        _, codes = np.unique(known.gather(first).to_numpy(), return_inverse=True)
+        _, codes = np.unique(keys(known.gather(first)), return_inverse=True)
         frauds = np.bincount(codes, weights=truth)
         legit = np.bincount(codes) - frauds
         weighed = frauds * self._n_frauds / truth.sum()

@@ -58,8 +58,10 @@ def sentinel(values: pl.Series) -> Sentinel | None:
     if values.dtype != pl.String and values.dtype != pl.Categorical and not isinstance(values.dtype, pl.Enum):
         return None
     text = values.cast(pl.String)
-    held = text.filter(text.str.len_chars() <= max(map(len, WORDS))).str.to_lowercase()
-    counts = held.filter(held.is_in(WORDS)).value_counts(sort=True)
+    short = text.filter(text.str.len_bytes() <= max(map(len, WORDS)))
+    words = short.unique()
+    held = short.filter(short.is_in(words.filter(words.str.to_lowercase().is_in(WORDS)).implode())).str.to_lowercase()
+    counts = held.value_counts(sort=True)
     if not counts.height or counts["count"][0] < _least(len(values)):
         return None
     word, n_rows = str(counts.row(0)[0]), int(counts["count"][0])

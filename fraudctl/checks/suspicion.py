@@ -14,8 +14,9 @@ from fraudctl.checks.report import Finding, Severity
 from fraudctl.checks.results import find_results
 from fraudctl.checks.sentinels import Sentinel, sentinel
 from fraudctl.data import tables, typed
-from fraudctl.data.distinct import Tally, tally
+from fraudctl.data.distinct import Tally
 from fraudctl.errors import DataError
+from fraudctl.metrics.tallies import least_rows, tally
 from fraudctl.text.figures import percent
 from fraudctl.text.plain import shown
 
@@ -39,10 +40,10 @@ def look(data: Data) -> dict[str, SuspicionLook]:
     outcomes = None if data.label is None else LeakageOutcomes(data.label)
     along = None if data.event_time is None else Along(data.event_time)
     drifts = None if data.event_time is None or data.label is None else TimeDrifts(data.event_time, data.label)
-    own = data.project.data.event_id
+    own, enough = data.project.data.event_id, least_rows(len(data.schema.names()))
 
     def one(values: pl.Series) -> tuple[Tally, SuspicionLook]:
-        counted, role = tally(values), roles.get(values.name)
+        counted, role = tally(values, least_rows=enough), roles.get(values.name)
         if values.name != own and not values.dtype.is_nested():
             data.copies.take(values)
         if outcomes is None or not _is_judged(values.dtype, role):

@@ -18,8 +18,19 @@ from fraudctl.features.batch.jit import jit
 
 LEAST_ROWS: Final = 500_000
 """Rows from which a table is worth its memory, and the compiled loop its loading."""
+LEAST_CELLS: Final = 10_000_000
+"""Cells from which the loop is worth its loading for shorter columns, too."""
 BITS: Final = 21
-"""Places of the table as a power of two: 24 MB. Half of them may be taken."""
+"""Places of the table as a power of two, at most: 24 MB. Half of them may be taken."""
+
+
+def least_rows(n_columns: int) -> int:
+    """Return the rows from which a table is worth it where so many columns of one length are counted.
+
+    >>> least_rows(1), least_rows(400)
+    (500000, 25000)
+    """
+    return min(LEAST_ROWS, LEAST_CELLS // max(1, n_columns))
 
 
 def tally(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) -> Tally:
@@ -37,7 +48,7 @@ def tally(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) 
         filled = filled.drop_nans()
     if not len(filled):
         return distinct.tally(values)
-    n_unique, largest = _counted(_words(filled), bits)
+    n_unique, largest = _counted(_words(filled), min(bits, len(filled).bit_length() + 1))
     if n_unique < 0:
         return distinct.tally(values)
     return Tally(len(values) - len(filled), int(n_unique), int(largest))

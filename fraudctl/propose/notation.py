@@ -33,6 +33,8 @@ _COMPACT_TIMES: Final = ("", "%H%M", "%H%M%S")
 _JOINTS: Final = (" ", "T", ", ", "-", ":")
 _ZONES: Final = ("", "%z", " %z")
 _NUMBERS: Final = ((".", ""), (".", ","), (",", "."), (",", ""), (",", " "), (".", " "), (".", "'"), (",", "'"))
+_MARKS: Final = "[.,' \u00a0\u202f]"
+"""Signs that a notation may read; texts without one are the same numbers in all of them."""
 _CODES = """EUR USD GBP CHF JPY CNY INR BRL CAD AUD NZD SEK NOK DKK PLN CZK HUF RON BGN TRY RUB UAH ZAR NGN KES MXN
 ARS CLP COP
 PEN SGD HKD TWD KRW THB IDR MYR PHP VND AED SAR ILS EGP PKR BDT LKR Rs R$ US$ C$ A$ kr"""
@@ -173,11 +175,12 @@ def number_readings(values: pl.Series) -> list[NumberSection]:
     more = {"prefix": next(iter(prefixes), ""), "suffix": next(iter(suffixes), "")}
     bracket = bool(texts.str.contains(r"\(").any())
     found: list[tuple[NumberSection, pl.Series]] = []
-    for decimal, grouping in _NUMBERS:
+    for decimal, grouping in _NUMBERS if bool(texts.str.contains(_MARKS).any()) else _NUMBERS[:1]:
         form = NumberSection(decimal=decimal, grouping=grouping, accounting=bracket, **more)  # type: ignore[arg-type]
-        if any(numbers.one(text, form) is None for text in sample):
+        first = [numbers.one(text, form) for text in sample]
+        if None in first:
             continue
-        read = numbers.many(texts, form)
+        read = numbers.many(texts, form) if len(texts) > _SAMPLE else pl.Series(first, dtype=pl.Float64)
         if not read.null_count() and not any(other.equals(read) for _, other in found):
             found.append((form, read))
     return [form for form, _ in found]

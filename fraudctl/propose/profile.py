@@ -7,7 +7,7 @@ memory whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import polars as pl
@@ -15,7 +15,7 @@ import polars as pl
 from fraudctl.data import tables, typed
 from fraudctl.data.columns import Columns
 from fraudctl.errors import DataError
-from fraudctl.metrics.tallies import tally
+from fraudctl.metrics.tallies import least_rows, tally
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.text.plain import looks_like_value
 
@@ -62,8 +62,8 @@ class Table:
     def columns(self) -> dict[str, ProfiledColumn]:
         """The statistics of every column whose name looks like a name, in the order of the file."""
         names = [name for name in self.values.schema if not looks_like_value(name)]
-        found = {}
-        for name, column in self.values.each(names, _profile):
+        found, work = {}, partial(_profile, least_rows=least_rows(len(names)))
+        for name, column in self.values.each(names, work):
             self.steps.begin("counting values")
             found[name] = column
         return found
@@ -98,8 +98,8 @@ def open_table(raw: pl.LazyFrame, *, place: str, progress: Progress | None = Non
     return Table(raw, place, values.n_rows, values, Steps(progress, 2 * len(values.schema)))
 
 
-def _profile(values: pl.Series) -> ProfiledColumn:
-    found = tally(values)
+def _profile(values: pl.Series, *, least_rows: int) -> ProfiledColumn:
+    found = tally(values, least_rows=least_rows)
     if values.dtype.is_float() and found.n_null > values.null_count():
         values = values.fill_nan(None)
     return ProfiledColumn(

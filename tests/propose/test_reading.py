@@ -11,9 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 from command_line import run_in
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fraudctl.data import tables
 from fraudctl.errors import UsageError
+from fraudctl.normal import numbers
 from fraudctl.project import load_project
 from fraudctl.propose import notation
 from fraudctl.propose.encoding import encoding
@@ -138,6 +141,19 @@ def test_a_part_of_an_id_is_no_currency() -> None:
     assert notation.number_readings(pl.Series(["C123", "C456"])) == []
     assert [form.prefix for form in notation.number_readings(pl.Series(["$1.50", "$2.25"]))] == ["$"]
     assert len(notation.number_readings(pl.Series(["1,234", "2,500"]))) == 2  # thousands, or decimals
+
+
+@given(st.lists(st.text("0123456789.,' $-", min_size=1, max_size=8), min_size=1, max_size=8))
+def test_notations_are_those_that_read_all_texts_differently(texts: list[str]) -> None:
+    found = notation.number_readings(pl.Series(texts))
+    read = [numbers.many(pl.Series(texts), form) for form in found]
+    assert not any(values.null_count() for values in read)
+    assert all(not one.equals(other) for i, one in enumerate(read) for other in read[:i])
+    if not found:
+        return
+    for decimal, grouping in notation._NUMBERS:
+        other = numbers.many(pl.Series(texts), found[0].model_copy(update={"decimal": decimal, "grouping": grouping}))
+        assert other.null_count() or any(other.equals(values) for values in read)
 
 
 def test_the_line_of_flags_answers_every_question() -> None:
