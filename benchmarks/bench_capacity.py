@@ -80,7 +80,7 @@ def sample_scores(folder: Path, work: Path) -> Path:
     table = build_features(project)
     split = make_split(table.frame, project, known_until=table.known_until)
     trained = fit_project(table.frame, table.features, project, split, trials=0, progress=Silent())
-    inside = pl.col("event_time").is_between(split.test_from, split.test_until, closed="left")
+    inside = pl.col("event_time").is_between(split.times.as_of, split.times.test_until, closed="left")
     test = table.frame.filter(inside & pl.col("label").is_not_null())
     place.mkdir(parents=True, exist_ok=True)
     trained.predictions.write_parquet(place / "folds.parquet")

@@ -218,10 +218,10 @@ def scores_of(recipe: Recipe, as_of: date, project: Project, table: FeatureTable
         progress=Silent(),
     )  # fmt: skip
     facts = {"trees": trained.model.tree_count_, "processor_seconds": time.process_time() - work_before}
-    test = week(table, split.test_from, split.test_until)
+    test = week(table, split.times.as_of, split.times.test_until)
     y_score, _y_prob = predict(trained, test)
     place.mkdir(parents=True, exist_ok=True)
-    kept = [week(table, fold.valid_from, fold.valid_until).select("event_id") for fold in split.folds]
+    kept = [week(table, fold.times.valid_from, fold.times.valid_until).select("event_id") for fold in split.folds]
     folds = trained.predictions.join(pl.concat(kept), on="event_id", how="semi", maintain_order="left")
     folds.write_parquet(place / "folds.parquet")
     (place / "facts.json").write_text(json.dumps(facts), encoding="utf-8")

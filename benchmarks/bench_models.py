@@ -108,7 +108,9 @@ def ground_of(project: Project) -> Ground:
     frame, split = table.frame, make_split(table.frame, project, known_until=table.known_until)
     known = mature(frame, label_delay=project.data.label_delay, known_until=table.known_until)
     times = frame["event_time"]
-    test = ((times >= split.test_from) & (times < split.test_until) & known & frame["label"].is_not_null()).to_numpy()
+    test = (
+        (times >= split.times.as_of) & (times < split.times.test_until) & known & frame["label"].is_not_null()
+    ).to_numpy()
     features = table.features
     columns = learn_columns(
         frame, names=features.names, categorical=features.categorical, rows=split.train,

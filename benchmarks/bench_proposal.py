@@ -92,7 +92,7 @@ def rounds_of(table: FeatureTable, project: Project) -> list[Round]:
     frame, split = table.frame, make_split(table.frame, project, known_until=table.known_until)
     times = frame["event_time"]
     judged = mature(frame, label_delay=project.data.label_delay, known_until=table.known_until)
-    test = ((times >= split.test_from) & (times < split.test_until) & judged).to_numpy()
+    test = ((times >= split.times.as_of) & (times < split.times.test_until) & judged).to_numpy()
     label = frame["label"].fill_null(-1).to_numpy()
     pairs = [*((fold.train, fold.valid) for fold in split.folds), (split.train, test)]
     return [Round(thinned(train, label), valid) for train, valid in pairs]

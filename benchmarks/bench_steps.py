@@ -92,7 +92,7 @@ def compare(project: Project, name: str) -> dict[str, Any]:
     split = make_split(frame, project, known_until=table.known_until)
     times = frame["event_time"]
     judged = mature(frame, label_delay=project.data.label_delay, known_until=table.known_until)
-    test = ((times >= split.test_from) & (times < split.test_until) & judged).to_numpy()
+    test = ((times >= split.times.as_of) & (times < split.times.test_until) & judged).to_numpy()
     periods = [*((fold.train, fold.valid) for fold in split.folds), (split.train, test)]
     group = entity_groups(frame, cluster=next(iter(project.entities), None))
     rows = [

@@ -28,7 +28,7 @@ import polars as pl
 from fraudctl.calibrate import Calibrator
 from fraudctl.challengers import Challenger
 from fraudctl.challengers.program import PICKLES
-from fraudctl.data.tables import NO_TIME
+from fraudctl.data.labels import timed
 from fraudctl.disk import files as disk
 from fraudctl.disk import shared
 from fraudctl.documents.sealed import DocumentError, canonical, read_object, seal, unseal
@@ -74,7 +74,7 @@ class BundleContents:
     Attributes
     ----------
     as_of
-        What the model may know; aware.
+        What the model may know; aware. None where the data have no time.
     model, columns, calibrator
         From `fraudctl.train.TrainedModel`; the model may also be the bytes of a ``model.cbm``, or a challenger.
     policy
@@ -93,7 +93,7 @@ class BundleContents:
         metrics, training summary, parent. Nothing in it may depend on the clock or the machine.
     """
 
-    as_of: datetime
+    as_of: datetime | None
     model: CatBoost | bytes | Challenger
     columns: ModelColumns
     calibrator: Calibrator
@@ -229,7 +229,7 @@ def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
         files, more = [*FILES, PARTNER], {"partner_weight": contents.partner.weight}
     return {
         "schema_version": SCHEMA_VERSION,
-        "as_of": contents.as_of.isoformat(),
+        "as_of": None if contents.as_of is None else contents.as_of.isoformat(),
         "timezone": contents.timezone,
         "files": {name: _sha256((folder / name).read_bytes()) for name in files},
         "packages": {name: package_version(name) for name in PACKAGES},
@@ -239,8 +239,15 @@ def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
     }
 
 
-def _version_of(manifest: bytes, as_of: datetime, timezone: str) -> str:
-    known = "random" if as_of == NO_TIME else f"{as_of.astimezone(ZoneInfo(timezone)):%Y-%m-%d}"
+def _as_of(manifest: Mapping[str, Any]) -> datetime | None:
+    """Return what the model may know; None for a random split, of which older manifests say 1970."""
+    split = manifest["facts"].get("split")
+    by_chance = split is not None and split["kind"] == "random"
+    return None if by_chance else datetime.fromisoformat(manifest["as_of"])
+
+
+def _version_of(manifest: bytes, as_of: datetime | None, timezone: str) -> str:
+    known = "random" if as_of is None else f"{as_of.astimezone(ZoneInfo(timezone)):%Y-%m-%d}"
     return f"{known}-{_sha256(manifest)[:8]}"
 
 
@@ -283,9 +290,14 @@ class Bundle:
     """The challenger that scores instead of CatBoost; None where CatBoost does."""
 
     @property
-    def as_of(self) -> datetime:
-        """What the model may know, in UTC or the project's zone, aware."""
-        return datetime.fromisoformat(self.manifest["as_of"])
+    def as_of(self) -> datetime | None:
+        """What the model may know, in UTC or the project's zone, aware; None where the data have no time."""
+        return _as_of(self.manifest)
+
+    @property
+    def knows_until(self) -> datetime:
+        """What the model may know, where the data have a time; else a ValueError."""
+        return timed(self.as_of)
 
     @property
     def trees(self) -> tuple[str | float | None, ...]:
@@ -368,7 +380,7 @@ def load_bundle(path: Path) -> Bundle:
     manifest = _manifest_of(raw, path)
     _refuse_unnamed(path, manifest)
     found = {name: _checked(path / name, digest) for name, digest in manifest["files"].items()}
-    version = _version_of(raw, datetime.fromisoformat(manifest["as_of"]), manifest["timezone"])
+    version = _version_of(raw, _as_of(manifest), manifest["timezone"])
     if _VERSION.fullmatch(path.name) and path.name != version:
         msg = f"the manifest of {path} was changed: its content is that of version {version}"
         raise BundleError(msg, hint="take the bundle from where it was trained, or train again")
@@ -484,6 +496,15 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
         raise BundleError(msg, hint="the bundle is damaged: copy it again, or train again") from error
 
 
+def _understands_time(manifest: Mapping[str, Any]) -> bool:
+    """Return whether as_of, null for a random split alone, is an aware time that the zone can show."""
+    try:
+        as_of, zone = _as_of(manifest), ZoneInfo(manifest["timezone"])
+        return as_of is None or (as_of.tzinfo is not None and as_of.astimezone(zone) == as_of)
+    except (ValueError, TypeError, OSError, KeyError, OverflowError):
+        return False
+
+
 def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     schema = manifest.get("schema_version")
     if type(schema) is not int or schema not in _READ:
@@ -491,17 +512,10 @@ def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
         msg = f"{path / MANIFEST} has schema version {found}; this fraudctl reads {_UNSEALED} to {SCHEMA_VERSION}"
         raise BundleError(msg, hint="use the fraudctl version that wrote it, or train again")
     files = manifest.get("files")
-    texts = all(isinstance(manifest.get(key), str) for key in ("as_of", "timezone", "project_file"))
+    texts = all(isinstance(manifest.get(key), str) for key in ("timezone", "project_file"))
     sound = isinstance(files, dict) and set(files) == _expected(manifest)
     sound = sound and all(isinstance(item, str) for item in manifest["files"].values())
-    try:
-        as_of = datetime.fromisoformat(manifest["as_of"]) if texts else None
-        aware = as_of is not None and as_of.tzinfo is not None
-        if as_of is not None:
-            as_of.astimezone(ZoneInfo(manifest["timezone"]))
-    except (ValueError, OSError, KeyError, OverflowError):
-        aware = False
-    if not (sound and aware and isinstance(manifest.get("facts"), dict)):
+    if not (sound and texts and isinstance(manifest.get("facts"), dict) and _understands_time(manifest)):
         msg = f"{path / MANIFEST} is not a manifest: files, as_of, timezone, project_file and facts are expected"
         raise BundleError(msg, hint="the bundle is damaged: copy it again, or train again")
 

@@ -70,14 +70,12 @@ class SplitOverlap:
     """Labels that were changed since the model was trained; null where labels are a column of the events."""
 
 
-def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str], timed: bool = True) -> SplitOverlap:
+def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str]) -> SplitOverlap:
     """Return what training and test have in common, as `pooled_overlap` does for several periods."""
-    return pooled_overlap([(train, test)], entities=entities, timed=timed)
+    return pooled_overlap([(train, test)], entities=entities)
 
 
-def pooled_overlap(
-    periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, entities: list[str], timed: bool = True
-) -> SplitOverlap:
+def pooled_overlap(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, entities: list[str]) -> SplitOverlap:
     """Return what training and test have in common: events, time, and ids of each entity.
 
     Shared ids are no fault, for a card that was seen is scored again; but what a model knows of them it need not know
@@ -90,15 +88,13 @@ def pooled_overlap(
         entities.
     entities
         Their names.
-    timed
-        Whether the times mean anything.
 
     Returns
     -------
     SplitOverlap
-        ``gap_days`` is negative where training and test interleave.
+        ``gap_days`` is negative where training and test interleave, and None where no event has a time.
     """
-    gaps = [gap for train, test in periods if timed and (gap := _gap_days(train, test)) is not None]
+    gaps = [gap for train, test in periods if (gap := _gap_days(train, test)) is not None]
     return SplitOverlap(
         events=sum(int(test["event_id"].is_in(train["event_id"].implode()).sum()) for train, test in periods),
         gap_days=min(gaps, default=None),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fraudctl.data.labels import as_known
 from fraudctl.project.evaluation import GateSection
-from fraudctl.split import immature, least_history, periods
+from fraudctl.split import RandomSplit, immature, layout_of, least_history
 from fraudctl.text.figures import whole
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Power:
 
 
 def power_of(
-    frame: pl.DataFrame, project: Project, *, known_until: datetime, as_of: datetime | date | None = None
+    frame: pl.DataFrame, project: Project, *, known_until: datetime | None, as_of: datetime | date | None = None
 ) -> Power:
     """Return what the test period of a project can show.
 
@@ -166,20 +166,20 @@ def power_of(
     frame
         ``event_id``, ``event_time`` (µs UTC), ``label`` and ``label_time``, any order, at least one row.
     known_until
-        Latest instant that the data know of.
+        Latest instant that the data know of; None where they have no time.
     as_of
         Overrides ``[split] as_of``.
 
     Raises
     ------
     DataError, UsageError
-        As `split.periods` does: no event is mature, or as_of lies after the data.
+        As `split.layout_of` does: no event is mature, or as_of lies after the data.
     """
-    found = periods(frame, project, known_until=known_until, as_of=as_of)
+    found = layout_of(frame, project, known_until=known_until, as_of=as_of)
     gate = project.gate or GateSection()
     gated = project.gate is not None
-    if found.by_chance is not None:
-        labels = frame.filter(found.by_chance.test_rows(frame["event_id"]))["label"]
+    if isinstance(found, RandomSplit):
+        labels = frame.filter(found.test_rows(frame["event_id"]))["label"]
         test = span = first = last = None
     else:
         test = (found.test_until - found.as_of) * gate.pooled_folds

@@ -19,8 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from fraudctl.data.labels import known_labels, spells
-from fraudctl.data.tables import NO_TIME
+from fraudctl.data.labels import known_labels, spells, timed
 from fraudctl.errors import DataError, UsageError
 from fraudctl.text import figures
 
@@ -108,6 +107,47 @@ def random_split(project: Project) -> RandomSplit | None:
 
 
 @dataclass(frozen=True)
+class Periods:
+    """The training period ``[train_from, train_until)`` and the test period ``[as_of, test_until)``, without folds.
+
+    Attributes
+    ----------
+    as_of
+        Training knows nothing later; the start of the test period.
+    train_until
+        ``as_of - label_delay``.
+    """
+
+    as_of: datetime
+    test_until: datetime
+    train_from: datetime
+    train_until: datetime
+
+    @classmethod
+    def from_facts(cls, facts: Any, *, as_of: datetime) -> Periods:
+        """Read the periods of a bundle from its manifest's facts."""
+        until, start, end = (
+            datetime.fromisoformat(facts[name]) for name in ("test_until", "train_from", "train_until")
+        )
+        return cls(as_of, until, start, end)
+
+
+@dataclass(frozen=True)
+class FoldPeriods:
+    """The training period ``[train_from, train_until)`` and the validation period ``[valid_from, valid_until)``."""
+
+    train_from: datetime
+    train_until: datetime
+    valid_from: datetime
+    valid_until: datetime
+
+    @property
+    def as_of(self) -> datetime:
+        """What the fold's model may know: the start of its validation period."""
+        return self.valid_from
+
+
+@dataclass(frozen=True)
 class Fold:
     """One rehearsal of training and use: fitted on what was known at its ``as_of``, judged on the period after it.
 
@@ -115,12 +155,8 @@ class Fold:
     ----------
     number
         1 for the earliest fold.
-    as_of
-        What the fold's model may know; the start of its validation period.
-    train_from, train_until
-        Training period, ``[train_from, train_until)``.
-    valid_from, valid_until
-        Validation period, ``[valid_from, valid_until)``.
+    periods
+        None where the data have no time, and the fold was drawn by chance.
     train, valid
         Masks over the rows of the feature table, shape ``(n_events,)``.
     n_blocked
@@ -134,11 +170,7 @@ class Fold:
     """
 
     number: int
-    as_of: datetime
-    train_from: datetime
-    train_until: datetime
-    valid_from: datetime
-    valid_until: datetime
+    periods: FoldPeriods | None
     train: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     n_blocked: int
@@ -150,6 +182,16 @@ class Fold:
         """Number of `others`."""
         return int(self.others.sum())
 
+    @property
+    def times(self) -> FoldPeriods:
+        """Its periods, where the data have a time; else a ValueError."""
+        return timed(self.periods)
+
+    @property
+    def as_of(self) -> datetime | None:
+        """What the fold's model may know, the start of its validation period; None without a time."""
+        return None if self.periods is None else self.periods.as_of
+
 
 @dataclass(frozen=True)
 class Split:
@@ -157,42 +199,40 @@ class Split:
 
     Attributes
     ----------
-    as_of
-        Training knows nothing later.
-    train_from, train_until
-        Training period, ``[train_from, train_until)``; ``train_until`` is ``as_of - label_delay``.
-    test_from, test_until
-        Test period, ``[test_from, test_until)``; ``test_from`` is ``as_of``.
+    layout
+        The training and the test period; the random split where the data have no time.
     train
         Mask over the rows of the feature table: mature and labelled at ``as_of``, shape ``(n_events,)``.
     folds
         The prequential folds, at least one.
     warnings
         Sentences about what the data did not allow.
-    by_chance
-        The random split, where the data have no time; all times are then `fraudctl.data.tables.NO_TIME`.
     """
 
-    as_of: datetime
-    test_from: datetime
-    test_until: datetime
-    train_from: datetime
-    train_until: datetime
+    layout: Periods | RandomSplit
     train: NDArray[np.bool_]
     folds: tuple[Fold, ...]
     warnings: tuple[str, ...]
-    by_chance: RandomSplit | None = None
 
+    @property
+    def by_chance(self) -> RandomSplit | None:
+        """The random split; None where the data have a time."""
+        return self.layout if isinstance(self.layout, RandomSplit) else None
 
-@dataclass(frozen=True)
-class Periods:
-    """The training period ``[train_from, train_until)`` and the test period ``[as_of, test_until)``, without folds."""
+    @property
+    def periods(self) -> Periods | None:
+        """The training and the test period; None where the data have no time."""
+        return self.layout if isinstance(self.layout, Periods) else None
 
-    as_of: datetime
-    test_until: datetime
-    train_from: datetime
-    train_until: datetime
-    by_chance: RandomSplit | None = None
+    @property
+    def times(self) -> Periods:
+        """The training and the test period, where the data have a time; else a ValueError."""
+        return timed(self.periods)
+
+    @property
+    def as_of(self) -> datetime | None:
+        """What training may know; None without a time."""
+        return None if self.periods is None else self.periods.as_of
 
 
 def instant(value: datetime | date, *, timezone: str) -> datetime:
@@ -222,19 +262,23 @@ def period_start(moment: datetime, per: Literal["day", "week"], timezone: str) -
     return instant(day if per == "day" else day - timedelta(days=day.weekday()), timezone=timezone)
 
 
-def immature(frame: pl.DataFrame, *, label_delay: Duration, known_until: datetime) -> pl.Series:
+def immature(frame: pl.DataFrame, *, label_delay: Duration, known_until: datetime | None) -> pl.Series:
     """Tell the events too young to be judged, or whose label arrives after ``known_until``.
+
+    Without a time (``known_until`` is None) no event is young.
 
     Returns
     -------
     polars.Series
         Boolean, shape ``(n_events,)``: ``event_time + label_delay > known_until or label_time > known_until``.
     """
+    if known_until is None:
+        return pl.repeat(value=False, n=frame.height, eager=True).rename("immature")
     young = frame["event_time"] + label_delay.timedelta > known_until
     return (young | (frame["label_time"] > known_until).fill_null(value=False)).rename("immature")
 
 
-def mature(frame: pl.DataFrame, *, label_delay: Duration, known_until: datetime) -> pl.Series:
+def mature(frame: pl.DataFrame, *, label_delay: Duration, known_until: datetime | None) -> pl.Series:
     """Tell the labelled events that may be judged with what is known at ``known_until``.
 
     Returns
@@ -302,7 +346,7 @@ def block_since(project: Project, *, as_of: datetime, split_as_of: datetime, tra
 
 
 def make_split(
-    frame: pl.DataFrame, project: Project, *, known_until: datetime, as_of: datetime | date | None = None
+    frame: pl.DataFrame, project: Project, *, known_until: datetime | None, as_of: datetime | date | None = None
 ) -> Split:
     """Lay out the training period, the folds and the test period of a project.
 
@@ -313,7 +357,7 @@ def make_split(
     project
         Gives ``[split]``, ``label_delay`` and ``[evaluate] block_known``.
     known_until
-        Latest instant that the data know of.
+        Latest instant that the data know of; None where they have no time.
     as_of
         Overrides ``[split] as_of``. Default: ``known_until - label_delay - test``.
 
@@ -333,19 +377,24 @@ def make_split(
             msg = "the project is split at random, and so has no as_of"
             raise UsageError(msg, hint="leave --as-of out")
         return _random_layout(frame, by_chance, project.split.folds)
-    return _Layout(frame, project, known_until, as_of).split()
+    return _Layout(frame, project, timed(known_until), as_of).split()
+
+
+def layout_of(
+    frame: pl.DataFrame, project: Project, *, known_until: datetime | None, as_of: datetime | date | None = None
+) -> Periods | RandomSplit:
+    """Return the training and the test period of a project, or its random split; see `make_split`.
+
+    No fold is laid out and no outcome is counted: scores from elsewhere need neither.
+    """
+    by_chance = random_split(project)
+    return by_chance or periods(frame, project, known_until=timed(known_until), as_of=as_of)
 
 
 def periods(
     frame: pl.DataFrame, project: Project, *, known_until: datetime, as_of: datetime | date | None = None
 ) -> Periods:
-    """Return the training and the test period of a project; parameters and errors are those of `make_split`.
-
-    No fold is laid out and no outcome is counted: scores from elsewhere need neither.
-    """
-    by_chance = random_split(project)
-    if by_chance is not None:
-        return Periods(NO_TIME, NO_TIME, NO_TIME, NO_TIME, by_chance)
+    """Return the training and the test period of a project that is split by time, as `layout_of` does."""
     layout = _Layout(frame, project, known_until, as_of)
     start, end = layout.train_period(layout.as_of)
     return Periods(layout.as_of, layout.as_of + layout.test, start, end)
@@ -368,11 +417,8 @@ def _random_layout(frame: pl.DataFrame, by_chance: RandomSplit, n_folds: int) ->
     warnings.append(NEVER_SCORES)
     warnings += [f"only {counts[0]} frauds to train on; every figure about them is uncertain"] if few else []
     nobody = np.zeros(frame.height, dtype=np.bool_)
-    folds = tuple(
-        Fold(k + 1, NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, groups[1 + n_folds + k], groups[1 + k], 0, nobody)
-        for k in range(n_folds)
-    )
-    return Split(NO_TIME, NO_TIME, NO_TIME, NO_TIME, NO_TIME, rest, folds, tuple(warnings), by_chance)
+    folds = tuple(Fold(k + 1, None, groups[1 + n_folds + k], groups[1 + k], 0, nobody) for k in range(n_folds))
+    return Split(by_chance, rest, folds, tuple(warnings))
 
 
 def _microseconds(moment: datetime) -> int:
@@ -456,7 +502,7 @@ class _Layout:
             raise DataError(msg, hint="longer periods ([split] test), another as_of, or more history")
         if len(folds) < self.project.split.folds:
             self._warn(f"{len(folds)} of the {self.project.split.folds} folds are possible with this history")
-        return Split(self.as_of, self.as_of, self.as_of + self.test, start, end, train, folds, tuple(self.warnings))
+        return Split(Periods(self.as_of, self.as_of + self.test, start, end), train, folds, tuple(self.warnings))
 
     def _no_history(self, end: datetime) -> DataError:
         """Return the error of an as_of whose training period ends before the first event."""
@@ -537,9 +583,10 @@ class _Layout:
         yield from usable[1:]
 
     def _lead(self, fold: Fold) -> NDArray[np.bool_]:
-        start = period_start(fold.valid_from, "week", self.project.data.timezone)
-        before = self._between(start, fold.valid_from)
-        return before & ~self._blocked(fold.valid_from, fold.train_from)
+        times = fold.times
+        start = period_start(times.valid_from, "week", self.project.data.timezone)
+        before = self._between(start, times.valid_from)
+        return before & ~self._blocked(times.valid_from, times.train_from)
 
     def _fold(self, back: int) -> Fold | None:
         """Return the fold on the ``back``-th last validation period, or None with a warning where it cannot be."""
@@ -576,9 +623,8 @@ class _Layout:
         elif n_fraud < FEW_FRAUDS:
             self._warn(f"{name} trains on only {figures.count(n_fraud, 'fraud')}")
         number = self.project.split.folds - back + 1
-        return Fold(
-            number, valid_from, start, end, valid_from, valid_until, train, valid & ~blocked, int(blocked.sum()), others
-        )
+        during = FoldPeriods(start, end, valid_from, valid_until)
+        return Fold(number, during, train, valid & ~blocked, int(blocked.sum()), others)
 
     def _blocked(self, as_of: datetime, train_from: datetime) -> NDArray[np.bool_]:
         block = self.project.evaluate.block_known

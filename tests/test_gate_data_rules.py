@@ -11,6 +11,7 @@ from decisions_world import START, evaluated, make_events, make_project, score
 
 from fraudctl.checks import CheckReport, Finding
 from fraudctl.checks.report import ColumnFacts
+from fraudctl.data.labels import UTC_US
 from fraudctl.documents.results import as_object
 from fraudctl.evaluate import GateResult
 from fraudctl.gate import Reference, judge
@@ -180,7 +181,8 @@ def test_overlap_by_hand() -> None:
         "entities": {"card": {"ids": 2, "seen": 1, "share_of_events": 0.5, "share_of_frauds": 0.5}},
         "relabelled": None,
     }
-    assert overlap(train, test, entities=[], timed=False).gap_days is None
+    timeless = [rows.with_columns(event_time=pl.lit(None, dtype=UTC_US)) for rows in (train, test)]
+    assert overlap(*timeless, entities=[]).gap_days is None
 
 
 def test_overlap_of_pooled_periods_holds_each_event_against_its_own_model() -> None:

@@ -12,7 +12,7 @@ from command_line import run_in
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.data.tables import NO_TIME
+from fraudctl.data.tables import UTC_US
 from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.progress import Silent
@@ -137,14 +137,17 @@ def test_shares_are_as_asked_and_seeds_differ() -> None:
     assert (RandomSplit(1, 0.2).test_rows(ids) != RandomSplit(0, 0.2).test_rows(ids)).any()
 
 
+NO_TIME = pl.lit(None, dtype=UTC_US)
+
+
 def frame_of(events: pl.DataFrame) -> pl.DataFrame:
-    return events.select(event_id="id", event_time=pl.lit(NO_TIME), label="target", label_time=pl.lit(NO_TIME))
+    return events.select(event_id="id", event_time=NO_TIME, label="target", label_time=NO_TIME)
 
 
 def test_test_rows_and_folds_are_parts_of_the_whole() -> None:
     project, events = project_of(**TIMELESS), loans()
     frame = frame_of(events)
-    split = make_split(frame, project, known_until=NO_TIME)
+    split = make_split(frame, project, known_until=None)
     chance = random_split(project)
     assert chance is not None
     test = chance.test_rows(frame["event_id"])
@@ -160,9 +163,9 @@ def test_test_rows_and_folds_are_parts_of_the_whole() -> None:
 def test_as_of_and_one_class_are_refused() -> None:
     project, frame = project_of(**TIMELESS), frame_of(loans())
     with pytest.raises(UsageError, match="no as_of"):
-        make_split(frame, project, known_until=NO_TIME, as_of=NO_TIME)
+        make_split(frame, project, known_until=None, as_of=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(DataError, match="too few for 3 random folds"):
-        make_split(frame.with_columns(label=pl.lit(0, pl.Int8)), project, known_until=NO_TIME)
+        make_split(frame.with_columns(label=pl.lit(0, pl.Int8)), project, known_until=None)
 
 
 @pytest.fixture(scope="module")

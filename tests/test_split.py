@@ -49,25 +49,25 @@ def test_training_and_test_periods_follow_as_of() -> None:
     frame = table()
     plan = project(split='as_of = 2026-02-15\ntest = "6d"\ntrain = "20d"\nfolds = 2')
     split = split_of(frame, plan)
-    assert split.as_of == split.test_from == datetime(2026, 2, 15, tzinfo=UTC)
-    assert split.test_until - split.test_from == 6 * DAY
-    assert split.train_until == split.as_of - 5 * DAY
-    assert split.train_from == split.train_until - 20 * DAY
+    assert split.as_of == split.times.as_of == split.times.train_until + 5 * DAY == datetime(2026, 2, 15, tzinfo=UTC)
+    assert split.times.test_until - split.times.as_of == 6 * DAY
+    assert split.times.train_until == split.times.as_of - 5 * DAY
+    assert split.times.train_from == split.times.train_until - 20 * DAY
     times = frame["event_time"].to_numpy()[split.train]
-    assert times.min() >= np.datetime64(split.train_from.replace(tzinfo=None))
-    assert times.max() < np.datetime64(split.train_until.replace(tzinfo=None))
+    assert times.min() >= np.datetime64(split.times.train_from.replace(tzinfo=None))
+    assert times.max() < np.datetime64(split.times.train_until.replace(tzinfo=None))
 
 
 def test_folds_are_the_last_periods_before_the_gap_each_with_its_own_gap() -> None:
     split = split_of(table(), project(split='as_of = 2026-02-20\ntest = "6d"\ntrain = "20d"\nfolds = 3'))
     assert [fold.number for fold in split.folds] == [1, 2, 3]
     for back, fold in zip((3, 2, 1), split.folds, strict=True):
-        assert fold.valid_from == fold.as_of == split.as_of - 5 * DAY - back * 6 * DAY
-        assert fold.valid_until == fold.valid_from + 6 * DAY
-        assert fold.train_until == fold.as_of - 5 * DAY
-        assert fold.train_from == fold.train_until - 20 * DAY
+        assert fold.times.valid_from == fold.as_of == split.times.as_of - 5 * DAY - back * 6 * DAY
+        assert fold.times.valid_until == fold.times.valid_from + 6 * DAY
+        assert fold.times.train_until == fold.times.as_of - 5 * DAY
+        assert fold.times.train_from == fold.times.train_until - 20 * DAY
         assert not (fold.train & fold.valid).any()
-    assert split.folds[-1].valid_until == split.train_until
+    assert split.folds[-1].times.valid_until == split.times.train_until
 
 
 @settings(max_examples=30, deadline=None)
@@ -90,10 +90,10 @@ def test_masks_equal_the_definition_row_by_row(seed: int, delay: int, test: int,
     except DataError:
         reject()
     gap = delay * DAY
-    spans = [(split.train, split.train_from, split.train_until, split.as_of)]
+    spans = [(split.train, split.times.train_from, split.times.train_until, split.as_of)]
     for fold in split.folds:
-        spans.append((fold.train, fold.train_from, fold.train_until, fold.as_of))
-        spans.append((fold.valid, fold.valid_from, fold.valid_until, split.as_of))
+        spans.append((fold.train, fold.times.train_from, fold.times.train_until, fold.as_of))
+        spans.append((fold.valid, fold.times.valid_from, fold.times.valid_until, split.as_of))
     for mask, start, end, known_at in spans:
         expected = [
             label is not None and start <= at < end and at + gap <= known_at and known <= known_at
@@ -106,15 +106,15 @@ def test_defaults_leave_a_fifth_of_the_mature_span_for_the_test() -> None:
     frame = table(days=60)
     split = split_of(frame, project())
     known_until = frame["event_time"].max()
-    assert split.test_until - split.test_from == 10 * DAY  # a fifth of 54.99 days, in whole days
-    assert split.test_until == known_until - 5 * DAY
-    assert split.train_from == frame["event_time"].min()
+    assert split.times.test_until - split.times.as_of == 10 * DAY  # a fifth of 54.99 days, in whole days
+    assert split.times.test_until == known_until - 5 * DAY
+    assert split.times.train_from == frame["event_time"].min()
 
 
 def test_the_default_test_period_is_at_most_thirty_days() -> None:
     frame = table(days=400)
     split = split_of(frame, project())
-    assert split.test_until - split.test_from == 30 * DAY
+    assert split.times.test_until - split.times.as_of == 30 * DAY
 
 
 def test_an_as_of_given_beside_the_file_wins() -> None:
@@ -149,7 +149,7 @@ def test_no_fold_names_the_cause_that_applies_and_a_remedy_that_works() -> None:
     with pytest.raises(DataError, match="no fold is possible"):
         split_of(table(), project(delay="20d", split='test = "3d"'))
     plan = project(split='as_of = 2026-02-20\ntest = "6d"\nfolds = 2')
-    late = pl.col("event_time") >= split_of(table(), plan).folds[-1].valid_from
+    late = pl.col("event_time") >= split_of(table(), plan).folds[-1].times.valid_from
     for only, missing in ((1, "legitimate events"), (0, "frauds")):
         early = table().with_columns(label=pl.when(late).then("label").otherwise(only).cast(pl.Int8))
         with pytest.raises(DataError) as caught:
@@ -186,7 +186,7 @@ def test_few_frauds_are_warned_about() -> None:
 def test_a_fold_without_fraud_is_kept_for_calibration_and_said() -> None:
     plan = project(split='as_of = 2026-02-20\ntest = "6d"\nfolds = 2')
     last = split_of(table(), plan).folds[-1]
-    inside = pl.col("event_time").is_between(last.valid_from, last.valid_until, closed="left")
+    inside = pl.col("event_time").is_between(last.times.valid_from, last.times.valid_until, closed="left")
     frame = table().with_columns(label=pl.when(inside).then(0).otherwise("label").cast(pl.Int8))
     split = split_of(frame, plan)
     assert len(split.folds) == 2
@@ -196,14 +196,14 @@ def test_a_fold_without_fraud_is_kept_for_calibration_and_said() -> None:
 def test_folds_without_any_fraud_are_refused_and_periods_need_no_folds() -> None:
     plan = project(split='as_of = 2026-02-20\ntest = "6d"\nfolds = 2')
     first = split_of(table(), plan).folds[0]
-    late = pl.col("event_time") >= first.valid_from
+    late = pl.col("event_time") >= first.times.valid_from
     frame = table().with_columns(label=pl.when(late).then(0).otherwise("label").cast(pl.Int8))
     with pytest.raises(DataError, match="no fold has a fraud to validate on: 2 folds of 6 days") as caught:
         split_of(frame, plan)
     assert caught.value.exit_code == 3
     found, split = periods(frame, plan, known_until=frame["event_time"].max()), split_of(table(), plan)
-    assert (found.as_of, found.test_until) == (split.as_of, split.test_until)
-    assert (found.train_from, found.train_until) == (split.train_from, split.train_until)
+    assert (found.as_of, found.test_until) == (split.as_of, split.times.test_until)
+    assert (found.train_from, found.train_until) == (split.times.train_from, split.times.train_until)
 
 
 def test_no_events_and_no_mature_events_are_errors() -> None:
@@ -271,7 +271,7 @@ def test_folds_leave_out_known_blocked_events_and_count_them() -> None:
     plain = split_of(frame, project(split=split_text))
     split = split_of(frame, project(split=split_text, rest=rest))
     for fold, whole in zip(split.folds, plain.folds, strict=True):
-        blocked = known_blocked(frame, entity="card", since=fold.train_from, timezone="UTC")
+        blocked = known_blocked(frame, entity="card", since=fold.times.train_from, timezone="UTC")
         assert fold.valid.tolist() == (whole.valid & ~blocked).tolist()
         assert fold.n_blocked == int((whole.valid & blocked).sum()) > 0
         assert fold.train.tolist() == whole.train.tolist()
@@ -284,12 +284,12 @@ def test_folds_count_the_events_whose_label_is_not_known() -> None:
     fewer = split_of(frame.with_columns(label=pl.when(every_third).then(None).otherwise(pl.col("label"))), plan)
     for fold, all_known in zip(fewer.folds, whole.folds, strict=True):
         assert all_known.n_unknown == 0
-        inside = frame["event_time"].is_between(fold.valid_from, fold.valid_until, closed="left").to_numpy()
+        inside = frame["event_time"].is_between(fold.times.valid_from, fold.times.valid_until, closed="left").to_numpy()
         assert fold.n_unknown == int(inside.sum()) - int(fold.valid.sum()) > 0
         assert (fold.others | fold.valid).tolist() == inside.tolist()
     first, *rest = fewer.folds
     week = frame["event_time"].is_between(
-        period_start(first.valid_from, "week", "UTC"), first.valid_from, closed="left"
+        period_start(first.times.valid_from, "week", "UTC"), first.times.valid_from, closed="left"
     )  # fmt: skip
     assert first.lead is not None
     assert first.lead.tolist() == week.to_list()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from fraudctl.account.evidence import CardGate, EvidenceRule, gate_of
 from fraudctl.costs import CostMatrix
-from fraudctl.data.tables import known_time
 from fraudctl.evaluate.result import Evaluation
 from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.policy import Policy
@@ -277,17 +276,18 @@ def _entry(item: Entry) -> CardEntry:
 
 def _data(bundle: Bundle, own: Project) -> TrainingData:
     facts, training = bundle.facts, bundle.facts["training"]["train"]
+    timed = bundle.as_of is not None  # older bundles of data without a time give 1970
     return TrainingData(
         events=facts["rows"],
-        known_until=_instant(facts["known_until"]),
-        as_of=known_time(bundle.as_of),
+        known_until=_instant(facts["known_until"]) if timed else None,
+        as_of=bundle.as_of,
         start=_instant(training["from"]),
         until=_instant(training["until"]),
         rows=training["rows"],
         frauds=training["frauds"],
         label_delay=str(own.data.label_delay),
         timezone=own.data.timezone,
-        test_until=_instant(facts.get("test_until")),
+        test_until=_instant(facts.get("test_until")) if timed else None,
         test_events=facts.get("test_events", 0),
         entities=tuple(own.entities),
         sources=tuple(own.sources),
@@ -297,7 +297,7 @@ def _data(bundle: Bundle, own: Project) -> TrainingData:
 
 
 def _instant(text: str | None) -> datetime | None:
-    return None if text is None else known_time(datetime.fromisoformat(text))
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _on_folds(bundle: Bundle) -> PolicyOnFolds:

@@ -18,7 +18,7 @@ from fraudctl.data.labels import CHANGES
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.power import FoldPower, power_of
 from fraudctl.project import Project
-from fraudctl.split import make_split, periods
+from fraudctl.split import layout_of, make_split
 from fraudctl.text.figures import number, percent
 
 MANY_UNKNOWN = 0.5
@@ -74,22 +74,22 @@ def check_power(data: Data) -> Iterator[Finding]:
     column, until = data.project.data.event_id, data.known_until
     if data.label is None or column not in data.schema or (data.project.data.has_time and until is None):
         return
-    times = pl.Series([tables.NO_TIME]).new_from_index(0, data.n_rows) if data.event_time is None else data.event_time
+    nothing = pl.Series([None], dtype=tables.UTC_US)
+    times = nothing.new_from_index(0, data.n_rows) if data.event_time is None else data.event_time
     arrived = times + data.project.data.label_delay.timedelta
     if data.label_time is not None:
         arrived = data.label_time.zip_with(data.label_time.is_not_null(), arrived)
     frame = pl.DataFrame({"event_id": data[column], "event_time": times, "label": data.label, "label_time": arrived})
     if data.changes is not None:
         frame = frame.with_columns(data.changes[CHANGES])
-    frame = frame.drop_nulls("event_time")
+    frame = frame.drop_nulls("event_time") if data.project.data.has_time else frame
     rows = repeats(frame["event_id"])  # rows that repeat another are dropped when events are read
     if len(rows):
         again = rows[~frame["event_id"].gather(rows).is_first_distinct().to_numpy()]
         frame = frame.with_row_index("row").filter(~pl.col("row").is_in(pl.Series(again).implode())).drop("row")
-    known_until = until or tables.NO_TIME
-    yield from _check_folds(frame.sort("event_time", "event_id"), data.project, known_until)
+    yield from _check_folds(frame.sort("event_time", "event_id"), data.project, until)
     try:
-        found = power_of(frame, data.project, known_until=known_until)
+        found = power_of(frame, data.project, known_until=until)
     except FraudctlError:
         return  # no period can be laid out: `label-immature` and `train` say why
     if found.severity is not None:
@@ -97,12 +97,12 @@ def check_power(data: Data) -> Iterator[Finding]:
         yield Finding("test-few-frauds", found.severity, "split.test", found.sentence, counts, found.hint)
 
 
-def _check_folds(frame: pl.DataFrame, project: Project, known_until: datetime) -> Iterator[Finding]:
+def _check_folds(frame: pl.DataFrame, project: Project, known_until: datetime | None) -> Iterator[Finding]:
     """Find a history that holds no fold to train on, where `train` would refuse. Blocked entities are not looked at."""
     evaluate = project.evaluate.model_copy(update={"block_known": None})
     evaluated = project.model_copy(update={"evaluate": evaluate})
     try:
-        periods(frame, evaluated, known_until=known_until)
+        layout_of(frame, evaluated, known_until=known_until)
     except FraudctlError:
         return  # `label-immature` says why
     try:

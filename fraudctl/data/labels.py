@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,23 @@ DECLINED: Final = "declined"
 """Field of an event that says whether it was declined."""
 ENTRIES: Final[dict[str, pl.DataType]] = {"time": UTC_US, "label": pl.Int8()}
 """Columns of entries beside ``event_id``."""
+
+
+_Time = TypeVar("_Time")
+
+
+def timed(value: _Time | None) -> _Time:
+    """Return a time or period that only data with an event_time have.
+
+    Raises
+    ------
+    ValueError
+        There is none: the caller has not asked before whether the data have a time.
+    """
+    if value is None:
+        msg = "the data have no time"
+        raise ValueError(msg)
+    return value
 
 
 @dataclass(frozen=True)
@@ -151,8 +168,13 @@ def spells(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([single, flat]).sort("row", "since")
 
 
-def known_labels(frame: pl.DataFrame, at: datetime) -> npt.NDArray[np.int8]:
-    """Return the label of each event as it was known at an instant; -1 where none was, shape ``(n_events,)``."""
+def known_labels(frame: pl.DataFrame, at: datetime | None) -> npt.NDArray[np.int8]:
+    """Return the label of each event as it was known at an instant; -1 where none was, shape ``(n_events,)``.
+
+    Where the data have no time (None), every label is known.
+    """
+    if at is None:
+        return frame["label"].fill_null(-1).to_numpy()
     if CHANGES not in frame.columns or not frame[CHANGES].count():
         known = (frame["label_time"] <= at).fill_null(value=False) & frame["label"].is_not_null()
         return frame["label"].fill_null(-1).set(~known, -1).to_numpy()
@@ -162,13 +184,13 @@ def known_labels(frame: pl.DataFrame, at: datetime) -> npt.NDArray[np.int8]:
     return out
 
 
-def as_known(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
-    """Return the frame with ``label`` and ``label_time`` as they were known at an instant.
+def as_known(frame: pl.DataFrame, at: datetime | None) -> pl.DataFrame:
+    """Return the frame with ``label`` and ``label_time`` as they were known at an instant; as it is without one.
 
     Where several changes are known of an event, these are the last one by then, or the first one where none was known
     yet. A label that was known once stays as it is, whenever it was: its time says so.
     """
-    if CHANGES not in frame.columns or not frame[CHANGES].count():
+    if at is None or CHANGES not in frame.columns or not frame[CHANGES].count():
         return frame
     changes = pl.col(CHANGES)
     by_then = changes.list.filter(pl.element().struct.field("time") <= at)

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import polars as pl
 
 from fraudctl.data import identities, located, typed
 from fraudctl.data.distinct import repeats
-from fraudctl.data.labels import as_known, resolved
+from fraudctl.data.labels import as_known, resolved, timed
 from fraudctl.data.own import outside
 from fraudctl.disk import stores
 from fraudctl.disk.files import no_room
@@ -48,19 +48,6 @@ UTC_US = times.UTC_US
 to_utc = times.utc
 are_iso = times.are_iso
 
-NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for the time of every event of a project without an event_time. It orders nothing and is shown to nobody."""
-
-
-def known_time(value: datetime) -> datetime | None:
-    """Return a time, or None where the data have none."""
-    return None if value == NO_TIME else value
-
-
-def moment(value: datetime) -> str | None:
-    """Return an instant as ISO 8601, or None where it only stands for a time that the data do not have."""
-    return None if value == NO_TIME else value.isoformat()
-
 
 @dataclass(frozen=True)
 class Events:
@@ -69,22 +56,27 @@ class Events:
     Attributes
     ----------
     frame
-        Columns in this order: ``event_id``; ``event_time`` (µs UTC, never null, `NO_TIME` throughout where the data
-        have none); ``amount`` (Float64, finite or null;
+        Columns in this order: ``event_id``; ``event_time`` (µs UTC, never null; null throughout where the data
+        have no time); ``amount`` (Float64, finite or null;
         only where the project declares one); ``label`` (Int8: 1, 0 or null); ``label_time`` (µs UTC, null where and
-        only where ``label`` is); where labels are in tables of their own, all changes of the label
-        (`fraudctl.data.labels.CHANGES`), and label and label_time as they were known at ``known_until``; one column per
-        entity under the entity's name; the carried data columns.
+        only where ``label`` is, or the data have no time); where labels are in tables of their own, all changes of the
+        label (`fraudctl.data.labels.CHANGES`), and label and label_time as they were known at ``known_until``; one
+        column per entity under the entity's name; the carried data columns.
         Sorted by ``event_time``, then ``event_id``.
-    known_until
-        The latest event_time: nothing later is known.
+    newest
+        The latest event_time: nothing later is known. None where the data have no time.
     n_duplicates
         Rows dropped because they repeat another in every column.
     """
 
     frame: pl.DataFrame
-    known_until: datetime
+    newest: datetime | None
     n_duplicates: int
+
+    @property
+    def known_until(self) -> datetime:
+        """The latest event_time, where the data have a time; else a ValueError."""
+        return timed(self.newest)
 
 
 def form_of(project: Project) -> Form:
@@ -305,8 +297,8 @@ def normalise(
     out = with_roles(frame, project, columns, entries=entries)
     out = in_order(out) if ordered else out
     check_label_times(out)
-    known_until: datetime = out["event_time"].max()  # type: ignore[assignment]
-    return Events(as_known(out, known_until), known_until, n_duplicates)
+    newest: datetime | None = out["event_time"].max()  # type: ignore[assignment]
+    return Events(as_known(out, newest), newest, n_duplicates)
 
 
 def refuse_no_rows(n_rows: int, files: Collection[str]) -> None:
@@ -319,6 +311,8 @@ def refuse_no_rows(n_rows: int, files: Collection[str]) -> None:
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     """Sort by event_time, then event_id, unless that is the order already."""
     times, ids = frame["event_time"], frame["event_id"]
+    if times.null_count():
+        return frame.sort("event_id")  # the data have no time
     if times.is_sorted() and ids.is_sorted():
         return frame
     after = (times > times.shift(1)) | ((times == times.shift(1)) & (ids > ids.shift(1)))
@@ -479,7 +473,7 @@ def declined_rows(frame: pl.DataFrame, project: Project) -> pl.Series | None:
 def _event_time(frame: pl.DataFrame, project: Project) -> pl.Series:
     column = project.data.event_time
     if column is None:
-        return pl.Series("event_time", [NO_TIME], dtype=UTC_US).new_from_index(0, frame.height)
+        return pl.Series("event_time", [None], dtype=UTC_US).new_from_index(0, frame.height)
     times = to_utc(frame[column], timezone=project.data.timezone, role="event_time")
     if times.null_count():
         msg = f"column {shown(column)}: {times.null_count()} times are null; every event needs its time"

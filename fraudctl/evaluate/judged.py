@@ -34,7 +34,7 @@ class EvaluatedEvents(KnownOutcomes):
     entity_codes: dict[str, IntArray]
     """Codes per entity, -1 for null."""
     day: IntArray
-    """Number of the local day since 1970-01-01."""
+    """Number of the local day since 1970-01-01; 0 for all where the data have no time."""
     reach: BoolArray | None
     """Which events each constant action reaches, shape ``(n_events, n_actions)``; None without a capacity."""
     base: Baseline
@@ -126,12 +126,19 @@ def prepare(scored: pl.DataFrame, project: Project) -> EvaluatedEvents:
         amount=scored["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in scored.columns else None,
         clusters=clusters,
         entity_codes={name: codes_by_appearance(scored[name]) for name in project.entities},
-        day=local_period(scored["event_time"], "day", project.data.timezone),
+        day=_days(scored["event_time"], project),
         reach=reach,
         base=baseline(table, y_true, matrix, weight=weight, reach=reach),
         missing_scores=missing,
         timed=project.data.has_time,
     )
+
+
+def _days(event_time: pl.Series, project: Project) -> IntArray:
+    """Return the number of the local day of each event; without a time, all are of one."""
+    if not project.data.has_time:
+        return np.zeros(len(event_time), dtype=np.int64)
+    return local_period(event_time, "day", project.data.timezone)
 
 
 def _check(scored: pl.DataFrame, project: Project) -> None:

@@ -25,7 +25,6 @@ from fraudctl.challengers.contract import (
 )
 from fraudctl.challengers.fitted import Challenger, ScoreScale, nearby
 from fraudctl.challengers.program import FittedModel, Program
-from fraudctl.data.tables import known_time
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.text.figures import percent, plain
 from fraudctl.train.blending import others_of
@@ -207,7 +206,13 @@ class _ChallengerJob(Job):
 
 
 def facts_of(
-    columns: ModelColumns, program: Program, project: Project, *, step: Step, as_of: datetime, seed: int | None = None
+    columns: ModelColumns,
+    program: Program,
+    project: Project,
+    *,
+    step: Step,
+    as_of: datetime | None,
+    seed: int | None = None,
 ) -> ChallengerFacts:
     """Return what a challenger is told in a step, for a model with these columns that may know what ``as_of`` says."""
     names, section = columns.names, program.section
@@ -219,7 +224,7 @@ def facts_of(
         threads=project.train.threads,
         features=tuple(ChallengerFeature(name, levels.get(name)) for name in names),
         entities=entity_columns(list(project.entities), names),
-        as_of=known_time(as_of),
+        as_of=as_of,
         history=None if section.history is None else section.history.seconds,
         params=section.params,
     )

@@ -17,7 +17,6 @@ import polars as pl
 
 from fraudctl.calibrate import CalibrationChoice, Calibrator, choose_calibrator, cross_calibrated, log_odds
 from fraudctl.data.labels import CHANGES, as_known, known_labels
-from fraudctl.data.tables import NO_TIME, known_time
 from fraudctl.errors import BundleError, DataError
 from fraudctl.train.baselines import CHAMPION, BaselineRows, baseline_scores
 from fraudctl.train.blending import others_of
@@ -67,8 +66,8 @@ class ChampionModel(Scorer, Protocol):
     """A model in use, and what it may know."""
 
     @property
-    def as_of(self) -> datetime:
-        """It has seen nothing later, and so may be judged on what is."""
+    def as_of(self) -> datetime | None:
+        """It has seen nothing later, and so may be judged on what is; None where the data have no time."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +251,8 @@ class Job:
         table = self.table.select(list(dict.fromkeys(["label", *amount, *columns.names])))
         train = table.with_columns(label.alias("label")).filter(sampled)
         found = baseline_scores(BaselineRows(train, weight, kept, table.filter(fold.valid), columns))
-        if self.champion is not None and NO_TIME != fold.as_of >= self.champion.as_of:
+        knew, now = None if self.champion is None else self.champion.as_of, fold.as_of
+        if self.champion is not None and knew is not None and now is not None and now >= knew:
             found[CHAMPION] = log_odds(predict(self.champion, self.table.filter(fold.valid), whole=self.table)[1])
         return found
 
@@ -343,11 +343,12 @@ class Job:
             for fold, score, n in zip(self.split.folds, scores, best, strict=True)
         )
         labels = self._known().filter(self.split.train).to_numpy()
+        times = self.split.periods
         return TrainingSummary(
-            as_of=known_time(self.split.as_of),
+            as_of=self.split.as_of,
             train=RowCounts(
-                known_time(self.split.train_from),
-                known_time(self.split.train_until),
+                None if times is None else times.train_from,
+                None if times is None else times.train_until,
                 rows=len(labels),
                 frauds=int(labels.sum()),
             ),
@@ -396,10 +397,12 @@ def _fold_summary(
 ) -> FoldSummary:
     train, valid = trained.filter(fold.train), known.filter(fold.valid)
     value = objective.value(judged, y_score) if judged.has_both_classes else None
-    times = [known_time(item) for item in (fold.train_from, fold.train_until, fold.valid_from, fold.valid_until)]
+    times: tuple[datetime, ...] | tuple[None, ...] = (None,) * 4
+    if fold.periods is not None:
+        times = (fold.times.train_from, fold.times.train_until, fold.times.valid_from, fold.times.valid_until)
     return FoldSummary(
         fold=fold.number,
-        as_of=known_time(fold.as_of),
+        as_of=fold.as_of,
         train=RowCounts(times[0], times[1], len(train), int(train.sum())),
         valid=RowCounts(times[2], times[3], len(valid), int(valid.sum()), fold.n_blocked),
         best_trees=best,

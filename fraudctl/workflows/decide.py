@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fraudctl.gate import Reference
     from fraudctl.overlap import SplitOverlap
     from fraudctl.policy import Policy
-    from fraudctl.split import RandomSplit
+    from fraudctl.split import Periods, RandomSplit
     from fraudctl.train.model import Scorer
 
 Limit = datetime | date | None
@@ -43,28 +43,39 @@ class Subject:
     ----------
     name
         Version of the bundle, or ``scores`` for scores from a file.
-    as_of
-        What the model knew.
-    train_from, train_until
-        Its training period; frauds before it do not block by default.
-    test_until
-        End of the test period by default.
+    layout
+        Its training period, before which frauds do not block by default, and its test period, which is evaluated by
+        default; the random split where the data have no time.
     policy
         Frozen with the model.
     bundle
         None for scores from a file without a bundle.
-    by_chance
-        The random split, where the data have no time.
     """
 
     name: str
-    as_of: datetime
-    train_from: datetime
-    train_until: datetime
-    test_until: datetime
+    layout: Periods | RandomSplit
     policy: Policy
     bundle: Bundle | None
-    by_chance: RandomSplit | None = None
+
+    @property
+    def by_chance(self) -> RandomSplit | None:
+        """The random split; None where the data have a time."""
+        from fraudctl.split import RandomSplit
+
+        return self.layout if isinstance(self.layout, RandomSplit) else None
+
+    @property
+    def times(self) -> Periods:
+        """The training and the test period, where the data have a time; else a ValueError."""
+        from fraudctl.data.labels import timed
+        from fraudctl.split import Periods
+
+        return timed(self.layout if isinstance(self.layout, Periods) else None)
+
+    @property
+    def as_of(self) -> datetime | None:
+        """What the model knew; None where the data have no time."""
+        return None if self.by_chance is not None else self.times.as_of
 
 
 @dataclass(frozen=True)
@@ -168,13 +179,14 @@ class Decisions:
         other = rival
         if isinstance(other, str):
             other = open_bundle(self.present, other, progress=self.progress, role="compared with", newer=False)
-        subject = replace(self.subject(other), train_from=first.train_from)
+        subject = self.subject(other)
         if subject.by_chance != first.by_chance:
             msg = f"{subject.name} was split by another draw than {first.name}, and has seen some of its test events"
             raise UsageError(msg, hint="train both with the same [train] seed and [split] test_share")
         if period is None:
             return self._decide(subject, None, None, None)
-        return self._decide(subject, None, period.from_time, period.until)
+        blocking = replace(subject, layout=replace(subject.times, train_from=first.times.train_from))
+        return self._decide(blocking, None, period.from_time, period.until)
 
     def of_known(self, subject: Subject, period: Period, scores: pl.DataFrame) -> DecidedPeriod:
         """Decide on scores that are at hand: ``event_id`` and ``y_prob`` of every event of the period."""
@@ -225,7 +237,7 @@ class Decisions:
         subject = decided.subject
         if subject.bundle is None or subject.name != subject.bundle.version or subject.by_chance is not None:
             return None
-        before = self.decided(subject, Period(subject.train_until, subject.as_of))
+        before = self.decided(subject, Period(subject.times.train_until, subject.times.as_of))
         return Reference(before, decided.replay.decided(self.project))
 
     def decided(self, subject: Subject, period: Period, scorer: Scorer | None = None) -> pl.DataFrame:
@@ -258,9 +270,11 @@ class Decisions:
         from fraudctl.overlap import pooled_overlap, relabelled
 
         periods = [(self._trained_on(part.subject), part.scored) for part in parts]
-        found = pooled_overlap(periods, entities=list(self.project.entities), timed=self.project.data.has_time)
-        last = max(range(len(parts)), key=lambda at: parts[at].subject.as_of)
-        as_of, until = parts[last].subject.as_of, self.table.known_until
+        found = pooled_overlap(periods, entities=list(self.project.entities))
+        if not self.project.data.has_time:
+            return found
+        last = max(range(len(parts)), key=lambda at: parts[at].subject.times.as_of)
+        as_of, until = parts[last].subject.times.as_of, self.table.known_until
         return replace(found, relabelled=relabelled(periods[last][0], as_of=as_of, known_until=until))
 
     def _trained_on(self, subject: Subject) -> pl.DataFrame:
@@ -270,7 +284,7 @@ class Decisions:
         if subject.by_chance is not None:
             trained = ~pl.Series(subject.by_chance.test_rows(frame["event_id"]))
         else:
-            trained = frame["event_time"].is_between(subject.train_from, subject.train_until, closed="left")
+            trained = frame["event_time"].is_between(subject.times.train_from, subject.times.train_until, closed="left")
         return frame.filter(trained & frame["label"].is_not_null())
 
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
@@ -300,7 +314,7 @@ class Decisions:
         if period is not None:
             lead = (events["event_time"] < period.from_time).to_numpy()
         inside = events.filter(~lead)
-        young = immature(inside, label_delay=self.project.data.label_delay, known_until=self.table.known_until)
+        young = immature(inside, label_delay=self.project.data.label_delay, known_until=self.table.known)
         judged = (~young & inside["label"].is_not_null()).to_numpy()
         replay = Replay((Stretch(events, y_prob, subject.policy, lead),), judged)
         decided = replay.decided(self.project)
@@ -313,27 +327,21 @@ class Decisions:
     def subject(self, bundle: Bundle) -> Subject:
         """Return a bundle as what is judged, with its training and test period and its policy."""
         from fraudctl.policy import Policy
-        from fraudctl.split import RandomSplit
+        from fraudctl.split import Periods, RandomSplit
 
-        until = datetime.fromisoformat(bundle.facts["test_until"])
-        trained = (
-            datetime.fromisoformat(bundle.facts["train_from"]),
-            datetime.fromisoformat(bundle.facts["train_until"]),
-        )
         policy, by_chance = Policy.from_dict(dict(bundle.policy)), RandomSplit.from_facts(bundle.facts)
         if (by_chance is None) != self.project.data.has_time:
             how = "by time" if by_chance is None else "at random"
             msg = f"bundle {bundle.version} was split {how}, and the project now is not"
             raise BundleError(msg, hint="train again, or restore [data] event_time and [split]")
-        return Subject(bundle.version, bundle.as_of, *trained, until, policy, bundle, by_chance)
+        layout = by_chance or Periods.from_facts(bundle.facts, as_of=bundle.knows_until)
+        return Subject(bundle.version, layout, policy, bundle)
 
     def _without_bundle(self) -> Subject:
-        from fraudctl.split import periods
+        from fraudctl.split import layout_of
 
-        found = periods(self.table.spine, self.project, known_until=self.table.known_until)
-        policy = unfitted_policy(self.project)
-        trained = found.train_from, found.train_until
-        return Subject("scores", found.as_of, *trained, found.test_until, policy, None, found.by_chance)
+        found = layout_of(self.table.spine, self.project, known_until=self.table.known)
+        return Subject("scores", found, unfitted_policy(self.project), None)
 
     def _period(self, subject: Subject, since: Limit, until: Limit) -> Period | None:
         from fraudctl.evaluate import Period
@@ -344,9 +352,9 @@ class Decisions:
                 msg = "the data have no time, so a period cannot be chosen: the random test events are evaluated"
                 raise UsageError(msg, hint="leave --from and --to out")
             return None
-        zone = self.project.data.timezone
-        start = subject.as_of if since is None else instant(since, timezone=zone)
-        end = subject.test_until if until is None else instant(until, timezone=zone)
+        zone, times = self.project.data.timezone, subject.times
+        start = times.as_of if since is None else instant(since, timezone=zone)
+        end = times.test_until if until is None else instant(until, timezone=zone)
         if since is not None and until is None and start >= end:
             end = self.table.known_until
         if start >= end:
@@ -354,7 +362,7 @@ class Decisions:
             raise UsageError(
                 msg, hint="the end (--to, or the end of the test period) must lie after the start (--from)"
             )
-        refuse_the_past(start, subject.as_of, who=f"model {subject.name}")
+        refuse_the_past(start, times.as_of, who=f"model {subject.name}")
         return Period(start, end)
 
     def _events(
@@ -393,7 +401,7 @@ class Decisions:
             rows = self.table.rows(frame.select(wanted).to_series())
             return rows, Excluded(duplicates=self._copies(inside))
         zone = self.project.data.timezone
-        block_from = subject.train_from if block.since is None else instant(block.since, timezone=zone)
+        block_from = subject.times.train_from if block.since is None else instant(block.since, timezone=zone)
         blocked = pl.Series(known_blocked(frame, entity=block.entity, since=block_from, timezone=zone))
         n_kept = frame.filter(counted & ~blocked).height
         kept = self.table.rows(frame.select(wanted & ~blocked).to_series())

@@ -194,7 +194,6 @@ def _evaluate(
     gate: bool,
     progress: Progress,
 ) -> Evaluation:
-    from fraudctl.data.tables import known_time
     from fraudctl.evaluate import evaluate
     from fraudctl.gate import Champion, judge
 
@@ -205,7 +204,7 @@ def _evaluate(
         project=project,
         policy=subject.policy,
         model=subject.name,
-        as_of=known_time(subject.as_of),
+        as_of=subject.as_of,
         period=decided.period,
         excluded=decided.excluded,
         seed=seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ from fraudctl.project import Project
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.evaluate import Evaluation
+    from fraudctl.bundle import Bundle
+    from fraudctl.evaluate import Evaluation, Period
     from fraudctl.evaluate.result import RuleResult
     from fraudctl.monitor.harm import PromisedSavings
     from fraudctl.workflows.decide import DecidedPeriod, Decisions
@@ -158,6 +160,19 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _other_events(decisions: Decisions, bundle: Bundle, period: Period) -> Iterator[str]:
+    """Say in what the events of a period are not those of the model's own test period."""
+    start, until = bundle.knows_until, datetime.fromisoformat(bundle.facts["test_until"])
+    if (period.from_time, period.until) != (start, until):
+        yield (
+            f"the period {period.from_time.isoformat()} to {period.until.isoformat()} was chosen by hand; the model's "
+            f"own test period is {start.isoformat()} to {until.isoformat()}"
+        )
+    gone = bundle.facts.get("test_events", 0) - events_between(decisions.table.spine, start, until)
+    if gone > 0:
+        yield f"{gone:,} of the {bundle.facts['test_events']:,} events that the test period had in training are gone"
+
+
 def not_own(decisions: Decisions, decided: DecidedPeriod, *, scores: Path | None, n_periods: int) -> list[str]:
     """Return what was chosen by the person who ran a gate, instead of taken from the model and its project."""
     from fraudctl.gate.rules import weaker
@@ -169,18 +184,8 @@ def not_own(decisions: Decisions, decided: DecidedPeriod, *, scores: Path | None
     own, now, found = own_project(bundle, decisions.present), decisions.project, []
     if scores is not None:
         found.append(f"scores came from the file {scores.name}")
-    until = datetime.fromisoformat(bundle.facts["test_until"])
-    period = decided.period
-    if period is not None and (period.from_time, period.until) != (bundle.as_of, until):
-        found.append(
-            f"the period {period.from_time.isoformat()} to {period.until.isoformat()} was chosen by hand; the model's "
-            f"own test period is {bundle.as_of.isoformat()} to {until.isoformat()}"
-        )
-    gone = bundle.facts.get("test_events", 0) - events_between(decisions.table.spine, bundle.as_of, until)
-    if decided.subject.by_chance is None and gone > 0:
-        found.append(
-            f"{gone:,} of the {bundle.facts['test_events']:,} events that the test period had in training are gone"
-        )
+    if decided.period is not None:
+        found += _other_events(decisions, bundle, decided.period)
     asked = 1 if now.gate is None else now.gate.pooled_folds
     if n_periods != asked and scores is None and not found:
         found.append(f"{n_periods} periods were judged together, [gate] pooled_folds says {asked}")

@@ -34,8 +34,8 @@ class FeatureTable:
         `frame`, where it is in memory; None where it is read from ``path`` when it is asked for.
     features
         What each feature column is.
-    known_until
-        The latest event_time in the data.
+    known
+        The latest event_time in the data: nothing later is known. None where the data have no time.
     n_duplicates
         Exact duplicate rows that were dropped.
     fingerprint
@@ -44,8 +44,6 @@ class FeatureTable:
         Digest of everything that the table depends on.
     reused
         Whether it was built before.
-    timed
-        Whether the data have an event_time; else that column holds `fraudctl.data.tables.NO_TIME`.
     notes
         What the user should know of it: hubs that links leave out.
     path
@@ -59,12 +57,11 @@ class FeatureTable:
 
     loaded: pl.DataFrame | None
     features: FeatureSet
-    known_until: datetime
+    known: datetime | None
     n_duplicates: int
     fingerprint: str
     key: str
     reused: bool
-    timed: bool = True
     notes: tuple[str, ...] = ()
     path: Path | None = None
 
@@ -124,9 +121,16 @@ class FeatureTable:
         return self.spine.height
 
     @property
-    def known(self) -> datetime | None:
-        """Latest instant that the data know of; null without a time."""
-        return self.known_until if self.timed else None
+    def known_until(self) -> datetime:
+        """The latest event_time, where the data have a time; else a ValueError."""
+        from fraudctl.data.labels import timed
+
+        return timed(self.known)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the data have an event_time; else that column is null."""
+        return self.known is not None
 
 
 def find_features(project: Project, *, read: bool) -> FeatureFile | None:
@@ -199,12 +203,11 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
     return FeatureTable(
         loaded=frame,
         features=plan.features,
-        known_until=datetime.fromisoformat(facts["known_until"]),
+        known=datetime.fromisoformat(facts["known_until"]) if project.data.has_time else None,
         n_duplicates=facts["n_duplicates"],
         fingerprint=plan.fingerprint,
         key=plan.key,
         reused=reused,
-        timed=project.data.has_time,
         notes=tuple(facts.get("notes", ())),
         path=place,
     )
@@ -372,7 +375,8 @@ def _build(plan: BuildPlan, progress: Progress) -> tuple[pl.DataFrame, dict[str,
         sources=sources,
         progress=tell,
     )
-    facts = {"known_until": events.known_until.isoformat(), "n_duplicates": events.n_duplicates}
+    newest = None if events.newest is None else events.newest.isoformat()
+    facts = {"known_until": newest, "n_duplicates": events.n_duplicates}
     return frame, facts | {"notes": _notes(plan, frame.select, progress)}
 
 
@@ -430,8 +434,8 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
         with outputs.whole_file(path) as temporary:
             pl.scan_parquet(table.path).drop(CHANGES, strict=False).rename(outside).sink_parquet(temporary)
     elif isinstance(table, FeatureTable):
-        stand_ins = [] if table.timed else ["event_time", "label_time"]
-        outputs.write_parquet(table.frame.drop(stand_ins).rename(outside), path)
+        without = [] if table.timed else ["event_time", "label_time"]
+        outputs.write_parquet(table.frame.drop(without).rename(outside), path)
 
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:

@@ -174,7 +174,7 @@ def _tried(
         steps.begin("dividing the time")
         chosen, folds = _divided(proposal, parsed, loaded)
         steps.begin("counting frauds of the test period")
-        return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.known_until), folds
+        return chosen, power_of(loaded.frame, parsed(chosen), known_until=loaded.newest), folds
     except (ProjectError, DataError) as error:
         msg = f"no file is written, for it would not fit the data: {error.message}"
         told = [name for name in raw.collect_schema() if shown(name) in error.message]
@@ -196,7 +196,7 @@ def _divided(proposal: Proposal, parsed: Callable[[Proposal], Project], loaded: 
     refused: DataError | None = None
     for shape in _divisions(proposal, parsed, loaded):
         try:
-            split = make_split(loaded.frame, parsed(shape), known_until=loaded.known_until)
+            split = make_split(loaded.frame, parsed(shape), known_until=loaded.newest)
         except DataError as error:
             refused = refused or error
         else:

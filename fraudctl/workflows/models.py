@@ -72,7 +72,6 @@ def list_models(project: Project) -> ModelsResult:
     """List the bundles of a project with the latest verdict of each."""
     from fraudctl import registry
     from fraudctl.bundle import list_bundles, load_bundle
-    from fraudctl.data.tables import known_time
 
     entries = registry.history(project.models_dir)
     champion = registry.champion(project.models_dir)
@@ -85,7 +84,7 @@ def list_models(project: Project) -> ModelsResult:
         models.append(
             ModelEntry(
                 version=bundle.version,
-                as_of=known_time(bundle.as_of),
+                as_of=bundle.as_of,
                 parent=bundle.facts.get("parent"),
                 policy=bundle.policy["kind"],
                 gate=None if gate is None else gate.verdict,
@@ -127,8 +126,6 @@ def diff_models(project: Project, a: str, b: str, *, progress: Progress | None =
     a, b
         Each a version, a path, ``latest`` or ``champion``.
     """
-    from fraudctl.data.tables import moment
-
     one, other = _open_both(project, a, b, progress or Silent())
     names = [{item["name"] for item in bundle.features["features"]} for bundle in (one, other)]
     files = [_flat(tomllib.loads(bundle.manifest["project_file"])) for bundle in (one, other)]
@@ -136,7 +133,7 @@ def diff_models(project: Project, a: str, b: str, *, progress: Progress | None =
     return {
         "a": one.version,
         "b": other.version,
-        "as_of": [moment(one.as_of), moment(other.as_of)],
+        "as_of": [None if bundle.as_of is None else bundle.as_of.isoformat() for bundle in (one, other)],
         "project_file": {key: pair for key, pair in changed.items() if pair[0] != pair[1]},
         "features_only_in_a": sorted(names[0] - names[1]),
         "features_only_in_b": sorted(names[1] - names[0]),
@@ -249,7 +246,7 @@ def compare_models(
 
     progress = progress or Silent()
     bundles = _open_both(project, a, b, progress)
-    younger = max(bundles, key=lambda bundle: bundle.as_of)
+    younger = _younger(bundles)
     decisions = Decisions.of_bundle(project, younger, progress=progress)
     progress.stage("Comparing")
     leading = decisions.of_model(since=from_time, until=until)
@@ -263,6 +260,12 @@ def compare_models(
         split=leading.subject.by_chance,
         seed=decisions.project.train.seed,
     )
+
+
+def _younger(bundles: tuple[Bundle, Bundle]) -> Bundle:
+    """Return the bundle with the later as_of; the first where the data have no time."""
+    one, other = bundles
+    return other if one.as_of is not None and other.as_of is not None and other.as_of > one.as_of else one
 
 
 def _open_both(project: Project, a: str, b: str, progress: Progress) -> tuple[Bundle, Bundle]:
@@ -312,14 +315,14 @@ def compare_logged(
 
     progress = progress or Silent()
     bundles = _open_both(project, a, b, progress)
-    project = judging_project(max(bundles, key=lambda bundle: bundle.as_of), project)
+    project = judging_project(_younger(bundles), project)
     progress.stage("Comparing")
     names = tuple(bundle.version for bundle in bundles)
     logged = [read_logged(decisions, name) for name in names]
     known = plan_features(project).load()
     delay = project.data.label_delay
     events = with_order(_decided_by_both(known.frame, logged), project)
-    events = events.filter(mature(events, label_delay=delay, known_until=known.known_until))
+    events = events.filter(mature(events, label_delay=delay, known_until=known.newest))
     zone = project.data.timezone
     if from_time is not None:
         events = events.filter(pl.col("event_time") >= instant(from_time, timezone=zone))

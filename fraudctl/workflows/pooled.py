@@ -94,10 +94,10 @@ def pool_periods(decisions: Decisions, decided: DecidedPeriod, champion: str | N
     for back in range(1, n_periods):
         period = _earlier(decided.span, back * length)
         decisions.progress.stage(f"Refitting for {period.from_time.date()} to {period.until.date()}")
-        ours.append(_replayed(decisions, bundle, period, bundle.as_of - back * length, None))
+        ours.append(_replayed(decisions, bundle, period, bundle.knows_until - back * length, None))
         if old is not None:
-            as_of = old.as_of - back * length
-            theirs.append(_replayed(decisions, old, period, as_of, ours[-1].subject.train_from))
+            as_of = old.knows_until - back * length
+            theirs.append(_replayed(decisions, old, period, as_of, ours[-1].subject.times.train_from))
     project = decisions.project
     joined = _together(ours, project)
     joined_rival = _together(theirs, project) if theirs else None
@@ -147,7 +147,7 @@ def _facts(project: Project, ours: list[DecidedPeriod], joined: list[DecidedPeri
         saved = [None if ratio is None or ratio.reason else ratio.value for ratio in found]
         yield PooledPeriod(
             part.span,
-            as_of=part.subject.as_of,
+            as_of=part.subject.times.as_of,
             refitted=place > 0,
             rows=part.scored.height,
             frauds=int(part.scored["label"].sum()),
@@ -162,16 +162,17 @@ def _replayed(
 ) -> DecidedPeriod:
     """Decide a period with a recipe refitted as of an earlier time; refits are kept and reused."""
     from fraudctl.policy import Policy
+    from fraudctl.split import Periods
 
     own = found_recipe(decisions.present, bundle)
     table = table_as_of(bundle, decisions.present, progress=decisions.progress)
     split = _split(own, table, as_of)
-    start = split.train_from if block_from is None else block_from
+    start = split.times.train_from if block_from is None else block_from
     place = decisions.project.cache_dir / "pooled" / f"{_key(bundle, table, as_of, period)}.parquet"
     scores, document = _kept(place, decisions.progress) or _refit(bundle, own, table, split, period, place, decisions)
     policy = Policy.from_dict(document)
     name = f"{bundle.version} as of {as_of.date()}"
-    subject = Subject(name, as_of, start, split.train_until, period.until, policy, None)
+    subject = Subject(name, Periods(as_of, period.until, start, split.times.train_until), policy, None)
     return decisions.of_known(subject, period, scores)
 
 

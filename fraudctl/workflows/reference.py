@@ -43,7 +43,7 @@ def frozen_reference(trained: Trained) -> dict[str, Any]:
     from fraudctl.monitor.reference import freeze, plan
 
     project, table, split = trained.project, trained.table, trained.split
-    if split.by_chance is not None or not table.timed:
+    if split.as_of is None:
         return {}
     time = table.spine["event_time"]
     days = reference_days(project, split.as_of, time[0])
@@ -98,9 +98,9 @@ def _decided(trained: Trained) -> pl.DataFrame:
     from fraudctl.train import predict
 
     table, split = trained.table, trained.split
-    folds = _latest_folds(trained.model.predictions, split.as_of)
+    folds = _latest_folds(trained.model.predictions, split.times.as_of)
     time = table.spine["event_time"]
-    gap = table.rows((time >= split.train_until) & (time < split.as_of))
+    gap = table.rows((time >= split.times.train_until) & (time < split.times.as_of))
     gap = gap.with_columns(pl.Series("y_prob", predict(trained.model, gap, whole=table.frame)[1]))
     shared = [name for name in folds.columns if name in gap.columns]
     both = pl.concat([folds.select(shared), gap.select(shared)], how="vertical_relaxed")
@@ -157,7 +157,7 @@ def reference_with(bundle: Bundle, policy: Policy, project: Project) -> dict[str
     if not bundle.reference:
         return {}
     old = FrozenReference.from_dict(bundle.reference)
-    folds = _latest_folds(bundle.predictions(), bundle.as_of)
+    folds = _latest_folds(bundle.predictions(), bundle.knows_until)
     decided = decided_events(folds.sort("event_time", "event_id"), policy, project)
     cells = score_cells(decided["y_prob"].to_numpy(), borders(policy), policy.actions)
     kept = tuple(item for item in old.watched if item.kind not in ("score", "action"))

@@ -88,13 +88,12 @@ def refit_model(
     progress.stage("Fitting again on the newest labels")
     trained = fit_again(gated, own, table, split, progress=progress)
     choice = choose_policy(own, trained.predictions, trained.predictions["y_prob"].to_numpy())
-    week = Period(split.as_of - LAST, split.as_of + timedelta(microseconds=1))
-    subject = Subject(
-        "refit", split.as_of, split.train_from, split.train_until, split.test_until, choice.policy, bundle=None
-    )
+    as_of = split.times.as_of
+    week = Period(as_of - LAST, as_of + timedelta(microseconds=1))
+    subject = Subject("refit", split.times, choice.policy, bundle=None)
     ours = decisions.decided(subject, week, trained)["action"]
     theirs = decisions.decided(decisions.subject(gated), week)["action"]
-    found = Refit(None, split.as_of, len(ours), int((ours == theirs).sum()))
+    found = Refit(None, as_of, len(ours), int((ours == theirs).sum()))
     if found.agreement < AGREEMENT:
         return found
     audited = audit_before_training(own, table, progress=progress)

@@ -197,12 +197,12 @@ class Situation:
     def nothing_new(self, project: Project) -> str | None:
         """Return why a model of ``as_of`` could not be held against the champion, or would be the same; else None."""
         champion = self.champion
-        if champion is None or self.as_of > champion.as_of:
+        if champion is None or self.as_of > champion.knows_until:
             return None
         same = champion.facts.get("data_fingerprint") == self.fingerprint
         if self.as_of == champion.as_of and not (same and champion.manifest["project_file"] == project.text):
             return None
-        then, now = (f"{item:%Y-%m-%d %H:%M}" for item in (champion.as_of, self.as_of))
+        then, now = (f"{item:%Y-%m-%d %H:%M}" for item in (champion.knows_until, self.as_of))
         if self.as_of == champion.as_of:
             return f"the champion {champion.version} was trained on these data, as of {then}"
         return (

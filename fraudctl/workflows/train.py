@@ -124,8 +124,8 @@ def train_model(
     clock.lap("features")
     audited = audit_before_training(project, table, progress=progress) if table.timed else None
     clock.lap("audit")
-    split = make_split(table.frame, project, known_until=table.known_until, as_of=as_of)
-    power = power_of(table.frame, project, known_until=table.known_until, as_of=as_of)
+    split = make_split(table.frame, project, known_until=table.known, as_of=as_of)
+    power = power_of(table.frame, project, known_until=table.known, as_of=as_of)
     if power.severity is not None:
         progress.warn(f"{power.sentence}. What helps: {power.hint}")
     keep = decision_columns(project, table)
@@ -267,6 +267,21 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     return [name for name in found if name not in {"event_time", "amount"}]
 
 
+def _period_facts(table: FeatureTable, split: Split) -> dict[str, Any]:
+    """Return the training and the test period, and how many events the test had; null where the data have no time."""
+    from fraudctl.workflows.evidence import events_between
+
+    times = split.periods
+    if times is None:
+        return {"train_from": None, "train_until": None, "test_until": None, "test_events": 0}
+    return {
+        "train_from": times.train_from.isoformat(),
+        "train_until": times.train_until.isoformat(),
+        "test_until": times.test_until.isoformat(),
+        "test_events": events_between(table.frame, times.as_of, times.test_until),
+    }
+
+
 def bundle_contents(
     project: Project,
     table: FeatureTable,
@@ -290,7 +305,6 @@ def bundle_contents(
     from fraudctl.data.located import versions
     from fraudctl.scoring.schema import data_schema
     from fraudctl.split import TimeSplit
-    from fraudctl.workflows.evidence import events_between
 
     read = versions(project)
     facts = {
@@ -298,13 +312,10 @@ def bundle_contents(
         "data_fingerprint": table.fingerprint,
         **({"table_versions": read} if read else {}),
         "rows": table.frame.height,
-        "known_until": table.known_until.isoformat(),
+        "known_until": None if table.known is None else table.known.isoformat(),
         "seed": project.train.seed,
         "split": as_json(split.by_chance or TimeSplit()),
-        "train_from": split.train_from.isoformat(),
-        "train_until": split.train_until.isoformat(),
-        "test_until": split.test_until.isoformat(),
-        "test_events": events_between(table.frame, split.as_of, split.test_until),
+        **_period_facts(table, split),
         "training": as_json(trained.summary),
         "recipe": recipe_facts(project),
         "policy_report": as_json(choice.report),

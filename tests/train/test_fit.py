@@ -121,7 +121,7 @@ def test_events_without_a_known_label_are_predicted_as_those_around_them(
 ) -> None:
     """All events of the validation periods stand there, and those of the week in which the first begins as fold 0."""
     split = make_split(frame, plan, known_until=frame["event_time"].max())  # type: ignore[arg-type]
-    first, last = split.folds[0].valid_from, split.folds[-1].valid_until
+    first, last = split.folds[0].times.valid_from, split.folds[-1].times.valid_until
     inside = frame.filter(pl.col("event_time").is_between(first, last, closed="left"))
     found = trained.predictions
     assert set(found.filter(pl.col("fold") > 0)["event_id"]) == set(inside["event_id"])
@@ -382,7 +382,7 @@ def test_the_champion_is_compared_on_folds_that_it_has_not_seen(
 
 def test_a_fold_without_fraud_counts_for_calibration_only(frame: pl.DataFrame, plan: Project) -> None:
     last = split_of(frame, plan).folds[-1]
-    inside = pl.col("event_time").is_between(last.valid_from, last.valid_until, closed="left")
+    inside = pl.col("event_time").is_between(last.times.valid_from, last.times.valid_until, closed="left")
     calm = frame.with_columns(label=pl.when(inside).then(0).otherwise("label").cast(pl.Int8))
     summary = train(calm, project(split=SPLIT, trials=2)).summary
     assert summary.folds[-1].figures["average_precision"] is None

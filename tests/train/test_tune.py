@@ -189,7 +189,7 @@ def test_a_damaged_journal_is_begun_again(tmp_path: Path) -> None:
 def test_folds_without_fraud_cannot_rank_trials() -> None:
     frame = table(3000)
     split = make_split(frame, plan(2), known_until=frame["event_time"].max())  # type: ignore[arg-type]
-    cut = split.folds[0].valid_from
+    cut = split.folds[0].times.valid_from
     import polars as pl
 
     calm = frame.with_columns(label=pl.when(pl.col("event_time") >= cut).then(0).otherwise("label").cast(pl.Int8))
