@@ -159,10 +159,14 @@ class Engine:
         return Outcomes.of_frame(self.frame)
 
     def codes(self, name: str) -> tuple[Array, int]:
-        """Return the values of a column as numbers from 0, with -1 for null."""
+        """Return the values of a column of the frame as numbers from 0, with -1 for null."""
         if name not in self._codes:
             self._codes[name] = codes_of(self.frame[name])
         return self._codes[name]
+
+    def codes_looked_back_on(self, name: str) -> tuple[Array, int]:
+        """Return what `looked_back_on` does as numbers from 0, with -1 for null; a column of the frame only once."""
+        return codes_of(self.looked_back_on(name)) if name in self.results else self.codes(name)
 
     def queries(self, *entities: str) -> Queries:
         """Return the events by entity, by a pair of entities, or (`_EVERYONE`) as one group."""

@@ -339,6 +339,8 @@ def codes_of(values: pl.Series) -> tuple[Array, int]:
         return _above(values, low), high - low + 1
     if values.dtype == pl.String or values.dtype.is_integer():
         return _encoded(values)
+    if values.dtype.is_float():
+        return _encoded(values.set((values == 0).fill_null(value=False), 0.0))  # zeros are one value, of either sign
     ranks = (values.rank("dense").cast(pl.Int64) - 1).fill_null(-1).to_numpy()
     return ranks.astype(POSITION), int(ranks.max()) + 1
 

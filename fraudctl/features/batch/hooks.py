@@ -24,7 +24,6 @@ from fraudctl.features.batch.groups import (
     Labels,
     Queries,
     Ranges,
-    codes_of,
     event_history,
     event_ranges,
     gathered,
@@ -387,7 +386,7 @@ def habits(engine: Engine, unit: list[Feature]) -> None:
             found = _rows_of(engine.looked_back_on(str(name))) if is_text else engine.floats(str(name))
             values = gathered(found, queries.rows, engine.workers)
         if any(_kind(feature) not in NUMERIC for feature in features):
-            by_row, n_codes = codes_of(engine.looked_back_on(str(name)))
+            by_row, n_codes = engine.codes_looked_back_on(str(name))
             codes = gathered(by_row, queries.rows, engine.workers)
 
         work = functools.partial(
