@@ -224,10 +224,13 @@ def _require_library(name: str, entry: str) -> None:
 
 
 def _module_files(name: str, module: str, root: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Return the file of a module below the project, with its package; or else that of an installed one, by name."""
+    """Return the file of a module below the project, with its package; or else that of an installed one, by name.
+
+    Shipped challengers are installed ones, even where the project lies beside the source of the package.
+    """
     parts = module.split(".")
     place = root.joinpath(*parts).with_suffix(".py")
-    if place.is_file():
+    if place.is_file() and parts[0] != __name__.partition(".")[0]:
         packages = [root.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts))]
         files = [place, *(path for path in packages if path.is_file())]
         return {path.relative_to(root).as_posix(): _bytes(path) for path in files}, {}

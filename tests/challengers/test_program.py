@@ -77,6 +77,16 @@ def test_its_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert set(entry.hashes) == {"module fraudctl.challengers.logistic"}
 
 
+def test_a_shipped_one_is_the_installed_one_beside_any_file_of_its_name(tmp_path: Path) -> None:
+    section = ChallengerSection.model_validate({"entry": "fraudctl.challengers.logistic"})
+    installed = read_program("r", section, tmp_path).hashes
+    beside = tmp_path / "fraudctl" / "challengers"
+    beside.mkdir(parents=True)
+    for name in ("__init__.py", "logistic.py"):
+        (beside / name).write_text("raise SystemExit(1)\n")
+    assert read_program("r", section, tmp_path).hashes == installed
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
