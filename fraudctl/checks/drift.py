@@ -14,6 +14,7 @@ import polars as pl
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.checks.leakage import auc_low, roc_auc
+from fraudctl.data.distinct import coded
 from fraudctl.text.figures import number
 
 LATE: Final = 0.2
@@ -127,15 +128,14 @@ def _late(times: IntArray, rows: BoolArray) -> BoolArray:
 
 
 def _codes(values: pl.Series) -> IntArray:
-    """Return a code of each value: of each text, of each quantile bin of numbers; null is one of its own, 0."""
+    """Return a code of each value: of each text, of each quantile bin of numbers; null has one of its own."""
     if values.dtype.is_numeric():
         values = values.cast(pl.Float64).fill_nan(None)
         ranks = values.rank("average")
         if ranks.n_unique() > _BINS:
             values = (ranks * _BINS / len(values)).floor()
     plain = values if values.dtype.is_numeric() else values.cast(pl.String)
-    codes = pl.Series(plain.rechunk().to_arrow().dictionary_encode().indices)
-    return codes.cast(pl.Int64).fill_null(-1).to_numpy() + 1
+    return coded(plain)[0].cast(pl.Int64).to_numpy()
 
 
 def _rates(codes: IntArray, truth: BoolArray, n_codes: int) -> FloatArray:

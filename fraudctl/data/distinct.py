@@ -8,7 +8,7 @@ compares the texts themselves and is exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -165,3 +165,32 @@ def _grouped(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     shared = (ordered[1:] & ~low) == (ordered[:-1] & ~low)
     clash = shared & (ordered[1:] != ordered[:-1])
     return np.argsort(hashes, kind="stable") if clash.any() else rows
+
+
+LONG: Final = 200_000
+"""Rows from which `comes_back` looks at a column at all."""
+
+
+def comes_back(values: pl.Series, *, least: int = LONG) -> bool:
+    """Say whether the first rows of a long column of text or integers show that its values come back, again and again.
+
+    It is so where, late in the first twentieth of the rows, at most every second row has a value for the first time.
+    """
+    if len(values) < least or not (values.dtype == pl.String or values.dtype.is_integer()):
+        return False
+    first = values.head(len(values) // 20)
+    early = first.head(3 * len(first) // 4)
+    return 2 * (first.n_unique() - early.n_unique()) <= len(first) - len(early)
+
+
+def coded(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the place of every row's value among the distinct ones, and these, null last.
+
+    >>> rows, distinct = coded(pl.Series(["b", None, "a", "b"]))
+    >>> rows.to_list(), distinct.to_list()
+    ([0, 2, 1, 0], ['b', 'a', None])
+    """
+    found = values.rechunk().to_arrow().dictionary_encode()
+    distinct = pl.Series(values.name, found.dictionary, dtype=values.dtype)
+    rows = pl.Series(found.indices).fill_null(len(distinct))
+    return rows, distinct.extend(pl.Series(values.name, [None], dtype=values.dtype))

@@ -6,7 +6,7 @@ result is null, and equal for two rows exactly where the joined columns are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from fraudctl.data.distinct import coded, comes_back
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.normal.form import id_text, id_texts, joined, one_joined
@@ -112,12 +113,22 @@ class Made:
         if self.expr is None:
             texts = pl.DataFrame([id_texts(part).alias(str(place)) for place, part in enumerate(parts)])
             return texts.select(joined([pl.col(name) for name in texts.columns])).to_series()
-        frame = pl.DataFrame([part.alias(name) for name, part in zip(self.expr.columns, parts, strict=True)])
-        found = self.expr.apply(frame, timezone=self.timezone)
+        found = self._evaluated(parts)
         if isinstance(found.dtype, pl.Datetime):
             msg = f"{self.where}: the result is a time; expected text, a number, a date or a truth value"
             raise DataError(msg, hint="cast(... AS DATE) makes a date of it")
         return id_texts(found)
+
+    def _evaluated(self, parts: Sequence[pl.Series]) -> pl.Series:
+        """Return the result of the SQL; that of one column whose values come back is computed once for each value."""
+        assert self.expr is not None  # noqa: S101 - `ids` asks for nothing else
+        rows = None
+        if len(parts) == 1 and comes_back(parts[0]):
+            rows, values = coded(parts[0])
+            parts = [values]
+        frame = pl.DataFrame([part.alias(name) for name, part in zip(self.expr.columns, parts, strict=True)])
+        found = self.expr.apply(frame, timezone=self.timezone)
+        return found if rows is None else found.gather(rows)
 
     def of_one(self, schema: Mapping[str, pl.DataType]) -> Callable[[Mapping[str, Any]], str | None]:
         """Return a function that makes the id of one row, equal to what `ids` gives.

@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from fraudctl.data.distinct import tally
+from fraudctl.metrics.tallies import tally
 from fraudctl.propose import names
 from fraudctl.propose.facts import EntityFacts, entity_facts
 from fraudctl.propose.profile import ProfiledColumn, Table

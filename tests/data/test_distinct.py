@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.data.distinct import _grouped, n_unique, repeats, spells, tally
+from fraudctl.data.distinct import LONG, _grouped, coded, comes_back, n_unique, repeats, spells, tally
 
 KINDS = {
     "text": (pl.String, ["a", "b", "", "bb", "é"]),
@@ -86,3 +86,21 @@ def test_hashes_that_share_their_first_bits_are_parted() -> None:
     hashes = np.array([8, 1, 9, 8, 1, 9, 2**63], np.uint64)
     rows = _grouped(hashes)
     assert rows.tolist() == [1, 4, 0, 3, 2, 5, 6]
+
+
+@given(columns().filter(lambda values: values.dtype in (pl.String, pl.Int64, pl.Int8, pl.UInt64)))
+def test_codes_and_distinct_values_are_the_column(values: pl.Series) -> None:
+    rows, distinct = coded(values)
+    assert rows.null_count() == 0
+    assert distinct.gather(rows).equals(values, null_equal=True)
+    assert distinct.to_list()[-1] is None
+    assert distinct.n_unique() == len(distinct)
+
+
+def test_columns_whose_values_come_back_are_told_by_their_first_rows() -> None:
+    random = np.random.default_rng(0)
+    ids = pl.Series(random.integers(0, LONG // 50, LONG)).cast(pl.String)
+    assert comes_back(ids)
+    assert not comes_back(ids.head(LONG - 1))
+    assert not comes_back(pl.Series(range(LONG)).cast(pl.String))
+    assert not comes_back(ids.cast(pl.Float64))

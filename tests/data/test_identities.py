@@ -165,3 +165,23 @@ def test_sql_of_a_text_fits_no_number():
     made = Made(EntityKey.parse({"sql": "substr(card1, 1, 2)"}), "entities.bin", {}, "UTC")
     with pytest.raises(DataError, match=r"entities\.bin: cannot be computed"):
         made.check(TYPES)
+
+
+@pytest.mark.parametrize(
+    "sql", ["left(number, 2)", "coalesce(number, 'none')", "case when number > 'b' then 'late' end"]
+)
+def test_sql_of_values_that_come_back_gives_every_row_what_it_gives_alone(
+    sql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = pl.Series("number", ["ab12", "b", None, "", "ab12", "c", "b", None] * 40)
+    made = Made(EntityKey(sql=sql), "here", {}, ZONE)
+    plain = made.ids(lambda _: values)
+    seen: list[int] = []
+
+    def looked(column: pl.Series) -> bool:
+        seen.append(len(column))
+        return True
+
+    monkeypatch.setattr("fraudctl.data.identities.comes_back", looked)
+    assert made.ids(lambda _: values).equals(plain, null_equal=True)
+    assert seen == [len(values)]
