@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
-from fraudctl.cluster.blobs import OWN, PAST
+from fraudctl.cluster.blobs import OWN, PAST, to_blob
 from fraudctl.data.labels import CHANGES
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.batch.partition import N_BUCKETS, buckets_of, packed
@@ -21,6 +22,8 @@ from fraudctl.features.batch.passes import EVERYBODY, Pass, RowLevel, passes
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.meaning.lookback import Lookback
 
+_BLOB_BYTES = 1 << 28
+"""About as much as one value of an engine holds; 2 GB are what none can."""
 _SAMPLED_TIMES = 400
 """Times of a split by which the table is cut in time."""
 _HOT_TIMES = 64
@@ -149,6 +152,32 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Rows of a frame on their way to a task.
+
+    Attributes
+    ----------
+    rows
+        Positions in the frame, rising; None for all rows.
+    """
+
+    task: int
+    kind: int
+    frame: pl.DataFrame
+    rows: Array | None = None
+
+    def blobs(self) -> Iterator[pa.Buffer]:
+        """Return the rows as bytes, of which one value of an engine holds no more than it may."""
+        n = self.frame.height if self.rows is None else len(self.rows)
+        each = max(1, int(_BLOB_BYTES / max(self.frame.estimated_size() / max(self.frame.height, 1), 1)))
+        for start in range(0, n, each):
+            if self.rows is None:
+                yield to_blob(self.frame[start : start + each])
+            else:
+                yield to_blob(self.frame, self.rows[start : start + each])
+
+
+@dataclass(frozen=True)
 class Route:
     """To which task rows go.
 
@@ -166,7 +195,7 @@ class Route:
     places: Array
     columns: list[str]
 
-    def parts(self, frame: pl.DataFrame) -> Iterator[tuple[int, int, pl.DataFrame]]:
+    def parts(self, frame: pl.DataFrame) -> Iterator[Part]:
         """Return rows by task and kind; each part keeps their order."""
         yield from _by_task(frame.select(self.columns), self.task_of(frame), OWN)
 
@@ -175,12 +204,12 @@ class Route:
         raise NotImplementedError
 
 
-def _by_task(frame: pl.DataFrame, task: Array, kind: int) -> Iterator[tuple[int, int, pl.DataFrame]]:
+def _by_task(frame: pl.DataFrame, task: Array, kind: int) -> Iterator[Part]:
     order = np.argsort(task, kind="stable")
     numbers, starts = np.unique(task[order], return_index=True)
-    sorted_ = frame[pl.Series(order)]
+    in_order = not (np.diff(task) < 0).any()
     for number, start, stop in zip(numbers.tolist(), starts.tolist(), [*starts.tolist()[1:], len(task)], strict=True):
-        yield number, kind, sorted_[start:stop]
+        yield Part(number, kind, frame[start:stop]) if in_order else Part(number, kind, frame, order[start:stop])
 
 
 @dataclass(frozen=True)
@@ -215,7 +244,7 @@ class ByEntity(Route):
             found[own] = cut.task_of(times[own])
         return found
 
-    def parts(self, frame: pl.DataFrame) -> Iterator[tuple[int, int, pl.DataFrame]]:
+    def parts(self, frame: pl.DataFrame) -> Iterator[Part]:
         """Return the rows of each task, and those that later slices of the same value look back on."""
         yield from super().parts(frame)
         for cut in self.cuts:
@@ -224,7 +253,7 @@ class ByEntity(Route):
                 before = rows.filter(pl.col("event_time").dt.epoch("us") < edge)
                 seen = before.filter(self.lookback.matters(before_us=edge, columns=before.columns))
                 if seen.height:
-                    yield cut.first_task + at, PAST, seen.select(self.past_columns)
+                    yield Part(cut.first_task + at, PAST, seen.select(self.past_columns))
 
 
 @dataclass(frozen=True)

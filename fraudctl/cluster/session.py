@@ -32,8 +32,10 @@ _CANDIDATES = 64
 _BAR = "spark.ui.showConsoleProgress"
 _PORT, _SECONDS = 15002, 15.0
 """Of Spark Connect; and how long a server may take to answer."""
-_SETTINGS = {"spark.sql.execution.arrow.maxRecordsPerBatch": "16", "spark.sql.session.timeZone": "UTC"}
-"""Rows of the engine are large, so that few of them fill a batch; and no clock but UTC."""
+_SETTINGS = {"spark.sql.execution.arrow.maxRecordsPerBatch": "1", "spark.sql.session.timeZone": "UTC"}
+"""A row of the engine is a batch of its own, for a batch holds 2 GB at most; and no clock but UTC."""
+_SAIL_BATCH = ("SAIL_EXECUTION__BATCH_SIZE", "1")
+"""The same for a server of Sail, which else puts the rows of a partition together: one more copy of all of them."""
 
 
 class SparkEngine:
@@ -166,6 +168,7 @@ def _require_listening(address: str) -> None:
 def _sail() -> Iterator[str]:
     """Start a server of Sail in this process, on loopback; return its address."""
     os.environ.setdefault("RUST_LOG", "error")
+    os.environ.setdefault(*_SAIL_BATCH)
     try:
         from pysail.spark import SparkConnectServer
     except ImportError as error:

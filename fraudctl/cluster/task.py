@@ -305,8 +305,9 @@ class Read(OfSplits):
 def sent(route: Route, frame: pl.DataFrame) -> Iterator[BlobRow]:
     """Return rows by the task that they go to."""
     if frame.height:
-        for task, kind, part in route.parts(frame):
-            yield BlobRow(task, kind, to_blob(part), int(route.places[task]))
+        for part in route.parts(frame):
+            for blob in part.blobs():
+                yield BlobRow(part.task, part.kind, blob, int(route.places[part.task]))
 
 
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:
