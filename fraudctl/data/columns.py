@@ -6,9 +6,9 @@ as fit are kept, and the others are read again, a group at a time.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, TypeVar
 
 import polars as pl
@@ -18,22 +18,51 @@ from fraudctl.data import tables
 Found = TypeVar("Found")
 
 HOLD: Final = 1 << 30
-"""Bytes of columns that are kept at least."""
+"""Bytes of columns that are kept where a half of the available memory is as much."""
 MOST: Final = 4 << 30
-"""Bytes of columns that are kept at most, where a quarter of the free memory is more than `HOLD`."""
+"""Bytes of columns that are kept at most, where a quarter of the available memory is more than `HOLD`."""
 GROUP: Final = 1 << 28
 """Bytes of columns that one scan reads."""
 _TEXT, _OTHER = 24, 8
 """Bytes of a cell in memory, about."""
+_LIMITS: Final = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Files that say how much memory a container may take, and takes: control groups, version 2 and 1."""
 
 
 def room() -> int:
-    """Return the bytes of columns that are kept: a quarter of the free memory, within `HOLD` and `MOST`."""
+    """Return the bytes of columns that are kept: a quarter of the available memory, within half of it and `MOST`.
+
+    Where a quarter is less than `HOLD`, it is that, or half of what is available, whichever is less.
+    """
+    free = available()
+    return min(MOST, max(free // 4, min(HOLD, free // 2)))
+
+
+def available(*, meminfo: str = "/proc/meminfo", limits: Sequence[tuple[str, str]] = _LIMITS) -> int:
+    """Return the bytes of memory that this process may still take: of the machine's, and of its container's.
+
+    What the system holds of files only to be quick counts as available. `4 * MOST` where the system does not say.
+    """
+    found = [4 * MOST]
+    for line in _text(meminfo).splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            found.append(int(value.split()[0]) * 1024)
+    for limit, used in limits:
+        most, now = _text(limit).strip(), _text(used).strip()
+        if most.isdecimal() and now.isdecimal():
+            found.append(max(0, int(most) - int(now)))
+    return min(found)
+
+
+def _text(place: str) -> str:
     try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # systems that do not say
-        free = 0
-    return max(HOLD, min(MOST, free // 4))
+        return Path(place).read_text(encoding="ascii")
+    except (OSError, ValueError):  # systems that do not say
+        return ""
 
 
 def hold(raw: pl.LazyFrame, *, files: Collection[str], budget: int | None = None) -> pl.LazyFrame:

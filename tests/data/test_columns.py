@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_series_equal
 
+from fraudctl.data import columns as reading
 from fraudctl.data import tables
-from fraudctl.data.columns import Columns, hold
+from fraudctl.data.columns import HOLD, MOST, Columns, available, hold, room
 
 N_ROWS, NAMES = 1_000, [f"c{i}" for i in range(40)]
 
@@ -58,3 +59,34 @@ def test_a_table_that_fits_is_scanned_no_more_and_a_larger_one_stays_in_its_file
         raw = hold(tables.scan([file]), files=[file], budget=budget)
         assert ("wide.parquet" not in raw.explain()) is kept
         assert raw.collect().equals(pl.read_parquet(file))
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "left"),
+    [("max", "5", 8_000), ("3000", "1000", 2_000), ("3000", "4000", 0), ("90000", "1000", 8_000), (None, None, 8_000)],
+)
+def test_available_memory_is_that_of_the_container_where_it_has_less(
+    tmp_path: Path, limit: str | None, used: str | None, left: int
+) -> None:
+    meminfo, most, now = (tmp_path / name for name in ("meminfo", "max", "current"))
+    meminfo.write_text("MemTotal:  99 kB\nMemFree:  1 kB\nMemAvailable:  8 kB\n")
+    if limit is not None and used is not None:
+        most.write_text(f"{limit}\n")
+        now.write_text(f"{used}\n")
+    expected = 8 * 1024 if left == 8_000 else left
+    assert available(meminfo=str(meminfo), limits=[(str(most), str(now))]) == expected
+
+
+def test_a_system_that_says_nothing_has_room() -> None:
+    assert available(meminfo="/nowhere", limits=[]) == 4 * MOST
+
+
+@pytest.mark.parametrize(
+    ("free", "kept"),
+    [(0, 0), (HOLD, HOLD // 2), (3 * HOLD, HOLD), (8 * HOLD, 2 * HOLD), (100 * HOLD, MOST)],
+)
+def test_columns_never_take_more_than_half_of_what_is_left(
+    free: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "available", lambda: free)
+    assert room() == kept
