@@ -15,8 +15,10 @@ import numpy as np
 import polars as pl
 
 from fraudctl.arrays import FloatArray
+from fraudctl.train.growing import Growing
 from fraudctl.train.partner import (
     LEAST_FRAUDS,
+    TREES,
     Partner,
     choose_weight,
     fit_partner,
@@ -119,7 +121,9 @@ class Blending:
             return Blended(scores, unseen, PartnerSummary("lightgbm", None, 0.0, 0, None, self.left_out), None)
         begun = time.monotonic()
         self.progress.stage("fitting the partner")
-        partners = [self._fit_fold(fold, len(folds)) for fold in folds]
+        growing = Growing(self.progress, n_fits=len(folds), n_trees=TREES, what="fold")
+        partners = [self._fit(fold.train, fold, 0.0, growing) for fold in folds]
+        growing.end()
         theirs = [self._scores(one, fold.valid) for one, fold in zip(partners, folds, strict=True)]
         learned = [int(self.drawn(fold.train, fold).label.sum()) for fold in folds]
         choice = choose_weight(objective, judged, scores, theirs, learned=learned)
@@ -146,20 +150,20 @@ class Blending:
         if blended.latest is None:
             return None, blended.summary
         begun = time.monotonic()
-        partner = self._fit(rows, None, blended.summary.weight)
+        self.progress.stage("fitting the partner")
+        growing = Growing(self.progress, n_fits=1, n_trees=TREES, what="partner")
+        partner = self._fit(rows, None, blended.summary.weight, growing)
+        growing.end()
         self.seconds += time.monotonic() - begun
         return partner, replace(blended.summary, trees=len(partner.trees.trees))
 
-    def _fit_fold(self, fold: Fold, n_folds: int) -> Partner:
-        self.progress.update(fold.number - 1, n_folds)
-        return self._fit(fold.train, fold, 0.0)
-
-    def _fit(self, rows: NDArray[np.bool_], fold: Fold | None, weight: float) -> Partner:
+    def _fit(self, rows: NDArray[np.bool_], fold: Fold | None, weight: float, growing: Growing) -> Partner:
+        growing.begin("columns")
         columns, drawn = self.columns(rows), self.drawn(rows, fold)
         numbers = numbers_of(columns, columns.matrix(self.table, rows=drawn.rows))
         text = fit_partner(
             numbers, drawn.label, weight=drawn.weight, columns=columns, settings=self.settings, seed=self.seed,
-            shift=float(np.log(drawn.kept)) if drawn.kept < 1.0 else 0.0,
+            shift=float(np.log(drawn.kept)) if drawn.kept < 1.0 else 0.0, watch=growing.tree,
         )  # fmt: skip
         return Partner(text, weight, columns)
 

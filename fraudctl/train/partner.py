@@ -8,7 +8,7 @@ LightGBM: its trees are read by `fraudctl.train.leafwise`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -182,6 +182,7 @@ def fit_partner(
     settings: TrainSection,
     seed: int,
     shift: float = 0.0,
+    watch: Callable[[int], object] | None = None,
 ) -> str:
     """Fit a partner and return LightGBM's text of its trees; the same inputs give the same text.
 
@@ -193,6 +194,8 @@ def fit_partner(
         Outcomes and weights of the rows, shape ``(n_rows,)``.
     shift
         Added to the log-odds: the logarithm of the share of legitimate rows that were kept.
+    watch
+        Called with the number of trees after each.
     """
     import lightgbm
 
@@ -204,7 +207,8 @@ def fit_partner(
         given["monotone_constraints"] = [ways.get(settings.monotone.get(name, ""), 0) for name in names]
     heavy = None if weight is None else in_events(weight)
     data = lightgbm.Dataset(rows, label, weight=heavy, feature_name=[f"f{k}" for k in range(len(names))], params=given)
-    model = lightgbm.train(given, data, TREES)
+    told: list[Callable[..., Any]] = [] if watch is None else [lambda now: watch(now.iteration + 1)]
+    model = lightgbm.train(given, data, TREES, callbacks=told)
     for leaf in range(model.dump_model(num_iteration=1)["tree_info"][0]["num_leaves"]) if shift else ():
         model.set_leaf_output(0, leaf, model.get_leaf_output(0, leaf) + shift)
     text: str = model.model_to_string(num_iteration=-1)

@@ -66,6 +66,18 @@ def test_scores_are_lightgbms_to_the_last_bit(partner: Partner, rows: np.ndarray
     assert np.array_equal(partner.trees.score_rows(odd), booster.predict(odd, raw_score=True))
 
 
+def test_it_says_each_tree_and_is_the_same_unheard(
+    frame: pl.DataFrame, columns: ModelColumns, partner: Partner
+) -> None:
+    rows, heard = numbers_of(columns, columns.matrix(frame)), []
+    settings, label = TrainSection(threads=1), frame["label"].to_numpy()
+    text = fit_partner(
+        rows, label, weight=None, columns=columns, settings=settings, seed=3, watch=heard.append
+    )  # fmt: skip
+    assert heard == list(range(1, TREES + 1))
+    assert text == partner.text
+
+
 def test_contributions_are_lightgbms(partner: Partner, rows: np.ndarray) -> None:
     native = lightgbm.Booster(model_str=partner.text).predict(rows[:200], pred_contrib=True)
     assert partner.trees.explain_rows(rows[:200]) == pytest.approx(native[:, :-1], abs=1e-10)

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,4 +25,10 @@ class Booster:
     def set_leaf_output(self, tree_id: int, leaf_id: int, value: float) -> Booster: ...
     def model_to_string(self, num_iteration: int | None = ...) -> str: ...
 
-def train(params: Mapping[str, Any], train_set: Dataset, num_boost_round: int = ...) -> Booster: ...
+def train(
+    params: Mapping[str, Any],
+    train_set: Dataset,
+    num_boost_round: int = ...,
+    *,
+    callbacks: Sequence[Callable[..., Any]] | None = ...,
+) -> Booster: ...
