@@ -1,20 +1,24 @@
 """From topic to topic: what `consume` takes, how long an answer takes, and what is left after it is killed.
 
-The cluster is librdkafka's mock, in this process: it stands for the protocol, not for a real broker's disk, replication
-or network, and the machine also runs it and the producer. It keeps 5 MB of a partition.
+Without `--servers` the cluster is librdkafka's mock, in this process: it stands for the protocol, not for a real
+broker's disk, replication or network, and the machine also runs it and the producer. It keeps 5 MB of a partition, and
+shows aborted transactions.
 
 - `throughput`: processor time of `fraudctl consume --until-end` on events that are there, above that of a run that
   finds none, against `fraudctl score - --state` on the same events in the same run;
 - `latency`: from the call that produces an event to the read of its decision, at a steady rate;
-- `kills`: `kill -9` at random moments while events are there, until all are answered: how many answers are missing,
-  differ from those of `score -`, or were produced again.
+- `kills`: `kill -9` while events are there, at random moments and, in every second process, at a named point of a batch
+  until all are answered: how many answers are missing, differ from those of `score -`, or are there again; and whether
+  the features remember the same bytes as after a run without kills.
 
-    python benchmarks/bench_consume.py --work /tmp/bench-consume --out benchmarks/results/consume.json
+    python benchmarks/bench_consume.py --work /tmp/bench-consume --kills 100 --out benchmarks/results/consume.json
+    python benchmarks/bench_consume.py --work /tmp/bench-consume --servers localhost:9092 --exactly-once transactions
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -33,8 +37,25 @@ import numpy as np
 import polars as pl
 from bench_scoring import machine
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 RUN = [sys.executable, "-m", "fraudctl"]
+CHILD = "--die"
+POINTS = {
+    "before the offsets of the start are logged": ("fraudctl.scoring.store.Store.append", 0, False),
+    "before a batch is logged": ("fraudctl.stream.flow.Flow._log", 3, False),
+    "while a batch is written": ("fraudctl.scoring.store.Store.append", 9, False),
+    "between log and produce": ("fraudctl.stream.flow.Flow._log", 3, True),
+    "while a batch is produced": ("fraudctl.stream.outbox.Outbox._produce", 100, False),
+    "before offsets are in a transaction": ("fraudctl.stream.transactions.Transactions._end", 5, False),
+    "after a commit": ("fraudctl.stream.transactions.Transactions._end", 5, True),
+    "between produce and mark": ("fraudctl.stream.flow.Flow._produce", 3, True),
+    "before the mark is written": ("fraudctl.stream.flow.Flow._mark", 3, False),
+    "after the mark": ("fraudctl.stream.flow.Flow._mark", 3, True),
+    "before the offsets are committed": ("fraudctl.stream.flow.Flow.commit", 1, False),
+    "after the offsets are committed": ("fraudctl.stream.flow.Flow.commit", 1, True),
+}
+"""Name -> method of the program, the most calls of it that end well, and whether the next one dies at its end."""
 HISTORY, PARTITIONS = 10_000, 4
 AHEAD = ["--max-ahead", "1e9"]
 
@@ -66,11 +87,14 @@ def prepare(work: Path) -> list[bytes]:
 class Bench:
     """The cluster, the project, and a state that has seen the history."""
 
-    def __init__(self, work: Path) -> None:
-        self.project, self.work = work / "project", work
-        self._host = Producer({"test.mock.num.brokers": 1, "log_level": 2})
-        brokers = self._host.list_topics(timeout=30).brokers.values()
-        self.servers = ",".join(f"{item.host}:{item.port}" for item in brokers)
+    def __init__(self, work: Path, servers: str | None, exactly_once: str) -> None:
+        self.project, self.work, self.exactly_once = work / "project", work, exactly_once
+        self._host = None
+        if servers is None:
+            self._host = Producer({"test.mock.num.brokers": 1, "log_level": 2})
+            brokers = self._host.list_topics(timeout=30).brokers.values()
+            servers = ",".join(f"{item.host}:{item.port}" for item in brokers)
+        self.servers = servers
         self.producer = Producer({"bootstrap.servers": self.servers, "log_level": 2, "linger.ms": 0})
         self._names = itertools.count(1)
         (work / "kafka.properties").write_text("consumer.fetch.wait.max.ms=5\n")
@@ -81,16 +105,25 @@ class Bench:
     def stream(self) -> tuple[str, str, Path]:
         """Make topics of events and decisions and a copy of the state; name them in the project file."""
         number = next(self._names)
-        events, decisions, dead = (f"{name}-{number}" for name in ("events", "decisions", "dead"))
-        for topic in (events, decisions, dead):
-            self.producer.list_topics(topic, timeout=30)
+        events, decisions, dead = (f"{name}-{os.getpid()}-{number}" for name in ("events", "decisions", "dead"))
+        self._make((events, decisions, dead))
         section = f'\n[stream]\nbrokers = "{self.servers}"\nevents = "{events}"\ndecisions = "{decisions}"\n'
+        section += f'group = "bench-{events}"\nexactly_once = "{self.exactly_once}"\n'
         text = (self.work / "fraudctl.toml").read_text() + section + f'dead_letters = "{dead}"\n'
         (self.project / "fraudctl.toml").write_text(text)
         state = self.work / f"state-{number}"
         shutil.rmtree(state, ignore_errors=True)
         shutil.copytree(self.work / "state", state)
         return events, decisions, state
+
+    def _make(self, topics: tuple[str, ...]) -> None:
+        if self._host is not None:
+            for topic in topics:
+                self.producer.list_topics(topic, timeout=30)
+            return
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        for done in admin.create_topics([NewTopic(topic, PARTITIONS) for topic in topics]).values():
+            done.result(60)
 
     def send(self, topic: str, lines: list[bytes]) -> None:
         """Produce lines to the partitions in turn."""
@@ -120,9 +153,10 @@ class Bench:
         reader.close()
         return out
 
-    def consume(self, state: Path, *more: str) -> subprocess.Popen[bytes]:
-        """Start a consumer."""
-        command = [*RUN, "consume", "--model", "latest", "--state", str(state), *AHEAD, "--quiet"]
+    def consume(self, state: Path, *more: str, dying: tuple[str, int] | None = None) -> subprocess.Popen[bytes]:
+        """Start a consumer; one that kills itself at a named point, where that is asked for."""
+        run = RUN if dying is None else [sys.executable, __file__, CHILD, dying[0], str(dying[1])]
+        command = [*run, "consume", "--model", "latest", "--state", str(state), *AHEAD, "--quiet"]
         properties = ["--properties", str(self.work / "kafka.properties")]
         return subprocess.Popen([*command, *properties, *more], cwd=self.project, stdout=subprocess.DEVNULL)
 
@@ -208,30 +242,73 @@ def latency(bench: Bench, lines: list[bytes], rate: int) -> dict[str, Any]:
     return {"events": len(rest), "asked_per_second": rate, "answered_per_second": len(rest) / took, **quantiles}
 
 
+def remembered(state: Path) -> dict[str, bytes]:
+    """Return all that the features of a state remember."""
+    from fraudctl.scoring.store import Store
+    from fraudctl.workflows.state import restored
+
+    with Store(state) as store:
+        parts = restored(store).to_parts()
+    return {name: bytes(memoryview(part).cast("B")) for name, part in parts.items() if name.startswith("features:")}
+
+
 def kills(bench: Bench, lines: list[bytes], answers: dict[str, bytes], wanted: int, seed: int) -> dict[str, Any]:
-    """Kill consumers at random moments while events are there; then let one reach the end."""
+    """Kill consumers while events are there, at random moments and at named points; then let one reach the end."""
     events, decisions, state = bench.stream()
-    chance, killed = random.Random(seed), 0  # noqa: S311 - moments, not secrets
+    chance, killed = random.Random(seed), Counter[str]()  # noqa: S311 - moments, not secrets
+    own = bench.exactly_once == "transactions"
+    names = itertools.cycle([name for name, at in POINTS.items() if own or "Transactions" not in at[0]])
     share = -(-len(lines) // wanted)
-    for start in range(0, len(lines), share):
+    for number, start in enumerate(range(0, len(lines), share)):
         before = len(bench.decisions(decisions))
         bench.send(events, lines[start : start + share])
+        if number % 2:
+            name = next(names)
+            process = bench.consume(state, "--until-end", dying=(name, chance.randint(0, POINTS[name][1])))
+            killed[name if process.wait() == -signal.SIGKILL else "had ended before"] += 1
+            continue
         process = bench.consume(state)
         while len(bench.decisions(decisions)) <= before and process.poll() is None:
             time.sleep(0.02)
         time.sleep(chance.random() * 0.1)
         process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        killed["at random" if process.wait() == -signal.SIGKILL else "had ended before"] += 1
     cpu_of(bench.consume(state, "--until-end"))
     got = bench.decisions(decisions)
     keys = Counter(key for key, _ in got)
     return {
-        "kills": killed,
+        "kills": killed.total() - killed["had ended before"],
+        "by_point": dict(sorted(killed.items())),
         "events": len(lines),
         "missing": len(answers.keys() - keys.keys()),
         "wrong": sum(answers[key] != value for key, value in got),
         "produced_again": len(got) - len(keys),
+        "features_remember_the_same": remembered(state) == remembered(bench.work / "state-score"),
     }
+
+
+def die(name: str, at: int, arguments: list[str]) -> None:
+    """Run a command that kills itself at a call of a named point."""
+    from fraudctl.__main__ import main as run
+
+    path, _, after = POINTS[name]
+    owner, _, method = path.rpartition(".")
+    module, _, kind = owner.rpartition(".")
+    there = getattr(importlib.import_module(module), kind)
+    real, calls = getattr(there, method), itertools.count()
+
+    def call(self: Any, *given: Any, **named: Any) -> Any:
+        last = next(calls) == at
+        if last and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = real(self, *given, **named)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(there, method, call)
+    sys.argv = ["fraudctl", *arguments]
+    sys.exit(run())
 
 
 def main() -> None:
@@ -242,15 +319,19 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1_000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--servers", help="A real cluster, host:port.")
+    parser.add_argument("--exactly-once", choices=("event_id", "transactions"), default="event_id")
+    parser.add_argument("--cluster", default="librdkafka's mock, in the process of the benchmark", help="What it is.")
     parser.add_argument("--note", default="", help="What else the machine did.")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     lines = prepare(args.work)[: args.events]
-    bench = Bench(args.work)
+    bench = Bench(args.work, args.servers, args.exactly_once)
     through, answers = throughput(bench, lines)
     found = {
         "machine": machine(),
-        "cluster": "librdkafka's mock, in the process of the benchmark",
+        "cluster": args.cluster,
+        "exactly_once": args.exactly_once,
         "note": args.note,
         "load_average": os.getloadavg()[0],
         "throughput": through,
@@ -263,4 +344,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == [CHILD]:
+        die(sys.argv[2], int(sys.argv[3]), sys.argv[4:])
     main()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -24,12 +25,14 @@ class Cluster:
 
     def __init__(self, servers: str | None = None) -> None:
         self._host = None
+        self.real = servers is not None
         if servers is None:
             self._host = Producer({"test.mock.num.brokers": 1, "log_level": 2})
             brokers = self._host.list_topics(timeout=30).brokers.values()
             servers = ",".join(f"{item.host}:{item.port}" for item in brokers)
         self.servers: str = servers
         self._producer = Producer({"bootstrap.servers": servers, "log_level": 2})
+        self._admin = AdminClient({"bootstrap.servers": servers, "log_level": 2})
 
     def topic(self, name: str) -> str:
         """Make a topic under a name of its own, and return that name."""
@@ -37,10 +40,10 @@ class Cluster:
         if self._host is not None:
             self._producer.list_topics(name, timeout=30)
             return name
-        for done in (
-            AdminClient({"bootstrap.servers": self.servers}).create_topics([NewTopic(name, PARTITIONS)]).values()
-        ):
+        for done in self._admin.create_topics([NewTopic(name, PARTITIONS)]).values():
             done.result(60)
+        while len(self._producer.list_topics(name, timeout=30).topics[name].partitions) < PARTITIONS:
+            time.sleep(0.1)  # a broker that has just started learns of it later
         return name
 
     def produce(self, topic: str, values: Iterable[bytes | None], *, partitions: Sequence[int] = (0,)) -> None:
@@ -56,15 +59,15 @@ class Cluster:
             self.produce(topic, [b"[" + b" " * 900_000 + b"]"] * 8)
             return
         self.produce(topic, [b"[]"] * 8)
-        admin = AdminClient({"bootstrap.servers": self.servers})
-        for done in admin.delete_records([TopicPartition(topic, 0, 8)]).values():
+        for done in self._admin.delete_records([TopicPartition(topic, 0, 8)]).values():
             done.result(60)
 
-    def read(self, topic: str) -> list[Message]:
+    def read(self, topic: str, *, isolation: str = "read_committed") -> list[Message]:
         """Return all messages of a topic, partition after partition."""
         consumer = Consumer({
             "bootstrap.servers": self.servers, "group.id": "look", "enable.auto.commit": False, "log_level": 2,
             "enable.partition.eof": True, "fetch.wait.max.ms": 10, "auto.offset.reset": "earliest",
+            "isolation.level": isolation,
         })  # fmt: skip
         numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
@@ -78,6 +81,20 @@ class Cluster:
                 out.append(message)
         consumer.close()
         return out
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Return the offsets that a group has committed for a topic."""
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": group, "log_level": 2})
+        numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        found = consumer.committed([TopicPartition(topic, number) for number in numbers], timeout=30)
+        consumer.close()
+        return {item.partition: item.offset for item in found if item.offset >= 0}
+
+    def commit(self, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit offsets for a group."""
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": group, "log_level": 2})
+        consumer.commit(offsets=[TopicPartition(*at, offset) for at, offset in offsets.items()], asynchronous=False)
+        consumer.close()
 
     def answers(self, topic: str) -> list[dict[str, Any]]:
         """Return the documents of a topic."""

@@ -66,6 +66,14 @@ def rewrite(folder: Path, *pairs: tuple[str, str]) -> None:
     path.write_text(text)
 
 
+def five_label_tables(folder: Path) -> None:
+    """Make a project whose labels are in five tables, as `init` proposes it, and a small model."""
+    succeed(folder, "sample", ".", "--events", "12000", "--days", "80", "--label-tables")
+    small = (("trials = 30", "trials = 0\niterations = 40"), ("folds = 3", "folds = 1"))
+    rewrite(folder, *small, ("[evaluate]", "[evaluate]\nreplicates = 100"))
+    succeed(folder, "train")
+
+
 def trained_sample(folder: Path, *more: tuple[str, str]) -> None:
     """Make the sample of 20,000 events and train a small model on it; ``more`` changes its project file before."""
     succeed(folder, "sample", ".", "--events", "20000")

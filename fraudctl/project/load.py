@@ -296,6 +296,9 @@ def _source_references(file: ProjectFile) -> Iterator[str]:
     for name in () if file.stream is None else file.stream.sources:
         if name not in file.sources:
             yield f"stream.sources.{name}: no source {name!r}{_nearest(name, list(file.sources))}"
+    for name in {} if file.stream is None else file.stream.label_tables:
+        if name not in file.labels.tables:
+            yield f"stream.labels.{name}: no table [labels.{name}]{_nearest(name, list(file.labels.tables))}"
     windows, lookups = enumerate(file.features.window), enumerate(file.features.lookup)
     asked = [(f"features.window[{i}]", item.source, item.by) for i, item in windows if item.source is not None]
     asked += [(f"features.lookup[{i}]", item.source, item.by) for i, item in lookups]

@@ -202,7 +202,7 @@ class EventReader:
         for made in self._made:
             event[made.name] = made.id_of(raw, event, "event")
         if self._declined is not None:
-            event[DECLINED] = _json_text(raw.get(self._declined.column)) in self._declined.texts
+            event[DECLINED] = json_text(raw.get(self._declined.column)) in self._declined.texts
         if strict:
             _require_short(event, self._ids, "event")
             _require_money(event, self._money, "event")
@@ -361,7 +361,7 @@ class _MadeId:
         return self._answer(parts)
 
 
-def _json_text(value: Any) -> str | None:
+def json_text(value: Any) -> str | None:
     """Return a value of an event as the project file writes it: truth values as true and false, 5.0 as 5."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -61,6 +61,10 @@ MOST_SEGMENTS: Final = 64
 """Closed segments after a snapshot, at most, when a command ends."""
 
 
+class StateInUseError(UsageError):
+    """Another process writes the state."""
+
+
 class Store:
     """An open folder; one process at a time has it.
 
@@ -125,7 +129,7 @@ class Store:
             handle = locked(place)
             if handle is None:
                 msg = f"the state in {self.folder} is in use by another process"
-                raise UsageError(msg, hint="stop it first, or name another folder")
+                raise StateInUseError(msg, hint="stop it first, or name another folder")
             self._held.append(handle)
         self._still = compaction_lock(self.folder, wait=True) or []
 

@@ -63,6 +63,23 @@ def parse(content: bytes | str) -> Any:
     return document
 
 
+def required(document: Any) -> Any:
+    """Return a document that another format held, where `parse` would take the same one as JSON.
+
+    Raises
+    ------
+    DataError
+        It is nested too deeply, or holds NaN, an infinity, a number beyond 64 bits, or half a surrogate pair.
+    """
+    try:
+        _check(document, DEEPEST)
+        _check_text(document)
+    except _UnfitError as problem:
+        msg = f"this message cannot be taken: {problem}"
+        raise DataError(msg, hint="no part of it was used") from None
+    return document
+
+
 def _flat(content: bytes) -> dict[str, Any] | None:
     """Return one flat object, read by orjson, or None where its standing for all that was sent is not proven.
 

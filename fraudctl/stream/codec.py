@@ -1,11 +1,11 @@
-"""Messages of topics as an engine takes them: the same JSON forms as the lines of ``score -``.
+"""Messages of topics as an engine takes them: the same forms as the lines of ``score -``, as JSON or as Avro.
 
-Owns which form a topic holds and the time that a message is ordered by. JSON only; Avro is not read.
+Owns which form a topic holds and the time that a message is ordered by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from fraudctl.project.stream import StreamSection
     from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.events import EventReader
+    from fraudctl.stream.avro import AvroForm
+    from fraudctl.stream.entries import EntryReader
+
+    Forms = Mapping[str, AvroForm]
 
 _LABEL, _ROW, _EVENT = range(3)
 """Order of messages of one instant: an outcome counts for events of that instant."""
@@ -60,12 +64,19 @@ class Codec:
         Which topic holds what.
     reader
         Reads events, labels and rows for the model that decides.
+    entries
+        Topic -> what reads the rows of a table of labels.
+    avro
+        Topic -> what reads its messages; others are JSON.
     """
 
-    def __init__(self, section: StreamSection, reader: EventReader) -> None:
-        self._reader = reader
+    def __init__(
+        self, section: StreamSection, reader: EventReader, *, entries: Mapping[str, EntryReader], avro: Forms
+    ) -> None:
+        self._reader, self._entries = reader, entries
         self._sources = {topic: name for name, topic in section.sources.items()}
-        self._labels = section.labels
+        self._labels = section.labels if isinstance(section.labels, str) else None
+        self._parse: dict[str, Callable[[bytes], Any]] = {topic: form.read for topic, form in avro.items()}
 
     def read(self, message: Message) -> Message:
         """Read the document and the time of a message; what cannot be read is its ``problem``."""
@@ -73,7 +84,9 @@ class Codec:
             message.problem = DataError("a message without a value", hint="topics that are read must not be compacted")
             return message
         try:
-            message.raw = wire.parse(message.content)
+            message.raw = self._parse.get(message.place.topic, wire.parse)(message.content)
+            if message.place.topic in self._entries:
+                message.raw = self._entries[message.place.topic].outcome(message.raw)
         except DataError as error:
             message.problem = error
             return message
@@ -91,8 +104,10 @@ class Codec:
         if message.problem is not None:
             raise message.problem
         topic, raw = message.place.topic, message.raw
-        if topic == self._labels:
+        if topic == self._labels or (topic in self._entries and raw is not None):
             engine.label(raw)
+        elif topic in self._entries:
+            return None  # an entry that says nothing
         elif topic in self._sources:
             engine.source(self._sources[topic], _row_of(raw, self._sources[topic]))
         else:
@@ -101,7 +116,7 @@ class Codec:
 
     def _order(self, topic: str, raw: Any) -> tuple[int, int | None]:
         kind = raw.get("type") if isinstance(raw, dict) else None
-        if topic == self._labels or (kind == "label" and topic not in self._sources):
+        if topic == self._labels or topic in self._entries or (kind == "label" and topic not in self._sources):
             return _LABEL, self._time_of_label(raw)
         name = self._sources.get(topic) or (raw.get("source") if kind == "source" else None)
         if isinstance(name, str):

@@ -2,22 +2,24 @@
 
 A batch and its offsets are one write of the state's log: the next start goes on behind it, or does all of it again.
 What it produces comes after that write, so a decision that anyone has seen is in the log; the mark comes after a broker
-has it. The offsets of the group are a copy for tools that show lag, and are never read.
+has it. Where to go on is never read from the offsets of the group: they are a copy for tools that show lag, and with
+transactions the proof of what is out.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fraudctl.errors import BundleError, DataError
-from fraudctl.scoring.consumed import Output, as_list
+from fraudctl.scoring.consumed import Output, Place, as_list
 from fraudctl.stream.codec import Codec, Message
 from fraudctl.stream.intake import Intake
 from fraudctl.stream.lag import Meter
-from fraudctl.stream.outbox import LARGEST, Outbox
+from fraudctl.stream.outbox import LARGEST, Outbox, Sent
 
 if TYPE_CHECKING:
     from fraudctl.scoring.engine import DecisionEngine
@@ -26,7 +28,7 @@ MOST: Final = 500
 """Messages in a batch."""
 _MINUTE: Final = 60.0
 _COMMIT_EVERY: Final = 1.0
-Sent = tuple[Output, bytes | None]
+T = TypeVar("T")
 
 
 class Flow:
@@ -80,11 +82,19 @@ class Flow:
         """
         consumed, answers = self.engine.live.consumed, self.engine.live.answers
         for number, outputs in tuple(consumed.unsent.items()):
-            answers.fetch([output.event_id for output in outputs if output.event_id is not None])
-            if not self._produce([(output, self._answer(output)) for output in outputs]):
+            left = self._not_out(outputs, lambda output: output)
+            answers.fetch([output.event_id for output in left if output.event_id is not None])
+            behind = {output.place: output.offset + 1 for output in outputs}
+            if not self._produce([(output, self._answer(output)) for output in left], behind):
                 return
-            self.meter.sent_again += len(outputs)
+            self.meter.sent_again += len(left)
             self._mark(number)
+
+    def _not_out(self, items: Sequence[T], output_of: Callable[[T], Output]) -> list[T]:
+        """Return what has to be produced: all of it, but for what the group's offsets prove to be out."""
+        left = [item for item in items if not self.outbox.is_out(output_of(item))]
+        self.meter.already_out += len(items) - len(left)
+        return left
 
     def _answer(self, output: Output) -> bytes | None:
         if output.error is not None or output.event_id is None:
@@ -107,11 +117,14 @@ class Flow:
         UsageError
             The log cannot be written, or a broker refuses what is produced.
         """
+        if self.engine.live.consumed.unsent:  # the group had moved on
+            self.resend()
+            return 0
         messages = self.intake.take(MOST, timeout)
         if messages:
-            outputs = self._take(messages)
-            number = self._log(messages, outputs)
-            if self._produce(outputs):
+            outputs, offsets = self._take(messages), {message.place: message.offset + 1 for message in messages}
+            number = self._log(messages, offsets, outputs)
+            if self._produce(self._not_out(outputs, itemgetter(0)), offsets):
                 self._mark(number)
                 self._commit()
             self._require_few_dead()
@@ -144,21 +157,20 @@ class Flow:
             message.content if kept else None, message.key if kept else None, size,
         )  # fmt: skip
 
-    def _log(self, messages: list[Message], outputs: Sequence[Sent]) -> int:
+    def _log(self, messages: list[Message], offsets: Mapping[Place, int], outputs: Sequence[Sent]) -> int:
         """Write the batch, its offsets and what it produces in one go; give its number."""
         began, consumed = time.perf_counter(), self.engine.live.consumed
         number = consumed.last + 1
-        offsets = {message.place: message.offset + 1 for message in messages}
         self.engine.note("batch", number, as_list(offsets), [output.to_list() for output, _ in outputs])
         self.engine.flush()
         self.meter.log_seconds.took(time.perf_counter() - began)
         self.meter.took(messages)
         return number
 
-    def _produce(self, outputs: Sequence[Sent]) -> bool:
+    def _produce(self, outputs: Sequence[Sent], offsets: Mapping[Place, int]) -> bool:
         """Wait until a broker has all outputs; say whether that came to pass before the run was to stop."""
         began = time.perf_counter()
-        if outputs and not self.outbox.send(outputs, self._wait):
+        if outputs and not self.outbox.send(outputs, offsets, self._wait):
             return False
         self.meter.produce_seconds.took(time.perf_counter() - began)
         return True
@@ -178,9 +190,11 @@ class Flow:
             self.commit()
 
     def commit(self) -> None:
-        """Copy the offsets of the state to the group."""
+        """Bring the offsets of the group to those of the state, where everything up to there is out."""
         self._committed = time.monotonic()
-        self.intake.commit(self.engine.live.consumed.offsets)
+        consumed = self.engine.live.consumed
+        if not consumed.unsent:
+            self.outbox.commit(consumed.offsets, self._wait)
 
     def _require_few_dead(self) -> None:
         oldest = time.monotonic() - _MINUTE

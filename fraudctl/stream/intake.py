@@ -7,7 +7,6 @@ come yet is waited for, a bounded time; one whose end was reached is not.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import time
 from collections import Counter, deque
@@ -131,16 +130,6 @@ class Intake:
             place: max(self.end_of(place) - (queue[0].offset if queue else self._fetched[place]), 0)
             for place, queue in self._held.items()
         }
-
-    def commit(self, offsets: Mapping[Place, int]) -> None:
-        """Note for the group how far it is, without waiting; where that fails, nothing depends on it."""
-        from confluent_kafka import KafkaException, TopicPartition
-
-        with contextlib.suppress(KafkaException):
-            self._client.commit(
-                offsets=[TopicPartition(*place, offset) for place, offset in offsets.items() if place in self._held],
-                asynchronous=True,
-            )
 
     def close(self) -> None:
         """Leave the brokers."""

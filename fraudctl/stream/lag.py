@@ -26,10 +26,15 @@ class Meter:
         Dead letters by the class of their error.
     sent_again
         Messages that a start produced again, because it was not known whether they were out.
+    already_out
+        Messages that were not produced, because the transaction with them had been committed before.
+    rebalances
+        Changes of the partitions that the group has assigned.
     """
 
     def __init__(self) -> None:
-        self.batches = self.messages = self.sent_again = self.last_batch = 0
+        self.batches = self.messages = self.sent_again = self.last_batch = self.already_out = self.rebalances = 0
+        self.transactions: Counter[str] = Counter()
         self.dead = Counter[str]()
         self.log_seconds = Histogram("fraudctl_stream_log_seconds", "Time of one write of a batch to the log.")
         self.produce_seconds = Histogram(
@@ -96,11 +101,16 @@ class Meter:
         yield from series("fraudctl_stream_broker_errors_total", "counter", "Errors of brokers that passed.", {
             labels(error=error): count for error, count in problems.items()
         })  # fmt: skip
+        yield from series("fraudctl_stream_transactions_total", "counter", "Transactions, by how they ended.", {
+            labels(end=end): count for end, count in self.transactions.items()
+        })  # fmt: skip
         plain = (
             ("batches_total", "counter", "Batches of this run.", self.batches),
             ("messages_total", "counter", "Messages of this run.", self.messages),
             ("last_batch_messages", "gauge", "Messages in the last batch.", self.last_batch),
             ("sent_again_total", "counter", "Messages that the start produced again.", self.sent_again),
+            ("already_out_total", "counter", "Messages that were out, and not produced again.", self.already_out),
+            ("rebalances_total", "counter", "Changes of the partitions that the group assigned.", self.rebalances),
             ("resident_bytes", "gauge", "Memory that the process takes.", resident_bytes()),
         )
         for name, kind, words, value in plain:

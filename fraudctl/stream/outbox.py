@@ -5,12 +5,12 @@ Owns the idempotent producer. The same output gives the same bytes, key and head
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring import wire
-from fraudctl.scoring.consumed import Output
+from fraudctl.scoring.consumed import Output, Place
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -25,6 +25,8 @@ PRODUCER: Final[dict[str, Any]] = {
 }
 """Answers wait for a broker that is away, however long; meanwhile nothing is taken."""
 _TURN: Final = 0.1
+Sent = tuple[Output, bytes | None]
+"""What is produced: an output with its answer; dead letters have none."""
 
 
 class Outbox:
@@ -36,19 +38,40 @@ class Outbox:
         An idempotent producer.
     decisions, dead_letters
         The topics.
+    copy
+        Notes offsets for the group.
+
+    Attributes
+    ----------
+    encode
+        Turns an answer into the content of its message; None where it is the content.
     """
 
-    def __init__(self, producer: Producer, decisions: str, dead_letters: str) -> None:
-        self._producer, self._decisions, self._dead_letters = producer, decisions, dead_letters
+    encode: Callable[[bytes], bytes] | None = None
+
+    def __init__(
+        self, producer: Producer, decisions: str, dead_letters: str, copy: Callable[[Mapping[Place, int]], None]
+    ) -> None:
+        self._producer, self._decisions, self._dead_letters, self._copy = producer, decisions, dead_letters, copy
         self._failed: str | None = None
 
-    def send(self, outputs: Sequence[tuple[Output, bytes | None]], idle: Callable[[], bool]) -> bool:
+    def is_out(self, output: Output) -> bool:  # noqa: ARG002 - only a transaction can tell
+        """Return whether readers have an output already, as far as the group's offsets prove it."""
+        return False
+
+    def commit(self, offsets: Mapping[Place, int], idle: Callable[[], bool]) -> None:  # noqa: ARG002
+        """Copy the offsets of the state to the group, for tools that show lag."""
+        self._copy(offsets)
+
+    def send(self, outputs: Sequence[Sent], offsets: Mapping[Place, int], idle: Callable[[], bool]) -> bool:  # noqa: ARG002
         """Produce outputs in order and wait until a broker has them all; say whether that came to pass.
 
         Parameters
         ----------
         outputs
-            Each with its answer; dead letters have none.
+            What is produced.
+        offsets
+            The next offset of each partition after the messages that these outputs are for.
         idle
             Called while it waits; says whether to go on waiting.
 
@@ -58,24 +81,30 @@ class Outbox:
             The broker refuses one for good.
         """
         self._failed = None
-        for output, answer in outputs:
-            while not self._produce(output, answer):
-                if not idle():
-                    return False
+        if not self._hand_over(outputs, idle):
+            return False
         while self._producer.flush(_TURN):
             if not idle():
                 return False
         if self._failed is not None:
-            msg = f"the broker does not take what is produced: {self._failed}"
-            raise UsageError(msg, hint="nothing is lost: after a new start it is produced again")
+            raise refused(self._failed)
+        return True
+
+    def _hand_over(self, outputs: Sequence[Sent], idle: Callable[[], bool]) -> bool:
+        """Give outputs to the producer; say whether it took them all before the run was to stop."""
+        for output, answer in outputs:
+            while not self._produce(output, answer):
+                if not idle():
+                    return False
         return True
 
     def _produce(self, output: Output, answer: bytes | None) -> bool:
         """Hand an output to the producer; say whether there was room."""
         try:
             if answer is not None:
+                content = answer if self.encode is None else self.encode(answer)
                 self._producer.produce(
-                    self._decisions, value=answer, key=str(output.event_id), headers=_headers(output, answer),
+                    self._decisions, value=content, key=str(output.event_id), headers=_headers(output, answer),
                     on_delivery=self._delivered,
                 )  # fmt: skip
             else:
@@ -90,7 +119,13 @@ class Outbox:
 
     def _delivered(self, error: KafkaError | None, _: object) -> None:
         if error is not None:
-            self._failed = error.name()
+            self._failed = self._failed or error.name()
+
+
+def refused(reason: str) -> UsageError:
+    """Return the error of an output that a broker refuses for good."""
+    msg = f"the broker does not take what is produced: {reason}"
+    return UsageError(msg, hint="nothing is lost: after a new start it is produced again")
 
 
 def _headers(output: Output, answer: bytes) -> dict[str, str | bytes | None]:

@@ -6,6 +6,7 @@ environment), the set of partitions that belongs to a state, and the refusal of 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ ENVIRONMENT: Final = "FRAUDCTL_KAFKA_"
 """``FRAUDCTL_KAFKA_SASL_PASSWORD`` sets ``sasl.password``."""
 OWNED: Final = frozenset({
     "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "enable.partition.eof",
-    "enable.idempotence", "transactional.id", "enable.gapless.guarantee",
+    "enable.idempotence", "transactional.id", "enable.gapless.guarantee", "partition.assignment.strategy",
 })  # fmt: skip
 """Settings that the promises rest on: nobody else sets them."""
 SECONDS: Final = 15.0
@@ -204,6 +205,28 @@ def ends_of(client: Consumer, places: Iterable[Place]) -> dict[Place, tuple[int,
             raise UsageError(msg)
         found[place] = ends
     return found
+
+
+def committed(client: Consumer, places: Iterable[Place]) -> dict[Place, int]:
+    """Return the offset that the group has committed for each partition, where it has one.
+
+    Raises
+    ------
+    KafkaException
+        No broker answers.
+    """
+    from confluent_kafka import TopicPartition
+
+    found = client.committed([TopicPartition(*place) for place in places], timeout=SECONDS)
+    return {Place(item.topic, item.partition): item.offset for item in found if item.offset >= 0}
+
+
+def commit(client: Consumer, offsets: Mapping[Place, int]) -> None:
+    """Note for the group how far it is, without waiting; where that fails, nothing depends on it."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    with contextlib.suppress(KafkaException):
+        client.commit(offsets=[TopicPartition(*place, at) for place, at in offsets.items()], asynchronous=True)
 
 
 def starts_of(consumed: Consumed, ends: Mapping[Place, tuple[int, int]], *, latest: bool) -> dict[Place, int]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import signal
-import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fraudctl.errors import FraudctlError, ProjectError, UsageError
+from fraudctl.errors import ProjectError, UsageError
 from fraudctl.progress import Progress, Silent
 from fraudctl.project import load_project
 from fraudctl.text.figures import count
 from fraudctl.workflows.score import open_model
-from fraudctl.workflows.state import engine_on
+from fraudctl.workflows.shards import COUNTED, Shard, Tally
 from fraudctl.workflows.stream import DroppedOutcomes
 from fraudctl.workflows.versions import CHAMPION
 
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from fraudctl.project.stream import StreamSection
     from fraudctl.scoring.consumed import Place
     from fraudctl.scoring.decider import Explained
-    from fraudctl.scoring.engine import DecisionEngine
-    from fraudctl.scoring.store import Store
-    from fraudctl.stream.flow import Flow
+    from fraudctl.stream.member import Member
+    from fraudctl.workflows.score import Model
 
 METRICS_EVERY: Final = 5.0
 """Seconds between two versions of the file of metrics."""
 _POLL: Final = 0.2
 """Seconds that a loop waits for a message, at most, before it looks for signals."""
+_IDLE: Final = 0.005
+"""Seconds that a loop over several states waits where none had a message."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Consuming:
     place
         Project file or its folder; its ``[stream]`` names the topics.
     state
-        Folder that remembers; it belongs to this set of partitions from its first start on.
+        Folder that remembers; it belongs to this set of partitions from its first start on. Where the group assigns
+        partitions, it holds such a folder for each, named by its number.
     model, expect
         Who decides, and the only version of it that may.
     new
@@ -56,7 +58,7 @@ class Consuming:
     history, sources
         What a new state begins with, as for `build_state`.
     partitions
-        Numbers of the partitions that the state takes, such as ``0-3,7``; None for all.
+        Numbers of the partitions that the state takes, such as ``0-3,7``; None for all, or for those of the group.
     until_end
         Whether to stop where the topics ended at the start.
     properties
@@ -93,8 +95,8 @@ class ConsumeResult:
     """What a run took and produced."""
 
     JSON = (
-        "model", "policy", "events", "labels", "sources", "repeated", "dead_letters", "sent_again", "batches",
-        "actions", "n_dropped as dropped", "behind", "offsets",
+        "model", "policy", "events", "labels", "sources", "repeated", "dead_letters", "sent_again", "already_out",
+        "batches", "actions", "n_dropped as dropped", "behind", "offsets",
     )  # fmt: skip
 
     model: str
@@ -108,6 +110,8 @@ class ConsumeResult:
     """Messages that could not be taken, by the class of their error."""
     sent_again: int
     """Messages that the start produced again, because it was not known whether a broker had them."""
+    already_out: int
+    """Messages that were not produced, because the transaction with them had been committed before."""
     batches: int
     actions: dict[str, int]
     dropped: DroppedOutcomes
@@ -150,16 +154,7 @@ def consume_topics(consuming: Consuming, *, progress: Progress | None = None) ->
         raise ProjectError(msg, hint="name events, decisions and dead_letters there; docs/stream.md shows a whole one")
     section = project.stream
     model = open_model(consuming.place, consuming.model, expect=consuming.expect, progress=progress)
-    with engine_on(
-        model, consuming.state, new=consuming.new, history=consuming.history, sources=consuming.sources,
-        with_features=consuming.with_features, explained=consuming.explained, durable=consuming.durable,
-        progress=progress,
-    ) as engine:  # fmt: skip
-        run = _ConsumeRun(consuming, section, engine, progress)
-        try:
-            return run.run()
-        finally:
-            run.close()
+    return _ConsumeRun(consuming, section, model, progress, root=project.root).run()
 
 
 def require_package() -> None:
@@ -176,86 +171,151 @@ def require_package() -> None:
 
 
 class _ConsumeRun:
-    """One run: its clients, its loop, what it says."""
+    """One run: its shards, its loop, what it says."""
 
     def __init__(
-        self, consuming: Consuming, section: StreamSection, engine: DecisionEngine, progress: Progress
+        self, consuming: Consuming, section: StreamSection, model: Model, progress: Progress, *, root: Path
     ) -> None:
-        self._consuming, self._section, self._engine, self._progress = consuming, section, engine, progress
-        self._before, self._dropped = dict(engine.live.counts), DroppedOutcomes.so_far(engine)
-        self._compaction = None if engine.store is None else _Compaction(engine, engine.store, progress)
+        from fraudctl.stream import topics
+        from fraudctl.stream.avro import AvroForm
+        from fraudctl.stream.connect import Link
+        from fraudctl.stream.lag import Meter
+
+        self._consuming, self._section, self._model, self._progress = consuming, section, model, progress
+        self._asked = None if consuming.partitions is None else topics.read_partitions(consuming.partitions)
+        if self._asked is not None and section.assignment == "group":
+            msg = "--partitions has no effect where the group assigns them"
+            raise UsageError(msg, hint='leave it out, or write assignment = "manual" under [stream]')
+        self._meter = Meter()
+        self._link = Link(
+            section, topics.read_properties(consuming.properties), self._meter, self._warn,
+            until_end=consuming.until_end, ahead=consuming.ahead,
+            forms={topic: AvroForm(root, topic, about) for topic, about in section.avro.items()},
+        )  # fmt: skip
         self._told = self._written = 0.0
         self._total: int | None = None
         self._said: set[str] = set()
-        self._flow: Flow | None = None
+        self._problems, self._tally, self._behind_at_end = Counter[str](), Tally(), 0
+        self._shards: dict[int | None, Shard] = {}
+        self._stopping = False
+
+    def stop(self, *_: object) -> None:
+        """End after the batch that has begun."""
+        self._stopping = True
+        for shard in self._shards.values():
+            shard.flow.stopping = True
 
     def run(self) -> ConsumeResult:
         """Go on until a signal comes or the ends are reached."""
-        flow = self._flow = self._open()
-        flow.waiting = self._tick
+        self._progress.stage("Looking at the topics")
+        with _stopped_by_signals(self), contextlib.ExitStack() as stack:
+            stack.push(self._abandon)
+            if self._section.assignment == "group":
+                self._as_member()
+            else:
+                self._alone()
+            self._finish()
+        return self._result()
+
+    def _finish(self) -> None:
+        """End what is still open."""
+        self._write_metrics()
+        self._behind_at_end = sum(self._behind().values())
+        for key in tuple(self._shards):
+            self._end(key)
+
+    def _alone(self) -> None:
+        shard = self._begin(None, self._consuming.state, self._asked)
+        if self._consuming.until_end:
+            self._total = shard.total
         self._write_metrics()
         self._progress.stage("Consuming")
-        with _stopped_by_signals(flow):
-            flow.resend()
-            while not flow.stopping and not flow.intake.done:
-                flow.step(_POLL)
+        shard.flow.resend()
+        while not shard.flow.stopping and not shard.flow.intake.done:
+            shard.flow.step(_POLL)
+            self._tick()
+
+    def _as_member(self) -> None:
+        """Take what the group assigns: a state for each partition, opened when it comes, closed before it goes."""
+        from fraudctl.stream.member import Member
+
+        member = Member(self._link, self._let_go)
+        try:
+            self._progress.stage("Joining the group")
+            while not self._stopping and not self._all_done(member):
+                took = self._open_assigned(member) + sum(shard.flow.step(0.0) for shard in self._shards.values())
+                member.poll(0.0 if took else _IDLE)
                 self._tick()
-        flow.commit()
-        self._write_metrics()
-        return self._result(flow)
-
-    def _open(self) -> Flow:
-        """Connect, and find out where to go on."""
-        from confluent_kafka import Consumer, KafkaException, Producer
-
-        from fraudctl.scoring.consumed import as_list
-        from fraudctl.stream import topics
-        from fraudctl.stream.codec import Codec
-        from fraudctl.stream.flow import Flow
-        from fraudctl.stream.intake import CONSUMER, Intake
-        from fraudctl.stream.lag import Meter
-        from fraudctl.stream.outbox import PRODUCER, Outbox
-
-        given, section, engine = self._consuming, self._section, self._engine
-        asked = None if given.partitions is None else topics.read_partitions(given.partitions)
-        properties = topics.read_properties(given.properties)
-        told = {"error_cb": self._warn}
-        try:
-            client = Consumer({
-                **CONSUMER, **topics.settings(properties, section, "consumer"), "group.id": section.group, **told
-            })  # fmt: skip
-            producer = Producer({**PRODUCER, **topics.settings(properties, section, "producer"), **told})
-        except KafkaException as error:
-            msg = f"the settings of Kafka's client are refused: {error.args[0].str()}"
-            raise UsageError(msg, hint="correct [stream], --properties or the FRAUDCTL_KAFKA_ variables") from error
-        self._progress.stage("Looking at the topics")
-        try:
-            consumed = engine.live.consumed
-            there = topics.partitions_of(client, [topic for _, topic in section.inputs()])
-            whole, places = topics.chosen(consumed, there, asked)
-            ends = topics.ends_of(client, places)
-            starts = topics.starts_of(consumed, ends, latest=section.start == "latest")
-            if starts:
-                engine.note("assigned", whole, as_list(starts))
-                engine.flush()
-                self._progress.note(f"{count(len(starts), 'partition')} read for the first time")
-            offsets, highs = {place: consumed.offsets[place] for place in places}, {p: ends[p][1] for p in places}
-            codec = Codec(section, engine.champion.reader)
-            intake = Intake(client, offsets, highs, codec, wait=section.wait_seconds, until_end=given.until_end)
+            self._finish()
         except BaseException:
-            client.close()
+            self._abandon(*sys.exc_info())  # before the group takes the partitions, which would end them in order
             raise
-        if given.until_end:
-            self._total = sum(max(highs[place] - offset, 0) for place, offset in offsets.items())
-        outbox = Outbox(producer, section.decisions, section.dead_letters)
-        return Flow(
-            engine, intake, codec, outbox, Meter(), dead_per_minute=section.dead_per_minute, ahead=given.ahead
+        finally:
+            member.close()
+
+    def _all_done(self, member: Member) -> bool:
+        """Return whether everything that was assigned was taken up to its end; never without ``until_end``."""
+        whole = member.assigned and self._shards.keys() == member.numbers
+        return self._consuming.until_end and whole and all(item.flow.intake.done for item in self._shards.values())
+
+    def _open_assigned(self, member: Member) -> int:
+        """Open the state of one partition that was assigned, unless its last owner still writes it; say how many."""
+        from fraudctl.scoring.store import StateInUseError
+
+        for number in sorted(member.numbers - self._shards.keys()):
+            folder = self._consuming.state / str(number)
+            try:
+                shard = self._begin(number, folder, frozenset({number}), member=member)
+            except StateInUseError as error:
+                self._warn_once(f"{error.message}; it is tried again")
+                continue
+            shard.flow.resend()
+            return 1
+        return 0
+
+    def _begin(
+        self, key: int | None, folder: Path, partitions: frozenset[int] | None, *, member: Member | None = None
+    ) -> Shard:
+        shard = Shard(self._consuming, self._model, folder, self._progress, seeded=member is not None)
+        try:
+            first = shard.connect(self._link, partitions, member, self._tick)
+        except BaseException:
+            shard.abandon(*sys.exc_info())
+            raise
+        self._shards[key] = shard
+        if first:
+            self._progress.note(f"{count(first, 'partition')} read for the first time")
+        return shard
+
+    def _end(self, key: int | None) -> None:
+        """Finish with a shard: its offsets go to the group, its state to the disk."""
+        shard = self._shards.pop(key)
+        self._problems.update(shard.flow.intake.problems)
+        shard.end(snapshot=key is not None)
+        self._tally.take(shard)
+
+    def _let_go(self, gone: frozenset[int]) -> None:
+        for key in gone & self._shards.keys():
+            self._end(key)
+
+    def _result(self) -> ConsumeResult:
+        decider, tally, meter = self._model.decider, self._tally, self._meter
+        return ConsumeResult(
+            decider.model, decider.policy_version, **{name: tally.counts[name] for name in COUNTED},
+            dead_letters=dict(meter.dead), sent_again=meter.sent_again, already_out=meter.already_out,
+            batches=meter.batches, actions={action: tally.actions[action] for action in decider.policy.actions},
+            dropped=tally.dropped, behind=self._behind_at_end, offsets=dict(sorted(tally.offsets.items())),
         )  # fmt: skip
+
+    def _abandon(self, *error: Any) -> None:
+        """Close what is left after an error, writing nothing more than was written."""
+        for shard in self._shards.values():
+            shard.abandon(*error)
+        self._shards.clear()
 
     def _warn(self, error: KafkaError) -> None:
         """Say what a client met; a broker that is away comes back, or the operator has to see to it."""
-        if self._flow is not None:
-            self._flow.intake.problems[error.name()] += 1
+        self._problems[error.name()] += 1
         self._warn_once(f"a broker: {error.name()}; it is tried again")
 
     def _warn_once(self, text: str) -> None:
@@ -263,11 +323,14 @@ class _ConsumeRun:
             self._said.add(text)
             self._progress.warn(text)
 
+    def _behind(self) -> dict[Place, int]:
+        return {place: n for shard in self._shards.values() for place, n in shard.flow.intake.behind().items()}
+
     def _tick(self) -> None:
         now = time.monotonic()
-        if now - self._told >= 1.0 and self._flow is not None:
-            self._told, meter = now, self._flow.meter
-            behind, dead = sum(self._flow.intake.behind().values()), meter.dead.total()
+        if now - self._told >= 1.0:
+            self._told, meter = now, self._meter
+            behind, dead = sum(self._behind().values()), meter.dead.total()
             note = f"{behind:,} behind" + (f", {count(dead, 'dead letter')}" if dead else "")
             self._progress.update(meter.messages, self._total, note)
         if now - self._written >= METRICS_EVERY:
@@ -280,99 +343,27 @@ class _ConsumeRun:
         from fraudctl.data.outputs import whole_file
 
         self._written = time.monotonic()
-        if self._consuming.metrics is None or self._flow is None:
+        if self._consuming.metrics is None:
             return
-        flow, engine = self._flow, self._engine
-        text = flow.meter.text(
-            flow.intake.behind(), engine.live.counts, now=time.time(), problems=flow.intake.problems
-        )  # fmt: skip
+        counts, problems = Counter[str](), Counter(self._problems)
+        for shard in self._shards.values():
+            counts.update(shard.engine.live.counts)
+            problems.update(shard.flow.intake.problems)
+        text = self._meter.text(self._behind(), counts, now=time.time(), problems=problems)
         with whole_file(self._consuming.metrics, durable=False) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
-    def _result(self, flow: Flow) -> ConsumeResult:
-        engine, decider = self._engine, self._engine.champion
-        names = ("events", "labels", "sources", "repeated")
-        now = {key: engine.live.counts[key] - self._before.get(key, 0) for key in names}
-        return ConsumeResult(
-            decider.model, decider.policy_version, **now,
-            dead_letters=dict(flow.meter.dead), sent_again=flow.meter.sent_again, batches=flow.meter.batches,
-            actions={action: engine.actions[action] for action in decider.policy.actions},
-            dropped=DroppedOutcomes.so_far(engine).since(self._dropped), behind=sum(flow.intake.behind().values()),
-            offsets=_named(engine.live.consumed.offsets),
-        )  # fmt: skip
-
-    def close(self) -> None:
-        """Leave the brokers; wait for a compaction that runs."""
-        if self._flow is not None:
-            self._flow.intake.close()
-        if self._compaction is not None:
-            self._compaction.wait()
-
-
-def _named(offsets: Mapping[Place, int]) -> dict[str, int]:
-    return {str(place): offset for place, offset in sorted(offsets.items())}
-
 
 @contextlib.contextmanager
-def _stopped_by_signals(flow: Flow) -> Iterator[None]:
+def _stopped_by_signals(run: _ConsumeRun) -> Iterator[None]:
     """Let SIGTERM and SIGINT end the run after the batch that has begun; signals reach the main thread alone."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(*_: Any) -> None:
-        flow.stopping = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, run.stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Compaction:
-    """Closes log segments as they grow, and lets another process bring the snapshot forward through them.
-
-    Parameters
-    ----------
-    engine
-        Calls it after every so many records.
-    store
-        Its store.
-    """
-
-    def __init__(self, engine: DecisionEngine, store: Store, progress: Progress) -> None:
-        self._engine, self._store, self._progress = engine, store, progress
-        self._running: subprocess.Popen[bytes] | None = None
-        engine.roll = self.begin
-
-    def begin(self) -> None:
-        """Begin a new segment; where that cannot be done, the old one goes on, and the operator is told."""
-        if self._running is not None and self._running.poll() is None:
-            return
-        self._end()
-        try:
-            self._store.rotate()
-        except FraudctlError as error:
-            self._progress.warn(error.message)
-            return
-        self._engine.live.answers.rotated()
-        command = [sys.executable, "-m", "fraudctl", "state", "compact", str(self._store.folder), "--quiet", "--json"]
-        self._running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-
-    def wait(self) -> None:
-        """Wait for the process that runs, if one does."""
-        if self._running is not None:
-            self._running.wait()
-            self._end()
-
-    def _end(self) -> None:
-        if self._running is None:
-            return
-        if self._running.returncode:
-            told = f"`fraudctl state compact` ended with {self._running.returncode}; the log goes on growing"
-            self._progress.warn(f"{told}; run it by hand to see why")
-        else:
-            self._engine.live.answers.exported()
-        self._running = None

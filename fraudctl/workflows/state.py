@@ -233,15 +233,20 @@ def replay(live: LiveState, records: Iterable[bytes], *, progress: Progress) -> 
             progress.update(done, None, "log records")
 
 
-def save_state(store: Store, live: LiveState, *, progress: Progress | None = None) -> None:
+def save_state(store: Store, live: LiveState, *, always: bool = False, progress: Progress | None = None) -> None:
     """Write what was decided as Parquet, and, where one is due, a snapshot that takes the place of the log.
 
     Where nothing came since the last time, nothing is written. See `Store.snapshot_due`.
+
+    Parameters
+    ----------
+    always
+        Whether a snapshot is written although none is due.
     """
     if store.idle:
         return
     roll(store, live)
-    if store.snapshot_due:
+    if always or store.snapshot_due:
         (progress or Silent()).stage("Saving the state")
         store.cover(live.to_parts())
 
@@ -470,13 +475,18 @@ def expect_state(folder: Path, *, new: bool) -> None:
     BundleError
         There is none, and none is asked for.
     """
-    from fraudctl.scoring.saved import latest, segments
-
-    if not new and not (folder.is_dir() and (latest(folder) or segments(folder))):
+    if not new and not has_state(folder):
         msg = f"no state in {folder}"
         raise BundleError(
             msg, hint="correct the path; `fraudctl state build` makes one from history, --new an empty one"
         )
+
+
+def has_state(folder: Path) -> bool:
+    """Return whether there is a state in a folder."""
+    from fraudctl.scoring.saved import latest, segments
+
+    return folder.is_dir() and bool(latest(folder) or segments(folder))
 
 
 def require_state(folder: Path) -> int:

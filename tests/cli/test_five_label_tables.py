@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from command_line import run_in
 from polars.testing import assert_frame_equal
-from worlds import built_once, rewrite, succeed
+from worlds import built_once, five_label_tables
 
 from fraudctl.project import Project, load_project
 from fraudctl.project.labels import VerdictSection
@@ -22,14 +22,7 @@ N_NEW, N_PAST = 1_500, 3_000
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project whose labels are in five tables, as `init` proposes it, and a small model."""
-
-    def build(folder: Path) -> None:
-        succeed(folder, "sample", ".", "--events", "12000", "--days", "80", "--label-tables")
-        small = (("trials = 30", "trials = 0\niterations = 40"), ("folds = 3", "folds = 1"))
-        rewrite(folder, *small, ("[evaluate]", "[evaluate]\nreplicates = 100"))
-        succeed(folder, "train")
-
-    with built_once(tmp_path_factory, "five-label-tables", build) as folder:
+    with built_once(tmp_path_factory, "five-label-tables", five_label_tables) as folder:
         yield folder
 
 

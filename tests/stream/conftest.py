@@ -102,6 +102,10 @@ class Stream:
     def run(self, **changes: object) -> ConsumeResult:
         return consume_topics(replace(self.consuming, **changes))
 
+    @property
+    def group(self) -> str:
+        return f"group-of-{self.topics['events']}"
+
     def decisions(self) -> dict[bytes, bytes]:
         """Return what was decided by key; decisions of one key have to be equal."""
         found: dict[bytes, bytes] = {}
@@ -117,7 +121,7 @@ def stream(cluster: Cluster, ground: Ground, trained: Path, tmp_path: Path, monk
     section = (
         f'\n[stream]\nbrokers = "{cluster.servers}"\nevents = "{topics["events"]}"\nlabels = "{topics["labels"]}"\n'
         f'sources = {{ logins = "{topics["logins"]}" }}\ndecisions = "{topics["decisions"]}"\n'
-        f'dead_letters = "{topics["dead"]}"\n'
+        f'dead_letters = "{topics["dead"]}"\nwait_seconds = 60\n'
     )
     (tmp_path / "fraudctl.toml").write_text((trained / "fraudctl.toml").read_text() + section)
     monkeypatch.setattr("fraudctl.workflows.consume.open_model", lambda *_, **__: ground.model)

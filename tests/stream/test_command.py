@@ -124,7 +124,7 @@ def test_mistakes_of_the_section() -> None:
     with pytest.raises(ProjectError, match=r"stream\.sources\.logins: no source 'logins'"):
         project(text.replace('decisions = "e"', 'decisions = "d"\nsources = { logins = "l" }'))
     with pytest.raises(ProjectError, match="exactly_once"):
-        project(text.replace('decisions = "e"', 'decisions = "d"\nexactly_once = "transactions"'))
+        project(text.replace('decisions = "e"', 'decisions = "d"\nexactly_once = "hope"'))
 
 
 def test_which_partitions_and_from_where() -> None:

@@ -44,12 +44,12 @@ class Away:
 
 
 def outbox(producer: Any) -> Outbox:
-    return Outbox(producer, "d", "x")
+    return Outbox(producer, "d", "x", lambda _: None)
 
 
 def test_it_waits_however_long_and_keeps_the_order() -> None:
     away, turns = Away(full=3, flushes=4), list[int]()
-    assert outbox(away).send(OUTPUTS, lambda: turns.append(1) is None)
+    assert outbox(away).send(OUTPUTS, {}, lambda: turns.append(1) is None)
     assert len(turns) == 7
     assert [item["topic"] for item in away.taken] == ["d", "x"]
     assert away.taken[0]["key"] == "7"
@@ -58,13 +58,13 @@ def test_it_waits_however_long_and_keeps_the_order() -> None:
 
 
 def test_it_stops_waiting_when_it_is_told_to() -> None:
-    assert not outbox(Away(full=1)).send(OUTPUTS, lambda: False)
-    assert not outbox(Away(flushes=2)).send(OUTPUTS, lambda: False)
+    assert not outbox(Away(full=1)).send(OUTPUTS, {}, lambda: False)
+    assert not outbox(Away(flushes=2)).send(OUTPUTS, {}, lambda: False)
 
 
 def test_what_a_broker_refuses_for_good_ends_the_run() -> None:
     with pytest.raises(UsageError, match="does not take what is produced: TOPIC_AUTHORIZATION_FAILED"):
-        outbox(Away(error="TOPIC_AUTHORIZATION_FAILED")).send(OUTPUTS, lambda: True)
+        outbox(Away(error="TOPIC_AUTHORIZATION_FAILED")).send(OUTPUTS, {}, lambda: True)
 
 
 def test_a_stop_while_no_broker_takes_the_answers_leaves_them_for_the_next_start(
