@@ -38,6 +38,8 @@ MIN_ERRORS: Final = 30
 SAMPLE: Final = 100_000
 MOST_PEERS: Final = 20_000
 MOST_EXPLAINED: Final = 50_000
+STEPS: Final = 13
+"""Steps of an explanation as progress counts them; the last is the caller's, who writes it down."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -102,10 +104,10 @@ def explain(
     def step(name: str) -> None:
         nonlocal at
         at = name, at[1] + 1
-        tell(*at, 10)
+        tell(*at, STEPS)
 
     def say(what: str) -> None:
-        tell(f"{at[0]}: {what}", at[1], 10)
+        tell(f"{at[0]}: {what}", at[1], STEPS)
 
     step("causes")
     causes = find_causes(scene, replay=replay)
@@ -129,6 +131,7 @@ def explain(
     slices = find_slices(scene, rows=rows, weight=weight, seed=seed, permutations=permutations, watch=say)
     step("autopsy")
     autopsy = _autopsy(scene, seed, sample, threads, absent, say)
+    step("totals")
     totals = _totals(scene)
     broken = find_broken(scene)
     decided = find_decided(scene)
@@ -137,6 +140,7 @@ def explain(
         totals=totals, slices=slices, broken=broken, causes=causes.totals, campaigns=campaigns.total, sweep=swept,
         clusters=clusters.items, autopsy=autopsy, decided=decided, currency=currency,
     )  # fmt: skip
+    step("errors")
     errors = _errors(scene, close, values, causes, campaigns, cluster_of)
     return Explanation(
         project=project.project.name, model=model, as_of=as_of, start=scene.span[0], until=scene.span[1],

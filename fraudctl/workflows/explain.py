@@ -74,7 +74,7 @@ def explain_model(
         As `fraudctl.workflows.evaluate.evaluate_model` does.
     """
     from fraudctl.explain.result import Basis
-    from fraudctl.explain.run import SAMPLE, explain
+    from fraudctl.explain.run import SAMPLE, STEPS, explain
     from fraudctl.text.wording import policy_words
 
     _require_time(project)
@@ -109,6 +109,7 @@ def explain_model(
         ),
         progress=lambda name, done, total: progress.update(done, total, name),
     )
+    progress.update(STEPS, STEPS, "report")
     return ExplainResult(explanation, _write_report(project, explanation, charts))
 
 
