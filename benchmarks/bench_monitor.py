@@ -12,7 +12,7 @@ distance over 0.1 (Evidently, nulls dropped); Jensen-Shannon distance of a day b
 plus three standard deviations (NannyML). Each is in alarm while any column is. Runs of alarmed days with fewer than 7
 quiet days between them are one episode.
 
-    python benchmarks/bench_monitor.py --replicates 20 --out benchmarks/results/monitor.json
+    python benchmarks/bench_monitor.py --out benchmarks/results/monitor.json
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ import itertools
 import json
 import os
 import platform
+import resource
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -287,41 +290,32 @@ def categorical(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float
     return float(jensenshannon(*(np.bincount(side.astype(np.int64), minlength=n) for side in (a, b)), 2))
 
 
-@dataclass
-class Tally:
-    """What a rule did over all worlds of a kind."""
+@dataclass(frozen=True)
+class Kind:
+    """Worlds of one kind."""
 
-    worlds: int = 0
-    days: int = 0
-    episodes: int = 0
-    acting: int = 0
-    delays: list[int] | None = None
-    warnings: list[int] | None = None
-    dated: list[bool] | None = None
+    rate: int
+    lively: bool
+    change: str | None
+    worlds: int
+
+    @property
+    def days(self) -> int:
+        """Days after the reference."""
+        return QUIET_DAYS if self.change is None else AFTER
 
 
-def run(rate: int, change: str | None, *, lively: bool, replicates: int, rivals: int, seed: int) -> dict[str, object]:
-    """Run all rules on worlds of one kind."""
-    n_days = QUIET_DAYS if change is None else AFTER
-    tallies = {name: Tally(delays=[], warnings=[], dated=[]) for name in ("fraudctl", "Evidently", "NannyML")}
-    for number in range(replicates):
-        found = world(rate, n_days, lively=lively, seed=seed + number, change=change)
-        rules = {"fraudctl": ours(found)}
-        if number < rivals:
-            rules |= {"Evidently": alike(evidently(found)), "NannyML": alike(nannyml(found))}
-        for name, item in rules.items():
-            tally = tallies[name]
-            tally.worlds += 1
-            tally.days += n_days
-            tally.episodes += episodes(item.any)
-            tally.acting += episodes(item.act)
-            if change is not None:
-                after = np.flatnonzero(item.any[CHANGE_AT:])
-                tally.delays.append(int(after[0]) + 1 if len(after) else 0)  # type: ignore[union-attr]
-                tally.warnings.append(episodes(item.any[CHANGE_AT:]))  # type: ignore[union-attr]
-                if item.covered is not None:
-                    tally.dated.append(item.covered)  # type: ignore[union-attr]
-    return {name: summary(item, change) for name, item in tallies.items()}
+def watched(kind: Kind, seed: int, *, rivals: bool) -> dict[str, Alarms]:
+    """Run the rules on one world."""
+    found = world(kind.rate, kind.days, lively=kind.lively, seed=seed, change=kind.change)
+    rules = {"fraudctl": ours(found)}
+    return rules | {"Evidently": alike(evidently(found)), "NannyML": alike(nannyml(found))} if rivals else rules
+
+
+def judged(kind: Kind, results: list[dict[str, Alarms]]) -> dict[str, object]:
+    """Return what each rule did over all worlds of a kind."""
+    names = ("fraudctl", "Evidently", "NannyML")
+    return {name: summary(kind, [item[name] for item in results if name in item]) for name in names}
 
 
 def alike(days: npt.NDArray[np.bool_]) -> Alarms:
@@ -329,32 +323,37 @@ def alike(days: npt.NDArray[np.bool_]) -> Alarms:
     return Alarms(days, days)
 
 
-def summary(item: Tally, change: str | None) -> dict[str, object]:
-    """Return the figures of a tally."""
-    if change is None:
+def summary(kind: Kind, found: list[Alarms]) -> dict[str, object]:
+    """Return the figures of a rule."""
+    if kind.change is None:
+        days = kind.days * len(found)
+        raised, acting = sum(episodes(item.any) for item in found), sum(episodes(item.act) for item in found)
         return {
-            "worlds": item.worlds,
-            "days": item.days,
-            "episodes": item.episodes,
-            "episodes_per_30_days": round(30 * item.episodes / item.days, 3),
-            "interval": [round(30 * end / item.days, 3) for end in poisson_interval(item.episodes)],
-            "acting": item.acting,
-            "acting_per_30_days": round(30 * item.acting / item.days, 3),
-            "acting_interval": [round(30 * end / item.days, 3) for end in poisson_interval(item.acting)],
+            "worlds": len(found),
+            "days": days,
+            "episodes": raised,
+            "episodes_per_30_days": round(30 * raised / days, 3),
+            "interval": [round(30 * end / days, 3) for end in poisson_interval(raised)],
+            "acting": acting,
+            "acting_per_30_days": round(30 * acting / days, 3),
+            "acting_interval": [round(30 * end / days, 3) for end in poisson_interval(acting)],
         }
-    delays = item.delays or []
-    seen = [value for value in delays if value]
+    first = [np.flatnonzero(item.any[CHANGE_AT:]) for item in found]
+    seen = [int(days[0]) + 1 for days in first if len(days)]
+    warnings = [episodes(item.any[CHANGE_AT:]) for item in found]
+    dated = [item.covered for item in found if item.covered is not None]
     return {
-        "worlds": item.worlds,
+        "worlds": len(found),
         "median_days": float(np.median(seen)) if seen else None,
+        "nine_in_ten_days": float(np.quantile(seen, 0.9, method="inverted_cdf")) if seen else None,
         "latest_days": max(seen, default=None),
-        "missed": round(1 - len(seen) / len(delays), 3),
-        "missed_interval": binomial_interval(len(delays) - len(seen), len(delays)),
-        "warnings_mean": round(float(np.mean(item.warnings or [0])), 2),
-        "warnings_most": max(item.warnings or [0]),
-        "acting_mean": round(item.acting / len(delays), 2),
-        "first_day_covered": sum(item.dated or []) / len(item.dated) if item.dated else None,
-        "first_day_covered_interval": binomial_interval(sum(item.dated or []), len(item.dated or [])),
+        "missed": round(1 - len(seen) / len(found), 3),
+        "missed_interval": binomial_interval(len(found) - len(seen), len(found)),
+        "warnings_mean": round(float(np.mean(warnings)), 2),
+        "warnings_most": max(warnings),
+        "acting_mean": round(sum(episodes(item.act) for item in found) / len(found), 2),
+        "first_day_covered": sum(dated) / len(dated) if dated else None,
+        "first_day_covered_interval": binomial_interval(sum(dated), len(dated)),
     }
 
 
@@ -375,38 +374,44 @@ def poisson_interval(n: int) -> tuple[float, float]:
 def main() -> None:
     """Run all worlds and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicates", type=int, default=20, help="worlds of a kind at 3,000 events a day")
+    parser.add_argument("--unchanged", type=int, nargs=3, default=[20, 20, 10], help="worlds of a kind, by rate")
+    parser.add_argument("--changed", type=int, default=10, help="worlds of a kind, at 3,000 events a day")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rates", type=int, nargs="+", default=[300, 3000, 10_000])
     parser.add_argument("--planted", nargs="+", choices=["nothing", *CHANGES], default=["nothing", *CHANGES])
     parser.add_argument("--rivals", type=int, default=RIVALS, help="worlds of a kind that the other rules see too")
-    parser.add_argument("--shares", type=float, nargs=3, default=[2.0, 1.0, 0.3], help="of --replicates, by rate")
+    parser.add_argument("--jobs", type=int, default=1, help="worlds at a time")
     parser.add_argument("--out", type=Path, help="JSON; written anew after each kind of world")
     options = parser.parse_args()
     started, results = time.time(), []
-    for rate, lively, change in kinds(options.rates):
-        if (change or "nothing") not in options.planted:
-            continue
-        share = dict(zip((300, 3000, 10_000), options.shares, strict=True))[rate] * (1.0 if change is None else 0.5)
-        n = max(2, round(options.replicates * share))
-        found = run(rate, change, lively=lively, replicates=n, rivals=options.rivals, seed=options.seed * 10_000)
-        kind = {"events_per_day": rate, "world": "lively" if lively else "plain", "planted": change, "worlds": n}
-        results.append({**kind, "rules": found})
-        print(json.dumps(results[-1]), flush=True)
-        if options.out is not None:
-            text = json.dumps(document(results, time.time() - started, options.seed), indent=1, ensure_ascii=False)
-            options.out.write_text(text + "\n", encoding="utf-8")
+    wanted = [
+        kind for kind in kinds(options.unchanged, options.changed) if (kind.change or "nothing") in options.planted
+    ]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        tasks = [
+            [
+                pool.submit(watched, kind, options.seed * 10_000 + number, rivals=number < options.rivals)
+                for number in range(kind.worlds)
+            ]
+            for kind in wanted
+        ]
+        for kind, worlds in zip(wanted, tasks, strict=True):
+            rules = judged(kind, [item.result() for item in worlds])
+            about = {"events_per_day": kind.rate, "world": "lively" if kind.lively else "plain", "planted": kind.change}
+            results.append({**about, "worlds": kind.worlds, "rules": rules})
+            print(json.dumps(results[-1]), flush=True)
+            if options.out is not None:
+                found = document(results, time.time() - started, options.seed)
+                options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def kinds(rates: list[int]) -> Iterator[tuple[int, bool, str | None]]:
-    """Yield rate, whether it is lively, and what is planted; at 10,000 events a day only unchanged worlds."""
-    for rate in rates:
+def kinds(unchanged: list[int], changed: int) -> Iterator[Kind]:
+    """Yield the kinds of worlds; something is planted at 3,000 events a day."""
+    for rate, worlds in zip((300, 3000, 10_000), unchanged, strict=True):
         for lively in (False, True):
-            yield rate, lively, None
-    for rate in rates:
-        for lively in (False, True):
-            for change in CHANGES if rate < 10_000 else ():
-                yield rate, lively, change
+            yield Kind(rate, lively, None, worlds)
+    for lively in (False, True):
+        for change in CHANGES:
+            yield Kind(3000, lively, change, changed)
 
 
 def document(results: list[dict[str, object]], seconds: float, seed: int) -> dict[str, object]:
@@ -417,6 +422,8 @@ def document(results: list[dict[str, object]], seconds: float, seed: int) -> dic
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": {name: version(name) for name in ("numpy", "polars", "scipy")},
         "seconds": round(seconds),
+        "cpu_seconds": round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])),
+        "load": round(os.getloadavg()[1], 1),
         "seed": seed,
         "reference_days": REFERENCE,
         "unchanged_days": QUIET_DAYS,

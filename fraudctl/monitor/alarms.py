@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final, Literal
@@ -30,6 +30,9 @@ HALF: Final = 0.5
 """Below this part of the expected volume, events are missing."""
 LEAST_VOLUME: Final = 0.10
 """A change of the volume by less is no alarm."""
+DECIDING: Final = frozenset({"score", "action", "amount"})
+"""What alert rate and expected cost of an event are made of. Where the volume moved and none of these, they did not:
+what is seen of them is how much days differ."""
 BY_ITSELF: Final = 1.645
 """Standard errors up to which a mean differs by itself: nine in ten lie within."""
 EPOCH: Final = date(1970, 1, 1)
@@ -95,7 +98,8 @@ class MovedGroup:
     effects: tuple[ShiftEffect, ...]
     """What it does to alerts, cost and volume."""
     money_per_day: float | None
-    """Expected cost a day now, less what it was; null where it is not known."""
+    """Expected cost a day now, less what it was; null where it is not known, or neither score, action nor amount
+    moved with the volume."""
 
     @property
     def leading(self) -> MovedSeries:
@@ -252,8 +256,10 @@ def _group(days: WatchedDays, members: Sequence[tuple[Tier, MovedSeries]], floor
     since = (moved[0].first_day - EPOCH).days
     rows = days.now.days >= since
     effects, money = _effects(days, rows, floors)
-    if any(item.column == "volume" for item in moved) and rows.any():
-        effects = (*effects, *_volume(days, rows))
+    columns = {item.column for item in moved}
+    if "volume" in columns and rows.any():
+        effects, money = (effects, money) if columns & DECIDING else ((), None)
+        effects = (*effects, _volume(days, rows))
     return MovedGroup(tier, moved, effects, money)
 
 
@@ -271,22 +277,23 @@ def _effects(days: WatchedDays, rows: BoolArray, floors: EffectFloors) -> tuple[
     return found, round((cost.now - cost.before) * per_day, 2)
 
 
-def _volume(days: WatchedDays, rows: BoolArray) -> Iterator[ShiftEffect]:
-    """Yield what changed in the number of events a day, held against the same weekdays of the reference.
+def _volume(days: WatchedDays, rows: BoolArray) -> ShiftEffect:
+    """Return what changed in the number of events a day, held against the same weekdays of the reference.
 
-    Where the latest week as a whole has as many as ever, its weekdays made up for each other: that is no effect.
+    Where the latest week as a whole has as many as ever, its weekdays made up for each other: then it is that of the
+    week.
     """
     usual, weekday = days.reference.events.astype(np.float64), weekdays(days.reference.days)
     means, variance = shrunk_means(usual[:, None], weekday)
     week = float(means[weekdays(days.now.days[-WEEK:]), 0].mean())
     if abs(float(days.now.events[-WEEK:].mean()) / max(week, 1e-9) - 1.0) <= LEAST_VOLUME:
-        return
+        rows = days.now.days > days.now.days[-1] - WEEK
     before = float(means[weekdays(days.now.days[rows]), 0].mean())
     now = float(days.now.events[rows].mean())
     spread = math.sqrt(float(variance[0])) / max(before, 1e-9)
     beyond = BY_ITSELF * spread / math.sqrt(int(rows.sum()))
     change = now / max(before, 1e-9) - 1.0
-    yield ShiftEffect("events a day", _rounded(before), _rounded(now), change, LEAST_VOLUME, beyond)
+    return ShiftEffect("events a day", _rounded(before), _rounded(now), change, LEAST_VOLUME, beyond)
 
 
 def _ratio(

@@ -68,7 +68,8 @@ class MonitorAlarm:
     causes: tuple[ScoreCause, ...] = ()
     """Which features moved the score, the strongest first; none where they are not at hand."""
     money_per_day: float | None = None
-    """Expected cost a day now, less what it was; null where it is not known."""
+    """Expected cost a day now, less what it was; null where it is not known, or neither score, action nor amount
+    moved with the volume."""
     limit: LimitVerdict | None = None
     """The limit that is broken."""
     next: str = ""

@@ -269,19 +269,28 @@ def test_a_badly_dated_figure_joins_the_nearest_first_day_and_joins_no_two() -> 
 def test_another_mix_of_weekdays_is_no_change_of_the_volume() -> None:
     """Weekends and workdays that change places move single days far, and the week as a whole not at all."""
     reference = np.tile([100.0, 100, 100, 100, 100, 40, 40], 8)
-    for now, expected in (
-        (np.tile([40.0, 40, 100, 100, 100, 100, 100], 2), 0),
-        (np.tile([200.0, 200, 200, 200, 200, 80, 80], 2), 1),
+    for now, matters in (
+        (np.tile([40.0, 40, 100, 100, 100, 100, 100], 2), False),
+        (np.tile([200.0, 200, 200, 200, 200, 80, 80], 2), True),
     ):
         before = DayCounts(np.arange(4, 60), reference.astype(np.int64), {})  # day 4 was a Monday
         late = DayCounts(np.arange(60, 74), now.astype(np.int64), {})
         days = WatchedDays(None, before, late, None, None)  # type: ignore[arg-type]
-        found = list(_volume(days, np.arange(14) == 0))
-        assert len(found) == expected
-        if found:
-            assert found[0].before == pytest.approx(100, rel=0.05)
-            assert found[0].change == pytest.approx(1.0, abs=0.1)
-            assert found[0].matters
+        found = _volume(days, np.arange(14) == 0)
+        assert found.matters == matters
+        assert found.change == pytest.approx(float(now[-7:].sum() / 580 - 1 if not matters else 1.0), abs=0.1)
+
+
+@pytest.mark.parametrize("reason", [{}, {"y_prob": (pl.col("y_prob") * 1.6).clip(0, 1)}])
+def test_where_the_volume_moved_alone_alert_rate_and_cost_are_no_effects(reason: dict[str, pl.Expr]) -> None:
+    """How much single days differ in them is no reason for an alarm on the number of events."""
+    found = groups(after(reason, keep=0.6))
+    group = next(item for item in found if any(moved.column == "volume" for moved in item.moved))
+    decisive = {moved.column for moved in group.moved} & {"score", "action", "amount"}
+    names = {effect.name for effect in group.effects}
+    assert "events a day" in names
+    assert ("alert rate" in names) == bool(decisive) == bool(reason)
+    assert (group.money_per_day is None) == (not decisive)
 
 
 def test_a_figure_that_is_off_from_the_first_day_on_may_have_been_so_before() -> None:
