@@ -83,7 +83,7 @@ def recount_performance(item: performance.Performance, decided: Decided) -> None
 
 def recount_shown(item: said.ShownCohorts, decided: Decided) -> None:
     assert item.first <= min(row["event_time"] for row in decided.rows).date()
-    assert (item.open, item.hidden, item.running) == (0, 0, 0)
+    assert (item.open, item.hidden, item.running, item.unsettled) == (0, 0, 0, None)
     assert item.final == len(range(0, (item.last - item.first).days, 7))
 
 

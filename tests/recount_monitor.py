@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from fraudctl.monitor.alarms import MovedGroup
+from fraudctl.monitor.arrivals import LabelOrphans, LateEvents
 from fraudctl.monitor.feed import LabelFlow, RewrittenLabels, TakenBack
 from fraudctl.monitor.outcome import ParityResult
 
@@ -101,8 +102,30 @@ def recount_rewritten(item: RewrittenLabels, fed: Fed) -> None:
     assert item.reported == both.count((0, 1))
 
 
+def recount_late(item: LateEvents, came: list[datetime], until: datetime) -> None:
+    """Count events that came over an hour after one that is later, one by one; ``came`` is in the order of the log."""
+    latest, late, now, before = datetime.min.replace(tzinfo=UTC), [], 0, 0
+    week, start = until - timedelta(days=7), until - timedelta(days=35)
+    for time in (at for at in came if at <= until):
+        latest = max(latest, time)
+        if latest - time > timedelta(hours=1):
+            late.append(time)
+        now += time > week
+        before += start < time <= week
+    assert (item.events, item.events_before) == (now, before)
+    assert item.late == sum(time > week for time in late)
+    assert item.late_before == sum(start < time <= week for time in late)
+
+
+def recount_orphans(item: LabelOrphans, entries: list[Row], known: set[Any], until: datetime) -> None:
+    """Count entries of the latest four weeks, and those that name no event."""
+    recent = [row for row in entries if until - timedelta(days=28) < row["time"] <= until]
+    assert item.entries == len(recent)
+    assert item.orphans == sum(row["event_id"] not in known for row in recent)
+
+
 RECOUNT_MONITOR: dict[type, Any] = {
     TakenBack: recount_taken_back,
     MovedGroup: recount_moved, ParityResult: recount_parity, LabelFlow: recount_flow,
-    RewrittenLabels: recount_rewritten,
+    RewrittenLabels: recount_rewritten, LateEvents: recount_late, LabelOrphans: recount_orphans,
 }  # fmt: skip

@@ -155,6 +155,17 @@ class DayCounts:
         )  # fmt: skip
 
 
+def added(one: DayCounts, other: DayCounts) -> DayCounts:
+    """Return the counts of two sets of events on the same days; a column that one does not know counts as the other."""
+
+    def both(name: str) -> IntArray:
+        a, b = one.cells[name], other.cells[name]
+        return np.where(a < 0, b, np.where(b < 0, a, a + b))
+
+    sums = {name: one.sums[name] + other.sums[name] for name in one.sums}
+    return DayCounts(one.days, one.events + other.events, {name: both(name) for name in one.cells}, sums)
+
+
 def day_range(days: IntArray) -> IntArray:
     """Return all days from the first to the last, without gaps."""
     return np.arange(days.min(), days.max() + 1) if len(days) else np.zeros(0, np.int64)

@@ -57,15 +57,12 @@ class LoggedDecisions:
         Columns that no file states: null throughout.
     n_repeated
         Rows left out because an earlier one decided the same event.
-    values
-        ``event_id`` and the values of features that were logged with the decisions; None where there are none.
     """
 
     frame: pl.DataFrame
     files: tuple[str, ...]
     unknown: tuple[str, ...]
     n_repeated: int = 0
-    values: pl.DataFrame | None = None
 
 
 def read_decisions(
@@ -74,7 +71,6 @@ def read_decisions(
     *,
     role: str = "champion",
     what: str = "DECISIONS",
-    features: Collection[str] = (),
 ) -> LoggedDecisions:
     """Read Parquet files of decisions.
 
@@ -89,8 +85,6 @@ def read_decisions(
         Of the rows of a log that holds champion and challenger.
     what
         What the files are called in messages.
-    features
-        Names of features whose logged values are kept, where the files have them.
 
     Raises
     ------
@@ -100,8 +94,11 @@ def read_decisions(
     """
     files = tables.given_files(paths, what=what)
     require_undamaged_files(files)
-    raw = tables.collect(tables.scan(files), files=files)
-    return from_frame(raw, project, files=files, role=role, features=features)
+    table = tables.scan(files)
+    columns = table.collect_schema()
+    known = list(dict.fromkeys([*_names(columns, project).values(), *(["role"] if "role" in columns else [])]))
+    raw = tables.collect(table.select(known or pl.all()), files=files)
+    return from_frame(raw, project, files=files, role=role)
 
 
 def from_frame(
@@ -111,7 +108,6 @@ def from_frame(
     files: Sequence[str],
     role: str = "champion",
     first: bool = False,
-    features: Collection[str] = (),
 ) -> LoggedDecisions:
     """Return a raw table of decisions as the value; see `read_decisions`.
 
@@ -123,36 +119,61 @@ def from_frame(
     where = tables.place(files)
     if "role" in raw.columns:
         raw = raw.filter(pl.col("role") == role)
-    if raw.is_empty():
-        msg = f"{where}: there are no decisions" + (f" of the {role}" if "role" in raw.columns else "")
+    refuse_none(raw.height, where=where, role=role if "role" in raw.columns else None)
+    names = read_names(raw.columns, project, where=where)
+    frame = typed_decisions(raw, names, project, where=where)
+    unique = frame.unique("event_id", keep="first", maintain_order=True)
+    n_repeated = frame.height - unique.height
+    if n_repeated and not first:
+        refuse_contradictions(frame, where)
+    unknown = tuple(name for name in COLUMNS if name not in names)
+    return LoggedDecisions(unique, tuple(files), unknown, n_repeated)
+
+
+def refuse_none(n_rows: int, *, where: str, role: str | None) -> None:
+    """Refuse a log without a decision, of a role where it says one."""
+    if n_rows == 0:
+        msg = f"{where}: there are no decisions" + (f" of the {role}" if role is not None else "")
         raise DataError(msg, hint="name files that `fraudctl score -o` wrote, or the folder of a state")
-    names = _names(raw.columns, project)
+
+
+def read_names(columns: Collection[str], project: Project, *, where: str) -> dict[str, str]:
+    """Return the column of a table for each column of decisions that it has.
+
+    Raises
+    ------
+    DataError
+        A column without which there is no decision is missing.
+    """
+    names = _names(columns, project)
     missing = [name for name in ("event_id", *_REQUIRED) if name not in names]
     if missing:
         expected = ["probability" if name == "y_prob" else name for name in missing]
         msg = f"{where}: no column {shown_all(expected)}; expected decisions as `score` and `serve` write them"
         raise DataError(msg)
+    return names
+
+
+def typed_decisions(raw: pl.DataFrame, names: dict[str, str], project: Project, *, where: str) -> pl.DataFrame:
+    """Return ``event_id`` and `COLUMNS` of a raw table in their types.
+
+    Raises
+    ------
+    DataError
+        An id is null, a column has another type, or a value is one that no decision can have.
+    """
     frame = pl.DataFrame([_id(raw[names["event_id"]], where), *(_typed(raw, names, c, project) for c in COLUMNS)])
     _check_values(frame, where)
-    unique = frame.unique("event_id", keep="first", maintain_order=True)
-    n_repeated = frame.height - unique.height
-    if n_repeated and not first:
-        _refuse_contradictions(frame, where)
-    unknown = tuple(name for name in COLUMNS if name not in names)
-    return LoggedDecisions(unique, tuple(files), unknown, n_repeated, _values(raw, frame["event_id"], features))
+    return frame
 
 
-def _values(raw: pl.DataFrame, ids: pl.Series, features: Collection[str]) -> pl.DataFrame | None:
-    """Return logged values of features under their own names, each event once."""
+def value_columns(columns: Collection[str], features: Collection[str]) -> dict[str, str]:
+    """Return, for each feature whose values a log holds, the column that holds them."""
     from fraudctl.data.own import shown_beside
 
     own = (*COLUMNS, "event_id", "probability", "reasons", "role")
     found = {name: shown_beside(name, own) for name in features}
-    there = {name: column for name, column in found.items() if column in raw.columns and column not in own}
-    if not there:
-        return None
-    values = raw.select(pl.col(column).alias(name) for name, column in there.items())
-    return values.insert_column(0, ids).unique("event_id", keep="first", maintain_order=True)
+    return {name: column for name, column in found.items() if column in columns and column not in own}
 
 
 def _names(columns: Collection[str], project: Project) -> dict[str, str]:
@@ -213,7 +234,8 @@ def _check_values(frame: pl.DataFrame, where: str) -> None:
             raise DataError(msg, hint="write decisions as `fraudctl score -o` does")
 
 
-def _refuse_contradictions(frame: pl.DataFrame, where: str) -> None:
+def refuse_contradictions(frame: pl.DataFrame, where: str) -> None:
+    """Refuse decisions of one event that differ."""
     differing = frame.unique().group_by("event_id").len().filter(pl.col("len") > 1).height
     if differing:
         msg = f"{where}: {count(differing, 'event')} with two decisions that differ"

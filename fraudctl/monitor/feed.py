@@ -142,7 +142,13 @@ class LabelFeed:
 
 
 def label_feed(
-    events: pl.DataFrame, judged: pl.DataFrame, *, as_of: datetime, until: datetime, reference: timedelta
+    events: pl.DataFrame,
+    judged: pl.DataFrame,
+    *,
+    as_of: datetime,
+    until: datetime,
+    reference: timedelta,
+    times: pl.Series | None = None,
 ) -> LabelFeed:
     """Compare the labels of today with those of a model's training.
 
@@ -158,15 +164,20 @@ def label_feed(
         Nothing later is known.
     reference
         Time before as_of whose reports are usual.
+    times
+        ``event_time`` of all events, where ``events`` are only those that were ever fraud or whose label was changed,
+        and those that are ``judged``.
     """
     return LabelFeed(
-        label_flow(events, as_of=as_of, until=until, reference=reference),
+        label_flow(events, as_of=as_of, until=until, reference=reference, times=times),
         frauds_taken_back(events, as_of=as_of, until=until, reference=reference),
         rewritten_labels(events, judged, as_of=as_of),
     )
 
 
-def label_flow(events: pl.DataFrame, *, as_of: datetime, until: datetime, reference: timedelta) -> LabelFlow | None:
+def label_flow(
+    events: pl.DataFrame, *, as_of: datetime, until: datetime, reference: timedelta, times: pl.Series | None = None
+) -> LabelFlow | None:
     """Hold frauds reported of late against those reported before as_of, per event; None with too few of them.
 
     What counts is a fraud by what was known at the end of each time, at the instant since which it has been one: an
@@ -186,9 +197,8 @@ def label_flow(events: pl.DataFrame, *, as_of: datetime, until: datetime, refere
     if until - since < max(LEAST, 2 * gap):
         return None
     after = reported_at(events, until)
-    n_before, n_after = (
-        int(events["event_time"].is_between(*ends, closed="left").sum()) for ends in ((began, as_of), (since, until))
-    )
+    times = events["event_time"] if times is None else times
+    n_before, n_after = (int(times.is_between(*ends, closed="left").sum()) for ends in ((began, as_of), (since, until)))
     if not n_before or not n_after:
         return None
     return LabelFlow(

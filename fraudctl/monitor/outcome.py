@@ -19,7 +19,7 @@ from fraudctl.text.figures import count, day, days, listed, money, number, perce
 from fraudctl.text.sentences import Sentence, sentence
 
 MonitorVerdict = Literal["quiet", "warn", "act", "cannot tell"]
-AlarmKind = Literal["shift", "limit", "blind", "parity", "unreadable", "labels"]
+AlarmKind = Literal["shift", "limit", "blind", "parity", "unreadable", "labels", "late"]
 MOST_NAMED: Final = 5
 
 

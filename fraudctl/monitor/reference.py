@@ -248,13 +248,22 @@ def score_cells(y_prob: FloatArray, borders: Sequence[float], actions: Sequence[
 
 def count_decided(decided: pl.DataFrame, cells: Sequence[Cells], *, timezone: str, days: IntArray) -> DayCounts:
     """Count decided events by day; a day without one is not known."""
+    return known_days(sum_decided(decided, cells, timezone=timezone, days=days))
+
+
+def sum_decided(decided: pl.DataFrame, cells: Sequence[Cells], *, timezone: str, days: IntArray) -> DayCounts:
+    """Count some of the decided events by day, with sums of alerts and expected cost."""
     named = decided.rename({"y_prob": "score"})
     sums = {
         "alerts": named["alert"].cast(pl.Float64).to_numpy(),
         "expected_cost": named["expected_cost"].to_numpy(),
         "decided": np.ones(named.height),
     }
-    found = count_days(named, cells, timezone=timezone, days=days, sums=sums)
+    return count_days(named, cells, timezone=timezone, days=days, sums=sums)
+
+
+def known_days(found: DayCounts) -> DayCounts:
+    """Return counts of all decided events, in which a day without one is not known."""
     known = found.events > 0
     masked = {name: np.where(known[:, None], rows, -1) for name, rows in found.cells.items()}
-    return DayCounts(days, found.events, masked, {k: np.where(known, v, np.nan) for k, v in found.sums.items()})
+    return DayCounts(found.days, found.events, masked, {k: np.where(known, v, np.nan) for k, v in found.sums.items()})

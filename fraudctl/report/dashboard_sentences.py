@@ -28,6 +28,12 @@ WORDS = {
     "alerts_per_day": "alerts a day",
 }
 """Key of ``[monitor.harm]`` -> what it is called."""
+MEANING = {
+    "recall": " (the share of frauds that were flagged)",
+    "value_recall": " (the share of fraud money that was flagged)",
+    "precision": " (the share of flagged events that are fraud)",
+}
+"""What a reader of a reason may not know of it."""
 _SHARES = {"recall", "value_recall", "precision", "savings"}
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -44,6 +50,8 @@ class ShownCohorts:
     hidden: int
     running: int
     """Of the hidden ones, how many are not over."""
+    unsettled: date | None
+    """First day of the oldest that is not final; None where all are."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ def shown_cohorts(found: Performance) -> ShownCohorts:
         statuses.count("open"),
         statuses.count("hidden"),
         sum(not cohort.complete for cohort in found.cohorts),
+        next((cohort.first_day for cohort in found.cohorts if cohort.status != "final"), None),
     )
 
 
@@ -108,7 +117,8 @@ def period_line(shown: ShownCohorts, found: Performance) -> str:
     if shown.final:
         parts.append(f"{count(shown.final, shown.every)} final")
     if shown.open:
-        parts.append(f"{shown.open} still open (hatched, with intervals)")
+        since = "" if shown.unsettled is None else f", the oldest from {day(shown.unsettled)}"
+        parts.append(f"{shown.open} still open (hatched, with intervals{since})")
     if shown.hidden:
         young = shown.hidden - shown.running
         parts += [f"{young} too young to show"] if young else []
@@ -138,21 +148,26 @@ def caught_card(item: MoneyFigure) -> str:
 
 @sentence
 def savings_card(group: PerformanceGroup, found: Performance) -> str:
-    """Say what savings are measured against."""
-    return f"saved, compared with {found.base_action} for all {whole(group.events)} events"
+    """Say how much was saved, and what it is measured against."""
+    cost, share = group.outcomes.cost.value, group.outcomes.savings.value
+    saved = ""
+    if cost is not None and share is not None and share < 1.0:
+        saved = f": {money(cost * share / (1.0 - share), found.currency)}"
+    return f"saved{saved}, compared with {found.base_action} for all {whole(group.events)} events"
 
 
 @sentence
 def open_card(shown: ShownCohorts) -> str:
     """Say how many cohorts may still change."""
     unit = shown.every if shown.open + shown.hidden == 1 else f"{shown.every}s"
-    return f"{unit} of {shown.final + shown.open + shown.hidden} may still change as labels arrive"
+    oldest = "" if shown.unsettled is None else f": the oldest begins on {day(shown.unsettled)}"
+    return f"{unit} of {shown.final + shown.open + shown.hidden} may still change as labels arrive{oldest}"
 
 
 @sentence
 def limit_reason(item: LimitVerdict) -> str:
     """Say what the latest 28 days say of a limit."""
-    name = WORDS[item.figure]
+    name = WORDS[item.figure] + MEANING.get(item.figure, "")
     bound = f"at least {figure_text(item.figure, item.at_least)}" if item.at_least is not None else ""
     if item.at_most is not None:
         bound += (" and " if bound else "") + f"at most {figure_text(item.figure, item.at_most)}"

@@ -103,6 +103,18 @@ class FeatureTable:
         files = [str(self.path)]
         return tables.collect(tables.scan(files).slice(first, stop - first), files=files).filter(wanted[first:stop])
 
+    def pieces(self, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the roles and some columns, so many events at a time, in the order of time."""
+        from fraudctl.data import tables
+
+        names = list(dict.fromkeys([*self.spine.columns, *(name for name in columns if name in self.columns)]))
+        for start in range(0, self.spine.height, rows):
+            if self._in_memory:
+                yield self.frame[start : start + rows].select(names)
+            else:
+                files = [str(self.path)]
+                yield tables.collect(tables.scan(files).select(names).slice(start, rows), files=files)
+
     @property
     def _in_memory(self) -> bool:
         return self.loaded is not None or "frame" in self.__dict__
@@ -232,6 +244,14 @@ class FeatureFile:
     reused: bool
     notes: tuple[str, ...] = ()
 
+    @property
+    def table(self) -> FeatureTable:
+        """The same as a table that is read when it is asked for."""
+        return FeatureTable(
+            None, self.features, self.known_until, self.n_duplicates, self.fingerprint, self.key, self.reused,
+            notes=self.notes, path=self.path,
+        )  # fmt: skip
+
     def column(self, name: str) -> pl.Series:
         """Read one column."""
         from fraudctl.data import tables
@@ -247,7 +267,9 @@ BASE_MEMORY = 435_000_000
 """What the libraries, code and small arrays take, whatever the data."""
 
 
-def build_features_file(project: Project, *, memory: int, progress: Progress | None = None) -> FeatureFile:
+def build_features_file(
+    project: Project, *, memory: int, also: Sequence[str] = (), progress: Progress | None = None
+) -> FeatureFile:
     """Build the feature table without holding it: partitions of each entity go through files.
 
     Parameters
@@ -255,6 +277,8 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
     memory
         Bytes that the process may take; the entity with the most events, and links, take some 150 bytes for each of
         their rows whatever this says.
+    also
+        Further data columns that travel along.
 
     Raises
     ------
@@ -267,7 +291,7 @@ def build_features_file(project: Project, *, memory: int, progress: Progress | N
     if not project.data.has_time:
         msg = "--memory works on data with an event_time; these have none"
         raise UsageError(msg)
-    progress, plan = progress or Silent(), plan_features(project)
+    progress, plan = progress or Silent(), plan_features(project, also=also)
     place = _place(plan)
     facts = _facts(place, progress)
     reused = facts is not None

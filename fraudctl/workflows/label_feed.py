@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
 
 
-def feed_alarms(project: Project, bundle: Bundle, events: pl.DataFrame, *, until: datetime) -> list[MonitorAlarm]:
+def feed_alarms(
+    project: Project, bundle: Bundle, events: pl.DataFrame, *, until: datetime, times: pl.Series | None = None
+) -> list[MonitorAlarm]:
     """Return the alarms on the labels of a project, against what a model was trained on.
 
     Parameters
@@ -23,6 +25,8 @@ def feed_alarms(project: Project, bundle: Bundle, events: pl.DataFrame, *, until
         All events, as `fraudctl.data.tables.load_events` returns them.
     until
         Nothing later is known.
+    times
+        As for `fraudctl.monitor.feed.label_feed`.
     """
     from fraudctl.monitor.alarms import alarm_id
     from fraudctl.monitor.feed import label_feed
@@ -30,8 +34,9 @@ def feed_alarms(project: Project, bundle: Bundle, events: pl.DataFrame, *, until
     if bundle.as_of is None or not project.data.has_time:
         return []
     feed = label_feed(
-        events, bundle.predictions(), as_of=bundle.as_of, until=until, reference=project.monitor.reference.timedelta
-    )
+        events, bundle.predictions(), as_of=bundle.as_of, until=until,
+        reference=project.monitor.reference.timedelta, times=times,
+    )  # fmt: skip
     return [
         MonitorAlarm(
             alarm_id(bundle.version, "data", f"labels: {what}", ""), "data", "labels", said, next="fraudctl check"

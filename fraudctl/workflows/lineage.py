@@ -16,7 +16,7 @@ from fraudctl.progress import Progress
 from fraudctl.project import Project, parse_project
 from fraudctl.project.reading import PLACE
 from fraudctl.project.toml import render_toml
-from fraudctl.workflows.features import FeatureTable, build_features
+from fraudctl.workflows.features import FeatureTable, build_features, build_features_file
 
 if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
@@ -117,8 +117,13 @@ def _place(section: DataSection | SourceSection) -> dict[str, Any]:
     return {name: getattr(section, name) for name in sorted(PLACE)}
 
 
-def table_as_of(bundle: Bundle, project: Project, *, progress: Progress) -> FeatureTable:
+def table_as_of(bundle: Bundle, project: Project, *, progress: Progress, memory: int | None = None) -> FeatureTable:
     """Build the feature table of a bundle, with the columns that its own decisions and the present judgement read.
+
+    Parameters
+    ----------
+    memory
+        Bytes within which it is built, in a file; None builds it in memory.
 
     Raises
     ------
@@ -131,7 +136,11 @@ def table_as_of(bundle: Bundle, project: Project, *, progress: Progress) -> Feat
 
     own = own_project(bundle, project)
     try:
-        table = build_features(judging_project(bundle, project), also=cost_matrix(own.costs).columns, progress=progress)
+        judging, also = judging_project(bundle, project), cost_matrix(own.costs).columns
+        if memory is None:
+            table = build_features(judging, also=also, progress=progress)
+        else:
+            table = build_features_file(judging, memory=memory, also=also, progress=progress).table
     except DataError as error:
         changed = [name for name in differences(bundle, project) if name.split(".")[0] in MEANING]
         if not changed:
@@ -141,6 +150,19 @@ def table_as_of(bundle: Bundle, project: Project, *, progress: Progress) -> Feat
         raise DataError(msg, hint=hint) from error
     require_digest(bundle, table.features.digest)
     return table
+
+
+def require_features(bundle: Bundle, project: Project) -> None:
+    """Refuse data from which the features of a bundle cannot be computed, as `table_as_of` does, without reading them.
+
+    Raises
+    ------
+    BundleError, DataError
+        As `table_as_of`.
+    """
+    from fraudctl.workflows.definitions import load_definitions
+
+    require_digest(bundle, load_definitions(judging_project(bundle, project)).features.digest)
 
 
 def require_digest(bundle: Bundle, digest: str) -> None:

@@ -5,7 +5,8 @@ Shared by what looks at a model after its training. A state may be in use: its l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from fraudctl.data.chunks import Chunks
     from fraudctl.data.tables import Events
     from fraudctl.monitor.decisions import LoggedDecisions
+    from fraudctl.monitor.taken import TakenDecisions
 
+EVENT_ROWS = 500_000
+"""Events of a piece."""
 _TRIES = 3
 """How often a state is read again because its files were merged in the meantime."""
 
 
-def read_logged(
-    project: Project, places: Sequence[str | Path], *, role: str = "champion", features: Sequence[str] = ()
-) -> LoggedDecisions:
+def read_logged(project: Project, places: Sequence[str | Path], *, role: str = "champion") -> LoggedDecisions:
     """Read decisions as they were taken.
 
     Parameters
@@ -36,8 +39,6 @@ def read_logged(
         The folder of a state of `serve` or `score --state`, or Parquet files of decisions.
     role
         Of the rows of a log that holds champion and challenger.
-    features
-        Features whose logged values are kept, where files have them (`score --with-features`).
 
     Raises
     ------
@@ -50,8 +51,18 @@ def read_logged(
 
     folder = _state_among(places)
     if folder is None:
-        return read_decisions(places, project, role=role, features=features)
+        return read_decisions(places, project, role=role)
     return from_frame(_of_state(folder), project, files=[str(folder)], role=role, first=True)
+
+
+def take_logged(project: Project, places: Sequence[str | Path]) -> TakenDecisions:
+    """Read the champion's decisions as small columns, however many there are; errors are those of `read_logged`."""
+    from fraudctl.monitor.taken import take_files, take_table
+
+    folder = _state_among(places)
+    if folder is None:
+        return take_files(places, project)
+    return take_table(_of_state(folder).lazy(), project, files=[str(folder)], first=True)
 
 
 def raw_decisions(places: Sequence[str | Path], *, what: str = "DECISIONS") -> tuple[pl.DataFrame, list[str]]:
@@ -172,6 +183,52 @@ def _joined(folder: Path, logged: dict[int, pl.DataFrame]) -> pl.DataFrame:
     inside = {number for _, path in files for number in numbers_in(path)}
     rest = [rows for number, rows in sorted(logged.items()) if number not in inside]
     return pl.concat([rows for rows in [*tables, *rest] if rows.height] or rest or tables, how="diagonal_relaxed")
+
+
+@dataclass(frozen=True)
+class EventFiles:
+    """The events of a project in files, in the order of time: given a piece at a time, whatever their number."""
+
+    project: Project
+    chunks: Chunks
+
+    @property
+    def known_until(self) -> datetime:
+        """The latest event_time: nothing later is known."""
+        return self.chunks.known_until
+
+    def __call__(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield `fraudctl.data.tables.Events.frame` piece by piece, with control group and exposure."""
+        import polars as pl
+
+        from fraudctl.data.labels import CHANGES, as_known
+        from fraudctl.data.tables import ROLES
+        from fraudctl.weights import with_exposure
+
+        data = self.project.data
+        named = [name for name in (data.control_group, data.exposure_prob) if name is not None]
+        there = pl.scan_ipc(self.chunks.files[0]).collect_schema()
+        wanted = [name for name in dict.fromkeys([*ROLES, CHANGES, *named, *columns]) if name in there]
+        for path in self.chunks.files:
+            piece = as_known(pl.read_ipc(path, columns=wanted), self.known_until)
+            yield with_exposure(piece, self.project)
+
+
+def event_files(project: Project, folder: Path, *, columns: Sequence[str]) -> EventFiles:
+    """Write the events of a project into files of ``folder``, with their labels and further columns.
+
+    Raises
+    ------
+    DataError
+        The events or the tables of labels cannot be read.
+    """
+    from fraudctl.data.chunks import spill_events
+    from fraudctl.data.entries import load_entries
+    from fraudctl.weights import weight_columns
+
+    carried = list(dict.fromkeys([*weight_columns(project), *columns]))
+    chunks = spill_events(project, columns=carried, folder=folder, rows=EVENT_ROWS, entries=load_entries(project))
+    return EventFiles(project, chunks)
 
 
 def with_outcomes(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import polars as pl
+
+from fraudctl.disk.files import temporary_folder
 from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
 from fraudctl.monitor.outcome import AlarmNote, MonitorAlarm, MonitorResult, limit_words, shift_words, verdict_of
 from fraudctl.progress import Progress, Silent
@@ -18,14 +21,14 @@ from fraudctl.workflows.evidence import promised_savings
 from fraudctl.workflows.label_feed import feed_alarms
 from fraudctl.workflows.monitor_log import HELD, AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
-from fraudctl.workflows.watched import Judged, Watching, score_causes, watching
+from fraudctl.workflows.watched import Judged, Watching, score_causes, watched_inputs, watching
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from fraudctl.arrays import BoolArray
     from fraudctl.bundle import Bundle
-    from fraudctl.monitor.decisions import LoggedDecisions
     from fraudctl.monitor.harm import LimitVerdict
+    from fraudctl.monitor.taken import LoggedValues, TakenDecisions
+    from fraudctl.workflows.logged import EventFiles
 
 STATE: Final = "state"
 """Folder of the project where decisions are looked for by default."""
@@ -76,8 +79,9 @@ def monitor_model(
         msg = f"--parity {parity}: expected a number of decisions, at least 1"
         raise UsageError(msg)
     progress = progress or Silent()
-    run = _open(project, decisions, model, as_of, progress)
-    result = run.judge(fail_on_drift=fail_on_drift, parity=parity)
+    with temporary_folder(_scratch(project), "monitor") as folder:
+        run = _open(project, decisions, model, as_of, folder, progress)
+        result = run.judge(fail_on_drift=fail_on_drift, parity=parity)
     if record:
         record_run(project, result)
     return result
@@ -89,18 +93,24 @@ class _Run:
 
     Attributes
     ----------
-    logged
-        Decisions of all models up to as_of, with outcomes.
+    taken
+        Decisions of all models.
+    events
+        Events of the project, with their outcomes.
+    counted
+        Which decisions are known at as_of.
     mine
-        Those of the watched model.
+        Which of these are of the watched model.
     feed
         Alarms on the labels.
     """
 
     project: Project
     bundle: Bundle
-    logged: LoggedDecisions
-    mine: LoggedDecisions
+    taken: TakenDecisions
+    events: EventFiles
+    counted: BoolArray
+    mine: BoolArray
     as_of: datetime
     notes: tuple[AlarmRecord, ...]
     feed: tuple[MonitorAlarm, ...]
@@ -111,7 +121,7 @@ class _Run:
         watched = self._watch()
         judged = watched.judge(self._accepted())
         limits = self._limits()
-        recomputed = None if parity is None else check_parity(watched, self._with_values(), parity)
+        recomputed = None if parity is None else check_parity(watched, self._values(watched), parity)
         found = [*self._harm(limits), *self._blind(), *self.feed, *watched.unreadable, *self._shifts(watched, judged)]
         if recomputed is not None and recomputed.differing:
             found.append(alarm_of_parity(recomputed, self.bundle.version))
@@ -128,8 +138,8 @@ class _Run:
             model=self.bundle.version,
             timezone=self.project.data.timezone,
             currency=self.project.costs.currency,
-            decisions=self.mine.frame.height,
-            last_decision=self.mine.frame["event_time"][-1],
+            decisions=int(self.mine.sum()),
+            last_decision=self._latest(self.mine),
             first_day=judged.first_day,
             last_day=judged.last_day,
             reference_days=judged.reference_days,
@@ -152,17 +162,25 @@ class _Run:
 
     def _watch(self) -> Watching:
         refuse_incidents(self.project, self.bundle)
-        return watching(self.project, self.bundle, self.mine, self.as_of, progress=self.progress)
+        return watching(
+            self.project, self.bundle, self.taken, self.mine, self.events, self.as_of, progress=self.progress
+        )
 
-    def _with_values(self) -> LoggedDecisions:
-        """Return the decisions with the values that they were taken on, as far as these are to be had."""
+    def _values(self, watched: Watching) -> LoggedValues | None:
+        """Return the values that decisions were taken on, as far as these are to be had."""
+        from fraudctl.monitor.taken import LoggedValues
         from fraudctl.workflows.logged import replayed_values
 
-        folder = Path(self.mine.files[0])
-        if self.mine.values is not None or not folder.is_dir():
-            return self.mine
+        folder = Path(self.taken.files[0])
+        if watched.logged is not None or not folder.is_dir():
+            return watched.logged
         self.progress.stage("Taking in the log again")
-        return replace(self.mine, values=replayed_values(folder, self.bundle.columns.names))
+        found = replayed_values(folder, self.bundle.columns.names)
+        return None if found is None else LoggedValues(tuple(self.bundle.columns.names), found.lazy())
+
+    def _latest(self, rows: BoolArray) -> datetime:
+        time: datetime = self.taken.frame["event_time"].filter(pl.Series(rows)).max()  # type: ignore[assignment]
+        return time
 
     def _accepted(self) -> list[AlarmRecord]:
         return [note for note in self.notes if note.series and note.model == self.bundle.version]
@@ -175,9 +193,18 @@ class _Run:
         if not any(True for _ in self.project.monitor.harm.limits()):
             return ()
         self.progress.stage("Judging performance")
-        judged = judged_cohorts(self.logged.frame, self.project, self.as_of)
-        promised = promised_savings(self.project, self.logged.frame)
+        frame = self._with_outcomes()
+        judged = judged_cohorts(frame, self.project, self.as_of)
+        promised = promised_savings(self.project, frame)
         return limit_verdicts(judged, performance_of(judged), self.project, promised=promised)
+
+    def _with_outcomes(self) -> pl.DataFrame:
+        """Return all decisions with what performance is judged by, in the order of time."""
+        from fraudctl.monitor.taken import completed
+
+        columns = [*_judging_columns(self.project), *self.project.entities]
+        pieces = list(completed(self.taken, self.events, self.counted, columns=columns))
+        return pl.concat(pieces, how="diagonal").sort("event_time", "event_id")
 
     def _harm(self, limits: Sequence[LimitVerdict]) -> list[MonitorAlarm]:
         from fraudctl.monitor.alarms import alarm_id
@@ -201,8 +228,7 @@ class _Run:
         """Return the alarm that decisions are too old to see anything."""
         from fraudctl.monitor.alarms import alarm_id
 
-        last = self.logged.frame["event_time"][-1]
-        age = self.as_of - last
+        age = self.as_of - self._latest(self.counted)
         if age <= self.project.monitor.max_age.timedelta:
             return []
         days = age / timedelta(days=1)
@@ -253,17 +279,37 @@ class _Run:
             f"{', '.join(note.series)}: the level since the change is what is expected now ({note.by}: {note.note})"
             for note in self._accepted()
         ]
-        others = self.logged.frame.height - self.mine.frame.height
+        others = int(self.counted.sum() - self.mine.sum())
         if others:
-            models = [name or "unknown" for name in self.logged.frame["model"].unique(maintain_order=True).to_list()]
+            order = self.taken.by_time
+            named = self.taken.frame["model"].gather(order[self.counted[order]])
+            models = [name or "unknown" for name in named.unique(maintain_order=True).to_list()]
             out.append(
                 f"{count(others, 'decision')} of other models are in no comparison with the reference: {listed(models)}"
             )
-        if self.logged.n_repeated:
+        if self.taken.n_repeated:
             out.append(
-                f"{count(self.logged.n_repeated, 'decision')} repeat an earlier one of the same event and are left out"
+                f"{count(self.taken.n_repeated, 'decision')} repeat an earlier one of the same event and are left out"
             )
         return out
+
+
+def _scratch(project: Project) -> Path:
+    """Return the folder in which events are laid out while they are looked at."""
+    folder = project.cache_dir / "monitor"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _judging_columns(project: Project) -> list[str]:
+    """Return the data columns that performance is judged by."""
+    from fraudctl.costs import cost_matrix
+
+    return [*cost_matrix(project.costs).columns, *([] if project.data.weight is None else [project.data.weight])]
+
+
+def _wanted_columns(project: Project, bundle: Bundle | None) -> list[str]:
+    return [*_judging_columns(project), *([] if bundle is None else watched_inputs(project, bundle))]
 
 
 def _open(
@@ -271,53 +317,100 @@ def _open(
     places: Sequence[str | Path],
     model: str | None,
     as_of: datetime | date | None,
+    folder: Path,
     progress: Progress,
 ) -> _Run:
-    import polars as pl
-
-    from fraudctl.costs import cost_matrix
-    from fraudctl.workflows.logged import read_logged, with_events_of
+    from fraudctl.monitor.taken import with_times
+    from fraudctl.workflows.logged import event_files, take_logged
 
     progress.stage("Reading decisions and outcomes")
-    names = _feature_names(project, model)
-    logged = read_logged(project, places or [project.root / STATE], features=names)
-    weight = [] if project.data.weight is None else [project.data.weight]
-    columns = [*cost_matrix(project.costs).columns, *weight]
-    logged, events = with_events_of(project, logged, columns=columns, entities=list(project.entities))
-    known_until = max(events.known_until, logged.frame["event_time"][-1])
-    at = known_until if as_of is None else _instant(as_of, project)
-    frame = logged.frame.filter(pl.col("event_time") <= at)
-    if frame.is_empty():
+    taken = take_logged(project, places or [project.root / STATE])
+    columns = _wanted_columns(project, _likely_bundle(project, taken, model))
+    events = event_files(project, folder, columns=columns)
+    taken = with_times(taken, events)
+    time = taken.frame["event_time"]
+    at = max(events.known_until, time.max()) if as_of is None else _instant(as_of, project)  # type: ignore[type-var]
+    counted = (time <= at).to_numpy()
+    if not counted.any():
         msg = f"there is no decision on an event up to {at:%Y-%m-%d %H:%M} UTC"
         raise DataError(msg, hint="name a later --as-of")
-    logged = replace(logged, frame=frame)
-    bundle = _bundle(project, frame, model, progress)
-    mine = frame.filter(pl.col("model").is_null() | (pl.col("model") == bundle.version))
-    if mine.is_empty():
+    bundle = _bundle(project, taken, counted, model, progress)
+    if not set(_wanted_columns(project, bundle)) <= set(columns):
+        events = event_files(project, folder, columns=_wanted_columns(project, bundle))
+    mine = counted.copy()
+    if "model" in taken.frame.columns:
+        own = taken.frame["model"].is_null() | (taken.frame["model"] == bundle.version)
+        mine &= own.to_numpy()
+    if not mine.any():
         msg = f"model {bundle.version} has decided nothing there"
         raise DataError(msg, hint="name with --model the one that decided")
     notes = tuple(note for note in notes_of(project) if note.as_of <= at)
-    feed = tuple(feed_alarms(project, bundle, events.frame, until=at))
-    return _Run(project, bundle, logged, replace(logged, frame=mine), at, notes, feed, progress)
+    feed = (*_feed(project, bundle, events, until=at), *_arrivals(project, taken, events, until=at))
+    return _Run(project, bundle, taken, events, counted, mine, at, notes, feed, progress)
 
 
-def _feature_names(project: Project, model: str | None) -> list[str]:
-    """Return the features of the model that is likely watched, to keep their logged values; none without a bundle."""
+def _feed(project: Project, bundle: Bundle, events: EventFiles, *, until: datetime) -> list[MonitorAlarm]:
+    """Return the alarms on the labels, from the events that they can be about."""
+    from fraudctl.data.labels import CHANGES, same_ids
+
+    judged = bundle.predictions()["event_id"].implode()
+    kept, times = [], []
+    for piece in events(()):
+        times.append(piece["event_time"])
+        ever = (pl.col("label") == 1).fill_null(value=False)
+        if CHANGES in piece.columns:
+            ever = ever | pl.col(CHANGES).is_not_null()
+        known = same_ids(piece["event_id"], judged.dtype.inner).is_in(judged)  # type: ignore[attr-defined]
+        kept.append(piece.filter(ever | known.fill_null(value=False)))
+    return feed_alarms(project, bundle, pl.concat(kept), until=until, times=pl.concat(times))
+
+
+def _arrivals(
+    project: Project, taken: TakenDecisions, events: EventFiles, *, until: datetime
+) -> Iterator[MonitorAlarm]:
+    """Yield alarms on events that come late, which the log of a state shows, and on labels that name no event."""
+    from fraudctl.data.entries import load_entries
+    from fraudctl.monitor.alarms import alarm_id
+    from fraudctl.monitor.arrivals import label_orphans, late_events, late_words, orphan_words
+
+    if Path(taken.files[0]).is_dir():
+        late = late_events(taken.frame["event_time"], until=until)
+        if late is not None and late.unusual:
+            what = str(late_words(late))
+            yield MonitorAlarm(alarm_id("", "data", "late", ""), "data", "late", what, next="fraudctl state show STATE")
+    entries = load_entries(project)
+    if entries is None:
+        return
+    found = label_orphans(entries, (piece["event_id"] for piece in events(())), until=until)
+    if found.unusual:
+        what = str(orphan_words(found))
+        yield MonitorAlarm(alarm_id("", "data", "labels: orphans", ""), "data", "labels", what, next="fraudctl check")
+
+
+def _likely_bundle(project: Project, taken: TakenDecisions, model: str | None) -> Bundle | None:
+    """Return the bundle that is likely watched, before times are known: that of the last line of the log."""
     from fraudctl.workflows.versions import open_bundle
 
+    named = taken.frame["model"].drop_nulls() if "model" in taken.frame.columns else pl.Series(dtype=pl.String)
     try:
-        return list(open_bundle(project, model or "latest").columns.names)
+        return open_bundle(project, model or (str(named[-1]) if len(named) else "latest"))
     except BundleError:
-        return []
+        return None
 
 
-def _bundle(project: Project, frame: pl.DataFrame, model: str | None, progress: Progress) -> Bundle:
+def _bundle(
+    project: Project, taken: TakenDecisions, counted: BoolArray, model: str | None, progress: Progress
+) -> Bundle:
     """Open the bundle that is watched: as named, else that of the latest decision, else the champion or the latest."""
     from fraudctl.registry import champion
     from fraudctl.workflows.versions import open_bundle
 
-    named = frame["model"].drop_nulls()
-    reference = model or (named[-1] if len(named) else champion(project.models_dir) or "latest")
+    named = None
+    if model is None and "model" in taken.frame.columns:
+        order = taken.by_time[counted[taken.by_time]]
+        models = taken.frame["model"].gather(order).drop_nulls()
+        named = str(models[-1]) if len(models) else None
+    reference = model or named or champion(project.models_dir) or "latest"
     return open_bundle(project, reference, progress=progress)
 
 

@@ -11,20 +11,22 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.arrays import IntArray
-    from fraudctl.monitor.decisions import LoggedDecisions
+    from fraudctl.monitor.taken import LoggedValues
     from fraudctl.workflows.watched import Watching
 
 TOLERANCE: Final = 1e-6
 """Probabilities that differ by less are the same."""
 
 
-def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityResult:
+def check_parity(watched: Watching, values: LoggedValues | None, n: int) -> ParityResult:
     """Recompute decisions that are spread evenly over time, and compare what was logged.
 
     Where the values of features are known of some decisions only, half of the sample is of these.
 
     Parameters
     ----------
+    values
+        Values of features that were logged.
     n
         Decisions to recompute; all of them where there are fewer.
     """
@@ -34,18 +36,19 @@ def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityRe
     from fraudctl.data.labels import same_ids
     from fraudctl.train import predict
 
-    frame = logged.frame
-    rows = _spread(np.arange(frame.height), n)
-    if logged.values is not None and logged.values.height < frame.height:
-        ids = same_ids(logged.values["event_id"], frame.schema["event_id"])
-        valued = frame["event_id"].is_in(ids.implode()).arg_true().to_numpy().astype(np.int64)
-        rows = np.union1d(_spread(np.arange(frame.height), n - n // 2), _spread(valued, n // 2))
+    frame, order = watched.taken.frame, watched.in_order
+    rows = _spread(order, n)
+    if values is not None and values.height < len(order):
+        ids = same_ids(values.ids, frame.schema["event_id"])
+        valued = order[frame["event_id"].gather(order).is_in(ids.implode()).to_numpy()]
+        own = {*_spread(order, n - n // 2).tolist(), *_spread(valued, n // 2).tolist()}
+        rows = order[np.isin(order, list(own))]
     sample = frame[rows].select("event_id", pl.col("y_prob").alias(".logged"))
     table = watched.recomputed(sample["event_id"])
     both = table.join(sample, on="event_id", how="inner", maintain_order="left")
     whole = None if watched.bundle.challenger is None else watched.whole
     found = np.abs(predict(watched.bundle, both, whole=whole)[1] - both[".logged"].to_numpy())
-    features = () if logged.values is None else _differing(both, logged.values, watched)
+    features = () if values is None else _differing(both, values.of(both["event_id"]), watched)
     wrong = found > TOLERANCE
     return ParityResult(
         sampled=both.height,
@@ -53,7 +56,7 @@ def check_parity(watched: Watching, logged: LoggedDecisions, n: int) -> ParityRe
         missing=sample.height - both.height,
         largest=rounded_figure(float(found.max(initial=0.0))),
         features=features,
-        with_values=logged.values is not None,
+        with_values=values is not None,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
+
+import polars as pl
 
 from fraudctl.errors import DataError
 from fraudctl.monitor.outcome import MonitorAlarm, ScoreCause
@@ -14,26 +16,31 @@ from fraudctl.progress import Progress
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
 from fraudctl.text.figures import count
-from fraudctl.workflows.decide import Decisions
+from fraudctl.workflows.lineage import differences, require_features, say_differences, table_as_of
 from fraudctl.workflows.reference import borders, decided_events, instant_of, with_expected_cost
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from fraudctl.arrays import IntArray
+    from fraudctl.arrays import BoolArray, IntArray
     from fraudctl.bundle import Bundle
     from fraudctl.monitor.alarms import MovedGroup
-    from fraudctl.monitor.counts import DayCounts
-    from fraudctl.monitor.decisions import LoggedDecisions
+    from fraudctl.monitor.counts import Cells, DayCounts
     from fraudctl.monitor.engine import Watch
     from fraudctl.monitor.reference import FrozenReference
+    from fraudctl.monitor.taken import LoggedValues, TakenDecisions
     from fraudctl.policy import Policy
     from fraudctl.workflows.features import FeatureTable
+    from fraudctl.workflows.logged import EventFiles
     from fraudctl.workflows.monitor_log import AlarmRecord
 
 SAMPLE: Final = 4_000
 """Events on each side whose contributions are averaged."""
+FEW: Final = 400
+"""With fewer decisions before a change, events before it are taken where the feature table has to be built for that."""
 SHOWN: Final = 8
+MANY_EVENTS: Final = 2_000_000
+"""From so many events on the feature table is built in a file."""
+TABLE_MEMORY: Final = 1_000_000_000
+"""Bytes within which it is."""
 SEED: Final = 0
 _WHOLE: Final = timedelta(minutes=15)
 """So much of a day may be missing at its end, or its beginning, where nothing happened in it."""
@@ -59,10 +66,17 @@ class Watching:
 
     Attributes
     ----------
-    decided
-        Its decisions in the order of time.
-    table
-        Its feature table; None where the data cannot be read as they were for training.
+    taken
+        Decisions of all models.
+    mine
+        Those of the watched model up to as_of, shape ``(n_decisions,)``.
+    events
+        The events of the project.
+    logged
+        Values of features that were logged with the decisions; None where there are none.
+    built
+        The feature table of the model, where values were not logged; None where they were, or where the data cannot be
+        read as they were for training.
     reference
         Days before as_of; None for a bundle without any.
     unreadable
@@ -74,9 +88,12 @@ class Watching:
     project: Project
     bundle: Bundle
     policy: Policy
-    decided: LoggedDecisions
+    taken: TakenDecisions
+    mine: BoolArray
+    events: EventFiles
     as_of: datetime
-    table: Decisions | None
+    logged: LoggedValues | None
+    built: FeatureTable | None
     reference: FrozenReference | None
     unreadable: tuple[MonitorAlarm, ...] = ()
     notes: tuple[str, ...] = ()
@@ -88,42 +105,45 @@ class Watching:
         return {} if self.reference is None else self.reference.left_out
 
     @cached_property
-    def features(self) -> pl.DataFrame:
-        """Decisions with the watched columns: logged values where there are any, else recomputed ones."""
-        import polars as pl
+    def in_order(self) -> IntArray:
+        """Rows of the model's decisions in the order of time."""
+        order = self.taken.by_time
+        return order[self.mine[order]]
 
-        frame = self.decided.frame
-        logged = self.decided.values
-        if logged is not None:
-            frame = frame.join(logged.select("event_id", *_new(logged, frame)), on="event_id", how="left")
-        if self.table is not None:
-            rows = self.recomputed(frame["event_id"])
-            more = _new(rows, frame)
-            frame = frame.join(rows.select("event_id", *more), on="event_id", how="left", maintain_order="left")
-        return frame.with_columns(pl.col("y_prob").alias("score")).sort("event_time", "event_id")
-
-    def recomputed(self, ids: pl.Series) -> pl.DataFrame:
-        """Return the feature-table rows of events.
+    @cached_property
+    def table(self) -> FeatureTable:
+        """The feature table of the model, built where it has not been.
 
         Raises
         ------
         DataError
             The data cannot be read as they were for training.
         """
-        table = self._own_table()
-        spine = table.spine["event_id"]
-        return table.rows(spine.is_in(ids.cast(spine.dtype).implode()))
+        if self.unreadable:
+            msg = "the features cannot be computed from the data"
+            raise DataError(msg, hint="`fraudctl check` says what is wrong with them")
+        return self.built or _built(self.project, self.bundle, self.events, self.progress)
+
+    def recomputed(self, ids: pl.Series) -> pl.DataFrame:
+        """Return the feature-table rows of events; raises as `table` does."""
+        spine = self.table.spine["event_id"]
+        return self.table.rows(spine.is_in(ids.cast(spine.dtype).implode()))
 
     @property
     def whole(self) -> pl.DataFrame:
-        """The whole feature table; raises as `recomputed` does."""
-        return self._own_table().frame
+        """The whole feature table; raises as `table` does."""
+        return self.table.frame
 
-    def _own_table(self) -> FeatureTable:
-        if self.table is None:
-            msg = "the features cannot be computed from the data"
-            raise DataError(msg, hint="`fraudctl check` says what is wrong with them")
-        return self.table.table
+    def features_of(self, rows: IntArray) -> pl.DataFrame:
+        """Return decisions with the features of the model: logged values where there are any, else recomputed ones."""
+        frame = self.taken.rows(rows).frame
+        if self.logged is not None:
+            frame = frame.join(self.logged.of(frame["event_id"]), on="event_id", how="left", maintain_order="left")
+        if not set(self.bundle.columns.names) <= set(frame.columns):
+            found = self.recomputed(frame["event_id"])
+            more = [name for name in found.columns if name not in frame.columns]
+            frame = frame.join(found.select("event_id", *more), on="event_id", how="left", maintain_order="left")
+        return frame
 
     def judge(self, accepted: Sequence[AlarmRecord]) -> Judged:
         """Judge the whole days after the reference."""
@@ -188,51 +208,101 @@ class Watching:
 
         from fraudctl.policy.bids import local_period
 
-        zone, time = self.project.data.timezone, self.decided.frame["event_time"]
-        ends = pl.Series([time[0], time[-1], self.as_of, self.bundle.as_of], dtype=pl.Datetime("us", "UTC"))
+        zone, time = self.project.data.timezone, self.taken.frame["event_time"]
+        start = time[int(self.in_order[0])]
+        ends = pl.Series([start, start, self.as_of, self.bundle.as_of], dtype=pl.Datetime("us", "UTC"))
         first, _, now, trained = (int(value) for value in local_period(ends, "day", zone))
-        begun = first if time[0] - instant_of(first, self.project) <= _WHOLE else first + 1
+        begun = first if start - instant_of(first, self.project) <= _WHOLE else first + 1
         over = now + 1 if self.as_of >= instant_of(now + 1, self.project) - _WHOLE else now
-        start = max(begun, trained)
-        return np.arange(start, max(over, start))
+        begins = max(begun, trained)
+        return np.arange(begins, max(over, begins))
 
     def _counts(self, days: IntArray) -> DayCounts:
         """Count the decided events of days; days decided by another policy say nothing of actions."""
         import numpy as np
-        import polars as pl
 
-        from fraudctl.monitor.counts import DayCounts, count_days
-        from fraudctl.monitor.reference import count_decided
+        from fraudctl.monitor.counts import DayCounts
         from fraudctl.policy.bids import local_period
 
         assert self.reference is not None  # noqa: S101 - `judge` looks first
+        time = self.taken.frame["event_time"]
         start, stop = instant_of(int(days[0]), self.project), instant_of(int(days[-1]) + 1, self.project)
-        frame = self.features.filter((pl.col("event_time") >= start) & (pl.col("event_time") < stop))
+        inside = self.mine & ((time >= start) & (time < stop)).to_numpy()
         plain = [item for item in self.reference.watched if item.kind not in ("score", "action")]
-        scored = [item for item in self.reference.watched if item.kind in ("score", "action")]
-        counts = count_days(frame, plain, timezone=self.reference.timezone, days=days)
-        priced = with_expected_cost(frame.drop("score"), self.policy) if self._priced(frame) else None
-        if priced is None:
-            found = count_days(frame, scored, timezone=self.reference.timezone, days=days)
-        else:
-            found = count_decided(priced, scored, timezone=self.reference.timezone, days=days)
-        cells = {**counts.cells, **found.cells}
+        logged = [] if self.logged is None else [item for item in plain if item.name in self.logged.names]
+        beside = [item for item in plain if item not in logged]
+        rest, found = self._of_events(days, inside, beside)
+        cells = {**rest.cells, **found.cells, **self._of_log(days, inside, logged)}
         own = str(self.bundle.manifest["files"]["policy.json"])[:8]
-        other = frame.filter(pl.col("policy").is_not_null() & (pl.col("policy") != own))
-        if "action" in cells and other.height:
-            mixed = np.isin(days, local_period(other["event_time"], "day", self.reference.timezone))
-            cells["action"] = np.where(mixed[:, None], -1, cells["action"])
-        return DayCounts(days, counts.events, cells, found.sums)
+        if "action" in cells and "policy" in self.taken.frame.columns:
+            policy = self.taken.frame["policy"]
+            other = inside & (policy.is_not_null() & (policy != own)).fill_null(value=False).to_numpy()
+            if other.any():
+                mixed = np.isin(days, local_period(time.filter(pl.Series(other)), "day", self.reference.timezone))
+                cells["action"] = np.where(mixed[:, None], -1, cells["action"])
+        return DayCounts(days, rest.events, cells, found.sums)
+
+    def _of_log(self, days: IntArray, inside: BoolArray, watched: Sequence[Cells]) -> Mapping[str, IntArray]:
+        """Count logged values of features, a batch of decisions at a time."""
+        from fraudctl.monitor.counts import added, count_days
+
+        assert self.reference is not None  # noqa: S101 - `judge` looks first
+        if self.logged is None or not watched:
+            return {}
+        zone, time, start = self.reference.timezone, self.taken.frame.select("event_time"), 0
+        total = count_days(time.head(0), [], timezone=zone, days=days)
+        for batch in self.logged.batches([item.name for item in watched]):
+            rows = slice(start, start + batch.height)
+            start += batch.height
+            if inside[rows].any():
+                frame = batch.hstack(time[rows]).filter(pl.Series(inside[rows]))
+                found = count_days(frame, watched, timezone=zone, days=days)
+                total = found if not total.cells else added(total, found)
+        return total.cells
+
+    def _of_events(self, days: IntArray, inside: BoolArray, watched: Sequence[Cells]) -> tuple[DayCounts, DayCounts]:
+        """Count what events say of decisions, and what was decided, a piece of the events at a time."""
+        from fraudctl.monitor.counts import added, count_days
+        from fraudctl.monitor.reference import known_days, sum_decided
+        from fraudctl.monitor.taken import completed
+
+        assert self.reference is not None  # noqa: S101 - `judge` looks first
+        zone, names = self.reference.timezone, [item.name for item in watched]
+        scored = [item for item in self.reference.watched if item.kind in ("score", "action")]
+        columns = [*(name for name in names if name != "hour"), *self.policy.matrix.columns]
+        rest: DayCounts | None = None
+        priced: DayCounts | None = None
+        bare: DayCounts | None = None
+        all_priced = True
+        for piece in completed(self.taken, self._pieces, inside, columns=list(dict.fromkeys(columns))):
+            more = count_days(piece, watched, timezone=zone, days=days)
+            rest = more if rest is None else added(rest, more)
+            decided = count_days(piece.with_columns(score="y_prob"), scored, timezone=zone, days=days)
+            bare = decided if bare is None else added(bare, decided)
+            all_priced = all_priced and self._priced(piece)
+            if all_priced:
+                summed = sum_decided(with_expected_cost(piece, self.policy), scored, timezone=zone, days=days)
+                priced = summed if priced is None else added(priced, summed)
+        if rest is None or bare is None:
+            empty = self.taken.frame.select("event_time").head(0)
+            rest = count_days(empty, watched, timezone=zone, days=days)
+            bare = count_days(empty, scored, timezone=zone, days=days)
+        return rest, known_days(priced) if all_priced and priced is not None else bare
+
+    def _pieces(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the events with watched columns: those of the feature table where it was built."""
+        from fraudctl.workflows.logged import EVENT_ROWS
+
+        if self.built is None:
+            yield from self.events(columns)
+        else:
+            yield from self.built.pieces(columns, rows=EVENT_ROWS)
 
     def _priced(self, frame: pl.DataFrame) -> bool:
         """Return whether the costs of the policy can be read of these decisions, and know all their actions."""
         matrix = self.policy.matrix
         there = all(name in frame.columns and not frame[name].null_count() for name in matrix.columns)
         return there and set(frame["action"].unique().to_list()) <= set(matrix.actions)
-
-
-def _new(rows: pl.DataFrame, frame: pl.DataFrame) -> list[str]:
-    return [name for name in rows.columns if name not in frame.columns]
 
 
 def _known_sum(counts: DayCounts, name: str) -> IntArray:
@@ -250,8 +320,29 @@ def used_days(project: Project, bundle: Bundle, reference: FrozenReference | Non
     return found.counts.days[-(project.monitor.reference.seconds // 86_400) :]
 
 
+def watched_inputs(project: Project, bundle: Bundle) -> list[str]:
+    """Return the data columns that are watched of a model beside its features, and those that its costs read."""
+    from fraudctl.bundle import understood
+    from fraudctl.data.tables import load_schema
+    from fraudctl.policy import Policy
+
+    with understood(bundle.path):
+        priced = Policy.from_dict(dict(bundle.policy)).matrix.columns
+    named = [item["name"] for item in bundle.reference["watched"]] if bundle.reference else []
+    own = {*bundle.columns.names, *project.entities, "amount", "hour", "score", "action"}
+    schema = load_schema(project)
+    return [name for name in dict.fromkeys([*named, *priced]) if name not in own and name in schema]
+
+
 def watching(
-    project: Project, bundle: Bundle, decided: LoggedDecisions, as_of: datetime, *, progress: Progress
+    project: Project,
+    bundle: Bundle,
+    taken: TakenDecisions,
+    mine: BoolArray,
+    events: EventFiles,
+    as_of: datetime,
+    *,
+    progress: Progress,
 ) -> Watching:
     """Prepare what is watched of a model's decisions."""
     from fraudctl.bundle import understood
@@ -269,17 +360,35 @@ def watching(
             f"bundle {bundle.version} has no frozen reference, as earlier versions wrote it: {told}; "
             "`fraudctl train` freezes one"
         )
-    table, alarms = _table(project, bundle, progress)
-    notes += _policy_notes(decided.frame, bundle)
-    return Watching(project, bundle, policy, decided, as_of, table, reference, alarms, tuple(notes), progress)
+    logged = taken.values(bundle.columns.names)
+    needed = _needs_table(project, bundle, reference, logged)
+    table, alarms = _table(project, bundle, events, progress, needed=needed)
+    notes += _policy_notes(taken, mine, bundle)
+    return Watching(
+        project, bundle, policy, taken, mine, events, as_of, logged, table, reference, alarms, tuple(notes), progress
+    )
 
 
-def _table(project: Project, bundle: Bundle, progress: Progress) -> tuple[Decisions | None, tuple[MonitorAlarm, ...]]:
+def _needs_table(
+    project: Project, bundle: Bundle, reference: FrozenReference | None, logged: LoggedValues | None
+) -> bool:
+    """Return whether a watched column is neither logged nor one of the data as they were read for training."""
+    names = {item.name for item in reference.watched} if reference is not None else set()
+    beside = {*watched_inputs(project, bundle), *project.entities, "amount", "hour", "score", "action"}
+    changed = any(name.split(".")[0] in ("data", "entities") for name in differences(bundle, project))
+    return changed or bool(names - beside - set(() if logged is None else logged.names))
+
+
+def _table(
+    project: Project, bundle: Bundle, events: EventFiles, progress: Progress, *, needed: bool
+) -> tuple[FeatureTable | None, tuple[MonitorAlarm, ...]]:
     """Build the feature table of the bundle; data that cannot be read as they were for training are an alarm."""
     from fraudctl.monitor.alarms import alarm_id
 
     try:
-        return Decisions.of_bundle(project, bundle, progress=progress), ()
+        if not needed:
+            require_features(bundle, project)
+        return _built(project, bundle, events, progress) if needed else None, ()
     except DataError as error:
         what = f"the data cannot be read as they were for training: {error.message}"
         alarm = MonitorAlarm(
@@ -288,12 +397,22 @@ def _table(project: Project, bundle: Bundle, progress: Progress) -> tuple[Decisi
         return None, (alarm,)
 
 
-def _policy_notes(frame: pl.DataFrame, bundle: Bundle) -> list[str]:
+def _built(project: Project, bundle: Bundle, events: EventFiles, progress: Progress) -> FeatureTable:
+    """Build the feature table of a bundle, in a file where there are many events."""
+    say_differences(bundle, project, progress=progress)
+    many = sum(events.chunks.heights) > MANY_EVENTS
+    return table_as_of(bundle, project, progress=progress, memory=TABLE_MEMORY if many else None)
+
+
+def _policy_notes(taken: TakenDecisions, mine: BoolArray, bundle: Bundle) -> list[str]:
     own = str(bundle.manifest["files"]["policy.json"])[:8]
-    other = frame.filter(frame["policy"].is_not_null() & (frame["policy"] != own))
+    if "policy" not in taken.frame.columns:
+        return []
+    frame = taken.frame.select("event_time", "policy").filter(pl.Series(mine))
+    other = frame.filter(pl.col("policy").is_not_null() & (pl.col("policy") != own))
     if other.is_empty():
         return []
-    first = other["event_time"][0]
+    first = other["event_time"].min()
     told = f"{count(other.height, 'decision')} from {first:%Y-%m-%d %H:%M} UTC on were taken by another policy"
     return [f"{told} than that of {bundle.version}: actions of these days are not compared"]
 
@@ -332,25 +451,27 @@ def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
     before it in the data. None where the features are not at hand, or a challenger scores.
     """
     import numpy as np
-    import polars as pl
 
     from fraudctl.explain.contributions import contributions
 
-    if watched.table is None or watched.bundle.challenger is not None:
+    if watched.unreadable or watched.bundle.challenger is not None:
         return ()
     start = instant_of(first_day.toordinal() - 719_163, watched.project)
-    time = watched.table.table.spine["event_time"]
-    now = watched.features.filter(pl.col("event_time") >= start)
-    before = watched.features.filter(pl.col("event_time") < start)
-    if before.height < SAMPLE:
-        before = watched.table.table.rows((time < start) & (time >= start - timedelta(days=28)))
+    late = (watched.taken.frame["event_time"] >= start).to_numpy()[watched.in_order]
+    now, earlier = _sample(watched.in_order[late]), _sample(watched.in_order[~late])
+    if not len(now):
+        return ()
+    sides = [watched.features_of(earlier), watched.features_of(now)]
+    if len(earlier) < (SAMPLE if watched.built is not None else FEW):
+        time = watched.table.spine["event_time"]
+        rows = watched.table.rows((time < start) & (time >= start - timedelta(days=28)))
+        sides[0] = rows[_sample(np.arange(rows.height))]
     names = watched.bundle.columns.names
-    if not before.height or not now.height or not set(names) <= set(now.columns) & set(before.columns):
+    if not sides[0].height or not set(names) <= set(sides[0].columns) & set(sides[1].columns):
         return ()
     means = []
-    for side in (before, now):
-        rows = np.unique(np.linspace(0, side.height - 1, min(SAMPLE, side.height)).round().astype(np.int64))
-        inputs = watched.bundle.columns.matrix(side[rows].select(names))
+    for side in sides:
+        inputs = watched.bundle.columns.matrix(side.select(names))
         found = contributions(
             watched.bundle.model, inputs, categorical=watched.bundle.columns.categorical, partner=watched.bundle.partner
         )
@@ -362,6 +483,16 @@ def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
     if rest:
         causes.append(_cause("all others", float(means[0][rest].sum()), float(means[1][rest].sum())))
     return tuple(causes)
+
+
+def _sample(rows: IntArray) -> IntArray:
+    """Return `SAMPLE` of the rows, spread evenly; all where there are fewer."""
+    import numpy as np
+
+    if not len(rows):
+        return rows
+    at = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).round().astype(np.int64))
+    return np.asarray(rows[at], dtype=np.int64)
 
 
 def _cause(name: str, before: float, now: float) -> ScoreCause:

@@ -116,6 +116,16 @@ def test_the_first_screen_is_recounted_from_the_rows(
     statuses = [cohort.status for cohort in board.performance.cohorts]
     assert document.cards[-1].value == str(len(statuses) - statuses.count("final"))
     assert f"{statuses.count('open')} still open" in document.subtitle[-1]
+    oldest = board.performance.cohorts[statuses.count("final")].first_day
+    assert f"the oldest from {oldest:%-d %b %Y}" in document.subtitle[-1]
+    assert f"the oldest begins on {oldest:%-d %b %Y}" in document.cards[-1].label
+    # what was saved is the cost of the constant action, less that of the decisions
+    everything = late.performance.all
+    assert everything is not None
+    cost, share = everything.outcomes.cost.value, everything.outcomes.savings.value
+    assert cost is not None
+    assert share is not None
+    assert f"saved: {money(cost / (1 - share) - cost, 'EUR')}, compared with" in head.cards[2].label
 
 
 def test_every_value_of_a_sentence_is_recounted_from_the_rows(decisions: pl.DataFrame, as_of: datetime) -> None:
