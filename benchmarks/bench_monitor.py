@@ -380,12 +380,15 @@ def main() -> None:
     parser.add_argument("--planted", nargs="+", choices=["nothing", *CHANGES], default=["nothing", *CHANGES])
     parser.add_argument("--rivals", type=int, default=RIVALS, help="worlds of a kind that the other rules see too")
     parser.add_argument("--jobs", type=int, default=1, help="worlds at a time")
+    parser.add_argument("--join", type=Path, nargs="+", help="write the results of parts that were run apart into one")
     parser.add_argument("--out", type=Path, help="JSON; written anew after each kind of world")
     options = parser.parse_args()
     started, results = time.time(), []
-    wanted = [
-        kind for kind in kinds(options.unchanged, options.changed) if (kind.change or "nothing") in options.planted
-    ]
+    if options.join:
+        options.out.write_text(json.dumps(joined(options.join), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
+    everything = kinds(options.unchanged, options.changed)
+    wanted = [kind for kind in everything if kind.worlds and (kind.change or "nothing") in options.planted]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         tasks = [
             [
@@ -402,6 +405,17 @@ def main() -> None:
             if options.out is not None:
                 found = document(results, time.time() - started, options.seed)
                 options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def joined(parts: list[Path]) -> dict[str, object]:
+    """Return the results of parts of one seed and version as one document."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in parts]
+    if len({(str(item["versions"]), item["seed"]) for item in found}) > 1:
+        msg = "parts of other seeds or versions cannot be joined"
+        raise SystemExit(msg)
+    whole = {name: sum(item[name] for item in found) for name in ("seconds", "cpu_seconds")}
+    load = max(item["load"] for item in found)
+    return {**found[0], **whole, "load": load, "results": [kind for item in found for kind in item["results"]]}
 
 
 def kinds(unchanged: list[int], changed: int) -> Iterator[Kind]:

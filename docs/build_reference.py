@@ -18,6 +18,7 @@ _TABLE = ("<!-- the table of intervals, made by make docs -->", "<!-- its end --
 def pages() -> dict[str, str]:
     """Give the reference pages by file name."""
     from figures import training_page
+    from figures_life import life_page
     from python_reference import python_page
 
     return {
@@ -27,6 +28,7 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics_page(),
         "python.md": python_page(),
         "training-figures.md": training_page(),
+        "life-figures.md": life_page(),
         "../features.md": features_page(),
     }
 

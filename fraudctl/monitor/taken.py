@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -191,6 +192,15 @@ class _Places:
 
 def _keys(ids: pl.Series, seed: int) -> np.ndarray:
     return ids.to_numpy() if ids.dtype.is_integer() else ids.hash(seed=seed).to_numpy()
+
+
+def latest_time(time: pl.Series) -> datetime:
+    """Return the latest of some times, at least one."""
+    found = time.max()
+    if not isinstance(found, datetime):
+        msg = "there is no time among them"
+        raise TypeError(msg)
+    return found
 
 
 def take_files(paths: Sequence[str | Path], project: Project, *, role: str = "champion") -> TakenDecisions:

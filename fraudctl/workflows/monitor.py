@@ -179,8 +179,9 @@ class _Run:
         return None if found is None else LoggedValues(tuple(self.bundle.columns.names), found.lazy())
 
     def _latest(self, rows: BoolArray) -> datetime:
-        time: datetime = self.taken.frame["event_time"].filter(pl.Series(rows)).max()  # type: ignore[assignment]
-        return time
+        from fraudctl.monitor.taken import latest_time
+
+        return latest_time(self.taken.frame["event_time"].filter(pl.Series(rows)))
 
     def _accepted(self) -> list[AlarmRecord]:
         return [note for note in self.notes if note.series and note.model == self.bundle.version]
@@ -320,7 +321,7 @@ def _open(
     folder: Path,
     progress: Progress,
 ) -> _Run:
-    from fraudctl.monitor.taken import with_times
+    from fraudctl.monitor.taken import latest_time, with_times
     from fraudctl.workflows.logged import event_files, take_logged
 
     progress.stage("Reading decisions and outcomes")
@@ -329,7 +330,7 @@ def _open(
     events = event_files(project, folder, columns=columns)
     taken = with_times(taken, events)
     time = taken.frame["event_time"]
-    at = max(events.known_until, time.max()) if as_of is None else _instant(as_of, project)  # type: ignore[type-var]
+    at = max(events.known_until, latest_time(time)) if as_of is None else _instant(as_of, project)
     counted = (time <= at).to_numpy()
     if not counted.any():
         msg = f"there is no decision on an event up to {at:%Y-%m-%d %H:%M} UTC"
@@ -353,14 +354,14 @@ def _feed(project: Project, bundle: Bundle, events: EventFiles, *, until: dateti
     """Return the alarms on the labels, from the events that they can be about."""
     from fraudctl.data.labels import CHANGES, same_ids
 
-    judged = bundle.predictions()["event_id"].implode()
+    judged = bundle.predictions()["event_id"]
     kept, times = [], []
     for piece in events(()):
         times.append(piece["event_time"])
         ever = (pl.col("label") == 1).fill_null(value=False)
         if CHANGES in piece.columns:
             ever = ever | pl.col(CHANGES).is_not_null()
-        known = same_ids(piece["event_id"], judged.dtype.inner).is_in(judged)  # type: ignore[attr-defined]
+        known = same_ids(piece["event_id"], judged.dtype).is_in(judged.implode())
         kept.append(piece.filter(ever | known.fill_null(value=False)))
     return feed_alarms(project, bundle, pl.concat(kept), until=until, times=pl.concat(times))
 

@@ -412,7 +412,7 @@ def _policy_notes(taken: TakenDecisions, mine: BoolArray, bundle: Bundle) -> lis
     other = frame.filter(pl.col("policy").is_not_null() & (pl.col("policy") != own))
     if other.is_empty():
         return []
-    first = other["event_time"].min()
+    first = other["event_time"].sort()[0]
     told = f"{count(other.height, 'decision')} from {first:%Y-%m-%d %H:%M} UTC on were taken by another policy"
     return [f"{told} than that of {bundle.version}: actions of these days are not compared"]
 

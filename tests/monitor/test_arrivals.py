@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from decisions_world import make_project
 from recount_monitor import recount_late, recount_orphans
 
 from fraudctl.monitor.arrivals import LabelOrphans, LateEvents, label_orphans, late_events, late_words, orphan_words
+from fraudctl.monitor.taken import take_table
+from fraudctl.workflows.monitor import _arrivals
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -70,3 +75,24 @@ def test_the_sentences_by_hand() -> None:
     assert str(orphan_words(LabelOrphans(30, 90))) == (
         "30 of 90 labels that tables of labels have of the latest 28 days name no event of the data: they are left out"
     )
+
+
+@pytest.mark.parametrize("faulty", [True, False])
+def test_a_run_raises_them_as_alarms_of_the_data(
+    *, faulty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of a state says when events came; a file of decisions may be in any order, and says nothing of it."""
+    time, until = log(3, late=0.1 if faulty else 0.0, since=33), START + timedelta(days=40)
+    ids = pl.Series("event_id", range(len(time)))
+    raw = pl.DataFrame([ids, time]).with_columns(probability=pl.lit(0.1), action=pl.lit("allow"))
+    reported = ids[:100] + (10_000 if faulty else 0)
+    entries = pl.DataFrame({"event_id": reported, "time": [until - timedelta(days=1)] * 100, "label": [1] * 100})
+    monkeypatch.setattr("fraudctl.data.entries.load_entries", lambda project: entries)
+
+    def alarms(place: Path) -> list[tuple[str, str]]:
+        taken = take_table(raw.lazy(), make_project(), files=[str(place)])
+        source: Any = lambda columns: iter([pl.DataFrame([ids[:500]]), pl.DataFrame([ids[500:]])])  # noqa: E731
+        return [(item.tier, item.kind) for item in _arrivals(make_project(), taken, source, until=until)]
+
+    assert alarms(tmp_path) == ([("data", "late"), ("data", "labels")] if faulty else [])
+    assert ("data", "late") not in alarms(tmp_path / "decisions.parquet")
