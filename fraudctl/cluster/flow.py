@@ -137,7 +137,7 @@ class Journey:
         """
         stops = stops_of(self.desk.meaning.features, base, self.world, self.sizes, self.engine.keys)
         routes: list[Route] = [*(stop.route for stop in stops), last]
-        stages: list[ClusterStage] = [Read(self.desk, self.splits, routes[0])]
+        stages: list[ClusterStage] = [Read(self.desk, self.splits, routes[0], self.known_until)]
         stages += [Compute(self.desk, stop, route) for stop, route in zip(stops, routes[1:], strict=True)]
         found = self._told([*stages, finish], what)
         return sorted((item for item in found if isinstance(item, PartFacts)), key=lambda item: item.task)
@@ -148,7 +148,7 @@ class Journey:
         columns = carried(features, base, passes(features), [])
         found = self.world.time_edges(self.sizes.file_rows) if edges is None else edges
         keys = np.array(self.engine.keys)
-        return ByTime(len(found) + 1, keys[np.arange(len(found) + 1) % len(keys)], columns, found)
+        return ByTime(len(found) + 1, keys[np.arange(len(found) + 1) % len(keys)], columns, [], found)
 
     # ------------------------------------------------------------ parts
 

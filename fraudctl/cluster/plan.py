@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fraudctl.cluster.blobs import OWN, PAST, to_blob
+from fraudctl.cluster.blobs import OWN, PAST, QUIET, to_blob
 from fraudctl.data.labels import CHANGES
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.batch.partition import N_BUCKETS, buckets_of, packed
@@ -22,6 +22,8 @@ from fraudctl.features.batch.passes import EVERYBODY, Pass, RowLevel, passes
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.meaning.lookback import Lookback
 
+ASKS = ".asks"
+"""Column that tells, of an extract, the rows whose features are wanted from those that others look back on."""
 _BLOB_BYTES = 1 << 28
 """About as much as one value of an engine holds; 2 GB are what none can."""
 _SAMPLED_TIMES = 400
@@ -189,26 +191,36 @@ class Route:
         By task: the key by which the engine brings its rows together, shape (n_tasks,).
     columns
         What rows take along.
+    quiet_columns
+        What rows take along that do not ask (`ASKS`): with none they stay.
     """
 
     n_tasks: int
     places: Array
     columns: list[str]
+    quiet_columns: list[str]
 
     def parts(self, frame: pl.DataFrame) -> Iterator[Part]:
         """Return rows by task and kind; each part keeps their order."""
-        yield from _by_task(frame.select(self.columns), self.task_of(frame), OWN)
+        if ASKS not in frame.columns:
+            yield from _by_task(frame.select(self.columns), self.task_of(frame), OWN)
+            return
+        task, asks = self.task_of(frame), frame[ASKS].to_numpy()
+        for kind, columns, rows in ((OWN, self.columns, asks), (QUIET, self.quiet_columns, ~asks)):
+            if columns and rows.any():
+                yield from _by_task(frame.select(columns), task, kind, np.flatnonzero(rows))
 
     def task_of(self, frame: pl.DataFrame) -> Array:
         """Return the task that each row belongs to, shape (n,)."""
         raise NotImplementedError
 
 
-def _by_task(frame: pl.DataFrame, task: Array, kind: int) -> Iterator[Part]:
-    order = np.argsort(task, kind="stable")
+def _by_task(frame: pl.DataFrame, task: Array, kind: int, rows: Array | None = None) -> Iterator[Part]:
+    """Return rows of a frame by task, by default all of them."""
+    order = np.argsort(task, kind="stable") if rows is None else rows[np.argsort(task[rows], kind="stable")]
     numbers, starts = np.unique(task[order], return_index=True)
-    in_order = not (np.diff(task) < 0).any()
-    for number, start, stop in zip(numbers.tolist(), starts.tolist(), [*starts.tolist()[1:], len(task)], strict=True):
+    in_order = rows is None and not (np.diff(task) < 0).any()
+    for number, start, stop in zip(numbers.tolist(), starts.tolist(), [*starts.tolist()[1:], len(order)], strict=True):
         yield Part(number, kind, frame[start:stop]) if in_order else Part(number, kind, frame, order[start:stop])
 
 
@@ -386,7 +398,8 @@ def stops_of(
             out[-1] = replace(out[-1], passes=(*out[-1].passes, item))
             continue
         columns = carried(features, base, [*ahead, *todo[:at]], todo[at:])
-        out.append(Stop((item,), _by_entity(item, features, columns, world, sizes, keys)))
+        quiet = dict.fromkeys(name for later in todo[at:] for name in past_columns(features, later, columns))
+        out.append(Stop((item,), _by_entity(item, features, columns, list(quiet), world, sizes, keys)))
     return out
 
 
@@ -407,7 +420,13 @@ def past_columns(features: FeatureSet, item: Pass, columns: Sequence[str]) -> li
 
 
 def _by_entity(
-    item: Pass, features: FeatureSet, columns: list[str], world: TableFacts, sizes: Sizes, keys: Sequence[int]
+    item: Pass,
+    features: FeatureSet,
+    columns: list[str],
+    quiet: list[str],
+    world: TableFacts,
+    sizes: Sizes,
+    keys: Sequence[int],
 ) -> ByEntity:
     hot, counts = world.hot(item.entity, sizes.task_rows), world.counts(item.entity).copy()
     for value, (rows, _) in hot.items():
@@ -421,7 +440,7 @@ def _by_entity(
         loads += [rows // (len(edges) + 1)] * (len(edges) + 1)
     seen = replace(item.lookback, prior=False)
     return ByEntity(
-        n_tasks, placed(loads, keys), columns, item.entity, packing.partition_of, tuple(cuts), seen,
+        n_tasks, placed(loads, keys), columns, quiet, item.entity, packing.partition_of, tuple(cuts), seen,
         past_columns(features, item, columns),
     )  # fmt: skip
 

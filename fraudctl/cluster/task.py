@@ -19,6 +19,7 @@ from fraudctl.cluster.blobs import (
     ERROR,
     OWN,
     PAST,
+    QUIET,
     BlobRow,
     error_row,
     facts_row,
@@ -27,10 +28,11 @@ from fraudctl.cluster.blobs import (
     to_batch,
     to_blob,
 )
-from fraudctl.cluster.plan import PartFacts, Route, RowRange, Stop, facts_of
+from fraudctl.cluster.plan import ASKS, PartFacts, Route, RowRange, Stop, facts_of
 from fraudctl.cluster.told import Meaning, Told, meaning_of, require_like
 from fraudctl.data.labels import CHANGES, as_known, spells
 from fraudctl.errors import FraudctlError
+from fraudctl.extract import as_written
 from fraudctl.features.batch.engine import PRIOR, Engine
 from fraudctl.features.batch.groups import Array, Workers
 from fraudctl.features.batch.links import hub_notes
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from fraudctl.extract import Extract
+
 _SPLIT, _ROW = ".split", ".row"
 """Where rows of one narrow partition came from."""
 PRIOR_FILE, ENTRIES_FILE, DROPPED_FILE = "prior.arrow", "entries.arrow", "dropped.arrow"
@@ -51,11 +55,18 @@ PRIOR_FILE, ENTRIES_FILE, DROPPED_FILE = "prior.arrow", "entries.arrow", "droppe
 
 @dataclass(frozen=True)
 class Desk:
-    """What all stages have: what they were told, what has to be equal everywhere, and the folder that all share."""
+    """What all stages have: what they were told, what has to be equal everywhere, and the folder that all share.
+
+    Attributes
+    ----------
+    extract
+        Which rows ask for features; None for all.
+    """
 
     told: Told
     traits: tuple[tuple[str, str], ...]
     folder: str
+    extract: Extract | None = None
 
     @property
     def meaning(self) -> Meaning:
@@ -285,6 +296,7 @@ class Read(OfSplits):
     """Every split with its roles and what is known of everybody, sent on its way."""
 
     route: Route
+    known_until: datetime
 
     def of_split(self, split: RowRange) -> Iterator[BlobRow]:
         """Return the rows of a split by task."""
@@ -296,6 +308,9 @@ class Read(OfSplits):
         if prior is not None:
             times = frame["event_time"].dt.epoch("us").to_numpy()
             frame = frame.with_columns(pl.Series(PRIOR, prior_at(prior, times)))
+        if self.desk.extract is not None:
+            asks = self.desk.extract.kept(as_known(frame, self.known_until))
+            frame = frame.with_columns(pl.Series(ASKS, asks))
         yield from sent(self.route, ordered(frame))
 
 
@@ -339,6 +354,21 @@ def frame_of(rows: list[BlobRow], kind: int) -> pl.DataFrame | None:
     return ordered(pl.concat(found)) if found else None
 
 
+def own_frame(desk: Desk, rows: list[BlobRow]) -> pl.DataFrame | None:
+    """Return the rows of a task in order; of an extract also those that do not ask, told apart by `ASKS`.
+
+    What only rows that ask take along is null in the others: nothing looks at it.
+    """
+    if desk.extract is None:
+        return frame_of(rows, OWN)
+    found = [
+        from_blob(row.blob).with_columns(pl.lit(row.kind == OWN).alias(ASKS))
+        for row in sorted(rows, key=lambda row: row.kind)
+        if row.kind in (OWN, QUIET)
+    ]
+    return ordered(pl.concat(found, how="diagonal")) if found else None
+
+
 @dataclass(frozen=True)
 class Compute(ClusterStage):
     """Features of the entity by which rows were brought together; then the rows go on."""
@@ -349,7 +379,7 @@ class Compute(ClusterStage):
     def work(self, rows: list[BlobRow]) -> Iterator[BlobRow]:
         """Compute the features of each task, and send its rows on."""
         for _, held in rows_by_task(rows):
-            own, past = frame_of(held, OWN), frame_of(held, PAST)
+            own, past = own_frame(self.desk, held), frame_of(held, PAST)
             held.clear()
             if own is not None:
                 yield from sent(self.route, computed(self.desk, self.stop.passes, own, past))
@@ -427,7 +457,9 @@ class Write(ClusterStage):
 
     def finished(self, own: pl.DataFrame) -> pl.DataFrame:
         """Return rows as they stand in the feature table."""
-        return as_known(finished(self.desk.meaning, own, self.columns), self.known_until)
+        found = as_known(finished(self.desk.meaning, own, self.columns), self.known_until)
+        extract = self.desk.extract
+        return as_written(found if extract is None else extract.weighted(found, self.desk.meaning.project))
 
 
 def finished(meaning: Meaning, own: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:

@@ -23,6 +23,7 @@ from fraudctl.workflows.definitions import Definitions, load_definitions
 if TYPE_CHECKING:
     from fraudctl.cluster.flow import Journey, Shuffles
     from fraudctl.cluster.told import Told
+    from fraudctl.extract import Extract
     from fraudctl.features.meaning.definition import FeatureSet
     from fraudctl.scoring.decider import Explained
     from fraudctl.workflows.score import Model, ScoreResult
@@ -70,6 +71,7 @@ def build_on(
     *,
     task_rows: int | None = None,
     file_rows: int = FILE_ROWS,
+    extract: Extract | None = None,
     progress: Progress | None = None,
 ) -> ClusterTable:
     """Build the feature table of a project on a cluster, and write it as a folder of Parquet files.
@@ -81,6 +83,8 @@ def build_on(
         folder of ``output`` under the same paths.
     task_rows
         Most rows of a task; by default what gives every partition one, and `TASK_ROWS` at most.
+    extract
+        Which events the table holds; None for all. Features look back on all events either way.
 
     Raises
     ------
@@ -99,12 +103,15 @@ def build_on(
     with _folders(output) as (shared, parts):
         told = told_project(found)
         tables = _Tables(found.load_entries(), found.load_sources())
-        flow = _flow(engine, told, tables, shared, task_rows, file_rows, progress)
+        flow = _flow(engine, told, tables, shared, task_rows, file_rows, progress, extract)
         base = _ahead(flow, project)
         last = flow.by_time(base)
         write = Write(flow.desk, base, flow.known_until, str(parts))
         what = f"Building {len(found.features.names)} features for {whole(flow.world.rows)} events on a cluster"
         done = flow.through(base, last, write, what)
+        if not done:
+            msg = "no event belongs to the extract: none is known to be fraud, and none was drawn"
+            raise UsageError(msg, hint="draw a larger share")
         for note in flow.notes:
             progress.warn(note)
         _require_all(parts, len(done))
@@ -220,6 +227,7 @@ def _flow(
     task_rows: int | None,
     file_rows: int,
     progress: Progress,
+    extract: Extract | None = None,
 ) -> Journey:
     """Put what all workers read into the shared folder, and have them take a first look."""
     from fraudctl.cluster.flow import Journey
@@ -236,7 +244,7 @@ def _flow(
     tables.refuse_no_rows(n_rows, told.files)
     n = len(engine.keys)
     each = task_rows or min(TASK_ROWS, max(-(-n_rows // n), _LEAST_TASK))
-    return Journey(engine, Desk(told, traits(), str(shared)), Sizes(n, each, file_rows), n_rows, progress)
+    return Journey(engine, Desk(told, traits(), str(shared), extract), Sizes(n, each, file_rows), n_rows, progress)
 
 
 def _ahead(flow: Journey, project: Project) -> list[str]:

@@ -20,6 +20,7 @@ from fraudctl.workflows.definitions import BuildPlan, plan_features
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.extract import Extract
     from fraudctl.features.meaning.definition import FeatureSet
     from fraudctl.features.meaning.describe import Description
 
@@ -460,6 +461,38 @@ def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:
     elif isinstance(table, FeatureTable):
         without = [] if table.timed else ["event_time", "label_time"]
         outputs.write_parquet(table.frame.drop(without).rename(outside), path)
+
+
+def write_extract(table: FeatureTable | FeatureFile, path: Path, extract: Extract, project: Project) -> int:
+    """Write the rows of an extract as Parquet, whole or not at all, with ``event_weight``; return how many there are.
+
+    Parameters
+    ----------
+    table
+        What `build_features` or `build_features_file` returned; of a table on disk little is in memory at a time.
+
+    Raises
+    ------
+    DataError
+        As `fraudctl.weights.event_weights` does.
+    """
+    import polars as pl
+
+    from fraudctl.data import outputs, tables
+    from fraudctl.extract import as_written
+
+    if isinstance(table, FeatureTable):
+        parts = [table.rows(pl.Series(extract.kept(table.spine)))]
+        hidden = [] if table.timed else ["event_time", "label_time"]
+    else:
+        whole_table, hidden = tables.scan([str(table.path)]), []
+        pieces = (
+            whole_table.slice(start, _QUICKLY_WRITTEN).collect() for start in range(0, table.rows, _QUICKLY_WRITTEN)
+        )
+        parts = [piece.filter(pl.Series(extract.kept(piece))) for piece in pieces]
+    found = extract.weighted(pl.concat(parts), project).drop(hidden)
+    outputs.write_parquet(as_written(found), path)
+    return found.height
 
 
 def describe_features(table: FeatureTable | FeatureFile) -> Description:

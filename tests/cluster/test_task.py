@@ -24,6 +24,7 @@ from fraudctl.cluster import told
 from fraudctl.cluster.plan import placed, splits_of
 from fraudctl.cluster.task import ordered, outcome_steps, prior_at, prior_table
 from fraudctl.errors import DataError, UsageError
+from fraudctl.extract import Extract, as_written
 from fraudctl.features import build
 from fraudctl.features.batch.engine import Engine
 from fraudctl.features.batch.groups import Workers
@@ -66,9 +67,10 @@ TEXT = complete.COMPLETE.removeprefix(TABLE)
 @given(
     columns=tables(24), found=rows, seed=st.integers(0, 99), partitions=st.sampled_from([1, 3, 16]),
     task_rows=st.sampled_from([1, 4, 1000]), file_rows=st.sampled_from([2, 1000]), repeated=st.integers(0, 5),
+    share=st.sampled_from([None, 0.4]),
 )  # fmt: skip
-def test_partitions_slices_of_time_and_the_order_of_rows_change_no_bit(
-    columns, found, seed, partitions, task_rows, file_rows, repeated
+def test_partitions_slices_of_time_the_order_of_rows_and_extracts_change_no_bit(
+    columns, found, seed, partitions, task_rows, file_rows, repeated, share
 ):
     raw = raw_of(columns)
     raw = pl.concat([raw, raw.sample(min(repeated, raw.height), seed=seed)])
@@ -76,9 +78,26 @@ def test_partitions_slices_of_time_and_the_order_of_rows_change_no_bit(
         folder = project_in(Path(name), TEXT, raw, source_frame(found))
         expected = whole(folder)
         raw.sample(fraction=1, shuffle=True, seed=seed).write_parquet(folder / "events.parquet", row_group_size=4)
-        engine = Shuffled(partitions, seed)
-        table = clustered(folder, engine, task_rows=task_rows, file_rows=file_rows)
-        assert_frame_equal(table, expected, check_exact=True)
+        engine, extract = Shuffled(partitions, seed), None if share is None else Extract(share, seed)
+        if extract is not None:
+            expected = expected.filter(pl.Series(extract.kept(expected)))
+            expected = extract.weighted(expected, load_project(folder))
+        if expected.is_empty():
+            with pytest.raises(UsageError, match="no event belongs to the extract"):
+                clustered(folder, engine, task_rows=task_rows, file_rows=file_rows, extract=extract)
+            return
+        table = clustered(folder, engine, task_rows=task_rows, file_rows=file_rows, extract=extract)
+        assert_frame_equal(table, as_written(expected), check_exact=True)
+
+
+@pytest.mark.parametrize("key", sorted(SECTIONS))
+def test_extracts_of_every_family_are_rows_of_the_whole_table(key, tmp_path):
+    folder = project_in(tmp_path, SECTIONS[key], raw_of(complete.columns()), complete.rows_with_times())
+    extract, expected, engine = Extract(0.4, 1), whole(folder), Shuffled(3)
+    expected = expected.filter(pl.Series(extract.kept(expected)))
+    table = clustered(folder, engine, task_rows=7, file_rows=20, extract=extract)
+    assert 0 < table.height < len(complete.columns()["id"])
+    assert_frame_equal(table.drop("event_weight"), as_written(expected), check_exact=True)
 
 
 @pytest.mark.parametrize("key", sorted(SECTIONS))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -17,7 +18,7 @@ from fraudctl.errors import ExitCode
 from fraudctl.stream.topics import read_partitions
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
-LEVELS = ("base", "overlays/stream", "overlays/first-start")
+LEVELS = ("base", "overlays/stream", "overlays/first-start", "overlays/spark")
 VERSIONS = ("1.31.0", "1.34.0")
 """Of Kubernetes, besides the newest that the schemas are known of."""
 ROOT: Any = typer.main.get_command(app)
@@ -64,7 +65,7 @@ def pod_of(item: Manifest) -> Manifest | None:
     if item["kind"] == "CronJob":
         found: Manifest = item["spec"]["jobTemplate"]["spec"]["template"]
         return found
-    return item["spec"]["template"] if item["kind"] == "StatefulSet" else None
+    return item["spec"]["template"] if item["kind"] in {"StatefulSet", "Job"} else None
 
 
 def containers(item: Manifest) -> list[Manifest]:
@@ -124,7 +125,7 @@ def test_command_lines_are_what_the_parser_takes(manifests: list[Manifest]) -> N
             name, options = parsed(container)
             found[name] = options
             mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
-            places = [value for key, value in options.items() if key in {"state", "properties", "project"}]
+            places = [value for key, value in options.items() if key in {"state", "properties", "project", "output"}]
             texts = [str(place) for place in places if place is not None and str(place) != "."]
             assert all(any(text.startswith(mount) for mount in mounted) for text in texts), (name, texts)
     assert {"features", "retrain", "monitor", "serve"} <= set(found)
@@ -140,7 +141,12 @@ def begins_empty(manifests: list[Manifest]) -> Iterator[bool]:
 
 def test_only_the_first_start_lets_a_state_begin_empty() -> None:
     new = {level: set(begins_empty(rendered(DEPLOY / level))) for level in LEVELS}
-    assert new == {"base": {False}, "overlays/stream": {False}, "overlays/first-start": {True}}
+    assert new == {
+        "base": {False},
+        "overlays/stream": {False},
+        "overlays/first-start": {True},
+        "overlays/spark": {False},
+    }
 
 
 def test_jobs_run_one_at_a_time_and_try_again_only_what_may_end_otherwise(manifests: list[Manifest]) -> None:
@@ -151,7 +157,8 @@ def test_jobs_run_one_at_a_time_and_try_again_only_what_may_end_otherwise(manife
         assert spec["concurrencyPolicy"] == "Forbid"
         assert spec["timeZone"] == "Etc/UTC"
         assert all(re.fullmatch(r"[\d*/,-]+", part) for part in spec["schedule"].split())
-        job = spec["jobTemplate"]["spec"]
+    once = [item["spec"] for item in manifests if item["kind"] == "Job"]
+    for job in [*once, *(item["spec"]["jobTemplate"]["spec"] for item in jobs)]:
         assert job["backoffLimit"] > 0
         assert job["template"]["spec"]["restartPolicy"] == "Never"
         (final,) = [rule for rule in job["podFailurePolicy"]["rules"] if rule["action"] == "FailJob"]
@@ -222,3 +229,18 @@ def test_volumes_that_are_mounted_are_there(manifests: list[Manifest]) -> None:
         for volume in volumes.values():
             claim = volume.get("persistentVolumeClaim")
             assert claim is None or claim["claimName"] in claims
+
+
+def test_the_job_for_spark_reaches_its_server_and_nothing_else_that_is_new() -> None:
+    manifests, base = rendered(DEPLOY / "overlays" / "spark"), rendered(DEPLOY / "base")
+    (job,) = [item for item in manifests if item["kind"] == "Job"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    name, options = parsed(container)
+    assert (name, options["spark"]) == ("features", "sc://spark-connect.spark:15002")
+    known = {item["metadata"]["name"] for item in base if item["kind"] == "NetworkPolicy"}
+    (policy,) = [i for i in manifests if i["kind"] == "NetworkPolicy" and i["metadata"]["name"] not in known]
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "backfill"}
+    (rule,) = policy["spec"]["egress"]
+    assert rule["ports"] == [{"port": urlsplit(options["spark"]).port, "protocol": "TCP"}]
+    (host,) = [urlsplit(options["spark"]).hostname]
+    assert rule["to"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": host.split(".")[1]}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from fraudctl.cli.session import Session
+    from fraudctl.extract import Extract
     from fraudctl.project import Project
     from fraudctl.workflows.features import FeatureFile, FeatureTable
 
@@ -53,6 +54,10 @@ def features(
     since: Annotated[
         str | None, typer.Option(help="Only the events at or after this date, from the state kept of earlier ones.")
     ] = None,
+    keep_negatives: Annotated[
+        float | None,
+        typer.Option(help="Write all frauds and this share of the other events, with event_weight; features see all."),
+    ] = None,
     spark: Spark = None,
     partitions: Partitions = None,
 ) -> None:
@@ -66,15 +71,31 @@ def features(
         {"--since": since is not None, "--memory": memory is not None, "--describe": describe},
     )  # fmt: skip
     opened, day = load_project(project), moment(since)
+    extract = _extract(keep_negatives, opened, output, since)
     if output is not None:
         (require_parquet_path if spark is None else require_folder)(output)
         require_no_input(output, opened)
     if spark is not None and output is not None:
-        _on_cluster(opened, spark, partitions, output, session)
+        _on_cluster(opened, spark, partitions, output, extract, session)
     elif day is not None and output is not None:
         _since(opened, day, output, session)
     else:
-        _all(opened, memory, output, session, describe=describe)
+        _all(opened, memory, output, extract, session, describe=describe)
+
+
+def _extract(share: float | None, project: Project, output: Path | None, since: str | None) -> Extract | None:
+    """Return which events are to be written; None for all."""
+    from fraudctl.extract import Extract
+
+    if share is None:
+        return None
+    if not 0 < share <= 1:
+        msg = f"--keep-negatives is {share:g}; expected a share above 0, and 1 at most"
+        raise UsageError(msg)
+    if output is None or since is not None:
+        msg = "--keep-negatives needs --output" if output is None else "--since and --keep-negatives exclude each other"
+        raise UsageError(msg, hint="an extract is a file of its own: -o extract.parquet, of all events")
+    return Extract(share, project.train.seed)
 
 
 def _refuse_contradictions(*, since: str | None, memory: str | None, output: Path | None, describe: bool) -> None:
@@ -86,7 +107,9 @@ def _refuse_contradictions(*, since: str | None, memory: str | None, output: Pat
         raise UsageError(msg, hint="add -o new.parquet")
 
 
-def _on_cluster(project: Project, spark: str, partitions: int | None, output: Path, session: Session) -> None:
+def _on_cluster(
+    project: Project, spark: str, partitions: int | None, output: Path, extract: Extract | None, session: Session
+) -> None:
     """Build the features of all events on a cluster."""
     from fraudctl.cluster.session import open_engine
     from fraudctl.documents.results import as_object
@@ -95,10 +118,10 @@ def _on_cluster(project: Project, spark: str, partitions: int | None, output: Pa
     with session.progress() as progress:
         progress.stage(f"Opening {spark}")
         with open_engine(spark, partitions=partitions_of(partitions)) as engine:
-            found = build_on(project, engine, output, progress=progress)
+            found = build_on(project, engine, output, extract=extract, progress=progress)
     names = found.features.names
     session.emit({**as_object(found), "output": output, "features": names})
-    session.show(f"built {len(names)} features for {found.rows:,} events")
+    session.show(f"built {len(names)} features for {found.rows:,} events{_of(extract)}")
     session.show(f"wrote {output} ({found.files:,} {'file' if found.files == 1 else 'files'})")
 
 
@@ -119,7 +142,19 @@ def _since(project: Project, day: datetime | date, output: Path, session: Sessio
     session.show(f"wrote {shown_path(output)}")
 
 
-def _all(project: Project, memory: str | None, output: Path | None, session: Session, *, describe: bool) -> None:
+def _of(extract: Extract | None) -> str:
+    return "" if extract is None else f": {extract.text}"
+
+
+def _all(
+    project: Project,
+    memory: str | None,
+    output: Path | None,
+    extract: Extract | None,
+    session: Session,
+    *,
+    describe: bool,
+) -> None:
     """Build the features of all events, or reuse those built before."""
     from fraudctl.cli.render import feature_table
     from fraudctl.documents.results import as_object
@@ -129,6 +164,7 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
         describe_features,
         find_features,
         require_memory,
+        write_extract,
         write_features,
     )
 
@@ -144,8 +180,11 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
             table = build_features(project, progress=progress)
         else:
             table = build_features_file(project, memory=memory_size(memory), progress=progress)
-    if output is not None:
+    written = None
+    if output is not None and extract is None:
         write_features(table, output)
+    elif output is not None and extract is not None:
+        written = write_extract(table, output, extract, project)
     described = describe_features(table) if describe else None
     named = table.features.names if described is None else described.to_dict()["features"]
     facts = as_object(table)
@@ -157,4 +196,5 @@ def _all(project: Project, memory: str | None, output: Path | None, session: Ses
     how = "reused" if table.reused else "built"
     session.show(f"{how} {len(table.features.names)} features for {facts['rows']:,} events")
     if output is not None:
-        session.show(f"wrote {shown_path(output)}")
+        of = "" if written is None else f" ({written:,} events{_of(extract)})"
+        session.show(f"wrote {shown_path(output)}{of}")
