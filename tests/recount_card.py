@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fraudctl.account import card
+from fraudctl.evaluate import result
 from fraudctl.features.proof import receipt
 from fraudctl.report.document import Document
 from fraudctl.train import summary
@@ -24,6 +25,7 @@ class Papers:
         self.features = json.loads((folder / "features.json").read_text())["definition"]["features"]
         self.facts = self.manifest["facts"]
         self.log = [json.loads(line) for line in (project / "models" / "registry.jsonl").read_text().splitlines()]
+        self.evaluation = json.loads((project / "reports" / f"evaluation-{self.version}.json").read_text())
         self.digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
@@ -90,7 +92,37 @@ def recount_folds(item: card.PolicyOnFolds, papers: Papers) -> None:
     assert sum(item.actions.values()) == item.events
 
 
+def recount_sums(item: result.CostSums, papers: Papers) -> None:
+    money, base = papers.evaluation["money"], papers.evaluation["metrics"]["savings"]["base"]
+    assert (item.cost, item.perfect_cost) == (money["cost"], money["perfect_cost"])
+    assert item.cost == papers.evaluation["metrics"]["cost"]["value"]
+    assert (item.baseline.words, item.baseline.cost) == (base["words"], base["cost"])
+
+
+def recount_champion(item: result.ChampionOutcome, papers: Papers) -> None:
+    found = papers.evaluation["champion"]
+    gap, wanted = item.differences["savings"], found["differences"]["savings"]
+    assert (item.model, gap.value) == (found["model"], wanted["value"])
+    assert (gap.low, gap.high) == (wanted["low"], wanted["high"])
+
+
+def recount_excluded(item: result.Excluded, papers: Papers) -> None:
+    assert vars(item) == papers.evaluation["excluded"]
+
+
+def recount_entry(item: card.CardEntry, papers: Papers) -> None:
+    line = [line for line in papers.log if line["event"] == item.event and line["version"] == item.version][-1]
+    assert (item.by, item.previous, item.forced) == (line["by"], line["previous"], line["forced"])
+    assert item.at == datetime.fromisoformat(line["at"])
+    assert list(item.objections) == line["evidence"]["objections"]
+    assert item.run == line["evidence"].get("run")
+
+
 RECOUNT_CARD: dict[type, Any] = {
+    card.CardEntry: recount_entry,
+    result.CostSums: recount_sums,
+    result.ChampionOutcome: recount_champion,
+    result.Excluded: recount_excluded,
     card.ModelCard: recount_model,
     card.OwnerWord: recount_word,
     card.CardGate: recount_gate,

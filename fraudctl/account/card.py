@@ -123,6 +123,10 @@ class CardEntry:
     """Whether it was promoted against an objection."""
     objections: tuple[str, ...]
     """The objections that were overruled."""
+    previous: str | None
+    """Of a promotion and of a rollback, the champion before; of a gate, the champion that it was compared with."""
+    run: str | None
+    """Of a promotion, the retraining that made it; null where a person did."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,12 @@ class ModelCard:
     """SHA-256 of the project file in the bundle."""
 
     @property
+    def promotion(self) -> CardEntry | None:
+        """The latest promotion of this version; None where nobody has promoted it."""
+        mine = [item for item in self.log if item.event == "promote" and item.version == self.version]
+        return mine[-1] if mine else None
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """What a complete card has and this one lacks."""
         lacking = [f"[card] {item.key}" for item in self.words if item.text is None]
@@ -269,9 +279,11 @@ def model_card(
 
 
 def _entry(item: Entry) -> CardEntry:
-    objections = tuple((item.evidence or {}).get("objections", ()))
-    at = datetime.fromisoformat(item.at)
-    return CardEntry(at, item.event, item.version, item.by, item.reason, item.verdict, item.forced, objections)
+    found = item.evidence or {}
+    return CardEntry(
+        datetime.fromisoformat(item.at), item.event, item.version, item.by, item.reason, item.verdict, item.forced,
+        tuple(found.get("objections", ())), item.previous, found.get("run"),
+    )  # fmt: skip
 
 
 def _data(bundle: Bundle, own: Project) -> TrainingData:

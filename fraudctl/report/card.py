@@ -87,8 +87,8 @@ def _owner(card: ModelCard, *keys: str) -> list[Fact]:
 
 def _purpose(card: ModelCard) -> ReportSection:
     facts = _owner(card, "purpose", "not_for", "materiality", "owner", "contact", "oversight")
-    lead = fixed("In the words of its owner.")
-    return ReportSection("purpose", "What may it be used for?", lead, (Facts(tuple(facts)),))
+    owner = Text(fixed("What it may be used for, in the words of its owner:"))
+    return ReportSection("purpose", "What may it be used for?", said.decides(card), (owner, Facts(tuple(facts))))
 
 
 def _worth(card: ModelCard) -> ReportSection:
@@ -98,10 +98,18 @@ def _worth(card: ModelCard) -> ReportSection:
     if gate is not None:
         blocks.append(Text(said.judged(gate, card.data), note=True))
     if found is not None:
-        blocks += [_metrics(found), *_segments(found)]
+        blocks += [*_money(found), _metrics(found), *_segments(found)]
     else:
         blocks.append(Text(fixed("Metrics by segment are missing: run `fraudctl evaluate` on this version.")))
     return ReportSection("worth", title, lead, tuple(blocks))
+
+
+def _money(e: Evaluation) -> Iterator[Text]:
+    """Yield what the decisions were worth in money, and against the champion of that time."""
+    if e.money.sums is not None:
+        yield Text(said.in_money(e.money.sums, e.money.currency))
+    if e.champion is not None and "savings" in e.champion.differences:
+        yield Text(said.against_champion(e.champion))
 
 
 def _metrics(e: Evaluation) -> ReportTable:
@@ -216,6 +224,8 @@ def _decisions(card: ModelCard) -> ReportSection:
 
 def _evidence(card: ModelCard) -> ReportSection:
     blocks: list[Block] = []
+    if card.gate is not None:
+        blocks.append(Facts((Fact("Judged by", said.digests(card.gate)),)))
     if card.gate is not None and card.gate.rules:
         columns = (
             TableColumn("Rule", "code"),
@@ -235,7 +245,15 @@ def _evidence(card: ModelCard) -> ReportSection:
     )
     log = tuple(_entry(item) for item in card.log)
     blocks.append(ReportTable("log", fixed("What the log of the registry says"), columns, log))
-    lead = fixed("The log of the registry is a chain of hashes: a line that was changed or removed is found.")
+    blocks.append(
+        Text(
+            fixed("The log is a chain of hashes: a line that was changed or removed is found (models verify)."),
+            note=True,
+        )
+    )
+    lead = fixed("Nobody has made it the champion.")
+    if card.promotion is not None:
+        lead = said.promoted(card.promotion, card.gate)
     return ReportSection("evidence", "Who let it through, and on what evidence?", lead, tuple(blocks))
 
 
@@ -272,6 +290,7 @@ def _limits(card: ModelCard) -> ReportSection:
     facts = _owner(card, "limits")
     facts += [Fact("Training", said.quoted(text)) for text in card.training.warnings]
     if card.evaluation is not None:
+        facts += [Fact("Left out of its figures", said.left_out(card.evaluation.excluded))]
         facts += [Fact("Evaluation", said.quoted(text)) for text in card.evaluation.warnings]
     facts += [
         Fact("Labels", fixed("Fraud that was never reported is not in the labels.")),

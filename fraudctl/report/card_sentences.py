@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fraudctl.account.card import CardGate, ModelCard, OwnerWord, PolicyOnFolds, TrainingData
+from fraudctl.account.card import CardEntry, CardGate, ModelCard, OwnerWord, PolicyOnFolds, TrainingData
+from fraudctl.evaluate.result import ChampionOutcome, CostSums, Excluded
 from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.text.figures import count, listed, moment, money, number, percent, period, whole
 from fraudctl.text.sentences import sentence
@@ -38,6 +39,64 @@ def _are(items: Sequence[str]) -> str:
 def owner(word: OwnerWord) -> str:
     """Give the owner's words, or say that they are missing."""
     return word.text or MISSING
+
+
+@sentence
+def decides(card: ModelCard) -> str:
+    """Say what comes out of the model."""
+    actions = listed(list(card.policy.actions))
+    return f"It gives each event a probability of fraud, and from that one of {actions}; section 6 says how."
+
+
+@sentence
+def in_money(sums: CostSums, currency: str) -> str:
+    """Say what the decisions lost, and what doing the same to every event would have lost."""
+    base = f"the cheapest constant action, {sums.baseline.words}, would have lost {money(sums.baseline.cost, currency)}"
+    lost = f"Its decisions lost {money(sums.cost, currency)} on these events; {base}"
+    return f"{lost}. A model that knows every outcome would have lost {money(sums.perfect_cost, currency)}."
+
+
+@sentence
+def against_champion(champion: ChampionOutcome) -> str:
+    """Say how much more it saves than the champion of that time, and whether that is sure."""
+    gap = champion.differences["savings"]
+    head = f"On the same events, its savings less those of {champion.model}, the champion then"
+    if gap.value is None or gap.low is None or gap.high is None:
+        return f"{head}: not known ({gap.reason})."
+    sure = "surely more" if gap.low > 0 else "surely less" if gap.high < 0 else "not surely more"
+    ends = f"{percent(gap.low, 1)} to {percent(gap.high, 1)}"
+    return f"{head}: {percent(gap.value, 1)} of the base ({ends}), {sure}."
+
+
+@sentence
+def left_out(found: Excluded) -> str:
+    """Say which events of the test period no figure counts."""
+    parts = {
+        "without a known outcome": found.unlabelled, "too young for one": found.immature,
+        "of entities whose fraud was known": found.block_known,
+    }  # fmt: skip
+    said = listed([f"{whole(n)} {what}" for what, n in parts.items() if n])
+    return f"{said} are in no figure of section 2." if said else "no event of the test period"
+
+
+@sentence
+def promoted(entry: CardEntry, gate: CardGate | None) -> str:
+    """Say who made it the champion, after which one, and on which evidence."""
+    after = f"after {entry.previous}" if entry.previous else "as the first one"
+    how = f" in the retraining {entry.run}" if entry.run else ""
+    text = f"{entry.by} made it the champion on {moment(entry.at)} UTC, {after}{how}"
+    if entry.forced:
+        return f"{text}, against {count(len(entry.objections), 'objection')}: {'; '.join(entry.objections)}."
+    if gate is None:
+        return f"{text}."
+    on = f", on {whole(gate.events)} events with {count(gate.frauds or 0, 'fraud')}" if gate.events is not None else ""
+    return f"{text}, on the gate of {moment(gate.at)} UTC{on}: {gate.verdict}."
+
+
+@sentence
+def digests(gate: CardGate) -> str:
+    """Give the digests of what the gate was judged on."""
+    return f"evaluation SHA-256 {gate.evaluation or 'not kept'}; report SHA-256 {gate.report or 'not written'}"
 
 
 @sentence

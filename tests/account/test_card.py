@@ -101,6 +101,19 @@ def test_an_evaluation_that_the_log_does_not_know_is_not_in_the_card(project: Pa
     assert run_in(project, "models", "card", "--evaluation", str(path), "--quiet").code == 3
 
 
+def test_the_card_says_who_made_it_the_champion_and_on_what(project: Path) -> None:
+    assert "Nobody has made it the champion." in Path(card_of(project)["pages"][1]).read_text()
+    version = version_of(project)
+    assert run_in(project, "models", "promote", version, "--force", "the first champion", "--quiet").code == 0
+    found = write_card(load_project(project), write=False).card
+    assert recount_card(card_document(found), project) >= 14
+    said = " ".join(card_document(found).sentences())
+    assert "made it the champion on 20" in said
+    assert "as the first one" in said
+    assert found.gate is not None
+    assert str(found.gate.evaluation) in said
+
+
 def test_without_a_gate_the_card_says_so(project: Path) -> None:
     shutil.rmtree(project / "reports")
     log = project / "models" / "registry.jsonl"
