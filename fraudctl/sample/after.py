@@ -31,6 +31,7 @@ CHANGES = {
     "clock": "created_at of the transactions is one hour too early",
     "volume": "60 % more ordinary payments",
     "label-delay": "outcomes of events arrive after twice the time",
+    "poisoned-labels": "one outcome in five of approved payments says the opposite of what is true",
 }
 """The changes that can be planted, in the order in which they begin unless days are named."""
 
@@ -41,6 +42,7 @@ _PHONES = NEW_ATTACK + 1
 _NEW_NUMBERS = 1 << 30
 _BUSIER = 1.6
 _SLOWER_LABELS = 2.0
+_LIES = 0.2
 _CLOCK = -3_600
 _ATTACKS_PER_FRAUD = 1.0
 _MOSTLY = 0.7
@@ -230,7 +232,9 @@ def _transactions(
     """Lay out the transactions, with labels as they had arrived by the end, and the changes of columns."""
     never = days
     slower: Floats = np.where(rows.second >= begins.get("label-delay", never) * DAY, _SLOWER_LABELS, 1.0)
-    labels = make_labels(replace(world.calendar, days=days), streams("labels"), rows, slower=slower)
+    lies = streams("poisoned labels").chance(_LIES, len(rows)) & ~rows.declined
+    lies &= rows.second >= begins.get("poisoned-labels", never) * DAY
+    labels = make_labels(replace(world.calendar, days=days), streams("labels"), rows, slower=slower, lies=lies)
     late = rows.second >= begins.get("clock", never) * DAY
     shown = rows.with_columns(second=rows.second + np.where(late, _CLOCK, 0))
     table = frames.with_gaps(

@@ -84,7 +84,7 @@ def transaction_frame(
             "card_country": _spell(COUNTRIES, world.customers.home[rows.customer]),
             "channel": _spell(CHANNELS, rows.channel),
             "status": _spell(("approved", "declined"), rows.declined.astype(np.int64)),
-            "is_fraud": _only(labels.is_known, pl.Series(rows.is_fraud.astype(np.int8))),
+            "is_fraud": _only(labels.is_known, pl.Series(labels.is_fraud.astype(np.int8))),
             "label_available_at": _only(labels.is_known, _times(start, labels.second)),
         }
     )

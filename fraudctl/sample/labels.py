@@ -33,18 +33,25 @@ class SampleLabels:
         Whether the label had arrived by the end of the data.
     second
         Seconds since the start at which it arrived; meaningless where it is not known.
+    is_fraud
+        What it says; meaningless where it is not known.
     """
 
     is_known: Bools
     second: Ints
+    is_fraud: Bools
 
 
-def make_labels(calendar: Calendar, draws: Draws, rows: Rows, *, slower: Floats | float = 1.0) -> SampleLabels:
+def make_labels(
+    calendar: Calendar, draws: Draws, rows: Rows, *, slower: Floats | float = 1.0, lies: Bools | None = None
+) -> SampleLabels:
     """Draw for every event whether and when its label arrives; never before the event itself.
 
-    ``slower`` multiplies the usual delay, one for all or shape ``(n,)``; the data end with ``calendar``.
+    ``slower`` multiplies the usual delay, one for all or shape ``(n,)``; the data end with ``calendar``. Labels of
+    ``lies``, shape ``(n,)``, say the opposite of what is true, when a label that is true would say it.
     """
-    n, fraud = len(rows), rows.is_fraud
+    n = len(rows)
+    fraud = rows.is_fraud if lies is None else rows.is_fraud ^ lies
     reported = draws.lognormal(_FRAUD_MEDIAN, _FRAUD_SIGMA, n)
     looked_at = draws.chance(_LOOKED_AT, n)
     cleared = np.where(looked_at, draws.between(0.5, _CLOSED_AFTER, n), _CLOSED_AFTER)
@@ -52,4 +59,4 @@ def make_labels(calendar: Calendar, draws: Draws, rows: Rows, *, slower: Floats 
     second = (np.ceil((ready - _NIGHTLY) / DAY) * DAY).astype(np.int64) + _NIGHTLY
     never = draws.chance(np.where(fraud, _NEVER_FRAUD, _NEVER_LEGIT), n)
     never |= rows.declined & draws.chance(_UNKNOWN_WHEN_DECLINED, n)
-    return SampleLabels(is_known=~never & (second < calendar.seconds), second=second)
+    return SampleLabels(is_known=~never & (second < calendar.seconds), second=second, is_fraud=fraud)

@@ -96,7 +96,7 @@ def test_each_change_begins_on_its_day_and_changes_nothing_before(name: str, cal
     assert earlier == pytest.approx(calm_before, rel=0.01)
     if name == "volume":
         assert since == pytest.approx(1.6 * calm_since, rel=0.05)
-    if name in ("dead-feature", "label-delay"):
+    if name in ("dead-feature", "label-delay", "poisoned-labels"):
         calm_days, days = (frame.filter(~CHANGED) for frame in (calm.transactions, later.transactions))
         assert_frame_equal(days, calm_days, check_exact=True)
     if name not in ("attack", "volume"):
@@ -134,6 +134,24 @@ def test_slow_labels_take_twice_the_time(calm: LaterData) -> None:
     assert both.height > 5
     assert (both["slow"] - 2 * both["usual"]).is_between(-2, 1).all()
     assert slow.filter(CHANGED)["is_fraud"].count() < own.filter(CHANGED)["is_fraud"].count()
+
+
+def test_poisoned_labels_say_the_opposite_of_a_fifth_of_what_is_true(calm: LaterData) -> None:
+    poisoned = generate_after(DAYS, [SampleChange("poisoned-labels", 7)], **SIZE)
+    assert_frame_equal(poisoned.truth, calm.truth, check_exact=True)
+    grown_old = (pl.col("created_at") >= BEGIN + timedelta(days=7)) & (
+        pl.col("created_at") < BEGIN + timedelta(days=28)
+    )
+    labelled = poisoned.transactions.unique("transaction_id").drop_nulls("is_fraud").filter(grown_old)
+    fraud = labelled["transaction_id"].is_in(poisoned.truth["transaction_id"].implode())
+    lies = labelled.with_columns(lies=(pl.col("is_fraud") == 1) != fraud)
+    approved = lies.filter(pl.col("status") == "approved")
+    assert approved["lies"].mean() == pytest.approx(0.2, abs=0.05)
+    assert not lies.filter(pl.col("status") == "declined")["lies"].any()
+    assert approved.filter("lies").filter(pl.col("is_fraud") == 1).height > 0.9 * approved["lies"].sum()
+    late = (approved["label_available_at"] - approved["created_at"]).dt.total_hours() / 24
+    reported = late.filter(approved["is_fraud"] == 1)
+    assert reported.median() == pytest.approx(6, abs=1.5)  # type: ignore[operator]
 
 
 def test_an_attack_is_fraud_of_a_pattern_of_its_own() -> None:

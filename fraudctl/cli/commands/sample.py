@@ -44,8 +44,9 @@ def sample(
         list[str] | None,
         typer.Option(
             metavar="NAME[=WHEN]",
-            help="With --after: attack, dead-feature, clock, volume or label-delay, from a day (2026-03-16) or a time "
-            "after the sample (9w) on; or none. Default: all, one after the other, in the second half.",
+            help="With --after: attack, dead-feature, clock, volume, label-delay or poisoned-labels, from a day "
+            "(2026-03-16) or a time after the sample (9w) on; or none. Default: all, one after the other, in the "
+            "second half.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
