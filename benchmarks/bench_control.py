@@ -2,13 +2,14 @@
 
 The sample's labels are the truth. A first model, trained on the first months with every label, decides on the next
 ones: what it blocks loses its label, but for a control group that is drawn as `serve --control` draws it and let
-through. Then the next model is trained on these months alone, in four ways: every label (which nobody has), labels of
-what was let through, the same with the control group's labels but no weights, and with ``[data] decisions``
-in the project file. All decide on the last weeks and are measured on their true labels: the
-money lost, and the share of the fraud's money that is caught. Differences are paired on the same events, with intervals
-by bootstrap over cards.
+through. Then the next model is trained on these months alone, in several ways: every label (which nobody has), labels
+of what was let through, and with a control group, ``[data] decisions`` in the project file and ``[train] weight_cap``
+at several values. All decide on the last weeks and are measured on their true labels: the money lost, and the share of
+the fraud's money that is caught. Differences are paired on the same events of each seed; the intervals are those of a
+t-test over seeds, so that the draw of the control group, the sample and the training are all in them.
 
-Usage: python benchmarks/bench_control.py [--events 40000] [--seeds 3] [--settings 1:20 1:5 2:20] [--out FILE]
+Usage: python benchmarks/bench_control.py [--events 40000] [--seeds 12] --rows FILE [--block 1] [--control 20 5]
+       [--out FILE]
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import json
 import platform
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,16 +26,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.special import stdtrit
 
 import fraudctl
 from fraudctl import load_project, open_model, score_files, train_model
-from fraudctl.arrays import FloatArray
 from fraudctl.scoring.experiment import Experiment
 from fraudctl.workflows.sample import write_sample
 
 FIRST, LEARNED, DAYS = 110, 210, 250
 """Days on which the first model is trained, on which the second period ends, and of the sample."""
-WAYS = ("every label", "blocked unlabelled", "control, no weights", "control, weights")
+CAPS = (1, 3, 20)
+"""Values of ``weight_cap`` that are compared."""
+WAYS = ("every label", "blocked unlabelled", *(f"control, cap {cap}" for cap in CAPS))
 LABELS = ("is_fraud", "label_available_at")
 TOML = """
 [project]
@@ -72,6 +74,9 @@ folds = 2
 [train]
 trials = 0
 iterations = 200
+threads = 1
+partner = "none"
+weight_cap = {cap}
 [costs]
 currency = "EUR"
 [costs.actions]
@@ -98,10 +103,15 @@ class World:
         """Return the events of some days."""
         return frame.filter(pl.col("created_at") >= self.day(low), pl.col("created_at") < self.day(high))
 
-    def decided(self, name: str, events: pl.DataFrame, *, until: int, named: str, train: int) -> pl.DataFrame:
-        """Train on events up to a day, and decide on those after it: ``event_id``, ``action``."""
+    def decided(
+        self, name: str, events: pl.DataFrame, *, until: int, named: str, train: int, cap: int = 20
+    ) -> pl.DataFrame:
+        """Train on events up to a day, and decide on those after it: ``event_id``, ``action``.
+
+        Runs of one name have the same data, so that features are built once.
+        """
         place = self.folder / name
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         past, later = self.between(events, 0, until), events.filter(pl.col("created_at") >= self.day(until))
         as_of = past["created_at"].max()
         known = [pl.when(pl.col("label_available_at") <= as_of).then(pl.col(item)) for item in LABELS]
@@ -112,7 +122,7 @@ class World:
             )
         past.with_columns(known).drop(drawn, strict=False).write_parquet(place / "events.parquet")
         (place / "fraudctl.toml").write_text(
-            TOML.format(named=named, train=train, block=self.block, rate=0.02 * self.block)
+            TOML.format(named=named, train=train, block=self.block, rate=0.02 * self.block, cap=cap)
         )
         later = later.drop(drawn, strict=False)
         later.with_columns(pl.lit(None, dtype=events.schema[item]).alias(item) for item in LABELS).write_parquet(
@@ -127,28 +137,25 @@ class World:
         return pl.read_parquet(found.output).select("event_id", "action")
 
 
-def control_world(world: World, control: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
-    """Let the first model decide on the second period; return it without a control group, with one, and counts."""
-    full = world.truth.with_columns(exposure_prob=pl.lit(1.0), control_group=pl.lit(value=False))
-    seen = world.between(full, 0, LEARNED)
-    first = world.decided("first", seen, until=FIRST, named="", train=FIRST)
+def control_world(world: World, blocked: pl.Expr, control: int, seed: int) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Return the truth without the labels of what is blocked and not let through, with a control group; and counts."""
     experiment = Experiment(f"seed{seed}", control=control * 10_000)
-    blocked_ids = first.filter(pl.col("action") == "block")["event_id"]
-    blocked = pl.col("transaction_id").is_in(blocked_ids.implode())
-    drawn = pl.Series([experiment.drawn(item) for item in full["transaction_id"].to_list()])
-    full = full.with_columns(
+    drawn = pl.Series([experiment.drawn(item) for item in world.truth["transaction_id"].to_list()])
+    full = world.truth.with_columns(
         exposure_prob=pl.when(blocked).then(experiment.exposure).otherwise(1.0), control_group=drawn
     )
-
-    def hidden(rows: pl.Expr) -> pl.DataFrame:
-        return full.with_columns(pl.when(rows).then(None).otherwise(pl.col(item)).alias(item) for item in LABELS)
-
+    through = full.filter(blocked & pl.col("control_group"))
     counts = full.filter(blocked).select(
         blocked=pl.len(), frauds=pl.col("is_fraud").sum(), let_through=pl.col("control_group").sum(),
         frauds_let_through=(pl.col("is_fraud") * pl.col("control_group")).sum(),
-        lost_on_them=((15.0 + pl.col("amount")) * pl.col("is_fraud") * pl.col("control_group")).sum().round(),
     )  # fmt: skip
-    return hidden(blocked), hidden(blocked & ~pl.col("control_group")), counts.row(0, named=True)
+    lost = through.select(((15.0 + pl.col("amount")) * pl.col("is_fraud")).sum().round()).item()
+    return hidden(full, blocked & ~pl.col("control_group")), {**counts.row(0, named=True), "lost_on_them": lost}
+
+
+def hidden(frame: pl.DataFrame, rows: pl.Expr) -> pl.DataFrame:
+    """Return the events without the labels of some."""
+    return frame.with_columns(pl.when(rows).then(None).otherwise(pl.col(item)).alias(item) for item in LABELS)
 
 
 def money(world: World, decided: pl.DataFrame) -> pl.DataFrame:
@@ -170,95 +177,101 @@ def money(world: World, decided: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def one(seed: int, events: int, block: float, control: int) -> tuple[dict[str, pl.DataFrame], dict[str, int]]:
-    """Return the money of each way in one world."""
+def one(seed: int, events: int, block: float, controls: list[int]) -> dict[int, dict[str, Any]]:
+    """Return, by the share of the control group, what each way is worth in one world, and counts."""
     with tempfile.TemporaryDirectory() as name:
         sample = write_sample(Path(name) / "sample", n_events=events, days=DAYS + 40, seed=seed)
         world = World(
             Path(name), pl.read_parquet(sample.transactions).unique("transaction_id").sort("created_at"), block
         )
-        blind, with_group, counts = control_world(world, control, seed)
-        plain = world.truth
-        tables = {
-            "every label": (plain, ""), "blocked unlabelled": (blind, ""), "control, no weights": (with_group, ""),
-            "control, weights": (with_group, NAMED),
-        }  # fmt: skip
+
+        def made(place: str, frame: pl.DataFrame, named: str = "", cap: int = 20) -> dict[str, float]:
+            found = world.decided(place, frame, until=LEARNED, named=named, train=LEARNED - FIRST, cap=cap)
+            return levels(money(world, found))
+
+        first = world.decided("first", world.between(world.truth, 0, LEARNED), until=FIRST, named="", train=FIRST)
+        ids = first.filter(pl.col("action") == "block")["event_id"]
+        blocked = pl.col("transaction_id").is_in(ids.implode())
+        shared = {
+            "every label": made("every", world.truth),
+            "blocked unlabelled": made("blind", hidden(world.truth, blocked)),
+        }
         out = {}
-        for way, (frame, named) in tables.items():
-            place = way.replace(", ", "-").replace(" ", "-")
-            out[way] = money(world, world.decided(place, frame, until=LEARNED, named=named, train=LEARNED - FIRST))
-            out[way] = out[way].with_columns(card=pl.format("{}/{}", pl.lit(seed), "card_id"))
-        return out, counts
+        for control in controls:
+            frame, counts = control_world(world, blocked, control, seed)
+            capped = {f"control, cap {cap}": made(f"control{control}", frame, NAMED, cap) for cap in CAPS}
+            out[control] = {"counts": counts, **shared, **capped}
+        return out
 
 
-def by_card(frames: list[pl.DataFrame], column: str) -> FloatArray:
-    """Return sums by card over all worlds, in one order."""
-    whole = pl.concat(frames).group_by("card").agg(pl.col(column).sum()).sort("card")
-    return whole[column].to_numpy()
-
-
-def levels(frames: list[pl.DataFrame]) -> dict[str, float]:
+def levels(found: pl.DataFrame) -> dict[str, float]:
     """Return savings against allowing all, and the share of the fraud's money that is caught."""
-    total = pl.concat(frames).select(pl.col("cost", "caught", "fraud", "allowed_all").sum()).row(0, named=True)
+    total = found.select(pl.col("cost", "caught", "fraud", "allowed_all").sum()).row(0, named=True)
     return {
         "savings": round(1.0 - total["cost"] / total["allowed_all"], 4),
         "value_recall": round(total["caught"] / total["fraud"], 4),
     }
 
 
-def paired(worlds: list[dict[str, pl.DataFrame]], one_way: str, other: str) -> dict[str, list[float]]:
-    """Return by how much a way loses less money than another, and catches more, with 95 % intervals over cards."""
-    rng = np.random.default_rng(0)
-    ours, theirs = ([world[way] for world in worlds] for way in (one_way, other))
-    saved = by_card(theirs, "cost") - by_card(ours, "cost")
-    base, more = by_card(ours, "allowed_all"), by_card(ours, "caught") - by_card(theirs, "caught")
-    fraud = by_card(ours, "fraud")
-    rows = rng.integers(0, len(saved), (2000, len(saved)))
-    found = {}
-    for name, top, below in (("savings", saved, base), ("value_recall", more, fraud)):
-        drawn = top[rows].sum(axis=1) / below[rows].sum(axis=1)
-        ends = np.quantile(drawn, [0.025, 0.975])
-        found[name] = [round(float(x), 4) for x in (top.sum() / below.sum(), *ends)]
-    return found
+def average(values: list[float]) -> list[float | None]:
+    """Return the mean over seeds and its 95 % interval by a t-test; the ends are null for one seed."""
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return [round(mean, 4), None, None]
+    reach = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(n))
+    return [round(item, 4) for item in (mean, mean - reach, mean + reach)]
 
 
-def setting(args: argparse.Namespace, block: float, control: int) -> dict[str, Any]:
-    """Simulate all seeds with one cost of blocking and one share of the control group."""
-    worlds, counts = [], []
-    for seed in range(args.first, args.first + args.seeds):
-        found, n = one(seed, args.events, block, control)
-        worlds.append(found)
-        counts.append(n)
-        sys.stdout.write(f"block {block:g}, control {control} %, seed {seed}: {n}\n")
-        sys.stdout.flush()
+def setting(worlds: list[dict[str, Any]], control: int) -> dict[str, Any]:
+    """Return what one share of the control group gave on all seeds."""
+    pairs = [(way, "blocked unlabelled") for way in WAYS if way != "blocked unlabelled"]
+    pairs += [(f"control, cap {CAPS[-1]}", f"control, cap {cap}") for cap in CAPS[:-1]]
+    figures = ("savings", "value_recall")
     return {
-        "block_legit_fixed": block, "block_legit_rate": 0.02 * block, "control_percent": control, "blocked": counts,
-        "levels": {way: levels([world[way] for world in worlds]) for way in WAYS},
-        "weights less blocked unlabelled": paired(worlds, "control, weights", "blocked unlabelled"),
-        "no weights less blocked unlabelled": paired(worlds, "control, no weights", "blocked unlabelled"),
-        "weights less no weights": paired(worlds, "control, weights", "control, no weights"),
-        "every label less weights": paired(worlds, "every label", "control, weights"),
+        "control_percent": control,
+        "counts": {name: [world["counts"][name] for world in worlds] for name in worlds[0]["counts"]},
+        "levels": {way: {name: average([world[way][name] for world in worlds]) for name in figures} for way in WAYS},
+        "differences": {
+            f"{one_way} less {other}": {
+                name: average([world[one_way][name] - world[other][name] for world in worlds]) for name in figures
+            }
+            for one_way, other in pairs
+        },
     }  # fmt: skip
+
+
+def rows_of(path: Path) -> dict[int, dict[int, dict[str, Any]]]:
+    """Return what was simulated before: seed -> share of the control group -> one world."""
+    found: dict[int, dict[int, dict[str, Any]]] = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        row = json.loads(line)
+        found.setdefault(row.pop("seed"), {})[row.pop("control")] = row
+    return found
 
 
 def main() -> None:
     """Simulate, train, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=40_000)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--first", type=int, default=300)
-    parser.add_argument(
-        "--settings", nargs="+", default=["1:20", "1:5", "2:20"], help="cost of a wrong block : per cent"
-    )
+    parser.add_argument("--block", type=float, default=1.0, help="what blocking a legitimate event costs")
+    parser.add_argument("--control", type=int, nargs="+", default=[20, 5], help="control group in per cent")
+    parser.add_argument("--rows", type=Path, required=True, help="JSON lines: a seed that is there is not run again")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    began = time.perf_counter()
-    asked = [(float(text.split(":")[0]), int(text.split(":")[1])) for text in args.settings]
+    for seed in range(args.first, args.first + args.seeds):
+        if seed not in rows_of(args.rows):
+            found = one(seed, args.events, args.block, args.control)
+            with args.rows.open("a") as file:
+                for control, world in found.items():
+                    file.write(json.dumps({"seed": seed, "control": control, **world}) + "\n")
+    rows = rows_of(args.rows)
     result: dict[str, Any] = {
-        "events": args.events, "seeds": args.seeds, "first_seed": args.first,
-        "settings": [setting(args, block, control) for block, control in asked],
+        "events": args.events, "block_legit_fixed": args.block, "block_legit_rate": 0.02 * args.block,
+        "seeds": sorted(rows), "settings": [setting([rows[seed][n] for seed in sorted(rows)], n) for n in args.control],
         "fraudctl": fraudctl.__version__, "python": platform.python_version(), "machine": platform.machine(),
-        "polars": pl.__version__, "numpy": np.__version__, "seconds": round(time.perf_counter() - began),
+        "polars": pl.__version__, "numpy": np.__version__,
     }  # fmt: skip
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     if args.out is not None:

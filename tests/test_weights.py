@@ -15,7 +15,7 @@ from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.split import make_split
 from fraudctl.train import TrainedModel, fit_project
-from fraudctl.weights import EXPOSURE_FLOOR, WEIGHT, control_group, event_weights, weight_columns
+from fraudctl.weights import EXPOSURE_FLOOR, WEIGHT, control_group, event_weights, fit_weights, weight_columns
 
 SPLIT = 'as_of = 2026-02-20\ntest = "8d"\nfolds = 2'
 
@@ -35,6 +35,18 @@ def test_weights_by_hand() -> None:
     assert event_weights(frame, named(exposure_prob="p")).tolist() == pytest.approx([1, 2, 20, 20])  # type: ignore[union-attr]
     assert event_weights(frame, make_project()) is None
     assert weight_columns(named(weight="w", exposure_prob="p", control_group="c")) == ["w", "p", "c"]
+
+
+def test_fits_cut_weights_off_at_the_cap_and_nothing_else_does() -> None:
+    # 2 / 1, 1 / 0.5 and 3 / 0.05, where at most 4 stand for one: 3 × 4; the weight of the data is no exposure
+    frame = pl.DataFrame({"w": [2.0, 1.0, 3.0], "p": [1.0, 0.5, 0.05]})
+    plan = named(weight="w", exposure_prob="p")
+    plan = plan.model_copy(update={"train": plan.train.model_copy(update={"weight_cap": 4.0})})
+    assert fit_weights(frame, plan).tolist() == pytest.approx([2.0, 2.0, 12.0])  # type: ignore[union-attr]
+    assert event_weights(frame, plan).tolist() == pytest.approx([2.0, 2.0, 60.0])  # type: ignore[union-attr]
+    uncut = named(weight="w", exposure_prob="p")
+    assert fit_weights(frame, uncut).tolist() == pytest.approx([2.0, 2.0, 60.0])  # type: ignore[union-attr]
+    assert fit_weights(frame, make_project()) is None
 
 
 @pytest.mark.parametrize("bad", [None, -0.1, 1.1, float("nan"), float("inf")])

@@ -110,6 +110,9 @@ class TrainSection(Section):
     """Share of legitimate rows kept while tuning, but at least 20,000."""
     fit_negatives: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of legitimate rows that folds and final model are fitted on, but at least 20,000, with all frauds."""
+    weight_cap: float = Field(default=20.0, ge=1.0, le=20.0)
+    """Most that an exposure_prob multiplies an event's weight by in a fit: 1 fits a control group like any event. Less
+    is steadier, and further from the events that it stands for. Calibration, policy and metrics take up to 20."""
     iterations: int = Field(default=500, ge=10, le=20_000)
     """Most trees; early stopping on the folds finds how many."""
     search_iterations: int = Field(default=200, ge=10, le=20_000)

@@ -142,7 +142,7 @@ class _ChallengerJob(Job):
         own = self.table.filter(rows)
         context = nearby(self.table, own, self._rival.section)
         plain, others = (challenger_rows(columns, part, facts) for part in (own, context))
-        weight = None if self.weight is None else self.weight[rows]
+        weight = None if self.fit_weight is None else self.fit_weight[rows]
         train = training_rows(plain, label.filter(rows), weight)
         return self._rival.fit(train, others, facts, where=_where(fold))
 

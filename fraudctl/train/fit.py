@@ -191,11 +191,11 @@ class _Job(Job):
         number, label = 0 if fold is None else fold.number, self._known(fold)
         share = self._share(rows, self.settings.fit_negatives, label)
         sampled, kept = self._sample(rows, share, [self.seed, number, 2, 0], label)
-        weight = None if self.weight is None else self.weight[sampled]
+        weight = None if self.fit_weight is None else self.fit_weight[sampled]
         return Drawn(sampled, label.filter(sampled).to_numpy(), weight, kept)
 
     def _pool(self, columns: ModelColumns, rows: NDArray[np.bool_], label: pl.Series) -> Any:
-        weight = None if self.weight is None else self.weight[rows]
+        weight = None if self.fit_weight is None else self.fit_weight[rows]
         return make_pool(columns, self.table, rows=rows, label=label.filter(rows).to_numpy(), weight=weight)
 
     def _fit(

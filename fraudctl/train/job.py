@@ -34,7 +34,7 @@ from fraudctl.train.summary import (
     RowCounts,
     TrainingSummary,
 )
-from fraudctl.weights import WEIGHT, event_weights
+from fraudctl.weights import WEIGHT, event_weights, fit_weights
 
 if TYPE_CHECKING:
     from catboost import CatBoost
@@ -152,6 +152,7 @@ class Job:
         self.settings = self.project.train
         self.objective: Objective = make_objective(self.project)
         self.weight = event_weights(self.table, self.project)
+        self.fit_weight = fit_weights(self.table, self.project)
         self.group = entity_groups(self.table, cluster=_cluster(self.project))
         self.warnings: list[str] = []
         self.out_of_range: tuple[OutOfRange, ...] = ()
@@ -246,7 +247,7 @@ class Job:
         label = self._known(fold)
         share = self._share(fold.train, self.settings.keep_negatives, label)
         sampled, kept = self._sample(fold.train, share, [self.seed, fold.number, 0], label)
-        weight = np.ones(int(sampled.sum())) if self.weight is None else self.weight[sampled]
+        weight = np.ones(int(sampled.sum())) if self.fit_weight is None else self.fit_weight[sampled]
         amount = [name for name in ("amount",) if name in self.table.columns]
         table = self.table.select(list(dict.fromkeys(["label", *amount, *columns.names])))
         train = table.with_columns(label.alias("label")).filter(sampled)
