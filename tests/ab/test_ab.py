@@ -61,6 +61,31 @@ def test_the_arms_are_what_a_loop_counts() -> None:
     assert (found.verdict, int(found.exit_code)) == ("inconclusive", 5)
 
 
+def test_a_policy_that_changes_in_the_middle_of_a_week_counts_each_event_by_what_was_done() -> None:
+    """On the tenth day both models begin to review three times as much: that day has decisions of both policies."""
+    frame = answered(6000, units=600)
+    changed = pl.col("event_time") >= START + timedelta(days=9, hours=13)
+    more = changed & (pl.col("event_id") % 10 == 0)
+    frame = frame.with_columns(
+        action=pl.when(more).then(pl.lit("review")).otherwise("action"),
+        policy=pl.when(changed).then(pl.lit("q")).otherwise("policy"),
+        model=pl.when(changed).then(pl.col("model") + "2").otherwise("model"),
+    )
+    found = compared(frame)
+    for item in found.arms:
+        rows = frame.filter(pl.col("arm") == item.arm)
+        cost = sum(
+            2.0 if action == "review" else 10.0 * label
+            for action, label in zip(rows["action"], rows["label"], strict=True)
+        )
+        assert item.cost_per_event == pytest.approx(cost / rows.height)
+        assert sorted(item.models) == sorted(rows["model"].unique())
+    assert found.verdict == "inconclusive"
+    before = compare_arms(frame, project(), START + timedelta(days=9), margin=0.05, confidence=0.95)
+    never = compare_arms(answered(6000, units=600), project(), START + timedelta(days=9), margin=0.05, confidence=0.95)
+    assert before == never, "what was said before the change is what is said of that time"
+
+
 def test_what_is_known_early_is_scaled_to_what_will_be_known() -> None:
     """Half of the frauds come after two days, half after eight: at any instant the cost is near the final one."""
     frame = answered(40_000, units=2000, days=40, fraud_rate=0.1)

@@ -69,6 +69,26 @@ def known(found: Performance, cohort: int = 0) -> dict[str, float | None]:
     return {field.name: getattr(outcomes, field.name).known for field in fields(outcomes)}
 
 
+def test_a_policy_that_changes_in_the_middle_of_a_week_counts_each_event_by_what_was_done() -> None:
+    """Until Wednesday noon 0.3 is reviewed and 0.8 blocked; from then on nothing is reviewed, and 0.1 is blocked."""
+    early = [row for row in WEEK if row[0] < 2.5]
+    late = [(3.0, 70.0, 0.1, "block", 1, 4.0), (3.5, 60.0, 0.3, "block", 0, 10.0), (4.0, 10.0, 0.01, "allow", 0, 11.0)]
+    policies = ["p"] * len(early) + ["q"] * len(late)
+    found = performance(decisions([*early, *late], policy=policies), PROJECT, MONDAY + 60 * DAY)
+    (week,) = found.cohorts
+    # blocked 0.1 and 0.2 of Monday, two of Thursday; reviewed one on Tuesday, one on Wednesday
+    assert [(item.action, item.events) for item in week.work] == [("review", 2), ("block", 4)]
+    assert (week.events, week.flagged) == (7, 6)
+    # 4 + 4 for the reviews, 20 for each of the two false blocks; every fraud is caught
+    figures = known(found)
+    assert (figures["frauds"], figures["missed_loss"], figures["caught_loss"]) == (3.0, 0.0, 370.0)
+    assert (figures["recall"], figures["precision"], figures["cost"]) == (1.0, 3 / 6, 48.0)
+    then = MONDAY + 2.5 * DAY
+    before = performance(decisions(early, policy=policies[: len(early)]), PROJECT, then)
+    both = decisions([*early, *late], policy=policies).filter(pl.col("event_time") <= then)
+    assert as_text(performance(both, PROJECT, then)) == as_text(before)
+
+
 def test_the_figures_of_a_week_by_hand() -> None:
     found = performance(decisions(WEEK), PROJECT, MONDAY + 60 * DAY)
     (week,) = found.cohorts
