@@ -45,6 +45,13 @@ Partitions = Annotated[
         min=1, max=100_000, help="Tasks that a cluster works on at a time. Default: twice this machine's processors."
     ),
 ]
+Control = Annotated[
+    str | None, typer.Option("--control", help="Share of events let through if they would be blocked: 0.5%.")
+]
+ControlCap = Annotated[
+    float | None, typer.Option("--control-cap", help="Most expected loss of the control group a day, in money.")
+]
+Salt = Annotated[str | None, typer.Option("--salt", help="Name of the control group, and key of its draw.")]
 
 Date = str | None
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fraudctl.project.stream import StreamSection
     from fraudctl.scoring.consumed import Place
     from fraudctl.scoring.decider import Explained
+    from fraudctl.scoring.experiment import Experiment
     from fraudctl.stream.member import Member
     from fraudctl.workflows.score import Model
 
@@ -71,6 +72,8 @@ class Consuming:
         Whether each batch is flushed to the disk before it is produced.
     ahead
         Seconds that an event may lie ahead of the clock; None for any.
+    experiment
+        A control group that is let through; None for none. The cap of its loss is that of this state.
     """
 
     place: Path
@@ -88,6 +91,7 @@ class Consuming:
     with_features: bool = False
     durable: bool = False
     ahead: float | None = 3600.0
+    experiment: Experiment | None = None
 
 
 @dataclass(frozen=True)

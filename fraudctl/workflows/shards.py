@@ -58,7 +58,7 @@ class Shard:
         self.engine: DecisionEngine = self._stack.enter_context(engine_on(
             model, folder, new=consuming.new, history=history, sources=consuming.sources if history else {},
             with_features=consuming.with_features, explained=consuming.explained, durable=consuming.durable,
-            progress=progress,
+            experiment=consuming.experiment, progress=progress,
         ))  # fmt: skip
         self._compaction = None if self.engine.store is None else Compaction(self.engine, self.engine.store, progress)
         self._before, self._dropped = dict(self.engine.live.counts), DroppedOutcomes.so_far(self.engine)

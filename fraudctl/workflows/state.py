@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fraudctl.data.tables import Events
     from fraudctl.scoring.decider import Explained
     from fraudctl.scoring.engine import DecisionEngine
+    from fraudctl.scoring.experiment import Experiment
     from fraudctl.scoring.live import Definition, LiveState
     from fraudctl.scoring.store import Store
 
@@ -183,6 +184,7 @@ def engine_on(
     with_features: bool = False,
     explained: Explained = "all",
     durable: bool = False,
+    experiment: Experiment | None = None,
     progress: Progress | None = None,
 ) -> Iterator[DecisionEngine]:
     """Return an engine on a saved state, or on history alone; what it took in is saved at the end."""
@@ -194,7 +196,9 @@ def engine_on(
     store = None if folder is None else Store(folder, durable=durable)
     try:
         live = open_live(store, [model], history=history, sources=sources, progress=progress)
-        engine = DecisionEngine(model.decider, live, store=store, explained=explained, with_features=with_features)
+        engine = DecisionEngine(
+            model.decider, live, store=store, explained=explained, with_features=with_features, experiment=experiment
+        )
         if store is not None:
             engine.roll = functools.partial(roll, store, live)
         yield engine

@@ -17,7 +17,6 @@ from fraudctl.workflows.score import ScoreResult, tell_extra
 if TYPE_CHECKING:
     import polars as pl
 
-    from fraudctl.scoring.decider import Decider
     from fraudctl.scoring.engine import DecisionEngine
 
 BATCH = 10_000
@@ -170,9 +169,9 @@ def score_through(
             answers = delivery.answers(part)
             engine.flush()
             progress.update(delivery.actions.total())
-            yield _answers_frame(answers, decider, with_features=engine.with_features)
+            yield _answers_frame(answers, engine)
 
-    nothing = _answers_frame([], decider, with_features=engine.with_features)
+    nothing = _answers_frame([], engine)
     write_chunks(lambda: itertools.chain(chunks(), [nothing]), output)
     lost = DroppedOutcomes.so_far(engine).since(dropped).words
     if lost is not None:
@@ -237,17 +236,20 @@ def _batches(items: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[s
         yield batch
 
 
-def _answers_frame(documents: list[dict[str, Any]], decider: Decider, *, with_features: bool) -> pl.DataFrame:
-    """Return answers as the table that batch scoring writes."""
+def _answers_frame(documents: list[dict[str, Any]], engine: DecisionEngine) -> pl.DataFrame:
+    """Return answers as the table that batch scoring writes, with what a control group adds to them."""
     import polars as pl
 
     from fraudctl.data.own import outside, shown_beside
     from fraudctl.features.meaning.definition import POLARS_TYPES
     from fraudctl.scoring.decider import answer_schema
 
-    schema = answer_schema(decider.schema.events[decider.project.data.event_id])
-    decided = pl.DataFrame(documents, schema={**schema})
-    if not with_features:
+    decider = engine.champion
+    schema: dict[str, Any] = {**answer_schema(decider.schema.events[decider.project.data.event_id])}
+    if engine.experiment is not None:
+        schema |= {"control_group": pl.Boolean(), "exposure_prob": pl.Float64()}
+    decided = pl.DataFrame(documents, schema=schema)
+    if not engine.with_features:
         return decided
     types = {outside(feature.name): POLARS_TYPES[feature.dtype] for feature in decider.features.features}
     values = pl.DataFrame([item["features"] for item in documents], schema=types)

@@ -225,6 +225,32 @@ def test_without_an_experiment_answers_are_as_ever(two: Path, tmp_path: Path) ->
     assert not {"experiment", "control_group", "exposure_prob"} & answer.keys()
 
 
+def test_files_and_streams_on_a_state_have_a_control_group_too(two: Path, tmp_path: Path) -> None:
+    drop = ("is_fraud", "label_available_at")
+    stream(two)[FIRST : FIRST + N_EVENTS].drop(drop).write_parquet(tmp_path / "new.parquet")
+    state, out = tmp_path / "state", tmp_path / "out.parquet"
+    asked = ("--state", str(state), "--history", "history.parquet", "--control", "60%", "--salt", "exp9", "--quiet")
+    done = run_in(two, "score", str(tmp_path / "new.parquet"), "-o", str(out), *asked)
+    assert done.code == 0, done.err
+    found, experiment = pl.read_parquet(out), Experiment("exp9", control=600_000)
+    blocked = found.filter(pl.col("exposure_prob") < 1)
+    assert blocked.height > 5
+    for row in blocked.iter_rows(named=True):
+        drawn = experiment.drawn(row["event_id"])
+        assert (row["control_group"], row["action"]) == (drawn, "allow" if drawn else "block")
+        assert row["exposure_prob"] == 0.6
+    logged = raw_decisions([state])[0].select("event_id", "action", "control_group", "exposure_prob").sort("event_id")
+    assert logged.equals(found.select(logged.columns).cast(dict(logged.schema)).sort("event_id"))
+    line = json.dumps(events(two)[-1]).encode()
+    again = run_in(two, "score", "-", *asked[:2], *asked[4:], sent=line)
+    assert again.code == 0, again.err
+    last = found.filter(pl.col("event_id") == json.loads(line)["transaction_id"])
+    assert json.loads(again.out)["exposure_prob"] == last["exposure_prob"].item()
+    alone = run_in(two, "score", str(tmp_path / "new.parquet"), "-o", str(out), "--control", "1%", "--salt", "exp9")
+    assert (alone.code, "--state names none" in alone.err) == (2, True)
+    assert run_in(two, "score", "-", "--control", "1%", "--state", str(state)).code == 2  # a draw has a key
+
+
 def test_ab_counts_what_was_answered(two: Path, run: tuple[Path, list[dict[str, Any]]]) -> None:
     state, answers = run
     done = run_in(two, "ab", "exp7", "--decisions", str(state), "--json", "--quiet")

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudctl.cli.command import command
-from fraudctl.cli.options import HERE, Expect, History, Model, New, ProjectPath, SourceFiles, named_paths
+from fraudctl.cli.options import (
+    HERE,
+    Control,
+    ControlCap,
+    Expect,
+    History,
+    Model,
+    New,
+    ProjectPath,
+    Salt,
+    SourceFiles,
+    named_paths,
+)
 
 if TYPE_CHECKING:
     from fraudctl.cli.session import Session
@@ -48,6 +60,9 @@ def consume(
     ] = None,
     reasons: Annotated[str, typer.Option("--reasons", help="Decisions with reasons: all, alerts or none.")] = "alerts",
     with_features: Annotated[bool, typer.Option("--with-features", help="Answer with every feature too.")] = False,
+    control: Control = None,
+    control_cap: ControlCap = None,
+    salt: Salt = None,
     max_ahead: Annotated[
         float, typer.Option("--max-ahead", min=0.0, help="Seconds that an event may lie ahead of the clock.")
     ] = 3600.0,
@@ -62,12 +77,14 @@ def consume(
     sasl.password.
     """
     from fraudctl.cli.commands.score import explained_by
+    from fraudctl.scoring.experiment import experiment_of
     from fraudctl.workflows.consume import Consuming, consume_topics
 
     consuming = Consuming(
         place=project, state=state, model=model, expect=expect, new=new, history=history or [],
         sources=named_paths(source or []), partitions=partitions, until_end=until_end, properties=properties,
         metrics=metrics, explained=explained_by(reasons), with_features=with_features, durable=durable, ahead=max_ahead,
+        experiment=experiment_of(salt=salt, split=None, unit=None, control=control, control_cap=control_cap),
     )  # fmt: skip
     with session.progress() as progress:
         result = consume_topics(consuming, progress=progress)

@@ -12,12 +12,15 @@ import typer
 from fraudctl.cli.command import command
 from fraudctl.cli.options import (
     HERE,
+    Control,
+    ControlCap,
     Expect,
     History,
     Model,
     New,
     Partitions,
     ProjectPath,
+    Salt,
     SourceFiles,
     Spark,
     memory_size,
@@ -64,11 +67,15 @@ def score(
     memory: Annotated[
         str | None, typer.Option("--memory", help="Build features in parts within so much memory, such as 2GB.")
     ] = None,
+    control: Control = None,
+    control_cap: ControlCap = None,
+    salt: Salt = None,
     spark: Spark = None,
     partitions: Partitions = None,
 ) -> None:
     """Decide on new events: a file at once, or JSON lines as they come."""
     from fraudctl.data.outputs import require_no_input
+    from fraudctl.scoring.experiment import experiment_of
     from fraudctl.workflows.score import open_model, read_entries, score_files
     from fraudctl.workflows.state import engine_on
     from fraudctl.workflows.stream import score_stream, score_through
@@ -86,6 +93,10 @@ def score(
     if new and state is None:
         msg = "--new makes a state in a folder, and --state names none"
         raise UsageError(msg)
+    experiment = experiment_of(salt=salt, split=None, unit=None, control=control, control_cap=control_cap)
+    if experiment is not None and state is None:
+        msg = "a control group is remembered in a state, and --state names none"
+        raise UsageError(msg, hint="--state FOLDER, with --new where there is none yet")
     refuse_beside_spark(
         spark, partitions, output, {"--state": state is not None, "--memory": memory is not None, "-": data == ["-"]}
     )
@@ -115,7 +126,7 @@ def score(
         else:
             with engine_on(
                 opened, state, new=new, history=before, sources=beside, with_features=with_features,
-                explained=explained, progress=progress,
+                explained=explained, experiment=experiment, progress=progress,
             ) as engine:  # fmt: skip
                 if output is None:
                     _tell(session, score_stream(engine, sys.stdin.buffer, _print_line))

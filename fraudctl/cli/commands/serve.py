@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudctl.cli.command import command
-from fraudctl.cli.options import HERE, Expect, History, Model, New, ProjectPath, SourceFiles, memory_size, named_paths
+from fraudctl.cli.options import (
+    HERE,
+    Control,
+    ControlCap,
+    Expect,
+    History,
+    Model,
+    New,
+    ProjectPath,
+    SourceFiles,
+    memory_size,
+    named_paths,
+)
 from fraudctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,12 +56,8 @@ def serve(
     ] = None,
     unit: Annotated[str | None, typer.Option("--unit", help="Entity that --split draws by, such as card.")] = None,
     salt: Annotated[str | None, typer.Option("--salt", help="Name of the experiment, and key of its draws.")] = None,
-    control: Annotated[
-        str | None, typer.Option("--control", help="Share of events let through if they would be blocked: 0.5%.")
-    ] = None,
-    control_cap: Annotated[
-        float | None, typer.Option("--control-cap", help="Most expected loss of the control group a day, in money.")
-    ] = None,
+    control: Control = None,
+    control_cap: ControlCap = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Reload when the registry names another latest or champion.")
     ] = False,
