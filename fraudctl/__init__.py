@@ -61,9 +61,7 @@ if TYPE_CHECKING:
     )
     from fraudctl.workflows.demo import (
         DemoResult as DemoResult,
-        LifeResult as LifeResult,
         run_demo as run_demo,
-        run_life as run_life,
     )
     from fraudctl.workflows.evaluate import (
         EvaluationResult as EvaluationResult,
@@ -89,6 +87,10 @@ if TYPE_CHECKING:
     )
     from fraudctl.workflows.increment import Increment as Increment, build_since as build_since
     from fraudctl.workflows.init import InitResult as InitResult, init_project as init_project
+    from fraudctl.workflows.life import (
+        LifeResult as LifeResult,
+        run_life as run_life,
+    )
     from fraudctl.workflows.models import (
         ModelsResult as ModelsResult,
         compare_models as compare_models,
@@ -158,7 +160,7 @@ _NAMES: Final = {
     "workflows.check": "check_data",
     "workflows.consume": "ConsumeResult Consuming consume_topics",
     "workflows.dashboard": "DashboardResult make_dashboard",
-    "workflows.demo": "DemoResult LifeResult run_demo run_life",
+    "workflows.demo": "DemoResult run_demo",
     "workflows.evaluate": "EvaluationResult evaluate_model write_predictions",
     "workflows.explain": "ExplainResult explain_model explain_one",
     "workflows.export": "ExportResult export_model",
@@ -167,6 +169,7 @@ _NAMES: Final = {
     ),
     "workflows.increment": "Increment build_since",
     "workflows.init": "InitResult init_project",
+    "workflows.life": "LifeResult run_life",
     "workflows.models": ("ModelsResult compare_models diff_models list_models promote_model rollback_model show_model"),
     "workflows.monitor": "monitor_model",
     "workflows.monitor_log": "AlarmRecord acknowledge_alarm",

@@ -1,19 +1,23 @@
-"""Results of retraining and experiments as the terminal shows them."""
+"""Results of retraining and experiments, and the story of a model's life, as the terminal shows them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.cli.render import plain_table
 from fraudctl.text.figures import count, number, percent, whole
+from fraudctl.text.plain import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from fraudctl.ab.arms import AbCatches, AbDifference
+    from fraudctl.monitor.outcome import MonitorResult
     from fraudctl.workflows.ab import AbPlan, AbResult
+    from fraudctl.workflows.life import LifeResult
     from fraudctl.workflows.retrain import RetrainResult
 
 
@@ -112,3 +116,66 @@ def plan_text(plan: AbPlan) -> str:
         f"are known {number(plan.label_delay_days)} days later at the latest. "
         f"From {number(plan.history_days)} days of history."
     )
+
+
+WATCH = 'fraudctl monitor "decisions/*.parquet"'
+RETRAIN = "fraudctl retrain --if monitor --promote"
+
+
+def life_tables(result: LifeResult) -> Iterator[RenderableType]:
+    """Yield the life of a model: day by day which command was run, and what it said."""
+    from fraudctl.report.life import earned
+    from fraudctl.report.render import dashboard_terminal
+
+    planted = [(f"{change.begins}", change.name, change.what) for change in result.changes]
+    yield plain_table("Planted", ("from", "change", "what"), planted)
+    yield from _first(result)
+    yield from _watched(result.calm, "before the attack", past=True)
+    yield from _watched(result.alarm, "nine weeks into it")
+    yield from _retrained(result.retrained, RETRAIN)
+    if result.earned is not None and result.earned.period is not None:
+        span = result.earned.period
+        days = f"--from {span.from_time:%Y-%m-%d} --to {span.until:%Y-%m-%d}"
+        yield _head(span.until, f"fraudctl compare champion {result.first} {days}")
+        yield visible(earned(result.earned))
+    yield from _watched(result.settled, "before labels begin to lie", past=True)
+    yield from _watched(result.poisoned, "four weeks later")
+    yield from _retrained(result.stopped, RETRAIN)
+    yield from _retrained(result.gated, f"{RETRAIN}   # after `monitor ack` of that alarm")
+    yield f"champion: {result.champion}"
+    yield dashboard_terminal(result.dashboard.dashboard)
+    yield f"dashboard: {result.page}"
+
+
+def _head(day: datetime, line: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(f"\n{day:%Y-%m-%d}  {line}", style="bold")
+
+
+def _first(result: LifeResult) -> Iterator[RenderableType]:
+    found = result.evaluation.evaluation
+    savings = found.metrics["savings"]
+    yield _head(result.began, "fraudctl train, evaluate, models promote")
+    interval = f"{number(savings.low)} to {number(savings.high)}, {percent(found.confidence)}"
+    yield f"champion: {result.first}; savings {number(savings.value)} ({interval}) on its test period"
+
+
+def _watched(found: MonitorResult, when: str, *, past: bool = False) -> Iterator[RenderableType]:
+    """Yield what `monitor` said; the end of a past day is that day's."""
+    from fraudctl.report.monitor_formats import sentence_of
+
+    day = found.as_of - timedelta(microseconds=1)
+    as_of = f" --as-of {day:%Y-%m-%d}" if past else ""
+    yield _head(day, f"{WATCH}{as_of}   # {when}")
+    yield visible(sentence_of(found))
+    yield from (visible(f"{alarm.tier}: {alarm.what}") for alarm in found.alarms if alarm.tier != "drift")
+    drift = [alarm for alarm in found.alarms if alarm.tier == "drift"]
+    if drift:
+        yield visible(f"drift: {drift[0].what}") + (f" (and {len(drift) - 1} more)" if drift[1:] else "")
+
+
+def _retrained(found: RetrainResult, line: str) -> Iterator[RenderableType]:
+    if found.known_until is not None:
+        yield _head(found.known_until, line)
+    yield visible(f"{found.outcome}: {found.sentence}")

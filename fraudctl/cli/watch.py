@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from fraudctl.monitor.outcome import MonitorAlarm, MonitorResult
-    from fraudctl.workflows.demo import LifeResult
 
 MOST_MOVED = 8
 
@@ -46,25 +45,6 @@ def monitor_tables(found: MonitorResult) -> Iterator[RenderableType]:
         yield Text(f"recomputed {found.parity.sampled:,} logged decisions: {same:,} are the same")
     for note in found.notes:
         yield Text(visible(f"note: {note}"))
-
-
-def life_tables(result: LifeResult) -> Iterator[RenderableType]:
-    """Yield what was planted, what `monitor` said before and after it, the dashboard in short, and where to look."""
-    from rich.text import Text
-
-    from fraudctl.report.monitor_formats import sentence_of
-    from fraudctl.report.render import dashboard_terminal
-
-    planted = [(f"{change.begins}", change.name, change.what) for change in result.changes]
-    yield plain_table("Planted", ("from", "change", "what"), planted)
-    yield Text(f"monitor as of {result.calm.as_of:%Y-%m-%d}, before the first change", style="bold")
-    yield Text(visible(sentence_of(result.calm)))
-    yield Text(f"monitor as of {result.monitor.as_of:%Y-%m-%d}", style="bold")
-    yield from monitor_tables(result.monitor)
-    yield dashboard_terminal(result.dashboard.dashboard)
-    yield f"model:     {result.train.path}"
-    yield f"decisions: {result.decided.output}"
-    yield f"dashboard: {result.dashboard.page}"
 
 
 def _alarm(alarm: MonitorAlarm) -> Iterator[RenderableType]:

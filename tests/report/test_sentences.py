@@ -18,6 +18,7 @@ import pytest
 from recount import RECOUNT, Ground, numbers_that_exceed, recount
 from recount_card import RECOUNT_CARD
 from recount_dashboard import RECOUNT_DASHBOARD
+from recount_life import RECOUNT_LIFE
 from recount_monitor import RECOUNT_MONITOR
 from world import FEATURES, PROJECT, START, Described, World, decided, explain_world, make_world, project, weighted
 
@@ -243,9 +244,10 @@ def types_of(hint: Any) -> Iterator[type]:
 
 def test_each_writer_takes_frozen_values_that_have_a_recount() -> None:
     assert len(WRITERS) > 60
+    known = {*RECOUNT, *RECOUNT_CARD, *RECOUNT_DASHBOARD, *RECOUNT_LIFE, *RECOUNT_MONITOR}
     for name, write in WRITERS.items():
         for hint in typing.get_type_hints(write.__wrapped__).values():  # type: ignore[attr-defined]
-            assert not set(types_of(hint)) - {*RECOUNT, *RECOUNT_CARD, *RECOUNT_DASHBOARD, *RECOUNT_MONITOR}, name
+            assert not set(types_of(hint)) - known, name
             assert hint not in {int, float, dict, list}, name
 
 

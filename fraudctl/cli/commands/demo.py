@@ -21,7 +21,10 @@ def demo(
     folder: Annotated[Path | None, typer.Argument(help="Where to work. Default: a new temporary folder.")] = None,
     *,
     life: Annotated[
-        bool, typer.Option("--life", help="Life after training: weeks in which something changes, watched.")
+        bool,
+        typer.Option(
+            "--life", help="A model's life after training: an attack, an alarm, a better champion, poisoned labels."
+        ),
     ] = False,
 ) -> None:
     """Run everything on synthetic card payments and say where the reports are."""
@@ -40,13 +43,13 @@ def demo(
 
 
 def _live(session: Session, place: Path) -> None:
-    """Show weeks after training."""
-    from fraudctl.cli.watch import life_tables
-    from fraudctl.workflows.demo import run_life
+    """Show a model's life after its training."""
+    from fraudctl.cli.life import life_tables
+    from fraudctl.workflows.life import run_life
 
     with session.progress() as progress:
         result = run_life(place, progress=progress)
     session.emit(result)
     for table in life_tables(result):
         session.show(table)
-    session.note(f"next: fraudctl retrain --if monitor --dry-run{there(place)}")
+    session.note(f"next: fraudctl models card champion{there(place)}")
