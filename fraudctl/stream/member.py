@@ -6,6 +6,7 @@ partition that is revoked has let go of it when the callback returns, and only t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,8 @@ MEMBER: Final[dict[str, Any]] = {
     "partition.assignment.strategy": "cooperative-sticky",
 }
 """Only what moves is revoked: a state that stays is not closed."""
+LEAVE: Final = 10.0
+"""Seconds that leaving the group may take: where no broker answers it would never end, and nothing depends on it."""
 LetGo = Callable[[frozenset[int]], object]
 
 
@@ -79,8 +82,10 @@ class Member:
         client.incremental_unassign(partitions)
 
     def close(self) -> None:
-        """Leave the group."""
-        self.client.close()
+        """Leave the group, if a broker answers; else the group misses this member after its session."""
+        leaving = threading.Thread(target=self.client.close, daemon=True)
+        leaving.start()
+        leaving.join(LEAVE)
 
 
 def _numbers(partitions: Collection[TopicPartition]) -> frozenset[int]:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -162,6 +163,15 @@ class Client:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *parts, **_: self.calls.append((name, parts[0] if parts else None))
+
+
+def test_a_group_whose_brokers_are_gone_is_left_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, gone, meter = Client(), threading.Event(), Meter()
+    monkeypatch.setattr(client, "close", gone.wait, raising=False)
+    monkeypatch.setattr("fraudctl.stream.member.LEAVE", 0.01)
+    link: Any = SimpleNamespace(meter=meter, consumer=lambda _: client, section=SimpleNamespace(events="e"))
+    Member(link, lambda _: None).close()
+    gone.set()
 
 
 def test_what_is_revoked_has_ended_before_the_group_gives_it_away() -> None:

@@ -83,6 +83,7 @@ def test_a_broker_that_restarts_under_a_run_costs_time_and_nothing_else(
     if command is None:
         pytest.skip(f"no command that restarts the broker: {RESTART}")
     set_keys(real, exactly_once=exactly_once, group=real.group)
+    monkeypatch.setenv("FRAUDCTL_KAFKA_PRODUCER_TRANSACTION_TIMEOUT_MS", "600000")  # longer than any restart takes
     real.cluster.produce(real.topics["events"], ground.lines, partitions=(0, 1))
     monkeypatch.setattr(flow, "MOST", 20)
     restarts: list[threading.Thread] = []
