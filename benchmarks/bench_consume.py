@@ -335,12 +335,20 @@ def main() -> None:
         "note": args.note,
         "load_average": os.getloadavg()[0],
         "throughput": through,
-        "kills": kills(bench, lines, answers, args.kills, args.seed),
-        "latency": latency(bench, lines, args.rate),
     }
+    write(found, args.out)
+    found["latency"] = latency(bench, lines, args.rate)
+    write(found, args.out)
+    if args.kills:
+        found["kills"] = kills(bench, lines, answers, args.kills, args.seed)
+        write(found, args.out)
     print(json.dumps(found, indent=1))
-    if args.out is not None:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def write(found: dict[str, Any], out: Path | None) -> None:
+    """Write what was found so far."""
+    if out is not None:
+        out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
