@@ -38,6 +38,7 @@ from fraudctl.train import ModelColumns, Partner
 if TYPE_CHECKING:
     from catboost import CatBoost
 
+    from fraudctl.documents.types import JsonObject
     from fraudctl.project import Project
 
 SCHEMA_VERSION: Final = 6
@@ -219,8 +220,9 @@ def _model_bytes(model: CatBoost) -> bytes:
     return bytes(state["__model"])
 
 
-def _manifest(folder: Path, contents: BundleContents) -> dict[str, Any]:
-    files, more = list(FILES), dict[str, Any]()
+def _manifest(folder: Path, contents: BundleContents) -> JsonObject:
+    files = list(FILES)
+    more: JsonObject = {}
     if isinstance(contents.model, Challenger):
         learned = [f"{MODEL_FILE}{name}" for name in sorted(contents.model.model.files)]
         files = [CHALLENGER, *learned, *(name for name in FILES if name != TREES)]
@@ -428,7 +430,7 @@ def understood(path: Path) -> Iterator[None]:
         raise BundleError(msg, hint="train again, or use the fraudctl version that wrote it") from error
 
 
-def _manifest_of(raw: bytes, path: Path) -> dict[str, Any]:
+def _manifest_of(raw: bytes, path: Path) -> Mapping[str, Any]:
     """Return the manifest, after checking that it is the one that was written."""
     manifest = _parse(raw, path / MANIFEST)
     _check_manifest(manifest, path)
@@ -488,7 +490,7 @@ def _checked(path: Path, expected: str) -> bytes:
     return content
 
 
-def _parse(content: bytes, path: Path) -> dict[str, Any]:
+def _parse(content: bytes, path: Path) -> Mapping[str, Any]:
     try:
         return read_object(content)
     except DocumentError as error:

@@ -21,6 +21,8 @@ from fraudctl.weights import in_events
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fraudctl.documents.types import JsonObject
+
 
 Method = Literal["none", "logistic", "beta", "isotonic"]
 METHODS: Final[tuple[Method, ...]] = ("none", "logistic", "beta", "isotonic")
@@ -118,7 +120,7 @@ class Calibrator:
         half = len(self.parameters) // 2
         return _along(scores, np.asarray(self.parameters[:half]), np.asarray(self.parameters[half:]))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the calibrator as JSON."""
         return {"method": self.method, "parameters": list(self.parameters)}
 

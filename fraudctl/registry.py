@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, get_args
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
 from fraudctl.disk.chained import ChainedLog, LogLines
 from fraudctl.disk.stores import RacedError
+from fraudctl.documents.types import JsonObject
 from fraudctl.errors import BundleError, UsageError
 
 LOG_NAME: Final = "registry.jsonl"
@@ -108,7 +109,7 @@ def _entry(body: bytes, number: int, log: ChainedLog) -> Entry:
     return entry
 
 
-def _with_base(document: dict[str, Any]) -> dict[str, Any]:
+def _with_base(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """Name the base of savings in gates that were noted before it was part of the log."""
     old = document.get("event") == "gate" and "savings_base" not in document
     return {**document, "savings_base": OLD_BASE_RULE} if old else document
@@ -288,7 +289,7 @@ def _nobody_else(models_dir: Path, version: str) -> Iterator[None]:
 _JUDGED = ("period", "events", "frauds", "evaluation", "report", "refit_of", "agreement")
 
 
-def _judged_on(gate: Entry | None) -> dict[str, Any]:
+def _judged_on(gate: Entry | None) -> JsonObject:
     """Return what a promotion was judged on: the gate's entry, its period, its counts and the hashes of its papers."""
     if gate is None:
         return {"gate_at": None}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
+    from fraudctl.documents.types import JsonObject
     from fraudctl.registry import Entry
 
 SPEC: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json"
@@ -46,7 +47,7 @@ class LineageWriter:
     def __init__(self, project: str, events: Sequence[str], *, producer: str, bundles: Mapping[str, Bundle]) -> None:
         self._project, self._events, self._producer, self._bundles = project, events, producer, bundles
 
-    def event(self, number: int, entry: Entry) -> dict[str, Any]:
+    def event(self, number: int, entry: Entry) -> JsonObject:
         """Return the event of a line of the log.
 
         Parameters
@@ -66,13 +67,13 @@ class LineageWriter:
             "outputs": self._outputs(entry),
         }
 
-    def _facet(self, schema: str, **values: Any) -> dict[str, Any]:
+    def _facet(self, schema: str, **values: Any) -> JsonObject:
         return {"_producer": self._producer, "_schemaURL": schema, **values}
 
-    def _own(self, **values: Any) -> dict[str, Any]:
+    def _own(self, **values: Any) -> JsonObject:
         return self._facet("urn:fraudctl:openlineage:facet:1", **values)
 
-    def _run_facets(self, entry: Entry) -> dict[str, Any]:
+    def _run_facets(self, entry: Entry) -> JsonObject:
         evidence = entry.evidence or {}
         kept = ("period", "events", "frauds", "evaluation", "report", "judged", "run", "objections", "agreement")
         found = {name: evidence[name] for name in kept if evidence.get(name) is not None}
@@ -85,12 +86,12 @@ class LineageWriter:
             ),
         }  # fmt: skip
 
-    def _job_facets(self, entry: Entry) -> dict[str, Any]:
+    def _job_facets(self, entry: Entry) -> JsonObject:
         schema = f"{_FACETS}/2-0-3/JobTypeJobFacet.json#/$defs/JobTypeJobFacet"
         kind = {"processingType": "BATCH", "integration": "FRAUDCTL", "jobType": _JOBS[entry.event]}
         return {"jobType": self._facet(schema, **kind)}
 
-    def _inputs(self, entry: Entry) -> list[dict[str, Any]]:
+    def _inputs(self, entry: Entry) -> list[JsonObject]:
         if entry.event == "train":
             return self._data(entry.version)
         if entry.event == "refit":
@@ -99,7 +100,7 @@ class LineageWriter:
             return [*self._data(entry.version), *self._models(entry.version, entry.previous)]
         return self._models(entry.previous if entry.event == "threshold" else entry.version)
 
-    def _outputs(self, entry: Entry) -> list[dict[str, Any]]:
+    def _outputs(self, entry: Entry) -> list[JsonObject]:
         if entry.event in ("train", "threshold", "refit"):
             return self._models(entry.version)
         if entry.event == "gate":
@@ -108,20 +109,20 @@ class LineageWriter:
             return [] if digest is None else [self._dataset(f"evaluation-{entry.version}", version=digest)]
         return [self._dataset("champion", version=entry.version)]
 
-    def _models(self, *versions: str | None) -> list[dict[str, Any]]:
+    def _models(self, *versions: str | None) -> list[JsonObject]:
         return [self._model(version) for version in versions if version is not None]
 
-    def _model(self, version: str) -> dict[str, Any]:
+    def _model(self, version: str) -> JsonObject:
         bundle = self._bundles.get(version)
         if bundle is None:
             return self._dataset(f"models/{version}", version=version)
         files = {"files": dict(bundle.manifest["files"]), "as_of": bundle.manifest["as_of"]}
         return self._dataset(f"models/{version}", version=version, fraudctl_model=self._own(**files))
 
-    def _data(self, version: str) -> list[dict[str, Any]]:
+    def _data(self, version: str) -> list[JsonObject]:
         """Return the data of a training; without its bundle their content is not known."""
         bundle = self._bundles.get(version)
-        more: dict[str, Any] = {}
+        more: JsonObject = {}
         if bundle is not None:
             columns = bundle.features.get("schema", {}).get("events", [])
             fields = [{"name": name, "type": kind if isinstance(kind, str) else kind[0]} for name, kind in columns]
@@ -130,7 +131,7 @@ class LineageWriter:
         digest = None if bundle is None else bundle.facts.get("data_fingerprint")
         return [self._dataset(place, version=digest, **more) for place in self._events]
 
-    def _dataset(self, name: str, *, version: str | None = None, **facets: Any) -> dict[str, Any]:
+    def _dataset(self, name: str, *, version: str | None = None, **facets: Any) -> JsonObject:
         if version is not None:
             schema = f"{_FACETS}/1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet"
             facets["version"] = self._facet(schema, datasetVersion=version)

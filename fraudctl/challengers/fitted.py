@@ -24,6 +24,7 @@ from fraudctl.errors import BundleError
 from fraudctl.project.challengers import ChallengerSection
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.project import Project
 
 
@@ -121,7 +122,7 @@ class Challenger:
             raise BundleError(msg, hint=f"restore it, or `fraudctl train --challenger {self.name}` again")
         return program
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the record as JSON, without the files of the model."""
         return {
             "name": self.name,
@@ -168,7 +169,7 @@ class Challenger:
         return cls(document["name"], section, document["program"], facts, model, scale)
 
 
-def _what_runs(section: ChallengerSection) -> dict[str, Any]:
+def _what_runs(section: ChallengerSection) -> JsonObject:
     """Return what a score follows from: time limits may change, and do not count."""
     return section.model_dump(mode="json", exclude={"timeout", "deterministic", "files"})
 

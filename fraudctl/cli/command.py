@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
 
-SHARED: Final[dict[str, Any]] = {
+SHARED: Final[Mapping[str, Any]] = {
     "as_json": Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
     ],
@@ -49,7 +49,6 @@ def command(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=SHARED[name])
             for name in names
         ]
-        fixed: dict[str, Any] = {"as_json": True} if json == "always" else {}
 
         @functools.wraps(function)
         def run(*args: Any, **options: Any) -> None:
@@ -59,8 +58,9 @@ def command(
                 return
             from fraudctl.cli.session import Session
 
-            session = Session(**fixed, **{name: options.pop(name) for name in names})
-            function(session, *args, **options)
+            chosen = {name: options.pop(name) for name in names}
+            chosen |= {"as_json": True} if json == "always" else {}
+            function(Session(**chosen), *args, **options)
 
         run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
         run.__annotations__ = {part.name: part.annotation for part in (*own, *shared)}
@@ -71,7 +71,7 @@ def command(
     return declare
 
 
-def _require_local(options: dict[str, Any]) -> None:
+def _require_local(options: Mapping[str, Any]) -> None:
     """Refuse addresses of object stores among the options that take paths of this machine."""
     values = [item for value in options.values() for item in (value if isinstance(value, list) else [value])]
     paths = [item for item in values if isinstance(item, Path)]

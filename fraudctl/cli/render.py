@@ -59,24 +59,20 @@ def _text(cell: str) -> Any:
 
 def proposal_table(proposal: Proposal) -> RenderableType:
     """Return what ``init`` proposes and why."""
-    document = proposal.to_dict()
-    rows = [(role, item["column"], item["reason"]) for role, item in document["roles"].items() if item]
-    rows += [(f"entity {name}", item["column"], item["reason"]) for name, item in document["entities"].items()]
-    rows += [(f"cost {cell}", item["column"], item["reason"]) for cell, item in document["costs"].items()]
-    if document["labels"] is not None:
-        for name, item in document["labels"]["tables"].items():
-            rows += [
-                (f"{name}: {role}", item[role]["column"], item[role]["reason"])
-                for role in ("event_id", "time", "label")
-            ]
-        declined = document["labels"]["declined"]
-        rows += [("declined", declined["column"], declined["reason"])] if declined else []
+    rows = [(role, item.column, item.reason) for role, item in proposal.roles.items() if item is not None]
+    rows += [(f"entity {item.name}", item.column, item.reason) for item in proposal.entities]
+    rows += [(f"cost {cell}", item.column, item.reason) for cell, item in proposal.costs.items()]
+    if proposal.labels is not None:
+        for table in proposal.labels.tables:
+            rows += [(f"{table.name}: {role}", item.column, item.reason) for role, item in table.roles.items()]
+        declined = proposal.labels.declined
+        rows += [("declined", declined[0].column, declined[1])] if declined else []
     rows += [
-        (f"source {name}", ", ".join(item["entities"].values()), f"at {item['event_time']}")
-        for name, item in document["sources"].items()
+        (f"source {item.name}", ", ".join(item.entities.values()), f"at {item.event_time.column}")
+        for item in proposal.sources
     ]
-    rows += [("ignored", column, reason) for column, reason in document["ignored"].items()]
-    rows += [("unused", column, reason) for column, reason in document["unused"].items()]
+    rows += [("ignored", item.column, item.reason) for item in proposal.rest.ignored]
+    rows += [("unused", item.column, item.reason) for item in proposal.rest.unused]
     return plain_table(None, ("role", "column", "why"), rows)
 
 

@@ -84,7 +84,7 @@ def facts_place(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def keep(path: Path, *, write: Callable[[Path], object], facts: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+def keep(path: Path, *, write: Callable[[Path], object], facts: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     """Write a file that is kept, then what vouches for it; return its facts.
 
     Until both are complete nothing vouches for the file, so that the next run computes it again.
@@ -118,7 +118,7 @@ def vouch(path: Path, facts: Mapping[str, Any]) -> None:
         files.write_bytes(temporary, seal(document))
 
 
-def verified(path: Path) -> dict[str, Any] | None:
+def verified(path: Path) -> Mapping[str, Any] | None:
     """Return the facts of a kept file after verifying all of its content; it may then be read.
 
     None is returned where nothing was kept, or another version of Polars kept it.
@@ -137,11 +137,11 @@ def verified(path: Path) -> dict[str, Any] | None:
         raise _damaged(path) from error
     if found != document["content"]:
         raise _damaged(path)
-    facts: dict[str, Any] = document["facts"]
+    facts: Mapping[str, Any] = document["facts"]
     return facts
 
 
-def unchanged(path: Path) -> dict[str, Any] | None:
+def unchanged(path: Path) -> Mapping[str, Any] | None:
     """Return the facts of a kept file if it seems to be what was written; its content is not for reading yet.
 
     The file has the size, inode, time of writing and last `_END` bytes of when it was written; where one differs, all
@@ -159,7 +159,7 @@ def unchanged(path: Path) -> dict[str, Any] | None:
     found = path.stat()
     if document.get("written") != [found.st_ino, found.st_mtime_ns] or document.get("end") != _end_hash(path):
         return verified(path)
-    facts: dict[str, Any] = document["facts"]
+    facts: Mapping[str, Any] = document["facts"]
     return facts
 
 
@@ -174,7 +174,7 @@ def _damaged(path: Path) -> DamagedError:
     return DamagedError(f"{path} is not what was written")
 
 
-def _document(path: Path) -> dict[str, Any] | None:
+def _document(path: Path) -> Mapping[str, Any] | None:
     place = facts_place(path)
     try:
         document = unseal(place.read_bytes())

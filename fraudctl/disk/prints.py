@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fraudctl.data import tables
 from fraudctl.disk import files as disk
@@ -46,7 +46,7 @@ class Prints:
     def __init__(self, place: Path, *, now_ns: int) -> None:
         self._place, self._now = place, now_ns
         try:
-            self._known: dict[str, Any] = unseal(place.read_bytes())
+            self._known: dict[str, object] = dict(unseal(place.read_bytes()))
         except (OSError, DocumentError):
             self._known = {}
         self._new = False

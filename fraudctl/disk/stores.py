@@ -16,7 +16,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -353,7 +353,7 @@ def _obstore() -> Any:
 
 @functools.lru_cache(maxsize=32)
 def _store(root: str) -> ObjectStore:
-    options: dict[str, Any] = {"retry_config": _RETRIES}
+    options: dict[str, object] = {"retry_config": _RETRIES}
     settings = _present.settings
     endpoint = settings.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint is not None and endpoint.startswith("http://"):
@@ -361,15 +361,13 @@ def _store(root: str) -> ObjectStore:
     if root.startswith("s3"):
         options |= {"endpoint": endpoint} if endpoint is not None else {}
         options |= {"region": settings.region} if settings.region is not None else {}
-        options |= _credentials(settings.profile)
+        options |= {"credential_provider": _credentials(settings.profile)} if settings.profile is not None else {}
     store: ObjectStore = _obstore().store.from_url(root.replace("s3a://", "s3://"), **options)
     return store
 
 
-def _credentials(profile: str | None) -> dict[str, Any]:
-    """Return where credentials of S3 come from: the environment, or the profile that the project names."""
-    if profile is None:
-        return {}
+def _credentials(profile: str) -> Callable[[], Mapping[str, Any]]:
+    """Return what gives the credentials of S3 of the profile that the project names."""
     try:
         import boto3
         from obstore.auth.boto3 import Boto3CredentialProvider
@@ -381,7 +379,8 @@ def _credentials(profile: str | None) -> dict[str, Any]:
     except Exception as error:
         msg = f"[storage] profile: there is no profile {profile!r}"
         raise DataError(msg, hint="`aws configure list-profiles` names those that are there") from error
-    return {"credential_provider": Boto3CredentialProvider(session)}
+    provider: Callable[[], Mapping[str, Any]] = Boto3CredentialProvider(session)
+    return provider
 
 
 def options_of(address: str) -> dict[str, str]:
@@ -396,7 +395,7 @@ def options_of(address: str) -> dict[str, str]:
     if settings.region is not None:
         out["AWS_REGION"] = settings.region
     if settings.profile is not None:
-        found = _credentials(settings.profile)["credential_provider"]()
+        found = _credentials(settings.profile)()
         names = {"access_key_id": "AWS_ACCESS_KEY_ID", "secret_access_key": "AWS_SECRET_ACCESS_KEY"}
         names["token"] = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
         out |= {name: found[key] for key, name in names.items() if found.get(key)}

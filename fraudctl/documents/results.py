@@ -34,9 +34,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 import numpy as np
 
 from fraudctl.disk.files import address_of
-
-JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
-JsonObject = dict[str, JsonValue]
+from fraudctl.documents.types import JsonObject, JsonValue
 
 T = TypeVar("T")
 
@@ -276,7 +274,7 @@ def _read_object(kind: Any, document: Any, where: str) -> Any:
 def _read_fields(kind: Any, document: Mapping[str, Any], where: str) -> Any:
     known = keys_of(kind)
     others = {key: item for key, item in document.items() if key not in known}
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for part in parts(kind):
         expected, path = hint(kind, part.name), f"{where}.{part.key or part.name}".lstrip(".")
         if part.key is None and get_origin(expected) is dict:

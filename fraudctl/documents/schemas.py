@@ -24,7 +24,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import numpy as np
 
-from fraudctl.documents.results import VERSION, JsonObject, JsonPart, JsonValue, hint, parts
+from fraudctl.documents.results import VERSION, JsonPart, hint, parts
+from fraudctl.documents.types import JsonObject, JsonValue
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -35,7 +35,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def read_object(content: bytes) -> dict[str, Any]:
+def read_object(content: bytes) -> Mapping[str, Any]:
     """Return the object that JSON holds.
 
     Raises
@@ -74,7 +74,7 @@ def seal(document: Mapping[str, Any]) -> bytes:
     return canonical({**plain, SEAL: hashlib.sha256(canonical(plain)).hexdigest()})
 
 
-def unseal(content: bytes) -> dict[str, Any]:
+def unseal(content: bytes) -> Mapping[str, Any]:
     """Return a sealed document without its seal.
 
     Raises
@@ -90,5 +90,4 @@ def unseal(content: bytes) -> dict[str, Any]:
     if not same:
         told = "was changed: it does not have the SHA-256 that stands in it"
         raise DocumentError(told)
-    del document[SEAL]
-    return document
+    return {key: value for key, value in document.items() if key != SEAL}

@@ -7,7 +7,7 @@ outcome is given apart, as hindsight.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final
@@ -200,7 +200,7 @@ def explain_event(
     )  # fmt: skip
 
 
-def _known(history: pl.DataFrame, row: dict[str, Any], entity: str) -> KnownEntity:
+def _known(history: pl.DataFrame, row: Mapping[str, Any], entity: str) -> KnownEntity:
     """Return the known world of one entity: earlier events, labels that had arrived."""
     value, t = row[entity], row["event_time"]
     if value is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -314,7 +314,7 @@ def _errors(
 
 
 def _case(
-    scene: Scene, row: int, record: dict[str, Any], cause: str | None, member: int, campaigns: Campaigns,
+    scene: Scene, row: int, record: Mapping[str, Any], cause: str | None, member: int, campaigns: Campaigns,
     cluster: int | None, reasons: tuple[Reason, ...], has_amount: bool,  # noqa: FBT001
 ) -> ErrorCase:  # fmt: skip
     item = campaigns.items[member] if member >= 0 else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from fraudctl.documents.types import JsonObject
 from fraudctl.project.decisions import LimitSection
 from fraudctl.project.evaluation import GateSection, SegmentRuleSection
 
 
-def gate_document(rules: GateSection) -> dict[str, Any]:
+def gate_document(rules: GateSection) -> JsonObject:
     """Return the rules as JSON, in the form that ``[gate]`` has in the project file; what is null is left out."""
     document = rules.model_dump(mode="json", exclude_none=True)
     return {**document.pop("metrics"), **document}

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.arrays import FloatArray, IntArray
+from fraudctl.documents.types import JsonObject
 from fraudctl.policy.bids import local_period
 
 Kind = Literal["number", "category", "flag", "presence", "hour", "score", "action"]
@@ -218,7 +219,7 @@ def count_days(
 # ---------------------------------------------------------------- as JSON
 
 
-def cells_to_dict(item: Cells) -> dict[str, Any]:
+def cells_to_dict(item: Cells) -> JsonObject:
     """Return cells as JSON."""
     return {
         "name": item.name, "kind": item.kind, "edges": list(item.edges), "values": list(item.values),
@@ -234,7 +235,7 @@ def cells_from_dict(document: Mapping[str, Any]) -> Cells:
     )  # fmt: skip
 
 
-def counts_to_dict(counts: DayCounts) -> dict[str, Any]:
+def counts_to_dict(counts: DayCounts) -> JsonObject:
     """Return counts as JSON: a line of numbers for each day of a column."""
     return {
         "first_day": int(counts.days[0]) if len(counts.days) else 0,

@@ -16,6 +16,7 @@ import polars as pl
 
 from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.data.labels import CHANGES
+from fraudctl.documents.types import JsonObject
 from fraudctl.features.meaning.definition import Feature, FeatureSet
 from fraudctl.monitor.counts import (
     Cells,
@@ -63,7 +64,7 @@ class FrozenReference:
     window_days: float
     left_out: Mapping[str, str] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the reference as JSON."""
         return {
             "version": VERSION,

@@ -296,7 +296,7 @@ class Form:
         made = self.joined is not None or bool(self.event_id is not None and self.event_id.columns)
         return not (self._message or missing or made or self.common is not None)
 
-    def row(self, raw: Mapping[str, Any], *, numeric: Collection[str] = ()) -> dict[str, Any]:
+    def row(self, raw: Mapping[str, Any], *, numeric: Collection[str] = ()) -> dict[str, object]:
         """Return one message in its normal form: what is not of its notation is left as it is, to be refused.
 
         Parameters

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, Final
@@ -148,7 +149,7 @@ def _require_day(text: str, fields: set[str]) -> None:
         raise FormatError(msg)
 
 
-def _moment(fields: dict[str, Any], form: Format) -> datetime | None:
+def _moment(fields: Mapping[str, Any], form: Format) -> datetime | None:
     """Return the time that the fields of one text make; None where there is no such day or time."""
     known = {*"YyGVmdHIMSjw", "hms", "hm"}
     number = {key: int(value) for key, value in fields.items() if key in known and value is not None}
@@ -178,7 +179,7 @@ def _century(year: int) -> int:
     return 2000 + year if year < 69 else 1900 + year
 
 
-def _day(year: int, number: dict[str, int], fields: dict[str, Any], form: Format) -> date:
+def _day(year: int, number: dict[str, int], fields: Mapping[str, Any], form: Format) -> date:
     if "V" in number:
         return date.fromisocalendar(year, number["V"], (_weekday(fields) or 0) + 1)
     if "j" in number:
@@ -200,7 +201,7 @@ def _day(year: int, number: dict[str, int], fields: dict[str, Any], form: Format
     return found
 
 
-def _weekday(fields: dict[str, Any]) -> int | None:
+def _weekday(fields: Mapping[str, Any]) -> int | None:
     if fields.get("u"):
         return int(fields["u"]) - 1
     name = fields.get("a") or fields.get("A")

@@ -54,7 +54,7 @@ def flat_row(row: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any
     odd = [name for name, value in row.items() if name not in known and (value is None or type(value) is dict)]
     if not odd:
         return row
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     for name, value in row.items():
         below = [column for column in known if column.startswith(f"{name}_")] if name in odd else []
         if not below:

@@ -23,6 +23,7 @@ from fraudctl.policy.places import Scarce, Served
 from fraudctl.text.figures import number
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.policy.decide import Policy
 
 Kind = Literal["expected_cost", "threshold", "constraint", "capacity", "rule", "control"]
@@ -67,7 +68,7 @@ class Slot:
     left: int
     price: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the slot as JSON."""
         return {"action": self.action, "per": self.per, "left": self.left, "price": self.price}
 
@@ -106,7 +107,7 @@ class DecidedBy:
         """Whether the model's probability decided, so that its reasons explain the action."""
         return self.kind in MODEL_KINDS
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the provenance as JSON."""
         return {
             "kind": self.kind,

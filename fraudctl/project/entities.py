@@ -47,7 +47,7 @@ class EntityKey:
         """What it is, for messages and tables: the column, the columns, or the expression."""
         return self.column or " + ".join(self.columns) or self.sql
 
-    def plain(self) -> str | dict[str, Any]:
+    def plain(self) -> str | dict[str, str | list[str]]:
         """Return the key as the project file has it."""
         if self.column:
             return self.column
@@ -88,7 +88,7 @@ class EntityKey:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        def table(key: str, value: dict[str, Any]) -> dict[str, Any]:
+        def table(key: str, value: JsonSchemaValue) -> JsonSchemaValue:
             return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
 
         many = {"type": "array", "items": {"type": "string"}, "minItems": 1}

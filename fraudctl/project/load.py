@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from fraudctl.catalogue import metric, metric_names
 from fraudctl.data.own import inside, outside
 from fraudctl.disk import shared, stores
-from fraudctl.documents.results import JsonObject
+from fraudctl.documents.types import JsonObject
 from fraudctl.errors import ProjectError
 from fraudctl.normal import lake
 from fraudctl.project.card import CardSection
@@ -182,7 +182,7 @@ def parse_project(text: str, *, path: Path) -> Project:
 
 def json_schema() -> JsonObject:
     """Return the JSON Schema of ``fraudctl.toml``, for editors."""
-    schema: dict[str, Any] = ProjectFile.model_json_schema()
+    schema = ProjectFile.model_json_schema()
     gate = schema["$defs"]["GateSection"]
     gate["additionalProperties"] = {"$ref": "#/$defs/LimitSection"}
     gate["properties"].pop("metrics")

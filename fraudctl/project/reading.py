@@ -210,7 +210,7 @@ class EventId(str):
     def __reduce__(self) -> tuple[Any, ...]:
         return _event_id, (str(self), self.row_number, self.columns)
 
-    def _plain(self) -> str | dict[str, Any]:
+    def _plain(self) -> str | dict[str, bool | list[str]]:
         if not self.made:
             return str(self)
         return {"row_number": True} if self.row_number else {"columns": list(self.columns)}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from fraudctl.data import typed
+from fraudctl.documents.types import JsonObject
 from fraudctl.errors import UsageError
 from fraudctl.propose import names, roles
 from fraudctl.propose.facts import DAY
@@ -59,7 +59,7 @@ class Source:
     attributes: tuple[str, ...] = ()
     texts_of_times: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Give the source as JSON values."""
         return {"events": list(self.events), "event_time": self.event_time.column, "entities": self.entities}
 

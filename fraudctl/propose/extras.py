@@ -18,6 +18,7 @@ from fraudctl.propose.profile import Table
 from fraudctl.propose.roles import Entity
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.propose.beside import Source
 
 NOT_MEASURED: Final = "not measured: `fraudctl init --measure` holds it against later periods"
@@ -63,9 +64,9 @@ class Extra:
     reason: str = NOT_MEASURED
     entity: Entity | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Give it as JSON values."""
-        found: dict[str, Any] = {"n_features": self.n_features, "active": self.active, "reason": self.reason}
+        found: JsonObject = {"n_features": self.n_features, "active": self.active, "reason": self.reason}
         return found if self.entity is None else found | {"sql": self.entity.sql}
 
     def owns(self, family: str, entity: str | None) -> bool:

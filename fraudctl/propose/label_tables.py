@@ -10,13 +10,14 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time as day_time
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from fraudctl.data import tables, typed
 from fraudctl.data.entries import entries_in
 from fraudctl.data.labels import as_known, resolved, same_ids
+from fraudctl.documents.types import JsonObject
 from fraudctl.errors import UsageError
 from fraudctl.normal.form import Form
 from fraudctl.project import Duration
@@ -81,14 +82,16 @@ class LabelTable:
     label: Choice
     entries: pl.DataFrame
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def roles(self) -> dict[str, Choice]:
+        """The choice for each role."""
+        return {"event_id": self.event_id, "time": self.time, "label": self.label}
+
+    def to_dict(self) -> JsonObject:
         """Give the table as JSON values."""
         return {
             "events": [self.section.events] if isinstance(self.section.events, str) else list(self.section.events),
-            **{
-                role: {"column": choice.column, "reason": choice.reason}
-                for role, choice in (("event_id", self.event_id), ("time", self.time), ("label", self.label))
-            },
+            **{role: {"column": choice.column, "reason": choice.reason} for role, choice in self.roles.items()},
             "n_entries": self.entries.height,
         }
 
@@ -135,7 +138,7 @@ class ProposedLabels:
         known = found["label_time"] <= until
         return found["label"].set(~known.fill_null(value=False), None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Give the tables as JSON values."""
         declined = None
         if self.declined is not None:

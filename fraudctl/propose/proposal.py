@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from fraudctl.propose.rest import Remainder
 from fraudctl.propose.roles import Choice, Entity
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.propose.beside import Source
     from fraudctl.propose.label_tables import ProposedLabels
     from fraudctl.propose.reading import Look
@@ -113,13 +114,17 @@ class Proposal:
         """How many features the model will see."""
         return self.plan.n_features + sum(item.n_features for item in self.extras if item.active)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the proposal as JSON values: every choice with its reason."""
-        clock = self.clock
-        choices = {
+    @property
+    def roles(self) -> dict[str, Choice | None]:
+        """The choice for each role; None where the project lacks it."""
+        return {
             "event_id": self.event_id, "event_time": self.event_time, "amount": self.amount, "label": self.label,
             "label_time": self.label_time,
         }  # fmt: skip
+
+    def to_dict(self) -> JsonObject:
+        """Give the proposal as JSON values: every choice with its reason."""
+        clock = self.clock
         return {
             "schema_version": SCHEMA_VERSION,
             "events": list(self.events),
@@ -130,7 +135,7 @@ class Proposal:
             "split": "time" if clock is not None else "random",
             "roles": {
                 role: None if choice is None else {"column": choice.column, "reason": choice.reason}
-                for role, choice in choices.items()
+                for role, choice in self.roles.items()
             },
             "label_values": self.label_values,
             "label_delay": None

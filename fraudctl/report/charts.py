@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from fraudctl.report.document import shown
 
-Spec = dict[str, Any]
+Spec = dict[str, object]
 Rows = Sequence[Mapping[str, Any]]
 
 PALETTE: dict[str, tuple[str, str]] = {
@@ -283,7 +283,7 @@ def parts(rows: Rows, *, width: int = WIDE) -> Spec:
     x = field("from", axis=None, scale={"domain": [0, max(start, 1e-12)], "nice": False})
     legend = {"orient": "bottom", "title": None, "columns": 2, "labelLimit": width / 2, "symbolType": "square"}
     paint = field("text", "nominal", scale=scale, legend=legend, sort=domain)
-    bar = {"mark": {"type": "bar", "height": 42}, "encoding": {"x": x, "x2": {"field": "to"}, "color": paint}}
+    bar: Spec = {"mark": {"type": "bar", "height": 42}, "encoding": {"x": x, "x2": {"field": "to"}, "color": paint}}
     return spec([bar], rows=named, width=width - 60, height=46)
 
 
@@ -311,16 +311,16 @@ def curve(
     """Draw y over x, both shares in [0, 1]; with its interval, the diagonal, and today's point where given."""
     share = ticks("share")
     scale: Spec = {"domain": [0, 1]}
+    least = 0.0
     if log:
         decades = _decades([float(row[key]) for row in rows for key in (x, y)])
+        least = decades[0]
         share |= {"values": decades, "labelOverlap": False}
         scale = {"type": "log", "clamp": True, "nice": False, "domain": [decades[0], decades[-1]]}
     at_x, at_y = field(x, title=x_title, axis=share, scale=scale), field(y, title=y_title, axis=share, scale=scale)
     layers: list[Spec] = []
     if diagonal:
-        ends = [{x: 0.0, y: 0.0}, {x: 1.0, y: 1.0}]
-        if log:
-            ends[0] = {x: scale["domain"][0], y: scale["domain"][0]}
+        ends = [{x: least, y: least}, {x: 1.0, y: 1.0}]
         rule = _mark("line", "soft", strokeDash=[4, 4], strokeWidth=1)
         layers.append({"data": {"values": ends}, "mark": rule, "encoding": {"x": at_x, "y": at_y}})
     if low and high:

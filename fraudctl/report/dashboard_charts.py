@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
+from fraudctl.documents.types import JsonObject
 from fraudctl.monitor.dashboard import DashboardMark
 from fraudctl.monitor.performance import LabelledFigure, PerformanceCohort
 from fraudctl.report import charts
@@ -86,7 +86,7 @@ def short(name: str) -> str:
     return name if len(name) <= LABEL else f"…{name[-8:]}" if name[:4].isdigit() else f"{name[: LABEL - 1]}…"
 
 
-def _span(cohort: PerformanceCohort) -> dict[str, Any]:
+def _span(cohort: PerformanceCohort) -> JsonObject:
     gap = (cohort.until_day - cohort.first_day) * 0.14
     start = _instant(cohort.first_day)
     return {

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from fraudctl.documents.types import JsonObject
 from fraudctl.scoring.answers import EventId
 
 KINDS: Final = ("assigned", "batch", "sent")
@@ -127,7 +128,7 @@ class Consumed:
         for topic, partition, offset in offsets:
             self.offsets[Place(topic, partition)] = offset
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return it as JSON."""
         return {
             "whole": self.whole,

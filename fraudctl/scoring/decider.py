@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from fraudctl.bundle import Bundle
+    from fraudctl.documents.types import JsonObject
     from fraudctl.features.online import OnlineRow
     from fraudctl.scoring.trees import Forest
 
@@ -80,7 +81,7 @@ class Decision:
     place: tuple[str, int] | None = None
     """The place of a limited action that it took: the action, and the day or week."""
 
-    def to_dict(self, *, model: str, policy: str) -> dict[str, Any]:
+    def to_dict(self, *, model: str, policy: str) -> JsonObject:
         """Return the decision as JSON."""
         return {
             "event_id": self.event_id,

@@ -21,6 +21,7 @@ from fraudctl.scoring.live import CONTROL, ROLES, LiveState, RepeatedEventError
 from fraudctl.scoring.store import Store, frame
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.features.online import OnlineRow
     from fraudctl.scoring.decider import Decider, Decision, Explained
 
@@ -59,7 +60,7 @@ def _is_row(raw: Any) -> bool:
     return isinstance(raw, dict) and raw.get("type") == "source" and isinstance(raw.get("source"), str)
 
 
-def _row_of(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _row_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return {key: value for key, value in raw.items() if key not in {"type", "source"}}
 
 
@@ -154,7 +155,7 @@ class DecisionEngine:
         arm = drawn_arm or "champion"
         found = [_Decided(champion, event, rows[digest], decision)]
         found += self._other(raw, rows, explained=self.explained if arm == "challenger" else "none")
-        places: dict[str, Any] = {
+        places: JsonObject = {
             role: item.decision.place
             for role, item in zip(ROLES, found, strict=False)
             if item.decision.place is not None
@@ -200,7 +201,7 @@ class DecisionEngine:
         if event_id is None or self.live.answers.get(event_id) is None:
             self.read(raw)
 
-    def read(self, raw: Any) -> dict[str, Any]:
+    def read(self, raw: Any) -> Mapping[str, Any]:
         """Read an event for the champion, without taking it in.
 
         Raises
@@ -214,7 +215,7 @@ class DecisionEngine:
             raise DataError(msg, hint="correct the clock that stamps the events, or raise --max-ahead")
         return event
 
-    def _document(self, answer: _Decided, *, plain: bool = False) -> dict[str, Any]:
+    def _document(self, answer: _Decided, *, plain: bool = False) -> JsonObject:
         """Return an answer as JSON; ``plain`` is without features."""
         decider = answer.decider
         document = answer.decision.to_dict(model=decider.model, policy=decider.policy_version)
@@ -266,11 +267,11 @@ class DecisionEngine:
         self.drawn[arm or "null_unit"] += 1
         return arm
 
-    def _drawn(self, arm: Arm | None) -> dict[str, Any]:
+    def _drawn(self, arm: Arm | None) -> JsonObject:
         split = self.experiment is not None and self.experiment.challenger > 0
         return {"experiment": self.experiment.facts(arm)} if self.experiment is not None and split else {}
 
-    def _controlled(self, answer: _Decided, places: dict[str, Any]) -> tuple[_Decided, dict[str, Any]]:
+    def _controlled(self, answer: _Decided, places: JsonObject) -> tuple[_Decided, JsonObject]:
         """Let a blocked event through if it is drawn; never one that a rule blocked, or that may cost too much."""
         experiment = self.experiment
         if experiment is None or not experiment.control:

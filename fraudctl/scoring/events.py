@@ -179,7 +179,7 @@ class EventReader:
         fields += [(column, column, self._plain(columns[column])) for column in features.sources[name]]
         return tuple(fields)
 
-    def event(self, raw: Any, *, strict: bool = True) -> dict[str, Any]:
+    def event(self, raw: Any, *, strict: bool = True) -> Mapping[str, Any]:
         """Return an event under role names: times in µs UTC, numbers, entity ids, carried columns.
 
         Parameters
@@ -208,7 +208,7 @@ class EventReader:
             _require_money(event, self._money, "event")
         return event
 
-    def source(self, name: str, raw: Any, *, strict: bool = False) -> dict[str, Any]:
+    def source(self, name: str, raw: Any, *, strict: bool = False) -> Mapping[str, Any]:
         """Return a row of another table under role names, with the time from which on events may see it.
 
         Parameters

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from fraudctl.documents.types import JsonObject
 from fraudctl.errors import UsageError
 from fraudctl.text.figures import exact
 
@@ -160,7 +161,7 @@ class Experiment:
         """Probability that an event which would be blocked is let through."""
         return self.control / BUCKETS
 
-    def facts(self, arm: Arm | None) -> dict[str, Any]:
+    def facts(self, arm: Arm | None) -> JsonObject:
         """Return what stands with each answer; the arm of an event without a unit is null."""
         return {"name": self.salt, "unit": self.unit, "arm": arm, "share": self.challenger / BUCKETS}
 
@@ -196,7 +197,7 @@ class ControlBudget:
         return [self.day, self.spent]
 
 
-def agreed(known: Mapping[str, Any], experiment: Experiment, *, champion: str, challenger: str) -> dict[str, Any]:
+def agreed(known: Mapping[str, Any], experiment: Experiment, *, champion: str, challenger: str) -> JsonObject:
     """Return what a state remembers of an experiment, or refuse a salt that was used for another one.
 
     Parameters
@@ -211,7 +212,7 @@ def agreed(known: Mapping[str, Any], experiment: Experiment, *, champion: str, c
     UsageError
         The salt stands for another unit or other models: the same units would meet the new model that met the old one.
     """
-    now = {"unit": experiment.unit, "champion": champion, "challenger": challenger}
+    now: JsonObject = {"unit": experiment.unit, "champion": champion, "challenger": challenger}
     before = known.get(experiment.salt)
     if before is not None and before != now:
         then, today = (f"{one['champion']} against {one['challenger']} by {one['unit']}" for one in (before, now))

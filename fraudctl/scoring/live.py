@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from fraudctl.errors import BundleError, DataError, FraudctlError
 from fraudctl.features.meaning.definition import FeatureSet, SourceTable, define
@@ -26,6 +26,7 @@ from fraudctl.scoring.saved import Part, bytes_of
 from fraudctl.scoring.schema import DataSchema
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.features.online import OnlineFeatures, OnlineRow
     from fraudctl.scoring.decider import Decider
 
@@ -41,6 +42,13 @@ _WARM_STEP: Final = 40_000_000_000_000
 
 class RepeatedEventError(DataError):
     """An event id has been decided before, on an event with other values."""
+
+
+class OnlineSettings(TypedDict):
+    """What the online features of a project are told beside their definitions, as keyword arguments."""
+
+    timezone: str
+    label_delay_us: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Definition:
         """Return the definition behind a bundle."""
         return cls(decider.features.digest, decider.bundle.manifest["project_file"], decider.schema.to_dict())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the definition as JSON."""
         return {"digest": self.digest, "project_file": self.project_file, "schema": self.schema}
 
@@ -113,10 +121,10 @@ class Definition:
         return {}
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> OnlineSettings:
         """What `OnlineFeatures` has to be told."""
         data = self.project.data
-        return {"timezone": data.timezone, "label_delay_us": data.label_delay.seconds * 1_000_000}
+        return OnlineSettings(timezone=data.timezone, label_delay_us=data.label_delay.seconds * 1_000_000)
 
 
 class LiveState:
@@ -140,7 +148,7 @@ class LiveState:
         }
         self.used = {role: CapacityUse() for role in ROLES}
         self.control = ControlBudget()
-        self.experiments: dict[str, dict[str, Any]] = {}
+        self.experiments: dict[str, Mapping[str, Any]] = {}
         """Salt -> what it was used for."""
         self.answers = Answers()
         self.counts = Counter[str]()
@@ -188,9 +196,9 @@ class LiveState:
 
         for item in self.definitions.values():
             features = OnlineFeatures(item.features, **item.settings)
-            row: dict[str, Any] = dict.fromkeys(item.reader.names)
+            row: dict[str, object] = dict.fromkeys(item.reader.names)
             kinds = item.features.types[""]
-            ids: dict[str, Any] = {name: 1 if kinds[name].is_numeric() else "1" for name in item.features.entities}
+            ids: dict[str, object] = {name: 1 if kinds[name].is_numeric() else "1" for name in item.features.entities}
             for number in range(1, _WARM_EVENTS + 1):
                 time = number * _WARM_STEP
                 for name, columns in item.features.sources.items():
@@ -224,7 +232,7 @@ class LiveState:
             features.label(event_id, label, label_time)
         self.counts["labels"] += 1
 
-    def check_source(self, name: str, raw: Any) -> list[tuple[str, dict[str, Any]]]:
+    def check_source(self, name: str, raw: Any) -> list[tuple[str, Mapping[str, Any]]]:
         """Read a row of another table for every feature set that uses it; give digest and row of each.
 
         Raises

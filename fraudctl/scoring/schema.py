@@ -17,6 +17,7 @@ from fraudctl.features.rows.read import wide_dtype
 from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.project import Project
 
 _PLAIN: Final[dict[str, pl.DataType]] = {
@@ -38,7 +39,7 @@ class DataSchema:
     events: Columns
     sources: Mapping[str, Columns] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the schema as JSON; the order of columns is kept by lists."""
         tables = {"events": self.events, **{f"sources.{name}": columns for name, columns in self.sources.items()}}
         return {key: [[name, _text(dtype)] for name, dtype in columns.items()] for key, columns in tables.items()}

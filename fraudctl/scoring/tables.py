@@ -26,6 +26,7 @@ from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns, 
 from fraudctl.text.plain import shown
 
 if TYPE_CHECKING:
+    from fraudctl.documents.types import JsonObject
     from fraudctl.normal.form import Form
     from fraudctl.scoring.decider import Decider
 
@@ -207,7 +208,7 @@ def first_time(new: NewTable, project: Project) -> datetime | None:
 
 def messages(
     new: NewTable, decider: Decider, *, entries: pl.DataFrame | None = None, after_us: int | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """Return the events and outcomes of a table as a stream would bring them, in the order of time.
 
     An outcome comes when it arrived (its label time, or the label delay after its event), before events of that
@@ -241,7 +242,7 @@ def messages(
         yield {name: _as_json(value) for name, value in row.items()}
 
 
-def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dict[str, Any]]]:
+def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, JsonObject]]:
     """Return the outcomes in a table by the time at which they arrived."""
     data = project.data
     if data.label is None:
@@ -260,7 +261,7 @@ def _outcomes(frame: pl.DataFrame, project: Project) -> list[tuple[datetime, dic
 
 def _entry_messages(
     frame: pl.DataFrame, entries: pl.DataFrame, after_us: int | None
-) -> list[tuple[datetime, dict[str, Any]]]:
+) -> list[tuple[datetime, JsonObject]]:
     """Give entries of tables of labels by the time at which they were known."""
     known = entries.with_columns(same_ids(entries["event_id"], frame.schema[".id"])).drop_nulls("event_id")
     inside = pl.col("event_id").is_in(frame[".id"].implode())

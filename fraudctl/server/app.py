@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, FraudctlError
 from fraudctl.scoring import wire
 from fraudctl.server.pages import WrittenPage
@@ -209,7 +210,7 @@ class App:
 
     async def _reload(self, request: Request) -> Response:
         self._authorise(request.scope["headers"])
-        return _response(await self.service.reload())
+        return _response(as_object(await self.service.reload()))
 
     async def _health(self, _: Request) -> Response:
         return _response({"status": "alive"})
@@ -226,7 +227,7 @@ class App:
 
     async def _version(self, request: Request) -> Response:
         self._authorise(request.scope["headers"])
-        return _response(self.service.version())
+        return _response(as_object(self.service.version()))
 
     async def _dashboard(self, request: Request) -> Response:
         from starlette.responses import Response

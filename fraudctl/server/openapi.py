@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -13,10 +13,11 @@ from fraudctl.policy.provenance import FIELDS, KINDS, SLOT_FIELDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fraudctl.documents.types import JsonObject
     from fraudctl.project import Project
     from fraudctl.server.service import Service
 
-_ERROR = {
+_ERROR: Final[JsonObject] = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -34,7 +35,7 @@ _REFUSALS = {
 }  # fmt: skip
 
 
-def document(service: Service, *, secured: bool) -> dict[str, Any]:
+def document(service: Service, *, secured: bool) -> JsonObject:
     """Return the OpenAPI 3.1 document.
 
     Parameters
@@ -47,17 +48,14 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
     decider = service.engine.champion
     data, schema = decider.project.data, decider.schema
     needed = list(decider.reader.columns)
-    event = _object(schema.events, needed, ids=[data.event_id], times=[data.event_time or ""])
-    id_type = event["properties"][data.event_id]
-    _describe_declined(event, decider.project)
-    components: dict[str, Any] = {
-        "schemas": {
-            "Event": event,
-            "Label": _label(id_type, data.label_values, in_tables=bool(decider.project.labels.tables)),
-            "Decision": _decision(id_type, decider.policy.actions),
-            "Error": _ERROR,
-            "Taken": _taken(),
-        }
+    columns = _columns(schema.events, needed, ids=[data.event_id], times=[data.event_time or ""])
+    id_type = columns[data.event_id]
+    schemas = {
+        "Event": _object(columns | _declined(columns, needed, decider.project), needed),
+        "Label": _label(id_type, data.label_values, in_tables=bool(decider.project.labels.tables)),
+        "Decision": _decision(id_type, decider.policy.actions),
+        "Error": _ERROR,
+        "Taken": _taken(),
     }
     paths = {
         "/decisions": {"post": _post("Decide on one event or several", "Event", "Decision", service.limits.items)},
@@ -73,33 +71,35 @@ def document(service: Service, *, secured: bool) -> dict[str, Any]:
     for name in decider.reader.source_names:
         section = decider.project.sources[name]
         times = [section.event_time, *([section.known_time] if section.known_time else [])]
-        columns = [*times, *flat(source_columns(decider.project, name)), *decider.features.sources[name]]
-        row = _object(schema.sources[name], columns, ids=[], times=times)
-        components["schemas"][f"Source-{name}"] = row
+        needed = [*times, *flat(source_columns(decider.project, name)), *decider.features.sources[name]]
+        row = _columns(schema.sources[name], needed, ids=[], times=times)
+        schemas[f"Source-{name}"] = _object(row, needed)
         paths[f"/sources/{name}"] = {
             "post": _post(f"Rows of the table {name}", f"Source-{name}", "Taken", service.limits.items)
         }
-    out: dict[str, Any] = {
+    token = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if secured else {}
+    return {
         "openapi": "3.1.0",
         "info": {"title": f"fraudctl {decider.project.project.name}", "version": __version__},
         "paths": paths,
-        "components": components,
+        "components": {"schemas": schemas, **token},
+        **({"security": [{"token": []}]} if secured else {}),
     }
-    if secured:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        out["security"] = [{"token": []}]
-    return out
 
 
-def _object(
+def _columns(
     columns: Mapping[str, pl.DataType], needed: list[str], *, ids: list[str], times: list[str]
-) -> dict[str, Any]:
-    properties = {
+) -> dict[str, JsonObject]:
+    """Return the type of each column."""
+    return {
         name: _type(dtype, nullable=name not in {*ids, *times}, time=name in times)
         if name in needed
         else {"description": "Not looked at"}
         for name, dtype in columns.items()
     }
+
+
+def _object(properties: dict[str, JsonObject], needed: list[str]) -> JsonObject:
     return {
         "type": "object",
         "additionalProperties": False,
@@ -108,23 +108,22 @@ def _object(
     }
 
 
-def _describe_declined(event: dict[str, Any], project: Project) -> None:
-    """Say what the column of ``[labels] declined`` means in an event, which may be without it."""
+def _declined(columns: Mapping[str, JsonObject], needed: list[str], project: Project) -> dict[str, JsonObject]:
+    """Return what the column of ``[labels] declined`` means in an event, which may be without it."""
     section = project.labels.declined
     if section is None:
-        return
+        return {}
     told = (
         f"{json.dumps(list(section.values))} say that the event was declined: it never becomes legitimate for want of "
         "a report. Usually decided after the score: leave it out, and send a label of null"
     )
-    properties = event["properties"]
-    known = {} if section.column not in event["required"] else properties[section.column]
-    properties[section.column] = {**known, "description": told}
+    known = {} if section.column not in needed else columns[section.column]
+    return {section.column: {**known, "description": told}}
 
 
-def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
+def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> JsonObject:
     if time or isinstance(dtype, pl.Datetime):
-        out: dict[str, Any] = {"type": "string", "format": "date-time"}
+        out: JsonObject = {"type": "string", "format": "date-time"}
     elif dtype == pl.Date:
         out = {"type": "string", "format": "date"}
     elif dtype.is_integer():
@@ -138,7 +137,7 @@ def _type(dtype: pl.DataType, *, nullable: bool, time: bool) -> dict[str, Any]:
     return {**out, "type": [out["type"], "null"]} if nullable else out
 
 
-def _label(id_type: Any, values: Mapping[str, int | None], *, in_tables: bool) -> dict[str, Any]:
+def _label(id_type: Any, values: Mapping[str, int | None], *, in_tables: bool) -> JsonObject:
     told = "As in the data; null says that the outcome is not known"
     if in_tables:
         told = (
@@ -153,18 +152,18 @@ def _label(id_type: Any, values: Mapping[str, int | None], *, in_tables: bool) -
     }  # fmt: skip
 
 
-def _decision(id_type: Any, actions: tuple[str, ...]) -> dict[str, Any]:
-    reason = {
+def _decision(id_type: Any, actions: tuple[str, ...]) -> JsonObject:
+    reason: JsonObject = {
         "type": "object",
         "properties": {"feature": {"type": "string"}, "text": {"type": "string"}, "contribution": {"type": "number"}},
     }
-    text = {"type": ["string", "null"]}
-    slot = {
+    text: JsonObject = {"type": ["string", "null"]}
+    slot: JsonObject = {
         "type": ["object", "null"], "required": list(SLOT_FIELDS),
         "properties": {"action": {"enum": list(actions)}, "per": {"enum": ["day", "week"]},
                        "left": {"type": "integer"}, "price": {"type": "number"}},
     }  # fmt: skip
-    by = {
+    by: JsonObject = {
         "type": "object", "required": list(FIELDS), "description": "By what the action was decided",
         "properties": {"kind": {"enum": list(KINDS)}, "rule": text, "instead_of": {"enum": [*actions, None]},
                        "threshold": {"type": ["number", "null"]}, "segment": text, "slot": slot},
@@ -188,7 +187,7 @@ def _decision(id_type: Any, actions: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _taken() -> dict[str, Any]:
+def _taken() -> JsonObject:
     return {"type": "object", "required": ["taken"], "properties": {"taken": {"type": "integer"}}}
 
 
@@ -196,18 +195,21 @@ def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _one_or_many(name: str, most: int) -> dict[str, Any]:
+def _one_or_many(name: str, most: int) -> JsonObject:
     return {"oneOf": [_ref(name), {"type": "array", "minItems": 1, "maxItems": most, "items": _ref(name)}]}
 
 
-def _content(schema: Any) -> dict[str, Any]:
+def _content(schema: Any) -> JsonObject:
     return {"application/json": {"schema": schema}}
 
 
-def _post(summary: str, takes: str, gives: str, most: int) -> dict[str, Any]:
-    decided = {"oneOf": [_ref("Decision"), {"type": "array", "items": {"anyOf": [_ref("Decision"), _ref("Error")]}}]}
+def _post(summary: str, takes: str, gives: str, most: int) -> JsonObject:
+    each: JsonObject = {"type": "array", "items": {"anyOf": [_ref("Decision"), _ref("Error")]}}
+    decided: JsonObject = {"oneOf": [_ref("Decision"), each]}
     good = {"200": decided} if gives == "Decision" else {"202": _ref(gives)}
-    answers = {status: {"description": summary, "content": _content(schema)} for status, schema in good.items()}
+    answers: JsonObject = {
+        status: {"description": summary, "content": _content(schema)} for status, schema in good.items()
+    }
     answers |= {
         status: {"description": words, "content": _content(_ref("Error"))} for status, words in _REFUSALS.items()
     }
@@ -221,9 +223,9 @@ def _post(summary: str, takes: str, gives: str, most: int) -> dict[str, Any]:
     }
 
 
-def _get(summary: str, gives: Any, *, refused: str | None = None, text: str = "text/plain") -> dict[str, Any]:
-    content = {text: {"schema": {"type": "string"}}} if gives is None else _content(gives)
-    answers: dict[str, Any] = {"200": {"description": summary, "content": content}}
+def _get(summary: str, gives: Any, *, refused: str | None = None, text: str = "text/plain") -> JsonObject:
+    content: JsonObject = {text: {"schema": {"type": "string"}}} if gives is None else _content(gives)
+    answers: JsonObject = {"200": {"description": summary, "content": content}}
     for status in ("401", "503"):
         answers[status] = {"description": _REFUSALS[status], "content": _content(_ref("Error"))}
     if refused is not None:

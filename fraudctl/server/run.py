@@ -80,7 +80,7 @@ def serve(
             """State that it listens once it does: whoever waits for that line may connect."""
             await super().startup(sockets)
             host, port, *_ = opened.getsockname()
-            service.log.say("listening", host=host, port=port, **service.version())
+            service.log.say("listening", host=host, port=port, **vars(service.version()))
 
     config = uvicorn.Config(
         app, loop="uvloop", http=limited(Waits(limits.seconds, limits.idle, limits.body), service.places),

@@ -99,6 +99,23 @@ class BusyError(FraudctlError):
     """More is sent than a limit allows for now."""
 
 
+@dataclass(frozen=True)
+class ServedModels:
+    """What decides: the version of fraudctl, and the models, policy, features and experiment in use."""
+
+    JSON = ("fraudctl", "model", "policy", "challenger", "features", "experiment?")
+
+    fraudctl: str
+    model: str
+    policy: str
+    """Version of the policy."""
+    challenger: str | None
+    features: str
+    """Digest of their definitions."""
+    experiment: str | None = None
+    """Salt of the experiment that splits events between the models."""
+
+
 class Service:
     """An engine with a limit on its rate, that acknowledges in batches.
 
@@ -353,7 +370,7 @@ class Service:
         if self._compaction is not None:
             await asyncio.shield(self._compaction)
 
-    async def reload(self) -> dict[str, Any]:
+    async def reload(self) -> ServedModels:
         """Load the bundles again and switch to them; until then decisions are made with the old ones.
 
         Raises
@@ -365,7 +382,7 @@ class Service:
             champion, challenger = await asyncio.to_thread(self._load)
             self.engine.swap(champion, challenger)
             self.reloads += 1
-            self.log.say("reloaded", **self.version())
+            self.log.say("reloaded", **vars(self.version()))
             return self.version()
 
     async def follow(self, named: Callable[[], object], *, every: float) -> None:
@@ -394,26 +411,26 @@ class Service:
                     self.log.say("reload refused", "error", message=error.message)
                 problem = error.message
 
-    def version(self) -> dict[str, Any]:
+    def version(self) -> ServedModels:
         """Return what decides."""
         from fraudctl import __version__
 
         champion, challenger = self.engine.champion, self.engine.challenger
         experiment = self.engine.experiment
-        return {
-            "fraudctl": __version__,
-            "model": champion.model,
-            "policy": champion.policy_version,
-            "challenger": None if challenger is None else challenger.model,
-            "features": champion.features.digest,
-            **({} if experiment is None else {"experiment": experiment.salt}),
-        }
+        return ServedModels(
+            fraudctl=__version__,
+            model=champion.model,
+            policy=champion.policy_version,
+            challenger=None if challenger is None else challenger.model,
+            features=champion.features.digest,
+            experiment=None if experiment is None else experiment.salt,
+        )
 
     def gauges(self) -> dict[str, tuple[str, str, dict[str, float]]]:
         """Return the gauges for Prometheus (requests are counted elsewhere)."""
         engine = self.engine
         version = self.version()
-        info = labels(model=version["model"], policy=version["policy"], challenger=version["challenger"] or "")
+        info = labels(model=version.model, policy=version.policy, challenger=version.challenger or "")
         actions = {labels(role="champion", action=key): float(n) for key, n in engine.actions.items()}
         actions |= {labels(role="challenger", action=key): float(n) for key, n in engine.shadow_actions.items()}
         odd = {
@@ -458,7 +475,7 @@ def _require_soon(time_us: int, latest: int, what: str) -> None:
         raise DataError(msg, hint="correct the clock that stamps it, or raise --max-wait")
 
 
-def error_document(error: FraudctlError) -> dict[str, Any]:
+def error_document(error: FraudctlError) -> dict[str, str | None]:
     """Return an error as JSON."""
     return {"message": error.message, "hint": error.hint}
 

@@ -92,7 +92,9 @@ class Link:
         return _made(Producer, {**transactions.PRODUCER, **given, **own}, self.warn)
 
 
-def _made(kind: Callable[[dict[str, Any]], T], settings: dict[str, Any], warn: Callable[[KafkaError], object]) -> T:
+def _made(
+    kind: Callable[[dict[str, object]], T], settings: Mapping[str, object], warn: Callable[[KafkaError], object]
+) -> T:
     from confluent_kafka import KafkaException
 
     try:

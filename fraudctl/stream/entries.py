@@ -34,7 +34,7 @@ class EntryReader:
         self._section, self._what = project.labels.tables[name], f"labels.{name}"
         self._form = form_of_labels(project, name)
 
-    def outcome(self, raw: Any) -> dict[str, Any] | None:
+    def outcome(self, raw: Any) -> dict[str, object] | None:
         """Return a row as an outcome (event_id, label, label_time); None where it says nothing.
 
         Raises

@@ -11,7 +11,7 @@ import heapq
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring.consumed import Place
@@ -21,7 +21,7 @@ from fraudctl.stream.topics import lost
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError
 
-CONSUMER: Final[dict[str, Any]] = {
+CONSUMER: Final[dict[str, str | int | bool]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import UsageError
 from fraudctl.stream.intake import CONSUMER
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fraudctl.stream.connect import Link
 
-MEMBER: Final[dict[str, Any]] = {
+MEMBER: Final[dict[str, str | int | bool]] = {
     **CONSUMER,
     "auto.offset.reset": "latest",
     "enable.partition.eof": False,

@@ -6,7 +6,7 @@ Owns the idempotent producer. The same output gives the same bytes, key and head
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring import wire
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST: Final = 900_000
 """Bytes of a message that a dead letter holds; of larger ones only the position is sent on."""
-PRODUCER: Final[dict[str, Any]] = {
+PRODUCER: Final[dict[str, str | int | bool]] = {
     "enable.idempotence": True,
     "delivery.timeout.ms": 0,
     "linger.ms": 1,

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.scoring.consumed import Consumed, Place
@@ -74,7 +74,7 @@ def read_properties(path: Path | None, environment: Mapping[str, str] | None = N
     return found
 
 
-def settings(properties: Mapping[str, str], section: StreamSection, part: str) -> dict[str, Any]:
+def settings(properties: Mapping[str, str], section: StreamSection, part: str) -> dict[str, str]:
     """Return the settings of the ``consumer`` or the ``producer``: properties of that name, or of none.
 
     Raises

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring.consumed import Output, Place
@@ -18,7 +18,7 @@ from fraudctl.stream.outbox import Outbox, Sent, refused
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
 
-PRODUCER: Final[dict[str, Any]] = {"linger.ms": 1, "log_level": 2}
+PRODUCER: Final[dict[str, str | int | bool]] = {"linger.ms": 1, "log_level": 2}
 """A producer with a transactional id is idempotent; what is not delivered in time aborts, and is tried again."""
 START: Final = 60.0
 """Seconds that brokers may take to end what an earlier process left open."""

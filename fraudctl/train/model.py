@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fraudctl.challengers import Challenger, ChallengerFacts
+    from fraudctl.documents.types import JsonObject
     from fraudctl.project.training import ParamsSection, TrainSection
     from fraudctl.train.partner import Partner
 
@@ -121,7 +122,7 @@ class ModelColumns:
             text = pl.when(text.str.starts_with("(")).then(pl.lit("(") + text).otherwise(text)
         return pl.when(text.is_null()).then(pl.lit(MISSING)).when(known).then(text).otherwise(pl.lit(OTHER)).alias(name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the columns as JSON."""
         vocabularies = {name: list(values) for name, values in self.vocabularies.items()}
         return {"names": list(self.names), "vocabularies": vocabularies, "spelling": self.spelling}
@@ -246,10 +247,8 @@ def fit_model(
     return _normalised(model)
 
 
-def _catboost_params(
-    params: Mapping[str, float], settings: TrainSection, *, iterations: int, seed: int
-) -> dict[str, Any]:
-    given: dict[str, Any] = {
+def _catboost_params(params: Mapping[str, float], settings: TrainSection, *, iterations: int, seed: int) -> JsonObject:
+    given: JsonObject = {
         **params,
         "loss_function": "Logloss",
         "iterations": iterations,

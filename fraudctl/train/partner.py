@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fraudctl.train.model import ModelColumns
 
 TREES: Final = 150
-_SETTINGS: Final[dict[str, Any]] = {
+_SETTINGS: Final[dict[str, str | int | float | bool | list[int]]] = {
     "objective": "binary", "num_leaves": 15, "max_depth": MOST_FEATURES, "learning_rate": 0.05, "min_data_in_leaf": 50,
     "lambda_l2": 5.0, "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "deterministic": True,
     "force_row_wise": True, "verbosity": -1,

@@ -401,11 +401,11 @@ def _sealed_journal(path: Path, lock: Any) -> optuna.storages.journal.BaseJourna
     class Sealed(JournalFileBackend):
         """Adds and verifies the digests."""
 
-        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        def append_logs(self, logs: list[dict[str, object]]) -> None:
             """Write lines."""
             super().append_logs([{**log, _SEAL: _line_digest(log)} for log in logs])
 
-        def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
             """Read lines."""
             for log in super().read_logs(log_number_from):
                 if log.pop(_SEAL, None) != _line_digest(log):

@@ -121,8 +121,7 @@ def _read(path: Path) -> Evaluation:
 
     try:
         document = read_object(path.read_bytes())
-        document.pop("report", None)
-        return from_json(Evaluation, document)
+        return from_json(Evaluation, {key: value for key, value in document.items() if key != "report"})
     except (OSError, DocumentError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error) or type(error).__name__
         msg = f"{path} cannot be read as an evaluation: {what}"

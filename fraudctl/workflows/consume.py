@@ -19,7 +19,7 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import load_project
 from fraudctl.text.figures import count
 from fraudctl.workflows.score import open_model
-from fraudctl.workflows.shards import COUNTED, Shard, Tally
+from fraudctl.workflows.shards import COUNTED, Shard, ShardTally
 from fraudctl.workflows.stream import DroppedOutcomes
 from fraudctl.workflows.versions import CHAMPION
 
@@ -199,7 +199,7 @@ class _ConsumeRun:
         self._told = self._written = 0.0
         self._total: int | None = None
         self._said: set[str] = set()
-        self._problems, self._tally, self._behind_at_end = Counter[str](), Tally(), 0
+        self._problems, self._tally, self._behind_at_end = Counter[str](), ShardTally(), 0
         self._shards: dict[int | None, Shard] = {}
         self._stopping = False
 

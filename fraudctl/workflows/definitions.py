@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _CACHE_VERSION = 2
+_TIMELESS_VERSION = 3
+"""The same for data without a time, whose times are null in the table."""
 """Raised when the normalisation of tables or the meaning of a feature changes: old caches are then rebuilt."""
 
 
@@ -47,7 +49,7 @@ class BuildPlan:
     def key(self) -> str:
         """Digest of everything that the feature table depends on."""
         settings = {
-            "version": _CACHE_VERSION,
+            "version": _CACHE_VERSION if self.project.data.has_time else _TIMELESS_VERSION,
             "data": self.project.data.model_dump(mode="json", exclude={"events", "table_as_of", "decisions"}),
             "entities": {name: key.plain() for name, key in self.project.entities.items()},
             "features": self.features.digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from fraudctl.project import Project
 from fraudctl.text.sentences import fixed
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.decide import DecidedPeriod, Decisions
-from fraudctl.workflows.evidence import gate_evidence
+from fraudctl.workflows.evidence import gate_evidence, not_own
 from fraudctl.workflows.pooled import pool_periods
 
 if TYPE_CHECKING:
@@ -130,8 +131,11 @@ def evaluate_model(
     named = from_time is not None or until is not None
     path = _write_report(project, evaluation, named=named) if report else None
     if now is not None and gate and decisions.bundle is not None:
-        evidence = gate_evidence(decisions, decided, evaluation, scores=scores, n_periods=n_periods, report=path)
-        for text in evidence["not_own"] if project.gate is not None else []:
+        by_hand = not_own(decisions, decided, scores=scores, n_periods=n_periods)
+        evidence = gate_evidence(
+            decisions, evaluation, by_hand=by_hand, scores=scores, n_periods=n_periods, report=path
+        )
+        for text in by_hand if project.gate is not None else []:
             progress.warn(f"this verdict is no ground for a promotion: {text}")
         _note_verdict(project, decisions.bundle.version, evaluation, rival, evidence, now=now, by=by)
     return EvaluationResult(evaluation, whole.scored, path)
@@ -166,7 +170,7 @@ def _note_verdict(
     version: str,
     evaluation: Evaluation,
     rival: DecidedPeriod | None,
-    evidence: dict[str, Any],
+    evidence: Mapping[str, Any],
     *,
     now: datetime,
     by: str,

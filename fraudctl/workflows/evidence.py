@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.bundle import Bundle
+    from fraudctl.documents.types import JsonObject
     from fraudctl.evaluate import Evaluation, Period
     from fraudctl.evaluate.result import RuleResult
     from fraudctl.monitor.harm import PromisedSavings
@@ -60,19 +61,19 @@ def evaluation_digest(evaluation: Evaluation) -> str:
 
 def gate_evidence(
     decisions: Decisions,
-    decided: DecidedPeriod,
     evaluation: Evaluation,
     *,
+    by_hand: Sequence[str],
     scores: Path | None,
     n_periods: int,
     report: Path | None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return, as JSON, what a verdict rests on.
 
     Parameters
     ----------
-    decided
-        The model's decisions on its own period, before others were pooled with it.
+    by_hand
+        What was chosen by the person who ran the gate, as `not_own` says.
     scores
         File whose scores were judged instead of the model's.
     n_periods
@@ -84,7 +85,7 @@ def gate_evidence(
 
     project, rules = decisions.project, decisions.project.gate
     return {
-        "not_own": not_own(decisions, decided, scores=scores, n_periods=n_periods),
+        "not_own": by_hand,
         "period": as_json(evaluation.period),
         "pooled": n_periods,
         "events": evaluation.rows,
@@ -101,7 +102,7 @@ def gate_evidence(
     }
 
 
-def _rule(rule: RuleResult) -> dict[str, Any]:
+def _rule(rule: RuleResult) -> JsonObject:
     found = rule.estimate
     figures = {"bound": rule.bound, "value": found.value, "low": found.low, "high": found.high}
     return {
@@ -112,7 +113,7 @@ def _rule(rule: RuleResult) -> dict[str, Any]:
     }
 
 
-def _savings(evaluation: Evaluation) -> dict[str, Any] | None:
+def _savings(evaluation: Evaluation) -> JsonObject | None:
     """Return savings with their standard error and what they are measured against; None where there are none.
 
     `monitor` holds later savings against these.

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import urlsplit
 
 from fraudctl.errors import BundleError, DataError, UsageError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from fraudctl.bundle import Bundle
+    from fraudctl.documents.types import JsonObject
     from fraudctl.evaluate.result import Evaluation
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -187,7 +188,7 @@ def _fill(client: MlflowClient, run: Run, bundle: Bundle, project: Project) -> N
         client.log_artifacts(run_id, str(Path(place) / "model"), "model")
 
 
-def _params(bundle: Bundle) -> dict[str, Any]:
+def _params(bundle: Bundle) -> JsonObject:
     facts = bundle.facts
     train = facts["training"]["train"]
     shown = {

@@ -20,9 +20,41 @@ from fraudctl.workflows.definitions import BuildPlan, plan_features
 if TYPE_CHECKING:
     import polars as pl
 
+    from fraudctl.documents.types import JsonObject
     from fraudctl.extract import Extract
     from fraudctl.features.meaning.definition import FeatureSet
     from fraudctl.features.meaning.describe import Description
+
+
+@dataclass(frozen=True)
+class FeatureTableFacts:
+    """What is kept beside a feature table."""
+
+    known: datetime | None
+    """The latest event_time in the data; None where they have no time."""
+    n_duplicates: int
+    """Exact duplicate rows that were dropped."""
+    notes: tuple[str, ...]
+    """What the user should know of it."""
+
+    @property
+    def known_until(self) -> datetime:
+        """The latest event_time, where the data have a time; else a ValueError."""
+        from fraudctl.data.labels import timed
+
+        return timed(self.known)
+
+    def to_dict(self) -> JsonObject:
+        """Return them as JSON."""
+        until = None if self.known is None else self.known.isoformat()
+        return {"known_until": until, "n_duplicates": self.n_duplicates, "notes": self.notes}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> FeatureTableFacts:
+        """Read what `to_dict` gave."""
+        until = document["known_until"]
+        known = None if until is None else datetime.fromisoformat(until)
+        return cls(known, document["n_duplicates"], tuple(document.get("notes", ())))
 
 
 @dataclass(frozen=True)
@@ -170,25 +202,25 @@ def find_features(project: Project, *, read: bool) -> FeatureFile | None:
     plan = plan_features(project, fingerprint=prints.fingerprint)
     place = _place(plan)
     try:
-        facts = verified(place) if read else unchanged(place)
+        found = verified(place) if read else unchanged(place)
     except DamagedError:
         return None  # who builds it again says why
-    if facts is None:
+    if found is None:
         return None
     with contextlib.suppress(OSError):
         prints.remember()
-    return _feature_file(plan, facts, reused=True)
+    return _feature_file(plan, FeatureTableFacts.from_dict(found), reused=True)
 
 
 def _place(plan: BuildPlan) -> Path:
     return plan.project.cache_dir / "features" / f"{plan.key[:32]}.parquet"
 
 
-def _feature_file(plan: BuildPlan, facts: Mapping[str, Any], *, reused: bool) -> FeatureFile:
+def _feature_file(plan: BuildPlan, facts: FeatureTableFacts, *, reused: bool) -> FeatureFile:
     place = _place(plan)
     return FeatureFile(
-        place, rows_of(place), datetime.fromisoformat(facts["known_until"]), facts["n_duplicates"], plan.features,
-        plan.fingerprint, plan.key, reused, tuple(facts.get("notes", ())),
+        place, rows_of(place), facts.known_until, facts.n_duplicates, plan.features, plan.fingerprint, plan.key, reused,
+        facts.notes,
     )  # fmt: skip
 
 
@@ -216,12 +248,12 @@ def build_features(project: Project, *, also: Sequence[str] = (), progress: Prog
     return FeatureTable(
         loaded=frame,
         features=plan.features,
-        known=datetime.fromisoformat(facts["known_until"]) if project.data.has_time else None,
-        n_duplicates=facts["n_duplicates"],
+        known=facts.known,
+        n_duplicates=facts.n_duplicates,
         fingerprint=plan.fingerprint,
         key=plan.key,
         reused=reused,
-        notes=tuple(facts.get("notes", ())),
+        notes=facts.notes,
         path=place,
     )
 
@@ -308,12 +340,13 @@ def require_memory(memory: int) -> None:
         raise UsageError(msg)
 
 
-def _facts(place: Path, progress: Progress) -> dict[str, Any] | None:
+def _facts(place: Path, progress: Progress) -> FeatureTableFacts | None:
     """Return the facts of a table that was built before, if its file is what was written."""
     from fraudctl.disk.kept import DamagedError, verified
 
     try:
-        return verified(place)
+        found = verified(place)
+        return None if found is None else FeatureTableFacts.from_dict(found)
     except DamagedError as error:
         progress.warn(f"{error}: the features are built again")
         return None
@@ -326,7 +359,7 @@ def rows_of(path: Path) -> int:
     return int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
 
-def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progress) -> dict[str, Any]:
+def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progress) -> FeatureTableFacts:
     from fraudctl.data import outputs, tables
     from fraudctl.data.chunks import spill_events, write_chunks
     from fraudctl.data.labels import as_known
@@ -355,16 +388,16 @@ def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progres
                 done += piece.height
                 pace("written", done, sum(chunks.heights))
 
-        def facts() -> dict[str, Any]:
-            known = {"known_until": chunks.known_until.isoformat(), "n_duplicates": chunks.n_duplicates}
-            return known | {"notes": _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)}
+        def facts() -> JsonObject:
+            notes = _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)
+            return FeatureTableFacts(chunks.known_until, chunks.n_duplicates, notes).to_dict()
 
         rows = 2 * sizes.chunk_rows
 
         def write(path: Path) -> None:
             write_chunks(pieces, path, durable=False, rows=rows)
 
-        return keep(place, write=write, facts=facts)
+        return FeatureTableFacts.from_dict(keep(place, write=write, facts=facts))
 
 
 class _Pace:
@@ -379,7 +412,7 @@ class _Pace:
         self.progress.update(done, total, f"{what}, {whole(done / seconds)} rows/s")
 
 
-def _build(plan: BuildPlan, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]]:
+def _build(plan: BuildPlan, progress: Progress) -> tuple[pl.DataFrame, FeatureTableFacts]:
     from fraudctl.features.batch.build import build
     from fraudctl.features.batch.loading import COMPILING, loading
 
@@ -400,22 +433,20 @@ def _build(plan: BuildPlan, progress: Progress) -> tuple[pl.DataFrame, dict[str,
         sources=sources,
         progress=tell,
     )
-    newest = None if events.newest is None else events.newest.isoformat()
-    facts = {"known_until": newest, "n_duplicates": events.n_duplicates}
-    return frame, facts | {"notes": _notes(plan, frame.select, progress)}
+    return frame, FeatureTableFacts(events.newest, events.n_duplicates, _notes(plan, frame.select, progress))
 
 
-def _notes(plan: BuildPlan, columns: Callable[[list[str]], pl.DataFrame], progress: Progress) -> list[str]:
+def _notes(plan: BuildPlan, columns: Callable[[list[str]], pl.DataFrame], progress: Progress) -> tuple[str, ...]:
     """Say once, as warnings, what the user should know of the table."""
     from fraudctl.features.batch.links import hub_notes
 
     notes = hub_notes(plan.features, columns)
     for note in notes:
         progress.warn(note)
-    return notes
+    return tuple(notes)
 
 
-def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path, progress: Progress) -> None:
+def _keep(frame: pl.DataFrame, facts: FeatureTableFacts, place: Path, progress: Progress) -> None:
     from fraudctl.data.chunks import write_chunks
     from fraudctl.data.outputs import ROW_GROUP, write_parquet
     from fraudctl.disk.kept import keep
@@ -432,7 +463,7 @@ def _keep(frame: pl.DataFrame, facts: dict[str, Any], place: Path, progress: Pro
             write_chunks(pieces, path, durable=False)
 
     progress.stage("Writing the table")
-    keep(place, write=write, facts=lambda: facts)
+    keep(place, write=write, facts=facts.to_dict)
 
 
 def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fraudctl.disk.stores import is_address
 from fraudctl.errors import DataError, UsageError
@@ -63,15 +64,31 @@ class Increment:
 
 
 @dataclass(frozen=True)
+class _NotedFile:
+    """What is remembered of a file of events, or of a table or object whose name says what it holds."""
+
+    stat: list[int] | None
+    """Size and time of change in ns; None where the name says what it holds."""
+    sha256: str
+    until_us: int
+    """The latest event_time, in µs."""
+    rows: int
+
+
+@dataclass(frozen=True)
 class _State:
     """Where the state is, and what it says of itself: its date in µs, files, and counts of what was dropped."""
 
     place: Path
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
 
     @property
     def before_us(self) -> int:
         return int(self.facts["before_us"])
+
+    @cached_property
+    def files(self) -> Mapping[str, _NotedFile]:
+        return {name: _NotedFile(**noted) for name, noted in self.facts["files"].items()}
 
     def past(self) -> Past:
         """Return the earlier events."""
@@ -128,7 +145,7 @@ class _Read:
 
     past: Past
     fresh: pl.DataFrame
-    files: dict[str, Any]
+    files: Mapping[str, _NotedFile]
     reason: str | None
     before_us: int | None
 
@@ -174,7 +191,7 @@ def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[s
     """Return the files that have to be read, and why the state does not fit, if so."""
     if since_us < state.before_us:
         return found.files, f"it was kept for {_day(state.before_us)}, which is later"
-    known: dict[str, Any] = state.facts["files"]
+    known = state.files
     gone = sorted(set(known) - set(found.files))
     if gone and is_lake(gone[0]):
         return found.files, f"it was made from {words(gone[0])}, and another version is read now"
@@ -188,7 +205,7 @@ def _new_files(state: _State, found: Definitions, since_us: int) -> tuple[list[s
     changed = [name for name in known if not _unchanged(name, known[name])]
     if changed:
         return found.files, f"{Path(changed[0]).name} has changed"
-    return [name for name in found.files if name not in known or known[name]["until_us"] >= state.before_us], None
+    return [name for name in found.files if name not in known or known[name].until_us >= state.before_us], None
 
 
 def _day(micros: int) -> str:
@@ -200,16 +217,16 @@ def _says_itself(name: str) -> bool:
     return is_lake(name) or is_address(name)
 
 
-def _unchanged(name: str, noted: dict[str, Any]) -> bool:
+def _unchanged(name: str, noted: _NotedFile) -> bool:
     """Return whether a file has the size and time of change that were noted, or else the same content."""
     from fraudctl.data import tables
 
     if _says_itself(name):
-        return bool(tables.fingerprint([name]) == noted["sha256"])
+        return tables.fingerprint([name]) == noted.sha256
     found = Path(name).stat()
-    if [found.st_size, found.st_mtime_ns] == noted["stat"]:
+    if [found.st_size, found.st_mtime_ns] == noted.stat:
         return True
-    return bool(tables.fingerprint([name]) == noted["sha256"])
+    return tables.fingerprint([name]) == noted.sha256
 
 
 def _read(
@@ -287,7 +304,7 @@ def _refuse_repeated(fresh: pl.DataFrame, past: Past, project: Project) -> None:
         raise DataError(msg, hint="choose the column that names each event once, or repair the rows")
 
 
-def _row_numbers(found: Definitions, files: list[str], noted: Mapping[str, Any]) -> pl.Series | None:
+def _row_numbers(found: Definitions, files: list[str], noted: Mapping[str, _NotedFile]) -> pl.Series | None:
     """Return the numbers that the rows of some files have among all, where rows are numbered."""
     import numpy as np
     import polars as pl
@@ -296,8 +313,8 @@ def _row_numbers(found: Definitions, files: list[str], noted: Mapping[str, Any])
         return None
     first, ranges = 1, {}
     for name in found.files:
-        ranges[name] = np.arange(first, first + noted[name]["rows"])
-        first += noted[name]["rows"]
+        ranges[name] = np.arange(first, first + noted[name].rows)
+        first += noted[name].rows
     return pl.Series("number", np.concatenate([ranges[name] for name in files]))
 
 
@@ -337,12 +354,12 @@ def _relabelled(state: _State, entries: pl.DataFrame | None, after: pl.DataFrame
     return None if same else "tables of [labels] say something else of earlier events now"
 
 
-def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, Any], str | None]:
+def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[dict[str, _NotedFile], str | None]:
     """Return what is to be noted of every file, and why the files do not fit the state, if so."""
     from fraudctl.data import tables
 
     data = found.project.data
-    noted: dict[str, Any] = {} if state is None else dict(state.facts["files"])
+    noted = {} if state is None else dict(state.files)
     form = tables.form_of(found.project)
     for name in files:
         times = tables.collect(tables.scan([name], form=form).select(str(data.event_time)), files=[name]).to_series()
@@ -352,9 +369,10 @@ def _noted(found: Definitions, state: _State | None, files: list[str]) -> tuple[
             return noted, f"{Path(name).name} holds {early} events before it"
         if _says_itself(name) or "://" not in name:
             stat = None if _says_itself(name) else Path(name).stat()
-            digest = noted[name]["sha256"] if name in noted else tables.fingerprint([name])
+            digest = noted[name].sha256 if name in noted else tables.fingerprint([name])
+            latest = cast("int | None", utc.max()) or 0
             stats = None if stat is None else [stat.st_size, stat.st_mtime_ns]
-            noted[name] = {"stat": stats, "sha256": digest, "until_us": utc.max() or 0, "rows": len(utc)}
+            noted[name] = _NotedFile(stats, digest, latest, len(utc))
     return noted, None
 
 
@@ -382,7 +400,7 @@ def _write(
     found: Definitions,
     past: Past,
     before_us: int,
-    files: dict[str, Any],
+    files: Mapping[str, _NotedFile],
     digests: dict[str, str],
     labels: str | None,
 ) -> None:
@@ -395,7 +413,7 @@ def _write(
         "before_us": before_us,
         "known": past.dropped.known,
         "frauds": past.dropped.frauds,
-        "files": files,
+        "files": {name: asdict(noted) for name, noted in files.items()},
         "order": found.files,
         "sources": digests,
         **({} if labels is None else {"labels": labels}),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.documents.results import as_json
 from fraudctl.errors import DataError, ProjectError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.data.tables import Events
+    from fraudctl.documents.types import JsonObject
     from fraudctl.power import FoldPower, Power
     from fraudctl.propose import Flags, GivenTable, Proposal
     from fraudctl.split import Periods
@@ -50,7 +51,7 @@ class InitResult:
             notes.append(self.folds.sentence)
         return notes
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the result as the document of ``init --json``."""
         return {
             "project_file": str(self.path),

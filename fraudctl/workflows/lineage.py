@@ -20,6 +20,7 @@ from fraudctl.workflows.features import FeatureTable, build_features, build_feat
 
 if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
+    from fraudctl.documents.types import JsonObject
     from fraudctl.project.data import DataSection
     from fraudctl.project.sources import SourceSection
 
@@ -32,7 +33,7 @@ CHOOSING = ("costs", "policy", "rules")
 """Sections of the present that a policy is chosen by."""
 
 
-def recipe_facts(project: Project) -> dict[str, Any]:
+def recipe_facts(project: Project) -> JsonObject:
     """Return, as JSON, the training settings in effect, which options such as ``--fast`` may have changed.
 
     Whether a partner is tried depends on what is installed; it is written down, so that a refit elsewhere is no other
@@ -107,13 +108,13 @@ def _located(own: Project, bundle: Bundle, project: Project) -> Project:
     sources = dict(own.sources)
     for name in sources.keys() & project.sources.keys():
         sources[name] = sources[name].model_copy(update=_place(project.sources[name]))
-    update: dict[str, Any] = {"data": own.data.model_copy(update=_place(project.data)), "sources": sources}
+    update: dict[str, object] = {"data": own.data.model_copy(update=_place(project.data)), "sources": sources}
     for name, facts in bundle.facts.get("recipe", {}).items():
         update[name] = type(getattr(own, name)).model_validate(facts)
     return own.model_copy(update=update)
 
 
-def _place(section: DataSection | SourceSection) -> dict[str, Any]:
+def _place(section: DataSection | SourceSection) -> dict[str, object]:
     return {name: getattr(section, name) for name in sorted(PLACE)}
 
 

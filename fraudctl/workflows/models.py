@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle
     from fraudctl.compare import Comparison
+    from fraudctl.documents.types import JsonObject
     from fraudctl.registry import Entry
 
 
@@ -97,7 +98,7 @@ def list_models(project: Project) -> ModelsResult:
     return ModelsResult(champion, tuple(models), entries)
 
 
-def show_model(project: Project, reference: str, *, progress: Progress | None = None) -> dict[str, Any]:
+def show_model(project: Project, reference: str, *, progress: Progress | None = None) -> JsonObject:
     """Return everything that a bundle's manifest says, its policy, and its entries in the log.
 
     ``facts.training.savings_base`` says what savings in the training summary are measured against, in old bundles too.
@@ -118,7 +119,7 @@ def show_model(project: Project, reference: str, *, progress: Progress | None = 
     return {"version": bundle.version, "path": str(bundle.path), **manifest, "policy": bundle.policy, "log": log}
 
 
-def diff_models(project: Project, a: str, b: str, *, progress: Progress | None = None) -> dict[str, Any]:
+def diff_models(project: Project, a: str, b: str, *, progress: Progress | None = None) -> JsonObject:
     """State in what the project files, the features, the policies and the fits of two bundles differ.
 
     Parameters
@@ -142,7 +143,7 @@ def diff_models(project: Project, a: str, b: str, *, progress: Progress | None =
     }
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(tree: Any, prefix: str = "") -> JsonObject:
     """Return the leaves of nested tables and lists by their key paths."""
     if isinstance(tree, dict):
         parts = [_flat(item, f"{prefix}.{key}" if prefix else key) for key, item in tree.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from fraudctl.project import Project
 
 if TYPE_CHECKING:
     from fraudctl.disk.chained import ChainedLog
+    from fraudctl.documents.types import JsonObject
     from fraudctl.monitor.outcome import MonitorResult
 
 FOLDER: Final = "monitor"
@@ -54,7 +56,7 @@ def _log(project: Project) -> ChainedLog:
     return ChainedLog(project.root / FOLDER, LOG, ".runs.head", ".runs.lock", b"fraudctl monitor", "the log of runs")
 
 
-def read_log(project: Project) -> list[dict[str, Any]]:
+def read_log(project: Project) -> Sequence[Mapping[str, Any]]:
     """Return the documents of the log, oldest first.
 
     Raises
@@ -100,7 +102,7 @@ def _series_name(column: str, figure: str) -> str:
     return figure if column == "volume" else f"{column}: {figure}"
 
 
-def _append(project: Project, document: dict[str, Any]) -> None:
+def _append(project: Project, document: Mapping[str, Any]) -> None:
     log = _log(project)
     with log.locked():
         log.append(log.read(), json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace"))
@@ -144,7 +146,7 @@ def acknowledge_alarm(project: Project, alarm: str, *, note: str, now: datetime,
     return entry
 
 
-def _as_dict(entry: AlarmRecord) -> dict[str, Any]:
+def _as_dict(entry: AlarmRecord) -> JsonObject:
     return {
         "id": entry.id, "at": entry.at, "by": entry.by, "note": entry.note, "as_of": entry.as_of.isoformat(),
         "model": entry.model, "what": entry.what, "series": list(entry.series), "since": entry.since,

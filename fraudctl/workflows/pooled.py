@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -222,7 +222,7 @@ def _key(bundle: Bundle, table: FeatureTable, as_of: datetime, period: Period) -
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
-def _kept(place: Path, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+def _kept(place: Path, progress: Progress) -> tuple[pl.DataFrame, Mapping[str, Any]] | None:
     """Return scores and policy of a fit that was made before, if its file is what was written."""
     from fraudctl.data import tables
     from fraudctl.disk.kept import DamagedError, verified
@@ -237,7 +237,7 @@ def _kept(place: Path, progress: Progress) -> tuple[pl.DataFrame, dict[str, Any]
 
 def _refit(
     bundle: Bundle, own: Project, table: FeatureTable, split: Split, period: Period, place: Path, decisions: Decisions
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+) -> tuple[pl.DataFrame, Mapping[str, Any]]:
     """Fit, calibrate and choose the policy; score every event of the period and of the day or week it begins in."""
     import polars as pl
 

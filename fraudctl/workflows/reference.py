@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fraudctl.arrays import IntArray
     from fraudctl.bundle import Bundle
+    from fraudctl.documents.types import JsonObject
     from fraudctl.policy import Policy
     from fraudctl.split import Split
     from fraudctl.train import TrainedModel
@@ -33,7 +34,7 @@ class Trained:
     policy: Policy
 
 
-def frozen_reference(trained: Trained) -> dict[str, Any]:
+def frozen_reference(trained: Trained) -> JsonObject:
     """Return the reference of a training as JSON; empty where the data have no time.
 
     Features are counted on all events of the reference. Scores and actions are those of events that a model had not
@@ -149,7 +150,7 @@ def with_expected_cost(decided: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     return decided.with_columns(pl.Series("alert", taken != matrix.pass_code), pl.Series("expected_cost", cost))
 
 
-def reference_with(bundle: Bundle, policy: Policy, project: Project) -> dict[str, Any]:
+def reference_with(bundle: Bundle, policy: Policy, project: Project) -> JsonObject:
     """Return the reference of a bundle with the scores and actions of another policy, on what its folds predicted."""
     from fraudctl.monitor.counts import DayCounts
     from fraudctl.monitor.reference import FrozenReference, count_decided, score_cells

@@ -79,7 +79,7 @@ class RetrainStep:
     """When, ISO 8601 with its offset."""
     by: str
     """Who ran it."""
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
     """What it found or made, all that its receipt says."""
 
     @property
@@ -131,7 +131,8 @@ class RetrainStep:
     @property
     def note(self) -> str | None:
         """Of an acknowledgement, what a person wrote; of the end, its sentence."""
-        return self.facts.get("note", self.facts.get("sentence"))
+        note: str | None = self.facts.get("note", self.facts.get("sentence"))
+        return note
 
 
 @dataclass(frozen=True)

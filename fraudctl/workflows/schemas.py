@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fraudctl.documents.results import JsonObject
+    from fraudctl.documents.types import JsonObject
 
 
 class SchemaKind(StrEnum):

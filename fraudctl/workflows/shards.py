@@ -112,7 +112,7 @@ class Shard:
         return DroppedOutcomes.so_far(self.engine).since(self._dropped)
 
 
-class Tally:
+class ShardTally:
     """What shards did that have ended.
 
     Attributes

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.bundle import Bundle
+    from fraudctl.documents.types import JsonObject
     from fraudctl.project import Duration
     from fraudctl.registry import Entry
 
@@ -319,7 +320,7 @@ def _joined(groups: Sequence[Sequence[InputFile]]) -> str:
     return prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
 
 
-def frozen(project: Project, situation: Situation, *, refit: bool, promote: bool) -> dict[str, Any]:
+def frozen(project: Project, situation: Situation, *, refit: bool, promote: bool) -> JsonObject:
     """Return, as JSON, all that a run depends on: files, project file, packages, champion and what was asked."""
     from importlib.metadata import version
 
@@ -327,7 +328,7 @@ def frozen(project: Project, situation: Situation, *, refit: bool, promote: bool
     from fraudctl.documents.results import as_json
     from fraudctl.runs import key_of
 
-    data: dict[str, Any] = {
+    data: JsonObject = {
         "files": as_json(situation.files),
         "fingerprint": situation.fingerprint,
         "project_file": hashlib.sha256(project.text.encode()).hexdigest(),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.data.tables import Events
+    from fraudctl.documents.types import JsonObject
     from fraudctl.scoring.decider import Explained
     from fraudctl.scoring.engine import DecisionEngine
     from fraudctl.scoring.experiment import Experiment
@@ -583,7 +584,7 @@ def merge_decisions(folder: Path) -> None:
     merge_numbered(folder / DECISIONS, pl.DataFrame.vstack, row_group=ROW_GROUP)
 
 
-def _drawn(answer: Mapping[str, Any] | None, *, own: bool) -> dict[str, Any]:
+def _drawn(answer: Mapping[str, Any] | None, *, own: bool) -> JsonObject:
     """Return what an experiment drew for an event; the control group stands with what was answered alone."""
     answer = answer or {}
     drawn = answer.get("experiment") or {}

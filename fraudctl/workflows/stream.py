@@ -204,7 +204,7 @@ class _Delivery:
         self._engine = engine
         self._seen: set[int | str] = set()
 
-    def answers(self, part: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def answers(self, part: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Take messages in order; return the answers to those that are events not delivered yet."""
         from fraudctl.scoring import wire
 
@@ -231,12 +231,12 @@ class _Delivery:
         return out
 
 
-def _batches(items: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+def _batches(items: Iterator[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
     while batch := list(itertools.islice(items, size)):
         yield batch
 
 
-def _answers_frame(documents: list[dict[str, Any]], engine: DecisionEngine) -> pl.DataFrame:
+def _answers_frame(documents: list[Mapping[str, Any]], engine: DecisionEngine) -> pl.DataFrame:
     """Return answers as the table that batch scoring writes, with what a control group adds to them."""
     import polars as pl
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from fraudctl.documents.results import as_json, as_object
 from fraudctl.errors import DataError, ProjectError, UsageError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from fraudctl.bundle import Bundle, BundleContents
     from fraudctl.challengers.program import Program
+    from fraudctl.documents.types import JsonObject
     from fraudctl.split import Split
     from fraudctl.train import TrainedModel
 
@@ -267,7 +268,7 @@ def decision_columns(project: Project, table: FeatureTable) -> list[str]:
     return [name for name in found if name not in {"event_time", "amount"}]
 
 
-def _period_facts(table: FeatureTable, split: Split) -> dict[str, Any]:
+def _period_facts(table: FeatureTable, split: Split) -> JsonObject:
     """Return the training and the test period, and how many events the test had; null where the data have no time."""
     from fraudctl.workflows.evidence import events_between
 
@@ -339,7 +340,7 @@ def bundle_contents(
     )
 
 
-def definition_document(table: FeatureTable) -> dict[str, Any]:
+def definition_document(table: FeatureTable) -> JsonObject:
     """Return the definitions of the features as JSON: what each means, and the digest of all."""
     shown = ("name", "family", "words", "entity", "dtype", "interval", "nulls")
     return {

@@ -86,6 +86,6 @@ def test_damage_without_a_change_of_time_is_found_when_the_table_is_read(built: 
 def test_a_table_written_in_pieces_is_the_same(built: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame, place = build_features(built).frame, tmp_path / "kept.parquet"
     monkeypatch.setattr(features, "_QUICKLY_WRITTEN", 10)
-    features._keep(frame, {"n_duplicates": 0}, place, Silent())
+    features._keep(frame, features.FeatureTableFacts(None, 0, ()), place, Silent())
     assert pl.read_parquet(place).equals(frame)
     assert pl.read_parquet(place).schema == frame.schema

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from fraudctl.errors import UsageError
-from fraudctl.server.service import BusyError, Limits, Service, status_of
+from fraudctl.server.service import BusyError, Limits, ServedModels, Service, status_of
 from fraudctl.server.telemetry import Log, labels
 from fraudctl.workflows.serve import Serving, say_memory
 
@@ -92,7 +92,7 @@ def test_following_reloads_when_names_change_and_reports_a_refusal_once() -> Non
 
     engine = SimpleNamespace(store=None, swap=lambda *_: None)
     found = Service(cast("Any", engine), load=load, log=Log(out), limits=Limits())
-    found.version = dict  # type: ignore[method-assign]
+    found.version = lambda: ServedModels("1", "a", "p", None, "f")  # type: ignore[method-assign]
 
     with pytest.raises(IndexError):  # the names are at their end
         asyncio.run(found.follow(lambda: names.pop(0), every=0.0))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import polars as pl
 
+from fraudctl.documents.types import JsonObject
 from fraudctl.features.meaning.definition import Feature, FeatureSet
 
 SCHEMA_VERSION = 1
@@ -61,7 +61,7 @@ class Description:
     features: tuple[FeatureDescription, ...]
     n_events: int | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return it as what JSON can hold."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 

@@ -63,7 +63,7 @@ def labels_text(section: LabelTablesSection) -> str:
     return "\n".join([rule, *tables])
 
 
-def _defaults(value: Any) -> dict[str, Any]:
+def _defaults(value: Any) -> dict[str, object]:
     if isinstance(value, BaseModel):
         found = type(value).model_fields
         return {name: item.get_default(call_default_factory=True) for name, item in found.items()}

@@ -10,8 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
 
+from fraudctl.documents.types import JsonObject, JsonValue
 from fraudctl.features.batch import fading
 from fraudctl.features.online import arena, hops, intake, ledger, logs, pairs, sorted_blocks
 from fraudctl.features.online.plan import Plan
@@ -36,8 +36,8 @@ def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
         Names in the document that is saved with the heap.
     """
     plan = Plan(state.features, wait_us=state.wait_us)  # a new one: a state notes magnitudes of its data in its own
-    spaces = [[list(space.names), space.kept, space.slot_words] for space in plan.spaces]
-    about: dict[str, Any] = {
+    spaces: JsonValue = [[list(space.names), space.kept, space.slot_words] for space in plan.spaces]
+    about: JsonObject = {
         "constants": {module.__name__: constants(module) for module in OWNERS},
         "layout": plan.layout.tolist(),
         "links": plan.links.tolist(),

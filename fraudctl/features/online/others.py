@@ -54,7 +54,7 @@ class Other:
         except TypeError:
             raise refused(row, [(name, dtype) for name, dtype in self.types.items() if name != "event_time"]) from None
 
-    def take(self, content: tuple[Any, ...]) -> tuple[dict[str, Any], Array, Array]:
+    def take(self, content: tuple[Any, ...]) -> tuple[Mapping[str, Any], Array, Array]:
         """Take a row in as what is looked up; give its entities, numbers and codes."""
         values = self._values(content)
         for place, function in self._wheres:

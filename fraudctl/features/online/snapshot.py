@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fraudctl.documents.types import JsonObject
 from fraudctl.errors import BundleError
 from fraudctl.features.online import arena, layout, pairs
 from fraudctl.features.online.reading import Seen
@@ -134,7 +135,7 @@ def load(state: OnlineFeatures, data: bytes) -> None:
     restore(state, parts)
 
 
-def _document(state: OnlineFeatures) -> dict[str, Any]:
+def _document(state: OnlineFeatures) -> JsonObject:
     ledger = state.ledger
     entities = state.features.entities
     pending = [
@@ -148,7 +149,7 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
         ]
         for seen, number, key in state.pending
     ]
-    more: dict[str, Any] = {} if state.verdicts is None else {"verdicts": _said(state.verdicts)}
+    more: JsonObject = {} if state.verdicts is None else {"verdicts": _said(state.verdicts)}
     more |= {"texts": state.texts.saved()} if state.texts.columns else {}
     return {
         **more,
@@ -171,7 +172,7 @@ def _document(state: OnlineFeatures) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _said(verdicts: Verdicts) -> dict[str, Any]:
+def _said(verdicts: Verdicts) -> JsonObject:
     return {
         "entries": [[number, found] for number, found in verdicts.entries.items()],
         "applied": [[number, *change] for number, change in verdicts.applied.items()],
@@ -180,7 +181,7 @@ def _said(verdicts: Verdicts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _parsed(document: bytes) -> dict[str, Any]:
+def _parsed(document: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(document.decode("utf-8", "surrogatepass"))
     except ValueError as error:

@@ -22,6 +22,7 @@ import polars as pl
 
 from fraudctl.data.labels import CHANGES
 from fraudctl.data.tables import Events
+from fraudctl.documents.types import JsonObject
 from fraudctl.errors import DataError
 from fraudctl.features.batch import aggregates, groups
 from fraudctl.features.batch.build import build
@@ -129,7 +130,7 @@ class AuditResult:
         """Whether nothing was found."""
         return not self.differences and not self.suspects
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return it as what JSON can hold."""
         return {"schema_version": SCHEMA_VERSION, "passed": self.passed, **asdict(self)}
 

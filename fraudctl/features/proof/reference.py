@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -187,7 +187,7 @@ class World:
         self.steps = steps
         self.spent = 0
         self._values: dict[tuple[int, str], Value] = {}
-        self._source_found: dict[tuple[str, str, Any], list[dict[str, Any]]] = {}
+        self._source_found: dict[tuple[str, str, Any], Sequence[Mapping[str, Any]]] = {}
 
     def value(self, row: int, name: str) -> Value:
         """Return a feature, or a column of the data, of one event.
@@ -324,14 +324,14 @@ class World:
             return None if too_old else plain(latest[spec.column])
         return of_moment(spec.kind, latest[spec.column], self.frame["event_time"][row], self.timezone)
 
-    def _usable(self, row: int, source: str, entity: str) -> list[dict[str, Any]]:
+    def _usable(self, row: int, source: str, entity: str) -> list[Mapping[str, Any]]:
         """Return the rows of another table about the entity of an event that were usable before it."""
         rows = self._source_rows(source, entity, self.frame[entity][row])
         self.spend(len(rows))
         t = self.time(row)
         return [other for other in rows if _micros(other["usable_time"]) < t]
 
-    def _source_rows(self, source: str, entity: str, value: Any) -> list[dict[str, Any]]:
+    def _source_rows(self, source: str, entity: str, value: Any) -> Sequence[Mapping[str, Any]]:
         """Return the rows of another table for one value of an entity; none for null."""
         key = source, entity, value
         if key not in self._source_found:

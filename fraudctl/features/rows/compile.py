@@ -26,7 +26,7 @@ from fraudctl.features.rows import operations as ops
 from fraudctl.features.rows.operations import RowFunction
 from fraudctl.features.rows.read import RowExpr
 
-Node = dict[str, Any]
+Node = Mapping[str, Any]
 
 _BITS: dict[Any, int] = {pl.Int64: 64, pl.Int32: 32, pl.Int16: 16, pl.Int8: 8}
 _LITERAL_INTS = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
