@@ -36,10 +36,11 @@ from fraudctl.costs import BASE_RULE
 from fraudctl.evaluate import EvaluatedEvents, decide_frame, pool, prepare
 from fraudctl.evaluate.estimates import difference, estimate
 from fraudctl.gate import compare
+from fraudctl.maturity import known_blocked
 from fraudctl.policy import Policy, choose_policy
 from fraudctl.progress import Silent
 from fraudctl.project import Project, parse_project
-from fraudctl.split import Split, known_blocked, make_split
+from fraudctl.split import Split, make_split
 from fraudctl.train import fit_project, predict
 from fraudctl.uncertainty import Estimate, RankingIntervals, normal_quantile
 from fraudctl.workflows.features import FeatureTable, build_features

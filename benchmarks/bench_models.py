@@ -37,11 +37,12 @@ from fraudctl.challengers.contract import training_rows
 from fraudctl.challengers.fitted import nearby
 from fraudctl.challengers.program import read_program
 from fraudctl.documents.results import as_object
+from fraudctl.maturity import mature
 from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.project.challengers import ChallengerSection
 from fraudctl.propose import Flags
-from fraudctl.split import make_split, mature
+from fraudctl.split import make_split
 from fraudctl.train import Partner, fit_project, learn_columns, make_pool
 from fraudctl.train.blending import Blending
 from fraudctl.train.challenging import facts_of

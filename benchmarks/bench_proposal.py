@@ -31,9 +31,10 @@ import polars as pl
 
 from fraudctl import build_features, init_project, load_project, write_sample
 from fraudctl.documents.results import as_object
+from fraudctl.maturity import mature
 from fraudctl.project import Project
 from fraudctl.propose import Flags
-from fraudctl.split import make_split, mature
+from fraudctl.split import make_split
 from fraudctl.train import fit_model, learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import raw_score
 from fraudctl.train.objective import FoldRows, entity_groups, judge_rows, make_objective, paired_gain

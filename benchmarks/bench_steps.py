@@ -32,8 +32,9 @@ from catboost import CatBoost
 
 from fraudctl import build_features, load_project
 from fraudctl.documents.results import as_object
+from fraudctl.maturity import mature
 from fraudctl.project import Project
-from fraudctl.split import make_split, mature
+from fraudctl.split import make_split
 from fraudctl.train import learn_columns, make_pool, params_of, quantize
 from fraudctl.train.model import _catboost_params, best_trees, mean_score
 from fraudctl.train.objective import FoldRows, entity_groups, gain_of, jackknifed, judge_rows, make_objective

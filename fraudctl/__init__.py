@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fraudctl.monitor.outcome import MonitorResult as MonitorResult
     from fraudctl.progress import Progress as Progress
     from fraudctl.project import Project as Project, load_project as load_project
-    from fraudctl.propose.roles import Flags as Flags
+    from fraudctl.propose.flags import Flags as Flags
     from fraudctl.registry import Entry as Entry
     from fraudctl.scoring.decider import Explained as Explained
     from fraudctl.scoring.experiment import Experiment as Experiment
@@ -102,11 +102,8 @@ if TYPE_CHECKING:
     )
     from fraudctl.workflows.monitor import monitor_model as monitor_model
     from fraudctl.workflows.monitor_log import AlarmRecord as AlarmRecord, acknowledge_alarm as acknowledge_alarm
-    from fraudctl.workflows.retrain import (
-        RetrainResult as RetrainResult,
-        acknowledge_failures as acknowledge_failures,
-        retrain_model as retrain_model,
-    )
+    from fraudctl.workflows.retrain import acknowledge_failures as acknowledge_failures, retrain_model as retrain_model
+    from fraudctl.workflows.retrained import RetrainResult as RetrainResult
     from fraudctl.workflows.sample import SampleResult as SampleResult, write_sample as write_sample
     from fraudctl.workflows.schemas import SchemaKind as SchemaKind, json_schema_of as json_schema_of
     from fraudctl.workflows.score import (
@@ -148,7 +145,7 @@ _NAMES: Final = {
     "monitor.outcome": "MonitorResult",
     "progress": "Progress",
     "project": "Project load_project",
-    "propose.roles": "Flags",
+    "propose.flags": "Flags",
     "registry": "Entry",
     "scoring.decider": "Explained",
     "server.service": "Limits",
@@ -173,7 +170,8 @@ _NAMES: Final = {
     "workflows.models": ("ModelsResult compare_models diff_models list_models promote_model rollback_model show_model"),
     "workflows.monitor": "monitor_model",
     "workflows.monitor_log": "AlarmRecord acknowledge_alarm",
-    "workflows.retrain": "RetrainResult acknowledge_failures retrain_model",
+    "workflows.retrain": "acknowledge_failures retrain_model",
+    "workflows.retrained": "RetrainResult",
     "workflows.sample": "SampleResult write_sample",
     "workflows.schemas": "SchemaKind json_schema_of",
     "workflows.score": "Model ScoreResult open_model score_files",

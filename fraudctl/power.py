@@ -11,8 +11,9 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from fraudctl.data.labels import as_known
+from fraudctl.maturity import immature
 from fraudctl.project.evaluation import GateSection
-from fraudctl.split import RandomSplit, immature, layout_of, least_history
+from fraudctl.split import RandomSplit, layout_of, least_history
 from fraudctl.text.figures import whole
 
 if TYPE_CHECKING:

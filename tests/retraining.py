@@ -21,7 +21,8 @@ from fraudctl.project import Project, parse_project
 from fraudctl.workflows import monitor_log, refit, retrain
 from fraudctl.workflows.evidence import section_digests
 from fraudctl.workflows.lineage import judging_project, recipe_facts
-from fraudctl.workflows.retrain import RetrainResult, retrain_model
+from fraudctl.workflows.retrain import retrain_model
+from fraudctl.workflows.retrained import RetrainResult
 from fraudctl.workflows.situation import InputFile, Situation, monitor_state
 from fraudctl.workflows.versions import write_noted
 

@@ -16,11 +16,12 @@ from fraudctl.data.labels import CHANGES, as_known, known_labels
 from fraudctl.errors import DataError, ProjectError
 from fraudctl.features import define
 from fraudctl.features.online import OnlineFeatures, from_bytes, from_history, to_bytes
+from fraudctl.maturity import known_blocked
 from fraudctl.overlap import Relabelled, relabelled
 from fraudctl.project import parse_project
 from fraudctl.sample.verdicts import LABEL_TABLES
 from fraudctl.server import openapi
-from fraudctl.split import known_blocked, make_split
+from fraudctl.split import make_split
 from fraudctl.workflows.check import check_data
 from fraudctl.workflows.features import build_features, build_features_file
 from fraudctl.workflows.increment import build_since

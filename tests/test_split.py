@@ -10,18 +10,9 @@ from hypothesis import strategies as st
 from training_data import START, project, table
 
 from fraudctl.errors import DataError, UsageError
+from fraudctl.maturity import block_since, immature, instant, known_blocked, mature, period_start
 from fraudctl.project import Duration, Project
-from fraudctl.split import (
-    Split,
-    block_since,
-    immature,
-    instant,
-    known_blocked,
-    make_split,
-    mature,
-    period_start,
-    periods,
-)
+from fraudctl.split import Split, make_split, periods
 
 DAY = timedelta(days=1)
 

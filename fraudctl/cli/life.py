@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fraudctl.monitor.outcome import MonitorResult
     from fraudctl.workflows.ab import AbPlan, AbResult
     from fraudctl.workflows.life import LifeResult
-    from fraudctl.workflows.retrain import RetrainResult
+    from fraudctl.workflows.retrained import RetrainResult
 
 
 def retrain_tables(result: RetrainResult) -> list[RenderableType]:

@@ -19,13 +19,13 @@ import polars as pl
 from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from fraudctl.costs import cost_matrix, taken_cost
 from fraudctl.errors import DataError
+from fraudctl.maturity import period_start
 from fraudctl.policy.constant import ORDER, limits_of, with_order
 from fraudctl.policy.crowd import Crowd
 from fraudctl.policy.decide import Policy
 from fraudctl.policy.places import CapacityUse, Served
 from fraudctl.policy.provenance import DecidedBy
 from fraudctl.project import Project
-from fraudctl.split import period_start
 
 _UNDECIDED = -1
 

@@ -18,9 +18,9 @@ import polars as pl
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.costs import FRAUD, LEGIT, cost_matrix
 from fraudctl.errors import DataError
+from fraudctl.maturity import instant
 from fraudctl.policy.provenance import DECIDED_BY, FIELDS, by_model
 from fraudctl.project import Project
-from fraudctl.split import instant
 from fraudctl.weights import event_weights
 
 MISSED: Final = "false_negative"

@@ -21,11 +21,11 @@ from fraudctl.costs import CostMatrix, expected_cost
 from fraudctl.documents.results import fields_from_json, keys_of
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features.rows.read import compile_row_sql
+from fraudctl.maturity import period_start
 from fraudctl.policy.bids import BidPrices, Moments, Per, local_moments
 from fraudctl.policy.expressions import readable
 from fraudctl.policy.places import CapacityLimit, CapacityUse, Scarce, Served, serve_alone, serve_in_turn
 from fraudctl.policy.segments import Segments, Thresholds
-from fraudctl.split import period_start
 
 SCHEMA_VERSION: Final = 2
 

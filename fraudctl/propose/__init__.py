@@ -32,6 +32,15 @@ from fraudctl.propose.derived import Derived, derived_entities
 from fraudctl.propose.encoding import Mapping as Encoded
 from fraudctl.propose.extras import Extra, extras_of, of_derived, of_sources
 from fraudctl.propose.facts import EntityFacts, entity_facts
+from fraudctl.propose.flags import (
+    RESERVED,
+    Flags,
+    check_flags,
+    parse_entities,
+    parse_label_values,
+    parse_labels,
+    parse_sources,
+)
 from fraudctl.propose.label_tables import (
     GivenTable,
     LabelFlags,
@@ -49,7 +58,7 @@ from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look, look
 from fraudctl.propose.render import render_project
 from fraudctl.propose.rest import NOTHING_LEFT, OWN_VALUES, KnownPast, Remainder, sort_rest, with_entities
-from fraudctl.propose.roles import Choice, Entity, Flags, parse_labels, parse_sources
+from fraudctl.propose.roles import Choice, Entity
 from fraudctl.text.plain import shown, shown_all
 
 __all__ = [
@@ -175,7 +184,7 @@ def _derived(
 ) -> tuple[Derived, ...]:
     """Return the entities that SQL makes of columns that were known at the event."""
     later = {item.column for item in rest.ignored if item.reason != OWN_VALUES}
-    named = {*table.columns, *(item.name for item in entities), *roles.RESERVED}
+    named = {*table.columns, *(item.name for item in entities), *RESERVED}
     return derived_entities(table, clock.times, excluded={*taken, *later}, names_taken=named)
 
 
@@ -202,7 +211,7 @@ def _verdict_tables(
             example = shlex.quote((likely or list(table.columns))[0])
             raise UsageError(msg, hint=f"name the column that the tables speak of: --event-id {example}")
         events = _keyed(table, chosen.event_id, None if chosen.event_time is None else chosen.event_time.column)
-        values = roles.parse_label_values(flags.label_values)
+        values = parse_label_values(flags.label_values)
         told = LabelFlags.of(flags.labels_ids, flags.labels_times, flags.labels_outcomes, values)
         return propose_tables(given, events, told, questions)
     return ()
@@ -254,8 +263,8 @@ def _roles(table: Table, flags: Flags, questions: Questions, *, timed: bool, lab
 
     ``labelled`` says that labels are in tables of their own.
     """
-    roles.check_flags(flags, table)
-    given = [*_named([flags.event_id, flags.amount, flags.label]), *roles.parse_entities(flags.entities).values()]
+    check_flags(flags, table)
+    given = [*_named([flags.event_id, flags.amount, flags.label]), *parse_entities(flags.entities).values()]
     out = _Roles()
     if timed:
         with questions.collected():

@@ -16,11 +16,12 @@ from fraudctl.documents.types import JsonObject
 from fraudctl.errors import UsageError
 from fraudctl.propose import names, roles
 from fraudctl.propose.facts import DAY
+from fraudctl.propose.flags import Flags
 from fraudctl.propose.plan import Group
 from fraudctl.propose.profile import ProfiledColumn, Table
 from fraudctl.propose.proposal import Clock
 from fraudctl.propose.rest import MAX_CATEGORIES, few_values
-from fraudctl.propose.roles import Choice, Entity, Flags
+from fraudctl.propose.roles import Choice, Entity
 from fraudctl.text.plain import shown_all
 
 _WINDOWS = {"1h": DAY / 24, "1d": DAY, "7d": 7 * DAY}

@@ -19,10 +19,10 @@ from fraudctl.normal.formats import WEEKDAYS, FormatError, compile_format
 from fraudctl.normal.times import by_formats
 from fraudctl.project.reading import MADE_TIME, TimeSection
 from fraudctl.propose import names, notation
+from fraudctl.propose.flags import Flags
 from fraudctl.propose.found import SAMPLE, FoundNotation, all_values, first_values
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
-from fraudctl.propose.roles import Flags
 from fraudctl.text.plain import looks_like_value, shown
 
 INVENTED: Final = date(2000, 1, 1)

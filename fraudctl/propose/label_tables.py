@@ -24,10 +24,11 @@ from fraudctl.project import Duration
 from fraudctl.project.labels import DeclinedSection, LabelTableSection, VerdictSection
 from fraudctl.project.reading import EventId, ReadingSection, TimeSection
 from fraudctl.propose import encoding, names, notation
+from fraudctl.propose.flags import parse_pairs
 from fraudctl.propose.profile import ProfiledColumn, Table, may_hold_ids, open_table
 from fraudctl.propose.questions import Questions
 from fraudctl.propose.reading import Look
-from fraudctl.propose.roles import Choice, parse_pairs
+from fraudctl.propose.roles import Choice
 from fraudctl.text.figures import percent
 from fraudctl.text.plain import shown, shown_all
 

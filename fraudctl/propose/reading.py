@@ -28,11 +28,11 @@ from fraudctl.project.reading import (
 )
 from fraudctl.propose import notation
 from fraudctl.propose.event_time import event_time
+from fraudctl.propose.flags import Flags
 from fraudctl.propose.found import FoundNotation, first_values
 from fraudctl.propose.never import never_times
 from fraudctl.propose.notation import Reading
 from fraudctl.propose.questions import Questions
-from fraudctl.propose.roles import Flags
 from fraudctl.text.plain import looks_like_value, shown
 
 MISSING: Final = ("?", "NA", "N/A", "n/a", "na", "#N/A", "NULL", "null", "None", "none", "nil", "-", "--", "NaN", "nan",

@@ -107,7 +107,7 @@ def compare_experiment(
     import polars as pl
 
     from fraudctl.ab.arms import compare_arms
-    from fraudctl.split import instant
+    from fraudctl.maturity import instant
 
     progress = progress or Silent()
     margin = _margin(project) if margin is None else margin

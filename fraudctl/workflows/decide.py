@@ -308,7 +308,7 @@ class Decisions:
         import numpy as np
 
         from fraudctl.evaluate import Replay, Stretch
-        from fraudctl.split import immature
+        from fraudctl.maturity import immature
 
         lead = np.zeros(events.height, dtype=np.bool_)
         if period is not None:
@@ -345,7 +345,7 @@ class Decisions:
 
     def _period(self, subject: Subject, since: Limit, until: Limit) -> Period | None:
         from fraudctl.evaluate import Period
-        from fraudctl.split import instant
+        from fraudctl.maturity import instant
 
         if subject.by_chance is not None:
             if since is not None or until is not None:
@@ -375,7 +375,7 @@ class Decisions:
         import polars as pl
 
         from fraudctl.evaluate import Excluded, lead_from
-        from fraudctl.split import instant, known_blocked
+        from fraudctl.maturity import instant, known_blocked
 
         frame = self.table.spine
         if subject.by_chance is not None:

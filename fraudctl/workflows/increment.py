@@ -112,7 +112,7 @@ def build_since(project: Project, since: datetime | date, *, progress: Progress 
     from fraudctl.data.labels import CHANGES
     from fraudctl.features.batch.increment import engine_after, extend
     from fraudctl.features.batch.loading import loading
-    from fraudctl.split import instant
+    from fraudctl.maturity import instant
 
     if not project.data.has_time:
         msg = "--since works on data with an event_time; these have none"

@@ -111,7 +111,7 @@ def _in_log(folder: Path) -> dict[int, pl.DataFrame]:
     from fraudctl.scoring import wire
     from fraudctl.scoring.live import Definition
     from fraudctl.scoring.saved import bytes_of, latest, read_part, read_state
-    from fraudctl.workflows.state import decision_rows
+    from fraudctl.workflows.decision_files import decision_rows
 
     snapshot, segments = read_state(folder, read=partial(read_part, name="about"))
     about = wire.loads(bytes_of(snapshot.parts, "about"))

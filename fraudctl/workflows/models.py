@@ -310,8 +310,8 @@ def compare_logged(
 
     from fraudctl.compare import compare, read_logged, spanned
     from fraudctl.evaluate import price_frame
+    from fraudctl.maturity import instant, mature
     from fraudctl.policy.constant import with_order
-    from fraudctl.split import instant, mature
     from fraudctl.workflows.definitions import plan_features
 
     progress = progress or Silent()

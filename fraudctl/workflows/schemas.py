@@ -78,7 +78,7 @@ def _results() -> dict[SchemaKind, type]:
     from fraudctl.workflows.evaluate import EvaluationResult
     from fraudctl.workflows.explain import ExplainResult
     from fraudctl.workflows.export import ExportResult
-    from fraudctl.workflows.retrain import RetrainResult
+    from fraudctl.workflows.retrained import RetrainResult
     from fraudctl.workflows.train import TrainResult
 
     return {

@@ -18,7 +18,7 @@ from fraudctl.features import build
 from fraudctl.features.batch import fading, journeys, recent
 from fraudctl.features.batch.journeys import built_in
 from fraudctl.features.online import from_bytes, from_history, sorted_blocks, to_bytes
-from fraudctl.features.online.logs import NO_CODE
+from fraudctl.features.online.log_words import NO_CODE
 from fraudctl.features.proof.reference import recompute
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)

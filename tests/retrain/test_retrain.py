@@ -19,7 +19,8 @@ from fraudctl.checks.report import Finding
 from fraudctl.errors import BundleError, DataError, FraudctlError, UsageError
 from fraudctl.project import parse_project
 from fraudctl.workflows import retrain
-from fraudctl.workflows.retrain import RetrainResult, acknowledge_failures, retrain_model
+from fraudctl.workflows.retrain import acknowledge_failures, retrain_model
+from fraudctl.workflows.retrained import RetrainResult
 from fraudctl.workflows.situation import DueRule
 
 

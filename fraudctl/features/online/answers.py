@@ -50,7 +50,7 @@ from fraudctl.features.online.arena import (
     Ints,
     Words,
 )
-from fraudctl.features.online.logs import (
+from fraudctl.features.online.log_words import (
     D_CODES,
     H_BLOCK,
     H_CAP,
@@ -71,15 +71,9 @@ from fraudctl.features.online.logs import (
     V_SQUARES,
     V_SUMS,
     V_VALUES,
-    distinct_from,
-    exponents,
-    find_code,
-    first_after,
-    grid_words,
-    rank_of,
-    slide_sorted,
-    sorted_insert,
 )
+from fraudctl.features.online.logs import distinct_from, exponents, find_code, first_after, grid_words
+from fraudctl.features.online.sorted_windows import rank_of, slide_sorted, sorted_insert
 
 # a line of a program
 P_OP, P_OUT, P_SLOT, P_HEADER, P_COLUMN, P_WINDOW, P_CURRENT, P_OWN, P_WHERE, P_MORE, P_EXTRA = range(11)

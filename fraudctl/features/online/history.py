@@ -17,7 +17,7 @@ from fraudctl.features.batch.groups import Array
 from fraudctl.features.batch.hooks import CIRCLE
 from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.online import arena, intake, pairs
-from fraudctl.features.online.logs import NO_CODE
+from fraudctl.features.online.log_words import NO_CODE
 from fraudctl.features.online.others import Other
 from fraudctl.features.online.reading import Seen
 from fraudctl.features.online.state import OnlineFeatures

@@ -31,7 +31,7 @@ from fraudctl.features.meaning.families.source_windows import SourceWindowSpec
 from fraudctl.features.meaning.families.spacing import SpacingSpec
 from fraudctl.features.meaning.families.trends import RatioSpec
 from fraudctl.features.meaning.families.windows import WindowSpec
-from fraudctl.features.online import answers, arena, hops, logs, sorted_blocks
+from fraudctl.features.online import answers, arena, hops, log_words, sorted_blocks
 from fraudctl.features.online.tracks import COSINE, EVENT_TIME, EVERY_FRAUD, FRAUD_TIME, LABELS, MINUTE, SINE
 from fraudctl.features.online.values import as_text
 from fraudctl.features.rows.compile import compile_row
@@ -66,11 +66,11 @@ _LINKS = {
     "component_size": answers.LINK_SIZE, "component_age_seconds": answers.LINK_AGE,
     "component_fraud_rate": answers.LINK_RATE, "degree": answers.LINK_DEGREE,
 }  # fmt: skip
-_SUMS = logs.NUMBER | logs.SUMS
+_SUMS = log_words.NUMBER | log_words.SUMS
 _FLAGS = {
-    "sum": _SUMS, "mean": _SUMS, "std": _SUMS | logs.SQUARES, "max": logs.LARGEST, "min": logs.SMALLEST,
-    "fraud_count": logs.NUMBER, "fraud_rate": logs.NUMBER, "smoothed_rate": logs.NUMBER,
-    "seconds_since_first_fraud": logs.SMALLEST, "seconds_since_last_fraud": logs.LARGEST,
+    "sum": _SUMS, "mean": _SUMS, "std": _SUMS | log_words.SQUARES, "max": log_words.LARGEST, "min": log_words.SMALLEST,
+    "fraud_count": log_words.NUMBER, "fraud_rate": log_words.NUMBER, "smoothed_rate": log_words.NUMBER,
+    "seconds_since_first_fraud": log_words.SMALLEST, "seconds_since_last_fraud": log_words.LARGEST,
 }  # fmt: skip
 """Aggregate -> what is kept with the column of a log."""
 
@@ -133,7 +133,7 @@ def _window_line(plan: Plan, spec: WindowSpec | SourceWindowSpec, out: int) -> L
         column = track.columns[spec.column]
         place, own = column.header, inputs.number(spec.column)
         if spec.kind in {"median", "mad"}:
-            more = logs.value_words(column.flags) + logs.SORTED_WORDS * column.windows.index(spec.window_us)
+            more = log_words.value_words(column.flags) + log_words.SORTED_WORDS * column.windows.index(spec.window_us)
     where, operation = inputs.where(spec.where), _OPERATIONS[spec.kind]
     return [operation, out, track.space, track.place, place, spec.window_us, current, own, where, more, 0]
 

@@ -61,17 +61,8 @@ from fraudctl.features.online.arena import (
     touch,
     unlist,
 )
-from fraudctl.features.online.logs import (
-    T_NUMBER,
-    T_PLACE,
-    T_SPACE,
-    T_WHERE,
-    T_WINDOW,
-    append,
-    drop,
-    remove,
-    reserve,
-)
+from fraudctl.features.online.log_words import T_NUMBER, T_PLACE, T_SPACE, T_WHERE, T_WINDOW
+from fraudctl.features.online.logs import append, drop, remove, reserve
 
 # a family of links: numbers of the three key spaces, places of the nodes in the two slots, most partners
 F_FIRST, F_SECOND, F_PAIR, F_PLACE_A, F_PLACE_B, F_HUB = range(6)

@@ -55,7 +55,8 @@ from fraudctl.features.online.answers import (
     values_of,
 )
 from fraudctl.features.online.arena import BODY, COUNT, Floats, Ints
-from fraudctl.features.online.logs import D_CODES, H_BLOCK, H_END, H_START, NO_CODE, V_VALUES, first_after
+from fraudctl.features.online.log_words import D_CODES, H_BLOCK, H_END, H_START, NO_CODE, V_VALUES
+from fraudctl.features.online.logs import first_after
 
 
 @jit

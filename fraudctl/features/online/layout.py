@@ -13,18 +13,20 @@ from types import ModuleType
 
 from fraudctl.documents.types import JsonObject, JsonValue
 from fraudctl.features.batch import fading
-from fraudctl.features.online import arena, hops, intake, ledger, logs, pairs, sorted_blocks
+from fraudctl.features.online import arena, hops, intake, ledger, log_words, logs, pairs, sorted_blocks
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.state import OnlineFeatures
 
-OWNERS: tuple[ModuleType, ...] = (arena, logs, intake, ledger, pairs)
+OWNERS: dict[str, tuple[ModuleType, ...]] = {
+    "arena": (arena,), "logs": (logs, log_words), "intake": (intake,), "ledger": (ledger,), "pairs": (pairs,),
+}  # fmt: skip
 """The modules whose constants say where in memory things are."""
 
 
-def constants(module: ModuleType) -> dict[str, int | float]:
-    """Return the numbers that a module defines under names in capitals."""
-    found = vars(module).items()
-    return {name: value for name, value in sorted(found) if name.isupper() and type(value) in (int, float)}
+def constants(*modules: ModuleType) -> dict[str, int | float]:
+    """Return the numbers that modules define under names in capitals."""
+    found = {name: value for module in modules for name, value in vars(module).items()}
+    return {name: value for name, value in sorted(found.items()) if name.isupper() and type(value) in (int, float)}
 
 
 def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
@@ -38,7 +40,7 @@ def digest(state: OnlineFeatures, saved: Iterable[str]) -> str:
     plan = Plan(state.features, wait_us=state.wait_us)  # a new one: a state notes magnitudes of its data in its own
     spaces: JsonValue = [[list(space.names), space.kept, space.slot_words] for space in plan.spaces]
     about: JsonObject = {
-        "constants": {module.__name__: constants(module) for module in OWNERS},
+        "constants": {f"{__package__}.{name}": constants(*modules) for name, modules in OWNERS.items()},
         "layout": plan.layout.tolist(),
         "links": plan.links.tolist(),
         "tracks": {name: plan.tracks_of(name).tolist() for name in plan.inputs},

@@ -19,49 +19,64 @@ from fraudctl.features.batch.exact import mantissa_of, put_part, square_of
 from fraudctl.features.batch.jit import jit
 from fraudctl.features.online import sorted_blocks
 from fraudctl.features.online.arena import NO_LOG, Floats, Ints, Words, allocate, release
+from fraudctl.features.online.log_words import (
+    C_FLAGS,
+    C_HEADER,
+    C_HIGH,
+    C_LOW,
+    C_N_SORTED,
+    C_OWN,
+    C_SORTED,
+    CODE_WORDS,
+    COLUMN_WORDS,
+    D_BITS,
+    D_BLOCKS,
+    D_CODES,
+    D_HASH,
+    D_MASK,
+    H_BLOCK,
+    H_CAP,
+    H_END,
+    H_START,
+    H_WORDS,
+    K_HEADER,
+    K_OWN,
+    LARGEST,
+    NO_CODE,
+    NO_HIGH,
+    NO_LOW,
+    NUMBER,
+    S_AT,
+    S_LEFT,
+    SMALL,
+    SMALLEST,
+    SORTED_WORDS,
+    SQUARES,
+    SUMS,
+    T_CODES,
+    T_COLUMNS,
+    T_N_CODES,
+    T_N_COLUMNS,
+    T_PLACE,
+    T_WINDOW,
+    T_WORDS,
+    V_HIGH,
+    V_LARGEST,
+    V_LARGEST_TAIL,
+    V_LOW,
+    V_N,
+    V_N_SQUARES,
+    V_N_WORDS,
+    V_SMALLEST,
+    V_SMALLEST_TAIL,
+    V_SQUARES,
+    V_SUMS,
+    V_VALUES,
+)
+from fraudctl.features.online.sorted_windows import sort_anew, sort_in
 
-NO_CODE = -(1 << 63)
-"""The code of null."""
-NO_LOW, NO_HIGH = 5000, -5000
-"""The exponents of nothing."""
-
-# flags of a column
-SUMS, SQUARES, LARGEST, SMALLEST, NUMBER = 1, 2, 4, 8, 16
-
-# a track in the layout: first its place in a body, last the words of its header
-T_PLACE, T_WINDOW, T_N_COLUMNS, T_N_CODES, T_WHERE, T_SPACE, T_COLUMNS, T_CODES, T_NUMBER, T_WORDS = range(10)
-TRACK_WORDS = 10
-"""Words of a track; like every constant here it is part of the digest of saved states (see `layout`)."""
-# a column in the layout; the last says where in its header its sorted windows begin
-C_HEADER, C_OWN, C_FLAGS, C_N_SORTED, C_WINDOWS, C_LOW, C_HIGH, C_SORTED = range(8)
-COLUMN_WORDS = 8
-# a code column in the layout
-K_HEADER, K_OWN = range(2)
-CODE_WORDS = 2
-
-# the header of a log
-H_BLOCK, H_WORDS, H_START, H_END, H_CAP = range(5)
-HEADER_WORDS = 5
-# of a column; it ends after the last word that its flags ask for (see `value_words`)
-V_VALUES, V_N, V_SUMS, V_LOW, V_HIGH, V_N_WORDS, V_N_SQUARES, V_SQUARES = range(8)
-V_LARGEST, V_LARGEST_TAIL, V_SMALLEST, V_SMALLEST_TAIL = range(8, 12)
-# of each sorted window of a column
-S_AT, S_N, S_LEFT = range(3)
-SORTED_WORDS = 3
-# of a code column
-D_CODES, D_BITS, D_BLOCKS, D_HASH, D_MASK = range(5)
-DISTINCT_WORDS = 5
-
-SMALL = 32
-"""Positions up to which the last occurrence of a code is found by looking for it."""
 _U1 = np.uint64(1)
 _FRACTION = (1 << 52) - 1
-
-
-def value_words(flags: int) -> int:
-    """Return the words that a column takes in a header, before its sorted windows."""
-    ends = {SMALLEST: V_SMALLEST_TAIL, LARGEST: V_LARGEST_TAIL, SQUARES: V_SQUARES, SUMS: V_N_SQUARES, NUMBER: V_N}
-    return 1 + next((last for flag, last in ends.items() if flags & flag), V_VALUES)
 
 
 # ---------------------------------------------------------------- searching
@@ -238,81 +253,6 @@ def _derive(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, 
             sorted_blocks.sort_codes(heap, heap[coded + D_CODES], heap[header + H_CAP], i)
 
 
-# ---------------------------------------------------------------- sorted windows
-
-
-@jit
-def rank_of(values: Floats, at: int, n: int, value: float) -> int:
-    """Find the first of the sorted values that is not below ``value``."""
-    lo, hi = 0, n
-    while lo < hi:
-        middle = (lo + hi) >> 1
-        if values[at + middle] < value:
-            lo = middle + 1
-        else:
-            hi = middle
-    return lo
-
-
-@jit
-def slide_sorted(heap: Ints, values: Floats, header: int, column: int, window: int, edge: int) -> None:
-    """Remove values with a time at or before ``edge`` from a sorted window (given by its words in the header)."""
-    times, end = heap[header + H_BLOCK], heap[header + H_END]
-    at, n, left = heap[window + S_AT], heap[window + S_N], heap[window + S_LEFT]
-    while left < end and heap[times + left] <= edge:
-        value = values[heap[column + V_VALUES] + left]
-        if not math.isnan(value):
-            n -= 1
-            for j in range(rank_of(values, at, n + 1, value), n):
-                values[at + j] = values[at + j + 1]
-        left += 1
-    heap[window + S_N] = n
-    heap[window + S_LEFT] = left
-
-
-@jit
-def sorted_insert(values: Floats, at: int, n: int, value: float) -> None:
-    """Insert a value into n sorted ones."""
-    rank = rank_of(values, at, n, value)
-    for j in range(n, rank, -1):
-        values[at + j] = values[at + j - 1]
-    values[at + rank] = value
-
-
-@jit
-def _sort_in(heap: Ints, values: Floats, layout: Ints, track: int, header: int, i: int) -> None:
-    """Insert the value at position i into all sorted windows."""
-    now = heap[heap[header + H_BLOCK] + i]
-    for c in range(layout[track + T_N_COLUMNS]):
-        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
-        column = header + layout[described + C_HEADER]
-        value = values[heap[column + V_VALUES] + i]
-        for s in range(layout[described + C_N_SORTED]):
-            window = column + layout[described + C_SORTED] + s * SORTED_WORDS
-            slide_sorted(heap, values, header, column, window, now - layout[layout[described + C_WINDOWS] + s])
-            if not math.isnan(value):
-                sorted_insert(values, heap[window + S_AT], heap[window + S_N], value)
-                heap[window + S_N] += 1
-
-
-@jit
-def _sort_anew(heap: Ints, values: Floats, layout: Ints, track: int, header: int) -> None:
-    """Rebuild all sorted windows from their left ends."""
-    for c in range(layout[track + T_N_COLUMNS]):
-        described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
-        column = header + layout[described + C_HEADER]
-        for s in range(layout[described + C_N_SORTED]):
-            window = column + layout[described + C_SORTED] + s * SORTED_WORDS
-            at, n = heap[window + S_AT], 0
-            for p in range(heap[window + S_LEFT], heap[header + H_END]):
-                value = values[heap[column + V_VALUES] + p]
-                if not math.isnan(value):
-                    values[at + n] = value
-                    n += 1
-            values[at : at + n].sort()
-            heap[window + S_N] = n
-
-
 # ---------------------------------------------------------------- room
 
 
@@ -469,7 +409,7 @@ def _derive_all(heap: Ints, values: Floats, words: Words, layout: Ints, track: i
         heap[header + H_END] = i
         _derive(heap, values, words, layout, track, header, i)
     heap[header + H_END] = end
-    _sort_anew(heap, values, layout, track, header)
+    sort_anew(heap, values, layout, track, header)
 
 
 @jit
@@ -595,7 +535,7 @@ def append(
         return
     _derive(heap, values, words, layout, track, header, end)
     heap[header + H_END] = end + 1
-    _sort_in(heap, values, layout, track, header, end)
+    sort_in(heap, values, layout, track, header, end)
 
 
 @jit

@@ -14,7 +14,7 @@ import numpy as np
 from fraudctl.errors import ProjectError
 from fraudctl.features.meaning.definition import Feature, FeatureSet
 from fraudctl.features.meaning.lookback import lookback_of
-from fraudctl.features.online import answers, arena, hops, intake, logs, sorted_blocks, texts
+from fraudctl.features.online import answers, arena, hops, intake, log_words, sorted_blocks, texts
 from fraudctl.features.online.hooks import ONLINE, LinkFamily
 from fraudctl.features.online.tracks import (
     EVENT_TIME,
@@ -162,13 +162,13 @@ class Plan:
         for space in self.spaces:
             for place, track in enumerate(space.tracks):
                 track.place = place
-                inside = logs.HEADER_WORDS
+                inside = log_words.HEADER_WORDS
                 for column in track.columns.values():
                     column.header = inside
-                    inside += logs.value_words(column.flags) + logs.SORTED_WORDS * len(column.windows)
+                    inside += log_words.value_words(column.flags) + log_words.SORTED_WORDS * len(column.windows)
                 for name in track.codes:
                     track.codes[name] = inside
-                    inside += logs.DISTINCT_WORDS
+                    inside += log_words.DISTINCT_WORDS
 
     # ------------------------------------------------------------ the layout
 
@@ -181,7 +181,7 @@ class Plan:
             track.at = len(words)
             words += self._track_words(track, spaces_at)
             columns_at = len(words)
-            words += [0] * (logs.COLUMN_WORDS * len(track.columns))
+            words += [0] * (log_words.COLUMN_WORDS * len(track.columns))
             for i, (name, column) in enumerate(track.columns.items()):
                 own = self.inputs[track.table].number(name)
                 described = [
@@ -190,13 +190,14 @@ class Plan:
                     column.flags,
                     len(column.windows),
                     len(words),
-                    logs.NO_LOW,
-                    logs.NO_HIGH,
-                    logs.value_words(column.flags),
+                    log_words.NO_LOW,
+                    log_words.NO_HIGH,
+                    log_words.value_words(column.flags),
                 ]
-                words[columns_at + i * logs.COLUMN_WORDS : columns_at + (i + 1) * logs.COLUMN_WORDS] = described
+                at = columns_at + i * log_words.COLUMN_WORDS
+                words[at : at + log_words.COLUMN_WORDS] = described
                 words += column.windows
-            words[track.at + logs.T_COLUMNS], words[track.at + logs.T_CODES] = columns_at, len(words)
+            words[track.at + log_words.T_COLUMNS], words[track.at + log_words.T_CODES] = columns_at, len(words)
             for name, header in track.codes.items():
                 copies = sorted_blocks.CODED if name in track.sorted_codes else 0
                 words += [header, self.inputs[track.table].code(name) | copies]

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.features.batch.groups import Array
-from fraudctl.features.online.logs import NO_CODE
+from fraudctl.features.online.log_words import NO_CODE
 from fraudctl.features.online.values import code_of
 
 Kept = tuple[str, int]

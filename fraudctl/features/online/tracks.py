@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fraudctl.features.batch import fading
-from fraudctl.features.online import arena, hops, logs, sorted_blocks
+from fraudctl.features.online import arena, hops, log_words, sorted_blocks
 from fraudctl.features.rows.read import RowExpr
 
 POSITIONS_KEPT = 1.35
@@ -64,25 +64,25 @@ class Track:
     @property
     def words(self) -> int:
         """Words of its header."""
-        sorted_words = logs.SORTED_WORDS * sum(len(column.windows) for column in self.columns.values())
+        sorted_words = log_words.SORTED_WORDS * sum(len(column.windows) for column in self.columns.values())
         return (
-            logs.HEADER_WORDS
-            + sum(logs.value_words(column.flags) for column in self.columns.values())
+            log_words.HEADER_WORDS
+            + sum(log_words.value_words(column.flags) for column in self.columns.values())
             + sorted_words
-            + logs.DISTINCT_WORDS * len(self.codes)
+            + log_words.DISTINCT_WORDS * len(self.codes)
         )
 
     def words_of_positions(self, n: float, n_logs: float) -> float:
         """Return the words that ``n`` positions in ``n_logs`` logs take, with all that is kept with them."""
         extra = {
             sorted_blocks.SORTED: 1,
-            logs.NUMBER: 1,
-            logs.SUMS: 2,
-            logs.SQUARES: 4,
-            logs.LARGEST: 1,
-            logs.SMALLEST: 1,
+            log_words.NUMBER: 1,
+            log_words.SUMS: 2,
+            log_words.SQUARES: 4,
+            log_words.LARGEST: 1,
+            log_words.SMALLEST: 1,
         }
-        code = 1.5 if n <= logs.SMALL / 2 * n_logs else 6.0
+        code = 1.5 if n <= log_words.SMALL / 2 * n_logs else 6.0
         words = 1.0 + code * len(self.codes) + len(self.sorted_codes)
         for column in self.columns.values():
             words += 1 + len(column.windows) + sum(size for flag, size in extra.items() if column.flags & flag)

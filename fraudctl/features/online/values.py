@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from fraudctl.errors import DataError
-from fraudctl.features.online.logs import NO_CODE
+from fraudctl.features.online.log_words import NO_CODE
 from fraudctl.text.plain import shown
 
 Coercion = Callable[[Any], Any]

@@ -9,7 +9,11 @@ from features.proof.test_against_reference import EVERYTHING
 from fraudctl.errors import BundleError
 from fraudctl.features.online import from_bytes, layout, snapshot, to_bytes
 
-CONSTANTS = [(module, name) for module in layout.OWNERS for name in layout.constants(module)]
+CONSTANTS = [
+    (next(module for module in reversed(modules) if name in vars(module)), name)
+    for modules in layout.OWNERS.values()
+    for name in layout.constants(*modules)
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def test_every_constant_of_the_layout_counts(saved, monkeypatch):
 
 def test_one_more_word_in_the_header_of_a_log_refuses_older_states(saved, monkeypatch):
     features, state, content = saved
-    monkeypatch.setattr("fraudctl.features.online.logs.HEADER_WORDS", layout.logs.HEADER_WORDS + 1)
+    monkeypatch.setattr("fraudctl.features.online.log_words.HEADER_WORDS", layout.log_words.HEADER_WORDS + 1)
     with pytest.raises(BundleError, match="laid out in another way") as caught:
         from_bytes(content, features, timezone=state.timezone, label_delay_us=state.label_delay_us)
     assert caught.value.hint is not None
