@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fraudctl.uncertainty import Estimate
     from fraudctl.workflows.dashboard import DashboardResult
     from fraudctl.workflows.evaluate import EvaluationResult
-    from fraudctl.workflows.retrain import RetrainResult
+    from fraudctl.workflows.retrained import RetrainResult
     from fraudctl.workflows.sample import PlantedChange, SampleResult
     from fraudctl.workflows.train import TrainResult
 

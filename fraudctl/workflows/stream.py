@@ -245,7 +245,9 @@ def _answers_frame(documents: list[Mapping[str, Any]], engine: DecisionEngine) -
     from fraudctl.scoring.decider import answer_schema
 
     decider = engine.champion
-    schema: dict[str, Any] = {**answer_schema(decider.schema.events[decider.project.data.event_id])}
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        **answer_schema(decider.schema.events[decider.project.data.event_id])
+    }
     if engine.experiment is not None:
         schema |= {"control_group": pl.Boolean(), "exposure_prob": pl.Float64()}
     decided = pl.DataFrame(documents, schema=schema)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from fraudctl.documents.sealed import canonical
 from fraudctl.errors import DataError
 from fraudctl.monitor.outcome import MonitorAlarm, ScoreCause
 from fraudctl.progress import Progress
@@ -176,14 +179,9 @@ class Watching:
 
     def _learned(self, reference: FrozenReference, before: DayCounts) -> Watch:
         """Learn what is usual from the days of the reference that are used."""
-        from fraudctl.monitor.engine import learn
-        from fraudctl.monitor.series import VOLUME, figures, series_of
-
-        totals = {item.name: _known_sum(before, item.name) for item in reference.watched}
-        series = [*(one for item in reference.watched for one in series_of(item, totals[item.name])), VOLUME]
-        per_year = self.project.monitor.alarms_per_year
-        found = figures(before, series)
-        return learn(found, before.days, series, per_year=per_year, window_days=reference.window_days, seed=SEED)
+        digest = hashlib.sha256(canonical(reference.to_dict())).hexdigest()
+        days = before.days.tobytes()
+        return _learn(_Usual(digest, days, self.project.monitor.alarms_per_year, reference, before))
 
     def _moved(
         self, watch: Watch, before: DayCounts, now: DayCounts, accepted: Sequence[AlarmRecord]
@@ -442,6 +440,32 @@ def reference_of_folds(project: Project, bundle: Bundle, policy: Policy) -> Froz
         inside, WatchPlan(columns, {}, {}, 0.0), decided, days=days, timezone=project.data.timezone,
         borders=borders(policy), actions=policy.actions,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """From what the usual is learned: it follows from the reference, the days of it that are used, and the promise."""
+
+    digest: str
+    """SHA-256 of the reference."""
+    days: bytes
+    per_year: float
+    reference: FrozenReference = field(compare=False, repr=False)
+    before: DayCounts = field(compare=False, repr=False)
+
+
+@functools.lru_cache(maxsize=2)
+def _learn(usual: _Usual) -> Watch:
+    """Learn what is usual; a process that looks at one model again has learned it before."""
+    from fraudctl.monitor.engine import learn
+    from fraudctl.monitor.series import VOLUME, figures, series_of
+
+    reference, before = usual.reference, usual.before
+    totals = {item.name: _known_sum(before, item.name) for item in reference.watched}
+    series = [*(one for item in reference.watched for one in series_of(item, totals[item.name])), VOLUME]
+    found = figures(before, series)
+    window = reference.window_days
+    return learn(found, before.days, series, per_year=usual.per_year, window_days=window, seed=SEED)
 
 
 def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
