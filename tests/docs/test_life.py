@@ -20,7 +20,7 @@ from fraudctl.workflows import life
 
 PAGE = (Path(__file__).parents[2] / "docs" / "life.md").read_text(encoding="utf-8")
 BLOCKS = blocks_of(PAGE)
-FIGURE = re.compile(r"€\d[\d,]*|\d+ alerts|\d[\d,]*\.\d+")
+FIGURE = re.compile(r"€\d+(?:,\d{3})*|\d+ alerts|\d[\d,]*\.\d+")
 
 
 @pytest.fixture(scope="module")
