@@ -3,12 +3,15 @@
 For each event, a GRU reads the features of the last earlier events of its entity, the oldest first, and how long ago
 each was; a second layer joins that with the event's own features. It reads nothing of the event's own instant or later,
 nothing older than ``history``, and no label but the one that it is fitted on. ``params``: ``entity`` (the first),
-``length`` (50 events), ``width`` (32), ``epochs`` (8), ``step`` (0.003). One thread, so that it repeats itself.
+``length`` (50 events), ``width`` (32), ``epochs`` (8 at most: how many is chosen on the latest fifth of the rows, and
+then all are learned), ``step`` (0.003). One thread, so that it repeats itself.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ from fraudctl.challengers.contract import EVENT_ID, EVENT_TIME, LABEL, WEIGHT, C
 
 _FILE = "network.json"
 _BATCH = 512
+_LATE = 0.2
+"""Share of the training rows, the latest, on which the number of epochs is chosen."""
+_PATIENCE = 2
 
 
 def fit(train: pl.DataFrame, context: pl.DataFrame, facts: ChallengerFacts, model: Path) -> None:
@@ -30,23 +36,84 @@ def fit(train: pl.DataFrame, context: pl.DataFrame, facts: ChallengerFacts, mode
         mean, spread = (np.nan_to_num(of(numbers, axis=0)) for of in (np.nanmean, np.nanstd))
     scaling = {"mean": mean.tolist(), "spread": np.where(spread > 0, spread, 1.0).tolist()}
     both = pl.concat([train.drop(LABEL, WEIGHT), context])
-    inputs, earlier = _inputs(both, facts, scaling), earlier_events(both, facts)
-    network = _network(facts, inputs.shape[1])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=float(facts.params.get("step", 0.003)), weight_decay=0.01)
     target = torch.from_numpy(train[LABEL].to_numpy().astype(np.float32))
     weight = torch.from_numpy((train[WEIGHT] / train[WEIGHT].mean()).to_numpy().astype(np.float32))
-    random = np.random.default_rng(facts.seed)
-    for _ in range(int(facts.params.get("epochs", 8))):
-        for rows in np.array_split(random.permutation(train.height), -(-train.height // _BATCH)):
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                _forward(network, inputs, earlier, rows), target[rows], weight[rows]
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
+    lesson = _Lesson(facts, _inputs(both, facts, scaling), earlier_events(both, facts), target, weight)
+    by_time = np.argsort(train[EVENT_TIME].to_numpy(), kind="stable")
+    early, late = np.split(by_time, [int((1.0 - _LATE) * train.height)])
+    _, epochs = lesson.learn(np.sort(early), int(facts.params.get("epochs", 8)), judged=late)
+    network, _ = lesson.learn(np.arange(train.height), epochs)
     weights = {name: values.tolist() for name, values in network.state_dict().items()}
-    (model / _FILE).write_text(json.dumps({"scaling": scaling, "weights": weights}), encoding="utf-8")
+    document = {"scaling": scaling, "weights": weights, "epochs": epochs}
+    (model / _FILE).write_text(json.dumps(document), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a network learns from: inputs of all events, their earlier events, and of training rows label and weight."""
+
+    facts: ChallengerFacts
+    inputs: SingleArray
+    earlier: tuple[IntArray, FloatArray]
+    target: Any
+    weight: Any
+
+    def learn(self, rows: IntArray, most: int, *, judged: IntArray | None = None) -> tuple[Any, int]:
+        """Fit a new network on some rows; return it, and how many epochs to learn.
+
+        With ``judged``, rows that it does not learn from, it ends `_PATIENCE` epochs after the one with the lowest loss
+        on them, and returns the fewest epochs that are not surely worse (the rule of one standard error; Breiman,
+        Friedman, Olshen and Stone, *Classification and Regression Trees*, 1984): a network that reads histories learns
+        single cards by heart.
+        """
+        import torch
+
+        torch.manual_seed(self.facts.seed)
+        network = _network(self.facts, self.inputs.shape[1])
+        step = float(self.facts.params.get("step", 0.003))
+        optimiser = torch.optim.AdamW(network.parameters(), lr=step, weight_decay=0.01)
+        random, judged_by_epoch = np.random.default_rng(self.facts.seed), list[FloatArray]()
+        for epoch in range(1, most + 1):
+            network.train()
+            for part in np.array_split(random.permutation(rows), -(-len(rows) // _BATCH)):
+                loss = self._loss(network, part)
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimiser.step()
+            if judged is not None and len(judged):
+                judged_by_epoch.append(self._judge(network, judged))
+                if epoch > int(np.argmin([losses.mean() for losses in judged_by_epoch])) + _PATIENCE:
+                    break
+        return network, fewest_epochs(judged_by_epoch) or most
+
+    def _loss(self, network: Any, rows: IntArray, *, reduction: str = "mean") -> Any:
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        found = _forward(network, self.inputs, self.earlier, rows)
+        return binary_cross_entropy_with_logits(found, self.target[rows], self.weight[rows], reduction=reduction)
+
+    def _judge(self, network: Any, rows: IntArray) -> FloatArray:
+        """Return the loss of each row, none of which was learned from."""
+        import torch
+
+        network.eval()
+        parts = np.array_split(rows, -(-len(rows) // _BATCH))
+        with torch.no_grad():
+            found = torch.cat([self._loss(network, part, reduction="none") for part in parts])
+        return np.asarray(found.double().numpy(), dtype=np.float64)
+
+
+def fewest_epochs(losses: Sequence[FloatArray]) -> int:
+    """Return after how many epochs the loss is not worse than the lowest by more than a standard error, 0 for none.
+
+    ``losses`` are those of the same rows after each epoch, shape ``(n_rows,)`` each; differences are paired.
+    """
+    if not losses:
+        return 0
+    best = losses[int(np.argmin([item.mean() for item in losses]))]
+    gaps = [item - best for item in losses]
+    return next(at for at, gap in enumerate(gaps, 1) if gap.mean() <= gap.std() / np.sqrt(len(gap)))
 
 
 def score(rows: pl.DataFrame, context: pl.DataFrame, facts: ChallengerFacts, model: Path) -> FloatArray:

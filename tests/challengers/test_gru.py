@@ -123,3 +123,11 @@ def test_a_second_fit_gives_the_same_bytes(fitted: tuple[Path, pl.DataFrame], tm
         (tmp_path / name).mkdir()
         gru.fit(labelled[:600], frame.clear(), facts(3, epochs=1), tmp_path / name)
     assert (tmp_path / "a" / "network.json").read_bytes() == (tmp_path / "b" / "network.json").read_bytes()
+
+
+def test_the_fewest_epochs_that_are_not_surely_worse_are_taken() -> None:
+    best = np.array([0.1, 0.2, 0.3, 0.2])
+    noisy = best + np.array([0.3, -0.2, 0.1, -0.1])  # worse by 0.025 on average, by 0.1 on its standard error
+    assert gru.fewest_epochs([best + 0.1, noisy, best, best + 0.2]) == 2
+    assert gru.fewest_epochs([best + 0.1, best]) == 2
+    assert gru.fewest_epochs([]) == 0
