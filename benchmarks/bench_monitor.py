@@ -22,7 +22,6 @@ import itertools
 import json
 import os
 import platform
-import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -413,9 +412,13 @@ def joined(parts: list[Path]) -> dict[str, object]:
     if len({(str(item["versions"]), item["seed"]) for item in found}) > 1:
         msg = "parts of other seeds or versions cannot be joined"
         raise SystemExit(msg)
-    whole = {name: sum(item[name] for item in found) for name in ("seconds", "cpu_seconds")}
-    load = max(item["load"] for item in found)
-    return {**found[0], **whole, "load": load, "results": [kind for item in found for kind in item["results"]]}
+    seconds, load = sum(item["seconds"] for item in found), max(item["load"] for item in found)
+    return {
+        **found[0],
+        "seconds": seconds,
+        "load": load,
+        "results": [kind for item in found for kind in item["results"]],
+    }
 
 
 def kinds(unchanged: list[int], changed: int) -> Iterator[Kind]:
@@ -436,7 +439,6 @@ def document(results: list[dict[str, object]], seconds: float, seed: int) -> dic
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": {name: version(name) for name in ("numpy", "polars", "scipy")},
         "seconds": round(seconds),
-        "cpu_seconds": round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])),
         "load": round(os.getloadavg()[1], 1),
         "seed": seed,
         "reference_days": REFERENCE,
