@@ -99,6 +99,11 @@ def require_writable(path: Path) -> None:
     if path.is_dir():
         msg = f"{path} is a folder; expected the path of a file"
         raise UsageError(msg)
+    _require_room_for(path)
+
+
+def _require_room_for(path: Path) -> None:
+    """Make the folder that a path is to be in, and refuse one that cannot be made or written to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writable = os.access(path.parent, os.W_OK)
@@ -173,14 +178,7 @@ def require_folder(path: Path) -> None:
     if path.is_dir() and not all(PART.fullmatch(item.name) for item in path.iterdir()):
         msg = f"{path} is a folder with other files than those of a table; it would be replaced"
         raise UsageError(msg, hint="name a folder that does not exist yet")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path.parent, os.W_OK)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    if not writable:
-        msg = f"{path} cannot be written: its folder is read-only"
-        raise UsageError(msg, hint="choose another place")
+    _require_room_for(path)
 
 
 def publish_folder(prepared: Path, path: Path) -> None:

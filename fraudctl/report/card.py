@@ -11,7 +11,6 @@ from typing import Final
 
 from fraudctl.account.card import CardEntry, EvidenceRule, ModelCard
 from fraudctl.catalogue import metric_names
-from fraudctl.data.categories import shown as category_text
 from fraudctl.evaluate.result import Evaluation
 from fraudctl.report import card_sentences as said
 from fraudctl.report.document import (
@@ -28,7 +27,14 @@ from fraudctl.report.document import (
     Tone,
 )
 from fraudctl.report.evaluation import VERDICT_TONES
-from fraudctl.report.evaluation_figures import figure, interval, say, with_interval, words
+from fraudctl.report.evaluation_figures import (
+    figure,
+    interval,
+    say,
+    segment_columns,
+    segment_rows,
+    words,
+)
 from fraudctl.text.figures import moment, number, percent, whole
 from fraudctl.text.sentences import Sentence, fixed
 from fraudctl.text.wording import cost_words, policy_words
@@ -125,21 +131,7 @@ def _metrics(e: Evaluation) -> ReportTable:
 
 def _segments(e: Evaluation) -> Iterator[ReportTable]:
     for column, rows in e.tables.by_segment.items():
-        columns = (
-            TableColumn(column),
-            TableColumn("Events", "number"),
-            TableColumn("Frauds", "number"),
-            *(TableColumn(words(name), "number") for name in SEGMENT_METRICS),
-        )
-        body = tuple(
-            (
-                Cell(category_text(row.category)),
-                Cell(whole(row.events), row.events),
-                Cell(whole(row.frauds), row.frauds),
-                *(with_interval(name, row.metrics.get(name), e) for name in SEGMENT_METRICS),
-            )
-            for row in rows
-        )
+        columns, body = segment_columns(column, SEGMENT_METRICS), segment_rows(rows, SEGMENT_METRICS, e)
         yield ReportTable(f"segments-{column}", said.quoted(f"By {column}"), columns, body)
 
 

@@ -28,7 +28,16 @@ from fraudctl.report.document import (
     Tone,
 )
 from fraudctl.report.evaluation_champion import champion_section
-from fraudctl.report.evaluation_figures import currency_of, estimate, figure, interval, say, with_interval, words
+from fraudctl.report.evaluation_figures import (
+    currency_of,
+    estimate,
+    figure,
+    interval,
+    say,
+    segment_columns,
+    segment_rows,
+    words,
+)
 from fraudctl.report.facts import (
     Balance,
     ControlGroup,
@@ -420,21 +429,7 @@ def _segments(e: Evaluation) -> ReportSection | None:
 
 def _segment_table(column: str, rows: tuple[SegmentOutcome, ...], e: Evaluation) -> ReportTable:
     shown = [name for name in _SEGMENT_METRICS if any(name in row.metrics for row in rows)]
-    columns = (
-        TableColumn(column),
-        TableColumn("Events", "number"),
-        TableColumn("Frauds", "number"),
-        *(TableColumn(words(name), "number") for name in shown),
-    )
-    body = tuple(
-        (
-            Cell(category_text(row.category)),
-            Cell(whole(row.events), row.events),
-            Cell(whole(row.frauds), row.frauds),
-            *(with_interval(name, row.metrics.get(name), e) for name in shown),
-        )
-        for row in rows
-    )
+    columns, body = segment_columns(column, shown), segment_rows(rows, shown, e)
     caption = said.at_confidence(f"By {column}", _confidence(e))
     return ReportTable(f"segments-{column}", caption, columns, body, tools=True)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from fraudctl.catalogue import metric
-from fraudctl.evaluate.result import Evaluation
-from fraudctl.report.document import Cell
+from fraudctl.data.categories import shown as category_text
+from fraudctl.evaluate.result import Evaluation, SegmentOutcome
+from fraudctl.report.document import Cell, TableColumn
 from fraudctl.text.figures import money, number, percent, whole
 from fraudctl.uncertainty import Estimate
 
@@ -52,6 +55,25 @@ def estimate(name: str, item: Estimate) -> Cell:
     if item.value is None:
         return Cell("–", "")
     return Cell(percent(item.value, 1) if _share(name) else number(item.value), round(item.value, 9))
+
+
+def segment_columns(column: str, metrics: Sequence[str]) -> tuple[TableColumn, ...]:
+    """Return the columns of a table of segments: the category, its events and frauds, and each metric."""
+    figures = (TableColumn(words(name), "number") for name in metrics)
+    return TableColumn(column), TableColumn("Events", "number"), TableColumn("Frauds", "number"), *figures
+
+
+def segment_rows(rows: Iterable[SegmentOutcome], metrics: Sequence[str], e: Evaluation) -> tuple[tuple[Cell, ...], ...]:
+    """Return the rows of such a table, each metric with its interval."""
+    return tuple(
+        (
+            Cell(category_text(row.category)),
+            Cell(whole(row.events), row.events),
+            Cell(whole(row.frauds), row.frauds),
+            *(with_interval(name, row.metrics.get(name), e) for name in metrics),
+        )
+        for row in rows
+    )
 
 
 def with_interval(name: str, item: Estimate | None, e: Evaluation) -> Cell:

@@ -161,6 +161,22 @@ class OfEntity(Spec):
         return self.entity
 
 
+class InWindow(OfEntity):
+    """A spec of the earlier events of one entity in a window."""
+
+    window_us: int
+
+    @property
+    def lookback(self) -> Lookback:
+        """Events of the window."""
+        return Lookback(within_us={self.entity: self.window_us})
+
+    @property
+    def interval(self) -> str:
+        """By event_time; both ends are open."""
+        return f"event_time in (t - {span(self.window_us)}, t)"
+
+
 class OfSource(Spec):
     """A spec of rows of another table about one entity."""
 

@@ -15,13 +15,11 @@ from fraudctl.features.meaning.families.base import (
     NO_TABLES,
     Draft,
     Family,
+    InWindow,
     Kind,
-    OfEntity,
     OfKind,
     Types,
-    span,
 )
-from fraudctl.features.meaning.lookback import Lookback
 from fraudctl.project.types import Aggregate
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ AS_THEY_ARE = frozenset({"last", "previous"})
 
 
 @dataclass(frozen=True)
-class HabitSpec(OfEntity, OfKind):
+class HabitSpec(InWindow, OfKind):
     """The event against earlier values of an entity, event_time in ``(t - window, t)``.
 
     The latest earlier event is the last by event_time, and by event id among those of one instant.
@@ -99,16 +97,6 @@ class HabitSpec(OfEntity, OfKind):
     def reads(self) -> tuple[str, ...]:
         """The entity and the column."""
         return (self.entity, self.column)
-
-    @property
-    def lookback(self) -> Lookback:
-        """Events of the window."""
-        return Lookback(within_us={self.entity: self.window_us})
-
-    @property
-    def interval(self) -> str:
-        """By event_time; both ends are open."""
-        return f"event_time in (t - {span(self.window_us)}, t)"
 
     def dtype(self, name: str, types: Types) -> str:
         """Return the type of the kind, a category for a value that is a text; raise where it needs numbers."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, Kind, OfEntity, OfKind, span
-from fraudctl.features.meaning.lookback import Lookback
+from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, InWindow, Kind, OfKind
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader
@@ -27,7 +26,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class HourSpec(OfEntity, OfKind):
+class HourSpec(InWindow, OfKind):
     """The local hour of the event against those of the entity's earlier events, event_time in ``(t - window, t)``."""
 
     title = "HourSpec"
@@ -45,16 +44,6 @@ class HourSpec(OfEntity, OfKind):
     def reads(self) -> tuple[str, ...]:
         """The entity and the time."""
         return (self.entity, "event_time")
-
-    @property
-    def lookback(self) -> Lookback:
-        """Events of the window."""
-        return Lookback(within_us={self.entity: self.window_us})
-
-    @property
-    def interval(self) -> str:
-        """By event_time; both ends are open."""
-        return f"event_time in (t - {span(self.window_us)}, t)"
 
 
 def _drafts(reader: Reader) -> Iterator[Draft]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, Kind, OfEntity, OfKind, span
-from fraudctl.features.meaning.lookback import Lookback
+from fraudctl.features.meaning.families.base import DAY, NO_TABLES, Draft, Family, InWindow, Kind, OfKind
 
 if TYPE_CHECKING:
     from fraudctl.features.meaning.sections import Reader
@@ -22,7 +21,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class SpacingSpec(OfEntity, OfKind):
+class SpacingSpec(InWindow, OfKind):
     """Gaps between the event and the latest earlier events of an entity, event_time in ``(t - window, t)``.
 
     The gaps are those before the event itself and before each of the ``gaps - 1`` latest earlier ones, as far as both
@@ -50,16 +49,6 @@ class SpacingSpec(OfEntity, OfKind):
     def reads(self) -> tuple[str, ...]:
         """The entity."""
         return (self.entity,)
-
-    @property
-    def lookback(self) -> Lookback:
-        """Events of the window."""
-        return Lookback(within_us={self.entity: self.window_us})
-
-    @property
-    def interval(self) -> str:
-        """By event_time; both ends are open."""
-        return f"event_time in (t - {span(self.window_us)}, t)"
 
 
 def _drafts(reader: Reader) -> Iterator[Draft]:
