@@ -270,9 +270,10 @@ def test_checks_say_why_there_are_no_labels_where_a_table_is_missing(tmp_path: P
 
 def test_the_document_of_a_server_says_what_the_column_of_declined_means() -> None:
     project = parse_project(PROJECT, path=Path("fraudctl.toml"))
-    event = {"properties": {"id": {"type": "string"}, "status": {"description": "Not looked at"}}, "required": ["id"]}
-    openapi._describe_declined(event, project)
-    told = event["properties"]["status"]["description"]
+    columns = {"id": {"type": "string"}, "status": {"description": "Not looked at"}}
+    (described,) = openapi._declined(columns, ["id"], project).items()
+    assert described[0] == "status"
+    told = described[1]["description"]
     assert told.startswith('["declined"] say that the event was declined')
     label = openapi._label({"type": "integer"}, {}, in_tables=True)["properties"]["label"]
     assert "null: the event was declined" in label["description"]

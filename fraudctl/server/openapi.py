@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fraudctl.documents.types import JsonObject
     from fraudctl.project import Project
+    from fraudctl.scoring.decider import Decider
     from fraudctl.server.service import Service
 
 _ERROR: Final[JsonObject] = {
@@ -57,23 +58,9 @@ def document(service: Service, *, secured: bool) -> JsonObject:
         "Error": _ERROR,
         "Taken": _taken(),
     }
-    paths = {
-        "/decisions": {"post": _post("Decide on one event or several", "Event", "Decision", service.limits.items)},
-        "/labels": {"post": _post("Outcomes that have arrived", "Label", "Taken", service.limits.items)},
-        "/admin/reload": {"post": _get("Reload the bundles", {"type": "object"}, refused="They cannot be used")},
-        "/healthz": {"get": _get("Whether the process lives", {"type": "object"})},
-        "/readyz": {"get": _get("Whether it takes requests", {"type": "object"})},
-        "/version": {"get": _get("What decides", {"type": "object"})},
-        "/openapi.json": {"get": _get("This document", {"type": "object"})},
-        "/dashboard": {"get": _get("The page that `fraudctl dashboard` wrote last", None, text="text/html")},
-        "/metrics": {"get": _get("Counters for Prometheus", None)},
-    }
+    paths = _paths(service.limits.items)
     for name in decider.reader.source_names:
-        section = decider.project.sources[name]
-        times = [section.event_time, *([section.known_time] if section.known_time else [])]
-        needed = [*times, *flat(source_columns(decider.project, name)), *decider.features.sources[name]]
-        row = _columns(schema.sources[name], needed, ids=[], times=times)
-        schemas[f"Source-{name}"] = _object(row, needed)
+        schemas[f"Source-{name}"] = _source(decider, name)
         paths[f"/sources/{name}"] = {
             "post": _post(f"Rows of the table {name}", f"Source-{name}", "Taken", service.limits.items)
         }
@@ -85,6 +72,29 @@ def document(service: Service, *, secured: bool) -> JsonObject:
         "components": {"schemas": schemas, **token},
         **({"security": [{"token": []}]} if secured else {}),
     }
+
+
+def _paths(most: int) -> dict[str, JsonObject]:
+    """Return what the server answers whatever its model is; ``most`` items in a request."""
+    return {
+        "/decisions": {"post": _post("Decide on one event or several", "Event", "Decision", most)},
+        "/labels": {"post": _post("Outcomes that have arrived", "Label", "Taken", most)},
+        "/admin/reload": {"post": _get("Reload the bundles", {"type": "object"}, refused="They cannot be used")},
+        "/healthz": {"get": _get("Whether the process lives", {"type": "object"})},
+        "/readyz": {"get": _get("Whether it takes requests", {"type": "object"})},
+        "/version": {"get": _get("What decides", {"type": "object"})},
+        "/openapi.json": {"get": _get("This document", {"type": "object"})},
+        "/dashboard": {"get": _get("The page that `fraudctl dashboard` wrote last", None, text="text/html")},
+        "/metrics": {"get": _get("Counters for Prometheus", None)},
+    }
+
+
+def _source(decider: Decider, name: str) -> JsonObject:
+    """Return the type of a row of another table."""
+    section = decider.project.sources[name]
+    times = [section.event_time, *([section.known_time] if section.known_time else [])]
+    needed = [*times, *flat(source_columns(decider.project, name)), *decider.features.sources[name]]
+    return _object(_columns(decider.schema.sources[name], needed, ids=[], times=times), needed)
 
 
 def _columns(

@@ -283,6 +283,30 @@ def _period_facts(table: FeatureTable, split: Split) -> JsonObject:
     }
 
 
+def _facts(
+    project: Project, table: FeatureTable, split: Split, trained: TrainedModel, choice: PolicyChoice
+) -> JsonObject:
+    """Return what the manifest of a bundle says of its data, its training and its policy."""
+    from fraudctl.data.located import versions
+    from fraudctl.split import TimeSplit
+
+    read = versions(project)
+    return {
+        "project": project.project.name,
+        "data_fingerprint": table.fingerprint,
+        **({"table_versions": read} if read else {}),
+        "rows": table.frame.height,
+        "known_until": None if table.known is None else table.known.isoformat(),
+        "seed": project.train.seed,
+        "split": as_json(split.by_chance or TimeSplit()),
+        **_period_facts(table, split),
+        "training": as_json(trained.summary),
+        "recipe": recipe_facts(project),
+        "policy_report": as_json(choice.report),
+        "parent": None,
+    }
+
+
 def bundle_contents(
     project: Project,
     table: FeatureTable,
@@ -303,27 +327,11 @@ def bundle_contents(
         The version whose settings were fitted again on newer labels.
     """
     from fraudctl.bundle import BundleContents
-    from fraudctl.data.located import versions
     from fraudctl.scoring.schema import data_schema
-    from fraudctl.split import TimeSplit
 
-    read = versions(project)
-    facts = {
-        "project": project.project.name,
-        "data_fingerprint": table.fingerprint,
-        **({"table_versions": read} if read else {}),
-        "rows": table.frame.height,
-        "known_until": None if table.known is None else table.known.isoformat(),
-        "seed": project.train.seed,
-        "split": as_json(split.by_chance or TimeSplit()),
-        **_period_facts(table, split),
-        "training": as_json(trained.summary),
-        "recipe": recipe_facts(project),
-        "policy_report": as_json(choice.report),
-        **({} if audited is None else {"audit": as_json(audited)}),
-        "parent": None,
-        **({} if refit_of is None else {"refit_of": refit_of}),
-    }
+    facts = _facts(project, table, split, trained, choice)
+    facts |= {} if audited is None else {"audit": as_json(audited)}
+    facts |= {} if refit_of is None else {"refit_of": refit_of}
     return BundleContents(
         as_of=split.as_of,
         model=trained.fitted,
