@@ -122,7 +122,7 @@ def kill_an_executor(over: threading.Event) -> int:
 
 def executors() -> list[int]:
     """Return the processes below this one that are executors of Spark."""
-    lines = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    lines = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in lines.splitlines()[1:]]
     below, parents = {os.getpid()}, {int(pid): int(parent) for pid, parent, *_ in rows}
     for _ in range(10):
