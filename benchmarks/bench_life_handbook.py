@@ -68,7 +68,7 @@ def figures(decided: pl.DataFrame) -> dict[str, float]:
         "flagged": int(flagged.sum()),
         "frauds": int(fraud.sum()),
         "recall": float((fraud & flagged).sum()) / max(int(fraud.sum()), 1),
-        "missed": missed,
+        "missed_loss": missed,
         "missed_bps": 1e4 * missed / float(amount.sum()),
     }
 
