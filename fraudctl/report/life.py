@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from fraudctl.compare import Comparison
 from fraudctl.text.figures import count, money, number, percent
 from fraudctl.text.sentences import sentence
-
-if TYPE_CHECKING:
-    from fraudctl.compare import Comparison
 
 
 @sentence

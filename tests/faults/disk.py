@@ -204,7 +204,7 @@ def no_larger_files(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def kept_table(place: Path) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+def kept_table(place: Path) -> tuple[pl.DataFrame, Any] | None:
     """Return the feature table that is kept at a place, and its facts, if its file is what was written."""
     from fraudctl.data import tables
     from fraudctl.progress import Silent

@@ -24,6 +24,7 @@ from fraudctl.errors import FraudctlError, UsageError
 from fraudctl.progress import Silent
 from fraudctl.scoring.store import Store, frame
 from fraudctl.workflows import features
+from fraudctl.workflows.features import FeatureTableFacts
 
 MIB = 1 << 20
 
@@ -107,12 +108,12 @@ def test_a_bundle_that_does_not_fit_is_not_there(disk: Path, left: int) -> None:
 def test_a_cache_that_does_not_fit_is_built_again(disk: Path, left: int) -> None:
     place, old = disk / "features" / "table.parquet", pl.DataFrame({"a": [1, 2]})
     new = pl.select(a=pl.int_range(200_000).shuffle(seed=1))
-    features._keep(old, {"known": "old"}, place, Silent())
+    features._keep(old, FeatureTableFacts(None, 0, ()), place, Silent())
     with filled(disk, left=left), pytest.raises(UsageError, match="No space left"):
-        features._keep(new, {"known": "new"}, place, Silent())
+        features._keep(new, FeatureTableFacts(None, 0, ()), place, Silent())
     found = kept_table(place)
     assert found is None or found[0].equals(old)
-    features._keep(new, {"known": "new"}, place, Silent())
+    features._keep(new, FeatureTableFacts(None, 0, ()), place, Silent())
     found = kept_table(place)
     assert found is not None
     assert found[0].equals(new)

@@ -36,6 +36,7 @@ from fraudctl.scoring.store import Store, frame
 from fraudctl.scoring.trees import read_forest
 from fraudctl.train import tune
 from fraudctl.workflows import features
+from fraudctl.workflows.features import FeatureTableFacts
 
 SOME = ("full", "short", "death")
 """Kinds that differ from each other; the other errors go the same ways as a full disk."""
@@ -330,7 +331,8 @@ def test_a_kept_table_is_whole_or_built_again(new_folder: Callable[[], Path]) ->
     """The feature cache; increment states and refits of pooled periods are kept in the same steps."""
 
     def keep(folder: Path, frame: pl.DataFrame, known: str) -> None:
-        features._keep(frame, {"known": known}, folder / "table.parquet", Silent())
+        facts = FeatureTableFacts(None, 0, (known,))
+        features._keep(frame, facts, folder / "table.parquet", Silent())
 
     def prepared() -> Path:
         folder = new_folder()
@@ -340,7 +342,7 @@ def test_a_kept_table_is_whole_or_built_again(new_folder: Callable[[], Path]) ->
     def require_sound(folder: Path, note: object) -> None:
         found = kept_table(folder / "table.parquet")
         if found is not None:
-            assert found[0].equals({"old": OLD, "new": NEW}[found[1]["known"]]), note
+            assert found[0].equals({"old": OLD, "new": NEW}[found[1].notes[0]]), note
         keep(folder, NEW, "new")
         found = kept_table(folder / "table.parquet")
         assert found is not None, note

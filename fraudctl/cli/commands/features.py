@@ -86,11 +86,12 @@ def features(
 def _extract(share: float | None, project: Project, output: Path | None, since: str | None) -> Extract | None:
     """Return which events are to be written; None for all."""
     from fraudctl.extract import Extract
+    from fraudctl.text.figures import exact
 
     if share is None:
         return None
     if not 0 < share <= 1:
-        msg = f"--keep-negatives is {share:g}; expected a share above 0, and 1 at most"
+        msg = f"--keep-negatives is {exact(share)}; expected a share above 0, and 1 at most"
         raise UsageError(msg)
     if output is None or since is not None:
         msg = "--keep-negatives needs --output" if output is None else "--since and --keep-negatives exclude each other"
