@@ -19,6 +19,7 @@ def pages() -> dict[str, str]:
     """Give the reference pages by file name."""
     from figures import training_page
     from figures_life import life_page
+    from models_figure import models_figure
     from python_reference import python_page
 
     return {
@@ -30,6 +31,7 @@ def pages() -> dict[str, str]:
         "training-figures.md": training_page(),
         "life-figures.md": life_page(),
         "../features.md": features_page(),
+        "../images/models.svg": models_figure(),
     }
 
 
