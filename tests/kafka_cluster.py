@@ -63,7 +63,7 @@ class Cluster:
             done.result(60)
 
     def read(self, topic: str, *, isolation: str = "read_committed") -> list[Message]:
-        """Return all messages of a topic, partition after partition."""
+        """Return all messages of a topic; those of one partition are in order, those of several are not."""
         consumer = Consumer({
             "bootstrap.servers": self.servers, "group.id": "look", "enable.auto.commit": False, "log_level": 2,
             "enable.partition.eof": True, "fetch.wait.max.ms": 10, "auto.offset.reset": "earliest",
