@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,12 @@ Made by `make docs` from `benchmarks/results/`. What the steps are is told in [T
 def training_page() -> str:
     """Give the page: one section for each benchmark whose results are there."""
     makers = {"handbook": _handbook, "proposal": _proposal, "fit": _fit, "steps": _steps, "tuning": _tuning}
-    parts = [_HEAD]
+    return page_of(_HEAD, makers)
+
+
+def page_of(head: str, makers: Mapping[str, Callable[[Any], Iterator[str]]]) -> str:
+    """Give a page: its head, and a section for each benchmark whose results are there."""
+    parts = [head]
     for name, maker in makers.items():
         file = RESULTS / f"{name}.json"
         if file.exists():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+from figures import page_of
+
 _HEAD = """# Figures of life after training
 
 Made by `make docs` from `benchmarks/results/`. What is measured is told in [Monitoring](../monitoring.md) and
@@ -23,12 +22,7 @@ _PLANTED = {
 def life_page() -> str:
     """Give the page: one section for each benchmark whose results are there."""
     makers = {"monitor": _monitor, "monitor_scale": _scale, "life_handbook": _handbook, "rhythm": _rhythm}
-    parts = [_HEAD]
-    for name, maker in makers.items():
-        file = RESULTS / f"{name}.json"
-        if file.exists():
-            parts.append("\n".join(maker(json.loads(file.read_text(encoding="utf-8")))) + "\n")
-    return "\n".join(parts)
+    return page_of(_HEAD, makers)
 
 
 def _monitor(found: Mapping[str, Any]) -> Iterator[str]:
