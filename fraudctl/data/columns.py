@@ -26,10 +26,13 @@ GROUP: Final = 1 << 28
 _TEXT, _OTHER = 24, 8
 """Bytes of a cell in memory, about."""
 _LIMITS: Final = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-"""Files that say how much memory a container may take, and takes: control groups, version 2 and 1."""
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
+)  # fmt: skip
+"""Files that say how much memory a container may take, takes, and for what: control groups, version 2 and 1."""
 
 
 def room() -> int:
@@ -41,7 +44,7 @@ def room() -> int:
     return min(MOST, max(free // 4, min(HOLD, free // 2)))
 
 
-def available(*, meminfo: str = "/proc/meminfo", limits: Sequence[tuple[str, str]] = _LIMITS) -> int:
+def available(*, meminfo: str = "/proc/meminfo", limits: Sequence[tuple[str, str, str]] = _LIMITS) -> int:
     """Return the bytes of memory that this process may still take: of the machine's, and of its container's.
 
     What the system holds of files only to be quick counts as available. `4 * MOST` where the system does not say.
@@ -51,10 +54,12 @@ def available(*, meminfo: str = "/proc/meminfo", limits: Sequence[tuple[str, str
         name, _, value = line.partition(":")
         if name == "MemAvailable":
             found.append(int(value.split()[0]) * 1024)
-    for limit, used in limits:
+    for limit, used, uses in limits:
         most, now = _text(limit).strip(), _text(used).strip()
+        words = dict(line.split() for line in _text(uses).splitlines())
+        idle = int(words.get("total_inactive_file", words.get("inactive_file", 0)))
         if most.isdecimal() and now.isdecimal():
-            found.append(max(0, int(most) - int(now)))
+            found.append(max(0, int(most) - int(now) + idle))
     return min(found)
 
 

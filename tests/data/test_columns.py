@@ -68,13 +68,18 @@ def test_a_table_that_fits_is_scanned_no_more_and_a_larger_one_stays_in_its_file
 def test_available_memory_is_that_of_the_container_where_it_has_less(
     tmp_path: Path, limit: str | None, used: str | None, left: int
 ) -> None:
-    meminfo, most, now = (tmp_path / name for name in ("meminfo", "max", "current"))
+    meminfo, most, now, uses = (tmp_path / name for name in ("meminfo", "max", "current", "stat"))
     meminfo.write_text("MemTotal:  99 kB\nMemFree:  1 kB\nMemAvailable:  8 kB\n")
     if limit is not None and used is not None:
         most.write_text(f"{limit}\n")
         now.write_text(f"{used}\n")
     expected = 8 * 1024 if left == 8_000 else left
-    assert available(meminfo=str(meminfo), limits=[(str(most), str(now))]) == expected
+    places = (str(most), str(now), str(uses))
+    assert available(meminfo=str(meminfo), limits=[places]) == expected
+    uses.write_text("anon 7\ninactive_file 500\n")
+    cached = 500 if limit is not None and expected not in {8 * 1024, 0} else 0
+    if expected:
+        assert available(meminfo=str(meminfo), limits=[places]) == expected + cached
 
 
 def test_a_system_that_says_nothing_has_room() -> None:

@@ -103,4 +103,6 @@ def test_columns_whose_values_come_back_are_told_by_their_first_rows() -> None:
     assert comes_back(ids)
     assert not comes_back(ids.head(LONG - 1))
     assert not comes_back(pl.Series(range(LONG)).cast(pl.String))
+    assert comes_back(ids.cast(pl.Int64))
     assert not comes_back(ids.cast(pl.Float64))
+    assert not comes_back(ids.cast(pl.Int64).cast(pl.Int128))
