@@ -112,12 +112,12 @@ def repeats(values: pl.Series) -> NDArray[np.uint32]:
     >>> repeats(pl.Series(["a", "b", "a", "c"])).tolist()
     [0, 2]
     """
-    found = keys(values)
-    ordered = np.sort(found)
+    found = pl.Series(keys(values))
+    ordered = found.sort().to_numpy()  # Polars sorts on all processors
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(twice):
         return np.empty(0, np.uint32)
-    rows = pl.Series(found).is_in(pl.Series(twice).unique().implode()).arg_true()
+    rows = found.is_in(pl.Series(twice).unique().implode()).arg_true()
     return rows.filter(values.gather(rows).is_duplicated()).to_numpy()
 
 

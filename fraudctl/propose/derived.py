@@ -11,9 +11,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from fraudctl.metrics.tallies import tally
+from fraudctl.data.distinct import Tally
+from fraudctl.metrics.tallies import number_values
 from fraudctl.propose import names
 from fraudctl.propose.facts import EntityFacts, entity_facts
 from fraudctl.propose.profile import ProfiledColumn, Table
@@ -132,8 +135,10 @@ def _are(values: pl.Series, written: Callable[[pl.Series], pl.Series]) -> bool:
 def _judged(candidate: _Candidate, item: ProfiledColumn, table: Table, times: pl.Series) -> Derived | None:
     """Return the entity with its reason where its ids have histories and join ids of the column; else None."""
     entity = Entity(candidate.name, item.name, "", sql=candidate.sql)
-    ids = entity.ids(table)
-    found = tally(ids)
+    column = table[item.name]
+    values = number_values(column, n_unique=item.n_unique)
+    of_values = entity.ids_by_sql(lambda _: column.gather(values.firsts))
+    found = _counted(of_values, values.counts)
     n_filled = table.n_rows - found.n_null
     again = n_filled - found.n_unique
     dense = n_filled >= _FILLED * table.n_rows and again >= max(FEW_RETURNS, RETURNS * n_filled)
@@ -146,8 +151,16 @@ def _judged(candidate: _Candidate, item: ProfiledColumn, table: Table, times: pl
         f"{candidate.words}: {found.n_unique:,} ids, {each} events each, the largest {largest} of the events; "
         f"joins {item.n_unique:,} values"
     )
-    facts = entity_facts(entity.name, ids, times, n_ids=found.n_unique)
+    facts = entity_facts(entity.name, of_values.gather(values.codes), times, n_ids=found.n_unique)
     return Derived(replace(entity, reason=reason), facts)
+
+
+def _counted(ids: pl.Series, counts: npt.NDArray[np.int64]) -> Tally:
+    """Count the ids of rows, given the id of each distinct value of a column and how many rows have that value."""
+    rows = pl.DataFrame({"id": ids, "n": counts}).group_by("id").agg(pl.col("n").sum())
+    filled = rows.filter(pl.col("id").is_not_null())["n"]
+    largest = filled.max()
+    return Tally(int(counts.sum() - filled.sum()), len(filled), largest if isinstance(largest, int) else 0)
 
 
 def _quoted(name: str) -> str:

@@ -16,7 +16,7 @@ import polars as pl
 
 from fraudctl.data import tables, typed
 from fraudctl.data.distinct import repeats, tally
-from fraudctl.data.identities import Made
+from fraudctl.data.identities import Getter, Made
 from fraudctl.errors import DataError, UsageError
 from fraudctl.normal.form import joined, text_of
 from fraudctl.project.entities import EntityKey
@@ -76,8 +76,12 @@ class Entity:
     def ids(self, table: Table) -> pl.Series:
         """Return its id of every event, shape ``(n_events,)``."""
         if self.sql:
-            return Made(EntityKey(sql=self.sql), "init", {}, "UTC").ids(lambda name: table[name])
+            return self.ids_by_sql(lambda name: table[name])
         return _joined_ids(table, self.parts) if self.parts else typed.to_id(table[self.column])
+
+    def ids_by_sql(self, column: Getter) -> pl.Series:
+        """Return what its SQL makes of each value that ``column`` gives."""
+        return Made(EntityKey(sql=self.sql), "init", {}, "UTC").ids(column)
 
 
 def choose_event_time(table: Table, flags: Flags) -> Choice:

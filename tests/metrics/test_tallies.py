@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.data import distinct
-from fraudctl.metrics.tallies import tally
+from fraudctl.metrics.tallies import _counted_in_parts, _divided, number_values, tally
 
 VALUES = st.one_of(
     st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "007", "7"]), st.text(max_size=3))).map(
@@ -44,3 +44,30 @@ def test_long_columns_by_brute_force(n_ids: int) -> None:
     counts = np.bincount(ids)
     found = tally(values, least_rows=1, bits=14)
     assert (found.n_null, found.n_unique, found.largest) == (0, int((counts > 0).sum()), int(counts.max()))
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("heavy", [0, 40_000])
+def test_values_that_no_table_holds_are_counted_part_by_part(bits: int, heavy: int) -> None:
+    words = np.random.default_rng(bits).integers(0, 2**63, 50_000).astype(np.uint64)
+    words[:heavy] = words[0]
+    words[-1_000:] = words[-2_000:-1_000]
+    parted, ends = _divided(words, bits)
+    assert len(ends) == 2**bits
+    assert ends[-1] == len(words)
+    parts = [set(part.tolist()) for part in np.split(parted, ends[:-1])]
+    assert sum(map(len, parts)) == len(set(words.tolist()))  # equal words are in one part
+    assert np.array_equal(np.sort(parted), np.sort(words))
+    _, counts = np.unique(words, return_counts=True)
+    assert _counted_in_parts(parted, ends) == (len(counts), counts.max())
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=st.lists(st.one_of(st.none(), st.text(max_size=2), st.sampled_from(["a", "b"]))))
+def test_values_are_numbered_as_they_first_appear(values: list[str | None]) -> None:
+    column = pl.Series(values, dtype=pl.String)
+    found = number_values(column, n_unique=column.drop_nulls().n_unique())
+    distinct_ones = list(dict.fromkeys(values))
+    assert column.gather(found.firsts).to_list() == distinct_ones
+    assert [distinct_ones[code] for code in found.codes] == values
+    assert found.counts.tolist() == [values.count(value) for value in distinct_ones]
