@@ -6,6 +6,10 @@ chapter 5 (model selection) tests. Nothing is tuned by hand: features, search an
 The table stands beside what the authors publish, and beside an oracle that knows the generator and gets its labels 7
 days late. A week takes some minutes; with `--work` the finished ones are kept, and the next run goes on from there.
 
+With `--recipes`, the first week is also trained by the plain recipe, on 82 days and on 7: symmetric trees that may
+split by any column, at most 500 of them, nothing searched and no partner. `evaluate --champion` says what lies between
+the two models on the same events, with an interval.
+
     python benchmarks/bench_handbook.py path/to/transactions.parquet --work handbook \
         --out benchmarks/results/handbook.json
 """
@@ -23,6 +27,9 @@ from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import polars as pl
+from sklearn.metrics import log_loss  # type: ignore[attr-defined]
 
 WEEKS = ("2018-08-08", "2018-08-15", "2018-08-22", "2018-08-29")
 FLAGS = (
@@ -54,10 +61,14 @@ def run(*arguments: str, place: Path) -> str:
     return subprocess.run(command, cwd=place, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def project_for(proposed: str, as_of: str, *, trials: int | None) -> str:
+HISTORIES = ("82d", "7d")
+PLAIN = '[train]\npartner = "none"\niterations = 500\nparams = { rsm = 1.0 }\n'
+
+
+def project_for(proposed: str, as_of: str, *, trials: int | None, train: str = "82d") -> str:
     """Set the week's split, its blocked customers and the number of trials in the proposed project file."""
     since = date.fromisoformat(as_of) - timedelta(days=14)
-    split = f'[split]\nas_of = {as_of}\ntest = "7d"\ntrain = "82d"\n'
+    split = f'[split]\nas_of = {as_of}\ntest = "7d"\ntrain = "{train}"\n'
     block = f'[evaluate]\nblock_known = {{ entity = "customer", since = {since} }}\n'
     text = proposed.replace("[split]\n", split, 1).replace("[evaluate]\n", block, 1)
     if trials is not None:
@@ -74,13 +85,53 @@ def bundle_of(place: Path, project_file: str) -> tuple[str, dict[str, Any]] | No
     return None
 
 
-def one_week(place: Path, proposed: str, as_of: str, *, trials: int | None) -> dict[str, Any]:
-    """Train, unless that was done, and evaluate for one test week."""
-    text = project_for(proposed, as_of, trials=trials)
+def trained(place: Path, text: str) -> tuple[str, dict[str, Any]]:
+    """Give name and training summary of the model of a project file, trained where that was not done."""
     (place / "fraudctl.toml").write_text(text, encoding="utf-8")
     if bundle_of(place, text) is None:
         run("train", "--json", place=place)
-    model, summary = bundle_of(place, text) or ("", {})
+    return bundle_of(place, text) or ("", {})
+
+
+def recipes(place: Path, proposed: str, *, trials: int | None) -> list[dict[str, Any]]:
+    """Compare the model that `init` and `train` make with one of the plain recipe, for each length of history."""
+    found = []
+    for train in HISTORIES:
+        file = place / f"recipes-{train}.json"
+        if not file.exists():
+            text = project_for(proposed, WEEKS[0], trials=trials, train=train)
+            plain, _ = trained(
+                place, project_for(proposed, WEEKS[0], trials=0, train=train).replace("[train]\n", PLAIN, 1)
+            )
+            model, summary = trained(place, text)
+            file.write_text(json.dumps(two_models(place, model, plain) | {"history": train, "trees": summary["trees"]}))
+        found.append(json.loads(file.read_text(encoding="utf-8")))
+    return found
+
+
+def two_models(place: Path, model: str, plain: str) -> dict[str, Any]:
+    """Give average precision and logarithmic loss of two models on the test week, and the paired difference."""
+    named = {"model": model, "plain recipe": plain}
+    losses = {}
+    for words, version_of in named.items():
+        flags = ("--json", "--no-gate", "--model", version_of, "--predictions", "predictions.parquet")
+        run("evaluate", *flags, place=place)
+        scored = pl.read_parquet(place / "predictions.parquet")
+        losses[words] = float(log_loss(scored["label"], scored["y_prob"]))
+    judged = json.loads(run("evaluate", "--json", "--no-gate", "--model", model, "--champion", plain, place=place))
+    return {
+        "average_precision": judged["metrics"]["average_precision"],
+        "plain_average_precision": judged["champion"]["metrics"]["average_precision"],
+        "difference": judged["champion"]["differences"]["average_precision"],
+        "confidence": judged["confidence"],
+        "log_loss": losses["model"],
+        "plain_log_loss": losses["plain recipe"],
+    }
+
+
+def one_week(place: Path, proposed: str, as_of: str, *, trials: int | None) -> dict[str, Any]:
+    """Train, unless that was done, and evaluate for one test week."""
+    model, summary = trained(place, project_for(proposed, as_of, trials=trials))
     evaluated = json.loads(run("evaluate", "--json", "--no-gate", "--model", model, place=place))
     return {
         "as_of": as_of,
@@ -129,6 +180,7 @@ def main() -> int:
     parser.add_argument("transactions", type=Path, help="transactions.parquet of the handbook")
     parser.add_argument("--weeks", type=int, default=len(WEEKS), choices=range(1, len(WEEKS) + 1))
     parser.add_argument("--trials", type=int, help="instead of what init proposes")
+    parser.add_argument("--recipes", action="store_true", help="also compare with the plain recipe, on two histories")
     parser.add_argument("--work", type=Path, help="folder that keeps features and finished weeks")
     parser.add_argument("--out", type=Path, help="where the figures are written as JSON")
     options = parser.parse_args()
@@ -141,15 +193,25 @@ def main() -> int:
         run("init", data.name, *FLAGS, "--force", place=place)
         proposed = (place / "fraudctl.toml").read_text(encoding="utf-8")
         weeks = finished_weeks(place, proposed, WEEKS[: options.weeks], trials=options.trials)
+        compared = recipes(place, proposed, trials=options.trials) if options.recipes else []
     found = {"week of 2018-08-08": values(weeks[0])}
     if len(weeks) == len(WEEKS):
         found["mean of the four folds"] = tuple(sum(v) / len(WEEKS) for v in zip(*map(values, weeks), strict=True))
+    for row in compared:
+        print(json.dumps(row))
     for title, ours in found.items():
         print(table(title, {**ELSEWHERE[title], "fraudctl init + train": ours}), end="\n\n")
     if options.out is not None:
         machine = {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()}
         packages = {name: version(name) for name in ("fraudctl", "catboost", "polars", "numpy", "optuna")}
-        document = {"weeks": weeks, "ours": found, "elsewhere": ELSEWHERE, "machine": machine, "packages": packages}
+        document = {
+            "weeks": weeks,
+            "ours": found,
+            "elsewhere": ELSEWHERE,
+            "recipes": compared,
+            "machine": machine,
+            "packages": packages,
+        }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     problems = problems_of(weeks, found)
