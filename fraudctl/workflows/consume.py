@@ -20,6 +20,7 @@ from fraudctl.project import load_project
 from fraudctl.text.figures import count
 from fraudctl.workflows.score import open_model
 from fraudctl.workflows.shards import COUNTED, Shard, ShardTally
+from fraudctl.workflows.steady import short_pauses
 from fraudctl.workflows.stream import DroppedOutcomes
 from fraudctl.workflows.versions import CHAMPION
 
@@ -201,7 +202,8 @@ class _ConsumeRun:
         self._said: set[str] = set()
         self._problems, self._tally, self._behind_at_end = Counter[str](), ShardTally(), 0
         self._shards: dict[int | None, Shard] = {}
-        self._stopping = False
+        self._stopping = self._warmed = False
+        self._steady = contextlib.ExitStack()
 
     def stop(self, *_: object) -> None:
         """End after the batch that has begun."""
@@ -212,7 +214,7 @@ class _ConsumeRun:
     def run(self) -> ConsumeResult:
         """Go on until a signal comes or the ends are reached."""
         self._progress.stage("Looking at the topics")
-        with _stopped_by_signals(self), contextlib.ExitStack() as stack:
+        with _stopped_by_signals(self), self._steady, contextlib.ExitStack() as stack:
             stack.push(self._abandon)
             if self._section.assignment == "group":
                 self._as_member()
@@ -287,9 +289,17 @@ class _ConsumeRun:
             shard.abandon(*sys.exc_info())
             raise
         self._shards[key] = shard
+        self._warm(shard)
         if first:
             self._progress.note(f"{count(first, 'partition')} read for the first time")
         return shard
+
+    def _warm(self, shard: Shard) -> None:
+        """Load the loops before the first message, once for all shards: each would hold up the first that needs it."""
+        if not self._warmed:
+            shard.engine.live.warm()
+            self._steady.enter_context(short_pauses())
+            self._warmed = True
 
     def _end(self, key: int | None) -> None:
         """Finish with a shard: its offsets go to the group, its state to the disk."""

@@ -15,6 +15,7 @@ from fraudctl.progress import Progress
 from fraudctl.project import load_project
 from fraudctl.workflows.score import Model, open_model
 from fraudctl.workflows.state import expect_state, open_live, save_state
+from fraudctl.workflows.steady import short_pauses
 from fraudctl.workflows.versions import CHAMPION, LATEST, version_of
 
 if TYPE_CHECKING:
@@ -214,7 +215,8 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
             say_memory(service)
             page = WrittenPage(load_project(serving.place).reports_dir / "dashboard.html")
             app = App(service, token=serving.token, access_log=serving.access_log, dashboard=page)
-            serve(app, service, opened, finish=finish, named=serving.named if serving.follow else None)
+            with short_pauses():
+                serve(app, service, opened, finish=finish, named=serving.named if serving.follow else None)
         finally:
             if store is not None:
                 store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from stream.conftest import N_OUTCOMES, N_ROWS, Ground, Stream
 
 from fraudctl.errors import DataError, UsageError
 from fraudctl.scoring import engine
+from fraudctl.scoring.live import LiveState
 from fraudctl.scoring.saved import latest
 from fraudctl.scoring.store import Store
 from fraudctl.stream import flow, intake
@@ -225,3 +227,26 @@ def test_offsets_and_what_is_not_sent_stand_in_the_snapshot_too(stream: Stream, 
     assert (result.sent_again, result.events) == (1, 0)
     assert {key.topic + f"/{key.partition}": value for key, value in before.items()} == result.offsets
     assert stream.decisions() == ground.answers
+
+
+def test_loops_are_loaded_before_the_first_message_and_pauses_are_short_until_the_end(
+    stream: Stream, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.cluster.produce(stream.topics["events"], ground.lines)
+    seen: list[tuple[str, int, int]] = []
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            seen.append((name, gc.get_threshold()[0], gc.get_freeze_count()))
+            return real(*given, **named)
+
+        return call
+
+    monkeypatch.setattr(LiveState, "warm", noting("warm", LiveState.warm))
+    monkeypatch.setattr(flow.Flow, "_take", noting("take", flow.Flow._take))
+    before = gc.get_threshold()
+    assert stream.run().events == len(ground.answers)
+    names, often, frozen = zip(*seen, strict=True)
+    assert (names[0], set(names[1:]), often[0], set(often[1:])) == ("warm", {"take"}, before[0], {10_000})
+    assert frozen[0] == 0 < min(frozen[1:])
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
