@@ -35,6 +35,9 @@ DECIDING: Final = frozenset({"score", "action", "amount"})
 what is seen of them is how much days differ."""
 BY_ITSELF: Final = 1.645
 """Standard errors up to which a mean differs by itself: nine in ten lie within."""
+UNSUPPORTED: Final = 3.291
+"""The same where the watch saw none of `DECIDING` move: 999 in 1,000 lie within. Then nothing but the change of alerts
+or costs speaks for itself, and it is looked at every day: one look in ten would be beyond 1.645 by chance."""
 EPOCH: Final = date(1970, 1, 1)
 
 
@@ -79,7 +82,8 @@ class ShiftEffect:
     floor: float
     """The share up to which a change does not matter."""
     beyond: float
-    """The share that the mean of so many days differs by itself: 1.645 standard errors, up to which nine in ten lie."""
+    """The share that the mean of so many days differs by itself: 1.645 standard errors, up to which nine in ten lie;
+    3.291, up to which 999 in 1,000 lie, of alerts and costs where neither score, action nor amount moved."""
 
     @property
     def matters(self) -> bool:
@@ -255,21 +259,26 @@ def _group(days: WatchedDays, members: Sequence[tuple[Tier, MovedSeries]], floor
     moved = tuple(item for _, item in order)
     since = (moved[0].first_day - EPOCH).days
     rows = days.now.days >= since
-    effects, money = _effects(days, rows, floors)
     columns = {item.column for item in moved}
+    effects, money = _effects(days, rows, floors, errors=BY_ITSELF if columns & DECIDING else UNSUPPORTED)
     if "volume" in columns and rows.any():
         effects, money = (effects, money) if columns & DECIDING else ((), None)
         effects = (*effects, _volume(days, rows))
     return MovedGroup(tier, moved, effects, money)
 
 
-def _effects(days: WatchedDays, rows: BoolArray, floors: EffectFloors) -> tuple[tuple[ShiftEffect, ...], float | None]:
-    """Return what changed in alerts and expected cost on some days, and the money a day."""
+def _effects(
+    days: WatchedDays, rows: BoolArray, floors: EffectFloors, *, errors: float
+) -> tuple[tuple[ShiftEffect, ...], float | None]:
+    """Return what changed in alerts and expected cost on some days, and the money a day.
+
+    ``errors`` are the standard errors up to which their means differ by themselves.
+    """
     before, now = days.reference.sums, days.now.sums
     if not {"alerts", "expected_cost", "decided"} <= set(before) & set(now) or not rows.any():
         return (), None
-    alerts = _ratio("alert rate", before, now, "alerts", rows, floors.alert_rate)
-    cost = _ratio("expected cost", before, now, "expected_cost", rows, floors.expected_cost)
+    alerts = _ratio("alert rate", before, now, "alerts", rows, floors.alert_rate, errors)
+    cost = _ratio("expected cost", before, now, "expected_cost", rows, floors.expected_cost, errors)
     found = tuple(item for item in (alerts, cost) if item is not None)
     if cost is None:
         return found, None
@@ -303,6 +312,7 @@ def _ratio(
     key: str,
     rows: BoolArray,
     floor: float,
+    errors: float,
 ) -> ShiftEffect | None:
     """Compare a mean per event before and now; days of the reference say how much it differs by itself."""
     top, base = reference[key], reference["decided"]
@@ -313,7 +323,7 @@ def _ratio(
     before = float(top[known].sum() / base[known].sum())
     after = float(now[key][late].sum() / now["decided"][late].sum())
     rest = (top[known] - before * base[known]) / base[known].mean()
-    error = BY_ITSELF * float(rest.std(ddof=1)) * math.sqrt(1.0 / int(known.sum()) + 1.0 / int(late.sum()))
+    error = errors * float(rest.std(ddof=1)) * math.sqrt(1.0 / int(known.sum()) + 1.0 / int(late.sum()))
     scale = abs(before) if before else math.nan
     if math.isnan(scale):
         return None

@@ -190,12 +190,15 @@ class Expected:
         Variance of one event's part, by series.
     rate
         Of rare shares: events per event of the base; NaN for all others.
+    usual
+        Events of the base that a day has, by weekday, shape ``(7, n_series)``; at least 1.
     """
 
     mean: FloatArray
     between: FloatArray
     within: FloatArray
     rate: FloatArray
+    usual: FloatArray
 
     @property
     def rare(self) -> BoolArray:
@@ -255,18 +258,27 @@ def expect(found: Figures, weekday: IntArray, series: Sequence[Series]) -> Expec
     volume = np.array([item.column == "volume" for item in series])
     within = np.where(volume, 1.0, found.within)
     usual = np.where(volume, 1.0 / np.maximum(n_events / days, 1.0), usual)
-    return Expected(mean, np.maximum(variance - usual, 0.0), within, rate)
+    size, _ = shrunk_means(np.where(found.n > 0, found.n, np.nan), weekday)
+    return Expected(mean, np.maximum(variance - usual, 0.0), within, rate, np.maximum(size, 1.0))
 
 
 def deviations(found: Figures, weekday: IntArray, expected: Expected) -> FloatArray:
-    """Return standardised deviations from what is expected, shape ``(n_days, n_series)``; 0 where not known."""
+    """Return standardised deviations from what is expected, shape ``(n_days, n_series)``; 0 where not known.
+
+    A day with more events than its weekday had in the reference says no more than one with as many. What the reference
+    does not know about its own means stays the same however many events there are; measured in ever smaller deviations
+    of ever larger days, it would pass for a change.
+    """
+    usual = expected.usual[weekday]
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.sqrt(expected.between + expected.within / np.maximum(found.n, 1.0))
+        scale = np.sqrt(expected.between + expected.within / np.clip(found.n, 1.0, usual))
         z = (found.x - expected.mean[weekday]) / scale
     z = np.where(np.isfinite(z), z, 0.0)
     rare = expected.rare
     if rare.any():
-        z[:, rare] = poisson_deviations(found.count[:, rare], found.n[:, rare] * expected.rate[rare])
+        n = found.n[:, rare]
+        by_count = poisson_deviations(found.count[:, rare], n * expected.rate[rare])
+        z[:, rare] = by_count * np.sqrt(np.minimum(usual[:, rare] / np.maximum(n, 1.0), 1.0))
     return np.clip(z, -LARGEST, LARGEST)
 
 

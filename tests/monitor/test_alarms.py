@@ -18,6 +18,7 @@ from fraudctl.monitor.alarms import (
     MovedGroup,
     MovedSeries,
     WatchedDays,
+    _group,
     _together,
     _volume,
     accepted_deviations,
@@ -291,6 +292,26 @@ def test_where_the_volume_moved_alone_alert_rate_and_cost_are_no_effects(reason:
     assert "events a day" in names
     assert ("alert rate" in names) == bool(decisive) == bool(reason)
     assert (group.money_per_day is None) == (not decisive)
+
+
+def test_alerts_that_the_watch_saw_nothing_of_have_to_change_surely() -> None:
+    """A feature moved and neither score, action nor amount did: one look in ten is beyond 1.645 standard errors."""
+    reference = np.random.default_rng(2).poisson(10, 56).astype(np.float64)
+    size = np.full(56, 500.0)
+    before = DayCounts(np.arange(56), size.astype(np.int64), {}, {"alerts": reference, "expected_cost": 40 * size,
+                                                                 "decided": size})  # fmt: skip
+    late = np.arange(56, 63)
+    for alerts, matters in ((12.5, (True, False)), (20.0, (True, True))):
+        now = DayCounts(late, size[:7].astype(np.int64), {}, {"alerts": np.full(7, alerts), "decided": size[:7],
+                                                              "expected_cost": 40 * size[:7]})  # fmt: skip
+        days = WatchedDays(None, before, now, None, None)  # type: ignore[arg-type]
+        found = tuple(_group(days, [("drift", moved(column))], EffectFloors()).counts for column in ("score", "age"))
+        assert found == matters
+
+
+def moved(column: str) -> MovedSeries:
+    day = date(1970, 1, 1) + timedelta(days=56)
+    return MovedSeries(column, "level", 0.0, 0.1, 1.2, 7, day, day, day)
 
 
 def test_a_figure_that_is_off_from_the_first_day_on_may_have_been_so_before() -> None:

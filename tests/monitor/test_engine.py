@@ -34,7 +34,16 @@ from fraudctl.monitor.engine import (
     threshold_for,
     weekdays,
 )
-from fraudctl.monitor.series import VOLUME, figures, poisson_deviations, series_of, shrunk_means
+from fraudctl.monitor.series import (
+    VOLUME,
+    Figures,
+    deviations,
+    expect,
+    figures,
+    poisson_deviations,
+    series_of,
+    shrunk_means,
+)
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 """A Monday."""
@@ -112,6 +121,28 @@ def test_rare_counts_are_judged_by_the_poisson_distribution(count: int, mean: fl
         assert found == pytest.approx(-stats.norm.ppf(above), rel=1e-4, abs=1e-5)
     else:
         assert abs(found) > 6
+
+
+@given(st.floats(1.0, 50.0), st.floats(0.3, 0.7), st.integers(0, 1))
+def test_a_day_with_more_events_than_usual_is_no_surer_than_a_usual_one(times: float, share: float, rare: int) -> None:
+    """What the reference does not know of its own means does not shrink with the events of later days."""
+    counts = np.random.default_rng(1).binomial(2000, (0.5, 0.002)[rare], 56).astype(np.float64)[:, None]
+    days = np.arange(56)
+    size = np.full((56, 1), 2000.0)
+    cells = cells_of("new", pl.Series("new", [True, False]), "bool")
+    series = [one for one in series_of(cells, np.array([1, 1, 0])) if one.what == "share of true"]
+    reference = Figures(counts / size, size, counts, np.array([0.25]))
+    expected = expect(reference, days % 7, series)
+    assert expected.rare[0] == bool(rare)
+    assert np.allclose(expected.usual, 2000.0)
+    found = share * (1.0, 0.01)[rare]
+    usual = Figures(np.full((1, 1), found), np.full((1, 1), 2000.0), np.full((1, 1), 2000 * found), np.array([0.25]))
+    more = Figures(usual.x, times * usual.n, times * usual.count, usual.within)
+    z, larger = (float(deviations(item, days[:1] % 7, expected)[0, 0]) for item in (usual, more))
+    if rare:
+        assert abs(larger) <= abs(z) * 1.1 + 0.1
+    else:
+        assert larger == pytest.approx(z)
 
 
 def test_weekday_means_are_drawn_together_where_weekdays_do_not_differ() -> None:
