@@ -97,7 +97,8 @@ class ModelColumns:
 
     def require(self, table: pl.DataFrame) -> None:
         """Refuse a table without the model's columns, or with other types; raises as `matrix` does."""
-        problems = [text for name in self.names if (text := self._problem(name, table.schema))]
+        schema = table.schema  # Polars makes it anew on every look
+        problems = [text for name in self.names if (text := self._problem(name, schema))]
         if problems:
             msg = f"the table does not fit the model in {len(problems)} columns: {'; '.join(problems[:5])}"
             raise DataError(msg, hint="build the features with the project file that the model was trained with")

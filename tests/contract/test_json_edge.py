@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2] / "fraudctl"
+from source_code import modules
+
 EDGE = {
     "documents/sealed.py": "reads documents",
     "scoring/wire.py": "reads messages",
@@ -42,9 +42,5 @@ def test_a_loose_dictionary_is_found_wherever_it_is_named() -> None:
 
 
 def test_dictionaries_of_anything_stay_at_the_edge() -> None:
-    found = {
-        path.relative_to(ROOT).as_posix()
-        for path in ROOT.rglob("*.py")
-        for _ in loose(ast.parse(path.read_text(encoding="utf-8")))
-    }
+    found = {path.as_posix() for path, tree in modules() for _ in loose(tree)}
     assert found == set(EDGE)

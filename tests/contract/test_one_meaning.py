@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2] / "fraudctl"
+from source_code import modules
+
 INSIDE_FEATURES = {"History", "Reader", "Seen"}
 """Names that two rooms of ``features/`` still share; no other may be added."""
 
 
 def test_no_class_name_is_defined_twice() -> None:
     places: dict[str, set[str]] = defaultdict(set)
-    for path in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in modules():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                places[node.name].add(path.relative_to(ROOT).as_posix())
+                places[node.name].add(path.as_posix())
     twice = {name: sorted(found) for name, found in places.items() if len(found) > 1}
     left = {name for name, found in twice.items() if all(place.startswith("features/") for place in found)}
     assert left <= INSIDE_FEATURES
@@ -25,9 +25,9 @@ def test_no_class_name_is_defined_twice() -> None:
 
 def test_array_types_are_named_in_one_place() -> None:
     named = [
-        path.relative_to(ROOT).as_posix()
-        for path in ROOT.rglob("*.py")
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        path.as_posix()
+        for path, tree in modules()
+        for node in tree.body
         if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith(("npt.NDArray[", "NDArray["))
     ]
     outside = {place for place in named if not place.startswith("features/")}
@@ -46,9 +46,9 @@ MAY_BE_NOTHING = {
 
 def test_a_length_of_no_time_is_read_only_where_it_means_something() -> None:
     found = {
-        path.relative_to(ROOT).as_posix()
-        for path in ROOT.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        path.as_posix()
+        for path, tree in modules()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Duration.parse"
     }
     assert found == set(MAY_BE_NOTHING)

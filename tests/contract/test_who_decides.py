@@ -7,11 +7,9 @@ policy: everybody else asks `fraudctl.evaluate.Replay` and counts afterwards.
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-import fraudctl
+from source_code import modules
 
-ROOT = Path(fraudctl.__file__).parent
 DECIDING = {"decide_arrays", "serve_arrays", "serve_in_turn", "serve_alone", "decide_alone"}
 OWNERS = {
     "policy/places.py", "policy/decide.py", "policy/crowd.py", "policy/choose.py",
@@ -20,10 +18,10 @@ OWNERS = {
 }  # fmt: skip
 
 
-def calls(path: Path) -> set[str]:
+def calls(tree: ast.Module) -> set[str]:
     """Names of the deciding functions that a module calls, and `decide` where it is a policy's."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -34,16 +32,16 @@ def calls(path: Path) -> set[str]:
 
 
 def test_only_owners_of_whole_periods_decide() -> None:
-    deciding = {path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py")) if calls(path)}
+    deciding = {path.as_posix() for path, tree in modules() if calls(tree)}
     assert deciding <= OWNERS
     assert "evaluate/replay.py" in deciding
 
 
 def test_decide_frame_is_for_events_that_are_all_there_is() -> None:
     callers = {
-        path.relative_to(ROOT).as_posix()
-        for path in sorted(ROOT.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        path.as_posix()
+        for path, tree in modules()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "decide_frame"
     }
     assert callers == set()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-import fraudctl
+from source_code import modules
 
-ROOT = Path(fraudctl.__file__).parent
 OWNER = "data/located.py"
 SAME_FILE = "data/outputs.py"
 """Asks whether a path is one of the files that are read, in whatever version."""
@@ -34,9 +32,8 @@ def finds_a_section(tree: ast.AST) -> Iterator[int]:
 def test_files_of_sections_are_found_in_one_place() -> None:
     found = {
         name: lines
-        for path in sorted(ROOT.rglob("*.py"))
-        if (name := str(path.relative_to(ROOT))) not in {OWNER, SAME_FILE}
-        and (lines := list(finds_a_section(ast.parse(path.read_text()))))
+        for path, tree in modules()
+        if (name := path.as_posix()) not in {OWNER, SAME_FILE} and (lines := list(finds_a_section(tree)))
     }
     assert not found, "use event_files, source_files or label_files of data/located.py"
 

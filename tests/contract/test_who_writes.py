@@ -7,13 +7,10 @@ Whatever a module writes goes through `files.py` or `outputs.py`, or into the hi
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Iterator
-from pathlib import Path
 
-import fraudctl
+from source_code import modules
 
-ROOT = Path(fraudctl.__file__).parent
 OWNERS = {
     "disk/files.py": "the way that all others take",
     "data/outputs.py": "tables and texts, through files.py",
@@ -45,11 +42,6 @@ WRITES = frozenset({
 SAFE = frozenset({"whole_file", "temporary_folder", "whole_object"})
 OURS = frozenset({"outputs", "files", "disk"})
 """Names under which the modules that write safely are imported."""
-
-
-@functools.cache
-def modules() -> list[tuple[str, ast.Module]]:
-    return [(str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in sorted(ROOT.rglob("*.py"))]
 
 
 def named(call: ast.Call) -> str:
@@ -85,7 +77,7 @@ MODULES = frozenset({"shutil", "np", "numpy"})
 
 
 def test_only_the_owners_write_in_ways_of_their_own() -> None:
-    found = {name: [call.lineno for call in writes(tree)] for name, tree in modules()}
+    found = {path.as_posix(): [call.lineno for call in writes(tree)] for path, tree in modules()}
     unexpected = {name: lines for name, lines in found.items() if lines and name not in OWNERS}
     assert not unexpected, "use files.py or outputs.py"
 
@@ -102,8 +94,8 @@ def test_the_search_finds_what_it_looks_for() -> None:
 def test_what_vouches_for_a_kept_file_is_written_by_one_function() -> None:
     """`kept.keep` writes the file first and what vouches for it last; nobody else may take these steps apart."""
     calls = [
-        (name, named(node))
-        for name, tree in modules()
+        (path.as_posix(), named(node))
+        for path, tree in modules()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and named(node) == "vouch"
     ]

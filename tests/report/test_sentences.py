@@ -20,9 +20,9 @@ from recount_card import RECOUNT_CARD
 from recount_dashboard import RECOUNT_DASHBOARD
 from recount_life import RECOUNT_LIFE
 from recount_monitor import RECOUNT_MONITOR
+from source_code import modules
 from world import FEATURES, PROJECT, START, Described, World, decided, explain_world, make_world, project, weighted
 
-import fraudctl
 from fraudctl.costs import ConstantAction, cost_matrix, minimum_risk, taken_cost
 from fraudctl.documents.results import as_object
 from fraudctl.evaluate import Period, decide_frame, evaluate
@@ -39,7 +39,6 @@ from fraudctl.report.facts import Span
 from fraudctl.sample import generate
 from fraudctl.text.sentences import WRITERS, Sentence, fixed, joined, sentence
 
-HERE = Path(fraudctl.__file__).parent
 CONSTANTS = ("1 %", "60 %", "90 %", "0.9", "0.75", "14 days", "30 %", "15 points", "1 - cost", "95 %", "15 %",
              "28 days", "10,000")  # fmt: skip
 """Numbers of fixed texts: settings of the method, not figures of a result."""
@@ -264,8 +263,9 @@ def test_bare_numbers_are_refused() -> None:
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted((*(HERE / "report").glob("*.py"), *(HERE / "explain").glob("*.py"), HERE / "cli" / "render.py")):
-        yield path, ast.parse(path.read_text())
+    for path, tree in modules():
+        if path.parent.as_posix() in {"report", "explain"} or path.as_posix() == "cli/render.py":
+            yield path, tree
 
 
 def test_fixed_texts_are_literals_without_figures() -> None:
@@ -300,8 +300,8 @@ def test_no_module_rounds_a_number_in_its_own_way() -> None:
     known = {("service.py", ":g"), ("app.py", ":g"), ("calibrate.py", ":g"), ("base.py", ":g"), ("trees.py", ":.2g"),
              ("summary.py", ":+.4f")}  # fmt: skip
     found = set()
-    for path in sorted(HERE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, tree in modules():
+        for node in ast.walk(tree):
             if path.name not in EXEMPT and isinstance(node, ast.FormattedValue) and node.format_spec is not None:
                 form = "".join(str(getattr(part, "value", "")) for part in getattr(node.format_spec, "values", []))
                 if re.fullmatch(r"[+,]*\.?\d*[,]?[efg%]", form):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import sys
@@ -35,6 +36,7 @@ with _hidden("scipy.linalg.cython_blas"):
 from llvmlite import ir  # noqa: E402
 from numba import types  # noqa: E402
 from numba.core import caching, cgutils  # noqa: E402
+from numba.core.compiler_lock import global_compiler_lock  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,6 +118,7 @@ def jit(function: F) -> F:
         return plain
     _renew_with(compiled, Path(function.__code__.co_filename).parent)
     _noted(compiled)
+    _in_turn(compiled)
     return compiled
 
 
@@ -127,6 +130,49 @@ def _noted(compiled: Any) -> None:
     _places.append(cache.cache_path)
     if isinstance(cache._impl.locator, ReadOnlyLocator):  # noqa: SLF001 - numba has no other way
         cache.save_overload = lambda *_: None
+
+
+_held: set[str] = set()
+"""Locks of this process; a loop that calls itself needs none of its own."""
+
+
+def _in_turn(compiled: Any) -> None:
+    """Let one process at a time compile a loop, or load what was kept of it.
+
+    numba keeps the list of a loop's compiled versions without a lock: of two processes that add to it at once, one
+    loses its version, or both give theirs the same file, and a version is loaded for the types of the other. Whoever
+    waits for a process that compiles the same version need not compile it.
+    """
+    index = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if index is None:  # compilation is switched off
+        return
+    place, compile_or_load = f"{index._index_path}.lock", compiled.compile  # noqa: SLF001 - numba has no other way
+
+    def in_turn(signature: Any) -> Any:
+        with global_compiler_lock, _alone(place):  # in this order: a thread with the file may not wait for another
+            return compile_or_load(signature)
+
+    compiled.compile = in_turn
+
+
+@contextlib.contextmanager
+def _alone(place: str) -> Iterator[None]:
+    """Hold the lock on a file, where one can be made and the file system has locks."""
+    try:
+        handle = None if place in _held else os.open(place, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        handle = None
+    if handle is None:
+        yield
+        return
+    _held.add(place)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        _held.discard(place)
+        os.close(handle)
 
 
 def _renew_with(compiled: Any, folder: Path) -> None:

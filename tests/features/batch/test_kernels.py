@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import importlib
 import math
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -134,3 +138,70 @@ def test_a_change_of_a_loop_reaches_the_loops_that_call_it(tmp_path):
     assert answer(2) == 11
     assert list(tmp_path.glob("**/outer.called*.nbi"))
     assert answer(300) == 1501
+
+
+LOOP = "from fraudctl.features.batch.jit import jit\n@jit\ndef doubled(x):\n    return x + x\n"
+TWO = """
+import subprocess, sys
+from loop import doubled
+from numba.core import event
+
+class Second(event.Listener):
+    "Starts another process while this one compiles, and lets it come as far as its call."
+    def on_start(self, _):
+        self.process = subprocess.Popen([sys.executable, "-c", SECOND], stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()
+    def on_end(self, _):
+        pass
+
+SECOND = (
+    "from loop import doubled; print('here', flush=True); "
+    "print(doubled(4), sum(doubled.stats.cache_hits.values()))"
+)
+second = Second()
+with event.install_listener("numba:compile", second):
+    print(doubled(3), sum(doubled.stats.cache_hits.values()))
+print(second.process.communicate()[0])
+"""
+
+
+def test_a_process_waits_for_another_one_that_compiles_the_same_loop(tmp_path):
+    (tmp_path / "loop.py").write_text(LOOP)
+    done = subprocess.run([sys.executable, "-c", TWO], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["6", "0", "8", "1"]
+
+
+def doubled_here(monkeypatch, tmp_path):
+    (tmp_path / "loop.py").write_text(LOOP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "loop", raising=False)
+    return importlib.import_module("loop").doubled
+
+
+def test_a_lock_is_held_while_a_loop_is_compiled_and_kept_and_no_longer(tmp_path, monkeypatch):
+    loop = doubled_here(monkeypatch, tmp_path)
+    place, locked = Path(f"{loop._cache._cache_file._index_path}.lock"), []
+
+    def look():
+        with place.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return locked.append(True)
+            return locked.append(False)
+
+    save = loop._cache.save_overload
+    monkeypatch.setattr(loop._cache, "save_overload", lambda *given: (look(), save(*given), look()))
+    assert loop(1.5) == 3.0
+    look()
+    assert locked == [True, True, False]
+
+
+def test_loops_are_compiled_where_there_are_no_locks(tmp_path, monkeypatch):
+    def without(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    loop = doubled_here(monkeypatch, tmp_path)
+    monkeypatch.setattr(fcntl, "flock", without)
+    assert (loop(2), loop(2.5)) == (4, 5.0)
+    assert len(list(tmp_path.glob("**/*.nbc"))) == 2
