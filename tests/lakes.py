@@ -94,10 +94,12 @@ def delete_by_vector(path: Path, file: str, rows: Sequence[int]) -> None:
     (path / "_delta_log" / f"{version:020}.json").write_text("\n".join(map(json.dumps, actions)) + "\n")
 
 
-def iceberg_catalog(folder: Path) -> Any:
+def iceberg_catalog(place: Path | str, **properties: str) -> Any:
+    """Return a catalog whose tables are below a folder or an address."""
     from pyiceberg.catalog.sql import SqlCatalog
 
-    catalog = SqlCatalog("test", uri="sqlite:///:memory:", warehouse=f"file://{folder}")
+    warehouse = f"file://{place}" if isinstance(place, Path) else place
+    catalog = SqlCatalog("test", uri="sqlite:///:memory:", warehouse=warehouse, **properties)
     catalog.create_namespace("n")
     return catalog
 
@@ -112,8 +114,13 @@ def iceberg_table(catalog: Any, frame: pl.DataFrame, name: str = "t", partition_
     return table
 
 
-def delete_by_file(table: Any, deleted: pl.DataFrame, *, equality: bool, partition: Any = None) -> None:
-    """Commit a delete file to an Iceberg table: positions (``file_path``, ``pos``), or values (``id``)."""
+def delete_by_file(
+    table: Any, deleted: pl.DataFrame, *, equality: bool, partition: Any = None, puffin: bool = False
+) -> None:
+    """Commit a delete file to an Iceberg table: positions (``file_path``, ``pos``), or values (``id``).
+
+    With ``puffin`` the manifest calls it a file of deletion vectors, which it is not.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
     from pyiceberg.manifest import (
@@ -130,18 +137,19 @@ def delete_by_file(table: Any, deleted: pl.DataFrame, *, equality: bool, partiti
     from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
     from pyiceberg.typedef import Record
 
-    folder = Path(table.location().removeprefix("file://"))
+    folder = table.location()
     ids = {"file_path": 2147483546, "pos": 2147483545, "id": 1}
     fields = [
         pa.field(name, pa.string() if name == "file_path" else pa.int64(), nullable=False,
                  metadata={"PARQUET:field_id": str(ids[name])})
         for name in deleted.columns
     ]  # fmt: skip
-    place = folder / "data" / f"{uuid.uuid4()}-deletes.parquet"
+    place = f"{folder}/data/{uuid.uuid4()}-deletes.parquet"
     arrays = [
         pa.array(deleted[name].to_list(), field.type) for name, field in zip(deleted.columns, fields, strict=True)
     ]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields)), place)
+    with table.io.new_output(place).create() as out:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields)), out)
 
     class DeleteManifest(ManifestWriterV2):
         def content(self) -> ManifestContent:
@@ -154,10 +162,11 @@ def delete_by_file(table: Any, deleted: pl.DataFrame, *, equality: bool, partiti
     parent, snapshot_id = table.current_snapshot(), int(uuid.uuid4()) >> 66
     content = DataFileContent.EQUALITY_DELETES if equality else DataFileContent.POSITION_DELETES
     file = DataFile.from_args(
-        content=content, file_path=f"file://{place}", file_format=FileFormat.PARQUET, partition=partition or Record(),
-        record_count=deleted.height, file_size_in_bytes=place.stat().st_size, equality_ids=[1] if equality else None,
+        content=content, file_path=place, file_format=FileFormat.PUFFIN if puffin else FileFormat.PARQUET,
+        partition=partition or Record(), record_count=deleted.height,
+        file_size_in_bytes=len(table.io.new_input(place)), equality_ids=[1] if equality else None,
     )  # fmt: skip
-    manifest = f"file://{folder}/metadata/{uuid.uuid4()}-m0.avro"
+    manifest = f"{folder}/metadata/{uuid.uuid4()}-m0.avro"
     sequence = table.metadata.last_sequence_number + 1
     with DeleteManifest(table.spec(), table.schema(), table.io.new_output(manifest), snapshot_id, "null") as writer:
         writer.add_entry(ManifestEntry.from_args(
@@ -165,7 +174,7 @@ def delete_by_file(table: Any, deleted: pl.DataFrame, *, equality: bool, partiti
             file_sequence_number=None, data_file=file,
         ))  # fmt: skip
     added = writer.to_manifest_file()
-    listed = f"file://{folder}/metadata/snap-{snapshot_id}.avro"
+    listed = f"{folder}/metadata/snap-{snapshot_id}.avro"
     with write_manifest_list(2, table.io.new_output(listed), snapshot_id, parent.snapshot_id, sequence, "null") as out:
         out.add_manifests([added, *parent.manifests(table.io)])
     import time

@@ -112,11 +112,12 @@ def _no_table(text: str) -> DataError:
 
 
 def _in_store(address: str, what: str, as_of: lake.AsOf | None) -> Found:
-    """Return the objects behind an address, sorted out as the files of a folder are; or the Delta table that it is."""
+    """Return the objects behind an address, sorted out as files of a folder are; or the version of the table there."""
     objects = stores.found(address)
     folder = address.rstrip("/")
-    if any(item.address.startswith(f"{folder}/_delta_log/") for item in objects):
-        return Found([lake.delta_in_store(folder, as_of=as_of)])
+    table = lake.lake_in_store(folder, {item.address for item in objects}, as_of=as_of)
+    if table is not None:
+        return Found([table])
     if as_of is not None:
         raise _no_table(address)
     if len(objects) == 1 and objects[0].address == address:
@@ -127,10 +128,9 @@ def _in_store(address: str, what: str, as_of: lake.AsOf | None) -> Found:
     inner = {item.address: PurePosixPath(item.address.removeprefix(fixed)) for item in objects if item.size}
     for path in inner.values():
         if "_delta_log" in path.parts or path.name.endswith(".metadata.json"):
-            kind, hint = ("Delta", "name the folder of the table itself") if "_delta_log" in path.parts else (
-                "Iceberg", "Iceberg is read from folders of this machine: mount or copy it")  # fmt: skip
+            kind = "Delta" if "_delta_log" in path.parts else "Iceberg"
             msg = f"{address}: holds files of a table of {kind}, with rows that were deleted or replaced since"
-            raise DataError(msg, hint=hint)
+            raise DataError(msg, hint="name the folder of the table itself")
     found = _taken(fixed, inner, pattern=address)
     if not found.files:
         msg = f"no Parquet, CSV or JSON lines object at {address}"

@@ -14,7 +14,7 @@ import contextlib
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -118,9 +118,20 @@ def lake_of(path: Path, *, as_of: AsOf | None = None) -> str | None:
     return None
 
 
-def delta_in_store(address: str, *, as_of: AsOf | None = None) -> str:
-    """Return the address of a version of the Delta table at an address of an object store; raises as `lake_of` does."""
-    return _pinned(DELTA, address, as_of)
+def lake_in_store(address: str, objects: Collection[str], *, as_of: AsOf | None = None) -> str | None:
+    """Return what `lake_of` does for an address of an object store, below which these objects are."""
+    if address.endswith(_METADATA) and address in objects:
+        return _pinned(ICEBERG, address, as_of)
+    if any(item.startswith(f"{address}/_delta_log/") for item in objects):
+        return _pinned(DELTA, address, as_of)
+    folder = f"{address}/metadata/"
+    names = [item.removeprefix(folder) for item in objects if item.startswith(folder) and item.endswith(_METADATA)]
+    if not any("/" not in name for name in names):
+        return None
+    hint = stores.read(f"{folder}version-hint.text") if f"{folder}version-hint.text" in objects else None
+    said = None if hint is None else hint[0].decode("utf-8", errors="replace")
+    newest = _newest_of([name for name in names if "/" not in name], said, address)
+    return _pinned(ICEBERG, f"{folder}{newest}", as_of)
 
 
 def kind_at(path: Path) -> str | None:
@@ -330,27 +341,40 @@ def _refuse_features(what: str, reader: int, features: set[str]) -> None:
 
 
 def _newest_metadata(path: Path) -> Path:
-    """Return the metadata file that says what the table is now: by the hint, else the one of the highest number."""
-    folder = path / "metadata"
-    hint = folder / "version-hint.text"
-    found = sorted(folder.glob(f"*{_METADATA}"))
+    """Return the metadata file that says what the table in a folder is now."""
+    folder, said = path / "metadata", None
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        said = hint.read_text().strip()
-        named = [item for item in found if item.name in {said, f"v{said}{_METADATA}", f"{said}{_METADATA}"}]
-        if len(named) == 1:
-            return named[0]
-    numbers = [(int(number[1]) if (number := _NUMBER.match(item.name)) else -1, item) for item in found]
-    highest = max(number for number, _ in numbers)
-    newest = [item for number, item in numbers if number == highest]
+        said = (folder / "version-hint.text").read_text()
+    return folder / _newest_of([item.name for item in folder.glob(f"*{_METADATA}")], said, str(path))
+
+
+def _newest_of(names: Sequence[str], said: str | None, place: str) -> str:
+    """Return the metadata file that says what a table is now: by the text of the hint, else that of the highest number.
+
+    Raises
+    ------
+    DataError
+        Nothing says which it is.
+    """
+    said = "" if said is None else said.strip()
+    named = [name for name in names if name in {said, f"v{said}{_METADATA}", f"{said}{_METADATA}"}]
+    if len(named) == 1:
+        return named[0]
+    numbers = {name: int(number[1]) if (number := _NUMBER.match(name)) else -1 for name in names}
+    highest = max(numbers.values())
+    newest = sorted(name for name, number in numbers.items() if number == highest)
     if len(newest) > 1 or highest < 0:
-        names = ", ".join(item.name for item in newest)
-        msg = f"{path} (Iceberg): nothing says which is the newest of {names}"
+        msg = f"{place} (Iceberg): nothing says which is the newest of {', '.join(newest)}"
         raise DataError(msg, hint="name the metadata file that the catalog points to, instead of the folder")
     return newest[0]
 
 
 def _iceberg(place: str) -> StaticTable:
     module = _module("pyiceberg.table", place, "Iceberg")
+    if stores.is_address(place):
+        from fraudctl.normal.iceberg_objects import table_at
+
+        return table_at(place)
     table: StaticTable = module.StaticTable.from_metadata(place)
     return table
 
@@ -378,27 +402,41 @@ def _open_iceberg(name: str) -> _Version:
     with _explained(what):
         table = _iceberg(_place(name))
         if version == _EMPTY:
-            frame = pl.scan_iceberg(table)
-            return frame.lazy, frame.collect_schema(), [str(table.metadata.table_uuid)]
+            frame = _iceberg_frame(table, None)
+            return frame, frame().collect_schema(), [str(table.metadata.table_uuid)]
         snapshot = table.snapshot_by_id(int(version))
         if snapshot is None:
             msg = f"{what}: there is no such snapshot"
             raise DataError(msg, hint="it may have expired; name another one")
-        _refuse_equality_deletes(what, table, snapshot)
+        _refuse_deletes(what, table, snapshot)
         current = table.current_snapshot()
         newest = current is not None and current.snapshot_id == snapshot.snapshot_id
-        frame = pl.scan_iceberg(table, snapshot_id=None if newest else snapshot.snapshot_id)
-        return frame.lazy, frame.collect_schema(), [str(table.metadata.table_uuid)]
+        frame = _iceberg_frame(table, None if newest else snapshot.snapshot_id)
+        return frame, frame().collect_schema(), [str(table.metadata.table_uuid)]
 
 
-def _refuse_equality_deletes(what: str, table: StaticTable, snapshot: Snapshot) -> None:
-    """Refuse deletes by value, which name rows that readers of files cannot find: they would come back."""
-    from pyiceberg.manifest import DataFileContent, ManifestContent
+def _iceberg_frame(table: StaticTable, snapshot_id: int | None) -> Callable[[], pl.LazyFrame]:
+    """Return what opens the rows of a snapshot; None stands for the present one."""
+    if stores.is_address(table.metadata_location):
+        from fraudctl.normal.iceberg_objects import frame_of
 
+        return frame_of(table, snapshot_id).lazy
+    return pl.scan_iceberg(table, snapshot_id=snapshot_id).lazy
+
+
+def _refuse_deletes(what: str, table: StaticTable, snapshot: Snapshot) -> None:
+    """Refuse deletes that readers of files do not apply, or not surely: such rows would come back."""
+    from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent
+
+    hint = "compact the table first (rewrite_data_files), and read it then"
     for manifest in snapshot.manifests(table.io):
         if manifest.content != ManifestContent.DELETES:
             continue
         for entry in manifest.fetch_manifest_entry(table.io):
             if entry.data_file.content == DataFileContent.EQUALITY_DELETES:
                 msg = f"{what}: rows are deleted by value (equality deletes), which this reader does not know"
-                raise DataError(msg, hint="compact the table first (rewrite_data_files), and read it then")
+                raise DataError(msg, hint=hint)
+            vector = entry.data_file.file_format == FileFormat.PUFFIN
+            if vector and stores.is_address(table.metadata_location):
+                msg = f"{what}: rows are deleted by vectors in Puffin files, which are not read from object stores"
+                raise DataError(msg, hint=f"{hint}; or copy the table to a folder")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
 import pytest
 from command_line import run_in
-from lakes import TOML, delete_by_vector, events, write_delta
+from lakes import TOML, delete_by_file, delete_by_vector, events, iceberg_catalog, iceberg_table, write_delta
 from object_store import SECRETS, ObjectStore, running_store
 from polars.testing import assert_frame_equal
 
 from fraudctl.disk import stores
-from fraudctl.errors import UsageError
+from fraudctl.errors import DataError, UsageError
+from fraudctl.normal import files, lake
 
 pytest.importorskip("obstore")
 
@@ -335,14 +338,6 @@ def delete_first_rows(path: Path) -> set[int]:
     return gone
 
 
-def test_iceberg_in_a_store_is_refused_and_never_read_as_plain_files(store: ObjectStore, tmp_path: Path) -> None:
-    store.put("tx/metadata/v1.metadata.json", b"{}")
-    put_frames(store, events(), "tx/data/a.parquet")
-    done = run_in(project(tmp_path, store), "features")
-    assert done.code == 3
-    assert "holds files of a table of Iceberg" in done.err
-
-
 def test_without_the_extra_the_hint_says_how_to_install_it(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,3 +349,147 @@ def test_without_the_extra_the_hint_says_how_to_install_it(
     assert done.code == 3
     assert "obstore is not installed" in done.err
     assert "pip install 'fraudctl[cloud]'" in done.err
+
+
+# Iceberg
+
+ICE = "s3://fraud/ice/n/t"
+
+
+@pytest.fixture
+def ice(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A catalog whose tables are in the store; the store is read by the settings of a project."""
+    pytest.importorskip("pyiceberg")
+    monkeypatch.setenv("PYICEBERG_MAX_WORKERS", "2")
+    lake.begin()
+    stores.begin(stores.Settings(endpoint=store.endpoint), None)
+    yield iceberg_catalog("s3://fraud/ice", **{
+        "s3.endpoint": store.endpoint, "s3.access-key-id": "test", "s3.secret-access-key": "test",
+        "s3.region": "us-east-1",
+    })  # fmt: skip
+    lake.begin()
+
+
+def small(ids: Sequence[int], **more: object) -> pl.DataFrame:
+    return pl.DataFrame({"id": list(ids), "v": [i * 10 for i in ids], "p": [i % 2 for i in ids], **more})
+
+
+def ice_rows(cache: Path, as_of: int | None = None, place: str = ICE) -> pl.DataFrame:
+    stores.begin(stores._present.settings, cache)
+    lake.begin()
+    return lake.opened(files.find(place, root=cache, what="events", as_of=as_of).files[0]).collect().sort("id")
+
+
+def test_every_snapshot_of_an_iceberg_table_in_a_store_has_the_rows_it_had(ice: Any, tmp_path: Path) -> None:
+    table = iceberg_table(ice, small(range(8)), partition_by="p")
+    assert table.location() == ICE
+    table.append(small(range(8, 12)).to_arrow())
+    truth = {table.current_snapshot().snapshot_id: list(range(12))}
+    file = next(task.file for task in table.scan().plan_files() if 1 in read_back(table, task.file.file_path))
+    places = pl.DataFrame({"file_path": [file.file_path], "pos": [0]})
+    gone = read_back(table, file.file_path)[0]
+    delete_by_file(table, places, equality=False, partition=file.partition)
+    table.refresh()
+    left = [i for i in range(12) if i != gone]
+    truth[table.current_snapshot().snapshot_id] = left
+    table.delete("id == 4")
+    left = [i for i in left if i != 4]
+    truth[table.current_snapshot().snapshot_id] = left
+    columns = {item: ["id", "v", "p"] for item in truth}
+    from pyiceberg.types import LongType
+
+    with table.update_schema() as change:
+        change.rename_column("v", "value")
+    with table.update_schema() as change:
+        change.add_column("w", LongType())
+    assert ice_rows(tmp_path).columns == ["id", "value", "p", "w"]
+    added = small(range(12, 14), w=[7, 8]).rename({"v": "value"})
+    table.append(added.to_arrow())
+    now = table.current_snapshot().snapshot_id
+    truth[now], columns[now] = [*left, 12, 13], ["id", "value", "p", "w"]
+    for snapshot, ids in truth.items():
+        rows = ice_rows(tmp_path, snapshot)
+        assert (rows["id"].to_list(), rows.columns) == (ids, columns[snapshot])
+        assert rows.to_series(1).to_list() == [i * 10 for i in ids]
+    got = ice_rows(tmp_path)
+    assert got["id"].to_list() == truth[now]
+    assert got["w"].to_list() == [None] * len(left) + [7, 8]
+    assert len({lake.fingerprint(files.find(ICE, root=tmp_path, what="events", as_of=i).files[0]) for i in truth}) == 4
+
+
+def read_back(table: Any, address: str) -> list[int]:
+    import pyarrow.parquet as pq
+
+    with table.io.new_input(address).open() as file:
+        return [int(value) for value in pq.read_table(file)["id"].to_pylist()]
+
+
+def test_columns_rows_and_conditions_of_an_iceberg_table_in_a_store_are_those_of_its_frame(
+    ice: Any, tmp_path: Path
+) -> None:
+    frame = small(range(200))
+    table = iceberg_table(ice, frame[:100])
+    table.append(frame[100:].to_arrow())
+    whole = ice_rows(tmp_path)
+    assert_frame_equal(whole, frame)
+    stores.begin(stores._present.settings, tmp_path)
+    lazy = lake.opened(files.find(ICE, root=tmp_path, what="events").files[0])
+    assert lazy.collect_schema() == frame.schema
+    assert_frame_equal(lazy.select("v").collect().sort("v"), frame.select("v").sort("v"))
+    assert_frame_equal(lazy.filter(pl.col("id") > 150).select("v").collect().sort("v"), frame[151:].select("v"))
+    assert lazy.head(130).collect().height == 130
+    assert lazy.slice(90, 20).collect().height == 20
+    assert lazy.select(pl.len()).collect().item() == 200
+
+
+def test_features_of_an_iceberg_table_in_a_store_are_those_of_a_file_and_objects_are_fetched_once(
+    ice: Any, store: ObjectStore, tmp_path: Path
+) -> None:
+    table = iceberg_table(ice, events()[:400])
+    table.append(events()[400:].to_arrow())
+    put_frames(store, events(), "tx/a.parquet")
+    expected = built(project(tmp_path / "plain", store))
+    folder = project(tmp_path / "ice", store, ICE)
+    assert_frame_equal(built(folder), expected)
+    with store.counted() as requests:
+        assert_frame_equal(built(folder), expected)
+    assert [path for method, path in requests if method == "GET" and path.count("/") > 2] == []
+    table.delete("id < 100")
+    assert built(folder).height == 500
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"equality": True}, "equality deletes"), ({"equality": False, "puffin": True}, "vectors in Puffin files"),
+])  # fmt: skip
+def test_deletes_that_are_not_applied_are_refused_in_a_store(
+    change: dict[str, bool], words: str, ice: Any, tmp_path: Path
+) -> None:
+    table = iceberg_table(ice, small(range(5)))
+    before = table.current_snapshot().snapshot_id
+    file = next(iter(table.scan().plan_files())).file.file_path
+    named = {"id": [2]} if change["equality"] else {"file_path": [file], "pos": [2]}
+    delete_by_file(table, pl.DataFrame(named), **change)
+    with pytest.raises(DataError, match=words):
+        ice_rows(tmp_path)
+    assert ice_rows(tmp_path, before).height == 5
+
+
+def test_an_iceberg_table_in_a_store_that_cannot_be_read_truly_is_refused(
+    ice: Any, store: ObjectStore, tmp_path: Path
+) -> None:
+    table = iceberg_table(ice, small(range(5)))
+    with pytest.raises(DataError, match="holds files of a table of Iceberg"):
+        ice_rows(tmp_path, place="s3://fraud/ice")
+    assert ice_rows(tmp_path, place=table.metadata_location).height == 5
+    content = json.loads(store.get(table.metadata_location.removeprefix("s3://fraud/")))
+    store.put("new/metadata/v1.metadata.json", json.dumps({**content, "format-version": 9}).encode())
+    with pytest.raises(DataError, match="its log cannot be read"):
+        ice_rows(tmp_path, place="s3://fraud/new")
+    store.put("two/metadata/1-a.metadata.json", b"{}")
+    store.put("two/metadata/1-b.metadata.json", b"{}")
+    with pytest.raises(DataError, match="nothing says which is the newest"):
+        ice_rows(tmp_path, place="s3://fraud/two")
+    key = next(key for key in store.listed() if key.startswith("ice/n/t/data/"))
+    store.client.delete_object(Bucket="fraud", Key=key)
+    with pytest.raises(DataError, match=r"no object|cannot be read"):
+        ice_rows(tmp_path / "empty")
