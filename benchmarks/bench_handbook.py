@@ -7,8 +7,8 @@ The table stands beside what the authors publish, and beside an oracle that know
 days late. A week takes some minutes; with `--work` the finished ones are kept, and the next run goes on from there.
 
 With `--short`, the first week is also trained on 7 days instead of 82, as proposed and by the plain recipe: symmetric
-trees that may split by any column, nothing searched and no partner. `evaluate --champion` says what lies between the two
-on the same events, with an interval.
+trees that may split by any column, nothing searched and no partner. `evaluate --champion` says what lies between the
+two on the same events, with an interval.
 
     python benchmarks/bench_handbook.py path/to/transactions.parquet --work handbook \
         --out benchmarks/results/handbook.json

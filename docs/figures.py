@@ -43,6 +43,20 @@ def _handbook(found: Mapping[str, Any]) -> Iterator[str]:
         rows = {**found["elsewhere"][title], "**fraudctl, init and train alone**": ours}
         yield ""
         yield from _table((title, "AUC ROC", "average precision", "card precision@100"), rows, digits=3)
+    first, short = found["weeks"][0], found.get("short_history")
+    if "log_loss" in first:
+        yield ""
+        yield f"Logarithmic loss on the week of {first['as_of']}: {first['log_loss']:.4f}."
+    if short:
+        gain = short["difference"]
+        yield ""
+        yield (
+            f"Trained on {short['history'].removesuffix('d')} days instead of 82: average precision "
+            f"{short['average_precision']['value']:.3f}; by the plain recipe (symmetric trees that may split by any "
+            f"column, nothing searched, no partner) {short['plain']['average_precision']['value']:.3f}. The difference "
+            f"on the same events is {gain['value']:+.3f}, {100 * short['confidence']:.0f} % interval {gain['low']:+.3f} "
+            f"to {gain['high']:+.3f}."
+        )
 
 
 def _proposal(found: Mapping[str, Any]) -> Iterator[str]:
