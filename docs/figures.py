@@ -54,7 +54,7 @@ def _handbook(found: Mapping[str, Any]) -> Iterator[str]:
             f"Trained on {short['history'].removesuffix('d')} days instead of 82: average precision "
             f"{short['average_precision']['value']:.3f}; by the plain recipe (symmetric trees that may split by any "
             f"column, nothing searched, no partner) {short['plain']['average_precision']['value']:.3f}. The difference "
-            f"on the same events is {gain['value']:+.3f}, {100 * short['confidence']:.0f} % interval {gain['low']:+.3f} "
+            f"on these events is {gain['value']:+.3f}, {100 * short['confidence']:.0f} % interval {gain['low']:+.3f} "
             f"to {gain['high']:+.3f}."
         )
 
