@@ -188,6 +188,7 @@ class World:
         self.spent = 0
         self._values: dict[tuple[int, str], Value] = {}
         self._source_found: dict[tuple[str, str, Any], Sequence[Mapping[str, Any]]] = {}
+        self._labels_known: dict[int, tuple[int, int]] = {}
 
     def value(self, row: int, name: str) -> Value:
         """Return a feature, or a column of the data, of one event.
@@ -362,11 +363,13 @@ class World:
 
     def _known_labels(self, row: int) -> tuple[int, int]:
         """Return how many labels of earlier events had arrived by an event, and how many of them are fraud."""
-        t = self.time(row)
-        stop = int(np.searchsorted(self.history.times, t, side="left"))
-        arrivals, labels = self.history.known(np.arange(stop), t)
-        known = arrivals <= t
-        return int(np.count_nonzero(known)), int(np.count_nonzero(labels[known] == 1))
+        if row not in self._labels_known:
+            t = self.time(row)
+            stop = int(np.searchsorted(self.history.times, t, side="left"))
+            arrivals, labels = self.history.known(np.arange(stop), t)
+            known = arrivals <= t
+            self._labels_known[row] = int(np.count_nonzero(known)), int(np.count_nonzero(labels[known] == 1))
+        return self._labels_known[row]
 
     def recency(self, row: int, spec: RecencySpec) -> Value:
         """Return the seconds since something earlier."""
