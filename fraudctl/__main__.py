@@ -17,6 +17,9 @@ _OFTEN_ENOUGH = 100_000
 _PAGES = ("NUMPY_MADVISE_HUGEPAGE", "0")
 """numpy asks the kernel for huge pages, which are put together while the program waits where memory is in pieces: that
 costs more than they save. numpy reads this when it is imported."""
+_THREADS = ("OPENBLAS_NUM_THREADS", "1")
+"""Products of matrices here are many and small: threads would only wait for each other, and wait by working. OpenBLAS
+reads this when it is loaded; a value that the user has set stays."""
 _LONGEST_PATH = 300
 _ISSUES = "please report it with the command and, if you may, the text below"
 
@@ -27,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         _open_standard_streams()
         gc.set_threshold(_OFTEN_ENOUGH)
-        os.environ.setdefault(*_PAGES)
+        for name, value in (_PAGES, _THREADS):
+            os.environ.setdefault(name, value)
         if not _verbose(args):
             _silence_libraries()
     try:

@@ -1,11 +1,15 @@
 """Settings of all tests: property tests draw the same examples in CI every time, and never fail for being slow.
 
-Tables that tests build come in chunks of 64 rows, for those of more than 16,384 events do so too.
+Tables that tests build come in chunks of 64 rows, for those of more than 16,384 events do so too. Products of matrices
+are computed by one thread, in processes that tests start too: a worker of pytest-xdist has a core, and of threads that
+wait for another one's core, each waits by working.
 """
 
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # is read when NumPy is loaded
 
 from hypothesis import settings
 

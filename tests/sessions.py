@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Self
+
+from command_line import run_in
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 NEAR = 0.02
@@ -68,17 +73,72 @@ def missing(want: list[str], got: list[str]) -> str | None:
     return None if anywhere or at == len(got) else f"(after the last line of the page) {got[at]}"
 
 
-def printed_by(blocks: list[str], folder: Path) -> list[list[str]]:
-    """Return what each command of the sessions printed on stdout; all run in one shell."""
-    mark = "-- next command --"
-    script = "\n".join(f"{command}\necho '{mark}'" for block in blocks for command, _ in commands(block))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-eu", "-c", script], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [part.strip("\n").splitlines() for part in done.stdout.split(f"{mark}\n")[:-1]]
+PLAIN = re.compile(r"fraudctl [^|&;<>$`*?~#(){}\\\n]+")
+"""A command of fraudctl that asks nothing of the shell but to split it into words."""
+SURROUNDINGS = {"COLUMNS": "100", "NO_COLOR": "1"}
+MARK = "-- next command --"
+
+
+def printed_by(blocks: list[str], folder: Path, *, alone: bool = False) -> list[list[str]]:
+    """Return what each command of the sessions printed on stdout; they run one after the other and have to end with 0.
+
+    All run in one shell, which keeps its folder and its variables. But plain commands of fraudctl, from the second one
+    on, run in this process in the folder where the shell is: `tests/cli/test_same_process.py` holds that to what a
+    process of its own gives, and the first command shows that the installed one is found and works.
+
+    Parameters
+    ----------
+    alone
+        Every command is a process of its own.
+    """
+    asked = [command for block in blocks for command, _ in commands(block)]
+    with Shell(folder) as shell:
+        return [printed(command, shell, alone=alone).strip("\n").splitlines() for command in asked]
+
+
+def printed(command: str, shell: Shell, *, alone: bool) -> str:
+    """Return what a command printed; in this process where that is the same."""
+    if alone or shell.is_new or PLAIN.fullmatch(command) is None:
+        return shell.run(command)
+    done = run_in(shell.folder, *shlex.split(command)[1:], env=SURROUNDINGS)
+    assert done.code == 0, f"{command}\n{done.out}{done.err}"
+    return done.out
+
+
+class Shell:
+    """A bash that runs one command after the other and ends at the first that fails."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.is_new = folder, True
+        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the shell
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self._bash = subprocess.Popen(
+            ["bash", "-eu"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._messages,
+            env={**os.environ, **SURROUNDINGS, "PATH": path}, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bash.communicate()
+        self._messages.close()
+
+    def run(self, command: str) -> str:
+        """Return what a command printed on stdout, and look where the shell is after it."""
+        assert self._bash.stdin is not None
+        assert self._bash.stdout is not None
+        self.is_new = False
+        self._bash.stdin.write(f"{{ {command}\n}} < /dev/null\nprintf '\\n%s%s\\n' '{MARK}' \"$PWD\"\n")
+        self._bash.stdin.flush()
+        found = []
+        for line in self._bash.stdout:
+            if line.startswith(MARK):
+                self.folder = Path(line[len(MARK) :].rstrip("\n"))
+                return "".join(found)
+            found.append(line)
+        self._messages.seek(0)
+        raise AssertionError(f"{command}\n{''.join(found)}{self._messages.read()}")
 
 
 def wrong_in(blocks: list[str], printed: list[list[str]]) -> dict[str, str]:

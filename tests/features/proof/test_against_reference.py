@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from costly import costly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -135,7 +136,7 @@ def same(name: str, got: object, expected: object) -> bool:
     return got == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=costly(60), deadline=None)
 @given(columns=tables())
 def test_batch_equals_reference(columns, events_of, features_of):
     features, events = features_of(EVERYTHING), events_of(EVERYTHING, **columns)
