@@ -5,6 +5,6 @@ rather than at decisions: checks of the data, drift of scores and of calibration
 """
 
 from fraudctl.gate.data_rules import Reference
-from fraudctl.gate.judge import Champion, compare, holm, judge
+from fraudctl.gate.judge import Champion, compare, holm, judge, put_beside
 
-__all__ = ["Champion", "Reference", "compare", "holm", "judge"]
+__all__ = ["Champion", "Reference", "compare", "holm", "judge", "put_beside"]

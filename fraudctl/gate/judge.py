@@ -109,12 +109,12 @@ def judge(
     DataError
         The champion was scored on other events.
     """
+    evaluation = put_beside(evaluation, scored, project=project, champion=champion, seed=seed)
+    if project.gate is None:
+        return evaluation
     judged = prepare(scored, project)
     rival = None if champion is None else _paired(scored, champion, project)
     settings = RankingIntervals(project.evaluate.replicates, seed, evaluation.confidence)
-    beside = None if champion is None or rival is None else _beside(champion.version, judged, rival, settings)
-    if project.gate is None:
-        return replace(evaluation, champion=beside)
     bench = _Bench(project.gate, judged, rival, scored, settings, evaluation.metrics)
     before = tuple(check_rules(checks)) if project.gate.checks or checks is not None else ()
     rules = (*before, *bench.rules(), *_drift(bench, reference, project))
@@ -125,7 +125,24 @@ def judge(
     result = _verdict(bench, rules, control, None if champion is None else champion.version)
     if checks is not None:
         result = replace(result, warnings=(*result.warnings, *check_warnings(checks)))
-    return replace(evaluation, champion=beside, gate=result)
+    return replace(evaluation, gate=result)
+
+
+def put_beside(
+    evaluation: Evaluation, scored: pl.DataFrame, *, project: Project, champion: Champion | None, seed: int = 0
+) -> Evaluation:
+    """Return the evaluation with the figures of a champion on the same events, without a verdict; see `judge`.
+
+    Raises
+    ------
+    DataError
+        The champion was scored on other events.
+    """
+    if champion is None:
+        return evaluation
+    settings = RankingIntervals(project.evaluate.replicates, seed, evaluation.confidence)
+    rival = _paired(scored, champion, project)
+    return replace(evaluation, champion=_beside(champion.version, prepare(scored, project), rival, settings))
 
 
 def _drift(bench: _Bench, reference: Reference | None, project: Project) -> Iterator[RuleResult]:

@@ -199,7 +199,7 @@ def _evaluate(
     progress: Progress,
 ) -> Evaluation:
     from fraudctl.evaluate import evaluate
-    from fraudctl.gate import Champion, judge
+    from fraudctl.gate import Champion, judge, put_beside
 
     progress.stage("Evaluating")
     subject, seed = decided.subject, project.train.seed
@@ -216,11 +216,12 @@ def _evaluate(
         split=subject.by_chance,
         progress=lambda name, done, total: progress.update(done, total, name),
     )
+    champion = None if rival is None else Champion(rival.subject.name, rival.scored)
     if not gate:
+        evaluation = put_beside(evaluation, decided.scored, project=project, champion=champion, seed=seed)
         left_out = GateResult("none", reason=fixed("the [gate] of the project was not applied, as asked for"))
         return evaluation if project.gate is None else replace(evaluation, gate=left_out)
     progress.stage("Applying the gate")
-    champion = None if rival is None else Champion(rival.subject.name, rival.scored)
     checks = check_data(project, progress=progress) if project.gate is not None and project.gate.checks else None
     return judge(
         evaluation, decided.scored, project=project, policy=subject.policy, replay=decided.replay, champion=champion,

@@ -189,6 +189,12 @@ def test_models_are_listed_promoted_and_rolled_back(project: Path) -> None:
     assert run_in(project, "models", "promote", version, "--force", "first model").code == 0
     assert "champion" in run_in(project, "models", "list").out
     assert run_in(project, "evaluate", "--model", "champion", "--no-gate", "--quiet").code == 0
+    judged, reported = (
+        run_in(project, "evaluate", "--champion", version, *flags, "--json", "--quiet").json["champion"]
+        for flags in ((), ("--no-gate",))
+    )
+    assert reported == judged  # the gate decides on the verdict, not on what is compared
+    assert reported["model"] == version
     compared = run_in(project, "compare", "latest", "champion", "--json", "--quiet")
     assert compared.json["disagreements"] == []
 
