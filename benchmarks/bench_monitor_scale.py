@@ -2,9 +2,12 @@
 
 The sample trains a model and decides on eight weeks after it (`score --with-features`). A year is drawn from these
 rows, day by day, with ids, times and labels of its own: `--events` decisions, one Parquet file for each day, and as
-many events of the project with their labels. Two runs are measured, each in a process of its own: *from raw*, with
-nothing kept from earlier runs, up to the day before the last; and *one new day*, after the files of the last day have
-come. Both once without limits of harm and once with three of them, which need the outcome of every decision.
+many events of the project with their labels. There are far more events a day than the model was trained on, and at
+any hour, so that every run has alarms to date and to write. Two runs are measured, each in a process of its own: *from
+raw*, with nothing kept from earlier runs, up to the day before the last; and *one new day*, after the files of the last
+day have come. Both once without limits of harm and once with three of them, which need the outcome of every decision.
+The document is written after every run, with what earlier calls of the same machine and versions measured of other
+years.
 
     python benchmarks/bench_monitor_scale.py --work /tmp/scale --events 1000000 10000000 \
         --out benchmarks/results/monitor_scale.json
@@ -20,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -116,7 +120,7 @@ def measured(place: Path, *, name: str) -> dict[str, object]:
     }
 
 
-def year(place: Path, *, limits: bool) -> list[dict[str, object]]:
+def year(place: Path, *, limits: bool) -> Iterator[dict[str, object]]:
     """Measure both runs."""
     file = place / "fraudctl.toml"
     text = file.read_text(encoding="utf-8").split("\n[monitor.harm]")[0]
@@ -133,7 +137,8 @@ def year(place: Path, *, limits: bool) -> list[dict[str, object]]:
     finally:
         for folder in ("events", "decisions"):
             (aside / folder / last).rename(place / folder / last)
-    return [first, measured(place, name=f"one new day, {told}")]
+    yield first
+    yield measured(place, name=f"one new day, {told}")
 
 
 def main() -> None:
@@ -145,24 +150,36 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     prepare(options.work / "base")
-    results = []
+    document: dict[str, object] = {
+        "date": str(date.today()),
+        "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
+        "versions": {name: version(name) for name in ("fraudctl", "numpy", "polars")},
+    }
+    chosen = [limits for limits in (False, True) if options.limits in ("both", "with" if limits else "without")]
+    results = measured_before(options.out, document, options.events, chosen)
     for n in options.events:
         place = options.work / str(n)
         make(options.work / "base", place, n)
         columns = len(pl.read_parquet_schema(place / "decisions" / "day-000.parquet"))
-        for limits in (False, True):
-            if options.limits in ("both", "with" if limits else "without"):
-                for item in year(place, limits=limits):
-                    results.append({"events": n, "columns": columns, **item})
-                    print(json.dumps(results[-1]), flush=True)
-    document = {
-        "date": str(date.today()),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
-        "versions": {name: version(name) for name in ("fraudctl", "numpy", "polars")},
-        "results": results,
-    }
-    if options.out is not None:
-        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        for limits in chosen:
+            for item in year(place, limits=limits):
+                results.append({"events": n, "columns": columns, **item})
+                print(json.dumps(results[-1]), flush=True)
+                if options.out is not None:
+                    text = json.dumps({**document, "results": results}, indent=1)
+                    options.out.write_text(text + "\n", encoding="utf-8")
+
+
+def measured_before(
+    out: Path | None, document: dict[str, object], events: list[int], chosen: list[bool]
+) -> list[dict[str, object]]:
+    """Return what the file holds of other years, or of other limits, by the same machine and versions."""
+    if out is None or not out.exists():
+        return []
+    found = json.loads(out.read_text(encoding="utf-8"))
+    if any(found[name] != document[name] for name in ("machine", "versions")):
+        return []
+    return [item for item in found["results"] if item["events"] not in events or (item["limits"] > 0) not in chosen]
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ gives them, a piece at a time. Values of features stay in their files until they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from fraudctl.data import tables, typed
 from fraudctl.data.distinct import repeats
 from fraudctl.data.exposure import require_undamaged_files
 from fraudctl.data.labels import same_ids
+from fraudctl.data.pieces import FilePiece, KeptPieces, digest, pieces_of
 from fraudctl.errors import DataError
 from fraudctl.monitor.decisions import (
     COLUMNS,
@@ -39,6 +40,8 @@ from fraudctl.text.figures import count
 
 BATCH: Final = 250_000
 """Decisions that are read at a time."""
+FOUND: Final = ".time"
+"""Column of kept decisions with the time of each, its own or that of its event."""
 UNTIMED: Final = np.iinfo(np.int64).min
 WIDE_BATCH: Final = 50_000
 """The same where values of features are read with them."""
@@ -56,19 +59,38 @@ class LoggedValues:
         ``event_id`` and the features by name, a row for each row of the log.
     kept
         Rows of the log that are among the decisions, shape ``(n_rows,)``; None where all are.
+    pieces
+        The pieces of the files that the log lies in, where these can be read one after the other and all rows are kept.
+    columns
+        Column of the files for ``event_id`` and each feature, where there are pieces.
     """
 
     names: tuple[str, ...]
     table: pl.LazyFrame
     kept: BoolArray | None = None
+    pieces: tuple[TakenPiece, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def height(self) -> int:
         """Number of decisions that have values."""
+        if self.pieces:
+            return self.pieces[-1].stop
         return int(self.table.select(pl.len()).collect().item()) if self.kept is None else int(self.kept.sum())
+
+    def of_piece(self, piece: FilePiece, names: Sequence[str]) -> pl.DataFrame:
+        """Return ``event_id`` and some of the features of a piece of the files, in its order."""
+        wanted = ["event_id", *names]
+        raw = piece.read([self.columns[name] for name in wanted])
+        raw.columns = wanted
+        return raw.with_columns(typed.to_id(raw["event_id"]))
 
     def batches(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield ``event_id`` and some of the features, in the order of the decisions as they were read."""
+        if self.pieces:
+            for item in self.pieces:
+                yield from (self.of_piece(part, names) for part in item.piece.parts(WIDE_BATCH))
+            return
         start = 0
         chosen = self.table.select("event_id", *names)
         for raw in chosen.collect_batches(chunk_size=WIDE_BATCH, maintain_order=True):
@@ -77,18 +99,77 @@ class LoggedValues:
             yield batch if self.kept is None else batch.filter(pl.Series(self.kept[start:stop]))
             start = stop
 
-    def of(self, ids: pl.Series) -> pl.DataFrame:
-        """Return ``event_id`` and the features of some events, in no order."""
+    def of(self, ids: pl.Series, rows: IntArray | None = None) -> pl.DataFrame:
+        """Return ``event_id`` and the features of some events, in no order.
+
+        Where ``rows`` say which of the decisions these are, only the files that they lie in are read.
+        """
         wanted, found = ids.implode(), []
-        for batch in self.batches(self.names):
+        for batch in self.batches(self.names) if rows is None or not self.pieces else self._around(rows):
             own = same_ids(batch["event_id"], ids.dtype)
             found.append(batch.with_columns(own).filter(own.is_in(wanted)))
         return pl.concat(found)
+
+    def _around(self, rows: IntArray) -> Iterator[pl.DataFrame]:
+        """Yield the features of the parts of files that some decisions lie in."""
+        ordered = np.sort(rows)
+        for item in self.pieces:
+            start = item.start
+            for part in item.piece.parts(WIDE_BATCH):
+                first, last = np.searchsorted(ordered, [start, start + part.height])
+                start += part.height
+                if last > first:
+                    yield self.of_piece(part, self.names)
 
     @cached_property
     def ids(self) -> pl.Series:
         """Events that have values."""
         return pl.concat([batch["event_id"] for batch in self.batches(())])
+
+
+@dataclass(frozen=True)
+class TakenPiece:
+    """The decisions of a piece of a file, and which events they are of.
+
+    Attributes
+    ----------
+    start, stop
+        Their rows among all decisions.
+    name
+        Under which they are kept; None where they are not.
+    found
+        What was kept of an earlier run: where the events of all of them were, and their times; None without one.
+    events
+        Numbers of the chunks of events that hold all their events; None where that is not known, or not all have one.
+    """
+
+    piece: FilePiece
+    start: int
+    stop: int
+    name: str | None
+    found: FoundEvents | None = None
+    events: tuple[int, ...] | None = None
+
+    @property
+    def rows(self) -> slice:
+        """Their rows among all decisions."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class FoundEvents:
+    """Where the events of decisions were found in an earlier run.
+
+    Attributes
+    ----------
+    chunks
+        Names of the chunks of events.
+    time
+        ``event_time`` of each decision, its own or that of its event.
+    """
+
+    chunks: tuple[str, ...]
+    time: pl.Series
 
 
 @dataclass(frozen=True)
@@ -110,6 +191,8 @@ class TakenDecisions:
         The table as it was logged.
     kept
         Its rows that are decisions here, shape ``(n_rows,)``; None where all are.
+    pieces
+        The files piece by piece, where they were read so and every row of them is a decision here.
     """
 
     frame: pl.DataFrame
@@ -119,6 +202,7 @@ class TakenDecisions:
     log: pl.LazyFrame
     id_column: str
     kept: BoolArray | None = None
+    pieces: tuple[TakenPiece, ...] = ()
 
     @property
     def height(self) -> int:
@@ -141,7 +225,18 @@ class TakenDecisions:
         wide = self.log.select(
             pl.col(self.id_column).alias("event_id"), *(pl.col(column).alias(name) for name, column in found.items())
         )
-        return LoggedValues(tuple(found), wide, self.kept)
+        columns = {"event_id": self.id_column, **found}
+        return LoggedValues(tuple(found), wide, self.kept, self.pieces, columns)
+
+    def latest(self, rows: BoolArray) -> int | None:
+        """Return the row of the latest of some decisions, by ``event_time``, then ``event_id``; None without one."""
+        places = np.flatnonzero(rows)
+        if not len(places):
+            return None
+        time = self.frame["event_time"]
+        last = (time == time.filter(pl.Series(rows)).max()).to_numpy() & rows
+        places = np.flatnonzero(last)
+        return int(places[int(self.frame["event_id"][places].arg_max() or 0)])
 
     @cached_property
     def by_time(self) -> IntArray:
@@ -159,7 +254,7 @@ class TakenDecisions:
     @cached_property
     def places(self) -> _Places:
         """Where the decision of an event stands."""
-        return _Places.of(self.frame["event_id"])
+        return places_of(self.frame["event_id"])
 
 
 @dataclass(frozen=True)
@@ -190,24 +285,84 @@ class _Places:
         return np.sort(self.rows[at[self.keys[at] == keys]]).astype(np.int64)
 
 
+def places_of(ids: pl.Series) -> _Places:
+    """Return where each of some distinct ids stands."""
+    return _Places.of(ids)
+
+
 def _keys(ids: pl.Series, seed: int) -> np.ndarray:
     return ids.to_numpy() if ids.dtype.is_integer() else ids.hash(seed=seed).to_numpy()
 
 
 def latest_time(time: pl.Series) -> datetime:
     """Return the latest of some times, at least one."""
-    found = time.max()
+    return _instant(time.max())
+
+
+def earliest_time(time: pl.Series) -> datetime:
+    """Return the earliest of some times, at least one."""
+    return _instant(time.min())
+
+
+def _instant(found: object) -> datetime:
     if not isinstance(found, datetime):
         msg = "there is no time among them"
         raise TypeError(msg)
     return found
 
 
-def take_files(paths: Sequence[str | Path], project: Project, *, role: str = "champion") -> TakenDecisions:
-    """Read Parquet files of decisions; see `fraudctl.monitor.decisions.read_decisions`, whose errors are the same."""
+def take_files(
+    paths: Sequence[str | Path], project: Project, *, role: str = "champion", kept: KeptPieces | None = None
+) -> TakenDecisions:
+    """Read Parquet files of decisions; see `fraudctl.monitor.decisions.read_decisions`, whose errors are the same.
+
+    Parameters
+    ----------
+    kept
+        What was made of pieces of the files in earlier runs.
+    """
     files = tables.given_files(paths, what="DECISIONS")
     require_undamaged_files(files)
-    return take_table(tables.scan(files), project, files=files, role=role)
+    found = None if kept is None else _take_pieces(files, project, kept)
+    return found or take_table(tables.scan(files), project, files=files, role=role)
+
+
+def _take_pieces(files: Sequence[str], project: Project, kept: KeptPieces) -> TakenDecisions | None:
+    """Read files piece by piece; None where rows of them are no decisions here, or could be."""
+    found = pieces_of(files, now_ns=kept.now_ns)
+    table = tables.scan(files)
+    schema = table.collect_schema()
+    if not found or "role" in schema:
+        return None
+    names = read_names(schema, project, where=tables.place(files))
+    about = digest(names, project.data.timezone)
+    parts, taken, start = [], [], 0
+    for piece in found:
+        name = None if piece.state is None else f"decisions-{digest(piece.state, about)}"
+        known = None if name is None else kept.read(name)
+        part = _small(piece, names, project, files) if known is None else known[0]
+        where = None
+        if known is not None and known[1]["chunks"] is not None:
+            where = FoundEvents(tuple(known[1]["chunks"]), part[FOUND])
+        taken.append(TakenPiece(piece, start, start + part.height, name, where))
+        start += part.height
+        parts.append(part.drop(FOUND, strict=False))
+    frame = pl.concat(parts, how="diagonal", rechunk=False)
+    if len(repeats(frame["event_id"])):
+        return None
+    order = ["event_id", *(name for name in COLUMNS if name in frame.columns)]
+    frame = frame.select(order).with_columns(map(_coded, frame.select(cs.categorical())))
+    unknown = tuple(name for name in COLUMNS if name not in names)
+    return TakenDecisions(frame, tuple(files), unknown, 0, table, names["event_id"], pieces=tuple(taken))
+
+
+def _small(piece: FilePiece, names: dict[str, str], project: Project, files: Sequence[str]) -> pl.DataFrame:
+    """Read the small columns of a piece of decisions that any of them states."""
+    raw = piece.read(list(dict.fromkeys(names.values())))
+    part = typed_decisions(raw, names, project, where=tables.place(files))
+    stated = [name for name in part.columns if name == "event_id" or part[name].null_count() < part.height]
+    texts = [name for name in stated if part.schema[name] == pl.String and name != "event_id"]
+    return part.select(stated).with_columns(pl.col(texts).cast(pl.Categorical))
 
 
 def take_table(

@@ -167,11 +167,13 @@ def _until_sign(path: Path) -> Iterator[str]:
 def _sorted_out(folder: Path, items: Iterator[Path], *, pattern: str) -> Found:
     taken: list[str] = []
     left: list[str] = []
+    plain: set[Path] = set()
     for item in sorted(items):
         inner = item.relative_to(folder)
-        for parent in [folder / part for part in inner.parents]:
+        for parent in () if inner.parent in plain else [folder / part for part in inner.parents]:
             if lake.kind_at(parent) is not None:
                 _refuse_inside(parent)
+        plain.add(inner.parent)
         hidden = [part for part in inner.parts if part[0] in "._" and f"/{part[0]}" not in f"/{pattern}"]
         if item.stat().st_size == 0 and (hidden or kind_of(str(item)) is None):
             continue  # _SUCCESS and the like

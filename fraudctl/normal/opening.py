@@ -10,8 +10,9 @@ import csv
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
@@ -120,11 +121,51 @@ def _by_schema(names: Sequence[str]) -> list[tuple[pl.Schema, list[str]]]:
     found: dict[frozenset[tuple[str, pl.DataType]], tuple[pl.Schema, list[str]]] = {}
     for name in names:
         try:
-            schema = pl.Schema(pl.read_parquet_schema(name))
+            about = _columns_of(name)
         except (pl.exceptions.PolarsError, OSError):
             return [(pl.Schema(), list(names))]  # explained where it is read
-        found.setdefault(frozenset(schema.items()), (schema, []))[1].append(name)
+        found.setdefault(about.kinds, (about.schema, []))[1].append(name)
     return list(found.values())
+
+
+class _Columns(NamedTuple):
+    """Columns of a Parquet file, in their order and in none."""
+
+    schema: pl.Schema
+    kinds: frozenset[tuple[str, pl.DataType]]
+
+
+def _columns_of(name: str) -> _Columns:
+    return _read_columns(name, *_stat(name))
+
+
+def _stat(name: str) -> tuple[int, int, int]:
+    found = Path(name).stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+@lru_cache(maxsize=8192)
+def _read_columns(name: str, *_: int) -> _Columns:
+    """Read the columns of a Parquet file; of one that has not changed, once in a process."""
+    schema = pl.Schema(pl.read_parquet_schema(name))
+    return _Columns(schema, frozenset(schema.items()))
+
+
+def height_of(name: str) -> int:
+    """Return the number of rows of a Parquet file of this machine."""
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(name).metadata.num_rows
+
+
+def alike(names: Sequence[str]) -> bool:
+    """Return whether Parquet files of this machine have the same columns and types, and their folders make none."""
+    if files.partitions(list(names)):
+        return False
+    try:
+        return len({_columns_of(name).kinds for name in names}) == 1
+    except (pl.exceptions.PolarsError, OSError):
+        return False  # explained where they are read
 
 
 def _agreed(schemas: Sequence[pl.Schema]) -> dict[str, pl.DataType] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraudctl.data.chunks import Chunks
+    from fraudctl.data.pieces import KeptPieces
     from fraudctl.data.tables import Events
     from fraudctl.monitor.decisions import LoggedDecisions
     from fraudctl.monitor.taken import TakenDecisions
@@ -55,13 +56,19 @@ def read_logged(project: Project, places: Sequence[str | Path], *, role: str = "
     return from_frame(_of_state(folder), project, files=[str(folder)], role=role, first=True)
 
 
-def take_logged(project: Project, places: Sequence[str | Path]) -> TakenDecisions:
-    """Read the champion's decisions as small columns, however many there are; errors are those of `read_logged`."""
+def take_logged(project: Project, places: Sequence[str | Path], kept: KeptPieces | None = None) -> TakenDecisions:
+    """Read the champion's decisions as small columns, however many there are; errors are those of `read_logged`.
+
+    Parameters
+    ----------
+    kept
+        What was made of pieces of the files in earlier runs.
+    """
     from fraudctl.monitor.taken import take_files, take_table
 
     folder = _state_among(places)
     if folder is None:
-        return take_files(places, project)
+        return take_files(places, project, kept=kept)
     return take_table(_of_state(folder).lazy(), project, files=[str(folder)], first=True)
 
 
@@ -191,6 +198,8 @@ class EventFiles:
 
     project: Project
     chunks: Chunks
+    names: tuple[str, ...] = ()
+    """Of the chunks, where they are kept from run to run; else empty."""
 
     @property
     def known_until(self) -> datetime:
@@ -199,23 +208,42 @@ class EventFiles:
 
     def __call__(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield `fraudctl.data.tables.Events.frame` piece by piece, with control group and exposure."""
-        import polars as pl
+        for number in range(len(self.chunks.files)):
+            yield self.chunk(number, columns)
 
-        from fraudctl.data.labels import CHANGES, as_known
-        from fraudctl.data.tables import ROLES
+    def chunk(self, number: int, columns: Sequence[str]) -> pl.DataFrame:
+        """Return one of the pieces."""
+        from fraudctl.data.labels import as_known
+        from fraudctl.data.pieces import mapped
         from fraudctl.weights import with_exposure
+
+        piece = mapped(self.chunks.files[number]).select(self._wanted(tuple(columns)))
+        return with_exposure(as_known(piece, self.known_until), self.project)
+
+    def _wanted(self, columns: tuple[str, ...]) -> list[str]:
+        from fraudctl.data.labels import CHANGES
+        from fraudctl.data.tables import ROLES
 
         data = self.project.data
         named = [name for name in (data.control_group, data.exposure_prob) if name is not None]
-        there = pl.scan_ipc(self.chunks.files[0]).collect_schema()
-        wanted = [name for name in dict.fromkeys([*ROLES, CHANGES, *named, *columns]) if name in there]
-        for path in self.chunks.files:
-            piece = as_known(pl.read_ipc(path, columns=wanted), self.known_until)
-            yield with_exposure(piece, self.project)
+        return [name for name in dict.fromkeys([*ROLES, CHANGES, *named, *columns]) if name in self._columns]
+
+    @cached_property
+    def _columns(self) -> list[str]:
+        import polars as pl
+
+        return pl.scan_ipc(self.chunks.files[0]).collect_schema().names()
 
 
-def event_files(project: Project, folder: Path, *, columns: Sequence[str]) -> EventFiles:
+def event_files(
+    project: Project, folder: Path, *, columns: Sequence[str], kept: KeptPieces | None = None
+) -> EventFiles:
     """Write the events of a project into files of ``folder``, with their labels and further columns.
+
+    Parameters
+    ----------
+    kept
+        What was made of pieces of the files in earlier runs; without it, everything is written in the order of time.
 
     Raises
     ------
@@ -224,11 +252,15 @@ def event_files(project: Project, folder: Path, *, columns: Sequence[str]) -> Ev
     """
     from fraudctl.data.chunks import spill_events
     from fraudctl.data.entries import load_entries
+    from fraudctl.data.kept_events import keep_events
     from fraudctl.weights import weight_columns
 
     carried = list(dict.fromkeys([*weight_columns(project), *columns]))
-    chunks = spill_events(project, columns=carried, folder=folder, rows=EVENT_ROWS, entries=load_entries(project))
-    return EventFiles(project, chunks)
+    entries = load_entries(project)
+    found = None if kept is None else keep_events(project, kept, columns=carried, folder=folder, entries=entries)
+    if found is not None:
+        return EventFiles(project, *found)
+    return EventFiles(project, spill_events(project, columns=carried, folder=folder, rows=EVENT_ROWS, entries=entries))
 
 
 def with_outcomes(

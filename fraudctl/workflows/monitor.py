@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -21,11 +22,12 @@ from fraudctl.workflows.evidence import promised_savings
 from fraudctl.workflows.label_feed import feed_alarms
 from fraudctl.workflows.monitor_log import HELD, AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
-from fraudctl.workflows.watched import Judged, Watching, score_causes, watched_inputs, watching
+from fraudctl.workflows.watched import Judged, Watching, causes_left_out, score_causes, watched_inputs, watching
 
 if TYPE_CHECKING:
     from fraudctl.arrays import BoolArray
     from fraudctl.bundle import Bundle
+    from fraudctl.data.pieces import KeptPieces
     from fraudctl.monitor.harm import LimitVerdict
     from fraudctl.monitor.taken import LoggedValues, TakenDecisions
     from fraudctl.workflows.logged import EventFiles
@@ -82,6 +84,7 @@ def monitor_model(
     with temporary_folder(_scratch(project), "monitor") as folder:
         run = _open(project, decisions, model, as_of, folder, progress)
         result = run.judge(fail_on_drift=fail_on_drift, parity=parity)
+        run.kept.sweep()
     if record:
         record_run(project, result)
     return result
@@ -103,6 +106,8 @@ class _Run:
         Which of these are of the watched model.
     feed
         Alarms on the labels.
+    kept
+        What was made of pieces of the files, now and in earlier runs.
     """
 
     project: Project
@@ -115,6 +120,7 @@ class _Run:
     notes: tuple[AlarmRecord, ...]
     feed: tuple[MonitorAlarm, ...]
     progress: Progress
+    kept: KeptPieces
 
     def judge(self, *, fail_on_drift: bool, parity: int | None) -> MonitorResult:
         """Judge harm, data and drift."""
@@ -151,7 +157,7 @@ class _Run:
             limits=limits,
             parity=recomputed,
             left_out=watched.left_out,
-            notes=(*self._own_notes(), *watched.notes, *judged.notes),
+            notes=(*self._own_notes(), *watched.notes, *judged.notes, *self._without_causes(watched, judged)),
         )
 
     def _in_order(self, found: Sequence[MonitorAlarm]) -> tuple[MonitorAlarm, ...]:
@@ -163,8 +169,9 @@ class _Run:
     def _watch(self) -> Watching:
         refuse_incidents(self.project, self.bundle)
         return watching(
-            self.project, self.bundle, self.taken, self.mine, self.events, self.as_of, progress=self.progress
-        )
+            self.project, self.bundle, self.taken, self.mine, self.events, self.as_of, progress=self.progress,
+            kept=self.kept,
+        )  # fmt: skip
 
     def _values(self, watched: Watching) -> LoggedValues | None:
         """Return the values that decisions were taken on, as far as these are to be had."""
@@ -265,6 +272,18 @@ class _Run:
             )
         return found
 
+    def _without_causes(self, watched: Watching, judged: Judged) -> Iterator[str]:
+        """Yield what is said where causes are not computed."""
+        found = [group.leading for group in judged.groups if group.counts][:EXPLAINED]
+        days = [item.first_day for item in found if causes_left_out(watched, item.first_day)]
+        if days:
+            first = f"{min(days):%Y-%m-%d}"
+            yield (
+                f"no causes of what moved on {first}: few decisions before it were logged, and features of "
+                f"{count(sum(self.events.chunks.heights), 'event')} are not computed for that; "
+                f"`fraudctl explain -m {self.bundle.version} --from {first}` computes them"
+            )
+
     def _with_note(self, alarm: MonitorAlarm) -> MonitorAlarm:
         """Return an alarm with the latest note on it that still holds."""
         held = [
@@ -321,14 +340,18 @@ def _open(
     folder: Path,
     progress: Progress,
 ) -> _Run:
+    from fraudctl.data.pieces import KeptPieces
+    from fraudctl.monitor.located import located
     from fraudctl.monitor.taken import latest_time, with_times
     from fraudctl.workflows.logged import event_files, take_logged
 
     progress.stage("Reading decisions and outcomes")
-    taken = take_logged(project, places or [project.root / STATE])
-    columns = _wanted_columns(project, _likely_bundle(project, taken, model))
-    events = event_files(project, folder, columns=columns)
-    taken = with_times(taken, events)
+    kept = KeptPieces(_scratch(project) / "kept", now_ns=time_ns())
+    taken = take_logged(project, places or [project.root / STATE], kept)
+    likely = _likely_bundle(project, taken, model)
+    columns = _wanted_columns(project, likely)
+    events = event_files(project, folder, columns=columns, kept=kept if taken.pieces else None)
+    taken = located(taken, events, kept) if taken.pieces and events.names else with_times(taken, events)
     time = taken.frame["event_time"]
     at = max(events.known_until, latest_time(time)) if as_of is None else _instant(as_of, project)
     counted = (time <= at).to_numpy()
@@ -336,8 +359,12 @@ def _open(
         msg = f"there is no decision on an event up to {at:%Y-%m-%d %H:%M} UTC"
         raise DataError(msg, hint="name a later --as-of")
     bundle = _bundle(project, taken, counted, model, progress)
-    if not set(_wanted_columns(project, bundle)) <= set(columns):
-        events = event_files(project, folder, columns=_wanted_columns(project, bundle))
+    other = likely is None or likely.version != bundle.version
+    if other and not set(_wanted_columns(project, bundle)) <= set(columns):
+        events = event_files(
+            project, folder, columns=_wanted_columns(project, bundle), kept=kept if taken.pieces else None
+        )
+        taken = located(taken, events, kept) if taken.pieces and events.names else replace(taken, pieces=())
     mine = counted.copy()
     if "model" in taken.frame.columns:
         own = taken.frame["model"].is_null() | (taken.frame["model"] == bundle.version)
@@ -347,7 +374,7 @@ def _open(
         raise DataError(msg, hint="name with --model the one that decided")
     notes = tuple(note for note in notes_of(project) if note.as_of <= at)
     feed = (*_feed(project, bundle, events, until=at), *_arrivals(project, taken, events, until=at))
-    return _Run(project, bundle, taken, events, counted, mine, at, notes, feed, progress)
+    return _Run(project, bundle, taken, events, counted, mine, at, notes, feed, progress, kept)
 
 
 def _feed(project: Project, bundle: Bundle, events: EventFiles, *, until: datetime) -> list[MonitorAlarm]:
@@ -408,9 +435,8 @@ def _bundle(
 
     named = None
     if model is None and "model" in taken.frame.columns:
-        order = taken.by_time[counted[taken.by_time]]
-        models = taken.frame["model"].gather(order).drop_nulls()
-        named = str(models[-1]) if len(models) else None
+        last = taken.latest(counted & taken.frame["model"].is_not_null().to_numpy())
+        named = None if last is None else str(taken.frame["model"][last])
     reference = model or named or champion(project.models_dir) or "latest"
     return open_bundle(project, reference, progress=progress)
 

@@ -25,10 +25,12 @@ from fraudctl.workflows.reference import borders, decided_events, instant_of, wi
 if TYPE_CHECKING:
     from fraudctl.arrays import BoolArray, IntArray
     from fraudctl.bundle import Bundle
+    from fraudctl.data.pieces import KeptPieces
     from fraudctl.monitor.alarms import MovedGroup
     from fraudctl.monitor.counts import Cells, DayCounts
     from fraudctl.monitor.engine import Watch
     from fraudctl.monitor.reference import FrozenReference
+    from fraudctl.monitor.series import Series
     from fraudctl.monitor.taken import LoggedValues, TakenDecisions
     from fraudctl.policy import Policy
     from fraudctl.workflows.features import FeatureTable
@@ -40,8 +42,10 @@ SAMPLE: Final = 4_000
 FEW: Final = 400
 """With fewer decisions before a change, events before it are taken where the feature table has to be built for that."""
 SHOWN: Final = 8
-MANY_EVENTS: Final = 2_000_000
-"""From so many events on the feature table is built in a file."""
+MANY_EVENTS: Final = 500_000
+"""From so many events on the feature table is built in a file, and not for causes alone."""
+CAUSE_TIME: Final = timedelta(days=28)
+"""Time before a change, and latest time since it, whose contributions are compared."""
 TABLE_MEMORY: Final = 1_000_000_000
 """Bytes within which it is."""
 SEED: Final = 0
@@ -86,6 +90,8 @@ class Watching:
         Alarms about data that cannot be read.
     notes
         What the reader should know.
+    kept
+        What was made of pieces of the files in earlier runs; None where nothing is kept.
     """
 
     project: Project
@@ -101,6 +107,7 @@ class Watching:
     unreadable: tuple[MonitorAlarm, ...] = ()
     notes: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Progress, repr=False)
+    kept: KeptPieces | None = field(default=None, repr=False)
 
     @property
     def left_out(self) -> Mapping[str, str]:
@@ -141,7 +148,8 @@ class Watching:
         """Return decisions with the features of the model: logged values where there are any, else recomputed ones."""
         frame = self.taken.rows(rows).frame
         if self.logged is not None:
-            frame = frame.join(self.logged.of(frame["event_id"]), on="event_id", how="left", maintain_order="left")
+            found = self.logged.of(frame["event_id"], rows)
+            frame = frame.join(found, on="event_id", how="left", maintain_order="left")
         if not set(self.bundle.columns.names) <= set(frame.columns):
             found = self.recomputed(frame["event_id"])
             more = [name for name in found.columns if name not in frame.columns]
@@ -181,7 +189,8 @@ class Watching:
         """Learn what is usual from the days of the reference that are used."""
         digest = hashlib.sha256(canonical(reference.to_dict())).hexdigest()
         days = before.days.tobytes()
-        return _learn(_Usual(digest, days, self.project.monitor.alarms_per_year, reference, before))
+        usual = _Usual(digest, days, self.project.monitor.alarms_per_year, reference, before)
+        return _learn(usual) if self.kept is None else _learned_before(usual, self.kept)
 
     def _moved(
         self, watch: Watch, before: DayCounts, now: DayCounts, accepted: Sequence[AlarmRecord]
@@ -204,10 +213,11 @@ class Watching:
         import numpy as np
         import polars as pl
 
+        from fraudctl.monitor.taken import earliest_time
         from fraudctl.policy.bids import local_period
 
         zone, time = self.project.data.timezone, self.taken.frame["event_time"]
-        start = time[int(self.in_order[0])]
+        start = earliest_time(time.filter(pl.Series(self.mine)))
         ends = pl.Series([start, start, self.as_of, self.bundle.as_of], dtype=pl.Datetime("us", "UTC"))
         first, _, now, trained = (int(value) for value in local_period(ends, "day", zone))
         begun = first if start - instant_of(first, self.project) <= _WHOLE else first + 1
@@ -229,8 +239,12 @@ class Watching:
         plain = [item for item in self.reference.watched if item.kind not in ("score", "action")]
         logged = [] if self.logged is None else [item for item in plain if item.name in self.logged.names]
         beside = [item for item in plain if item not in logged]
-        rest, found = self._of_events(days, inside, beside)
-        cells = {**rest.cells, **found.cells, **self._of_log(days, inside, logged)}
+        counted = self._of_pieces(days, inside)
+        if counted is None:
+            rest, found = self._of_events(days, inside, beside)
+            cells = {**rest.cells, **found.cells, **self._of_log(days, inside, logged)}
+            counted = DayCounts(days, rest.events, cells, found.sums)
+        cells = dict(counted.cells)
         own = str(self.bundle.manifest["files"]["policy.json"])[:8]
         if "action" in cells and "policy" in self.taken.frame.columns:
             policy = self.taken.frame["policy"]
@@ -238,7 +252,16 @@ class Watching:
             if other.any():
                 mixed = np.isin(days, local_period(time.filter(pl.Series(other)), "day", self.reference.timezone))
                 cells["action"] = np.where(mixed[:, None], -1, cells["action"])
-        return DayCounts(days, rest.events, cells, found.sums)
+        return replace(counted, cells=cells)
+
+    def _of_pieces(self, days: IntArray, inside: BoolArray) -> DayCounts | None:
+        """Count pieces of the files, as far as they were not counted before; None where there are none."""
+        from fraudctl.workflows.counted import PieceCounts
+
+        located = [item.events is not None or not inside[item.rows].any() for item in self.taken.pieces]
+        if self.kept is None or self.reference is None or self.built is not None or not located or not all(located):
+            return None
+        return PieceCounts(self, self.reference, self.kept).of(days, inside)
 
     def _of_log(self, days: IntArray, inside: BoolArray, watched: Sequence[Cells]) -> Mapping[str, IntArray]:
         """Count logged values of features, a batch of decisions at a time."""
@@ -277,7 +300,7 @@ class Watching:
             rest = more if rest is None else added(rest, more)
             decided = count_days(piece.with_columns(score="y_prob"), scored, timezone=zone, days=days)
             bare = decided if bare is None else added(bare, decided)
-            all_priced = all_priced and self._priced(piece)
+            all_priced = all_priced and self.priced(piece)
             if all_priced:
                 summed = sum_decided(with_expected_cost(piece, self.policy), scored, timezone=zone, days=days)
                 priced = summed if priced is None else added(priced, summed)
@@ -296,7 +319,7 @@ class Watching:
         else:
             yield from self.built.pieces(columns, rows=EVENT_ROWS)
 
-    def _priced(self, frame: pl.DataFrame) -> bool:
+    def priced(self, frame: pl.DataFrame) -> bool:
         """Return whether the costs of the policy can be read of these decisions, and know all their actions."""
         matrix = self.policy.matrix
         there = all(name in frame.columns and not frame[name].null_count() for name in matrix.columns)
@@ -341,6 +364,7 @@ def watching(
     as_of: datetime,
     *,
     progress: Progress,
+    kept: KeptPieces | None = None,
 ) -> Watching:
     """Prepare what is watched of a model's decisions."""
     from fraudctl.bundle import understood
@@ -363,8 +387,9 @@ def watching(
     table, alarms = _table(project, bundle, events, progress, needed=needed)
     notes += _policy_notes(taken, mine, bundle)
     return Watching(
-        project, bundle, policy, taken, mine, events, as_of, logged, table, reference, alarms, tuple(notes), progress
-    )
+        project, bundle, policy, taken, mine, events, as_of, logged, table, reference, alarms, tuple(notes), progress,
+        kept,
+    )  # fmt: skip
 
 
 def _needs_table(
@@ -453,42 +478,61 @@ class _Usual:
     reference: FrozenReference = field(compare=False, repr=False)
     before: DayCounts = field(compare=False, repr=False)
 
+    @property
+    def series(self) -> list[Series]:
+        """What is watched."""
+        from fraudctl.monitor.series import VOLUME, series_of
+
+        totals = {item.name: _known_sum(self.before, item.name) for item in self.reference.watched}
+        return [*(one for item in self.reference.watched for one in series_of(item, totals[item.name])), VOLUME]
+
 
 @functools.lru_cache(maxsize=2)
 def _learn(usual: _Usual) -> Watch:
     """Learn what is usual; a process that looks at one model again has learned it before."""
     from fraudctl.monitor.engine import learn
-    from fraudctl.monitor.series import VOLUME, figures, series_of
+    from fraudctl.monitor.series import figures
 
-    reference, before = usual.reference, usual.before
-    totals = {item.name: _known_sum(before, item.name) for item in reference.watched}
-    series = [*(one for item in reference.watched for one in series_of(item, totals[item.name])), VOLUME]
+    before, series, window = usual.before, usual.series, usual.reference.window_days
     found = figures(before, series)
-    window = reference.window_days
     return learn(found, before.days, series, per_year=usual.per_year, window_days=window, seed=SEED)
+
+
+def _learned_before(usual: _Usual, kept: KeptPieces) -> Watch:
+    """Return what an earlier run learned and kept, or learn and keep it."""
+    from fraudctl.data.pieces import digest
+    from fraudctl.monitor.learned import watch_from_frame, watch_to_frame
+
+    name = f"usual-{digest(usual.digest, usual.days.hex(), usual.per_year, SEED)}"
+    found = kept.read(name)
+    if found is not None:
+        return watch_from_frame(usual.series, *found)
+    watch = _learn(usual)
+    kept.write(name, *watch_to_frame(watch))
+    return watch
 
 
 def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
     """Return which features moved the mean raw score since a day: differences of mean contributions, which add up.
 
-    Before are decided events before the day, or, where there are fewer than a sample, the events of the four weeks
-    before it in the data. None where the features are not at hand, or a challenger scores.
+    The latest four weeks since the day are held against the four weeks before it: decided events, or, where fewer than
+    a sample were decided before, all events of the data. None where the features are not at hand, where there are so
+    many events that they are not computed for this alone (`causes_left_out`), or where a challenger scores.
     """
     import numpy as np
 
     from fraudctl.explain.contributions import contributions
 
-    if watched.unreadable or watched.bundle.challenger is not None:
+    if watched.unreadable or watched.bundle.challenger is not None or causes_left_out(watched, first_day):
         return ()
-    start = instant_of(first_day.toordinal() - 719_163, watched.project)
-    late = (watched.taken.frame["event_time"] >= start).to_numpy()[watched.in_order]
-    now, earlier = _sample(watched.in_order[late]), _sample(watched.in_order[~late])
+    start = _start_of(watched, first_day)
+    earlier, now = (_sample(rows) for rows in _around(watched, start))
     if not len(now):
         return ()
     sides = [watched.features_of(earlier), watched.features_of(now)]
     if len(earlier) < (SAMPLE if watched.built is not None else FEW):
         time = watched.table.spine["event_time"]
-        rows = watched.table.rows((time < start) & (time >= start - timedelta(days=28)))
+        rows = watched.table.rows((time < start) & (time >= start - CAUSE_TIME))
         sides[0] = rows[_sample(np.arange(rows.height))]
     names = watched.bundle.columns.names
     if not sides[0].height or not set(names) <= set(sides[0].columns) & set(sides[1].columns):
@@ -507,6 +551,26 @@ def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
     if rest:
         causes.append(_cause("all others", float(means[0][rest].sum()), float(means[1][rest].sum())))
     return tuple(causes)
+
+
+def causes_left_out(watched: Watching, first_day: date) -> bool:
+    """Return whether features before a change would have to be computed from very many events for its causes alone."""
+    if watched.built is not None or watched.logged is None or sum(watched.events.chunks.heights) <= MANY_EVENTS:
+        return False
+    return len(_around(watched, _start_of(watched, first_day))[0]) < FEW
+
+
+def _start_of(watched: Watching, first_day: date) -> datetime:
+    return instant_of(first_day.toordinal() - 719_163, watched.project)
+
+
+def _around(watched: Watching, start: datetime) -> tuple[IntArray, IntArray]:
+    """Return the model's decisions of the four weeks before an instant, and of the latest four weeks since it."""
+    order = watched.in_order
+    time = watched.taken.frame["event_time"][order]
+    late = max(start, time[-1] - CAUSE_TIME)
+    before = ((time < start) & (time >= start - CAUSE_TIME)).to_numpy()
+    return order[before], order[(time >= late).to_numpy()]
 
 
 def _sample(rows: IntArray) -> IntArray:
