@@ -379,7 +379,7 @@ def main() -> None:
     parser.add_argument("--planted", nargs="+", choices=["nothing", *CHANGES], default=["nothing", *CHANGES])
     parser.add_argument("--rivals", type=int, default=RIVALS, help="worlds of a kind that the other rules see too")
     parser.add_argument("--jobs", type=int, default=1, help="worlds at a time")
-    parser.add_argument("--join", type=Path, nargs="+", help="write the results of parts that were run apart into one")
+    parser.add_argument("--join", type=Path, nargs="+", help="write parts that were run apart into one")
     parser.add_argument("--out", type=Path, help="JSON; written anew after each kind of world")
     options = parser.parse_args()
     started, results = time.time(), []
@@ -407,18 +407,15 @@ def main() -> None:
 
 
 def joined(parts: list[Path]) -> dict[str, object]:
-    """Return the results of parts of one seed and version as one document."""
+    """Return the results of parts of one seed and version as one document; of one kind, those of the last part."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in parts]
     if len({(str(item["versions"]), item["seed"]) for item in found}) > 1:
         msg = "parts of other seeds or versions cannot be joined"
         raise SystemExit(msg)
     seconds, load = sum(item["seconds"] for item in found), max(item["load"] for item in found)
-    return {
-        **found[0],
-        "seconds": seconds,
-        "load": load,
-        "results": [kind for item in found for kind in item["results"]],
-    }
+    names = ("events_per_day", "world", "planted")
+    by_kind = {tuple(kind[name] for name in names): kind for item in found for kind in item["results"]}
+    return {**found[0], "date": found[-1]["date"], "seconds": seconds, "load": load, "results": list(by_kind.values())}
 
 
 def kinds(unchanged: list[int], changed: int) -> Iterator[Kind]:

@@ -82,8 +82,9 @@ class PieceCounts:
         with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
             counted = list(pool.map(lambda pair: self._count(pair[0], pair[1], own), missing))
         rows = pl.concat([before.filter(pl.col("entry").is_in(entries)), *counted])
-        if missing or len(rows) < len(before):
-            self.kept.write(name, rows.filter(pl.col("entry").str.starts_with("-").not_()), {})
+        lasting = rows.filter(pl.col("entry").str.starts_with("-").not_())
+        if lasting.height and (missing or lasting.height < before.height):
+            self.kept.write(name, lasting, {})
         return self._together(rows, days)
 
     @cached_property
