@@ -47,7 +47,7 @@ class SampleData:
     truth: pl.DataFrame
 
 
-STEPS = 8
+STEPS = 11
 """How often `generate` says what comes next."""
 
 

@@ -140,8 +140,7 @@ def all_rows(
     """Make ``n`` events: fraud, its honest twins, refunds, and ordinary purchases for the rest."""
     episodes = _episodes(streams, world, plans, groups)
     n_refunds = round(_REFUND_RATE * n)
-    tell("purchases")
-    ordinary = ordinary_rows(world, streams("ordinary"), n - len(episodes) - n_refunds)
+    ordinary = ordinary_rows(world, streams("ordinary"), n - len(episodes) - n_refunds, tell=tell)
     bought = stack([ordinary, episodes])
     tell("refunds")
     return stack([bought, refund_rows(world, streams("refunds"), bought, n_refunds)])

@@ -6,6 +6,8 @@ so that speed alone is no proof of anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fraudctl.sample.calendar import DAY
@@ -35,8 +37,9 @@ _STRANGE_DEVICE_RATE = 0.02
 _DECLINE_RATE = 0.03
 
 
-def ordinary_rows(world: SampleWorld, draws: Draws, n: int) -> Rows:
-    """Make exactly ``n`` honest purchases over the whole period, in sessions."""
+def ordinary_rows(world: SampleWorld, draws: Draws, n: int, *, tell: Callable[[str], None] = lambda _: None) -> Rows:
+    """Make exactly ``n`` honest purchases over the whole period, in sessions; ``tell`` gets each of 4 steps."""
+    tell("purchases: when and by whom")
     size = 1 + draws.pick(_SESSION_SIZES, n)
     last = int(np.searchsorted(np.cumsum(size), n))
     size = size[: last + 1]
@@ -47,6 +50,7 @@ def ordinary_rows(world: SampleWorld, draws: Draws, n: int) -> Rows:
     customer = active_customers(world, draws, day)
     begin = same_day(day, _clock(world, draws, customer))
     day = begin / DAY
+    tell("purchases: places and devices")
     place = usual_place(world, customer, day)
     channel = usual_channel(world, draws, customer, day)
     device = own_device(world, draws, customer, channel, day)
@@ -55,8 +59,10 @@ def ordinary_rows(world: SampleWorld, draws: Draws, n: int) -> Rows:
     ip = usual_ip(world, draws, customer, place)
     card = card_of(world, draws, customer)
 
+    tell("purchases: merchants")
     buyer, where, how = customer[session], place[session], channel[session]
     merchant = usual_merchant(world, draws, buyer, how, where, day[session])
+    tell("purchases: amounts")
     amount = price(world, draws, merchant, buyer, day[session])
     return without_device(
         Rows(

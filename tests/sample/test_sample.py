@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from fraudctl.errors import UsageError
-from fraudctl.sample import SampleData, generate
+from fraudctl.sample import STEPS, SampleData, generate
 from fraudctl.sample.rows import PATTERNS
 
 SHIPPED = Path(__file__).parents[2] / "sample_data"
@@ -203,3 +203,9 @@ def test_what_logins_bring_is_told_as_it_was_measured() -> None:
         low, high = row["interval"]
         told = f"| {row['seed']} | {row['frauds']} | {row['with']:.3f} | {row['without']:.3f} | "
         assert f"{told}{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}) |" in text
+
+
+def test_every_step_of_making_a_sample_is_told() -> None:
+    told: list[str] = []
+    generate(n_events=2_000, tell=told.append)
+    assert len(told) == len(set(told)) == STEPS
