@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.cluster.blobs import BlobRow, facts_of, raise_error
+from fraudctl.cluster.linking import Linked, LinkedBy, LinkRows, LinksOfSplit, Meet, PairsOf, Spread, parted
 from fraudctl.cluster.plan import (
     ByTime,
     PartFacts,
@@ -22,6 +23,7 @@ from fraudctl.cluster.plan import (
     TableFacts,
     carried,
     instant,
+    placed,
     splits_of,
     stops_of,
 )
@@ -42,7 +44,9 @@ from fraudctl.cluster.task import (
     raw_rows,
 )
 from fraudctl.features.batch.engine import PRIOR
-from fraudctl.features.batch.passes import EVERYBODY, passes
+from fraudctl.features.batch.groups import Array
+from fraudctl.features.batch.partition import packed
+from fraudctl.features.batch.passes import EVERYBODY, Pass, passes
 from fraudctl.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -119,11 +123,40 @@ class Journey:
                 steps = self._told([OutcomeSteps(self.desk, self.splits)], "Counting outcomes")
                 outputs.write_arrow(prior_table(steps), self.desk.file(PRIOR_FILE))
             elif item.entity == EVERYBODY:
-                from fraudctl.data.labels import CHANGES
+                self._link(item)
 
-                columns = dict.fromkeys(["event_id", *item.reads, CHANGES])
-                narrow = NarrowColumns(self.desk, self.splits, list(columns), int(self.engine.keys[0]))
-                self.notes += self._told([narrow, Everybody(self.desk, item)], "Linking entities")[0]
+    def _link(self, item: Pass) -> None:
+        """Settle features of linked entities: by components, and of all rows at once what leads out of them."""
+        from fraudctl.data.labels import CHANGES
+
+        every, rest = parted(item)
+        if every:
+            self.notes += self._components(every)
+        if rest is not None:
+            columns = dict.fromkeys(["event_id", *rest.reads, CHANGES])
+            narrow = NarrowColumns(self.desk, self.splits, list(columns), int(self.engine.keys[0]))
+            notes = self._told([narrow, Everybody(self.desk, rest)], "Linking entities")[0]
+            self.notes += [note for note in notes if note not in self.notes]
+
+    def _components(self, every: Sequence[LinkedBy]) -> list[str]:
+        """Find components, and compute the features of each in one task; return what the user should know."""
+        keys, n = np.array(self.engine.keys), len(self.splits)
+        places = [int(keys[linked.number % len(keys)]) for linked in every]
+        pairs = PairsOf(self.desk, self.splits, every, places)
+        found = sorted(self._told([pairs, Meet(self.desk, every)], "Linking entities"), key=lambda item: item.number)
+        spreads = [self._spread(item.counts) for item in found]
+        first_tasks = np.cumsum([0, *(len(item.places) for item in spreads)])[:-1].tolist()
+        back = keys[np.arange(n) % len(keys)]
+        stages = [
+            LinkRows(self.desk, self.splits, every, spreads), Linked(self.desk, every, first_tasks, back),
+            LinksOfSplit(self.desk, every, n),
+        ]  # fmt: skip
+        self._told(stages, "Linking entities")
+        return [note for item in found for note in item.notes]
+
+    def _spread(self, counts: Array) -> Spread:
+        packing = packed(counts, min(self.sizes.task_rows, max(1, -(-int(counts.sum()) // self.sizes.partitions))))
+        return Spread(packing.partition_of, placed(packing.sizes.tolist(), self.engine.keys))
 
     def through(self, base: Sequence[str], last: Route, finish: ClusterStage, what: str) -> list[PartFacts]:
         """Send every row through all passes and to the last stage.

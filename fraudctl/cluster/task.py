@@ -51,6 +51,8 @@ _SPLIT, _ROW = ".split", ".row"
 """Where rows of one narrow partition came from."""
 PRIOR_FILE, ENTRIES_FILE, DROPPED_FILE = "prior.arrow", "entries.arrow", "dropped.arrow"
 """Tables of the command's folder that every worker reads: the fraud rate of all, entries of labels, repeated rows."""
+BESIDE = "-of-"
+"""Comes before the number of a split in the name of a table with features of its rows."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Desk:
         """Return a table of the shared folder, mapped; None where there is none."""
         path = self.file(name)
         return pl.read_ipc(path) if path.is_file() else None
+
+    def beside(self, split: int) -> Iterator[pl.DataFrame]:
+        """Return what was settled of all rows ahead, for those of a split in their order."""
+        for path in sorted(Path(self.folder).glob(f"*{BESIDE}{split}.arrow")):
+            yield pl.read_ipc(path)
 
 
 @dataclass(frozen=True)
@@ -278,8 +285,8 @@ class Everybody(ClusterStage):
                 engine.compute(unit)
             found = pl.DataFrame([frame[_SPLIT], frame[_ROW], *(engine.results[name] for name in self.item.names)])
             for key, part in found.sort(_SPLIT, _ROW).partition_by(_SPLIT, as_dict=True).items():
-                outputs.write_arrow(part.drop(_SPLIT, _ROW), self.desk.file(f"everybody-{key[0]}.arrow"))
-            yield facts_row(hub_notes(self.desk.meaning.features, frame.select))
+                outputs.write_arrow(part.drop(_SPLIT, _ROW), self.desk.file(f"everybody{BESIDE}{key[0]}.arrow"))
+            yield facts_row(hub_notes(self.item.members, frame.select))
 
 
 def kept_rows(desk: Desk, split: RowRange, frame: pl.DataFrame) -> pl.DataFrame:
@@ -301,8 +308,7 @@ class Read(OfSplits):
     def of_split(self, split: RowRange) -> Iterator[BlobRow]:
         """Return the rows of a split by task."""
         frame = kept_rows(self.desk, split, events_of(self.desk, split, self.desk.meaning.carried))
-        beside = self.desk.table(f"everybody-{split.number}.arrow")
-        if beside is not None:
+        for beside in self.desk.beside(split.number):
             frame = frame.hstack(beside)
         prior = self.desk.table(PRIOR_FILE)
         if prior is not None:

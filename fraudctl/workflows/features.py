@@ -440,7 +440,7 @@ def _notes(plan: BuildPlan, columns: Callable[[list[str]], pl.DataFrame], progre
     """Say once, as warnings, what the user should know of the table."""
     from fraudctl.features.batch.links import hub_notes
 
-    notes = hub_notes(plan.features, columns)
+    notes = hub_notes(plan.features.steps, columns)
     for note in notes:
         progress.warn(note)
     return tuple(notes)

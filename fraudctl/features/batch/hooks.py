@@ -333,8 +333,13 @@ def links(engine: Engine, unit: list[Feature]) -> None:
     second_hop = any(item.kind.startswith("neighbour") for _, item in pairs_of)
     found = linked(engine.frame, spec.entities, hub=spec.hub, second_hop=second_hop)
     for feature, item in pairs_of:
-        values = pl.Series(getattr(found, item.kind)[slice(*engine.asking)])
-        engine.keep(feature, values if values.dtype.is_float() else values.replace(-1, None))
+        keep_link(engine, feature, getattr(found, item.kind)[slice(*engine.asking)])
+
+
+def keep_link(engine: Engine, feature: Feature, found: Array) -> None:
+    """Keep what is known of linked entities, in the order of the rows; -1 is null in counts."""
+    values = pl.Series(found)
+    engine.keep(feature, values if values.dtype.is_float() else values.replace(-1, None))
 
 
 def hours(engine: Engine, unit: list[Feature]) -> None:

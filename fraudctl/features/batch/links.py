@@ -8,7 +8,7 @@ strictly before it, and its own card and device as if they were linked already, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 
 from fraudctl.data.labels import spells
 from fraudctl.features.batch.groups import Array, codes_of, joint_codes
-from fraudctl.features.meaning.definition import FeatureSet
+from fraudctl.features.meaning.definition import Feature
 from fraudctl.features.meaning.families.links import LinkSpec
 
 
@@ -55,21 +55,86 @@ def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int, second_h
     from fraudctl.features.batch import unions
 
     first, second = (codes_of(frame[entity]) for entity in entities)
-    pairs = joint_codes(first, second)
-    found = _outcomes(frame)
-    n = frame.height
-    out = Links(np.empty(n, np.int64), np.empty(n), np.empty(n), *(np.empty(n, np.int64) for _ in range(3)))
-    unions.components(
-        frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0], (first[1], second[1], pairs[1]),
-        found.rows, found.arrived, found.outcome, found.sign, hub,
-        out.component_size, out.component_age_seconds, out.component_fraud_rate, out.degree,
-    )  # fmt: skip
+    met = meetings(frame, first, second, hub=hub)
+    known = in_components(frame, first, second, met)
+    found, pairs, n = _outcomes(frame), joint_codes(first, second), frame.height
+    neighbours, frauds = np.empty(n, np.int64), np.empty(n, np.int64)
     if second_hop:
         unions.hops(
             frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0],
             (first[1], second[1], pairs[1]), found.rows, found.arrived, found.outcome, found.sign, hub,
-            out.neighbours, out.neighbour_frauds,
+            neighbours, frauds,
         )  # fmt: skip
+    return Links(known.size, known.age_seconds, known.fraud_rate, met.degree, neighbours, frauds)
+
+
+@dataclass(frozen=True)
+class Meetings:
+    """What each event does to two values; each (n,), by row.
+
+    ``asks``: it sees them as joined by itself; ``joins``: it joins them; ``degree``: earlier partners of the second
+    value, -1 for null.
+    """
+
+    asks: Array
+    joins: Array
+    degree: Array
+
+
+def meetings(frame: pl.DataFrame, first: tuple[Array, int], second: tuple[Array, int], *, hub: int) -> Meetings:
+    """Find which events bring two values together for the first time.
+
+    Parameters
+    ----------
+    frame
+        With ``event_time``, sorted by it, then by event_id.
+    first, second
+        The two entities as `codes_of` gives them.
+    hub
+        Most partners of a value that may still join.
+    """
+    from fraudctl.features.batch import unions
+
+    pairs, n = joint_codes(first, second), frame.height
+    found = Meetings(np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.int64))
+    unions.meetings(
+        frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0], (first[1], second[1], pairs[1]),
+        hub, found.asks, found.joins, found.degree,
+    )  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True)
+class InComponents:
+    """What each event sees of its component; each (n,), by row; -1 and NaN are null."""
+
+    size: Array
+    age_seconds: Array
+    fraud_rate: Array
+
+
+def in_components(
+    frame: pl.DataFrame, first: tuple[Array, int], second: tuple[Array, int], met: Meetings
+) -> InComponents:
+    """Sweep through time, joining what events join.
+
+    Parameters
+    ----------
+    frame
+        With ``event_time``, ``label`` and ``label_time``, sorted by the first of them; whole components.
+    first, second
+        The two entities as `codes_of` gives them.
+    met
+        Which events join.
+    """
+    from fraudctl.features.batch import unions
+
+    found, n = _outcomes(frame), frame.height
+    out = InComponents(np.empty(n, np.int64), np.empty(n), np.empty(n))
+    unions.components(
+        frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], met.asks, met.joins, (first[1], second[1]),
+        found.rows, found.arrived, found.outcome, found.sign, out.size, out.age_seconds, out.fraud_rate,
+    )  # fmt: skip
     return out
 
 
@@ -95,19 +160,23 @@ def _outcomes(frame: pl.DataFrame) -> _Arrivals:
     return _Arrivals(rows[order], arrived[order], outcome[order], sign[order])
 
 
-def hub_notes(features: FeatureSet, columns: Callable[[list[str]], pl.DataFrame]) -> list[str]:
+def hub_notes(steps: Iterable[Feature], columns: Callable[[list[str]], pl.DataFrame]) -> list[str]:
     """Return notes on links that leave out hubs, and how many; ``columns`` returns entity columns of all events."""
-    specs = [step.spec for step in features.steps if isinstance(step.spec, LinkSpec)]
-    out = []
-    for entities, hub in sorted({(spec.entities, spec.hub) for spec in specs}):
-        found = hubs(columns(list(entities)), entities, hub=hub)
-        for entity, other in (entities, entities[::-1]):
-            if found[entity]:
-                few = "1 value" if found[entity] == 1 else f"{found[entity]:,} values"
-                out.append(
-                    f"links of {' and '.join(entities)}: {few} of {entity} met more than {hub} of {other}; "
-                    "such hubs join no further ones"
-                )
+    specs = [step.spec for step in steps if isinstance(step.spec, LinkSpec)]
+    every = sorted({(spec.entities, spec.hub) for spec in specs})
+    return [note for entities, hub in every for note in notes_of(columns(list(entities)), entities, hub)]
+
+
+def notes_of(frame: pl.DataFrame, entities: tuple[str, str], hub: int) -> list[str]:
+    """Return notes on the hubs of two entities; ``frame`` has all pairs of their values."""
+    found, out = hubs(frame, entities, hub=hub), []
+    for entity, other in (entities, entities[::-1]):
+        if found[entity]:
+            few = "1 value" if found[entity] == 1 else f"{found[entity]:,} values"
+            out.append(
+                f"links of {' and '.join(entities)}: {few} of {entity} met more than {hub} of {other}; "
+                "such hubs join no further ones"
+            )
     return out
 
 

@@ -41,23 +41,11 @@ def _absorb(parent: Ints, size: Ints, first: Ints, known: Ints, frauds: Ints, we
 
 
 @jit
-def components(  # noqa: C901
-    times: Ints,
-    a_codes: Ints,
-    b_codes: Ints,
-    pairs: Ints,
-    sizes: tuple[int, int, int],
-    labelled: Ints,
-    label_times: Ints,
-    outcomes: Array,
-    signs: Ints,
-    hub: int,
-    out_size: Ints,
-    out_age: Floats,
-    out_rate: Floats,
-    out_degree: Ints,
-) -> None:
-    """Sweep through time, joining what events share, and answer every event from what came strictly before it.
+def meetings(
+    times: Ints, a_codes: Ints, b_codes: Ints, pairs: Ints, sizes: tuple[int, int, int], hub: int, out_asks: Array,
+    out_joins: Array, out_degree: Ints,
+) -> None:  # fmt: skip
+    """Find which events bring two values together for the first time, and whether they join.
 
     Parameters
     ----------
@@ -65,15 +53,92 @@ def components(  # noqa: C901
         Shape (n,): µs, sorted; the two entities and their pair as numbers, -1 for null.
     sizes
         How many numbers there are of each.
+    hub
+        Most partners of a value that may still join.
+    out_asks, out_joins
+        Shape (n,): written; whether an event sees its two values as joined by itself, and whether it joins them. Of
+        events of one instant several may see that; what joins also sees it.
+    out_degree
+        Shape (n,): written; earlier partners of the second value; -1 is null.
+    """
+    n_a, n_b, n_pairs = sizes
+    degree = np.zeros(n_a + n_b, np.int64)
+    met = np.zeros(n_pairs, np.bool_)
+    start, n = 0, times.shape[0]
+    while start < n:
+        t, stop = times[start], start
+        while stop < n and times[stop] == t:
+            a, b = a_codes[stop], b_codes[stop]
+            out_degree[stop] = degree[n_a + b] if b >= 0 else -1
+            both = a >= 0 and b >= 0
+            out_asks[stop] = both and not met[pairs[stop]] and degree[a] < hub and degree[n_a + b] < hub
+            stop += 1
+        for row in range(start, stop):
+            a, b = a_codes[row], b_codes[row]
+            out_joins[row] = False
+            if a >= 0 and b >= 0 and not met[pairs[row]]:
+                met[pairs[row]] = True
+                degree[a] += 1
+                degree[n_a + b] += 1
+                out_joins[row] = degree[a] <= hub and degree[n_a + b] <= hub
+        start = stop
+
+
+@jit
+def roots(a_codes: Ints, b_codes: Ints, sizes: tuple[int, int], edges: Array, out: Ints) -> None:
+    """Find one number for all values that edges hold together.
+
+    Parameters
+    ----------
+    edges
+        Shape (n,): which rows are edges.
+    out
+        Shape (n_a + n_b,): written, by value of the first entity, then of the second.
+    """
+    n_a, n_b = sizes
+    for node in range(n_a + n_b):
+        out[node] = node
+    for row in range(edges.shape[0]):
+        if edges[row]:
+            a, b = _root(out, a_codes[row]), _root(out, n_a + b_codes[row])
+            out[max(a, b)] = min(a, b)
+    for node in range(n_a + n_b):
+        out[node] = _root(out, node)
+
+
+@jit
+def components(  # noqa: C901
+    times: Ints,
+    a_codes: Ints,
+    b_codes: Ints,
+    asks: Array,
+    joins: Array,
+    sizes: tuple[int, int],
+    labelled: Ints,
+    label_times: Ints,
+    outcomes: Array,
+    signs: Ints,
+    out_size: Ints,
+    out_age: Floats,
+    out_rate: Floats,
+) -> None:
+    """Sweep through time, joining what events share, and answer every event from what came strictly before it.
+
+    Parameters
+    ----------
+    times, a_codes, b_codes
+        Shape (n,): µs, sorted; the two entities as numbers, -1 for null.
+    asks, joins
+        Shape (n,): as `meetings` writes them.
+    sizes
+        How many numbers there are of each.
     labelled, label_times, outcomes, signs
         Shape (m,): rows with an outcome, when it arrived or was taken back, 1 for fraud, and 1 or -1 for which of the
         two; sorted by that time, then by when its event was where it can be that of its event.
-    hub
-        Most partners of a value that may still join.
-    out_size, out_age, out_rate, out_degree
+    out_size, out_age, out_rate
         Shape (n,): written; -1 and NaN are null.
     """
-    n_a, n_b, n_pairs = sizes
+    n_a, n_b = sizes
     never = np.int64(1) << 62
     parent = np.arange(n_a + n_b)
     weight = np.ones(n_a + n_b, np.int64)
@@ -82,8 +147,6 @@ def components(  # noqa: C901
     first = np.full(n_a + n_b, never, np.int64)
     known, frauds = np.zeros(n_a + n_b, np.int64), np.zeros(n_a + n_b, np.int64)
     own_known, own_frauds = np.zeros(n_a, np.int64), np.zeros(n_a, np.int64)
-    degree = np.zeros(n_a + n_b, np.int64)
-    met = np.zeros(n_pairs, np.bool_)
     arrived, start, n = 0, 0, times.shape[0]
     while start < n:
         t = times[start]
@@ -106,15 +169,13 @@ def components(  # noqa: C901
             out_size[stop] = -1
             out_age[stop] = math.nan
             out_rate[stop] = math.nan
-            out_degree[stop] = degree[n_a + b] if b >= 0 else -1
             if a >= 0:
                 root = _root(parent, a)
                 n_linked, since = size[root], first[root]
                 n_known, n_frauds = known[root] - own_known[a], frauds[root] - own_frauds[a]
-                if b >= 0:
+                if asks[stop]:
                     other = _root(parent, n_a + b)
-                    joins = degree[a] < hub and degree[n_a + b] < hub and not met[pairs[stop]]
-                    if other != root and joins:
+                    if other != root:
                         n_linked += size[other]
                         since = min(since, first[other])
                         n_known += known[other]
@@ -131,12 +192,8 @@ def components(  # noqa: C901
                 if node >= 0:
                     root = _root(parent, node)
                     first[root] = min(first[root], t)
-            if a >= 0 and b >= 0 and not met[pairs[row]]:
-                met[pairs[row]] = True
-                degree[a] += 1
-                degree[n_a + b] += 1
-                if degree[a] <= hub and degree[n_a + b] <= hub:
-                    _absorb(parent, size, first, known, frauds, weight, a, n_a + b)
+            if joins[row]:
+                _absorb(parent, size, first, known, frauds, weight, a, n_a + b)
         start = stop
 
 

@@ -93,6 +93,6 @@ def test_an_own_value_that_is_a_hub_does_not_join_either(events_of, features_of)
 
 def test_hubs_are_told(events_of, features_of):
     events = make(events_of, TEXT.format(3), [(i, i, 0, None, 0) for i in range(6)])
-    (note,) = hub_notes(features_of(TEXT.format(3)), events.frame.select)
+    (note,) = hub_notes(features_of(TEXT.format(3)).steps, events.frame.select)
     assert note == "links of card and shop: 1 value of shop met more than 3 of card; such hubs join no further ones"
-    assert hub_notes(features_of(TEXT.format(6)), events.frame.select) == []
+    assert hub_notes(features_of(TEXT.format(6)).steps, events.frame.select) == []
