@@ -125,6 +125,8 @@ class Bench:
         admin = AdminClient({"bootstrap.servers": self.servers})
         for done in admin.create_topics([NewTopic(topic, PARTITIONS) for topic in topics]).values():
             done.result(60)
+        while not all(topic in admin.list_topics(timeout=30).topics for topic in topics):
+            time.sleep(0.1)  # a broker says that it made a topic before it can say that it has it
 
     def send(self, topic: str, lines: list[bytes]) -> None:
         """Produce lines to the partitions in turn."""
