@@ -15,7 +15,7 @@ import polars as pl
 
 from fraudctl.data import tables, typed
 from fraudctl.data.chunks import Chunks
-from fraudctl.data.pieces import FilePiece, KeptPieces, digest, pieces_of
+from fraudctl.data.pieces import FilePiece, KeptPieces, digest, mapped, pieces_of
 from fraudctl.disk.files import whole_file
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
@@ -96,13 +96,13 @@ def _made(
 def _chunk(
     piece: FilePiece, name: str, kept: KeptPieces, otherwise: Path, make: Callable[[FilePiece], pl.DataFrame]
 ) -> tuple[pl.DataFrame, Path]:
-    """Return a chunk and where it lies: what was kept, or what is made and kept now."""
+    """Return a chunk as it lies on disk, and where: what was kept, or what is made and kept now."""
     known = kept.read(name) if name else None
     if known is not None:
         return known[0], kept.path(name)
     frame = make(piece)
     if name and kept.write(name, frame, {}):
-        return frame, kept.path(name)
+        return mapped(kept.path(name)), kept.path(name)
     with whole_file(otherwise, durable=False) as temporary:
         frame.write_ipc(temporary, compression="uncompressed")
-    return frame, otherwise
+    return mapped(otherwise), otherwise
