@@ -38,7 +38,7 @@ class EventChunks(Protocol):
 
 
 @dataclass
-class _Search:
+class _DecidedSoFar:
     """What has been found so far.
 
     Attributes
@@ -138,11 +138,11 @@ def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces) -> Tak
     return replace(taken, frame=frame.with_columns(times), pieces=tuple(pieces))
 
 
-def _begun(taken: TakenDecisions, events: EventChunks) -> _Search:
+def _begun(taken: TakenDecisions, events: EventChunks) -> _DecidedSoFar:
     time = np.full(taken.height, UNTIMED)
     if "event_time" in taken.frame.columns:
         time = taken.frame["event_time"].dt.epoch("us").fill_null(UNTIMED).to_numpy().copy()
-    return _Search(taken, events, time, np.full(taken.height, -1), max(len(events.names) - 1, 0))
+    return _DecidedSoFar(taken, events, time, np.full(taken.height, -1), max(len(events.names) - 1, 0))
 
 
 def _refuse_untimed(taken: TakenDecisions, time: IntArray) -> None:
@@ -153,7 +153,7 @@ def _refuse_untimed(taken: TakenDecisions, time: IntArray) -> None:
         raise DataError(msg, hint="name the files of these events in [data] events, or add event_time to the decisions")
 
 
-def _noted(piece: TakenPiece, search: _Search, timed: pl.DataFrame, kept: KeptPieces) -> TakenPiece:
+def _noted(piece: TakenPiece, search: _DecidedSoFar, timed: pl.DataFrame, kept: KeptPieces) -> TakenPiece:
     """Return a piece with the chunks that hold its events, and keep it."""
     found = search.found[piece.rows]
     numbers = tuple(np.unique(found).tolist())

@@ -8,6 +8,7 @@ import pytest
 
 from fraudctl import check_data, load_project, write_sample
 from fraudctl.propose import Flags
+from fraudctl.sample import STEPS
 from fraudctl.workflows.init import init_project
 
 
@@ -51,8 +52,8 @@ def test_sample_says_each_of_its_steps(made: tuple[Path, Heard]) -> None:
     _, heard = made
     holds(heard, at_least=20)
     steps = next(told for name, told in heard.stages if name.startswith("Making"))
-    assert [done for done, _, _ in steps] == list(range(8))
-    assert {total for _, total, _ in steps} == {8}
+    assert [done for done, _, _ in steps] == list(range(STEPS))
+    assert {total for _, total, _ in steps} == {STEPS}
 
 
 def test_init_and_check_say_each_column(made: tuple[Path, Heard], monkeypatch: pytest.MonkeyPatch) -> None:
