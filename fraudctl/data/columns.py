@@ -22,7 +22,7 @@ HOLD: Final = 1 << 30
 MOST: Final = 4 << 30
 """Bytes of columns that are kept at most, where a quarter of the available memory is more than `HOLD`."""
 GROUP: Final = 1 << 28
-"""Bytes of columns that one scan reads."""
+"""Bytes of columns that one scan reads, where a quarter of what is kept is not more."""
 _TEXT, _OTHER = 24, 8
 """Bytes of a cell in memory, about."""
 _LIMITS: Final = (
@@ -99,10 +99,11 @@ class Columns:
         What messages call it.
     """
 
-    def __init__(self, raw: pl.LazyFrame, *, place: str, hold: int | None = None, group: int = GROUP) -> None:
+    def __init__(self, raw: pl.LazyFrame, *, place: str, hold: int | None = None, group: int | None = None) -> None:
         self.schema = raw.collect_schema()
         self.n_rows = int(tables.collect(raw.select(pl.len()), files=[place]).item())
-        self._raw, self._place, self._hold, self._group = raw, place, room() if hold is None else hold, group
+        self._raw, self._place, self._hold = raw, place, room() if hold is None else hold
+        self._group = max(GROUP, self._hold // 4) if group is None else group
         self._kept: dict[str, pl.Series] = {}
 
     def __getitem__(self, name: str) -> pl.Series:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 import polars as pl
 
@@ -388,9 +389,14 @@ def _read(table: Table, name: str) -> pl.Series:
     return tables.to_utc(table[name], timezone="UTC", role="a time").drop_nulls()
 
 
+_SOME: Final = 100_000
+"""Times that are looked at before all are, about."""
+
+
 def _has_hours(times: pl.Series) -> bool:
-    """Say whether events have times of the day, on more than one day."""
-    return times.dt.hour().n_unique() > 1 and times.dt.date().n_unique() > 1
+    """Say whether events have times of the day, on more than one day; where some of them show it, that is enough."""
+    some = times.gather_every(max(1, len(times) // _SOME))
+    return any(part.dt.hour().n_unique() > 1 and part.dt.date().n_unique() > 1 for part in (some, times))
 
 
 def _named(columns: list[str | None]) -> list[str]:
