@@ -95,7 +95,7 @@ def trained(place: Path, text: str) -> tuple[str, dict[str, Any]]:
 
 def short_history(place: Path, proposed: str, *, trials: int | None) -> dict[str, Any]:
     """Compare, for the first week, a model of few days with one of the plain recipe on the same days."""
-    file = place / f"week-{WEEKS[0]}-{SHORT}.json"
+    file = place / f"week-{WEEKS[0]}-{SHORT}-{'default' if trials is None else trials}-trials.json"
     if not file.exists():
         text = project_for(proposed, WEEKS[0], trials=trials, train=SHORT)
         plain, _ = trained(place, project_for(proposed, WEEKS[0], trials=0, train=SHORT).replace("[train]\n", PLAIN, 1))
@@ -106,6 +106,7 @@ def short_history(place: Path, proposed: str, *, trials: int | None) -> dict[str
             "as_of": WEEKS[0],
             "history": SHORT,
             "trees": summary["trees"],
+            "tuning": summary["tuning"],
             "average_precision": judged["metrics"]["average_precision"],
             "log_loss": judged["log_loss"],
             "plain": {"average_precision": champion["metrics"]["average_precision"]},
