@@ -109,12 +109,13 @@ def judge(
     DataError
         The champion was scored on other events.
     """
-    evaluation = put_beside(evaluation, scored, project=project, champion=champion, seed=seed)
-    if project.gate is None:
-        return evaluation
     judged = prepare(scored, project)
     rival = None if champion is None else _paired(scored, champion, project)
     settings = RankingIntervals(project.evaluate.replicates, seed, evaluation.confidence)
+    if champion is not None and rival is not None:
+        evaluation = replace(evaluation, champion=_beside(champion.version, judged, rival, settings))
+    if project.gate is None:
+        return evaluation
     bench = _Bench(project.gate, judged, rival, scored, settings, evaluation.metrics)
     before = tuple(check_rules(checks)) if project.gate.checks or checks is not None else ()
     rules = (*before, *bench.rules(), *_drift(bench, reference, project))

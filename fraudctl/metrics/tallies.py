@@ -60,7 +60,7 @@ class Numbered:
 
 
 def number_values(values: pl.Series, *, n_unique: int) -> Numbered:
-    """Give the distinct values of a column of text or integers numbers; ``n_unique`` is how many there are, null aside.
+    """Give the distinct values of a column of text or numbers a number each; ``n_unique`` is their count, null aside.
 
     Two texts of one hash are one value: a chance of 3 in a million among 10 million different texts.
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Final
 
 _OFTEN: Final = 10_000
-"""New objects after which circles are looked for among them: some 3 ms, where ten times as many take 30."""
+"""New objects after which reference cycles are looked for among them: some 3 ms, where ten times as many take 30."""
 
 
 @contextlib.contextmanager
 def short_pauses() -> Iterator[None]:
-    """Look for circles of objects often, and among new objects alone, while the block runs.
+    """Look for reference cycles often, and among new objects alone, while the block runs.
 
     What is there when the block begins is not looked through until its end: a model and its libraries stay, and looking
     through all of them would be one long pause.
