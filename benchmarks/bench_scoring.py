@@ -3,6 +3,7 @@
 Makes a sample with 80 features, trains a model without search, and takes its last events:
 
 - `single`: one decision in process, with features, reasons and the log, event after event in the order of time;
+- `partner`: `single` with LightGBM's partner and without it, in turns, where the model has one;
 - `http`: 16 clients, each of which sends its next event when the last one was answered, from a process of their own
   (this file again, plain asyncio); events in the order of time, features and reasons included, the log on;
 - `batch`: decisions on a feature table that is built already;
@@ -37,6 +38,7 @@ import polars as pl
 
 from fraudctl import load_project
 from fraudctl.policy import CapacityUse
+from fraudctl.scoring.blend import Blend
 from fraudctl.scoring.engine import DecisionEngine
 from fraudctl.scoring.store import Store, frame
 from fraudctl.workflows.features import build_features
@@ -101,6 +103,26 @@ def single(work: Path, model: Model) -> dict[str, Any]:
         "features_ms": peeked / len(roles) * 1e3,
         "score_policy_reasons_ms": decided / len(roles) * 1e3,
     }
+
+
+def partner(work: Path, model: Model, *, turns: int = 3) -> dict[str, Any]:
+    """Time decisions with both families of trees and with CatBoost's alone, in turns; the middle turn of each."""
+    both = model.decider.forest
+    if not isinstance(both, Blend):
+        return {"trees": both.n_trees, "partner_trees": 0}
+    found: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
+    try:
+        for _ in range(turns):
+            for name, forest in (("with", both), ("without", both.forest)):
+                model.decider._forest = forest
+                found[name].append(single(work, model))
+    finally:
+        model.decider._forest = both
+    kinds = ("p50_ms", "p99_ms", "score_policy_reasons_ms")
+    middle = {name: {at: statistics.median(turn[at] for turn in many) for at in kinds} for name, many in found.items()}
+    ratio = {at: middle["with"][at] / middle["without"][at] for at in ("p50_ms", "p99_ms")}
+    sizes = {"trees": both.forest.n_trees, "partner_trees": len(both.partner.trees.trees)}
+    return {**sizes, **middle, "ratio": ratio}
 
 
 # ---------------------------------------------------------------- HTTP
@@ -264,7 +286,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--only", nargs="*", default=["single", "http", "batch", "durability"])
+    parser.add_argument("--only", nargs="*", default=["single", "partner", "http", "batch", "durability"])
     parser.add_argument("--load", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.load:
@@ -278,6 +300,7 @@ def main() -> None:
     found["features"] = len(model.decider.features.names)
     parts = {
         "single": lambda: single(args.work, model),
+        "partner": lambda: partner(args.work, model),
         "http": lambda: http(args.work, project, args.seconds),
         "batch": lambda: batch(project, model),
         "durability": lambda: durability(args.work),

@@ -21,14 +21,17 @@ import numpy as np
 
 from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
 from fraudctl.errors import BundleError
+from fraudctl.train.leafwise_blocks import BLOCK, LeafwiseBlocks, blocks_of
 
 MOST_LEAVES: Final = 64
 """Leaves of a tree that can be read: its nodes are the bits of one word, and kernels have room for its edges."""
+MOST_NODES: Final = 60_000
+"""Nodes of a model that can be read: the thresholds of a feature are numbered in 16 bits."""
 MOST_FEATURES: Final = 8
 """Features on a path that can be read: up to so many, the quadrature of `explain_turns` is exact."""
 _POINTS: Final = 4
 _PART: Final = 256
-"""Rows that go through all trees together."""
+"""Rows that are explained together."""
 _CATEGORICAL, _DEFAULT_LEFT, _NONE, _NAN = 1, 2, 0, 2
 
 Leaves = tuple[IntArray, FloatArray]
@@ -113,10 +116,9 @@ class LeafwiseTrees:
         threads
             Most threads to use; default: the processors. The result does not depend on it.
         """
-        from fraudctl.train.leafwise_kernels import score_rows
-
         out = np.empty(len(rows), dtype=np.float64)
-        self._each_part(len(rows), threads, lambda at: score_rows(rows[at], *self._nodes, *self._leaves, out[at]))
+        blocks = self._blocks
+        self._each_part(len(rows), BLOCK, threads, lambda at: blocks.score(rows[at], out[at]))
         return out
 
     def explain_rows(self, rows: SingleArray, *, threads: int | None = None) -> FloatArray:
@@ -125,7 +127,9 @@ class LeafwiseTrees:
 
         out = np.empty((len(rows), self.n_features), dtype=np.float64)
         tables: tuple[Any, ...] = (*self._nodes, *self._leaves, *self._steps)
-        self._each_part(len(rows), threads, lambda at: explain_rows(rows[at], out[at], *tables))
+        self._each_part(
+            len(rows), _PART, threads, lambda at: explain_rows(np.ascontiguousarray(rows[at]), out[at], *tables)
+        )
         return out
 
     def interactions(self, rows: SingleArray, pairs: Sequence[tuple[int, int]]) -> FloatArray:
@@ -175,10 +179,14 @@ class LeafwiseTrees:
         return {pair: value / total for pair, value in found.items()} if total > 0 else {}
 
     @staticmethod
-    def _each_part(n: int, threads: int | None, work: Callable[[slice], object]) -> None:
-        parts = [slice(start, min(start + _PART, n)) for start in range(0, n, _PART)]
+    def _each_part(n: int, size: int, threads: int | None, work: Callable[[slice], object]) -> None:
+        parts = [slice(start, min(start + size, n)) for start in range(0, n, size)]
         with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             list(pool.map(work, parts))
+
+    @cached_property
+    def _blocks(self) -> LeafwiseBlocks:
+        return blocks_of(self.trees)
 
     @cached_property
     def _nodes(self) -> Nodes:
@@ -295,7 +303,7 @@ def read_leafwise(text: str, *, n_features: int) -> LeafwiseTrees:
     ------
     BundleError
         It is none, has another number of features, splits on categories, has linear leaves, more than `MOST_LEAVES`
-        leaves in a tree, or nodes that do not make a tree.
+        leaves in a tree, more than `MOST_NODES` nodes, or nodes that do not make a tree.
     """
     try:
         header, *blocks = text.partition("\nend of trees")[0].split("\nTree=")
@@ -304,7 +312,10 @@ def read_leafwise(text: str, *, n_features: int) -> LeafwiseTrees:
             raise ValueError("its objective is not binary")
         if int(facts["max_feature_idx"]) + 1 != n_features:
             raise ValueError(f"it takes {int(facts['max_feature_idx']) + 1} features, not {n_features}")
-        return LeafwiseTrees(tuple(_tree(_facts(block), n_features) for block in blocks), n_features)
+        trees = tuple(_tree(_facts(block), n_features) for block in blocks)
+        if sum(len(tree.feature) for tree in trees) > MOST_NODES:
+            raise ValueError(f"it has more than {MOST_NODES:,} nodes")
+        return LeafwiseTrees(trees, n_features)
     except (KeyError, ValueError, IndexError, OverflowError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         msg = f"the partner's trees cannot be read: {what}"

@@ -131,10 +131,10 @@ def numeric_positions(columns: ModelColumns) -> IntArray:
 
 def numbers_of(columns: ModelColumns, matrix: pl.DataFrame) -> SingleArray:
     """Return the numeric columns of a model's input as rows of Float32, NaN where null."""
-    out = np.empty((matrix.height, len(numeric_positions(columns))), dtype=np.float32)
+    out = np.empty((len(numeric_positions(columns)), matrix.height), dtype=np.float32)
     for k, at in enumerate(numeric_positions(columns)):
-        out[:, k] = matrix[columns.names[at]].fill_null(np.nan).to_numpy()
-    return out
+        out[k] = matrix[columns.names[at]].fill_null(np.nan).to_numpy()
+    return out.T
 
 
 def _probe_rows(trees: LeafwiseTrees) -> SingleArray:

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import BundleError
 from fraudctl.train.leafwise import LeafwiseTrees, Tree, plain_scores, read_leafwise
+from fraudctl.train.leafwise_blocks import BLOCK
 
 N = 4
 """Features of the drawn trees."""
 
 
-def drawn_tree(seed: int) -> Tree:
-    """Grow a tree of up to 9 leaves by splitting a random leaf, with random rows, thresholds and ways of nulls."""
+def drawn_tree(seed: int, most_leaves: int = 9) -> Tree:
+    """Grow a tree of up to so many leaves by splits of random leaves, with random rows, thresholds, ways of nulls."""
     rng = np.random.default_rng(seed)
     left, right, feature, threshold, null_left = [], [], [], [], []
-    n_splits = int(rng.integers(0, 9))
+    n_splits = int(rng.integers(0, most_leaves))
     for node in range(n_splits):
         if node:
             leaf = int(rng.integers(0, node + 1))
@@ -44,8 +45,8 @@ def drawn_tree(seed: int) -> Tree:
     )  # fmt: skip
 
 
-def forest(seed: int, n_trees: int = 3) -> LeafwiseTrees:
-    return LeafwiseTrees(tuple(drawn_tree(seed * 10 + t) for t in range(n_trees)), N)
+def forest(seed: int, n_trees: int = 3, most_leaves: int = 9) -> LeafwiseTrees:
+    return LeafwiseTrees(tuple(drawn_tree(seed * 10 + t, most_leaves) for t in range(n_trees)), N)
 
 
 def drawn_rows(seed: int, n: int = 6) -> np.ndarray:
@@ -127,6 +128,29 @@ def test_one_row_many_rows_and_plain_python_give_the_same_bits(seed: int) -> Non
         one, turns = trees.score(row)
         assert one == score
         assert np.array_equal(trees.explain(turns), values)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000), st.sampled_from([16, 17, 64]), st.sampled_from(["C", "F"]))
+def test_trees_of_many_leaves_and_more_rows_than_a_block_give_the_same_bits(seed: int, most: int, order: str) -> None:
+    trees = forest(seed, most_leaves=most)
+    rows = np.resize(drawn_rows(seed, n=40), (BLOCK + 3, N))
+    scores = trees.score_rows(np.asarray(rows, order=order))  # type: ignore[call-overload]
+    expected = plain_scores(trees, rows[:40])
+    assert np.array_equal(scores, np.resize(expected, BLOCK + 3))
+    assert [trees.score(row)[0] for row in rows[:40]] == expected.tolist()
+
+
+def test_thresholds_between_two_numbers_of_single_precision_keep_their_sides() -> None:
+    one = np.float32(1.0)
+    up, down = np.nextafter(one, np.float32(2.0)), np.nextafter(one, np.float32(0.0))
+    for threshold in (1.0, 1.0 + 1e-12, 1.0 - 1e-12, 1e300, -1e300, math.inf, -math.inf, 1e-60, -1e-60, -0.0):
+        for null_left in (True, False):
+            tree = Tree((0,), (threshold,), (null_left,), (~0,), (~1,), (1.0, 2.0), (1.0, 1.0))
+            trees = LeafwiseTrees((tree,), 1)
+            values = [one, up, down, 0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, math.inf, -math.inf, math.nan]
+            rows = np.array(values, dtype=np.float32)[:, None]
+            assert np.array_equal(trees.score_rows(rows), plain_scores(trees, rows))
 
 
 def test_importance_by_hand() -> None:
