@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import polars as pl
 
@@ -16,6 +16,55 @@ from fraudctl.features.online.reading import LOCAL, brought
 from fraudctl.features.online.values import coercion, local_clock, micros, refused
 from fraudctl.features.rows.compile import compile_row
 
+Row = tuple[tuple[Any, ...], tuple[Any, ...]]
+"""A row that is kept: its order among rows, and its columns."""
+
+
+class LatestRows:
+    """The row that is valid now of each value of an entity, the one that came or was replaced last at the end.
+
+    Rows of a saved state are read when they are asked for: a start does not wait for all of them.
+
+    Parameters
+    ----------
+    saved
+        Values of the entity and their rows as they were saved.
+    read
+        Makes a saved order or columns what they were.
+    """
+
+    def __init__(self, saved: Iterable[tuple[Any, Any]] = (), read: Callable[[Any], Any] | None = None) -> None:
+        self._rows: OrderedDict[Any, Any] = OrderedDict(saved)
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, value: Any) -> Row | None:
+        """Return the row of a value."""
+        row = self._rows.get(value)
+        if type(row) is list and self._read is not None:
+            row = self._rows[value] = self._read(row[0]), self._read(row[1])
+        return cast("Row | None", row)
+
+    def put(self, value: Any, row: Row) -> None:
+        """Keep a row as that of a value, at the end."""
+        self._rows[value] = row
+        self._rows.move_to_end(value)
+
+    def first(self) -> tuple[Any, Row] | None:
+        """Return the value at the front, and its row."""
+        value = next(iter(self._rows), self)
+        return None if value is self else (value, cast("Row", self.get(value)))
+
+    def forget_first(self) -> None:
+        """Forget the row at the front."""
+        self._rows.popitem(last=False)
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Give the values and their rows, those that nobody asked for as they were saved."""
+        yield from self._rows.items()
+
 
 class Other:
     """One table of ``[sources]``.
@@ -23,8 +72,7 @@ class Other:
     Attributes
     ----------
     latest
-        By entity: for each of its values the row that is valid now, as (order among rows, columns); those that were
-        replaced or came last stand last.
+        By entity: for each of its values the row that is valid now; those that were replaced or came last stand last.
     """
 
     def __init__(self, name: str, features: FeatureSet, plan: Plan, timezone: str) -> None:
@@ -38,9 +86,7 @@ class Other:
         self._local = local_clock(timezone)
         self.entities = [column for column in self.types if column in features.entities]
         self.kept = [column for column in features.sources[name] if column in self.types]
-        self.latest: dict[str, OrderedDict[Any, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
-            entity: OrderedDict() for source, entity in plan.lookups if source == name
-        }
+        self.latest = {entity: LatestRows() for source, entity in plan.lookups if source == name}
         self._ages = {entity: _longest_age(features, name, entity) for entity in self.latest}
         self._horizon_us = plan.horizon_us
 
@@ -84,18 +130,17 @@ class Other:
         order = (content[0], content[1], *((item is not None, item) for item in (*ids, *kept)))
         before = found.get(value)
         if before is None or _after(order, before[0]):
-            found[value] = order, kept
-            found.move_to_end(value)  # so that the oldest come first
+            found.put(value, (order, kept))
 
     def forget(self, now: int, *, most: int) -> None:
         """Forget up to ``most`` rows of each entity that are older than every ``max_age``, and than every window."""
         for entity, found in self.latest.items():
             age = self._ages[entity]
             for _ in range(most if age is not None else 0):
-                first = next(iter(found), None)
-                if first is None or found[first][0][0] > now - max(age or 0, self._horizon_us):
+                first = found.first()
+                if first is None or first[1][0][0] > now - max(age or 0, self._horizon_us):
                     break
-                found.popitem(last=False)
+                found.forget_first()
 
     def looked_up(self, spec: LookupSpec, value: Any, time: int) -> Any:
         """Return an attribute of the row that is valid for a value of an entity at a time; None where there is none."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from fraudctl.documents.types import JsonObject
 from fraudctl.errors import BundleError
 from fraudctl.features.online import arena, layout, pairs
+from fraudctl.features.online.others import LatestRows
 from fraudctl.features.online.reading import Seen
 from fraudctl.features.online.state import OnlineFeatures
 from fraudctl.features.online.verdicts import Verdicts
@@ -83,8 +83,8 @@ def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
         verdicts.early = {key: [tuple(item) for item in found] for key, found in said["early"]}
     for name, latest in saved["latest"].items():
         for entity, rows in latest.items():
-            found = ((key, (_back(order), _back(kept))) for key, order, kept in rows)
-            state.others[name].latest[entity] = OrderedDict(found)
+            found = ((key, [order, kept]) for key, order, kept in rows)
+            state.others[name].latest[entity] = LatestRows(found, read=_back)
 
 
 def _require(state: OnlineFeatures, saved: Mapping[str, Any]) -> None:
