@@ -15,7 +15,7 @@ import polars as pl
 
 from fraudctl.cluster.blobs import OWN, PAST, BlobRow, facts_row, from_blob, to_blob
 from fraudctl.cluster.plan import RowRange
-from fraudctl.cluster.task import BESIDE, ClusterStage, OfSplits, events_of, kept_rows, rows_by_task
+from fraudctl.cluster.task import BESIDE, ROW, SPLIT, ClusterStage, OfSplits, events_of, kept_rows, rows_by_task
 from fraudctl.data.labels import CHANGES
 from fraudctl.features.batch.engine import Engine
 from fraudctl.features.batch.groups import Array, Workers, codes_of
@@ -26,7 +26,7 @@ from fraudctl.features.batch.passes import EVERYBODY, Pass
 from fraudctl.features.meaning.definition import Feature
 from fraudctl.features.meaning.families.links import LinkSpec
 
-_ROWS, _BUCKET, _SPLIT, _ROW = ".rows", ".bucket", ".split", ".row"
+_ROWS, _BUCKET = ".rows", ".bucket"
 _ASKS, _JOINS, _SIDE = ".asks", ".joins", ".side"
 _BOTH, _FIRST, _SECOND = range(3)
 """Which values of an event are in the component of a task."""
@@ -181,9 +181,7 @@ class LinkRows(OfSplits):
     def of_split(self, split: RowRange) -> Iterator[BlobRow]:
         """Return the rows of a split by task."""
         frame = kept_rows(self.desk, split, events_of(self.desk, split, ()))
-        frame = frame.with_columns(
-            pl.lit(split.number, dtype=pl.Int64).alias(_SPLIT), pl.int_range(pl.len()).alias(_ROW)
-        )
+        frame = frame.with_columns(pl.lit(split.number, dtype=pl.Int64).alias(SPLIT), pl.int_range(pl.len()).alias(ROW))
         for linked, spread in zip(self.links, self.spreads, strict=True):
             base = sum(len(item.places) for item in self.spreads[: linked.number])
             for task, part in self.parts(frame, linked, spread):
@@ -196,7 +194,7 @@ class LinkRows(OfSplits):
         home = spread.task_of_bucket[np.where(one >= 0, one, np.where(other >= 0, other, nowhere))]
         away = spread.task_of_bucket[np.maximum(other, 0)]
         apart = (other >= 0) & (away != home)
-        names = ["event_time", *linked.entities, "label", "label_time", _SPLIT, _ROW, _ASKS, _JOINS]
+        names = ["event_time", *linked.entities, "label", "label_time", SPLIT, ROW, _ASKS, _JOINS]
         names += [CHANGES] if CHANGES in frame.columns else []
         rows = self._with_meetings(frame, linked).select(*dict.fromkeys(names))
         for task in np.unique(np.concatenate([home, away[apart]])).tolist():
@@ -253,10 +251,10 @@ class Linked(ClusterStage):
         of_second = [item.name for item in linked.members if _kind(item) == "degree"]
         of_first = [item.name for item in linked.members if item.name not in of_second]
         for kind, names, away in ((OWN, of_first, _SECOND), (PAST, of_second, _FIRST)):
-            part = found.select(_SPLIT, _ROW, *names).filter(pl.Series(side != away))
-            for (split,), rows in part.partition_by(_SPLIT, as_dict=True).items() if names else ():
+            part = found.select(SPLIT, ROW, *names).filter(pl.Series(side != away))
+            for (split,), rows in part.partition_by(SPLIT, as_dict=True).items() if names else ():
                 task = linked.number * len(self.split_places) + split
-                yield BlobRow(task, kind, to_blob(rows.drop(_SPLIT)), int(self.split_places[split]))
+                yield BlobRow(task, kind, to_blob(rows.drop(SPLIT)), int(self.split_places[split]))
 
     def computed(self, linked: LinkedBy, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the features of the rows of a task, each true for the side that is here."""
@@ -277,7 +275,7 @@ class Linked(ClusterStage):
         engine = Engine(frame, meaning.features, meaning.timezone, {}, Workers(1))
         for item in linked.members:
             keep_link(engine, item, values[_kind(item)])
-        return pl.DataFrame([frame[_SPLIT], frame[_ROW], *(engine.results[item.name] for item in linked.members)])
+        return pl.DataFrame([frame[SPLIT], frame[ROW], *(engine.results[item.name] for item in linked.members)])
 
 
 def _kind(feature: Feature) -> str:
@@ -299,7 +297,7 @@ class LinksOfSplit(ClusterStage):
         for task, held in rows_by_task(rows):
             linked, split = self.links[task // self.n_splits], task % self.n_splits
             parts = [[from_blob(row.blob) for row in held if row.kind == kind] for kind in (OWN, PAST)]
-            frames = [pl.concat(part).sort(_ROW).drop(_ROW) for part in parts if part]
+            frames = [pl.concat(part).sort(ROW).drop(ROW) for part in parts if part]
             outputs.write_arrow(
                 pl.concat(frames, how="horizontal"), self.desk.file(f"links-{linked.number}{BESIDE}{split}.arrow")
             )

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from fraudctl.extract import Extract
 
-_SPLIT, _ROW = ".split", ".row"
-"""Where rows of one narrow partition came from."""
+SPLIT, ROW = ".split", ".row"
+"""Columns that say where the rows of one narrow partition came from."""
 PRIOR_FILE, ENTRIES_FILE, DROPPED_FILE = "prior.arrow", "entries.arrow", "dropped.arrow"
 """Tables of the command's folder that every worker reads: the fraud rate of all, entries of labels, repeated rows."""
 BESIDE = "-of-"
@@ -232,7 +232,7 @@ class IdsBySplit(OfSplits):
         """Return the ids of a split, with the rows that they are in."""
         name = self.desk.meaning.project.data.event_id
         ids = raw_rows(self.desk.told, split, [str(name)]).to_series().alias("id")
-        frame = pl.DataFrame([ids, pl.Series(_ROW, np.arange(split.first, split.first + len(ids)))])
+        frame = pl.DataFrame([ids, pl.Series(ROW, np.arange(split.first, split.first + len(ids)))])
         task = (ids.hash(seed=2) % self.route_tasks).cast(pl.Int64).to_numpy()
         for number in np.unique(task).tolist():
             part = frame.filter(pl.Series(task == number))
@@ -246,7 +246,7 @@ class Repeats(ClusterStage):
     def work(self, rows: list[BlobRow]) -> Iterator[BlobRow]:
         """Return the rows of each task that repeat an id that an earlier row has."""
         for _, held in rows_by_task(rows):
-            frame = pl.concat([from_blob(row.blob) for row in held]).sort(_ROW)
+            frame = pl.concat([from_blob(row.blob) for row in held]).sort(ROW)
             again = frame.filter(~pl.col("id").is_first_distinct())
             if again.height:
                 yield facts_row(again)
@@ -264,8 +264,8 @@ class NarrowColumns(OfSplits):
         carried = [name for name in self.desk.meaning.carried if name in self.columns]
         frame = kept_rows(self.desk, split, events_of(self.desk, split, carried))
         names = [name for name in self.columns if name in frame.columns]
-        number = pl.lit(split.number, dtype=pl.Int64).alias(_SPLIT)
-        yield BlobRow(0, OWN, to_blob(frame.select(*names, number, pl.int_range(pl.len()).alias(_ROW))), self.place)
+        number = pl.lit(split.number, dtype=pl.Int64).alias(SPLIT)
+        yield BlobRow(0, OWN, to_blob(frame.select(*names, number, pl.int_range(pl.len()).alias(ROW))), self.place)
 
 
 @dataclass(frozen=True)
@@ -283,9 +283,9 @@ class Everybody(ClusterStage):
             engine = Engine(frame, self.desk.meaning.features, self.desk.meaning.timezone, {}, Workers(1))
             for unit in units(self.item.members):
                 engine.compute(unit)
-            found = pl.DataFrame([frame[_SPLIT], frame[_ROW], *(engine.results[name] for name in self.item.names)])
-            for key, part in found.sort(_SPLIT, _ROW).partition_by(_SPLIT, as_dict=True).items():
-                outputs.write_arrow(part.drop(_SPLIT, _ROW), self.desk.file(f"everybody{BESIDE}{key[0]}.arrow"))
+            found = pl.DataFrame([frame[SPLIT], frame[ROW], *(engine.results[name] for name in self.item.names)])
+            for key, part in found.sort(SPLIT, ROW).partition_by(SPLIT, as_dict=True).items():
+                outputs.write_arrow(part.drop(SPLIT, ROW), self.desk.file(f"everybody{BESIDE}{key[0]}.arrow"))
             yield facts_row(hub_notes(self.item.members, frame.select))
 
 
@@ -295,7 +295,7 @@ def kept_rows(desk: Desk, split: RowRange, frame: pl.DataFrame) -> pl.DataFrame:
     if dropped is None:
         return frame
     rows = pl.int_range(split.first, split.first + pl.len(), dtype=pl.Int64)
-    return frame.filter(~rows.is_in(dropped[_ROW].implode()))
+    return frame.filter(~rows.is_in(dropped[ROW].implode()))
 
 
 @dataclass(frozen=True)
