@@ -8,18 +8,23 @@ as there is something: so that time is 2 ms here, twice on the way of each event
 - `throughput`: processor time of `fraudctl consume --until-end` on events that are there, above that of a run that
   finds none, against `fraudctl score - --state` on the same events in the same run;
 - `latency`: from the call that produces an event to the read of its decision, at a steady rate;
-- `kills`: `kill -9` while events are there, at random moments and, in every second process, at a named point of a batch
-  until all are answered: how many answers are missing, differ from those of `score -`, or are there again; and whether
-  the events after these (those beyond `--events`) get the answers of a state that saw no kill. Bytes of states are not
-  compared: where in memory something lies also depends on how often a state was written and read.
+- `kills`: `kill -9` while events are there, in one process after another on one state: at named points of a batch, and
+  at random moments while events go on coming. How many answers are missing, differ from those of `score -`, or are
+  there again; and whether the events after these (those beyond `--events`) get the answers of a state that saw no kill.
+  Bytes of states are not compared: where in memory something lies also depends on how often a state was written and
+  read.
+  Processes that die at a named point take batches of ten messages, so that each surely comes to its point; a process
+  that ends before it was killed ends the benchmark.
 
-    python benchmarks/bench_consume.py --work /tmp/bench-consume --kills 100 --out benchmarks/results/consume.json
+    python benchmarks/bench_consume.py --work /tmp/bench-consume --out benchmarks/results/consume.json
+    python benchmarks/bench_consume.py --work /tmp/bench-consume --measure kills --events 6000 --kills 100
     python benchmarks/bench_consume.py --work /tmp/bench-consume --servers localhost:9092 --exactly-once transactions
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import itertools
 import json
@@ -33,7 +38,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -43,22 +48,50 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 RUN = [sys.executable, "-m", "fraudctl"]
 CHILD = "--die"
+BATCH, LEAST = 10, 60
+"""Messages in a batch of a process that dies at a named point, and new messages that it finds at least: six batches."""
+EACH = 5
+"""Kills at each named point, where there are enough."""
+RANDOM_SECONDS = 0.1
+
+
+class Point(NamedTuple):
+    """Where a process kills itself.
+
+    Attributes
+    ----------
+    where
+        A function of the program, module:name.
+    most
+        The most calls of it that end well; in six batches there are more.
+    when
+        Before it, after it, or when half of the bytes it was given are written.
+    """
+
+    where: str
+    most: int
+    when: Literal["before", "after", "half"]
+
+
+START = "before the offsets of the start are logged"
 POINTS = {
-    "before the offsets of the start are logged": ("fraudctl.scoring.store.Store.append", 0, False),
-    "before a batch is logged": ("fraudctl.stream.flow.Flow._log", 3, False),
-    "while a batch is written": ("fraudctl.scoring.store.Store.append", 9, False),
-    "between log and produce": ("fraudctl.stream.flow.Flow._log", 3, True),
-    "while a batch is produced": ("fraudctl.stream.outbox.Outbox._produce", 100, False),
-    "before offsets are in a transaction": ("fraudctl.stream.transactions.Transactions._end", 5, False),
-    "after a commit": ("fraudctl.stream.transactions.Transactions._end", 5, True),
-    "between produce and mark": ("fraudctl.stream.flow.Flow._produce", 3, True),
-    "before the mark is written": ("fraudctl.stream.flow.Flow._mark", 3, False),
-    "after the mark": ("fraudctl.stream.flow.Flow._mark", 3, True),
-    "before the offsets are committed": ("fraudctl.stream.flow.Flow.commit", 1, False),
-    "after the offsets are committed": ("fraudctl.stream.flow.Flow.commit", 1, True),
+    START: Point("fraudctl.scoring.store:Store.append", 0, "before"),
+    "before a batch is logged": Point("fraudctl.stream.flow:Flow._log", 4, "before"),
+    "while a batch or its mark is written": Point("fraudctl.scoring.store:write_all", 9, "half"),
+    "between log and produce": Point("fraudctl.stream.flow:Flow._log", 4, "after"),
+    "while a batch is produced": Point("fraudctl.stream.outbox:Outbox._produce", 50, "before"),
+    "before offsets are in a transaction": Point("fraudctl.stream.transactions:Transactions._end", 4, "before"),
+    "after a commit": Point("fraudctl.stream.transactions:Transactions._end", 4, "after"),
+    "between produce and mark": Point("fraudctl.stream.flow:Flow._produce", 4, "after"),
+    "before the mark is written": Point("fraudctl.stream.flow:Flow._mark", 4, "before"),
+    "after the mark": Point("fraudctl.stream.flow:Flow._mark", 4, "after"),
+    "before the offsets are committed": Point("fraudctl.stream.flow:Flow.commit", 1, "before"),
+    "after the offsets are committed": Point("fraudctl.stream.flow:Flow.commit", 1, "after"),
 }
-"""Name -> method of the program, the most calls of it that end well, and whether the next one dies at its end."""
+"""Offsets are committed after the first batch and at the end. Only a state that has read nothing logs those of its
+start, so the first processes die there."""
 HISTORY, PARTITIONS, WAIT_MS = 10_000, 4, 2
+MEASURES = ("throughput", "latency", "kills")
 AHEAD = ["--max-ahead", "1e9"]
 
 
@@ -129,10 +162,10 @@ class Bench:
         while not all(topic in admin.list_topics(timeout=30).topics for topic in topics):
             time.sleep(0.1)  # a broker says that it made a topic before it can say that it has it
 
-    def send(self, topic: str, lines: list[bytes]) -> None:
-        """Produce lines to the partitions in turn."""
+    def send(self, topic: str, lines: list[bytes], *, partition: int | None = None) -> None:
+        """Produce lines to one partition, or to all in turn."""
         for number, line in enumerate(lines):
-            self.producer.produce(topic, value=line, partition=number % PARTITIONS)
+            self.producer.produce(topic, value=line, partition=number % PARTITIONS if partition is None else partition)
             self.producer.poll(0)
         require(self.producer.flush(60) == 0, "the cluster took all events")
 
@@ -183,27 +216,40 @@ def scored(bench: Bench, lines: list[bytes], state: Path) -> tuple[float, dict[s
     return seconds, {str(json.loads(line)["event_id"]): line for line in answers}
 
 
-def throughput(bench: Bench, lines: list[bytes]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Measure what `consume` takes for events that are there, and what `score -` takes for the same."""
+class Scored(NamedTuple):
+    """What `score - --state` answers to the events, and its processor time above that of a run without any."""
+
+    seconds: float
+    answers: dict[str, bytes]
+    state: Path
+
+
+def by_score(bench: Bench, lines: list[bytes]) -> Scored:
+    """Let `score - --state` answer the events."""
+    state = bench.work / "state-score"
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.copytree(bench.work / "state", state)
+    idle = scored(bench, [], state)[0]
+    seconds, answers = scored(bench, lines, state)
+    return Scored(seconds - idle, answers, state)
+
+
+def throughput(bench: Bench, lines: list[bytes], by: Scored) -> dict[str, Any]:
+    """Measure what `consume` takes for events that are there."""
     events, decisions, state = bench.stream()
     nothing = cpu_of(bench.consume(state, "--until-end"))
     bench.send(events, lines)
     busy = cpu_of(bench.consume(state, "--until-end"))
-    other = bench.work / "state-score"
-    shutil.rmtree(other, ignore_errors=True)
-    shutil.copytree(bench.work / "state", other)
-    idle = scored(bench, [], other)[0]
-    seconds, answers = scored(bench, lines, other)
     got = bench.decisions(decisions)
-    require(dict(got) == answers and len(got) == len(lines), "the decisions are those of score -")
+    require(dict(got) == by.answers and len(got) == len(lines), "the decisions are those of score -")
     found = {
         "events": len(lines),
         "consume_events_per_cpu_second": len(lines) / (busy - nothing),
-        "score_events_per_cpu_second": len(lines) / (seconds - idle),
+        "score_events_per_cpu_second": len(lines) / by.seconds,
         "consume_start_cpu_seconds": nothing,
     }
     found["consume_to_score"] = found["consume_events_per_cpu_second"] / found["score_events_per_cpu_second"]
-    return found, answers
+    return found
 
 
 def latency(bench: Bench, lines: list[bytes], rate: int) -> dict[str, Any]:
@@ -246,70 +292,108 @@ def latency(bench: Bench, lines: list[bytes], rate: int) -> dict[str, Any]:
     return {"events": len(rest), "asked_per_second": rate, "answered_per_second": len(rest) / took, **quantiles}
 
 
-def answered_alike(bench: Bench, state: Path, later: list[bytes]) -> bool | None:
-    """Return whether a state answers later events as one that saw no kill; None where there are none."""
-    other = bench.work / "state-score"
-    return scored(bench, later, state)[1] == scored(bench, later, other)[1] if later else None
+def plan(wanted: int, *, transactions: bool, chance: random.Random) -> list[str | None]:
+    """Return the named point at which each process dies, None for a random moment: a third of them at least."""
+    names = [name for name, point in POINTS.items() if transactions or "Transactions" not in point.where]
+    n_named = min(max(wanted // 2, EACH * len(names)), wanted * 2 // 3)
+    first = n_named // len(names)
+    rest: list[str | None] = [*itertools.islice(itertools.cycle(names[1:]), n_named - first)]
+    rest += [None] * (wanted - n_named)
+    chance.shuffle(rest)
+    return [START] * first + rest
 
 
-def kills(
-    bench: Bench, lines: list[bytes], later: list[bytes], answers: dict[str, bytes], wanted: int, seed: int
-) -> dict[str, Any]:
-    """Kill consumers while events are there, at random moments and at named points; then let one reach the end."""
-    events, decisions, state = bench.stream()
-    chance, killed = random.Random(seed), Counter[str]()  # noqa: S311 - moments, not secrets
-    own = bench.exactly_once == "transactions"
-    names = itertools.cycle([name for name, at in POINTS.items() if own or "Transactions" not in at[0]])
-    share = -(-len(lines) // wanted)
-    for number, start in enumerate(range(0, len(lines), share)):
-        before = len(bench.decisions(decisions))
-        bench.send(events, lines[start : start + share])
-        if number % 2:
-            name = next(names)
-            process = bench.consume(state, "--until-end", dying=(name, chance.randint(0, POINTS[name][1])))
-            killed[name if process.wait() == -signal.SIGKILL else "had ended before"] += 1
-            continue
-        process = bench.consume(state)
-        while len(bench.decisions(decisions)) <= before and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(chance.random() * 0.1)
+class Kills:
+    """One state, its topics, and the processes that are killed on it, one after another."""
+
+    def __init__(self, bench: Bench, chance: random.Random) -> None:
+        self.events, self.decisions, self.state = bench.stream()
+        self.killed = Counter[str]()
+        self._bench, self._chance = bench, chance
+
+    def at(self, name: str, lines: list[bytes]) -> None:
+        """Let a process die at a named point."""
+        self._bench.send(self.events, lines)
+        calls = self._chance.randint(0, POINTS[name].most)
+        self._died(name, self._bench.consume(self.state, "--until-end", dying=(name, calls)))
+
+    def at_random(self, lines: list[bytes]) -> None:
+        """Kill a process at a random moment after its first decision, while the second half of the events comes.
+
+        That half goes to one partition: where events come to several at once, their order is not certain.
+        """
+        bench, half = self._bench, len(lines) // 2
+        bench.send(self.events, lines[:half])
+        before = len(bench.decisions(self.decisions))
+        reader, seen = bench.reader(self.decisions), 0
+        process = bench.consume(self.state)
+        while seen <= before:
+            message = reader.poll(0.05)
+            seen += message is not None and not message.error()
+            require(process.poll() is None, "a process goes on until it is killed")
+        reader.close()
+        bench.send(self.events, lines[half:], partition=self._chance.randrange(PARTITIONS))
+        time.sleep(self._chance.random() * RANDOM_SECONDS)
         process.kill()
-        killed["at random" if process.wait() == -signal.SIGKILL else "had ended before"] += 1
-    cpu_of(bench.consume(state, "--until-end"))
-    got = bench.decisions(decisions)
+        self._died("at random", process)
+
+    def _died(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        require(process.wait() == -signal.SIGKILL, f"a process is killed {name}")
+        self.killed[name] += 1
+
+
+def kills(bench: Bench, lines: list[bytes], later: list[bytes], by: Scored, wanted: int, seed: int) -> dict[str, Any]:
+    """Kill consumers while events are there; then let one reach the end."""
+    require(len(lines) >= wanted * LEAST, f"there are {LEAST} events for each kill")
+    chance = random.Random(seed)  # noqa: S311 - moments, not secrets
+    found, left = Kills(bench, chance), 0
+    for number, name in enumerate(plan(wanted, transactions=bench.exactly_once == "transactions", chance=chance)):
+        start, stop = (len(lines) * (number + more) // wanted for more in (0, 1))
+        if name is None:
+            found.at_random(lines[start:stop])
+        else:
+            found.at(name, lines[start:stop])
+        left += len(dict(bench.decisions(found.decisions))) < stop
+    cpu_of(bench.consume(found.state, "--until-end"))
+    got = bench.decisions(found.decisions)
     keys = Counter(key for key, _ in got)
     return {
-        "kills": killed.total() - killed["had ended before"],
-        "by_point": dict(sorted(killed.items())),
+        "kills": found.killed.total(),
+        "by_point": dict(sorted(found.killed.items())),
+        "kills_with_answers_left": left,
         "events": len(lines),
-        "missing": len(answers.keys() - keys.keys()),
-        "wrong": sum(answers[key] != value for key, value in got),
+        "missing": len(by.answers.keys() - keys.keys()),
+        "wrong": sum(by.answers.get(key) != value for key, value in got),
         "produced_again": len(got) - len(keys),
         "later_events": len(later),
-        "later_events_answered_alike": answered_alike(bench, state, later),
+        "later_events_answered_alike": scored(bench, later, found.state)[1] == scored(bench, later, by.state)[1],
     }
 
 
 def die(name: str, at: int, arguments: list[str]) -> None:
     """Run a command that kills itself at a call of a named point."""
     from fraudctl.__main__ import main as run
+    from fraudctl.stream import flow
 
-    path, _, after = POINTS[name]
-    owner, _, method = path.rpartition(".")
-    module, _, kind = owner.rpartition(".")
-    there = getattr(importlib.import_module(module), kind)
+    where, _, when = POINTS[name]
+    module, _, path = where.partition(":")
+    *owner, method = path.split(".")
+    there: Any = functools.reduce(getattr, owner, importlib.import_module(module))
     real, calls = getattr(there, method), itertools.count()
 
-    def call(self: Any, *given: Any, **named: Any) -> Any:
-        last = next(calls) == at
-        if last and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        found = real(self, *given, **named)
-        if last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
+    def call(*given: Any, **named: Any) -> Any:
+        if next(calls) != at:
+            return real(*given, **named)
+        if when == "half":
+            handle, content = given
+            os.write(handle, content[: len(content) // 2])
+        elif when == "after":
+            real(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return None
 
     setattr(there, method, call)
+    vars(flow)["MOST"] = BATCH
     sys.argv = ["fraudctl", *arguments]
     sys.exit(run())
 
@@ -327,24 +411,26 @@ def main() -> None:
     parser.add_argument("--cluster", default="librdkafka's mock, in the process of the benchmark", help="What it is.")
     parser.add_argument("--note", default="", help="What else the machine did.")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES))
     args = parser.parse_args()
     every = prepare(args.work)
     lines, later = every[: args.events], every[args.events :]
     bench = Bench(args.work, args.servers, args.exactly_once)
-    through, answers = throughput(bench, lines)
-    found = {
+    by = by_score(bench, lines)
+    found: dict[str, Any] = {
         "machine": machine(),
         "cluster": args.cluster,
         "exactly_once": args.exactly_once,
         "note": args.note,
         "load_average": os.getloadavg()[0],
-        "throughput": through,
     }
-    write(found, args.out)
-    found["latency"] = latency(bench, lines, args.rate)
-    write(found, args.out)
-    if args.kills:
-        found["kills"] = kills(bench, lines, later, answers, args.kills, args.seed)
+    measures = {
+        "throughput": lambda: throughput(bench, lines, by),
+        "latency": lambda: latency(bench, lines, args.rate),
+        "kills": lambda: kills(bench, lines, later, by, args.kills, args.seed),
+    }
+    for name in args.measure:
+        found[name] = measures[name]()
         write(found, args.out)
     print(json.dumps(found, indent=1))
 

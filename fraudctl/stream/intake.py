@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring.consumed import Place
+from fraudctl.stream.bounded import leave
 from fraudctl.stream.codec import Codec, Message
 from fraudctl.stream.topics import lost
 
@@ -133,7 +134,7 @@ class Intake:
 
     def close(self) -> None:
         """Leave the brokers."""
-        self._client.close()
+        leave(self._client)
 
     # ------------------------------------------------------------ order
 

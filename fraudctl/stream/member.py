@@ -6,11 +6,11 @@ partition that is revoked has let go of it when the callback returns, and only t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import UsageError
+from fraudctl.stream.bounded import leave
 from fraudctl.stream.intake import CONSUMER
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ MEMBER: Final[dict[str, str | int | bool]] = {
     "partition.assignment.strategy": "cooperative-sticky",
 }
 """Only what moves is revoked: a state that stays is not closed."""
-LEAVE: Final = 10.0
-"""Seconds that leaving the group may take: where no broker answers it would never end, and nothing depends on it."""
 LetGo = Callable[[frozenset[int]], object]
 
 
@@ -83,9 +81,7 @@ class Member:
 
     def close(self) -> None:
         """Leave the group, if a broker answers; else the group misses this member after its session."""
-        leaving = threading.Thread(target=self.client.close, daemon=True)
-        leaving.start()
-        leaving.join(LEAVE)
+        leave(self.client)
 
 
 def _numbers(partitions: Collection[TopicPartition]) -> frozenset[int]:

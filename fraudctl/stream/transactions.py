@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring.consumed import Output, Place
+from fraudctl.stream.bounded import within
 from fraudctl.stream.outbox import Outbox, Sent, refused
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Transactions(Outbox):
         from confluent_kafka import KafkaException
 
         try:
-            self._producer.init_transactions(START)
+            within(START, "init_transactions", lambda: self._producer.init_transactions(START))
             self._out = dict(committed())
         except KafkaException as error:
             msg = f"transactions cannot begin: {error.args[0].name()}"
@@ -116,7 +117,7 @@ class Transactions(Outbox):
 
         self._failed = None
         try:
-            self._producer.begin_transaction()
+            within(_TURN, "begin_transaction", self._producer.begin_transaction)
             return self._hand_over(outputs, idle) and self._end(offsets, idle)
         except KafkaException as error:
             self._abort(error.args[0], idle)
@@ -127,16 +128,20 @@ class Transactions(Outbox):
         from confluent_kafka import TopicPartition
 
         positions, group = [TopicPartition(*place, offset) for place, offset in offsets.items()], self._group()
-        added = self._insist(lambda: self._producer.send_offsets_to_transaction(positions, group, _TURN), idle)
-        return added and self._insist(lambda: self._producer.commit_transaction(_TURN), idle)
+        added = self._insist(
+            "send_offsets_to_transaction",
+            lambda: self._producer.send_offsets_to_transaction(positions, group, _TURN),
+            idle,
+        )
+        return added and self._insist("commit_transaction", lambda: self._producer.commit_transaction(_TURN), idle)
 
-    def _insist(self, call: Callable[[], object], idle: Callable[[], bool]) -> bool:
+    def _insist(self, name: str, call: Callable[[], object], idle: Callable[[], bool]) -> bool:
         """Make a call until it has an answer; say whether it had one before the run was to stop."""
         from confluent_kafka import KafkaException
 
         while True:
             try:
-                call()
+                within(_TURN, name, call)
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise
@@ -160,7 +165,7 @@ class Transactions(Outbox):
             )
         if not error.txn_requires_abort():
             raise refused(error.name())
-        self._insist(lambda: self._producer.abort_transaction(_TURN), idle)
+        self._insist("abort_transaction", lambda: self._producer.abort_transaction(_TURN), idle)
         self._producer.poll(0)
         self._counts["aborted"] += 1
         if self._failed is not None and self._failed not in _PASSES:

@@ -168,7 +168,7 @@ class Client:
 def test_a_group_whose_brokers_are_gone_is_left_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     client, gone, meter = Client(), threading.Event(), Meter()
     monkeypatch.setattr(client, "close", gone.wait, raising=False)
-    monkeypatch.setattr("fraudctl.stream.member.LEAVE", 0.01)
+    monkeypatch.setattr("fraudctl.stream.bounded.LEAVE", 0.01)
     link: Any = SimpleNamespace(meter=meter, consumer=lambda _: client, section=SimpleNamespace(events="e"))
     Member(link, lambda _: None).close()
     gone.set()

@@ -7,19 +7,25 @@ behind it. What only a real broker can show is asserted there alone.
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
+import sys
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command_line import PATIENCE
 from confluent_kafka import KafkaError, KafkaException, Producer
 from stream.conftest import Ground, Stream
 from stream.test_consume import Death, dying, remembered
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring.consumed import Output, Place
-from fraudctl.stream import flow, topics, transactions
+from fraudctl.stream import bounded, flow, topics, transactions
 from fraudctl.stream.transactions import Transactions
 
 ANSWER = b'{"event_id":7,"model":"m","policy":"p"}'
@@ -99,8 +105,6 @@ def test_a_run_that_dies_produces_again_what_was_not_committed_and_nothing_else(
 def test_a_state_that_lost_its_last_batches_takes_them_again_and_produces_nothing_twice(
     transactional: Stream, ground: Ground
 ) -> None:
-    import shutil
-
     before = transactional.consuming.state.with_name("before")
     shutil.copytree(transactional.consuming.state, before)
     transactional.cluster.produce(transactional.topics["events"], ground.lines, partitions=(0, 1))
@@ -243,6 +247,111 @@ def test_it_stops_waiting_when_it_is_told_to_or_the_group_has_moved_on() -> None
     moved = Failing(offsets=[failure("ILLEGAL_GENERATION", abort=True)])
     assert not of(moved)[0].send(OUTPUTS, {PLACE: 7}, lambda: True)
     assert (moved.visible, moved.calls[-1]) == ([], "abort")
+
+
+# ------------------------------------------------------------ a client that never returns
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """An event that a call waits for until the test has ended; calls count as hung at once."""
+    for module, name in ((bounded, "HUNG"), (transactions, "START"), (transactions, "_TURN")):
+        monkeypatch.setattr(module, name, 0.05)
+    found = threading.Event()
+    yield found
+    found.set()
+
+
+class Hanging(Failing):
+    """A producer one of whose calls never returns."""
+
+    def __init__(self, name: str, never: threading.Event, **failures: Sequence[KafkaException | None]) -> None:
+        super().__init__(**failures)
+        self.name, self.never = name, never
+
+    def _call(self, name: str) -> None:
+        super()._call(name)
+        if name == self.name:
+            self.never.wait()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("init", "init_transactions"),
+        ("begin", "begin_transaction"),
+        ("offsets", "send_offsets_to_transaction"),
+        ("commit", "commit_transaction"),
+        ("abort", "abort_transaction"),
+    ],
+)
+def test_a_call_that_never_returns_ends_the_run(never: threading.Event, name: str, words: str) -> None:
+    failed = {"offsets": [failure("_TRANSPORT", abort=True)]} if name == "abort" else {}
+    producer = Hanging(name, never, **failed)
+    found, counts = of(producer)
+
+    def run() -> None:
+        found.begin(dict)
+        found.send(OUTPUTS, {PLACE: 7}, lambda: True)
+
+    with pytest.raises(UsageError, match=f"Kafka's client hangs: {words} has not returned for 0.1 s") as caught:
+        run()
+    assert (caught.value.exit_code, "a new start" in str(caught.value.hint)) == (2, True)
+    assert (producer.calls[-1], producer.visible, counts) == (name, [], {})
+
+
+def test_what_a_call_returns_and_raises_comes_back() -> None:
+    assert bounded.within(9, "it", lambda: 7) == 7
+    producer = Failing(begin=[failure("_STATE")])
+    with pytest.raises(KafkaException):
+        bounded.within(9, "it", producer.begin_transaction)
+
+
+HANGING = """
+import sys, threading
+from fraudctl.__main__ import main
+from fraudctl.stream import bounded, connect, flow
+
+bounded.HUNG, flow.MOST, made = 0.5, 40, connect.Link.producer
+
+class Hanging:
+    def __init__(self, real):
+        self.real, self.calls = real, 0
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+    def send_offsets_to_transaction(self, *given):
+        self.calls += 1
+        if self.calls == 3:
+            threading.Event().wait()
+        return self.real.send_offsets_to_transaction(*given)
+
+connect.Link.producer = lambda self, transactional: Hanging(made(self, transactional))
+sys.exit(main())
+"""
+
+
+def test_a_process_whose_client_hangs_ends_and_the_next_goes_on(
+    transactional: Stream, ground: Ground, trained: Path
+) -> None:
+    folder = transactional.consuming.place
+    shutil.copytree(trained / "models", folder / "models")
+    transactional.cluster.produce(transactional.topics["events"], ground.lines, partitions=(0, 1, 2))
+    command = ["consume", "--model", "latest", "--state", "state", "--max-ahead", "1e9", "--until-end"]
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING, *command], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Kafka's client hangs: send_offsets_to_transaction has not returned for 1 s" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert 0 < len(transactional.decisions()) < len(ground.answers) or not transactional.cluster.real
+    result = transactional.run()
+    assert (result.behind, 0 < result.sent_again <= 40) == (0, True)
+    assert transactional.decisions() == ground.answers
+    if transactional.cluster.real:
+        assert set(committed(transactional).values()) == {1}
+    assert remembered(transactional.consuming.state) == remembered(ground.state.parent / "scored")
 
 
 def test_transactions_that_are_not_allowed_are_told_at_the_start() -> None:
