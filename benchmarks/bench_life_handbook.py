@@ -184,6 +184,12 @@ def one_run(place: Path, week: date) -> dict[str, Any]:
     return document
 
 
+def held_by(item: dict[str, Any], true: float) -> bool:
+    """Return whether an interval holds what came of it; sums in another order may differ in their last bits."""
+    close = 1e-9 * max(abs(true), 1.0)
+    return bool(item["low"] - close <= true <= item["high"] + close)
+
+
 def held(weeks: list[dict[str, Any]], runs: list[dict[str, Any]], name: str, *, behind: int) -> dict[str, Any]:
     """Hold estimates of a figure, so many weeks after a week's end, against what came of it."""
     found = []
@@ -194,7 +200,7 @@ def held(weeks: list[dict[str, Any]], runs: list[dict[str, Any]], name: str, *, 
         if item is None or item["value"] is None:
             continue
         found.append((item, week["truth"][name]))
-    inside = [item["low"] <= true <= item["high"] for item, true in found]
+    inside = [held_by(item, true) for item, true in found]
     return {
         "figure": name,
         "weeks_after_its_end": behind,

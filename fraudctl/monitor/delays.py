@@ -81,12 +81,15 @@ def delay_curve(delay: FloatArray, age: FloatArray, *, horizon: float) -> DelayC
 
     Notes
     -----
+    Bins are open at their beginning and closed at their end: where all labels come when the label delay is over, all
+    are known at that age, and none is still to come.
+
     J. F. Lawless, *Adjustments for reporting delays and the prediction of occurred but not reported events*, Canadian
     Journal of Statistics 1994; T. Mack, *Distribution-free calculation of the standard error of chain ladder reserve
     estimates*, ASTIN Bulletin 1993.
     """
     width = horizon / N_BINS
-    arrived = np.minimum(delay / width, N_BINS - 1).astype(np.int64)
+    arrived = np.clip(np.ceil(delay / width) - 1.0, 0, N_BINS - 1).astype(np.int64)
     whole = np.minimum(age / width, N_BINS).astype(np.int64)  # bins that the event has lived through
     seen = arrived < whole
     arrived, whole = arrived[seen], whole[seen]
@@ -174,8 +177,8 @@ def shape_evidence(
     if len(delay) == 0:
         return out
     edges = curve.class_edges()
-    first = np.searchsorted(edges, delay if at_least is None else np.minimum(at_least, delay), side="right") - 1
-    last = np.searchsorted(edges, delay, side="right") - 1
+    first = _class_of(delay if at_least is None else np.minimum(at_least, delay), edges)
+    last = _class_of(delay, edges)
     low, high = edges[first], np.minimum(edges[last + 1], np.maximum(age, edges[last]))
     n_classes = last - first + 1
     for position, stretch in enumerate(STRETCHES):
@@ -186,3 +189,8 @@ def shape_evidence(
             cohort, weights=np.log(0.98 * share + 0.02 * n_classes / (len(edges) - 1)), minlength=n_cohorts
         )
     return TEMPER * out
+
+
+def _class_of(delay: FloatArray, edges: FloatArray) -> IntArray:
+    """Return the class of each delay; like bins, classes are closed at their end, and the first also at 0."""
+    return np.maximum(np.searchsorted(edges, delay, side="left") - 1, 0)

@@ -26,8 +26,6 @@ from fraudctl.text.figures import percent
 
 INTERVAL: Final = (0.05, 0.95)
 """Quantiles of the ends of an interval: 90 %."""
-SURE: Final = 0.9995
-"""Share matured from which an estimate is the count itself."""
 MOST_GROUPS: Final = 6
 """Most groups of a column; the smaller ones stand together."""
 
@@ -461,8 +459,9 @@ class _CohortSums:
         base = self.tally.base[numbers][:, strata].sum(axis=0)
         money = self.tally.volume[numbers, self.group_number].sum()
         volume = None if self.seen.volume is None else float(money)
-        sums = (known, value, value[None] if (self.found.matured[numbers] >= SURE).all() else draws)
-        now, then, drawn = (figures_of(item, base, volume=volume, base_action=self.base_action) for item in sums)
+        now, then, drawn = (
+            figures_of(item, base, volume=volume, base_action=self.base_action) for item in (known, value, draws)
+        )
         unseen = NEEDS_BLOCKED if self.seen.blocked == "not observable" else frozenset()
         made = {
             name: _figure(name, now[name], then[name], drawn[name], NOT_OBSERVABLE if name in unseen else hidden)
@@ -482,9 +481,9 @@ class _CohortSums:
 def _figure(name: str, known: FloatArray, value: FloatArray, draws: FloatArray, reason: str | None) -> LabelledFigure:
     if reason is not None:
         return LabelledFigure(None if reason == NOT_OBSERVABLE else _finite(known), None, None, None, reason)
-    if not np.isfinite(value):
-        return LabelledFigure(None, None, None, None, UNDEFINED.get(name, "undefined"))
     finite = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not len(finite):  # of a fraud that is hardly to be expected there is no recall
+        return LabelledFigure(None, None, None, None, UNDEFINED.get(name, "undefined"))
     low = float(np.quantile(finite, INTERVAL[0], method="lower"))
     high = float(np.quantile(finite, INTERVAL[1], method="higher"))
     return LabelledFigure(_finite(known), float(value), min(low, float(value)), max(high, float(value)))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,11 +20,13 @@ from fraudctl.monitor.delays import (
 
 HORIZON = float(N_BINS)
 """Bins of one second."""
+INSTANTS = st.floats(0, 140) | st.integers(0, 140).map(float)
+"""Within bins, and at their ends."""
 
 
 def curve_by_hand(delay: list[float], age: list[float]) -> np.ndarray:
     """The share known by the end of each bin: one minus the reverse hazards of all later bins, loop by loop."""
-    pairs = [(min(int(d), N_BINS - 1), min(int(a), N_BINS)) for d, a in zip(delay, age, strict=True)]
+    pairs = [(min(max(math.ceil(d) - 1, 0), N_BINS - 1), min(int(a), N_BINS)) for d, a in zip(delay, age, strict=True)]
     pairs = [(d, a) for d, a in pairs if d < a]
     known = [0.0] * (N_BINS + 1)
     for edge in range(N_BINS + 1):
@@ -36,7 +40,7 @@ def curve_by_hand(delay: list[float], age: list[float]) -> np.ndarray:
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(st.floats(0, 140), st.floats(0, 140)), max_size=30))
+@given(st.lists(st.tuples(INSTANTS, INSTANTS), max_size=30))
 def test_the_reverse_hazard_is_that_of_the_loops(pairs: list[tuple[float, float]]) -> None:
     delay = [min(pair) for pair in pairs]
     age = [max(pair) for pair in pairs]
@@ -71,7 +75,17 @@ def test_it_is_the_chain_ladder_of_a_triangle() -> None:
 def test_without_truncation_it_is_the_empirical_distribution() -> None:
     delay = np.random.default_rng(0).uniform(0, 100, 500)
     found = delay_curve(delay, np.full(500, 1000.0), horizon=HORIZON)
-    assert found.known == pytest.approx([(delay < edge).mean() for edge in range(N_BINS + 1)])
+    assert found.known == pytest.approx([(delay <= edge).mean() for edge in range(N_BINS + 1)])
+
+
+def test_what_comes_at_the_end_of_a_bin_is_known_at_it() -> None:
+    # whole seconds: of 1, 2, 2 and 5 s, by 1 s a quarter is known, by 2 s three quarters, by 5 s all
+    found = delay_curve(np.array([1.0, 2.0, 2.0, 5.0]), np.full(4, 500.0), horizon=HORIZON)
+    assert found.known[:7] == pytest.approx([0.0, 0.25, 0.75, 0.75, 0.75, 1.0, 1.0])
+    # all after 5 s exactly: the one class that the curve has mass in is theirs, so that no stretch is likelier than 1
+    late = delay_curve(np.full(9, 5.0), np.full(9, 500.0), horizon=HORIZON)
+    said = shape_evidence(late, np.full(9, 5.0), np.full(9, 500.0), np.zeros(9, int), n_cohorts=1)[0]
+    assert said[STRETCHES == 1.0] == pytest.approx(said.max())
 
 
 def test_a_curve_of_few_arrivals_is_that_of_all() -> None:

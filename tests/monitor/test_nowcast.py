@@ -148,6 +148,30 @@ def test_estimates_are_near_and_intervals_hold_the_truth() -> None:
     assert np.mean(held) > 0.75
 
 
+@pytest.mark.parametrize("delay_days", [7, 42])
+def test_where_all_labels_come_when_the_delay_is_over_closed_cohorts_are_counted_and_not_estimated(
+    delay_days: int,
+) -> None:
+    w = world(6)
+    w["delay"] = np.full(len(w["time"]), delay_days * DAY)
+    design = replace(DESIGN, label_delay=delay_days * DAY)
+    amount = np.random.default_rng(6).gamma(2.0, 50.0, len(w["time"]))
+    for at in (15.0, 16.0):
+        inside = w["time"] <= at * WEEK
+        events = known_at(w, at * WEEK).take(inside)
+        values = np.column_stack([np.ones(int(inside.sum())), amount[inside]])
+        found = nowcast(events, values, design)
+        assert found.closed.sum() == at - delay_days / 7
+        assert found.matured[found.closed] == pytest.approx(1.0)
+        assert found.estimate[found.closed] == pytest.approx(found.known[found.closed], rel=1e-4)
+        ends = np.quantile(found.draws[:, found.closed], [0.05, 0.95], axis=0, method="nearest")
+        assert (ends == found.known[found.closed]).all()
+        fraud = w["fraud"][inside]
+        truth = np.zeros(found.known.shape)
+        np.add.at(truth, (events.cohort[fraud], events.stratum[fraud]), values[fraud])
+        assert found.known[found.closed] == pytest.approx(truth[found.closed])
+
+
 def test_delays_that_double_are_seen_and_widen_intervals() -> None:
     plain, slow = world(3), world(3, slow=2.0, slow_from=10)
     events = known_at(slow, 16 * WEEK)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from fraudctl.documents.results import as_text
 from fraudctl.errors import DataError
-from fraudctl.monitor.performance import NEEDS_BLOCKED, Performance, performance
+from fraudctl.monitor.performance import NEEDS_BLOCKED, Performance, judged_cohorts, performance, performance_of
 from fraudctl.project import parse_project
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -236,6 +236,22 @@ def test_open_weeks_have_intervals_around_what_they_become() -> None:
         held.append(now.low <= final.value <= now.high)
     assert np.mean(held) >= 0.5
     assert as_text(then) == as_text(performance(frame, PROJECT, MONDAY + 56 * DAY))
+
+
+def test_the_interval_of_a_week_that_is_nearly_complete_holds_what_is_known() -> None:
+    judged = judged_cohorts(random_world(3), PROJECT, MONDAY + 200 * DAY)
+    # a fifth of a fraud may still come of each sum, and comes in no draw but the last tenth
+    late = 0.2
+    draws = np.repeat(judged.found.known[None], 1000, axis=0)
+    draws[900:] += 2.0
+    found = replace(
+        judged.found, matured=np.full(judged.seen.n_cohorts, 0.9999), estimate=judged.found.known + late, draws=draws
+    )
+    for week in performance_of(replace(judged, found=found)).cohorts:
+        frauds = week.outcomes.frauds
+        assert frauds.known is not None
+        assert (frauds.low, frauds.value) == (pytest.approx(frauds.known), pytest.approx(frauds.known + 2 * late))
+        assert frauds.high == pytest.approx(frauds.known + 4.0)  # allowed and flagged ones
 
 
 def test_days_where_there_are_many_frauds() -> None:
