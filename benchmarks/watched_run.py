@@ -80,7 +80,12 @@ class Run:
                 stdin=stdin,
                 stdout=stdout,
                 stderr=secondary,
-                env={**os.environ, "TERM": "xterm", **self.env},
+                env={
+                    **os.environ,
+                    "TERM": "xterm",
+                    "PYTHONDONTWRITEBYTECODE": "",
+                    **self.env,
+                },  # as where it is installed
             )
         os.close(secondary)
         expired, pending, last, code, resting = False, b"", b"", 0, 0.0
