@@ -162,8 +162,15 @@ class FeatureTable:
 
     @property
     def n_events(self) -> int:
-        """Number of events."""
-        return self.spine.height
+        """Number of events; of a table on disk its file knows, and no row is read."""
+        import polars as pl
+
+        from fraudctl.data import tables
+
+        if self._in_memory or "spine" in self.__dict__:
+            return self.spine.height
+        files = [str(self.path)]
+        return int(tables.collect(tables.scan(files).select(pl.len()), files=files).item())
 
     @property
     def known_until(self) -> datetime:
