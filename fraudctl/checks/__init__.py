@@ -6,7 +6,7 @@ loading would stop at the first error; they change nothing and print no cell val
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -104,7 +104,9 @@ def run_checks(
     calendar = weeks(data)
     missing = missing_columns(data)
     findings = [*missing, *data.trouble, *_all_checks(data, now)]
+    data.steps.begin("weeks")
     findings += check_weeks(data, calendar)
+    data.steps.begin("tables of [sources]")
     beside = [*check_sources(data, sources or {}, used=used, now=now)]
     findings += beside
     findings += [
@@ -118,6 +120,7 @@ def run_checks(
         )
     if features is not None and not any(item.severity == "error" for item in [*missing, *beside]):
         findings.append(Finding("features-undefined", "error", "features", features.message, hint=features.hint))
+    data.steps.begin("frauds of the test period")
     findings += check_power(data)
     label, mature, times = data.label, data.mature, data.event_time
     n_labelled = None if label is None else len(label) - label.null_count()
@@ -150,15 +153,20 @@ def _all_checks(data: Data, now: datetime | None) -> Iterator[Finding]:
         ("exposure", check_exposure),
         ("decisions", check_decisions),
     )
-    for what, check in checks:
-        data.steps.begin(what)
-        yield from check(data)
+    yield from _told(data, checks)
     looks = look(data)
     yield from check_columns(data)
     yield from check_leakage(data, looks)
-    yield from check_copies(data)
-    yield from check_results(data)
-    yield from check_clock(data)
+    yield from _told(
+        data, (("copies of rows", check_copies), ("results of events", check_results), ("clocks", check_clock))
+    )
+
+
+def _told(data: Data, checks: Iterable[tuple[str, Callable[[Data], Iterable[Finding]]]]) -> Iterator[Finding]:
+    """Do one check after the other, and say which."""
+    for what, check in checks:
+        data.steps.begin(what)
+        yield from check(data)
 
 
 def _facts(data: Data) -> Iterator[ColumnFacts]:

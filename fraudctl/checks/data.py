@@ -48,6 +48,10 @@ class Copies:
         return pl.Series(self._sums).is_duplicated().arg_true()
 
 
+_STEPS = 15
+"""Steps of `fraudctl.checks.run_checks` beside one for each column."""
+
+
 @dataclass(frozen=True)
 class Data:
     """The raw table and what could be read of its roles; None is what the table lacks or could not be read.
@@ -221,7 +225,7 @@ def open_data(
         schema,
         values,
         roles,
-        steps=Steps(progress or Silent(), 8 + len(schema)),
+        steps=Steps(progress or Silent(), _STEPS + len(schema)),
     )
     if plain.n_rows == 0:
         return plain
