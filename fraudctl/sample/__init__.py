@@ -47,7 +47,7 @@ class SampleData:
     truth: pl.DataFrame
 
 
-STEPS = 11
+STEPS = 14
 """How often `generate` says what comes next."""
 
 
@@ -93,9 +93,8 @@ def generate(
     _refuse_small(n_events=n_events, days=days, seed=seed)
     start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
     made = make_sample(n_events=n_events, days=days, seed=seed, start=start, tell=tell)
-    tell("columns")
-    transactions = transactions_of(made)
-    tell("order of time")
+    transactions = transactions_of(made, tell=tell)
+    tell("logins in a table")
     prints = frames.fingerprints(Draws(seed, "fingerprints"), len(made.names.devices))
     log = frames.login_frame(made.names, prints, made.logins, start=start)
     return SampleData(

@@ -107,12 +107,18 @@ def make_sample(*, n_events: int, days: int, seed: int, start: datetime, tell: C
     return NumberedSample(seed, start, n_events, world, groups, rows, logins, used[used != UNKNOWN], names)
 
 
-def transactions_of(made: NumberedSample, *, later_days: int = 0) -> pl.DataFrame:
+def transactions_of(
+    made: NumberedSample, *, later_days: int = 0, tell: Callable[[str], None] = lambda _: None
+) -> pl.DataFrame:
     """Lay out the transactions as an extract that is taken ``later_days`` after the end of the sample."""
+    tell("outcomes")
     calendar = replace(made.world.calendar, days=made.world.calendar.days + later_days)
     labels = make_labels(calendar, Draws(made.seed, "labels"), made.rows)
+    tell("transactions in a table")
     table = frames.transaction_frame(made.world, made.names, made.rows, labels, start=made.start)
+    tell("gaps")
     table = frames.with_gaps(table, Draws(made.seed, "gaps"), frames.NULLABLE)
+    tell("order of time")
     return frames.with_copies(table, Draws(made.seed, "copies"), made.n_copies)
 
 
