@@ -16,3 +16,14 @@ AnyArray = npt.NDArray[Any]
 SingleArray = npt.NDArray[np.float32]
 WordArray = npt.NDArray[np.uint64]
 ObjectArray = npt.NDArray[np.object_]
+
+
+def as_read(array: AnyArray) -> AnyArray:
+    """Return a view of an array that cannot be written, for a compiled loop that only reads it.
+
+    A loop is compiled for arrays that can be written and again for those that cannot, such as columns of Polars, and
+    for each mixture of several: with views, it is compiled once.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -73,36 +73,36 @@ def missing(want: list[str], got: list[str]) -> str | None:
     return None if anywhere or at == len(got) else f"(after the last line of the page) {got[at]}"
 
 
-PLAIN = re.compile(r"fraudctl [^|&;<>$`*?~#(){}\\\n]+")
-"""A command of fraudctl that asks nothing of the shell but to split it into words."""
+PLAIN = re.compile(r"fraudctl ([^|&;<>$`*?~#(){}\\\n]+?)( > /dev/null)?( +#.*)?")
+"""A command of fraudctl that asks nothing of the shell but to split it into words, or to show nothing of it."""
 SURROUNDINGS = {"COLUMNS": "100", "NO_COLOR": "1"}
 MARK = "-- next command --"
 
 
-def printed_by(blocks: list[str], folder: Path, *, alone: bool = False) -> list[list[str]]:
+def printed_by(blocks: list[str], folder: Path) -> list[list[str]]:
     """Return what each command of the sessions printed on stdout; they run one after the other and have to end with 0.
 
     All run in one shell, which keeps its folder and its variables. But plain commands of fraudctl, from the second one
     on, run in this process in the folder where the shell is: `tests/cli/test_same_process.py` holds that to what a
     process of its own gives, and the first command shows that the installed one is found and works.
-
-    Parameters
-    ----------
-    alone
-        Every command is a process of its own.
     """
-    asked = [command for block in blocks for command, _ in commands(block)]
+    return printed_each([command for block in blocks for command, _ in commands(block)], folder)
+
+
+def printed_each(asked: list[str], folder: Path) -> list[list[str]]:
+    """Return what each of the commands printed, as `printed_by` does."""
     with Shell(folder) as shell:
-        return [printed(command, shell, alone=alone).strip("\n").splitlines() for command in asked]
+        return [printed(command, shell).strip("\n").splitlines() for command in asked]
 
 
-def printed(command: str, shell: Shell, *, alone: bool) -> str:
+def printed(command: str, shell: Shell) -> str:
     """Return what a command printed; in this process where that is the same."""
-    if alone or shell.is_new or PLAIN.fullmatch(command) is None:
+    plain = PLAIN.fullmatch(command)
+    if shell.is_new or plain is None:
         return shell.run(command)
-    done = run_in(shell.folder, *shlex.split(command)[1:], env=SURROUNDINGS)
+    done = run_in(shell.folder, *shlex.split(plain[1]), env=SURROUNDINGS)
     assert done.code == 0, f"{command}\n{done.out}{done.err}"
-    return done.out
+    return "" if plain[2] else done.out
 
 
 class Shell:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -59,10 +61,16 @@ for _group, _help, _commands in (
     app.add_typer(_below, name=_group)
 
 
+@functools.cache
+def _tree() -> Callable[..., object]:
+    """Return the commands with their options, which take longer to put together than to read a command line by."""
+    return typer.main.get_command(app)
+
+
 def run(args: list[str]) -> int:
     """Run one command line and give its exit code; errors come out as exceptions."""
     try:
-        result = app(args, prog_name="fraudctl", standalone_mode=False)
+        result = _tree()(args, prog_name="fraudctl", standalone_mode=False)
     except typer.exceptions.TyperException as error:
         if "--json" in args:
             raise

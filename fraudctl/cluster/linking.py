@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import as_read
 from fraudctl.cluster.blobs import OWN, PAST, BlobRow, facts_row, from_blob, to_blob
 from fraudctl.cluster.plan import RowRange
 from fraudctl.cluster.task import BESIDE, ROW, SPLIT, ClusterStage, OfSplits, events_of, kept_rows, rows_by_task
@@ -142,7 +143,7 @@ def _rooted(first: tuple[Array, int], second: tuple[Array, int], edges: Array) -
     from fraudctl.features.batch import unions
 
     found = np.empty(first[1] + second[1], np.int64)
-    unions.roots(first[0], second[0], (first[1], second[1]), edges, found)
+    unions.roots(as_read(first[0]), as_read(second[0]), (first[1], second[1]), edges, found)
     buckets: Array = found % N_BUCKETS
     return buckets
 

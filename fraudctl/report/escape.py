@@ -14,7 +14,7 @@ BREAK = "&#8203;"
 """A zero-width space: behind ``@`` and ``#`` it keeps GitHub from reading a mention or a reference. Those of data are
 shown as escapes, so that a reader can take these out."""
 
-_MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|#(?!\w)|^[-+=]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+_MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|#(?!\w)|^[-+=]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:@|GH-|:(?=[a-z0-9_+-]+:))(?=[\w+-])|#(?=\w)", re.IGNORECASE)
 
 

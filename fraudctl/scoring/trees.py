@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
+from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray, as_read
 from fraudctl.disk.files import system_errors
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.train.model import MISSING, ModelColumns
@@ -174,7 +174,9 @@ class Forest:
         bins = np.zeros((len(border_start) - 1, part.stop - part.start), dtype=np.uint8)
         for position, values in columns.items():
             if not self._is_virtual[position]:
-                bin_column(values[part], borders[border_start[position] : border_start[position + 1]], bins[position])
+                bin_column(
+                    as_read(values[part]), borders[border_start[position] : border_start[position + 1]], bins[position]
+                )
         at = len(self.columns.names)
         for position, table in self._virtual:
             bins[at : at + len(table)] = table[:, columns[position][part]]

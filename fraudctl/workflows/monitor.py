@@ -18,11 +18,12 @@ from fraudctl.progress import Progress, Silent
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
 from fraudctl.text.figures import count, listed, number
+from fraudctl.workflows.causes import causes_left_out, score_causes
 from fraudctl.workflows.evidence import promised_savings
 from fraudctl.workflows.label_feed import feed_alarms
 from fraudctl.workflows.monitor_log import HELD, AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
-from fraudctl.workflows.watched import Judged, Watching, causes_left_out, score_causes, watched_inputs, watching
+from fraudctl.workflows.watched import Judged, Watching, watched_inputs, watching
 
 if TYPE_CHECKING:
     from fraudctl.arrays import BoolArray
@@ -249,10 +250,11 @@ class _Run:
     def _shifts(self, watched: Watching, judged: Judged) -> list[MonitorAlarm]:
         from fraudctl.monitor.alarms import alarm_id
 
-        found = []
-        for at, group in enumerate(item for item in judged.groups if item.counts):
+        found: list[MonitorAlarm] = []
+        groups = [item for item in judged.groups if item.counts]
+        causes = score_causes(watched, [group.leading.first_day for group in groups[:EXPLAINED]])
+        for at, group in enumerate(groups):
             first = group.leading
-            causes = score_causes(watched, first.first_day) if at < EXPLAINED else ()
             start = f"--from {first.first_day:%Y-%m-%d}"
             evaluate = f"fraudctl evaluate -m {self.bundle.version} {start} --no-gate"
             found.append(
@@ -265,7 +267,7 @@ class _Run:
                     what=shift_words(group, self.project.costs.currency),
                     moved=group.moved,
                     effects=group.effects,
-                    causes=causes,
+                    causes=causes[at] if at < EXPLAINED else (),
                     money_per_day=group.money_per_day,
                     next="fraudctl check" if group.tier == "data" else evaluate,
                 )

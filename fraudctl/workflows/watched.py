@@ -14,11 +14,12 @@ import polars as pl
 
 from fraudctl.documents.sealed import canonical
 from fraudctl.errors import DataError
-from fraudctl.monitor.outcome import MonitorAlarm, ScoreCause
+from fraudctl.monitor.outcome import MonitorAlarm
 from fraudctl.progress import Progress
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
 from fraudctl.text.figures import count
+from fraudctl.workflows.causes import MANY_EVENTS
 from fraudctl.workflows.lineage import differences, require_features, say_differences, table_as_of
 from fraudctl.workflows.reference import borders, decided_events, instant_of, with_expected_cost
 
@@ -37,15 +38,6 @@ if TYPE_CHECKING:
     from fraudctl.workflows.logged import EventFiles
     from fraudctl.workflows.monitor_log import AlarmRecord
 
-SAMPLE: Final = 4_000
-"""Events on each side whose contributions are averaged."""
-FEW: Final = 400
-"""With fewer decisions before a change, events before it are taken where the feature table has to be built for that."""
-SHOWN: Final = 8
-MANY_EVENTS: Final = 500_000
-"""From so many events on the feature table is built in a file, and not for causes alone."""
-CAUSE_TIME: Final = timedelta(days=28)
-"""Time before a change, and latest time since it, whose contributions are compared."""
 TABLE_MEMORY: Final = 1_000_000_000
 """Bytes within which it is."""
 SEED: Final = 0
@@ -510,78 +502,3 @@ def _learned_before(usual: _Usual, kept: KeptPieces) -> Watch:
     watch = _learn(usual)
     kept.write(name, *watch_to_frame(watch))
     return watch
-
-
-def score_causes(watched: Watching, first_day: date) -> tuple[ScoreCause, ...]:
-    """Return which features moved the mean raw score since a day: differences of mean contributions, which add up.
-
-    The latest four weeks since the day are held against the four weeks before it: decided events, or, where fewer than
-    a sample were decided before, all events of the data. None where the features are not at hand, where there are so
-    many events that they are not computed for this alone (`causes_left_out`), or where a challenger scores.
-    """
-    import numpy as np
-
-    from fraudctl.explain.contributions import contributions
-
-    if watched.unreadable or watched.bundle.challenger is not None or causes_left_out(watched, first_day):
-        return ()
-    start = _start_of(watched, first_day)
-    earlier, now = (_sample(rows) for rows in _around(watched, start))
-    if not len(now):
-        return ()
-    sides = [watched.features_of(earlier), watched.features_of(now)]
-    if len(earlier) < (SAMPLE if watched.built is not None else FEW):
-        time = watched.table.spine["event_time"]
-        rows = watched.table.rows((time < start) & (time >= start - CAUSE_TIME))
-        sides[0] = rows[_sample(np.arange(rows.height))]
-    names = watched.bundle.columns.names
-    if not sides[0].height or not set(names) <= set(sides[0].columns) & set(sides[1].columns):
-        return ()
-    means = []
-    for side in sides:
-        inputs = watched.bundle.columns.matrix(side.select(names))
-        found = contributions(
-            watched.bundle.model, inputs, categorical=watched.bundle.columns.categorical, partner=watched.bundle.partner
-        )
-        means.append(found.values.mean(axis=0))
-    change = means[1] - means[0]
-    order = sorted(range(len(names)), key=lambda at: (-abs(change[at]), names[at]))
-    causes = [_cause(names[at], means[0][at], means[1][at]) for at in order[:SHOWN]]
-    rest = order[SHOWN:]
-    if rest:
-        causes.append(_cause("all others", float(means[0][rest].sum()), float(means[1][rest].sum())))
-    return tuple(causes)
-
-
-def causes_left_out(watched: Watching, first_day: date) -> bool:
-    """Return whether features before a change would have to be computed from very many events for its causes alone."""
-    if watched.built is not None or watched.logged is None or sum(watched.events.chunks.heights) <= MANY_EVENTS:
-        return False
-    return len(_around(watched, _start_of(watched, first_day))[0]) < FEW
-
-
-def _start_of(watched: Watching, first_day: date) -> datetime:
-    return instant_of(first_day.toordinal() - 719_163, watched.project)
-
-
-def _around(watched: Watching, start: datetime) -> tuple[IntArray, IntArray]:
-    """Return the model's decisions of the four weeks before an instant, and of the latest four weeks since it."""
-    order = watched.in_order
-    time = watched.taken.frame["event_time"][order]
-    late = max(start, time[-1] - CAUSE_TIME)
-    before = ((time < start) & (time >= start - CAUSE_TIME)).to_numpy()
-    return order[before], order[(time >= late).to_numpy()]
-
-
-def _sample(rows: IntArray) -> IntArray:
-    """Return `SAMPLE` of the rows, spread evenly; all where there are fewer."""
-    import numpy as np
-
-    if not len(rows):
-        return rows
-    at = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).round().astype(np.int64))
-    return np.asarray(rows[at], dtype=np.int64)
-
-
-def _cause(name: str, before: float, now: float) -> ScoreCause:
-    return ScoreCause(name, round(float(before), 6), round(float(now), 6), round(float(now - before), 6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from fraudctl.data.pieces import FilePiece
 from fraudctl.monitor.outcome import MonitorResult
 from fraudctl.project import load_project
 from fraudctl.workflows import monitor
+from fraudctl.workflows.causes import score_causes
+from fraudctl.workflows.watched import Watching
 
 
 @dataclass
@@ -189,3 +191,18 @@ def test_a_file_that_changed_just_now_is_not_kept(world: World, monkeypatch: pyt
     first = world.watch()
     assert [path.name.split("-")[0] for path in world.kept.rglob("*.arrow")] == ["usual"]
     assert world.watch() == first
+
+
+def test_days_that_are_explained_together_have_the_causes_of_each_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Watching] = []
+    monkeypatch.setattr(monitor, "score_causes", lambda watched, days: [(seen.append(watched), ())[1] for _ in days])
+    change(world, "changed decisions", np.random.default_rng(1))
+    world.watch()
+    last = date.fromisoformat(world.days[9])
+    days = [last - timedelta(days=back) for back in (2, 5, 5, 8)]
+    together = score_causes(seen[0], days)
+    assert together == [score_causes(seen[0], [day])[0] for day in days]
+    assert together[0] != together[1] == together[2]
+    assert all(len(causes) > 3 for causes in together)

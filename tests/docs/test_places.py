@@ -30,4 +30,4 @@ def test_every_command_prints_what_the_page_shows(tmp_path: Path, monkeypatch: p
             producer.list_topics(name, timeout=30)  # the mock cluster makes a topic that is asked for
         blocks = blocks_of(PAGE)
         assert len(blocks) == 6
-        assert wrong_in(blocks, printed_by(blocks, tmp_path, alone=True)) == {}
+        assert wrong_in(blocks, printed_by(blocks, tmp_path)) == {}

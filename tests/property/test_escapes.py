@@ -33,8 +33,9 @@ HOSTILE = (
     "<script>alert(1)</script> &amp; <!-- a --> <https://t.example>",
     "::error title=x::y %0A ##[error] a\r\n::warning::b",
     "\x1b[31mred\x1b[0m \x9b2J \x07 \x00 \ufffe \u202egnp.exe\u2066 \u2028line\u2029 \x85 \r",
-    "- a", "1. b", "12) c", "+ d", "= e", "# f", "> g", "    h", "```", "~~~", "~~i~~", "***", "_j_", "k|l\\|m", "\\",
-    "[bold]n[/bold] [link=https://t.example]o[/link] :boom:", "]]>", "a\n\nb", "| a | b |\n|---|---|", "[p]: q", "r\\",
+    "- a", "1. b", "12) c", "+ d", "= e", "# f", "> g", "    h", "```", "~~~", "~~i~~", "***", "_j_", "__0__",
+    "k|l\\|m", "\\", "[bold]n[/bold] [link=https://t.example]o[/link] :boom:", "]]>", "a\n\nb", "| a | b |\n|---|---|",
+    "[p]: q", "r\\",
 )  # fmt: skip
 TEXTS = (
     st.text(st.characters(), max_size=40)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fraudctl.arrays import as_read
 from fraudctl.data.labels import CHANGES, spells
 
 Array = npt.NDArray[Any]
@@ -165,7 +166,7 @@ def gathered(values: Array, rows: Array, workers: Workers) -> Array:
     """Return ``values[rows]``."""
     from fraudctl.features.batch import kernels
 
-    out, values = np.empty(len(rows), values.dtype), np.ascontiguousarray(values)
+    out, values = np.empty(len(rows), values.dtype), as_read(np.ascontiguousarray(values))
     workers.spread(len(rows), lambda start, stop: kernels.gather(values, rows, out, start, stop))
     return out
 
@@ -178,10 +179,10 @@ def queries_of(
 
     first, stop = asking or (0, len(codes))
     if stop - first == len(codes):
-        rows, starts = kernels.group_order(codes, n_codes)
+        rows, starts = kernels.group_order(as_read(codes), n_codes)
         row_times, at = gathered(times, rows, workers), np.arange(len(rows), dtype=POSITION)
         return Queries(rows, row_times, starts, rows, row_times, starts, at, rows, codes, n_codes)
-    rows, starts, at, q_starts = kernels.asked_order(codes, n_codes, first, stop)
+    rows, starts, at, q_starts = kernels.asked_order(as_read(codes), n_codes, first, stop)
     row_times, order = gathered(times, rows, workers), rows[at]
     return Queries(rows, row_times, starts, order, row_times[at], q_starts, at, order - first, codes, n_codes)
 
@@ -270,7 +271,7 @@ def _changed_labels(queries: Queries, changes: pl.DataFrame, times: Array) -> La
     asked = np.append(np.diff(queries.starts[: queries.n_codes + 1]) > 0, False)
     kept = np.flatnonzero(asked[queries.codes[rows]])
     kept = kept[np.argsort(arrived[kept], kind="stable")]
-    order, starts = kernels.group_order(queries.codes[rows[kept]], queries.n_codes)
+    order, starts = kernels.group_order(as_read(queries.codes[rows[kept]]), queries.n_codes)
     kept = kept[order]
     place = np.full(len(rows) + 1, -1, np.int64)
     place[kept] = np.arange(len(kept))
@@ -297,7 +298,7 @@ def _by_arrival(queries: Queries, outcomes: Outcomes, times: Array) -> tuple[Arr
     asked = np.append(np.diff(queries.starts[: queries.n_codes + 1]) > 0, False)
     rows = np.flatnonzero(outcomes.known & asked[queries.codes]).astype(POSITION)
     rows = rows[np.argsort(outcomes.arrived[rows], kind="stable")]
-    order, starts = kernels.group_order(queries.codes[rows], queries.n_codes)
+    order, starts = kernels.group_order(as_read(queries.codes[rows]), queries.n_codes)
     return rows[order], times[rows[order]], starts
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import as_read
 from fraudctl.features.batch import aggregates
 from fraudctl.features.batch.aggregates import Seen
 from fraudctl.features.batch.blocks import Block
@@ -476,7 +477,8 @@ def places(engine: Engine, unit: list[Feature]) -> None:
         if need not in engine.results and need not in engine.frame.columns:
             engine.compute([engine.features[need]])
     specs = _with_specs(rest, GeoSpec)
-    columns = {name: floats(engine.column(name)) for name in dict.fromkeys(n for _, spec in specs for n in spec.places)}
+    names = dict.fromkeys(name for _, spec in specs for name in spec.places)
+    columns = {name: as_read(floats(engine.column(name))) for name in names}
     for feature, spec in specs:
         used = [columns[name] for name in spec.places]
         if spec.kind not in AXES:

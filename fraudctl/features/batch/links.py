@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import as_read
 from fraudctl.data.labels import spells
 from fraudctl.features.batch.groups import Array, codes_of, joint_codes
 from fraudctl.features.meaning.definition import Feature
@@ -61,9 +62,8 @@ def linked(frame: pl.DataFrame, entities: tuple[str, str], *, hub: int, second_h
     neighbours, frauds = np.empty(n, np.int64), np.empty(n, np.int64)
     if second_hop:
         unions.hops(
-            frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0],
-            (first[1], second[1], pairs[1]), found.rows, found.arrived, found.outcome, found.sign, hub,
-            neighbours, frauds,
+            _micros(frame), as_read(first[0]), as_read(second[0]), as_read(pairs[0]), (first[1], second[1], pairs[1]),
+            found.rows, found.arrived, found.outcome, found.sign, hub, neighbours, frauds,
         )  # fmt: skip
     return Links(known.size, known.age_seconds, known.fraud_rate, met.degree, neighbours, frauds)
 
@@ -98,8 +98,8 @@ def meetings(frame: pl.DataFrame, first: tuple[Array, int], second: tuple[Array,
     pairs, n = joint_codes(first, second), frame.height
     found = Meetings(np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.int64))
     unions.meetings(
-        frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], pairs[0], (first[1], second[1], pairs[1]),
-        hub, found.asks, found.joins, found.degree,
+        _micros(frame), as_read(first[0]), as_read(second[0]), as_read(pairs[0]), (first[1], second[1], pairs[1]), hub,
+        found.asks, found.joins, found.degree,
     )  # fmt: skip
     return found
 
@@ -132,10 +132,15 @@ def in_components(
     found, n = _outcomes(frame), frame.height
     out = InComponents(np.empty(n, np.int64), np.empty(n), np.empty(n))
     unions.components(
-        frame["event_time"].dt.epoch("us").to_numpy(), first[0], second[0], met.asks, met.joins, (first[1], second[1]),
+        _micros(frame), as_read(first[0]), as_read(second[0]), met.asks, met.joins, (first[1], second[1]),
         found.rows, found.arrived, found.outcome, found.sign, out.size, out.age_seconds, out.fraud_rate,
     )  # fmt: skip
     return out
+
+
+def _micros(frame: pl.DataFrame) -> Array:
+    """Return the times of events in µs, for a loop that reads them."""
+    return as_read(frame["event_time"].dt.epoch("us").to_numpy())
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fraudctl.arrays import as_read
 from fraudctl.data.labels import last_change, spells
 from fraudctl.data.tables import Events
 from fraudctl.features.batch.build import build
@@ -64,7 +65,7 @@ def take_history(
             slots[:before],
             own[:before],
             codes[:before],
-            times[:before],
+            as_read(times[:before]),
             until,
             at,
         ),
