@@ -20,7 +20,7 @@ import polars as pl
 from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.monitor.cohort_days import CohortDays, Status, seen_any
 from fraudctl.monitor.nowcast import FINAL, Design, Nowcast, nowcast
-from fraudctl.monitor.seen import CONSTANTS, COST, FRAUDS, LEGIT_COST, LOSS, Every, SeenEvents, see
+from fraudctl.monitor.seen import CONSTANTS, COST, FRAUDS, LEGIT_COST, LOSS, Every, SeenEvents, see, until
 from fraudctl.project import Project
 from fraudctl.text.figures import percent
 
@@ -287,12 +287,12 @@ def judged_cohorts(
     frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every | None = None, seed: int = 0
 ) -> JudgedCohorts:
     """Estimate all cohorts as they were known at an instant; see `performance`."""
-    seen = see(frame, project, as_of, every=every)
+    taken = until(frame, as_of)
+    seen = see(taken, project, as_of, every=every)
     design = _design(seen, project, seed, n_strata=2)
     found = nowcast(seen.events, seen.values, design)
     calendar = CohortDays(seen, as_of, project.data.timezone)
     status = tuple(calendar.status(number, found) for number in range(seen.n_cohorts))
-    taken = frame.filter(pl.col("event_time") <= as_of)
     base_action = _base_action(seen, found, list(status))
     return JudgedCohorts(project, as_of, taken, seen, design, found, calendar, status, base_action)
 

@@ -32,6 +32,8 @@ Every = Literal["week", "day"]
 
 DAILY_FRAUDS: Final = 50.0
 """Frauds a day above which a day is a cohort of its own."""
+AT_A_TIME: Final = 100_000
+"""Events whose costs are worked out at a time."""
 FRAUDS, LOSS, COST, LEGIT_COST, CONSTANTS = 0, 1, 2, 3, 4
 """Columns of `SeenEvents.values`; the constant actions follow from `CONSTANTS` on."""
 
@@ -120,7 +122,7 @@ def see(frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every 
     DataError
         No event is that old, an action is not in ``[costs]``, or a cost cannot be read.
     """
-    frame = frame.filter(pl.col("event_time") <= as_of)
+    frame = until(frame, as_of)
     if frame.is_empty():
         msg = f"there is no decision on an event up to {as_of:%Y-%m-%d %H:%M} UTC"
         raise DataError(msg, hint="name a later --as-of")
@@ -139,8 +141,8 @@ def see(frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every 
     length = every or _every(outcome, day)
     number = day if length == "day" else local_period(frame["event_time"], "week", zone)
     first = int(number.min())
-    values, base = _money(frame, project, matrix, codes, counts)
     counted = counts > 0
+    values, base = _money(frame, project, matrix, codes, counts)
     known = CohortEvents(
         number - first,
         (codes != matrix.pass_code).astype(np.int64),
@@ -153,9 +155,9 @@ def see(frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every 
     amount = np.maximum(frame["amount"].fill_null(0.0).to_numpy(), 0.0) if frame["amount"].count() else None
     return SeenEvents(
         counted=counted,
-        events=known.take(counted),
-        values=values[counted],
-        base=base[counted],
+        events=known if counted.all() else known.take(counted),
+        values=values,
+        base=base,
         cohort=number - first,
         volume=None if amount is None else weight * amount,
         codes=taken,
@@ -167,6 +169,12 @@ def see(frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every 
         unlabelled=outcome.unlabelled,
         matrix=matrix,
     )
+
+
+def until(frame: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
+    """Return the decisions up to an instant; the frame itself where all are."""
+    known = (frame["event_time"] <= as_of).fill_null(value=False)
+    return frame if known.all() else frame.filter(known)
 
 
 @dataclass(frozen=True)
@@ -252,16 +260,39 @@ def _money(
     codes: CodeArray,
     counts: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return `SeenEvents.values` and `SeenEvents.base`."""
-    table = matrix.per_event(frame)
-    rows = np.arange(frame.height)
+    """Return `SeenEvents.values` and `SeenEvents.base`, worked out for some events at a time."""
     known = frame["amount"].count() > 0
-    amount = np.maximum(frame["amount"].fill_null(0.0).to_numpy(), 0.0) if known else np.zeros(frame.height)
-    money = amount if known else table[:, matrix.pass_code, FRAUD]
+    table = frame.select("amount", *matrix.columns)
+    table = table.with_columns(pl.col("amount").fill_null(0.0)) if known else table
     reach = reach_of(frame, project, matrix)
-    constant = constant_codes(frame.height, matrix, reach=reach)
-    legit, fraud = table[rows, codes, LEGIT], table[rows, codes, FRAUD]
-    always = [(table[rows, column, LEGIT], table[rows, column, FRAUD]) for column in constant.T]
-    values = [np.ones(frame.height), money, fraud - legit, legit, *(b - a for a, b in always)]
-    base = [counts, counts * legit, *(counts * a for a, _ in always)]
-    return np.column_stack(values) * counts[:, None], np.column_stack(base)
+    n, n_actions = int((counts > 0).sum()), len(matrix.actions)
+    values, base = np.empty((n, CONSTANTS + n_actions)), np.empty((n, 2 + n_actions))
+    start = 0
+    for first in range(0, frame.height, AT_A_TIME):
+        rows = slice(first, first + AT_A_TIME)
+        inside = counts[rows] > 0
+        stop = start + int(inside.sum())
+        try:
+            part = _money_of(table[rows], matrix, codes[rows], None if reach is None else reach[rows], known=known)
+        except DataError:
+            matrix.per_event(frame)  # says it of all events
+            raise
+        values[start:stop] = (part[0] * counts[rows][:, None])[inside]
+        base[start:stop] = (part[1] * counts[rows][:, None])[inside]
+        start = stop
+    return values, base
+
+
+def _money_of(
+    table: pl.DataFrame, matrix: CostMatrix, codes: CodeArray, reach: BoolArray | None, *, known: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return `SeenEvents.values` and `SeenEvents.base` of events that count once."""
+    costs = matrix.per_event(table)
+    rows = np.arange(table.height)
+    money = np.maximum(table["amount"].to_numpy(), 0.0) if known else costs[:, matrix.pass_code, FRAUD]
+    legit, fraud = costs[rows, codes, LEGIT], costs[rows, codes, FRAUD]
+    constant = constant_codes(table.height, matrix, reach=reach)
+    always = [(costs[rows, column, LEGIT], costs[rows, column, FRAUD]) for column in constant.T]
+    ones = np.ones(table.height)
+    values = [ones, money, fraud - legit, legit, *(b - a for a, b in always)]
+    return np.column_stack(values), np.column_stack([ones, legit, *(a for a, _ in always)])

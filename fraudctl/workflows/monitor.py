@@ -209,11 +209,12 @@ class _Run:
 
     def _with_outcomes(self) -> pl.DataFrame:
         """Return all decisions with what performance is judged by, in the order of time."""
-        from fraudctl.monitor.taken import completed
+        from fraudctl.monitor.judged_rows import judged_rows
 
-        columns = [*_judging_columns(self.project), *self.project.entities]
-        pieces = list(completed(self.taken, self.events, self.counted, columns=columns))
-        return pl.concat(pieces, how="diagonal").sort("event_time", "event_id")
+        return judged_rows(
+            self.taken, self.events, self.counted,
+            columns=_judging_columns(self.project), entities=list(self.project.entities),
+        )  # fmt: skip
 
     def _harm(self, limits: Sequence[LimitVerdict]) -> list[MonitorAlarm]:
         from fraudctl.monitor.alarms import alarm_id
