@@ -91,6 +91,8 @@ POINTS = {
 """Offsets are committed after the first batch and at the end. Only a state that has read nothing logs those of its
 start, so the first processes die there."""
 HISTORY, PARTITIONS, WAIT_MS = 10_000, 4, 2
+PATIENT, WAIT = 60.0, 0.5
+"""Seconds that messages wait for an earlier one: where answers are compared, and as it is where nothing is said."""
 MEASURES = ("throughput", "latency", "kills")
 AHEAD = ["--max-ahead", "1e9"]
 
@@ -137,13 +139,17 @@ class Bench:
         build = ["state", "build", str(work / "state"), "--history", str(work / "history.parquet"), "--quiet"]
         subprocess.run([*RUN, *build], cwd=self.project, check=True, stdout=subprocess.DEVNULL)
 
-    def stream(self) -> tuple[str, str, Path]:
-        """Make topics of events and decisions and a copy of the state; name them in the project file."""
+    def stream(self, *, wait: float = PATIENT) -> tuple[str, str, Path]:
+        """Make topics of events and decisions and a copy of the state; name them in the project file.
+
+        Answers are those of the same events in the order of time only as long as no message stops waiting for another.
+        """
         number = next(self._names)
         events, decisions, dead = (f"{name}-{os.getpid()}-{number}" for name in ("events", "decisions", "dead"))
         self._make((events, decisions, dead))
         section = f'\n[stream]\nbrokers = "{self.servers}"\nevents = "{events}"\ndecisions = "{decisions}"\n'
         section += f'group = "bench-{events}"\nexactly_once = "{self.exactly_once}"\n'
+        section += f"wait_seconds = {wait}\n"
         text = (self.work / "fraudctl.toml").read_text() + section + f'dead_letters = "{dead}"\n'
         (self.project / "fraudctl.toml").write_text(text)
         state = self.work / f"state-{number}"
@@ -178,8 +184,15 @@ class Bench:
         found.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
         return found
 
+    def all_decisions(self, topic: str, wanted: int) -> list[tuple[str, bytes]]:
+        """Return key and value of all decisions when there are as many keys: a commit is answered before it is seen."""
+        until = time.monotonic() + PATIENT
+        while len(dict(got := self.decisions(topic))) < wanted and time.monotonic() < until:
+            time.sleep(0.2)
+        return got
+
     def decisions(self, topic: str) -> list[tuple[str, bytes]]:
-        """Return key and value of all decisions."""
+        """Return key and value of all decisions that are there."""
         reader, out, ended = self.reader(topic), [], 0
         while ended < PARTITIONS:
             message = reader.poll(30)
@@ -240,7 +253,7 @@ def throughput(bench: Bench, lines: list[bytes], by: Scored) -> dict[str, Any]:
     nothing = cpu_of(bench.consume(state, "--until-end"))
     bench.send(events, lines)
     busy = cpu_of(bench.consume(state, "--until-end"))
-    got = bench.decisions(decisions)
+    got = bench.all_decisions(decisions, len(lines))
     require(dict(got) == by.answers and len(got) == len(lines), "the decisions are those of score -")
     found = {
         "events": len(lines),
@@ -254,7 +267,7 @@ def throughput(bench: Bench, lines: list[bytes], by: Scored) -> dict[str, Any]:
 
 def latency(bench: Bench, lines: list[bytes], rate: int) -> dict[str, Any]:
     """Measure the time from producing an event to reading its decision."""
-    events, decisions, state = bench.stream()
+    events, decisions, state = bench.stream(wait=WAIT)
     reader, sent, seen = bench.reader(decisions), dict[str, float](), dict[str, float]()
     done = threading.Event()
 
@@ -355,7 +368,7 @@ def kills(bench: Bench, lines: list[bytes], later: list[bytes], by: Scored, want
             found.at(name, lines[start:stop])
         left += len(dict(bench.decisions(found.decisions))) < stop
     cpu_of(bench.consume(found.state, "--until-end"))
-    got = bench.decisions(found.decisions)
+    got = bench.all_decisions(found.decisions, len(lines))
     keys = Counter(key for key, _ in got)
     return {
         "kills": found.killed.total(),

@@ -28,13 +28,23 @@ CONSUMER: Final[dict[str, str | int | bool]] = {
     "auto.offset.reset": "error",
     "enable.partition.eof": True,
     "queued.max.messages.kbytes": 16_384,
+    "fetch.queue.backoff.ms": 10,
+    "fetch.wait.max.ms": 100,
     "log_level": 2,
 }
-"""An offset that is not there is an error; nothing is committed but what `Intake.commit` says."""
-HELD: Final = 1_000
-"""Messages of one partition that are held, above which it is paused."""
+"""An offset that is not there is an error; nothing is committed but what the flow commits. Where one partition fills
+the client's queue, the others are fetched again after 10 ms, not after 1 s, and one that is resumed waits 100 ms for
+the answer to what was asked for the others, not 500: a message waits no longer for an earlier one."""
+HELD, HELD_BY_ALL = 1_000, 40_000
+"""Messages of one partition that are held, above which it is paused: so many at least, and its share of all. A client
+whose partitions were all paused fetches up to a second after one was resumed: so nothing is fetched as long as a batch
+is there, and partitions are paused only while another is waited for."""
+ALIVE: Final = 10.0
+"""Seconds after which a client is polled while answers wait for a broker."""
 _MOST: Final = 2_000
 """Messages that are fetched in one call."""
+PATIENT: Final = 60.0
+"""Seconds that messages wait for an earlier one, at least, where all of them are there: nothing is in a hurry then."""
 
 
 class Intake:
@@ -53,7 +63,14 @@ class Intake:
     wait
         Seconds that messages wait for an earlier one.
     until_end
-        Whether to stop at ``ends``; what came later is left.
+        Whether to stop at ``ends``; what came later is left, and messages wait `PATIENT` seconds at least.
+
+    Attributes
+    ----------
+    waits_given_up
+        Times that messages did not wait any longer for an earlier one of a partition: their order is not that of time.
+    problems
+        Errors that pass, by the name of their kind: a broker that is away for some time.
     """
 
     def __init__(
@@ -68,7 +85,8 @@ class Intake:
     ) -> None:
         from confluent_kafka import TopicPartition
 
-        self._client, self._codec, self._wait = client, codec, wait
+        self._client, self._codec = client, codec
+        self._wait = max(wait, PATIENT) if until_end else wait
         self._ends = dict(ends)
         self._stop = dict(ends) if until_end else {}
         self._fetched = dict(offsets)
@@ -78,10 +96,11 @@ class Intake:
         self._awaited: set[Place] = set()
         self._given_up: set[Place] = set()
         self._paused: set[Place] = set()
-        self._since = 0.0
+        self._since = self._polled = 0.0
+        self._most_held = max(HELD, HELD_BY_ALL // max(len(self._held), 1))
         self._partitions = {place: TopicPartition(*place) for place in offsets}
+        self.waits_given_up = 0
         self.problems = Counter[str]()
-        """Errors that pass, by the name of their kind: a broker that is away for some time."""
         client.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
         self._look(offsets)
 
@@ -105,7 +124,10 @@ class Intake:
             A topic is gone or may not be read.
         """
         until = time.monotonic() + timeout
-        self._fetch(0.0 if self._heads else timeout)
+        if self._awaited or self._n_held() < most:
+            self._fetch(0.0 if self._heads else timeout)
+        else:
+            self._resume_short()
         while True:
             out = self._ready(most)
             left = until - time.monotonic()
@@ -114,11 +136,12 @@ class Intake:
             self._fetch(min(left, self._wait / 4) if self._heads else left)
 
     def keep_alive(self) -> None:
-        """Go on polling without taking anything, while answers wait for a broker."""
-        running = [place for place in self._held if place not in self._paused]
-        self._pause(running)
-        self._receive(0.0)
-        self._resume(running)
+        """Poll now and then, while answers wait for a broker."""
+        if time.monotonic() - self._polled >= ALIVE and self._n_held() < HELD_BY_ALL:
+            self._fetch(0.0)
+
+    def _n_held(self) -> int:
+        return sum(map(len, self._held.values()))
 
     def end_of(self, place: Place) -> int:
         """Return the offset after the last message of a partition, as far as it is known without asking."""
@@ -172,6 +195,7 @@ class Intake:
     def _waits(self) -> bool:
         """Say whether a partition is waited for; one that kept others waiting for too long is not, until it comes."""
         if self._awaited and time.monotonic() - self._since >= self._wait:
+            self.waits_given_up += len(self._awaited)
             self._given_up |= self._awaited
             self._awaited.clear()
         return bool(self._awaited)
@@ -181,12 +205,18 @@ class Intake:
     def _fetch(self, timeout: float) -> None:
         self._receive(timeout)
         self._look([place for place, queue in self._held.items() if not queue])
-        full = [place for place, queue in self._held.items() if len(queue) >= HELD and place not in self._paused]
-        self._pause(full)
-        self._resume([place for place in self._paused if len(self._held[place]) < HELD // 2])
+        if self._awaited:
+            self._pause(
+                [p for p, queue in self._held.items() if len(queue) >= self._most_held and p not in self._paused]
+            )
+        self._resume_short()
+
+    def _resume_short(self) -> None:
+        self._resume([place for place in self._paused if len(self._held[place]) < (self._most_held + 1) // 2])
 
     def _receive(self, timeout: float) -> None:
         first = self._client.poll(timeout)
+        self._polled = time.monotonic()
         if first is None:
             return
         for found in (first, *self._client.consume(_MOST, 0.0)):

@@ -58,7 +58,13 @@ class Meter:
         return max((now - stamp for stamp in stamps if stamp), default=0.0)
 
     def text(
-        self, behind: Mapping[Place, int], counts: Mapping[str, int], *, now: float, problems: Mapping[str, int]
+        self,
+        behind: Mapping[Place, int],
+        counts: Mapping[str, int],
+        *,
+        now: float,
+        problems: Mapping[str, int],
+        waits_given_up: int = 0,
     ) -> str:
         """Return everything in Prometheus' text format.
 
@@ -72,8 +78,14 @@ class Meter:
             Seconds since 1970.
         problems
             Errors of brokers that passed, by kind.
+        waits_given_up
+            Times that messages did not wait any longer for an earlier one.
         """
-        return "\n".join(self._lines(behind, counts, now, problems)) + "\n"
+        given_up = series(
+            "fraudctl_stream_waits_given_up_total", "counter", "Waits for an earlier message that were given up.",
+            {"": waits_given_up},
+        )  # fmt: skip
+        return "\n".join((*self._lines(behind, counts, now, problems), *given_up)) + "\n"
 
     def _lines(
         self, behind: Mapping[Place, int], counts: Mapping[str, int], now: float, problems: Mapping[str, int]

@@ -101,7 +101,7 @@ class ConsumeResult:
 
     JSON = (
         "model", "policy", "events", "labels", "sources", "repeated", "dead_letters", "sent_again", "already_out",
-        "batches", "actions", "n_dropped as dropped", "behind", "offsets",
+        "waits_given_up", "batches", "actions", "n_dropped as dropped", "behind", "offsets",
     )  # fmt: skip
 
     model: str
@@ -117,6 +117,8 @@ class ConsumeResult:
     """Messages that the start produced again, because it was not known whether a broker had them."""
     already_out: int
     """Messages that were not produced, because the transaction with them had been committed before."""
+    waits_given_up: int
+    """Times that messages did not wait any longer for an earlier one of another partition."""
     batches: int
     actions: dict[str, int]
     dropped: DroppedOutcomes
@@ -200,7 +202,7 @@ class _ConsumeRun:
         self._told = self._written = 0.0
         self._total: int | None = None
         self._said: set[str] = set()
-        self._problems, self._tally, self._behind_at_end = Counter[str](), ShardTally(), 0
+        self._problems, self._tally, self._behind_at_end, self._given_up = Counter[str](), ShardTally(), 0, 0
         self._shards: dict[int | None, Shard] = {}
         self._stopping = self._warmed = False
         self._steady = contextlib.ExitStack()
@@ -305,6 +307,7 @@ class _ConsumeRun:
         """Finish with a shard: its offsets go to the group, its state to the disk."""
         shard = self._shards.pop(key)
         self._problems.update(shard.flow.intake.problems)
+        self._given_up += shard.flow.intake.waits_given_up
         shard.end(snapshot=key is not None)
         self._tally.take(shard)
 
@@ -317,7 +320,8 @@ class _ConsumeRun:
         return ConsumeResult(
             decider.model, decider.policy_version, **{name: tally.counts[name] for name in COUNTED},
             dead_letters=dict(meter.dead), sent_again=meter.sent_again, already_out=meter.already_out,
-            batches=meter.batches, actions={action: tally.actions[action] for action in decider.policy.actions},
+            waits_given_up=self._waits_given_up(), batches=meter.batches,
+            actions={action: tally.actions[action] for action in decider.policy.actions},
             dropped=tally.dropped, behind=self._behind_at_end, offsets=dict(sorted(tally.offsets.items())),
         )  # fmt: skip
 
@@ -340,11 +344,21 @@ class _ConsumeRun:
     def _behind(self) -> dict[Place, int]:
         return {place: n for shard in self._shards.values() for place, n in shard.flow.intake.behind().items()}
 
+    def _waits_given_up(self) -> int:
+        found = self._given_up + sum(shard.flow.intake.waits_given_up for shard in self._shards.values())
+        if found:
+            self._warn_once(
+                "messages no longer waited for earlier ones of another partition (wait_seconds): what comes late is "
+                "not in the features of those before it"
+            )
+        return found
+
     def _tick(self) -> None:
         now = time.monotonic()
         if now - self._told >= 1.0:
             self._told, meter = now, self._meter
             behind, dead = sum(self._behind().values()), meter.dead.total()
+            self._waits_given_up()
             note = f"{behind:,} behind" + (f", {count(dead, 'dead letter')}" if dead else "")
             self._progress.update(meter.messages, self._total, note)
         if now - self._written >= METRICS_EVERY:
@@ -363,7 +377,9 @@ class _ConsumeRun:
         for shard in self._shards.values():
             counts.update(shard.engine.live.counts)
             problems.update(shard.flow.intake.problems)
-        text = self._meter.text(self._behind(), counts, now=time.time(), problems=problems)
+        text = self._meter.text(
+            self._behind(), counts, now=time.time(), problems=problems, waits_given_up=self._waits_given_up()
+        )
         with whole_file(self._consuming.metrics, durable=False) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -61,6 +61,7 @@ def test_a_partition_that_is_far_ahead_is_paused_and_nothing_is_lost(
     stream: Stream, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "HELD", 10)
+    monkeypatch.setattr(intake, "HELD_BY_ALL", 0)
     monkeypatch.setattr(intake, "_MOST", 7)
     half = len(ground.lines) // 2
     stream.cluster.produce(stream.topics["events"], ground.lines[:half], partitions=(0,))

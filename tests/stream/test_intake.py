@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import deque
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudctl.project.stream import StreamSection
 from fraudctl.scoring.consumed import Consumed, Output, Place, as_list
 from fraudctl.stream import intake
 from fraudctl.stream.codec import Message
-from fraudctl.stream.intake import Intake
+from fraudctl.stream.intake import CONSUMER, Intake
 
 
 def message(partition: int, offset: int, time: int) -> Any:
@@ -79,7 +82,8 @@ def test_messages_come_in_order_of_time_and_none_is_lost(
     chance.shuffle(order)
     places = {Place("t", number): 0 for number in range(len(times))}
     ends = {place: len(times[place.partition]) for place in places}
-    before, intake.HELD, intake._MOST = (intake.HELD, intake._MOST), held, held
+    before = intake.HELD, intake.HELD_BY_ALL, intake._MOST
+    intake.HELD, intake.HELD_BY_ALL, intake._MOST = held, most + held + 2, held
     try:
         opened: Any = Delivers(times, order)
         reads: Any = Reads()
@@ -88,9 +92,10 @@ def test_messages_come_in_order_of_time_and_none_is_lost(
         while not source.done:
             found = source.take(most, 1)
             assert len(found) <= most
+            assert len(opened._paused) < len(times), "a client without any partition to fetch falls asleep"
             out += found
     finally:
-        intake.HELD, intake._MOST = before
+        intake.HELD, intake.HELD_BY_ALL, intake._MOST = before
     assert [item.time for item in out] == sorted(time for part in times for time in part)
     for place in places:
         offsets = [item.offset for item in out if item.place == place]
@@ -108,7 +113,61 @@ def test_a_partition_that_keeps_others_waiting_is_waited_for_once() -> None:
     while len(out) < 2:
         out += source.take(1, 1)
     assert [item.time for item in out] == [1, 2]
+    assert source.waits_given_up == 1
     assert source.behind() == {Place("t", 0): 0, Place("t", 1): 2}
+
+
+@pytest.mark.parametrize("until_end", [False, True])
+def test_messages_wait_for_longer_where_all_of_them_are_there(
+    monkeypatch: pytest.MonkeyPatch, *, until_end: bool
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(intake, "time", SimpleNamespace(monotonic=lambda: next(clock) / 10))
+    places = {Place("t", 0): 0, Place("t", 1): 0}
+    opened: Any = Delivers([[2, 4], [1, 3]], [0])
+
+    poll = opened.poll
+
+    def late(timeout: float) -> Any:
+        if next(clock) > 40 and len(opened._order) == 1:  # a broker is busy for four seconds
+            opened._order.append(1)
+        return poll(timeout)
+
+    opened.poll, opened.consume = late, lambda *_: []
+    reads: Any = Reads()
+    source = Intake(opened, places, dict.fromkeys(places, 2), reads, wait=0.5, until_end=until_end)
+    out: list[Message] = []
+    while len(out) < 4:
+        out += source.take(1, 1)
+    assert ([item.time for item in out], source.waits_given_up) == (
+        ([1, 2, 3, 4], 0) if until_end else ([2, 4, 1, 3], 1)
+    )
+
+
+def test_nothing_is_fetched_while_a_batch_is_there_and_a_client_that_waits_is_polled_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(intake, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    place = Place("t", 0)
+    opened: Any = Delivers([list(range(9))], [0])
+    polls, poll = list[float](), opened.poll
+    opened.poll = lambda timeout: polls.append(clock[0]) or poll(timeout)
+    opened.consume = lambda *_: [found for found in (poll(0) for _ in range(5)) if found is not None]
+    reads: Any = Reads()
+    source = Intake(opened, {place: 0}, {place: 9}, reads, wait=0.5)
+    assert [[item.time for item in source.take(2, 1)] for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert polls == [100.0], "the first call brought six"
+    for clock[0] in (101.0, 109.0, 110.0, 111.0, 120.0):
+        source.keep_alive()
+    assert polls == [100.0, 110.0, 120.0]
+    assert [item.time for item in source.take(9, 1)] == [6, 7, 8]
+
+
+def test_the_client_delays_no_partition_for_longer_than_messages_wait() -> None:
+    wait = StreamSection(events="e", decisions="d", dead_letters="x").wait_seconds
+    for name in ("fetch.queue.backoff.ms", "fetch.wait.max.ms"):
+        assert float(CONSUMER[name]) / 1000 <= wait / 4
 
 
 @given(

@@ -14,7 +14,8 @@ from confluent_kafka import Producer
 from stream.conftest import Ground, Stream
 from stream.test_consume import Death, dying, remembered
 
-from fraudctl.stream import flow
+from fraudctl.errors import UsageError
+from fraudctl.stream import bounded, flow
 from fraudctl.stream.transactions import Transactions
 
 RESTART = "FRAUDCTL_TEST_KAFKA_RESTART"
@@ -98,9 +99,19 @@ def test_a_broker_that_restarts_under_a_run_costs_time_and_nothing_else(
         return step(self, *args)
 
     monkeypatch.setattr(flow.Flow, "step", slowly)
-    result = real.run()
+    monkeypatch.setattr(bounded, "HUNG", 20.0)
+    hung: list[UsageError] = []
+    try:
+        result = real.run()
+    except UsageError as error:  # librdkafka may hang there with transactions, and the process is started again
+        hung.append(error)
+        restarts[0].join()
+        result = real.run()
+    assert all(error.message.startswith("Kafka's client hangs: ") for error in hung)
+    assert not hung or exactly_once == "transactions"
+    assert hung or result.events == len(ground.answers)
     restarts[0].join()
-    assert (result.events, result.behind) == (len(ground.answers), 0)
+    assert result.behind == 0
     assert real.decisions() == ground.answers
     assert len(real.cluster.read(real.topics["decisions"])) == len(ground.answers)
     assert remembered(real.consuming.state) == remembered(ground.state.parent / "scored")
