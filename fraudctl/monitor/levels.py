@@ -164,11 +164,14 @@ def drawn_paths(
     step_b, _ = RATE_STEPS.transition(np.log(RATES), by_rate)
     out = np.empty((n_draws, len(before), 2), dtype=np.int64)
     to_a, to_b = np.ones((n_draws, len(STRETCHES))), np.ones((n_draws, len(RATES)))
+    by_rate_after = np.broadcast_to(before[-1].sum(axis=1), to_a.shape)
     for row in range(len(before) - 1, -1, -1):
-        stretch = _pick(to_a * (to_b @ before[row].T), rng)
+        stretch = _pick(to_a * by_rate_after, rng)
         rate = _pick(before[row][stretch] * to_b, rng)
         out[:, row, 0], out[:, row, 1] = stretch, rate
-        to_a, to_b = step_a[:, stretch].T, step_b[:, rate].T
+        to_a, to_b = step_a.T[stretch], step_b.T[rate]
+        if row > 0:  # one small product of all rates: draws of one rate share a row
+            by_rate_after = (before[row - 1] @ step_b).T[rate]
     return out
 
 
