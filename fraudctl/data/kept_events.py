@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from fraudctl.data import tables, typed
 from fraudctl.data.chunks import Chunks
+from fraudctl.data.kept_keys import distinct_keys
 from fraudctl.data.pieces import FilePiece, KeptPieces, digest, mapped, pieces_of
 from fraudctl.disk.files import whole_file
 from fraudctl.project import Project
@@ -48,14 +48,14 @@ def keep_events(
     """
     files, form = tables.event_files(project), tables.form_of(project)
     named = project.data.event_id
-    pieces = None if named is None or named.row_number else pieces_of(files, now_ns=kept.now_ns)
+    pieces = None if named is None or named.row_number else pieces_of(files, kept)
     if not pieces:
         return None
     wanted = list(dict.fromkeys(tables.wanted_columns(project, columns)))
     tables.require_columns(wanted, tables.scan(files, form=form).collect_schema(), where=tables.place(files))
     sections = project.model_dump(mode="json", include=_SECTIONS)
     about = digest(sections, wanted, _digest_of(entries))
-    frames, paths, names = [], [], []
+    frames, paths, names, keys = [], [], [], {}
     for number, piece in enumerate(pieces):
         name = "" if piece.state is None else f"events-{digest(piece.state, about)}"
         frame, path = _chunk(piece, name, kept, folder / f"events{number}.arrow", lambda piece: _made(
@@ -63,8 +63,8 @@ def keep_events(
         frames.append(frame)
         paths.append(path)
         names.append(name if path == kept.path(name) else "")
-    ordered = np.sort(np.concatenate([frame[KEY].to_numpy() for frame in frames]))
-    if (ordered[1:] == ordered[:-1]).any():
+        keys[names[-1] or f"-{number}"] = frame[KEY].to_numpy
+    if not distinct_keys(keys, kept, "keys-events"):
         return None
     if project.data.amount is not None and not any(frame["amount"].count() for frame in frames):
         typed.to_amount(frames[0]["amount"].alias(project.data.amount))

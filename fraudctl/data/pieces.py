@@ -31,6 +31,12 @@ from fraudctl.normal.form import Form
 
 ROWS: Final = 250_000
 """Rows of a piece at most."""
+_FOOTERS: Final = "footers"
+_FOOTER_SCHEMA: Final = {
+    "name": pl.String(), **dict.fromkeys(opening.FileStamp._fields[1:], pl.UInt64()), "height": pl.Int64(),
+    "schema": pl.String(),
+}  # fmt: skip
+"""A row for each file; ``schema`` names the kept table, without rows, that has its columns and types."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class FilePiece:
         return [FilePiece(self.file, at, min(rows, stop - at), None) for at in range(self.start, stop, rows)]
 
 
-def pieces_of(files: Sequence[str], *, now_ns: int, rows: int = ROWS) -> list[FilePiece] | None:
+def pieces_of(files: Sequence[str], kept: KeptPieces, *, rows: int = ROWS) -> list[FilePiece] | None:
     """Return the pieces of Parquet files in their order; None for files that are only read together.
 
     These are objects of a store, versions of a table, other formats, files whose columns or types differ, and folders
@@ -72,15 +78,17 @@ def pieces_of(files: Sequence[str], *, now_ns: int, rows: int = ROWS) -> list[Fi
 
     Parameters
     ----------
-    now_ns
-        Nanoseconds since 1970, taken before the files are read.
+    kept
+        Of earlier runs: a footer that was read before is not read again, and those of these files are kept.
     """
+    kept.know_footers()
     plain = not any(stores.is_address(name) or "://" in name or lake.is_lake(name) for name in files)
     if not plain or {finding.kind_of(name) for name in files} != {"parquet"} or not opening.alike(files):
         return None
     found = []
-    for name in files:
-        state = _settled(Path(name), now_ns)
+    settled = {name: _settled(Path(name), kept.now_ns) for name in files}
+    kept.note_footers([name for name, state in settled.items() if state is not None])
+    for name, state in settled.items():
         n_rows = opening.height_of(name)
         for start in range(0, n_rows, rows):
             own = None if state is None else digest(state, start, rows)
@@ -105,6 +113,15 @@ def mapped(path: Path) -> pl.DataFrame:
     found = pl.from_arrow(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), rechunk=False)
     assert isinstance(found, pl.DataFrame)  # noqa: S101 - of a table, it is one
     return found
+
+
+def _in_arrow(schema: pl.Schema) -> bool:
+    """Return whether columns come back from Arrow as they were: it has no integers of 128 bits."""
+    import pyarrow as pa
+
+    with contextlib.suppress(pa.lib.ArrowException):
+        return pl.DataFrame(pl.DataFrame(schema=schema).to_arrow()).schema == schema
+    return False
 
 
 @functools.cache
@@ -134,6 +151,8 @@ class KeptPieces:
     def __init__(self, folder: Path, *, now_ns: int) -> None:
         self.folder, self.now_ns = folder / code_digest(), now_ns
         self._used: set[str] = set()
+        self._known: frozenset[opening.FileStamp] | None = None
+        self._noted: dict[opening.FileStamp, str] = {}
 
     def path(self, name: str) -> Path:
         """Return the file of a table."""
@@ -165,8 +184,45 @@ class KeptPieces:
             return True
         return False
 
+    def know_footers(self) -> None:
+        """Take as known what footers said in the run before, of files that have not changed."""
+        if self._known is not None:
+            return
+        found, known = self.read(_FOOTERS), list[opening.FileStamp]()
+        for part in [] if found is None else found[0].partition_by("schema", maintain_order=True):
+            schema = self.read(part["schema"][0])
+            if schema is not None:
+                stamps = [opening.FileStamp(*row) for row in part.select(opening.FileStamp._fields).iter_rows()]
+                opening.remember_footers(stamps, part["height"].to_list(), schema[0].schema)
+                known += stamps
+        self._known = frozenset(known)
+
+    def note_footers(self, files: Sequence[str]) -> None:
+        """Keep with the next `sweep` what the footers of Parquet files say that have not changed lately."""
+        names: dict[int, str] = {}
+        for name in files:
+            schema = opening.schema_of(name)
+            if id(schema) not in names:
+                names[id(schema)] = f"schema-{digest([[key, str(kind)] for key, kind in schema.items()])}"
+            self._noted[opening.FileStamp.of(name)] = names[id(schema)]
+
+    def _write_footers(self) -> None:
+        """Write what was noted, unless it was known before; types that no Arrow file holds are not kept."""
+        first = {name: stamp.name for stamp, name in self._noted.items()}
+        schemas = {name: opening.schema_of(file) for name, file in first.items()}
+        whole = {name for name, schema in schemas.items() if _in_arrow(schema) and self._has_schema(name, schema)}
+        rows = [(*stamp, opening.height_of(stamp.name), name) for stamp, name in self._noted.items() if name in whole]
+        if frozenset(opening.FileStamp(*row[:-2]) for row in rows) != self._known:
+            self.write(_FOOTERS, pl.DataFrame(rows, schema=_FOOTER_SCHEMA, orient="row"), {})
+
+    def _has_schema(self, name: str, schema: pl.Schema) -> bool:
+        """Return whether a table without rows is kept that has the columns; keep it where it is not."""
+        found = self.read(name)
+        return self.write(name, pl.DataFrame(schema=schema), {}) if found is None else found[0].schema == schema
+
     def sweep(self) -> None:
-        """Remove the tables that were neither read nor written, and those of other versions."""
+        """Keep what footers said; remove the tables that were neither read nor written, and those of other versions."""
+        self._write_footers()
         with contextlib.suppress(OSError):
             for path in [*self.folder.parent.glob("*/*.arrow"), *self.folder.parent.glob("*/*.json")]:
                 if path.parent != self.folder or path.stem not in self._used:

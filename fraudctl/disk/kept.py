@@ -56,6 +56,9 @@ def content_hash(path: Path) -> str:
 
 def _block_hashes(content: mmap.mmap, size: int) -> bytes:
     """Return the hashes of all blocks, computed side by side."""
+    if size <= _STRETCH:
+        with memoryview(content) as view:
+            return _hashes(view)
     starts = list(range(0, size, _STRETCH))
     with memoryview(content) as view, ThreadPoolExecutor(pl.thread_pool_size()) as pool:
 

@@ -7,11 +7,12 @@ while its file and these chunks stay what they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from fraudctl.arrays import IntArray
@@ -39,23 +40,44 @@ class EventChunks(Protocol):
 
 @dataclass
 class _DecidedSoFar:
-    """What has been found so far.
+    """What has been found so far of the decisions of some pieces.
 
     Attributes
     ----------
+    ids
+        Their events, shape ``(n_searched,)``.
+    rows
+        Start of a piece among all decisions -> its rows among those that are searched for.
     time
-        Of each decision in µs, `UNTIMED` where it has none, shape ``(n_decisions,)``.
+        Of each decision in µs, `UNTIMED` where it has none, shape ``(n_searched,)``.
     found
         Chunk of the event of each decision, -1 where it was not found yet, the same shape.
     """
 
-    taken: TakenDecisions
+    ids: pl.Series
+    rows: Mapping[int, slice]
     events: EventChunks
     time: IntArray
-    found: IntArray
+    found: npt.NDArray[np.int32]
     last: int
     searched: int = 0
     _chunks: dict[int, pl.DataFrame] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, taken: TakenDecisions, pieces: Sequence[TakenPiece], events: EventChunks) -> _DecidedSoFar:
+        """Begin a search for the events of some pieces."""
+        frame = pl.concat([taken.frame.head(0), *(taken.frame[piece.rows] for piece in pieces)], rechunk=False)
+        time = np.full(frame.height, UNTIMED)
+        if "event_time" in frame.columns:
+            time = frame["event_time"].dt.epoch("us").fill_null(UNTIMED).to_numpy().copy()
+        ends = np.cumsum([0, *(piece.stop - piece.start for piece in pieces)]).tolist()
+        rows = {piece.start: slice(*ends[at : at + 2]) for at, piece in enumerate(pieces)}
+        found = np.full(frame.height, -1, np.int32)
+        return cls(frame["event_id"], rows, events, time, found, max(len(events.names) - 1, 0))
+
+    def time_of(self, rows: slice) -> pl.Series:
+        """Return the times of some decisions."""
+        return pl.Series(self.time[rows]).cast(tables.UTC_US)
 
     def around(self, rows: slice) -> None:
         """Look for the events of a piece where that of the one before it was, near it, then elsewhere."""
@@ -77,7 +99,7 @@ class _DecidedSoFar:
         left = np.flatnonzero(self.found < 0)
         if not len(left):
             return
-        places = places_of(self.taken.frame["event_id"][left])
+        places = places_of(self.ids[left])
         for number in range(len(self.events.names)):
             self._look(left[places.find(self._ids(number)["event_id"])], number)
 
@@ -85,7 +107,7 @@ class _DecidedSoFar:
         """Look for some decisions in a chunk; say whether any was there."""
         if not len(at):
             return False
-        ids = self.taken.frame["event_id"][at]
+        ids = self.ids[at]
         theirs = self._ids(number)
         own = pl.DataFrame({"event_id": ids, "row": at})
         there = theirs.with_columns(same_ids(theirs["event_id"], ids.dtype))
@@ -112,37 +134,24 @@ def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces) -> Tak
     DataError
         A decision has no time, neither of its own nor of an event.
     """
-    search = _begun(taken, events)
     numbers = {name: number for number, name in enumerate(events.names) if name}
-    open_, pieces = [], []
+    pieces, times = [], {}
     for piece in taken.pieces:
         before = piece.found
         if before is not None and before.chunks and set(before.chunks) <= set(numbers):
-            search.time[piece.rows] = before.time.dt.epoch("us").to_numpy()
             piece = replace(piece, events=tuple(numbers[name] for name in before.chunks))  # noqa: PLW2901
-        else:
-            open_.append(piece)
+            times[piece.start] = before.time
         pieces.append(piece)
-    new = {piece.start for piece in open_}
-    if new:
-        search.found[:] = 0
-        for piece in open_:
-            search.found[piece.rows] = -1
-        for piece in open_:
-            search.around(piece.rows)
-        search.rest()
+    search = _DecidedSoFar.of(taken, [piece for piece in pieces if piece.start not in times], events)
+    for start in search.rows:
+        search.around(search.rows[start])
+    search.rest()
     _refuse_untimed(taken, search.time)
-    times = pl.Series("event_time", search.time).cast(tables.UTC_US)
-    frame = taken.frame.with_columns(times) if new or "event_time" not in taken.frame.columns else taken.frame
-    pieces = [_noted(piece, search, frame, kept) if piece.start in new else piece for piece in pieces]
-    return replace(taken, frame=frame.with_columns(times), pieces=tuple(pieces))
-
-
-def _begun(taken: TakenDecisions, events: EventChunks) -> _DecidedSoFar:
-    time = np.full(taken.height, UNTIMED)
-    if "event_time" in taken.frame.columns:
-        time = taken.frame["event_time"].dt.epoch("us").fill_null(UNTIMED).to_numpy().copy()
-    return _DecidedSoFar(taken, events, time, np.full(taken.height, -1), max(len(events.names) - 1, 0))
+    times |= {start: search.time_of(rows) for start, rows in search.rows.items()}
+    whole = pl.concat([times[piece.start] for piece in pieces], rechunk=False).alias("event_time")
+    frame = taken.frame.with_columns(whole)
+    pieces = [_noted(piece, search, taken, kept) if piece.start in search.rows else piece for piece in pieces]
+    return replace(taken, frame=frame, pieces=tuple(pieces))
 
 
 def _refuse_untimed(taken: TakenDecisions, time: IntArray) -> None:
@@ -153,19 +162,20 @@ def _refuse_untimed(taken: TakenDecisions, time: IntArray) -> None:
         raise DataError(msg, hint="name the files of these events in [data] events, or add event_time to the decisions")
 
 
-def _noted(piece: TakenPiece, search: _DecidedSoFar, timed: pl.DataFrame, kept: KeptPieces) -> TakenPiece:
+def _noted(piece: TakenPiece, search: _DecidedSoFar, taken: TakenDecisions, kept: KeptPieces) -> TakenPiece:
     """Return a piece with the chunks that hold its events, and keep it."""
-    found = search.found[piece.rows]
+    rows = search.rows[piece.start]
+    found = search.found[rows]
     numbers = tuple(np.unique(found).tolist())
     whole = bool((found >= 0).all())
     names = [search.events.names[number] for number in numbers] if whole else []
     if piece.name is not None:
-        own = search.taken.frame[piece.rows]
+        own = taken.frame[piece.rows]
         stated = [name for name in own.columns if name == "event_id" or own[name].null_count() < own.height]
         texts = [name for name in stated if isinstance(own.schema[name], pl.Enum)]
         part = own.select(stated).with_columns(pl.col(texts).cast(pl.String).cast(pl.Categorical))
         kept.write(
-            piece.name, part.with_columns(timed["event_time"][piece.rows].alias(FOUND)),
+            piece.name, part.with_columns(search.time_of(rows).alias(FOUND)),
             {"chunks": names if whole and all(names) else None},
         )  # fmt: skip
     return replace(piece, events=numbers if whole else None)

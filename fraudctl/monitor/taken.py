@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +18,11 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from fraudctl.arrays import BoolArray, IntArray
+from fraudctl.arrays import AnyArray, BoolArray, IntArray
 from fraudctl.data import tables, typed
-from fraudctl.data.distinct import repeats
+from fraudctl.data.distinct import keys, repeats
 from fraudctl.data.exposure import require_undamaged_files
+from fraudctl.data.kept_keys import distinct_keys
 from fraudctl.data.labels import same_ids
 from fraudctl.data.pieces import FilePiece, KeptPieces, digest, pieces_of
 from fraudctl.errors import DataError
@@ -238,18 +239,24 @@ class TakenDecisions:
         places = np.flatnonzero(last)
         return int(places[int(self.frame["event_id"][places].arg_max() or 0)])
 
-    @cached_property
-    def by_time(self) -> IntArray:
-        """Rows in the order of ``event_time``, then ``event_id``."""
-        time = self.frame["event_time"]
+    def by_time(self, rows: BoolArray) -> IntArray:
+        """Return some rows in the order of ``event_time``, then ``event_id``."""
+        places = np.flatnonzero(rows)
+        frame = self.frame.select("event_time", "event_id").filter(pl.Series(rows))
+        time = frame["event_time"]
         if not time.is_sorted():
-            order = self.frame.select(pl.arg_sort_by("event_time", "event_id")).to_series()
-            return order.to_numpy().astype(np.int64)
-        out, again = np.arange(self.height), (time == time.shift(1)).fill_null(value=False).to_numpy()
+            order = frame.select(pl.arg_sort_by("event_time", "event_id")).to_series()
+            return np.asarray(places[order.to_numpy()], dtype=np.int64)
+        again = (time == time.shift(1)).fill_null(value=False).to_numpy()
         tied = np.flatnonzero(again | np.append(again[1:], False))
-        inside = self.frame[tied].select(pl.arg_sort_by("event_time", "event_id")).to_series().to_numpy()
-        out[tied] = tied[inside]
-        return out
+        inside = frame[tied].select(pl.arg_sort_by("event_time", "event_id")).to_series().to_numpy()
+        places[tied] = places[tied[inside]]
+        return places
+
+    def part(self, rows: slice, inside: BoolArray) -> LoggedDecisions:
+        """Return those of some rows that lie next to each other which are ``inside``, shape ``(n_rows,)``."""
+        own = replace(self, frame=self.frame[rows])
+        return own.rows(inside)
 
     @cached_property
     def places(self) -> _Places:
@@ -329,14 +336,14 @@ def take_files(
 
 def _take_pieces(files: Sequence[str], project: Project, kept: KeptPieces) -> TakenDecisions | None:
     """Read files piece by piece; None where rows of them are no decisions here, or could be."""
-    found = pieces_of(files, now_ns=kept.now_ns)
+    found = pieces_of(files, kept)
     table = tables.scan(files)
     schema = table.collect_schema()
     if not found or "role" in schema:
         return None
     names = read_names(schema, project, where=tables.place(files))
     about = digest(names, project.data.timezone)
-    parts, taken, start = [], [], 0
+    parts, taken, ids, start = [], [], dict[str, Callable[[], AnyArray]](), 0
     for piece in found:
         name = None if piece.state is None else f"decisions-{digest(piece.state, about)}"
         known = None if name is None else kept.read(name)
@@ -345,10 +352,11 @@ def _take_pieces(files: Sequence[str], project: Project, kept: KeptPieces) -> Ta
         if known is not None and known[1]["chunks"] is not None:
             where = FoundEvents(tuple(known[1]["chunks"]), part[FOUND])
         taken.append(TakenPiece(piece, start, start + part.height, name, where))
+        ids[name or f"-{start}"] = partial(keys, part["event_id"])
         start += part.height
         parts.append(part.drop(FOUND, strict=False))
     frame = pl.concat(parts, how="diagonal", rechunk=False)
-    if len(repeats(frame["event_id"])):
+    if not distinct_keys(ids, kept, "keys-decisions") and len(repeats(frame["event_id"])):
         return None
     order = ["event_id", *(name for name in COLUMNS if name in frame.columns)]
     frame = frame.select(order).with_columns(map(_coded, frame.select(cs.categorical())))

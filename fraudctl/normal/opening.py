@@ -10,9 +10,8 @@ import csv
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import polars as pl
 
@@ -26,6 +25,7 @@ from fraudctl.text.plain import looks_like_value, shown
 if TYPE_CHECKING:
     from fraudctl.project.reading import CsvSection
 
+_T = TypeVar("_T")
 _RENAMED: Final = re.compile(r"_duplicated_\d+$")
 """What Polars adds to the second column of a name."""
 _SOURCE: Final = "\ufdd0file"
@@ -134,28 +134,78 @@ class _Columns(NamedTuple):
     schema: pl.Schema
     kinds: frozenset[tuple[str, pl.DataType]]
 
+    @classmethod
+    def of(cls, schema: pl.Schema) -> _Columns:
+        return cls(schema, frozenset(schema.items()))
+
+
+class FileStamp(NamedTuple):
+    """A file, and what the system says of it: any ordinary change of its content alters one of these."""
+
+    name: str
+    size: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, name: str) -> FileStamp:
+        """Return that of a file of this machine."""
+        found = Path(name).stat()
+        return cls(name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+
+
+_columns: dict[FileStamp, _Columns] = {}
+_heights: dict[FileStamp, int] = {}
+_MOST_FOOTERS: Final = 65_536
+"""Files whose footers are remembered; what does not fit is read again."""
+
 
 def _columns_of(name: str) -> _Columns:
-    return _read_columns(name, *_stat(name))
-
-
-def _stat(name: str) -> tuple[int, int, int]:
-    found = Path(name).stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-@lru_cache(maxsize=8192)
-def _read_columns(name: str, *_: int) -> _Columns:
     """Read the columns of a Parquet file; of one that has not changed, once in a process."""
-    schema = pl.Schema(pl.read_parquet_schema(name))
-    return _Columns(schema, frozenset(schema.items()))
+    stamp = FileStamp.of(name)
+    found = _columns.get(stamp)
+    if found is None:
+        found = _Columns.of(pl.Schema(pl.read_parquet_schema(name)))
+        _remembered(_columns)[stamp] = found
+    return found
 
 
 def height_of(name: str) -> int:
     """Return the number of rows of a Parquet file of this machine."""
-    from pyarrow.parquet import ParquetFile
+    stamp = FileStamp.of(name)
+    found = _heights.get(stamp)
+    if found is None:
+        found = int(pl.scan_parquet(name, hive_partitioning=False).select(pl.len()).collect().item())
+        _remembered(_heights)[stamp] = found
+    return found
 
-    return ParquetFile(name).metadata.num_rows
+
+def _remembered(found: dict[FileStamp, _T]) -> dict[FileStamp, _T]:
+    """Return what is remembered, emptied where it is full."""
+    if len(found) >= _MOST_FOOTERS:
+        found.clear()
+    return found
+
+
+def remembered_no_more() -> None:
+    """Forget all footers, as a new process has."""
+    _columns.clear()
+    _heights.clear()
+
+
+def schema_of(name: str) -> pl.Schema:
+    """Return the columns and types of a Parquet file of this machine, in their order."""
+    return _columns_of(name).schema
+
+
+def remember_footers(stamps: Sequence[FileStamp], heights: Sequence[int], schema: pl.Schema) -> None:
+    """Take as known what the footers of Parquet files of one schema said when the files had these stamps."""
+    columns = _Columns.of(schema)
+    for stamp, height in zip(stamps, heights, strict=True):
+        _remembered(_columns)[stamp] = columns
+        _remembered(_heights)[stamp] = height
 
 
 def alike(names: Sequence[str]) -> bool:

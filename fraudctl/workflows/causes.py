@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from fraudctl.monitor.outcome import ScoreCause
+from fraudctl.monitor.taken import latest_time
 from fraudctl.workflows.reference import instant_of
 
 if TYPE_CHECKING:
@@ -121,11 +122,11 @@ def _start_of(watched: Watching, first_day: date) -> datetime:
 
 def _around(watched: Watching, start: datetime) -> tuple[IntArray, IntArray]:
     """Return the model's decisions of the four weeks before an instant, and of the latest four weeks since it."""
-    order = watched.in_order
-    time = watched.taken.frame["event_time"][order]
-    late = max(start, time[-1] - CAUSE_TIME)
-    before = ((time < start) & (time >= start - CAUSE_TIME)).to_numpy()
-    return order[before], order[(time >= late).to_numpy()]
+    taken, mine = watched.taken, watched.mine
+    time = taken.frame["event_time"]
+    late = max(start, latest_time(time.filter(pl.Series(mine))) - CAUSE_TIME)
+    before, since = (time < start) & (time >= start - CAUSE_TIME), time >= late
+    return taken.by_time(mine & before.to_numpy()), taken.by_time(mine & since.to_numpy())
 
 
 def _sample(rows: IntArray) -> IntArray:

@@ -2,7 +2,7 @@
 
 A piece is counted on its own: its decisions, the events of these and the values that were logged with them. Its counts
 are kept under everything that they follow from: the state of its file and of the files of its events, the reference and
-the policy of the bundle, and which of its decisions count on which day. Sums of money are added up exactly rounded, so
+the policy of the bundle, and which of its decisions count. Sums of money are added up exactly rounded, so
 that they are the same in any order, counted now or before.
 """
 
@@ -70,17 +70,15 @@ class PieceCounts:
         inside
             Decisions that are counted, shape ``(n_decisions,)``: all of them have their events in known chunks.
         """
-        local = local_period(self.watched.taken.frame["event_time"], "day", self.reference.timezone)
-        own = np.where(inside, local, -1)
-        pieces = [piece for piece in self.watched.taken.pieces if (own[piece.rows] >= 0).any()]
-        entries = [self._entry(piece, own[piece.rows]) for piece in pieces]
+        pieces = [piece for piece in self.watched.taken.pieces if inside[piece.rows].any()]
+        entries = [self._entry(piece, inside[piece.rows]) for piece in pieces]
         name = f"counts-{self._about}"
         found = self.kept.read(name)
         before = pl.DataFrame(schema=_SCHEMA) if found is None else found[0]
         there = set(before["entry"].unique().to_list())
         missing = [(entry, piece) for entry, piece in zip(entries, pieces, strict=True) if entry not in there]
         with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-            counted = list(pool.map(lambda pair: self._count(pair[0], pair[1], own), missing))
+            counted = list(pool.map(lambda pair: self._count(pair[0], pair[1], inside), missing))
         rows = pl.concat([before.filter(pl.col("entry").is_in(entries)), *counted])
         lasting = rows.filter(pl.col("entry").str.starts_with("-").not_())
         if lasting.height and (missing or lasting.height < before.height):
@@ -94,12 +92,13 @@ class PieceCounts:
         policy = str(self.watched.bundle.manifest["files"]["policy.json"])
         return digest(reference, policy, [item.name for item in self._logged])
 
-    def _entry(self, piece: TakenPiece, own: IntArray) -> str:
+    def _entry(self, piece: TakenPiece, inside: BoolArray) -> str:
         """Return the name of the counts of a piece; one that begins with ``-`` is for this run alone."""
         chunks = [self.watched.events.names[number] for number in piece.events or ()]
         if piece.name is None or not all(chunks):
             return f"-{piece.start}"
-        return digest(piece.name, chunks, hashlib.sha256(own.tobytes()).hexdigest())
+        which = "all" if inside.all() else hashlib.sha256(np.packbits(inside).tobytes()).hexdigest()
+        return digest(piece.name, chunks, which)
 
     @cached_property
     def _scored(self) -> list[Cells]:
@@ -115,12 +114,12 @@ class PieceCounts:
     def _beside(self) -> list[Cells]:
         return [item for item in self.reference.watched if item not in self._scored and item not in self._logged]
 
-    def _count(self, entry: str, piece: TakenPiece, own: IntArray) -> pl.DataFrame:
+    def _count(self, entry: str, piece: TakenPiece, inside: BoolArray) -> pl.DataFrame:
         """Count a piece."""
-        days = own[piece.rows]
-        rows = np.flatnonzero(days >= 0)
-        zone, span = self.reference.timezone, np.arange(days[rows].min(), days[rows].max() + 1)
-        frame = self._with_events(piece, rows + piece.start)
+        own, zone = inside[piece.rows], self.reference.timezone
+        frame = self._with_events(piece, own)
+        first, last = local_period(frame["event_time"][[0, -1]], "day", zone).tolist()
+        span = np.arange(first, last + 1)
         plain = count_days(frame, self._beside, timezone=zone, days=span)
         if self.watched.priced(frame):
             decided = sum_decided(
@@ -128,18 +127,20 @@ class PieceCounts:
             )
         else:
             decided = count_days(frame.with_columns(score="y_prob"), self._scored, timezone=zone, days=span)
-        cells = {**plain.cells, **decided.cells, **self._of_log(piece, days >= 0, span)}
+        cells = {**plain.cells, **decided.cells, **self._of_log(piece, own, span)}
         ordered = np.concatenate([cells[item.name] for item in self.reference.watched], axis=1).astype(np.int64)
         sums = {name: decided.sums.get(name, [None] * len(span)) for name in SUMS}
         columns = {"entry": [entry] * len(span), "day": span, "events": plain.events}
         return pl.DataFrame({**columns, "cells": [row.tobytes() for row in ordered], **sums}, schema=_SCHEMA)
 
-    def _with_events(self, piece: TakenPiece, rows: IntArray) -> pl.DataFrame:
+    def _with_events(self, piece: TakenPiece, inside: BoolArray) -> pl.DataFrame:
         """Return decisions of a piece with their events, in the order of time."""
         columns = [*(item.name for item in self._beside if item.name != "hour"), *self.watched.policy.matrix.columns]
         wanted = list(dict.fromkeys(columns))
         events = [self.watched.events.chunk(number, wanted) for number in piece.events or ()]
-        return with_events(self.watched.taken.rows(rows), pl.concat(events, how="diagonal"), columns=wanted).frame
+        return with_events(
+            self.watched.taken.part(piece.rows, inside), pl.concat(events, how="diagonal"), columns=wanted
+        ).frame
 
     def _of_log(self, piece: TakenPiece, inside: BoolArray, days: IntArray) -> Mapping[str, IntArray]:
         """Count the values that were logged with the decisions of a piece."""

@@ -304,8 +304,7 @@ class _Run:
         ]
         others = int(self.counted.sum() - self.mine.sum())
         if others:
-            order = self.taken.by_time
-            named = self.taken.frame["model"].gather(order[self.counted[order]])
+            named = self.taken.frame["model"].gather(self.taken.by_time(self.counted))
             models = [name or "unknown" for name in named.unique(maintain_order=True).to_list()]
             out.append(
                 f"{count(others, 'decision')} of other models are in no comparison with the reference: {listed(models)}"

@@ -109,8 +109,7 @@ class Watching:
     @cached_property
     def in_order(self) -> IntArray:
         """Rows of the model's decisions in the order of time."""
-        order = self.taken.by_time
-        return order[self.mine[order]]
+        return self.taken.by_time(self.mine)
 
     @cached_property
     def table(self) -> FeatureTable:
@@ -420,15 +419,18 @@ def _built(project: Project, bundle: Bundle, events: EventFiles, progress: Progr
 
 
 def _policy_notes(taken: TakenDecisions, mine: BoolArray, bundle: Bundle) -> list[str]:
+    from fraudctl.monitor.taken import earliest_time
+
     own = str(bundle.manifest["files"]["policy.json"])[:8]
     if "policy" not in taken.frame.columns:
         return []
-    frame = taken.frame.select("event_time", "policy").filter(pl.Series(mine))
-    other = frame.filter(pl.col("policy").is_not_null() & (pl.col("policy") != own))
-    if other.is_empty():
+    policy = taken.frame["policy"]
+    other = pl.Series(mine) & policy.is_not_null() & (policy != own)
+    n_other = int(other.sum())
+    if not n_other:
         return []
-    first = other["event_time"].sort()[0]
-    told = f"{count(other.height, 'decision')} from {first:%Y-%m-%d %H:%M} UTC on were taken by another policy"
+    first = earliest_time(taken.frame["event_time"].filter(other))
+    told = f"{count(n_other, 'decision')} from {first:%Y-%m-%d %H:%M} UTC on were taken by another policy"
     return [f"{told} than that of {bundle.version}: actions of these days are not compared"]
 
 
