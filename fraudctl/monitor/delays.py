@@ -22,6 +22,14 @@ CLASSES: Final = 10
 """Classes of delay, each with about the same share of the curve, by which shapes are compared."""
 TEMPER: Final = 0.6
 """Weight of the evidence in a shape: labels arrive in batches, so that delays of one cohort are not independent."""
+SLOPES: Final[FloatArray] = np.linspace(-1.2, 1.2, 49)
+"""By how much the logarithm of a delay may change with a standard deviation of that of a fraud's money."""
+SLOPE_SPREAD: Final = 0.3
+"""Standard deviation of the slope beforehand: little is expected of it."""
+LEAST_PRICED: Final = 20
+"""Arrivals with money below which delays are taken not to depend on it."""
+FARTHEST: Final = 2.5
+"""Standard deviations from the middle beyond which money says no more."""
 SHORTEST_STOP: Final = 1.5 * 86_400.0
 """Seconds without any label from which they may have stopped."""
 SURE_STOP: Final = 12.0
@@ -48,7 +56,7 @@ class DelayCurve:
     known: FloatArray
     n_outcomes: int
 
-    def share(self, age: FloatArray, stretch: float = 1.0) -> FloatArray:
+    def share(self, age: FloatArray, stretch: FloatArray | float = 1.0) -> FloatArray:
         """Return the share known at each age, where delays are ``stretch`` times as long; same shape as ``age``."""
         grid = np.linspace(0.0, self.horizon, N_BINS + 1)
         return np.interp(np.asarray(age) / stretch, grid, self.known)
@@ -176,19 +184,84 @@ def shape_evidence(
     out = np.zeros((n_cohorts, len(STRETCHES)))
     if len(delay) == 0:
         return out
-    edges = curve.class_edges()
-    first = _class_of(delay if at_least is None else np.minimum(at_least, delay), edges)
-    last = _class_of(delay, edges)
-    low, high = edges[first], np.minimum(edges[last + 1], np.maximum(age, edges[last]))
-    n_classes = last - first + 1
+    seen = _SeenDelays.of(curve, delay, age, at_least)
     for position, stretch in enumerate(STRETCHES):
-        whole = curve.share(age, stretch)
-        part = curve.share(high, stretch) - curve.share(low, stretch)
-        share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 1e-9)
-        out[:, position] = np.bincount(
-            cohort, weights=np.log(0.98 * share + 0.02 * n_classes / (len(edges) - 1)), minlength=n_cohorts
-        )
+        out[:, position] = np.bincount(cohort, weights=seen.log_density(stretch), minlength=n_cohorts)
     return TEMPER * out
+
+
+@dataclass(frozen=True)
+class _SeenDelays:
+    """Delays that have been seen, by the classes that they may lie in; arrays of shape ``(n_outcomes,)``."""
+
+    curve: DelayCurve
+    age: FloatArray
+    low: FloatArray
+    high: FloatArray
+    floor: FloatArray
+    """Density that chance alone gives each, whatever the curve says."""
+
+    @classmethod
+    def of(cls, curve: DelayCurve, delay: FloatArray, age: FloatArray, at_least: FloatArray | None) -> _SeenDelays:
+        edges = curve.class_edges()
+        first = _class_of(delay if at_least is None else np.minimum(at_least, delay), edges)
+        last = _class_of(delay, edges)
+        low, high = edges[first], np.minimum(edges[last + 1], np.maximum(age, edges[last]))
+        return cls(curve, age, low, high, 0.02 * (last - first + 1) / (len(edges) - 1))
+
+    def log_density(self, stretch: FloatArray | float) -> FloatArray:
+        """Return the logarithm of the density of each where delays are ``stretch`` times as long."""
+        whole = self.curve.share(self.age, stretch)
+        part = self.curve.share(self.high, stretch) - self.curve.share(self.low, stretch)
+        share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 1e-9)
+        return np.asarray(np.log(0.98 * share + self.floor), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class MoneyDelays:
+    """How delays depend on the money of a fraud: a large loss may be noticed sooner than a small one.
+
+    Attributes
+    ----------
+    middle, spread
+        Mean and standard deviation of the logarithm of the money of known frauds.
+    slope
+        By how much the logarithm of a delay changes with a standard deviation of that of the money.
+    """
+
+    middle: float = 0.0
+    spread: float = 1.0
+    slope: float = 0.0
+
+    def stretch(self, money: FloatArray) -> FloatArray:
+        """Return by which factor delays are longer than those of the curve; 1 where there is no money."""
+        return np.asarray(np.exp(self.slope * self.distance(money)), dtype=np.float64)
+
+    def distance(self, money: FloatArray) -> FloatArray:
+        """Return how many standard deviations money lies above the middle, at most `FARTHEST` either way."""
+        log = np.log(money, out=np.full(len(money), self.middle), where=money > 0)
+        return np.asarray(np.clip((log - self.middle) / self.spread, -FARTHEST, FARTHEST), dtype=np.float64)
+
+
+def money_delays(
+    curve: DelayCurve, delay: FloatArray, age: FloatArray, money: FloatArray, *, at_least: FloatArray | None = None
+) -> MoneyDelays:
+    """Estimate how delays depend on the money of frauds that have arrived, as `shape_evidence` judges a stretch.
+
+    Returns
+    -------
+    The slope that is expected after what was seen, drawn to 0 where that is little.
+    """
+    log = np.log(money[money > 0])
+    spread = float(log.std()) if len(log) >= LEAST_PRICED else 0.0
+    if spread <= 0.0:
+        return MoneyDelays()
+    even = MoneyDelays(float(log.mean()), spread)
+    seen, distance = _SeenDelays.of(curve, delay, age, at_least), even.distance(money)
+    said = np.array([seen.log_density(np.exp(slope * distance)).sum() for slope in SLOPES])
+    said = TEMPER * said - 0.5 * (SLOPES / SLOPE_SPREAD) ** 2
+    weight = np.exp(said - said.max())
+    return MoneyDelays(even.middle, spread, float(weight @ SLOPES / weight.sum()))
 
 
 def _class_of(delay: FloatArray, edges: FloatArray) -> IntArray:

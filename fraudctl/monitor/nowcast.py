@@ -7,12 +7,13 @@ for flagged frauds are confirmed in days and missed ones come back as chargeback
 The model of a cohort and stratum: its frauds are ``rate × calibrated expectation``, and each is known by age ``a`` with
 probability ``F(a / stretch)``, where F is the delay curve of the stratum. Rate and stretch follow those of the cohorts
 before (`fraudctl.monitor.levels`); what has arrived, how many and after which delays, tells of both. What is missing is
-drawn from the events that may still become fraud.
+drawn from the events that may still become fraud; where large losses are reported sooner, or later, than small ones,
+these are the smaller, or larger, ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -23,10 +24,12 @@ from fraudctl.monitor.delays import (
     N_BINS,
     STRETCHES,
     DelayCurve,
+    MoneyDelays,
     assumed_curve,
     blended,
     delay_curve,
     label_stops,
+    money_delays,
     shape_evidence,
 )
 from fraudctl.monitor.levels import RATES, Arrived, Levels, levels
@@ -160,6 +163,9 @@ class Design:
         Draws from the joint distribution.
     seed
         Of the draws: same events and seed, same numbers.
+    money
+        Column of the values with the money of a fraud, which delays may depend on; column 0 then counts it. None where
+        no value is money.
     """
 
     n_cohorts: int
@@ -169,6 +175,13 @@ class Design:
     half_life: float = 56 * 86_400.0
     n_draws: int = 1000
     seed: int = 0
+    money: int | None = None
+
+    def money_of(self, values: FloatArray) -> FloatArray | None:
+        """Return the money of each event if it is fraud; None where that is not known."""
+        if self.money is None:
+            return None
+        return np.divide(values[:, self.money], values[:, 0], out=np.zeros(len(values)), where=values[:, 0] > 0)
 
     @property
     def horizon(self) -> float:
@@ -235,6 +248,7 @@ class _Stratum:
     stays_at_last: float
     level: float
     y_prob: FloatArray
+    by_money: MoneyDelays = field(default_factory=MoneyDelays)
 
     def still_fraud(self, y_prob: FloatArray, age: FloatArray, silent: FloatArray, stretch: float) -> FloatArray:
         """Return the probability that an event of which nothing was said will become fraud (Bayes).
@@ -272,6 +286,7 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
         rows = events.stratum == number
         part = events.take(rows)
         fitted = _fit(part, closed, pooled, design)
+        fitted = replace(fitted, by_money=_by_money(part, values[rows], at_least[rows], fitted.curve, design))
         curves.append(fitted.curve)
         result = _cohorts(part, values[rows], at_least[rows], fitted, design, rng)
         known[:, number], estimate[:, number], draws[:, :, number] = result.known, result.estimate, result.draws
@@ -308,6 +323,17 @@ def _fit(part: CohortEvents, closed: BoolArray, pooled: DelayCurve, design: Desi
     settled = part.known[whole & ever]
     last = float((settled == 1).mean()) if len(settled) else 1.0
     return _Stratum(curve, stays, last, level, y_prob)
+
+
+def _by_money(
+    part: CohortEvents, values: FloatArray, at_least: FloatArray, curve: DelayCurve, design: Design
+) -> MoneyDelays:
+    """Return how the delays of a stratum depend on money."""
+    ever = ~np.isnan(part.fraud_after)
+    money = design.money_of(values[ever])
+    if money is None:
+        return MoneyDelays()
+    return money_delays(curve, part.fraud_after[ever], part.age[ever], money, at_least=at_least[ever])
 
 
 def _filled(part: CohortEvents, whole: BoolArray) -> FloatArray:
@@ -486,7 +512,9 @@ def _sums(
         if late <= 0 or len(rows) == 0:
             continue
         mean_stretch = float(state.levels.joint[cohort].sum(axis=1) @ STRETCHES)
-        chance = fitted.still_fraud(fitted.y_prob[rows], part.age[rows], state.silent[rows], mean_stretch)
+        money = design.money_of(values[rows])
+        age = part.age[rows] if money is None else part.age[rows] / fitted.by_money.stretch(money)
+        chance = fitted.still_fraud(fitted.y_prob[rows], age, state.silent[rows], mean_stretch)
         numbers = state.draw(cohort, len(rows), rng)
         numbers = rng.binomial(numbers, fitted.stays_at_last)
         added, mean = _late_values(values[rows], chance, numbers, rng)

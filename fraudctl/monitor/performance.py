@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import ClassVar, Final, Literal
 
@@ -328,7 +328,7 @@ def performance_of(judged: JudgedCohorts, *, period_days: int | None = None, by:
 def _design(seen: SeenEvents, project: Project, seed: int, *, n_strata: int) -> Design:
     length = 7 * 86_400.0 if seen.every == "week" else 86_400.0
     delay = max(float(project.data.label_delay.seconds), 60.0)
-    return Design(seen.n_cohorts, n_strata, delay, length, seed=seed)
+    return Design(seen.n_cohorts, n_strata, delay, length, seed=seed, money=LOSS)
 
 
 def _base_action(seen: SeenEvents, found: Nowcast, status: list[Status]) -> int:
@@ -594,4 +594,4 @@ def _groups(
 
 
 def _regrouped(design: Design, n_strata: int) -> Design:
-    return Design(design.n_cohorts, n_strata, design.label_delay, design.cohort_seconds, seed=design.seed)
+    return replace(design, n_strata=n_strata)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,12 +10,15 @@ from hypothesis import strategies as st
 
 from fraudctl.monitor.delays import (
     N_BINS,
+    SLOPES,
     STRETCHES,
+    TEMPER,
     DelayCurve,
     assumed_curve,
     blended,
     delay_curve,
     label_stops,
+    money_delays,
     shape_evidence,
 )
 
@@ -110,6 +114,58 @@ def test_the_evidence_in_a_shape_by_hand() -> None:
     assert np.ptp(waited[0]) < 0.2
     late = shape_evidence(even, np.full(5, 90.0), np.full(5, 95.0), np.zeros(5, int), n_cohorts=1)[0]
     assert late[-1] > late[8]
+
+
+def arrivals(slope: float, *, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Delays, ages and money of frauds that have arrived, delays by the money of each."""
+    rng = np.random.default_rng(seed)
+    log = rng.normal(3.0, 0.8, n)
+    delay = np.minimum(rng.gamma(3.0, 8.0, n) * np.exp(slope * (log - 3.0) / 0.8), HORIZON)
+    age = rng.uniform(0, 400.0, n)
+    seen = delay <= age
+    return delay[seen], age[seen], np.exp(log[seen])
+
+
+@pytest.mark.parametrize("slope", [-0.4, -0.2, 0.0, 0.3])
+def test_how_delays_depend_on_money_is_found_and_turns_with_its_sign(slope: float) -> None:
+    delay, age, money = arrivals(slope, n=6_000, seed=3)
+    curve = delay_curve(delay, age, horizon=HORIZON)
+    found = money_delays(curve, delay, age, money)
+    assert found.slope == pytest.approx(slope, abs=0.06)
+    assert found.stretch(np.exp([found.middle, found.middle + found.spread])) == pytest.approx([1, np.exp(found.slope)])
+    assert money_delays(curve, delay, age, 7.0 * money).slope == pytest.approx(found.slope)
+    assert money_delays(curve, delay, age, 1.0 / money).slope == pytest.approx(-found.slope)
+    # frauds without money are those of the middle, and their delays say nothing of a slope
+    free = money_delays(curve, np.append(delay, [1.0] * 50), np.append(age, [399.0] * 50), np.append(money, [0.0] * 50))
+    assert free.slope == pytest.approx(found.slope)
+    assert found.stretch(np.array([0.0])).tolist() == [1.0]
+
+
+def test_little_money_and_the_same_money_say_nothing() -> None:
+    delay, age, money = arrivals(0.4, n=25, seed=5)
+    curve = delay_curve(delay, age, horizon=HORIZON)
+    assert money_delays(curve, delay[:19], age[:19], money[:19]).slope == 0.0
+    assert money_delays(curve, delay, age, np.full(len(delay), 5.0)).slope == 0.0
+    assert money_delays(curve, delay[:0], age[:0], money[:0]).slope == 0.0
+
+
+def test_the_slope_is_that_of_the_loops() -> None:
+    delay, age, money = arrivals(0.3, n=60, seed=6)
+    curve = delay_curve(delay, age, horizon=HORIZON)
+    log = np.log(money)
+    edges = curve.class_edges()
+    weights = []
+    for slope in SLOPES:
+        said = -0.5 * (slope / 0.3) ** 2
+        for d, a, m in zip(delay, age, log, strict=True):
+            stretch = np.exp(slope * min(max((m - log.mean()) / log.std(), -2.5), 2.5))
+            low, high = next((x, y) for x, y in itertools.pairwise(edges) if x < d <= y)
+            share = [float(curve.share(np.array([x]), float(stretch))[0]) for x in (low, min(high, max(a, low)), a)]
+            within = (share[1] - share[0]) / share[2] if share[2] > 1e-9 else 0.0
+            said += TEMPER * np.log(0.98 * within + 0.02 / (len(edges) - 1))
+        weights.append(said)
+    weight = np.exp(np.array(weights) - max(weights))
+    assert money_delays(curve, delay, age, money).slope == pytest.approx(float(weight @ SLOPES / weight.sum()))
 
 
 DAY = 86_400.0

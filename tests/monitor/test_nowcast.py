@@ -172,6 +172,28 @@ def test_where_all_labels_come_when_the_delay_is_over_closed_cohorts_are_counted
         assert found.known[found.closed] == pytest.approx(truth[found.closed])
 
 
+def test_large_losses_that_are_reported_sooner_are_not_expected_again_of_late_frauds() -> None:
+    errors, held = {None: [], 1: []}, []
+    for seed in range(4):
+        w = world(20 + seed)
+        amount = np.random.default_rng(seed).lognormal(4.0, 1.0, len(w["time"]))
+        w["delay"] = np.minimum(w["delay"] * (amount / np.exp(4.0)) ** -0.4, 41 * DAY)
+        inside = w["time"] <= 15 * WEEK
+        events = known_at(w, 15 * WEEK).take(inside)
+        values = np.column_stack([np.ones(int(inside.sum())), amount[inside]])
+        allowed = inside & w["fraud"] & (w["stratum"] == 0)
+        truth = np.bincount(w["week"][allowed], weights=amount[allowed], minlength=16)[10:14]
+        for money, found_errors in errors.items():
+            found = nowcast(events, values, replace(DESIGN, money=money))
+            found_errors.append(found.estimate[10:14, 0, 1].sum() / truth.sum() - 1.0)
+            assert found.estimate[:, :, 0] == pytest.approx(nowcast(events, values, DESIGN).estimate[:, :, 0])
+        low, high = np.quantile(found.draws[:, 10:14, 0, 1], [0.05, 0.95], axis=0)
+        held.append((low <= truth) & (truth <= high))
+    assert np.mean(errors[None]) > 0.06
+    assert abs(np.mean(errors[1])) < 0.03
+    assert np.mean(held) >= 0.75
+
+
 def test_delays_that_double_are_seen_and_widen_intervals() -> None:
     plain, slow = world(3), world(3, slow=2.0, slow_from=10)
     events = known_at(slow, 16 * WEEK)
