@@ -14,7 +14,12 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # is read when NumPy is loaded
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+from worlds import built_once, five_label_tables, trained_sample
 
 from fraudctl.features.batch import groups
 
@@ -23,3 +28,17 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 sys.dont_write_bytecode = False
 groups._STRIP_BITS = 6
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a small sample, its project and one trained model; shared, so never written to by tests."""
+    with built_once(tmp_path_factory, "trained", trained_sample) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project whose labels are in five tables, as `init` proposes it, and a small model; shared as well."""
+    with built_once(tmp_path_factory, "five-label-tables", five_label_tables) as folder:
+        yield folder

@@ -37,6 +37,14 @@ class ObjectStore:
         found = self.client.list_objects_v2(Bucket="fraud").get("Contents", [])
         return [item["Key"] for item in found]
 
+    def empty(self) -> None:
+        """Delete all objects, and forget what this process knows of stores."""
+        from fraudctl.disk import stores
+
+        for key in self.listed():
+            self.client.delete_object(Bucket="fraud", Key=key)
+        stores.begin(stores.Settings(), None)
+
     @contextmanager
     def counted(self) -> Iterator[list[tuple[str, str]]]:
         """Yield the list that requests within the block go to."""

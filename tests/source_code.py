@@ -14,3 +14,9 @@ def modules() -> tuple[tuple[Path, ast.Module], ...]:
     """Return each module's path below `ROOT` and its tree, in order; nobody changes a tree."""
     found = sorted(ROOT.rglob("*.py"))
     return tuple((path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))) for path in found)
+
+
+@functools.cache
+def walk(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Return all nodes of a tree, as `ast.walk` does, which takes as long as to parse it."""
+    return tuple(ast.walk(tree))

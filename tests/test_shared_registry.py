@@ -50,11 +50,9 @@ def _running() -> Iterator[ObjectStore]:
 @pytest.fixture
 def store(_running: ObjectStore) -> Iterator[ObjectStore]:
     yield _running
-    for key in _running.listed():
-        _running.client.delete_object(Bucket="fraud", Key=key)
+    _running.empty()
     for folder in list(shared._addresses):
         shared.begin(folder, None)
-    stores.begin(stores.Settings(), None)
 
 
 @pytest.fixture

@@ -82,3 +82,12 @@ def trained_sample(folder: Path, *more: tuple[str, str]) -> None:
     done = run_in(folder.parent, "train", "--no-progress", "--project", folder.name)
     assert done.code == 0, done.err
     (folder / "train.log").write_text(done.err)
+
+
+def with_few_slots(trained: Path, folder: Path) -> Path:
+    """Make a copy of the trained sample whose reviews and blocks have few slots, with thresholds for it."""
+    shutil.copytree(trained, folder)
+    few = 'kind = "expected_cost"\ncapacity = { review = "1 per day", block = "2 per week" }'
+    rewrite(folder, ('kind = "expected_cost"', few))
+    succeed(folder, "threshold")
+    return folder

@@ -4,47 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import run_in
 from recount_card import recount_card
-from worlds import built_once, rewrite, trained_sample
 
 from fraudctl.project import load_project
 from fraudctl.report.card import card_document
 from fraudctl.workflows.account import verify_models, write_card
-
-WORDS = """
-[card]
-owner = "Payments risk"
-purpose = "Decides card payments <before> they are authorised | not after"
-"""
-
-
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A trained and evaluated sample whose owner has said two things."""
-
-    def build(folder: Path) -> None:
-        with built_once(tmp_path_factory, "trained", trained_sample) as trained:
-            shutil.copytree(trained, folder, dirs_exist_ok=True)
-        asked = '[evaluate]\nsegments = ["channel"]\nreplicates = 100\n'
-        rewrite(folder, ("[evaluate]\n", asked))
-        path = folder / "fraudctl.toml"
-        path.write_text(path.read_text() + WORDS)
-        assert run_in(folder, "evaluate", "--quiet").code in {0, 1, 5}
-
-    with built_once(tmp_path_factory, "judged", build) as folder:
-        yield folder
-
-
-@pytest.fixture
-def project(judged: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
-    return Path(shutil.copytree(judged, tmp_path / "project"))
 
 
 def version_of(project: Path) -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from command_line import run_in
-from worlds import built_once, trained_sample
 
 from fraudctl import export_model, registry
 from fraudctl.project import load_project
@@ -22,24 +19,6 @@ pytest.importorskip("sqlalchemy")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """What MLflow and its parts say of themselves is not ours."""
-
-
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A trained and evaluated sample."""
-
-    def build(folder: Path) -> None:
-        with built_once(tmp_path_factory, "trained", trained_sample) as trained:
-            shutil.copytree(trained, folder, dirs_exist_ok=True)
-        assert run_in(folder, "evaluate", "--quiet").code in {0, 1, 5}
-
-    with built_once(tmp_path_factory, "evaluated", build) as folder:
-        yield folder
-
-
-@pytest.fixture
-def project(judged: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(judged, tmp_path / "project"))
 
 
 def client_of(uri: str) -> Any:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
-import pytest
 from command_line import run_in
 from polars.testing import assert_frame_equal
-from worlds import built_once, five_label_tables
 
 from fraudctl.project import Project, load_project
 from fraudctl.project.labels import VerdictSection
 from fraudctl.sample.verdicts import LABEL_TABLES
 
 N_NEW, N_PAST = 1_500, 3_000
-
-
-@pytest.fixture(scope="module")
-def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project whose labels are in five tables, as `init` proposes it, and a small model."""
-    with built_once(tmp_path_factory, "five-label-tables", five_label_tables) as folder:
-        yield folder
 
 
 def entries(project: Project, name: str) -> pl.DataFrame:

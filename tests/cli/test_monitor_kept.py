@@ -17,7 +17,7 @@ from fraudctl.bundle import load_bundle
 from fraudctl.data.pieces import FilePiece
 from fraudctl.monitor.outcome import MonitorResult
 from fraudctl.project import load_project
-from fraudctl.workflows import monitor
+from fraudctl.workflows import causes, monitor
 from fraudctl.workflows.causes import score_causes
 from fraudctl.workflows.watched import Watching
 
@@ -93,12 +93,13 @@ def days(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def world(days: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """The first ten days have come; files count as settled at once, and whatever is read of them is noted."""
+    """The first ten days have come; files count as settled at once, causes are of few events, and reads are noted."""
     folder = tmp_path / "project"
     shutil.copytree(days, folder)
     names = sorted(path.stem for path in (folder / "later" / "decisions").glob("*.parquet"))
     found = World(folder, names, folder / "later")
     monkeypatch.setattr(monitor, "time_ns", lambda: time.time_ns() + 10**10)
+    monkeypatch.setattr(causes, "SAMPLE", 500)
     own = FilePiece.read
 
     def read(self: FilePiece, *args: object, **options: object) -> pl.DataFrame:
@@ -205,4 +206,4 @@ def test_days_that_are_explained_together_have_the_causes_of_each_alone(
     together = score_causes(seen[0], days)
     assert together == [score_causes(seen[0], [day])[0] for day in days]
     assert together[0] != together[1] == together[2]
-    assert all(len(causes) > 3 for causes in together)
+    assert all(len(found) > 3 for found in together)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,13 @@ from typing import Any
 import polars as pl
 import pytest
 from command_line import run_in
-
-CAPACITY = 'kind = "expected_cost"\ncapacity = { review = "1 per day", block = "2 per week" }'
+from worlds import with_few_slots
 
 
 @pytest.fixture(scope="module")
 def scarce(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     """A project whose slots are few, in a zone where local days begin within UTC days; its files before and after."""
-    folder = tmp_path_factory.mktemp("slots") / "project"
-    shutil.copytree(trained, folder)
-    toml = folder / "fraudctl.toml"
-    toml.write_text(toml.read_text().replace('kind = "expected_cost"', CAPACITY, 1))
-    chosen = run_in(folder, "threshold", "--quiet")
-    assert chosen.code == 0, chosen.err
-    return folder
+    return with_few_slots(trained, tmp_path_factory.mktemp("slots") / "project")
 
 
 def moment_of_no_slot(period: dict[str, Any], decided: pl.DataFrame) -> datetime:

@@ -33,9 +33,7 @@ def _running() -> Iterator[ObjectStore]:
 @pytest.fixture
 def store(_running: ObjectStore) -> Iterator[ObjectStore]:
     yield _running
-    for key in _running.listed():
-        _running.client.delete_object(Bucket="fraud", Key=key)
-    stores.begin(stores.Settings(), None)
+    _running.empty()
 
 
 def project(folder: Path, store: ObjectStore, events: str = "s3://fraud/tx", storage: str = "") -> Path:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 from command_line import run_in
 from polars.testing import assert_frame_equal
-from worlds import built_once, trained_sample
+from worlds import with_few_slots
 
 from cluster.shuffling import Shuffled
 from cluster.test_session import on_sail
@@ -19,25 +17,11 @@ from fraudctl.errors import BundleError
 from fraudctl.workflows.cluster import score_on
 from fraudctl.workflows.score import open_model, score_files
 
-CAPACITY = 'kind = "expected_cost"\ncapacity = { review = "1 per day", block = "2 per week" }'
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a small sample, its project and one trained model; shared, so never written to by tests."""
-    with built_once(tmp_path_factory, "trained", trained_sample) as folder:
-        yield folder
-
 
 @pytest.fixture(scope="module")
 def scarce(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     """A project with few places a day and week; its events before and after the middle of a week."""
-    folder = tmp_path_factory.mktemp("scarce") / "project"
-    shutil.copytree(trained, folder)
-    toml = folder / "fraudctl.toml"
-    toml.write_text(toml.read_text().replace('kind = "expected_cost"', CAPACITY, 1))
-    chosen = run_in(folder, "threshold", "--quiet")
-    assert chosen.code == 0, chosen.err
+    folder = with_few_slots(trained, tmp_path_factory.mktemp("scarce") / "project")
     events = pl.read_parquet(folder / "transactions.parquet").unique("transaction_id").sort("created_at")
     events[:15_000].sample(fraction=1, shuffle=True, seed=1).write_parquet(folder / "before.parquet")
     events[15_000:].sample(fraction=1, shuffle=True, seed=2).write_parquet(folder / "after.parquet")

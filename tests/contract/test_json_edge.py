@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from source_code import modules
+from source_code import modules, walk
 
 EDGE = {
     "documents/sealed.py": "reads documents",
@@ -20,7 +20,7 @@ LOOSE = {"dict", "Dict", "MutableMapping", "defaultdict", "OrderedDict"}
 
 def loose(tree: ast.AST) -> Iterator[int]:
     """Yield the lines that name a dictionary from texts to anything."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "[" in node.value:
             try:  # a type in quotation marks
                 yield from (node.lineno for _ in loose(ast.parse(node.value, mode="eval")))
@@ -28,8 +28,11 @@ def loose(tree: ast.AST) -> Iterator[int]:
                 continue
         if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Tuple):
             continue
-        name, parts = ast.unparse(node.value).rpartition(".")[2], [ast.unparse(part) for part in node.slice.elts]
-        if name in LOOSE and parts[0] == "str" and parts[1].rpartition(".")[2] == "Any":
+        name = getattr(node.value, "attr", getattr(node.value, "id", ""))
+        if name not in LOOSE:
+            continue
+        parts = [ast.unparse(part) for part in node.slice.elts]
+        if parts[0] == "str" and parts[1].rpartition(".")[2] == "Any":
             yield node.lineno
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from command_line import run_in
 from jsonschema import Draft202012Validator
-from worlds import built_once, trained_sample
+from worlds import rewrite
 
 from fraudctl.documents.results import as_object, from_json
 from fraudctl.evaluate import Evaluation
@@ -26,15 +26,12 @@ RESULTS = [kind for kind in SchemaKind if kind is not SchemaKind.PROJECT]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     """A copy of the trained sample."""
-    with built_once(tmp_path_factory, "trained", trained_sample) as trained:
-        place = tmp_path_factory.mktemp("schemas") / "project"
-        shutil.copytree(trained, place)
-        text = (place / "fraudctl.toml").read_text()
-        asked = '[evaluate]\nsegments = ["channel"]\nreplicates = 100\n'
-        (place / "fraudctl.toml").write_text(text.replace("[evaluate]\n", asked))
-        yield place
+    place = tmp_path_factory.mktemp("schemas") / "project"
+    shutil.copytree(trained, place)
+    rewrite(place, ("[evaluate]\n", '[evaluate]\nsegments = ["channel"]\nreplicates = 100\n'))
+    return place
 
 
 def objects(schema: Any) -> Iterator[dict[str, Any]]:

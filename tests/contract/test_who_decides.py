@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 
-from source_code import modules
+from source_code import modules, walk
 
 DECIDING = {"decide_arrays", "serve_arrays", "serve_in_turn", "serve_alone", "decide_alone"}
 OWNERS = {
@@ -18,15 +18,19 @@ OWNERS = {
 }  # fmt: skip
 
 
+def is_policy(owner: ast.expr) -> bool:
+    return ast.unparse(owner).endswith("policy")
+
+
 def calls(tree: ast.Module) -> set[str]:
     """Names of the deciding functions that a module calls, and `decide` where it is a policy's."""
     found = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if not isinstance(node, ast.Call):
             continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-        if name in DECIDING or (name == "decide" and owner.endswith("policy")):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        of_policy = isinstance(node.func, ast.Attribute) and name == "decide" and is_policy(node.func.value)
+        if name in DECIDING or of_policy:
             found.add(name)
     return found
 
@@ -41,7 +45,7 @@ def test_decide_frame_is_for_events_that_are_all_there_is() -> None:
     callers = {
         path.as_posix()
         for path, tree in modules()
-        for node in ast.walk(tree)
+        for node in walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "decide_frame"
     }
     assert callers == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from source_code import modules
+from source_code import modules, walk
 
 OWNER = "data/located.py"
 SAME_FILE = "data/outputs.py"
@@ -14,7 +14,7 @@ SAME_FILE = "data/outputs.py"
 
 def finds_a_section(tree: ast.AST) -> Iterator[int]:
     """Give the lines that look for files at the ``events`` of a section of the project file."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if (
             isinstance(node, ast.Call)
             and getattr(node.func, "attr", getattr(node.func, "id", ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from source_code import modules
+from source_code import modules, walk
 
 OWNERS = {
     "disk/files.py": "the way that all others take",
@@ -96,7 +96,7 @@ def test_what_vouches_for_a_kept_file_is_written_by_one_function() -> None:
     calls = [
         (path.as_posix(), named(node))
         for path, tree in modules()
-        for node in ast.walk(tree)
+        for node in walk(tree)
         if isinstance(node, ast.Call) and named(node) == "vouch"
     ]
     assert calls == [("disk/kept.py", "vouch")]

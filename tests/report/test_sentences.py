@@ -20,7 +20,7 @@ from recount_card import RECOUNT_CARD
 from recount_dashboard import RECOUNT_DASHBOARD
 from recount_life import RECOUNT_LIFE
 from recount_monitor import RECOUNT_MONITOR
-from source_code import modules
+from source_code import modules, walk
 from world import FEATURES, PROJECT, START, Described, World, decided, explain_world, make_world, project, weighted
 
 from fraudctl.costs import ConstantAction, cost_matrix, minimum_risk, taken_cost
@@ -271,7 +271,7 @@ def trees() -> Iterator[tuple[Path, ast.Module]]:
 def test_fixed_texts_are_literals_without_figures() -> None:
     n = 0
     for path, tree in trees():
-        for node in ast.walk(tree):
+        for node in walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "fixed":
                 (text,) = node.args
                 assert isinstance(text, ast.Constant), f"{path.name}:{node.lineno}: fixed() takes a literal"
@@ -285,7 +285,7 @@ def test_fixed_texts_are_literals_without_figures() -> None:
 
 def test_numbers_are_formatted_in_one_module() -> None:
     for path, tree in trees():
-        for node in ast.walk(tree):
+        for node in walk(tree):
             if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
                 form = "".join(str(getattr(part, "value", "")) for part in getattr(node.format_spec, "values", []))
                 assert not re.fullmatch(r"[+,]*\.?\d*[,]?[efg%dn]?", form), f"{path.name}:{node.lineno}: :{form}"
@@ -301,7 +301,7 @@ def test_no_module_rounds_a_number_in_its_own_way() -> None:
              ("summary.py", ":+.4f")}  # fmt: skip
     found = set()
     for path, tree in modules():
-        for node in ast.walk(tree):
+        for node in walk(tree):
             if path.name not in EXEMPT and isinstance(node, ast.FormattedValue) and node.format_spec is not None:
                 form = "".join(str(getattr(part, "value", "")) for part in getattr(node.format_spec, "values", []))
                 if re.fullmatch(r"[+,]*\.?\d*[,]?[efg%]", form):

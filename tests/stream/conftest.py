@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from kafka_cluster import Cluster
-from worlds import built_once, trained_sample
 
 from fraudctl.workflows.consume import ConsumeResult, Consuming, consume_topics
 from fraudctl.workflows.score import Model, open_model
@@ -22,12 +20,6 @@ from fraudctl.workflows.stream import score_stream
 
 REAL = "FRAUDCTL_TEST_KAFKA"
 N_EVENTS, N_OUTCOMES, N_ROWS = 120, 2, 30
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with built_once(tmp_path_factory, "trained", trained_sample) as folder:
-        yield folder
 
 
 @pytest.fixture(scope="session", params=["mock", "real"])

@@ -12,7 +12,6 @@ import pytest
 from command_line import run_in
 from kafka_cluster import Cluster
 from polars.testing import assert_frame_equal
-from worlds import built_once, five_label_tables
 
 from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.project import load_project, parse_project
@@ -24,12 +23,6 @@ from fraudctl.workflows.score import open_model
 from fraudctl.workflows.state import build_state
 
 N_NEW, N_PAST = 1_200, 3_000
-
-
-@pytest.fixture(scope="module")
-def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with built_once(tmp_path_factory, "five-label-tables", five_label_tables) as folder:
-        yield folder
 
 
 def rows_since(project: Any, since: Any, about: pl.DataFrame) -> Iterator[tuple[str, list[bytes], int]]:
