@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,8 @@ OWNED: Final = frozenset({
 """Settings that the promises rest on: nobody else sets them."""
 SECONDS: Final = 15.0
 """How long a broker may take to say what it has, at the start."""
+_AGAIN: Final = 0.2
+_NO_LEADER: Final = frozenset({"NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE"})
 CHANGED: Final = (
     "nothing is skipped in silence: build a state from history that has what was lost (`fraudctl state build`)"
 )
@@ -191,20 +194,27 @@ def ends_of(client: Consumer, places: Iterable[Place]) -> dict[Place, tuple[int,
     UsageError
         No broker answers.
     """
+    return {place: _ends(client, place, until=time.monotonic() + SECONDS) for place in places}
+
+
+def _ends(client: Consumer, place: Place, *, until: float) -> tuple[int, int]:
+    """Ask for the ends of a partition, again where brokers have just started and its leader is not known yet."""
     from confluent_kafka import KafkaException, TopicPartition
 
-    found: dict[Place, tuple[int, int]] = {}
-    for place in places:
+    while True:
         try:
             ends = client.get_watermark_offsets(TopicPartition(*place), timeout=SECONDS)
         except KafkaException as error:
-            msg = f"{place}: the broker does not say which offsets it has: {error.args[0].name()}"
+            name = error.args[0].name()
+            if name in _NO_LEADER and time.monotonic() < until:
+                time.sleep(_AGAIN)
+                continue
+            msg = f"{place}: the broker does not say which offsets it has: {name}"
             raise UsageError(msg) from error
         if ends is None:
             msg = f"{place}: the broker does not say which offsets it has within {length(SECONDS)}"
             raise UsageError(msg)
-        found[place] = ends
-    return found
+        return ends
 
 
 def committed(client: Consumer, places: Iterable[Place]) -> dict[Place, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import shutil
 import signal
@@ -10,9 +11,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from command_line import PATIENCE, run_in
+from confluent_kafka import KafkaException
 from stream.conftest import Ground, Stream
 
 from fraudctl.errors import ProjectError, UsageError
@@ -125,6 +129,27 @@ def test_mistakes_of_the_section() -> None:
         project(text.replace('decisions = "e"', 'decisions = "d"\nsources = { logins = "l" }'))
     with pytest.raises(ProjectError, match="exactly_once"):
         project(text.replace('decisions = "e"', 'decisions = "d"\nexactly_once = "hope"'))
+
+
+def test_a_partition_whose_leader_is_not_known_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(topics, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    place, asked = Place("e", 0), itertools.count()
+
+    def client(name: str, times: int) -> Any:
+        def ends(*_: object, timeout: float) -> tuple[int, int]:
+            if next(asked) < times:
+                raise KafkaException(SimpleNamespace(name=lambda: name))
+            return 5, 9
+
+        return SimpleNamespace(get_watermark_offsets=ends)
+
+    assert topics.ends_of(client("NOT_LEADER_FOR_PARTITION", 3), [place]) == {place: (5, 9)}
+    with pytest.raises(UsageError, match="e/0: the broker does not say which offsets it has: LEADER_NOT_AVAILABLE"):
+        topics.ends_of(client("LEADER_NOT_AVAILABLE", 99), [place])
+    assert next(asked) < 40, "it does not ask for ever"
+    with pytest.raises(UsageError, match="TOPIC_AUTHORIZATION_FAILED"):
+        topics.ends_of(client("TOPIC_AUTHORIZATION_FAILED", 99), [place])
 
 
 def test_which_partitions_and_from_where() -> None:
