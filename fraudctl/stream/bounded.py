@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from fraudctl.errors import UsageError
+from fraudctl.text.figures import length
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -57,7 +58,7 @@ def within(seconds: float, name: str, call: Callable[[], T]) -> T:
     for error in raised:
         raise error
     if not found:
-        msg = f"Kafka's client hangs: {name} has not returned for {seconds + HUNG:g} s"
+        msg = f"Kafka's client hangs: {name} has not returned for {length(seconds + HUNG)}"
         raise UsageError(msg, hint="nothing is lost: a new start ends what was begun and goes on; see to the brokers")
     return found[0]
 
