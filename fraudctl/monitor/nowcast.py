@@ -295,7 +295,7 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
         weight[:, number], arrived[:, number] = result.expected, result.arrived
     total = weight.sum(axis=1)
     matured = np.divide((weight * arrived).sum(axis=1), total, out=np.full(n_cohorts, np.nan), where=total > 0)
-    return Nowcast(matured, closed, known, estimate, draws, stretch, slower, tuple(curves), chance)
+    return Nowcast(np.minimum(matured, 1.0), closed, known, estimate, draws, stretch, slower, tuple(curves), chance)
 
 
 def _curve(events: CohortEvents, closed: BoolArray, design: Design) -> DelayCurve:
