@@ -10,6 +10,7 @@ mixture martingale of M. Lindon and A. Malek, *Anytime-valid inference for multi
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Final
 
@@ -63,6 +64,7 @@ def half_width(se: float, *, target_se: float, alpha: float) -> float:
     return high
 
 
+@functools.lru_cache(maxsize=1024)
 def target_of(effect: float, *, alpha: float) -> float:
     """Return the standard error at which the confidence sequence is as narrow as an effect, if it is aimed at it.
 

@@ -93,8 +93,8 @@ class Cells:
         if self.kind == "flag":
             return values.cast(pl.Int64).fill_null(2).to_numpy()
         if self.kind in ("category", "action"):
-            codes = {value: at for at, value in enumerate(self.values)}
-            found = values.cast(pl.String).replace_strict(codes, default=self.n - 1, return_dtype=pl.Int64).to_numpy()
+            known = values.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical().to_numpy()
+            found = np.where(np.isnan(known), self.n - 1, known).astype(np.int64)  # what has no cell is null, and NaN
             return found if null is None else np.where(null, self.n - 2, found)
         numbers = values.cast(pl.Float64).to_numpy()  # null is NaN
         if self.kind == "score":

@@ -256,7 +256,7 @@ class TakenDecisions:
     def part(self, rows: slice, inside: BoolArray) -> LoggedDecisions:
         """Return those of some rows that lie next to each other which are ``inside``, shape ``(n_rows,)``."""
         own = replace(self, frame=self.frame[rows])
-        return own.rows(inside)
+        return own.rows(np.arange(own.height) if inside.all() else inside)
 
     @cached_property
     def places(self) -> _Places:

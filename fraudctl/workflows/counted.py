@@ -153,7 +153,9 @@ class PieceCounts:
             batch = logged.of_piece(part, [item.name for item in self._logged])
             rows = slice(start, start + batch.height)
             start = rows.stop
-            frame = batch.hstack(time[rows]).filter(pl.Series(inside[rows]))
+            frame = batch.hstack(time[rows])
+            if not inside[rows].all():
+                frame = frame.filter(pl.Series(inside[rows]))
             found = count_days(frame, self._logged, timezone=self.reference.timezone, days=days)
             total = found if total is None else added(total, found)
         return {} if total is None else total.cells
