@@ -55,7 +55,7 @@ def a_billion() -> list[str]:
         ),
         f"| a backfill of 90 days | {90 * spark:,.0f} processor hours | the same |",
         (
-            f"| decisions on files, reasons for alerts, 80 features | {batch:.1f} hours on two processors |"
+            f"| decisions on files, reasons for alerts, 102 features | {batch:.1f} hours on two processors |"
             " `bench_scoring.py` |"
         ),
         (
