@@ -131,9 +131,10 @@ def numeric_positions(columns: ModelColumns) -> IntArray:
 
 def numbers_of(columns: ModelColumns, matrix: pl.DataFrame) -> SingleArray:
     """Return the numeric columns of a model's input as rows of Float32, NaN where null."""
-    out = np.empty((len(numeric_positions(columns)), matrix.height), dtype=np.float32)
-    for k, at in enumerate(numeric_positions(columns)):
-        out[k] = matrix[columns.names[at]].fill_null(np.nan).to_numpy()
+    names = [columns.names[at] for at in numeric_positions(columns)]
+    out = np.empty((len(names), matrix.height), dtype=np.float32)
+    for k, values in enumerate(matrix.select(pl.col(names).fill_null(np.nan)).iter_columns()):
+        out[k] = values.to_numpy()
     return out.T
 
 
