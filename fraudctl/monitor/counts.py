@@ -84,8 +84,10 @@ class Cells:
         Parameters
         ----------
         null
-            Which values are null, the same shape; None where none is.
+            Which values are null, the same shape; None looks itself.
         """
+        if null is None and values.null_count():
+            null = values.is_null().to_numpy()
         if self.kind == "presence":
             return np.zeros(len(values), np.int64) if null is None else null.astype(np.int64)
         if self.kind == "hour":
