@@ -31,8 +31,9 @@ from fraudctl.workflows.stream import score_stream
 
 
 @pytest.fixture
-def group(stream: Stream, ground: Ground) -> Stream:
-    """A stream whose group assigns partitions, with a state for each."""
+def group(stream: Stream, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """A stream whose group assigns partitions, with a state for each; a member that is gone is missed soon."""
+    monkeypatch.setenv("FRAUDCTL_KAFKA_CONSUMER_SESSION_TIMEOUT_MS", "6000")
     path = stream.consuming.place / "fraudctl.toml"
     path.write_text(path.read_text() + f'assignment = "group"\ngroup = "{stream.group}"\n')
     shutil.rmtree(stream.consuming.state)
