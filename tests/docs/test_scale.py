@@ -29,6 +29,7 @@ def costs() -> list[str]:
         ("PySpark's window functions over range frames, `local[2]`", "handbook", "pyspark"),
         ("10 million synthetic events, one process", LARGE, "one process"),
         ("10 million synthetic events, `features --spark sail --partitions 4`", LARGE, "sail"),
+        ("10 million synthetic events, `--spark local-cluster[2,1,3072] --partitions 4`", LARGE, "spark"),
     ):
         item = found[data]["runs"][method]
         differ = f"{item['differ_exactly']:,} of {item['cells']:,}" if "cells" in item else ""
