@@ -5,9 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Byte code is kept: the tests start the program hundreds of times, and reading its source anew takes a third of each start.
-export PYTHONDONTWRITEBYTECODE :=
-
 .PHONY: demo test lint types suite docs site clean
 
 demo: $(STAMP)

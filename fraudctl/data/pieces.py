@@ -152,7 +152,8 @@ class KeptPieces:
         self.folder, self.now_ns = folder / code_digest(), now_ns
         self._used: set[str] = set()
         self._known: frozenset[opening.FileStamp] | None = None
-        self._noted: dict[opening.FileStamp, str] = {}
+        self._noted: dict[opening.FileStamp, tuple[str, int]] = {}
+        self._schemas: dict[str, pl.Schema] = {}
 
     def path(self, name: str) -> Path:
         """Return the file of a table."""
@@ -199,19 +200,22 @@ class KeptPieces:
 
     def note_footers(self, files: Sequence[str]) -> None:
         """Keep with the next `sweep` what the footers of Parquet files say that have not changed lately."""
-        names: dict[int, str] = {}
-        for name in files:
-            schema = opening.schema_of(name)
-            if id(schema) not in names:
-                names[id(schema)] = f"schema-{digest([[key, str(kind)] for key, kind in schema.items()])}"
-            self._noted[opening.FileStamp.of(name)] = names[id(schema)]
+        names: dict[int, tuple[pl.Schema, str]] = {}
+        for file in files:
+            footer = opening.footer_of(file)
+            if footer is None:
+                continue
+            schema = footer.schema
+            if id(schema) not in names:  # the schema is held: its id is that of no other one
+                names[id(schema)] = schema, f"schema-{digest([[key, str(kind)] for key, kind in schema.items()])}"
+            name = names[id(schema)][1]
+            self._schemas[name] = schema
+            self._noted[footer.stamp] = name, footer.height
 
     def _write_footers(self) -> None:
         """Write what was noted, unless it was known before; types that no Arrow file holds are not kept."""
-        first = {name: stamp.name for stamp, name in self._noted.items()}
-        schemas = {name: opening.schema_of(file) for name, file in first.items()}
-        whole = {name for name, schema in schemas.items() if _in_arrow(schema) and self._has_schema(name, schema)}
-        rows = [(*stamp, opening.height_of(stamp.name), name) for stamp, name in self._noted.items() if name in whole]
+        whole = {name for name, kinds in self._schemas.items() if _in_arrow(kinds) and self._has_schema(name, kinds)}
+        rows = [(*stamp, height, name) for stamp, (name, height) in self._noted.items() if name in whole]
         if frozenset(opening.FileStamp(*row[:-2]) for row in rows) != self._known:
             self.write(_FOOTERS, pl.DataFrame(rows, schema=_FOOTER_SCHEMA, orient="row"), {})
 

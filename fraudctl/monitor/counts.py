@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import polars as pl
 
-from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.documents.types import JsonObject
 from fraudctl.policy.bids import local_period
 
@@ -78,16 +78,9 @@ class Cells:
         """Number of the cell of what is no value of the reference: not finite, or a value that has no cell."""
         return self.n - 1 if self.kind in ("number", "category", "action") else None
 
-    def place(self, values: pl.Series, null: BoolArray | None = None) -> IntArray:
-        """Return the cell of each value, shape ``(n_events,)``.
-
-        Parameters
-        ----------
-        null
-            Which values are null, the same shape; None looks itself.
-        """
-        if null is None and values.null_count():
-            null = values.is_null().to_numpy()
+    def place(self, values: pl.Series) -> IntArray:
+        """Return the cell of each value, shape ``(n_events,)``."""
+        null = values.is_null().to_numpy() if values.null_count() else None
         if self.kind == "presence":
             return np.zeros(len(values), np.int64) if null is None else null.astype(np.int64)
         if self.kind == "hour":
@@ -234,20 +227,16 @@ def count_days(
     days = day_range(day) if days is None else days
     row = day - days[0] if len(days) else day
     inside = (row >= 0) & (row < len(days))
-    there = dict.fromkeys(item.name for item in watched if item.name in frame.columns)
-    nulls = frame.select(pl.col([name for name in there if frame[name].null_count()]).is_null())
     out: dict[str, IntArray] = {}
     for item in watched:
-        null = None
         if item.kind == "hour":
             values = frame["event_time"].dt.convert_time_zone(timezone).dt.hour()
         elif item.name in frame.columns:
             values = frame[item.name]
-            null = nulls[item.name].to_numpy() if item.name in nulls.columns else None
         else:
             out[item.name] = np.full((len(days), item.n), -1, np.int64)
             continue
-        flat = (row * item.n + item.place(values, null))[inside]
+        flat = (row * item.n + item.place(values))[inside]
         out[item.name] = np.bincount(flat, minlength=len(days) * item.n).reshape(len(days), item.n).astype(np.int64)
     events = np.bincount(row[inside], minlength=len(days)).astype(np.int64)
     totals: dict[str, FloatArray] = {

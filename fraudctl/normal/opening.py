@@ -189,15 +189,19 @@ def _remembered(found: dict[FileStamp, _T]) -> dict[FileStamp, _T]:
     return found
 
 
-def remembered_no_more() -> None:
-    """Forget all footers, as a new process has."""
-    _columns.clear()
-    _heights.clear()
+class FileFooter(NamedTuple):
+    """What a Parquet file says of itself: its columns and types in their order, and its rows, when it had a stamp."""
+
+    stamp: FileStamp
+    schema: pl.Schema
+    height: int
 
 
-def schema_of(name: str) -> pl.Schema:
-    """Return the columns and types of a Parquet file of this machine, in their order."""
-    return _columns_of(name).schema
+def footer_of(name: str) -> FileFooter | None:
+    """Return the footer of a Parquet file of this machine; None where the file changes while it is read."""
+    stamp = FileStamp.of(name)
+    found = FileFooter(stamp, _columns_of(name).schema, height_of(name))
+    return found if FileStamp.of(name) == stamp else None
 
 
 def remember_footers(stamps: Sequence[FileStamp], heights: Sequence[int], schema: pl.Schema) -> None:

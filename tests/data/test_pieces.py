@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ class Runs:
     """Runs one after the other, each of a process that remembers nothing; which footers each reads is noted."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.read = folder, list[str]()
+        self.folder, self.read, self._patch = folder, list[str](), monkeypatch
         own = pl.read_parquet_schema
 
         def noted(name: str) -> object:
@@ -32,11 +33,14 @@ class Runs:
 
         monkeypatch.setattr(pl, "read_parquet_schema", noted)
 
-    def pieces(self) -> list[FilePiece] | None:
-        opening.remembered_no_more()
+    def pieces(self, meanwhile: Callable[[], object] = lambda: None) -> list[FilePiece] | None:
+        """Return the pieces; ``meanwhile`` happens before the end of the run."""
+        self._patch.setattr(opening, "_columns", {})
+        self._patch.setattr(opening, "_heights", {})
         self.read.clear()
         kept = KeptPieces(self.folder / "kept", now_ns=LATER)
         found = pieces_of(sorted(map(str, self.folder.glob("*.parquet"))), kept)
+        meanwhile()
         kept.sweep()
         return found
 
@@ -67,6 +71,23 @@ def test_a_footer_is_read_again_only_where_its_file_changed(tmp_path: Path, monk
     assert runs.read == ["a.parquet"]
     assert changed is not None
     assert [piece.height for piece in changed] == [4, 5, 7]
+
+
+@pytest.mark.parametrize("now", [{"more": 1.0}, {"kind": "u", "more": "text"}, None])
+def test_a_file_that_changes_or_goes_during_a_run_is_not_taken_for_what_it_was(
+    now: dict[str, object] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, beside = tmp_path / "b.parquet", tmp_path / "a.parquet"
+    write(beside, 3)
+    write(place, 5)
+    runs = Runs(tmp_path, monkeypatch)
+    assert runs.pieces(place.unlink if now is None else lambda: write(place, 9, **now)) is not None
+    found = runs.pieces()
+    assert (None if found is None else [piece.height for piece in found]) == ([3] if now is None else None)
+    write(place, 11)
+    again = runs.pieces()
+    assert again is not None
+    assert [piece.height for piece in again] == [3, 11]
 
 
 def test_files_that_differ_have_no_pieces_whatever_was_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
