@@ -6,12 +6,16 @@ the files and not of time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
+from fraudctl.arrays import AnyArray
 from fraudctl.data import tables, typed
 from fraudctl.data.chunks import Chunks
 from fraudctl.data.kept_keys import distinct_keys
@@ -26,10 +30,27 @@ _SECTIONS: Final = {"data", "labels", "entities", "features", "sources"}
 """Of the project file: all that says how events are read."""
 
 
+@dataclass(frozen=True)
+class KeptChunks:
+    """Events in chunks, each sorted by time.
+
+    Attributes
+    ----------
+    names
+        Of the chunks; empty for one that is not kept.
+    spans
+        The earliest and the latest time of each.
+    """
+
+    chunks: Chunks
+    names: tuple[str, ...]
+    spans: tuple[tuple[datetime, datetime], ...]
+
+
 def keep_events(
     project: Project, kept: KeptPieces, *, columns: Collection[str], folder: Path, entries: pl.DataFrame | None
-) -> tuple[Chunks, tuple[str, ...]] | None:
-    """Return the events in chunks with the names of these; None where they have to be laid out as a whole.
+) -> KeptChunks | None:
+    """Return the events in chunks; None where they have to be laid out as a whole.
 
     That is so for files that are only read together, for rows that are numbered throughout, and where an id stands in
     two rows, or might.
@@ -55,22 +76,42 @@ def keep_events(
     tables.require_columns(wanted, tables.scan(files, form=form).collect_schema(), where=tables.place(files))
     sections = project.model_dump(mode="json", include=_SECTIONS)
     about = digest(sections, wanted, _digest_of(entries))
-    frames, paths, names, keys = [], [], [], {}
+    paths, names, facts, keys = [], [], [], dict[str, Callable[[], AnyArray]]()
     for number, piece in enumerate(pieces):
         name = "" if piece.state is None else f"events-{digest(piece.state, about)}"
-        frame, path = _chunk(piece, name, kept, folder / f"events{number}.arrow", lambda piece: _made(
+        known, path = _chunk(piece, name, kept, folder / f"events{number}.arrow", lambda piece: _made(
             piece, piece.read(wanted, form=form), project, columns, entries))  # fmt: skip
-        frames.append(frame)
+        facts.append(known)
         paths.append(path)
         names.append(name if path == kept.path(name) else "")
-        keys[names[-1] or f"-{number}"] = frame[KEY].to_numpy
+        keys[names[-1] or f"-{number}"] = partial(_keys_of, path)
     if not distinct_keys(keys, kept, "keys-events"):
         return None
-    if project.data.amount is not None and not any(frame["amount"].count() for frame in frames):
-        typed.to_amount(frames[0]["amount"].alias(project.data.amount))
-    heights = [frame.height for frame in frames]
+    if project.data.amount is not None and not any(item["amounts"] for item in facts):
+        typed.to_amount(mapped(paths[0], ["amount"])["amount"].alias(project.data.amount))
+    heights = [item["height"] for item in facts]
     n_dropped = sum(piece.height for piece in pieces) - sum(heights)
-    return Chunks(paths, heights, max(frame["event_time"][-1] for frame in frames), n_dropped), tuple(names)
+    spans = tuple(_instants(item["times"]) for item in facts)
+    known_until = max(last for _, last in spans)
+    return KeptChunks(Chunks(paths, heights, known_until, n_dropped), tuple(names), spans)
+
+
+def _keys_of(path: Path) -> AnyArray:
+    return mapped(path, [KEY])[KEY].to_numpy()
+
+
+def _facts_of(frame: pl.DataFrame) -> Mapping[str, Any]:
+    """Return, as JSON, what is asked of every chunk."""
+    time = frame["event_time"]
+    return {
+        "height": frame.height, "times": [time.dt.epoch("us")[at] for at in (0, -1)],
+        "amounts": "amount" in frame.columns and frame["amount"].count() > 0,
+    }  # fmt: skip
+
+
+def _instants(times: list[int]) -> tuple[datetime, datetime]:
+    first, last = pl.Series(times, dtype=pl.Int64).cast(tables.UTC_US).to_list()
+    return first, last
 
 
 def _digest_of(entries: pl.DataFrame | None) -> str | None:
@@ -95,14 +136,15 @@ def _made(
 
 def _chunk(
     piece: FilePiece, name: str, kept: KeptPieces, otherwise: Path, make: Callable[[FilePiece], pl.DataFrame]
-) -> tuple[pl.DataFrame, Path]:
-    """Return a chunk as it lies on disk, and where: what was kept, or what is made and kept now."""
-    known = kept.read(name) if name else None
+) -> tuple[Mapping[str, Any], Path]:
+    """Return what is asked of a chunk, and where it is: as it was kept, or as it is made and kept now."""
+    known = kept.facts(name) if name else None
     if known is not None:
-        return known[0], kept.path(name)
+        return known, kept.path(name)
     frame = make(piece)
-    if name and kept.write(name, frame, {}):
-        return mapped(kept.path(name)), kept.path(name)
+    facts = _facts_of(frame)
+    if name and kept.write(name, frame, facts):
+        return facts, kept.path(name)
     with whole_file(otherwise, durable=False) as temporary:
         frame.write_ipc(temporary, compression="uncompressed")
-    return mapped(otherwise), otherwise
+    return facts, otherwise

@@ -41,7 +41,8 @@ def distinct_keys(pieces: Mapping[str, Callable[[], AnyArray]], kept: KeptPieces
     more = {piece: keys for piece, keys in pieces.items() if piece not in inside}
     if not more:
         return True
-    fresh = np.sort(np.concatenate([keys() for keys in more.values()]))
+    fresh = np.concatenate([keys() for keys in more.values()])
+    fresh.sort()
     if _twice(fresh) or (len(whole) and _among(fresh, whole)):
         return False
     if len(fresh) * _MORE >= len(whole) and not any(piece.startswith("-") for piece in more):

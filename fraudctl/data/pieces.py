@@ -106,11 +106,19 @@ def digest(*about: Any) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def mapped(path: Path) -> pl.DataFrame:
-    """Return the table of an Arrow file as it lies on disk: what is not looked at takes no memory."""
+def mapped(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return the table of an Arrow file as it lies on disk: what is not looked at takes no memory.
+
+    Parameters
+    ----------
+    columns
+        The columns that are wanted, of which those that there are come in this order; None for all.
+    """
     import pyarrow as pa
 
-    found = pl.from_arrow(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), rechunk=False)
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    chosen = table if columns is None else table.select([name for name in columns if name in table.column_names])
+    found = pl.from_arrow(chosen, rechunk=False)
     assert isinstance(found, pl.DataFrame)  # noqa: S101 - of a table, it is one
     return found
 
@@ -161,15 +169,20 @@ class KeptPieces:
 
     def read(self, name: str) -> tuple[pl.DataFrame, Mapping[str, Any]] | None:
         """Return a table, mapped and not copied, and the facts about it; None where it is not as it was written."""
+        facts = self.facts(name)
+        with contextlib.suppress(OSError):
+            return None if facts is None else (mapped(self.path(name)), facts)
+        return None
+
+    def facts(self, name: str) -> Mapping[str, Any] | None:
+        """Return the facts about a table after verifying all of it; None where it is not as it was written."""
         try:
-            facts = vouched.verified(self.path(name))
-            if facts is None:
-                return None
-            found = mapped(self.path(name))
+            found = vouched.verified(self.path(name))
         except (vouched.DamagedError, OSError):
             return None
-        self._used.add(name)
-        return found, facts
+        if found is not None:
+            self._used.add(name)
+        return found
 
     def write(self, name: str, frame: pl.DataFrame, facts: Mapping[str, Any]) -> bool:
         """Keep a table with facts about it; False where there is no room for it."""

@@ -10,9 +10,10 @@ here: a few that lie are no matter of the feed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -44,6 +45,9 @@ LEAST_CHANGED: Final = 5
 """Fewer labels that were rewritten are no matter of the feed."""
 SHARE_CHANGED: Final = 0.05
 """Nor are fewer than this part of the frauds that were known."""
+
+EventsBetween = Callable[[datetime, datetime], int]
+"""Counts the events with times in ``[start, stop)``."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def label_feed(
     as_of: datetime,
     until: datetime,
     reference: timedelta,
-    times: pl.Series | None = None,
+    between: EventsBetween | None = None,
 ) -> LabelFeed:
     """Compare the labels of today with those of a model's training.
 
@@ -164,19 +168,24 @@ def label_feed(
         Nothing later is known.
     reference
         Time before as_of whose reports are usual.
-    times
-        ``event_time`` of all events, where ``events`` are only those that were ever fraud or whose label was changed,
+    between
+        Counts all events of a time, where ``events`` are only those that were ever fraud or whose label was changed,
         and those that are ``judged``.
     """
     return LabelFeed(
-        label_flow(events, as_of=as_of, until=until, reference=reference, times=times),
+        label_flow(events, as_of=as_of, until=until, reference=reference, between=between),
         frauds_taken_back(events, as_of=as_of, until=until, reference=reference),
         rewritten_labels(events, judged, as_of=as_of),
     )
 
 
 def label_flow(
-    events: pl.DataFrame, *, as_of: datetime, until: datetime, reference: timedelta, times: pl.Series | None = None
+    events: pl.DataFrame,
+    *,
+    as_of: datetime,
+    until: datetime,
+    reference: timedelta,
+    between: EventsBetween | None = None,
 ) -> LabelFlow | None:
     """Hold frauds reported of late against those reported before as_of, per event; None with too few of them.
 
@@ -197,14 +206,18 @@ def label_flow(
     if until - since < max(LEAST, 2 * gap):
         return None
     after = reported_at(events, until)
-    times = events["event_time"] if times is None else times
-    n_before, n_after = (int(times.is_between(*ends, closed="left").sum()) for ends in ((began, as_of), (since, until)))
+    counted = between or partial(_between, events["event_time"])
+    n_before, n_after = counted(began, as_of), counted(since, until)
     if not n_before or not n_after:
         return None
     return LabelFlow(
         int((after > since).sum()), (until - since) / timedelta(days=1), len(before) * n_after / n_before, len(before),
         _dispersion(before, as_of, as_of - began),
     )  # fmt: skip
+
+
+def _between(times: pl.Series, start: datetime, stop: datetime) -> int:
+    return int(times.is_between(start, stop, closed="left").sum())
 
 
 def reported_at(events: pl.DataFrame, at: datetime) -> pl.Series:

@@ -65,7 +65,7 @@ def _pieces(
     """Yield decisions with their events: piece by piece of their files, where it is known which chunks hold these."""
     wanted = [piece for piece in taken.pieces if rows[piece.rows].any()]
     if not wanted or any(piece.events is None for piece in wanted):
-        yield from completed(taken, events, rows, columns=columns)
+        yield from completed(taken.in_memory(), events, rows, columns=columns)
         return
     for piece in wanted:
         own = np.flatnonzero(rows[piece.rows]) + piece.start
@@ -75,7 +75,7 @@ def _pieces(
 
 def _small(part: pl.DataFrame, taken: TakenDecisions, coded: Sequence[str]) -> pl.DataFrame:
     """Return a piece with codes for texts, as columns of their own: nothing holds the tables that it was made of."""
-    kinds = {name: taken.frame.schema[name] for name in _CODED if name in taken.frame.columns}
+    kinds: dict[str, pl.DataType] = {name: taken.blocks.kind(name) for name in _CODED if name in taken.blocks.columns}
     kinds |= {name: pl.Categorical() for name in coded if part.schema.get(name) == pl.String}
     empty = [CHANGES] if CHANGES in part.columns and not part[CHANGES].count() else []
     return part.drop([*_UNUSED, *empty], strict=False).with_columns(

@@ -7,8 +7,10 @@ while its file and these chunks stay what they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -19,9 +21,16 @@ from fraudctl.arrays import IntArray
 from fraudctl.data import tables
 from fraudctl.data.labels import same_ids
 from fraudctl.data.pieces import KeptPieces
-from fraudctl.errors import DataError
-from fraudctl.monitor.taken import FOUND, UNTIMED, TakenDecisions, TakenPiece, places_of
-from fraudctl.text.figures import count
+from fraudctl.monitor.decision_blocks import BlockFacts, DecisionBlock, DecisionBlocks
+from fraudctl.monitor.taken import (
+    FOUND,
+    UNTIMED,
+    TakenDecisions,
+    TakenPiece,
+    places_of,
+    refuse_untimed,
+    small_columns,
+)
 
 SEARCHED: Final = 1_000
 """Chunks that are searched for single pieces, before the rest of the decisions is looked for in all chunks at once."""
@@ -39,54 +48,72 @@ class EventChunks(Protocol):
 
 
 @dataclass
-class _DecidedSoFar:
-    """What has been found so far of the decisions of some pieces.
+class _Decided:
+    """Some decisions whose events are looked for.
 
     Attributes
     ----------
     ids
-        Their events, shape ``(n_searched,)``.
-    rows
-        Start of a piece among all decisions -> its rows among those that are searched for.
+        Their events, shape ``(n_decisions,)``.
     time
-        Of each decision in µs, `UNTIMED` where it has none, shape ``(n_searched,)``.
+        Of each in µs, `UNTIMED` where it has none.
     found
-        Chunk of the event of each decision, -1 where it was not found yet, the same shape.
+        Chunk of the event of each, -1 where it was not found yet.
     """
 
     ids: pl.Series
-    rows: Mapping[int, slice]
-    events: EventChunks
     time: IntArray
     found: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, own: pl.DataFrame) -> _Decided:
+        """Begin with what decisions state themselves."""
+        time = np.full(own.height, UNTIMED)
+        if "event_time" in own.columns:
+            time = own["event_time"].dt.epoch("us").fill_null(UNTIMED).to_numpy().copy()
+        return cls(own["event_id"], time, np.full(own.height, -1, np.int32))
+
+    @property
+    def whole(self) -> bool:
+        """Whether all events were found."""
+        return bool((self.found >= 0).all())
+
+    @property
+    def left(self) -> IntArray:
+        """Rows whose events were not found yet."""
+        return np.flatnonzero(self.found < 0)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Chunks that hold the events that were found."""
+        return tuple(np.unique(self.found[self.found >= 0]).tolist())
+
+    def times(self) -> pl.Series:
+        """Return the times."""
+        return pl.Series(FOUND, self.time).cast(tables.UTC_US)
+
+
+@dataclass
+class _Search:
+    """Looks for events in chunks; what was found before says where to look first."""
+
+    events: EventChunks
     last: int
     searched: int = 0
     _chunks: dict[int, pl.DataFrame] = field(default_factory=dict)
+    _matched: dict[int, int] = field(default_factory=dict)
+    _used_up: set[int] = field(default_factory=set)
+    """Chunks of which every event was found: each event is decided once."""
 
-    @classmethod
-    def of(cls, taken: TakenDecisions, pieces: Sequence[TakenPiece], events: EventChunks) -> _DecidedSoFar:
-        """Begin a search for the events of some pieces."""
-        frame = pl.concat([taken.frame.head(0), *(taken.frame[piece.rows] for piece in pieces)], rechunk=False)
-        time = np.full(frame.height, UNTIMED)
-        if "event_time" in frame.columns:
-            time = frame["event_time"].dt.epoch("us").fill_null(UNTIMED).to_numpy().copy()
-        ends = np.cumsum([0, *(piece.stop - piece.start for piece in pieces)]).tolist()
-        rows = {piece.start: slice(*ends[at : at + 2]) for at, piece in enumerate(pieces)}
-        found = np.full(frame.height, -1, np.int32)
-        return cls(frame["event_id"], rows, events, time, found, max(len(events.names) - 1, 0))
-
-    def time_of(self, rows: slice) -> pl.Series:
-        """Return the times of some decisions."""
-        return pl.Series(self.time[rows]).cast(tables.UTC_US)
-
-    def around(self, rows: slice) -> None:
+    def around(self, own: _Decided) -> None:
         """Look for the events of a piece where that of the one before it was, near it, then elsewhere."""
         for number in self._order():
-            if (self.found[rows] >= 0).all() or self.searched >= SEARCHED:
+            if own.whole or self.searched >= SEARCHED:
                 return
+            if number in self._used_up:
+                continue
             self.searched += abs(number - self.last) > 1
-            at = np.arange(rows.start, rows.stop)
-            if self._look(at[self.found[rows] < 0], number):
+            if self._look(own, own.left, number):
                 self.last = number
 
     def _order(self) -> Iterator[int]:
@@ -94,27 +121,36 @@ class _DecidedSoFar:
         n, last = len(self.events.names), self.last
         yield from sorted(range(n), key=lambda number: (abs(number - last), -number))
 
-    def rest(self) -> None:
+    def rest(self, pieces: Sequence[_Decided]) -> None:
         """Look for all decisions that were not found in all chunks."""
-        left = np.flatnonzero(self.found < 0)
-        if not len(left):
+        rows = [own.left for own in pieces]
+        if not sum(map(len, rows)):
             return
-        places = places_of(self.ids[left])
+        pairs = list(zip(pieces, rows, strict=True))
+        every = _Decided(
+            pl.concat([own.ids[left] for own, left in pairs]), np.concatenate([own.time[left] for own, left in pairs]),
+            np.concatenate([own.found[left] for own, left in pairs]),
+        )  # fmt: skip
+        places = places_of(every.ids)
         for number in range(len(self.events.names)):
-            self._look(left[places.find(self._ids(number)["event_id"])], number)
+            self._look(every, places.find(self._ids(number)["event_id"]), number)
+        ends = np.cumsum([0, *map(len, rows)])
+        for (own, left), start, stop in zip(pairs, ends[:-1], ends[1:], strict=True):
+            own.time[left], own.found[left] = every.time[start:stop], every.found[start:stop]
 
-    def _look(self, at: IntArray, number: int) -> bool:
+    def _look(self, own: _Decided, at: IntArray, number: int) -> bool:
         """Look for some decisions in a chunk; say whether any was there."""
         if not len(at):
             return False
-        ids = self.ids[at]
         theirs = self._ids(number)
-        own = pl.DataFrame({"event_id": ids, "row": at})
-        there = theirs.with_columns(same_ids(theirs["event_id"], ids.dtype))
-        pairs = own.join(there, on="event_id", how="inner")
+        there = theirs.with_columns(same_ids(theirs["event_id"], own.ids.dtype))
+        pairs = pl.DataFrame({"event_id": own.ids[at], "row": at}).join(there, on="event_id", how="inner")
         rows, time = pairs["row"].to_numpy(), pairs["event_time"].dt.epoch("us").to_numpy()
-        self.found[rows] = number
-        self.time[rows] = np.where(self.time[rows] == UNTIMED, time, self.time[rows])
+        own.found[rows] = number
+        own.time[rows] = np.where(own.time[rows] == UNTIMED, time, own.time[rows])
+        self._matched[number] = self._matched.get(number, 0) + len(rows)
+        if self._matched[number] >= theirs.height:
+            self._used_up.add(number)
         return bool(len(rows))
 
     def _ids(self, number: int) -> pl.DataFrame:
@@ -126,8 +162,13 @@ class _DecidedSoFar:
         return self._chunks[number]
 
 
-def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces) -> TakenDecisions:
+def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces, folder: Path) -> TakenDecisions:
     """Return decisions with all their times, and with the chunks that hold the events of each piece.
+
+    Parameters
+    ----------
+    folder
+        Where small columns of pieces lie during the run that are not kept.
 
     Raises
     ------
@@ -135,47 +176,44 @@ def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces) -> Tak
         A decision has no time, neither of its own nor of an event.
     """
     numbers = {name: number for number, name in enumerate(events.names) if name}
-    pieces, times = [], {}
-    for piece in taken.pieces:
+    search, left = _Search(events, max(len(events.names) - 1, 0)), dict[int, _Decided]()
+    done: list[tuple[TakenPiece, BlockFacts] | None] = []
+    for number, piece in enumerate(taken.pieces):
         before = piece.found
         if before is not None and before.chunks and set(before.chunks) <= set(numbers):
-            piece = replace(piece, events=tuple(numbers[name] for name in before.chunks))  # noqa: PLW2901
-            times[piece.start] = before.time
-        pieces.append(piece)
-    search = _DecidedSoFar.of(taken, [piece for piece in pieces if piece.start not in times], events)
-    for start in search.rows:
-        search.around(search.rows[start])
-    search.rest()
-    _refuse_untimed(taken, search.time)
-    times |= {start: search.time_of(rows) for start, rows in search.rows.items()}
-    whole = pl.concat([times[piece.start] for piece in pieces], rechunk=False).alias("event_time")
-    frame = taken.frame.with_columns(whole)
-    pieces = [_noted(piece, search, taken, kept) if piece.start in search.rows else piece for piece in pieces]
-    return replace(taken, frame=frame, pieces=tuple(pieces))
+            done.append((replace(piece, events=tuple(numbers[name] for name in before.chunks)), before.facts))
+            continue
+        block = taken.blocks.blocks[number]
+        own = _Decided.of(block.read([name for name in ("event_id", "event_time") if name in block.facts.columns]))
+        search.around(own)
+        if not own.whole:
+            left[number] = own
+        done.append(_noted(piece, block, own, events, kept, folder) if own.whole else None)
+    search.rest(list(left.values()))
+    refuse_untimed(taken.files, sum(int((own.time == UNTIMED).sum()) for own in left.values()))
+    for number, own in left.items():
+        done[number] = _noted(taken.pieces[number], taken.blocks.blocks[number], own, events, kept, folder)
+    found = [item for item in done if item is not None]
+    blocks = [
+        DecisionBlock(piece.start, piece.stop - piece.start, facts, partial(small_columns, piece.path, timed=True))
+        for piece, facts in found
+        if piece.path is not None
+    ]
+    return replace(taken, blocks=DecisionBlocks(tuple(blocks)), pieces=tuple(piece for piece, _ in found))
 
 
-def _refuse_untimed(taken: TakenDecisions, time: IntArray) -> None:
-    untimed = int((time == UNTIMED).sum())
-    if untimed:
-        where = tables.place(taken.files)
-        msg = f"{where}: {count(untimed, 'decision')} of events that [data] events does not have"
-        raise DataError(msg, hint="name the files of these events in [data] events, or add event_time to the decisions")
-
-
-def _noted(piece: TakenPiece, search: _DecidedSoFar, taken: TakenDecisions, kept: KeptPieces) -> TakenPiece:
-    """Return a piece with the chunks that hold its events, and keep it."""
-    rows = search.rows[piece.start]
-    found = search.found[rows]
-    numbers = tuple(np.unique(found).tolist())
-    whole = bool((found >= 0).all())
-    names = [search.events.names[number] for number in numbers] if whole else []
-    if piece.name is not None:
-        own = taken.frame[piece.rows]
-        stated = [name for name in own.columns if name == "event_id" or own[name].null_count() < own.height]
-        texts = [name for name in stated if isinstance(own.schema[name], pl.Enum)]
-        part = own.select(stated).with_columns(pl.col(texts).cast(pl.String).cast(pl.Categorical))
-        kept.write(
-            piece.name, part.with_columns(search.time_of(rows).alias(FOUND)),
-            {"chunks": names if whole and all(names) else None},
-        )  # fmt: skip
-    return replace(piece, events=numbers if whole else None)
+def _noted(
+    piece: TakenPiece, block: DecisionBlock, own: _Decided, events: EventChunks, kept: KeptPieces, folder: Path
+) -> tuple[TakenPiece, BlockFacts]:
+    """Return a piece with the chunks that hold its events, and what is known of its decisions, and keep it."""
+    names = [events.names[number] for number in own.numbers] if own.whole else []
+    times = own.times()
+    part, facts = block.read().with_columns(times), block.facts.timed(times)
+    chunks, stated = names if own.whole and all(names) else None, "event_time" in block.facts.columns
+    path = folder / f"timed{piece.start}.arrow"
+    about = {"chunks": chunks, "facts": facts.to_dict(), "stated": stated}
+    if piece.name is not None and kept.write(piece.name, part, about):
+        path = kept.path(piece.name)
+    else:
+        part.write_ipc(path, compression="uncompressed")
+    return replace(piece, events=own.numbers if own.whole else None, path=path), facts

@@ -1,15 +1,14 @@
 """Decisions that may be more than memory holds: small columns of all of them, the rest read a piece at a time.
 
-Owns `TakenDecisions`: what of each decision has to be at hand whatever the number (its id, time, probability, action),
-with texts as codes, and `completed`: the same with events and outcomes, as `fraudctl.monitor.decisions.with_events`
-gives them, a piece at a time. Values of features stay in their files until they are asked for.
+Owns `TakenDecisions`: what is looked at of every decision (its id, time, probability, action), in blocks that may lie
+in files, and `completed`: the same with events and outcomes, as `fraudctl.monitor.decisions.with_events` gives them, a
+piece at a time. Values of features stay in their files until they are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
@@ -24,8 +23,9 @@ from fraudctl.data.distinct import keys, repeats
 from fraudctl.data.exposure import require_undamaged_files
 from fraudctl.data.kept_keys import distinct_keys
 from fraudctl.data.labels import same_ids
-from fraudctl.data.pieces import FilePiece, KeptPieces, digest, pieces_of
+from fraudctl.data.pieces import FilePiece, KeptPieces, digest, mapped, pieces_of
 from fraudctl.errors import DataError
+from fraudctl.monitor.decision_blocks import TEXTS, BlockFacts, DecisionBlock, DecisionBlocks, in_memory
 from fraudctl.monitor.decisions import (
     COLUMNS,
     LoggedDecisions,
@@ -142,6 +142,8 @@ class TakenPiece:
         What was kept of an earlier run: where the events of all of them were, and their times; None without one.
     events
         Numbers of the chunks of events that hold all their events; None where that is not known, or not all have one.
+    path
+        The file with their small columns; None where these are in memory.
     """
 
     piece: FilePiece
@@ -150,6 +152,7 @@ class TakenPiece:
     name: str | None
     found: FoundEvents | None = None
     events: tuple[int, ...] | None = None
+    path: Path | None = None
 
     @property
     def rows(self) -> slice:
@@ -165,12 +168,12 @@ class FoundEvents:
     ----------
     chunks
         Names of the chunks of events.
-    time
-        ``event_time`` of each decision, its own or that of its event.
+    facts
+        Of the decisions, with the time of each, its own or that of its event.
     """
 
     chunks: tuple[str, ...]
-    time: pl.Series
+    facts: BlockFacts
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,9 @@ class TakenDecisions:
 
     Attributes
     ----------
-    frame
-        ``event_id`` and those of `fraudctl.monitor.decisions.COLUMNS` that are known of any decision; texts are
-        codes (Enum). Shape ``(n_events, at most 10)``.
+    blocks
+        ``event_id`` and those of `fraudctl.monitor.decisions.COLUMNS` that are known of any decision, in memory or in
+        files.
     files
         Where they come from.
     unknown
@@ -196,7 +199,7 @@ class TakenDecisions:
         The files piece by piece, where they were read so and every row of them is a decision here.
     """
 
-    frame: pl.DataFrame
+    blocks: DecisionBlocks
     files: tuple[str, ...]
     unknown: tuple[str, ...]
     n_repeated: int
@@ -208,15 +211,19 @@ class TakenDecisions:
     @property
     def height(self) -> int:
         """Number of decisions."""
-        return self.frame.height
+        return self.blocks.height
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """All small columns of all decisions, texts as text."""
+        return self.blocks.frame(np.arange(self.height))
 
     def rows(self, places: IntArray | BoolArray) -> LoggedDecisions:
         """Return some of the decisions as `LoggedDecisions`, in the order of ``places``."""
-        found = self.frame.filter(pl.Series(places)) if places.dtype == np.bool_ else self.frame[places]
-        texts = [name for name, dtype in found.schema.items() if isinstance(dtype, pl.Enum) and name in COLUMNS]
+        found = self.blocks.frame(np.arange(self.height)[places])
         nothing = [pl.lit(None, dtype=COLUMNS[name]).alias(name) for name in COLUMNS if name not in found.columns]
-        whole = found.with_columns(pl.col(texts).cast(pl.String)).with_columns(nothing)
-        return LoggedDecisions(whole.select("event_id", *COLUMNS), self.files, self.unknown, self.n_repeated)
+        whole = found.with_columns(nothing).select("event_id", *COLUMNS)
+        return LoggedDecisions(whole, self.files, self.unknown, self.n_repeated)
 
     def values(self, features: Collection[str]) -> LoggedValues | None:
         """Return the values of features that were logged with the decisions; None where there are none."""
@@ -229,39 +236,21 @@ class TakenDecisions:
         columns = {"event_id": self.id_column, **found}
         return LoggedValues(tuple(found), wide, self.kept, self.pieces, columns)
 
-    def latest(self, rows: BoolArray) -> int | None:
-        """Return the row of the latest of some decisions, by ``event_time``, then ``event_id``; None without one."""
-        places = np.flatnonzero(rows)
-        if not len(places):
-            return None
-        time = self.frame["event_time"]
-        last = (time == time.filter(pl.Series(rows)).max()).to_numpy() & rows
-        places = np.flatnonzero(last)
-        return int(places[int(self.frame["event_id"][places].arg_max() or 0)])
-
-    def by_time(self, rows: BoolArray) -> IntArray:
-        """Return some rows in the order of ``event_time``, then ``event_id``."""
-        places = np.flatnonzero(rows)
-        frame = self.frame.select("event_time", "event_id").filter(pl.Series(rows))
-        time = frame["event_time"]
-        if not time.is_sorted():
-            order = frame.select(pl.arg_sort_by("event_time", "event_id")).to_series()
-            return np.asarray(places[order.to_numpy()], dtype=np.int64)
-        again = (time == time.shift(1)).fill_null(value=False).to_numpy()
-        tied = np.flatnonzero(again | np.append(again[1:], False))
-        inside = frame[tied].select(pl.arg_sort_by("event_time", "event_id")).to_series().to_numpy()
-        places[tied] = places[tied[inside]]
-        return places
-
-    def part(self, rows: slice, inside: BoolArray) -> LoggedDecisions:
-        """Return those of some rows that lie next to each other which are ``inside``, shape ``(n_rows,)``."""
-        own = replace(self, frame=self.frame[rows])
-        return own.rows(np.arange(own.height) if inside.all() else inside)
+    def in_memory(self) -> TakenDecisions:
+        """Return the same with all small columns in memory, texts as codes."""
+        if not self.pieces:
+            return self
+        kinds = {name: self.blocks.kind(name) for name in TEXTS if name in self.blocks.columns}
+        parts = [self.blocks.frame(np.arange(block.rows.start, block.rows.stop)) for block in self.blocks.blocks]
+        coded = [part.with_columns(pl.col(name).cast(kinds[name]) for name in TEXTS if name in part) for part in parts]
+        frame = pl.concat(coded, how="diagonal")
+        order = ["event_id", *(name for name in COLUMNS if name in frame.columns)]
+        return replace(self, blocks=DecisionBlocks((in_memory(frame.select(order)),)))
 
     @cached_property
     def places(self) -> _Places:
         """Where the decision of an event stands."""
-        return places_of(self.frame["event_id"])
+        return places_of(pl.concat([block.read(["event_id"])["event_id"] for block in self.blocks.blocks]))
 
 
 @dataclass(frozen=True)
@@ -301,25 +290,13 @@ def _keys(ids: pl.Series, seed: int) -> np.ndarray:
     return ids.to_numpy() if ids.dtype.is_integer() else ids.hash(seed=seed).to_numpy()
 
 
-def latest_time(time: pl.Series) -> datetime:
-    """Return the latest of some times, at least one."""
-    return _instant(time.max())
-
-
-def earliest_time(time: pl.Series) -> datetime:
-    """Return the earliest of some times, at least one."""
-    return _instant(time.min())
-
-
-def _instant(found: object) -> datetime:
-    if not isinstance(found, datetime):
-        msg = "there is no time among them"
-        raise TypeError(msg)
-    return found
-
-
 def take_files(
-    paths: Sequence[str | Path], project: Project, *, role: str = "champion", kept: KeptPieces | None = None
+    paths: Sequence[str | Path],
+    project: Project,
+    *,
+    role: str = "champion",
+    kept: KeptPieces | None = None,
+    folder: Path | None = None,
 ) -> TakenDecisions:
     """Read Parquet files of decisions; see `fraudctl.monitor.decisions.read_decisions`, whose errors are the same.
 
@@ -327,14 +304,16 @@ def take_files(
     ----------
     kept
         What was made of pieces of the files in earlier runs.
+    folder
+        Where small columns of pieces lie during the run; without it, or ``kept``, they are in memory.
     """
     files = tables.given_files(paths, what="DECISIONS")
     require_undamaged_files(files)
-    found = None if kept is None else _take_pieces(files, project, kept)
+    found = None if kept is None or folder is None else _take_pieces(files, project, kept, folder)
     return found or take_table(tables.scan(files), project, files=files, role=role)
 
 
-def _take_pieces(files: Sequence[str], project: Project, kept: KeptPieces) -> TakenDecisions | None:
+def _take_pieces(files: Sequence[str], project: Project, kept: KeptPieces, folder: Path) -> TakenDecisions | None:
     """Read files piece by piece; None where rows of them are no decisions here, or could be."""
     found = pieces_of(files, kept)
     table = tables.scan(files)
@@ -343,34 +322,61 @@ def _take_pieces(files: Sequence[str], project: Project, kept: KeptPieces) -> Ta
         return None
     names = read_names(schema, project, where=tables.place(files))
     about = digest(names, project.data.timezone)
-    parts, taken, ids, start = [], [], dict[str, Callable[[], AnyArray]](), 0
-    for piece in found:
-        name = None if piece.state is None else f"decisions-{digest(piece.state, about)}"
-        known = None if name is None else kept.read(name)
-        part = _small(piece, names, project, files) if known is None else known[0]
-        where = None
-        if known is not None and known[1]["chunks"] is not None:
-            where = FoundEvents(tuple(known[1]["chunks"]), part[FOUND])
-        taken.append(TakenPiece(piece, start, start + part.height, name, where))
-        ids[name or f"-{start}"] = partial(keys, part["event_id"])
-        start += part.height
-        parts.append(part.drop(FOUND, strict=False))
-    frame = pl.concat(parts, how="diagonal", rechunk=False)
-    if not distinct_keys(ids, kept, "keys-decisions") and len(repeats(frame["event_id"])):
+    pieces, blocks, ids, start = list[TakenPiece](), list[DecisionBlock](), dict[str, Callable[[], AnyArray]](), 0
+    for item in found:
+        name = None if item.state is None else f"decisions-{digest(item.state, about)}"
+        known = None if name is None else kept.facts(name)
+        path, where = folder / f"decisions{start}.arrow", None
+        if known is None or name is None:
+            facts = _laid_out(item, path, names, project, files)
+        else:
+            path, facts = kept.path(name), BlockFacts.from_dict(known["facts"])
+            where = None if known["chunks"] is None else FoundEvents(tuple(known["chunks"]), facts)
+            facts = facts.untimed(stated=known["stated"])
+        pieces.append(TakenPiece(item, start, start + item.height, name, where, path=path))
+        blocks.append(DecisionBlock(start, item.height, facts, partial(small_columns, path, timed=False)))
+        ids[name or f"-{start}"] = partial(_keys_of, blocks[-1])
+        start += item.height
+    whole = DecisionBlocks(tuple(blocks))
+    if not distinct_keys(ids, kept, "keys-decisions") and len(repeats(_all_ids(whole))):
         return None
-    order = ["event_id", *(name for name in COLUMNS if name in frame.columns)]
-    frame = frame.select(order).with_columns(map(_coded, frame.select(cs.categorical())))
     unknown = tuple(name for name in COLUMNS if name not in names)
-    return TakenDecisions(frame, tuple(files), unknown, 0, table, names["event_id"], pieces=tuple(taken))
+    return TakenDecisions(whole, tuple(files), unknown, 0, table, names["event_id"], pieces=tuple(pieces))
 
 
-def _small(piece: FilePiece, names: dict[str, str], project: Project, files: Sequence[str]) -> pl.DataFrame:
-    """Read the small columns of a piece of decisions that any of them states."""
+def _keys_of(block: DecisionBlock) -> AnyArray:
+    return keys(block.read(["event_id"])["event_id"])
+
+
+def _all_ids(blocks: DecisionBlocks) -> pl.Series:
+    return pl.concat([block.read(["event_id"])["event_id"] for block in blocks.blocks])
+
+
+def _laid_out(
+    piece: FilePiece, path: Path, names: dict[str, str], project: Project, files: Sequence[str]
+) -> BlockFacts:
+    """Write the small columns of a piece of decisions that any of them states, and say what is known of them."""
     raw = piece.read(list(dict.fromkeys(names.values())))
     part = typed_decisions(raw, names, project, where=tables.place(files))
-    stated = [name for name in part.columns if name == "event_id" or part[name].null_count() < part.height]
-    texts = [name for name in stated if part.schema[name] == pl.String and name != "event_id"]
-    return part.select(stated).with_columns(pl.col(texts).cast(pl.Categorical))
+    part = part.select(name for name in part.columns if name == "event_id" or part[name].null_count() < part.height)
+    texts = [name for name in TEXTS if name in part.columns]
+    part = part.with_columns(pl.col(texts).cast(pl.Categorical))
+    part.write_ipc(path, compression="uncompressed")
+    return BlockFacts.of(part)
+
+
+def small_columns(path: Path, columns: Sequence[str] | None = None, *, timed: bool) -> pl.DataFrame:
+    """Read small columns of a piece from their file.
+
+    Parameters
+    ----------
+    timed
+        Whether ``event_time`` is that of `FOUND`; else the one that decisions state themselves.
+    """
+    if not timed:
+        return mapped(path, columns).drop(FOUND, strict=False)
+    wanted = None if columns is None else [FOUND if name == "event_time" else name for name in columns]
+    return mapped(path, wanted).drop("event_time", strict=False).rename({FOUND: "event_time"}, strict=False)
 
 
 def take_table(
@@ -398,9 +404,8 @@ def take_table(
     unknown = tuple(name for name in COLUMNS if name not in names)
     empty = [name for name in frame.columns if name in COLUMNS and frame[name].null_count() == frame.height]
     once = None if kept.all() else kept
-    return TakenDecisions(
-        frame.drop(empty), tuple(files), unknown, len(ids) - frame.height, table, names["event_id"], once
-    )
+    blocks = DecisionBlocks((in_memory(frame.drop(empty)),))
+    return TakenDecisions(blocks, tuple(files), unknown, len(ids) - frame.height, table, names["event_id"], once)
 
 
 def _read(
@@ -445,24 +450,29 @@ def with_times(taken: TakenDecisions, events: Pieces) -> TakenDecisions:
     DataError
         A decision has no time, neither of its own nor of an event.
     """
-    time = taken.frame["event_time"] if "event_time" in taken.frame.columns else None
+    taken = taken.in_memory()
+    frame = taken.blocks.blocks[0].read()
+    time = frame["event_time"] if "event_time" in frame.columns else None
     if time is not None and not time.null_count():
         return taken
     us = np.full(taken.height, UNTIMED) if time is None else time.dt.epoch("us").fill_null(UNTIMED).to_numpy().copy()
     for piece in events(()):
-        ids = same_ids(piece["event_id"], taken.frame.schema["event_id"])
+        ids = same_ids(piece["event_id"], frame.schema["event_id"])
         places = pl.DataFrame({"event_id": ids, "theirs": piece["event_time"].dt.epoch("us")})
         rows = taken.places.find(ids)
-        own = taken.frame[rows].select("event_id").join(places, on="event_id", how="left", maintain_order="left")
+        own = frame[rows].select("event_id").join(places, on="event_id", how="left", maintain_order="left")
         theirs = own["theirs"].fill_null(UNTIMED).to_numpy()
         us[rows] = np.where(us[rows] == UNTIMED, theirs, us[rows])
-    untimed = int((us == UNTIMED).sum())
-    if untimed:
-        where = tables.place(taken.files)
-        msg = f"{where}: {count(untimed, 'decision')} of events that [data] events does not have"
-        raise DataError(msg, hint="name the files of these events in [data] events, or add event_time to the decisions")
+    refuse_untimed(taken.files, int((us == UNTIMED).sum()))
     times = pl.Series("event_time", us).cast(tables.UTC_US)
-    return replace(taken, frame=taken.frame.with_columns(times))
+    return replace(taken, blocks=DecisionBlocks((in_memory(frame.with_columns(times)),)))
+
+
+def refuse_untimed(files: Sequence[str], untimed: int) -> None:
+    """Refuse decisions without a time of their own whose events the data do not have."""
+    if untimed:
+        msg = f"{tables.place(files)}: {count(untimed, 'decision')} of events that [data] events does not have"
+        raise DataError(msg, hint="name the files of these events in [data] events, or add event_time to the decisions")
 
 
 def completed(

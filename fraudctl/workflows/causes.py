@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from fraudctl.monitor.outcome import ScoreCause
-from fraudctl.monitor.taken import latest_time
 from fraudctl.workflows.reference import instant_of
 
 if TYPE_CHECKING:
@@ -122,11 +121,10 @@ def _start_of(watched: Watching, first_day: date) -> datetime:
 
 def _around(watched: Watching, start: datetime) -> tuple[IntArray, IntArray]:
     """Return the model's decisions of the four weeks before an instant, and of the latest four weeks since it."""
-    taken, mine = watched.taken, watched.mine
-    time = taken.frame["event_time"]
-    late = max(start, latest_time(time.filter(pl.Series(mine))) - CAUSE_TIME)
-    before, since = (time < start) & (time >= start - CAUSE_TIME), time >= late
-    return taken.by_time(mine & before.to_numpy()), taken.by_time(mine & since.to_numpy())
+    blocks, mine = watched.taken.blocks, watched.mine
+    late = max(start, blocks.span(mine)[1] - CAUSE_TIME)
+    before, since = blocks.between(start - CAUSE_TIME, start), blocks.between(late, None)
+    return blocks.by_time(mine & before), blocks.by_time(mine & since)
 
 
 def _sample(rows: IntArray) -> IntArray:

@@ -138,16 +138,15 @@ class PieceCounts:
         columns = [*(item.name for item in self._beside if item.name != "hour"), *self.watched.policy.matrix.columns]
         wanted = list(dict.fromkeys(columns))
         events = [self.watched.events.chunk(number, wanted) for number in piece.events or ()]
-        return with_events(
-            self.watched.taken.part(piece.rows, inside), pl.concat(events, how="diagonal"), columns=wanted
-        ).frame
+        decided = self.watched.taken.rows(np.flatnonzero(inside) + piece.start)
+        return with_events(decided, pl.concat(events, how="diagonal"), columns=wanted).frame
 
     def _of_log(self, piece: TakenPiece, inside: BoolArray, days: IntArray) -> Mapping[str, IntArray]:
         """Count the values that were logged with the decisions of a piece."""
         logged = self.watched.logged
         if logged is None or not self._logged:
             return {}
-        time = self.watched.taken.frame.select("event_time")[piece.rows]
+        time = self.watched.taken.blocks.frame(np.arange(piece.start, piece.stop), ["event_time"])
         total, start = None, 0
         for part in piece.piece.parts(WIDE_BATCH):
             batch = logged.of_piece(part, [item.name for item in self._logged])

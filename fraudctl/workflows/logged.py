@@ -56,19 +56,23 @@ def read_logged(project: Project, places: Sequence[str | Path], *, role: str = "
     return from_frame(_of_state(folder), project, files=[str(folder)], role=role, first=True)
 
 
-def take_logged(project: Project, places: Sequence[str | Path], kept: KeptPieces | None = None) -> TakenDecisions:
+def take_logged(
+    project: Project, places: Sequence[str | Path], kept: KeptPieces | None = None, scratch: Path | None = None
+) -> TakenDecisions:
     """Read the champion's decisions as small columns, however many there are; errors are those of `read_logged`.
 
     Parameters
     ----------
     kept
         What was made of pieces of the files in earlier runs.
+    scratch
+        Folder for small columns of pieces during the run.
     """
     from fraudctl.monitor.taken import take_files, take_table
 
     folder = _state_among(places)
     if folder is None:
-        return take_files(places, project, kept=kept)
+        return take_files(places, project, kept=kept, folder=scratch)
     return take_table(_of_state(folder).lazy(), project, files=[str(folder)], first=True)
 
 
@@ -200,6 +204,8 @@ class EventFiles:
     chunks: Chunks
     names: tuple[str, ...] = ()
     """Of the chunks, where they are kept from run to run; else empty."""
+    spans: tuple[tuple[datetime, datetime], ...] = ()
+    """The earliest and the latest time of each chunk, where that is known."""
 
     @property
     def known_until(self) -> datetime:
@@ -214,11 +220,28 @@ class EventFiles:
     def chunk(self, number: int, columns: Sequence[str]) -> pl.DataFrame:
         """Return one of the pieces."""
         from fraudctl.data.labels import as_known
-        from fraudctl.data.pieces import mapped
         from fraudctl.weights import with_exposure
 
-        piece = mapped(self.chunks.files[number]).select(self._wanted(tuple(columns)))
+        piece = self.stored(number, self._wanted(tuple(columns)))
         return with_exposure(as_known(piece, self.known_until), self.project)
+
+    def stored(self, number: int, columns: Sequence[str]) -> pl.DataFrame:
+        """Return columns of one of the pieces as they were stored, with labels after their last change."""
+        from fraudctl.data.pieces import mapped
+
+        return mapped(self.chunks.files[number], columns)
+
+    def between(self, start: datetime, stop: datetime) -> int:
+        """Count the events with times in ``[start, stop)``; only pieces that reach beyond are looked at."""
+        found = 0
+        for number, height in enumerate(self.chunks.heights):
+            first, last = self.spans[number] if self.spans else (None, None)
+            if first is not None and last is not None and (start <= first <= last < stop):
+                found += height
+            elif first is None or last is None or (last >= start and first < stop):
+                time = self.stored(number, ["event_time"])["event_time"]
+                found += int(time.is_between(start, stop, closed="left").sum())
+        return found
 
     def _wanted(self, columns: tuple[str, ...]) -> list[str]:
         from fraudctl.data.labels import CHANGES
@@ -259,7 +282,7 @@ def event_files(
     entries = load_entries(project)
     found = None if kept is None else keep_events(project, kept, columns=carried, folder=folder, entries=entries)
     if found is not None:
-        return EventFiles(project, *found)
+        return EventFiles(project, found.chunks, found.names, found.spans)
     return EventFiles(project, spill_events(project, columns=carried, folder=folder, rows=EVENT_ROWS, entries=entries))
 
 

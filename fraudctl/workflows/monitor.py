@@ -20,7 +20,7 @@ from fraudctl.project.monitor import LEAST_DAYS
 from fraudctl.text.figures import count, listed, number
 from fraudctl.workflows.causes import causes_left_out, score_causes
 from fraudctl.workflows.evidence import promised_savings
-from fraudctl.workflows.label_feed import feed_alarms
+from fraudctl.workflows.label_feed import feed_alarms, told_events
 from fraudctl.workflows.monitor_log import HELD, AlarmRecord, notes_of, record_run
 from fraudctl.workflows.parity import alarm_of_parity, check_parity
 from fraudctl.workflows.watched import Judged, Watching, watched_inputs, watching
@@ -187,9 +187,7 @@ class _Run:
         return None if found is None else LoggedValues(tuple(self.bundle.columns.names), found.lazy())
 
     def _latest(self, rows: BoolArray) -> datetime:
-        from fraudctl.monitor.taken import latest_time
-
-        return latest_time(self.taken.frame["event_time"].filter(pl.Series(rows)))
+        return self.taken.blocks.span(rows)[1]
 
     def _accepted(self) -> list[AlarmRecord]:
         return [note for note in self.notes if note.series and note.model == self.bundle.version]
@@ -304,8 +302,7 @@ class _Run:
         ]
         others = int(self.counted.sum() - self.mine.sum())
         if others:
-            named = self.taken.frame["model"].gather(self.taken.by_time(self.counted))
-            models = [name or "unknown" for name in named.unique(maintain_order=True).to_list()]
+            models = [name or "unknown" for name in self.taken.blocks.texts_by_time("model", self.counted)]
             out.append(
                 f"{count(others, 'decision')} of other models are in no comparison with the reference: {listed(models)}"
             )
@@ -344,19 +341,19 @@ def _open(
 ) -> _Run:
     from fraudctl.data.pieces import KeptPieces
     from fraudctl.monitor.located import located
-    from fraudctl.monitor.taken import latest_time, with_times
+    from fraudctl.monitor.taken import with_times
     from fraudctl.workflows.logged import event_files, take_logged
 
     progress.stage("Reading decisions and outcomes")
     kept = KeptPieces(_scratch(project) / "kept", now_ns=time_ns())
-    taken = take_logged(project, places or [project.root / STATE], kept)
-    likely = _likely_bundle(project, taken, model)
+    logged = take_logged(project, places or [project.root / STATE], kept, folder)
+    likely = _likely_bundle(project, logged, model)
     columns = _wanted_columns(project, likely)
-    events = event_files(project, folder, columns=columns, kept=kept if taken.pieces else None)
-    taken = located(taken, events, kept) if taken.pieces and events.names else with_times(taken, events)
-    time = taken.frame["event_time"]
-    at = max(events.known_until, latest_time(time)) if as_of is None else _instant(as_of, project)
-    counted = (time <= at).to_numpy()
+    events = event_files(project, folder, columns=columns, kept=kept if logged.pieces else None)
+    apart = bool(logged.pieces and events.names)
+    taken = located(logged, events, kept, folder) if apart else with_times(logged, events)
+    at = max(events.known_until, taken.blocks.latest_time) if as_of is None else _instant(as_of, project)
+    counted = taken.blocks.up_to(at)
     if not counted.any():
         msg = f"there is no decision on an event up to {at:%Y-%m-%d %H:%M} UTC"
         raise DataError(msg, hint="name a later --as-of")
@@ -364,35 +361,21 @@ def _open(
     other = likely is None or likely.version != bundle.version
     if other and not set(_wanted_columns(project, bundle)) <= set(columns):
         events = event_files(
-            project, folder, columns=_wanted_columns(project, bundle), kept=kept if taken.pieces else None
+            project, folder, columns=_wanted_columns(project, bundle), kept=kept if logged.pieces else None
         )
-        taken = located(taken, events, kept) if taken.pieces and events.names else replace(taken, pieces=())
-    mine = counted.copy()
-    if "model" in taken.frame.columns:
-        own = taken.frame["model"].is_null() | (taken.frame["model"] == bundle.version)
-        mine &= own.to_numpy()
+        apart = bool(logged.pieces and events.names)
+        taken = located(logged, events, kept, folder) if apart else replace(taken.in_memory(), pieces=())
+    mine = taken.blocks.where("model", lambda model: model is None or model == bundle.version, counted)
     if not mine.any():
         msg = f"model {bundle.version} has decided nothing there"
         raise DataError(msg, hint="name with --model the one that decided")
     notes = tuple(note for note in notes_of(project) if note.as_of <= at)
-    feed = (*_feed(project, bundle, events, until=at), *_arrivals(project, taken, events, until=at))
+    told = told_events(bundle, events, kept)
+    feed = (
+        *feed_alarms(project, bundle, told, until=at, between=events.between),
+        *_arrivals(project, taken, events, until=at),
+    )
     return _Run(project, bundle, taken, events, counted, mine, at, notes, feed, progress, kept)
-
-
-def _feed(project: Project, bundle: Bundle, events: EventFiles, *, until: datetime) -> list[MonitorAlarm]:
-    """Return the alarms on the labels, from the events that they can be about."""
-    from fraudctl.data.labels import CHANGES, same_ids
-
-    judged = bundle.predictions()["event_id"]
-    kept, times = [], []
-    for piece in events(()):
-        times.append(piece["event_time"])
-        ever = (pl.col("label") == 1).fill_null(value=False)
-        if CHANGES in piece.columns:
-            ever = ever | pl.col(CHANGES).is_not_null()
-        known = same_ids(piece["event_id"], judged.dtype).is_in(judged.implode())
-        kept.append(piece.filter(ever | known.fill_null(value=False)))
-    return feed_alarms(project, bundle, pl.concat(kept), until=until, times=pl.concat(times))
 
 
 def _arrivals(
@@ -404,7 +387,7 @@ def _arrivals(
     from fraudctl.monitor.arrivals import label_orphans, late_events, late_words, orphan_words
 
     if Path(taken.files[0]).is_dir():
-        late = late_events(taken.frame["event_time"], until=until)
+        late = late_events(pl.concat([block.time() for block in taken.blocks.blocks]), until=until)
         if late is not None and late.unusual:
             what = str(late_words(late))
             yield MonitorAlarm(alarm_id("", "data", "late", ""), "data", "late", what, next="fraudctl state show STATE")
@@ -421,9 +404,8 @@ def _likely_bundle(project: Project, taken: TakenDecisions, model: str | None) -
     """Return the bundle that is likely watched, before times are known: that of the last line of the log."""
     from fraudctl.workflows.versions import open_bundle
 
-    named = taken.frame["model"].drop_nulls() if "model" in taken.frame.columns else pl.Series(dtype=pl.String)
     try:
-        return open_bundle(project, model or (str(named[-1]) if len(named) else "latest"))
+        return open_bundle(project, model or taken.blocks.last_text("model") or "latest")
     except BundleError:
         return None
 
@@ -432,13 +414,15 @@ def _bundle(
     project: Project, taken: TakenDecisions, counted: BoolArray, model: str | None, progress: Progress
 ) -> Bundle:
     """Open the bundle that is watched: as named, else that of the latest decision, else the champion or the latest."""
+    import numpy as np
+
     from fraudctl.registry import champion
     from fraudctl.workflows.versions import open_bundle
 
     named = None
-    if model is None and "model" in taken.frame.columns:
-        last = taken.latest(counted & taken.frame["model"].is_not_null().to_numpy())
-        named = None if last is None else str(taken.frame["model"][last])
+    if model is None:
+        last = taken.blocks.latest(taken.blocks.where("model", lambda text: text is not None, counted))
+        named = None if last is None else str(taken.blocks.frame(np.array([last]), ["model"])["model"][0])
     reference = model or named or champion(project.models_dir) or "latest"
     return open_bundle(project, reference, progress=progress)
 

@@ -31,19 +31,18 @@ def check_parity(watched: Watching, values: LoggedValues | None, n: int) -> Pari
         Decisions to recompute; all of them where there are fewer.
     """
     import numpy as np
-    import polars as pl
 
     from fraudctl.data.labels import same_ids
     from fraudctl.train import predict
 
-    frame, order = watched.taken.frame, watched.in_order
+    blocks, order = watched.taken.blocks, watched.in_order
     rows = _spread(order, n)
     if values is not None and values.height < len(order):
-        ids = same_ids(values.ids, frame.schema["event_id"])
-        valued = order[frame["event_id"].gather(order).is_in(ids.implode()).to_numpy()]
+        ids = same_ids(values.ids, blocks.id_type)
+        valued = order[blocks.frame(order, ["event_id"])["event_id"].is_in(ids.implode()).to_numpy()]
         own = {*_spread(order, n - n // 2).tolist(), *_spread(valued, n // 2).tolist()}
         rows = order[np.isin(order, list(own))]
-    sample = frame[rows].select("event_id", pl.col("y_prob").alias(".logged"))
+    sample = blocks.frame(rows, ["event_id", "y_prob"]).rename({"y_prob": ".logged"})
     table = watched.recomputed(sample["event_id"])
     both = table.join(sample, on="event_id", how="inner", maintain_order="left")
     whole = None if watched.bundle.challenger is None else watched.whole

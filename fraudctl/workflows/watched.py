@@ -109,7 +109,7 @@ class Watching:
     @cached_property
     def in_order(self) -> IntArray:
         """Rows of the model's decisions in the order of time."""
-        return self.taken.by_time(self.mine)
+        return self.taken.blocks.by_time(self.mine)
 
     @cached_property
     def table(self) -> FeatureTable:
@@ -204,11 +204,9 @@ class Watching:
         import numpy as np
         import polars as pl
 
-        from fraudctl.monitor.taken import earliest_time
         from fraudctl.policy.bids import local_period
 
-        zone, time = self.project.data.timezone, self.taken.frame["event_time"]
-        start = earliest_time(time.filter(pl.Series(self.mine)))
+        zone, start = self.project.data.timezone, self.taken.blocks.span(self.mine)[0]
         ends = pl.Series([start, start, self.as_of, self.bundle.as_of], dtype=pl.Datetime("us", "UTC"))
         first, _, now, trained = (int(value) for value in local_period(ends, "day", zone))
         begun = first if start - instant_of(first, self.project) <= _WHOLE else first + 1
@@ -224,9 +222,8 @@ class Watching:
         from fraudctl.policy.bids import local_period
 
         assert self.reference is not None  # noqa: S101 - `judge` looks first
-        time = self.taken.frame["event_time"]
         start, stop = instant_of(int(days[0]), self.project), instant_of(int(days[-1]) + 1, self.project)
-        inside = self.mine & ((time >= start) & (time < stop)).to_numpy()
+        inside = self.mine & self.taken.blocks.between(start, stop)
         plain = [item for item in self.reference.watched if item.kind not in ("score", "action")]
         logged = [] if self.logged is None else [item for item in plain if item.name in self.logged.names]
         beside = [item for item in plain if item not in logged]
@@ -237,12 +234,11 @@ class Watching:
             counted = DayCounts(days, rest.events, cells, found.sums)
         cells = dict(counted.cells)
         own = str(self.bundle.manifest["files"]["policy.json"])[:8]
-        if "action" in cells and "policy" in self.taken.frame.columns:
-            policy = self.taken.frame["policy"]
-            other = inside & (policy.is_not_null() & (policy != own)).fill_null(value=False).to_numpy()
-            if other.any():
-                mixed = np.isin(days, local_period(time.filter(pl.Series(other)), "day", self.reference.timezone))
-                cells["action"] = np.where(mixed[:, None], -1, cells["action"])
+        if "action" in cells:
+            other = self.taken.blocks.where("policy", lambda policy: policy not in (None, own), inside)
+            local = (local_period(time, "day", self.reference.timezone) for time in self.taken.blocks.times(other))
+            mixed = np.isin(days, np.concatenate([np.zeros(0, np.int64), *map(np.unique, local)]))
+            cells["action"] = np.where(mixed[:, None], -1, cells["action"])
         return replace(counted, cells=cells)
 
     def _of_pieces(self, days: IntArray, inside: BoolArray) -> DayCounts | None:
@@ -256,18 +252,21 @@ class Watching:
 
     def _of_log(self, days: IntArray, inside: BoolArray, watched: Sequence[Cells]) -> Mapping[str, IntArray]:
         """Count logged values of features, a batch of decisions at a time."""
+        import numpy as np
+
         from fraudctl.monitor.counts import added, count_days
 
         assert self.reference is not None  # noqa: S101 - `judge` looks first
         if self.logged is None or not watched:
             return {}
-        zone, time, start = self.reference.timezone, self.taken.frame.select("event_time"), 0
-        total = count_days(time.head(0), [], timezone=zone, days=days)
+        zone, start = self.reference.timezone, 0
+        total = count_days(_no_times(), [], timezone=zone, days=days)
         for batch in self.logged.batches([item.name for item in watched]):
             rows = slice(start, start + batch.height)
             start += batch.height
             if inside[rows].any():
-                frame = batch.hstack(time[rows]).filter(pl.Series(inside[rows]))
+                time = self.taken.blocks.frame(np.arange(rows.start, rows.stop), ["event_time"])
+                frame = batch.hstack(time).filter(pl.Series(inside[rows]))
                 found = count_days(frame, watched, timezone=zone, days=days)
                 total = found if not total.cells else added(total, found)
         return total.cells
@@ -286,7 +285,8 @@ class Watching:
         priced: DayCounts | None = None
         bare: DayCounts | None = None
         all_priced = True
-        for piece in completed(self.taken, self._pieces, inside, columns=list(dict.fromkeys(columns))):
+        taken = self.taken.in_memory() if self.built is None else self.taken  # many chunks look for their decisions
+        for piece in completed(taken, self._pieces, inside, columns=list(dict.fromkeys(columns))):
             more = count_days(piece, watched, timezone=zone, days=days)
             rest = more if rest is None else added(rest, more)
             decided = count_days(piece.with_columns(score="y_prob"), scored, timezone=zone, days=days)
@@ -296,9 +296,8 @@ class Watching:
                 summed = sum_decided(with_expected_cost(piece, self.policy), scored, timezone=zone, days=days)
                 priced = summed if priced is None else added(priced, summed)
         if rest is None or bare is None:
-            empty = self.taken.frame.select("event_time").head(0)
-            rest = count_days(empty, watched, timezone=zone, days=days)
-            bare = count_days(empty, scored, timezone=zone, days=days)
+            rest = count_days(_no_times(), watched, timezone=zone, days=days)
+            bare = count_days(_no_times(), scored, timezone=zone, days=days)
         return rest, known_days(priced) if all_priced and priced is not None else bare
 
     def _pieces(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -315,6 +314,12 @@ class Watching:
         matrix = self.policy.matrix
         there = all(name in frame.columns and not frame[name].null_count() for name in matrix.columns)
         return there and set(frame["action"].unique().to_list()) <= set(matrix.actions)
+
+
+def _no_times() -> pl.DataFrame:
+    from fraudctl.data.tables import UTC_US
+
+    return pl.DataFrame(schema={"event_time": UTC_US})
 
 
 def _known_sum(counts: DayCounts, name: str) -> IntArray:
@@ -419,17 +424,12 @@ def _built(project: Project, bundle: Bundle, events: EventFiles, progress: Progr
 
 
 def _policy_notes(taken: TakenDecisions, mine: BoolArray, bundle: Bundle) -> list[str]:
-    from fraudctl.monitor.taken import earliest_time
-
     own = str(bundle.manifest["files"]["policy.json"])[:8]
-    if "policy" not in taken.frame.columns:
-        return []
-    policy = taken.frame["policy"]
-    other = pl.Series(mine) & policy.is_not_null() & (policy != own)
+    other = taken.blocks.where("policy", lambda policy: policy not in (None, own), mine)
     n_other = int(other.sum())
     if not n_other:
         return []
-    first = earliest_time(taken.frame["event_time"].filter(other))
+    first = taken.blocks.span(other)[0]
     told = f"{count(n_other, 'decision')} from {first:%Y-%m-%d %H:%M} UTC on were taken by another policy"
     return [f"{told} than that of {bundle.version}: actions of these days are not compared"]
 

@@ -83,8 +83,8 @@ def test_pieces_together_are_what_comes_out_at_once(
     expected = whole.filter(pl.col("event_id").is_in(wanted))
     assert both.select(expected.columns).equals(expected)
     assert both.height == rows.sum()
-    assert found.rows(found.by_time(np.ones(found.height, bool))).frame["event_id"].equals(whole["event_id"])
-    assert found.rows(found.by_time(rows)).frame["event_id"].equals(expected["event_id"])
+    assert found.rows(found.blocks.by_time(np.ones(found.height, bool))).frame["event_id"].equals(whole["event_id"])
+    assert found.rows(found.blocks.by_time(rows)).frame["event_id"].equals(expected["event_id"])
 
 
 def test_an_event_that_was_decided_twice_counts_once_with_its_first_values(tmp_path: Path) -> None:
