@@ -28,8 +28,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fraudctl.monitor.cohort_source import CohortEvents
 from fraudctl.monitor.delays import delay_curve
-from fraudctl.monitor.nowcast import HIDDEN, CohortEvents, Design, Nowcast, nowcast
+from fraudctl.monitor.nowcast import HIDDEN, Design, Nowcast, nowcast
 
 DAY = 86_400.0
 WEEK = 7 * DAY

@@ -53,10 +53,10 @@ def test_savings_at_promotion_are_those_of_the_gate_before_it(tmp_path: Path, kn
         )
 
     gate(0.61)
-    assert promised_savings(project, decided) is None  # judged, and not promoted
+    assert promised_savings(project, decided["model"]) is None  # judged, and not promoted
     registry.promote(models, "a", now=now, by="ci", sections={})
     gate(0.99)  # later gates are no promise
-    found = promised_savings(project, decided)
+    found = promised_savings(project, decided["model"])
     assert found == (PromisedSavings("a", value, 0.02, "block") if known else PromisedSavings("a", None))
-    assert promised_savings(project, decided.head(1)) is None
-    assert promised_savings(project, decided.tail(1)) is None
+    assert promised_savings(project, decided["model"].head(1)) is None
+    assert promised_savings(project, decided["model"].tail(1)) is None

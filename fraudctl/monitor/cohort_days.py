@@ -56,7 +56,8 @@ class CohortDays:
 
     def first_of(self, days: int) -> int:
         """Return the first cohort of the latest ``days`` days before the last complete cohort's end."""
-        last = max((n for n in range(self.seen.n_cohorts) if self.complete(n)), default=self.seen.n_cohorts - 1)
+        n_cohorts = self.seen.n_cohorts
+        last = next((number for number in reversed(range(n_cohorts)) if self.complete(number)), n_cohorts - 1)
         return last - self.within(days) + 1
 
     def within(self, days: int) -> int:

@@ -179,10 +179,17 @@ class DecisionBlocks:
 
     def _around(self, rows: IntArray) -> Iterator[tuple[DecisionBlock, tuple[int, int]]]:
         """Yield the blocks that rising rows lie in, and which of the rows these are."""
-        ends = np.searchsorted(rows, [0, *(block.rows.stop for block in self.blocks)]).tolist()
-        for block, first, last in zip(self.blocks, ends[:-1], ends[1:], strict=True):
-            if last > first:
-                yield block, (first, last)
+        if not len(rows):
+            return
+        first, last = (np.searchsorted(self._starts, rows[[0, -1]], side="right") - 1).tolist()
+        ends = np.searchsorted(rows, [*self._starts[first : last + 1], self.height]).tolist()
+        for block, start, stop in zip(self.blocks[first : last + 1], ends[:-1], ends[1:], strict=True):
+            if stop > start:
+                yield block, (start, stop)
+
+    @cached_property
+    def _starts(self) -> IntArray:
+        return np.array([block.start for block in self.blocks], dtype=np.int64)
 
     def _part(self, block: DecisionBlock, rows: IntArray, columns: Sequence[str] | None) -> pl.DataFrame:
         wanted = None if columns is None else [name for name in columns if name in block.facts.columns]

@@ -148,7 +148,7 @@ class LabelStops:
         return float(at - self.start[-1]) if len(self.end) and self.end[-1] >= at else 0.0
 
 
-def label_stops(arrived: FloatArray, *, at: float) -> LabelStops:
+def label_stops(arrived: FloatArray, *, at: float, n: int | None = None) -> LabelStops:
     """Find stops in a stream of labels of any class.
 
     Parameters
@@ -157,14 +157,39 @@ def label_stops(arrived: FloatArray, *, at: float) -> LabelStops:
         When each came, in seconds, at most ``at``.
     at
         The instant of the estimate.
+    n
+        Number of labels, where ``arrived`` are only those at the ends of short times.
     """
-    if len(arrived) < SURE_STOP:
+    n = len(arrived) if n is None else n
+    if n < SURE_STOP:
         return LabelStops(np.zeros(0), np.zeros(0))
     times = np.append(np.sort(arrived), at)
     gaps = np.diff(times)
-    per_second = len(arrived) / max(float(at - times[0]), 1.0)
+    per_second = n / max(float(at - times[0]), 1.0)
     stops = np.flatnonzero((gaps >= SHORTEST_STOP) & (gaps * per_second >= SURE_STOP))
     return LabelStops(times[stops], times[stops + 1])
+
+
+class Arrivals:
+    """When labels came, a part of them at a time: kept are the first and the last of each short time."""
+
+    def __init__(self) -> None:
+        self._ends: list[FloatArray] = []
+        self.n, self.last = 0, -np.inf
+
+    def add(self, arrived: FloatArray) -> None:
+        """Take in some labels; NaN is none."""
+        times = np.sort(arrived[~np.isnan(arrived)])
+        if not len(times):
+            return
+        self.n, self.last = self.n + len(times), max(self.last, float(times[-1]))
+        short = np.floor(times / (SHORTEST_STOP / 3.0))
+        new = short[1:] != short[:-1]
+        self._ends.append(times[np.append(True, new) | np.append(new, True)])
+
+    def stops(self, at: float) -> LabelStops:
+        """Return the stops in all of them, as `label_stops` finds them."""
+        return label_stops(np.concatenate([np.zeros(0), *self._ends]), at=at, n=self.n)
 
 
 def shape_evidence(

@@ -20,10 +20,10 @@ from datetime import date
 from typing import Final, Literal
 
 import numpy as np
-import polars as pl
 
 from fraudctl.arrays import BoolArray, FloatArray
 from fraudctl.metrics.ratios import Ratio
+from fraudctl.monitor.cohort_sums import stretches
 from fraudctl.monitor.decisions import COLUMNS
 from fraudctl.monitor.performance import JudgedCohorts, LabelledFigure, Performance, figures_of
 from fraudctl.monitor.seen import CONSTANTS, COST, FRAUDS, LOSS
@@ -37,6 +37,9 @@ LimitState = Literal["kept", "open", "broken", "unknown"]
 Basis = Literal["closed", "estimate"]
 """Whether all labels of the cohorts are there, or they are estimated."""
 
+_ARRAYS: Final[Mapping[str, type[np.generic]]] = {
+    "cohort": np.float64, "flagged": np.bool_, "fraud": np.float64, "known": np.bool_, "volume": np.float64,
+}  # fmt: skip
 JUDGED_DAYS: Final = 28
 """The latest days, which have to lie beyond a limit that is broken."""
 WEEKS_BACK: Final = (1, 2, 3, 4, 6, 9, 13)
@@ -241,7 +244,8 @@ def recent_figure(name: str, found: Performance) -> LabelledFigure:
 class _Rows:
     """Events of some cohorts as arrays of shape ``(n_events,)``; those whose outcome does not count are 0.
 
-    ``fraud`` is how much of a fraud each is expected to be, ``values`` and ``base`` as of `SeenEvents`.
+    ``fraud`` is how much of a fraud each is expected to be, ``values`` and ``base`` as of `SeenEvents`; ``here`` is 0
+    for events that are as if they did not count.
     """
 
     cohort: FloatArray
@@ -252,14 +256,21 @@ class _Rows:
     base: FloatArray
     volume: FloatArray
     clusters: Clusters
+    here: FloatArray | None = None
 
     def of(self, rows: BoolArray) -> _Rows:
         """Return the same events, those that are not among ``rows`` as if they did not count."""
-        here = rows.astype(np.float64)
-        return replace(
-            self, fraud=self.fraud * here, known=self.known & rows, base=self.base * here[:, None],
-            volume=self.volume * here,
-        )  # fmt: skip
+        here = rows.astype(np.float64) if self.here is None else self.here * rows
+        return replace(self, fraud=self.fraud * here, known=self.known & rows, volume=self.volume * here, here=here)
+
+    def base_of(self, column: int) -> FloatArray:
+        """Return a column of ``base``."""
+        found = self.base[:, column]
+        return found if self.here is None else found * self.here
+
+    def frauds(self, column: int) -> FloatArray:
+        """Return what a column of ``values`` is expected to be."""
+        return self.fraud * self.values[:, column]
 
 
 def ratio_of(name: str, rows: _Rows, base_action: int) -> Ratio:
@@ -267,18 +278,26 @@ def ratio_of(name: str, rows: _Rows, base_action: int) -> Ratio:
 
     The value is that of `fraudctl.monitor.performance.figures_of` on the same events.
     """
-    flagged, frauds = rows.flagged.astype(np.float64), rows.fraud * rows.values[:, FRAUDS]
-    loss, legit = rows.fraud * rows.values[:, LOSS], rows.base[:, 0] - frauds
-    constant = rows.base[:, 2 + base_action] + rows.fraud * rows.values[:, CONSTANTS + base_action]
-    cost = rows.base[:, 1] + rows.fraud * rows.values[:, COST]
+    flagged = rows.flagged.astype(np.float64)
+
+    def legit() -> FloatArray:
+        return rows.base_of(0) - rows.frauds(FRAUDS)
+
     parts: Mapping[str, Callable[[], tuple[FloatArray, FloatArray, BoolArray]]] = {
-        "fraud_loss_bps": lambda: (1e4 * loss * (1.0 - flagged), rows.volume, rows.known),
-        "recall": lambda: (frauds * flagged, frauds, rows.known),
-        "value_recall": lambda: (loss * flagged, loss, rows.known),
-        "precision": lambda: (frauds * flagged, rows.base[:, 0] * flagged, rows.flagged & (rows.base[:, 0] > 0)),
-        "savings": lambda: (cost, constant, rows.known),
-        "false_positives_per_1000": lambda: (1e3 * legit * flagged, legit, rows.flagged & (rows.base[:, 0] > 0)),
-    }
+        "fraud_loss_bps": lambda: (1e4 * rows.frauds(LOSS) * (1.0 - flagged), rows.volume, rows.known),
+        "recall": lambda: (rows.frauds(FRAUDS) * flagged, rows.frauds(FRAUDS), rows.known),
+        "value_recall": lambda: (rows.frauds(LOSS) * flagged, rows.frauds(LOSS), rows.known),
+        "precision": lambda: (
+            rows.frauds(FRAUDS) * flagged, rows.base_of(0) * flagged, rows.flagged & (rows.base_of(0) > 0)
+        ),
+        "savings": lambda: (
+            rows.base_of(1) + rows.frauds(COST), rows.base_of(2 + base_action) + rows.frauds(CONSTANTS + base_action),
+            rows.known,
+        ),
+        "false_positives_per_1000": lambda: (
+            1e3 * legit() * flagged, legit(), rows.flagged & (rows.base_of(0) > 0)
+        ),
+    }  # fmt: skip
     top, bottom, support = parts[name]()
     total, n = float(bottom.sum()), max(int(support.sum()), 1)
     reason = None if total > 0 else "the divisor is 0"
@@ -379,26 +398,29 @@ def _windows(judged: JudgedCohorts) -> dict[Basis, Sequence[int]]:
 def _rows(judged: JudgedCohorts, numbers: np.ndarray) -> _Rows:
     """Return the events of some cohorts, with their clusters."""
     seen, found, project = judged.seen, judged.found, judged.project
-    inside = np.isin(seen.cohort, numbers)
-    counted = inside[seen.counted]
-    place = (np.cumsum(inside) - 1)[seen.counted & inside]
-    n = int(inside.sum())
-
-    def spread(values: FloatArray) -> FloatArray:
-        out = np.zeros((n, *values.shape[1:]))
-        out[place] = values[counted]
-        return out
-
+    wanted = np.isin(np.arange(seen.n_cohorts), numbers)
+    inside = np.zeros(len(seen.cohort), dtype=np.bool_)
+    for part in stretches(seen):
+        inside[part.rows] = wanted[seen.cohort[part.rows]]
+    n, events, start = int(inside.sum()), seen.events, 0
+    made = {name: np.zeros(n, kind) for name, kind in _ARRAYS.items()}
+    tables = {"values": seen.values, "base": seen.base}
+    spread = {name: seen.arrays.empty((n, table.shape[1]), np.float64) for name, table in tables.items()}
+    for part in stretches(seen):
+        own, counted = inside[part.rows], seen.counted[part.rows]
+        rows = slice(start, start + int(own.sum()))
+        start = rows.stop
+        place, there = counted[own], own[counted]
+        made["cohort"][rows] = seen.cohort[part.rows][own]
+        made["flagged"][rows][place] = events.stratum[part.counted][there] > 0
+        made["fraud"][rows][place] = found.chance[part.counted][there]
+        made["known"][rows][place] = events.known[part.counted][there] == 1
+        if seen.volume is not None:
+            made["volume"][rows] = seen.volume[part.rows][own]
+        for name, table in tables.items():
+            spread[name][rows] = 0.0
+            spread[name][np.flatnonzero(place) + rows.start] = table[part.counted][there]
     names = [name for name in project.entities if name in judged.taken.columns and name not in COLUMNS]
-    clusters = Clusters.carried(judged.taken.filter(pl.Series(inside)).select(names or "event_id"), names)
-    events = seen.events
-    return _Rows(
-        cohort=seen.cohort[inside].astype(np.float64),
-        flagged=spread(events.stratum.astype(np.float64)) > 0,
-        fraud=spread(found.chance),
-        known=spread((events.known == 1).astype(np.float64)) > 0,
-        values=spread(seen.values),
-        base=spread(seen.base),
-        volume=np.zeros(n) if seen.volume is None else seen.volume[inside],
-        clusters=clusters,
-    )
+    clusters = Clusters.carried(judged.taken.where(inside, names or ["event_id"]), names)
+    seen.arrays.let_go()
+    return _Rows(**made, **spread, clusters=clusters)

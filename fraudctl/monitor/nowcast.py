@@ -13,13 +13,15 @@ these are the smaller, or larger, ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
+from fraudctl.monitor.cohort_source import CohortEvents, CohortPart, CohortSource, ToldFrauds, in_order
 from fraudctl.monitor.delays import (
     N_BINS,
     STRETCHES,
@@ -28,11 +30,11 @@ from fraudctl.monitor.delays import (
     assumed_curve,
     blended,
     delay_curve,
-    label_stops,
     money_delays,
     shape_evidence,
 )
 from fraudctl.monitor.levels import RATES, Arrived, Levels, levels
+from fraudctl.monitor.row_arrays import RowArrays
 
 FINAL: Final = 0.95
 """Share matured from which a cohort is final."""
@@ -46,65 +48,6 @@ SLOWER: Final = 1.1
 """Stretch from which delays count as longer than before."""
 PROB_BINS: Final = 32
 """Bins of probability in which events that may still become fraud are counted."""
-
-
-@dataclass(frozen=True)
-class CohortEvents:
-    """Events as known at one instant, arrays of shape ``(n_events,)``.
-
-    Attributes
-    ----------
-    cohort
-        Number of the period, from 0 in the order of time.
-    stratum
-        Number of the stratum, from 0: 1 for flagged events, 0 for others.
-    age
-        Seconds from the event to the instant.
-    y_prob
-        Calibrated probability at the decision; NaN where there is none.
-    known
-        1 known as fraud, 0 a verdict "legitimate" was given, -1 nothing was said. Silence is no verdict.
-    fraud_after
-        Seconds until the event was first known as fraud; NaN where it never was.
-    cleared_after
-        Seconds until the last verdict "legitimate"; NaN where there was none.
-    """
-
-    cohort: IntArray
-    stratum: IntArray
-    age: FloatArray
-    y_prob: FloatArray
-    known: npt.NDArray[np.int8]
-    fraud_after: FloatArray
-    cleared_after: FloatArray
-
-    def after_stops(self) -> tuple[CohortEvents, FloatArray]:
-        """Return events whose labels did not wait, and how long each fraud took at least, shape ``(n_events,)``.
-
-        Labels that waited for the end of a stop are taken to have come in the middle of the time they may have; while
-        no label comes, events are as old as when the last one came.
-        """
-        arrived = np.concatenate([self.fraud_after - self.age, self.cleared_after - self.age])
-        arrived = arrived[~np.isnan(arrived)]
-        # without new events labels dry up: that is no stop
-        now = max(float(arrived.max(initial=-np.inf)), -float(self.age.min(initial=np.inf)))
-        stops = label_stops(arrived, at=now)
-        at_least = np.maximum(stops.earliest(self.fraud_after - self.age) + self.age, 0.0)
-        middle = 0.5 * (at_least + self.fraud_after)
-        age = np.maximum(self.age - stops.still(now), 0.0)
-        return replace(self, fraud_after=np.minimum(middle, age), age=age), at_least
-
-    def take(self, rows: BoolArray) -> CohortEvents:
-        """Return some of the events."""
-        return CohortEvents(
-            self.cohort[rows],
-            self.stratum[rows],
-            self.age[rows],
-            self.y_prob[rows],
-            self.known[rows],
-            self.fraud_after[rows],
-            self.cleared_after[rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -222,21 +165,18 @@ def survival(events: CohortEvents, horizon: float) -> FloatArray:
     return np.concatenate([np.cumprod((1.0 - hazard)[::-1])[::-1], [1.0]])
 
 
-def silent_share(events: CohortEvents, horizon: float) -> FloatArray:
-    """Return of how many legitimate events nothing was said yet, among those of its cohort and age, per event.
+def silent_share(known: npt.NDArray[np.int8], age: FloatArray, horizon: float) -> FloatArray:
+    """Return of how many legitimate events of a cohort nothing was said yet, among those of its age, per event.
 
     Shape ``(n_events,)``. It is counted and not taken from older cohorts: verdicts come, and silence turns into
     "legitimate", when they do, whether frauds are reported slowly or not.
     """
-    width = horizon / N_BINS
-    age_bin = (events.age / width).astype(np.int64)
+    age_bin = (age / (horizon / N_BINS)).astype(np.int64)
     n_ages = int(age_bin.max(initial=0)) + 1
-    cell = events.cohort * n_ages + age_bin
-    n_cells = int(cell.max(initial=0)) + 1
-    silent = np.bincount(cell[events.known == -1], minlength=n_cells)
-    legitimate = np.bincount(cell[events.known != 1], minlength=n_cells)
-    share = np.divide(silent, legitimate, out=np.ones(n_cells), where=legitimate > 0)
-    return np.asarray(share[cell], dtype=np.float64)
+    silent = np.bincount(age_bin[known == -1], minlength=n_ages)
+    legitimate = np.bincount(age_bin[known != 1], minlength=n_ages)
+    share = np.divide(silent, legitimate, out=np.ones(n_ages), where=legitimate > 0)
+    return np.asarray(share[age_bin], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -247,7 +187,6 @@ class _Stratum:
     stays: FloatArray
     stays_at_last: float
     level: float
-    y_prob: FloatArray
     by_money: MoneyDelays = field(default_factory=MoneyDelays)
 
     def still_fraud(self, y_prob: FloatArray, age: FloatArray, silent: FloatArray, stretch: float) -> FloatArray:
@@ -260,7 +199,7 @@ class _Stratum:
         return late / (late + (1.0 - prior) * silent)
 
 
-def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast:
+def nowcast(events: CohortEvents, values: FloatArray, design: Design, *, arrays: RowArrays | None = None) -> Nowcast:
     """Estimate sums over the frauds of each cohort, as they will be when all labels have arrived.
 
     Parameters
@@ -269,28 +208,25 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
         Events as known at one instant.
     values
         What each event adds where it is fraud, shape ``(n_events, n_values)``: 1 for a count, its amount for money.
+    arrays
+        Makes arrays of all events; those that it made are let go after each cohort.
     """
     n_cohorts, n_strata = design.n_cohorts, design.n_strata
-    youngest = np.full(n_cohorts, np.inf)
-    np.minimum.at(youngest, events.cohort, events.age)
-    closed = (youngest >= design.label_delay) & np.isfinite(youngest)
-    events, at_least = events.after_stops()
+    source = CohortSource(events, values, (n_cohorts, n_strata), arrays or RowArrays())
+    closed = (source.youngest >= design.label_delay) & np.isfinite(source.youngest)
     shape = (n_cohorts, n_strata, values.shape[1])
     known, estimate = np.zeros(shape), np.zeros(shape)
     draws = np.zeros((design.n_draws, *shape))
     stretch, weight, arrived, slower = np.ones(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2]), np.zeros(shape[:2])
-    pooled = _curve(events, closed, design)
+    pooled = _curve(source.told.events, float(source.oldest.max(initial=0.0)), closed, design)
     rng = np.random.default_rng(design.seed)
-    curves, chance = [], np.zeros(len(events.cohort))
+    curves, chance = [], source.arrays.empty((len(events.cohort),), np.float64)
     for number in range(n_strata):
-        rows = events.stratum == number
-        part = events.take(rows)
-        fitted = _fit(part, closed, pooled, design)
-        fitted = replace(fitted, by_money=_by_money(part, values[rows], at_least[rows], fitted.curve, design))
+        gathered = _gathered(source, number, _unscored(source, number, closed), design)
+        fitted = _fit(source.told.of(number), gathered, closed, pooled, design)
         curves.append(fitted.curve)
-        result = _cohorts(part, values[rows], at_least[rows], fitted, design, rng)
+        result = _cohorts(source, gathered, fitted, design, rng, chance)
         known[:, number], estimate[:, number], draws[:, :, number] = result.known, result.estimate, result.draws
-        chance[rows] = result.chance
         stretch[:, number], slower[:, number] = result.stretch, result.slower
         weight[:, number], arrived[:, number] = result.expected, result.arrived
     total = weight.sum(axis=1)
@@ -298,50 +234,83 @@ def nowcast(events: CohortEvents, values: FloatArray, design: Design) -> Nowcast
     return Nowcast(np.minimum(matured, 1.0), closed, known, estimate, draws, stretch, slower, tuple(curves), chance)
 
 
-def _curve(events: CohortEvents, closed: BoolArray, design: Design) -> DelayCurve:
-    """Estimate a delay curve from closed cohorts where they hold enough, else from all."""
-    arrived = ~np.isnan(events.fraud_after)
-    whole = arrived & closed[events.cohort]
-    chosen = whole if whole.sum() >= FEW_CLOSED else arrived
-    curve = delay_curve(events.fraud_after[chosen], events.age[chosen], horizon=design.horizon)
-    oldest = float(events.age.max(initial=0.0))
+def _curve(told: CohortEvents, oldest: float, closed: BoolArray, design: Design) -> DelayCurve:
+    """Estimate a delay curve from closed cohorts where they hold enough, else from all.
+
+    Parameters
+    ----------
+    told
+        Events that were known as fraud at any time.
+    oldest
+        Age of the oldest of all events.
+    """
+    whole = closed[told.cohort]
+    chosen = whole if whole.sum() >= FEW_CLOSED else np.ones(len(whole), dtype=np.bool_)
+    curve = delay_curve(told.fraud_after[chosen], told.age[chosen], horizon=design.horizon)
     assumed = assumed_curve(design.horizon, by=design.label_delay)
     seen = min(oldest / design.label_delay, 1.0)  # no event is old enough to show the rest
     known = seen * curve.known + (1.0 - seen) * assumed.known
     return blended(DelayCurve(curve.horizon, known, curve.n_outcomes), assumed, enough=3.0)
 
 
-def _fit(part: CohortEvents, closed: BoolArray, pooled: DelayCurve, design: Design) -> _Stratum:
-    curve = blended(_curve(part, closed, design), pooled, enough=ENOUGH)
-    whole = closed[part.cohort]
-    ever = ~np.isnan(part.fraud_after)
-    frauds = np.bincount(part.cohort[ever], minlength=design.n_cohorts).astype(np.float64)
-    y_prob = _filled(part, whole)
-    expected = np.bincount(part.cohort, weights=y_prob, minlength=design.n_cohorts).astype(np.float64)
+def _fit(told: ToldFrauds, gathered: _Gathered, closed: BoolArray, pooled: DelayCurve, design: Design) -> _Stratum:
+    part, expected = told.events, gathered.expected
+    curve = blended(_curve(part, gathered.oldest, closed, design), pooled, enough=ENOUGH)
+    frauds = np.bincount(part.cohort, minlength=design.n_cohorts).astype(np.float64)
     level = level_of_closed(frauds[closed], expected[closed], half_life=design.half_life / design.cohort_seconds)
     stays = survival(part, design.horizon)
-    settled = part.known[whole & ever]
+    settled = part.known[closed[part.cohort]]
     last = float((settled == 1).mean()) if len(settled) else 1.0
-    return _Stratum(curve, stays, last, level, y_prob)
+    return _Stratum(curve, stays, last, level, _by_money(told, curve, design))
 
 
-def _by_money(
-    part: CohortEvents, values: FloatArray, at_least: FloatArray, curve: DelayCurve, design: Design
-) -> MoneyDelays:
+def _by_money(told: ToldFrauds, curve: DelayCurve, design: Design) -> MoneyDelays:
     """Return how the delays of a stratum depend on money."""
-    ever = ~np.isnan(part.fraud_after)
-    money = design.money_of(values[ever])
+    money = design.money_of(told.values)
     if money is None:
         return MoneyDelays()
-    return money_delays(curve, part.fraud_after[ever], part.age[ever], money, at_least=at_least[ever])
+    return money_delays(curve, told.events.fraud_after, told.events.age, money, at_least=told.at_least)
 
 
-def _filled(part: CohortEvents, whole: BoolArray) -> FloatArray:
-    """Return probabilities; where there is none, the share of frauds in closed cohorts."""
-    known = part.known == 1
-    n_whole = int(whole.sum())
-    share = (float(known[whole].sum()) + 0.5) / (n_whole + 1.0) if n_whole else float(known.mean()) if len(known) else 0
-    return np.where(np.isnan(part.y_prob), share, part.y_prob)
+def _unscored(source: CohortSource, number: int, closed: BoolArray) -> float:
+    """Return the probability of events that have none: the share of frauds in closed cohorts."""
+    n, known = source.n[:, number], source.n_known[:, number]
+    n_whole, n_all = int(n[closed].sum()), int(n.sum())
+    if n_whole:
+        return (float(known[closed].sum()) + 0.5) / (n_whole + 1.0)
+    return float(int(known.sum()) / n_all) if n_all else 0.0
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """What is added up of the events of a stratum, first axis cohorts.
+
+    ``expected`` are sums of probabilities, ``mass`` the same by age; ``unscored`` is the probability of events that
+    have none, ``oldest`` the largest age, and ``open`` are the events of which nothing was said.
+    """
+
+    number: int
+    oldest: float
+    unscored: float
+    expected: FloatArray
+    mass: FloatArray
+    open: _Open
+
+
+def _gathered(source: CohortSource, number: int, unscored: float, design: Design) -> _Gathered:
+    width = design.horizon / N_BINS
+    n_bins = int(N_BINS * STRETCHES[-1]) + 1
+    expected, mass = np.zeros(design.n_cohorts), np.zeros((design.n_cohorts, n_bins))
+    cells = [_Open.nothing()]
+    for cohort in range(design.n_cohorts):
+        part = source.part(cohort, number)
+        y_prob = part.scored(unscored)
+        expected[cohort] = in_order(y_prob)
+        bins = np.minimum(part.age / width, n_bins - 1).astype(np.int64)
+        mass[cohort] = np.bincount(bins, weights=y_prob, minlength=n_bins)
+        cells.append(_counted(cohort, part, y_prob, design.horizon))
+    oldest = float(source.oldest[:, number].max(initial=0.0))
+    return _Gathered(number, oldest, unscored, expected, mass, _Open.joined(cells))
 
 
 @dataclass(frozen=True)
@@ -351,7 +320,6 @@ class _Cohorts:
     known: FloatArray
     estimate: FloatArray
     draws: FloatArray
-    chance: FloatArray
     stretch: FloatArray
     slower: FloatArray
     expected: FloatArray
@@ -368,6 +336,17 @@ class _Open:
     silent: FloatArray
     n: FloatArray
 
+    @classmethod
+    def nothing(cls) -> _Open:
+        """Return no events."""
+        return cls(np.zeros(0, np.int64), *(np.zeros(0) for _ in range(4)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Open]) -> _Open:
+        """Return the events of several cohorts."""
+        names = [item.name for item in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
     def missing(self, fitted: _Stratum, n_cohorts: int) -> tuple[FloatArray, FloatArray]:
         """Return the expected late frauds, and the sum of squared probabilities; ``(n_cohorts, n_stretches)``."""
         first, second = np.empty((n_cohorts, len(STRETCHES))), np.empty((n_cohorts, len(STRETCHES)))
@@ -378,64 +357,54 @@ class _Open:
         return first, second
 
 
-def _counted(part: CohortEvents, y_prob: FloatArray, silent: FloatArray, horizon: float) -> _Open:
+def _counted(cohort: int, part: CohortPart, y_prob: FloatArray, horizon: float) -> _Open:
     open_ = (part.known == -1) & (part.age < horizon * STRETCHES[-1])
     width = horizon / N_BINS
     age_bin = (part.age[open_] / width).astype(np.int64)
     log_prob = np.log(np.clip(y_prob[open_], 1e-6, 1.0)) / np.log(1e-6)
     prob_bin = np.minimum(log_prob * PROB_BINS, PROB_BINS - 1).astype(np.int64)
-    n_ages = int(age_bin.max(initial=0)) + 1
-    key = (part.cohort[open_] * n_ages + age_bin) * PROB_BINS + prob_bin
-    cells, inverse = np.unique(key, return_inverse=True)
+    cells, inverse = np.unique(age_bin * PROB_BINS + prob_bin, return_inverse=True)
     n = np.bincount(inverse, minlength=len(cells)).astype(np.float64)
+    silent = silent_share(part.known, part.age, horizon)
     mean_prob, mean_age, mean_silent = (
         np.bincount(inverse, weights=of[open_], minlength=len(cells)) / np.maximum(n, 1.0)
         for of in (y_prob, part.age, silent)
     )
-    return _Open(cells // PROB_BINS // n_ages, mean_age, mean_prob, mean_silent, n)
+    return _Open(np.full(len(cells), cohort), mean_age, mean_prob, mean_silent, n)
 
 
-def _arrived_share(part: CohortEvents, fitted: _Stratum, n_cohorts: int) -> tuple[FloatArray, FloatArray]:
+def _arrived_share(mass: FloatArray, fitted: _Stratum) -> tuple[FloatArray, FloatArray]:
     """Return the share of the frauds of each cohort known by now, ``(n_cohorts, n_stretches)``, and expected frauds."""
     width = fitted.curve.horizon / N_BINS
-    n_bins = int(N_BINS * STRETCHES[-1]) + 1
-    bins = np.minimum(part.age / width, n_bins - 1).astype(np.int64)
-    key = part.cohort * n_bins + bins
-    mass = np.bincount(key, weights=fitted.y_prob, minlength=n_cohorts * n_bins).reshape(n_cohorts, n_bins)
     total = mass.sum(axis=1)
-    middle = np.asarray((np.arange(n_bins) + 0.5) * width, dtype=np.float64)
+    middle = np.asarray((np.arange(mass.shape[1]) + 0.5) * width, dtype=np.float64)
     shares = np.array([fitted.curve.share(middle, float(stretch)) for stretch in STRETCHES])
     arrived = np.divide(
-        mass @ shares.T, total[:, None], out=np.ones((n_cohorts, len(STRETCHES))), where=total[:, None] > 0
+        mass @ shares.T, total[:, None], out=np.ones((len(mass), len(STRETCHES))), where=total[:, None] > 0
     )
     return arrived, fitted.level * total
 
 
 def _cohorts(
-    part: CohortEvents,
-    values: FloatArray,
-    at_least: FloatArray,
+    source: CohortSource,
+    gathered: _Gathered,
     fitted: _Stratum,
     design: Design,
     rng: np.random.Generator,
+    chance: FloatArray,
 ) -> _Cohorts:
-    n_cohorts = design.n_cohorts
-    ever = ~np.isnan(part.fraud_after)
-    n_known = np.bincount(part.cohort[ever], minlength=n_cohorts).astype(np.float64)
-    share, expected = _arrived_share(part, fitted, n_cohorts)
+    """Estimate the cohorts of a stratum; ``chance`` is filled in."""
+    n_cohorts, told = design.n_cohorts, source.told.of(gathered.number)
+    part = told.events
+    n_known = np.bincount(part.cohort, minlength=n_cohorts).astype(np.float64)
+    share, expected = _arrived_share(gathered.mass, fitted)
     by_shape = shape_evidence(
-        fitted.curve,
-        part.fraud_after[ever],
-        part.age[ever],
-        part.cohort[ever],
-        n_cohorts=n_cohorts,
-        at_least=at_least[ever],
+        fitted.curve, part.fraud_after, part.age, part.cohort, n_cohorts=n_cohorts, at_least=told.at_least
     )
     found = levels(Arrived(n_known, expected, share, by_shape), n_draws=design.n_draws, rng=rng)
-    silent = silent_share(part, design.horizon)
-    missing, squares = _counted(part, fitted.y_prob, silent, design.horizon).missing(fitted, n_cohorts)
-    state = _CohortState(found, n_known, share * expected[:, None], missing, squares, silent)
-    sums = _sums(part, values, fitted, design, state=state, rng=rng)
+    missing, squares = gathered.open.missing(fitted, n_cohorts)
+    state = _CohortState(found, n_known, share * expected[:, None], missing, squares)
+    sums = _sums(source, gathered, fitted, design, state=state, rng=rng, chance=chance)
     stretches = found.joint.sum(axis=2)
     mean_share = (stretches * share).sum(axis=1)
     rate = found.joint.sum(axis=1) @ RATES
@@ -448,7 +417,7 @@ class _CohortState:
     """What is known of the rate and the stretch of each cohort.
 
     ``mean`` is how many frauds should be known at a rate of 1; ``missing`` how many are to come, and ``squares`` the
-    sum of their squared probabilities; each of shape ``(n_cohorts, n_stretches)``. ``silent`` is `silent_share`.
+    sum of their squared probabilities; each of shape ``(n_cohorts, n_stretches)``.
     """
 
     levels: Levels
@@ -456,7 +425,6 @@ class _CohortState:
     mean: FloatArray
     missing: FloatArray
     squares: FloatArray
-    silent: FloatArray
 
     def late(self, cohort: int) -> float:
         """Return the expected number of late frauds."""
@@ -481,49 +449,77 @@ class _CohortState:
 
 
 def _sums(
-    part: CohortEvents,
-    values: FloatArray,
+    source: CohortSource,
+    gathered: _Gathered,
     fitted: _Stratum,
     design: Design,
     *,
     state: _CohortState,
     rng: np.random.Generator,
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return sums of values over known frauds, their estimates, draws of them, and how much of a fraud events are."""
-    n_cohorts, n_values = design.n_cohorts, values.shape[1]
-    fraud = part.known == 1
+    chance: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return sums of values over known frauds, their estimates, and draws; fill in how much of a fraud events are."""
+    n_cohorts, n_values = design.n_cohorts, source.values.shape[1]
     grid = np.linspace(0.0, design.horizon, N_BINS + 1)
-    stays = np.interp(part.age, grid, fitted.stays)
-    known, kept = np.zeros((n_cohorts, n_values)), np.zeros((n_cohorts, n_values))
-    for column in range(n_values):
-        known[:, column] = np.bincount(part.cohort[fraud], weights=values[fraud, column], minlength=n_cohorts)
-        staying = values[fraud, column] * stays[fraud]
-        kept[:, column] = np.bincount(part.cohort[fraud], weights=staying, minlength=n_cohorts)
-    estimate, expected = kept.copy(), np.where(fraud, stays, 0.0)
-    draws = np.broadcast_to(kept, (design.n_draws, n_cohorts, n_values)).copy()
-    order = np.argsort(part.cohort, kind="stable")
-    bounds = np.searchsorted(part.cohort[order], np.arange(n_cohorts + 1))
+    known, estimate = np.zeros((n_cohorts, n_values)), np.zeros((n_cohorts, n_values))
+    draws = np.zeros((design.n_draws, n_cohorts, n_values))
     for cohort in range(n_cohorts):
-        rows = order[bounds[cohort] : bounds[cohort + 1]]
-        surviving = _surviving(stays[rows[fraud[rows]]], design.n_draws, rng)
-        draws[:, cohort] *= surviving[:, None]
-        rows = rows[part.known[rows] == -1]
-        late = state.late(cohort)
-        if late <= 0 or len(rows) == 0:
-            continue
-        mean_stretch = float(state.levels.joint[cohort].sum(axis=1) @ STRETCHES)
-        money = design.money_of(values[rows])
-        age = part.age[rows] if money is None else part.age[rows] / fitted.by_money.stretch(money)
-        chance = fitted.still_fraud(fitted.y_prob[rows], age, state.silent[rows], mean_stretch)
-        numbers = state.draw(cohort, len(rows), rng)
-        numbers = rng.binomial(numbers, fitted.stays_at_last)
-        added, mean = _late_values(values[rows], chance, numbers, rng)
-        draws[:, cohort] += added
-        late_frauds = min(late, len(rows)) * fitted.stays_at_last
-        estimate[cohort] += late_frauds * mean
-        total = float(chance.sum())
-        expected[rows] = late_frauds * (chance / total if total > 0 else 1.0 / len(rows))
-    return known, estimate, draws, expected
+        part = source.part(cohort, gathered.number)
+        fraud, values = part.known == 1, source.values_of(part)
+        stays = np.interp(part.age[fraud], grid, fitted.stays)
+        for column in range(n_values):
+            known[cohort, column] = in_order(values[fraud, column])
+            estimate[cohort, column] = in_order(values[fraud, column] * stays)
+        draws[:, cohort] = estimate[cohort] * _surviving(stays, design.n_draws, rng)[:, None]
+        expected = np.zeros(len(fraud))
+        expected[fraud] = stays
+        late = _late_frauds(part, values, gathered, fitted, design, _AtCohort(state, cohort, rng))
+        if late is not None:
+            draws[:, cohort] += late.draws
+            estimate[cohort] += late.n * late.mean
+            total = float(late.chance.sum())
+            open_ = part.known == -1
+            expected[open_] = late.n * (late.chance / total if total > 0 else 1.0 / len(late.chance))
+        chance[part.rows] = expected
+    return known, estimate, draws
+
+
+@dataclass(frozen=True)
+class _AtCohort:
+    """A cohort with what is known of it, and the draws that come next."""
+
+    state: _CohortState
+    cohort: int
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
+class _LateFrauds:
+    """Frauds of a cohort that are to come: draws of their sums, the mean of one, and the chance of each open event."""
+
+    draws: FloatArray
+    n: float
+    mean: FloatArray
+    chance: FloatArray
+
+
+def _late_frauds(
+    part: CohortPart, values: FloatArray, gathered: _Gathered, fitted: _Stratum, design: Design, at: _AtCohort
+) -> _LateFrauds | None:
+    """Return the frauds to come of a cohort; None where there are none to be expected, or no event is open."""
+    rows, late = part.known == -1, at.state.late(at.cohort)
+    n_open = int(rows.sum())
+    if late <= 0 or n_open == 0:
+        return None
+    mean_stretch = float(at.state.levels.joint[at.cohort].sum(axis=1) @ STRETCHES)
+    own, silent = values[rows], silent_share(part.known, part.age, design.horizon)[rows]
+    money = design.money_of(own)
+    age = part.age[rows] if money is None else part.age[rows] / fitted.by_money.stretch(money)
+    chance = fitted.still_fraud(part.scored(gathered.unscored)[rows], age, silent, mean_stretch)
+    numbers = at.state.draw(at.cohort, n_open, at.rng)
+    numbers = at.rng.binomial(numbers, fitted.stays_at_last)
+    added, mean = _late_values(own, chance, numbers, at.rng)
+    return _LateFrauds(added, min(late, n_open) * fitted.stays_at_last, mean, chance)
 
 
 def _surviving(stays: FloatArray, n_draws: int, rng: np.random.Generator) -> FloatArray:

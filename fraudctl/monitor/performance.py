@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import ClassVar, Final, Literal
 
 import numpy as np
 import polars as pl
 
-from fraudctl.arrays import FloatArray, IntArray
+from fraudctl.arrays import FloatArray
+from fraudctl.costs import cost_matrix
 from fraudctl.monitor.cohort_days import CohortDays, Status, seen_any
+from fraudctl.monitor.cohort_sums import CohortTally, base_sums
+from fraudctl.monitor.decisions import COLUMNS
+from fraudctl.monitor.judged_rows import JudgedTable
 from fraudctl.monitor.nowcast import FINAL, Design, Nowcast, nowcast
-from fraudctl.monitor.seen import CONSTANTS, COST, FRAUDS, LEGIT_COST, LOSS, Every, SeenEvents, see, until
+from fraudctl.monitor.seen import CONSTANTS, COST, FRAUDS, LEGIT_COST, LOSS, Every, SeenEvents, see, see_parts, until
 from fraudctl.project import Project
 from fraudctl.text.figures import percent
 
@@ -249,17 +253,20 @@ class JudgedCohorts:
         What can be said of each cohort.
     base_action
         Position of the constant action that savings are measured against.
+    added_up
+        Sums that were asked for before.
     """
 
     project: Project
     as_of: datetime
-    taken: pl.DataFrame
+    taken: JudgedTable
     seen: SeenEvents
     design: Design
     found: Nowcast
     calendar: CohortDays
     status: tuple[Status, ...]
     base_action: int
+    added_up: dict[tuple[int, ...], FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     def shown(self, *, days: int | None = None) -> list[int]:
         """Return the cohorts that are final or open, all or those of the latest days."""
@@ -272,9 +279,10 @@ class JudgedCohorts:
 
     def base_sums(self, numbers: list[int]) -> FloatArray:
         """Return sums of `SeenEvents.base` over the events of some cohorts, allowed and flagged."""
-        rows, flagged = np.isin(self.seen.events.cohort, numbers), self.seen.events.stratum == 1
-        base = self.seen.base
-        return np.stack([base[rows & ~flagged].sum(axis=0), base[rows & flagged].sum(axis=0)])
+        asked = tuple(numbers)
+        if asked not in self.added_up:
+            self.added_up[asked] = base_sums(self.seen, asked, columns=slice(None), apart=True)
+        return self.added_up[asked]
 
     def matured(self, numbers: list[int]) -> float:
         """Return the share of the frauds of some cohorts that is known."""
@@ -284,13 +292,24 @@ class JudgedCohorts:
 
 
 def judged_cohorts(
-    frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every | None = None, seed: int = 0
+    decided: pl.DataFrame | JudgedTable, project: Project, as_of: datetime, *, every: Every | None = None, seed: int = 0
 ) -> JudgedCohorts:
-    """Estimate all cohorts as they were known at an instant; see `performance`."""
-    taken = until(frame, as_of)
-    seen = see(taken, project, as_of, every=every)
+    """Estimate all cohorts as they were known at an instant; see `performance`.
+
+    Parameters
+    ----------
+    decided
+        The decisions; as a table in parts, none of which is later, arrays of all of them lie where it says.
+    """
+    if isinstance(decided, pl.DataFrame):
+        known = until(decided, as_of)
+        taken, seen = JudgedTable.of(known), see(known, project, as_of, every=every)
+    else:
+        taken, apart = decided, [name for name in project.entities if name not in COLUMNS]
+        needed = [name for name in apart if name not in _read_by_costs(project)]
+        seen = see_parts(lambda: taken.parts(without=needed), project, as_of, arrays=taken.arrays, every=every)
     design = _design(seen, project, seed, n_strata=2)
-    found = nowcast(seen.events, seen.values, design)
+    found = nowcast(seen.events, seen.values, design, arrays=seen.arrays)
     calendar = CohortDays(seen, as_of, project.data.timezone)
     status = tuple(calendar.status(number, found) for number in range(seen.n_cohorts))
     base_action = _base_action(seen, found, list(status))
@@ -302,8 +321,8 @@ def performance_of(judged: JudgedCohorts, *, period_days: int | None = None, by:
     seen, found, calendar, status, project = judged.seen, judged.found, judged.calendar, judged.status, judged.project
     first = 0 if period_days is None else calendar.first_of(period_days)
     shown_ = [number for number in range(seen.n_cohorts) if number >= first and seen_any(seen, number)]
-    judge = _CohortSums(seen, found, judged.base_action, _Tally.of(seen))
-    models = _models(judged.taken["model"], seen)
+    judge = _CohortSums(seen, found, judged.base_action, CohortTally.of(seen))
+    models = _models(judged.taken, seen)
     cohorts = tuple(_cohort(number, seen, found, calendar, judge, project, status[number], models) for number in shown_)
     open_ = [number for number in shown_ if status[number] != "hidden"]
     late = [number for number in open_ if number >= calendar.first_of(28)]
@@ -321,7 +340,7 @@ def performance_of(judged: JudgedCohorts, *, period_days: int | None = None, by:
         all=judge.group("all", open_),
         recent=judge.group("latest 28 days", late),
         by=by,
-        groups=() if by is None else _groups(judged.taken[by], seen, judged.design, judged.base_action, open_),
+        groups=() if by is None else _groups(judged.taken.column(by), seen, judged.design, judged.base_action, open_),
     )
 
 
@@ -336,8 +355,7 @@ def _base_action(seen: SeenEvents, found: Nowcast, status: list[Status]) -> int:
     chosen = [n for n, item in enumerate(status) if item == "final"] or [
         n for n, item in enumerate(status) if item != "hidden"
     ]
-    rows = np.isin(seen.events.cohort, chosen) if chosen else np.ones(len(seen.events.cohort), dtype=np.bool_)
-    legit = seen.base[rows][:, 2:].sum(axis=0)
+    legit = base_sums(seen, chosen or range(seen.n_cohorts), columns=slice(2, None), apart=False)[0]
     numbers = chosen or list(range(seen.n_cohorts))
     fraud = found.estimate[numbers][:, :, CONSTANTS:].sum(axis=(0, 1))
     return int(np.argmin(legit + fraud))
@@ -411,43 +429,13 @@ UNDEFINED: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class _Tally:
-    """What does not depend on outcomes, by cohort and group.
-
-    ``base`` has the shape ``(n_cohorts, 2 * n_groups, n)``, with strata ``2 * group + flagged``; the others
-    ``(n_cohorts, n_groups)``.
-    """
-
-    base: FloatArray
-    volume: FloatArray
-    events: FloatArray
-    flagged: FloatArray
-
-    @classmethod
-    def of(cls, seen: SeenEvents, group: IntArray | None = None, n_groups: int = 1) -> _Tally:
-        """Count the events; ``group`` has the shape ``(n_events,)``."""
-        which = np.zeros(len(seen.cohort), dtype=np.int64) if group is None else group
-        place = seen.cohort * n_groups + which
-        size = seen.n_cohorts * n_groups
-        strata = 2 * place[seen.counted] + seen.events.stratum
-        base = np.stack([np.bincount(strata, weights=column, minlength=2 * size) for column in seen.base.T], axis=1)
-        flagged = (seen.codes != seen.matrix.pass_code).astype(np.float64)
-        sums = [
-            np.bincount(place, weights=value, minlength=size).reshape(seen.n_cohorts, n_groups)
-            for value in (seen.volume, None, flagged)
-        ]
-        shaped = base.reshape(seen.n_cohorts, 2 * n_groups, -1).astype(np.float64)
-        return cls(shaped, *(item.astype(np.float64) for item in sums))
-
-
-@dataclass(frozen=True)
 class _CohortSums:
     """Turns sums into figures; strata may be those of several groups, two each."""
 
     seen: SeenEvents
     found: Nowcast
     base_action: int
-    tally: _Tally
+    tally: CohortTally
     group_number: int = 0
 
     def outcomes(self, numbers: list[int], *, hidden: str | None = None) -> OutcomeFigures:
@@ -508,6 +496,7 @@ def _cohort(
     flagged = int((seen.codes[rows] != seen.matrix.pass_code).sum())
     matured = None if math.isnan(float(found.matured[number])) else float(found.matured[number])
     start = calendar.first_day(number)
+    seen.arrays.let_go()
     return PerformanceCohort(
         first_day=start,
         until_day=start + timedelta(days=1 if seen.every == "day" else 7),
@@ -551,11 +540,25 @@ def _work(rows: slice, seen: SeenEvents, project: Project) -> tuple[ActionWork, 
     return tuple(out)
 
 
-def _models(model: pl.Series, seen: SeenEvents) -> dict[int, tuple[str, ...]]:
+def _models(taken: JudgedTable, seen: SeenEvents) -> dict[int, tuple[str, ...]]:
     """Return the models that decided in each cohort, in the order in which they began."""
-    frame = pl.DataFrame({"cohort": seen.cohort, "model": model}).drop_nulls("model")
-    grouped = frame.group_by("cohort", maintain_order=True).agg(pl.col("model").unique(maintain_order=True))
-    return {int(cohort): tuple(names) for cohort, names in grouped.iter_rows()}
+    found: dict[int, dict[str, None]] = {}
+    start = 0
+    for part in taken.read(["model"]):
+        cohort = seen.cohort[start : start + part.height]
+        start += part.height
+        named = part.select(pl.Series("cohort", cohort), "model").drop_nulls("model")
+        grouped = named.group_by("cohort", maintain_order=True).agg(pl.col("model").unique(maintain_order=True))
+        for number, names in grouped.iter_rows():
+            found.setdefault(int(number), {}).update(dict.fromkeys(names))
+    seen.arrays.let_go()
+    return {number: tuple(names) for number, names in found.items()}
+
+
+def _read_by_costs(project: Project) -> set[str]:
+    """Return the data columns that costs and weights are read from."""
+    weight = project.data.weight
+    return {*cost_matrix(project.costs).columns, *([] if weight is None else [weight])}
 
 
 def _delays(found: Nowcast, open_: list[int]) -> LabelDelays:
@@ -586,8 +589,8 @@ def _groups(
         {name: code for code, name in enumerate(names)}, default=len(names), return_dtype=pl.Int64
     ).to_numpy()
     events = seen.regrouped(codes[seen.counted], len(listed))
-    found = nowcast(events, seen.values, _regrouped(design, 2 * len(listed)))
-    tally = _Tally.of(seen, codes, len(listed))
+    found = nowcast(events, seen.values, _regrouped(design, 2 * len(listed)), arrays=seen.arrays)
+    tally = CohortTally.of(seen, codes, len(listed))
     judges = [_CohortSums(seen, found, base_action, tally, number) for number in range(len(listed))]
     made = [judge.group(name, numbers) for name, judge in zip(listed, judges, strict=True)]
     return tuple(item for item in made if item is not None)

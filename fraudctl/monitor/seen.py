@@ -8,8 +8,11 @@ taken for legitimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -19,9 +22,10 @@ from fraudctl.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from fraudctl.costs import FRAUD, LEGIT, CostMatrix, constant_codes, cost_matrix
 from fraudctl.data.labels import spells
 from fraudctl.errors import DataError
-from fraudctl.monitor.nowcast import CohortEvents
+from fraudctl.monitor.cohort_source import CohortEvents
+from fraudctl.monitor.row_arrays import RowArrays
 from fraudctl.policy.bids import local_period
-from fraudctl.policy.constant import reach_of
+from fraudctl.policy.constant import PeriodOrder, reach_of
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
 from fraudctl.weights import EXPOSURE_FLOOR
@@ -36,6 +40,15 @@ AT_A_TIME: Final = 100_000
 """Events whose costs are worked out at a time."""
 FRAUDS, LOSS, COST, LEGIT_COST, CONSTANTS = 0, 1, 2, 3, 4
 """Columns of `SeenEvents.values`; the constant actions follow from `CONSTANTS` on."""
+_LENGTHS: Final[tuple[Every, ...]] = ("week", "day")
+_ROWS: Final[Mapping[str, type[np.generic]]] = {
+    "counted": np.bool_, "cohort": np.int64, "codes": np.int8, "day": np.int64, "volume": np.float64,
+    "unlabelled": np.bool_,
+}  # fmt: skip
+_EVENTS: Final[Mapping[str, type[np.generic]]] = {
+    "cohort": np.int64, "stratum": np.int64, "age": np.float64, "y_prob": np.float64, "known": np.int8,
+    "fraud_after": np.float64, "cleared_after": np.float64,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,8 @@ class SeenEvents:
         Events older than the label delay without a label.
     matrix
         The costs.
+    arrays
+        Made the arrays, and lets their memory go.
     """
 
     counted: BoolArray
@@ -87,6 +102,7 @@ class SeenEvents:
     blocked: Blocked
     unlabelled: BoolArray
     matrix: CostMatrix
+    arrays: RowArrays = field(default_factory=RowArrays, repr=False)
 
     def regrouped(self, group: IntArray, n_groups: int) -> CohortEvents:
         """Return the counted events with strata ``2 × group + flagged``; ``group`` has the shape ``(n_counted,)``."""
@@ -122,59 +138,273 @@ def see(frame: pl.DataFrame, project: Project, as_of: datetime, *, every: Every 
     DataError
         No event is that old, an action is not in ``[costs]``, or a cost cannot be read.
     """
-    frame = until(frame, as_of)
-    if frame.is_empty():
-        msg = f"there is no decision on an event up to {as_of:%Y-%m-%d %H:%M} UTC"
-        raise DataError(msg, hint="name a later --as-of")
-    matrix = cost_matrix(project.costs)
-    delay = timedelta(seconds=project.data.label_delay.seconds)
-    outcome = _outcomes(frame, as_of, delay)
-    taken = _codes(frame["action"], matrix)
-    exposure = np.maximum(frame["exposure_prob"].fill_null(1.0).to_numpy(), EXPOSURE_FLOOR)
-    control = frame["control_group"].fill_null(value=False).to_numpy() & (exposure < 1.0)
-    codes = np.where(control & (taken == matrix.pass_code), np.int8(matrix.block_code), taken).astype(np.int8)
-    blocked, unseen = _blocked(taken, control, outcome, matrix, delay)
-    weight = np.ones(frame.height) if project.data.weight is None else _numbers(frame, project.data.weight)
-    counts = np.where(unseen | outcome.unlabelled, 0.0, weight / exposure)
-    zone = project.data.timezone
-    day = local_period(frame["event_time"], "day", zone)
-    length = every or _every(outcome, day)
-    number = day if length == "day" else local_period(frame["event_time"], "week", zone)
-    first = int(number.min())
-    counted = counts > 0
-    values, base = _money(frame, project, matrix, codes, counts)
-    known = CohortEvents(
-        number - first,
-        (codes != matrix.pass_code).astype(np.int64),
-        outcome.age,
-        frame["y_prob"].to_numpy(),
-        outcome.known.astype(np.int8),
-        outcome.fraud_after,
-        outcome.cleared_after,
-    )
-    amount = np.maximum(frame["amount"].fill_null(0.0).to_numpy(), 0.0) if frame["amount"].count() else None
-    return SeenEvents(
-        counted=counted,
-        events=known if counted.all() else known.take(counted),
-        values=values,
-        base=base,
-        cohort=number - first,
-        volume=None if amount is None else weight * amount,
-        codes=taken,
-        day=day,
-        every=length,
-        first=first,
-        n_cohorts=int(number.max()) - first + 1,
-        blocked=blocked,
-        unlabelled=outcome.unlabelled,
-        matrix=matrix,
-    )
+    look = _Look(project, as_of)
+    part = look.part(until(frame, as_of))
+    return _seen(look, lambda: iter([part]), RowArrays(), every)
+
+
+def see_parts(
+    parts: Callable[[], Iterable[pl.DataFrame]],
+    project: Project,
+    as_of: datetime,
+    *,
+    arrays: RowArrays,
+    every: Every | None = None,
+) -> SeenEvents:
+    """Do what `see` does for decisions that come in parts, each after the one before it, with arrays in files.
+
+    Parameters
+    ----------
+    parts
+        Gives the parts of the table; it is called more than once.
+    """
+    look = _Look(project, as_of)
+    return _seen(look, lambda: (look.part(until(part, as_of)) for part in parts()), arrays, every)
+
+
+def _seen(look: _Look, parts: Callable[[], Iterator[_Part]], arrays: RowArrays, every: Every | None) -> SeenEvents:
+    totals = _Totals(look.matrix)
+    for part in parts():
+        totals.add(part)
+    totals.refuse(look.as_of)
+    filled = _Filled(look, totals, every or totals.every, arrays)
+    for part in parts():
+        try:
+            filled.add(part)
+        except DataError:
+            names = ["amount", *look.matrix.columns]
+            look.matrix.per_event(pl.concat([each.frame.select(names) for each in parts()]))  # says it of all events
+            raise
+        arrays.let_go()
+    return filled.whole()
 
 
 def until(frame: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
     """Return the decisions up to an instant; the frame itself where all are."""
     known = (frame["event_time"] <= as_of).fill_null(value=False)
     return frame if known.all() else frame.filter(known)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """With what decisions are looked at."""
+
+    project: Project
+    as_of: datetime
+
+    @cached_property
+    def matrix(self) -> CostMatrix:
+        """The costs."""
+        return cost_matrix(self.project.costs)
+
+    def part(self, frame: pl.DataFrame) -> _Part:
+        """Return some of the decisions."""
+        return _Part(frame, self)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some decisions next to each other; arrays of shape ``(n_events,)``."""
+
+    frame: pl.DataFrame
+    look: _Look
+
+    @property
+    def delay(self) -> timedelta:
+        """The label delay."""
+        return timedelta(seconds=self.look.project.data.label_delay.seconds)
+
+    @cached_property
+    def outcome(self) -> _Outcomes:
+        """What was known of them."""
+        return _outcomes(self.frame, self.look.as_of, self.delay)
+
+    @cached_property
+    def taken(self) -> CodeArray:
+        """Action taken, as a position among the actions."""
+        return _codes(self.frame["action"], self.look.matrix)
+
+    @cached_property
+    def exposure(self) -> FloatArray:
+        """Probability with which each was let through."""
+        exposure = np.maximum(self.frame["exposure_prob"].fill_null(1.0).to_numpy(), EXPOSURE_FLOOR)
+        return np.asarray(exposure, dtype=np.float64)
+
+    @cached_property
+    def control(self) -> BoolArray:
+        """Whether each is of the control group."""
+        control = self.frame["control_group"].fill_null(value=False).to_numpy() & (self.exposure < 1.0)
+        return np.asarray(control, dtype=np.bool_)
+
+    @property
+    def blocked(self) -> BoolArray:
+        """Whether each was blocked."""
+        return np.asarray((self.taken == self.look.matrix.block_code) & ~self.control, dtype=np.bool_)
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """The weight of each."""
+        weight = self.look.project.data.weight
+        return np.ones(self.frame.height) if weight is None else _numbers(self.frame, weight)
+
+    @cached_property
+    def day(self) -> IntArray:
+        """Number of its local day."""
+        return local_period(self.frame["event_time"], "day", self.look.project.data.timezone)
+
+    def number(self, every: Every) -> IntArray:
+        """Return the number of its local week or day."""
+        if every == "day":
+            return self.day
+        return local_period(self.frame["event_time"], "week", self.look.project.data.timezone)
+
+
+@dataclass
+class _Totals:
+    """What is said of all decisions together."""
+
+    matrix: CostMatrix
+    n: int = 0
+    n_amounts: int = 0
+    control: bool = False
+    blocked: Counter[str] = field(default_factory=Counter)
+    frauds: Counter[int] = field(default_factory=Counter)
+    unknown: set[str] = field(default_factory=set)
+    ends: dict[Every, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, part: _Part) -> None:
+        """Take in some decisions."""
+        if part.frame.is_empty():
+            return
+        self.n += part.frame.height
+        self.n_amounts += part.frame["amount"].count()
+        unknown = set(part.frame["action"].unique().cast(pl.String)) - set(self.matrix.actions)
+        self.unknown |= unknown
+        if unknown:
+            return
+        self.control = self.control or bool(part.control.any())
+        labelled, blocked = part.outcome.labelled, part.blocked
+        old = blocked & (part.outcome.age >= part.delay.total_seconds())
+        counted = {"all": blocked, "all labelled": blocked & labelled, "old": old, "old labelled": old & labelled}
+        self.blocked.update({name: int(rows.sum()) for name, rows in counted.items()})
+        days, n = np.unique(part.day[labelled & (part.outcome.known == 1)], return_counts=True)
+        self.frauds.update(dict(zip(days.tolist(), n.tolist(), strict=True)))
+        for every in _LENGTHS:
+            number = part.number(every)
+            first, last = self.ends.get(every, (int(number[0]), int(number[0])))
+            self.ends[every] = min(first, int(number.min())), max(last, int(number.max()))
+
+    def refuse(self, as_of: datetime) -> None:
+        """Refuse decisions of which none is old enough, or whose actions are not known."""
+        if not self.n:
+            msg = f"there is no decision on an event up to {as_of:%Y-%m-%d %H:%M} UTC"
+            raise DataError(msg, hint="name a later --as-of")
+        if self.unknown:
+            names, expected = ", ".join(sorted(self.unknown)), ", ".join(self.matrix.actions)
+            msg = f"actions {names} of decisions are not in [costs]; expected {expected}"
+            raise DataError(msg, hint="costs may change after training, the names of the actions may not")
+
+    @property
+    def how_blocked(self) -> Blocked:
+        """How outcomes of blocked events are known."""
+        if not self.blocked["all"]:
+            return "none blocked"
+        asked = "old" if self.blocked["old"] else "all"
+        if self.blocked[f"{asked} labelled"] / self.blocked[asked] >= 0.5:
+            return "labels"
+        return "control group" if self.control else "not observable"
+
+    @property
+    def every(self) -> Every:
+        """Length of a cohort where none is asked for."""
+        if not self.frauds:
+            return "week"
+        days = [self.frauds[day] for day in range(min(self.frauds), max(self.frauds) + 1)]
+        return "day" if float(np.median(days)) > DAILY_FRAUDS else "week"
+
+
+class _Filled:
+    """Arrays of decisions, filled part by part."""
+
+    def __init__(self, look: _Look, totals: _Totals, every: Every, arrays: RowArrays) -> None:
+        n, n_actions = totals.n, len(look.matrix.actions)
+        self.look, self.totals, self.every, self.arrays = look, totals, every, arrays
+        self.known = totals.n_amounts > 0
+        self.rows = {name: arrays.empty((n,), kind) for name, kind in _ROWS.items()}
+        self.events = {name: arrays.empty((n,), kind) for name, kind in _EVENTS.items()}
+        self.values = arrays.empty((n, CONSTANTS + n_actions), np.float64)
+        self.base = arrays.empty((n, 2 + n_actions), np.float64)
+        self.n, self.n_counted = 0, 0
+        self.periods = PeriodOrder(look.project)
+
+    def add(self, part: _Part) -> None:
+        """Fill in some decisions."""
+        if part.frame.is_empty():
+            return
+        rows = slice(self.n, self.n + part.frame.height)
+        counts = self._counts(part)
+        counted, first = counts > 0, self.totals.ends[self.every][0]
+        cohort = part.number(self.every) - first
+        own = {"counted": counted, "cohort": cohort, "codes": part.taken, "day": part.day}
+        amount = np.maximum(part.frame["amount"].fill_null(0.0).to_numpy(), 0.0)
+        own |= {"volume": part.weight * amount, "unlabelled": part.outcome.unlabelled}
+        for name, values in own.items():
+            self.rows[name][rows] = values
+        self._add_counted(part, cohort, counts, counted)
+        self.n = rows.stop
+
+    def _counts(self, part: _Part) -> FloatArray:
+        """Return how many times the outcome of each counts."""
+        unseen = self.totals.how_blocked in ("control group", "not observable")
+        hidden = part.outcome.unlabelled | (part.blocked if unseen else False)
+        return np.where(hidden, 0.0, part.weight / part.exposure)
+
+    def _add_counted(self, part: _Part, cohort: IntArray, counts: FloatArray, counted: BoolArray) -> None:
+        """Fill in those whose outcome counts."""
+        matrix, outcome = self.look.matrix, part.outcome
+        passed = part.control & (part.taken == matrix.pass_code)
+        codes = np.where(passed, np.int8(matrix.block_code), part.taken).astype(np.int8)
+        rows = slice(self.n_counted, self.n_counted + int(counted.sum()))
+        own = {
+            "cohort": cohort, "stratum": codes != matrix.pass_code, "age": outcome.age,
+            "y_prob": part.frame["y_prob"].to_numpy(), "known": outcome.known, "fraud_after": outcome.fraud_after,
+            "cleared_after": outcome.cleared_after,
+        }  # fmt: skip
+        for name, values in own.items():
+            self.events[name][rows] = values[counted]
+        frame = self.periods.ordered(part.frame)
+        reach = reach_of(frame, self.look.project, matrix)
+        table = part.frame.select("amount", *matrix.columns)
+        table = table.with_columns(pl.col("amount").fill_null(0.0)) if self.known else table
+        start = rows.start
+        for first in range(0, table.height, AT_A_TIME):
+            some = slice(first, first + AT_A_TIME)
+            inside = counted[some]
+            stop = start + int(inside.sum())
+            made = _money_of(table[some], matrix, codes[some], None if reach is None else reach[some], known=self.known)
+            for whole, values in zip((self.values, self.base), made, strict=True):
+                whole[start:stop] = (values * counts[some][:, None])[inside]
+            start = stop
+        self.n_counted = rows.stop
+
+    def whole(self) -> SeenEvents:
+        """Return what was filled in."""
+        first, last = self.totals.ends[self.every]
+        events = CohortEvents(**{name: values[: self.n_counted] for name, values in self.events.items()})
+        rows = {name: values for name, values in self.rows.items() if name != "volume"}
+        return SeenEvents(
+            **rows,
+            events=events,
+            values=self.values[: self.n_counted],
+            base=self.base[: self.n_counted],
+            volume=self.rows["volume"] if self.known else None,
+            every=self.every,
+            first=first,
+            n_cohorts=last - first + 1,
+            blocked=self.totals.how_blocked,
+            matrix=self.look.matrix,
+            arrays=self.arrays,
+        )
 
 
 @dataclass(frozen=True)
@@ -213,34 +443,7 @@ def _outcomes(frame: pl.DataFrame, as_of: datetime, delay: timedelta) -> _Outcom
     return _Outcomes(np.asarray(age), known, fraud_after, cleared_after, labelled, old & ~labelled)
 
 
-def _blocked(
-    taken: CodeArray, control: BoolArray, outcome: _Outcomes, matrix: CostMatrix, delay: timedelta
-) -> tuple[Blocked, BoolArray]:
-    """Return how outcomes of blocked events are known, and the events whose outcome cannot be seen."""
-    blocked = (taken == matrix.block_code) & ~control
-    nothing = np.zeros(len(taken), dtype=np.bool_)
-    if not blocked.any():
-        return "none blocked", nothing
-    old = blocked & (outcome.age >= delay.total_seconds())
-    asked = old if old.any() else blocked
-    if outcome.labelled[asked].mean() >= 0.5:
-        return "labels", nothing
-    return ("control group" if control.any() else "not observable"), blocked
-
-
-def _every(outcome: _Outcomes, day: IntArray) -> Every:
-    old = outcome.labelled & (outcome.known == 1)
-    if not old.any():
-        return "week"
-    days = np.bincount(day[old] - int(day[old].min()))
-    return "day" if float(np.median(days)) > DAILY_FRAUDS else "week"
-
-
 def _codes(action: pl.Series, matrix: CostMatrix) -> CodeArray:
-    unknown = sorted(set(action.unique()) - set(matrix.actions))
-    if unknown:
-        msg = f"actions {', '.join(unknown)} of decisions are not in [costs]; expected {', '.join(matrix.actions)}"
-        raise DataError(msg, hint="costs may change after training, the names of the actions may not")
     positions = {name: code for code, name in enumerate(matrix.actions)}
     return action.replace_strict(positions, return_dtype=pl.Int8).to_numpy()
 
@@ -251,36 +454,6 @@ def _numbers(frame: pl.DataFrame, column: str) -> FloatArray:
         msg = f"the weight column {shown(column)} is null or not positive in some decisions"
         raise DataError(msg, hint="every event needs a weight; `fraudctl check` shows the column")
     return np.asarray(values, dtype=np.float64)
-
-
-def _money(
-    frame: pl.DataFrame,
-    project: Project,
-    matrix: CostMatrix,
-    codes: CodeArray,
-    counts: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Return `SeenEvents.values` and `SeenEvents.base`, worked out for some events at a time."""
-    known = frame["amount"].count() > 0
-    table = frame.select("amount", *matrix.columns)
-    table = table.with_columns(pl.col("amount").fill_null(0.0)) if known else table
-    reach = reach_of(frame, project, matrix)
-    n, n_actions = int((counts > 0).sum()), len(matrix.actions)
-    values, base = np.empty((n, CONSTANTS + n_actions)), np.empty((n, 2 + n_actions))
-    start = 0
-    for first in range(0, frame.height, AT_A_TIME):
-        rows = slice(first, first + AT_A_TIME)
-        inside = counts[rows] > 0
-        stop = start + int(inside.sum())
-        try:
-            part = _money_of(table[rows], matrix, codes[rows], None if reach is None else reach[rows], known=known)
-        except DataError:
-            matrix.per_event(frame)  # says it of all events
-            raise
-        values[start:stop] = (part[0] * counts[rows][:, None])[inside]
-        base[start:stop] = (part[1] * counts[rows][:, None])[inside]
-        start = stop
-    return values, base
 
 
 def _money_of(

@@ -220,7 +220,8 @@ class TakenDecisions:
 
     def rows(self, places: IntArray | BoolArray) -> LoggedDecisions:
         """Return some of the decisions as `LoggedDecisions`, in the order of ``places``."""
-        found = self.blocks.frame(np.arange(self.height)[places])
+        chosen = np.flatnonzero(places) if places.dtype == np.bool_ else places.astype(np.int64, copy=False)
+        found = self.blocks.frame(chosen)
         nothing = [pl.lit(None, dtype=COLUMNS[name]).alias(name) for name in COLUMNS if name not in found.columns]
         whole = found.with_columns(nothing).select("event_id", *COLUMNS)
         return LoggedDecisions(whole, self.files, self.unknown, self.n_repeated)

@@ -69,6 +69,25 @@ def with_order(frame: pl.DataFrame, project: Project, *, takes: BoolArray | None
     return frame.with_columns(found)
 
 
+class PeriodOrder:
+    """Adds the columns of `with_order` to events that come in parts, each after the one before it."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._before: dict[Per, tuple[int, int]] = {}
+
+    def ordered(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the next part, at least one event, with its `ORDER` columns."""
+        zone, found = self._project.data.timezone, []
+        for per in dict.fromkeys(limit.per for limit in limits_of(self._project)):
+            period = local_period(frame["event_time"], per, zone)
+            last, n = self._before.get(per, (int(period[0]), 0))
+            order = order_in_period(period) + np.where(period == last, n, 0)
+            self._before[per] = int(period[-1]), int(order[period == period[-1]].max()) + 1
+            found.append(pl.Series(ORDER[per], order))
+        return frame.with_columns(found)
+
+
 def reach_of(frame: pl.DataFrame, project: Project, matrix: CostMatrix) -> BoolArray | None:
     """Return which events each constant action reaches, for `fraudctl.costs.baseline`.
 

@@ -111,7 +111,7 @@ def make_dashboard(
         entries=registry.history(project.models_dir),
         runs=_runs(project),
         n_repeated=logged.n_repeated,
-        promised=promised_savings(project, logged.frame.filter(logged.frame["event_time"] <= at)),
+        promised=promised_savings(project, logged.frame.filter(logged.frame["event_time"] <= at)["model"]),
     )
     if not write:
         return DashboardResult(board)

@@ -125,13 +125,13 @@ def _savings(evaluation: Evaluation) -> JsonObject | None:
     return {"value": _finite(found.value), "se": _finite(found.se), "base": base}
 
 
-def promised_savings(project: Project, decided: pl.DataFrame) -> PromisedSavings | None:
+def promised_savings(project: Project, models: pl.Series) -> PromisedSavings | None:
     """Return the savings of the gate that the promotion of a model rests on; None where it was never promoted.
 
     Parameters
     ----------
-    decided
-        Decisions in the order of time: the model that took the latest one is meant.
+    models
+        That took the decisions, in the order of time: that of the latest one is meant.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def promised_savings(project: Project, decided: pl.DataFrame) -> PromisedSavings
     from fraudctl.monitor.harm import PromisedSavings
     from fraudctl.registry import deciding_gate, history
 
-    named = decided["model"].drop_nulls()
+    named = models.drop_nulls()
     if not len(named):
         return None
     version, entries = str(named[-1]), history(project.models_dir)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fraudctl.bundle import Bundle
     from fraudctl.data.pieces import KeptPieces
     from fraudctl.monitor.harm import LimitVerdict
+    from fraudctl.monitor.judged_rows import JudgedTable
     from fraudctl.monitor.taken import LoggedValues, TakenDecisions
     from fraudctl.workflows.logged import EventFiles
 
@@ -109,6 +110,8 @@ class _Run:
         Alarms on the labels.
     kept
         What was made of pieces of the files, now and in earlier runs.
+    folder
+        For files of this run.
     """
 
     project: Project
@@ -122,6 +125,7 @@ class _Run:
     feed: tuple[MonitorAlarm, ...]
     progress: Progress
     kept: KeptPieces
+    folder: Path
 
     def judge(self, *, fail_on_drift: bool, parity: int | None) -> MonitorResult:
         """Judge harm, data and drift."""
@@ -200,18 +204,18 @@ class _Run:
         if not any(True for _ in self.project.monitor.harm.limits()):
             return ()
         self.progress.stage("Judging performance")
-        frame = self._with_outcomes()
-        judged = judged_cohorts(frame, self.project, self.as_of)
-        promised = promised_savings(self.project, frame)
+        decided = self._with_outcomes()
+        judged = judged_cohorts(decided, self.project, self.as_of)
+        promised = promised_savings(self.project, decided.column("model"))
         return limit_verdicts(judged, performance_of(judged), self.project, promised=promised)
 
-    def _with_outcomes(self) -> pl.DataFrame:
+    def _with_outcomes(self) -> JudgedTable:
         """Return all decisions with what performance is judged by, in the order of time."""
-        from fraudctl.monitor.judged_rows import judged_rows
+        from fraudctl.monitor.judged_rows import judged_table
 
-        return judged_rows(
+        return judged_table(
             self.taken, self.events, self.counted,
-            columns=_judging_columns(self.project), entities=list(self.project.entities),
+            columns=_judging_columns(self.project), entities=list(self.project.entities), folder=self.folder,
         )  # fmt: skip
 
     def _harm(self, limits: Sequence[LimitVerdict]) -> list[MonitorAlarm]:
@@ -375,7 +379,7 @@ def _open(
         *feed_alarms(project, bundle, told, until=at, between=events.between),
         *_arrivals(project, taken, events, until=at),
     )
-    return _Run(project, bundle, taken, events, counted, mine, at, notes, feed, progress, kept)
+    return _Run(project, bundle, taken, events, counted, mine, at, notes, feed, progress, kept, folder)
 
 
 def _arrivals(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -20,14 +22,26 @@ from fraudctl.monitor.harm import (
     limit_verdicts,
     ratio_of,
 )
+from fraudctl.monitor.judged_rows import JudgedTable
 from fraudctl.monitor.outcome import limit_words
 from fraudctl.monitor.performance import JudgedCohorts, LabelledFigure, judged_cohorts, performance_of
+from fraudctl.monitor.row_arrays import RowArrays
+from fraudctl.monitor.seen import SeenEvents
 from fraudctl.project.decisions import LimitSection
 from fraudctl.project.monitor import SavingsLimitSection
 
 from .conftest import MONDAY, make_decisions, project_of
 
 ENTITIES = '[entities]\ncard = "card"\n'
+EVERY_LIMIT = """
+recall = { at_least = 0.6 }
+value_recall = { at_least = 0.6 }
+precision = { at_least = 0.2 }
+fraud_loss_bps = { at_most = 20 }
+savings = { at_least = 0.2 }
+false_positives_per_1000 = { at_most = 5 }
+alerts_per_day = { at_most = 9 }
+"""
 
 
 def decided(n_weeks: int = 12, per_week: int = 700, *, seed: int = 0, worse_from: int | None = None) -> pl.DataFrame:
@@ -202,3 +216,24 @@ def test_closed_cohorts_judge_where_no_recent_week_can_be_told(judged: JudgedCoh
     assert "0.3 (0.2 to 0.4" in limit_words(verdict)
     calm = _verdict("recall", LimitSection(at_least=0.3), silent, Sequences(), None)  # type: ignore[arg-type]
     assert calm.state == "unknown"
+
+
+@pytest.mark.parametrize("size", [1_000, 7_321, 10**6])
+def test_decisions_in_parts_and_files_say_what_they_say_in_memory(size: int, tmp_path: Path) -> None:
+    project, at = project_of(f"{ENTITIES}[monitor.harm]\n{EVERY_LIMIT}"), MONDAY + timedelta(weeks=12)
+    frame = decided(worse_from=6)
+
+    def read(columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        yield from (frame[start : start + size].select(columns) for start in range(0, frame.height, size))
+
+    table = JudgedTable(tuple(frame.columns), read, RowArrays(tmp_path))
+    whole, apart = (judged_cohorts(item, project, at) for item in (frame, table))
+    found, again = performance_of(whole), performance_of(apart)
+    assert again == found
+    assert limit_verdicts(apart, again, project) == limit_verdicts(whole, found, project)
+    for field in fields(SeenEvents):
+        one, other = getattr(whole.seen, field.name), getattr(apart.seen, field.name)
+        if isinstance(one, np.ndarray):
+            assert (one == other).all(), field.name
+    assert (whole.found.chance == apart.found.chance).all()
+    assert list(tmp_path.iterdir()) == []  # files of arrays have no names

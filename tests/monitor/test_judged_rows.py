@@ -14,9 +14,10 @@ from decisions_world import make_project
 
 from fraudctl.data.pieces import FilePiece
 from fraudctl.errors import DataError
+from fraudctl.monitor import judged_rows as tables
 from fraudctl.monitor import seen as module
 from fraudctl.monitor.decisions import from_frame, with_events
-from fraudctl.monitor.judged_rows import judged_rows
+from fraudctl.monitor.judged_rows import judged_table
 from fraudctl.monitor.seen import see, until
 from fraudctl.monitor.taken import TakenDecisions, TakenPiece, take_table, with_times
 from fraudctl.project import parse_project
@@ -81,10 +82,18 @@ def in_pieces(taken: TakenDecisions, size: int, chunk: int, places: np.ndarray) 
 @pytest.mark.parametrize("text", [True, False])
 @pytest.mark.parametrize("shuffled", [True, False])
 @pytest.mark.parametrize("size", [None, 9, 50, 1000])
-@pytest.mark.parametrize("entities", [["card"], []])
+@pytest.mark.parametrize(("entities", "many"), [(["card"], False), ([], True)])
 def test_the_rows_are_those_of_all_at_once(
-    *, text: bool, shuffled: bool, size: int | None, entities: list[str]
+    *,
+    text: bool,
+    shuffled: bool,
+    size: int | None,
+    entities: list[str],
+    many: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tables, "ENOUGH", 100 if many else 1)
     order = np.random.default_rng(8).permutation(N) if shuffled else np.arange(N)
     raw, known = log(order, text=text), events(text=text)
     whole = with_events(from_frame(raw, make_project(), files=["x"]), known, columns=["card"]).frame
@@ -92,7 +101,13 @@ def test_the_rows_are_those_of_all_at_once(
     taken = with_times(take_table(raw.lazy(), make_project(), files=["x"]), source)
     taken = taken if size is None else in_pieces(taken, size, 40, order)
     rows = np.arange(N) % 5 > 0
-    found = judged_rows(taken, source, rows, columns=[] if entities else ["card"], entities=entities)
+    columns = [] if entities else ["card"]
+    table = judged_table(taken, source, rows, columns=columns, entities=entities, folder=tmp_path)
+    found = pl.concat(table.parts())
+    assert sum(1 for _ in table.parts()) == (2 if many else 4)
+    late = np.arange(found.height) % 3 == 0
+    assert table.where(late, ["model", "card"]).equals(found.select("model", "card").filter(pl.Series(late)))
+    assert table.column("y_prob").equals(found["y_prob"])
     wanted = raw["event_id"].filter(pl.Series(rows)).implode()
     expected = whole.filter(pl.col("event_id").is_in(wanted)).drop("policy", "decided_by")
     assert ("event_id" in found.columns) == (not entities)

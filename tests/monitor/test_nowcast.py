@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fraudctl.monitor.cohort_source import CohortEvents
 from fraudctl.monitor.delays import N_BINS, DelayCurve
 from fraudctl.monitor.nowcast import (
-    CohortEvents,
     Design,
     _Stratum,
     level_of_closed,
@@ -56,7 +56,7 @@ def test_the_level_by_hand() -> None:
 def test_probabilities_of_the_unknown_follow_bayes() -> None:
     curve = DelayCurve(100.0, np.minimum(np.arange(N_BINS + 1) / N_BINS, 1.0), 50)
     quarter = np.array([0.25])
-    fitted = _Stratum(curve, np.ones(N_BINS + 1), 1.0, 1.0, np.zeros(0))
+    fitted = _Stratum(curve, np.ones(N_BINS + 1), 1.0, 1.0)
     # of 100 such events 20 are frauds, 10 of them known at half of the horizon; of 80 legitimate ones 60 have a verdict
     assert fitted.still_fraud(np.array([0.2]), np.array([50.0]), quarter, 1.0) == pytest.approx(10 / (10 + 20))
     assert fitted.still_fraud(np.array([0.2]), np.array([100.0]), quarter, 1.0) == pytest.approx(0.0)
@@ -73,14 +73,10 @@ def test_reversals_by_hand() -> None:
 
 
 def test_the_share_of_silence_by_hand() -> None:
-    # bins of one second; in cohort 0 nothing was said of one of two legitimate events that are 5 s old
-    known = np.array([-1, 0, 1, -1, -1], np.int8)
-    none = np.full(5, np.nan)
-    events = CohortEvents(
-        np.array([0, 0, 0, 0, 1]), np.zeros(5, int), np.array([5.1, 5.2, 5.3, 9.0, 5.1]), np.full(5, 0.5), known,
-        none, none,
-    )  # fmt: skip
-    assert silent_share(events, 128.0) == pytest.approx([0.5, 0.5, 0.5, 1.0, 1.0])
+    # bins of one second; of a cohort, nothing was said of one of two legitimate events that are 5 s old
+    known, age = np.array([-1, 0, 1, -1], np.int8), np.array([5.1, 5.2, 5.3, 9.0])
+    assert silent_share(known, age, 128.0) == pytest.approx([0.5, 0.5, 0.5, 1.0])
+    assert silent_share(known[3:], age[:1], 128.0) == pytest.approx([1.0])  # of another cohort
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,45 @@
+"""Arrays with a value for each row, in memory or in files: those in files take memory only while they are looked at.
+
+Owns where such arrays lie. Whoever goes through many rows says `RowArrays.let_go` from time to time: the system then
+takes the pages that were looked at for its own again, and reads them back from its cache when they are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+
+from fraudctl.arrays import AnyArray
+
+
+class RowArrays:
+    """Makes arrays.
+
+    Parameters
+    ----------
+    folder
+        Where files lie, which have no name and are gone with the arrays; None for arrays in memory.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._maps: list[mmap.mmap] = []
+
+    def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> AnyArray:
+        """Return an array whose values are not set yet."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if self._folder is None or size == 0:
+            return np.empty(shape, dtype)
+        with TemporaryFile(dir=self._folder) as file:
+            file.truncate(size)
+            self._maps.append(mmap.mmap(file.fileno(), size))
+        return np.frombuffer(self._maps[-1], dtype).reshape(shape)
+
+    def let_go(self) -> None:
+        """Let the memory of what was looked at go; nothing for arrays in memory."""
+        for item in self._maps:
+            item.madvise(mmap.MADV_DONTNEED)
