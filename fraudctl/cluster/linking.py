@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from fraudctl.arrays import as_read
-from fraudctl.cluster.blobs import OWN, PAST, BlobRow, facts_row, from_blob, to_blob
+from fraudctl.cluster.blobs import OWN, PAST, BlobRow, facts_row
+from fraudctl.cluster.packed import from_blobs, to_blob
 from fraudctl.cluster.plan import RowRange
 from fraudctl.cluster.task import BESIDE, ROW, SPLIT, ClusterStage, OfSplits, events_of, kept_rows, rows_by_task
 from fraudctl.data.labels import CHANGES
@@ -113,7 +114,7 @@ class Meet(ClusterStage):
         """Find the components of each pair of entities."""
         for number, held in rows_by_task(rows):
             linked = self.links[number]
-            pairs = _pairs(pl.concat([from_blob(row.blob) for row in held]), linked)
+            pairs = _pairs(from_blobs([row.blob for row in held]), linked)
             yield facts_row(LinkFacts(number, self.written(linked, pairs), self.notes(linked, pairs)))
 
     def notes(self, linked: LinkedBy, pairs: pl.DataFrame) -> list[str]:
@@ -242,7 +243,7 @@ class Linked(ClusterStage):
         """Compute the features of each task."""
         for task, held in rows_by_task(rows):
             number = int(np.searchsorted(self.first_tasks, task, side="right")) - 1
-            frame = pl.concat([from_blob(row.blob) for row in held]).sort("event_time")
+            frame = from_blobs([row.blob for row in held]).sort("event_time")
             held.clear()
             yield from self.answered(self.links[number], frame)
 
@@ -297,8 +298,8 @@ class LinksOfSplit(ClusterStage):
 
         for task, held in rows_by_task(rows):
             linked, split = self.links[task // self.n_splits], task % self.n_splits
-            parts = [[from_blob(row.blob) for row in held if row.kind == kind] for kind in (OWN, PAST)]
-            frames = [pl.concat(part).sort(ROW).drop(ROW) for part in parts if part]
+            parts = [[row.blob for row in held if row.kind == kind] for kind in (OWN, PAST)]
+            frames = [from_blobs(part).sort(ROW).drop(ROW) for part in parts if part]
             outputs.write_arrow(
                 pl.concat(frames, how="horizontal"), self.desk.file(f"links-{linked.number}{BESIDE}{split}.arrow")
             )

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fraudctl.cluster.blobs import OWN, PAST, QUIET, to_blob
+from fraudctl.cluster.blobs import OWN, PAST, QUIET
+from fraudctl.cluster.packed import FrameWriter
 from fraudctl.data.labels import CHANGES
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.batch.partition import N_BUCKETS, buckets_of, packed
@@ -24,8 +25,8 @@ from fraudctl.features.meaning.lookback import Lookback
 
 ASKS = ".asks"
 """Column that tells, of an extract, the rows whose features are wanted from those that others look back on."""
-_BLOB_BYTES = 1 << 28
-"""About as much as one value of an engine holds; 2 GB are what none can."""
+_BLOB_BYTES = 1 << 23
+"""About as much as one value of an engine holds before it is packed: of more, engines take fresh memory each time."""
 _SAMPLED_TIMES = 400
 """Times of a split by which the table is cut in time."""
 _HOT_TIMES = 64
@@ -172,11 +173,9 @@ class Part:
         """Return the rows as bytes, of which one value of an engine holds no more than it may."""
         n = self.frame.height if self.rows is None else len(self.rows)
         each = max(1, int(_BLOB_BYTES / max(self.frame.estimated_size() / max(self.frame.height, 1), 1)))
+        rows, writer = np.arange(n) if self.rows is None else self.rows, FrameWriter(self.frame)
         for start in range(0, n, each):
-            if self.rows is None:
-                yield to_blob(self.frame[start : start + each])
-            else:
-                yield to_blob(self.frame, self.rows[start : start + each])
+            yield writer.blob(rows[start : start + each])
 
 
 @dataclass(frozen=True)

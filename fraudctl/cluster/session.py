@@ -8,15 +8,17 @@ Apache Spark, such as ``local[4]``, ``spark://host:7077`` or ``yarn``.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fraudctl.cluster.blobs import DDL, BlobRow, from_batches
+from fraudctl.cluster.blobs import DDL, BlobRow, from_batches, to_batch
 from fraudctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +34,26 @@ _CANDIDATES = 64
 _BAR = "spark.ui.showConsoleProgress"
 _PORT, _SECONDS = 15002, 15.0
 """Of Spark Connect; and how long a server may take to answer."""
-_SETTINGS = {"spark.sql.execution.arrow.maxRecordsPerBatch": "1", "spark.sql.session.timeZone": "UTC"}
-"""A row of the engine is a batch of its own, for a batch holds 2 GB at most; and no clock but UTC."""
+_SETTINGS = {
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "1",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.orderIndependentChecksum.enabled": "false",
+}
+"""A row of the engine is a batch of its own, for a batch holds 2 GB at most; and no clock but UTC.
+
+Plans are settled here, and stages give the same bytes each time: the engine need neither change a plan on the way nor
+hash every row to find out.
+"""
+_FASTEST_START = "-XX:TieredStopAtLevel=1"
+"""Java only moves bytes here: to compile its code well takes longer than that saves."""
+_JAVA = "JavaOptions"
+_OWN_SETTINGS = {
+    "spark.shuffle.compress": "false",  # blobs are packed
+    "spark.driver.extraJavaOptions": _FASTEST_START,
+    "spark.executor.extraJavaOptions": _FASTEST_START,
+}
+"""Of a session of Apache Spark that this command opens, where the user's own settings are silent."""
 _SAIL_BATCH = ("SAIL_EXECUTION__BATCH_SIZE", "1")
 """The same for a server of Sail, which else puts the rows of a partition together: one more copy of all of them."""
 
@@ -47,8 +67,9 @@ class SparkEngine:
 
     def run(self, rows: Sequence[BlobRow], stages: Sequence[ClusterStage]) -> Iterable[BlobRow]:
         """Run stages one after the other, each on partitions of rows by their place."""
-        plain = [(row.place, row.task, row.kind, row.blob) for row in rows]
-        frame = self.spark.createDataFrame(plain, DDL)
+        import pyarrow as pa
+
+        frame = self.spark.createDataFrame(pa.Table.from_batches([to_batch(row) for row in rows]))
         for stage in stages:
             frame = frame.repartition(len(self.keys), "place").mapInArrow(_called(stage), DDL)
         return list(from_batches(frame.toArrow().to_batches()))
@@ -114,7 +135,8 @@ def _session(where: str) -> Iterator[SparkSession]:
         _require_java(where)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take any python3 of the PATH
         with _explained(where):
-            spark = builder.master(where).appName("fraudctl").config(_BAR, "false").getOrCreate()
+            builder = builder.master(where).appName("fraudctl").config(_BAR, "false")
+            spark = builder.config(map=_unsettled(_OWN_SETTINGS)).getOrCreate()
             spark.sparkContext.setLogLevel("ERROR")
         try:
             yield spark
@@ -131,6 +153,20 @@ def _session(where: str) -> Iterator[SparkSession]:
         finally:
             with contextlib.suppress(Exception):
                 spark.stop()
+
+
+def _unsettled(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return settings that the user has not made, in the file of defaults or in the options of submission.
+
+    Options of Java may stand under several names, and some exclude others: with any of them, all are the user's.
+    """
+    home = os.environ.get("SPARK_HOME") or Path(importlib.import_module("pyspark").__path__[0])
+    defaults = Path(os.environ.get("SPARK_CONF_DIR") or Path(home) / "conf") / "spark-defaults.conf"
+    said = os.environ.get("PYSPARK_SUBMIT_ARGS", "")
+    with contextlib.suppress(OSError):
+        said += defaults.read_text(encoding="utf-8", errors="replace")
+    found = {name: value for name, value in settings.items() if name not in said}
+    return {name: value for name, value in found.items() if not (name.endswith(_JAVA) and _JAVA in said)}
 
 
 def _builder() -> SparkSession.Builder:

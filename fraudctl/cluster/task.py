@@ -24,10 +24,9 @@ from fraudctl.cluster.blobs import (
     error_row,
     facts_row,
     from_batches,
-    from_blob,
     to_batch,
-    to_blob,
 )
+from fraudctl.cluster.packed import from_blobs, order_of, to_blob
 from fraudctl.cluster.plan import ASKS, PartFacts, Route, RowRange, Stop, facts_of
 from fraudctl.cluster.told import Meaning, Told, meaning_of, require_like
 from fraudctl.data.labels import CHANGES, as_known, spells
@@ -246,7 +245,7 @@ class Repeats(ClusterStage):
     def work(self, rows: list[BlobRow]) -> Iterator[BlobRow]:
         """Return the rows of each task that repeat an id that an earlier row has."""
         for _, held in rows_by_task(rows):
-            frame = pl.concat([from_blob(row.blob) for row in held]).sort(ROW)
+            frame = from_blobs([row.blob for row in held]).sort(ROW)
             again = frame.filter(~pl.col("id").is_first_distinct())
             if again.height:
                 yield facts_row(again)
@@ -279,7 +278,7 @@ class Everybody(ClusterStage):
         from fraudctl.data import outputs
 
         for _, held in rows_by_task(rows):
-            frame = ordered(pl.concat([from_blob(row.blob) for row in held]))
+            frame = from_blobs([row.blob for row in held], in_order=True)
             engine = Engine(frame, self.desk.meaning.features, self.desk.meaning.timezone, {}, Workers(1))
             for unit in units(self.item.members):
                 engine.compute(unit)
@@ -332,16 +331,9 @@ def sent(route: Route, frame: pl.DataFrame) -> Iterator[BlobRow]:
 
 
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sort by event_time, then event_id; quick where the frame consists of sorted stretches."""
-    times = frame["event_time"].dt.epoch("us").to_numpy()
-    order = np.argsort(times, kind="stable")
-    same = np.diff(times[order]) == 0
-    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
-    if len(tied):
-        rows = pl.Series("row", order[tied])
-        keys = frame.select("event_time", "event_id")[rows].with_columns(rows)
-        order[tied] = keys.sort("event_time", "event_id")["row"].to_numpy()
-    return frame if (np.diff(order) == 1).all() else frame[pl.Series(order)]
+    """Sort by event_time, then event_id."""
+    order = order_of(frame)
+    return frame if order is None else frame[pl.Series(order)]
 
 
 def rows_by_task(rows: list[BlobRow]) -> Iterator[tuple[int, list[BlobRow]]]:
@@ -356,8 +348,8 @@ def rows_by_task(rows: list[BlobRow]) -> Iterator[tuple[int, list[BlobRow]]]:
 
 def frame_of(rows: list[BlobRow], kind: int) -> pl.DataFrame | None:
     """Return the rows of a kind in order, in one frame; None where there are none."""
-    found = [from_blob(row.blob) for row in rows if row.kind == kind]
-    return ordered(pl.concat(found)) if found else None
+    found = [row.blob for row in rows if row.kind == kind]
+    return from_blobs(found, in_order=True) if found else None
 
 
 def own_frame(desk: Desk, rows: list[BlobRow]) -> pl.DataFrame | None:
@@ -367,11 +359,8 @@ def own_frame(desk: Desk, rows: list[BlobRow]) -> pl.DataFrame | None:
     """
     if desk.extract is None:
         return frame_of(rows, OWN)
-    found = [
-        from_blob(row.blob).with_columns(pl.lit(row.kind == OWN).alias(ASKS))
-        for row in sorted(rows, key=lambda row: row.kind)
-        if row.kind in (OWN, QUIET)
-    ]
+    blobs = {kind: [row.blob for row in rows if row.kind == kind] for kind in (OWN, QUIET)}
+    found = [from_blobs(held).with_columns(pl.lit(kind == OWN).alias(ASKS)) for kind, held in blobs.items() if held]
     return ordered(pl.concat(found, how="diagonal")) if found else None
 
 

@@ -11,7 +11,8 @@ from polars.testing import assert_frame_equal
 from polars.testing.parametric import dataframes
 
 from fraudctl.cluster import plan
-from fraudctl.cluster.blobs import OWN, BlobRow, from_batches, from_blob, to_batch, to_blob
+from fraudctl.cluster.blobs import OWN, BlobRow, from_batches, to_batch
+from fraudctl.cluster.packed import FrameWriter, from_blobs, to_blob
 from fraudctl.cluster.plan import Part
 
 TYPES = [
@@ -29,7 +30,7 @@ def test_rows_come_back_as_they_were(frame, cut, data):
     chunked = pl.concat([frame[:cut], frame[cut:]], rechunk=False) if frame.width else frame
     positions = None if rows is None else np.sort(np.array(rows, np.int64))
     expected = frame if positions is None else frame[pl.Series(positions)]
-    assert_frame_equal(from_blob(to_blob(chunked, positions)), expected, check_exact=True)
+    assert_frame_equal(from_blobs([FrameWriter(chunked).blob(positions)]), expected, check_exact=True)
 
 
 def test_what_an_engine_brings_is_read_where_it_lies():
@@ -50,8 +51,44 @@ def test_no_value_holds_much_more_than_it_may(n, seed, limit):
     kept, plan._BLOB_BYTES = plan._BLOB_BYTES, limit
     try:
         for rows, expected in ((None, frame), (np.flatnonzero(chosen), frame.filter(pl.Series(chosen)))):
-            found = [from_blob(blob) for blob in Part(0, OWN, frame, rows).blobs()]
+            found = [from_blobs([blob]) for blob in Part(0, OWN, frame, rows).blobs()]
             assert_frame_equal(pl.concat([frame.clear(), *found]), expected)
             assert all(part.height <= max(1, limit / (frame.estimated_size() / n)) for part in found)
     finally:
         plan._BLOB_BYTES = kept
+
+
+@given(n=st.integers(0, 300), top=st.sampled_from([1, 255, 256, 65_535, 65_536, 2**32, 2**62]),
+       low=st.sampled_from([0, -1]), nulls=st.booleans(), parts=st.integers(1, 4), seed=st.integers(0, 99))  # fmt: skip
+def test_packed_values_of_several_blobs_come_back_in_the_order_of_events(n, top, low, nulls, parts, seed):
+    draw = np.random.default_rng(seed)
+    count = pl.Series(draw.integers(low, top, n, np.int64, endpoint=True))
+    frame = pl.DataFrame(
+        {
+            "event_id": pl.Series(draw.permutation(n)),
+            "event_time": pl.Series(draw.integers(0, 9, n)).cast(pl.Datetime("us", "UTC")),
+            "count": count.set(pl.Series(draw.random(n) < 0.3), None) if nulls else count,
+            "noise": pl.Series(draw.random(n)),
+            "steps": pl.Series(np.repeat(draw.random(n // 50 + 1), 50)[:n]),
+            "word": pl.Series([f"w{i % 7}" for i in range(n)], dtype=pl.String),
+        }
+    )
+    task = draw.integers(0, parts, n)
+    blobs = [FrameWriter(frame).blob(np.flatnonzero(task == part)) for part in range(parts)]
+    expected = pl.concat([frame.filter(pl.Series(task == part)) for part in range(parts)])
+    assert_frame_equal(from_blobs(blobs), expected, check_exact=True)
+    found = from_blobs(blobs, in_order=True)
+    assert_frame_equal(found, frame.sort("event_time", "event_id"), check_exact=True)
+    assert found.n_chunks() <= 1
+
+
+def test_numbers_take_no_more_bytes_than_they_need():
+    draw, n = np.random.default_rng(0), 20_000
+    sizes = {name: len(to_blob(pl.DataFrame({"x": values}))) / n for name, values in (
+        ("counts", draw.integers(0, 9, n)), ("sums", np.round(draw.random(n) * 50, 2)), ("noise", draw.random(n)),
+        ("steps", np.repeat(draw.random(200), 100)), ("negative", draw.integers(-9, 0, n)),
+    )}  # fmt: skip
+    assert sizes["counts"] < 1.1
+    assert sizes["steps"] < 0.5
+    assert sizes["noise"] < 8.1
+    assert sizes["negative"] < 6

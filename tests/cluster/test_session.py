@@ -18,7 +18,7 @@ import pytest
 from command_line import run_in
 from polars.testing import assert_frame_equal
 
-from fraudctl.cluster.session import open_engine
+from fraudctl.cluster.session import _OWN_SETTINGS, _unsettled, open_engine
 from fraudctl.errors import UsageError
 from fraudctl.project import load_project
 from fraudctl.workflows.cluster import build_on
@@ -131,6 +131,30 @@ def executors() -> list[int]:
 
 
 # ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("defaults", "options", "left"),
+    [
+        (None, "", set()),
+        ("spark.executor.memory 2g\n", "", set()),
+        ("spark.shuffle.compress true\n", "", {"spark.shuffle.compress"}),
+        ("", "--conf spark.shuffle.compress=true pyspark-shell", {"spark.shuffle.compress"}),
+        ("spark.driver.defaultJavaOptions -XX:+UseZGC\n", "", {name for name in _OWN_SETTINGS if "Java" in name}),
+    ],
+)
+def test_what_the_user_has_settled_of_a_session_stays(
+    defaults: str | None, options: str, left: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()
+    if defaults is not None:
+        (tmp_path / "conf" / "spark-defaults.conf").write_text(defaults)
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", options)
+    for name, place in (("SPARK_HOME", tmp_path), ("SPARK_CONF_DIR", tmp_path / "conf")):
+        monkeypatch.delenv("SPARK_CONF_DIR", raising=False)
+        monkeypatch.delenv("SPARK_HOME", raising=False)
+        monkeypatch.setenv(name, str(place))
+        assert _unsettled(_OWN_SETTINGS).keys() == _OWN_SETTINGS.keys() - left
 
 
 def test_options_that_exclude_each_other_are_refused(sample: Path) -> None:
