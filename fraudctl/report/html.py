@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -21,15 +22,9 @@ _MACROS = {Text: "text", Facts: "facts", Bar: "bar", ReportTable: "table"}
 
 def render_html(document: Document) -> str:
     """Render a document to the text of one self-contained HTML file."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    document = shown(document)
-    environment = Environment(
-        loader=PackageLoader("fraudctl.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
-    environment.filters["grouped"] = grouped
-    environment.filters["csv_link"] = csv_link
+    document, environment = shown(document), _templates()
     macros: Any = environment.get_template("blocks.html.j2").module
 
     def render(kind: str, blocks: Sequence[Block]) -> Markup:
@@ -37,7 +32,7 @@ def render_html(document: Document) -> str:
         return Markup('<div class="halves">\n') + html + Markup("</div>\n") if kind == "halves" else html
 
     script = _source(environment, "table.js").strip()
-    text = environment.get_template("page.html.j2").render(
+    text: str = environment.get_template("page.html.j2").render(
         doc=document,
         css=_own(_source(environment, "style.css").strip()),
         chart_css=_own(chart_css()),
@@ -46,6 +41,19 @@ def render_html(document: Document) -> str:
         render=render,
     )
     return text if text.endswith("\n") else text + "\n"
+
+
+@cache
+def _templates() -> Any:
+    """Return the templates of pages, which are compiled once in a process."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("fraudctl.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    environment.filters["grouped"] = grouped
+    environment.filters["csv_link"] = csv_link
+    return environment
 
 
 def _own(text: str) -> Any:

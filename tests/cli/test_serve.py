@@ -143,8 +143,9 @@ def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def hurried(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that cuts slow clients off."""
-    with running(trained, tmp_path_factory.mktemp("hurried") / "log", "--timeout", "2") as found:
+    """A server that cuts slow clients off, and those that ask for nothing more."""
+    log = tmp_path_factory.mktemp("hurried") / "log"
+    with running(trained, log, "--timeout", "2", "--idle-timeout", "2") as found:
         yield found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from costly import costly
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -71,7 +72,7 @@ def compared(folder: Path, text: str, raw: pl.DataFrame, engine: Shuffles, **siz
     return list(found.notes)
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=costly(60), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     rows=st.lists(event, min_size=1, max_size=24), hub=st.integers(2, 3), hops=st.booleans(),
     partitions=st.sampled_from([1, 3, 8]), task_rows=st.sampled_from([1, 4, 1000]), seed=st.integers(0, 99),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from command_line import run_in
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import built_once, rewrite, trained_sample
+from worlds import built_once, rewrite
 
 from fraudctl.errors import UsageError
 from fraudctl.scoring.engine import DecisionEngine
@@ -91,11 +92,11 @@ def test_the_budget_begins_anew_each_day() -> None:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def two(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Iterator[Path]:
     """A project with a champion and a challenger whose reviews are dear, and events that neither has decided."""
 
     def build(folder: Path) -> None:
-        trained_sample(folder)
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
         assert run_in(folder, "models", "promote", "latest", "--force", "first").code == 0
         rewrite(folder, ("block.legit = { fixed = 8, rate = 0.15,", "block.legit = { fixed = 1, rate = 0.01,"))
         assert run_in(folder, "threshold", "--quiet").code == 0
@@ -200,7 +201,6 @@ def test_the_control_group_is_let_through_within_its_daily_cap_and_says_how_like
 def test_a_restart_knows_answers_budget_and_salt(
     two: Path, run: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    import shutil
 
     state, answers = run
     copy = Path(shutil.copytree(state, tmp_path / "state"))
@@ -283,7 +283,6 @@ def test_ab_counts_what_was_answered(two: Path, run: tuple[Path, list[dict[str, 
 def test_the_control_group_of_a_state_reaches_training_and_evaluation_by_the_project_file(
     two: Path, run: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    import shutil
 
     state, answers = run
     folder = Path(shutil.copytree(two, tmp_path / "project"))
