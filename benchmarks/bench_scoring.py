@@ -7,6 +7,7 @@ Makes a sample with 80 features, trains a model without search, and takes its la
 - `http`: 16 clients, each of which sends its next event when the last one was answered, from a process of their own
   (this file again, plain asyncio); events in the order of time, features and reasons included, the log on;
 - `batch`: decisions on a feature table that is built already;
+- `worker`: the same as a worker of a cluster makes them (`DecideParts`), in a process with one processor;
 - `durability`: one write to the append-only log against one commit to SQLite (write-ahead log), neither flushed.
 
     python benchmarks/bench_scoring.py --work /tmp/bench --out benchmarks/results/scoring.json
@@ -31,12 +32,13 @@ import time
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
 
 from fraudctl import load_project
+from fraudctl.cluster.scores import DecideParts
 from fraudctl.policy import CapacityUse
 from fraudctl.scoring.blend import Blend
 from fraudctl.scoring.engine import DecisionEngine
@@ -44,6 +46,9 @@ from fraudctl.scoring.store import Store, frame
 from fraudctl.workflows.features import build_features
 from fraudctl.workflows.score import Model, open_model
 from fraudctl.workflows.state import open_live
+
+if TYPE_CHECKING:
+    from fraudctl.cluster.task import Desk
 
 N_EVENTS = 80_000
 N_HISTORY = 60_000
@@ -209,10 +214,15 @@ def _bodies(work: Path, n: int) -> list[bytes]:
 # ---------------------------------------------------------------- batch, log
 
 
+def million_of(project: Path) -> pl.DataFrame:
+    """Return the feature table of the project, as often as it takes for a million rows."""
+    table = build_features(load_project(project)).frame
+    return pl.concat([table] * (-(-BATCH_ROWS // table.height))).head(BATCH_ROWS).rechunk()
+
+
 def batch(project: Path, model: Model) -> dict[str, Any]:
     """Decide on a feature table of a million rows, three times over; the median counts."""
-    table = build_features(load_project(project)).frame
-    rows = pl.concat([table] * (-(-BATCH_ROWS // table.height))).head(BATCH_ROWS).rechunk()
+    rows = million_of(project)
     out: dict[str, Any] = {"rows": rows.height, "trees": model.decider.forest.n_trees}
     for explained in ("none", "alerts", "all"):
         part = rows if explained != "all" else rows.head(100_000)
@@ -225,6 +235,30 @@ def batch(project: Path, model: Model) -> dict[str, Any]:
         if explained == "alerts":
             out["alert_rate"] = float((decided["action"] != "allow").mean())
     return out
+
+
+def worker(project: Path) -> dict[str, Any]:
+    """Decide as a worker of a cluster does, in a process that has one processor and one thread."""
+    threads = dict.fromkeys(("POLARS_MAX_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    command = [sys.executable, __file__, "--work", str(project.parent), "--on-one"]
+    done = subprocess.run(
+        command, env=os.environ | threads, check=True, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+    )  # fmt: skip
+    return dict(json.loads(done.stdout))
+
+
+def on_one(project: Path) -> dict[str, Any]:
+    """Decide on a million rows in the pieces that a worker takes, without reasons; the median of three."""
+    decider = open_model(project, "latest").decider
+    parts = DecideParts(cast("Desk", None), (), str(decider.bundle.path), decider.model, "", None, "none", False)  # noqa: FBT003
+    rows = million_of(project)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        parts.decided(rows, None)
+        seconds.append(time.perf_counter() - began)
+    return {"rows": rows.height, "rows_per_second": rows.height / statistics.median(seconds)}
 
 
 def durability(work: Path) -> dict[str, Any]:
@@ -286,11 +320,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--only", nargs="*", default=["single", "partner", "http", "batch", "durability"])
+    parser.add_argument("--only", nargs="*", default=["single", "partner", "http", "batch", "worker", "durability"])
     parser.add_argument("--load", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--on-one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.load:
         print(json.dumps(load(args.work, args.load, args.seconds)))
+        return
+    if args.on_one:
+        print(json.dumps(on_one(args.work / "project")))
         return
     project = prepare(args.work)
     found: dict[str, Any] = {"machine": machine()}
@@ -303,6 +341,7 @@ def main() -> None:
         "partner": lambda: partner(args.work, model),
         "http": lambda: http(args.work, project, args.seconds),
         "batch": lambda: batch(project, model),
+        "worker": lambda: worker(project),
         "durability": lambda: durability(args.work),
     }
     for name in args.only:

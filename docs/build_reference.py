@@ -1,18 +1,22 @@
 """Write docs/reference/ from the command line's help, the project file's schema and docstrings; a test holds both.
 
-The table of intervals in docs/features.md is made too, from the families of features.
+Made too are the table of intervals in docs/features.md, from the families of features, and the tables of
+docs/growth.md, from the committed runs.
 
 Usage: python docs/build_reference.py
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 REFERENCE = Path(__file__).parent / "reference"
 _TABLE = ("<!-- the table of intervals, made by make docs -->", "<!-- its end -->")
+_GROWTH = ("<!-- the tables, made by make docs -->", "<!-- their end -->")
 
 
 def pages() -> dict[str, str]:
@@ -31,6 +35,7 @@ def pages() -> dict[str, str]:
         "training-figures.md": training_page(),
         "life-figures.md": life_page(),
         "../features.md": features_page(),
+        "../growth.md": growth_page(),
         "../images/models.svg": models_figure(),
     }
 
@@ -44,10 +49,24 @@ def features_page() -> str:
         for section, takes_in, spec in family.examples:
             interval = spec.interval.replace("1 day", "w").replace(" - ", " − ").replace("<=", "≤")
             rows.append(f"| {section} | {takes_in} | {interval} |")
-    page = (REFERENCE.parent / "features.md").read_text(encoding="utf-8")
-    head, _, rest = page.partition(_TABLE[0])
-    _, _, tail = rest.partition(_TABLE[1])
-    return head + "\n".join([_TABLE[0], "", *rows, "", _TABLE[1]]) + tail
+    return _with(REFERENCE.parent / "features.md", _TABLE, "\n".join(rows))
+
+
+def growth_page() -> str:
+    """Return docs/growth.md with the tables that the committed runs give."""
+    benchmarks = REFERENCE.parents[1] / "benchmarks"
+    sys.path.append(str(benchmarks))
+    from bench_growth import table
+
+    known = json.loads((benchmarks / "results" / "growth.json").read_text(encoding="utf-8"))
+    return _with(REFERENCE.parent / "growth.md", _GROWTH, table(known))
+
+
+def _with(path: Path, marks: tuple[str, str], made: str) -> str:
+    """Return a page with what is made between two marks of it."""
+    head, _, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    _, _, tail = rest.partition(marks[1])
+    return head + "\n".join([marks[0], "", made, "", marks[1]]) + tail
 
 
 def commands_page() -> str:
