@@ -188,10 +188,27 @@ def codes_by_appearance(column: pl.Series) -> IntArray:
     >>> codes_by_appearance(pl.Series(["b", "a", None, "b"])).tolist()
     [0, 1, -1, 0]
     """
+    if isinstance(column.dtype, pl.Categorical):
+        return _codes_of_categories(column)
     frame = pl.DataFrame({"value": column}).with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
     first = pl.when(pl.col("value").is_not_null()).then(pl.col("row").min().over("value"))
     codes = frame.select((first.rank("dense").cast(pl.Int64) - 1).fill_null(-1)).to_series()
     return np.asarray(codes.to_numpy(), dtype=np.int64)
+
+
+def _codes_of_categories(column: pl.Series) -> IntArray:
+    """Do what `codes_by_appearance` does for values that are codes already, with little memory."""
+    there = column.is_not_null().to_numpy()
+    numbers = column.drop_nulls().to_physical().to_numpy()
+    n_codes = int(numbers.max()) + 1 if len(numbers) else 0
+    first = np.full(n_codes, len(numbers), dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # the first row of each stands
+    used = np.flatnonzero(first < len(numbers))
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[used[np.argsort(first[used])]] = np.arange(len(used))
+    codes = np.full(len(there), -1, dtype=np.int64)
+    codes[there] = rank[numbers]
+    return codes
 
 
 def _codes(column: pl.Series) -> IntArray:

@@ -311,6 +311,14 @@ def test_few_entities_on_the_boards_leave_no_interval() -> None:
     assert "only 5 entities" in (topk_estimate(0.05, boards, 100, settings=SETTINGS).reason or "")
 
 
+@given(st.lists(st.sampled_from([None, "a", "b", "c", "z"])), st.integers(0, 4))
+def test_codes_of_categories_are_those_of_their_texts(texts: list[str | None], skipped: int) -> None:
+    texts = texts[:skipped] + texts
+    known = pl.Series(texts, dtype=pl.String)
+    found = codes_by_appearance(known.cast(pl.Categorical)[skipped:])
+    assert found.tolist() == codes_by_appearance(known[skipped:]).tolist()
+
+
 def test_codes_follow_the_order_of_appearance() -> None:
     one = codes_by_appearance(pl.Series([7, 3, None, 7, 5]))
     assert one.tolist() == codes_by_appearance(pl.Series(["a", "z", None, "a", "m"])).tolist() == [0, 1, -1, 0, 2]

@@ -244,8 +244,8 @@ def recent_figure(name: str, found: Performance) -> LabelledFigure:
 class _Rows:
     """Events of some cohorts as arrays of shape ``(n_events,)``; those whose outcome does not count are 0.
 
-    ``fraud`` is how much of a fraud each is expected to be, ``values`` and ``base`` as of `SeenEvents`; ``here`` is 0
-    for events that are as if they did not count.
+    ``fraud`` is how much of a fraud each is expected to be, ``values`` and ``base`` as of `SeenEvents`, each column
+    apart, shape ``(n_columns, n_events)``; ``here`` is 0 for events that are as if they did not count.
     """
 
     cohort: FloatArray
@@ -265,12 +265,12 @@ class _Rows:
 
     def base_of(self, column: int) -> FloatArray:
         """Return a column of ``base``."""
-        found = self.base[:, column]
-        return found if self.here is None else found * self.here
+        found: FloatArray = self.base[column]
+        return found if self.here is None else np.asarray(found * self.here, dtype=np.float64)
 
     def frauds(self, column: int) -> FloatArray:
         """Return what a column of ``values`` is expected to be."""
-        return self.fraud * self.values[:, column]
+        return np.asarray(self.fraud * self.values[column], dtype=np.float64)
 
 
 def ratio_of(name: str, rows: _Rows, base_action: int) -> Ratio:
@@ -356,6 +356,7 @@ class _Sequences:
 
     def _sure(self, name: str, basis: Basis, numbers: list[int], bound: _Bound) -> SureFigure | None:
         judged = self.judged
+        judged.seen.arrays.let_go()
         rows = self.rows.of(np.isin(self.rows.cohort, numbers))
         action = self._action(bound)
         ratio = ratio_of(name, rows, action)
@@ -405,7 +406,7 @@ def _rows(judged: JudgedCohorts, numbers: np.ndarray) -> _Rows:
     n, events, start = int(inside.sum()), seen.events, 0
     made = {name: np.zeros(n, kind) for name, kind in _ARRAYS.items()}
     tables = {"values": seen.values, "base": seen.base}
-    spread = {name: seen.arrays.empty((n, table.shape[1]), np.float64) for name, table in tables.items()}
+    spread = {name: seen.arrays.empty((table.shape[1], n), np.float64) for name, table in tables.items()}
     for part in stretches(seen):
         own, counted = inside[part.rows], seen.counted[part.rows]
         rows = slice(start, start + int(own.sum()))
@@ -418,8 +419,9 @@ def _rows(judged: JudgedCohorts, numbers: np.ndarray) -> _Rows:
         if seen.volume is not None:
             made["volume"][rows] = seen.volume[part.rows][own]
         for name, table in tables.items():
-            spread[name][rows] = 0.0
-            spread[name][np.flatnonzero(place) + rows.start] = table[part.counted][there]
+            found_here = np.zeros((len(place), table.shape[1]))
+            found_here[place] = table[part.counted][there]
+            spread[name][:, rows] = found_here.T
     names = [name for name in project.entities if name in judged.taken.columns and name not in COLUMNS]
     clusters = Clusters.carried(judged.taken.where(inside, names or ["event_id"]), names)
     seen.arrays.let_go()
