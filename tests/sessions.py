@@ -5,16 +5,21 @@ Text is compared exactly, but for spaces. Figures may differ by 2 %, since sums 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import pytest
 from command_line import run_in
+from worlds import built_once
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 NEAR = 0.02
@@ -86,7 +91,29 @@ def printed_by(blocks: list[str], folder: Path) -> list[list[str]]:
     on, run in this process in the folder where the shell is: `tests/cli/test_same_process.py` holds that to what a
     process of its own gives, and the first command shows that the installed one is found and works.
     """
-    return printed_each([command for block in blocks for command, _ in commands(block)], folder)
+    return printed_each(asked_in(blocks), folder)
+
+
+PRINTED = "printed.json"
+Ran = tuple[Path, list[list[str]]]
+"""A folder in which commands ran, and what each of them printed; shared, so tests that change it take a copy."""
+
+
+@contextmanager
+def ran_once(factory: pytest.TempPathFactory, name: str, asked: list[str]) -> Iterator[Ran]:
+    """Yield what `printed_each` gives, once for all workers of this run: a session can cost a minute."""
+
+    def build(folder: Path) -> None:
+        printed = printed_each(asked, folder)
+        (folder / PRINTED).write_text(json.dumps(printed))
+
+    with built_once(factory, name, build) as folder:
+        yield folder, json.loads((folder / PRINTED).read_text())
+
+
+def asked_in(blocks: list[str]) -> list[str]:
+    """Return the commands of sessions in their order."""
+    return [command for block in blocks for command, _ in commands(block)]
 
 
 def printed_each(asked: list[str], folder: Path) -> list[list[str]]:

@@ -229,10 +229,16 @@ def shown(value: T) -> T:
     return _shown(value)  # type: ignore[no-any-return]
 
 
+_NUMBERS = frozenset({int, float, bool, type(None)})
+"""Types of most values of a chart; they hold no text."""
+
+
 def _shown(value: Any) -> Any:
+    if type(value) in _NUMBERS:
+        return value
     if isinstance(value, str):
         return visible(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # the first spares most values the slower look at the second
         return {_shown(key): _shown(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_shown(item) for item in value)

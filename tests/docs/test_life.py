@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import polars as pl
 import pytest
 from command_line import run_in
 from recount_life import RECOUNT_LIFE, Decided
-from sessions import blocks_of, printed_by, wrong_in
+from sessions import Ran, asked_in, blocks_of, ran_once, wrong_in
 
 from fraudctl import compare_models, load_project, registry
 from fraudctl.report.life import earned
@@ -24,16 +26,19 @@ FIGURE = re.compile(r"€\d+(?:,\d{3})*|\d+ alerts|\d[\d,]*\.\d+")
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
-    """The folder of the demo, and what each command of the page printed."""
-    folder = tmp_path_factory.mktemp("life")
-    return folder / "life", printed_by(BLOCKS, folder)
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    """The demo, run once for all workers."""
+    with ran_once(tmp_path_factory, "life", asked_in(BLOCKS)) as found:
+        yield found
 
 
-Told = tuple[Path, list[list[str]]]
+@pytest.fixture
+def told(ran: Ran, tmp_path: Path) -> Ran:
+    """A copy of the demo's folder that a test may change, and what each command of the page printed."""
+    return Path(shutil.copytree(ran[0] / "life", tmp_path / "life")), ran[1]
 
 
-def test_the_demo_prints_what_the_page_shows(told: Told) -> None:
+def test_the_demo_prints_what_the_page_shows(told: Ran) -> None:
     assert wrong_in(BLOCKS, told[1]) == {}
 
 
@@ -45,7 +50,7 @@ def test_figures_in_the_text_are_those_that_were_printed() -> None:
     assert found - shown == set()
 
 
-def test_an_attack_is_answered_by_a_champion_that_earns_more_and_poison_promotes_nothing(told: Told) -> None:
+def test_an_attack_is_answered_by_a_champion_that_earns_more_and_poison_promotes_nothing(told: Ran) -> None:
     log = registry.history(told[0] / "models")
     first, second = (entry for entry in log if entry.event == "promote")
     assert (first.forced, second.forced) == (True, False)
@@ -95,7 +100,7 @@ def decided_by_both(folder: Path, first: str) -> Decided:
     return Decided(rows.to_dicts(), said)
 
 
-def test_what_the_second_champion_earned_is_recounted_from_rows(told: Told) -> None:
+def test_what_the_second_champion_earned_is_recounted_from_rows(told: Ran) -> None:
     folder, printed = told
     first, second = (entry.version for entry in registry.history(folder / "models") if entry.event == "promote")
     since, until = weeks(folder)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sessions import printed_each
+from sessions import ran_once
 
 from fraudctl.project import parse_project
 
@@ -22,13 +24,18 @@ def blocks(marker: str, page: str = README) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which the README's commands have run."""
-    folder = tmp_path_factory.mktemp("readme")
     asked = [line for block in blocks("run") for line in block.splitlines()]
     assert len(asked) > 5
-    printed_each(asked, folder)
-    return folder
+    with ran_once(tmp_path_factory, "readme", asked) as (folder, _):
+        yield folder
+
+
+@pytest.fixture
+def workplace(ran: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(ran, tmp_path / "readme"))
 
 
 def test_commands_run_and_leave_a_model_and_two_reports(workplace: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sessions import NUMBER, alike, blocks_of, missing, printed_by, wrong_in
+from sessions import NUMBER, alike, asked_in, blocks_of, missing, ran_once, wrong_in
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCKS = blocks_of(PAGE)
@@ -24,9 +25,10 @@ def test_a_line_is_compared_with_its_figures() -> None:
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[list[str]]]:
     """What each command of the page printed on stdout, in the order of the page."""
-    return printed_by(BLOCKS, tmp_path_factory.mktemp("tutorial"))
+    with ran_once(tmp_path_factory, "tutorial", asked_in(BLOCKS)) as (_, printed):
+        yield printed
 
 
 def test_every_command_prints_what_the_page_shows(printed: list[list[str]]) -> None:
