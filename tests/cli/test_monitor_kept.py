@@ -22,6 +22,13 @@ from fraudctl.workflows import causes, monitor
 from fraudctl.workflows.causes import score_causes
 from fraudctl.workflows.watched import Watching
 
+LIMITS = """
+[monitor.harm]
+recall = { at_least = 0.6 }
+savings = { at_least = 0.2 }
+alerts_per_day = { at_most = 900 }
+"""
+
 
 @dataclass
 class World:
@@ -93,7 +100,7 @@ def days(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         part.drop("day").write_parquet(folder / "later" / "events" / f"{name}.parquet")
     (folder / "transactions.parquet").unlink()
     text = (folder / "fraudctl.toml").read_text()
-    (folder / "fraudctl.toml").write_text(text.replace('"transactions.parquet"', '"events/*.parquet"'))
+    (folder / "fraudctl.toml").write_text(text.replace('"transactions.parquet"', '"events/*.parquet"') + LIMITS)
     return folder
 
 
@@ -191,6 +198,8 @@ def test_files_that_are_read_together_give_the_same_report(world: World, monkeyp
             patch.setattr(f"{name}.pieces_of", lambda *_, **__: None)
         together = world.watch()
     assert not list(world.kept.rglob("decisions-*"))
+    assert len(together.limits) == 3
+    assert any(limit.value is not None for limit in together.limits)
     assert world.watch() == together
     assert list(world.kept.rglob("decisions-*"))
 
