@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import tempfile
 import time
 from pathlib import Path
 
@@ -139,25 +138,27 @@ def test_damage_that_no_time_tells_of_is_found_at_the_end_at_a_glance_and_elsewh
         assert not is_used(place)
 
 
+def come(folder: Path, number: int) -> None:
+    kept.write_numbered(pl.DataFrame({"n": [number]}), folder, number, row_group=100)
+    kept.merge_numbered(folder, pl.DataFrame.vstack, row_group=100)
+
+
 def one_by_one(folder: Path, n: int) -> None:
     for number in range(n):
-        kept.write_numbered(pl.DataFrame({"n": [number]}), folder, number, row_group=100)
-        kept.merge_numbered(folder, pl.DataFrame.vstack, row_group=100)
+        come(folder, number)
 
 
 def all_rows(folder: Path) -> list[int]:
     return pl.concat([pl.read_parquet(path) for _, path in sorted(kept.numbered(folder).items())])["n"].to_list()
 
 
-@given(st.integers(1, 40))
-def test_tables_that_come_one_by_one_stay_few_and_in_order(n: int) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        one_by_one(folder, n)
-        assert all_rows(folder) == list(range(n))
-        assert len(list(folder.iterdir())) <= n.bit_length() + 1
-        assert all(kept.is_numbered(folder, number) for number in range(n))
-        assert not kept.is_numbered(folder, n)
+def test_tables_that_come_one_by_one_stay_few_and_in_order(tmp_path: Path) -> None:
+    for n in range(1, 41):
+        come(tmp_path, n - 1)
+        assert all_rows(tmp_path) == list(range(n))
+        assert len(list(tmp_path.iterdir())) <= n.bit_length() + 1
+        assert all(kept.is_numbered(tmp_path, number) for number in range(n))
+        assert not kept.is_numbered(tmp_path, n)
 
 
 def test_what_a_merge_left_behind_counts_once_and_goes_with_the_next(tmp_path: Path) -> None:
