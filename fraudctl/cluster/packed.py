@@ -1,8 +1,8 @@
 """Frames as bytes and back: each column packed by itself, a piece of rows at a time.
 
 Engines copy the bytes of a value many times, and all of them from one process to another. So columns of numbers and
-times are packed by LZ4 where that makes them smaller; pieces are small, so that packing stays in the processor's cache
-and engines use the same memory again for the next value. All other columns travel as an Arrow stream.
+times are packed (`fraudctl.cluster.forms`); pieces are small, so that packing stays in the processor's cache and
+engines use the same memory again for the next value. All other columns travel as an Arrow stream.
 """
 
 from __future__ import annotations
@@ -19,17 +19,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fraudctl.cluster.forms import packed, unpacked
 from fraudctl.features.batch.groups import Array
 
 _ALIGNED: Final = 64
 """Bytes: whatever begins in a blob begins where processors read best."""
 _LENGTH: Final = 8
 """Bytes at the end of a blob that say where its description begins."""
-_WORTH: Final = 0.9
-"""Share of its bytes that a packed column may have; of more, it is kept as it is."""
-_NARROW: Final = 0.25
-"""Share of its bytes up to which an integer is kept in fewer; LZ4 does about as well with more."""
-_LZ4: Final = "lz4"
 _WIDEST: Final = 8
 """Bytes of a value of a column that is packed."""
 _ORDER: Final = ("event_time", "event_id")
@@ -37,7 +33,7 @@ _ORDER: Final = ("event_time", "event_id")
 
 
 class _Mark(NamedTuple):
-    """Where a column lies in a blob, and how its values are packed (`_packed`)."""
+    """Where a column lies in a blob, and how its values are packed."""
 
     name: str
     type: pa.DataType
@@ -53,11 +49,6 @@ class _Head(NamedTuple):
     names: list[str]
     marks: list[_Mark]
     stream: tuple[int, int]
-
-
-@functools.cache
-def _codec() -> pa.Codec:
-    return pa.Codec("lz4_raw")
 
 
 # ---------------------------------------------------------------- frames to bytes
@@ -82,9 +73,13 @@ class FrameWriter:
         rows = np.arange(self._frame.height) if rows is None else rows
         cuts, out, marks = _Cuts(rows), _Pieces(), []
         for column in self._plain:
-            bits = out.add(column.bits(cuts)) if column.has_nulls else None
-            form, values = _packed(column.values(cuts), column.type)
-            marks.append(_Mark(column.name, column.type, form, out.add(values), bits))
+            values, bits = column.values(cuts), None
+            if column.has_nulls:
+                there = column.there(cuts)
+                values *= there  # what lies under a null is nothing, and packs best as zero
+                bits = out.add(np.packbits(there, bitorder="little"))
+            form, held = packed(values, column.type)
+            marks.append(_Mark(column.name, column.type, form, out.add(held), bits))
         head = _Head(len(rows), self._frame.columns, marks, out.add(_stream(self._rest[pl.Series(rows)])))
         return out.joined(pickle.dumps(tuple(head)))
 
@@ -118,29 +113,6 @@ class _Pieces:
             room[at : at + len(raw)] = raw
         room[-_LENGTH:] = np.frombuffer(begin.to_bytes(_LENGTH, "little"), np.uint8)
         return found
-
-
-def _packed(values: Array, arrow: pa.DataType) -> tuple[str, Any]:
-    """Return values packed, and how: small integers in fewer bytes, others by LZ4 where that pays, or as they are.
-
-    Parameters
-    ----------
-    values
-        As unsigned integers of the same bytes, so that a negative one is large.
-    """
-    if pa.types.is_integer(arrow) and len(values):
-        narrow = np.min_scalar_type(values.max())
-        if narrow.itemsize <= _NARROW * values.itemsize:
-            return narrow.str, values.astype(narrow)
-    packed = _codec().compress(values, asbytes=False)
-    return (_LZ4, packed) if packed.size <= _WORTH * values.nbytes else ("", values)
-
-
-def _unpacked(held: pa.Buffer, form: str, kind: np.dtype[Any], n: int) -> Array:
-    """Return the ``n`` values that `_packed` packed; small integers still have fewer bytes than their kind."""
-    if form == _LZ4:
-        return np.frombuffer(memoryview(_codec().decompress(held, n * kind.itemsize, asbytes=False)), kind)
-    return np.frombuffer(memoryview(held), form or kind)
 
 
 def _stream(frame: pl.DataFrame) -> memoryview:
@@ -213,9 +185,9 @@ class _Plain:
         """Return the values of rows, as unsigned integers."""
         return cuts.take(self._raw, self._kind)
 
-    def bits(self, cuts: _Cuts) -> Array:
-        """Return which values of rows are there, a bit each."""
-        return np.packbits(cuts.take(self._there, np.dtype(np.uint8)), bitorder="little")
+    def there(self, cuts: _Cuts) -> Array:
+        """Return which values of rows are not null, as bytes."""
+        return cuts.take(self._there, np.dtype(np.uint8))
 
     @functools.cached_property
     def _raw(self) -> list[Array]:
@@ -298,7 +270,7 @@ class _Opened:
             values = np.take(self._values(marks, self.scratch[: self.height * kind.itemsize].view(kind)), order)
         if any(mark.bits for mark in marks):
             there = np.concatenate(list(self._there(marks)))
-            bits = pa.py_buffer(np.packbits(there if order is None else there[order], bitorder="little"))
+            bits = pa.py_buffer(np.packbits(there if order is None else np.take(there, order), bitorder="little"))
         array = pa.Array.from_buffers(marks[0].type, self.height, [bits, pa.py_buffer(values)])
         return pl.Series(name, array)
 
@@ -310,7 +282,7 @@ class _Opened:
     def _values(self, marks: Sequence[_Mark], out: Array) -> Array:
         at = 0
         for (held, head), mark in zip(self.parts, marks, strict=True):
-            out[at : at + head.height] = _unpacked(held[slice(*mark.values)], mark.form, out.dtype, head.height)
+            out[at : at + head.height] = unpacked(held[slice(*mark.values)], mark.form, out.dtype, head.height)
             at += head.height
         return out
 

@@ -86,9 +86,29 @@ def test_numbers_take_no_more_bytes_than_they_need():
     draw, n = np.random.default_rng(0), 20_000
     sizes = {name: len(to_blob(pl.DataFrame({"x": values}))) / n for name, values in (
         ("counts", draw.integers(0, 9, n)), ("sums", np.round(draw.random(n) * 50, 2)), ("noise", draw.random(n)),
+        ("whole", draw.integers(0, 10**6, n).astype(float)),
         ("steps", np.repeat(draw.random(200), 100)), ("negative", draw.integers(-9, 0, n)),
     )}  # fmt: skip
     assert sizes["counts"] < 1.1
+    assert sizes["sums"] < 2.1
+    assert sizes["whole"] < 4.1
     assert sizes["steps"] < 0.5
     assert sizes["noise"] < 8.1
     assert sizes["negative"] < 6
+
+
+floats = st.one_of(
+    st.integers(0, 2**32).map(lambda cents: cents / 100), st.integers(-3, 2**33).map(float),
+    st.floats(width=64), st.sampled_from([-0.0, float("nan"), float("inf"), 0.1 + 0.2, 2.0**32, 5e-324]),
+)  # fmt: skip
+
+
+@given(common=st.lists(st.one_of(st.none(), st.integers(0, 70_000).map(lambda cents: cents / 100)), max_size=40),
+       odd=st.lists(floats, max_size=3), times=st.integers(1, 200))  # fmt: skip
+def test_floats_come_back_to_the_last_bit_however_they_are_packed(common, odd, times):
+    values = pl.Series("x", common * times + odd, dtype=pl.Float64)
+    found = from_blobs([to_blob(values.to_frame())])["x"]
+    there = values.is_not_null()
+    assert found.is_not_null().equals(there)
+    bits = [series.filter(there).to_numpy().view(np.uint64) for series in (values, found)]
+    assert np.array_equal(*bits)
