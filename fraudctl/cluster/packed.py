@@ -222,6 +222,11 @@ def from_blobs(blobs: Sequence[bytes | pa.Buffer], *, in_order: bool = False) ->
         At least one.
     in_order
         Whether rows are sorted by event_time, then event_id; else they are in the order of the blobs.
+
+    Raises
+    ------
+    ValueError
+        The columns, or their types, differ.
     """
     found = _Opened.all_of(blobs)
     order = order_of(pl.DataFrame([found.column(name, None) for name in _ORDER])) if in_order else None
@@ -236,7 +241,9 @@ class _Opened:
 
     @classmethod
     def all_of(cls, blobs: Sequence[bytes | pa.Buffer]) -> _Opened:
-        return cls([_opened(pa.py_buffer(blob)) for blob in blobs])
+        parts = [_opened(pa.py_buffer(blob)) for blob in blobs]
+        _require_alike([head for _, head in parts])
+        return cls(parts)
 
     @functools.cached_property
     def height(self) -> int:
@@ -289,6 +296,14 @@ class _Opened:
     def _there(self, marks: Sequence[_Mark]) -> Iterator[Array]:
         for (held, head), mark in zip(self.parts, marks, strict=True):
             yield _there(held[slice(*mark.bits)] if mark.bits else None, 0, head.height)
+
+
+def _require_alike(heads: Sequence[_Head]) -> None:
+    """Refuse blobs whose packed bytes do not mean the same."""
+    first, *others = ((head.names, [(mark.name, mark.type) for mark in head.marks]) for head in heads)
+    if any(other != first for other in others):
+        msg = "blobs of one task have different columns"
+        raise ValueError(msg)
 
 
 def _opened(held: pa.Buffer) -> tuple[pa.Buffer, _Head]:

@@ -47,7 +47,8 @@ hash every row to find out.
 """
 _FASTEST_START = "-XX:TieredStopAtLevel=1"
 """Java only moves bytes here: to compile its code well takes longer than that saves."""
-_JAVA = "JavaOptions"
+_JAVA = ("JavaOptions", "--driver-java-options")
+"""How options of Java are named."""
 _OWN_SETTINGS = {
     "spark.shuffle.compress": "false",  # blobs are packed
     "spark.driver.extraJavaOptions": _FASTEST_START,
@@ -158,15 +159,19 @@ def _session(where: str) -> Iterator[SparkSession]:
 def _unsettled(settings: Mapping[str, str]) -> dict[str, str]:
     """Return settings that the user has not made, in the file of defaults or in the options of submission.
 
-    Options of Java may stand under several names, and some exclude others: with any of them, all are the user's.
+    Options of Java may stand under several names, and some exclude others: with any of them, all are the user's. So is
+    everything where another file of properties is named.
     """
     home = os.environ.get("SPARK_HOME") or Path(importlib.import_module("pyspark").__path__[0])
     defaults = Path(os.environ.get("SPARK_CONF_DIR") or Path(home) / "conf") / "spark-defaults.conf"
     said = os.environ.get("PYSPARK_SUBMIT_ARGS", "")
+    if "--properties-file" in said:
+        return {}
     with contextlib.suppress(OSError):
         said += defaults.read_text(encoding="utf-8", errors="replace")
     found = {name: value for name, value in settings.items() if name not in said}
-    return {name: value for name, value in found.items() if not (name.endswith(_JAVA) and _JAVA in said)}
+    java = any(option in said for option in _JAVA)
+    return {name: value for name, value in found.items() if not (java and name.endswith(_JAVA))}
 
 
 def _builder() -> SparkSession.Builder:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -169,9 +169,13 @@ class KeptPieces:
 
     def read(self, name: str) -> tuple[pl.DataFrame, Mapping[str, Any]] | None:
         """Return a table, mapped and not copied, and the facts about it; None where it is not as it was written."""
-        facts = self.facts(name)
+        path = self.path(name)
         with contextlib.suppress(OSError):
-            return None if facts is None else (mapped(self.path(name)), facts)
+            before = path.stat()
+            facts = self.facts(name)
+            found = None if facts is None else (mapped(path), facts)
+            after = path.stat()  # another run may have written the table anew since it was verified
+            return found if (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns) else None
         return None
 
     def facts(self, name: str) -> Mapping[str, Any] | None:
@@ -237,9 +241,17 @@ class KeptPieces:
         found = self.read(name)
         return self.write(name, pl.DataFrame(schema=schema), {}) if found is None else found[0].schema == schema
 
-    def sweep(self) -> None:
-        """Keep what footers said; remove the tables that were neither read nor written, and those of other versions."""
+    def sweep(self, alone: Callable[[], bool] = lambda: True) -> None:
+        """Keep what footers said; remove the tables that were neither read nor written, and those of other versions.
+
+        Parameters
+        ----------
+        alone
+            Whether nobody else uses the folder: what another run reads is not removed.
+        """
         self._write_footers()
+        if not alone():
+            return
         with contextlib.suppress(OSError):
             for path in [*self.folder.parent.glob("*/*.arrow"), *self.folder.parent.glob("*/*.json")]:
                 if path.parent != self.folder or path.stem not in self._used:

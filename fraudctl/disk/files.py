@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -290,6 +290,31 @@ def locked(place: Path | int, *, wait: bool = False, create: bool = True) -> int
         os.close(handle)
         raise
     return handle
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Mark a folder as used by this process; yield whether nobody else uses it, to be asked at the end.
+
+    From a yes on, whoever comes waits until the folder is not used any more; after a no, it is not marked any more.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def alone() -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:  # without locks, others are not known
+            return error.errno in _UNLOCKABLE
+        return True
+
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield alone
+    finally:
+        os.close(handle)
 
 
 class Folder:

@@ -210,7 +210,7 @@ class DecisionBlocks:
 
     def up_to(self, at: datetime) -> BoolArray:
         """Return which decisions have a time that is not later."""
-        return self.between(None, at + _INSTANT)
+        return self.between(None, at + _INSTANT if at < self.latest_time else None)
 
     def where(self, column: str, chosen: Callable[[str | None], bool], rows: BoolArray) -> BoolArray:
         """Return which of some decisions have a text that is chosen; all are null where none states the column."""

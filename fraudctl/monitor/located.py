@@ -205,7 +205,10 @@ def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces, folder
 def _noted(
     piece: TakenPiece, block: DecisionBlock, own: _Decided, events: EventChunks, kept: KeptPieces, folder: Path
 ) -> tuple[TakenPiece, BlockFacts]:
-    """Return a piece with the chunks that hold its events, and what is known of its decisions, and keep it."""
+    """Return a piece with the chunks that hold its events, and what is known of its decisions, and keep it.
+
+    Events that were not found are in no chunk; where that is none of them, the piece has a chunk that holds no event.
+    """
     names = [events.names[number] for number in own.numbers] if own.whole else []
     times = own.times()
     part, facts = block.read().with_columns(times), block.facts.timed(times)
@@ -216,4 +219,5 @@ def _noted(
         path = kept.path(piece.name)
     else:
         part.write_ipc(path, compression="uncompressed")
-    return replace(piece, events=own.numbers if own.whole else None, path=path), facts
+    name = piece.name if own.whole else None  # the events that are missing may come in any chunk
+    return replace(piece, name=name, events=own.numbers or (0,), path=path), facts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -30,12 +31,18 @@ class RowArrays:
         self._maps: list[mmap.mmap] = []
 
     def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> AnyArray:
-        """Return an array whose values are not set yet."""
+        """Return an array whose values are not set yet.
+
+        Raises
+        ------
+        OSError
+            The disk has no room for it.
+        """
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if self._folder is None or size == 0:
             return np.empty(shape, dtype)
         with TemporaryFile(dir=self._folder) as file:
-            file.truncate(size)
+            _take_room(file.fileno(), size, self._folder)
             self._maps.append(mmap.mmap(file.fileno(), size))
         return np.frombuffer(self._maps[-1], dtype).reshape(shape)
 
@@ -43,3 +50,11 @@ class RowArrays:
         """Let the memory of what was looked at go; nothing for arrays in memory."""
         for item in self._maps:
             item.madvise(mmap.MADV_DONTNEED)
+
+
+def _take_room(handle: int, size: int, folder: Path) -> None:
+    """Give an empty file its size and its place on the disk: a full disk found later would end the process (SIGBUS)."""
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error

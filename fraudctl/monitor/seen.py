@@ -445,7 +445,8 @@ def _outcomes(frame: pl.DataFrame, as_of: datetime, delay: timedelta) -> _Outcom
 
 def _codes(action: pl.Series, matrix: CostMatrix) -> CodeArray:
     positions = {name: code for code, name in enumerate(matrix.actions)}
-    return action.replace_strict(positions, return_dtype=pl.Int8).to_numpy()
+    texts = action.cast(pl.String)  # an enumeration may lack an action that was never taken
+    return texts.replace_strict(positions, return_dtype=pl.Int8).to_numpy()
 
 
 def _numbers(frame: pl.DataFrame, column: str) -> FloatArray:

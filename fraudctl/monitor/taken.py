@@ -137,11 +137,12 @@ class TakenPiece:
     start, stop
         Their rows among all decisions.
     name
-        Under which they are kept; None where they are not.
+        Under which they are kept; None where they are not, or where not all of them have an event.
     found
         What was kept of an earlier run: where the events of all of them were, and their times; None without one.
     events
-        Numbers of the chunks of events that hold all their events; None where that is not known, or not all have one.
+        Numbers of the chunks of events that hold all their events that there are, at least one; None where that is not
+        known.
     path
         The file with their small columns; None where these are in memory.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from fraudctl.disk.files import temporary_folder
+from fraudctl.disk.files import in_use, temporary_folder
 from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
 from fraudctl.monitor.outcome import AlarmNote, MonitorAlarm, MonitorResult, limit_words, shift_words, verdict_of
 from fraudctl.progress import Progress, Silent
@@ -83,10 +83,11 @@ def monitor_model(
         msg = f"--parity {parity}: expected a number of decisions, at least 1"
         raise UsageError(msg)
     progress = progress or Silent()
-    with temporary_folder(_scratch(project), "monitor") as folder:
+    scratch = _scratch(project)
+    with in_use(scratch) as alone, temporary_folder(scratch, "monitor") as folder:
         run = _open(project, decisions, model, as_of, folder, progress)
         result = run.judge(fail_on_drift=fail_on_drift, parity=parity)
-        run.kept.sweep()
+        run.kept.sweep(alone)
     if record:
         record_run(project, result)
     return result

@@ -204,6 +204,50 @@ def test_files_that_are_read_together_give_the_same_report(world: World, monkeyp
     assert list(world.kept.rglob("decisions-*"))
 
 
+def test_two_runs_at_once_do_not_disturb_each_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, alone = monitor.told_events, world.watch()
+    began = []
+
+    def told(*given: object) -> pl.DataFrame:
+        if not began:
+            began.append(world.days[0])
+            project = load_project(world.folder / "fraudctl.toml")
+            monitor.monitor_model(project, [world.path("decisions", began[0])], record=False)
+        return own(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(monitor, "told_events", told)
+    assert world.watch() == alone
+    began.clear()
+    shutil.rmtree(world.kept)
+    assert world.watch() == alone
+    assert began
+
+
+def test_decisions_of_events_that_the_data_do_not_have_are_judged_a_piece_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in world.days[:10]:
+        path, events = world.path("decisions", name), pl.read_parquet(world.path("events", name))
+        times = events.select(event_id="transaction_id", created_at="created_at")
+        pl.read_parquet(path).join(times, on="event_id", maintain_order="left").write_parquet(path)
+    path = world.path("events", world.days[4])
+    whole = pl.read_parquet(path)
+    whole[5:].write_parquet(path)
+    world.path("events", world.days[6]).unlink()
+    with monkeypatch.context() as patch:
+        for name in ("fraudctl.monitor.taken", "fraudctl.data.kept_events"):
+            patch.setattr(f"{name}.pieces_of", lambda *_, **__: None)
+        together = world.watch()
+    with monkeypatch.context() as patch:
+        patch.setattr("fraudctl.monitor.taken.TakenDecisions.in_memory", None)
+        assert world.watch() == together
+        assert world.watch() == together
+        whole.write_parquet(path)  # the missing events come
+        found = world.watch()
+    assert found != together
+    assert found == world.from_raw()
+
+
 def test_a_file_that_changed_just_now_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         monitor, "time_ns", lambda: min(path.stat().st_mtime_ns for path in world.folder.rglob("*.parquet"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -80,6 +81,17 @@ def test_packed_values_of_several_blobs_come_back_in_the_order_of_events(n, top,
     found = from_blobs(blobs, in_order=True)
     assert_frame_equal(found, frame.sort("event_time", "event_id"), check_exact=True)
     assert found.n_chunks() <= 1
+
+
+def test_blobs_whose_bytes_mean_something_else_are_not_put_together():
+    whole = pl.DataFrame({"event_id": [1, 2], "x": [3, 4]})
+    others = (
+        whole.cast({"x": pl.Float64}), whole.cast({"x": pl.Datetime("us")}), whole.select("x", "event_id"),
+        whole.rename({"x": "y"}), whole.cast({"x": pl.String}), whole.select("x"),
+    )  # fmt: skip
+    for other in others:
+        with pytest.raises(ValueError, match="different columns"):
+            from_blobs([to_blob(whole), to_blob(other)])
 
 
 def test_numbers_take_no_more_bytes_than_they_need():

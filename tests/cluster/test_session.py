@@ -141,6 +141,8 @@ def executors() -> list[int]:
         ("spark.shuffle.compress true\n", "", {"spark.shuffle.compress"}),
         ("", "--conf spark.shuffle.compress=true pyspark-shell", {"spark.shuffle.compress"}),
         ("spark.driver.defaultJavaOptions -XX:+UseZGC\n", "", {name for name in _OWN_SETTINGS if "Java" in name}),
+        (None, "--driver-java-options -Xss8m pyspark-shell", {name for name in _OWN_SETTINGS if "Java" in name}),
+        (None, "--properties-file own.conf pyspark-shell", set(_OWN_SETTINGS)),
     ],
 )
 def test_what_the_user_has_settled_of_a_session_stays(

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from fraudctl.data.kept_keys import distinct_keys
 from fraudctl.data.pieces import FilePiece, KeptPieces, pieces_of
+from fraudctl.disk import kept as vouched
+from fraudctl.disk.files import in_use
 from fraudctl.normal import opening
 
 LATER = 10**19
@@ -120,6 +122,37 @@ def test_types_that_no_arrow_file_holds_are_read_every_time(tmp_path: Path, monk
     assert first is not None
     assert runs.pieces() == first
     assert runs.read == ["a.parquet"]
+
+
+def test_nothing_is_removed_while_another_run_uses_it(tmp_path: Path) -> None:
+    frame, other = pl.DataFrame({"x": [1]}), KeptPieces(tmp_path / "kept", now_ns=LATER)
+    with in_use(tmp_path):
+        assert other.write("a", frame, {})
+        with in_use(tmp_path) as alone:
+            KeptPieces(tmp_path / "kept", now_ns=LATER).sweep(alone)
+        assert other.read("a") is not None
+    with in_use(tmp_path) as alone:
+        KeptPieces(tmp_path / "kept", now_ns=LATER).sweep(alone)
+    assert other.read("a") is None
+
+
+def test_a_table_that_is_written_anew_while_it_is_verified_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, own = KeptPieces(tmp_path, now_ns=LATER), vouched.verified
+    kept.write("a", pl.DataFrame({"x": [1]}), {"sum": 1})
+
+    def verified(path: Path) -> object:
+        found = own(path)
+        kept.write("a", pl.DataFrame({"x": [2]}), {"sum": 2})
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vouched, "verified", verified)
+        assert kept.read("a") is None
+    found = kept.read("a")
+    assert found is not None
+    assert (found[0]["x"].to_list(), found[1]["sum"]) == ([2], 2)
 
 
 PIECE = st.lists(st.integers(0, 400), max_size=6)

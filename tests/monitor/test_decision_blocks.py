@@ -110,6 +110,12 @@ def test_only_blocks_that_a_question_divides_are_read() -> None:
     assert noted.read == []
 
 
+def test_the_last_instant_of_all_is_after_every_decision() -> None:
+    blocks = Noted(decided([1, 2, 3], ["m1"] * 3, text=False), [2], coded=False).blocks
+    assert blocks.up_to(datetime.max.replace(tzinfo=UTC)).tolist() == [True] * 3
+    assert blocks.up_to(START + timedelta(hours=2)).tolist() == [True, True, False]
+
+
 def test_decisions_without_a_time_have_no_span() -> None:
     frame = decided([1, 2], ["m1", None], text=False).with_columns(
         event_time=pl.Series([START, None]).cast(pl.Datetime("us", "UTC"))

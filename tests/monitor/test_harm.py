@@ -218,6 +218,18 @@ def test_closed_cohorts_judge_where_no_recent_week_can_be_told(judged: JudgedCoh
     assert calm.state == "unknown"
 
 
+@pytest.mark.parametrize("never", ["block", "review", "allow"])
+def test_an_action_that_was_never_taken_is_no_matter(never: str) -> None:
+    project, at = project_of(f"{ENTITIES}[monitor.harm]\n{EVERY_LIMIT}"), MONDAY + timedelta(weeks=12)
+    frame = decided().filter(pl.col("action") != never)
+    coded = frame.with_columns(pl.col("action").cast(pl.Enum(frame["action"].unique().sort())))
+    whole, codes = (judged_cohorts(item, project, at) for item in (frame, coded))
+    assert (codes.seen.codes == whole.seen.codes).all()
+    assert limit_verdicts(codes, performance_of(codes), project) == limit_verdicts(
+        whole, performance_of(whole), project
+    )
+
+
 @pytest.mark.parametrize("size", [1_000, 7_321, 10**6])
 def test_decisions_in_parts_and_files_say_what_they_say_in_memory(size: int, tmp_path: Path) -> None:
     project, at = project_of(f"{ENTITIES}[monitor.harm]\n{EVERY_LIMIT}"), MONDAY + timedelta(weeks=12)

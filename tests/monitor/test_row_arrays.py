@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,6 +38,16 @@ def test_what_was_let_go_is_there_when_it_is_looked_at(in_files: bool, tmp_path:
     assert (flags == (numbers[:, 0] > 0.5)).all()
     assert nothing.shape == (0, 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        RowArrays(tmp_path).empty((5_000, 3), np.float64)
+    assert RowArrays().empty((5_000, 3), np.float64).shape == (5_000, 3)
 
 
 @pytest.mark.parametrize("per", ["day", "week"])
