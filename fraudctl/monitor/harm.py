@@ -328,7 +328,7 @@ class _Sequences:
         """Prepare the sequences; ``per_year`` is how often in a year any of a figure's may leave out the truth."""
         windows = _windows(judged)
         wanted = np.unique([number for numbers in windows.values() for number in numbers])
-        starts = 365.25 / 7.0 * len(windows)
+        starts = 365.25 / 7.0 * max(len(windows), 1)
         return cls(judged, _rows(judged, wanted), windows, min(per_year / starts, 0.05))
 
     def farthest(self, name: str, bound: _Bound) -> SureFigure | None:

@@ -218,6 +218,12 @@ def test_closed_cohorts_judge_where_no_recent_week_can_be_told(judged: JudgedCoh
     assert calm.state == "unknown"
 
 
+def test_before_any_cohort_is_shown_nothing_is_said_of_a_limit() -> None:
+    found = verdicts(decided(2), 0.5, EVERY_LIMIT)
+    assert len(found) == 7
+    assert {item.state for item in found.values()} == {"unknown"}
+
+
 @pytest.mark.parametrize("never", ["block", "review", "allow"])
 def test_an_action_that_was_never_taken_is_no_matter(never: str) -> None:
     project, at = project_of(f"{ENTITIES}[monitor.harm]\n{EVERY_LIMIT}"), MONDAY + timedelta(weeks=12)
