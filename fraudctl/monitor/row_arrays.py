@@ -6,6 +6,7 @@ takes the pages that were looked at for its own again, and reads them back from 
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
@@ -15,6 +16,9 @@ from tempfile import TemporaryFile
 import numpy as np
 
 from fraudctl.arrays import AnyArray
+from fraudctl.disk.files import write_all
+
+_ZEROS = bytes(1 << 20)
 
 
 class RowArrays:
@@ -55,6 +59,21 @@ class RowArrays:
 def _take_room(handle: int, size: int, folder: Path) -> None:
     """Give an empty file its size and its place on the disk: a full disk found later would end the process (SIGBUS)."""
     try:
-        os.posix_fallocate(handle, 0, size)
+        if not _reserved(handle, size):
+            for first in range(0, size, len(_ZEROS)):
+                write_all(handle, memoryview(_ZEROS)[: size - first])
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from error
+
+
+def _reserved(handle: int, size: int) -> bool:
+    """Reserve room without writing; return whether the system and the file system can."""
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except AttributeError:  # macOS
+        return False
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            return False
+        raise
+    return True

@@ -50,6 +50,22 @@ def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path: Path, monk
     assert RowArrays().empty((5_000, 3), np.float64).shape == (5_000, 3)
 
 
+@pytest.mark.parametrize("missing", [True, False])
+def test_room_is_taken_by_writing_where_it_cannot_be_reserved(
+    missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if missing:
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", unable)
+    values = RowArrays(tmp_path).empty((200_000, 3), np.float64)
+    values[:] = np.arange(600_000).reshape(200_000, 3)
+    assert values.sum() == 600_000 * 599_999 / 2
+
+
 @pytest.mark.parametrize("per", ["day", "week"])
 @pytest.mark.parametrize("size", [1, 7, 40, 1_000])
 def test_orders_of_parts_are_those_of_all_events(per: str, size: int) -> None:
