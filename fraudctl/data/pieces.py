@@ -25,6 +25,7 @@ from fraudctl.disk import kept as vouched
 from fraudctl.disk import stores
 from fraudctl.disk.files import whole_file
 from fraudctl.disk.prints import RACY_NS, state_of
+from fraudctl.errors import DataError
 from fraudctl.normal import files as finding
 from fraudctl.normal import lake, opening
 from fraudctl.normal.form import Form
@@ -52,22 +53,39 @@ class FilePiece:
     state
         Digest of what the system says of the file and of where the piece lies in it; None where the file changed so
         lately that a later change could go unseen.
+    content
+        Digest of what changes with the content of the file; None where nobody has looked.
     """
 
     file: str
     start: int
     height: int
     state: str | None
+    content: str | None = None
 
     def read(self, columns: Sequence[str], *, form: Form | None = None) -> pl.DataFrame:
-        """Read columns of the piece in the normal form of its table."""
+        """Read columns of the piece in the normal form of its table.
+
+        Raises
+        ------
+        DataError
+            The file cannot be read, or changed since its pieces were counted.
+        """
         chosen = tables.scan([self.file], form=form).select(columns).slice(self.start, self.height)
-        return tables.collect(chosen, files=[self.file])
+        found = tables.collect(chosen, files=[self.file])
+        if self.content is not None and _content_of(state_of(Path(self.file))) != self.content:
+            msg = f"{self.file}: changed while the run was under way"
+            raise DataError(
+                msg, hint="run again when nothing writes the file; a new one is best renamed into its place"
+            )
+        return found
 
     def parts(self, rows: int) -> list[FilePiece]:
         """Return the piece in smaller ones of at most ``rows`` rows, which are not kept."""
         stop = self.start + self.height
-        return [FilePiece(self.file, at, min(rows, stop - at), None) for at in range(self.start, stop, rows)]
+        return [
+            FilePiece(self.file, at, min(rows, stop - at), None, self.content) for at in range(self.start, stop, rows)
+        ]
 
 
 def pieces_of(files: Sequence[str], kept: KeptPieces, *, rows: int = ROWS) -> list[FilePiece] | None:
@@ -86,19 +104,23 @@ def pieces_of(files: Sequence[str], kept: KeptPieces, *, rows: int = ROWS) -> li
     if not plain or {finding.kind_of(name) for name in files} != {"parquet"} or not opening.alike(files):
         return None
     found = []
-    settled = {name: _settled(Path(name), kept.now_ns) for name in files}
+    states = {name: state_of(Path(name)) for name in files}
+    settled = {name: _settled(Path(name), state, kept.now_ns) for name, state in states.items()}
     kept.note_footers([name for name, state in settled.items() if state is not None])
     for name, state in settled.items():
-        n_rows = opening.height_of(name)
+        n_rows, content = opening.height_of(name), _content_of(states[name])
         for start in range(0, n_rows, rows):
             own = None if state is None else digest(state, start, rows)
-            found.append(FilePiece(name, start, min(rows, n_rows - start), own))
+            found.append(FilePiece(name, start, min(rows, n_rows - start), own, content))
     return found
 
 
-def _settled(path: Path, now_ns: int) -> str | None:
-    state = state_of(path)
+def _settled(path: Path, state: Mapping[str, int], now_ns: int) -> str | None:
     return None if max(state["modified"], state["changed"]) >= now_ns - RACY_NS else digest(str(path.absolute()), state)
+
+
+def _content_of(state: Mapping[str, int]) -> str:
+    return digest([state[name] for name in ("size", "inode", "device", "modified")])
 
 
 def digest(*about: Any) -> str:

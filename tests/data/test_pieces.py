@@ -16,6 +16,7 @@ from fraudctl.data.kept_keys import distinct_keys
 from fraudctl.data.pieces import FilePiece, KeptPieces, pieces_of
 from fraudctl.disk import kept as vouched
 from fraudctl.disk.files import in_use
+from fraudctl.errors import DataError
 from fraudctl.normal import opening
 
 LATER = 10**19
@@ -122,6 +123,25 @@ def test_types_that_no_arrow_file_holds_are_read_every_time(tmp_path: Path, monk
     assert first is not None
     assert runs.pieces() == first
     assert runs.read == ["a.parquet"]
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("how", ["shrinks", "replaced", "gone", "touched"])
+def test_a_file_that_changes_during_a_run_is_refused(small: bool, how: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write(path, 9)
+    (found,) = pieces_of([str(path)], KeptPieces(tmp_path / "kept", now_ns=LATER)) or []
+    piece = found.parts(4)[1] if small else found
+    assert piece.read(["x"])["x"].to_list() == list(range(9))[piece.start : piece.start + piece.height]
+    if how == "gone":
+        path.unlink()
+    elif how == "touched":
+        os.utime(path, ns=(1, 1))
+    else:
+        write(tmp_path / "b.parquet", 7 if how == "shrinks" else 9)
+        (tmp_path / "b.parquet").replace(path)
+    with pytest.raises(DataError, match="cannot be read" if how == "gone" else "a.parquet: changed while the run was"):
+        piece.read(["x"])
 
 
 def test_nothing_is_removed_while_another_run_uses_it(tmp_path: Path) -> None:
