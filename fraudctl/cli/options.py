@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import MAXYEAR, MINYEAR, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -112,10 +112,14 @@ def moment(text: str | None) -> datetime | date | None:
     if text is None:
         return None
     try:
-        return date.fromisoformat(text) if len(text) == len("2026-06-01") else datetime.fromisoformat(text)
+        found = date.fromisoformat(text) if len(text) == len("2026-06-01") else datetime.fromisoformat(text)
     except ValueError as error:
         msg = f"{text!r} is neither a date nor a time; expected a form such as 2026-06-01 or 2026-06-01T12:00:00+02:00"
         raise UsageError(msg) from error
+    if not MINYEAR < found.year < MAXYEAR:  # a day more, or another time zone, may be beyond
+        msg = f"{text!r} is out of range; expected a year from {MINYEAR + 1} to {MAXYEAR - 1}"
+        raise UsageError(msg)
+    return found
 
 
 def file_or_version(text: str | None, *, timezone: str) -> tuple[Path | None, int | datetime | None]:

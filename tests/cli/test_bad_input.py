@@ -165,6 +165,8 @@ def test_a_reader_that_leaves_the_pipe_is_no_verdict(tmp_path: Path) -> None:
         (("evaluate", "--predictions", "./x.parquet"), "is a file that is read"),
         (("features", "-o", "f.csv"), "ends in .parquet"),
         (("train", "--as-of", "0001-01-01"), "out of range"),
+        (("monitor", "x.parquet", "--as-of", "9999-12-31"), "out of range"),
+        (("monitor", "x.parquet", "--as-of", "9999-12-31T23:59:59.999999-05:00"), "out of range"),
         (("evaluate", "--model", ""), "is empty"),
         (("evaluate", "--no-gate", "--require-gate"), "contradict"),
     ],
