@@ -271,10 +271,12 @@ class _Opened:
             return self.rest[name] if order is None else self.rest[name].gather(pl.Series(order))
         marks, bits = self.marks[name], None
         kind = _kind(marks[0].type)
+        values = _room(self.height, kind)
         if order is None:
-            values = self._values(marks, np.empty(self.height, kind))
+            self._values(marks, values)
         else:
-            values = np.take(self._values(marks, self.scratch[: self.height * kind.itemsize].view(kind)), order)
+            held = self._values(marks, self.scratch[: self.height * kind.itemsize].view(kind))
+            np.take(held, order, out=values, mode="clip")
         if any(mark.bits for mark in marks):
             there = np.concatenate(list(self._there(marks)))
             bits = pa.py_buffer(np.packbits(there if order is None else np.take(there, order), bitorder="little"))
@@ -284,7 +286,7 @@ class _Opened:
     @functools.cached_property
     def scratch(self) -> Array:
         """Room for a column that is sorted later: fresh memory for each costs more than sorting it."""
-        return np.empty(self.height * _WIDEST, np.uint8)
+        return _room(self.height * _WIDEST, np.dtype(np.uint8))
 
     def _values(self, marks: Sequence[_Mark], out: Array) -> Array:
         at = 0
@@ -304,6 +306,11 @@ def _require_alike(heads: Sequence[_Head]) -> None:
     if any(other != first for other in others):
         msg = "blobs of one task have different columns"
         raise ValueError(msg)
+
+
+def _room(n: int, kind: np.dtype[Any]) -> Array:
+    """Return room for values, which PyArrow keeps for the next frame: fresh pages cost more than filling them."""
+    return np.frombuffer(memoryview(pa.allocate_buffer(n * kind.itemsize)), kind)
 
 
 def _opened(held: pa.Buffer) -> tuple[pa.Buffer, _Head]:
