@@ -10,15 +10,16 @@ import functools
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from fraudctl.arrays import as_read
+from fraudctl.cluster.whole import multiples
 from fraudctl.features.batch.groups import Array
 
 _WORTH: Final = 0.75
 """Share of its bytes that a column may have after LZ4; of more, it is kept as it is."""
 _TRIED: Final = 2048
-"""Values that are looked at before all: most columns that do not fit, or do not shrink, show it there."""
+"""Values that LZ4 is tried on before all: most columns that do not shrink show it there."""
 _SCALES: Final = (1, 100)
 """What floats are tried to be whole multiples of: ones, and hundredths."""
 _LZ4: Final = "lz4"
@@ -41,28 +42,23 @@ def packed(values: Array, arrow: pa.DataType) -> tuple[str, Any]:
             return narrow.dtype.str, narrow
     if pa.types.is_float64(arrow):
         for scale in _SCALES:
-            whole = _whole(values[:_TRIED], scale)
-            whole = whole if whole is None or len(values) <= _TRIED else _whole(values, scale)
+            whole = _whole(values, scale)
             if whole is not None:
                 return f"{whole.dtype.str}/{scale}", whole
     return _by_lz4(values)
 
 
-def unpacked(held: pa.Buffer, form: str, kind: np.dtype[Any], n: int) -> Array:
-    """Return the values that `packed` packed; small integers still have fewer bytes than their kind.
-
-    Parameters
-    ----------
-    kind
-        Of the values, as unsigned integers.
-    n
-        How many there are.
-    """
+def unpack(held: pa.Buffer, form: str, out: Array) -> None:
+    """Write the values that `packed` packed to ``out``, as unsigned integers, shape ``(n,)``."""
     if form == _LZ4:
-        return np.frombuffer(memoryview(_codec().decompress(held, n * kind.itemsize, asbytes=False)), kind)
+        out[:] = np.frombuffer(memoryview(_codec().decompress(held, out.nbytes, asbytes=False)), out.dtype)
+        return
     name, _, scale = form.partition("/")
-    found = np.frombuffer(memoryview(held), name or kind)
-    return _floats(found, int(scale)).view(kind) if scale else found
+    found = np.frombuffer(memoryview(held), name or out.dtype)
+    if scale:
+        np.divide(found, np.float64(scale), out=out.view(np.float64))
+    else:
+        out[:] = found
 
 
 def _narrow(values: Array, largest: int) -> Array | None:
@@ -73,20 +69,12 @@ def _narrow(values: Array, largest: int) -> Array | None:
 
 def _whole(values: Array, scale: int) -> Array | None:
     """Return doubles times ``scale`` as whole numbers; None unless each comes back to the last bit."""
-    with np.errstate(all="ignore"):
-        found = np.rint(values.view(np.float64) * scale)
-    largest = found.max(initial=0.0)
-    if not (found.min(initial=0.0) >= 0 and largest < 1 << 32):  # not so with any NaN
+    found = np.empty(len(values), np.uint32)
+    largest = multiples(as_read(values.view(np.float64)), as_read(values), float(scale), found)
+    if largest < 0:
         return None
-    whole = _narrow(found, int(largest))
-    assert whole is not None  # noqa: S101 - below 2**32
-    return whole if np.array_equal(_floats(whole, scale).view(values.dtype), values) else None
-
-
-def _floats(whole: Array, scale: int) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = whole.astype(np.float64)
-    found /= scale
-    return found
+    narrow = _narrow(found, largest)
+    return found if narrow is None else narrow
 
 
 def _by_lz4(values: Array) -> tuple[str, Any]:

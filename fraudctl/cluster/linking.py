@@ -128,7 +128,7 @@ class Meet(ClusterStage):
         both = pairs.drop_nulls(linked.entities)
         first, second = (codes_of(both[entity]) for entity in linked.entities)
         met = meetings(both, first, second, hub=linked.hub)
-        buckets = _rooted(first, second, met.asks)
+        buckets = rooted(first, second, met.asks)
         both = both.with_columns(pl.Series(_JOINS, met.joins)).filter(pl.Series(met.asks))
         outputs.write_arrow(both.drop(_ROWS), self.desk.file(linked.file("pairs")))
         known, codes = {}, (first[0][met.asks], second[0][met.asks] + first[1])
@@ -139,7 +139,7 @@ class Meet(ClusterStage):
         return _counted(pairs, linked, known)
 
 
-def _rooted(first: tuple[Array, int], second: tuple[Array, int], edges: Array) -> Array:
+def rooted(first: tuple[Array, int], second: tuple[Array, int], edges: Array) -> Array:
     """Return the bucket of each value by the values that edges hold together."""
     from fraudctl.features.batch import unions
 

@@ -11,6 +11,7 @@ import functools
 import io
 import itertools
 import pickle
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fraudctl.cluster.forms import packed, unpacked
+from fraudctl.cluster.forms import packed, unpack
 from fraudctl.features.batch.groups import Array
 
 _ALIGNED: Final = 64
@@ -30,6 +31,10 @@ _WIDEST: Final = 8
 """Bytes of a value of a column that is packed."""
 _ORDER: Final = ("event_time", "event_id")
 """Columns by which events are sorted."""
+
+
+_in_turn: Final = threading.Lock()
+"""For threads that pack: many short steps, between which two would do little but hand the interpreter's lock over."""
 
 
 class _Mark(NamedTuple):
@@ -70,7 +75,10 @@ class FrameWriter:
         rows
             Positions, rising; None for all rows.
         """
-        rows = np.arange(self._frame.height) if rows is None else rows
+        with _in_turn:
+            return self._blob(np.arange(self._frame.height) if rows is None else rows)
+
+    def _blob(self, rows: Array) -> pa.Buffer:
         cuts, out, marks = _Cuts(rows), _Pieces(), []
         for column in self._plain:
             values, bits = column.values(cuts), None
@@ -107,11 +115,12 @@ class _Pieces:
         """Return all bytes, with a description at the end."""
         begin, _ = self.add(head)
         found = pa.allocate_buffer(self._size + _ALIGNED)
-        room = np.frombuffer(memoryview(found), np.uint8)
+        room = memoryview(found).cast("B")
         for at, piece in self._held:
-            raw = np.frombuffer(piece, np.uint8)
-            room[at : at + len(raw)] = raw
-        room[-_LENGTH:] = np.frombuffer(begin.to_bytes(_LENGTH, "little"), np.uint8)
+            raw = memoryview(piece)
+            if raw.nbytes:
+                room[at : at + raw.nbytes] = raw.cast("B")  # NumPy would give the interpreter's lock away for each
+        room[-_LENGTH:] = begin.to_bytes(_LENGTH, "little")
         return found
 
 
@@ -291,7 +300,7 @@ class _Opened:
     def _values(self, marks: Sequence[_Mark], out: Array) -> Array:
         at = 0
         for (held, head), mark in zip(self.parts, marks, strict=True):
-            out[at : at + head.height] = unpacked(held[slice(*mark.values)], mark.form, out.dtype, head.height)
+            unpack(held[slice(*mark.values)], mark.form, out[at : at + head.height])
             at += head.height
         return out
 

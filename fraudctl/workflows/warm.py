@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from fraudctl.errors import UsageError
@@ -229,7 +230,19 @@ def _every_family() -> None:
     new, names = events.frame[half:], [n for n in whole.columns if n not in events.frame.columns]
     past = Past(pl.concat([events.frame, whole.select(names)], how="horizontal")[:half], Dropped())
     extend(engine_after(past, new, features, timezone="UTC", sources=sources), new)
+    _between_workers(whole)
     _one_by_one(features, events.frame, sources["logins"])
+
+
+def _between_workers(events: pl.DataFrame) -> None:
+    """Pack rows as workers of a cluster do, and join values that met."""
+    from fraudctl.cluster.linking import rooted
+    from fraudctl.cluster.packed import to_blob
+    from fraudctl.features.batch.groups import codes_of
+
+    to_blob(events)
+    both = events.drop_nulls(["card", "shop"])
+    rooted(codes_of(both["card"]), codes_of(both["shop"]), np.ones(both.height, np.bool_))
 
 
 def _one_by_one(features: FeatureSet, frame: pl.DataFrame, logins: pl.DataFrame) -> None:

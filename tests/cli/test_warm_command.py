@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fraudctl.cluster import whole
 from fraudctl.errors import UsageError
+from fraudctl.features.batch import unions
 from fraudctl.features.batch.hooks import BATCH
 from fraudctl.features.meaning.families import FAMILIES
 from fraudctl.project import parse_project
@@ -69,6 +71,7 @@ def test_loops_in_a_folder_that_cannot_be_written_are_used_and_others_compiled(t
 
 def test_every_family_is_computed_at_once_for_a_part_and_one_by_one() -> None:
     warm._every_family()
+    assert all(loop.signatures for loop in (unions.roots, whole.multiples))  # which only workers of a cluster need
 
 
 def test_a_command_that_fails_is_named(tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ def test_what_it_costs_is_what_was_measured() -> None:
     assert [line for line in section.splitlines() if line.startswith("| ")][1:] == costs()
 
 
+def test_sentences_say_what_was_measured() -> None:
+    runs = results("spark")[LARGE]["runs"]
+    sail, spark = (f"{runs[name]['cpu_of_one_process']:.2f} times" for name in ("sail", "spark"))
+    assert f"Sail takes {sail} the processor time of one process, and Apache Spark 4.3.0 {spark}" in PAGE
+    assert f"decides on {round(results('scoring')['worker']['rows_per_second'], -4):,.0f} rows a\nsecond" in PAGE
+
+
 def test_a_billion_events_a_day_are_recounted() -> None:
     (section,) = [part for part in PAGE.split("\n## ") if part.startswith("A billion events a day")]
     assert [line for line in section.splitlines() if line.startswith("| ")][1:] == a_billion()
