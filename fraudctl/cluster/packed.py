@@ -47,7 +47,7 @@ class _Mark(NamedTuple):
     bits: tuple[int, int] | None
 
 
-class _Head(NamedTuple):
+class _BlobHead(NamedTuple):
     """What a blob holds."""
 
     height: int
@@ -88,7 +88,7 @@ class FrameWriter:
                 bits = out.add(np.packbits(there, bitorder="little"))
             form, held = packed(values, column.type)
             marks.append(_Mark(column.name, column.type, form, out.add(held), bits))
-        head = _Head(len(rows), self._frame.columns, marks, out.add(_stream(self._rest[pl.Series(rows)])))
+        head = _BlobHead(len(rows), self._frame.columns, marks, out.add(_stream(self._rest[pl.Series(rows)])))
         return out.joined(pickle.dumps(tuple(head)))
 
 
@@ -246,7 +246,7 @@ def from_blobs(blobs: Sequence[bytes | pa.Buffer], *, in_order: bool = False) ->
 class _Opened:
     """Blobs with the same columns, and what their heads say."""
 
-    parts: list[tuple[pa.Buffer, _Head]]
+    parts: list[tuple[pa.Buffer, _BlobHead]]
 
     @classmethod
     def all_of(cls, blobs: Sequence[bytes | pa.Buffer]) -> _Opened:
@@ -309,7 +309,7 @@ class _Opened:
             yield _there(held[slice(*mark.bits)] if mark.bits else None, 0, head.height)
 
 
-def _require_alike(heads: Sequence[_Head]) -> None:
+def _require_alike(heads: Sequence[_BlobHead]) -> None:
     """Refuse blobs whose packed bytes do not mean the same."""
     first, *others = ((head.names, [(mark.name, mark.type) for mark in head.marks]) for head in heads)
     if any(other != first for other in others):
@@ -322,10 +322,10 @@ def _room(n: int, kind: np.dtype[Any]) -> Array:
     return np.frombuffer(memoryview(pa.allocate_buffer(n * kind.itemsize)), kind)
 
 
-def _opened(held: pa.Buffer) -> tuple[pa.Buffer, _Head]:
+def _opened(held: pa.Buffer) -> tuple[pa.Buffer, _BlobHead]:
     start = int.from_bytes(held[held.size - _LENGTH :], "little")
     height, names, marks, stream = pickle.loads(held[start:])  # noqa: S301 - of a task of this command
-    return held, _Head(height, names, marks, stream)
+    return held, _BlobHead(height, names, marks, stream)
 
 
 def order_of(events: pl.DataFrame) -> Array | None:

@@ -49,7 +49,7 @@ _FASTEST_START = "-XX:TieredStopAtLevel=1"
 """Java only moves bytes here: to compile its code well takes longer than that saves."""
 _JAVA = ("JavaOptions", "--driver-java-options")
 """How options of Java are named."""
-_KEPT_MEMORY = {
+KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
     "MIMALLOC_PURGE_DELAY": "-1",
@@ -57,7 +57,7 @@ _KEPT_MEMORY = {
 """Variables by which workers keep the memory of one task for the next: fresh pages cost a tenth of all work."""
 _OWN_SETTINGS = {
     "spark.shuffle.compress": "false",  # blobs are packed
-    **{f"spark.executorEnv.{name}": value for name, value in _KEPT_MEMORY.items()},
+    **{f"spark.executorEnv.{name}": value for name, value in KEPT_MEMORY.items()},
     "spark.driver.extraJavaOptions": _FASTEST_START,
     "spark.executor.extraJavaOptions": _FASTEST_START,
 }

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
-from fraudctl.monitor.delays import Arrivals, LabelStops
+from fraudctl.monitor.delays import LabelArrivals, LabelStops
 from fraudctl.monitor.row_arrays import RowArrays
 
 _AT_A_TIME = 1 << 18
@@ -130,7 +130,7 @@ class CohortSource:
         self.places = rows_by_cohort(events.cohort, shape[0], arrays)
         self.youngest, self.oldest = np.full(shape[0], np.inf), np.zeros(shape)
         self.n, self.n_known = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        nothing, arrivals = np.zeros(0, np.int64), Arrivals()
+        nothing, arrivals = np.zeros(0, np.int64), LabelArrivals()
         told, rows, sums = [self._look(nothing)], [nothing], [values[nothing]]
         for cohort, place in enumerate(self.places):
             some = self._look(place)

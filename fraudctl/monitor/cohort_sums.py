@@ -18,20 +18,20 @@ _AT_A_TIME = 1 << 18
 
 
 @dataclass(frozen=True)
-class Stretch:
+class CohortSpan:
     """Some events next to each other: their rows among all, and among those that count."""
 
     rows: slice
     counted: slice
 
 
-def stretches(seen: SeenEvents) -> Iterator[Stretch]:
+def stretches(seen: SeenEvents) -> Iterator[CohortSpan]:
     """Yield all events in stretches; memory is let go after each."""
     n_counted = 0
     for first in range(0, len(seen.cohort), _AT_A_TIME):
         rows = slice(first, first + _AT_A_TIME)
         stop = n_counted + int(seen.counted[rows].sum())
-        yield Stretch(rows, slice(n_counted, stop))
+        yield CohortSpan(rows, slice(n_counted, stop))
         n_counted = stop
         seen.arrays.let_go()
 

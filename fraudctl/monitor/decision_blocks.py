@@ -18,6 +18,7 @@ import polars as pl
 
 from fraudctl.arrays import BoolArray, IntArray
 from fraudctl.data.tables import UTC_US
+from fraudctl.documents.types import JsonObject
 from fraudctl.monitor.decisions import COLUMNS
 
 TEXTS: Final = tuple(name for name, dtype in COLUMNS.items() if dtype == pl.String)
@@ -65,7 +66,7 @@ class BlockFacts:
         assert isinstance(last, datetime)  # noqa: S101
         return replace(self, columns=self.columns | {"event_time"}, first=first, last=last)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the facts as JSON."""
         times = pl.Series([self.first, self.last], dtype=UTC_US).dt.epoch("us").to_list()
         return {

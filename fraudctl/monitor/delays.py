@@ -170,7 +170,7 @@ def label_stops(arrived: FloatArray, *, at: float, n: int | None = None) -> Labe
     return LabelStops(times[stops], times[stops + 1])
 
 
-class Arrivals:
+class LabelArrivals:
     """When labels came, a part of them at a time: kept are the first and the last of each short time."""
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ class EventChunks(Protocol):
 
 
 @dataclass
-class _Decided:
+class _Sought:
     """Some decisions whose events are looked for.
 
     Attributes
@@ -66,7 +66,7 @@ class _Decided:
     found: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, own: pl.DataFrame) -> _Decided:
+    def of(cls, own: pl.DataFrame) -> _Sought:
         """Begin with what decisions state themselves."""
         time = np.full(own.height, UNTIMED)
         if "event_time" in own.columns:
@@ -94,7 +94,7 @@ class _Decided:
 
 
 @dataclass
-class _Search:
+class _EventSearch:
     """Looks for events in chunks; what was found before says where to look first."""
 
     events: EventChunks
@@ -105,7 +105,7 @@ class _Search:
     _used_up: set[int] = field(default_factory=set)
     """Chunks of which every event was found: each event is decided once."""
 
-    def around(self, own: _Decided) -> None:
+    def around(self, own: _Sought) -> None:
         """Look for the events of a piece where that of the one before it was, near it, then elsewhere."""
         for number in self._order():
             if own.whole or self.searched >= SEARCHED:
@@ -121,13 +121,13 @@ class _Search:
         n, last = len(self.events.names), self.last
         yield from sorted(range(n), key=lambda number: (abs(number - last), -number))
 
-    def rest(self, pieces: Sequence[_Decided]) -> None:
+    def rest(self, pieces: Sequence[_Sought]) -> None:
         """Look for all decisions that were not found in all chunks."""
         rows = [own.left for own in pieces]
         if not sum(map(len, rows)):
             return
         pairs = list(zip(pieces, rows, strict=True))
-        every = _Decided(
+        every = _Sought(
             pl.concat([own.ids[left] for own, left in pairs]), np.concatenate([own.time[left] for own, left in pairs]),
             np.concatenate([own.found[left] for own, left in pairs]),
         )  # fmt: skip
@@ -138,7 +138,7 @@ class _Search:
         for (own, left), start, stop in zip(pairs, ends[:-1], ends[1:], strict=True):
             own.time[left], own.found[left] = every.time[start:stop], every.found[start:stop]
 
-    def _look(self, own: _Decided, at: IntArray, number: int) -> bool:
+    def _look(self, own: _Sought, at: IntArray, number: int) -> bool:
         """Look for some decisions in a chunk; say whether any was there."""
         if not len(at):
             return False
@@ -176,7 +176,7 @@ def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces, folder
         A decision has no time, neither of its own nor of an event.
     """
     numbers = {name: number for number, name in enumerate(events.names) if name}
-    search, left = _Search(events, max(len(events.names) - 1, 0)), dict[int, _Decided]()
+    search, left = _EventSearch(events, max(len(events.names) - 1, 0)), dict[int, _Sought]()
     done: list[tuple[TakenPiece, BlockFacts] | None] = []
     for number, piece in enumerate(taken.pieces):
         before = piece.found
@@ -184,7 +184,7 @@ def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces, folder
             done.append((replace(piece, events=tuple(numbers[name] for name in before.chunks)), before.facts))
             continue
         block = taken.blocks.blocks[number]
-        own = _Decided.of(block.read([name for name in ("event_id", "event_time") if name in block.facts.columns]))
+        own = _Sought.of(block.read([name for name in ("event_id", "event_time") if name in block.facts.columns]))
         search.around(own)
         if not own.whole:
             left[number] = own
@@ -203,7 +203,7 @@ def located(taken: TakenDecisions, events: EventChunks, kept: KeptPieces, folder
 
 
 def _noted(
-    piece: TakenPiece, block: DecisionBlock, own: _Decided, events: EventChunks, kept: KeptPieces, folder: Path
+    piece: TakenPiece, block: DecisionBlock, own: _Sought, events: EventChunks, kept: KeptPieces, folder: Path
 ) -> tuple[TakenPiece, BlockFacts]:
     """Return a piece with the chunks that hold its events, and what is known of its decisions, and keep it.
 

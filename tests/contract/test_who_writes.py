@@ -18,6 +18,10 @@ OWNERS = {
     "bundle.py": "a folder of files, each flushed, that gets its name at the end (tests/faults/test_writers.py)",
     "data/chunks.py": "parts in a folder that goes away; what it leaves goes through outputs.py",
     "features/batch/spilled.py": "parts in a folder that goes away",
+    **{
+        f"monitor/{name}.py": "parts in the folder of the run, which goes away"
+        for name in ("judged_rows", "located", "taken")
+    },
     "train/tune.py": "a journal of lines with digests (tests/faults/test_writers.py)",
     "challengers/program.py": "a folder of the system's temporary place",
     **{

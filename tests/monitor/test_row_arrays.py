@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.monitor.cohort_source import in_order, rows_by_cohort
-from fraudctl.monitor.delays import Arrivals, label_stops
+from fraudctl.monitor.delays import LabelArrivals, label_stops
 from fraudctl.monitor.row_arrays import RowArrays
 from fraudctl.policy.constant import PeriodOrder, with_order
 from fraudctl.project import parse_project
@@ -86,7 +86,7 @@ def test_orders_of_parts_are_those_of_all_events(per: str, size: int) -> None:
 def test_stops_of_labels_that_come_in_parts_are_those_of_all(days: list[float], cuts: list[int], seed: int) -> None:
     times = np.cumsum(days) * DAY - 3 * DAY
     mixed = np.random.default_rng(seed).permutation(times)
-    found = Arrivals()
+    found = LabelArrivals()
     for part in np.split(mixed, sorted({cut for cut in cuts if cut < len(mixed)})):
         found.add(np.append(part, np.nan))
     at = float(times.max()) + 2 * DAY
