@@ -77,6 +77,11 @@ def test_sentences_say_what_was_measured() -> None:
     sail, spark = (f"{runs[name]['cpu_of_one_process']:.2f} times" for name in ("sail", "spark"))
     assert f"Sail takes {sail} the processor time of one process, and Apache Spark 4.3.0 {spark}" in PAGE
     assert f"decides on {round(results('scoring')['worker']['rows_per_second'], -4):,.0f} rows a\nsecond" in PAGE
+    task = results("task")
+    assert (
+        f"at most {task['largest_peak_bytes'] / 1e9:.2f} GB for a task of {task['rows'] / 1e6:.2f} million rows" in PAGE
+    )
+    assert f"first row {task['seconds_to_first_row']:.1f} s after its start" in PAGE
 
 
 def test_a_billion_events_a_day_are_recounted() -> None:
