@@ -26,7 +26,7 @@ _LZ4: Final = "lz4"
 _AS_IT_IS: Final = ""
 
 
-def packed(values: Array, arrow: pa.DataType) -> tuple[str, Any]:
+def pack(values: Array, arrow: pa.DataType) -> tuple[str, Any]:
     """Return how values are packed, and the bytes.
 
     Parameters
@@ -49,7 +49,7 @@ def packed(values: Array, arrow: pa.DataType) -> tuple[str, Any]:
 
 
 def unpack(held: pa.Buffer, form: str, out: Array) -> None:
-    """Write the values that `packed` packed to ``out``, as unsigned integers, shape ``(n,)``."""
+    """Write the values that `pack` packed to ``out``, as unsigned integers, shape ``(n,)``."""
     if form == _LZ4:
         out[:] = np.frombuffer(memoryview(_codec().decompress(held, out.nbytes, asbytes=False)), out.dtype)
         return

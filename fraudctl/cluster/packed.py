@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fraudctl.cluster.forms import packed, unpack
+from fraudctl.cluster.forms import pack, unpack
 from fraudctl.features.batch.groups import Array
 
 _ALIGNED: Final = 64
@@ -31,8 +31,6 @@ _WIDEST: Final = 8
 """Bytes of a value of a column that is packed."""
 _ORDER: Final = ("event_time", "event_id")
 """Columns by which events are sorted."""
-
-
 _in_turn: Final = threading.Lock()
 """For threads that pack: many short steps, between which two would do little but hand the interpreter's lock over."""
 
@@ -86,7 +84,7 @@ class FrameWriter:
                 there = column.there(cuts)
                 values *= there  # what lies under a null is nothing, and packs best as zero
                 bits = out.add(np.packbits(there, bitorder="little"))
-            form, held = packed(values, column.type)
+            form, held = pack(values, column.type)
             marks.append(_Mark(column.name, column.type, form, out.add(held), bits))
         head = _BlobHead(len(rows), self._frame.columns, marks, out.add(_stream(self._rest[pl.Series(rows)])))
         return out.joined(pickle.dumps(tuple(head)))

@@ -54,7 +54,7 @@ KEPT_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
     "MIMALLOC_PURGE_DELAY": "-1",
 }
-"""Variables by which workers keep the memory of one task for the next: fresh pages cost a tenth of all work."""
+"""Variables by which workers keep the memory of one task for the next; the system gives fresh pages slowly."""
 _OWN_SETTINGS = {
     "spark.shuffle.compress": "false",  # blobs are packed
     **{f"spark.executorEnv.{name}": value for name, value in KEPT_MEMORY.items()},
