@@ -2,7 +2,8 @@
 
 Makes a sample with 80 features, trains a model without search, and takes its last events:
 
-- `single`: one decision in process, with features, reasons and the log, event after event in the order of time;
+- `single`: one decision in process, with features, reasons and the log, event after event in the order of time; the
+  interpreter looks for garbage as it does in a server (`short_pauses`);
 - `partner`: `single` with LightGBM's partner and without it, in turns, where the model has one;
 - `http`: 16 clients, each of which sends its next event when the last one was answered, from a process of their own
   (this file again, plain asyncio); events in the order of time, features and reasons included, the log on;
@@ -46,6 +47,7 @@ from fraudctl.scoring.store import Store, frame
 from fraudctl.workflows.features import build_features
 from fraudctl.workflows.score import Model, open_model
 from fraudctl.workflows.state import open_live
+from fraudctl.workflows.steady import short_pauses
 
 if TYPE_CHECKING:
     from fraudctl.cluster.task import Desk
@@ -88,11 +90,12 @@ def single(work: Path, model: Model) -> dict[str, Any]:
     engine = DecisionEngine(model.decider, live, store=store)
     events = [json.loads(line) for line in (work / "events.jsonl").open()]
     seconds = np.empty(len(events))
-    for at, event in enumerate(events):
-        began = time.perf_counter()
-        engine.event(event)
-        engine.flush()
-        seconds[at] = time.perf_counter() - began
+    with short_pauses():
+        for at, event in enumerate(events):
+            began = time.perf_counter()
+            engine.event(event)
+            engine.flush()
+            seconds[at] = time.perf_counter() - began
     reader, features = model.decider.reader, live.features[model.decider.features.digest]
     roles = [{**reader.event(event), "event_id": f"again-{at}"} for at, event in enumerate(events[-1000:])]
     began = time.perf_counter()

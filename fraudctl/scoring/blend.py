@@ -57,22 +57,19 @@ class Blend:
         """The expected score: contributions and it add up to the score."""
         return self.partner.mixed(self.forest.base, self.partner.trees.base)
 
-    def encode(self, numbers: Sequence[float] | FloatArray, categories: Mapping[str, str | None]) -> SingleArray:
-        """Return one row as both see it: CatBoost's part, then the partner's, in which null is NaN."""
-        with np.errstate(over="ignore"):
-            own = np.asarray(numbers, dtype=np.float32)[self.partner.positions]
-        return np.concatenate([self.forest.encode(numbers, categories), own])
+    def score(
+        self, numbers: Sequence[float] | FloatArray, categories: Mapping[str, str | None]
+    ) -> tuple[float, IntArray]:
+        """Return the raw score of one row as `Forest.score` does, with the places and turns in all trees."""
+        known, n = np.asarray(numbers, dtype=np.float64), self.forest.n_trees
+        found = np.empty(self.n_trees, dtype=np.int64)
+        own = self.forest.score_into(found[:n], known, categories)
+        return self.partner.mixed(own, self.partner.trees.score_into(found[n:], known, self.partner.positions)), found
 
-    def score(self, row: SingleArray) -> tuple[float, IntArray]:
-        """Return the raw score of an encoded row, and its leaves and turns in all trees (for `explain`)."""
-        own, leaves = self.forest.score(row)
-        partners, turns = self.partner.trees.score(row[len(row) - len(self.partner.positions) :])
-        return self.partner.mixed(own, partners), np.concatenate([leaves, turns])
-
-    def explain(self, leaves: IntArray) -> FloatArray:
-        """Return the contribution of each column, in log-odds, of the row that fell into these leaves."""
+    def explain(self, places: IntArray) -> FloatArray:
+        """Return the contribution of each column, in log-odds, of the row with these places and turns."""
         n = self.forest.n_trees
-        return self.partner.explained(self.forest.explain(leaves[:n]), self.partner.trees.explain(leaves[n:]))
+        return self.partner.explained(self.forest.explain(places[:n]), self.partner.trees.explain(places[n:]))
 
     def score_frame(self, frame: pl.DataFrame, *, threads: int | None = None) -> FloatArray:
         """Return the raw scores of many rows, shape ``(n_events,)``; bit by bit those of `score`.

@@ -142,7 +142,7 @@ class Decider:
         if self._forest is None:
             return
         numbers = np.zeros(len(self.bundle.columns.names))
-        self.forest.explain(self.forest.score(self.forest.encode(numbers, dict.fromkeys(self.forest.codes)))[1])
+        self.forest.explain(self.forest.score(numbers, dict.fromkeys(self.forest.codes))[1])
 
     @property
     def forest(self) -> Forest | Blend:
@@ -180,15 +180,14 @@ class Decider:
         used
             Places that limited actions have taken so far; that of this event is added.
         """
-        encoded = self.forest.encode(row.numbers[self._positions], row.categories)
-        y_score, leaves = self.forest.score(encoded)
+        y_score, places = self.forest.score(row.numbers[self._positions], row.categories)
         y_prob = self.bundle.calibrator.predict_one(y_score)
         holds = self.conditions.holds(event, row)
         segment = self.conditions.segment(event, row)
         code, place, by = self.single.explained(event, y_prob, holds=holds, segment=segment, used=used)
         alert = code != self.policy.matrix.pass_code
         wanted = by.by_model and (explained == "all" or (alert and explained == "alerts"))
-        reasons = self._reasons(row, self.forest.explain(leaves), towards_alert=alert) if wanted else ()
+        reasons = self._reasons(row, self.forest.explain(places), towards_alert=alert) if wanted else ()
         return Decision(event["event_id"], y_score, y_prob, self.single.actions[code], by, reasons, place)
 
     def _reasons(self, row: OnlineRow, values: FloatArray, *, towards_alert: bool) -> tuple[Reason, ...]:

@@ -19,40 +19,92 @@ def score_row(
     split_start: IntArray,
     column: AnyArray,
     border: SingleArray,
-    leaf_start: IntArray,
-    leaf_value: FloatArray,
-    leaves: IntArray,
+    feature_start: IntArray,
+    cell_start: IntArray,
+    cells: FloatArray,
+    places: IntArray,
 ) -> float:
-    """Return the sum of the leaf values of one row, tree after tree, and note the positions of its leaves."""
+    """Return the sum of the leaf values of one row, tree after tree, and note where the cells of its leaves begin.
+
+    Parameters
+    ----------
+    feature_start
+        Tree -> its features, shape (n_trees + 1,).
+    cell_start
+        Tree -> its first cell in ``cells``, shape (n_trees,).
+    cells
+        For each leaf its value and what each feature of its tree contributes there, in words of `stride_of`.
+    """
     total = 0.0
     for tree in range(len(split_start) - 1):
         first = split_start[tree]
         leaf = 0
         for split in range(first, split_start[tree + 1]):
-            if row[column[split]] > border[split]:
-                leaf |= 1 << (split - first)
-        leaves[tree] = leaf
-        total += leaf_value[leaf_start[tree] + leaf]
+            leaf |= np.int64(row[column[split]] > border[split]) << (split - first)
+        place = cell_start[tree] + leaf * stride_of(feature_start[tree + 1] - feature_start[tree])
+        places[tree] = place
+        total += cells[place]
     return total
 
 
 @jit
-def explain_row(
-    leaves: IntArray,
-    leaf_start: IntArray,
-    shap_start: IntArray,
+def stride_of(n_features: int) -> int:
+    """Return the words of a leaf's cell: whole lines of the cache, so that what is scored is there to be explained."""
+    return (n_features + 8) // 8 * 8
+
+
+@jit
+def score_numbers(
+    numbers: FloatArray,
+    high_nan: AnyArray,
+    codes: IntArray,
+    truth_of: IntArray,
+    truth_start: IntArray,
+    truth: SingleArray,
+    split_start: IntArray,
+    column: AnyArray,
+    border: SingleArray,
     feature_start: IntArray,
-    feature: AnyArray,
-    shap: FloatArray,
-    out: FloatArray,
+    cell_start: IntArray,
+    cells: FloatArray,
+    places: IntArray,
+) -> float:
+    """Do what `score_row` does for numbers and codes of categories as an event has them.
+
+    Parameters
+    ----------
+    numbers
+        One per column, NaN for null.
+    high_nan
+        Whether null counts as the largest value of a column; otherwise as the smallest.
+    codes
+        The value of each category.
+    truth_of, truth_start
+        Split on a category -> the category, and its first entry in ``truth``.
+    truth
+        0 or 1 for each value of a category.
+    """
+    n = len(numbers)
+    row = np.empty(n + len(truth_of), np.float32)
+    for k in range(n):
+        value = np.float32(numbers[k])
+        row[k] = (np.inf if high_nan[k] else -np.inf) if value != value else value  # NaN
+    for k in range(len(truth_of)):
+        row[n + k] = truth[truth_start[k] + codes[truth_of[k]]]
+    return score_row(row, split_start, column, border, feature_start, cell_start, cells, places)
+
+
+@jit
+def explain_row(
+    places: IntArray, feature_start: IntArray, feature: AnyArray, cells: FloatArray, out: FloatArray
 ) -> None:
     """Add up what each feature contributes in the leaves of one row; ``out`` is the model's features in their order."""
     out[:] = 0.0
-    for tree in range(len(leaf_start) - 1):
+    for tree in range(len(feature_start) - 1):
         first, last = feature_start[tree], feature_start[tree + 1]
-        at = shap_start[tree] + leaves[tree] * (last - first)
+        at = places[tree] + 1
         for k in range(first, last):
-            out[feature[k]] += shap[at + k - first]
+            out[feature[k]] += cells[at + k - first]
 
 
 @jit
@@ -61,19 +113,17 @@ def explain_rows(
     split_start: IntArray,
     column: AnyArray,
     border: SingleArray,
-    leaf_start: IntArray,
-    leaf_value: FloatArray,
-    shap_start: IntArray,
     feature_start: IntArray,
+    cell_start: IntArray,
+    cells: FloatArray,
     feature: AnyArray,
-    shap: FloatArray,
     out: FloatArray,
 ) -> None:
     """Do what `score_row` and `explain_row` do for many rows; ``out`` has the shape (n_rows, n_features)."""
-    leaves = np.empty(len(split_start) - 1, np.int64)
+    places = np.empty(len(split_start) - 1, np.int64)
     for i in range(rows.shape[0]):
-        score_row(rows[i], split_start, column, border, leaf_start, leaf_value, leaves)
-        explain_row(leaves, leaf_start, shap_start, feature_start, feature, shap, out[i])
+        score_row(rows[i], split_start, column, border, feature_start, cell_start, cells, places)
+        explain_row(places, feature_start, feature, cells, out[i])
 
 
 @jit

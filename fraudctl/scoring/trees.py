@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from catboost import CatBoost
 
 
-ShapTables = tuple[IntArray, IntArray, IntArray, AnyArray, FloatArray]
+Cells = tuple[IntArray, IntArray, FloatArray]
+"""Tree -> its features (n_trees + 1); tree -> its first cell; the cells (see `kernels.score_row`)."""
 
 AGREES_TO: Final = 1e-12
 """Largest allowed difference between our contributions and CatBoost's, relative to the score's size."""
@@ -65,7 +66,8 @@ class Forest:
     base: float
     codes: Mapping[str, Mapping[str, int]]
     _trees: tuple[IntArray, AnyArray, SingleArray, IntArray, FloatArray]
-    _shap: ShapTables
+    _cells: Cells
+    _features: AnyArray
     _virtual: tuple[tuple[int, AnyArray], ...]
     _high_nan: AnyArray
     _bins: tuple[IntArray, SingleArray, AnyArray]
@@ -75,8 +77,10 @@ class Forest:
         """Number of trees."""
         return len(self._trees[0]) - 1
 
-    def encode(self, numbers: Sequence[float] | FloatArray, categories: Mapping[str, str | None]) -> SingleArray:
-        """Return one row as the trees see it.
+    def score(
+        self, numbers: Sequence[float] | FloatArray, categories: Mapping[str, str | None]
+    ) -> tuple[float, IntArray]:
+        """Return the raw score of one row, and the places of its leaves (for `explain`).
 
         Parameters
         ----------
@@ -85,37 +89,39 @@ class Forest:
         categories
             Value of every category; None for null.
         """
-        n = len(self.columns.names)
-        row = np.empty(n + sum(len(table) for _, table in self._virtual), dtype=np.float32)
-        with np.errstate(over="ignore"):
-            row[:n] = numbers
-        nulls = np.isnan(row[:n])
-        row[:n][nulls] = np.where(self._high_nan[nulls], np.inf, -np.inf)
-        at = n
-        for position, table in self._virtual:
-            name = self.columns.names[position]
-            codes = self.codes[name]
-            value = categories[name]
-            code = len(codes) if value is None else codes.get(value, len(codes) + 1)
-            row[at : at + len(table)] = table[:, code]
-            at += len(table)
-        return row
+        places = np.empty(self.n_trees, dtype=np.int64)
+        return self.score_into(places, np.asarray(numbers, dtype=np.float64), categories), places
 
-    def score(self, row: SingleArray) -> tuple[float, IntArray]:
-        """Return the raw score of an encoded row, and the leaves it falls into (for `explain`)."""
-        from fraudctl.scoring.kernels import score_row
+    def score_into(self, places: IntArray, numbers: FloatArray, categories: Mapping[str, str | None]) -> float:
+        """Do what `score` does, and write the places."""
+        from fraudctl.scoring.kernels import score_numbers
 
-        leaves = np.empty(self.n_trees, dtype=np.int64)
-        total = score_row(row, *self._trees, leaves)
-        return self.scale * total + self.bias, leaves
+        codes = [
+            len(known) if (value := categories[name]) is None else known.get(value, len(known) + 1)
+            for name, known in self.codes.items()
+        ]
+        total = score_numbers(
+            numbers, self._high_nan, np.array(codes, dtype=np.int64), *self._truths, *self._trees[:3], *self._cells,
+            places,
+        )  # fmt: skip
+        return self.scale * total + self.bias
 
-    def explain(self, leaves: IntArray) -> FloatArray:
-        """Return the contribution of each column, in log-odds, of the row that fell into these leaves."""
+    def explain(self, places: IntArray) -> FloatArray:
+        """Return the contribution of each column, in log-odds, of the row whose leaves are at these places."""
         from fraudctl.scoring.kernels import explain_row
 
         out = np.empty(len(self.columns.names), dtype=np.float64)
-        explain_row(leaves, *self._shap, out)
+        explain_row(places, self._cells[0], self._features, self._cells[2], out)
         return out
+
+    @cached_property
+    def _truths(self) -> tuple[IntArray, IntArray, SingleArray]:
+        """Split on a category -> its category among `codes`, and where its truth values begin; all truth values."""
+        order = {name: at for at, name in enumerate(self.codes)}
+        of = [order[self.columns.names[position]] for position, table in self._virtual for _ in table]
+        rows = [row for _, table in self._virtual for row in table]
+        starts = _offsets([len(row) for row in rows])[:-1]
+        return np.array(of, dtype=np.int64), starts, np.concatenate([*rows, np.empty(0)]).astype(np.float32)
 
     def score_frame(self, frame: pl.DataFrame, *, threads: int | None = None) -> FloatArray:
         """Return the raw scores of many rows, shape ``(n_events,)``; bit by bit those of `score`.
@@ -201,11 +207,11 @@ class Forest:
         from fraudctl.scoring.kernels import explain_rows
 
         out = np.empty((frame.height, len(self.columns.names)), dtype=np.float64)
-        explain_rows(self._wide(frame), *self._trees, *self._shap[1:], out)
+        explain_rows(self._wide(frame), *self._trees[:3], *self._cells, self._features, out)
         return out
 
     def _wide(self, frame: pl.DataFrame) -> SingleArray:
-        """Return rows as `encode` does, shape ``(n_events, n_columns and virtual columns)``."""
+        """Return rows as `score_row` takes them, shape ``(n_events, n_columns and virtual columns)``."""
         n = len(self.columns.names)
         wide = np.zeros((frame.height, n + sum(len(table) for _, table in self._virtual)), dtype=np.float32)
         columns, at = self._plain_columns(frame), n
@@ -281,16 +287,14 @@ class _Reader:
         inner = column < 0
         column[inner] = len(self.columns.names) + moved[-1 - column[inner]]
         starts = _offsets([len(tree["splits"]) for tree in self.trees])
-        leaf_start = np.concatenate([[0], np.cumsum([len(tree["leaf_values"]) for tree in self.trees])]).astype(
-            np.int64
-        )
+        leaf_start = _offsets([len(tree["leaf_values"]) for tree in self.trees])
         values = np.array([value for tree in self.trees for value in tree["leaf_values"]], dtype=np.float64)
-        shap, base = self.shap(feature, starts, leaf_start)
+        cells, features, base = self.cells(feature, starts)
         n_columns = len(self.columns.names) + len(places)
         return Forest(
             columns=self.columns, scale=self.scale, bias=self.bias, base=self.scale * base + self.bias,
-            codes=self.codes, _trees=(starts, column, border, leaf_start, values), _shap=shap, _virtual=virtual,
-            _high_nan=self.high_nan(), _bins=_bins(column, border, n_columns),
+            codes=self.codes, _trees=(starts, column.astype(np.uint32), border, leaf_start, values), _cells=cells,
+            _features=features, _virtual=virtual, _high_nan=self.high_nan(), _bins=_bins(column, border, n_columns),
         )  # fmt: skip
 
     def position(self, split: Mapping[str, Any]) -> int:
@@ -346,34 +350,35 @@ class _Reader:
             out[item["flat_feature_index"]] = item.get("nan_value_treatment") == "AsTrue"
         return out
 
-    def shap(
-        self, feature: AnyArray, starts: IntArray, leaf_start: IntArray
-    ) -> tuple[tuple[IntArray, IntArray, IntArray, AnyArray, FloatArray], float]:
-        """Compute the contributions of every leaf of every tree, and what the trees expect together."""
-        from fraudctl.scoring.kernels import known_values, shapley_values
+    def cells(self, feature: AnyArray, starts: IntArray) -> tuple[Cells, AnyArray, float]:
+        """Return value and contributions of every leaf, the features of the trees, and what they expect together."""
+        from fraudctl.scoring.kernels import known_values, shapley_values, stride_of
 
-        features, feature_start, tables, shap_start, base = [], [0], [], [0], 0.0
+        features, tables, base = [], [], 0.0
         for t, tree in enumerate(self.trees):
             distinct, classes = np.unique(feature[starts[t] : starts[t + 1]], return_inverse=True)
             k = len(distinct)
-            table = np.empty(len(tree["leaf_values"]) * k, dtype=np.float64)
             values, weights = (np.array(tree[key], dtype=np.float64) for key in ("leaf_values", "leaf_weights"))
             share = np.array([_shapley(size, k) for size in range(max(k, 1))], dtype=np.float64)
             known = known_values(len(tree["splits"]), classes.astype(np.int64), k, values, weights)
-            shapley_values(known, k, share, table)
+            shap = np.empty(len(values) * k, dtype=np.float64)
+            shapley_values(known, k, share, shap)
             base += float(known[0, 0])
+            table = np.zeros((len(values), stride_of(k)), dtype=np.float64)
+            table[:, 0], table[:, 1 : k + 1] = values, shap.reshape(len(values), k) * self.scale
             features.append(distinct)
-            tables.append(table * self.scale)
-            feature_start.append(feature_start[-1] + k)
-            shap_start.append(shap_start[-1] + len(table))
-        arrays = (
-            leaf_start,
-            np.array(shap_start, np.int64),
-            np.array(feature_start, np.int64),
-            np.concatenate([*features, np.empty(0)]).astype(np.int32),
-            np.concatenate([*tables, np.empty(0)]),
-        )
-        return arrays, base
+            tables.append(table.ravel())
+        cells = (_offsets([len(found) for found in features]), _offsets([len(table) for table in tables])[:-1])
+        in_order = np.concatenate([*features, np.empty(0)]).astype(np.uint32)
+        return (*cells, _in_lines(tables)), in_order, base
+
+
+def _in_lines(tables: Sequence[FloatArray]) -> FloatArray:
+    """Return arrays one after the other, from the beginning of a line of the cache (64 bytes) on."""
+    size = sum(map(len, tables))
+    room = np.empty(size + 7, dtype=np.float64)
+    first = -room.ctypes.data // 8 % 8
+    return np.concatenate([*tables, np.empty(0)], out=room[first : first + size])
 
 
 def _offsets(lengths: Sequence[int]) -> IntArray:

@@ -140,7 +140,11 @@ def length(seconds: float, digits: int = 2) -> str:
 
 
 def _unit(seconds: float) -> tuple[float, str]:
-    return next(((size, unit) for size, unit in _UNITS if abs(seconds) >= size), (1.0, "s"))
+    whole = abs(seconds)
+    for size, unit in _UNITS:
+        if whole >= size:
+            return size, unit
+    return 1.0, "s"
 
 
 def rounded_length(seconds: float, digits: int = 2) -> float:

@@ -98,6 +98,12 @@ class LeafwiseTrees:
         turns = np.empty(len(self.trees), dtype=np.int64)
         return float(score_turns(row, *self._nodes, *self._leaves, turns)), turns
 
+    def score_into(self, turns: IntArray, numbers: FloatArray, positions: IntArray) -> float:
+        """Return what `score` does for the numbers at some positions, and write the turns."""
+        from fraudctl.train.leafwise_kernels import score_numbers
+
+        return float(score_numbers(numbers, positions, *self._nodes, *self._leaves, turns))
+
     def explain(self, turns: IntArray) -> FloatArray:
         """Return the contribution of each feature, in log-odds, of the row with these turns."""
         from fraudctl.train.leafwise_kernels import explain_turns

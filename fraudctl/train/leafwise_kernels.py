@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
-from fraudctl.features.batch.jit import jit
+from fraudctl.features.batch.jit import jit, jit_wide
 
 _PLACES: Final = 130
 """Room for the nodes and leaves of one tree, or for both sides of its nodes and one more."""
@@ -124,6 +124,27 @@ def score_turns(
 
 
 @jit
+def score_numbers(
+    numbers: FloatArray,
+    positions: IntArray,
+    node_start: IntArray,
+    feature: AnyArray,
+    threshold: FloatArray,
+    null_left: AnyArray,
+    left: AnyArray,
+    right: AnyArray,
+    leaf_start: IntArray,
+    leaf_value: FloatArray,
+    turns: AnyArray,
+) -> float:
+    """Do what `score_turns` does for the numbers at some positions, in single precision."""
+    row = np.empty(len(positions), np.float32)
+    for k in range(len(positions)):
+        row[k] = numbers[positions[k]]
+    return score_turns(row, node_start, feature, threshold, null_left, left, right, leaf_start, leaf_value, turns)
+
+
+@jit_wide
 def explain_turns(
     turns: AnyArray,
     out: FloatArray,
@@ -219,7 +240,7 @@ def explain_turns(
             out[feature[at]] += moved * ((d0 + d1) + (d2 + d3))
 
 
-@jit
+@jit_wide
 def explain_rows(
     rows: SingleArray,
     out: FloatArray,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.errors import BundleError
-from fraudctl.scoring.trees import Forest, _probe_rows, _prove, read_forest
+from fraudctl.scoring.trees import Forest, _in_lines, _probe_rows, _prove, read_forest
 from fraudctl.train.model import OTHER, ModelColumns
 
 NAMES = ("amount", "count", "night", "channel", "shop")
@@ -79,9 +79,9 @@ def test_scores_and_contributions_are_those_of_catboost(
     for i, row in enumerate(rows.iter_rows(named=True)):
         numbers = [math.nan if row[name] is None or name in forest.codes else float(row[name]) for name in NAMES]
         categories = {name: row[name] for name in forest.codes}
-        score, leaves = forest.score(forest.encode(numbers, categories))
+        score, places = forest.score(numbers, categories)
         assert score == native[i]
-        assert forest.explain(leaves).tolist() == many[i].tolist()
+        assert forest.explain(places).tolist() == many[i].tolist()
 
 
 def test_values_outside_a_vocabulary_and_beyond_float32_are_scored_as_the_matrix_has_them() -> None:
@@ -95,7 +95,7 @@ def test_values_outside_a_vocabulary_and_beyond_float32_are_scored_as_the_matrix
     many = forest.score_frame(table)
     for i, row in enumerate(table.iter_rows(named=True)):
         numbers = [math.nan if isinstance(v := row[name], str) or v is None else float(v) for name in NAMES]
-        score, _ = forest.score(forest.encode(numbers, {name: row[name] for name in forest.codes}))
+        score, _ = forest.score(numbers, {name: row[name] for name in forest.codes})
         assert score == many[i]
 
 
@@ -124,6 +124,14 @@ def test_contributions_are_the_shapley_values_of_a_game_worked_out_by_hand() -> 
         second = 0.5 * (given_b - mean) + 0.5 * (values[row] - given_a)
         assert found == pytest.approx([first, second], abs=1e-12)
     assert math.isclose(forest.base, mean, abs_tol=1e-12)
+
+
+@given(st.lists(st.integers(0, 30), max_size=5))
+def test_cells_begin_with_a_line_of_the_cache(sizes: list[int]) -> None:
+    tables = [np.arange(size, dtype=np.float64) + 100 * at for at, size in enumerate(sizes)]
+    found = _in_lines(tables)
+    assert found.tolist() == [value for table in tables for value in table]
+    assert found.ctypes.data % 64 == 0 or not len(found)
 
 
 def test_a_forest_that_was_read_wrongly_is_refused() -> None:

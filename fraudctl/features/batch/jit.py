@@ -104,6 +104,30 @@ def load() -> None:
     cpu_target.target_context.refresh()
 
 
+def jit_wide(function: F) -> F:
+    """Do what `jit` does, and let the compiler do like steps beside each other at once, which takes it longer.
+
+    The results have the same bits: no sum is put in another order.
+    """
+    compiled = jit(function)
+    loop: Any = compiled
+    if hasattr(loop, "compile"):  # compilation may be switched off
+        plain = loop.compile
+        loop.compile = lambda signature: _widely(plain, signature)
+    return compiled
+
+
+def _widely(compile_or_load: Callable[[Any], Any], signature: Any) -> Any:
+    """Compile with the vectorizer of straight-line code, which numba has for all loops of a process or for none."""
+    config: Any = numba.config
+    with global_compiler_lock:
+        before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
+        try:
+            return compile_or_load(signature)
+        finally:
+            config.SLP_VECTORIZE = before
+
+
 def jit(function: F) -> F:
     """Compile a function on its first call with arguments of these types.
 

@@ -135,6 +135,7 @@ class OnlineFeatures:
         self._entities = [
             self.reader.places[space.names[0]] if len(space.names) == 1 else -1 for space in self.plan.spaces
         ]
+        self._single = {space.names[0]: i for i, space in enumerate(self.plan.spaces) if len(space.names) == 1}
         described = [
             (number, self.plan.space(space.names[0]), self.plan.space(space.names[1]))
             for number, space in enumerate(self.plan.spaces)
@@ -535,9 +536,10 @@ class OnlineFeatures:
         self.turns += 1
         entities, own, codes = self.others[name].take(content)
         slots = np.full(len(self.plan.spaces), arena.NULL, np.int64)
-        for number, space in enumerate(self.plan.spaces):
-            if len(space.names) == 1 and entities.get(space.names[0]) is not None:
-                slots[number] = self._slot(number, entities[space.names[0]])
+        for entity, value in entities.items():
+            number = self._single.get(entity)
+            if number is not None and value is not None:
+                slots[number] = self._slot(number, value)
         while not intake.take_other(
             self.heap, self.plan.layout, self.tracks[name], slots, own, codes, content[1], self.now
         ):
