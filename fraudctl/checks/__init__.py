@@ -153,8 +153,8 @@ def _all_checks(data: Data, now: datetime | None) -> Iterator[Finding]:
         ("exposure", check_exposure),
         ("decisions", check_decisions),
     )
-    yield from _told(data, checks)
     looks = look(data)
+    yield from _told(data, checks)
     yield from check_columns(data)
     yield from check_leakage(data, looks)
     yield from _told(

@@ -10,7 +10,6 @@ from typing import Final
 import polars as pl
 
 from fraudctl.checks.data import Data
-from fraudctl.checks.leakage import LeakageOutcomes
 from fraudctl.checks.report import Finding, counted
 from fraudctl.text.figures import percent
 
@@ -29,21 +28,15 @@ def check_clock(data: Data) -> Iterator[Finding]:
     found = [*_one_class(data, column)]
     yield from found
     if not found:
-        yield from _tells(data, column, data.event_time, data.label)
+        yield from _tells(data, column, data.event_time)
 
 
-def one_class_periods(data: Data, unit: str) -> pl.DataFrame:
+def one_class_periods(hours: pl.DataFrame, unit: str) -> pl.DataFrame:
     """Return periods of a unit of Polars: ``at`` (local start), ``n``, ``frauds``, ``only`` (1, 0 or null).
 
-    ``only`` is the class of a period that holds one class only and is surely no accident. Mature outcomes count.
+    ``only`` is the class of a period that holds one class only and is surely no accident; ``hours`` are `Data.hours`.
     """
-    assert data.event_time is not None  # noqa: S101
-    assert data.label is not None  # noqa: S101
-    local = data.event_time.dt.convert_time_zone(data.project.data.timezone).dt.replace_time_zone(None)
-    mature = data.mature if data.mature is not None else data.label.is_not_null()
-    frame = pl.DataFrame({"at": local.dt.truncate(unit), "label": data.label, "ripe": mature})
-    frame = frame.filter(pl.col("ripe") & pl.col("label").is_not_null()).drop_nulls("at")
-    counts = frame.group_by("at").agg(n=pl.len().cast(pl.Int64), frauds=pl.col("label").cast(pl.Int64).sum()).sort("at")
+    counts = hours.group_by(pl.col("at").dt.truncate(unit)).agg(pl.col("n", "frauds").sum()).sort("at")
     total, frauds = int(counts["n"].sum()), int(counts["frauds"].sum())
     if not 0 < frauds < total:
         return counts.with_columns(only=pl.lit(None, pl.Int8))
@@ -70,7 +63,7 @@ def _more_than_chance(counts: pl.DataFrame, base: float) -> bool:
 
 def _one_class(data: Data, column: str) -> Iterator[Finding]:
     """Yield one finding for each class that has periods of its own, in the unit that shows most of it."""
-    tables = [(name, one_class_periods(data, unit)) for name, unit in UNITS]
+    tables = [(name, one_class_periods(data.hours, unit)) for name, unit in UNITS]
     for outcome, what in ((1, "frauds"), (0, "legitimate events")):
         best: tuple[float, str, pl.DataFrame] | None = None
         for name, table in tables:
@@ -101,9 +94,11 @@ def _day(value: object) -> date | None:
     return value.date() if isinstance(value, datetime) else None
 
 
-def _tells(data: Data, column: str, times: pl.Series, label: pl.Series) -> Iterator[Finding]:
+def _tells(data: Data, column: str, times: pl.Series) -> Iterator[Finding]:
     """Find outcomes that parts of the time give away: when in the period, at which hour, at a full minute or second."""
-    outcomes = LeakageOutcomes(label)
+    outcomes = data.outcomes
+    if outcomes is None:
+        return
     local = times.dt.convert_time_zone(data.project.data.timezone)
     micros = times.cast(pl.Int64)
     parts = {

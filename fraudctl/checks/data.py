@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-import zlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from fraudctl.arrays import WordArray
 from fraudctl.checks.label_tables import Opened, ReadTables, read_label_tables
+from fraudctl.checks.leakage import LeakageOutcomes
 from fraudctl.checks.report import Finding
 from fraudctl.data import identities, tables, typed
 from fraudctl.data.columns import Columns
-from fraudctl.data.distinct import Tally
+from fraudctl.data.distinct import Tally, repeats
 from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError, ProjectError
-from fraudctl.metrics.tallies import tally
+from fraudctl.metrics.tallies import Counted, count, least_rows
 from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
-
-
-class Copies:
-    """Finds rows that may be alike in all columns it is given, in any order and from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sums: WordArray | None = None
-        self.columns: list[str] = []
-
-    def take(self, values: pl.Series) -> None:
-        """Take in a column, shape ``(n_events,)``."""
-        own = zlib.crc32(values.name.encode())
-        hashes: WordArray = values.hash(seed=own).to_numpy()
-        with self._lock:
-            self.columns.append(values.name)
-            self._sums = hashes if self._sums is None else self._sums + hashes
-
-    def candidates(self) -> pl.Series:
-        """Return the positions of all rows that are alike, and of few others: sums of hashes may meet by chance."""
-        if self._sums is None:
-            return pl.Series(dtype=pl.UInt32)
-        return pl.Series(self._sums).is_duplicated().arg_true()
-
 
 _STEPS = 15
 """Steps of `fraudctl.checks.run_checks` beside one for each column."""
@@ -81,7 +57,8 @@ class Data:
     """Of labels in tables of their own, what `fraudctl.data.labels.resolved` made of them."""
     trouble: tuple[Finding, ...] = field(default=())
     tallies: dict[str, Tally] = field(default_factory=dict)
-    copies: Copies = field(default_factory=Copies)
+    texts: dict[str, pl.Series] = field(default_factory=dict)
+    """The distinct values of columns of text that are the ids of an entity, where counting gave them."""
     steps: Steps = field(default_factory=lambda: Steps(Silent(), 0))
 
     def __getitem__(self, name: str) -> pl.Series:
@@ -92,8 +69,34 @@ class Data:
     def tally(self, name: str) -> Tally:
         """Count nulls and distinct values of a column, once; NaN counts as null."""
         if name not in self.tallies:
-            self.tallies[name] = tally(self[name])
+            self.keep(name, self.count(self[name]))
         return self.tallies[name]
+
+    def count(self, values: pl.Series) -> Counted:
+        """Count a column, of the data or of ids that are made of them."""
+        return count(values, least_rows=least_rows(len(self.schema)))
+
+    def keep(self, name: str, found: Counted) -> None:
+        """Keep how a column was counted, and of the ids of an entity the distinct ones."""
+        self.tallies[name] = found.tally
+        if found.texts is not None and (name,) in self.id_columns.values():
+            self.texts[name] = found.texts
+
+    def distinct_ids(self, entity: str, ids: pl.Series) -> pl.Series:
+        """Return the distinct ids of an entity, null aside, of what `ids` gave."""
+        key = self.project.entities[entity]
+        known = None if key.made else self.texts.get(key.column)
+        return ids.drop_nulls().unique() if known is None else known
+
+    @cached_property
+    def repeated_ids(self) -> NDArray[np.uint32]:
+        """The rows whose event id stands in more than one row; the data must have the column."""
+        return repeats(self[str(self.project.data.event_id)])
+
+    @cached_property
+    def outcomes(self) -> LeakageOutcomes | None:
+        """What columns are held against; None without labels."""
+        return None if self.label is None else LeakageOutcomes(self.label)
 
     @cached_property
     def id_columns(self) -> dict[str, tuple[str, ...]]:
@@ -162,13 +165,24 @@ class Data:
         except DataError:
             return None
 
-    @property
+    @cached_property
     def known_until(self) -> datetime | None:
         """The latest event_time."""
         latest = None if self.event_time is None else self.event_time.max()
         return latest if isinstance(latest, datetime) else None
 
-    @property
+    @cached_property
+    def hours(self) -> pl.DataFrame:
+        """Mature outcomes by local hour ``at``: ``n``, and ``frauds`` among them; times and labels can be read."""
+        assert self.event_time is not None  # noqa: S101
+        assert self.label is not None  # noqa: S101
+        local = self.event_time.dt.convert_time_zone(self.project.data.timezone).dt.replace_time_zone(None)
+        mature = self.mature if self.mature is not None else self.label.is_not_null()
+        frame = pl.DataFrame({"at": local.dt.truncate("1h"), "label": self.label, "ripe": mature})
+        frame = frame.filter(pl.col("ripe") & pl.col("label").is_not_null()).drop_nulls("at")
+        return frame.group_by("at").agg(n=pl.len().cast(pl.Int64), frauds=pl.col("label").cast(pl.Int64).sum())
+
+    @cached_property
     def mature(self) -> pl.Series | None:
         """Which rows have an outcome that counts at ``known_until``; None where times or labels cannot be read.
 

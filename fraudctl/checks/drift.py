@@ -14,7 +14,7 @@ import polars as pl
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.checks.leakage import auc_low, roc_auc
-from fraudctl.data.distinct import coded
+from fraudctl.data.distinct import keys
 from fraudctl.text.figures import number
 
 LATE: Final = 0.2
@@ -108,7 +108,8 @@ class TimeDrifts:
         if not 0 < n_late < len(late):
             return None
         auc = _cross_fitted_auc(codes, late, half)
-        return auc if auc_low(auc, n_pos=n_late, n_neg=len(late) - n_late) >= MOVED else None
+        moved = auc >= MOVED and auc_low(auc, n_pos=n_late, n_neg=len(late) - n_late) >= MOVED
+        return auc if moved else None
 
     def _outcome(self, codes: IntArray) -> tuple[float | None, float | None]:
         """Return how well the column ranks fraud on early events, by halves, and on late ones, by all early ones."""
@@ -130,12 +131,25 @@ def _late(times: IntArray, rows: BoolArray) -> BoolArray:
 def _codes(values: pl.Series) -> IntArray:
     """Return a code of each value: of each text, of each quantile bin of numbers; null has one of its own."""
     if values.dtype.is_numeric():
-        values = values.cast(pl.Float64).fill_nan(None)
-        ranks = values.rank("average")
-        if ranks.n_unique() > _BINS:
-            values = (ranks * _BINS / len(values)).floor()
-    plain = values if values.dtype.is_numeric() else values.cast(pl.String)
-    return coded(plain)[0].cast(pl.Int64).to_numpy()
+        return _bins(values.cast(pl.Float64).fill_nan(None))
+    found = keys(values.cast(pl.String))
+    codes: IntArray = np.searchsorted(pl.Series(found).unique().sort().to_numpy(), found)
+    return codes
+
+
+def _bins(values: pl.Series) -> IntArray:
+    """Return the quantile bin of each number by its average rank; of few different ones, a code of each."""
+    n_null, out = values.null_count(), np.zeros(len(values), np.int64)
+    ordered = values.drop_nulls().sort().to_numpy()
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    low = ordered[starts]  # the least number of each bin
+    if len(starts) + (n_null > 0) > _BINS:
+        ranks = starts + (np.diff(starts, append=len(ordered)) + 1) / 2
+        bins = np.floor(ranks * _BINS / len(values))
+        low = low[np.diff(bins, prepend=-1.0) != 0]
+    filled = values.is_not_null().to_numpy() if n_null else slice(None)
+    out[filled] = np.searchsorted(low, values.drop_nulls().to_numpy(), side="right") - (n_null == 0)
+    return out
 
 
 def _rates(codes: IntArray, truth: BoolArray, n_codes: int) -> FloatArray:

@@ -83,11 +83,12 @@ def check_power(data: Data) -> Iterator[Finding]:
     if data.changes is not None:
         frame = frame.with_columns(data.changes[CHANGES])
     frame = frame.drop_nulls("event_time") if data.project.data.has_time else frame
-    rows = repeats(frame["event_id"])  # rows that repeat another are dropped when events are read
+    rows = data.repeated_ids if frame.height == data.n_rows else repeats(frame["event_id"])
+    # rows that repeat another are dropped when events are read
     if len(rows):
         again = rows[~frame["event_id"].gather(rows).is_first_distinct().to_numpy()]
         frame = frame.with_row_index("row").filter(~pl.col("row").is_in(pl.Series(again).implode())).drop("row")
-    yield from _check_folds(frame.sort("event_time", "event_id"), data.project, until)
+    yield from _check_folds(tables.in_order(frame), data.project, until)
     try:
         found = power_of(frame, data.project, known_until=until)
     except FraudctlError:
@@ -236,7 +237,7 @@ def check_weeks(data: Data, found: tuple[Week, ...]) -> Iterator[Finding]:
 
 def _one_sided(data: Data) -> set[date]:
     """Return the weeks with one class only, which `one-class` names: no other week is to be held against them."""
-    periods = one_class_periods(data, "1w").filter(pl.col("only").is_not_null())
+    periods = one_class_periods(data.hours, "1w").filter(pl.col("only").is_not_null())
     return {at.date() for at in periods["at"]}
 
 

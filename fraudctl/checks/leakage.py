@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fraudctl.data.distinct import keys, n_unique
+from fraudctl.data.distinct import keys
 from fraudctl.text.figures import number, percent
 
 SUSPECT_AUC = 0.95
@@ -28,6 +28,8 @@ MAX_VALUES = 1000
 """Text with more distinct values is not judged by value."""
 _MAX_PER_CLASS = 200_000
 """Rows of each class that an AUC is taken from: enough for three digits."""
+_SOME_ROWS = 10 * MAX_VALUES
+"""Rows that show that a column has more values than that, before all are counted."""
 _FIRST_LOOK = 5_000
 """Rows of each class that are looked at first."""
 _DULL = 0.1
@@ -239,6 +241,8 @@ def _by_order(column: pl.Series, y: pl.Series) -> LeakageSuspect | None:
         return None
     auc = roc_auc(column.cast(pl.Float64).to_numpy(), truth)
     auc = max(auc, 1 - auc)
+    if auc < SUSPECT_AUC:
+        return None
     low = auc_low(auc, n_pos=n_pos, n_neg=n_neg)
     if low < SUSPECT_AUC:
         return None
@@ -252,13 +256,15 @@ def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> LeakageSuspec
     Shares are taken over all known outcomes, for thinning would move them; halves are drawn with a fixed seed, for
     files may be ordered in any way.
     """
-    if not _has_values(column):
+    if not _may_have_values(column):
         return None
     base = float(y.sum()) / max(1, len(y))
     rate = sure_rate(base)
     value = column.cast(pl.String) if column.dtype == pl.Categorical or isinstance(column.dtype, pl.Enum) else column
     frame = pl.DataFrame({"value": value, "y": y, "half": half, "both": y & half})
     counts = frame.group_by("value").agg(pl.len().alias("n"), pl.col("y", "half", "both").sum())
+    if not 2 <= counts.height <= MAX_VALUES:
+        return None
     counts = counts.select("value", pl.exclude("value").cast(pl.Int64))
     first = {"n": pl.col("n") - pl.col("half"), "frauds": pl.col("y") - pl.col("both")}
     second = {"n": pl.col("half"), "frauds": pl.col("both")}
@@ -280,10 +286,11 @@ def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> LeakageSuspec
     return LeakageSuspect(column.name, "values", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows})
 
 
-def _has_values(column: pl.Series) -> bool:
+def _may_have_values(column: pl.Series) -> bool:
+    """Say whether a column is of a type that is judged by value, and some of its rows do not show too many values."""
     dtype = column.dtype
     is_text = dtype in (pl.String, pl.Categorical, pl.Boolean) or isinstance(dtype, pl.Enum) or dtype.is_integer()
-    return is_text and 2 <= n_unique(column) <= MAX_VALUES
+    return is_text and column.gather_every(max(1, len(column) // _SOME_ROWS)).n_unique() <= MAX_VALUES
 
 
 def _by_filling(column: pl.Series, y: pl.Series) -> LeakageSuspect | None:

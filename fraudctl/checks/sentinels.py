@@ -7,11 +7,13 @@ from typing import Final
 
 import polars as pl
 
+from fraudctl.metrics.tallies import Counted
 from fraudctl.text.figures import exact, percent
 
 WORDS: Final = ("?", "na", "n/a", "#n/a", "null", "none", "nil", "-", "--", "nan", "\\n", "(null)", "missing",
                 "unknown", ".", "n.a.", "not available")  # fmt: skip
 """Words that stand for a missing value, in small letters."""
+_LONGEST: Final = max(map(len, WORDS))
 MOST_LIKELY: Final = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, 9999999.0)
 """Numbers that are used for one."""
 FEW: Final = 10
@@ -48,24 +50,38 @@ class Sentinel:
         return f"{held} stands apart from all other values: is it a missing one?"
 
 
-def sentinel(values: pl.Series) -> Sentinel | None:
+def sentinel(values: pl.Series, counted: Counted | None = None) -> Sentinel | None:
     """Return the value of a column that most likely stands for a missing one; shape ``(n_events,)``.
 
     A number has to be one of `MOST_LIKELY`, and negative where no other is, or five times as large as all others.
+    ``counted`` may hold the distinct texts of the column.
     """
     if values.dtype.is_integer() or values.dtype.is_float():
         return _number(values)
     if values.dtype != pl.String and values.dtype != pl.Categorical and not isinstance(values.dtype, pl.Enum):
         return None
-    text = values.cast(pl.String)
-    short = text.filter(text.str.len_bytes() <= max(map(len, WORDS)))
-    words = short.unique()
-    held = short.filter(short.is_in(words.filter(words.str.to_lowercase().is_in(WORDS)).implode())).str.to_lowercase()
-    counts = held.value_counts(sort=True)
-    if not counts.height or counts["count"][0] < _least(len(values)):
+    held = _words(values.cast(pl.String)) if counted is None or counted.texts is None else _counted_words(counted)
+    held = held.group_by("word").agg(pl.col("n").sum()).sort("n", "word", descending=[True, False])
+    if not held.height or held["n"][0] < _least(len(values)):
         return None
-    word, n_rows = str(counts.row(0)[0]), int(counts["count"][0])
+    word, n_rows = str(held["word"][0]), int(held["n"][0])
     return Sentinel("word", word, n_rows, n_rows / len(values))
+
+
+def _words(text: pl.Series) -> pl.DataFrame:
+    """Return the values that are one of `WORDS`: each ``word`` in small letters, and the ``n`` rows of one spelling."""
+    short = text.filter(text.str.len_bytes() <= _LONGEST)
+    words = short.unique()
+    spelled = words.filter(words.str.to_lowercase().is_in(WORDS))
+    counts = short.filter(short.is_in(spelled.implode())).value_counts() if len(spelled) else spelled.value_counts()
+    return counts.select(pl.col(text.name).str.to_lowercase().alias("word"), pl.col("count").alias("n"))
+
+
+def _counted_words(counted: Counted) -> pl.DataFrame:
+    """Return what `_words` does, of texts that are counted already."""
+    frame = pl.DataFrame([counted.texts, counted.n], schema=["word", "n"])
+    frame = frame.filter(pl.col("word").str.len_bytes() <= _LONGEST).with_columns(pl.col("word").str.to_lowercase())
+    return frame.filter(pl.col("word").is_in(WORDS))
 
 
 def _least(n_rows: int) -> float:

@@ -78,8 +78,9 @@ def _ids(data: Data, where: str, entity: str, theirs: pl.Series) -> Iterator[Fin
         what = f"ids are {theirs.dtype} there and {own.dtype} in the events"
         yield Finding("source-id-type", "error", where, what, hint="write both as integers or both as text")
         return
-    distinct = theirs.drop_nulls().unique()
-    n_found = int(distinct.is_in(own.drop_nulls().unique().implode()).sum())
+    found = data.count(theirs)
+    distinct = theirs.drop_nulls().unique() if found.texts is None else found.texts
+    n_found = int(distinct.is_in(data.distinct_ids(entity, own).implode()).sum())
     counts: dict[str, float] = {"n_unique": len(distinct), "n_found": n_found}
     if not len(distinct):
         yield Finding("source-id-null", "warning", where, "all ids are null: no event finds a row", counts)

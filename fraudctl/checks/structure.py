@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import polars as pl
 
 from fraudctl.checks.data import Data
 from fraudctl.checks.report import Finding, Severity, counted
 from fraudctl.data import tables, typed
-from fraudctl.data.distinct import Tally, repeats, tally
+from fraudctl.data.distinct import Tally, repeats
 from fraudctl.data.exposure import CONTROL, EXPOSURE, exposure_of, read_exposure
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError
@@ -26,6 +28,9 @@ MANY_DUPLICATES = 0.01
 MANY_REFUNDS = 0.05
 MANY_NULL_AMOUNTS = 0.05
 MANY_NULL_IDS = 0.5
+_TELLING = 3
+_FEW_COPIES = 0.02
+"""Columns that are looked at first for copies of rows; where that leaves more rows, all columns are."""
 
 
 def check_event_id(data: Data) -> Iterator[Finding]:
@@ -41,7 +46,7 @@ def check_event_id(data: Data) -> Iterator[Finding]:
     if n_empty:
         what = f"{counted(n_empty, 'event id')} null or empty; expected every event to have one"
         yield Finding("event-id-null", "error", column, what, {"n_null": n_empty})
-    repeated = ids.gather(repeats(ids)).drop_nulls().unique()
+    repeated = ids.gather(data.repeated_ids).drop_nulls().unique()
     if len(repeated):
         yield from _duplicates(data, column, repeated)
 
@@ -62,13 +67,28 @@ def check_copies(data: Data) -> Iterator[Finding]:
 
 def _n_copies(data: Data, own: str) -> int:
     """Return the rows that repeat an earlier one of another id in every column but the id and nested ones."""
-    at, others = data.copies.candidates(), sorted(data.copies.columns)
+    others = [name for name, dtype in data.schema.items() if name != own and not dtype.is_nested()]
+    at = _maybe_copies(data, others)
     if not len(at):
         return 0
-    rows = tables.collect(
-        data.raw.select(own, *others).filter(pl.int_range(pl.len()).is_in(at.implode())), files=[data.place]
-    )
+    rows = pl.DataFrame([data[name].gather(at) for name in data.schema if name == own or name in others])
     return rows.n_unique() - rows.n_unique(subset=others)
+
+
+def _maybe_copies(data: Data, names: list[str]) -> pl.Series:
+    """Return the rows that may be alike in these columns: all that are, and few others.
+
+    Sums of hashes are compared, first of the columns with the most values, which tell nearly all rows apart.
+    """
+    telling = sorted(names, key=lambda name: -data.tally(name).n_unique)
+    at, sums = pl.Series(range(0), dtype=pl.UInt32), np.zeros(data.n_rows, np.uint64)
+    for group in (telling[:_TELLING], telling[_TELLING:]):
+        for name in group:
+            sums += data[name].hash(seed=zlib.crc32(name.encode())).to_numpy()
+        at = pl.Series(repeats(pl.Series(sums)))
+        if len(at) <= _FEW_COPIES * data.n_rows:
+            break
+    return at
 
 
 def _is_id(ids: pl.Series) -> bool:
@@ -136,19 +156,17 @@ def check_entities(data: Data) -> Iterator[Finding]:
             yield Finding("entity-unreadable", "error", where, error.message, hint=error.hint)
             continue
         if ids is not None:
-            yield from _entity(where, len(ids), tally(ids) if made.made else data.tally(made.column))
-            if not made.made:
-                yield from _padded(name, where, made.column, ids)
+            yield from _entity(where, len(ids), data.count(ids).tally if made.made else data.tally(made.column))
+            if not made.made and ids.dtype == pl.String:
+                yield from _padded(name, where, made.column, data.distinct_ids(name, ids))
 
 
 def _padded(name: str, where: str, column: str, ids: pl.Series) -> Iterator[Finding]:
-    """Find ids that are another id but for spaces around them: one party is two then."""
-    if ids.dtype != pl.String:
-        return
-    odd = ids.filter(ids.str.contains(r"^\s|\s$")).unique()
+    """Find ids, each given once, that are another id but for spaces around them: one party is two then."""
+    odd = ids.filter(ids.str.contains(r"^\s|\s$"))
     if not len(odd):
         return
-    n_two = int(odd.str.strip_chars().is_in(ids.unique().implode()).sum())
+    n_two = int(odd.str.strip_chars().is_in(ids.implode()).sum())
     what = (
         f"{counted(len(odd), 'id')} with spaces around, and so another id than without; {n_two:,} are there both ways"
     )

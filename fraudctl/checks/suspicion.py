@@ -9,14 +9,13 @@ import polars as pl
 
 from fraudctl.checks.data import Data
 from fraudctl.checks.drift import TimeDrift, TimeDrifts
-from fraudctl.checks.leakage import Along, LeakageOutcomes, LeakageSuspect
+from fraudctl.checks.leakage import Along, LeakageSuspect
 from fraudctl.checks.report import Finding, Severity
 from fraudctl.checks.results import find_results
 from fraudctl.checks.sentinels import Sentinel, sentinel
 from fraudctl.data import tables, typed
-from fraudctl.data.distinct import Tally
 from fraudctl.errors import DataError
-from fraudctl.metrics.tallies import least_rows, tally
+from fraudctl.metrics.tallies import Counted
 from fraudctl.text.figures import percent
 from fraudctl.text.plain import shown
 
@@ -37,26 +36,25 @@ class SuspicionLook:
 def look(data: Data) -> dict[str, SuspicionLook]:
     """Look at every column once: count its values, and judge those that could be leakage."""
     roles, found = data.role_of, {}
-    outcomes = None if data.label is None else LeakageOutcomes(data.label)
+    outcomes = data.outcomes
     along = None if data.event_time is None else Along(data.event_time)
     drifts = None if data.event_time is None or data.label is None else TimeDrifts(data.event_time, data.label)
-    own, enough = data.project.data.event_id, least_rows(len(data.schema.names()))
 
-    def one(values: pl.Series) -> tuple[Tally, SuspicionLook]:
-        counted, role = tally(values, least_rows=enough), roles.get(values.name)
-        if values.name != own and not values.dtype.is_nested():
-            data.copies.take(values)
+    def one(values: pl.Series) -> tuple[Counted, SuspicionLook]:
+        counted, role = data.count(values), roles.get(values.name)
         if outcomes is None or not _is_judged(values.dtype, role):
             return counted, SuspicionLook()
-        suspects = () if (role or "").startswith("entity ") else outcomes.suspects(values)
-        rises = along is not None and role in {None, "raw"} and along.rises_or_falls(values)
-        drift = drifts.judge(values) if drifts is not None and role in {None, "raw"} and not rises else None
-        odd = sentinel(values) if role in {None, "raw", "amount"} or (role or "").startswith("entity ") else None
+        is_id, is_free = (role or "").startswith("entity "), role in {None, "raw"}
+        suspects = () if is_id else outcomes.suspects(values)
+        rises = along is not None and is_free and along.rises_or_falls(values)
+        drift = drifts.judge(values) if drifts is not None and is_free and not rises else None
+        odd = sentinel(values, counted) if is_free or is_id or role == "amount" else None
         return counted, SuspicionLook(tuple(suspects), rises, drift, odd)
 
     for name, (counted, seen) in data.values.each(data.schema.names(), one):
         data.steps.begin("looking at columns")
-        data.tallies[name], found[name] = counted, seen
+        data.keep(name, counted)
+        found[name] = seen
     return found
 
 

@@ -105,6 +105,7 @@ class Columns:
         self._raw, self._place, self._hold = raw, place, room() if hold is None else hold
         self._group = max(GROUP, self._hold // 4) if group is None else group
         self._kept: dict[str, pl.Series] = {}
+        self._sizes = {name: self.n_rows * _cell(dtype) for name, dtype in self.schema.items()}
 
     def __getitem__(self, name: str) -> pl.Series:
         """Return one column; those that follow it in the files are read with it, as many as make a group."""
@@ -130,36 +131,35 @@ class Columns:
 
     def _groups(self, names: Collection[str]) -> Iterator[list[str]]:
         group: list[str] = []
+        left = self._group
         for name in names:
-            if group and sum(map(self._bytes, [*group, name])) > self._group:
+            if group and self._sizes[name] > left:
                 yield group
-                group = []
+                group, left = [], self._group
             group.append(name)
+            left -= self._sizes[name]
         if group:
             yield group
 
     def _following(self, name: str) -> list[str]:
-        chosen, left = [name], self._group - self._bytes(name)
+        chosen, left = [name], self._group - self._sizes[name]
         names = list(self.schema)
         for other in names[names.index(name) + 1 :]:
             if other in self._kept:
                 continue
-            left -= self._bytes(other)
+            left -= self._sizes[other]
             if left < 0:
                 break
             chosen.append(other)
         return chosen
 
     def _read(self, names: list[str]) -> None:
-        room = self._hold - sum(map(self._bytes, names))
-        held = sum(map(self._bytes, self._kept))
+        room = self._hold - sum(self._sizes[name] for name in names)
+        held = sum(self._sizes[name] for name in self._kept)
         for oldest in list(self._kept):
             if held <= room:
                 break
-            held -= self._bytes(oldest)
+            held -= self._sizes[oldest]
             del self._kept[oldest]
         for values in tables.collect(self._raw.select(names), files=[self._place]):
             self._kept[values.name] = values
-
-    def _bytes(self, name: str) -> int:
-        return self.n_rows * _cell(self.schema[name])

@@ -24,7 +24,10 @@ LEAST_ROWS: Final = 500_000
 LEAST_CELLS: Final = 10_000_000
 """Cells from which the loop is worth its loading for shorter columns, too."""
 BITS: Final = 21
-"""Places of the table as a power of two, at most: 24 MB. Half of them may be taken."""
+"""Places of the table as a power of two, at most: 32 MB. Half of them may be taken."""
+FIRST_BITS: Final = 12
+GROWTH: Final = 3
+"""Places of the first table, as a power of two, and by how much the next one is larger: few values stay near."""
 PARTS: Final = 8
 """Parts that rows with more values are divided into, as a power of two."""
 
@@ -72,26 +75,57 @@ def number_values(values: pl.Series, *, n_unique: int) -> Numbered:
     return Numbered(codes, firsts)
 
 
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """A column counted once, for all that ask.
+
+    Attributes
+    ----------
+    tally
+        Its nulls, distinct values, and rows of the most frequent one.
+    texts
+        Of a long column of text with not too many distinct values: these, null aside, in no particular order; else
+        None. ``n`` are the rows of each, the same shape ``(n_unique,)``.
+    """
+
+    tally: Tally
+    texts: pl.Series | None = None
+    n: pl.Series | None = None
+
+
 def tally(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) -> Tally:
     """Count nulls, distinct values, and the rows of the most frequent one; see `fraudctl.data.distinct.tally`.
 
     >>> tally(pl.Series(["a", None, "a", "b"]), least_rows=1)
     Tally(n_null=1, n_unique=2, largest=2)
     """
+    return count(values, least_rows=least_rows, bits=bits).tally
+
+
+def count(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) -> Counted:
+    """Count a column as `tally` does, and keep the distinct texts where one table holds them.
+
+    >>> found = count(pl.Series(["a", None, "a", "b"]), least_rows=1)
+    >>> sorted(zip(found.texts, found.n))
+    [('a', 2), ('b', 1)]
+    """
     dtype = values.dtype
     hashed = dtype == pl.String or dtype.is_float() or isinstance(dtype, pl.Datetime)
     if len(values) < least_rows or not hashed:
-        return distinct.tally(values)
+        return Counted(distinct.tally(values))
     filled = values.drop_nulls() if values.null_count() else values
     if dtype.is_float():
         filled = filled.drop_nans()
     if not len(filled):
-        return distinct.tally(values)
+        return Counted(distinct.tally(values))
     words = _words(filled)
-    n_unique, largest = _counted(words, min(bits, len(filled).bit_length() + 1))
+    n_unique, largest, firsts, counts = _counted(words, bits)
     if n_unique < 0:
         n_unique, largest = _counted_in_parts(*_divided(words, PARTS))
-    return Tally(len(values) - len(filled), int(n_unique), int(largest))
+    found = Tally(len(values) - len(filled), int(n_unique), int(largest))
+    if dtype != pl.String or not len(firsts):
+        return Counted(found)
+    return Counted(found, filled.gather(pl.Series(firsts)), pl.Series(counts))
 
 
 def _words(filled: pl.Series) -> NDArray[np.uint64]:
@@ -105,13 +139,31 @@ def _words(filled: pl.Series) -> NDArray[np.uint64]:
 
 
 @jit
-def _counted(words: NDArray[np.uint64], bits: int) -> tuple[int, int]:
-    """Return how many different words there are and how often the most frequent comes; -1 where the table is too small.
+def _counted(words: NDArray[np.uint64], most: int) -> tuple[int, int, NDArray[np.uint32], NDArray[np.uint32]]:
+    """Count words in a table that grows with their number.
+
+    Returns
+    -------
+    tuple
+        How many different ones there are, how often the most frequent comes, the first row of each, and its rows; -1,
+        0 and nothing where a table of ``2**most`` places is too small.
+    """
+    for bits in range(min(FIRST_BITS, most), most + GROWTH, GROWTH):
+        found = _counted_within(words, min(bits, most))
+        if found[0] >= 0:
+            return found
+    return found
+
+
+@jit
+def _counted_within(words: NDArray[np.uint64], bits: int) -> tuple[int, int, NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return what `_counted` does, with a table of ``2**bits`` places.
 
     Linear probing; the place of a word are the high bits of its product with 2**64 / golden ratio (Knuth 1973, 6.4).
     """
     size = 1 << bits
     held, n = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
+    places, firsts = np.empty(size // 2, np.uint32), np.empty(size // 2, np.uint32)
     shift, last = np.uint64(64 - bits), np.uint64(size - 1)
     n_unique, largest = 0, np.uint32(0)
     for row in range(len(words)):
@@ -120,13 +172,13 @@ def _counted(words: NDArray[np.uint64], bits: int) -> tuple[int, int]:
         while n[place] != 0 and held[place] != word:
             place = (place + np.uint64(1)) & last
         if n[place] == 0:
+            if 2 * n_unique >= size:
+                return -1, 0, firsts[:0], firsts[:0]
+            held[place], places[n_unique], firsts[n_unique] = word, place, row
             n_unique += 1
-            if 2 * n_unique > size:
-                return -1, 0
-            held[place] = word
         n[place] += np.uint32(1)
         largest = max(largest, n[place])
-    return n_unique, int(largest)
+    return n_unique, int(largest), firsts[:n_unique].copy(), n[places[:n_unique]]
 
 
 @jit
@@ -151,7 +203,7 @@ def _counted_in_parts(words: NDArray[np.uint64], ends: NDArray[np.int64]) -> tup
     for end in ends:
         bits, found, most = 12, -1, 0
         while found < 0:
-            found, most = _counted(words[start:end], bits)
+            found, most, _, _ = _counted_within(words[start:end], bits)
             bits += 2
         n_unique += found
         largest, start = max(largest, most), end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -51,6 +52,22 @@ def test_numbers_of_many_values_are_binned_by_rank_and_nan_is_null() -> None:
     order = np.argsort(np.where(codes == codes[3], np.inf, values.fill_null(0.0).to_numpy()))[:-2]
     assert len(np.unique(codes[order])) == 32
     assert np.count_nonzero(np.diff(codes[order])) == 31
+
+
+@given(
+    st.lists(
+        st.one_of(st.none(), st.sampled_from([0.0, -0.0, math.inf, -math.inf, 1.5]), st.floats()),
+        min_size=1,
+        max_size=200,
+    )
+)
+def test_bins_are_those_of_average_ranks(found: list[float | None]) -> None:
+    values = pl.Series(found, dtype=pl.Float64).fill_nan(None)
+    ranks = values.rank("average")
+    few = ranks.n_unique() <= drift._BINS
+    expected = (ranks if few else (ranks * drift._BINS / len(values)).floor()).to_list()
+    pairs = set(zip(drift._codes(values).tolist(), expected, strict=True))
+    assert len({code for code, _ in pairs}) == len({bin_ for _, bin_ in pairs}) == len(pairs)
 
 
 def test_a_column_that_stays_is_not_judged_to_move() -> None:

@@ -11,9 +11,13 @@ import polars as pl
 import pytest
 
 from fraudctl.checks import CheckReport, run_checks
-from fraudctl.checks.data import Copies
+from fraudctl.checks.clock import one_class_periods
+from fraudctl.checks.data import open_data
 from fraudctl.checks.leakage import suspects
+from fraudctl.checks.sentinels import WORDS, sentinel
+from fraudctl.checks.structure import _maybe_copies
 from fraudctl.cli.render import _finding_rows
+from fraudctl.metrics.tallies import count
 from fraudctl.project import parse_project
 
 N = 4000
@@ -139,6 +143,31 @@ def test_columns_of_chance_are_no_suspects_at_any_base_rate(base):
     assert suspects(tells, label)
 
 
+@pytest.mark.parametrize("words", [["NA", "na", "x", "nA ", "Unknown"], ["a", "b"], ["?", None, "-", "?"]])
+def test_words_for_missing_are_the_same_of_texts_that_are_counted_already(words):
+    values = pl.Series("kind", np.random.default_rng(len(words)).choice(np.array(words, dtype=object), 500), pl.String)
+    found = sentinel(values)
+    assert found == sentinel(values, count(values, least_rows=1))
+    lower = Counter(word.lower() for word in values.drop_nulls() if word.lower() in WORDS)
+    most = max(lower.values(), default=0)
+    assert (found is None) == (not lower)
+    assert found is None or (found.n_rows, lower[found.value]) == (most, most)
+
+
+def test_weeks_and_days_are_sums_of_local_hours():
+    columns = world(11)
+    text = TEXT.replace("[features]", 'timezone = "Asia/Kolkata"\n[features]')
+    data = open_data(parse_project(text, path=Path("fraudctl.toml")), frame_of(columns).lazy(), place="data")
+    local = data.event_time.dt.convert_time_zone("Asia/Kolkata").dt.replace_time_zone(None)
+    rows = pl.DataFrame({"at": local, "label": data.label}).filter(data.mature)
+    for unit in ("1h", "1d", "1w"):
+        each = rows.group_by(pl.col("at").dt.truncate(unit)).agg(
+            n=pl.len(), frauds=pl.col("label").cast(pl.Int64).sum()
+        )
+        found = one_class_periods(data.hours, unit).select("at", "n", "frauds")
+        assert found.rows() == each.sort("at").rows()
+
+
 def test_many_columns_with_one_finding_share_a_line():
     empty = {f"v{i}": np.full(N, np.nan) for i in range(30)}
     report = check(frame_of(world(5), **empty))
@@ -164,7 +193,7 @@ def test_copies_are_counted_exactly_from_rows_with_few_values(seed):
 def test_no_alike_row_is_left_out_of_the_candidates(seed):
     rng = np.random.default_rng(seed)
     frame = pl.DataFrame({f"c{i}": rng.integers(0, 4, 300) for i in range(4)})
-    counts, copies = Counter(frame.rows()), Copies()
-    for place in rng.permutation(4):
-        copies.take(frame.to_series(int(place)))
-    assert copies.candidates().to_list() == [i for i, row in enumerate(frame.rows()) if counts[row] > 1]
+    names = [f"c{i}" for i in rng.permutation(4)]
+    data = open_data(parse_project(TEXT, path=Path("fraudctl.toml")), frame.lazy(), place="data")
+    counts = Counter(frame.rows())
+    assert _maybe_copies(data, names).to_list() == [i for i, row in enumerate(frame.rows()) if counts[row] > 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudctl.data import distinct
-from fraudctl.metrics.tallies import _counted_in_parts, _divided, number_values, tally
+from fraudctl.metrics.tallies import _counted_in_parts, _divided, count, number_values, tally
 
 VALUES = st.one_of(
     st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "007", "7"]), st.text(max_size=3))).map(
@@ -35,6 +36,21 @@ VALUES = st.one_of(
 @given(values=VALUES, bits=st.integers(1, 6))
 def test_a_table_counts_what_a_sort_counts(values: pl.Series, bits: int) -> None:
     assert tally(values, least_rows=0, bits=bits) == distinct.tally(values)
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=st.lists(st.one_of(st.none(), st.text(max_size=2), st.sampled_from(["a", "b"]))), bits=st.integers(1, 6))
+def test_texts_that_a_table_holds_are_kept_with_their_rows(values: list[str | None], bits: int) -> None:
+    filled = [value for value in values if value is not None]
+    found = count(pl.Series(values, dtype=pl.String), least_rows=0, bits=bits)
+    if not filled or 2 * len(set(filled)) > 2**bits:
+        assert found.texts is None
+        assert found.n is None
+    else:
+        assert found.texts is not None
+        assert found.n is not None
+        assert dict(zip(found.texts, found.n, strict=True)) == Counter(filled)
+        assert found.texts.n_unique() == len(found.texts)
 
 
 @pytest.mark.parametrize("n_ids", [3, 5_000, 60_000])
