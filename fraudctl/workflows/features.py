@@ -167,7 +167,9 @@ class FeatureTable:
 
         from fraudctl.data import tables
 
-        if self._in_memory or "spine" in self.__dict__:
+        if self._in_memory:
+            return self.frame.height
+        if "spine" in self.__dict__:
             return self.spine.height
         files = [str(self.path)]
         return int(tables.collect(tables.scan(files).select(pl.len()), files=files).item())
