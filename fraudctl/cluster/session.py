@@ -114,6 +114,9 @@ def _keys(spark: SparkSession, partitions: int) -> list[int]:
 def open_engine(where: str, *, partitions: int) -> Iterator[SparkEngine]:
     """Open a session, and close it in the end.
 
+    Where the program has a session of Apache Spark already, it stays as it is: a further one on the same context is
+    opened, with settings of its own, and nothing is stopped.
+
     Parameters
     ----------
     where
@@ -124,7 +127,8 @@ def open_engine(where: str, *, partitions: int) -> Iterator[SparkEngine]:
     Raises
     ------
     UsageError
-        The extra is not installed, the server cannot be reached, or it refuses this client.
+        The extra is not installed, the server cannot be reached or refuses this client, or the program has a session
+        of Apache Spark with another master.
     """
     with _quiet(), _session(where) as spark:
         for name, value in _SETTINGS.items():
@@ -141,6 +145,9 @@ def _session(where: str) -> Iterator[SparkSession]:
     builder = _builder()
     if where != SAIL and not where.startswith("sc://"):
         _require_java(where)
+        if (active := _active(where)) is not None:
+            yield active.newSession()
+            return
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take any python3 of the PATH
         with _explained(where):
             builder = builder.master(where).appName("fraudctl").config(_BAR, "false")
@@ -161,6 +168,18 @@ def _session(where: str) -> Iterator[SparkSession]:
         finally:
             with contextlib.suppress(Exception):
                 spark.stop()
+
+
+def _active(where: str) -> SparkSession | None:
+    """Return the session of Apache Spark that the program has; a UsageError where its master is another one."""
+    from pyspark.sql import SparkSession
+
+    with _explained(where):
+        found = SparkSession.getActiveSession()
+    if found is not None and found.sparkContext.master != where:
+        msg = f"--spark {where}: this program has a session of Apache Spark on {found.sparkContext.master}"
+        raise UsageError(msg, hint="name that master, or stop the session")
+    return found
 
 
 def _unsettled(settings: Mapping[str, str]) -> dict[str, str]:

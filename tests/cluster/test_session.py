@@ -93,6 +93,32 @@ def test_the_command_writes_a_folder_and_says_so(sample: Path, table: pl.DataFra
 
 
 @on_spark
+def test_a_session_that_the_program_has_stays_as_it_is(
+    sample: Path, table: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    own = SparkSession.builder.master("local[1]").config("spark.sql.session.timeZone", "Asia/Tokyo").getOrCreate()
+    try:
+        own.range(3).createOrReplaceTempView("mine")
+        with open_engine("local[1]", partitions=2) as engine:
+            assert engine.spark.conf.get("spark.sql.session.timeZone") == "UTC"
+            build_on(load_project(sample), engine, tmp_path / "out", task_rows=1000, file_rows=1000)
+        assert_frame_equal(read(tmp_path / "out"), table, check_exact=True)
+        assert own.conf.get("spark.sql.session.timeZone") == "Asia/Tokyo"
+        assert own.sql("select count(*) from mine").toArrow().to_pylist() == [{"count(1)": 3}]
+        with (
+            pytest.raises(UsageError, match=r"has a session of Apache Spark on local\[1\]"),
+            open_engine("local[2]", partitions=2),
+        ):
+            pass
+        assert own.range(2).count() == 2
+    finally:
+        own.stop()
+
+
+@on_spark
 def test_an_executor_that_dies_changes_no_byte(sample: Path, table: pl.DataFrame, tmp_path: Path) -> None:
     project, marks = load_project(sample), []
     with open_engine("local-cluster[2,1,1024]", partitions=3) as engine:
