@@ -17,6 +17,7 @@ import polars as pl
 from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.explain.campaigns import Around
 from fraudctl.explain.scene import Scene
+from fraudctl.metrics import roc_auc
 from fraudctl.uncertainty import codes_by_appearance
 
 PARAMS: Final = {
@@ -124,15 +125,13 @@ def separation(y_true: IntArray, score: FloatArray, cost: FloatArray) -> Separat
     Of the scores that are equal at the cut each counts with the share that brings false positives to exactly
     `AT_RATE`, so that a score with few levels is compared at the same rate as one with many.
     """
-    from sklearn.metrics import roc_auc_score
-
     legit, places = np.sort(score[y_true == 0])[::-1], AT_RATE * float((y_true == 0).sum())
     cut = legit[min(int(places), len(legit) - 1)]
     tied = float((legit == cut).sum())
     share = min(max((places - float((legit > cut).sum())) / tied, 0.0), 1.0)
     found = (y_true == 1) * ((score > cut) + share * (score == cut))
     n = int(y_true.sum())
-    return Separation(float(roc_auc_score(y_true, score)), float(found.sum()) / n, float((cost * found).sum()))
+    return Separation(roc_auc(y_true, score), float(found.sum()) / n, float((cost * found).sum()))
 
 
 def _folds(scene: Scene, rows: IntArray, rng: np.random.Generator) -> IntArray:

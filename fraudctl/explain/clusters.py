@@ -17,6 +17,7 @@ from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.explain.conditions import Condition, digits_for, holds, number_condition, numbers
 from fraudctl.explain.contrast import family_sums
 from fraudctl.explain.scene import FeatureLike
+from fraudctl.explain.tree import Branch, grow
 from fraudctl.text.wording import spoken
 
 MOST_CLUSTERS: Final = 7
@@ -267,33 +268,28 @@ def _describe(
     )
 
 
-_FLOAT32: Final = (-1e30, 1e30)
-"""What the trees of scikit-learn hold and can sum in single precision; values beyond lie on one side of every bound."""
+_WIDEST: Final = (-1e30, 1e30)
+"""Ends of the numbers of a rule: values beyond lie on one side of every bound, and halfway to one is a number."""
 
 
 def fit_rule(
     frame: pl.DataFrame, rows: IntArray, mine: BoolArray, features: Sequence[FeatureLike]
 ) -> tuple[Condition, ...]:
     """Describe a cluster by the best path of a shallow tree over the numeric features."""
-    from sklearn.tree import DecisionTreeClassifier
-
     used = [item for item in features if frame.schema[item.name].is_numeric()]
     if not used:
         return ()
-    table = np.column_stack([numbers(frame[item.name]) for item in used])
-    table = np.clip(table, *_FLOAT32)
-    tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=max(5, int(mine.sum()) // 10), random_state=0)
-    tree.fit(table[rows], mine)
-    leaf_of = tree.apply(table[rows])
-    leaf = max(np.unique(leaf_of), key=lambda item: (_f1(leaf_of == item, mine), -int(item)))
+    table = np.clip(np.column_stack([numbers(frame[item.name]) for item in used]), *_WIDEST)
+    leaves = grow(table[rows], mine, depth=3, least=max(5, int(mine.sum()) // 10))
+    best = max(leaves, key=lambda leaf: _f1(leaf.rows, mine))
     return tuple(
         _bounded(used[j], frame.schema[used[j].name].is_integer(), table[:, j], ends)
-        for j, ends in _path(tree.tree_, int(leaf)).items()
+        for j, ends in _ends(best.way).items()
     )
 
 
-def _f1(met: BoolArray, mine: BoolArray) -> float:
-    return 2.0 * float((met & mine).sum()) / max(1.0, float(met.sum() + mine.sum()))
+def _f1(rows: IntArray, mine: BoolArray) -> float:
+    return 2.0 * float(mine[rows].sum()) / max(1.0, float(len(rows) + mine.sum()))
 
 
 @dataclass
@@ -305,24 +301,16 @@ class _Ends:
     unknown: bool = True
 
 
-def _path(tree: Any, leaf: int) -> dict[int, _Ends]:
+def _ends(way: Sequence[Branch]) -> dict[int, _Ends]:
     """Collect the conditions on the way to a leaf, by feature, those next to the leaf first."""
-    parent = {
-        int(child): (node, left)
-        for node in range(tree.node_count)
-        for left, child in ((True, tree.children_left[node]), (False, tree.children_right[node]))
-        if child >= 0
-    }
     out: dict[int, _Ends] = {}
-    node = leaf
-    while node in parent:
-        node, left = parent[node]
-        ends, cut = out.setdefault(int(tree.feature[node]), _Ends()), float(tree.threshold[node])
-        if left:
+    for step in reversed(way):
+        ends, cut = out.setdefault(step.cut.feature, _Ends()), step.cut.at
+        if step.low:
             ends.high = min(ends.high, cut)
         else:
             ends.low = max(ends.low, cut)
-        ends.unknown &= bool(tree.missing_go_to_left[node]) == left
+        ends.unknown &= step.cut.unknown_low == step.low
     return out
 
 

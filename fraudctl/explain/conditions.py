@@ -7,9 +7,10 @@ permutation of errors leaves them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from typing import Final, Literal
 
 import numpy as np
@@ -81,13 +82,27 @@ def holds(condition: Condition, frame: pl.DataFrame, *, timezone: str) -> BoolAr
     frame
         Feature-table rows with ``event_time`` and the column of the condition.
     """
+    return _met(condition, _read(condition, frame, timezone=timezone))
+
+
+def _read(condition: Condition, frame: pl.DataFrame, *, timezone: str) -> pl.Series | FloatArray:
+    """Return what a condition is tested on: local times, values as text, or numbers."""
     if condition.kind in {"hours", "weekend", "day"}:
-        local = frame["event_time"].dt.convert_time_zone(timezone)
-        return _clock_holds(condition, local)
+        return frame["event_time"].dt.convert_time_zone(timezone)
     series = frame[condition.column]
+    return level_text(series) if condition.kind == "level" else numbers(series)
+
+
+def _met(condition: Condition, values: pl.Series | FloatArray) -> BoolArray:
+    """Return where a condition holds of what `_read` returned for it."""
+    if not isinstance(values, pl.Series):
+        return _number_holds(condition, values)
     if condition.kind == "level":
-        return np.asarray((level_text(series) == condition.value).to_numpy())
-    values = numbers(series)
+        return np.asarray((values == condition.value).to_numpy())
+    return _clock_holds(condition, values)
+
+
+def _number_holds(condition: Condition, values: FloatArray) -> BoolArray:
     missing = np.isnan(values)
     if condition.kind in {"known", "unknown"}:
         return np.asarray(missing == (condition.kind == "unknown"))
@@ -145,14 +160,23 @@ def find_conditions(scene: Scene, rows: IntArray) -> tuple[list[Condition], Bool
     Where they hold has the shape ``(len(rows), n_conditions)``.
     """
     alert, frame, timezone = scene.alert[rows], scene.scored[rows], scene.project.data.timezone
-    pairs = ((item, holds(item, frame, timezone=timezone)) for item in _all_conditions(scene, frame))
-    useful = [(item, held) for item, held in pairs if _useful(held, alert)]
-    days = [(item, holds(item, frame, timezone=timezone)) for item in _days(scene.day.gather(rows))]
+    useful = [pair for pair in _each_held(_all_conditions(scene, frame), frame, timezone) if _useful(pair[1], alert)]
+    days = list(_each_held(_days(scene.day.gather(rows)), frame, timezone))
     kept = [*useful[:MOST], *days]
     n_possible = len(useful) + len(days)
     if not kept:
         return [], np.zeros((len(rows), 0), dtype=bool), n_possible
     return [item for item, _ in kept], np.column_stack([held for _, held in kept]), n_possible
+
+
+def _each_held(
+    conditions: Iterable[Condition], frame: pl.DataFrame, timezone: str
+) -> Iterator[tuple[Condition, BoolArray]]:
+    """Yield conditions and where they hold; neighbours on one column read it once."""
+    for _, group in groupby(conditions, lambda item: (item.column, item.is_segment)):
+        items = list(group)
+        values = _read(items[0], frame, timezone=timezone)
+        yield from ((item, _met(item, values)) for item in items)
 
 
 def _all_conditions(scene: Scene, frame: pl.DataFrame) -> Iterator[Condition]:

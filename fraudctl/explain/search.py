@@ -25,7 +25,7 @@ MIN_STRATUM: Final = 15
 
 @dataclass(frozen=True)
 class Errors:
-    """A population in which some events are errors, shape ``(n_events,)`` each."""
+    """A population in which some events are errors, shape ``(n_events,)`` each; no stake is negative."""
 
     error: BoolArray
     stake: FloatArray
@@ -110,19 +110,25 @@ def single_statistics(errors: Errors, held: BoolArray, drawn: IntArray) -> tuple
 
 
 class _Search:
-    """The search over up to three conditions, the same on real and on permuted errors."""
+    """The search over up to three conditions, the same on real and on permuted errors.
+
+    Products of a matrix with itself are symmetric and cost half of others, so money is spread over both factors as its
+    root. What three conditions would come to depends on the first two alone, and is kept.
+    """
 
     def __init__(self, errors: Errors, held: BoolArray) -> None:
         self.errors = errors
-        self.held = held
         self.matrix = held.astype(np.float32)
+        self.root = np.sqrt(errors.stake).astype(np.float32)[:, None]
         loss = (errors.weight * errors.stake * errors.rate).astype(np.float32)
-        self.mean = (self.matrix * loss[:, None]).T @ self.matrix
-        self.spread = (self.matrix * errors.spread.astype(np.float32)[:, None]).T @ self.matrix
-        upper = np.triu(np.ones_like(self.mean, dtype=bool))
-        self.able = upper & ((self.matrix.T @ self.matrix) > 0)
-        self.precision = (1.0 / np.sqrt(self.spread + np.float32(errors.floor))).astype(np.float32)
+        mean = (self.matrix * loss[:, None]).T @ self.matrix
+        spread = (self.matrix * errors.spread.astype(np.float32)[:, None]).T @ self.matrix
+        able = np.triu((self.matrix.T @ self.matrix) > 0)
+        self.mean = np.where(able, mean, np.float32(np.inf))  # no loss is more than that: the others are never best
+        self.precision = (1.0 / np.sqrt(spread + np.float32(errors.floor))).astype(np.float32)
         self.pick, self.scale = self._importance(loss)
+        self.picked = np.asfortranarray(held[self.pick])
+        self.known: dict[tuple[int, int], tuple[FloatArray, FloatArray]] = {}
 
     def _importance(self, loss: Any) -> tuple[IntArray, tuple[FloatArray, FloatArray]]:
         """Choose rows by expected loss, by which the moments of three conditions are estimated."""
@@ -136,33 +142,59 @@ class _Search:
         worth = np.full(SAMPLE, total / SAMPLE)
         return rows, (worth, worth * (self.errors.stake * (1.0 - self.errors.rate))[rows])
 
-    def run(self, rows: IntArray) -> list[tuple[float, tuple[int, ...]]]:
-        """Return the best slices for these errors, best first."""
-        hit = self.matrix[rows]
-        paid = hit * self.errors.stake[rows].astype(np.float32)[:, None]
-        count = hit.T @ hit
-        z = np.where(self.able & (count >= MIN_IN_SLICE), (paid.T @ hit - self.mean) * self.precision, -np.inf)
-        flat = np.argpartition(-z, min(KEEP, z.size - 1), axis=None)[:KEEP]
-        flat = flat[np.lexsort((flat, -z.flat[flat]))]
-        pairs = [(float(z.flat[i]), tuple(sorted({*map(int, np.unravel_index(i, z.shape))}))) for i in flat]
-        best = [pair for pair in pairs if np.isfinite(pair[0])]
-        for _, members in list(best[:BEAM]):
-            best.extend(self._third(members, hit, paid))
-        return sorted(best, key=lambda item: (-item[0], len(item[1])))[:KEEP]
+    def run(self, rows: IntArray, *, keep: int = KEEP) -> list[tuple[float, tuple[int, ...]]]:
+        """Return the best slices for these errors, best first; of one and two conditions ``keep`` are looked at."""
+        hit = self.matrix.take(rows, axis=0)
+        paid = hit * self.root[rows]
+        z = paid.T @ paid
+        z -= self.mean
+        z *= self.precision
+        np.copyto(z, -np.inf, where=hit.T @ hit < MIN_IN_SLICE)
+        best = _largest(z, keep)
+        pairs = [members for _, members in best[:BEAM] if len(members) > 1]
+        thirds = self._thirds(rows, hit, pairs) if pairs else []
+        return sorted([*best, *thirds], key=lambda item: (-item[0], len(item[1])))[:KEEP]
 
-    def _third(self, members: tuple[int, ...], hit: Any, paid: Any) -> list[tuple[float, tuple[int, ...]]]:
-        if len(members) < 2:
-            return []
-        a, b = members
-        inside = self.held[self.pick, a] & self.held[self.pick, b]
-        rows = self.pick[inside]
-        mean = np.asarray(self.scale[0][inside] @ self.matrix[rows], dtype=np.float64)
-        spread = np.asarray(self.scale[1][inside] @ self.matrix[rows], dtype=np.float64)
-        both = hit[:, a] * hit[:, b]
-        z = _standard(self.errors, both @ paid, both @ hit, mean, spread)
-        z[[a, b]] = -np.inf
-        j = int(z.argmax())
-        return [(float(z[j]), tuple(sorted((a, b, j))))] if np.isfinite(z[j]) else []
+    def _thirds(self, rows: IntArray, hit: Any, pairs: list[tuple[int, ...]]) -> list[tuple[float, tuple[int, ...]]]:
+        """Add to each pair the condition that makes the largest statistic of it."""
+        first, second = np.array(pairs).T
+        both = hit[:, first] * hit[:, second]
+        moments = [self._moments(a, b) for a, b in pairs]
+        mean, spread = (np.stack(part) for part in zip(*moments, strict=True))
+        stake = self.errors.stake[rows].astype(np.float32)[:, None]
+        z = _standard(self.errors, (both * stake).T @ hit, both.T @ hit, mean, spread)
+        each = np.arange(len(pairs))
+        z[each, first] = z[each, second] = -np.inf
+        found = zip(pairs, z.argmax(axis=1).tolist(), z.max(axis=1).tolist(), strict=True)
+        return [(value, tuple(sorted((*pair, j)))) for pair, j, value in found if np.isfinite(value)]
+
+    def _moments(self, a: int, b: int) -> tuple[FloatArray, FloatArray]:
+        """Return the expected loss, and its variance, of two conditions with each third, shape ``(n_conditions,)``."""
+        found = self.known.get((a, b))
+        if found is None:
+            inside = np.flatnonzero(self.picked[:, a] & self.picked[:, b])
+            held = self.matrix[self.pick[inside]].astype(np.float64)
+            found = self.known[a, b] = (self.scale[0][inside] @ held, self.scale[1][inside] @ held)
+        return found
+
+
+def _largest(z: Any, n: int) -> list[tuple[float, tuple[int, ...]]]:
+    """Return the ``n`` largest finite values of a square matrix and their places, of equal ones the first.
+
+    They lie in the ``n`` rows with the largest peaks. A place on the diagonal is one condition.
+    """
+    rows = np.sort(np.argsort(-z.max(axis=1), kind="stable")[:n])
+    part = z[rows]
+    out: list[tuple[float, tuple[int, ...]]] = []
+    for _ in range(n):
+        at = int(part.argmax())
+        value = float(part.flat[at])
+        if not np.isfinite(value):
+            break
+        a, b = int(rows[at // z.shape[1]]), at % z.shape[1]
+        out.append((value, (a,) if a == b else (a, b)))
+        part.flat[at] = -np.inf
+    return out
 
 
 def best_slices(
@@ -178,7 +210,7 @@ def best_slices(
     top = search.run(np.flatnonzero(errors.error))
     null = np.empty(len(drawn))
     for i, rows in enumerate(drawn):
-        null[i] = max((value for value, _ in search.run(rows)), default=-np.inf)
+        null[i] = max((value for value, _ in search.run(rows, keep=BEAM)), default=-np.inf)
         watch(f"permutation {i + 1} of {len(drawn)}")
     return _simplest(top), null
 
