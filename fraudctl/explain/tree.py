@@ -16,7 +16,7 @@ from fraudctl.arrays import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Cut:
+class TreeCut:
     """Where a node is parted.
 
     Attributes
@@ -38,7 +38,7 @@ class Cut:
 class Branch:
     """One step on the way to a leaf: a cut, and whether the low side is taken."""
 
-    cut: Cut
+    cut: TreeCut
     low: bool
 
 
@@ -95,14 +95,14 @@ def _grown(
     return out
 
 
-def _best(table: FloatArray, mine: BoolArray, orders: Sequence[IntArray], least: int) -> Cut | None:
+def _best(table: FloatArray, mine: BoolArray, orders: Sequence[IntArray], least: int) -> TreeCut | None:
     """Return the best cut of a node, of equal ones the first; None where no side would keep ``least`` rows."""
     found = [_best_of(j, table[order, j], mine[order], least) for j, order in enumerate(orders)]
     best = max(range(len(found)), key=lambda j: found[j][0], default=None)
     return None if best is None else found[best][1]
 
 
-def _best_of(feature: int, values: FloatArray, mine: BoolArray, least: int) -> tuple[float, Cut | None]:
+def _best_of(feature: int, values: FloatArray, mine: BoolArray, least: int) -> tuple[float, TreeCut | None]:
     """Return the purity and the best cut of one feature, whose values rise and are unknown at the end.
 
     Of equal cuts the lowest is taken, and unknown values are on the high side.
@@ -125,7 +125,7 @@ def _best_of(feature: int, values: FloatArray, mine: BoolArray, least: int) -> t
     purity = _purity(size, hits) + _purity(n - size, up_to[-1] - hits)
     k = int(purity.argmax())
     unknown_low = bool(size[k] != places[k] if known < n else 2 * size[k] > n)
-    return float(purity[k]), Cut(feature, _between(values, int(places[k]), known), unknown_low)
+    return float(purity[k]), TreeCut(feature, _between(values, int(places[k]), known), unknown_low)
 
 
 def _purity(n: IntArray, hits: IntArray) -> FloatArray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.explain.tree import Cut, Leaf, grow
+from fraudctl.explain.tree import Leaf, TreeCut, grow
 
 NAN = float("nan")
 VALUES = st.sampled_from([NAN, -2.0, 0.0, 0.5, 1.0, 7.0])
@@ -58,7 +58,7 @@ def goes(row: np.ndarray, leaf: Leaf) -> bool:
     return all(is_low(row[step.cut.feature], step.cut) == step.low for step in leaf.way)
 
 
-def is_low(value: float, cut: Cut) -> bool:
+def is_low(value: float, cut: TreeCut) -> bool:
     return cut.unknown_low if np.isnan(value) else bool(value <= cut.at)
 
 
@@ -87,7 +87,7 @@ def test_trees_are_those_of_scikit_learn(seed: int, missing: float) -> None:
 def test_of_equal_cuts_the_first_feature_and_unknown_values_by_themselves() -> None:
     column = np.array([1.0, 1.0, NAN, NAN])
     (low, high) = grow(np.column_stack([column, column]), np.array([True, True, False, False]), depth=3, least=1)
-    assert low.way[0].cut == Cut(0, np.inf, unknown_low=False)
+    assert low.way[0].cut == TreeCut(0, np.inf, unknown_low=False)
     assert (low.rows.tolist(), high.rows.tolist()) == ([0, 1], [2, 3])
 
 
