@@ -36,7 +36,8 @@ def one_class_periods(hours: pl.DataFrame, unit: str) -> pl.DataFrame:
 
     ``only`` is the class of a period that holds one class only and is surely no accident; ``hours`` are `Data.hours`.
     """
-    counts = hours.group_by(pl.col("at").dt.truncate(unit)).agg(pl.col("n", "frauds").sum()).sort("at")
+    ripe = hours.filter(pl.col("ripe") > 0).select("at", "frauds", n="ripe")
+    counts = ripe.group_by(pl.col("at").dt.truncate(unit)).agg(pl.col("n", "frauds").sum()).sort("at")
     total, frauds = int(counts["n"].sum()), int(counts["frauds"].sum())
     if not 0 < frauds < total:
         return counts.with_columns(only=pl.lit(None, pl.Int8))

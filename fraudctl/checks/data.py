@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fraudctl.checks.label_tables import Opened, ReadTables, read_label_tables
+from fraudctl.checks.label_tables import Opened, ReadTables, delays_of, read_label_tables
 from fraudctl.checks.leakage import LeakageOutcomes
 from fraudctl.checks.report import Finding
 from fraudctl.data import identities, tables, typed
 from fraudctl.data.columns import Columns
-from fraudctl.data.distinct import Tally, repeats
+from fraudctl.data.distinct import Tally, repeats, tally_of_repeats
 from fraudctl.data.labels import as_known, resolved
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError, ProjectError
@@ -74,6 +74,8 @@ class Data:
 
     def count(self, values: pl.Series) -> Counted:
         """Count a column, of the data or of ids that are made of them."""
+        if values.name == self.project.data.event_id and values.dtype == pl.String:
+            return Counted(tally_of_repeats(values, self.repeated_ids))
         return count(values, least_rows=least_rows(len(self.schema)))
 
     def keep(self, name: str, found: Counted) -> None:
@@ -172,15 +174,33 @@ class Data:
         return latest if isinstance(latest, datetime) else None
 
     @cached_property
+    def delays(self) -> pl.Series | None:
+        """Seconds from event to label_time of the outcomes that have one, in ascending order."""
+        if self.event_time is None or self.label_time is None or self.label is None:
+            return None
+        if self.changes is not None:
+            events, entries = self.event_ids, self.verdicts.entries()
+            return None if events is None or entries is None else delays_of(entries, events).sort()
+        delays = (self.label_time - self.event_time).dt.total_seconds()
+        return delays.filter(self.label.is_not_null() & delays.is_not_null()).sort()
+
+    @cached_property
     def hours(self) -> pl.DataFrame:
-        """Mature outcomes by local hour ``at``: ``n``, and ``frauds`` among them; times and labels can be read."""
+        """Events ``n`` by local hour ``at``, those ``labelled``, the ``ripe`` (mature) ones, ``frauds`` among these.
+
+        Rows without a time are left out; the time must be readable.
+        """
         assert self.event_time is not None  # noqa: S101
-        assert self.label is not None  # noqa: S101
         local = self.event_time.dt.convert_time_zone(self.project.data.timezone).dt.replace_time_zone(None)
-        mature = self.mature if self.mature is not None else self.label.is_not_null()
-        frame = pl.DataFrame({"at": local.dt.truncate("1h"), "label": self.label, "ripe": mature})
-        frame = frame.filter(pl.col("ripe") & pl.col("label").is_not_null()).drop_nulls("at")
-        return frame.group_by("at").agg(n=pl.len().cast(pl.Int64), frauds=pl.col("label").cast(pl.Int64).sum())
+        nothing = pl.Series([None], dtype=pl.Int8)
+        label = nothing.new_from_index(0, len(local)) if self.label is None else self.label
+        ripe = self.mature if self.mature is not None else label.is_not_null()
+        counts = {"at": local.dt.truncate("1h"), "labelled": label.is_not_null(), "ripe": ripe}
+        frame = pl.DataFrame({**counts, "frauds": ripe & (label == 1)}).drop_nulls("at")
+        return frame.group_by("at").agg(
+            n=pl.len().cast(pl.Int64),
+            **{name: pl.col(name).sum().cast(pl.Int64) for name in ("labelled", "ripe", "frauds")},
+        )
 
     @cached_property
     def mature(self) -> pl.Series | None:

@@ -10,7 +10,7 @@ import polars as pl
 
 from fraudctl.checks.clock import one_class_periods
 from fraudctl.checks.data import Data
-from fraudctl.checks.label_tables import check_label_tables, delays_of
+from fraudctl.checks.label_tables import check_label_tables
 from fraudctl.checks.report import Finding, Week, counted
 from fraudctl.data import tables
 from fraudctl.data.distinct import repeats
@@ -120,22 +120,10 @@ def _check_folds(frame: pl.DataFrame, project: Project, known_until: datetime | 
 
 def label_delays(data: Data) -> dict[str, float]:
     """Give quantiles of the observed delays in days; empty without a label_time."""
-    delays = _delays(data)
+    delays = data.delays
     if delays is None or not len(delays):
         return {}
-    delays = delays.sort()
     return {name: round(float(delays.quantile(q, "linear") or 0.0) / _DAY, 3) for name, q in _QUANTILES.items()}
-
-
-def _delays(data: Data) -> pl.Series | None:
-    """Give the delays in seconds of the outcomes that have a label_time."""
-    if data.event_time is None or data.label_time is None or data.label is None:
-        return None
-    if data.changes is not None:
-        events, entries = data.event_ids, data.verdicts.entries()
-        return None if events is None or entries is None else delays_of(entries, events)
-    delays = (data.label_time - data.event_time).dt.total_seconds()
-    return delays.filter(data.label.is_not_null() & delays.is_not_null())
 
 
 def check_label_time(data: Data) -> Iterator[Finding]:
@@ -143,7 +131,7 @@ def check_label_time(data: Data) -> Iterator[Finding]:
     if data.project.labels.tables:
         yield from _check_tables(data)
         return
-    column, delays = data.project.data.label_time, _delays(data)
+    column, delays = data.project.data.label_time, data.delays
     if column is None or delays is None or data.label is None or data.label_time is None:
         return
     n_early = int((delays < 0).sum())
@@ -167,7 +155,7 @@ def check_label_time(data: Data) -> Iterator[Finding]:
 
 
 def _check_tables(data: Data) -> Iterator[Finding]:
-    events, delays = data.event_ids, _delays(data)
+    events, delays = data.event_ids, data.delays
     if events is None or data.changes is None:
         yield from data.verdicts.trouble
         return
@@ -198,18 +186,10 @@ def weeks(data: Data) -> tuple[Week, ...]:
     """Count events and outcomes by week of the project's zone."""
     if data.event_time is None:
         return ()
-    local = data.event_time.dt.convert_time_zone(data.project.data.timezone).dt.date()
-    nothing = pl.Series([None], dtype=pl.Int8).new_from_index(0, len(local))
-    label = nothing if data.label is None else data.label
-    mature = data.mature if data.mature is not None else label.is_not_null()
-    frame = pl.DataFrame({"week": local.dt.truncate("1w"), "label": label, "mature": mature}).drop_nulls("week")
-    counts = frame.group_by("week").agg(
-        events=pl.len(),
-        labelled=pl.col("label").count(),
-        ripe=pl.col("mature").sum(),
-        frauds=(pl.col("mature") & (pl.col("label") == 1)).sum(),
+    counts = data.hours.group_by(pl.col("at").dt.truncate("1w").dt.date()).agg(
+        pl.col("n", "labelled", "ripe", "frauds").sum()
     )
-    return tuple(Week(*row) for row in counts.sort("week").iter_rows())
+    return tuple(Week(*row) for row in counts.sort("at").iter_rows())
 
 
 def check_weeks(data: Data, found: tuple[Week, ...]) -> Iterator[Finding]:

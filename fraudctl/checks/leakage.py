@@ -261,8 +261,7 @@ def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> LeakageSuspec
     base = float(y.sum()) / max(1, len(y))
     rate = sure_rate(base)
     value = column.cast(pl.String) if column.dtype == pl.Categorical or isinstance(column.dtype, pl.Enum) else column
-    frame = pl.DataFrame({"value": value, "y": y, "half": half, "both": y & half})
-    counts = frame.group_by("value").agg(pl.len().alias("n"), pl.col("y", "half", "both").sum())
+    counts = _counts_by_value(value, y, half)
     if not 2 <= counts.height <= MAX_VALUES:
         return None
     counts = counts.select("value", pl.exclude("value").cast(pl.Int64))
@@ -284,6 +283,18 @@ def _by_value(column: pl.Series, y: pl.Series, half: pl.Series) -> LeakageSuspec
         f"{percent(n_frauds / n_rows)} of their events are fraud"
     )
     return LeakageSuspect(column.name, "values", words, {"share_of_frauds": recall, "fraud_rate": n_frauds / n_rows})
+
+
+def _counts_by_value(value: pl.Series, y: pl.Series, half: pl.Series) -> pl.DataFrame:
+    """Return ``n``, ``y``, ``half`` and ``both`` of these: rows of each ``value``, null as one of them."""
+    both = y & half
+    if value.dtype != pl.Boolean:
+        frame = pl.DataFrame({"value": value, "y": y, "half": half, "both": both})
+        return frame.group_by("value").agg(pl.len().alias("n"), pl.col("y", "half", "both").sum())
+    masks = {True: value.fill_null(value=False), False: (~value).fill_null(value=False), None: value.is_null()}
+    rows = [(one, mask.sum(), *((mask & part).sum() for part in (y, half, both))) for one, mask in masks.items()]
+    names = ["value", "n", "y", "half", "both"]
+    return pl.DataFrame(rows, schema=names, orient="row").filter(pl.col("n") > 0)
 
 
 def _may_have_values(column: pl.Series) -> bool:

@@ -45,7 +45,7 @@ def check_sources(
         try:
             with tables.explained([f"[sources.{name}]"]):
                 table = normalise_source(
-                    raw, section, name=name, timezone=data.project.data.timezone, columns=list(columns)
+                    raw, section, name=name, timezone=data.project.data.timezone, columns=list(columns), ordered=False
                 )
         except DataError as error:
             yield Finding("source-unreadable", "error", where, error.message, hint=error.hint)

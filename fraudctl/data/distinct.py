@@ -121,6 +121,19 @@ def repeats(values: pl.Series) -> NDArray[np.uint32]:
     return rows.filter(values.gather(rows).is_duplicated()).to_numpy()
 
 
+def tally_of_repeats(values: pl.Series, rows: NDArray[np.uint32]) -> Tally:
+    """Count a column of texts or integers, of which `repeats` gave the rows whose value stands in more than one.
+
+    >>> ids = pl.Series(["a", "b", "a", None])
+    >>> tally_of_repeats(ids, repeats(ids))
+    Tally(n_null=1, n_unique=2, largest=2)
+    """
+    n_null = values.null_count()
+    again = values.gather(rows).drop_nulls()
+    found, n_single = tally(again), len(values) - n_null - len(again)
+    return Tally(n_null, n_single + found.n_unique, max(found.largest, min(1, n_single)))
+
+
 def spells(values: pl.Series, times: pl.Series) -> tuple[int, NDArray[np.int64]]:
     """Return the number of distinct values, and the time since the value's previous row, which is at an earlier time.
 

@@ -111,7 +111,7 @@ def count(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) 
     """
     dtype = values.dtype
     hashed = dtype == pl.String or dtype.is_float() or isinstance(dtype, pl.Datetime)
-    if len(values) < least_rows or not hashed:
+    if len(values) < least_rows or not hashed or (isinstance(dtype, pl.Datetime) and values.is_sorted()):
         return Counted(distinct.tally(values))
     filled = values.drop_nulls() if values.null_count() else values
     if dtype.is_float():

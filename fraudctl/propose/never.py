@@ -14,6 +14,7 @@ from fraudctl.text.plain import looks_like_value
 _FAR_YEAR: Final = 2200
 _FIRSTS: Final = frozenset({(1, 1, 1), (1753, 1, 1), (1800, 1, 1), (1899, 12, 30), (1899, 12, 31), (1900, 1, 1)})
 """Days from which programs count, which are written where no day is known."""
+_LAST_FIRST: Final = max(day[0] for day in _FIRSTS)
 _LEAST, _SHARE = 10, 0.001
 _DAY: Final = re.compile(r"^(?:(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})|(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}))(?:\D|$)")
 
@@ -47,6 +48,8 @@ def _may_be(raw: pl.LazyFrame, name: str, kind: pl.DataType) -> bool:
 
 def _words(values: pl.Series) -> Iterator[str]:
     filled = values.drop_nulls()
+    if values.dtype != pl.String and not _has_such_days(filled):
+        return
     counts = filled.value_counts(sort=True).head(5)
     if filled.n_unique() < 3:
         return
@@ -56,6 +59,13 @@ def _words(values: pl.Series) -> Iterator[str]:
         day = _day_of(value) if isinstance(value, str) else (value.year, value.month, value.day)
         if day is not None and (day[0] >= _FAR_YEAR or day in _FIRSTS):
             yield value if isinstance(value, str) else str(value).partition("+")[0]
+
+
+def _has_such_days(filled: pl.Series) -> bool:
+    """Say whether times go beyond the years in which things happen; only then one of them can stand for "never"."""
+    years = filled.to_frame("at").select(low=pl.col("at").min().dt.year(), high=pl.col("at").max().dt.year())
+    low, high = years.row(0)
+    return low is not None and (high >= _FAR_YEAR or low <= _LAST_FIRST)
 
 
 def _day_of(text: str) -> tuple[int, int, int] | None:

@@ -91,8 +91,8 @@ class Definitions:
 
         return load_entries(self.project, self.verdicts)
 
-    def load_sources(self) -> dict[str, pl.DataFrame]:
-        """Load the other tables, normalised."""
+    def load_sources(self, *, ordered: bool = True) -> dict[str, pl.DataFrame]:
+        """Load the other tables, normalised; not ``ordered``, their rows stand as in the files."""
         from fraudctl.data import tables
         from fraudctl.features.batch.sources import normalise_source
 
@@ -102,7 +102,9 @@ class Definitions:
                 section = self.project.sources[name]
                 scan = tables.scan(files, form=tables.form_of_source(self.project, name))
                 with tables.explained([f"[sources.{name}]"]):
-                    loaded[name] = normalise_source(scan, section, name=name, timezone=zone, columns=columns[name])
+                    loaded[name] = normalise_source(
+                        scan, section, name=name, timezone=zone, columns=columns[name], ordered=ordered
+                    )
         return loaded
 
 

@@ -171,7 +171,7 @@ def _tried(
         entries = load_entries(project)
         loaded = tables.normalise(raw, project=project, files=found.files, columns=(), entries=entries, ordered=False)
         steps.begin("reading other tables")
-        found.load_sources()
+        found.load_sources(ordered=False)
         steps.begin("dividing the time")
         chosen, folds = _divided(proposal, parsed, loaded)
         steps.begin("counting frauds of the test period")

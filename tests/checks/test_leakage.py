@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from fraudctl.checks import leakage
 from fraudctl.checks.leakage import auc_low, counts_along, roc_auc, suspects
 
 RNG_SEED = 5
@@ -148,3 +149,13 @@ def test_counting_along_with_time(values: list[float], expected: bool) -> None:
 def test_counting_along_does_not_depend_on_row_order() -> None:
     frame = pl.DataFrame({"t": TIMES, "x": range(400)}).sample(fraction=1.0, shuffle=True, seed=1)
     assert counts_along(frame["x"], frame["t"])
+
+
+@pytest.mark.parametrize("values", [[True, False], [True, None], [True], [True, False, None]])
+def test_truth_values_are_counted_as_any_others(values: list[bool | None]) -> None:
+    rng = np.random.default_rng(len(values))
+    column = pl.Series("value", [values[i] for i in rng.integers(0, len(values), 200)], dtype=pl.Boolean)
+    y, half = (pl.Series(rng.random(200) < share) for share in (0.3, 0.5))
+    fast = leakage._counts_by_value(column, y, half)
+    slow = leakage._counts_by_value(column.cast(pl.Int8), y, half).with_columns(pl.col("value").cast(pl.Boolean))
+    assert fast.sort("value").rows() == slow.sort("value").rows()

@@ -13,6 +13,7 @@ import pytest
 from fraudctl.checks import CheckReport, run_checks
 from fraudctl.checks.clock import one_class_periods
 from fraudctl.checks.data import open_data
+from fraudctl.checks.labels import weeks
 from fraudctl.checks.leakage import suspects
 from fraudctl.checks.sentinels import WORDS, sentinel
 from fraudctl.checks.structure import _maybe_copies
@@ -159,6 +160,14 @@ def test_weeks_and_days_are_sums_of_local_hours():
     text = TEXT.replace("[features]", 'timezone = "Asia/Kolkata"\n[features]')
     data = open_data(parse_project(text, path=Path("fraudctl.toml")), frame_of(columns).lazy(), place="data")
     local = data.event_time.dt.convert_time_zone("Asia/Kolkata").dt.replace_time_zone(None)
+    all_rows = pl.DataFrame({"at": local.dt.truncate("1w").dt.date(), "ripe": data.mature, "label": data.label})
+    known = all_rows.group_by("at").agg(
+        n=pl.len(),
+        labelled=pl.col("label").count(),
+        ripe=pl.col("ripe").sum(),
+        frauds=(pl.col("ripe") & (pl.col("label") == 1)).sum(),
+    )
+    assert [(w.start, w.n_events, w.n_labelled, w.n_mature, w.n_frauds) for w in weeks(data)] == known.sort("at").rows()
     rows = pl.DataFrame({"at": local, "label": data.label}).filter(data.mature)
     for unit in ("1h", "1d", "1w"):
         each = rows.group_by(pl.col("at").dt.truncate(unit)).agg(

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.data.distinct import LONG, _grouped, coded, comes_back, n_unique, repeats, spells, tally
+from fraudctl.data.distinct import (
+    LONG,
+    _grouped,
+    coded,
+    comes_back,
+    n_unique,
+    repeats,
+    spells,
+    tally,
+    tally_of_repeats,
+)
 
 KINDS = {
     "text": (pl.String, ["a", "b", "", "bb", "é"]),
@@ -106,3 +116,9 @@ def test_columns_whose_values_come_back_are_told_by_their_first_rows() -> None:
     assert comes_back(ids.cast(pl.Int64))
     assert not comes_back(ids.cast(pl.Float64))
     assert not comes_back(ids.cast(pl.Int64).cast(pl.Int128))
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(["a", "b", ""]), st.text(max_size=2))))
+def test_a_column_is_counted_from_its_repeats(found: list[str | None]) -> None:
+    values = pl.Series(found, dtype=pl.String)
+    assert tally_of_repeats(values, repeats(values)) == tally(values)

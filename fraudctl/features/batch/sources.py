@@ -23,7 +23,13 @@ from fraudctl.text.plain import shown, shown_all
 
 
 def normalise_source(
-    raw: pl.LazyFrame, section: SourceSection, *, name: str, timezone: str, columns: Collection[str]
+    raw: pl.LazyFrame,
+    section: SourceSection,
+    *,
+    name: str,
+    timezone: str,
+    columns: Collection[str],
+    ordered: bool = True,
 ) -> pl.DataFrame:
     """Return the columns of another table their roles.
 
@@ -37,6 +43,8 @@ def normalise_source(
         Reads times without a zone.
     columns
         Further columns to keep: `FeatureSet.sources` of that name.
+    ordered
+        Whether rows are sorted; else they stay as they are, for who only counts.
 
     Returns
     -------
@@ -68,7 +76,7 @@ def normalise_source(
     ]
     kept = [_plain(frame[column]) for column in columns]
     out = pl.DataFrame([happened.alias("event_time"), usable.alias("usable_time"), *entities, *kept])
-    return out.sort(out.columns, nulls_last=False)
+    return out.sort(out.columns, nulls_last=False) if ordered else out
 
 
 def _plain(values: pl.Series) -> pl.Series:

@@ -169,3 +169,13 @@ def test_null_times_and_missing_columns_are_refused():
         normalised(frame.with_columns(pl.lit(None, frame.schema["at"]).alias("at")))
     with pytest.raises(DataError, match="no column 'city'"):
         normalised(frame.drop("city"))
+
+
+def test_unsorted_sources_have_the_same_rows() -> None:
+    raw = pl.DataFrame({
+        "at": [datetime(2024, 1, 2), datetime(2024, 1, 1)], "seen_at": [datetime(2024, 1, 3), datetime(2024, 1, 2)],
+        "card_id": ["b", "a"], "shop_no": [1, 2], "city": ["x", "y"], "ok": [True, False], "score": [0.5, 1.5],
+    })  # fmt: skip
+    kept = normalise_source(raw.lazy(), SECTION, name="logins", timezone=ZONE, columns=COLUMNS, ordered=False)
+    assert kept["card"].to_list() == ["b", "a"]
+    assert kept.sort(kept.columns).equals(normalised(raw))
