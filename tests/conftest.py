@@ -14,7 +14,8 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # is read when NumPy is loaded
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 sys.dont_write_bytecode = False
 groups._STRIP_BITS = 6
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without looking for garbage, and never look for it among the half million objects they are."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,19 @@ def full(more: str, events: pl.DataFrame | None = None, champion: pl.DataFrame |
     scored = score(make_events() if events is None else events, project)
     rival = None if champion is None else Champion("old", score(champion, project))
     return judge(evaluated(scored, project), scored, project=project, policy=bare_policy(project), champion=rival)
+
+
+@cache
+def floored() -> Evaluation:
+    """The evaluation that only has to save enough: many tests take their bounds from its figures."""
+    return full(FLOOR)
+
+
+@cache
+def better_and_worse() -> tuple[pl.DataFrame, pl.DataFrame, Evaluation]:
+    """Two models on the same events, and the evaluation of the better one beside the worse one."""
+    better, worse = make_events(), make_events(strength=1.5).with_columns(y_prob=(3 * pl.col("y_prob")).clip(0, 1))
+    return better, worse, full(FLOOR, better, worse)
 
 
 def verdict_of(gate: GateResult, name: str) -> str:
@@ -127,8 +141,7 @@ def test_every_metric_is_among_them() -> None:
 def test_every_metric_rule_fails_passes_and_is_inconclusive(
     metric: str, limit: str, passing: float, failing: float
 ) -> None:
-    base = full(FLOOR)
-    value = base.metrics[metric].value
+    value = floored().metrics[metric].value
     for bound, verdict in ((passing, "pass"), (failing, "fail"), (value, "inconclusive")):
         other = "" if metric == "savings" else "savings = { at_least = 0.3 }\n"
         gate = run(f"[gate]\nmin_frauds = 100\n{other}{metric} = {{ {limit} = {bound} }}")
@@ -146,8 +159,8 @@ PAIRED = sorted(set(metric_names([])) - {"ece", "savings_of_perfect"})
 
 @pytest.mark.parametrize("metric", PAIRED)
 def test_champion_rule_fails_passes_and_is_inconclusive(metric: str) -> None:
-    better, worse = make_events(), make_events(strength=1.5).with_columns(y_prob=(3 * pl.col("y_prob")).clip(0, 1))
-    lead = full(FLOOR, better, worse).champion.differences[metric].value
+    better, worse, found = better_and_worse()
+    lead = found.champion.differences[metric].value
     if not known_metric(metric).higher_is_better:
         lead = -lead
     if lead < 0:
@@ -176,7 +189,7 @@ def test_no_champion_is_inconclusive_unless_the_baseline_stands_in() -> None:
         return FLOOR + f'champion = {{ if_none = "baseline", better_than = {lead} }}\n'
 
     assert run(against_baseline(0.1)).verdict == "pass"
-    value = full(FLOOR).metrics["savings"].value
+    value = floored().metrics["savings"].value
     assert verdict_of(run(against_baseline(value)), "champion.better") == "inconclusive"
     assert verdict_of(run(against_baseline(0.99)), "champion.better_than") == "fail"
 
@@ -223,7 +236,7 @@ def test_segment_rule_passes_fails_and_is_inconclusive() -> None:
         "savings.at_least",
         "segments[0].at_least channel=web",
     ]
-    value = full(FLOOR).metrics["recall"].value
+    value = floored().metrics["recall"].value
     assert run(SEGMENT + f"at_least = {value}").verdict == "inconclusive"
 
 
@@ -357,7 +370,7 @@ def test_few_clusters_may_fail_where_it_is_plain() -> None:
 
 
 def test_fail_beats_inconclusive() -> None:
-    value = full(FLOOR).metrics["precision"].value
+    value = floored().metrics["precision"].value
     gate = run(f"[gate]\nmin_frauds = 100\nrecall = {{ at_least = 0.999 }}\nprecision = {{ at_least = {value} }}")
     assert gate.verdict == "fail"
     assert gate.reason.startswith("recall")
