@@ -36,8 +36,7 @@ from fraudctl.errors import BundleError
 from fraudctl.train import ModelColumns, Partner
 
 if TYPE_CHECKING:
-    from catboost import CatBoost
-
+    from fraudctl.boosting import CatBoost
     from fraudctl.documents.types import JsonObject
     from fraudctl.project import Project
 
@@ -323,7 +322,7 @@ class Bundle:
         BundleError
             The bundle is of a challenger, or this CatBoost cannot read it.
         """
-        from catboost import CatBoost, CatBoostError
+        from fraudctl.boosting import CatBoost, CatBoostError
 
         self.require_trees()
         try:

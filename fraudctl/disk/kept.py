@@ -77,9 +77,19 @@ def _hashes(view: memoryview) -> bytes:
         ends = np.append(np.arange(0, len(view), _BLOCK), len(view)).astype(np.int64)
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(view)]
         blocks = pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers)
-        hashes = pl.Series(blocks).hash(seed=0).to_numpy().tobytes()
+        hashes = pl.Series(_Handed(blocks)).hash(seed=0).to_numpy().tobytes()
         del blocks, buffers
     return hashes
+
+
+class _Handed:
+    """An array that Polars takes over as it lies; one of PyArrow's type has it load PyArrow's computations first."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> Any:
+        return self._array.__arrow_c_array__(requested_schema)
 
 
 def facts_place(path: Path) -> Path:

@@ -177,7 +177,7 @@ def _hindsight(scene: Scene, rows: IntArray, watch: Callable[[str], object]) -> 
 def _cross_fit(
     table: FloatArray, y_true: IntArray, fold: IntArray, threads: int, watch: Callable[[str], object]
 ) -> FloatArray:
-    from catboost import CatBoost, Pool
+    from fraudctl.boosting import CatBoost, Pool
 
     score = np.zeros(len(y_true))
     for k in range(FOLDS):

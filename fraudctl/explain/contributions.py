@@ -96,7 +96,7 @@ def contributions(
 
 
 def _chunk(model: Any, part: pl.DataFrame, categorical: list[str], threads: int) -> tuple[FloatArray, float]:
-    from catboost import Pool
+    from fraudctl.boosting import Pool
 
     pool = Pool(part, cat_features=categorical)
     shap: FloatArray = model.get_feature_importance(pool, type="ShapValues", thread_count=threads)
@@ -165,7 +165,7 @@ def interactions(
     array of shape ``(n_events, n_pairs)``
         In log-odds; both halves of the symmetric interaction are in it.
     """
-    from catboost import Pool
+    from fraudctl.boosting import Pool
 
     _require_columns(model, frame)
     pool = Pool(frame, cat_features=categorical)

@@ -29,7 +29,7 @@ from fraudctl.errors import BundleError, UsageError
 from fraudctl.train.model import MISSING, ModelColumns
 
 if TYPE_CHECKING:
-    from catboost import CatBoost
+    from fraudctl.boosting import CatBoost
 
 
 Cells = tuple[IntArray, IntArray, FloatArray]
@@ -408,7 +408,7 @@ def _plain_rows(columns: ModelColumns, n: int) -> pl.DataFrame:
 
 
 def _leaves(model: CatBoost, columns: ModelColumns, frame: pl.DataFrame) -> IntArray:
-    from catboost import Pool
+    from fraudctl.boosting import Pool
 
     found = model.calc_leaf_indexes(Pool(frame, cat_features=columns.categorical))
     return np.asarray(found, dtype=np.int64).reshape(frame.height, -1)
@@ -416,7 +416,7 @@ def _leaves(model: CatBoost, columns: ModelColumns, frame: pl.DataFrame) -> IntA
 
 def _prove(forest: Forest, model: CatBoost) -> None:
     """Compare scores and contributions of probe rows with CatBoost's own."""
-    from catboost import Pool
+    from fraudctl.boosting import Pool
 
     if forest.n_trees == 0:
         return

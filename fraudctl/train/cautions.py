@@ -19,8 +19,9 @@ from fraudctl.train.model import ModelColumns, best_trees
 from fraudctl.train.summary import OutOfRange
 
 if TYPE_CHECKING:
-    from catboost import CatBoost
     from numpy.typing import NDArray
+
+    from fraudctl.boosting import CatBoost
 
 FIRST_LOOK: Final = 150
 """A cap of at most so many trees is a first look: that it binds is what was asked for."""

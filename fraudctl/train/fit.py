@@ -37,9 +37,9 @@ from fraudctl.train.tune import Rehearsal, Tuned, Tuner
 
 if TYPE_CHECKING:
     import polars as pl
-    from catboost import CatBoost, Pool
     from numpy.typing import NDArray
 
+    from fraudctl.boosting import CatBoost, Pool
     from fraudctl.progress import Progress
     from fraudctl.project import Project
     from fraudctl.split import Fold, Split

@@ -37,9 +37,9 @@ from fraudctl.train.summary import (
 from fraudctl.weights import WEIGHT, event_weights, fit_weights
 
 if TYPE_CHECKING:
-    from catboost import CatBoost
     from numpy.typing import NDArray
 
+    from fraudctl.boosting import CatBoost
     from fraudctl.challengers import Challenger
     from fraudctl.progress import Progress
     from fraudctl.project import Project

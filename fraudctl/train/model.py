@@ -24,9 +24,9 @@ from fraudctl.train.growing import Callback
 from fraudctl.weights import in_events
 
 if TYPE_CHECKING:
-    from catboost import CatBoost, Pool
     from numpy.typing import NDArray
 
+    from fraudctl.boosting import CatBoost, Pool
     from fraudctl.challengers import Challenger, ChallengerFacts
     from fraudctl.documents.types import JsonObject
     from fraudctl.project.training import ParamsSection, TrainSection
@@ -195,7 +195,7 @@ def make_pool(
     ``label`` and ``weight`` are those of the rows that ``rows`` takes out. Weights are brought to a mean of 1:
     penalties of a fit are absolute numbers.
     """
-    from catboost import Pool
+    from fraudctl.boosting import Pool
 
     return Pool(
         columns.matrix(table, rows=rows),
@@ -237,7 +237,7 @@ def fit_model(
     CatBoost
         With what depends on chance, the clock or the number of threads taken out: same inputs, same bytes.
     """
-    from catboost import CatBoost
+    from fraudctl.boosting import CatBoost
 
     model = CatBoost(_catboost_params(params, settings, iterations=iterations, seed=seed))
     stopping = settings.early_stopping if valid is not None else None
@@ -335,7 +335,7 @@ def average_models(models: Sequence[CatBoost]) -> CatBoost:
         Fits of `fit_model` on the same columns, quantised alike, and with categories on the same rows: CatBoost keeps
         one table of target statistics per category. One model alone is given back as it is.
     """
-    from catboost import sum_models
+    from fraudctl.boosting import sum_models
 
     if len(models) == 1:
         return models[0]

@@ -29,9 +29,9 @@ from fraudctl.train.summary import Gain, NoSearch, SearchSpan, SearchSummary, Tr
 
 if TYPE_CHECKING:
     import optuna
-    from catboost import Pool
     from numpy.typing import NDArray
 
+    from fraudctl.boosting import Pool
     from fraudctl.progress import Progress
     from fraudctl.project.training import TrainSection
 
